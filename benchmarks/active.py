@@ -29,7 +29,7 @@ from torch import Tensor
 from potstill.active import ACQUISITIONS, label_cost
 from potstill.active.learning import Learner
 from potstill.data import TensorSource
-from potstill.reports.label_curves import label_curves
+from potstill.reports.label_curves import draw_label_curves
 from potstill.rng import generator
 
 PHOTOGRAPHS = {
@@ -170,7 +170,7 @@ def main() -> None:
         "settings": {k: v for k, v in vars(options).items() if k not in ("out", "image")},
     }  # fmt: skip
     options.out.write_text(json.dumps(said, indent=1) + "\n")
-    options.image.write_text(label_curves(result, "Forged pictures: accuracy against labels"))
+    options.image.write_text(draw_label_curves(result, "Forged pictures: accuracy against labels"))
     full = result["full"]
     print(f"all {result['pool']:,} labels: {full['mean']:.3f} {full['ci95']}; leaky {np.mean(leaky):.3f}")
     for name, curve in result["curves"].items():

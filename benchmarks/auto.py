@@ -34,7 +34,7 @@ from potstill.automl.candidates import Candidate, usual_candidates
 from potstill.core import Splits
 from potstill.data import holdout
 from potstill.dataset_file import write_atomic
-from potstill.evaluation.candidate_trials import Probe, narrow, probe_of
+from potstill.evaluation.candidate_trials import Probe, make_probe, narrow_network
 from potstill.nn import factory
 from potstill.rng import derive
 from potstill.tasks import task_of
@@ -82,9 +82,9 @@ class Bench:
         shape = (kept.input, task_of(kept).outputs, kept.device)
         make = factory(default_network(kept), *shape, normalization=kept.normalization)
         if kept.input.kind == "image":  # as auto does
-            make = narrow(make, kept)
+            make = narrow_network(make, kept)
             self.network = make.name
-        self.probe: Probe = probe_of(
+        self.probe: Probe = make_probe(
             make, kept, held, students=args.students, seed=derive(9, "fresh"), steps=STUDENT_STEPS
         )
 
@@ -101,7 +101,7 @@ class Bench:
             begun = time.process_time()
             made, told = make()
             chosen = time.process_time() - begun
-            right = self.probe.right([[(made.model_space(), made.labels)]])[0]
+            right = self.probe.correct([[(made.model_space(), made.labels)]])[0]
             told |= {
                 "seconds": (chosen if part == "auto" else time.process_time() - begun),
                 "accuracy": float(right.double().mean()), "right": np.packbits(right.numpy()).tobytes().hex(),

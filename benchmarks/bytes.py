@@ -61,7 +61,7 @@ from potstill.data import TensorSource, holdout
 from potstill.dataset_file import write_atomic
 from potstill.evaluation import Protocol
 from potstill.evaluation.statistics import summary
-from potstill.evaluation.student import Job, predict, train
+from potstill.evaluation.student import StudentJob, predict, train
 from potstill.nn import factory
 from potstill.parametrize.quantization_aware import Aware
 from potstill.rng import derive, generator
@@ -323,7 +323,7 @@ class Bench:
 
     def student(self, x: Tensor, y: Tensor, updates: int, seed: int, unseen: Source) -> float:
         """Accuracy of one student."""
-        job = Job(
+        job = StudentJob(
             make=self.make, x=x, y=y, protocol=self.protocol, lr=self.recipe.lr, steps=updates, seed=seed,
             augment=named_augmentation(self.recipe.augment, self.train),
         )  # fmt: skip

@@ -39,8 +39,8 @@ from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.evaluation.protocols.potstill import PROTOCOL
 from potstill.evaluation.samples import SampleScores
-from potstill.evaluation.statistics import difference, paired, summary
-from potstill.evaluation.student import Job, train_and_predict
+from potstill.evaluation.statistics import difference, paired_difference, summary
+from potstill.evaluation.student import StudentJob, train_and_predict
 from potstill.nn import factory
 from potstill.rng import derive, generator
 from potstill.tasks import targets_of, task_of
@@ -111,7 +111,7 @@ def _right(case: dict[str, Any], splits: Splits, of: tuple[str, int, dict[str, A
     protocol = protocol.resolve(source.name, make.name, source.input)
     found = []
     for n in range(students):
-        job = Job(
+        job = StudentJob(
             make=make, x=small.model_space(), y=small.labels, protocol=protocol, lr=case["lr"], steps=case["steps"],
             augment=augment, seed=derive(seed, name, n), task=task_of(source),
         )  # fmt: skip
@@ -202,12 +202,12 @@ def _claim(ci: Sequence[float] | None, true: float, seen: float) -> tuple[bool, 
 
 
 def _new(x: np.ndarray) -> Sequence[float]:
-    found: Sequence[float] = summary(x.mean(1).tolist(), x.shape[1], samples=SampleScores.of(x))["ci95"]
+    found: Sequence[float] = summary(x.mean(1).tolist(), x.shape[1], samples=SampleScores.from_matrix(x))["ci95"]
     return found
 
 
 def _new_gap(a: np.ndarray, b: np.ndarray, *, fixed: bool = False) -> Sequence[float] | None:
-    pair = SampleScores.of(a), SampleScores.of(b)
+    pair = SampleScores.from_matrix(a), SampleScores.from_matrix(b)
     found: Sequence[float] | None = difference(
         a.mean(1).tolist(), b.mean(1).tolist(), a.shape[1], fixed=fixed, samples=pair
     )["ci95"]
@@ -215,8 +215,8 @@ def _new_gap(a: np.ndarray, b: np.ndarray, *, fixed: bool = False) -> Sequence[f
 
 
 def _new_pairs(a: np.ndarray, b: np.ndarray) -> Sequence[float]:
-    found: Sequence[float] = paired(
-        a.mean(1).tolist(), b.mean(1).tolist(), a.shape[1], samples=SampleScores.of(a - b), students=2
+    found: Sequence[float] = paired_difference(
+        a.mean(1).tolist(), b.mean(1).tolist(), a.shape[1], samples=SampleScores.from_matrix(a - b), students=2
     )["ci95"]
     return found
 

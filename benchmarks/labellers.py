@@ -36,8 +36,8 @@ from potstill.evaluation import Protocol
 from potstill.evaluation.distilled_training import Teachers
 from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.statistics import summary
-from potstill.evaluation.student import Job
-from potstill.evaluation.vmap_students import predictions
+from potstill.evaluation.student import StudentJob
+from potstill.evaluation.vmap_students import predict_all
 from potstill.execution import Serial
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.nn import factory
@@ -153,7 +153,7 @@ class Bench:
         agreement = []
         for seed in range(self.args.sets):
             x, y = self.set(name, seed, row)
-            agreement.append(float((teachers.labeller()(x).argmax(1) == y).double().mean()))
+            agreement.append(float((teachers.logits_function()(x).argmax(1) == y).double().mean()))
             values.append(self.accuracies(x, y, seed, student, teachers))
         row["cells"][key] = {"values_of_sets": values, "seconds": round(time.monotonic() - begun, 1)}
         row["agreement"][labeller] = agreement
@@ -184,7 +184,7 @@ class Bench:
                 parts.append(Teachers(make=make, trained=(made["n"][number],)))
             one = Teachers(make=parts[0].make, trained=parts[0].trained, others=tuple(parts[1:]))
             self.known[name] = one
-            label, rows = one.labeller(), torch.arange(len(test))
+            label, rows = one.logits_function(), torch.arange(len(test))
             right = [label(test.fetch(i).x).argmax(1) == test.labels[i] for i in torch.split(rows, 500)]
             self.made["labellers"][name] = {
                 "networks": [f"{n} #{number}" for n, number in LABELLERS[name]],
@@ -204,13 +204,13 @@ class Bench:
         make = self.network(STUDENTS[student])
         p = self.protocol.resolve(train.name, make.name, train.input)
         jobs = [
-            Job(
+            StudentJob(
                 make=make, x=x, y=y, protocol=p, lr=p.recipe.lr[0], steps=p.recipe.steps[0], teachers=teachers,
                 augment=student_augmentation(p.recipe.augment, train), seed=derive(seed, "student", n),
             )
             for n in range(self.args.students)
         ]  # fmt: skip
-        found = predictions(test, jobs, Serial(), 1)
+        found = predict_all(test, jobs, Serial(), 1)
         chance = 1 / len(train.classes)
         return [chance if q is None else float((q == test.labels).double().mean()) for q in found]
 

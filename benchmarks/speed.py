@@ -48,9 +48,9 @@ from potstill.augment.siamese import dsa_noflip, none
 from potstill.core import NetworkWeights, Problem
 from potstill.core.registry import resolve
 from potstill.data import load
-from potstill.evaluation.student import Job
+from potstill.evaluation.student import StudentJob
 from potstill.evaluation.student import train as train_student
-from potstill.evaluation.vmap_students import fit_together
+from potstill.evaluation.vmap_students import fit_stacked
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.train import parameters
 from potstill.methods.distribution.dm import DM
@@ -109,7 +109,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     assert isinstance(x, torch.Tensor)
     five = resolve("protocols", "dsa").override(epochs=4)  # the published loop makes one epoch more than it is told
     y = torch.arange(10, device=args.device).repeat_interleave(args.ipc)
-    job = Job(make=problem.network, x=x, y=y, protocol=five, lr=0.01, steps=None, augment=dsa_noflip(), seed=0)
+    job = StudentJob(make=problem.network, x=x, y=y, protocol=five, lr=0.01, steps=None, augment=dsa_noflip(), seed=0)
     idc, ncfm = IDC(outer=1, batch_real=64), NCFM(networks_trained=1)
     tiled = replace(problem, parametrization=Tiles())
     theta = parameters(problem.network(1))
@@ -125,7 +125,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
         "dsa": lambda: dsa.step(problem, dsa_state, rng),
         "student": lambda: train_student(job),
         "two-students": lambda: train_student(job),
-        "twenty-students": lambda: fit_together([replace(job, seed=s) for s in range(TWENTY)]),
+        "twenty-students": lambda: fit_stacked([replace(job, seed=s) for s in range(TWENTY)]),
     }
 
 

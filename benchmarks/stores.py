@@ -36,7 +36,7 @@ from potstill.core.registry import resolve
 from potstill.data import TensorSource
 from potstill.dataset_file import write_atomic
 from potstill.evaluation.statistics import summary
-from potstill.evaluation.student import Job, predict, train
+from potstill.evaluation.student import StudentJob, predict, train
 from potstill.nn import factory
 from potstill.parametrize.quantization_aware import Aware
 from potstill.rng import derive, generator
@@ -116,7 +116,7 @@ class Bench:
 
     def student(self, x: Tensor, seed: int) -> float:
         labels = torch.arange(len(self.train.classes)).repeat_interleave(len(x) // len(self.train.classes))
-        job = Job(
+        job = StudentJob(
             make=self.make, x=x, y=labels, protocol=self.protocol, lr=STUDENT["lr"], steps=STUDENT["updates"],
             seed=seed, augment=named_augmentation(STUDENT["augment"], self.train),
         )  # fmt: skip

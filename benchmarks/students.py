@@ -30,8 +30,8 @@ from potstill.core import InputSpec
 from potstill.data import load
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.statistics import summary
-from potstill.evaluation.student import Job, train, train_and_predict
-from potstill.evaluation.vmap_students import fit_together, train_and_predict_together
+from potstill.evaluation.student import StudentJob, train, train_and_predict
+from potstill.evaluation.vmap_students import fit_stacked, train_and_predict_stacked
 from potstill.execution import Processes, Serial
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.nn import factory
@@ -45,12 +45,12 @@ SETTINGS = (
 )
 
 
-def turn(jobs: list[Job], threads: int) -> None:
+def turn(jobs: list[StudentJob], threads: int) -> None:
     list(Serial(threads).map(train, jobs))
 
 
-def side_by_side(jobs: list[Job], threads: int) -> None:
-    list(Serial(threads).map(fit_together, [jobs]))
+def side_by_side(jobs: list[StudentJob], threads: int) -> None:
+    list(Serial(threads).map(fit_stacked, [jobs]))
 
 
 def times(args: argparse.Namespace, pool: Processes | None, network: str, shape: tuple[int, ...], n: int) -> list[Any]:
@@ -60,7 +60,7 @@ def times(args: argparse.Namespace, pool: Processes | None, network: str, shape:
         x = torch.randn(n, *shape, generator=generator(0, "x")).to(args.device)
         y = (torch.arange(n) % 10).to(args.device)
         jobs = [
-            Job(
+            StudentJob(
                 make=make, x=x, y=y, protocol=DSA.override(steps=args.steps), lr=0.01, steps=args.steps,
                 augment=named_augmentation("dsa", load("mnist-5k").train), seed=s,
             ) for s in range(students)
@@ -98,13 +98,13 @@ def accuracies(args: argparse.Namespace) -> dict[str, Any]:
     protocol = DSA.override(epochs=args.epochs)
     augment = named_augmentation(protocol.recipe.augment, train_data)
     jobs = [
-        Job(make=make, x=batch.x, y=batch.y, protocol=protocol, lr=0.01, steps=None, augment=augment, seed=s)
+        StudentJob(make=make, x=batch.x, y=batch.y, protocol=protocol, lr=0.01, steps=None, augment=augment, seed=s)
         for s in range(args.pairs)
     ]
     rough = [replace(job, protocol=protocol.override(precision="bfloat16")) for job in jobs]
     found = {
         "in turn": [train_and_predict(test, job) for job in jobs],
-        "side by side": train_and_predict_together(test, jobs),
+        "side by side": train_and_predict_stacked(test, jobs),
         "bfloat16": [train_and_predict(test, job) for job in rough],
     }
     right = {

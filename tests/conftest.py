@@ -31,7 +31,7 @@ def _checked(function: Any = None, *, typechecker: Any) -> Any:
 
 jaxtyping.jaxtyped = _checked
 
-SHORT = {"STEPS": 4, "FIRST": 1, "THEN": 1, "LEFT": 2, "PASSED_ON": 2}
+SHORT = {"TRIAL_STEPS": 4, "FIRST_STUDENTS": 1, "MORE_STUDENTS": 1, "FINALISTS": 2, "SHARED_CODECS": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -40,4 +40,4 @@ def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     rivals = importlib.import_module("potstill.evaluation.byte_matched_baselines")
     for name, value in SHORT.items():
         monkeypatch.setattr(rivals, name, value)
-    monkeypatch.setattr(importlib.import_module("potstill.evaluation.evaluate"), "STEPS", SHORT["STEPS"])
+    monkeypatch.setattr(importlib.import_module("potstill.evaluation.evaluate"), "TRIAL_STEPS", SHORT["TRIAL_STEPS"])

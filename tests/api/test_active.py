@@ -14,7 +14,7 @@ from potstill.active.learning import Learner
 from potstill.cli.main import main
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
-from potstill.reports.label_curves import label_curves
+from potstill.reports.label_curves import draw_label_curves
 from potstill.rng import generator
 
 QUICK = Learner(network="linear", steps=20, batch=16, lr=0.1)
@@ -143,7 +143,7 @@ def test_the_cost_of_labels_has_intervals_and_a_plot():
     assert random["over_random"]["values"] == [0.0] * 3
     heights = [sum((a + b) / 2 for a, b in itertools.pairwise(run["accuracy"])) / 3 for run in margin["runs"]]
     assert margin["mean_over_labels"]["values"] == pytest.approx(heights)
-    drawn = ET.fromstring(label_curves(result, "a < b"))
+    drawn = ET.fromstring(draw_label_curves(result, "a < b"))
     lines = [e for e in drawn.iter() if e.tag.endswith("polyline")]
     assert len(lines) == 2
     assert "a < b" in drawn[0].text

@@ -13,7 +13,7 @@ from potstill.api.compare import compare
 from potstill.comparison.verdicts import judge
 from potstill.core import Splits
 from potstill.errors import PotstillError
-from potstill.evaluation.statistics import holm, paired
+from potstill.evaluation.statistics import holm_correction, paired_difference
 from potstill.tasks.metric import Metric
 
 FEW: dict[str, Any] = {"network": "mlp", "seeds": 2, "steps": 4, "lr": 0.01}
@@ -33,18 +33,23 @@ def small() -> Splits:
 
 def test_a_paired_test_is_that_of_scipy_and_no_surer_than_the_answers() -> None:
     a, b = [0.3, 0.5, 0.45, 0.6], [0.2, 0.45, 0.3, 0.52]
-    found, theirs = paired(a, b), stats.ttest_rel(a, b)
+    found, theirs = paired_difference(a, b), stats.ttest_rel(a, b)
     assert found["p"] == pytest.approx(theirs.pvalue)
     assert found["ci95"] == pytest.approx(list(theirs.confidence_interval()))
-    few, many = paired([0.6, 0.7], [0.5, 0.6], 5), paired([0.6, 0.7], [0.5, 0.6], 10**7)
+    few, many = paired_difference([0.6, 0.7], [0.5, 0.6], 5), paired_difference([0.6, 0.7], [0.5, 0.6], 10**7)
     assert few["p"] > 0.5 > 1e-6 > many["p"], "equal differences of few answers are no certainty"
-    assert paired([0.5], [0.4])["p"] is None
+    assert paired_difference([0.5], [0.4])["p"] is None
 
 
 def test_holm_is_step_down_and_leaves_out_what_was_not_tested() -> None:
-    assert holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
+    assert holm_correction([0.01, None, 0.04, 0.03]) == [
+        pytest.approx(0.03),
+        None,
+        pytest.approx(0.06),
+        pytest.approx(0.06),
+    ]
+    assert holm_correction([0.9, 0.8]) == [1.0, 1.0]
+    assert holm_correction([]) == []
 
 
 def rows_of(scores: dict[str, dict[int, list[float]]], metric: Metric) -> list[dict[str, Any]]:

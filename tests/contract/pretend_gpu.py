@@ -231,8 +231,8 @@ def protocols(names: Sequence[str]) -> dict[str, Any]:
     from potstill.core import registry
     from potstill.evaluation import byte_matched_baselines, training_sets
 
-    importlib.import_module("potstill.evaluation.evaluate").STEPS = 4  # type: ignore[attr-defined]
-    for name in ("FIRST", "THEN", "LEFT", "PASSED_ON"):
+    importlib.import_module("potstill.evaluation.evaluate").TRIAL_STEPS = 4  # type: ignore[attr-defined]
+    for name in ("FIRST_STUDENTS", "MORE_STUDENTS", "FINALISTS", "SHARED_CODECS"):
         setattr(byte_matched_baselines, name, 1)
     training_sets.TEACHER_STEPS = 15
 

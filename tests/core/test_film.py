@@ -15,7 +15,7 @@ from potstill.core import Budget, Splits
 from potstill.data import TensorSource
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.errors import PotstillError
-from potstill.reports import film_beside
+from potstill.reports import load_snapshots
 from potstill.rng import generator
 from potstill.runs.loop import Interrupted
 from potstill.runs.snapshots import MOST, SnapshotRecorder, select_inputs
@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {"ipc": 4, "seed": 3, "network": "mlp", "progress": N
 def test_the_stages_are_of_the_run_and_change_no_bit(tmp_path: Path) -> None:
     out = tmp_path / "small.safetensors"
     small = potstill.distill("digits", "dm", steps=6, snapshots=f"{out}.film", **SETTINGS)
-    film = film_beside(out)
+    film = load_snapshots(out)
     assert film is not None
     assert film.steps == (0, 1, 2, 4, 6)
     assert film.labels.tolist() == [c for c in range(10) for _ in range(3)]
@@ -42,7 +42,7 @@ def test_an_interrupted_run_goes_on_with_its_film(tmp_path: Path) -> None:
     out, checkpoint = tmp_path / "small.safetensors", tmp_path / "run.checkpoint"
     given = {**SETTINGS, "steps": 12, "film": f"{out}.film", "checkpoint": checkpoint, "batch_real": 8}
     whole = potstill.distill("digits", "dm", **given)
-    film = film_beside(out)
+    film = load_snapshots(out)
     assert film is not None
 
     def stop(seen: Any) -> None:
@@ -51,12 +51,12 @@ def test_an_interrupted_run_goes_on_with_its_film(tmp_path: Path) -> None:
 
     with pytest.raises(Interrupted):
         potstill.distill("digits", "dm", **{**given, "progress": stop})
-    early = film_beside(out)
+    early = load_snapshots(out)
     assert early is not None
     assert early.steps == (0, 1, 2, 4)
     again = potstill.distill("digits", "dm", resume=True, **given)
     assert again.inputs.equal(whole.inputs)
-    second = film_beside(out)
+    second = load_snapshots(out)
     assert second is not None
     assert second.steps == film.steps == (0, 1, 2, 4, 8, 12)
     assert all((a == b).all() for a, b in zip(second.stages, film.stages, strict=True))
@@ -74,7 +74,7 @@ def test_a_long_run_keeps_no_more(tmp_path: Path) -> None:
     for step in range(20_001):
         film(step, state)
     film.last(20_000, state)
-    held = film_beside(out)
+    held = load_snapshots(out)
     assert held is not None
     assert held.steps == (0, 256, 512, 1024, 2048, 4096, 8192, 16384, 20000)
     assert len(held.steps) == MOST
@@ -82,7 +82,7 @@ def test_a_long_run_keeps_no_more(tmp_path: Path) -> None:
         Path(f"{out}.film"), settled.method, settled.problem, {"a": 2}, resume=True, warn=pytest.fail
     )
     another(1, state)
-    held = film_beside(out)
+    held = load_snapshots(out)
     assert held is not None
     assert held.steps == (1,), "what another run has left is not gone on with"
 
@@ -93,7 +93,7 @@ def test_what_is_stored_may_be_no_picture(tmp_path: Path, method: str) -> None:
     more: dict[str, Any] = {"parametrization": "frequency"} if method == "frequency" else {}
     name = "dm" if method == "frequency" else method
     potstill.distill("digits", name, snapshots=f"{out}.film", steps=3, **{**SETTINGS, "ipc": 2}, **more)
-    film = film_beside(out)
+    film = load_snapshots(out)
     assert film is not None
     assert film.steps == (0, 1, 2, 3)
     assert film.stages[0].shape == ({"frepo": 20, "frequency": 30}[method], 1, 8, 8)
@@ -104,7 +104,7 @@ def test_pictures_stand_with_the_class_that_they_are_made_for(tmp_path: Path) ->
     asked: dict[str, Any] = {**SETTINGS, "ipc": 2, "network": "convnet-d2-w16-batch", "epochs_trained": 1}
     small = potstill.distill("digits", "sre2l", preset="quick", steps=2, snapshots=f"{out}.film", **asked)
     assert small.soft
-    film = film_beside(out)
+    film = load_snapshots(out)
     assert film is not None
     assert film.labels.tolist() == [c for c in range(10) for _ in range(2)], "whatever a teacher takes them for"
 
@@ -141,7 +141,7 @@ def test_the_commands_keep_one_and_a_set_without_has_none_of_before(
     out = tmp_path / "small.safetensors"
     words = ["distill", "digits", "--ipc", "1", "--steps", "2", "--network", "mlp", "--quiet", "--out", str(out)]
     assert main([*words, "--snapshots"]) == 0
-    assert film_beside(out) is not None
+    assert load_snapshots(out) is not None
     assert main(["verify", f"{out}.film"]) == 0
     assert "film, 3 stages of 10 pictures" in capsys.readouterr().out
     assert main(["report", str(out), "--out", str(tmp_path / "p.html")]) == 0
@@ -171,7 +171,7 @@ def test_a_damaged_film_is_one_line(tmp_path: Path, harm: str) -> None:
     if harm == "cut":
         file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(PotstillError, match="no film of a set, or damaged") as refused:
-        film_beside(out)
+        load_snapshots(out)
     assert "\n" not in str(refused.value)
 
 
@@ -183,7 +183,7 @@ def test_rows_of_a_table_are_kept_in_its_units_with_its_columns(tmp_path: Path) 
     given: dict[str, Any] = {"ipc": 5, "seed": 0, "progress": None, "store": "float32", "steps": 5}
     small = potstill.distill(data, "dm", snapshots=f"{out}.film", **given)
     assert small.inputs.equal(potstill.distill(data, "dm", **given).inputs), "no bit changes"
-    film = film_beside(out)
+    film = load_snapshots(out)
     assert film is not None
     assert (film.noun, film.columns, film.steps) == ("rows", ("weight", "<i>height</i>", "age"), (0, 1, 2, 4, 5))
     assert film.classes == ("a", "b")
@@ -202,7 +202,7 @@ def test_windows_of_a_series_are_kept(tmp_path: Path) -> None:
     small = potstill.distill(
         data, "dm", items=4, steps=2, snapshots=f"{out}.film", progress=None, codec="float32", network="mlp"
     )
-    film = film_beside(out)
+    film = load_snapshots(out)
     assert film is not None
     assert (film.noun, film.columns, film.classes) == ("windows", ("hot", "cold"), ())
     assert film.stages[0].shape == (4, 2, 16)

@@ -77,9 +77,9 @@ def _search(seconds: float | None) -> dict[str, Any]:
     make = factory("convnet-d1-w4", source.input, 10, normalization=source.normalization)
     x, y = source.fetch(torch.arange(40)).x, source.labels[:40]
     candidates = [
-        candidate_trials.Candidate(name=name, pair=lambda: ((x, y), 10)) for name in ("uint8", "uint4", "uint2")
+        candidate_trials.Candidate(name=name, load=lambda: ((x, y), 10)) for name in ("uint8", "uint4", "uint2")
     ]
-    return candidate_trials.fewest_bits((x, y), candidates, source, make, seed=0, seconds=seconds)[1]
+    return candidate_trials.choose_fewest_bits((x, y), candidates, source, make, seed=0, seconds=seconds)[1]
 
 
 def test_the_search_for_bits_keeps_to_the_seconds_that_are_left() -> None:
@@ -112,6 +112,6 @@ def test_what_takes_longer_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_shortest_and_longest_search_are_known_beforehand() -> None:
     source = potstill.load_data("digits").train
     make = factory("convnet-d1-w4", InputSpec(kind="image", shape=(1, 8, 8)), 10)
-    least, most = candidate_trials.search_seconds(source, make, 10)
-    assert 0 < least < most < candidate_trials.MOST_OPERATIONS / candidate_trials.SPEED
-    assert candidate_trials.search_seconds(source, make, 1000)[0] > least
+    least, most = candidate_trials.estimate_search_seconds(source, make, 10)
+    assert 0 < least < most < candidate_trials.MAX_OPERATIONS / candidate_trials.SPEED
+    assert candidate_trials.estimate_search_seconds(source, make, 1000)[0] > least

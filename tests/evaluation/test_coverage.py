@@ -47,7 +47,9 @@ def misses(m: int, n: int, interval: Callable[[np.ndarray], Sequence[float]], se
 
 
 def new_interval(matrix: np.ndarray) -> Sequence[float]:
-    found: list[float] = summary(matrix.mean(1).tolist(), matrix.shape[1], samples=SampleScores.of(matrix))["ci95"]
+    found: list[float] = summary(matrix.mean(1).tolist(), matrix.shape[1], samples=SampleScores.from_matrix(matrix))[
+        "ci95"
+    ]
     return found
 
 
@@ -69,7 +71,7 @@ def differences(m: int, n: int, gap: float, seed: int) -> list[dict[str, Any]]:
         ease = rng.normal(0, 1, m)
         own = rng.normal(0, 0.3, (2, m))  # what either set teaches otherwise
         a, b = (students(rng, ease + of, n, 1.2 + by) for of, by in zip(own, (0.0, -gap), strict=True))
-        pair = SampleScores.of(a), SampleScores.of(b)
+        pair = SampleScores.from_matrix(a), SampleScores.from_matrix(b)
         found.append(difference(a.mean(1).tolist(), b.mean(1).tolist(), m, samples=pair))
     return found
 

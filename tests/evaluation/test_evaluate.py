@@ -187,7 +187,7 @@ def test_intervals_are_wider_than_on_these_test_samples_and_no_more_students_clo
         assert same is None or (low - 1e-9 <= same[0] and same[1] <= high + 1e-9) or score["mean"] in (0.0, 1.0)
     assert card["interval"].startswith("for new test samples and new students")
     assert set(card["test_samples"]) == {"this set", *card["baselines"]}
-    kept = SampleScores.read(card["test_samples"]["this set"])
+    kept = SampleScores.from_dict(card["test_samples"]["this set"])
     assert kept is not None
     assert len(kept.rows) == len(pictures.test or ())
     assert float(kept.rows.mean()) == pytest.approx(card["score"]["mean"])
@@ -227,7 +227,7 @@ def test_nothing_that_is_trained_or_chosen_depends_on_test_data(
     trained: list[list[Tensor]] = []
     original = student.train
 
-    def keep(job: student.Job) -> Any:
+    def keep(job: student.StudentJob) -> Any:
         network = original(job)
         trained.append([p.detach().clone() for p in network.parameters()])
         return network

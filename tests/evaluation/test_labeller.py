@@ -23,7 +23,7 @@ from potstill.labels.write import network_hash
 from potstill.nn import factory
 from potstill.pretraining import networks
 from potstill.reports.entry import Entry
-from potstill.reports.sections import parts, warnings
+from potstill.reports.sections import entry_sections, warnings
 
 BN, OTHER, INSTANCE = "convnet-d1-w8-batch", "convnet-d1-w4-batch", "convnet-d1-w8"
 MADE: dict[str, Any] = {"network": BN, "epochs_trained": 3, "iterations": 2, "batch_trained": 16}
@@ -76,10 +76,10 @@ def test_networks_that_only_embed_are_named_and_do_not_label(pictures: Splits) -
 def test_the_teacher_that_made_a_set_labels_it_and_its_baselines(
     pictures: Splits, small: Distilled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[student.Job] = []
+    seen: list[student.StudentJob] = []
     original = student.train
 
-    def traced(given: student.Job) -> Any:
+    def traced(given: student.StudentJob) -> Any:
         seen.append(given)
         return original(given)
 
@@ -131,9 +131,9 @@ def test_agreement_is_the_share_of_intended_classes(pictures: Splits, small: Dis
     teacher = labellers._from_card([made], train, make, lambda n: student_augmentation(n, train), None, None)
     x, y = small.model_space(), small.hard_labels
     assert isinstance(x, Tensor)
-    assert found["agreement"] == float((teacher.labeller()(x).argmax(1) == y).double().mean())
+    assert found["agreement"] == float((teacher.logits_function()(x).argmax(1) == y).double().mean())
     real = pictures.train.fetch(torch.arange(len(pictures.train))).x
-    right = (teacher.labeller()(real).argmax(1) == pictures.train.labels).double().mean()
+    right = (teacher.logits_function()(real).argmax(1) == pictures.train.labels).double().mean()
     assert found["agreement_real"] == pytest.approx(float(right))  # all 72 are asked for
 
 
@@ -176,7 +176,7 @@ def test_a_labeller_that_does_not_know_the_set_is_warned_of(pictures: Splits, ma
 
 def test_the_page_shows_who_labelled(pictures: Splits, small: Distilled) -> None:
     found = score(small, pictures, baselines=False).to_dict()
-    said = "".join(map(str, parts(Entry(name="x", card=small.card, scorecard=found), 2)))
+    said = "".join(map(str, entry_sections(Entry(name="x", card=small.card, scorecard=found), 2)))
     assert f"{BN}-avg" in said
     assert found["labeller"]["hash"][:12] in said
     assert "the set&#x27;s own teacher" in said or "the set's own teacher" in said

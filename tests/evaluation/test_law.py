@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError
-from potstill.evaluation.scaling_law import Measured, Worth, fit, misfit, worth
+from potstill.evaluation.scaling_law import LabelWorth, MeasuredErrors, fit_law, label_worth, log_rmse
 from potstill.rng import generator
 
 IPC, STOPS = (1, 2, 5, 10, 20, 50), (1, 3, 10)
@@ -31,21 +31,21 @@ def soft_error(n: float, s: int, of: tuple[float, ...] = SOFT, teacher: NDArray[
 
 def measured(
     seed: int = 0, sets: int = 3, noise: float = 0.0, hard: tuple[float, ...] = HARD, soft: tuple[float, ...] = SOFT
-) -> Measured:
+) -> MeasuredErrors:
     """Sets that differ as a whole, and students that differ besides."""
     rng = np.random.default_rng(seed)
     plain = np.log([hard_error(n, hard) for n in IPC])
     taught = np.log([[soft_error(n, s, soft) for s in STOPS] for n in IPC])
     common = rng.normal(0, noise, (sets, 1))
-    return Measured(
+    return MeasuredErrors(
         ipc=IPC, stops=STOPS, teacher=TEACHER,
         hard=np.exp(plain + common + rng.normal(0, noise, (sets, len(IPC)))),
         soft=np.exp(taught + common[..., None] + rng.normal(0, noise, (sets, len(IPC), len(STOPS)))),
     )  # fmt: skip
 
 
-def at_ten(score: Measured, choice: Measured, seed: int = 0, draws: int = 100) -> Worth:
-    (found,) = worth(score, choice, (10,), generator(seed), draws)
+def at_ten(score: MeasuredErrors, choice: MeasuredErrors, seed: int = 0, draws: int = 100) -> LabelWorth:
+    (found,) = label_worth(score, choice, (10,), generator(seed), draws)
     return found
 
 
@@ -64,13 +64,13 @@ def truth(stop: int, n: int = 10) -> float:
 )
 def test_planted_coefficients_come_back(hard: tuple[float, ...], soft: tuple[float, ...]) -> None:
     found = measured(hard=hard, soft=soft)
-    law = fit(found)
+    law = fit_law(found)
     f, big_a, b = law.hard[0]
     assert (math.exp(f), math.exp(big_a), b) == pytest.approx(hard, rel=1e-3)
     kappa, amplitude, power, g, h = law.soft[0]
     assert (math.exp(kappa), math.exp(amplitude), power) == pytest.approx(soft[:3], rel=1e-3)
     assert (g, h) == pytest.approx(soft[3:], abs=1e-3)
-    assert misfit(found, law) < 1e-5
+    assert log_rmse(found, law) < 1e-5
     for n in IPC:
         assert np.exp(law.soft_error(n)[0, 0]) == pytest.approx([soft_error(n, s, soft) for s in STOPS], rel=1e-4)
         assert STOPS[int(law.best_stop(n)[0])] == min(STOPS, key=lambda s, n=n: soft_error(n, s, soft))
@@ -79,7 +79,7 @@ def test_planted_coefficients_come_back(hard: tuple[float, ...], soft: tuple[flo
 def test_coefficients_come_back_from_noise_the_better_the_more_sets_there_are() -> None:
     gaps = []
     for sets in (4, 400):
-        laws = [fit(measured(seed, sets, 0.1)) for seed in range(12)]
+        laws = [fit_law(measured(seed, sets, 0.1)) for seed in range(12)]
         gaps.append(np.mean([abs(law.hard[0, 2] - HARD[2]) + abs(law.soft[0, 2] - SOFT[2]) for law in laws]))
     assert gaps[1] < 0.25 * gaps[0]
     assert gaps[1] < 0.05
@@ -100,7 +100,7 @@ def test_no_other_coefficients_fit_better() -> None:
         power = p[1] + p[3] * z[None] - (p[2] + p[4] * z[None]) * x[:, None]
         return (np.logaddexp(p[0] + np.log(TEACHER)[None], power) - soft).ravel()
 
-    law = fit(found)
+    law = fit_law(found)
     for ours, gap, start in ((law.hard[0], plain, HARD), (law.soft[0], taught, SOFT)):
         logs = np.array([math.log(start[0]), math.log(start[1]), *start[2:]])
         best = least_squares(gap, logs)
@@ -114,11 +114,11 @@ def test_what_soft_labels_are_worth_is_where_hard_ones_have_their_error() -> Non
     assert (found.stop, found.side, found.known) == (stop, "inside", True)
     assert found.value == pytest.approx(truth(stop), rel=1e-3)
     assert (found.low, found.high) == pytest.approx((truth(stop),) * 2, rel=0.02)
-    assert np.exp(fit(exact).hard_error(found.value or 0)[0, 0]) == pytest.approx(soft_error(10, stop), rel=1e-3)
+    assert np.exp(fit_law(exact).hard_error(found.value or 0)[0, 0]) == pytest.approx(soft_error(10, stop), rel=1e-3)
 
 
 def test_the_best_stop_moves_with_the_budget() -> None:
-    law = fit(measured())
+    law = fit_law(measured())
     chosen = [int(law.best_stop(n)[0]) for n in IPC]
     assert chosen == sorted(chosen)
     assert chosen[0] < chosen[-1]
@@ -146,11 +146,11 @@ def test_the_stop_is_chosen_by_other_predictions_than_it_is_judged_by() -> None:
     alike = (*SOFT[:3], 0.0, 0.0)
     flat = np.full(3, 0.04)
 
-    def noisy(seed: int) -> Measured:
+    def noisy(seed: int) -> MeasuredErrors:
         rng = np.random.default_rng(seed)
         soft = np.log([[soft_error(n, s, alike, flat) for s in STOPS] for n in IPC])
         plain = np.log([hard_error(n) for n in IPC])
-        return Measured(
+        return MeasuredErrors(
             ipc=IPC, stops=STOPS, teacher=flat, hard=np.exp([plain] * 4),
             soft=np.exp(soft + rng.normal(0, 0.05, (4, len(IPC), 3))),
         )  # fmt: skip
@@ -175,11 +175,11 @@ def truth_of(soft: tuple[float, ...], teacher: NDArray[np.float64]) -> float:
 
 def test_beyond_the_budgets_nothing_is_said_but_that() -> None:
     better, worse = measured(soft=(0.3, *SOFT[1:])), measured(soft=(2.0, 0.45, 0.02, 0.0, 0.0))
-    assert at_ten(better, better) == Worth(stop=3, value=None, low=50.0, high=None, side="more", known=True)
+    assert at_ten(better, better) == LabelWorth(stop=3, value=None, low=50.0, high=None, side="more", known=True)
     found = at_ten(worse, worse)
-    assert found == Worth(stop=found.stop, value=None, low=None, high=1.0, side="fewer", known=True)
+    assert found == LabelWorth(stop=found.stop, value=None, low=None, high=1.0, side="fewer", known=True)
     rising = measured(hard=(0.001, 0.2, -0.2))
-    assert at_ten(rising, rising) == Worth(
+    assert at_ten(rising, rising) == LabelWorth(
         stop=at_ten(rising, rising).stop, value=None, low=None, high=None, side="unknown", known=False
     )
     lone = measured(0, 1, 0.05)
@@ -189,10 +189,10 @@ def test_beyond_the_budgets_nothing_is_said_but_that() -> None:
 
 def test_one_stop_has_a_law_without_knowledge() -> None:
     exact = measured()
-    one = Measured(ipc=IPC, stops=(3,), hard=exact.hard, soft=exact.soft[..., 1:2], teacher=TEACHER[1:2])
-    law = fit(one)
+    one = MeasuredErrors(ipc=IPC, stops=(3,), hard=exact.hard, soft=exact.soft[..., 1:2], teacher=TEACHER[1:2])
+    law = fit_law(one)
     assert law.soft.shape == (1, 3)
-    assert misfit(one, law) < 1e-5
+    assert log_rmse(one, law) < 1e-5
 
 
 def test_what_is_no_measurement_is_refused() -> None:
@@ -210,4 +210,4 @@ def test_what_is_no_measurement_is_refused() -> None:
             "ipc": good.ipc, "stops": good.stops, "hard": good.hard, "soft": good.soft, "teacher": good.teacher,
         }  # fmt: skip
         with pytest.raises(PotstillError, match=said):
-            Measured(**(fields | changes))
+            MeasuredErrors(**(fields | changes))

@@ -12,7 +12,7 @@ import potstill
 from potstill.core import Splits, registry
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate
-from potstill.evaluation.estimators import Learner, learned, names_learner
+from potstill.evaluation.estimators import Learner, is_learner_name, make_learner
 from potstill.evaluation.learners.common import training_rows
 from potstill.evaluation.learners.ridge import Ridge
 from potstill.evaluation.protocols.potstill import PROTOCOL
@@ -37,11 +37,11 @@ def test_a_learner_tells_classes_and_values_far_better_than_chance(name: str, ta
     for splits in (table, priced):
         assert splits.test is not None
         task = task_of(splits.train)
-        make = learned(name, splits.train)
+        make = make_learner(name, splits.train)
         assert isinstance(make.learner, Learner)
         batch = splits.train.fetch(torch.arange(len(splits.train)))
         assert batch.y is not None
-        said, again, other = (make.answers(splits.test, batch.x, batch.y, None, seed) for seed in (1, 1, 2))
+        said, again, other = (make.fit_predict(splits.test, batch.x, batch.y, None, seed) for seed in (1, 1, 2))
         assert torch.equal(said, again)
         assert torch.equal(said, other) or make.learner.draws
         targets = targets_of(splits.test)
@@ -50,7 +50,9 @@ def test_a_learner_tells_classes_and_values_far_better_than_chance(name: str, ta
         score, chance = task.score(said, targets), task.worst(targets)
         assert task.metric.better(score, chance)
         assert abs(score - chance) > 0.3 * max(score, chance)
-        weighed = make.answers(splits.test, batch.x, batch.y, torch.rand(len(batch.y), generator=generator(0, "w")), 1)
+        weighed = make.fit_predict(
+            splits.test, batch.x, batch.y, torch.rand(len(batch.y), generator=generator(0, "w")), 1
+        )
         assert not torch.equal(weighed, said) or name == "forest" or splits is table
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -65,10 +67,10 @@ def test_weights_and_rows_say_what_repeated_samples_say(name: str, table: Splits
     assert counts is not None
     assert counts.tolist() == [1.0, 0.5, 1.5]
     assert (x[1] == x[2]).all()
-    make, one_hot = learned(name, table.train), torch.eye(4)[batch.y]
+    make, one_hot = make_learner(name, table.train), torch.eye(4)[batch.y]
     assert table.test is not None
-    by_class = make.answers(table.test, batch.x, batch.y, None, 3)
-    by_rows = make.answers(table.test, batch.x, one_hot, None, 3)
+    by_class = make.fit_predict(table.test, batch.x, batch.y, None, 3)
+    by_rows = make.fit_predict(table.test, batch.x, one_hot, None, 3)
     assert float((by_class == by_rows).double().mean()) > (0.7 if name == "forest" else 0.99)
 
 
@@ -133,18 +135,18 @@ def test_a_fixed_value_is_compared_by_the_spread_of_the_other() -> None:
 
 
 def test_what_a_learner_cannot_do_is_said(table: Splits, make_set: Any) -> None:
-    assert names_learner("ridge:penalty=0.5")
-    assert not names_learner("mlp-w16")
+    assert is_learner_name("ridge:penalty=0.5")
+    assert not is_learner_name("mlp-w16")
     with pytest.raises(PotstillError, match="the task is retrieval"):
-        learned("ridge", pairs(8))
+        make_learner("ridge", pairs(8))
     with pytest.raises(PotstillError, match="penalty"):
-        learned("ridge:strength=1", table.train)
+        make_learner("ridge:strength=1", table.train)
     taught = registry.resolve("protocols", "sre2l").override(epochs=2)
     with pytest.raises(PotstillError, match="no network"):
         evaluate(make_set(table), table, protocol=taught, networks=["forest"])
     assert isinstance(task_of(table.train), Classification)
     with pytest.raises(PotstillError, match="ridge is no network"):
-        learned("ridge", table.train)(0)
+        make_learner("ridge", table.train)(0)
 
 
 class Counting:

@@ -103,7 +103,7 @@ def test_a_learned_rate_is_in_the_file_on_the_card_and_in_training(
     rates: set[float] = set()
     original = student.train
 
-    def traced(job: student.Job) -> Any:
+    def traced(job: student.StudentJob) -> Any:
         if torch.equal(job.x, again.model_space()):
             rates.add(job.lr)
         return original(job)

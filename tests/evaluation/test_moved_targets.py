@@ -14,9 +14,9 @@ from potstill.augment.names import fitting, left_out
 from potstill.augment.siamese import Siamese
 from potstill.core import Augmentation, Network, Splits, registry
 from potstill.data import TensorSource
-from potstill.evaluation.augmentation import student_augmentation, student_left_out
-from potstill.evaluation.student import Job, fit, train
-from potstill.evaluation.vmap_students import fit_together, groups
+from potstill.evaluation.augmentation import omitted_augmentations, student_augmentation
+from potstill.evaluation.student import StudentJob, fit, train
+from potstill.evaluation.vmap_students import fit_stacked, group_jobs
 from potstill.nn import factory
 from potstill.tasks import Classification, Metric, Movement, Regression, move_maps
 
@@ -125,7 +125,7 @@ def batches(task: Masks, name: str, students: int = 1) -> list[tuple[Tensor, Ten
         .override(epochs=12, batch=32, weight_decay=0.0)
         .resolve("inked", "seen", real.input)
     )
-    job = Job(
+    job = StudentJob(
         make=SeenFactory(), x=x, y=real.targets, protocol=protocol, lr=0.01, steps=None,
         augment=drawn_by(name, looking), seed=3, task=looking,
     )  # fmt: skip
@@ -158,13 +158,13 @@ def test_several_students_at_once_move_their_masks_as_each_alone() -> None:
     task = MovedMasks()
     real = source(task)
     protocol = registry.resolve("protocols", "dsa").override(epochs=3, batch=32).resolve("inked", "mlp", real.input)
-    job = Job(
+    job = StudentJob(
         make=factory("mlp-w16", real.input, 64), x=real.raw(torch.arange(len(real))), y=real.targets,
         protocol=protocol, lr=0.1, steps=None, augment=drawn_by("dsa", task), seed=3, task=task,
     )  # fmt: skip
     jobs = [job, dataclasses.replace(job, seed=4)]
-    assert len(list(groups(jobs, 2))) == 1
-    stack = fit_together(jobs)
+    assert len(list(group_jobs(jobs, 2))) == 1
+    stack = fit_stacked(jobs)
     for n, one in enumerate(jobs):
         alone = train(one)
         for name, value in alone.named_parameters():
@@ -200,7 +200,7 @@ def test_masks_that_move_are_said_to_in_a_method_only() -> None:
 def test_pictures_of_a_task_that_does_not_say_are_not_mixed_either() -> None:
     protocol = registry.resolve("protocols", "idc")
     assert protocol.recipe.mix == "cutmix"
-    said = student_left_out(protocol.recipe.augment, protocol, source(Masks()))
+    said = omitted_augmentations(protocol.recipe.augment, protocol, source(Masks()))
     assert said[-1] == (
         "cutmix left out, which mixes pictures: task masks does not say what becomes of its targets then"
     )

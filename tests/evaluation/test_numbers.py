@@ -8,7 +8,7 @@ from scipy import stats
 
 from potstill.evaluation.samples import SampleScores
 from potstill.evaluation.scores import ars, hlr, ior, lrs
-from potstill.evaluation.statistics import difference, paired, summary
+from potstill.evaluation.statistics import difference, paired_difference, summary
 
 
 def test_summary_is_students_t() -> None:
@@ -84,7 +84,7 @@ def matrices(shape: tuple[int, int], seed: int, spread: float) -> np.ndarray:
 @pytest.mark.parametrize("spread", [0.0, 0.3, 3.0])
 def test_a_score_of_any_metric_has_the_variance_of_two_crossed_factors(spread: float) -> None:
     matrix = matrices((4, 30), 1, spread)
-    held, samples = crossed(matrix), SampleScores.of(matrix)
+    held, samples = crossed(matrix), SampleScores.from_matrix(matrix)
     assert samples is not None
     found = summary(matrix.mean(1).tolist(), samples=samples)
     low, high = found["ci95"]
@@ -101,7 +101,7 @@ def test_a_difference_pairs_test_samples_and_its_p_is_the_level_at_which_it_ends
     rng = np.random.default_rng(5)
     a = matrices((3, 200), 2, 0.02)
     b = a + 0.1 + rng.normal(0, 0.3, a.shape)
-    one, other = SampleScores.of(a), SampleScores.of(b)
+    one, other = SampleScores.from_matrix(a), SampleScores.from_matrix(b)
     assert one is not None
     assert other is not None
     alone = difference(a.mean(1).tolist(), b.mean(1).tolist(), samples=(one, None))
@@ -112,7 +112,9 @@ def test_a_difference_pairs_test_samples_and_its_p_is_the_level_at_which_it_ends
     for factor, sign in ((0.999, 1), (1.001, -1)):
         # moved until it nearly ends at 0, p is nearly 0.05
         by = -found["mean"] + factor * (found["ci95"][1] - found["mean"])
-        moved = difference((a + by).mean(1).tolist(), b.mean(1).tolist(), samples=(SampleScores.of(a + by), other))
+        moved = difference(
+            (a + by).mean(1).tolist(), b.mean(1).tolist(), samples=(SampleScores.from_matrix(a + by), other)
+        )
         assert (moved["p"] - 0.05) * sign > 0
         assert moved["p"] == pytest.approx(0.05, abs=1e-3)
     back = difference(b.mean(1).tolist(), a.mean(1).tolist(), samples=(other, one))
@@ -122,7 +124,7 @@ def test_a_difference_pairs_test_samples_and_its_p_is_the_level_at_which_it_ends
 
 def test_certainty_ends_somewhere() -> None:
     ones, zeros = np.ones((5, 1000)), np.zeros((5, 1000))
-    both = SampleScores.of(ones), SampleScores.of(zeros)
+    both = SampleScores.from_matrix(ones), SampleScores.from_matrix(zeros)
     found = difference([1.0] * 5, [0.0] * 5, 1000, samples=both)
     assert 0.99 < found["ci95"][0] < 1
     assert 0 < found["p"] < 1e-50
@@ -133,22 +135,22 @@ def test_certainty_ends_somewhere() -> None:
 
 def test_sets_in_pairs_are_columns_of_the_same_arithmetic() -> None:
     a, b = matrices((4, 60), 7, 0.2), matrices((4, 60), 7, 0.2) - 0.05
-    gaps = SampleScores.of(a - b)
-    found = paired(a.mean(1).tolist(), b.mean(1).tolist(), samples=gaps)
+    gaps = SampleScores.from_matrix(a - b)
+    found = paired_difference(a.mean(1).tolist(), b.mean(1).tolist(), samples=gaps)
     assert found["mean"] == pytest.approx(0.05)
     rng = np.random.default_rng(8)
     noisy = b + rng.normal(0, 0.4, b.shape)
-    found = paired(a.mean(1).tolist(), noisy.mean(1).tolist(), samples=SampleScores.of(a - noisy))
-    of_score = summary((a - noisy).mean(1).tolist(), samples=SampleScores.of(a - noisy))["ci95"]
+    found = paired_difference(a.mean(1).tolist(), noisy.mean(1).tolist(), samples=SampleScores.from_matrix(a - noisy))
+    of_score = summary((a - noisy).mean(1).tolist(), samples=SampleScores.from_matrix(a - noisy))["ci95"]
     assert sum(found["ci95"]) == pytest.approx(sum(of_score))
     assert found["ci95"][0] <= of_score[0], "a single column of pairs counts its noise, too"
 
 
 def test_scores_of_samples_are_read_as_they_were_written_and_nothing_else_is() -> None:
-    samples = SampleScores.of(matrices((3, 77), 3, 0.1))
+    samples = SampleScores.from_matrix(matrices((3, 77), 3, 0.1))
     assert samples is not None
     said = samples.to_dict()
-    read = SampleScores.read(said)
+    read = SampleScores.from_dict(said)
     assert read is not None
     np.testing.assert_allclose(read.rows, samples.rows, rtol=1e-6)
     assert read.residual == samples.residual
@@ -158,7 +160,7 @@ def test_scores_of_samples_are_read_as_they_were_written_and_nothing_else_is() -
         SampleScores(rows=np.full(5, np.inf), residual=0.0).to_dict(),
         SampleScores(rows=np.zeros(9**6), residual=0.0).to_dict(),
     ):  # fmt: skip
-        assert SampleScores.read(damaged) is None
+        assert SampleScores.from_dict(damaged) is None
 
 
 accuracies = st.integers(1, 400).flatmap(

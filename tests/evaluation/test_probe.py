@@ -12,16 +12,16 @@ from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import (
     BATCH,
-    HELD,
     MARGIN,
+    MAX_HELD_OUT,
     STEPS,
     STUDENTS,
     Candidate,
-    fewest_bits,
-    held_part,
-    loss_between,
-    narrow,
-    probe_of,
+    choose_fewest_bits,
+    held_out_indices,
+    make_probe,
+    narrow_network,
+    paired_loss,
 )
 from potstill.execution import Processes
 from potstill.nn import factory, flops
@@ -52,7 +52,7 @@ def _binary(c: int, noise: Tensor) -> Tensor:
 def _candidates(x: Tensor, y: Tensor, source: TensorSource, bits: tuple[int, ...] = BITS) -> list[Candidate]:
     def candidate(name: str) -> Candidate:
         stored = store(name).pack(x)
-        return Candidate(name=name, pair=lambda: ((source.normalization.apply(read(stored)), y), nbytes(stored)))
+        return Candidate(name=name, load=lambda: ((source.normalization.apply(read(stored)), y), nbytes(stored)))
 
     return [candidate(f"uint{b}") for b in bits]
 
@@ -63,7 +63,7 @@ def _asked(source: TensorSource, per_class: int = 10, network: str = "mlp-w32", 
     make = factory(network, source.input, len(source.classes))
     arguments: dict[str, Any] = {"seed": 0, "made_of": index, **changes}
     full = (source.normalization.apply(x), y)
-    return fewest_bits(full, _candidates(x, y, source), source, make, **arguments)
+    return choose_fewest_bits(full, _candidates(x, y, source), source, make, **arguments)
 
 
 def test_bits_that_hold_the_classes_are_kept() -> None:
@@ -79,7 +79,7 @@ def test_bits_that_hold_the_classes_are_kept() -> None:
     x, y = source.raw(index), source.labels[index]
     make = factory("mlp-w32", source.input, 2)
     few = _candidates(x, y, source, (1,))
-    none, record = fewest_bits((source.normalization.apply(x), y), few, source, make, seed=0, made_of=index)
+    none, record = choose_fewest_bits((source.normalization.apply(x), y), few, source, make, seed=0, made_of=index)
     assert none is None
     assert record["chosen"] is None
     assert record["tried"][0]["loss"]["low"] > 0.1
@@ -119,11 +119,11 @@ def test_what_costs_too_much_is_not_tried_and_it_is_said() -> None:
 def test_operations_are_counted_as_they_are_made() -> None:
     source = _source(_binary, per_class=40)
     make = factory("mlp-w32", source.input, 2)
-    probe = probe_of(make, source, source.subset(held_part(source, 0)), students=3, seed=0)
+    probe = make_probe(make, source, source.subset(held_out_indices(source, 0)), students=3, seed=0)
     one = flops(make(0), (64,))
     assert probe.operations(10) == one * (3 * STEPS * 10 + 80)
     assert probe.operations(10**6) == one * (3 * STEPS * BATCH + 80)
-    assert narrow(make, source) is make
+    assert narrow_network(make, source) is make
 
 
 def test_too_few_samples_do_not_choose_few_bits() -> None:
@@ -145,19 +145,19 @@ def test_all_real_samples_in_the_set_leaves_nobody_to_ask() -> None:
 def test_held_samples_are_others_than_those_of_the_set_and_in_the_shares_of_classes() -> None:
     labels = torch.tensor([0] * 6000 + [1] * 600)
     source = TensorSource.make(torch.rand(6600, 2), labels, name="rows")
-    held = held_part(source, 0, without=torch.arange(100))
+    held = held_out_indices(source, 0, without=torch.arange(100))
     assert int(held.min()) >= 100
-    assert abs(len(held) - HELD) <= 1
-    assert int((source.labels[held] == 1).sum()) == round(600 * HELD / 6500)
-    assert len(held_part(source, 0, without=torch.arange(100, 6600))) == 100
-    assert not torch.equal(held, held_part(source, 1, without=torch.arange(100)))
+    assert abs(len(held) - MAX_HELD_OUT) <= 1
+    assert int((source.labels[held] == 1).sum()) == round(600 * MAX_HELD_OUT / 6500)
+    assert len(held_out_indices(source, 0, without=torch.arange(100, 6600))) == 100
+    assert not torch.equal(held, held_out_indices(source, 1, without=torch.arange(100)))
 
 
 def test_a_wide_convnet_is_probed_by_a_narrow_one_of_the_same_kind(pictures: Splits) -> None:
     train = pictures.train
 
     def name(wide: str) -> str:
-        return narrow(factory(wide, train.input, 4), train).name
+        return narrow_network(factory(wide, train.input, 4), train).name
 
     assert name("convnet-d1-w128-batch-max") == "convnet-d1-w32-batch-max"
     assert name("convnet-d1-w8") == "convnet-d1-w8-instance-avg"
@@ -172,7 +172,7 @@ def test_soft_labels_and_tables_are_probed(table: Splits) -> None:
     make = factory("mlp-w16", train.input, 4)
     x = train.fetch(index).x
     assert isinstance(x, Tensor)
-    chosen, record = fewest_bits(
+    chosen, record = choose_fewest_bits(
         (x, rows), _candidates(train.raw(index), rows, train), train, make, seed=0, made_of=index
     )
     assert record["probed"] is True
@@ -183,22 +183,22 @@ def test_soft_labels_and_tables_are_probed(table: Splits) -> None:
 def test_no_candidate_is_refused(pictures: Splits) -> None:
     make = factory("convnet-d1-w8", pictures.train.input, 4)
     with pytest.raises(PotstillError, match="give one at least"):
-        fewest_bits((torch.zeros(1), torch.zeros(1)), [], pictures.train, make, seed=0)
+        choose_fewest_bits((torch.zeros(1), torch.zeros(1)), [], pictures.train, make, seed=0)
 
 
 def test_a_loss_is_that_of_pairs_over_students_and_samples() -> None:
     full = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]], dtype=torch.bool)
-    same = loss_between(full, full)
+    same = paired_loss(full, full)
     assert (same.mean, same.low, same.high) == (0, 0, 0)
     fewer = torch.tensor([[1, 0, 1, 0], [1, 0, 0, 1]], dtype=torch.bool)
-    found = loss_between(full, fewer)
+    found = paired_loss(full, fewer)
     assert found.mean == pytest.approx(1 / 8)
     assert found.low < found.mean < found.high
     # with one student only samples are drawn: the usual t interval of paired differences
-    one = loss_between(full[:1], fewer[:1])
+    one = paired_loss(full[:1], fewer[:1])
     d = (full[0].double() - fewer[0].double()).numpy()
     assert one.high == pytest.approx(d.mean() + stats.t.ppf(0.95, 3) * d.std(ddof=1) / 2)
-    surer = loss_between(full[:1], fewer[:1], 0.99)
+    surer = paired_loss(full[:1], fewer[:1], 0.99)
     assert surer.high > one.high
 
 
@@ -213,7 +213,7 @@ def test_the_interval_of_a_loss_holds_the_truth_as_often_as_it_says() -> None:
         p = (0.1 + student + sample).clamp(0, 1)  # lost with this probability; the mean over all is about 0.1
         lost = torch.rand(6, 200, generator=rng) < p
         full = torch.ones(6, 200, dtype=torch.bool)
-        covered += loss_between(full, ~lost).high >= 0.1
+        covered += paired_loss(full, ~lost).high >= 0.1
     assert covered / trials > 0.92
 
 

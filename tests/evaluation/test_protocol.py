@@ -5,7 +5,7 @@ import pytest
 
 from potstill.core import InputSpec, registry
 from potstill.errors import PotstillError
-from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe, Teaching
+from potstill.evaluation.protocol import Case, ModelSelection, Protocol, Recipe, Teaching
 from potstill.evaluation.protocols.cda import PROTOCOL as CDA
 from potstill.evaluation.protocols.datadam import PROTOCOL as DATADAM
 from potstill.evaluation.protocols.datm_soft import PROTOCOL as DATM
@@ -155,7 +155,7 @@ def test_every_field_is_part_of_the_fingerprint() -> None:
         "precision": "bfloat16", "teacher_statistics": "batch", "shortened": True, "test_at": (3, 5),
     }  # fmt: skip
     together = {"steps", "select", "labels", "loss", "warm_up", "lowest", "steps_by_items"}  # each with another
-    assert DC.flat().keys() == changed.keys() | together
+    assert DC.flat_fields().keys() == changed.keys() | together
     taught = [DC.change(labels="teacher", loss=loss).fingerprint() for loss in ("kl", "mse")]
     assert len({*taught, DC.fingerprint()}) == 3
     prints = {DC.change(**{field: value}).fingerprint() for field, value in changed.items()}
@@ -249,7 +249,7 @@ def test_the_recipe_of_idc() -> None:
         1.0,
         False,
     )
-    assert (IDC.choosing.select, IDC.choosing.test_every, IDC.optimistic, IDC.students) == (
+    assert (IDC.selection.select, IDC.selection.test_every, IDC.optimistic, IDC.students) == (
         "best-on-test",
         250,
         True,
@@ -267,18 +267,18 @@ def test_the_recipe_of_ncfm() -> None:
     assert (NCFM.recipe.schedule, NCFM.recipe.milestones) == ("steps", (0.2, 0.4, 0.6, 0.8))
     assert (NCFM.recipe.drop_factor, NCFM.recipe.reset_momentum, NCFM.recipe.extra_epoch) == (0.5, False, False)
     assert (NCFM.recipe.mix, NCFM.recipe.mix_prob, NCFM.recipe.mix_beta) == ("cutmix", 0.5, 1.0)
-    assert (NCFM.choosing.select, NCFM.choosing.test_every, NCFM.optimistic, NCFM.students) == (
+    assert (NCFM.selection.select, NCFM.selection.test_every, NCFM.optimistic, NCFM.students) == (
         "best-on-test",
         100,
         True,
         10,
     )
-    assert NCFM.resolve("tiny-imagenet", CONVNET, IMAGE).choosing.test_every == 50
-    assert NCFM.override(test_every=3).resolve("tiny-imagenet", CONVNET, IMAGE).choosing.test_every == 3
+    assert NCFM.resolve("tiny-imagenet", CONVNET, IMAGE).selection.test_every == 50
+    assert NCFM.override(test_every=3).resolve("tiny-imagenet", CONVNET, IMAGE).selection.test_every == 3
 
 
 def _differs(one: Protocol, other: Protocol) -> set[str]:
-    return {name for name, value in one.flat().items() if value != other.flat()[name]}
+    return {name for name, value in one.flat_fields().items() if value != other.flat_fields()[name]}
 
 
 def test_datadam_is_dsa_with_another_batch_length_and_network() -> None:
@@ -291,7 +291,7 @@ def test_datadam_is_dsa_with_another_batch_length_and_network() -> None:
         "convnet-batch",
         10,
     )
-    assert (DATADAM.choosing.select, DATADAM.optimistic) == ("last", False)
+    assert (DATADAM.selection.select, DATADAM.optimistic) == ("last", False)
 
 
 def test_cda_is_sre2l_in_small_batches() -> None:
@@ -335,7 +335,7 @@ def test_the_recipe_of_edc() -> None:
         EDC.teaching.hard_weight,
         EDC.teaching.teachers + len(EDC.teaching.committee),
     ) == ("teacher", "mse", 0.025, 4)
-    assert (EDC.choosing.select, EDC.choosing.test_every, EDC.optimistic) == ("best-on-test", 30, True)
+    assert (EDC.selection.select, EDC.selection.test_every, EDC.optimistic) == ("best-on-test", 30, True)
 
 
 def test_the_recipe_of_no_distillation() -> None:
@@ -354,7 +354,7 @@ def test_the_recipe_of_no_distillation() -> None:
     assert (NODISTILL.recipe.milestones, NODISTILL.recipe.drop_factor) == ((0.25, 0.5, 0.75, 1.0), 0.3)
     assert not NODISTILL.recipe.reset_momentum
     assert (NODISTILL.teaching.labels, NODISTILL.recipe.mix, NODISTILL.students) == ("given", "none", 5)
-    assert (NODISTILL.choosing.select, NODISTILL.choosing.test_every, NODISTILL.optimistic) == (
+    assert (NODISTILL.selection.select, NODISTILL.selection.test_every, NODISTILL.optimistic) == (
         "best-on-test",
         200,
         True,
@@ -452,14 +452,14 @@ def test_a_bad_override_is_refused_in_one_line(changes: dict[str, object], messa
 
 
 def test_a_field_of_a_part_is_named_once_and_changed_alone() -> None:
-    parts = [Protocol, Recipe, Teaching, Choosing]
+    parts = [Protocol, Recipe, Teaching, ModelSelection]
     names = [f.name for part in parts for f in dataclasses.fields(part)]
-    assert sorted(names) == sorted([*DSA.flat(), "recipe", "teaching", "choosing"])
+    assert sorted(names) == sorted([*DSA.flat_fields(), "recipe", "teaching", "selection"])
     changed = DSA.change(epochs=7)
-    assert (changed.recipe.epochs, changed.cases, changed.teaching, changed.choosing) == (
-        7, DSA.cases, DSA.teaching, DSA.choosing,
+    assert (changed.recipe.epochs, changed.cases, changed.teaching, changed.selection) == (
+        7, DSA.cases, DSA.teaching, DSA.selection,
     )  # fmt: skip
-    assert DSA.change(**DSA.flat()) == DSA
+    assert DSA.change(**DSA.flat_fields()) == DSA
     with pytest.raises(PotstillError, match=r"protocol dsa: unknown field 'epoch'.*epochs"):
         DSA.change(epoch=7)
 
@@ -470,7 +470,7 @@ def test_a_part_refuses_what_is_out_of_range_by_itself() -> None:
     with pytest.raises(PotstillError, match=r"^loss must be kl or mse with labels teacher"):
         Teaching(labels="teacher")
     with pytest.raises(PotstillError, match=r"^test_every must be a whole number of at least 1"):
-        Choosing(select="best-on-test")
+        ModelSelection(select="best-on-test")
 
 
 def test_late_fields_stand_in_the_canonical_form_where_they_are_not_their_default() -> None:

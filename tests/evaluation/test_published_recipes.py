@@ -21,7 +21,7 @@ from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.protocols.idc import PROTOCOL as IDC
 from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
 from potstill.evaluation.protocols.no_distillation import PROTOCOL as NODISTILL
-from potstill.evaluation.student import Job, fit, predict, train, train_and_predict
+from potstill.evaluation.student import StudentJob, fit, predict, train, train_and_predict
 from potstill.execution import Serial
 from potstill.nn import factory
 from potstill.rng import derive, generator
@@ -30,7 +30,7 @@ LOOKS: Protocol = IDC.override(epochs=7, test_every=3, lr=0.3, batch=4)
 """At so high a rate the last epoch is often not the best."""
 
 
-def job(pictures: Splits, protocol: Protocol, **changes: Any) -> Job:
+def job(pictures: Splits, protocol: Protocol, **changes: Any) -> StudentJob:
     data = pictures.train
     batch = data.fetch(torch.arange(0, len(data), 7)[:10])
     assert isinstance(batch.x, Tensor)
@@ -39,10 +39,10 @@ def job(pictures: Splits, protocol: Protocol, **changes: Any) -> Job:
         "make": factory("convnet-d1-w8", data.input, 4), "x": batch.x, "y": batch.y, "protocol": protocol,
         "lr": protocol.recipe.lr[0], "steps": None, "augment": none(), "seed": 7,
     }  # fmt: skip
-    return Job(**(fields | changes))
+    return StudentJob(**(fields | changes))
 
 
-def naive(given: Job, optimiser: Any, scheduler: Any, rates: list[float]) -> Network:
+def naive(given: StudentJob, optimiser: Any, scheduler: Any, rates: list[float]) -> Network:
     """The loop of IDC and NCFM: augment, mix half of the batches by two losses, one scheduler step per epoch."""
     net, rng = given.make(derive(given.seed, "network")).train(), generator(given.seed, "samples")
     opt = optimiser(net.parameters())
@@ -82,14 +82,14 @@ def adamw(parameters: Any) -> torch.optim.Optimizer:
 def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The rate of every update that the student trainer makes."""
     seen: list[float] = []
-    original = student.optimiser
+    original = student.make_optimizer
 
     def traced(p: Protocol, parameters: Any, lr: float) -> torch.optim.Optimizer:
         made = original(p, parameters, lr)
         made.register_step_pre_hook(lambda opt, *_: seen.append(opt.param_groups[0]["lr"]))
         return made
 
-    monkeypatch.setattr(student, "optimiser", traced)
+    monkeypatch.setattr(student, "make_optimizer", traced)
     return seen
 
 
@@ -303,7 +303,7 @@ def test_without_augmentation_means_without_mixes(
     mixes: list[tuple[str, str]] = []
     original = student.fit
 
-    def fitted(network: Any, given: Job, *args: Any) -> None:
+    def fitted(network: Any, given: StudentJob, *args: Any) -> None:
         if given.protocol.name == IDC.name:  # not those that try codecs for real samples
             mixes.append((given.protocol.recipe.mix, str(bool(given.augment == none()))))
         original(network, given, *args)
@@ -351,7 +351,7 @@ def test_datm_trains_a_set_at_the_rate_that_its_card_has_and_all_else_at_its_own
     seen: list[tuple[int, float]] = []
     original = student.train
 
-    def traced(given: Job) -> Network:
+    def traced(given: StudentJob) -> Network:
         if given.protocol.name != "potstill":  # what tries codecs for real samples
             seen.append((len(given.x), given.lr))
         return original(given)

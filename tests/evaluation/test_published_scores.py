@@ -14,7 +14,7 @@ from potstill.core import InputSpec, Splits
 from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate, student
-from potstill.evaluation.estimators import learned
+from potstill.evaluation.estimators import make_learner
 from potstill.evaluation.protocols.datm import PROTOCOL as DATM
 from potstill.evaluation.protocols.datm_soft import PROTOCOL as SOFT
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
@@ -24,8 +24,8 @@ from potstill.evaluation.protocols.mtt import PROTOCOL as MTT
 from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
 from potstill.evaluation.protocols.rat_bptt import PROTOCOL as RAT
 from potstill.evaluation.protocols.remember import PROTOCOL as REMEMBER
-from potstill.evaluation.student import Job, predict, schedule, train, train_and_predict
-from potstill.evaluation.vmap_students import fit_together, groups
+from potstill.evaluation.student import StudentJob, iterate_epochs, predict, train, train_and_predict
+from potstill.evaluation.vmap_students import fit_stacked, group_jobs
 from potstill.execution import Serial
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.label_simplex import centred, probabilities
@@ -39,12 +39,12 @@ def scores(n: int, k: int = 4) -> Tensor:
     return centred(torch.eye(k).repeat_interleave(n // k, 0)) * 1.3 + 0.2 * torch.randn(n, k, generator=generator(5))
 
 
-def scored_job(pictures: Splits, protocol: Protocol, double: Any, **changes: Any) -> Job:
+def scored_job(pictures: Splits, protocol: Protocol, double: Any, **changes: Any) -> StudentJob:
     given = job(pictures, protocol, y=scores(12)[:10].double(), make=factory(NETWORK, pictures.train.input, 4))
     return replace(given, make=double(given.make), x=given.x.double(), **changes)
 
 
-def plain(given: Job, optimiser: Any, rates: list[float], loss: Any) -> list[Tensor]:
+def plain(given: StudentJob, optimiser: Any, rates: list[float], loss: Any) -> list[Tensor]:
     """As many updates as there are rates, over passes in a new random order each."""
     net, rng = given.make(derive(given.seed, "network")).train(), generator(given.seed, "samples")
     opt = optimiser(net.parameters())
@@ -66,7 +66,7 @@ def half_squares(outputs: Tensor, y: Tensor) -> Tensor:
     return 0.5 * torch.nn.functional.mse_loss(outputs, y)
 
 
-def assert_same(given: Job, theirs: list[Tensor], atol: float) -> None:
+def assert_same(given: StudentJob, theirs: list[Tensor], atol: float) -> None:
     for a, b in zip(train(given).parameters(), theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=atol)
 
@@ -78,7 +78,7 @@ def test_frepo_is_adam_on_squares_with_a_warm_up_and_a_cosine_to_a_hundredth(
     given = scored_job(pictures, short, double, augment=frepo(), lr=3e-4, steps=23)
     rates = [3e-4 * t / 7 for t in range(7)]
     rates += [3e-4 * (0.99 * 0.5 * (1 + math.cos(math.pi * t / 16)) + 0.01) for t in range(16)]
-    assert [r for epoch in schedule(given) for r in epoch.rates] == pytest.approx(rates, rel=1e-12)
+    assert [r for epoch in iterate_epochs(given) for r in epoch.lrs] == pytest.approx(rates, rel=1e-12)
     theirs = plain(given, lambda p: torch.optim.Adam(p, lr=1.0), rates, half_squares)
     assert_same(given, theirs, adam_rounding)
 
@@ -86,21 +86,21 @@ def test_frepo_is_adam_on_squares_with_a_warm_up_and_a_cosine_to_a_hundredth(
 def test_a_warm_up_never_takes_more_than_half(pictures: Splits, double: Any) -> None:
     assert FREPO.quick().recipe.steps == (500,)  # fewer would hardly leave the warm-up
     given = scored_job(pictures, FREPO.override(steps=60), double, lr=1.0, steps=60)
-    rates = [r for epoch in schedule(given) for r in epoch.rates]
+    rates = [r for epoch in iterate_epochs(given) for r in epoch.lrs]
     assert rates[:3] == pytest.approx([0, 1 / 30, 2 / 30])
     assert rates[30] == 1.0
     assert rates[59] == pytest.approx(0.01, abs=0.01)
 
 
 def test_frepo_takes_updates_by_the_number_of_items_and_batches_of_500() -> None:
-    lengths = {n: FREPO.sized(n, 10).recipe.steps for n in (3, 10, 99, 100, 250, 500, 600, 1500, 9000)}
+    lengths = {n: FREPO.for_set_size(n, 10).recipe.steps for n in (3, 10, 99, 100, 250, 500, 600, 1500, 9000)}
     assert lengths == {
         3: (1000,), 10: (1000,), 99: (1000,), 100: (2000,), 250: (20_000,), 500: (5000,), 600: (5000,),
         1500: (10_000,), 9000: (40_000,),
     }  # fmt: skip
-    assert FREPO.sized(10, 10).recipe.batch == 500
-    assert FREPO.override(steps=9).sized(5000, 10).recipe.steps == (9,)
-    assert FREPO.override(epochs=9).sized(5000, 10).recipe.steps == ()
+    assert FREPO.for_set_size(10, 10).recipe.batch == 500
+    assert FREPO.override(steps=9).for_set_size(5000, 10).recipe.steps == (9,)
+    assert FREPO.override(epochs=9).for_set_size(5000, 10).recipe.steps == ()
     assert not FREPO.optimistic
     spec = InputSpec(kind="image", shape=(1, 8, 8))
     for source, mirrored, name in (
@@ -122,7 +122,7 @@ def test_remember_is_momentum_at_one_rate_without_decay_or_augmentation(pictures
     assert (recipe.lr, recipe.momentum, recipe.weight_decay, recipe.batch) == ((0.01,), 0.9, 0.0, 640)
     assert (recipe.epochs, recipe.schedule, recipe.augment, recipe.mix) == (300, "constant", "none", "none")
     assert not recipe.extra_epoch
-    assert (REMEMBER.students, REMEMBER.optimistic, REMEMBER.choosing.select) == (10, False, "last")
+    assert (REMEMBER.students, REMEMBER.optimistic, REMEMBER.selection.select) == (10, False, "last")
     rows = scores(12)[:10].softmax(1).double()
     given = replace(scored_job(pictures, REMEMBER.override(epochs=3, batch=4), double), y=rows, lr=0.01)
     theirs = plain(
@@ -141,9 +141,9 @@ def test_rat_bptt_is_adam_at_one_rate_and_counts_the_best_of_its_looks(
     theirs = plain(given, lambda p: torch.optim.Adam(p), [0.001] * 9, soft)
     assert_same(given, theirs, adam_rounding)
     # three updates in a pass: 2 lies in the first, 5 in the second, 9 in the last
-    assert [epoch.looked_at for epoch in schedule(given)] == [True, True, True]
+    assert [epoch.evaluate_after for epoch in iterate_epochs(given)] == [True, True, True]
     whole = replace(given, protocol=RAT.override(batch=10), steps=3000)
-    looked = [n + 1 for n, epoch in enumerate(schedule(whole)) if epoch.looked_at]
+    looked = [n + 1 for n, epoch in enumerate(iterate_epochs(whole)) if epoch.evaluate_after]
     assert looked == [300, 600, 1000, 3000]
     assert RAT.optimistic
     assert not RAT.override(select="last").optimistic
@@ -164,10 +164,10 @@ def test_rat_bptt_reports_the_best_length(pictures: Splits) -> None:
 
 
 def test_mtt_is_dsa_at_the_learned_rate_and_datm_is_datm_soft_on_one_network() -> None:
-    kept = {n: v for n, v in MTT.flat().items() if v != DSA.flat()[n]}
+    kept = {n: v for n, v in MTT.flat_fields().items() if v != DSA.flat_fields()[n]}
     assert kept.keys() == {"name", "paper", "summary", "students", "published_runs", "lr_of_set"}
-    assert (MTT.choosing.lr_of_set, MTT.students, MTT.optimistic) == (True, 5, False)
-    kept = {n: v for n, v in DATM.flat().items() if v != SOFT.flat()[n]}
+    assert (MTT.selection.lr_of_set, MTT.students, MTT.optimistic) == (True, 5, False)
+    kept = {n: v for n, v in DATM.flat_fields().items() if v != SOFT.flat_fields()[n]}
     assert kept == {"name": "datm", "summary": DATM.summary, "students": 1}
 
 
@@ -176,11 +176,11 @@ def scored_set(pictures: Splits, make_set: Any) -> Distilled:
     return make_set(pictures, ipc=3, labels=scores(12), scores=True)
 
 
-def watched(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    seen: list[Job] = []
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[StudentJob]:
+    seen: list[StudentJob] = []
     original = student.fit
 
-    def fitted(network: Any, given: Job, *args: Any) -> None:
+    def fitted(network: Any, given: StudentJob, *args: Any) -> None:
         seen.append(given)
         original(network, given, *args)
 
@@ -248,14 +248,14 @@ def test_weights_multiply_squares(pictures: Splits, double: Any) -> None:
     for a, b in zip(found.parameters(), net.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
     several = [replace(given, weights=weights, seed=s) for s in (1, 2)]
-    assert [len(group) for group in groups(several, 8)] == [1, 1]  # together weights are in the labels
+    assert [len(group) for group in group_jobs(several, 8)] == [1, 1]  # together weights are in the labels
 
 
 def test_students_side_by_side_learn_squares_as_alone(pictures: Splits, double: Any, adam_rounding: float) -> None:
     given = scored_job(pictures, FREPO.override(steps=6, batch=4), double, augment=frepo_noflip(), lr=0.01, steps=6)
     jobs = [replace(given, seed=seed) for seed in (1, 2, 3)]
-    assert [len(group) for group in groups(jobs, 8)] == [3]
-    state = fit_together(jobs).state
+    assert [len(group) for group in group_jobs(jobs, 8)] == [3]
+    state = fit_stacked(jobs).state
     for n, one in enumerate(jobs):
         for name, value in train(one).state_dict().items():
             torch.testing.assert_close(state[name][n], value, rtol=1e-7, atol=adam_rounding)
@@ -285,16 +285,16 @@ def test_kips_own_learner_is_the_student_of_pictures_and_reads_the_scores(
 def test_other_learners_read_probabilities_of_scores(
     pictures: Splits, scored_set: Distilled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from potstill.evaluation.estimators import Learned
+    from potstill.evaluation.estimators import LearnerFactory
 
     seen: dict[str, Tensor] = {}
-    original = Learned.answers
+    original = LearnerFactory.fit_predict
 
-    def answers(self: Learned, source: Any, x: Any, y: Tensor, *rest: Any) -> Tensor:
+    def answers(self: LearnerFactory, source: Any, x: Any, y: Tensor, *rest: Any) -> Tensor:
         seen[self.learner.name] = y
         return original(self, source, x, y, *rest)
 
-    monkeypatch.setattr(Learned, "answers", answers)
+    monkeypatch.setattr(LearnerFactory, "fit_predict", answers)
     names = ["forest:trees=3", "linear-model", "ridge", "krr-ntk", "ridge-features"]
     measured(scored_set, pictures, POTSTILL.override(steps=2, lr=0.1), networks=names)
     assert scored_set.scores is not None
@@ -324,7 +324,7 @@ def test_a_saved_set_is_measured_as_the_one_in_memory(pictures: Splits, scored_s
 )
 def test_a_bad_setting_is_refused_in_one_line(spelled: str, words: str, pictures: Splits) -> None:
     with pytest.raises(PotstillError, match=words) as refused:
-        learned(spelled, pictures.train)
+        make_learner(spelled, pictures.train)
     assert "\n" not in str(refused.value)
 
 
@@ -333,7 +333,7 @@ def test_two_equal_samples_do_not_stop_a_kernel(pictures: Splits) -> None:
     assert pictures.test is not None
     assert isinstance(batch.y, Tensor)
     for spelled in ("krr-ntk:ridge=0", "nngp", "ridge-features:count=2"):
-        said = learned(spelled, pictures.train).answers(pictures.test, batch.x, batch.y, None, 1)
+        said = make_learner(spelled, pictures.train).fit_predict(pictures.test, batch.x, batch.y, None, 1)
         assert said.shape == (len(pictures.test),)
 
 
@@ -341,11 +341,11 @@ def test_a_kernel_takes_in_at_most_so_many(pictures: Splits) -> None:
     batch = pictures.train.fetch(torch.arange(len(pictures.train)))
     assert pictures.test is not None
     assert isinstance(batch.y, Tensor)
-    made = learned("krr-ntk:most=3", pictures.train)
-    said = made.answers(pictures.test, batch.x, batch.y, torch.ones(len(batch.y)), 1)
-    assert torch.equal(said, made.answers(pictures.test, batch.x, batch.y, None, 1))
+    made = make_learner("krr-ntk:most=3", pictures.train)
+    said = made.fit_predict(pictures.test, batch.x, batch.y, torch.ones(len(batch.y)), 1)
+    assert torch.equal(said, made.fit_predict(pictures.test, batch.x, batch.y, None, 1))
     assert len(said.unique()) <= 3  # three samples are of three classes at most
-    whole = learned("krr-ntk", pictures.train).answers(pictures.test, batch.x, batch.y, None, 1)
+    whole = make_learner("krr-ntk", pictures.train).fit_predict(pictures.test, batch.x, batch.y, None, 1)
     assert len(whole.unique()) == 4
 
 
@@ -353,11 +353,11 @@ def test_the_features_of_a_network_decide_with_their_seed(pictures: Splits) -> N
     batch = pictures.train.fetch(torch.arange(len(pictures.train)))
     assert pictures.test is not None
     assert isinstance(batch.y, Tensor)
-    make = learned("ridge-features:network=convnet-d1-w8-nonorm", pictures.train)
+    make = make_learner("ridge-features:network=convnet-d1-w8-nonorm", pictures.train)
     assert make.learner.draws
-    assert not learned("ridge-features:network=efficientnet-lite0", pictures.train).learner.draws
+    assert not make_learner("ridge-features:network=efficientnet-lite0", pictures.train).learner.draws
     y = torch.randint(4, batch.y.shape, generator=generator(6))  # so that nothing but the features decides
-    said = [make.answers(pictures.test, batch.x, y, None, seed) for seed in (1, 2)]
+    said = [make.fit_predict(pictures.test, batch.x, y, None, seed) for seed in (1, 2)]
     assert not torch.equal(*said)
     net = factory("convnet-d1-w8-nonorm", pictures.train.input, 4)(derive(1, "features", 0)).eval()
     seen = pictures.test.fetch(torch.arange(len(pictures.test))).x

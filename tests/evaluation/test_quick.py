@@ -12,7 +12,7 @@ import potstill
 from potstill.cli.main import main
 from potstill.core.registry import names, resolve
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.evaluation import not_made_of
+from potstill.evaluation import describe_data_mismatch
 
 SMALL = {"network": "convnet-d1-w4", "baselines": False, "device": "cpu", "progress": None}
 
@@ -38,7 +38,7 @@ def test_quick_is_no_longer_than_it_says_and_has_another_fingerprint(name: str) 
     assert (quick.recipe.epochs or 0) <= 100
     # A warm-up is not cut: FRePo's rate hardly rises in 60 updates, and students would learn nothing.
     assert max(quick.recipe.steps, default=0) <= max(60, protocol.recipe.warm_up)
-    assert quick.choosing.validation_students == 1
+    assert quick.selection.validation_students == 1
     assert all(case.epochs is None for case in quick.cases) or quick.recipe.steps
     with pytest.raises(PotstillError, match="shortened"):
         protocol.override(shortened=True)
@@ -85,8 +85,8 @@ def test_a_set_of_another_split_is_said_before_it_is_measured(small: Any, tmp_pa
 
 
 def test_a_set_of_which_nobody_knows_what_it_was_made_of_is_not_doubted(digits: Any) -> None:
-    assert not_made_of({"source": {"name": "digits"}}, digits) is None
-    assert not_made_of({"source": {"hash": digits.train.content_hash}}, digits) is None
+    assert describe_data_mismatch({"source": {"name": "digits"}}, digits) is None
+    assert describe_data_mismatch({"source": {"hash": digits.train.content_hash}}, digits) is None
 
 
 def test_robust_scores_are_said_in_words(digits: Any, small: Any) -> None:
@@ -123,7 +123,7 @@ def test_how_long_it_will_take_is_said_before_it_begins(
         asked.append(what)
         return 7200.0
 
-    monkeypatch.setattr(sys.modules["potstill.evaluation.evaluate"], "expected_seconds", long)
+    monkeypatch.setattr(sys.modules["potstill.evaluation.evaluate"], "estimate_seconds", long)
     settings = {"network": "mlp-w8", "seeds": 1, "steps": 2, "lr": 0.01, "device": "cpu", "full": False}
     potstill.evaluate(small, digits, **settings)
     said = capsys.readouterr().err.splitlines()
@@ -160,9 +160,9 @@ def test_a_longer_protocol_is_expected_to_take_longer(digits: Any) -> None:
 
     def updates(executor: Executor | None = None, **changes: Any) -> float:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(forecast, "step_seconds", lambda *a: 1.0)
+            patch.setattr(forecast, "measure_step_seconds", lambda *a: 1.0)
             where = executor or Serial()
-            return forecast.expected_seconds(protocol.override(**changes), make, digits.train, where, **what)
+            return forecast.estimate_seconds(protocol.override(**changes), make, digits.train, where, **what)
 
     assert updates(lr=0.01, steps=50, validation=0) == 5 * 50
     for wide in (Processes(5), Ray(workers=5)):

@@ -12,15 +12,15 @@ from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.evaluation import byte_matched_baselines
 from potstill.evaluation.byte_matched_baselines import (
-    Field,
-    Proportional,
-    codecs,
-    exact_bytes,
-    most_that_fit,
-    packed_set,
-    rival,
-    room_of,
-    same_items,
+    BaselineContext,
+    ProportionalOrder,
+    baseline_byte_budget,
+    candidate_codecs,
+    count_exact_bytes,
+    make_baseline,
+    make_item_matched,
+    max_items_per_class,
+    pack_samples,
 )
 from potstill.execution import Processes
 from potstill.functional.sampling import class_indices
@@ -34,13 +34,13 @@ def _bytes(source: TensorSource) -> TensorSource:
     return replace(source, inputs=((source.inputs - low) / (high - low) * 255).round().to(torch.uint8))
 
 
-def _field(source: Any, room: int, network: str = "convnet-d1-w4", **changes: Any) -> Field:
+def _field(source: Any, room: int, network: str = "convnet-d1-w4", **changes: Any) -> BaselineContext:
     make = factory(network, source.input, len(source.classes))
-    return Field(
+    return BaselineContext(
         train=source,
-        room=room,
+        byte_budget=room,
         make=make,
-        **{"seed": 0, "quick": True, "steps": byte_matched_baselines.STEPS, **changes},
+        **{"seed": 0, "quick": True, "steps": byte_matched_baselines.TRIAL_STEPS, **changes},
     )
 
 
@@ -66,7 +66,7 @@ def test_as_many_fit_as_trying_every_number_says(pictures: Splits, codec: str, s
     for room in (1, 90, 200, 333, 700, 1500, 4000, 10**6):
         best = max(n for n, size in enumerate(sizes) if size <= room)
         for guess in (1, 3, 18, 500):
-            found = most_that_fit(source, orders, room, codec, soft=soft, guess=guess)
+            found = max_items_per_class(source, orders, room, codec, soft=soft, guess=guess)
             if codec.startswith("mosaic"):  # a picture file may shrink where a picture is added
                 assert sizes[found] <= room
                 assert found == 18 or sizes[found + 1] > room
@@ -80,12 +80,12 @@ def test_classes_of_other_sizes_give_all_they_have() -> None:
     source = TensorSource.make(torch.rand(50, 6, generator=rng), labels, name="rows")
     orders = _orders(source)
     room = 150
-    n = most_that_fit(source, orders, room, "uint4")
+    n = max_items_per_class(source, orders, room, "uint4")
     assert 7 < n < 40
-    made = packed_set(source, [orders], n, "uint4")
-    assert torch.bincount(made.of(0)[1]).tolist() == [7, n, 3]
-    assert made.bytes <= room < packed_set(source, [orders], n + 1, "uint4").bytes
-    assert most_that_fit(source, orders, 10**6, "uint4") == 40
+    made = pack_samples(source, [orders], n, "uint4")
+    assert torch.bincount(made.pair_for(0)[1]).tolist() == [7, n, 3]
+    assert made.bytes <= room < pack_samples(source, [orders], n + 1, "uint4").bytes
+    assert max_items_per_class(source, orders, 10**6, "uint4") == 40
 
 
 @pytest.mark.parametrize("name", ["random", "herding", "random-soft"])
@@ -100,18 +100,18 @@ def test_a_baseline_never_weighs_more_than_the_set_and_not_one_sample_more_would
     def rows(x: Tensor) -> Tensor:
         return torch.full((len(x), 4), 0.25)
 
-    made = rival(name, _field(source, room, quick=quick), draws=2, rows=rows)
+    made = make_baseline(name, _field(source, room, quick=quick), draws=2, rows=rows)
     assert made.bytes <= room
-    assert made.store in {c for family in codecs(source.input, quick) for c in family}
+    assert made.codec in {c for family in candidate_codecs(source.input, quick) for c in family}
     assert len(made.pairs) == (1 if name == "herding" else 2)
     assert made.per_class is not None
     assert made.items == min(made.per_class, 18) * 4
     for x, y in made.pairs:
         assert len(x) == len(y) == made.items
         assert y.ndim == (2 if name == "random-soft" else 1)
-    if made.per_class < 18 and not made.store.startswith("mosaic"):
+    if made.per_class < 18 and not made.codec.startswith("mosaic"):
         orders = _orders(source)
-        assert _weight(source, orders, made.per_class + 1, made.store, name == "random-soft") > room
+        assert _weight(source, orders, made.per_class + 1, made.codec, name == "random-soft") > room
 
 
 def test_what_is_measured_is_what_a_reader_of_the_file_gets(pictures: Splits) -> None:
@@ -119,21 +119,21 @@ def test_what_is_measured_is_what_a_reader_of_the_file_gets(pictures: Splits) ->
     source = _bytes(pictures.train)
     orders = _orders(source)
     index = torch.cat([o[:3] for o in orders])
-    exact = packed_set(source, [orders], 3, "exact")
+    exact = pack_samples(source, [orders], 3, "exact")
     real = source.fetch(index).x
     assert isinstance(real, Tensor)
-    assert torch.equal(exact.of(0)[0], real)
-    assert exact.of(0)[1].tolist() == source.labels[index].tolist()
-    coarse = packed_set(source, [orders], 3, "uint1", code=True)
-    assert all(len(torch.unique(x)) <= 2 * 12 for x in coarse.of(0)[0])
+    assert torch.equal(exact.pair_for(0)[0], real)
+    assert exact.pair_for(0)[1].tolist() == source.labels[index].tolist()
+    coarse = pack_samples(source, [orders], 3, "uint1", code=True)
+    assert all(len(torch.unique(x)) <= 2 * 12 for x in coarse.pair_for(0)[0])
     assert coarse.bytes < exact.bytes / 4
-    assert coarse.coded is not None
-    assert coarse.coded <= coarse.bytes
+    assert coarse.entropy_coded_bytes is not None
+    assert coarse.entropy_coded_bytes <= coarse.bytes
 
 
 def test_a_codec_that_holds_the_classes_is_chosen_over_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Classes that differ in the low bits alone: more samples of one bit are worth nothing."""
-    for name, value in {"STEPS": 60, "FIRST": 2, "THEN": 2}.items():
+    for name, value in {"TRIAL_STEPS": 60, "FIRST_STUDENTS": 2, "MORE_STUDENTS": 2}.items():
         monkeypatch.setattr(byte_matched_baselines, name, value)
     rng = generator(1, "waves")
     labels = torch.arange(200) % 2
@@ -142,15 +142,15 @@ def test_a_codec_that_holds_the_classes_is_chosen_over_one_that_does_not(monkeyp
     waves = torch.cat([noise * 255, low_bits], 1).round().to(torch.uint8).view(200, 1, 48)
     source = TensorSource.make(waves, labels, kind="waves", name="low bits")  # nothing is augmented
     field = _field(source, 600, "mlp-w32", quick=False)
-    made = rival("random", field, draws=1)
-    tried = {t["store"]: t for t in made.tried}
+    made = make_baseline("random", field, draws=1)
+    tried = {t["store"]: t for t in made.trials}
     assert tried["uint2"]["per_class"] > 2 * tried["exact"]["per_class"]
     assert tried["uint4"]["accuracy"] > 0.8
     assert tried["uint2"]["accuracy"] < 0.7
-    assert made.store != "uint2"
+    assert made.codec != "uint2"
     # what is black and white loses nothing: more of them fit as they are
     binary = replace(source, inputs=((source.inputs > 170).to(torch.uint8) * 255))
-    assert rival("random", _field(binary, 60, "mlp-w32", quick=False), draws=1).store == "exact"
+    assert make_baseline("random", _field(binary, 60, "mlp-w32", quick=False), draws=1).codec == "exact"
 
 
 def test_nothing_of_the_held_part_is_trained_on(pictures: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_nothing_of_the_held_part_is_trained_on(pictures: Splits, monkeypatch: p
     field = _field(source, 600)
     fit, held = field.parts()
     learned: set[bytes] = set()
-    plain = byte_matched_baselines.packed_set
+    plain = byte_matched_baselines.pack_samples
 
     def spy(train: Any, draws: Any, per_class: int, codec: str, rows: Any = None, **more: Any) -> Any:
         for order in draws if train is not source else ():
@@ -167,38 +167,38 @@ def test_nothing_of_the_held_part_is_trained_on(pictures: Splits, monkeypatch: p
             learned.update(x.numpy().tobytes() for x in train.raw(index))
         return plain(train, draws, per_class, codec, rows, **more)
 
-    monkeypatch.setattr(byte_matched_baselines, "packed_set", spy)
+    monkeypatch.setattr(byte_matched_baselines, "pack_samples", spy)
     whole = {x.numpy().tobytes() for x in held.raw(torch.arange(len(held)))}
     kept = fit.raw(torch.arange(len(fit)))
     assert isinstance(kept, Tensor)
     assert len(fit) + len(held) == len(source)
     assert not whole & {x.numpy().tobytes() for x in kept}
-    made = rival("random", field, draws=1)
-    assert len(made.tried) > 1
+    made = make_baseline("random", field, draws=1)
+    assert len(made.trials) > 1
     assert learned
     assert not learned & whole
 
 
 def test_draws_are_fresh_and_repeated_by_the_seed_wherever_students_are_trained(pictures: Splits) -> None:
     field = _field(pictures.train, 900)
-    one, again = (rival("random", field, draws=3) for _ in range(2))
-    assert one.tried == again.tried
+    one, again = (make_baseline("random", field, draws=3) for _ in range(2))
+    assert one.trials == again.trials
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(one.pairs, again.pairs, strict=True))
     assert len({x.numpy().tobytes() for x, _ in one.pairs}) == 3
     with Processes(1) as pool:
-        assert rival("random", replace(field, executor=pool), draws=3).tried == one.tried
-    other = rival("random", replace(field, seed=1), draws=3)
+        assert make_baseline("random", replace(field, executor=pool), draws=3).trials == one.trials
+    other = make_baseline("random", replace(field, seed=1), draws=3)
     assert not torch.equal(one.pairs[0][0], other.pairs[0][0])
     # as many draws as are asked for are the first of more
-    assert torch.equal(rival("random", field, draws=1).pairs[0][0], one.pairs[0][0])
+    assert torch.equal(make_baseline("random", field, draws=1).pairs[0][0], one.pairs[0][0])
 
 
 def test_herding_is_one_choice_that_meets_the_class_means(pictures: Splits) -> None:
     train = pictures.train
     field = _field(train, 3000)
-    herded, plain = rival("herding", field, draws=4), rival("random", field, draws=8)
+    herded, plain = make_baseline("herding", field, draws=4), make_baseline("random", field, draws=8)
     assert len(herded.pairs) == 1
-    assert herded.of(0) is herded.of(3)
+    assert herded.pair_for(0) is herded.pair_for(3)
     every = train.fetch(torch.arange(len(train))).x
     assert isinstance(every, Tensor)
 
@@ -207,25 +207,25 @@ def test_herding_is_one_choice_that_meets_the_class_means(pictures: Splits) -> N
         means = [(x[y == c].mean(0) - every[train.labels == c].mean(0)).norm() for c in range(4)]
         return float(torch.stack(means).norm())
 
-    exact = packed_set(train, [byte_matched_baselines._order(train, "herding", 0, "0", 5)], 5, "exact")
-    others = packed_set(train, [_orders(train, n) for n in range(8)], 5, "exact")
-    assert gap(exact.of(0)) < min(map(gap, others.pairs))
+    exact = pack_samples(train, [byte_matched_baselines._order(train, "herding", 0, "0", 5)], 5, "exact")
+    others = pack_samples(train, [_orders(train, n) for n in range(8)], 5, "exact")
+    assert gap(exact.pair_for(0)) < min(map(gap, others.pairs))
     assert plain.items >= 4
 
 
 def test_a_table_is_stored_by_its_columns(table: Splits) -> None:
     source = table.train
-    made = rival("random", _field(source, 300, "mlp-w8", quick=False), draws=2)
+    made = make_baseline("random", _field(source, 300, "mlp-w8", quick=False), draws=2)
     assert made.bytes <= 300
-    assert made.store in codecs(source.input)[0]
-    assert not any("half" in c or "mosaic" in c for family in codecs(source.input) for c in family)
+    assert made.codec in candidate_codecs(source.input)[0]
+    assert not any("half" in c or "mosaic" in c for family in candidate_codecs(source.input) for c in family)
     # columns of scales that differ by a thousand are rounded each in its own
     assert isinstance(source, TensorSource)
     scaled = source.inputs * torch.tensor([1000.0, 1, 1, 1, 1, 0.001])
     wide = TensorSource.make(scaled, source.labels, classes=source.classes, name="wide")
     orders = _orders(wide)
-    coarse = packed_set(wide, [orders], 8, "uint4").of(0)[0]
-    exact = packed_set(wide, [orders], 8, "exact").of(0)[0]
+    coarse = pack_samples(wide, [orders], 8, "uint4").pair_for(0)[0]
+    exact = pack_samples(wide, [orders], 8, "exact").pair_for(0)[0]
     assert float((coarse - exact).abs().max()) < 0.5  # in standard deviations, of every column
 
 
@@ -237,53 +237,53 @@ def test_soft_labels_are_charged_and_read_back_in_8_bits(pictures: Splits) -> No
         return torch.softmax(x.flatten(1)[:, :4], 1)
 
     orders = _orders(pictures.train)
-    made = packed_set(pictures.train, [orders], 3, "uint4", rows)
-    hard = packed_set(pictures.train, [orders], 3, "uint4")
+    made = pack_samples(pictures.train, [orders], 3, "uint4", rows)
+    hard = pack_samples(pictures.train, [orders], 3, "uint4")
     assert made.bytes - hard.bytes == 12 * 4 - 3  # three bytes for 12 classes of 2 bits
     index = torch.cat([o[:3] for o in orders])
     real = pictures.train.fetch(index).x
     assert isinstance(real, Tensor)
     assert torch.equal(asked[0], real)
-    y = made.of(0)[1]
+    y = made.pair_for(0)[1]
     assert torch.allclose(y.sum(1), torch.ones(12))
     assert 0 < float((y - rows(asked[0])).abs().max()) < 0.01
 
 
 def test_a_set_too_small_for_one_sample_of_each_class_says_so(pictures: Splits) -> None:
     with pytest.raises(PotstillError, match=r"at least \d+ bytes, but the set takes 12"):
-        rival("random", _field(pictures.train, 12), draws=1)
+        make_baseline("random", _field(pictures.train, 12), draws=1)
 
 
 def test_everything_fits_as_it_is_where_there_is_room(pictures: Splits) -> None:
     assert isinstance(pictures.train, TensorSource)
     source = _bytes(pictures.train)
-    made = rival("random", _field(source, 10**6, quick=False), draws=1)
-    assert (made.store, made.items) == ("exact", len(source))
-    assert made.tried == ({"store": "exact", "per_class": 15},) or len(made.tried) == 1
+    made = make_baseline("random", _field(source, 10**6, quick=False), draws=1)
+    assert (made.codec, made.items) == ("exact", len(source))
+    assert made.trials == ({"store": "exact", "per_class": 15},) or len(made.trials) == 1
 
 
 def test_as_many_items_as_the_set_weigh_what_they_weigh(pictures: Splits) -> None:
     assert isinstance(pictures.train, TensorSource)
     source = _bytes(pictures.train)
-    made = same_items(_field(source, 1), [3, 0, 2, 5], 2)
-    assert torch.bincount(made.of(0)[1], minlength=4).tolist() == [3, 0, 2, 5]
-    assert (made.items, made.store, len(made.pairs)) == (10, "exact", 2)
+    made = make_item_matched(_field(source, 1), [3, 0, 2, 5], 2)
+    assert torch.bincount(made.pair_for(0)[1], minlength=4).tolist() == [3, 0, 2, 5]
+    assert (made.items, made.codec, len(made.pairs)) == (10, "exact", 2)
     assert made.bytes == 10 * 64 + 3
 
 
 def test_the_whitening_is_charged_to_nobody() -> None:
     sizes = {"inputs": 100, "labels": 10, "decoder": 5, "weights": 4, "whitening": 9000, "total": 9119, "coded": 80}
-    assert room_of(sizes) == 119
-    assert room_of({"inputs": 100, "labels": 10, "decoder": 0, "total": 110}) == 110
+    assert baseline_byte_budget(sizes) == 119
+    assert baseline_byte_budget({"inputs": 100, "labels": 10, "decoder": 0, "total": 110}) == 110
 
 
 def test_bytes_of_all_data_are_those_at_their_own_precision(pictures: Splits, table: Splits) -> None:
     assert isinstance(pictures.train, TensorSource)
     source = _bytes(pictures.train)
     n = len(source)
-    assert exact_bytes(source) == n * 64 + 4
-    assert exact_bytes(source, most=64 * 10) == n * 64 + 4
-    assert exact_bytes(table.train) == len(table.train) * 6 * 4 + 4
+    assert count_exact_bytes(source) == n * 64 + 4
+    assert count_exact_bytes(source, most=64 * 10) == n * 64 + 4
+    assert count_exact_bytes(table.train) == len(table.train) * 6 * 4 + 4
 
 
 def test_a_whitened_sets_room_is_its_bytes_without_the_whitening(pictures: Splits, make_set: Any) -> None:
@@ -291,18 +291,21 @@ def test_a_whitened_sets_room_is_its_bytes_without_the_whitening(pictures: Split
     white = Whitening(torch.zeros(d), torch.eye(d), torch.eye(d))
     normalization = replace(pictures.train.normalization, whitening=white)
     sizes = make_set(pictures, ipc=4, store=store("uint4"), normalization=normalization).card["bytes"]
-    assert room_of(sizes) == sizes["total"] - sizes["whitening"]
+    assert baseline_byte_budget(sizes) == sizes["total"] - sizes["whitening"]
 
 
 def test_small_sets_are_held_against_pictures_of_a_quarter_of_the_size() -> None:
     from potstill.core import InputSpec
-    from potstill.evaluation.byte_matched_baselines import TIGHT, codecs
+    from potstill.evaluation.byte_matched_baselines import TIGHT_BYTES, candidate_codecs
 
     spec = InputSpec(kind="image", shape=(1, 28, 28))
     quarter = "half:bits=2,factor=4"
-    assert any(quarter in family for family in codecs(spec, room=TIGHT))
-    assert not any(quarter in family for family in codecs(spec, room=TIGHT + 1))
-    assert not any(quarter in family for family in codecs(InputSpec(kind="image", shape=(1, 8, 8)), room=TIGHT))
+    assert any(quarter in family for family in candidate_codecs(spec, byte_budget=TIGHT_BYTES))
+    assert not any(quarter in family for family in candidate_codecs(spec, byte_budget=TIGHT_BYTES + 1))
+    assert not any(
+        quarter in family
+        for family in candidate_codecs(InputSpec(kind="image", shape=(1, 8, 8)), byte_budget=TIGHT_BYTES)
+    )
 
 
 def test_rivals_of_a_set_in_natural_proportions_are_in_such_too() -> None:
@@ -324,5 +327,5 @@ def test_rivals_of_a_set_in_natural_proportions_are_in_such_too() -> None:
     assert "balance" not in equal
     assert equal["per_class"] >= 1
     assert "in proportion" not in said
-    order = Proportional([torch.arange(60), torch.arange(60, 90), torch.arange(90, 96)], (60, 30, 6))
+    order = ProportionalOrder([torch.arange(60), torch.arange(60, 90), torch.arange(90, 96)], (60, 30, 6))
     assert [order.counts(n) for n in (1, 2, 10, 60)] == [[1, 1, 1], [2, 1, 1], [10, 5, 1], [60, 30, 6]]

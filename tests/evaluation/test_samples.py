@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.evaluation.samples import GROUPS, MOST, sample_scores
+from potstill.evaluation.samples import JACKKNIFE_GROUPS, MAX_ROWS, sample_scores
 from potstill.evaluation.statistics import summary
 from potstill.rng import generator
 from potstill.tasks import Classification, Forecast, Regression, Retrieval
@@ -27,10 +27,10 @@ def test_many_test_samples_share_a_bounded_number_of_rows_with_the_same_variance
     said = [(torch.rand(4321, generator=generator(n, "said")) > 0.8).long() for n in range(3)]
     found = sample_scores(Classification(k=2), said, y)
     assert found is not None
-    assert found.rows.size == MOST
+    assert found.rows.size == MAX_ROWS
     mean = torch.stack(said).eq(0).double().mean(0)
     assert found.rows.mean() == pytest.approx(float(mean.mean()), abs=1e-3)
-    assert found.rows.var(ddof=1) / MOST == pytest.approx(float(mean.var()) / 4321, rel=0.15)
+    assert found.rows.var(ddof=1) / MAX_ROWS == pytest.approx(float(mean.var()) / 4321, rel=0.15)
     assert len(found.to_dict()["rows"]) < 6000
 
 
@@ -40,12 +40,14 @@ def test_a_root_of_a_mean_is_taken_apart_by_the_jackknife() -> None:
     task = Regression(targets=("price",), mean=(0.0,), std=(1.0,))
     found = sample_scores(task, said, y)
     assert found is not None
-    assert found.rows.size == GROUPS
+    assert found.rows.size == JACKKNIFE_GROUPS
     values = [task.score(a, y) for a in said]
     assert found.rows.mean() == pytest.approx(np.mean(values))
     # the delta method: the mean over students of squared errors, over twice the root
     delta = torch.stack([(a - y).square()[:, 0] / 2 / v for a, v in zip(said, values, strict=True)]).mean(0)
-    assert found.rows.var(ddof=1) / GROUPS == pytest.approx(float(delta.var()) / 600, rel=0.6), "24 degrees of freedom"
+    assert found.rows.var(ddof=1) / JACKKNIFE_GROUPS == pytest.approx(float(delta.var()) / 600, rel=0.6), (
+        "24 degrees of freedom"
+    )
     low, high = summary(values, low=0.0, samples=found)["ci95"]
     assert low < 0.3 < high
     retrieval = Retrieval(width=2, k=1)

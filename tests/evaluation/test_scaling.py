@@ -18,7 +18,7 @@ from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.evaluation import vmap_students
 from potstill.execution import Serial
-from potstill.reports import law_plot
+from potstill.reports import draw_law
 from potstill.testing import toy_source
 
 SOURCE = toy_source("image", per_class=30)
@@ -184,7 +184,7 @@ def test_the_sentence_says_what_soft_labels_are_worth() -> None:
 
 def test_the_plot_holds_points_lines_and_no_markup_of_names() -> None:
     name = '</title><script>alert("1")</script>'
-    svg = law_plot(result(source=name))
+    svg = draw_law(result(source=name))
     root = ET.fromstring(svg)
     kinds = [e.tag.rpartition("}")[2] for e in root.iter()]
     assert set(kinds) == {"svg", "title", "metadata", "rect", "line", "polyline", "circle", "text"}

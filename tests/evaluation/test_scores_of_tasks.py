@@ -15,11 +15,17 @@ from potstill.data.in_memory import fit_normalization
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, student
-from potstill.evaluation.byte_matched_baselines import Field, codecs, exact_bytes, most_that_fit, packed_set
-from potstill.evaluation.evaluate import as_seen
+from potstill.evaluation.byte_matched_baselines import (
+    BaselineContext,
+    candidate_codecs,
+    count_exact_bytes,
+    max_items_per_class,
+    pack_samples,
+)
+from potstill.evaluation.evaluate import normalize_like
 from potstill.evaluation.protocols.potstill import PROTOCOL
-from potstill.evaluation.student import Job, fit, predict, train_and_predict
-from potstill.evaluation.vmap_students import fit_together, train_and_predict_together
+from potstill.evaluation.student import StudentJob, fit, predict, train_and_predict
+from potstill.evaluation.vmap_students import fit_stacked, train_and_predict_stacked
 from potstill.execution import Serial
 from potstill.nn import factory
 from potstill.rng import derive, generator
@@ -135,7 +141,7 @@ def test_the_best_epoch_is_the_one_of_the_lowest_error(priced: Splits) -> None:
     assert priced.test is not None
     p = SHORT.override(epochs=6, select="best-on-test", test_every=1)
     jobs = [
-        Job(make=factory("mlp-w16", priced.train.input, 1), x=batch.x, y=batch.y, protocol=p, lr=lr, steps=None,
+        StudentJob(make=factory("mlp-w16", priced.train.input, 1), x=batch.x, y=batch.y, protocol=p, lr=lr, steps=None,
             augment=none(), seed=3, task=task_of(priced.train))
         for lr in (0.02, 0.02)
     ]  # fmt: skip
@@ -147,11 +153,11 @@ def test_the_best_epoch_is_the_one_of_the_lowest_error(priced: Splits) -> None:
     network = jobs[0].make(derive(3, "network"))
     fit(network, jobs[0], lambda: scores.append(task.score(predict(network, priced.test), targets)) or network.train())  # type: ignore[arg-type,func-returns-value]
     assert task.score(said, targets) == pytest.approx(min(scores))
-    beside = train_and_predict_together(priced.test, jobs)
+    beside = train_and_predict_stacked(priced.test, jobs)
     for one in beside:
         assert one is not None
         torch.testing.assert_close(one, said, rtol=1e-4, atol=1e-3)
-    assert fit_together(jobs).parameters
+    assert fit_stacked(jobs).parameters
 
 
 def test_weights_are_refused_where_there_are_no_classes(priced: Splits) -> None:
@@ -241,28 +247,28 @@ def test_a_student_learns_inputs_with_names() -> None:
     source = pairs(30)
     batch = source.fetch(torch.arange(20))
     assert batch.y is not None
-    job = Job(
+    job = StudentJob(
         make=MakeTowers(), x=batch.x, y=batch.y, protocol=SHORT.override(batch=8), lr=0.1, steps=40, augment=none(),
         seed=1, task=source.task,
     )  # fmt: skip
     said = train_and_predict(source, job)
     assert said is not None
     assert said.shape == (30, 6)
-    again = train_and_predict_together(source, [job])[0]
+    again = train_and_predict_stacked(source, [job])[0]
     assert again is not None
     assert torch.equal(said, again)
 
 
 def test_real_samples_with_names_are_stored_exactly_and_within_the_bytes() -> None:
     source = pairs(30)
-    assert codecs(source.input) == (("exact",),)
+    assert candidate_codecs(source.input) == (("exact",),)
     order = [torch.randperm(30, generator=generator(0, "order"))]
-    n = most_that_fit(source, order, 200, "exact")
+    n = max_items_per_class(source, order, 200, "exact")
     assert 0 < n < 30
-    made = packed_set(source, [order], n, "exact")
+    made = pack_samples(source, [order], n, "exact")
     assert made.bytes <= 200
     assert made.items == n
-    x, y = made.of(0)
+    x, y = made.pair_for(0)
     expected = source.fetch(order[0][:n])
     assert not isinstance(x, Tensor)
     assert not isinstance(expected.x, Tensor)
@@ -270,7 +276,7 @@ def test_real_samples_with_names_are_stored_exactly_and_within_the_bytes() -> No
     assert all(torch.equal(x[name], expected.x[name]) for name in x)
     assert expected.y is not None
     assert torch.equal(y, expected.y)
-    assert exact_bytes(source) >= made.bytes
+    assert count_exact_bytes(source) >= made.bytes
 
 
 def test_choices_about_a_series_are_made_on_what_comes_later() -> None:
@@ -281,10 +287,10 @@ def test_choices_about_a_series_are_made_on_what_comes_later() -> None:
     )  # fmt: skip
     held = Held(Splits(train=rows(9, 0), test=None))
     held.normalization = Normalization(torch.ones(2), torch.ones(2))
-    seen = as_seen(source, held)
+    seen = normalize_like(source, held)
     assert isinstance(seen, SeriesSource)
     torch.testing.assert_close(seen.fetch(torch.arange(2)).x, source.raw(torch.arange(2)) - 1)
-    fit, later = Field(train=seen, room=100, make=MakeTowers(), seed=0).parts()
+    fit, later = BaselineContext(train=seen, byte_budget=100, make=MakeTowers(), seed=0).parts()
     assert isinstance(fit, SeriesSource)
     assert isinstance(later, SeriesSource)
     assert int(fit.starts.max()) + 8 + 2 <= int(later.starts.min())

@@ -36,22 +36,22 @@ def _reference(splits: Splits, **changes: Any) -> FullReference:
 
 def test_the_full_reference_learns_and_is_kept(pictures: Splits, short: None, tmp_path: Path) -> None:
     reference = _reference(pictures)
-    assert reference.kept() is None
+    assert reference.load_cached() is None
     result = reference()
     assert result["mean"] > 0.9
     assert (result["n"], result["ci95"], result["std"], result["diverged"]) == (1, None, None, False)
-    reference.keep(result)
-    assert _reference(pictures).kept() == json.loads(json.dumps(result))
+    reference.save(result)
+    assert _reference(pictures).load_cached() == json.loads(json.dumps(result))
     assert [p.suffix for p in (tmp_path / "cache" / "full").iterdir()] == [".json"]
 
 
 def test_what_was_kept_is_used_for_the_same_thing_only(pictures: Splits) -> None:
     reference = _reference(pictures)
-    reference.keep({"mean": 0.5})
-    assert _reference(pictures).kept() == {"mean": 0.5}
-    assert _reference(pictures, seed=1).kept() is None
-    assert _reference(pictures, make=factory("convnet-d2-w8", pictures.train.input, 4)).kept() is None
-    assert _reference(pictures, train=pictures.test).kept() is None
+    reference.save({"mean": 0.5})
+    assert _reference(pictures).load_cached() == {"mean": 0.5}
+    assert _reference(pictures, seed=1).load_cached() is None
+    assert _reference(pictures, make=factory("convnet-d2-w8", pictures.train.input, 4)).load_cached() is None
+    assert _reference(pictures, train=pictures.test).load_cached() is None
     train = pictures.train
     assert isinstance(train, TensorSource)
     d = 64
@@ -61,29 +61,29 @@ def test_what_was_kept_is_used_for_the_same_thing_only(pictures: Splits) -> None
             train.inputs, train.labels, classes=train.classes, name="toy",
             normalization=type(train.normalization)(train.normalization.mean, train.normalization.std, white),
         )  # fmt: skip
-        assert _reference(pictures, train=whitened).kept() is None
-        _reference(pictures, train=whitened).keep({"mean": 0.25})
+        assert _reference(pictures, train=whitened).load_cached() is None
+        _reference(pictures, train=whitened).save({"mean": 0.25})
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"what": 1}', '{"result": {"mean": 2.0}}'])
 def test_a_broken_cache_is_measured_again(pictures: Splits, content: str, tmp_path: Path) -> None:
     reference = _reference(pictures)
-    reference.keep({"mean": 0.5})
+    reference.save({"mean": 0.5})
     (path,) = (tmp_path / "cache" / "full").iterdir()
     path.write_text(content)
-    assert reference.kept() is None
+    assert reference.load_cached() is None
 
 
 def test_a_result_that_changed_in_the_cache_is_measured_again(pictures: Splits, tmp_path: Path) -> None:
     reference = _reference(pictures)
-    reference.keep({"mean": 0.5})
+    reference.save({"mean": 0.5})
     (path,) = (tmp_path / "cache" / "full").iterdir()
     kept = json.loads(path.read_text())
     path.write_text(json.dumps({**kept, "result": {"mean": 0.625}}))
-    assert reference.kept() is None
+    assert reference.load_cached() is None
     del kept["sha256"]  # as earlier versions wrote it
     path.write_text(json.dumps(kept))
-    assert reference.kept() == {"mean": 0.5}
+    assert reference.load_cached() == {"mean": 0.5}
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(
@@ -92,5 +92,5 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "file" / "below"))
     reference = _reference(pictures)
-    reference.keep({"mean": 0.5})
-    assert reference.kept() is None
+    reference.save({"mean": 0.5})
+    assert reference.load_cached() is None

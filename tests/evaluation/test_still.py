@@ -10,7 +10,7 @@ from potstill.augment.names import named_augmentation
 from potstill.core.registry import resolve
 from potstill.evaluation import frozen_feature_cache
 from potstill.evaluation.protocol import Protocol
-from potstill.evaluation.student import Job, predict, train
+from potstill.evaluation.student import StudentJob, predict, train
 from potstill.nn import factory
 from potstill.nn import pretrained as module
 from potstill.testing import toy_source
@@ -42,14 +42,14 @@ def trunk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
     frozen_feature_cache._kept.clear()
 
 
-def _job(augment: str) -> Job:
+def _job(augment: str) -> StudentJob:
     source = toy_source()
     protocol: Protocol = resolve("protocols", "dc")
     protocol = protocol.override(epochs=3, augment=augment)
     make = factory("counted", source.input, 4, normalization=source.normalization)
     batch = source.fetch(torch.arange(0, 48, 5))
     assert batch.y is not None
-    return Job(
+    return StudentJob(
         make=make, x=batch.x, y=batch.y, protocol=protocol, lr=0.1, steps=None, seed=1,
         augment=named_augmentation(augment, source),
     )  # fmt: skip
@@ -59,7 +59,7 @@ def test_pictures_that_stay_pass_once(trunk: Counted, monkeypatch: pytest.Monkey
     job = _job("none")
     once = train(job)
     assert trunk.seen == len(job.y)
-    monkeypatch.setattr("potstill.evaluation.student.head", lambda *_: None)
+    monkeypatch.setattr("potstill.evaluation.student.classifier_and_features", lambda *_: None)
     every = train(job)
     assert trunk.seen > 4 * len(job.y)
     for a, b in zip(once.parameters(), every.parameters(), strict=True):
@@ -87,13 +87,13 @@ def test_features_are_of_the_units_that_were_fetched(trunk: Counted) -> None:
     """A source under another normalization is another one."""
     source = toy_source()
     net = _job("none").make(0)
-    same = frozen_feature_cache.features_of(net, source, 50, "float32")
+    same = frozen_feature_cache.cached_features(net, source, 50, "float32")
     other = type(source).make(
         source.inputs.numpy(), source.labels.numpy(), source.classes, name=source.name,
         normalization=type(source.normalization)(source.normalization.mean + 1, source.normalization.std),
     )  # fmt: skip
     assert other.content_hash == source.content_hash
-    moved = frozen_feature_cache.features_of(net, other, 50, "float32")
+    moved = frozen_feature_cache.cached_features(net, other, 50, "float32")
     assert same is not None
     assert moved is not None
     assert not torch.allclose(same, moved)

@@ -13,14 +13,14 @@ from potstill.augment.crop import Crops, PadCrop, patches
 from potstill.augment.siamese import dsa, none
 from potstill.core import Splits, registry
 from potstill.errors import PotstillError
-from potstill.evaluation.distilled_training import stored_loss, taught_loss, teachers_of, views_of
+from potstill.evaluation.distilled_training import make_views, stored_label_loss, teacher_loss, train_teachers
 from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.protocols.edc import PROTOCOL as EDC
 from potstill.evaluation.protocols.rded import PROTOCOL as RDED
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
-from potstill.evaluation.student import Job, train
+from potstill.evaluation.student import StudentJob, train
 from potstill.labels.label_file import LabelStore
 from potstill.labels.teacher_file import TeacherStore
 from potstill.nn import factory
@@ -44,8 +44,9 @@ def test_students_equal_a_plain_loop_over_the_file(pictures: Splits, labelled: A
     x = small.model_space()
     assert isinstance(x, Tensor)
     make = factory(NETWORK, pictures.train.input, 4)
-    given = Job(
-        make=make, x=x, y=small.labels, protocol=protocol, lr=0.01, steps=None, augment=none(), seed=7, stored=store
+    given = StudentJob(
+        make=make, x=x, y=small.labels, protocol=protocol, lr=0.01, steps=None, augment=none(), seed=7,
+        stored_labels=store,
     )  # fmt: skip
     mine = train(given)
     net, rng = make(derive(7, "network")).train(), generator(7, "samples")
@@ -114,19 +115,19 @@ def test_the_statistics_that_labelled_are_those_that_the_protocol_says(
 
 
 def test_views_say_what_the_protocol_says() -> None:
-    made = views_of(SRE2L, Crops(), 5)
+    made = make_views(SRE2L, Crops(), 5)
     assert (made.seed, made.scale, made.ratio, made.flip) == (5, (0.08, 1.0), (3 / 4, 4 / 3), 0.5)
     assert (made.mix, made.mix_beta, made.mix_prob) == ("cutmix", 1.0, 1.0)
-    whole = views_of(RDED, Crops(scale=(1.0, 1.0), ratio=(1.0, 1.0)), 0)
+    whole = make_views(RDED, Crops(scale=(1.0, 1.0), ratio=(1.0, 1.0)), 0)
     assert (whole.scale, whole.flip) == (None, 0.5)
-    assert views_of(RDED.override(augment="none", mix="none"), none(), 0).mix_prob == 0
+    assert make_views(RDED.override(augment="none", mix="none"), none(), 0).mix_prob == 0
     with pytest.raises(PotstillError, match="dsa takes the set's own; choose sre2l or rded"):
-        views_of(DSA, Crops(), 0)
-    moved = views_of(SRE2L_CIFAR, PadCrop(), 0)
+        make_views(DSA, Crops(), 0)
+    moved = make_views(SRE2L_CIFAR, PadCrop(), 0)
     assert (moved.scale, moved.pad, moved.flip) == (None, 4, 0.5)
-    assert (views_of(EDC, patches(), 0).patches, views_of(EDC, patches(), 0).scale) == (2, (0.5, 1.0))
+    assert (make_views(EDC, patches(), 0).patches, make_views(EDC, patches(), 0).scale) == (2, (0.5, 1.0))
     with pytest.raises(PotstillError, match="'dsa'; choose rrc, pad-crop, patches, flip or none"):
-        views_of(SRE2L.override(augment="dsa"), dsa(), 0)
+        make_views(SRE2L.override(augment="dsa"), dsa(), 0)
 
 
 @pytest.mark.parametrize(
@@ -153,14 +154,16 @@ def test_students_learn_of_a_stored_teacher(
     assert scores[0]["accuracy"] == scores[1]["accuracy"]
     # The student's loss is that of the teacher's own answers to these views, but for their rounding.
     p, x = registry.resolve("protocols", protocol).override(**short), small.model_space()
-    teachers = teachers_of(
+    teachers = train_teachers(
         p, pictures.train, factory(NETWORK, pictures.train.input, 4), lambda n: student_augmentation(n, pictures.train)
     )
     student = factory(NETWORK, pictures.train.input, 4)(3).eval()
     index = torch.arange(4)
     view = store.view(x, 2, index)
-    wanted = taught_loss(p, student(view), teachers.labeller(p.teaching.teacher_statistics)(view), small.labels[index])
-    found = stored_loss(p, student, store, x, small.labels, 2, index)
+    wanted = teacher_loss(
+        p, student(view), teachers.logits_function(p.teaching.teacher_statistics)(view), small.labels[index]
+    )
+    found = stored_label_loss(p, student, store, x, small.labels, 2, index)
     torch.testing.assert_close(found, wanted, rtol=0.3 if dtype == "uint4" else 0.05, atol=1e-3)
 
 

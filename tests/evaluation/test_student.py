@@ -17,7 +17,7 @@ from potstill.evaluation.protocols.dc import PROTOCOL as DC
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.protocols.idc import PROTOCOL as IDC
 from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
-from potstill.evaluation.student import Job, fit, lengths, predict, train, train_and_predict
+from potstill.evaluation.student import StudentJob, fit, predict, train, train_and_predict, training_lengths
 from potstill.execution import Processes, Serial
 from potstill.nn import factory
 from potstill.rng import derive, generator
@@ -39,7 +39,7 @@ class Spy:
         return x
 
 
-def job(pictures: Splits, n: int = 8, **changes: Any) -> Job:
+def job(pictures: Splits, n: int = 8, **changes: Any) -> StudentJob:
     train_data = pictures.train
     index = torch.arange(0, len(train_data), len(train_data) // n)[:n]
     batch = train_data.fetch(index)
@@ -49,7 +49,7 @@ def job(pictures: Splits, n: int = 8, **changes: Any) -> Job:
         "make": factory("convnet-d1-w8", train_data.input, 4), "x": batch.x, "y": batch.y,
         "protocol": DC.override(epochs=4), "lr": 0.01, "steps": None, "augment": none(), "seed": 7,
     }  # fmt: skip
-    return Job(**(fields | changes))
+    return StudentJob(**(fields | changes))
 
 
 @pytest.fixture
@@ -93,14 +93,14 @@ def test_epochs_plus_one_rate_drop_and_fresh_momentum_exactly_as_published(
     ],
 )
 def test_the_published_lengths(protocol: Protocol, epochs: int, drops: tuple[int, ...]) -> None:
-    assert lengths(protocol, 10, None) == (epochs, 1, drops)
-    assert lengths(protocol, protocol.recipe.batch + 1, None) == (epochs, 2, drops)
+    assert training_lengths(protocol, 10, None) == (epochs, 1, drops)
+    assert training_lengths(protocol, protocol.recipe.batch + 1, None) == (epochs, 2, drops)
 
 
 def test_milestones_are_the_integer_parts_at_every_length() -> None:
     for e in (*range(1, 62), *range(62, 3001, 7)):
-        assert lengths(IDC.override(epochs=e), 10, None)[2] == (2 * e // 3, 5 * e // 6)
-        assert lengths(NCFM.override(epochs=e), 10, None)[2] == (e // 5, 2 * e // 5, 3 * e // 5, 4 * e // 5)
+        assert training_lengths(IDC.override(epochs=e), 10, None)[2] == (2 * e // 3, 5 * e // 6)
+        assert training_lengths(NCFM.override(epochs=e), 10, None)[2] == (e // 5, 2 * e // 5, 3 * e // 5, 4 * e // 5)
 
 
 def test_momentum_can_be_kept_at_the_drop(pictures: Splits, traced: list[tuple[int, float, bool]]) -> None:
@@ -117,7 +117,7 @@ def test_cosine_goes_to_zero_over_all_updates(pictures: Splits, traced: list[tup
     assert spy.sizes == [3, 3, 2, 3, 3, 2, 3]  # the last epoch is cut short
 
 
-def naive(given: Job) -> Network:
+def naive(given: StudentJob) -> Network:
     """The published loop, written down once more: autograd into ``grad``, a plain update by hand."""
     p, net = given.protocol, given.make(derive(given.seed, "network")).train()
     rng = generator(given.seed, "samples")

@@ -15,13 +15,13 @@ from potstill.augment.siamese import none
 from potstill.core import NetworkWeights, Splits
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate, student
-from potstill.evaluation.distilled_training import Teachers, taught_loss, teachers_of
+from potstill.evaluation.distilled_training import Teachers, teacher_loss, train_teachers
 from potstill.evaluation.protocols.cda import PROTOCOL as CDA
 from potstill.evaluation.protocols.edc import PROTOCOL as EDC
 from potstill.evaluation.protocols.rded import PROTOCOL as RDED
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
-from potstill.evaluation.student import Job, fit, train
+from potstill.evaluation.student import StudentJob, fit, train
 from potstill.execution import Serial
 from potstill.functional.train import parameters
 from potstill.nn import factory
@@ -44,7 +44,7 @@ def committee(pictures: Splits, *seeds: int) -> Teachers:
     return Teachers(make=make, trained=tuple(trained))
 
 
-def job(pictures: Splits, protocol: Protocol, teachers: Teachers | None, **changes: Any) -> Job:
+def job(pictures: Splits, protocol: Protocol, teachers: Teachers | None, **changes: Any) -> StudentJob:
     batch = pictures.train.fetch(torch.arange(0, len(pictures.train), 7)[:10])
     assert isinstance(batch.x, Tensor)
     assert batch.y is not None
@@ -52,7 +52,7 @@ def job(pictures: Splits, protocol: Protocol, teachers: Teachers | None, **chang
         "make": factory(NETWORK, pictures.train.input, 4), "x": batch.x, "y": batch.y, "protocol": protocol,
         "lr": protocol.recipe.lr[0], "steps": None, "augment": none(), "seed": 7, "teachers": teachers,
     }  # fmt: skip
-    return Job(**(fields | changes))
+    return StudentJob(**(fields | changes))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_students_equal_a_plain_loop(
     decays: bool,
 ) -> None:
     teachers, epochs = committee(pictures, 1, 2), 5
-    short = protocol.override(epochs=epochs, select="last", lr=0.01).sized(10, 4)
+    short = protocol.override(epochs=epochs, select="last", lr=0.01).for_set_size(10, 4)
     # in float64: Adam blows up what rounding leaves of gradients that are zero
     teachers = replace(
         teachers, make=double(teachers.make), trained=tuple(_wide(t) for t in teachers.trained)
@@ -193,7 +193,7 @@ def test_a_committee_is_of_several_architectures(pictures: Splits, make_set: Any
     protocol = EDC.override(
         epochs=2, teacher_epochs=1, students=1, teacher=None, committee=["convnet-d1-w4-batch", "mlp"]
     )
-    made = teachers_of(
+    made = train_teachers(
         protocol, pictures.train, factory(NETWORK, pictures.train.input, 4),
         lambda name: named_augmentation(name, pictures.train),
     )  # fmt: skip
@@ -203,8 +203,8 @@ def test_a_committee_is_of_several_architectures(pictures: Splits, make_set: Any
     assert isinstance(x, Tensor)
     each = [network(x) for network in made.networks()]
     assert len(each) == 3
-    torch.testing.assert_close(made.labeller()(x), sum(each) / 3)
-    label, by_batch = made.labeller("batch"), [network.train()(x) for network in made.networks()]
+    torch.testing.assert_close(made.logits_function()(x), sum(each) / 3)
+    label, by_batch = made.logits_function("batch"), [network.train()(x) for network in made.networks()]
     torch.testing.assert_close(label(x), sum(by_batch) / 3)
     assert torch.equal(label(x), label(x))  # nothing is remembered
     assert not torch.allclose(label(x), sum(each) / 3, atol=1e-2)
@@ -235,21 +235,23 @@ def test_the_losses_of_a_teacher() -> None:
     y = torch.tensor([0, 1, 2, 1, 0])
     kl = SRE2L.change(temperature=2.0, t_squared=True)
     p, q = (t / 2).softmax(1), (z / 2).softmax(1)
-    assert float(taught_loss(kl, z, t, y)) == pytest.approx(float((p * (p / q).log()).sum() / 5 * 4), rel=1e-5)
+    assert float(teacher_loss(kl, z, t, y)) == pytest.approx(float((p * (p / q).log()).sum() / 5 * 4), rel=1e-5)
     mse = SRE2L.change(loss="mse", hard_weight=0.25)
     want = ((z - t) ** 2).mean() + 0.25 * F.cross_entropy(z, y)
-    assert float(taught_loss(mse, z, t, y)) == pytest.approx(float(want), rel=1e-6)
+    assert float(teacher_loss(mse, z, t, y)) == pytest.approx(float(want), rel=1e-6)
     rows = F.one_hot(y, 3) * 0.5 + 0.5 / 3  # of rows their class counts
-    assert float(taught_loss(mse, z, t, rows)) == pytest.approx(float(want), rel=1e-6)
+    assert float(teacher_loss(mse, z, t, rows)) == pytest.approx(float(want), rel=1e-6)
 
 
 def test_the_batch_goes_by_the_items_of_a_class() -> None:
-    found = [RDED.sized(items, classes).recipe.batch for items, classes in ((10, 10), (99, 10), (100, 10), (500, 10))]
+    found = [
+        RDED.for_set_size(items, classes).recipe.batch for items, classes in ((10, 10), (99, 10), (100, 10), (500, 10))
+    ]
     assert found == [10, 10, 50, 100]
-    assert RDED.sized(1000, 100).recipe.batch == 100  # 10 per class: twice 50
-    assert RDED.sized(4, 4).recipe.batch == 4  # never more than there is
-    assert SRE2L.sized(4, 4) == SRE2L
-    assert RDED.override(batch=7).sized(500, 10).recipe.batch == 7  # who says a batch gets it
+    assert RDED.for_set_size(1000, 100).recipe.batch == 100  # 10 per class: twice 50
+    assert RDED.for_set_size(4, 4).recipe.batch == 4  # never more than there is
+    assert SRE2L.for_set_size(4, 4) == SRE2L
+    assert RDED.override(batch=7).for_set_size(500, 10).recipe.batch == 7  # who says a batch gets it
 
 
 def test_looks_at_the_test_data_come_late(pictures: Splits) -> None:
@@ -261,7 +263,7 @@ def test_looks_at_the_test_data_come_late(pictures: Splits) -> None:
     assert len(looks) == 1 + 4
 
 
-def _fresh(pictures: Splits, protocol: Protocol) -> tuple[Any, Job]:
+def _fresh(pictures: Splits, protocol: Protocol) -> tuple[Any, StudentJob]:
     given = job(pictures, protocol, committee(pictures, 1))
     return given.make(0), given
 
@@ -276,10 +278,10 @@ def test_teachers_and_a_protocol_that_wants_them_go_together(pictures: Splits) -
 def test_an_evaluation_with_a_teacher(pictures: Splits, make_set: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = SRE2L_CIFAR.override(epochs=3, teacher_epochs=2, teacher_lr=0.05, students=2)
     small = make_set(pictures)
-    seen: list[Job] = []
+    seen: list[StudentJob] = []
     original = student.train
 
-    def traced(given: Job) -> Any:
+    def traced(given: StudentJob) -> Any:
         seen.append(given)
         return original(given)
 

@@ -21,14 +21,14 @@ from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.protocols.idc import PROTOCOL as IDC
 from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
-from potstill.evaluation.student import Job, give, train, train_and_predict
+from potstill.evaluation.student import StudentJob, assign_gradients, train, train_and_predict
 from potstill.evaluation.vmap_students import (
-    Stack,
-    at_most,
-    fit_together,
-    groups,
-    predictions,
-    train_and_predict_together,
+    StackedStudents,
+    default_group_size,
+    fit_stacked,
+    group_jobs,
+    predict_all,
+    train_and_predict_stacked,
 )
 from potstill.execution import Processes, Serial
 from potstill.nn import factory
@@ -42,14 +42,14 @@ class Double(Factory):
         return super().__call__(seed).double()
 
 
-def double(job: Job) -> Job:
+def double(job: StudentJob) -> StudentJob:
     assert isinstance(job.make, Factory)
     make = Double(job.make.name, job.make.input, job.make.num_classes, job.make.device)
     y = job.y.double() if job.y.is_floating_point() else job.y
     return replace(job, make=make, x=job.x.double(), y=y)
 
 
-def jobs_of(pictures: Splits, students: int = 3, n: int = 10, **changes: Any) -> list[Job]:
+def jobs_of(pictures: Splits, students: int = 3, n: int = 10, **changes: Any) -> list[StudentJob]:
     data = pictures.train
     batch = data.fetch(torch.arange(0, len(data), len(data) // n)[:n])
     assert isinstance(batch.x, Tensor)
@@ -58,13 +58,13 @@ def jobs_of(pictures: Splits, students: int = 3, n: int = 10, **changes: Any) ->
         "make": factory("convnet-d1-w8", data.input, 4), "x": batch.x, "y": batch.y,
         "protocol": DC.override(epochs=4, batch=4), "lr": 0.01, "steps": None, "augment": none(),
     }  # fmt: skip
-    return [Job(**(fields | changes), seed=7 + s) for s in range(students)]
+    return [StudentJob(**(fields | changes), seed=7 + s) for s in range(students)]
 
 
-def assert_alike(jobs: Sequence[Job], adam_rounding: float) -> None:
+def assert_alike(jobs: Sequence[StudentJob], adam_rounding: float) -> None:
     x = {id(job.x): job.x.double() for job in jobs}
     jobs = [replace(double(job), x=x[id(job.x)]) for job in jobs]  # those that share a set still do
-    state = fit_together(jobs).state
+    state = fit_stacked(jobs).state
     for student, job in enumerate(jobs):
         alone = train(job).state_dict()
         assert state.keys() == alone.keys()
@@ -110,21 +110,21 @@ def test_sets_and_labels_may_differ_from_student_to_student(pictures: Splits, ad
 
 def test_only_alike_jobs_are_neighbours_in_a_group(pictures: Splits) -> None:
     jobs = jobs_of(pictures, 5)
-    assert [len(g) for g in groups(jobs, 32)] == [5]
-    assert [len(g) for g in groups(jobs, 2)] == [2, 2, 1]
-    assert [len(g) for g in groups(jobs, 1)] == [1] * 5
-    assert list(groups([], 4)) == []
+    assert [len(g) for g in group_jobs(jobs, 32)] == [5]
+    assert [len(g) for g in group_jobs(jobs, 2)] == [2, 2, 1]
+    assert [len(g) for g in group_jobs(jobs, 1)] == [1] * 5
+    assert list(group_jobs([], 4)) == []
     for change in (
         {"lr": 0.02}, {"steps": 3}, {"augment": dsa()}, {"protocol": DSA}, {"x": jobs[0].x[:4], "y": jobs[0].y[:4]},
         {"make": factory("convnet-d1-w4", pictures.train.input, 4)},
     ):  # fmt: skip
         mixed = [jobs[0], jobs[1], replace(jobs[2], **change), jobs[3], jobs[4]]
-        assert [len(g) for g in groups(mixed, 32)] == [2, 1, 2], change
+        assert [len(g) for g in group_jobs(mixed, 32)] == [2, 1, 2], change
     teachers = Teachers(make=jobs[0].make, trained=())
     taught = [replace(job, teachers=teachers) for job in jobs]
-    assert [len(g) for g in groups(taught, 32)] == [1] * 5
+    assert [len(g) for g in group_jobs(taught, 32)] == [1] * 5
     bridged = Factory("timm:anything", pictures.train.input, 4, torch.device("cpu"))
-    assert [len(g) for g in groups([replace(job, make=bridged) for job in jobs], 32)] == [1] * 5
+    assert [len(g) for g in group_jobs([replace(job, make=bridged) for job in jobs], 32)] == [1] * 5
 
 
 @pytest.mark.parametrize("protocol", [DSA.override(epochs=30), IDC.override(epochs=12, test_every=3)])
@@ -132,7 +132,7 @@ def test_predictions_are_those_of_each_alone(pictures: Splits, protocol: Protoco
     assert pictures.test is not None
     jobs = jobs_of(pictures, n=24, protocol=protocol, lr=0.2)
     alone = [train_and_predict(pictures.test, job) for job in jobs]
-    beside = train_and_predict_together(pictures.test, jobs)
+    beside = train_and_predict_stacked(pictures.test, jobs)
     for a, b in zip(alone, beside, strict=True):
         assert a is not None
         assert b is not None
@@ -144,10 +144,10 @@ def test_predictions_are_those_of_each_alone(pictures: Splits, protocol: Protoco
 def test_groups_come_back_in_the_order_of_jobs_from_any_executor(pictures: Splits) -> None:
     assert pictures.test is not None
     jobs = jobs_of(pictures, 5)
-    here = list(predictions(pictures.test, jobs, Serial(), 2))
+    here = list(predict_all(pictures.test, jobs, Serial(), 2))
     with Processes(2) as pool:
-        there = list(predictions(pictures.test, jobs, pool, 2))
-    one_by_one = list(predictions(pictures.test, jobs, Serial(), 1))
+        there = list(predict_all(pictures.test, jobs, pool, 2))
+    one_by_one = list(predict_all(pictures.test, jobs, Serial(), 1))
     assert len(here) == len(there) == 5
     for a, b, c in zip(here, there, one_by_one, strict=True):
         assert a is not None
@@ -161,7 +161,7 @@ def test_one_student_that_diverges_takes_no_other_with_it(pictures: Splits) -> N
     assert pictures.test is not None
     jobs = jobs_of(pictures)
     wild = replace(jobs[1], x=torch.full_like(jobs[1].x, 3e38))
-    found = train_and_predict_together(pictures.test, [jobs[0], wild, jobs[2]])
+    found = train_and_predict_stacked(pictures.test, [jobs[0], wild, jobs[2]])
     assert [f is None for f in found] == [False, True, False]
     alone = train_and_predict(pictures.test, jobs[2])
     assert alone is not None
@@ -172,17 +172,17 @@ def test_one_student_that_diverges_takes_no_other_with_it(pictures: Splits) -> N
 def test_halves_are_trained_where_memory_runs_out(pictures: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pictures.test is not None
     jobs, sizes = jobs_of(pictures, 5), []
-    whole = train_and_predict_together(pictures.test, jobs)
-    original = vmap_students.fit_together
+    whole = train_and_predict_stacked(pictures.test, jobs)
+    original = vmap_students.fit_stacked
 
-    def small(some: Sequence[Job], *rest: Any) -> Stack:
+    def small(some: Sequence[StudentJob], *rest: Any) -> StackedStudents:
         sizes.append(len(some))
         if len(some) > 2:
             raise torch.OutOfMemoryError("no room")
         return original(some, *rest)
 
-    monkeypatch.setattr(vmap_students, "fit_together", small)
-    found = train_and_predict_together(pictures.test, jobs)
+    monkeypatch.setattr(vmap_students, "fit_stacked", small)
+    found = train_and_predict_stacked(pictures.test, jobs)
     assert sizes == [5, 2, 3, 2]  # and the last one alone
     for a, b in zip(whole, found, strict=True):
         assert a is not None
@@ -195,7 +195,7 @@ def test_a_gradient_that_lies_otherwise_than_its_parameter_moves_it_right(optimi
     # torch 2.13 on the CPU: fused optimisers read a transposed gradient in the order of memory
     gradient = torch.arange(12.0).view(4, 3).t() - 5
     here, there, plain = (torch.zeros(3, 4, requires_grad=True) for _ in range(3))
-    give([here], [gradient])
+    assign_gradients([here], [gradient])
     there.grad = gradient.contiguous()
     plain.grad = gradient
     optimiser([here], lr=0.1, fused=True).step()
@@ -227,7 +227,7 @@ def test_bfloat16_is_in_the_products_and_the_fingerprint_and_nowhere_else(pictur
     pairs = zip(network.state_dict().values(), exact.state_dict().values(), strict=True)
     errors = [float((a - b).norm() / b.norm()) for a, b in pairs]
     assert 1e-6 < max(errors) < 0.2  # 8 bits of mantissa, and no more lost than that
-    stack = fit_together([job, replace(job, seed=8)])
+    stack = fit_stacked([job, replace(job, seed=8)])
     for name, value in network.state_dict().items():
         assert stack.state[name].dtype == torch.float32
         assert float((stack.state[name][0] - value).norm() / value.norm()) < 0.1
@@ -260,6 +260,6 @@ def test_an_evaluation_side_by_side_says_so_and_finds_the_same(pictures: Splits,
 
 
 def test_many_on_a_gpu_and_one_on_a_cpu() -> None:
-    assert at_most("cpu") == 1
-    assert at_most(torch.device("cuda", 1)) > 1
-    assert at_most("mps") == 1
+    assert default_group_size("cpu") == 1
+    assert default_group_size(torch.device("cuda", 1)) > 1
+    assert default_group_size("mps") == 1

@@ -16,13 +16,13 @@ from potstill.core import NetworkWeights, Splits
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillWarning
 from potstill.evaluation import Protocol, evaluate
-from potstill.evaluation.distilled_training import Teachers, stored_loss
+from potstill.evaluation.distilled_training import Teachers, stored_label_loss
 from potstill.evaluation.protocols.edc import PROTOCOL as EDC
 from potstill.evaluation.protocols.idc import PROTOCOL as IDC
 from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
-from potstill.evaluation.student import Job, train
-from potstill.evaluation.vmap_students import fit_together, groups
+from potstill.evaluation.student import StudentJob, train
+from potstill.evaluation.vmap_students import fit_stacked, group_jobs
 from potstill.functional.train import parameters
 from potstill.labels.losses import kl
 from potstill.nn import factory
@@ -33,7 +33,7 @@ WEIGHTS = torch.tensor([3.0, 1.0, 0.0, 2.0, 1.0, 1.0])
 PLAIN: dict[str, Any] = {"augment": "none", "mix": "none", "ema": 0.0}
 
 
-def job(pictures: Splits, protocol: Protocol, weights: Tensor | None, **changes: Any) -> Job:
+def job(pictures: Splits, protocol: Protocol, weights: Tensor | None, **changes: Any) -> StudentJob:
     """Six pictures, in float64 so that sums in another order agree."""
     batch = pictures.train.fetch(torch.arange(0, len(pictures.train), 7)[:6])
     assert isinstance(batch.x, Tensor)
@@ -47,10 +47,10 @@ def job(pictures: Splits, protocol: Protocol, weights: Tensor | None, **changes:
         "make": make, "x": batch.x.double(), "y": batch.y, "weights": weights, "protocol": protocol, "lr": 0.05,
         "steps": None, "augment": none(), "seed": 7, "teachers": teachers,
     }  # fmt: skip
-    return Job(**(fields | changes))
+    return StudentJob(**(fields | changes))
 
 
-def repeated(one: Job) -> Job:
+def repeated(one: StudentJob) -> StudentJob:
     """The same set with each sample as often as its weight says, and no weights."""
     assert one.weights is not None
     times = one.weights.long()
@@ -118,7 +118,9 @@ def test_a_mix_has_the_weights_of_its_samples_in_their_shares(pictures: Splits, 
         wanted = torch.autograd.grad(said.mean(), list(net.parameters()))
         seen: list[Any] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("potstill.evaluation.student.give", lambda _, gradients, seen=seen: seen.append(gradients))
+            patch.setattr(
+                "potstill.evaluation.student.assign_gradients", lambda _, gradients, seen=seen: seen.append(gradients)
+            )
             patch.setattr("torch.optim.SGD.step", lambda *_: None)
             patch.setattr("torch.optim.AdamW.step", lambda *_: None)
             train(replace(one, make=_Same(net)))
@@ -142,11 +144,11 @@ def test_side_by_side_they_learn_what_they_learn_alone(pictures: Splits) -> None
     protocol = PROTOCOLS["given"].override(batch=4)
     one = job(pictures, protocol, WEIGHTS / WEIGHTS.mean())
     others = [replace(one, seed=8), replace(one, weights=torch.flip(one.weights, (0,))), one]  # type: ignore[arg-type]
-    stack = fit_together(others)
+    stack = fit_stacked(others)
     for place, other in enumerate(others):
         for name, value in train(other).state_dict().items():
             torch.testing.assert_close(stack.state[name][place], value, rtol=1e-6, atol=1e-9)
-    assert [len(group) for group in groups([one, one, replace(one, weights=None)], 9)] == [2, 1]
+    assert [len(group) for group in group_jobs([one, one, replace(one, weights=None)], 9)] == [2, 1]
 
 
 def test_stored_labels_are_weighted_too(pictures: Splits, make_set: Any, tmp_path: Any) -> None:
@@ -161,7 +163,7 @@ def test_stored_labels_are_weighted_too(pictures: Splits, make_set: Any, tmp_pat
     x, index = made.model_space(), torch.tensor([2, 0, 1])
     w = torch.rand(len(x), generator=generator(3))
     net = factory("convnet-d1-w8", pictures.train.input, 4)(0)
-    found = stored_loss(protocol, net, store, x, made.labels, 1, index, w)
+    found = stored_label_loss(protocol, net, store, x, made.labels, 1, index, w)
     stored = store.stored_epoch(1)
     mixes = store.about.views.mixes(stored, index, len(x), tuple(x.shape[1:]))  # type: ignore[union-attr]
     assert mixes is not None
@@ -171,8 +173,10 @@ def test_stored_labels_are_weighted_too(pictures: Splits, make_set: Any, tmp_pat
     weight = mixes.share * w[index] + (1 - mixes.share) * w[mixes.partner]
     assert float(weight.std()) > 0
     torch.testing.assert_close(found, (weight * each).mean() * (T * T if protocol.teaching.t_squared else 1))
-    plain = stored_loss(protocol, net, store, x, made.labels, 1, index)
-    torch.testing.assert_close(stored_loss(protocol, net, store, x, made.labels, 1, index, torch.ones(len(x))), plain)
+    plain = stored_label_loss(protocol, net, store, x, made.labels, 1, index)
+    torch.testing.assert_close(
+        stored_label_loss(protocol, net, store, x, made.labels, 1, index, torch.ones(len(x))), plain
+    )
     assert torch.equal(plain, kl(net(view), p, temperature=T, t_squared=protocol.teaching.t_squared))
 
 

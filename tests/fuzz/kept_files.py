@@ -97,10 +97,10 @@ def film(folder: Path) -> list[bytes]:
 
 
 def read_film(path: Path) -> Any:
-    from potstill.reports.snapshots import film_beside, film_section
+    from potstill.reports.snapshots import load_snapshots, snapshots_section
 
-    found = film_beside(path.with_suffix(""))
-    return None if found is None else film_section(found, "k")
+    found = load_snapshots(path.with_suffix(""))
+    return None if found is None else snapshots_section(found, "k")
 
 
 def experts(folder: Path) -> list[bytes]:

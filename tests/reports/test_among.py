@@ -8,8 +8,8 @@ import torch
 from playwright.sync_api import Browser
 from question_samples import comparison
 
-from potstill.comparison.page_data import Folder
-from potstill.comparison.pca_map import Directions
+from potstill.comparison.page_data import ComparisonFolder
+from potstill.comparison.pca_map import PcaProjection
 from potstill.core import Splits
 from potstill.data.in_memory import TensorSource
 from potstill.reports import Gallery
@@ -21,37 +21,37 @@ def real(digits: Gallery) -> Splits:
 
 
 def test_directions_are_those_of_the_real_samples(real: Splits, digits: Gallery) -> None:
-    found = Directions.of(real.train)
+    found = PcaProjection.fit(real.train)
     assert found is not None
     assert found.real.samples == 100
     flat = digits.inputs.reshape(100, -1).astype(np.float64)
     held = np.linalg.eigvalsh(np.cov(flat.T))[::-1]
-    assert found.real.share == pytest.approx((held[0] / held.sum(), held[1] / held.sum()), rel=1e-6)
-    own = found.places(digits.inputs)
+    assert found.real.variance_shares == pytest.approx((held[0] / held.sum(), held[1] / held.sum()), rel=1e-6)
+    own = found.project(digits.inputs)
     assert own is not None
     assert own.var(0, ddof=1) == pytest.approx(held[:2], rel=1e-4)
     assert np.abs(own.mean(0)).max() < 1e-4
-    assert own == pytest.approx(found.real.places, abs=1e-4), "real samples lie where they are drawn"
-    assert found.places(digits.inputs[:, :, :14]) is None
-    again = Directions.of(real.train)
+    assert own == pytest.approx(found.real.positions, abs=1e-4), "real samples lie where they are drawn"
+    assert found.project(digits.inputs[:, :, :14]) is None
+    again = PcaProjection.fit(real.train)
     assert again is not None
-    assert (again.real.places == found.real.places).all()
+    assert (again.real.positions == found.real.positions).all()
 
 
 def test_a_column_in_other_units_does_not_rule_a_table() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(60, 4)) @ np.diag([1.0, 1.0, 1.0, 1e6])
     labels = np.arange(60) % 2
-    found = Directions.of(TensorSource.make(rows.astype(np.float32), labels, ("a", "b"), name="rows"))
+    found = PcaProjection.fit(TensorSource.make(rows.astype(np.float32), labels, ("a", "b"), name="rows"))
     assert found is not None
-    assert sum(found.real.share) < 0.8
+    assert sum(found.real.variance_shares) < 0.8
     constant = np.tile(rows[:1], (60, 1)).astype(np.float32)
-    assert Directions.of(TensorSource.make(constant, labels, ("a", "b"), name="same")) is None
+    assert PcaProjection.fit(TensorSource.make(constant, labels, ("a", "b"), name="same")) is None
 
 
 def test_a_large_picture_is_made_small_first() -> None:
     pictures = torch.rand(6, 3, 96, 80, generator=torch.Generator().manual_seed(0))
-    found = Directions.of(TensorSource.make(pictures, torch.arange(6) % 2, ("a", "b"), name="large"))
+    found = PcaProjection.fit(TensorSource.make(pictures, torch.arange(6) % 2, ("a", "b"), name="large"))
     assert found is not None
     assert found.mean.numel() == 3 * 32 * 32
 
@@ -60,7 +60,7 @@ def test_every_set_is_drawn_among_the_real(
     browser: Browser, digits: Gallery, real: Splits, tmp_path: Path
 ) -> None:  # fmt: skip
     folder = comparison(tmp_path / "board", digits, source=real.train.content_hash)
-    (tmp_path / "page.html").write_text(Folder(folder, real).page("c"), encoding="utf-8")
+    (tmp_path / "page.html").write_text(ComparisonFolder(folder, real).page("c"), encoding="utf-8")
     page = browser.new_page()
     page.goto((tmp_path / "page.html").as_uri())
     assert page.locator(".maps svg[role=img]").count() == 8, "four methods at two sizes"
@@ -73,6 +73,6 @@ def test_every_set_is_drawn_among_the_real(
     page.locator("#looking [name=class]").select_option("3")
     assert page.locator("#map-real path.out").count() == 9
     assert page.locator(".maps figure").first.locator("text.out").count() == 9
-    plain = Folder(folder).page("c")
+    plain = ComparisonFolder(folder).page("c")
     assert "Among real samples" not in plain
     page.close()

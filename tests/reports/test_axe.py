@@ -11,8 +11,8 @@ from playwright.sync_api import Browser
 from question_samples import comparison
 from report_samples import card, scorecard
 
-from potstill.comparison.page_data import Folder
-from potstill.reports import Entry, Film, Gallery, render
+from potstill.comparison.page_data import ComparisonFolder
+from potstill.reports import Entry, Gallery, Snapshots, render
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 LOOKS: Mapping[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ def violations(browser: Browser, html: str, path: Path, look: str) -> list[str]:
     return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
 
 
-def films(digits: Gallery) -> list[Film]:
+def films(digits: Gallery) -> list[Snapshots]:
     """Of pictures, rows and windows."""
     draw = np.random.default_rng(0)
     pictures = tuple((digits.inputs[:20] * share * 255).astype(np.uint8) for share in (0.5, 1.0))
@@ -46,7 +46,7 @@ def films(digits: Gallery) -> list[Film]:
     rows = tuple(draw.normal(size=(20, 4)).astype(np.float32) for _ in range(2))
     windows = tuple(draw.normal(size=(20, 2, 9)).astype(np.float32) for _ in range(2))
     return [
-        Film(steps=(0, 7), stages=stages, labels=labels, classes=("no <b>", "yes"), columns=names)
+        Snapshots(steps=(0, 7), stages=stages, labels=labels, classes=("no <b>", "yes"), columns=names)
         for stages, names in ((pictures, ()), (rows, ("a", "b", "c", "d")), (windows, ("hot", "cold")))
     ]
 
@@ -56,7 +56,7 @@ def test_the_page_of_sets_breaks_no_rule(browser: Browser, digits: Gallery, tmp_
     flat = digits.inputs.reshape(len(digits.inputs), -1)[:, 300:306]
     table = Gallery(inputs=np.ascontiguousarray(flat), labels=digits.labels, classes=digits.classes)
     entries = [
-        Entry(name=name, card=card(), scorecard=scorecard(), gallery=gallery, film=film)
+        Entry(name=name, card=card(), scorecard=scorecard(), gallery=gallery, snapshots=film)
         for name, gallery, film in zip(("digits", "rows", "series"), (digits, table, table), films(digits), strict=True)
     ]
     assert (
@@ -67,10 +67,12 @@ def test_the_page_of_sets_breaks_no_rule(browser: Browser, digits: Gallery, tmp_
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_page_of_a_comparison_breaks_no_rule(browser: Browser, digits: Gallery, tmp_path: Path, look: str) -> None:
-    html = Folder(comparison(tmp_path / "board", digits)).page("c")
+    html = ComparisonFolder(comparison(tmp_path / "board", digits)).page("c")
     assert violations(browser, html, tmp_path / "page.html", look) == []
 
 
 def test_axe_sees_what_is_wrong(browser: Browser, digits: Gallery, tmp_path: Path) -> None:
-    html = Folder(comparison(tmp_path / "board", digits)).page("c").replace("</main>", "<img src=x></main>", 1)
+    html = (
+        ComparisonFolder(comparison(tmp_path / "board", digits)).page("c").replace("</main>", "<img src=x></main>", 1)
+    )
     assert any(one.startswith("image-alt") for one in violations(browser, html, tmp_path / "page.html", "light"))

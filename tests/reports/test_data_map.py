@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from potstill.reports.data_map import MapPoint, data_map
+from potstill.reports.data_map import MapPoint, draw_data_map
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -17,7 +17,7 @@ def marks(root: ElementTree.Element) -> list[ElementTree.Element]:
 
 def test_regions_have_their_own_marks_and_counts() -> None:
     points = [point(n, ("easy", "ambiguous", "hard")[n % 3]) for n in range(31)]
-    root = ElementTree.fromstring(data_map(points, "digits"))
+    root = ElementTree.fromstring(draw_data_map(points, "digits"))
     assert len(marks(root)) == 31
     shapes = {g.get("class"): g.find(f"{SVG}path").get("d", "")[-4:] for g in marks(root)}  # type: ignore[union-attr]
     assert len(set(shapes.values())) == 3
@@ -27,7 +27,7 @@ def test_regions_have_their_own_marks_and_counts() -> None:
 
 def test_class_names_are_escaped() -> None:
     nasty = '<script>alert("x")</script>'
-    text = data_map([point(1, "easy", nasty), point(2, "hard", nasty)], nasty)
+    text = draw_data_map([point(1, "easy", nasty), point(2, "hard", nasty)], nasty)
     assert "<script" not in text
     root = ElementTree.fromstring(text)
     assert [g.find(f"{SVG}title").text for g in marks(root)] == [nasty, nasty]  # type: ignore[union-attr]
@@ -35,7 +35,7 @@ def test_class_names_are_escaped() -> None:
 
 def test_many_samples_are_thinned_evenly_and_it_is_said() -> None:
     points = [point(n, "easy") for n in range(9000)]
-    text = data_map(points, "many")
+    text = draw_data_map(points, "many")
     root = ElementTree.fromstring(text)
     assert len(marks(root)) == 3000
     assert "9,000 samples, 3,000 of them drawn" in text
@@ -43,5 +43,5 @@ def test_many_samples_are_thinned_evenly_and_it_is_said() -> None:
 
 
 def test_positions_follow_the_coordinates() -> None:
-    text = data_map([MapPoint(variability=0.0, confidence=1.0, region="hard", label="a")], "one")
+    text = draw_data_map([MapPoint(variability=0.0, confidence=1.0, region="hard", label="a")], "one")
     assert 'd="M57.0 57.0h6v6h-6z"' in text  # the corner of no spread and full confidence, 60, 60

@@ -11,7 +11,7 @@ from question_samples import comparison
 
 import potstill
 from potstill.api.report import report
-from potstill.comparison.page_data import Folder
+from potstill.comparison.page_data import ComparisonFolder
 from potstill.reports import Gallery
 
 
@@ -105,7 +105,7 @@ def test_a_comparison_shows_those_that_are_done_and_the_one_that_is_being_made(
     show: Callable[..., Page], filmed: Path, digits: Gallery, tmp_path: Path
 ) -> None:
     board = comparison(tmp_path / "board", digits)
-    folder = Folder(board)
+    folder = ComparisonFolder(board)
     assert 'id="film"' not in folder.page("c")
     before = folder.version()
     shutil.copy(f"{filmed}.film", board / "dm-ipc1.safetensors.film")

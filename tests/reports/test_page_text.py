@@ -12,7 +12,7 @@ from report_samples import card, scorecard
 from potstill.api.report import report
 from potstill.reports import Gallery
 from potstill.reports.collect import Entry
-from potstill.reports.numbers import brief
+from potstill.reports.numbers import shorten
 from potstill.reports.sections import _networks
 
 LONG = (
@@ -59,5 +59,5 @@ def test_a_failure_fills_one_line_and_opens_to_the_whole(tmp_path: Path, digits:
     ],
 )  # fmt: skip
 def test_brief(text: str, said: str) -> None:
-    assert brief(text) == said
+    assert shorten(text) == said
     assert len(said) <= 80

@@ -7,7 +7,7 @@ from sklearn.datasets import load_wine
 
 from potstill.reports import Gallery
 from potstill.reports.gallery import gallery
-from potstill.reports.parallel import parallel
+from potstill.reports.parallel import parallel_axes
 
 
 def points(drawn: str) -> list[list[tuple[float, float]]]:
@@ -20,7 +20,7 @@ def points(drawn: str) -> list[list[tuple[float, float]]]:
 
 def test_each_column_runs_from_its_least_to_its_greatest_value() -> None:
     wine = load_wine()
-    drawn = parallel(wine.data[::10], wine.feature_names, wine.target[::10], tuple(wine.target_names))
+    drawn = parallel_axes(wine.data[::10], wine.feature_names, wine.target[::10], tuple(wine.target_names))
     assert drawn is not None
     lines = points(drawn)
     assert len(lines) == 18
@@ -35,13 +35,15 @@ def test_each_column_runs_from_its_least_to_its_greatest_value() -> None:
 
 def test_odd_tables() -> None:
     none = np.zeros(0, dtype=np.int64)
-    assert parallel(np.zeros((0, 4)), (), none, ()) is None
-    assert parallel(np.zeros((3, 1)), ("a",), np.zeros(3, dtype=np.int64), ()) is None
-    level = parallel(np.array([[1.0, np.nan], [1.0, 2.0]]), ("<i>", "b"), np.zeros(2, dtype=np.int64), ())
+    assert parallel_axes(np.zeros((0, 4)), (), none, ()) is None
+    assert parallel_axes(np.zeros((3, 1)), ("a",), np.zeros(3, dtype=np.int64), ()) is None
+    level = parallel_axes(np.array([[1.0, np.nan], [1.0, 2.0]]), ("<i>", "b"), np.zeros(2, dtype=np.int64), ())
     assert level is not None
     assert "<i>" not in level
     assert [line[0][1] for line in points(level)] == [121.0, 121.0], "a column of one value lies in the middle"
-    many = parallel(np.random.default_rng(0).normal(size=(1000, 3)), "abc", np.arange(1000) % 9, tuple("abcdefghi"))
+    many = parallel_axes(
+        np.random.default_rng(0).normal(size=(1000, 3)), "abc", np.arange(1000) % 9, tuple("abcdefghi")
+    )
     assert many is not None
     assert len(points(many)) == 200
     assert "One row of 5 is drawn" in many

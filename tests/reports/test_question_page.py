@@ -16,12 +16,12 @@ from report_samples import HOSTILE
 
 from potstill.api.report import report
 from potstill.api.view import Server, serve
-from potstill.comparison.page_data import Folder
+from potstill.comparison.page_data import ComparisonFolder
 from potstill.core import Splits
 from potstill.data.in_memory import TensorSource
 from potstill.errors import PotstillError
 from potstill.reports import Gallery
-from potstill.reports.comparison_page import Near, read_board, render_board
+from potstill.reports.comparison_page import NearestReal, read_board, render_board
 
 Show = Callable[..., Page]
 
@@ -62,7 +62,7 @@ def methods(page: Page) -> list[str]:
 
 
 def test_leaderboard_sorts_filters_and_tells_the_frontier(show: Show, digits: Gallery, tmp_path: Path) -> None:
-    page = show(Folder(comparison(tmp_path / "board", digits)).page("potstill report board"))
+    page = show(ComparisonFolder(comparison(tmp_path / "board", digits)).page("potstill report board"))
     assert len(methods(page)) == 9
     page.get_by_role("button", name="Accuracy").click()
     assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
@@ -86,7 +86,7 @@ def test_leaderboard_sorts_filters_and_tells_the_frontier(show: Show, digits: Ga
 
 
 def test_without_script_everything_is_there(show: Show, digits: Gallery, tmp_path: Path) -> None:
-    page = show(Folder(comparison(tmp_path / "board", digits)).page("c"), java_script_enabled=False)
+    page = show(ComparisonFolder(comparison(tmp_path / "board", digits)).page("c"), java_script_enabled=False)
     assert len(methods(page)) == 9
     assert page.locator("#filters, #looking, #theme").locator("visible=true").count() == 0
     assert "dm has the best mean at 5; k-means is not told apart." in page.locator("#found").inner_text()
@@ -110,7 +110,7 @@ def test_without_script_everything_is_there(show: Show, digits: Gallery, tmp_pat
 
 
 def test_colours_follow_the_system_until_they_are_chosen(show: Show, digits: Gallery, tmp_path: Path) -> None:
-    html = Folder(comparison(tmp_path / "board", digits)).page("c")
+    html = ComparisonFolder(comparison(tmp_path / "board", digits)).page("c")
     colour = "getComputedStyle(document.body).backgroundColor"
     light = show(html, color_scheme="light")
     dark = show(html, color_scheme="dark")
@@ -131,7 +131,7 @@ def test_colours_follow_the_system_until_they_are_chosen(show: Show, digits: Gal
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_fits_and_has_a_name_for_everything(show: Show, digits: Gallery, tmp_path: Path, width: int) -> None:
-    page = show(Folder(comparison(tmp_path / "board", digits)).page("c"), width)
+    page = show(ComparisonFolder(comparison(tmp_path / "board", digits)).page("c"), width)
     for part in page.locator("details").all():
         part.evaluate("d => { d.open = true }")
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
@@ -150,7 +150,7 @@ def test_fits_and_has_a_name_for_everything(show: Show, digits: Gallery, tmp_pat
 
 def test_nearest_real_pictures_stand_below(show: Show, digits: Gallery, real: Splits, tmp_path: Path) -> None:
     board = comparison(tmp_path / "board", digits, source=real.train.content_hash)
-    page = show(Folder(board, real).page("c"))
+    page = show(ComparisonFolder(board, real).page("c"))
     assert page.locator("#gallery img.near").count() == 20, "one strip for each class of dm, at each of two sizes"
     alt = page.locator("#gallery img.near").first.get_attribute("alt") or ""
     assert alt.startswith("Nearest real pictures, at distance 0.")
@@ -192,7 +192,7 @@ def test_a_leaderboard_of_before_is_ranked_here(digits: Gallery, tmp_path: Path)
 
 
 def read_board_of(folder: Path) -> Any:
-    held = Folder(folder)
+    held = ComparisonFolder(folder)
     return read_board(folder, held._set)
 
 
@@ -200,7 +200,7 @@ def test_scorecards_alone_are_enough_while_it_runs(show: Show, digits: Gallery, 
     folder = comparison(tmp_path / "board", digits)
     (folder / "leaderboard.json").unlink()
     (folder / "dm-ipc10.safetensors.checkpoint").write_bytes(b"half")
-    page = show(Folder(folder).page("c"))
+    page = show(ComparisonFolder(folder).page("c"))
     assert sorted(set(methods(page))) == sorted(METHODS)
     assert "being made: dm-ipc10" in page.locator("#live").inner_text()
 
@@ -213,7 +213,7 @@ def test_names_are_text(show: Show, digits: Gallery, tmp_path: Path, name: str) 
         row |= {"method": f"{row['method']}{name}", "id": name, "protocol": name, "error": name}
     held["verdicts"][0]["text"] = name
     (folder / "leaderboard.json").write_text(json.dumps(held))
-    page = show(Folder(folder).page(name))
+    page = show(ComparisonFolder(folder).page(name))
     assert page.locator("script").count() == 1
     assert page.locator("img[src=x]").count() == 0
     assert len(methods(page)) == 9
@@ -229,8 +229,8 @@ def test_two_thousand_pictures_stay_quick(show: Show, digits: Gallery, tmp_path:
     full = Gallery(inputs=many, labels=labels, classes=digits.classes)
     rows = [replace(r, entry=replace(r.entry, gallery=full)) for r in board.rows if r.entry is not None]
     rows += [replace(rows[0], id="more", file="more", method="kip"), replace(rows[4], id="most", file="most")]
-    near = {row.id: Near(pictures=many, distances=np.full(200, 0.1)) for row in rows}
-    page = show(render_board(replace(board, rows=rows), title="many", command="c", near=near), 390)
+    near = {row.id: NearestReal(pictures=many, distances=np.full(200, 0.1)) for row in rows}
+    page = show(render_board(replace(board, rows=rows), title="many", command="c", nearest=near), 390)
     took = page.evaluate(
         """async () => { for (const d of document.querySelectorAll('details')) d.open = true;
         const t = performance.now(); document.querySelector('#rows thead button').click();
@@ -245,7 +245,7 @@ def test_two_thousand_pictures_stay_quick(show: Show, digits: Gallery, tmp_path:
 def served(digits: Gallery, tmp_path: Path) -> Iterator[tuple[Path, Server]]:
     folder = tmp_path / "board"
     folder.mkdir()
-    server = Server(Folder(folder), 0, "potstill serve board")
+    server = Server(ComparisonFolder(folder), 0, "potstill serve board")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     yield folder, server

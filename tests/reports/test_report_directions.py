@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from potstill.reports import Entry, render
-from potstill.reports.numbers import Estimate, estimate, significant, verdict
+from potstill.reports.numbers import Estimate, significant, to_estimate, verdict
 
 
 def words(page: str) -> str:
@@ -36,7 +36,7 @@ def in_price(method: str, mean: float, gap: tuple[float, float, float]) -> Entry
 
 def test_where_less_is_better_the_page_says_so_and_ranks_so() -> None:
     good, bad = in_price("dm", 120.0, (-35.0, -40.0, -30.0)), in_price("k-center", 170.0, (15.0, 5.0, 25.0))
-    assert (good.score, good.metric.direction) == (estimate(good.scorecard["score"]), "lower")  # type: ignore[index]
+    assert (good.score, good.metric.direction) == (to_estimate(good.scorecard["score"]), "lower")  # type: ignore[index]
     alone = words(render([good], title="Flats", command="potstill report x"))
     assert "Rmse (price), less is better on the real test data" in alone
     assert "Better than random" in alone

@@ -13,14 +13,14 @@ from report_samples import estimate as written
 from potstill._util.html import Html, tag, text
 from potstill.reports.numbers import (
     Estimate,
-    duration,
-    estimate,
-    interval,
-    number,
-    percent,
-    points,
+    format_difference,
+    format_duration,
+    format_interval,
+    format_percent,
+    format_size,
     significant,
-    size,
+    to_estimate,
+    to_number,
     verdict,
 )
 
@@ -43,8 +43,8 @@ def test_markup_is_kept_and_undecodable_names_can_be_written() -> None:
 
 
 def test_how_numbers_read() -> None:
-    assert [percent(x) for x in (0.9124, 0.0, 1.0, -0.0001, None)] == ["91.2%", "0.0%", "100.0%", "0.0%", "—"]
-    assert [points(x) for x in (0.091, -0.091, 0.0, 0.0003, -0.0003, None)] == [
+    assert [format_percent(x) for x in (0.9124, 0.0, 1.0, -0.0001, None)] == ["91.2%", "0.0%", "100.0%", "0.0%", "—"]
+    assert [format_difference(x) for x in (0.091, -0.091, 0.0, 0.0003, -0.0003, None)] == [
         "+9.1",
         "−9.1",
         "0.0",
@@ -52,18 +52,18 @@ def test_how_numbers_read() -> None:
         "−0.03",
         "—",
     ]
-    assert [size(x) for x in (0, 800, 313600, 3_136_000, 2.5e9)] == [
+    assert [format_size(x) for x in (0, 800, 313600, 3_136_000, 2.5e9)] == [
         "0 bytes",
         "800 bytes",
         "313.6 kB",
         "3.1 MB",
         "2.5 GB",
     ]
-    assert [duration(x) for x in (0.0, 0.03, 4.2, 200, 7500)] == [
+    assert [format_duration(x) for x in (0.0, 0.03, 4.2, 200, 7500)] == [
         "0.0 s", "under 0.1 s", "4.2 s", "3 min 20 s", "2 h 5 min",
     ]  # fmt: skip
-    assert [number(x) for x in (1, 2.5, True, "3", None, math.nan, math.inf, 10**400)] == [1.0, 2.5, *[None] * 6]
-    assert interval(Estimate(mean=0.9, low=0.89, high=0.912)) == "89.0 to 91.2%"
+    assert [to_number(x) for x in (1, 2.5, True, "3", None, math.nan, math.inf, 10**400)] == [1.0, 2.5, *[None] * 6]
+    assert format_interval(Estimate(mean=0.9, low=0.89, high=0.912)) == "89.0 to 91.2%"
 
 
 def test_difference_is_the_published_combination() -> None:
@@ -82,7 +82,7 @@ def test_difference_covers_as_often_as_it_says() -> None:
     hits = 0
     for _ in range(2000):
         runs = [rng.normal(m, s, 5) for m, s in ((0.8, 0.01), (0.7, 0.02))]
-        made = [estimate(written(r.mean(), r.std(ddof=1))) for r in runs]
+        made = [to_estimate(written(r.mean(), r.std(ddof=1))) for r in runs]
         assert made[0] is not None
         assert made[1] is not None
         gap = made[0] - made[1]

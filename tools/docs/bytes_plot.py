@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.html import Html
-from potstill.reports.chart import INK, band, document, dot, line, path, words
+from potstill.reports.chart import INK, band, document, dot, line, polyline, text_label
 
 __all__ = ["plot"]
 
@@ -52,18 +52,18 @@ class Panel:
 
     def drawn(self, title: str) -> list[Html]:
         right, under = self.left + PANEL, HEIGHT - BOTTOM
-        marks = [words(self.left, TOP - 16, title, bold=True)]
+        marks = [text_label(self.left, TOP - 16, title, bold=True)]
         for i in range(round((self.high - self.low) / self.step) + 1):
             value = self.low + i * self.step
             marks.append(line(self.left, self.y(value), right, self.y(value)))
-            marks.append(words(self.left - 6, self.y(value) + 4, f"{100 * value:.0f}%", "end", size=12))
+            marks.append(text_label(self.left - 6, self.y(value) + 4, f"{100 * value:.0f}%", "end", size=12))
         for size in sorted({c["budget"] for c in self.cells}):
             marks.append(line(self.x(size), TOP, self.x(size), under))
-            marks.append(words(self.x(size), under + 17, said(size).removesuffix(" kB"), "middle", size=12))
+            marks.append(text_label(self.x(size), under + 17, said(size).removesuffix(" kB"), "middle", size=12))
         if self.full:
             mean, weight = self.full["accuracy"]["mean"], said(self.full["bytes"])
             marks.append(line(self.left, self.y(mean), right, self.y(mean), INK, dashes="1 3"))
-            marks.append(words(self.left + 4, self.y(mean) - 5, f"all data, {weight}: {100 * mean:.1f}%", size=11))
+            marks.append(text_label(self.left + 4, self.y(mean) - 5, f"all data, {weight}: {100 * mean:.1f}%", size=11))
         for side, (_, colour, dashes) in SIDES.items():
             rows = sorted((c for c in self.cells if c["side"] == side), key=lambda c: int(c["budget"]))
             marks += self.curve([(c["budget"], c["accuracy"]) for c in rows], colour, dashes, side == "distilled")
@@ -77,7 +77,7 @@ class Panel:
             low, high = ([(self.x(b), self.y(a["ci95"][end])) for b, a in rows] for end in (0, 1))
             marks.append(band(high, low, colour))
         places = [(self.x(b), self.y(a["mean"])) for b, a in rows]
-        marks.append(path(places, colour, width=2.5 if thick else 1.5, dashes=dashes))
+        marks.append(polyline(places, colour, width=2.5 if thick else 1.5, dashes=dashes))
         return marks + [dot(x, y, colour, 3.6 if thick else 2.6) for x, y in places]
 
 
@@ -88,12 +88,12 @@ def plot(several: list[dict[str, Any]], file: Path) -> None:
     for n, found in enumerate(several):
         marks += Panel(found, LEFT + n * (PANEL + GAP)).drawn(TITLES.get(found["data"], found["data"]))
     under = "true bytes of the set: all tensors in its file, in kB of 1,024 bytes"
-    marks.append(words(width / 2, HEIGHT - BOTTOM + 37, under, "middle", size=12))
+    marks.append(text_label(width / 2, HEIGHT - BOTTOM + 37, under, "middle", size=12))
     at = LEFT + 40.0
     for name, colour, dashes in SIDES.values():
         thick = 2.5 if name == "distilled" else 1.5
         marks.append(line(at, HEIGHT - 22, at + 30, HEIGHT - 22, colour, width=thick, dashes=dashes))
-        marks.append(words(at + 36, HEIGHT - 18, name, size=12))
+        marks.append(text_label(at + 36, HEIGHT - 18, name, size=12))
         at += 62 + 7.4 * len(name)
     title = (
         "Accuracy of the same students against the true bytes of what they learn from: real samples at their best "

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from potstill.evaluation.candidate_trials import Loss, loss_between
+from potstill.evaluation.candidate_trials import AccuracyLoss, paired_loss
 from potstill.evaluation.statistics import summary
 from tools.docs.parts import table
 
@@ -27,7 +27,7 @@ def auto(root: Path) -> str:
         means = {name: float(right.mean()) for name, right in grid.items()}
         best = max(means, key=lambda name: means[name])
         chosen = [_right(found, cell) for cell in found["auto"].values()]
-        gaps = [loss_between(grid[best], right, sure=0.975) for right in chosen]
+        gaps = [paired_loss(grid[best], right, confidence=0.975) for right in chosen]
         fair = [100 * _fair(grid, right) for right in chosen]
         whole = summary([100 * gap.mean for gap in gaps])
         ends = whole["ci95"]
@@ -76,5 +76,5 @@ def _fair(grid: dict[str, torch.Tensor], chosen: torch.Tensor) -> float:
     return sum(gaps) / 2
 
 
-def _worse(gaps: list[Loss]) -> int:
+def _worse(gaps: list[AccuracyLoss]) -> int:
     return sum(gap.low > 0 for gap in gaps)

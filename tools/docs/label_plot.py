@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from potstill.reports.chart import COLOURS, INK, document, dot, line, path, words
+from potstill.reports.chart import COLOURS, INK, document, dot, line, polyline, text_label
 
 __all__ = ["plot"]
 
@@ -46,24 +46,24 @@ def plot(found: dict[str, Any], file: Path) -> None:
     for i in range(round((high - low) / step) + 1):
         value = low + i * step
         marks.append(line(LEFT, y(value), right, y(value)))
-        marks.append(words(LEFT - 8, y(value) + 4, f"{100 * value:.3g}%", "end"))
+        marks.append(text_label(LEFT - 8, y(value) + 4, f"{100 * value:.3g}%", "end"))
     for power in range(math.ceil(first), math.floor(last) + 1):
         marks.append(line(x(10**power), TOP, x(10**power), under))
-        marks.append(words(x(10**power), under + 18, _bytes(10**power), "middle"))
-    marks.append(words((LEFT + right) / 2, HEIGHT - 14, "bytes of the labels of one set, as stored", "middle"))
+        marks.append(text_label(x(10**power), under + 18, _bytes(10**power), "middle"))
+    marks.append(text_label((LEFT + right) / 2, HEIGHT - 14, "bytes of the labels of one set, as stored", "middle"))
     marks.append(line(published, TOP, published, under, INK, dashes="2 4"))
-    marks.append(words(published - 4, under - 6, "FKD files", "end"))
+    marks.append(text_label(published - 4, under - 6, "FKD files", "end"))
     floor = math.inf
     for cell in sorted(others, key=lambda c: float(c["accuracy"]["mean"])):
         level = y(cell["accuracy"]["mean"])
         floor = min(level, floor - 16)  # words do not lie on one another
         marks.append(line(LEFT, level, right, level, INK, dashes="6 4"))
         named = {"hard": "classes", "static": "one row a picture"}[cell["labels"]]
-        marks.append(words(right + 6, floor + 4, f"{named} ({_bytes(cell['bytes'])})"))
+        marks.append(text_label(right + 6, floor + 4, f"{named} ({_bytes(cell['bytes'])})"))
     names = list(dict.fromkeys(map(_label, stored)))
     for place, (name, colour) in enumerate(zip(names, COLOURS[1:], strict=False)):
         mine = sorted((c for c in stored if _label(c) == name), key=lambda c: int(c["bytes"]))
-        marks.append(path([(x(c["bytes"]), y(c["accuracy"]["mean"])) for c in mine], colour))
+        marks.append(polyline([(x(c["bytes"]), y(c["accuracy"]["mean"])) for c in mine], colour))
         for cell in mine:
             at, mean = x(cell["bytes"]), cell["accuracy"]["mean"]
             if cell["accuracy"]["ci95"]:
@@ -71,9 +71,9 @@ def plot(found: dict[str, Any], file: Path) -> None:
                 marks.append(line(at, y(ends[0]), at, y(ends[1]), colour))
             marks.append(dot(at, y(mean), colour))
             if len(mine) > 1:
-                marks.append(words(at + 6, y(mean) + 14, cell["pool"], size=11, colour=colour))
+                marks.append(text_label(at + 6, y(mean) + 14, cell["pool"], size=11, colour=colour))
         over = LEFT + 115 * place
-        marks += [dot(over, 18, colour), words(over + 9, 22, name, size=12)]
+        marks += [dot(over, 18, colour), text_label(over + 9, 22, name, size=12)]
     said = found["settings"]
     title = (f"Accuracy of students against bytes of labels: {said['data']}, {said['ipc']} real pictures a class, "
              f"{said['sets']} sets, {said['epochs']} epochs. Bars are 95% intervals over sets, small numbers are "

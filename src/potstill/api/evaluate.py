@@ -10,7 +10,7 @@ from potstill.api.load_data import as_splits, pick_device
 from potstill.core import registry
 from potstill.dataset_file import Distilled, holds_indices, load, read_indices, rebuild
 from potstill.errors import PotstillWarning
-from potstill.evaluation import Protocol, Scorecard, not_made_of
+from potstill.evaluation import Protocol, Scorecard, describe_data_mismatch
 from potstill.evaluation import evaluate as measure
 from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory
@@ -84,7 +84,7 @@ def evaluate(
     chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.quick() if quick else chosen
     chosen = chosen.override(**overrides) if overrides else chosen
-    if (doubt := not_made_of(small.card, splits)) is not None:
+    if (doubt := describe_data_mismatch(small.card, splits)) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
     with progress_context(progress) as watcher:
         shown = progress == "auto" or isinstance(progress, Watcher)  # else nobody would see a forecast

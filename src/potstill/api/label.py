@@ -20,9 +20,9 @@ from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError, PotstillWarning, unknown
 from potstill.evaluation import Protocol
 from potstill.evaluation.augmentation import student_augmentation
-from potstill.evaluation.distilled_training import views_of
-from potstill.evaluation.evaluate import as_seen, carded_network, check_fit
-from potstill.evaluation.teacher_labels import labeller_of, names_of
+from potstill.evaluation.distilled_training import make_views
+from potstill.evaluation.evaluate import check_compatible, network_from_metadata, normalize_like
+from potstill.evaluation.teacher_labels import labeller_names, resolve_labeller
 from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.labels.fkd import import_fkd
@@ -49,7 +49,7 @@ class _Task:
     @property
     def networks(self) -> list[str]:
         """Names of the teachers."""
-        return names_of(self.said, self.small, self.seen, self.make)
+        return labeller_names(self.said, self.small, self.seen, self.make)
 
     def bytes(self, pool: int | None, top_k: int | None, dtype: str | None) -> dict[str, int]:
         """Of rows and, where it can be stored, of the teacher."""
@@ -137,8 +137,12 @@ def label(
     if store_as == "auto":
         store_as = "teacher" if sizes.get("teacher", sizes["rows"]) < sizes["rows"] else "rows"
     x = x.to(seen.device)
-    shared = said.sized(len(x), len(seen.classes)).recipe.batch if said.teaching.teacher_statistics == "batch" else 256
-    labeller = labeller_of(said, small, seen, task.make, lambda n: student_augmentation(n, seen), progress, runner)
+    shared = (
+        said.for_set_size(len(x), len(seen.classes)).recipe.batch
+        if said.teaching.teacher_statistics == "batch"
+        else 256
+    )
+    labeller = resolve_labeller(said, small, seen, task.make, lambda n: student_augmentation(n, seen), progress, runner)
     if labeller.warning is not None:
         warnings.warn(labeller.warning, PotstillWarning, stacklevel=2)
     assert labeller.teachers is not None
@@ -199,12 +203,12 @@ def _task(
     chosen: Protocol = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.override(**overrides) if overrides else chosen
     train = as_splits(data, pick_device(device), small.card).train
-    check_fit(small, train)
-    seen = as_seen(train, small)
-    name = given(network) or chosen.network or carded_network(small) or default_network(seen)
+    check_compatible(small, train)
+    seen = normalize_like(train, small)
+    name = given(network) or chosen.network or network_from_metadata(small) or default_network(seen)
     make = factory(name, seen.input, len(seen.classes), seen.device, normalization=seen.normalization)
     said = chosen.resolve(seen.name, make.name, seen.input)
-    views = views_of(said, student_augmentation(said.recipe.augment, seen), seed)
+    views = make_views(said, student_augmentation(said.recipe.augment, seen), seed)
     return _Task(
         small=small,
         seen=seen,

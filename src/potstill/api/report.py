@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.outputs import ASK, check_apart, check_suffix, marked
-from potstill.comparison.image_arrays import arrays_of
-from potstill.comparison.page_data import Folder, is_comparison
+from potstill.comparison.image_arrays import load_arrays
+from potstill.comparison.page_data import ComparisonFolder, is_comparison
 from potstill.errors import PotstillError
 from potstill.reports import collect, render, write
 
@@ -39,14 +39,14 @@ def report(paths: Sequence[str | Path] | str | Path, out: str | Path, *, data: A
     given = ["--data", data] if isinstance(data, str) else []
     command = shlex.join(["potstill", "report", *map(str, several), *given, "--out", str(out)])
     if len(several) == 1 and is_comparison(Path(several[0])):
-        write(Folder(Path(several[0]), data).page(command), Path(out))
+        write(ComparisonFolder(Path(several[0]), data).page(command), Path(out))
         return Path(out)
     if data is not None:
         raise PotstillError(
             f"{shlex.join(map(str, several))}: data are of use for one folder that potstill compare wrote, with its "
             "leaderboard.json; give that folder, or leave `data=` out"
         )
-    entries = collect([Path(p) for p in several], arrays_of)
+    entries = collect([Path(p) for p in several], load_arrays)
     title = entries[0].name if len(entries) == 1 else Path(several[0]).resolve().name
     write(render(entries, title=title, command=command), Path(out))
     return Path(out)

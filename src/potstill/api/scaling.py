@@ -27,18 +27,18 @@ from potstill.dataset_file.files import parse_json
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
 from potstill.evaluation.augmentation import student_augmentation
-from potstill.evaluation.byte_matched_baselines import exact_bytes
-from potstill.evaluation.scaling_law import LEAST, Measured, fit, misfit, worth
+from potstill.evaluation.byte_matched_baselines import count_exact_bytes
+from potstill.evaluation.scaling_law import MIN_BUDGETS, MeasuredErrors, fit_law, label_worth, log_rmse
 from potstill.evaluation.statistics import summary
-from potstill.evaluation.student import Job
-from potstill.evaluation.vmap_students import at_most, predictions
+from potstill.evaluation.student import StudentJob
+from potstill.evaluation.vmap_students import default_group_size, predict_all
 from potstill.execution import Executor, asked_executor, choose
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.teacher import Teacher, soft_rows
 from potstill.nn import OwnNetwork, factory, given
 from potstill.pretraining import TrainedNetworks, obtain
-from potstill.reports import law_plot
+from potstill.reports import draw_law
 from potstill.rng import derive, generator
 
 __all__ = ["scaling"]
@@ -144,7 +144,7 @@ def scaling(
     }  # fmt: skip
     result = {**head, **_conclude(head)}
     _write(file, result)
-    write_atomic(file.with_suffix(".svg"), law_plot(result).encode())
+    write_atomic(file.with_suffix(".svg"), draw_law(result).encode())
     return result
 
 
@@ -197,7 +197,7 @@ class _Bench:
         executor = self.executor or choose(len(jobs), self.make.device, self.make)
         results = (
             _two_accuracies(self.held, predicted)
-            for predicted in predictions(_whole(self.held), jobs, executor, at_most(self.make.device))
+            for predicted in predict_all(_whole(self.held), jobs, executor, default_group_size(self.make.device))
         )
         self.say("students", 0, len(jobs))
         for place, (n, stop) in enumerate(wanted):
@@ -211,12 +211,12 @@ class _Bench:
                 "diverged": sum(diverged),
             }  # fmt: skip
 
-    def _student(self, n: int, stop: int | None, teachers: Mapping[int | None, NetworkWeights], at: int) -> Job:
+    def _student(self, n: int, stop: int | None, teachers: Mapping[int | None, NetworkWeights], at: int) -> StudentJob:
         index = torch.cat([of_class[:n] for of_class in self.sets[at]])
         x = _inputs(self.train, index)
         y = self.train.labels[index].to(x.device) if stop is None else self.rows(teachers[stop], x)
         recipe = self.protocol.recipe
-        return Job(
+        return StudentJob(
             make=self.make, x=x, y=y, protocol=self.protocol, lr=recipe.lr[0], steps=recipe.steps[0],
             augment=student_augmentation(recipe.augment, self.train), seed=derive(self.seed, "student", at),
         )  # fmt: skip
@@ -224,7 +224,7 @@ class _Bench:
 
 def _sample_bytes(train: TensorSource) -> dict[str, int]:
     """Of one sample as it is, with its class, and with a soft label of 8 bits a number."""
-    hard = math.ceil(exact_bytes(train) / len(train))
+    hard = math.ceil(count_exact_bytes(train) / len(train))
     return {"hard": hard, "soft": hard + len(train.classes)}
 
 
@@ -263,7 +263,7 @@ def _key(n: int, stop: int | None) -> str:
 
 
 def _check(budgets: tuple[int, ...], stops: tuple[int, ...], sets: int) -> None:
-    for name, values, least in (("ipc", budgets, LEAST), ("stops", stops, 1)):
+    for name, values, least in (("ipc", budgets, MIN_BUDGETS), ("stops", stops, 1)):
         if len(values) < least or len(set(values)) < len(values) or min(values) < 1:
             raise PotstillError(
                 f"{name} must be {least} or more different whole numbers from 1 on, not {values}; change them"
@@ -276,8 +276,8 @@ def _conclude(found: Mapping[str, Any]) -> dict[str, Any]:
     """The law, what each budget of soft labels is worth, and that in a sentence."""
     said = found["settings"]
     choice, score = (_measured(found, part) for part in (0, 1))
-    law = fit(score)
-    worths = worth(score, choice, said["ipc"], generator(said["seed"], "bootstrap"))
+    law = fit_law(score)
+    worths = label_worth(score, choice, said["ipc"], generator(said["seed"], "bootstrap"))
     rows = [{"ipc": n, **asdict(each)} for n, each in zip(said["ipc"], worths, strict=True)]
     middle = next((r for r in rows if r["ipc"] == 10), rows[len(rows) // 2])
     amounts = np.geomspace(said["ipc"][0], said["ipc"][-1], 41)
@@ -287,14 +287,14 @@ def _conclude(found: Mapping[str, Any]) -> dict[str, Any]:
         "law": {
             "hard": dict(zip(("ln_f", "ln_A", "b"), hard, strict=True)),
             "soft": dict(zip(("ln_kappa", "ln_A", "b", "g", "h"), soft, strict=False)),
-            "misfit": misfit(score, law), "amounts": amounts.tolist(),
+            "misfit": log_rmse(score, law), "amounts": amounts.tolist(),
             "curves": {str(name): c.tolist() for name, c in zip(("hard", *said["stops"]), curves, strict=True)},
         },
         "worth": rows, "said_of": middle["ipc"], "sentence": _sentence(middle, said["ipc"]),
     }  # fmt: skip
 
 
-def _measured(found: Mapping[str, Any], part: int) -> Measured:
+def _measured(found: Mapping[str, Any], part: int) -> MeasuredErrors:
     """Errors of students and teachers on one half of what was held out."""
     said, samples = found["settings"], found["held"][part]
 
@@ -306,7 +306,7 @@ def _measured(found: Mapping[str, Any], part: int) -> Measured:
         cell = found["cells"][_key(n, stop)]
         return [error(v) for v in (cell["choice"] if part == 0 else cell["accuracy"]["values"])]
 
-    return Measured(
+    return MeasuredErrors(
         ipc=tuple(said["ipc"]), stops=tuple(said["stops"]), hard=np.array([errors(n, None) for n in said["ipc"]]).T,
         soft=np.array([[errors(n, s) for s in said["stops"]] for n in said["ipc"]]).transpose(2, 0, 1),
         teacher=np.array([error(t[("choice", "accuracy")[part]]) for t in found["teachers"]]),

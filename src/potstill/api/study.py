@@ -10,10 +10,10 @@ from potstill._util.outputs import json_object
 from potstill._util.progress import Watcher
 from potstill.api.load_data import as_splits, pick_device
 from potstill.dataset_file import Distilled, holds_indices, load, read_indices, rebuild
-from potstill.diagnostics import PARTS, Asked, bench_of, expected, total, with_executor
-from potstill.diagnostics import study as measure
+from potstill.diagnostics import PARTS, DiagnosticOptions, estimate_costs, make_bench, total_seconds, with_executor
+from potstill.diagnostics import run_diagnostics as measure
 from potstill.errors import PotstillWarning
-from potstill.evaluation import not_made_of
+from potstill.evaluation import describe_data_mismatch
 from potstill.execution import Executor, Serial, asked_executor, choose
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, given
@@ -78,7 +78,7 @@ def diagnose(
     wanted: dict[str, Any] = {n: tuple(v) for n, v in (("amounts", real), ("stops", stops)) if v is not None}
     wanted |= {} if groups is None else {"groups": groups}
     named = (parts,) if isinstance(parts, str) else tuple(PARTS) if parts is None else tuple(dict.fromkeys(parts))
-    asked = Asked(
+    asked = DiagnosticOptions(
         parts=tuple(sorted(named, key=lambda n: [*PARTS].index(n) if n in PARTS else -1)),
         **wanted,
     )
@@ -91,12 +91,14 @@ def diagnose(
     if indices is not None:
         distilled = rebuild(indices, splits.train)
     assert isinstance(distilled, Distilled)
-    bench = bench_of(distilled, splits, network=given(network), on=on, students=students, steps=steps, lr=lr, seed=seed)
-    forecast = expected(bench, asked)
-    seconds = total(forecast)
+    bench = make_bench(
+        distilled, splits, network=given(network), eval_split=on, students=students, steps=steps, lr=lr, seed=seed
+    )
+    forecast = estimate_costs(bench, asked)
+    seconds = total_seconds(forecast)
     if plan:
-        return {"expected": forecast, "seconds": seconds, "network": bench.make.name, "asked": len(bench.asked)}
-    if (doubt := not_made_of(distilled.card, splits)) is not None:
+        return {"expected": forecast, "seconds": seconds, "network": bench.make.name, "asked": len(bench.eval_source)}
+    if (doubt := describe_data_mismatch(distilled.card, splits)) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
     runner = asked_executor(executor)
     if runner is None:

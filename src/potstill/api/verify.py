@@ -19,7 +19,7 @@ from potstill.dataset_file.selection import holds_indices, read_indices
 from potstill.errors import PotstillError
 from potstill.labels.teacher_file import open_labels
 from potstill.pretraining.cache_keys import is_named
-from potstill.reports import film_beside
+from potstill.reports import load_snapshots
 
 __all__ = ["Verdict", "verify", "verify_file"]
 
@@ -131,7 +131,7 @@ def _checkpoint(path: Path, said: Mapping[str, str]) -> str:
 
 def _film(path: Path, said: Mapping[str, str]) -> str:
     read_tensors(path, MAX_BYTES)
-    film = film_beside(path.with_suffix(""))
+    film = load_snapshots(path.with_suffix(""))
     return "" if film is None else f"{len(film.steps)} stages of {len(film.labels)} {film.noun}"
 
 

@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from potstill.comparison.page_data import Folder
+from potstill.comparison.page_data import ComparisonFolder
 from potstill.errors import PotstillError
-from potstill.reports.comparison_page import waiting
-from potstill.reports.comparison_page.page import policy
+from potstill.reports.comparison_page import render_waiting
+from potstill.reports.comparison_page.page import content_policy
 
 __all__ = ["PORT", "Server", "serve"]
 
@@ -26,7 +26,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Folder, port: int, command: str) -> None:
+    def __init__(self, folder: ComparisonFolder, port: int, command: str) -> None:
         self._folder, self._command = folder, command
         self._lock, self._kept = threading.Lock(), ("", "")
         super().__init__((_HOST, port), _Handler)
@@ -51,7 +51,7 @@ class Server(ThreadingHTTPServer):
                 try:
                     made = self._folder.page(self._command, version)
                 except PotstillError as error:
-                    made = waiting(self._folder.path.name, str(error), version)
+                    made = render_waiting(self._folder.path.name, str(error), version)
                 self._kept = (version, made)
             return self._kept[1]
 
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, held in (
             ("Content-Type", f"{kind}; charset=utf-8"),
             ("Content-Length", str(len(body))),
-            ("Content-Security-Policy", policy(live=True) + "; frame-ancestors 'none'"),
+            ("Content-Security-Policy", content_policy(live=True) + "; frame-ancestors 'none'"),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),
@@ -118,7 +118,7 @@ def serve(
     if not 0 <= port <= 65535:
         raise PotstillError(f"`port=` must be from 0 to 65535, not {port}")
     try:
-        server = Server(Folder(path, data), port, command or f"potstill serve {path}")
+        server = Server(ComparisonFolder(path, data), port, command or f"potstill serve {path}")
     except OSError as error:
         raise PotstillError(
             f"port {port} cannot be had ({error.strerror or error}); choose another `port=`, or 0 for any"

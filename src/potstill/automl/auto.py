@@ -38,7 +38,7 @@ from potstill.dataset_file import Distilled
 from potstill.dataset_file.output import SetOutput
 from potstill.dataset_file.replacing import run_digest
 from potstill.errors import PotstillError
-from potstill.evaluation.candidate_trials import HELD, MARGIN, Loss, loss_between, narrow
+from potstill.evaluation.candidate_trials import MARGIN, MAX_HELD_OUT, AccuracyLoss, narrow_network, paired_loss
 from potstill.execution import Executor
 from potstill.nn import OwnNetwork, factory
 from potstill.nn import given as own_network
@@ -128,14 +128,16 @@ def _narrow(train: Source) -> str | None:
         return None
     outputs = task_of(train).outputs
     whole = factory(default_network(train), train.input, outputs, train.device, normalization=train.normalization)
-    return narrow(whole, train).name
+    return narrow_network(whole, train).name
 
 
 def _answer(race: Race, wanted: Budget, progress: Callable[[Progress], None]) -> Distilled:
     """The race, what it is worth beside real samples, and the set of all training data."""
     runs, asked, entries = race.runs, race.asked, race.entries
     train = runs.splits.train
-    kept, held = holdout(train, min(asked.validation, 2 * HELD / len(train)), derive(runs.seed, "auto", "held") % 2**31)
+    kept, held = holdout(
+        train, min(asked.validation, 2 * MAX_HELD_OUT / len(train)), derive(runs.seed, "auto", "held") % 2**31
+    )
     runs.balance = "natural" if wanted.natural else "equal"
     runs.bytes = wanted.amount if wanted.unit == "bytes" else runs.bytes_of(wanted)
     judge = race.real(kept, held)
@@ -162,13 +164,13 @@ def _answer(race: Race, wanted: Budget, progress: Callable[[Progress], None]) ->
 
 def _compared(
     judge: Judge, pair: tuple[Entry, Entry], numbers: list[int], race: Race
-) -> tuple[tuple[Loss, list[float]], bool]:
+) -> tuple[tuple[AccuracyLoss, list[float]], bool]:
     """What fresh students say of winner and rival on the part that nothing was chosen on, and whether to take the
     winner: where it is ahead by half a point on all that is held out, and not shown to be behind on that part."""
     fresh = range(1000, 1000 + race.asked.confirm)
     right = [judge.ask(entry, number, fresh) for entry, number in zip(pair, numbers, strict=True)]
     seen = [r[:, judge.confirming] for r in right]
-    loss = loss_between(seen[0], seen[1], sure=0.975)
+    loss = paired_loss(seen[0], seen[1], confidence=0.975)
     ahead = float(right[0].double().mean() - right[1].double().mean())
     return (loss, [float(r.double().mean()) for r in seen]), ahead > MARGIN and loss.high > 0
 

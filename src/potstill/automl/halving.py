@@ -21,7 +21,7 @@ from potstill.core import NetworkFactory, Source
 from potstill.data import stratify
 from potstill.data.groups import get_groups
 from potstill.errors import PotstillError
-from potstill.evaluation.candidate_trials import probe_of
+from potstill.evaluation.candidate_trials import make_probe
 from potstill.rng import derive
 from potstill.runs.loop import Interrupted
 
@@ -67,7 +67,7 @@ class Race:
             raise PotstillError(f"auto: no real samples fit: {reals[0].left_out}")
 
         def judge(steps: int) -> Judge:
-            probe = probe_of(
+            probe = make_probe(
                 make, kept, held, students=self.asked.students, seed=derive(self.runs.seed, "auto"), steps=steps,
                 executor=self.runs.executor,
             )  # fmt: skip

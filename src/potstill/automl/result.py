@@ -11,7 +11,7 @@ from torch import Tensor
 
 from potstill.automl.candidates import Candidate
 from potstill.dataset_file import Distilled
-from potstill.evaluation.candidate_trials import Loss, Probe
+from potstill.evaluation.candidate_trials import AccuracyLoss, Probe
 from potstill.runs.runner import ResolvedRun
 
 __all__ = ["Entry", "on_card"]
@@ -66,7 +66,8 @@ class Entry:
 
 def on_card(
     *, entries: Sequence[Entry], alive: Sequence[Entry], rival: Entry, chosen: Entry,
-    gain: tuple[Loss, list[float]] | None, final: int | None, bytes: int, probe: Probe, held: tuple[int, int, int],
+    gain: tuple[AccuracyLoss, list[float]] | None, final: int | None, bytes: int, probe: Probe,
+    held: tuple[int, int, int],
     samples: int, seed: int, asked: Mapping[str, Any], network: str | None, time_limit: float | None, took: float,
 ) -> dict[str, Any]:  # fmt: skip
     """``card["choice"]``: JSON values.
@@ -141,7 +142,7 @@ def _tried(entry: Entry) -> dict[str, Any]:
 
 def _text(
     said: Mapping[str, Any], entries: Sequence[Entry], winner: Entry | None, rival: Entry,
-    gain: tuple[Loss, list[float]] | None, final: int | None,
+    gain: tuple[AccuracyLoss, list[float]] | None, final: int | None,
 ) -> str:  # fmt: skip
     """One paragraph for people."""
     held, students = said["held"], said["students"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from potstill.automl.result import Entry
 from potstill.automl.resume import Journal
-from potstill.evaluation.candidate_trials import Probe, loss_between
+from potstill.evaluation.candidate_trials import Probe, paired_loss
 
 __all__ = ["FIRST", "Judge", "behind", "students_at"]
 
@@ -30,7 +30,7 @@ def behind(other: Entry, leader: Entry, hope: float = 0.0) -> bool:
     shared = min(len(other.right), len(leader.right))
     if other is leader or shared == 0:
         return False
-    loss = loss_between(torch.stack(leader.right[:shared]), torch.stack(other.right[:shared]), sure=SURE)
+    loss = paired_loss(torch.stack(leader.right[:shared]), torch.stack(other.right[:shared]), confidence=SURE)
     return loss.low > hope
 
 
@@ -56,13 +56,13 @@ class Judge:
         Args:
             number: of the entry.
         """
-        rows, columns = len(students), len(self.probe.held)
+        rows, columns = len(students), len(self.probe.held_out)
 
         def said() -> str:
             assert entry.made is not None
-            begun, device = self.seconds(), self.probe.held.device
+            begun, device = self.seconds(), self.probe.held_out.device
             pair = (entry.made.model_space().to(device), entry.made.labels.to(device))
-            right = self.probe.right([[pair]], students=students)[0]
+            right = self.probe.correct([[pair]], students=students)[0]
             took = self.seconds() - begun
             self.cost = (self.cost * self.trained + took) / (self.trained + rows)
             self.trained += rows

@@ -18,7 +18,7 @@ from potstill.core.registry import make_method, method_class
 from potstill.dataset_file import Distilled, differences, drop_checkpoint, load, read_identity, write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
-from potstill.evaluation.teacher_labels import labels_itself
+from potstill.evaluation.teacher_labels import is_self_labelled
 from potstill.execution import Executor
 from potstill.nn import OwnNetwork
 from potstill.runs.loop import Interrupted, Progress, split_identity
@@ -280,7 +280,7 @@ class Cell:
         with _failing():
             score = evaluate(
                 small, splits, protocol=measure.protocol, network=networks, seeds=measure.seeds, seed=self.seed,
-                robust_scores=False, baselines=labels_itself(measure.protocol, small),
+                robust_scores=False, baselines=is_self_labelled(measure.protocol, small),
                 full=self.at == 0,  # of all the data, whichever set it is
                 device=self.device, executor=executor, progress=None,
             )  # fmt: skip

@@ -11,10 +11,10 @@ from torch import Tensor
 from potstill.dataset_file import Distilled, load
 from potstill.exporters.images import pictures_of
 
-__all__ = ["arrays_of"]
+__all__ = ["load_arrays"]
 
 
-def arrays_of(path: Path) -> Mapping[str, Any]:
+def load_arrays(path: Path) -> Mapping[str, Any]:
     """Inputs as they are drawn, labels, and what else there is.
 
     Raises:

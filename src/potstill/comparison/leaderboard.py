@@ -9,7 +9,7 @@ from potstill.comparison.cells import Cell, Measure, Result
 from potstill.comparison.verdicts import BySet, against, judge, over_sets, tested
 from potstill.core import Splits
 from potstill.evaluation.samples import SampleScores
-from potstill.evaluation.statistics import answers_of, summary
+from potstill.evaluation.statistics import count_answers, summary
 from potstill.runs.loop import versions
 from potstill.tasks.metric import Metric
 
@@ -138,7 +138,7 @@ def _values(card: Mapping[str, Any]) -> list[float]:
 def _single(cards: _Cards, name: str) -> dict[int, SampleScores]:
     """By the number of the set the scores of single test samples of the set itself or of a baseline, where they are
     kept."""
-    found = {at: SampleScores.read((card.get("test_samples") or {}).get(name)) for at, card in cards.items()}
+    found = {at: SampleScores.from_dict((card.get("test_samples") or {}).get(name)) for at, card in cards.items()}
     return {at: scores for at, scores in found.items() if scores is not None}
 
 
@@ -146,13 +146,13 @@ def _summed(
     values: Mapping[int, Sequence[float]], sets: int, metric: Metric, samples: int, single: BySet
 ) -> dict[str, Any]:
     """A row's score with its interval: over sets where there are several, else over the students of the one set."""
-    answers = answers_of(metric, samples)
+    answers = count_answers(metric, samples)
     if sets < 2:
         at, of = next(iter(values.items()))
         found = summary(of, answers, metric.low, samples=single.get(at))
     else:
         means, matrix = [sum(of) / len(of) for of in values.values()], over_sets(single, list(values))
-        known = None if matrix is None else SampleScores.of(matrix)
+        known = None if matrix is None else SampleScores.from_matrix(matrix)
         found = summary(means, answers, metric.low, samples=known)
     return metric.said | found | {"over": "students" if sets < 2 else "sets"}
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from potstill.api.load_data import load_as_made
-from potstill.comparison.image_arrays import arrays_of
-from potstill.comparison.pca_map import Directions
+from potstill.comparison.image_arrays import load_arrays
+from potstill.comparison.pca_map import PcaProjection
 from potstill.errors import PotstillError
-from potstill.reports import Entry, Film, film_beside, read_set
-from potstill.reports.comparison_page import Among, Board, Near, Row, read_board, render_board
+from potstill.reports import Entry, Snapshots, load_snapshots, read_set
+from potstill.reports.comparison_page import Board, NearestReal, PcaMap, Row, read_board, render_board
 
-__all__ = ["Folder", "is_comparison"]
+__all__ = ["ComparisonFolder", "is_comparison"]
 
 _CHUNK = 512
 
@@ -26,7 +26,7 @@ def is_comparison(path: Path) -> bool:
 
 
 @dataclass(slots=True)
-class Folder:
+class ComparisonFolder:
     """What a page of ``path`` is made of; sets and neighbours are kept as long as their files are the same.
 
     Attributes:
@@ -37,10 +37,10 @@ class Folder:
     path: Path
     data: Any = None
     _sets: dict[Path, tuple[tuple[int, int], Entry]] = field(default_factory=dict)
-    _near: dict[Path, tuple[tuple[int, int], Near | None]] = field(default_factory=dict)
-    _seen: dict[Path, tuple[tuple[int, int], Film | str | None]] = field(default_factory=dict)
+    _near: dict[Path, tuple[tuple[int, int], NearestReal | None]] = field(default_factory=dict)
+    _seen: dict[Path, tuple[tuple[int, int], Snapshots | str | None]] = field(default_factory=dict)
     _real: Any = None
-    _directions: Directions | None = None
+    _directions: PcaProjection | None = None
 
     def version(self) -> str:
         """Changes whenever a page would: names, times and sizes of the results, names of what is being made."""
@@ -67,35 +67,35 @@ class Folder:
             board,
             title=title,
             command=command,
-            near=None if self.data is None else near,
-            places=Among(real=self._directions.real, of=places) if self._directions is not None else None,
-            films=self._films(),
+            nearest=None if self.data is None else near,
+            pca_map=PcaMap(real=self._directions.real, positions=places) if self._directions is not None else None,
+            snapshots=self._films(),
             version=version,
         )
 
     def _set(self, path: Path) -> Entry:
         stamp = _stamp(path)
         if path not in self._sets or self._sets[path][0] != stamp:
-            card, gallery = read_set(path, arrays_of)
+            card, gallery = read_set(path, load_arrays)
             self._sets[path] = (stamp, Entry(name=path.stem, card=card, gallery=gallery))
         return self._sets[path][1]
 
-    def _films(self) -> dict[str, Film | str]:
+    def _films(self) -> dict[str, Snapshots | str]:
         """Of each set in the folder that has one, by the set's file; by its stem where the set is not there as yet."""
-        found: dict[str, Film | str] = {}
+        found: dict[str, Snapshots | str] = {}
         for file in sorted(self.path.glob("*.safetensors.film")):
             path = file.with_suffix("")
             stamp = _stamp(file)
             if path not in self._seen or self._seen[path][0] != stamp:
                 try:
-                    self._seen[path] = (stamp, film_beside(path))
+                    self._seen[path] = (stamp, load_snapshots(path))
                 except PotstillError as error:
                     self._seen[path] = (stamp, str(error))
             if (film := self._seen[path][1]) is not None:
                 found[path.name if path.is_file() else path.stem] = film
         return found
 
-    def _nearest(self, file: str, board: Board) -> Near | None:
+    def _nearest(self, file: str, board: Board) -> NearestReal | None:
         path = self.path / file
         if self.data is None or not file or path not in self._sets:
             return None
@@ -104,13 +104,15 @@ class Folder:
             self._near[path] = (stamp, self._measured(path, entry))
         return self._near[path][1]
 
-    def _measured(self, path: Path, entry: Entry) -> Near | None:
+    def _measured(self, path: Path, entry: Entry) -> NearestReal | None:
         g = entry.gallery
         if g is None or g.real or g.inputs.ndim != 4 or not g.classes or not len(g.inputs):
             return None
         train = self._training(path, entry)
-        pictures, distances = _neighbours(train, torch.from_numpy(g.inputs), torch.from_numpy(np.asarray(g.hard)))
-        return Near(pictures=pictures, distances=distances)
+        pictures, distances = _neighbours(
+            train, torch.from_numpy(g.inputs), torch.from_numpy(np.asarray(g.hard_labels))
+        )
+        return NearestReal(pictures=pictures, distances=distances)
 
     def _places(self, row: Row) -> np.ndarray | None:
         """Where a row's inputs lie among the real samples."""
@@ -118,8 +120,8 @@ class Folder:
             return None
         train = self._training(self.path / row.file, row.entry)
         if self._directions is None:
-            self._directions = Directions.of(train)
-        return None if self._directions is None else self._directions.places(row.entry.gallery.inputs)
+            self._directions = PcaProjection.fit(train)
+        return None if self._directions is None else self._directions.project(row.entry.gallery.inputs)
 
     def _training(self, path: Path, entry: Entry) -> Any:
         """The training data.
@@ -130,7 +132,7 @@ class Folder:
         if self._real is None:
             self._real = load_as_made(entry.card, self.data)
         train = self._real.train
-        made_of = entry.part("source").get("hash")
+        made_of = entry.card_section("source").get("hash")
         if made_of is not None and made_of != train.content_hash:
             raise PotstillError(
                 f"{path}: was made of other training data than {train.name}; give the data of the comparison, with the "

@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from potstill.core import Source
-from potstill.reports.comparison_page import Real
+from potstill.reports.comparison_page import RealProjection
 from potstill.rng import generator
 
-__all__ = ["Directions"]
+__all__ = ["PcaProjection"]
 
 _MOST, _SIDE = 1000, 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Directions:
+class PcaProjection:
     """The two directions along which real samples differ most.
 
     Attributes:
@@ -33,10 +33,10 @@ class Directions:
     mean: Tensor
     scale: Tensor
     axes: Tensor
-    real: Real
+    real: RealProjection
 
     @classmethod
-    def of(cls, train: Source) -> "Directions | None":
+    def fit(cls, train: Source) -> "PcaProjection | None":
         """Of at most 1,000 real samples, drawn evenly; ``None`` where inputs have names, or are fewer than three.
 
         Pictures larger than 32×32 are averaged down to it, values of tables divided by their column's deviation.
@@ -59,16 +59,16 @@ class Directions:
         axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
         share = sizes[:2].square() / sizes.square().sum()
         labels = train.labels[index].cpu().numpy() if train.classes else np.zeros(len(index), dtype=np.int64)
-        real = Real(
-            places=(centred @ axes).float().numpy(),
+        real = RealProjection(
+            positions=(centred @ axes).float().numpy(),
             labels=labels.astype(np.int64),
             classes=tuple(train.classes),
-            share=(float(share[0]), float(share[1])),
+            variance_shares=(float(share[0]), float(share[1])),
             samples=len(train),
         )
         return cls(shape=tuple(x.shape[1:]), mean=mean, scale=scale, axes=axes, real=real)
 
-    def places(self, inputs: np.ndarray) -> Float[np.ndarray, "n 2"] | None:
+    def project(self, inputs: np.ndarray) -> Float[np.ndarray, "n 2"] | None:
         """Of inputs in data units; ``None`` where these are of another shape."""
         if tuple(inputs.shape[1:]) != self.shape:
             return None

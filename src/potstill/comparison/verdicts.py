@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from potstill.evaluation.samples import SampleScores
-from potstill.evaluation.statistics import answers_of, difference, holm, paired
+from potstill.evaluation.statistics import count_answers, difference, holm_correction, paired_difference
 from potstill.tasks.metric import Metric
 
 __all__ = ["LEVEL", "against", "judge", "size_said", "tested"]
@@ -53,7 +53,7 @@ def against(
         samples: in the test split.
         single: of either side the scores of the single test samples, where they are known.
     """
-    answers = answers_of(metric, samples)
+    answers = count_answers(metric, samples)
     if sets < 2:
         found = difference(a[0], b[0], answers, samples=(single[0].get(0), single[1].get(0)))
         return {**found, "kind": "welch", "n": min(len(a[0]), len(b[0]))}
@@ -62,8 +62,8 @@ def against(
     students = min((len(side[at]) for side in (a, b) for at in both), default=1)
     sides = [over_sets(side, both) for side in single]
     gaps = None if any(side is None for side in sides) else sides[0] - sides[1]
-    found = paired(
-        means, others, answers, samples=None if gaps is None else SampleScores.of(gaps), students=students
+    found = paired_difference(
+        means, others, answers, samples=None if gaps is None else SampleScores.from_matrix(gaps), students=students
     )  # fmt: skip
     return {**found, "kind": "paired", "n": len(both)}
 
@@ -104,7 +104,7 @@ def judge(
             | against(scores[a], scores[b], sets, metric, samples, (known.get(a, {}), known.get(b, {})))
             for a, b in combinations([row["id"] for row in ranked], 2)
         ]
-        for test, p in zip(found, holm([test["p"] for test in found]), strict=True):
+        for test, p in zip(found, holm_correction([test["p"] for test in found]), strict=True):
             sure = p is not None and p <= LEVEL
             test |= {
                 "p_holm": p,

@@ -6,7 +6,16 @@ item matters, and, beside the paper, which real samples its items are near to, w
 whether its students know how sure they may be. Numbers are reported; none of them is a verdict.
 """
 
-from potstill.diagnostics.bench import Bench, bench_of, with_executor
-from potstill.diagnostics.report import PARTS, Asked, expected, study, total
+from potstill.diagnostics.bench import Bench, make_bench, with_executor
+from potstill.diagnostics.report import PARTS, DiagnosticOptions, estimate_costs, run_diagnostics, total_seconds
 
-__all__ = ["PARTS", "Asked", "Bench", "bench_of", "expected", "study", "total", "with_executor"]
+__all__ = [
+    "PARTS",
+    "Bench",
+    "DiagnosticOptions",
+    "estimate_costs",
+    "make_bench",
+    "run_diagnostics",
+    "total_seconds",
+    "with_executor",
+]

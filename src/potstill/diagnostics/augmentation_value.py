@@ -7,44 +7,46 @@ Every student makes as many updates, whatever it learns.
 
 from typing import Any
 
-from potstill.diagnostics.bench import Bench, Lesson
-from potstill.evaluation.statistics import answers_of, difference
+from potstill.diagnostics.bench import Bench, Condition
+from potstill.evaluation.statistics import count_answers, difference
 
-__all__ = ["AMOUNTS", "lessons", "mixing"]
+__all__ = ["AMOUNTS", "conditions", "measure_mixing"]
 
 AMOUNTS = (1, 5, 20)
 """Real samples per class that are added, unless it is said otherwise."""
 
 
-def _rows(bench: Bench, amounts: tuple[int, ...]) -> list[tuple[int, Lesson, Lesson | None, Lesson]]:
+def _rows(bench: Bench, amounts: tuple[int, ...]) -> list[tuple[int, Condition, Condition | None, Condition]]:
     """For each k: the set with them, they alone, and they with real ones in place of the set."""
-    made: list[tuple[int, Lesson, Lesson | None, Lesson]] = [(0, bench.lesson(), None, bench.random())]
+    made: list[tuple[int, Condition, Condition | None, Condition]] = [
+        (0, bench.distilled_condition(), None, bench.random_condition())
+    ]
     for k in amounts:
-        added = [k] * len(bench.of_class)
-        items = sum(min(k, len(of)) for of in bench.of_class)
-        alone = Lesson(name=f"{k} real", items=items, of=lambda n, a=added: bench.drawn(n, a))  # type: ignore[misc]
-        mixed = Lesson(
+        added = [k] * len(bench.class_indices)
+        items = sum(min(k, len(of)) for of in bench.class_indices)
+        alone = Condition(name=f"{k} real", items=items, data_for=lambda n, a=added: bench.draw_real(n, a))  # type: ignore[misc]
+        mixed = Condition(
             name=f"the set and {k} real", items=len(bench.small) + items,
-            of=lambda n, a=added: bench.both(bench.own, bench.drawn(n, a)),  # type: ignore[misc]
+            data_for=lambda n, a=added: bench.join(bench.distilled_data, bench.draw_real(n, a)),  # type: ignore[misc]
         )  # fmt: skip
-        more = [min(k + c, len(of)) for c, of in zip(bench.counts, bench.of_class, strict=True)]
-        instead = Lesson(
+        more = [min(k + c, len(of)) for c, of in zip(bench.counts, bench.class_indices, strict=True)]
+        instead = Condition(
             name=f"random and {k} real",
             items=sum(more),
-            of=lambda n, m=tuple(more): bench.drawn(n, m),  # type: ignore[misc]
+            data_for=lambda n, m=tuple(more): bench.draw_real(n, m),  # type: ignore[misc]
         )
         made.append((k, mixed, alone, instead))
     return made
 
 
-def lessons(bench: Bench, amounts: tuple[int, ...]) -> list[Lesson]:
+def conditions(bench: Bench, amounts: tuple[int, ...]) -> list[Condition]:
     """What students are trained on."""
     return [lesson for _, *three in _rows(bench, amounts) for lesson in three if lesson is not None]
 
 
-def mixing(bench: Bench, amounts: tuple[int, ...]) -> dict[str, Any]:
+def measure_mixing(bench: Bench, amounts: tuple[int, ...]) -> dict[str, Any]:
     """Scores for each k in ``amounts``, and the set's less that of real samples in its place."""
-    found, answers = [], answers_of(bench.task.metric, len(bench.asked))
+    found, answers = [], count_answers(bench.task.metric, len(bench.eval_source))
     for k, mixed, alone, instead in _rows(bench, amounts):
         outputs = {
             name: bench.outputs(lesson)
@@ -52,13 +54,13 @@ def mixing(bench: Bench, amounts: tuple[int, ...]) -> dict[str, Any]:
             if lesson is not None
         }
         values = {name: bench.scores(of) for name, of in outputs.items()}
-        samples = {name: bench.samples(of) for name, of in outputs.items()}
+        samples = {name: bench.sample_scores(of) for name, of in outputs.items()}
         found.append(
             {
                 "k": k,
                 "items": {"with_set": mixed.items, "real_alone": 0 if alone is None else alone.items,
                           "real_instead": instead.items},
-                **{name: bench.summed(of, samples[name]) for name, of in values.items()},
+                **{name: bench.summarize(of, samples[name]) for name, of in values.items()},
                 "difference": difference(
                     values["with_set"], values["real_instead"], answers,
                     samples=(samples["with_set"], samples["real_instead"]),

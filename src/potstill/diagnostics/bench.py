@@ -16,35 +16,45 @@ from potstill.data.iterate import map_samples
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation.augmentation import student_augmentation
-from potstill.evaluation.byte_matched_baselines import groups
-from potstill.evaluation.candidate_trials import held_part
-from potstill.evaluation.estimators import names_learner
-from potstill.evaluation.evaluate import as_seen
-from potstill.evaluation.fitting import carded_network, check_fit, learned_rate
+from potstill.evaluation.byte_matched_baselines import count_strata
+from potstill.evaluation.candidate_trials import held_out_indices
+from potstill.evaluation.estimators import is_learner_name
+from potstill.evaluation.evaluate import normalize_like
+from potstill.evaluation.fitting import check_compatible, learned_lr, network_from_metadata
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.protocols.potstill import PROTOCOL
 from potstill.evaluation.samples import SampleScores, sample_scores
-from potstill.evaluation.statistics import answers_of, summary
-from potstill.evaluation.student import TEST_CHUNK, Job, train
+from potstill.evaluation.statistics import count_answers, summary
+from potstill.evaluation.student import TEST_CHUNK, StudentJob, train
 from potstill.execution import Executor, Serial
 from potstill.functional.sampling import class_indices
 from potstill.nn import OwnNetwork, factory, usual
 from potstill.rng import derive, generator
 from potstill.tasks import Classification, targets_of, task_of
 
-__all__ = ["Bench", "Lesson", "Report", "Taught", "answered", "bench_of", "finite", "targets", "with_executor"]
+__all__ = [
+    "Bench",
+    "Condition",
+    "Report",
+    "TrainingData",
+    "drop_diverged",
+    "make_bench",
+    "network_outputs",
+    "targets",
+    "with_executor",
+]
 
 Report = Callable[[str, int, int], None]
-RATE, STEPS, STUDENTS = 0.03, 180, 3
+LR, STEPS, STUDENTS = 0.03, 180, 3
 """Of students, unless it is said otherwise: learning rate, updates, how many of each lesson. Ours."""
-ASKED = 2000
+MAX_EVALUATED = 2000
 """Real samples that they are asked about, at most."""
 VALIDATION = 0.2
 """Of the training part, where no test part is asked about."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taught:
+class TrainingData:
     """What one student learns: inputs in model space, targets, and weights (n,) of mean 1 or none."""
 
     x: Inputs
@@ -53,13 +63,13 @@ class Taught:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
+class Condition:
     """What several students learn, each its own; two lessons of one name are the same and are given once."""
 
     name: str
     items: int
     """Samples in it."""
-    of: Callable[[int], Taught]
+    data_for: Callable[[int], TrainingData]
     """What the student of a number learns."""
 
 
@@ -67,15 +77,15 @@ class Lesson:
 class Bench:
     """The set, its students and real samples. Outputs of lessons that several parts need are kept."""
 
-    small: Distilled
+    distilled: Distilled
     make: NetworkFactory
     real: Source
     """What real samples are drawn from, under the set's own normalization."""
-    asked: Source
+    eval_source: Source
     """What students are asked about; nothing is chosen on it."""
     test: Source | None
     """The whole test part, in which copies are looked for."""
-    where: str
+    eval_split: str
     """Which part ``asked`` is: ``test`` or ``validation``."""
     protocol: Protocol
     """Resolved, with one rate and one length."""
@@ -83,9 +93,9 @@ class Bench:
     seed: int
     executor: Executor = field(default_factory=Serial)
     report: Report = lambda what, done, total: None
-    kept: dict[str, list[Tensor | None]] = field(default_factory=dict)
+    output_cache: dict[str, list[Tensor | None]] = field(default_factory=dict)
     """Outputs of lessons, by name."""
-    walked: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    stopped_networks: dict[tuple[int, ...], Any] = field(default_factory=dict)
     """What networks of real data said, by their stops."""
 
     @cached_property
@@ -102,11 +112,11 @@ class Bench:
         return student_augmentation(self.protocol.recipe.augment, self.real)
 
     @cached_property
-    def own(self) -> Taught:
+    def distilled_data(self) -> TrainingData:
         """The set, as its students learn it."""
-        small, device = self.small, self.real.device
+        small, device = self.distilled, self.real.device
         weights = small.sample_weight if self.classes else None
-        return Taught(
+        return TrainingData(
             x=moved(small.model_space(), device), y=small.labels.to(device),
             weights=None if weights is None else weights.to(device),
         )  # fmt: skip
@@ -115,27 +125,27 @@ class Bench:
     def counts(self) -> tuple[int, ...]:
         """Items of the set in each class; in all, where there are none."""
         if not self.classes:
-            return (len(self.small),)
-        return tuple(torch.bincount(self.small.hard_labels, minlength=groups(self.real)).tolist())
+            return (len(self.distilled),)
+        return tuple(torch.bincount(self.distilled.hard_labels, minlength=count_strata(self.real)).tolist())
 
     @cached_property
-    def of_class(self) -> tuple[Tensor, ...]:
+    def class_indices(self) -> tuple[Tensor, ...]:
         """The real samples of each class."""
-        return class_indices(self.real.labels, groups(self.real))
+        return class_indices(self.real.labels, count_strata(self.real))
 
-    def drawn(self, student: int, counts: Sequence[int], after: int = 0) -> Taught:
+    def draw_real(self, student: int, counts: Sequence[int], after: int = 0) -> TrainingData:
         """Real samples for a student: of each class so many, of its own random order behind the first ``after``.
 
         Of a class that has fewer, those that there are: what two draws of one student share is then the same samples.
         """
         rng = generator(self.seed, "study", "real", student)
-        orders = [of[torch.randperm(len(of), generator=rng)] for of in self.of_class]
+        orders = [of[torch.randperm(len(of), generator=rng)] for of in self.class_indices]
         at = torch.cat([order[after : after + n] for order, n in zip(orders, counts, strict=True)])
         batch = self.real.fetch(at)
         assert batch.y is not None
-        return Taught(x=batch.x, y=batch.y)
+        return TrainingData(x=batch.x, y=batch.y)
 
-    def both(self, one: Taught, other: Taught) -> Taught:
+    def join(self, one: TrainingData, other: TrainingData) -> TrainingData:
         """Two sets of samples as one; what has no weights weighs 1."""
         ys = [one.y, other.y]
         if self.classes and any(y.is_floating_point() for y in ys):
@@ -146,65 +156,65 @@ class Bench:
             weights = torch.cat(
                 [torch.ones(len(t.y)).to(t.y.device) if t.weights is None else t.weights for t in (one, other)]
             )
-        return Taught(x=join([one.x, other.x]), y=torch.cat(ys), weights=weights)
+        return TrainingData(x=join([one.x, other.x]), y=torch.cat(ys), weights=weights)
 
-    def without(self, items: Tensor) -> Taught:
+    def without(self, items: Tensor) -> TrainingData:
         """The set without some items."""
-        left = torch.ones(len(self.small), dtype=torch.bool)
+        left = torch.ones(len(self.distilled), dtype=torch.bool)
         left[items] = False
         at = torch.where(left)[0]
-        own = self.own
+        own = self.distilled_data
         weights = None if own.weights is None else own.weights[at.to(own.weights.device)]
-        return Taught(
+        return TrainingData(
             x=index(own.x, at), y=own.y[at.to(own.y.device)],
             weights=None if weights is None else weights / weights.mean().clamp(min=1e-12),
         )  # fmt: skip
 
-    def lesson(self) -> Lesson:
+    def distilled_condition(self) -> Condition:
         """The set itself."""
-        return Lesson(name="set", items=len(self.small), of=lambda student: self.own)
+        return Condition(name="set", items=len(self.distilled), data_for=lambda student: self.distilled_data)
 
-    def random(self, times: int = 1) -> Lesson:
+    def random_condition(self, times: int = 1) -> Condition:
         """So many times as many real samples as the set has items, of each class its share."""
         counts = [times * n for n in self.counts]
-        here = sum(min(n, len(of)) for n, of in zip(counts, self.of_class, strict=True))
+        here = sum(min(n, len(of)) for n, of in zip(counts, self.class_indices, strict=True))
         name = "random" if times == 1 else f"random x{times}"
-        return Lesson(name=name, items=here, of=lambda student: self.drawn(student, counts))
+        return Condition(name=name, items=here, data_for=lambda student: self.draw_real(student, counts))
 
-    def job(self, taught: Taught, student: int) -> Job:
+    def job(self, taught: TrainingData, student: int) -> StudentJob:
         """The training of a student; of all lessons the same start and order for the same number."""
-        return Job(
+        return StudentJob(
             make=self.make, x=taught.x, y=taught.y, weights=taught.weights, protocol=self.protocol,
             lr=self.protocol.recipe.lr[0], steps=self.protocol.recipe.steps[0], augment=self.augment, task=self.task,
             seed=derive(self.seed, "study", "student", student),
         )  # fmt: skip
 
-    def outputs(self, lesson: Lesson, *, keep: bool = True) -> list[Tensor | None]:
+    def outputs(self, lesson: Condition, *, keep: bool = True) -> list[Tensor | None]:
         """The outputs (n, …) of every student of a lesson for ``asked``, on the CPU; ``None`` of one that diverged."""
-        if lesson.name in self.kept:
-            return self.kept[lesson.name]
-        jobs = [self.job(lesson.of(n), n) for n in range(self.students)]
+        if lesson.name in self.output_cache:
+            return self.output_cache[lesson.name]
+        jobs = [self.job(lesson.data_for(n), n) for n in range(self.students)]
         found: list[Tensor | None] = []
-        for made in self.executor.map(partial(_outputs, self.asked), jobs):
+        for made in self.executor.map(partial(_outputs, self.eval_source), jobs):
             found.append(made)
             self.report(f"students of {lesson.name}", len(found), len(jobs))
         if keep:
-            self.kept[lesson.name] = found
+            self.output_cache[lesson.name] = found
         return found
 
     def scores(self, outputs: Sequence[Tensor | None]) -> list[float]:
         """The task's score of each student; of one that diverged that of who knows nothing."""
-        y = targets(self.asked)
+        y = targets(self.eval_source)
         return [self.task.worst(y) if o is None else self.task.score(self.task.answer(o), y) for o in outputs]
 
-    def samples(self, outputs: Sequence[Tensor | None]) -> SampleScores | None:
+    def sample_scores(self, outputs: Sequence[Tensor | None]) -> SampleScores | None:
         """The task's scores of the single samples that students were asked about."""
         said = [None if o is None else self.task.answer(o) for o in outputs]
-        return sample_scores(self.task, said, targets(self.asked))
+        return sample_scores(self.task, said, targets(self.eval_source))
 
-    def summed(self, values: Sequence[float], samples: SampleScores | None = None) -> dict[str, Any]:
+    def summarize(self, values: Sequence[float], samples: SampleScores | None = None) -> dict[str, Any]:
         """``values`` of students, one each, with an interval."""
-        answers = answers_of(self.task.metric, len(self.asked))
+        answers = count_answers(self.task.metric, len(self.eval_source))
         return summary(values, answers, self.task.metric.low, samples=samples)
 
 
@@ -213,17 +223,19 @@ def targets(source: Source) -> Tensor:
     return targets_of(source)
 
 
-def finite(outputs: Sequence[Tensor | None]) -> list[Tensor]:
+def drop_diverged(outputs: Sequence[Tensor | None]) -> list[Tensor]:
     """Of students that did not diverge."""
     return [o for o in outputs if o is not None]
 
 
-def _outputs(source: Source, job: Job) -> Tensor | None:
+def _outputs(source: Source, job: StudentJob) -> Tensor | None:
     network = train(job)
-    return answered(network, source) if all(bool(torch.isfinite(p).all()) for p in network.parameters()) else None
+    return (
+        network_outputs(network, source) if all(bool(torch.isfinite(p).all()) for p in network.parameters()) else None
+    )
 
 
-def answered(network: torch.nn.Module, source: Source) -> Tensor:
+def network_outputs(network: torch.nn.Module, source: Source) -> Tensor:
     """A network's outputs for every sample (n, …), in evaluation mode, float32 on the CPU."""
     network.eval()
 
@@ -235,12 +247,12 @@ def answered(network: torch.nn.Module, source: Source) -> Tensor:
         return map_samples(source, torch.arange(len(source)), TEST_CHUNK, of)
 
 
-def bench_of(
+def make_bench(
     small: Distilled,
     splits: Splits,
     *,
     network: str | OwnNetwork | None = None,
-    on: str | None = None,
+    eval_split: str | None = None,
     students: int | None = None,
     steps: int | None = None,
     lr: float | None = None,
@@ -258,33 +270,41 @@ def bench_of(
     Raises:
         PotstillError: the set does not fit the data, there is no such part, or a number is out of its range.
     """
-    check_fit(small, splits.train)
-    where = on or ("validation" if splits.test is None else "test")
+    check_compatible(small, splits.train)
+    where = eval_split or ("validation" if splits.test is None else "test")
     if where not in ("test", "validation"):
         raise PotstillError(f"students are asked about the test or the validation part, not {where!r}; say one of them")
-    seen = as_seen(splits.train, small)
-    test = None if splits.test is None else as_seen(splits.test, small)
+    seen = normalize_like(splits.train, small)
+    test = None if splits.test is None else normalize_like(splits.test, small)
     if where == "test":
         if test is None:
             raise PotstillError("these data have no test part; ask students about the validation part (on validation)")
         real, whole = seen, test
     else:
         real, whole = holdout(seen, VALIDATION, derive(seed, "study", "validation") % 2**31)
-    if len(whole) > ASKED:
+    if len(whole) > MAX_EVALUATED:
         part: Any = whole
-        whole = part.subset(held_part(whole, derive(seed, "study", "asked"), most=ASKED))
-    name = network or carded_network(small) or usual(real.input)
-    if isinstance(name, str) and names_learner(name):
+        whole = part.subset(held_out_indices(whole, derive(seed, "study", "asked"), max_samples=MAX_EVALUATED))
+    name = network or network_from_metadata(small) or usual(real.input)
+    if isinstance(name, str) and is_learner_name(name):
         raise PotstillError(f"a study needs students that are networks, but {name} is none; name a network")
     make = factory(name, real.input, task_of(real).outputs, real.device, normalization=real.normalization)
     many, updates = STUDENTS if students is None else students, STEPS if steps is None else steps
     for what, number in (("students", many), ("steps", updates)):
         if number < 1:
             raise PotstillError(f"a study needs {what} of at least 1, but it is {number}; change it")
-    rate = lr or learned_rate(small) or RATE
+    rate = lr or learned_lr(small) or LR
     said = PROTOCOL.override(steps=updates, lr=rate, least_epochs=0).resolve(real.name, make.name, real.input)
     return Bench(
-        small=small, make=make, real=real, asked=whole, test=test, where=where, protocol=said, students=many, seed=seed
+        distilled=small,
+        make=make,
+        real=real,
+        eval_source=whole,
+        test=test,
+        eval_split=where,
+        protocol=said,
+        students=many,
+        seed=seed,
     )
 
 

@@ -5,29 +5,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.diagnostics.bench import Bench, Lesson, finite
+from potstill.diagnostics.bench import Bench, Condition, drop_diverged
 from potstill.diagnostics.reliability import BINS, reliability
 from potstill.evaluation.statistics import difference, summary
 
-__all__ = ["calibration", "lessons"]
+__all__ = ["conditions", "measure_calibration"]
 
 
-def lessons(bench: Bench) -> list[Lesson]:
-    return [bench.lesson(), bench.random()]
+def conditions(bench: Bench) -> list[Condition]:
+    return [bench.distilled_condition(), bench.random_condition()]
 
 
-def calibration(bench: Bench) -> dict[str, Any]:
+def measure_calibration(bench: Bench) -> dict[str, Any]:
     """The expected calibration error of each, over bins of equal width, and the bins of all students together."""
     found: dict[str, Any] = {"bins": BINS, "width": "equal"}
     errors = {}
-    for name, lesson in (("set", bench.lesson()), ("random", bench.random())):
-        rows = [o.softmax(1) for o in finite(bench.outputs(lesson))]
+    for name, lesson in (("set", bench.distilled_condition()), ("random", bench.random_condition())):
+        rows = [o.softmax(1) for o in drop_diverged(bench.outputs(lesson))]
         found[name] = {"ece": None, "confidence": None, "accuracy": None, "table": []}
         if not rows:
             continue
-        errors[name] = [reliability(p, bench.asked.labels).ece for p in rows]
+        errors[name] = [reliability(p, bench.eval_source.labels).ece for p in rows]
         every = torch.cat(rows)
-        labels = bench.asked.labels.repeat(len(rows))
+        labels = bench.eval_source.labels.repeat(len(rows))
         found[name] = {
             "ece": summary(errors[name], low=0.0),
             "confidence": float(every.max(1).values.double().mean()),

@@ -11,18 +11,18 @@ from torch.func import functional_call
 
 from potstill.core import NetworkFactory, Source
 from potstill.core.nested import split
-from potstill.diagnostics.bench import Bench, Lesson, answered, finite
+from potstill.diagnostics.bench import Bench, Condition, drop_diverged, network_outputs
 from potstill.evaluation.statistics import difference
 from potstill.functional.sampling import distinct
 from potstill.functional.train import parameters, train_step
 from potstill.rng import derive, generator
 from potstill.tasks import task_of
 
-__all__ = ["BATCH", "STOPS", "agreement", "labeller", "lessons", "runs_of"]
+__all__ = ["BATCH", "STOPS", "conditions", "count_networks", "measure_agreement", "measure_readability"]
 
 STOPS = (1, 3, 10, 30, 100, 300)
 """Updates after which networks on real data are looked at, unless it is said otherwise."""
-BATCH, RATE, MOMENTUM = 64, 0.01, 0.9
+BATCH, LR, MOMENTUM = 64, 0.01, 0.9
 """Of their training: plain SGD without augmentation at a constant rate."""
 TIMES = (1, 2, 4)
 """Random real samples, in multiples of the set's items, of which networks are trained to compare with."""
@@ -45,27 +45,27 @@ class _Walk:
     """The set's inputs, in model space."""
 
 
-def runs_of(bench: Bench) -> int:
+def count_networks(bench: Bench) -> int:
     """Networks that are trained on real data."""
     return min(2, bench.students)
 
 
-def lessons(bench: Bench) -> list[Lesson]:
+def conditions(bench: Bench) -> list[Condition]:
     """What students are trained on for `agreement`."""
-    return [bench.lesson(), *(bench.random(times) for times in TIMES)]
+    return [bench.distilled_condition(), *(bench.random_condition(times) for times in TIMES)]
 
 
 def _looked(bench: Bench, stops: tuple[int, ...]) -> list[_Looked]:
     """Every network at every stop; trained once for all parts."""
-    if bench.walked.get(stops) is None:
-        walk = _Walk(make=bench.make, real=bench.real, stops=stops, x=bench.own.x)
-        seeds = [derive(bench.seed, "study", "stopped", n) for n in range(runs_of(bench))]
+    if bench.stopped_networks.get(stops) is None:
+        walk = _Walk(make=bench.make, real=bench.real, stops=stops, x=bench.distilled_data.x)
+        seeds = [derive(bench.seed, "study", "stopped", n) for n in range(count_networks(bench))]
         made: list[_Looked] = []
-        for found in bench.executor.map(partial(_walked, walk, bench.asked), seeds):
+        for found in bench.executor.map(partial(_walked, walk, bench.eval_source), seeds):
             made.append(found)
             bench.report("networks of real data", len(made), len(seeds))
-        bench.walked[stops] = made
-    looked: list[_Looked] = bench.walked[stops]
+        bench.stopped_networks[stops] = made
+    looked: list[_Looked] = bench.stopped_networks[stops]
     return looked
 
 
@@ -81,14 +81,14 @@ def _walked(walk: _Walk, asked: Source, seed: int) -> _Looked:
             batch = walk.real.fetch(distinct(len(walk.real), BATCH, rng))
             assert batch.y is not None
             theta, speed, buffers, *_ = train_step(  # type: ignore[assignment]
-                network, theta, speed, batch.x, batch.y, lr=RATE, momentum=MOMENTUM, buffers=buffers,
+                network, theta, speed, batch.x, batch.y, lr=LR, momentum=MOMENTUM, buffers=buffers,
                 criterion=task.loss,
             )  # fmt: skip
         done = stop
         shell = _Fixed(network, {**theta, **buffers})
         with torch.no_grad():
             items = torch.cat([shell.eval()(x).float().cpu() for x in split(walk.x, 500)])
-        found.append((answered(shell, asked), items))
+        found.append((network_outputs(shell, asked), items))
         network.train()
     return _Looked(asked=tuple(a for a, _ in found), items=tuple(i for _, i in found))
 
@@ -116,13 +116,13 @@ def _each(students: Sequence[Tensor], others: Sequence[Tensor]) -> list[float]:
     return [sum(p) / len(p) for p in pairs if p]
 
 
-def agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
+def measure_agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
     """How often students of the set say what networks of real data say, at every stop; and where most often.
 
     Two networks of high accuracy agree for that alone, so two numbers stand beside it: the agreement with the stop
     whose accuracy is nearest to the students' own, and that with networks of random real samples of the nearest one.
     """
-    own, labels = finite(bench.outputs(bench.lesson())), bench.asked.labels
+    own, labels = drop_diverged(bench.outputs(bench.distilled_condition())), bench.eval_source.labels
     looked = _looked(bench, stops)
 
     def accuracy(outputs: Sequence[Tensor]) -> float:
@@ -137,29 +137,29 @@ def agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
         at_stop.append(_each(own, networks))
         curve.append(
             {"steps": stop, "epochs": stop * BATCH / len(bench.real), "accuracy": accuracy(networks),
-             "agreement": bench.summed(at_stop[-1])}
+             "agreement": bench.summarize(at_stop[-1])}
         )  # fmt: skip
     peak = max(range(len(stops)), key=lambda n: curve[n]["agreement"]["mean"])
     early = min(range(len(stops)), key=lambda n: abs(curve[n]["accuracy"] - mine))
-    subsets = {lesson.items: finite(bench.outputs(lesson)) for lesson in lessons(bench)[1:]}
+    subsets = {lesson.items: drop_diverged(bench.outputs(lesson)) for lesson in conditions(bench)[1:]}
     subsets = {items: outputs for items, outputs in subsets.items() if outputs}
     found: dict[str, Any] = {
         "networks": len(looked), "curve": curve, "accuracy": mine, "peak": curve[peak], "early": curve[early],
-        "among": bench.summed(_each(own, own)) if len(own) > 1 else None, "subset": None, "gap": None,
+        "among": bench.summarize(_each(own, own)) if len(own) > 1 else None, "subset": None, "gap": None,
     }  # fmt: skip
     if subsets:
         items = min(subsets, key=lambda n: abs(accuracy(subsets[n]) - mine))
         theirs = _each(own, subsets[items])
         found["subset"] = {
-            "items": items, "accuracy": accuracy(subsets[items]), "agreement": bench.summed(theirs)
+            "items": items, "accuracy": accuracy(subsets[items]), "agreement": bench.summarize(theirs)
         }  # fmt: skip
         found["gap"] = difference(at_stop[early], theirs)
     return found
 
 
-def labeller(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
+def measure_readability(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
     """How many items networks of real data take for what they are labelled, at the last stop and on the way there."""
-    looked, labels, asked = _looked(bench, stops), bench.small.hard_labels, bench.asked.labels
+    looked, labels, asked = _looked(bench, stops), bench.small.hard_labels, bench.eval_source.labels
 
     def right(outputs: Tensor, y: Tensor) -> float:
         return float((outputs.argmax(1) == y).double().mean())
@@ -169,8 +169,8 @@ def labeller(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
     said = last.mode(0).values
     return {
         "networks": len(looked), "steps": stops[-1],
-        "agreement": bench.summed([right(one.items[-1], labels) for one in looked]) | {"items": len(labels)},
-        "real": bench.summed([right(one.asked[-1], asked) for one in looked]),
+        "agreement": bench.summarize([right(one.items[-1], labels) for one in looked]) | {"items": len(labels)},
+        "real": bench.summarize([right(one.asked[-1], asked) for one in looked]),
         "curve": [
             {"steps": stop, "items": sum(right(one.items[n], labels) for one in looked) / len(looked),
              "real": sum(right(one.asked[n], asked) for one in looked) / len(looked)}

@@ -13,17 +13,17 @@ import torch.nn.functional as F
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 from torch import Tensor
 
-from potstill.diagnostics.bench import Bench, Lesson, targets
+from potstill.diagnostics.bench import Bench, Condition, targets
 from potstill.functional.sampling import proportional
 
-__all__ = ["MOST", "influence", "lessons", "parts_of"]
+__all__ = ["MAX_GROUPS", "conditions", "item_groups", "measure_influence"]
 
-MOST = 100
+MAX_GROUPS = 100
 """Groups, at most."""
 _SHOWN = 3
 
 
-def parts_of(bench: Bench, most: int) -> list[Tensor]:
+def item_groups(bench: Bench, most: int) -> list[Tensor]:
     """The items in groups of one class, each alone where there are no more than ``most``."""
     labels, k = bench.small.hard_labels, len(bench.counts)
     of_class = [torch.where(labels == c)[0] for c in range(k)]
@@ -37,25 +37,25 @@ def parts_of(bench: Bench, most: int) -> list[Tensor]:
     ]  # fmt: skip
 
 
-def lessons(bench: Bench, most: int) -> list[Lesson]:
+def conditions(bench: Bench, most: int) -> list[Condition]:
     """The set, and the set without each group."""
-    return [bench.lesson(), *(_without(bench, items) for items in parts_of(bench, most))]
+    return [bench.distilled_condition(), *(_without(bench, items) for items in item_groups(bench, most))]
 
 
-def _without(bench: Bench, items: Tensor) -> Lesson:
+def _without(bench: Bench, items: Tensor) -> Condition:
     name = f"the set without {' '.join(map(str, items.tolist()))}"
-    return Lesson(name=name, items=len(bench.small) - len(items), of=lambda student: bench.without(items))
+    return Condition(name=name, items=len(bench.small) - len(items), data_for=lambda student: bench.without(items))
 
 
-def influence(bench: Bench, most: int) -> dict[str, Any]:
+def measure_influence(bench: Bench, most: int) -> dict[str, Any]:
     """The influence of every group on the loss and the score, the most helpful first.
 
     ``told``: its interval over students excludes zero at 95 % for all groups together (Bonferroni). ``noise``: the
     deviation of the loss among students of the whole set, which another seed alone makes. ``score``: the
     students' score without the group less that with it.
     """
-    whole = bench.outputs(bench.lesson())
-    groups = parts_of(bench, most)
+    whole = bench.outputs(bench.distilled_condition())
+    groups = item_groups(bench, most)
     base = [None if o is None else _losses(bench, o) for o in whole]
     known = [float(b.mean()) for b in base if b is not None]
     made = []
@@ -78,8 +78,8 @@ def influence(bench: Bench, most: int) -> dict[str, Any]:
 def _losses(bench: Bench, outputs: Tensor) -> Tensor:
     """The loss of each asked sample (n,); of a task without classes the mean loss alone (1,)."""
     if bench.classes:
-        return F.cross_entropy(outputs.double(), bench.asked.labels, reduction="none")
-    return bench.task.loss(outputs, targets(bench.asked)).double().reshape(1)
+        return F.cross_entropy(outputs.double(), bench.eval_source.labels, reduction="none")
+    return bench.task.loss(outputs, targets(bench.eval_source)).double().reshape(1)
 
 
 def _of_group(
@@ -107,7 +107,7 @@ def _of_group(
     }  # fmt: skip
     if bench.classes:
         top = gaps.mean(0).topk(min(_SHOWN, gaps.shape[1]))
-        labels = bench.asked.labels
+        labels = bench.eval_source.labels
         found["samples"] = [
             {"sample": at, "class": bench.real.classes[int(labels[at])], "loss": value}
             for value, at in zip(top.values.tolist(), top.indices.tolist(), strict=True)

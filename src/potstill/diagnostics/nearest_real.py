@@ -12,14 +12,14 @@ from potstill.diagnostics.near_copies import WITHIN, nearest_rows, usual_gap
 from potstill.errors import PotstillError
 from potstill.rng import generator
 
-__all__ = ["MOST", "nearest"]
+__all__ = ["MAX_BYTES", "find_nearest"]
 
-MOST = 4 * 2**30
+MAX_BYTES = 4 * 2**30
 """Bytes of real samples in float32 that are looked through."""
 _CHUNK = 1024
 
 
-def nearest(bench: Bench) -> dict[str, Any]:
+def find_nearest(bench: Bench) -> dict[str, Any]:
     """The nearest training sample of every item, its distance beside that among real samples, and copies by name.
 
     Distances of pictures are those of pixels in [0, 1]; of all else those of what networks see, as columns have units
@@ -33,8 +33,10 @@ def nearest(bench: Bench) -> dict[str, Any]:
         raise PotstillError("distances need inputs of one tensor, but these have several with names")
     pixels = real.input.kind == "image"
     whole = [bench.real] if bench.test is None else [bench.real, bench.test]
-    if (size := 4 * real.input.numbers * max(map(len, whole))) > MOST:
-        raise PotstillError(f"real samples would take {size / 2**30:.1f} GiB of memory, more than {MOST / 2**30:.0f}")
+    if (size := 4 * real.input.numbers * max(map(len, whole))) > MAX_BYTES:
+        raise PotstillError(
+            f"real samples would take {size / 2**30:.1f} GiB of memory, more than {MAX_BYTES / 2**30:.0f}"
+        )
     few = only(small.inputs if pixels else small.model_space(), "a distance").flatten(1).float().to(real.device)
     rows = _rows(real, pixels)
     found, usual = nearest_rows(few, rows), usual_gap(rows, generator(bench.seed, "study", "gap"))
@@ -54,7 +56,7 @@ def nearest(bench: Bench) -> dict[str, Any]:
     return {
         "space": "pixels in [0,1]" if pixels else "normalised values", "usual": usual, "within": WITHIN,
         "exact": int(exact.sum()), "near": int(near.sum()), "other_class": other, "selected": small.selected,
-        "part": "the training part" if bench.where == "test" else "the training part without its validation part",
+        "part": "the training part" if bench.eval_split == "test" else "the training part without its validation part",
         "test": None if bench.test is None else _in_test(few, bench.test, pixels, usual),
         "items": items,
     }  # fmt: skip

@@ -17,12 +17,12 @@ from potstill.diagnostics import (
     nearest_real,
     sharpness,
 )
-from potstill.diagnostics.bench import Bench, Lesson
+from potstill.diagnostics.bench import Bench, Condition
 from potstill.errors import PotstillError, unknown
 from potstill.evaluation.fitting import same_content
-from potstill.evaluation.forecast import step_seconds
+from potstill.evaluation.forecast import measure_step_seconds
 
-__all__ = ["FORMAT", "PARTS", "Asked", "expected", "study", "total"]
+__all__ = ["FORMAT", "PARTS", "DiagnosticOptions", "estimate_costs", "run_diagnostics", "total_seconds"]
 
 FORMAT = "potstill/study/1"
 _HVP = 4.0
@@ -30,7 +30,7 @@ _HVP = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class DiagnosticOptions:
     """What the parts are asked for."""
 
     parts: tuple[str, ...]
@@ -38,7 +38,7 @@ class Asked:
     """Real samples per class that are added to the set."""
     stops: tuple[int, ...] = early_stopped_teachers.STOPS
     """Updates after which networks of real data are looked at."""
-    groups: int = influence.MOST
+    groups: int = influence.MAX_GROUPS
     """Items that are left out one by one, at most."""
 
     def __post_init__(self) -> None:
@@ -58,40 +58,44 @@ class Asked:
 class _Part:
     """One part: what students learn for it, what else it computes, and whether it needs classes."""
 
-    of: Callable[[Bench, Asked], dict[str, Any]]
-    lessons: Callable[[Bench, Asked], list[Lesson]] = lambda bench, asked: []
+    of: Callable[[Bench, DiagnosticOptions], dict[str, Any]]
+    lessons: Callable[[Bench, DiagnosticOptions], list[Condition]] = lambda bench, asked: []
     walks: bool = False
     """It needs networks of real data that are stopped."""
     classes: bool = True
-    more: Callable[[Bench, Asked, Callable[[int], float]], float] = lambda bench, asked, step: 0.0
+    more: Callable[[Bench, DiagnosticOptions, Callable[[int], float]], float] = lambda bench, asked, step: 0.0
     """Further seconds, from those of an update on so many samples."""
 
 
-def _curved(bench: Bench, asked: Asked, step: Callable[[int], float]) -> float:
+def _curved(bench: Bench, asked: DiagnosticOptions, step: Callable[[int], float]) -> float:
     each = bench.protocol.recipe.steps[0]
-    products = (sharpness.VECTORS + sharpness.PRODUCTS) * (step(sharpness.samples(bench)) + step(len(bench.small)))
-    return 2 * sharpness.students_of(bench) * (each * step(len(bench.small)) + _HVP * products)
+    products = (sharpness.VECTORS + sharpness.PRODUCTS) * (
+        step(sharpness.count_samples(bench)) + step(len(bench.small))
+    )
+    return 2 * sharpness.count_students(bench) * (each * step(len(bench.small)) + _HVP * products)
 
 
 PARTS: Mapping[str, _Part] = {
-    "nearest": _Part(of=lambda bench, asked: nearest_real.nearest(bench), classes=False),
-    "labeller": _Part(of=lambda bench, asked: early_stopped_teachers.labeller(bench, asked.stops), walks=True),
+    "nearest": _Part(of=lambda bench, asked: nearest_real.find_nearest(bench), classes=False),
+    "labeller": _Part(
+        of=lambda bench, asked: early_stopped_teachers.measure_readability(bench, asked.stops), walks=True
+    ),
     "calibration": _Part(
-        of=lambda bench, asked: calibration.calibration(bench),
-        lessons=lambda bench, asked: calibration.lessons(bench),
+        of=lambda bench, asked: calibration.measure_calibration(bench),
+        lessons=lambda bench, asked: calibration.conditions(bench),
     ),
     "mixing": _Part(
-        of=lambda bench, asked: augmentation_value.mixing(bench, asked.amounts),
-        lessons=lambda bench, asked: augmentation_value.lessons(bench, asked.amounts), classes=False,
+        of=lambda bench, asked: augmentation_value.measure_mixing(bench, asked.amounts),
+        lessons=lambda bench, asked: augmentation_value.conditions(bench, asked.amounts), classes=False,
     ),
     "agreement": _Part(
-        of=lambda bench, asked: early_stopped_teachers.agreement(bench, asked.stops),
-        lessons=lambda bench, asked: early_stopped_teachers.lessons(bench), walks=True,
+        of=lambda bench, asked: early_stopped_teachers.measure_agreement(bench, asked.stops),
+        lessons=lambda bench, asked: early_stopped_teachers.conditions(bench), walks=True,
     ),
-    "curvature": _Part(of=lambda bench, asked: sharpness.curvature(bench), classes=False, more=_curved),
+    "curvature": _Part(of=lambda bench, asked: sharpness.measure_curvature(bench), classes=False, more=_curved),
     "influence": _Part(
-        of=lambda bench, asked: influence.influence(bench, asked.groups),
-        lessons=lambda bench, asked: influence.lessons(bench, asked.groups), classes=False,
+        of=lambda bench, asked: influence.measure_influence(bench, asked.groups),
+        lessons=lambda bench, asked: influence.conditions(bench, asked.groups), classes=False,
     ),
 }  # fmt: skip
 """Every part by its name, cheap ones first."""
@@ -106,14 +110,14 @@ def _without(bench: Bench, name: str) -> str | None:
     return None
 
 
-def expected(bench: Bench, asked: Asked) -> dict[str, dict[str, Any]]:
+def estimate_costs(bench: Bench, asked: DiagnosticOptions) -> dict[str, dict[str, Any]]:
     """For each part students, networks of real data and seconds on one worker, from some updates that are run for it.
 
     What two parts share stands with the first.
     """
     most = bench.protocol.recipe.batch
     small = max(1, min(most, len(bench.small)))
-    few, many = (step_seconds(bench.make, bench.real, n) for n in (small, most))
+    few, many = (measure_step_seconds(bench.make, bench.real, n) for n in (small, most))
 
     def step(samples: int) -> float:
         """An update on so many samples, along a line; beyond a batch in proportion."""
@@ -121,7 +125,7 @@ def expected(bench: Bench, asked: Asked) -> dict[str, dict[str, Any]]:
         one = few + max(0.0, many - few) * (n - small) / max(1, most - small)
         return max(one, 0.0) * max(1.0, samples / most)
 
-    answers = len(bench.asked) * many / most / 3
+    answers = len(bench.eval_source) * many / most / 3
     seen: set[str] = set()
     walked, found = False, dict[str, dict[str, Any]]()
     for name in asked.parts:
@@ -134,7 +138,7 @@ def expected(bench: Bench, asked: Asked) -> dict[str, dict[str, Any]]:
         seconds = sum(bench.students * (updates * step(min(most, of.items)) + answers) for of in fresh.values())
         networks = 0
         if part.walks and not walked:
-            networks, walked = early_stopped_teachers.runs_of(bench), True
+            networks, walked = early_stopped_teachers.count_networks(bench), True
             seconds += networks * (asked.stops[-1] * step(early_stopped_teachers.BATCH) + len(asked.stops) * answers)
         found[name] = {
             "students": bench.students * len(fresh), "networks": networks,
@@ -143,7 +147,9 @@ def expected(bench: Bench, asked: Asked) -> dict[str, dict[str, Any]]:
     return found
 
 
-def study(bench: Bench, asked: Asked, forecast: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+def run_diagnostics(
+    bench: Bench, asked: DiagnosticOptions, forecast: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
     """Compute the parts.
 
     Args:
@@ -176,9 +182,9 @@ def study(bench: Bench, asked: Asked, forecast: Mapping[str, Mapping[str, Any]] 
         "data": {
             "name": bench.real.name, "samples": len(bench.real),
             "made_of_train": same_content(small.card["source"].get("hash"), bench.real.content_hash)
-            if bench.where == "test" else None,
+            if bench.eval_split == "test" else None,
         },
-        "asked": {"part": bench.where, "samples": len(bench.asked)},
+        "asked": {"part": bench.eval_split, "samples": len(bench.eval_source)},
         "network": bench.make.name,
         "recipe": {
             "protocol": bench.protocol.name, "steps": recipe.steps[0], "lr": recipe.lr[0], "batch": recipe.batch,
@@ -197,6 +203,6 @@ def _rounded(forecast: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {name: float(f"{of['seconds']:.3g}") for name, of in forecast.items()}
 
 
-def total(forecast: Mapping[str, Mapping[str, Any]]) -> float:
+def total_seconds(forecast: Mapping[str, Mapping[str, Any]]) -> float:
     """Seconds of all parts."""
     return math.fsum(of["seconds"] for of in forecast.values())

@@ -9,54 +9,56 @@ from torch.func import functional_call
 
 from potstill.core import Task
 from potstill.core.nested import count, index
-from potstill.diagnostics.bench import Bench, Taught
+from potstill.diagnostics.bench import Bench, TrainingData
 from potstill.diagnostics.curvature import largest, product, trace
 from potstill.evaluation.statistics import summary
-from potstill.evaluation.student import Job, train
+from potstill.evaluation.student import StudentJob, train
 from potstill.rng import derive, generator
 
-__all__ = ["PRODUCTS", "REAL", "VECTORS", "curvature", "samples", "students_of"]
+__all__ = ["MAX_SAMPLES", "PRODUCTS", "VECTORS", "count_samples", "count_students", "measure_curvature"]
 
-REAL = 512
+MAX_SAMPLES = 512
 """Real training samples of the loss, at most."""
 VECTORS, PRODUCTS = 10, 30
 """Of a trace, and of an eigenvalue at most: products with the Hessian."""
 
 
-def samples(bench: Bench) -> int:
+def count_samples(bench: Bench) -> int:
     """Real samples that the loss is the mean over."""
-    return min(REAL, len(bench.real))
+    return min(MAX_SAMPLES, len(bench.real))
 
 
-def students_of(bench: Bench) -> int:
+def count_students(bench: Bench) -> int:
     """Students of each kind."""
     return min(2, bench.students)
 
 
-def curvature(bench: Bench) -> dict[str, Any]:
+def measure_curvature(bench: Bench) -> dict[str, Any]:
     """Loss, trace of its Hessian and its largest eigenvalue, on real training samples and on the set itself."""
     rng = generator(bench.seed, "study", "curvature")
-    batch = bench.real.fetch(torch.randperm(len(bench.real), generator=rng)[: samples(bench)])
+    batch = bench.real.fetch(torch.randperm(len(bench.real), generator=rng)[: count_samples(bench)])
     assert batch.y is not None
-    held = {"real": Taught(x=batch.x, y=batch.y), "set": _few(bench.own, rng)}
-    kinds = [(name, lesson) for name, lesson in (("set", bench.lesson()), ("random", bench.random()))]
-    jobs = [bench.job(lesson.of(n), n) for _, lesson in kinds for n in range(students_of(bench))]
+    held = {"real": TrainingData(x=batch.x, y=batch.y), "set": _few(bench.distilled_data, rng)}
+    kinds = [
+        (name, lesson) for name, lesson in (("set", bench.distilled_condition()), ("random", bench.random_condition()))
+    ]
+    jobs = [bench.job(lesson.data_for(n), n) for _, lesson in kinds for n in range(count_students(bench))]
     made: list[dict[str, Any] | None] = []
     for found in bench.executor.map(partial(_at, held, bench.task), jobs):
         made.append(found)
         bench.report("curvature", len(made), len(jobs))
-    each = students_of(bench)
+    each = count_students(bench)
     points = {name: [m for m in made[i * each : (i + 1) * each] if m is not None] for i, (name, _) in enumerate(kinds)}
     return {
-        "samples": samples(bench), "vectors": VECTORS, "products": PRODUCTS,
+        "samples": count_samples(bench), "vectors": VECTORS, "products": PRODUCTS,
         **{name: {on: _summed([m[on] for m in several]) for on in held} for name, several in points.items()},
         "ratio": _ratio(points),
     }  # fmt: skip
 
 
-def _few(own: Taught, rng: torch.Generator) -> Taught:
-    at = torch.randperm(count(own.x), generator=rng)[:REAL]
-    return Taught(x=index(own.x, at), y=own.y[at.to(own.y.device)])
+def _few(own: TrainingData, rng: torch.Generator) -> TrainingData:
+    at = torch.randperm(count(own.x), generator=rng)[:MAX_SAMPLES]
+    return TrainingData(x=index(own.x, at), y=own.y[at.to(own.y.device)])
 
 
 def _summed(several: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -78,7 +80,7 @@ def _ratio(points: dict[str, list[dict[str, Any]]]) -> float | None:
     return own / other if other > 0 else None
 
 
-def _at(held: dict[str, Taught], task: Task, job: Job) -> dict[str, Any] | None:
+def _at(held: dict[str, TrainingData], task: Task, job: StudentJob) -> dict[str, Any] | None:
     """Train a student, and look at each loss where it ends; the same vectors for all of them."""
     network = train(job).eval()
     names, theta = zip(*network.named_parameters(), strict=True)
@@ -87,7 +89,7 @@ def _at(held: dict[str, Taught], task: Task, job: Job) -> dict[str, Any] | None:
     found: dict[str, Any] = {}
     for name, taught in held.items():
 
-        def loss(values: tuple[Tensor, ...], taught: Taught = taught) -> Tensor:
+        def loss(values: tuple[Tensor, ...], taught: TrainingData = taught) -> Tensor:
             outputs = functional_call(network, dict(zip(names, values, strict=True)), (taught.x,))
             return task.loss(outputs, taught.y)
 

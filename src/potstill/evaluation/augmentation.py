@@ -10,7 +10,7 @@ from potstill.core import Augmentation, Source
 from potstill.evaluation.protocol import Protocol
 from potstill.tasks import task_of
 
-__all__ = ["student_augmentation", "student_left_out"]
+__all__ = ["omitted_augmentations", "student_augmentation"]
 
 _PUBLISHED: Mapping[str, Callable[[], Augmentation]] = {
     "dc": dc, "dc-batch-norm": dc_batch_norm, "frepo": frepo, "frepo-noflip": frepo_noflip,
@@ -32,7 +32,7 @@ def student_augmentation(name: str, source: Source) -> Augmentation:
     return fitting(_named(name, source), source, moves_targets=True)
 
 
-def student_left_out(name: str, protocol: Protocol, source: Source) -> list[str]:
+def omitted_augmentations(name: str, protocol: Protocol, source: Source) -> list[str]:
     """What of the protocol's augmentation, here the one of that name, and mix students on ``source`` go without, and
     why, in lines."""
     said = left_out(name, _named(name, source), source, moves_targets=True)

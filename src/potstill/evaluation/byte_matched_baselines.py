@@ -35,7 +35,7 @@ from potstill.data.groups import get_groups
 from potstill.data.splits import TimeOrdered, stratify
 from potstill.dataset_file.payload_io import normalised_units, pack_inputs, unpack_inputs
 from potstill.errors import PotstillError
-from potstill.evaluation.candidate_trials import Pair, probe_of
+from potstill.evaluation.candidate_trials import Pair, make_probe
 from potstill.evaluation.training_sets import TeacherJob, TrainingSet
 from potstill.execution import Executor, Serial
 from potstill.functional.coreset import herding
@@ -45,54 +45,54 @@ from potstill.rng import derive, generator
 from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = [
-    "CHEAP",
-    "DRAWS",
-    "RIVALS",
-    "STEPS",
-    "Field",
-    "Rows",
-    "codecs",
-    "exact_bytes",
-    "groups",
-    "guessed_items",
-    "leading",
-    "most_that_fit",
-    "packed_set",
-    "passed_on",
-    "rival",
-    "room_of",
-    "same_items",
-    "trials",
+    "BASELINES",
+    "CHEAP_OPERATIONS",
+    "MIN_DRAWS",
+    "TRIAL_STEPS",
+    "BaselineContext",
+    "SoftLabelFn",
+    "baseline_byte_budget",
+    "best_codecs",
+    "candidate_codecs",
+    "count_exact_bytes",
+    "count_shared_codecs",
+    "count_strata",
+    "count_trials",
+    "estimate_items",
+    "make_baseline",
+    "make_item_matched",
+    "max_items_per_class",
+    "pack_samples",
 ]  # fmt: skip
 
-RIVALS = ("random", "herding", "random-soft")
+BASELINES = ("random", "herding", "random-soft")
 """Baselines in the bytes of the set, in the order in which they are shown. ``random-items`` comes after them: the
 literature's comparison, as many real samples as the set has inputs, as they are, whatever they weigh."""
-ROW_BITS = 8
+SOFT_LABEL_BITS = 8
 """Of each number of a soft label."""
-HELD, MOST_HELD = 0.2, 1000
+HELD_OUT_FRACTION, MAX_HELD_OUT = 0.2, 1000
 """Of the training data, and samples at most, that codecs are chosen on."""
-FIRST, THEN, LEFT = 2, 4, 3
+FIRST_STUDENTS, MORE_STUDENTS, FINALISTS = 2, 4, 3
 """Students on every codec, further ones on the best, and how many those are."""
-PASSED_ON = 5
+SHARED_CODECS = 5
 """So many codecs, the best for ``random``, are tried for the other baselines."""
-STEPS = 100
+TRIAL_STEPS = 100
 """Updates of each, at most: never more than a student makes that is measured."""
-DRAWS = 3
+MIN_DRAWS = 3
 """Random draws that are measured, at least, where further students are cheap."""
-CHEAP = 2e12
+CHEAP_OPERATIONS = 2e12
 """Operations that further students may cost for that."""
-TIGHT = 4096
+TIGHT_BYTES = 4096
 """Bytes of a set up to which pictures of a quarter of the size are tried too, where that leaves four pixels a side."""
-MOST_MOSAIC = 4 << 20
+MAX_MOSAIC_BYTES = 4 << 20
 """Bytes up to which picture files are tried: a PNG of more takes longer to write than it is worth."""
 
-Rows = Callable[[Tensor], Tensor]
+SoftLabelFn = Callable[[Tensor], Tensor]
 Order = Sequence[Int[Tensor, " _"]]
 """Of each class, its samples in the order in which they are taken."""
 
 
-class Proportional(list[Tensor]):
+class ProportionalOrder(list[Tensor]):
     """An order of which each class gives samples in proportion to its size: ``n`` of the largest, of the others their
     share of that, one at least."""
 
@@ -106,7 +106,9 @@ class Proportional(list[Tensor]):
         return [max(1, (2 * n * size + most) // (2 * most)) for size in self.sizes]
 
 
-def codecs(spec: InputSpec, quick: bool = False, room: int = TIGHT + 1) -> tuple[tuple[str, ...], ...]:
+def candidate_codecs(
+    spec: InputSpec, quick: bool = False, byte_budget: int = TIGHT_BYTES + 1
+) -> tuple[tuple[str, ...], ...]:
     """Ways to write samples that are tried for ``room`` bytes: families, each from the finest to the coarsest."""
     if spec.parts:
         return (("exact",),)
@@ -119,43 +121,43 @@ def codecs(spec: InputSpec, quick: bool = False, room: int = TIGHT + 1) -> tuple
     half = ("half:bits=8", "half:bits=4", "half:bits=2", "half:bits=1")
     files = ("mosaic:kind=png", "mosaic:kind=webp", "mosaic:kind=jpeg") if spec.shape[0] in (1, 3) else ()
     quarter = ("half:bits=4,factor=4", "half:bits=2,factor=4", "half:bits=1,factor=4")
-    small = (quarter,) if room <= TIGHT and min(spec.shape[1:]) >= 16 else ()
+    small = (quarter,) if byte_budget <= TIGHT_BYTES and min(spec.shape[1:]) >= 16 else ()
     return whole, half, *small, *((file,) for file in files)
 
 
-def room_of(sizes: Mapping[str, int]) -> int:
+def baseline_byte_budget(sizes: Mapping[str, int]) -> int:
     """Bytes of a card that real samples may take: all but the whitening, which both sides see their inputs through."""
     return sum(size for name, size in sizes.items() if name not in ("total", "coded", "whitening"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Field:
+class BaselineContext:
     """What baselines are made from, and in how many bytes."""
 
     train: Source
     """All training samples, under the set's normalization."""
-    room: int
+    byte_budget: int
     """Bytes that inputs and labels may take."""
     make: NetworkFactory
     seed: int
-    natural: bool = False
+    proportional: bool = False
     """Classes give samples in proportion to their sizes, as in the set; else as many of each."""
     quick: bool = False
-    steps: int = STEPS
+    steps: int = TRIAL_STEPS
     """Updates of a student that tries a codec."""
     executor: Executor = field(default_factory=Serial)
 
     def parts(self) -> tuple[Source, Source]:
         """What codecs are tried with, and what they are judged on: no sample is in both."""
         train = self.train
-        fraction = min(HELD, MOST_HELD / len(train))
+        fraction = min(HELD_OUT_FRACTION, MAX_HELD_OUT / len(train))
         if isinstance(train, TimeOrdered):
             return train.cut(fraction)
         kept, held = stratify(train.labels, fraction, derive(self.seed, "codec") % 2**31, get_groups(train))
         return train.subset(kept), train.subset(held)  # type: ignore[attr-defined]
 
 
-def groups(train: Source) -> int:
+def count_strata(train: Source) -> int:
     """Groups that samples are drawn by: classes, or 1 where there are none."""
     return max(1, len(train.classes))
 
@@ -163,7 +165,7 @@ def groups(train: Source) -> int:
 def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mapping[str, Encoded], Encoded]:
     """Inputs by name and targets of the samples at ``index`` as a file has them; soft labels by their size alone."""
     x, k = train.raw(index), len(train.classes)
-    labels = rows_stored(torch.full((len(index), k), 1 / k), ROW_BITS) if soft else _targets_stored(train, index)
+    labels = rows_stored(torch.full((len(index), k), 1 / k), SOFT_LABEL_BITS) if soft else _targets_stored(train, index)
     if isinstance(x, Tensor):
         one = pack_inputs(x.cpu(), store(codec), train.normalization, train.input.kind == "image")
         return {"": one}, labels
@@ -172,7 +174,9 @@ def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mappi
 
 def _foreseen(train: Source, index: Tensor, codec: str, soft: bool) -> int:
     """What `_stored` will take, by shapes and labels alone."""
-    labels = label_bytes(len(index), len(train.classes), ROW_BITS) if soft else nbytes(_targets_stored(train, index))
+    labels = (
+        label_bytes(len(index), len(train.classes), SOFT_LABEL_BITS) if soft else nbytes(_targets_stored(train, index))
+    )
     return values_bytes(store(codec), (len(index), *train.input.shape)) + labels
 
 
@@ -192,11 +196,13 @@ def _size(stored: tuple[Mapping[str, Encoded], Encoded]) -> int:
 
 
 def _taken(order: Order, per_class: int) -> Int[Tensor, " m"]:
-    counts = order.counts(per_class) if isinstance(order, Proportional) else [per_class] * len(order)
+    counts = order.counts(per_class) if isinstance(order, ProportionalOrder) else [per_class] * len(order)
     return torch.cat([of_class[:count] for of_class, count in zip(order, counts, strict=True)])
 
 
-def most_that_fit(train: Source, order: Order, room: int, codec: str, *, soft: bool = False, guess: int = 1) -> int:
+def max_items_per_class(
+    train: Source, order: Order, byte_budget: int, codec: str, *, soft: bool = False, guess: int = 1
+) -> int:
     """How many samples per class fit into ``room`` bytes with their labels; a smaller class gives all it has.
 
     0 where not even one of each does. More samples take more bytes, but for a picture file's whims: there it is a
@@ -209,12 +215,12 @@ def most_that_fit(train: Source, order: Order, room: int, codec: str, *, soft: b
 
     def fits(n: int) -> bool:
         try:
-            return _size(_stored(train, _taken(order, n), codec, soft)) <= room
+            return _size(_stored(train, _taken(order, n), codec, soft)) <= byte_budget
         except PotstillError:
             return False  # too many for one picture file, or values that the codec does not hold
 
     def foreseen(n: int) -> bool:
-        return _foreseen(train, _taken(order, n), codec, soft) <= room
+        return _foreseen(train, _taken(order, n), codec, soft) <= byte_budget
 
     if not train.input.parts and decided_by_shape(store(codec)):
         with suppress(PotstillError):  # no such shapes
@@ -239,8 +245,14 @@ def _most(fits: Callable[[int], bool], most: int, guess: int) -> int:
     return low
 
 
-def packed_set(
-    train: Source, draws: Sequence[Order], per_class: int, codec: str, rows: Rows | None = None, *, code: bool = False
+def pack_samples(
+    train: Source,
+    draws: Sequence[Order],
+    per_class: int,
+    codec: str,
+    rows: SoftLabelFn | None = None,
+    *,
+    code: bool = False,
 ) -> TrainingSet:
     """Samples as a reader of their file gets them, one pair for each draw.
 
@@ -257,7 +269,7 @@ def packed_set(
         inputs, labels = _stored(train, index, codec, soft=False)
         y = read(labels)
         if rows is not None:
-            labels = rows_stored(rows(only(train.fetch(index).x, "a teacher's label")).cpu(), ROW_BITS)
+            labels = rows_stored(rows(only(train.fetch(index).x, "a teacher's label")).cpu(), SOFT_LABEL_BITS)
             y = read(labels)
         x: Inputs = {name: read(part) for name, part in inputs.items()}
         if "" in inputs:
@@ -267,19 +279,23 @@ def packed_set(
         parts = [*(coded_bytes(part) if code else None for part in inputs.values()), coded_bytes(labels)]
         coded.append(None if None in parts else sum(p for p in parts if p is not None))
     return TrainingSet(
-        pairs=pairs, bytes=max(sizes), per_class=per_class, store=codec,
-        coded=None if None in coded else max(c for c in coded if c is not None),
+        pairs=pairs, bytes=max(sizes), per_class=per_class, codec=codec,
+        entropy_coded_bytes=None if None in coded else max(c for c in coded if c is not None),
     )  # fmt: skip
 
 
-def _shared(train: Source, order: Order, where: Field) -> Order:
+def _shared(train: Source, order: Order, where: BaselineContext) -> Order:
     """The order, taken in proportion to the classes' sizes where the set's own items are."""
-    return Proportional(order, torch.bincount(train.labels, minlength=len(order)).tolist()) if where.natural else order
+    return (
+        ProportionalOrder(order, torch.bincount(train.labels, minlength=len(order)).tolist())
+        if where.proportional
+        else order
+    )
 
 
 def _order(train: Source, name: str, seed: int, draw: str, most: int | None = None) -> Order:
     """The samples of each class as ``random`` or ``herding`` takes them; of herding at most so many."""
-    by_class = class_indices(train.labels, groups(train))
+    by_class = class_indices(train.labels, count_strata(train))
     if name == "herding":
         return [i[_herded(train, i, min(most or len(i), len(i)))] for i in by_class]
     rng = generator(seed, "baseline", draw)  # the same samples for every kind of random baseline
@@ -297,7 +313,9 @@ class _Entry:
     per_class: int
 
 
-def _fitting(train: Source, order: Order, where: Field, soft: bool, among: Sequence[str] = ()) -> list[_Entry]:
+def _fitting(
+    train: Source, order: Order, where: BaselineContext, soft: bool, among: Sequence[str] = ()
+) -> list[_Entry]:
     """Every codec with the samples per class that it fits, without those that are coarser and fit no more.
 
     Args:
@@ -305,13 +323,13 @@ def _fitting(train: Source, order: Order, where: Field, soft: bool, among: Seque
     """
     found: list[_Entry] = []
     every = max(len(of_class) for of_class in order)
-    for family in codecs(train.input, where.quick, where.room):
-        if family[0].startswith("mosaic") and where.room > MOST_MOSAIC:
+    for family in candidate_codecs(train.input, where.quick, where.byte_budget):
+        if family[0].startswith("mosaic") and where.byte_budget > MAX_MOSAIC_BYTES:
             continue
         before = 0
         for codec in family:
             if before < every:
-                n = most_that_fit(train, order, where.room, codec, soft=soft, guess=max(1, before))
+                n = max_items_per_class(train, order, where.byte_budget, codec, soft=soft, guess=max(1, before))
                 if n > before:
                     found.append(_Entry(codec, n))
                 before = max(before, n)
@@ -320,31 +338,33 @@ def _fitting(train: Source, order: Order, where: Field, soft: bool, among: Seque
     return [e for e in found if e.codec in among] or found
 
 
-def trials(where: Field) -> int:
+def count_trials(where: BaselineContext) -> int:
     """Small students that the choice of a codec trains, about, in the mean of three baselines."""
-    ways = sum(len(family) for family in codecs(where.train.input, where.quick, where.room))
-    again = passed_on(where)
-    return FIRST * (ways + 2 * (again if again > 1 else 0)) // 3 + (0 if where.quick else THEN * LEFT)
+    ways = sum(len(family) for family in candidate_codecs(where.train.input, where.quick, where.byte_budget))
+    again = count_shared_codecs(where)
+    return FIRST_STUDENTS * (ways + 2 * (again if again > 1 else 0)) // 3 + (
+        0 if where.quick else MORE_STUDENTS * FINALISTS
+    )
 
 
-def guessed_items(where: Field) -> int:
+def estimate_items(where: BaselineContext) -> int:
     """Real samples that fit, about: of 4 bits a value."""
     each = where.train.input.numbers / 2 + 1
-    return int(min(len(where.train), max(groups(where.train), where.room / each)))
+    return int(min(len(where.train), max(count_strata(where.train), where.byte_budget / each)))
 
 
-def passed_on(where: Field) -> int:
+def count_shared_codecs(where: BaselineContext) -> int:
     """Codecs, the best for ``random``, that are tried for the other baselines; one alone is taken without a trial."""
-    return 1 if where.quick else PASSED_ON
+    return 1 if where.quick else SHARED_CODECS
 
 
-def leading(made: TrainingSet, most: int = PASSED_ON) -> list[str]:
+def best_codecs(made: TrainingSet, most: int = SHARED_CODECS) -> list[str]:
     """The codecs that did best for it."""
-    return [tried["store"] for tried in made.tried[:most]]
+    return [tried["store"] for tried in made.trials[:most]]
 
 
-def rival(
-    name: str, where: Field, *, draws: int, rows: Rows | None = None, among: Sequence[str] = (),
+def make_baseline(
+    name: str, where: BaselineContext, *, draws: int, rows: SoftLabelFn | None = None, codecs: Sequence[str] = (),
     say: Callable[[str, int, int], None] | None = None,
 ) -> TrainingSet:  # fmt: skip
     """A baseline in the bytes of the set, with the codec that is best for it on held-out training data.
@@ -362,11 +382,11 @@ def rival(
     soft = name == "random-soft"
     fit, held = where.parts()
     first = _shared(fit, _order(fit, "random", where.seed, "trial 0"), where)
-    entries = _fitting(fit, first, where, soft, among)
+    entries = _fitting(fit, first, where, soft, codecs)
     if not entries:
         raise PotstillError(
             f"one real sample{_each(fit)} takes at least {_least(fit, first, where, soft):,} bytes, but the set "
-            f"takes {where.room:,}"
+            f"takes {where.byte_budget:,}"
         )
     # of another choice a picture file may hold a few more
     most = max(e.per_class for e in entries) * 5 // 4 + 8
@@ -375,35 +395,37 @@ def rival(
         count = 1 if name == "herding" else count
         return [_shared(train, _order(train, name, where.seed, f"{part}{n}", most), where) for n in range(count)]
 
-    tried = _tried(where, fit, held, orders(fit, "trial ", FIRST + THEN), entries, soft, say or (lambda *_: None))
+    tried = _tried(
+        where, fit, held, orders(fit, "trial ", FIRST_STUDENTS + MORE_STUDENTS), entries, soft, say or (lambda *_: None)
+    )
     train, taken = where.train, orders(where.train, "", draws)
     for entry in tried:  # the best first; of other samples a picture file may be too large
         numbers = [
-            most_that_fit(train, order, where.room, entry["store"], soft=soft, guess=entry["per_class"])
+            max_items_per_class(train, order, where.byte_budget, entry["store"], soft=soft, guess=entry["per_class"])
             for order in taken
         ]
         if min(numbers) > 0:
-            made = packed_set(train, taken, min(numbers), entry["store"], rows if soft else None, code=True)
-            return replace(made, tried=tuple(tried))
-    raise PotstillError(f"one real sample{_each(train)} does not fit into the {where.room:,} bytes of the set")
+            made = pack_samples(train, taken, min(numbers), entry["store"], rows if soft else None, code=True)
+            return replace(made, trials=tuple(tried))
+    raise PotstillError(f"one real sample{_each(train)} does not fit into the {where.byte_budget:,} bytes of the set")
 
 
 def _each(train: Source) -> str:
     return " of each class" if train.classes else ""
 
 
-def same_items(where: Field, counts: Sequence[int], draws: int) -> TrainingSet:
+def make_item_matched(where: BaselineContext, counts: Sequence[int], draws: int) -> TrainingSet:
     """As many random samples of each class as the set has inputs, as they are, whatever they weigh."""
     taken = [
         [of_class[:count] for of_class, count in zip(order, counts, strict=True)]
         for order in (_order(where.train, "random", where.seed, f"{n}") for n in range(draws))
     ]
-    return packed_set(where.train, taken, max(counts), "exact", code=True)
+    return pack_samples(where.train, taken, max(counts), "exact", code=True)
 
 
-def _least(train: Source, order: Order, where: Field, soft: bool) -> int:
+def _least(train: Source, order: Order, where: BaselineContext, soft: bool) -> int:
     sizes = []
-    for codec in (c for family in codecs(train.input, where.quick, where.room) for c in family):
+    for codec in (c for family in candidate_codecs(train.input, where.quick, where.byte_budget) for c in family):
         with suppress(PotstillError):  # values that it does not hold
             sizes.append(_size(_stored(train, _taken(order, 1), codec, soft)))
     return min(sizes, default=0)
@@ -414,7 +436,7 @@ def _call(job: Callable[[], Any]) -> Any:
 
 
 def _tried(
-    where: Field, fit: Source, held: Source, trial: Sequence[Order], entries: Sequence[_Entry], soft: bool,
+    where: BaselineContext, fit: Source, held: Source, trial: Sequence[Order], entries: Sequence[_Entry], soft: bool,
     say: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What small students say of each codec, the best first: some on all, then more on the few that lead.
@@ -424,20 +446,26 @@ def _tried(
     said: list[dict[str, Any]] = [{"store": e.codec, "per_class": e.per_class} for e in entries]
     if len(entries) == 1:
         return said
-    probe = probe_of(
-        where.make, where.train, held, students=FIRST, seed=where.seed, steps=where.steps, executor=where.executor
+    probe = make_probe(
+        where.make,
+        where.train,
+        held,
+        students=FIRST_STUDENTS,
+        seed=where.seed,
+        steps=where.steps,
+        executor=where.executor,
     )
-    rows: Rows | None = None
+    rows: SoftLabelFn | None = None
     if soft:
         job = TeacherJob(train=fit, make=probe.make, seed=where.seed)
         rows = partial(soft_rows, job.network(), next(iter(where.executor.map(_call, [job]))))
-    leading, metric = 1 if where.quick else LEFT, task_of(where.train).metric
+    leading, metric = 1 if where.quick else FINALISTS, task_of(where.train).metric
     name = "accuracy" if metric.name == "accuracy" else "score"
     merits: dict[int, Tensor] = {}
 
     def more(n: int, draws: Sequence[Order], numbers: range) -> None:
-        made = packed_set(fit, draws, entries[n].per_class, entries[n].codec, rows)
-        found = probe.merits(made.pairs, numbers)
+        made = pack_samples(fit, draws, entries[n].per_class, entries[n].codec, rows)
+        found = probe.student_scores(made.pairs, numbers)
         merits[n] = torch.cat([merits[n], found]) if n in merits else found
         said[n] |= {"bytes": made.bytes, name: float(merits[n].mean()), "students": len(merits[n])}
 
@@ -446,16 +474,16 @@ def _tried(
 
     for n in range(len(entries)):
         say("how to store them", n, len(entries))
-        more(n, trial[:FIRST], range(FIRST))
+        more(n, trial[:FIRST_STUDENTS], range(FIRST_STUDENTS))
     ranked = sorted(range(len(entries)), key=worse)
     for n in ranked[:leading] if leading > 1 else ():
-        more(n, trial[FIRST:] or trial, range(FIRST, FIRST + THEN))
+        more(n, trial[FIRST_STUDENTS:] or trial, range(FIRST_STUDENTS, FIRST_STUDENTS + MORE_STUDENTS))
     say("how to store them", len(entries), len(entries))
     ranked = [*sorted(ranked[:leading], key=worse), *ranked[leading:]]
     return [said[n] for n in ranked]
 
 
-def exact_bytes(train: Source, most: int = 1 << 24) -> int:
+def count_exact_bytes(train: Source, most: int = 1 << 24) -> int:
     """Bytes of all samples with their labels, as they are: pixels of 8 bits take 8.
 
     Args:

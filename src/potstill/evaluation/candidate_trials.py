@@ -21,46 +21,57 @@ from potstill.core import Augmentation, Inputs, InputSpec, NetworkFactory, Sourc
 from potstill.core.nested import count
 from potstill.data.splits import stratify
 from potstill.errors import PotstillError
-from potstill.evaluation.estimators import Learned
+from potstill.evaluation.estimators import LearnerFactory
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.protocols.potstill import PROTOCOL
-from potstill.evaluation.student import Job
-from potstill.evaluation.vmap_students import at_most, predictions
+from potstill.evaluation.student import StudentJob
+from potstill.evaluation.vmap_students import default_group_size, predict_all
 from potstill.execution import Executor, Serial, choose
 from potstill.nn import factory, flops
 from potstill.rng import derive
 from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = [
-    "MARGIN", "MOST_OPERATIONS", "Candidate", "Loss", "Pair", "Probe", "fewest_bits", "held_part", "loss_between",
-    "narrow", "probe_of", "search_seconds", "work",
+    "MARGIN",
+    "MAX_OPERATIONS",
+    "AccuracyLoss",
+    "Candidate",
+    "Pair",
+    "Probe",
+    "choose_fewest_bits",
+    "count_operations",
+    "estimate_search_seconds",
+    "held_out_indices",
+    "make_probe",
+    "narrow_network",
+    "paired_loss",
 ]  # fmt: skip
 
 Pair = tuple[Inputs, Tensor]
 """Inputs in model space (n, …) and targets as the task has them: int64 classes (n,) or float rows (n, k)."""
 
-WIDTH = 32
+NARROW_WIDTH = 32
 """Of a ConvNet that probes: a quarter of the published width, a tenth of its operations."""
-STEPS, BATCH, RATE = 60, 32, 0.03
+STEPS, BATCH, LR = 60, 32, 0.03
 """Of a student: updates, samples in each, learning rate."""
 STUDENTS = (4, 12)
 """The fewest and the most on each candidate of `fewest_bits`."""
-USUAL = 4
+TYPICAL_SETS = 4
 """Sets that students are trained on where the middle candidate is the choice or next to it: the budget is shared so."""
-HELD = 1500
+MAX_HELD_OUT = 1500
 """Held-out samples, at most."""
 MARGIN = 0.005
 """The loss of accuracy that fewer bits may not reach, as a fraction."""
-MOST_OPERATIONS = 2e12
+MAX_OPERATIONS = 2e12
 """Operations that `fewest_bits` may take: a minute or two of one core. Ours."""
 SPEED = 1e10
 """Operations per second and core, to judge whether starting processes is worth it."""
 
 
-def work(make: NetworkFactory, spec: InputSpec) -> float:
+def count_operations(make: NetworkFactory, spec: InputSpec) -> float:
     """Operations of one answer: of inputs with names two for each parameter, as no words have a fixed length, and of
     what is no network one, as it is fitted in no time."""
-    if isinstance(make, Learned):
+    if isinstance(make, LearnerFactory):
         return 1.0
     if spec.parts:
         return 2.0 * sum(p.numel() for p in make(0).parameters())
@@ -72,7 +83,7 @@ class Probe:
     """Small students and the samples that they are asked about."""
 
     make: NetworkFactory
-    held: Source
+    held_out: Source
     """Real samples that no candidate holds, unless that is said where it is made."""
     protocol: Protocol
     """Resolved, with one rate and one length."""
@@ -83,11 +94,11 @@ class Probe:
 
     def operations(self, samples: int) -> float:
         """Counted operations of one student on a set of ``samples``: its updates and its answers."""
-        one = work(self.make, self.held.input)
+        one = count_operations(self.make, self.held_out.input)
         updates = self.protocol.recipe.steps[0] * min(samples, self.protocol.recipe.batch)
-        return float(one * (3 * updates + len(self.held)))
+        return float(one * (3 * updates + len(self.held_out)))
 
-    def answers(
+    def predict(
         self,
         candidates: Sequence[Sequence[Pair]],
         weights: Tensor | None = None,
@@ -100,53 +111,53 @@ class Probe:
             weights: what each sample's loss is multiplied by (n,), mean 1, in every candidate.
             students: which of them, by number; all by default.
         """
-        numbers, task = range(self.students) if students is None else students, task_of(self.held)
+        numbers, task = range(self.students) if students is None else students, task_of(self.held_out)
         jobs = [
-            Job(
+            StudentJob(
                 make=self.make, x=pairs[n % len(pairs)][0], y=pairs[n % len(pairs)][1], protocol=self.protocol,
                 lr=self.protocol.recipe.lr[0], steps=self.protocol.recipe.steps[0], augment=self.augment,
                 weights=weights, seed=derive(self.seed, "probe", n), task=task,
             )
             for pairs in candidates for n in numbers
         ]  # fmt: skip
-        found = list(predictions(self.held, jobs, self.executor, at_most(self.make.device)))
+        found = list(predict_all(self.held_out, jobs, self.executor, default_group_size(self.make.device)))
         return [found[i : i + len(numbers)] for i in range(0, len(found), len(numbers))]
 
-    def right(
+    def correct(
         self,
         candidates: Sequence[Sequence[Pair]],
         weights: Tensor | None = None,
         students: Sequence[int] | None = None,
     ) -> list[Bool[Tensor, "students held"]]:
         """Which held-out samples each student gets right, of classes. One that diverged gets none."""
-        none = torch.zeros(len(self.held), dtype=torch.bool)
+        none = torch.zeros(len(self.held_out), dtype=torch.bool)
         return [
-            torch.stack([none if said is None else said.cpu() == self.held.labels for said in of_one])
-            for of_one in self.answers(candidates, weights, students)
+            torch.stack([none if said is None else said.cpu() == self.held_out.labels for said in of_one])
+            for of_one in self.predict(candidates, weights, students)
         ]
 
-    def merits(self, pairs: Sequence[Pair], students: Sequence[int]) -> Float[Tensor, "students parts"]:
+    def student_scores(self, pairs: Sequence[Pair], students: Sequence[int]) -> Float[Tensor, "students parts"]:
         """What makes each student's score on one candidate, whose mean over students and parts is their mean score: of
         classes which samples it gets right, else its score alone."""
-        task, targets = task_of(self.held), targets_of(self.held)
+        task, targets = task_of(self.held_out), targets_of(self.held_out)
         if isinstance(task, Classification):
-            return self.right([pairs], students=students)[0].double()
-        (found,) = self.answers([pairs], students=students)
+            return self.correct([pairs], students=students)[0].double()
+        (found,) = self.predict([pairs], students=students)
         scores = [task.worst(targets) if said is None else task.score(said.cpu(), targets) for said in found]
         return torch.tensor(scores, dtype=torch.float64)[:, None]
 
 
-def narrow(make: NetworkFactory, train: Source) -> NetworkFactory:
+def narrow_network(make: NetworkFactory, train: Source) -> NetworkFactory:
     """A network of the same family that costs less, where there is one: a ConvNet of `WIDTH` channels."""
     match = re.match(r"(convnet-d\d+-w)(\d+)", make.name)
-    if match is None or int(match[2]) <= WIDTH:
+    if match is None or int(match[2]) <= NARROW_WIDTH:
         return make
-    name = f"{match[1]}{WIDTH}{make.name[match.end() :]}"
+    name = f"{match[1]}{NARROW_WIDTH}{make.name[match.end() :]}"
     return factory(name, train.input, task_of(train).outputs, make.device, normalization=train.normalization)
 
 
-def held_part(
-    train: Source, seed: int, *, most: int = HELD, without: Int[Tensor, " m"] | None = None
+def held_out_indices(
+    train: Source, seed: int, *, max_samples: int = MAX_HELD_OUT, without: Int[Tensor, " m"] | None = None
 ) -> Int[Tensor, " h"]:
     """Indices of samples to be asked about: of each class its share, at most about ``most`` in all.
 
@@ -157,27 +168,27 @@ def held_part(
     if without is not None:
         left[without.cpu()] = False
     (index,) = torch.where(left)
-    if len(index) <= most:
+    if len(index) <= max_samples:
         return index
-    return index[stratify(train.labels[index], most / len(index), derive(seed, "probe", "held") % 2**31)[1]]
+    return index[stratify(train.labels[index], max_samples / len(index), derive(seed, "probe", "held") % 2**31)[1]]
 
 
-def probe_of(
-    make: NetworkFactory, train: Source, held: Source, *, students: int, seed: int, steps: int = STEPS,
-    lr: float = RATE, executor: Executor | None = None,
+def make_probe(
+    make: NetworkFactory, train: Source, held_out: Source, *, students: int, seed: int, steps: int = STEPS,
+    lr: float = LR, executor: Executor | None = None,
 ) -> Probe:  # fmt: skip
     """A probe with a narrow network of ``make``'s family and the augmentation of the protocol ``potstill``."""
-    small = narrow(make, train)
+    small = narrow_network(make, train)
     protocol = PROTOCOL.override(steps=steps, batch=BATCH, lr=lr, least_epochs=0)
     protocol = protocol.resolve(train.name, small.name, train.input)
     return Probe(
-        make=small, held=held, protocol=protocol, students=students, seed=seed, executor=executor or Serial(),
+        make=small, held_out=held_out, protocol=protocol, students=students, seed=seed, executor=executor or Serial(),
         augment=named_augmentation(protocol.recipe.augment, train, moves_targets=True),
     )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class AccuracyLoss:
     """How much accuracy one candidate loses against another, as a fraction."""
 
     mean: float
@@ -187,11 +198,11 @@ class Loss:
     """Below it lies the loss, at that confidence."""
 
 
-Right: TypeAlias = Bool[Tensor, "students held"] | Float[Tensor, "students held"]
+Correct: TypeAlias = Bool[Tensor, "students held"] | Float[Tensor, "students held"]
 """What each student got right of the held-out samples: a bool, or in how many of several sets, as a share."""
 
 
-def loss_between(full: Right, fewer: Right, sure: float = 0.95) -> Loss:
+def paired_loss(full: Correct, fewer: Correct, confidence: float = 0.95) -> AccuracyLoss:
     """The loss of ``fewer`` against ``full``, in pairs over students and over samples.
 
     Both are drawn: other students and other samples would say something else. With d of student s and sample i the
@@ -213,10 +224,10 @@ def loss_between(full: Right, fewer: Right, sure: float = 0.95) -> Loss:
         left = float(rest.square().sum()) / ((students - 1) * (samples - 1)) / (students * samples)
     variance = max(one + other - left, one, other)
     if variance == 0:
-        return Loss(mean=mean, low=mean, high=mean)
+        return AccuracyLoss(mean=mean, low=mean, high=mean)
     free = variance**2 / (one**2 / max(1, students - 1) + other**2 / max(1, samples - 1))
-    half = float(stdtrit(free, sure)) * variance**0.5
-    return Loss(mean=mean, low=mean - half, high=mean + half)
+    half = float(stdtrit(free, confidence)) * variance**0.5
+    return AccuracyLoss(mean=mean, low=mean - half, high=mean + half)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,21 +236,21 @@ class Candidate:
 
     name: str
     """How the store is spelled: ``uint4``."""
-    pair: Callable[[], tuple[Pair, int]]
+    load: Callable[[], tuple[Pair, int]]
     """The set as a reader of the file gets it, and its bytes; made when it is tried, which it need not be."""
 
 
-def search_seconds(train: Source, make: NetworkFactory, samples: int) -> tuple[float, float]:
+def estimate_search_seconds(train: Source, make: NetworkFactory, samples: int) -> tuple[float, float]:
     """About how long `fewest_bits` takes on so many samples: at least, where it tries anything, and at most."""
     if not isinstance(task_of(train), Classification):
         return 0.0, 0.0
-    held = held_part(train, 0)
-    probe = probe_of(make, train, train.subset(held), students=STUDENTS[1], seed=0)  # type: ignore[attr-defined]
-    all_sets = USUAL * probe.operations(samples) / SPEED
-    return STUDENTS[0] * all_sets, min(STUDENTS[1] * all_sets, MOST_OPERATIONS / SPEED)
+    held = held_out_indices(train, 0)
+    probe = make_probe(make, train, train.subset(held), students=STUDENTS[1], seed=0)  # type: ignore[attr-defined]
+    all_sets = TYPICAL_SETS * probe.operations(samples) / SPEED
+    return STUDENTS[0] * all_sets, min(STUDENTS[1] * all_sets, MAX_OPERATIONS / SPEED)
 
 
-def fewest_bits(
+def choose_fewest_bits(
     full: Pair,
     candidates: Sequence[Candidate],
     train: Source,
@@ -249,7 +260,7 @@ def fewest_bits(
     lr: float | None = None,
     weights: Tensor | None = None,
     made_of: Int[Tensor, " m"] | None = None,
-    most: float = MOST_OPERATIONS,
+    max_operations: float = MAX_OPERATIONS,
     executor: Executor | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     seconds: float | None = None,
@@ -297,30 +308,33 @@ def fewest_bits(
 
     if not isinstance(task_of(train), Classification):
         return unprobed("what fewer bits lose is known of accuracy alone")
-    held = held_part(train, seed, without=made_of)
+    held = held_out_indices(train, seed, without=made_of)
     if len(held) == 0:
         return unprobed("there are no samples to ask about")
     asked: Source = train.subset(held)  # type: ignore[attr-defined]
-    probe = probe_of(make, train, asked, students=STUDENTS[1], seed=seed, lr=RATE if lr is None else lr)
+    probe = make_probe(make, train, asked, students=STUDENTS[1], seed=seed, lr=LR if lr is None else lr)
     one = probe.operations(count(full[0]))
     within = ""
     if seconds is not None:
         begun = time.monotonic()
         if seconds > one / SPEED:  # else not even this one would fit
-            probe.right([[full]], weights, [0])
+            probe.correct([[full]], weights, [0])
         took = max(time.monotonic() - begun, one / SPEED)
-        most, within = min(most, one * (seconds - took) / took), " in what is left of the time limit"
-    students = min(STUDENTS[1], int(most / (one * USUAL)))
+        max_operations, within = (
+            min(max_operations, one * (seconds - took) / took),
+            " in what is left of the time limit",
+        )
+    students = min(STUDENTS[1], int(max_operations / (one * TYPICAL_SETS)))
     if students < STUDENTS[0]:
         return unprobed(
-            f"it would take {STUDENTS[0] * USUAL * one:.1e} operations, "
-            f"more than {f'{most:.1e}' if most > 0 else 'there is time for'}{within}"
+            f"it would take {STUDENTS[0] * TYPICAL_SETS * one:.1e} operations, "
+            f"more than {f'{max_operations:.1e}' if max_operations > 0 else 'there is time for'}{within}"
         )
     if executor is None:
-        executor = choose(students, make.device, make) if students * one * USUAL / SPEED > 20 else Serial()
+        executor = choose(students, make.device, make) if students * one * TYPICAL_SETS / SPEED > 20 else Serial()
     bench = _Pairs(
-        probe=replace(probe, students=students, executor=executor), full=full, weights=weights, left=most - one,
-        say=progress or (lambda what, done, total: None), candidates=candidates,
+        probe=replace(probe, students=students, executor=executor), full=full, weights=weights,
+        left=max_operations - one, say=progress or (lambda what, done, total: None), candidates=candidates,
     )  # fmt: skip
     at = len(candidates) // 2
     while True:
@@ -342,7 +356,7 @@ def fewest_bits(
     return chosen, {
         "chosen": None if chosen is None else chosen.name, "probed": True, "why": why, "margin": MARGIN,
         "students": students, "samples": len(held), "network": probe.make.name, "steps": probe.protocol.recipe.steps[0],
-        "operations": most - bench.left, "accuracy": bench.accuracy, "tried": list(bench.tried.values()),
+        "operations": max_operations - bench.left, "accuracy": bench.accuracy, "tried": list(bench.tried.values()),
     }  # fmt: skip
 
 
@@ -369,7 +383,7 @@ class _Pairs:
         if cost > self.left:
             return None
         self.left -= cost
-        return self.probe.right([[pair]], self.weights, half)[0]
+        return self.probe.correct([[pair]], self.weights, half)[0]
 
     @property
     def accuracy(self) -> dict[str, Any]:
@@ -379,7 +393,7 @@ class _Pairs:
         """Whether a candidate passes; ``None`` where what is left does not pay for it."""
         self.say("how few bits", len(self.tried), len(self.candidates))
         candidate, found, halves = self.candidates[at], list[Tensor](), self._halves()
-        pair, size = candidate.pair()
+        pair, size = candidate.load()
         sure = 1 - 0.05 / len(halves)  # each half is looked at, so each look is surer
         for number, half in enumerate(halves):
             if number == len(self.whole):
@@ -391,7 +405,7 @@ class _Pairs:
             if said is None:
                 break
             found.append(said)
-            loss = loss_between(torch.cat(self.whole[: len(found)]), torch.cat(found), sure)
+            loss = paired_loss(torch.cat(self.whole[: len(found)]), torch.cat(found), sure)
             if loss.high <= MARGIN or loss.low > 0:
                 break
         if not found:

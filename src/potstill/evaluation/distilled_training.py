@@ -27,7 +27,15 @@ from potstill.labels.write import Expert, logits_of
 from potstill.nn import factory
 from potstill.pretraining import TrainedNetworks, obtain
 
-__all__ = ["Teachers", "check_stored", "mixing", "stored_loss", "taught_loss", "teachers_of", "views_of"]
+__all__ = [
+    "Teachers",
+    "check_stored_labels",
+    "make_mix",
+    "make_views",
+    "stored_label_loss",
+    "teacher_loss",
+    "train_teachers",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +68,7 @@ class Teachers:
         ]
         return [*own, *(expert for other in self.others for expert in other.experts(classes))]
 
-    def labeller(self, statistics: Statistics = "running") -> Callable[[Tensor], Tensor]:
+    def logits_function(self, statistics: Statistics = "running") -> Callable[[Tensor], Tensor]:
         """Logits (n, k) of inputs, in evaluation mode, without a graph.
 
         Args:
@@ -80,7 +88,7 @@ class Teachers:
         return sum(t.numel() * t.element_size() for t in kept) + sum(other.bytes for other in self.others)
 
 
-def teachers_of(
+def train_teachers(
     protocol: Protocol,
     train: Source,
     make: NetworkFactory,
@@ -113,7 +121,7 @@ def teachers_of(
     return Teachers(make=make, trained=tuple(made["teachers"]), others=tuple(further))
 
 
-def taught_loss(
+def teacher_loss(
     p: Protocol, logits: Float[Tensor, "n k"], teacher: Float[Tensor, "n k"], y: Tensor,
     weight: Float[Tensor, " n"] | None = None,
 ) -> Tensor:  # fmt: skip
@@ -146,7 +154,7 @@ def _hard(p: Protocol, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tens
     return p.teaching.hard_weight * (F.cross_entropy(logits, y, reduction="none") * weight).mean()
 
 
-def stored_loss(
+def stored_label_loss(
     p: Protocol, student: Callable[[Tensor], Tensor], store: Labels, x: Tensor, y: Tensor, epoch: int,
     index: Tensor, weights: Float[Tensor, " n"] | None = None,
 ) -> Tensor:  # fmt: skip
@@ -176,7 +184,7 @@ def stored_loss(
     return loss + _hard(p, logits, y[index.to(y.device)], weight)
 
 
-def check_stored(p: Protocol, store: Labels) -> None:
+def check_stored_labels(p: Protocol, store: Labels) -> None:
     """Refuse labels that teachers gave by other statistics than the protocol says. Others' files do not say theirs.
 
     Raises:
@@ -195,7 +203,7 @@ def check_stored(p: Protocol, store: Labels) -> None:
         )
 
 
-def views_of(p: Protocol, augment: Augmentation, seed: int) -> Views:
+def make_views(p: Protocol, augment: Augmentation, seed: int) -> Views:
     """The protocol's augmentation and mix as views that are recomputed from a seed.
 
     Raises:
@@ -225,7 +233,7 @@ def views_of(p: Protocol, augment: Augmentation, seed: int) -> Views:
     )  # fmt: skip
 
 
-def mixing(p: Protocol) -> Mix | None:
+def make_mix(p: Protocol) -> Mix | None:
     """How the protocol mixes batches."""
     if p.recipe.mix == "none":
         return None

@@ -18,7 +18,7 @@ from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
 from potstill.tasks import task_of
 
-__all__ = ["Learned", "Learner", "Predictor", "Seeing", "learned", "names_learner"]
+__all__ = ["FitsWithInput", "Learner", "LearnerFactory", "Predictor", "is_learner_name", "make_learner"]
 
 Predictor: TypeAlias = Callable[[Tensor], Tensor]
 """Of inputs in model space (n, …), what the task's ``score`` takes, as its ``answer`` gives it: int64 classes (n,), or
@@ -59,10 +59,10 @@ class Learner(Protocol):
 
 
 @runtime_checkable
-class Seeing(Protocol):
+class FitsWithInput(Protocol):
     """A `Learner` that also asks what the inputs are, such as one that puts a network before itself."""
 
-    def fit_seen(
+    def fit_with_input(
         self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int, input: InputSpec,
         normalization: Normalization, /,
     ) -> Predictor:  # fmt: skip
@@ -71,7 +71,7 @@ class Seeing(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class LearnerFactory:
     """A learner in the place of a factory of networks: with a name and a device, and fitted in place of trained."""
 
     learner: Learner
@@ -85,16 +85,16 @@ class Learned:
         )
 
     @property
-    def said(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """As a scorecard has it."""
         settings: Mapping[str, Any] = dataclasses.asdict(self.learner)  # type: ignore[call-overload]
         return {"name": self.learner.name, "settings": settings, "draws": self.learner.draws}
 
-    def answers(self, source: Source, x: Inputs, y: Tensor, weights: Tensor | None, seed: int) -> Tensor:
+    def fit_predict(self, source: Source, x: Inputs, y: Tensor, weights: Tensor | None, seed: int) -> Tensor:
         """What it says of every sample of ``source`` (n, …), on the CPU, once it has learned ``x`` and ``y``."""
         whole, task = only(x, f"learner {self.name}"), task_of(source)
-        if isinstance(self.learner, Seeing):
-            predict = self.learner.fit_seen(whole, y, weights, task, seed, source.input, source.normalization)
+        if isinstance(self.learner, FitsWithInput):
+            predict = self.learner.fit_with_input(whole, y, weights, task, seed, source.input, source.normalization)
         else:
             predict = self.learner.fit(whole, y, weights, task, seed)
 
@@ -104,21 +104,21 @@ class Learned:
         return map_samples(source, torch.arange(len(source)), _CHUNK, answered)
 
 
-def names_learner(name: object) -> bool:
+def is_learner_name(name: object) -> bool:
     """Whether it is a learner's name, with settings or without."""
     return isinstance(name, str) and name.partition(":")[0] in registry.targets("learners")
 
 
-def learned(spelled: str, train: Source) -> Learned:
+def make_learner(spec: str, train: Source) -> LearnerFactory:
     """A learner by name, ``NAME`` or ``NAME:setting=value,…``, for these data.
 
     Raises:
         PotstillError: it cannot learn their task, or the inputs have names.
     """
-    learner, task = registry.part("learners", spelled), task_of(train)
+    learner, task = registry.part("learners", spec), task_of(train)
     if task.name not in learner.tasks:
-        raise PotstillError(f"{spelled} learns {', '.join(learner.tasks)}, but the task is {task.name}; choose another")
+        raise PotstillError(f"{spec} learns {', '.join(learner.tasks)}, but the task is {task.name}; choose another")
     if train.input.parts:
         names = ", ".join(name for name, _ in train.input.parts)
-        raise PotstillError(f"{spelled} needs inputs of one tensor, but these have {names}; choose a network for them")
-    return Learned(learner, spelled, train.device)
+        raise PotstillError(f"{spec} needs inputs of one tensor, but these have {names}; choose a network for them")
+    return LearnerFactory(learner, spec, train.device)

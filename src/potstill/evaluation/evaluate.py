@@ -19,40 +19,46 @@ from potstill.core.nested import count, moved, only
 from potstill.data import SourceView, holdout
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
-from potstill.evaluation.augmentation import student_augmentation, student_left_out
+from potstill.evaluation.augmentation import omitted_augmentations, student_augmentation
 from potstill.evaluation.byte_matched_baselines import (
-    CHEAP,
-    DRAWS,
-    RIVALS,
-    STEPS,
-    Field,
-    Rows,
-    exact_bytes,
-    groups,
-    guessed_items,
-    leading,
-    passed_on,
-    rival,
-    room_of,
-    same_items,
-    trials,
+    BASELINES,
+    CHEAP_OPERATIONS,
+    MIN_DRAWS,
+    TRIAL_STEPS,
+    BaselineContext,
+    SoftLabelFn,
+    baseline_byte_budget,
+    best_codecs,
+    count_exact_bytes,
+    count_shared_codecs,
+    count_strata,
+    count_trials,
+    estimate_items,
+    make_baseline,
+    make_item_matched,
 )
-from potstill.evaluation.candidate_trials import work
-from potstill.evaluation.distilled_training import Teachers, check_stored
-from potstill.evaluation.estimators import Learned, learned, names_learner
-from potstill.evaluation.fitting import carded_network, check_fit, learned_rate, not_made_of, same_content
-from potstill.evaluation.forecast import expected_seconds
+from potstill.evaluation.candidate_trials import count_operations
+from potstill.evaluation.distilled_training import Teachers, check_stored_labels
+from potstill.evaluation.estimators import LearnerFactory, is_learner_name, make_learner
+from potstill.evaluation.fitting import (
+    check_compatible,
+    describe_data_mismatch,
+    learned_lr,
+    network_from_metadata,
+    same_content,
+)
+from potstill.evaluation.forecast import estimate_seconds
 from potstill.evaluation.full_data_reference import RECIPE, FullReference
 from potstill.evaluation.naive import naive_scores, unit_errors
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.samples import SampleScores, sample_scores
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
-from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, answers_of, difference, summary
-from potstill.evaluation.student import Job
-from potstill.evaluation.teacher_labels import Labeller, labeller_of, stored_labeller
+from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, count_answers, difference, summary
+from potstill.evaluation.student import StudentJob
+from potstill.evaluation.teacher_labels import Labeller, resolve_labeller, stored_labeller
 from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
-from potstill.evaluation.vmap_students import at_most, predictions
+from potstill.evaluation.vmap_students import default_group_size, predict_all
 from potstill.execution import Executor, Serial, choose
 from potstill.functional.label_simplex import centred
 from potstill.labels.label_file import content_hash
@@ -62,7 +68,7 @@ from potstill.nn import OwnNetwork, factory, stackable, usual
 from potstill.rng import derive
 from potstill.tasks import Classification, targets_of, task_of
 
-__all__ = ["as_seen", "carded_network", "check_fit", "evaluate", "not_made_of"]
+__all__ = ["check_compatible", "describe_data_mismatch", "evaluate", "network_from_metadata", "normalize_like"]
 
 Report = Callable[[str, int, int], None]
 
@@ -107,7 +113,7 @@ class _Bench:
     def summed(self, measured: "_Measured") -> dict[str, Any]:
         """The scores of students, one each."""
         metric = self.task.metric
-        return summary(measured.values, answers_of(metric, len(self.test)), metric.low, samples=measured.samples)
+        return summary(measured.values, count_answers(metric, len(self.test)), metric.low, samples=measured.samples)
 
     def augment(self, name: str) -> Augmentation:
         return student_augmentation(name, self.train)
@@ -175,10 +181,10 @@ def evaluate(
     begun = time.monotonic()
     if splits.test is None:
         raise PotstillError("evaluation needs real test data, but these have no test split; give data that has one")
-    check_fit(distilled, splits.train)
-    train, test = (as_seen(s, distilled) for s in (splits.train, splits.test))
+    check_compatible(distilled, splits.train)
+    train, test = (normalize_like(s, distilled) for s in (splits.train, splits.test))
     published = protocol.network if train.input.kind == "image" else None
-    students_of = list(dict.fromkeys(networks or [published or carded_network(distilled) or usual(train.input)]))
+    students_of = list(dict.fromkeys(networks or [published or network_from_metadata(distilled) or usual(train.input)]))
     students = protocol.students if seeds is None else seeds
     if students < 1:
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
@@ -186,17 +192,17 @@ def evaluate(
         raise PotstillError(f"at least one student is trained at a time, but side_by_side is {side_by_side}; use 1")
     task = task_of(train)
     makes = [
-        learned(name, train) if isinstance(name, str) and names_learner(name)
+        make_learner(name, train) if isinstance(name, str) and is_learner_name(name)
         else factory(name, train.input, task.outputs, train.device, normalization=train.normalization)
         for name in students_of
     ]  # fmt: skip
-    fitted = any(isinstance(make, Learned) for make in makes)
+    fitted = any(isinstance(make, LearnerFactory) for make in makes)
     bench, *others = (
         _Bench(
             protocol=protocol.resolve(train.name, make.name, train.input), make=make, train=train, test=test,
             students=students, seed=seed, report=progress or (lambda what, done, total: None),
             executor=executor or _executor(protocol, make, train, len(distilled), students, full or baselines),
-            side_by_side=side_by_side or at_most(make.device),
+            side_by_side=side_by_side or default_group_size(make.device),
         )
         for make in makes
     )  # fmt: skip
@@ -208,18 +214,20 @@ def evaluate(
         )
     x, y = moved(distilled.model_space(), train.device), distilled.labels.to(train.device)
     if stored is not None:
-        check_stored(bench.protocol, stored)
+        check_stored_labels(bench.protocol, stored)
         stored.check(train.classes, content_hash(only(x, "a stored label")))
         robust_scores = False  # the file's views are those of one augmentation
     proportional = distilled.card.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1
-    field = Field(
-        train=train, room=room_of(distilled.card["bytes"]), make=bench.make, seed=seed, natural=proportional,
-        quick=bench.protocol.shortened, executor=bench.executor,
-        steps=min(STEPS, max(1, _updates(bench.protocol, len(distilled)))),
+    field = BaselineContext(
+        train=train, byte_budget=baseline_byte_budget(distilled.card["bytes"]), make=bench.make, seed=seed,
+        proportional=proportional, quick=bench.protocol.shortened, executor=bench.executor,
+        steps=min(TRIAL_STEPS, max(1, _updates(bench.protocol, len(distilled)))),
     )  # fmt: skip
     # under a teacher's labels random samples are random-soft
-    names = [n for n in RIVALS if n != "random-soft" or bench.protocol.teaching.labels == "given"] if baselines else []
-    own_learner = bench.make if isinstance(bench.make, Learned) else None
+    names = (
+        [n for n in BASELINES if n != "random-soft" or bench.protocol.teaching.labels == "given"] if baselines else []
+    )
+    own_learner = bench.make if isinstance(bench.make, LearnerFactory) else None
     unasked: dict[str, str] = {}
     if field.quick and "random-soft" in names and bench.classes and own_learner is None and not distilled.soft:
         # its teacher and its students are a third of the time that is left
@@ -230,28 +238,28 @@ def evaluate(
     elif own_learner is not None:  # random-soft's labels are a network's
         names, robust_scores = names[:2], False
     if expect is not None and own_learner is None:
-        size, many = len(distilled), guessed_items(field)
-        expect(expected_seconds(
+        size, many = len(distilled), estimate_items(field)
+        expect(estimate_seconds(
             bench.protocol, bench.make, train, bench.executor, students=students,
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
             again=[size, many] * (robust_scores and baselines and train.input.kind == "image"), full=full,
-            soft="random-soft" in names, trials=len(names) * trials(field), trial_steps=field.steps,
+            soft="random-soft" in names, trials=len(names) * count_trials(field), trial_steps=field.steps,
         ))  # fmt: skip
     labeller: Labeller | None = None
     if bench.protocol.teaching.labels == "teacher" and (stored is None or baselines):
         # one committee for all sets and all students
-        labeller = labeller_of(bench.protocol, distilled, train, bench.make, bench.augment, bench.report, executor)
+        labeller = resolve_labeller(bench.protocol, distilled, train, bench.make, bench.augment, bench.report, executor)
         bench, *others = (replace(b, teachers=labeller.teachers) for b in (bench, *others))
     labeller = labeller if stored is None else stored_labeller(labeller, distilled, stored)
-    rate = learned_rate(distilled)
+    rate = learned_lr(distilled)
     w = distilled.sample_weight if weights else None
-    if w is not None and not bench.classes and not all(isinstance(make, Learned) for make in makes):
+    if w is not None and not bench.classes and not all(isinstance(make, LearnerFactory) for make in makes):
         raise PotstillError(
             f"a set's weights count where there are classes, but the task is {task.name}; `weights=False` "
             "trains on all samples alike"
         )
     own_set = TrainingSet(
-        pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored=stored, lr=rate,
+        pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored_labels=stored, lr=rate,
         weights=None if w is None else w.to(train.device),
         scores=None if distilled.scores is None else distilled.scores.to(train.device),
     )  # fmt: skip
@@ -272,7 +280,7 @@ def evaluate(
         n: difference(
             own.values,
             m.values,
-            answers_of(metric, len(test)),
+            count_answers(metric, len(test)),
             fixed=own_learner is not None and not own_learner.learner.draws,
             samples=(own.samples, m.samples),
         )
@@ -287,7 +295,7 @@ def evaluate(
         "protocol_version": protocol.version,
         "fingerprint": protocol.fingerprint(),
         "network": bench.make.name,
-        **({} if own_learner is None else {"learner": own_learner.said}),
+        **({} if own_learner is None else {"learner": own_learner.settings}),
         "n": len(own.values),
         "optimistic": protocol.optimistic,
         "quick": protocol.shortened,
@@ -296,10 +304,10 @@ def evaluate(
         "interval": _interval(own, own_learner),
         "baselines": {
             n: _scored(metric, bench.summed(m)) | {
-                "bytes": s.bytes, "coded": s.coded, "items": s.items,
-                "per_class": s.per_class if train.classes and not proportional else None, "store": s.store,
+                "bytes": s.bytes, "coded": s.entropy_coded_bytes, "items": s.items,
+                "per_class": s.per_class if train.classes and not proportional else None, "store": s.codec,
                 **({"balance": "natural"} if proportional else {}),
-                "draws": len(s.pairs), "tried": list(s.tried), "chosen": dict(m.chosen), "difference": gaps[n],
+                "draws": len(s.pairs), "tried": list(s.trials), "chosen": dict(m.chosen), "difference": gaps[n],
                 **({"units": m.units} if m.units else {}),
             }
             for n, (s, m) in rivals.items()
@@ -341,7 +349,7 @@ def evaluate(
     return Scorecard(content=content)
 
 
-def _interval(own: _Measured, learner: Learned | None) -> str:
+def _interval(own: _Measured, learner: LearnerFactory | None) -> str:
     """What the set's interval holds for, in words."""
     if own.samples is None:
         return PLAIN_INTERVAL
@@ -374,18 +382,22 @@ def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, s
     samples = min(n, protocol.recipe.batch) * updates * students
     if others:
         samples += int(RECIPE["steps"]) * int(RECIPE["batch"]) + 256 * TEACHER_STEPS
-    return Serial() if 3 * work(make, train.input) * samples / RATE < SHORT else choose(students, make.device, make)
+    return (
+        Serial()
+        if 3 * count_operations(make, train.input) * samples / RATE < SHORT
+        else choose(students, make.device, make)
+    )
 
 
 def _call(job: Callable[[], Any]) -> Any:
     return job()
 
 
-def _references(bench: _Bench, full: bool, soft: bool) -> tuple[Any, Rows | None]:
+def _references(bench: _Bench, full: bool, soft: bool) -> tuple[Any, SoftLabelFn | None]:
     """The full-data reference and the teacher's soft labels, made side by side; ``None`` for what is not wanted."""
     reference = FullReference(train=bench.train, test=bench.test, make=bench.make, seed=bench.seed)
     teacher = TeacherJob(train=bench.train, make=bench.make, seed=bench.seed)
-    result = reference.kept() if full else None
+    result = reference.load_cached() if full else None
     measure = full and result is None
     jobs: list[Callable[[], Any]] = [*([reference] if measure else []), *([teacher] if soft else [])]
     made: list[Any] = []
@@ -396,14 +408,14 @@ def _references(bench: _Bench, full: bool, soft: bool) -> tuple[Any, Rows | None
         bench.report("full data and teacher", len(made), len(jobs))
     if measure:
         result = made[0]
-        reference.keep(result)
+        reference.save(result)
     if result is not None:
-        result = {**result, "bytes": exact_bytes(bench.train), "items": len(bench.train), "store": "exact"}
+        result = {**result, "bytes": count_exact_bytes(bench.train), "items": len(bench.train), "store": "exact"}
     return result, partial(soft_rows, teacher.network(), made[-1]) if soft else None
 
 
 def _rivals(
-    bench: _Bench, field: Field, names: Sequence[str], distilled: Distilled, rows: Rows | None
+    bench: _Bench, field: BaselineContext, names: Sequence[str], distilled: Distilled, rows: SoftLabelFn | None
 ) -> tuple[dict[str, tuple[TrainingSet, _Measured]], dict[str, str]]:
     """Every baseline with what was measured of it, and why others were left out."""
     found: dict[str, tuple[TrainingSet, _Measured]] = {}
@@ -417,22 +429,22 @@ def _rivals(
 
     for name in names:
         try:
-            made = rival(
+            made = make_baseline(
                 name, field, draws=draws, rows=rows,
-                among=leading(found["random"][0], passed_on(field)) if "random" in found else (),
+                codecs=best_codecs(found["random"][0], count_shared_codecs(field)) if "random" in found else (),
                 say=lambda what, done, total, name=name: bench.report(f"{name}: {what}", done, total),  # type: ignore[misc]
             )  # fmt: skip
         except PotstillError as error:
             left_out[name] = str(error)
             continue
         found[name] = made, measured(name, made)
-    k = groups(bench.train)
+    k = count_strata(bench.train)
     sizes = torch.bincount(bench.train.labels, minlength=k)
     held = distilled.hard_labels if bench.classes else torch.zeros(len(distilled), dtype=torch.int64)
     counts = torch.minimum(torch.bincount(held, minlength=k), sizes).tolist()
-    items = same_items(field, counts, draws)
+    items = make_item_matched(field, counts, draws)
     known = found.get("random")
-    if known is not None and known[0].store == "exact" and torch.equal(known[0].of(0)[1], items.of(0)[1]):
+    if known is not None and known[0].codec == "exact" and torch.equal(known[0].pair_for(0)[1], items.pair_for(0)[1]):
         found["random-items"] = items, known[1]  # the same samples, stored in the same way
     else:
         found["random-items"] = items, measured("random-items", items)
@@ -446,13 +458,13 @@ def _updates(protocol: Protocol, n: int) -> int:
 
 def _draws(bench: _Bench) -> int:
     """Random draws that are measured: one for each student, and with few students more, where they cost little."""
-    p, more = bench.protocol, DRAWS - bench.students
+    p, more = bench.protocol, MIN_DRAWS - bench.students
     updates = max(p.recipe.steps, default=0) or (p.recipe.epochs or 0)
-    cost = 3 * work(bench.make, bench.train.input) * updates * p.recipe.batch * more
-    return DRAWS if 0 < cost <= CHEAP else bench.students
+    cost = 3 * count_operations(bench.make, bench.train.input) * updates * p.recipe.batch * more
+    return MIN_DRAWS if 0 < cost <= CHEAP_OPERATIONS else bench.students
 
 
-def as_seen(source: Source, distilled: Distilled) -> Source:
+def normalize_like(source: Source, distilled: Distilled) -> Source:
     """The source under the set's own normalization: a whitened set is tested on whitened data."""
     normalization = distilled.normalization.to(source.device)
     settings: tuple[Any, ...] = fields(source) if is_dataclass(source) else ()
@@ -462,11 +474,11 @@ def as_seen(source: Source, distilled: Distilled) -> Source:
     return SourceView.of(source, normalization)
 
 
-def _run(bench: _Bench, what: str, jobs: list[Job], source: Source) -> list[Tensor | None]:
+def _run(bench: _Bench, what: str, jobs: list[StudentJob], source: Source) -> list[Tensor | None]:
     """Every job's predictions for ``source``."""
     done: list[Tensor | None] = []
     bench.report(what, 0, len(jobs))
-    for predicted in predictions(source, jobs, bench.executor, bench.side_by_side):
+    for predicted in predict_all(source, jobs, bench.executor, bench.side_by_side):
         done.append(predicted)
         bench.report(what, len(done), len(jobs))
     return done
@@ -480,20 +492,20 @@ def _measure(
     A protocol that is ``best-on-test`` predicts it more often, and counts the best. ``augment="none"`` leaves out the
     mix of labels too.
     """
-    p = bench.protocol.sized(count(made.of(0)[0]), groups(bench.train))
+    p = bench.protocol.for_set_size(count(made.pair_for(0)[0]), count_strata(bench.train))
     bench = replace(bench, protocol=p)
     p = p if augment != "none" else p.change(mix="none")
     name = p.recipe.augment if augment is None else augment
     augmentation = bench.augment(name)
-    fitted = bench.make if isinstance(bench.make, Learned) else None
+    fitted = bench.make if isinstance(bench.make, LearnerFactory) else None
     settings = dict(chosen or (_choose(bench, what, made, augmentation) if fitted is None else _UNCHOSEN))
     students = bench.students if fitted is None or fitted.learner.draws else len(made.pairs)
     jobs = [
-        Job(
-            make=bench.make, x=made.of(n)[0], y=_learned_from(bench, made, n), protocol=p, lr=settings["lr"],
+        StudentJob(
+            make=bench.make, x=made.pair_for(n)[0], y=_learned_from(bench, made, n), protocol=p, lr=settings["lr"],
             steps=settings["steps"],
             augment=augmentation, seed=derive(bench.seed, "student", n), teachers=bench.teachers,
-            stored=made.stored, weights=made.weights, task=bench.task,
+            stored_labels=made.stored_labels, weights=made.weights, task=bench.task,
         )
         for n in range(students)
     ]  # fmt: skip
@@ -503,7 +515,7 @@ def _measure(
     values = [bench.task.worst(targets) if said is None else bench.task.score(said, targets) for said in answers]
     samples = sample_scores(bench.task, answers, targets)
     settings["augment"] = augmentation_name(name, bench.train.input)
-    if said := student_left_out(name, p, bench.train):
+    if said := omitted_augmentations(name, p, bench.train):
         settings["left_out"] = said
     settings = settings if fitted is None else {"augment": "none"}
     per_class = _per_class(answers, bench.test) if bench.classes else []
@@ -517,10 +529,10 @@ def _measure(
 
 def _learned_from(bench: _Bench, made: TrainingSet, student: int) -> Tensor:
     """The targets of a student: of classes scores, where outputs are compared with these, else classes or rows."""
-    y, k = made.of(student)[1], len(bench.train.classes)
+    y, k = made.pair_for(student)[1], len(bench.train.classes)
     if not bench.classes:
         return y
-    if isinstance(bench.make, Learned):
+    if isinstance(bench.make, LearnerFactory):
         real = made.scores is not None and getattr(bench.make.learner, "real_rows", False)
         return made.scores + 1 / k if real and made.scores is not None else y
     if bench.protocol.teaching.loss != "squared":
@@ -554,12 +566,12 @@ def _confusion(answers: Sequence[Tensor | None], test: Source) -> list[list[int]
 def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentation) -> dict[str, Any]:
     """Learning rate first, at the greatest length; then the length. On a part of the training data, never on test."""
     p = bench.protocol
-    least = p.recipe.least_epochs * math.ceil(count(made.of(0)[0]) / p.recipe.batch)
+    least = p.recipe.least_epochs * math.ceil(count(made.pair_for(0)[0]) / p.recipe.batch)
     lengths: tuple[int | None, ...] = tuple(dict.fromkeys(max(s, least) for s in p.recipe.steps)) or (None,)
-    rates = (made.lr,) if p.choosing.lr_of_set and made.lr is not None else p.recipe.lr
+    rates = (made.lr,) if p.selection.lr_of_set and made.lr is not None else p.recipe.lr
     if len(rates) * len(lengths) == 1:
         return {"lr": rates[0], "steps": lengths[0]}
-    fraction = min(p.choosing.validation, p.choosing.validation_most / len(bench.train))
+    fraction = min(p.selection.validation, p.selection.validation_most / len(bench.train))
     held = holdout(bench.train, fraction, derive(bench.seed, "validation") % 2**31)[1]
 
     targets, metric = targets_of(held), bench.task.metric
@@ -571,18 +583,18 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
             return pairs[0]
         fresh = [pair for pair in pairs if pair not in scores]
         jobs = [
-            Job(
-                make=bench.make, x=made.of(n)[0], y=_learned_from(bench, made, n), protocol=p, lr=lr, steps=steps,
+            StudentJob(
+                make=bench.make, x=made.pair_for(n)[0], y=_learned_from(bench, made, n), protocol=p, lr=lr, steps=steps,
                 augment=augmentation, seed=derive(bench.seed, "choice", n), teachers=bench.teachers,
-                stored=made.stored, weights=made.weights, task=bench.task,
+                stored_labels=made.stored_labels, weights=made.weights, task=bench.task,
             )
-            for (lr, steps), n in itertools.product(fresh, range(p.choosing.validation_students))
+            for (lr, steps), n in itertools.product(fresh, range(p.selection.validation_students))
         ]  # fmt: skip
         found = [
             lost if q is None else bench.task.score(q, targets) for q in _run(bench, f"{what}: choosing", jobs, held)
         ]
         for i, pair in enumerate(fresh):
-            scores[pair] = _mean(found[i * p.choosing.validation_students : (i + 1) * p.choosing.validation_students])
+            scores[pair] = _mean(found[i * p.selection.validation_students : (i + 1) * p.selection.validation_students])
         # the first of equals: the lower rate, the shorter length
         return max(pairs, key=lambda pair: metric.sign * scores[pair])
 

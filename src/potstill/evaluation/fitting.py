@@ -11,10 +11,10 @@ from potstill.errors import PotstillError
 from potstill.nn import named
 from potstill.tasks import task_of
 
-__all__ = ["carded_network", "check_fit", "learned_rate", "not_made_of", "same_content"]
+__all__ = ["check_compatible", "describe_data_mismatch", "learned_lr", "network_from_metadata", "same_content"]
 
 
-def not_made_of(card: Mapping[str, Any], splits: Splits) -> str | None:
+def describe_data_mismatch(card: Mapping[str, Any], splits: Splits) -> str | None:
     """Say how the data that a set was made of differ from these; ``None`` where they do not.
 
     Args:
@@ -55,7 +55,7 @@ def same_content(one: str | None, other: str) -> bool | None:
     return one == other
 
 
-def learned_rate(distilled: Distilled) -> float | None:
+def learned_lr(distilled: Distilled) -> float | None:
     """The learning rate that the set's card says was learned with it.
 
     Raises:
@@ -72,7 +72,7 @@ def learned_rate(distilled: Distilled) -> float | None:
     return float(rate)
 
 
-def check_fit(distilled: Distilled, train: Source) -> None:
+def check_compatible(distilled: Distilled, train: Source) -> None:
     """The set's classes, their order, and its inputs must be the data's.
 
     Raises:
@@ -112,7 +112,7 @@ def check_fit(distilled: Distilled, train: Source) -> None:
         )
 
 
-def carded_network(distilled: Distilled) -> str | None:
+def network_from_metadata(distilled: Distilled) -> str | None:
     """The network that the set was made with, where anybody has it.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from potstill.core import NetworkFactory, Source
-from potstill.evaluation.candidate_trials import BATCH, narrow
+from potstill.evaluation.candidate_trials import BATCH, narrow_network
 from potstill.evaluation.full_data_reference import RECIPE
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.training_sets import TEACHER_STEPS
@@ -15,7 +15,7 @@ from potstill.execution import Executor, side_by_side
 from potstill.functional.train import parameters, train_step
 from potstill.tasks import task_of
 
-__all__ = ["expected_seconds", "step_seconds"]
+__all__ = ["estimate_seconds", "measure_step_seconds"]
 
 ENOUGH, MOST = 1.0, 20
 """Seconds, and number, of updates that are run to time one; two at least."""
@@ -23,7 +23,7 @@ SOFT_BATCH = 256
 """Samples in a batch of the teacher of random-soft (`teacher_step`)."""
 
 
-def expected_seconds(
+def estimate_seconds(
     protocol: Protocol, make: NetworkFactory, train: Source, executor: Executor, *, students: int,
     items: Sequence[int], again: Sequence[int], trials: int, trial_steps: int, full: bool, soft: bool,
 ) -> float:  # fmt: skip
@@ -42,17 +42,17 @@ def expected_seconds(
     workers, threads = side_by_side(executor)
     updates: dict[int, int] = {}
     for size, chooses in [(n, True) for n in items] + [(n, False) for n in again]:
-        p = protocol.sized(size, max(1, len(train.classes)))
+        p = protocol.for_set_size(size, max(1, len(train.classes)))
         passes = math.ceil(size / p.recipe.batch)
         lengths = sorted({max(s, p.recipe.least_epochs * passes) for s in p.recipe.steps}) or [
             (p.recipe.epochs or 0) * passes
         ]
-        chosen = p.choosing.validation_students * (
+        chosen = p.selection.validation_students * (
             len(p.recipe.lr) * (len(p.recipe.lr) > 1) * lengths[-1] + sum(lengths[:-1])
         )
         batch = min(p.recipe.batch, size)
         updates[batch] = updates.get(batch, 0) + chosen * chooses + students * lengths[-1]
-    each = {batch: step_seconds(make, train, batch, threads) for batch in (min(updates), max(updates))}
+    each = {batch: measure_step_seconds(make, train, batch, threads) for batch in (min(updates), max(updates))}
 
     def seconds(batch: int) -> float:
         """Of an update, along a line between the smallest and the largest batch."""
@@ -62,11 +62,11 @@ def expected_seconds(
     trained = sum(n * seconds(batch) for batch, n in updates.items())
     total = trained / workers
     if trials:
-        small = narrow(make, train)
-        total += trials * trial_steps * step_seconds(small, train, min(BATCH, len(train)), threads) / workers
+        small = narrow_network(make, train)
+        total += trials * trial_steps * measure_step_seconds(small, train, min(BATCH, len(train)), threads) / workers
     p = protocol
     if full or soft or p.teaching.labels == "teacher":
-        on_real = step_seconds(make, train, int(RECIPE["batch"]), threads) / int(RECIPE["batch"])  # a sample
+        on_real = measure_step_seconds(make, train, int(RECIPE["batch"]), threads) / int(RECIPE["batch"])  # a sample
         total += on_real * (full * int(RECIPE["steps"]) * int(RECIPE["batch"]) + soft * TEACHER_STEPS * SOFT_BATCH)
         if p.teaching.labels == "teacher":  # trained once, then asked for the labels of every batch
             total += (
@@ -76,7 +76,7 @@ def expected_seconds(
     return total
 
 
-def step_seconds(make: NetworkFactory, train: Source, batch: int, threads: int | None = None) -> float:
+def measure_step_seconds(make: NetworkFactory, train: Source, batch: int, threads: int | None = None) -> float:
     """Of an update on so many samples: the least of some, as what else runs on the machine can only make one longer."""
     net, size, before = make(0).train(), min(batch, len(train)), torch.get_num_threads()
     fetched = train.fetch(torch.arange(size))

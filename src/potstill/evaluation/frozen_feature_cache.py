@@ -12,7 +12,7 @@ from potstill.core import Augmentation, Batch, Inputs, Network, Normalization, S
 from potstill.data.iterate import map_samples
 from potstill.nn import Frozen
 
-__all__ = ["features_of", "head"]
+__all__ = ["cached_features", "classifier_and_features"]
 
 _MOST = 256 * 2**20
 """Bytes of features of a source that are kept: 50,000 pictures of 1,280."""
@@ -21,7 +21,9 @@ _SOURCES = 2
 _kept: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
 
 
-def head(network: Network, x: Inputs, augment: Augmentation) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
+def classifier_and_features(
+    network: Network, x: Inputs, augment: Augmentation
+) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
     """What trains and what it sees, where neither changes the backbone's features: its classifier, and they.
 
     ``None`` for other networks, and where an augmentation makes other pictures at every step.
@@ -36,7 +38,7 @@ def head(network: Network, x: Inputs, augment: Augmentation) -> tuple[Callable[[
         return network.classifier, network.embed(x)
 
 
-def features_of(network: Frozen, source: Source, chunk: int, precision: str) -> Tensor | None:
+def cached_features(network: Frozen, source: Source, chunk: int, precision: str) -> Tensor | None:
     """Features of every sample of ``source`` (n, d), kept for the next student; ``None`` where they are too many.
 
     Args:

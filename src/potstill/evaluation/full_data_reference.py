@@ -17,7 +17,7 @@ from potstill.core import NetworkFactory, Source
 from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
-from potstill.evaluation.estimators import Learned
+from potstill.evaluation.estimators import LearnerFactory
 from potstill.evaluation.student import predict
 from potstill.labels.teacher import fresh_teacher, teacher_step
 from potstill.pretraining.cache_keys import named, other_machines, where
@@ -42,15 +42,15 @@ class FullReference:
     make: NetworkFactory
     seed: int
     recipe: Mapping[str, Any] = field(default_factory=lambda: dict(RECIPE))
-    on: Mapping[str, str] = field(default_factory=where)
+    machine: Mapping[str, str] = field(default_factory=where)
     """The machine whose result it is: the one that asks."""
 
     def __call__(self) -> dict[str, Any]:
         """The score of one student trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
         task, targets = task_of(self.test), targets_of(self.test)
-        if isinstance(self.make, Learned):
+        if isinstance(self.make, LearnerFactory):
             every = self.train.fetch(torch.arange(len(self.train)))
-            said = self.make.answers(self.test, every.x, targets_of(self.train), None, derive(self.seed, "full"))
+            said = self.make.fit_predict(self.test, every.x, targets_of(self.train), None, derive(self.seed, "full"))
             return self._result(task.score(said, targets), finite=True)
         network = self.make(derive(self.seed, "full")).train()
         rng = generator(self.seed, "full")
@@ -73,8 +73,8 @@ class FullReference:
     def _recipe(self) -> dict[str, Any]:
         """How the student learns: a learner by its own settings."""
         return (
-            {**self.make.said, "scikit-learn": version("scikit-learn")}
-            if isinstance(self.make, Learned)
+            {**self.make.settings, "scikit-learn": version("scikit-learn")}
+            if isinstance(self.make, LearnerFactory)
             else dict(self.recipe)
         )
 
@@ -95,9 +95,9 @@ class FullReference:
         }  # fmt: skip
 
     def _path(self) -> Path:
-        return cache_folder() / "full" / f"{named(self._what(), self.on, self.make.device)}.json"
+        return cache_folder() / "full" / f"{named(self._what(), self.machine, self.make.device)}.json"
 
-    def kept(self) -> dict[str, Any] | None:
+    def load_cached(self) -> dict[str, Any] | None:
         """The result of an earlier call on the same data with the same network, recipe and seed."""
         try:
             found = json.loads(self._path().read_text())
@@ -111,7 +111,7 @@ class FullReference:
             return None
         return result if isinstance(result, dict) and isinstance(result.get("mean"), float) else None
 
-    def keep(self, result: Mapping[str, Any]) -> None:
+    def save(self, result: Mapping[str, Any]) -> None:
         """Write ``result`` for later calls. A cache that cannot be written costs time, not the result."""
         path = self._path()
         with contextlib.suppress(OSError, PotstillError):

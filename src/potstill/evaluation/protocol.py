@@ -14,17 +14,27 @@ from potstill.errors import PotstillError, unknown
 from potstill.labels.metadata import Statistics
 
 __all__ = [
-    "Case", "Choosing", "Labels", "Loss", "Mixing", "Optimizer", "Precision", "Protocol", "Recipe", "Schedule",
-    "Selection", "Teaching",
+    "Case",
+    "Labels",
+    "Loss",
+    "MixName",
+    "ModelSelection",
+    "Optimizer",
+    "Precision",
+    "Protocol",
+    "Recipe",
+    "Schedule",
+    "Select",
+    "Teaching",
 ]  # fmt: skip
 
 Schedule = Literal["drop", "cosine", "half-cosine", "steps", "constant"]
 Optimizer = Literal["sgd", "adamw", "adam"]
-Mixing = Literal["none", "cutmix", "mixup"]
+MixName = Literal["none", "cutmix", "mixup"]
 Labels = Literal["given", "teacher"]
 Loss = Literal["cross-entropy", "squared", "kl", "mse"]
 _LOSSES: dict[str, tuple[str, ...]] = {"given": ("cross-entropy", "squared"), "teacher": ("kl", "mse")}
-Selection = Literal["last", "best-on-test"]
+Select = Literal["last", "best-on-test"]
 Precision = Literal["float32", "bfloat16"]
 QUICK_STUDENTS, QUICK_EPOCHS, QUICK_STEPS, QUICK_TEACHER_EPOCHS = 3, 100, 60, 20
 """What `Protocol.quick` leaves of students, of epochs or steps, and of teachers' epochs, at most. Ours."""
@@ -170,7 +180,7 @@ class Recipe:
     the average is what is tested. 0: there is none."""
     augment: str = "none"
     """Per-sample augmentation of pictures: a registered name, ``dc`` or ``dc-batch-norm``."""
-    mix: Mixing = field(default="none", metadata=LATE)
+    mix: MixName = field(default="none", metadata=LATE)
     """``cutmix``, ``mixup``: batches of augmented pictures are mixed, and their labels with them."""
     mix_prob: float = field(default=0.5, metadata=LATE)
     """The probability that a batch is mixed, in [0, 1]."""
@@ -275,7 +285,7 @@ class Teaching:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choosing:
+class ModelSelection:
     """What is chosen, of rates, lengths and epochs, and on which data.
 
     Raises:
@@ -284,7 +294,7 @@ class Choosing:
 
     lr_of_set: bool = field(default=False, metadata=LATE)
     """Take the rate that was learned with a set, where its card has one (``training.learned_lr``), not ``lr``."""
-    select: Selection = field(default="last", metadata=LATE)
+    select: Select = field(default="last", metadata=LATE)
     """Whose predictions count. ``best-on-test``: the epoch that does best on the test data, which is optimistic."""
     test_every: int = field(default=0, metadata=LATE)
     """For ``best-on-test``: look at the test data after every so many epochs, and after the last."""
@@ -345,21 +355,21 @@ class Protocol:
     """How a student is trained."""
     teaching: Teaching = field(default_factory=Teaching)
     """What a student learns from."""
-    choosing: Choosing = field(default_factory=Choosing)
+    selection: ModelSelection = field(default_factory=ModelSelection)
     """What is chosen, and on which data."""
 
     def __post_init__(self) -> None:
-        best, lr, steps = self.choosing.select == "best-on-test", self.recipe.lr, self.recipe.steps
+        best, lr, steps = self.selection.select == "best-on-test", self.recipe.lr, self.recipe.steps
         try:
             _check_counts(self, "students")
             _need(self.network is None or isinstance(self.network, str), "network must be a name", self.network)
             _need(self.optimistic or not best, "optimistic must be true with best-on-test", self.optimistic)
-            if len(lr) * max(1, len(steps)) > 1 and self.choosing.validation == 0:
+            if len(lr) * max(1, len(steps)) > 1 and self.selection.validation == 0:
                 raise PotstillError("a choice needs validation data; set validation above 0")
         except PotstillError as error:
             raise PotstillError(f"protocol {self.name}: {error}") from None
 
-    def flat(self) -> dict[str, Any]:
+    def flat_fields(self) -> dict[str, Any]:
         """Its fields, those of its parts in place of the parts, by name: no name stands twice."""
         return {name: value for owner in (self, *self._parts().values()) for name, value in _own(owner).items()}
 
@@ -378,7 +388,7 @@ class Protocol:
         Raises:
             PotstillError: there is no such field, or a value is out of range.
         """
-        known = self.flat()
+        known = self.flat_fields()
         for name in fields.keys() - known.keys():
             raise PotstillError(f"protocol {self.name}: {unknown('field', name, [*known])}")
         values: dict[str, Any] = {name: value for name, value in fields.items() if name in _own(self)}
@@ -421,7 +431,7 @@ class Protocol:
             empty: dict[str, Any] = {name: None}
             cases = tuple(dataclasses.replace(case, **empty) for case in cases)
         if "select" in changes:
-            otherwise = self.optimistic and self.choosing.select == "last"  # for a reason that stays
+            otherwise = self.optimistic and self.selection.select == "last"  # for a reason that stays
             changes["optimistic"] = otherwise or changes["select"] == "best-on-test"
         return self.change(**changes, cases=cases)
 
@@ -440,11 +450,11 @@ class Protocol:
         )  # fmt: skip
         return dataclasses.replace(shorter, shortened=True)
 
-    def sized(self, items: int, classes: int) -> "Protocol":
+    def for_set_size(self, items: int, classes: int) -> "Protocol":
         """What it says for a set of so many items of so many classes: its batch, and its length in updates."""
         if rule := self.recipe.steps_by_items:
             steps = [steps for least, steps in rule if items >= least] or [rule[0][1]]
-            return self.change(steps=(steps[-1],), steps_by_items=()).sized(items, classes)
+            return self.change(steps=(steps[-1],), steps_by_items=()).for_set_size(items, classes)
         reached = [batch for ipc, batch in self.recipe.batch_by_ipc if items >= ipc * classes]
         if not reached:
             return self
@@ -460,9 +470,9 @@ class Protocol:
             augment=(case.augment or recipe.augment) if image else "none",
             mix=recipe.mix if image else "none",
             teacher_augment=self.teaching.teacher_augment if image else "none",
-            test_every=case.test_every or self.choosing.test_every,
+            test_every=case.test_every or self.selection.test_every,
             cases=(),
         )
 
-    def _parts(self) -> dict[str, Recipe | Teaching | Choosing]:
-        return {"recipe": self.recipe, "teaching": self.teaching, "choosing": self.choosing}
+    def _parts(self) -> dict[str, Recipe | Teaching | ModelSelection]:
+        return {"recipe": self.recipe, "teaching": self.teaching, "selection": self.selection}

@@ -24,12 +24,12 @@ from potstill.tasks import Classification, Forecast
 
 __all__ = ["SampleScores", "sample_scores"]
 
-MOST = 1000
+MAX_ROWS = 1000
 """Rows that are kept: of more test samples every 1,000th shares one. Ours: a scorecard holds at most 5 kB of them for
 each score."""
-GROUPS = 25
+JACKKNIFE_GROUPS = 25
 """Groups of the jackknife. Ours: 24 degrees of freedom, and as many computations of the metric for each student."""
-LEAST = 5
+MIN_STRETCHES = 5
 """Stretches of a series below which they say too little of its chance; then intervals are on these test samples."""
 
 
@@ -43,7 +43,7 @@ class SampleScores:
     """The mean square of what is neither a row's nor a column's; 0 of one column."""
 
     @classmethod
-    def of(cls, matrix: Float[np.ndarray, "n m"]) -> "SampleScores | None":
+    def from_matrix(cls, matrix: Float[np.ndarray, "n m"]) -> "SampleScores | None":
         """``None`` where there are fewer than two rows, or numbers that are not finite."""
         n, m = matrix.shape
         if m < 2 or not np.isfinite(matrix).all():
@@ -58,20 +58,22 @@ class SampleScores:
         return {"rows": base64.b64encode(packed).decode(), "residual": self.residual}
 
     @classmethod
-    def read(cls, said: Any) -> "SampleScores | None":
+    def from_dict(cls, said: Any) -> "SampleScores | None":
         """What `to_dict` gave; ``None`` of anything else, such as scorecards of before there was this."""
         if not isinstance(said, Mapping) or not isinstance(said.get("rows"), str):
             return None
         residual = said.get("residual")
         try:
             inflate = zlib.decompressobj()
-            raw = inflate.decompress(base64.b64decode(said["rows"], validate=True), 4 * MOST + 1)
+            raw = inflate.decompress(base64.b64decode(said["rows"], validate=True), 4 * MAX_ROWS + 1)
             rows = np.frombuffer(raw, "<f4").astype(np.float64)
         except (binascii.Error, zlib.error, ValueError):
             return None
         if not isinstance(residual, int | float) or isinstance(residual, bool) or not 0 <= residual < float("inf"):
             return None
-        return cls(rows=rows, residual=float(residual)) if 2 <= rows.size <= MOST and np.isfinite(rows).all() else None
+        return (
+            cls(rows=rows, residual=float(residual)) if 2 <= rows.size <= MAX_ROWS and np.isfinite(rows).all() else None
+        )
 
 
 def sample_scores(task: Task, answers: Sequence[Tensor | None], y: Tensor) -> SampleScores | None:
@@ -84,11 +86,11 @@ def sample_scores(task: Task, answers: Sequence[Tensor | None], y: Tensor) -> Sa
     if isinstance(task, Classification) and y.ndim == 1:
         matrix = torch.stack([torch.full((len(y),), task.worst(y)).double() if a is None else (a == y).double()
                               for a in answers])  # fmt: skip
-        return SampleScores.of(_grouped(matrix.numpy(), min(len(y), MOST)))
+        return SampleScores.from_matrix(_grouped(matrix.numpy(), min(len(y), MAX_ROWS)))
     groups = _dealt(task, len(y))
     if groups is None:
         return None
-    return SampleScores.of(np.array([_jackknife(task, a, y, groups) for a in answers]))
+    return SampleScores.from_matrix(np.array([_jackknife(task, a, y, groups) for a in answers]))
 
 
 def _grouped(matrix: Float[np.ndarray, "n m"], groups: int) -> Float[np.ndarray, "n g"]:
@@ -107,9 +109,9 @@ def _grouped(matrix: Float[np.ndarray, "n m"], groups: int) -> Float[np.ndarray,
 def _dealt(task: Task, m: int) -> Tensor | None:
     """The group of each test sample (m,)."""
     if isinstance(task, Forecast):
-        many = min(GROUPS, m // (task.window + task.horizon))
-        return None if many < LEAST else torch.arange(m) * many // m
-    return None if m < 2 else torch.arange(m) % min(m, GROUPS)
+        many = min(JACKKNIFE_GROUPS, m // (task.window + task.horizon))
+        return None if many < MIN_STRETCHES else torch.arange(m) * many // m
+    return None if m < 2 else torch.arange(m) % min(m, JACKKNIFE_GROUPS)
 
 
 def _jackknife(task: Task, answers: Tensor | None, y: Tensor, groups: Tensor) -> Float[np.ndarray, " g"]:

@@ -24,17 +24,17 @@ from torch import Generator
 
 from potstill.errors import PotstillError
 
-__all__ = ["Law", "Measured", "Worth", "fit", "misfit", "worth"]
+__all__ = ["LabelWorth", "Law", "MeasuredErrors", "fit_law", "label_worth", "log_rmse"]
 
 Floats = NDArray[np.float64]
-LEAST = 4
+MIN_BUDGETS = 4
 """Budgets that a floor and a power can be told apart by."""
-LOWEST, HIGHEST = -15.0, 5.0
+MIN_LOG_FLOOR, MAX_LOG_FLOOR = -15.0, 5.0
 """Where the logarithm of a floor stays: below, it is no part of any error that can be measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class MeasuredErrors:
     """Errors in (0, 1) of students: every set at every budget, with classes and with the labels of every stop."""
 
     ipc: tuple[int, ...]
@@ -49,7 +49,7 @@ class Measured:
     """The teacher's own errors (S)."""
 
     def __post_init__(self) -> None:
-        for name, values, least in (("budgets", self.ipc, LEAST), ("stops", self.stops, 1)):
+        for name, values, least in (("budgets", self.ipc, MIN_BUDGETS), ("stops", self.stops, 1)):
             if len(values) < least or list(values) != sorted(set(values)) or values[0] < 1:
                 raise PotstillError(
                     f"the law needs {least} or more different {name} from 1 on, ascending, not {values}; change them"
@@ -90,7 +90,7 @@ class Law:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Worth:
+class LabelWorth:
     """How many hard-labelled items per class have the error of some soft-labelled ones, between measured budgets.
 
     ``None`` at either end of the interval is beyond the budgets. ``side`` says where the number itself lies:
@@ -107,12 +107,14 @@ class Worth:
     """Whether there is an interval: of two sets and more."""
 
 
-def fit(measured: Measured) -> Law:
+def fit_law(measured: MeasuredErrors) -> Law:
     """The law of the means of all sets."""
     return _fit(measured, np.arange(len(measured.hard))[None])
 
 
-def worth(score: Measured, choice: Measured, budgets: Sequence[int], rng: Generator, draws: int = 500) -> list[Worth]:
+def label_worth(
+    score: MeasuredErrors, choice: MeasuredErrors, budgets: Sequence[int], rng: Generator, draws: int = 500
+) -> list[LabelWorth]:
     """What soft-labelled items of each of the ``budgets`` (per class) are worth in hard-labelled ones.
 
     The stop is the best one by the law of ``choice``, so that what is said of it by the law of ``score`` was not chosen
@@ -127,7 +129,7 @@ def worth(score: Measured, choice: Measured, budgets: Sequence[int], rng: Genera
         draws: of the bootstrap.
     """
     sets = len(score.hard)
-    laws = fit(score), fit(choice)
+    laws = fit_law(score), fit_law(choice)
     again = laws
     if sets > 1:
         pick = torch.randint(sets, (draws, sets), generator=rng).numpy()
@@ -135,17 +137,17 @@ def worth(score: Measured, choice: Measured, budgets: Sequence[int], rng: Genera
     return [_worth(n, sets, score.ipc, laws, again) for n in budgets]
 
 
-def _worth(n: int, sets: int, ipc: tuple[int, ...], laws: tuple[Law, Law], again: tuple[Law, Law]) -> Worth:
+def _worth(n: int, sets: int, ipc: tuple[int, ...], laws: tuple[Law, Law], again: tuple[Law, Law]) -> LabelWorth:
     score, choice = laws
     amounts, place = np.geomspace(ipc[0], ipc[-1], 400), int(choice.best_stop(n)[0])
     stop = score.stops[place]
     gap = score.hard_error(amounts)[0] - score.soft_error(n)[0, 0, place]  # falls: from worse than soft to better
     if score.hard[0, 2] <= 0:
-        return Worth(stop=stop, value=None, low=None, high=None, side="unknown", known=False)
+        return LabelWorth(stop=stop, value=None, low=None, high=None, side="unknown", known=False)
     side = "more" if gap[-1] > 0 else "fewer" if gap[0] < 0 else "inside"
     value = float(np.exp(np.interp(0.0, -gap, np.log(amounts)))) if side == "inside" else None
     if sets < 2:
-        return Worth(stop=stop, value=value, low=None, high=None, side=side, known=False)
+        return LabelWorth(stop=stop, value=value, low=None, high=None, side=side, known=False)
     fits = np.arange(len(again[0].hard))
     soft = again[0].soft_error(n)[fits, 0, again[1].best_stop(n)]
     gaps = again[0].hard_error(amounts) - soft[:, None]
@@ -157,10 +159,10 @@ def _worth(n: int, sets: int, ipc: tuple[int, ...], laws: tuple[Law, Law], again
         ends = float(amounts[first]) if first else None, float(amounts[last]) if last < len(amounts) - 1 else None
     elif side != "inside":
         ends = (float(ipc[-1]), None) if side == "more" else (None, float(ipc[0]))
-    return Worth(stop=stop, value=value, low=ends[0], high=ends[1], side=side, known=True)
+    return LabelWorth(stop=stop, value=value, low=ends[0], high=ends[1], side=side, known=True)
 
 
-def misfit(measured: Measured, law: Law) -> float:
+def log_rmse(measured: MeasuredErrors, law: Law) -> float:
     """The root of the mean square of ln(error / law's error) over cells (means over sets): what the law leaves out."""
     amounts = np.array(measured.ipc, dtype=np.float64)
     hard = np.log(measured.hard).mean(0) - law.hard_error(amounts)[0]
@@ -189,7 +191,7 @@ def _log_error(p: Floats, floor: Floats, terms: Floats) -> Floats:
     return np.asarray(np.logaddexp(p[:, :1] + floor, p[:, 1:] @ terms.T))
 
 
-def _fit(measured: Measured, pick: NDArray[np.int64], near: Law | None = None) -> Law:
+def _fit(measured: MeasuredErrors, pick: NDArray[np.int64], near: Law | None = None) -> Law:
     """One law for each row of ``pick``, of the means of the sets that it names; ``near``: where to begin."""
     amounts = np.array(measured.ipc, dtype=np.float64)
     hard = np.log(measured.hard)[pick].mean(1)
@@ -232,7 +234,7 @@ def _descend(y: Floats, floor: Floats, terms: Floats, p: Floats, most: int = 300
         damped = normal + (damping[:, None] * diagonal)[..., None] * np.eye(p.shape[1])
         move = np.linalg.solve(damped, (slopes * gap[..., None]).sum(1)[..., None])[..., 0]
         tried = p + np.clip(move, -1, 1)
-        tried[:, 0] = np.clip(tried[:, 0], LOWEST, HIGHEST)
+        tried[:, 0] = np.clip(tried[:, 0], MIN_LOG_FLOOR, MAX_LOG_FLOOR)
         there = y - _log_error(tried, floor, terms)
         after = (there**2).sum(1)
         better = after < cost

@@ -66,7 +66,7 @@ def _chosen(content: Mapping[str, Any]) -> list[str]:
     return [f"students trained with learning rate {shown}" + (f"; {updates:,} updates" if updates else ""), *left_out]
 
 
-def other_scorecard(path: Path, file: Path | None = None) -> str:
+def describe_other_scorecard(path: Path, file: Path | None = None) -> str:
     """Say what is at ``path`` instead of a scorecard, of the set at ``file`` where that is known."""
     held = json_object(path)
     if not {"protocol", "fingerprint"} <= held.keys():
@@ -121,7 +121,7 @@ class Scorecard:
         Raises:
             PotstillError: the file cannot be written, or something else is there.
         """
-        check_output(path, force=force, found=other_scorecard)
+        check_output(path, force=force, found=describe_other_scorecard)
         write_atomic(Path(path), (json.dumps(plain(self.to_dict()), indent=1, allow_nan=False) + "\n").encode())
         return Path(path)
 

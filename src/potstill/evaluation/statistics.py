@@ -44,7 +44,16 @@ from scipy.special import ndtri, stdtr, stdtrit  # type: ignore[import-untyped] 
 from potstill.core import Metric
 from potstill.evaluation.samples import SampleScores
 
-__all__ = ["INTERVAL", "ONE_INTERVAL", "PLAIN_INTERVAL", "answers_of", "difference", "holm", "paired", "summary"]
+__all__ = [
+    "INTERVAL",
+    "ONE_INTERVAL",
+    "PLAIN_INTERVAL",
+    "count_answers",
+    "difference",
+    "holm_correction",
+    "paired_difference",
+    "summary",
+]
 
 INTERVAL = (
     "for new test samples and new students of this set (crossed random effects; of fractions in Wilson's shape), "
@@ -60,7 +69,7 @@ _FLIP = 0.25
 """Of a difference, in squared answers: a quarter of one may always have been another. Ours, by ``coverage.py``."""
 
 
-def answers_of(metric: Metric, samples: int) -> int | None:
+def count_answers(metric: Metric, samples: int) -> int | None:
     """How many answers a score is the part of: the test samples, of a fraction in [0, 1]; of other scores ``None``."""
     return samples if (metric.unit, metric.low, metric.high) == ("fraction", 0.0, 1.0) else None
 
@@ -133,7 +142,7 @@ def difference(
     return {"mean": gap, **found, "ci95_same_test": _within(same["ci95"], found["ci95"])}
 
 
-def paired(
+def paired_difference(
     a: Sequence[float], b: Sequence[float], answers: int | None = None, *, samples: SampleScores | None = None,
     students: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
@@ -168,7 +177,7 @@ def paired(
     return {"mean": gap, **found, "ci95_same_test": _within(same["ci95"], found["ci95"])}
 
 
-def holm(p: Sequence[float | None]) -> list[float | None]:
+def holm_correction(p: Sequence[float | None]) -> list[float | None]:
     """p-values of one family corrected by Holm's step-down rule: the chance of one false claim among all stays below
     the level (Scandinavian Journal of Statistics 6, 1979). ``None``, a test that could not be made, is left out."""
     known = sorted((value, at) for at, value in enumerate(p) if value is not None)

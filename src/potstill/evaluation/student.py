@@ -18,9 +18,9 @@ from potstill.augment.mix import rows
 from potstill.core import Augmentation, Batch, Inputs, Network, NetworkFactory, Source, Task
 from potstill.core.nested import count, device_of, index, only, split
 from potstill.data.iterate import map_samples
-from potstill.evaluation.distilled_training import Teachers, mixing, stored_loss, taught_loss
-from potstill.evaluation.estimators import Learned
-from potstill.evaluation.frozen_feature_cache import features_of, head
+from potstill.evaluation.distilled_training import Teachers, make_mix, stored_label_loss, teacher_loss
+from potstill.evaluation.estimators import LearnerFactory
+from potstill.evaluation.frozen_feature_cache import cached_features, classifier_and_features
 from potstill.evaluation.protocol import Precision, Protocol
 from potstill.functional.microbatch import Plain, passed
 from potstill.functional.train import Criterion, cross_entropy
@@ -31,22 +31,22 @@ from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = [
     "TEST_CHUNK",
-    "Average",
-    "Epoch",
-    "Job",
-    "criterion_of",
+    "EpochPlan",
+    "StudentJob",
+    "WeightAverage",
+    "assign_gradients",
+    "autocast_context",
     "fit",
-    "give",
-    "lengths",
-    "optimiser",
-    "precise",
+    "iterate_epochs",
+    "make_criterion",
+    "make_optimizer",
     "predict",
-    "schedule",
-    "scored",
     "squared_loss",
     "train",
     "train_and_predict",
-    "weighed",
+    "training_lengths",
+    "uses_scores",
+    "weight_labels",
 ]
 
 TEST_CHUNK = 500
@@ -54,7 +54,7 @@ TEST_CHUNK = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class StudentJob:
     """All that one student needs to be trained; a value that another process can be given."""
 
     make: NetworkFactory
@@ -75,11 +75,11 @@ class Job:
     seed: int
     teachers: Teachers | None = None
     """Who labels, where the protocol says that teachers do."""
-    stored: Labels | None = None
+    stored_labels: Labels | None = None
     """Their labels of this set, written before: then nobody is asked, and the views are the file's."""
 
 
-def lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, tuple[int, ...]]:
+def training_lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, tuple[int, ...]]:
     """Epochs, batches per epoch, and the epochs, counted from 0, that begin at a lower rate, for a set of ``n``.
 
     With ``steps``, epochs are as many as hold them and the last is cut short. At an epoch that stands twice the rate
@@ -101,21 +101,21 @@ def lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, tu
 
 
 @dataclass(frozen=True, slots=True)
-class Epoch:
+class EpochPlan:
     """What the recipe says of one epoch."""
 
-    rates: tuple[float, ...]
+    lrs: tuple[float, ...]
     """The learning rate of each of its updates, of which there are as many as batches, or fewer in the last epoch."""
-    anew: bool
+    new_optimizer: bool
     """The optimiser is made anew before it."""
-    looked_at: bool
+    evaluate_after: bool
     """After it the protocol looks at what the network has learned."""
 
 
-def schedule(job: Job) -> Iterator[Epoch]:
+def iterate_epochs(job: StudentJob) -> Iterator[EpochPlan]:
     """The epochs of a job, in order."""
     p = job.protocol
-    epochs, per_epoch, drops = lengths(p, count(job.x), job.steps)
+    epochs, per_epoch, drops = training_lengths(p, count(job.x), job.steps)
     total = epochs * per_epoch if job.steps is None else job.steps
     lr, done = job.lr, 0
     for epoch in range(epochs):
@@ -133,25 +133,27 @@ def schedule(job: Job) -> Iterator[Epoch]:
             falls = ((1 - low) * 0.5 * (1 + math.cos(math.pi * part / half)) + low for part in parts)
             rates = tuple(lr * (u / first if u < first else fall) for u, fall in zip(updates, falls, strict=True))
         before, done = done, done + len(rates)
-        looked_at = (epoch + 1) % max(1, p.choosing.test_every) == 0 and epoch + 1 >= p.choosing.test_from * epochs
-        if p.choosing.test_at:
-            looked_at = any(before < update <= done for update in p.choosing.test_at)
-        yield Epoch(rates, anew=times > 0 and p.recipe.reset_momentum, looked_at=looked_at or epoch + 1 == epochs)
+        looked_at = (epoch + 1) % max(1, p.selection.test_every) == 0 and epoch + 1 >= p.selection.test_from * epochs
+        if p.selection.test_at:
+            looked_at = any(before < update <= done for update in p.selection.test_at)
+        yield EpochPlan(
+            rates, new_optimizer=times > 0 and p.recipe.reset_momentum, evaluate_after=looked_at or epoch + 1 == epochs
+        )
 
 
-def precise(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+def autocast_context(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """A context in which networks compute in ``precision``."""
     return nullcontext() if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
-def train(job: Job) -> Network:
+def train(job: StudentJob) -> Network:
     """A fresh network, trained. Every draw comes from ``job.seed``; network and samples have a stream of their own."""
     network = job.make(derive(job.seed, "network"))
     fit(network, job)
     return network
 
 
-def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> None:
+def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | None = None) -> None:
     """Train ``network`` in place; where the protocol averages weights, it ends as their average.
 
     As published: batches in a new random order each epoch (the last may be smaller), one augmentation parameter per
@@ -163,7 +165,7 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
         look: called after every ``test_every`` epochs and after the last; it must leave the weights as they are.
     """
     p = job.protocol
-    if (p.teaching.labels == "teacher") != (job.teachers is not None or job.stored is not None):
+    if (p.teaching.labels == "teacher") != (job.teachers is not None or job.stored_labels is not None):
         raise ValueError(
             f"protocol {p.name} has labels {p.teaching.labels!r}, so a job has teachers then, and only then"
         )
@@ -171,23 +173,23 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     rng = generator(job.seed, "samples")
     n = count(job.x)
     parameters = list(network.parameters())
-    asked = None if job.stored is not None else job.teachers
-    mix = mixing(p) if mixable(job.task) else None
-    label = None if asked is None else asked.labeller(p.teaching.teacher_statistics)
+    asked = None if job.stored_labels is not None else job.teachers
+    mix = make_mix(p) if mixable(job.task) else None
+    label = None if asked is None else asked.logits_function(p.teaching.teacher_statistics)
     classes = _classes(network, job) if mix is not None or job.weights is not None else 0
-    given = label is None and job.stored is None
+    given = label is None and job.stored_labels is None
     # cross-entropy is linear in its rows: there a weight multiplies the row, through any mix
     every_y = job.y
-    squared = scored(job)
+    squared = uses_scores(job)
     if job.weights is not None and given and not squared:
-        every_y = weighed(job.y, job.weights, classes, only(job.x, "a weight").dtype)
-    average = Average(network.state_dict(), p.recipe.ema) if p.recipe.ema else None
-    moves = optimiser(p, parameters, job.lr)
+        every_y = weight_labels(job.y, job.weights, classes, only(job.x, "a weight").dtype)
+    average = WeightAverage(network.state_dict(), p.recipe.ema) if p.recipe.ema else None
+    moves = make_optimizer(p, parameters, job.lr)
 
-    criterion = criterion_of(job)
+    criterion = make_criterion(job)
     answers: Callable[..., Tensor] = network
-    with precise(p.recipe.precision, device_of(job.x)):
-        still = head(network, job.x, job.augment) if mix is None and given else None
+    with autocast_context(p.recipe.precision, device_of(job.x)):
+        still = classifier_and_features(network, job.x, job.augment) if mix is None and given else None
     if still is not None:
         answers, job = still[0], replace(job, x=still[1])
 
@@ -198,21 +200,19 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     )  # fmt: skip
 
     def logits(x: Inputs) -> Tensor:
-        with precise(p.recipe.precision, device_of(x)):
+        with autocast_context(p.recipe.precision, device_of(x)):
             made = answers(x)
         return made.to(x.dtype) if isinstance(x, Tensor) else made.float()
 
-    for number, epoch in enumerate(schedule(job)):
-        if epoch.anew:
-            moves = optimiser(p, parameters, job.lr)
-        for rate, batch in zip(
-            epoch.rates, torch.split(torch.randperm(n, generator=rng), p.recipe.batch), strict=False
-        ):
+    for number, epoch in enumerate(iterate_epochs(job)):
+        if epoch.new_optimizer:
+            moves = make_optimizer(p, parameters, job.lr)
+        for rate, batch in zip(epoch.lrs, torch.split(torch.randperm(n, generator=rng), p.recipe.batch), strict=False):
             for group in moves.param_groups:
                 group["lr"] = rate
-            if job.stored is not None:
+            if job.stored_labels is not None:
                 x = only(job.x, "a stored label")
-                loss = stored_loss(p, logits, job.stored, x, job.y, number, batch, job.weights)
+                loss = stored_label_loss(p, logits, job.stored_labels, x, job.y, number, batch, job.weights)
                 gradients = torch.autograd.grad(loss, parameters)
             elif not isinstance(job.x, Tensor):  # with names: there is nothing that could augment or mix them
                 own = partial(_against, criterion, y=job.y[batch])
@@ -235,14 +235,14 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                 elif squared and weight is not None:
                     own = partial(_weighed_squares, weight, y)
                 gradients = passed(network, logits, parameters, x, own, plain)[2]
-            give(parameters, gradients)
+            assign_gradients(parameters, gradients)
             moves.step()
             if average is not None:
-                average.follow(network.state_dict())
-        if look is not None and epoch.looked_at:
+                average.update(network.state_dict())
+        if on_evaluate is not None and epoch.evaluate_after:
             if average is not None:
                 average.swap(network.state_dict())
-            look()
+            on_evaluate()
             if average is not None:
                 average.swap(network.state_dict())
     if average is not None:
@@ -254,14 +254,14 @@ def _against(criterion: Criterion, outputs: Tensor, *, y: Tensor) -> Tensor:
 
 
 def _taught(p: Protocol, told: Tensor, y: Tensor, weight: Tensor | None, outputs: Tensor) -> Tensor:
-    return taught_loss(p, outputs, told, y, weight)
+    return teacher_loss(p, outputs, told, y, weight)
 
 
 def _weighed_squares(weight: Tensor, y: Tensor, outputs: Tensor) -> Tensor:
     return (weight.to(outputs)[:, None] * 0.5 * (outputs - y.to(outputs)).square()).mean()
 
 
-def scored(job: Job) -> bool:
+def uses_scores(job: StudentJob) -> bool:
     """Whether a student's outputs are compared with scores: ``y`` are these then, float rows (n, k)."""
     return job.protocol.teaching.loss == "squared" and (job.task is None or isinstance(job.task, Classification))
 
@@ -271,19 +271,19 @@ def squared_loss(outputs: Float[Tensor, "n k"], scores: Float[Tensor, "n k"]) ->
     return 0.5 * (outputs - scores.to(outputs)).square().mean()
 
 
-def criterion_of(job: Job) -> Criterion:
+def make_criterion(job: StudentJob) -> Criterion:
     """The loss of outputs from the set's own labels."""
-    if scored(job):
+    if uses_scores(job):
         return squared_loss
     return cross_entropy if job.task is None else job.task.loss
 
 
-def weighed(y: Tensor, weights: Tensor, classes: int, dtype: torch.dtype) -> Float[Tensor, "n k"]:
+def weight_labels(y: Tensor, weights: Tensor, classes: int, dtype: torch.dtype) -> Float[Tensor, "n k"]:
     """Labels as rows that sum to the weights: classes (n,) or rows (n, k), each times its sample's weight (n,)."""
     return rows(y, classes, dtype) * weights.to(dtype)[:, None]
 
 
-class Average:
+class WeightAverage:
     """A moving average of all that a network holds: parameters, and BatchNorm's statistics alike.
 
     Published code averages parameters only and tests them with the statistics of the last ones.
@@ -291,25 +291,25 @@ class Average:
 
     def __init__(self, state: Mapping[str, Tensor], decay: float) -> None:
         self.decay = decay
-        self.held = {n: t.detach().clone() for n, t in state.items()}
+        self.averages = {n: t.detach().clone() for n, t in state.items()}
 
-    def follow(self, state: Mapping[str, Tensor]) -> None:
+    def update(self, state: Mapping[str, Tensor]) -> None:
         """Take a step towards the network as it is."""
         for name, value in state.items():
             if value.is_floating_point():
-                self.held[name].lerp_(value, 1 - self.decay)
+                self.averages[name].lerp_(value, 1 - self.decay)
             else:
-                self.held[name].copy_(value)  # a count of batches
+                self.averages[name].copy_(value)  # a count of batches
 
     def swap(self, state: Mapping[str, Tensor]) -> None:
         """Exchange the average's values and the network's."""
         for name, value in state.items():
             now = value.clone()
-            value.copy_(self.held[name])
-            self.held[name] = now
+            value.copy_(self.averages[name])
+            self.averages[name] = now
 
 
-def optimiser(p: Protocol, every: Sequence[Tensor], lr: float, axes: int = 0) -> torch.optim.Optimizer:
+def make_optimizer(p: Protocol, every: Sequence[Tensor], lr: float, axes: int = 0) -> torch.optim.Optimizer:
     """The protocol's, for ``every`` parameter, of which the first ``axes`` axes are those of several students."""
     parameters: list[dict[str, object]] = [{"params": list(every)}]
     if p.recipe.decay == "matrices":
@@ -326,14 +326,14 @@ def optimiser(p: Protocol, every: Sequence[Tensor], lr: float, axes: int = 0) ->
     )
 
 
-def give(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+def assign_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
     """Lay each gradient out as its parameter is: torch's fused optimisers read it as if it were (2.13, on the CPU)."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         alike = gradient.stride() == parameter.stride()
         parameter.grad = gradient if alike else torch.empty_like(parameter).copy_(gradient)
 
 
-def _classes(network: Network, job: Job) -> int:
+def _classes(network: Network, job: StudentJob) -> int:
     """How many classes the student tells apart: labels that are mixed need rows of that width."""
     with torch.no_grad():
         k = network.eval()(next(split(job.x, 1))).shape[1]
@@ -347,13 +347,13 @@ def predict(network: torch.nn.Module, source: Source, precision: Precision = "fl
     task = task_of(source)
 
     def answered(batch: Batch) -> Tensor:
-        with precise(precision, device_of(batch.x)):
+        with autocast_context(precision, device_of(batch.x)):
             return task.answer(network(batch.x)).cpu()
 
     with torch.no_grad():
         if isinstance(network, Frozen):
-            with precise(precision, source.device):
-                features = features_of(network, source, TEST_CHUNK, precision)
+            with autocast_context(precision, source.device):
+                features = cached_features(network, source, TEST_CHUNK, precision)
             if features is not None:
                 features = features.to(network.classifier.weight.device)
                 return torch.cat(
@@ -362,21 +362,21 @@ def predict(network: torch.nn.Module, source: Source, precision: Precision = "fl
         return map_samples(source, torch.arange(len(source)), TEST_CHUNK, answered)
 
 
-def train_and_predict(source: Source, job: Job) -> Tensor | None:
+def train_and_predict(source: Source, job: StudentJob) -> Tensor | None:
     """Answers of one trained student for ``source``; ``None`` if its weights are no longer finite.
 
     They are those of the last epoch, made when all training is over. Only under a protocol that was published as
     ``best-on-test`` are they those of the epoch that is best on ``source`` itself, among those looked at.
     """
-    if isinstance(job.make, Learned):
-        return job.make.answers(source, job.x, job.y, job.weights, job.seed)
-    if job.protocol.choosing.select == "best-on-test":
+    if isinstance(job.make, LearnerFactory):
+        return job.make.fit_predict(source, job.x, job.y, job.weights, job.seed)
+    if job.protocol.selection.select == "best-on-test":
         return _best(source, job)
     network = train(job)
     return predict(network, source, job.protocol.recipe.precision) if _finite(network) else None
 
 
-def _best(source: Source, job: Job) -> Tensor | None:
+def _best(source: Source, job: StudentJob) -> Tensor | None:
     network = job.make(derive(job.seed, "network"))
     task, targets = task_of(source), targets_of(source)
     best = math.nan

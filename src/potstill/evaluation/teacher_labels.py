@@ -18,7 +18,7 @@ from potstill.core import Augmentation, NetworkFactory, Source
 from potstill.data.iterate import map_samples
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
-from potstill.evaluation.distilled_training import Teachers, teachers_of
+from potstill.evaluation.distilled_training import Teachers, train_teachers
 from potstill.evaluation.protocol import Protocol
 from potstill.execution import Executor
 from potstill.functional.sampling import class_indices, random_per_class
@@ -28,9 +28,9 @@ from potstill.nn import factory, named
 from potstill.pretraining import TrainedNetworks, obtain
 from potstill.rng import generator
 
-__all__ = ["LOW", "Labeller", "labeller_of", "labels_itself", "names_of", "stored_labeller"]
+__all__ = ["MIN_AGREEMENT", "Labeller", "is_self_labelled", "labeller_names", "resolve_labeller", "stored_labeller"]
 
-LOW = 0.5
+MIN_AGREEMENT = 0.5
 """A labeller that finds the intended class of less than this part of what it finds of real samples is warned of.
 Ours."""
 REAL, CHUNK, MOST = 1000, 250, 64
@@ -47,13 +47,13 @@ _NEEDED = ("epochs", "batch", "lr", "momentum", "weight_decay")
 class Labeller:
     """The networks that label, and how well they know the classes of what they label."""
 
-    chosen: Chosen
+    source: Chosen
     """Who says so: the set's card, the protocol, the student (its architecture), or a file of stored labels."""
     networks: tuple[tuple[str, str], ...]
     """Name and hash of each."""
-    own: bool | None
+    is_own: bool | None
     """Whether these very networks made the set; ``None`` where its card names none that label."""
-    again: bool = False
+    retrained: bool = False
     """They were trained from the recipe on the set's card, and came out as others."""
     why: str = ""
     """Why the set's own do not label."""
@@ -71,14 +71,18 @@ class Labeller:
     @property
     def warning(self) -> str | None:
         """One line, where the labels say little of the set's classes or come from others than they seem to."""
-        if self.again:
+        if self.retrained:
             return (
                 "the set's own teacher was trained again from the recipe on its card and came out with other "
                 "parameters, by other data or on another machine"
             )
-        if self.agreement is None or self.agreement_real is None or self.agreement >= LOW * self.agreement_real:
+        if (
+            self.agreement is None
+            or self.agreement_real is None
+            or self.agreement >= MIN_AGREEMENT * self.agreement_real
+        ):
             return None
-        other = "" if self.own else "; let the set's own teacher label, or one that reads such inputs"
+        other = "" if self.is_own else "; let the set's own teacher label, or one that reads such inputs"
         return (
             f"the labeller takes only {100 * self.agreement:.0f}% of this set's inputs for what they stand for "
             f"({100 * self.agreement_real:.0f}% of real ones), so its labels say little of their classes{other}"
@@ -89,8 +93,8 @@ class Labeller:
         return {
             "name": self.name,
             "hash": self.networks[0][1] if len(self.networks) == 1 else [h for _, h in self.networks],
-            "own": self.own,
-            "chosen": self.chosen,
+            "own": self.is_own,
+            "chosen": self.source,
             "agreement": self.agreement,
             "agreement_real": self.agreement_real,
             "why": self.why or None,
@@ -107,7 +111,7 @@ class _Entry:
     hashes: tuple[str, ...]
 
 
-def labeller_of(
+def resolve_labeller(
     protocol: Protocol,
     distilled: Distilled,
     train: Source,
@@ -133,20 +137,20 @@ def labeller_of(
     if chosen == "set":
         teachers = _from_card(entries, train, make, augmentation, progress, executor)
     else:
-        teachers = teachers_of(protocol, train, _first(protocol, train, make), augmentation, progress, executor)
-    label = teachers.labeller(protocol.teaching.teacher_statistics)
+        teachers = train_teachers(protocol, train, _first(protocol, train, make), augmentation, progress, executor)
+    label = teachers.logits_function(protocol.teaching.teacher_statistics)
     networks = _networks(teachers)
     made_by = sorted(h for e in entries for h in e.hashes)
     own = sorted(h for _, h in networks) == made_by if entries else None
     y = distilled.hard_labels.to(train.device)
     return Labeller(
-        chosen=chosen, networks=networks, own=own, again=chosen == "set" and not own, why="" if own else why,
+        source=chosen, networks=networks, is_own=own, retrained=chosen == "set" and not own, why="" if own else why,
         teachers=teachers, agreement=_agreement(label, distilled.model_space().to(train.device), y),
         agreement_real=_agreement_real(label, train),
     )  # fmt: skip
 
 
-def names_of(protocol: Protocol, distilled: Distilled, train: Source, make: NetworkFactory) -> list[str]:
+def labeller_names(protocol: Protocol, distilled: Distilled, train: Source, make: NetworkFactory) -> list[str]:
     """The networks that `labeller_of` would give, by name, without training any. Arguments as there."""
     entries = _entries(distilled.card)
     if _choice(protocol, entries, make)[0] == "set":
@@ -158,7 +162,7 @@ def names_of(protocol: Protocol, distilled: Distilled, train: Source, make: Netw
     return [*[_first(protocol, train, make).name] * protocol.teaching.teachers, *others]
 
 
-def labels_itself(protocol: Protocol, distilled: Distilled) -> bool:
+def is_self_labelled(protocol: Protocol, distilled: Distilled) -> bool:
     """Whether the teachers that made the set label it: then it is not held against samples that others label."""
     asked = protocol.teaching.labels == "teacher" and not protocol.teaching.teacher and not protocol.teaching.committee
     return asked and bool(_entries(distilled.card))
@@ -190,10 +194,10 @@ def stored_labeller(asked: Labeller | None, distilled: Distilled, store: Labels)
     hashes = sorted(h for _, h in store.about.networks)
     own = hashes == made_by if made_by else None
     if asked is not None and sorted(h for _, h in asked.networks) == hashes:
-        return replace(asked, chosen="file", networks=store.about.networks, own=own, again=False)
+        return replace(asked, source="file", networks=store.about.networks, is_own=own, retrained=False)
     why = "" if asked is None else f"baselines are labelled by another, {asked.name}"
     teachers = None if asked is None else asked.teachers
-    return Labeller(chosen="file", networks=store.about.networks, own=own, why=why, teachers=teachers)
+    return Labeller(source="file", networks=store.about.networks, is_own=own, why=why, teachers=teachers)
 
 
 def _entries(card: Mapping[str, Any]) -> list[_Entry]:

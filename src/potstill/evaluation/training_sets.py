@@ -24,15 +24,15 @@ class TrainingSet:
     pairs: Sequence[tuple[Inputs, Tensor]]
     bytes: int
     """Stored size of one pair; of several the largest."""
-    coded: int | None = None
+    entropy_coded_bytes: int | None = None
     """Those bytes entropy-coded; ``None``: not known."""
-    store: str | None = None
+    codec: str | None = None
     """How its inputs are written."""
     per_class: int | None = None
     """Samples of each class, of classes that have as many."""
-    tried: tuple[Mapping[str, Any], ...] = ()
+    trials: tuple[Mapping[str, Any], ...] = ()
     """The ways to write it among which was chosen, the best first."""
-    stored: Labels | None = None
+    stored_labels: Labels | None = None
     """A teacher's labels of its one pair."""
     weights: Tensor | None = None
     """What each sample's loss is multiplied by, mean 1; for one pair."""
@@ -46,7 +46,7 @@ class TrainingSet:
         """Inputs of one pair; of several the most."""
         return max(count(x) for x, _ in self.pairs)
 
-    def of(self, student: int) -> tuple[Inputs, Tensor]:
+    def pair_for(self, student: int) -> tuple[Inputs, Tensor]:
         return self.pairs[student % len(self.pairs)]
 
 

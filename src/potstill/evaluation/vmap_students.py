@@ -20,34 +20,41 @@ from potstill.augment.siamese import Drawn, joined
 from potstill.core import Augmentation, Batch, Network, Source
 from potstill.core.nested import only
 from potstill.data.iterate import map_samples
-from potstill.evaluation.distilled_training import mixing
-from potstill.evaluation.estimators import Learned
+from potstill.evaluation.distilled_training import make_mix
+from potstill.evaluation.estimators import LearnerFactory
 from potstill.evaluation.protocol import Precision
 from potstill.evaluation.student import (
     TEST_CHUNK,
-    Average,
-    Job,
-    criterion_of,
-    give,
-    optimiser,
-    precise,
-    schedule,
-    scored,
+    StudentJob,
+    WeightAverage,
+    assign_gradients,
+    autocast_context,
+    iterate_epochs,
+    make_criterion,
+    make_optimizer,
     train_and_predict,
-    weighed,
+    uses_scores,
+    weight_labels,
 )
 from potstill.execution import Executor
 from potstill.nn import stackable
 from potstill.rng import derive, generator
 from potstill.tasks import MovableTargets, targets_of, task_of
 
-__all__ = ["Stack", "at_most", "fit_together", "groups", "predictions", "train_and_predict_together"]
+__all__ = [
+    "StackedStudents",
+    "default_group_size",
+    "fit_stacked",
+    "group_jobs",
+    "predict_all",
+    "train_and_predict_stacked",
+]
 
 _MOST = 32
 """Students that are trained side by side on a GPU unless it is said otherwise: all of a usual protocol's."""
 
 
-class Stack:
+class StackedStudents:
     """Networks of one architecture as one: a function of S inputs, with parameters of S networks.
 
     Raises:
@@ -73,13 +80,13 @@ class Stack:
             return made
 
         shared = len(x) == 1
-        with precise(self.precision, x.device):
+        with autocast_context(self.precision, x.device):
             every = vmap(one, in_dims=(0, 0, None if shared else 0))
             logits: Tensor = every(self.parameters, self.buffers, x[0] if shared else x)
         return logits.to(x.dtype)
 
 
-def at_most(device: torch.device | str) -> int:
+def default_group_size(device: torch.device | str) -> int:
     """How many students are trained side by side unless it is said otherwise: many on a GPU, one on a CPU.
 
     There is no room on a CPU: one student's products fill the cores, and kernels of our own are for networks alone.
@@ -87,18 +94,18 @@ def at_most(device: torch.device | str) -> int:
     return _MOST if torch.device(device).type == "cuda" else 1
 
 
-def predictions(source: Source, jobs: Sequence[Job], executor: Executor, most: int) -> Iterator[Tensor | None]:
+def predict_all(source: Source, jobs: Sequence[StudentJob], executor: Executor, most: int) -> Iterator[Tensor | None]:
     """Every job's predictions for ``source``, in order, as soon as its group is done; ``None`` if it diverged."""
-    for found in executor.map(partial(train_and_predict_together, source), list(groups(jobs, most))):
+    for found in executor.map(partial(train_and_predict_stacked, source), list(group_jobs(jobs, most))):
         yield from found
 
 
-def groups(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
+def group_jobs(jobs: Sequence[StudentJob], most: int) -> Iterator[list[StudentJob]]:
     """Neighbouring jobs that can be trained side by side, at most ``most`` at a time; all others alone.
 
     Alike are jobs of one network, protocol, rate, length, augmentation and size, whose labels are the set's own.
     """
-    group: list[Job] = []
+    group: list[StudentJob] = []
     for job in jobs:
         if group and (len(group) >= most or not _alike(group[-1], job)):
             yield group
@@ -108,36 +115,36 @@ def groups(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
         yield group
 
 
-def _alike(one: Job, other: Job) -> bool:
-    def said(job: Job) -> tuple[object, ...]:
+def _alike(one: StudentJob, other: StudentJob) -> bool:
+    def said(job: StudentJob) -> tuple[object, ...]:
         return (
             job.make, job.protocol, job.lr, job.steps, job.augment,
             _one(job).shape, _one(job).device, job.y.shape, job.y.dtype, job.weights is None, job.task,
         )  # fmt: skip
 
-    if isinstance(one.make, Learned):
+    if isinstance(one.make, LearnerFactory):
         return False
-    own = all(job.teachers is None and job.stored is None and isinstance(job.x, Tensor) for job in (one, other))
-    own = own and not (scored(one) and one.weights is not None)  # a squared error is not linear in its targets
+    own = all(job.teachers is None and job.stored_labels is None and isinstance(job.x, Tensor) for job in (one, other))
+    own = own and not (uses_scores(one) and one.weights is not None)  # a squared error is not linear in its targets
     return own and said(one) == said(other) and stackable(one.make)
 
 
-def _one(job: Job) -> Tensor:
+def _one(job: StudentJob) -> Tensor:
     return only(job.x, "a student beside others")
 
 
-def _own(job: Job) -> tuple[int, ...]:
+def _own(job: StudentJob) -> tuple[int, ...]:
     return id(job.x), id(job.y), id(job.weights)
 
 
 class _Samples:
     """The sets of several jobs in one tensor; a set that jobs share is in it once. Weights are in the labels."""
 
-    def __init__(self, jobs: Sequence[Job], classes: int) -> None:
+    def __init__(self, jobs: Sequence[StudentJob], classes: int) -> None:
         sets = {_own(job): job for job in jobs}
         self.x = torch.cat([_one(job) for job in sets.values()])
         self.y = torch.cat([
-            job.y if job.weights is None else weighed(job.y, job.weights, classes, _one(job).dtype)
+            job.y if job.weights is None else weight_labels(job.y, job.weights, classes, _one(job).dtype)
             for job in sets.values()
         ])  # fmt: skip
         place = {key: n for n, key in enumerate(sets)}
@@ -149,31 +156,31 @@ class _Samples:
         return self.x[flat], self.y[flat]
 
 
-def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = None) -> Stack:
+def fit_stacked(jobs: Sequence[StudentJob], look: Callable[[StackedStudents], None] | None = None) -> StackedStudents:
     """Train the networks of ``jobs``, which `groups` found alike: what `potstill.evaluation.student.fit` does, S times.
 
     Args:
         look: called where the protocol looks; it must leave the weights as they are.
     """
     job, p = jobs[0], jobs[0].protocol
-    stack = Stack([one.make(derive(one.seed, "network")) for one in jobs], p.recipe.precision)
+    stack = StackedStudents([one.make(derive(one.seed, "network")) for one in jobs], p.recipe.precision)
     parameters = list(stack.parameters.values())
     orders = [generator(one.seed, "samples") for one in jobs]
     first = _one(job)
     n, shape = len(first), tuple(first.shape[1:])
-    criterion = criterion_of(job)
-    mix, classes = mixing(p) if mixable(job.task) else None, 0
+    criterion = make_criterion(job)
+    mix, classes = make_mix(p) if mixable(job.task) else None, 0
     if mix is not None or job.weights is not None:
         with torch.no_grad():
             classes = stack(first[:1].unsqueeze(0), training=False).shape[2]
     samples = _Samples(jobs, classes)
-    average = Average(stack.state, p.recipe.ema) if p.recipe.ema else None
-    moves = optimiser(p, parameters, job.lr, axes=1)
-    for epoch in schedule(job):
-        if epoch.anew:
-            moves = optimiser(p, parameters, job.lr, axes=1)
+    average = WeightAverage(stack.state, p.recipe.ema) if p.recipe.ema else None
+    moves = make_optimizer(p, parameters, job.lr, axes=1)
+    for epoch in iterate_epochs(job):
+        if epoch.new_optimizer:
+            moves = make_optimizer(p, parameters, job.lr, axes=1)
         order = torch.stack([torch.randperm(n, generator=rng) for rng in orders])
-        for rate, batch in zip(epoch.rates, torch.split(order, p.recipe.batch, 1), strict=False):
+        for rate, batch in zip(epoch.lrs, torch.split(order, p.recipe.batch, 1), strict=False):
             for group in moves.param_groups:
                 group["lr"] = rate
             x, y = samples.take(batch)
@@ -192,11 +199,11 @@ def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = Non
                 x, y = torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])
             losses = vmap(criterion)(stack(x, training=True), y)
             gradients = torch.autograd.grad(losses.sum(), parameters)
-            give(parameters, gradients)
+            assign_gradients(parameters, gradients)
             moves.step()
             if average is not None:
-                average.follow(stack.state)
-        if look is not None and epoch.looked_at:
+                average.update(stack.state)
+        if look is not None and epoch.evaluate_after:
             if average is not None:
                 average.swap(stack.state)
             look(stack)
@@ -225,7 +232,7 @@ def _augmented(augment: Augmentation, x: Tensor, drawn: Sequence[object]) -> Ten
     return made
 
 
-def _predict(stack: Stack, source: Source) -> Tensor:
+def _predict(stack: StackedStudents, source: Source) -> Tensor:
     """The task's answer for every sample by every student, (S, n, …), on the CPU."""
     task = task_of(source)
 
@@ -237,7 +244,7 @@ def _predict(stack: Stack, source: Source) -> Tensor:
         return map_samples(source, torch.arange(len(source)), TEST_CHUNK, answered).transpose(0, 1)
 
 
-def train_and_predict_together(source: Source, jobs: Sequence[Job]) -> list[Tensor | None]:
+def train_and_predict_stacked(source: Source, jobs: Sequence[StudentJob]) -> list[Tensor | None]:
     """What `potstill.evaluation.student.train_and_predict` says of each of ``jobs``, which `groups` found alike.
 
     Where memory runs out, the halves are trained one after the other.
@@ -249,15 +256,15 @@ def train_and_predict_together(source: Source, jobs: Sequence[Job]) -> list[Tens
     except torch.OutOfMemoryError:
         half = len(jobs) // 2
     torch.cuda.empty_cache()  # not inside the clause: there the error still holds what was tried
-    return [*train_and_predict_together(source, jobs[:half]), *train_and_predict_together(source, jobs[half:])]
+    return [*train_and_predict_stacked(source, jobs[:half]), *train_and_predict_stacked(source, jobs[half:])]
 
 
-def _together(source: Source, jobs: Sequence[Job]) -> list[Tensor | None]:
+def _together(source: Source, jobs: Sequence[StudentJob]) -> list[Tensor | None]:
     task, targets = task_of(source), targets_of(source)
     best: list[float] = [math.nan] * len(jobs)
     found: list[Tensor | None] = [None] * len(jobs)
 
-    def look(stack: Stack) -> None:
+    def look(stack: StackedStudents) -> None:
         finite = _finite(stack)
         for student, predicted in enumerate(_predict(stack, source)):
             if not finite[student]:
@@ -266,13 +273,13 @@ def _together(source: Source, jobs: Sequence[Job]) -> list[Tensor | None]:
             if found[student] is None or task.metric.better(score, best[student]):  # the first of equals
                 best[student], found[student] = score, predicted
 
-    if jobs[0].protocol.choosing.select == "best-on-test":
-        fit_together(jobs, look)
+    if jobs[0].protocol.selection.select == "best-on-test":
+        fit_stacked(jobs, look)
         return found
-    look(fit_together(jobs))
+    look(fit_stacked(jobs))
     return found
 
 
-def _finite(stack: Stack) -> list[bool]:
+def _finite(stack: StackedStudents) -> list[bool]:
     each_finite = [torch.isfinite(p).flatten(1).all(1) for p in stack.parameters.values()]
     return [bool(f) for f in torch.stack(each_finite).all(0)]

@@ -18,7 +18,7 @@ from potstill.data.splits import holdout
 from potstill.data.subset import SourceView
 from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.evaluation import not_made_of
+from potstill.evaluation import describe_data_mismatch
 
 try:
     from lightning import LightningDataModule
@@ -77,7 +77,7 @@ class DistilledData(LightningDataModule):
             return
         splits = as_splits(load_as_made(self.small.card, data, **reading), pick_device("cpu"))
         _check_suits(self.small, splits.train)
-        if (doubt := not_made_of(self.small.card, splits)) is not None:
+        if (doubt := describe_data_mismatch(self.small.card, splits)) is not None:
             warnings.warn(doubt, PotstillWarning, stacklevel=2)
         if validation:
             self._validation = self._seen(holdout(splits.train, validation, seed)[1])

@@ -16,7 +16,7 @@ from potstill.core import Source, Splits
 from potstill.data.subset import SourceView
 from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError
-from potstill.evaluation.candidate_trials import held_part
+from potstill.evaluation.candidate_trials import held_out_indices
 from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = ["Objective"]
@@ -62,7 +62,7 @@ class Objective:
                 f"the set has inputs {self._small.input.shape}, but {source.name} has {source.input.shape} and "
                 f"{len(source.classes)} classes; give the data that it was made of"
             )
-        index = held_part(source, seed, most=samples)
+        index = held_out_indices(source, seed, max_samples=samples)
         batch = SourceView.of(source, self._small.normalization).fetch(index)
         self._x, self._y = batch.x, targets_of(source)[index].cpu()
         self._task = task_of(source)

@@ -22,7 +22,7 @@ from potstill.core import Method, NetworkFactory, Source, Splits
 from potstill.core.registry import names, resolve
 from potstill.data.synthetic_shape import LikeSource
 from potstill.errors import PotstillError
-from potstill.evaluation.forecast import step_seconds
+from potstill.evaluation.forecast import measure_step_seconds
 from potstill.evaluation.protocol import Protocol
 from potstill.execution.described import Cluster
 from potstill.functional.train import parameters, train_step
@@ -193,7 +193,7 @@ class _Here:
         make, train = small.problem.network, small.problem.train
         self.batch = min(8, len(train))
         self.forward = flops(make(0), train.input)
-        self.step = step_seconds(make, train, self.batch)
+        self.step = measure_step_seconds(make, train, self.batch)
         self.rate = 3 * self.forward * self.batch / self.step
         self.kept = _saved(make, train, self.batch) / self.batch
         self.decode = _decoding(whole.problem.train)
@@ -293,7 +293,7 @@ class _Here:
 
     def epochs(self, said: Protocol, n: int) -> int:
         """Of a student."""
-        sized = said.sized(n, max(1, self.whole.problem.num_classes)).recipe
+        sized = said.for_set_size(n, max(1, self.whole.problem.num_classes)).recipe
         return sized.epochs or max(1, max(sized.steps, default=1) * sized.batch // n)
 
     def measuring(self, said: Protocol, n: int) -> tuple[Phase | None, Phase]:
@@ -309,7 +309,7 @@ class _Here:
                 each=0.0, at_once=256, forward=True, held=0, steps=views / 256,
             )  # fmt: skip
         make = self.whole.problem.network
-        batch = said.sized(n, full.num_classes).recipe.batch
+        batch = said.for_set_size(n, full.num_classes).recipe.batch
         name = f"{said.students} students of {said.name}"
         students = training_phase(
             name, cluster, networks=said.students, samples=float(views), work=self.step / self.batch * self.rate,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from potstill.core import Method, Problem, StepCost
-from potstill.evaluation.candidate_trials import work
+from potstill.evaluation.candidate_trials import count_operations
 from potstill.rng import generator
 
 __all__ = [
@@ -54,7 +54,7 @@ def estimate_step_seconds(problem: Problem, parts: Sequence[StepCost] | None) ->
     passed = sum(_passed(part) / part.every for part in parts)
     if passed == 0:  # a network is not asked, and inputs with names may have none
         return 0.0
-    return passed * work(problem.network, problem.train.input) / (SPEED * torch.get_num_threads())
+    return passed * count_operations(problem.network, problem.train.input) / (SPEED * torch.get_num_threads())
 
 
 def mean_step_share(parts: Sequence[StepCost] | None) -> float:

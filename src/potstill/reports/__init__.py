@@ -1,8 +1,8 @@
 """Pages and tables made of results: JSON, cards and a few pictures. Nothing here imports torch."""
 
 from potstill.reports.collect import collect, read_set
-from potstill.reports.law import law_plot
+from potstill.reports.law import draw_law
 from potstill.reports.page import Entry, Gallery, render, write
-from potstill.reports.snapshots import Film, film_beside
+from potstill.reports.snapshots import Snapshots, load_snapshots
 
-__all__ = ["Entry", "Film", "Gallery", "collect", "film_beside", "law_plot", "read_set", "render", "write"]
+__all__ = ["Entry", "Gallery", "Snapshots", "collect", "draw_law", "load_snapshots", "read_set", "render", "write"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from potstill._util.html import Html, join, tag, text
 from potstill._util.outputs import MARK
 
-__all__ = ["COLOURS", "INK", "RULE", "band", "document", "dot", "line", "path", "words"]
+__all__ = ["COLOURS", "INK", "RULE", "band", "document", "dot", "line", "polyline", "text_label"]
 
 INK, RULE = "#24292f", "#d0d7de"
 COLOURS = ("#57606a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#997404", "#56b4e9", "#8a63d2")
@@ -37,7 +37,7 @@ def line(
     )  # fmt: skip
 
 
-def path(points: Points, colour: str, *, width: float = 1.5, dashes: str | None = None) -> Html:
+def polyline(points: Points, colour: str, *, width: float = 1.5, dashes: str | None = None) -> Html:
     """A line through all points."""
     return tag(
         "polyline", points=_places(points), fill="none", stroke=colour, stroke_width=width,
@@ -55,7 +55,7 @@ def dot(x: float, y: float, colour: str, radius: float = 4) -> Html:
     return tag("circle", cx=_n(x), cy=_n(y), r=f"{radius:g}", fill=colour)
 
 
-def words(
+def text_label(
     x: float, y: float, said: object, anchor: str = "start", *, size: int | None = None, bold: bool = False,
     colour: str | None = None,
 ) -> Html:  # fmt: skip

@@ -16,18 +16,18 @@ from safetensors import SafetensorError, safe_open
 from potstill.errors import PotstillError
 from potstill.reports.entry import Entry, Gallery
 from potstill.reports.gallery import shown
-from potstill.reports.numbers import estimate
-from potstill.reports.snapshots import Film, film_beside
+from potstill.reports.numbers import to_estimate
+from potstill.reports.snapshots import Snapshots, load_snapshots
 from potstill.reports.study import is_study
 from potstill.tasks.metric import Metric
 
-__all__ = ["Decode", "collect", "read_set"]
+__all__ = ["ReadArrays", "collect", "read_set"]
 
 _MOST_ITEMS = 48
 """Items of a set without classes that a page shows."""
 FORMAT = "potstill/1"
 LATER = "potstill/2"
-Decode: TypeAlias = Callable[[Path], Mapping[str, np.ndarray]]
+ReadArrays: TypeAlias = Callable[[Path], Mapping[str, np.ndarray]]
 """The arrays of a file: ``inputs`` in data units, ``labels``, and where there are any ``weights`` and ``index``.
 
 Of sets whose targets are no classes also ``targets``, ``columns`` and ``captions``.
@@ -149,7 +149,7 @@ class _Slices:
         return np.asarray(self.held[index])
 
 
-def read_set(path: Path, decode: Decode | None = None) -> tuple[Mapping[str, Any], Gallery | None]:
+def read_set(path: Path, read_arrays: ReadArrays | None = None) -> tuple[Mapping[str, Any], Gallery | None]:
     """The card of a distilled set and the inputs that a page shows of it.
 
     Args:
@@ -164,7 +164,7 @@ def read_set(path: Path, decode: Decode | None = None) -> tuple[Mapping[str, Any
         with safe_open(path, framework="np") as file:
             card = _card(path, file.metadata())
             if card["format"] == LATER:
-                return card, None if decode is None else _gallery(path, decode(path), card)
+                return card, None if read_arrays is None else _gallery(path, read_arrays(path), card)
             there = set(file.keys())
             if missing := {"inputs", "labels"} - there:
                 raise PotstillError(f"{path}: has no tensor {' and no '.join(sorted(missing))}; distil it again")
@@ -189,7 +189,7 @@ class _Set:
     gallery: Gallery | None
     scorecards: list[Mapping[str, Any]] = field(default_factory=list)
     study: Mapping[str, Any] | None = None
-    film: Film | None = None
+    film: Snapshots | None = None
 
     def entries(self) -> list[Entry]:
         name = self.path.stem
@@ -201,7 +201,7 @@ class _Set:
                     scorecard=next(iter(self.scorecards), None),
                     gallery=self.gallery,
                     study=self.study,
-                    film=self.film,
+                    snapshots=self.film,
                 )
             ]
         return [
@@ -211,7 +211,7 @@ class _Set:
                 scorecard=s,
                 gallery=self.gallery,
                 study=self.study,
-                film=self.film,
+                snapshots=self.film,
             )
             for s in self.scorecards
         ]
@@ -233,12 +233,12 @@ def _check_fractions(path: Path, scorecard: Mapping[str, Any]) -> None:
     groups = [scorecard.get(key) for key in ("baselines", "networks")]
     held = [value for group in groups if isinstance(group, Mapping) for value in group.values()]
     for value in [own, scorecard.get("full"), *held]:
-        e = estimate(value)
+        e = to_estimate(value)
         if e is not None and not 0 <= e.mean <= 1:
             raise PotstillError(
                 f"{path}: an accuracy must be a fraction in [0,1], but one is {e.mean:g}; divide by 100"
             )
-    if estimate(own) is None:
+    if to_estimate(own) is None:
         raise PotstillError(f"{path}: the scorecard's accuracy has no mean; evaluate the set again")
 
 
@@ -354,7 +354,7 @@ def _row_entry(row: Mapping[str, Any], scorecard: Mapping[str, Any] | None) -> E
     return Entry(name=name or "unnamed", card=card, scorecard=scorecard)
 
 
-def collect(paths: Sequence[Path], decode: Decode | None = None) -> list[Entry]:
+def collect(paths: Sequence[Path], read_arrays: ReadArrays | None = None) -> list[Entry]:
     """Entries for everything in ``paths``: folders are looked through, files are taken as they are.
 
     A scorecard belongs to the set that it names under ``file``, or whose stem it shares (``petals.scorecard.json``), or
@@ -369,7 +369,7 @@ def collect(paths: Sequence[Path], decode: Decode | None = None) -> list[Entry]:
     files = list(dict.fromkeys(file for path in paths for file in _files(path)))
     given = set(paths)
     sets = [
-        _Set(path, *read_set(path, decode), film=film_beside(path))
+        _Set(path, *read_set(path, read_arrays), film=load_snapshots(path))
         for path in files
         if path.suffix == ".safetensors" and (path in given or not _foreign(path))
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from potstill._util.html import Html, join, tag
 from potstill._util.outputs import MARK
 
-__all__ = ["MapPoint", "data_map"]
+__all__ = ["MapPoint", "draw_data_map"]
 
 _MOST = 4000
 _LEFT, _TOP, _WIDTH, _HEIGHT = 60, 60, 560, 400
@@ -43,7 +43,7 @@ def _mark(kind: str, x: float, y: float, label: str | None, shown: str) -> Html:
     return tag("g", title, tag("path", d=path), class_=f"{kind} {shown}")
 
 
-def data_map(points: Sequence[MapPoint], name: str) -> str:
+def draw_data_map(points: Sequence[MapPoint], name: str) -> str:
     """A picture that stands alone. Of more than 4,000 samples an even part is drawn; the counts are of all.
 
     Args:

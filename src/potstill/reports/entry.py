@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from potstill.reports.numbers import Estimate, estimate, number
-from potstill.reports.snapshots import Film
+from potstill.reports.numbers import Estimate, to_estimate, to_number
+from potstill.reports.snapshots import Snapshots
 from potstill.tasks.metric import Metric
 
 __all__ = ["Entry", "Gallery"]
@@ -40,7 +40,7 @@ class Gallery:
     scores: tuple[float, float] | None = None
 
     @property
-    def hard(self) -> Num[np.ndarray, " n"]:
+    def hard_labels(self) -> Num[np.ndarray, " n"]:
         """The class of each input; of a soft label, the most probable one."""
         return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
 
@@ -49,7 +49,7 @@ class Gallery:
         """Items of each class in the whole set."""
         if self.counts is not None:
             return self.counts
-        return tuple(int(size) for size in np.bincount(self.hard.astype(np.int64), minlength=len(self.classes)))
+        return tuple(int(size) for size in np.bincount(self.hard_labels.astype(np.int64), minlength=len(self.classes)))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -70,14 +70,14 @@ class Entry:
     curve: Sequence[Mapping[str, Any]] | None = None
     study: Mapping[str, Any] | None = None
     """Its report card, as `potstill diagnose` writes it."""
-    film: Film | None = None
+    snapshots: Snapshots | None = None
     """Its pictures at a few steps."""
 
-    def part(self, key: str) -> Mapping[str, Any]:
+    def card_section(self, key: str) -> Mapping[str, Any]:
         """A mapping of the card, empty where the card has none."""
         return _mapping(self.card.get(key))
 
-    def measured(self, key: str) -> Mapping[str, Any]:
+    def scorecard_section(self, key: str) -> Mapping[str, Any]:
         """A mapping of the scorecard, empty where there is none."""
         return _mapping((self.scorecard or {}).get(key))
 
@@ -87,12 +87,12 @@ class Entry:
 
     @property
     def source(self) -> str:
-        return str(self.part("source").get("name") or "")
+        return str(self.card_section("source").get("name") or "")
 
     @property
     def samples(self) -> int | None:
         """Real samples that the set was made from."""
-        value = number(self.part("source").get("samples"))
+        value = to_number(self.card_section("source").get("samples"))
         return None if value is None else int(value)
 
     @property
@@ -107,19 +107,19 @@ class Entry:
         """Inputs that a learner trains on."""
         if self.gallery is not None:
             return sum(self.gallery.sizes)
-        ipc = number(self.card.get("ipc"))
+        ipc = to_number(self.card.get("ipc"))
         return int(ipc) * len(self.classes) if ipc is not None and self.classes else None
 
     @property
     def ipc(self) -> int | None:
-        value = number(self.card.get("ipc"))
+        value = to_number(self.card.get("ipc"))
         return None if value is None else int(value)
 
     @property
     def noun(self) -> str:
         """What one input is called, in the plural."""
         nouns = {"image": "pictures", "table": "rows", "pair": "pairs", "series": "windows"}
-        return nouns.get(str(self.part("input").get("kind", "image")), "samples")
+        return nouns.get(str(self.card_section("input").get("kind", "image")), "samples")
 
     @property
     def history(self) -> Sequence[Mapping[str, Any]]:
@@ -136,18 +136,18 @@ class Entry:
     def score(self) -> Estimate | None:
         """On the test split: in the metric's unit; of a scorecard of before there were others, its accuracy."""
         card = self.scorecard or {}
-        return estimate(card.get("score") or card.get("accuracy"), card.get("n"))
+        return to_estimate(card.get("score") or card.get("accuracy"), card.get("n"))
 
     @property
     def full(self) -> Estimate | None:
         """Score after training on all real data."""
-        return estimate((self.scorecard or {}).get("full"))
+        return to_estimate((self.scorecard or {}).get("full"))
 
     @property
     def baselines(self) -> Mapping[str, Estimate]:
         """Score of each baseline, in the scorecard's order."""
         n = (self.scorecard or {}).get("n")
-        found = {str(name): estimate(value, n) for name, value in self.measured("baselines").items()}
+        found = {str(name): to_estimate(value, n) for name, value in self.scorecard_section("baselines").items()}
         return {name: value for name, value in found.items() if value is not None}
 
     def gap(self, name: str) -> Estimate | None:
@@ -155,19 +155,21 @@ class Entry:
         own, other = self.score, self.baselines.get(name)
         if own is None or other is None:
             return None
-        held = self.measured("baselines")[name]
-        measured = estimate(held.get("difference")) if isinstance(held, Mapping) else None
+        held = self.scorecard_section("baselines")[name]
+        measured = to_estimate(held.get("difference")) if isinstance(held, Mapping) else None
         return measured or own - other
 
     @property
     def bytes(self) -> float | None:
         """Everything that training on the set needs, as stored."""
-        return number(self.part("bytes").get("total")) or number(self.measured("bytes").get("total"))
+        return to_number(self.card_section("bytes").get("total")) or to_number(
+            self.scorecard_section("bytes").get("total")
+        )
 
     @property
     def store(self) -> str | None:
         """How its values are written."""
-        found = self.part("store").get("name") or self.measured("set").get("store")
+        found = self.card_section("store").get("name") or self.scorecard_section("set").get("store")
         return None if found is None else str(found)
 
     @property

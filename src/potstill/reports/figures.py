@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from potstill._util.html import Html, join, tag
-from potstill.reports.numbers import ACCURACY, Estimate, interval, number, percent, shown
+from potstill.reports.numbers import ACCURACY, Estimate, format_interval, format_percent, format_score, to_number
 from potstill.tasks.metric import Metric
 
 __all__ = ["Point", "bar", "bars", "curves", "dot_plot", "value"]
@@ -71,8 +71,8 @@ def dot_plot(
         marks.append(tag("circle", cx=_at(e.mean, low, high), cy=16, r=6, class_="dot"))
         figures = join(
             [
-                value(shown(e.mean, metric), e.mean),
-                tag("span", f" · {interval(e, metric)}" if e.low is not None else "", class_="soft"),
+                value(format_score(e.mean, metric), e.mean),
+                tag("span", f" · {format_interval(e, metric)}" if e.low is not None else "", class_="soft"),
             ]
         )
         return tag(
@@ -84,7 +84,7 @@ def dot_plot(
         )
 
     def tick(t: float) -> str:
-        return f"{100 * t:.0f}%" if metric.unit == "fraction" and spread >= 0.05 else shown(t, metric)
+        return f"{100 * t:.0f}%" if metric.unit == "fraction" and spread >= 0.05 else format_score(t, metric)
 
     labels = [tag("text", tick(t), x=_at(t, low, high), y=13, text_anchor="middle") for t in ticks]
     axis = tag("div", tag("span"), tag("svg", *labels, height=18, aria_hidden="true"), tag("span"), class_="row axis")
@@ -120,7 +120,7 @@ def bars(rows: Sequence[tuple[str, float]]) -> Html:
                 "div",
                 tag("span", tag("bdi", label)),
                 bar(share),
-                tag("span", value(percent(share), share)),
+                tag("span", value(format_percent(share), share)),
                 class_="row",
             )
             for label, share in rows
@@ -189,7 +189,7 @@ def curves(history: Sequence[Mapping[str, Any]], most: int = 4) -> Html | None:
     names = dict.fromkeys(key for record in history for key in record if key not in {"step", "seconds"})
     drawn: list[Html] = []
     for name in sorted(names, key=lambda n: (n != "loss", list(names).index(n))):
-        records = [(number(r.get("step")), number(r.get(name))) for r in history if r.get(name) is not None]
+        records = [(to_number(r.get("step")), to_number(r.get(name))) for r in history if r.get(name) is not None]
         series = sorted((x, y) for x, y in records if x is not None and y is not None)
         if len(series) >= 2 and len(drawn) < most:
             drawn.append(_curve(name, series, len(records) - len(series)))

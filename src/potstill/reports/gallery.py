@@ -6,7 +6,7 @@ from potstill._util.html import Html, join, tag
 from potstill._util.notebook_repr import picture
 from potstill.reports.entry import Gallery
 from potstill.reports.items import items
-from potstill.reports.parallel import called, parallel
+from potstill.reports.parallel import labelled, parallel_axes
 
 __all__ = ["gallery", "shown"]
 
@@ -45,7 +45,7 @@ def _more(total: int, here: int, noun: str) -> str:
 
 
 def _pictures(g: Gallery) -> list[Html]:
-    hard, sizes = g.hard, g.sizes
+    hard, sizes = g.hard_labels, g.sizes
     most = max(shown(sizes), default=0)
     wanted = 84 if most <= _FEW else 56
     shelves: list[Html] = []
@@ -101,20 +101,20 @@ def _rows(g: Gallery, of: str) -> list[Html]:
     body = [
         tag("tr", tag("th", tag("bdi", name), scope="row"), *cells(i))
         for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True))
-        for i in np.flatnonzero(g.hard == c)[:take].tolist()
+        for i in np.flatnonzero(g.hard_labels == c)[:take].tolist()
     ]
     names = (*weights, *kept)
     head = tag("tr", tag("th", "class", scope="col"), *(tag("th", tag("bdi", name), scope="col") for name in names))
     table = tag("table", tag("caption", "Distilled rows by class"), tag("thead", head), tag("tbody", *body))
-    drawn = [i for c, take in enumerate(shown(g.sizes)) for i in np.flatnonzero(g.hard == c)[:take].tolist()]
-    lines = parallel(flat[drawn], columns, g.hard[drawn].astype(np.int64), g.classes, of)
+    drawn = [i for c, take in enumerate(shown(g.sizes)) for i in np.flatnonzero(g.hard_labels == c)[:take].tolist()]
+    lines = parallel_axes(flat[drawn], columns, g.hard_labels[drawn].astype(np.int64), g.classes, of)
     note = f"{len(body):,} of {sum(g.sizes):,} rows"
     if len(kept) < len(columns):
         note += f", {len(kept)} of {len(columns):,} columns"
     note += f", in the data's own units.{f' {_WEIGHTS}' if weights else ''}"
     note += "" if g.scores is None else f" {_scores(g.scores)}"
     return [
-        tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=called("Distilled rows", of)),
+        tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=labelled("Distilled rows", of)),
         tag("p", note, class_="note"),
         *([] if lines is None else [lines]),
     ]

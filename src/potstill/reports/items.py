@@ -7,8 +7,8 @@ import numpy as np
 from potstill._util.html import Html, join, tag
 from potstill._util.notebook_repr import picture
 from potstill.reports.entry import Gallery
-from potstill.reports.parallel import called, parallel
-from potstill.reports.windows import window
+from potstill.reports.parallel import labelled, parallel_axes
+from potstill.reports.windows import draw_window
 
 __all__ = ["items"]
 
@@ -47,9 +47,12 @@ def _table(g: Gallery, most: int, of: str) -> Html:
     if g.targets is not None:  # first, as not all columns are drawn
         rows = np.concatenate([g.targets[:most].reshape(most, -1)[:, :wide], rows], 1)
     names = [*(f"{name} (target)" for name in asked), *columns[: flat.shape[1]]]
-    lines = parallel(rows, names, np.zeros(most, dtype=np.int64), (), of)
+    lines = parallel_axes(rows, names, np.zeros(most, dtype=np.int64), (), of)
     return join(
-        [lines, tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=called("Distilled rows", of))]
+        [
+            lines,
+            tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=labelled("Distilled rows", of)),
+        ]
     )
 
 
@@ -57,7 +60,7 @@ def _window(g: Gallery, i: int, names: Sequence[str]) -> Html:
     past, ahead = g.inputs[i], None
     if g.targets is not None and g.targets[i].size and g.targets[i].size % len(past) == 0:
         ahead = g.targets[i].reshape(len(past), -1)
-    return window(past, ahead, names, f"Window {i + 1}", f"window {i + 1}")
+    return draw_window(past, ahead, names, f"Window {i + 1}", f"window {i + 1}")
 
 
 def items(g: Gallery, of: str = "") -> list[Html]:

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from potstill.reports.chart import COLOURS, INK, band, document, line, path, words
+from potstill.reports.chart import COLOURS, INK, band, document, line, polyline, text_label
 
-__all__ = ["label_curves"]
+__all__ = ["draw_label_curves"]
 
 _WIDTH, _HEIGHT = 720, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 170, 24, 56
 
 
-def label_curves(result: Mapping[str, Any], title: str) -> str:
+def draw_label_curves(result: Mapping[str, Any], title: str) -> str:
     """The curves of what `potstill.active.label_cost` returns.
 
     Args:
@@ -44,18 +44,18 @@ def label_curves(result: Mapping[str, Any], title: str) -> str:
     marks = []
     for value in (low + (high - low) * k / 4 for k in range(5)):
         marks.append(line(_LEFT, y(value), right, y(value)))
-        marks.append(words(_LEFT - 8, y(value) + 4, f"{100 * value:.1f}%", "end"))
-    marks += [words(x(n), under + 20, f"{n:,}", "middle") for n in labels[:: max(1, -(-len(labels) // 6))]]
-    marks.append(words((_LEFT + right) / 2, _HEIGHT - 12, "labels asked for", "middle"))
+        marks.append(text_label(_LEFT - 8, y(value) + 4, f"{100 * value:.1f}%", "end"))
+    marks += [text_label(x(n), under + 20, f"{n:,}", "middle") for n in labels[:: max(1, -(-len(labels) // 6))]]
+    marks.append(text_label((_LEFT + right) / 2, _HEIGHT - 12, "labels asked for", "middle"))
     for value, said in ((full, "all labels"), (result["fraction"] * full, f"{100 * result['fraction']:g}% of that")):
         if low <= value <= high:
             marks.append(line(_LEFT, y(value), right, y(value), INK, dashes="5 4"))
-            marks.append(words(right + 8, y(value) + 4, said))
+            marks.append(text_label(right + 8, y(value) + 4, said))
     for n, (name, curve) in enumerate(curves.items()):
         colour, rows = COLOURS[n % len(COLOURS)], curve["accuracy"]
         if all(a["ci95"] for a in rows):
             marks.append(band(drawn([a["ci95"][1] for a in rows]), drawn([a["ci95"][0] for a in rows]), colour))
-        marks.append(path(drawn([a["mean"] for a in rows]), colour, width=2))
+        marks.append(polyline(drawn([a["mean"] for a in rows]), colour, width=2))
         at = under - 18 * (len(curves) - n) + 6
-        marks += [line(right + 8, at - 4, right + 28, at - 4, colour, width=2), words(right + 34, at, name)]
+        marks += [line(right + 8, at - 4, right + 28, at - 4, colour, width=2), text_label(right + 34, at, name)]
     return document(_WIDTH, _HEIGHT, title, marks)

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from potstill._util.html import Html
-from potstill.reports.chart import COLOURS, INK, RULE, document, dot, line, path, words
+from potstill.reports.chart import COLOURS, INK, RULE, document, dot, line, polyline, text_label
 
-__all__ = ["law_plot"]
+__all__ = ["draw_law"]
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 460, 64, 200, 56, 56
 ERRORS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Where the axis may have a mark."""
 
 
-def law_plot(found: Mapping[str, Any]) -> str:
+def draw_law(found: Mapping[str, Any]) -> str:
     """Error against items per class, both logarithmic; curves are the law.
 
     Args:
@@ -31,7 +31,7 @@ def law_plot(found: Mapping[str, Any]) -> str:
         series.append((str(stop), f"{stop} {unit} ({100 * known[stop]:.1f} %)", colour))
     for place, (name, label, colour) in enumerate(series):
         points = [axes.at(n, e) for n, e in zip(found["law"]["amounts"], found["law"]["curves"][name], strict=True)]
-        marks.append(path(points, colour))
+        marks.append(polyline(points, colour))
         aside = 3 * (place - (len(series) - 1) / 2)  # points of one budget stand side by side
         for n in budgets:
             accuracy = found["cells"][f"{n}-{name}"]["accuracy"]
@@ -68,18 +68,18 @@ class _Axes:
         return LEFT + 16 + right * (WIDTH - LEFT - RIGHT - 32), TOP + down * (HEIGHT - TOP - BOTTOM)
 
     def grid(self, budgets: list[int], source: object) -> list[Html]:
-        marks = [words(LEFT - 8, TOP - 24, f"accuracy, {_short(source)}", "start")]
+        marks = [text_label(LEFT - 8, TOP - 24, f"accuracy, {_short(source)}", "start")]
         inside = [e for e in ERRORS if self.low <= e <= self.high]
         for error in inside or [self.low, self.high]:
             _, y = self.at(self.first, error)
             marks.append(line(LEFT, y, WIDTH - RIGHT, y, RULE))
-            marks.append(words(LEFT - 8, y + 4, f"{100 * (1 - error):.3g} %", "end"))
+            marks.append(text_label(LEFT - 8, y + 4, f"{100 * (1 - error):.3g} %", "end"))
         for n in budgets:
             x, _ = self.at(n, self.low)
             marks.append(line(x, TOP, x, HEIGHT - BOTTOM, RULE))
-            marks.append(words(x, HEIGHT - BOTTOM + 18, str(n), "middle"))
+            marks.append(text_label(x, HEIGHT - BOTTOM + 18, str(n), "middle"))
         middle = (LEFT + WIDTH - RIGHT) / 2
-        marks.append(words(middle, HEIGHT - 14, "real samples per class", "middle"))
+        marks.append(text_label(middle, HEIGHT - 14, "real samples per class", "middle"))
         return marks
 
 
@@ -93,7 +93,7 @@ def _worth(found: Mapping[str, Any], axes: _Axes) -> list[Html]:
     left, right = axes.at(row["ipc"], error), axes.at(row["value"], error)
     return [
         line(*left, *right, INK, dashes="5 4"),
-        words(right[0] + 4, right[1] - 6, f"{row['ipc']} soft = {row['value']:.3g} hard", "start", size=12),
+        text_label(right[0] + 4, right[1] - 6, f"{row['ipc']} soft = {row['value']:.3g} hard", "start", size=12),
     ]
 
 
@@ -110,8 +110,8 @@ def _colours(n: int) -> list[str]:
 
 def _legend(place: int, label: str, colour: str, head: str | None) -> list[Html]:
     x, y = WIDTH - RIGHT + 18, TOP + 30 * (place > 0) + 20 * place
-    heading = [] if head is None else [words(x, y - 4, head, "start", size=12)]
-    return [*heading, dot(x + 4, y + 12, colour), words(x + 14, y + 16, label, "start")]
+    heading = [] if head is None else [text_label(x, y - 4, head, "start", size=12)]
+    return [*heading, dot(x + 4, y + 12, colour), text_label(x + 14, y + 16, label, "start")]
 
 
 def _short(name: object) -> str:

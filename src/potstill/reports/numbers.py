@@ -10,17 +10,17 @@ from potstill.tasks.metric import Metric
 __all__ = [
     "ACCURACY",
     "Estimate",
-    "brief",
-    "count",
-    "duration",
-    "estimate",
-    "interval",
-    "number",
-    "percent",
-    "points",
-    "shown",
+    "format_count",
+    "format_difference",
+    "format_duration",
+    "format_interval",
+    "format_percent",
+    "format_score",
+    "format_size",
+    "shorten",
     "significant",
-    "size",
+    "to_estimate",
+    "to_number",
     "verdict",
 ]
 
@@ -28,7 +28,7 @@ __all__ = [
 ACCURACY = Metric.of(None)
 
 
-def brief(text: str, most: int = 80) -> str:
+def shorten(text: str, most: int = 80) -> str:
     """The first clause of a message, cut between words where it is longer than ``most`` characters."""
     line = " ".join(text.split())
     found = re.split(r"(?<=[.;])\s", line, maxsplit=1)[0].rstrip(";")
@@ -38,7 +38,7 @@ def brief(text: str, most: int = 80) -> str:
     return f"{cut[: cut.rfind(' ')] if ' ' in cut[most // 2 :] else cut} …"
 
 
-def number(value: object) -> float | None:
+def to_number(value: object) -> float | None:
     """``value`` when it is a finite number, else ``None`` (missing, null, NaN, a word)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -77,7 +77,7 @@ class Estimate:
         return Estimate(mean=mean, low=low, high=high)
 
 
-def estimate(value: object, n: object = None) -> Estimate | None:
+def to_estimate(value: object, n: object = None) -> Estimate | None:
     """An estimate from ``{"mean", "std", "ci95", "n"}`` or from a bare number; ``None`` where there is no mean.
 
     Args:
@@ -85,18 +85,20 @@ def estimate(value: object, n: object = None) -> Estimate | None:
         n: the number of runs where ``value`` does not say.
     """
     if not isinstance(value, Mapping):
-        mean = number(value)
+        mean = to_number(value)
         return None if mean is None else Estimate(mean=mean)
-    if (mean := number(value.get("mean"))) is None:
+    if (mean := to_number(value.get("mean"))) is None:
         return None
-    runs = number(value.get("n", n))
+    runs = to_number(value.get("n", n))
     ends = value.get("ci95")
     low, high = (
-        (number(ends[0]), number(ends[1])) if isinstance(ends, list | tuple) and len(ends) == 2 else (None, None)
+        (to_number(ends[0]), to_number(ends[1])) if isinstance(ends, list | tuple) and len(ends) == 2 else (None, None)
     )
     if low is None or high is None or low == high:
         low = high = None  # runs without spread say nothing of it: an interval of width zero would claim certainty
-    return Estimate(mean=mean, std=number(value.get("std")), low=low, high=high, n=None if runs is None else int(runs))
+    return Estimate(
+        mean=mean, std=to_number(value.get("std")), low=low, high=high, n=None if runs is None else int(runs)
+    )
 
 
 def _signed(value: float, digits: int, plus: bool) -> str:
@@ -106,19 +108,19 @@ def _signed(value: float, digits: int, plus: bool) -> str:
     return shown.replace("-", "−")
 
 
-def percent(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     """A fraction as percent with one decimal: 0.9124 is ``91.2%``."""
     return "—" if value is None else f"{_signed(100 * value, 1, False)}%"
 
 
-def shown(value: float | None, metric: Metric) -> str:
+def format_score(value: float | None, metric: Metric) -> str:
     """A score: percent of a fraction, else four digits."""
     if metric.unit == "fraction":
-        return percent(value)
+        return format_percent(value)
     return "—" if value is None else metric.shown(value).replace("-", "−")
 
 
-def points(value: float | None, metric: Metric = ACCURACY) -> str:
+def format_difference(value: float | None, metric: Metric = ACCURACY) -> str:
     """A difference with its sign: of fractions in points, 0.091 is ``+9.1``, two decimals where one shows zero; of
     other scores in their unit."""
     if value is None:
@@ -129,15 +131,15 @@ def points(value: float | None, metric: Metric = ACCURACY) -> str:
     return _signed(hundred, 1 if abs(hundred) >= 0.05 or hundred == 0 else 2, True)
 
 
-def interval(value: Estimate, metric: Metric = ACCURACY, *, difference: bool = False) -> str:
+def format_interval(value: Estimate, metric: Metric = ACCURACY, *, difference: bool = False) -> str:
     """The two ends of a 95% interval, ``90.8 to 91.6%`` or ``+8.0 to +10.2``; a dash where there is none."""
     if value.low is None or value.high is None:
         return "—"
     if difference:
-        return f"{points(value.low, metric)} to {points(value.high, metric)}"
+        return f"{format_difference(value.low, metric)} to {format_difference(value.high, metric)}"
     if metric.unit != "fraction":
-        return f"{shown(value.low, metric)} to {shown(value.high, metric)}"
-    return f"{_signed(100 * value.low, 1, False)} to {percent(value.high)}"
+        return f"{format_score(value.low, metric)} to {format_score(value.high, metric)}"
+    return f"{_signed(100 * value.low, 1, False)} to {format_percent(value.high)}"
 
 
 def significant(difference: Estimate, metric: Metric = ACCURACY) -> int:
@@ -157,12 +159,12 @@ def verdict(difference: Estimate, other: str, metric: Metric = ACCURACY) -> str:
     ]
 
 
-def count(value: float | None) -> str:
+def format_count(value: float | None) -> str:
     """A whole number with commas."""
     return "—" if value is None else f"{round(value):,}"
 
 
-def size(value: float | None) -> str:
+def format_size(value: float | None) -> str:
     """Bytes with a decimal unit: 313600 is ``313.6 kB``."""
     if value is None:
         return "—"
@@ -172,7 +174,7 @@ def size(value: float | None) -> str:
     return f"{round(value)} bytes"
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """Seconds the way a person says them: ``4.2 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds is None:
         return "—"

@@ -11,22 +11,22 @@ from potstill.reports.entry import Entry, Gallery
 from potstill.reports.figures import Point, dot_plot, value
 from potstill.reports.numbers import (
     Estimate,
-    count,
-    duration,
-    number,
-    points,
-    shown,
+    format_count,
+    format_difference,
+    format_duration,
+    format_score,
+    format_size,
     significant,
-    size,
+    to_number,
     verdict,
 )
 from potstill.reports.sections import (
     about,
+    codec_line,
     difference_cell,
+    entry_sections,
     estimate_cells,
     headline,
-    how,
-    parts,
     sentence,
     table,
     warnings,
@@ -57,7 +57,7 @@ def _group(entry: Entry) -> tuple[str, ...]:
     """What must be equal before two scores may be ranked; the size stands last."""
     card = entry.scorecard or {}
     keys = ("protocol", "protocol_version", "fingerprint", "network")
-    source = str(entry.part("source").get("hash") or entry.source)
+    source = str(entry.card_section("source").get("hash") or entry.source)
     return (source, entry.metric.titled, *(str(card.get(key) or "") for key in keys), str(entry.ipc or ""))
 
 
@@ -79,12 +79,12 @@ def _row(entry: Entry, anchor: str, label: str) -> Html:
     flag = tag("span", f" {entry.flags}", class_="open") if entry.flags else None
     return tag(
         "tr",
-        tag("th", tag("a", tag("bdi", label), href=f"#{anchor}"), flag, how(entry.store), scope="row"),
+        tag("th", tag("a", tag("bdi", label), href=f"#{anchor}"), flag, codec_line(entry.store), scope="row"),
         *estimate_cells(own, entry.metric),
         difference_cell(_gap(entry), entry.metric),
-        tag("td", count(entry.items)),
-        tag("td", value(size(entry.bytes), entry.bytes)),
-        tag("td", duration(number(entry.part("cost").get("seconds")))),
+        tag("td", format_count(entry.items)),
+        tag("td", value(format_size(entry.bytes), entry.bytes)),
+        tag("td", format_duration(to_number(entry.card_section("cost").get("seconds")))),
     )
 
 
@@ -97,11 +97,11 @@ def _finding(ranked: Sequence[tuple[str, Entry, Estimate]]) -> str:
     """A group's result in honest sentences."""
     label, best, own = ranked[0]
     metric = best.metric
-    said = f"{'Highest' if metric.direction == 'higher' else 'Lowest'} mean: {label}, {shown(own.mean, metric)}."
+    said = f"{'Highest' if metric.direction == 'higher' else 'Lowest'} mean: {label}, {format_score(own.mean, metric)}."
     if (gap := _gap(best)) is not None:
         rival = "random real samples of the same bytes" if best.gap("random") else "as many random real samples"
         if significant(gap, metric) > 0:
-            said += f" That is {points(gap.mean, metric)} {metric.gap_unit} against {rival}."
+            said += f" That is {format_difference(gap.mean, metric)} {metric.gap_unit} against {rival}."
         else:
             said += f" It is {verdict(gap, rival, metric)}."
     rivals = [name for name, _, e in ranked[1:] if not significant(own - e, metric)]
@@ -161,7 +161,7 @@ def _leaderboard(entries: Sequence[tuple[str, Entry]]) -> list[Html]:
     for members in groups.values():
         entry = members[0][1]
         size = "per class" if entry.classes or not entry.card.get("task") else entry.noun
-        title = _where(entry) if entry.ipc is None else f"{count(entry.ipc)} {size}"
+        title = _where(entry) if entry.ipc is None else f"{format_count(entry.ipc)} {size}"
         below = [tag("p", tag("bdi", _where(entry)), class_="soft")] if entry.ipc is not None else []
         out.append(tag("section", tag("h3", tag("bdi", title)), *below, *_board(members), class_="board"))
     unmeasured = [entry.name for _, entry in entries if entry.score is None]
@@ -189,7 +189,10 @@ def _one(entry: Entry, title: str, command: str) -> list[Html]:
         about(entry),
         class_="top",
     )
-    return [top, tag("main", warnings(entry), headline(entry) or _unmeasured(), *parts(entry, 2), _repeat(command, 2))]
+    return [
+        top,
+        tag("main", warnings(entry), headline(entry) or _unmeasured(), *entry_sections(entry, 2), _repeat(command, 2)),
+    ]
 
 
 def _unmeasured() -> Html:
@@ -234,7 +237,7 @@ def _many(entries: Sequence[Entry], title: str, command: str) -> list[Html]:
             about(entry),
             warnings(entry),
             headline(entry) or _unmeasured(),
-            *parts(entry, 3, anchor),
+            *entry_sections(entry, 3, anchor),
             tag("p", tag("a", "Back to the leaderboard", href="#leaderboard"), class_="back"),
             class_="set",
             id=anchor,

@@ -7,19 +7,19 @@ from jaxtyping import Float, Int
 
 from potstill._util.html import Html, tag
 
-__all__ = ["called", "parallel"]
+__all__ = ["labelled", "parallel_axes"]
 
 _MOST_AXES, _MOST_LINES, _MARKS = 12, 240, 8
 _HEIGHT, _STEP, _EDGE, _TOP, _BOTTOM = 230, 92, 46, 34, 22
 
 
-def parallel(
+def parallel_axes(
     rows: Float[np.ndarray, "n d"],
     columns: Sequence[str],
     labels: Int[np.ndarray, " n"],
     classes: Sequence[str],
     of: str = "",
-    span: tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]] | None = None,
+    axis_range: tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]] | None = None,
 ) -> Html | None:
     """A drawing of at most 240 rows over the first 12 columns; ``None`` of fewer than two columns or no rows.
 
@@ -36,7 +36,9 @@ def parallel(
         return None
     every = -(-n // _MOST_LINES)
     shown, which = np.nan_to_num(rows[::every, :d].astype(np.float64)), labels[::every]
-    low, high = (shown.min(0), shown.max(0)) if span is None else (end[:d].astype(np.float64) for end in span)
+    low, high = (
+        (shown.min(0), shown.max(0)) if axis_range is None else (end[:d].astype(np.float64) for end in axis_range)
+    )
     flat = high - low < 1e-12 * np.maximum(1.0, np.abs(high))
     share = np.where(flat, 0.5, (shown - low) / np.where(flat, 1.0, high - low))
     xs = [_EDGE + _STEP * j for j in range(d)]
@@ -59,21 +61,21 @@ def parallel(
             tag("text", f"{low[j]:.3g}", x=x, y=_HEIGHT - 6),
         ]
     width = 2 * _EDGE + _STEP * (d - 1)
-    ends = "its least to its greatest value" + ("" if span is None else " at any step")
+    ends = "its least to its greatest value" + ("" if axis_range is None else " at any step")
     said = f"{len(shown):,} rows as lines over {d} columns, each from {ends}"
     svg = tag(
         "svg", *axes, *lines, viewBox=f"0 0 {width} {_HEIGHT}", width=width, height=_HEIGHT, role="img",
-        aria_label=called(said if span is not None else f"{said}; the table holds the same", of),
+        aria_label=labelled(said if axis_range is not None else f"{said}; the table holds the same", of),
     )  # fmt: skip
     note = f"{said}."
     note += f" {rows.shape[1] - d:,} more columns are not drawn." if rows.shape[1] > d else ""
     note += f" One row of {every} is drawn." if every > 1 else ""
     note += " Colours and dashes repeat after eight classes." if len(classes) > _MARKS else ""
-    box = tag("div", svg, class_="scroll", tabindex=0, role="region", aria_label=called("Rows as lines", of))
+    box = tag("div", svg, class_="scroll", tabindex=0, role="region", aria_label=labelled("Rows as lines", of))
     return tag("figure", _keys(classes), box, tag("figcaption", note), class_="parallel")
 
 
-def called(what: str, of: str) -> str:
+def labelled(what: str, of: str) -> str:
     """The name of a part for who hears it: no two parts of a page may have the same."""
     return f"{of}: {what}" if of else what
 

@@ -11,24 +11,34 @@ from potstill.reports.gallery import gallery
 from potstill.reports.numbers import (
     ACCURACY,
     Estimate,
-    count,
-    duration,
-    estimate,
-    interval,
-    number,
-    percent,
-    points,
-    shown,
+    format_count,
+    format_difference,
+    format_duration,
+    format_interval,
+    format_percent,
+    format_score,
+    format_size,
     significant,
-    size,
+    to_estimate,
+    to_number,
     verdict,
 )
-from potstill.reports.parallel import called
-from potstill.reports.snapshots import film_section
+from potstill.reports.parallel import labelled
+from potstill.reports.snapshots import snapshots_section
 from potstill.reports.study import study_section
 from potstill.tasks.metric import Metric
 
-__all__ = ["about", "difference_cell", "estimate_cells", "headline", "how", "parts", "sentence", "table", "warnings"]
+__all__ = [
+    "about",
+    "codec_line",
+    "difference_cell",
+    "entry_sections",
+    "estimate_cells",
+    "headline",
+    "sentence",
+    "table",
+    "warnings",
+]
 
 _BASELINES = {
     "random": "Random real samples",
@@ -76,17 +86,17 @@ def table(caption: str, head: Sequence[str], body: Sequence[Html], *, narrow: bo
         class_="scroll narrow" if narrow else "scroll",
         tabindex=0,
         role="region",
-        aria_label=called(caption, of),
+        aria_label=labelled(caption, of),
     )
 
 
 def estimate_cells(e: Estimate, metric: Metric) -> list[Html]:
     """Runs, mean, standard deviation and interval."""
     return [
-        tag("td", count(e.n)),
-        tag("td", value(shown(e.mean, metric), e.mean)),
-        tag("td", value(shown(e.std, metric), e.std)),
-        tag("td", interval(e, metric)),
+        tag("td", format_count(e.n)),
+        tag("td", value(format_score(e.mean, metric), e.mean)),
+        tag("td", value(format_score(e.std, metric), e.std)),
+        tag("td", format_interval(e, metric)),
     ]
 
 
@@ -94,17 +104,19 @@ def difference_cell(gap: Estimate | None, metric: Metric, *, judged: bool = True
     """A difference with its interval, coloured by what may be said of it where that is ``judged``."""
     if gap is None:
         return tag("td", "—")
-    said = tag("span", points(gap.mean, metric), class_=_TONE[significant(gap, metric)][1] if judged else None)
-    ends = f" [{interval(gap, metric, difference=True)}]"
+    said = tag(
+        "span", format_difference(gap.mean, metric), class_=_TONE[significant(gap, metric)][1] if judged else None
+    )
+    ends = f" [{format_interval(gap, metric, difference=True)}]"
     return tag("td", said, tag("span", ends, class_="soft") if gap.low is not None else None)
 
 
 def sentence(entry: Entry) -> str:
     """What the set is, in one plain sentence."""
     noun, items, samples = entry.noun, entry.items, entry.samples
-    own = f"{count(items)} {noun}" if items is not None else f"A small set of {noun}"
+    own = f"{format_count(items)} {noun}" if items is not None else f"A small set of {noun}"
     chosen = "chosen from" if entry.gallery is not None and entry.gallery.real else "that stand for"
-    real = f"{count(samples)}" if samples is not None else "a larger set"
+    real = f"{format_count(samples)}" if samples is not None else "a larger set"
     source = f" of {entry.source}" if entry.source else ""
     return f"{own} {chosen} the {real}{source}." if samples is not None else f"{own} {chosen} {real}{source}."
 
@@ -117,7 +129,7 @@ def about(entry: Entry) -> Html:
     facts = {
         "Method": entry.method,
         "Data": entry.source,
-        "Per class": count(entry.ipc) if entry.ipc is not None and entry.classes else "",
+        "Per class": format_count(entry.ipc) if entry.ipc is not None and entry.classes else "",
         "Protocol": f"{protocol}{version}" if protocol else "",
         "Network": str(card.get("network") or ""),
     }
@@ -143,7 +155,7 @@ def warnings(entry: Entry) -> Html | None:
                 "Measure in full for numbers to rely on.",
             )
         )
-    if entry.measured("data").get("made_of_train") is False:
+    if entry.scorecard_section("data").get("made_of_train") is False:
         notes.append(
             (
                 "Made of other data.",
@@ -151,7 +163,7 @@ def warnings(entry: Entry) -> Html | None:
                 "the score is too high.",
             )
         )
-    if (warned := entry.measured("labeller").get("warning")) is not None:
+    if (warned := entry.scorecard_section("labeller").get("warning")) is not None:
         notes.append(("Look at who labelled.", str(warned)[:1].upper() + str(warned)[1:] + "."))
     kind, message = entry.outcome
     if kind and kind != "finished":
@@ -165,14 +177,14 @@ def warnings(entry: Entry) -> Html | None:
 
 def _comparison(title: str, gap: Estimate, other: Estimate, name: str, metric: Metric) -> Html:
     tone, word = _TONE[significant(gap, metric)]
-    detail = f"{points(gap.mean, metric)} {metric.gap_unit}"
-    detail += f", 95% interval {interval(gap, metric, difference=True)}" if gap.low is not None else ""
+    detail = f"{format_difference(gap.mean, metric)} {metric.gap_unit}"
+    detail += f", 95% interval {format_interval(gap, metric, difference=True)}" if gap.low is not None else ""
     detail += "; less is better" if metric.direction == "lower" else ""
     if gap.low is not None and not significant(gap, metric):
         detail += " (includes zero)"
     return tag(
         "div",
-        tag("dt", title, " ", value(shown(other.mean, metric), other.mean)),
+        tag("dt", title, " ", value(format_score(other.mean, metric), other.mean)),
         tag("dd", tag("span", verdict(gap, name, metric).capitalize(), class_=word)),
         tag("dd", detail, class_="sub"),
         class_=tone,
@@ -212,7 +224,7 @@ def headline(entry: Entry) -> Html | None:
         facts.append(
             tag(
                 "div",
-                tag("dt", "All real data: ", value(shown(full.mean, metric), full.mean)),
+                tag("dt", "All real data: ", value(format_score(full.mean, metric), full.mean)),
                 tag("dd", share),
                 tag("dd", what.lstrip(", "), class_="sub"),
             )
@@ -224,14 +236,14 @@ def headline(entry: Entry) -> Html | None:
     else:
         new = "ci95_same_test" in (card.get("score") or card.get("accuracy") or {})
         whose = "new test samples and students" if new else "other students on these test samples"
-        kept = f"95% interval {interval(own, metric)}, for {whose if many else 'new test samples'}, from {runs}."
+        kept = f"95% interval {format_interval(own, metric)}, for {whose if many else 'new test samples'}, from {runs}."
     network = str(card.get("network") or "a network")
     return tag(
         "div",
         tag(
             "div",
             tag("p", f"{_title(metric)} on the real test data", class_="what"),
-            tag("div", value(shown(own.mean, metric), own.mean), class_="big"),
+            tag("div", value(format_score(own.mean, metric), own.mean), class_="big"),
             tag("p", kept, class_="sub"),
             tag("p", "Trained on nothing but this set: ", tag("bdi", network), ".", class_="sub"),
         ),
@@ -252,22 +264,22 @@ def _scorecard(entry: Entry) -> list[Html] | None:
         return None
     held = {"items": entry.items, "bytes": entry.bytes, "store": entry.store}
     rows: list[tuple[str, Estimate, Mapping[str, Any], Estimate | None]] = [("This set", own, held, None)]
-    written = entry.measured("baselines")
+    written = entry.scorecard_section("baselines")
     for name, e in sorted(entry.baselines.items(), key=lambda i: (i[0] == _AS_MANY, -metric.sign * i[1].mean)):
         said = written[name] if isinstance(written[name], Mapping) else {}
         rows.append((_BASELINES.get(name, name), e, said, entry.gap(name)))
     if entry.full is not None:
-        whole = entry.measured("full")
+        whole = entry.scorecard_section("full")
         rows.append(("All real data", entry.full, {**whole, "items": entry.samples}, own - entry.full))
     dots = [Point(label=label, estimate=e, own=k == 0) for k, (label, e, _, _) in enumerate(rows)]
     body = [
         tag(
             "tr",
-            tag("th", label, how(said.get("store"), number(said.get("per_class"))), scope="row"),
+            tag("th", label, codec_line(said.get("store"), to_number(said.get("per_class"))), scope="row"),
             *estimate_cells(e, metric),
             difference_cell(gap, metric, judged=label != "All real data"),
-            tag("td", count(number(said.get("items")))),
-            tag("td", value(size(number(said.get("bytes"))), number(said.get("bytes")))),
+            tag("td", format_count(to_number(said.get("items")))),
+            tag("td", value(format_size(to_number(said.get("bytes"))), to_number(said.get("bytes")))),
             class_="own" if k == 0 else None,
         )
         for k, (label, e, said, gap) in enumerate(rows)
@@ -280,7 +292,7 @@ def _scorecard(entry: Entry) -> list[Html] | None:
     ]
 
 
-def how(store: object, per_class: float | None = None) -> Html | None:
+def codec_line(store: object, per_class: float | None = None) -> Html | None:
     """How inputs are stored, in words, for below a name; ``None`` where that is not said."""
     said = stored_as(str(store), None if per_class is None else int(per_class)) if store else ""
     return tag("span", said, class_="how") if said else None
@@ -288,7 +300,7 @@ def how(store: object, per_class: float | None = None) -> Html | None:
 
 def _fair(entry: Entry) -> list[str]:
     """Which comparison is fair, in a sentence or two, and what was left out."""
-    held = {n: b for n, b in entry.measured("baselines").items() if isinstance(b, Mapping) and b.get("store")}
+    held = {n: b for n, b in entry.scorecard_section("baselines").items() if isinstance(b, Mapping) and b.get("store")}
     lines = []
     if any(name != _AS_MANY for name in held):
         lines.append(
@@ -300,18 +312,21 @@ def _fair(entry: Entry) -> list[str]:
             f"“{_BASELINES[_AS_MANY]}” is what papers compare with: as many samples as this set has, whatever they "
             "weigh."
         )
-    left_out = entry.measured("left_out")
+    left_out = entry.scorecard_section("left_out")
     return lines + [f"{_BASELINES.get(name, name)}: left out, since {why}." for name, why in left_out.items()]
 
 
 def _networks(entry: Entry) -> list[Html] | None:
     card, metric = entry.scorecard or {}, entry.metric
-    found = [(str(name), held, estimate(held, card.get("n"))) for name, held in entry.measured("networks").items()]
+    found = [
+        (str(name), held, to_estimate(held, card.get("n")))
+        for name, held in entry.scorecard_section("networks").items()
+    ]
     measured = [(name, held, e) for name, held, e in found if e is not None and name != card.get("network")]
     if not measured:
         return None
     randoms = {
-        name: estimate(held["baselines"].get("random"), card.get("n"))
+        name: to_estimate(held["baselines"].get("random"), card.get("n"))
         for name, held, _ in measured
         if isinstance(held, Mapping) and isinstance(held.get("baselines"), Mapping)
     }
@@ -320,7 +335,7 @@ def _networks(entry: Entry) -> list[Html] | None:
         random = randoms.get(name)
         extra = (
             [
-                tag("td", value(shown(random.mean, metric), random.mean) if random else "—"),
+                tag("td", value(format_score(random.mean, metric), random.mean) if random else "—"),
                 difference_cell(None if random is None else e - random, metric),
             ]
             if randoms
@@ -342,10 +357,10 @@ def _networks(entry: Entry) -> list[Html] | None:
 def _per_class(entry: Entry) -> list[Html] | None:
     values = (entry.scorecard or {}).get("per_class")
     if isinstance(values, Mapping):
-        pairs = [(str(name), estimate(v)) for name, v in values.items()]
+        pairs = [(str(name), to_estimate(v)) for name, v in values.items()]
     elif isinstance(values, list | tuple) and values:
         names = entry.classes if len(entry.classes) == len(values) else tuple(f"class {c}" for c in range(len(values)))
-        pairs = [(name, estimate(v)) for name, v in zip(names, values, strict=True)]
+        pairs = [(name, to_estimate(v)) for name, v in zip(names, values, strict=True)]
     else:
         return None
     rows = [(name, e.mean) for name, e in pairs if e is not None]
@@ -363,11 +378,11 @@ def _per_class(entry: Entry) -> list[Html] | None:
 
 
 def _scores(entry: Entry) -> list[Html] | None:
-    scores, metric = entry.measured("scores"), entry.metric
+    scores, metric = entry.scorecard_section("scores"), entry.metric
     cards = []
     for key, (title, meaning) in (_SCORES if metric == ACCURACY else _DIFFERENCES).items():
-        if (e := estimate(scores.get(key))) is not None:
-            said = points(e.mean, metric) if key in _DIFFERENCES else f"{e.mean:.3f}".replace("-", "−")
+        if (e := to_estimate(scores.get(key))) is not None:
+            said = format_difference(e.mean, metric) if key in _DIFFERENCES else f"{e.mean:.3f}".replace("-", "−")
             less = (metric.direction == "lower") != (key == "hlr")
             meaning = meaning if metric == ACCURACY else f"{meaning} {'Lower' if less else 'Higher'} is better."
             cards.append(
@@ -387,23 +402,29 @@ def _curve(entry: Entry) -> list[Html] | None:
 
 
 def _storage(entry: Entry) -> list[Html] | None:
-    held = entry.part("bytes") or entry.measured("bytes")
-    cost = entry.part("cost")
-    total = number(held.get("total"))
+    held = entry.card_section("bytes") or entry.scorecard_section("bytes")
+    cost = entry.card_section("cost")
+    total = to_number(held.get("total"))
     out: list[Html] = []
     if total is not None:
-        rows = [(key.capitalize(), number(held.get(key))) for key in ("inputs", "labels", "decoder")]
+        rows = [(key.capitalize(), to_number(held.get(key))) for key in ("inputs", "labels", "decoder")]
         body = [
-            tag("tr", tag("th", name, scope="row"), tag("td", value(size(b), b))) for name, b in rows if b is not None
+            tag("tr", tag("th", name, scope="row"), tag("td", value(format_size(b), b)))
+            for name, b in rows
+            if b is not None
         ]
-        body.append(tag("tr", tag("th", "Total", scope="row"), tag("td", value(size(total), total)), class_="own"))
-        coded = number(held.get("coded")) or number(entry.measured("bytes").get("coded"))
+        body.append(
+            tag("tr", tag("th", "Total", scope="row"), tag("td", value(format_size(total), total)), class_="own")
+        )
+        coded = to_number(held.get("coded")) or to_number(entry.scorecard_section("bytes").get("coded"))
         if coded is not None:
-            body.append(tag("tr", tag("th", "Total, entropy-coded", scope="row"), tag("td", value(size(coded), coded))))
+            body.append(
+                tag("tr", tag("th", "Total, entropy-coded", scope="row"), tag("td", value(format_size(coded), coded)))
+            )
         real, basis = _source_bytes(entry)
         if real is not None:
             body.append(
-                tag("tr", tag("th", f"All real data ({basis})", scope="row"), tag("td", value(size(real), real)))
+                tag("tr", tag("th", f"All real data ({basis})", scope="row"), tag("td", value(format_size(real), real)))
             )
             smaller = f"The set takes {100 * total / real:.3g}% of the bytes of the real data ({basis})."
             out += [
@@ -413,12 +434,12 @@ def _storage(entry: Entry) -> list[Html] | None:
         out.insert(0, tag("p", "Everything that training on the set needs, as stored.", class_="soft"))
         out.append(table("Stored bytes", ("Part", "Bytes"), body, narrow=True, of=entry.name))
     facts = {
-        "Time": duration(number(cost.get("seconds"))) if cost.get("seconds") is not None else "",
-        "Steps": count(number(cost.get("steps"))) if cost.get("steps") is not None else "",
-        "Peak memory": size(number(cost.get("peak_memory"))) if cost.get("peak_memory") is not None else "",
+        "Time": format_duration(to_number(cost.get("seconds"))) if cost.get("seconds") is not None else "",
+        "Steps": format_count(to_number(cost.get("steps"))) if cost.get("steps") is not None else "",
+        "Peak memory": format_size(to_number(cost.get("peak_memory"))) if cost.get("peak_memory") is not None else "",
         "Device": str(cost.get("device") or ""),
-        "Measuring took": duration(number(entry.measured("cost").get("seconds")))
-        if entry.measured("cost").get("seconds")
+        "Measuring took": format_duration(to_number(entry.scorecard_section("cost").get("seconds")))
+        if entry.scorecard_section("cost").get("seconds")
         else "",
     }
     if listing := _list(facts):
@@ -428,18 +449,18 @@ def _storage(entry: Entry) -> list[Html] | None:
 
 def _source_bytes(entry: Entry) -> tuple[float | None, str]:
     """Bytes of the real data and what they count: as measured, or on the card, else pictures at 8 bits a value."""
-    measured = entry.measured("full")
+    measured = entry.scorecard_section("full")
     if measured.get("bytes") and "store" in measured:
-        return number(measured["bytes"]), "as they are"
-    if stored := number(entry.part("source").get("bytes")):
+        return to_number(measured["bytes"]), "as they are"
+    if stored := to_number(entry.card_section("source").get("bytes")):
         return stored, "as stored"
-    shape = entry.part("input").get("shape")
+    shape = entry.card_section("input").get("shape")
     if entry.noun != "pictures" or entry.samples is None or not isinstance(shape, list | tuple):
         return None, ""
     values = entry.samples
     for side in shape:
-        values *= int(number(side) or 0)
-    return (number(values), "8 bits a value") if values > 0 else (None, "")
+        values *= int(to_number(side) or 0)
+    return (to_number(values), "8 bits a value") if values > 0 else (None, "")
 
 
 def _list(facts: Mapping[str, str | Html]) -> Html | None:
@@ -453,12 +474,12 @@ def _inline(values: Mapping[str, Any]) -> Html:
 
 def _labeller(entry: Entry) -> str | Html:
     """Who labelled the set and its baselines, where a teacher did."""
-    held = entry.measured("labeller")
+    held = entry.scorecard_section("labeller")
     if not held.get("name"):
         return ""
     whose = {True: ", the set's own teacher", False: ", not the set's own teacher"}.get(held.get("own"), "")  # type: ignore[arg-type]
-    known = [(number(held.get(key)), what) for key, what in (("agreement", "the set's"), ("agreement_real", "real"))]
-    said = " and ".join(f"{percent(part)} of {what} inputs" for part, what in known if part is not None)
+    known = [(to_number(held.get(key)), what) for key, what in (("agreement", "the set's"), ("agreement_real", "real"))]
+    said = " and ".join(f"{format_percent(part)} of {what} inputs" for part, what in known if part is not None)
     hashes = held.get("hash")
     shown = " ".join(str(h)[:12] for h in (hashes if isinstance(hashes, list | tuple) else [hashes]) if h)
     takes = f"; it takes {said} for their classes" if said else ""
@@ -466,18 +487,18 @@ def _labeller(entry: Entry) -> str | Html:
 
 
 def _provenance(entry: Entry) -> list[Html] | None:
-    card, source, score = entry.card, entry.part("source"), entry.scorecard or {}
+    card, source, score = entry.card, entry.card_section("source"), entry.scorecard or {}
     kind, message = entry.outcome
     notes = source.get("notes")
     facts: dict[str, str | Html] = {
         "Real data": tag("bdi", entry.source) if entry.source else "",
-        "Real samples": count(entry.samples) if entry.samples is not None else "",
+        "Real samples": format_count(entry.samples) if entry.samples is not None else "",
         "Hash of the real data": tag("code", str(source["hash"])) if source.get("hash") else "",
         "Notes of the loader": " ".join(map(str, notes)) if isinstance(notes, list | tuple) else "",
         "Method": tag("bdi", entry.method) if card.get("method") else "",
-        "Options": _inline(entry.part("config")) if entry.part("config") else "",
+        "Options": _inline(entry.card_section("config")) if entry.card_section("config") else "",
         "Distilled with": tag("bdi", str(card.get("network") or "")) if card.get("network") else "",
-        "Trained as": _inline(entry.part("training")) if entry.part("training") else "",
+        "Trained as": _inline(entry.card_section("training")) if entry.card_section("training") else "",
         "Seed": str(card["seed"]) if card.get("seed") is not None else "",
         "Outcome": f"{kind}: {message}" if message else kind,
         "Protocol": f"{score['protocol']} (version {score.get('protocol_version', '—')})"
@@ -486,7 +507,7 @@ def _provenance(entry: Entry) -> list[Html] | None:
         "Labels by": _labeller(entry),
         "Protocol fingerprint": tag("code", str(score["fingerprint"])) if score.get("fingerprint") else "",
         "Chosen for the students": _inline(score["chosen"]) if isinstance(score.get("chosen"), Mapping) else "",
-        "Versions": ", ".join(f"{k} {v}" for k, v in entry.part("versions").items()),
+        "Versions": ", ".join(f"{k} {v}" for k, v in entry.card_section("versions").items()),
         "File format": str(card.get("format") or ""),
     }
     listing = _list(facts)
@@ -503,13 +524,13 @@ def _inputs(entry: Entry) -> list[Html] | None:
     return [gallery(held, entry.name)] if held is not None and len(held.inputs) else None
 
 
-def parts(entry: Entry, level: int, key: str = "set") -> list[Html]:
+def entry_sections(entry: Entry, level: int, key: str = "set") -> list[Html]:
     """Every section about ``entry`` that has something to show, with headings of ``level``; ``key`` is its own."""
     heading = f"h{level}"
     pictures = f"The {entry.noun}"
     made = {
         pictures: _inputs(entry),
-        "How they came to be": None if entry.film is None else film_section(entry.film, key, entry.name),
+        "How they came to be": None if entry.snapshots is None else snapshots_section(entry.snapshots, key, entry.name),
         "How good is it?": _scorecard(entry),
         "On other networks": _networks(entry),
         "Class by class": _per_class(entry),

@@ -15,12 +15,12 @@ from safetensors import SafetensorError, safe_open
 
 from potstill._util.html import Html, tag
 from potstill.errors import PotstillError
-from potstill.reports.numbers import count
-from potstill.reports.parallel import called, parallel
-from potstill.reports.strips import strip
-from potstill.reports.windows import window
+from potstill.reports.numbers import format_count
+from potstill.reports.parallel import labelled, parallel_axes
+from potstill.reports.strips import image_strip
+from potstill.reports.windows import draw_window
 
-__all__ = ["Film", "film_beside", "film_section"]
+__all__ = ["Snapshots", "load_snapshots", "snapshots_section"]
 
 _FORMAT, _MOST, _BYTES = "potstill-film/1", 9, 8 * 2**20
 _DTYPES = {4: np.uint8, 2: np.float32, 3: np.float32}
@@ -28,7 +28,7 @@ _DTYPES = {4: np.uint8, 2: np.float32, 3: np.float32}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Film:
+class Snapshots:
     """Some inputs of a set at a few steps.
 
     Attributes:
@@ -52,7 +52,7 @@ class Film:
         return {4: "pictures", 2: "rows", 3: "windows"}[self.stages[0].ndim]
 
 
-def film_beside(path: Path) -> Film | None:
+def load_snapshots(path: Path) -> Snapshots | None:
     """The film of the set at ``path``, from ``….safetensors.film``; ``None`` where there is none.
 
     Raises:
@@ -82,10 +82,10 @@ def film_beside(path: Path) -> Film | None:
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         said_of = " ".join(str(error).split())[:120]
         raise PotstillError(f"{file}: no film of a set, or damaged ({said_of}); delete it, or distil again") from error
-    return Film(steps=steps, stages=stages, labels=labels, classes=classes, columns=columns)
+    return Snapshots(steps=steps, stages=stages, labels=labels, classes=classes, columns=columns)
 
 
-def film_section(film: Film, key: str, of: str = "", over: bool = True) -> list[Html]:
+def snapshots_section(film: Snapshots, key: str, of: str = "", over: bool = True) -> list[Html]:
     """A row of steps, the last one chosen, and the inputs at each.
 
     Args:
@@ -97,10 +97,10 @@ def film_section(film: Film, key: str, of: str = "", over: bool = True) -> list[
     for n, (step, stage) in enumerate(zip(film.steps, film.stages, strict=True)):
         last = n == len(film.steps) - 1
         button = tag("input", type="radio", name=f"film-{key}", checked="" if last else None)
-        buttons.append(tag("label", button, tag("span", count(step))))
+        buttons.append(tag("label", button, tag("span", format_count(step))))
         when = tag("p", _when(step, last, over), class_="when")
         stages.append(tag("div", when, *_DRAWN[film.noun](film, stage, step, of), class_="stage"))
-    legend = tag("legend", called(f"{film.noun.capitalize()} after so many steps", of))
+    legend = tag("legend", labelled(f"{film.noun.capitalize()} after so many steps", of))
     row = tag("fieldset", legend, tag("div", *buttons, class_="steps"))
     scale = "" if film.noun == "pictures" else " Scales are the same at every step."
     note = (
@@ -114,39 +114,39 @@ def _when(step: int, last: bool, over: bool) -> str:
     if step == 0:
         return "Before the first step."
     latest = (", the last" if over else ", the latest as yet") if last else ""
-    return f"After {count(step)} step{'' if step == 1 else 's'}{latest}."
+    return f"After {format_count(step)} step{'' if step == 1 else 's'}{latest}."
 
 
-def _shelf(film: Film, pictures: np.ndarray, step: int, of: str) -> list[Html]:
+def _shelf(film: Snapshots, pictures: np.ndarray, step: int, of: str) -> list[Html]:
     """The pictures of one step, class by class."""
     shown = pictures.astype(np.float32) / 255
     figures = []
     for c in sorted(set(film.labels.tolist())):
         name = film.classes[c] if film.classes else ""
-        what = ", ".join(part for part in (of, name, f"after {count(step)} steps") if part)
+        what = ", ".join(part for part in (of, name, f"after {format_count(step)} steps") if part)
         caption = tag("figcaption", tag("bdi", name)) if name else None
-        figures.append(tag("figure", *([caption] if caption else []), strip(shown[film.labels == c], what)))
+        figures.append(tag("figure", *([caption] if caption else []), image_strip(shown[film.labels == c], what)))
     return [tag("div", *figures, class_="cast")]
 
 
-def _lines(film: Film, rows: np.ndarray, step: int, of: str) -> list[Html]:
+def _lines(film: Snapshots, rows: np.ndarray, step: int, of: str) -> list[Html]:
     """The rows of one step over parallel axes."""
     every = np.concatenate(film.stages)
     d = rows.shape[1]
     names = film.columns if len(film.columns) == d else tuple(f"column {j + 1}" for j in range(d))
-    what = ", ".join(part for part in (of, f"after {count(step)} steps") if part)
-    lines = parallel(rows, names, film.labels, film.classes, what, (every.min(0), every.max(0)))
+    what = ", ".join(part for part in (of, f"after {format_count(step)} steps") if part)
+    lines = parallel_axes(rows, names, film.labels, film.classes, what, (every.min(0), every.max(0)))
     return [tag("p", "Rows of one column alone are not drawn.", class_="note") if lines is None else lines]
 
 
-def _windows(film: Film, held: np.ndarray, step: int, of: str) -> list[Html]:
+def _windows(film: Snapshots, held: np.ndarray, step: int, of: str) -> list[Html]:
     """The windows of one step, each variable of each on one scale over all steps."""
     every = np.stack(film.stages).astype(np.float64)
     low, high, v = every.min((0, 3)), every.max((0, 3)), held.shape[1]
     names = film.columns if len(film.columns) == v else tuple(f"variable {j + 1}" for j in range(v))
-    after = f"after {count(step)} steps"
+    after = f"after {format_count(step)} steps"
     drawn = [
-        window(
+        draw_window(
             held[i],
             None,
             names,
@@ -160,7 +160,7 @@ def _windows(film: Film, held: np.ndarray, step: int, of: str) -> list[Html]:
     return [tag("ul", *drawn, class_="items windows")]
 
 
-_DRAWN: Mapping[str, Callable[[Film, np.ndarray, int, str], list[Html]]] = {
+_DRAWN: Mapping[str, Callable[[Snapshots, np.ndarray, int, str], list[Html]]] = {
     "pictures": _shelf,
     "rows": _lines,
     "windows": _windows,

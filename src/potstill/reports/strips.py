@@ -8,13 +8,13 @@ from jaxtyping import Num
 
 from potstill._util.html import Html, tag
 
-__all__ = ["LONGEST", "WANTED", "strip"]
+__all__ = ["LONGEST", "WANTED", "image_strip"]
 
 WANTED, LONGEST = 44, 64
 """Pixels of a picture's longer side: about so many on the page, and at most so many in the file."""
 
 
-def strip(pictures: Num[np.ndarray, "n c h w"], alt: str, *, near: bool = False) -> Html:
+def image_strip(pictures: Num[np.ndarray, "n c h w"], alt: str, *, near: bool = False) -> Html:
     """Pictures (n, c, h, w) next to each other in one PNG, with a pixel of nothing between."""
     from PIL import Image
 

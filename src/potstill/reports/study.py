@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from potstill._util.html import Html, tag
-from potstill.reports.numbers import estimate, interval, number, percent, shown
-from potstill.reports.parallel import called
+from potstill.reports.numbers import format_interval, format_percent, format_score, to_estimate, to_number
+from potstill.reports.parallel import labelled
 from potstill.tasks.metric import Metric
 
 __all__ = ["is_study", "study_section"]
@@ -57,21 +57,21 @@ def _table(of: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[o
         for first, *rest in rows
     ]
     inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)), tag("tbody", *body))
-    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=called(caption, of))
+    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=labelled(caption, of))
 
 
 def _share(value: object) -> str:
-    found = estimate(value)
-    return percent(None if found is None else found.mean)
+    found = to_estimate(value)
+    return format_percent(None if found is None else found.mean)
 
 
 def _plain(value: object) -> str:
-    found = estimate(value)
+    found = to_estimate(value)
     return "—" if found is None else f"{found.mean:.4g}"
 
 
 def _nearest(part: Mapping[str, Any], of: str) -> list[Html]:
-    items = sorted(_rows(part, "items"), key=lambda i: number(i.get("distance")) or 0.0)
+    items = sorted(_rows(part, "items"), key=lambda i: to_number(i.get("distance")) or 0.0)
     said = (
         f"Copies of training samples: {part.get('exact')} exact, {part.get('near')} nearer than half of what is usual."
     )
@@ -93,15 +93,16 @@ def _labeller(part: Mapping[str, Any], of: str) -> list[Html]:
         f"{_share(part.get('real'))} of real samples."
     )
     rows = [
-        [r.get("steps"), percent(number(r.get("items"))), percent(number(r.get("real")))] for r in _rows(part, "curve")
+        [r.get("steps"), format_percent(to_number(r.get("items"))), format_percent(to_number(r.get("real")))]
+        for r in _rows(part, "curve")
     ]
     return [tag("p", said), _table(of, "Who reads the items", ["After updates", "Items", "Real samples"], rows)]
 
 
 def _calibration(part: Mapping[str, Any], of: str) -> list[Html]:
     rows = [
-        [name, _share(_of(part, key).get("ece")), percent(number(_of(part, key).get("confidence"))),
-         percent(number(_of(part, key).get("accuracy")))]
+        [name, _share(_of(part, key).get("ece")), format_percent(to_number(_of(part, key).get("confidence"))),
+         format_percent(to_number(_of(part, key).get("accuracy")))]
         for name, key in (("The set", "set"), ("As many real samples", "random"))
     ]  # fmt: skip
     caption = f"Calibration error over {part.get('bins')} bins of equal width"
@@ -111,10 +112,10 @@ def _calibration(part: Mapping[str, Any], of: str) -> list[Html]:
 def _mixing(part: Mapping[str, Any], of: str) -> list[Html]:
     metric, rows = Metric.of({"score": part.get("metric")}), []
     for r in _rows(part, "curve"):
-        means = [estimate(r.get(key)) for key in ("with_set", "real_alone", "real_instead", "difference")]
+        means = [to_estimate(r.get(key)) for key in ("with_set", "real_alone", "real_instead", "difference")]
         gap = means[3]
-        said = "—" if gap is None else f"{metric.gap(gap.mean)} ({interval(gap, metric, difference=True)})"
-        rows.append([r.get("k"), *(shown(None if m is None else m.mean, metric) for m in means[:3]), said])
+        said = "—" if gap is None else f"{metric.gap(gap.mean)} ({format_interval(gap, metric, difference=True)})"
+        rows.append([r.get("k"), *(format_score(None if m is None else m.mean, metric) for m in means[:3]), said])
     head = [
         f"Real samples per {part.get('per')}", "With the set", "Alone", "With real ones in its place",
         f"Set less real, {metric.gap_unit}",
@@ -136,7 +137,8 @@ def _agreement(part: Mapping[str, Any], of: str) -> list[Html]:
             f"{_share(subset.get('agreement'))} with networks of {subset.get('items')} random real samples."
         )
     rows = [
-        [r.get("steps"), percent(number(r.get("accuracy"))), _share(r.get("agreement"))] for r in _rows(part, "curve")
+        [r.get("steps"), format_percent(to_number(r.get("accuracy"))), _share(r.get("agreement"))]
+        for r in _rows(part, "curve")
     ]
     return [
         tag("p", said),

@@ -7,19 +7,19 @@ from jaxtyping import Float
 
 from potstill._util.html import Html, tag
 
-__all__ = ["window"]
+__all__ = ["draw_window"]
 
 _MOST_LINES = 12
 _WIDTH, _HEIGHT = 200, 80
 
 
-def window(
+def draw_window(
     past: Float[np.ndarray, "v t"],
     ahead: Float[np.ndarray, "v h"] | None,
     names: Sequence[str],
     what: str,
     below: str,
-    span: tuple[Float[np.ndarray, " v"], Float[np.ndarray, " v"]] | None = None,
+    axis_range: tuple[Float[np.ndarray, " v"], Float[np.ndarray, " v"]] | None = None,
 ) -> Html:
     """A drawing of the first 12 variables. Each has a scale of its own: units differ.
 
@@ -35,7 +35,9 @@ def window(
     lines: list[Html] = []
     for v in range(min(len(past), _MOST_LINES)):
         whole = past[v] if ahead is None else np.concatenate([past[v], ahead[v]])
-        low, high = (float(whole.min()), float(whole.max())) if span is None else (float(end[v]) for end in span)
+        low, high = (
+            (float(whole.min()), float(whole.max())) if axis_range is None else (float(end[v]) for end in axis_range)
+        )
         lines.append(tag("polyline", points=_points(past[v], 0, last, low, high), vector_effect="non-scaling-stroke"))
         if ahead is not None:
             after = np.concatenate([past[v, -1:], ahead[v]])

@@ -38,7 +38,7 @@ from potstill.dataset_file.replacing import run_digest
 from potstill.dataset_file.scores import Scores
 from potstill.dataset_file.shared_decoders import keep_decoder, said_of, state_hash
 from potstill.errors import PotstillError
-from potstill.evaluation.candidate_trials import Candidate, Pair, fewest_bits, search_seconds
+from potstill.evaluation.candidate_trials import Candidate, Pair, choose_fewest_bits, estimate_search_seconds
 from potstill.execution import Executor
 from potstill.execution.memory import return_freed_memory
 from potstill.nn import OwnFactory
@@ -195,7 +195,7 @@ def _reserved(settled: ResolvedRun, problem: Problem, time_limit: TimeLimit | No
         return 0.0
     search = 0.0
     if settled.store is None:
-        least, most = search_seconds(problem.train, problem.network, sum(problem.sizes))
+        least, most = estimate_search_seconds(problem.train, problem.network, sum(problem.sizes))
         part = _SEARCHING * time_limit.seconds
         search = min(most, part) if least <= part else 0.0
     return _WRITING * time_limit.seconds + search
@@ -473,9 +473,9 @@ def _fewest(
         made = written(stores[name], coded=False)
         return seen(made), int(made.card["bytes"]["total"])
 
-    candidates = [Candidate(name=name, pair=partial(pair, name)) for name in stores]
+    candidates = [Candidate(name=name, load=partial(pair, name)) for name in stores]
     weights = None if whole.sample_weight is None else whole.sample_weight.to(device)
-    choice, said = fewest_bits(
+    choice, said = choose_fewest_bits(
         seen(whole), candidates, problem.train, problem.network, seed=seed, weights=weights,
         made_of=whole.index, executor=executor, progress=counted,
         seconds=None if time_limit is None else (1 - _WRITING) * time_limit.left,

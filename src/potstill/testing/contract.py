@@ -49,8 +49,8 @@ from potstill.errors import PotstillError
 from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.distilled_training import Teachers
 from potstill.evaluation.protocol import Case, Protocol
-from potstill.evaluation.student import Job, train
-from potstill.evaluation.vmap_students import Stack, fit_together
+from potstill.evaluation.student import StudentJob, train
+from potstill.evaluation.vmap_students import StackedStudents, fit_stacked
 from potstill.functional.label_simplex import centred
 from potstill.functional.train import parameters
 from potstill.nn import factory, stackable
@@ -494,7 +494,7 @@ def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int
         a, c = a.double(), c.double().eval()
         alone = a(x.double())
         own = torch.autograd.grad(alone.logsumexp(1).sum(), tuple(a.parameters()))
-        stack = Stack([a, c])
+        stack = StackedStudents([a, c])
         both = stack(x.detach().double().unsqueeze(0), training=False)
         beside = torch.autograd.grad(both[0].logsumexp(1).sum(), tuple(stack.parameters.values()))
         close = all(torch.allclose(g, h[0], rtol=1e-6, atol=1e-9) for g, h in zip(own, beside, strict=True))
@@ -581,7 +581,9 @@ def check_protocol(protocol: Protocol | str, *, epochs: int = 2) -> None:
     given: Protocol = resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     _require(isinstance(given, Protocol), f"a protocol must be a Protocol, not {type(given).__name__}")
     _require(bool(given.name and given.paper and given.summary), "a protocol must say name, paper and summary")
-    values = json.loads(json.dumps(given.flat() | {"cases": [*map(dataclasses.asdict, given.cases)]}, default=repr))
+    values = json.loads(
+        json.dumps(given.flat_fields() | {"cases": [*map(dataclasses.asdict, given.cases)]}, default=repr)
+    )
     cases = tuple(Case(**_tuples(case)) for case in values["cases"])
     try:
         again = given.change(**_tuples(values) | {"cases": cases})
@@ -644,7 +646,7 @@ def _check_student(protocol: Protocol, kind: str, name: str, mirrored: bool, tra
         network = make(5)
         theta, buffers = parameters(network), {n: b.clone() for n, b in network.named_buffers()}
         teachers = Teachers(make=make, trained=(NetworkWeights(seed=5, theta=theta, buffers=buffers),))
-    job = Job(
+    job = StudentJob(
         make=make, x=x, y=y, protocol=said, lr=said.recipe.lr[0], steps=None, augment=augment, seed=3, teachers=teachers
     )  # fmt: skip
     with _untouched("a student's training"):
@@ -656,7 +658,7 @@ def _check_student(protocol: Protocol, kind: str, name: str, mirrored: bool, tra
     )
     if teachers is None:
         exact = dataclasses.replace(job, make=_Double(make), x=x.double(), y=y.double() if y.is_floating_point() else y)
-        alone, beside = train(exact).state_dict(), fit_together([dataclasses.replace(exact, seed=4), exact]).state
+        alone, beside = train(exact).state_dict(), fit_stacked([dataclasses.replace(exact, seed=4), exact]).state
         _require(
             all(torch.allclose(beside[n][1], t, rtol=1e-6, atol=2e-8) for n, t in alone.items()),
             "side by side with another a student must learn what it learns alone",

@@ -10,7 +10,7 @@ test data, which is not part of measuring a set. CIFAR is published with ZCA whi
 made. The published configurations test one network, the code's default is five.
 """
 
-from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe
+from potstill.evaluation.protocol import Case, ModelSelection, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -29,7 +29,7 @@ PROTOCOL = Protocol(
         schedule="drop",
         augment="dsa",
     ),
-    choosing=Choosing(
+    selection=ModelSelection(
         lr_of_set=True,
     ),
 )

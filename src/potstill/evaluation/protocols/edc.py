@@ -17,7 +17,7 @@ published with other settings: SGD at 0.1 (momentum 0.875, weight decay 5e-4), b
 shuffled quarters, and from five sixths of the epochs on a line to zero.
 """
 
-from potstill.evaluation.protocol import Choosing, Protocol, Recipe, Teaching
+from potstill.evaluation.protocol import ModelSelection, Protocol, Recipe, Teaching
 
 __all__ = ["PROTOCOL"]
 
@@ -50,7 +50,7 @@ PROTOCOL = Protocol(
         teacher="resnet18-batch",
         committee=("convnet-batch", "vgg11-batch", "alexnet-batch"),
     ),
-    choosing=Choosing(
+    selection=ModelSelection(
         select="best-on-test",
         test_every=30,
     ),

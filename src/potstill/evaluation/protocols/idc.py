@@ -23,7 +23,7 @@ What the code does besides, and a protocol here cannot tell, as it knows the dat
 Published: the README evaluates 1 distilled set × 3 networks.
 """
 
-from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe
+from potstill.evaluation.protocol import Case, ModelSelection, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -46,7 +46,7 @@ PROTOCOL = Protocol(
         augment="idc-eval",
         mix="cutmix",
     ),
-    choosing=Choosing(
+    selection=ModelSelection(
         select="best-on-test",
         test_every=250,
     ),

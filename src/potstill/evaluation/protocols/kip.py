@@ -13,7 +13,7 @@ is the notebook's. Published: ConvNets of width 1,024 without norm, with ZCA of 
 network ``convnet-w1024-nonorm`` for it.
 """
 
-from potstill.evaluation.protocol import Choosing, Protocol, Recipe, Teaching
+from potstill.evaluation.protocol import ModelSelection, Protocol, Recipe, Teaching
 
 __all__ = ["PROTOCOL"]
 
@@ -33,7 +33,7 @@ PROTOCOL = Protocol(
     teaching=Teaching(
         loss="squared",
     ),
-    choosing=Choosing(
+    selection=ModelSelection(
         validation=0.1,
         validation_most=5000,
     ),

@@ -11,7 +11,7 @@ with ZCA whitening: give ``--zca`` where the set is made; its file then holds th
 are seen through it. FTD measures the moving average of its pictures: that is what its sets are.
 """
 
-from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe
+from potstill.evaluation.protocol import Case, ModelSelection, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -28,7 +28,7 @@ PROTOCOL = Protocol(
         schedule="drop",
         augment="dsa",
     ),
-    choosing=Choosing(
+    selection=ModelSelection(
         lr_of_set=True,
     ),
 )

@@ -15,7 +15,7 @@ is one. Soft labels of a teacher, which the code offers as an option, come here 
 Published: 10 networks (ImageNet: 3) on one distilled set. No digits are published; they are not flipped.
 """
 
-from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe
+from potstill.evaluation.protocol import Case, ModelSelection, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -44,7 +44,7 @@ PROTOCOL = Protocol(
         augment="idc-eval",
         mix="cutmix",
     ),
-    choosing=Choosing(
+    selection=ModelSelection(
         select="best-on-test",
         test_every=100,
     ),

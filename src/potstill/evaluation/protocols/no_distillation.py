@@ -11,7 +11,7 @@ Tiny-ImageNet is published with 1000 epochs, and at a rate of 0.1 from 10 pictur
 at 1e-3 to 5e-3 along a cosine; CIFAR-10 with ZCA whitening. Override these.
 """
 
-from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe
+from potstill.evaluation.protocol import Case, ModelSelection, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -35,7 +35,7 @@ PROTOCOL = Protocol(
         reset_momentum=False,
         augment="dsa",
     ),
-    choosing=Choosing(
+    selection=ModelSelection(
         select="best-on-test",
         test_every=200,
     ),

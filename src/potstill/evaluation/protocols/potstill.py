@@ -4,7 +4,7 @@ Learning rate and length are chosen for every set, its baselines too, on a valid
 at least five fresh networks are trained and the last step counts. Test data are read once, at the end.
 """
 
-from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe
+from potstill.evaluation.protocol import Case, ModelSelection, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -22,7 +22,7 @@ PROTOCOL = Protocol(
         schedule="cosine",
         augment="dsa",
     ),
-    choosing=Choosing(
+    selection=ModelSelection(
         validation=0.2,
     ),
 )

@@ -14,7 +14,7 @@ which those updates lie. From 100 classes on the code takes one per class: ``bat
 ConvNet of depth 3, width 128, with instance norm; ZCA whitening of the KIP family comes with the set (``--zca kip``).
 """
 
-from potstill.evaluation.protocol import Choosing, Protocol, Recipe
+from potstill.evaluation.protocol import ModelSelection, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -34,7 +34,7 @@ PROTOCOL = Protocol(
         schedule="constant",
         augment="flip-rotate",
     ),
-    choosing=Choosing(
+    selection=ModelSelection(
         select="best-on-test",
         test_at=(300, 600, 1000, 3000),
     ),

@@ -15,7 +15,7 @@ batch 25, AlexNet and transformers 1e-4, VGG 5e-4, MobileNet 0.0025, EfficientNe
 ``sre2l-cifar``; the publication's were made by its authors.
 """
 
-from potstill.evaluation.protocol import Choosing, Protocol, Recipe, Teaching
+from potstill.evaluation.protocol import ModelSelection, Protocol, Recipe, Teaching
 
 __all__ = ["PROTOCOL"]
 
@@ -46,7 +46,7 @@ PROTOCOL = Protocol(
         loss="kl",
         temperature=20.0,
     ),
-    choosing=Choosing(
+    selection=ModelSelection(
         select="best-on-test",
         test_every=10,
         test_from=0.8,

@@ -14,7 +14,7 @@ data by the recipe that the same repository gives for CIFAR (SGD 0.1, momentum 0
 epochs, batch 128). It has the student's architecture, ResNet-18 with BatchNorm, whose stem is that for small pictures.
 """
 
-from potstill.evaluation.protocol import Choosing, Protocol, Recipe, Teaching
+from potstill.evaluation.protocol import ModelSelection, Protocol, Recipe, Teaching
 
 __all__ = ["PROTOCOL"]
 
@@ -44,7 +44,7 @@ PROTOCOL = Protocol(
         loss="kl",
         temperature=20.0,
     ),
-    choosing=Choosing(
+    selection=ModelSelection(
         select="best-on-test",
         test_every=10,
     ),

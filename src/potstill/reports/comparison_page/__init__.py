@@ -1,8 +1,8 @@
 """The page for a whole question: every method at every size, what each costs, and what may be said of them."""
 
 from potstill.reports.comparison_page.board import Board, Row, read_board
-from potstill.reports.comparison_page.image_wall import Near
-from potstill.reports.comparison_page.page import render_board, waiting
-from potstill.reports.comparison_page.pca_map import Among, Real
+from potstill.reports.comparison_page.image_wall import NearestReal
+from potstill.reports.comparison_page.page import render_board, render_waiting
+from potstill.reports.comparison_page.pca_map import PcaMap, RealProjection
 
-__all__ = ["Among", "Board", "Near", "Real", "Row", "read_board", "render_board", "waiting"]
+__all__ = ["Board", "NearestReal", "PcaMap", "RealProjection", "Row", "read_board", "render_board", "render_waiting"]

@@ -8,7 +8,15 @@ from typing import Any
 
 from potstill.errors import PotstillError
 from potstill.reports.entry import Entry
-from potstill.reports.numbers import Estimate, count, estimate, number, points, shown, significant
+from potstill.reports.numbers import (
+    Estimate,
+    format_count,
+    format_difference,
+    format_score,
+    significant,
+    to_estimate,
+    to_number,
+)
 from potstill.tasks.metric import Metric
 
 __all__ = ["Board", "Row", "read_board"]
@@ -58,7 +66,7 @@ class Row:
     @property
     def full(self) -> Estimate | None:
         """What training on all real data gives, measured alike."""
-        return estimate(self.scorecard.get("full"))
+        return to_estimate(self.scorecard.get("full"))
 
     @property
     def label(self) -> str:
@@ -68,7 +76,7 @@ class Row:
     def size(self) -> str:
         """The budget in words: ``5 per class``."""
         unit = {"ipc": "per class", "items": "in all", "bytes": "bytes"}.get(self.unit, self.unit)
-        return f"{count(self.amount)} {unit}"
+        return f"{format_count(self.amount)} {unit}"
 
     @property
     def group(self) -> tuple[str, str, float]:
@@ -89,7 +97,7 @@ class Board:
 
     source: str
     rows: Sequence[Row]
-    said: Sequence[tuple[tuple[str, str, float], str]]
+    findings: Sequence[tuple[tuple[str, str, float], str]]
     test: str
     fair: str = ""
     done: int | None = None
@@ -131,11 +139,11 @@ def read_board(folder: Path, read: Read) -> Board:
             "corrected for the number of methods)."
         )
     entry = next((row.entry for row in rows if row.entry is not None), None)
-    done, total = number(held.get("done")), number(held.get("total"))
+    done, total = to_number(held.get("done")), to_number(held.get("total"))
     return Board(
         source=str(held.get("source") or (entry.source if entry else "") or folder.name),
         rows=rows,
-        said=said,
+        findings=said,
         test=how,
         fair=str(held.get("fair") or ""),
         done=None if done is None else int(done),
@@ -159,7 +167,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _group(value: Mapping[str, Any]) -> tuple[str, str, float]:
-    return str(value.get("protocol") or ""), str(value.get("unit") or "ipc"), number(value.get("amount")) or 0.0
+    return str(value.get("protocol") or ""), str(value.get("unit") or "ipc"), to_number(value.get("amount")) or 0.0
 
 
 def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
@@ -167,13 +175,15 @@ def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
     card = _mapping(row.get("scorecard"))
     settings = _mapping(card.get("settings"))
     unit = str(row.get("unit") or next((u for u in ("bytes", "items", "ipc") if u in settings), "ipc"))
-    amount = next((x for x in map(number, (row.get("amount"), settings.get(unit), row.get("ipc"))) if x is not None), 0)
+    amount = next(
+        (x for x in map(to_number, (row.get("amount"), settings.get(unit), row.get("ipc"))) if x is not None), 0
+    )
     method = str(row.get("method") or "")
     score = row.get("score") or card.get("score") or card.get("accuracy")
     gap = _mapping(row.get("difference"))
     asked = [str(row[key]) for key in ("parametrization", "store_asked") if row.get(key) is not None]
     protocol = str(row.get("protocol") or held.get("protocol") or card.get("protocol") or "")
-    paid = [number(x) for x in (row.get("seconds"), _mapping(card.get("making")).get("seconds"))]
+    paid = [to_number(x) for x in (row.get("seconds"), _mapping(card.get("making")).get("seconds"))]
     return Row(
         id=str(row.get("id") or "-".join((method, f"{unit}{amount:g}", *asked)) + f"@{protocol}"),
         method=method,
@@ -182,17 +192,17 @@ def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
         protocol=protocol,
         variant=", ".join(asked),
         scorecard=card,
-        score=estimate(score, card.get("n")),
+        score=to_estimate(score, card.get("n")),
         over=str(_mapping(score).get("over") or "students"),
-        difference=estimate(gap),
-        p=next((x for x in (number(gap.get("p_holm")), number(gap.get("p"))) if x is not None), None),
+        difference=to_estimate(gap),
+        p=next((x for x in (to_number(gap.get("p_holm")), to_number(gap.get("p"))) if x is not None), None),
         bytes=_first(row.get("bytes"), _mapping(card.get("bytes")).get("total")),
         items=_first(row.get("items"), _mapping(card.get("set")).get("items")),
         store=str(row.get("store") or _mapping(card.get("set")).get("store") or "") or None,
         seconds=next((x for x in paid if x is not None), None),
         spent=_sum(row, "seconds"),
         measuring=_sum(row, "evaluate_seconds"),
-        rank=None if number(row.get("rank")) is None else int(row["rank"]),
+        rank=None if to_number(row.get("rank")) is None else int(row["rank"]),
         best=row.get("best") is True,
         not_told_apart=row.get("not_told_apart") is True,
         error=str(row.get("error") or ""),
@@ -204,12 +214,12 @@ def _sum(row: Mapping[str, Any], key: str) -> float | None:
     """Over a row's sets, as far as they say."""
     cells = row.get("cells")
     held = [_mapping(cell).get(key) for cell in cells] if isinstance(cells, list) else [row.get(key)]
-    found = [x for x in map(number, held) if x is not None]
+    found = [x for x in map(to_number, held) if x is not None]
     return sum(found) if found else None
 
 
 def _first(*values: object) -> float | None:
-    return next((x for x in map(number, values) if x is not None), None)
+    return next((x for x in map(to_number, values) if x is not None), None)
 
 
 def _loose(folder: Path) -> list[Row]:
@@ -221,7 +231,7 @@ def _loose(folder: Path) -> list[Row]:
         except PotstillError:
             continue  # it is being written
         settings = _mapping(card.get("settings"))
-        if not settings.get("method") or number(settings.get("set")):
+        if not settings.get("method") or to_number(settings.get("set")):
             continue
         stem = path.name.removesuffix(".scorecard.json")
         row = {
@@ -246,7 +256,7 @@ def _with_set(row: Row, folder: Path, read: Read) -> Row:
         entry = replace(read(path), scorecard=row.scorecard or None)
     except PotstillError as error:
         return replace(row, problem=str(error))
-    seconds = row.seconds if row.seconds is not None else number(entry.part("cost").get("seconds"))
+    seconds = row.seconds if row.seconds is not None else to_number(entry.card_section("cost").get("seconds"))
     return replace(row, entry=entry, seconds=seconds, bytes=row.bytes if row.bytes is not None else entry.bytes)
 
 
@@ -278,14 +288,14 @@ def _own(row: Row) -> Estimate:
 
 def _finding(scored: Sequence[Row], not_told_apart: Sequence[bool]) -> str:
     best, metric = scored[0], scored[0].metric
-    text = f"Best mean: {best.label}, {shown(_own(best).mean, metric)}."
+    text = f"Best mean: {best.label}, {format_score(_own(best).mean, metric)}."
     rivals = [row.label for row, alike in zip(scored[1:], not_told_apart[1:], strict=True) if alike]
     if rivals:
         text += f" Not told apart from it: {', '.join(rivals)}."
     random = next((row for row in scored if row.method == "random"), None)
     if random is not None and random is not best:
         gap = best.difference or _own(best) - _own(random)
-        what = f"{points(gap.mean, metric)} {metric.gap_unit}"
+        what = f"{format_difference(gap.mean, metric)} {metric.gap_unit}"
         text += f" Against random: {what}." if significant(gap, metric) > 0 else f" Not shown to beat random: {what}."
     elif random is best:
         text += " No method beat random samples here."

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
-from potstill.reports.numbers import count, number, percent
+from potstill.reports.numbers import format_count, format_percent, to_number
 from potstill.reports.sections import table
 
 __all__ = ["confusions"]
@@ -47,7 +47,7 @@ def _counts(row: Row) -> list[list[int]]:
     held = row.scorecard.get("confusion")
     if not isinstance(held, list) or not all(isinstance(of, list) and len(of) == len(held) for of in held):
         return []
-    found = [[number(x) for x in of] for of in held]
+    found = [[to_number(x) for x in of] for of in held]
     if any(x is None or x < 0 for of in found for x in of):
         return []
     whole = [[int(x or 0) for x in of] for of in found]
@@ -65,7 +65,13 @@ def _mistakes(row: Row, found: Sequence[Sequence[int]], names: Sequence[str]) ->
         key=lambda mistake: -mistake[0],
     )[:_MOST]
     cells = [
-        tag("td", tag("bdi", names[c]), " as ", tag("bdi", names[d]), tag("span", f" {percent(share)}", class_="soft"))
+        tag(
+            "td",
+            tag("bdi", names[c]),
+            " as ",
+            tag("bdi", names[d]),
+            tag("span", f" {format_percent(share)}", class_="soft"),
+        )
         for share, c, d in rated
     ]
     return tag("tr", tag("th", tag("bdi", row.label), scope="row"), *cells, *[tag("td", "—")] * (_MOST - len(cells)))
@@ -90,4 +96,4 @@ def _cell(share: float, n: int, right: bool) -> Html:
     said = value(f"{100 * share:.0f}", share)
     style = f"--share:{100 * share:.0f}%"
     return tag("td", tag("b", said) if right else said, class_="right" if right else "wrong", style=style,
-               title=f"{count(n)} answers")  # fmt: skip
+               title=f"{format_count(n)} answers")  # fmt: skip

@@ -8,8 +8,8 @@ from potstill._util.formatting import stored_as
 from potstill._util.html import Html, join, plain_line, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
-from potstill.reports.numbers import count, duration, number, percent, size
-from potstill.reports.sections import about, headline, parts, sentence, table, warnings
+from potstill.reports.numbers import format_count, format_duration, format_percent, format_size, to_number
+from potstill.reports.sections import about, entry_sections, headline, sentence, table, warnings
 
 __all__ = ["classes", "origin", "sets", "storage"]
 
@@ -36,7 +36,7 @@ def classes(board: Board) -> list[Html]:
             tag(
                 "details",
                 tag("summary", tag("h3", title)),
-                tag("p", "Hardest on average: ", tag("bdi", names[hardest]), f", {percent(mean)}."),
+                tag("p", "Hardest on average: ", tag("bdi", names[hardest]), f", {format_percent(mean)}."),
                 table(f"Score by class, {title}", ("Class", *(row.label for row, _ in held)), body),
                 open=None if out else "",
             )
@@ -51,7 +51,7 @@ def _per_class(row: Row) -> list[float]:
     """Of the scorecard: ``{"name", "mean"}`` for each class, or bare fractions; empty where there are none."""
     held = row.scorecard.get("per_class")
     means = [x.get("mean") if isinstance(x, Mapping) else x for x in held] if isinstance(held, list) else []
-    found = [x for x in map(number, means) if x is not None and 0 <= x <= 1]
+    found = [x for x in map(to_number, means) if x is not None and 0 <= x <= 1]
     return found if len(found) == len(means) else []
 
 
@@ -60,7 +60,7 @@ def _class(name: str, by: Sequence[float | None]) -> Html:
     cells = [
         tag(
             "td",
-            "—" if x is None else tag("b" if x == top else "span", value(percent(x), x)),
+            "—" if x is None else tag("b" if x == top else "span", value(format_percent(x), x)),
             class_="heat",
             style=None if x is None else f"--share:{100 * x:.0f}%",
         )
@@ -75,9 +75,9 @@ def storage(board: Board) -> list[Html]:
     for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.bytes or 0)):
         held = row.scorecard.get("bytes")
         if not isinstance(held, Mapping) and row.entry is not None:
-            held = row.entry.part("bytes")
-        if isinstance(held, Mapping) and (number(held.get("total")) or 0) > 0:
-            seen.setdefault(row.file or row.id, (row, [number(held.get(kind)) or 0.0 for kind in _KINDS]))
+            held = row.entry.card_section("bytes")
+        if isinstance(held, Mapping) and (to_number(held.get("total")) or 0) > 0:
+            seen.setdefault(row.file or row.id, (row, [to_number(held.get(kind)) or 0.0 for kind in _KINDS]))
     if not seen:
         return []
     most = max(sum(kinds) for _, kinds in seen.values()) or 1.0
@@ -93,8 +93,8 @@ def storage(board: Board) -> list[Html]:
                 "tr",
                 tag("th", tag("bdi", row.label), scope="row"),
                 tag("td", row.size),
-                *(tag("td", value(size(x), x)) for x in kinds),
-                tag("td", value(size(row.bytes), row.bytes)),
+                *(tag("td", value(format_size(x), x)) for x in kinds),
+                tag("td", value(format_size(row.bytes), row.bytes)),
                 tag("td", stored_as(row.store) if row.store else "—"),
                 tag("td", tag("svg", *bars, width=160, height=12, aria_hidden="true", class_="stack")),
             )
@@ -109,10 +109,10 @@ def origin(board: Board) -> Html:
     """Data, protocol, versions, cost and tests."""
     cards = [row.scorecard for row in board.measured]
     entries = [row.entry for row in board.rows if row.entry is not None]
-    source: Mapping[str, Any] = entries[0].part("source") if entries else {}
+    source: Mapping[str, Any] = entries[0].card_section("source") if entries else {}
     facts: dict[str, object] = {"Data": board.source}
     if entries and entries[0].samples is not None:
-        facts["Real training samples"] = count(entries[0].samples)
+        facts["Real training samples"] = format_count(entries[0].samples)
     facts |= {
         "Content hash": source.get("hash"),
         "Split": " ".join(map(str, source["notes"])) if isinstance(source.get("notes"), list) else None,
@@ -123,9 +123,9 @@ def origin(board: Board) -> Html:
         "Fingerprint": _several(c.get("fingerprint") for c in cards),
         "Network": _several(c.get("network") for c in cards),
         "Versions": _several(_versions(e.card.get("versions")) for e in entries),
-        "Time to make all": duration(sum(row.spent or row.seconds or 0 for row in board.rows)),
-        "Time to measure all": duration(sum(row.measuring or 0 for row in board.rows)),
-        "Device": _several(e.part("cost").get("device") for e in entries),
+        "Time to make all": format_duration(sum(row.spent or row.seconds or 0 for row in board.rows)),
+        "Time to measure all": format_duration(sum(row.measuring or 0 for row in board.rows)),
+        "Device": _several(e.card_section("cost").get("device") for e in entries),
         "How it was tested": board.test,
         "What random is": board.fair,
     }
@@ -153,7 +153,7 @@ def sets(board: Board, anchors: Mapping[str, str]) -> list[Html]:
         command = entry.card.get("command")
         if isinstance(command, str) and command:
             text.append(tag("pre", tag("code", command), tabindex=0))
-        inner = [part for part in (*text, *parts(entry, 4)) if part is not None]
+        inner = [part for part in (*text, *entry_sections(entry, 4)) if part is not None]
         out.append(
             tag("details", tag("summary", tag("h3", tag("bdi", title))), *inner, id=anchors[row.id], class_="one")
         )

@@ -12,9 +12,9 @@ from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.entry import Gallery
 from potstill.reports.gallery import gallery
-from potstill.reports.strips import LONGEST, WANTED, strip
+from potstill.reports.strips import LONGEST, WANTED, image_strip
 
-__all__ = ["COPY", "Near", "walls"]
+__all__ = ["COPY", "NearestReal", "image_walls"]
 
 COPY = 0.004
 """Root mean square difference below which a picture is a copy: a step of eight bits."""
@@ -22,7 +22,7 @@ _IN_A_ROW, _MOST_CLASSES = 5, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Near:
+class NearestReal:
     """The real picture nearest to each picture that a page shows of a set.
 
     Attributes:
@@ -34,20 +34,20 @@ class Near:
     distances: np.ndarray
 
 
-def _side(row: Row, g: Gallery, index: Sequence[int], name: str, near: Near | None) -> Html:
+def _side(row: Row, g: Gallery, index: Sequence[int], name: str, near: NearestReal | None) -> Html:
     """What one method made of one class."""
     parts: list[Html] = []
     for start in range(0, len(index), _IN_A_ROW):
         some = list(index[start : start + _IN_A_ROW])
         which = f"{start + 1} to {start + len(some)}" if len(some) > 1 else f"{start + 1}"
-        parts.append(strip(g.inputs[some], f"{row.label}, {name}, {which}"))
+        parts.append(image_strip(g.inputs[some], f"{row.label}, {name}, {which}"))
         if near is not None:
             far = ", ".join(f"{d:.2f}" for d in near.distances[some])
-            parts.append(strip(near.pictures[some], f"Nearest real pictures, at distance {far}", near=True))
+            parts.append(image_strip(near.pictures[some], f"Nearest real pictures, at distance {far}", near=True))
     return tag("figure", tag("figcaption", tag("bdi", row.label)), *parts)
 
 
-def _distances(row: Row, near: Near) -> Html:
+def _distances(row: Row, near: NearestReal) -> Html:
     copies = int((near.distances <= COPY).sum())
     said = f"{copies:,} of {len(near.distances):,}"
     middle = float(np.median(near.distances))
@@ -61,7 +61,7 @@ def _distances(row: Row, near: Near) -> Html:
     )
 
 
-def _wall(rows: Sequence[Row], near: Mapping[str, Near]) -> list[Html]:
+def _wall(rows: Sequence[Row], near: Mapping[str, NearestReal]) -> list[Html]:
     """Classes one after another, methods side by side."""
     held = [(row, g) for row in rows if (g := _pictures(row)) is not None]
     first = held[0][1]
@@ -69,12 +69,12 @@ def _wall(rows: Sequence[Row], near: Mapping[str, Near]) -> list[Html]:
     for c, name in enumerate(first.classes[:_MOST_CLASSES]):
         sides = []
         for row, g in held:
-            if index := np.flatnonzero(g.hard == c).tolist():
+            if index := np.flatnonzero(g.hard_labels == c).tolist():
                 sides.append(_side(row, g, index, name, near.get(row.id)))
         if sides:
             shelves.append(tag("li", tag("h4", tag("bdi", name)), tag("div", *sides, class_="sides"), data_class=name))
     h, w = first.inputs.shape[2:]
-    most = max(int(np.bincount(g.hard).max()) for _, g in held)
+    most = max(int(np.bincount(g.hard_labels).max()) for _, g in held)
     side = min(max(h, w), LONGEST)
     times = max(1, round(WANTED / side))
     room = min(most, _IN_A_ROW) * (min(w, LONGEST) + 1) * times + 12
@@ -87,7 +87,7 @@ def _pictures(row: Row) -> Gallery | None:
     return g if g is not None and g.inputs.ndim == 4 and g.classes and len(g.inputs) else None
 
 
-def walls(board: Board, near: Mapping[str, Near], given: bool) -> list[Html]:
+def image_walls(board: Board, near: Mapping[str, NearestReal], given: bool) -> list[Html]:
     """The gallery of a board, one part for each size; the first is open."""
     seen: set[str] = set()
     held: dict[str, list[Row]] = {}

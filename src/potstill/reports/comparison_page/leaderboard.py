@@ -6,7 +6,16 @@ from potstill._util.formatting import stored_as
 from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
-from potstill.reports.numbers import brief, count, duration, interval, points, shown, significant, size
+from potstill.reports.numbers import (
+    format_count,
+    format_difference,
+    format_duration,
+    format_interval,
+    format_score,
+    format_size,
+    shorten,
+    significant,
+)
 
 __all__ = ["leaderboard"]
 
@@ -20,7 +29,7 @@ def _cell(said: str | Html, key: float | str | None, **more: str | None) -> Html
 
 
 def _counted(n: float, over: str) -> str:
-    return f"{count(n)} {over.removesuffix('s') if n == 1 else over}"
+    return f"{format_count(n)} {over.removesuffix('s') if n == 1 else over}"
 
 
 def _verdict(row: Row) -> Html:
@@ -37,9 +46,9 @@ def _gap(row: Row) -> Html:
         return _cell("—", None)
     told = 0 if row.p is not None and row.p >= _LEVEL else significant(gap, metric)
     tone = {1: "better", 0: "open", -1: "worse"}[told]
-    parts = [tag("span", points(gap.mean, metric), class_=tone)]
+    parts = [tag("span", format_difference(gap.mean, metric), class_=tone)]
     if gap.low is not None:
-        parts.append(tag("span", f" [{interval(gap, metric, difference=True)}]", class_="soft"))
+        parts.append(tag("span", f" [{format_interval(gap, metric, difference=True)}]", class_="soft"))
     if row.p is not None:
         parts.append(tag("span", f" p {'< 0.001' if row.p < 0.001 else f'= {row.p:.3f}'}", class_="soft"))
     return _cell(Html("".join(parts)), gap.mean)
@@ -47,7 +56,7 @@ def _gap(row: Row) -> Html:
 
 def _why(text: str) -> Html | None:
     """Why a row has no score: one short line, which opens to the whole text."""
-    if not text or (short := brief(text)) == text:
+    if not text or (short := shorten(text)) == text:
         return tag("span", text, class_="how") if text else None
     return tag("details", tag("summary", short), text, class_="how")
 
@@ -62,15 +71,15 @@ def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
         tag("th", name, flag, _why(row.error or row.problem), scope="row", data_v=row.label),
         _cell(row.size, row.amount),
         *([_cell(tag("bdi", row.protocol), row.protocol)] if several else []),
-        _cell("—" if e is None else value(shown(e.mean, metric), e.mean), None if e is None else e.mean),
-        _cell("—" if e is None else interval(e, metric), None if e is None else e.low),
+        _cell("—" if e is None else value(format_score(e.mean, metric), e.mean), None if e is None else e.mean),
+        _cell("—" if e is None else format_interval(e, metric), None if e is None else e.low),
         _cell("—" if e is None or e.n is None else _counted(e.n, row.over), None if e is None else e.n),
         _verdict(row),
         _gap(row),
-        _cell(value(size(row.bytes), row.bytes), row.bytes),
+        _cell(value(format_size(row.bytes), row.bytes), row.bytes),
         _cell(stored_as(row.store) if row.store else "—", row.store),
-        _cell(count(row.items), row.items),
-        _cell(value(duration(row.seconds), row.seconds), row.seconds),
+        _cell(format_count(row.items), row.items),
+        _cell(value(format_duration(row.seconds), row.seconds), row.seconds),
     ]
     return tag(
         "tr",

@@ -10,16 +10,16 @@ from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.comparison_page.confusions import confusions
 from potstill.reports.comparison_page.costs import classes, origin, sets, storage
-from potstill.reports.comparison_page.image_wall import Near, walls
+from potstill.reports.comparison_page.image_wall import NearestReal, image_walls
 from potstill.reports.comparison_page.leaderboard import leaderboard
-from potstill.reports.comparison_page.pareto import frontier, legend, slots
-from potstill.reports.comparison_page.pca_map import Among, among
-from potstill.reports.comparison_page.snapshots import films as drawn_films
-from potstill.reports.comparison_page.summary import answers
-from potstill.reports.numbers import count, duration
-from potstill.reports.snapshots import Film
+from potstill.reports.comparison_page.pareto import assign_marks, draw_pareto, legend
+from potstill.reports.comparison_page.pca_map import PcaMap, draw_pca_maps
+from potstill.reports.comparison_page.snapshots import snapshots_sections as drawn_films
+from potstill.reports.comparison_page.summary import summary_table
+from potstill.reports.numbers import format_count, format_duration
+from potstill.reports.snapshots import Snapshots
 
-__all__ = ["policy", "render_board", "waiting"]
+__all__ = ["content_policy", "render_board", "render_waiting"]
 
 
 _HEAD = re.compile(r"^At [\d,]+ [a-z ]{1,30} under [^:]{1,60}: ")
@@ -30,7 +30,7 @@ def _own(name: str) -> str:
     return files("potstill.reports.comparison_page").joinpath(name).read_text(encoding="utf-8")
 
 
-def policy(live: bool = False) -> str:
+def content_policy(live: bool = False) -> str:
     """What a browser may do with the page: show it, and run the one script that is ours, known by its hash."""
     digest = base64.b64encode(hashlib.sha256(_own("question.js").encode()).digest()).decode()
     rules = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
@@ -43,7 +43,7 @@ def _document(title: str, body: Sequence[Html | None], version: str | None) -> s
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy(version is not None)),
+        tag("meta", http_equiv="Content-Security-Policy", content=content_policy(version is not None)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
@@ -64,24 +64,24 @@ def _part(title: str, key: str, inner: Sequence[Html | None]) -> Html | None:
 
 def _findings(board: Board) -> list[Html]:
     sizes = {row.group: row.size for row in board.rows}
-    several = len({group[0] for group, _ in board.said}) > 1
+    several = len({group[0] for group, _ in board.findings}) > 1
     lines = []
-    for group, said in board.said:
+    for group, said in board.findings:
         where = sizes.get(group, f"{group[2]:g}") + (f", {group[0]}" if several else "")
         lines.append(tag("li", tag("b", tag("bdi", where)), ": ", tag("bdi", _HEAD.sub("", said))))
     note = tag("p", board.test.rstrip(".") + ".", class_="note") if board.test else None
     told = [tag("ul", *lines, class_="says-list"), *([note] if note else [])] if lines else []
-    return [*answers(board), *told]
+    return [*summary_table(board), *told]
 
 
 def _frontiers(board: Board) -> list[Html]:
-    of = slots(board.rows)
+    of = assign_marks(board.rows)
     out: list[Html] = []
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in board.measured:
         groups.setdefault((row.protocol, row.metric.titled), []).append(row)
     for k, ((protocol, _), rows) in enumerate(groups.items()):
-        drawn = [f for what in ("bytes", "time") if (f := frontier(rows, of, what, f"front-{k}-{what}")) is not None]
+        drawn = [f for what in ("bytes", "time") if (f := draw_pareto(rows, of, what, f"front-{k}-{what}")) is not None]
         if drawn:
             named = [tag("p", "Protocol ", tag("b", tag("bdi", protocol)))] if len(groups) > 1 else []
             out += [*named, tag("div", *drawn, class_="fronts")]
@@ -91,7 +91,7 @@ def _frontiers(board: Board) -> list[Html]:
 def _progress(board: Board, live: bool) -> Html | None:
     if not live and not board.making and board.done == board.total:
         return None
-    said = f"{count(board.done)} of {count(board.total)} cells are done" if board.total else ""
+    said = f"{format_count(board.done)} of {format_count(board.total)} cells are done" if board.total else ""
     now = f"being made: {', '.join(board.making)}" if board.making else ""
     words = "; ".join(x for x in (said, now) if x) or "nothing is being made"
     return tag("p", tag("b", "Live. " if live else "Not finished. "), tag("bdi", words), ".", class_="live", id="live")
@@ -102,9 +102,9 @@ def render_board(
     *,
     title: str,
     command: str,
-    near: Mapping[str, Near] | None = None,
-    places: Among | None = None,
-    films: Mapping[str, Film | str] | None = None,
+    nearest: Mapping[str, NearestReal] | None = None,
+    pca_map: PcaMap | None = None,
+    snapshots: Mapping[str, Snapshots | str] | None = None,
     version: str | None = None,
 ) -> str:
     """The page of ``board`` as one HTML document that loads nothing. Its one script is ours and never holds data.
@@ -122,8 +122,12 @@ def render_board(
         _part("What was found", "found", _findings(board)),
         _part("What it costs", "cost", _frontiers(board)),
         _part("Leaderboard", "leaderboard", leaderboard(board, anchors)),
-        _part("Side by side", "gallery", [*walls(board, near or {}, near is not None), *among(board, places)]),
-        _part("How they came to be", "film", drawn_films(board, films or {})),
+        _part(
+            "Side by side",
+            "gallery",
+            [*image_walls(board, nearest or {}, nearest is not None), *draw_pca_maps(board, pca_map)],
+        ),
+        _part("How they came to be", "film", drawn_films(board, snapshots or {})),
         _part("Classes", "classes", [*classes(board), *confusions(board)]),
         _part("What is stored", "storage", storage(board)),
         _part("Each set", "sets", sets(board, anchors)),
@@ -133,8 +137,8 @@ def render_board(
     made = sum(row.spent or row.seconds or 0 for row in board.rows)
     measured = sum(row.measuring or 0 for row in board.rows)
     lede = f"{_n(len(methods), 'method')} at {_n(len(sizes), 'size')}, {_n(len(board.measured), 'score')}"
-    spent = f", made in {duration(made)}" if made else ""
-    spent += f" and measured in {duration(measured)}" if made and measured else ""
+    spent = f", made in {format_duration(made)}" if made else ""
+    spent += f" and measured in {format_duration(measured)}" if made and measured else ""
     links = [(name, key) for name, key in _LINKS if any(s is not None and f' id="{key}"' in s[:60] for s in sections)]
     top = tag(
         "header",
@@ -173,7 +177,7 @@ def _n(k: int, noun: str) -> str:
     return f"{k:,} {noun}{'' if k == 1 else 's'}"
 
 
-def waiting(title: str, why: str, version: str) -> str:
+def render_waiting(title: str, why: str, version: str) -> str:
     """A live page for as long as there is nothing to show; it loads itself again when there is."""
     top = tag(
         "header",

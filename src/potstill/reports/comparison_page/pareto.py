@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Row
 from potstill.reports.figures import value
-from potstill.reports.numbers import Estimate, duration, interval, shown, size
+from potstill.reports.numbers import Estimate, format_duration, format_interval, format_score, format_size
 from potstill.reports.sections import table
 from potstill.tasks.metric import Metric
 
-__all__ = ["MARKS", "frontier", "legend", "slots"]
+__all__ = ["MARKS", "assign_marks", "draw_pareto", "legend"]
 
 MARKS = 8
 """Colours and shapes before they repeat; the first, grey, is for random samples."""
@@ -30,7 +30,7 @@ _LANE = 13
 """Pixels between marks that stand side by side."""
 
 
-def slots(rows: Sequence[Row]) -> dict[str, int]:
+def assign_marks(rows: Sequence[Row]) -> dict[str, int]:
     """The colour and shape of each method: by name, so that they stay as the ranks change."""
     found = sorted({row.method for row in rows})
     return {m: 0 if m == "random" else 1 + k % (MARKS - 1) for k, m in enumerate(m for m in found if m != "random")} | (
@@ -83,14 +83,14 @@ def _front(places: Sequence[tuple[float, float]], sign: int) -> list[int]:
 
 
 def _bytes_tick(x: float) -> str:
-    return size(x).replace(".0 ", " ").replace(" bytes", " B")
+    return format_size(x).replace(".0 ", " ").replace(" bytes", " B")
 
 
 def _time_tick(x: float) -> str:
-    return f"{x:g} s" if x < 60 else duration(x).replace(" 0 s", "").replace(" 0 min", "")
+    return f"{x:g} s" if x < 60 else format_duration(x).replace(" 0 s", "").replace(" 0 min", "")
 
 
-def frontier(rows: Sequence[Row], of: dict[str, int], what: str, key: str) -> Html | None:
+def draw_pareto(rows: Sequence[Row], of: dict[str, int], what: str, key: str) -> Html | None:
     """A plot of the rows with a score and a cost, and the same as a table.
 
     Args:
@@ -146,7 +146,7 @@ def frontier(rows: Sequence[Row], of: dict[str, int], what: str, key: str) -> Ht
         role="img",
         aria_labelledby=f"{key}-t {key}-d",
     )
-    ys = [tag("span", shown(t, metric), style=f"top:{up(t):.2f}%") for t in _levels(low, high)]
+    ys = [tag("span", format_score(t, metric), style=f"top:{up(t):.2f}%") for t in _levels(low, high)]
     below = [tag("span", tick(t), style=f"left:{across(t):.2f}%") for t in _ticks(left, right)]
     clamped = what == "time" and any(c < floor for _, _, c in drawn)
     note = f"{said} Mark: mean; upright line: 95% interval. Cost on a logarithmic scale."
@@ -172,7 +172,9 @@ def frontier(rows: Sequence[Row], of: dict[str, int], what: str, key: str) -> Ht
 
 
 def _said(best: Sequence[tuple[Row, object]], metric: Metric, name: str) -> str:
-    steps = [f"{row.label} at {row.size}, {shown(row.score.mean, metric)}" for row, _ in best if row.score is not None]
+    steps = [
+        f"{row.label} at {row.size}, {format_score(row.score.mean, metric)}" for row, _ in best if row.score is not None
+    ]
     shown_steps = steps if len(steps) <= 6 else [*steps[:3], "…", *steps[-2:]]
     grow = "bytes grow" if name == "bytes" else "time grows"
     return f"Best means as {grow}: {'; '.join(shown_steps)}."
@@ -212,7 +214,7 @@ def _whole(whole: float | None, up: Callable[[float], float], metric: Metric) ->
     if whole is None:
         return []
     y = f"{up(whole):.2f}%"
-    said = tag("text", f"all real data: {shown(whole, metric)}", x=4, y=y, dy=-5)
+    said = tag("text", f"all real data: {format_score(whole, metric)}", x=4, y=y, dy=-5)
     return [tag("g", tag("line", x1=0, x2="100%", y1=y, y2=y), said, class_="whole")]
 
 
@@ -226,12 +228,12 @@ def _thread(places: Sequence[tuple[float, float]], slot: int, method: str) -> Ht
 def _dot(row: Row, x: str, up: Callable[[float], float], of: dict[str, int], what: str, lane: int) -> Html:
     assert row.score is not None
     e, slot = row.score, of[row.method]
-    spent = size(row.bytes) if what == "bytes" else duration(row.seconds)
+    spent = format_size(row.bytes) if what == "bytes" else format_duration(row.seconds)
     lines = []
     if e.low is not None and e.high is not None:
         lines.append(tag("line", x1=x, x2=x, y1=f"{up(e.low):.2f}%", y2=f"{up(e.high):.2f}%", class_="whisker"))
-    spread = "" if e.low is None else f" ({interval(e, row.metric)})"
-    said = f"{row.label}, {row.size}: {shown(e.mean, row.metric)}{spread}, {spent}"
+    spread = "" if e.low is None else f" ({format_interval(e, row.metric)})"
+    said = f"{row.label}, {row.size}: {format_score(e.mean, row.metric)}{spread}, {spent}"
     mark, moved = _mark(slot, x, f"{up(e.mean):.2f}%"), f"translate({_LANE * lane} 0)" if lane else None
     return tag("g", tag("title", said), *lines, mark, class_=f"m{slot}", data_id=row.id, transform=moved)
 
@@ -254,9 +256,9 @@ def _table(drawn: Sequence[tuple[Row, object, float]], best: Sequence[int], titl
             "tr",
             tag("th", tag("bdi", r.label), scope="row"),
             tag("td", r.size),
-            tag("td", value(size(spent) if what == "bytes" else duration(spent), spent)),
-            tag("td", value(shown(r.score.mean, r.metric), r.score.mean)),
-            tag("td", interval(r.score, r.metric)),
+            tag("td", value(format_size(spent) if what == "bytes" else format_duration(spent), spent)),
+            tag("td", value(format_score(r.score.mean, r.metric), r.score.mean)),
+            tag("td", format_interval(r.score, r.metric)),
             tag("td", "yes" if k in best else ""),
         )
 

@@ -7,16 +7,16 @@ import numpy as np
 
 from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
-from potstill.reports.comparison_page.pareto import slots
-from potstill.reports.numbers import percent
+from potstill.reports.comparison_page.pareto import assign_marks
+from potstill.reports.numbers import format_percent
 
-__all__ = ["Among", "Real", "among"]
+__all__ = ["PcaMap", "RealProjection", "draw_pca_maps"]
 
 _SIDE, _EDGE, _SHORT = 200, 8, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Real:
+class RealProjection:
     """Real samples on the map.
 
     Attributes:
@@ -27,19 +27,19 @@ class Real:
         samples: real samples in all.
     """
 
-    places: np.ndarray
+    positions: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
-    share: tuple[float, float]
+    variance_shares: tuple[float, float]
     samples: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Among:
+class PcaMap:
     """The real samples, and where those of each row lie, (n, 2) by the row's id, in the order of its gallery."""
 
-    real: Real
-    of: Mapping[str, np.ndarray]
+    real: RealProjection
+    positions: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,18 @@ class _Frame:
         return [(_EDGE + room * float(x), _EDGE + room * (1 - float(y))) for x, y in share], beyond
 
 
-def among(board: Board, map_: Among | None) -> list[Html]:
+def draw_pca_maps(board: Board, map_: PcaMap | None) -> list[Html]:
     """One drawing for each row, by size; nothing without real samples."""
-    if map_ is None or not map_.of:
+    if map_ is None or not map_.positions:
         return []
-    frame, of = _Frame.around(map_.real.places, np.concatenate(list(map_.of.values()))), slots(board.rows)
+    frame, of = (
+        _Frame.around(map_.real.positions, np.concatenate(list(map_.positions.values()))),
+        assign_marks(board.rows),
+    )
     held: dict[str, list[Row]] = {}
     for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
         same = [other.file for other in held.get(row.size, ())]
-        if row.id in map_.of and row.file not in same:
+        if row.id in map_.positions and row.file not in same:
             held.setdefault(row.size, []).append(row)
     parts = [
         tag(
@@ -87,12 +90,16 @@ def among(board: Board, map_: Among | None) -> list[Html]:
         for k, (size, rows) in enumerate(held.items())
     ]
     real = map_.real
-    dots = f"{len(real.places):,} of {real.samples:,}" if len(real.places) < real.samples else f"all {real.samples:,}"
+    dots = (
+        f"{len(real.positions):,} of {real.samples:,}"
+        if len(real.positions) < real.samples
+        else f"all {real.samples:,}"
+    )
     note = (
         f"Grey: {dots} real training samples, along the two directions in which they differ most. These hold "
-        f"{percent(sum(real.share))} of their differences, so what lies close together here may differ in other ways. "
-        "Spread: standard deviation over that of the real samples, across and up. Well below 1 a set keeps to the "
-        "middle; well above 1 it exaggerates what sets samples apart."
+        f"{format_percent(sum(real.variance_shares))} of their differences, so what lies close together here may "
+        "differ in other ways. Spread: standard deviation over that of the real samples, across and up. Well below 1 a "
+        "set keeps to the middle; well above 1 it exaggerates what sets samples apart."
     )
     pictures = any(row.entry and row.entry.gallery and row.entry.gallery.inputs.ndim == 4 for row in board.rows)
     if real.classes and pictures:
@@ -112,24 +119,26 @@ def among(board: Board, map_: Among | None) -> list[Html]:
     ]
 
 
-def _dots(real: Real, frame: _Frame) -> list[Html]:
+def _dots(real: RealProjection, frame: _Frame) -> list[Html]:
     """A path of dots for each class."""
     out = []
     for c in range(max(1, len(real.classes))):
-        places, _ = frame.drawn(real.places[real.labels == c])
+        places, _ = frame.drawn(real.positions[real.labels == c])
         if places:
             path = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places)
             out.append(tag("path", d=path, data_class=real.classes[c] if real.classes else None))
     return out
 
 
-def _drawing(row: Row, map_: Among, frame: _Frame, slot: int) -> Html:
-    mine = map_.of[row.id]
+def _drawing(row: Row, map_: PcaMap, frame: _Frame, slot: int) -> Html:
+    mine = map_.positions[row.id]
     places, beyond = frame.drawn(mine)
-    across, up = mine.std(0) / np.maximum(map_.real.places.std(0), 1e-12)
+    across, up = mine.std(0) / np.maximum(map_.real.positions.std(0), 1e-12)
     spread = f"spread {across:.2f} and {up:.2f}"
     outside = f", {beyond:,} beyond the drawing" if beyond else ""
-    said = f"{len(mine):,} inputs of {row.label} at {row.size} among {len(map_.real.places):,} real samples: {spread}"
+    said = (
+        f"{len(mine):,} inputs of {row.label} at {row.size} among {len(map_.real.positions):,} real samples: {spread}"
+    )
     marks = _marks(row, places)
     svg = tag(
         "svg",
@@ -148,7 +157,7 @@ def _marks(row: Row, places: Sequence[tuple[float, float]]) -> list[Html]:
     """Class names where they are short, else dots that say their class when pointed at."""
     g = None if row.entry is None else row.entry.gallery
     classes = () if g is None else g.classes
-    labels = np.zeros(len(places), dtype=np.int64) if g is None or not classes else g.hard
+    labels = np.zeros(len(places), dtype=np.int64) if g is None or not classes else g.hard_labels
     short = bool(classes) and max(map(len, classes)) <= _SHORT
     out = []
     for (x, y), c in zip(places, labels.tolist(), strict=True):

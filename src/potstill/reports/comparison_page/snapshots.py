@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from potstill._util.html import Html, join, tag
 from potstill.reports.comparison_page.board import Board
-from potstill.reports.snapshots import Film, film_section
+from potstill.reports.snapshots import Snapshots, snapshots_section
 
-__all__ = ["films"]
+__all__ = ["snapshots_sections"]
 
 
-def films(board: Board, held: Mapping[str, Film | str]) -> list[Html]:
+def snapshots_sections(board: Board, held: Mapping[str, Snapshots | str]) -> list[Html]:
     """Each film closed but the first, in the order of the leaderboard.
 
     Args:
@@ -27,7 +27,7 @@ def films(board: Board, held: Mapping[str, Film | str]) -> list[Html]:
         inner = (
             [tag("p", film, class_="note")]
             if isinstance(film, str)
-            else film_section(film, str(n), title, name in titles)
+            else snapshots_section(film, str(n), title, name in titles)
         )
         head = tag("summary", tag("h3", tag("bdi", title)))
         out.append(tag("details", head, *inner, open=None if out else "", class_="one"))

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from potstill._util.html import Html, join, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
-from potstill.reports.numbers import Estimate, duration, interval, number, shown, size
+from potstill.reports.numbers import Estimate, format_duration, format_interval, format_score, format_size, to_number
 from potstill.reports.sections import table
 from potstill.tasks.metric import Metric
 
-__all__ = ["answers"]
+__all__ = ["summary_table"]
 
 
-def answers(board: Board) -> list[Html]:
+def summary_table(board: Board) -> list[Html]:
     """A table with one line for each size and protocol, and one of all real data; nothing where nothing is measured."""
     groups = list(dict.fromkeys(row.group for row in board.measured))
     several = len({group[0] for group in groups}) > 1
@@ -30,8 +30,8 @@ def answers(board: Board) -> list[Html]:
                 tag("th", tag("bdi", where), scope="row"),
                 tag("td", tag("b", tag("bdi", best.label))),
                 _score(best.score, best.metric),
-                tag("td", value(size(best.bytes), best.bytes)),
-                tag("td", value(duration(best.seconds), best.seconds)),
+                tag("td", value(format_size(best.bytes), best.bytes)),
+                tag("td", value(format_duration(best.seconds), best.seconds)),
                 tag("td", _others([row for row in top if row is not best], len(rows))),
                 _least(top, "bytes"),
                 _least(top, "seconds"),
@@ -42,8 +42,8 @@ def answers(board: Board) -> list[Html]:
     all_of_it = next((row for row in board.measured if row.full is not None), None)
     if all_of_it is not None and all_of_it.full is not None:
         held = all_of_it.scorecard.get("full")
-        bytes_ = number(held.get("bytes")) if isinstance(held, dict) else None
-        cells = [tag("td", "—" if bytes_ is None else value(size(bytes_), bytes_)), *[tag("td", "—")] * 4]
+        bytes_ = to_number(held.get("bytes")) if isinstance(held, dict) else None
+        cells = [tag("td", "—" if bytes_ is None else value(format_size(bytes_), bytes_)), *[tag("td", "—")] * 4]
         body.append(
             tag(
                 "tr",
@@ -68,8 +68,8 @@ def answers(board: Board) -> list[Html]:
 
 
 def _score(e: Estimate, metric: Metric) -> Html:
-    ends = None if e.low is None else tag("span", f" [{interval(e, metric)}]", class_="soft")
-    return tag("td", value(shown(e.mean, metric), e.mean), ends)
+    ends = None if e.low is None else tag("span", f" [{format_interval(e, metric)}]", class_="soft")
+    return tag("td", value(format_score(e.mean, metric), e.mean), ends)
 
 
 def _others(others: Sequence[Row], measured: int) -> Html:
@@ -85,6 +85,6 @@ def _least(rows: Sequence[Row], what: str) -> Html:
         return tag("td", "—")
     row = min(known, key=lambda row: cost[row.id] or 0.0)
     spent = cost[row.id]
-    said = size(spent) if what == "bytes" else duration(spent)
-    mean = "" if row.score is None else f" ({shown(row.score.mean, row.metric)})"
+    said = format_size(spent) if what == "bytes" else format_duration(spent)
+    mean = "" if row.score is None else f" ({format_score(row.score.mean, row.metric)})"
     return tag("td", tag("bdi", row.label), mean, ": ", tag("span", value(said, spent), class_="soft"))
