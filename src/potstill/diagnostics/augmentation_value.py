@@ -26,7 +26,7 @@ def _rows(bench: Bench, amounts: tuple[int, ...]) -> list[tuple[int, Condition, 
         items = sum(min(k, len(of)) for of in bench.class_indices)
         alone = Condition(name=f"{k} real", items=items, data_for=lambda n, a=added: bench.draw_real(n, a))  # type: ignore[misc]
         mixed = Condition(
-            name=f"the set and {k} real", items=len(bench.small) + items,
+            name=f"the set and {k} real", items=len(bench.distilled) + items,
             data_for=lambda n, a=added: bench.join(bench.distilled_data, bench.draw_real(n, a)),  # type: ignore[misc]
         )  # fmt: skip
         more = [min(k + c, len(of)) for c, of in zip(bench.counts, bench.class_indices, strict=True)]

@@ -159,7 +159,7 @@ def measure_agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
 
 def measure_readability(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
     """How many items networks of real data take for what they are labelled, at the last stop and on the way there."""
-    looked, labels, asked = _looked(bench, stops), bench.small.hard_labels, bench.eval_source.labels
+    looked, labels, asked = _looked(bench, stops), bench.distilled.hard_labels, bench.eval_source.labels
 
     def right(outputs: Tensor, y: Tensor) -> float:
         return float((outputs.argmax(1) == y).double().mean())

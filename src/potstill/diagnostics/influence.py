@@ -25,9 +25,9 @@ _SHOWN = 3
 
 def item_groups(bench: Bench, most: int) -> list[Tensor]:
     """The items in groups of one class, each alone where there are no more than ``most``."""
-    labels, k = bench.small.hard_labels, len(bench.counts)
+    labels, k = bench.distilled.hard_labels, len(bench.counts)
     of_class = [torch.where(labels == c)[0] for c in range(k)]
-    if len(bench.small) <= most:
+    if len(bench.distilled) <= most:
         return [item for of in of_class for item in torch.split(of, 1)]
     held = [c for c in range(k) if len(of_class[c])]
     shares = proportional([len(of_class[c]) for c in held], max(most, len(held)))
@@ -44,7 +44,7 @@ def conditions(bench: Bench, most: int) -> list[Condition]:
 
 def _without(bench: Bench, items: Tensor) -> Condition:
     name = f"the set without {' '.join(map(str, items.tolist()))}"
-    return Condition(name=name, items=len(bench.small) - len(items), data_for=lambda student: bench.without(items))
+    return Condition(name=name, items=len(bench.distilled) - len(items), data_for=lambda student: bench.without(items))
 
 
 def measure_influence(bench: Bench, most: int) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def measure_influence(bench: Bench, most: int) -> dict[str, Any]:
         noise = math.sqrt(sum((v - mean) ** 2 for v in known) / (len(known) - 1))
     ranked = sorted(made, key=lambda g: -math.inf if g["loss"] is None else -g["loss"])
     return {
-        "exact": len(groups) == len(bench.small), "groups": len(groups), "students": bench.students, "loss": mean,
+        "exact": len(groups) == len(bench.distilled), "groups": len(groups), "students": bench.students, "loss": mean,
         "noise": noise, "helps": sum(g["told"] and g["loss"] > 0 for g in made),
         "harms": sum(g["told"] and g["loss"] < 0 for g in made), "items": ranked,
     }  # fmt: skip
@@ -90,7 +90,7 @@ def _of_group(
     both = [(w, o) for w, o in zip(whole, outputs, strict=True) if w is not None and o is not None]
     found: dict[str, Any] = {"items": items.tolist()}
     if bench.classes:
-        found["class"] = bench.real.classes[int(bench.small.hard_labels[items[0]])]
+        found["class"] = bench.real.classes[int(bench.distilled.hard_labels[items[0]])]
     if not pairs:
         return {**found, "loss": None, "interval": None, "told": False, "score": None, "samples": []}
     gaps = torch.stack([without - b for b, without in pairs])

@@ -28,7 +28,7 @@ def find_nearest(bench: Bench) -> dict[str, Any]:
     Raises:
         PotstillError: inputs are not one tensor, or the data are too large.
     """
-    small, real = bench.small, bench.real
+    small, real = bench.distilled, bench.real
     if real.input.parts:
         raise PotstillError("distances need inputs of one tensor, but these have several with names")
     pixels = real.input.kind == "image"

@@ -70,9 +70,9 @@ class _Part:
 def _curved(bench: Bench, asked: DiagnosticOptions, step: Callable[[int], float]) -> float:
     each = bench.protocol.recipe.steps[0]
     products = (sharpness.VECTORS + sharpness.PRODUCTS) * (
-        step(sharpness.count_samples(bench)) + step(len(bench.small))
+        step(sharpness.count_samples(bench)) + step(len(bench.distilled))
     )
-    return 2 * sharpness.count_students(bench) * (each * step(len(bench.small)) + _HVP * products)
+    return 2 * sharpness.count_students(bench) * (each * step(len(bench.distilled)) + _HVP * products)
 
 
 PARTS: Mapping[str, _Part] = {
@@ -105,7 +105,7 @@ def _without(bench: Bench, name: str) -> str | None:
     """Why a part is left out; ``None`` where it is not."""
     if PARTS[name].classes and not bench.classes:
         return f"it is about classes, but the task is {bench.task.name}"
-    if name == "influence" and len(bench.small) < 2:
+    if name == "influence" and len(bench.distilled) < 2:
         return "without its only item nothing is left of the set"
     return None
 
@@ -116,7 +116,7 @@ def estimate_costs(bench: Bench, asked: DiagnosticOptions) -> dict[str, dict[str
     What two parts share stands with the first.
     """
     most = bench.protocol.recipe.batch
-    small = max(1, min(most, len(bench.small)))
+    small = max(1, min(most, len(bench.distilled)))
     few, many = (measure_step_seconds(bench.make, bench.real, n) for n in (small, most))
 
     def step(samples: int) -> float:
@@ -172,7 +172,7 @@ def run_diagnostics(
             left[name] = why
         else:
             seconds[name] = round(time.monotonic() - begun, 3)
-    small, recipe = bench.small, bench.protocol.recipe
+    small, recipe = bench.distilled, bench.protocol.recipe
     return {
         "format": FORMAT,
         "set": {
