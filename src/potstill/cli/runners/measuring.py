@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from potstill._util.progress import Watcher
-from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling, View
-from potstill.cli.parsing import Parsed
 from potstill.cli.ranked import board_text
 from potstill.cli.runners.parts import Answer, carded, load_data, workers
 from potstill.cli.scaled import scaling_text
+
+from potstill._util.progress import Watcher
+from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling, View
+from potstill.cli.parsing import Parsed
 from potstill.cli.text import json_document, plural
 from potstill.errors import PotstillError, PotstillWarning
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from potstill.cli.runners.parts import Answer, data_words, load_data, workers
+
 from potstill._util.progress import Watcher
 from potstill.cli.commands import Active, Csod, Score
 from potstill.cli.parsing import Misuse, Parsed
-from potstill.cli.runners.parts import Answer, data_words, load_data, workers
 from potstill.cli.text import columns, json_document, plural
 from potstill.errors import PotstillError
 

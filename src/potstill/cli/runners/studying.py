@@ -3,11 +3,12 @@
 import warnings
 from typing import Any
 
+from potstill.cli.runners.parts import Answer, load_data, workers
+from potstill.cli.studied import plan_text, study_text
+
 from potstill._util.progress import Watcher
 from potstill.cli.commands import Study
 from potstill.cli.parsing import Parsed
-from potstill.cli.runners.parts import Answer, load_data, workers
-from potstill.cli.studied import plan_text, study_text
 from potstill.cli.text import json_document
 from potstill.errors import PotstillWarning
 
