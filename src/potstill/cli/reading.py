@@ -67,12 +67,12 @@ class SetAndData(NamedTuple):
 def load_set_and_data(parsed: Parsed, path: Path, data: str, progress: Watcher) -> SetAndData:
     """Load a set and its data, and warn where it was not made of them."""
     from potstill.dataset_file import Distilled, holds_indices, load, read_indices
-    from potstill.evaluation import not_made_of
+    from potstill.evaluation import describe_data_mismatch
 
     small = path if holds_indices(path) else load(path)
     card = small.card if isinstance(small, Distilled) else read_indices(small)[1]
     splits = load_data(parsed, data, progress, card, selected=not isinstance(small, Distilled))
-    if (doubt := not_made_of(card, splits)) is not None:
+    if (doubt := describe_data_mismatch(card, splits)) is not None:
         progress.warn(doubt)
     return SetAndData(small, card, splits)
 

@@ -65,7 +65,7 @@ class ActiveLearning(ForceOption, DeviceOption, DataCommand):
         from potstill.api.load_data import as_splits, pick_device
         from potstill.dataset_file import write_atomic
         from potstill.errors import unknown
-        from potstill.reports.label_curves import label_curves
+        from potstill.reports.label_curves import draw_label_curves
 
         for name in self.acquire:
             if name not in ACQUISITIONS:
@@ -95,7 +95,7 @@ class ActiveLearning(ForceOption, DeviceOption, DataCommand):
         if self.out is not None:
             write_atomic(self.out, (json_document(value) + "\n").encode())
         if self.plot is not None:
-            write_atomic(self.plot, label_curves(result, f"Accuracy against labels on {self.data}").encode())
+            write_atomic(self.plot, draw_label_curves(result, f"Accuracy against labels on {self.data}").encode())
         return Answer(value, _label_cost_text(result))
 
 

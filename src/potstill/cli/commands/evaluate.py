@@ -65,10 +65,10 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
         from potstill._util.outputs import check_output
         from potstill.api.evaluate import evaluate
         from potstill.dataset_file import write_atomic
-        from potstill.evaluation.scorecard import other_scorecard
+        from potstill.evaluation.scorecard import describe_other_scorecard
 
         if self.out is not None:
-            check_output(self.out, force=self.force, found=lambda at: other_scorecard(at, self.file))
+            check_output(self.out, force=self.force, found=lambda at: describe_other_scorecard(at, self.file))
         small, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
         if self.out is not None:
             check_output(self.out, reads=[splits], force=True)

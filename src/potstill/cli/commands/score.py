@@ -87,7 +87,7 @@ class Score(ForceOption, JobOptions, DataCommand):
 
 
 def _data_map(scores: Any) -> str:
-    from potstill.reports.data_map import MapPoint, data_map
+    from potstill.reports.data_map import MapPoint, draw_data_map
 
     columns = scores.methods["cartography"].columns
     rows = zip(
@@ -101,4 +101,4 @@ def _data_map(scores: Any) -> str:
         )
         for i, (v, c, region, y) in enumerate(rows)
     ]  # fmt: skip
-    return data_map(points, scores.source)
+    return draw_data_map(points, scores.source)
