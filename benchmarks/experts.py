@@ -40,7 +40,7 @@ from potstill.evaluation.vmap_students import StackedStudents
 from potstill.functional.train import gradients, parameters
 from potstill.nn import factory
 from potstill.pretraining import ExpertTraining
-from potstill.pretraining.trajectory_codec import Coded, Layout, read_rows
+from potstill.pretraining.trajectory_codec import Layout, MemoryRows, read_rows
 
 STRATEGY = "color_crop_cutout_scale_rotate"
 SIDES = ("ours", "published")
@@ -62,7 +62,7 @@ def ours(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     layout = Layout.of(job.make(0))
 
     def epoch() -> None:
-        job.run(Coded(layout, 1), job._first())
+        job.run(MemoryRows(layout, 1), job._first())
 
     return dict.fromkeys(WHAT, epoch)  # nothing is tested between epochs
 
@@ -172,7 +172,7 @@ def forms(exact: torch.Tensor, first: torch.Tensor, kept: torch.Tensor) -> dict[
 def error(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     job, exact = job_of(args.small, args.epochs), list[torch.Tensor]()
-    rows = Coded(Layout.of(job.make(0)), args.epochs)
+    rows = MemoryRows(Layout.of(job.make(0)), args.epochs)
     state = job._first()
     exact.append(rows.layout.flat(state.teacher.params))
     job.run(rows, state, lambda state: exact.append(rows.layout.flat(state.teacher.params)))

@@ -43,12 +43,12 @@ from potstill.data import TensorSource
 from potstill.evaluation.statistics import summary
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
-from potstill.labels.codec import Coding
-from potstill.labels.label_file import forecast
+from potstill.labels.codec import LabelCodec
+from potstill.labels.label_file import label_file_bytes
 from potstill.labels.losses import kl
-from potstill.labels.quantized_network import quantised, restored
-from potstill.labels.teacher_file import Labels, open_labels, teacher_bytes, write_teacher
-from potstill.labels.write import Expert, committee, write_labels
+from potstill.labels.quantized_network import quantize_networks, restore_networks
+from potstill.labels.teacher_file import Labels, open_labels, teacher_file_bytes, write_teacher
+from potstill.labels.write import LabelTeacher, mean_logits, write_labels
 from potstill.nn import factory
 from potstill.rng import derive, generator
 
@@ -70,7 +70,7 @@ class Bench:
         self.classes = self.train.classes
         self.make = factory(args.network, self.train.input, len(self.classes))
         self.all = _fetched(self.train)
-        self.expert = Expert(name=self.make.name, network=self.teacher(), classes=self.classes)
+        self.expert = LabelTeacher(name=self.make.name, network=self.teacher(), classes=self.classes)
         self.teacher_accuracy = self.score(self.expert.network)
         print(f"teacher: {100 * self.teacher_accuracy:.1f} %", flush=True)
 
@@ -145,7 +145,7 @@ class Bench:
             path, [self.expert], x, views, classes=self.classes, epochs=self.args.epochs, pool=pool, top_k=top_k,
             dtype=dtype, temperature=t,
         )  # fmt: skip
-        said = forecast(len(x), self.classes, pool, top_k, dtype, temperature=t)
+        said = label_file_bytes(len(x), self.classes, pool, top_k, dtype, temperature=t)
         return self._read(open_labels(path), x, seed, t, said) | {"kept_mass": written.kept_mass()}
 
     def as_teacher(self, seed: int, folder: Path, t: float, dtype: str) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class Bench:
         path = folder / "labels"
         write_teacher(path, [self.expert], x, views, classes=self.classes, input=spec, dtype=dtype)
         store = open_labels(path)
-        said = teacher_bytes([self.expert.name], spec, len(self.classes), dtype)
+        said = teacher_file_bytes([self.expert.name], spec, len(self.classes), dtype)
         return self._read(store, x, seed, t, said)
 
     def _read(self, store: Labels, x: Tensor, seed: int, t: float, said: int) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Bench:
 
         def batch_of(epoch: int, index: Tensor) -> tuple[Tensor, Tensor]:
             view = views.view(x, epoch, index)
-            return view, (committee([self.expert], view) / t).softmax(1)
+            return view, (mean_logits([self.expert], view) / t).softmax(1)
 
         return len(x), batch_of
 
@@ -182,7 +182,7 @@ class Bench:
         """One set with one row for each picture, the teacher's or the class's, mixed by area."""
         x, y, views = self.sample(seed)
         n, k = len(x), len(self.classes)
-        own = (committee([self.expert], x) / t).softmax(1) if soft else F.one_hot(y, k).float()
+        own = (mean_logits([self.expert], x) / t).softmax(1) if soft else F.one_hot(y, k).float()
 
         def batch_of(epoch: int, index: Tensor) -> tuple[Tensor, Tensor]:
             mixes = views.mixes(epoch, index, n, tuple(x.shape[1:]))
@@ -210,11 +210,11 @@ class Bench:
         k, rows = len(self.classes), []
         made = [self.sample(seed) for seed in range(4)]
         seen = torch.cat([v.view(x, 0, torch.arange(len(x))) for x, _, v in made])
-        logits = committee([self.expert], seen)
+        logits = mean_logits([self.expert], seen)
         for bits in (8, 4):
             rounded = self.make(0).eval()
-            restored([rounded], quantised([self.expert.network], bits), bits)
-            found = committee([Expert(name=self.expert.name, network=rounded, classes=self.classes)], seen)
+            restore_networks([rounded], quantize_networks([self.expert.network], bits), bits)
+            found = mean_logits([LabelTeacher(name=self.expert.name, network=rounded, classes=self.classes)], seen)
             agree = float((found.argmax(1) == logits.argmax(1)).float().mean())
             for t in dict.fromkeys(t for t, _ in MASS):
                 true, kept = (logits / t).softmax(1), (found / t).softmax(1)
@@ -222,11 +222,11 @@ class Bench:
                 rows.append({"temperature": t, "teacher_bits": bits, "mass": 1.0, "lost": float(lost.mean()),
                              "same_class": agree, "labels": len(logits)})  # fmt: skip
         for t, top in MASS:
-            coding = Coding(classes=k, top_k=top, temperature=t)
+            coding = LabelCodec(classes=k, top_k=top, temperature=t)
             stored = coding.encode(logits)
             true, kept = (logits / t).softmax(1), coding.rows(stored, t)
             lost = (true - kept).abs().sum(1) / (true - 1 / k).abs().sum(1)
-            rows.append({"temperature": t, "top_k": top, "mass": float(coding.mass(stored, t).mean()),
+            rows.append({"temperature": t, "top_k": top, "mass": float(coding.kept_mass(stored, t).mean()),
                          "lost": float(lost.mean()), "labels": len(logits)})  # fmt: skip
         return rows
 

@@ -42,7 +42,7 @@ from potstill.execution import Serial
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.nn import factory
 from potstill.parametrize.tiles import Tiles
-from potstill.pretraining import TrainedNetworks, obtain
+from potstill.pretraining import TrainedNetworks, build_assets
 from potstill.rng import derive, generator
 
 REAL = ("random", "random-tiles", "k-means")
@@ -180,7 +180,7 @@ class Bench:
             for network, number in LABELLERS[name]:
                 spec = TrainedNetworks(name="n", count=number + 1, recipe={**TRAINED, "augment": "dsa"})
                 make = self.network(network)
-                made, _ = obtain([spec], train, make, lambda n: named_augmentation(n, train), executor=Serial())
+                made, _ = build_assets([spec], train, make, lambda n: named_augmentation(n, train), executor=Serial())
                 parts.append(Teachers(make=make, trained=(made["n"][number],)))
             one = Teachers(make=parts[0].make, trained=parts[0].trained, others=tuple(parts[1:]))
             self.known[name] = one

@@ -47,10 +47,10 @@ from potstill.data import TensorSource
 from potstill.evaluation.statistics import summary
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
-from potstill.labels.label_file import forecast, views_of_epoch
+from potstill.labels.label_file import epoch_batch, label_file_bytes
 from potstill.labels.losses import kl
-from potstill.labels.teacher_file import teacher_bytes
-from potstill.labels.write import Expert, committee, write_labels
+from potstill.labels.teacher_file import teacher_file_bytes
+from potstill.labels.write import LabelTeacher, mean_logits, write_labels
 from potstill.nn import factory
 from potstill.rng import derive, generator
 
@@ -113,11 +113,11 @@ def imagenet() -> dict[str, Any]:
     full = 50_000 * 300 * (2 * 1000 + 27)
     rows: list[dict[str, Any]] = []
     for dtype in ("uint8", "uint4"):
-        size = teacher_bytes(["resnet18-batch"], InputSpec(kind="image", shape=(3, 224, 224)), 1000, dtype)
+        size = teacher_file_bytes(["resnet18-batch"], InputSpec(kind="image", shape=(3, 224, 224)), 1000, dtype)
         rows.append({"teacher": "resnet18-batch", "dtype": dtype, "bytes": size, "smaller": full / size})
         print(f"ImageNet-1K, ResNet-18 in {dtype}: {size / 2**30:.4f} GiB, {full / size:,.0f} times less", flush=True)
     for k, dtype, pool in IMAGENET:
-        size = forecast(50_000, 1000, pool, k, dtype, temperature=20.0, networks=["resnet18"])
+        size = label_file_bytes(50_000, 1000, pool, k, dtype, temperature=20.0, networks=["resnet18"])
         rows.append({"top_k": k or 1000, "dtype": dtype, "pool": pool, "bytes": size, "smaller": full / size})
         print(f"ImageNet-1K, 50 per class, top {k or 1000:4} {dtype:7} pool {pool:3}: {size / 2**30:7.3f} GiB, "
               f"{full / size:6.1f} times less than {full / 2**30:.1f} GiB", flush=True)  # fmt: skip
@@ -133,15 +133,15 @@ def sized(report: dict[str, Any]) -> None:
     for cell in (c for c in report["accuracy"]["cells"] if c["labels"] == "hard"):
         cell["bytes"] = len(classes)
     for cell in (c for c in report["accuracy"]["cells"] if c["labels"] == "stored"):
-        cell["bytes"] = cell["forecast"] = forecast(
+        cell["bytes"] = cell["forecast"] = label_file_bytes(
             s["ipc"] * len(classes), classes, cell["pool"], cell["top_k"], cell["dtype"], temperature=s["temperature"]
         )
 
 
-def _random(n: int, classes: int, name: str) -> tuple[Tensor, Expert]:
+def _random(n: int, classes: int, name: str) -> tuple[Tensor, LabelTeacher]:
     x = torch.randn(n, 3, 32, 32, generator=generator(0, "x"))
     network = factory(name, InputSpec(kind="image", shape=(3, 32, 32)), classes)(0)
-    return x, Expert(name=name, network=network, classes=tuple(map(str, range(classes))))
+    return x, LabelTeacher(name=name, network=network, classes=tuple(map(str, range(classes))))
 
 
 def reading(folder: Path, name: str, classes: int, k: int, batch: int, repeats: int) -> dict[str, Any]:
@@ -172,7 +172,8 @@ def reading(folder: Path, name: str, classes: int, k: int, batch: int, repeats: 
     print(f"reading {name} {classes} classes, top {k}, batch {batch}: labels {ms['labels']:.2f} ms, views "
           f"{ms['views']:.2f}, step {ms['step']:.1f}; labels are {100 * share:.2f}%", flush=True)  # fmt: skip
     return {"network": name, "classes": classes, "top_k": k, "batch": batch, "ms": ms, "share": share, "n": repeats,
-            "forecast": forecast(500, expert.classes, 2, k, networks=[name]), "bytes": store.nbytes}  # fmt: skip
+            "forecast": label_file_bytes(500, expert.classes, 2, k, networks=[name]),
+            "bytes": store.nbytes}  # fmt: skip
 
 
 def writing(folder: Path, name: str, n: int = 1000, classes: int = 1000) -> dict[str, Any]:
@@ -189,8 +190,8 @@ def writing(folder: Path, name: str, n: int = 1000, classes: int = 1000) -> dict
     ready = [views.view(x, 0, part) for part in parts]
     for turn in range(4):
         path = folder / f"write-{name}-{turn}"
-        timed("teacher", lambda: [committee([expert], v) for v in ready])
-        timed("teacher and views", lambda: [committee([expert], views.view(x, 0, part)) for part in parts])
+        timed("teacher", lambda: [mean_logits([expert], v) for v in ready])
+        timed("teacher and views", lambda: [mean_logits([expert], views.view(x, 0, part)) for part in parts])
         timed("written", lambda p=path: write_labels(  # type: ignore[misc]
             p, [expert], x, views, classes=expert.classes, epochs=1, top_k=100, batch=250, inputs_hash="0" * 64
         ))  # fmt: skip
@@ -211,7 +212,7 @@ class Bench:
         self.train, self.test, self.classes = data.train, data.test, data.train.classes
         self.flip = 0.0 if not self.train.input.mirrored else 0.5
         self.make = factory(args.network, self.train.input, len(self.classes))
-        self.expert = Expert(name=args.network, network=self.teacher(), classes=self.classes)
+        self.expert = LabelTeacher(name=args.network, network=self.teacher(), classes=self.classes)
 
     def teacher(self) -> nn.Module:
         """Trained on views of the training data, by cross-entropy."""
@@ -274,10 +275,10 @@ class Bench:
             path, [self.expert], x, views, classes=self.classes, epochs=self.args.epochs, pool=pool, top_k=k,
             dtype=dtype, temperature=self.args.temperature,
         )  # fmt: skip
-        said = forecast(len(x), self.classes, pool, k, dtype, temperature=self.args.temperature, views=views,
+        said = label_file_bytes(len(x), self.classes, pool, k, dtype, temperature=self.args.temperature, views=views,
                         networks=[self.expert.name])  # fmt: skip
         t = self.args.temperature
-        found = self.student(seed, len(x), lambda e, i: views_of_epoch(store, x, e, i, t), t)
+        found = self.student(seed, len(x), lambda e, i: epoch_batch(store, x, e, i, t), t)
         path.unlink()
         return found, store.nbytes, said
 
@@ -285,7 +286,7 @@ class Bench:
         """Accuracy with one row for each picture, the classes' or the teacher's, mixed by area."""
         x, y, views = self.sample(seed)
         n, t = len(x), self.args.temperature if soft else 1.0
-        own = (committee([self.expert], x) / t).softmax(1) if soft else F.one_hot(y, len(self.classes)).float()
+        own = (mean_logits([self.expert], x) / t).softmax(1) if soft else F.one_hot(y, len(self.classes)).float()
 
         def batch_of(epoch: int, index: Tensor) -> tuple[Tensor, Tensor]:
             mixes = views.mixes(epoch, index, n, tuple(x.shape[1:]))

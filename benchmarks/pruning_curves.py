@@ -46,7 +46,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.statistics import summary
 from potstill.functional.pruning import shares
 from potstill.nn import factory
-from potstill.pretraining import obtain
+from potstill.pretraining import build_assets
 from potstill.rng import derive, generator
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -207,7 +207,7 @@ def select(splits: Splits, method: str, keep: float, args: argparse.Namespace, n
     sizes = torch.bincount(train.labels, minlength=len(train.classes)).tolist()
     counts = shares(sizes, round(keep * len(train)))
     problem = dataclasses.replace(settled.problem, counts=counts)
-    assets, _ = obtain(made.assets(problem), train, problem.network, lambda n: named_augmentation(n, train))
+    assets, _ = build_assets(made.assets(problem), train, problem.network, lambda n: named_augmentation(n, train))
     problem, rng = dataclasses.replace(problem, assets=assets), generator(repeat, "pruning", method)
     state = made.init(problem, rng)
     while not made.done(problem, state):

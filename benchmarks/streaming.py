@@ -48,7 +48,7 @@ import potstill
 from potstill.core import Splits
 from potstill.data import StreamSource, load
 from potstill.data.iterate import iterate_samples
-from potstill.data.pictures import decode
+from potstill.data.pictures import decode_image
 from potstill.data.readers import Reader
 from potstill.execution.memory import keep_freed_memory, peak_memory
 from potstill.methods.decoupled.rded import RDED
@@ -249,7 +249,7 @@ def photographs(n: int = 60) -> dict[str, Any]:
     for i in range(n):
         content = contents[i % len(contents)]
         begun = time.process_time()
-        decode(content, (224, 224))
+        decode_image(content, (224, 224))
         whole.append(time.process_time() - begun)
         with Image.open(io.BytesIO(content)) as image:
             begun = time.process_time()

@@ -7,7 +7,7 @@ import pytest
 
 from potstill.cli.main import main
 from potstill.cli.recipe import find_recipe
-from potstill.data.synthetic_shape import like
+from potstill.data.synthetic_shape import parse_like
 from potstill.errors import PotstillError
 from potstill.execution.described import described_cluster
 from potstill.planning.phases import parallel_phase, training_phase
@@ -67,7 +67,7 @@ def test_machines_that_cannot_be_are_refused_in_one_line(words, says):
 )
 def test_data_that_cannot_be_are_refused_in_one_line(words, says):
     with pytest.raises(PotstillError, match=says) as caught:
-        like(words)
+        parse_like(words)
     assert "\n" not in str(caught.value)
 
 

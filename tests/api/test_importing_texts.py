@@ -58,7 +58,7 @@ def test_a_network_of_words_learns_from_it(tmp_path: Path) -> None:
         torch.nn.functional.cross_entropy(answers(), small.labels).backward()
         optimiser.step()
     assert answers().argmax(1).equal(small.labels)
-    unseen = potstill.data.pairs.words_of("funny and warm, sweet")
+    unseen = potstill.data.pairs.hash_words("funny and warm, sweet")
     assert int(net(torch.tensor(unseen), torch.tensor([0])).argmax()) == 1
 
 

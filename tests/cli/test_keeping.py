@@ -212,7 +212,7 @@ def test_a_shared_folder_that_is_no_cache_is_never_pruned(
 
 
 def test_decoded_pictures_make_room_among_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("potstill.data.decode_cache.MOST", 0)
+    monkeypatch.setattr("potstill.data.decode_cache.MAX_CACHE_BYTES", 0)
     folder = tmp_path / "pictures"
     folder.mkdir()
     names = ["holiday.safetensors", f"{'d' * 64}.safetensors", f"{'e' * 64}.safetensors", ".mine.part"]

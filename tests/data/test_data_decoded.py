@@ -33,13 +33,13 @@ def made(tmp_path):
 def decodings(monkeypatch):
     """How often a picture was decoded."""
     count = [0]
-    plain = pictures.decode
+    plain = pictures.decode_image
 
     def counted(*args):
         count[0] += 1
         return plain(*args)
 
-    monkeypatch.setattr(pictures, "decode", counted)
+    monkeypatch.setattr(pictures, "decode_image", counted)
     return count
 
 
@@ -181,16 +181,16 @@ def test_the_cache_is_bounded_and_what_was_left_behind_goes(root, monkeypatch):
     (folder / ".killed00.part").write_bytes(b"half")
     os.utime(folder / ".killed00.part", (1, 1))
     (folder / ".running.part").write_bytes(b"half")
-    monkeypatch.setattr(decode_cache, "MOST", 3 * oldest.stat().st_size)
+    monkeypatch.setattr(decode_cache, "MAX_CACHE_BYTES", 3 * oldest.stat().st_size)
     load(root, size=(16, 17))
     assert oldest.exists()
     assert not (folder / ".killed00.part").exists()
     assert (folder / ".running.part").exists()
-    monkeypatch.setattr(decode_cache, "MOST", 5 * oldest.stat().st_size // 2)
+    monkeypatch.setattr(decode_cache, "MAX_CACHE_BYTES", 5 * oldest.stat().st_size // 2)
     load(root, size=(17, 16))
     assert not oldest.exists()
     assert len(kept(root)) == 2
-    monkeypatch.setattr(decode_cache, "MOST", 1000)
+    monkeypatch.setattr(decode_cache, "MAX_CACHE_BYTES", 1000)
     load(root, size=20)
     assert len(kept(root)) == 2, "what is too large is not kept"
 

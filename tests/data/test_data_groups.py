@@ -22,7 +22,7 @@ from potstill.data import SourceView, holdout, load
 from potstill.data.groups import encode_groups, get_groups, join_groups, source_key, stratify_groups
 from potstill.data.splits import stratify
 from potstill.errors import PotstillError
-from potstill.pretraining import kept_part
+from potstill.pretraining import training_part
 
 UNITS, FRAMES = 8, 5
 
@@ -147,7 +147,7 @@ def test_a_drawn_split_keeps_groups_whole(form: Callable[[Path], Splits], tmp_pa
     assert not set(parts[0].tolist()) & set(parts[1].tolist())  # type: ignore[union-attr]
     looked = SourceView.of(splits.train, splits.train.normalization).subset(torch.arange(0, 40, 3))
     assert get_groups(looked).tolist() == train[::3][: len(looked)].tolist()  # type: ignore[union-attr]
-    seen = set(kept_part(splits.train, 0.25).tolist())
+    seen = set(training_part(splits.train, 0.25).tolist())
     assert {g for i, g in enumerate(train.tolist()) if i in seen}.isdisjoint(
         {g for i, g in enumerate(train.tolist()) if i not in seen}
     )

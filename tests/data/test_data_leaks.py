@@ -157,7 +157,7 @@ def test_a_size_of_very_many_pixels_is_refused(tmp_path, stream):
 def test_more_pixels_than_memory_are_refused(tmp_path, monkeypatch):
     from potstill.data import limits
 
-    monkeypatch.setattr(limits, "memory_of_machine", lambda: 2**20)
+    monkeypatch.setattr(limits, "machine_memory", lambda: 2**20)
     root = folder(tmp_path)
     refuse(root, "10 pictures of 200 × 200 would take 0.0 GiB, but this machine has 0.0 GiB of memory; give a smaller",
            size=200, stream=False)  # fmt: skip
@@ -190,7 +190,7 @@ def test_an_npz_larger_than_memory_is_refused(tmp_path, monkeypatch):
     from potstill.data import limits
 
     np.savez_compressed(tmp_path / "x.npz", x=np.zeros((2000, 100)), y=np.arange(2000) % 2)
-    monkeypatch.setattr(limits, "memory_of_machine", lambda: 2**20)
+    monkeypatch.setattr(limits, "machine_memory", lambda: 2**20)
     refuse(tmp_path / "x.npz", r"x\.npz: its arrays would take 0\.0 GiB, but this machine has")
 
 

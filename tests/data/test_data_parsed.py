@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from potstill.data import load
-from potstill.data.parsed import is_marker, parse_column
+from potstill.data.parsed import is_missing_marker, parse_column
 from potstill.errors import PotstillError
 
 
@@ -234,7 +234,7 @@ def test_any_texts_are_numbers_words_or_refused_in_one_line(column, fill):
         assert "\n" not in refused
     else:
         if found is not None:
-            missing = [is_marker(text) for text in column]
+            missing = [is_missing_marker(text) for text in column]
             assert np.isnan(found.parts[0]).tolist() == missing
 
 

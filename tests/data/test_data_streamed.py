@@ -21,7 +21,7 @@ from PIL import Image
 from potstill.core import Source
 from potstill.data import StreamSource, indexing, load, readers, streamed, streaming, streaming_policy
 from potstill.data.iterate import iterate_samples, pass_batch_size, prefetch, shuffle_indices
-from potstill.data.pictures import quiet
+from potstill.data.pictures import silence_pillow
 from potstill.errors import PotstillError
 from potstill.rng import generator
 from potstill.testing import check_source
@@ -532,7 +532,7 @@ def test_data_larger_than_half_of_the_memory_are_streamed_by_themselves(tmp_path
 
 
 def test_the_memory_of_the_machine_is_that_of_the_system_or_less():
-    assert 2**20 < streaming_policy.memory_of_machine() <= 2**60
+    assert 2**20 < streaming_policy.machine_memory() <= 2**60
 
 
 def test_an_index_is_small(tmp_path):
@@ -548,12 +548,12 @@ def test_warnings_are_silenced_from_the_first_thread_to_the_last():
     entered, leave = threading.Event(), threading.Event()
 
     def long() -> None:
-        with quiet():
+        with silence_pillow():
             entered.set()
             leave.wait(10)
 
     thread = threading.Thread(target=long)
-    with quiet():
+    with silence_pillow():
         thread.start()
         assert entered.wait(10)
     warnings.warn("nobody hears this", stacklevel=1)

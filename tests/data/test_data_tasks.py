@@ -15,7 +15,7 @@ from potstill import load_data
 from potstill.core import Source
 from potstill.core.nested import index
 from potstill.data import SeriesSource, TensorSource, holdout
-from potstill.data.pairs import WORDS, words_of
+from potstill.data.pairs import WORDS, hash_words
 from potstill.errors import PotstillError
 from potstill.nn import factory
 from potstill.tasks import Forecast, Regression, Retrieval
@@ -157,7 +157,7 @@ def test_a_folder_of_pictures_with_texts_is_pairs(tmp_path: Path) -> None:
     assert isinstance(train.task, Retrieval)
     assert (len(train), len(splits.test or ())) == (9, 3)
     x = index(train.inputs, torch.tensor([4]))
-    assert x["text/values"].tolist() == words_of(train.texts[4])
+    assert x["text/values"].tolist() == hash_words(train.texts[4])
     number = int(train.texts[4].split()[-1])
     assert train.names[4] == f"{number}.png"
     assert torch.equal(train.targets, torch.tensor([int(t.split()[-1]) for t in train.texts]))  # type: ignore
@@ -257,10 +257,10 @@ def test_metadata_that_cannot_be_read_are_refused(tmp_path: Path, rows: str, wor
 
 @given(st.text(max_size=30))
 def test_every_text_has_words(text: str) -> None:
-    words = words_of(text)
+    words = hash_words(text)
     assert words
     assert all(0 <= w < WORDS for w in words)
-    assert words == words_of(text.upper()) or text.upper().lower() != text.lower()
+    assert words == hash_words(text.upper()) or text.upper().lower() != text.lower()
 
 
 def test_networks_of_one_tensor_refuse_pairs(tmp_path: Path) -> None:

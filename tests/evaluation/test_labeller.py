@@ -19,7 +19,7 @@ from potstill.evaluation.evaluate import evaluate, student_augmentation
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.scorecard import Scorecard
 from potstill.execution import Serial
-from potstill.labels.write import network_hash
+from potstill.labels.write import hash_network
 from potstill.nn import factory
 from potstill.pretraining import networks
 from potstill.reports.entry import Entry
@@ -102,7 +102,7 @@ def test_the_teacher_that_made_a_set_labels_it_and_its_baselines(
     for given in taught:
         assert given.make.name.startswith(INSTANCE)
         assert given.teachers is not None
-        assert [network_hash(n) for n in given.teachers.networks()] == [made]
+        assert [hash_network(n) for n in given.teachers.networks()] == [made]
     assert f"labels by {BN}-avg [{made[:8]}], the set's own teacher: it takes " in str(card)
     assert json.dumps(card.to_dict())
 

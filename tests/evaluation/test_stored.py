@@ -21,8 +21,8 @@ from potstill.evaluation.protocols.rded import PROTOCOL as RDED
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
 from potstill.evaluation.student import StudentJob, train
-from potstill.labels.label_file import LabelStore
-from potstill.labels.teacher_file import TeacherStore
+from potstill.labels.label_file import LabelFile
+from potstill.labels.teacher_file import TeacherFile
 from potstill.nn import factory
 from potstill.rng import derive, generator
 
@@ -107,7 +107,7 @@ def test_the_statistics_that_labelled_are_those_that_the_protocol_says(
         potstill.evaluate(small, pictures, protocol="sre2l-cifar", stored=store.path, **settings)
     made = potstill.label(small, pictures, tmp_path / "b", protocol="sre2l-cifar", network=NETWORK, **SHORT)
     assert (made.about.statistics, made.about.batch) == ("batch", 3)
-    assert LabelStore(made.path).about == made.about
+    assert LabelFile(made.path).about == made.about
     potstill.evaluate(small, pictures, protocol="sre2l-cifar", stored=made.path, **settings)
     with pytest.raises(PotstillError, match=r"sre2l has labels by .* running statistics, but .* by batch ones"):
         potstill.evaluate(small, pictures, protocol="sre2l", stored=made.path, **settings)
@@ -144,7 +144,7 @@ def test_students_learn_of_a_stored_teacher(
         small, pictures, tmp_path / "t", protocol=protocol, network=NETWORK, seed=4, store_as="teacher", dtype=dtype,
         progress=lambda what, done, total: told.append(what), **short,
     )  # fmt: skip
-    assert isinstance(store, TeacherStore)
+    assert isinstance(store, TeacherFile)
     assert (store.nbytes, len(store.about.networks)) == (sizes["teacher"], 1 + len(more.get("committee", ())))
     settings: dict[str, Any] = short | {"network": [NETWORK], "seeds": 2, "full": False, "baselines": False}
     scores = [
@@ -177,7 +177,7 @@ def test_what_takes_fewer_bytes_is_stored_if_asked(pictures: Splits, make_set: A
         store = potstill.label(small, pictures, tmp_path / str(n), store_as="auto", **given)
         assert store.nbytes == min(sizes.values())
         kinds.add(type(store))
-    assert kinds == {LabelStore, TeacherStore}
+    assert kinds == {LabelFile, TeacherFile}
 
 
 class Own(torch.nn.Module):
@@ -209,6 +209,4 @@ def test_what_a_stored_teacher_cannot_be_is_refused_before_any_is_trained(
             )
     given = {k: v for k, v in settings.items() if k not in ("network", "store_as")}
     assert set(label_bytes(small, pictures, network=Own, **given)) == {"rows"}
-    assert isinstance(
-        potstill.label(small, pictures, tmp_path / "x", network=Own, store_as="auto", **given), LabelStore
-    )
+    assert isinstance(potstill.label(small, pictures, tmp_path / "x", network=Own, store_as="auto", **given), LabelFile)

@@ -52,13 +52,13 @@ def _make() -> Any:
 
 def labels(folder: Path) -> list[bytes]:
     from potstill.augment.view_schedule import Views
-    from potstill.labels.write import Expert, write_labels
+    from potstill.labels.write import LabelTeacher, write_labels
 
     found = []
     for number, more in enumerate(({}, {"top_k": 2, "dtype": "uint8", "level": True})):
         path = folder / f"l{number}.safetensors"
         write_labels(
-            path, [Expert(name="t", network=_make()(0), classes=CLASSES)], _source().raw(_all()), Views(seed=5),
+            path, [LabelTeacher(name="t", network=_make()(0), classes=CLASSES)], _source().raw(_all()), Views(seed=5),
             classes=CLASSES, epochs=2, **more,
         )  # fmt: skip
         found.append(path.read_bytes())
@@ -132,9 +132,9 @@ def _kept(folder: Path, kind: str, names: str) -> list[bytes]:
 
 
 def read_experts(path: Path) -> Any:
-    from potstill.pretraining.trajectories import opened
+    from potstill.pretraining.trajectories import open_expert
 
-    found = opened(path, _make(), _source())
+    found = open_expert(path, _make(), _source())
     return [found.at(epoch) for epoch in range(min(found.epochs, 9))]
 
 
@@ -147,7 +147,7 @@ def read_network(path: Path) -> Any:
 
 
 def _given() -> Any:
-    from potstill.pretraining.networks import _given as given
+    from potstill.pretraining.networks import _read_network as given
 
     return given
 
@@ -156,32 +156,32 @@ def under_way(folder: Path) -> list[bytes]:
     import torch
 
     from potstill.labels.teacher import fresh_teacher
-    from potstill.pretraining.epoch_checkpoint import UnderWay, write_progress
+    from potstill.pretraining.epoch_checkpoint import EpochCheckpoint, write_checkpoint
 
     path = folder / "p.progress"
-    state = UnderWay(
+    state = EpochCheckpoint(
         epoch=1, teacher=fresh_teacher(_make()(0)), rng=torch.Generator().get_state(), seconds=1.0, stops=()
     )
-    write_progress(path, state, "k")
+    write_checkpoint(path, state, "k")
     return [path.read_bytes()]
 
 
 def read_under_way(path: Path) -> Any:
     from potstill.labels.teacher import fresh_teacher
-    from potstill.pretraining.epoch_checkpoint import read_progress
+    from potstill.pretraining.epoch_checkpoint import read_checkpoint
 
-    return read_progress(path, fresh_teacher(_make()(0)), "k", 0, CLASSES)
+    return read_checkpoint(path, fresh_teacher(_make()(0)), "k", 0, CLASSES)
 
 
 def decoded(folder: Path) -> list[bytes]:
     import torch
 
     from potstill.data import decode_cache as module
-    from potstill.data.pictures import Gathered
+    from potstill.data.pictures import DecodedImages
 
     path = folder / "d.safetensors"
     pixels = torch.arange(64, dtype=torch.uint8).reshape(4, 1, 4, 4)
-    module._write(path, Gathered(pixels, [0, 1, 2, 3], ("a note",)), "0" * 64)
+    module._write(path, DecodedImages(pixels, [0, 1, 2, 3], ("a note",)), "0" * 64)
     return [path.read_bytes()]
 
 
@@ -190,7 +190,7 @@ def read_decoded(path: Path) -> Any:
     from potstill.data import decode_cache as module
 
     found, _ = module._read(path)
-    if found is not None and (found[0].pixels.shape[1:] != (1, 4, 4) or found[0].kept != [0, 1, 2, 3]):
+    if found is not None and (found[0].pixels.shape[1:] != (1, 4, 4) or found[0].positions != [0, 1, 2, 3]):
         raise RuntimeError("decoded pictures that were never written are adopted")
     return found
 
@@ -244,9 +244,9 @@ def buffer(folder: Path) -> list[bytes]:
 
 
 def read_buffer(path: Path) -> Any:
-    from potstill.pretraining.mtt_buffers import replay_buffer
+    from potstill.pretraining.mtt_buffers import read_replay_buffer
 
-    return [found.read(0) for found in replay_buffer(path, _make())]
+    return [found.read(0) for found in read_replay_buffer(path, _make())]
 
 
 def fkd(folder: Path) -> list[bytes]:

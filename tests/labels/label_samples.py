@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from potstill.augment.view_schedule import Views
-from potstill.labels.label_file import LabelStore, views_of_epoch
-from potstill.labels.write import Expert, write_labels
+from potstill.labels.label_file import LabelFile, epoch_batch
+from potstill.labels.write import LabelTeacher, write_labels
 from potstill.rng import generator
 
 N, SHAPE, CLASSES = 20, (2, 7, 6), tuple(f"class {c}" for c in range(12))
@@ -36,11 +36,11 @@ class Slow(nn.Module):
         return self.norm(x.flatten(1) @ self.weight)
 
 
-def expert(seed: int = 0, seconds: float = 0.0, classes: tuple[str, ...] = CLASSES) -> Expert:
-    return Expert(name="slow-linear", network=Slow(seed, seconds, len(classes)), classes=classes)
+def expert(seed: int = 0, seconds: float = 0.0, classes: tuple[str, ...] = CLASSES) -> LabelTeacher:
+    return LabelTeacher(name="slow-linear", network=Slow(seed, seconds, len(classes)), classes=classes)
 
 
-def write(path: Path, seconds: float = 0.0, **settings: Any) -> LabelStore:
+def write(path: Path, seconds: float = 0.0, **settings: Any) -> LabelFile:
     given: dict[str, Any] = {"classes": CLASSES, "epochs": 3, "top_k": 4, "batch": 6} | settings
     return write_labels(path, [expert(seconds=seconds)], pictures(), VIEWS, **given)
 
@@ -49,11 +49,11 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     """Batches by (epoch, items): what a loader with a batch sampler of its own asks for."""
 
     def __init__(self, path: Path) -> None:
-        self.store, self.x = LabelStore(path), pictures()
+        self.store, self.x = LabelFile(path), pictures()
 
     def __getitem__(self, asked: tuple[int, list[int]]) -> tuple[Tensor, Tensor]:
         epoch, index = asked
-        return views_of_epoch(self.store, self.x, epoch, torch.tensor(index), 4.0)
+        return epoch_batch(self.store, self.x, epoch, torch.tensor(index), 4.0)
 
 
 if __name__ == "__main__":

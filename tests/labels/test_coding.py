@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from potstill.errors import PotstillError
-from potstill.labels.codec import Coding
+from potstill.labels.codec import LabelCodec
 from potstill.rng import generator
 
 
@@ -28,7 +28,7 @@ def kept(z: Tensor, k: int) -> Tensor:
 def test_at_its_own_temperature_the_kept_classes_are_exact_and_the_rest_is_even(z: Tensor, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, z.shape[1] - 1))
     temperature = data.draw(st.sampled_from([1.0, 4.0, 20.0]))
-    coding = Coding(classes=z.shape[1], top_k=k, temperature=temperature)
+    coding = LabelCodec(classes=z.shape[1], top_k=k, temperature=temperature)
     rows, true = coding.rows(coding.encode(z), temperature), (z.double() / temperature).softmax(1)
     assert rows.dtype == torch.float32
     torch.testing.assert_close(rows.sum(1), torch.ones(len(z)))
@@ -49,7 +49,7 @@ def test_at_its_own_temperature_the_kept_classes_are_exact_and_the_rest_is_even(
 @settings(max_examples=40, deadline=None)
 def test_at_other_temperatures_ratios_are_exact_and_the_rest_errs_to_one_side(z: Tensor, data: st.DataObject) -> None:
     k, base = data.draw(st.integers(1, z.shape[1] - 1)), data.draw(st.sampled_from([1.0, 3.0]))
-    coding = Coding(classes=z.shape[1], top_k=k, temperature=base)
+    coding = LabelCodec(classes=z.shape[1], top_k=k, temperature=base)
     stored, index = coding.encode(z), kept(z, k)
     slack = float((z.max() - z.min() + 4) * 2.0**-9)
     for temperature in (base / 2, base * 5):
@@ -66,7 +66,7 @@ def test_at_other_temperatures_ratios_are_exact_and_the_rest_errs_to_one_side(z:
 @given(logits())
 @settings(max_examples=40, deadline=None)
 def test_with_all_classes_everything_comes_back(z: Tensor) -> None:
-    coding = Coding(classes=z.shape[1], top_k=z.shape[1], level=True)
+    coding = LabelCodec(classes=z.shape[1], top_k=z.shape[1], level=True)
     stored = coding.encode(z)
     assert set(stored) == {"values", "level"}
     span = float(z.max() - z.min()) + float(z.abs().max()) + 4
@@ -81,7 +81,7 @@ def test_with_all_classes_everything_comes_back(z: Tensor) -> None:
 @settings(max_examples=40, deadline=None)
 def test_few_bits_are_off_by_half_a_step(z: Tensor, data: st.DataObject) -> None:
     k, bits = data.draw(st.integers(1, z.shape[1])), data.draw(st.sampled_from([4, 8]))
-    fine, coarse = (Coding(classes=z.shape[1], top_k=k, dtype=d) for d in ("float16", f"uint{bits}"))
+    fine, coarse = (LabelCodec(classes=z.shape[1], top_k=k, dtype=d) for d in ("float16", f"uint{bits}"))
     exact, stored = fine.decode(fine.encode(z)), coarse.encode(z)
     assert stored["values"].dtype == np.uint8
     assert stored["values"].shape[1] == ((k + (k < z.shape[1])) * bits + 7) // 8
@@ -92,11 +92,11 @@ def test_few_bits_are_off_by_half_a_step(z: Tensor, data: st.DataObject) -> None
 
 def test_by_hand() -> None:
     z = torch.log(torch.tensor([[0.5, 0.2, 0.2, 0.1]]))
-    coding = Coding(classes=4, top_k=2)
+    coding = LabelCodec(classes=4, top_k=2)
     stored = coding.encode(z)
     assert stored["index"].tolist() == [[0b0011]]  # one bit for each class; of equals the first
-    assert Coding(classes=4, top_k=2, packed=False).encode(z)["index"].tolist() == [[0, 1]]
-    torch.testing.assert_close(coding.mass(stored, 1.0), torch.tensor([0.7]), rtol=1e-3, atol=0)
+    assert LabelCodec(classes=4, top_k=2, packed=False).encode(z)["index"].tolist() == [[0, 1]]
+    torch.testing.assert_close(coding.kept_mass(stored, 1.0), torch.tensor([0.7]), rtol=1e-3, atol=0)
     assert stored["values"].shape == (1, 3)
     torch.testing.assert_close(coding.rows(stored, 1.0), torch.tensor([[0.5, 0.2, 0.15, 0.15]]), rtol=1e-3, atol=0)
     # at temperature 2 the even rest weighs 2 √0.15, a little more than √0.2 + √0.1
@@ -106,7 +106,7 @@ def test_by_hand() -> None:
 
 @pytest.mark.parametrize(("classes", "kind"), [(256, "U8"), (257, "U16"), (65_536, "U16"), (65_537, "U32")])
 def test_indices_are_as_narrow_as_they_can_be(classes: int, kind: str) -> None:
-    coding = Coding(classes=classes, top_k=2, packed=False)
+    coding = LabelCodec(classes=classes, top_k=2, packed=False)
     assert coding.fields()["index"] == (kind, (2,))
     z = torch.zeros(1, classes)
     z[0, -1] = 5.0
@@ -117,16 +117,16 @@ def test_indices_are_as_narrow_as_they_can_be(classes: int, kind: str) -> None:
 
 def test_equal_logits_and_extreme_ones_are_stored() -> None:
     for dtype in ("float16", "uint8", "uint4"):
-        coding = Coding(classes=5, top_k=3, dtype=dtype)
+        coding = LabelCodec(classes=5, top_k=3, dtype=dtype)
         torch.testing.assert_close(coding.rows(coding.encode(torch.full((2, 5), 7.0)), 1.0), torch.full((2, 5), 0.2))
         sharp = torch.tensor([[0.0, 3e5, 0.0, -3e5, 0.0]])
         assert coding.rows(coding.encode(sharp), 1.0)[0, 1] == 1.0
 
 
 def test_damage_and_bad_settings_are_refused() -> None:
-    coding = Coding(classes=5, top_k=2)
+    coding = LabelCodec(classes=5, top_k=2)
     stored = coding.encode(torch.randn(3, 5, generator=generator(0)))
-    plain = Coding(classes=5, top_k=2, packed=False)
+    plain = LabelCodec(classes=5, top_k=2, packed=False)
     with pytest.raises(PotstillError, match="names class 200 of 5"):
         plain.decode(stored | {"index": np.full((3, 2), 200, np.uint8)})
     with pytest.raises(PotstillError, match="2 increasing numbers"):
@@ -138,10 +138,10 @@ def test_damage_and_bad_settings_are_refused() -> None:
     with pytest.raises(PotstillError, match="temperature must be above 0"):
         coding.rows(stored, 0.0)
     with pytest.raises(PotstillError, match="store without level"):
-        Coding(classes=2, top_k=2, level=True).encode(torch.full((1, 2), 1e5))
+        LabelCodec(classes=2, top_k=2, level=True).encode(torch.full((1, 2), 1e5))
     for wrong in ({"top_k": 0}, {"top_k": 6}, {"classes": 1}, {"dtype": "int4"}, {"temperature": 0.0}):
         with pytest.raises(PotstillError):
-            Coding(**({"classes": 5, "top_k": 2} | wrong))
+            LabelCodec(**({"classes": 5, "top_k": 2} | wrong))
     # the same class twice still gives a row
     doubled = stored | {"index": np.zeros((3, 2), np.uint8)}
     torch.testing.assert_close(plain.rows(doubled, 1.0).sum(1), torch.ones(3))
@@ -151,7 +151,7 @@ def test_damage_and_bad_settings_are_refused() -> None:
 @settings(max_examples=40, deadline=None)
 def test_packed_indices_change_nothing_else(z: Tensor, data: st.DataObject) -> None:
     k, dtype = data.draw(st.integers(1, z.shape[1])), data.draw(st.sampled_from(["float16", "uint8", "uint4"]))
-    packed, plain = (Coding(classes=z.shape[1], top_k=k, dtype=dtype, packed=p) for p in (True, False))
+    packed, plain = (LabelCodec(classes=z.shape[1], top_k=k, dtype=dtype, packed=p) for p in (True, False))
     assert torch.equal(packed.decode(packed.encode(z)), plain.decode(plain.encode(z)))
     assert packed.bytes_per_row() <= plain.bytes_per_row()
 
@@ -161,6 +161,6 @@ def test_packed_indices_change_nothing_else(z: Tensor, data: st.DataObject) -> N
 def test_the_mass_is_that_of_the_kept_classes(z: Tensor, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, z.shape[1]))
     for temperature in (1.0, 20.0):
-        coding = Coding(classes=z.shape[1], top_k=k, temperature=temperature)
+        coding = LabelCodec(classes=z.shape[1], top_k=k, temperature=temperature)
         true = (z.double() / temperature).softmax(1).topk(k, 1).values.sum(1)
-        torch.testing.assert_close(coding.mass(coding.encode(z), temperature).double(), true, rtol=0.05, atol=1e-3)
+        torch.testing.assert_close(coding.kept_mass(coding.encode(z), temperature).double(), true, rtol=0.05, atol=1e-3)

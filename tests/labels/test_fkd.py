@@ -20,7 +20,7 @@ from potstill.cli.main import main
 from potstill.dataset_file import load
 from potstill.errors import PotstillError
 from potstill.labels.fkd import import_fkd, sampler_order
-from potstill.labels.label_file import LabelStore, content_hash, views_of_epoch
+from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs
 from potstill.rng import generator
 
 N, B, EPOCHS, SIDE, SIZE = 22, 8, 3, (10, 8), (7, 6)
@@ -92,12 +92,12 @@ def test_a_folder_comes_back_view_by_view(tmp_path: Path, mix: str, index: bool)
     side = (10, 10) if index else SIDE
     x = pictures(side)
     made = produce(tmp_path / "FKD", x, mix, index)
-    known = KNOWN | {"picture": side, "inputs_hash": content_hash(x)}
+    known = KNOWN | {"picture": side, "inputs_hash": hash_inputs(x)}
     store = import_fkd(tmp_path / "FKD", tmp_path / "labels", **known)
-    store.check(CLASSES, content_hash(x))
+    store.check(CLASSES, hash_inputs(x))
     assert store.about.epochs == EPOCHS
     for epoch, items, images, logits in made:
-        seen, rows = views_of_epoch(store, x, epoch, items, 20.0)
+        seen, rows = epoch_batch(store, x, epoch, items, 20.0)
         torch.testing.assert_close(seen, images, rtol=0, atol=2e-5)
         torch.testing.assert_close(rows, (logits / 20).softmax(1), rtol=1e-2, atol=1e-3)
         torch.testing.assert_close(store.logits(epoch, items), logits, rtol=0, atol=0.1)
@@ -124,7 +124,7 @@ def test_the_command_reads_published_labels_of_a_set_and_students_train_on_them(
     said = json.loads(capsys.readouterr().out)
     assert (said["items"], said["epochs"], said["path"]) == (20, 2, labels)
     epoch, items, _, logits = made[1]
-    found = LabelStore(Path(labels)).decode(epoch, items, 20.0)
+    found = LabelFile(Path(labels)).decode(epoch, items, 20.0)
     torch.testing.assert_close(found, (logits / 20).softmax(1), rtol=1e-2, atol=1e-3)
     asked = ["evaluate", *settings, "--protocol", "sre2l", "--stored", labels, "--seeds", "1", "--no-baselines"]
     assert main([*asked, "--no-full"]) == 0
@@ -139,7 +139,7 @@ def test_the_command_reads_published_labels_of_a_set_and_students_train_on_them(
 def test_published_labels_are_made_smaller_on_the_way(tmp_path: Path) -> None:
     x = pictures()
     made = produce(tmp_path / "FKD", x, "cutmix")
-    known = KNOWN | {"inputs_hash": content_hash(x), "epochs": 2, "top_k": 3, "dtype": "uint8", "level": False}
+    known = KNOWN | {"inputs_hash": hash_inputs(x), "epochs": 2, "top_k": 3, "dtype": "uint8", "level": False}
     store = import_fkd(tmp_path / "FKD", tmp_path / "labels", **known)
     epoch, items, _, logits = made[4]
     true, top = (logits / 20).softmax(1), logits.topk(3, dim=1).indices
@@ -262,7 +262,7 @@ def test_folders_that_are_not_whole_are_refused(tmp_path: Path) -> None:
 def test_damaged_recorded_views_are_refused(tmp_path: Path) -> None:
     x = pictures()
     produce(tmp_path / "FKD", x, "cutmix")
-    import_fkd(tmp_path / "FKD", tmp_path / "labels", **KNOWN, inputs_hash=content_hash(x))
+    import_fkd(tmp_path / "FKD", tmp_path / "labels", **KNOWN, inputs_hash=hash_inputs(x))
     content = (tmp_path / "labels").read_bytes()
     length = 8 + struct.unpack("<Q", content[:8])[0]
     bare = re.sub(rb'"sha256":"\w{64}"', b'"nothing":"' + b"x" * 63 + b'"', content[:length])
@@ -274,10 +274,10 @@ def test_damaged_recorded_views_are_refused(tmp_path: Path) -> None:
         damaged = bytearray(content)
         damaged[length + start : length + start + 64] = b"\xff\x7f" * 32
         (tmp_path / "damaged").write_bytes(damaged[: len(content)])
-        store = LabelStore(tmp_path / "damaged")
+        store = LabelFile(tmp_path / "damaged")
         for epoch in range(EPOCHS):
             try:
-                seen, rows = views_of_epoch(store, x, epoch, torch.arange(N))
+                seen, rows = epoch_batch(store, x, epoch, torch.arange(N))
             except PotstillError as error:
                 if "get the file again" not in str(error):
                     pytest.fail(str(error))
@@ -285,4 +285,4 @@ def test_damaged_recorded_views_are_refused(tmp_path: Path) -> None:
             assert seen.shape == (N, 3, *SIZE)
             assert bool(torch.isfinite(rows).all())
     with pytest.raises(PotstillError, match=r"pictures of \(10, 8\)"):
-        LabelStore(tmp_path / "labels").view(torch.zeros(N, 3, 8, 10), 0, torch.arange(3))
+        LabelFile(tmp_path / "labels").view(torch.zeros(N, 3, 8, 10), 0, torch.arange(3))

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from potstill.core import InputSpec
 from potstill.errors import PotstillError
-from potstill.labels.quantized_network import layout_hash, quantised, restored, tensor_sizes
+from potstill.labels.quantized_network import layout_hash, quantize_networks, restore_networks, tensor_sizes
 from potstill.nn import described, factory
 
 SPEC = InputSpec(kind="image", shape=(3, 16, 16))
@@ -24,10 +24,10 @@ def trained(name: str, seed: int = 0) -> nn.Module:
 @pytest.mark.parametrize("bits", [4, 8])
 def test_what_comes_back_is_within_half_a_step(name: str, bits: int) -> None:
     network, fresh = trained(name), factory(name, SPEC, 7)(1).eval()
-    tensors = quantised([network], bits)
+    tensors = quantize_networks([network], bits)
     sizes = tensor_sizes([described(name, SPEC, 7)], bits)  # without values
     assert {n: (t.dtype, t.numel()) for n, t in tensors.items()} == sizes
-    restored([fresh], tensors, bits)
+    restore_networks([fresh], tensors, bits)
     params = dict(network.named_parameters())
     for key, found in fresh.state_dict().items():
         true = network.state_dict()[key]
@@ -56,24 +56,24 @@ def test_a_constant_channel_comes_back_exactly() -> None:
     with torch.no_grad():
         network.weight.copy_(torch.tensor([[0.5] * 4, [0.0] * 4, [1.0, 0.0, 1.0, 0.0]]))
     fresh = nn.Linear(4, 3)
-    restored([fresh], quantised([network], 4), 4)
+    restore_networks([fresh], quantize_networks([network], 4), 4)
     assert torch.equal(fresh.weight[:2], network.weight[:2])
     torch.testing.assert_close(fresh.weight, network.weight, rtol=2**-11, atol=1e-6)
 
 
 def test_several_networks_follow_one_another() -> None:
     both, fresh = [trained(NAMES[0], 0), trained(NAMES[2], 1)], [factory(n, SPEC, 7)(5) for n in (NAMES[0], NAMES[2])]
-    restored(fresh, quantised(both, 8), 8)
+    restore_networks(fresh, quantize_networks(both, 8), 8)
     for network, alone in zip(fresh, both, strict=True):
         single = factory(NAMES[0] if network is fresh[0] else NAMES[2], SPEC, 7)(9)
-        restored([single], quantised([alone], 8), 8)
+        restore_networks([single], quantize_networks([alone], 8), 8)
         for a, b in zip(network.parameters(), single.parameters(), strict=True):
             assert torch.equal(a, b)
 
 
 def test_other_tensors_are_refused() -> None:
     network = trained(NAMES[0])
-    tensors = quantised([network], 8)
+    tensors = quantize_networks([network], 8)
     changes: dict[str, dict[str, Tensor]] = {
         "left out": {k: v for k, v in tensors.items() if k != "ranges"},
         "codes": tensors | {"codes": tensors["codes"][:-1]},
@@ -84,9 +84,9 @@ def test_other_tensors_are_refused() -> None:
     }
     for said, changed in changes.items():
         with pytest.raises(PotstillError, match=said):
-            restored([factory(NAMES[0], SPEC, 7)(1)], changed, 8)
+            restore_networks([factory(NAMES[0], SPEC, 7)(1)], changed, 8)
     with pytest.raises(PotstillError, match="codes"):
-        restored([factory(NAMES[0], SPEC, 7)(1)], tensors, 4)
+        restore_networks([factory(NAMES[0], SPEC, 7)(1)], tensors, 4)
 
 
 def test_numbers_that_cannot_be_stored_are_refused() -> None:
@@ -95,7 +95,7 @@ def test_numbers_that_cannot_be_stored_are_refused() -> None:
         with torch.no_grad():
             network.weight[0, 0] = value
         with pytest.raises(PotstillError, match=said):
-            quantised([network], 8)
+            quantize_networks([network], 8)
 
 
 def test_a_layout_is_of_names_and_shapes() -> None:

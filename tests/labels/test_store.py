@@ -26,8 +26,8 @@ from potstill.augment.view_schedule import Views
 from potstill.dataset_file.memmap_safetensors import Plan, fill, seal
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import permutation
-from potstill.labels.label_file import LabelStore, content_hash, forecast, layout, views_of_epoch
-from potstill.labels.write import Expert, committee, network_hash, write_labels
+from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs, label_file_bytes, plan_label_file
+from potstill.labels.write import LabelTeacher, hash_network, mean_logits, write_labels
 from potstill.rng import derive
 
 ALL = torch.arange(N)
@@ -54,7 +54,7 @@ def test_bytes_are_as_forecast(tmp_path: Path, top_k: int | None, dtype: str, mo
         )
     by_batch = asked.pop("statistics", None) is not None
     assert (store.about.statistics, store.about.batch) == (("batch", 7) if by_batch else ("running", None))
-    said = forecast(N, names, 2, views=VIEWS, networks=["slow-linear"], **asked)
+    said = label_file_bytes(N, names, 2, views=VIEWS, networks=["slow-linear"], **asked)
     tensors = safetensors.numpy.load_file(tmp_path / "a").values()
     assert store.nbytes == said == sum(t.nbytes for t in tensors)
     assert store.file_bytes == (tmp_path / "a").stat().st_size > store.nbytes
@@ -65,17 +65,17 @@ def test_imagenet_fits() -> None:
     """The published 28.3 GiB of ImageNet-1K, 50 per class, 300 epochs: N · E · (2 C + 27) bytes."""
     full = 50_000 * 300 * (2 * 1000 + 27)
     assert round(full / 2**30, 1) == 28.3
-    assert forecast(50_000, 1000, 300, 10) / 2**30 < 0.6
-    assert forecast(50_000, 1000, 30, 100, "uint8") / 2**30 < 0.45
-    assert forecast(50_000, 1000, 300) < full
+    assert label_file_bytes(50_000, 1000, 300, 10) / 2**30 < 0.6
+    assert label_file_bytes(50_000, 1000, 30, 100, "uint8") / 2**30 < 0.45
+    assert label_file_bytes(50_000, 1000, 300) < full
 
 
 def test_rows_are_the_teachers_for_the_views_that_training_sees(path: Path) -> None:
-    store, teacher = LabelStore(path), expert()
+    store, teacher = LabelFile(path), expert()
     for epoch, index in ((0, ALL), (2, torch.tensor([7, 3, 3]))):
-        x, rows = views_of_epoch(store, pictures(), epoch, index)
+        x, rows = epoch_batch(store, pictures(), epoch, index)
         assert torch.equal(x, VIEWS.view(pictures(), epoch, index))
-        true = committee([teacher], x).softmax(1)
+        true = mean_logits([teacher], x).softmax(1)
         top = true.topk(4, dim=1).indices
         torch.testing.assert_close(rows.gather(1, top), true.gather(1, top), rtol=5e-3, atol=1e-4)
         torch.testing.assert_close(rows.sum(1), torch.ones(len(index)))
@@ -87,9 +87,9 @@ def test_a_committee_is_the_mean_of_logits(tmp_path: Path) -> None:
         tmp_path / "a", both, pictures(), VIEWS, classes=CLASSES, epochs=1, level=True, batch=7, temperature=3.0
     )
     x = VIEWS.view(pictures(), 0, ALL)
-    mean = (committee([both[0]], x) + committee([both[1]], x)) / 2
+    mean = (mean_logits([both[0]], x) + mean_logits([both[1]], x)) / 2
     torch.testing.assert_close(store.logits(0, ALL), mean, rtol=0, atol=0.02)
-    assert store.about.networks == tuple(("slow-linear", network_hash(e.network)) for e in both)
+    assert store.about.networks == tuple(("slow-linear", hash_network(e.network)) for e in both)
     assert store.about.networks[0] != store.about.networks[1]
     assert all(e.network.training for e in both)
 
@@ -97,7 +97,7 @@ def test_a_committee_is_the_mean_of_logits(tmp_path: Path) -> None:
 def test_labels_by_the_statistics_of_batches_are_those_of_a_network_in_train_mode(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"statistics": "batch", "batch": 6, "top_k": None, "level": True, "temperature": 3.0}
     store, judge = write(tmp_path / "a", **settings), expert()
-    before = network_hash(judge.network)
+    before = hash_network(judge.network)
     for epoch in range(2):
         order = torch.from_numpy(permutation(derive(VIEWS.seed, "label batches"), N, epoch))
         assert order.sort().values.tolist() == list(range(N))
@@ -106,10 +106,10 @@ def test_labels_by_the_statistics_of_batches_are_those_of_a_network_in_train_mod
             with torch.no_grad():
                 wanted = copy.deepcopy(judge.network).train()(x)
             torch.testing.assert_close(store.logits(epoch, index), wanted, rtol=0, atol=0.02)
-            torch.testing.assert_close(committee([judge], x, "batch"), wanted)
-            assert not torch.allclose(committee([judge], x), wanted, atol=0.1)
-            torch.testing.assert_close(committee([judge], x[:1], "batch"), committee([judge], x[:1]))
-    assert (network_hash(judge.network), judge.network.training) == (before, True)
+            torch.testing.assert_close(mean_logits([judge], x, "batch"), wanted)
+            assert not torch.allclose(mean_logits([judge], x), wanted, atol=0.1)
+            torch.testing.assert_close(mean_logits([judge], x[:1], "batch"), mean_logits([judge], x[:1]))
+    assert (hash_network(judge.network), judge.network.training) == (before, True)
     assert write(tmp_path / "b", **settings).path.read_bytes() == store.path.read_bytes()
     other = write(tmp_path / "c", **settings | {"batch": 7})
     assert not torch.allclose(other.logits(0, ALL), store.logits(0, ALL), atol=0.05)
@@ -133,8 +133,8 @@ def test_a_stopped_writer_goes_on_by_the_statistics_of_the_same_batches(tmp_path
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than a machine with one core has
 def test_all_readers_see_the_same_bits(path: Path) -> None:
     """Other batch sizes, other orders, spawned workers that live for all epochs, more epochs than are stored."""
-    store = LabelStore(path)
-    whole = [views_of_epoch(store, pictures(), e, ALL, 4.0) for e in range(5)]
+    store = LabelFile(path)
+    whole = [epoch_batch(store, pictures(), e, ALL, 4.0) for e in range(5)]
     rng = torch.Generator().manual_seed(1)
     for workers, size in ((0, 1), (0, 7), (2, 3)):
         asked = [(e, i.tolist()) for e in range(5) for i in torch.randperm(N, generator=rng).split(size)]
@@ -146,7 +146,7 @@ def test_all_readers_see_the_same_bits(path: Path) -> None:
 
 
 def test_the_pool_is_gone_through_evenly(path: Path) -> None:
-    store = LabelStore(path)
+    store = LabelFile(path)
     turns = [[store.stored_epoch(3 * t + e) for e in range(3)] for t in range(8)]
     assert turns[0] == [0, 1, 2]
     assert all(sorted(turn) == [0, 1, 2] for turn in turns)
@@ -158,8 +158,8 @@ def test_a_store_is_plain_safetensors_and_travels(path: Path) -> None:
     assert {n: (a.dtype.name, a.shape) for n, a in plain.items()} == {
         "values": ("float16", (3, N, 5)), "index": ("uint8", (3, N, 2)),
     }  # fmt: skip
-    store = pickle.loads(pickle.dumps(LabelStore(path)))
-    assert torch.equal(store.decode(1, ALL), LabelStore(path).decode(1, ALL))
+    store = pickle.loads(pickle.dumps(LabelFile(path)))
+    assert torch.equal(store.decode(1, ALL), LabelFile(path).decode(1, ALL))
 
 
 # Killed, stopped and resumed
@@ -243,7 +243,7 @@ def test_class_orders_that_differ_are_shown_and_refused(tmp_path: Path, path: Pa
     assert "class 0, class 1, class 2" in said
     assert "class 0, class 2, class 1" in said
     assert "\n" not in said
-    store, digest = LabelStore(path), content_hash(pictures())
+    store, digest = LabelFile(path), hash_inputs(pictures())
     store.check(CLASSES, digest)
     with pytest.raises(PotstillError, match=r"the labels and the data must .*\(class 0, class 2"):
         store.check(swapped, digest)
@@ -252,16 +252,16 @@ def test_class_orders_that_differ_are_shown_and_refused(tmp_path: Path, path: Pa
 
 
 def test_labels_of_other_inputs_are_refused(path: Path) -> None:
-    store, x = LabelStore(path), pictures()
+    store, x = LabelFile(path), pictures()
     with pytest.raises(PotstillError, match="label these data"):
-        store.check(CLASSES, content_hash(x.flip(0)))
+        store.check(CLASSES, hash_inputs(x.flip(0)))
     with pytest.raises(PotstillError, match="labels of 20 items, but there are 19"):
         store.view(x[1:], 0, ALL[:3])
-    assert content_hash(lambda i: x[i], N, chunk=3) == content_hash(x) != content_hash(x.double())
+    assert hash_inputs(lambda i: x[i], N, chunk=3) == hash_inputs(x) != hash_inputs(x.double())
 
 
 def test_what_is_not_there_is_refused(path: Path) -> None:
-    store = LabelStore(path)
+    store = LabelFile(path)
     for epoch, index, said in (
         (3, [0], "epochs 0…2"),
         (-1, [0], "epochs 0…2"),
@@ -297,7 +297,7 @@ def test_a_teacher_that_breaks_is_named(tmp_path: Path) -> None:
         broken.network.weight[0, 3] = float("nan")  # type: ignore[index, union-attr]
     with pytest.raises(PotstillError, match="item 0 in epoch 0"):
         write_labels(tmp_path / "a", [broken], pictures(), VIEWS, classes=CLASSES, epochs=1)
-    narrow = Expert(name="narrow", network=expert(classes=CLASSES[:5]).network, classes=CLASSES)
+    narrow = LabelTeacher(name="narrow", network=expert(classes=CLASSES[:5]).network, classes=CLASSES)
     with pytest.raises(PotstillError, match="teachers of 12 classes are required, but these give 5"):
         write_labels(tmp_path / "b", [narrow], pictures(), VIEWS, classes=CLASSES, epochs=1)
     with pytest.raises(PotstillError, match="at least one teacher"):
@@ -313,7 +313,7 @@ def opened(content: bytes, path: Path) -> None:
     """A file is refused in one line, or every label of it is a row."""
     path.write_bytes(content)
     try:
-        store = LabelStore(path)
+        store = LabelFile(path)
         for epoch in range(min(store.about.epochs, 3)):
             rows = store.decode(epoch, torch.arange(len(store)), 4.0)
             torch.testing.assert_close(rows.sum(1), torch.ones(len(store)), rtol=0, atol=1e-4)
@@ -345,7 +345,7 @@ def test_a_bit_that_fell_over_is_noticed(path: Path, tmp_path: Path, data: st.Da
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     (tmp_path / "flipped").write_bytes(content)
     with pytest.raises(PotstillError):
-        LabelStore(tmp_path / "flipped")
+        LabelFile(tmp_path / "flipped")
 
 
 def test_a_writer_that_was_stopped_after_the_hash_goes_on(
@@ -393,7 +393,7 @@ def changed(path: Path, **said: Any) -> bytes:
 def test_descriptions_that_contradict_the_file_are_refused(path: Path, tmp_path: Path, said: dict[str, Any]) -> None:
     (tmp_path / "changed").write_bytes(changed(path, **said))
     with pytest.raises(PotstillError) as refused:
-        LabelStore(tmp_path / "changed")
+        LabelFile(tmp_path / "changed")
     assert "\n" not in str(refused.value)
 
 
@@ -406,25 +406,30 @@ def test_claims_of_great_size_and_other_kinds_are_refused(path: Path, tmp_path: 
     ):  # fmt: skip
         (tmp_path / "odd").write_bytes(content)
         with pytest.raises(PotstillError):
-            LabelStore(tmp_path / "odd")
+            LabelFile(tmp_path / "odd")
     for place in (tmp_path, tmp_path / "missing", Path("/dev/null")):
         with pytest.raises(PotstillError):
-            LabelStore(place)
+            LabelFile(place)
     np.save(tmp_path / "array.npy", np.zeros(9))
     with pytest.raises(PotstillError, match="safetensors"):
-        LabelStore(tmp_path / "array.npy")
+        LabelFile(tmp_path / "array.npy")
 
 
 def test_files_of_the_first_format_are_read(path: Path, tmp_path: Path) -> None:
     """Their indices are not packed, and no writer makes them any more: built here by their description."""
-    new = LabelStore(path)
+    new = LabelFile(path)
     old = replace(new.about, coding=replace(new.about.coding, packed=False))
     assert old.to_json() == new.about.to_json() | {"format": "potstill-labels/1"}
     made = [new.about.views.view(pictures(), e, ALL, N) for e in range(3)]
-    rows = [old.coding.encode(committee([expert()], x)) for x in made]
+    rows = [old.coding.encode(mean_logits([expert()], x)) for x in made]
     fields = {n: np.stack([r[n] for r in rows]) for n in rows[0]}
-    fill(tmp_path / "old", layout(old), [(0, 3 * N)], lambda a, b: {n: f.reshape(3 * N, -1) for n, f in fields.items()})
-    store = LabelStore(tmp_path / "old")
+    fill(
+        tmp_path / "old",
+        plan_label_file(old),
+        [(0, 3 * N)],
+        lambda a, b: {n: f.reshape(3 * N, -1) for n, f in fields.items()},
+    )
+    store = LabelFile(tmp_path / "old")
     assert safetensors.numpy.load_file(tmp_path / "old")["index"].shape == (3, N, 4)
     for epoch in range(3):
         assert torch.equal(store.decode(epoch, ALL, 4.0), new.decode(epoch, ALL, 4.0))
@@ -433,14 +438,14 @@ def test_files_of_the_first_format_are_read(path: Path, tmp_path: Path) -> None:
 
 def test_the_mass_of_the_kept_classes_is_said(path: Path) -> None:
     x = VIEWS.view(pictures(), 0, ALL)
-    true = committee([expert()], x).softmax(1).topk(4, 1).values.sum(1).mean()
-    assert LabelStore(path).kept_mass() == pytest.approx(float(true), rel=1e-2)
+    true = mean_logits([expert()], x).softmax(1).topk(4, 1).values.sum(1).mean()
+    assert LabelFile(path).kept_mass() == pytest.approx(float(true), rel=1e-2)
 
 
 def test_a_file_that_changes_between_processes_is_noticed(path: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.write_bytes(path.read_bytes())
-    sent = pickle.dumps(LabelStore(mine))
+    sent = pickle.dumps(LabelFile(mine))
     mine.write_bytes(changed(path, content_hash="0" * 64))
     with pytest.raises(PotstillError, match="became another file"):
         pickle.loads(sent)
@@ -450,5 +455,5 @@ def test_tables_have_labels_too(tmp_path: Path) -> None:
     rows = pictures().flatten(1)
     views = Views(scale=None, flip=0.0, mix="mixup")
     store = write_labels(tmp_path / "a", [expert()], rows, views, classes=CLASSES, epochs=2)
-    x, labels = views_of_epoch(store, rows, 1, ALL[:5])
-    torch.testing.assert_close(labels, committee([expert()], x).softmax(1), rtol=1e-2, atol=1e-3)
+    x, labels = epoch_batch(store, rows, 1, ALL[:5])
+    torch.testing.assert_close(labels, mean_logits([expert()], x).softmax(1), rtol=1e-2, atol=1e-3)

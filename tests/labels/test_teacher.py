@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from potstill.core import Batch, InputSpec, Normalization
 from potstill.errors import PotstillError
 from potstill.functional.train import cross_entropy
-from potstill.labels.teacher import fresh_teacher, soft_rows, teacher_step, train_teacher
+from potstill.labels.teacher import fresh_teacher, soft_labels, teacher_step, train_teacher
 from potstill.rng import generator
 
 
@@ -96,7 +96,7 @@ def test_training_repeats_bit_for_bit_and_learns() -> None:
     other = train_teacher(network(), blobs, generator(6), steps=60, lr=0.1)
     assert all(torch.equal(p, two.params[n]) for n, p in one.params.items())
     assert not torch.equal(one.params["0.weight"], other.params["0.weight"])
-    rows = soft_rows(network(), one, blobs.x)
+    rows = soft_labels(network(), one, blobs.x)
     assert float((rows.argmax(1) == blobs.labels).float().mean()) > 0.95
 
 
@@ -111,18 +111,18 @@ def test_an_augmentation_is_drawn_for_every_sample() -> None:
 def test_rows_sum_to_one_soften_with_temperature_and_use_running_statistics() -> None:
     net, blobs = network(norm=True), Blobs()
     teacher = train_teacher(net, blobs, generator(5), steps=20, lr=0.1)
-    sharp, soft = (soft_rows(net, teacher, blobs.x, t) for t in (0.5, 4.0))
+    sharp, soft = (soft_labels(net, teacher, blobs.x, t) for t in (0.5, 4.0))
     assert torch.allclose(sharp.sum(1), torch.ones(60))
     assert float(sharp.max(1).values.mean()) > float(soft.max(1).values.mean())
     # alone or among others a sample gets the same row: no statistics of the batch
-    assert torch.allclose(soft_rows(net, teacher, blobs.x[:1]), soft_rows(net, teacher, blobs.x)[:1], atol=1e-6)
-    assert torch.allclose(soft_rows(net, teacher, blobs.x, chunk=7), soft_rows(net, teacher, blobs.x), atol=1e-6)
+    assert torch.allclose(soft_labels(net, teacher, blobs.x[:1]), soft_labels(net, teacher, blobs.x)[:1], atol=1e-6)
+    assert torch.allclose(soft_labels(net, teacher, blobs.x, chunk=7), soft_labels(net, teacher, blobs.x), atol=1e-6)
     assert net.training
 
 
 def test_bad_input_is_refused_in_one_line() -> None:
     net = network()
     with pytest.raises(PotstillError, match=r"temperature must be above 0.*0\.0"):
-        soft_rows(net, fresh_teacher(net), torch.zeros(1, 6), 0.0)
+        soft_labels(net, fresh_teacher(net), torch.zeros(1, 6), 0.0)
     with pytest.raises(PotstillError, match="blobs has none"):
         teacher_step(net, fresh_teacher(net), Blobs(labelled=False), generator(0))

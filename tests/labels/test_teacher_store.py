@@ -17,9 +17,9 @@ from torch import Tensor
 from potstill.augment.view_schedule import Views
 from potstill.core import InputSpec
 from potstill.errors import PotstillError
-from potstill.labels.label_file import LabelStore, content_hash, views_of_epoch
-from potstill.labels.teacher_file import TeacherStore, open_labels, teacher_bytes, write_teacher
-from potstill.labels.write import Expert, committee, write_labels
+from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs
+from potstill.labels.teacher_file import TeacherFile, open_labels, teacher_file_bytes, write_teacher
+from potstill.labels.write import LabelTeacher, mean_logits, write_labels
 from potstill.nn import factory
 from potstill.rng import generator
 
@@ -32,13 +32,13 @@ def pictures() -> Tensor:
     return torch.randn(N, *SPEC.shape, generator=generator(0, "pictures"))
 
 
-def expert(name: str = NAME, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> Expert:
+def expert(name: str = NAME, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> LabelTeacher:
     network = factory(name, SPEC, len(classes))(seed)
     network.train()(torch.randn(64, *SPEC.shape, generator=generator(seed, "seen")) * 2 + 1)
-    return Expert(name=name, network=network.eval(), classes=classes)
+    return LabelTeacher(name=name, network=network.eval(), classes=classes)
 
 
-def write(path: Path, experts: list[Expert] | None = None, **settings: Any) -> TeacherStore:
+def write(path: Path, experts: list[LabelTeacher] | None = None, **settings: Any) -> TeacherFile:
     given: dict[str, Any] = {"classes": CLASSES, "input": SPEC} | settings
     return write_teacher(path, experts or [expert()], pictures(), VIEWS, **given)
 
@@ -59,7 +59,7 @@ def test_bytes_are_those_of_the_tensors_and_as_forecast(
     store = write(tmp_path / "a", [expert(n) for n in names], dtype=dtype, statistics=statistics, batch=7)
     tensors = safetensors.torch.load_file(tmp_path / "a").values()
     assert store.nbytes == sum(t.numel() * t.element_size() for t in tensors)
-    assert store.nbytes == teacher_bytes(names, SPEC, len(CLASSES), dtype)
+    assert store.nbytes == teacher_file_bytes(names, SPEC, len(CLASSES), dtype)
     assert store.file_bytes == (tmp_path / "a").stat().st_size > store.nbytes
     assert (store.about.statistics, store.about.batch) == (statistics, 7 if statistics == "batch" else None)
 
@@ -67,22 +67,22 @@ def test_bytes_are_those_of_the_tensors_and_as_forecast(
 def test_it_labels_the_views_of_a_file_of_rows_as_the_teacher_does(tmp_path: Path, path: Path) -> None:
     teacher, store = expert(), open_labels(path)
     rows = write_labels(tmp_path / "rows", [teacher], pictures(), VIEWS, classes=CLASSES, epochs=3, level=True)
-    assert isinstance(store, TeacherStore)
-    assert isinstance(open_labels(tmp_path / "rows"), LabelStore)
+    assert isinstance(store, TeacherFile)
+    assert isinstance(open_labels(tmp_path / "rows"), LabelFile)
     for epoch, index in ((0, ALL), (2, torch.tensor([7, 3, 3]))):
-        x, labels = views_of_epoch(store, pictures(), epoch, index, 4.0)
-        other, wanted = views_of_epoch(rows, pictures(), epoch, index, 4.0)
+        x, labels = epoch_batch(store, pictures(), epoch, index, 4.0)
+        other, wanted = epoch_batch(rows, pictures(), epoch, index, 4.0)
         assert torch.equal(x, other)
         torch.testing.assert_close(labels, wanted, rtol=0.02, atol=1e-3)
         _, logits = store.batch_of(pictures(), epoch, index, None)
-        torch.testing.assert_close(logits, committee([teacher], x), rtol=0.05, atol=0.02)
-    beyond, _ = views_of_epoch(store, pictures(), 7, ALL)  # no epoch is the last
+        torch.testing.assert_close(logits, mean_logits([teacher], x), rtol=0.05, atol=0.02)
+    beyond, _ = epoch_batch(store, pictures(), 7, ALL)  # no epoch is the last
     assert torch.equal(beyond, VIEWS.view(pictures(), 7, ALL))
 
 
 def test_four_bits_are_coarser_than_eight(tmp_path: Path) -> None:
     x = VIEWS.view(pictures(), 0, ALL)
-    true = committee([expert()], x)
+    true = mean_logits([expert()], x)
     gaps = [float((write(tmp_path / d, dtype=d).label(x) - true).abs().max()) for d in ("uint8", "uint4")]
     assert 0 < 4 * gaps[0] < gaps[1] < 0.3 * float(true.abs().max())
 
@@ -90,14 +90,14 @@ def test_four_bits_are_coarser_than_eight(tmp_path: Path) -> None:
 def test_by_the_statistics_of_a_batch_it_labels_as_a_network_in_train_mode(tmp_path: Path) -> None:
     store = write(tmp_path / "a", statistics="batch", batch=6)
     x, logits = store.batch_of(pictures(), 1, ALL[:6], None)
-    torch.testing.assert_close(logits, committee([expert()], x, "batch"), rtol=0.05, atol=0.05)
-    assert not torch.allclose(logits, committee([expert()], x), atol=0.1)
+    torch.testing.assert_close(logits, mean_logits([expert()], x, "batch"), rtol=0.05, atol=0.05)
+    assert not torch.allclose(logits, mean_logits([expert()], x), atol=0.1)
 
 
 def test_weights_of_items_are_mixed_as_for_rows(tmp_path: Path, path: Path) -> None:
     rows = write_labels(tmp_path / "rows", [expert()], pictures(), VIEWS, classes=CLASSES, epochs=3)
     weights = torch.rand(N, generator=generator(3))
-    assert torch.equal(TeacherStore(path).mixed(weights, 2, ALL, SPEC.shape), rows.mixed(weights, 2, ALL, SPEC.shape))
+    assert torch.equal(TeacherFile(path).mixed(weights, 2, ALL, SPEC.shape), rows.mixed(weights, 2, ALL, SPEC.shape))
 
 
 def test_the_same_again_is_left_alone_and_another_is_not_written_over(tmp_path: Path) -> None:
@@ -111,9 +111,9 @@ def test_the_same_again_is_left_alone_and_another_is_not_written_over(tmp_path: 
 
 
 def test_it_travels_and_is_noticed_when_it_changes(tmp_path: Path, path: Path) -> None:
-    sent = pickle.loads(pickle.dumps(TeacherStore(path)))
+    sent = pickle.loads(pickle.dumps(TeacherFile(path)))
     x = pictures()
-    assert torch.equal(sent.label(x), TeacherStore(path).label(x))
+    assert torch.equal(sent.label(x), TeacherFile(path).label(x))
     mine = write(tmp_path / "a")
     data = pickle.dumps(mine)
     mine.path.unlink()
@@ -126,13 +126,13 @@ def test_it_travels_and_is_noticed_when_it_changes(tmp_path: Path, path: Path) -
 
 
 def test_other_sets_orders_and_teachers_are_refused(tmp_path: Path, path: Path) -> None:
-    store, x = TeacherStore(path), pictures()
-    store.check(CLASSES, content_hash(x))
+    store, x = TeacherFile(path), pictures()
+    store.check(CLASSES, hash_inputs(x))
     swapped = (CLASSES[1], CLASSES[0], *CLASSES[2:])
     with pytest.raises(PotstillError, match="same classes in the same order"):
-        store.check(swapped, content_hash(x))
+        store.check(swapped, hash_inputs(x))
     with pytest.raises(PotstillError, match="label these data"):
-        store.check(CLASSES, content_hash(x.flip(0)))
+        store.check(CLASSES, hash_inputs(x.flip(0)))
     with pytest.raises(PotstillError, match="labels of 20 items, but there are 19"):
         store.view(x[1:], 0, ALL[:3])
     for epoch, index, said in ((0, [20], "items 0…19"), (0, [-1], "items 0…19"), (-1, [0], "from 0")):
@@ -140,11 +140,11 @@ def test_other_sets_orders_and_teachers_are_refused(tmp_path: Path, path: Path) 
             store.view(x, epoch, torch.tensor(index))
     with pytest.raises(PotstillError, match=r"the teacher .* and the data must have the same classes"):
         write(tmp_path / "a", [expert(classes=swapped)])
-    wrong = Expert(name="mlp-w8", network=expert().network, classes=CLASSES)
+    wrong = LabelTeacher(name="mlp-w8", network=expert().network, classes=CLASSES)
     with pytest.raises(PotstillError, match="'mlp-w8' names another network"):
         write(tmp_path / "a", [wrong])
     with pytest.raises(PotstillError, match="one of potstill's own networks, but 'Mine' is none"):
-        write(tmp_path / "a", [Expert(name="Mine", network=expert().network, classes=CLASSES)])
+        write(tmp_path / "a", [LabelTeacher(name="Mine", network=expert().network, classes=CLASSES)])
     with pytest.raises(PotstillError, match="at least one"):
         write_teacher(tmp_path / "a", [], x, VIEWS, classes=CLASSES, input=SPEC)
     with pytest.raises(PotstillError, match="float16"):
@@ -200,11 +200,11 @@ def test_what_the_changes_above_start_from_is_accepted(path: Path, tmp_path: Pat
 
 def test_a_file_of_another_network_of_the_same_name_is_refused(path: Path, tmp_path: Path) -> None:
     """As if the network of that name had been changed since: its layout tells."""
-    about = TeacherStore(path).about.to_json()
+    about = TeacherFile(path).about.to_json()
     other = about["networks"][0] | {"layout": "0" * 64}
     (tmp_path / "changed").write_bytes(changed(path, networks=[other]))
     with pytest.raises(PotstillError, match="laid out as those of convnet-d1-w8-batch-avg, but they are not"):
-        TeacherStore(tmp_path / "changed")
+        TeacherFile(tmp_path / "changed")
 
 
 def test_a_changed_number_is_damage(path: Path, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_pickles_and_other_kinds_are_refused(path: Path, tmp_path: Path) -> None
         with pytest.raises(PotstillError):
             open_labels(place)
     with pytest.raises(PotstillError, match="a teacher that labels, not rows"):
-        LabelStore(path)
+        LabelFile(path)
     rows = write_labels(tmp_path / "rows", [expert()], pictures(), VIEWS, classes=CLASSES, epochs=1)
     with pytest.raises(PotstillError, match="rows of labels, not a teacher"):
-        TeacherStore(rows.path)
+        TeacherFile(rows.path)

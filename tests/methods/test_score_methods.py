@@ -388,11 +388,11 @@ def test_wrong_labels_are_found_and_left_out() -> None:
 
 
 def test_glister_takes_from_outside_what_it_validates_on_and_fills_up() -> None:
-    from potstill.pretraining import kept_part
+    from potstill.pretraining import training_part
 
     method = GLISTER(epochs_recorded=2, held=0.25)
     problem = toy_problem(method, ipc=9)
-    assert set(chosen(method, problem)) == set(kept_part(problem.train, 0.25).tolist())
+    assert set(chosen(method, problem)) == set(training_part(problem.train, 0.25).tolist())
     assert sorted(chosen(method, toy_problem(method, ipc=12))) == list(range(48))
 
 

@@ -17,7 +17,7 @@ from potstill.methods.selection.k_means import KMeans
 from potstill.methods.selection.random import Random
 from potstill.methods.selection.random_soft import RandomSoft
 from potstill.nn import factory
-from potstill.pretraining import kept_part, obtain
+from potstill.pretraining import build_assets, training_part
 from potstill.rng import derive, generator
 from potstill.testing import check_method, toy_problem, toy_source
 
@@ -101,7 +101,7 @@ def chosen_from(method, source, monkeypatch, wrong: int | None = None):  # type:
     problem = replace(toy_problem(ipc=3), train=source)
     problem = replace(problem, network=factory("convnet-d1-w8", source.input, 4))
     (spec,) = method.assets(problem)
-    stops, _ = obtain([spec], source, problem.network, lambda name: named_augmentation(name, source))
+    stops, _ = build_assets([spec], source, problem.network, lambda name: named_augmentation(name, source))
     if wrong is not None:
         upside_down = {n: -p if n.startswith("classifier") else p for n, p in stops["stops"][wrong].theta.items()}
         stops["stops"] = tuple(replace(s, theta=upside_down) if i == wrong else s for i, s in enumerate(stops["stops"]))
@@ -142,7 +142,7 @@ def test_what_a_stop_is_chosen_on_is_in_neither_teacher_nor_set_and_never_of_the
     fetch = type(source).fetch
     monkeypatch.setattr(type(source), "fetch", lambda self, index: (seen.extend(index.tolist()), fetch(self, index))[1])
     problem = chosen_from(method, source, monkeypatch)
-    held = set(range(80)) - set(kept_part(source, 0.25).tolist())
+    held = set(range(80)) - set(training_part(source, 0.25).tolist())
     assert len(held) == 20
     assert not held & set(seen)
     state = method.init(problem, generator(0))

@@ -24,7 +24,7 @@ from potstill.execution import Serial
 from potstill.methods.decoupled._statistics import measured
 from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.rded import RDED
-from potstill.pretraining import obtain
+from potstill.pretraining import build_assets
 
 CLASSES, PER_CLASS = 3, 9
 
@@ -139,7 +139,7 @@ def ready(splits: Splits, method: Any) -> Problem:
         zca=None, device="cpu",
     )  # fmt: skip
     problem, made = settled.problem, settled.method
-    assets, _ = obtain(
+    assets, _ = build_assets(
         made.assets(problem), problem.train, problem.network, lambda name: named_augmentation(name, problem.train),
         executor=Serial(),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
 from potstill.methods.distribution.dance import DANCE
 from potstill.nn import factory
-from potstill.pretraining import TrainedNetworks, TrainNetwork, kept_part, obtain
+from potstill.pretraining import TrainedNetworks, TrainNetwork, build_assets, training_part
 from potstill.pretraining import networks as asset_networks
 from potstill.testing import toy_source
 
@@ -42,7 +42,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def made(**changes: Any) -> tuple[tuple[NetworkWeights, ...], list[tuple[str, int, int]]]:
     seen: list[tuple[str, int, int]] = []
-    assets, seconds = obtain(
+    assets, seconds = build_assets(
         [SPEC], SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE),
         progress=lambda *row: seen.append(row), **{"executor": Serial(), **changes},
     )  # fmt: skip
@@ -231,24 +231,24 @@ def test_a_part_that_is_held_out_is_not_seen(monkeypatch: pytest.MonkeyPatch) ->
     fetch = type(SOURCE).fetch
     monkeypatch.setattr(type(SOURCE), "fetch", lambda self, index: (seen.extend(index.tolist()), fetch(self, index))[1])
     job_of(holdout=0.25, epochs=1)()
-    kept = kept_part(SOURCE, 0.25).tolist()
+    kept = training_part(SOURCE, 0.25).tolist()
     assert sorted(seen) == kept
     assert 0 < len(kept) < len(SOURCE)
     assert job_of(holdout=0.25).path() != job_of().path()
-    assert kept_part(SOURCE, 0).tolist() == list(range(len(SOURCE)))
+    assert training_part(SOURCE, 0).tolist() == list(range(len(SOURCE)))
 
 
 def test_the_order_of_classes_is_kept_and_another_one_is_refused_with_both_shown() -> None:
     job = job_of()
-    job.keep(*job())
-    found = job.read()
+    job.save(*job())
+    found = job.load_epoch()
     assert found is not None
     assert found[0].classes == SOURCE.classes
     tensors, metadata = read_tensors(job.path(), 10**7)
     turned = list(reversed(SOURCE.classes))
     write_tensors(job.path(), tensors, {**metadata, "classes": json.dumps(turned)})
     with pytest.raises(PotstillError, match="same classes in the same order") as refused:
-        job.read()
+        job.load_epoch()
     assert f"({', '.join(turned)}) and ({', '.join(SOURCE.classes)})" in str(refused.value)
     # the same pictures under names in another order are other data, and get teachers of their own
     renamed = dataclasses.replace(SOURCE, classes=tuple(turned))
@@ -294,7 +294,7 @@ def test_a_training_goes_on_after_its_last_whole_epoch_with_the_same_bits(
         assert all(torch.equal(t, b.buffers[n]) for n, t in a.buffers.items())
     assert again[0][1] <= again[1][1]
     for stop in again:
-        job.keep(*stop)
+        job.save(*stop)
     assert not job.progress().exists()
 
 

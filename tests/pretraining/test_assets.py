@@ -22,7 +22,7 @@ from potstill.methods.distribution.dance import DANCE
 from potstill.methods.selection.random import Random
 from potstill.nn import factory
 from potstill.planning.plan import plan
-from potstill.pretraining import TrainedNetworks, forecast, lazy_networks, obtain
+from potstill.pretraining import TrainedNetworks, build_assets, estimate_time, lazy_networks
 from potstill.testing import toy_source
 
 SOURCE = toy_source("image")
@@ -40,7 +40,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def got(*assets: Asset, **more: Any) -> dict[str, Any]:
-    return obtain(assets, SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE), **more)[0]
+    return build_assets(assets, SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE), **more)[0]
 
 
 # --- a kind of asset that the library does not know ----------------------------
@@ -121,7 +121,7 @@ class NeedsMeans(Random):
 
 def test_a_third_kind_is_made_kept_forecast_planned_and_said_on_the_card(cache: Path) -> None:
     assert isinstance(ClassMeans(), Asset)
-    (expected,) = forecast([ClassMeans()], SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE))
+    (expected,) = estimate_time([ClassMeans()], SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE))
     assert str(expected) == "averaging 4 classes"
     said = plan(DATA, NeedsMeans(), ipc=1, profile_steps=0).networks
     assert [(n.name, n.count, n.kept) for n in said] == [("means", 4, 0)]
@@ -131,7 +131,7 @@ def test_a_third_kind_is_made_kept_forecast_planned_and_said_on_the_card(cache: 
     assert seen == [("means", done, 4) for done in range(5)]
     ((held,),) = (small.card["means"],)
     assert held["values"] == list(got(ClassMeans())["means"]) == [job.compute() for job in ClassMeans().jobs(GROUND)]
-    assert forecast([ClassMeans()], SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE)) == ()
+    assert estimate_time([ClassMeans()], SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE)) == ()
 
 
 def test_a_third_kind_is_made_in_other_processes_too(cache: Path) -> None:
@@ -160,12 +160,12 @@ def test_of_many_snapshots_few_are_in_memory(monkeypatch: pytest.MonkeyPatch) ->
     opened = got(MANY)["networks"]
     assert len(opened) == 8
     assert len(opened._open) <= 1, "none is read before it is asked for; beartype looks at one"
-    one = lazy_networks.size_of(opened[0])
-    monkeypatch.setattr(lazy_networks, "OPEN", 2 * one)
+    one = lazy_networks.network_bytes(opened[0])
+    monkeypatch.setattr(lazy_networks, "MAX_OPEN_BYTES", 2 * one)
     epochs = []
     for trained in opened:
         epochs.append(trained.epoch)
-        assert sum(map(lazy_networks.size_of, opened._open.values())) <= 2 * one
+        assert sum(map(lazy_networks.network_bytes, opened._open.values())) <= 2 * one
     assert epochs == [0, 1, 2, 3] * 2
     assert opened.held == 2 * one == MANY.placeholder(MANY.jobs(GROUND)).held
     monkeypatch.setattr(lazy_networks, "OPEN", 0)

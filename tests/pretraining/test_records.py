@@ -17,8 +17,8 @@ from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
 from potstill.functional import training_dynamics
 from potstill.nn import factory
-from potstill.pretraining import Record, Recording, RecordTraining, obtain
-from potstill.pretraining.training_dynamics import CLOSER, FIELDS, Run, kept_epochs
+from potstill.pretraining import Record, Recording, RecordTraining, build_assets
+from potstill.pretraining.training_dynamics import CLOSER, FIELDS, Run, snapshot_epochs
 from potstill.testing import toy_source
 
 SOURCE = toy_source("image")
@@ -136,7 +136,7 @@ def test_the_first_epochs_alone_are_the_first_of_all_and_go_on() -> None:
 def test_it_is_made_once_for_all_and_whoever_makes_it_makes_the_same(cache: Path) -> None:
     def get(executor: Any) -> tuple[Any, list[tuple[str, int, int]]]:
         seen: list[tuple[str, int, int]] = []
-        made, seconds = obtain(
+        made, seconds = build_assets(
             [SPEC], SOURCE, MAKE, lambda _: NONE, executor=executor, progress=lambda *row: seen.append(row)
         )
         assert seconds > 0
@@ -177,8 +177,8 @@ def test_a_run_can_be_trained_on_a_part_and_looks_at_all() -> None:
 
 def test_epochs_that_are_not_there_are_named() -> None:
     record = Record((one(epochs=4).compute(),))
-    assert kept_epochs(4) == (1, 2, 4)
-    assert kept_epochs(60) == (1, 2, 5, 10, 20, 50, 60)
+    assert snapshot_epochs(4) == (1, 2, 4)
+    assert snapshot_epochs(60) == (1, 2, 5, 10, 20, 50, 60)
     assert record.after(CLOSER[0], 2).shape == (1, len(SOURCE))
     with pytest.raises(PotstillError, match="epochs 1 to 4, but epoch 5"):
         record.after("el2n", 5)
@@ -195,7 +195,7 @@ def test_a_plan_needs_no_training() -> None:
 
 
 def obtained() -> dict[str, Tensor]:
-    record = obtain([SPEC], SOURCE, MAKE, lambda name: NONE, executor=Serial())[0]["record"]
+    record = build_assets([SPEC], SOURCE, MAKE, lambda name: NONE, executor=Serial())[0]["record"]
     return {field: record.series(field) for field in FIELDS}
 
 

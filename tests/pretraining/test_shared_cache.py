@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from potstill.errors import PotstillWarning
-from potstill.pretraining.cache_keys import is_named, named, other_machines, where
+from potstill.pretraining.cache_keys import cache_key, machine_fingerprint, matches_key, warn_other_machines
 
 _RUN = """
 import hashlib, json, warnings
@@ -60,27 +60,29 @@ def test_a_processor_of_another_kind_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_name_is_of_the_recipe_and_of_the_machine() -> None:
-    cpu, here = torch.device("cpu"), where()
-    name = named({"seed": 1}, here, cpu)
+    cpu, here = torch.device("cpu"), machine_fingerprint()
+    name = cache_key({"seed": 1}, here, cpu)
     assert len(name) == 72
-    assert named({"seed": 1}, dict(reversed(here.items())), cpu) == name
-    assert named({"seed": 1}, {**here, "torch": "0.1"}, cpu)[:56] == name[:56]
-    assert len({name, named({"seed": 2}, here, cpu), named({"seed": 1}, {**here, "processor": "NEON"}, cpu)}) == 3
+    assert cache_key({"seed": 1}, dict(reversed(here.items())), cpu) == name
+    assert cache_key({"seed": 1}, {**here, "torch": "0.1"}, cpu)[:56] == name[:56]
+    assert (
+        len({name, cache_key({"seed": 2}, here, cpu), cache_key({"seed": 1}, {**here, "processor": "NEON"}, cpu)}) == 3
+    )
 
 
 def test_what_an_earlier_version_kept_is_not_called_another_machines(tmp_path: Path) -> None:
-    path = tmp_path / f"{named({'seed': 1}, where(), torch.device('cpu'))}.safetensors"
+    path = tmp_path / f"{cache_key({'seed': 1}, machine_fingerprint(), torch.device('cpu'))}.safetensors"
     (tmp_path / f"{path.stem[:64]}.safetensors").write_text("its names were 64 characters of the same hash")
-    other_machines(path, "networks")  # a warning would be an error here
+    warn_other_machines(path, "networks")  # a warning would be an error here
     (tmp_path / f"{path.stem[:56]}{'0' * 16}.safetensors").write_text("another's")
     with pytest.warns(PotstillWarning, match="networks that another kind of processor"):
-        other_machines(path, "networks")
+        warn_other_machines(path, "networks")
 
 
 def test_a_name_is_known_by_what_it_is_of() -> None:
-    name = named({"seed": 1}, where(), torch.device("cpu"))
-    assert is_named(name, {"seed": 1})
-    assert is_named(f"{name[:56]}{'0' * 16}", {"seed": 1}), "made elsewhere"
-    assert is_named(hashlib.sha256(b'{"seed": 1}').hexdigest(), {"seed": 1}), "an earlier version's"
-    assert not any(is_named(n, {"seed": 1}) for n in (name[:56], f"{name[:55]}z{name[56:]}", f"{name}0", ""))
-    assert not is_named(name, {"seed": 2})
+    name = cache_key({"seed": 1}, machine_fingerprint(), torch.device("cpu"))
+    assert matches_key(name, {"seed": 1})
+    assert matches_key(f"{name[:56]}{'0' * 16}", {"seed": 1}), "made elsewhere"
+    assert matches_key(hashlib.sha256(b'{"seed": 1}').hexdigest(), {"seed": 1}), "an earlier version's"
+    assert not any(matches_key(n, {"seed": 1}) for n in (name[:56], f"{name[:55]}z{name[56:]}", f"{name}0", ""))
+    assert not matches_key(name, {"seed": 2})

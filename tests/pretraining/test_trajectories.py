@@ -23,9 +23,16 @@ from potstill.functional.train import gradients, parameters, train_step
 from potstill.methods.distribution.dm import DM
 from potstill.methods.selection.random import Random
 from potstill.nn import factory
-from potstill.pretraining import ExpertTraining, ExpertTrajectories, Trajectories, Trajectory, forecast, obtain
+from potstill.pretraining import (
+    ExpertTraining,
+    ExpertTrajectories,
+    Trajectories,
+    Trajectory,
+    build_assets,
+    estimate_time,
+)
 from potstill.pretraining import trajectories as module
-from potstill.pretraining.curriculum import PAD, Order
+from potstill.pretraining.curriculum import PAD, DifficultyOrder
 from potstill.testing import toy_source
 from potstill.testing.toy import windows_source
 
@@ -51,7 +58,7 @@ def job_of(make: Any = MAKE, train: Any = SOURCE, **changes: Any) -> ExpertTrain
 
 def made(spec: ExpertTrajectories = SPEC, **changes: Any) -> tuple[Trajectories, list[tuple[str, int, int]]]:
     seen: list[tuple[str, int, int]] = []
-    assets, seconds = obtain(
+    assets, seconds = build_assets(
         [spec], SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE),
         progress=lambda *row: seen.append(row), **{"executor": Serial(), **changes},
     )  # fmt: skip
@@ -68,7 +75,7 @@ def equal(a: Trajectory, b: Trajectory) -> bool:
 def exact(job: ExpertTraining) -> list[dict[str, Tensor]]:
     """What the training went through, unrounded."""
     states = [job._first()]
-    job.run(module.Coded(module.Layout.of(job.make(0)), job.epochs), states[0], states.append)
+    job.run(module.MemoryRows(module.Layout.of(job.make(0)), job.epochs), states[0], states.append)
     return [dict(state.teacher.params) for state in states]
 
 
@@ -80,7 +87,7 @@ def test_they_are_an_asset_that_is_made_once_and_then_read_from_one_file_each(ca
     again, seen = made()
     assert [row[1:] for row in seen] == [(2, 2)]
     assert len(first) == 2
-    assert (first.epochs, first.held) == (3, 0)
+    assert (first.epochs, first.memory_bytes) == (3, 0)
     assert all(equal(a, b) for a, b in zip(first, again, strict=True))
     assert not equal(first[0], first[1])
     assert first.digest == again.digest
@@ -129,7 +136,7 @@ def test_the_training_is_plain_sgd_as_published() -> None:
         sgd.step()
         for name, p in net.named_parameters():
             torch.testing.assert_close(expert.at(epoch)[name], p.detach(), rtol=2e-3, atol=2e-5)
-    full = ExpertTrajectories(count=1).jobs(ground())[0].said
+    full = ExpertTrajectories(count=1).jobs(ground())[0].full_recipe
     assert [full[n] for n in ("epochs", "batch", "lr", "momentum", "weight_decay")] == [50, 256, 0.01, 0.0, 0.0]
     assert (full["augment"], full["schedule"]) == ("dsa", "constant")
 
@@ -258,7 +265,7 @@ def test_what_was_interrupted_and_is_damaged_is_begun_anew(
     if broken == "rows":
         layout = module.Layout.of(MAKE(0))
         with open(file, "rb") as one:
-            place, _ = module.InFile(one, layout, 3, job._said(layout))._place("later", 0)
+            place, _ = module.FileRows(one, layout, 3, job._said(layout))._place("later", 0)
         content[place] ^= 1
     else:
         content[-1] ^= 1
@@ -303,7 +310,7 @@ def test_experts_that_cannot_be_kept_are_used_all_the_same(tmp_path: Path, monke
     with pytest.warns(PotstillWarning, match=r"training 2 experts for 3 epochs could not be kept"):
         again, _ = made()
     assert all(equal(a, b) for a, b in zip(first, again, strict=True))
-    assert again.held > 0
+    assert again.memory_bytes > 0
 
 
 def test_the_name_holds_all_that_decides_the_bits_and_nothing_else() -> None:
@@ -329,7 +336,7 @@ def test_the_name_holds_all_that_decides_the_bits_and_nothing_else() -> None:
 ])  # fmt: skip
 def test_a_wrong_recipe_is_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(PotstillError, match=said):
-        _ = job_of(**settings).flat
+        _ = job_of(**settings).gsam
 
 
 def test_an_expert_that_runs_away_is_refused() -> None:
@@ -345,7 +352,7 @@ def test_an_epoch_that_is_not_there_is_refused() -> None:
 
 
 def test_what_will_be_trained_is_forecast_and_a_plan_gets_what_weighs_as_much() -> None:
-    (expected,) = forecast([SPEC], SOURCE, MAKE, lambda n: named_augmentation(n, SOURCE), Serial())
+    (expected,) = estimate_time([SPEC], SOURCE, MAKE, lambda n: named_augmentation(n, SOURCE), Serial())
     assert (expected.name, str(expected)) == ("experts", "training 2 experts for 3 epochs")
     assert expected.seconds > 0
     stand_in = SPEC.placeholder(SPEC.jobs(ground()))
@@ -354,7 +361,7 @@ def test_what_will_be_trained_is_forecast_and_a_plan_gets_what_weighs_as_much() 
     one, other = stand_in[0].at(0), stand_in[0].at(2)
     assert {n: t.shape for n, t in one.items()} == {n: t.shape for n, t in real[0].at(1).items()}
     assert all(not torch.equal(t, other[n]) for n, t in one.items()), "a distance of nothing would be divided by"
-    assert forecast([SPEC], SOURCE, MAKE, lambda n: named_augmentation(n, SOURCE), Serial()) == ()
+    assert estimate_time([SPEC], SOURCE, MAKE, lambda n: named_augmentation(n, SOURCE), Serial()) == ()
 
 
 def test_the_card_says_network_recipe_and_content() -> None:
@@ -451,7 +458,7 @@ def test_a_curriculum_trains_on_the_easy_ones_first(monkeypatch: pytest.MonkeyPa
 def test_a_curriculum_without_classes_is_refused() -> None:
     train = windows_source()
     with pytest.raises(PotstillError, match=f"a curriculum sorts each class, but {train.name} has none"):
-        _ = Order(train=train, make=MAKE, runs=1, epochs=1, batch=8)
+        _ = DifficultyOrder(train=train, make=MAKE, runs=1, epochs=1, batch=8)
 
 
 # --- what somebody brings ------------------------------------------------------------------------------------------
@@ -478,7 +485,7 @@ def test_a_published_buffer_is_read(old_form: bool, tmp_path: Path) -> None:
     found = given(tmp_path / "replay_buffer_1.pt")
     both = given(tmp_path)
     assert (len(found), len(both), both.epochs) == (1, 2, 3)
-    assert (both.held == 0) is not old_form
+    assert (both.memory_bytes == 0) is not old_form
     names = [n for n, _ in MAKE(0).named_parameters()]
     for n in (0, 1):
         for e in range(4):

@@ -26,10 +26,10 @@ from potstill.evaluation.teacher_labels import labeller_names, resolve_labeller
 from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.labels.fkd import import_fkd
-from potstill.labels.label_file import LabelStore, content_hash, forecast
+from potstill.labels.label_file import LabelFile, hash_inputs, label_file_bytes
 from potstill.labels.metadata import TEACHER_BITS
-from potstill.labels.teacher_file import Labels, teacher_bytes, write_teacher
-from potstill.labels.write import pool_of, write_labels
+from potstill.labels.teacher_file import Labels, teacher_file_bytes, write_teacher
+from potstill.labels.write import resolve_pool, write_labels
 from potstill.nn import OwnNetwork, factory, given
 
 __all__ = ["label", "label_bytes"]
@@ -54,13 +54,13 @@ class _Task:
     def bytes(self, pool: int | None, top_k: int | None, dtype: str | None) -> dict[str, int]:
         """Of rows and, where it can be stored, of the teacher."""
         said, classes = self.said, self.seen.classes
-        rows = forecast(
-            len(self.small), classes, pool_of(self.epochs, pool), top_k, dtype or "float16",
+        rows = label_file_bytes(
+            len(self.small), classes, resolve_pool(self.epochs, pool), top_k, dtype or "float16",
             temperature=said.teaching.temperature, level=said.teaching.loss == "mse",
         )  # fmt: skip
         try:
             kind = teacher_type(dtype)
-            return {"rows": rows, "teacher": teacher_bytes(self.networks, self.seen.input, len(classes), kind)}
+            return {"rows": rows, "teacher": teacher_file_bytes(self.networks, self.seen.input, len(classes), kind)}
         except PotstillError:  # a network of the user's own, which no file can build
             return {"rows": rows}
 
@@ -164,13 +164,13 @@ def label(
 def _published(
     task: _Task, x: Tensor, folder: Path, out: Path, store_as: str, epochs: int | None, top_k: int | None,
     dtype: str | None, force: bool, progress: Callable[[str, int, int], None] | None,
-) -> LabelStore:  # fmt: skip
+) -> LabelFile:  # fmt: skip
     if store_as != "rows" or x.ndim != 4:
         raise PotstillError("published labels are rows of pictures; leave `store_as=` out, and give a set of pictures")
     picture = (x.shape[2], x.shape[3])
     return import_fkd(
         folder, out, classes=task.seen.classes, items=len(x), picture=picture, size=picture,
-        inputs_hash=content_hash(x), epochs=epochs, top_k=top_k, dtype=dtype or "float16",
+        inputs_hash=hash_inputs(x), epochs=epochs, top_k=top_k, dtype=dtype or "float16",
         temperature=task.said.teaching.temperature, level=task.said.teaching.loss == "mse", replace=force,
         progress=None if progress is None else lambda done, total: progress("labels", done, total),
     )  # fmt: skip
@@ -228,4 +228,4 @@ def _check_teacher(task: _Task, pool: int | None, top_k: int | None, dtype: str 
         )
     if dtype is not None and dtype not in TEACHER_BITS:
         raise unknown("type of a teacher's weights", dtype, tuple(TEACHER_BITS))
-    teacher_bytes(task.networks, task.seen.input, len(task.seen.classes))
+    teacher_file_bytes(task.networks, task.seen.input, len(task.seen.classes))

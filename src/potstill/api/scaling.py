@@ -35,9 +35,9 @@ from potstill.evaluation.vmap_students import default_group_size, predict_all
 from potstill.execution import Executor, asked_executor, choose
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
-from potstill.labels.teacher import Teacher, soft_rows
+from potstill.labels.teacher import Teacher, soft_labels
 from potstill.nn import OwnNetwork, factory, given
-from potstill.pretraining import TrainedNetworks, obtain
+from potstill.pretraining import TrainedNetworks, build_assets
 from potstill.reports import draw_law
 from potstill.rng import derive, generator
 
@@ -168,7 +168,7 @@ class _Bench:
         """One training's snapshots."""
         recipe = {**TEACHER, "epochs": max(stops)}
         spec = TrainedNetworks(name="teacher", count=1, recipe=recipe, snapshots=tuple(stops))
-        made, _ = obtain(
+        made, _ = build_assets(
             [spec],
             self.train,
             self.make,
@@ -181,7 +181,7 @@ class _Bench:
     def rows(self, teacher: NetworkWeights, x: Tensor) -> Tensor:
         """The labels that a teacher gives."""
         as_is = Teacher(params=teacher.theta, velocity={}, buffers=teacher.buffers)
-        return soft_rows(self.make(teacher.seed), as_is, x)
+        return soft_labels(self.make(teacher.seed), as_is, x)
 
     def accuracy_of(self, teacher: NetworkWeights, part: int) -> float:
         """Of a teacher, on one half of what is held out."""

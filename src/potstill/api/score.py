@@ -23,7 +23,7 @@ from potstill.execution.memory import keep_freed_memory
 from potstill.functional.duplicates import Digests
 from potstill.functional.training_dynamics import Cartography, regions
 from potstill.nn import OwnNetwork
-from potstill.pretraining import obtain
+from potstill.pretraining import build_assets
 
 __all__ = ["duplicates", "score", "scored_methods"]
 
@@ -99,7 +99,7 @@ def score(
     found: dict[str, MethodScores] = {}
     for name, (settled, made, specs) in every.items():
         begun, problem = time.monotonic(), settled.problem
-        assets, _ = obtain(
+        assets, _ = build_assets(
             specs, train, problem.network, lambda n: named_augmentation(n, train),
             executor=runner, progress=None if progress is None else partial(_named, progress, name),
         )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.input_limits import hold
-from potstill.data.decode_cache import is_whole
+from potstill.data.decode_cache import is_intact
 from potstill.dataset_file import load
 from potstill.dataset_file.checkpoint import read_identity
 from potstill.dataset_file.files import DIGEST, parse_json, read_metadata, read_tensors, reason
@@ -18,7 +18,7 @@ from potstill.dataset_file.scores import read_scores
 from potstill.dataset_file.selection import holds_indices, read_indices
 from potstill.errors import PotstillError
 from potstill.labels.teacher_file import open_labels
-from potstill.pretraining.cache_keys import is_named
+from potstill.pretraining.cache_keys import matches_key
 from potstill.reports import load_snapshots
 
 __all__ = ["Verdict", "verify", "verify_file"]
@@ -169,7 +169,7 @@ def _library(path: Path, named: str) -> str:
 
 
 def _pictures(path: Path) -> str:
-    if not is_whole(path):
+    if not is_intact(path):
         raise PotstillError("damaged: its content is not what it was written with; delete it, and it is made again")
     return ""
 
@@ -198,7 +198,7 @@ def _json(path: Path) -> tuple[str, bool, Callable[[], str]]:
 
 def _result(path: Path, found: Mapping[str, Any]) -> str:
     said = hashlib.sha256(json.dumps(found["result"], sort_keys=True).encode()).hexdigest()
-    here = found.keys() <= {"what", "result", "sha256"} and is_named(path.stem, found["what"])
+    here = found.keys() <= {"what", "result", "sha256"} and matches_key(path.stem, found["what"])
     if not here or found.get("sha256", said) != said:
         raise PotstillError("damaged: its content is not what it was written with; delete it, and it is made again")
     return ""

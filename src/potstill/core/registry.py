@@ -189,7 +189,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "retrieval": "potstill.tasks.retrieval:Retrieval",
     },
     "loaders": {  # by the name of the task whose data they read
-        "regression": "potstill.data.regression:read_real",
+        "regression": "potstill.data.regression:read_regression",
         "forecast": "potstill.data.series:read_series",
         "retrieval": "potstill.data.pairs:read_pairs",
     },

@@ -26,12 +26,12 @@ from torch import Tensor
 
 from potstill._util.cache import cached_files, make_kind
 from potstill._util.cache_dir import cache_folder
-from potstill.data.pictures import Gathered, gather
+from potstill.data.pictures import DecodedImages, decode_images
 from potstill.data.readers import FileReader, content_digest
 
-__all__ = ["MOST", "gathered"]
+__all__ = ["MAX_CACHE_BYTES", "decode_cached"]
 
-MOST = 8 * 2**30
+MAX_CACHE_BYTES = 8 * 2**30
 """Bytes of all decoded folders together; the one that was used longest ago goes first."""
 _FEWEST = 64  # pictures; fewer are decoded in no time
 _VERSION = 2  # of what is decoded here and how: another one, another file
@@ -41,26 +41,26 @@ _ABANDONED = 86_400  # s
 _Stamp: TypeAlias = tuple[str, int, int, int]
 
 
-def gathered(
+def decode_cached(
     root: Path, parts: Sequence[tuple[Path, Sequence[str]]], *, size: tuple[int, int] | None, skip_bad: bool, name: str,
     check: bool = False,
-) -> Gathered:  # fmt: skip
-    """``pictures.gather`` of files, from the cache if they were decoded before and are the same still.
+) -> DecodedImages:  # fmt: skip
+    """``pictures.decode_images`` of files, from the cache if they were decoded before and are the same still.
 
     Args:
         root: the folder that all of them are in.
         parts: folders, each with the names of its pictures, in order.
-        size, skip_bad, name: as for ``pictures.gather``.
+        size, skip_bad, name: as for ``pictures.decode_images``.
         check: compare the contents of the files with those that were decoded, not only their names, sizes and times.
 
     Raises:
-        PotstillError: as ``pictures.gather``.
+        PotstillError: as ``pictures.decode_images``.
     """
     paths = [Path(folder, file) for folder, files in parts for file in files]
     items = [(str(path), path) for path in paths]
     stamps = _stamps(paths) if len(paths) >= _FEWEST else None
     if stamps is None:
-        return gather(items, size=size, skip_bad=skip_bad, name=name)
+        return decode_images(items, size=size, skip_bad=skip_bad, name=name)
     file = _place(root, stamps, size, skip_bad)
     found, why = _read(file)
     if found is not None and check and found[1] != content_digest(FileReader(parts), range(len(paths))).hex():
@@ -70,9 +70,9 @@ def gathered(
             os.utime(file)  # used now
         return found[0]
     began = time.time_ns()
-    got = gather(items, size=size, skip_bad=skip_bad, name=name)
+    got = decode_images(items, size=size, skip_bad=skip_bad, name=name)
     settled = max(max(stamp[2:]) for stamp in stamps) < began - _TICK
-    if settled and got.pixels.nbytes <= MOST // 2:
+    if settled and got.pixels.nbytes <= MAX_CACHE_BYTES // 2:
         # Read again before the times are looked at again: what was changed meanwhile is not kept.
         content = content_digest(FileReader(parts), range(len(paths))).hex()
         if _stamps(paths) == stamps:
@@ -109,7 +109,7 @@ def _sum(pixels: Tensor, kept: Tensor, *texts: str) -> str:
     return f"{zlib.crc32(json.dumps([*texts, forms]).encode(), found):08x}"
 
 
-def _read(file: Path) -> tuple[tuple[Gathered, str] | None, str | None]:
+def _read(file: Path) -> tuple[tuple[DecodedImages, str] | None, str | None]:
     """What the file holds and the digest of what it was decoded from; or why it does not count, if it is there."""
     if not file.is_file():
         return None, None
@@ -118,20 +118,20 @@ def _read(file: Path) -> tuple[tuple[Gathered, str] | None, str | None]:
             said = opened.metadata() or {}
             pixels, kept = opened.get_tensor("pixels"), opened.get_tensor("kept")
         if said["sum"] == _sum(pixels, kept, said["notes"], said["content"]):
-            return (Gathered(pixels, kept.tolist(), tuple(json.loads(said["notes"]))), said["content"]), None
+            return (DecodedImages(pixels, kept.tolist(), tuple(json.loads(said["notes"]))), said["content"]), None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         pass
     return None, "were damaged"
 
 
-def is_whole(file: Path) -> bool:
+def is_intact(file: Path) -> bool:
     """Whether a file of decoded pictures holds what it was written with."""
     return _read(file)[0] is not None
 
 
-def _write(file: Path, got: Gathered, content: str) -> None:
+def _write(file: Path, got: DecodedImages, content: str) -> None:
     """Keep what was decoded. A disk that is full is no reason to stop: the pictures are here."""
-    kept = torch.tensor(got.kept, dtype=torch.int64)
+    kept = torch.tensor(got.positions, dtype=torch.int64)
     notes = json.dumps(got.notes)
     said = {"notes": notes, "content": content, "sum": _sum(got.pixels, kept, notes, content)}
     part: str | None = None
@@ -166,7 +166,7 @@ def _prune(newest: Path) -> None:
                 found.append((said.st_mtime, said.st_size, path))
     left = newest.stat().st_size + sum(size for _, size, _ in found)
     for _, size, path in sorted(found):
-        if left <= MOST:
+        if left <= MAX_CACHE_BYTES:
             return
         with suppress(OSError):
             path.unlink()

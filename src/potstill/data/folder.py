@@ -11,12 +11,12 @@ from typing import NamedTuple
 import torch
 
 from potstill.core import InputSpec
-from potstill.data.decode_cache import gathered
+from potstill.data.decode_cache import decode_cached
 from potstill.data.pictures import SUFFIXES
 from potstill.data.splits import RawSplits
 from potstill.errors import PotstillError
 
-__all__ = ["ClassFiles", "Listed", "files_of", "list_folder", "read_folder"]
+__all__ = ["ClassFiles", "FolderListing", "list_folder", "read_folder", "relative_paths"]
 
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing")
@@ -117,7 +117,7 @@ def _classes(base: Path) -> dict[str, list[Path]]:
     return {c: folders[c] for c in sorted(folders, key=lambda c: (int(c) if by_number else 0, c))}
 
 
-def files_of(root: Path, parts: Sequence["ClassFiles"]) -> Iterator[str]:
+def relative_paths(root: Path, parts: Sequence["ClassFiles"]) -> Iterator[str]:
     """The path of each picture relative to ``root``, with ``/``."""
     for part in parts:
         inner = part.folder.relative_to(root).as_posix()
@@ -136,7 +136,7 @@ class ClassFiles(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
+class FolderListing:
     """What lies in an image folder; no file was opened."""
 
     name: str
@@ -148,7 +148,7 @@ class Listed:
     notes: tuple[str, ...]
 
 
-def list_folder(root: Path) -> Listed:
+def list_folder(root: Path) -> FolderListing:
     """The pictures of a folder in image-folder layout; class names are folder names.
 
     Hidden files and folders, those of systems and thumbnails (`_SYSTEM`), and files that are no pictures (by suffix)
@@ -198,7 +198,7 @@ def list_folder(root: Path) -> Listed:
     if others:
         notes.append(f"{name}: {others} files that are no pictures were not read")
     notes += _skipped_note(name, skipped)
-    return Listed(name=name, classes=classes, files=files, split=test is not None, notes=tuple(notes))
+    return FolderListing(name=name, classes=classes, files=files, split=test is not None, notes=tuple(notes))
 
 
 def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, check_cache: bool = False) -> RawSplits:
@@ -207,7 +207,7 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, che
 
     Args:
         root: holds ``train/`` and ``test/`` (or ``val/``), or the class folders themselves.
-        size: (height, width), or ``None``: see ``pictures.gather``.
+        size: (height, width), or ``None``: see ``pictures.decode_images``.
         skip_bad: leave broken pictures out instead of raising.
         check_cache: compare the files' contents with what was decoded from them.
 
@@ -215,12 +215,12 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, che
         PotstillError: as `list_folder`, or a broken picture.
     """
     listed = list_folder(root)
-    files = list(files_of(root, listed.files))
+    files = list(relative_paths(root, listed.files))
     labels = torch.tensor([part.label for part in listed.files for _ in part.names])
     is_train = torch.tensor([part.training for part in listed.files for _ in part.names])
     parts = [(part.folder, part.names) for part in listed.files]
-    got = gathered(root, parts, size=size, skip_bad=skip_bad, name=listed.name, check=check_cache)
-    kept = torch.tensor(got.kept)
+    got = decode_cached(root, parts, size=size, skip_bad=skip_bad, name=listed.name, check=check_cache)
+    kept = torch.tensor(got.positions)
     y, here = labels[kept], is_train[kept]
     return RawSplits(
         name=listed.name,
@@ -230,8 +230,8 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, che
         test_labels=y[~here] if listed.split else None,
         spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])),
         classes=listed.classes,
-        names=tuple(files[i] for i in got.kept if is_train[i]),
-        test_names=tuple(files[i] for i in got.kept if not is_train[i]),
+        names=tuple(files[i] for i in got.positions if is_train[i]),
+        test_names=tuple(files[i] for i in got.positions if not is_train[i]),
         notes=(*listed.notes, *got.notes),
         places=kept[here],
     )

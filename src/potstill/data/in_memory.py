@@ -15,7 +15,7 @@ from potstill.core import Batch, Inputs, InputSpec, Normalization, Task
 from potstill.core.nested import count, device_of, index, mapped, tensors
 from potstill.core.nested import moved as elsewhere
 from potstill.data.arrays import canonicalize_inputs, encode_labels
-from potstill.data.repr import described, displayed
+from potstill.data.repr import describe_source, source_html
 from potstill.data.table_encoding import Column
 from potstill.errors import PotstillError
 
@@ -189,10 +189,10 @@ class TensorSource:
         return (self.labels if self.targets is None else self.targets).to(self.device)
 
     def __repr__(self) -> str:
-        return described(self)
+        return describe_source(self)
 
     def _repr_html_(self) -> str:
-        return displayed(self, pictures=True)
+        return source_html(self, pictures=True)
 
     def __len__(self) -> int:
         return len(self.labels)

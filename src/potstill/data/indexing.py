@@ -16,10 +16,10 @@ from torch import Tensor
 
 from potstill.data.arrays import encode_labels
 from potstill.data.error_text import reason
-from potstill.data.folder import files_of, list_folder
+from potstill.data.folder import list_folder, relative_paths
 from potstill.data.groups import GroupValues, match_file_groups, read_column_groups, split_group_values
 from potstill.data.hub import HubDataset, select_splits
-from potstill.data.limits import Unpacked
+from potstill.data.limits import UnpackBudget
 from potstill.data.pictures import SUFFIXES
 from potstill.data.readers import ArrowReader, FileReader, PackedStrings, ParquetReader, Reader, TarReader
 from potstill.data.shards import check_new_member, list_shards, member_extension, parse_cls, sample_key, shards_name
@@ -98,7 +98,7 @@ def index_folder(root: Path, group: object = None) -> Index:
         training=torch.repeat_interleave(torch.tensor([part.training for part in listed.files]), counts),
         split=listed.split,
         notes=listed.notes,
-        groups=_file_groups(group, lambda: list(files_of(root, listed.files)), listed.name),
+        groups=_file_groups(group, lambda: list(relative_paths(root, listed.files)), listed.name),
     )
 
 
@@ -129,7 +129,7 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 last, end = "the first member", 0
-                unpacked = Unpacked(shard)
+                unpacked = UnpackBudget(shard)
                 while (member := tar.next()) is not None:
                     unpacked.add(member.size if member.isreg() else 0)
                     tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them

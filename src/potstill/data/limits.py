@@ -7,13 +7,13 @@ from pathlib import Path
 from potstill._util.input_limits import hold, limits, raised
 from potstill.errors import PotstillError
 
-__all__ = ["Unpacked", "memory_of_machine", "room"]
+__all__ = ["UnpackBudget", "machine_memory", "require_memory"]
 
 _FREE = 2**30
 """Bytes that an archive may unpack to, however small it is."""
 
 
-class Unpacked:
+class UnpackBudget:
     """Counts the files of an archive and what they unpack to, against the limits."""
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +37,7 @@ class Unpacked:
             )
 
 
-def memory_of_machine() -> int:
+def machine_memory() -> int:
     """Bytes of memory that this machine, or the container that this runs in, has in all.
 
     What is free would be another number from run to run, and with it the choice, the hash of the data and all that is
@@ -50,12 +50,12 @@ def memory_of_machine() -> int:
     return found
 
 
-def room(needed: int, what: str, cure: str) -> None:
+def require_memory(needed: int, what: str, cure: str) -> None:
     """
     Raises:
         PotstillError: ``what`` would take more bytes than this machine has memory.
     """
-    if needed > (most := memory_of_machine()):
+    if needed > (most := machine_memory()):
         raise PotstillError(
             f"{what} would take {needed / 2**30:,.1f} GiB, but this machine has {most / 2**30:,.1f} GiB of memory; "
             f"{cure}"

@@ -22,7 +22,7 @@ from potstill.data.python_objects import read_arrays, read_dataset, read_mapping
 from potstill.data.read_options import ReadOptions
 from potstill.data.shards import expand_braces, is_shards, read_shards
 from potstill.data.splits import RawSplits, assemble, parse_size
-from potstill.data.standard_datasets import STANDARD, of_hub, read_known
+from potstill.data.standard_datasets import STANDARD, find_hub_standard, read_standard
 from potstill.data.streamed import StreamSource
 from potstill.data.streaming import assemble_streamed
 from potstill.data.streaming_policy import index_if_streamed
@@ -178,7 +178,7 @@ def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> S
             raise PotstillError(f"only pictures are mirrored, but {splits.train.name} is a {kind}; leave `mirror=` out")
         return splits
     if mirror is None and isinstance(data, str) and data.startswith("hub:"):
-        mirror = about.mirrored if (about := of_hub(data.removeprefix("hub:"))) else None
+        mirror = about.mirrored if (about := find_hub_standard(data.removeprefix("hub:"))) else None
     if mirror is not None:
         parts = [
             part if part is None else replace(part, input=replace(part.input, mirrored=mirror))
@@ -257,7 +257,7 @@ def _of_name(data: str | Path, reading: ReadOptions) -> RawSplits:
         if data in KNOWN:
             _no_label(label, data)
             _no_missing(missing, data)
-            return read_bundled(data) if data in BUNDLED else read_known(data, root=reading.root)
+            return read_bundled(data) if data in BUNDLED else read_standard(data, root=reading.root)
         if is_shards(data):
             _no_label(label, data)
             _no_missing(missing, data)

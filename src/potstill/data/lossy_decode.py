@@ -10,10 +10,10 @@ from PIL import Image
 
 from potstill.errors import PotstillError
 
-__all__ = ["Losses", "Lost", "eight_bits", "frames_and_depth"]
+__all__ = ["LossCounter", "LossFlags", "header_losses", "to_eight_bits"]
 
 
-class Lost(NamedTuple):
+class LossFlags(NamedTuple):
     """What one picture lost."""
 
     clear: bool = False
@@ -26,17 +26,17 @@ class Lost(NamedTuple):
     """There are several pictures in the file, and the first was taken."""
 
 
-def frames_and_depth(image: Image.Image) -> Lost:
+def header_losses(image: Image.Image) -> LossFlags:
     """What is lost as soon as Pillow reads ``image``: further frames, and the lower bytes of colours of 16 bits."""
     deep = image.format == "PNG" and image.mode not in ("I", "I;16") and any(";16" in str(t[3]) for t in _tiles(image))
-    return Lost(frames=getattr(image, "n_frames", 1) > 1, deep=deep)
+    return LossFlags(frames=getattr(image, "n_frames", 1) > 1, deep=deep)
 
 
 def _tiles(image: Image.Image) -> Iterable[Any]:
     return getattr(image, "tile", ())
 
 
-def eight_bits(image: Image.Image) -> tuple[npt.NDArray[np.uint8], Lost]:
+def to_eight_bits(image: Image.Image) -> tuple[npt.NDArray[np.uint8], LossFlags]:
     """16-bit, 32-bit and float grey as 8-bit grey (h, w), and what was lost.
 
     Raises:
@@ -50,11 +50,11 @@ def eight_bits(image: Image.Image) -> tuple[npt.NDArray[np.uint8], Lost]:
     made = np.rint(x * (255 / scale)).astype(np.uint8)
     # Floats of 32 bits are not exact themselves; what is left of that is far below a step of 16 bits.
     deep = bool(np.abs(made * (scale / 255) - x).max() > scale / 65535 / 2)
-    return made, Lost(deep=deep, dim=None if image.mode == "F" or high == 0 else high <= 255)
+    return made, LossFlags(deep=deep, dim=None if image.mode == "F" or high == 0 else high <= 255)
 
 
 @dataclass
-class Losses:
+class LossCounter:
     """Counts of what the pictures of a set lost."""
 
     name: str
@@ -65,7 +65,7 @@ class Losses:
     bright: int = 0
     first: str = field(default="", repr=False)
 
-    def add(self, lost: Lost, where: str) -> None:
+    def add(self, lost: LossFlags, where: str) -> None:
         self.clear += lost.clear
         self.deep += lost.deep
         self.frames += lost.frames

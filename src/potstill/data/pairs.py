@@ -19,7 +19,7 @@ from potstill._util.paths import path_within
 from potstill.core import InputSpec, Splits
 from potstill.core.nested import OFFSETS, VALUES
 from potstill.data.groups import GroupValues, encode_groups, join_groups, match_file_groups, split_group_values
-from potstill.data.pictures import gather
+from potstill.data.pictures import decode_images
 from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawSplits, assemble
 from potstill.data.table import read_csv
@@ -27,7 +27,7 @@ from potstill.data.train_test_overlap import first_equal
 from potstill.errors import PotstillError
 from potstill.tasks import Retrieval
 
-__all__ = ["METADATA", "WORDS", "read_pairs", "words_of"]
+__all__ = ["METADATA", "WORDS", "hash_words", "read_pairs"]
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 WORDS = 4096
@@ -35,7 +35,7 @@ WORDS = 4096
 _TEXTS = ("text", "caption")
 
 
-def words_of(text: str) -> list[int]:
+def hash_words(text: str) -> list[int]:
     """The numbers of a text's words and of their letters in threes, each in [0, `WORDS`): CRC-32, so the same anywhere.
 
     A text without letters or digits has one word, the empty one.
@@ -48,9 +48,9 @@ def words_of(text: str) -> list[int]:
     return [zlib.crc32(w.encode()) % WORDS for w in found]
 
 
-def encoded(texts: Sequence[str], name: str) -> dict[str, Tensor]:
+def encode_texts(texts: Sequence[str], name: str) -> dict[str, Tensor]:
     """Texts as words, under ``NAME/values`` and ``NAME/offsets``."""
-    several = [words_of(text) for text in texts]
+    several = [hash_words(text) for text in texts]
     lengths = torch.tensor([len(s) for s in several], dtype=torch.int64)
     values = torch.tensor([w for s in several for w in s], dtype=torch.int64)
     return {name + VALUES: values, name + OFFSETS: lengths.cumsum(0) - lengths}
@@ -95,10 +95,10 @@ def read_pairs(task: Retrieval, data: object, asked: ReadOptions) -> Splits:
     files = [_text(row.get("file_name"), str(found), i, "file_name", "") for i, row in enumerate(rows)]
     texts = [_text(row.get(column), str(found), i, column, files[i]) for i, row in enumerate(rows)]
     items = {file: path_within(root, file, str(found)) for file in files}  # one with several texts is decoded once
-    got = gather(list(items.items()), size=asked.size, skip_bad=asked.skip_bad, name=root.name)
+    got = decode_images(list(items.items()), size=asked.size, skip_bad=asked.skip_bad, name=root.name)
     spec = InputSpec(kind="image", shape=tuple(got.pixels.shape[1:]), mirrored=False)
     listed_files = list(items)
-    place = {listed_files[i]: at for at, i in enumerate(got.kept)}
+    place = {listed_files[i]: at for at, i in enumerate(got.positions)}
     kept = [i for i, file in enumerate(files) if file in place]
     names, groups = tuple(files[i] for i in kept), None
     if asked.group is not None:
@@ -156,7 +156,7 @@ def _assembled(
     )  # fmt: skip
     parts = RawSplits(
         name=name,
-        train={image: pixels, **encoded(texts, text)},
+        train={image: pixels, **encode_texts(texts, text)},
         train_labels=torch.zeros(n, dtype=torch.int64),
         spec=InputSpec(
             kind="pair", shape=(), units="pixels in [0,1] and words", mirrored=False,

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from potstill.errors import PotstillError
 
-__all__ = ["Parsed", "coded", "is_marker", "parse_column"]
+__all__ = ["ParsedColumn", "dictionary_codes", "is_missing_marker", "parse_column"]
 
 MARKERS = frozenset(
     (
@@ -100,7 +100,7 @@ _ORDER = (*_STYLES, *_DATES, _SHORT_YEAR.style)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parsed:
+class ParsedColumn:
     """A column of texts that is one of numbers or dates."""
 
     kind: Kind
@@ -123,20 +123,22 @@ class _Texts:
         return int((self.codes == self.words.index(word)).argmax()) + 1
 
 
-def coded(values: Any) -> tuple[npt.NDArray[np.int64], list[str]]:
+def dictionary_codes(values: Any) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Codes (n,) of a chunked Arrow array of texts, -1 for nulls, and the different texts in order of appearance."""
     found = pa.chunked_array([values.combine_chunks()]).dictionary_encode().chunk(0)
     codes = found.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return codes, [str(w) for w in found.dictionary.to_pylist()]
 
 
-def is_marker(text: str) -> bool:
+def is_missing_marker(text: str) -> bool:
     """Whether a text is blank, or stands for a missing value."""
     bare = text.strip()
     return not bare or bare.casefold() in MARKERS
 
 
-def parse_column(tables: Sequence[tuple[str, Any]], column: str, *, fill: bool, numbers: bool = False) -> Parsed | None:
+def parse_column(
+    tables: Sequence[tuple[str, Any]], column: str, *, fill: bool, numbers: bool = False
+) -> ParsedColumn | None:
     """What a column of texts holds if most of its texts are numbers or dates; ``None`` where they are words or codes.
 
     All tables are read in one format. Whole numbers with zeros before them are codes, and so are up to ten different
@@ -151,13 +153,13 @@ def parse_column(tables: Sequence[tuple[str, Any]], column: str, *, fill: bool, 
     Raises:
         PotstillError: a few cells are no numbers, the cells are in several formats, or the format cannot be told.
     """
-    parts = [_Texts(name, *coded(values)) for name, values in tables]
-    words = list(dict.fromkeys(w for part in parts for w in part.words if not is_marker(w)))
+    parts = [_Texts(name, *dictionary_codes(values)) for name, values in tables]
+    words = list(dict.fromkeys(w for part in parts for w in part.words if not is_missing_marker(w)))
     some = {w: _readings(w.strip()) for w in words[:_FIRST]}
     like = [w for w, found in some.items() if found]
     if 2 * len(like) <= len(some) or any(re.fullmatch(r"[+-]?0[0-9]+", w.strip()) for w in words):
         return None
-    marked = any(w.strip() and is_marker(w) for part in parts for w in part.words)
+    marked = any(w.strip() and is_missing_marker(w) for part in parts for w in part.words)
     whole = all(re.fullmatch(r"[+-]?[0-9]+", w.strip()) for w in words)
     if whole and len(words) <= _FEW and not marked and not numbers:
         return None
@@ -184,7 +186,7 @@ def parse_column(tables: Sequence[tuple[str, Any]], column: str, *, fill: bool, 
     for part in parts:
         of_words = np.array([*(made.get(w, np.nan) for w in part.words), np.nan])  # the last one is what -1 points at
         cells.append(of_words[part.codes])
-    return Parsed(chosen.kind, tuple(cells), _said(parts, column, chosen, made))
+    return ParsedColumn(chosen.kind, tuple(cells), _said(parts, column, chosen, made))
 
 
 def _rows(words: Iterable[str], parts: Sequence[_Texts]) -> int:
@@ -231,7 +233,7 @@ def _refused(
 
 def _refuse_markers(parts: Sequence[_Texts], column: str) -> None:
     for part in parts:
-        if (word := next((w for w in part.words if w.strip() and is_marker(w)), None)) is not None:
+        if (word := next((w for w in part.words if w.strip() and is_missing_marker(w)), None)) is not None:
             raise PotstillError(
                 f"{_where(part, column, word)}, and its other cells are numbers or dates; correct it, or say what is "
                 'to be done with missing values: `missing="impute"` or `missing="drop"`'
@@ -275,10 +277,10 @@ def _said(parts: Sequence[_Texts], column: str, way: _Format, made: dict[str, fl
     text = (
         f"{parts[0].name}: column {column!r} holds texts, read as {way}: {example.strip()[:40]!r} is {value}"
     )  # fmt: skip
-    marks = {w.strip(): None for part in parts for w in part.words if is_marker(w) and w.strip()}
+    marks = {w.strip(): None for part in parts for w in part.words if is_missing_marker(w) and w.strip()}
     if not marks:
         return text
-    count = _rows([w for part in parts for w in part.words if is_marker(w) and w.strip()], parts)
+    count = _rows([w for part in parts for w in part.words if is_missing_marker(w) and w.strip()], parts)
     listed = ", ".join(map(repr, list(marks)[:3]))
     many = f"{count:,} cells that say {listed} count" if count > 1 else f"1 cell that says {listed} counts"
     return f"{text}; {many} as missing"

@@ -22,20 +22,20 @@ from torch import Tensor
 
 from potstill._util.input_limits import limits, raised
 from potstill.data.error_text import reason
-from potstill.data.limits import room
-from potstill.data.lossy_decode import Losses, Lost, eight_bits, frames_and_depth
+from potstill.data.limits import require_memory
+from potstill.data.lossy_decode import LossCounter, LossFlags, header_losses, to_eight_bits
 from potstill.errors import PotstillError
 
 __all__ = [
     "SUFFIXES",
     "BadPictureError",
-    "Gathered",
-    "common_size",
-    "decode",
-    "fitted",
-    "gather",
-    "head",
-    "quiet",
+    "DecodedImages",
+    "choose_common_size",
+    "decode_image",
+    "decode_images",
+    "read_header",
+    "resize_and_crop",
+    "silence_pillow",
 ]
 
 SUFFIXES = frozenset(
@@ -61,11 +61,11 @@ class BadPictureError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class DecodedImages:
     """``pixels`` (n, 1 or 3, h, w) of the items whose places are in ``kept``; what was decided."""
 
     pixels: UInt8[Tensor, "n c h w"]
-    kept: list[int]
+    positions: list[int]
     notes: tuple[str, ...]
 
 
@@ -104,7 +104,7 @@ class _Quiet:
                     Image.MAX_IMAGE_PIXELS = self._most
 
 
-quiet = _Quiet()
+silence_pillow = _Quiet()
 """``with quiet():`` around decoding in several threads, so that only the first and the last of them pay for it."""
 
 
@@ -124,7 +124,7 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
     try:
         if not isinstance(picture, Image.Image) and _bytes(picture) == 0:
             raise BadPictureError("not an image (the file is empty)")
-        with quiet():
+        with silence_pillow():
             if isinstance(picture, Image.Image):
                 yield picture
                 return
@@ -149,7 +149,7 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
         ) from None
 
 
-def head(picture: Picture) -> tuple[int, int, bool]:
+def read_header(picture: Picture) -> tuple[int, int, bool]:
     """Height and width as shown, and whether the picture can show nothing but grey, from the header alone.
 
     Raises:
@@ -198,7 +198,7 @@ def _as_file(picture: Path | bytes | io.BufferedIOBase) -> Iterator[io.BufferedI
         yield file
 
 
-def decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], Lost]:
+def decode_image(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], LossFlags]:
     """(h, w, 3) upright pixels that cover ``size``, cut in the middle; what was lost on the way.
 
     Raises:
@@ -209,7 +209,7 @@ def decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint
         if image.format == "JPEG" and image is not picture:
             # Decoding at a fraction of the size, still twice what is needed, is several times faster for photographs.
             image.draft(image.mode, (2 * max(h, w),) * 2)
-        lost = frames_and_depth(image)
+        lost = header_losses(image)
         shown = image
         if image is picture:  # somebody else's
             shown = ImageOps.exif_transpose(image)
@@ -217,7 +217,7 @@ def decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint
             ImageOps.exif_transpose(image, in_place=True)
         if shown.mode in ("F", "I") or shown.mode.startswith("I;"):
             try:
-                grey, lost = eight_bits(shown)
+                grey, lost = to_eight_bits(shown)
             except ValueError as error:
                 raise BadPictureError(str(error)) from None
             shown = Image.fromarray(grey)
@@ -228,16 +228,16 @@ def decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint
         if shown.mode != "RGB":  # else it would be copied
             shown = shown.convert("RGB")
         if (shown.height, shown.width) != size:
-            shown = fitted(shown, size)
+            shown = resize_and_crop(shown, size)
         return np.asarray(shown), lost
 
 
-def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def resize_and_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """``image`` resized bicubically to cover ``size`` (height, width), cut in the middle."""
     return ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
 
 
-def common_size(sides: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int], str | None]:
+def choose_common_size(sides: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int], str | None]:
     """One size for pictures, and the note that says so.
 
     Args:
@@ -267,9 +267,9 @@ def _running(counts: Mapping[int, int]) -> Iterator[tuple[int, int]]:
         yield number, until
 
 
-def gather(
+def decode_images(
     items: Sequence[tuple[str, Picture]], *, size: tuple[int, int] | None, skip_bad: bool, name: str
-) -> Gathered:
+) -> DecodedImages:
     """Decodes pictures, in their order, to one size.
 
     Upright by their EXIF tag; transparency on white; palettes, CMYK and 16-bit grey become 8-bit RGB. If every picture
@@ -299,21 +299,23 @@ def gather(
     if size is None:
         for i in good:
             try:
-                sides[i] = head(items[i][1])[:2]
+                sides[i] = read_header(items[i][1])[:2]
             except BadPictureError as error:
                 refuse(items[i][0], error)
         good = list(sides)
     while True:
-        chosen, note = (size, None) if size is not None else common_size(Counter(sides[i] for i in good) or {(1, 1): 1})
+        chosen, note = (
+            (size, None) if size is not None else choose_common_size(Counter(sides[i] for i in good) or {(1, 1): 1})
+        )
         what = f"{name}: {len(good):,} pictures of {chosen[0]:,} × {chosen[1]:,}"
-        room(3 * len(good) * chosen[0] * chosen[1], what, "give a smaller size, or stream them")
+        require_memory(3 * len(good) * chosen[0] * chosen[1], what, "give a smaller size, or stream them")
         pixels = np.empty((len(good), *chosen, 3), dtype=np.uint8)
         kept: list[int] = []
-        grey, losses = True, Losses(name)
+        grey, losses = True, LossCounter(name)
         for i in good:
             where, picture = items[i]
             try:
-                x, lost = decode(picture, chosen)
+                x, lost = decode_image(picture, chosen)
             except BadPictureError as error:
                 refuse(where, error)
                 continue
@@ -333,4 +335,4 @@ def gather(
         shown = "; ".join(f"{where}: {why}" for where, why in list(bad.items())[:3])
         notes.append(f"{name}: {len(bad)} broken pictures left out ({shown}{'; …' if len(bad) > 3 else ''})")
     channels = pixels[: len(kept), ..., :1] if grey else pixels[: len(kept)]
-    return Gathered(torch.from_numpy(np.ascontiguousarray(channels.transpose(0, 3, 1, 2))), kept, tuple(notes))
+    return DecodedImages(torch.from_numpy(np.ascontiguousarray(channels.transpose(0, 3, 1, 2))), kept, tuple(notes))

@@ -17,8 +17,8 @@ from torch.utils.data import Dataset, IterableDataset
 from potstill.core import InputSpec
 from potstill.data.arrays import canonicalize_inputs, check_one_dtype, encode_labels, to_array
 from potstill.data.groups import split_group_values
-from potstill.data.limits import Unpacked, room
-from potstill.data.pictures import gather
+from potstill.data.limits import UnpackBudget, require_memory
+from potstill.data.pictures import decode_images
 from potstill.data.splits import RawSplits
 from potstill.errors import PotstillError
 
@@ -126,7 +126,7 @@ def _check_claims(path: Path, loaded: Any) -> None:
     Raises:
         PotstillError: an array in it claims more values than the file has for it, or more than fit into memory.
     """
-    total, unpacked = 0, Unpacked(path)
+    total, unpacked = 0, UnpackBudget(path)
     for member in loaded.zip.infolist():
         unpacked.add(member.file_size)
         with loaded.zip.open(member) as file:
@@ -140,7 +140,7 @@ def _check_claims(path: Path, loaded: Any) -> None:
                     f"{member.file_size - file.tell():,}; save it anew"
                 )
             total += claimed
-    room(total, f"{path}: its arrays", "give fewer samples, or a folder or shards, which can be streamed")
+    require_memory(total, f"{path}: its arrays", "give fewer samples, or a folder or shards, which can be streamed")
 
 
 def _samples(data: Any) -> Iterator[tuple[Any, Any]]:
@@ -171,10 +171,12 @@ def read_dataset(data: Dataset[Any], *, size: tuple[int, int] | None, skip_bad: 
     inputs = [x for x, _ in pairs]
     notes: tuple[str, ...] = ()
     if all(isinstance(x, Image.Image) for x in inputs):
-        got = gather([(f"{name}[{i}]", x) for i, x in enumerate(inputs)], size=size, skip_bad=skip_bad, name=name)
+        got = decode_images(
+            [(f"{name}[{i}]", x) for i, x in enumerate(inputs)], size=size, skip_bad=skip_bad, name=name
+        )
         train, notes = got.pixels, got.notes
         spec = InputSpec(kind="image", shape=tuple(train.shape[1:]))
-        labels = [labels[i] for i in got.kept]
+        labels = [labels[i] for i in got.positions]
     else:
         arrays = [to_array(x, f"{name}[{i}]") for i, x in enumerate(inputs)]
         for i, x in enumerate(arrays):

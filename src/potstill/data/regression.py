@@ -22,12 +22,12 @@ from potstill.data.table_encoding import check_float32_range, is_number_type, is
 from potstill.errors import PotstillError
 from potstill.tasks import Regression
 
-__all__ = ["read_real"]
+__all__ = ["read_regression"]
 
 _KEYS = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
 
 
-def read_real(task: Regression, data: object, asked: ReadOptions) -> Splits:
+def read_regression(task: Regression, data: object, asked: ReadOptions) -> Splits:
     """A CSV or Parquet file or a data frame with its target in a column, an ``.npz``, or arrays (x, y), as for classes.
 
     Args:

@@ -9,7 +9,7 @@ from potstill._util.html import one_line
 from potstill._util.notebook_repr import MOST_CLASSES, MOST_PICTURES, facts, shelf
 from potstill.core import InputSpec
 
-__all__ = ["described", "displayed"]
+__all__ = ["describe_source", "source_html"]
 
 _NOUNS = {"image": "pictures", "table": "rows"}
 
@@ -22,7 +22,7 @@ def _inputs(spec: InputSpec) -> str:
     return f"{_NOUNS.get(spec.kind, spec.kind + ' inputs')} of {'×'.join(map(str, spec.shape))}"
 
 
-def described(source: Any) -> str:
+def describe_source(source: Any) -> str:
     """One line: name, samples, what they are, classes."""
     if not source.classes:
         where = "" if source.device.type == "cpu" else f" on {source.device}"
@@ -36,7 +36,7 @@ def described(source: Any) -> str:
     )
 
 
-def displayed(source: Any, *, pictures: bool) -> str:
+def source_html(source: Any, *, pictures: bool) -> str:
     """The same as HTML, with the samples of each class, and the first pictures where they are at hand.
 
     Args:

@@ -23,7 +23,7 @@ from potstill.data.parsed import parse_column
 from potstill.data.read_options import ReadOptions
 from potstill.data.table import check_unique_columns, read_csv, read_parquet
 from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type
-from potstill.data.timeline import timeline
+from potstill.data.timeline import find_timeline
 from potstill.errors import PotstillError, unknown
 from potstill.tasks import Forecast
 from potstill.tasks.regression import scaled
@@ -298,8 +298,8 @@ def _read(data: object, asked: ReadOptions) -> tuple[_Found, list[str]]:
     numeric = [f.name for f in table.schema if is_number_type(f.type)]
     if asked.label is not None and asked.label not in numeric:
         raise PotstillError(f"{name}: {unknown('column of numbers', asked.label, numeric)}")
-    time = timeline(table, name, series=asked.series, label=asked.label, index=_index(data))
-    free = [c for c in numeric if c and not c.startswith("Unnamed: ") and c not in time.left]
+    time = find_timeline(table, name, series=asked.series, label=asked.label, index=_index(data))
+    free = [c for c in numeric if c and not c.startswith("Unnamed: ") and c not in time.excluded_columns]
     chosen = [asked.label] if asked.label is not None else free
     if not chosen:
         raise PotstillError(f"{name}: no column holds numbers; a series needs one")
@@ -307,7 +307,7 @@ def _read(data: object, asked: ReadOptions) -> tuple[_Found, list[str]]:
         table.column(c).combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
         for c in chosen
     ]
-    if left := [c for c in table.column_names if c not in chosen and c not in time.left]:
+    if left := [c for c in table.column_names if c not in chosen and c not in time.excluded_columns]:
         notes.append(f"{name}: columns {', '.join(map(repr, left))} were not read")
     values = np.stack(columns, 1).astype(np.float64)[time.rows]
     return _Found(name, tuple(chosen), values, time.series, time.stretch, time.rows), [*notes, *time.notes]

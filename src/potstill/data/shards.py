@@ -14,8 +14,8 @@ from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.error_text import reason
 from potstill.data.groups import match_file_groups
-from potstill.data.limits import Unpacked
-from potstill.data.pictures import SUFFIXES, gather
+from potstill.data.limits import UnpackBudget
+from potstill.data.pictures import SUFFIXES, decode_images
 from potstill.data.splits import RawSplits
 from potstill.errors import PotstillError
 
@@ -123,7 +123,7 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
     samples: dict[str, dict[str, bytes]] = {}
     try:
         with tarfile.open(shard) as tar:
-            unpacked = Unpacked(shard)
+            unpacked = UnpackBudget(shard)
             for member in tar:
                 unpacked.add(member.size if member.isfile() else 0)
                 folder, _, file = member.name.rpartition("/")
@@ -144,7 +144,7 @@ def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool, g
 
     Args:
         pattern: a ``.tar`` file, or several: ``train-{000..099}.tar``.
-        size: (height, width), or ``None``: see ``pictures.gather``.
+        size: (height, width), or ``None``: see ``pictures.decode_images``.
         skip_bad: leave broken pictures out instead of raising.
         group: a text, as for ``groups.match_file_groups``, of samples' keys.
 
@@ -168,8 +168,8 @@ def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool, g
     if not items:
         raise PotstillError(f"{pattern}: there are no samples in {len(shards)} shards; give shards of pictures")
     name = shards_name(pattern, shards)
-    got = gather(items, size=size, skip_bad=skip_bad, name=name)
-    y, _, classes, notes = encode_labels(parse_cls([labels[i] for i in got.kept]), None, name=name)
+    got = decode_images(items, size=size, skip_bad=skip_bad, name=name)
+    y, _, classes, notes = encode_labels(parse_cls([labels[i] for i in got.positions]), None, name=name)
     spec = InputSpec(kind="image", shape=tuple(got.pixels.shape[1:]))
     return RawSplits(
         name=name,
@@ -177,7 +177,7 @@ def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool, g
         train_labels=y,
         spec=spec,
         classes=classes,
-        groups=match_file_groups(group, keys, name)[got.kept] if isinstance(group, str) else None,
+        groups=match_file_groups(group, keys, name)[got.positions] if isinstance(group, str) else None,
         notes=(*notes, *got.notes),
-        places=torch.tensor(got.kept),
+        places=torch.tensor(got.positions),
     )

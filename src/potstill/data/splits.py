@@ -27,8 +27,8 @@ from potstill.data.groups import (
 )  # fmt: skip
 from potstill.data.in_memory import TensorSource, fit_normalization, split_chunks, to_data_units
 from potstill.data.leaking_columns import leaking_columns
-from potstill.data.limits import room
-from potstill.data.pictures import fitted
+from potstill.data.limits import require_memory
+from potstill.data.pictures import resize_and_crop
 from potstill.data.read_options import ReadOptions
 from potstill.data.subset import SourceView
 from potstill.data.table_encoding import Column, Frame, encode_frames
@@ -168,11 +168,11 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     cover = [max(size[0], round(h * scale)), max(size[1], round(w * scale))]
     top, left = (cover[0] - size[0]) // 2, (cover[1] - size[1]) // 2
     what = f"{len(x):,} pictures of {size[0]:,} × {size[1]:,}"
-    room(x.shape[0] * x.shape[1] * size[0] * size[1] * x.element_size(), what, "give a smaller size")
+    require_memory(x.shape[0] * x.shape[1] * size[0] * size[1] * x.element_size(), what, "give a smaller size")
     out = torch.empty((*x.shape[:2], *size), dtype=x.dtype)
     if _as_files(x):
         for i, picture in enumerate(x.movedim(1, -1).squeeze(-1).numpy()):
-            made = np.asarray(fitted(Image.fromarray(picture), size))
+            made = np.asarray(resize_and_crop(Image.fromarray(picture), size))
             out[i] = torch.from_numpy(made.reshape(*size, -1).copy()).movedim(-1, 0)
         return out
     start = 0

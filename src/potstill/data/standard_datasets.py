@@ -25,7 +25,7 @@ from potstill.data.hub import HubDataset, fetch_hub, read_hub
 from potstill.data.splits import RawSplits
 from potstill.errors import PotstillError
 
-__all__ = ["STANDARD", "Standard", "of_hub", "read_known"]
+__all__ = ["STANDARD", "Standard", "find_hub_standard", "read_standard"]
 
 Get: TypeAlias = Callable[[str], bytes | None]
 """The content of a file by its name, or ``None`` if it is not there."""
@@ -204,7 +204,7 @@ STANDARD: dict[str, Standard] = {
 }
 
 
-def of_hub(name: str) -> Standard | None:
+def find_hub_standard(name: str) -> Standard | None:
     """The standard set that the Hub has under ``name``, if it is one."""
     return next((about for about in STANDARD.values() if about.hub[0] == name.partition(":")[0]), None)
 
@@ -306,7 +306,7 @@ def _find(name: str, about: Standard, root: Path | None) -> tuple[Four, str] | N
     return None
 
 
-def read_known(name: str, *, root: Path | None) -> RawSplits:
+def read_standard(name: str, *, root: Path | None) -> RawSplits:
     """A standard set by name: from files under ``root`` (else ``$POTSTILL_DATA``), the system's, or the Hub.
 
     Args:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization
 from potstill.data.in_memory import normalize_inplace, to_data_units
-from potstill.data.pictures import BadPictureError, decode, quiet
+from potstill.data.pictures import BadPictureError, decode_image, silence_pillow
 from potstill.data.readers import FileReader, Reader, content_digest
-from potstill.data.repr import described, displayed
+from potstill.data.repr import describe_source, source_html
 from potstill.errors import PotstillError
 
 __all__ = ["StreamSource", "decode_pixels", "num_decode_threads", "start_decoding"]
@@ -54,10 +54,10 @@ def _decode(
 ) -> None:  # fmt: skip
     """Write the pictures at ``places`` into ``out`` (m, c, h, w)."""
     size = (out.shape[2], out.shape[3])
-    with quiet():
+    with silence_pillow():
         for i, (place, content) in enumerate(zip(places, reader.read(places), strict=True)):
             try:
-                x, _ = decode(content, size)
+                x, _ = decode_image(content, size)
             except BadPictureError as error:
                 if bad is None:
                     raise PotstillError(
@@ -170,10 +170,10 @@ class StreamSource:
         return tuple(self.reader.name(place) for place in self.places.tolist())
 
     def __repr__(self) -> str:
-        return described(self)
+        return describe_source(self)
 
     def _repr_html_(self) -> str:
-        return displayed(self, pictures=False)
+        return source_html(self, pictures=False)
 
     def __len__(self) -> int:
         return len(self.labels)

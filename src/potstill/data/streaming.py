@@ -18,8 +18,8 @@ from potstill.core import InputSpec, Normalization, Splits
 from potstill.data.groups import encode_groups, join_groups, note_group_overlap
 from potstill.data.indexing import Index
 from potstill.data.iterate import pass_batch_size
-from potstill.data.lossy_decode import Losses
-from potstill.data.pictures import BadPictureError, common_size, decode, head, quiet
+from potstill.data.lossy_decode import LossCounter
+from potstill.data.pictures import BadPictureError, choose_common_size, decode_image, read_header, silence_pillow
 from potstill.data.read_options import ReadOptions
 from potstill.data.splits import check_splits, count_absent_classes, draw_test_split
 from potstill.data.streamed import StreamSource, num_decode_threads, start_decoding
@@ -45,11 +45,11 @@ def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[in
     at, reader = index.at.tolist(), index.reader
 
     def look(first: int) -> None:
-        with quiet():
+        with silence_pillow():
             for i, place in enumerate(at[first : first + _CHUNK], first):
                 try:
                     with reader.opened(place) as file:
-                        found[i] = head(file)
+                        found[i] = read_header(file)
                 except BadPictureError as error:
                     if not skip_bad:
                         raise PotstillError(
@@ -70,7 +70,7 @@ def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[in
 
 def _common(heads: npt.NDArray[np.int64]) -> tuple[tuple[int, int], str | None]:
     kinds, counts = np.unique(heads[:, :2], axis=0, return_counts=True)
-    return common_size({(int(h), int(w)): int(n) for (h, w), n in zip(kinds, counts, strict=True)})
+    return choose_common_size({(int(h), int(w)): int(n) for (h, w), n in zip(kinds, counts, strict=True)})
 
 
 def _left_out(index: Index, bad: dict[int, str]) -> Index:
@@ -148,13 +148,13 @@ def _is_grey(index: Index, size: tuple[int, int]) -> bool:
     Pictures whose header leaves nothing but grey are not decoded.
     """
     order = index.at[torch.randperm(len(index.labels), generator=generator(0, "grey"))]
-    with quiet():
+    with silence_pillow():
         for place in order.tolist():
             try:
                 with index.reader.opened(place) as file:
-                    if head(file)[2]:
+                    if read_header(file)[2]:
                         continue
-                x, _ = decode(index.reader.read([place])[0], size)
+                x, _ = decode_image(index.reader.read([place])[0], size)
             except BadPictureError as error:
                 where = index.reader.where(place)
                 raise PotstillError(f"{where}: {error}; `skip_bad=True` leaves such files out") from None
@@ -169,12 +169,12 @@ def _lost(index: Index, size: tuple[int, int]) -> list[str]:
     Raises:
         PotstillError: all of 16 bits among them hold no value above 255.
     """
-    found = Losses(index.name)
+    found = LossCounter(index.name)
     few = index.at[distinct(len(index.labels), _FEW, generator(0, "losses"))].sort().values.tolist()
-    with quiet():
+    with silence_pillow():
         for place in few:
             with suppress(BadPictureError):  # whoever needs its pixels says so
-                found.add(decode(index.reader.read([place])[0], size)[1], index.reader.where(place))
+                found.add(decode_image(index.reader.read([place])[0], size)[1], index.reader.where(place))
     return found.notes("" if len(few) == len(index.labels) else f" of {len(few)}")
 
 
@@ -183,7 +183,7 @@ def assemble_streamed(index: Index, reading: ReadOptions, normalization: Normali
 
     Args:
         index: where the pictures are.
-        reading: options of ``load``. Without a size pictures have that of ``pictures.gather``'s rule, from headers;
+        reading: options of ``load``. Without a size pictures have that of ``pictures.decode_images``, from headers;
             broken ones are left out by a pass over all of them; copies are looked for where ``duplicates`` is given,
             by encoded bytes, because that reads all of them.
         normalization: constants; ``None``: measured on at most `NORMALIZATION_SAMPLES` training images (fixed seed).

@@ -10,16 +10,16 @@ import pyarrow.parquet
 
 from potstill.data.hub import HubDataset
 from potstill.data.indexing import Index, index_folder, index_hub, index_parquet, index_shards
-from potstill.data.limits import memory_of_machine
+from potstill.data.limits import machine_memory
 from potstill.data.read_options import ReadOptions
 from potstill.data.shards import is_shards, list_shards
 from potstill.data.streaming import with_image_size
 from potstill.errors import PotstillError
 
-__all__ = ["build_index", "index_if_streamed", "memory_of_machine"]
+__all__ = ["build_index", "index_if_streamed", "machine_memory"]
 
 _LARGEST = 3 * 128 * 128
-"""Bytes of a picture in memory where no size is given, at most (``pictures.common_size``)."""
+"""Bytes of a picture in memory where no size is given, at most (``pictures.choose_common_size``)."""
 _MEMBER = 1024
 """Bytes of a member of a tar, at least: a header and a block. A sample has two."""
 
@@ -42,7 +42,7 @@ def index_if_streamed(data: object, reading: ReadOptions) -> Index | None:
                 "a column of pictures; leave streaming out for these data"
             )
         return index
-    most = memory_of_machine() // 2
+    most = machine_memory() // 2
     at_most = _count(data) * (_LARGEST if size is None else 3 * size[0] * size[1])
     if at_most <= most or (index := build_index(data, label, skip_bad, reading.group)) is None:
         return None

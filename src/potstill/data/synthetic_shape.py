@@ -18,7 +18,7 @@ from potstill._util.formatting import byte_count
 from potstill.core import Batch, InputSpec, Normalization
 from potstill.errors import PotstillError, meant
 
-__all__ = ["KNOWN", "LikeSource", "like"]
+__all__ = ["KNOWN", "LikeSource", "parse_like"]
 
 KNOWN = {
     "imagenet-1k": "samples=1281167,classes=1000,shape=3x224x224,bytes=110kB",
@@ -41,7 +41,7 @@ class LikeSource:
     each: int
     """Bytes of a sample where it lies."""
     device: torch.device = CPU
-    asked: set[int] = field(default_factory=set)
+    fetched: set[int] = field(default_factory=set)
     """Samples that were fetched so far."""
 
     @cached_property
@@ -67,7 +67,7 @@ class LikeSource:
 
     def raw(self, index: Int[Tensor, " m"], /) -> Any:
         """Noise (m, c, h, w) in [0, 1], by the samples' numbers."""
-        self.asked.update(index.tolist())
+        self.fetched.update(index.tolist())
         made = torch.empty((len(index), *self.shape))
         for row, number in zip(made, index.tolist(), strict=True):
             row.uniform_(generator=torch.Generator().manual_seed(number))
@@ -79,13 +79,13 @@ class LikeSource:
     def to(self, device: torch.device | str, /) -> "LikeSource":
         return replace(self, device=torch.device(device))
 
-    def few(self, classes: int, each: int) -> "LikeSource":
+    def shrink(self, classes: int, each: int) -> "LikeSource":
         """The same with fewer samples and classes at most, to time a little on."""
         k = min(classes, len(self.classes))
-        return replace(self, samples=min(self.samples, each * k), classes=self.classes[:k], asked=set())
+        return replace(self, samples=min(self.samples, each * k), classes=self.classes[:k], fetched=set())
 
 
-def like(spelled: str) -> LikeSource:
+def parse_like(spelled: str) -> LikeSource:
     """The data of ``like:imagenet-1k`` or ``like:samples=50000,classes=10,shape=3x32x32`` (``bytes=``: of a sample).
 
     Raises:

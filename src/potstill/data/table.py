@@ -23,8 +23,8 @@ from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.error_text import reason
 from potstill.data.groups import read_column_groups
-from potstill.data.limits import Unpacked, room
-from potstill.data.pictures import Picture, gather
+from potstill.data.limits import UnpackBudget, require_memory
+from potstill.data.pictures import Picture, decode_images
 from potstill.data.readers import cell_path
 from potstill.data.splits import RawSplits
 from potstill.data.table_encoding import is_text_type, label_type, parse_missing, read_frames, to_texts
@@ -135,7 +135,7 @@ def check_table(rows: int, columns: int, where: str) -> None:
     hold("rows", rows, where)
     hold("columns", columns, where)
     hold("cells", rows * columns, where)
-    room(8 * rows * columns, f"{where}: {rows:,} rows of {columns:,} numbers", "give fewer")
+    require_memory(8 * rows * columns, f"{where}: {rows:,} rows of {columns:,} numbers", "give fewer")
 
 
 def _check_quotes(path: Path, delimiter: str) -> bool:
@@ -224,7 +224,7 @@ def read_parquet(path: Path) -> Any:
     """
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        about, unpacked = file.metadata, Unpacked(path)
+        about, unpacked = file.metadata, UnpackBudget(path)
         check_table(about.num_rows, about.num_columns, str(path))
         for group in range(about.num_row_groups):
             unpacked.add(about.row_group(group).total_byte_size)
@@ -457,10 +457,10 @@ def _pictures(
                 items.append((where, cell_path(cell["path"], base, where)))
             else:
                 raise PotstillError(f"{where} has no picture in column {column!r}; fill it or remove the row")
-    got = gather(items, size=size, skip_bad=skip_bad, name=name)
-    cut = sum(i < len(given[0]) for i in got.kept)
+    got = decode_images(items, size=size, skip_bad=skip_bad, name=name)
+    cut = sum(i < len(given[0]) for i in got.positions)
     values = [v for part in given for v in part]
-    kept = [values[i] for i in got.kept]
+    kept = [values[i] for i in got.positions]
     y, z, classes, notes = encode_labels(kept[:cut], kept[cut:] if len(tables) == 2 else None, classes=named, name=name)
     return RawSplits(
         name=name,
@@ -471,6 +471,6 @@ def _pictures(
         spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])),
         classes=classes,
         notes=(*got.notes, *notes),
-        places=torch.tensor(got.kept[:cut]),
-        test_places=torch.tensor(got.kept[cut:]) - len(given[0]) if len(tables) == 2 else None,
+        places=torch.tensor(got.positions[:cut]),
+        test_places=torch.tensor(got.positions[cut:]) - len(given[0]) if len(tables) == 2 else None,
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from potstill._util.input_limits import limits, raised
 from potstill.data.canonicalize import float32_offsets, note_merged_values
-from potstill.data.parsed import coded, parse_column
+from potstill.data.parsed import dictionary_codes, parse_column
 from potstill.errors import PotstillError, unknown
 
 __all__ = [
@@ -295,7 +295,7 @@ def to_texts(values: Any) -> Any:
 
 
 def _texts(values: Any, column: str, name: str) -> _Raw:
-    codes, words = coded(to_texts(values))
+    codes, words = dictionary_codes(to_texts(values))
     known = sorted(w for w in words if w.strip())
     if len(known) > limits().categories:
         raise PotstillError(

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from potstill.data.parsed import coded
+from potstill.data.parsed import dictionary_codes
 from potstill.data.table_encoding import is_number_type, is_text_type, to_texts
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["Timeline", "timeline"]
+__all__ = ["Timeline", "find_timeline"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -44,7 +44,7 @@ class Timeline:
     """The stretch without a gap of each (n,), not falling."""
     names: tuple[str, ...]
     """What the series are called; none where there is one."""
-    left: tuple[str, ...]
+    excluded_columns: tuple[str, ...]
     """Columns that say when, or which series, and are not forecast."""
     notes: tuple[str, ...]
 
@@ -82,7 +82,7 @@ class _Clock:
         return f"{step:.6g} seconds"
 
 
-def timeline(
+def find_timeline(
     table: Any, name: str, *, series: str | None = None, label: str | None = None, index: Array | None = None
 ) -> Timeline:
     """The order of a table's rows in time.
@@ -99,7 +99,7 @@ def timeline(
     """
     groups, names = _groups(table, name, series)
     numeric = [f.name for f in table.schema if f.name and is_number_type(f.type) and f.name not in (series, label)]
-    whole = {c: x for c in numeric if (x := _whole(table.column(c))) is not None}
+    whole = {c: x for c in numeric if (x := _integer_cells(table.column(c))) is not None}
     order = np.argsort(groups, kind="stable")
     said, counting = _saying_when(whole), [c for c, x in whole.items() if _counts(x[order], groups[order])]
     if label is None and set(numeric) <= {*said, *counting}:  # nothing else is there to forecast
@@ -140,7 +140,7 @@ def _groups(table: Any, name: str, series: str | None) -> tuple[npt.NDArray[np.i
     values = table.column(series)
     if not is_text_type(values.type) and not pa.types.is_dictionary(values.type):
         values = pa.chunked_array([values.combine_chunks().cast(pa.string())])
-    codes, words = coded(to_texts(values))
+    codes, words = dictionary_codes(to_texts(values))
     blank = (codes < 0) | np.isin(codes, [i for i, w in enumerate(words) if not w.strip()])
     if blank.any():
         raise PotstillError(
@@ -149,7 +149,7 @@ def _groups(table: Any, name: str, series: str | None) -> tuple[npt.NDArray[np.i
     return codes, tuple(words)
 
 
-def _whole(values: Any) -> npt.NDArray[np.float64] | None:
+def _integer_cells(values: Any) -> npt.NDArray[np.float64] | None:
     """The cells of a column of whole numbers without a missing one; ``None`` of others."""
     x: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy()
     return x if np.isfinite(x).all() and (x == np.round(x)).all() else None
@@ -316,7 +316,7 @@ def _hint(table: Any, clock: _Clock) -> str:
         if is_text_type(field.type) or pa.types.is_dictionary(field.type) or pa.types.is_integer(field.type):
             values = table.column(field.name)
             plain = values.cast(pa.string()) if pa.types.is_integer(field.type) else to_texts(values)
-            codes = coded(plain)[0]
+            codes = dictionary_codes(plain)[0]
             if _once(clock.times, codes) and len(np.unique(codes)) <= table.num_rows // 2:
                 return f', or say which column names the series that a row belongs to: `series="{field.name}"`'
     return ', or, where rows are of several series, say which column names them: `series="COLUMN"`'
@@ -332,7 +332,7 @@ def _perhaps_series(
         if not field.name or field.name in left:
             continue
         if is_text_type(field.type) or pa.types.is_dictionary(field.type):
-            x: Array = coded(to_texts(table.column(field.name)))[0]
+            x: Array = dictionary_codes(to_texts(table.column(field.name)))[0]
         elif field.name in whole:
             x = whole[field.name]
         else:

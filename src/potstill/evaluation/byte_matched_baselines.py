@@ -40,7 +40,7 @@ from potstill.evaluation.training_sets import TeacherJob, TrainingSet
 from potstill.execution import Executor, Serial
 from potstill.functional.coreset import herding
 from potstill.functional.sampling import class_indices
-from potstill.labels.teacher import soft_rows
+from potstill.labels.teacher import soft_labels
 from potstill.rng import derive, generator
 from potstill.tasks import Classification, targets_of, task_of
 
@@ -458,7 +458,7 @@ def _tried(
     rows: SoftLabelFn | None = None
     if soft:
         job = TeacherJob(train=fit, make=probe.make, seed=where.seed)
-        rows = partial(soft_rows, job.network(), next(iter(where.executor.map(_call, [job]))))
+        rows = partial(soft_labels, job.network(), next(iter(where.executor.map(_call, [job]))))
     leading, metric = 1 if where.quick else FINALISTS, task_of(where.train).metric
     name = "accuracy" if metric.name == "accuracy" else "score"
     merits: dict[int, Tensor] = {}

@@ -23,9 +23,9 @@ from potstill.execution import Executor
 from potstill.labels.losses import kl
 from potstill.labels.metadata import Statistics
 from potstill.labels.teacher_file import Labels
-from potstill.labels.write import Expert, logits_of
+from potstill.labels.write import LabelTeacher, teacher_logits
 from potstill.nn import factory
-from potstill.pretraining import TrainedNetworks, obtain
+from potstill.pretraining import TrainedNetworks, build_assets
 
 __all__ = [
     "Teachers",
@@ -56,14 +56,14 @@ class Teachers:
             networks.append(network.eval().requires_grad_(False))
         return [*networks, *(network for other in self.others for network in other.networks())]
 
-    def experts(self, classes: tuple[str, ...]) -> list[Expert]:
+    def experts(self, classes: tuple[str, ...]) -> list[LabelTeacher]:
         """As those who write labels: with their name and the order of classes that each was trained on.
 
         Args:
             classes: the data's, for those that do not say theirs.
         """
         own = [
-            Expert(name=self.make.name, network=network, classes=each.classes or classes)
+            LabelTeacher(name=self.make.name, network=network, classes=each.classes or classes)
             for each, network in zip(self.trained, replace(self, others=()).networks(), strict=True)
         ]
         return [*own, *(expert for other in self.others for expert in other.experts(classes))]
@@ -72,12 +72,12 @@ class Teachers:
         """Logits (n, k) of inputs, in evaluation mode, without a graph.
 
         Args:
-            statistics: of the networks' BatchNorms, as for `potstill.labels.write.logits_of`.
+            statistics: of the networks' BatchNorms, as for `potstill.labels.write.teacher_logits`.
         """
         networks = self.networks()
 
         def label(x: Tensor) -> Tensor:
-            return torch.stack([logits_of(network, x, statistics) for network in networks]).mean(0)
+            return torch.stack([teacher_logits(network, x, statistics) for network in networks]).mean(0)
 
         return label
 
@@ -116,7 +116,7 @@ def train_teachers(
         TrainedNetworks(name=f"teachers/{n}", count=1, recipe={**recipe, "network": other.name})
         for n, other in enumerate(others)
     ]
-    made, _ = obtain([spec, *specs], train, make, augmentation, executor=executor, progress=progress)
+    made, _ = build_assets([spec, *specs], train, make, augmentation, executor=executor, progress=progress)
     further = (Teachers(make=other, trained=tuple(made[f"teachers/{n}"])) for n, other in enumerate(others))
     return Teachers(make=make, trained=tuple(made["teachers"]), others=tuple(further))
 

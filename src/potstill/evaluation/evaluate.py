@@ -61,8 +61,8 @@ from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, Trainin
 from potstill.evaluation.vmap_students import default_group_size, predict_all
 from potstill.execution import Executor, Serial, choose
 from potstill.functional.label_simplex import centred
-from potstill.labels.label_file import content_hash
-from potstill.labels.teacher import soft_rows
+from potstill.labels.label_file import hash_inputs
+from potstill.labels.teacher import soft_labels
 from potstill.labels.teacher_file import Labels
 from potstill.nn import OwnNetwork, factory, stackable, usual
 from potstill.rng import derive
@@ -215,7 +215,7 @@ def evaluate(
     x, y = moved(distilled.model_space(), train.device), distilled.labels.to(train.device)
     if stored is not None:
         check_stored_labels(bench.protocol, stored)
-        stored.check(train.classes, content_hash(only(x, "a stored label")))
+        stored.check(train.classes, hash_inputs(only(x, "a stored label")))
         robust_scores = False  # the file's views are those of one augmentation
     proportional = distilled.card.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1
     field = BaselineContext(
@@ -411,7 +411,7 @@ def _references(bench: _Bench, full: bool, soft: bool) -> tuple[Any, SoftLabelFn
         reference.save(result)
     if result is not None:
         result = {**result, "bytes": count_exact_bytes(bench.train), "items": len(bench.train), "store": "exact"}
-    return result, partial(soft_rows, teacher.network(), made[-1]) if soft else None
+    return result, partial(soft_labels, teacher.network(), made[-1]) if soft else None
 
 
 def _rivals(

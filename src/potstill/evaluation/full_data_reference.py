@@ -20,7 +20,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.estimators import LearnerFactory
 from potstill.evaluation.student import predict
 from potstill.labels.teacher import fresh_teacher, teacher_step
-from potstill.pretraining.cache_keys import named, other_machines, where
+from potstill.pretraining.cache_keys import cache_key, machine_fingerprint, warn_other_machines
 from potstill.rng import derive, generator
 from potstill.tasks import Classification, targets_of, task_of
 
@@ -42,7 +42,7 @@ class FullReference:
     make: NetworkFactory
     seed: int
     recipe: Mapping[str, Any] = field(default_factory=lambda: dict(RECIPE))
-    machine: Mapping[str, str] = field(default_factory=where)
+    machine: Mapping[str, str] = field(default_factory=machine_fingerprint)
     """The machine whose result it is: the one that asks."""
 
     def __call__(self) -> dict[str, Any]:
@@ -95,14 +95,14 @@ class FullReference:
         }  # fmt: skip
 
     def _path(self) -> Path:
-        return cache_folder() / "full" / f"{named(self._what(), self.machine, self.make.device)}.json"
+        return cache_folder() / "full" / f"{cache_key(self._what(), self.machine, self.make.device)}.json"
 
     def load_cached(self) -> dict[str, Any] | None:
         """The result of an earlier call on the same data with the same network, recipe and seed."""
         try:
             found = json.loads(self._path().read_text())
         except (OSError, ValueError):
-            other_machines(self._path(), "networks on all data")
+            warn_other_machines(self._path(), "networks on all data")
             return None  # not there, or not readable: it is measured again and written anew
         if not isinstance(found, dict) or found.get("what") != self._what():
             return None

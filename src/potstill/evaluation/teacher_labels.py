@@ -23,9 +23,9 @@ from potstill.evaluation.protocol import Protocol
 from potstill.execution import Executor
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.teacher_file import Labels
-from potstill.labels.write import network_hash
+from potstill.labels.write import hash_network
 from potstill.nn import factory, named
-from potstill.pretraining import TrainedNetworks, obtain
+from potstill.pretraining import TrainedNetworks, build_assets
 from potstill.rng import generator
 
 __all__ = ["MIN_AGREEMENT", "Labeller", "is_self_labelled", "labeller_names", "resolve_labeller", "stored_labeller"]
@@ -242,14 +242,14 @@ def _from_card(
     parts: list[Teachers] = []
     for n, (entry, one) in enumerate(zip(entries, makes, strict=True)):
         spec = TrainedNetworks(name=f"teachers/{n}", count=len(entry.hashes), recipe=entry.recipe)
-        made, _ = obtain([spec], train, one, augmentation, executor=executor, progress=progress)
+        made, _ = build_assets([spec], train, one, augmentation, executor=executor, progress=progress)
         parts.append(Teachers(make=one, trained=tuple(made[spec.name])))
     return replace(parts[0], others=tuple(parts[1:]))
 
 
 def _networks(teachers: Teachers) -> tuple[tuple[str, str], ...]:
     names = [teachers.make.name] * len(teachers.trained)
-    own = [network_hash(network) for network in replace(teachers, others=()).networks()]
+    own = [hash_network(network) for network in replace(teachers, others=()).networks()]
     return (*zip(names, own, strict=True), *(pair for other in teachers.others for pair in _networks(other)))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from potstill.core import InputSpec, Normalization
-from potstill.data.pairs import WORDS, encoded
+from potstill.data.pairs import WORDS, encode_texts
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 
@@ -125,4 +125,4 @@ def import_texts(path: Path, *, run: int = -1, method: str | None = None) -> Dis
 
 
 def _words(found: Texts, n: int, field: str) -> dict[str, torch.Tensor]:
-    return encoded([row[n] for row in found.rows], field)
+    return encode_texts([row[n] for row in found.rows], field)

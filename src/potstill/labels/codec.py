@@ -44,9 +44,9 @@ from torch import Tensor
 from potstill.errors import PotstillError, unknown
 from potstill.labels.delta_coding import increasing_bytes, pack_increasing, unpack_increasing
 
-__all__ = ["Coded", "Coding"]
+__all__ = ["CodedRows", "LabelCodec"]
 
-Coded: TypeAlias = dict[str, NDArray[Any]]
+CodedRows: TypeAlias = dict[str, NDArray[Any]]
 """A row's fields by name: ``values``, and where there is one ``index``, ``scale``, ``level``."""
 
 _LEAST = -60_000.0
@@ -54,7 +54,7 @@ _BITS = {"float16": 16, "uint8": 8, "uint4": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Coding:
+class LabelCodec:
     """How rows are stored.
 
     Attributes:
@@ -108,7 +108,7 @@ class Coding:
     def _bits(self) -> int:
         return _BITS[self.dtype]
 
-    def encode(self, logits: Float[Tensor, "m k"]) -> Coded:
+    def encode(self, logits: Float[Tensor, "m k"]) -> CodedRows:
         """Rows of finite logits, on any device, as the fields store them.
 
         Raises:
@@ -117,7 +117,7 @@ class Coding:
         z = logits.detach().double()
         total = z.logsumexp(1)
         a = z - total[:, None]
-        made: Coded = {}
+        made: CodedRows = {}
         if self.top_k < self.classes:
             kept = _largest(a, self.top_k)
             rest = a.masked_fill(kept, -torch.inf) / self.temperature
@@ -177,7 +177,7 @@ class Coding:
             raise PotstillError(f"a label names class {int(wide.max())} of {self.classes}; get the file again")
         return wide
 
-    def mass(self, stored: Mapping[str, NDArray[Any]], temperature: float) -> Float[Tensor, " m"]:
+    def kept_mass(self, stored: Mapping[str, NDArray[Any]], temperature: float) -> Float[Tensor, " m"]:
         """Of each row the probability of the kept classes together, at ``temperature``."""
         values = self._kept(stored) / temperature
         if self.top_k == self.classes:
@@ -216,7 +216,7 @@ def _largest(a: Float[Tensor, "m k"], top_k: int) -> Bool[Tensor, "m k"]:
     return above | (equal & (equal.cumsum(1) <= top_k - above.sum(1, keepdim=True)))
 
 
-def _quantised(values: NDArray[np.float64], bits: int) -> Coded:
+def _quantised(values: NDArray[np.float64], bits: int) -> CodedRows:
     most = 2**bits - 1
     top = values.max(1).astype(np.float16)
     span = np.maximum(top - values.min(1), 0.0)

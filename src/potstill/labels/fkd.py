@@ -24,10 +24,10 @@ from torch import Tensor
 from potstill.augment.imported_views import Recorded
 from potstill.dataset_file.memmap_safetensors import fill
 from potstill.errors import PotstillError
-from potstill.labels.codec import Coding
+from potstill.labels.codec import LabelCodec
 from potstill.labels.fkd_files import FKDBatch, read_batch
-from potstill.labels.label_file import LabelStore, layout
-from potstill.labels.metadata import About
+from potstill.labels.label_file import LabelFile, plan_label_file
+from potstill.labels.metadata import LabelMetadata
 
 __all__ = ["import_fkd", "sampler_order"]
 
@@ -64,7 +64,7 @@ def import_fkd(
     record_every: float = 5.0,
     replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> LabelStore:
+) -> LabelFile:
     """A store of the labels in a published folder, with its crops, flips and mixes.
 
     Args:
@@ -74,9 +74,9 @@ def import_fkd(
         items: pictures of the set, in the order of the producer's ImageFolder (folders, then files, sorted).
         picture: (height, width) of the stored pictures.
         size: (height, width) of the views that were labelled.
-        inputs_hash: `content_hash` of the pictures in that order, as they will be trained on.
+        inputs_hash: `hash_inputs` of the pictures in that order, as they will be trained on.
         epochs: the first so many; all if ``None``.
-        top_k, dtype, temperature, level: how to store them, as for `Coding`.
+        top_k, dtype, temperature, level: how to store them, as for `LabelCodec`.
         network: the teacher's name, where it is known.
         record_every, replace, progress: as for `write_labels`.
 
@@ -95,9 +95,9 @@ def import_fkd(
         # G-VBSM and EDC divide rows by the width and columns by the height; which, differs between their versions.
         raise PotstillError(f"{folder}: boxes of this variant are only known for square pictures, not {picture}")
     orders = sampler_order(items, stored) if first.index is None else None
-    about = About(
+    about = LabelMetadata(
         classes=tuple(classes), items=items, content_hash=inputs_hash, epochs=stored,
-        coding=Coding(
+        coding=LabelCodec(
             classes=len(classes), top_k=top_k or len(classes), dtype=dtype, temperature=temperature, level=level
         ),
         views=views, networks=((network, ""),), version=version("potstill"),
@@ -109,11 +109,13 @@ def import_fkd(
         return _epoch(f"{folder}/epoch_{epoch}", batches, None if orders is None else orders[epoch], about)
 
     parts = [(e * items, (e + 1) * items) for e in range(stored)]
-    fill(Path(path), layout(about), parts, make, record_every=record_every, replace=replace, progress=progress)
-    return LabelStore(path)
+    fill(Path(path), plan_label_file(about), parts, make, record_every=record_every, replace=replace, progress=progress)
+    return LabelFile(path)
 
 
-def _epoch(where: str, batches: Sequence[FKDBatch], order: Tensor | None, about: About) -> dict[str, NDArray[Any]]:
+def _epoch(
+    where: str, batches: Sequence[FKDBatch], order: Tensor | None, about: LabelMetadata
+) -> dict[str, NDArray[Any]]:
     """All fields of one epoch, by item."""
     views, n = about.views, about.items
     assert isinstance(views, Recorded)

@@ -33,18 +33,18 @@ from potstill.dataset_file.files import DIGEST, ZEROS
 from potstill.dataset_file.memmap_safetensors import Field, Plan, mapped, plan
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import permutation
-from potstill.labels.codec import Coding
-from potstill.labels.metadata import About
+from potstill.labels.codec import LabelCodec
+from potstill.labels.metadata import LabelMetadata
 from potstill.rng import derive
 
-__all__ = ["LabelStore", "content_hash", "forecast", "layout", "mixed_values", "views_of_epoch"]
+__all__ = ["LabelFile", "epoch_batch", "hash_inputs", "label_file_bytes", "mix_values", "plan_label_file"]
 
 CHECKED = 2**28
 """Bytes up to which a store is read once and held against its hash when it is opened: a fraction of a second. Larger
 ones by ``potstill verify``."""
 
 
-def layout(about: About) -> Plan:
+def plan_label_file(about: LabelMetadata) -> Plan:
     """The file that ``about`` describes, to the byte."""
     rows = about.coding.fields() | (about.views.fields() if isinstance(about.views, Recorded) else {})
     fields = {n: Field(kind, (about.epochs, about.items, *shape)) for n, (kind, shape) in rows.items()}
@@ -52,7 +52,7 @@ def layout(about: About) -> Plan:
     return plan(fields, {"labels": said, DIGEST: ZEROS})
 
 
-def forecast(
+def label_file_bytes(
     items: int,
     classes: Sequence[str] | int,
     epochs: int,
@@ -71,21 +71,21 @@ def forecast(
         items: inputs of the set.
         classes: their names in label order, or only how many: the file then counts names "0", "1", ….
         epochs: stored ones (the pool, where there is one).
-        top_k, dtype, temperature, level: as for `Coding`; all classes if ``top_k`` is ``None``.
+        top_k, dtype, temperature, level: as for `LabelCodec`; all classes if ``top_k`` is ``None``.
         views: the recipe.
         networks: names of the teachers.
         batch: views that share the teachers' BatchNorm statistics, where those are the batch's.
     """
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
-    coding = Coding(
+    coding = LabelCodec(
         classes=len(names), top_k=top_k or len(names), dtype=dtype, temperature=temperature, level=level
     )  # fmt: skip
-    about = About(
+    about = LabelMetadata(
         classes=names, items=items, content_hash="0" * 64, epochs=epochs, coding=coding, views=views or Views(),
         networks=tuple((name, "0" * 64) for name in networks), version=version("potstill"),
         statistics="running" if batch is None else "batch", batch=batch,
     )  # fmt: skip
-    return layout(about).tensor_bytes
+    return plan_label_file(about).tensor_bytes
 
 
 def _small(path: Path) -> bool:
@@ -95,7 +95,7 @@ def _small(path: Path) -> bool:
         return False  # whoever reads it says what is wrong
 
 
-def content_hash(inputs: Tensor | Fetch, items: int | None = None, chunk: int = 256) -> str:
+def hash_inputs(inputs: Tensor | Fetch, items: int | None = None, chunk: int = 256) -> str:
     """SHA-256 of the inputs in their order: their type, their shape and their bytes. Equal inputs, equal hash.
 
     Args:
@@ -115,7 +115,7 @@ def content_hash(inputs: Tensor | Fetch, items: int | None = None, chunk: int = 
     return digest.hexdigest()
 
 
-class LabelStore:
+class LabelFile:
     """An open store: any items of any epoch, in any order and number, read when asked for.
 
     It can be sent to other processes: each maps the file for itself, and the system keeps one copy of what is read.
@@ -135,8 +135,8 @@ class LabelStore:
         """
         self.path = Path(path)
         self._fields, metadata = mapped(self.path, check=_small(self.path))
-        self.about = About.read(self.path, metadata)
-        planned = layout(self.about)
+        self.about = LabelMetadata.read(self.path, metadata)
+        planned = plan_label_file(self.about)
         wanted = {name: (field.dtype, field.shape) for name, (_, field) in planned.fields.items()}
         found = {name: (array.dtype, array.shape) for name, array in self._fields.items()}
         for name in sorted(wanted.keys() | found.keys()):
@@ -160,7 +160,7 @@ class LabelStore:
 
         Args:
             classes: the data's, in label order.
-            content_hash: of the inputs that training will see (`content_hash`).
+            content_hash: of the inputs that training will see (`hash_inputs`).
 
         Raises:
             PotstillError: they do not belong together; both orders are shown.
@@ -197,7 +197,7 @@ class LabelStore:
             most: labels that are looked at, from the first.
         """
         index = torch.arange(min(most, len(self)))
-        return float(self.about.coding.mass(self._taken(0, index), self.about.coding.temperature).mean())
+        return float(self.about.coding.kept_mass(self._taken(0, index), self.about.coding.temperature).mean())
 
     def view(self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
         """What the teacher saw of the items at ``index`` in a stored epoch.
@@ -237,13 +237,13 @@ class LabelStore:
             drawn = views.mixes(epoch, index, len(self), shape)
         else:
             drawn = views.mixes(self._recorded(views, epoch), index, len(self), shape)
-        return mixed_values(values, index, drawn)
+        return mix_values(values, index, drawn)
 
     def batch_of(
         self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
     ) -> tuple[Tensor, Float[Tensor, "m k"]]:
         """The views of the items at ``index`` that training epoch ``epoch`` sees, and their rows at ``temperature``, or
-        their logits where it is ``None``. Arguments as for `views_of_epoch`."""
+        their logits where it is ``None``. Arguments as for `epoch_batch`."""
         stored = self.stored_epoch(epoch)
         view = self.view(inputs, stored, index)
         return view, self.logits(stored, index) if temperature is None else self.decode(stored, index, temperature)
@@ -270,7 +270,7 @@ class LabelStore:
 
 
 @runtime_checkable
-class Labelling(Protocol):
+class Labeller(Protocol):
     """What labels the views of a training epoch: rows in a file, or a teacher that is one."""
 
     def batch_of(
@@ -278,7 +278,7 @@ class Labelling(Protocol):
     ) -> tuple[Tensor, Float[Tensor, "m k"]]: ...
 
 
-def mixed_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], drawn: Mixes | None) -> Float[Tensor, " m"]:
+def mix_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], drawn: Mixes | None) -> Float[Tensor, " m"]:
     """``values`` of items in the shares of a mix: each view's own and its partner's."""
     own = values[index.to(values.device)]
     if drawn is None:
@@ -287,8 +287,8 @@ def mixed_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], drawn: M
     return share * own + (1 - share) * values[drawn.partner.to(values.device)]
 
 
-def views_of_epoch(
-    store: Labelling, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0
+def epoch_batch(
+    store: Labeller, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0
 ) -> tuple[Tensor, Float[Tensor, "m k"]]:
     """A training batch: the views of the items at ``index`` that training epoch ``epoch`` sees, and their rows.
 
@@ -311,8 +311,8 @@ def _order(seed: int, epochs: int, turn: int) -> tuple[int, ...]:
     return tuple(range(epochs)) if turn == 0 else tuple(permutation(derive(seed, "pool"), epochs, turn).tolist())
 
 
-def _reopened(path: Path, about: About) -> LabelStore:
-    store = LabelStore(path)
+def _reopened(path: Path, about: LabelMetadata) -> LabelFile:
+    store = LabelFile(path)
     if store.about != about:
         raise PotstillError(f"{path}: became another file while it was in use; begin again with the one that is there")
     return store

@@ -1,6 +1,6 @@
 """What a file of labels says of itself: the JSON behind ``labels`` in its metadata, written and read with distrust.
 
-A file holds rows (`About`), or the teacher that gives them (`AboutTeacher`).
+A file holds rows (`LabelMetadata`), or the teacher that gives them (`TeacherMetadata`).
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,18 @@ from potstill.augment.view_schedule import Views
 from potstill.core import InputSpec
 from potstill.dataset_file.files import parse_json
 from potstill.errors import PotstillError, unknown
-from potstill.labels.codec import Coding
+from potstill.labels.codec import LabelCodec
 
-__all__ = ["FORMAT", "TEACHER", "TEACHER_BITS", "About", "AboutTeacher", "Labelled", "Statistics", "description"]
+__all__ = [
+    "FORMAT",
+    "TEACHER_BITS",
+    "TEACHER_FORMAT",
+    "FileMetadata",
+    "LabelMetadata",
+    "Statistics",
+    "TeacherMetadata",
+    "parse_description",
+]
 
 Statistics: TypeAlias = Literal["running", "batch"]
 """Those of a teacher's BatchNorms as it labels: of its training, or of what it labels at once."""
@@ -23,7 +32,7 @@ Statistics: TypeAlias = Literal["running", "batch"]
 FORMAT = "potstill-labels/2"
 _FIRST = "potstill-labels/1"
 """The same, but for indices that are not packed; it is still read."""
-TEACHER = "potstill-teacher/1"
+TEACHER_FORMAT = "potstill-teacher/1"
 TEACHER_BITS = {"uint8": 8, "uint4": 4}
 _COUNTED = "philox4x32-10"
 _MOST = 2**48
@@ -31,7 +40,7 @@ _MOST = 2**48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
+class FileMetadata:
     """What was labelled, how it was seen, and by whom.
 
     Attributes:
@@ -68,7 +77,7 @@ class Labelled:
         Raises:
             PotstillError: they do not belong together; both orders are shown.
         """
-        same_order(self.classes, classes, "the labels", "the data")
+        check_class_order(self.classes, classes, "the labels", "the data")
         if content_hash != self.content_hash:
             raise PotstillError(
                 f"these labels are of inputs {self.content_hash[:12]}…, but the data are {content_hash[:12]}…; label "
@@ -80,7 +89,7 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class About(Labelled):
+class LabelMetadata(FileMetadata):
     """Everything about a store of rows but its values.
 
     Attributes:
@@ -90,7 +99,7 @@ class About(Labelled):
     """
 
     epochs: int
-    coding: Coding
+    coding: LabelCodec
     views: Views | Recorded
 
     def __post_init__(self) -> None:
@@ -122,14 +131,14 @@ class About(Labelled):
         }
 
     @classmethod
-    def read(cls, path: Path, metadata: Mapping[str, str]) -> "About":
+    def read(cls, path: Path, metadata: Mapping[str, str]) -> "LabelMetadata":
         """What a file's metadata say.
 
         Raises:
             PotstillError: they are not those of a store of labels, or of a newer one: one line.
         """
-        said, kind = description(path, metadata)
-        if kind == TEACHER:
+        said, kind = parse_description(path, metadata)
+        if kind == TEACHER_FORMAT:
             raise PotstillError(f"{path}: a teacher that labels, not rows; open it with open_labels")
         try:
             return cls._parsed(said)
@@ -137,32 +146,32 @@ class About(Labelled):
             raise PotstillError(f"{path}: {error}") from error
 
     @classmethod
-    def _parsed(cls, said: Mapping[str, Any]) -> "About":
+    def _parsed(cls, said: Mapping[str, Any]) -> "LabelMetadata":
         classes = names(said, "classes")
-        views = dict(take(said, "views", dict))
+        views = dict(take_field(said, "views", dict))
         kind = views.pop("kind", None)
         if kind not in ("recorded", _COUNTED):
             raise PotstillError(f"its views are of kind {kind!r:.60}, which is not known; update potstill")
         return cls(
             classes=classes,
-            items=take(said, "items", int),
-            content_hash=take(said, "content_hash", str),
-            epochs=take(said, "epochs", int),
-            coding=Coding(
-                classes=len(classes), top_k=take(said, "top_k", int), dtype=take(said, "dtype", str),
-                temperature=take(said, "temperature", float), level=take(said, "level", bool),
+            items=take_field(said, "items", int),
+            content_hash=take_field(said, "content_hash", str),
+            epochs=take_field(said, "epochs", int),
+            coding=LabelCodec(
+                classes=len(classes), top_k=take_field(said, "top_k", int), dtype=take_field(said, "dtype", str),
+                temperature=take_field(said, "temperature", float), level=take_field(said, "level", bool),
                 packed=said["format"] == FORMAT,
             ),
             views=Recorded.from_json(views) if kind == "recorded" else Views.from_json(views),
-            networks=tuple((take(n, "name", str), take(n, "hash", str)) for n in networks(said)),
-            version=take(said, "version", str),
+            networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks(said)),
+            version=take_field(said, "version", str),
             statistics=statistics(said),
-            batch=take(said, "batch", int) if "batch" in said else None,
+            batch=take_field(said, "batch", int) if "batch" in said else None,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AboutTeacher(Labelled):
+class TeacherMetadata(FileMetadata):
     """Everything about a stored teacher but its numbers.
 
     Attributes:
@@ -189,7 +198,7 @@ class AboutTeacher(Labelled):
     def to_json(self) -> dict[str, Any]:
         """What stands in the file."""
         return {
-            "format": TEACHER,
+            "format": TEACHER_FORMAT,
             "classes": list(self.classes),
             "items": self.items,
             "content_hash": self.content_hash,
@@ -205,34 +214,38 @@ class AboutTeacher(Labelled):
         }
 
     @classmethod
-    def read(cls, path: Path, metadata: Mapping[str, str]) -> "AboutTeacher":
+    def read(cls, path: Path, metadata: Mapping[str, str]) -> "TeacherMetadata":
         """What a file's metadata say.
 
         Raises:
             PotstillError: they are not those of a stored teacher, or of a newer one: one line.
         """
-        said, kind = description(path, metadata)
+        said, kind = parse_description(path, metadata)
         try:
-            if kind != TEACHER:
+            if kind != TEACHER_FORMAT:
                 raise PotstillError("rows of labels, not a teacher; open it with open_labels")
-            shape, views = take(given := take(said, "input", dict), "shape", list), dict(take(said, "views", dict))
+            shape, views = (
+                take_field(given := take_field(said, "input", dict), "shape", list),
+                dict(take_field(said, "views", dict)),
+            )
             if views.pop("kind", None) != _COUNTED:
                 raise PotstillError("its views are of a kind that is not known; update potstill")
             if not all(type(n) is int for n in shape) or not 1 <= len(shape) <= 8:
                 raise PotstillError(f"its inputs must have a shape, not {shape!r:.60}; get the file again")
             return cls(
-                classes=names(said, "classes"), items=take(said, "items", int),
-                content_hash=take(said, "content_hash", str), dtype=take(said, "dtype", str),
-                input=InputSpec(kind=take(given, "kind", str), shape=tuple(shape)), views=Views.from_json(views),
-                networks=tuple((take(n, "name", str), take(n, "hash", str)) for n in networks(said)),
-                layouts=tuple(take(n, "layout", str) for n in networks(said)), version=take(said, "version", str),
-                statistics=statistics(said), batch=take(said, "batch", int) if "batch" in said else None,
+                classes=names(said, "classes"), items=take_field(said, "items", int),
+                content_hash=take_field(said, "content_hash", str), dtype=take_field(said, "dtype", str),
+                input=InputSpec(kind=take_field(given, "kind", str), shape=tuple(shape)), views=Views.from_json(views),
+                networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks(said)),
+                layouts=tuple(take_field(n, "layout", str) for n in networks(said)),
+                version=take_field(said, "version", str),
+                statistics=statistics(said), batch=take_field(said, "batch", int) if "batch" in said else None,
             )  # fmt: skip
         except PotstillError as error:
             raise PotstillError(f"{path}: {error}") from error
 
 
-def description(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+def parse_description(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     """What a file of labels says of itself, and its format.
 
     Raises:
@@ -246,14 +259,15 @@ def description(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any]
         raise PotstillError(f"{path}: its description is not JSON ({error}); get the file again") from error
     if not isinstance(said, dict) or not isinstance(said.get("format"), str):
         raise PotstillError(f"{path}: not a store of labels; write one with potstill label")
-    if said["format"] not in (FORMAT, _FIRST, TEACHER):
+    if said["format"] not in (FORMAT, _FIRST, TEACHER_FORMAT):
         raise PotstillError(
-            f"{path}: labels of format {said['format']!r:.60}, but {FORMAT!r} and {TEACHER!r} are read; update potstill"
+            f"{path}: labels of format {said['format']!r:.60}, but {FORMAT!r} and {TEACHER_FORMAT!r} are read; "
+            "update potstill"
         )
     return said, said["format"]
 
 
-def take(said: Mapping[str, Any], name: str, kind: type) -> Any:
+def take_field(said: Mapping[str, Any], name: str, kind: type) -> Any:
     """An entry of a description, which must be of a type.
 
     Raises:
@@ -267,7 +281,7 @@ def take(said: Mapping[str, Any], name: str, kind: type) -> Any:
 
 def names(said: Mapping[str, Any], what: str) -> tuple[str, ...]:
     """Texts."""
-    value = take(said, what, list)
+    value = take_field(said, what, list)
     if not all(isinstance(v, str) for v in value):
         raise PotstillError(f"its {what} must be names; get the file again")
     return tuple(value)
@@ -275,7 +289,7 @@ def names(said: Mapping[str, Any], what: str) -> tuple[str, ...]:
 
 def networks(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is said of each teacher."""
-    found: list[dict[str, Any]] = take(said, "networks", list)
+    found: list[dict[str, Any]] = take_field(said, "networks", list)
     if not all(isinstance(n, dict) for n in found):
         raise PotstillError("its networks must be objects; get the file again")
     return found
@@ -295,7 +309,7 @@ def _at_least_one(name: str, value: int) -> None:
         raise PotstillError(f"a store needs at least one of {name}, but it has {value}; check the number")
 
 
-def same_order(one: tuple[str, ...], other: tuple[str, ...], whose: str, whom: str) -> None:
+def check_class_order(one: tuple[str, ...], other: tuple[str, ...], whose: str, whom: str) -> None:
     """Refuse two orders of classes that differ anywhere.
 
     Raises:

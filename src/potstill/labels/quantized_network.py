@@ -23,7 +23,7 @@ from potstill.errors import PotstillError
 from potstill.functional.packing import pack_bits, packed_bytes, unpack_bits
 from potstill.functional.quantize import codes_of, fit_range
 
-__all__ = ["layout_hash", "quantised", "restored", "tensor_sizes"]
+__all__ = ["layout_hash", "quantize_networks", "restore_networks", "tensor_sizes"]
 
 _TYPES = {"codes": torch.uint8, "ranges": torch.float16, "vectors": torch.float16, "statistics": torch.float32}
 
@@ -60,7 +60,7 @@ def tensor_sizes(networks: Sequence[nn.Module], bits: int) -> dict[str, tuple[to
     return {part: (_TYPES[part], size) for part, size in sizes.items() if size}
 
 
-def quantised(networks: Sequence[nn.Module], bits: int) -> dict[str, Tensor]:
+def quantize_networks(networks: Sequence[nn.Module], bits: int) -> dict[str, Tensor]:
     """The tensors of trained networks.
 
     Raises:
@@ -89,7 +89,7 @@ def quantised(networks: Sequence[nn.Module], bits: int) -> dict[str, Tensor]:
     return {part: pack_bits(t, bits) if part == "codes" else t for part, t in tensors.items() if len(t)}
 
 
-def restored(networks: Sequence[nn.Module], tensors: Mapping[str, Tensor], bits: int) -> None:
+def restore_networks(networks: Sequence[nn.Module], tensors: Mapping[str, Tensor], bits: int) -> None:
     """Give the networks the numbers that are stored.
 
     Args:

@@ -22,7 +22,7 @@ from potstill.functional.sharpness_aware import Flat, flat_step
 from potstill.functional.train import parameters, train_step
 from potstill.tasks import Classification, task_of
 
-__all__ = ["Teacher", "fresh_teacher", "soft_rows", "teacher_step", "train_epoch", "train_teacher"]
+__all__ = ["Teacher", "fresh_teacher", "soft_labels", "teacher_step", "train_epoch", "train_teacher"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +33,9 @@ class Teacher:
     velocity: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     step: int = 0
-    right: int = 0
+    num_correct: int = 0
     """Training samples that it classified rightly as it met them, of ``seen``; 0 where there are no classes."""
-    seen: int = 0
+    num_seen: int = 0
 
 
 def fresh_teacher(network: nn.Module) -> Teacher:
@@ -108,7 +108,7 @@ def _stepped(
         right = int((after.logits.argmax(1) == (y.argmax(1) if y.is_floating_point() else y)).sum())
     made = Teacher(
         params=after.params, velocity=after.velocity, buffers=after.buffers, step=teacher.step + 1,
-        right=teacher.right + right, seen=teacher.seen + count(x),
+        num_correct=teacher.num_correct + right, num_seen=teacher.num_seen + count(x),
     )  # fmt: skip
     return made, after.loss
 
@@ -186,7 +186,7 @@ def train_teacher(
     return teacher
 
 
-def soft_rows(
+def soft_labels(
     network: nn.Module, teacher: Teacher, x: Tensor, temperature: float = 1.0, chunk: int = 512
 ) -> Float[Tensor, "n k"]:
     """The teacher's class probabilities, ``softmax(logits / temperature)``, in evaluation mode.

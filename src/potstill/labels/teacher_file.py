@@ -22,19 +22,26 @@ from potstill.augment.view_schedule import Views
 from potstill.core import InputSpec
 from potstill.dataset_file.files import check_writable, read_metadata, read_tensors, write_tensors
 from potstill.errors import PotstillError
-from potstill.labels.label_file import LabelStore, content_hash, mixed_values
-from potstill.labels.metadata import TEACHER, TEACHER_BITS, AboutTeacher, Statistics, description, same_order
-from potstill.labels.quantized_network import layout_hash, quantised, restored, tensor_sizes
-from potstill.labels.write import Expert, committee, network_hash
+from potstill.labels.label_file import LabelFile, hash_inputs, mix_values
+from potstill.labels.metadata import (
+    TEACHER_BITS,
+    TEACHER_FORMAT,
+    Statistics,
+    TeacherMetadata,
+    check_class_order,
+    parse_description,
+)
+from potstill.labels.quantized_network import layout_hash, quantize_networks, restore_networks, tensor_sizes
+from potstill.labels.write import LabelTeacher, hash_network, mean_logits
 from potstill.nn import described, factory
 
-__all__ = ["Labels", "TeacherStore", "open_labels", "teacher_bytes", "write_teacher"]
+__all__ = ["Labels", "TeacherFile", "open_labels", "teacher_file_bytes", "write_teacher"]
 
 _MOST = 2**36
 """Bytes of a file that are believed to be a teacher's."""
 
 
-class TeacherStore:
+class TeacherFile:
     """An open store: networks that label, in evaluation mode, built of what the file says.
 
     It can be sent to other processes, which open the file for themselves.
@@ -55,7 +62,7 @@ class TeacherStore:
         """
         self.path = Path(path)
         tensors, metadata = read_tensors(self.path, _MOST)
-        self.about = AboutTeacher.read(self.path, metadata)
+        self.about = TeacherMetadata.read(self.path, metadata)
         bits, spec, k = TEACHER_BITS[self.about.dtype], self.about.input, len(self.about.classes)
         try:
             outlines = [described(name, spec, k) for name, _ in self.about.networks]
@@ -70,11 +77,11 @@ class TeacherStore:
             if wanted != (found := {part: t.numel() for part, t in tensors.items()}):
                 raise PotstillError(f"its networks need tensors of {wanted}, but it holds {found!r:.200}; get it again")
             made = [factory(name, spec, k)(0) for name, _ in self.about.networks]
-            restored(made, tensors, bits)
+            restore_networks(made, tensors, bits)
         except PotstillError as error:
             raise PotstillError(f"{self.path}: {error}") from error
         self._experts = [
-            Expert(name=name, network=network.eval().requires_grad_(False), classes=self.about.classes)
+            LabelTeacher(name=name, network=network.eval().requires_grad_(False), classes=self.about.classes)
             for (name, _), network in zip(self.about.networks, made, strict=True)
         ]
         self.nbytes = sum(t.numel() * t.element_size() for t in tensors.values())
@@ -105,7 +112,7 @@ class TeacherStore:
         """Logits of inputs in model space, on their device, without a graph."""
         for expert in self._experts:
             expert.network.to(view.device)
-        return committee(self._experts, view, self.about.statistics)
+        return mean_logits(self._experts, view, self.about.statistics)
 
     def view(self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
         """What is labelled of the items at ``index``, as for `LabelStore.view`; there is no last epoch."""
@@ -131,10 +138,10 @@ class TeacherStore:
     ) -> Float[Tensor, " m"]:
         """As `LabelStore.mixed`."""
         index = index.cpu().long()
-        return mixed_values(values, index, self.about.views.mixes(self.stored_epoch(epoch), index, len(self), shape))
+        return mix_values(values, index, self.about.views.mixes(self.stored_epoch(epoch), index, len(self), shape))
 
 
-Labels: TypeAlias = LabelStore | TeacherStore
+Labels: TypeAlias = LabelFile | TeacherFile
 """A file of labels, open."""
 
 
@@ -145,12 +152,12 @@ def open_labels(path: str | Path) -> Labels:
         PotstillError: it is neither: one line.
     """
     path = Path(path)
-    if path.is_file() and description(path, read_metadata(path, 2**48))[1] == TEACHER:
-        return TeacherStore(path)
-    return LabelStore(path)
+    if path.is_file() and parse_description(path, read_metadata(path, 2**48))[1] == TEACHER_FORMAT:
+        return TeacherFile(path)
+    return LabelFile(path)
 
 
-def teacher_bytes(networks: Sequence[str], input: InputSpec, classes: int, dtype: str = "uint8") -> int:
+def teacher_file_bytes(networks: Sequence[str], input: InputSpec, classes: int, dtype: str = "uint8") -> int:
     """Bytes that a stored teacher will have (`TeacherStore.nbytes`), before it is trained.
 
     Args:
@@ -168,7 +175,7 @@ def teacher_bytes(networks: Sequence[str], input: InputSpec, classes: int, dtype
 
 def write_teacher(
     path: str | Path,
-    experts: Sequence[Expert],
+    teachers: Sequence[LabelTeacher],
     inputs: Tensor | Fetch,
     views: Views,
     *,
@@ -180,7 +187,7 @@ def write_teacher(
     batch: int = 256,
     inputs_hash: str | None = None,
     replace: bool = False,
-) -> TeacherStore:
+) -> TeacherFile:
     """Store teachers whose mean logits label the views of a set. Arguments as for `write_labels`; further ones:
 
     Args:
@@ -192,19 +199,19 @@ def write_teacher(
             or another file is there: one line.
     """
     path, names = Path(path), tuple(classes)
-    for expert in experts:
-        same_order(expert.classes, names, f"the teacher {expert.name!r}", "the data")
+    for expert in teachers:
+        check_class_order(expert.classes, names, f"the teacher {expert.name!r}", "the data")
     n = len(inputs) if isinstance(inputs, Tensor) else items
     if n is None:
         raise PotstillError("labels need at least one item, but none is known; give inputs, or items=n")
-    about = AboutTeacher(
-        classes=names, items=n, content_hash=inputs_hash or content_hash(inputs, n), dtype=dtype,
+    about = TeacherMetadata(
+        classes=names, items=n, content_hash=inputs_hash or hash_inputs(inputs, n), dtype=dtype,
         input=InputSpec(kind=input.kind, shape=tuple(input.shape)), views=views,
-        networks=tuple((expert.name, network_hash(expert.network)) for expert in experts),
-        layouts=tuple(layout_hash(expert.network) for expert in experts), version=version("potstill"),
+        networks=tuple((expert.name, hash_network(expert.network)) for expert in teachers),
+        layouts=tuple(layout_hash(expert.network) for expert in teachers), version=version("potstill"),
         statistics=statistics, batch=batch if statistics == "batch" else None,
     )  # fmt: skip
-    for expert, layout in zip(experts, about.layouts, strict=True):
+    for expert, layout in zip(teachers, about.layouts, strict=True):
         if layout_hash(described(expert.name, input, len(names))) != layout:
             raise PotstillError(
                 f"a stored teacher is built by its name, but {expert.name!r} names another network than was given; "
@@ -213,23 +220,23 @@ def write_teacher(
     check_writable(path)
     if path.exists():
         if _same(path, about):
-            return TeacherStore(path)
+            return TeacherFile(path)
         if not replace:
             raise PotstillError(f"{path}: another file is there; {ASK}")
     said = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
-    write_tensors(path, quantised([e.network for e in experts], TEACHER_BITS[dtype]), {"labels": said})
-    return TeacherStore(path)
+    write_tensors(path, quantize_networks([e.network for e in teachers], TEACHER_BITS[dtype]), {"labels": said})
+    return TeacherFile(path)
 
 
-def _same(path: Path, about: AboutTeacher) -> bool:
+def _same(path: Path, about: TeacherMetadata) -> bool:
     try:
-        return TeacherStore(path).about == about
+        return TeacherFile(path).about == about
     except PotstillError:
         return False
 
 
-def _reopened(path: Path, about: AboutTeacher) -> TeacherStore:
-    store = TeacherStore(path)
+def _reopened(path: Path, about: TeacherMetadata) -> TeacherFile:
+    store = TeacherFile(path)
     if store.about != about:
         raise PotstillError(f"{path}: became another file while it was in use; begin again with the one that is there")
     return store

@@ -17,16 +17,16 @@ from potstill.dataset_file.memmap_safetensors import fill
 from potstill.dataset_file.shared_decoders import state_hash
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import permutation
-from potstill.labels.codec import Coding
-from potstill.labels.label_file import LabelStore, content_hash, layout
-from potstill.labels.metadata import About, Statistics, same_order
+from potstill.labels.codec import LabelCodec
+from potstill.labels.label_file import LabelFile, hash_inputs, plan_label_file
+from potstill.labels.metadata import LabelMetadata, Statistics, check_class_order
 from potstill.rng import derive
 
-__all__ = ["Expert", "committee", "logits_of", "network_hash", "pool_of", "write_labels"]
+__all__ = ["LabelTeacher", "hash_network", "mean_logits", "resolve_pool", "teacher_logits", "write_labels"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expert:
+class LabelTeacher:
     """A trained network that labels.
 
     Attributes:
@@ -40,12 +40,12 @@ class Expert:
     classes: tuple[str, ...]
 
 
-def network_hash(network: nn.Module) -> str:
+def hash_network(network: nn.Module) -> str:
     """SHA-256 of all parameters and buffers: names, types, shapes and bytes."""
     return state_hash(network.state_dict())
 
 
-def logits_of(network: nn.Module, x: Tensor, statistics: Statistics = "running") -> Float[Tensor, "m k"]:
+def teacher_logits(network: nn.Module, x: Tensor, statistics: Statistics = "running") -> Float[Tensor, "m k"]:
     """Logits of a network in evaluation mode, without a graph; nothing of it is written.
 
     Args:
@@ -66,24 +66,26 @@ def logits_of(network: nn.Module, x: Tensor, statistics: Statistics = "running")
             norm.running_mean, norm.running_var = mean, var
 
 
-def committee(experts: Sequence[Expert], x: Tensor, statistics: Statistics = "running") -> Float[Tensor, "m k"]:
+def mean_logits(
+    teachers: Sequence[LabelTeacher], x: Tensor, statistics: Statistics = "running"
+) -> Float[Tensor, "m k"]:
     """The mean of the experts' logits (G-VBSM, EDC), each in evaluation mode on the device of its parameters."""
     total: Tensor | None = None
-    for expert in experts:
+    for expert in teachers:
         was_training = expert.network.training
         expert.network.eval()
         device = next((p.device for p in expert.network.parameters()), x.device)
         try:
-            logits = logits_of(expert.network, x.to(device), statistics).float()
+            logits = teacher_logits(expert.network, x.to(device), statistics).float()
         finally:
             expert.network.train(was_training)
         total = logits if total is None else total + logits.to(total.device)
     if total is None:
         raise PotstillError("labels need at least one teacher, but none was given; give experts")
-    return total / len(experts)
+    return total / len(teachers)
 
 
-def pool_of(epochs: int, pool: int | None) -> int:
+def resolve_pool(epochs: int, pool: int | None) -> int:
     """Epochs that are stored of those that are trained: all, unless a pool is asked for.
 
     Raises:
@@ -97,7 +99,7 @@ def pool_of(epochs: int, pool: int | None) -> int:
 
 def write_labels(
     path: str | Path,
-    experts: Sequence[Expert],
+    teachers: Sequence[LabelTeacher],
     inputs: Tensor | Fetch,
     views: Views,
     *,
@@ -115,10 +117,10 @@ def write_labels(
     record_every: float = 5.0,
     replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> LabelStore:
+) -> LabelFile:
     """Label every view of every stored epoch, or go on with a file whose writer was stopped.
 
-    The file has as many bytes as `forecast` says, all reserved before the first label is made. Killed at any moment
+    The file has `label_file_bytes` bytes, all reserved before the first label is made. Killed at any moment
     and called again with the same arguments, it ends with the same bytes.
 
     Args:
@@ -131,13 +133,13 @@ def write_labels(
         pool: epochs to store, at most ``epochs``; all of them if ``None``. See `potstill.labels.label_file`.
         items: n, where ``inputs`` is a function.
         top_k: classes to keep of each row; all if ``None``.
-        dtype, temperature, level: as for `Coding`; ``temperature`` is the one that students will train with.
+        dtype, temperature, level: as for `LabelCodec`; ``temperature`` is the one that students will train with.
         batch: views of one pass. It may change last bits of a teacher's logits, so a stopped file goes on only with
             the batch that it began with.
-        statistics: of the teachers' BatchNorms, as for `logits_of`. With ``batch`` the views of a pass are those of
+        statistics: as for `teacher_logits`. With ``batch`` the views of a pass are those of
             ``batch`` items in an order that the views' seed gives to each epoch, as in training; the last pass of an
             epoch may be smaller.
-        inputs_hash: the inputs' `content_hash`, where it is known; otherwise they are read once for it.
+        inputs_hash: the inputs' `hash_inputs`, where it is known; otherwise they are read once for it.
         record_every: seconds after which it is put on record how far the file is.
         replace: another file that is there.
         progress: called with the labels that are done and all labels.
@@ -150,24 +152,24 @@ def write_labels(
             small, or a setting is out of its range: one line.
     """
     path, names = Path(path), tuple(classes)
-    for expert in experts:
-        same_order(expert.classes, names, f"the teacher {expert.name!r}", "the data")
+    for expert in teachers:
+        check_class_order(expert.classes, names, f"the teacher {expert.name!r}", "the data")
     n = len(inputs) if isinstance(inputs, Tensor) else items
     if n is None or n < 1:
         raise PotstillError(f"labels need at least one item, but the number of items is {n}; give inputs, or items=n")
     if batch < 1:
         raise PotstillError(f"a batch must hold at least 1 view, but it is {batch}; 256 is usual")
-    stored = pool_of(epochs, pool)
-    about = About(
+    stored = resolve_pool(epochs, pool)
+    about = LabelMetadata(
         classes=names,
         items=n,
-        content_hash=inputs_hash or content_hash(inputs, n),
+        content_hash=inputs_hash or hash_inputs(inputs, n),
         epochs=stored,
-        coding=Coding(
+        coding=LabelCodec(
             classes=len(names), top_k=top_k or len(names), dtype=dtype, temperature=temperature, level=level
         ),
         views=views,
-        networks=tuple((expert.name, network_hash(expert.network)) for expert in experts),
+        networks=tuple((expert.name, hash_network(expert.network)) for expert in teachers),
         version=version("potstill"),
         statistics=statistics,
         batch=batch if statistics == "batch" else None,
@@ -183,10 +185,10 @@ def write_labels(
         if statistics == "batch":
             order = torch.from_numpy(permutation(derive(views.seed, "label batches"), n, epoch))
             together = torch.split(order, batch)
-            logits = torch.cat([committee(experts, views.view(inputs, epoch, i, n), "batch") for i in together])
+            logits = torch.cat([mean_logits(teachers, views.view(inputs, epoch, i, n), "batch") for i in together])
             logits = logits[order.argsort().to(logits.device)]
         else:
-            logits = committee(experts, views.view(inputs, epoch, index, n))
+            logits = mean_logits(teachers, views.view(inputs, epoch, index, n))
         if logits.shape[1] != len(names):
             raise PotstillError(
                 f"teachers of {len(names)} classes are required, but these give {logits.shape[1]} logits; check them"
@@ -199,5 +201,5 @@ def write_labels(
             )
         return about.coding.encode(logits)
 
-    fill(path, layout(about), parts, make, record_every=record_every, replace=replace, progress=progress)
-    return LabelStore(path)
+    fill(path, plan_label_file(about), parts, make, record_every=record_every, replace=replace, progress=progress)
+    return LabelFile(path)

@@ -26,11 +26,11 @@ from potstill.evaluation.forecast import measure_step_seconds
 from potstill.evaluation.protocol import Protocol
 from potstill.execution.described import Cluster
 from potstill.functional.train import parameters, train_step
-from potstill.labels.label_file import forecast as stored_labels
+from potstill.labels.label_file import label_file_bytes as stored_labels
 from potstill.nn import flops
 from potstill.planning.phases import MIN_STEP_SECONDS, Phase, parallel_phase, training_phase
 from potstill.planning.plan import asset_context, with_placeholders
-from potstill.pretraining import wanted_by
+from potstill.pretraining import required_assets
 from potstill.rng import generator
 from potstill.runs.arguments import parse_amount_and_time, parse_preset
 from potstill.tasks import task_of
@@ -133,7 +133,7 @@ def plan_cluster(
     train, made = whole.problem.train, whole.method
     small = whole
     if isinstance(train, LikeSource):
-        few = Splits(train=train.few(FEW, FEW), test=None)
+        few = Splits(train=train.shrink(FEW, FEW), test=None)
         small = resolve_run(few, made, ipc=1, size_budget=None, **axes)
     horizon = made.num_steps(whole.problem)
     total = min((n for n in (horizon, steps) if n is not None), default=None)
@@ -198,7 +198,7 @@ class _Here:
         self.kept = _saved(make, train, self.batch) / self.batch
         self.decode = _decoding(whole.problem.train)
         self.jobs: list[tuple[str, list[Any], int]] = []
-        for asset in wanted_by(whole.method, whole.problem):
+        for asset in required_assets(whole.method, whole.problem):
             jobs = list(asset.jobs(asset_context(whole.problem)))
             self.jobs.append((asset.name, jobs, int(asset.recipe.get("batch", 128))))
 
@@ -214,7 +214,8 @@ class _Here:
         """The training of each asset, shared by as many devices as make it shortest."""
         found: list[Phase] = []
         trials = [
-            list(a.jobs(asset_context(self.small.problem))) for a in wanted_by(self.small.method, self.small.problem)
+            list(a.jobs(asset_context(self.small.problem)))
+            for a in required_assets(self.small.method, self.small.problem)
         ]
         for (name, jobs, batch), trial in zip(self.jobs, trials, strict=True):
             left = [job for job in jobs if not job.there()]
@@ -243,7 +244,7 @@ class _Here:
         if hasattr(method, "samples") and isinstance(train, LikeSource):  # fewer than there are, to see what is read
             method = dataclasses.replace(method, samples=max(1, FEW // 2))  # type: ignore[type-var]
         problem, _ = with_placeholders(method, self.small.problem)
-        asked = train.asked if isinstance(train, LikeSource) else set()
+        asked = train.fetched if isinstance(train, LikeSource) else set()
         asked.clear()
         rng, begun = generator(seed, "distill", self.whole.name), time.perf_counter()
         state = method.init(problem, rng)

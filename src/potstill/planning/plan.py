@@ -41,7 +41,7 @@ from potstill.execution.walk import held_by, tensor_bytes, walk
 from potstill.nn import OwnNetwork
 from potstill.parametrize.quantization_aware import Aware
 from potstill.planning.step_timing import LONGEST, StepTiming, estimate_step_seconds, summarize_timing, time_steps
-from potstill.pretraining import forecast, wanted_by
+from potstill.pretraining import estimate_time, required_assets
 from potstill.rng import generator
 from potstill.runs.arguments import parse_amount_and_time, parse_preset, progress_context
 from potstill.runs.runner import check_provided_assets
@@ -336,7 +336,7 @@ def with_placeholders(
     """
     assets: dict[str, Any] = {}
     needed: list[RequiredAsset] = []
-    for asset in wanted_by(method, problem):
+    for asset in required_assets(method, problem):
         if given is not None and asset.name in given:
             brought = assets[asset.name] = asset.adopt(given[asset.name], asset_context(problem))
             n = len(brought)
@@ -359,7 +359,7 @@ def _training(
 ) -> list[Walked]:
     """A little of the making of each asset that is not there yet, where this process makes it."""
     walked: list[Walked] = []
-    for asset, needed in zip(wanted_by(method, problem), networks, strict=True):
+    for asset, needed in zip(required_assets(method, problem), networks, strict=True):
         missing = needed.count - needed.kept
         if not missing or not isinstance(executor or choose(missing, problem.train.device, problem.network), Serial):
             continue
@@ -448,8 +448,9 @@ def _with_seconds(
 ) -> tuple[RequiredAsset, ...]:
     """The networks that must be trained first, with how long that will take."""
     train = settled.problem.train
-    coming = forecast(
-        [a for a in wanted_by(settled.method, settled.problem) if a.name not in given], train, settled.problem.network,
+    coming = estimate_time(
+        [a for a in required_assets(settled.method, settled.problem) if a.name not in given], train,
+        settled.problem.network,
         lambda n: named_augmentation(n, train), executor,
     )  # fmt: skip
     seconds = {e.name: e.seconds for e in coming}

@@ -1,22 +1,22 @@
-from potstill.pretraining.build import obtain, wanted_by
-from potstill.pretraining.networks import TrainedNetworks, TrainNetwork, kept_part
-from potstill.pretraining.time_estimate import Expected, forecast
+from potstill.pretraining.build import build_assets, required_assets
+from potstill.pretraining.networks import TrainedNetworks, TrainNetwork, training_part
+from potstill.pretraining.time_estimate import TimeEstimate, estimate_time
 from potstill.pretraining.training_dynamics import Record, Recording, RecordTraining
 from potstill.pretraining.trajectories import ExpertTraining, ExpertTrajectories, Trajectories, Trajectory
 
 __all__ = [
-    "Expected",
     "ExpertTraining",
     "ExpertTrajectories",
     "Record",
     "RecordTraining",
     "Recording",
+    "TimeEstimate",
     "TrainNetwork",
     "TrainedNetworks",
     "Trajectories",
     "Trajectory",
-    "forecast",
-    "kept_part",
-    "obtain",
-    "wanted_by",
+    "build_assets",
+    "estimate_time",
+    "required_assets",
+    "training_part",
 ]

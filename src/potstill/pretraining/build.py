@@ -8,10 +8,10 @@ from potstill.core import Asset, AssetContext, AssetJob, Augmentation, Method, N
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Executor, choose
 
-__all__ = ["obtain", "wanted_by"]
+__all__ = ["build_assets", "required_assets"]
 
 
-def wanted_by(method: Method[Any], problem: Problem) -> tuple[Asset, ...]:
+def required_assets(method: Method[Any], problem: Problem) -> tuple[Asset, ...]:
     """What the method asks for, and then what the problem's parametrization decodes by.
 
     Raises:
@@ -24,7 +24,7 @@ def wanted_by(method: Method[Any], problem: Problem) -> tuple[Asset, ...]:
     return wanted
 
 
-def obtain(
+def build_assets(
     assets: Sequence[Asset],
     train: Source,
     make: NetworkFactory,

@@ -17,25 +17,25 @@ import torch
 from potstill.errors import PotstillWarning
 from potstill.native import computing
 
-__all__ = ["is_named", "named", "other_machines", "where"]
+__all__ = ["cache_key", "machine_fingerprint", "matches_key", "warn_other_machines"]
 
 _ABOUT, _WHERE = 56, 16
 """Characters of a name: of the hash of what is made, and of where."""
 
 
-def where() -> dict[str, str]:
+def machine_fingerprint() -> dict[str, str]:
     """What bits depend on beside a recipe, in this process: torch, processor, kernels. Jobs carry it to their workers,
     so that a file has one name wherever it is made."""
     return {"torch": torch.__version__, **computing()}
 
 
-def named(what: Mapping[str, Any], on: Mapping[str, str], device: torch.device) -> str:
+def cache_key(what: Mapping[str, Any], on: Mapping[str, str], device: torch.device) -> str:
     """A name for the bits that come of ``what`` (JSON values), made ``on`` such a machine and device."""
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return f"{_hash(what)[:_ABOUT]}{_hash({**on, 'device': card})[:_WHERE]}"
 
 
-def is_named(name: str, what: Mapping[str, Any]) -> bool:
+def matches_key(name: str, what: Mapping[str, Any]) -> bool:
     """Whether a name is of ``what``, made anywhere; or one that earlier versions gave it, which was its hash alone."""
     about = _hash(what)
     return name == about or (len(name) == _ABOUT + _WHERE and name[:_ABOUT] == about[:_ABOUT])
@@ -45,11 +45,11 @@ def _hash(said: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def other_machines(path: Path, work: str) -> None:
+def warn_other_machines(path: Path, work: str) -> None:
     """Say that others have made what is missing at ``path``, if they have.
 
     Args:
-        path: a name by `named` in its folder.
+        path: a name by `cache_key` in its folder.
         work: what it is, in the plural.
     """
     if path.exists():

@@ -28,7 +28,7 @@ from potstill.errors import PotstillError
 from potstill.functional.gradient_norms import last_layer_norms
 from potstill.pretraining.networks import TrainNetwork
 
-__all__ = ["PAD", "Curriculum", "Order"]
+__all__ = ["PAD", "Curriculum", "DifficultyOrder"]
 
 _CHUNK = 512
 
@@ -39,15 +39,15 @@ class Curriculum:
 
     begin: float = 0.75
     """The part that epoch 0 sees; it grows evenly."""
-    whole: int = 20
+    full_epoch: int = 20
     """The epoch by which it is all."""
     drops: tuple[tuple[int, float], ...] = ((40, 0.1), (60, 0.2))
     """After which epoch what part of the easiest is left out."""
 
     def part(self, epoch: int) -> tuple[float, float]:
         """From where to where, in parts of the class."""
-        if epoch <= self.whole:
-            return 0.0, min(1.0, self.begin + (1 - self.begin) * epoch / max(1, self.whole))
+        if epoch <= self.full_epoch:
+            return 0.0, min(1.0, self.begin + (1 - self.begin) * epoch / max(1, self.full_epoch))
         return max((low for after, low in self.drops if epoch > after), default=0.0), 1.0
 
     def index(self, epoch: int, order: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
@@ -68,7 +68,7 @@ PAD = Curriculum()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class DifficultyOrder:
     """Samples of a source from easy to hard, by networks that are trained for it; kept, and the same whoever asks."""
 
     train: Source

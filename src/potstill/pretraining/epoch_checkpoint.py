@@ -15,7 +15,7 @@ from potstill.dataset_file import read_tensors, write_tensors
 from potstill.errors import PotstillError
 from potstill.labels.teacher import Teacher
 
-__all__ = ["UnderWay", "read_progress", "write_progress"]
+__all__ = ["EpochCheckpoint", "read_checkpoint", "write_checkpoint"]
 
 MAX_BYTES = 16 * 2**30
 """A file that is larger is not read."""
@@ -23,7 +23,7 @@ _PARTS = ("params", "velocity", "buffers")
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnderWay:
+class EpochCheckpoint:
     """A training after ``epoch`` whole epochs."""
 
     epoch: int
@@ -36,7 +36,7 @@ class UnderWay:
     """The networks of the stops that it has passed, and the seconds up to there."""
 
 
-def write_progress(path: Path, state: UnderWay, key: str) -> None:
+def write_checkpoint(path: Path, state: EpochCheckpoint, key: str) -> None:
     """Write ``state`` to ``path``. What cannot be written costs time after an interruption, not the result.
 
     Args:
@@ -50,7 +50,8 @@ def write_progress(path: Path, state: UnderWay, key: str) -> None:
         tensors |= {f"stops/{i}/theta/{name}": t.cpu() for name, t in stop.theta.items()}
         tensors |= {f"stops/{i}/buffers/{name}": t.cpu() for name, t in stop.buffers.items()}
     said = {
-        "epoch": state.epoch, "seconds": state.seconds, "step": made.step, "right": made.right, "seen": made.seen,
+        "epoch": state.epoch, "seconds": state.seconds, "step": made.step, "right": made.num_correct,
+        "seen": made.num_seen,
         "stops": [[stop.epoch, seconds] for stop, seconds in state.stops], "key": key,
     }  # fmt: skip
     with contextlib.suppress(OSError, PotstillError):
@@ -58,7 +59,7 @@ def write_progress(path: Path, state: UnderWay, key: str) -> None:
         write_tensors(path, tensors, {"progress": json.dumps(said)})
 
 
-def read_progress(path: Path, like: Teacher, key: str, seed: int, classes: tuple[str, ...]) -> UnderWay | None:
+def read_checkpoint(path: Path, like: Teacher, key: str, seed: int, classes: tuple[str, ...]) -> EpochCheckpoint | None:
     """What was written of the training ``key``, if it is there and whole.
 
     Args:
@@ -94,5 +95,7 @@ def read_progress(path: Path, like: Teacher, key: str, seed: int, classes: tuple
                  classes=classes), spent)
         for i, (at, spent) in enumerate(passed)
     ]  # fmt: skip
-    teacher = Teacher(params=params, velocity=velocity, buffers=buffers, step=step, right=right, seen=seen)
-    return UnderWay(epoch=epoch, teacher=teacher, rng=tensors["rng"].to(torch.uint8), seconds=seconds, stops=stops)
+    teacher = Teacher(params=params, velocity=velocity, buffers=buffers, step=step, num_correct=right, num_seen=seen)
+    return EpochCheckpoint(
+        epoch=epoch, teacher=teacher, rng=tensors["rng"].to(torch.uint8), seconds=seconds, stops=stops
+    )

@@ -14,21 +14,21 @@ from potstill.core import NetworkWeights
 from potstill.dataset_file import read_tensors
 from potstill.errors import PotstillError
 
-__all__ = ["MAX_BYTES", "ByEpoch", "Here", "Kept", "Snapshots", "apart", "size_of"]
+__all__ = ["MAX_BYTES", "InMemory", "LazyNetworks", "OnDisk", "PerEpoch", "network_bytes", "split_tensors"]
 
 MAX_BYTES = 4 * 2**30
 """A file of the cache that is larger is not read."""
-OPEN = 2**28
+MAX_OPEN_BYTES = 2**28
 """Bytes of networks that stay in memory after they were read, at most; one always stays."""
 
 
-def size_of(trained: NetworkWeights) -> int:
+def network_bytes(trained: NetworkWeights) -> int:
     """Bytes of its parameters and buffers."""
     return sum(t.numel() * t.element_size() for part in (trained.theta, trained.buffers) for t in part.values())
 
 
 @dataclass(frozen=True)
-class Here:
+class InMemory:
     """A network that is in memory anyway."""
 
     trained: NetworkWeights
@@ -38,7 +38,7 @@ class Here:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class OnDisk:
     """A network in a file, which was checked when it was found."""
 
     path: Path
@@ -56,7 +56,7 @@ class Kept:
         in_use(self.path)  # in the process that it was sent to, too
 
     @classmethod
-    def of(cls, path: Path, found: NetworkWeights, device: torch.device) -> "Kept":
+    def of(cls, path: Path, found: NetworkWeights, device: torch.device) -> "OnDisk":
         """What was ``found`` at ``path``."""
         return cls(path=path, seed=found.seed, epoch=found.epoch, classes=found.classes, device=device)
 
@@ -71,11 +71,12 @@ class Kept:
             raise PotstillError(
                 f"{error}; this trained network was there when the run began: begin again, which makes it anew"
             ) from error
-        return NetworkWeights(seed=self.seed, **apart(tensors, self.device), epoch=self.epoch, classes=self.classes)
+        parts = split_tensors(tensors, self.device)
+        return NetworkWeights(seed=self.seed, **parts, epoch=self.epoch, classes=self.classes)
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshots(Sequence[NetworkWeights]):
+class LazyNetworks(Sequence[NetworkWeights]):
     """Networks of one architecture, each with what reads it; those that were read last stay in memory."""
 
     readers: tuple[Callable[[], NetworkWeights], ...]
@@ -97,26 +98,26 @@ class Snapshots(Sequence[NetworkWeights]):
         if n not in self._open:
             self._open[n] = self.readers[n]()
         self._open.move_to_end(n)
-        while len(self._open) > 1 and sum(map(size_of, self._open.values())) > OPEN:
+        while len(self._open) > 1 and sum(map(network_bytes, self._open.values())) > MAX_OPEN_BYTES:
             self._open.popitem(last=False)
         return self._open[n]
 
     @property
-    def held(self) -> int:
+    def memory_bytes(self) -> int:
         """Bytes that stay in memory, at most."""
         if not self.readers:
             return 0
-        one = size_of(self[0])
+        one = network_bytes(self[0])
         every = one * len(self)
-        return every if any(isinstance(r, Here) for r in self.readers) else min(every, max(OPEN, one))
+        return every if any(isinstance(r, InMemory) for r in self.readers) else min(every, max(MAX_OPEN_BYTES, one))
 
 
 @dataclass(frozen=True, eq=False)
-class ByEpoch(Mapping[int, NetworkWeights]):
+class PerEpoch(Mapping[int, NetworkWeights]):
     """The same by the number of epochs made."""
 
     epochs: tuple[int, ...]
-    networks: Snapshots
+    networks: LazyNetworks
 
     def __getitem__(self, epoch: int) -> NetworkWeights:
         if epoch not in self.epochs:
@@ -130,7 +131,7 @@ class ByEpoch(Mapping[int, NetworkWeights]):
         return len(self.epochs)
 
 
-def apart(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, dict[str, Tensor]]:
+def split_tensors(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, dict[str, Tensor]]:
     """``theta`` and ``buffers`` of a file, on ``device``."""
     parts: dict[str, dict[str, Tensor]] = {"theta": {}, "buffers": {}}
     for name, tensor in tensors.items():

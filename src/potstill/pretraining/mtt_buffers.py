@@ -24,11 +24,11 @@ from potstill.core import NetworkFactory
 from potstill.errors import PotstillError
 from potstill.pretraining.trajectory_codec import Layout, Snapshot
 
-__all__ = ["Expert", "Found", "found_in", "replay_buffer"]
+__all__ = ["BufferReader", "BufferTrajectory", "parse_buffer", "read_replay_buffer"]
 
 
 @dataclass(frozen=True, eq=False)
-class Expert:
+class BufferReader:
     """Reads the snapshots of one trajectory of a buffer."""
 
     snapshots: Sequence[Sequence[Tensor]]
@@ -48,16 +48,16 @@ class Expert:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class BufferTrajectory:
     """A trajectory of a buffer that was checked."""
 
-    read: Expert
+    read: BufferReader
     epochs: int
     digest: str
-    held: int
+    memory_bytes: int
 
 
-def replay_buffer(path: Path, make: NetworkFactory) -> list[Found]:
+def read_replay_buffer(path: Path, make: NetworkFactory) -> list[BufferTrajectory]:
     """The trajectories of a published file.
 
     Raises:
@@ -73,7 +73,7 @@ def replay_buffer(path: Path, make: NetworkFactory) -> list[Found]:
         raise PotstillError(
             f"{path}: not a whole replay buffer ({_line(error)}); it is cut off or of another kind: get the file again"
         ) from error
-    return found_in(content, str(path), make, digest, is_mapped)
+    return parse_buffer(content, str(path), make, digest, is_mapped)
 
 
 def _line(error: BaseException) -> str:
@@ -91,8 +91,10 @@ def _loaded(path: Path) -> tuple[Any, bool]:
             return torch.load(path, map_location="cpu", weights_only=True), False
 
 
-def found_in(content: Any, what: str, make: NetworkFactory, digest: str = "", is_mapped: bool = False) -> list[Found]:
-    """The trajectories of a buffer's content. Errors as of `replay_buffer`.
+def parse_buffer(
+    content: Any, what: str, make: NetworkFactory, digest: str = "", is_mapped: bool = False
+) -> list[BufferTrajectory]:
+    """The trajectories of a buffer's content. Errors as of `read_replay_buffer`.
 
     Args:
         what: names it in errors.
@@ -107,13 +109,13 @@ def found_in(content: Any, what: str, make: NetworkFactory, digest: str = "", is
     net = make(0)
     layout = Layout.of(net)
     running = layout.flat_buffers(dict(net.named_buffers()))
-    made: list[Found] = []
+    made: list[BufferTrajectory] = []
     for number, trajectory in enumerate(content):
         one = f"{what}: trajectory {number}"
         _check(trajectory, one, layout, make)
         own = f"{digest or _digest(trajectory)}/{number}"
         held = 0 if is_mapped else sum(t.nbytes for snapshot in trajectory for t in snapshot)
-        made.append(Found(Expert(trajectory, running, one), len(trajectory) - 1, own, held))
+        made.append(BufferTrajectory(BufferReader(trajectory, running, one), len(trajectory) - 1, own, held))
     return made
 
 

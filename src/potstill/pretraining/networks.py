@@ -33,15 +33,15 @@ from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.shared_decoders import state_hash
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters
-from potstill.labels.metadata import same_order
+from potstill.labels.metadata import check_class_order
 from potstill.labels.teacher import Teacher, fresh_teacher, train_epoch
 from potstill.nn import factory
-from potstill.pretraining.cache_keys import named, other_machines, where
-from potstill.pretraining.epoch_checkpoint import UnderWay, read_progress, write_progress
-from potstill.pretraining.lazy_networks import MAX_BYTES, Here, Kept, Snapshots, apart
+from potstill.pretraining.cache_keys import cache_key, machine_fingerprint, warn_other_machines
+from potstill.pretraining.epoch_checkpoint import EpochCheckpoint, read_checkpoint, write_checkpoint
+from potstill.pretraining.lazy_networks import MAX_BYTES, InMemory, LazyNetworks, OnDisk, split_tensors
 from potstill.rng import derive, generator
 
-__all__ = ["TrainNetwork", "TrainedNetworks", "Training", "Untrained", "kept_part", "work_of"]
+__all__ = ["Placeholder", "TrainNetwork", "TrainedNetworks", "Training", "describe_work", "training_part"]
 
 EVERY = 60.0
 """Seconds between two writings of a training that is under way, at least."""
@@ -54,7 +54,7 @@ class Training:
     The recipe of IDC, DANCE and NCFM (pretrain.py): every epoch in a new order, per-sample augmentation, and CutMix in
     a part ``cutmix`` of the batches. ``schedule`` in the recipe says how the rate falls: ``steps`` as above,
     ``cosine`` along half a cosine to zero, epoch by epoch, or ``constant``. ``holdout`` in the recipe is a part of each
-    class that it does not see: see `kept_part`.
+    class that it does not see: see `training_part`.
     """
 
     train: Source
@@ -64,7 +64,7 @@ class Training:
     number: int
     snapshots: tuple[int, ...] = ()
     """Epochs after which it is wanted; none: after the last."""
-    on: Mapping[str, str] = field(default_factory=where)
+    machine: Mapping[str, str] = field(default_factory=machine_fingerprint)
     """The machine whose bits they are: the one that asks."""
 
     def __post_init__(self) -> None:
@@ -133,7 +133,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainNetwork(Training):
-    """The training of one network as a job (an `potstill.core.AssetJob`), which gives `Snapshots` of one network."""
+    """The training of one network as a job (an `potstill.core.AssetJob`), which gives `LazyNetworks` of one network."""
 
     def __call__(self) -> tuple[NetworkWeights, float]:
         """The trained network after the last of its stops, and the seconds that it took."""
@@ -149,9 +149,9 @@ class TrainNetwork(Training):
         """
         begun, net, rng = time.monotonic(), self.make(self.seed).train(), self._rng()
         made, found, first, last = fresh_teacher(net), list[tuple[NetworkWeights, float]](), 0, self.stops[-1]
-        index = kept_part(self.train, float(self.recipe.get("holdout", 0)))
+        index = training_part(self.train, float(self.recipe.get("holdout", 0)))
         key, written = json.dumps(self.stops), begun
-        if (old := read_progress(self.progress(), made, key, self.seed, self.train.classes)) is not None:
+        if (old := read_checkpoint(self.progress(), made, key, self.seed, self.train.classes)) is not None:
             made, first, found = old.teacher, old.epoch, [*old.stops]
             begun -= old.seconds
             rng.set_state(old.rng)
@@ -161,10 +161,10 @@ class TrainNetwork(Training):
             if epoch < last:
                 made = self._pass(net, made, index, rng, epoch)
             if epoch + 1 < last and (now := time.monotonic()) - written > EVERY:
-                state = UnderWay(
+                state = EpochCheckpoint(
                     epoch=epoch + 1, teacher=made, rng=rng.get_state(), seconds=now - begun, stops=tuple(found)
                 )  # fmt: skip
-                write_progress(self.progress(), state, key)
+                write_checkpoint(self.progress(), state, key)
                 written = time.monotonic()
         return found
 
@@ -188,45 +188,45 @@ class TrainNetwork(Training):
             what |= {"recipe": {**self.recipe, "epochs": epoch}, "version": 4}  # of any training that is as long
         elif epoch != self.epochs:
             what["epoch"] = epoch
-        return cache_folder() / "networks" / f"{named(what, self.on, self.make.device)}.safetensors"
+        return cache_folder() / "networks" / f"{cache_key(what, self.machine, self.make.device)}.safetensors"
 
     def is_cached(self) -> bool:
         """Whether all its stops seem to be in the cache."""
         return all(self.path(epoch).exists() for epoch in self.stops)
 
-    def load(self) -> Snapshots | None:
+    def load(self) -> LazyNetworks | None:
         """Its stops in the cache, each checked now and read when it is asked for; ``None`` where one is missing.
 
         Raises:
-            PotstillError: as `read`.
+            PotstillError: as `load_epoch`.
         """
-        readers, seconds = list[Kept](), 0.0
+        readers, seconds = list[OnDisk](), 0.0
         for epoch in self.stops:
-            if (found := self.read(epoch)) is None:
-                other_machines(self.path(epoch), "trained networks")
+            if (found := self.load_epoch(epoch)) is None:
+                warn_other_machines(self.path(epoch), "trained networks")
                 return None
-            readers.append(Kept.of(self.path(epoch), found[0], self.make.device))
+            readers.append(OnDisk.of(self.path(epoch), found[0], self.make.device))
             seconds = found[1]
-        return Snapshots(tuple(readers), seconds)
+        return LazyNetworks(tuple(readers), seconds)
 
-    def build(self) -> tuple[Snapshots, str] | None:
+    def build(self) -> tuple[LazyNetworks, str] | None:
         """Train it and keep all its stops; where they cannot be kept, themselves and why."""
         stops = self.run()
-        why = [said for stop in stops if (said := self.keep(*stop))]
+        why = [said for stop in stops if (said := self.save(*stop))]
         return (_in_memory(stops), why[-1]) if why else None
 
-    def compute(self) -> Snapshots:
+    def compute(self) -> LazyNetworks:
         """Its stops in memory."""
         return _in_memory(self.run())
 
     def remaining(self) -> float:
         """Samples that training it will still pass."""
         first = fresh_teacher(self.make(self.seed))
-        begun = read_progress(self.progress(), first, json.dumps(self.stops), self.seed, self.train.classes)
+        begun = read_checkpoint(self.progress(), first, json.dumps(self.stops), self.seed, self.train.classes)
         epochs = self.stops[-1] - (0 if begun is None else begun.epoch)
-        return epochs * len(kept_part(self.train, float(self.recipe.get("holdout", 0))))
+        return epochs * len(training_part(self.train, float(self.recipe.get("holdout", 0))))
 
-    def read(self, epoch: int | None = None) -> tuple[NetworkWeights, float] | None:
+    def load_epoch(self, epoch: int | None = None) -> tuple[NetworkWeights, float] | None:
         """What an earlier run made of it, as it was after ``epoch`` (the last), if that is there and whole.
 
         Raises:
@@ -245,10 +245,11 @@ class TrainNetwork(Training):
         wanted |= {f"buffers/{n}": b.shape for n, b in net.named_buffers()}
         if {n: t.shape for n, t in tensors.items()} != wanted:
             return None
-        same_order(classes, self.train.classes, f"the kept network {self.path(epoch).name}", "the data")
-        return NetworkWeights(seed=self.seed, **apart(tensors, self.make.device), epoch=epoch, classes=classes), seconds
+        check_class_order(classes, self.train.classes, f"the kept network {self.path(epoch).name}", "the data")
+        parts = split_tensors(tensors, self.make.device)
+        return NetworkWeights(seed=self.seed, **parts, epoch=epoch, classes=classes), seconds
 
-    def keep(self, trained: NetworkWeights, seconds: float) -> str:
+    def save(self, trained: NetworkWeights, seconds: float) -> str:
         """Write it for later runs. A cache that cannot be written costs time, not the result: why, or nothing."""
         tensors = {f"theta/{n}": t.cpu() for n, t in trained.theta.items()}
         tensors |= {f"buffers/{n}": t.cpu() for n, t in trained.buffers.items()}
@@ -266,7 +267,7 @@ class TrainNetwork(Training):
         return ""
 
 
-def kept_part(train: Source, part: float) -> Int[Tensor, " m"]:
+def training_part(train: Source, part: float) -> Int[Tensor, " m"]:
     """The samples that a training with ``holdout`` of ``part`` sees: the same ones whoever asks, all where it is 0.
 
     What it does not see is of use to choose on: a stop, a rate. The cut is stratified, depends on the labels alone, and
@@ -286,7 +287,7 @@ def _fall(schedule: str, epoch: int, epochs: int) -> float:
 
 
 @dataclass(frozen=True)
-class Untrained:
+class Placeholder:
     """What weighs as much as a trained network."""
 
     job: Training
@@ -298,11 +299,11 @@ class Untrained:
         return NetworkWeights(seed=self.job.seed, theta=parameters(net), buffers=buffers, epoch=self.epoch)
 
 
-def _in_memory(stops: Sequence[tuple[NetworkWeights, float]]) -> Snapshots:
-    return Snapshots(tuple(Here(trained) for trained, _ in stops), stops[-1][1])
+def _in_memory(stops: Sequence[tuple[NetworkWeights, float]]) -> LazyNetworks:
+    return LazyNetworks(tuple(InMemory(trained) for trained, _ in stops), stops[-1][1])
 
 
-def work_of(networks: int, epochs: int) -> str:
+def describe_work(networks: int, epochs: int) -> str:
     """A training in words."""
     some = f"{networks:,} networks" if networks > 1 else "1 network"
     return f"training {some} for {epochs:,} epochs"
@@ -340,15 +341,15 @@ class TrainedNetworks:
             for n in range(self.count)
         )
 
-    def open(self, parts: Sequence[Snapshots]) -> Snapshots:
+    def open(self, parts: Sequence[LazyNetworks]) -> LazyNetworks:
         """All of them in one sequence, which reads each when it is asked for."""
-        return Snapshots(tuple(r for part in parts for r in part.readers), sum(part.seconds for part in parts))
+        return LazyNetworks(tuple(r for part in parts for r in part.readers), sum(part.seconds for part in parts))
 
-    def placeholder(self, jobs: Sequence[TrainNetwork]) -> Snapshots:
-        """Untrained ones, which weigh the same."""
-        return Snapshots(tuple(Untrained(job, epoch) for job in jobs for epoch in job.stops))
+    def placeholder(self, jobs: Sequence[TrainNetwork]) -> LazyNetworks:
+        """Placeholder ones, which weigh the same."""
+        return LazyNetworks(tuple(Placeholder(job, epoch) for job in jobs for epoch in job.stops))
 
-    def adopt(self, value: Any, ground: AssetContext) -> Snapshots:
+    def adopt(self, value: Any, ground: AssetContext) -> LazyNetworks:
         """Networks that somebody brings: values, or paths of files that an earlier run kept; at least as many.
 
         Raises:
@@ -358,11 +359,11 @@ class TrainedNetworks:
         brought = [value] if isinstance(value, str | Path | NetworkWeights) else list(value)
         if len(brought) < (wanted := sum(len(job.stops) for job in jobs)):
             raise PotstillError(f"{wanted} trained networks are needed, but {len(brought)} are given; give more")
-        return Snapshots(tuple(_given(one, jobs[0], ground.train) for one in brought[:wanted]))
+        return LazyNetworks(tuple(_read_network(one, jobs[0], ground.train) for one in brought[:wanted]))
 
     def describe_work(self, missing: Sequence[TrainNetwork]) -> str:
         """What is to be trained."""
-        return work_of(len(missing), missing[0].stops[-1])
+        return describe_work(len(missing), missing[0].stops[-1])
 
     def provenance(self, value: Sequence[NetworkWeights], ground: AssetContext) -> Mapping[str, Mapping[str, Any]]:
         """By architecture, recipe and content."""
@@ -373,23 +374,23 @@ class TrainedNetworks:
         }}  # fmt: skip
 
 
-def _given(one: Any, job: TrainNetwork, train: Source) -> Callable[[], NetworkWeights]:
-    read = Here(one) if isinstance(one, NetworkWeights) else _file(Path(one), job.make.device)
+def _read_network(one: Any, job: TrainNetwork, train: Source) -> Callable[[], NetworkWeights]:
+    read = InMemory(one) if isinstance(one, NetworkWeights) else _file(Path(one), job.make.device)
     trained, what = read(), "a network that is given" if isinstance(one, NetworkWeights) else str(one)
     net = job.make(0)
     shapes = {n: t.shape for n, t in (*net.named_parameters(), *net.named_buffers())}
     if {n: t.shape for n, t in {**trained.theta, **trained.buffers}.items()} != shapes:
         raise PotstillError(f"{what}: must be a {job.make.name}, but is another; give such a one, or say its network")
     if trained.classes:
-        same_order(trained.classes, train.classes, what, "the data")
+        check_class_order(trained.classes, train.classes, what, "the data")
     return read
 
 
-def _file(path: Path, device: torch.device) -> Kept:
+def _file(path: Path, device: torch.device) -> OnDisk:
     """A network that an earlier run kept, by what the file says of itself."""
     said = read_tensors(path, MAX_BYTES)[1]
     try:
         epoch, classes = int(said["epoch"]) if "epoch" in said else None, tuple(json.loads(said.get("classes", "[]")))
-        return Kept(path=path, seed=int(said.get("seed", "0")), epoch=epoch, classes=classes, device=device)
+        return OnDisk(path=path, seed=int(said.get("seed", "0")), epoch=epoch, classes=classes, device=device)
     except (TypeError, ValueError) as error:
         raise PotstillError(f"{path}: not a trained network ({error}); get the file again") from error

@@ -9,14 +9,14 @@ import torch
 from potstill.core import Asset, AssetContext, AssetJob, Augmentation, NetworkFactory, Source
 from potstill.execution import Executor, choose, side_by_side
 
-__all__ = ["Expected", "forecast"]
+__all__ = ["TimeEstimate", "estimate_time"]
 
 ENOUGH, MOST = 1.0, 20
 """Seconds, and number, of trials that are run to time one; two at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class TimeEstimate:
     """What is still to be made for one `Asset`."""
 
     name: str
@@ -29,11 +29,11 @@ class Expected:
         return self.work
 
 
-def forecast(
+def estimate_time(
     assets: Sequence[Asset], train: Source, make: NetworkFactory, augmentation: Callable[[str], Augmentation],
     executor: Executor | None = None,
-) -> tuple[Expected, ...]:  # fmt: skip
-    """What of ``assets`` is not in the cache, and the seconds that it will take. Arguments as for `obtain`.
+) -> tuple[TimeEstimate, ...]:  # fmt: skip
+    """What of ``assets`` is not in the cache, and the seconds that it will take. Arguments as for `build_assets`.
 
     Nothing random of a run is touched: trials draw by generators of their own, and what they make is dropped.
     """
@@ -47,7 +47,7 @@ def forecast(
         workers = min(places, len(missing))
         each = _seconds_per_unit(missing[0], threads, train.device)
         left = sum(job.remaining() for job in missing)
-        found.append(Expected(name=asset.name, work=asset.describe_work(missing), seconds=each * left / workers))
+        found.append(TimeEstimate(name=asset.name, work=asset.describe_work(missing), seconds=each * left / workers))
     return tuple(found)
 
 

@@ -35,15 +35,15 @@ from potstill.dataset_file.memmap_safetensors import mapped
 from potstill.errors import PotstillError
 from potstill.functional import training_dynamics
 from potstill.labels.teacher import Teacher, fresh_teacher
-from potstill.pretraining.cache_keys import named, other_machines
-from potstill.pretraining.lazy_networks import ByEpoch, Here, Kept, Snapshots, apart
-from potstill.pretraining.networks import TrainedNetworks, Training, Untrained, kept_part, work_of
+from potstill.pretraining.cache_keys import cache_key, warn_other_machines
+from potstill.pretraining.lazy_networks import InMemory, LazyNetworks, OnDisk, PerEpoch, split_tensors
+from potstill.pretraining.networks import Placeholder, TrainedNetworks, Training, describe_work, training_part
 from potstill.rng import derive, generator
 
 Values: TypeAlias = Tensor | NDArray[Any]
 """Numbers of all samples: in memory, or mapped from a file and read when they are asked for."""
 
-__all__ = ["FIELDS", "Record", "RecordTraining", "Recording", "Run", "check_kept", "kept_epochs"]
+__all__ = ["FIELDS", "Record", "RecordTraining", "Recording", "Run", "check_snapshot_epoch", "snapshot_epochs"]
 
 FIELDS = ("probability", "margin", "probability_margin", "el2n", "movement", "correct")
 """After every epoch: the true class's probability, `dynamics.logit_margin`, `dynamics.probability_margin`,
@@ -57,13 +57,13 @@ LOOK = 1 / 3
 _VERSION = 2
 
 
-def kept_epochs(epochs: int) -> tuple[int, ...]:
+def snapshot_epochs(epochs: int) -> tuple[int, ...]:
     """The epochs after which the network itself is kept: 1, 2, 5, 10, 20, 50, … and the last."""
     early = (m * 10**d for d in range(len(str(epochs))) for m in (1, 2, 5))
     return tuple(sorted({e for e in early if e < epochs} | {epochs}))
 
 
-def check_kept(epoch: int, kept: tuple[int, ...]) -> None:
+def check_snapshot_epoch(epoch: int, kept: tuple[int, ...]) -> None:
     """The network after ``epoch`` must be one that is ``kept``.
 
     Raises:
@@ -96,9 +96,9 @@ class Record:
     runs: tuple[Run, ...]
 
     @property
-    def held(self) -> int:
+    def memory_bytes(self) -> int:
         """Bytes of networks that stay in memory, at most."""
-        return sum(run.networks.networks.held for run in self.runs if isinstance(run.networks, ByEpoch))
+        return sum(run.networks.networks.memory_bytes for run in self.runs if isinstance(run.networks, PerEpoch))
 
     @property
     def epochs(self) -> int:
@@ -121,7 +121,7 @@ class Record:
             )
         rows = [run.rows[epoch - 1] for run in self.runs]
         if field not in rows[0]:
-            kept = ", ".join(map(str, kept_epochs(self.epochs)))
+            kept = ", ".join(map(str, snapshot_epochs(self.epochs)))
             raise PotstillError(f"{field} is recorded after epochs {kept}, not after {epoch}; ask for one of these")
         return torch.stack([_read(row[field]) for row in rows])
 
@@ -132,7 +132,7 @@ class Record:
             PotstillError: it was not kept then.
         """
         found = self.runs[run].networks
-        check_kept(epoch, tuple(sorted(found)))
+        check_snapshot_epoch(epoch, tuple(sorted(found)))
         return found[epoch]
 
 
@@ -167,7 +167,7 @@ class RecordTraining(Training):
     @property
     def index(self) -> Int[Tensor, " m"]:
         """The samples that it is trained on."""
-        kept = kept_part(self.train, float(self.recipe.get("holdout", 0)))
+        kept = training_part(self.train, float(self.recipe.get("holdout", 0)))
         part = float(self.recipe.get("part", 1))
         if part == 1:
             return kept
@@ -196,7 +196,7 @@ class RecordTraining(Training):
             "network": self.make.name, "augment": repr(self.augment), "number": self.number, "version": _VERSION,
             "recipe": {name: v for name, v in self.recipe.items() if name != "until"},
         }  # fmt: skip
-        return cache_folder() / "records" / named(what, self.on, self.make.device)
+        return cache_folder() / "records" / cache_key(what, self.machine, self.make.device)
 
     def epochs_made(self) -> Iterator[tuple[_State, Mapping[str, Tensor], NetworkWeights | None]]:
         """The training, epoch by epoch, from the beginning: state, what it says of the samples, the network if kept."""
@@ -214,7 +214,7 @@ class RecordTraining(Training):
             begun = time.monotonic()
             teacher = self._pass(net.train(), state.teacher, index, rng, epoch)
             trained = self._trained(teacher, epoch + 1)  # also refuses what is not finite
-            closer = epoch + 1 in kept_epochs(self.epochs)
+            closer = epoch + 1 in snapshot_epochs(self.epochs)
             rows, log_p = self._look(net.eval(), teacher, state.log_p, closer)
             state = _State(
                 epoch=epoch + 1, teacher=teacher, log_p=log_p, rng=rng.get_state(),
@@ -277,8 +277,8 @@ class RecordTraining(Training):
     def compute(self) -> Run:
         """All of it in memory."""
         made = list(self.epochs_made())
-        found = {state.epoch: Here(trained) for state, _, trained in made if trained is not None}
-        networks = ByEpoch(tuple(found), Snapshots(tuple(found.values())))
+        found = {state.epoch: InMemory(trained) for state, _, trained in made if trained is not None}
+        networks = PerEpoch(tuple(found), LazyNetworks(tuple(found.values())))
         return Run(tuple(rows for _, rows, _ in made), networks, made[-1][0].seconds)
 
     def remaining(self) -> float:
@@ -289,8 +289,8 @@ class RecordTraining(Training):
         """An untrained network and zeros that take no memory."""
         zero = torch.zeros(1).expand(len(self.train))
         rows = tuple(dict.fromkeys(FIELDS + CLOSER, zero) for _ in range(self.until))
-        epochs = kept_epochs(self.epochs)
-        return Run(rows, ByEpoch(epochs, Snapshots(tuple(Untrained(self, epoch) for epoch in epochs))))
+        epochs = snapshot_epochs(self.epochs)
+        return Run(rows, PerEpoch(epochs, LazyNetworks(tuple(Placeholder(self, epoch) for epoch in epochs))))
 
     def _write(self) -> None:
         if self.is_cached():
@@ -323,12 +323,12 @@ class RecordTraining(Training):
 
     def load(self) -> Run | None:
         """What is there, if it is all that is wanted and whole; networks are read when they are asked for."""
-        folder, n, wanted = self.folder(), len(self.train), kept_epochs(self.epochs)
+        folder, n, wanted = self.folder(), len(self.train), snapshot_epochs(self.epochs)
         rows: list[Mapping[str, Values]] = []
-        networks: dict[int, Kept] = {}
+        networks: dict[int, OnDisk] = {}
         seconds = 0.0
         if (self._saved().epoch or self.epochs * self._whole()) < self.until:
-            other_machines(folder, "records of trainings")
+            warn_other_machines(folder, "records of trainings")
             return None  # rows beyond the state were not confirmed
         try:
             for epoch in range(1, self.until + 1):
@@ -338,10 +338,10 @@ class RecordTraining(Training):
                 rows.append(found)
                 if epoch in wanted:
                     trained, seconds = self._network(epoch)
-                    networks[epoch] = Kept.of(self._network_path(epoch), trained, self.make.device)
+                    networks[epoch] = OnDisk.of(self._network_path(epoch), trained, self.make.device)
         except (PotstillError, KeyError, ValueError, TypeError):
             return None  # not there or not readable: it is made again
-        return Run(tuple(rows), ByEpoch(tuple(networks), Snapshots(tuple(networks.values()))), seconds)
+        return Run(tuple(rows), PerEpoch(tuple(networks), LazyNetworks(tuple(networks.values()))), seconds)
 
     def _whole(self) -> bool:
         return (self.folder() / f"network-{self.epochs:05}.safetensors").exists()
@@ -351,7 +351,7 @@ class RecordTraining(Training):
 
     def _network(self, epoch: int) -> tuple[NetworkWeights, float]:
         tensors, metadata = read_tensors(self._network_path(epoch), MAX_BYTES)
-        said, parts = json.loads(metadata["said"]), apart(tensors, self.make.device)
+        said, parts = json.loads(metadata["said"]), split_tensors(tensors, self.make.device)
         return NetworkWeights(seed=self.seed, **parts, epoch=epoch, classes=tuple(said["classes"])), said["seconds"]
 
     def _save(self, state: _State) -> None:
@@ -360,7 +360,13 @@ class RecordTraining(Training):
         for kind, values in _moving(state.teacher).items():
             parts |= {f"{kind}/{n}": t for n, t in values.items()}
         t = state.teacher
-        said = {"epoch": state.epoch, "step": t.step, "right": t.right, "seen": t.seen, "seconds": state.seconds}
+        said = {
+            "epoch": state.epoch,
+            "step": t.step,
+            "right": t.num_correct,
+            "seen": t.num_seen,
+            "seconds": state.seconds,
+        }
         write_tensors(self.folder() / "state.safetensors", parts, {"said": json.dumps(said)})
 
     def _saved(self) -> _State:
@@ -373,7 +379,7 @@ class RecordTraining(Training):
                 kind: {n: tensors[f"{kind}/{n}"].to(t.device) for n, t in values.items()}
                 for kind, values in _moving(first.teacher).items()
             }
-            teacher = Teacher(**moving, step=said["step"], right=said["right"], seen=said["seen"])
+            teacher = Teacher(**moving, step=said["step"], num_correct=said["right"], num_seen=said["seen"])
             return _State(
                 epoch=said["epoch"], teacher=teacher, log_p=tensors["log_p"], rng=tensors["rng"],
                 seconds=said["seconds"],
@@ -437,7 +443,7 @@ class Recording:
 
     def describe_work(self, missing: Sequence[RecordTraining]) -> str:
         """What is to be trained."""
-        return work_of(len(missing), missing[0].until)
+        return describe_work(len(missing), missing[0].until)
 
     def provenance(self, value: Record, ground: AssetContext) -> Mapping[str, Mapping[str, Any]]:
         """Nothing: the method's settings say all of it."""

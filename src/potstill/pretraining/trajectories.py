@@ -46,24 +46,24 @@ from potstill.dataset_file.files import read_metadata
 from potstill.errors import PotstillError, unknown
 from potstill.functional.sharpness_aware import Flat
 from potstill.functional.train import parameters
-from potstill.labels.metadata import same_order
+from potstill.labels.metadata import check_class_order
 from potstill.labels.teacher import Teacher, fresh_teacher, train_epoch
-from potstill.pretraining.cache_keys import named, other_machines
-from potstill.pretraining.curriculum import PAD, Order
-from potstill.pretraining.mtt_buffers import Found, found_in, replay_buffer
-from potstill.pretraining.networks import TrainedNetworks, Training, kept_part, work_of
+from potstill.pretraining.cache_keys import cache_key, warn_other_machines
+from potstill.pretraining.curriculum import PAD, DifficultyOrder
+from potstill.pretraining.mtt_buffers import BufferTrajectory, parse_buffer, read_replay_buffer
+from potstill.pretraining.networks import TrainedNetworks, Training, describe_work, training_part
 from potstill.pretraining.trajectory_codec import (
     FORMAT,
-    Coded,
-    InFile,
+    FileRows,
     Layout,
+    MemoryRows,
     Rows,
     Snapshot,
-    content,
-    digest,
-    layout_said,
+    layout_json,
     read_file,
     read_rows,
+    rows_digest,
+    snapshots_hash,
 )
 from potstill.rng import derive, generator
 
@@ -102,7 +102,7 @@ class Trajectory:
     """Class names in the order of its logits; empty: not said."""
     seconds: float = 0.0
     """Of computing that went into it."""
-    held: int = 0
+    memory_bytes: int = 0
     """Bytes that stay in memory."""
 
     def at(self, epoch: int) -> dict[str, Tensor]:
@@ -152,9 +152,9 @@ class Trajectories(Sequence[Trajectory]):
         return min((one.epochs for one in self.experts), default=0)
 
     @property
-    def held(self) -> int:
+    def memory_bytes(self) -> int:
         """Bytes that stay in memory: none of experts in files."""
-        return sum(one.held for one in self.experts)
+        return sum(one.memory_bytes for one in self.experts)
 
     @property
     def digest(self) -> str:
@@ -188,7 +188,7 @@ class _File:
 class _Held:
     """Reads from memory."""
 
-    coded: Coded
+    coded: MemoryRows
 
     def __call__(self, epoch: int) -> Snapshot:
         return read_rows(self.coded.values, epoch)
@@ -225,15 +225,17 @@ class ExpertTraining(Training):
         if odd := [name for name in self.recipe if name not in PUBLISHED]:
             raise unknown("setting of experts", odd[0], PUBLISHED)
         for name, choices in _CHOICES.items():
-            if (chosen := self.said[name]) not in choices:
+            if (chosen := self.full_recipe[name]) not in choices:
                 raise unknown(f"{name} of experts", str(chosen), choices)
         for name in ("epochs", "batch", "score_runs", "score_epochs"):
-            if int(self.said[name]) < 1:
-                raise PotstillError(f"{name} of experts must be at least 1, but it is {self.said[name]}; change it")
+            if int(self.full_recipe[name]) < 1:
+                raise PotstillError(
+                    f"{name} of experts must be at least 1, but it is {self.full_recipe[name]}; change it"
+                )
         super().__post_init__()
 
     @property
-    def said(self) -> dict[str, float | int | str]:
+    def full_recipe(self) -> dict[str, float | int | str]:
         """The whole recipe, without what has no effect."""
         full = {**PUBLISHED, **self.recipe}
         unused = {name for name, (of, choice) in _ONLY.items() if full[of] != choice}
@@ -241,30 +243,30 @@ class ExpertTraining(Training):
 
     @property
     def epochs(self) -> int:
-        return int(self.said["epochs"])
+        return int(self.full_recipe["epochs"])
 
     @property
     def seed(self) -> int:
         return derive(0, "asset", "expert", self.number)
 
     @property
-    def flat(self) -> Flat | None:
+    def gsam(self) -> Flat | None:
         """How it goes towards flat minima; ``None``: it does not."""
-        said = self.said
+        said = self.full_recipe
         return Flat(rho=float(said["rho"]), alpha=float(said["alpha"])) if said["optimizer"] == "gsam" else None
 
     @cached_property
-    def order(self) -> Order | None:
+    def order(self) -> DifficultyOrder | None:
         """What sorts the samples, of a curriculum."""
-        said = self.said
+        said = self.full_recipe
         if said["curriculum"] == "none":
             return None
         runs, epochs, batch = (int(said[name]) for name in ("score_runs", "score_epochs", "batch"))
-        return Order(train=self.train, make=self.make, runs=runs, epochs=epochs, batch=batch)
+        return DifficultyOrder(train=self.train, make=self.make, runs=runs, epochs=epochs, batch=batch)
 
     @property
     def _kept(self) -> Int[Tensor, " m"]:
-        return kept_part(self.train, float(self.said["holdout"]))
+        return training_part(self.train, float(self.full_recipe["holdout"]))
 
     def _rng(self) -> torch.Generator:
         return generator(self.seed, "training", json.dumps(self._decides, sort_keys=True))
@@ -272,26 +274,26 @@ class ExpertTraining(Training):
     @property
     def _decides(self) -> dict[str, float | int | str]:
         """What of the recipe decides the snapshots that there are: not how many, where the rate does not know it."""
-        return {name: value for name, value in self.said.items() if name != "epochs" or not self._any_length}
+        return {name: value for name, value in self.full_recipe.items() if name != "epochs" or not self._any_length}
 
     @property
     def _any_length(self) -> bool:
-        return self.said["schedule"] == "constant"
+        return self.full_recipe["schedule"] == "constant"
 
     def _rate(self, epoch: int) -> float:
-        falls = self.said["schedule"] == "decay" and epoch > self.epochs // 2 + 1
-        return float(self.said["lr"]) * (0.1 if falls else 1.0)
+        falls = self.full_recipe["schedule"] == "decay" and epoch > self.epochs // 2 + 1
+        return float(self.full_recipe["lr"]) * (0.1 if falls else 1.0)
 
     def _one(self, net: Any, made: Teacher, index: Tensor, rng: torch.Generator, lr: float) -> Teacher:
-        said = self.said
+        said = self.full_recipe
         return train_epoch(
             net, made, self.train, index, rng, batch=int(said["batch"]), lr=lr, momentum=float(said["momentum"]),
             weight_decay=float(said["weight_decay"]), augment=self.augment, cutmix=float(said["cutmix"]),
-            flat=self.flat,
+            flat=self.gsam,
         )  # fmt: skip
 
     def estimate(self) -> tuple[Callable[[], object], float]:
-        net, size = self.make(self.seed).train(), min(int(self.said["batch"]), len(self.train))
+        net, size = self.make(self.seed).train(), min(int(self.full_recipe["batch"]), len(self.train))
         made = fresh_teacher(net)
         return lambda: self._one(net, made, torch.arange(size), generator(0, "trial"), 0.0), size
 
@@ -312,7 +314,7 @@ class ExpertTraining(Training):
         kept = self._kept
         sorted_ = None if self.order is None or state.epoch == self.epochs else self.order.easy_first(kept)
         if state.epoch == 0:
-            rows.put(0, layout.flat(state.teacher.params), layout.flat_buffers(state.teacher.buffers), 0.0)
+            rows.write_epoch(0, layout.flat(state.teacher.params), layout.flat_buffers(state.teacher.buffers), 0.0)
         for epoch in range(state.epoch, self.epochs):
             begun = time.monotonic()
             index = kept if sorted_ is None else PAD.index(epoch, sorted_, self.train.labels)
@@ -324,7 +326,7 @@ class ExpertTraining(Training):
                     "learning rate"
                 )
             spent = state.seconds + time.monotonic() - begun
-            rows.put(epoch + 1, theta, layout.flat_buffers(made.buffers), spent)
+            rows.write_epoch(epoch + 1, theta, layout.flat_buffers(made.buffers), spent)
             state = _State(epoch=epoch + 1, teacher=made, rng=rng.get_state(), seconds=spent)
             after(state)
 
@@ -338,12 +340,12 @@ class ExpertTraining(Training):
             hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
         ]  # fmt: skip
         what = {
-            "data": source_key(self.train, bool(self.said["holdout"])),
+            "data": source_key(self.train, bool(self.full_recipe["holdout"])),
             "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
             "network": self.make.name, "augment": repr(self.augment), "recipe": self._decides, "number": self.number,
             "version": _VERSION,
         }  # fmt: skip
-        return cache_folder() / "trajectories" / f"{named(what, self.on, self.make.device)}.safetensors"
+        return cache_folder() / "trajectories" / f"{cache_key(what, self.machine, self.make.device)}.safetensors"
 
     @property
     def _part(self) -> Path:
@@ -355,7 +357,7 @@ class ExpertTraining(Training):
 
     def _said(self, layout: Layout) -> dict[str, str]:
         return {
-            "format": FORMAT, "layout": layout_said(layout), "network": self.make.name, "key": self.path().stem,
+            "format": FORMAT, "layout": layout_json(layout), "network": self.make.name, "key": self.path().stem,
             "data": self.train.content_hash, "source": self.train.name, "classes": json.dumps(self.train.classes),
             "seed": str(self.seed), "number": str(self.number), "recipe": json.dumps(self._decides, sort_keys=True),
             "epochs": str(self.epochs),
@@ -374,10 +376,10 @@ class ExpertTraining(Training):
             PotstillError: the file at its place is of another network or of other data; both are named.
         """
         if not self.is_cached():
-            other_machines(self.path(), "expert trajectories")
+            warn_other_machines(self.path(), "expert trajectories")
             return None
         try:
-            return opened(self.path(), self.make, self.train, self.epochs)
+            return open_expert(self.path(), self.make, self.train, self.epochs)
         except _Foreign:
             raise
         except PotstillError:
@@ -397,7 +399,7 @@ class ExpertTraining(Training):
                     self._part.unlink(missing_ok=True)
                     return None
                 layout = Layout.of(self.make(self.seed))
-                rows = InFile(file, layout, self.epochs, self._said(layout))
+                rows = FileRows(file, layout, self.epochs, self._said(layout))
                 self._fill(rows)
                 os.replace(self._part, path)
                 if not self._any_length:
@@ -406,7 +408,7 @@ class ExpertTraining(Training):
             return self.compute(), f"{path.parent}: cannot be written ({error.strerror})"
         return None
 
-    def _fill(self, rows: InFile) -> None:
+    def _fill(self, rows: FileRows) -> None:
         state, written = self._begun(rows), time.monotonic()
 
         def after(state: _State) -> None:
@@ -421,12 +423,12 @@ class ExpertTraining(Training):
 
     def compute(self) -> Trajectory:
         layout = Layout.of(self.make(self.seed))
-        rows = Coded(layout, self.epochs)
+        rows = MemoryRows(layout, self.epochs)
         self.run(rows, self._first())
         return Trajectory(
             seed=self.seed, epochs=self.epochs, layout=layout, device=self.make.device, read=_Held(rows),
-            digest=content(rows.values, self.epochs), classes=self.train.classes,
-            seconds=float(rows.values["seconds"][-1]), held=rows.size,
+            digest=snapshots_hash(rows.values, self.epochs), classes=self.train.classes,
+            seconds=float(rows.values["seconds"][-1]), memory_bytes=rows.size,
         )  # fmt: skip
 
     def remaining(self) -> float:
@@ -445,14 +447,14 @@ class ExpertTraining(Training):
         except (PotstillError, KeyError, ValueError, TypeError):
             return 0
 
-    def _save(self, rows: InFile, state: _State) -> None:
+    def _save(self, rows: FileRows, state: _State) -> None:
         """What is in the file first reaches the disk, and then what counts it."""
         rows.file.flush()
         os.fsync(rows.file.fileno())
         t = state.teacher
         said = {
-            "epoch": state.epoch, "seconds": state.seconds, "step": t.step, "right": t.right, "seen": t.seen,
-            "rows": digest(read_file(self._part, check=False)[0], state.epoch),
+            "epoch": state.epoch, "seconds": state.seconds, "step": t.step, "right": t.num_correct, "seen": t.num_seen,
+            "rows": rows_digest(read_file(self._part, check=False)[0], state.epoch),
         }  # fmt: skip
         parts = {f"{kind}/{n}": v for kind, values in self._moving(t).items() for n, v in values.items()}
         try:
@@ -461,23 +463,23 @@ class ExpertTraining(Training):
             raise OSError(0, str(error)) from error
 
     def _moving(self, teacher: Teacher) -> dict[str, Mapping[str, Tensor]]:
-        speed = {"velocity": teacher.velocity} if float(self.said["momentum"]) else {}
+        speed = {"velocity": teacher.velocity} if float(self.full_recipe["momentum"]) else {}
         return {"params": teacher.params, "buffers": teacher.buffers, **speed}
 
-    def _begun(self, rows: InFile) -> _State:
+    def _begun(self, rows: FileRows) -> _State:
         """The state to go on from, the file filled up to there: of the training that was stopped, or of a shorter one
         that was kept; the first where that state is not whole, or no file holds what it counts."""
         if (saved := self._saved()) is None or saved[0].epoch > self.epochs:
-            rows.begin()
+            rows.start()
             return self._first()
         state, said = saved
-        if rows.begun() and digest(read_file(self._part, check=False)[0], state.epoch) == said:
+        if rows.is_started() and rows_digest(read_file(self._part, check=False)[0], state.epoch) == said:
             return state
-        rows.begin()
+        rows.start()
         with contextlib.suppress(PotstillError):  # not there, or cut off
             values, about = read_file(self.path(), check=False)
-            if int(about["epochs"]) >= state.epoch and digest(values, state.epoch) == said:
-                rows.take(values, state.epoch)
+            if int(about["epochs"]) >= state.epoch and rows_digest(values, state.epoch) == said:
+                rows.copy_rows(values, state.epoch)
                 return state
         return self._first()
 
@@ -496,7 +498,7 @@ class ExpertTraining(Training):
             rng = tensors["rng"]
         except (PotstillError, KeyError, ValueError, TypeError):
             return None  # not there or not readable: it begins anew
-        teacher = dataclasses.replace(first, **moving, step=step, right=right, seen=seen)
+        teacher = dataclasses.replace(first, **moving, step=step, num_correct=right, num_seen=seen)
         return _State(epoch=epoch, teacher=teacher, rng=rng, seconds=seconds), rows
 
 
@@ -504,7 +506,7 @@ class _Foreign(PotstillError):
     """A file of another network or of other data."""
 
 
-def opened(path: Path, make: NetworkFactory, train: Source, asked: int = 0) -> Trajectory:
+def open_expert(path: Path, make: NetworkFactory, train: Source, asked: int = 0) -> Trajectory:
     """An expert that was kept, checked by its hash.
 
     Args:
@@ -520,7 +522,7 @@ def opened(path: Path, make: NetworkFactory, train: Source, asked: int = 0) -> T
         classes, seed, written = tuple(json.loads(said["classes"])), int(said["seed"]), said["layout"]
     except (KeyError, ValueError, TypeError) as error:
         raise PotstillError(f"{path}: not a whole expert trajectory ({error}); get the file again") from error
-    if network != make.name or written != layout_said(layout):
+    if network != make.name or written != layout_json(layout):
         raise _Foreign(
             f"{path}: an expert of network {network}, but the run's is {make.name}; give experts of that network, or "
             "choose the experts' network"
@@ -530,7 +532,7 @@ def opened(path: Path, make: NetworkFactory, train: Source, asked: int = 0) -> T
             f"{path}: an expert of {source} ({data[:12]}), but the run's data is {train.name} "
             f"({train.content_hash[:12]}); give experts of the same data"
         )
-    same_order(classes, train.classes, str(path), "the data")
+    check_class_order(classes, train.classes, str(path), "the data")
     epochs = len(values["later"]) if "later" in values else 0
     wanted = {"first": (1, layout.size), "later": (epochs, layout.size), "scale": (epochs,), "seconds": (epochs + 1,)}
     if layout.running:
@@ -541,8 +543,8 @@ def opened(path: Path, make: NetworkFactory, train: Source, asked: int = 0) -> T
     if (last := asked or epochs) > epochs:
         raise PotstillError(f"{path}: an expert of {epochs} epochs, but {asked} are needed; train it longer")
     return Trajectory(
-        seed=seed, epochs=last, layout=layout, device=make.device, read=_File(path), digest=content(values, last),
-        classes=classes, seconds=float(values["seconds"][last]),
+        seed=seed, epochs=last, layout=layout, device=make.device, read=_File(path),
+        digest=snapshots_hash(values, last), classes=classes, seconds=float(values["seconds"][last]),
     )  # fmt: skip
 
 
@@ -571,7 +573,7 @@ class ExpertTrajectories:
         return Trajectories(tuple(parts))
 
     def placeholder(self, jobs: Sequence[ExpertTraining]) -> Trajectories:
-        """Untrained ones, whose snapshots weigh the same."""
+        """Placeholder ones, whose snapshots weigh the same."""
         return Trajectories(tuple(
             Trajectory(
                 seed=job.seed, epochs=job.epochs, layout=Layout.of(job.make(job.seed)), device=job.make.device,
@@ -602,7 +604,7 @@ class ExpertTrajectories:
 
     def describe_work(self, missing: Sequence[ExpertTraining]) -> str:
         """What is to be trained."""
-        return work_of(len(missing), missing[0].epochs).replace("network", "expert")
+        return describe_work(len(missing), missing[0].epochs).replace("network", "expert")
 
     def provenance(self, value: Trajectories, ground: AssetContext) -> Mapping[str, Mapping[str, Any]]:
         """By architecture, recipe and content."""
@@ -615,13 +617,13 @@ class ExpertTrajectories:
 
 def _given(one: Any, make: NetworkFactory, train: Source) -> list[Trajectory]:
     if isinstance(one, Trajectory):
-        if layout_said(one.layout) != layout_said(Layout.of(make(0))):
+        if layout_json(one.layout) != layout_json(Layout.of(make(0))):
             raise PotstillError(f"an expert that is given is no {make.name}; give experts of that network")
         if one.classes:
-            same_order(one.classes, train.classes, "an expert that is given", "the data")
+            check_class_order(one.classes, train.classes, "an expert that is given", "the data")
         return [one]
     if not isinstance(one, str | Path):
-        return [_brought(found, make) for found in found_in([one], "experts that are given", make)]
+        return [_brought(found, make) for found in parse_buffer([one], "experts that are given", make)]
     path = Path(one)
     if path.is_dir():
         names = [p for p in path.iterdir() if p.suffix in (".pt", ".safetensors") and not p.name.startswith(".")]
@@ -630,12 +632,13 @@ def _given(one: Any, make: NetworkFactory, train: Source) -> list[Trajectory]:
         inside = sorted(names, key=lambda p: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", p.name)])
         return [part for file in inside for part in _given(file, make, train)]
     if path.suffix == ".safetensors":
-        return [opened(path, make, train)]
-    return [_brought(found, make) for found in replay_buffer(path, make)]
+        return [open_expert(path, make, train)]
+    return [_brought(found, make) for found in read_replay_buffer(path, make)]
 
 
-def _brought(found: Found, make: NetworkFactory) -> Trajectory:
+def _brought(found: BufferTrajectory, make: NetworkFactory) -> Trajectory:
     return Trajectory(
         seed=int(hashlib.sha256(found.digest.encode()).hexdigest()[:15], 16), epochs=found.epochs,
-        layout=Layout.of(make(0)), device=make.device, read=found.read, digest=found.digest, held=found.held,
+        layout=Layout.of(make(0)), device=make.device, read=found.read, digest=found.digest,
+        memory_bytes=found.memory_bytes,
     )  # fmt: skip

@@ -33,16 +33,16 @@ from potstill.errors import PotstillError
 
 __all__ = [
     "FORMAT",
-    "Coded",
-    "InFile",
+    "FileRows",
     "Layout",
+    "MemoryRows",
     "Rows",
     "Snapshot",
-    "content",
-    "digest",
-    "layout_said",
+    "layout_json",
     "read_file",
     "read_rows",
+    "rows_digest",
+    "snapshots_hash",
 ]
 
 Snapshot: TypeAlias = tuple[Float[Tensor, " p"], Float[Tensor, " b"]]
@@ -120,7 +120,7 @@ class Rows(ABC):
         self._first: NDArray[np.float32] | None = None
         self._kinds = fields(layout, epochs)
 
-    def put(self, epoch: int, theta: Tensor, buffers: Tensor, seconds: float) -> None:
+    def write_epoch(self, epoch: int, theta: Tensor, buffers: Tensor, seconds: float) -> None:
         """What the expert is after ``epoch`` epochs; the first must be there before the others."""
         self._write("seconds", epoch, np.array([seconds], np.float32))
         made = hashlib.sha256(b"" if epoch == 0 else self._read("chain", epoch - 1).tobytes())
@@ -155,7 +155,7 @@ def _coded(difference: NDArray[np.float32]) -> tuple[NDArray[np.float16], float]
     return (difference / np.float32(scale)).astype(np.float16), scale
 
 
-class Coded(Rows):
+class MemoryRows(Rows):
     """A trajectory in memory."""
 
     def __init__(self, layout: Layout, epochs: int) -> None:
@@ -175,7 +175,7 @@ class Coded(Rows):
         return sum(values.nbytes for values in self.values.values())
 
 
-class InFile(Rows):
+class FileRows(Rows):
     """A trajectory in a file that is being filled."""
 
     def __init__(self, file: BinaryIO, layout: Layout, epochs: int, said: Mapping[str, str]) -> None:
@@ -183,7 +183,7 @@ class InFile(Rows):
         self.file = file
         self.plan: Plan = plan(self._kinds, {**said, DIGEST: ZEROS})
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """An empty file, of its whole size.
 
         Raises:
@@ -198,7 +198,7 @@ class InFile(Rows):
         else:
             self.file.truncate(self.plan.size)
 
-    def begun(self) -> bool:
+    def is_started(self) -> bool:
         """Whether the file is such a one."""
         self.file.seek(0)
         return self.file.read(len(self.plan.header)) == self.plan.header and (
@@ -222,7 +222,7 @@ class InFile(Rows):
         self.file.seek(place)
         return np.frombuffer(self.file.read(width), self._kinds[name].dtype)
 
-    def take(self, values: Mapping[str, NDArray[Any]], epoch: int) -> None:
+    def copy_rows(self, values: Mapping[str, NDArray[Any]], epoch: int) -> None:
         """Write what another file holds up to ``epoch``."""
         for name, count in _rows(values, epoch):
             for row in range(count):
@@ -247,7 +247,7 @@ def _rows(values: Mapping[str, NDArray[Any]], epoch: int) -> list[tuple[str, int
     return [(name, {"first": 1, "later": epoch, "scale": epoch}.get(name, epoch + 1)) for name in sorted(values)]
 
 
-def digest(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
+def rows_digest(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
     """Hash of all that is there up to ``epoch``."""
     made = hashlib.sha256()
     for name, count in _rows(values, epoch):
@@ -256,7 +256,7 @@ def digest(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
     return made.hexdigest()
 
 
-def content(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
+def snapshots_hash(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
     """Hash of the snapshots up to ``epoch``: the same whether there are later ones or not."""
     return bytes(values["chain"][epoch].tobytes()).hex()
 
@@ -273,7 +273,7 @@ def read_file(path: Path, check: bool) -> tuple[dict[str, NDArray[Any]], dict[st
     return values, said
 
 
-def layout_said(layout: Layout) -> str:
+def layout_json(layout: Layout) -> str:
     """A layout as a file says it."""
     buffers = [[name, list(shape), str(dtype).removeprefix("torch.")] for name, shape, dtype in layout.buffers]
     return json.dumps([[[name, list(shape)] for name, shape in layout.parameters], buffers])

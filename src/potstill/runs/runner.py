@@ -43,7 +43,7 @@ from potstill.execution import Executor
 from potstill.execution.memory import return_freed_memory
 from potstill.nn import OwnFactory
 from potstill.parametrize.quantization_aware import Aware
-from potstill.pretraining import Trajectories, forecast, obtain, wanted_by
+from potstill.pretraining import Trajectories, build_assets, estimate_time, required_assets
 from potstill.rng import derive, generator
 from potstill.runs.arguments import advise_shorter_run
 from potstill.runs.class_shards import run_shards
@@ -281,7 +281,7 @@ def _prepared(
         PotstillError: they will take, or have taken, all of the time limit; or something is given to no use.
     """
     method, problem = settled.method, settled.problem
-    wanted = wanted_by(method, problem)
+    wanted = required_assets(method, problem)
     check_provided_assets(settled, given)
     if not wanted:
         return problem, 0.0
@@ -293,7 +293,7 @@ def _prepared(
     less = advise_shorter_run(settled.effort, method, prepares=True)
     watcher.begin("preparation", less)
     to_make = [asset for asset in wanted if asset.name not in given]
-    coming = forecast(to_make, problem.train, problem.network, augmentation, executor)
+    coming = estimate_time(to_make, problem.train, problem.network, augmentation, executor)
     needed = sum(e.seconds for e in coming)
     what = " and ".join(map(str, coming))
     if time_limit is not None and needed > time_limit.left:
@@ -303,7 +303,7 @@ def _prepared(
         )
     for e in coming:
         watcher.expect(e.name, e.seconds, f"{settled.name} begins with {e}")
-    assets, seconds = obtain(
+    assets, seconds = build_assets(
         wanted, problem.train, problem.network, augmentation, executor=executor, given=given, progress=preparing
     )
     if time_limit is not None and not time_limit.left:
@@ -489,7 +489,7 @@ def _of_assets(settled: ResolvedRun, problem: Problem, given: frozenset[str]) ->
     ground = AssetContext(
         train=problem.train, network=problem.network, augmentation=lambda name: named_augmentation(name, problem.train)
     )
-    for asset in wanted_by(settled.method, problem):
+    for asset in required_assets(settled.method, problem):
         if asset.name in problem.assets:
             for name, entry in asset.provenance(problem.assets[asset.name], ground).items():
                 brought = _NOBODYS if asset.name in given else {}

@@ -14,7 +14,7 @@ from potstill.cli.reading import load_data
 from potstill.cli.text import plural
 
 if TYPE_CHECKING:
-    from potstill.labels.label_file import LabelStore
+    from potstill.labels.label_file import LabelFile
 
 __all__ = ["Label"]
 
@@ -60,7 +60,7 @@ class Label(ForceOption, JobOptions, DataCommand):
     def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
         from potstill.api.label import label, label_bytes
         from potstill.dataset_file import load
-        from potstill.labels.label_file import LabelStore
+        from potstill.labels.label_file import LabelFile
 
         small = load(self.file)
         splits = load_data(parsed, self.data, progress, small.card)
@@ -78,7 +78,7 @@ class Label(ForceOption, JobOptions, DataCommand):
             "path": str(self.out), "bytes": labels.nbytes, "file_bytes": labels.file_bytes, "bytes_as": sizes,
             "command": parsed.line, **metadata,
         }  # fmt: skip
-        if isinstance(labels, LabelStore):
+        if isinstance(labels, LabelFile):
             value["kept_mass"] = labels.kept_mass()
             text = _rows_text(labels, sizes)
         else:
@@ -94,7 +94,7 @@ class Label(ForceOption, JobOptions, DataCommand):
         )
 
 
-def _rows_text(labels: "LabelStore", sizes: Mapping[str, int]) -> str:
+def _rows_text(labels: "LabelFile", sizes: Mapping[str, int]) -> str:
     about = labels.about
     each = labels.nbytes / (about.epochs * about.items)
     text = (

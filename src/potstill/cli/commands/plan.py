@@ -88,12 +88,12 @@ class Plan(RunOptions):
         return Answer(value, plan_text(result, self.time_limit, self.details))
 
     def _run_for_cluster(self, machines: str, parsed: Parsed, progress: Watcher) -> Answer:
-        from potstill.data.synthetic_shape import like
+        from potstill.data.synthetic_shape import parse_like
         from potstill.execution.described import described_cluster
         from potstill.planning.cluster import plan_cluster
 
         cluster = described_cluster(machines)
-        data = like(self.data) if self.data.startswith("like:") else load_data(parsed, self.data, progress)
+        data = parse_like(self.data) if self.data.startswith("like:") else load_data(parsed, self.data, progress)
         keywords: dict[str, Any] = self.keywords(parsed)
         for name in ("time_limit", "device", "executor"):
             del keywords[name]

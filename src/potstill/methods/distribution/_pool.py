@@ -76,8 +76,8 @@ class TrainedAlong:
             params=member.theta,
             velocity=member.velocity,
             buffers=member.buffers,
-            right=member.num_correct,
-            seen=member.num_samples,
+            num_correct=member.num_correct,
+            num_seen=member.num_samples,
         )
         for _ in range(steps):
             made, _ = teacher_step(
@@ -88,8 +88,8 @@ class TrainedAlong:
             theta=made.params,
             velocity=made.velocity,
             buffers=made.buffers,
-            num_correct=made.right,
-            num_samples=made.seen,
+            num_correct=made.num_correct,
+            num_samples=made.num_seen,
         )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from potstill._util.formatting import size_of
 from potstill.core import Problem
 from potstill.core.nested import mapped
-from potstill.data.limits import memory_of_machine
+from potstill.data.limits import machine_memory
 from potstill.errors import PotstillError
 from potstill.functional.train import loss as loss_of
 from potstill.functional.train import parameters
@@ -65,7 +65,7 @@ def device_memory(device: torch.device) -> int:
     """Bytes of memory of a device in all."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return memory_of_machine()
+    return machine_memory()
 
 
 def measure_graph_bytes(problem: Problem, samples: int) -> int:

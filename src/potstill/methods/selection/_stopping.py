@@ -14,7 +14,7 @@ from torch import Tensor
 
 from potstill.core import NetworkWeights, Problem
 from potstill.functional.train import train_step
-from potstill.labels.teacher import Teacher, fresh_teacher, soft_rows
+from potstill.labels.teacher import Teacher, fresh_teacher, soft_labels
 from potstill.methods.engine import require_tensor
 from potstill.rng import derive, generator
 
@@ -76,7 +76,7 @@ def begin(
     """
     x = require_tensor(problem.train.fetch(index).x)
     rows = [
-        soft_rows(
+        soft_labels(
             problem.network(stop.seed), Teacher(params=stop.theta, velocity={}, buffers=stop.buffers), x,
             trial.temperature,
         )
@@ -124,6 +124,6 @@ def _accuracy(problem: Problem, made: Teacher, held: Tensor, seed: int, student:
     network = problem.network(derive(seed, "student", student))
     right = 0
     for part in torch.split(held, 500):
-        guessed = soft_rows(network, made, require_tensor(problem.train.fetch(part).x)).argmax(1).cpu()
+        guessed = soft_labels(network, made, require_tensor(problem.train.fetch(part).x)).argmax(1).cpu()
         right += int((guessed == problem.train.labels[part]).sum())
     return right / len(held)

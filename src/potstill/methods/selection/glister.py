@@ -20,7 +20,7 @@ from torch import Generator
 from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.gradient_coreset import Weighted, glister
 from potstill.methods.selection._last_layer import ByGradients
-from potstill.pretraining import kept_part
+from potstill.pretraining import training_part
 
 __all__ = ["GLISTER"]
 
@@ -48,7 +48,7 @@ class GLISTER(ByGradients):
     def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
         labels, index = problem.train.labels, problem.by_class[c]
         outside = torch.zeros(len(labels), dtype=torch.bool)
-        outside[kept_part(problem.train, self.held)] = True
+        outside[training_part(problem.train, self.held)] = True
         candidates, held = index[outside[index]], index[~outside[index]]
         if not len(held):  # a class of one sample
             held = candidates

@@ -22,7 +22,7 @@ from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.gradient_norms import gradient_norms, last_layer_norms
 from potstill.methods.engine import load_network, require_tensor
 from potstill.methods.selection._record import ByRecord, record_of
-from potstill.pretraining.training_dynamics import check_kept, kept_epochs
+from potstill.pretraining.training_dynamics import check_snapshot_epoch, snapshot_epochs
 
 __all__ = ["GraNd"]
 
@@ -53,7 +53,7 @@ class GraNd(ByRecord):
         if "scores" in problem.assets:
             return ()
         spec = self.spec(until=self.epoch)
-        check_kept(self.epoch, kept_epochs(self.epochs_recorded))
+        check_snapshot_epoch(self.epoch, snapshot_epochs(self.epochs_recorded))
         return (spec,)
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:

@@ -21,11 +21,11 @@ from torch import Generator, Tensor
 from potstill.core import Method, MethodInfo, Metrics, Problem, Selection, StepCost
 from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
-from potstill.labels.teacher import Teacher, fresh_teacher, soft_rows, teacher_step
+from potstill.labels.teacher import Teacher, fresh_teacher, soft_labels, teacher_step
 from potstill.methods.engine import require_tensor
 from potstill.methods.selection._greedy import check_enough
 from potstill.methods.selection._stopping import Choice, Trial, begin, best, epochs_of, tried
-from potstill.pretraining import TrainedNetworks, kept_part
+from potstill.pretraining import TrainedNetworks, training_part
 from potstill.rng import draw_seed, generator
 
 __all__ = ["RandomSoft", "RandomSoftState"]
@@ -93,7 +93,7 @@ class RandomSoft(Method[RandomSoftState]):
                 "a stop is chosen from steps above 0, on a part of the data between 0 and 1, but stops are "
                 f"{self.stops} and validation is {self.validation:g}; change them"
             )
-        kept = len(kept_part(problem.train, self.validation))
+        kept = len(training_part(problem.train, self.validation))
         epochs = epochs_of(self.stops, kept, self.batch)
         recipe: dict[str, float | int | str] = {
             "epochs": epochs[-1], "batch": self.batch, "lr": self.lr, "momentum": self.momentum,
@@ -112,7 +112,7 @@ class RandomSoft(Method[RandomSoftState]):
     def _choosing(self, problem: Problem, rng: Generator) -> RandomSoftState:
         train = problem.train
         kept = torch.zeros(len(train), dtype=torch.bool)
-        kept[kept_part(train, self.validation)] = True
+        kept[training_part(train, self.validation)] = True
         if kept.all():
             raise PotstillError("every class has a single sample, so that none can be held out; say teacher_steps")
         by_class = [index[kept[index]] for index in problem.by_class]
@@ -157,7 +157,7 @@ class RandomSoft(Method[RandomSoftState]):
         if state.choice is not None:
             return Selection(index=state.index, rows=state.choice.rows[best(state.choice)])
         x = require_tensor(problem.train.fetch(state.index).x)
-        rows = soft_rows(problem.network(state.seed), state.teacher, x, self.temperature)
+        rows = soft_labels(problem.network(state.seed), state.teacher, x, self.temperature)
         return Selection(index=state.index, rows=rows)
 
     def num_steps(self, problem: Problem) -> int:
