@@ -136,7 +136,7 @@ class Made:
     @property
     def seconds(self) -> float:
         """Of all of it."""
-        return self.start + self.step * int(self.small.card["cost"]["steps"])
+        return self.start + self.step * int(self.small.metadata["cost"]["steps"])
 
 
 class Bench:
@@ -213,13 +213,13 @@ class Bench:
         values = self.students(made, CHOICE_SEED, self.args.choice_students, self.held)
         return {
             "spelled": spelled, "rule": rule, "validation": summary(values)["mean"], "values": values, "steps": steps,
-            "outcome": made.small.card["outcome"]["kind"], "start": made.start, "step": made.step,
+            "outcome": made.small.metadata["outcome"]["kind"], "start": made.start, "step": made.step,
         }  # fmt: skip
 
     def measured(self, sets: list[Made]) -> dict[str, Any]:
         """What a cell says of its sets."""
         values = [self.students(made, seed, self.args.students, self.test) for seed, made in enumerate(sets)]
-        cards = [made.small.card for made in sets]
+        cards = [made.small.metadata for made in sets]
         return {
             "accuracy": summary([v for some in values for v in some], len(self.test)), "values_of_sets": values,
             "interval": "Student's t over all students of all sets, no narrower than Wilson's, two-sided 95%",

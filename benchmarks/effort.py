@@ -156,10 +156,10 @@ def measured(
     )  # fmt: skip
     row = {
         "data": args.data,
-        "method": name, "effort": effort, "network": small.card["network"], "student": student, "seed": seed,
-        "accuracy": score.content["accuracy"], "items": len(small), "bytes": small.card["bytes"]["total"],
-        "steps": small.card["cost"]["steps"], "core_seconds": core, "config": small.card["config"],
-        "prepared_seconds": small.card["cost"]["preparation_seconds"],
+        "method": name, "effort": effort, "network": small.metadata["network"], "student": student, "seed": seed,
+        "accuracy": score.content["accuracy"], "items": len(small), "bytes": small.metadata["bytes"]["total"],
+        "steps": small.metadata["cost"]["steps"], "core_seconds": core, "config": small.metadata["config"],
+        "prepared_seconds": small.metadata["cost"]["preparation_seconds"],
     }  # fmt: skip
     write(args.out, "accuracy", key, row)
     print(f"{key}: {100 * score.accuracy:.1f} % ({core:.0f} s of one core)", flush=True)

@@ -96,7 +96,7 @@ def of_set(small: Any, folder: Path) -> Row:
             row[name] = digest(held)
     (folder / "set.safetensors").unlink(missing_ok=True)  # of another row, which a set does not replace
     row["file"] = of_file(small.save(folder / "set.safetensors"))
-    card = small.card
+    card = small.metadata
     row["config"], row["bytes"], row["network"] = card["config"], card["bytes"], card.get("network")
     row["outcome"] = card["outcome"]["kind"]
     row["around"] = [round(float(v), 5) for v in (inputs.float().mean(), inputs.float().std())]
@@ -481,7 +481,7 @@ class Bench:
             given = {k: v for k, v in SMALL.items() if k in known}
             network = {"network": "convnet-d1-w8"} if "network" in known else {}
             table = potstill.score(self.data["uneven"], [name], **network, **given)
-            columns = table.of(name, self.data["uneven"].train)
+            columns = table.columns_for(name, self.data["uneven"].train)
             return {column: digest(columns[column]) for column in sorted(columns)}
 
         for name in scored:

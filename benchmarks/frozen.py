@@ -68,7 +68,7 @@ def cell(splits: Splits, row: str, seed: int, students: int) -> dict[str, Any]:
         small, splits, network=NETWORK, seeds=students, seed=seed, augment="none", baselines=False, full=False,
         robust_scores=False, progress=None,
     ).to_dict()  # fmt: skip
-    return {"score": card["score"], "seconds": round(made, 1), "method": small.card["method"]}
+    return {"score": card["score"], "seconds": round(made, 1), "method": small.metadata["method"]}
 
 
 def main() -> None:

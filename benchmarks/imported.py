@@ -32,7 +32,7 @@ from scipy import stats
 from torch import Tensor
 
 import potstill
-from potstill.dataset_file.safe_unpickle import read_torch
+from potstill.dataset_file.safe_unpickle import load_torch_file
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 """What their code normalises CIFAR-10 by."""
@@ -103,7 +103,7 @@ def case(args: argparse.Namespace, splits: Any, model: str, ipc: int, students: 
         begun = time.perf_counter()
         file = theirs(args, splits, model, ipc, students, Path(folder))
         there = time.perf_counter() - begun
-        content = read_torch(file, 2**30)
+        content = load_torch_file(file, 2**30)
         images = content["data"][-1][0]
         released = [float(a) for a in content["accs_all_exps"][model]]
         small = potstill.import_set(file, data=splits, mean=MEAN, std=STD)

@@ -82,7 +82,7 @@ def cell(kind: Kind, splits: Any, method: str, seed: int, students: int) -> dict
             "baselines": {name: {k: b.get(k) for k in KEPT} for name, b in card["baselines"].items()},
         }  # fmt: skip
     return {
-        "items": len(again), "bytes": again.card["bytes"]["total"], "outcome": again.card["outcome"]["kind"],
+        "items": len(again), "bytes": again.metadata["bytes"]["total"], "outcome": again.metadata["outcome"]["kind"],
         "seconds": {"making": round(made, 1), "all": round(time.monotonic() - begun, 1)}, "learners": scores,
     }  # fmt: skip
 

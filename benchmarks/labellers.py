@@ -225,8 +225,8 @@ class Bench:
             made = self.distil(name, seed)
             path.parent.mkdir(parents=True, exist_ok=True)
             made.save(path)
-        cost = made.card["cost"]
-        row |= {"options": made.card["config"], "steps": cost["steps"], "inputs": len(made)}
+        cost = made.metadata["cost"]
+        row |= {"options": made.metadata["config"], "steps": cost["steps"], "inputs": len(made)}
         row.setdefault("seconds", []).append(cost["seconds"])
         return made.model_space(), made.hard_labels
 

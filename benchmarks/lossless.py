@@ -77,8 +77,8 @@ def main() -> None:
                 values.append(found["accuracy"]["mean"])
                 if need:
                     kept["full"].append(found["full"]["mean"])
-                sizes.append([len(small), small.card["bytes"]["total"]])
-                seconds.append(small.card["cost"]["seconds"] + small.card["cost"]["preparation_seconds"])
+                sizes.append([len(small), small.metadata["bytes"]["total"]])
+                seconds.append(small.metadata["cost"]["seconds"] + small.metadata["cost"]["preparation_seconds"])
             behind = difference(kept["full"], values)
             kept["cells"][f"{name}|{ipc}"] = {
                 "values_of_sets": values, "inputs_and_bytes": sizes, "seconds": seconds, "behind_full": behind,

@@ -134,7 +134,7 @@ def one(
         return None
     values = [s["accuracy"]["values"] for s in scores]
     of_sets = [statistics.fmean(v) for v in values]
-    published, card = PUBLISHED.get((data, name, ipc)), made[0].card
+    published, card = PUBLISHED.get((data, name, ipc)), made[0].metadata
     return {
         "data": data, "method": name, "ipc": ipc, "protocol": protocol,
         "epochs": epochs_of(protocol, data, args.epochs),

@@ -70,9 +70,9 @@ def tried(method: str, train: Any, held: Any, protocol: Any, args: argparse.Name
         small, Splits(train=train, test=held), protocol=protocol, networks=[args.network], seeds=2, baselines=False,
         full=False, robust_scores=False, executor=Serial(),
     ).to_dict()  # fmt: skip
-    cost, x = small.card["cost"], small.inputs
+    cost, x = small.metadata["cost"], small.inputs
     return {
-        "accuracy": found["accuracy"]["mean"], "outcome": small.card["outcome"]["kind"], "steps": cost["steps"],
+        "accuracy": found["accuracy"]["mean"], "outcome": small.metadata["outcome"]["kind"], "steps": cost["steps"],
         "seconds": cost["seconds"], "before": cost["preparation_seconds"],
         "largest": float(x.abs().max()) if isinstance(x, torch.Tensor) else None,
     }  # fmt: skip

@@ -103,9 +103,9 @@ def main() -> None:
                 seeds=args.students, seed=seed, baselines=False, full=False, robust_scores=False, executor=Serial(),
             ).to_dict()  # fmt: skip
             values.append(found["accuracy"]["values"])
-            cost = small.card["cost"]
+            cost = small.metadata["cost"]
             seconds.append(cost["seconds"] + cost["preparation_seconds"])
-            losses.append([h["loss"] for h in small.card["history"] if "loss" in h][-3:])
+            losses.append([h["loss"] for h in small.metadata["history"] if "loss" in h][-3:])
         kept["cells"][key] = {
             "values_of_sets": values, "seconds": seconds, "last_losses": losses,
             "options": {k: str(v) for k, v in options.items()}, "samples": len(train), "held": len(held),

@@ -92,9 +92,9 @@ def row(name: str, args: argparse.Namespace, splits: Splits) -> dict[str, Any]:
             with tempfile.TemporaryDirectory() as folder:  # the scores are those of the set that a reader loads
                 small.save(path := Path(folder) / "set.safetensors")
                 small = potstill.load(path)
-            sizes[store].append(small.card["bytes"]["total"])
+            sizes[store].append(small.metadata["bytes"]["total"])
             values[store].append(students(small, args, splits, seed))
-        chosen.append(small.card["store"]["auto"]["chosen"])
+        chosen.append(small.metadata["store"]["auto"]["chosen"])
     losses = [statistics.mean(a) - statistics.mean(b) for a, b in zip(*values.values(), strict=True)]
     whole, stored = (statistics.mean(s) for s in sizes.values())
     made = {

@@ -229,8 +229,8 @@ def run_method(root: Path, layout: str, job: str, args: argparse.Namespace) -> d
     seconds["steps"] = time.process_time() - begun - seconds["teacher"] - seconds["start"]
     made.save(root / "set.safetensors")
     return {
-        "items": len(made), "outcome": made.card["outcome"]["kind"], "seconds": seconds, "reads": reader.summary(),
-        "before": before, "method": made.card["config"],
+        "items": len(made), "outcome": made.metadata["outcome"]["kind"], "seconds": seconds, "reads": reader.summary(),
+        "before": before, "method": made.metadata["config"],
     }  # fmt: skip
 
 

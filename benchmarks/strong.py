@@ -213,7 +213,7 @@ class Bench:
         steps: int | None = None
         for seed in range(self.args.sets):
             if self.path(name, seed).exists():
-                steps = potstill.load(self.path(name, seed)).card["cost"]["steps"]
+                steps = potstill.load(self.path(name, seed)).metadata["cost"]["steps"]
                 continue
             if name not in BASELINES and steps is None:
                 steps = self.planned(name)
@@ -267,15 +267,15 @@ class Bench:
             begun, smalls = time.process_time(), [potstill.load(p) for p in paths]
             smalls = [of_classes(s) for s in smalls] if args.classes else smalls
             values = had + [self.students(s, network, seed) for seed, s in list(enumerate(smalls))[len(had) :]]
-            card = smalls[0].card
+            card = smalls[0].metadata
             cell = {
                 "arm": name, "seconds_asked": seconds, "made_in": made_in,
                 "where": where + args.classes * " by classes",
                 "protocol": args.protocol, "network": network,
                 "values_of_sets": values, "accuracy": summary([sum(v) / len(v) for v in values], len(self.test)),
                 "students": args.students, "inputs": len(smalls[0]), "bytes": card["bytes"], "budget": self.bytes,
-                "steps": [s.card["cost"]["steps"] for s in smalls],
-                "seconds": [s.card["cost"]["seconds"] for s in smalls],
+                "steps": [s.metadata["cost"]["steps"] for s in smalls],
+                "seconds": [s.metadata["cost"]["seconds"] for s in smalls],
                 "preparation_seconds": card["cost"]["preparation_seconds"],
                 "options": {k: str(v) for k, v in (ARMS.get(name) or BASELINES[name]).items()},
                 "scored_in": round(time.process_time() - begun, 1),
@@ -301,7 +301,7 @@ class Bench:
 
 def of_classes(small: potstill.Distilled) -> potstill.Distilled:
     """The same inputs with the likeliest class of each label: whether harm is in the inputs or in the labels."""
-    card = small.card
+    card = small.metadata
     return potstill.Distilled.build(
         small.inputs, small.hard_labels, method=card["method"], config=card["config"], seed=card["seed"],
         ipc=card["ipc"], classes=small.classes, input=small.input, normalization=small.normalization, training={},

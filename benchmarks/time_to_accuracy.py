@@ -231,7 +231,7 @@ def undistilled(report: dict[str, Any], data: str, over: str, args: argparse.Nam
         values.append(measure(out, data, args, seed)["accuracy"]["values"])
     means = [sum(v) / len(v) for v in values]
     rows[key] = {
-        "data": data, "over": over, "inputs": len(small), "bytes": small.card["bytes"]["total"], "sets": args.sets,
+        "data": data, "over": over, "inputs": len(small), "bytes": small.metadata["bytes"]["total"], "sets": args.sets,
         "students": args.students, "epochs": args.epochs, "values_of_sets": values, "machine": machine(),
         "accuracy": summary(means, args.students * TEST),
     }  # fmt: skip

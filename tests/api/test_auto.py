@@ -101,16 +101,16 @@ def test_every_usual_candidate_exists_and_some_are_real(few):
 
 def test_what_the_clock_chose_comes_again_without_it(few, whole):
     """Rungs that go on from checkpoints, and a run that is told their steps, end with the same bits."""
-    first, choice = whole, whole.card["choice"]
+    first, choice = whole, whole.metadata["choice"]
     assert choice["time_limit"] == 3600
     made = [t for t in choice["tried"] if not t["real"]]
     assert sorted(len(t["rungs"]) for t in made) == [1, 2]
     assert [t["rungs"][0]["steps"] for t in made] == [6, 6]
     again = potstill.distill(few, **{**choice["repeat"], **SMALL})
     assert torch.equal(again.inputs, first.inputs)
-    assert again.card["choice"]["recipe"] == choice["recipe"]
-    assert again.card["choice"]["difference"] == choice["difference"]
-    assert [t["rungs"][-1]["accuracy"] for t in again.card["choice"]["tried"]] == [
+    assert again.metadata["choice"]["recipe"] == choice["recipe"]
+    assert again.metadata["choice"]["difference"] == choice["difference"]
+    assert [t["rungs"][-1]["accuracy"] for t in again.metadata["choice"]["tried"]] == [
         t["rungs"][-1]["accuracy"] for t in choice["tried"]
     ]
     plain = potstill.distill(few, **{**choice["recipe"], **SMALL})
@@ -144,8 +144,8 @@ def test_an_interrupted_choice_goes_on_to_the_same_bits(few, whole, three_steps,
     monkeypatch.setattr(Journal, "once", counted)
     rest = potstill.distill(few, "auto", checkpoint=tmp_path / "choice", resume=True, **TOLD)
     assert torch.equal(rest.inputs, whole.inputs)
-    assert rest.card["choice"]["difference"] == whole.card["choice"]["difference"]
-    assert rest.card["choice"]["repeat"] == whole.card["choice"]["repeat"]
+    assert rest.metadata["choice"]["difference"] == whole.metadata["choice"]["difference"]
+    assert rest.metadata["choice"]["repeat"] == whole.metadata["choice"]["repeat"]
     assert not (tmp_path / "choice").exists()
     assert trained
     assert not any(name.startswith("students 0 to 0 of 0") for name in trained)
@@ -179,12 +179,12 @@ def test_the_limit_is_of_the_clock_and_counts_what_went_before(monkeypatch):
 def test_a_set_that_teaches_more_wins_and_is_made_of_all_data(digits):
     some = ["random%exact", "dm:batch_real=16,lr=1.0@15,40,50", "dm:start=noise@0,0"]
     small = potstill.distill(digits, "auto", bytes=420, candidates=some, **SMALL, **TAUGHT)
-    choice = small.card["choice"]
+    choice = small.metadata["choice"]
     assert choice["answer"] == "made", choice["text"]
     assert choice["difference"]["ci95"][0] > 0
-    assert small.card["method"] == "dm"
-    assert small.card["cost"]["steps"] == 50
-    assert small.card["source"]["hash"] == digits.train.content_hash
+    assert small.metadata["method"] == "dm"
+    assert small.metadata["cost"]["steps"] == 50
+    assert small.metadata["source"]["hash"] == digits.train.content_hash
     assert "test data were not read" in choice["text"]
     assert "no clock" in choice["clock"]
 
@@ -199,7 +199,7 @@ def test_real_samples_are_an_answer(digits, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "So real samples are" in shown
     assert "Left out: dm over hallucinator (" in shown
-    card = potstill.load(path).card
+    card = potstill.load(path).metadata
     assert (card["method"], card["choice"]["answer"]) == ("k-means", "real")
     assert card["choice"]["text"] in shown
     recipe = tmp_path / "again.yaml"
@@ -212,9 +212,9 @@ def test_real_samples_are_an_answer(digits, tmp_path, capsys):
 def test_items_are_taken_for_the_bytes_of_real_samples(digits):
     small = potstill.distill(digits, "auto", ipc=1, candidates=["random", "random%uint2"], **SMALL, **QUICK)
     one = potstill.distill(digits, "random", ipc=1, device="cpu", progress=None)
-    assert small.card["choice"]["bytes"] == one.card["bytes"]["total"]
+    assert small.metadata["choice"]["bytes"] == one.metadata["bytes"]["total"]
     assert len(small) >= 10
-    assert "Nothing but real samples" in small.card["choice"]["text"]
+    assert "Nothing but real samples" in small.metadata["choice"]["text"]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_items_are_shared_out_in_proportion_and_every_class_has_one(items: int, 
 def test_bytes_are_shared_out_likewise_and_all_are_used() -> None:
     natural = potstill.distill(table(), "random", bytes=600, progress=None)
     equal = potstill.distill(table((25, 25, 25, 25)), "random", bytes=600, progress=None)
-    assert natural.card["bytes"]["total"] <= 600
+    assert natural.metadata["bytes"]["total"] <= 600
     assert len(natural) >= len(equal)
     counts = torch.bincount(natural.hard_labels)
     assert counts.tolist()[-1] == 1
@@ -108,7 +108,7 @@ def test_every_method_takes_natural_proportions(name: str) -> None:
     if name == "ufc":
         return  # its classes share compensators, and have as many inputs each
     assert len(small) == 26
-    if not small.soft:  # a teacher may take an input for another class
+    if not small.has_soft_labels:  # a teacher may take an input for another class
         assert torch.bincount(small.labels, minlength=3).tolist() == [1, 5, 20]
 
 
@@ -126,12 +126,12 @@ def test_bytes_of_every_parametrization_are_shared_out(spelled: str) -> None:
 
 def test_it_stands_on_the_card_and_in_a_note() -> None:
     small = potstill.distill(table(), "random", items=20, progress=None)
-    assert small.card["balance"] == "natural"
+    assert small.metadata["balance"] == "natural"
     said = "items of each class in proportion to its samples, 1 to 12; balance equal gives each as many"
-    assert said in small.card["source"]["notes"]
+    assert said in small.metadata["source"]["notes"]
     plain = potstill.distill(table((9, 9, 9)), "random", ipc=2, progress=None)
-    assert plain.card["balance"] == "equal"
-    assert said not in potstill.distill(table((9, 9, 9)), "random", items=6, progress=None).card["source"]["notes"]
+    assert plain.metadata["balance"] == "equal"
+    assert said not in potstill.distill(table((9, 9, 9)), "random", items=6, progress=None).metadata["source"]["notes"]
 
 
 def settled(data: Splits, method: str, budget: Budget, **options: Any) -> ResolvedRun:

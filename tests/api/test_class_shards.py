@@ -61,13 +61,16 @@ def test_bits_do_not_depend_on_the_executor_the_workers_or_their_order(tmp_path:
         there = made(class_shards=3, executor=two, checkpoint=tmp_path / "run")
     assert same(here, there)
     assert same(here, made(class_shards=3, executor=Backwards()))
-    assert here.card["class_shards"] == 3
-    assert here.card["outcome"]["message"] == "3 shards of classes: stopped after 6 steps, as asked"
+    assert here.metadata["class_shards"] == 3
+    assert here.metadata["outcome"]["message"] == "3 shards of classes: stopped after 6 steps, as asked"
     whole = made()
     assert here.hard_labels.tolist() == whole.hard_labels.tolist()
-    assert {**here.card["bytes"], "coded": 0} == {**whole.card["bytes"], "coded": 0}  # coding depends on the values
-    assert here.card["history"][-1]["loss"] == pytest.approx(whole.card["history"][-1]["loss"], rel=1e-4)
-    assert "class_shards" not in whole.card
+    assert {**here.metadata["bytes"], "coded": 0} == {
+        **whole.metadata["bytes"],
+        "coded": 0,
+    }  # coding depends on the values
+    assert here.metadata["history"][-1]["loss"] == pytest.approx(whole.metadata["history"][-1]["loss"], rel=1e-4)
+    assert "class_shards" not in whole.metadata
 
 
 class Doubled:
@@ -222,9 +225,9 @@ def test_a_recovery_in_shards_through_processes_is_that_of_one_run(tmp_path: Pat
                 **{**SMALL, "network": "convnet-d1-w8-batch", **more},
             )  # fmt: skip
         assert same(whole, parted)
-        assert parted.card["outcome"]["kind"] == "finished"
-        assert len(parted.card["history"]) == len(whole.card["history"])
-        assert parted.card["history"][-1].keys() == whole.card["history"][-1].keys()
+        assert parted.metadata["outcome"]["kind"] == "finished"
+        assert len(parted.metadata["history"]) == len(whole.metadata["history"])
+        assert parted.metadata["history"][-1].keys() == whole.metadata["history"][-1].keys()
 
 
 @dataclasses.dataclass

@@ -109,7 +109,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half(folder: Path, monkeypat
 def test_options_of_methods_and_of_the_protocol_reach_them_and_are_kept(folder: Path) -> None:
     more: dict[str, Any] = {"methods": ("k-means",), "options": {"k-means": {"iterations": 3}}, "seeds": 1}
     rows = {row["method"]: row for row in board(folder, **more)["rows"]}
-    assert potstill.load(folder / "k-means-ipc1.safetensors").card["config"]["iterations"] == 3
+    assert potstill.load(folder / "k-means-ipc1.safetensors").metadata["config"]["iterations"] == 3
     score = rows["k-means"]["scorecard"]
     assert score["settings"]["options"] == {"iterations": 3}
     assert score["settings"]["overrides"] == {"steps": 4, "lr": 0.01}

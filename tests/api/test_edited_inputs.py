@@ -297,11 +297,11 @@ def test_a_comparison_adopts_nothing_of_an_edited_method(
 
 def test_the_card_names_the_users_own_files(place: Path) -> None:
     assert main(_words("own method")) == 0
-    card = potstill.load("out.safetensors").card
+    card = potstill.load("out.safetensors").metadata
     assert sorted(card["own_files"]) == ["helper.py", "pull.py"]
     assert all(len(digest) == 64 for digest in card["own_files"].values())
     assert str(place) not in json.dumps(card["own_files"])
-    assert "own_files" not in potstill.distill("d.csv", "random", ipc=1, progress=None).card
+    assert "own_files" not in potstill.distill("d.csv", "random", ipc=1, progress=None).metadata
 
 
 def test_an_edited_method_may_go_on_where_that_is_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,6 +311,8 @@ def test_an_edited_method_may_go_on_where_that_is_said(place: Path, monkeypatch:
     EDITS["own method"][1]()
     _forget()
     assert main([*_words("own method"), "--resume", "force"]) == 0
-    (other,) = potstill.load("out.safetensors").card["resumed_with_others"]
+    (other,) = potstill.load("out.safetensors").metadata["resumed_with_others"]
     assert other["step"] == 2
-    assert other["versions"]["own_files"]["pull.py"] != potstill.load("out.safetensors").card["own_files"]["pull.py"]
+    assert (
+        other["versions"]["own_files"]["pull.py"] != potstill.load("out.safetensors").metadata["own_files"]["pull.py"]
+    )

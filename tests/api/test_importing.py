@@ -78,8 +78,8 @@ def test_dc_is_led_back_to_pixels_by_the_normalization_of_its_data(
     assert same(small.inputs, pixels)
     assert same(small.model_space(), z)
     assert torch.equal(small.labels, LABELS)
-    assert small.card["method"] == "dm"
-    assert small.card["source"]["hash"] == digits.train.content_hash
+    assert small.metadata["method"] == "dm"
+    assert small.metadata["source"]["hash"] == digits.train.content_hash
     assert small.classes == digits.train.classes
     first = potstill.import_set(tmp_path / "res_DM_digits_ConvNet_4ipc.pt", "dc", data=digits, run=0)
     assert same(first.model_space(), z + 1)
@@ -95,7 +95,7 @@ def test_numbers_or_a_known_name_lead_back_too(tmp_path: Path) -> None:
     known = potstill.import_set(tmp_path / "res_DSA_CIFAR10_ConvNet_2ipc.pt", known="cifar10")
     assert same(known.inputs, x)
     assert known.classes[3] == "cat"
-    assert known.card["training"]["epochs"] == 1000
+    assert known.metadata["training"]["epochs"] == 1000
     given = potstill.import_set(
         tmp_path / "res_DSA_CIFAR10_ConvNet_2ipc.pt", "dc", mean=mean.flatten().tolist(), std=std.flatten().tolist()
     )
@@ -118,8 +118,8 @@ def test_whitened_tensors_come_back_as_pixels_with_the_data_they_were_fitted_on(
     small = potstill.import_set(folder, data=digits, zca=family, lr=0.02)
     assert same(small.inputs, pixels, 1e-4)
     assert same(small.model_space(), z, 1e-3)
-    assert small.card["method"] == "mtt"
-    assert small.card["training"]["learned_lr"] == pytest.approx(0.02)
+    assert small.metadata["method"] == "mtt"
+    assert small.metadata["training"]["learned_lr"] == pytest.approx(0.02)
     with pytest.raises(PotstillError, match="need the data"):
         potstill.import_set(folder, zca=family)
 
@@ -137,9 +137,9 @@ def test_datm_has_soft_labels_and_its_learned_rate(tmp_path: Path, digits: Split
     folder = write_datm(tmp_path / "Normal", digits.train.normalization.apply(pixels), logits.clone(), 0.0375)
     small = potstill.import_set(folder, data=digits)
     assert same(small.labels, logits.softmax(1), 1e-6)
-    assert small.card["training"]["learned_lr"] == pytest.approx(0.0375)
-    assert small.card["imported"]["form"] == "datm"
-    assert set(small.card["imported"]["sha256"]) == {"images_best.pt", "labels_best.pt", "lr_best.pt"}
+    assert small.metadata["training"]["learned_lr"] == pytest.approx(0.0375)
+    assert small.metadata["imported"]["form"] == "datm"
+    assert set(small.metadata["imported"]["sha256"]) == {"images_best.pt", "labels_best.pt", "lr_best.pt"}
 
 
 def published_decode(data: torch.Tensor, target: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -164,7 +164,7 @@ def test_idc_decodes_as_published_and_weighs_what_is_stored(
     x, y = published_decode(pixels, LABELS, 2)
     assert same(small.inputs, x)
     assert torch.equal(small.labels, y)
-    assert small.card["bytes"]["inputs"] == 4 * pixels.numel()
+    assert small.metadata["bytes"]["inputs"] == 4 * pixels.numel()
     assert torch.equal(potstill.load(small.save(tmp_path / "s.safetensors")).inputs, small.inputs)
     plain = potstill.import_set(folder / "data.pt", "idc", data=digits, factor=1)
     assert same(plain.inputs, pixels)
@@ -184,7 +184,7 @@ def test_ncfm_is_read_at_its_last_iteration(tmp_path: Path, digits: Splits, pixe
         small = potstill.import_set(path, data=digits)
         assert same(small.inputs, x)
         assert torch.equal(small.labels, y)
-        assert (small.card["method"], small.card["imported"]["form"]) == ("ncfm", "ncfm")
+        assert (small.metadata["method"], small.metadata["imported"]["form"]) == ("ncfm", "ncfm")
     first = potstill.import_set(run / "distilled_data" / "data_init.pt", data=digits, factor=1)
     assert same(first.inputs, pixels + 0.3)
 
@@ -200,7 +200,7 @@ def test_a_folder_of_jpegs_has_its_classes_by_position(tmp_path: Path, digits: S
     assert small.labels.tolist() == [c for c in range(10) for _ in range(2)]
     kept = torch.cat([pixels[c == LABELS][:2] for c in range(10)]).clamp(0, 1)
     assert same(small.inputs, kept, 0.15)
-    assert small.card["training"]["temperature"] == 20
+    assert small.metadata["training"]["temperature"] == 20
 
 
 def theirs(x: torch.Tensor, y: torch.Tensor, test: tuple[torch.Tensor, torch.Tensor]) -> float:

@@ -34,12 +34,12 @@ def test_the_last_set_of_a_folder_is_read_and_its_texts_come_back(tmp_path: Path
         small = potstill.import_set(path)
         assert small.captions == (f"{BAD[0]} 10", *BAD[1:], *GOOD)
         assert small.labels.tolist() == [0] * 4 + [1] * 4
-        assert (small.card["method"], small.card["imported"]["form"]) == ("dilm", "dilm")
+        assert (small.metadata["method"], small.metadata["imported"]["form"]) == ("dilm", "dilm")
     kept = potstill.load(small.save(tmp_path / "s.safetensors"))
     assert kept.captions == small.captions
     assert kept.inputs["sentence" + VALUES].equal(small.inputs["sentence" + VALUES])
     assert potstill.import_set(run, run=1).captions[0].endswith(" 1")
-    assert len(small.card["imported"]["sha256"]["dataset_10.json"]) == 64
+    assert len(small.metadata["imported"]["sha256"]["dataset_10.json"]) == 64
 
 
 def test_a_network_of_words_learns_from_it(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_two_fields_are_two_lines(tmp_path: Path) -> None:
     assert small.captions == ("It rains.\nIt is wet.", "a\nb")
     assert small.classes == ("0", "1", "2")
     assert [name for name, _ in small.input.parts] == ["premise", "hypothesis"]
-    assert small.card["method"] == "mine"
+    assert small.metadata["method"] == "mine"
 
 
 @pytest.mark.parametrize(

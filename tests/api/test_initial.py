@@ -27,11 +27,11 @@ def test_it_starts_from_the_inputs_of_an_earlier_set(method: str, tmp_path: Path
     earlier = made("dm", steps=2, seed=7)
     again = made(method, initial=earlier)
     torch.testing.assert_close(again.inputs, earlier.inputs, atol=1e-5, rtol=1e-5)
-    assert again.card["initial"]["method"] == "dm"
-    assert "initial" not in earlier.card
+    assert again.metadata["initial"]["method"] == "dm"
+    assert "initial" not in earlier.metadata
     file = tmp_path / "earlier.safetensors"
     earlier.save(file)
-    assert made(method, initial=file).card["initial"] == again.card["initial"]
+    assert made(method, initial=file).metadata["initial"] == again.metadata["initial"]
     assert not torch.equal(made(method, initial=earlier, steps=1).inputs, again.inputs)
 
 

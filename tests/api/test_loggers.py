@@ -55,7 +55,7 @@ def test_a_value_is_told_settings_steps_and_result() -> None:
     assert list(kept.steps) == [1, 2, 3, 4]
     assert [values["loss"] for values in kept.steps.values()] == [step.metrics["loss"] for step in seen]
     assert kept.results == [
-        {"items": 10, "bytes": small.card["bytes"]["total"], "seconds": small.card["cost"]["seconds"],
+        {"items": 10, "bytes": small.metadata["bytes"]["total"], "seconds": small.metadata["cost"]["seconds"],
          "outcome": "steps reached"}
     ]  # fmt: skip
 
@@ -113,7 +113,7 @@ def test_tensorboard_reads_the_curve_back(tmp_path: Path, capsys: pytest.Capture
     assert all(point.value > 0 for point in curve)
     small = potstill.load(out)
     assert held.Scalars("result/items")[0].value == 10
-    assert held.Scalars("result/bytes")[0].value == small.card["bytes"]["total"]
+    assert held.Scalars("result/bytes")[0].value == small.metadata["bytes"]["total"]
     settings = held.Tensors("settings/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "| method | dm |" in settings
     assert "| config.network | mlp |" in settings

@@ -95,7 +95,7 @@ def test_methods_are_names_and_values_side_by_side(tmp_path: Path) -> None:
         "random", "Mine()", "Mine(strength=2.0)", "dm", "DM(iterations=5)"
     }  # fmt: skip
     assert not [row for row in found["rows"] if "error" in row]
-    made = {row["method"]: potstill.load(tmp_path / row["file"]).card for row in found["rows"]}
+    made = {row["method"]: potstill.load(tmp_path / row["file"]).metadata for row in found["rows"]}
     assert made["DM(iterations=5)"]["config"]["iterations"] == 5
     assert made["dm"]["config"]["iterations"] == 2
     assert made["Mine(strength=2.0)"]["config"]["strength"] == 2.0

@@ -13,7 +13,7 @@ from PIL import Image
 
 import potstill
 from potstill.cli.main import main
-from potstill.dataset_file import holds_indices, load
+from potstill.dataset_file import is_index_file, load
 
 
 def picture(rng, mean):
@@ -90,14 +90,14 @@ def test_other_data_are_refused_with_both_hashes(photos, tmp_path):
     for to in ("files", "hf"):
         with pytest.raises(potstill.PotstillError) as refused:
             potstill.export(small, to, tmp_path / "out", data=photos)
-        assert small.card["source"]["hash"] in str(refused.value)
+        assert small.metadata["source"]["hash"] in str(refused.value)
         assert found in str(refused.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_selection_of_streamed_pictures_reads_them_streamed_again(photos, tmp_path):
     small = potstill.distill(potstill.load_data(photos, stream=True), "random", ipc=2)
-    assert small.card["source"]["hash"].startswith("encoded:")
+    assert small.metadata["source"]["hash"].startswith("encoded:")
     out = potstill.export(small, "files", tmp_path / "out", data=photos)
     assert len(names(out)) == 5
 
@@ -183,8 +183,8 @@ def test_indices_and_data_make_the_same_file_again(tmp_path, method, zca):
     small = potstill.distill("digits", method, ipc=2, zca=zca, **options)
     whole, light = small.save(tmp_path / "whole.safetensors"), tmp_path / "light.safetensors"
     potstill.export(small, "indices", light)
-    assert holds_indices(light)
-    assert not holds_indices(whole)
+    assert is_index_file(light)
+    assert not is_index_file(whole)
     if zca is None:
         assert light.stat().st_size < whole.stat().st_size
     again = potstill.materialize(light, "digits")
@@ -205,7 +205,7 @@ def test_indices_are_evaluated_with_the_data_that_an_evaluation_needs_anyway(tmp
 
 def test_what_was_not_chosen_has_no_indices_and_no_files(tmp_path):
     made = potstill.distill("digits", "dm", ipc=1, steps=1, network="convnet-d1-w4")
-    assert not made.selected
+    assert not made.is_selection
     for to in ("indices", "files", "hf"):
         with pytest.raises(potstill.PotstillError, match="were made by dm, not chosen"):
             potstill.export(made, to, tmp_path / "out", data="digits")

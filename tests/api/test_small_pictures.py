@@ -18,7 +18,7 @@ def _stored(source, method="m3d", **options):
         source, method, ipc=1, preset="quick", iterations=1, network="convnet-d1-w4", codec="float32", device="cpu",
         progress=None, **options,
     )  # fmt: skip
-    return small.card["config"]["parametrization"], len(small)
+    return small.metadata["config"]["parametrization"], len(small)
 
 
 def test_pictures_of_fewer_than_eight_pixels_a_cell_stay_whole():

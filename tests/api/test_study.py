@@ -85,8 +85,8 @@ def test_an_item_whose_label_is_wrong_is_read_otherwise_and_near_to_another_clas
     made = potstill.distill(digits, method="random", ipc=1, seed=0, network="convnet-d1-w4", codec="float32")
     wrong = potstill.Distilled.build(
         train.raw(at), torch.arange(10).roll(1), method="mine", config={}, seed=0, ipc=1, classes=train.classes,
-        input=train.input, normalization=train.normalization, training={}, source=made.card["source"],
-        outcome=made.card["outcome"], cost=made.card["cost"],
+        input=train.input, normalization=train.normalization, training={}, source=made.metadata["source"],
+        outcome=made.metadata["outcome"], cost=made.metadata["cost"],
     )  # fmt: skip
     found = potstill.diagnose(
         wrong, digits, parts=("nearest", "labeller"), students=1, stops=(60,), network="convnet-d1-w16", progress=None

@@ -32,12 +32,12 @@ def test_distil_writes_the_file_says_what_is_in_it_and_what_to_do_next(tmp_path,
     assert main(words) == 0
     out = capsys.readouterr().out
     set_ = potstill.load(path)
-    assert f"{path}: 12 pictures of 1×8×8 in 10 classes, {set_.card['bytes']['total']:,} bytes, made by dm" in out
+    assert f"{path}: 12 pictures of 1×8×8 in 10 classes, {set_.metadata['bytes']['total']:,} bytes, made by dm" in out
     assert "all 2 steps of the method were made" in out
     following = shlex.split(out.splitlines()[-1].removeprefix("Measure it: "))
     wanted = f"potstill evaluate {path} --data digits --network convnet-d1-w8"  # the split is on the card
     assert following == wanted.split()
-    assert set_.card["command"] == shlex.join(["potstill", *words])
+    assert set_.metadata["command"] == shlex.join(["potstill", *words])
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]  # the checkpoint is gone
 
 
@@ -49,7 +49,7 @@ def test_distil_as_json_is_the_card_and_the_path(tmp_path, capsys):
     assert {k: document[k] for k in ("path", "items", "method", "ipc")} == {
         "path": str(path), "items": 10, "method": "herding", "ipc": 1,
     }  # fmt: skip
-    assert document["bytes"]["total"] == potstill.load(path).card["bytes"]["total"]
+    assert document["bytes"]["total"] == potstill.load(path).metadata["bytes"]["total"]
     assert "drawn as test" in shown.err  # what the loader decided is said, but not on stdout
 
 
@@ -136,7 +136,7 @@ def test_a_run_that_is_interrupted_goes_on_with_the_line_it_prints_and_ends_the_
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.safetensors", "whole.safetensors"]
     a, b = potstill.load(whole), potstill.load(cut)
     assert torch.equal(a.inputs, b.inputs)
-    assert a.card["cost"]["steps"] == b.card["cost"]["steps"] == 40
+    assert a.metadata["cost"]["steps"] == b.metadata["cost"]["steps"] == 40
 
 
 def test_compare_ranks_and_is_not_done_twice(tmp_path, capsys):

@@ -34,7 +34,7 @@ def test_scores_are_written_drawn_and_selected_by(capsys: pytest.CaptureFixture[
     assert main([*following[1:], "--quiet"]) == 0
     small = potstill.load("chosen.safetensors")
     assert len(small) == 100
-    assert small.card["config"]["network"] == "convnet-d1-w4"
+    assert small.metadata["config"]["network"] == "convnet-d1-w4"
 
 
 @pytest.mark.parametrize(

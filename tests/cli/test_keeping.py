@@ -237,7 +237,7 @@ small = potstill.distill(
     "digits", "mtt", ipc=1, steps=6, network="convnet-d1-w4", networks_trained=3, epochs_trained=2, start_until=1,
     ahead=1, student_steps=1, progress=look,
 )
-print(pruned[0][0], small.card["outcome"]["step"])
+print(pruned[0][0], small.metadata["outcome"]["step"])
 """
 
 

@@ -75,8 +75,8 @@ def test_a_methods_file_is_a_method_with_its_options(place: Path, capsys: pytest
     wanted = [i for c in range(10) for i in (data.train.labels == c).nonzero().flatten()[3:5].tolist()]
     assert small.index is not None
     assert small.index.tolist() == wanted
-    assert (small.card["method"], small.card["config"]) == ("First", {"skip": 3})
-    assert str(place) not in json.dumps(dict(small.card))
+    assert (small.metadata["method"], small.metadata["config"]) == ("First", {"skip": 3})
+    assert str(place) not in json.dumps(dict(small.metadata))
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["distill", "--method", "first.py:First", "--help"])
@@ -124,7 +124,7 @@ def test_a_networks_file_is_a_network_of_every_command(place: Path, capsys: pyte
     capsys.readouterr()
     select = ["distill", "digits", "--method", "el2n", "--scores", "s.parquet", "--ipc", "1", "--out", "b.safetensors"]
     assert main([*select, *net]) == 0
-    assert potstill.load("b.safetensors").card["network"] == card["network"]
+    assert potstill.load("b.safetensors").metadata["network"] == card["network"]
 
 
 def test_a_comparison_takes_both(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

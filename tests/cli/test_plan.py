@@ -50,7 +50,7 @@ def test_stored_bytes_are_those_of_the_file(parametrization, tmp_path, capsys):
     found = planned(capsys, *words)
     path = tmp_path / "a.safetensors"
     assert main(["distill", "digits", *words, "--out", str(path), "--quiet"]) == 0
-    assert found["bytes"] == of_tensors(potstill.load(path).card)
+    assert found["bytes"] == of_tensors(potstill.load(path).metadata)
 
 
 def test_a_budget_in_bytes_is_planned_as_it_is_spent(tmp_path, capsys):
@@ -60,7 +60,7 @@ def test_a_budget_in_bytes_is_planned_as_it_is_spent(tmp_path, capsys):
     assert main(["distill", "digits", *words, "--out", str(path), "--quiet"]) == 0
     made = potstill.load(path)
     assert found["inputs"] == len(made)
-    assert found["bytes"] == of_tensors(made.card)
+    assert found["bytes"] == of_tensors(made.metadata)
     assert found["labels"] == "learned"
 
 

@@ -124,10 +124,10 @@ def test_a_method_of_other_data_than_pictures_runs_without_a_parametrization_bei
     )
     assert len(made) == (2 * len(source.classes) or 4)
     if name in OWN_STORED:
-        assert made.card["config"]["parametrization"] == "pixels"
+        assert made.metadata["config"]["parametrization"] == "pixels"
         own = registry.resolve("methods", name).parametrization
         note = f"parametrization pixels (inputs as they are): {own}, which {name} has by default, stores pictures, and "
-        assert [n for n in made.card["source"]["notes"] if n.startswith(note)], made.card["source"]["notes"]
+        assert [n for n in made.metadata["source"]["notes"] if n.startswith(note)], made.metadata["source"]["notes"]
 
 
 @pytest.mark.parametrize("name", OWN_STORED)
@@ -140,7 +140,7 @@ def test_a_parametrization_that_is_asked_for_and_stores_pictures_is_refused_for_
 def test_a_method_that_is_a_value_gives_way_as_its_name_does_unless_it_says_another() -> None:
     table = Splits(train=toy_source("table"), test=None)
     made = potstill.distill(table, small("idc"), ipc=2, steps=1, progress=None)
-    assert made.card["config"]["parametrization"] == "pixels"
+    assert made.metadata["config"]["parametrization"] == "pixels"
     with pytest.raises(PotstillError, match="parametrization tiles needs pictures"):
         potstill.distill(table, small("idc", parametrization="tiles:factor=3"), ipc=2, steps=1, progress=None)
 

@@ -165,15 +165,15 @@ def test_the_card_says_that_a_run_went_on_with_other_kernels(tmp_path: Path, mon
     x = torch.rand(20, 1, 4, 4, generator=generator(0)).numpy()
     given: dict[str, Any] = {"method": "k-means", "ipc": 1, "progress": None, "checkpoint": tmp_path / "c"}
     whole = potstill.distill((x, [0, 1] * 10), **given)
-    assert "resumed_with_others" not in whole.card
-    assert whole.card["limits"] == {"steps": None, "time_limit": None}
+    assert "resumed_with_others" not in whole.metadata
+    assert whole.metadata["limits"] == {"steps": None, "time_limit": None}
     potstill.distill((x, [0, 1] * 10), steps=1, checkpoint_every=0.0, **given)
     here = driver.versions()
     monkeypatch.setattr(driver, "versions", lambda: {**here, "kernels": "others"})
     with pytest.raises(PotstillError, match=r"kernels was .* and now is 'others'"):
         potstill.distill((x, [0, 1] * 10), resume=True, **given)
     small = potstill.distill((x, [0, 1] * 10), resume_anyway=True, **given)
-    assert small.card["resumed_with_others"] == [{"step": 1, "versions": here}]
+    assert small.metadata["resumed_with_others"] == [{"step": 1, "versions": here}]
     shown = describe(inspect(small.save(tmp_path / "a.safetensors")))
     assert "resumed     after step 1, until there made with " in shown
     assert f"potstill {here['potstill']}" in shown

@@ -45,40 +45,40 @@ def test_what_an_effort_sets_is_listed_beside_what_is_published(row: dict[str, A
 def test_a_method_by_name_is_quick_and_its_fields_decide_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3, "reuse": 2}, "good": {"iterations": 5}})
     quick = potstill.distill(DATA, "dm", **SMALL)
-    assert quick.card["cost"]["steps"] == 3
-    assert quick.card["effort"] == {"name": "quick", "fields": {"iterations": 3, "reuse": 2}}
+    assert quick.metadata["cost"]["steps"] == 3
+    assert quick.metadata["effort"] == {"name": "quick", "fields": {"iterations": 3, "reuse": 2}}
     same = potstill.distill(DATA, "dm", preset="published", iterations=3, reuse=2, **SMALL)
     assert torch.equal(quick.inputs, same.inputs)
-    assert same.card["effort"] == {"name": "published", "fields": {}}
+    assert same.metadata["effort"] == {"name": "published", "fields": {}}
     good = potstill.distill(DATA, "dm", preset="good", reuse=3, **SMALL)
-    assert (good.card["cost"]["steps"], good.card["config"]["reuse"]) == (5, 3)
+    assert (good.metadata["cost"]["steps"], good.metadata["config"]["reuse"]) == (5, 3)
 
 
 def test_what_is_given_wins_and_is_not_said_to_be_the_efforts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3, "reuse": 2}})
     made = potstill.distill(DATA, "dm", iterations=4, **SMALL)
-    assert made.card["cost"]["steps"] == 4
-    assert made.card["effort"] == {"name": "quick", "fields": {"reuse": 2}}
+    assert made.metadata["cost"]["steps"] == 4
+    assert made.metadata["effort"] == {"name": "quick", "fields": {"reuse": 2}}
 
 
 def test_a_run_that_is_told_its_steps_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3}})
     for ends in ({"steps": 4}, {"time_limit": "1h", "steps": 4}):
         made = potstill.distill(DATA, "dm", **ends, **SMALL)
-        assert (made.card["config"]["iterations"], made.card["cost"]["steps"]) == (20_000, 4)
+        assert (made.metadata["config"]["iterations"], made.metadata["cost"]["steps"]) == (20_000, 4)
 
 
 def test_a_time_limit_cuts_a_run_and_changes_nothing_else_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3}})
     made, limited = (potstill.distill(DATA, "dm", **limit, **SMALL) for limit in ({}, {"time_limit": "1h"}))
     assert torch.equal(made.inputs, limited.inputs)
-    assert (limited.card["effort"]["name"], limited.card["cost"]["steps"]) == ("quick", 3)
+    assert (limited.metadata["effort"]["name"], limited.metadata["cost"]["steps"]) == ("quick", 3)
 
 
 def test_a_method_as_a_value_is_run_as_it_is() -> None:
     some = DM(iterations=2, batch_real=4)
     made = potstill.distill(DATA, some, ipc=1, network="convnet-d1-w4", progress=None)
-    assert (made.card["cost"]["steps"], made.card["effort"]) == (2, None)
+    assert (made.metadata["cost"]["steps"], made.metadata["effort"]) == (2, None)
     with pytest.raises(PotstillError, match="leave effort out or give the name"):
         potstill.distill(DATA, some, ipc=1, preset="quick")
     with pytest.raises(PotstillError, match="unknown effort 'quik'; did you mean quick"):
@@ -148,5 +148,5 @@ def test_amounts_that_are_none_are_refused(asked: dict[str, Any], said: str) -> 
 
 def test_bytes_may_be_text() -> None:
     one = potstill.distill(DATA, "random", bytes="2kB", progress=None)
-    assert one.card["bytes"]["total"] <= 2_000
+    assert one.metadata["bytes"]["total"] <= 2_000
     assert torch.equal(one.inputs, potstill.distill(DATA, "random", bytes=2_000, progress=None).inputs)

@@ -103,7 +103,7 @@ def test_pictures_stand_with_the_class_that_they_are_made_for(tmp_path: Path) ->
     out = tmp_path / "small.safetensors"
     asked: dict[str, Any] = {**SETTINGS, "ipc": 2, "network": "convnet-d2-w16-batch", "epochs_trained": 1}
     small = potstill.distill("digits", "sre2l", preset="quick", steps=2, snapshots=f"{out}.film", **asked)
-    assert small.soft
+    assert small.has_soft_labels
     film = load_snapshots(out)
     assert film is not None
     assert film.labels.tolist() == [c for c in range(10) for _ in range(2)], "whatever a teacher takes them for"

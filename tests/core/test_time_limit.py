@@ -59,9 +59,9 @@ def test_a_limit_that_began_earlier_counts_from_then(capsys: pytest.CaptureFixtu
     """As that of the command line, which begins with the command."""
     begun = TimeLimit(30.0, time.monotonic() - 20.0)
     made = potstill.distill("digits", "dm", time_limit=begun, **SMALL | {"progress": "auto"})
-    assert made.card["limits"] == {"steps": None, "time_limit": 30.0}
+    assert made.metadata["limits"] == {"steps": None, "time_limit": 30.0}
     late = potstill.distill("digits", "dm", time_limit=TimeLimit(5.0, time.monotonic() - 7.0), **SMALL)
-    assert (late.card["outcome"]["kind"], late.card["cost"]["steps"]) == ("time limit reached", 0)
+    assert (late.metadata["outcome"]["kind"], late.metadata["cost"]["steps"]) == ("time limit reached", 0)
     assert parse_time_limit(begun) is begun
 
 
@@ -98,7 +98,7 @@ def test_a_run_without_time_to_search_is_written_as_uint8_and_says_so(
     told = capsys.readouterr().err
     assert "the set is written as uint8: it would take" in told
     assert "in what is left of the time limit; --codec uint4 or a longer limit may halve it" in told
-    assert potstill.load(tmp_path / "a.safetensors").card["cost"]["steps"] == 25
+    assert potstill.load(tmp_path / "a.safetensors").metadata["cost"]["steps"] == 25
 
 
 def test_what_takes_longer_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -352,11 +352,11 @@ def test_the_card_and_inspect_say_the_kinds(tmp_path, capsys):
     words = ["distill", str(tmp_path / "pets.csv"), "--method", "random", "--ipc", "2", "--missing", "impute"]
     assert main([*words, "--out", str(tmp_path / "a.safetensors")]) == 0
     assert "--missing" not in capsys.readouterr().out, "the line that measures it reads this from the card"
-    assert potstill.load(tmp_path / "a.safetensors").card["reading"]["missing"] == "impute"
+    assert potstill.load(tmp_path / "a.safetensors").metadata["reading"]["missing"] == "impute"
     assert main(["inspect", str(tmp_path / "a.safetensors")]) == 0
     said = "columns     2 numbers, 1 boolean, 1 date, 2 categories (colour of 4, name of town of 2)"
     assert said in capsys.readouterr().out
-    card = potstill.load(tmp_path / "a.safetensors").card
+    card = potstill.load(tmp_path / "a.safetensors").metadata
     assert [c["kind"] for c in card["source"]["columns"]] == [
         "number", "number", "boolean", "category", "category", "date",
     ]  # fmt: skip

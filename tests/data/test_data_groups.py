@@ -297,7 +297,7 @@ def test_the_command_line_groups_and_the_card_remembers(tmp_path: Path, capsys: 
     words = ["distill", str(root), "--group", "parent", "--method", "random", "--ipc", "1", "--out", str(out)]
     assert main(words) == 0
     assert "whole groups, near 20% of each class) were drawn as test" in capsys.readouterr().err
-    card = potstill.load(out).card
+    card = potstill.load(out).metadata
     assert card["reading"]["group"] == "parent"
     again = potstill.load_data(root, **card["reading"])
     assert again.train.content_hash == card["source"]["hash"]

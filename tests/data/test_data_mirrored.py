@@ -54,8 +54,8 @@ def test_the_augmentation_follows_and_the_card_says_it(tmp_path):
         data = arrays(mirror=said)
         assert ("noflip" in repr(DSA.resolve("usps", "convnet", data.train.input).recipe.augment)) == (not said)
         small[said] = potstill.distill(data, method="dm", ipc=1, network="convnet-d1-w4", iterations=1, augment="dsa")
-        assert small[said].card["input"]["mirrored"] == small[said].input.mirrored == said
-    assert small[False].card["config"]["augment"] == "dsa-noflip"
+        assert small[said].metadata["input"]["mirrored"] == small[said].input.mirrored == said
+    assert small[False].metadata["config"]["augment"] == "dsa-noflip"
     assert "flip" not in named_augmentation("dsa", arrays(mirror=False).train).strategy
     small[False].save(tmp_path / "x.safetensors")
     assert not potstill.load(tmp_path / "x.safetensors").input.mirrored

@@ -286,5 +286,5 @@ def test_the_command_line_takes_the_column_and_the_card_keeps_it(tmp_path, capsy
     small = str(tmp_path / "s.safetensors")
     assert main(["distill", str(tmp_path / "s.csv"), *words, "--method", "random", "--items", "5", "--out", small]) == 0
     assert "--series" not in capsys.readouterr().out, "the line that measures it reads the column from the card"
-    assert potstill.load(small).card["reading"]["series"] == "station"
+    assert potstill.load(small).metadata["reading"]["series"] == "station"
     assert main(["evaluate", small, "--data", str(tmp_path / "s.csv"), "--network", "ridge", *words]) == 0

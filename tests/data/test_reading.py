@@ -25,9 +25,9 @@ def test_the_options_that_were_given_stand_on_the_card_and_read_the_same_data_ag
     assert dict(splits.reading) == given
     small = potstill.distill(splits, "random", ipc=2, progress=None)
     small.save(tmp_path / "s.safetensors")
-    options = check_read_options(potstill.load(tmp_path / "s.safetensors").card["reading"])
+    options = check_read_options(potstill.load(tmp_path / "s.safetensors").metadata["reading"])
     again = potstill.load_data(table, **options)
-    assert again.train.content_hash == splits.train.content_hash == small.card["source"]["hash"]
+    assert again.train.content_hash == splits.train.content_hash == small.metadata["source"]["hash"]
 
 
 def test_where_nothing_was_given_nothing_stands_there_and_places_never_do(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_set_comes_back_as_it_was(
     assert torch.equal(after.inputs, before.inputs)
     assert torch.equal(after.labels, before.labels)
     assert after.labels.dtype == before.labels.dtype
-    assert after.card == before.card
+    assert after.metadata == before.metadata
     assert after.classes == classes
     assert torch.equal(after.model_space(), before.model_space())
     assert (after.index is None) == (before.index is None)
@@ -98,9 +98,9 @@ def test_a_data_loader_yields_normalised_inputs() -> None:
 
 
 def test_pixels_outside_the_unit_range_are_kept_and_said() -> None:
-    assert make().card["space"] == "pixels"
+    assert make().metadata["space"] == "pixels"
     wide = make(low=-0.5)
-    assert wide.card["space"] == "unclamped"
+    assert wide.metadata["space"] == "unclamped"
     assert float(wide.inputs.min()) < 0
 
 
@@ -236,7 +236,7 @@ def test_what_is_not_a_set_is_refused_in_one_line(tmp_path: Path, damage: object
 
 def test_tensors_of_the_wrong_type_or_missing_are_refused(tmp_path: Path) -> None:
     good = make()
-    meta = {"card": json.dumps(good.card)}
+    meta = {"card": json.dumps(good.metadata)}
     x, y = good.tensors["inputs"], good.tensors["labels"]
     for tensors, message in (
         ({"labels": y}, "no tensor 'inputs'"),
@@ -257,7 +257,7 @@ def test_tensors_of_the_wrong_type_or_missing_are_refused(tmp_path: Path) -> Non
 def test_whitening_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     good = make(whitening=True)
     stored = safetensors.torch.load_file(good.save(tmp_path / "good.safetensors"))
-    meta = {"card": json.dumps(good.card)}
+    meta = {"card": json.dumps(good.metadata)}
     for name, tensor, message in (
         ("matrix", torch.eye(15), "not for 16 values"),
         ("mean", torch.zeros(16, dtype=torch.float64), "not for 16 values"),
@@ -321,7 +321,7 @@ def one_line_or_usable(path: Path) -> None:
     assert torch.equal(small.inputs, safetensors.torch.load_file(path)["inputs"])
     assert torch.isfinite(small.model_space()).all()
     assert len(describe(inspect(small))) > 100
-    assert json.loads(json.dumps(small.to_dict())) == small.card
+    assert json.loads(json.dumps(small.to_dict())) == small.metadata
     assert isinstance(small.input, InputSpec)
     assert len(list(DataLoader(small, batch_size=4))) == 2
 
@@ -338,17 +338,17 @@ values = st.recursive(
 def test_any_card_gives_a_set_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
     small = make(whitening=data.draw(st.booleans()))
     path = small.save(tmp_path / "set.safetensors", force=True)
-    key = data.draw(st.sampled_from(sorted(small.card)))
+    key = data.draw(st.sampled_from(sorted(small.metadata)))
     value = data.draw(values)
-    if isinstance(small.card[key], dict) and data.draw(st.booleans()):
-        value = {**small.card[key], data.draw(st.sampled_from(sorted(small.card[key]) or ["x"])): value}
+    if isinstance(small.metadata[key], dict) and data.draw(st.booleans()):
+        value = {**small.metadata[key], data.draw(st.sampled_from(sorted(small.metadata[key]) or ["x"])): value}
     card(path, **{key: value})
     one_line_or_usable(path)
 
 
 def test_a_set_of_a_task_that_is_not_known_here_is_looked_at_all_the_same(tmp_path: Path) -> None:
     path = make().save(tmp_path / "set.safetensors", force=True)
-    card(path, task={**load(path).card["task"], "name": ""})
+    card(path, task={**load(path).metadata["task"], "name": ""})
     one_line_or_usable(path)
     found = inspect(path)
     assert (found["per_class"], len(found["card"]["classes"])) == ({}, 3)
@@ -462,9 +462,9 @@ def test_what_is_built_can_be_loaded(tmp_path: Path) -> None:
         config={"a": (1, 2.5, None), "b": math.inf},
         extra={"history": [{"loss": math.nan}]},
     )
-    assert small.card["config"] == {"a": [1, 2.5, None], "b": None}
+    assert small.metadata["config"] == {"a": [1, 2.5, None], "b": None}
     again = load(small.save(tmp_path / "s"))
-    assert again.card == small.card
+    assert again.metadata == small.metadata
     assert again.payload.keys() == small.payload.keys()
     assert all(torch.equal(t, small.payload[n]) and t.dtype == small.payload[n].dtype for n, t in again.payload.items())
     assert torch.equal(again.model_space(), small.model_space())
@@ -475,7 +475,7 @@ def test_what_is_built_can_be_loaded(tmp_path: Path) -> None:
 
 def of_tensors(small: Distilled) -> dict[str, int]:
     """The bytes on the card, without what they would be entropy-coded."""
-    return {name: size for name, size in small.card["bytes"].items() if name != "coded"}
+    return {name: size for name, size in small.metadata["bytes"].items() if name != "coded"}
 
 
 def test_bytes_count_what_training_needs_once() -> None:

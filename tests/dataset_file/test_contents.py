@@ -17,7 +17,7 @@ from covering import covering
 import potstill
 from potstill.core import Splits, registry
 from potstill.data.in_memory import fit_normalization
-from potstill.dataset_file import Distilled, holds_indices, load, rebuild
+from potstill.dataset_file import Distilled, is_index_file, load, materialize
 from potstill.errors import PotstillError
 from potstill.methods.distribution.dm import DM
 from potstill.testing.toy import toy_source
@@ -38,7 +38,9 @@ def held(path: Path) -> int:
 def same(a: Distilled, b: Distilled) -> bool:
     parts = zip((a.inputs, a.labels), (b.inputs, b.labels), strict=True)
     return (
-        a.card == b.card and all(torch.equal(x, y) for x, y in parts) and torch.equal(a.model_space(), b.model_space())
+        a.metadata == b.metadata
+        and all(torch.equal(x, y) for x, y in parts)
+        and torch.equal(a.model_space(), b.model_space())
     )
 
 
@@ -58,11 +60,13 @@ def test_a_set_is_what_a_reader_loads_and_weighs_what_its_card_says(
     path = made.save(tmp_path / "a.safetensors")
     read = load(path)
     assert same(read, made)
-    assert made.card["bytes"]["total"] == held(path)
-    assert made.card["bytes"]["total"] == sum(v for n, v in made.card["bytes"].items() if n not in ("total", "coded"))
-    assert made.card["format"] == "potstill/2"
+    assert made.metadata["bytes"]["total"] == held(path)
+    assert made.metadata["bytes"]["total"] == sum(
+        v for n, v in made.metadata["bytes"].items() if n not in ("total", "coded")
+    )
+    assert made.metadata["format"] == "potstill/2"
     if parametrization == "pixels":
-        assert "inputs" in made.tensors or made.card["decoder"]["parametrization"] == "pixels"
+        assert "inputs" in made.tensors or made.metadata["decoder"]["parametrization"] == "pixels"
     assert "decoded" not in made.tensors
     again = read.save(tmp_path / "b.safetensors")
     assert again.read_bytes() == path.read_bytes()
@@ -78,24 +82,24 @@ def test_a_selection_takes_every_store(kind: str, store: str, tmp_path: Path) ->
     made = potstill.distill(data, "herding", ipc=3, codec=store, progress=None)
     path = made.save(tmp_path / "a.safetensors")
     assert same(load(path), made)
-    assert made.card["bytes"]["total"] == held(path)
+    assert made.metadata["bytes"]["total"] == held(path)
     potstill.export(made, "indices", tmp_path / "i.safetensors")
-    assert holds_indices(tmp_path / "i.safetensors")
-    assert same(rebuild(tmp_path / "i.safetensors", data.train), made)
+    assert is_index_file(tmp_path / "i.safetensors")
+    assert same(materialize(tmp_path / "i.safetensors", data.train), made)
 
 
 def test_what_is_chosen_keeps_its_precision_and_what_is_made_gets_few_bits() -> None:
     chosen = potstill.distill("digits", "random", ipc=2, progress=None)
-    assert chosen.card["store"]["name"] == "exact"
-    assert chosen.card["store"]["tensors"]["inputs"]["bits"] == 5  # pixels from 0 to 16
+    assert chosen.metadata["store"]["name"] == "exact"
+    assert chosen.metadata["store"]["tensors"]["inputs"]["bits"] == 5  # pixels from 0 to 16
     assert torch.equal(chosen.inputs, potstill.load_data("digits").train.raw(chosen.index))
     made = potstill.distill("digits", DM(iterations=2), ipc=2, **QUICK)
-    assert made.card["store"]["name"] == "uint8"
-    assert made.card["store"]["auto"]["tried"] == []
-    assert "shorter than the trial" in made.card["store"]["auto"]["why"]
+    assert made.metadata["store"]["name"] == "uint8"
+    assert made.metadata["store"]["auto"]["tried"] == []
+    assert "shorter than the trial" in made.metadata["store"]["auto"]["why"]
     whole = potstill.distill("digits", DM(iterations=2), ipc=2, codec="float32", **QUICK)
     assert float((whole.inputs - made.inputs).abs().max()) < 0.01
-    assert made.card["bytes"]["inputs"] < whole.card["bytes"]["inputs"] / 3.9
+    assert made.metadata["bytes"]["inputs"] < whole.metadata["bytes"]["inputs"] / 3.9
 
 
 def test_a_table_is_rounded_in_units_of_its_columns() -> None:
@@ -110,7 +114,7 @@ def test_a_table_is_rounded_in_units_of_its_columns() -> None:
 
 def test_decoded_inputs_are_written_on_request_and_count(tmp_path: Path) -> None:
     made = potstill.distill(toy(), DM(iterations=2), ipc=4, parametrization="tiles", codec="uint8", **QUICK)
-    card = made.card
+    card = made.metadata
     parts: dict[str, Any] = {
         n: card[n] for n in ("method", "config", "seed", "ipc", "training", "source", "outcome", "cost", "decoder")
     }
@@ -121,8 +125,8 @@ def test_decoded_inputs_are_written_on_request_and_count(tmp_path: Path) -> None
     )  # fmt: skip
     path = beside.save(tmp_path / "a.safetensors")
     assert torch.equal(safetensors.torch.load_file(path)["decoded"], made.inputs)
-    assert beside.card["bytes"]["decoded"] == made.inputs.numel() * 4
-    assert beside.card["bytes"]["total"] == held(path)
+    assert beside.metadata["bytes"]["decoded"] == made.inputs.numel() * 4
+    assert beside.metadata["bytes"]["total"] == held(path)
     assert same(load(path), beside)
 
 
@@ -163,7 +167,7 @@ def test_a_file_that_contradicts_itself_is_refused_in_one_line(change: Any, said
 def test_the_first_format_is_read_as_it_was(name: str, tmp_path: Path) -> None:
     path = DATA / f"first-{name}.safetensors"
     read, raw = load(path), safetensors.torch.load_file(path)
-    assert read.card["format"] == "potstill/1"
+    assert read.metadata["format"] == "potstill/1"
     assert torch.equal(read.inputs, raw["inputs"])
     assert torch.equal(read.labels, raw["labels"])
     assert {f"payload/{n}" for n in read.payload} == {n for n in raw if n.startswith("payload/")}
@@ -175,8 +179,8 @@ def test_the_first_format_is_read_as_it_was(name: str, tmp_path: Path) -> None:
 
 def test_indices_of_the_first_format_are_put_together_again() -> None:
     whole = load(DATA / "first-herding.safetensors")
-    assert holds_indices(DATA / "first-indices.safetensors")
-    assert same(rebuild(DATA / "first-indices.safetensors", potstill.load_data("digits").train), whole)
+    assert is_index_file(DATA / "first-indices.safetensors")
+    assert same(materialize(DATA / "first-indices.safetensors", potstill.load_data("digits").train), whole)
 
 
 @pytest.mark.parametrize(
@@ -186,8 +190,8 @@ def test_indices_of_the_first_format_are_put_together_again() -> None:
 def test_a_budget_in_bytes_is_kept_and_used(method: str, store: str | None) -> None:
     most = 5000
     made = potstill.distill("digits", method, bytes=most, codec=store, steps=1 if method == "dm" else None, **QUICK)
-    total = made.card["bytes"]["total"]
-    one = made.card["bytes"]["total"] / len(made)
+    total = made.metadata["bytes"]["total"]
+    one = made.metadata["bytes"]["total"] / len(made)
     assert most - 11 * one < total <= most
 
 
@@ -222,9 +226,9 @@ def test_a_store_that_cannot_hold_what_was_made_loses_no_work(
     """Optimised pixels leave [0, 1], which a picture file cannot: that shows when all steps are made."""
     settings: dict[str, Any] = {"ipc": 2, "network": "convnet-d2-w8", "progress": None}
     made = potstill.distill(toy(), DM(iterations=3, lr=50.0), codec="mosaic", **settings)
-    assert made.card["store"]["name"] == "float32"
-    assert made.card["store"]["instead_of"] == "mosaic"
-    assert "mosaic needs values in [0, 1]" in made.card["store"]["why"]
+    assert made.metadata["store"]["name"] == "float32"
+    assert made.metadata["store"]["instead_of"] == "mosaic"
+    assert "mosaic needs values in [0, 1]" in made.metadata["store"]["why"]
     assert "WARNING: the set is written as float32, because mosaic cannot hold it" in capsys.readouterr().err
     same_steps = potstill.distill(toy(), DM(iterations=3, lr=50.0), codec="float32", **settings)
     assert torch.equal(made.inputs, same_steps.inputs)

@@ -26,7 +26,7 @@ from potstill._util.file_lock import only_run
 from potstill.core import InputSpec, Normalization
 from potstill.dataset_file import Distilled, load, read_checkpoint, read_tensors, write_atomic, write_checkpoint
 from potstill.dataset_file.folders import write_folder
-from potstill.dataset_file.memmap_safetensors import Field, fill, mapped, plan
+from potstill.dataset_file.memmap_safetensors import TensorField, open_memmap, plan_layout, write_in_parts
 from potstill.dataset_file.scores import MethodScores, Scores, read_scores, write_scores
 from potstill.errors import PotstillError
 
@@ -87,8 +87,8 @@ def test_mapped_files_are_checked_where_that_is_asked_for(tmp_path: Path) -> Non
 
     path = tmp_path / "rows.safetensors"
     write_tensors(path, {"p": torch.rand(100)}, {"n": "100"})
-    assert [w for w in flips(path, 50, seed=3) if not refused(lambda: mapped(path, check=True))] == []
-    assert mapped(path, check=True)[1]["n"] == "100"
+    assert [w for w in flips(path, 50, seed=3) if not refused(lambda: open_memmap(path, check=True))] == []
+    assert open_memmap(path, check=True)[1]["n"] == "100"
 
 
 def test_a_file_without_a_hash_is_read_and_one_of_another_content_is_not(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_where_nobody_can_tell_whether_a_writer_lives_nothing_is_cleared(
 
 # --- files that are filled in place -------------------------------------------------------------------------------
 
-ROWS = plan({"values": Field("F32", (2, 3, 4))}, {"labels": "{}"})
+ROWS = plan_layout({"values": TensorField("F32", (2, 3, 4))}, {"labels": "{}"})
 PARTS = [(0, 3), (3, 6)]
 
 
@@ -199,13 +199,13 @@ def test_a_second_writer_of_one_file_is_refused_and_the_first_is_whole(tmp_path:
 
     def slow(first: int, end: int) -> Mapping[str, NDArray[Any]]:
         with pytest.raises(PotstillError, match="another run is writing it") as caught:
-            fill(path, ROWS, PARTS, rows)
+            write_in_parts(path, ROWS, PARTS, rows)
         said.append(str(caught.value))
         return rows(first, end)
 
-    fill(path, ROWS, PARTS, slow, record_every=0)
+    write_in_parts(path, ROWS, PARTS, slow, record_every=0)
     assert len(said) == 2
-    assert mapped(path)[0]["values"].reshape(-1).tolist() == list(range(24))
+    assert open_memmap(path)[0]["values"].reshape(-1).tolist() == list(range(24))
     assert [p.name for p in tmp_path.iterdir()] == ["l.safetensors"]
 
 
@@ -215,10 +215,10 @@ def test_a_link_in_place_of_a_part_is_not_written_through(tmp_path: Path, kind: 
     victim.write_bytes(b"precious")
     (tmp_path / f".l.safetensors.{kind}").symlink_to(victim)
     with pytest.raises(PotstillError, match=rf"\.l\.safetensors\.{kind}: "):
-        fill(tmp_path / "l.safetensors", ROWS, PARTS, rows, record_every=0)
+        write_in_parts(tmp_path / "l.safetensors", ROWS, PARTS, rows, record_every=0)
     assert victim.read_bytes() == b"precious"
     os.unlink(tmp_path / f".l.safetensors.{kind}")
-    fill(tmp_path / "l.safetensors", ROWS, PARTS, rows)
+    write_in_parts(tmp_path / "l.safetensors", ROWS, PARTS, rows)
 
 
 # --- scores ---------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def a_table(path: Path) -> Path:
     values = torch.rand(500, generator=torch.Generator().manual_seed(0))
     methods = {"el2n": MethodScores(columns={"el2n": values}, config={"lr": 0.1})}
     labels = torch.zeros(500, dtype=torch.int64)
-    write_scores(Scores(source="toy", hash="0" * 64, labels=labels, classes=("a",), methods=methods), path)
+    write_scores(Scores(source="toy", content_hash="0" * 64, labels=labels, classes=("a",), methods=methods), path)
     return path
 
 

@@ -99,7 +99,7 @@ def test_a_table_has_a_column_for_each_value_and_trains(tmp_path: Path) -> None:
 
 def test_the_header_is_what_the_hub_sorts_by_and_names_cannot_be_markup(tmp_path: Path) -> None:
     hostile = make(classes=("a|b", "<script>alert(1)</script>", "`\n# [x](y) \x1b[31m\u202e\udcff"))
-    hostile.card["source"]["name"] = "---\nlicense: mit\n# <b>me</b>"
+    hostile.metadata["source"]["name"] = "---\nlicense: mit\n# <b>me</b>"
     folder = hostile.to_hf(tmp_path / "hf", license="cc-by-4.0")
     _, header, page = (folder / "README.md").read_text("utf-8").split("---\n", 2)
     said = yaml.safe_load(header)

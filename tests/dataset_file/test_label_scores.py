@@ -47,20 +47,20 @@ def test_scores_come_back_as_they_were_and_are_read_as_probabilities(tmp_path: P
         assert torch.equal(small.labels, probabilities(scores()))
         assert torch.equal(small.hard_labels, scores().argmax(1))
         assert torch.equal(small[3][1], small.labels[3])
-    assert after.card == before.card
-    assert after.soft
+    assert after.metadata == before.metadata
+    assert after.has_soft_labels
     assert make(probabilities(scores()), as_scores=False).scores is None
 
 
 def test_the_card_says_what_they_are_and_no_tensor_is_called_labels(tmp_path: Path) -> None:
     small = make()
-    assert small.card["labels"]["kind"] == "scores"
-    assert small.card["labels"]["hard_label"] == {"own": pytest.approx(2 / 3), "other": pytest.approx(-1 / 3)}
+    assert small.metadata["labels"]["kind"] == "scores"
+    assert small.metadata["labels"]["hard_label"] == {"own": pytest.approx(2 / 3), "other": pytest.approx(-1 / 3)}
     held = safetensors.torch.load_file(small.save(tmp_path / "set.safetensors"))
     assert "scores" in held
     assert "labels" not in held
     assert "labels      scores (real rows; a hard label is one-hot − 1/k)" in describe(inspect(small))
-    assert "labels" not in make(torch.arange(N) % K, as_scores=False).card
+    assert "labels" not in make(torch.arange(N) % K, as_scores=False).metadata
 
 
 @pytest.mark.parametrize("bits", [4, 8, 16])
@@ -69,8 +69,8 @@ def test_a_store_writes_them_in_its_bits_and_the_card_counts_them(bits: int) -> 
     assert small.scores is not None
     step = float(scores().max() - scores().min()) / (2**bits - 1)
     assert float((small.scores - scores()).abs().max()) <= 0.51 * step + 1e-3
-    assert small.card["bytes"]["labels"] == label_bytes(N, K, bits, scores=True)
-    assert make(store=Float()).card["bytes"]["labels"] == label_bytes(N, K, 32, scores=True) == 4 * N * K
+    assert small.metadata["bytes"]["labels"] == label_bytes(N, K, bits, scores=True)
+    assert make(store=Float()).metadata["bytes"]["labels"] == label_bytes(N, K, 32, scores=True) == 4 * N * K
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_file_that_contradicts_its_card_is_refused(tmp_path: Path) -> None:
     held, path = dict(small.tensors), tmp_path / "bad.safetensors"
 
     def refused(tensors: dict[str, Tensor], **said: object) -> str:
-        card = {n: v for n, v in {**small.card, **said}.items() if v is not None}
+        card = {n: v for n, v in {**small.metadata, **said}.items() if v is not None}
         safetensors.torch.save_file(tensors, path, metadata={"card": json.dumps(card)})
         with pytest.raises(PotstillError) as error:
             load(path)
@@ -106,10 +106,10 @@ def test_a_file_that_contradicts_its_card_is_refused(tmp_path: Path) -> None:
     assert "'labels'" in refused(held, labels={"kind": 3})
     assert "'wishes', but this version reads" in refused(held, labels={"kind": "wishes"})
     assert "must be finite" in refused({**held, "scores": held["scores"] / 0})
-    narrow = dict(small.card["store"]["tensors"])
+    narrow = dict(small.metadata["store"]["tensors"])
     narrow["scores"] = {**narrow["scores"], "shape": [N, 2]}
     said = refused(
-        {**held, "scores": held["scores"][:, :2].contiguous()}, store={**small.card["store"], "tensors": narrow}
+        {**held, "scores": held["scores"][:, :2].contiguous()}, store={**small.metadata["store"], "tensors": narrow}
     )
     assert "rows of 3 numbers" in said
 

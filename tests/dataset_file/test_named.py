@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 import potstill
 from potstill.core import Inputs, Source, Splits
 from potstill.core.nested import index, tensors
-from potstill.dataset_file import Distilled, describe, inspect, load, rebuild
+from potstill.dataset_file import Distilled, describe, inspect, load, materialize
 from potstill.errors import PotstillError
 from potstill.tasks import Classification, targets_of
 from potstill.testing.toy import mixed_source, pairs_source, toy_source, windows_source
@@ -56,19 +56,19 @@ def test_a_selection_is_what_a_reader_loads(kind: str, store: str | None, tmp_pa
     assert equal(read.model_space(), made.model_space())
     assert torch.equal(read.labels, made.labels)
     assert torch.equal(read.labels, targets_of(source)[made.index])
-    assert read.card == made.card
+    assert read.metadata == made.metadata
     assert read.task == made.task
     assert read.input == source.input
-    assert read.card["bytes"]["total"] == held(path)
+    assert read.metadata["bytes"]["total"] == held(path)
     if store in (None, "float32"):
         assert equal(read.inputs, source.raw(made.index))
         assert equal(read.model_space(), source.fetch(made.index).x)
     assert read.save(tmp_path / "b.safetensors").read_bytes() == path.read_bytes()
     potstill.export(made, "indices", tmp_path / "i.safetensors")
-    again = rebuild(tmp_path / "i.safetensors", source)
+    again = materialize(tmp_path / "i.safetensors", source)
     assert equal(again.inputs, made.inputs)
     assert torch.equal(again.labels, made.labels)
-    assert again.card == made.card
+    assert again.metadata == made.metadata
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -91,7 +91,7 @@ def test_every_item_is_a_mapping_and_its_target() -> None:
         assert int(y) == at // 2
     x, y = next(iter(DataLoader(chosen(mixed_source()), batch_size=4)))
     assert (x["numbers"].shape, x["codes"].dtype, y.shape) == ((4, 3), torch.int64, (4, 1))
-    x, y, weight = made.weighted()[2]
+    x, y, weight = made.with_weights()[2]
     assert (x["image"].shape, float(weight)) == ((1, 8, 8), 1.0)
 
 
@@ -102,18 +102,18 @@ def test_texts_of_samples_are_kept_and_counted(tmp_path: Path) -> None:
     assert made.index is not None
     read = load(made.save(tmp_path / "a.safetensors"))
     assert read.captions == tuple(said[i] for i in made.index.tolist())
-    assert read.card["bytes"]["captions"] > 0
-    assert read.card["bytes"]["total"] == held(tmp_path / "a.safetensors")
+    assert read.metadata["bytes"]["captions"] > 0
+    assert read.metadata["bytes"]["total"] == held(tmp_path / "a.safetensors")
     potstill.export(made, "indices", tmp_path / "i.safetensors")
-    assert rebuild(tmp_path / "i.safetensors", source).captions == read.captions
+    assert materialize(tmp_path / "i.safetensors", source).captions == read.captions
 
 
 def test_a_set_without_a_task_has_classes() -> None:
     made = chosen(toy_source(), items=8)
-    assert made.card["task"] == {"name": "classification", "k": 4}
-    del made.card["task"]
+    assert made.metadata["task"] == {"name": "classification", "k": 4}
+    del made.metadata["task"]
     assert made.task == Classification(k=4)
-    assert made.classified
+    assert made.is_classification
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -122,7 +122,7 @@ def test_a_budget_in_bytes_is_kept_and_used(kind: str, store: str | None) -> Non
     source = SOURCES[kind]()
     most = 700 if kind in ("pairs", "windows") else 120 if store else 300
     made = potstill.distill(Splits(train=source, test=None), "random", bytes=most, codec=store, progress=None)
-    assert most / 3 < made.card["bytes"]["total"] <= most
+    assert most / 3 < made.metadata["bytes"]["total"] <= most
 
 
 def test_items_per_class_need_classes() -> None:
@@ -152,12 +152,12 @@ def test_a_plan_counts_what_the_file_takes(kind: str, store: str | None) -> None
     data = Splits(train=SOURCES[kind](), test=None)
     made = potstill.distill(data, "random", items=6, codec=store, progress=None)
     seen = potstill.plan(data, "random", items=6, codec=store, profile_steps=0)
-    assert dict(seen.bytes) == {n: v for n, v in made.card["bytes"].items() if n != "coded"}
+    assert dict(seen.bytes) == {n: v for n, v in made.metadata["bytes"].items() if n != "coded"}
 
 
 def test_a_budget_in_bytes_of_a_table_is_used() -> None:
     made = potstill.distill(Splits(train=toy_source("table"), test=None), "random", bytes=600, progress=None)
-    assert 500 < made.card["bytes"]["total"] <= 600
+    assert 500 < made.metadata["bytes"]["total"] <= 600
 
 
 def test_people_read_what_it_is() -> None:
@@ -229,9 +229,9 @@ def test_a_set_that_is_made_is_what_a_reader_loads_and_a_plan_says(
     path = made.save(tmp_path / "a.safetensors")
     read = load(path)
     assert equal(read.inputs, made.inputs)
-    assert read.card == made.card
+    assert read.metadata == made.metadata
     assert len(read) == (32 if "parametrization" in settings else 8)
-    assert made.card["bytes"]["total"] == held(path)
+    assert made.metadata["bytes"]["total"] == held(path)
     seen = potstill.plan(data, "dm", items=8, steps=1, profile_steps=0, **settings)  # type: ignore[arg-type]
     assert seen.bytes["total"] == held(path)
 
@@ -240,7 +240,7 @@ def test_a_budget_in_bytes_holds_words_too() -> None:
     data = Splits(train=pairs_source(), test=None)
     for spelled in ("pixels", "image=small"):
         made = potstill.distill(data, "dm", bytes=900, steps=0, parametrization=spelled, progress=None)
-        assert 450 < made.card["bytes"]["total"] <= 900
+        assert 450 < made.metadata["bytes"]["total"] <= 900
 
 
 def test_a_part_that_cannot_be_parametrized_is_named() -> None:
@@ -357,7 +357,7 @@ def test_offsets_are_believed_only_where_they_are_such(tmp_path: Path, lengths: 
     few = index(made.inputs, torch.arange(min(6, len(lengths))))
     offsets = torch.tensor(said[: len(lengths)])
     parts = {
-        n: made.card[n] for n in ("method", "config", "seed", "ipc", "training", "source", "outcome", "cost")
+        n: made.metadata[n] for n in ("method", "config", "seed", "ipc", "training", "source", "outcome", "cost")
     }  # fmt: skip
 
     def build(inputs: Inputs) -> Distilled:

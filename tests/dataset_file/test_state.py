@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from potstill.dataset_file import load, pack, read_checkpoint, read_tensors, unpack, write_checkpoint
+from potstill.dataset_file import load, pack_state, read_checkpoint, read_tensors, unpack_state, write_checkpoint
 from potstill.errors import PotstillError
 from potstill.parametrize import Pixels
 from potstill.rng import generator
@@ -55,9 +55,9 @@ def outer() -> Outer:
 
 def test_a_state_comes_back_bit_for_bit() -> None:
     before = outer()
-    tensors, structure = pack(before)
-    after = unpack(Outer, tensors, json.loads(json.dumps(structure)))
-    again, structure_again = pack(after)
+    tensors, structure = pack_state(before)
+    after = unpack_state(Outer, tensors, json.loads(json.dumps(structure)))
+    again, structure_again = pack_state(after)
     assert structure == structure_again
     assert tensors.keys() == again.keys()
     for name, tensor in tensors.items():
@@ -129,14 +129,14 @@ def test_any_state_survives_a_checkpoint(
 
 def test_names_with_dots_are_not_paths() -> None:
     one, two = torch.tensor([1]), torch.tensor([2])
-    kept = unpack(Loose, *pack(Loose({"a.b": one, "a": {"b": two}})))
+    kept = unpack_state(Loose, *pack_state(Loose({"a.b": one, "a": {"b": two}})))
     assert torch.equal(kept.tensors["a.b"], one)  # type: ignore[arg-type]
     assert torch.equal(kept.tensors["a"]["b"], two)
 
 
 def test_unpacked_tensors_are_copies() -> None:
     x = torch.zeros(2, requires_grad=True)
-    kept = unpack(Loose, *pack(Loose({"x": x})))
+    kept = unpack_state(Loose, *pack_state(Loose({"x": x})))
     kept.tensors["x"].add_(1)  # type: ignore[union-attr]
     assert x.tolist() == [0, 0]
 
@@ -160,18 +160,18 @@ def test_what_a_state_cannot_hold_is_named() -> None:
         (torch.Size([1]), "Size"), ({1: 2}, "dict with names that are not strings"), (Kind, "EnumType"),
     ):  # fmt: skip
         with pytest.raises(TypeError, match=rf"things\.x is a {said}"):
-            pack(Bad({"x": value}))
+            pack_state(Bad({"x": value}))
     for tensor in (torch.zeros(1, dtype=torch.complex128), torch.eye(2).to_sparse()):
         with pytest.raises(TypeError, match=r"dense tensors .* but things\.x is"):
-            pack(Bad({"x": tensor}))
+            pack_state(Bad({"x": tensor}))
 
 
 def test_a_device_that_is_not_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    packed, structure = pack(Loose({"x": torch.zeros(1)}))
+    packed, structure = pack_state(Loose({"x": torch.zeros(1)}))
     structure["fields"]["tensors"]["mapping"][0][1]["tensor"][1] = "cuda:0"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(TypeError, match=r"tensors\.x was on cuda:0, which is not here"):
-        unpack(Loose, packed, structure)
+        unpack_state(Loose, packed, structure)
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:

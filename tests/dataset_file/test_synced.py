@@ -86,7 +86,9 @@ def test_file_systems_without_that_are_not_complained_of(tmp_path: Path, monkeyp
 def test_what_closing_a_file_cannot_write_is_one_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fills while rows are still in the buffer: the flush fails, and once more when the file is closed."""
     resource, signal = pytest.importorskip("resource"), pytest.importorskip("signal")
-    planned = memmap_safetensors.plan({"rows": memmap_safetensors.Field("F32", (2, 2, 64))}, {"about": "x"})
+    planned = memmap_safetensors.plan_layout(
+        {"rows": memmap_safetensors.TensorField("F32", (2, 2, 64))}, {"about": "x"}
+    )
     monkeypatch.setattr(os, "posix_fallocate", lambda *of: None)
     was = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -97,11 +99,11 @@ def test_what_closing_a_file_cannot_write_is_one_line_too(tmp_path: Path, monkey
 
     try:
         with pytest.raises(PotstillError, match=r"could not be written \(File too large\); free space"):
-            memmap_safetensors.fill(tmp_path / "a", planned, [(0, 2), (2, 4)], make)
+            memmap_safetensors.write_in_parts(tmp_path / "a", planned, [(0, 2), (2, 4)], make)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, was)
     assert not (tmp_path / "a").exists()
-    memmap_safetensors.fill(
+    memmap_safetensors.write_in_parts(
         tmp_path / "a", planned, [(0, 2), (2, 4)], lambda a, b: {"rows": np.ones((b - a, 64), np.float32)}
     )

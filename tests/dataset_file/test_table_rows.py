@@ -179,7 +179,7 @@ def test_other_programs_read_the_parquet_file(tmp_path: Path) -> None:
     frame["size"] = frame["size"].astype("int64").astype("category")
     pd.testing.assert_frame_equal(frame, small.to_pandas(), check_categorical=False)
     again = potstill.load_data(tmp_path / "s.parquet", test_fraction=0)
-    assert [c.kind for c in again.train.columns] == [c["kind"] for c in small.card["source"]["columns"]]
+    assert [c.kind for c in again.train.columns] == [c["kind"] for c in small.metadata["source"]["columns"]]
     rows = datasets.load_dataset("parquet", data_files=str(tmp_path / "s.parquet"), cache_dir=str(tmp_path / "c"))
     assert set(rows["train"]["species"]) == {"cat", "dog"}
     assert set(rows["train"]["town"]) <= {"Zürich", "Bern, BE"}
@@ -232,8 +232,8 @@ def test_a_line_break_is_not_written_to_csv(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_card_that_lies_about_columns_is_one_line(change: Any) -> None:
     small = made(shop())
-    small.card = copy.deepcopy(small.card)
-    change(small.card["source"]["columns"])
+    small.metadata = copy.deepcopy(small.metadata)
+    change(small.metadata["source"]["columns"])
     with pytest.raises(PotstillError, match=r"source\.columns does not describe its inputs"):
         small.to_pandas()
 
@@ -243,10 +243,10 @@ def test_a_card_that_lies_about_columns_is_one_line(change: Any) -> None:
 )
 def test_a_type_that_does_not_suit_is_nothing_worse_than_another_type(word: str) -> None:
     small = made(shop())
-    small.card = copy.deepcopy(small.card)
-    for column in small.card["source"]["columns"]:
+    small.metadata = copy.deepcopy(small.metadata)
+    for column in small.metadata["source"]["columns"]:
         column["type"] = word
-    small.card["source"]["label"] = {"name": 3, "type": word}
+    small.metadata["source"]["label"] = {"name": 3, "type": word}
     assert len(small.to_pandas()) == len(small)
     assert labels_as(["cat", "dog"], word).to_pylist() == ["cat", "dog"]
 
@@ -259,9 +259,9 @@ def test_dates_beyond_what_a_type_holds_are_its_ends() -> None:
 
 def test_the_card_grows_by_little() -> None:
     small = made(shop())
-    said = [c.get("type", "") for c in small.card["source"]["columns"]]
+    said = [c.get("type", "") for c in small.metadata["source"]["columns"]]
     assert said == ["int32", "", "", "", "category<int64>", "timestamp[ns]", "timestamp[ns, tz=Europe/Berlin]"]
-    assert small.card["source"]["label"] == {"name": "species"}
+    assert small.metadata["source"]["label"] == {"name": "species"}
     table = source_table(small)
     assert table.schema.metadata.keys() == {b"huggingface", b"potstill"}
     assert pyarrow.parquet is not None

@@ -42,7 +42,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def small(weights: list[float] | None = None) -> Distilled:
     """Two samples of each of four classes, with these weights."""
     made = potstill.distill(Splits(train=toy_source("image"), test=None), "random", ipc=2)
-    card, source = made.card, made.card["source"]
+    card, source = made.metadata, made.metadata["source"]
     return Distilled.build(
         made.inputs, made.labels, index=made.index, weights=None if weights is None else torch.tensor(weights),
         method="random", config={}, seed=0, ipc=2, classes=made.classes, input=made.input,
@@ -53,7 +53,7 @@ def small(weights: list[float] | None = None) -> Distilled:
 def same(a: Distilled, b: Distilled) -> bool:
     assert a.weights is not None
     assert b.weights is not None
-    return torch.equal(a.weights, b.weights) and torch.equal(a.inputs, b.inputs) and a.card == b.card
+    return torch.equal(a.weights, b.weights) and torch.equal(a.inputs, b.inputs) and a.metadata == b.metadata
 
 
 def test_craig_and_grad_match_weigh() -> None:
@@ -73,9 +73,9 @@ def test_weights_go_through_every_form(name: str, tmp_path: Path) -> None:
     assert made.weights is not None
     assert made.weights.dtype == torch.float32
     assert float(made.weights.std()) > 0
-    assert made.card["bytes"]["weights"] == 4 * 12
-    assert made.card["bytes"]["total"] == sum(t.numel() * t.element_size() for t in made.tensors.values())
-    assert potstill.plan(data, name, ipc=3, **QUICK).bytes["total"] == made.card["bytes"]["total"]
+    assert made.metadata["bytes"]["weights"] == 4 * 12
+    assert made.metadata["bytes"]["total"] == sum(t.numel() * t.element_size() for t in made.tensors.values())
+    assert potstill.plan(data, name, ipc=3, **QUICK).bytes["total"] == made.metadata["bytes"]["total"]
     made.save(tmp_path / "a.safetensors")
     assert same(load(tmp_path / "a.safetensors"), made)
     potstill.export(made, "indices", tmp_path / "i.safetensors")
@@ -159,12 +159,12 @@ def test_a_reader_gets_pairs_and_on_request_triples() -> None:
     weights = [1.0, 3.0, 0.0, 4.0, 1.0, 1.0, 1.0, 5.0]
     plain, made = small(), small(weights)
     assert len(made[0]) == 2
-    triples = [made.weighted()[i] for i in range(8)]
+    triples = [made.with_weights()[i] for i in range(8)]
     assert [float(w) for _, _, w in triples] == [w / 2 for w in weights]
     for (x, y, _), (a, b) in zip(triples, (made[i] for i in range(8)), strict=True):
         assert torch.equal(x, a)
         assert torch.equal(y, b)
-    assert [float(w) for _, _, w in (plain.weighted()[i] for i in range(8))] == [1.0] * 8
+    assert [float(w) for _, _, w in (plain.with_weights()[i] for i in range(8))] == [1.0] * 8
     assert plain.sample_weight is None
 
 
@@ -239,10 +239,10 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 
 def test_a_budget_in_bytes_counts_them() -> None:
     data = Splits(train=toy_source("image"), test=None)
-    amount = potstill.distill(data, "random", items=30).card["bytes"]["total"]  # without weights
+    amount = potstill.distill(data, "random", items=30).metadata["bytes"]["total"]  # without weights
     assert len(potstill.distill(data, "random", bytes=amount)) == 30
     made = potstill.distill(data, "craig", bytes=amount, **QUICK)
-    assert made.card["bytes"]["total"] <= amount
+    assert made.metadata["bytes"]["total"] <= amount
     assert len(made) < 30
 
 

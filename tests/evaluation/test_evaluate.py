@@ -59,13 +59,13 @@ def test_the_scorecard_has_the_contracts_keys_and_is_json(pictures: Splits, make
         assert rival["draws"] == (1 if name == "herding" else 3)
         assert rival["coded"] <= rival["bytes"]
         if name != "random-items":
-            assert rival["bytes"] <= small.card["bytes"]["total"]
+            assert rival["bytes"] <= small.metadata["bytes"]["total"]
             assert rival["items"] == 4 * rival["per_class"]
             assert rival["store"] in {t["store"] for t in rival["tried"]}
     assert card["baselines"]["random-items"]["items"] == len(small)
     assert card["baselines"]["random-items"]["store"] == "exact"
     assert card["left_out"] == {}
-    assert 0 < card["bytes"]["coded"] <= card["bytes"]["total"] == small.card["bytes"]["total"]
+    assert 0 < card["bytes"]["coded"] <= card["bytes"]["total"] == small.metadata["bytes"]["total"]
     assert card["full"]["bytes"] == 72 * 64 + 4  # as they are: 8 bits
     assert card["full"]["n"] == 1
     assert all(0 <= card["scores"][name] <= 1 for name in ("lrs", "ars"))
@@ -89,7 +89,7 @@ def test_the_scorecard_has_the_contracts_keys_and_is_json(pictures: Splits, make
 def test_a_baseline_that_does_not_fit_is_left_out_and_said_to_be(pictures: Splits, make_set: Any) -> None:
     """A set of one class's prototype alone, in 1 bit, is smaller than one real sample of each class can be."""
     small = make_set(pictures, ipc=1)
-    small.card["bytes"] = {"inputs": 10, "labels": 1, "decoder": 0, "total": 11}
+    small.metadata["bytes"] = {"inputs": 10, "labels": 1, "decoder": 0, "total": 11}
     card = bare(small, pictures, baselines=True).to_dict()
     assert set(card["baselines"]) == {"random-items"}
     assert set(card["left_out"]) == {"random", "herding", "random-soft"}

@@ -41,7 +41,7 @@ def score(small: Distilled, data: Splits, **options: Any) -> Scorecard:
 
 def test_a_card_says_which_networks_a_method_asked_for(pictures: Splits, small: Distilled, tmp_path: Path) -> None:
     small.save(tmp_path / "small.safetensors")
-    (made,) = potstill.load(tmp_path / "small.safetensors").card["teachers"]
+    (made,) = potstill.load(tmp_path / "small.safetensors").metadata["teachers"]
     assert made["network"] == f"{BN}-avg"
     assert made["labels"] is True
     assert made["recipe"]["epochs"] == 3
@@ -51,14 +51,14 @@ def test_a_card_says_which_networks_a_method_asked_for(pictures: Splits, small: 
     assert len(one["hash"]) == 64
     two = potstill.distill(
         replace(pictures, test=None), "sre2l", ipc=1, networks_trained=2, committee=f"{OTHER},{INSTANCE}", **MADE
-    ).card["teachers"]  # fmt: skip
+    ).metadata["teachers"]  # fmt: skip
     assert [(e["network"], len(e["networks"])) for e in two] == [
         (f"{BN}-avg", 2), (f"{OTHER}-avg", 1), (f"{INSTANCE}-instance-avg", 1)
     ]  # fmt: skip
     assert two[0]["networks"][0] == one  # the same training, so the same bits
     assert len({n["hash"] for e in two for n in e["networks"]}) == 4
     plain = potstill.distill(replace(pictures, test=None), "random", ipc=1)
-    assert "teachers" not in plain.card
+    assert "teachers" not in plain.metadata
 
 
 def test_networks_that_only_embed_are_named_and_do_not_label(pictures: Splits) -> None:
@@ -66,7 +66,7 @@ def test_networks_that_only_embed_are_named_and_do_not_label(pictures: Splits) -
         replace(pictures, test=None), "dm", ipc=1, network=INSTANCE, steps=1, embedders="trained", networks_trained=2,
         epochs_trained=1,
     )  # fmt: skip
-    (made,) = small.card["teachers"]
+    (made,) = small.metadata["teachers"]
     assert made["labels"] is False
     assert len(made["networks"]) == 2
     found = score(small, pictures, baselines=False).to_dict()["labeller"]
@@ -94,7 +94,7 @@ def test_the_teacher_that_made_a_set_labels_it_and_its_baselines(
         executor=Serial(),
     )  # fmt: skip
     found = card.to_dict()["labeller"]
-    made = small.card["teachers"][0]["networks"][0]["hash"]
+    made = small.metadata["teachers"][0]["networks"][0]["hash"]
     assert (found["chosen"], found["own"], found["name"], found["hash"]) == ("set", True, f"{BN}-avg", made)
     assert found["why"] is None
     taught = [given for given in seen if given.teachers is not None]  # others only chose how to store samples
@@ -125,7 +125,7 @@ def test_a_comparison_holds_a_set_against_real_samples_with_its_own_labels(pictu
 
 def test_agreement_is_the_share_of_intended_classes(pictures: Splits, small: Distilled) -> None:
     found = score(small, pictures, baselines=False).to_dict()["labeller"]
-    (made,) = labellers._entries(small.card)
+    (made,) = labellers._entries(small.metadata)
     train = pictures.train
     make = factory(BN, train.input, len(train.classes))
     teacher = labellers._from_card([made], train, make, lambda n: student_augmentation(n, train), None, None)
@@ -176,7 +176,7 @@ def test_a_labeller_that_does_not_know_the_set_is_warned_of(pictures: Splits, ma
 
 def test_the_page_shows_who_labelled(pictures: Splits, small: Distilled) -> None:
     found = score(small, pictures, baselines=False).to_dict()
-    said = "".join(map(str, entry_sections(Entry(name="x", card=small.card, scorecard=found), 2)))
+    said = "".join(map(str, entry_sections(Entry(name="x", card=small.metadata, scorecard=found), 2)))
     assert f"{BN}-avg" in said
     assert found["labeller"]["hash"][:12] in said
     assert "the set&#x27;s own teacher" in said or "the set's own teacher" in said
@@ -187,7 +187,7 @@ def test_the_page_shows_who_labelled(pictures: Splits, small: Distilled) -> None
 
 def test_stored_labels_are_the_own_teachers_too(pictures: Splits, small: Distilled, tmp_path: Path) -> None:
     store = potstill.label(small, pictures, tmp_path / "x.labels", protocol="sre2l", network=INSTANCE, epochs=2)
-    made = small.card["teachers"][0]["networks"][0]["hash"]
+    made = small.metadata["teachers"][0]["networks"][0]["hash"]
     assert store.about.networks == ((f"{BN}-avg", made),)
     found = score(small, pictures, stored=tmp_path / "x.labels", network=INSTANCE).to_dict()["labeller"]
     assert (found["chosen"], found["own"], found["hash"]) == ("file", True, made)
@@ -220,13 +220,13 @@ def test_writing_labels_warns_of_a_labeller_that_does_not_know_the_set(
 )  # fmt: skip
 def test_a_card_that_lies_about_its_teachers_is_refused(pictures: Splits, make_set: Any, teachers: Any) -> None:
     made = make_set(pictures)
-    made.card["teachers"] = teachers
+    made.metadata["teachers"] = teachers
     with pytest.raises(PotstillError, match="must say its teachers by network, recipe and hash"):
         score(made, pictures, baselines=False)
 
 
 def test_a_makers_own_network_is_never_imported(pictures: Splits, small: Distilled) -> None:
-    small.card["teachers"][0]["network"] = "evil.module:Net"
+    small.metadata["teachers"][0]["network"] = "evil.module:Net"
     found = score(small, pictures, baselines=False).to_dict()["labeller"]
     assert (found["chosen"], found["own"]) == ("student", False)
     assert "evil.module:Net, and was not given" in found["why"]

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 import potstill
 from potstill.core import Method, MethodInfo, Metrics, Problem, Splits, Synthetic
 from potstill.dataset_file import Distilled, save, write_tensors
-from potstill.dataset_file.metadata import card_text
+from potstill.dataset_file.metadata import metadata_text
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, student
 from potstill.evaluation.protocols.datm_soft import PROTOCOL as DATM
@@ -89,16 +89,16 @@ def test_a_learned_rate_is_in_the_file_on_the_card_and_in_training(
     rate = small.learned["student/lr"]
     assert rate.shape == ()
     assert abs(float(rate) - 0.02) > 1e-4, "nothing was learned, so nothing is shown"
-    assert small.card["training"]["learned_lr"] == float(rate)
+    assert small.metadata["training"]["learned_lr"] == float(rate)
     assert torch.equal(small.tensors["learned/student/lr"], rate), "numbers beside the inputs are not rounded"
-    assert small.card["bytes"]["learned"] == 4
-    assert small.card["bytes"]["total"] == sum(t.numel() * t.element_size() for t in small.tensors.values())
+    assert small.metadata["bytes"]["learned"] == 4
+    assert small.metadata["bytes"]["total"] == sum(t.numel() * t.element_size() for t in small.tensors.values())
     planned = potstill.plan(pictures, OneStep(), ipc=2, network="convnet-d1-w4", codec="uint4")
-    assert planned.bytes["total"] == small.card["bytes"]["total"]
+    assert planned.bytes["total"] == small.metadata["bytes"]["total"]
     path = small.save(tmp_path / "a.safetensors")
     again = potstill.load(path)
     assert torch.equal(again.learned["student/lr"], rate)
-    assert again.card == small.card
+    assert again.metadata == small.metadata
 
     rates: set[float] = set()
     original = student.train
@@ -118,8 +118,8 @@ def test_a_learned_rate_is_in_the_file_on_the_card_and_in_training(
 
 
 def forged(small: Distilled, tensors: Mapping[str, Tensor], rate: object, path: Path) -> Path:
-    training = {**small.card["training"], "learned_lr": rate}
-    write_tensors(path, {**small.tensors, **tensors}, {"card": card_text({**small.card, "training": training})})
+    training = {**small.metadata["training"], "learned_lr": rate}
+    write_tensors(path, {**small.tensors, **tensors}, {"card": metadata_text({**small.metadata, "training": training})})
     return path
 
 

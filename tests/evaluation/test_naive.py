@@ -119,7 +119,7 @@ def test_the_season_may_be_given() -> None:
     assert data.test is not None
     assert "seasonal (8)" in naive_scores(task_of(data.train), data.train, data.test)
     small = potstill.distill(data, "random", items=3, progress=None)
-    assert small.card["task"]["season"] == 8
+    assert small.metadata["task"]["season"] == 8
     score = potstill.evaluate(small, data, full=False, baselines=False, **SHORT)
     assert "seasonal (8)" in str(score)
     assert potstill.load_data(waves(), task="forecast:window=24,horizon=6").train.task.season == 0

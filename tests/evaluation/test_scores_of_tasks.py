@@ -68,7 +68,7 @@ class Held(Distilled):
         train = splits.train
         batch = train.fetch(torch.arange(8))
         assert batch.y is not None
-        self.card = {
+        self.metadata = {
             "network": "mlp-w16", "method": "dm", "ipc": None, "seed": 0, "training": {}, "classes": [],
             "bytes": {"inputs": room, "labels": 0, "decoder": 0, "total": room},
             "source": {"name": train.name, "hash": train.content_hash},

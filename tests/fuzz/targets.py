@@ -193,8 +193,8 @@ def _scored(folder: Path) -> list[bytes]:
 
     zeros = torch.zeros(6)
     scores = Scores(
-        source="toy", hash="0" * 64, classes=("a", "b"), labels=torch.arange(6) % 2,
-        names=tuple(f"n{i}" for i in range(6)), first=torch.arange(6),
+        source="toy", content_hash="0" * 64, classes=("a", "b"), labels=torch.arange(6) % 2,
+        names=tuple(f"n{i}" for i in range(6)), first_duplicate=torch.arange(6),
         methods={"el2n": MethodScores(columns={"el2n": zeros}, config={}, seconds=1.0)},
     )  # fmt: skip
     write_scores(scores, folder / "s.parquet")

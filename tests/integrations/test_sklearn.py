@@ -78,7 +78,7 @@ def test_it_keeps_what_the_command_line_would_keep(iris):
     sampler.fit_resample(X, y)
     same = potstill.distill(potstill.load_data((X, y), test_fraction=0), "k-center", items=9, seed=3)
     assert np.array_equal(sampler.sample_indices_, same.index.numpy())
-    assert sampler.distilled_.card["source"]["hash"] == same.card["source"]["hash"]
+    assert sampler.distilled_.metadata["source"]["hash"] == same.metadata["source"]["hash"]
 
 
 def test_synthetic_samples_have_no_indices_and_the_units_of_the_input(iris):

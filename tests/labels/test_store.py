@@ -23,7 +23,7 @@ from label_samples import CLASSES, VIEWS, Batches, N, expert, pictures, write
 from torch.utils.data import DataLoader
 
 from potstill.augment.view_schedule import Views
-from potstill.dataset_file.memmap_safetensors import Plan, fill, seal
+from potstill.dataset_file.memmap_safetensors import FileLayout, write_digest, write_in_parts
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import permutation
 from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs, label_file_bytes, plan_label_file
@@ -351,8 +351,8 @@ def test_a_bit_that_fell_over_is_noticed(path: Path, tmp_path: Path, data: st.Da
 def test_a_writer_that_was_stopped_after_the_hash_goes_on(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def sealed(file: BinaryIO, planned: Plan) -> None:
-        seal(file, planned)
+    def sealed(file: BinaryIO, planned: FileLayout) -> None:
+        write_digest(file, planned)
         raise OSError("the power went")
 
     with monkeypatch.context() as patch:

@@ -21,7 +21,7 @@ QUICK = {"steps": 1, "network": "convnet-d1-w4", "batch_real": 6}
 def test_bytes_are_used_and_not_exceeded(spelled: str, labels: str) -> None:
     amount = 2_345
     small = potstill.distill(DATA, "dm", bytes=amount, parametrization=spelled, labels=labels, **QUICK)
-    kept = small.card["bytes"]
+    kept = small.metadata["bytes"]
     assert kept["total"] == kept["inputs"] + kept["labels"] + kept["decoder"] <= amount
     assert kept["total"] > 0.6 * amount
 
@@ -30,7 +30,7 @@ def test_a_small_budget_still_holds_what_is_small() -> None:
     amount = 4 * 16 * 16 // 2 - 60  # less than one picture of each class in 4 bits
     small = potstill.distill(DATA, "dm", bytes=amount, parametrization="frequency:kept=16", **QUICK)
     assert len(small) >= 4
-    assert small.card["bytes"]["total"] <= amount
+    assert small.metadata["bytes"]["total"] <= amount
     with pytest.raises(PotstillError, match="the budget leaves"):
         potstill.distill(DATA, "dm", bytes=amount, **QUICK)
     with pytest.raises(PotstillError, match="must keep at least one item"):
@@ -42,7 +42,7 @@ def test_equal_bytes_for_methods_that_decode_and_for_real_samples() -> None:
     tiled = potstill.distill(DATA, method, ipc=2, steps=1, network="convnet-d1-w4", codec="float32")
     assert len(tiled) == 4 * 2 * 4
     real = potstill.distill(DATA, "random", ipc=2, codec="float32")
-    assert tiled.card["bytes"]["inputs"] == real.card["bytes"]["inputs"]
+    assert tiled.metadata["bytes"]["inputs"] == real.metadata["bytes"]["inputs"]
 
 
 def test_a_run_is_not_resumed_with_another_budget_of_equal_counts(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_edc_over_tiles_is_distilled_saved_and_read_again(tmp_path: Any) -> None
         data, EDC(committee="", iterations=2, **PLAIN), ipc=2, parametrization="tiles", network="convnet-d1-w4-batch",
         codec="float32", device="cpu",
     )  # fmt: skip
-    assert made.card["config"]["parametrization"] == "tiles"
+    assert made.metadata["config"]["parametrization"] == "tiles"
     made.save(tmp_path / "set.safetensors")
     again = potstill.load(tmp_path / "set.safetensors")
     assert again.inputs.shape == (16, 1, 16, 16)  # two pictures of each class hold four each

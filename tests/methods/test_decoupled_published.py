@@ -124,7 +124,7 @@ def test_what_is_asked_for_stays_and_the_card_shows_what_the_rest_became() -> No
     small = potstill.distill(
         data, "edc", ipc=1, iterations=2, cell=2, network="convnet-d1-w4-batch", device="cpu", **PLAIN
     )
-    config = small.card["config"]
+    config = small.metadata["config"]
     assert (config["iterations"], config["cell"], config["crop"], config["shuffle"]) == (2, 2, 0.08, False)
     assert None not in config.values()
     found = resolve_run(
@@ -257,7 +257,7 @@ def test_what_was_left_out_stands_in_the_plan_on_the_card_and_in_the_terminal(
     out = tmp_path / "set.safetensors"
     assert main(["distill", str(path), "--method", "edc", "--ipc", "1", "--out", str(out), *words]) == 0
     assert "vgg11-batch, of the usual committee of teachers, is left out" in capsys.readouterr().err
-    assert any("vgg11-batch" in note for note in potstill.dataset_file.load(out).card["source"]["notes"])
+    assert any("vgg11-batch" in note for note in potstill.dataset_file.load(out).metadata["source"]["notes"])
     assert math.isfinite(float(potstill.dataset_file.load(out).inputs.mean()))
 
 

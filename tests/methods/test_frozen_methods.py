@@ -57,7 +57,7 @@ def test_the_backbone_sees_pixels_wherever_a_set_is_made_and_measured(
     splits = Splits(train=toy_source(), test=toy_source())
     small = potstill.distill(splits, method, ipc=1, network="ranged", progress=None, **settings)  # type: ignore[arg-type]
     small.save(tmp_path / "set.safetensors")
-    assert small.card["network"] == "ranged-r32"
+    assert small.metadata["network"] == "ranged-r32"
     card = potstill.evaluate(
         tmp_path / "set.safetensors", splits, protocol="dc", epochs=2, seeds=1, baselines=False, progress=None
     )

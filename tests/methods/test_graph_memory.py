@@ -74,7 +74,7 @@ def test_the_card_says_which_mode_it_was(monkeypatch: pytest.MonkeyPatch) -> Non
             iterations=2, window=2, total=3, batch_real=8, batch_per_class=1, augment="none", mode="by-memory"
         )  # fmt: skip
         made.append(potstill.distill(data, method, ipc=1, network="convnet-d1-w8", progress=None))
-    assert [m.card["config"]["mode"] for m in made] == ["full", "replay"]
+    assert [m.metadata["config"]["mode"] for m in made] == ["full", "replay"]
 
 
 def test_both_modes_give_the_same_gradient_in_float64() -> None:

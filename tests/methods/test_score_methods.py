@@ -251,8 +251,8 @@ def test_a_selection_from_the_file_is_the_selection_without_it(table: Path) -> N
         assert read.index is not None
         assert made.index is not None
         assert torch.equal(read.index, made.index), name
-        assert read.card["config"] == made.card["config"]
-        assert read.card["network"] == made.card["network"]
+        assert read.metadata["config"] == made.metadata["config"]
+        assert read.metadata["network"] == made.metadata["network"]
 
 
 def test_the_file_can_be_sorted_and_shows_what_a_person_needs(table: Path, tmp_path: Path) -> None:
@@ -291,7 +291,9 @@ def test_what_does_not_fit_the_file_is_refused(table: Path, tmp_path: Path) -> N
     fails("made with epochs_recorded 4, but 9 is asked for", epochs_recorded=9)
     fails("made with epochs_recorded 4, but 30 is asked for", AUM())
     fails("not whitened", zca="mtt")
-    assert potstill.distill(data, "aum", ipc=1, scores=table, epochs_recorded=4, cut=0.5).card["config"]["cut"] == 0.5
+    assert (
+        potstill.distill(data, "aum", ipc=1, scores=table, epochs_recorded=4, cut=0.5).metadata["config"]["cut"] == 0.5
+    )
     few = tmp_path / "few.parquet"
     rows = pq.read_table(table)
     score(data, ["aum"], few, network="convnet-d1-w4", epochs_recorded=2)

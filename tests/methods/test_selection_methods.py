@@ -200,7 +200,7 @@ def test_a_choice_survives_a_checkpoint_and_a_budget_of_time_and_its_options_are
     data = Splits(train=toy_source("image", per_class=20), test=None)
     early = distill(data, auto(), ipc=2, network="convnet-d1-w8", steps=1)  # nothing scored yet: the earliest stop
     assert torch.allclose(early.labels.sum(1), torch.ones(8))
-    assert distill(data, auto(), ipc=2, network="convnet-d1-w8").card["config"]["teacher_steps"] == "auto"
+    assert distill(data, auto(), ipc=2, network="convnet-d1-w8").metadata["config"]["teacher_steps"] == "auto"
     for changes, said in (
         ({"stops": ()}, "a stop is chosen from steps above 0"),
         ({"validation": 0.0}, "validation is 0;"),

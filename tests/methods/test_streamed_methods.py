@@ -112,7 +112,7 @@ def test_the_set_is_that_of_the_data_in_memory(folder: Path, method: str, option
     two = potstill.distill(read, method, ipc=2, steps=6, device="cpu", **options)
     assert torch.equal(one.inputs, two.inputs)
     assert torch.equal(one.labels, two.labels)
-    assert two.card["source"]["hash"] == read.train.content_hash
+    assert two.metadata["source"]["hash"] == read.train.content_hash
 
 
 def test_a_step_of_rded_reads_its_samples_once_in_the_order_of_the_disk(

@@ -469,10 +469,10 @@ def test_the_learned_rate_stands_on_the_card() -> None:
     data = Splits(train=toy_source(), test=None)
     method = MTT(**{**SETTINGS, "lr_rate": 1e-5, "epochs_trained": 3, "start_until": 1, "student_steps": 2})
     made = potstill.distill(data, method, ipc=1, network="convnet-d1-w8", progress=None)
-    learned = made.card["training"]["learned_lr"]
+    learned = made.metadata["training"]["learned_lr"]
     assert learned > 0
     assert learned != pytest.approx(0.01, rel=1e-9)
-    assert made.card["experts"][0]["count"] == 1
+    assert made.metadata["experts"][0]["count"] == 1
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

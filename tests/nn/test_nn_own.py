@@ -222,7 +222,7 @@ def distil(pictures: Splits, method: str, network: Any) -> Any:
 )
 def test_every_family_of_methods_takes_them(pictures: Splits, method: str) -> None:
     small = distil(pictures, method, Normed)
-    assert small.card["network"].startswith("own_nets:Normed@")
+    assert small.metadata["network"].startswith("own_nets:Normed@")
     assert torch.isfinite(small.inputs).all()
     assert torch.equal(small.inputs, distil(pictures, method, Normed).inputs)
 
@@ -259,13 +259,13 @@ def test_a_set_is_measured_on_them_and_the_scorecard_says_which(pictures: Splits
 def test_what_suits_pictures_only_gives_way_on_a_table_and_that_is_said_unless_it_was_asked_for() -> None:
     table = Splits(train=toy_source("table"), test=None)
     small = potstill.distill(table, "dm", ipc=1, steps=1)
-    assert small.card["network"] == "mlp-w128"
-    assert "network mlp: convnet, which dm has by default, takes pictures" in str(small.card["source"]["notes"])
+    assert small.metadata["network"] == "mlp-w128"
+    assert "network mlp: convnet, which dm has by default, takes pictures" in str(small.metadata["source"]["notes"])
     with pytest.raises(PotstillError, match="network convnet takes pictures"):
         potstill.distill(table, "dm", ipc=1, steps=1, network="convnet")
     own = potstill.distill(table, "dm", ipc=1, steps=1, network=Rows)
-    assert own.card["network"].startswith("own_nets:Rows@")
-    assert own.card["source"]["notes"] == []
+    assert own.metadata["network"].startswith("own_nets:Rows@")
+    assert own.metadata["source"]["notes"] == []
 
 
 def test_a_set_made_with_a_network_of_ones_own_asks_which_to_train(pictures: Splits) -> None:
@@ -291,7 +291,7 @@ def test_a_file_is_run_once_and_its_class_is_a_network(file: Path, pictures: Spl
     assert made.name.partition("@")[0] == "net:Plain"
     check_network(made, GREY.shape, 4)
     small = distil(pictures, "dm", f"{file}:Plain")
-    assert str(file.parent) not in json.dumps(dict(small.card))
+    assert str(file.parent) not in json.dumps(dict(small.metadata))
     assert (file.parent / "net.py.ran").read_text() == "x"
 
 
@@ -342,7 +342,7 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(
 def test_what_a_card_names_is_never_run(file: Path, pictures: Splits, tmp_path: Path) -> None:
     small = distil(pictures, "random", Plain)
     for name in (f"{file}:Plain", "json:loads", "own_nets:Plain"):
-        card = json.loads(json.dumps(dict(small.card)))
+        card = json.loads(json.dumps(dict(small.metadata)))
         forged = type(small).build(
             small.inputs, small.labels, payload={}, index=small.index, method=f"{file}:Plain", config=card["config"],
             seed=0, ipc=2, classes=small.classes, input=small.input, normalization=small.normalization,

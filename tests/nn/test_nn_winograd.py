@@ -265,7 +265,7 @@ def test_a_card_says_which_kernels_were_used():
         "import potstill; data = potstill.load_data('digits')\n"
         "for network in ('linear', 'convnet-d2-w32'):\n"
         "    made = potstill.distill(data, 'dm', ipc=1, steps=1, network=network, device='cpu')\n"
-        "    print(made.card['versions']['kernels'])"
+        "    print(made.metadata['versions']['kernels'])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     linear, convolutions = done.stdout.splitlines()

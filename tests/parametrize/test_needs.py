@@ -20,8 +20,8 @@ from potstill.augment.names import named_augmentation
 from potstill.codecs import Uniform
 from potstill.core import Asset, AssetContext, InputSpec, Payload, Problem, RequiresAssets, Splits, registry
 from potstill.dataset_file import read_tensors, write_tensors
-from potstill.dataset_file.dataset import checked
-from potstill.dataset_file.shared_decoders import state_hash
+from potstill.dataset_file.dataset import validated_set
+from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.nn import factory
 from potstill.parametrize.named_inputs import decoder_of
@@ -156,11 +156,11 @@ def test_a_set_says_what_it_decodes_by_and_is_read_by_it_alone(cache: Path, tmp_
     seen: list[tuple[str, int, int]] = []
     small, basis = made(preparing=lambda *row: seen.append(row)), truth()
     assert seen == [("basis", 0, 1), ("basis", 1, 1)]
-    said = small.card["decoder"]
-    assert said["assets"] == [{"name": "basis", "recipe": {"rank": 6}, "hash": state_hash(basis)}]
+    said = small.metadata["decoder"]
+    assert said["assets"] == [{"name": "basis", "recipe": {"rank": 6}, "hash": hash_tensors(basis)}]
     size = 4 * sum(t.numel() for t in basis.values())
-    assert (said["bytes"], small.card["bytes"]["decoder"]) == (size, 0), "what is shared is said beside"
-    assert small.card["bytes"]["total"] == sum(t.numel() * t.element_size() for t in small.tensors.values())
+    assert (said["bytes"], small.metadata["bytes"]["decoder"]) == (size, 0), "what is shared is said beside"
+    assert small.metadata["bytes"]["total"] == sum(t.numel() * t.element_size() for t in small.tensors.values())
     assert set(small.payload) == {"latents"}
     path = small.save(tmp_path / "small.safetensors")
     assert torch.equal(potstill.load(path).inputs, small.inputs), "found in the cache by its hash"
@@ -170,10 +170,12 @@ def test_a_set_says_what_it_decodes_by_and_is_read_by_it_alone(cache: Path, tmp_
     shutil.rmtree(cache)
     alone = potstill.load(path)
     assert torch.equal(alone.labels, small.labels)
-    assert (len(alone), alone.card) == (len(small), small.card)
+    assert (len(alone), alone.metadata) == (len(small), small.metadata)
     assert "brought" not in alone._repr_html_()
-    for ask in (lambda: alone.inputs, lambda: alone[0], alone.model_space, alone.weighted):
-        with pytest.raises(PotstillError, match=rf"small\.safetensors: .*'basis' of hash {state_hash(basis)}") as told:
+    for ask in (lambda: alone.inputs, lambda: alone[0], alone.model_space, alone.with_weights):
+        with pytest.raises(
+            PotstillError, match=rf"small\.safetensors: .*'basis' of hash {hash_tensors(basis)}"
+        ) as told:
             ask()
         assert "load(path, decoder=FILE)" in str(told.value)
         assert "\n" not in str(told.value)
@@ -188,7 +190,7 @@ def test_another_asset_is_refused(cache: Path, tmp_path: Path) -> None:
     path, basis = made(steps=1).save(tmp_path / "small.safetensors"), truth()
     other = tmp_path / "other.safetensors"
     write_tensors(other, {**basis, "mean": basis["mean"] + 1}, {})
-    with pytest.raises(PotstillError, match=rf"'basis' of hash {state_hash(basis)}, but .*other.safetensors has "):
+    with pytest.raises(PotstillError, match=rf"'basis' of hash {hash_tensors(basis)}, but .*other.safetensors has "):
         potstill.load(path, decoder=other)
     (kept,) = (cache / "decoders").iterdir()
     shutil.copy(other, kept)
@@ -215,11 +217,11 @@ HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
 def test_a_card_that_names_a_wrong_hash_gives_no_inputs(held: potstill.Distilled, wrong: Any, fits: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:  # what the fixture gives lasts for a whole test of many examples
         patch.setitem(registry._BUILTIN["parametrizations"], "linear", f"{__name__}:Linear")
-        basis, card = truth(), copy.deepcopy(held.card)
+        basis, card = truth(), copy.deepcopy(held.metadata)
         card["decoder"]["assets"][0]["hash"] = wrong
         decoder = {"basis": basis} if fits else None
         with pytest.raises(PotstillError) as told:
-            _ = checked(Path("x"), card, dict(held.tensors), decoder=decoder).inputs
+            _ = validated_set(Path("x"), card, dict(held.tensors), decoder=decoder).inputs
         assert str(told.value).startswith("x: ")
         assert "\n" not in str(told.value)
 
@@ -234,10 +236,10 @@ def test_a_card_that_names_a_wrong_hash_gives_no_inputs(held: potstill.Distilled
 def test_a_card_that_contradicts_its_decoder_is_refused_in_one_line(
     held: potstill.Distilled, change: dict[str, Any]
 ) -> None:
-    card = copy.deepcopy(held.card)
+    card = copy.deepcopy(held.metadata)
     card["decoder"] |= change
     with pytest.raises(PotstillError) as told:
-        checked(Path("x"), card, dict(held.tensors), decoder={"basis": truth()})
+        validated_set(Path("x"), card, dict(held.tensors), decoder={"basis": truth()})
     assert "\n" not in str(told.value)
 
 
@@ -271,7 +273,7 @@ def test_it_is_rounded_while_it_is_made_and_bought_by_bytes(tmp_path: Path) -> N
     problem = toy_problem()
     assert Aware(inner=problem.parametrization, store=Uniform(bits=8)).assets(problem) == ()
     small = made(store="uint8:aware=true", ipc=None, bytes=600)
-    assert small.card["bytes"]["total"] <= 600
+    assert small.metadata["bytes"]["total"] <= 600
     assert torch.equal(potstill.load(small.save(tmp_path / "small.safetensors")).inputs, small.inputs)
 
 

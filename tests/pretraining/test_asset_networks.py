@@ -143,10 +143,10 @@ def test_distil_makes_them_and_counts_their_time_on_the_card(cache: Path) -> Non
     data = Splits(train=SOURCE, test=None)
     small = potstill.distill(data, method, ipc=1, network="convnet-d1-w4", preparing=lambda *row: seen.append(row))
     assert [row[1:] for row in seen] == [(0, 2), (1, 2), (2, 2)]
-    assert small.card["cost"]["preparation_seconds"] > 0
+    assert small.metadata["cost"]["preparation_seconds"] > 0
     again = potstill.distill(data, method, ipc=1, network="convnet-d1-w4")
     assert torch.equal(small.inputs, again.inputs)
-    assert again.card["cost"]["preparation_seconds"] == small.card["cost"]["preparation_seconds"]
+    assert again.metadata["cost"]["preparation_seconds"] == small.metadata["cost"]["preparation_seconds"]
 
 
 def test_a_recipe_may_name_another_architecture_which_is_shared_with_those_that_name_none(cache: Path) -> None:

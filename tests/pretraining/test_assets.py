@@ -15,7 +15,7 @@ from potstill._util.cache_dir import cache_folder
 from potstill.augment.names import named_augmentation
 from potstill.core import Asset, AssetContext, AssetJob, NetworkWeights, Problem, Splits
 from potstill.dataset_file import read_tensors, write_tensors
-from potstill.dataset_file.shared_decoders import state_hash
+from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.execution import Processes, Serial, asked_executor
 from potstill.methods.distribution.dance import DANCE
@@ -129,7 +129,7 @@ def test_a_third_kind_is_made_kept_forecast_planned_and_said_on_the_card(cache: 
     seen: list[tuple[str, int, int]] = []
     small = potstill.distill(DATA, NeedsMeans(), ipc=1, preparing=lambda *row: seen.append(row))
     assert seen == [("means", done, 4) for done in range(5)]
-    ((held,),) = (small.card["means"],)
+    ((held,),) = (small.metadata["means"],)
     assert held["values"] == list(got(ClassMeans())["means"]) == [job.compute() for job in ClassMeans().jobs(GROUND)]
     assert estimate_time([ClassMeans()], SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE)) == ()
 
@@ -223,7 +223,7 @@ def test_distil_from_given_networks_gives_the_same_bits_and_says_so(cache: Path)
     again = potstill.distill(DATA, method, **asked, networks=brought)
     assert torch.equal(small.inputs, again.inputs)
     assert hashes(again) == hashes(small)
-    (entry,) = again.card["teachers"]
+    (entry,) = again.metadata["teachers"]
     assert (entry["given"], entry["labels"], entry["recipe"]) == (True, False, {})
     assert len(list((cache / "networks").iterdir())) == 2
     other = potstill.distill(DATA, method, **asked, networks=brought[::-1])
@@ -233,11 +233,11 @@ def test_distil_from_given_networks_gives_the_same_bits_and_says_so(cache: Path)
 
 
 def hashes(small: Any) -> list[str]:
-    return [n["hash"] for n in small.card["teachers"][0]["networks"]]
+    return [n["hash"] for n in small.metadata["teachers"][0]["networks"]]
 
 
 def file_hash(path: Path) -> str:
-    return state_hash({n.partition("/")[2]: t for n, t in read_tensors(path, 2**30)[0].items()})
+    return hash_tensors({n.partition("/")[2]: t for n, t in read_tensors(path, 2**30)[0].items()})
 
 
 def test_a_checkpoint_from_other_networks_is_not_gone_on_with(cache: Path, tmp_path: Path) -> None:

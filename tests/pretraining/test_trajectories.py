@@ -613,12 +613,12 @@ def test_distil_makes_them_or_takes_those_that_are_given_and_says_so(tmp_path: P
     (needed,) = potstill.plan(DATA, NeedsExperts(), ipc=1, profile_steps=0).networks
     assert (needed.name, needed.count, needed.kept) == ("experts", 2, 0)
     small = potstill.distill(DATA, NeedsExperts(), ipc=1)
-    (entry,) = small.card["experts"]
+    (entry,) = small.metadata["experts"]
     assert (entry["epochs"], entry["recipe"]["optimizer"]) == (3, "sgd")
-    assert small.card["cost"]["preparation_seconds"] > 0
+    assert small.metadata["cost"]["preparation_seconds"] > 0
     path = tmp_path / "replay_buffer_0.pt"
     torch.save(buffer_of(), path)
-    (entry,) = potstill.distill(DATA, NeedsExperts(), ipc=1, experts=[path]).card["experts"]
+    (entry,) = potstill.distill(DATA, NeedsExperts(), ipc=1, experts=[path]).metadata["experts"]
     assert (entry["given"], entry["recipe"], entry["count"]) == (True, {}, 2)
     planned = potstill.plan(DATA, NeedsExperts(), ipc=1, experts=[path])
     assert [(n.count, n.kept, n.seconds, n.given) for n in planned.networks] == [(2, 2, 0.0, True)]
@@ -666,7 +666,7 @@ def test_a_published_buffer_is_matched_through_the_command_line(
              "2", "--network", "convnet-d1-w4", "--epochs-trained", "3", "--start-until", "1", "--student-steps", "2",
              "--quiet"]  # fmt: skip
     assert main(words) == 0
-    (entry,) = potstill.load(out).card["experts"]
+    (entry,) = potstill.load(out).metadata["experts"]
     assert (entry["given"], entry["count"], entry["epochs"]) == (True, 1, 3)
     capsys.readouterr()
     plan = [w for w in words[1:] if w not in ("--out", str(out))]

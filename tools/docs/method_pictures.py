@@ -91,7 +91,7 @@ def main(names: list[str], out: Path) -> None:
             print(f"{name}: no picture, as {error}", flush=True)
             continue
         sheet(torch.as_tensor(small.inputs), meant(small)).save(out / f"{file_of(name)}.png", bits=4, optimize=True)
-        card = small.card
+        card = small.metadata
         said[name] = {"network": card["network"], "steps": card["outcome"]["step"], "ended": card["outcome"]["kind"]}
         kept.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         print(f"{name}: {seconds:.0f} s, {said[name]}", flush=True)

@@ -32,9 +32,9 @@ from potstill.core.registry import make_method
 from potstill.data import TensorSource
 from potstill.dataset_file import Distilled, load
 from potstill.dataset_file.output import SetOutput
-from potstill.dataset_file.replacing import check_kept
+from potstill.dataset_file.replacing import check_side_file
 from potstill.dataset_file.scores import Scores, read_scores
-from potstill.dataset_file.shared_decoders import state_hash
+from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
@@ -174,8 +174,8 @@ def distill(
     output = _output(out, reads, force, resume or resume_anyway, checkpoint)
     if output is not None and checkpoint is not None and not Path(checkpoint).exists():
         resume = resume_anyway = False  # there is nothing to go on with: what is there is the answer, or it begins
-    check_kept(checkpoint, reads, "checkpoint")
-    check_kept(snapshots, reads, "film")
+    check_side_file(checkpoint, reads, "checkpoint")
+    check_side_file(snapshots, reads, "film")
     if steps is not None and (not isinstance(steps, int) or steps < 0):
         raise PotstillError(
             f"steps must be a whole number of at least 0, but they are {steps!r}; leave them out for all that there are"
@@ -236,7 +236,7 @@ def distill(
             film=None if snapshots is None else Path(snapshots), class_shards=class_shards, output=output,
             given={name: value for name, value in (("networks", networks), ("experts", experts)) if value is not None},
         )  # fmt: skip
-        card = small.card
+        card = small.metadata
         ended({
             "items": len(small), "bytes": card["bytes"]["total"], "seconds": card["cost"]["seconds"],
             "outcome": card["outcome"]["kind"],
@@ -299,7 +299,7 @@ def _from(settled: ResolvedRun, earlier: Distilled) -> ResolvedRun:
         why = f"{settled.name} has no start to choose"
     elif not isinstance(x, Tensor) or not problem.train.classes or x.shape[1:] != problem.train.input.shape:
         why = f"its inputs are not the data's, of shape {problem.train.input.shape}"
-    elif tuple(earlier.card["classes"]) != problem.train.classes:
+    elif tuple(earlier.metadata["classes"]) != problem.train.classes:
         why = "its classes are not the data's"
     else:
         found = torch.bincount(earlier.hard_labels, minlength=problem.num_classes).tolist()
@@ -308,7 +308,7 @@ def _from(settled: ResolvedRun, earlier: Distilled) -> ResolvedRun:
     if why or not isinstance(x, Tensor):
         raise PotstillError(f"a run cannot start from this set: {why}; leave initial out, or give one that fits")
     order = torch.argsort(earlier.hard_labels, stable=True)
-    said = {"method": str(earlier.card["method"]), "hash": state_hash({"inputs": x, "labels": earlier.labels})}
+    said = {"method": str(earlier.metadata["method"]), "hash": hash_tensors({"inputs": x, "labels": earlier.labels})}
     return dataclasses.replace(settled, problem=dataclasses.replace(problem, initial=x[order]), initial=said)
 
 

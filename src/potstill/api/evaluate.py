@@ -8,7 +8,7 @@ from typing import Any
 from potstill._util.progress import Watcher
 from potstill.api.load_data import as_splits, pick_device
 from potstill.core import registry
-from potstill.dataset_file import Distilled, holds_indices, load, read_indices, rebuild
+from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
 from potstill.errors import PotstillWarning
 from potstill.evaluation import Protocol, Scorecard, describe_data_mismatch
 from potstill.evaluation import evaluate as measure
@@ -74,17 +74,17 @@ def evaluate(
     keep_freed_memory()
     (asked,) = renamed(overrides, {"networks": "network"}, network=network)
     several = [asked] if isinstance(asked, str | OwnNetwork) or callable(asked) else asked or ()
-    indices = Path(distilled) if isinstance(distilled, str | Path) and holds_indices(Path(distilled)) else None
+    indices = Path(distilled) if isinstance(distilled, str | Path) and is_index_file(Path(distilled)) else None
     small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
-    card = small.card if isinstance(small, Distilled) else read_indices(Path(small))[1]
+    card = small.metadata if isinstance(small, Distilled) else read_indices(Path(small))[1]
     splits = as_splits(data, pick_device(device), card)
     if indices is not None:
-        small = rebuild(indices, splits.train)
+        small = materialize(indices, splits.train)
     assert isinstance(small, Distilled)
     chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.quick() if quick else chosen
     chosen = chosen.override(**overrides) if overrides else chosen
-    if (doubt := describe_data_mismatch(small.card, splits)) is not None:
+    if (doubt := describe_data_mismatch(small.metadata, splits)) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
     with progress_context(progress) as watcher:
         shown = progress == "auto" or isinstance(progress, Watcher)  # else nobody would see a forecast

@@ -22,7 +22,7 @@ from potstill.data.indexing import Index
 from potstill.data.readers import FileReader
 from potstill.data.streaming_policy import build_index
 from potstill.data.table import read_csv, read_parquet
-from potstill.dataset_file import Distilled, check_selection, check_source, read_indices
+from potstill.dataset_file import Distilled, check_source, read_indices, require_selection
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown
 from potstill.exporters.formats import FORMATS
@@ -76,8 +76,8 @@ def export(
         return write_export(distilled, to, path, force=force)
     if data is None:
         raise PotstillError(f"an export to {to} takes the samples from the data that they were chosen from; give data")
-    check_selection(distilled, f"an export to {to}")
-    splits = load_for(distilled.card, data, **reading)
+    require_selection(distilled, f"an export to {to}")
+    splits = load_for(distilled.metadata, data, **reading)
     return export_selection(
         distilled, to, path, data, splits.train, link=link, label=splits.reading.get("label"),
         skip_bad=splits.reading.get("skip_bad", False),
@@ -102,7 +102,7 @@ def materialize(path: str | Path, data: Any, **reading: Any) -> Distilled:
         PotstillError: the file is no such file, or the data are others; both hashes are shown.
     """
     card = read_indices(Path(path))[1]
-    return dataset_file.rebuild(Path(path), as_splits(load_for(card, data, **reading), pick_device("cpu")).train)
+    return dataset_file.materialize(Path(path), as_splits(load_for(card, data, **reading), pick_device("cpu")).train)
 
 
 def export_selection(
@@ -112,8 +112,8 @@ def export_selection(
     """``files`` or ``hf`` of a selection whose source has been read. Arguments and errors as for `export`."""
     if link not in get_args(Link):
         raise unknown("link", link, get_args(Link))
-    index = check_selection(distilled, f"an export to {to}")
-    check_source(distilled.card, train)
+    index = require_selection(distilled, f"an export to {to}")
+    check_source(distilled.metadata, train)
     known = getattr(train, "places", None)
     if known is None:
         raise PotstillError(f"{train.name}: where its samples were read from is not known; {_OTHERS}")
@@ -174,7 +174,7 @@ def _files(
             "index": distilled.index.tolist() if distilled.index is not None else [],
             "labels": distilled.labels.tolist(),
             "classes": list(classes),
-            "card": distilled.card,
+            "card": distilled.metadata,
         }
         if distilled.weights is not None:
             said["weights"] = distilled.weights.tolist()

@@ -202,7 +202,7 @@ def _task(
     small = load(distilled) if isinstance(distilled, str | Path) else distilled
     chosen: Protocol = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.override(**overrides) if overrides else chosen
-    train = as_splits(data, pick_device(device), small.card).train
+    train = as_splits(data, pick_device(device), small.metadata).train
     check_compatible(small, train)
     seen = normalize_like(train, small)
     name = given(network) or chosen.network or network_from_metadata(small) or default_network(seen)

@@ -111,8 +111,8 @@ def score(
             seconds=round(time.monotonic() - begun, 3),
         )
     scores = Scores(
-        source=train.name, hash=train.content_hash, labels=train.labels, classes=train.classes, methods=found,
-        names=getattr(train, "names", ()), first=duplicates(train), region=_regions(found),
+        source=train.name, content_hash=train.content_hash, labels=train.labels, classes=train.classes, methods=found,
+        names=getattr(train, "names", ()), first_duplicate=duplicates(train), region=_regions(found),
     )  # fmt: skip
     if out is not None:
         write_scores(scores, Path(out), force=True)

@@ -9,7 +9,7 @@ from typing import Any
 from potstill._util.outputs import json_object
 from potstill._util.progress import Watcher
 from potstill.api.load_data import as_splits, pick_device
-from potstill.dataset_file import Distilled, holds_indices, load, read_indices, rebuild
+from potstill.dataset_file import Distilled, is_index_file, load, read_indices, materialize
 from potstill.diagnostics import PARTS, DiagnosticOptions, estimate_costs, make_bench, total_seconds, with_executor
 from potstill.diagnostics import run_diagnostics as measure
 from potstill.errors import PotstillWarning
@@ -83,13 +83,13 @@ def diagnose(
         **wanted,
     )
     path = Path(distilled) if isinstance(distilled, str | Path) else None
-    indices = path if path is not None and holds_indices(path) else None
+    indices = path if path is not None and is_index_file(path) else None
     if path is not None and indices is None:
         distilled = load(path)
-    card = distilled.card if isinstance(distilled, Distilled) else read_indices(Path(distilled))[1]
+    card = distilled.metadata if isinstance(distilled, Distilled) else read_indices(Path(distilled))[1]
     splits = as_splits(data, pick_device(device), card)
     if indices is not None:
-        distilled = rebuild(indices, splits.train)
+        distilled = materialize(indices, splits.train)
     assert isinstance(distilled, Distilled)
     bench = make_bench(
         distilled, splits, network=given(network), eval_split=on, students=students, steps=steps, lr=lr, seed=seed
@@ -98,7 +98,7 @@ def diagnose(
     seconds = total_seconds(forecast)
     if plan:
         return {"expected": forecast, "seconds": seconds, "network": bench.make.name, "asked": len(bench.eval_source)}
-    if (doubt := describe_data_mismatch(distilled.card, splits)) is not None:
+    if (doubt := describe_data_mismatch(distilled.metadata, splits)) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
     runner = asked_executor(executor)
     if runner is None:

@@ -13,9 +13,9 @@ from potstill.data.decode_cache import is_intact
 from potstill.dataset_file import load
 from potstill.dataset_file.checkpoint import read_identity
 from potstill.dataset_file.files import DIGEST, parse_json, read_metadata, read_tensors, reason
-from potstill.dataset_file.memmap_safetensors import whole
+from potstill.dataset_file.memmap_safetensors import verify_digest
 from potstill.dataset_file.scores import read_scores
-from potstill.dataset_file.selection import holds_indices, read_indices
+from potstill.dataset_file.selection import is_index_file, read_indices
 from potstill.errors import PotstillError
 from potstill.labels.teacher_file import open_labels
 from potstill.pretraining.cache_keys import matches_key
@@ -102,14 +102,14 @@ def _recognised(path: Path) -> tuple[str, bool, Callable[[], str]]:
     if key is None:
         return "", False, str
     kind, check = _KINDS[key]
-    if key == "card" and holds_indices(path):
+    if key == "card" and is_index_file(path):
         kind, check = "selection", _selection
     return kind, DIGEST in said, lambda: check(path, said)
 
 
 def _set(path: Path, said: Mapping[str, str]) -> str:
     small = load(path)
-    return f"{len(small):,} inputs of {small.card['source'].get('name')} by {small.card['method']}"
+    return f"{len(small):,} inputs of {small.metadata['source'].get('name')} by {small.metadata['method']}"
 
 
 def _selection(path: Path, said: Mapping[str, str]) -> str:
@@ -146,7 +146,7 @@ def _tensors(path: Path, said: Mapping[str, str]) -> str:
 
 def _pieces(path: Path) -> int:
     """Read all of a file that may be larger than memory, against its hash; how many tensors it has."""
-    return len(whole(path, MAX_BYTES))
+    return len(verify_digest(path, MAX_BYTES))
 
 
 _KINDS: dict[str, tuple[str, Callable[[Path, Mapping[str, str]], str]]] = {

@@ -36,7 +36,7 @@ from potstill.data import holdout
 from potstill.data.groups import source_key
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.output import SetOutput
-from potstill.dataset_file.replacing import run_digest
+from potstill.dataset_file.replacing import hash_run
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import MARGIN, MAX_HELD_OUT, AccuracyLoss, narrow_network, paired_loss
 from potstill.execution import Executor
@@ -87,10 +87,10 @@ def choose(
     }  # fmt: skip
     used = own_network(network)
     own = own_digests([splits.train, *([used.maker] if isinstance(used, OwnNetwork) else [])])
-    digest = run_digest({"auto": about, "own_files": own}, {})
+    digest = hash_run({"auto": about, "own_files": own}, {})
     if output is not None:
         output.check(splits.files)
-        if (there := output.there({"run_digest": digest}, watcher.warn)) is not None:
+        if (there := output.load_existing({"run_digest": digest}, watcher.warn)) is not None:
             return there
     if resume and checkpoint is None:
         raise PotstillError("to resume, auto needs the checkpoint that an interrupted choice left; give checkpoint")
@@ -115,7 +115,7 @@ def choose(
                 raise KeyboardInterrupt from error  # what was found goes with the folder
             raise Interrupted(checkpoint, sum(e.steps for e in race.entries)) from error
         journal.clear()
-        small.card["run_digest"] = digest
+        small.metadata["run_digest"] = digest
         small.files = splits.files
         if output is not None:
             output.write(small)
@@ -153,7 +153,7 @@ def _answer(race: Race, wanted: Budget, progress: Callable[[Progress], None]) ->
         chosen, runs.settled(chosen.candidate, train, final), final, race.journal.folder / "final.checkpoint",
         progress=progress,
     )  # fmt: skip
-    small.card["choice"] = on_card(
+    small.metadata["choice"] = on_card(
         entries=entries, alive=alive, rival=rival, chosen=chosen, gain=gain, final=final, bytes=runs.bytes,
         probe=judge.probe, held=(len(kept), len(judge.choosing), len(judge.confirming)), samples=len(train),
         seed=runs.seed, asked=dataclasses.asdict(race.asked),

@@ -49,7 +49,7 @@ class Runs:
             self.splits, plain.method, ipc=None, size_budget=wanted, network=self.network, parametrization=None,
             labels=None, augment=None, zca=None, device=self.device, store="exact",
         )  # fmt: skip
-        return int(self.run(Entry(candidate=plain), settled, None, None).card["bytes"]["total"])
+        return int(self.run(Entry(candidate=plain), settled, None, None).metadata["bytes"]["total"])
 
     def settled(self, candidate: Candidate, train: Source, iterations: int | None = None) -> ResolvedRun:
         """The candidate's run on these samples; without ``iterations`` no schedule of it ends."""

@@ -158,7 +158,7 @@ class Race:
             if left <= 0:
                 raise PotstillError("no time was left to try it; a longer time limit reaches it")
             left = min(left, 2 * left / (len(others) - number))
-            outcome = self.runs.run(entry, entry.settled, steps, self._kept_at(entry), limit=left).card["outcome"]
+            outcome = self.runs.run(entry, entry.settled, steps, self._kept_at(entry), limit=left).metadata["outcome"]
             if outcome["kind"] == "time limit reached":
                 why = f"{outcome['step']} steps took {clock(left)}, its share; a longer time limit has more"
             elif outcome["kind"] != "steps reached":
@@ -209,7 +209,7 @@ class Race:
         named = f"{self.entries.index(entry)} in rung {rung}"
         steps = self.once(f"steps of {named}", until)
         entry.made = self.runs.run(entry, entry.settled, steps, self._kept_at(entry))
-        outcome = entry.made.card["outcome"]
+        outcome = entry.made.metadata["outcome"]
         entry.steps, entry.stopped = self.once(
             f"end of {named}", lambda: [outcome["step"], outcome["kind"] != "steps reached"]
         )

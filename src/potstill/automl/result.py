@@ -132,7 +132,7 @@ def _steps(entry: Entry, chosen: bool, final: int | None) -> list[int]:
 
 
 def _tried(entry: Entry) -> dict[str, Any]:
-    card = {} if entry.made is None else entry.made.card
+    card = {} if entry.made is None else entry.made.metadata
     return {
         "name": entry.candidate.name, "real": entry.candidate.real, "rungs": entry.rungs, "left_out": entry.left_out,
         "bytes": card.get("bytes", {}).get("total"), "items": None if entry.made is None else len(entry.made),

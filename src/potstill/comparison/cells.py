@@ -208,7 +208,7 @@ class Cell:
         except PotstillError:
             return  # it cannot be made, and says so when its turn comes
         if self.file.exists():
-            card = load(self.file).card
+            card = load(self.file).metadata
             counted = ("ipc",) if self.unit == "ipc" else ()
             said = {name: card[name] for name in ("method", "config", "seed", *counted)} | {
                 "network": card.get("network"), "source": card["source"].get("hash"), "zca": None,
@@ -284,10 +284,10 @@ class Cell:
                 full=self.at == 0,  # of all the data, whichever set it is
                 device=self.device, executor=executor, progress=None,
             )  # fmt: skip
-        history = [{name: _finite(value) for name, value in row.items()} for row in small.card.get("history", ())]
+        history = [{name: _finite(value) for name, value in row.items()} for row in small.metadata.get("history", ())]
         result = {
-            **score.to_dict(), "settings": self.settings(measure), "outcome": small.card["outcome"],
-            "file": self.file.name, "cell": self.said(measure), "making": small.card["cost"], "curve": history,
+            **score.to_dict(), "settings": self.settings(measure), "outcome": small.metadata["outcome"],
+            "file": self.file.name, "cell": self.said(measure), "making": small.metadata["cost"], "curve": history,
         }  # fmt: skip
         written = text(result)
         write_atomic(self.card(measure), written)

@@ -24,7 +24,7 @@ def load_arrays(path: Path) -> Mapping[str, Any]:
     shown, columns = _shown(small)
     held = {"inputs": shown, "labels": small.labels, "weights": small.weights, "index": small.index}
     held["scores"] = small.scores
-    if not small.classified:
+    if not small.is_classification:
         held |= {"labels": small.hard_labels, "targets": small.labels}
     arrays = {name: tensor.numpy() for name, tensor in held.items() if tensor is not None}
     return arrays | {"captions": np.array(small.captions, dtype=str), "columns": np.array(columns, dtype=str)}

@@ -12,36 +12,36 @@ from potstill.dataset_file.dataset import Distilled, item_bytes, load, save
 from potstill.dataset_file.files import check_writable, read_tensors, write_atomic, write_tensors
 from potstill.dataset_file.inspect import describe, inspect
 from potstill.dataset_file.selection import (
-    check_selection,
     check_source,
-    holds_indices,
+    is_index_file,
+    materialize,
     read_indices,
-    rebuild,
+    require_selection,
     write_indices,
 )
-from potstill.dataset_file.state import pack, unpack
+from potstill.dataset_file.state import pack_state, unpack_state
 
 __all__ = [
     "Checkpoint",
     "Distilled",
-    "check_selection",
     "check_source",
     "check_writable",
     "describe",
     "differences",
     "drop_checkpoint",
-    "holds_indices",
     "inspect",
+    "is_index_file",
     "item_bytes",
     "load",
-    "pack",
+    "materialize",
+    "pack_state",
     "read_checkpoint",
     "read_identity",
     "read_indices",
     "read_tensors",
-    "rebuild",
+    "require_selection",
     "save",
-    "unpack",
+    "unpack_state",
     "write_atomic",
     "write_checkpoint",
     "write_indices",

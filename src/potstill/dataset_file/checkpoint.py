@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from potstill.dataset_file.files import read_metadata, read_tensors, write_tensors
-from potstill.dataset_file.state import pack, unpack
+from potstill.dataset_file.state import pack_state, unpack_state
 from potstill.errors import PotstillError, PotstillWarning
 
 __all__ = [
     "Checkpoint",
-    "before",
     "differences",
     "drop_checkpoint",
+    "previous_path",
     "read_checkpoint",
     "read_identity",
     "write_checkpoint",
@@ -49,11 +49,11 @@ class Checkpoint(Generic[S]):
     meta: Mapping[str, Any]
     versions: Mapping[str, Any] | None = None
     """What computed it until here, where that is not what computes now and it was asked to go on all the same."""
-    older: bool = False
+    is_previous: bool = False
     """It is the one before, as the newest is damaged."""
 
 
-def before(path: Path) -> Path:
+def previous_path(path: Path) -> Path:
     """Where the checkpoint before the one at ``path`` is kept."""
     return path.with_name(f"{path.name}.before")
 
@@ -66,7 +66,7 @@ def drop_checkpoint(path: Path) -> None:
         with contextlib.suppress(OSError):  # something else is in it, which stays
             path.rmdir()
         return
-    for one in (path, before(path)):
+    for one in (path, previous_path(path)):
         one.unlink(missing_ok=True)
 
 
@@ -79,7 +79,7 @@ def write_checkpoint(
     identity: Mapping[str, Any],
     meta: Mapping[str, Any],
     versions: Mapping[str, Any] | None = None,
-    keep: bool = True,
+    keep_previous: bool = True,
 ) -> None:
     """Write a checkpoint, atomically. The one that was there is kept as the one before.
 
@@ -93,12 +93,12 @@ def write_checkpoint(
         PotstillError: it cannot be written; an older checkpoint at ``path`` stays as it was.
         TypeError: the state, ``identity`` or ``meta`` holds what cannot be stored.
     """
-    tensors, structure = pack(state)
+    tensors, structure = pack_state(state)
     # Not sorted: mappings come back in their order.
     content: dict[str, Any] = {"format": FORMAT, "step": step, "identity": identity, "meta": meta}
     content |= {"versions": versions or {}, "structure": structure}
     named = {f"state/{name}": tensor for name, tensor in tensors.items()}
-    second = _named_twice(path) if keep else None
+    second = _named_twice(path) if keep_previous else None
     try:
         write_tensors(path, {**named, "rng": rng_state}, {"checkpoint": json.dumps(content)})
     except BaseException:
@@ -106,7 +106,7 @@ def write_checkpoint(
             second.unlink(missing_ok=True)
         raise
     if second is not None:
-        os.replace(second, before(path))
+        os.replace(second, previous_path(path))
 
 
 def _named_twice(path: Path) -> Path | None:
@@ -127,7 +127,7 @@ def read_checkpoint(
     identity: Mapping[str, Any],
     *,
     versions: Mapping[str, Any] | None = None,
-    anyway: bool = False,
+    ignore_versions: bool = False,
 ) -> Checkpoint[S]:
     """Read a checkpoint back, every tensor on the device where it was.
 
@@ -152,7 +152,7 @@ def read_checkpoint(
     computed = content.get("versions") or None
     if computed is not None and versions is not None:
         other = differences(computed, versions)
-        if other and not anyway:
+        if other and not ignore_versions:
             raise PotstillError(
                 f"{path}: computed otherwise than here: {'; '.join(other)}; going on would end in bits that neither "
                 "has: go on where it began, begin anew, or resume all the same, `resume_anyway=True`, which the card "
@@ -162,13 +162,14 @@ def read_checkpoint(
     rng_state = tensors.pop("rng")
     try:
         named = {n.removeprefix("state/"): t for n, t in tensors.items()}
-        state = unpack(state_type, named, content["structure"])
+        state = unpack_state(state_type, named, content["structure"])
     except (AttributeError, KeyError, NameError, RuntimeError, TypeError, ValueError) as error:
         # A damaged structure breaks in any of these ways; so does a state whose class has changed.
         said = " ".join(str(error).split())[:200]
         raise PotstillError(f"{path}: a checkpoint of another version of the method ({said}); start anew") from error
     return Checkpoint(
-        state=state, rng_state=rng_state, step=content["step"], meta=content["meta"], versions=computed, older=older
+        state=state, rng_state=rng_state, step=content["step"], meta=content["meta"], versions=computed,
+        is_previous=older
     )  # fmt: skip
 
 
@@ -177,10 +178,10 @@ def _newest(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor],
     try:
         return *_whole(path), False
     except PotstillError as damaged:
-        if not before(path).exists():
+        if not previous_path(path).exists():
             raise
         try:
-            tensors, content = _whole(before(path))
+            tensors, content = _whole(previous_path(path))
         except PotstillError:
             raise damaged from None
         if differences(content["identity"], identity):  # of a run that was here before
@@ -214,9 +215,9 @@ def read_identity(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         content = _content(path, read_metadata(path, MAX_BYTES))
     except PotstillError:
-        if not before(path).exists():
+        if not previous_path(path).exists():
             raise
-        content = _content(path, read_metadata(before(path), MAX_BYTES))
+        content = _content(path, read_metadata(previous_path(path), MAX_BYTES))
     return dict(content["identity"]), dict(content.get("versions", {}))
 
 

@@ -23,31 +23,38 @@ from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Task
 from potstill.core.nested import count, mapped, names_of, one, tensors
 from potstill.dataset_file.files import read_tensors, write_tensors
 from potstill.dataset_file.metadata import (
+    BYTE_KEYS,
     FIRST,
     FORMAT,
-    SIZES,
-    card_text,
-    classified,
-    described,
-    described_task,
-    input_of,
-    plain,
-    read_card,
-    read_task,
-    said_scores,
+    input_from_json,
+    input_to_json,
+    is_classification,
+    metadata_text,
+    parse_metadata,
+    scores_to_json,
+    task_from_json,
+    task_to_json,
+    to_json,
 )
 from potstill.dataset_file.payload_io import (
     SHARED,
     WHITENING,
     Contents,
-    coded_size,
-    file_bytes,
-    read_contents,
-    write_contents,
+    bytes_by_part,
+    decode_contents,
+    encode_contents,
+    entropy_coded_size,
 )
-from potstill.dataset_file.replacing import other_set
-from potstill.dataset_file.shared_decoders import Shared
-from potstill.dataset_file.validate import RATE, check_content, check_labels, check_learned, check_rest, check_scores
+from potstill.dataset_file.replacing import describe_conflict
+from potstill.dataset_file.shared_decoders import DecoderSource
+from potstill.dataset_file.validate import (
+    LEARNED_LR,
+    check_content,
+    check_extras,
+    check_labels,
+    check_learned,
+    check_scores,
+)
 from potstill.errors import PotstillError
 from potstill.functional.label_simplex import probabilities
 from potstill.native import loaded
@@ -57,13 +64,13 @@ __all__ = [
     "FORMAT",
     "MAX_BYTES",
     "Distilled",
-    "as_stored",
-    "checked",
+    "format_shape",
     "item_bytes",
     "load",
     "save",
-    "shape_words",
     "stored_tensors",
+    "to_stored_form",
+    "validated_set",
 ]
 
 MAX_BYTES = Limits().set_bytes
@@ -72,7 +79,7 @@ MOST_CODED = 2**20
 
 
 def item_bytes(
-    shape: Sequence[int], soft_classes: int | None = None, per_item: int = 1, *, weighs: bool = False
+    shape: Sequence[int], soft_classes: int | None = None, per_item: int = 1, *, weighted: bool = False
 ) -> int:
     """Stored bytes of one item with its labels: float32 values of ``shape``; 8 bytes for a class, 4·k for a row of k.
 
@@ -82,7 +89,7 @@ def item_bytes(
         per_item: inputs that decode from one item; each has a label.
         weighs: each has a weight, of 4 bytes.
     """
-    return 4 * math.prod(shape) + per_item * ((8 if soft_classes is None else 4 * soft_classes) + 4 * weighs)
+    return 4 * math.prod(shape) + per_item * ((8 if soft_classes is None else 4 * soft_classes) + 4 * weighted)
 
 
 def _size(tensor: Tensor) -> int:
@@ -141,7 +148,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         self.tensors: dict[str, Tensor] = dict(tensors)
         self.payload: Mapping[str, Tensor] = MappingProxyType(dict(payload or {}))
         self.learned: Mapping[str, Tensor] = MappingProxyType(dict(learned or {}))
-        self.card: dict[str, Any] = dict(card)
+        self.metadata: dict[str, Any] = dict(card)
         self.normalization = normalization
         self.path: Path | None = None
         self.files: tuple[str, ...] = ()
@@ -205,14 +212,14 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
                 that do not sum to 1, scores of another number of classes, a rate that is none).
             TypeError: the card is given something that is not JSON.
         """
-        inputs = as_stored(inputs, input)
+        inputs = to_stored_form(inputs, input)
         labels = labels.detach().cpu()
         labels = (labels.float() if labels.is_floating_point() else labels.long()).contiguous()
         payload = {name: t.detach().cpu().contiguous() for name, t in (payload or {}).items()}
         index = None if index is None else index.detach().cpu().long()
         weights = None if weights is None else weights.detach().cpu().float().contiguous()
         learned = {name: t.detach().cpu().float().contiguous() for name, t in (learned or {}).items()}
-        training = {**training, **({"learned_lr": learned[RATE].tolist()} if RATE in learned else {})}
+        training = {**training, **({"learned_lr": learned[LEARNED_LR].tolist()} if LEARNED_LR in learned else {})}
         normalization = _stored_normalization(normalization)
         if len(set(classes)) != len(classes):
             raise PotstillError("this set: a class name stands there twice; give each class its own name")
@@ -220,7 +227,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         if scores:
             check_scores("this set", labels, count(inputs), len(classes))
         check_content("this set", inputs, probabilities(labels) if scores else labels, input, len(classes), task)
-        check_rest("this set", inputs, len(labels), payload, index, weights, normalization)
+        check_extras("this set", inputs, len(labels), payload, index, weights, normalization)
         if captions and len(captions) != len(labels):
             raise PotstillError(f"this set: {len(labels)} inputs need as many captions, but there are {len(captions)}")
         check_learned("this set", learned, training)
@@ -232,32 +239,32 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
             "seed": seed,
             "ipc": ipc,
             "classes": list(classes),
-            "task": described_task(task),
-            "input": described(input),
+            "task": task_to_json(task),
+            "input": input_to_json(input),
             "normalization": _said(normalization),
             "training": training,
             "source": source,
             "outcome": outcome,
             "decoder": None if not payload or decoder is None else dict(decoder),
             "cost": cost,
-            **({"labels": said_scores(len(classes))} if scores else {}),
+            **({"labels": scores_to_json(len(classes))} if scores else {}),
             "versions": {
                 "potstill": version("potstill"), "torch": torch.__version__, "python": platform.python_version(),
                 "kernels": loaded(),
             },
         }  # fmt: skip
-        tensors, said = write_contents(
-            inputs, labels, classes=len(classes) if classified(card) else None, store=store or Float(),
+        tensors, said = encode_contents(
+            inputs, labels, classes=len(classes) if is_classification(card) else None, store=store or Float(),
             normalization=normalization, input=input, payload=payload, packed=packed or {}, index=index,
             weights=weights, learned=learned, decoder=decoder, decoded_too=decoded, captions=captions,
             scores=scores,
         )  # fmt: skip
-        sizes = file_bytes(tensors)
+        sizes = bytes_by_part(tensors)
         if coded and sizes["total"] <= MOST_CODED:
-            sizes["coded"] = coded_size(tensors, said)
-        card = plain({**card, "store": {**card.get("store", {}), **said}, "bytes": sizes})
+            sizes["coded"] = entropy_coded_size(tensors, said)
+        card = to_json({**card, "store": {**card.get("store", {}), **said}, "bytes": sizes})
         # What is in memory is what a reader of the file gets.
-        got = read_contents(dict(tensors), card, normalization, 2**62, shared or None)
+        got = decode_contents(dict(tensors), card, normalization, 2**62, shared or None)
         if got.inputs is None:
             raise PotstillError(f"this set: {got.missing}")
         check_content("this set", got.inputs, got.labels, input, len(classes), task)
@@ -308,19 +315,21 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         Raises:
             PotstillError: this machine has no such task.
         """
-        if (task := read_task(self.card)) is None:
-            raise PotstillError(f"no task {self.card['task']['name'][:80]!r} is registered here; install what has it")
+        if (task := task_from_json(self.metadata)) is None:
+            raise PotstillError(
+                f"no task {self.metadata['task']['name'][:80]!r} is registered here; install what has it"
+            )
         return task
 
     @property
-    def classified(self) -> bool:
+    def is_classification(self) -> bool:
         """Whether the targets are classes, or rows of their probabilities."""
-        return classified(self.card)
+        return is_classification(self.metadata)
 
     @property
-    def soft(self) -> bool:
+    def has_soft_labels(self) -> bool:
         """Whether the targets are rows of probabilities of classes."""
-        return self.classified and self.labels.is_floating_point()
+        return self.is_classification and self.labels.is_floating_point()
 
     @property
     def index(self) -> Tensor | None:
@@ -343,20 +352,23 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
 
     def __repr__(self) -> str:
         kind = "real" if self.index is not None else "synthetic"
-        return f"Distilled({len(self)} {kind} inputs of {self.card['source'].get('name')!r} by {self.card['method']!r})"
+        source, method = self.metadata["source"].get("name"), self.metadata["method"]
+        return f"Distilled({len(self)} {kind} inputs of {source!r} by {method!r})"
 
     def _repr_html_(self) -> str:
-        spec, cost = self.card["input"], self.card.get("cost", {})
-        in_classes = f" in {len(self.classes):,} classes" if self.classified else f" ({self.card['task']['name']})"
+        spec, cost = self.metadata["input"], self.metadata.get("cost", {})
+        in_classes = (
+            f" in {len(self.classes):,} classes" if self.is_classification else f" ({self.metadata['task']['name']})"
+        )
         rows: list[tuple[str, object]] = [
-            ("made of", self.card["source"].get("name")),
-            ("by", self.card["method"]),
-            ("inputs", f"{len(self):,} of {shape_words(self.input)}{in_classes}"),
-            ("bytes", f"{self.card['bytes']['total']:,}"),
+            ("made of", self.metadata["source"].get("name")),
+            ("by", self.metadata["method"]),
+            ("inputs", f"{len(self):,} of {format_shape(self.input)}{in_classes}"),
+            ("bytes", f"{self.metadata['bytes']['total']:,}"),
             ("steps", f"{cost['steps']:,} in {cost['seconds']:,.0f} s" if {"steps", "seconds"} <= cost.keys() else "?"),
         ]
         shown = facts(repr(self), rows)
-        if spec["kind"] != "image" or not self.classified or self._missing:
+        if spec["kind"] != "image" or not self.is_classification or self._missing:
             return shown
         hard = self.hard_labels
         first = (torch.where(hard == c)[0][:MOST_PICTURES] for c in range(min(MOST_CLASSES, len(self.classes))))
@@ -364,26 +376,26 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         return shown + shelf((name, list(self.inputs[index].numpy())) for name, index in by_class)
 
     @property
-    def selected(self) -> bool:
+    def is_selection(self) -> bool:
         """Whether these are samples of the source (a selection), not synthetic ones."""
         return self.index is not None
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in label order."""
-        return tuple(self.card["classes"])
+        return tuple(self.metadata["classes"])
 
     @property
     def input(self) -> InputSpec:
         """What one input is."""
-        return input_of(self.card["input"])
+        return input_from_json(self.metadata["input"])
 
     @property
     def sample_weight(self) -> Tensor | None:
         """The weights over their mean, float32 (n,): a factor of each sample's loss; ``None`` if there are none."""
         return None if self.weights is None else (self.weights.double() / self.weights.double().mean()).float()
 
-    def weighted(self) -> Dataset[tuple[Any, ...]]:
+    def with_weights(self) -> Dataset[tuple[Any, ...]]:
         """A ``Dataset`` of (input, label, weight), weights with mean 1: all 1 where the set has none."""
         self._whole()
         weight = torch.ones(len(self)) if (found := self.sample_weight) is None else found
@@ -394,7 +406,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
     @property
     def hard_labels(self) -> Tensor:
         """int64 (n,): the class, or the likeliest class of a row; 0 where there are no classes."""
-        if not self.classified:
+        if not self.is_classification:
             return torch.zeros(len(self), dtype=torch.int64)
         return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels
 
@@ -405,7 +417,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
 
     def to_dict(self) -> dict[str, Any]:
         """A copy of the card: JSON values only."""
-        return copy.deepcopy(self.card)
+        return copy.deepcopy(self.metadata)
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the set to ``path``; see ``save``."""
@@ -475,13 +487,13 @@ def _plain(tensor: Tensor) -> Tensor:
     return (tensor.float() if tensor.is_floating_point() else tensor.long()).contiguous()
 
 
-def as_stored(inputs: Inputs, spec: InputSpec) -> Inputs:
+def to_stored_form(inputs: Inputs, spec: InputSpec) -> Inputs:
     """As a file has them: float32 or int64, on the CPU, parts in the order of ``spec``."""
     made: Inputs = mapped(_plain, inputs)
     return made if isinstance(made, Tensor) else {n: made[n] for n in (*names_of(spec), *made) if n in made}
 
 
-def shape_words(spec: InputSpec) -> str:
+def format_shape(spec: InputSpec) -> str:
     """The shape of an input for people: ``1×28×28``, ``image 3×32×32 and text``."""
     if spec.parts:
         said = [f"{name} {'×'.join(map(str, part.shape))}".strip() for name, part in spec.parts]
@@ -536,12 +548,14 @@ def save(distilled: Distilled, path: str | Path, *, force: bool = False) -> Path
     Raises:
         PotstillError: it cannot be written, or something else is there; nothing is changed then.
     """
-    path = check_output(path, reads=distilled.files, force=force, found=lambda at: other_set(at, distilled.card))
-    write_tensors(path, stored_tensors(distilled), {"card": card_text(distilled.card)})
+    path = check_output(
+        path, reads=distilled.files, force=force, found=lambda at: describe_conflict(at, distilled.metadata)
+    )
+    write_tensors(path, stored_tensors(distilled), {"card": metadata_text(distilled.metadata)})
     return path
 
 
-def load(path: str | Path, *, max_bytes: int | None = None, decoder: Shared | None = None) -> Distilled:
+def load(path: str | Path, *, max_bytes: int | None = None, decoder: DecoderSource | None = None) -> Distilled:
     """Read a set. Nothing in the file is run, and nothing in it is believed before it is checked.
 
     A set that decodes by an asset which is not on this machine has labels and a card, and says so where its inputs are
@@ -561,30 +575,30 @@ def load(path: str | Path, *, max_bytes: int | None = None, decoder: Shared | No
         with suppress(OSError, ValueError):  # what is no path is refused below
             hold("set_bytes", os.path.getsize(path), str(path))
     tensors, metadata = read_tensors(path, max_bytes)
-    card = read_card(path, metadata)
+    card = parse_metadata(path, metadata)
     said = card.get("decoder")
     if decoder is not None and not (isinstance(said, dict) and said.get("assets")):
         raise PotstillError(f"{path}: decodes by no asset, but a decoder is given; leave it out")
-    small = checked(path, card, tensors, max_bytes, decoder)
+    small = validated_set(path, card, tensors, max_bytes, decoder)
     small.path = path
     return small
 
 
-def checked(
+def validated_set(
     path: Path, card: dict[str, Any], tensors: dict[str, Tensor], max_bytes: int = MAX_BYTES,
-    decoder: Shared | None = None,
+    decoder: DecoderSource | None = None,
 ) -> Distilled:  # fmt: skip
     """The set of a card and the tensors of its file, once they fit each other.
 
     Raises:
         PotstillError: they contradict each other.
     """
-    held, spec = dict(tensors), input_of(card["input"])
+    held, spec = dict(tensors), input_from_json(card["input"])
     normalization = normalization_of(path, card, tensors)
     try:
-        task = read_task(card)
+        task = task_from_json(card)
         first = card["format"] == FIRST
-        got = _first(tensors) if first else read_contents(tensors, card, normalization, max_bytes, decoder)
+        got = _first(tensors) if first else decode_contents(tensors, card, normalization, max_bytes, decoder)
     except PotstillError as error:
         raise PotstillError(f"{path}: {error}") from error
     n, k = len(got.labels) if got.labels.ndim else 0, len(card["classes"])
@@ -596,14 +610,14 @@ def checked(
         raise PotstillError(
             f"{path}: tensor {min(tensors)[:80]!r} is not of format {card['format']}; get the file again"
         )
-    check_rest(str(path), got.inputs, len(got.labels), got.payload, got.index, got.weights, normalization)
+    check_extras(str(path), got.inputs, len(got.labels), got.payload, got.index, got.weights, normalization)
     check_learned(str(path), got.learned, card["training"])
     w = normalization.whitening
-    sizes = _first_sizes(held["inputs"], got.labels, got.payload, w, got.weights) if first else file_bytes(held)
-    if any(card["bytes"].get(n) != sizes.get(n) for n in {*SIZES, *sizes}):
+    sizes = _first_sizes(held["inputs"], got.labels, got.payload, w, got.weights) if first else bytes_by_part(held)
+    if any(card["bytes"].get(n) != sizes.get(n) for n in {*BYTE_KEYS, *sizes}):
         raise PotstillError(
             f"{path}: the card says {card['bytes']['total']:,} bytes, but what is stored takes {sizes['total']:,} "
-            f"({', '.join(f'{n} {sizes[n]:,}' for n in SIZES[:3])}); get the file again"
+            f"({', '.join(f'{n} {sizes[n]:,}' for n in BYTE_KEYS[:3])}); get the file again"
         )
     return Distilled(
         got.inputs, got.labels, card, normalization=normalization, payload=got.payload, index=got.index,
@@ -632,7 +646,7 @@ def normalization_of(path: Path, card: Mapping[str, Any], tensors: dict[str, Ten
     Raises:
         PotstillError: it describes none, or the whitening's tensors do not fit it.
     """
-    return _normalization(path, card["normalization"], input_of(card["input"]), tensors)
+    return _normalization(path, card["normalization"], input_from_json(card["input"]), tensors)
 
 
 def _normalization(path: Path, said: Any, spec: InputSpec, tensors: dict[str, Tensor]) -> Normalization:

@@ -27,11 +27,11 @@ from potstill.errors import PotstillError
 
 __all__ = [
     "DIGEST",
+    "DIGEST_PLACEHOLDER",
     "DTYPES",
-    "ZEROS",
-    "HashOfFile",
+    "FileHash",
     "beside",
-    "check_head",
+    "check_preamble",
     "check_writable",
     "clear_dead_parts",
     "own_part",
@@ -52,7 +52,7 @@ DTYPES: dict[str, torch.dtype] = {
 """What a file may hold, by the format's own names."""
 DIGEST = "sha256"
 """The metadata's key for the hash of the file."""
-ZEROS = "0" * 64
+DIGEST_PLACEHOLDER = "0" * 64
 """In its place while the file is hashed."""
 _HEX = re.compile(r"[0-9a-f]{64}")
 _PICKLE = (b"\x80", b"PK\x03\x04")
@@ -77,15 +77,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     described = json.loads(bytes(content[8 : 8 + length]))
     values = content[8 + length :]
     # Written anew: the library keeps no order among several entries of metadata.
-    said = {"__metadata__": {**dict(sorted(metadata.items())), DIGEST: ZEROS}, **described}
+    said = {"__metadata__": {**dict(sorted(metadata.items())), DIGEST: DIGEST_PLACEHOLDER}, **described}
     text = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     hold("header_bytes", len(text), f"{path}: its description")
     header = struct.pack("<Q", len(text)) + text
     digest = _digest([header, values])
-    entry = f'"{DIGEST}":"{ZEROS}"'.encode()
+    entry = f'"{DIGEST}":"{DIGEST_PLACEHOLDER}"'.encode()
     at = header.index(entry)  # the only place: within a text, quotes would be escaped
-    write_atomic(path, header[:at] + entry.replace(ZEROS.encode(), digest.encode()) + header[at + len(entry) :], values)
+    write_atomic(
+        path,
+        header[:at] + entry.replace(DIGEST_PLACEHOLDER.encode(), digest.encode()) + header[at + len(entry) :],
+        values,
+    )
 
 
 def _digest(pieces: Iterable[bytes | memoryview]) -> str:
@@ -149,11 +153,11 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(9)
-            check_head(path, head, size, max_bytes)
+            check_preamble(path, head, size, max_bytes)
             (length,) = struct.unpack("<Q", head[:8])
             header = head[8:] + file.read(length - 1)
             entries, metadata = parse_header(path, header, size - 8 - length)
-            hashed = HashOfFile(path, head[:8] + header, metadata)
+            hashed = FileHash(path, head[:8] + header, metadata)
             tensors = {name: _tensor(path, name, *entry, file, hashed) for name, entry in entries.items()}
             hashed.check()
     except FileNotFoundError as error:
@@ -164,7 +168,7 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
     return tensors, metadata
 
 
-class HashOfFile:
+class FileHash:
     """The hash of a file that is being read, beside the one that its metadata say, if they say one."""
 
     def __init__(self, path: Path, header: bytes, metadata: Mapping[str, str]) -> None:
@@ -181,7 +185,7 @@ class HashOfFile:
                 raise self._damaged()
             return
         entry = f'"{DIGEST}":"{self._said}"'.encode()
-        self._digest = hashlib.sha256(header.replace(entry, f'"{DIGEST}":"{ZEROS}"'.encode(), 1))
+        self._digest = hashlib.sha256(header.replace(entry, f'"{DIGEST}":"{DIGEST_PLACEHOLDER}"'.encode(), 1))
 
     def update(self, values: bytes | bytearray | memoryview) -> None:
         """The next bytes of the file."""
@@ -213,14 +217,14 @@ def read_metadata(path: Path, max_bytes: int) -> dict[str, str]:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(9)
-            check_head(path, head, size, max_bytes)
+            check_preamble(path, head, size, max_bytes)
             (length,) = struct.unpack("<Q", head[:8])
             return parse_header(path, head[8:] + file.read(length - 1), size - 8 - length)[1]
     except (OSError, ValueError) as error:
         raise PotstillError(f"{path}: cannot be read ({reason(error)}); check the path") from error
 
 
-def check_head(path: Path, head: bytes, size: int, max_bytes: int) -> None:
+def check_preamble(path: Path, head: bytes, size: int, max_bytes: int) -> None:
     """Refuse what its first 9 bytes show to be no safetensors file of ``size`` bytes, before more of it is read."""
     if size > max_bytes:
         raise PotstillError(
@@ -304,7 +308,7 @@ def _entry(entry: Any) -> tuple[int, _Entry] | None:
 
 
 def _tensor(
-    path: Path, name: str, dtype: torch.dtype, shape: list[int], count: int, file: BinaryIO, hashed: HashOfFile
+    path: Path, name: str, dtype: torch.dtype, shape: list[int], count: int, file: BinaryIO, hashed: FileHash
 ) -> Tensor:
     if count == 0:
         return torch.empty(shape, dtype=dtype)

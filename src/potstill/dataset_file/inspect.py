@@ -7,8 +7,8 @@ import torch
 
 from potstill.core import Inputs
 from potstill.core.nested import tensors
-from potstill.dataset_file.dataset import Distilled, load, shape_words, stored_tensors
-from potstill.dataset_file.metadata import classified, input_of
+from potstill.dataset_file.dataset import Distilled, format_shape, load, stored_tensors
+from potstill.dataset_file.metadata import input_from_json, is_classification
 
 __all__ = ["describe", "inspect"]
 
@@ -25,19 +25,19 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
         PotstillError: there is a path, but no set that can be loaded.
     """
     small = load(distilled) if isinstance(distilled, str | Path) else distilled
-    counts = torch.bincount(small.hard_labels, minlength=len(small.classes)).tolist() if small.classified else []
+    counts = torch.bincount(small.hard_labels, minlength=len(small.classes)).tolist() if small.is_classification else []
     return {
         "card": small.to_dict(),
         "items": len(small),
-        "kind": "selection" if small.selected else "synthetic",
+        "kind": "selection" if small.is_selection else "synthetic",
         "labels": _SCORES
         if small.scores is not None
         else "soft"
-        if small.soft
+        if small.has_soft_labels
         else "hard"
-        if small.classified
+        if small.is_classification
         else _targets(small.labels),
-        "per_class": dict(zip(small.classes, counts, strict=True)) if small.classified else {},
+        "per_class": dict(zip(small.classes, counts, strict=True)) if small.is_classification else {},
         "range": _range(small.inputs),
         "weights": None if small.weights is None else _spread(small.weights),
         "tensors": {
@@ -54,7 +54,7 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
 def _labels(small: Distilled) -> str:
     if small.scores is not None:
         return _SCORES
-    return "soft" if small.soft else "hard" if small.classified else _targets(small.labels)
+    return "soft" if small.has_soft_labels else "hard" if small.is_classification else _targets(small.labels)
 
 
 def _targets(targets: torch.Tensor) -> str:
@@ -131,7 +131,9 @@ def describe(found: dict[str, Any]) -> str:
     seconds = cost.get("seconds")
     spent = f"{seconds:,.1f} s" if isinstance(seconds, int | float) else "unknown time"
     kind = f": {found['items']:,} samples of the source, by index" if found["kind"] == "selection" else ""
-    spread = f", {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} per class" if classified(card) else ""
+    spread = (
+        f", {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} per class" if is_classification(card) else ""
+    )
     task = card.get("task", {"name": "classification"})["name"]
     spec = card["input"]
     mirrored = "" if spec["kind"] != "image" or "mirrored" not in spec else (
@@ -139,8 +141,8 @@ def describe(found: dict[str, Any]) -> str:
     )  # fmt: skip
     lines = [
         f"{found['items']:,} inputs of {'' if card['input'].get('parts') else 'shape '}"
-        f"{_shown(shape_words(input_of(card['input'])))} ({_shown(card['input']['kind'])}){spread}",
-        *([f"classes     {names}"] if classified(card) else [f"task        {_shown(task)}"]),
+        f"{_shown(format_shape(input_from_json(card['input'])))} ({_shown(card['input']['kind'])}){spread}",
+        *([f"classes     {names}"] if is_classification(card) else [f"task        {_shown(task)}"]),
         f"labels      {found['labels']}",
         f"method      {_shown(card['method'])}, seed {card['seed']}",
         f"kind        {found['kind']}{kind}",

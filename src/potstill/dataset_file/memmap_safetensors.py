@@ -30,15 +30,15 @@ from potstill._util.input_limits import hold
 from potstill._util.outputs import ASK
 from potstill.dataset_file.files import (
     DIGEST,
-    ZEROS,
-    HashOfFile,
-    check_head,
+    DIGEST_PLACEHOLDER,
+    FileHash,
+    check_preamble,
     parse_header,
     parse_json,
 )
 from potstill.errors import PotstillError
 
-__all__ = ["Field", "Plan", "fill", "mapped", "plan", "seal", "whole"]
+__all__ = ["FileLayout", "TensorField", "open_memmap", "plan_layout", "verify_digest", "write_digest", "write_in_parts"]
 
 _KINDS = {"U8": "|u1", "U16": "<u2", "U32": "<u4", "I16": "<i2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
 _NUMPY = {
@@ -49,7 +49,7 @@ _RECORD = "potstill-fill/1"
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class TensorField:
     """One tensor: its type by the format's name, and its shape. The first two axes count rows: (epoch, item)."""
 
     kind: str
@@ -70,11 +70,11 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FileLayout:
     """A file to the byte: its header, and its fields with the byte where each begins."""
 
     header: bytes
-    fields: Mapping[str, tuple[int, Field]]
+    fields: Mapping[str, tuple[int, TensorField]]
 
     @property
     def size(self) -> int:
@@ -87,7 +87,7 @@ class Plan:
         return sum(field.size for _, field in self.fields.values())
 
 
-def plan(fields: Mapping[str, Field], metadata: Mapping[str, str]) -> Plan:
+def plan_layout(fields: Mapping[str, TensorField], metadata: Mapping[str, str]) -> FileLayout:
     """The layout of a file: wider types first, so that every value lies where its type may lie; names in order.
 
     Raises:
@@ -103,10 +103,12 @@ def plan(fields: Mapping[str, Field], metadata: Mapping[str, str]) -> Plan:
     text += b" " * (-len(text) % 8)
     hold("header_bytes", len(text), "the description of a file")
     header = struct.pack("<Q", len(text)) + text
-    return Plan(header, {name: (len(header) + said[name]["data_offsets"][0], fields[name]) for name in order})
+    return FileLayout(header, {name: (len(header) + said[name]["data_offsets"][0], fields[name]) for name in order})
 
 
-def mapped(path: Path, max_bytes: int = 2**48, check: bool = False) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def open_memmap(
+    path: Path, max_bytes: int = 2**48, check: bool = False
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """The tensors and the metadata of a file that may be foreign, cut off or hostile; the values stay on the disk.
 
     Values are read when they are touched, so a file that is made shorter meanwhile ends the process.
@@ -131,7 +133,7 @@ def mapped(path: Path, max_bytes: int = 2**48, check: bool = False) -> tuple[dic
     return made, metadata
 
 
-def whole(path: Path, max_bytes: int = 2**48) -> tuple[str, ...]:
+def verify_digest(path: Path, max_bytes: int = 2**48) -> tuple[str, ...]:
     """Read all of a file once, in pieces, against the hash that it may say of itself; the names of its tensors.
 
     Raises:
@@ -151,7 +153,7 @@ def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int, Mapping
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(9)
-            check_head(path, head, size, max_bytes)
+            check_preamble(path, head, size, max_bytes)
             (length,) = struct.unpack("<Q", head[:8])
             header = head[8:] + file.read(length - 1)
             entries, metadata = parse_header(path, header, size - 8 - length)
@@ -164,15 +166,15 @@ def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int, Mapping
 
 def _hashed(path: Path, file: BinaryIO, begin: int, metadata: Mapping[str, str]) -> None:
     file.seek(0)
-    hashed = HashOfFile(path, file.read(begin), metadata)
+    hashed = FileHash(path, file.read(begin), metadata)
     while piece := file.read(2**22):
         hashed.update(piece)
     hashed.check()
 
 
-def fill(
+def write_in_parts(
     path: Path,
-    planned: Plan,
+    planned: FileLayout,
     parts: Sequence[tuple[int, int]],
     make: Callable[[int, int], Mapping[str, NDArray[Any]]],
     *,
@@ -223,7 +225,7 @@ def fill(
 
 def _fill(
     target: Path,
-    planned: Plan,
+    planned: FileLayout,
     parts: Sequence[tuple[int, int]],
     make: Callable[[int, int], Mapping[str, NDArray[Any]]],
     file: BinaryIO,
@@ -254,14 +256,14 @@ def _fill(
     finally:  # also when the user interrupts
         if done > recorded or done == total:
             _note(file, record, identity, done)
-    seal(file, planned)
+    write_digest(file, planned)
     os.replace(part, target)
     record.unlink(missing_ok=True)
 
 
-def seal(file: BinaryIO, planned: Plan) -> None:
+def write_digest(file: BinaryIO, planned: FileLayout) -> None:
     """Write the file's hash into its header, where that has room for one (`DIGEST`: `ZEROS`), and all to the disk."""
-    entry = _entry(ZEROS)
+    entry = _entry(DIGEST_PLACEHOLDER)
     if entry in planned.header:
         file.seek(0)
         file.write(planned.header)  # without the hash that an attempt before this one may have left
@@ -279,19 +281,19 @@ def _entry(digest: str) -> bytes:
     return f'"{DIGEST}":"{digest}"'.encode()
 
 
-def _begins(path: Path, planned: Plan) -> bool:
+def _begins(path: Path, planned: FileLayout) -> bool:
     """Whether it is such a file, whatever its hash."""
     with open(path, "rb") as file:
         found = file.read(len(planned.header))
         size = os.fstat(file.fileno()).st_size
-    at = planned.header.find(_entry(ZEROS))
+    at = planned.header.find(_entry(DIGEST_PLACEHOLDER))
     if at >= 0:
-        end = at + len(_entry(ZEROS))
+        end = at + len(_entry(DIGEST_PLACEHOLDER))
         found = found[:at] + planned.header[at:end] + found[end:]
     return size == planned.size and found == planned.header
 
 
-def _resumed(part: Path, record: Path, identity: str, planned: Plan) -> int:
+def _resumed(part: Path, record: Path, identity: str, planned: FileLayout) -> int:
     """Rows that are there of a file begun before; 0 to begin anew."""
     if not record.exists():
         return 0
@@ -311,7 +313,7 @@ def _resumed(part: Path, record: Path, identity: str, planned: Plan) -> int:
     return int(said["rows"]) if part.exists() and _begins(part, planned) else 0
 
 
-def _reserve(file: BinaryIO, part: Path, planned: Plan) -> None:
+def _reserve(file: BinaryIO, part: Path, planned: FileLayout) -> None:
     """The header, and room for all values: a disk too small shows now and not after hours."""
     file.seek(0)
     file.truncate()
@@ -328,7 +330,7 @@ def _reserve(file: BinaryIO, part: Path, planned: Plan) -> None:
         file.truncate(planned.size)
 
 
-def _put(file: BinaryIO, planned: Plan, first: int, end: int, values: Mapping[str, NDArray[Any]]) -> None:
+def _put(file: BinaryIO, planned: FileLayout, first: int, end: int, values: Mapping[str, NDArray[Any]]) -> None:
     """The rows of one part. Written, not stored through a map: there, a disk that is full would end the process."""
     for name, (begin, field) in planned.fields.items():
         content = np.ascontiguousarray(values[name])

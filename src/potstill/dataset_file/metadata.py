@@ -16,14 +16,26 @@ from potstill.dataset_file.files import parse_json
 from potstill.errors import PotstillError
 
 __all__ = [
-    "FIRST", "FORMAT", "INDICES", "SIZES", "card_text", "classified", "described", "described_task", "input_of",
-    "plain", "read_card", "read_task", "said_scores", "says_scores",
+    "BYTE_KEYS",
+    "FIRST",
+    "FORMAT",
+    "INDEX_FORMAT",
+    "has_scores",
+    "input_from_json",
+    "input_to_json",
+    "is_classification",
+    "metadata_text",
+    "parse_metadata",
+    "scores_to_json",
+    "task_from_json",
+    "task_to_json",
+    "to_json",
 ]  # fmt: skip
 
 FORMAT = "potstill/2"
 FIRST = "potstill/1"
 """The first format: tensors as they are, in 32 and 64 bits. It is read, and no longer written."""
-INDICES = "potstill-selection/2"
+INDEX_FORMAT = "potstill-selection/2"
 """The format of a selection that is stored without its inputs."""
 FIRST_INDICES = "potstill-selection/1"
 _KEYS: dict[str, type] = {
@@ -35,26 +47,26 @@ _INNER: dict[tuple[str, str], type] = {
     ("outcome", "kind"): str, ("outcome", "message"): str,
 }  # fmt: skip
 """Types of what may be missing but not be something else."""
-SIZES = ("inputs", "labels", "decoder", "total")
+BYTE_KEYS = ("inputs", "labels", "decoder", "total")
 """What the card's ``bytes`` always has."""
 
 
-def plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """``value`` as a reader of the card gets it: tuples as lists, and ``None`` for numbers that JSON lacks.
 
     Raises:
         TypeError: it holds something that is not JSON.
     """
     if isinstance(value, Mapping):
-        return {str(name): plain(v) for name, v in value.items()}
+        return {str(name): to_json(v) for name, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [to_json(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return json.loads(json.dumps(value))
 
 
-def card_text(card: Mapping[str, Any]) -> str:
+def metadata_text(card: Mapping[str, Any]) -> str:
     """The card as it is stored: equal cards, equal text.
 
     Raises:
@@ -67,7 +79,7 @@ def card_text(card: Mapping[str, Any]) -> str:
     return text
 
 
-def read_card(path: Path, metadata: Mapping[str, str], *, indices: bool = False) -> dict[str, Any]:
+def parse_metadata(path: Path, metadata: Mapping[str, str], *, indices: bool = False) -> dict[str, Any]:
     """The card of the file at ``path``, which must be a whole set, or the ``indices`` of a selection.
 
     Raises:
@@ -84,8 +96,8 @@ def read_card(path: Path, metadata: Mapping[str, str], *, indices: bool = False)
     if not isinstance(card, dict):
         raise PotstillError(f"{path}: its card must be a JSON object; get the file again")
     written = card.get("format")
-    expected = (INDICES, FIRST_INDICES) if indices else (FORMAT, FIRST)
-    if written in (INDICES, FIRST_INDICES) and not indices:
+    expected = (INDEX_FORMAT, FIRST_INDICES) if indices else (FORMAT, FIRST)
+    if written in (INDEX_FORMAT, FIRST_INDICES) and not indices:
         raise PotstillError(
             f"{path}: holds the indices of a selection and not its samples; put them together with the data first: "
             "potstill materialize FILE --data DATA --out SET.safetensors"
@@ -98,7 +110,7 @@ def read_card(path: Path, metadata: Mapping[str, str], *, indices: bool = False)
         )
     if (wrong := _wrong(card)) is not None:
         raise PotstillError(f"{path}: its card lacks a valid {wrong!r}; get the file again")
-    if not (card["classes"] or not classified(card)) or not all(isinstance(c, str) for c in card["classes"]):
+    if not (card["classes"] or not is_classification(card)) or not all(isinstance(c, str) for c in card["classes"]):
         raise PotstillError(f"{path}: the card's classes must be names; get the file again")
     if len(set(card["classes"])) != len(card["classes"]):
         raise PotstillError(f"{path}: the card names a class twice; get the file again")
@@ -124,7 +136,7 @@ def _wrong(card: Mapping[str, Any]) -> str | None:
         return "task"
     if "labels" in card and not (isinstance(card["labels"], dict) and isinstance(card["labels"].get("kind"), str)):
         return "labels"
-    for key in SIZES:
+    for key in BYTE_KEYS:
         if not _is(card["bytes"].get(key), int) or card["bytes"][key] < 0:
             return f"bytes.{key}"
     if not isinstance(card.get("space", ""), str):
@@ -151,17 +163,17 @@ def _wrong_input(said: Mapping[str, Any]) -> str | None:
     return next((wrong for part in parts if (wrong := _wrong_input(part)) is not None), None)
 
 
-def described(input: InputSpec) -> dict[str, Any]:
+def input_to_json(input: InputSpec) -> dict[str, Any]:
     """What the card says of an input: parts as a list, as a card does not keep the order of names."""
     said: dict[str, Any] = {"kind": input.kind, "shape": input.shape, "units": input.units}
     if input.kind == "image":
         said["mirrored"] = input.mirrored
     for name, more in (("columns", input.columns), ("levels", input.levels)):
         said |= {name: list(more)} if more else {}
-    return said | ({"parts": [{"name": n, **described(part)} for n, part in input.parts]} if input.parts else {})
+    return said | ({"parts": [{"name": n, **input_to_json(part)} for n, part in input.parts]} if input.parts else {})
 
 
-def input_of(said: Mapping[str, Any]) -> InputSpec:
+def input_from_json(said: Mapping[str, Any]) -> InputSpec:
     """What a card's ``input`` describes, once `read_card` has let it pass."""
     columns = said.get("columns")
     return InputSpec(
@@ -171,16 +183,16 @@ def input_of(said: Mapping[str, Any]) -> InputSpec:
         mirrored=said.get("mirrored") is not False,
         columns=tuple(map(str, columns)) if isinstance(columns, list) else (),
         levels=tuple(said.get("levels", ())),
-        parts=tuple((part["name"], input_of(part)) for part in said.get("parts", ())),
+        parts=tuple((part["name"], input_from_json(part)) for part in said.get("parts", ())),
     )
 
 
-def described_task(task: Task) -> dict[str, Any]:
+def task_to_json(task: Task) -> dict[str, Any]:
     """What the card says of a task: its name in the registry and its fields."""
     return {"name": task.name, **(asdict(task) if is_dataclass(task) and not isinstance(task, type) else {})}
 
 
-def said_scores(classes: int) -> dict[str, Any]:
+def scores_to_json(classes: int) -> dict[str, Any]:
     """What the card says under ``labels`` of labels that are scores. Cards of other labels say nothing there."""
     return {
         "kind": "scores",
@@ -190,7 +202,7 @@ def said_scores(classes: int) -> dict[str, Any]:
     }
 
 
-def says_scores(card: Mapping[str, Any]) -> bool:
+def has_scores(card: Mapping[str, Any]) -> bool:
     """Whether the card says that labels are scores.
 
     Raises:
@@ -206,13 +218,13 @@ def says_scores(card: Mapping[str, Any]) -> bool:
     return True
 
 
-def classified(card: Mapping[str, Any]) -> bool:
+def is_classification(card: Mapping[str, Any]) -> bool:
     """Whether the set's targets are classes: also of files that say nothing of a task."""
     said = card.get("task")
     return not isinstance(said, Mapping) or said.get("name") == "classification"
 
 
-def read_task(card: Mapping[str, Any]) -> Task | None:
+def task_from_json(card: Mapping[str, Any]) -> Task | None:
     """The task that the card names; ``None`` where this machine has none of that name. No code from a file is run.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 
 from potstill._util.outputs import ASK, check_output
 from potstill.dataset_file.dataset import Distilled, load
-from potstill.dataset_file.replacing import SUFFIX, other_set
+from potstill.dataset_file.replacing import SUFFIX, describe_conflict
 from potstill.errors import PotstillError
 
 __all__ = ["SetOutput"]
@@ -30,7 +30,7 @@ class SetOutput:
         """
         check_output(self.path, suffixes=SUFFIX, reads=reads, force=True)
 
-    def there(self, card: Mapping[str, Any], warn: Callable[[str], None]) -> Distilled | None:
+    def load_existing(self, card: Mapping[str, Any], warn: Callable[[str], None]) -> Distilled | None:
         """Return the set of the run on ``card``, where it is there and asked for; ``None``: it is to be made.
 
         Args:
@@ -42,7 +42,7 @@ class SetOutput:
         """
         if not self.path.exists():
             return None
-        other = other_set(self.path, card)
+        other = describe_conflict(self.path, card)
         if other and not self.force:
             raise PotstillError(f"{self.path}: {other}; {ASK}")
         if other or not self.resume:

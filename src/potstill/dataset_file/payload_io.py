@@ -20,18 +20,34 @@ from potstill.codecs.exact import Exact, Float
 from potstill.codecs.uniform import Uniform
 from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Parametrization, RequiresAssets
 from potstill.core.nested import mapped, names_of, tensors
-from potstill.dataset_file.metadata import input_of, says_scores
-from potstill.dataset_file.shared_decoders import Shared, Without, open_decoders
-from potstill.dataset_file.validate import WHITENING, check_scores, check_shapes, ragged
+from potstill.dataset_file.metadata import has_scores, input_from_json
+from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, load_decoders
+from potstill.dataset_file.validate import WHITENING, are_valid_offsets, check_scores, check_shapes
 from potstill.errors import PotstillError
 from potstill.functional.label_simplex import probabilities
 from potstill.functional.packing import MOST_BITS
 from potstill.parametrize.named_inputs import decoder_of
 
 __all__ = [
-    "CAPTIONS", "DECODED", "SCORES", "SHARED", "WHITENING", "Contents", "coded_size", "decoded", "file_bytes",
-    "labels_stored", "normalised_units", "pack_all", "pack_inputs", "read_contents", "scores_stored", "texts_stored",
-    "unpack_all", "unpack_inputs", "write_contents",
+    "CAPTIONS",
+    "DECODED",
+    "SCORES",
+    "SHARED",
+    "WHITENING",
+    "Contents",
+    "bytes_by_part",
+    "decode_contents",
+    "decode_input_tensor",
+    "decode_inputs",
+    "decode_payload",
+    "encode_contents",
+    "encode_input_tensor",
+    "encode_inputs",
+    "encode_labels",
+    "encode_scores",
+    "encode_texts",
+    "entropy_coded_size",
+    "quantizes_normalised",
 ]  # fmt: skip
 
 SHARED = "decoder/"
@@ -63,7 +79,7 @@ class Contents:
     """What they decode by that is not on this machine, in a sentence."""
 
 
-def write_contents(
+def encode_contents(
     inputs: Inputs, labels: Tensor, *, classes: int | None, store: Codec, normalization: Normalization,
     input: InputSpec, payload: Mapping[str, Tensor], packed: Mapping[str, Encoded], index: Tensor | None,
     weights: Tensor | None, learned: Mapping[str, Tensor],
@@ -90,14 +106,14 @@ def write_contents(
     parts: dict[str, Encoded] = {}
     normalised: bool | list[str] = False
     if not payload:
-        parts, normalised = pack_all(inputs, input, store, normalization)
+        parts, normalised = encode_inputs(inputs, input, store, normalization)
     for name, tensor in payload.items():
         parts[f"payload/{name}"] = packed.get(name) or _packed(tensor, store)
     if scores:
-        parts[SCORES] = scores_stored(labels, store)
+        parts[SCORES] = encode_scores(labels, store)
     else:
-        parts["labels"] = labels_stored(labels, classes, store)
-    parts |= texts_stored(captions)
+        parts["labels"] = encode_labels(labels, classes, store)
+    parts |= encode_texts(captions)
     if index is not None:
         parts["index"] = ints_stored(index)
     if weights is not None:
@@ -112,7 +128,7 @@ def write_contents(
     return made, said | ({"normalised": normalised} if normalised else {})
 
 
-def labels_stored(labels: Tensor, classes: int | None, store: Codec) -> Encoded:
+def encode_labels(labels: Tensor, classes: int | None, store: Codec) -> Encoded:
     """Targets as a file has them: classes and rows in few bits, real values as float32, other whole numbers exactly.
 
     Args:
@@ -123,13 +139,13 @@ def labels_stored(labels: Tensor, classes: int | None, store: Codec) -> Encoded:
     return rows_stored(labels, store.label_bits) if labels.is_floating_point() else classes_stored(labels, classes)
 
 
-def scores_stored(scores: Tensor, store: Codec) -> Encoded:
+def encode_scores(scores: Tensor, store: Codec) -> Encoded:
     """Scores as a file has them: in as many bits as the store gives soft labels, codes with ranges of their own."""
     bits = store.label_bits
     return Float().pack(scores) if bits > MOST_BITS else Uniform(bits=bits).pack(scores)
 
 
-def texts_stored(texts: Sequence[str]) -> dict[str, Encoded]:
+def encode_texts(texts: Sequence[str]) -> dict[str, Encoded]:
     """Texts as their UTF-8 bytes in one row, and where each begins; nothing where there are none."""
     if not texts:
         return {}
@@ -144,7 +160,12 @@ def _texts(found: dict[str, Tensor], n: int) -> tuple[str, ...]:
     held, begins = (found.pop(f"{CAPTIONS}/{part}", None) for part in ("values", "offsets"))
     if held is None and begins is None:
         return ()
-    if held is None or begins is None or not ragged(held, begins, n) or bool(((held < 0) | (held > 255)).any()):
+    if (
+        held is None
+        or begins is None
+        or not are_valid_offsets(held, begins, n)
+        or bool(((held < 0) | (held > 255)).any())
+    ):
         raise PotstillError(f"its captions must be the bytes of {n} texts and where each begins; get the file again")
     content, bounds = bytes(held.tolist()), [*begins.tolist(), len(held)]
     try:
@@ -153,7 +174,7 @@ def _texts(found: dict[str, Tensor], n: int) -> tuple[str, ...]:
         raise PotstillError("its captions are not UTF-8; get the file again") from error
 
 
-def pack_all(
+def encode_inputs(
     inputs: Inputs, input: InputSpec, store: Codec, normalization: Normalization
 ) -> tuple[dict[str, Encoded], bool | list[str]]:
     """Inputs in data units by their names in the file, codes and words exactly; and which are in normalised units.
@@ -163,9 +184,9 @@ def pack_all(
     """
     if isinstance(inputs, Tensor):
         image = input.kind == "image"
-        return {"inputs": pack_inputs(inputs, store, normalization, image)}, normalised_units(store, image)
+        return {"inputs": encode_input_tensor(inputs, store, normalization, image)}, quantizes_normalised(store, image)
     kinds = {name: part.kind for name, part in input.parts}
-    rounded = [n for n in normalization.parts if normalised_units(store, kinds.get(n) == "image")]
+    rounded = [n for n in normalization.parts if quantizes_normalised(store, kinds.get(n) == "image")]
     made: dict[str, Encoded] = {}
     for name, tensor in inputs.items():
         if name in rounded:
@@ -174,7 +195,7 @@ def pack_all(
     return made, rounded
 
 
-def unpack_all(parts: Mapping[str, Encoded], input: InputSpec, normalised: Any, normalization: Normalization) -> Inputs:
+def decode_inputs(parts: Mapping[str, Encoded], input: InputSpec, normalised: Any, normalization: Normalization) -> Inputs:
     """Inputs in data units, of what `pack_all` gave.
 
     Raises:
@@ -186,23 +207,23 @@ def unpack_all(parts: Mapping[str, Encoded], input: InputSpec, normalised: Any, 
         mine = normalization.parts.get(within) if within else normalization
         rounded = normalised is True if not within else isinstance(normalised, list) and within in normalised
         try:
-            made[within] = unpack_inputs(stored, rounded, mine) if mine is not None else read(stored)
+            made[within] = decode_input_tensor(stored, rounded, mine) if mine is not None else read(stored)
         except PotstillError as error:
             raise PotstillError(f"tensor {name[:80]!r}: {error}") from error
     return made[""] if "" in made else {n: made[n] for n in (*names_of(input), *made) if n in made}
 
 
-def normalised_units(store: Codec, image: bool) -> bool:
+def quantizes_normalised(store: Codec, image: bool) -> bool:
     """Whether inputs are rounded in normalised units: columns of a table have scales of their own."""
     return not image and not isinstance(store, Exact | Float)
 
 
-def pack_inputs(inputs: Tensor, store: Codec, normalization: Normalization, image: bool) -> Encoded:
+def encode_input_tensor(inputs: Tensor, store: Codec, normalization: Normalization, image: bool) -> Encoded:
     """Inputs in data units as ``store`` writes them."""
-    return store.pack(_affine(inputs, normalization) if normalised_units(store, image) else inputs)
+    return store.pack(_affine(inputs, normalization) if quantizes_normalised(store, image) else inputs)
 
 
-def unpack_inputs(stored: Encoded, normalised: bool, normalization: Normalization) -> Tensor:
+def decode_input_tensor(stored: Encoded, normalised: bool, normalization: Normalization) -> Tensor:
     """Inputs in data units, of what `pack_inputs` gave.
 
     Raises:
@@ -225,9 +246,9 @@ def _affine(x: Tensor, normalization: Normalization) -> Tensor:
     return Normalization(normalization.mean, normalization.std).apply(x)
 
 
-def read_contents(
+def decode_contents(
     held: dict[str, Tensor], card: Mapping[str, Any], normalization: Normalization, max_bytes: int,
-    shared: Shared | None = None,
+    shared: DecoderSource | None = None,
 ) -> Contents:  # fmt: skip
     """What the tensors of a file are, by its card; ``held`` is used up.
 
@@ -260,7 +281,7 @@ def read_contents(
     normalised = store.get("normalised") if isinstance(store, dict) else None
     labels, index, weights = found.pop("labels", None), found.pop("index", None), found.pop("weights", None)
     scores = found.pop(SCORES, None)
-    if (scores is None) == says_scores(card) or (scores is not None and labels is not None):
+    if (scores is None) == has_scores(card) or (scores is not None and labels is not None):
         raise PotstillError("its card and its tensors do not agree on whether labels are scores; get the file again")
     if scores is not None:
         check_scores("its file", scores, len(scores) if scores.ndim else 0, len(card["classes"]))
@@ -272,12 +293,19 @@ def read_contents(
     if odd := sorted(found):
         raise PotstillError(f"tensor {odd[0][:80]!r} is not of this format; get the file again")
     whole = {n.removeprefix(DECODED).removeprefix("/"): held.pop(n) for n in sorted(held) if _is_decoded(n)}
-    inputs, missing = unpack_all(parts, input_of(card["input"]), normalised, normalization) if parts else None, ""
+    inputs, missing = (
+        decode_inputs(parts, input_from_json(card["input"]), normalised, normalization) if parts else None,
+        "",
+    )
     if inputs is None and payload:
         beside = whole.get("", whole) if whole else None
         try:
-            inputs = decoded(payload, card, normalization, len(labels), max_bytes, shared) if beside is None else beside
-        except Without as error:
+            inputs = (
+                decode_payload(payload, card, normalization, len(labels), max_bytes, shared)
+                if beside is None
+                else beside
+            )
+        except MissingDecoder as error:
             missing = str(error)
     elif payload or whole:
         inputs = None
@@ -297,9 +325,9 @@ def _beside(row: Tensor, x: Tensor) -> Tensor:
     return row.reshape(1, -1, *[1] * (x.ndim - 2))
 
 
-def decoded(
+def decode_payload(
     payload: Mapping[str, Tensor], card: Mapping[str, Any], normalization: Normalization, n: int, max_bytes: int,
-    shared: Shared | None = None,
+    shared: DecoderSource | None = None,
 ) -> Inputs:  # fmt: skip
     """The ``n`` inputs, in data units, that a payload decodes to by the card's ``decoder``.
 
@@ -307,7 +335,7 @@ def decoded(
         Without: what it decodes by is not here.
         PotstillError: there is no such decoder here, or it does not fit the payload.
     """
-    said, spec = card.get("decoder"), input_of(card["input"])
+    said, spec = card.get("decoder"), input_from_json(card["input"])
     if not isinstance(said, dict) or not isinstance(said.get("parametrization"), str):
         raise PotstillError("its card names no decoder for its payload; get the file again")
     spelled, space = said["parametrization"][:200], said.get("space")
@@ -324,7 +352,7 @@ def decoded(
             raise PotstillError(f"its decoder has {name} {value:,}; {raised('decoder_setting')}")
     if isinstance(getattr(parametrization, "inner", parametrization), RequiresAssets) != bool(said.get("assets")):
         raise PotstillError(f"its decoder {spelled!r} and the assets on its card do not fit; get the file again")
-    assets = open_decoders(said, shared, max_bytes)
+    assets = load_decoders(said, shared, max_bytes)
     try:
         with torch.no_grad():
             if isinstance(parametrization, RequiresAssets) and assets:
@@ -344,7 +372,7 @@ def decoded(
     return mapped(lambda x: (x.float() if x.is_floating_point() else x).contiguous(), inputs)  # type: ignore[no-any-return]
 
 
-def coded_size(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> int:
+def entropy_coded_size(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> int:
     """Bytes that a file's tensors take when they are entropy-coded without loss (`potstill.codecs.entropy`).
 
     Args:
@@ -358,7 +386,7 @@ def coded_size(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> int:
     return total
 
 
-def file_bytes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def bytes_by_part(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """Bytes of a file's tensors by what they are: ``inputs``, ``labels``, ``decoder``, where there are any ``weights``,
     ``index``, ``learned``, ``whitening`` and ``decoded``, and ``total``, which is their sum."""
     sizes = {"inputs": 0, "labels": 0, "decoder": 0}

@@ -12,7 +12,7 @@ from potstill.dataset_file.checkpoint import differences
 from potstill.dataset_file.files import parse_json, read_metadata
 from potstill.errors import PotstillError
 
-__all__ = ["SUFFIX", "card_in", "check_kept", "is_set", "other_set", "run_digest"]
+__all__ = ["SUFFIX", "check_side_file", "describe_conflict", "hash_run", "is_set_file", "read_metadata_unchecked"]
 
 SUFFIX = (".safetensors",)
 """Of the file of a set."""
@@ -24,7 +24,7 @@ _DERIVED = ("decoder",)
 """Of an identity: what follows from the rest of it, and is known only later."""
 
 
-def run_digest(identity: Mapping[str, Any], more: Mapping[str, Any]) -> str:
+def hash_run(identity: Mapping[str, Any], more: Mapping[str, Any]) -> str:
     """Return the SHA-256 of all that decides what a run makes.
 
     Args:
@@ -35,7 +35,7 @@ def run_digest(identity: Mapping[str, Any], more: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([kept, more], sort_keys=True, default=str).encode()).hexdigest()
 
 
-def card_in(path: Path) -> dict[str, Any] | None:
+def read_metadata_unchecked(path: Path) -> dict[str, Any] | None:
     """Return the card of the set or selection at ``path``, unchecked; ``None`` where no card is."""
     try:
         card = parse_json(read_metadata(path, limits().set_bytes).get("card", "null"))
@@ -44,14 +44,14 @@ def card_in(path: Path) -> dict[str, Any] | None:
     return card if isinstance(card, dict) and str(card.get("format", "")).startswith("potstill") else None
 
 
-def is_set(path: Path) -> bool:
+def is_set_file(path: Path) -> bool:
     """Tell whether the file at ``path`` is a set or selection."""
-    return path.is_file() and card_in(path) is not None
+    return path.is_file() and read_metadata_unchecked(path) is not None
 
 
-def other_set(path: Path, card: Mapping[str, Any]) -> str:
+def describe_conflict(path: Path, card: Mapping[str, Any]) -> str:
     """Say what is at ``path`` instead of a set of the run on ``card``; nothing, where it is one."""
-    there = card_in(path)
+    there = read_metadata_unchecked(path)
     if there is None:
         return "is there already, and is no set that Potstill wrote"
     digests = there.get("run_digest"), card.get("run_digest")
@@ -79,7 +79,7 @@ def _data(card: Mapping[str, Any]) -> Any:
     return source.get("hash") if isinstance(source, Mapping) else None
 
 
-def check_kept(path: str | Path | None, reads: tuple[object, ...], kind: str) -> None:
+def check_side_file(path: str | Path | None, reads: tuple[object, ...], kind: str) -> None:
     """Check where a run keeps what is under way: its ``checkpoint``, or its ``film``.
 
     Raises:

@@ -18,7 +18,7 @@ from torch import Tensor
 from potstill._util.input_limits import raised
 from potstill.errors import PotstillError
 
-__all__ = ["PLAIN", "read_torch"]
+__all__ = ["SAFE_GLOBALS", "load_torch_file"]
 
 _FORMATS = {"i8": "<q", "i4": "<i", "f8": "<d", "f4": "<f"}
 
@@ -44,7 +44,7 @@ def _number(kind: _Kind, raw: bytes) -> int | float:
     return value
 
 
-PLAIN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+SAFE_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_Kind, "numpy.dtype"),
     (_number, "numpy.core.multiarray.scalar"),  # NumPy 1
     (_number, "numpy._core.multiarray.scalar"),  # NumPy 2
@@ -52,7 +52,7 @@ PLAIN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 """What may be in them beside what torch allows."""
 
 
-def read_torch(path: Path, max_bytes: int) -> Any:
+def load_torch_file(path: Path, max_bytes: int) -> Any:
     """What ``torch.save`` wrote to ``path``, on the CPU.
 
     Raises:
@@ -68,7 +68,7 @@ def read_torch(path: Path, max_bytes: int) -> Any:
                 unpacked = sum(entry.file_size for entry in archive.infolist())
             if unpacked > size:
                 raise PotstillError(f"{path}: would unpack to more than it weighs; get the file again")
-        with torch.serialization.safe_globals(PLAIN), warnings.catch_warnings():
+        with torch.serialization.safe_globals(SAFE_GLOBALS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old files, that their form is old
             content = torch.load(path, map_location="cpu", weights_only=True)
     except PotstillError:

@@ -47,14 +47,14 @@ class Scores:
 
     source: str
     """The source's name."""
-    hash: str
+    content_hash: str
     """Its content hash."""
     labels: Int[Tensor, " n"]
     classes: tuple[str, ...]
     methods: Mapping[str, MethodScores]
     names: tuple[str, ...] = ()
     """The file or name of each sample, where the source knows it."""
-    first: Int[Tensor, " n"] | None = None
+    first_duplicate: Int[Tensor, " n"] | None = None
     """The index of the first sample with equal inputs: its own, where there is none before."""
     region: Sequence[str] = ()
     """Of each sample on the data map, where cartography is among the methods."""
@@ -62,7 +62,7 @@ class Scores:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def of(self, method: str, train: Source) -> Mapping[str, Tensor]:
+    def columns_for(self, method: str, train: Source) -> Mapping[str, Tensor]:
         """The columns of a method, for these data.
 
         Raises:
@@ -73,10 +73,10 @@ class Scores:
                 f"these scores are of {', '.join(self.methods)}, not of {method}; choose one of them, or make them "
                 f"with potstill score --methods {method}"
             )
-        if self.hash != train.content_hash:
+        if self.content_hash != train.content_hash:
             raise PotstillError(
-                f"these scores are of {self.source} ({len(self):,} samples, content {_short(self.hash)}), but the data "
-                f"are {train.name} ({len(train):,} samples, content {_short(train.content_hash)}); score these data, "
+                f"these scores are of {self.source} ({len(self):,} samples, content {_short(self.content_hash)}), but the "
+                f"data are {train.name} ({len(train):,} samples, content {_short(train.content_hash)}); score these data, "
                 "with the same split and size, and `stream=True` for both or for neither"
             )
         return self.methods[method].columns
@@ -93,7 +93,7 @@ def other_scores(path: Path, scores: Collection[str], hash: str) -> str:
         held = read_scores(path)
     except PotstillError:
         return "is there already, and holds no scores that Potstill wrote"
-    if held.hash != hash:
+    if held.content_hash != hash:
         return f"holds the scores of other data ({held.source})"
     lost = [name for name in held.methods if name not in scores]
     return f"holds the scores of {', '.join(lost)}, too" if lost else ""
@@ -108,18 +108,18 @@ def write_scores(scores: Scores, path: Path, *, force: bool = False) -> None:
     Raises:
         PotstillError: it cannot be written, or something else is there.
     """
-    check_output(path, force=force, found=lambda at: other_scores(at, scores.methods, scores.hash))
+    check_output(path, force=force, found=lambda at: other_scores(at, scores.methods, scores.content_hash))
     n = len(scores)
     rows: dict[str, Any] = {"index": pa.array(range(n), pa.int64())}
     if scores.names:
         rows["name"] = pa.array([_text(name) for name in scores.names], pa.string())
     rows["label"] = pa.array(scores.labels.numpy())
     rows["class"] = pa.array([_text(scores.classes[c]) for c in scores.labels.tolist()], pa.string())
-    if scores.first is not None:
-        own = scores.first == torch.arange(n)
-        several = torch.bincount(scores.first, minlength=n)[scores.first] > 1
+    if scores.first_duplicate is not None:
+        own = scores.first_duplicate == torch.arange(n)
+        several = torch.bincount(scores.first_duplicate, minlength=n)[scores.first_duplicate] > 1
         rows["duplicate"] = pa.array(several.numpy())
-        rows["duplicate_of"] = pa.array(scores.first.numpy(), mask=own.numpy())
+        rows["duplicate_of"] = pa.array(scores.first_duplicate.numpy(), mask=own.numpy())
     if len(scores.region):
         rows["region"] = pa.array(list(scores.region), pa.string())
     about: dict[str, Any] = {}
@@ -127,7 +127,7 @@ def write_scores(scores: Scores, path: Path, *, force: bool = False) -> None:
         rows |= {name: pa.array(values.numpy().astype(np.float32)) for name, values in said.columns.items()}
         about[method] = {"columns": list(said.columns), "config": dict(said.config), "seconds": said.seconds}
     described = {
-        "format": _FORMAT, "source": scores.source, "hash": scores.hash, "classes": list(scores.classes),
+        "format": _FORMAT, "source": scores.source, "hash": scores.content_hash, "classes": list(scores.classes),
         "methods": about, DIGEST: _digest(scores),
     }  # fmt: skip
     table = pa.table(rows).replace_schema_metadata({"potstill": json.dumps(described)})
@@ -140,10 +140,10 @@ def _digest(scores: Scores) -> str:
     """Hash of all that is read from a file, in the order of the samples: rows may be sorted otherwise."""
     methods = {name: [m.config, m.seconds, list(m.columns)] for name, m in scores.methods.items()}
     names, region = [_text(name) for name in scores.names], list(map(str, scores.region))
-    said = [scores.source, scores.hash, [_text(c) for c in scores.classes], names, region, methods]
+    said = [scores.source, scores.content_hash, [_text(c) for c in scores.classes], names, region, methods]
     made = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     columns = [m.columns[c] for _, m in sorted(scores.methods.items()) for c in m.columns]
-    for values in (scores.labels, scores.first, *columns):
+    for values in (scores.labels, scores.first_duplicate, *columns):
         if values is not None:
             made.update(values.cpu().contiguous().numpy().tobytes())
     return made.hexdigest()
@@ -215,6 +215,6 @@ def _scores(table: Any, said: Any) -> Scores:
     names = tuple(np.array(table["name"].to_pylist())[order].tolist()) if "name" in table.column_names else ()
     region = np.array(table["region"].to_pylist())[order].tolist() if "region" in table.column_names else []
     return Scores(
-        source=str(said["source"]), hash=str(said["hash"]), labels=column("label", np.int64),
-        classes=tuple(map(str, said["classes"])), methods=methods, names=names, first=first, region=region,
+        source=str(said["source"]), content_hash=str(said["hash"]), labels=column("label", np.int64),
+        classes=tuple(map(str, said["classes"])), methods=methods, names=names, first_duplicate=first, region=region,
     )  # fmt: skip

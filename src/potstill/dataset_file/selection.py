@@ -12,28 +12,28 @@ from potstill._util.outputs import check_output
 from potstill.codecs import read, store
 from potstill.core import Encoded, Inputs, Source
 from potstill.core.nested import only, tensors
-from potstill.dataset_file.dataset import Distilled, as_stored, checked, normalization_of
+from potstill.dataset_file.dataset import Distilled, normalization_of, to_stored_form, validated_set
 from potstill.dataset_file.files import parse_json, read_metadata, read_tensors, write_tensors
 from potstill.dataset_file.metadata import (
     FIRST,
     FIRST_INDICES,
     FORMAT,
-    INDICES,
-    card_text,
-    classified,
-    input_of,
-    read_card,
+    INDEX_FORMAT,
+    input_from_json,
+    is_classification,
+    metadata_text,
+    parse_metadata,
 )
-from potstill.dataset_file.payload_io import CAPTIONS, labels_stored, pack_all, texts_stored, unpack_all
-from potstill.dataset_file.replacing import other_set
+from potstill.dataset_file.payload_io import CAPTIONS, decode_inputs, encode_inputs, encode_labels, encode_texts
+from potstill.dataset_file.replacing import describe_conflict
 from potstill.dataset_file.validate import check_shapes
 from potstill.errors import PotstillError
 from potstill.tasks import targets_of
 
-__all__ = ["check_selection", "check_source", "holds_indices", "read_indices", "rebuild", "write_indices"]
+__all__ = ["check_source", "is_index_file", "materialize", "read_indices", "require_selection", "write_indices"]
 
 
-def check_selection(distilled: Distilled, what: str) -> Tensor:
+def require_selection(distilled: Distilled, what: str) -> Tensor:
     """The indices of a selection.
 
     Raises:
@@ -41,7 +41,8 @@ def check_selection(distilled: Distilled, what: str) -> Tensor:
     """
     if distilled.index is None:
         raise PotstillError(
-            f"{what} needs a selection, but the samples of this set were made by {distilled.card['method']}, not chosen"
+            f"{what} needs a selection, but the samples of this set were made by "
+            f"{distilled.metadata['method']}, not chosen"
         )
     return distilled.index
 
@@ -78,18 +79,21 @@ def write_indices(distilled: Distilled, path: Path, *, force: bool = False) -> N
     Raises:
         PotstillError: the set is no selection, or the file cannot be written.
     """
-    check_selection(distilled, "storing indices alone")
-    check_output(path, reads=[distilled], force=force, found=lambda at: other_set(at, distilled.card))
-    first = distilled.card["format"] == FIRST
+    require_selection(distilled, "storing indices alone")
+    check_output(path, reads=[distilled], force=force, found=lambda at: describe_conflict(at, distilled.metadata))
+    first = distilled.metadata["format"] == FIRST
     card = {
-        **distilled.card, "format": FIRST_INDICES if first else INDICES, "inputs_hash": _digest(distilled.inputs),
+        **distilled.metadata, "format": FIRST_INDICES if first else INDEX_FORMAT,
+        "inputs_hash": _digest(distilled.inputs),
     }  # fmt: skip
-    left_out = ("inputs", CAPTIONS) if distilled.soft else ("inputs", CAPTIONS, "labels")  # those of the source
+    left_out = (
+        ("inputs", CAPTIONS) if distilled.has_soft_labels else ("inputs", CAPTIONS, "labels")
+    )  # those of the source
     kept = {n: t for n, t in distilled.tensors.items() if n.partition("/")[0].partition(".")[0] not in left_out}
-    write_tensors(path, kept, {"card": card_text(card)})
+    write_tensors(path, kept, {"card": metadata_text(card)})
 
 
-def holds_indices(path: Path) -> bool:
+def is_index_file(path: Path) -> bool:
     """Whether the file holds indices alone, by its header; ``False`` of what cannot be read.
 
     The rest of the file is checked by what reads it.
@@ -98,7 +102,7 @@ def holds_indices(path: Path) -> bool:
         card = parse_json(read_metadata(path, limits().set_bytes).get("card", "null"))
     except (PotstillError, ValueError):
         return False
-    return isinstance(card, dict) and card.get("format") in (INDICES, FIRST_INDICES)
+    return isinstance(card, dict) and card.get("format") in (INDEX_FORMAT, FIRST_INDICES)
 
 
 def read_indices(path: Path) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]:
@@ -108,9 +112,9 @@ def read_indices(path: Path) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]
         PotstillError: it is missing, cut off, foreign or of another format.
     """
     tensors, metadata = read_tensors(path, limits().set_bytes)
-    card = read_card(path, metadata, indices=True)
+    card = parse_metadata(path, metadata, indices=True)
     index = tensors.get("index")
-    if card["format"] == INDICES:
+    if card["format"] == INDEX_FORMAT:
         said = card.get("store", {}).get("tensors") if isinstance(card.get("store"), dict) else None
         if index is not None and isinstance(said, dict) and isinstance(said.get("index"), dict):
             try:
@@ -124,7 +128,7 @@ def read_indices(path: Path) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]
     return index, card, tensors
 
 
-def rebuild(path: Path, source: Source) -> Distilled:
+def materialize(path: Path, source: Source) -> Distilled:
     """The whole set: indices from the file at ``path``, samples from the source that they count in.
 
     Raises:
@@ -134,22 +138,24 @@ def rebuild(path: Path, source: Source) -> Distilled:
     check_source(card, source)
     if int(index.max()) >= len(source):
         raise PotstillError(f"{path}: index {int(index.max()):,} is not among {len(source):,} samples")
-    inputs = as_stored(source.raw(index), source.input)
+    inputs = to_stored_form(source.raw(index), source.input)
     said = card.pop("inputs_hash", None)
-    if card["format"] == INDICES:
-        name, spec = str(card["store"].get("name"))[:200], input_of(card["input"])
+    if card["format"] == INDEX_FORMAT:
+        name, spec = str(card["store"].get("name"))[:200], input_from_json(card["input"])
         normalization = normalization_of(path, card, dict(held))
         try:
             check_shapes("the samples", inputs, spec, len(index))
         except PotstillError as error:
             raise PotstillError(f"{path}: {error}") from error
-        kept, rounded = pack_all(inputs, spec, store(name), normalization)
-        inputs = unpack_all(kept, spec, rounded, normalization)
+        kept, rounded = encode_inputs(inputs, spec, store(name), normalization)
+        inputs = decode_inputs(kept, spec, rounded, normalization)
         labels = targets_of(source)[index]
         if not any(n.partition(".")[0] == "labels" for n in held):
-            kept["labels"] = labels_stored(labels, len(source.classes) if classified(card) else None, store(name))
+            kept["labels"] = encode_labels(
+                labels, len(source.classes) if is_classification(card) else None, store(name)
+            )
         if texts := getattr(source, "texts", ()):
-            kept |= texts_stored([texts[i] for i in index.tolist()])
+            kept |= encode_texts([texts[i] for i in index.tolist()])
         for part, found in kept.items():
             if dict(found.metadata) != card["store"]["tensors"].get(part):
                 raise PotstillError(
@@ -164,4 +170,4 @@ def rebuild(path: Path, source: Source) -> Distilled:
             f"{path}: the samples have hash {_digest(inputs)}, but the card says {said}; another version of the "
             "decoder may have read other pixels"
         )
-    return checked(path, {**card, "format": FORMAT if card["format"] == INDICES else FIRST}, held)
+    return validated_set(path, {**card, "format": FORMAT if card["format"] == INDEX_FORMAT else FIRST}, held)

@@ -18,19 +18,27 @@ from potstill.core import Asset, Payload
 from potstill.dataset_file.files import read_tensors, write_tensors
 from potstill.errors import PotstillError
 
-__all__ = ["Shared", "Without", "decoder_path", "keep_decoder", "open_decoders", "said_of", "state_hash"]
+__all__ = [
+    "DecoderSource",
+    "MissingDecoder",
+    "assets_to_json",
+    "cache_decoder",
+    "decoder_cache_path",
+    "hash_tensors",
+    "load_decoders",
+]
 
-Shared: TypeAlias = str | Path | Mapping[str, str | Path | Payload]
+DecoderSource: TypeAlias = str | Path | Mapping[str, str | Path | Payload]
 """What a set decodes by: a file, or by the asset's name files and tensors."""
 
 _HASH = re.compile("[0-9a-f]{64}")
 
 
-class Without(PotstillError):
+class MissingDecoder(PotstillError):
     """What a set decodes by is not on this machine."""
 
 
-def state_hash(state: Mapping[str, Tensor]) -> str:
+def hash_tensors(state: Mapping[str, Tensor]) -> str:
     """Of tensors by name: SHA-256, of each in the order of names, with its type and shape."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
@@ -39,10 +47,10 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def said_of(needed: Sequence[tuple[Asset, Payload]]) -> dict[str, Any]:
+def assets_to_json(needed: Sequence[tuple[Asset, Payload]]) -> dict[str, Any]:
     """What a card's ``decoder`` says of assets and what they opened to."""
     return {
-        "assets": [{"name": a.name, "recipe": dict(a.recipe), "hash": state_hash(tensors)} for a, tensors in needed],
+        "assets": [{"name": a.name, "recipe": dict(a.recipe), "hash": hash_tensors(tensors)} for a, tensors in needed],
         "bytes": sum(map(_bytes, (tensors for _, tensors in needed))),
     }
 
@@ -51,18 +59,18 @@ def _bytes(tensors: Payload) -> int:
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
-def decoder_path(hash: str) -> Path:
+def decoder_cache_path(hash: str) -> Path:
     """Where the cache has it."""
     return cache_folder() / "decoders" / f"{hash}.safetensors"
 
 
-def keep_decoder(tensors: Payload) -> Path:
+def cache_decoder(tensors: Payload) -> Path:
     """Keep it in the cache, where it is not there yet.
 
     Raises:
         PotstillError: it cannot be written.
     """
-    path = decoder_path(state_hash(tensors))
+    path = decoder_cache_path(hash_tensors(tensors))
     if not path.exists():
         try:
             make_kind(path.parent)
@@ -72,7 +80,7 @@ def keep_decoder(tensors: Payload) -> Path:
     return path
 
 
-def open_decoders(said: Mapping[str, Any], given: Shared | None, max_bytes: int) -> dict[str, Payload]:
+def load_decoders(said: Mapping[str, Any], given: DecoderSource | None, max_bytes: int) -> dict[str, Payload]:
     """What a card's ``decoder`` names, by name: of what is given, or else of the cache.
 
     Raises:
@@ -104,14 +112,14 @@ def _is_hash(value: Any) -> bool:
 
 def _open(entry: Mapping[str, Any], given: str | Path | Payload | None, max_bytes: int) -> Payload:
     name, wanted = entry["name"][:80], entry["hash"]
-    path = decoder_path(wanted) if given is None else given
-    if given is None and not decoder_path(wanted).exists():
-        raise Without(
+    path = decoder_cache_path(wanted) if given is None else given
+    if given is None and not decoder_cache_path(wanted).exists():
+        raise MissingDecoder(
             f"it decodes by the asset {name!r} of hash {wanted}, which is not here; put its file at "
-            f"{decoder_path(wanted)}, or give it with load(path, decoder=FILE)"
+            f"{decoder_cache_path(wanted)}, or give it with load(path, decoder=FILE)"
         )
     tensors = read_tensors(Path(path), max_bytes)[0] if isinstance(path, str | Path) else path
-    if (found := state_hash(tensors)) != wanted:
+    if (found := hash_tensors(tensors)) != wanted:
         where = path if isinstance(path, str | Path) else "what is given"
         raise PotstillError(f"it decodes by the asset {name!r} of hash {wanted}, but {where} has {found}; get that one")
     return tensors

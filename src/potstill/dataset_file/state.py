@@ -15,14 +15,14 @@ from torch import Tensor
 
 from potstill.dataset_file.files import DTYPES
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack_state", "unpack_state"]
 
 T = TypeVar("T")
 _SCALARS = (int, float, bool, str, type(None))
 _STORED = frozenset(DTYPES.values())
 
 
-def pack(state: Any) -> tuple[dict[str, Tensor], Any]:
+def pack_state(state: Any) -> tuple[dict[str, Tensor], Any]:
     """The tensors of a state by path (not copied), and a JSON value that says where they belong.
 
     Args:
@@ -80,7 +80,7 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def unpack(kind: type[T], tensors: Mapping[str, Tensor], structure: Any) -> T:
+def unpack_state(kind: type[T], tensors: Mapping[str, Tensor], structure: Any) -> T:
     """The state that ``pack`` took apart, its tensors copied to the devices where they were.
 
     Args:

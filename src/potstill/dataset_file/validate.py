@@ -13,11 +13,18 @@ from potstill.errors import PotstillError
 from potstill.tasks import Classification
 
 __all__ = [
-    "RATE", "WHITENING", "check_content", "check_labels", "check_learned", "check_rest", "check_scores", "check_shapes",
-    "ragged",
+    "LEARNED_LR",
+    "WHITENING",
+    "are_valid_offsets",
+    "check_content",
+    "check_extras",
+    "check_labels",
+    "check_learned",
+    "check_scores",
+    "check_shapes",
 ]  # fmt: skip
 
-RATE = "student/lr"
+LEARNED_LR = "student/lr"
 """The learning rate of students, where a method learned it."""
 WHITENING = ("mean", "matrix", "inverse")
 """The tensors of a whitening."""
@@ -99,7 +106,7 @@ def _finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor).all())
 
 
-def check_rest(
+def check_extras(
     what: str, inputs: Inputs | None, n: int, payload: Mapping[str, Tensor], index: Tensor | None,
     weights: Tensor | None, normalization: Normalization,
 ) -> None:  # fmt: skip
@@ -162,7 +169,7 @@ def check_shapes(what: str, inputs: Inputs, spec: InputSpec, n: int) -> None:
         )
     for name, part in spec.parts:
         if part.kind == "words":
-            fits = words_of(inputs[name + VALUES], inputs[name + OFFSETS], n, part.levels)
+            fits = are_valid_words(inputs[name + VALUES], inputs[name + OFFSETS], n, part.levels)
         else:
             x = inputs[name]
             fits = tuple(x.shape) == (n, *part.shape)
@@ -178,7 +185,7 @@ def check_shapes(what: str, inputs: Inputs, spec: InputSpec, n: int) -> None:
             )
 
 
-def ragged(values: Tensor, offsets: Tensor, n: int) -> bool:
+def are_valid_offsets(values: Tensor, offsets: Tensor, n: int) -> bool:
     """Whether ``offsets`` say where each of ``n`` samples begins in ``values``."""
     if values.dtype != torch.int64 or offsets.dtype != torch.int64 or values.ndim != 1 or offsets.shape != (n,):
         return False
@@ -186,18 +193,20 @@ def ragged(values: Tensor, offsets: Tensor, n: int) -> bool:
     return int(bounds[0]) == 0 and not bool((bounds.diff() < 0).any())
 
 
-def words_of(values: Tensor, offsets: Tensor, n: int, levels: tuple[int, ...]) -> bool:
+def are_valid_words(values: Tensor, offsets: Tensor, n: int, levels: tuple[int, ...]) -> bool:
     """Whether these are words of ``n`` samples, each one of as many as ``levels`` says."""
     known = not len(values) or (len(levels) == 1 and int(values.min()) >= 0 and int(values.max()) < levels[0])
-    return ragged(values, offsets, n) and known
+    return are_valid_offsets(values, offsets, n) and known
 
 
 def check_learned(what: str, learned: Mapping[str, Tensor], training: Mapping[str, Any]) -> None:
     if bad := [name for name, tensor in learned.items() if not _finite(tensor)]:
         raise PotstillError(f"{what}: learned {bad[0][:80]!r} must be finite, but some of it is NaN or infinite")
-    if (rate := learned.get(RATE)) is not None:
+    if (rate := learned.get(LEARNED_LR)) is not None:
         if rate.ndim or float(rate) <= 0:
-            raise PotstillError(f"{what}: learned {RATE!r} must be one number above 0, but it is {rate.tolist()!s:.60}")
+            raise PotstillError(
+                f"{what}: learned {LEARNED_LR!r} must be one number above 0, but it is {rate.tolist()!s:.60}"
+            )
         if training.get("learned_lr") != rate.item():
             raise PotstillError(
                 f"{what}: its learned rate is {rate.item()}, but the card's training.learned_lr is "

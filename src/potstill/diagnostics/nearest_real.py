@@ -55,7 +55,7 @@ def find_nearest(bench: Bench) -> dict[str, Any]:
     other = int((labels != real.labels[found.index.cpu()]).sum()) if bench.classes else None
     return {
         "space": "pixels in [0,1]" if pixels else "normalised values", "usual": usual, "within": WITHIN,
-        "exact": int(exact.sum()), "near": int(near.sum()), "other_class": other, "selected": small.selected,
+        "exact": int(exact.sum()), "near": int(near.sum()), "other_class": other, "selected": small.is_selection,
         "part": "the training part" if bench.eval_split == "test" else "the training part without its validation part",
         "test": None if bench.test is None else _in_test(few, bench.test, pixels, usual),
         "items": items,

@@ -176,12 +176,12 @@ def run_diagnostics(
     return {
         "format": FORMAT,
         "set": {
-            "method": small.card["method"], "ipc": small.card["ipc"], "items": len(small),
-            "source": small.card["source"].get("name"), "seed": small.card["seed"],
+            "method": small.metadata["method"], "ipc": small.metadata["ipc"], "items": len(small),
+            "source": small.metadata["source"].get("name"), "seed": small.metadata["seed"],
         },
         "data": {
             "name": bench.real.name, "samples": len(bench.real),
-            "made_of_train": same_content(small.card["source"].get("hash"), bench.real.content_hash)
+            "made_of_train": same_content(small.metadata["source"].get("hash"), bench.real.content_hash)
             if bench.eval_split == "test" else None,
         },
         "asked": {"part": bench.eval_split, "samples": len(bench.eval_source)},

@@ -33,7 +33,7 @@ from potstill.core import Encoded, Inputs, InputSpec, NetworkFactory, Source
 from potstill.core.nested import moved, only, tensors
 from potstill.data.groups import get_groups
 from potstill.data.splits import TimeOrdered, stratify
-from potstill.dataset_file.payload_io import normalised_units, pack_inputs, unpack_inputs
+from potstill.dataset_file.payload_io import decode_input_tensor, encode_input_tensor, quantizes_normalised
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import Pair, make_probe
 from potstill.evaluation.training_sets import TeacherJob, TrainingSet
@@ -167,7 +167,7 @@ def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mappi
     x, k = train.raw(index), len(train.classes)
     labels = rows_stored(torch.full((len(index), k), 1 / k), SOFT_LABEL_BITS) if soft else _targets_stored(train, index)
     if isinstance(x, Tensor):
-        one = pack_inputs(x.cpu(), store(codec), train.normalization, train.input.kind == "image")
+        one = encode_input_tensor(x.cpu(), store(codec), train.normalization, train.input.kind == "image")
         return {"": one}, labels
     return {name: _part(t, codec) for name, t in x.items()}, labels
 
@@ -273,7 +273,7 @@ def pack_samples(
             y = read(labels)
         x: Inputs = {name: read(part) for name, part in inputs.items()}
         if "" in inputs:
-            x = unpack_inputs(inputs[""], normalised_units(store(codec), picture), train.normalization)
+            x = decode_input_tensor(inputs[""], quantizes_normalised(store(codec), picture), train.normalization)
         pairs.append((train.normalization.apply(moved(x, train.device)), y.to(train.device)))
         sizes.append(_size((inputs, labels)))
         parts = [*(coded_bytes(part) if code else None for part in inputs.values()), coded_bytes(labels)]

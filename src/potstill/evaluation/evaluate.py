@@ -217,9 +217,9 @@ def evaluate(
         check_stored_labels(bench.protocol, stored)
         stored.check(train.classes, hash_inputs(only(x, "a stored label")))
         robust_scores = False  # the file's views are those of one augmentation
-    proportional = distilled.card.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1
+    proportional = distilled.metadata.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1
     field = BaselineContext(
-        train=train, byte_budget=baseline_byte_budget(distilled.card["bytes"]), make=bench.make, seed=seed,
+        train=train, byte_budget=baseline_byte_budget(distilled.metadata["bytes"]), make=bench.make, seed=seed,
         proportional=proportional, quick=bench.protocol.shortened, executor=bench.executor,
         steps=min(TRIAL_STEPS, max(1, _updates(bench.protocol, len(distilled)))),
     )  # fmt: skip
@@ -229,7 +229,13 @@ def evaluate(
     )
     own_learner = bench.make if isinstance(bench.make, LearnerFactory) else None
     unasked: dict[str, str] = {}
-    if field.quick and "random-soft" in names and bench.classes and own_learner is None and not distilled.soft:
+    if (
+        field.quick
+        and "random-soft" in names
+        and bench.classes
+        and own_learner is None
+        and not distilled.has_soft_labels
+    ):
         # its teacher and its students are a third of the time that is left
         names = [n for n in names if n != "random-soft"]
         unasked = {"random-soft": "a quick look at a set of classes alone does not train its teacher"}
@@ -259,7 +265,7 @@ def evaluate(
             "trains on all samples alike"
         )
     own_set = TrainingSet(
-        pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored_labels=stored, lr=rate,
+        pairs=[(x, y)], bytes=distilled.metadata["bytes"]["total"], stored_labels=stored, lr=rate,
         weights=None if w is None else w.to(train.device),
         scores=None if distilled.scores is None else distilled.scores.to(train.device),
     )  # fmt: skip
@@ -286,7 +292,7 @@ def evaluate(
         )
         for n, (_, m) in rivals.items()
     }
-    made_of = distilled.card["source"].get("hash")
+    made_of = distilled.metadata["source"].get("hash")
     # as potstill.evaluation.vmap_students groups them
     alone = own_learner is not None or bench.protocol.teaching.labels == "teacher" or not stackable(bench.make)
     beside = 1 if alone else min(students, bench.side_by_side)
@@ -316,7 +322,7 @@ def evaluate(
         "difference": gaps,
         "full": None if reference is None else _scored(metric, reference),
         "scores": scores,
-        "bytes": {"coded": None, **distilled.card["bytes"]} | _label_bytes(bench, stored),
+        "bytes": {"coded": None, **distilled.metadata["bytes"]} | _label_bytes(bench, stored),
         "cost": {"seconds": round(time.monotonic() - begun, 3), "device": str(train.device)}
         | ({"side_by_side": beside} if beside > 1 else {}),
         **(
@@ -335,9 +341,9 @@ def evaluate(
         **({} if labeller is None else {"labeller": labeller.to_dict()}),
         "seed": seed,
         "set": {
-            "method": distilled.card["method"], "ipc": distilled.card["ipc"], "items": len(distilled),
-            "source": distilled.card["source"].get("name"), "seed": distilled.card["seed"],
-            "store": (distilled.card.get("store") or {}).get("name"),
+            "method": distilled.metadata["method"], "ipc": distilled.metadata["ipc"], "items": len(distilled),
+            "source": distilled.metadata["source"].get("name"), "seed": distilled.metadata["seed"],
+            "store": (distilled.metadata.get("store") or {}).get("name"),
         } | ({} if distilled.weights is None else {"weighted": weights}),
         "data": {
             "name": train.name, "train": splits.train.content_hash, "test": splits.test.content_hash,

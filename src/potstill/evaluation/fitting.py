@@ -61,7 +61,7 @@ def learned_lr(distilled: Distilled) -> float | None:
     Raises:
         PotstillError: it is no rate.
     """
-    rate = distilled.card.get("training", {}).get("learned_lr")
+    rate = distilled.metadata.get("training", {}).get("learned_lr")
     if rate is None:
         return None
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
@@ -103,7 +103,7 @@ def check_compatible(distilled: Distilled, train: Source) -> None:
             f"the set holds {a.kind} inputs of {'×'.join(map(str, a.shape))}, but the data {b.kind} inputs of "
             f"{'×'.join(map(str, b.shape))}; give the data that the set was made of, at the same size"
         )
-    offsets = [tuple((distilled.card.get("task") or {}).get("offset", ())), getattr(task_of(train), "offset", ())]
+    offsets = [tuple((distilled.metadata.get("task") or {}).get("offset", ())), getattr(task_of(train), "offset", ())]
     if offsets[0] != offsets[1]:
         said = [", ".join(f"{v:,.15g}" for v in offset) or "nothing" for offset in offsets]
         raise PotstillError(
@@ -118,7 +118,7 @@ def network_from_metadata(distilled: Distilled) -> str | None:
     Raises:
         PotstillError: it is its maker's own. What a card says is never imported.
     """
-    name = distilled.card.get("network")
+    name = distilled.metadata.get("network")
     if name is None or (isinstance(name, str) and named(name)):
         return name
     raise PotstillError(

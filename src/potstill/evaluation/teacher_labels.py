@@ -132,7 +132,7 @@ def resolve_labeller(
     Raises:
         PotstillError: what the card says of its teachers cannot be read, or a network cannot be made or trained.
     """
-    entries = _entries(distilled.card)
+    entries = _entries(distilled.metadata)
     chosen, why = _choice(protocol, entries, make)
     if chosen == "set":
         teachers = _from_card(entries, train, make, augmentation, progress, executor)
@@ -152,7 +152,7 @@ def resolve_labeller(
 
 def labeller_names(protocol: Protocol, distilled: Distilled, train: Source, make: NetworkFactory) -> list[str]:
     """The networks that `labeller_of` would give, by name, without training any. Arguments as there."""
-    entries = _entries(distilled.card)
+    entries = _entries(distilled.metadata)
     if _choice(protocol, entries, make)[0] == "set":
         return [e.network for e in entries for _ in e.hashes]
     others = [
@@ -165,7 +165,7 @@ def labeller_names(protocol: Protocol, distilled: Distilled, train: Source, make
 def is_self_labelled(protocol: Protocol, distilled: Distilled) -> bool:
     """Whether the teachers that made the set label it: then it is not held against samples that others label."""
     asked = protocol.teaching.labels == "teacher" and not protocol.teaching.teacher and not protocol.teaching.committee
-    return asked and bool(_entries(distilled.card))
+    return asked and bool(_entries(distilled.metadata))
 
 
 def _choice(protocol: Protocol, entries: Sequence[_Entry], make: NetworkFactory) -> tuple[Chosen, str]:
@@ -190,7 +190,7 @@ def stored_labeller(asked: Labeller | None, distilled: Distilled, store: Labels)
     Args:
         asked: who labels the baselines, if anybody does; how it reads the set holds where it wrote the file too.
     """
-    made_by = sorted(h for e in _entries(distilled.card) for h in e.hashes)
+    made_by = sorted(h for e in _entries(distilled.metadata) for h in e.hashes)
     hashes = sorted(h for _, h in store.about.networks)
     own = hashes == made_by if made_by else None
     if asked is not None and sorted(h for _, h in asked.networks) == hashes:

@@ -43,9 +43,9 @@ def croissant(
         files: path and content of the rows, a Parquet file, and then of the others.
         license: what others may do with it.
     """
-    card, n = distilled.card, len(distilled)
+    card, n = distilled.metadata, len(distilled)
     source, method = plain_line(card["source"].get("name")), plain_line(card["method"])
-    chosen = distilled.selected
+    chosen = distilled.is_selection
     made = f"{n:,} real samples of {source}, chosen by" if chosen else f"{n:,} synthetic inputs, made of {source} by"
     version = str(card["versions"].get("potstill", "?"))
     (rows, *_) = files
@@ -75,9 +75,9 @@ def croissant(
 
 def _responsible(distilled: Distilled, source: str, method: str) -> dict[str, Any]:
     """The fields of the RAI vocabulary that the card answers."""
-    card = distilled.card
+    card = distilled.metadata
     n = card["normalization"]
-    if distilled.selected:
+    if distilled.is_selection:
         collected = f"Samples of {source}, chosen by {method}; what holds for how that was collected holds here."
         sensitive = f"Whatever {source} holds of persons: these are samples of it."
     else:
@@ -87,12 +87,14 @@ def _responsible(distilled: Distilled, source: str, method: str) -> dict[str, An
     if not distilled.input.parts:
         prepared += f" Students were shown (x - mean) / std with mean {_some(n['mean'])} and std {_some(n['std'])}"
         prepared += ", then whitened." if n["whitening"] else "."
-    labels = "classes of the source" if not distilled.soft else "rows of probabilities, of a network or learned"
+    labels = (
+        "classes of the source" if not distilled.has_soft_labels else "rows of probabilities, of a network or learned"
+    )
     return {
         "rai:dataCollection": collected,
-        "rai:dataCollectionType": ["Secondary Data Analysis" if distilled.selected else "Software Collection"],
+        "rai:dataCollectionType": ["Secondary Data Analysis" if distilled.is_selection else "Software Collection"],
         "rai:dataPreprocessingProtocol": [prepared],
-        "rai:dataAnnotationProtocol": f"Labels are {labels if distilled.classified else 'targets of the task'}.",
+        "rai:dataAnnotationProtocol": f"Labels are {labels if distilled.is_classification else 'targets of the task'}.",
         "rai:dataUseCases": [f"Training models of the task of {source} on few rows; not testing, nor its statistics."],
         "rai:dataLimitations": [
             f"Made for students of the network {plain_line(card.get('network', 'not said'))}; others may learn less of "

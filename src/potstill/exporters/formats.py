@@ -110,7 +110,7 @@ def _npz(distilled: Distilled, path: Path) -> None:
         "classes": np.array(distilled.classes, dtype=None if distilled.classes else str),
         "mean": normalization.mean.numpy(),
         "std": normalization.std.numpy(),
-        "card": np.array(json.dumps(distilled.card)),
+        "card": np.array(json.dumps(distilled.metadata)),
     }
     if distilled.scores is not None:
         arrays["scores"] = distilled.scores.numpy()
@@ -183,7 +183,7 @@ def _part_columns(name: str, spec: InputSpec, x: Tensor, offsets: Tensor | None,
 def _targets(distilled: Distilled) -> np.ndarray:
     """Labels or targets as stored; in float64 where the task subtracted something of them, which is added again."""
     y: np.ndarray = distilled.labels.numpy()
-    offset = (distilled.card.get("task") or {}).get("offset")
+    offset = (distilled.metadata.get("task") or {}).get("offset")
     if not offset:
         return y
     return y.astype(np.float64) + np.repeat(np.array(offset, dtype=np.float64), y.shape[1] // len(offset))
@@ -193,14 +193,14 @@ def _target_columns(distilled: Distilled) -> _Columns:
     import pyarrow as pa
 
     labels, hard = distilled.labels, pa.array(distilled.hard_labels.numpy())
-    if not distilled.classified:
+    if not distilled.is_classification:
         y = _targets(distilled)
         kind = str(y.dtype)
         if y[:1].size > 1:
             return {"target": _lists(y.reshape(len(y), -1), kind)}
         return {"target": (pa.array(y.reshape(-1)), {"dtype": kind, "_type": "Value"})}
     columns: _Columns = {"label": (hard, {"names": list(distilled.classes), "_type": "ClassLabel"})}
-    columns |= {"soft_label": _lists(labels.numpy(), "float32")} if distilled.soft else {}
+    columns |= {"soft_label": _lists(labels.numpy(), "float32")} if distilled.has_soft_labels else {}
     return columns | ({} if distilled.scores is None else {"scores": _lists(distilled.scores.numpy(), "float32")})
 
 
@@ -232,7 +232,7 @@ def arrow_table(distilled: Distilled, *, shaped: bool = False) -> Any:
     features = {name: feature for name, (_, feature) in columns.items()}
     metadata = {
         "huggingface": json.dumps({"info": {"features": features}}),
-        "potstill": json.dumps({"shape": list(distilled.input.shape), "card": distilled.card}),
+        "potstill": json.dumps({"shape": list(distilled.input.shape), "card": distilled.metadata}),
     }
     table = pa.table({name: column for name, (column, _) in columns.items()})
     return table.replace_schema_metadata(metadata)
@@ -297,7 +297,7 @@ def _webdataset(distilled: Distilled, path: Path) -> None:
     each = max(1, min(SHARD_SAMPLES, SHARD_BYTES // max(1, 4 * distilled.input.numbers)))
 
     def fill(folder: Path) -> None:
-        said = {"classes": list(distilled.classes), "card": distilled.card}
+        said = {"classes": list(distilled.classes), "card": distilled.metadata}
         (folder / "classes.json").write_text(json.dumps(said), encoding="ascii")
         for shard, first in enumerate(range(0, n, each)):
             with (folder / f"train-{shard:06}.tar").open("wb") as file:
@@ -312,10 +312,10 @@ def _tar(distilled: Distilled, samples: range, out: io.BufferedIOBase) -> None:
         for i in samples:
             held = {name: _npy(x) for name, x in tensors(one(distilled.inputs, i)).items()}
             files = {f"{name}.npy" if name else "npy": content for name, content in held.items()}
-            if distilled.classified:
+            if distilled.is_classification:
                 files["cls"] = str(int(hard[i])).encode()
-            if distilled.soft or not distilled.classified:
-                named = "soft.json" if distilled.soft else "target.json"
+            if distilled.has_soft_labels or not distilled.is_classification:
+                named = "soft.json" if distilled.has_soft_labels else "target.json"
                 files[named] = json.dumps(distilled.labels[i].tolist()).encode()
             if distilled.scores is not None:
                 files["scores.json"] = json.dumps(distilled.scores[i].tolist()).encode()

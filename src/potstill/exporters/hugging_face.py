@@ -19,7 +19,7 @@ import yaml
 
 from potstill._util.html import plain_line
 from potstill._util.optional import import_optional
-from potstill.dataset_file.dataset import Distilled, save, shape_words
+from potstill.dataset_file.dataset import Distilled, save, format_shape
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError
@@ -124,8 +124,8 @@ def _shown(value: object) -> str:
 
 def _header(distilled: Distilled, license: str | None) -> str:
     """What the Hub sorts it by, as YAML."""
-    card, n = distilled.card, len(distilled)
-    kind = "coreset" if distilled.selected else "synthetic"
+    card, n = distilled.metadata, len(distilled)
+    kind = "coreset" if distilled.is_selection else "synthetic"
     said: dict[str, Any] = {
         "pretty_name": f"{plain_line(card['source'].get('name'))} distilled by {plain_line(card['method'])}"
     }
@@ -146,10 +146,10 @@ def _task(card: Mapping[str, Any]) -> str:
 
 
 def _page(distilled: Distilled, columns: Sequence[str], license: str | None, place: _Place) -> str:
-    card = distilled.card
+    card = distilled.metadata
     source, name = card["source"], _shown(card["source"].get("name"))
     method, n = _code(card["method"]), f"{len(distilled):,}"
-    if distilled.selected:
+    if distilled.is_selection:
         what, traces = f"{n} real samples, chosen from {name} by {method}", "its rows are samples of the source"
     else:
         what, traces = f"{n} synthetic inputs, made of {name} by {method}", "what it was made of may show in it"
@@ -180,7 +180,7 @@ def _page(distilled: Distilled, columns: Sequence[str], license: str | None, pla
 
 
 def _facts(distilled: Distilled) -> Iterable[tuple[str, str]]:
-    card, cost = distilled.card, distilled.card.get("cost", {})
+    card, cost = distilled.metadata, distilled.metadata.get("cost", {})
     source, stored = card["source"], card.get("store", {})
     yield (
         "Source",
@@ -189,14 +189,14 @@ def _facts(distilled: Distilled) -> Iterable[tuple[str, str]]:
     yield "Method", f"{_code(card['method'])}, seed {card['seed']}"
     settings = ", ".join(f"{name} {json.dumps(value)}" for name, value in sorted(card["config"].items()))
     yield "Settings", _shown(settings) or "none"
-    yield "Inputs", f"{len(distilled):,} of {_shown(shape_words(distilled.input))} ({_shown(distilled.input.units)})"
-    if distilled.classified:
+    yield "Inputs", f"{len(distilled):,} of {_shown(format_shape(distilled.input))} ({_shown(distilled.input.units)})"
+    if distilled.is_classification:
         yield (
             "Classes",
             f"{len(distilled.classes):,}: {_shown(', '.join(distilled.classes[:20]))}"
             + (", …" if len(distilled.classes) > 20 else ""),
         )
-        yield "Labels", "rows of probabilities" if distilled.soft else "classes"
+        yield "Labels", "rows of probabilities" if distilled.has_soft_labels else "classes"
     else:
         yield "Task", _shown(_task(card))
     if distilled.weights is not None:
@@ -224,9 +224,9 @@ def _code(value: object) -> str:
 
 def _program(distilled: Distilled, columns: Sequence[str], place: _Place) -> str:
     """A program that trains on the folder without Potstill, in a block of code."""
-    spec, soft = distilled.input, distilled.soft
+    spec, soft = distilled.input, distilled.has_soft_labels
     load = f'rows = load_dataset({place.rows}, split="train").with_format("torch")'
-    if spec.parts or not (distilled.classified or distilled.labels.numel() == len(distilled)):
+    if spec.parts or not (distilled.is_classification or distilled.labels.numel() == len(distilled)):
         return f"```python\nfrom datasets import load_dataset\n\n{load}\n```\n\n"
     values = [name for name in columns if name not in LABELS and name != "image"]
     if values == ["input"]:
@@ -238,7 +238,7 @@ def _program(distilled: Distilled, columns: Sequence[str], place: _Place) -> str
     if values != ["input"]:
         lines += [f"columns = [c for c in rows if c not in {sorted(LABELS | {'image'})}]"]
     lines += _prepared(distilled, place)
-    target = "soft_label" if soft else "label" if distilled.classified else "target"
+    target = "soft_label" if soft else "label" if distilled.is_classification else "target"
     lines += [f'x, y = prepare({taken}), rows["{target}"]']
     layers = ["Flatten()", f"Linear({spec.numbers}, 128)", "ReLU()", f"Linear(128, {len(distilled.classes) or 1})"]
     lines += [
@@ -246,7 +246,7 @@ def _program(distilled: Distilled, columns: Sequence[str], place: _Place) -> str
         "optimiser = torch.optim.Adam(model.parameters(), lr=0.01)",
         "for _ in range(200):",
     ]
-    if distilled.classified:
+    if distilled.is_classification:
         called = "torch.nn.functional.cross_entropy(model(x), y"
     else:
         called = "torch.nn.functional.mse_loss(model(x).squeeze(1), y"

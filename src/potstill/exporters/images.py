@@ -74,7 +74,7 @@ def _shown(distilled: Distilled) -> Tensor:
 
 def shelf_names(distilled: Distilled) -> tuple[str, ...]:
     """The classes, or one name for all where there are none."""
-    return distilled.classes if distilled.classified else ("items",)
+    return distilled.classes if distilled.is_classification else ("items",)
 
 
 def _shelves(labels: Tensor, classes: int, columns: int, most: int) -> tuple[list[tuple[int, list[int]]], int]:
@@ -153,7 +153,7 @@ def write_png(distilled: Distilled, path: Path) -> None:
             counts[c] += 1
         said = {
             "classes": list(distilled.classes), "folders": folders, "files": files,
-            "labels": distilled.labels.tolist(), "card": distilled.card,
+            "labels": distilled.labels.tolist(), "card": distilled.metadata,
         }  # fmt: skip
         if distilled.weights is not None:
             said["weights"] = distilled.weights.tolist()

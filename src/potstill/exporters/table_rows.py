@@ -74,7 +74,7 @@ def source_table(distilled: Distilled) -> Any:
             '`to="png"`, other inputs with `to="npz"`'
         )
     x: npt.NDArray[np.float32] = inputs.numpy()
-    columns = _columns(distilled.card, x.shape[1])
+    columns = _columns(distilled.metadata, x.shape[1])
     made: dict[str, Any] = {}
     if columns is None:
         made = {name: pa.array(x[:, n]) for n, name in enumerate(column_names(spec.columns, x.shape[1]))}
@@ -87,10 +87,10 @@ def source_table(distilled: Distilled) -> Any:
     beside = _free(_beside(distilled), {**made, **labels})
     table = pa.table({**made, **labels, **beside})
     features = {field.name: _feature(field.type) for field in table.schema}
-    if distilled.classified:
+    if distilled.is_classification:
         (label,) = labels
         features[label] = _class_label(distilled.classes, table.schema.field(label).type) or features[label]
-    said = {"shape": list(spec.shape), "beside": list(beside), "card": distilled.card}
+    said = {"shape": list(spec.shape), "beside": list(beside), "card": distilled.metadata}
     return table.replace_schema_metadata(
         {"huggingface": json.dumps({"info": {"features": features}}), "potstill": json.dumps(said)}
     )
@@ -267,11 +267,11 @@ def _dates(column: _Column, days: npt.NDArray[np.float64]) -> Any:
 
 def _targets(distilled: Distilled) -> dict[str, Any]:
     """The column of labels, or the columns of targets."""
-    said = distilled.card["source"].get("label")
+    said = distilled.metadata["source"].get("label")
     said = said if isinstance(said, dict) else {}
     name, kind = said.get("name"), said.get("type", "")
     kind = kind if isinstance(kind, str) else ""
-    if distilled.classified:
+    if distilled.is_classification:
         names = [distilled.classes[c] for c in distilled.hard_labels.tolist()]
         if "type" not in said and not isinstance(name, str) and all(_is_whole(c) for c in distilled.classes):
             kind = "int64"
@@ -296,7 +296,7 @@ def _is_whole(name: str) -> bool:
 def _beside(distilled: Distilled) -> dict[str, Any]:
     """What a set has beside inputs and labels: columns ``soft_label``, ``scores``, ``weight`` and ``text``."""
     found: dict[str, Any] = {}
-    if distilled.soft:
+    if distilled.has_soft_labels:
         found["soft_label"] = pa.array(list(distilled.labels.numpy()), pa.list_(pa.float32()))
     if distilled.scores is not None:
         found["scores"] = pa.array(list(distilled.scores.numpy()), pa.list_(pa.float32()))

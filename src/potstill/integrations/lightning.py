@@ -75,9 +75,9 @@ class DistilledData(LightningDataModule):
         self._test: Source | None = None
         if data is None:
             return
-        splits = as_splits(load_as_made(self.small.card, data, **reading), pick_device("cpu"))
+        splits = as_splits(load_as_made(self.small.metadata, data, **reading), pick_device("cpu"))
         _check_suits(self.small, splits.train)
-        if (doubt := describe_data_mismatch(self.small.card, splits)) is not None:
+        if (doubt := describe_data_mismatch(self.small.metadata, splits)) is not None:
             warnings.warn(doubt, PotstillWarning, stacklevel=2)
         if validation:
             self._validation = self._seen(holdout(splits.train, validation, seed)[1])
@@ -89,7 +89,7 @@ class DistilledData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """The small set, in another order in each epoch."""
         rng = torch.Generator().manual_seed(self.seed)
-        held: Dataset[Any] = self.small.weighted() if self.weighted else self.small
+        held: Dataset[Any] = self.small.with_weights() if self.weighted else self.small
         return DataLoader(held, batch_size=self.batch_size, shuffle=True, generator=rng)
 
     def val_dataloader(self) -> "DataLoader[Any] | list[Any]":

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from potstill.api.load_data import load_data
-from potstill.dataset_file.safe_unpickle import read_torch
+from potstill.dataset_file.safe_unpickle import load_torch_file
 from potstill.errors import PotstillError, unknown
 from potstill.interop.texts import sets_in
 
@@ -112,7 +112,7 @@ def read_released(
         file = path
         if path.is_dir():
             file = (_iterations(path) or [path / "data_N.pt"])[-1] if form == "ncfm" else path / "data.pt"
-        images, labels = _pair(read_torch(file, max_bytes), file)
+        images, labels = _pair(load_torch_file(file, max_bytes), file)
         found = re.search(r"factor(\d)", path.resolve().as_posix())
         return Released(
             images, labels, True, form, files=_hashes(file), factor=None if found is None else int(found[1])
@@ -139,7 +139,7 @@ def _beside(images: Path, what: str) -> Path:
 
 
 def _dc(path: Path, run: int, max_bytes: int) -> Released:
-    content = read_torch(path, max_bytes)
+    content = load_torch_file(path, max_bytes)
     runs = content.get("data") if isinstance(content, dict) else None
     if not isinstance(runs, list) or not runs:
         raise PotstillError(
@@ -157,11 +157,11 @@ def _trajectory(path: Path, form: str, max_bytes: int) -> Released:
     file = path / "images_best.pt" if path.is_dir() else path
     if "images" not in file.name:
         raise PotstillError(f"{file}: the file of images, or its folder, is required; give images_best.pt")
-    images, labels = read_torch(file, max_bytes), read_torch(_beside(file, "labels"), max_bytes)
+    images, labels = load_torch_file(file, max_bytes), load_torch_file(_beside(file, "labels"), max_bytes)
     files = [file, _beside(file, "labels")]
     lr = None
     if form == "datm" and _beside(file, "lr").is_file():
-        said = read_torch(_beside(file, "lr"), max_bytes)
+        said = load_torch_file(_beside(file, "lr"), max_bytes)
         files.append(_beside(file, "lr"))
         lr = float(said) if isinstance(said, int | float) or (isinstance(said, Tensor) and said.numel() == 1) else -1.0
         if not 0 < lr < float("inf"):

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from potstill.dataset_file.safe_unpickle import PLAIN
+from potstill.dataset_file.safe_unpickle import SAFE_GLOBALS
 from potstill.errors import PotstillError
 
 __all__ = ["FKDBatch", "read_batch"]
@@ -66,7 +66,7 @@ def read_batch(path: Path, picture: tuple[int, int], classes: int) -> FKDBatch:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
                 raise PotstillError(f"{path}: would unpack to more than it weighs; get the file again")
-        with torch.serialization.safe_globals(PLAIN):
+        with torch.serialization.safe_globals(SAFE_GLOBALS):
             said = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise PotstillError(f"{path}: no such file; the folder is not whole, get it again") from error

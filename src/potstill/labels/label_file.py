@@ -29,8 +29,8 @@ from torch import Tensor
 from potstill.augment.imported_views import Recorded
 from potstill.augment.integer_ops import Fetch, Mixes
 from potstill.augment.view_schedule import Views
-from potstill.dataset_file.files import DIGEST, ZEROS
-from potstill.dataset_file.memmap_safetensors import Field, Plan, mapped, plan
+from potstill.dataset_file.files import DIGEST, DIGEST_PLACEHOLDER
+from potstill.dataset_file.memmap_safetensors import FileLayout, TensorField, open_memmap, plan_layout
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import permutation
 from potstill.labels.codec import LabelCodec
@@ -47,9 +47,9 @@ ones by ``potstill verify``."""
 def plan_label_file(about: LabelMetadata) -> Plan:
     """The file that ``about`` describes, to the byte."""
     rows = about.coding.fields() | (about.views.fields() if isinstance(about.views, Recorded) else {})
-    fields = {n: Field(kind, (about.epochs, about.items, *shape)) for n, (kind, shape) in rows.items()}
+    fields = {n: TensorField(kind, (about.epochs, about.items, *shape)) for n, (kind, shape) in rows.items()}
     said = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
-    return plan(fields, {"labels": said, DIGEST: ZEROS})
+    return plan_layout(fields, {"labels": said, DIGEST: DIGEST_PLACEHOLDER})
 
 
 def label_file_bytes(

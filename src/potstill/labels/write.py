@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from potstill.augment.integer_ops import Fetch
 from potstill.augment.view_schedule import Views
-from potstill.dataset_file.memmap_safetensors import fill
-from potstill.dataset_file.shared_decoders import state_hash
+from potstill.dataset_file.memmap_safetensors import write_in_parts
+from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import permutation
 from potstill.labels.codec import LabelCodec
@@ -42,7 +42,7 @@ class LabelTeacher:
 
 def hash_network(network: nn.Module) -> str:
     """SHA-256 of all parameters and buffers: names, types, shapes and bytes."""
-    return state_hash(network.state_dict())
+    return hash_tensors(network.state_dict())
 
 
 def teacher_logits(network: nn.Module, x: Tensor, statistics: Statistics = "running") -> Float[Tensor, "m k"]:

@@ -31,8 +31,8 @@ from potstill.core import (
     label_mode,
 )
 from potstill.core.nested import only, tensors, zeros
-from potstill.dataset_file import pack
-from potstill.dataset_file.payload_io import SHARED, WHITENING, labels_stored, pack_all, texts_stored
+from potstill.dataset_file import pack_state
+from potstill.dataset_file.payload_io import SHARED, WHITENING, encode_inputs, encode_labels, encode_texts
 from potstill.errors import PotstillError
 from potstill.execution import Executor, Serial, asked_executor, choose
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
@@ -303,7 +303,7 @@ def _look(
             resident=0, loading=0, samples=len(problem.train),
             networks=sum(getattr(asset, "held", 0) for asset in problem.assets.values())
             + sum(tensor_bytes(problem.assets[asset.name]) for asset in problem.needed),
-            state=tensor_bytes(pack(state)[0]), moving=moving,
+            state=tensor_bytes(pack_state(state)[0]), moving=moving,
             moments=moving * (2 if getattr(method, "optimizer", "sgd") == "adamw" else 1),
             decoded=tensor_bytes(inputs), graph=graph,
             stored=tensor_bytes(inputs) + tensor_bytes({"labels": labels}) + tensor_bytes(payload),
@@ -394,16 +394,16 @@ def _bytes(
         size = values_bytes(store, tuple(tensor.shape), tensor) if floating else nbytes(ints_stored(tensor))
         sizes["decoder" if name.startswith(SHARED) else "inputs"] += size
     if train.input.parts and isinstance(result, Selection):
-        packed = pack_all(train.raw(result.index), train.input, store, train.normalization)[0]
+        packed = encode_inputs(train.raw(result.index), train.input, store, train.normalization)[0]
         sizes["inputs"] = sum(map(nbytes, packed.values()))
     elif not payload:
         sizes["inputs"] = values_bytes(store, (n, *train.input.shape), _like(train, result, store))
     if classified and labels.is_floating_point():
         sizes["labels"] = label_bytes(n, k, store.label_bits, scores=isinstance(result, Synthetic) and result.scores)
     else:
-        sizes["labels"] = nbytes(labels_stored(labels.cpu(), k if classified else None, store))
+        sizes["labels"] = nbytes(encode_labels(labels.cpu(), k if classified else None, store))
     if isinstance(result, Selection) and (texts := getattr(train, "texts", ())):
-        sizes["captions"] = sum(map(nbytes, texts_stored([texts[i] for i in result.index.tolist()]).values()))
+        sizes["captions"] = sum(map(nbytes, encode_texts([texts[i] for i in result.index.tolist()]).values()))
     if isinstance(result, Selection):
         sizes["index"] = nbytes(ints_stored(result.index.cpu()))
         if result.weights is not None:

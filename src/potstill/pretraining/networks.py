@@ -30,7 +30,7 @@ from potstill.data import stratify
 from potstill.data.groups import get_groups, source_key
 from potstill.data.iterate import shuffle_indices
 from potstill.dataset_file import read_tensors, write_tensors
-from potstill.dataset_file.shared_decoders import state_hash
+from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters
 from potstill.labels.metadata import check_class_order
@@ -370,7 +370,7 @@ class TrainedNetworks:
         return {"teachers": {
             "asset": self.name, "labels": self.labels, "network": self.recipe.get("network", ground.network.name),
             "recipe": dict(self.recipe),
-            "networks": [{"epoch": t.epoch, "hash": state_hash({**t.theta, **t.buffers})} for t in value],
+            "networks": [{"epoch": t.epoch, "hash": hash_tensors({**t.theta, **t.buffers})} for t in value],
         }}  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from potstill._util.cache_dir import cache_folder
 from potstill.core import AssetContext, Network, NetworkWeights
 from potstill.data.groups import source_key
 from potstill.dataset_file import read_tensors, write_tensors
-from potstill.dataset_file.memmap_safetensors import mapped
+from potstill.dataset_file.memmap_safetensors import open_memmap
 from potstill.errors import PotstillError
 from potstill.functional import training_dynamics
 from potstill.labels.teacher import Teacher, fresh_teacher
@@ -332,7 +332,7 @@ class RecordTraining(Training):
             return None  # rows beyond the state were not confirmed
         try:
             for epoch in range(1, self.until + 1):
-                found, _ = mapped(folder / f"rows-{epoch:05}.safetensors", MAX_BYTES, check=True)
+                found, _ = open_memmap(folder / f"rows-{epoch:05}.safetensors", MAX_BYTES, check=True)
                 if not all(f in found and found[f].shape == (n,) for f in FIELDS + CLOSER * (epoch in wanted)):
                     return None
                 rows.append(found)

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from potstill.core import Network
-from potstill.dataset_file.files import DIGEST, ZEROS
-from potstill.dataset_file.memmap_safetensors import Field, Plan, mapped, plan, seal
+from potstill.dataset_file.files import DIGEST, DIGEST_PLACEHOLDER
+from potstill.dataset_file.memmap_safetensors import FileLayout, TensorField, open_memmap, plan_layout, write_digest
 from potstill.errors import PotstillError
 
 __all__ = [
@@ -102,13 +102,13 @@ class Layout:
         return {name: part.reshape(shape).to(device, dtype, copy=True) for (name, shape, dtype), part in named}
 
 
-def fields(layout: Layout, epochs: int) -> dict[str, Field]:
+def fields(layout: Layout, epochs: int) -> dict[str, TensorField]:
     """What a trajectory of so many epochs consists of. Its first axis counts epochs, of ``later`` from 1 on."""
-    running = {"buffers": Field("F32", (epochs + 1, layout.running))} if layout.running else {}
+    running = {"buffers": TensorField("F32", (epochs + 1, layout.running))} if layout.running else {}
     return {
-        "first": Field("F32", (1, layout.size)), "later": Field("F16", (epochs, layout.size)),
-        "scale": Field("F32", (epochs,)), "seconds": Field("F32", (epochs + 1,)), **running,
-        "chain": Field("U8", (epochs + 1, _HASH)),
+        "first": TensorField("F32", (1, layout.size)), "later": TensorField("F16", (epochs, layout.size)),
+        "scale": TensorField("F32", (epochs,)), "seconds": TensorField("F32", (epochs + 1,)), **running,
+        "chain": TensorField("U8", (epochs + 1, _HASH)),
     }  # fmt: skip
 
 
@@ -181,7 +181,7 @@ class FileRows(Rows):
     def __init__(self, file: BinaryIO, layout: Layout, epochs: int, said: Mapping[str, str]) -> None:
         super().__init__(layout, epochs)
         self.file = file
-        self.plan: Plan = plan(self._kinds, {**said, DIGEST: ZEROS})
+        self.plan: FileLayout = plan_layout(self._kinds, {**said, DIGEST: DIGEST_PLACEHOLDER})
 
     def start(self) -> None:
         """An empty file, of its whole size.
@@ -230,7 +230,7 @@ class FileRows(Rows):
 
     def finish(self) -> None:
         """Write the file's hash into its header, and all to the disk."""
-        seal(self.file, self.plan)
+        write_digest(self.file, self.plan)
 
 
 def read_rows(values: Mapping[str, NDArray[Any]], epoch: int) -> Snapshot:
@@ -267,7 +267,7 @@ def read_file(path: Path, check: bool) -> tuple[dict[str, NDArray[Any]], dict[st
     Raises:
         PotstillError: it is none, cut off or, where that is checked, damaged.
     """
-    values, said = mapped(path, check=check)
+    values, said = open_memmap(path, check=check)
     if said.get("format") != FORMAT:
         raise PotstillError(f"{path}: not an expert trajectory; give a file that potstill kept, or a replay buffer")
     return values, said

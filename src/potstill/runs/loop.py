@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from potstill._util.file_lock import only_run
 from potstill.core import Method, Metrics, Problem
-from potstill.dataset_file import Checkpoint, pack, read_checkpoint, write_checkpoint
+from potstill.dataset_file import Checkpoint, pack_state, read_checkpoint, write_checkpoint
 from potstill.errors import NotFinite, PotstillError
 from potstill.execution.memory import peak_memory
 from potstill.native import versions
@@ -111,11 +111,11 @@ def find_non_finite(metrics: Metrics, state: object, before: object = None) -> s
     Args:
         before: a state known to be finite. What a step leaves alone is not read again: that can be most of a large set.
     """
-    known = {} if before is None else {n: _same(t) for n, t in pack(before)[0].items()}
+    known = {} if before is None else {n: _same(t) for n, t in pack_state(before)[0].items()}
     for name, value in metrics.items():
         if not math.isfinite(value):
             return f"{name} is {value}"
-    for name, tensor in pack(state)[0].items():
+    for name, tensor in pack_state(state)[0].items():
         if name in known and known[name] == _same(tensor):
             continue
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -233,9 +233,9 @@ def _run(
         if checkpoint is None or not checkpoint.exists():
             raise PotstillError(f"there is no unfinished run to resume at {checkpoint}; leave resume out to start one")
         saved: Checkpoint[S] = read_checkpoint(
-            checkpoint, method.state_type, identity, versions=here, anyway=anyway
+            checkpoint, method.state_type, identity, versions=here, ignore_versions=anyway
         )  # fmt: skip
-        state, step, damaged = saved.state, saved.step, saved.older
+        state, step, damaged = saved.state, saved.step, saved.is_previous
         before, stride, history, changes = _meta(checkpoint, saved.meta)
         rng.set_state(saved.rng_state)
         kept = saved.meta.get("spent", 0.0)  # earlier versions counted none
@@ -257,7 +257,7 @@ def _run(
             meta = {"seconds": seconds(), "stride": stride, "history": history, "changes": changes, "spent": spent}
             write_checkpoint(
                 checkpoint, state=state, rng_state=rng.get_state(), step=step, identity=identity, meta=meta,
-                versions=here, keep=not damaged,
+                versions=here, keep_previous=not damaged,
             )  # fmt: skip
             damaged = False
 

@@ -34,9 +34,9 @@ from potstill.core.registry import effort_fields
 from potstill.data import column_metadata
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.output import SetOutput
-from potstill.dataset_file.replacing import run_digest
+from potstill.dataset_file.replacing import hash_run
 from potstill.dataset_file.scores import Scores
-from potstill.dataset_file.shared_decoders import keep_decoder, said_of, state_hash
+from potstill.dataset_file.shared_decoders import assets_to_json, cache_decoder, hash_tensors
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import Candidate, Pair, choose_fewest_bits, estimate_search_seconds
 from potstill.execution import Executor
@@ -124,25 +124,25 @@ def execute(
     limits = {"steps": steps, "time_limit": None if time_limit is None else time_limit.seconds}
     identity = run_identity(settled, seed, zca)
     if table is not None:
-        identity["scores"] = state_hash(table.of(name, settled.problem.train))
+        identity["scores"] = hash_tensors(table.columns_for(name, settled.problem.train))
     if output is not None and not brought:
-        there = output.there(_on_card(settled, identity, limits, class_shards), watcher.warn)
+        there = output.load_existing(_on_card(settled, identity, limits, class_shards), watcher.warn)
         if there is not None:
             return there
     if table is None:
         problem, prepared = _prepared(settled, preparing, watcher, time_limit, executor, brought)
     else:
-        known = table.of(name, settled.problem.train)
+        known = table.columns_for(name, settled.problem.train)
         problem, prepared = dataclasses.replace(settled.problem, assets={"scores": known}), table.methods[name].seconds
     spent = time.monotonic() - begun if time_limit is None else time_limit.spent
     for asked in brought:
         identity[asked] = _content(problem.assets[asked])
     card = _on_card(settled, identity, limits, class_shards)
-    if output is not None and brought and (there := output.there(card, watcher.warn)) is not None:
+    if output is not None and brought and (there := output.load_existing(card, watcher.warn)) is not None:
         return there
     needed = {asset.name: problem.assets[asset.name] for asset in problem.needed}
     if needed:
-        identity["decoder"] = {n: state_hash(tensors) for n, tensors in needed.items()}
+        identity["decoder"] = {n: hash_tensors(tensors) for n, tensors in needed.items()}
         for tensors in needed.values():
             _kept(tensors, watcher)
     seen = None
@@ -212,7 +212,7 @@ def _on_card(
         "method": settled.name, "config": identity["config"], "seed": identity["seed"],
         "ipc": max(problem.sizes) if problem.numbers else problem.ipc,  # bytes buy inputs, not stored items
         "network": problem.network.name, "limits": dict(limits), "source": {"hash": problem.train.content_hash},
-        "run_digest": run_digest(identity, asked),
+        "run_digest": hash_run(identity, asked),
         "balance": settled.balance,
         **({} if class_shards is None else {"class_shards": class_shards}),
         **{name: identity[name] for name in ("initial", "own_files") if name in identity},
@@ -251,7 +251,7 @@ def _content(brought: Any) -> Any:
     """What decides the bits of what was given: the hash of experts, of each network where there is none."""
     if isinstance(brought, Trajectories):
         return brought.digest
-    return [state_hash({**t.theta, **t.buffers}) for t in brought]
+    return [hash_tensors({**t.theta, **t.buffers}) for t in brought]
 
 
 def _rounded(problem: Problem) -> dict[str, Any]:
@@ -317,7 +317,7 @@ def _prepared(
 def _kept(tensors: Mapping[str, Tensor], watcher: Watcher) -> None:
     """Keep what a set decodes by where a reader looks for it."""
     try:
-        keep_decoder(tensors)
+        cache_decoder(tensors)
     except PotstillError as error:
         watcher.warn(f"what the set decodes by could not be kept, so reading it will need decoder=FILE: {error}")
 
@@ -375,7 +375,7 @@ def _artefact(
             decoder = {"parametrization": spelled, "space": result.space}
     needed = [(asset, problem.assets[asset.name]) for asset in problem.needed if decoder is not None]
     if decoder is not None and needed:
-        decoder = {**decoder, **said_of(needed)}
+        decoder = {**decoder, **assets_to_json(needed)}
     known: dict[str, Any] = {
         "network": problem.network.name,
         "reading": dict(settled.reading),
@@ -434,7 +434,7 @@ def _artefact(
         small = _fewest(
             written, problem, seed, done.outcome.step, isinstance(result, Selection), counted, executor, time_limit
         )
-        if "time limit" in (why := small.card["store"].get("auto", {}).get("why", "")):
+        if "time limit" in (why := small.metadata["store"].get("auto", {}).get("why", "")):
             watcher.note(f"the set is written as uint8: {why}; `store=uint4` or a longer limit may halve it")
         return small
     try:
@@ -471,7 +471,7 @@ def _fewest(
 
     def pair(name: str) -> tuple[Pair, int]:
         made = written(stores[name], coded=False)
-        return seen(made), int(made.card["bytes"]["total"])
+        return seen(made), int(made.metadata["bytes"]["total"])
 
     candidates = [Candidate(name=name, load=partial(pair, name)) for name in stores]
     weights = None if whole.sample_weight is None else whole.sample_weight.to(device)

@@ -44,7 +44,7 @@ from potstill.core import (
 from potstill.core.nested import OFFSETS, VALUES, count, tensors
 from potstill.core.registry import make_method, names, resolve, targets
 from potstill.data import TensorSource
-from potstill.dataset_file import pack, unpack
+from potstill.dataset_file import pack_state, unpack_state
 from potstill.errors import PotstillError
 from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.distilled_training import Teachers
@@ -121,7 +121,7 @@ def _opened(problem: Problem, assets: Sequence[Asset]) -> Problem:
 
 
 def _bits(state: Any) -> dict[str, Any]:
-    tensors, rest = pack(state)
+    tensors, rest = pack_state(state)
     return {**{n: t.detach().clone() for n, t in tensors.items()}, "": json.dumps(rest, sort_keys=True)}
 
 
@@ -275,7 +275,7 @@ def _check_resume(
     method: Method[Any], problem: Problem, states: list[tuple[Any, dict[str, Any], Tensor]], steps: int
 ) -> None:
     for n, (state, _, rng_state) in enumerate(states[:-1]):
-        resumed: Any = unpack(method.state_type, *pack(state))
+        resumed: Any = unpack_state(method.state_type, *pack_state(state))
         rng = generator(0)
         rng.set_state(rng_state)
         following, _ = method.step(problem, resumed, rng)
