@@ -76,9 +76,8 @@ class Scores:
         if self.content_hash != train.content_hash:
             raise PotstillError(
                 f"these scores are of {self.source} ({len(self):,} samples, content {_short(self.content_hash)}), but "
-                f"the data are {train.name} ({len(train):,} samples, content {_short(train.content_hash)}); score these "
-                "data, "
-                "with the same split and size, and `stream=True` for both or for neither"
+                f"the data are {train.name} ({len(train):,} samples, content {_short(train.content_hash)}); score "
+                "these data, with the same split and size, and `stream=True` for both or for neither"
             )
         return self.methods[method].columns
 
