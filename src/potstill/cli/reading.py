@@ -66,11 +66,11 @@ class SetAndData(NamedTuple):
 
 def load_set_and_data(parsed: Parsed, path: Path, data: str, progress: Watcher) -> SetAndData:
     """Load a set and its data, and warn where it was not made of them."""
-    from potstill.dataset_file import Distilled, holds_indices, load, read_indices
+    from potstill.dataset_file import Distilled, is_index_file, load, read_indices
     from potstill.evaluation import describe_data_mismatch
 
-    small = path if holds_indices(path) else load(path)
-    card = small.card if isinstance(small, Distilled) else read_indices(small)[1]
+    small = path if is_index_file(path) else load(path)
+    card = small.metadata if isinstance(small, Distilled) else read_indices(small)[1]
     splits = load_data(parsed, data, progress, card, selected=not isinstance(small, Distilled))
     if (doubt := describe_data_mismatch(card, splits)) is not None:
         progress.warn(doubt)
@@ -84,7 +84,7 @@ def folder_metadata(folder: Path) -> Mapping[str, Any] | None:
 
     for path in sorted(folder.glob("*.safetensors")):
         with contextlib.suppress(PotstillError):  # another program's file
-            return load(path).card
+            return load(path).metadata
     return None
 
 

@@ -19,7 +19,7 @@ import yaml
 
 from potstill._util.html import plain_line
 from potstill._util.optional import import_optional
-from potstill.dataset_file.dataset import Distilled, save, format_shape
+from potstill.dataset_file.dataset import Distilled, format_shape, save
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError

@@ -152,11 +152,11 @@ class Distill(ForceOption, RunOptions):
         from potstill._util.outputs import check_output
         from potstill.api.distill import distill
         from potstill.dataset_file import drop_checkpoint
-        from potstill.dataset_file.replacing import is_set, other_set
+        from potstill.dataset_file.replacing import describe_conflict, is_set_file
 
         checkpoint, snapshots = Path(f"{self.out}.checkpoint"), Path(f"{self.out}.film")
-        if self.out.exists() and not is_set(self.out):  # a set is compared when it is known what this one will be
-            check_output(self.out, force=self.force, found=lambda at: other_set(at, {}))
+        if self.out.exists() and not is_set_file(self.out):  # a set is compared when it is known what this one will be
+            check_output(self.out, force=self.force, found=lambda at: describe_conflict(at, {}))
         splits = load_data(parsed, self.data, progress)
         if self.resume and not checkpoint.exists() and not self.out.exists():
             progress.note("there is no unfinished run to resume; this run starts afresh")
@@ -181,7 +181,7 @@ class Distill(ForceOption, RunOptions):
             class_shards=self.class_shards,
             **self.keywords(parsed),
         )
-        card = small.card
+        card = small.metadata
         value = {"path": str(self.out), "items": len(small), **card}
         text = f"{self.out}: {set_summary(card, len(small))}, made by {card['method']}"
         if small.path is not None:

@@ -56,14 +56,14 @@ class Export(ForceOption, DataCommand):
 
     def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
         from potstill.api.export import export, export_selection
-        from potstill.dataset_file import check_selection, load
+        from potstill.dataset_file import load, require_selection
 
         small = load(self.file)
         if self.data is None:
             written = export(small, self.to, self.out, license=self.license, force=self.force)
         else:
-            check_selection(small, f"an export to {self.to}")
-            splits = load_data(parsed, self.data, progress, small.card, selected=True)
+            require_selection(small, f"an export to {self.to}")
+            splits = load_data(parsed, self.data, progress, small.metadata, selected=True)
             written = export_selection(
                 small, self.to, self.out, self.data, splits.train, link=self.link,
                 label=splits.reading.get("label"), skip_bad=splits.reading.get("skip_bad", False),

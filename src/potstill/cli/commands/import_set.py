@@ -60,10 +60,10 @@ class Import(ForceOption, DataCommand):
 
     def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
         from potstill._util.outputs import check_output
-        from potstill.dataset_file.replacing import is_set
+        from potstill.dataset_file.replacing import is_set_file
         from potstill.interop.import_set import import_set
 
-        check_output(self.out, force=self.force or is_set(self.out))
+        check_output(self.out, force=self.force or is_set_file(self.out))
         small = import_set(
             self.path, self.format, known=self.known,
             data=None if self.data is None else load_data(parsed, self.data, progress), mean=self.mean,
@@ -78,6 +78,6 @@ class Import(ForceOption, DataCommand):
         if small.input.kind == "texts":
             hint = "Its texts are captions in Python (docs/how-to.md): no loader here reads real texts to measure it on"
         return Answer(
-            {"path": str(self.out), "items": len(small), **small.card},
-            f"{self.out}: {set_summary(small.card, len(small))}\n{hint}",
+            {"path": str(self.out), "items": len(small), **small.metadata},
+            f"{self.out}: {set_summary(small.metadata, len(small))}\n{hint}",
         )

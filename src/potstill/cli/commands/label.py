@@ -63,7 +63,7 @@ class Label(ForceOption, JobOptions, DataCommand):
         from potstill.labels.label_file import LabelFile
 
         small = load(self.file)
-        splits = load_data(parsed, self.data, progress, small.card)
+        splits = load_data(parsed, self.data, progress, small.metadata)
         keywords: dict[str, Any] = {
             "protocol": self.protocol, "network": self.network, "pool": self.pool, "top_k": self.top_k,
             "dtype": self.dtype, "device": self.device, **parsed.options,

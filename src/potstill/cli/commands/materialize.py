@@ -29,16 +29,16 @@ class Materialize(ForceOption, DataCommand):
 
     def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
         from potstill._util.outputs import check_output
-        from potstill.dataset_file import read_indices, rebuild
-        from potstill.dataset_file.replacing import other_set
+        from potstill.dataset_file import materialize, read_indices
+        from potstill.dataset_file.replacing import describe_conflict
 
         card = read_indices(self.file)[1]
-        check_output(self.out, force=self.force, found=lambda at: other_set(at, card))
+        check_output(self.out, force=self.force, found=lambda at: describe_conflict(at, card))
         splits = load_data(parsed, self.data, progress, card, selected=True)
-        small = rebuild(self.file, splits.train)
+        small = materialize(self.file, splits.train)
         small.files = (*splits.files, str(self.file))
         small.save(self.out, force=self.force)
         return Answer(
-            {"path": str(self.out), "items": len(small), **small.card},
-            f"{self.out}: {set_summary(small.card, len(small))}",
+            {"path": str(self.out), "items": len(small), **small.metadata},
+            f"{self.out}: {set_summary(small.metadata, len(small))}",
         )
