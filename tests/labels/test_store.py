@@ -23,7 +23,7 @@ from label_samples import CLASSES, VIEWS, Batches, N, expert, pictures, write
 from torch.utils.data import DataLoader
 
 from potstill.augment.view_schedule import Views
-from potstill.dataset_file.memmap_safetensors import FileLayout, write_digest, write_in_parts
+from potstill.dataset_file.memmap_safetensors import FileLayout, write_digest
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import permutation
 from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs, label_file_bytes, plan_label_file

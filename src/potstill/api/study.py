@@ -9,7 +9,7 @@ from typing import Any
 from potstill._util.outputs import json_object
 from potstill._util.progress import Watcher
 from potstill.api.load_data import as_splits, pick_device
-from potstill.dataset_file import Distilled, is_index_file, load, read_indices, materialize
+from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
 from potstill.diagnostics import PARTS, DiagnosticOptions, estimate_costs, make_bench, total_seconds, with_executor
 from potstill.diagnostics import run_diagnostics as measure
 from potstill.errors import PotstillWarning

@@ -195,7 +195,9 @@ def encode_inputs(
     return made, rounded
 
 
-def decode_inputs(parts: Mapping[str, Encoded], input: InputSpec, normalised: Any, normalization: Normalization) -> Inputs:
+def decode_inputs(
+    parts: Mapping[str, Encoded], input: InputSpec, normalised: Any, normalization: Normalization
+) -> Inputs:
     """Inputs in data units, of what `pack_all` gave.
 
     Raises:
