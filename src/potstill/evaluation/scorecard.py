@@ -121,7 +121,7 @@ class Scorecard:
             PotstillError: the file cannot be written, or something else is there.
         """
         check_output(path, force=force, found=describe_other_scorecard)
-        write_atomic(Path(path), (json.dumps(plain(self.to_dict()), indent=1, allow_nan=False) + "\n").encode())
+        write_atomic(Path(path), (json.dumps(to_json(self.to_dict()), indent=1, allow_nan=False) + "\n").encode())
         return Path(path)
 
     @property

@@ -108,7 +108,9 @@ def import_fkd(
         return _epoch(f"{folder}/epoch_{epoch}", batches, None if orders is None else orders[epoch], about)
 
     parts = [(e * items, (e + 1) * items) for e in range(stored)]
-    fill(Path(path), plan_label_file(about), parts, make, record_every=record_every, replace=replace, progress=progress)
+    write_in_parts(
+        Path(path), plan_label_file(about), parts, make, record_every=record_every, replace=replace, progress=progress
+    )
     return LabelFile(path)
 
 

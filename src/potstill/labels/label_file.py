@@ -44,7 +44,7 @@ CHECKED = 2**28
 ones by ``potstill verify``."""
 
 
-def plan_label_file(about: LabelMetadata) -> Plan:
+def plan_label_file(about: LabelMetadata) -> FileLayout:
     """The file that ``about`` describes, to the byte."""
     rows = about.coding.fields() | (about.views.fields() if isinstance(about.views, Recorded) else {})
     fields = {n: TensorField(kind, (about.epochs, about.items, *shape)) for n, (kind, shape) in rows.items()}
@@ -134,7 +134,7 @@ class LabelFile:
             PotstillError: the file is missing, cut off, foreign, of a newer format, or contradicts itself: one line.
         """
         self.path = Path(path)
-        self._fields, metadata = mapped(self.path, check=_small(self.path))
+        self._fields, metadata = open_memmap(self.path, check=_small(self.path))
         self.about = LabelMetadata.read(self.path, metadata)
         planned = plan_label_file(self.about)
         wanted = {name: (field.dtype, field.shape) for name, (_, field) in planned.fields.items()}

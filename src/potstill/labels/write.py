@@ -200,5 +200,7 @@ def write_labels(
             )
         return about.coding.encode(logits)
 
-    fill(path, plan_label_file(about), parts, make, record_every=record_every, replace=replace, progress=progress)
+    write_in_parts(
+        path, plan_label_file(about), parts, make, record_every=record_every, replace=replace, progress=progress
+    )
     return LabelFile(path)

@@ -67,7 +67,7 @@ class Score(ForceOption, JobOptions, DataCommand):
         )  # fmt: skip
         if self.map is not None:
             write_atomic(self.map, _data_map(scores).encode())
-        equal = 0 if scores.first is None else len(scores) - len(set(scores.first.tolist()))
+        equal = 0 if scores.first_duplicate is None else len(scores) - len(set(scores.first.tolist()))
         columns = [name for of_method in scores.methods.values() for name in of_method.columns]
         value = {
             "path": str(self.out), "samples": len(scores), "hash": scores.hash, "columns": columns,
