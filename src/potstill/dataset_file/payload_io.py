@@ -198,8 +198,6 @@ def encode_inputs(
 def decode_inputs(
     parts: Mapping[str, Encoded], input: InputSpec, normalised: Any, normalization: Normalization
 ) -> Inputs:
-    parts: Mapping[str, Encoded], input: InputSpec, normalised: Any, normalization: Normalization
-) -> Inputs:
     """Inputs in data units, of what `pack_all` gave.
 
     Raises:

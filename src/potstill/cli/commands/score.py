@@ -67,10 +67,10 @@ class Score(ForceOption, JobOptions, DataCommand):
         )  # fmt: skip
         if self.map is not None:
             write_atomic(self.map, _data_map(scores).encode())
-        equal = 0 if scores.first_duplicate is None else len(scores) - len(set(scores.first.tolist()))
+        equal = 0 if scores.first_duplicate is None else len(scores) - len(set(scores.first_duplicate.tolist()))
         columns = [name for of_method in scores.methods.values() for name in of_method.columns]
         value = {
-            "path": str(self.out), "samples": len(scores), "hash": scores.hash, "columns": columns,
+            "path": str(self.out), "samples": len(scores), "hash": scores.content_hash, "columns": columns,
             "duplicates": equal, "regions": {r: list(scores.region).count(r) for r in dict.fromkeys(scores.region)},
             "map": None if self.map is None else str(self.map), "command": parsed.line,
             "methods": {n: {"config": dict(m.config), "seconds": m.seconds} for n, m in scores.methods.items()},
