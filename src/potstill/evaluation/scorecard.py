@@ -11,6 +11,7 @@ from potstill._util.html import join, one_line, tag
 from potstill._util.notebook_repr import table
 from potstill._util.outputs import check_output, json_object
 from potstill.dataset_file import write_atomic
+from potstill.dataset_file.metadata import to_json
 from potstill.errors import PotstillError
 from potstill.evaluation.naive import naive_lines
 from potstill.tasks.metric import Metric

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from potstill.augment.imported_views import Recorded
+from potstill.dataset_file.memmap_safetensors import write_in_parts
 from potstill.errors import PotstillError
 from potstill.labels.codec import LabelCodec
 from potstill.labels.fkd_files import FKDBatch, read_batch

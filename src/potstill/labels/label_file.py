@@ -30,7 +30,7 @@ from potstill.augment.imported_views import Recorded
 from potstill.augment.integer_ops import Fetch, Mixes
 from potstill.augment.view_schedule import Views
 from potstill.dataset_file.files import DIGEST, DIGEST_PLACEHOLDER
-from potstill.dataset_file.memmap_safetensors import TensorField, plan_layout
+from potstill.dataset_file.memmap_safetensors import FileLayout, TensorField, open_memmap, plan_layout
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import permutation
 from potstill.labels.codec import LabelCodec

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from potstill.augment.integer_ops import Fetch
 from potstill.augment.view_schedule import Views
+from potstill.dataset_file.memmap_safetensors import write_in_parts
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import permutation
