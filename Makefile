@@ -50,11 +50,12 @@ test: $(VENV)/.installed-dev browser  ## the test suite, without what is marked 
 test-all: $(VENV)/.installed-dev browser  ## the whole test suite: also full products of methods, parametrizations and so on
 	$(PYTEST)
 
-check: $(VENV)/.installed-dev  ## lint, types, import rules, docs and all that they show
+check: $(VENV)/.installed-dev  ## lint, types, import rules, words, docs and all that they show
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.words
 	$(PYTEST) -q tests/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site
 
