@@ -3,7 +3,7 @@
     python -m tools.words [--list RULE] [--update]
 
 Words are those of the last column of ``docs/glossary.md``, counted in docstrings and comments of ``src`` and in the
-prose of the pages. ``tools/words.json`` has the largest count that each rule may have; ``--update`` lowers it to today's.
+prose of the pages. ``tools/words.json`` has the largest count of each rule; ``--update`` lowers it to today's.
 """
 
 import argparse
