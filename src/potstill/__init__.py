@@ -36,6 +36,7 @@ _HOMES = {
     "Splits": "potstill.core",
     "TensorSource": "potstill.data",
     "compare": "potstill.api.compare",
+    "diagnose": "potstill.api.study",
     "distill": "potstill.api.distill",
     "evaluate": "potstill.api.evaluate",
     "export": "potstill.api.export",
@@ -44,12 +45,11 @@ _HOMES = {
     "label": "potstill.api.label",
     "load": "potstill.dataset_file",
     "load_data": "potstill.api.load_data",
+    "materialize": "potstill.api.export",
     "plan": "potstill.planning.plan",
-    "rebuild": "potstill.api.export",
     "report": "potstill.api.report",
     "scaling": "potstill.api.scaling",
     "score": "potstill.api.score",
-    "study": "potstill.api.study",
 }
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "TensorSource",
     "compare",
     "diagnose",
+    "diagnose",
     "distill",
     "evaluate",
     "export",
@@ -72,6 +73,7 @@ __all__ = [
     "label",
     "load",
     "load_data",
+    "materialize",
     "materialize",
     "plan",
     "report",
