@@ -1,4 +1,6 @@
-"""Where real data comes from: names, folders, files, the Hub, arrays → ``Splits`` of sources, in memory or streamed."""
+"""Readers of real data: names, folders, files, the Hub and arrays become ``Splits`` of sources, in memory or
+streamed.
+"""
 
 from potstill.data.in_memory import TensorSource, fit_normalization
 from potstill.data.load import KNOWN, load

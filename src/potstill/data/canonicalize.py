@@ -1,4 +1,4 @@
-"""The same data in another form: what is one and the same is stored alike, and where forms differ it is said."""
+"""One canonical form for equal data, and notes where a form is ambiguous or loses information."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ _LOST = 1e-3  # of a column's deviation: what float32 may round off before the c
 
 
 def restore_uint8(arrays: list[Array]) -> list[Array]:
-    """Pixels in [0, 1] as the uint8 that they are 255ths of, if every one of all ``arrays`` is; else as they are.
+    """Return pixels in [0, 1] as uint8 if all of them are 255ths, else unchanged.
 
     So the same pictures are the same source, whether somebody divided by 255 before or not.
     """
@@ -43,21 +43,20 @@ def _of_255(x: Array) -> Array | None:
 
 
 def note_float16(arrays: list[Array], name: str) -> list[str]:
-    """What is said of pixels in [0, 1] that were rounded before they came here."""
     if any(x.dtype.kind == "f" and x.dtype.itemsize == 2 for x in arrays):
         return [f"{name}: floats of 16 bits, which hold three digits: not the same pixels as with more"]
     return []
 
 
 def note_ambiguous_axes(shape: tuple[int, ...], name: str, last: bool) -> list[str]:
-    """What is said of four axes whose second and last may both be the channels."""
+    """Return a note if the second and the last of four axes could both be channels."""
     if last or len(shape) != 4 or shape[3] not in _PIXEL_CHANNELS or (shape[1] in _PIXEL_CHANNELS and shape[3] == 1):
         return []
     return [f"{name}: shape {shape} read as (n, c, h, w); where the last axis is the channels, move it to the second"]
 
 
 def note_channels(arrays: list[Array], name: str) -> list[str]:
-    """What is said of three channels that are all grey, and of four: files of such pictures are read otherwise."""
+    """Return a note on three equal channels and on four channels, which image files are read without."""
     found = arrays[0].shape[1]
     if found == 4:
         return [f"{name}: 4 channels, kept as they are; files with transparency are put on white, which leaves 3"]
@@ -67,7 +66,7 @@ def note_channels(arrays: list[Array], name: str) -> list[str]:
 
 
 def note_merged_values(x: Array, name: str, columns: Sequence[str] = ()) -> list[str]:
-    """What is said of columns (n, d) of which float32 tells half as many values apart as there are, or fewer."""
+    """Return a note on columns (n, d) of which float32 distinguishes half as many values, or fewer."""
     if x.dtype.itemsize <= 4 and x.dtype.kind == "f":
         return []
     found: list[tuple[int, int, int]] = []
@@ -88,7 +87,7 @@ def note_merged_values(x: Array, name: str, columns: Sequence[str] = ()) -> list
 
 
 def float32_offsets(x: Array) -> tuple[float, ...]:
-    """What is to be subtracted of each column (n, d) in float64, so that float32 holds what its values differ by.
+    """Return the offset to subtract from each column (n, d) in float64, so that float32 resolves its differences.
 
     0 where float32 rounds less than a thousandth of the column's deviation. Else a round number near the mean, so that
     a few rows more or less do not move it.

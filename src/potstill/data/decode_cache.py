@@ -1,4 +1,4 @@
-"""Folders of pictures that were decoded once are kept in the cache folder, and mapped into memory by the next command.
+"""Cache of decoded image folders, memory-mapped by later runs.
 
 A file there is named by a digest of what decides its pixels: where the folder is, the name, size and times of every
 picture, how they are decoded, and by which versions. It is written beside and renamed, so two processes may make the
@@ -45,7 +45,7 @@ def decode_cached(
     root: Path, parts: Sequence[tuple[Path, Sequence[str]]], *, size: tuple[int, int] | None, skip_bad: bool, name: str,
     check: bool = False,
 ) -> DecodedImages:  # fmt: skip
-    """``pictures.decode_images`` of files, from the cache if they were decoded before and are the same still.
+    """``pictures.decode_images`` of files, read from the cache if the files have not changed since they were decoded.
 
     Args:
         root: the folder that all of them are in.
@@ -83,7 +83,7 @@ def decode_cached(
 
 
 def _stamps(paths: Sequence[Path]) -> list[_Stamp] | None:
-    """Name, size, and times of change of the content and of the file; ``None`` where one cannot be looked at."""
+    """Return name, size, mtime and ctime of each file; ``None`` if one cannot be read."""
     found = []
     try:
         for path in paths:
@@ -110,7 +110,7 @@ def _sum(pixels: Tensor, kept: Tensor, *texts: str) -> str:
 
 
 def _read(file: Path) -> tuple[tuple[DecodedImages, str] | None, str | None]:
-    """What the file holds and the digest of what it was decoded from; or why it does not count, if it is there."""
+    """Read a cached file: its content and the digest of its source, or the reason why it is not valid."""
     if not file.is_file():
         return None, None
     try:
@@ -125,12 +125,12 @@ def _read(file: Path) -> tuple[tuple[DecodedImages, str] | None, str | None]:
 
 
 def is_intact(file: Path) -> bool:
-    """Whether a file of decoded pictures holds what it was written with."""
+    """Return True if a file of decoded images is readable and matches its checksum."""
     return _read(file)[0] is not None
 
 
 def _write(file: Path, got: DecodedImages, content: str) -> None:
-    """Keep what was decoded. A disk that is full is no reason to stop: the pictures are here."""
+    """Write decoded images to the cache. Failures (a full disk) are ignored: the images are in memory."""
     kept = torch.tensor(got.positions, dtype=torch.int64)
     notes = json.dumps(got.notes)
     said = {"notes": notes, "content": content, "sum": _sum(got.pixels, kept, notes, content)}
@@ -153,7 +153,7 @@ def _write(file: Path, got: DecodedImages, content: str) -> None:
 
 
 def _prune(newest: Path) -> None:
-    """Delete what was used longest ago until the rest is small enough, and what killed processes left behind."""
+    """Delete least recently used files until the cache is within its limit, and leftovers of killed processes."""
     now, found = time.time(), list[tuple[float, int, Path]]()
     root = newest.parent.parent
     held = [*cached_files(root), *cached_files(root, parts=True)]

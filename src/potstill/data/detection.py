@@ -1,4 +1,4 @@
-"""Pictures with boxes: COCO's JSON and VOC's XML files → one value; and a subset of them as COCO's JSON.
+"""Object detection data: COCO JSON and VOC XML files, and subsets written as COCO JSON.
 
 Annotations come from strangers: JSON of another make and XML with a document type (entities can fill a memory or read
 files) are refused in one line.
@@ -30,27 +30,27 @@ __all__ = ["BoxedImage", "Detection", "load_detection", "read_picture"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BoxedImage:
-    """One picture and its boxes."""
+    """An image file with its boxes."""
 
     id: int | str
     path: Path
     height: int
     width: int
     boxes: Float[Tensor, "m 4"]
-    """left, top, right, bottom in pixels: the corner of the picture is (0, 0), its other corner (width, height)."""
+    """left, top, right, bottom in pixels; the image spans (0, 0) to (width, height)."""
     labels: Int[Tensor, " m"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detection:
-    """Pictures with boxes of several classes."""
+    """A detection dataset: images with boxes of several classes."""
 
     name: str
     classes: tuple[str, ...]
     images: tuple[BoxedImage, ...]
     notes: tuple[str, ...] = ()
     raw: Mapping[str, Any] | None = field(default=None, repr=False)
-    """COCO's own JSON, so that a subset keeps what is not read here (masks, licences)."""
+    """The original COCO JSON, so that a subset keeps what is not read here (masks, licences)."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -202,7 +202,7 @@ def _coco(path: Path, base: Path) -> Detection:
 
 
 def _xml(path: Path) -> ET.Element:
-    """The root of an XML file without a document type, and so without entities."""
+    """Parse an XML file; document types and entities are refused."""
     try:
         hold("xml_bytes", path.stat().st_size, str(path))
         content = path.read_bytes()
@@ -270,7 +270,7 @@ def _voc(folder: Path, base: Path | None) -> Detection:
 
 
 def read_picture(image: BoxedImage) -> Float[Tensor, "3 h w"]:
-    """The picture in [0, 1], as it is stored: boxes count in stored pixels, so no EXIF tag turns it.
+    """Read the image in [0, 1] as stored: boxes count stored pixels, so no EXIF orientation is applied.
 
     Raises:
         PotstillError: it is not there, broken, or of another size than the annotation says.

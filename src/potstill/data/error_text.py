@@ -1,9 +1,9 @@
-"""What another library's error says, in a form that fits into one line."""
+"""One-line texts of other libraries' errors."""
 
 __all__ = ["reason"]
 
 
 def reason(error: Exception) -> str:
-    """The first line of ``error``'s message, or its type where it has none."""
+    """Return the first line of ``error``'s message, or its type if it has none."""
     line = str(error).strip().split("\n")[0].rstrip(" .:")
     return line or type(error).__name__

@@ -1,4 +1,4 @@
-"""Folders of pictures: ``train/CLASS/**`` with ``test/CLASS/**``, or ``CLASS/**`` alone."""
+"""Image folders: ``train/CLASS/**`` with ``test/CLASS/**``, or ``CLASS/**`` alone."""
 
 import os
 import unicodedata
@@ -30,7 +30,7 @@ _SYSTEM = frozenset(
         "desktop.ini",
     )
 )  # fmt: skip
-"""Names, in lower case, that operating systems, storage devices and photo programs give to what is not data."""
+"""Lower-case names that operating systems, storage devices and photo programs create."""
 
 
 def _shown(name: str) -> bool:
@@ -46,7 +46,7 @@ def _hidden_folders(base: Path) -> list[str]:
 
 
 def _pictures(base: Path, skipped: Counter[str]) -> tuple[list[str], int]:
-    """Picture files anywhere under ``base``, relative to it and in sorted order, and how many other files there are.
+    """List image files below ``base``, relative to it and sorted, and count the other files.
 
     Names of hidden and of system's folders and files, which are not looked into, are counted in ``skipped``.
     """
@@ -82,7 +82,7 @@ def _skipped_note(name: str, skipped: Counter[str]) -> list[str]:
 
 
 def _parts(root: Path) -> tuple[Path, Path | None, list[str]]:
-    """The folder that holds the training classes, the one that holds the test classes, and notes."""
+    """Return the folders of the training and the test classes, and notes."""
     folders = _folders(root)
 
     def named(names: Sequence[str]) -> Path | None:
@@ -105,7 +105,7 @@ def _parts(root: Path) -> tuple[Path, Path | None, list[str]]:
 
 
 def _classes(base: Path) -> dict[str, list[Path]]:
-    """Class folders by class, sorted by name, or by number if all are numbers.
+    """Return class folders by class name, sorted by name, or by number if all are numbers.
 
     A class is the folder's name in composed Unicode (NFC): one name in two forms, as copies between a Mac and other
     systems make them, is one class.
@@ -118,7 +118,7 @@ def _classes(base: Path) -> dict[str, list[Path]]:
 
 
 def relative_paths(root: Path, parts: Sequence["ClassFiles"]) -> Iterator[str]:
-    """The path of each picture relative to ``root``, with ``/``."""
+    """Yield the path of each image relative to ``root``, with ``/``."""
     for part in parts:
         inner = part.folder.relative_to(root).as_posix()
         for name in part.names:
@@ -126,7 +126,7 @@ def relative_paths(root: Path, parts: Sequence["ClassFiles"]) -> Iterator[str]:
 
 
 class ClassFiles(NamedTuple):
-    """The pictures of one class in one part of a folder."""
+    """The image files of one class in one part of a folder."""
 
     training: bool
     label: int
@@ -137,19 +137,19 @@ class ClassFiles(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FolderListing:
-    """What lies in an image folder; no file was opened."""
+    """Listing of an image folder; no file has been opened."""
 
     name: str
     classes: tuple[str, ...]
     files: list[ClassFiles]
     """Training classes first, each part in label order as far as it has all classes."""
     split: bool
-    """Whether there is a test part."""
+    """True if there is a test part."""
     notes: tuple[str, ...]
 
 
 def list_folder(root: Path) -> FolderListing:
-    """The pictures of a folder in image-folder layout; class names are folder names.
+    """List the images of a folder in image-folder layout; class names are folder names.
 
     Hidden files and folders, those of systems and thumbnails (`_SYSTEM`), and files that are no pictures (by suffix)
     are not looked at, which is noted. Links are followed.
@@ -202,8 +202,7 @@ def list_folder(root: Path) -> FolderListing:
 
 
 def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, check_cache: bool = False) -> RawSplits:
-    """Reads a folder in image-folder layout into memory: see `list_folder`. What was decoded before is taken from the
-    cache (`decoded.gathered`).
+    """Read a folder in image-folder layout into memory, from the cache if it was decoded before.
 
     Args:
         root: holds ``train/`` and ``test/`` (or ``val/``), or the class folders themselves.

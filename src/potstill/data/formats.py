@@ -61,12 +61,12 @@ def read_idx(content: bytes, where: str) -> Array:
 
 
 def _encode(text: str, codec: str) -> bytes:
-    """What pickles of protocol 2 use to write bytes; the codec they name is always latin1."""
+    """Stand-in for ``_codecs.encode``, by which protocol-2 pickles write bytes."""
     return text.encode("latin1")
 
 
 class _Type:
-    """What stands for a type of numbers: its name and order of bytes, and nothing else that NumPy's own would take."""
+    """Stand-in for ``numpy.dtype`` that accepts the name and byte order of plain numbers only."""
 
     def __init__(self, name: str, *flags: object) -> None:
         if not isinstance(name, str) or re.fullmatch("[biuf][1248]", name) is None:
@@ -81,7 +81,7 @@ class _Type:
 
 
 class _Values:
-    """What stands for an array: empty, until its state brings the values."""
+    """Stand-in for an array, filled when its state is set."""
 
     def __init__(self, kind: object, shape: object, letter: object) -> None:
         if kind is not _ARRAY:
@@ -98,7 +98,7 @@ class _Values:
 
 
 def _unwrapped(value: Any) -> Any:
-    """With arrays in place of what stood for them."""
+    """Replace stand-ins by arrays."""
     if isinstance(value, dict):
         return {_unwrapped(key): _unwrapped(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
@@ -109,7 +109,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 _ARRAY = object()
-"""What stands for the type of arrays: nothing that could be called, which would reserve what the file claims."""
+"""Stand-in for ``numpy.ndarray``; not callable, so it cannot reserve the memory that a file claims."""
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _Values,
     ("numpy._core.multiarray", "_reconstruct"): _Values,
@@ -120,7 +120,7 @@ _ADMITTED: dict[tuple[str, str], Any] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows how to build arrays, lists, dictionaries, strings and numbers. Every other name is refused."""
+    """Unpickler that builds arrays, lists, dictionaries, strings and numbers and refuses every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -141,7 +141,7 @@ def _check_places(content: bytes) -> None:
 
 
 def read_pickle(content: bytes, where: str) -> Any:
-    """What a data set's pickle holds: arrays, lists, dictionaries, strings and numbers. It runs no code.
+    """Read a dataset's pickle of arrays, lists, dictionaries, strings and numbers. It runs no code.
 
     Raises:
         PotstillError: the file is broken, or names anything else.

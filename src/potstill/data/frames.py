@@ -1,4 +1,4 @@
-"""Data frames of any library that speaks Arrow (pandas, polars, pyarrow itself) → Arrow tables with a label column."""
+"""Data frames of any library that speaks Arrow (pandas, polars, pyarrow) as Arrow tables with a label column."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,17 +14,17 @@ __all__ = ["ArrowTables", "is_frame", "to_arrow_tables"]
 
 
 class ArrowTables(NamedTuple):
-    """Arrow tables that were made of frames."""
+    """Arrow tables made of frames."""
 
     parts: tuple[Any, Any]
     """The training table, and the test table or ``None``."""
     label: str | None
-    """The column of labels, where it is known."""
+    """Name of the label column, if known."""
     name: str
 
 
 def is_frame(data: object) -> bool:
-    """Whether ``data`` has named columns and gives them in Arrow's way; no library of frames is imported for it."""
+    """Return True if ``data`` has named columns and exports Arrow data; imports no frame library."""
     if _is_pandas(data):
         return True
     named = isinstance(getattr(data, "column_names", None) or getattr(data, "columns", None), Sequence)
@@ -53,8 +53,10 @@ def _table(frame: Any, name: str) -> Any:
 
 
 def to_arrow_tables(data: object, label: str | None) -> ArrowTables | None:
-    """A frame, a training and a test frame of the same columns, or frames with their labels beside: ``(frame, y)`` or
-    ``(frame, y, frame, y)``; ``None`` of others.
+    """Convert frames to Arrow tables: a frame, a training and a test frame, ``(frame, y)`` or ``(frame, y, frame,
+    y)``.
+
+    Returns ``None`` for anything else.
 
     Raises:
         PotstillError: a column that holds values of several types, or not as many labels as rows.

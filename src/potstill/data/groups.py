@@ -1,4 +1,4 @@
-"""Groups of related samples (frames of one clip, pictures of one patient), which a split keeps whole."""
+"""Groups of related samples (frames of one clip, images of one patient) that a split keeps on one side."""
 
 import hashlib
 import posixpath
@@ -31,19 +31,19 @@ __all__ = [
 ]  # fmt: skip
 
 GroupValues: TypeAlias = npt.NDArray[Any]
-"""What says of each sample which group it is of: texts or integers (n,)."""
+"""Group of each sample: texts or integers (n,)."""
 
 PARENT = "parent"
-"""The value of ``group`` for the folder that holds each file."""
+"""Value of ``group`` that groups files by the name of their parent folder."""
 
 
 def get_groups(source: object) -> Int[Tensor, " n"] | None:
-    """The number of each sample's group (n,), where the source knows groups."""
+    """Return the group number of each sample (n,), or ``None`` if the source has no groups."""
     return getattr(source, "groups", None)
 
 
 def source_key(source: Any, held_out: bool = True) -> str:
-    """The source's hash, and that of its groups where samples are ``held_out`` by them: what names a kept result."""
+    """Return the source's hash, extended by that of its groups if samples are ``held_out`` by groups."""
     groups = get_groups(source)
     if groups is None or not held_out:
         return str(source.content_hash)
@@ -53,7 +53,7 @@ def source_key(source: Any, held_out: bool = True) -> str:
 def encode_groups(
     train: GroupValues | Sequence[Any], test: GroupValues | Sequence[Any] | None = None
 ) -> tuple[Int[Tensor, " n"], Int[Tensor, " m"] | None]:
-    """Groups as int64 numbers, one numbering for both parts."""
+    """Encode groups as int64 numbers, one numbering for both parts."""
     parts = [np.asarray(part) for part in (train, test) if part is not None]
     if any(part.dtype.kind not in "iu" for part in parts):
         parts = [part.astype(str) for part in parts]
@@ -62,7 +62,7 @@ def encode_groups(
 
 
 def match_file_groups(group: str, files: Sequence[str], name: str) -> GroupValues:
-    """The group of each file.
+    """Return the group of each file.
 
     Args:
         group: ``parent``: the name of the folder that holds the file, wherever that folder lies; else a regular
@@ -92,7 +92,7 @@ def match_file_groups(group: str, files: Sequence[str], name: str) -> GroupValue
 def split_group_values(
     values: Sequence[Any], train: int, test: int, name: str
 ) -> tuple[GroupValues, GroupValues | None]:
-    """Given groups cut into those of the training and of the test part.
+    """Split given group values into those of the training and of the test part.
 
     Args:
         values: one for each sample, the training part first; those of a test part may be left out.
@@ -109,7 +109,7 @@ def split_group_values(
 
 
 def read_column_groups(table: Any, column: str, name: str) -> GroupValues:
-    """The group of each row of an Arrow table.
+    """Return the group of each row of an Arrow table.
 
     Raises:
         PotstillError: there is no such column, or a cell of it is empty.
@@ -141,7 +141,7 @@ def refuse_groups(group: object, what: str) -> None:
 
 
 def join_groups(*several: Tensor | None) -> Int[Tensor, " n"] | None:
-    """The finest groups in which no group of any of the given ones (n,) is torn apart."""
+    """Return the finest groups in which every given group (n,) stays whole."""
     given = [groups.numpy() for groups in several if groups is not None]
     if not given:
         return None
@@ -161,7 +161,7 @@ def join_groups(*several: Tensor | None) -> Int[Tensor, " n"] | None:
 def stratify_groups(
     labels: Int[Tensor, " n"], groups: Int[Tensor, " n"], fraction: float, seed: int
 ) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"]]:
-    """As `splits.stratify`, with whole groups on either side: nothing is held out where that is impossible.
+    """Hold out whole groups, stratified as by `splits.stratify`; nothing is held out where that is impossible.
 
     Groups are visited in an order drawn by ``seed``. One is held out where that brings the classes nearer to their
     share (squared differences over class sizes) and leaves each class a sample; then each class without a held-out
@@ -205,7 +205,7 @@ def stratify_groups(
 
 
 def note_group_overlap(train: Tensor, test: Tensor, name: str) -> list[str]:
-    """A note on test samples of groups that have samples in training, too: of a test part that was given."""
+    """Return a note on test samples whose groups also occur in the training part."""
     shared = torch.isin(test, train)
     if not shared.any():
         return []

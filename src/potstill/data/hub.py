@@ -1,4 +1,4 @@
-"""Hugging Face data sets: from the Hub, from a ``save_to_disk`` folder, or in Python."""
+"""Hugging Face datasets: from the Hub, from a ``save_to_disk`` folder, or in Python."""
 
 import os
 import socket
@@ -19,22 +19,23 @@ __all__ = ["HubDataset", "fetch_hub", "is_hub_object", "is_saved", "open_hub", "
 
 _TYPES = ("Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")
 _OF_ROWS = ("parquet", "arrow", "json", "csv", "text", "sql")
-"""Builders that read rows as somebody wrote them: a path in these is that person's word. ``imagefolder`` and such find
-their files themselves."""
+"""Builders that read rows as a person wrote them, so that paths in them are that person's; folder builders such as
+``imagefolder`` find their files themselves."""
 _VALIDATION = ("validation", "valid", "val", "dev")
 
 
 class HubDataset(NamedTuple):
-    """A Hugging Face data set, or several by split."""
+    """A Hugging Face dataset, or several by split."""
 
     data: Any
     name: str
     base: Path | None = None
-    """The folder that paths of pictures in it lie in; ``None``: it was made in this process, and so were they."""
+    """Folder that relative image paths must lie in; ``None`` for a dataset made in this process."""
 
 
 def open_hub(data: object) -> HubDataset | None:
-    """The set that ``data`` is or names (``hub:NAME``, a ``save_to_disk`` folder); ``None`` of anything else.
+    """Open the dataset that ``data`` is or names (``hub:NAME``, a ``save_to_disk`` folder); ``None`` for anything
+    else.
 
     Raises:
         PotstillError: it cannot be fetched, or the folder is incomplete.
@@ -61,23 +62,22 @@ def open_hub(data: object) -> HubDataset | None:
 
 
 def _downloads() -> Path:
-    """Return the folder that Hugging Face keeps downloaded files in."""
     datasets = import_optional("datasets", "data of the Hugging Face Hub", "hub")
     return Path(datasets.config.HF_CACHE_HOME)
 
 
 def is_hub_object(data: object) -> bool:
-    """Whether ``data`` is one of Hugging Face's, found out without importing them."""
+    """Return True for a Hugging Face dataset; does not import ``datasets``."""
     return any(c.__module__.partition(".")[0] == "datasets" and c.__name__ in _TYPES for c in type(data).__mro__)
 
 
 def is_saved(path: Path) -> bool:
-    """Whether ``save_to_disk`` made the folder ``path``."""
+    """Return True if ``path`` was written by ``save_to_disk``."""
     return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
 def fetch_hub(name: str, config: str | None = None) -> Any:
-    """``datasets.load_dataset(name, config)`` with its many errors made into one.
+    """Load ``datasets.load_dataset(name, config)`` and turn its many errors into one.
 
     Raises:
         PotstillError: the Hub cannot be reached, has no such data set, or has none that loads without running its code.
@@ -93,7 +93,7 @@ def fetch_hub(name: str, config: str | None = None) -> Any:
 
 
 def _reachable(endpoint: str) -> bool:
-    """Whether the Hub's host answers. Asked first because the client, left alone, tries for half a minute."""
+    """Return True if the Hub's host answers; the client itself retries for half a minute."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
     if any(os.environ.get(k) for k in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
@@ -116,7 +116,7 @@ def _saved(path: Path) -> Any:
 
 
 def select_splits(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
-    """The training and test data set of ``data``, and notes.
+    """Return the training and the test dataset of ``data``, and notes.
 
     Raises:
         PotstillError: no ``train`` among several splits, or a set that is read from the net as it goes.
@@ -146,7 +146,7 @@ def read_hub(
     opened: HubDataset, *, label: str | None, size: tuple[int, int] | None, skip_bad: bool, missing: str | None = None,
     group: object = None,
 ) -> RawSplits:  # fmt: skip
-    """A ``datasets.Dataset`` or ``DatasetDict``: the picture and the label column are found by their features.
+    """Read a ``datasets.Dataset`` or ``DatasetDict``; the image and label columns are found by their features.
 
     Raises:
         PotstillError: a streamed data set, no ``train`` among several splits, or as ``table.read_tables``.

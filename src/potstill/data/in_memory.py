@@ -1,4 +1,4 @@
-"""The source that holds its samples in memory, and the fit of its normalization."""
+"""The in-memory source, and the fit of its normalization."""
 
 import hashlib
 import json
@@ -27,17 +27,17 @@ _FLAT = 1e-6  # a channel or column with a smaller spread counts as constant
 
 
 def split_chunks(inputs: Shaped[Tensor, "n ..."]) -> Iterator[Tensor]:
-    """``inputs`` in parts of about half a million values, in order: views."""
+    """Yield views of ``inputs`` of about half a million values each, in order."""
     return iter(torch.split(inputs, max(1, _VALUES // max(1, inputs[:1].numel()))))
 
 
 def to_data_units(stored: Tensor) -> Tensor:
-    """Stored inputs as float32 in data units: uint8 pixels become [0, 1], floats stay as they are."""
+    """Convert stored inputs to float32 in data units: uint8 pixels become [0, 1], floats stay as they are."""
     return stored.float().div_(255) if stored.dtype == torch.uint8 else stored
 
 
 def fit_normalization(inputs: Inputs) -> Normalization:
-    """Mean and standard deviation (population) per channel or column of ``inputs``, in data units.
+    """Return the mean and population standard deviation per channel or column of ``inputs``, in data units.
 
     Args:
         inputs: (n, c, …) uint8 pixels or float32 values, n ≥ 1; give the training part only. Of inputs with names,
@@ -61,7 +61,7 @@ def fit_normalization(inputs: Inputs) -> Normalization:
 
 
 def normalize_inplace(x: Tensor, normalization: Normalization) -> Tensor:
-    """``normalization.apply(x)``, the same bits, in the memory of ``x`` where there is no whitening."""
+    """Apply ``normalization`` with the same bits as its ``apply``, in the memory of ``x`` unless it whitens."""
     if normalization.whitening is not None:
         return normalization.apply(x)
     shape = (1, -1) + (1,) * (x.ndim - 2)
@@ -70,7 +70,7 @@ def normalize_inplace(x: Tensor, normalization: Normalization) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TensorSource:
-    """Samples of one split in memory (a ``core.Source``): stored compactly, normalised once, when fetched.
+    """Samples of one split in memory (a ``core.Source``), stored compactly and normalised when fetched.
 
     Legend: n samples, c channels, h w a picture, d columns.
     """
@@ -86,21 +86,21 @@ class TensorSource:
     labels: Int[Tensor, " n"]
     """int64 in [0, number of classes), on the CPU; all 0 where there are no classes."""
     task: Task | None = None
-    """What is to be learned; ``None``: the classes."""
+    """The learning task; ``None``: classification."""
     targets: Tensor | None = None
-    """Of the task (n, …), on the CPU, where they are not the labels."""
+    """Targets of the task (n, …), on the CPU, if they are not the labels."""
     places: Int[Tensor, " n"] | None = None
-    """Where each sample is among the files or rows that were read; ``None``: not known."""
+    """Position of each sample among the files or rows that were read; ``None``: unknown."""
     names: tuple[str, ...] = ()
-    """What the source calls each sample (its file), where it knows; else empty."""
+    """Name of each sample (its file), if known; else empty."""
     texts: tuple[str, ...] = ()
-    """Of pairs with a text: the text of each sample, as people read it; else empty."""
+    """Text of each sample of image-text pairs; else empty."""
     groups: Int[Tensor, " n"] | None = None
-    """The number of each sample's group, of samples that a split keeps together; ``None``: not known."""
+    """Group number of each sample, kept together by splits; ``None``: no groups."""
     columns: tuple[Column, ...] = ()
-    """Of a table: its columns, their kinds, and what the training part says of them."""
+    """Table columns with their kinds and training statistics; empty for other kinds."""
     label_column: tuple[str, str] | None = None
-    """Of a table: the name of the column of labels or targets, and its type."""
+    """Name and type of a table's label or target column."""
 
     def __post_init__(self) -> None:
         known = (torch.uint8, torch.float32) if isinstance(self.inputs, Tensor) else _KEPT
@@ -137,7 +137,7 @@ class TensorSource:
         kind: str | None = None,
         normalization: Normalization | None = None,
     ) -> "TensorSource":
-        """A source from NumPy arrays or tensors.
+        """Make a source from NumPy arrays or tensors.
 
         Args:
             inputs: (n, h, w), (n, h, w, c), (n, c, h, w) or (n, d); uint8 pixels, other integers, or floats.
@@ -167,12 +167,12 @@ class TensorSource:
 
     @property
     def device(self) -> torch.device:
-        """Where the inputs lie and batches are made."""
+        """Device of the inputs and of fetched batches."""
         return device_of(self.inputs)
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the stored inputs, the targets, the class names and the spec (not of name or normalization)."""
+        """Return the SHA-256 of stored inputs, targets, class names and spec (not of name or normalization)."""
         held = tensors(self.inputs)
         kinds = str(held[""].dtype) if "" in held else {name: str(t.dtype) for name, t in held.items()}
         spec = [self.input.kind, self.input.shape, self.input.units, kinds, self.classes, len(self)]
@@ -185,7 +185,6 @@ class TensorSource:
 
     @cached_property
     def _targets(self) -> Tensor:
-        """The targets on the device of the inputs, so that a fetch moves nothing."""
         return (self.labels if self.targets is None else self.targets).to(self.device)
 
     def __repr__(self) -> str:
@@ -198,21 +197,23 @@ class TensorSource:
         return len(self.labels)
 
     def fetch(self, at: Int[Tensor, " m"], /) -> Batch:
-        """The samples at ``at``: inputs in model space and their targets, both on ``device``."""
+        """Return the samples at ``at``: inputs in model space, targets, and the columns that the source has, on
+        ``device``.
+        """
         at = at.to(self.device)
         columns = {} if self.groups is None else {"group": self.groups.to(self.device)[at]}
         return Batch(self.normalization.apply(self.raw(at)), self._targets.index_select(0, at), columns)
 
     def raw(self, at: Int[Tensor, " m"], /) -> Any:
-        """The inputs at ``at`` in data units (float32; pixels in [0, 1]), on ``device``."""
+        """Return the inputs at ``at`` in data units (float32; pixels in [0, 1]), on ``device``."""
         return mapped(to_data_units, index(self.inputs, at))
 
     def to(self, device: torch.device | str, /) -> "TensorSource":
-        """The same source with its inputs (and normalization) on ``device``; the labels stay on the CPU."""
+        """Return the same source with inputs and normalization on ``device``; labels stay on the CPU."""
         return replace(self, inputs=elsewhere(self.inputs, device), normalization=self.normalization.to(device))
 
     def subset(self, at: Int[Tensor, " m"], /) -> "TensorSource":
-        """The samples at ``at`` as a source of their own, with this one's classes and normalization."""
+        """Return the samples at ``at`` as a source with the same classes and normalization."""
         at = at.cpu()
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""From names of data to where each picture lies and its class: the same samples in the same order as in memory."""
+"""Indexes of streamed image data: the position and class of each image, in the same order as in memory."""
 
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
@@ -34,46 +34,46 @@ _BLOCK = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """Where the pictures of a data set are, before any was decoded. ``size`` is known once they were looked at."""
+    """Positions and labels of the images of a dataset before any is decoded; ``size`` is set once headers were read."""
 
     name: str
     reader: Reader
     labels: Int[Tensor, " n"]
     classes: tuple[str, ...]
     training: Tensor
-    """Whether each is of the training part (n,)."""
+    """True for samples of the training part (n,)."""
     split: bool
-    """Whether there is a test part."""
+    """True if there is a test part."""
     notes: tuple[str, ...] = ()
     places: Tensor | None = None
-    """Which of the reader's pictures these are; ``None``: all."""
+    """Positions in the reader; ``None``: all."""
     size: tuple[int, int] | None = None
     sizing: tuple[str, ...] = ()
-    """What there is to say on the size."""
+    """Notes on the chosen size."""
     bad: Mapping[int, str] = field(default_factory=dict)
-    """The broken pictures that were left out by their place in the reader, and why."""
+    """Broken images that were left out: position in the reader and reason."""
     grey: bool | None = None
-    """Whether no picture shows colour; ``None``: not known yet."""
+    """True if no image has colour; ``None``: not known yet."""
     groups: GroupValues | None = None
-    """Which group each is of (n,); ``None``: not known."""
+    """Group of each image (n,); ``None``: no groups."""
 
     @property
     def at(self) -> Int[Tensor, " n"]:
         return torch.arange(len(self.labels)) if self.places is None else self.places
 
     def noted(self, *notes: str) -> "Index":
-        """With further notes."""
+        """Return the index with further notes."""
         return replace(self, notes=(*self.notes, *notes))
 
     def only(self, kept: Tensor) -> "Index":
-        """Those of the pictures that are ``kept`` (n,)."""
+        """Return the images where ``kept`` (n,) is True."""
         groups = None if self.groups is None else self.groups[kept.numpy()]
         return replace(
             self, places=self.at[kept], labels=self.labels[kept], training=self.training[kept], groups=groups
         )
 
     def grouped(self, group: object) -> "Index":
-        """With groups that were given as values, one for each picture.
+        """Return the index with groups given as values, one for each image.
 
         Raises:
             PotstillError: there are not as many.
@@ -84,7 +84,7 @@ class Index:
 
 
 def index_folder(root: Path, group: object = None) -> Index:
-    """The index of an image folder: a listing, no file is opened. Errors as ``folder.list_folder``.
+    """Index an image folder: a listing, no file is opened. Errors as ``folder.list_folder``.
 
     ``group``: a text, as for ``groups.match_file_groups``.
     """
@@ -107,7 +107,7 @@ def _file_groups(group: object, files: Callable[[], list[str]], name: str) -> Gr
 
 
 def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[str, str, int, int]]:
-    """Name, key, offset and size of the files in a tar, from its headers.
+    """Yield name, key, offset and size of the files in a tar, from its headers.
 
     Raises:
         PotstillError: it is compressed, cut off, or has a broken header (what comes before is kept with ``skip_bad``).
@@ -156,7 +156,7 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
 
 
 def index_shards(pattern: str, *, skip_bad: bool, group: object = None) -> Index:
-    """The index of WebDataset shards: one pass over their headers, which reads the ``.cls`` files as well.
+    """Index WebDataset shards in one pass over their headers, which also reads the ``.cls`` files.
 
     ``group``: a text, as for ``groups.match_file_groups``, of samples' keys.
 
@@ -210,7 +210,7 @@ def index_shards(pattern: str, *, skip_bad: bool, group: object = None) -> Index
 
 
 def index_parquet(path: Path, *, label: str | None, group: object = None) -> Index | None:
-    """The index of a Parquet file with a column of pictures, of which only the labels are read; ``None`` without one.
+    """Index a Parquet file with an image column, reading only its labels; ``None`` without such a column.
 
     ``group``: a text, the column that says the groups.
 
@@ -238,7 +238,7 @@ def index_parquet(path: Path, *, label: str | None, group: object = None) -> Ind
 
 
 def index_hub(opened: HubDataset, *, label: str | None, group: object = None) -> Index | None:
-    """The index of a ``datasets.Dataset`` or ``DatasetDict`` with a column of pictures; ``None`` without one.
+    """Index a ``datasets.Dataset`` or ``DatasetDict`` with an image column; ``None`` without one.
 
     ``group``: a text, the column that says the groups.
 

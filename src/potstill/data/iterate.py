@@ -1,6 +1,6 @@
-"""Passes over real data of any size: every sample once, as it lies on the disk, while the next ones are decoded.
+"""Passes over real data of any size: every sample once, in disk order, with the next batches decoded ahead.
 
-Over a source in memory they are plain fetches in the order that was asked for.
+Sources in memory are fetched in the requested order.
 """
 
 import math
@@ -18,20 +18,22 @@ from potstill.data.streamed import StreamSource, start_decoding
 __all__ = ["iterate_groups", "iterate_samples", "map_samples", "pass_batch_size", "prefetch", "shuffle_indices"]
 
 _AHEAD = 2
-"""Batches that are decoded before they are asked for."""
+"""Batches decoded ahead."""
 _BYTES = 64 * 2**20
 """Bytes of float32 in a batch of a pass over streamed data, at most."""
 
 
 def pass_batch_size(source: Source, most: int) -> int:
-    """Samples of a pass's batch: ``most``, and of streamed data no more than 64 MiB of float32, but at least one."""
+    """Return the batch size of a pass: ``most``, for streamed data at most 64 MiB of float32 and at least one
+    sample.
+    """
     if not isinstance(source, StreamSource):
         return most
     return max(1, min(most, _BYTES // (4 * math.prod(source.input.shape))))
 
 
 def prefetch(source: Source, indices: Iterable[Int[Tensor, " _"]]) -> Iterator[Batch]:
-    """``source.fetch`` of each of ``indices``, in their order; of streamed data the next two are decoded meanwhile.
+    """Yield ``source.fetch`` of each of ``indices`` in order; streamed data are decoded two batches ahead.
 
     No more than that: who takes batches slowly is not overtaken.
     """
@@ -63,7 +65,7 @@ def prefetch(source: Source, indices: Iterable[Int[Tensor, " _"]]) -> Iterator[B
 def iterate_samples(
     source: Source, index: Int[Tensor, " m"], most: int
 ) -> Iterator[tuple[Int[Tensor, " _"], Batch]]:  # fmt: skip
-    """Every sample at ``index`` once, a batch of at most ``most`` at a time.
+    """Yield every sample at ``index`` once, in batches of at most ``most``.
 
     Yields:
         Positions in ``index``, on the CPU, and the samples there. Of streamed data in the order of the disk.
@@ -76,7 +78,7 @@ def iterate_samples(
 
 
 def map_samples(source: Source, index: Int[Tensor, " m"], most: int, of: Callable[[Batch], Tensor]) -> Tensor:
-    """``of`` every sample at ``index``, in that order, a batch of at most ``most`` at a time.
+    """Return ``of`` every sample at ``index`` in that order, computed in batches of at most ``most``.
 
     Args:
         of: rows (n, …) of a batch of n samples.
@@ -92,7 +94,7 @@ def map_samples(source: Source, index: Int[Tensor, " m"], most: int, of: Callabl
 def iterate_groups(
     source: Source, groups: Sequence[Int[Tensor, " _"]], most: int
 ) -> Iterator[tuple[Int[Tensor, " n"], Batch]]:
-    """Every sample of every group once, group by group, or, where they lie scattered over shards, as they lie.
+    """Yield every sample of every group once, group by group, or in disk order if groups are scattered over shards.
 
     Yields:
         The number of each sample's group, on the CPU, and the samples, at most ``most``.
@@ -109,7 +111,7 @@ def iterate_groups(
 
 
 def _scattered(source: Source, index: Tensor, numbers: Tensor) -> bool:
-    """Whether a pass group by group would come back to the same shards again and again."""
+    """Return True if a pass group by group would read the same shards repeatedly."""
     if not isinstance(source, StreamSource) or source.reader.together == 1 or len(index) == 0:
         return False
     along = numbers[source.places[index].argsort(stable=True)]
@@ -117,7 +119,7 @@ def _scattered(source: Source, index: Tensor, numbers: Tensor) -> bool:
 
 
 def shuffle_indices(source: Source, index: Int[Tensor, " n"], rng: Generator) -> Int[Tensor, " n"]:
-    """``index`` in a random order for a pass of training.
+    """Return ``index`` in a random order for a training epoch.
 
     Any order is as likely as any other, unless the data are streamed from where near samples are best read together
     (shards, tables): there the runs of neighbours come in a random order, and then the samples of so many runs as fill

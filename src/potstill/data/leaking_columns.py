@@ -1,4 +1,4 @@
-"""Columns of a table that alone tell the label: a copy, what is known only after it, or numbers of sorted rows."""
+"""Detection of table columns that alone determine the label: copies, later knowledge, row numbers of sorted rows."""
 
 from collections.abc import Iterator
 from typing import Any, TypeAlias
@@ -18,16 +18,16 @@ Array: TypeAlias = npt.NDArray[Any]
 
 _CELLS = 10_000_000  # that are looked at; of more rows a part is drawn
 _OPEN = 0.03
-"""Of the label's entropy, what a column that tells it may leave open: an odor tells 91 % of a mushroom's class."""
+"""Share of the label's entropy that a leaking column may leave open; odour leaves 9 % of a mushroom's class."""
 _RULE = 0.15
-"""Of the label's entropy in all rows, how long the rule may be by which the column tells it: a name for each row, or an
-interval for each few rows, says no more than the rows themselves."""
+"""Largest length of the rule by which a column gives the label, as a share of the label's entropy over all rows; a
+longer rule (a name or interval for every few rows) says no more than the rows themselves."""
 _STRAIGHT = 0.9999
-"""Correlation, of values or of ranks, from which a column is a copy of a real target."""
+"""Correlation of values or ranks from which a column counts as a copy of a real target."""
 
 
 def leaking_columns(train: Frame | Tensor, labels: Int[Tensor, " n"], targets: Tensor | None, name: str) -> list[str]:
-    """A note on columns each of which alone tells the label of the training rows, or the target.
+    """Return a note on columns that alone determine the label of the training rows, or the target.
 
     The mutual information of a column with the label is exact, by counts, and set beside the label's entropy: almost
     all of it is there, and the rule by which the column tells it (a class for each value, or for each interval) is
@@ -63,7 +63,7 @@ def leaking_columns(train: Frame | Tensor, labels: Int[Tensor, " n"], targets: T
 
 
 def _columns(train: Frame | Tensor) -> Iterator[tuple[str, Array, bool]]:
-    """Name, cells (n,), and whether they have an order."""
+    """Yield name, cells (n,), and whether the cells are ordered."""
     if isinstance(train, Frame):
         yield from ((c.name, c.cells, c.kind != "category") for c in train.columns)
     else:
@@ -71,7 +71,6 @@ def _columns(train: Frame | Tensor) -> Iterator[tuple[str, Array, bool]]:
 
 
 def _ranks(x: Array) -> npt.NDArray[np.int64]:
-    """The place of each cell's value among the different values, in their order; NaN is one."""
     return np.unique(x, return_inverse=True, equal_nan=True)[1].reshape(-1)
 
 

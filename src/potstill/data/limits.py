@@ -1,4 +1,4 @@
-"""How much there is, and what asks for more: refused in a line before anything is allocated."""
+"""Limits on memory and unpacked archives, checked before anything is allocated."""
 
 import os
 from contextlib import suppress
@@ -10,18 +10,18 @@ from potstill.errors import PotstillError
 __all__ = ["UnpackBudget", "machine_memory", "require_memory"]
 
 _FREE = 2**30
-"""Bytes that an archive may unpack to, however small it is."""
+"""Bytes that any archive may unpack to, however small it is."""
 
 
 class UnpackBudget:
-    """Counts the files of an archive and what they unpack to, against the limits."""
+    """Counter of an archive's files and unpacked bytes, checked against the limits."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._size = path, max(1, path.stat().st_size)
         self._members = self._bytes = 0
 
     def add(self, size: int) -> None:
-        """Another file, of ``size`` bytes once it is unpacked; it is not read yet.
+        """Count a file of ``size`` unpacked bytes before it is read.
 
         Raises:
             PotstillError: that is one too many, or too large.
@@ -38,10 +38,10 @@ class UnpackBudget:
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this machine, or the container that this runs in, has in all.
+    """Return the total memory in bytes of this machine or container.
 
-    What is free would be another number from run to run, and with it the choice, the hash of the data and all that is
-    kept by it.
+    Free memory is not used: it differs from run to run, and with it cache keys would.
+
     """
     found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):

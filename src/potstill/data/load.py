@@ -1,4 +1,4 @@
-"""``load``: whatever people have → ``Splits``."""
+"""``load``: reads data in any supported form and returns ``Splits``."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ from potstill.errors import PotstillError, unknown
 __all__ = ["KNOWN", "load"]
 
 KNOWN: dict[str, str] = {**BUNDLED, **{name: s.title for name, s in STANDARD.items()}}
-"""Every name that ``load`` knows → what it is, in one line. Bundled ones come first."""
+"""Every dataset name that ``load`` knows, with a one-line description; bundled ones first."""
 
 _FILES = (".npz", ".csv", ".tsv", ".parquet", ".tar")
 
@@ -58,7 +58,7 @@ def load(
     task: str | Task | None = None,
     group: object = None,
 ) -> Splits:
-    """Real data as sources: a training split, a test split, and notes on what was decided.
+    """Load real data as a training split, a test split, and notes on what was decided.
 
     Args:
         data: a name in ``KNOWN``; a folder of pictures (``train/CLASS/*``, ``test/CLASS/*``, or ``CLASS/*``) or one
@@ -111,7 +111,6 @@ def load(
 
 
 def _files(data: object, root: Path | None) -> tuple[str, ...]:
-    """Return the paths that ``data`` names, as far as it does."""
     if not isinstance(data, str | Path) or str(data).startswith("hub:"):
         return ()
     if isinstance(data, str) and data in KNOWN:
@@ -171,7 +170,7 @@ def _classified(data: object, reading: ReadOptions) -> Splits:
 
 
 def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> Splits:
-    """With what is said or known of mirrored pictures, and a note where nothing is."""
+    """Set whether images may be mirrored, as given or known; else add a note."""
     kind = splits.train.input.kind
     if kind != "image":
         if mirror is not None:
@@ -197,8 +196,11 @@ def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> S
 
 
 def _of_source(source: TensorSource, group: object) -> RawSplits:
-    """A source to be split. If its normalization is no more than the fit of all its inputs, it is fitted anew on what
-    stays in training, so that nothing of the test split gets in."""
+    """Return a source as parts to be split.
+
+    A normalization that equals the fit of all inputs is fitted anew on the training part, so that no test sample
+    enters.
+    """
     own = source.normalization
     same = _alike(own, fit_normalization(source.inputs))
     return RawSplits(
@@ -217,7 +219,6 @@ def _of_source(source: TensorSource, group: object) -> RawSplits:
 
 
 def _alike(own: Normalization, fitted: Normalization) -> bool:
-    """Whether a normalization is no more than a fit."""
     equal = torch.equal(own.mean.cpu(), fitted.mean) and torch.equal(own.std.cpu(), fitted.std)
     return equal and own.whitening is None and all(_alike(n, fitted.parts[name]) for name, n in own.parts.items())
 
@@ -247,7 +248,7 @@ def _is_array(data: object) -> bool:
 
 
 def _nested(data: tuple[Any, ...] | list[Any]) -> bool:
-    """Whether it is ((x_train, y_train), (x_test, y_test)), as Keras gives it."""
+    """Return True for ((x_train, y_train), (x_test, y_test)), as Keras gives it."""
     return len(data) == 2 and all(isinstance(v, tuple) and len(v) == 2 for v in data)
 
 

@@ -1,4 +1,4 @@
-"""What decoding takes from a picture file: bits beyond eight, transparency, further frames; and what is said of it."""
+"""Information lost by decoding image files (depth beyond 8 bits, transparency, further frames), and notes on it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,20 +14,20 @@ __all__ = ["LossCounter", "LossFlags", "header_losses", "to_eight_bits"]
 
 
 class LossFlags(NamedTuple):
-    """What one picture lost."""
+    """Losses of one image."""
 
     clear: bool = False
-    """It shows through somewhere, and was put on white."""
+    """Transparent somewhere, composited on white."""
     deep: bool = False
-    """More than 8 bits a channel, of which some were rounded away."""
+    """More than 8 bits per channel, rounded."""
     dim: bool | None = None
-    """Of whole grey numbers of 16 bits that are not all 0: whether none is above 255; ``None``: of others."""
+    """For 16-bit integer grey that is not all 0: True if no value is above 255; ``None`` for other images."""
     frames: bool = False
-    """There are several pictures in the file, and the first was taken."""
+    """Several frames in the file; the first was used."""
 
 
 def header_losses(image: Image.Image) -> LossFlags:
-    """What is lost as soon as Pillow reads ``image``: further frames, and the lower bytes of colours of 16 bits."""
+    """Return what is lost as soon as Pillow reads ``image``: further frames, and lower bytes of 16-bit colours."""
     deep = image.format == "PNG" and image.mode not in ("I", "I;16") and any(";16" in str(t[3]) for t in _tiles(image))
     return LossFlags(frames=getattr(image, "n_frames", 1) > 1, deep=deep)
 
@@ -37,7 +37,7 @@ def _tiles(image: Image.Image) -> Iterable[Any]:
 
 
 def to_eight_bits(image: Image.Image) -> tuple[npt.NDArray[np.uint8], LossFlags]:
-    """16-bit, 32-bit and float grey as 8-bit grey (h, w), and what was lost.
+    """Convert 16-bit, 32-bit and float grey to 8-bit grey (h, w), and return what was lost.
 
     Raises:
         ValueError: its values lie outside 0 … 65,535 (of floats: 0 … 1).
@@ -55,7 +55,7 @@ def to_eight_bits(image: Image.Image) -> tuple[npt.NDArray[np.uint8], LossFlags]
 
 @dataclass
 class LossCounter:
-    """Counts of what the pictures of a set lost."""
+    """Counts of losses over a dataset."""
 
     name: str
     clear: int = 0
@@ -75,7 +75,7 @@ class LossCounter:
             self.dim += 1
 
     def notes(self, of: str = "") -> list[str]:
-        """What is said of it.
+        """Return notes on the losses.
 
         Args:
             of: how many were looked at, where not all were.

@@ -1,4 +1,4 @@
-"""Pairs of a picture and its text, for ``--task retrieval``: a folder with ``metadata.csv`` or ``metadata.jsonl``.
+"""Image-text pairs for ``--task retrieval``: a folder with ``metadata.csv`` or ``metadata.jsonl``.
 
 The layout is Hugging Face's image folder: a row for each picture with its ``file_name`` and a column of text.
 """
@@ -31,12 +31,12 @@ __all__ = ["METADATA", "WORDS", "hash_words", "read_pairs"]
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 WORDS = 4096
-"""Numbers that words and their letters in threes share by hashing. Ours."""
+"""Number of hash buckets that words and letter trigrams share. Ours."""
 _TEXTS = ("text", "caption")
 
 
 def hash_words(text: str) -> list[int]:
-    """The numbers of a text's words and of their letters in threes, each in [0, `WORDS`): CRC-32, so the same anywhere.
+    """Return the hash buckets in [0, `WORDS`) of a text's words and letter trigrams (CRC-32).
 
     A text without letters or digits has one word, the empty one.
     """
@@ -49,7 +49,7 @@ def hash_words(text: str) -> list[int]:
 
 
 def encode_texts(texts: Sequence[str], name: str) -> dict[str, Tensor]:
-    """Texts as words, under ``NAME/values`` and ``NAME/offsets``."""
+    """Encode texts as words under ``NAME/values`` and ``NAME/offsets``."""
     several = [hash_words(text) for text in texts]
     lengths = torch.tensor([len(s) for s in several], dtype=torch.int64)
     values = torch.tensor([w for s in several for w in s], dtype=torch.int64)
@@ -57,7 +57,7 @@ def encode_texts(texts: Sequence[str], name: str) -> dict[str, Tensor]:
 
 
 def read_pairs(task: Retrieval, data: object, asked: ReadOptions) -> Splits:
-    """A folder of pictures with their texts.
+    """Read a folder of images with their texts.
 
     Args:
         task: names of the two views: the picture's and the text's.
@@ -119,7 +119,7 @@ def _text(value: object, where: str, row: int, column: str, what: str) -> str:
 
 
 def _groups(group: str | tuple[Any, ...], rows: list[dict[str, Any]], files: list[str], where: Path) -> GroupValues:
-    """The group of each row: as given, of a column, or of the file."""
+    """Return the group of each row: as given, from a column, or from the file's path."""
     if not isinstance(group, str):
         return split_group_values(group, len(files), 0, str(where))[0]
     if group in rows[0]:
@@ -144,7 +144,7 @@ def _assembled(
     task: Retrieval, name: str, pixels: Tensor, spec: InputSpec, texts: list[str], names: tuple[str, ...],
     notes: list[str], groups: GroupValues | None, asked: ReadOptions,
 ) -> Splits:  # fmt: skip
-    """Pairs of one picture have one target, so that all of its texts are right answers, and lie on one side."""
+    """Assemble the splits. Texts of one image share a target, so each is a right answer, and stay on one side."""
     image, text = task.views
     n = len(texts)
     pictures = torch.unique(first_equal(pixels), return_inverse=True)[1]

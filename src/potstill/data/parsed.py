@@ -1,4 +1,4 @@
-"""Numbers and dates that are written as texts: a column in one format is read, one that is in none is refused."""
+"""Numbers and dates written as text: a column in one format is parsed, a column in no consistent format is refused."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -21,14 +21,14 @@ MARKERS = frozenset(
         "#value!", "#ref!", "#num!", "not available", "not applicable", "no data",
     )
 )  # fmt: skip
-"""What people write where a number is missing, in lower case."""
+"""Lower-case texts that stand for a missing number."""
 
 _DAY = 86_400
 _EPOCH = datetime(1970, 1, 1)
 _FEW = 10
-"""So many different whole numbers, written as texts in a file that could have held numbers, are codes."""
+"""Columns of at most this many distinct whole numbers as text count as codes, not numbers."""
 _FIRST = 2000
-"""So many different texts tell whether a column is one of numbers."""
+"""Distinct texts examined to decide whether a column is numeric."""
 
 _CURRENCY = (
     r"[$€£¥₹₽₩₺₴₫฿]|(?:USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|BRL|MXN|ZAR|US\$|R\$|kr|zł)(?![a-z])"
@@ -58,7 +58,7 @@ _STYLES: dict[str, tuple[re.Pattern[str], str, str]] = {
         re.compile(rf"(?:[0-9]+|{_GROUPS}(?:['’][0-9]{{3}})+)(?:\.[0-9]*)?"), "'’", "."
     ),
 }  # fmt: skip
-"""How digits are written: the whole of a number without its sign, what stands between groups, the decimal sign."""
+"""Number styles: pattern without the sign, group separators, decimal sign."""
 _TIME = (
     r"(?:(?:T|,?\s+)(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}(?:\.[0-9]+)?))?"
     r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?\s*(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2})?)?"
@@ -81,7 +81,7 @@ Kind: TypeAlias = Literal["number", "date"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Format:
-    """One way to read the cells of a column."""
+    """A format of the cells of a column."""
 
     kind: Kind
     style: str
@@ -101,37 +101,37 @@ _ORDER = (*_STYLES, *_DATES, _SHORT_YEAR.style)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParsedColumn:
-    """A column of texts that is one of numbers or dates."""
+    """A text column parsed as numbers or dates."""
 
     kind: Kind
     parts: tuple[npt.NDArray[np.float64], ...]
-    """Of each table its cells (n,): numbers, or days since 1970; NaN where a value is missing."""
+    """Cells (n,) of each table: numbers, or days since 1970; NaN where a value is missing."""
     note: str
-    """How they were read."""
+    """Note on the format."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Texts:
-    """A column of texts of one table: ``codes`` (n,) of ``words``, -1 where there is no text."""
+    """A text column of one table: ``codes`` (n,) into ``words``, -1 where there is no text."""
 
     name: str
     codes: npt.NDArray[np.int64]
     words: list[str]
 
     def first(self, word: str) -> int:
-        """The row of the first cell that holds it, from 1."""
+        """Return the row, from 1, of the first cell that holds ``word``."""
         return int((self.codes == self.words.index(word)).argmax()) + 1
 
 
 def dictionary_codes(values: Any) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Codes (n,) of a chunked Arrow array of texts, -1 for nulls, and the different texts in order of appearance."""
+    """Return codes (n,) of a chunked Arrow text array, -1 for nulls, and the distinct texts in order of appearance."""
     found = pa.chunked_array([values.combine_chunks()]).dictionary_encode().chunk(0)
     codes = found.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return codes, [str(w) for w in found.dictionary.to_pylist()]
 
 
 def is_missing_marker(text: str) -> bool:
-    """Whether a text is blank, or stands for a missing value."""
+    """Return True if a text is blank or stands for a missing value."""
     bare = text.strip()
     return not bare or bare.casefold() in MARKERS
 
@@ -139,7 +139,7 @@ def is_missing_marker(text: str) -> bool:
 def parse_column(
     tables: Sequence[tuple[str, Any]], column: str, *, fill: bool, numbers: bool = False
 ) -> ParsedColumn | None:
-    """What a column of texts holds if most of its texts are numbers or dates; ``None`` where they are words or codes.
+    """Parse a text column if most of its texts are numbers or dates; return ``None`` for words and codes.
 
     All tables are read in one format. Whole numbers with zeros before them are codes, and so are up to ten different
     whole numbers without anything else beside them: a file of types that calls them texts means it.
@@ -197,7 +197,7 @@ def _rows(words: Iterable[str], parts: Sequence[_Texts]) -> int:
 
 
 def _most(some: dict[str, dict[_Format, float]], parts: Sequence[_Texts]) -> set[_Format]:
-    """The format that most cells are in."""
+    """Return the format that most cells are in."""
     counts: dict[str, int] = {}
     for part in parts:
         for word, n in zip(part.words, np.bincount(part.codes + 1, minlength=len(part.words) + 1)[1:], strict=True):
@@ -244,7 +244,7 @@ def _told(
     parts: Sequence[_Texts], column: str, words: Sequence[str], values: dict[str, dict[_Format, float]],
     shared: set[_Format],
 ) -> _Format:  # fmt: skip
-    """The one format that is meant.
+    """Choose the intended format.
 
     Raises:
         PotstillError: several are possible, and would say different things.
@@ -291,7 +291,7 @@ def _date(days: float) -> str:
 
 
 def _readings(text: str, among: set[_Format] | None = None) -> dict[_Format, float]:
-    """What a text says in each format that it may be in."""
+    """Return the value of a text in each format that it matches."""
     found = _dates(text)
     if not found and (cell := _CELL.fullmatch(text)) is not None:
         found = _numbers(cell)
@@ -331,7 +331,7 @@ def _dates(text: str) -> dict[_Format, float]:
 
 
 def _days(match: re.Match[str]) -> float | None:
-    """Days since 1970, in UTC where a zone is said."""
+    """Return days since 1970, in UTC if a zone is given."""
     at = match.groupdict()
     hour = int(at["hour"] or 0)
     if half := at["half"]:

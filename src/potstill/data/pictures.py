@@ -1,4 +1,4 @@
-"""Picture files of any kind → uint8 tensors of one size. Used by folders, shards, Parquet and Hugging Face sets."""
+"""Decoding of image files of any format to uint8 tensors of one size."""
 
 import io
 import struct
@@ -41,28 +41,28 @@ __all__ = [
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
 )
-"""File names that end so are pictures; others are not looked at."""
+"""Suffixes of image files; other files are not read."""
 
 _EQUAL_CAP = 128  # pictures that are all of one size keep it up to this side
 _BUCKETS = (64, 32, 16, 8)  # else the largest of these that the median shorter side fills
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TURNING = (b"Raw profile type exif", b"XML:com.adobe.xmp")
-"""Keywords of a PNG's text that may hold an orientation."""
+"""PNG text keywords that may hold an orientation."""
 
 _GREY = ("1", "L", "LA", "La", "I", "F")
-"""Pillow's modes without colour."""
+"""Pillow modes without colour."""
 
 Picture = Path | bytes | io.BufferedIOBase | Image.Image
 
 
 class BadPictureError(Exception):
-    """Why one file is left out or refused."""
+    """Reason why one image file is left out or refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedImages:
-    """``pixels`` (n, 1 or 3, h, w) of the items whose places are in ``kept``; what was decided."""
+    """Decoded ``pixels`` (n, 1 or 3, h, w), their ``positions`` among the items, and notes."""
 
     pixels: UInt8[Tensor, "n c h w"]
     positions: list[int]
@@ -70,7 +70,7 @@ class DecodedImages:
 
 
 class _Quiet:
-    """Warnings silenced from the first entry to the last exit, in whatever threads these are.
+    """Context that silences warnings from the first entry to the last exit, across threads.
 
     The filters are the process's, so threads that each saved and put back their own would undo each other's.
     """
@@ -105,7 +105,7 @@ class _Quiet:
 
 
 silence_pillow = _Quiet()
-"""``with quiet():`` around decoding in several threads, so that only the first and the last of them pay for it."""
+"""``with silence_pillow():`` around decoding in several threads, so that only the first and last of them pay for it."""
 
 
 def _bytes(picture: Picture) -> int:
@@ -120,7 +120,7 @@ def _bytes(picture: Picture) -> int:
 
 @contextmanager
 def _opened(picture: Picture) -> Iterator[Image.Image]:
-    """The picture, its header read and its number of pixels checked; every way to be broken is one error."""
+    """Open an image with its header read and pixel count checked; every failure is a ``BadPictureError``."""
     try:
         if not isinstance(picture, Image.Image) and _bytes(picture) == 0:
             raise BadPictureError("not an image (the file is empty)")
@@ -150,7 +150,7 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
 
 
 def read_header(picture: Picture) -> tuple[int, int, bool]:
-    """Height and width as shown, and whether the picture can show nothing but grey, from the header alone.
+    """Return height and width as shown, and whether the image is greyscale, from the header alone.
 
     Raises:
         BadPictureError: it has no whole header.
@@ -167,9 +167,9 @@ def read_header(picture: Picture) -> tuple[int, int, bool]:
 
 
 def _may_be_turned(picture: Picture) -> bool:
-    """Whether a PNG has a chunk that may hold an orientation: a walk over the heads of all its chunks.
+    """Return True if a PNG has a chunk that may hold an orientation; walks over the chunk headers.
 
-    What is not whole counts as if it had one: decoding says what is wrong with it.
+    A damaged file counts as True: decoding reports the damage.
     """
     if isinstance(picture, Image.Image):
         return True
@@ -199,7 +199,7 @@ def _as_file(picture: Path | bytes | io.BufferedIOBase) -> Iterator[io.BufferedI
 
 
 def decode_image(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], LossFlags]:
-    """(h, w, 3) upright pixels that cover ``size``, cut in the middle; what was lost on the way.
+    """Decode to (h, w, 3) upright pixels that cover ``size``, cropped in the middle; also return what was lost.
 
     Raises:
         BadPictureError: it is broken, or a decompression bomb.
@@ -233,12 +233,12 @@ def decode_image(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[n
 
 
 def resize_and_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """``image`` resized bicubically to cover ``size`` (height, width), cut in the middle."""
+    """Resize ``image`` bicubically to cover ``size`` (height, width) and crop the middle."""
     return ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
 
 
 def choose_common_size(sides: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int], str | None]:
-    """One size for pictures, and the note that says so.
+    """Choose one size for images, and return the note that says so.
 
     Args:
         sides: how many there are of each height and width, at least one.
@@ -260,7 +260,7 @@ def choose_common_size(sides: Mapping[tuple[int, int], int]) -> tuple[tuple[int,
 
 
 def _running(counts: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-    """Each number in ascending order, and how many there are up to it."""
+    """Yield each number in ascending order with the cumulative count."""
     until = 0
     for number in sorted(counts):
         until += counts[number]
@@ -270,7 +270,7 @@ def _running(counts: Mapping[int, int]) -> Iterator[tuple[int, int]]:
 def decode_images(
     items: Sequence[tuple[str, Picture]], *, size: tuple[int, int] | None, skip_bad: bool, name: str
 ) -> DecodedImages:
-    """Decodes pictures, in their order, to one size.
+    """Decode images, in order, to one size.
 
     Upright by their EXIF tag; transparency on white; palettes, CMYK and 16-bit grey become 8-bit RGB. If every picture
     shows only grey, one channel is kept. Without ``size``: the common size if all have one of at most 128 × 128, else

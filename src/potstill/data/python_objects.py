@@ -1,4 +1,4 @@
-"""What lies in Python already, and ``.npz`` files: arrays, mappings of arrays, torch datasets."""
+"""Python objects and ``.npz`` files: arrays, mappings of arrays, torch datasets."""
 
 import math
 import tokenize
@@ -28,14 +28,14 @@ _NPZ_ERRORS = (
     OSError, ValueError, EOFError, KeyError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
     NotImplementedError, MemoryError,
 )  # fmt: skip
-"""What NumPy and zipfile raise on a damaged or foreign file: a header is a literal, a member may be encrypted."""
+"""Errors that NumPy and zipfile raise on a damaged or foreign file."""
 _KEYS = (("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels"))
 
 
 def read_arrays(
     x: Any, y: Any, x_test: Any = None, y_test: Any = None, *, classes: Any = None, name: str = "arrays"
 ) -> RawSplits:
-    """Inputs and labels as arrays, with a test part or without. Shapes: see ``arrays.canonicalize_inputs``.
+    """Read inputs and labels given as arrays, with or without a test part; shapes as for `arrays.canonicalize_inputs`.
 
     Raises:
         PotstillError: lengths, shapes, values or labels that are not understood.
@@ -56,7 +56,7 @@ def read_arrays(
 
 
 def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None) -> RawSplits:
-    """Arrays by name: ``x_train y_train x_test y_test``, or ``x y``; ``classes`` may hold the class names.
+    """Read arrays by name: ``x_train y_train x_test y_test``, or ``x y``; ``classes`` may hold the class names.
 
     A text as ``group`` names the array of the training part's groups, and with ``_test`` after it those of the test
     part.
@@ -79,7 +79,7 @@ def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None) -> 
 
 
 def named_groups(parts: RawSplits, arrays: Mapping[str, Any], group: str) -> RawSplits:
-    """With the groups in the array that ``group`` names.
+    """Add the groups in the array that ``group`` names.
 
     Raises:
         PotstillError: there is none, or it has not one value for each sample.
@@ -99,7 +99,7 @@ def named_groups(parts: RawSplits, arrays: Mapping[str, Any], group: str) -> Raw
 
 
 def read_npz(path: Path, group: object = None) -> RawSplits:
-    """An ``.npz`` file of plain arrays; pickled objects in it are refused, not run. ``group``: as `read_mapping`.
+    """Read an ``.npz`` file of plain arrays; pickled objects in it are refused, not run. ``group``: as `read_mapping`.
 
     Raises:
         PotstillError: the file is no ``.npz``, or holds objects or other names.
@@ -108,7 +108,7 @@ def read_npz(path: Path, group: object = None) -> RawSplits:
 
 
 def read_npz_arrays(path: Path) -> dict[str, Any]:
-    """The arrays in an ``.npz`` file by name. Errors as `read_npz`."""
+    """Return the arrays in an ``.npz`` file by name. Errors as `read_npz`."""
     try:
         with path.open("rb") as file:  # opened here, because NumPy leaves it open when it finds no archive in it
             loaded = np.load(file, allow_pickle=False)
@@ -154,7 +154,7 @@ def _samples(data: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def read_dataset(data: Dataset[Any], *, size: tuple[int, int] | None, skip_bad: bool) -> RawSplits:
-    """Any map-style torch dataset of (input, label), read once: inputs are tensors, arrays or Pillow pictures.
+    """Read any map-style torch dataset of (input, label) once; inputs are tensors, arrays or Pillow images.
 
     Its ``classes`` names the classes if it has as many as there are labels.
 

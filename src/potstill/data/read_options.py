@@ -1,4 +1,4 @@
-"""The options by which data are read, as one value: on `Splits`, and on the card of every set made of them."""
+"""Options of reading data as one value, kept on `Splits` and in the metadata of every distilled set."""
 
 import re
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from potstill.errors import PotstillError
 __all__ = ["ReadOptions", "check_read_options", "describe_option_changes", "merge_read_options"]
 
 _HERE = ("root", "device", "check_cache")
-"""Options that say where data are, not what they are: they are on no card."""
+"""Options about this machine, not stored in the metadata."""
 _TEXTS = ("task", "group")
-"""Options that are on a card only where they are texts."""
+"""Options stored in the metadata only if they are texts."""
 _NAMES: Mapping[str, str] = {"seed": "split_seed"}
-"""Fields that `potstill.load_data` and cards call otherwise."""
+"""Fields whose name in `potstill.load_data` and in the metadata differs."""
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "label": str, "task": str, "split_seed": int, "test_fraction": (int, float), "size": list, "skip_bad": bool,
     "stream": bool, "series": str, "missing": str, "mirror": bool, "duplicates": str, "group": str,
 }  # fmt: skip
-"""What a card may hold, by the names of `potstill.load_data`."""
+"""Types of the options in the metadata, by the names of `potstill.load_data`."""
 
 _LONGEST, _REPEATS = 200, 3
 """Characters and repeats of a regular expression that a card may bring; a person's own has no such limits."""
@@ -32,16 +32,16 @@ _LONGEST, _REPEATS = 200, 3
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """The options of `potstill.load_data`, checked where a value can be checked without the data."""
+    """Options of `potstill.load_data`, checked as far as possible without the data."""
 
     label: str | None = None
-    """The column of labels or targets, or of texts."""
+    """Column of labels, targets or texts."""
     task: str | Task | None = None
-    """What is to be learned; ``None``: classes."""
+    """The learning task; ``None``: classification."""
     root: Path | None = None
-    """Folder of the standard files of known names."""
+    """Folder of the files of known datasets."""
     seed: int = 0
-    """Draws the test split where there is none."""
+    """Seed of the test split, if one is drawn."""
     test_fraction: float = 0.2
     """Size of that split, in [0, 1)."""
     size: tuple[int, int] | None = None
@@ -53,20 +53,20 @@ class ReadOptions:
     missing: str | None = None
     """``impute``, ``drop`` or ``refuse`` missing values of a table."""
     series: str | None = None
-    """The column that says which of several series a row belongs to."""
+    """Column that names the series of each row."""
     mirror: bool | None = None
-    """Whether a mirrored picture is still of its class; ``None``: as is known of the data."""
+    """True if a mirrored image keeps its class; ``None``: as known of the data."""
     duplicates: Duplicates | None = None
-    """Copies across the split that are looked for."""
+    """Which copies across the split are looked for."""
     group: str | tuple[Any, ...] | None = None
-    """Column, regular expression or ``parent`` that says which samples are related; or each sample's group."""
+    """Column, regular expression or ``parent`` that groups related samples; or the group of each sample."""
     check_cache: bool = False
-    """Compare contents of files that were decoded before."""
+    """Compare the contents of files that were decoded before."""
     device: torch.device | str = "cpu"
     """Device of the sources."""
 
     def to_json(self) -> dict[str, Any]:
-        """The options that differ from their defaults and say what the data are, by the names of `load_data`."""
+        """Return the options that differ from their defaults and describe the data, by the names of `load_data`."""
         found: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -77,7 +77,7 @@ class ReadOptions:
 
 
 def check_read_options(value: object) -> dict[str, Any]:
-    """The options of a card, as keywords of `potstill.load_data`.
+    """Return the options in a file's metadata as keywords of `potstill.load_data`.
 
     Raises:
         PotstillError: it is no mapping of known options to values of their types.
@@ -99,7 +99,7 @@ def check_read_options(value: object) -> dict[str, Any]:
 
 
 def _is_quick(pattern: str) -> bool:
-    """Whether a stranger's regular expression takes steps that grow slowly with a path's length, whatever the path.
+    """Return True if a regular expression from a file needs polynomially many steps on any path.
 
     No repeated group, no reference back and at most `_REPEATS` repeats: then there are at most as many ways to share a
     path out among the repeats as its length to the power of their number.
@@ -113,7 +113,7 @@ def _is_quick(pattern: str) -> bool:
 def merge_read_options(
     card: Mapping[str, Any], given_options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Keywords of `potstill.load_data`: those given, else those on the card of a set; and a note on the card's part.
+    """Merge given options over those in a set's metadata; return keywords of `potstill.load_data` and notes.
 
     Args:
         card: of a set that was made of the data.
@@ -141,7 +141,7 @@ def merge_read_options(
 
 
 def describe_option_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say what differs between two cards' readings: ``size was 32x32 and now is 48x48``; empty where nothing does."""
+    """Describe how two sets' read options differ (``size was 32x32 and now is 48x48``); empty if they do not."""
     names = [_NAMES.get(f.name, f.name) for f in fields(ReadOptions)]
     standard = {_NAMES.get(f.name, f.name): f.default for f in fields(ReadOptions)}
     changes = []

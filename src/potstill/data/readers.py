@@ -1,7 +1,7 @@
-"""Where the bytes of a picture lie, and how to get them: files, members of tar shards, rows of Arrow and Parquet.
+"""Readers of encoded images by position: files, members of tar shards, rows of Arrow and Parquet.
 
-A place is a number in [0, n): places in ascending order are the order in which a disk holds the pictures. A reader
-holds an index and no picture. It may be pickled: files are opened again on the other side.
+A position is a number in [0, n); ascending positions follow the order on disk. A reader holds an index and no image.
+It can be pickled: files are opened again on the other side.
 """
 
 import hashlib
@@ -25,30 +25,30 @@ from potstill.errors import PotstillError
 __all__ = ["ArrowReader", "FileReader", "PackedStrings", "ParquetReader", "Reader", "TarReader", "content_digest"]
 
 _OPEN = 64
-"""Shards that are held open at a time."""
+"""Shards kept open at a time."""
 _HELD = 128 * 2**20
-"""Bytes of row groups that a Parquet reader holds, if one alone is not larger."""
+"""Bytes of row groups that a Parquet reader keeps, unless one alone is larger."""
 _READ = 64
-"""Pictures whose bytes are held at a time for a digest."""
+"""Images whose bytes are in memory at a time for a digest."""
 
 
 @runtime_checkable
 class Reader(Protocol):
-    """The bytes of pictures by place."""
+    """Protocol of readers: the bytes of images by position."""
 
     @property
     def together(self) -> int:
-        """How many neighbours are worth reading at a time; 1 where any order costs the same."""
+        """Number of neighbours worth reading at a time; 1 where any order costs the same."""
         ...
 
     @property
     def window(self) -> int:
-        """How many pictures, in runs of ``together``, may be read in any order at little cost."""
+        """Number of images, in runs of ``together``, that may be read in any order at little cost."""
         ...
 
     def __len__(self) -> int: ...
     def read(self, places: Sequence[int], /) -> list[bytes]:
-        """The encoded pictures at ``places``, ascending.
+        """Return the encoded images at ``places``, ascending.
 
         Raises:
             PotstillError: one is no longer there.
@@ -56,16 +56,16 @@ class Reader(Protocol):
         ...
 
     def opened(self, place: int, /) -> io.BufferedIOBase:
-        """The encoded picture as a file, so that a look at its header does not read all of it."""
+        """Open the encoded image as a file, so that reading its header does not read all of it."""
         ...
 
     def where(self, place: int, /) -> str:
-        """What to call it in a message: the file, or the shard and the member."""
+        """Return a name for messages: the file, or the shard and the member."""
         ...
 
 
 def content_digest(reader: Reader, places: Iterable[int]) -> bytes:
-    """SHA-256 over the SHA-256 of each picture's bytes, in that order. Reads all of them and decodes none."""
+    """Return the SHA-256 over the SHA-256 of each image's bytes, in order. Reads all of them and decodes none."""
     whole, waiting = hashlib.sha256(), list[int]()
 
     def flush() -> None:
@@ -84,7 +84,7 @@ def content_digest(reader: Reader, places: Iterable[int]) -> bytes:
 
 
 class PackedStrings(Sequence[str]):
-    """Many short texts in one block of bytes: a tenth of what as many Python strings would take."""
+    """Many short texts in one block of bytes, a tenth of the memory of Python strings."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         encoded = bytearray()
@@ -120,7 +120,7 @@ def _content(path: str) -> bytes:
 
 
 class FileReader:
-    """Picture files. Places follow the folders in the order given, and the names within one."""
+    """Reader of image files; positions follow the given folders, and the names within one."""
 
     together = 1
     window = 1
@@ -140,7 +140,7 @@ class FileReader:
         return os.path.join(folder, self._names[place])
 
     def name(self, place: int, /) -> str:
-        """The file, relative to the folder that all folders lie in."""
+        """Return the file's path relative to the common parent of all folders."""
         return os.path.relpath(self.where(place), os.path.commonpath(self._folders))
 
     def read(self, places: Sequence[int], /) -> list[bytes]:
@@ -162,7 +162,7 @@ class FileReader:
 
 
 class _Shard:
-    """An open file, closed when nobody holds it any more: a thread may still read what another puts away."""
+    """An open shard, closed when the last thread drops it."""
 
     def __init__(self, path: str) -> None:
         self.number = os.open(path, os.O_RDONLY)
@@ -173,7 +173,7 @@ class _Shard:
 
 
 class _Part(io.RawIOBase):
-    """Some bytes of a shard as a file of its own."""
+    """A byte range of a shard as a file."""
 
     def __init__(self, shard: _Shard, offset: int, size: int) -> None:
         self._shard, self._offset, self._size, self._at = shard, offset, size, 0
@@ -197,7 +197,7 @@ class _Part(io.RawIOBase):
 
 
 class TarReader:
-    """Members of uncompressed tar shards by offset and size. Places follow the shards, and the samples within one."""
+    """Reader of uncompressed tar shards by offset and size; positions follow the shards, and the samples within one."""
 
     together = 16
     window = 8192
@@ -273,7 +273,7 @@ class TarReader:
 
 
 def cell_path(name: object, base: Path | None, where: str) -> Path:
-    """Return the path in a cell of pictures.
+    """Return the path in a cell of images.
 
     Args:
         base: the folder of the data, which it must lie in; ``None``: the data were made in this process, and so was it.
@@ -282,7 +282,7 @@ def cell_path(name: object, base: Path | None, where: str) -> Path:
 
 
 def _cell(value: Any, base: Path | None, where: str) -> bytes:
-    """The bytes in a cell of pictures: they themselves, or a struct of them or of a path, which ``base`` must hold."""
+    """Return the bytes in a cell of images: the bytes themselves, or a struct of bytes or of a path within ``base``."""
     cell = value if isinstance(value, dict) else {"bytes": value}
     if cell.get("bytes") is not None:
         return bytes(cell["bytes"])
@@ -296,7 +296,7 @@ def _cell(value: Any, base: Path | None, where: str) -> bytes:
 
 
 class ArrowReader:
-    """Rows of a Hugging Face data set, whose Arrow files are mapped into memory and read by row."""
+    """Reader of rows of a Hugging Face dataset, whose Arrow files are memory-mapped."""
 
     together = 16
     window = 8192
@@ -323,7 +323,9 @@ class ArrowReader:
 
 
 class ParquetReader:
-    """Rows of a Parquet file, read by row groups, of which the latest are held: near rows should come together."""
+    """Reader of rows of a Parquet file by row groups, the latest of which are cached: near rows should come
+    together.
+    """
 
     def __init__(self, path: Path, column: str, name: str) -> None:
         self._path, self._column, self._name = path, column, name

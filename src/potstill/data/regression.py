@@ -1,4 +1,4 @@
-"""Rows or arrays with real-valued targets, for ``--task regression``."""
+"""Data with real-valued targets, for ``--task regression``."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ _KEYS = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
 
 
 def read_regression(task: Regression, data: object, asked: ReadOptions) -> Splits:
-    """A CSV or Parquet file or a data frame with its target in a column, an ``.npz``, or arrays (x, y), as for classes.
+    """Read a CSV or Parquet file or a data frame with a target column, an ``.npz``, or arrays (x, y).
 
     Args:
         task: what is asked for; its targets, means and deviations are filled in by the training part.
@@ -88,7 +88,7 @@ def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: 
 
 
 def _numbers_of(columns: list[Any], column: str, name: str, asked: ReadOptions, notes: list[str]) -> list[Any]:
-    """The columns of targets of all parts; numbers that are written as texts are read, and ``notes`` says so."""
+    """Parse target columns that are written as text, and add a note to ``notes``."""
     at = [i for i, values in enumerate(columns) if is_text_type(values.type)]
     names = [name, f"{name} (test part)"]
     texts = [(names[i], columns[i].cast(pa.large_string())) for i in at]

@@ -1,4 +1,4 @@
-"""What a source says of itself when it is printed, and what a notebook shows of it."""
+"""Text and HTML representations of sources."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def _inputs(spec: InputSpec) -> str:
 
 
 def describe_source(source: Any) -> str:
-    """One line: name, samples, what they are, classes."""
+    """Return one line: name, samples, kind of inputs, classes."""
     if not source.classes:
         where = "" if source.device.type == "cpu" else f" on {source.device}"
         return f"{one_line(source.name)}: {len(source):,} {_inputs(source.input)} for {source.task.name}{where}"
@@ -37,7 +37,7 @@ def describe_source(source: Any) -> str:
 
 
 def source_html(source: Any, *, pictures: bool) -> str:
-    """The same as HTML, with the samples of each class, and the first pictures where they are at hand.
+    """Return the same as HTML, with the samples of each class and, from memory, the first images.
 
     Args:
         pictures: whether they can be had without reading files.

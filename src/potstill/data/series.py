@@ -1,4 +1,4 @@
-"""A long series, for ``--task forecast``: windows that share its storage, and the values that follow each."""
+"""Time series for ``--task forecast``: windows that share the series' storage, and the values that follow each."""
 
 import hashlib
 import json
@@ -41,13 +41,13 @@ class SeriesSource:
 
     name: str
     series: Float[Tensor, "T v"]
-    """In its own units, less the task's ``offset``."""
+    """Values in their own units, less the task's ``offset``."""
     starts: Int[Tensor, " n"]
-    """Where each window begins."""
+    """First point of each window."""
     task: Forecast
     normalization: Normalization
     groups: Int[Tensor, " n"] | None = None
-    """Which of several series each window is of; ``None``: there is one."""
+    """Series number of each window; ``None``: one series."""
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -71,17 +71,17 @@ class SeriesSource:
 
     @property
     def labels(self) -> Int[Tensor, " n"]:
-        """All windows are drawn from one group."""
+        """Zeros: all windows belong to one group."""
         return torch.zeros(len(self.starts), dtype=torch.int64)
 
     @cached_property
     def targets(self) -> Float[Tensor, "n t"]:
-        """The values after each window, variable by variable."""
+        """Values after each window, variable by variable."""
         return self._cut(torch.arange(len(self)))[:, :, self.task.window :].flatten(1).cpu()
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the series, of where windows begin, and of their lengths."""
+        """SHA-256 of the series, of the window starts, and of their lengths."""
         said = [self.task.window, self.task.horizon, list(self.task.variables), len(self)]
         digest = hashlib.sha256(json.dumps(said).encode())
         for tensor in (self.series, self.starts):
@@ -96,21 +96,21 @@ class SeriesSource:
         return whole[self.starts[index.cpu()].to(self.device)]
 
     def raw(self, index: Int[Tensor, " m"], /) -> Float[Tensor, "m v w"]:
-        """The windows at ``index``, in the series' own units."""
+        """Return the windows at ``index``, in the series' own units."""
         return self._cut(index)[:, :, : self.task.window]
 
     def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
-        """The windows at ``index``, normalised, and the values that follow, in their own units."""
+        """Return the normalised windows at ``index`` and the values that follow, in their own units."""
         cut, w = self._cut(index), self.task.window
         return Batch(self.normalization.apply(cut[:, :, :w]), cut[:, :, w:].flatten(1))
 
     def subset(self, index: Int[Tensor, " m"], /) -> "SeriesSource":
-        """The windows at ``index``, in the same series."""
+        """Return the windows at ``index``, in the same series."""
         at = index.cpu()
         return replace(self, starts=self.starts[at], groups=None if self.groups is None else self.groups[at])
 
     def cut(self, fraction: float) -> tuple["SeriesSource", "SeriesSource"]:
-        """The windows before and those after a point in time; none of the second has a value of the first in it.
+        """Split by time: windows before and after a point; none of the second part overlaps the first.
 
         Of several series each is cut by its own time.
 
@@ -149,11 +149,11 @@ class SeriesSource:
 
 
 def read_series(task: Forecast, data: object, asked: ReadOptions) -> Splits:
-    """A series in a table (a row for each point in time, a column for each variable), or as an array (T,) or (T, v).
+    """Read a series from a table (a row per point in time, a column per variable), or from an array (T,) or (T, v).
 
     The last part of the time is the test split; no window lies on both sides, and none runs across a gap in time or
-    from one series into another. Mean and deviation are the training part's. Columns that hold no numbers, say when, or
-    count rows, are left out.
+    from one series into another. Mean and deviation are the training part's. Columns that hold no numbers, say when,
+    or count rows, are left out.
 
     Args:
         task: window and horizon; ``variables`` are filled in.
@@ -220,22 +220,22 @@ def read_series(task: Forecast, data: object, asked: ReadOptions) -> Splits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """What was read: T rows in order of time, series by series."""
+    """A series as read: T rows in order of time, series by series."""
 
     name: str
     variables: tuple[str, ...]
     values: npt.NDArray[np.float64]
     """(T, v), NaN where one is missing."""
     series: npt.NDArray[np.int64]
-    """The series of each row (T,), not falling."""
+    """Series number of each row (T,), non-decreasing."""
     stretch: npt.NDArray[np.int64]
-    """The stretch without a gap of each row (T,), not falling."""
+    """Gap-free stretch of each row (T,), non-decreasing."""
     rows: npt.NDArray[np.int64]
-    """Where each was in the data, from 0."""
+    """Row number in the data, from 0."""
 
 
 def _filled(found: _Found, asked: ReadOptions) -> tuple[_Found, list[str]]:
-    """Without missing values: each is the one before it in its stretch, and a stretch begins where all have one.
+    """Fill missing values with the previous one in their stretch; a stretch begins where all columns have a value.
 
     Raises:
         PotstillError: values are missing and that was not asked for, or a column holds none, or one beyond 32 bits.
@@ -327,7 +327,7 @@ def _of_array(data: object, name: str, asked: ReadOptions) -> _Found:
 
 
 def _parsed(table: Any, name: str, asked: ReadOptions) -> tuple[Any, list[str]]:
-    """The table with its columns of texts that are numbers or dates as such, and what is said of them."""
+    """Parse text columns that are numbers or dates; also return notes."""
     notes = []
     for place, field in enumerate(table.schema):
         if not field.name or field.name == asked.series or not is_text_type(field.type):
@@ -346,7 +346,7 @@ def _parsed(table: Any, name: str, asked: ReadOptions) -> tuple[Any, list[str]]:
 
 
 def _index(data: object) -> npt.NDArray[np.float64] | None:
-    """Seconds since 1970 of the index of a frame of pandas, where it is one of times."""
+    """Return seconds since 1970 of a pandas frame's time index, or ``None``."""
     index: Any = getattr(data, "index", None)
     if getattr(getattr(index, "dtype", None), "kind", "") != "M":
         return None

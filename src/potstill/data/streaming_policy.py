@@ -1,4 +1,4 @@
-"""Which data are streamed: those for which that is asked, and pictures that would fill too much of the memory."""
+"""Decision to stream: on request, or if images would fill more than half of the memory."""
 
 import os
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from potstill.errors import PotstillError
 __all__ = ["build_index", "index_if_streamed", "machine_memory"]
 
 _LARGEST = 3 * 128 * 128
-"""Bytes of a picture in memory where no size is given, at most (``pictures.choose_common_size``)."""
+"""Largest number of bytes of an image in memory if no size is given (`pictures.choose_common_size`)."""
 _MEMBER = 1024
-"""Bytes of a member of a tar, at least: a header and a block. A sample has two."""
+"""Smallest number of bytes of a tar member: a header and a block. A sample has two."""
 
 
 def index_if_streamed(data: object, reading: ReadOptions) -> Index | None:
-    """Where the pictures of ``data`` lie, if they are to be streamed; ``None``: they are to be held in memory.
+    """Return the index of ``data`` if they are to be streamed; ``None`` if they are to be held in memory.
 
     Args:
         data: a path, a pattern of shards, or an opened Hugging Face set.
@@ -58,7 +58,7 @@ def index_if_streamed(data: object, reading: ReadOptions) -> Index | None:
 
 
 def _count(data: object) -> int:
-    """How many pictures there are at most, by a quick look; 0 of other data, and of what nobody can read."""
+    """Return an upper bound of the number of images, by a quick look; 0 for other or unreadable data."""
     if isinstance(data, HubDataset):
         parts = data.data.values() if isinstance(data.data, Mapping) else [data.data]
         return sum(int(getattr(part, "num_rows", 0)) for part in parts)
@@ -82,7 +82,7 @@ def _is_parquet(path: Path) -> bool:
 
 
 def build_index(data: object, label: str | None, skip_bad: bool, group: object = None) -> Index | None:
-    """Where the pictures of ``data`` lie: a path, a pattern of shards, an opened Hugging Face set; ``None`` of others.
+    """Index a path, a pattern of shards or an opened Hugging Face dataset; ``None`` for other data.
 
     ``group``: as for ``load``.
 

@@ -1,4 +1,4 @@
-"""Some samples of any source, under another normalization."""
+"""A view of some samples of any source, under another normalization."""
 
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ __all__ = ["SourceView"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceView:
-    """A ``core.Source`` that looks through another one, of whatever kind that is.
+    """View of a ``core.Source``: chosen samples, another normalization.
 
     What `TensorSource` and `StreamSource` do for themselves, for a source that keeps the contract and no more.
     """
@@ -23,11 +23,11 @@ class SourceView:
     source: Source
     normalization: Normalization
     index: Int[Tensor, " n"]
-    """Which of its samples, in this order."""
+    """Positions of the samples, in this order."""
 
     @classmethod
     def of(cls, source: Source, normalization: Normalization) -> "SourceView":
-        """All samples of ``source``."""
+        """Return a view of all samples of ``source``."""
         return cls(source=source, normalization=normalization, index=torch.arange(len(source)))
 
     @property
@@ -65,7 +65,7 @@ class SourceView:
 
     @property
     def content_hash(self) -> str:
-        """Of the whole source, whatever is looked at."""
+        """Hash of the whole source."""
         return self.source.content_hash
 
     def __len__(self) -> int:
@@ -79,9 +79,7 @@ class SourceView:
         return replace(batch, x=self.normalization.apply(self.raw(index)))
 
     def subset(self, index: Int[Tensor, " m"], /) -> "SourceView":
-        """The samples at ``index``."""
         return replace(self, index=self.index[index])
 
     def to(self, device: torch.device | str, /) -> "SourceView":
-        """The same samples on ``device``."""
         return replace(self, source=self.source.to(device), normalization=self.normalization.to(device))

@@ -1,4 +1,4 @@
-"""Arrow tables (from CSV, Parquet, Hugging Face) with a label column: tables of numbers, or pictures in a column."""
+"""Arrow tables (from CSV, Parquet, Hugging Face) with a label column: numeric tables, or images in a column."""
 
 import difflib
 import itertools
@@ -47,11 +47,11 @@ _LABELS = ("label", "labels", "fine_label")
 _PICTURES = ("image", "img", "picture")
 _ZERO = r"^\s*[+-]?0[0-9]"
 _ZEROS = b"potstill:zeros"
-"""Where the schema of a table from a CSV file says which columns of numbers were written with leading zeros."""
+"""Schema metadata key that lists the numeric CSV columns written with leading zeros."""
 
 
 def read_csv(path: Path) -> Any:
-    """The Arrow table in a CSV file with a header; comma, or else semicolon or tab, by the header.
+    """Read a CSV file with a header; the delimiter is a comma, or else a semicolon or tab, by the header.
 
     Raises:
         PotstillError: the file is no CSV in UTF-8, a quote is not closed on its line, or a column name stands there
@@ -87,7 +87,7 @@ def _csv(path: Path, more: dict[str, Any]) -> Any:
 
 
 def read_labelled_csv(path: Path, label: str | None) -> Any:
-    """As `read_csv`; the column of labels keeps its text where that says more than the numbers in it.
+    """Read a CSV file; the label column keeps its text where that says more than the numbers in it.
 
     ``01`` is not made 1, ``true`` is not made 1 or ``True``, and a number too large to be counted with stays as it is
     written.
@@ -110,7 +110,7 @@ def read_labelled_csv(path: Path, label: str | None) -> Any:
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
-    """Lines of a file, none of which is read beyond what is allowed.
+    """Yield the lines of a file, refusing lines and row counts beyond the limits.
 
     Raises:
         PotstillError: one is longer, or there are more of them than a table may have rows.
@@ -128,7 +128,8 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def check_table(rows: int, columns: int, where: str) -> None:
-    """
+    """Refuse a table beyond the limits or this machine's memory.
+
     Raises:
         PotstillError: a table of that size is beyond a limit, or beyond this machine's memory.
     """
@@ -139,7 +140,7 @@ def check_table(rows: int, columns: int, where: str) -> None:
 
 
 def _check_quotes(path: Path, delimiter: str) -> bool:
-    """Refuse a quote that is not closed on the line where it opens: it would take the next lines into its value.
+    """Refuse a quote that is not closed on its line: it would take the next lines into its value.
 
     Returns:
         Whether a value may be a number that begins with a zero.
@@ -188,7 +189,7 @@ def _key(text: str) -> str:
 
 
 def _says_more(kind: Any, texts: Any) -> bool:
-    """Whether numbers or booleans that were read from texts lost what makes them names."""
+    """Return True if numbers or booleans read from texts lost what makes them names."""
     if pa.types.is_boolean(kind):
         return True
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
@@ -200,7 +201,8 @@ def _says_more(kind: Any, texts: Any) -> bool:
 
 
 def check_unique_columns(table: Any, name: str) -> None:
-    """
+    """Refuse an Arrow ``table`` with duplicate column names or names that are not text.
+
     Raises:
         PotstillError: two columns of the Arrow ``table`` have one name, or one has none that is text.
     """
@@ -217,7 +219,7 @@ def check_unique_columns(table: Any, name: str) -> None:
 
 
 def read_parquet(path: Path) -> Any:
-    """The Arrow table in a Parquet file.
+    """Read the Arrow table in a Parquet file.
 
     Raises:
         PotstillError: the file is no Parquet file, or text in it is no UTF-8.
@@ -236,7 +238,7 @@ def read_parquet(path: Path) -> Any:
 
 
 def hub_features(table: Any) -> dict[str, Any]:
-    """What Hugging Face wrote about the columns, or nothing."""
+    """Return the column features that Hugging Face wrote, or an empty mapping."""
     try:
         about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
         return dict(about["info"]["features"])
@@ -245,7 +247,7 @@ def hub_features(table: Any) -> dict[str, Any]:
 
 
 def find_label_column(table: Any, label: str | None, features: dict[str, Any], name: str) -> str:
-    """The column of labels: ``label``, or the one that is called so or marked so."""
+    """Find the label column: ``label``, or the one with a usual name or a ClassLabel feature."""
     columns: list[str] = table.column_names
     if label is None:
         classes = [c for c in columns if isinstance(f := features.get(c), dict) and f.get("_type") == "ClassLabel"]
@@ -273,7 +275,7 @@ def _is_picture(field: Any, feature: Any) -> bool:
 
 
 def find_image_column(table: Any, label: str, features: dict[str, Any], name: str) -> str | None:
-    """The column of pictures, if there is one."""
+    """Return the image column, or ``None``."""
     found = [f.name for f in table.schema if f.name != label and _is_picture(f, features.get(f.name))]
     if len(found) > 1:
         named = [c for c in _PICTURES if c in found]
@@ -284,7 +286,7 @@ def find_image_column(table: Any, label: str, features: dict[str, Any], name: st
 
 
 def find_missing_labels(table: Any, column: str) -> npt.NDArray[np.bool_]:
-    """Which rows have no label (n,): an empty cell, or a text of blanks."""
+    """Return True for rows without a label (n,): an empty cell, or a blank text."""
     values = table.column(column)
     empty = values.is_null(nan_is_null=True)
     if is_text_type(values.type.value_type if pa.types.is_dictionary(values.type) else values.type):
@@ -294,7 +296,7 @@ def find_missing_labels(table: Any, column: str) -> npt.NDArray[np.bool_]:
 
 
 def read_labels(table: Any, column: str, name: str) -> list[Any]:
-    """The labels in ``column``, none missing."""
+    """Return the labels in ``column``, none missing."""
     values = table.column(column)
     if (empty := find_missing_labels(table, column)).any():
         row = int(empty.argmax()) + 1
@@ -322,7 +324,7 @@ def read_tables(
     missing: str | None = None,
     group: object = None,
 ) -> RawSplits:
-    """Reads Arrow tables with a label column.
+    """Read Arrow tables with a label column.
 
     A column of pictures (Hugging Face's ``Image``, a struct with ``bytes``, or binary) makes it a set of pictures;
     else every other column is an input, of the kinds that ``columns.read_frames`` tells apart.
@@ -420,7 +422,7 @@ def read_tables(
 
 
 def _beside(table: Any) -> set[str]:
-    """The columns of an exported set that are neither inputs nor labels: weights, soft labels."""
+    """Return the columns of an exported set that are neither inputs nor labels: weights, soft labels."""
     try:
         found = json.loads((table.schema.metadata or {}).get(b"potstill", b"{}"))["beside"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -429,7 +431,7 @@ def _beside(table: Any) -> set[str]:
 
 
 def _labels_of(table: Any, column: str, kept: npt.NDArray[np.bool_]) -> Any:
-    """The labels alone of the rows that are kept, texts as plain ones: Arrow cannot take rows of every type."""
+    """Return the labels of the kept rows, texts as plain ones: Arrow cannot filter rows of every type."""
     values = table.column(column)
     inner = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     return pa.table({column: to_texts(values) if is_text_type(inner) else values}).filter(pa.array(kept))

@@ -1,6 +1,4 @@
-"""The columns of a table, each of a kind: numbers, booleans, categories, dates. What they are is read off the training
-part, and every row is then encoded by it.
-"""
+"""Table columns by kind (numbers, booleans, categories, dates), fitted on the training part and encoded by it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -42,41 +40,41 @@ Missing: TypeAlias = Literal["impute", "drop", "refuse"]
 _EPOCH = datetime(1970, 1, 1)
 _DAY = 86_400_000_000  # microseconds
 _UNITS = {"d": 1, "s": 86_400, "ms": 86_400_000, "us": _DAY}
-"""Of each unit of time, how many a day has."""
+"""Number of units in a day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """What the training part says of a column."""
+    """A table column with its training statistics."""
 
     name: str
     kind: Kind
     """``category`` became one value of 0 or 1 per category; ``date`` days since ``since``; ``boolean`` 0 and 1."""
     values: tuple[str, ...] = ()
-    """The categories, in the order of their values in the input."""
+    """Categories, in the order of their values in the input."""
     fill: float | str | None = None
-    """What stands for a missing value; ``None``: there was none."""
+    """Value that replaces a missing one; ``None``: none was missing."""
     since: str | None = None
-    """Of dates: the earliest of the training part."""
+    """Earliest date of the training part."""
     offset: float | None = None
-    """Of numbers: what was subtracted before they became floats of 32 bits; ``None``: nothing."""
+    """Number subtracted before conversion to float32; ``None``: none."""
     type: str = ""
-    """The cells' type where they were read, in Arrow's words; a dictionary is ``category<TYPE>``. Empty: 64-bit floats,
-    booleans, texts; of dates, moments in microseconds."""
+    """Arrow type of the cells as read; a dictionary is ``category<TYPE>``. Empty: float64, boolean, text; for dates,
+    microseconds."""
     whole: bool = False
-    """Of moments: all of the training part are at midnight."""
+    """True if all dates of the training part are at midnight."""
     absent: bool = False
-    """Whether the last category stands for missing cells."""
+    """True if the last category stands for missing cells."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each value of the input is called that comes from this column."""
+        """Name of each input value that comes from this column."""
         return tuple(f"{self.name}={v}" for v in self.values) if self.kind == "category" else (self.name,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Raw:
-    """A column as it was read: float64 numbers and NaN (dates: days since 1970), or codes of ``words`` and -1."""
+    """A column as read: float64 numbers and NaN (dates: days since 1970), or codes of ``words`` and -1."""
 
     name: str
     kind: Kind
@@ -86,18 +84,18 @@ class _Raw:
 
     @property
     def empty(self) -> npt.NDArray[np.bool_]:
-        """Which cells are missing (n,)."""
+        """True for missing cells (n,)."""
         return np.asarray(self.cells < 0 if self.kind == "category" else np.isnan(self.cells))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """Rows of a table that were read and not yet encoded."""
+    """Table rows that were read and not yet encoded."""
 
     name: str
     columns: tuple[_Raw, ...]
     rows: npt.NDArray[np.int64]
-    """Where each row was, from 0."""
+    """Row number in the data, from 0."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -108,14 +106,15 @@ class Frame:
 
     @property
     def complete_rows(self) -> npt.NDArray[np.bool_]:
-        """Which rows have a value in every column (n,)."""
+        """True for rows with a value in every column (n,)."""
         found = np.ones(len(self), dtype=bool)
         for column in self.columns:
             found &= ~column.empty
         return found
 
     def refuse_holes(self) -> None:
-        """
+        """Refuse missing values, naming the first.
+
         Raises:
             PotstillError: a value is missing; its row and column are named.
         """
@@ -129,8 +128,7 @@ class Frame:
 
 
 def column_metadata(source: object) -> dict[str, Any]:
-    """What a card says of the columns of a ``source``, if it has any: names, kinds, types, and what training says of
-    them; and the name and the type of the column of labels."""
+    """Return the metadata of a source's columns (names, kinds, types, training statistics) and of its label column."""
     columns: Sequence[Column] = getattr(source, "columns", ())
     label: tuple[str, str] | None = getattr(source, "label_column", None)
     found: dict[str, Any] = {}
@@ -145,14 +143,14 @@ def column_metadata(source: object) -> dict[str, Any]:
 
 
 def label_type(arrow: Any, *, named: bool = False) -> str:
-    """What the card says of the type of labels; nothing of texts, and of numbers that are places among names."""
+    """Return the metadata word for the labels' type; empty for texts, and for numbers that index names."""
     if named or is_text_type(arrow):
         return ""
     return _type_word(arrow, "category") if pa.types.is_dictionary(arrow) else str(arrow)
 
 
 def parse_missing(value: str | None) -> Missing:
-    """``value``, or ``refuse`` where none was said.
+    """Return ``value``, or ``refuse`` for ``None``.
 
     Raises:
         PotstillError: it is something else.
@@ -167,7 +165,7 @@ def parse_missing(value: str | None) -> Missing:
 def read_frames(
     tables: Sequence[Any], columns: Sequence[str], features: dict[str, Any], name: str, way: Missing
 ) -> tuple[list[Frame], list[str]]:
-    """The rows of Arrow tables of the same columns, and notes on columns of texts that are numbers or dates.
+    """Read the rows of Arrow tables of the same columns, and notes on text columns that are numbers or dates.
 
     Args:
         tables: each a ``pyarrow.Table``; the first is the training part.
@@ -205,7 +203,7 @@ def read_frames(
 
 
 def _type_word(arrow: Any, kind: Kind) -> str:
-    """What the card says of a type; nothing where the kind of the column says it."""
+    """Return the metadata word for a type; empty where the kind of the column implies it."""
     if pa.types.is_dictionary(arrow):
         inner = "string" if is_text_type(arrow.value_type) else str(arrow.value_type)
         return f"category<{inner}>"
@@ -217,7 +215,7 @@ def _type_word(arrow: Any, kind: Kind) -> str:
 
 
 def is_number_type(kind: Any) -> bool:
-    """Whether an Arrow type is one of numbers."""
+    """Return True for numeric Arrow types."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
@@ -240,7 +238,7 @@ def _raw(values: Any, column: str, about: Any, name: str) -> _Raw:
 
 
 def _days(values: Any, column: str, name: str) -> npt.NDArray[np.float64]:
-    """Days since 1970 of dates and times, counted in their own unit: those of another may not hold them.
+    """Return days since 1970 of dates and times, counted in their own unit to stay exact.
 
     Raises:
         PotstillError: one lies outside the years 1 to 9999.
@@ -265,7 +263,8 @@ def _numbers(values: Any, column: str, name: str, empty: float = np.nan) -> npt.
 
 
 def check_float32_range(x: npt.NDArray[np.float64], column: str, name: str) -> None:
-    """
+    """Refuse infinite cells (n,) and those beyond float32.
+
     Raises:
         PotstillError: one of the cells (n,) of a column is infinite, or is that as a float of 32 bits.
     """
@@ -278,12 +277,12 @@ def check_float32_range(x: npt.NDArray[np.float64], column: str, name: str) -> N
 
 
 def is_text_type(kind: Any) -> bool:
-    """Whether an Arrow type is one of texts; polars writes views of them."""
+    """Return True for Arrow text types; polars writes views of them."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def to_texts(values: Any) -> Any:
-    """A chunked Arrow array of texts, or of categories of any type, as plain texts."""
+    """Convert a chunked Arrow array of texts, or of categories of any type, to plain texts."""
     if not pa.types.is_dictionary(values.type):
         return values.cast(pa.large_string())
     # Arrow does not unpack a dictionary of views by itself.
@@ -310,7 +309,7 @@ def _texts(values: Any, column: str, name: str) -> _Raw:
 def encode_frames(
     train: Frame, test: Frame | None
 ) -> tuple[Float32[Tensor, "n d"], Float32[Tensor, "m d"] | None, tuple[Column, ...], list[str]]:
-    """The training and the test rows as numbers, by what the training rows say: their categories, their medians.
+    """Encode training and test rows as numbers, by the categories and medians of the training rows.
 
     A missing number or date becomes the training part's median, a missing boolean its most frequent one. A missing
     category is a category of its own where the training part has any such cell, else the most frequent one. A category
@@ -418,7 +417,7 @@ def _date(days: float) -> str:
 
 
 def _encoded(column: Column, raw: _Raw) -> tuple[npt.NDArray[np.float32], Counter[str]]:
-    """Values (n, d), and how often each category occurs that the column does not have."""
+    """Return values (n, d), and the count of each category that the column does not have."""
     strange: Counter[str] = Counter()
     if column.kind == "category":
         place = {w: i for i, w in enumerate(column.values)}

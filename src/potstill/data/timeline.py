@@ -1,4 +1,4 @@
-"""The time in a table of a series: which rows follow each other, where there are gaps, and which columns only count."""
+"""Time order of a table of series: consecutive rows, gaps, and columns that only count."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _CALENDAR: dict[str, tuple[int, int]] = {
     "quarter": (1, 4), "week": (0, 53), "weekday": (0, 7), "dayofweek": (0, 7), "day_of_week": (0, 7),
     "dayofyear": (1, 366), "day_of_year": (1, 366),
 }  # fmt: skip
-"""Columns of whole numbers that say when, and their range."""
+"""Names of whole-number columns that are parts of a date, and their range."""
 _NAMES = frozenset({"id", "index", "idx", "row", "rownames", "row_id", "no", "nr", "#"})
 _IRREGULAR = 0.1  # of the steps; where more are another, there is no regular one
 _BACK = 2 * 3600.0  # seconds that a clock may be set back
@@ -34,28 +34,28 @@ _OFTEN = 0.01  # of the rows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timeline:
-    """Rows of a table in the order in which they are forecast: series by series, the earliest first."""
+    """Rows of a table in forecasting order: series by series, earliest first."""
 
     rows: npt.NDArray[np.int64]
-    """Where each is in the table (n,)."""
+    """Row number in the table (n,)."""
     series: npt.NDArray[np.int64]
-    """The series of each (n,), not falling."""
+    """Series number of each row (n,), non-decreasing."""
     stretch: npt.NDArray[np.int64]
-    """The stretch without a gap of each (n,), not falling."""
+    """Gap-free stretch of each row (n,), non-decreasing."""
     names: tuple[str, ...]
-    """What the series are called; none where there is one."""
+    """Names of the series; empty for a single one."""
     excluded_columns: tuple[str, ...]
-    """Columns that say when, or which series, and are not forecast."""
+    """Columns of time or series names, which are not forecast."""
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Clock:
-    """A time for each row (n,), in seconds since 1970 or as a column counts."""
+    """Time of each row (n,), in seconds since 1970 or in a column's own count."""
 
     times: npt.NDArray[np.float64]
     columns: tuple[str, ...]
-    """Where it is from; none: the frame's index."""
+    """Source columns; empty: the frame's index."""
     counts: bool = False
 
     @property
@@ -85,7 +85,7 @@ class _Clock:
 def find_timeline(
     table: Any, name: str, *, series: str | None = None, label: str | None = None, index: Array | None = None
 ) -> Timeline:
-    """The order of a table's rows in time.
+    """Find the order of a table's rows in time.
 
     Args:
         table: ``pyarrow.Table`` with one row for each point in time, or for each point and series.
@@ -150,13 +150,13 @@ def _groups(table: Any, name: str, series: str | None) -> tuple[npt.NDArray[np.i
 
 
 def _integer_cells(values: Any) -> npt.NDArray[np.float64] | None:
-    """The cells of a column of whole numbers without a missing one; ``None`` of others."""
+    """Return the cells of a whole-number column without missing values; ``None`` for others."""
     x: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy()
     return x if np.isfinite(x).all() and (x == np.round(x)).all() else None
 
 
 def _saying_when(whole: dict[str, npt.NDArray[np.float64]]) -> list[str]:
-    """Columns that are called as parts of a calendar, or as numbers of rows, and hold such numbers."""
+    """Return columns named as parts of a calendar, or as row numbers, that hold such numbers."""
     found = []
     for column, x in whole.items():
         low, high = _CALENDAR.get(column.strip().lower(), (0, -1))
@@ -166,7 +166,7 @@ def _saying_when(whole: dict[str, npt.NDArray[np.float64]]) -> list[str]:
 
 
 def _counts(x: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> bool:
-    """Whether a column (n,), series by series, goes up or down by one and the same step but for a few gaps."""
+    """Return True if a column (n,), series by series, changes by one constant step but for a few gaps."""
     steps = np.diff(x)[np.diff(groups) == 0]
     if len(steps) < 2 or steps[0] == 0 or not (np.sign(steps) == np.sign(steps[0])).all():
         return False
@@ -174,7 +174,7 @@ def _counts(x: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> bool:
 
 
 def _constant(x: npt.NDArray[np.float64], groups: npt.NDArray[np.int64], count: int) -> bool:
-    """Whether a column has one value in each of several series, and not one for all."""
+    """Return True if a column is constant within each of several series, but not over all."""
     low, high = np.full(count, np.inf), np.full(count, -np.inf)
     np.minimum.at(low, groups, x)
     np.maximum.at(high, groups, x)
@@ -186,7 +186,7 @@ def _listed(columns: Sequence[str]) -> str:
 
 
 def _once(times: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> bool:
-    """Whether no series has a time twice."""
+    """Return True if no series has a time twice."""
     order = np.lexsort((times, groups))
     return not bool(((np.diff(times[order]) == 0) & (np.diff(groups[order]) == 0)).any())
 
@@ -195,7 +195,7 @@ def _clock(
     table: Any, name: str, index: Array | None, whole: dict[str, npt.NDArray[np.float64]], said: Sequence[str],
     counting: Sequence[str], groups: npt.NDArray[np.int64], others: Sequence[str | None],
 ) -> _Clock | None:  # fmt: skip
-    """The time of the rows: a column of times, the frame's index, columns of a calendar, or one that counts."""
+    """Return the time of the rows: a time column, the frame's index, calendar columns, or a counting column."""
     for field in table.schema:
         if not field.name or field.name in others or (times := _times(table.column(field.name))) is None:
             continue
@@ -211,7 +211,7 @@ def _clock(
 
 
 def _times(values: Any) -> npt.NDArray[np.float64] | None:
-    """Seconds since 1970 of a column of dates or times; ``None`` of others."""
+    """Return seconds since 1970 of a date or time column; ``None`` for others."""
     kind = values.type
     if not (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
         return None
@@ -230,7 +230,7 @@ def _refuse_no_time(times: npt.NDArray[np.float64], column: str, name: str) -> N
 def _with_hours(
     table: Any, clock: _Clock, whole: dict[str, npt.NDArray[np.float64]], groups: npt.NDArray[np.int64]
 ) -> _Clock:
-    """Dates with the time of day that stands in a column of its own, where that tells the rows apart."""
+    """Add the time of day from a column of its own, where that makes times unique."""
     for field in table.schema:
         if pa.types.is_time(field.type):
             values = table.column(field.name)
@@ -263,7 +263,7 @@ def _of_calendar(whole: dict[str, npt.NDArray[np.float64]], lower: dict[str, str
 def _sorted(
     clock: _Clock, groups: npt.NDArray[np.int64], order: npt.NDArray[np.int64], name: str
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """The rows of each series, the earliest first; as they stand where a clock was set back a few times."""
+    """Sort the rows of each series, earliest first; keep the order where a clock was set back a few times."""
     steps = np.diff(clock.times[order])[np.diff(groups[order]) == 0]
     back = steps[steps < 0]
     if not back.size:
@@ -276,7 +276,7 @@ def _sorted(
 def _stretches(
     clock: _Clock, groups: npt.NDArray[np.int64], order: npt.NDArray[np.int64], name: str, hint: str
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Which stretch without a gap each row is in, and what is said of gaps."""
+    """Number the gap-free stretches, and return notes on gaps."""
     times, inside = clock.times[order], np.diff(groups[order]) == 0
     steps = np.diff(times)
     forwards = inside & (steps >= 0)
@@ -309,7 +309,7 @@ def _stretches(
 
 
 def _hint(table: Any, clock: _Clock) -> str:
-    """Which column may tell series apart: with it every time is there once."""
+    """Suggest a column that may name series: with it every time is unique."""
     for field in table.schema:
         if not field.name or field.name in clock.columns or pa.types.is_floating(field.type):
             continue

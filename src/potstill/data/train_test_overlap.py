@@ -1,4 +1,4 @@
-"""Samples that lie in the training and in the test part: exact copies, and on request nearly equal ones."""
+"""Samples in both the training and the test part: exact copies and, on request, near copies."""
 
 import hashlib
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ _AT_ONCE = 256
 
 
 def parse_duplicates(value: str | None) -> Duplicates | None:
-    """``value``, if it is one of `Duplicates` or ``None``.
+    """Return ``value``, if it is one of `Duplicates` or ``None``.
 
     Raises:
         PotstillError: it is something else.
@@ -46,7 +46,7 @@ def parse_duplicates(value: str | None) -> Duplicates | None:
 
 
 def first_equal(*parts: Inputs | Frame) -> Int[Tensor, " n"]:
-    """Of each sample of the ``parts``, one after another, the position of the first that equals it, or its own."""
+    """Return, for each sample of the concatenated ``parts``, the position of the first sample that equals it."""
     named = [part for part in parts if not isinstance(part, Tensor | Frame)]
     plain = [rows(join(named))] if named else [part for part in parts if isinstance(part, Tensor | Frame)]
     digests = Digests(sum(len(part) for part in plain))
@@ -66,7 +66,7 @@ def _rows(part: Tensor | Frame) -> Iterator[Tensor]:
 
 
 def first_equal_encoded(reader: Reader, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """As `first_equal`, by the pictures' encoded bytes. All of them are read and none is decoded."""
+    """Return the same as `first_equal` by the images' encoded bytes. All of them are read and none is decoded."""
     found: dict[int, bytes] = {}
     order = torch.unique(places).tolist()
     for start in range(0, len(order), _AT_ONCE):
@@ -80,7 +80,7 @@ def first_equal_encoded(reader: Reader, places: Int[Tensor, " n"]) -> Int[Tensor
 def keep_copies_together(
     kept: Int[Tensor, " k"], held: Int[Tensor, " h"], first: Int[Tensor, " n"], labels: Int[Tensor, " n"], name: str
 ) -> tuple[Int[Tensor, " a"], Int[Tensor, " b"], list[str]]:
-    """A drawn split in which copies lie on one side: that of the first of them. Without copies, the split as it was.
+    """Move copies in a drawn split to the side of the first of them. Without copies, the split does not change.
 
     A class that would be left without training samples keeps all of its copies there.
 
@@ -112,7 +112,7 @@ def keep_copies_together(
 
 
 def note_overlap(splits: Splits, way: Duplicates | None, drawn: bool) -> list[str]:
-    """Notes on test samples that lie in the training part as well.
+    """Return notes on test samples that are also in the training part.
 
     Args:
         splits: sources of one kind.
@@ -156,7 +156,7 @@ def _near(train: Source, test: Source) -> Bool[Tensor, " m"]:
 
 
 def _small(source: Source) -> Float[Tensor, "n d"]:
-    """Inputs as networks see them, on the CPU; pictures at no more than 16 × 16."""
+    """Return normalised inputs on the CPU, images at no more than 16 × 16."""
     several = []
     for index in torch.split(torch.arange(len(source)), _AT_ONCE):
         x = rows(found) if not isinstance(found := source.fetch(index).x, Tensor) else found
