@@ -41,7 +41,6 @@ def machine_memory() -> int:
     """Return the total memory in bytes of this machine or container.
 
     Free memory is not used: it differs from run to run, and with it cache keys would.
-
     """
     found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):

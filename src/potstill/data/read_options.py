@@ -27,7 +27,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 """Types of the options in the metadata, by the names of `potstill.load_data`."""
 
 _LONGEST, _REPEATS = 200, 3
-"""Characters and repeats of a regular expression that a card may bring; a person's own has no such limits."""
+"""Largest length and number of repeats of a regular expression from a file; a user's own has no such limits."""
 
 
 @dataclass(frozen=True, kw_only=True)

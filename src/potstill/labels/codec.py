@@ -1,4 +1,4 @@
-"""How a row of logits is stored in few bytes, and what comes back.
+"""Codec of soft labels: how a row of logits is stored in few bytes, and what comes back.
 
 **Stored.** Of a teacher's logits z over K classes the log-probabilities ``a_c = z_c − log Σ_j exp z_j``, in 16 or 8
 bits each. A softmax at any temperature is the same for a as for z, and where the probability is, a is near 0, where
@@ -47,7 +47,7 @@ from potstill.labels.delta_coding import increasing_bytes, pack_increasing, unpa
 __all__ = ["CodedRows", "LabelCodec"]
 
 CodedRows: TypeAlias = dict[str, NDArray[Any]]
-"""A row's fields by name: ``values``, and where there is one ``index``, ``scale``, ``level``."""
+"""Fields of rows by name: ``values``, and where there is one ``index``, ``scale``, ``level``."""
 
 _LEAST = -60_000.0
 _BITS = {"float16": 16, "uint8": 8, "uint4": 4}
@@ -55,7 +55,7 @@ _BITS = {"float16": 16, "uint8": 8, "uint4": 4}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelCodec:
-    """How rows are stored.
+    """Settings of how label rows are stored.
 
     Attributes:
         classes: K, at least 2.
@@ -87,7 +87,7 @@ class LabelCodec:
             raise PotstillError(f"a temperature must be above 0, but it is {self.temperature:g}; 20 is usual")
 
     def fields(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Each field's type (safetensors' name) and the shape of one row."""
+        """Return each field's type (safetensors' name) and the shape of one row."""
         partial = self.top_k < self.classes
         numbers = self.top_k + partial
         made: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -109,7 +109,7 @@ class LabelCodec:
         return _BITS[self.dtype]
 
     def encode(self, logits: Float[Tensor, "m k"]) -> CodedRows:
-        """Rows of finite logits, on any device, as the fields store them.
+        """Encode rows of finite logits, on any device, as the stored fields.
 
         Raises:
             PotstillError: a level is beyond what 16 bits hold.
@@ -145,7 +145,7 @@ class LabelCodec:
         return made
 
     def decode(self, stored: Mapping[str, NDArray[Any]]) -> Float[Tensor, "m k"]:
-        """ã of all classes, in label order, as float32.
+        """Decode ã of all classes, in label order, as float32.
 
         Raises:
             PotstillError: an index names no class, or a value is not finite: the file is damaged.
@@ -158,7 +158,7 @@ class LabelCodec:
         return values
 
     def _kept(self, stored: Mapping[str, NDArray[Any]]) -> Float[Tensor, "m n"]:
-        """The numbers as stored: of the kept classes in label order, and, unless all are kept, of each other one."""
+        """Return the stored numbers: of the kept classes in label order and, unless all are kept, of each other one."""
         values = stored["values"]
         if self.dtype == "uint4":
             count = self.top_k + (self.top_k < self.classes)
@@ -178,7 +178,7 @@ class LabelCodec:
         return wide
 
     def kept_mass(self, stored: Mapping[str, NDArray[Any]], temperature: float) -> Float[Tensor, " m"]:
-        """Of each row the probability of the kept classes together, at ``temperature``."""
+        """Return the total probability of each row's kept classes at ``temperature``."""
         values = self._kept(stored) / temperature
         if self.top_k == self.classes:
             return torch.ones(len(values))
@@ -186,13 +186,13 @@ class LabelCodec:
         return torch.cat([values[:, :-1], rest], 1).softmax(1)[:, :-1].sum(1)
 
     def rows(self, stored: Mapping[str, NDArray[Any]], temperature: float) -> Float[Tensor, "m k"]:
-        """Probabilities at ``temperature``: float32 rows that sum to 1."""
+        """Return probabilities at ``temperature``: float32 rows that sum to 1."""
         if not 0 < temperature < float("inf"):
             raise PotstillError(f"a temperature must be above 0, but it is {temperature:g}; 1 leaves rows as they are")
         return (self.decode(stored) / temperature).softmax(1)
 
     def logits(self, stored: Mapping[str, NDArray[Any]]) -> Float[Tensor, "m k"]:
-        """The teacher's logits, float32; of classes that were not kept, an even one.
+        """Return the teacher's logits, float32; classes that were not kept share one value.
 
         Raises:
             PotstillError: the level was not stored.
@@ -204,13 +204,13 @@ class LabelCodec:
         return self.decode(stored) + torch.from_numpy(stored["level"].astype(np.float32))[:, None]
 
     def bytes_per_row(self) -> int:
-        """Stored bytes of one label."""
+        """Return the stored bytes of one label."""
         sizes = {"U8": 1, "U16": 2, "F16": 2, "U32": 4}
         return sum(sizes[kind] * int(np.prod(shape)) for kind, shape in self.fields().values())
 
 
 def _largest(a: Float[Tensor, "m k"], top_k: int) -> Bool[Tensor, "m k"]:
-    """The ``top_k`` largest of each row; of equals at the edge the first, on every machine."""
+    """Return a mask of the ``top_k`` largest of each row; of equals at the edge the first, on every machine."""
     edge = a.topk(top_k, dim=1).values[:, -1:]
     above, equal = a > edge, a == edge
     return above | (equal & (equal.cumsum(1) <= top_k - above.sum(1, keepdim=True)))

@@ -32,11 +32,11 @@ from potstill.labels.metadata import LabelMetadata
 __all__ = ["import_fkd", "sampler_order"]
 
 SEED = 42
-"""Of the sampler: the consumer has it hard-coded (get_img2batch_idx_list), whatever the producer was told."""
+"""Seed of the sampler, hard-coded in the consumer (get_img2batch_idx_list)."""
 
 
 def sampler_order(items: int, epochs: int, seed: int = SEED) -> list[Int[Tensor, " n"]]:
-    """The order of all items in each epoch, as the producer's RandomSampler drew it."""
+    """Return the order of all items in each epoch, as the producer's RandomSampler drew it."""
     rng = torch.Generator()
     rng.manual_seed(seed)
     made = []
@@ -65,7 +65,7 @@ def import_fkd(
     replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LabelFile:
-    """A store of the labels in a published folder, with its crops, flips and mixes.
+    """Import the labels of a published folder, with its crops, flips and mixes.
 
     Args:
         folder: holds ``epoch_0``, ``epoch_1``, ….

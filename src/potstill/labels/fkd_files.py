@@ -30,7 +30,7 @@ __all__ = ["FKDBatch", "read_batch"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FKDBatch:
-    """One file, checked.
+    """Contents of one checked file.
 
     Attributes:
         box: (m, 4): top, left, height, width, in the picture's pixels.
@@ -52,7 +52,7 @@ class FKDBatch:
 
 
 def read_batch(path: Path, picture: tuple[int, int], classes: int) -> FKDBatch:
-    """One file, checked.
+    """Read and check one file.
 
     Args:
         path: of the file.

@@ -40,12 +40,12 @@ from potstill.rng import derive
 __all__ = ["LabelFile", "epoch_batch", "hash_inputs", "label_file_bytes", "mix_values", "plan_label_file"]
 
 CHECKED = 2**28
-"""Bytes up to which a store is read once and held against its hash when it is opened: a fraction of a second. Larger
-ones by ``potstill verify``."""
+"""Largest file that is checked against its hash when it is opened (a fraction of a second); larger ones by ``potstill
+verify``."""
 
 
 def plan_label_file(about: LabelMetadata) -> FileLayout:
-    """The file that ``about`` describes, to the byte."""
+    """Return the layout of the file that the metadata describe, to the byte."""
     rows = about.coding.fields() | (about.views.fields() if isinstance(about.views, Recorded) else {})
     fields = {n: TensorField(kind, (about.epochs, about.items, *shape)) for n, (kind, shape) in rows.items()}
     said = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
@@ -65,7 +65,7 @@ def label_file_bytes(
     networks: Sequence[str] = ("teacher",),
     batch: int | None = None,
 ) -> int:
-    """Bytes that a store will have, before anything is written: exactly those of its tensors (`LabelStore.nbytes`).
+    """Return the tensor bytes that a file will have, before anything is written (`LabelFile.nbytes`).
 
     Args:
         items: inputs of the set.
@@ -96,7 +96,7 @@ def _small(path: Path) -> bool:
 
 
 def hash_inputs(inputs: Tensor | Fetch, items: int | None = None, chunk: int = 256) -> str:
-    """SHA-256 of the inputs in their order: their type, their shape and their bytes. Equal inputs, equal hash.
+    """Return the SHA-256 of the inputs in their order: type, shape and bytes.
 
     Args:
         inputs: all of them (n, …), or a function from indices to inputs, which is called for ``chunk`` at a time.
@@ -116,7 +116,7 @@ def hash_inputs(inputs: Tensor | Fetch, items: int | None = None, chunk: int = 2
 
 
 class LabelFile:
-    """An open store: any items of any epoch, in any order and number, read when asked for.
+    """An open label file: any items of any epoch, in any order and number, read when asked for.
 
     It can be sent to other processes: each maps the file for itself, and the system keeps one copy of what is read.
 
@@ -152,7 +152,6 @@ class LabelFile:
         return _reopened, (self.path, self.about)
 
     def __len__(self) -> int:
-        """Items."""
         return self.about.items
 
     def check(self, classes: Sequence[str], content_hash: str) -> None:
@@ -168,7 +167,7 @@ class LabelFile:
         self.about.check(tuple(classes), content_hash)
 
     def stored_epoch(self, epoch: int) -> int:
-        """The stored epoch that training epoch ``epoch`` reads (see the module)."""
+        """Return the stored epoch that training epoch ``epoch`` reads (see the module)."""
         if epoch < 0:
             raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
         turn, place = divmod(epoch, self.about.epochs)
@@ -176,7 +175,7 @@ class LabelFile:
         return _order(views.seed if isinstance(views, Views) else 0, self.about.epochs, turn)[place]
 
     def decode(self, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0) -> Float[Tensor, "m k"]:
-        """The teacher's probabilities at ``temperature`` for the items at ``index`` in a stored epoch.
+        """Return the teacher's probabilities at ``temperature`` for the items at ``index`` in a stored epoch.
 
         Returns:
             float32 rows that sum to 1, in label order, on the CPU; see `potstill.labels.codec` for what is exact.
@@ -187,11 +186,11 @@ class LabelFile:
         return self.about.coding.rows(self._taken(epoch, index), temperature)
 
     def logits(self, epoch: int, index: Int[Tensor, " m"]) -> Float[Tensor, "m k"]:
-        """The teacher's logits, where they were stored with their level; otherwise as `decode`."""
+        """Return the teacher's logits, if they were stored with their level; otherwise as `decode`."""
         return self.about.coding.logits(self._taken(epoch, index))
 
     def kept_mass(self, most: int = 1024) -> float:
-        """The probability of the kept classes together, at the store's temperature: the mean over labels.
+        """Return the mean total probability of the kept classes at the file's temperature.
 
         Args:
             most: labels that are looked at, from the first.
@@ -200,7 +199,7 @@ class LabelFile:
         return float(self.about.coding.kept_mass(self._taken(0, index), self.about.coding.temperature).mean())
 
     def view(self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
-        """What the teacher saw of the items at ``index`` in a stored epoch.
+        """Return the views that the teacher saw of the items at ``index`` in a stored epoch.
 
         Args:
             inputs: all items (n, …), or a function from indices to items; those that were labelled (`check`).
@@ -221,7 +220,7 @@ class LabelFile:
     def mixed(
         self, values: Float[Tensor, " n"], epoch: int, index: Int[Tensor, " m"], shape: tuple[int, ...]
     ) -> Float[Tensor, " m"]:
-        """``values`` of the items as `view` mixes the items: each view's own and its partner's, in their shares.
+        """Mix ``values`` of the items as `view` mixes the items: each view's own and its partner's, in their shares.
 
         Args:
             values: a number of every item.
@@ -242,8 +241,9 @@ class LabelFile:
     def batch_of(
         self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
     ) -> tuple[Tensor, Float[Tensor, "m k"]]:
-        """The views of the items at ``index`` that training epoch ``epoch`` sees, and their rows at ``temperature``, or
-        their logits where it is ``None``. Arguments as for `epoch_batch`."""
+        """Return the views of the items at ``index`` in training epoch ``epoch``, and their rows at ``temperature``,
+        or their logits if it is ``None``. Arguments as for `epoch_batch`.
+        """
         stored = self.stored_epoch(epoch)
         view = self.view(inputs, stored, index)
         return view, self.logits(stored, index) if temperature is None else self.decode(stored, index, temperature)
@@ -271,7 +271,7 @@ class LabelFile:
 
 @runtime_checkable
 class Labeller(Protocol):
-    """What labels the views of a training epoch: rows in a file, or a teacher that is one."""
+    """Protocol of labellers of a training epoch's views: a file of rows, or a stored teacher."""
 
     def batch_of(
         self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
@@ -279,7 +279,7 @@ class Labeller(Protocol):
 
 
 def mix_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], drawn: Mixes | None) -> Float[Tensor, " m"]:
-    """``values`` of items in the shares of a mix: each view's own and its partner's."""
+    """Mix ``values`` of items in the shares of a mix: each view's own and its partner's."""
     own = values[index.to(values.device)]
     if drawn is None:
         return own
@@ -290,7 +290,7 @@ def mix_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], drawn: Mix
 def epoch_batch(
     store: Labeller, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0
 ) -> tuple[Tensor, Float[Tensor, "m k"]]:
-    """A training batch: the views of the items at ``index`` that training epoch ``epoch`` sees, and their rows.
+    """Return a training batch: the views of the items at ``index`` in training epoch ``epoch``, and their rows.
 
     Args:
         store: their labels; training epochs beyond those stored read the pool again.

@@ -13,7 +13,8 @@ def kl(
     logits: Float[Tensor, "n k"], target: Float[Tensor, "n k"], *, temperature: float, t_squared: bool,
     weight: Float[Tensor, " n"] | None = None,
 ) -> Float[Tensor, ""]:  # fmt: skip
-    """Mean over samples of ``Σ_c p_c (log p_c − log softmax(logits / T)_c)``, with T² or without (arXiv:1503.02531).
+    """Return the mean over samples of ``Σ_c p_c (log p_c − log softmax(logits / T)_c)``, with T² or without
+    (arXiv:1503.02531).
 
     Args:
         logits: the student's.

@@ -1,4 +1,4 @@
-"""What a file of labels says of itself: the JSON behind ``labels`` in its metadata, written and read with distrust.
+"""Metadata of label files: the JSON behind ``labels`` in their header, validated on reading.
 
 A file holds rows (`LabelMetadata`), or the teacher that gives them (`TeacherMetadata`).
 """
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Statistics: TypeAlias = Literal["running", "batch"]
-"""Those of a teacher's BatchNorms as it labels: of its training, or of what it labels at once."""
+"""BatchNorm statistics that a teacher labels with: running ones of its training, or those of each labelled batch."""
 
 FORMAT = "potstill-labels/2"
 _FIRST = "potstill-labels/1"
@@ -36,12 +36,12 @@ TEACHER_FORMAT = "potstill-teacher/1"
 TEACHER_BITS = {"uint8": 8, "uint4": 4}
 _COUNTED = "philox4x32-10"
 _MOST = 2**48
-"""More of anything is no store of labels."""
+"""Largest plausible number of bytes; more is not a label file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMetadata:
-    """What was labelled, how it was seen, and by whom.
+    """Metadata shared by files of rows and of teachers: labelled inputs, views, teachers.
 
     Attributes:
         classes: names in label order.
@@ -90,7 +90,7 @@ class FileMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelMetadata(FileMetadata):
-    """Everything about a store of rows but its values.
+    """Metadata of a file of label rows.
 
     Attributes:
         epochs: stored ones: the pool.
@@ -111,7 +111,7 @@ class LabelMetadata(FileMetadata):
             raise PotstillError(f"{self.epochs} epochs of {self.items} items are too many; store fewer")
 
     def to_json(self) -> dict[str, Any]:
-        """What stands in the file."""
+        """Return the metadata as JSON values."""
         recorded = isinstance(self.views, Recorded)
         views = self.views.to_json()
         return {
@@ -132,7 +132,7 @@ class LabelMetadata(FileMetadata):
 
     @classmethod
     def read(cls, path: Path, metadata: Mapping[str, str]) -> "LabelMetadata":
-        """What a file's metadata say.
+        """Read and check the metadata of a file of rows.
 
         Raises:
             PotstillError: they are not those of a store of labels, or of a newer one: one line.
@@ -172,7 +172,7 @@ class LabelMetadata(FileMetadata):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherMetadata(FileMetadata):
-    """Everything about a stored teacher but its numbers.
+    """Metadata of a stored teacher.
 
     Attributes:
         dtype: of its weights, "uint8" or "uint4".
@@ -196,7 +196,7 @@ class TeacherMetadata(FileMetadata):
             raise PotstillError(f"no network labels inputs of {self.input.kind!r:.60} and {self.input.shape!r:.60}")
 
     def to_json(self) -> dict[str, Any]:
-        """What stands in the file."""
+        """Return the metadata as JSON values."""
         return {
             "format": TEACHER_FORMAT,
             "classes": list(self.classes),
@@ -215,7 +215,7 @@ class TeacherMetadata(FileMetadata):
 
     @classmethod
     def read(cls, path: Path, metadata: Mapping[str, str]) -> "TeacherMetadata":
-        """What a file's metadata say.
+        """Read and check the metadata of a stored teacher.
 
         Raises:
             PotstillError: they are not those of a stored teacher, or of a newer one: one line.
@@ -246,7 +246,7 @@ class TeacherMetadata(FileMetadata):
 
 
 def parse_description(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """What a file of labels says of itself, and its format.
+    """Parse the metadata of a label file, and return them with their format.
 
     Raises:
         PotstillError: it is none, or of a newer format: one line.
@@ -268,7 +268,7 @@ def parse_description(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str
 
 
 def take_field(said: Mapping[str, Any], name: str, kind: type) -> Any:
-    """An entry of a description, which must be of a type.
+    """Return a field of the metadata, which must be of type ``kind``.
 
     Raises:
         PotstillError: it is missing or of another.
@@ -280,7 +280,6 @@ def take_field(said: Mapping[str, Any], name: str, kind: type) -> Any:
 
 
 def names(said: Mapping[str, Any], what: str) -> tuple[str, ...]:
-    """Texts."""
     value = take_field(said, what, list)
     if not all(isinstance(v, str) for v in value):
         raise PotstillError(f"its {what} must be names; get the file again")
@@ -288,7 +287,6 @@ def names(said: Mapping[str, Any], what: str) -> tuple[str, ...]:
 
 
 def networks(said: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What is said of each teacher."""
     found: list[dict[str, Any]] = take_field(said, "networks", list)
     if not all(isinstance(n, dict) for n in found):
         raise PotstillError("its networks must be objects; get the file again")
@@ -296,7 +294,6 @@ def networks(said: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def statistics(said: Mapping[str, Any]) -> Statistics:
-    """By which the teachers labelled."""
     found = said.get("statistics", "running")
     if found not in get_args(Statistics):
         raise PotstillError(f"its statistics are {found!r:.60}, which are not known; update potstill")

@@ -1,4 +1,4 @@
-"""A network's numbers in 8 or 4 bits: four tensors, whose sizes the network's shapes alone decide.
+"""Network weights in 8 or 4 bits: four tensors, whose sizes the network's shapes alone decide.
 
 * ``codes``: of every parameter with two axes or more (kernels, matrices) each value's code, one after another, packed
   as `potstill.functional.packing` says.
@@ -29,7 +29,7 @@ _TYPES = {"codes": torch.uint8, "ranges": torch.float16, "vectors": torch.float1
 
 
 def _state(network: nn.Module) -> list[tuple[str, str, Tensor]]:
-    """Each tensor that is stored: its part (``codes``, ``vectors`` or ``statistics``), its name and itself."""
+    """Return part (``codes``, ``vectors`` or ``statistics``), name and tensor of all that is stored."""
     params = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     found = []
     for name, tensor in network.state_dict().items():
@@ -40,13 +40,13 @@ def _state(network: nn.Module) -> list[tuple[str, str, Tensor]]:
 
 
 def layout_hash(network: nn.Module) -> str:
-    """SHA-256 of the names and shapes of what is stored of a network, on any device, the meta device too."""
+    """Return the SHA-256 of the names and shapes of what is stored of a network, on any device including meta."""
     said = [[part, name, list(tensor.shape)] for part, name, tensor in _state(network)]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def tensor_sizes(networks: Sequence[nn.Module], bits: int) -> dict[str, tuple[torch.dtype, int]]:
-    """The type and the length of each tensor, without empty ones; the networks may lie on the meta device."""
+    """Return type and length of each non-empty tensor; the networks may be on the meta device."""
     state = [entry for network in networks for entry in _state(network)]
 
     def count(part: str) -> int:
@@ -61,7 +61,7 @@ def tensor_sizes(networks: Sequence[nn.Module], bits: int) -> dict[str, tuple[to
 
 
 def quantize_networks(networks: Sequence[nn.Module], bits: int) -> dict[str, Tensor]:
-    """The tensors of trained networks.
+    """Quantize trained networks to the four tensors.
 
     Raises:
         PotstillError: a number is not finite, or beyond what 16 bits hold.
@@ -90,7 +90,7 @@ def quantize_networks(networks: Sequence[nn.Module], bits: int) -> dict[str, Ten
 
 
 def restore_networks(networks: Sequence[nn.Module], tensors: Mapping[str, Tensor], bits: int) -> None:
-    """Give the networks the numbers that are stored.
+    """Load stored tensors into networks.
 
     Args:
         networks: fresh ones of the shapes that were stored.

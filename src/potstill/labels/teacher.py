@@ -1,4 +1,4 @@
-"""A network trained on real data for a while, step by step as a value, and the soft labels that it gives.
+"""Teachers: networks trained on real data, step by step as values, and their soft labels.
 
 Early-stopped teachers: Qin et al., "A Label is Worth a Thousand Images in Dataset Distillation", arXiv:2406.10485.
 """
@@ -27,19 +27,19 @@ __all__ = ["Teacher", "fresh_teacher", "soft_labels", "teacher_step", "train_epo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teacher:
-    """All that evolves while a teacher is trained. The network that it belongs to gives the architecture only."""
+    """Training state of a teacher; its network gives the architecture only."""
 
     params: Mapping[str, Tensor]
     velocity: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     step: int = 0
     num_correct: int = 0
-    """Training samples that it classified rightly as it met them, of ``seen``; 0 where there are no classes."""
+    """Training samples classified correctly when they were met, of ``num_seen``; 0 without classes."""
     num_seen: int = 0
 
 
 def fresh_teacher(network: nn.Module) -> Teacher:
-    """A teacher that has seen nothing: copies of the network's parameters and buffers, velocity zero."""
+    """Return an untrained teacher: copies of the network's parameters and buffers, zero velocity."""
     params = parameters(network)
     return Teacher(
         params=params,
@@ -60,7 +60,7 @@ def teacher_step(
     weight_decay: float = 5e-4,
     augment: Augmentation | None = None,
 ) -> tuple[Teacher, Float[Tensor, ""]]:
-    """One SGD step on ``min(batch, n)`` random samples of ``source``.
+    """Make one SGD step on ``min(batch, n)`` random samples of ``source``.
 
     Args:
         network: gives the architecture and the mode (train or eval); it is not changed.
@@ -128,7 +128,8 @@ def train_epoch(
     cutmix: float = 0.0,
     flat: Flat | None = None,
 ) -> Teacher:
-    """One pass of SGD over the samples at ``order``, each augmented on its own: how IDC, DANCE and NCFM train networks.
+    """Make one pass of SGD over the samples at ``order``, each augmented separately, as IDC, DANCE and NCFM train
+    networks.
 
     Args:
         order: indices in the order in which they are met; the last batch may be smaller, none is a pass of no steps.
@@ -169,7 +170,9 @@ def train_teacher(
     weight_decay: float = 5e-4,
     augment: Augmentation | None = None,
 ) -> Teacher:
-    """A teacher after ``steps`` calls of `teacher_step`, from the network's own parameters. Arguments as there."""
+    """Return a teacher after ``steps`` calls of `teacher_step`, from the network's own parameters. Arguments as
+    there.
+    """
     teacher = fresh_teacher(network)
     for _ in range(steps):
         teacher, _ = teacher_step(
@@ -189,7 +192,7 @@ def train_teacher(
 def soft_labels(
     network: nn.Module, teacher: Teacher, x: Tensor, temperature: float = 1.0, chunk: int = 512
 ) -> Float[Tensor, "n k"]:
-    """The teacher's class probabilities, ``softmax(logits / temperature)``, in evaluation mode.
+    """Return the teacher's class probabilities, ``softmax(logits / temperature)``, in evaluation mode.
 
     Args:
         network: the architecture; its mode is put back.
@@ -218,7 +221,7 @@ def soft_labels(
 
 
 def _labelled(source: Source, fetched: Batch) -> tuple[Inputs, Tensor]:
-    """Inputs and targets of samples of the source.
+    """Return inputs and targets of a batch.
 
     Raises:
         PotstillError: the source has no targets.

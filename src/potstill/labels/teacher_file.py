@@ -1,5 +1,5 @@
-"""A teacher as the store of its labels: its own numbers in few bits, in a safetensors file of format
-``potstill-teacher/1`` without pickles and without code.
+"""Stored teachers: quantized networks in a safetensors file of format ``potstill-teacher/1``, without pickles and
+code.
 
 It labels each view as it is made, so no epoch is left out and no class dropped, in the bytes of the teacher alone
 however many epochs and classes there are. Its networks are built by name, as a card's are, and get the numbers of
@@ -38,11 +38,11 @@ from potstill.nn import described, factory
 __all__ = ["Labels", "TeacherFile", "open_labels", "teacher_file_bytes", "write_teacher"]
 
 _MOST = 2**36
-"""Bytes of a file that are believed to be a teacher's."""
+"""Largest file in bytes that can be a teacher's."""
 
 
 class TeacherFile:
-    """An open store: networks that label, in evaluation mode, built of what the file says.
+    """An open teacher file: networks in evaluation mode, built by name from the file.
 
     It can be sent to other processes, which open the file for themselves.
 
@@ -91,15 +91,14 @@ class TeacherFile:
         return _reopened, (self.path, self.about)
 
     def __len__(self) -> int:
-        """Items."""
         return self.about.items
 
     def check(self, classes: Sequence[str], content_hash: str) -> None:
-        """As `LabelStore.check`."""
+        """Refuse other data, as `LabelFile.check`."""
         self.about.check(tuple(classes), content_hash)
 
     def stored_epoch(self, epoch: int) -> int:
-        """The epoch whose views training epoch ``epoch`` sees: itself.
+        """Return ``epoch``: every training epoch has views of its own.
 
         Raises:
             PotstillError: epochs are numbered from 0.
@@ -109,13 +108,13 @@ class TeacherFile:
         return epoch
 
     def label(self, view: Tensor) -> Float[Tensor, "m k"]:
-        """Logits of inputs in model space, on their device, without a graph."""
+        """Return logits of inputs in model space, on their device, without a graph."""
         for expert in self._experts:
             expert.network.to(view.device)
         return mean_logits(self._experts, view, self.about.statistics)
 
     def view(self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
-        """What is labelled of the items at ``index``, as for `LabelStore.view`; there is no last epoch."""
+        """Return the views of the items at ``index``, as `LabelFile.view`, for any epoch."""
         if isinstance(inputs, Tensor) and len(inputs) != len(self):
             raise PotstillError(
                 f"{self.path}: labels of {len(self)} items, but there are {len(inputs)} inputs; give those"
@@ -127,8 +126,9 @@ class TeacherFile:
     def batch_of(
         self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
     ) -> tuple[Tensor, Float[Tensor, "m k"]]:
-        """As `LabelStore.batch_of`. By the batch's statistics, labels are those of the views that are asked for at
-        once."""
+        """Return views and labels as `LabelFile.batch_of`; batch statistics are those of the views asked for at
+        once.
+        """
         view = self.view(inputs, epoch, index)
         logits = self.label(view)
         return view, logits if temperature is None else (logits / temperature).softmax(1)
@@ -136,17 +136,17 @@ class TeacherFile:
     def mixed(
         self, values: Float[Tensor, " n"], epoch: int, index: Int[Tensor, " m"], shape: tuple[int, ...]
     ) -> Float[Tensor, " m"]:
-        """As `LabelStore.mixed`."""
+        """Mix values as `LabelFile.mixed`."""
         index = index.cpu().long()
         return mix_values(values, index, self.about.views.mixes(self.stored_epoch(epoch), index, len(self), shape))
 
 
 Labels: TypeAlias = LabelFile | TeacherFile
-"""A file of labels, open."""
+"""An open label file."""
 
 
 def open_labels(path: str | Path) -> Labels:
-    """A file of rows or of a teacher, by what it says.
+    """Open a file of rows or of a teacher.
 
     Raises:
         PotstillError: it is neither: one line.
@@ -158,7 +158,7 @@ def open_labels(path: str | Path) -> Labels:
 
 
 def teacher_file_bytes(networks: Sequence[str], input: InputSpec, classes: int, dtype: str = "uint8") -> int:
-    """Bytes that a stored teacher will have (`TeacherStore.nbytes`), before it is trained.
+    """Return the bytes that a stored teacher will have (`TeacherFile.nbytes`), before it is trained.
 
     Args:
         networks: names of its networks.
@@ -188,7 +188,7 @@ def write_teacher(
     inputs_hash: str | None = None,
     replace: bool = False,
 ) -> TeacherFile:
-    """Store teachers whose mean logits label the views of a set. Arguments as for `write_labels`; further ones:
+    """Store teachers whose mean logits label the views of a set. Arguments as for `write_labels`, and:
 
     Args:
         input: what the networks eat: kind and shape of a view.

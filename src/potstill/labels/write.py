@@ -1,4 +1,4 @@
-"""Writing a store of labels: teachers look at every view of every stored epoch once."""
+"""Writing of label files: teachers label every view of every stored epoch once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,12 +41,12 @@ class LabelTeacher:
 
 
 def hash_network(network: nn.Module) -> str:
-    """SHA-256 of all parameters and buffers: names, types, shapes and bytes."""
+    """Return the SHA-256 of all parameters and buffers: names, types, shapes and bytes."""
     return hash_tensors(network.state_dict())
 
 
 def teacher_logits(network: nn.Module, x: Tensor, statistics: Statistics = "running") -> Float[Tensor, "m k"]:
-    """Logits of a network in evaluation mode, without a graph; nothing of it is written.
+    """Return logits of a network in evaluation mode, without a graph; the network does not change.
 
     Args:
         statistics: those of its BatchNorms: ``running``, of its training, or ``batch``, of these inputs (batch-specific
@@ -69,7 +69,7 @@ def teacher_logits(network: nn.Module, x: Tensor, statistics: Statistics = "runn
 def mean_logits(
     teachers: Sequence[LabelTeacher], x: Tensor, statistics: Statistics = "running"
 ) -> Float[Tensor, "m k"]:
-    """The mean of the experts' logits (G-VBSM, EDC), each in evaluation mode on the device of its parameters."""
+    """Return the mean of the teachers' logits (G-VBSM, EDC), each in evaluation mode on its own device."""
     total: Tensor | None = None
     for expert in teachers:
         was_training = expert.network.training
@@ -86,7 +86,7 @@ def mean_logits(
 
 
 def resolve_pool(epochs: int, pool: int | None) -> int:
-    """Epochs that are stored of those that are trained: all, unless a pool is asked for.
+    """Return the number of epochs to store: all that are trained, unless a pool is given.
 
     Raises:
         PotstillError: the pool is empty, or holds more than are trained.
@@ -118,10 +118,10 @@ def write_labels(
     replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LabelFile:
-    """Label every view of every stored epoch, or go on with a file whose writer was stopped.
+    """Label every view of every stored epoch, or continue an interrupted file.
 
-    The file has `label_file_bytes` bytes, all reserved before the first label is made. Killed at any moment
-    and called again with the same arguments, it ends with the same bytes.
+    The file has `label_file_bytes` bytes, all reserved before the first label is made. Killed at any moment and called
+    again with the same arguments, it ends with the same bytes.
 
     Args:
         path: of the file; it gets this name when it is whole.

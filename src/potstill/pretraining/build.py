@@ -1,4 +1,4 @@
-"""One door to everything that is needed made before the first step: assets of any kind, as jobs for any executor."""
+"""Assets: read from the cache or built, once for whoever needs them."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ __all__ = ["build_assets", "required_assets"]
 
 
 def required_assets(method: Method[Any], problem: Problem) -> tuple[Asset, ...]:
-    """What the method asks for, and then what the problem's parametrization decodes by.
+    """Return the assets that the method asks for, followed by those that the problem's parametrization decodes by.
 
     Raises:
         PotstillError: two of them have one name.
@@ -34,7 +34,7 @@ def build_assets(
     given: Mapping[str, Any] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[dict[str, Any], float]:
-    """What ``assets`` are, by name, and the seconds of computing that went into them, now or in an earlier run.
+    """Load or build ``assets``; return them by name, with the seconds of computing that went into them.
 
     What the cache has no room for is made in memory, with a `PotstillWarning`.
 

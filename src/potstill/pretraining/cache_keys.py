@@ -1,8 +1,8 @@
-"""Names of what is kept: by everything that decides its bits, the machine included.
+"""Cache keys: hashes of everything that decides the bits, the machine included.
 
 The last bits of a training depend on torch, on the kind of processor, on kernels and on the device. So where several
-machines share one cache, each finds what its own kind has made, and a shared folder changes no result. What others made
-is not taken, and a line says that it is there.
+machines share one cache, each finds what its own kind has made, and a shared folder changes no result. What others
+made is not taken, and a line says that it is there.
 """
 
 import hashlib
@@ -20,23 +20,22 @@ from potstill.native import computing
 __all__ = ["cache_key", "machine_fingerprint", "matches_key", "warn_other_machines"]
 
 _ABOUT, _WHERE = 56, 16
-"""Characters of a name: of the hash of what is made, and of where."""
+"""Characters of a key for the recipe and for the machine."""
 
 
 def machine_fingerprint() -> dict[str, str]:
-    """What bits depend on beside a recipe, in this process: torch, processor, kernels. Jobs carry it to their workers,
-    so that a file has one name wherever it is made."""
+    """Return what bits depend on beside a recipe: torch, processor, kernels. Jobs carry it to their workers."""
     return {"torch": torch.__version__, **computing()}
 
 
 def cache_key(what: Mapping[str, Any], on: Mapping[str, str], device: torch.device) -> str:
-    """A name for the bits that come of ``what`` (JSON values), made ``on`` such a machine and device."""
+    """Return a key for the bits of ``what`` (JSON values) computed on such a machine and device."""
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return f"{_hash(what)[:_ABOUT]}{_hash({**on, 'device': card})[:_WHERE]}"
 
 
 def matches_key(name: str, what: Mapping[str, Any]) -> bool:
-    """Whether a name is of ``what``, made anywhere; or one that earlier versions gave it, which was its hash alone."""
+    """Return True if ``name`` is a key of ``what``, made on any machine."""
     about = _hash(what)
     return name == about or (len(name) == _ABOUT + _WHERE and name[:_ABOUT] == about[:_ABOUT])
 
@@ -46,7 +45,7 @@ def _hash(said: Mapping[str, Any]) -> str:
 
 
 def warn_other_machines(path: Path, work: str) -> None:
-    """Say that others have made what is missing at ``path``, if they have.
+    """Warn if other machines have made what is missing at ``path``.
 
     Args:
         path: a name by `cache_key` in its folder.

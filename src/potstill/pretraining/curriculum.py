@@ -1,4 +1,4 @@
-"""PAD's curriculum: which samples an expert meets in which epoch, from easy to hard.
+"""PAD's curriculum: the samples of each expert epoch, from easy to hard.
 
 Li et al., "Prioritize Alignment in Dataset Distillation", arXiv:2408.03360. Samples of each class are sorted by GraNd:
 the norm of the last layer's gradient early in training, averaged over networks (as DeepCore has it, from which the
@@ -35,23 +35,23 @@ _CHUNK = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curriculum:
-    """Which part of each class, sorted from easy to hard, an epoch sees."""
+    """Share of each class, sorted from easy to hard, seen by each epoch."""
 
     begin: float = 0.75
-    """The part that epoch 0 sees; it grows evenly."""
+    """Share seen by epoch 0; it grows linearly."""
     full_epoch: int = 20
-    """The epoch by which it is all."""
+    """Epoch from which all samples are seen."""
     drops: tuple[tuple[int, float], ...] = ((40, 0.1), (60, 0.2))
-    """After which epoch what part of the easiest is left out."""
+    """(epoch, share): after that epoch the easiest share is dropped."""
 
     def part(self, epoch: int) -> tuple[float, float]:
-        """From where to where, in parts of the class."""
+        """Return the first and last share of the sorted class seen by ``epoch``."""
         if epoch <= self.full_epoch:
             return 0.0, min(1.0, self.begin + (1 - self.begin) * epoch / max(1, self.full_epoch))
         return max((low for after, low in self.drops if epoch > after), default=0.0), 1.0
 
     def index(self, epoch: int, order: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
-        """The samples of an epoch, ascending.
+        """Return the samples of an epoch, ascending.
 
         Args:
             order: samples from easy to hard.
@@ -69,7 +69,7 @@ PAD = Curriculum()
 
 @dataclass(frozen=True, kw_only=True)
 class DifficultyOrder:
-    """Samples of a source from easy to hard, by networks that are trained for it; kept, and the same whoever asks."""
+    """Order of a source's samples from easy to hard, by networks trained for it; cached."""
 
     train: Source
     make: NetworkFactory
@@ -82,7 +82,7 @@ class DifficultyOrder:
             raise PotstillError(f"a curriculum sorts each class, but {self.train.name} has none; use curriculum none")
 
     def trainings(self) -> tuple[TrainNetwork, ...]:
-        """The networks that say what is hard: SGD with momentum on plain pictures."""
+        """Return the training jobs of the scoring networks: SGD with momentum on plain images."""
         recipe: dict[str, float | int | str] = {
             "epochs": self.epochs, "batch": self.batch, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4,
             "schedule": "constant",
@@ -93,7 +93,7 @@ class DifficultyOrder:
         )
 
     def path(self) -> Path:
-        """Where the scores are kept."""
+        """Return the cache file of the scores."""
         said = json.dumps(["grand last layer", 1, *(job.path().name for job in self.trainings())])
         return cache_folder() / "orders" / f"{hashlib.sha256(said.encode()).hexdigest()}.safetensors"
 
@@ -102,7 +102,7 @@ class DifficultyOrder:
         return 0.0 if self.path().exists() else sum(job.remaining() for job in self.trainings() if not job.is_cached())
 
     def scores(self) -> Float[Tensor, " n"]:
-        """The mean norm of each sample's last-layer gradient."""
+        """Return the mean norm of each sample's last-layer gradient."""
         path = self.path()
         with contextlib.suppress(PotstillError, KeyError):  # not there or not readable: it is made again
             found = read_tensors(path, 2**40)[0]["scores"]
@@ -132,5 +132,5 @@ class DifficultyOrder:
         return map_samples(self.train, index, _CHUNK, norms)
 
     def easy_first(self, index: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
-        """The samples at ``index`` from easy to hard."""
+        """Return the samples at ``index`` from easy to hard."""
         return index[self.scores()[index].argsort(stable=True)]

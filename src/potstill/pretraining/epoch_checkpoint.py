@@ -1,4 +1,4 @@
-"""A training under way as one file: one that was stopped goes on after its last whole epoch with the same bits."""
+"""Checkpoint of a network's training: an interrupted training resumes after its last whole epoch with the same bits."""
 
 import contextlib
 import json
@@ -18,26 +18,26 @@ from potstill.labels.teacher import Teacher
 __all__ = ["EpochCheckpoint", "read_checkpoint", "write_checkpoint"]
 
 MAX_BYTES = 16 * 2**30
-"""A file that is larger is not read."""
+"""Largest file that is read."""
 _PARTS = ("params", "velocity", "buffers")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochCheckpoint:
-    """A training after ``epoch`` whole epochs."""
+    """State of a training after ``epoch`` whole epochs."""
 
     epoch: int
     teacher: Teacher
     rng: Tensor
-    """The generator's state."""
+    """State of the generator."""
     seconds: float
-    """Spent until now."""
+    """Computing time so far."""
     stops: Sequence[tuple[NetworkWeights, float]]
-    """The networks of the stops that it has passed, and the seconds up to there."""
+    """Networks of the stops passed, and the seconds up to each."""
 
 
 def write_checkpoint(path: Path, state: EpochCheckpoint, key: str) -> None:
-    """Write ``state`` to ``path``. What cannot be written costs time after an interruption, not the result.
+    """Write ``state`` to ``path``. A failure costs time after an interruption, not the result.
 
     Args:
         key: what the training is: it is not read for another.
@@ -60,7 +60,7 @@ def write_checkpoint(path: Path, state: EpochCheckpoint, key: str) -> None:
 
 
 def read_checkpoint(path: Path, like: Teacher, key: str, seed: int, classes: tuple[str, ...]) -> EpochCheckpoint | None:
-    """What was written of the training ``key``, if it is there and whole.
+    """Read the checkpoint of the training ``key``, or ``None`` if it is missing or damaged.
 
     Args:
         like: a fresh teacher of the same network: its names, shapes and device.

@@ -1,4 +1,4 @@
-"""Trained networks as a sequence that reads one when asked: of a hundred trajectories few are in memory."""
+"""Trained networks as a sequence that reads each when it is asked for, with few in memory."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,19 +17,19 @@ from potstill.errors import PotstillError
 __all__ = ["MAX_BYTES", "InMemory", "LazyNetworks", "OnDisk", "PerEpoch", "network_bytes", "split_tensors"]
 
 MAX_BYTES = 4 * 2**30
-"""A file of the cache that is larger is not read."""
+"""Largest cache file that is read."""
 MAX_OPEN_BYTES = 2**28
-"""Bytes of networks that stay in memory after they were read, at most; one always stays."""
+"""Bytes of networks kept in memory after they were read; at least one is kept."""
 
 
 def network_bytes(trained: NetworkWeights) -> int:
-    """Bytes of its parameters and buffers."""
+    """Return the bytes of a network's parameters and buffers."""
     return sum(t.numel() * t.element_size() for part in (trained.theta, trained.buffers) for t in part.values())
 
 
 @dataclass(frozen=True)
 class InMemory:
-    """A network that is in memory anyway."""
+    """Reader of a network that is in memory."""
 
     trained: NetworkWeights
 
@@ -39,7 +39,7 @@ class InMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class OnDisk:
-    """A network in a file, which was checked when it was found."""
+    """Reader of a network in a file that was checked when it was found."""
 
     path: Path
     seed: int
@@ -57,7 +57,7 @@ class OnDisk:
 
     @classmethod
     def of(cls, path: Path, found: NetworkWeights, device: torch.device) -> "OnDisk":
-        """What was ``found`` at ``path``."""
+        """Make a reader of the network ``found`` at ``path``."""
         return cls(path=path, seed=found.seed, epoch=found.epoch, classes=found.classes, device=device)
 
     def __call__(self) -> NetworkWeights:
@@ -77,11 +77,11 @@ class OnDisk:
 
 @dataclass(frozen=True, eq=False)
 class LazyNetworks(Sequence[NetworkWeights]):
-    """Networks of one architecture, each with what reads it; those that were read last stay in memory."""
+    """Networks of one architecture, read when asked for; the last ones read stay in memory."""
 
     readers: tuple[Callable[[], NetworkWeights], ...]
     seconds: float = 0.0
-    """Of computing that went into them."""
+    """Computing time that went into them."""
     _open: "OrderedDict[int, NetworkWeights]" = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class LazyNetworks(Sequence[NetworkWeights]):
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes that stay in memory, at most."""
+        """Largest number of bytes that stay in memory."""
         if not self.readers:
             return 0
         one = network_bytes(self[0])
@@ -114,7 +114,7 @@ class LazyNetworks(Sequence[NetworkWeights]):
 
 @dataclass(frozen=True, eq=False)
 class PerEpoch(Mapping[int, NetworkWeights]):
-    """The same by the number of epochs made."""
+    """Networks of one training by number of epochs."""
 
     epochs: tuple[int, ...]
     networks: LazyNetworks
@@ -132,7 +132,7 @@ class PerEpoch(Mapping[int, NetworkWeights]):
 
 
 def split_tensors(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, dict[str, Tensor]]:
-    """``theta`` and ``buffers`` of a file, on ``device``."""
+    """Split a file's tensors into ``theta`` and ``buffers``, on ``device``."""
     parts: dict[str, dict[str, Tensor]] = {"theta": {}, "buffers": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")

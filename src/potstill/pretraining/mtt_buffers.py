@@ -1,4 +1,4 @@
-"""Published replay buffers of experts, read safely: the files that MTT's ``buffer.py`` and its descendants write.
+"""Published MTT replay buffers (``buffer.py`` and its descendants), read safely.
 
 ``replay_buffer_0.pt`` is a list of trajectories; a trajectory a list of snapshots, the first before any training; a
 snapshot a list of tensors in the order of ``net.parameters()``. Files are read by ``torch.load`` with
@@ -29,11 +29,11 @@ __all__ = ["BufferReader", "BufferTrajectory", "parse_buffer", "read_replay_buff
 
 @dataclass(frozen=True, eq=False)
 class BufferReader:
-    """Reads the snapshots of one trajectory of a buffer."""
+    """Reader of the snapshots of one trajectory in a buffer."""
 
     snapshots: Sequence[Sequence[Tensor]]
     buffers: Tensor
-    """Running statistics of an untrained network: buffers hold none."""
+    """Running statistics of an untrained network, since buffers hold none."""
     what: str
 
     def __call__(self, epoch: int) -> Snapshot:
@@ -49,7 +49,7 @@ class BufferReader:
 
 @dataclass(frozen=True, eq=False)
 class BufferTrajectory:
-    """A trajectory of a buffer that was checked."""
+    """A checked trajectory of a buffer."""
 
     read: BufferReader
     epochs: int
@@ -58,7 +58,7 @@ class BufferTrajectory:
 
 
 def read_replay_buffer(path: Path, make: NetworkFactory) -> list[BufferTrajectory]:
-    """The trajectories of a published file.
+    """Read the trajectories of a published file.
 
     Raises:
         PotstillError: it is cut off, no such file, of another architecture or number of classes, or constant.
@@ -94,7 +94,7 @@ def _loaded(path: Path) -> tuple[Any, bool]:
 def parse_buffer(
     content: Any, what: str, make: NetworkFactory, digest: str = "", is_mapped: bool = False
 ) -> list[BufferTrajectory]:
-    """The trajectories of a buffer's content. Errors as of `read_replay_buffer`.
+    """Check the trajectories of a buffer's content. Errors as of `read_replay_buffer`.
 
     Args:
         what: names it in errors.

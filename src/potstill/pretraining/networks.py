@@ -1,4 +1,4 @@
-"""Networks trained on the real data: what methods match in that look at more than random networks.
+"""Teachers and experts: networks trained on the real data, shared by all methods and runs that need the same ones.
 
 Each is decided by the data, the architecture, the recipe and its number, and by nothing else, so that every run and
 every method that asks for the same ones shares them. They are kept as safetensors files under the cache folder; one
@@ -6,8 +6,8 @@ that is there is not trained again, so that an interrupted preparation goes on w
 
 One training gives as many early-stopped networks as are wanted: a snapshot after each of some epochs, found again by
 (recipe, epoch). Where the rate does not depend on the length of the training (schedule ``constant``), the snapshot
-after e epochs has the bits of a training of e epochs, and both have one name in the cache. Elsewhere it has not: a rate
-that falls over 50 epochs has hardly fallen after 10.
+after e epochs has the bits of a training of e epochs, and both have one name in the cache. Elsewhere it has not: a
+rate that falls over 50 epochs has hardly fallen after 10.
 """
 
 import hashlib
@@ -44,17 +44,17 @@ from potstill.rng import derive, generator
 __all__ = ["Placeholder", "TrainNetwork", "TrainedNetworks", "Training", "describe_work", "training_part"]
 
 EVERY = 60.0
-"""Seconds between two writings of a training that is under way, at least."""
+"""Least number of seconds between two checkpoints of a training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The training of one network: SGD with momentum, the rate times 0.2 after 2/3 and 5/6 of the epochs.
+    """Training of one network: SGD with momentum, the rate times 0.2 after 2/3 and 5/6 of the epochs.
 
     The recipe of IDC, DANCE and NCFM (pretrain.py): every epoch in a new order, per-sample augmentation, and CutMix in
     a part ``cutmix`` of the batches. ``schedule`` in the recipe says how the rate falls: ``steps`` as above,
-    ``cosine`` along half a cosine to zero, epoch by epoch, or ``constant``. ``holdout`` in the recipe is a part of each
-    class that it does not see: see `training_part`.
+    ``cosine`` along half a cosine to zero, epoch by epoch, or ``constant``. ``holdout`` in the recipe is a part of
+    each class that it does not see: see `training_part`.
     """
 
     train: Source
@@ -63,9 +63,9 @@ class Training:
     recipe: Mapping[str, float | int | str]
     number: int
     snapshots: tuple[int, ...] = ()
-    """Epochs after which it is wanted; none: after the last."""
+    """Epochs after which the network is wanted; empty: after the last."""
     machine: Mapping[str, str] = field(default_factory=machine_fingerprint)
-    """The machine whose bits they are: the one that asks."""
+    """Fingerprint of the machine whose bits they are: the one that asks."""
 
     def __post_init__(self) -> None:
         if odd := [epoch for epoch in self.snapshots if not 0 <= epoch <= self.epochs]:
@@ -76,17 +76,17 @@ class Training:
 
     @property
     def epochs(self) -> int:
-        """Passes over the data that the recipe says."""
+        """Return the passes over the data that the recipe asks for."""
         return int(self.recipe["epochs"])
 
     @property
     def stops(self) -> tuple[int, ...]:
-        """The epochs after which it is wanted, ascending."""
+        """Return the epochs after which the network is wanted, ascending."""
         return tuple(sorted(set(self.snapshots))) or (self.epochs,)
 
     @property
     def seed(self) -> int:
-        """What its first parameters are made from."""
+        """Seed of the initial parameters."""
         return derive(0, "asset", "network", self.number)
 
     def estimate(self) -> tuple[Callable[[], object], float]:
@@ -119,7 +119,7 @@ class Training:
 
     @property
     def _any_length(self) -> bool:
-        """Whether an epoch is the same in a training of any length."""
+        """Return True if an epoch is the same in a training of any length."""
         return self.recipe.get("schedule") == "constant"
 
     def _trained(self, made: Teacher, epoch: int) -> NetworkWeights:
@@ -133,16 +133,16 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainNetwork(Training):
-    """The training of one network as a job (an `potstill.core.AssetJob`), which gives `LazyNetworks` of one network."""
+    """Training job of one network (an `potstill.core.AssetJob`) that gives `LazyNetworks` of its stops."""
 
     def __call__(self) -> tuple[NetworkWeights, float]:
-        """The trained network after the last of its stops, and the seconds that it took."""
+        """Return the trained network after its last stop, and the seconds that it took."""
         return self.run()[-1]
 
     def run(self) -> list[tuple[NetworkWeights, float]]:
-        """One training: the network at each of its stops, and the seconds up to there.
+        """Train; return the network at each stop, and the seconds up to there.
 
-        A long one is written to the cache after an epoch, about every minute; one that was stopped goes on from there.
+        A long training is written to the cache about every minute; an interrupted one resumes from there.
 
         Raises:
             PotstillError: it did not stay finite.
@@ -169,11 +169,13 @@ class TrainNetwork(Training):
         return found
 
     def progress(self) -> Path:
-        """Where it is written while it is under way."""
+        """Return the checkpoint file of a training under way."""
         return self.path(self.stops[-1]).with_suffix(".progress")
 
     def path(self, epoch: int | None = None) -> Path:
-        """Where it is kept as it is after ``epoch`` (the last): a name made of everything that decides its bits."""
+        """Return the cache file of the network after ``epoch`` (the last), named by everything that decides its
+        bits.
+        """
         n, epoch = self.train.normalization, self.epochs if epoch is None else epoch
         white = [] if n.whitening is None else [
             hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
@@ -191,11 +193,11 @@ class TrainNetwork(Training):
         return cache_folder() / "networks" / f"{cache_key(what, self.machine, self.make.device)}.safetensors"
 
     def is_cached(self) -> bool:
-        """Whether all its stops seem to be in the cache."""
+        """Return True if all stops seem to be in the cache."""
         return all(self.path(epoch).exists() for epoch in self.stops)
 
     def load(self) -> LazyNetworks | None:
-        """Its stops in the cache, each checked now and read when it is asked for; ``None`` where one is missing.
+        """Return the cached stops, each checked now and read when asked for; ``None`` if one is missing.
 
         Raises:
             PotstillError: as `load_epoch`.
@@ -210,7 +212,7 @@ class TrainNetwork(Training):
         return LazyNetworks(tuple(readers), seconds)
 
     def build(self) -> tuple[LazyNetworks, str] | None:
-        """Train it and keep all its stops; where they cannot be kept, themselves and why."""
+        """Train and cache all stops; if they cannot be cached, return them and the reason."""
         stops = self.run()
         why = [said for stop in stops if (said := self.save(*stop))]
         return (_in_memory(stops), why[-1]) if why else None
@@ -220,14 +222,14 @@ class TrainNetwork(Training):
         return _in_memory(self.run())
 
     def remaining(self) -> float:
-        """Samples that training it will still pass."""
+        """Return the samples that training will still pass."""
         first = fresh_teacher(self.make(self.seed))
         begun = read_checkpoint(self.progress(), first, json.dumps(self.stops), self.seed, self.train.classes)
         epochs = self.stops[-1] - (0 if begun is None else begun.epoch)
         return epochs * len(training_part(self.train, float(self.recipe.get("holdout", 0))))
 
     def load_epoch(self, epoch: int | None = None) -> tuple[NetworkWeights, float] | None:
-        """What an earlier run made of it, as it was after ``epoch`` (the last), if that is there and whole.
+        """Read the cached network after ``epoch`` (the last), or ``None`` if it is missing or damaged.
 
         Raises:
             PotstillError: it was trained on the classes in another order; both are shown.
@@ -250,7 +252,7 @@ class TrainNetwork(Training):
         return NetworkWeights(seed=self.seed, **parts, epoch=epoch, classes=classes), seconds
 
     def save(self, trained: NetworkWeights, seconds: float) -> str:
-        """Write it for later runs. A cache that cannot be written costs time, not the result: why, or nothing."""
+        """Write the network to the cache. Return why that failed, or nothing."""
         tensors = {f"theta/{n}": t.cpu() for n, t in trained.theta.items()}
         tensors |= {f"buffers/{n}": t.cpu() for n, t in trained.buffers.items()}
         path = self.path(trained.epoch)
@@ -268,10 +270,10 @@ class TrainNetwork(Training):
 
 
 def training_part(train: Source, part: float) -> Int[Tensor, " m"]:
-    """The samples that a training with ``holdout`` of ``part`` sees: the same ones whoever asks, all where it is 0.
+    """Return the samples that a training with ``holdout`` of ``part`` sees: the same for all, every sample if it is 0.
 
-    What it does not see is of use to choose on: a stop, a rate. The cut is stratified, depends on the labels alone, and
-    keeps groups whole that the source knows.
+    The rest serves to choose on: a stop, a rate. The split is stratified, depends on the labels alone, and keeps
+    groups whole.
 
     Raises:
         PotstillError: ``part`` is not in [0, 1).
@@ -280,7 +282,7 @@ def training_part(train: Source, part: float) -> Int[Tensor, " m"]:
 
 
 def _fall(schedule: str, epoch: int, epochs: int) -> float:
-    """What the learning rate is multiplied with."""
+    """Return the factor of the learning rate."""
     if schedule == "cosine":
         return (1 + math.cos(math.pi * epoch / epochs)) / 2
     return 1.0 if schedule == "constant" else 0.2 ** sum(epoch >= m for m in (2 * epochs // 3, 5 * epochs // 6))
@@ -288,7 +290,7 @@ def _fall(schedule: str, epoch: int, epochs: int) -> float:
 
 @dataclass(frozen=True)
 class Placeholder:
-    """What weighs as much as a trained network."""
+    """Untrained network of the size of a trained one."""
 
     job: Training
     epoch: int
@@ -304,27 +306,26 @@ def _in_memory(stops: Sequence[tuple[NetworkWeights, float]]) -> LazyNetworks:
 
 
 def describe_work(networks: int, epochs: int) -> str:
-    """A training in words."""
+    """Describe trainings in words."""
     some = f"{networks:,} networks" if networks > 1 else "1 network"
     return f"training {some} for {epochs:,} epochs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedNetworks:
-    """Trained networks (an `potstill.core.Asset`): a sequence of `Trained`, by number, a network's stops by epoch."""
+    """Asset of trained networks (an `potstill.core.Asset`): a sequence by number, a network's stops by epoch."""
 
     name: str
     count: int
     recipe: Mapping[str, float | int | str]
-    """Settings of the training, as `TrainNetwork` has them. ``network`` names another architecture than the ground's,
-    ``augment`` an augmentation."""
+    """Settings of `Training`; ``network`` names another architecture, ``augment`` an augmentation."""
     snapshots: tuple[int, ...] = ()
-    """Epochs after which each network is wanted, from one training; none: after the last."""
+    """Epochs after which each network is wanted, from one training; empty: after the last."""
     labels: bool = False
-    """They are the method's teachers: they label its result where a protocol lets teachers label."""
+    """True if these are the method's teachers, which label its result where a protocol lets teachers label."""
 
     def jobs(self, ground: AssetContext) -> tuple[TrainNetwork, ...]:
-        """A training for each network.
+        """Return a training for each network.
 
         Raises:
             PotstillError: there is no such network, or it cannot eat such inputs.
@@ -342,11 +343,11 @@ class TrainedNetworks:
         )
 
     def open(self, parts: Sequence[LazyNetworks]) -> LazyNetworks:
-        """All of them in one sequence, which reads each when it is asked for."""
+        """Return all networks as one lazily read sequence."""
         return LazyNetworks(tuple(r for part in parts for r in part.readers), sum(part.seconds for part in parts))
 
     def placeholder(self, jobs: Sequence[TrainNetwork]) -> LazyNetworks:
-        """Placeholder ones, which weigh the same."""
+        """Return untrained networks of the same size."""
         return LazyNetworks(tuple(Placeholder(job, epoch) for job in jobs for epoch in job.stops))
 
     def adopt(self, value: Any, ground: AssetContext) -> LazyNetworks:
@@ -362,7 +363,7 @@ class TrainedNetworks:
         return LazyNetworks(tuple(_read_network(one, jobs[0], ground.train) for one in brought[:wanted]))
 
     def describe_work(self, missing: Sequence[TrainNetwork]) -> str:
-        """What is to be trained."""
+        """Describe the missing trainings."""
         return describe_work(len(missing), missing[0].stops[-1])
 
     def provenance(self, value: Sequence[NetworkWeights], ground: AssetContext) -> Mapping[str, Mapping[str, Any]]:

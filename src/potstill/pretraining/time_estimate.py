@@ -1,4 +1,4 @@
-"""How long what a method needs will take to make, from a little of the work that is done for it."""
+"""Estimated time to build a method's assets, from timing a little of the work."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ ENOUGH, MOST = 1.0, 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeEstimate:
-    """What is still to be made for one `Asset`."""
+    """Estimated time to build one `Asset`."""
 
     name: str
     work: str
-    """In words."""
+    """The work in words."""
     seconds: float
-    """Of wall clock, for all of it on this machine."""
+    """Wall-clock time of all of it on this machine."""
 
     def __str__(self) -> str:
         return self.work
@@ -33,9 +33,9 @@ def estimate_time(
     assets: Sequence[Asset], train: Source, make: NetworkFactory, augmentation: Callable[[str], Augmentation],
     executor: Executor | None = None,
 ) -> tuple[TimeEstimate, ...]:  # fmt: skip
-    """What of ``assets`` is not in the cache, and the seconds that it will take. Arguments as for `build_assets`.
+    """Estimate the time to build those ``assets`` that are not cached. Arguments as for `build_assets`.
 
-    Nothing random of a run is touched: trials draw by generators of their own, and what they make is dropped.
+    Trials draw from generators of their own, and their results are dropped.
     """
     found, ground = [], AssetContext(train=train, network=make, augmentation=augmentation)
     for asset in assets:
@@ -52,7 +52,7 @@ def estimate_time(
 
 
 def _seconds_per_unit(job: AssetJob, threads: int | None, device: torch.device) -> float:
-    """Of a little of the work: the least of some, since what else runs on the machine can only make one longer."""
+    """Time a little of the work: minimum over several timings."""
     before, seconds = torch.get_num_threads(), list[float]()
     trial, units = job.estimate()
     if threads is not None:

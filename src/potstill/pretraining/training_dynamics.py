@@ -1,9 +1,9 @@
-"""Records of training: what a network said of every sample after every epoch. One feeds every score that reads it.
+"""Training dynamics: outputs of a network on every sample after every epoch, recorded once for all scores.
 
-A record is decided by the data, the architecture, the recipe and its number, and by nothing else. It is a folder in the
-cache: a file of numbers per epoch, which is mapped and not read; the network after some epochs; and the state of the
-training, until it is finished. What is interrupted goes on from that state and ends with the same bits, and a training
-that was wanted for its first epochs only goes on when all are wanted.
+A record is decided by the data, the architecture, the recipe and its number, and by nothing else. It is a folder in
+the cache: a file of numbers per epoch, which is mapped and not read; the network after some epochs; and the state of
+the training, until it is finished. What is interrupted goes on from that state and ends with the same bits, and a
+training that was wanted for its first epochs only goes on when all are wanted.
 
 Of a sample an epoch takes 21 bytes; networks are kept after 1, 2, 5, 10, 20, 50, … epochs and after the last.
 """
@@ -41,30 +41,30 @@ from potstill.pretraining.networks import Placeholder, TrainedNetworks, Training
 from potstill.rng import derive, generator
 
 Values: TypeAlias = Tensor | NDArray[Any]
-"""Numbers of all samples: in memory, or mapped from a file and read when they are asked for."""
+"""Numbers of all samples: in memory, or memory-mapped."""
 
 __all__ = ["FIELDS", "Record", "RecordTraining", "Recording", "Run", "check_snapshot_epoch", "snapshot_epochs"]
 
 FIELDS = ("probability", "margin", "probability_margin", "el2n", "movement", "correct")
-"""After every epoch: the true class's probability, `dynamics.logit_margin`, `dynamics.probability_margin`,
+"""Fields after every epoch: the true class's probability, `dynamics.logit_margin`, `dynamics.probability_margin`,
 `dynamics.el2n`, `dynamics.movement` since the epoch before (0 after the first), and 1 where the network is right."""
 CLOSER = ("least_confidence", "entropy", "gap")
-"""Also, after the epochs whose network is kept: what does not look at the label."""
+"""Label-free fields after the epochs whose network is kept."""
 MAX_BYTES = 2**40
 _CHUNK = 512
 LOOK = 1 / 3
-"""What a pass over the samples without a gradient takes, beside one with it."""
+"""Cost of a pass over the samples without a gradient, relative to one with it."""
 _VERSION = 2
 
 
 def snapshot_epochs(epochs: int) -> tuple[int, ...]:
-    """The epochs after which the network itself is kept: 1, 2, 5, 10, 20, 50, … and the last."""
+    """Return the epochs after which the network itself is kept: 1, 2, 5, 10, 20, 50, … and the last."""
     early = (m * 10**d for d in range(len(str(epochs))) for m in (1, 2, 5))
     return tuple(sorted({e for e in early if e < epochs} | {epochs}))
 
 
 def check_snapshot_epoch(epoch: int, kept: tuple[int, ...]) -> None:
-    """The network after ``epoch`` must be one that is ``kept``.
+    """Refuse an ``epoch`` after which no network is kept.
 
     Raises:
         PotstillError: it is not.
@@ -81,36 +81,36 @@ def _read(values: Values) -> Float[Tensor, " n"]:
 
 @dataclass(frozen=True)
 class Run:
-    """What one training said, by epoch; the first is after epoch 1."""
+    """Recorded values of one training by epoch, from epoch 1."""
 
     rows: tuple[Mapping[str, Values], ...]
     networks: Mapping[int, NetworkWeights]
-    """By the number of epochs made; each is read when it is asked for."""
+    """Networks by number of epochs, read when asked for."""
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Record:
-    """What several trainings said of every sample."""
+    """Recorded values of several trainings."""
 
     runs: tuple[Run, ...]
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of networks that stay in memory, at most."""
+        """Return the largest number of bytes of networks that stay in memory."""
         return sum(run.networks.networks.memory_bytes for run in self.runs if isinstance(run.networks, PerEpoch))
 
     @property
     def epochs(self) -> int:
-        """Epochs that are there of every run."""
+        """Return the epochs that every run has."""
         return min(len(run.rows) for run in self.runs)
 
     def series(self, field: str) -> Float[Tensor, "r e n"]:
-        """A field of `FIELDS`: every run, every epoch, every sample."""
+        """Return a field of `FIELDS` for every run, epoch and sample."""
         return torch.stack([torch.stack([_read(row[field]) for row in run.rows[: self.epochs]]) for run in self.runs])
 
     def after(self, field: str, epoch: int) -> Float[Tensor, "r n"]:
-        """A field after ``epoch`` epochs.
+        """Return a field after ``epoch`` epochs.
 
         Raises:
             PotstillError: the record has no such epoch, or not this field after it.
@@ -126,7 +126,7 @@ class Record:
         return torch.stack([_read(row[field]) for row in rows])
 
     def network(self, run: int, epoch: int) -> NetworkWeights:
-        """The network of a run after ``epoch`` epochs.
+        """Return the network of a run after ``epoch`` epochs.
 
         Raises:
             PotstillError: it was not kept then.
@@ -138,7 +138,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class _State:
-    """All that evolves."""
+    """State of the training."""
 
     epoch: int
     teacher: Teacher
@@ -149,24 +149,23 @@ class _State:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordTraining(Training):
-    """The training of a network, as `potstill.pretraining.networks.Training`, that looks at every sample after every
-    epoch.
+    """Training job of a network that records every sample after every epoch.
 
-    ``part`` in the recipe is the part of each class that a run sees, another one for every run. ``until`` is the number
-    of epochs wanted, where that is fewer than the schedule has; it does not decide any bit.
+    ``part`` in the recipe is the part of each class that a run sees, another one for every run. ``until`` is the
+    number of epochs wanted, where that is fewer than the schedule has; it does not decide any bit.
     """
 
     record_every: float = 5.0
-    """Seconds after which the state is written; what came after it is made again."""
+    """Seconds between checkpoints; later work is repeated after an interruption."""
 
     @property
     def until(self) -> int:
-        """Epochs that are wanted."""
+        """Return the epochs that are wanted."""
         return min(int(self.recipe.get("until", 0)) or self.epochs, self.epochs)
 
     @property
     def index(self) -> Int[Tensor, " m"]:
-        """The samples that it is trained on."""
+        """Return the training samples."""
         kept = training_part(self.train, float(self.recipe.get("holdout", 0)))
         part = float(self.recipe.get("part", 1))
         if part == 1:
@@ -185,7 +184,7 @@ class RecordTraining(Training):
         return generator(self.seed, "training", json.dumps(said, sort_keys=True))
 
     def folder(self) -> Path:
-        """Where it is kept: a name made of everything that decides its bits."""
+        """Return the cache folder, named by everything that decides the bits."""
         n = self.train.normalization
         white = [] if n.whitening is None else [
             hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
@@ -199,7 +198,7 @@ class RecordTraining(Training):
         return cache_folder() / "records" / cache_key(what, self.machine, self.make.device)
 
     def epochs_made(self) -> Iterator[tuple[_State, Mapping[str, Tensor], NetworkWeights | None]]:
-        """The training, epoch by epoch, from the beginning: state, what it says of the samples, the network if kept."""
+        """Yield the state, the recorded values and, if kept, the network after each epoch from the beginning."""
         yield from self._from(self._first())
 
     def _first(self) -> _State:
@@ -259,11 +258,12 @@ class RecordTraining(Training):
     # --- what is on the disk --------------------------------------------------------------------------------------
 
     def is_cached(self) -> bool:
-        """Whether all that is wanted is kept and whole."""
+        """Return True if all that is wanted is cached and intact."""
         return self.load() is not None
 
     def build(self) -> tuple[Run, str] | None:
-        """Go on from what is kept until all that is wanted is there; where it cannot be kept, the run itself and why.
+        """Continue from what is cached until all that is wanted is there; if it cannot be cached, return the run and
+        the reason.
 
         Raises:
             PotstillError: it did not stay finite.
@@ -275,18 +275,18 @@ class RecordTraining(Training):
             return self.compute(), str(error)
 
     def compute(self) -> Run:
-        """All of it in memory."""
+        """Train in memory."""
         made = list(self.epochs_made())
         found = {state.epoch: InMemory(trained) for state, _, trained in made if trained is not None}
         networks = PerEpoch(tuple(found), LazyNetworks(tuple(found.values())))
         return Run(tuple(rows for _, rows, _ in made), networks, made[-1][0].seconds)
 
     def remaining(self) -> float:
-        """Samples that it will still pass, those that are only looked at as the part that they take."""
+        """Return the samples that training will still pass, those that are only evaluated at their relative cost."""
         return (self.until - min(self._saved().epoch, self.until)) * (len(self.index) + LOOK * len(self.train))
 
     def placeholder(self) -> Run:
-        """An untrained network and zeros that take no memory."""
+        """Return an untrained network and zeros that take no memory."""
         zero = torch.zeros(1).expand(len(self.train))
         rows = tuple(dict.fromkeys(FIELDS + CLOSER, zero) for _ in range(self.until))
         epochs = snapshot_epochs(self.epochs)
@@ -322,7 +322,7 @@ class RecordTraining(Training):
             raise CannotKeep(f"{folder}: what was just written there cannot be read")
 
     def load(self) -> Run | None:
-        """What is there, if it is all that is wanted and whole; networks are read when they are asked for."""
+        """Return the cached run if it is complete and intact; networks are read when asked for."""
         folder, n, wanted = self.folder(), len(self.train), snapshot_epochs(self.epochs)
         rows: list[Mapping[str, Values]] = []
         networks: dict[int, OnDisk] = {}
@@ -370,7 +370,7 @@ class RecordTraining(Training):
         write_tensors(self.folder() / "state.safetensors", parts, {"said": json.dumps(said)})
 
     def _saved(self) -> _State:
-        """The state that was written last; the first one where none is there or it cannot be read."""
+        """Return the last checkpoint, or the initial state if there is none or it is damaged."""
         first = self._first()
         with contextlib.suppress(PotstillError, KeyError, ValueError, TypeError):
             tensors, metadata = read_tensors(self.folder() / "state.safetensors", MAX_BYTES)
@@ -407,25 +407,25 @@ def _keeping(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """What trainings said of every sample, epoch by epoch (an `potstill.core.Asset`): a `Record`."""
+    """Asset of recorded trainings (an `potstill.core.Asset`): a `Record`."""
 
     name: str
     count: int
     recipe: Mapping[str, float | int | str]
-    """Settings of the trainings, as `RecordTraining` and `potstill.pretraining.TrainedNetworks` have them."""
+    """Settings of the trainings, as for `RecordTraining` and `TrainedNetworks`."""
 
     def jobs(self, ground: AssetContext) -> tuple[RecordTraining, ...]:
-        """A training for each run. Errors as of `potstill.pretraining.TrainedNetworks`."""
+        """Return a training for each run. Errors as of `TrainedNetworks`."""
         fields = [f.name for f in dataclasses.fields(Training)]
         trainings = TrainedNetworks(name=self.name, count=self.count, recipe=self.recipe).jobs(ground)
         return tuple(RecordTraining(**{name: getattr(job, name) for name in fields}) for job in trainings)
 
     def open(self, parts: Sequence[Run]) -> Record:
-        """All runs in one record, which reads numbers and networks when they are asked for."""
+        """Return all runs as one lazily read record."""
         return Record(tuple(parts))
 
     def placeholder(self, jobs: Sequence[RecordTraining]) -> Record:
-        """A record of untrained networks and of zeros that take no memory."""
+        """Return a record of untrained networks and zeros that take no memory."""
         return Record(tuple(job.placeholder() for job in jobs))
 
     def adopt(self, value: Any, ground: AssetContext) -> Record:
@@ -442,7 +442,7 @@ class Recording:
         return value
 
     def describe_work(self, missing: Sequence[RecordTraining]) -> str:
-        """What is to be trained."""
+        """Describe the missing trainings."""
         return describe_work(len(missing), missing[0].until)
 
     def provenance(self, value: Record, ground: AssetContext) -> Mapping[str, Mapping[str, Any]]:

@@ -1,20 +1,19 @@
-"""Expert trajectories: what a network was after every epoch of a training on the real data, for many trainings.
+"""Expert trajectories: snapshots of a network after every epoch of a training on real data, for many trainings.
 
 Trajectory matching (MTT, arXiv:2203.11932, ``buffer.py``) walks a student from one snapshot of an expert and compares
 where it comes to with a later one. An expert is trained by plain SGD (rate 0.01, momentum 0, no decay, batches of 256,
-50 epochs, DSA with parameters of their own for each sample), or towards flat minima (``optimizer: gsam``, FTD), or by a
-curriculum (``curriculum: pad``). The first snapshot is the network as it begins.
+50 epochs, DSA with parameters of their own for each sample), or towards flat minima (``optimizer: gsam``, FTD), or by
+a curriculum (``curriculum: pad``). The first snapshot is the network as it begins.
 
 Each expert is a job. It is kept as one file that is mapped and not read (`potstill.pretraining.trajectory_codec`): any
-snapshot is
-decoded by itself, into memory of its own. A training that was stopped goes on after its last whole epoch of a minute
-or less before, with the same bits, and so does a short one of which more epochs are wanted; the first epochs of a long
-one serve as a short one. A file that is cut off or damaged is made anew; of two runs that want the same expert one
-makes it and the other waits.
+snapshot is decoded by itself, into memory of its own. A training that was stopped goes on after its last whole epoch
+of a minute or less before, with the same bits, and so does a short one of which more epochs are wanted; the first
+epochs of a long one serve as a short one. A file that is cut off or damaged is made anew; of two runs that want the
+same expert one makes it and the other waits.
 
 Experts are not trained side by side as one network. On a CPU that takes 4 to 6 times as long
-(``benchmarks/experts.py``): one expert's products fill the core, and kernels of our own are for networks alone. There a
-process for each core helps.
+(``benchmarks/experts.py``): one expert's products fill the core, and kernels of our own are for networks alone. There
+a process for each core helps.
 """
 
 import contextlib
@@ -70,7 +69,7 @@ from potstill.rng import derive, generator
 __all__ = ["PUBLISHED", "ExpertTraining", "ExpertTrajectories", "Trajectories", "Trajectory"]
 
 EVERY = 60.0
-"""Seconds between two writings of the state of a training, at least."""
+"""Least number of seconds between two checkpoints of a training."""
 MAX_BYTES = 64 * 2**30
 _VERSION = 1
 
@@ -79,9 +78,9 @@ PUBLISHED: Mapping[str, float | int | str] = {
     "schedule": "constant", "optimizer": "sgd", "rho": 0.01, "alpha": 0.3, "curriculum": "none", "score_runs": 2,
     "score_epochs": 2, "holdout": 0.0, "cutmix": 0.0,
 }  # fmt: skip
-"""What holds of a recipe that says nothing else. ``schedule: decay`` multiplies the rate with 0.1 after epoch
-epochs // 2 + 1 (MTT's ``--decay``). ``rho`` and ``alpha`` are of ``gsam`` (FTD's command; its code's defaults are 2 and
-0.4). ``score_runs`` networks after ``score_epochs`` epochs say what is hard for ``curriculum: pad`` (published: 10)."""
+"""Default recipe. ``schedule: decay`` multiplies the rate by 0.1 after epoch epochs // 2 + 1 (MTT's ``--decay``).
+``rho`` and ``alpha`` belong to ``gsam`` (FTD's command; its code's defaults are 2 and 0.4). For ``curriculum:
+pad``, ``score_runs`` networks after ``score_epochs`` epochs score difficulty (published: 10)."""
 _CHOICES = {"optimizer": ("sgd", "gsam"), "curriculum": ("none", "pad"), "schedule": ("constant", "decay")}
 _ONLY = {"rho": ("optimizer", "gsam"), "alpha": ("optimizer", "gsam"), "score_runs": ("curriculum", "pad"),
          "score_epochs": ("curriculum", "pad")}  # fmt: skip
@@ -89,7 +88,7 @@ _ONLY = {"rho": ("optimizer", "gsam"), "alpha": ("optimizer", "gsam"), "score_ru
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """One expert: its snapshots after 0, 1, … ``epochs`` epochs, each decoded when it is asked for."""
+    """One expert: its snapshots after 0, 1, … ``epochs`` epochs, each decoded when asked for."""
 
     seed: int
     epochs: int
@@ -97,16 +96,16 @@ class Trajectory:
     device: torch.device
     read: Callable[[int], Snapshot]
     digest: str
-    """Hash of its content."""
+    """Hash of the snapshots."""
     classes: tuple[str, ...] = ()
-    """Class names in the order of its logits; empty: not said."""
+    """Class names in the order of its logits; empty: unknown."""
     seconds: float = 0.0
-    """Of computing that went into it."""
+    """Computing time that went into it."""
     memory_bytes: int = 0
     """Bytes that stay in memory."""
 
     def at(self, epoch: int) -> dict[str, Tensor]:
-        """Its parameters after ``epoch`` epochs: float32 on the device, a copy that belongs to the caller.
+        """Return the parameters after ``epoch`` epochs: float32 on the device, a copy that belongs to the caller.
 
         Raises:
             PotstillError: it has no such epoch, or its file cannot be read any more.
@@ -114,7 +113,7 @@ class Trajectory:
         return self.layout.theta(self._row(epoch)[0], self.device)
 
     def trained(self, epoch: int) -> NetworkWeights:
-        """The same as a network, with its running statistics. Errors as of `at`."""
+        """Return the network after ``epoch`` epochs, with its running statistics. Errors as of `at`."""
         theta, buffers = self._row(epoch)
         return NetworkWeights(
             seed=self.seed, theta=self.layout.theta(theta, self.device), epoch=epoch, classes=self.classes,
@@ -148,23 +147,23 @@ class Trajectories(Sequence[Trajectory]):
 
     @property
     def epochs(self) -> int:
-        """Epochs that every one of them has."""
+        """Return the epochs that every expert has."""
         return min((one.epochs for one in self.experts), default=0)
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes that stay in memory: none of experts in files."""
+        """Return the bytes that stay in memory: none of experts in files."""
         return sum(one.memory_bytes for one in self.experts)
 
     @property
     def digest(self) -> str:
-        """Hash of the content of all."""
+        """Return the hash of all experts."""
         return hashlib.sha256("\n".join(one.digest for one in self.experts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class _File:
-    """Reads from a file that was checked when it was found."""
+    """Reader of a file that was checked when it was found."""
 
     path: Path
 
@@ -186,7 +185,7 @@ class _File:
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """Reads from memory."""
+    """Reader of rows in memory."""
 
     coded: MemoryRows
 
@@ -196,7 +195,7 @@ class _Held:
 
 @dataclass(frozen=True)
 class _Untrained:
-    """What weighs as much as an expert, for a plan: its beginning, moved a little by every epoch."""
+    """Placeholder of an expert for a plan: its initial network, shifted a little by every epoch."""
 
     make: NetworkFactory
     seed: int
@@ -209,7 +208,7 @@ class _Untrained:
 
 @dataclass(frozen=True, kw_only=True)
 class _State:
-    """All that evolves."""
+    """State of the training."""
 
     epoch: int
     teacher: Teacher
@@ -219,7 +218,7 @@ class _State:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertTraining(Training):
-    """The training of one expert as a job (an `potstill.core.AssetJob`), which gives a `Trajectory`."""
+    """Training job of one expert (an `potstill.core.AssetJob`), which gives a `Trajectory`."""
 
     def __post_init__(self) -> None:
         if odd := [name for name in self.recipe if name not in PUBLISHED]:
@@ -236,7 +235,7 @@ class ExpertTraining(Training):
 
     @property
     def full_recipe(self) -> dict[str, float | int | str]:
-        """The whole recipe, without what has no effect."""
+        """Return the whole recipe, with settings that have no effect at their defaults."""
         full = {**PUBLISHED, **self.recipe}
         unused = {name for name, (of, choice) in _ONLY.items() if full[of] != choice}
         return {name: value for name, value in full.items() if name not in unused} | {n: PUBLISHED[n] for n in unused}
@@ -251,13 +250,13 @@ class ExpertTraining(Training):
 
     @property
     def gsam(self) -> Flat | None:
-        """How it goes towards flat minima; ``None``: it does not."""
+        """Return the settings of GSAM (flat minima), or ``None``."""
         said = self.full_recipe
         return Flat(rho=float(said["rho"]), alpha=float(said["alpha"])) if said["optimizer"] == "gsam" else None
 
     @cached_property
     def order(self) -> DifficultyOrder | None:
-        """What sorts the samples, of a curriculum."""
+        """Return the sample order of a curriculum, or ``None``."""
         said = self.full_recipe
         if said["curriculum"] == "none":
             return None
@@ -273,7 +272,9 @@ class ExpertTraining(Training):
 
     @property
     def _decides(self) -> dict[str, float | int | str]:
-        """What of the recipe decides the snapshots that there are: not how many, where the rate does not know it."""
+        """Return the part of the recipe that decides the snapshots; without ``epochs`` if the rate does not depend on
+        it.
+        """
         return {name: value for name, value in self.full_recipe.items() if name != "epochs" or not self._any_length}
 
     @property
@@ -301,7 +302,7 @@ class ExpertTraining(Training):
         return _State(epoch=0, teacher=fresh_teacher(self.make(self.seed)), rng=self._rng().get_state(), seconds=0.0)
 
     def run(self, rows: Rows, state: _State, after: Callable[[_State], None] = lambda _: None) -> None:
-        """Train from ``state`` on and put every snapshot into ``rows``.
+        """Train from ``state`` and write every snapshot to ``rows``.
 
         Args:
             after: is told the state after every epoch.
@@ -333,8 +334,10 @@ class ExpertTraining(Training):
     # --- what is on the disk --------------------------------------------------------------------------------------
 
     def path(self, epoch: int | None = None) -> Path:
-        """Where it is kept: a name made of everything that decides its bits. A longer training has the same name, where
-        the shorter one is its beginning."""
+        """Return the cache file, named by everything that decides its bits.
+
+        A longer training has the same name if the shorter one is its beginning.
+        """
         n = self.train.normalization
         white = [] if n.whitening is None else [
             hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
@@ -370,7 +373,7 @@ class ExpertTraining(Training):
             return False
 
     def load(self) -> Trajectory | None:
-        """What an earlier run kept, checked by its hash now, and read when it is asked for.
+        """Return the cached expert, checked by its hash now and read when asked for.
 
         Raises:
             PotstillError: the file at its place is of another network or of other data; both are named.
@@ -448,7 +451,7 @@ class ExpertTraining(Training):
             return 0
 
     def _save(self, rows: FileRows, state: _State) -> None:
-        """What is in the file first reaches the disk, and then what counts it."""
+        """Write the checkpoint after the file's rows have reached the disk."""
         rows.file.flush()
         os.fsync(rows.file.fileno())
         t = state.teacher
@@ -467,8 +470,10 @@ class ExpertTraining(Training):
         return {"params": teacher.params, "buffers": teacher.buffers, **speed}
 
     def _begun(self, rows: FileRows) -> _State:
-        """The state to go on from, the file filled up to there: of the training that was stopped, or of a shorter one
-        that was kept; the first where that state is not whole, or no file holds what it counts."""
+        """Return the state to resume from, with the file filled up to it.
+
+        It is that of the interrupted training or of a shorter cached one; the initial state if neither is intact.
+        """
         if (saved := self._saved()) is None or saved[0].epoch > self.epochs:
             rows.start()
             return self._first()
@@ -484,7 +489,7 @@ class ExpertTraining(Training):
         return self._first()
 
     def _saved(self) -> tuple[_State, str] | None:
-        """The state that was written last, if it is whole, and the hash of the rows up to there."""
+        """Return the last checkpoint if it is intact, and the hash of the rows up to it."""
         first = fresh_teacher(self.make(self.seed))
         try:
             tensors, metadata = read_tensors(self._progress, MAX_BYTES)
@@ -507,7 +512,7 @@ class _Foreign(PotstillError):
 
 
 def open_expert(path: Path, make: NetworkFactory, train: Source, asked: int = 0) -> Trajectory:
-    """An expert that was kept, checked by its hash.
+    """Open a cached expert, checked by its hash.
 
     Args:
         asked: epochs of it that are wanted; 0: all.
@@ -550,30 +555,29 @@ def open_expert(path: Path, make: NetworkFactory, train: Source, asked: int = 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpertTrajectories:
-    """Expert trajectories (an `potstill.core.Asset`): `Trajectories`."""
+    """Asset of expert trajectories (an `potstill.core.Asset`): `Trajectories`."""
 
     name: str = "experts"
-    """Those that are given on the command line or as ``experts=`` stand in for the asset of this name."""
+    """Experts given on the command line or as ``experts=`` replace the asset of this name."""
     count: int
     recipe: Mapping[str, float | int | str] = field(default_factory=dict)
-    """What differs from `PUBLISHED`; ``network`` names another architecture than the ground's."""
+    """Settings that differ from `PUBLISHED`; ``network`` names another architecture."""
     needed: int = 0
-    """Epochs that the method reads, at least, of experts that are given; 0: as many as would be trained."""
+    """Least number of epochs that given experts must have; 0: as many as would be trained."""
 
     def jobs(self, ground: AssetContext) -> tuple[ExpertTraining, ...]:
-        """A training for each expert. Errors as of `potstill.pretraining.TrainedNetworks`, and of an unknown
-        setting."""
+        """Return a training for each expert. Errors as of `TrainedNetworks`, and of an unknown setting."""
         recipe = {"augment": PUBLISHED["augment"], **self.recipe}
         trainings = TrainedNetworks(name=self.name, count=self.count, recipe=recipe).jobs(ground)
         fields = [f.name for f in dataclasses.fields(Training)]
         return tuple(ExpertTraining(**{name: getattr(job, name) for name in fields}) for job in trainings)
 
     def open(self, parts: Sequence[Trajectory]) -> Trajectories:
-        """All of them, each read when it is asked for."""
+        """Return all experts, each read when asked for."""
         return Trajectories(tuple(parts))
 
     def placeholder(self, jobs: Sequence[ExpertTraining]) -> Trajectories:
-        """Placeholder ones, whose snapshots weigh the same."""
+        """Return untrained experts of the same size."""
         return Trajectories(tuple(
             Trajectory(
                 seed=job.seed, epochs=job.epochs, layout=Layout.of(job.make(job.seed)), device=job.make.device,
@@ -603,7 +607,7 @@ class ExpertTrajectories:
         return Trajectories(tuple(parts))
 
     def describe_work(self, missing: Sequence[ExpertTraining]) -> str:
-        """What is to be trained."""
+        """Describe the missing trainings."""
         return describe_work(len(missing), missing[0].epochs).replace("network", "expert")
 
     def provenance(self, value: Trajectories, ground: AssetContext) -> Mapping[str, Mapping[str, Any]]:

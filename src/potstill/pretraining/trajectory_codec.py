@@ -1,4 +1,4 @@
-"""A trajectory as numbers: the first snapshot in float32, each later one as its difference from the first in float16.
+"""Codec of trajectories: the first snapshot in float32, each later one as its difference from the first in float16.
 
 Each difference is scaled by a power of two, so that its largest value lies just below float16's: what is 2²⁹ times
 smaller still has all 11 bits. A snapshot is decoded from its own row and the first, so any is read by itself.
@@ -46,25 +46,25 @@ __all__ = [
 ]
 
 Snapshot: TypeAlias = tuple[Float[Tensor, " p"], Float[Tensor, " b"]]
-"""Parameters and running statistics in a row each, in memory that nobody else has."""
+"""Parameters and running statistics, one row each, in memory of their own."""
 FORMAT = "potstill-trajectory/1"
-"""What a file's metadata say under ``format``."""
+"""Value of ``format`` in a file's metadata."""
 
 TOP = 15
-"""The largest difference lies in [2^14, 2^15) once it is scaled."""
+"""The largest scaled difference lies in [2^14, 2^15)."""
 _HASH = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Names and shapes of parameters and of running statistics, in the network's order."""
+    """Names and shapes of parameters and running statistics, in the network's order."""
 
     parameters: tuple[tuple[str, tuple[int, ...]], ...]
     buffers: tuple[tuple[str, tuple[int, ...], torch.dtype], ...] = ()
 
     @classmethod
     def of(cls, network: Network) -> "Layout":
-        """That of a network."""
+        """Return the layout of a network."""
         return cls(
             tuple((name, tuple(p.shape)) for name, p in network.named_parameters()),
             tuple((name, tuple(b.shape), b.dtype) for name, b in network.named_buffers()),
@@ -72,38 +72,38 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """Numbers of all parameters."""
+        """Return the number of parameters."""
         return sum(math.prod(shape) for _, shape in self.parameters)
 
     @property
     def running(self) -> int:
-        """Numbers of all running statistics."""
+        """Return the number of running statistics."""
         return sum(math.prod(shape) for _, shape, _ in self.buffers)
 
     def flat(self, theta: Mapping[str, Tensor]) -> Float[Tensor, " p"]:
-        """All parameters in a row: new memory, float32, on the CPU."""
+        """Return all parameters as one row: new memory, float32, on the CPU."""
         return torch.cat([theta[name].detach().reshape(-1).float().cpu() for name, _ in self.parameters])
 
     def flat_buffers(self, buffers: Mapping[str, Tensor]) -> Float[Tensor, " b"]:
-        """All running statistics in a row."""
+        """Return all running statistics as one row."""
         rows = [buffers[name].detach().reshape(-1).float().cpu() for name, _, _ in self.buffers]
         return torch.cat([torch.empty(0), *rows])
 
     def theta(self, row: Float[Tensor, " p"], device: torch.device) -> dict[str, Tensor]:
-        """Parameters by name, each in memory of its own."""
+        """Return parameters by name, each in memory of its own."""
         parts = torch.split(row, [math.prod(shape) for _, shape in self.parameters])
         named = zip(self.parameters, parts, strict=True)
         return {name: part.reshape(shape).to(device, copy=True) for (name, shape), part in named}
 
     def statistics(self, row: Float[Tensor, " b"], device: torch.device) -> dict[str, Tensor]:
-        """Running statistics by name, each in memory of its own."""
+        """Return running statistics by name, each in memory of its own."""
         parts = torch.split(row, [math.prod(shape) for _, shape, _ in self.buffers])
         named = zip(self.buffers, parts, strict=True)
         return {name: part.reshape(shape).to(device, dtype, copy=True) for (name, shape, dtype), part in named}
 
 
 def fields(layout: Layout, epochs: int) -> dict[str, TensorField]:
-    """What a trajectory of so many epochs consists of. Its first axis counts epochs, of ``later`` from 1 on."""
+    """Return the fields of a trajectory. The first axis counts epochs, that of ``later`` from 1."""
     running = {"buffers": TensorField("F32", (epochs + 1, layout.running))} if layout.running else {}
     return {
         "first": TensorField("F32", (1, layout.size)), "later": TensorField("F16", (epochs, layout.size)),
@@ -113,7 +113,7 @@ def fields(layout: Layout, epochs: int) -> dict[str, TensorField]:
 
 
 class Rows(ABC):
-    """Rows of a trajectory that is being made, in memory or in a file; both give the same bits."""
+    """Rows of a trajectory under construction, in memory or in a file, with the same bits."""
 
     def __init__(self, layout: Layout, epochs: int) -> None:
         self.layout, self.epochs = layout, epochs
@@ -121,7 +121,7 @@ class Rows(ABC):
         self._kinds = fields(layout, epochs)
 
     def write_epoch(self, epoch: int, theta: Tensor, buffers: Tensor, seconds: float) -> None:
-        """What the expert is after ``epoch`` epochs; the first must be there before the others."""
+        """Write the expert after ``epoch`` epochs; epoch 0 must be written first."""
         self._write("seconds", epoch, np.array([seconds], np.float32))
         made = hashlib.sha256(b"" if epoch == 0 else self._read("chain", epoch - 1).tobytes())
         if self.layout.running:
@@ -142,11 +142,11 @@ class Rows(ABC):
 
     @abstractmethod
     def _write(self, name: str, row: int, values: NDArray[Any]) -> None:
-        """Keep a row of a field."""
+        """Write a row of a field."""
 
     @abstractmethod
     def _read(self, name: str, row: int) -> NDArray[Any]:
-        """A row of a field."""
+        """Read a row of a field."""
 
 
 def _coded(difference: NDArray[np.float32]) -> tuple[NDArray[np.float16], float]:
@@ -171,12 +171,12 @@ class MemoryRows(Rows):
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Return the number of bytes."""
         return sum(values.nbytes for values in self.values.values())
 
 
 class FileRows(Rows):
-    """A trajectory in a file that is being filled."""
+    """A trajectory in a file under construction."""
 
     def __init__(self, file: BinaryIO, layout: Layout, epochs: int, said: Mapping[str, str]) -> None:
         super().__init__(layout, epochs)
@@ -184,7 +184,7 @@ class FileRows(Rows):
         self.plan: FileLayout = plan_layout(self._kinds, {**said, DIGEST: DIGEST_PLACEHOLDER})
 
     def start(self) -> None:
-        """An empty file, of its whole size.
+        """Start an empty file of its final size.
 
         Raises:
             OSError: there is no room.
@@ -199,7 +199,7 @@ class FileRows(Rows):
             self.file.truncate(self.plan.size)
 
     def is_started(self) -> bool:
-        """Whether the file is such a one."""
+        """Return True if the file has this header and size."""
         self.file.seek(0)
         return self.file.read(len(self.plan.header)) == self.plan.header and (
             self.file.seek(0, os.SEEK_END) == self.plan.size
@@ -223,18 +223,18 @@ class FileRows(Rows):
         return np.frombuffer(self.file.read(width), self._kinds[name].dtype)
 
     def copy_rows(self, values: Mapping[str, NDArray[Any]], epoch: int) -> None:
-        """Write what another file holds up to ``epoch``."""
+        """Copy the rows of another file up to ``epoch``."""
         for name, count in _rows(values, epoch):
             for row in range(count):
                 self._write(name, row, values[name][row : row + 1])
 
     def finish(self) -> None:
-        """Write the file's hash into its header, and all to the disk."""
+        """Write the file's hash into its header, and sync to disk."""
         write_digest(self.file, self.plan)
 
 
 def read_rows(values: Mapping[str, NDArray[Any]], epoch: int) -> Snapshot:
-    """Parameters and running statistics after ``epoch``, in a row each, in new memory."""
+    """Return parameters and running statistics after ``epoch``, one row each, in new memory."""
     theta = torch.from_numpy(np.array(values["first"][0], np.float32))
     if epoch:
         later = torch.from_numpy(np.array(values["later"][epoch - 1], np.float32))
@@ -248,7 +248,7 @@ def _rows(values: Mapping[str, NDArray[Any]], epoch: int) -> list[tuple[str, int
 
 
 def rows_digest(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
-    """Hash of all that is there up to ``epoch``."""
+    """Return the hash of all rows up to ``epoch``."""
     made = hashlib.sha256()
     for name, count in _rows(values, epoch):
         for row in range(count):
@@ -257,12 +257,12 @@ def rows_digest(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
 
 
 def snapshots_hash(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
-    """Hash of the snapshots up to ``epoch``: the same whether there are later ones or not."""
+    """Return the hash of the snapshots up to ``epoch``, the same whether there are later ones or not."""
     return bytes(values["chain"][epoch].tobytes()).hex()
 
 
 def read_file(path: Path, check: bool) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The numbers, mapped, and what the file says of itself.
+    """Return the memory-mapped numbers and the metadata of a file.
 
     Raises:
         PotstillError: it is none, cut off or, where that is checked, damaged.
@@ -274,6 +274,6 @@ def read_file(path: Path, check: bool) -> tuple[dict[str, NDArray[Any]], dict[st
 
 
 def layout_json(layout: Layout) -> str:
-    """A layout as a file says it."""
+    """Return a layout as JSON."""
     buffers = [[name, list(shape), str(dtype).removeprefix("torch.")] for name, shape, dtype in layout.buffers]
     return json.dumps([[[name, list(shape)] for name, shape in layout.parameters], buffers])
