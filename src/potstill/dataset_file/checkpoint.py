@@ -1,11 +1,8 @@
-"""An unfinished run in one file: state, generator, step, and what it must be continued with.
+"""Checkpoint of an unfinished run: state, generator, step, configuration and versions in one file.
 
-Two things must be the same for a run to end with the bits that it would have had: its configuration, and what computes
-it. Another configuration is another run, and never continued. Another version of torch, of Potstill or of the kernels,
-or another kind of processor, computes the same run with other rounding: the end is worth as much, but is not the bits
-that either computes. So that is refused unless it is asked for, and then the set's card says at which step it happened.
-Refusing is the default because what a seed promises here is bits, and a difference that nobody was told of cannot be
-found later.
+A run resumes only with the same configuration. Other versions (torch, Potstill, kernels, processor) compute it with
+other rounding: the result is as good, but has other bits. As a seed promises bits, that is refused unless it is
+forced, and then the metadata of the set say at which step it happened.
 """
 
 import contextlib
@@ -41,33 +38,33 @@ MAX_BYTES = 2**40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint(Generic[S]):
-    """What a run continues from."""
+    """State that a run resumes from."""
 
     state: S
     rng_state: Tensor
     step: int
     meta: Mapping[str, Any]
     versions: Mapping[str, Any] | None = None
-    """What computed it until here, where that is not what computes now and it was asked to go on all the same."""
+    """Versions that computed it so far, where they differ from the current ones."""
     is_previous: bool = False
-    """It is the one before, as the newest is damaged."""
+    """True for the previous checkpoint, read because the newest is damaged."""
 
 
 def previous_path(path: Path) -> Path:
-    """Where the checkpoint before the one at ``path`` is kept."""
+    """Return the path of the checkpoint before the one at ``path``."""
     return path.with_name(f"{path.name}.before")
 
 
 def drop_checkpoint(path: Path) -> None:
-    """Remove the checkpoint and the one before it, where they are; or the checkpoints in a folder of them, and it."""
+    """Remove a checkpoint and the previous one, or a folder of checkpoints."""
     if path.is_dir() and not path.is_symlink():
-        for one in path.glob("*.checkpoint*"):
-            one.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something else is in it, which stays
+        for file in path.glob("*.checkpoint*"):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other files in it stay
             path.rmdir()
         return
-    for one in (path, previous_path(path)):
-        one.unlink(missing_ok=True)
+    for file in (path, previous_path(path)):
+        file.unlink(missing_ok=True)
 
 
 def write_checkpoint(
@@ -81,37 +78,36 @@ def write_checkpoint(
     versions: Mapping[str, Any] | None = None,
     keep_previous: bool = True,
 ) -> None:
-    """Write a checkpoint, atomically. The one that was there is kept as the one before.
+    """Write a checkpoint atomically, and keep the one that was there as the previous one.
 
     Args:
-        identity: the configuration: JSON values by name. Only a run with an equal one may continue.
-        meta: JSON values that the loop keeps (elapsed time, history).
-        versions: what computes the run.
-        keep: not where what is at ``path`` is known to be damaged; then the one before it stays.
+        identity: configuration, JSON values by name; only a run with an equal one may resume.
+        meta: JSON values of the loop (elapsed time, history).
+        versions: versions that compute the run.
+        keep: ``False`` where the file at ``path`` is known to be damaged; the previous one stays then.
 
     Raises:
-        PotstillError: it cannot be written; an older checkpoint at ``path`` stays as it was.
-        TypeError: the state, ``identity`` or ``meta`` holds what cannot be stored.
+        PotstillError: it cannot be written; a checkpoint at ``path`` stays as it was.
+        TypeError: state, ``identity`` or ``meta`` hold a value that cannot be stored.
     """
     tensors, structure = pack_state(state)
     # Not sorted: mappings come back in their order.
     content: dict[str, Any] = {"format": FORMAT, "step": step, "identity": identity, "meta": meta}
     content |= {"versions": versions or {}, "structure": structure}
     named = {f"state/{name}": tensor for name, tensor in tensors.items()}
-    second = _named_twice(path) if keep_previous else None
+    link = _link_existing(path) if keep_previous else None
     try:
         write_tensors(path, {**named, "rng": rng_state}, {"checkpoint": json.dumps(content)})
     except BaseException:
-        if second is not None:
-            second.unlink(missing_ok=True)
+        if link is not None:
+            link.unlink(missing_ok=True)
         raise
-    if second is not None:
-        os.replace(second, previous_path(path))
+    if link is not None:
+        os.replace(link, previous_path(path))
 
 
-def _named_twice(path: Path) -> Path | None:
-    """A second name of the file that is there, so that at no moment there is none; ``None`` where there is no file, or
-    the file system has no second names: then the newest is the only one."""
+def _link_existing(path: Path) -> Path | None:
+    """Return a hard link to the file at ``path``; ``None``: there is no file, or the file system has no links."""
     part = path.with_name(f"{path.name}.before.part")
     try:
         part.unlink(missing_ok=True)
@@ -129,34 +125,30 @@ def read_checkpoint(
     versions: Mapping[str, Any] | None = None,
     ignore_versions: bool = False,
 ) -> Checkpoint[S]:
-    """Read a checkpoint back, every tensor on the device where it was.
+    """Read a checkpoint, every tensor on the device where it was; a damaged file gives way to the previous one.
 
     Args:
-        versions: what computes now; checkpoints of earlier versions do not say what computed them, and are read.
-        anyway: read it though something else computed it.
-
-    Where the file is damaged, the one before it is read, which a `PotstillWarning` says.
+        versions: current versions; ``None``: any.
+        ignore_versions: resume even if other versions computed it.
 
     Raises:
-        PotstillError: both files are damaged, or it was made with another configuration, or by something else; the
-            message says what differs.
+        PotstillError: both files are damaged, or configuration or versions differ; the message says in what.
     """
-    tensors, content, older = _newest(path, identity)
+    tensors, content, is_previous = _read_newest(path, identity)
     differing = differences(content["identity"], identity)
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise PotstillError(
             f"{path}: checkpoint of another configuration: {'; '.join(differing[:3])}{more}; repeat its command or "
-            "begin anew"
+            "start anew"
         )
     computed = content.get("versions") or None
     if computed is not None and versions is not None:
         other = differences(computed, versions)
         if other and not ignore_versions:
             raise PotstillError(
-                f"{path}: computed otherwise than here: {'; '.join(other)}; going on would end in bits that neither "
-                "has: go on where it began, begin anew, or resume all the same, `resume_anyway=True`, which the card "
-                "then says"
+                f"{path}: computed by other versions: {'; '.join(other)}; resuming gives bits that neither computes: "
+                'resume where it began, start anew, or force it with `resume="force"`'
             )
         computed = computed if other else None
     rng_state = tensors.pop("rng")
@@ -165,63 +157,58 @@ def read_checkpoint(
         state = unpack_state(state_type, named, content["structure"])
     except (AttributeError, KeyError, NameError, RuntimeError, TypeError, ValueError) as error:
         # A damaged structure breaks in any of these ways; so does a state whose class has changed.
-        said = " ".join(str(error).split())[:200]
-        raise PotstillError(f"{path}: a checkpoint of another version of the method ({said}); start anew") from error
+        line = " ".join(str(error).split())[:200]
+        raise PotstillError(f"{path}: a checkpoint of another version of the method ({line}); start anew") from error
     return Checkpoint(
         state=state, rng_state=rng_state, step=content["step"], meta=content["meta"], versions=computed,
-        is_previous=older
+        is_previous=is_previous
     )  # fmt: skip
 
 
-def _newest(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any], bool]:
-    """Tensors and content of the checkpoint, or of this run's one before where it is damaged, which is said."""
+def _read_newest(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any], bool]:
+    """Return tensors and content of the checkpoint, or with a warning of this run's previous one if it is damaged."""
     try:
-        return *_whole(path), False
+        return *_read_complete(path), False
     except PotstillError as damaged:
         if not previous_path(path).exists():
             raise
         try:
-            tensors, content = _whole(previous_path(path))
+            tensors, content = _read_complete(previous_path(path))
         except PotstillError:
             raise damaged from None
-        if differences(content["identity"], identity):  # of a run that was here before
+        if differences(content["identity"], identity):
             raise
         warnings.warn(
-            f"{damaged}; the run goes on from the checkpoint before it, of step {content['step']:,}",
+            f"{damaged}; the run resumes from the checkpoint before it, of step {content['step']:,}",
             PotstillWarning, stacklevel=3,
         )  # fmt: skip
         return tensors, content, True
 
 
-def _whole(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What is in one file, if all of it is.
-
-    Raises:
-        PotstillError: it is damaged, or no checkpoint.
-    """
+def _read_complete(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, metadata = read_tensors(path, MAX_BYTES)
-    content = _content(path, metadata)
+    content = _parse_content(path, metadata)
     if (rng := tensors.get("rng")) is None or rng.dtype is not torch.uint8:
-        raise PotstillError(f"{path}: not a whole checkpoint (it lacks the generator); start anew without resume")
+        raise PotstillError(f"{path}: an incomplete checkpoint (it lacks the generator); start anew without resume")
     return tensors, content
 
 
 def read_identity(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configuration of a checkpoint and the versions that computed it; nothing else is read.
+    """Return configuration and versions of a checkpoint, from its header alone.
 
     Raises:
         PotstillError: the file is damaged, or is no checkpoint.
     """
     try:
-        content = _content(path, read_metadata(path, MAX_BYTES))
+        content = _parse_content(path, read_metadata(path, MAX_BYTES))
     except PotstillError:
         if not previous_path(path).exists():
             raise
-        content = _content(path, read_metadata(previous_path(path), MAX_BYTES))
+        content = _parse_content(path, read_metadata(previous_path(path), MAX_BYTES))
     return dict(content["identity"]), dict(content.get("versions", {}))
 
 
-def _content(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+def _parse_content(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         content = json.loads(metadata.get("checkpoint", ""))
     except (ValueError, RecursionError) as error:
@@ -232,17 +219,17 @@ def _content(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         written = str(content["format"])[:40]
         raise PotstillError(f"{path}: a checkpoint of format {written!r}, but {FORMAT!r} is read; start anew")
     kinds = {"step": int, "identity": dict, "meta": dict, "structure": dict}
-    wrong = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
+    invalid = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
     if not isinstance(content.get("versions", {}), dict):
-        wrong.append("versions")
-    if wrong or content["step"] < 0 or isinstance(content["step"], bool):
-        name = wrong[0] if wrong else "step"
-        raise PotstillError(f"{path}: not a whole checkpoint (its {name} is damaged); start anew without resume")
+        invalid.append("versions")
+    if invalid or content["step"] < 0 or isinstance(content["step"], bool):
+        name = invalid[0] if invalid else "step"
+        raise PotstillError(f"{path}: an incomplete checkpoint (its {name} is damaged); start anew without resume")
     return content
 
 
 def differences(stored: Any, wanted: Any) -> list[str]:
-    """What differs between JSON values, as ``name was … and now is …``, nested names joined by dots.
+    """Return differences of JSON values, as ``name was … and now is …``, nested names joined by dots.
 
     Args:
         wanted: tuples count as lists.

@@ -1,9 +1,8 @@
-"""Writing beside and renaming; reading safetensors files that may come from strangers.
+"""Writing safetensors files atomically, and reading those that may come from strangers.
 
-Every safetensors file that is written here says in its metadata, under ``sha256``, the SHA-256 of the whole file with
-64 zeros in place of that number. It is checked when the file is read: a bit that fell over on a disk or on the way is
-an error and not another result. It is no signature: who changes a file on purpose can change the number too. Files
-without it, of earlier versions or other programs, are read as they are.
+The metadata key ``sha256`` holds the SHA-256 of the whole file with 64 zeros in place of that number. Reading checks
+it, so that a flipped bit is an error. It is no signature: whoever changes a file can change the number too. Files of other
+programs have none, and are read as they are.
 """
 
 import hashlib
@@ -49,38 +48,37 @@ DTYPES: dict[str, torch.dtype] = {
     "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64, "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
 }  # fmt: skip
-"""What a file may hold, by the format's own names."""
+"""Types of tensors, by the names of the safetensors format."""
 DIGEST = "sha256"
-"""The metadata's key for the hash of the file."""
+"""Metadata key of the file's hash."""
 DIGEST_PLACEHOLDER = "0" * 64
-"""In its place while the file is hashed."""
+"""Placeholder of the hash while the file is hashed."""
 _HEX = re.compile(r"[0-9a-f]{64}")
 _PICKLE = (b"\x80", b"PK\x03\x04")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """One safetensors file with its hash; equal content gives equal bytes.
+    """Write a safetensors file with its hash, atomically; equal content gives equal bytes.
 
     Raises:
-        PotstillError: it cannot be written, or its header would be larger than ``read_tensors`` allows.
+        PotstillError: it cannot be written, or its header is larger than ``read_tensors`` allows.
     """
-    ready: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    contiguous: dict[str, Tensor] = {}
+    addresses: set[int] = set()
     for name, tensor in sorted(tensors.items()):
         t = tensor.detach().cpu().contiguous()
-        memory = t.untyped_storage().data_ptr()
-        # The format keeps no sharing: tensors that are views of one memory are stored each for itself.
-        ready[name] = t.clone() if memory in seen else t
-        seen.add(memory)
-    content = memoryview(safetensors.torch.save(ready))
+        address = t.untyped_storage().data_ptr()
+        contiguous[name] = t.clone() if address in addresses else t  # the format cannot share memory
+        addresses.add(address)
+    content = memoryview(safetensors.torch.save(contiguous))
     (length,) = struct.unpack("<Q", content[:8])
-    described = json.loads(bytes(content[8 : 8 + length]))
+    entries = json.loads(bytes(content[8 : 8 + length]))
     values = content[8 + length :]
-    # Written anew: the library keeps no order among several entries of metadata.
-    said = {"__metadata__": {**dict(sorted(metadata.items())), DIGEST: DIGEST_PLACEHOLDER}, **described}
-    text = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
+    # Written anew: the library does not order several entries of metadata.
+    complete = {"__metadata__": {**dict(sorted(metadata.items())), DIGEST: DIGEST_PLACEHOLDER}, **entries}
+    text = json.dumps(complete, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    hold("header_bytes", len(text), f"{path}: its description")
+    hold("header_bytes", len(text), f"{path}: its header")
     header = struct.pack("<Q", len(text)) + text
     digest = _digest([header, values])
     entry = f'"{DIGEST}":"{DIGEST_PLACEHOLDER}"'.encode()
@@ -100,28 +98,27 @@ def _digest(pieces: Iterable[bytes | memoryview]) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON as the standard has it: no NaN, no name twice, no bottomless nesting, no whole number beyond a float.
+    """Parse strict JSON: no NaN, no name twice, limited nesting, no whole number beyond a float.
 
     Raises:
-        ValueError: it is not; the message says why.
+        ValueError: the text is not such JSON.
     """
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not a JSON number")
 
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            raise ValueError("a name stands there twice")
-        return made
+    def to_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError("a name occurs twice")
+        return dict(pairs)
 
-    def whole(digits: str) -> int:
-        if len(digits) > limits().json_digits:  # beyond a float: whoever prints or compares it would fail
+    def parse_int(digits: str) -> int:
+        if len(digits) > limits().json_digits:  # beyond a float: printing or comparing it would fail
             raise ValueError(f"a whole number of {len(digits):,} digits; {raised('json_digits')}")
         return int(digits)
 
     try:
-        parsed = json.loads(text, parse_constant=refuse, parse_int=whole, object_pairs_hook=distinct)
+        parsed = json.loads(text, parse_constant=refuse, parse_int=parse_int, object_pairs_hook=to_dict)
     except RecursionError as error:
         raise ValueError(f"nested too deeply; {raised('json_depth')}") from error
     level, depth = [parsed], 0
@@ -137,12 +134,12 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file that may be foreign, cut off or hostile. No code from it is run.
+    """Return tensors and metadata of a safetensors file that may be foreign, cut off or hostile.
 
-    The values are read into memory of their own, not mapped: what later happens to the file does not reach them.
+    Values are copied, not mapped: later changes of the file do not reach them.
 
     Raises:
-        PotstillError: one line that says what is wrong with the file.
+        PotstillError: the file is not valid; one line says why.
     """
     try:
         kind = os.stat(path).st_mode
@@ -158,7 +155,7 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
             header = head[8:] + file.read(length - 1)
             entries, metadata = parse_header(path, header, size - 8 - length)
             hashed = FileHash(path, head[:8] + header, metadata)
-            tensors = {name: _tensor(path, name, *entry, file, hashed) for name, entry in entries.items()}
+            tensors = {name: _read_tensor(path, name, *entry, file, hashed) for name, entry in entries.items()}
             hashed.check()
     except FileNotFoundError as error:
         raise PotstillError(f"{path}: no such file") from error
@@ -169,49 +166,43 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
 
 
 class FileHash:
-    """The hash of a file that is being read, beside the one that its metadata say, if they say one."""
+    """Hash of a file that is being read, checked against the one in its metadata."""
 
     def __init__(self, path: Path, header: bytes, metadata: Mapping[str, str]) -> None:
-        """
-        Args:
-            header: the file up to its values.
-
-        Raises:
-            PotstillError: a hash stands there under a damaged name.
-        """
-        self._path, self._said = path, metadata.get(DIGEST)
-        if self._said is None:
+        """Start the hash with ``header``: the bytes of the file before its values."""
+        self._path, self._expected = path, metadata.get(DIGEST)
+        if self._expected is None:  # or a hash under a damaged name
             if any(len(n) == len(DIGEST) and _HEX.fullmatch(value) for n, value in metadata.items()):
                 raise self._damaged()
             return
-        entry = f'"{DIGEST}":"{self._said}"'.encode()
+        entry = f'"{DIGEST}":"{self._expected}"'.encode()
         self._digest = hashlib.sha256(header.replace(entry, f'"{DIGEST}":"{DIGEST_PLACEHOLDER}"'.encode(), 1))
 
     def update(self, values: bytes | bytearray | memoryview) -> None:
-        """The next bytes of the file."""
-        if self._said is not None:
+        """Add the next bytes of the file."""
+        if self._expected is not None:
             self._digest.update(values)
 
     def check(self) -> None:
-        """
+        """Check the hash, once all bytes were added.
+
         Raises:
-            PotstillError: all bytes were given, and they are not those that were written.
+            PotstillError: the bytes are not those that were written.
         """
-        if self._said is not None and self._digest.hexdigest() != self._said:
+        if self._expected is not None and self._digest.hexdigest() != self._expected:
             raise self._damaged()
 
     def _damaged(self) -> PotstillError:
         return PotstillError(
-            f"{self._path}: damaged: it does not have the content that it was written with ({DIGEST}); get or make it "
-            "again"
+            f"{self._path}: damaged: its content is not the one that was written ({DIGEST}); get or make it again"
         )
 
 
 def read_metadata(path: Path, max_bytes: int) -> dict[str, str]:
-    """The metadata of a safetensors file, of which the header alone is read.
+    """Return the metadata of a safetensors file; only its header is read.
 
     Raises:
-        PotstillError: one line that says what is wrong with the file.
+        PotstillError: the file is not valid; one line says why.
     """
     try:
         with open(path, "rb") as file:
@@ -225,7 +216,7 @@ def read_metadata(path: Path, max_bytes: int) -> dict[str, str]:
 
 
 def check_preamble(path: Path, head: bytes, size: int, max_bytes: int) -> None:
-    """Refuse what its first 9 bytes show to be no safetensors file of ``size`` bytes, before more of it is read."""
+    """Refuse a file whose first 9 bytes are not those of a safetensors file of ``size`` bytes."""
     if size > max_bytes:
         raise PotstillError(
             f"{path}: holds {size:,} bytes, more than the {max_bytes:,} allowed; raise max_bytes to load it"
@@ -244,8 +235,8 @@ def check_preamble(path: Path, head: bytes, size: int, max_bytes: int) -> None:
         hold("header_bytes", length, str(path))
     else:
         raise PotstillError(
-            f"{path}: not a whole safetensors file (its header claims {length:,} bytes, the file has {size:,}); "
-            "it is cut off or of another kind"
+            f"{path}: an incomplete safetensors file (its header claims {length:,} bytes, the file has {size:,}); "
+            "get the file again"
         )
 
 
@@ -254,7 +245,7 @@ _Entry = tuple[torch.dtype, list[int], int]
 
 
 def parse_header(path: Path, header: bytes, data: int) -> tuple[dict[str, _Entry], dict[str, str]]:
-    """Tensors in the order of their bytes, and the metadata. The header must say no more than the file holds."""
+    """Return tensors in the order of their bytes, and the metadata; ``data``: bytes after the header."""
     try:
         parsed = parse_json(header)
     except ValueError as error:
@@ -266,39 +257,39 @@ def parse_header(path: Path, header: bytes, data: int) -> tuple[dict[str, _Entry
     metadata = parsed.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise PotstillError(f"{path}: its metadata must be text by name; get the file again")
-    placed: list[tuple[int, int, str, _Entry]] = []
+    spans: list[tuple[int, int, str, _Entry]] = []
     for name, entry in parsed.items():
-        if (said := _entry(entry)) is None:
+        if (valid := _validate_entry(entry)) is None:
             raise PotstillError(
                 f"{path}: tensor {name[:80]!r} has no valid type, shape and place in the file; get the file again"
             )
-        placed.append((said[0], said[0] + said[1][2], name, said[1]))
-    placed.sort(key=lambda place: place[:2])
+        spans.append((valid[0], valid[0] + valid[1][2], name, valid[1]))
+    spans.sort(key=lambda span: span[:2])
     end = 0
-    for first, last, name, _ in placed:
+    for first, last, name, _ in spans:
         if first != end:
             raise PotstillError(
-                f"{path}: tensor {name[:80]!r} starts at byte {first:,} of the data and not at {end:,}, where the one "
-                "before it ends; get the file again"
+                f"{path}: tensor {name[:80]!r} starts at byte {first:,} of the data, but the one before ends at "
+                f"{end:,}; get the file again"
             )
         end = last
     if end != data:
         raise PotstillError(
             f"{path}: cut off or damaged (its tensors need {end:,} bytes, the file has {data:,}); get the file again"
         )
-    return {name: entry for _, _, name, entry in placed}, metadata
+    return {name: entry for _, _, name, entry in spans}, metadata
 
 
-def _naturals(value: Any) -> TypeGuard[list[int]]:
+def _are_naturals(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(v) is int and 0 <= v < 2**48 for v in value)
 
 
-def _entry(entry: Any) -> tuple[int, _Entry] | None:
-    """The first byte of a tensor, its type, shape and bytes; ``None`` where the header contradicts itself."""
+def _validate_entry(entry: Any) -> tuple[int, _Entry] | None:
+    """Return first byte, type, shape and bytes of a tensor; ``None``: the header contradicts itself."""
     if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
         return None
     dtype, shape, offsets = DTYPES.get(entry["dtype"]), entry.get("shape"), entry.get("data_offsets")
-    if dtype is None or not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
+    if dtype is None or not _are_naturals(shape) or not _are_naturals(offsets) or len(offsets) != 2:
         return None
     # Zeros aside: torch also needs the strides of an empty tensor to be numbers that it can hold.
     if len(shape) > limits().dimensions or math.prod(max(d, 1) for d in shape) >= 2**48:
@@ -307,15 +298,15 @@ def _entry(entry: Any) -> tuple[int, _Entry] | None:
     return (offsets[0], (dtype, shape, count)) if offsets[1] - offsets[0] == count else None
 
 
-def _tensor(
+def _read_tensor(
     path: Path, name: str, dtype: torch.dtype, shape: list[int], count: int, file: BinaryIO, hashed: FileHash
 ) -> Tensor:
     if count == 0:
         return torch.empty(shape, dtype=dtype)
-    memory = bytearray(count)
-    if file.readinto(memory) != count:  # type: ignore[attr-defined]
-        raise PotstillError(f"{path}: became shorter while it was read; get the file again")
-    hashed.update(memory)
-    if dtype is torch.bool and int(torch.frombuffer(memory, dtype=torch.uint8).max()) > 1:
-        raise PotstillError(f"{path}: tensor {name[:80]!r} holds something else than true and false; get it again")
-    return torch.frombuffer(memory, dtype=dtype).reshape(shape)
+    buffer = bytearray(count)
+    if file.readinto(buffer) != count:  # type: ignore[attr-defined]
+        raise PotstillError(f"{path}: was truncated while it was read; get the file again")
+    hashed.update(buffer)
+    if dtype is torch.bool and int(torch.frombuffer(buffer, dtype=torch.uint8).max()) > 1:
+        raise PotstillError(f"{path}: boolean tensor {name[:80]!r} has other values; get the file again")
+    return torch.frombuffer(buffer, dtype=dtype).reshape(shape)

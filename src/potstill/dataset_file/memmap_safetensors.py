@@ -1,9 +1,8 @@
-"""Safetensors files too large for memory: planned to the byte, filled in place, and read by memory map.
+"""Safetensors files too large for memory: laid out first, written in parts, read by memory map.
 
-A file being filled has a hidden name beside its own, and a record of how far it is whole. What order they reach the
-disk in: first the values, then the record that counts them, and only when all are there the final name. So whatever a
-kill or a power cut leaves behind, a record never counts values that are not there; what was written after the last
-record is written again, with the same bits.
+An unfinished file has a hidden name and a progress record. Values reach the disk before the record that counts them;
+the final name comes last: after a kill or a power cut a record never counts missing values, and rows after the last
+record are written again with the same bits.
 """
 
 import errno
@@ -50,7 +49,7 @@ _RECORD = "potstill-fill/1"
 
 @dataclass(frozen=True, slots=True)
 class TensorField:
-    """One tensor: its type by the format's name, and its shape. The first two axes count rows: (epoch, item)."""
+    """One tensor: safetensors type and shape. The first two axes count rows: (epoch, item)."""
 
     kind: str
     shape: tuple[int, ...]
@@ -71,7 +70,7 @@ class TensorField:
 
 @dataclass(frozen=True, slots=True)
 class FileLayout:
-    """A file to the byte: its header, and its fields with the byte where each begins."""
+    """Layout of a file: header, and tensors with the byte where each begins."""
 
     header: bytes
     fields: Mapping[str, tuple[int, TensorField]]
@@ -83,70 +82,76 @@ class FileLayout:
 
     @property
     def tensor_bytes(self) -> int:
-        """Bytes of the tensors alone: what counts wherever a size is compared."""
+        """Bytes of the tensors without the header."""
         return sum(field.size for _, field in self.fields.values())
 
 
 def plan_layout(fields: Mapping[str, TensorField], metadata: Mapping[str, str]) -> FileLayout:
-    """The layout of a file: wider types first, so that every value lies where its type may lie; names in order.
+    """Return the layout of a file: wider types first, so that all values are aligned; then by name.
 
     Raises:
-        PotstillError: the header would be larger than readers allow.
+        PotstillError: the header is larger than readers allow.
     """
     order = sorted(fields, key=lambda name: (-fields[name].dtype.itemsize, name))
-    said: dict[str, Any] = {"__metadata__": dict(metadata)}
+    header_json: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
     for name in order:
         first, end = end, end + fields[name].size
-        said[name] = {"dtype": fields[name].kind, "shape": list(fields[name].shape), "data_offsets": [first, end]}
-    text = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
+        header_json[name] = {
+            "dtype": fields[name].kind,
+            "shape": list(fields[name].shape),
+            "data_offsets": [first, end],
+        }
+    text = json.dumps(header_json, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     hold("header_bytes", len(text), "the description of a file")
     header = struct.pack("<Q", len(text)) + text
-    return FileLayout(header, {name: (len(header) + said[name]["data_offsets"][0], fields[name]) for name in order})
+    return FileLayout(
+        header, {name: (len(header) + header_json[name]["data_offsets"][0], fields[name]) for name in order}
+    )
 
 
 def open_memmap(
     path: Path, max_bytes: int = 2**48, check: bool = False
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The tensors and the metadata of a file that may be foreign, cut off or hostile; the values stay on the disk.
+    """Return memory-mapped tensors and the metadata of a file that may be foreign, cut off or hostile.
 
-    Values are read when they are touched, so a file that is made shorter meanwhile ends the process.
+    Truncating the file while it is mapped ends the process.
 
     Args:
-        check: also read all of it once, against the hash that it may say of itself.
+        check: read all of it once and check its hash.
 
     Raises:
-        PotstillError: one line that says what is wrong with the file.
+        PotstillError: the file is not valid; one line says why.
     """
     with _opened(path, max_bytes) as (file, begin, entries, metadata, size):
         if check:
-            _hashed(path, file, begin, metadata)
+            _check_hash(path, file, begin, metadata)
         memory = np.memmap(file, np.uint8, "r") if size > begin else np.empty(0, np.uint8)
-    made: dict[str, NDArray[Any]] = {}
-    at = begin
+    arrays: dict[str, NDArray[Any]] = {}
+    offset = begin
     for name, (dtype, shape, count) in entries.items():
         if dtype not in _NUMPY:
-            raise PotstillError(f"{path}: tensor {name[:80]!r} is of a type that is not mapped; get the file again")
-        made[name] = np.asarray(memory[at : at + count]).view(_NUMPY[dtype]).reshape(shape)
-        at += count
-    return made, metadata
+            raise PotstillError(f"{path}: tensor {name[:80]!r} is of a type that cannot be mapped; get the file again")
+        arrays[name] = np.asarray(memory[offset : offset + count]).view(_NUMPY[dtype]).reshape(shape)
+        offset += count
+    return arrays, metadata
 
 
 def verify_digest(path: Path, max_bytes: int = 2**48) -> tuple[str, ...]:
-    """Read all of a file once, in pieces, against the hash that it may say of itself; the names of its tensors.
+    """Read all of a file once and check its hash; return the names of its tensors.
 
     Raises:
-        PotstillError: one line that says what is wrong with the file.
+        PotstillError: the file is not valid; one line says why.
     """
     with _opened(path, max_bytes) as (file, begin, entries, metadata, _):
-        _hashed(path, file, begin, metadata)
+        _check_hash(path, file, begin, metadata)
     return tuple(entries)
 
 
 @contextmanager
 def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int, Mapping[str, Any], dict[str, str], int]]:
-    """The open file, where its values begin, its tensors, its metadata and its size."""
+    """Yield the open file, the byte where its values begin, its tensors, metadata and size."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise PotstillError(f"{path}: one safetensors file is required, but this is a folder, a device or a pipe")
@@ -164,7 +169,7 @@ def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int, Mapping
         raise PotstillError(f"{path}: cannot be read ({reason(error)}); check the path") from error
 
 
-def _hashed(path: Path, file: BinaryIO, begin: int, metadata: Mapping[str, str]) -> None:
+def _check_hash(path: Path, file: BinaryIO, begin: int, metadata: Mapping[str, str]) -> None:
     file.seek(0)
     hashed = FileHash(path, file.read(begin), metadata)
     while piece := file.read(2**22):
@@ -182,19 +187,19 @@ def write_in_parts(
     replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a planned file part by part, or go on with one that was stopped.
+    """Write a file part by part, or resume one that was interrupted.
 
     Args:
-        path: where it gets its name when it is whole. A whole file of the same header is left as it is.
-        planned: its layout.
-        parts: first row and end of each part, one after another; rows are those of the first two axes, flattened.
-        make: from the first row and the end of a part to each field's values there.
-        record_every: seconds after which it is put on record how far the file is; 0 for after every part.
-        replace: another file that is there.
-        progress: called with the rows that are done and all rows.
+        path: final path; a complete file of the same header is left as it is.
+        planned: layout of the file.
+        parts: first row and end of each part, in order; rows are those of the first two axes, flattened.
+        make: returns the values of each tensor for the rows from first to end.
+        record_every: seconds between progress records; 0: after every part.
+        replace: replace another file at ``path``.
+        progress: called with rows done and all rows.
 
     Raises:
-        PotstillError: something else is there, or it cannot be written.
+        PotstillError: another file is there, or the file cannot be written.
     """
     check_writable(path)
     target = path.resolve()
@@ -203,22 +208,22 @@ def write_in_parts(
         descriptor = take(part)  # for as long as it is open: two writers would overwrite each other's rows
     except OSError as error:
         what = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be opened ({reason(error)})"
-        raise PotstillError(f"{part}: {what}, but the unfinished file is kept there; remove it") from error
+        raise PotstillError(f"{part}: {what}, but the unfinished file belongs there; remove it") from error
     if descriptor is None:
-        raise PotstillError(f"{path}: another run is writing it; wait for it, end it, or choose another path")
+        raise PotstillError(f"{path}: another run is writing it; wait, end that run, or choose another path")
     try:
         with open(descriptor, "r+b") as file:
             if target.exists():
                 if file.seek(0, os.SEEK_END) == 0:
                     part.unlink(missing_ok=True)
-                if _begins(target, planned):
+                if _has_layout(target, planned):
                     return
                 if not replace:
                     raise PotstillError(f"{path}: another file is there; {ASK}")
             _fill(target, planned, parts, make, file, part, record, record_every, progress)
     except OSError as error:  # of closing it too, which writes what could not be written before
         raise PotstillError(
-            f"{path}: could not be written ({reason(error)}); free space or choose another path, the same call goes on"
+            f"{path}: could not be written ({reason(error)}); free space or choose another path; the same call resumes"
         ) from error
     confirm_name(path, target.parent)
 
@@ -234,87 +239,87 @@ def _fill(
     record_every: float,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """`fill` of a part that this process alone has open."""
+    """Write the parts that are missing; this process alone has the file open."""
     identity = hashlib.sha256(planned.header + json.dumps(parts).encode()).hexdigest()
-    done = _resumed(part, record, identity, planned)
+    done = _rows_done(part, record, identity, planned)
     total = parts[-1][1]
     if done not in {0, *(end for _, end in parts)}:
-        raise PotstillError(f"{record}: counts rows that no part ends with; delete it and {part.name} to begin anew")
+        raise PotstillError(f"{record}: counts rows that no part ends with; delete it and {part.name} to start anew")
     if done == 0:
         _reserve(file, part, planned)
-    recorded, since = done, time.monotonic()
+    recorded, last_record = done, time.monotonic()
     try:
         for first, end in parts:
             if first < done:
                 continue
-            _put(file, planned, first, end, make(first, end))
+            _write_rows(file, planned, first, end, make(first, end))
             done = end
             if progress is not None:
                 progress(done, total)
-            if time.monotonic() - since >= record_every:
-                recorded, since = _note(file, record, identity, done), time.monotonic()
+            if time.monotonic() - last_record >= record_every:
+                recorded, last_record = _write_record(file, record, identity, done), time.monotonic()
     finally:  # also when the user interrupts
         if done > recorded or done == total:
-            _note(file, record, identity, done)
+            _write_record(file, record, identity, done)
     write_digest(file, planned)
     os.replace(part, target)
     record.unlink(missing_ok=True)
 
 
 def write_digest(file: BinaryIO, planned: FileLayout) -> None:
-    """Write the file's hash into its header, where that has room for one (`DIGEST`: `ZEROS`), and all to the disk."""
-    entry = _entry(DIGEST_PLACEHOLDER)
+    """Write the file's hash into its header, if that has a placeholder for it, and sync the file."""
+    entry = _digest_entry(DIGEST_PLACEHOLDER)
     if entry in planned.header:
         file.seek(0)
-        file.write(planned.header)  # without the hash that an attempt before this one may have left
+        file.write(planned.header)  # without the hash of an earlier attempt
         file.seek(0)
-        made = hashlib.sha256()
+        digest = hashlib.sha256()
         while piece := file.read(2**22):
-            made.update(piece)
+            digest.update(piece)
         file.seek(planned.header.index(entry))
-        file.write(_entry(made.hexdigest()))
+        file.write(_digest_entry(digest.hexdigest()))
     file.flush()
     os.fsync(file.fileno())
 
 
-def _entry(digest: str) -> bytes:
+def _digest_entry(digest: str) -> bytes:
     return f'"{DIGEST}":"{digest}"'.encode()
 
 
-def _begins(path: Path, planned: FileLayout) -> bool:
-    """Whether it is such a file, whatever its hash."""
+def _has_layout(path: Path, planned: FileLayout) -> bool:
+    """Return whether the file has this header and size, whatever its hash."""
     with open(path, "rb") as file:
-        found = file.read(len(planned.header))
+        header = file.read(len(planned.header))
         size = os.fstat(file.fileno()).st_size
-    at = planned.header.find(_entry(DIGEST_PLACEHOLDER))
+    at = planned.header.find(_digest_entry(DIGEST_PLACEHOLDER))
     if at >= 0:
-        end = at + len(_entry(DIGEST_PLACEHOLDER))
-        found = found[:at] + planned.header[at:end] + found[end:]
-    return size == planned.size and found == planned.header
+        end = at + len(_digest_entry(DIGEST_PLACEHOLDER))
+        header = header[:at] + planned.header[at:end] + header[end:]
+    return size == planned.size and header == planned.header
 
 
-def _resumed(part: Path, record: Path, identity: str, planned: FileLayout) -> int:
-    """Rows that are there of a file begun before; 0 to begin anew."""
+def _rows_done(part: Path, record: Path, identity: str, planned: FileLayout) -> int:
+    """Return the rows that an earlier attempt has written; 0: start anew."""
     if not record.exists():
         return 0
     try:
-        said = parse_json(record.read_bytes())
+        content = parse_json(record.read_bytes())
     except (OSError, ValueError):
-        said = None
-    if not isinstance(said, dict) or said.get("format") != _RECORD or type(said.get("rows")) is not int:
+        content = None
+    if not isinstance(content, dict) or content.get("format") != _RECORD or type(content.get("rows")) is not int:
         raise PotstillError(
-            f"{record}: is not the record of an unfinished file; delete it and {part.name} to begin anew"
+            f"{record}: is not the record of an unfinished file; delete it and {part.name} to start anew"
         )
-    if said.get("identity") != identity:
+    if content.get("identity") != identity:
         raise PotstillError(
-            f"{part}: an unfinished file of another recipe or batch is there; delete it and {record.name}, repeat the "
-            "call that began it, or choose another path"
+            f"{part}: an unfinished file of other settings is there; delete it and {record.name}, repeat the call that "
+            "began it, or choose another path"
         )
-    return int(said["rows"]) if part.exists() and _begins(part, planned) else 0
+    return int(content["rows"]) if part.exists() and _has_layout(part, planned) else 0
 
 
 def _reserve(file: BinaryIO, part: Path, planned: FileLayout) -> None:
-    """The header, and room for all values: a disk too small shows now and not after hours."""
+    """Write the header and allocate all bytes, so that a full disk fails now and not after hours."""
     file.seek(0)
     file.truncate()
     file.write(planned.header)
@@ -330,8 +335,8 @@ def _reserve(file: BinaryIO, part: Path, planned: FileLayout) -> None:
         file.truncate(planned.size)
 
 
-def _put(file: BinaryIO, planned: FileLayout, first: int, end: int, values: Mapping[str, NDArray[Any]]) -> None:
-    """The rows of one part. Written, not stored through a map: there, a disk that is full would end the process."""
+def _write_rows(file: BinaryIO, planned: FileLayout, first: int, end: int, values: Mapping[str, NDArray[Any]]) -> None:
+    """Write the rows of one part; not through a map, as a full disk would end the process."""
     for name, (begin, field) in planned.fields.items():
         content = np.ascontiguousarray(values[name])
         if content.dtype != field.dtype or content.nbytes != (end - first) * field.row:
@@ -340,10 +345,10 @@ def _put(file: BinaryIO, planned: FileLayout, first: int, end: int, values: Mapp
         file.write(content.tobytes())
 
 
-def _note(file: BinaryIO, record: Path, identity: str, rows: int) -> int:
-    """Put on record that the first ``rows`` are on the disk, once they are."""
+def _write_record(file: BinaryIO, record: Path, identity: str, rows: int) -> int:
+    """Sync the file, then record that its first ``rows`` are written."""
     file.flush()
     os.fsync(file.fileno())
     content = json.dumps({"format": _RECORD, "identity": identity, "rows": rows}).encode()
-    write_atomic(record, content, follow=False)  # a link there was put there by somebody else
+    write_atomic(record, content, follow=False)  # a link there is somebody else's
     return rows
