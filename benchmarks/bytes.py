@@ -54,7 +54,7 @@ from torch import Tensor
 import potstill
 from potstill.api.distill import resolve_run
 from potstill.augment.names import named_augmentation
-from potstill.codecs import classes_stored, ints_stored, nbytes, read, store
+from potstill.codecs import decode, encode_classes, encode_ints, encoded_bytes, parse_codec
 from potstill.core import Parametrization, Source, Splits, Synthetic, registry
 from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
@@ -63,7 +63,7 @@ from potstill.evaluation import Protocol
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import StudentJob, predict, train
 from potstill.nn import factory
-from potstill.parametrize.quantization_aware import Aware
+from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import derive, generator
 
 REAL = ("random", "herding", "k-means", "centroids")
@@ -226,12 +226,12 @@ class Bench:
         """What ``n`` items of each class take: exactly, but for lossless real ones, which some real ones stand for."""
         key = (c.codec, c.over, n)
         if key not in self.sizes:
-            labels = nbytes(classes_stored(torch.arange(self.k).repeat_interleave(n), self.k))
+            labels = encoded_bytes(encode_classes(torch.arange(self.k).repeat_interleave(n), self.k))
             shape = self.small(c)
             x = self.train.raw(torch.arange(n * self.k) % len(self.train)) if c.codec == "exact" else None
             if not isinstance(x, Tensor):
                 x = torch.zeros(n * self.k, *shape)
-            self.sizes[key] = nbytes(store(c.codec).pack(x)) + labels
+            self.sizes[key] = encoded_bytes(parse_codec(c.codec).pack(x)) + labels
         return self.sizes[key]
 
     def small(self, c: Candidate) -> tuple[int, ...]:
@@ -270,7 +270,7 @@ class Bench:
         )  # fmt: skip
         decoder, method = settled.problem.parametrization, settled.method
         if c.aware:
-            decoder = Aware(inner=decoder, store=store(c.codec))
+            decoder = QuantizationAware(inner=decoder, codec=parse_codec(c.codec))
         problem = replace(settled.problem, parametrization=decoder, numbers=(n * one,) * self.k)
         rng = generator(seed, "distill", c.maker)
         state = method.init(problem, rng)
@@ -300,7 +300,7 @@ class Bench:
             found = self.payload(c, n, seed)
             labels = found.pop("labels")
             x, parts = self.written(c, found)
-            parts["labels"] = nbytes(classes_stored(labels, self.k))
+            parts["labels"] = encoded_bytes(encode_classes(labels, self.k))
             if sum(parts.values()) <= kb * 1024:
                 return x, labels, {**parts, "total": sum(parts.values()), "items": len(x)}
             n -= 1
@@ -311,10 +311,10 @@ class Bench:
         sizes = {"codes": 0, "ranges": 0}
         out = {}
         for name, t in found.items():
-            packed = store(c.codec).pack(t) if t.is_floating_point() else ints_stored(t)
+            packed = parse_codec(c.codec).pack(t) if t.is_floating_point() else encode_ints(t)
             for suffix, part in packed.tensors.items():
                 sizes["ranges" if suffix else "codes"] += part.numel() * part.element_size()
-            out[name] = read(packed)
+            out[name] = decode(packed)
         decoder: Parametrization = registry.part("parametrizations", c.over)
         x = decoder.decode(out, self.shape)
         return (x if model else self.train.normalization.apply(x)), sizes
@@ -412,7 +412,7 @@ class Bench:
             self.student(batch.x, self.train.labels, updates, derive(s, "full"), self.test)
             for s in range(self.args.students)
         ]
-        size = nbytes(store("exact").pack(raw)) + nbytes(ints_stored(self.train.labels))
+        size = encoded_bytes(parse_codec("exact").pack(raw)) + encoded_bytes(encode_ints(self.train.labels))
         self.write(self.result() | {"full": {"accuracy": summary(values), "bytes": size, "items": len(rows)}})
         print(f"{self.args.data} full: {100 * statistics.mean(values):.1f} in {size:,} bytes", flush=True)
 

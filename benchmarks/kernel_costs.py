@@ -26,7 +26,7 @@ from potstill.data import TensorSource
 from potstill.dataset_file import write_atomic
 from potstill.nn import factory
 from potstill.nn.registry import flops
-from potstill.parametrize.named_inputs import decoder_of
+from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.rng import generator
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,7 +114,7 @@ def seconds(name: str, steps: int) -> float:
     method = make_method(name, {}, "quick")[1]
     problem = Problem(
         train=source, counts=(1,) * 10, network=factory("convnet-w32", source.input, 10),
-        augment=named_augmentation("none", source), parametrization=decoder_of("pixels", source.input),
+        augment=named_augmentation("none", source), parametrization=parse_parametrization("pixels", source.input),
     )  # fmt: skip
     state, taken = method.init(problem, g), []
     for _ in range(steps + 1):

@@ -28,8 +28,8 @@ from torch import Tensor
 import potstill
 from potstill.api.distill import resolve_run
 from potstill.augment.names import named_augmentation
-from potstill.codecs import nbytes, read, store
-from potstill.codecs.entropy import coded_bytes
+from potstill.codecs import decode, encoded_bytes, parse_codec
+from potstill.codecs.entropy import entropy_coded_bytes
 from potstill.codecs.patches import Patches
 from potstill.core import Encoded, Splits, Synthetic
 from potstill.core.registry import resolve
@@ -38,7 +38,7 @@ from potstill.dataset_file import write_atomic
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import StudentJob, predict, train
 from potstill.nn import factory
-from potstill.parametrize.quantization_aware import Aware
+from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import derive, generator
 
 AFTER = (
@@ -76,9 +76,11 @@ class Bench:
 
     def made(self, seed: int, aware: str | None = None) -> Tensor | Encoded:
         """A set's pictures in data units, or as they are written where they are rounded while they are made."""
-        problem, kept = self.problem, store(aware) if aware else None
+        problem, kept = self.problem, parse_codec(aware) if aware else None
         if kept is not None:
-            wrapped = Aware(inner=problem.parametrization, store=kept, learned=bool(getattr(kept, "learned", False)))
+            wrapped = QuantizationAware(
+                inner=problem.parametrization, codec=kept, learned=bool(getattr(kept, "learned", False))
+            )
             problem = replace(problem, parametrization=wrapped)
         rng = generator(seed, "distill")
         state = self.method.init(problem, rng)
@@ -88,7 +90,7 @@ class Bench:
         assert isinstance(result, Synthetic)
         assert result.space == "model"
         if kept is not None:
-            return wrapped.finished(result.payload)["inputs"]
+            return wrapped.encode_payload(result.payload)["inputs"]
         return self.train.normalization.invert(problem.decode(result.payload)).float()
 
     def stored(self, name: str, seed: int) -> tuple[Tensor, Encoded, float | None]:
@@ -96,14 +98,14 @@ class Bench:
         if name in AWARE:
             kept = self.made(seed, name)
             assert isinstance(kept, Encoded)
-            return read(kept), kept, None
+            return decode(kept), kept, None
         if seed not in self.sets:
             whole = self.made(seed)
             assert isinstance(whole, Tensor)
             self.sets[seed] = whole
         x = self.sets[seed]
-        kept = self.refined(x, seed) if name == "patches refined" else store(name).pack(x)
-        back = read(kept)
+        kept = self.refined(x, seed) if name == "patches refined" else parse_codec(name).pack(x)
+        back = decode(kept)
         return self.train.normalization.apply(back), kept, float((back - x).square().mean())
 
     def refined(self, x: Tensor, seed: int) -> Encoded:
@@ -112,7 +114,7 @@ class Bench:
         def features(pictures: Tensor) -> Tensor:
             return net.embed(self.train.normalization.apply(pictures))
 
-        return Patches().refined(x, features, generator(seed, "refine"), steps=self.args.refine)
+        return Patches().pack_refined(x, features, generator(seed, "refine"), steps=self.args.refine)
 
     def student(self, x: Tensor, seed: int) -> float:
         labels = torch.arange(len(self.train.classes)).repeat_interleave(len(x) // len(self.train.classes))
@@ -125,7 +127,7 @@ class Bench:
     def cell(self, name: str, seed: int) -> dict[str, Any]:
         begun = time.process_time()
         x, kept, error = self.stored(name, seed)
-        size, coded = nbytes(kept), coded_bytes(kept)
+        size, coded = encoded_bytes(kept), entropy_coded_bytes(kept)
         making = time.process_time() - begun
         values = [self.student(x, derive(seed, f"student {s}")) for s in range(self.args.students)]
         return {

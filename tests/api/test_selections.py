@@ -215,7 +215,7 @@ def test_what_was_not_chosen_has_no_indices_and_no_files(tmp_path):
 
 
 def test_a_hostile_file_of_indices_is_refused(tmp_path):
-    from potstill.codecs import ints_stored, read
+    from potstill.codecs import decode, encode_ints
     from potstill.core import Encoded
     from potstill.dataset_file import read_tensors, write_tensors
 
@@ -223,8 +223,8 @@ def test_a_hostile_file_of_indices_is_refused(tmp_path):
     tensors, metadata = read_tensors(tmp_path / "light.safetensors", 2**20)
     card = json.loads(metadata["card"])
     said = card["store"]["tensors"]["index"]
-    index = read(Encoded({"": tensors["index"]}, said))
-    many, turned = ints_stored(index + 10**6), ints_stored(index.flip(0))
+    index = decode(Encoded({"": tensors["index"]}, said))
+    many, turned = encode_ints(index + 10**6), encode_ints(index.flip(0))
     for bad, description, message in (
         (many.tensors[""], many.said, "is not among"),
         (tensors["index"], {**said, "least": -2000}, "index"),

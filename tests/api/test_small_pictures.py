@@ -43,5 +43,5 @@ def test_a_plan_says_so():
 
 
 def test_a_cell_has_the_pixels_of_its_rounded_share():
-    assert Tiles(factor=2).cell((1, 28, 13)) == (14, 7)
-    assert Tiles(factor=3).cell((3, 32, 32)) == (11, 11)
+    assert Tiles(factor=2).stored_size((1, 28, 13)) == (14, 7)
+    assert Tiles(factor=3).stored_size((3, 32, 32)) == (11, 11)

@@ -10,10 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from potstill.codecs import classes_stored, ints_stored, nbytes, read, rows_stored, store, store_name
+from potstill.codecs import (
+    decode,
+    encode_classes,
+    encode_ints,
+    encode_probabilities,
+    encoded_bytes,
+    format_codec,
+    parse_codec,
+)
 from potstill.codecs.exact import Float
-from potstill.codecs.size_estimate import Sized, values_bytes
-from potstill.codecs.uniform import Uniform, range_axis
+from potstill.codecs.size_estimate import FixedSize, estimate_bytes
+from potstill.codecs.uniform import Uniform, choose_range_axis
 from potstill.core import Codec, Encoded, registry
 from potstill.errors import PotstillError
 from potstill.functional.quantize import codes_of, fit_range, straight_through
@@ -27,26 +35,26 @@ NAMES = ("float32", "float16", "exact", *(f"uint{b}" for b in (1, 2, 3, 4, 5, 8,
 @pytest.mark.parametrize("shape", [(12, 3, 10, 7), (252, 10), (2520,), (4, 63, 10), (2, 3, 2, 3, 10, 7)])
 def test_a_stored_tensor_is_read_with_its_shape(name: str, shape: tuple[int, ...]) -> None:
     x = PICTURES.reshape(shape)
-    kept = store(name).pack(x)
-    back = read(kept)
+    kept = parse_codec(name).pack(x)
+    back = decode(kept)
     assert back.shape == shape
     assert back.dtype == torch.float32
-    assert nbytes(kept) == sum(t.numel() * t.element_size() for t in kept.tensors.values())
+    assert encoded_bytes(kept) == sum(t.numel() * t.element_size() for t in kept.tensors.values())
     if name in ("float32", "exact"):
         assert torch.equal(back, x)
     else:
         bits = int(name.lstrip("uintfloa"))
         worst = float((back - x).abs().max())
         assert worst <= (2e-3 if name == "float16" else 4.1 / (2**bits - 1))
-    assert read(kept).equal(back)
-    assert store_name(store(name)) == name
+    assert decode(kept).equal(back)
+    assert format_codec(parse_codec(name)) == name
 
 
 def test_bytes_are_bits() -> None:
     for bits in (1, 2, 4, 8):
-        kept = store(f"uint{bits}").pack(torch.rand(100, 1, 28, 28, generator=generator(1, "bits")))
+        kept = parse_codec(f"uint{bits}").pack(torch.rand(100, 1, 28, 28, generator=generator(1, "bits")))
         assert len(kept.tensors[""]) == 100 * 28 * 28 * bits // 8
-        ranges = nbytes(kept) - len(kept.tensors[""])
+        ranges = encoded_bytes(kept) - len(kept.tensors[""])
         assert 0 < ranges <= 0.05 * len(kept.tensors[""])
 
 
@@ -55,8 +63,8 @@ def test_pixels_keep_their_own_precision(parts: int, bits: int) -> None:
     q = torch.randint(0, parts + 1, (9, 1, 8, 8), generator=generator(parts, "grid"))
     q[0, 0, 0, :2] = torch.tensor([parts, min(1, parts)])
     x = q.float() / parts
-    kept = store("exact").pack(x)
-    assert torch.equal(read(kept), x)
+    kept = parse_codec("exact").pack(x)
+    assert torch.equal(decode(kept), x)
     assert kept.metadata["bits"] <= bits
     assert len(kept.tensors[""]) <= -(-9 * 64 * bits // 8)
 
@@ -65,11 +73,11 @@ def test_pixels_keep_their_own_precision(parts: int, bits: int) -> None:
 @given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=40), st.integers(1, 30))
 def test_exact_loses_nothing(values: list[float], times: int) -> None:
     x = torch.tensor(values * times).reshape(-1, 1)
-    kept = store("exact").pack(x)
-    back = read(kept)
+    kept = parse_codec("exact").pack(x)
+    back = decode(kept)
     assert torch.equal(back, x)
     assert torch.equal(torch.signbit(back), torch.signbit(x))
-    assert nbytes(kept) <= 4 * x.numel()
+    assert encoded_bytes(kept) <= 4 * x.numel()
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,50 +110,50 @@ def test_codes_and_gradients_by_hand() -> None:
 
 def test_a_constant_group_stays_what_it_is() -> None:
     x = torch.cat([torch.full((1, 400), 0.5), torch.rand(1, 400, generator=generator(2, "c"))])
-    back = read(Uniform(bits=4).pack(x))
+    back = decode(Uniform(bits=4).pack(x))
     assert torch.equal(back[0], x[0])
 
 
 def test_ranges_lie_where_they_cost_little() -> None:
-    assert range_axis((100, 1, 28, 28), 4) == 0
-    assert range_axis((100, 3, 2, 2), 2) == 1
-    assert range_axis((20, 3, 2, 2), 2) is None
-    assert range_axis((20, 30), 4) is None
-    assert range_axis((10, 5, 3, 32, 32), 4) == 0
+    assert choose_range_axis((100, 1, 28, 28), 4) == 0
+    assert choose_range_axis((100, 3, 2, 2), 2) == 1
+    assert choose_range_axis((20, 3, 2, 2), 2) is None
+    assert choose_range_axis((20, 30), 4) is None
+    assert choose_range_axis((10, 5, 3, 32, 32), 4) == 0
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(-(2**20), 2**20), min_size=1, max_size=50))
 def test_whole_numbers_come_back(values: list[int]) -> None:
     x = torch.tensor(values)
-    kept = ints_stored(x)
-    assert torch.equal(read(kept), x)
-    assert nbytes(kept) <= 4 * len(values) + 2
+    kept = encode_ints(x)
+    assert torch.equal(decode(kept), x)
+    assert encoded_bytes(kept) <= 4 * len(values) + 2
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 149), min_size=1, max_size=400), st.booleans())
 def test_classes_come_back(labels: list[int], sort: bool) -> None:
     y = torch.tensor(sorted(labels) if sort else labels)
-    kept = classes_stored(y, 150)
-    assert torch.equal(read(kept), y)
-    assert nbytes(kept) <= len(labels) + 1
+    kept = encode_classes(y, 150)
+    assert torch.equal(decode(kept), y)
+    assert encoded_bytes(kept) <= len(labels) + 1
 
 
 def test_sorted_classes_take_a_byte_for_each_class() -> None:
-    assert nbytes(classes_stored(torch.arange(10).repeat_interleave(40), 10)) == 10
-    assert nbytes(classes_stored(torch.arange(10).repeat_interleave(300), 10)) == 20
+    assert encoded_bytes(encode_classes(torch.arange(10).repeat_interleave(40), 10)) == 10
+    assert encoded_bytes(encode_classes(torch.arange(10).repeat_interleave(300), 10)) == 20
 
 
 @settings(deadline=None)
 @given(st.integers(1, 15), st.integers(2, 30), st.integers(0, 99))
 def test_rows_stay_rows(bits: int, k: int, seed: int) -> None:
     rows = (torch.randn(7, k, generator=generator(seed, "rows")) * 3).softmax(1)
-    back = read(rows_stored(rows, bits))
+    back = decode(encode_probabilities(rows, bits))
     assert torch.allclose(back.sum(1), torch.ones(7), atol=1e-5)
     assert bool((back >= 0).all())
     assert float((back - rows).abs().max()) <= (k + 1) / (2**bits - 1)
-    assert torch.equal(read(rows_stored(rows, 32)), rows)
+    assert torch.equal(decode(encode_probabilities(rows, 32)), rows)
 
 
 def taken(made: Codec, x: Tensor) -> Encoded | None:
@@ -159,8 +167,8 @@ def taken(made: Codec, x: Tensor) -> Encoded | None:
 @pytest.mark.parametrize("name", registry.names("codecs"))
 def test_every_registered_store_keeps_the_contract(name: str, shape: tuple[int, ...]) -> None:
     """What is packed is read: as JSON says it, the same each time, close to what it was; or it says what it takes."""
-    made = store(name)
-    assert store(store_name(made)) == made
+    made = parse_codec(name)
+    assert parse_codec(format_codec(made)) == made
     assert 1 <= made.label_bits <= 32
     h, w = shape[-2:] if len(shape) > 1 else (shape[0], 1)
     smooth = torch.rand(math.prod(shape[:-2]) or 1, 1, 3, 3, generator=generator(len(shape), "contract"))
@@ -178,13 +186,13 @@ def test_every_registered_store_keeps_the_contract(name: str, shape: tuple[int, 
     again = made.pack(x.clone())
     assert again.metadata == kept.metadata
     assert all(torch.equal(t, again.tensors[suffix]) for suffix, t in kept.tensors.items())
-    back = read(kept)
+    back = decode(kept)
     assert back.shape == shape
     assert back.dtype == torch.float32
     assert bool(torch.isfinite(back).all())
     assert float((back - x).square().mean()) <= 0.05
-    if isinstance(made, Float | Uniform | Sized):
-        assert values_bytes(made, shape) == nbytes(kept)
+    if isinstance(made, Float | Uniform | FixedSize):
+        assert estimate_bytes(made, shape) == encoded_bytes(kept)
     if hasattr(made, "rounded"):  # what distillation sees is what is read, to the last bit
         leaf = x.clone().requires_grad_()
         rounded = made.rounded(leaf)
@@ -195,7 +203,7 @@ def test_every_registered_store_keeps_the_contract(name: str, shape: tuple[int, 
 
 
 def broken(change: dict[str, object], tensors: dict[str, Tensor] | None = None) -> Encoded:
-    kept = store("uint4").pack(PICTURES)
+    kept = parse_codec("uint4").pack(PICTURES)
     return Encoded({**kept.tensors, **(tensors or {})}, {**kept.metadata, **change})
 
 
@@ -221,7 +229,7 @@ def broken(change: dict[str, object], tensors: dict[str, Tensor] | None = None) 
 )  # fmt: skip
 def test_what_contradicts_itself_is_refused(bad: Encoded, said: str) -> None:
     with pytest.raises(PotstillError, match=said):
-        read(bad)
+        decode(bad)
 
 
 @pytest.mark.parametrize(
@@ -231,24 +239,24 @@ def test_what_contradicts_itself_is_refused(bad: Encoded, said: str) -> None:
 )  # fmt: skip
 def test_a_store_that_is_none_is_refused(spelled: str, said: str) -> None:
     with pytest.raises(PotstillError, match=said):
-        store(spelled)
+        parse_codec(spelled)
 
 
 def test_half_the_size_is_a_quarter_of_the_codes() -> None:
     x = torch.rand(40, 1, 28, 28, generator=generator(5, "half"))
     for bits in (1, 4, 8):
-        kept = store(f"half:bits={bits}").pack(x)
-        small = store(f"uint{bits}").pack(torch.nn.functional.avg_pool2d(x, 2))
-        assert nbytes(kept) == nbytes(small)
+        kept = parse_codec(f"half:bits={bits}").pack(x)
+        small = parse_codec(f"uint{bits}").pack(torch.nn.functional.avg_pool2d(x, 2))
+        assert encoded_bytes(kept) == encoded_bytes(small)
         assert len(kept.tensors[""]) == 40 * 196 * bits // 8
-        expected = torch.nn.functional.interpolate(read(small), size=(28, 28), mode="bilinear")
-        torch.testing.assert_close(read(kept), expected, atol=1e-5, rtol=0)
-    assert nbytes(store("half:bits=16,factor=4").pack(x)) == 40 * 49 * 2
+        expected = torch.nn.functional.interpolate(decode(small), size=(28, 28), mode="bilinear")
+        torch.testing.assert_close(decode(kept), expected, atol=1e-5, rtol=0)
+    assert encoded_bytes(parse_codec("half:bits=16,factor=4").pack(x)) == 40 * 49 * 2
     with pytest.raises(PotstillError, match=r"half needs pictures .* \[30, 7\]"):
-        store("half").pack(torch.rand(30, 7))
+        parse_codec("half").pack(torch.rand(30, 7))
 
 
-SMALL = store("half:bits=4").pack(torch.rand(2, 1, 8, 8, generator=generator(6, "half")))
+SMALL = parse_codec("half:bits=4").pack(torch.rand(2, 1, 8, 8, generator=generator(6, "half")))
 
 
 @pytest.mark.parametrize(
@@ -266,13 +274,13 @@ SMALL = store("half:bits=4").pack(torch.rand(2, 1, 8, 8, generator=generator(6, 
 )  # fmt: skip
 def test_a_smaller_picture_that_is_none_is_refused(change: dict[str, object], said: str) -> None:
     with pytest.raises(PotstillError, match=said):
-        read(Encoded(SMALL.tensors, {**SMALL.metadata, **change}))
+        decode(Encoded(SMALL.tensors, {**SMALL.metadata, **change}))
 
 
 @pytest.mark.parametrize("spelled", ["half:bits=9", "half:factor=0", "half:factor=17", "half:labels=0"])
 def test_half_out_of_its_range_is_refused(spelled: str) -> None:
     with pytest.raises(PotstillError, match="must be from 1"):
-        store(spelled)
+        parse_codec(spelled)
 
 
 def test_ranges_learn_with_gradients_of_learned_steps() -> None:
@@ -280,9 +288,9 @@ def test_ranges_learn_with_gradients_of_learned_steps() -> None:
     made = Uniform(bits=2)
     x = torch.tensor([-0.6, 0.9, 1.2, 9.0], requires_grad=True)
     ranges = {"low": torch.zeros(1, requires_grad=True), "high": torch.full((1,), 3.0, requires_grad=True)}
-    back = made.through(x, ranges)
+    back = made.fake_quantize_with_ranges(x, ranges)
     assert back.tolist() == [0, 1, 1, 3]
-    assert torch.equal(read(made.packed(x, ranges)), back)
+    assert torch.equal(decode(made.pack_with_ranges(x, ranges)), back)
     gx, low, high = torch.autograd.grad(back.sum(), (x, ranges["low"], ranges["high"]))
     assert gx.tolist() == [0, 1, 1, 0]
     scale, by_step = 1 / math.sqrt(4 * 3), 0.1 - 0.2 + 3

@@ -10,7 +10,7 @@ import torch
 from covering import covering
 
 import potstill
-from potstill.codecs import store
+from potstill.codecs import parse_codec
 from potstill.core import InputSpec, Method, NetworkWeights, Splits, Synthetic, registry
 from potstill.core.registry import make_method
 from potstill.data import TensorSource
@@ -18,7 +18,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
 from potstill.methods.engine import MatchingState
 from potstill.nn import catalogue, factory
-from potstill.parametrize.quantization_aware import Aware
+from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
 from potstill.runs.loop import run_loop
 from potstill.tasks import Regression, task_of
@@ -351,7 +351,7 @@ MAKING = [n for n in registry.names("methods") if not registry.resolve("methods"
 def test_every_method_that_makes_a_set_can_be_rounded_while_it_does(name: str) -> None:
     method = small(name)
     problem = toy_problem(method, ipc=4)
-    wrapped = Aware(inner=problem.parametrization, store=store("uint2"))
+    wrapped = QuantizationAware(inner=problem.parametrization, codec=parse_codec("uint2"))
     method = method.resolve_defaults(problem)[0]
     problem = dataclasses.replace(problem, parametrization=wrapped)
     rng = torch.Generator().manual_seed(0)
@@ -361,7 +361,9 @@ def test_every_method_that_makes_a_set_can_be_rounded_while_it_does(name: str) -
     with torch.no_grad():
         decoded = problem.decode(result.payload)
     assert torch.isfinite(decoded).all()
-    assert torch.equal(decoded, wrapped.inner.decode(wrapped.plain(result.payload), problem.train.input.shape))
+    assert torch.equal(
+        decoded, wrapped.inner.decode(wrapped.quantized_payload(result.payload), problem.train.input.shape)
+    )
 
 
 @pytest.mark.parametrize("name", [n for n in MATCHING if n in ("dm", "idm", "datadam", "m3d", "ncfm", "dance", "dsdm")])

@@ -20,8 +20,8 @@ from test_artefact import make
 from potstill.data import load as load_data
 from potstill.dataset_file import describe, inspect
 from potstill.errors import PotstillError
-from potstill.exporters import export, sheet
-from potstill.exporters.images import folder_names
+from potstill.exporters import contact_sheet, export
+from potstill.exporters.images import class_folder_names
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -74,7 +74,7 @@ def test_hostile_class_names_stay_inside_the_folder(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(max_size=150), min_size=1, max_size=8, unique=True).map(tuple))
 def test_any_class_name_gives_its_own_safe_folder(classes: tuple[str, ...]) -> None:
-    folders = folder_names(classes)
+    folders = class_folder_names(classes)
     assert len({unicodedata.normalize("NFKC", f).casefold() for f in folders}) == len(classes)
     for folder in folders:
         assert re.fullmatch(r"[\w\- ]+", folder)
@@ -202,7 +202,7 @@ def test_an_empty_folder_is_filled_and_a_file_replaced(tmp_path: Path) -> None:
 def test_a_sheet_of_very_many_classes_stays_small() -> None:
     k = 2_000
     small = make(n=2 * k, classes=tuple(f"class {n}" for n in range(k)))
-    page = sheet(small)
+    page = contact_sheet(small)
     assert page.height <= 16_100
     rows = 16_000 // 66
     assert np.array_equal(np.asarray(page)[2 + (rows - 1) * 66, 110], np.repeat(np.uint8(round(float(

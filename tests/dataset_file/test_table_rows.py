@@ -16,7 +16,7 @@ import potstill
 from potstill.cli.main import main
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
-from potstill.exporters.table_rows import labels_as, source_table
+from potstill.exporters.table_rows import names_as_type, source_table
 
 N = 24
 
@@ -248,7 +248,7 @@ def test_a_type_that_does_not_suit_is_nothing_worse_than_another_type(word: str)
         column["type"] = word
     small.metadata["source"]["label"] = {"name": 3, "type": word}
     assert len(small.to_pandas()) == len(small)
-    assert labels_as(["cat", "dog"], word).to_pylist() == ["cat", "dog"]
+    assert names_as_type(["cat", "dog"], word).to_pylist() == ["cat", "dog"]
 
 
 def test_dates_beyond_what_a_type_holds_are_its_ends() -> None:

@@ -6,7 +6,7 @@ import torch
 from scipy import stats  # type: ignore[import-untyped]
 from torch import Tensor
 
-from potstill.codecs import nbytes, read, store
+from potstill.codecs import decode, encoded_bytes, parse_codec
 from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
@@ -51,8 +51,10 @@ def _binary(c: int, noise: Tensor) -> Tensor:
 
 def _candidates(x: Tensor, y: Tensor, source: TensorSource, bits: tuple[int, ...] = BITS) -> list[Candidate]:
     def candidate(name: str) -> Candidate:
-        stored = store(name).pack(x)
-        return Candidate(name=name, load=lambda: ((source.normalization.apply(read(stored)), y), nbytes(stored)))
+        stored = parse_codec(name).pack(x)
+        return Candidate(
+            name=name, load=lambda: ((source.normalization.apply(decode(stored)), y), encoded_bytes(stored))
+        )
 
     return [candidate(f"uint{b}") for b in bits]
 

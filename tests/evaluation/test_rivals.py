@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import potstill
-from potstill.codecs import classes_stored, nbytes, rows_stored, store
+from potstill.codecs import encode_classes, encode_probabilities, encoded_bytes, parse_codec
 from potstill.core import Splits, Whitening, registry
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
@@ -52,8 +52,10 @@ def _orders(source: Any, seed: int = 0) -> list[Tensor]:
 def _weight(source: Any, orders: list[Tensor], n: int, codec: str, soft: bool = False) -> int:
     index = torch.cat([o[:n] for o in orders])
     k = len(source.classes)
-    labels = rows_stored(torch.full((len(index), k), 1 / k), 8) if soft else classes_stored(source.labels[index], k)
-    return nbytes(store(codec).pack(source.raw(index))) + nbytes(labels)
+    labels = (
+        encode_probabilities(torch.full((len(index), k), 1 / k), 8) if soft else encode_classes(source.labels[index], k)
+    )
+    return encoded_bytes(parse_codec(codec).pack(source.raw(index))) + encoded_bytes(labels)
 
 
 @pytest.mark.parametrize("codec", ["exact", "uint4", "uint1", "half:bits=4", "half:bits=1", "mosaic:kind=png"])
@@ -290,7 +292,7 @@ def test_a_whitened_sets_room_is_its_bytes_without_the_whitening(pictures: Split
     d = 64
     white = Whitening(torch.zeros(d), torch.eye(d), torch.eye(d))
     normalization = replace(pictures.train.normalization, whitening=white)
-    sizes = make_set(pictures, ipc=4, store=store("uint4"), normalization=normalization).metadata["bytes"]
+    sizes = make_set(pictures, ipc=4, store=parse_codec("uint4"), normalization=normalization).metadata["bytes"]
     assert baseline_byte_budget(sizes) == sizes["total"] - sizes["whitening"]
 
 

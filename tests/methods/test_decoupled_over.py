@@ -12,14 +12,14 @@ from decoupled_toys import at_toy, batches, members, started, steps
 from torch import Tensor
 
 import potstill
-from potstill.codecs import store
+from potstill.codecs import parse_codec
 from potstill.core import Splits
 from potstill.core.registry import make_method, resolve
 from potstill.functional.transforms import resize
 from potstill.methods.decoupled.edc import EDC
 from potstill.methods.decoupled.fadrm import FADRM
 from potstill.methods.decoupled.sre2l import SRe2L
-from potstill.parametrize.quantization_aware import Aware
+from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
 from potstill.testing import check_method, toy_source
 
@@ -126,7 +126,9 @@ def test_fadrm_gives_back_to_the_tiles_of_the_batch_alone_and_sees_small_stages_
 def test_pictures_are_rounded_while_they_are_recovered() -> None:
     method = at_toy(SRe2L(iterations=2, jitter=0, **PLAIN))
     problem, _, _ = started(method)
-    rounded = replace(problem, parametrization=Aware(inner=problem.parametrization, store=store("uint1")))
+    rounded = replace(
+        problem, parametrization=QuantizationAware(inner=problem.parametrization, codec=parse_codec("uint1"))
+    )
     state = method.init(rounded, generator(3))
     x = rounded.decode(state.payload)[batches(method, problem)[0]]
     assert not torch.equal(x, state.payload["inputs"][batches(method, problem)[0]])

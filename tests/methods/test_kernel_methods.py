@@ -25,7 +25,7 @@ from potstill.methods.performance.frepo import FRePo
 from potstill.methods.performance.kip import KIP
 from potstill.methods.performance.rfad import RFAD
 from potstill.nn import factory
-from potstill.parametrize.named_inputs import decoder_of
+from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.rng import generator
 from potstill.runs.loop import run_loop
 from potstill.tasks import Regression
@@ -158,7 +158,7 @@ def test_kip_takes_inputs_with_names() -> None:
     """Numbers move, codes stay, and both are in the kernel."""
     method = KIP(iterations=40, batch_real=48, labels="scores")
     source = mixed_source()
-    plain, decoder = toy_problem(method, source=table_source(), ipc=4), decoder_of("pixels", source.input)
+    plain, decoder = toy_problem(method, source=table_source(), ipc=4), parse_parametrization("pixels", source.input)
     problem = dataclasses.replace(plain, train=source, parametrization=decoder)
     first, last, losses = worked(method, problem)
     assert losses[-1] < 0.8 * losses[0]

@@ -15,7 +15,7 @@ from potstill.functional.train import parameters
 from potstill.methods.distribution.dm import DM
 from potstill.methods.engine import decode_inputs
 from potstill.methods.gradient.dc import DC
-from potstill.parametrize.named_inputs import decoder_of
+from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.rng import generator
 from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import mixed_source, pairs_source, windows_source
@@ -112,4 +112,6 @@ def test_a_set_is_made_saved_measured_and_again_the_same(kind: str, tmp_path: Pa
 
 
 def test_the_decoder_of_inputs_with_names_is_named() -> None:
-    assert decoder_of("pixels", pairs_source().input) != decoder_of("pixels", windows_source().input)
+    assert parse_parametrization("pixels", pairs_source().input) != parse_parametrization(
+        "pixels", windows_source().input
+    )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_problems import encoded, inputs, problem
 from torch import Tensor
 
-from potstill.codecs import nbytes, read, store
+from potstill.codecs import decode, encoded_bytes, parse_codec
 from potstill.core import Codec, Parametrization, Payload, Synthetic
 from potstill.core.registry import make_method, part
 from potstill.errors import PotstillError
@@ -20,7 +20,7 @@ from potstill.functional.quantize import straight_through
 from potstill.nn import factory
 from potstill.parametrize.memory import Memory
 from potstill.parametrize.pixels import Pixels
-from potstill.parametrize.quantization_aware import Aware
+from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.parametrize.tiles import Tiles
 from potstill.rng import generator
 from potstill.testing import toy_problem, toy_source
@@ -29,12 +29,12 @@ SPELLED = ("pixels", "tiles", "memory:bases=2", "small", "frequency:kept=16", "f
 STORES = ("uint1", "uint2", "uint4", "uint8", "uint12", "apot:bits=2", "apot")
 
 
-def aware(spelled: str, stored: str, learned: bool = False) -> Aware:
-    return Aware(inner=part("parametrizations", spelled), store=store(stored), learned=learned)
+def aware(spelled: str, stored: str, learned: bool = False) -> QuantizationAware:
+    return QuantizationAware(inner=part("parametrizations", spelled), codec=parse_codec(stored), learned=learned)
 
 
-def reread(p: Aware, payload: Payload) -> Payload:
-    return {name: read(kept) for name, kept in p.finished(payload).items()}
+def reread(p: QuantizationAware, payload: Payload) -> Payload:
+    return {name: decode(kept) for name, kept in p.encode_payload(payload).items()}
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_what_is_decoded_is_what_is_written(spelled: str, stored: str, learned: 
             decoded = prob.decode(payload)
         kept = reread(p, payload)
         assert torch.equal(p.inner.decode(kept, (3, 12, 10)), decoded)
-        assert torch.equal(p.inner.decode(p.plain(payload), (3, 12, 10)), decoded)
-        assert kept.keys() == p.plain(payload).keys() == {n for n in payload if not n.startswith("range/")}
+        assert torch.equal(p.inner.decode(p.quantized_payload(payload), (3, 12, 10)), decoded)
+        assert kept.keys() == p.quantized_payload(payload).keys() == {n for n in payload if not n.startswith("range/")}
         leaves = {n: t.clone().requires_grad_() for n, t in payload.items() if t.is_floating_point()}
         assert torch.equal(prob.decode({**payload, **leaves}), decoded)
         for name, t in payload.items():
@@ -98,20 +98,20 @@ def test_what_starts_at_zero_is_not_held_there_by_its_learned_levels() -> None:
     p = aware("compensators:count=2", "uint2", learned=True)
     prob = problem(p, (3, 12, 10), (1440, 1440))
     payload = dict(encoded(prob))
-    assert float(p.plain(payload)["decoder/compensators"].abs().sum()) == 0
+    assert float(p.quantized_payload(payload)["decoder/compensators"].abs().sum()) == 0
     moved = torch.randn(payload["decoder/compensators"].shape, generator=generator(0, "moved"))
-    kept = p.plain({**payload, "decoder/compensators": moved})["decoder/compensators"]
+    kept = p.quantized_payload({**payload, "decoder/compensators": moved})["decoder/compensators"]
     assert float((kept - moved).square().mean()) < 0.2
 
 
 def test_gradients_are_those_without_rounding_between_the_end_levels() -> None:
     inner = Pixels()
-    prob = problem(Aware(inner=inner, store=store("uint4")), (1, 6, 6), (72, 72))
+    prob = problem(QuantizationAware(inner=inner, codec=parse_codec("uint4")), (1, 6, 6), (72, 72))
     payload = encoded(prob)
     slope = torch.randn(4, 1, 6, 6, generator=generator(0, "slope"))
     x = payload["inputs"].clone().requires_grad_()
     (found,) = torch.autograd.grad((prob.decode({"inputs": x}) * slope).sum(), x)
-    levels = store("uint4").fitted(payload["inputs"])  # type: ignore[attr-defined]
+    levels = parse_codec("uint4").fitted(payload["inputs"])  # type: ignore[attr-defined]
     low, high = (levels[end].reshape(-1, *[1] * (x.ndim - 1)) for end in ("low", "high"))
     inside = (x.detach() >= low) & (x.detach() <= high)
     assert torch.equal(found, slope * inside)
@@ -153,7 +153,7 @@ def test_straight_through_is_the_derivative_with_the_rounding_held(bits: int, se
 
 def test_learned_levels_find_what_they_are_asked_for() -> None:
     """Levels far off come to where the error is small: a clip that is too wide shrinks."""
-    made = store("uint2")
+    made = parse_codec("uint2")
     x = torch.rand(400, generator=generator(1, "learn"))
     low, high = torch.tensor([-1.0], requires_grad=True), torch.tensor([3.0], requires_grad=True)
     optimizer = torch.optim.Adam([low, high], lr=0.02)
@@ -192,14 +192,14 @@ def test_methods_run_over_it_unchanged(name: str, spelled: str, learned: bool) -
     assert isinstance(first, Synthetic)
     assert isinstance(last, Synthetic)
     assert not torch.equal(prob.decode(first.payload), prob.decode(last.payload))
-    kept = p.finished(last.payload)
+    kept = p.encode_payload(last.payload)
     with torch.no_grad():
         assert torch.equal(
-            p.inner.decode({n: read(k) for n, k in kept.items()}, (1, 16, 16)), prob.decode(last.payload)
+            p.inner.decode({n: decode(k) for n, k in kept.items()}, (1, 16, 16)), prob.decode(last.payload)
         )
     moved = [n for n in last.payload if n.startswith("range/") and not torch.equal(last.payload[n], first.payload[n])]
     assert bool(moved) == learned
-    assert sum(nbytes(k) for k in kept.values()) <= 7 * 256 * 2 / 8 + 64
+    assert sum(encoded_bytes(k) for k in kept.values()) <= 7 * 256 * 2 / 8 + 64
 
 
 def test_it_says_what_its_inner_one_says() -> None:
@@ -215,8 +215,8 @@ def test_positions_stay_whole() -> None:
     p = aware("frequency:kept=16", "uint4", learned=True)
     prob = problem(p, (1, 12, 10), (480, 480))
     payload = encoded(prob)
-    assert torch.equal(p.plain(payload)["positions"], payload["positions"])
-    assert p.plain(payload)["positions"].dtype == payload["positions"].dtype
+    assert torch.equal(p.quantized_payload(payload)["positions"], payload["positions"])
+    assert p.quantized_payload(payload)["positions"].dtype == payload["positions"].dtype
     assert not any(n.startswith(("range/positions", "range/counts")) for n in payload)
 
 
@@ -236,7 +236,7 @@ def test_tensors_of_one_prefix_keep_their_own_levels() -> None:
             return payload["a"] + payload["a/b"] + payload["a/low"]
 
     inner: Parametrization = Two()  # type: ignore[assignment]
-    p = Aware(inner=inner, store=store("uint8"), learned=True)
+    p = QuantizationAware(inner=inner, codec=parse_codec("uint8"), learned=True)
     prob = problem(p, (1, 4, 4), (1, 1))
     payload = p.encode(torch.rand(2, 1, 4, 4, generator=generator(0, "two")), prob, generator(0))
     assert len(payload) == 9
@@ -251,13 +251,13 @@ def test_tensors_of_one_prefix_keep_their_own_levels() -> None:
     [("exact", False, "cannot round"), ("exact", True, "cannot learn"), ("mosaic", False, "take uint1 to uint8")],
 )
 def test_stores_that_cannot_are_refused(stored: str, learned: bool, said: str) -> None:
-    made: Codec = store(stored)
+    made: Codec = parse_codec(stored)
     with pytest.raises(PotstillError, match=said):
-        Aware(inner=Memory(), store=made, learned=learned)
+        QuantizationAware(inner=Memory(), codec=made, learned=learned)
 
 
 def test_without_learned_levels_a_plain_payload_is_decoded_too() -> None:
     p = aware("pixels", "uint3", learned=True)
     prob = problem(p, (1, 5, 5), (50, 50))
     x = inputs(prob)
-    assert torch.equal(p.decode({"inputs": x}, (1, 5, 5)), read(store("uint3").pack(x)))
+    assert torch.equal(p.decode({"inputs": x}, (1, 5, 5)), decode(parse_codec("uint3").pack(x)))

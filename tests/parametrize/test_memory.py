@@ -19,7 +19,7 @@ from potstill.rng import generator
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("scale", [1, 2, 3])
 def test_decoding_is_a_sum_of_bases_enlarged(shape: tuple[int, int, int], scale: int) -> None:
-    prob = problem(Memory(bases=3, scale=scale, start="random"), shape, (900, 1200))
+    prob = problem(Memory(bases=3, scale=scale, init="random"), shape, (900, 1200))
     payload = encoded(prob)
     bases, coefficients = payload["decoder/bases"], payload["coefficients"]
     assert tuple(bases.shape) == (3, shape[0], math.ceil(shape[1] / scale), math.ceil(shape[2] / scale))
@@ -80,7 +80,7 @@ def test_bases_beyond_the_rank_change_nothing_and_can_move() -> None:
 
 
 def test_the_automatic_number_is_the_published_one_for_cifar_10() -> None:
-    payload = encoded(problem(Memory(start="random"), (3, 32, 32), (3072,) * 10))
+    payload = encoded(problem(Memory(init="random"), (3, 32, 32), (3072,) * 10))
     assert payload["decoder/bases"].shape == (16, 3, 16, 16)
     assert payload["coefficients"].shape == (10 * 115, 16)
     # the published rule for what is left by 16 bases gives the same
@@ -128,7 +128,7 @@ def test_seeds_and_gradients(start: str) -> None:
 
 
 def test_random_is_xaviers_uniform() -> None:
-    payload = encoded(problem(Memory(start="random"), (3, 32, 32), (3072,) * 10))
+    payload = encoded(problem(Memory(init="random"), (3, 32, 32), (3072,) * 10))
     for name, rows, columns in (("decoder/bases", 16, 768), ("coefficients", 1150, 16)):
         bound = math.sqrt(6 / (rows + columns))
         assert 0.98 * bound < float(payload[name].abs().max()) <= bound

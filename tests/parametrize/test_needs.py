@@ -24,8 +24,8 @@ from potstill.dataset_file.dataset import validated_set
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.nn import factory
-from potstill.parametrize.named_inputs import decoder_of
-from potstill.parametrize.quantization_aware import Aware
+from potstill.parametrize.named_inputs import parse_parametrization
+from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.planning.plan import plan
 from potstill.testing import ContractError, check_parametrization, toy_problem, toy_source
 
@@ -269,9 +269,9 @@ def test_a_plan_counts_it_and_makes_nothing(cache: Path) -> None:
 
 
 def test_it_is_rounded_while_it_is_made_and_bought_by_bytes(tmp_path: Path) -> None:
-    assert isinstance(Aware(inner=Linear(), store=Uniform(bits=8)), RequiresAssets)
+    assert isinstance(QuantizationAware(inner=Linear(), codec=Uniform(bits=8)), RequiresAssets)
     problem = toy_problem()
-    assert Aware(inner=problem.parametrization, store=Uniform(bits=8)).assets(problem) == ()
+    assert QuantizationAware(inner=problem.parametrization, codec=Uniform(bits=8)).assets(problem) == ()
     small = made(store="uint8:aware=true", ipc=None, bytes=600)
     assert small.metadata["bytes"]["total"] <= 600
     assert torch.equal(potstill.load(small.save(tmp_path / "small.safetensors")).inputs, small.inputs)
@@ -282,7 +282,7 @@ def test_it_cannot_be_of_one_part() -> None:
     with pytest.raises(
         PotstillError, match=r"parametrization linear:rank=3 decodes by .* of 'image' alone; take another"
     ):
-        decoder_of("image=linear:rank=3", pair)
+        parse_parametrization("image=linear:rank=3", pair)
 
 
 # --- the contract -----------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from potstill.errors import PotstillError
 from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.nn import OwnFactory, OwnNetwork, factory, given
-from potstill.parametrize.named_inputs import decoder_of
+from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.runs.arguments import (
     StepCallback,
     parse_amount_and_time,
@@ -390,7 +390,7 @@ def resolve_run(
             f"`items={wanted.amount}`"
         )
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
-    decoder = decoder_of(parts["parametrization"] or "pixels", train.input)
+    decoder = parse_parametrization(parts["parametrization"] or "pixels", train.input)
     soft = info.soft_labels or label_mode(made) != "hard"
     few = moved(train.raw(torch.arange(min(len(train), 8))), "cpu")
     plain = isinstance(task, Classification) and isinstance(few, Tensor)

@@ -25,9 +25,9 @@ from potstill.data.table import read_csv, read_parquet
 from potstill.dataset_file import Distilled, check_source, read_indices, require_selection
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown
-from potstill.exporters.formats import FORMATS
+from potstill.exporters.formats import EXPORT_FORMATS
 from potstill.exporters.formats import export as write_export
-from potstill.exporters.images import folder_names
+from potstill.exporters.images import class_folder_names
 
 __all__ = ["WITH_DATA", "Link", "export", "export_selection", "load_for", "materialize"]
 
@@ -71,8 +71,8 @@ def export(
         check_apart(path, [distilled], folder=True)
         return distilled.to_hf(path, license=license)
     if to not in WITH_DATA:
-        if to not in FORMATS:
-            raise unknown("export format", to, (*FORMATS, "indices", *WITH_DATA))
+        if to not in EXPORT_FORMATS:
+            raise unknown("export format", to, (*EXPORT_FORMATS, "indices", *WITH_DATA))
         return write_export(distilled, to, path, force=force)
     if data is None:
         raise PotstillError(f"an export to {to} takes the samples from the data that they were chosen from; give data")
@@ -149,7 +149,7 @@ def _files(
     reader, classes = index.reader, distilled.classes
     if link != "copy" and not isinstance(reader, FileReader):
         raise PotstillError(f"{data}: its pictures are no files of their own, so none can be linked; copy them")
-    names = classes if isinstance(reader, FileReader) else folder_names(classes)
+    names = classes if isinstance(reader, FileReader) else class_folder_names(classes)
     y = index.labels[places].tolist()
     made: dict[int, str] = {}
 

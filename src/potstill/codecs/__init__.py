@@ -1,26 +1,33 @@
 """How values are written: bits, scale and offset, packing. A `Store` writes, the codecs of the file read."""
 
-from potstill.codecs.container import nbytes, read
-from potstill.codecs.exact import Exact, Float, classes_stored, ints_stored, rows_stored
-from potstill.codecs.names import store, store_name
-from potstill.codecs.size_estimate import bits_each, decided_by_shape, index_bytes, label_bytes, largest, values_bytes
+from potstill.codecs.container import decode, encoded_bytes
+from potstill.codecs.exact import Exact, Float, encode_classes, encode_ints, encode_probabilities
+from potstill.codecs.names import format_codec, parse_codec
+from potstill.codecs.size_estimate import (
+    bits_per_value,
+    estimate_bytes,
+    has_fixed_size,
+    index_bytes,
+    label_bytes,
+    largest_fitting,
+)
 from potstill.codecs.uniform import Uniform
 
 __all__ = [
     "Exact",
     "Float",
     "Uniform",
-    "bits_each",
-    "classes_stored",
-    "decided_by_shape",
+    "bits_per_value",
+    "decode",
+    "encode_classes",
+    "encode_ints",
+    "encode_probabilities",
+    "encoded_bytes",
+    "estimate_bytes",
+    "format_codec",
+    "has_fixed_size",
     "index_bytes",
-    "ints_stored",
     "label_bytes",
-    "largest",
-    "nbytes",
-    "read",
-    "rows_stored",
-    "store",
-    "store_name",
-    "values_bytes",
+    "largest_fitting",
+    "parse_codec",
 ]

@@ -73,18 +73,18 @@ class APoT:
     def pack(self, x: Tensor, /) -> Encoded:
         """``x`` as codes and their levels, floats of 16 bits where those hold them."""
         x = x.detach().cpu().float()
-        return self.packed(x, self.fitted(x))
+        return self.pack_with_ranges(x, self.fit_ranges(x))
 
-    def rounded(self, x: Tensor, /) -> Tensor:
+    def fake_quantize(self, x: Tensor, /) -> Tensor:
         """What reading back gives, to the last bit, with a gradient of 1 up to the clip and 0 beyond it, which follows
         the values and would run away with them (`potstill.codecs.uniform.Uniform.rounded`)."""
         with torch.no_grad():
-            ranges = self.fitted(x)
-            read = self.through(x, ranges)
+            ranges = self.fit_ranges(x)
+            read = self.fake_quantize_with_ranges(x, ranges)
             inside = (x - ranges["centre"].to(x)).abs() <= ranges["clip"].to(x)
         return read + (x - x.detach()) * inside
 
-    def fitted(self, x: Tensor) -> Ranges:
+    def fit_ranges(self, x: Tensor) -> Ranges:
         """``centre`` and ``clip`` of least squared error, locally, float32 (1,): codes and line in turn (Lloyd)."""
         values = x.detach().double().flatten()
         levels = self._levels(values)
@@ -105,7 +105,7 @@ class APoT:
             best = min(best, (centre, clip, error), key=lambda found: float(found[2]))
         return {"centre": best[0].float().reshape(1), "clip": best[1].float().reshape(1)}
 
-    def packed(self, x: Tensor, ranges: Ranges) -> Encoded:
+    def pack_with_ranges(self, x: Tensor, ranges: Ranges) -> Encoded:
         """``x`` with this middle and clip; where the clip is not above 0, with those that fit."""
         x = x.detach().cpu().float()
         ranges = self._open(x, {n: t.detach().cpu().float() for n, t in ranges.items()})
@@ -113,7 +113,7 @@ class APoT:
         said = {"codec": "levels", "shape": list(x.shape), "bits": self.bits}
         return Encoded({"": pack_bits(q.flatten(), self.bits), ".levels": self._held(ranges)}, said)
 
-    def through(self, x: Tensor, ranges: Ranges) -> Tensor:
+    def fake_quantize_with_ranges(self, x: Tensor, ranges: Ranges) -> Tensor:
         """What reading `packed` gives, to the last bit, with gradients by ``x`` and by middle and clip.
 
         Those of both are scaled by 1 / √(n · Q), as the ranges of ``uint`` are.
@@ -146,7 +146,7 @@ class APoT:
         ranges = {n: ranges[n] for n in ("centre", "clip")}
         if float(ranges["clip"].detach()) > 0:
             return ranges
-        return {n: t.to(ranges[n]) for n, t in self.fitted(x).items()}
+        return {n: t.to(ranges[n]) for n, t in self.fit_ranges(x).items()}
 
     def _held(self, ranges: Ranges) -> Tensor:
         """The levels as the file has them."""

@@ -37,18 +37,18 @@ from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS, unpack_bits
 
-__all__ = ["CODECS", "field", "nbytes", "read", "said_shape", "tensor"]
+__all__ = ["DECODERS", "decode", "encoded_bytes", "get_tensor", "parse_int", "parse_shape"]
 
 MOST_VALUES = 2**33
 """Values of one tensor that are believed."""
 
 
-def nbytes(stored: Encoded) -> int:
+def encoded_bytes(stored: Encoded) -> int:
     """Bytes of all of its tensors."""
     return sum(t.numel() * t.element_size() for t in stored.tensors.values())
 
 
-def said_shape(said: Mapping[str, Any]) -> tuple[int, ...]:
+def parse_shape(said: Mapping[str, Any]) -> tuple[int, ...]:
     """The shape of the tensor that is described.
 
     Raises:
@@ -62,7 +62,7 @@ def said_shape(said: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def field(said: Mapping[str, Any], name: str, least: int, most: int) -> int:
+def parse_int(said: Mapping[str, Any], name: str, least: int, most: int) -> int:
     """A whole number of the description, in its bounds.
 
     Raises:
@@ -74,7 +74,7 @@ def field(said: Mapping[str, Any], name: str, least: int, most: int) -> int:
     return value
 
 
-def tensor(
+def get_tensor(
     stored: Encoded, suffix: str, kinds: tuple[torch.dtype, ...], shape: tuple[int, ...] | None = None
 ) -> Tensor:
     """One of its tensors, of one of these types and, where it is given, of this shape.
@@ -89,14 +89,14 @@ def tensor(
     return found
 
 
-def codes(stored: Encoded, shape: tuple[int, ...]) -> Tensor:
+def unpack_codes(stored: Encoded, shape: tuple[int, ...]) -> Tensor:
     """The codes of a tensor of ``shape``, int64.
 
     Raises:
         PotstillError: they are missing, or not as many.
     """
-    bits = field(stored.metadata, "bits", 1, MOST_BITS)
-    packed = tensor(stored, "", (torch.uint8,))
+    bits = parse_int(stored.metadata, "bits", 1, MOST_BITS)
+    packed = get_tensor(stored, "", (torch.uint8,))
     try:
         found: Tensor = unpack_bits(packed, bits, math.prod(shape))
     except ValueError as error:
@@ -108,37 +108,39 @@ _FLOATS: Final = (torch.float32, torch.float16)
 
 
 def _float(stored: Encoded) -> Tensor:
-    shape = said_shape(stored.metadata)
-    return tensor(stored, "", _FLOATS, shape).float()
+    shape = parse_shape(stored.metadata)
+    return get_tensor(stored, "", _FLOATS, shape).float()
 
 
 def _ints(stored: Encoded) -> Tensor:
-    return codes(stored, said_shape(stored.metadata)) + field(stored.metadata, "least", -(2**62), 2**62)
+    return unpack_codes(stored, parse_shape(stored.metadata)) + parse_int(stored.metadata, "least", -(2**62), 2**62)
 
 
 def _halves(stored: Encoded) -> Tensor:
-    shape = said_shape(stored.metadata)
-    low, high = codes(stored, (2, *shape))
-    found: Tensor = low + (high << MOST_BITS) + field(stored.metadata, "least", -(2**62), 2**62)
+    shape = parse_shape(stored.metadata)
+    low, high = unpack_codes(stored, (2, *shape))
+    found: Tensor = low + (high << MOST_BITS) + parse_int(stored.metadata, "least", -(2**62), 2**62)
     return found
 
 
 def _runs(stored: Encoded) -> Tensor:
-    (n,) = said_shape(stored.metadata)
-    counts = tensor(stored, "", (torch.uint8, torch.int16, torch.int32)).long()
+    (n,) = parse_shape(stored.metadata)
+    counts = get_tensor(stored, "", (torch.uint8, torch.int16, torch.int32)).long()
     if counts.ndim != 1 or bool((counts < 0).any()) or int(counts.sum()) != n:
         raise PotstillError(f"its runs must be numbers of at least 0 that sum to {n}")
     return torch.repeat_interleave(torch.arange(len(counts)), counts)
 
 
 def _grid(stored: Encoded) -> Tensor:
-    found: Tensor = codes(stored, said_shape(stored.metadata)).float() / field(stored.metadata, "parts", 1, 2**16)
+    found: Tensor = unpack_codes(stored, parse_shape(stored.metadata)).float() / parse_int(
+        stored.metadata, "parts", 1, 2**16
+    )
     return found
 
 
 def _levels(stored: Encoded) -> Tensor:
-    levels = tensor(stored, ".levels", _FLOATS).float()
-    found = codes(stored, said_shape(stored.metadata))
+    levels = get_tensor(stored, ".levels", _FLOATS).float()
+    found = unpack_codes(stored, parse_shape(stored.metadata))
     if levels.ndim != 1 or len(levels) == 0 or (found.numel() and int(found.max()) >= len(levels)):
         raise PotstillError(f"its codes number more levels than the {levels.numel()} that there are")
     return levels[found]
@@ -150,30 +152,30 @@ def axis_of(said: Mapping[str, Any], ndim: int) -> int | None:
     Raises:
         PotstillError: there is no such axis.
     """
-    return None if said.get("axis") is None else field(said, "axis", 0, ndim - 1)
+    return None if said.get("axis") is None else parse_int(said, "axis", 0, ndim - 1)
 
 
 def _uniform(stored: Encoded) -> Tensor:
-    shape = said_shape(stored.metadata)
+    shape = parse_shape(stored.metadata)
     axis = axis_of(stored.metadata, len(shape))
     groups = (1,) if axis is None else (shape[axis],)
     beside = [1] * len(shape)
     if axis is not None:
         beside[axis] = shape[axis]
-    low, step = (tensor(stored, suffix, _FLOATS, groups).float().reshape(beside) for suffix in (".low", ".step"))
-    made = codes(stored, shape).float()
+    low, step = (get_tensor(stored, suffix, _FLOATS, groups).float().reshape(beside) for suffix in (".low", ".step"))
+    made = unpack_codes(stored, shape).float()
     return made.mul_(step).add_(low)
 
 
 def _rows(stored: Encoded) -> Tensor:
-    shape = said_shape(stored.metadata)
-    found = codes(stored, shape).double()
+    shape = parse_shape(stored.metadata)
+    found = unpack_codes(stored, shape).double()
     if len(shape) != 2 or (len(found) and bool((found.sum(1) == 0).any())):
         raise PotstillError("its rows must each have a class with a probability")
     return (found / found.sum(1, keepdim=True)).float()
 
 
-CODECS: Mapping[str, Callable[[Encoded], Tensor] | str] = {
+DECODERS: Mapping[str, Callable[[Encoded], Tensor] | str] = {
     "float": _float,
     "ints": _ints,
     "halves": _halves,
@@ -190,17 +192,17 @@ CODECS: Mapping[str, Callable[[Encoded], Tensor] | str] = {
 """What reads each codec: a function, or ``module:function`` for those that need more than torch."""
 
 
-def read(stored: Encoded) -> Tensor:
+def decode(stored: Encoded) -> Tensor:
     """The tensor that is stored: float32, or int64 for whole numbers.
 
     Raises:
         PotstillError: the description and the tensors do not fit each other, or there is no such codec.
     """
     name = stored.metadata.get("codec")
-    known = CODECS.get(name) if isinstance(name, str) else None
+    known = DECODERS.get(name) if isinstance(name, str) else None
     if known is None:
         raise PotstillError(
-            f"its codec is {str(name)[:40]!r}, but this version reads {', '.join(CODECS)}; upgrade potstill"
+            f"its codec is {str(name)[:40]!r}, but this version reads {', '.join(DECODERS)}; upgrade potstill"
         )
     if isinstance(known, str):
         module, _, attribute = known.partition(":")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from potstill.codecs.container import read, said_shape
+from potstill.codecs.container import decode, parse_shape
 from potstill.codecs.exact import Float
-from potstill.codecs.size_estimate import values_bytes
+from potstill.codecs.size_estimate import estimate_bytes
 from potstill.codecs.uniform import Ranges, Uniform
 from potstill.core import Encoded
 from potstill.errors import PotstillError
@@ -75,7 +75,7 @@ class Half:
         """Bytes of pictures of ``shape``."""
         self._check(shape)
         small = (*shape[:-2], *(math.ceil(side / self.factor) for side in shape[-2:]))
-        return values_bytes(self._within(), small)
+        return estimate_bytes(self._within(), small)
 
     def pack(self, x: Tensor, /) -> Encoded:
         """Pictures ``x`` (…, c, h, w), smaller.
@@ -84,36 +84,36 @@ class Half:
             PotstillError: they are no pictures.
         """
         x = x.detach().cpu().float()
-        return self.packed(x, self.fitted(x))
+        return self.pack_with_ranges(x, self.fit_ranges(x))
 
-    def rounded(self, x: Tensor, /) -> Tensor:
+    def fake_quantize(self, x: Tensor, /) -> Tensor:
         """What reading back gives, to the last bit, with the gradient of both changes of size.
 
         Raises:
             PotstillError: they are no pictures.
         """
         small, within = self._shrunk(x), self._within()
-        small = within.rounded(small) if isinstance(within, Uniform) else self._cast(small)
+        small = within.fake_quantize(small) if isinstance(within, Uniform) else self._cast(small)
         return resize(small, (x.shape[-2], x.shape[-1]))
 
     def _cast(self, small: Tensor) -> Tensor:
         return small.detach().half().to(small) + (small - small.detach()) if self.bits == 16 else small
 
-    def fitted(self, x: Tensor) -> Ranges:
+    def fit_ranges(self, x: Tensor) -> Ranges:
         """Levels of the smaller pictures; none where they are floats."""
         within = self._within()
-        return within.fitted(self._shrunk(x)) if isinstance(within, Uniform) else {}
+        return within.fit_ranges(self._shrunk(x)) if isinstance(within, Uniform) else {}
 
-    def packed(self, x: Tensor, ranges: Ranges) -> Encoded:
+    def pack_with_ranges(self, x: Tensor, ranges: Ranges) -> Encoded:
         """Smaller pictures by these levels."""
         small, within = self._shrunk(x.detach().cpu().float()), self._within()
-        kept = within.packed(small, ranges) if isinstance(within, Uniform) else within.pack(small)
+        kept = within.pack_with_ranges(small, ranges) if isinstance(within, Uniform) else within.pack(small)
         return Encoded(kept.tensors, {"codec": "small", "shape": list(x.shape), "within": dict(kept.metadata)})
 
-    def through(self, x: Tensor, ranges: Ranges) -> Tensor:
+    def fake_quantize_with_ranges(self, x: Tensor, ranges: Ranges) -> Tensor:
         """What reading `packed` gives, with gradients by ``x`` and by the levels."""
         small, within = self._shrunk(x), self._within()
-        small = within.through(small, ranges) if isinstance(within, Uniform) else self._cast(small)
+        small = within.fake_quantize_with_ranges(small, ranges) if isinstance(within, Uniform) else self._cast(small)
         return resize(small, (x.shape[-2], x.shape[-1]))
 
 
@@ -123,10 +123,10 @@ def enlarged(stored: Encoded) -> Tensor:
     Raises:
         PotstillError: what is within is no smaller picture of that shape, or too small a one.
     """
-    shape, within = said_shape(stored.metadata), stored.metadata.get("within")
+    shape, within = parse_shape(stored.metadata), stored.metadata.get("within")
     if not isinstance(within, dict) or within.get("codec") == "small" or len(shape) < 4:
         raise PotstillError("its codec small must say how smaller pictures are stored within it")
-    size = said_shape(within)
+    size = parse_shape(within)
     fits = len(size) == len(shape) and size[:-2] == shape[:-2]
     if not fits or any(
         not small <= side <= small * _MOST_FACTOR for small, side in zip(size[-2:], shape[-2:], strict=True)
@@ -135,7 +135,7 @@ def enlarged(stored: Encoded) -> Tensor:
             f"pictures of {list(size)} are enlarged to {list(shape)}, but only height and width may grow, by up to "
             f"{_MOST_FACTOR}"
         )
-    found = read(Encoded(stored.tensors, within))
+    found = decode(Encoded(stored.tensors, within))
     if tuple(found.shape) != size:
         raise PotstillError(f"the smaller pictures are said to be {list(size)}, but they are {list(found.shape)}")
     return resize(found.float(), (shape[-2], shape[-1])).to(torch.float32)

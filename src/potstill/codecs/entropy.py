@@ -23,7 +23,7 @@ from torch import Tensor
 from potstill.core import Encoded
 from potstill.functional.packing import MOST_BITS, pack_bits, unpack_bits
 
-__all__ = ["MOST_CODED", "code", "coded_bytes", "decode"]
+__all__ = ["MOST_CODED", "compress_tensor", "decompress_tensor", "entropy_coded_bytes"]
 
 MOST_CODED = 32 << 20
 """Bytes of one description beyond which nothing is coded: a megabyte takes a core one to three seconds."""
@@ -32,15 +32,15 @@ _THOROUGH = 1 << 20
 _WAYS = ("as-is", "bytes", "planes")
 
 
-def coded_bytes(stored: Encoded) -> int | None:
+def entropy_coded_bytes(stored: Encoded) -> int | None:
     """Bytes of all tensors of a stored tensor, each at its smallest; ``None`` above 32 MB of them."""
     if sum(t.numel() * t.element_size() for t in stored.tensors.values()) > MOST_CODED:
         return None
     bits = _bits(stored.metadata)
-    return sum(len(code(t, bits if suffix == "" else None)[1]) for suffix, t in stored.tensors.items())
+    return sum(len(compress_tensor(t, bits if suffix == "" else None)[1]) for suffix, t in stored.tensors.items())
 
 
-def code(tensor: Tensor, bits: int | None = None) -> tuple[str, bytes]:
+def compress_tensor(tensor: Tensor, bits: int | None = None) -> tuple[str, bytes]:
     """How a tensor is smallest, and those bytes.
 
     Args:
@@ -57,7 +57,7 @@ def code(tensor: Tensor, bits: int | None = None) -> tuple[str, bytes]:
     return way, made[way]
 
 
-def decode(way: str, coded: bytes, like: Tensor, bits: int | None = None) -> Tensor:
+def decompress_tensor(way: str, coded: bytes, like: Tensor, bits: int | None = None) -> Tensor:
     """The tensor again.
 
     Args:

@@ -9,7 +9,7 @@ from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS, pack_bits, packed_bytes
 
-__all__ = ["Exact", "Float", "classes_stored", "ints_stored", "rows_stored"]
+__all__ = ["Exact", "Float", "encode_classes", "encode_ints", "encode_probabilities"]
 
 _PARTS = (1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 1023, 4095, 65535)
 """Grids that pixels come on: 2^b − 1 parts, and 2^b of those that count from 0 to a power of two."""
@@ -103,7 +103,7 @@ def _numbered(x: Tensor) -> Encoded | None:
     return Encoded({"": pack_bits(q.flatten(), bits), ".levels": levels}, said)
 
 
-def ints_stored(values: Tensor) -> Encoded:
+def encode_ints(values: Tensor) -> Encoded:
     """Whole numbers in as few bits as their range needs; beyond 16 bits as two halves in one row after another.
 
     Raises:
@@ -125,10 +125,10 @@ def ints_stored(values: Tensor) -> Encoded:
     return Encoded({"": pack_bits(rest.flatten(), bits)}, said)
 
 
-def classes_stored(labels: Tensor, classes: int) -> Encoded:
+def encode_classes(labels: Tensor, classes: int) -> Encoded:
     """int64 classes (n,): how many of each where they are sorted and that takes less, else each in few bits."""
     labels = labels.detach().cpu().long()
-    each = ints_stored(labels)
+    each = encode_ints(labels)
     if len(labels) and bool((labels[1:] >= labels[:-1]).all()):
         counts = torch.bincount(labels, minlength=classes)
         most = int(counts.max())
@@ -139,7 +139,7 @@ def classes_stored(labels: Tensor, classes: int) -> Encoded:
     return each
 
 
-def rows_stored(rows: Tensor, bits: int) -> Encoded:
+def encode_probabilities(rows: Tensor, bits: int) -> Encoded:
     """Rows (n, k) of probabilities that sum to 1: as they are, or in codes of up to 16 bits.
 
     Codes are of parts of the row's largest: q = round(p / max p · (2^b − 1)), and reading divides a row by its sum. So

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from potstill.codecs.container import field, said_shape, tensor
+from potstill.codecs.container import get_tensor, parse_int, parse_shape
 from potstill.core import Encoded
 from potstill.errors import PotstillError, unknown
 
@@ -123,13 +123,13 @@ def opened(stored: Encoded) -> Tensor:
     Raises:
         PotstillError: it is no PNG, WebP or JPEG of that size.
     """
-    shape = said_shape(stored.metadata)
+    shape = parse_shape(stored.metadata)
     if len(shape) != 4 or shape[1] not in (1, 3) or 0 in shape:
         raise PotstillError(f"a mosaic holds pictures (n, 1 or 3, h, w), not {list(shape)}")
     n, c, h, w = shape
-    columns = field(stored.metadata, "columns", 1, n)
+    columns = parse_int(stored.metadata, "columns", 1, n)
     rows = -(-n // columns)
-    blob = tensor(stored, "", (torch.uint8,)).contiguous()
+    blob = get_tensor(stored, "", (torch.uint8,)).contiguous()
     if rows * h * columns * w > _MOST_PIXELS:
         raise PotstillError(
             f"a mosaic of {rows * h:,} × {columns * w:,} pixels is refused: it has over {_MOST_PIXELS:,}"

@@ -10,10 +10,10 @@ from potstill.errors import PotstillError, unknown
 _BY_BITS = ("float", "uniform")
 """Spelled with their bits."""
 
-__all__ = ["store", "store_name"]
+__all__ = ["format_codec", "parse_codec"]
 
 
-def store(spelled: str) -> Codec:
+def parse_codec(spelled: str) -> Codec:
     """A store with its settings: ``uint4``, ``uint2:aware=true``, ``float16``, ``exact``.
 
     Raises:
@@ -33,7 +33,7 @@ def store(spelled: str) -> Codec:
     return made
 
 
-def store_name(made: Codec) -> str:
+def format_codec(made: Codec) -> str:
     """How a store is spelled, with the settings that are not its defaults."""
     kind = type(made)
     names = {attribute: name for name, attribute in targets("codecs").items()}

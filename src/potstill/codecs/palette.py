@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from potstill.codecs.container import field, said_shape, tensor
+from potstill.codecs.container import get_tensor, parse_int, parse_shape
 from potstill.codecs.uniform import Ranges
 from potstill.core import Encoded
 from potstill.errors import PotstillError
@@ -79,42 +79,42 @@ class Palette:
             PotstillError: they are no pictures.
         """
         x = x.detach().cpu().float()
-        return self.packed(x, self.fitted(x))
+        return self.pack_with_ranges(x, self.fit_ranges(x))
 
-    def rounded(self, x: Tensor, /) -> Tensor:
+    def fake_quantize(self, x: Tensor, /) -> Tensor:
         """What reading back gives, to the last bit, with a gradient of 1 between the least and the greatest colour of
         all and 0 beyond, as colours follow the values (`potstill.codecs.uniform.Uniform.rounded`)."""
         with torch.no_grad():
-            ranges = self.fitted(x)
-            read = self.through(x, ranges)
+            ranges = self.fit_ranges(x)
+            read = self.fake_quantize_with_ranges(x, ranges)
             colours = ranges["colours"].to(x)
             inside = (x >= colours.min()) & (x <= colours.max())
         return read + (x - x.detach()) * inside
 
-    def fitted(self, x: Tensor) -> Ranges:
+    def fit_ranges(self, x: Tensor) -> Ranges:
         """``colours`` (palettes, K, c), float32, k-means centres of each palette's pixels."""
         pixels = self._pixels(x.detach().float())
         m = pixels.shape[1]
         if m > _MOST_PIXELS:
             pixels = pixels[:, torch.arange(_MOST_PIXELS, device=x.device) * m // _MOST_PIXELS]
-        return {"colours": _centres(pixels, self.colours)}
+        return {"colours": fit_colours(pixels, self.colours)}
 
-    def packed(self, x: Tensor, ranges: Ranges) -> Encoded:
+    def pack_with_ranges(self, x: Tensor, ranges: Ranges) -> Encoded:
         """Pictures in these colours."""
         x = x.detach().cpu().float()
         colours = ranges["colours"].detach().cpu().float()
-        q = _nearest(self._pixels(x), colours)
+        q = nearest_colours(self._pixels(x), colours)
         said = {"codec": "palette", "shape": list(x.shape), "bits": self.bits}
         return Encoded({"": pack_bits(q.flatten(), self.bits), ".colours": _held(colours)}, said)
 
-    def through(self, x: Tensor, ranges: Ranges) -> Tensor:
+    def fake_quantize_with_ranges(self, x: Tensor, ranges: Ranges) -> Tensor:
         """What reading `packed` gives, to the last bit, with gradients by ``x`` and by the colours.
 
         That of a colour is the sum over its pixels, scaled by 1 / √(n · Q) as the ranges of ``uint`` are.
         """
         colours = ranges["colours"]
         fixed = colours.detach()
-        q = _nearest(self._pixels(x.detach().float()), fixed.float())
+        q = nearest_colours(self._pixels(x.detach().float()), fixed.float())
         read = _laid(_held(fixed.float()).to(x), q, tuple(x.shape))
         if not torch.is_grad_enabled():
             return read
@@ -156,13 +156,13 @@ def _distances(pixels: Tensor, colours: Tensor) -> Tensor:
     return made
 
 
-def _nearest(pixels: Tensor, colours: Tensor) -> Tensor:
+def nearest_colours(pixels: Tensor, colours: Tensor) -> Tensor:
     """Number of the nearest colour (palettes, m), int64; of equally near ones the first."""
     at_once = max(1, _CHUNK // (len(pixels) * colours.shape[1]))
     return torch.cat([_distances(part, colours).argmin(2) for part in torch.split(pixels, at_once, 1)], 1)
 
 
-def _centres(pixels: Tensor, count: int) -> Tensor:
+def fit_colours(pixels: Tensor, count: int) -> Tensor:
     """k-means centres (palettes, count, c): from the mean and the farthest points from there, Lloyd's algorithm."""
     first = _distances(pixels, pixels.mean(1, keepdim=True)).argmin(1)
     chosen = [first[:, 0]]
@@ -174,7 +174,7 @@ def _centres(pixels: Tensor, count: int) -> Tensor:
     colours = torch.stack([pixels[rows, at] for at in chosen], 1)
     last = None
     for _ in range(_ROUNDS):
-        q = _nearest(pixels, colours)
+        q = nearest_colours(pixels, colours)
         if last is not None and torch.equal(q, last):
             break
         last = q
@@ -190,9 +190,9 @@ def coloured(stored: Encoded) -> Tensor:
     Raises:
         PotstillError: colours or codes are missing, or not as many.
     """
-    shape = said_shape(stored.metadata)
-    bits = field(stored.metadata, "bits", 1, 8)
-    colours = tensor(stored, ".colours", (torch.float32, torch.float16)).float()
+    shape = parse_shape(stored.metadata)
+    bits = parse_int(stored.metadata, "bits", 1, 8)
+    colours = get_tensor(stored, ".colours", (torch.float32, torch.float16)).float()
     pictures = math.prod(shape[:-3])
     if len(shape) < 4 or colours.ndim != 3 or colours.shape[2] != shape[-3] or len(colours) not in (1, pictures):
         raise PotstillError(
@@ -200,7 +200,7 @@ def coloured(stored: Encoded) -> Tensor:
         )
     pixels = pictures * shape[-2] * shape[-1]
     try:
-        q = unpack_bits(tensor(stored, "", (torch.uint8,)), bits, pixels)
+        q = unpack_bits(get_tensor(stored, "", (torch.uint8,)), bits, pixels)
     except ValueError as error:
         raise PotstillError(str(error)) from error
     if pixels and int(q.max()) >= colours.shape[1]:

@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.codecs.container import codes, field, said_shape, tensor
-from potstill.codecs.palette import _centres, _nearest
+from potstill.codecs.container import get_tensor, parse_int, parse_shape, unpack_codes
+from potstill.codecs.palette import fit_colours, nearest_colours
 from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import pack_bits, packed_bytes, unpack_bits
@@ -102,7 +102,7 @@ class Patches:
             tensors[".group"] = pack_bits(group.flatten(), group_bits)
         return Encoded(tensors, said)
 
-    def rounded(self, x: Tensor, /) -> Tensor:
+    def fake_quantize(self, x: Tensor, /) -> Tensor:
         """What reading back gives, to the last bit; the gradient is 1, as ranges follow the values."""
         flat = self._pictures(x.detach())
         group, low, step = self._grouped(flat.float())
@@ -110,7 +110,7 @@ class Patches:
         read = lows + steps * codes_of(flat, lows, steps, self.bits).to(x)
         return read.reshape(x.shape) + (x - x.detach())
 
-    def refined(
+    def pack_refined(
         self,
         x: Tensor,
         features: Callable[[Tensor], Tensor],
@@ -204,7 +204,7 @@ class Patches:
         else:
             kept = min(_MOST_FITTED, ends.shape[1])
             some = ends[:, torch.arange(kept, device=x.device) * ends.shape[1] // kept]
-            group = _nearest(ends, _centres(some, count))[0]
+            group = nearest_colours(ends, fit_colours(some, count))[0]
         empty = torch.zeros(count, device=x.device)
         low = empty.scatter_reduce(0, group, least.flatten(), "amin", include_self=False)
         high = empty.scatter_reduce(0, group, most.flatten(), "amax", include_self=False)
@@ -231,23 +231,23 @@ def patched(stored: Encoded) -> Tensor:
     Raises:
         PotstillError: codes, groups or ranges are missing, or not as many.
     """
-    shape = said_shape(stored.metadata)
+    shape = parse_shape(stored.metadata)
     if len(shape) < 4:
         raise PotstillError(f"patches are of pictures (…, c, h, w), not {list(shape)}")
-    side = min(field(stored.metadata, "side", 1, 1024), max(1, *shape[-2:]))
-    group_bits = field(stored.metadata, "group_bits", 0, 8)
-    low, step = (tensor(stored, suffix, (torch.float16,)).float() for suffix in (".low", ".step"))
+    side = min(parse_int(stored.metadata, "side", 1, 1024), max(1, *shape[-2:]))
+    group_bits = parse_int(stored.metadata, "group_bits", 0, 8)
+    low, step = (get_tensor(stored, suffix, (torch.float16,)).float() for suffix in (".low", ".step"))
     n, rows, columns = math.prod(shape[:-3]), -(-shape[-2] // side), -(-shape[-1] // side)
     if low.ndim != 1 or low.shape != step.shape or not 1 <= len(low) <= 1 << group_bits:
         raise PotstillError(f"its {1 << group_bits} groups need as many ranges at most, not {list(low.shape)}")
     group = torch.zeros(n * rows * columns, dtype=torch.int64)
     if group_bits:
         try:
-            group = unpack_bits(tensor(stored, ".group", (torch.uint8,)), group_bits, n * rows * columns)
+            group = unpack_bits(get_tensor(stored, ".group", (torch.uint8,)), group_bits, n * rows * columns)
         except ValueError as error:
             raise PotstillError(str(error)) from error
     if len(group) and int(group.max()) >= len(low):
         raise PotstillError(f"its patches number more groups than the {len(low)} that there are")
     lows, steps = (_at_pixels(t[group].reshape(n, rows, columns), side, shape[-2:]) for t in (low, step))  # type: ignore[arg-type]
-    q = codes(stored, shape).reshape(n, *shape[-3:])
+    q = unpack_codes(stored, shape).reshape(n, *shape[-3:])
     return (lows + steps * q.float()).reshape(shape)

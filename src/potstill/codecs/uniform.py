@@ -13,7 +13,7 @@ from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS, pack_bits, packed_bytes
 from potstill.functional.quantize import codes_of, fit_range, grouped, straight_through
 
-__all__ = ["Ranges", "Uniform", "range_axis"]
+__all__ = ["Ranges", "Uniform", "choose_range_axis"]
 
 Ranges: TypeAlias = Mapping[str, Tensor]
 """What levels a store rounds to, by name: what it fits, and what is learned where it learns."""
@@ -24,7 +24,7 @@ _SHARE = 0.05
 """Ranges may take so much of what the codes take."""
 
 
-def range_axis(shape: tuple[int, ...], bits: int) -> int | None:
+def choose_range_axis(shape: tuple[int, ...], bits: int) -> int | None:
     """Along which axis of a tensor of ``shape`` ranges lie: the one with the most groups whose ranges, of 4 bytes each,
     take at most a twentieth of what the codes take; ``None``: one range for all. Rows and columns of pictures are no
     groups. The shape alone decides, so a plan knows it."""
@@ -70,31 +70,31 @@ class Uniform:
     def pack(self, x: Tensor, /) -> Encoded:
         """``x`` as codes and ranges. Ranges are floats of 16 bits where they fit."""
         x = x.detach().cpu().float()
-        return self.packed(x, self.fitted(x))
+        return self.pack_with_ranges(x, self.fit_ranges(x))
 
-    def rounded(self, x: Tensor, /) -> Tensor:
+    def fake_quantize(self, x: Tensor, /) -> Tensor:
         """What reading back gives, to the last bit, with a gradient of 1 between the end levels and 0 beyond them.
 
         The end levels follow the values. If values beyond them moved too, both would run away together: a set of 700
         steps ended with its pictures inverted and its levels five standard deviations apart.
         """
         with torch.no_grad():
-            ranges = self.fitted(x)
-            read = self.through(x, ranges)
+            ranges = self.fit_ranges(x)
+            read = self.fake_quantize_with_ranges(x, ranges)
             low, high = (self._beside(ranges[end].to(x), x) for end in ("low", "high"))
             inside = (x >= low) & (x <= high)
         return read + (x - x.detach()) * inside
 
-    def fitted(self, x: Tensor) -> Ranges:
+    def fit_ranges(self, x: Tensor) -> Ranges:
         """The least and the greatest level of each group: ``low`` and ``high``, of shape (groups,)."""
-        low, step = fit_range(x, self.bits, range_axis(tuple(x.shape), self.bits))
+        low, step = fit_range(x, self.bits, choose_range_axis(tuple(x.shape), self.bits))
         return {"low": low.flatten(), "high": (low + step * ((1 << self.bits) - 1)).flatten()}
 
-    def packed(self, x: Tensor, ranges: Ranges) -> Encoded:
+    def pack_with_ranges(self, x: Tensor, ranges: Ranges) -> Encoded:
         """``x`` in these ranges; a group whose lowest level is not below its highest is fitted instead."""
         x = x.detach().cpu().float()
         low, step = self._held(self._open(x, {n: t.detach().cpu().float() for n, t in ranges.items()}))
-        axis = range_axis(tuple(x.shape), self.bits)
+        axis = choose_range_axis(tuple(x.shape), self.bits)
         lows, steps = self._beside(low.float(), x), self._beside(step.float(), x)
         rows = 8 * max(1, _CHUNK // (8 * max(1, math.prod(x.shape[1:]))))  # whole bytes in each part
         parts: list[Tensor] = []
@@ -105,7 +105,7 @@ class Uniform:
         said = {"codec": "uniform", "shape": list(x.shape), "bits": self.bits, "axis": axis}
         return Encoded({"": torch.cat(parts), ".low": low, ".step": step}, said)
 
-    def through(self, x: Tensor, ranges: Ranges) -> Tensor:
+    def fake_quantize_with_ranges(self, x: Tensor, ranges: Ranges) -> Tensor:
         """What reading `packed` gives, to the last bit, with gradients by ``x`` and by the ranges.
 
         Those by the ranges are scaled by 1 / √(n · Q), n values in a group (LSQ; arXiv:1902.08153, section 2.2).
@@ -131,7 +131,7 @@ class Uniform:
         closed = ranges["high"].detach() <= ranges["low"].detach()
         if not bool(closed.any()):
             return ranges
-        fitted = self.fitted(x)
+        fitted = self.fit_ranges(x)
         return {n: torch.where(closed, fitted[n].to(t), t) for n, t in ranges.items()}
 
     def _held(self, ranges: Ranges) -> tuple[Tensor, Tensor]:
@@ -142,4 +142,4 @@ class Uniform:
         return low, step
 
     def _beside(self, group: Tensor, x: Tensor) -> Tensor:
-        return group.reshape(grouped(x, range_axis(tuple(x.shape), self.bits)))
+        return group.reshape(grouped(x, choose_range_axis(tuple(x.shape), self.bits)))

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.formatting import byte_count
-from potstill.codecs import store as stored_by
+from potstill.codecs import parse_codec as stored_by
 from potstill.comparison.cells import Cell, Measure, Unit
 from potstill.core import Method, Source, registry
 from potstill.errors import PotstillError, unknown
 from potstill.evaluation import Protocol
-from potstill.parametrize.named_inputs import decoder_of
+from potstill.parametrize.named_inputs import parse_parametrization
 
 __all__ = ["OF_PROTOCOL", "asked_measures", "asked_methods", "asked_sizes", "cells_of", "check_storage", "several"]
 
@@ -152,7 +152,7 @@ def check_storage(parametrizations: Sequence[str], stores: Sequence[str], train:
         PotstillError: one of them does not exist, or does not suit the data.
     """
     for spelled in parametrizations:
-        decoder_of(spelled, train.input)
+        parse_parametrization(spelled, train.input)
     for spelled in stores:
         if spelled != "auto":
             stored_by(spelled)

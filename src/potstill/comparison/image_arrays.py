@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from potstill.dataset_file import Distilled, load
-from potstill.exporters.images import pictures_of
+from potstill.exporters.images import image_inputs
 
 __all__ = ["load_arrays"]
 
@@ -34,7 +34,7 @@ def _shown(small: Distilled) -> tuple[Tensor, tuple[str, ...]]:
     """What is drawn of the inputs, and its columns: the pictures among parts with names, else the values and codes."""
     if not small.input.parts:
         return small.inputs, small.input.columns
-    if (pictures := pictures_of(small)) is not None:
+    if (pictures := image_inputs(small)) is not None:
         return pictures, ()
     parts = [(name, part) for name, part in small.input.parts if part.kind != "words"]
     values = [small.inputs[name].flatten(1).float() for name, _ in parts]

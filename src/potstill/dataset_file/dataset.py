@@ -433,9 +433,9 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         Raises:
             PotstillError: the set holds no rows of a table, or pandas is not installed.
         """
-        from potstill.exporters.table_rows import source_frame
+        from potstill.exporters.table_rows import to_pandas
 
-        return source_frame(self)
+        return to_pandas(self)
 
     def to_hf(self, path: str | Path, *, license: str | None = None) -> Path:
         """A Hugging Face data set in a new folder ``path``: ``datasets.load_dataset`` reads it, without Potstill.

@@ -1,8 +1,8 @@
 """Writing safetensors files atomically, and reading those that may come from strangers.
 
 The metadata key ``sha256`` holds the SHA-256 of the whole file with 64 zeros in place of that number. Reading checks
-it, so that a flipped bit is an error. It is no signature: whoever changes a file can change the number too. Files of other
-programs have none, and are read as they are.
+it, so that a flipped bit is an error. It is no signature: whoever changes a file can change the number too. Files of
+other programs have none, and are read as they are.
 """
 
 import hashlib

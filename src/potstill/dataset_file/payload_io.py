@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from potstill._util.input_limits import limits, raised
-from potstill.codecs import classes_stored, ints_stored, read, rows_stored, store_name
-from potstill.codecs.entropy import code
+from potstill.codecs import decode, encode_classes, encode_ints, encode_probabilities, format_codec
+from potstill.codecs.entropy import compress_tensor
 from potstill.codecs.exact import Exact, Float
 from potstill.codecs.uniform import Uniform
 from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Parametrization, RequiresAssets
@@ -26,7 +26,7 @@ from potstill.dataset_file.validate import WHITENING, are_valid_offsets, check_s
 from potstill.errors import PotstillError
 from potstill.functional.label_simplex import probabilities
 from potstill.functional.packing import MOST_BITS
-from potstill.parametrize.named_inputs import decoder_of
+from potstill.parametrize.named_inputs import parse_parametrization
 
 __all__ = [
     "CAPTIONS",
@@ -115,7 +115,7 @@ def encode_contents(
         parts["labels"] = encode_labels(labels, classes, store)
     parts |= encode_texts(captions)
     if index is not None:
-        parts["index"] = ints_stored(index)
+        parts["index"] = encode_ints(index)
     if weights is not None:
         parts["weights"] = Float().pack(weights)
     parts |= {f"{LEARNED}{name}": Float().pack(tensor) for name, tensor in learned.items()}
@@ -124,7 +124,7 @@ def encode_contents(
         made |= {f"{DECODED}/{n}" if n else DECODED: t for n, t in tensors(inputs).items()}
     if (w := normalization.whitening) is not None:
         made |= {f"whitening/{n}": getattr(w, n) for n in WHITENING}
-    said: dict[str, Any] = {"name": store_name(store), "tensors": {n: dict(s.metadata) for n, s in parts.items()}}
+    said: dict[str, Any] = {"name": format_codec(store), "tensors": {n: dict(s.metadata) for n, s in parts.items()}}
     return made, said | ({"normalised": normalised} if normalised else {})
 
 
@@ -135,8 +135,12 @@ def encode_labels(labels: Tensor, classes: int | None, store: Codec) -> Encoded:
         classes: how many; ``None``: they are no classes.
     """
     if classes is None:
-        return Float().pack(labels) if labels.is_floating_point() else ints_stored(labels)
-    return rows_stored(labels, store.label_bits) if labels.is_floating_point() else classes_stored(labels, classes)
+        return Float().pack(labels) if labels.is_floating_point() else encode_ints(labels)
+    return (
+        encode_probabilities(labels, store.label_bits)
+        if labels.is_floating_point()
+        else encode_classes(labels, classes)
+    )
 
 
 def encode_scores(scores: Tensor, store: Codec) -> Encoded:
@@ -153,7 +157,7 @@ def encode_texts(texts: Sequence[str]) -> dict[str, Encoded]:
     ends = torch.tensor([len(line) for line in lines]).cumsum(0)
     held = torch.tensor(list(b"".join(lines)), dtype=torch.int64)
     begins = torch.cat([ends.new_zeros(1), ends[:-1]])
-    return {f"{CAPTIONS}/values": ints_stored(held), f"{CAPTIONS}/offsets": ints_stored(begins)}
+    return {f"{CAPTIONS}/values": encode_ints(held), f"{CAPTIONS}/offsets": encode_ints(begins)}
 
 
 def _texts(found: dict[str, Tensor], n: int) -> tuple[str, ...]:
@@ -209,7 +213,7 @@ def decode_inputs(
         mine = normalization.parts.get(within) if within else normalization
         rounded = normalised is True if not within else isinstance(normalised, list) and within in normalised
         try:
-            made[within] = decode_input_tensor(stored, rounded, mine) if mine is not None else read(stored)
+            made[within] = decode_input_tensor(stored, rounded, mine) if mine is not None else decode(stored)
         except PotstillError as error:
             raise PotstillError(f"tensor {name[:80]!r}: {error}") from error
     return made[""] if "" in made else {n: made[n] for n in (*names_of(input), *made) if n in made}
@@ -231,7 +235,7 @@ def decode_input_tensor(stored: Encoded, normalised: bool, normalization: Normal
     Raises:
         PotstillError: what is stored contradicts itself, or is one number for each input.
     """
-    inputs = read(stored)
+    inputs = decode(stored)
     if inputs.ndim < 2:
         raise PotstillError(f"at least one input with values is required, but inputs are {list(inputs.shape)}")
     return inputs * _beside(normalization.std, inputs) + _beside(normalization.mean, inputs) if normalised else inputs
@@ -241,7 +245,7 @@ def _packed(tensor: Tensor, store: Codec) -> Encoded:
     """A payload's tensor: numbers by the store, places and flags as they are."""
     if tensor.is_floating_point():
         return store.pack(tensor.float())
-    return ints_stored(tensor)
+    return encode_ints(tensor)
 
 
 def _affine(x: Tensor, normalization: Normalization) -> Tensor:
@@ -275,7 +279,7 @@ def decode_contents(
             parts[name] = stored
             continue
         try:
-            found[name] = read(stored)
+            found[name] = decode(stored)
         except PotstillError as error:
             raise PotstillError(f"tensor {str(name)[:80]!r}: {error}") from error
     if len(parts) > 1 and "inputs" in parts:
@@ -348,7 +352,7 @@ def decode_payload(
         raise PotstillError(
             f"its {n:,} inputs decode to {4 * size:,} bytes, more than the {max_bytes:,} allowed; {raised('set_bytes')}"
         )
-    parametrization: Parametrization = decoder_of(spelled, spec)
+    parametrization: Parametrization = parse_parametrization(spelled, spec)
     for name, value in {**vars(parametrization), **vars(getattr(parametrization, "inner", spec.__class__))}.items():
         if isinstance(value, int) and value > limits().decoder_setting:
             raise PotstillError(f"its decoder has {name} {value:,}; {raised('decoder_setting')}")
@@ -384,7 +388,7 @@ def entropy_coded_size(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -
     for name, tensor in tensors.items():
         description = said["tensors"].get(name, {})
         packed = description.get("codec") not in (None, "float", "runs", "mosaic")
-        total += len(code(tensor, description.get("bits") if packed else None)[1])
+        total += len(compress_tensor(tensor, description.get("bits") if packed else None)[1])
     return total
 
 

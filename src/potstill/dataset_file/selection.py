@@ -9,7 +9,7 @@ from torch import Tensor
 
 from potstill._util.input_limits import limits
 from potstill._util.outputs import check_output
-from potstill.codecs import read, store
+from potstill.codecs import decode, parse_codec
 from potstill.core import Encoded, Inputs, Source
 from potstill.core.nested import only, tensors
 from potstill.dataset_file.dataset import Distilled, normalization_of, to_stored_form, validated_set
@@ -118,7 +118,7 @@ def read_indices(path: Path) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]
         said = card.get("store", {}).get("tensors") if isinstance(card.get("store"), dict) else None
         if index is not None and isinstance(said, dict) and isinstance(said.get("index"), dict):
             try:
-                index = read(Encoded({"": index}, said["index"]))
+                index = decode(Encoded({"": index}, said["index"]))
             except PotstillError as error:
                 raise PotstillError(f"{path}: tensor 'index': {error}") from error
         else:
@@ -147,12 +147,12 @@ def materialize(path: Path, source: Source) -> Distilled:
             check_shapes("the samples", inputs, spec, len(index))
         except PotstillError as error:
             raise PotstillError(f"{path}: {error}") from error
-        kept, rounded = encode_inputs(inputs, spec, store(name), normalization)
+        kept, rounded = encode_inputs(inputs, spec, parse_codec(name), normalization)
         inputs = decode_inputs(kept, spec, rounded, normalization)
         labels = targets_of(source)[index]
         if not any(n.partition(".")[0] == "labels" for n in held):
             kept["labels"] = encode_labels(
-                labels, len(source.classes) if is_classification(card) else None, store(name)
+                labels, len(source.classes) if is_classification(card) else None, parse_codec(name)
             )
         if texts := getattr(source, "texts", ()):
             kept |= encode_texts([texts[i] for i in index.tolist()])

@@ -18,17 +18,17 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.codecs import (
-    classes_stored,
-    decided_by_shape,
+    decode,
+    encode_classes,
+    encode_probabilities,
+    encoded_bytes,
+    estimate_bytes,
+    has_fixed_size,
     label_bytes,
-    nbytes,
-    read,
-    rows_stored,
-    store,
-    values_bytes,
+    parse_codec,
 )
-from potstill.codecs.entropy import coded_bytes
-from potstill.codecs.exact import ints_stored
+from potstill.codecs.entropy import entropy_coded_bytes
+from potstill.codecs.exact import encode_ints
 from potstill.core import Encoded, Inputs, InputSpec, NetworkFactory, Source
 from potstill.core.nested import moved, only, tensors
 from potstill.data.groups import get_groups
@@ -165,9 +165,13 @@ def count_strata(train: Source) -> int:
 def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mapping[str, Encoded], Encoded]:
     """Inputs by name and targets of the samples at ``index`` as a file has them; soft labels by their size alone."""
     x, k = train.raw(index), len(train.classes)
-    labels = rows_stored(torch.full((len(index), k), 1 / k), SOFT_LABEL_BITS) if soft else _targets_stored(train, index)
+    labels = (
+        encode_probabilities(torch.full((len(index), k), 1 / k), SOFT_LABEL_BITS)
+        if soft
+        else _targets_stored(train, index)
+    )
     if isinstance(x, Tensor):
-        one = encode_input_tensor(x.cpu(), store(codec), train.normalization, train.input.kind == "image")
+        one = encode_input_tensor(x.cpu(), parse_codec(codec), train.normalization, train.input.kind == "image")
         return {"": one}, labels
     return {name: _part(t, codec) for name, t in x.items()}, labels
 
@@ -175,24 +179,26 @@ def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mappi
 def _foreseen(train: Source, index: Tensor, codec: str, soft: bool) -> int:
     """What `_stored` will take, by shapes and labels alone."""
     labels = (
-        label_bytes(len(index), len(train.classes), SOFT_LABEL_BITS) if soft else nbytes(_targets_stored(train, index))
+        label_bytes(len(index), len(train.classes), SOFT_LABEL_BITS)
+        if soft
+        else encoded_bytes(_targets_stored(train, index))
     )
-    return values_bytes(store(codec), (len(index), *train.input.shape)) + labels
+    return estimate_bytes(parse_codec(codec), (len(index), *train.input.shape)) + labels
 
 
 def _part(x: Tensor, codec: str) -> Encoded:
     """Values by the codec, codes and words as they are."""
-    return store(codec).pack(x) if x.is_floating_point() else ints_stored(x)
+    return parse_codec(codec).pack(x) if x.is_floating_point() else encode_ints(x)
 
 
 def _targets_stored(train: Source, index: Tensor) -> Encoded:
     if isinstance(task_of(train), Classification):
-        return classes_stored(train.labels[index], len(train.classes))
+        return encode_classes(train.labels[index], len(train.classes))
     return _part(targets_of(train)[index], "exact")
 
 
 def _size(stored: tuple[Mapping[str, Encoded], Encoded]) -> int:
-    return sum(map(nbytes, stored[0].values())) + nbytes(stored[1])
+    return sum(map(encoded_bytes, stored[0].values())) + encoded_bytes(stored[1])
 
 
 def _taken(order: Order, per_class: int) -> Int[Tensor, " m"]:
@@ -222,7 +228,7 @@ def max_items_per_class(
     def foreseen(n: int) -> bool:
         return _foreseen(train, _taken(order, n), codec, soft) <= byte_budget
 
-    if not train.input.parts and decided_by_shape(store(codec)):
+    if not train.input.parts and has_fixed_size(parse_codec(codec)):
         with suppress(PotstillError):  # no such shapes
             found = _most(foreseen, most, guess)
             if found == 0 or fits(found):  # what is foreseen is the least that it can be
@@ -267,16 +273,19 @@ def pack_samples(
     for order in draws:
         index = _taken(order, per_class)
         inputs, labels = _stored(train, index, codec, soft=False)
-        y = read(labels)
+        y = decode(labels)
         if rows is not None:
-            labels = rows_stored(rows(only(train.fetch(index).x, "a teacher's label")).cpu(), SOFT_LABEL_BITS)
-            y = read(labels)
-        x: Inputs = {name: read(part) for name, part in inputs.items()}
+            labels = encode_probabilities(rows(only(train.fetch(index).x, "a teacher's label")).cpu(), SOFT_LABEL_BITS)
+            y = decode(labels)
+        x: Inputs = {name: decode(part) for name, part in inputs.items()}
         if "" in inputs:
-            x = decode_input_tensor(inputs[""], quantizes_normalised(store(codec), picture), train.normalization)
+            x = decode_input_tensor(inputs[""], quantizes_normalised(parse_codec(codec), picture), train.normalization)
         pairs.append((train.normalization.apply(moved(x, train.device)), y.to(train.device)))
         sizes.append(_size((inputs, labels)))
-        parts = [*(coded_bytes(part) if code else None for part in inputs.values()), coded_bytes(labels)]
+        parts = [
+            *(entropy_coded_bytes(part) if code else None for part in inputs.values()),
+            entropy_coded_bytes(labels),
+        ]
         coded.append(None if None in parts else sum(p for p in parts if p is not None))
     return TrainingSet(
         pairs=pairs, bytes=max(sizes), per_class=per_class, codec=codec,
@@ -491,5 +500,5 @@ def count_exact_bytes(train: Source, most: int = 1 << 24) -> int:
     """
     n = min(len(train), max(1, most // max(1, train.input.numbers)))
     index = torch.arange(len(train)) if n == len(train) else torch.linspace(0, len(train) - 1, n).long()
-    inputs = sum(nbytes(_part(part.cpu(), "exact")) for part in tensors(train.raw(index)).values())
-    return round(inputs * len(train) / n) + nbytes(_targets_stored(train, train.labels.argsort(stable=True)))
+    inputs = sum(encoded_bytes(_part(part.cpu(), "exact")) for part in tensors(train.raw(index)).values())
+    return round(inputs * len(train) / n) + encoded_bytes(_targets_stored(train, train.labels.argsort(stable=True)))

@@ -1,6 +1,6 @@
 """Distilled sets in other formats: arrays, images, tables, Hugging Face, Croissant."""
 
 from potstill.exporters.formats import export
-from potstill.exporters.images import sheet
+from potstill.exporters.images import contact_sheet
 
-__all__ = ["export", "sheet"]
+__all__ = ["contact_sheet", "export"]

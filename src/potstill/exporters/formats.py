@@ -18,12 +18,12 @@ from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown
-from potstill.exporters.images import as_pictures, can_be_pictures, pictures_of, png_bytes, write_png
+from potstill.exporters.images import encode_png, has_viewable_images, image_inputs, to_uint8, write_png
 
-__all__ = ["FORMATS", "LABELS", "ExportFormat", "arrow_table", "export"]
+__all__ = ["EXPORT_FORMATS", "LABEL_COLUMNS", "ExportFormat", "export", "to_arrow"]
 
 ExportFormat = Literal["png", "npz", "parquet", "csv", "webdataset"]
-FORMATS: tuple[str, ...] = get_args(ExportFormat)
+EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
 SHARD_SAMPLES, SHARD_BYTES = 10_000, 256 * 2**20
 """A tar file holds at most so many samples, and about so many bytes of them."""
 
@@ -129,7 +129,7 @@ def _npz(distilled: Distilled, path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-LABELS = {"label", "soft_label", "scores", "weight", "text", "target"}
+LABEL_COLUMNS = {"label", "soft_label", "scores", "weight", "text", "target"}
 """Columns that are no values of inputs."""
 
 
@@ -137,7 +137,7 @@ def _column_names(said: tuple[str, ...], count: int) -> list[str]:
     """A table's column names where the card has them, else x0, x1, …; never those that the labels take."""
     known = len(said) == len(set(said)) == count
     names = list(said) if known else [f"x{n}" for n in range(count)]
-    while taken := LABELS & set(names):
+    while taken := LABEL_COLUMNS & set(names):
         names = [f"{n}_value" if n in taken else n for n in names]
         names = names if len(set(names)) == count else [f"x{n}" for n in range(count)]
     return names
@@ -204,7 +204,7 @@ def _target_columns(distilled: Distilled) -> _Columns:
     return columns | ({} if distilled.scores is None else {"scores": _lists(distilled.scores.numpy(), "float32")})
 
 
-def arrow_table(distilled: Distilled, *, shaped: bool = False) -> Any:
+def to_arrow(distilled: Distilled, *, shaped: bool = False) -> Any:
     """The set as an Arrow table, a row for each input, with Hugging Face's words for its columns in the metadata.
 
     Args:
@@ -218,10 +218,10 @@ def arrow_table(distilled: Distilled, *, shaped: bool = False) -> Any:
         x = held.get(name + VALUES, held.get(name)) if spec.parts else distilled.inputs
         assert x is not None
         made = _part_columns(name, part, x, held.get(name + OFFSETS), shaped)
-        taken = {*columns, *LABELS, "image"} if spec.parts else set()
+        taken = {*columns, *LABEL_COLUMNS, "image"} if spec.parts else set()
         columns |= {f"{n}_values" if n in taken else n: c for n, c in made.items()}
-    if can_be_pictures(distilled):
-        encoded = [{"bytes": png_bytes(p), "path": None} for p in as_pictures(_pictures(distilled))]
+    if has_viewable_images(distilled):
+        encoded = [{"bytes": encode_png(p), "path": None} for p in to_uint8(_pictures(distilled))]
         struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         columns["image"] = pa.array(encoded, type=struct), {"_type": "Image"}
     columns |= _target_columns(distilled)
@@ -245,7 +245,7 @@ def _parquet(distilled: Distilled, path: Path) -> None:
     from potstill.exporters.table_rows import source_table  # which imports Arrow
 
     rows = distilled.input.kind == "table" and not distilled.input.parts
-    table = source_table(distilled) if rows else arrow_table(distilled)
+    table = source_table(distilled) if rows else to_arrow(distilled)
     said = table.schema.metadata
     for at, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type) and not pa.types.is_string(field.type.value_type):
@@ -282,7 +282,7 @@ def _csv(distilled: Distilled, path: Path) -> None:
 
 
 def _pictures(distilled: Distilled) -> Tensor:
-    found = pictures_of(distilled)
+    found = image_inputs(distilled)
     assert found is not None
     return found
 
@@ -323,8 +323,8 @@ def _tar(distilled: Distilled, samples: range, out: io.BufferedIOBase) -> None:
                 files["txt"] = distilled.captions[i].encode("utf-8", "replace")
             if distilled.weights is not None:
                 files["weight.json"] = json.dumps(float(distilled.weights[i])).encode()
-            if can_be_pictures(distilled):
-                files["png"] = png_bytes(as_pictures(_pictures(distilled)[i : i + 1])[0])
+            if has_viewable_images(distilled):
+                files["png"] = encode_png(to_uint8(_pictures(distilled)[i : i + 1])[0])
             for ending, content in sorted(files.items()):
                 info = tarfile.TarInfo(f"{i:08}.{ending}")  # modification time 0: equal sets, equal bytes
                 info.size = len(content)

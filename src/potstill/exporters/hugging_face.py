@@ -24,13 +24,13 @@ from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError
 from potstill.exporters.croissant import croissant
-from potstill.exporters.formats import LABELS, arrow_table
+from potstill.exporters.formats import LABEL_COLUMNS, to_arrow
 
-__all__ = ["ABOUT", "ROWS", "SET", "push_to_hub", "to_hf"]
+__all__ = ["CROISSANT_FILE", "PARQUET_FILE", "SET_FILE", "push_to_hub", "to_hf"]
 
-ROWS = "data/train-00000-of-00001.parquet"
-SET = "distilled.safetensors"
-ABOUT = "croissant.json"
+PARQUET_FILE = "data/train-00000-of-00001.parquet"
+SET_FILE = "distilled.safetensors"
+CROISSANT_FILE = "croissant.json"
 _SIZES = (
     (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
@@ -56,7 +56,7 @@ def to_hf(distilled: Distilled, path: str | Path, *, license: str | None = None)
     """
     path = Path(path)
     place = json.dumps(f"./{path.resolve().name}")
-    write_folder(path, lambda folder: _fill(folder, distilled, license, _Place(place, f'{place[:-1]}/{SET}"')))
+    write_folder(path, lambda folder: _fill(folder, distilled, license, _Place(place, f'{place[:-1]}/{SET_FILE}"')))
     return path
 
 
@@ -85,7 +85,7 @@ def push_to_hub(
     api = import_optional("huggingface_hub", "publishing to the Hub", "hub").HfApi(token=token) if api is None else api
     with tempfile.TemporaryDirectory() as room:
         name = json.dumps(repo)
-        whole = f'hf_hub_download({name}, "{SET}", repo_type="dataset")'
+        whole = f'hf_hub_download({name}, "{SET_FILE}", repo_type="dataset")'
         write_folder(folder := Path(room, "set"), lambda new: _fill(new, distilled, license, _Place(name, whole)))
         try:
             address = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
@@ -104,15 +104,15 @@ def push_to_hub(
 def _fill(folder: Path, distilled: Distilled, license: str | None, place: _Place) -> None:
     import pyarrow.parquet as pq
 
-    table, buffer = arrow_table(distilled, shaped=True), io.BytesIO()
+    table, buffer = to_arrow(distilled, shaped=True), io.BytesIO()
     pq.write_table(table, buffer)
-    (folder / ROWS).parent.mkdir()
-    write_atomic(folder / ROWS, buffer.getvalue())
-    save(distilled, folder / SET)
+    (folder / PARQUET_FILE).parent.mkdir()
+    write_atomic(folder / PARQUET_FILE, buffer.getvalue())
+    save(distilled, folder / SET_FILE)
     columns = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
-    files = {ROWS: buffer.getvalue(), SET: (folder / SET).read_bytes()}
+    files = {PARQUET_FILE: buffer.getvalue(), SET_FILE: (folder / SET_FILE).read_bytes()}
     about = json.dumps(croissant(distilled, columns, files, license), indent=1)
-    write_atomic(folder / ABOUT, about.encode())
+    write_atomic(folder / CROISSANT_FILE, about.encode())
     page = f"---\n{_header(distilled, license)}---\n\n{_page(distilled, table.column_names, license, place)}"
     write_atomic(folder / "README.md", page.encode())
 
@@ -167,7 +167,7 @@ def _page(distilled: Distilled, columns: Sequence[str], license: str | None, pla
 ## Train on it
 
 {program}
-`{SET}` is the same set with its whole card in one file: `potstill.load("{SET}")`, or `safetensors` alone.
+`{SET_FILE}` is the same set with its whole card in one file: `potstill.load("{SET_FILE}")`, or `safetensors` alone.
 
 ## What not to believe
 
@@ -175,7 +175,7 @@ def _page(distilled: Distilled, columns: Sequence[str], license: str | None, pla
   statistics of the data that it was made of.
 - It promises no privacy: {traces}.
 - Whatever is unfair or wrong in the source may be so here, and rare cases are the first that so few rows leave out.
-- Compare it with as many bytes of real samples: `potstill evaluate {SET} --data DATA` does.
+- Compare it with as many bytes of real samples: `potstill evaluate {SET_FILE} --data DATA` does.
 """
 
 
@@ -228,7 +228,7 @@ def _program(distilled: Distilled, columns: Sequence[str], place: _Place) -> str
     load = f'rows = load_dataset({place.rows}, split="train").with_format("torch")'
     if spec.parts or not (distilled.is_classification or distilled.labels.numel() == len(distilled)):
         return f"```python\nfrom datasets import load_dataset\n\n{load}\n```\n\n"
-    values = [name for name in columns if name not in LABELS and name != "image"]
+    values = [name for name in columns if name not in LABEL_COLUMNS and name != "image"]
     if values == ["input"]:
         taken = 'rows["input"]' + ("" if _has_shape(distilled) else f".view(-1, {', '.join(map(str, spec.shape))})")
     else:
@@ -236,7 +236,7 @@ def _program(distilled: Distilled, columns: Sequence[str], place: _Place) -> str
     lines = ["import torch", "from datasets import load_dataset", ""]
     lines += [f"{load}[:]"]
     if values != ["input"]:
-        lines += [f"columns = [c for c in rows if c not in {sorted(LABELS | {'image'})}]"]
+        lines += [f"columns = [c for c in rows if c not in {sorted(LABEL_COLUMNS | {'image'})}]"]
     lines += _prepared(distilled, place)
     target = "soft_label" if soft else "label" if distilled.is_classification else "target"
     lines += [f'x, y = prepare({taken}), rows["{target}"]']

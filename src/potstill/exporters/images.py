@@ -17,7 +17,15 @@ from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError
 
-__all__ = ["as_pictures", "can_be_pictures", "folder_names", "pictures_of", "png_bytes", "sheet", "write_png"]
+__all__ = [
+    "class_folder_names",
+    "contact_sheet",
+    "encode_png",
+    "has_viewable_images",
+    "image_inputs",
+    "to_uint8",
+    "write_png",
+]
 
 _MOST_COLUMNS, _WIDEST, _TALLEST = 20, 4_000, 16_000
 _GAP, _MARGIN = 2, 110
@@ -26,7 +34,7 @@ _LONGEST_NAME = 120
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 
 
-def pictures_of(distilled: Distilled) -> Tensor | None:
+def image_inputs(distilled: Distilled) -> Tensor | None:
     """The inputs, or the part of them, that are pictures (n, c, h, w) of any number of channels; ``None``: none are."""
     if not distilled.input.parts:
         return distilled.inputs if distilled.input.kind == "image" and distilled.inputs.ndim == 4 else None
@@ -34,13 +42,13 @@ def pictures_of(distilled: Distilled) -> Tensor | None:
     return None if name is None else distilled.inputs[name]
 
 
-def can_be_pictures(distilled: Distilled) -> bool:
+def has_viewable_images(distilled: Distilled) -> bool:
     """Whether the inputs, or a part of them, are grey or colour pictures."""
-    found = pictures_of(distilled)
+    found = image_inputs(distilled)
     return found is not None and found.shape[1] in (1, 3)
 
 
-def as_pictures(x: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
+def to_uint8(x: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
     """Data units to bytes, clamped to [0,1] first.
 
     Raises:
@@ -53,7 +61,7 @@ def as_pictures(x: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w"] | UIn
     return array
 
 
-def png_bytes(picture: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> bytes:
+def encode_png(picture: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> bytes:
     """One picture as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG")
@@ -65,7 +73,7 @@ def _shown(distilled: Distilled) -> Tensor:
     Raises:
         PotstillError: neither the inputs nor a part of them are pictures.
     """
-    if (found := pictures_of(distilled)) is None:
+    if (found := image_inputs(distilled)) is None:
         raise PotstillError(
             f"png needs pictures, but this set holds {distilled.input.kind} data; export npz or parquet"
         )
@@ -92,7 +100,7 @@ def _label(name: str) -> str:
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in name)[:16]
 
 
-def sheet(distilled: Distilled, scale: int | None = None) -> Image.Image:
+def contact_sheet(distilled: Distilled, scale: int | None = None) -> Image.Image:
     """The pictures on one sheet, a row per class (long classes wrap), each enlarged by ``scale`` without smoothing.
 
     A sheet stays below 16,000 pixels in height: where that is too little, each class keeps its first row, and after
@@ -101,7 +109,7 @@ def sheet(distilled: Distilled, scale: int | None = None) -> Image.Image:
     Raises:
         PotstillError: the inputs are not pictures of 1 or 3 channels.
     """
-    pictures, labels, names = as_pictures(_shown(distilled)), distilled.hard_labels, shelf_names(distilled)
+    pictures, labels, names = to_uint8(_shown(distilled)), distilled.hard_labels, shelf_names(distilled)
     h, w = pictures.shape[1:3]
     scale = scale or max(1, 64 // max(h, w))
     cell_w, cell_h = w * scale + _GAP, h * scale + _GAP
@@ -134,13 +142,13 @@ def write_png(distilled: Distilled, path: Path) -> None:
     Raises:
         PotstillError: the set holds no pictures, or ``path`` is taken or cannot be written.
     """
-    pictures, labels = as_pictures(_shown(distilled)), distilled.hard_labels.tolist()
+    pictures, labels = to_uint8(_shown(distilled)), distilled.hard_labels.tolist()
     buffer = io.BytesIO()
-    sheet(distilled).save(buffer, format="PNG")
+    contact_sheet(distilled).save(buffer, format="PNG")
     if path.suffix.lower() == ".png":
         write_atomic(path, buffer.getvalue())
         return
-    folders = folder_names(shelf_names(distilled))
+    folders = class_folder_names(shelf_names(distilled))
 
     def fill(folder: Path) -> None:
         (folder / "sheet.png").write_bytes(buffer.getvalue())
@@ -149,7 +157,7 @@ def write_png(distilled: Distilled, path: Path) -> None:
         for picture, c in zip(pictures, labels, strict=True):
             (folder / folders[c]).mkdir(exist_ok=True)
             files.append(f"{folders[c]}/{counts[c]:04}.png")
-            (folder / files[-1]).write_bytes(png_bytes(picture))
+            (folder / files[-1]).write_bytes(encode_png(picture))
             counts[c] += 1
         said = {
             "classes": list(distilled.classes), "folders": folders, "files": files,
@@ -172,7 +180,7 @@ def _cut(name: str) -> str:
     return name.encode()[:_LONGEST_NAME].decode(errors="ignore").strip(" ._")
 
 
-def folder_names(classes: tuple[str, ...]) -> list[str]:
+def class_folder_names(classes: tuple[str, ...]) -> list[str]:
     """A safe, distinct folder name for each class: names from strangers may hold slashes, dots or nothing at all.
 
     Names that are safe stay as they are; the others get their class number. Distinct also where a file system does not

@@ -20,7 +20,7 @@ from torch import Tensor
 from potstill.dataset_file.dataset import Distilled
 from potstill.errors import PotstillError
 
-__all__ = ["column_names", "labels_as", "source_frame", "source_table"]
+__all__ = ["column_names", "names_as_type", "source_table", "to_pandas"]
 
 _WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _REAL = {"halffloat": "float16", "float": "float32", "double": "float64"}
@@ -122,7 +122,7 @@ def _class_label(classes: Sequence[str], kind: Any) -> dict[str, Any] | None:
     return {"names": list(classes), "_type": "ClassLabel"} if pa.types.is_string(kind) or places else None
 
 
-def source_frame(distilled: Distilled) -> Any:
+def to_pandas(distilled: Distilled) -> Any:
     """`source_table` as a ``pandas.DataFrame``; dates are ``datetime.date`` where the source has no times of day.
 
     Raises:
@@ -143,7 +143,7 @@ def column_names(said: Sequence[str], count: int) -> list[str]:
     return list(said) if len(said) == len(set(said)) == count else [f"x{n}" for n in range(count)]
 
 
-def labels_as(names: Sequence[str], kind: str) -> Any:
+def names_as_type(names: Sequence[str], kind: str) -> Any:
     """Labels by their class names, in the type that they had in the source.
 
     Args:
@@ -151,7 +151,7 @@ def labels_as(names: Sequence[str], kind: str) -> Any:
         kind: what the card says of the type; empty: texts.
     """
     if (inner := _CATEGORY.fullmatch(kind)) is not None:
-        return labels_as(names, "" if inner[1] == "string" else inner[1]).dictionary_encode()
+        return names_as_type(names, "" if inner[1] == "string" else inner[1]).dictionary_encode()
     try:
         if kind in _WHOLE:
             return pa.array([int(name) for name in names], getattr(pa, kind)())
@@ -220,7 +220,7 @@ def _cells(column: _Column, x: npt.NDArray[np.float32]) -> Any:
         names = [column.values[c] if c < last else None for c in chosen.tolist()]
         if (inner := _CATEGORY.fullmatch(column.type)) is None:
             return pa.array(names, pa.string())
-        known = labels_as(column.values[:last], "" if inner[1] == "string" else inner[1])
+        known = names_as_type(column.values[:last], "" if inner[1] == "string" else inner[1])
         codes = pa.array([c if c < last else None for c in chosen.tolist()], pa.int32())
         return pa.DictionaryArray.from_arrays(codes, known)
     value = x[:, 0]
@@ -275,7 +275,7 @@ def _targets(distilled: Distilled) -> dict[str, Any]:
         names = [distilled.classes[c] for c in distilled.hard_labels.tolist()]
         if "type" not in said and not isinstance(name, str) and all(_is_whole(c) for c in distilled.classes):
             kind = "int64"
-        return {name if isinstance(name, str) else "label": labels_as(names, kind)}
+        return {name if isinstance(name, str) else "label": names_as_type(names, kind)}
     y = distilled.labels.flatten(1).numpy() if distilled.labels.ndim > 1 else distilled.labels.numpy()[:, None]
     offset = getattr(distilled.task, "offset", ()) or (0.0,) * y.shape[1]
     if isinstance(name, str) and y.shape[1] == 1 and y.dtype == np.float32:

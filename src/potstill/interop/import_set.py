@@ -16,11 +16,11 @@ from potstill.core import InputSpec, Normalization, Source, Splits, registry
 from potstill.data.standard_datasets import STANDARD
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError, unknown
-from potstill.interop.released_sets import RELEASED, Released, form_of, read_released
+from potstill.interop.released_sets import RELEASED_FORMATS, ReleasedSet, detect_format, read_released_set
 from potstill.interop.texts import import_texts
 from potstill.parametrize.tiles import Tiles
 
-__all__ = ["RELEASED", "import_set"]
+__all__ = ["RELEASED_FORMATS", "import_set"]
 
 _OF_CIFAR10 = ("mtt", "datm", "idc", "ncfm")
 """Programs that normalise CIFAR-100 with CIFAR-10's numbers."""
@@ -65,7 +65,7 @@ def import_set(
         PotstillError: the files are missing, unsafe or of another form, or what leads them back is: one line.
     """
     path = Path(path).expanduser()
-    chosen = form or form_of(path)
+    chosen = form or detect_format(path)
     if chosen == "dilm":
         given = {"known": known, "data": data, "mean": mean, "std": std, "zca": zca, "factor": factor, "lr": lr}
         if said := next((name for name, value in given.items() if value is not None), None):
@@ -75,10 +75,10 @@ def import_set(
         raise unknown("standard set", known, STANDARD)
     if (mean is None) != (std is None):
         raise PotstillError("both mean and std are required, or neither; give the other one, too")
-    found = read_released(path, chosen, run=run, size=reading.get("size"), max_bytes=limits().set_bytes)
+    found = read_released_set(path, chosen, run=run, size=reading.get("size"), max_bytes=limits().set_bytes)
     of = _Origin(found, chosen, known, _source(data, reading))
     normalization = _normalization(of, mean, std, zca)
-    inputs = found.images if found.pixels else normalization.invert(found.images)
+    inputs = found.images if found.in_data_units else normalization.invert(found.images)
     labels, classes = _labels(of)
     name = method or found.method
     rate = found.lr if lr is None else lr
@@ -102,7 +102,7 @@ def import_set(
 class _Origin:
     """A released set and what is known of where it is from."""
 
-    found: Released
+    found: ReleasedSet
     form: str
     known: str | None
     train: Source | None

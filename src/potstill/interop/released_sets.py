@@ -24,23 +24,23 @@ from torch import Tensor
 from potstill.api.load_data import load_data
 from potstill.dataset_file.safe_unpickle import load_torch_file
 from potstill.errors import PotstillError, unknown
-from potstill.interop.texts import sets_in
+from potstill.interop.texts import find_text_sets
 
-__all__ = ["RELEASED", "Form", "Released", "form_of", "read_released"]
+__all__ = ["RELEASED_FORMATS", "ReleasedFormat", "ReleasedSet", "detect_format", "read_released_set"]
 
-Form = Literal["dc", "mtt", "datm", "idc", "ncfm", "folder", "dilm"]
-RELEASED: tuple[str, ...] = get_args(Form)
+ReleasedFormat = Literal["dc", "mtt", "datm", "idc", "ncfm", "folder", "dilm"]
+RELEASED_FORMATS: tuple[str, ...] = get_args(ReleasedFormat)
 
 
 @dataclass(frozen=True, eq=False)
-class Released:
+class ReleasedSet:
     """What the files hold."""
 
     images: Tensor
     """float32 (n, c, h, w), as they are there."""
     labels: Tensor
     """int64 (n,), or float32 rows (n, k) of probabilities."""
-    pixels: bool
+    in_data_units: bool
     """Whether images are in data units."""
     method: str
     """As the files are named; else the form's first."""
@@ -54,7 +54,7 @@ class Released:
     """f of the forms ``idc`` and ``ncfm``, where the path says it."""
 
 
-def form_of(path: Path) -> Form:
+def detect_format(path: Path) -> ReleasedFormat:
     """The form of what lies at ``path``.
 
     Raises:
@@ -67,7 +67,7 @@ def form_of(path: Path) -> Form:
             return "idc"
         if _iterations(path):
             return "ncfm"
-        if sets_in(path):
+        if find_text_sets(path):
             return "dilm"
         if any(p.is_dir() for p in path.iterdir()):
             return "folder"
@@ -87,9 +87,9 @@ def form_of(path: Path) -> Form:
     )
 
 
-def read_released(
+def read_released_set(
     path: Path, form: str, *, run: int = -1, size: int | tuple[int, int] | None = None, max_bytes: int = 8 * 2**30
-) -> Released:
+) -> ReleasedSet:
     """What the files of a released set hold.
 
     Args:
@@ -102,8 +102,8 @@ def read_released(
     Raises:
         PotstillError: no such form, or the files are missing, unsafe, or of another form: one line.
     """
-    if form not in RELEASED:
-        raise unknown("form of a released set", form, RELEASED)
+    if form not in RELEASED_FORMATS:
+        raise unknown("form of a released set", form, RELEASED_FORMATS)
     if form == "folder":
         return _folder(path, size)
     if form == "dc":
@@ -114,7 +114,7 @@ def read_released(
             file = (_iterations(path) or [path / "data_N.pt"])[-1] if form == "ncfm" else path / "data.pt"
         images, labels = _pair(load_torch_file(file, max_bytes), file)
         found = re.search(r"factor(\d)", path.resolve().as_posix())
-        return Released(
+        return ReleasedSet(
             images, labels, True, form, files=_hashes(file), factor=None if found is None else int(found[1])
         )
     return _trajectory(path, form, max_bytes)
@@ -138,7 +138,7 @@ def _beside(images: Path, what: str) -> Path:
     return images.with_name(images.name.replace("images", what, 1))
 
 
-def _dc(path: Path, run: int, max_bytes: int) -> Released:
+def _dc(path: Path, run: int, max_bytes: int) -> ReleasedSet:
     content = load_torch_file(path, max_bytes)
     runs = content.get("data") if isinstance(content, dict) else None
     if not isinstance(runs, list) or not runs:
@@ -150,10 +150,10 @@ def _dc(path: Path, run: int, max_bytes: int) -> Released:
         raise PotstillError(f"{path}: run {run} is asked for, but it holds {len(runs)}; count from 0")
     images, labels = _pair(runs[run], path)
     named = re.match(r"res_([A-Za-z]+)_", path.name)
-    return Released(images, labels, False, named[1].lower() if named else "dc", files=_hashes(path))
+    return ReleasedSet(images, labels, False, named[1].lower() if named else "dc", files=_hashes(path))
 
 
-def _trajectory(path: Path, form: str, max_bytes: int) -> Released:
+def _trajectory(path: Path, form: str, max_bytes: int) -> ReleasedSet:
     file = path / "images_best.pt" if path.is_dir() else path
     if "images" not in file.name:
         raise PotstillError(f"{file}: the file of images, or its folder, is required; give images_best.pt")
@@ -173,15 +173,15 @@ def _trajectory(path: Path, form: str, max_bytes: int) -> Released:
             raise PotstillError(f'{files[1]}: rows of logits are required; for classes give `format="mtt"`')
         labels = labels.detach().float().softmax(1)
     images, labels = _pair([images, labels], file)
-    return Released(images, labels, pixels, form, lr, files=_hashes(*files))
+    return ReleasedSet(images, labels, pixels, form, lr, files=_hashes(*files))
 
 
-def _folder(path: Path, size: int | tuple[int, int] | None) -> Released:
+def _folder(path: Path, size: int | tuple[int, int] | None) -> ReleasedSet:
     train = load_data(path, test_fraction=0, size=size).train
     pixels = train.raw(torch.arange(len(train)))
     assert isinstance(pixels, Tensor)
     said = {"content": train.content_hash}
-    return Released(pixels.float().cpu(), train.labels.cpu(), True, "folder", folders=train.classes, files=said)
+    return ReleasedSet(pixels.float().cpu(), train.labels.cpu(), True, "folder", folders=train.classes, files=said)
 
 
 def _kind(value: Any) -> str:

@@ -18,14 +18,14 @@ from potstill.data.pairs import WORDS, encode_texts
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 
-__all__ = ["Texts", "import_texts", "read_texts", "sets_in"]
+__all__ = ["TextSet", "find_text_sets", "import_texts", "read_texts"]
 
 _FILE, _LABELS = re.compile(r"dataset_(\d+)\.json"), "labels"
 _BYTES, _CLASSES, _FIELDS = 64 * 2**20, 10_000, 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Texts:
+class TextSet:
     """Samples of some fields of text each, and their classes."""
 
     path: Path
@@ -35,14 +35,14 @@ class Texts:
     labels: tuple[int, ...]
 
 
-def sets_in(folder: Path) -> list[Path]:
+def find_text_sets(folder: Path) -> list[Path]:
     """``dataset_N.json`` of a run's folder, or of its ``dataset``, by their numbers."""
     inner = folder / "dataset"
     found = {p: m for p in (inner if inner.is_dir() else folder).iterdir() if (m := _FILE.fullmatch(p.name))}
     return sorted(found, key=lambda p: int(found[p][1]))
 
 
-def read_texts(path: Path, run: int = -1) -> Texts:
+def read_texts(path: Path, run: int = -1) -> TextSet:
     """The texts of a file, or of one of the files in a folder.
 
     Args:
@@ -53,7 +53,7 @@ def read_texts(path: Path, run: int = -1) -> Texts:
     """
     file = path
     if path.is_dir():
-        held = sets_in(path)
+        held = find_text_sets(path)
         if not -len(held) <= run < len(held):
             raise PotstillError(
                 f"{path}: run {run} is asked for, but it holds {len(held)} dataset_N.json; count from 0"
@@ -80,7 +80,7 @@ def read_texts(path: Path, run: int = -1) -> Texts:
         )
     for number, row in enumerate(read, 1):
         _check(file, number, row, fields)
-    return Texts(
+    return TextSet(
         path=file, sha256=hashlib.sha256(content).hexdigest(), fields=fields,
         rows=tuple(tuple(row[name] for name in fields) for row in read), labels=tuple(row[_LABELS] for row in read),
     )  # fmt: skip
@@ -124,5 +124,5 @@ def import_texts(path: Path, *, run: int = -1, method: str | None = None) -> Dis
     )  # fmt: skip
 
 
-def _words(found: Texts, n: int, field: str) -> dict[str, torch.Tensor]:
+def _words(found: TextSet, n: int, field: str) -> dict[str, torch.Tensor]:
     return encode_texts([row[n] for row in found.rows], field)

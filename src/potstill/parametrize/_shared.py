@@ -6,18 +6,18 @@ from typing import Protocol, runtime_checkable
 from potstill.core import Problem
 from potstill.errors import PotstillError
 
-__all__ = ["Reduced", "numbers_of", "picture"]
+__all__ = ["ReducedResolution", "image_shape", "stored_numbers"]
 
 
 @runtime_checkable
-class Reduced(Protocol):
+class ReducedResolution(Protocol):
     """A parametrization that stores pictures in fewer pixels than they have."""
 
     @property
-    def least(self) -> int:
+    def min_side(self) -> int:
         """Pixels along the shorter side of what is stored from which on a method takes it by itself."""
 
-    def cell(self, shape: tuple[int, ...], /) -> tuple[int, int]:
+    def stored_size(self, shape: tuple[int, ...], /) -> tuple[int, int]:
         """Height and width, in pixels, of what is stored of pictures (c, h, w).
 
         Raises:
@@ -25,7 +25,7 @@ class Reduced(Protocol):
         """
 
 
-def picture(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+def image_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     """The shape (c, h, w) of a picture.
 
     Raises:
@@ -39,7 +39,7 @@ def picture(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def numbers_of(problem: Problem) -> tuple[int, ...]:
+def stored_numbers(problem: Problem) -> tuple[int, ...]:
     """float32 numbers that each class may store: what `Problem.sizes` hands to ``Parametrization.sizes``."""
     one = math.prod(problem.train.input.shape)
     return problem.numbers or tuple(count * one for count in problem.counts)

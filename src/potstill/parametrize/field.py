@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 from potstill.core import Payload, Problem
 from potstill.errors import PotstillError
 from potstill.functional.optim import adamw, zeros
-from potstill.parametrize._shared import numbers_of, picture
+from potstill.parametrize._shared import image_shape, stored_numbers
 
 __all__ = ["Field"]
 
@@ -94,7 +94,7 @@ class Field:
 
     def _plan(self, numbers: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
         """Width, and fields of each class. The number never falls as the budget grows."""
-        c, _, _ = picture("field", shape)
+        c, _, _ = image_shape("field", shape)
         least = min(numbers)
         if least < self._cost(self.width or 1, c):
             raise PotstillError(
@@ -111,7 +111,7 @@ class Field:
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
         """Fields fitted to ``x``. The fit takes no draws; the first weights come from ``rng``."""
-        width, _ = self._plan(numbers_of(problem), problem.train.input.shape)
+        width, _ = self._plan(stored_numbers(problem), problem.train.input.shape)
         first = {name: t.to(x) for name, t in self._siren(len(x), width, x.shape[1], rng).items()}
         fields = max(1, _CHUNK // (width * x.shape[-1] * x.shape[-2]))
         parts = []

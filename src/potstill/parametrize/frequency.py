@@ -28,7 +28,7 @@ from torch import Generator, Tensor
 from potstill.core import Payload, Problem
 from potstill.errors import PotstillError
 from potstill.functional.transforms import dct2, idct2
-from potstill.parametrize._shared import picture
+from potstill.parametrize._shared import image_shape
 
 __all__ = ["Frequency"]
 
@@ -82,7 +82,7 @@ class Frequency:
         return tuple((_BYTES * n - fixed) // one for n in numbers)
 
     def _kept(self, shape: tuple[int, ...]) -> int:
-        _, h, w = picture("frequency", shape)
+        _, h, w = image_shape("frequency", shape)
         if self.kept > h * w:
             raise PotstillError(
                 f"frequency: kept must be at most {h * w:,} for {h}×{w} pixels, not {self.kept:,}; lower it"

@@ -30,7 +30,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Payload, Problem
 from potstill.errors import PotstillError
-from potstill.parametrize._shared import picture
+from potstill.parametrize._shared import image_shape
 
 __all__ = ["Hallucinator"]
 
@@ -94,7 +94,7 @@ class Hallucinator:
 
     def _shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Of the networks' tensors."""
-        c, h, w = picture("hallucinator", shape)
+        c, h, w = image_shape("hallucinator", shape)
         s, m = self.styles, self.width or c
         if m < c or min(h, w) < _KERNEL:
             raise PotstillError(

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from potstill.core import Payload, Problem
 from potstill.errors import PotstillError
 from potstill.functional.transforms import resize, shrink
-from potstill.parametrize._shared import picture
+from potstill.parametrize._shared import image_shape
 
 __all__ = ["Small"]
 
@@ -60,7 +60,7 @@ class Small:
         return tuple(n // one for n in numbers)
 
     def _small(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        c, h, w = picture("small", shape)
+        c, h, w = image_shape("small", shape)
         return c, math.ceil(h / self.factor), math.ceil(w / self.factor)
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:

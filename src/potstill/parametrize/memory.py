@@ -25,7 +25,7 @@ from torch import Generator, Tensor
 from potstill.core import Payload, Problem
 from potstill.errors import PotstillError, unknown
 from potstill.functional.transforms import bilinear, resize
-from potstill.parametrize._shared import numbers_of, picture
+from potstill.parametrize._shared import image_shape, stored_numbers
 
 __all__ = ["Memory"]
 
@@ -51,12 +51,12 @@ class Memory:
     published setting (run script: 16); the square root shares a larger budget between both, and is ours."""
     scale: int = 2
     """How much smaller a base is than an input, along each side, at least 1 (published: 2)."""
-    start: str = "svd"
+    init: str = "svd"
     """``svd``: the best approximation of the initial inputs (ours); ``random``: Xavier's uniform (published)."""
 
     def __post_init__(self) -> None:
-        if self.start not in _STARTS:
-            raise unknown("start of memory", self.start, _STARTS)
+        if self.init not in _STARTS:
+            raise unknown("init of memory", self.init, _STARTS)
         if self.scale < 1 or self.bases < 0:
             raise PotstillError(
                 f"memory: scale must be at least 1 and bases at least 0, not {self.scale} and {self.bases}"
@@ -76,14 +76,14 @@ class Memory:
         return (self._plan(sum(numbers), len(numbers), shape)[1],) * len(numbers)
 
     @property
-    def least(self) -> int:
+    def min_side(self) -> int:
         """14. Ours; published bases have 16 and more. Quick sets of ``remember``, 5 pictures a class, beside whole
         pictures of the same bytes, held out, means of two sets: digits, bases of 4 pixels, 35 points behind, MNIST-5k
         shrunk to bases of 6, 8, 10 and 14 pixels 14, 6, 9 and 2 behind (``benchmarks/tiny_pictures.py``,
         results/tiny-pictures-memory.json); at one picture a class memory has its strength (docs/strong.md)."""
         return 14
 
-    def cell(self, shape: tuple[int, ...], /) -> tuple[int, int]:
+    def stored_size(self, shape: tuple[int, ...], /) -> tuple[int, int]:
         """Height and width, in pixels, of the bases of pictures (c, h, w).
 
         Raises:
@@ -92,7 +92,7 @@ class Memory:
         return self._base(shape)[1:]
 
     def _base(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        c, h, w = picture("memory", shape)
+        c, h, w = image_shape("memory", shape)
         return c, math.ceil(h / self.scale), math.ceil(w / self.scale)
 
     def _plan(self, total: int, k: int, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -114,10 +114,10 @@ class Memory:
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
         """The best approximation of ``x`` by that many bases, or a random start. ``svd`` draws spare bases alone."""
-        numbers, shape = numbers_of(problem), problem.train.input.shape
+        numbers, shape = stored_numbers(problem), problem.train.input.shape
         count, _ = self._plan(sum(numbers), len(numbers), shape)
         base = self._base(shape)
-        if self.start == "random":
+        if self.init == "random":
             a, m = _xavier(len(x), count, rng), _xavier(count, math.prod(base), rng)
         else:
             a, m = _factors(x.detach().cpu().double(), count, base[1:], rng)

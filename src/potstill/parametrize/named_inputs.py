@@ -11,7 +11,7 @@ from typing import Any
 from jaxtyping import Int
 from torch import Generator, Tensor
 
-from potstill.codecs import largest
+from potstill.codecs import largest_fitting
 from potstill.core import (
     Batch,
     Inputs,
@@ -28,25 +28,25 @@ from potstill.core.registry import part
 from potstill.errors import PotstillError
 from potstill.parametrize.pixels import Pixels
 
-__all__ = ["Named", "decoder_of", "decodes", "named"]
+__all__ = ["NamedInputs", "parse_named_inputs", "parse_parametrization", "supports_input"]
 
 _SHARED = "decoder/"
 _SHARES = 1 << 12
 """Parts of the numbers that the part with the parametrization may get."""
 
 
-def decoder_of(spelled: str, input: InputSpec) -> Parametrization:
+def parse_parametrization(spelled: str, input: InputSpec) -> Parametrization:
     """The parametrization that is spelled, for inputs of this kind: of inputs with names ``NAME=PARAMETRIZATION`` is
     that of one part.
 
     Raises:
         PotstillError: as `potstill.core.registry.part` raises it, or there is no such part.
     """
-    made: Parametrization = named(spelled, input) if input.parts else part("parametrizations", spelled)
+    made: Parametrization = parse_named_inputs(spelled, input) if input.parts else part("parametrizations", spelled)
     return made
 
 
-def decodes(spelled: str, input: InputSpec) -> bool:
+def supports_input(spelled: str, input: InputSpec) -> bool:
     """Whether the parametrization that is spelled, such as ``tiles:factor=2``, can store inputs of this kind; of inputs
     with names, whether just one part is such.
 
@@ -60,7 +60,7 @@ def decodes(spelled: str, input: InputSpec) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
+class NamedInputs:
     """Inputs with names.
 
     The payload: the tensors of the parts by their names, but of ``part`` the payload of ``inner`` as ``PART/…``, and
@@ -73,7 +73,7 @@ class Named:
     inner: Parametrization = field(default_factory=Pixels)
 
     @property
-    def plain(self) -> bool:
+    def stores_as_is(self) -> bool:
         """Whether every part is stored as it is."""
         return not self.part
 
@@ -100,7 +100,7 @@ class Named:
                 return True  # too little for a single input, which is said where it is used
             return all(m + s * rest <= n for m, s, n in zip(share(parts), sizes, numbers, strict=True))
 
-        return share(largest(fits, _SHARES)) if rest else numbers
+        return share(largest_fitting(fits, _SHARES)) if rest else numbers
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
         """As many inputs as the numbers of each class pay, each with all of its parts; words cost none.
@@ -110,13 +110,13 @@ class Named:
         """
         if not any(p.kind not in ("words", "categories") for _, p in self.input.parts):
             raise PotstillError("these inputs have no values to optimise, only codes and words; choose a selection")
-        if self.plain:
+        if self.stores_as_is:
             return Pixels().sizes(numbers, (self.input.numbers,))
         return self.inner.sizes(self._shares(numbers), self._spec.shape)
 
     def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
         """Stored form of initial inputs with names."""
-        if self.plain:
+        if self.stores_as_is:
             return dict(x)
         alone = replace(
             problem, train=_Part(problem.train, self.part), numbers=self._shares(problem.held),
@@ -127,7 +127,7 @@ class Named:
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> dict[str, Tensor]:
         """Inputs by name, grouped by class, differentiable by every floating tensor."""
-        if self.plain:
+        if self.stores_as_is:
             return {name: payload[name] for name in names_of(self.input)}
         others = [n for n in names_of(self.input) if n != self.part]
         mine = {inner: t for n, t in payload.items() if n not in others and (inner := self._inner(n)) is not None}
@@ -199,7 +199,7 @@ class _Part:
         return _Part(self.source.to(device), self.part)
 
 
-def named(spelled: str, input: InputSpec) -> Named:
+def parse_named_inputs(spelled: str, input: InputSpec) -> NamedInputs:
     """How inputs with names are stored: ``pixels``, as they are; ``PART=PARAMETRIZATION``, or a parametrization alone
     where one part is a picture.
 
@@ -212,7 +212,7 @@ def named(spelled: str, input: InputSpec) -> Named:
         if first not in known:
             raise PotstillError(f"a part of values may have a parametrization, {' or '.join(known)}, but not {first!r}")
     elif spelled == "pixels":
-        return Named(input=input)
+        return NamedInputs(input=input)
     else:
         pictures = [name for name, p in input.parts if p.kind == "image"]
         if len(pictures) != 1:
@@ -227,4 +227,4 @@ def named(spelled: str, input: InputSpec) -> Named:
             f"parametrization {rest} decodes by what is made of whole inputs, so that it cannot be of {first!r} alone; "
             "take another"
         )
-    return Named(input=input) if isinstance(inner, Pixels) else Named(input=input, part=first, inner=inner)
+    return NamedInputs(input=input) if isinstance(inner, Pixels) else NamedInputs(input=input, part=first, inner=inner)

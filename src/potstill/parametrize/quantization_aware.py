@@ -15,44 +15,44 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
-from potstill.codecs import ints_stored, read
-from potstill.codecs.names import store_name
+from potstill.codecs import decode, encode_ints
+from potstill.codecs.names import format_codec
 from potstill.core import Asset, Codec, Encoded, Parametrization, Payload, Problem, RequiresAssets
 from potstill.errors import PotstillError
 
-__all__ = ["Aware", "Learns", "Rounds"]
+__all__ = ["QuantizationAware", "SupportsFakeQuantize", "SupportsLearnedRanges"]
 
 _RANGE = "range/"
 
 
 @runtime_checkable
-class Rounds(Protocol):
+class SupportsFakeQuantize(Protocol):
     """A store that can round as it will be read."""
 
-    def rounded(self, x: Tensor, /) -> Tensor:
+    def fake_quantize(self, x: Tensor, /) -> Tensor:
         """``read(pack(x))`` to the last bit, with a gradient by ``x`` that goes straight through."""
         ...
 
 
 @runtime_checkable
-class Learns(Protocol):
+class SupportsLearnedRanges(Protocol):
     """A store whose levels can be moved."""
 
-    def fitted(self, x: Tensor) -> Mapping[str, Tensor]:
+    def fit_ranges(self, x: Tensor) -> Mapping[str, Tensor]:
         """The levels for ``x``, as named floating tensors."""
         ...
 
-    def through(self, x: Tensor, ranges: Mapping[str, Tensor]) -> Tensor:
+    def fake_quantize_with_ranges(self, x: Tensor, ranges: Mapping[str, Tensor]) -> Tensor:
         """``read(packed(x, ranges))`` to the last bit, with gradients by ``x`` and by every range."""
         ...
 
-    def packed(self, x: Tensor, ranges: Mapping[str, Tensor]) -> Encoded:
+    def pack_with_ranges(self, x: Tensor, ranges: Mapping[str, Tensor]) -> Encoded:
         """``x`` by these levels."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Aware:
+class QuantizationAware:
     """A parametrization whose payload is rounded, as a store will write it, before it is decoded.
 
     The payload: that of ``inner``, in full precision, and where levels are learned ``range/NAME/…`` for each of its
@@ -63,15 +63,19 @@ class Aware:
     """
 
     inner: Parametrization
-    store: Codec
+    codec: Codec
     learned: bool = False
     """Move the levels with the payload."""
 
     def __post_init__(self) -> None:
-        what, kind = ("learn its levels", Learns) if self.learned else ("round during distillation", Rounds)
-        if not isinstance(self.store, kind):
+        what, kind = (
+            ("learn its levels", SupportsLearnedRanges)
+            if self.learned
+            else ("round during distillation", SupportsFakeQuantize)
+        )
+        if not isinstance(self.codec, kind):
             raise PotstillError(
-                f"store {store_name(self.store)} cannot {what}; take uint1 to uint8, or leave "
+                f"store {format_codec(self.codec)} cannot {what}; take uint1 to uint8, or leave "
                 f"{'learned' if self.learned else 'aware'} out"
             )
 
@@ -88,17 +92,17 @@ class Aware:
         """As without rounding."""
         return self.inner.assets(problem) if isinstance(self.inner, RequiresAssets) else ()
 
-    def with_assets(self, assets: Mapping[str, Payload], /) -> "Aware":
+    def with_assets(self, assets: Mapping[str, Payload], /) -> "QuantizationAware":
         """The same with what ``inner`` needs."""
         return replace(self, inner=self.inner.with_assets(assets)) if isinstance(self.inner, RequiresAssets) else self
 
     def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
         """The payload of ``inner``, and levels fitted to it where they are learned."""
         made = dict(self.inner.encode(x, problem, rng))
-        if not (self.learned and isinstance(self.store, Learns)):
+        if not (self.learned and isinstance(self.codec, SupportsLearnedRanges)):
             return made
         floating = {name: t for name, t in made.items() if t.is_floating_point()}
-        levels = {_level(name, part): v for name, t in floating.items() for part, v in self.store.fitted(t).items()}
+        levels = {_level(name, part): v for name, t in floating.items() for part, v in self.codec.fit_ranges(t).items()}
         return made | levels
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Any:
@@ -113,31 +117,31 @@ class Aware:
         }
 
     def _round(self, name: str, t: Tensor, payload: Payload) -> Tensor:
-        if (levels := _levels(name, payload)) and isinstance(self.store, Learns):
-            return self.store.through(t, levels)
-        assert isinstance(self.store, Rounds)  # a store that learns rounds, too
-        return self.store.rounded(t)
+        if (levels := _levels(name, payload)) and isinstance(self.codec, SupportsLearnedRanges):
+            return self.codec.fake_quantize_with_ranges(t, levels)
+        assert isinstance(self.codec, SupportsFakeQuantize)  # a store that learns rounds, too
+        return self.codec.fake_quantize(t)
 
-    def finished(self, payload: Payload) -> Mapping[str, Encoded]:
+    def encode_payload(self, payload: Payload) -> Mapping[str, Encoded]:
         """How each tensor of the inner payload is written; reading it gives what `decode` decoded from, bit for bit."""
         made: dict[str, Encoded] = {}
         for name, t in payload.items():
             if name.startswith(_RANGE):
                 continue
             if not t.is_floating_point():
-                made[name] = ints_stored(t)
-            elif (levels := _levels(name, payload)) and isinstance(self.store, Learns):
-                made[name] = self.store.packed(t, levels)
+                made[name] = encode_ints(t)
+            elif (levels := _levels(name, payload)) and isinstance(self.codec, SupportsLearnedRanges):
+                made[name] = self.codec.pack_with_ranges(t, levels)
             else:
-                made[name] = self.store.pack(t)
+                made[name] = self.codec.pack(t)
         return made
 
-    def plain(self, payload: Payload) -> Payload:
+    def quantized_payload(self, payload: Payload) -> Payload:
         """The inner payload as a reader of `finished` has it: rounded, and without levels; whole numbers as they were.
 
         Shapes and types stay, on the CPU.
         """
-        return {name: read(kept).to(payload[name].dtype) for name, kept in self.finished(payload).items()}
+        return {name: decode(kept).to(payload[name].dtype) for name, kept in self.encode_payload(payload).items()}
 
 
 def _level(name: str, part: str) -> str:

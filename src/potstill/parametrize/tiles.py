@@ -29,7 +29,7 @@ from torch import Generator, Tensor
 from potstill.core import Payload, Problem
 from potstill.errors import PotstillError, unknown
 from potstill.functional.transforms import resize
-from potstill.parametrize._shared import numbers_of, picture
+from potstill.parametrize._shared import image_shape, stored_numbers
 
 __all__ = ["Tiles"]
 
@@ -90,24 +90,24 @@ class Tiles:
         return tuple(sum(f * f * n for f, n in self._plan(stored)) for stored in self._stored(numbers, shape))
 
     @property
-    def least(self) -> int:
+    def min_side(self) -> int:
         """8. Ours; published cells have 14 and more. Quick sets of ``m3d`` over tiles, beside whole pictures of the
         same bytes, held out, means of two sets: digits in cells of 4 pixels 28 points behind, MNIST-5k shrunk to cells
         of 6 12 behind, of 8 1 behind, of 10 and 14 2 and 1 ahead (``benchmarks/tiny_pictures.py``,
         results/tiny-pictures.json)."""
         return 8
 
-    def cell(self, shape: tuple[int, ...], /) -> tuple[int, int]:
+    def stored_size(self, shape: tuple[int, ...], /) -> tuple[int, int]:
         """Height and width, in pixels, of the smallest cells of pictures (c, h, w).
 
         Raises:
             PotstillError: the inputs are no pictures.
         """
-        _, h, w = picture("tiles", shape)
+        _, h, w = image_shape("tiles", shape)
         return math.ceil(h / self.factor), math.ceil(w / self.factor)
 
     def _stored(self, numbers: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-        c, h, w = picture("tiles", shape)
+        c, h, w = image_shape("tiles", shape)
         used = (self.factor,) if self.mode == "single" else range(1, self.factor + 1)
         if empty := [f for f in used for side in (h, w) if (f - 1) * math.ceil(side / f) >= side]:
             raise PotstillError(
@@ -143,7 +143,7 @@ class Tiles:
         published start cuts all of them by the largest.
         """
         shape = problem.train.input.shape
-        stored = self._stored(numbers_of(problem), shape)
+        stored = self._stored(stored_numbers(problem), shape)
         parts = torch.split(x, [sum(f * f * n for f, n in self._plan(s)) for s in stored])
         classes = [self._mosaics(part, s) for part, s in zip(parts, stored, strict=True)]
         runs = [list(run) for _, run in groupby(classes, key=len)]

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from potstill.api.distill import ResolvedRun, resolve_run
-from potstill.codecs import Uniform, label_bytes, values_bytes
+from potstill.codecs import Uniform, estimate_bytes, label_bytes
 from potstill.core import Method, NetworkFactory, Source, Splits
 from potstill.core.registry import names, resolve
 from potstill.data.synthetic_shape import LikeSource
@@ -171,7 +171,7 @@ def _set_bytes(settled: ResolvedRun, n: int) -> int:
     store, problem = settled.store or Uniform(bits=8), settled.problem
     few = problem.train.raw(torch.arange(min(8, len(problem.train))))
     held = sum(problem.held) // max(1, problem.train.input.numbers)
-    inputs = values_bytes(store, (held, *problem.train.input.shape), few if isinstance(few, Tensor) else None)
+    inputs = estimate_bytes(store, (held, *problem.train.input.shape), few if isinstance(few, Tensor) else None)
     soft = settled.method.info.soft_labels or getattr(settled.method, "labels", "hard") != "hard"
     return inputs + label_bytes(n, problem.num_classes, store.label_bits if soft else None)
 

@@ -17,7 +17,7 @@ from potstill._util.progress import Watcher
 from potstill._util.time_limit import TimeLimit
 from potstill.api.distill import ResolvedRun, resolve_run
 from potstill.augment.names import named_augmentation
-from potstill.codecs import Exact, Uniform, ints_stored, label_bytes, nbytes, store_name, values_bytes
+from potstill.codecs import Exact, Uniform, encode_ints, encoded_bytes, estimate_bytes, format_codec, label_bytes
 from potstill.core import (
     AssetContext,
     Codec,
@@ -39,7 +39,7 @@ from potstill.execution.memory import peak_memory, resident_memory, return_freed
 from potstill.execution.peak import Counts, Memory, Walked, predict
 from potstill.execution.walk import held_by, tensor_bytes, walk
 from potstill.nn import OwnNetwork
-from potstill.parametrize.quantization_aware import Aware
+from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.planning.step_timing import LONGEST, StepTiming, estimate_step_seconds, summarize_timing, time_steps
 from potstill.pretraining import estimate_time, required_assets
 from potstill.rng import generator
@@ -228,7 +228,7 @@ def plan(
         device=str(train.device), source=train.name, samples=len(train), shape=train.input.shape,
         kind=train.input.kind, classes=len(train.classes), inputs=sum(seen.sizes),
         per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes,
-        codec="auto" if settled.store is None else store_name(settled.store),
+        codec="auto" if settled.store is None else format_codec(settled.store),
         method_steps=seen.horizon, steps=seen.steps,
         preset=settled.effort, passes=seen.passes, networks=networks, memory=memory,
         measured=summarize_timing(timed, around, seen.steps), notes=settled.notes,
@@ -376,8 +376,8 @@ def _stored(settled: ResolvedRun, result: Result, n: int) -> tuple[Tensor, Mappi
         return targets_of(train)[result.index.cpu()] if result.rows is None else result.rows, {}
     # Inputs of one tensor decode to themselves; those with names are counted part by part, as a payload is.
     pixels = getattr(settled.method, "parametrization", "pixels") == "pixels" and not train.input.parts
-    if isinstance(rounding := settled.problem.parametrization, Aware):
-        return result.labels, rounding.plain(result.payload)
+    if isinstance(rounding := settled.problem.parametrization, QuantizationAware):
+        return result.labels, rounding.quantized_payload(result.payload)
     return result.labels, {} if pixels else result.payload
 
 
@@ -391,21 +391,21 @@ def _bytes(
     sizes = {"inputs": 0, "decoder": 0}
     for name, tensor in payload.items():
         floating = tensor.is_floating_point()
-        size = values_bytes(store, tuple(tensor.shape), tensor) if floating else nbytes(ints_stored(tensor))
+        size = estimate_bytes(store, tuple(tensor.shape), tensor) if floating else encoded_bytes(encode_ints(tensor))
         sizes["decoder" if name.startswith(SHARED) else "inputs"] += size
     if train.input.parts and isinstance(result, Selection):
         packed = encode_inputs(train.raw(result.index), train.input, store, train.normalization)[0]
-        sizes["inputs"] = sum(map(nbytes, packed.values()))
+        sizes["inputs"] = sum(map(encoded_bytes, packed.values()))
     elif not payload:
-        sizes["inputs"] = values_bytes(store, (n, *train.input.shape), _like(train, result, store))
+        sizes["inputs"] = estimate_bytes(store, (n, *train.input.shape), _like(train, result, store))
     if classified and labels.is_floating_point():
         sizes["labels"] = label_bytes(n, k, store.label_bits, scores=isinstance(result, Synthetic) and result.scores)
     else:
-        sizes["labels"] = nbytes(encode_labels(labels.cpu(), k if classified else None, store))
+        sizes["labels"] = encoded_bytes(encode_labels(labels.cpu(), k if classified else None, store))
     if isinstance(result, Selection) and (texts := getattr(train, "texts", ())):
-        sizes["captions"] = sum(map(nbytes, encode_texts([texts[i] for i in result.index.tolist()]).values()))
+        sizes["captions"] = sum(map(encoded_bytes, encode_texts([texts[i] for i in result.index.tolist()]).values()))
     if isinstance(result, Selection):
-        sizes["index"] = nbytes(ints_stored(result.index.cpu()))
+        sizes["index"] = encoded_bytes(encode_ints(result.index.cpu()))
         if result.weights is not None:
             sizes["weights"] = result.weights.numel() * 4
     elif result.learned:

@@ -11,22 +11,22 @@ from torch import Tensor
 from potstill.codecs import (
     Exact,
     Uniform,
-    bits_each,
+    bits_per_value,
+    encode_ints,
+    encoded_bytes,
+    estimate_bytes,
     index_bytes,
-    ints_stored,
     label_bytes,
-    largest,
-    nbytes,
-    values_bytes,
+    largest_fitting,
 )  # fmt: skip
-from potstill.codecs import store as stored_by
+from potstill.codecs import parse_codec as stored_by
 from potstill.core import Budget, Codec, Inputs, MethodInfo, Parametrization, Problem, Source
 from potstill.core.nested import OFFSETS, VALUES, lengths_of, split, tensors, zeros
 from potstill.errors import PotstillError
 from potstill.functional.sampling import proportional
 from potstill.parametrize import Pixels
-from potstill.parametrize.named_inputs import Named
-from potstill.parametrize.quantization_aware import Aware
+from potstill.parametrize.named_inputs import NamedInputs
+from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
 from potstill.tasks import Classification, targets_of, task_of
 
@@ -86,14 +86,14 @@ def resolve_codec(
 
 def _plain(decoder: Parametrization) -> bool:
     """Whether inputs are stored as they are."""
-    return isinstance(decoder, Pixels) or (isinstance(decoder, Named) and decoder.plain)
+    return isinstance(decoder, Pixels) or (isinstance(decoder, NamedInputs) and decoder.stores_as_is)
 
 
 def quantization_aware(decoder: Parametrization, store: Codec | None, selects: bool) -> Parametrization:
     """The parametrization, which rounds while the set is made where the store says so."""
     if selects or store is None or not getattr(store, "aware", False):
         return decoder
-    return Aware(inner=decoder, store=store, learned=bool(getattr(store, "learned", False)))
+    return QuantizationAware(inner=decoder, codec=store, learned=bool(getattr(store, "learned", False)))
 
 
 def allocate_budget(
@@ -126,14 +126,16 @@ def allocate_budget(
     def values(n: int) -> int:
         parts = spec.parts or (("", spec),)
         real = ((name, part) for name, part in parts if part.kind not in ("words", "categories"))
-        return sum(values_bytes(store, (n, *part.shape), held.get(name)) for name, part in real)
+        return sum(estimate_bytes(store, (n, *part.shape), held.get(name)) for name, part in real)
 
     def size(n: int) -> int:
         return values(n) + whole(n) + labels(n)
 
     if info.is_selection:
         texts = _text_bytes(train)
-        n = largest(lambda n: size(n) + texts(n) + index_bytes(n, len(train)) + 4 * n * info.weighted <= most, 8 * most)
+        n = largest_fitting(
+            lambda n: size(n) + texts(n) + index_bytes(n, len(train)) + 4 * n * info.weighted <= most, 8 * most
+        )
         if n < k:
             of_each = f" of each of {k} classes" if train.classes else ""
             raise PotstillError(
@@ -142,12 +144,12 @@ def allocate_budget(
             )
         return _shared_out(problem, n) if natural else Budget(unit="items", amount=n).counts(k, 1), ()
     if _plain(decoder):
-        each = largest(lambda n: size(n * k) <= most, 8 * most)
+        each = largest_fitting(lambda n: size(n * k) <= most, 8 * most)
         if natural and each:
-            counts = _shared_out(problem, largest(lambda n: size(n) <= most, 8 * most))
+            counts = _shared_out(problem, largest_fitting(lambda n: size(n) <= most, 8 * most))
             return counts, tuple(count * one for count in counts)
         return (max(1, each),) * k, (each * one,) * k
-    bits_of_one = bits_each(store, (64, one) if spec.parts else (64, *spec.shape), seen)
+    bits_of_one = bits_per_value(store, (64, one) if spec.parts else (64, *spec.shape), seen)
     known = decoder.bounded and most <= _TRIED and not problem.needed
 
     def spent(numbers: tuple[int, ...], exact: bool) -> int:
@@ -161,7 +163,7 @@ def allocate_budget(
             stored = decoder.encode(zeros(spec, inputs), tried, generator(0))
             codes = {name for name in stored if spec.parts and not stored[name].is_floating_point()}
             size = sum(
-                values_bytes(store, tuple(t.shape), seen) if t.is_floating_point() else nbytes(ints_stored(t))
+                estimate_bytes(store, tuple(t.shape), seen) if t.is_floating_point() else encoded_bytes(encode_ints(t))
                 for name, t in stored.items()
                 if name not in codes
             )
@@ -171,7 +173,7 @@ def allocate_budget(
 
     def fitting(shared: Callable[[int], tuple[int, ...]], bound: int) -> int:
         """The greatest n whose ``shared(n)`` fits."""
-        each = largest(lambda n: spent(shared(n), known) <= most, bound)
+        each = largest_fitting(lambda n: spent(shared(n), known) <= most, bound)
         if not known and most <= _TRIED and not problem.needed:
             # Whole numbers, such as positions, are not written in the values' few bits, so the estimate may be too low.
             while (taken := spent(shared(each), True)) > most:
@@ -222,7 +224,7 @@ def _least(problem: Problem, enough: int) -> int:
         except PotstillError:
             return True
 
-    return 0 if fails(enough) else largest(fails, enough) + 1
+    return 0 if fails(enough) else largest_fitting(fails, enough) + 1
 
 
 def _target_bytes(train: Source, bits: int | None, scores: bool = False) -> Callable[[int], int]:

@@ -10,8 +10,8 @@ from potstill.core.registry import make_method
 from potstill.errors import PotstillError
 from potstill.nn import usual
 from potstill.nn.pretrained import names_backbone
-from potstill.parametrize._shared import Reduced
-from potstill.parametrize.named_inputs import decoder_of, decodes
+from potstill.parametrize._shared import ReducedResolution
+from potstill.parametrize.named_inputs import parse_parametrization, supports_input
 
 __all__ = ["PARTS", "apply_parts", "default_network", "default_parametrization", "describe_omitted_augmentations"]
 
@@ -61,16 +61,20 @@ def default_parametrization(
     own = getattr(method, "parametrization", None)
     if own is None or not (named or own == _defaults(method)["parametrization"]):
         return method, ()
-    if not decodes(own, train.input):
+    if not supports_input(own, train.input):
         said = (
             f"parametrization pixels (inputs as they are): {own}, which {name} has by default, stores pictures, and "
             f"this is {_kind(train.input)}"
         )
         return dataclasses.replace(method, parametrization="pixels"), (said,)  # type: ignore[type-var]
     shape = train.input.shape
-    if not named or train.input.kind != "image" or not isinstance(small := decoder_of(own, train.input), Reduced):
+    if (
+        not named
+        or train.input.kind != "image"
+        or not isinstance(small := parse_parametrization(own, train.input), ReducedResolution)
+    ):
         return method, ()
-    if min(cell := small.cell(shape)) >= small.least:
+    if min(cell := small.stored_size(shape)) >= small.min_side:
         return method, ()
     said = (
         f"parametrization pixels: {own}, which {name} has by default, would keep pictures of {shape[1]} × {shape[2]} "

@@ -15,7 +15,7 @@ from potstill._util.import_from_file import own_digests
 from potstill._util.progress import Watcher
 from potstill._util.time_limit import TimeLimit
 from potstill.augment.names import named_augmentation
-from potstill.codecs import Exact, Float, Uniform, read, store_name
+from potstill.codecs import Exact, Float, Uniform, decode, format_codec
 from potstill.codecs.patches import Patches
 from potstill.core import (
     AssetContext,
@@ -42,7 +42,7 @@ from potstill.evaluation.candidate_trials import Candidate, Pair, choose_fewest_
 from potstill.execution import Executor
 from potstill.execution.memory import return_freed_memory
 from potstill.nn import OwnFactory
-from potstill.parametrize.quantization_aware import Aware
+from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.pretraining import Trajectories, build_assets, estimate_time, required_assets
 from potstill.rng import derive, generator
 from potstill.runs.arguments import advise_shorter_run
@@ -205,7 +205,7 @@ def _on_card(
     settled: ResolvedRun, identity: Mapping[str, Any], limits: Mapping[str, Any], class_shards: int | None
 ) -> dict[str, Any]:
     """Return what the card of the set says of its run, and the hash by which the same run is known again."""
-    store = None if settled.store is None else store_name(settled.store)
+    store = None if settled.store is None else format_codec(settled.store)
     asked = {"limits": limits, "class_shards": class_shards, "store": store}
     problem = settled.problem
     return {
@@ -257,7 +257,7 @@ def _content(brought: Any) -> Any:
 def _rounded(problem: Problem) -> dict[str, Any]:
     """How what is stored is rounded in every step, where it is."""
     p = problem.parametrization
-    return {"store": store_name(p.store), "learned": p.learned} if isinstance(p, Aware) else {}
+    return {"store": format_codec(p.codec), "learned": p.learned} if isinstance(p, QuantizationAware) else {}
 
 
 def check_provided_assets(settled: ResolvedRun, given: Collection[str]) -> None:
@@ -362,13 +362,13 @@ def _artefact(
         labels, learned = result.labels, result.learned
         spelled = config.get("parametrization") or "pixels"
         # Pixels decode to themselves, and are stored as what they are in the data's units.
-        if isinstance(rounding := problem.parametrization, Aware):
+        if isinstance(rounding := problem.parametrization, QuantizationAware):
             kept = {n: t.detach().cpu() for n, t in result.payload.items()}
-            payload, packed = rounding.plain(kept), rounding.finished(kept)
+            payload, packed = rounding.quantized_payload(kept), rounding.encode_payload(kept)
             decoder = {"parametrization": spelled, "space": result.space}
         elif spelled == "pixels" and isinstance(settled.store, Patches) and settled.store.refine:
             packed = {"inputs": _refined(settled.store, decoded, result.space, problem, seed)}
-            payload = {"inputs": read(packed["inputs"])}
+            payload = {"inputs": decode(packed["inputs"])}
             decoder = {"parametrization": spelled, "space": "model"}
         elif spelled != "pixels":
             payload = {n: t.detach().cpu() for n, t in result.payload.items()}
@@ -440,7 +440,7 @@ def _artefact(
     try:
         return written(settled.store)
     except PotstillError as error:  # the steps are made: what this store cannot write is kept as it is
-        name = store_name(settled.store)
+        name = format_codec(settled.store)
         watcher.warn(f"the set is written as float32, because {name} cannot hold it: {error}")
         packed = {}
         return written(Float(), {"instead_of": name, "why": str(error)})
@@ -452,7 +452,7 @@ def _refined(store: Patches, decoded: Tensor, space: Space, problem: Problem, se
     network = problem.network(derive(seed, "refine")).eval()
     for parameter in network.parameters():
         parameter.requires_grad_(False)
-    return store.refined(x, network.embed, generator(seed, "refine", "order"), steps=store.refine)
+    return store.pack_refined(x, network.embed, generator(seed, "refine", "order"), steps=store.refine)
 
 
 def _fewest(
@@ -463,7 +463,7 @@ def _fewest(
     if steps < _TRIAL and not selected:
         why = f"not tried, as a run of {steps} steps is shorter than the trial"
         return written(Uniform(bits=8), {"auto": {"chosen": "uint8", "why": why, "tried": []}})
-    stores = {store_name(s): s for s in (Uniform(bits=bits) for bits in _TRIED)}
+    stores = {format_codec(s): s for s in (Uniform(bits=bits) for bits in _TRIED)}
     whole, device = written(Exact() if selected else Float(), coded=False), problem.train.device
 
     def seen(made: Distilled) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,7 @@ from potstill.evaluation.vmap_students import StackedStudents, fit_stacked
 from potstill.functional.label_simplex import centred
 from potstill.functional.train import parameters
 from potstill.nn import factory, stackable
-from potstill.parametrize.named_inputs import decoder_of
+from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.rng import generator
 from potstill.runs.loop import find_non_finite
 from potstill.tasks import GEOMETRIC, Fits, InvariantTargets, Metric, Task, targets_of, task_of
@@ -101,7 +101,7 @@ def toy_problem(
     norm = "-batch" if "batch" in str(getattr(method, "network", "")).split("-") else ""
     name = (network or f"convnet-d1-w8{norm}") if picture else {"pair": "towers-w4"}.get(given.kind, "mlp")
     augment = getattr(method, "augment", "none") if picture else "none"
-    decoder = decoder_of(getattr(method, "parametrization", "pixels") if picture else "pixels", given)
+    decoder = parse_parametrization(getattr(method, "parametrization", "pixels") if picture else "pixels", given)
     problem = Problem(
         train=source,
         counts=(ipc,) * max(1, len(source.classes)),

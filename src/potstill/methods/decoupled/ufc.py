@@ -29,7 +29,7 @@ from potstill.methods.decoupled._recover import EngineMethod, Recovering, Recove
 from potstill.methods.decoupled._turn import Turn, Voice
 from potstill.methods.engine import AUTO, Auto
 from potstill.parametrize.compensators import Compensators
-from potstill.parametrize.quantization_aware import Aware
+from potstill.parametrize.quantization_aware import QuantizationAware
 
 __all__ = ["UFC"]
 
@@ -93,7 +93,7 @@ def _compensators(problem: Problem) -> Compensators:
         PotstillError: it is another.
     """
     made = problem.parametrization
-    if isinstance(made, Aware):  # which rounds what it stores, and stores the same
+    if isinstance(made, QuantizationAware):  # which rounds what it stores, and stores the same
         made = made.inner
     if not isinstance(made, Compensators):
         raise PotstillError(
