@@ -1,4 +1,4 @@
-"""What students are trained with: a protocol's augmentation, without what would make the task's targets wrong."""
+"""Augmentation of students: a protocol's augmentation, without what would make the task's targets wrong."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,7 +15,7 @@ __all__ = ["omitted_augmentations", "student_augmentation"]
 _PUBLISHED: Mapping[str, Callable[[], Augmentation]] = {
     "dc": dc, "dc-batch-norm": dc_batch_norm, "frepo": frepo, "frepo-noflip": frepo_noflip,
 }  # fmt: skip
-"""Augmentations of protocols only: they cannot be differentiated, or only once, so no method may name them."""
+"""Augmentations for protocols only: not (twice) differentiable, so no method may name them."""
 
 
 def _named(name: str, source: Source) -> Augmentation:
@@ -23,8 +23,10 @@ def _named(name: str, source: Source) -> Augmentation:
 
 
 def student_augmentation(name: str, source: Source) -> Augmentation:
-    """What a protocol means by ``name`` for students on ``source``: digits are not flipped, and pixels are moved only
-    where the task's targets stay right, or move along (`potstill.evaluation.student.fit` moves them).
+    """Return a protocol's augmentation ``name`` as it applies to ``source``.
+
+    Digits are not flipped, and pixels are moved only where the task's targets stay valid or move along
+    (`potstill.evaluation.student.fit` moves them).
 
     Raises:
         PotstillError: there is no such name.
@@ -33,8 +35,7 @@ def student_augmentation(name: str, source: Source) -> Augmentation:
 
 
 def omitted_augmentations(name: str, protocol: Protocol, source: Source) -> list[str]:
-    """What of the protocol's augmentation, here the one of that name, and mix students on ``source`` go without, and
-    why, in lines."""
+    """Return a line for each part of the augmentation ``name`` and of the protocol's mix that ``source`` rules out."""
     said = left_out(name, _named(name, source), source, moves_targets=True)
     lines = [] if said is None else [said]
     if protocol.recipe.mix != "none" and not mixable(task := task_of(source)):

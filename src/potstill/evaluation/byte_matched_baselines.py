@@ -1,10 +1,8 @@
-"""Real samples in the bytes of a distilled set: as many as fit, written in whatever way serves them best.
+"""Baselines of real samples in the bytes of a distilled set: as many as fit, with the codec that serves them best.
 
-A set's bytes are those of its tensors, with its inputs in few bits; so the real samples that it is measured against
-are in few bits too, or smaller, or one picture file. Which, is chosen for each baseline on a held-out part of the
-training data by small students (`potstill.evaluation.candidate_trials`); what is measured then are fresh draws, packed
-that way
-and read back. Both sides are charged for labels, and neither for a whitening, which both see their inputs through.
+The codec of each baseline is selected on a held-out part of the training data by small students
+(`potstill.evaluation.candidate_trials`); the measurement then uses fresh draws, packed with it and read back. Both
+sides are charged for labels, and neither for a whitening, which is applied to both.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -66,42 +64,42 @@ __all__ = [
 ]  # fmt: skip
 
 BASELINES = ("random", "herding", "random-soft")
-"""Baselines in the bytes of the set, in the order in which they are shown. ``random-items`` comes after them: the
-literature's comparison, as many real samples as the set has inputs, as they are, whatever they weigh."""
+"""Baselines in the bytes of the set, in display order. ``random-items`` comes after them: the literature's comparison, as
+many real samples as the set has inputs, exact, whatever their bytes.
+"""
 SOFT_LABEL_BITS = 8
-"""Of each number of a soft label."""
+"""Bits per number of a soft label."""
 HELD_OUT_FRACTION, MAX_HELD_OUT = 0.2, 1000
-"""Of the training data, and samples at most, that codecs are chosen on."""
+"""Fraction of the training data, and maximum number of samples, on which codecs are selected."""
 FIRST_STUDENTS, MORE_STUDENTS, FINALISTS = 2, 4, 3
-"""Students on every codec, further ones on the best, and how many those are."""
+"""Students on every codec, further students on the best codecs, and the number of those."""
 SHARED_CODECS = 5
-"""So many codecs, the best for ``random``, are tried for the other baselines."""
+"""Number of codecs, the best for ``random``, that the other baselines try."""
 TRIAL_STEPS = 100
-"""Updates of each, at most: never more than a student makes that is measured."""
+"""Maximum updates of a trial student; never more than a measured student makes."""
 MIN_DRAWS = 3
-"""Random draws that are measured, at least, where further students are cheap."""
+"""Minimum number of random draws measured, where further students are cheap."""
 CHEAP_OPERATIONS = 2e12
-"""Operations that further students may cost for that."""
+"""Operations up to which further students count as cheap."""
 TIGHT_BYTES = 4096
-"""Bytes of a set up to which pictures of a quarter of the size are tried too, where that leaves four pixels a side."""
+"""Budget up to which images of a quarter of the size are tried too, if at least four pixels a side are left."""
 MAX_MOSAIC_BYTES = 4 << 20
-"""Bytes up to which picture files are tried: a PNG of more takes longer to write than it is worth."""
+"""Budget up to which image files are tried: a larger PNG takes longer to write than it is worth."""
 
 SoftLabelFn = Callable[[Tensor], Tensor]
 Order = Sequence[Int[Tensor, " _"]]
-"""Of each class, its samples in the order in which they are taken."""
+"""For each class, its samples in the order in which they are taken."""
 
 
 class ProportionalOrder(list[Tensor]):
-    """An order of which each class gives samples in proportion to its size: ``n`` of the largest, of the others their
-    share of that, one at least."""
+    """An order from which classes are taken in proportion to their size: ``n`` of the largest, at least one of each."""
 
     def __init__(self, order: Order, sizes: Sequence[int]) -> None:
         super().__init__(order)
         self.sizes = tuple(sizes)
 
     def counts(self, n: int) -> list[int]:
-        """Samples of each class."""
+        """Return the number of samples of each class."""
         most = max(self.sizes)
         return [max(1, (2 * n * size + most) // (2 * most)) for size in self.sizes]
 
@@ -109,7 +107,7 @@ class ProportionalOrder(list[Tensor]):
 def candidate_codecs(
     spec: InputSpec, quick: bool = False, byte_budget: int = TIGHT_BYTES + 1
 ) -> tuple[tuple[str, ...], ...]:
-    """Ways to write samples that are tried for ``room`` bytes: families, each from the finest to the coarsest."""
+    """Return the codecs tried for ``byte_budget``: families, each from the finest to the coarsest."""
     if spec.parts:
         return (("exact",),)
     picture = spec.kind == "image" and len(spec.shape) == 3 and min(spec.shape[1:]) >= 4
@@ -126,29 +124,29 @@ def candidate_codecs(
 
 
 def baseline_byte_budget(sizes: Mapping[str, int]) -> int:
-    """Bytes of a card that real samples may take: all but the whitening, which both sides see their inputs through."""
+    """Return the bytes of a set without its whitening, which is applied to both sides."""
     return sum(size for name, size in sizes.items() if name not in ("total", "coded", "whitening"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineContext:
-    """What baselines are made from, and in how many bytes."""
+    """Data, size budget and settings from which baselines are made."""
 
     train: Source
-    """All training samples, under the set's normalization."""
+    """All training samples, with the set's normalization."""
     byte_budget: int
-    """Bytes that inputs and labels may take."""
+    """Bytes for inputs and labels."""
     make: NetworkFactory
     seed: int
     proportional: bool = False
-    """Classes give samples in proportion to their sizes, as in the set; else as many of each."""
+    """Take classes in proportion to their sizes, as the set does; else equally many of each."""
     quick: bool = False
     steps: int = TRIAL_STEPS
-    """Updates of a student that tries a codec."""
+    """Updates of a trial student."""
     executor: Executor = field(default_factory=Serial)
 
     def parts(self) -> tuple[Source, Source]:
-        """What codecs are tried with, and what they are judged on: no sample is in both."""
+        """Split the training data into a part to pack and a part to evaluate codecs on, without overlap."""
         train = self.train
         fraction = min(HELD_OUT_FRACTION, MAX_HELD_OUT / len(train))
         if isinstance(train, TimeOrdered):
@@ -158,12 +156,12 @@ class BaselineContext:
 
 
 def count_strata(train: Source) -> int:
-    """Groups that samples are drawn by: classes, or 1 where there are none."""
+    """Return the number of groups that samples are drawn by: classes, or 1 where there are none."""
     return max(1, len(train.classes))
 
 
 def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mapping[str, Encoded], Encoded]:
-    """Inputs by name and targets of the samples at ``index`` as a file has them; soft labels by their size alone."""
+    """Encode the samples at ``index``: inputs by name, and targets. Soft labels are placeholders of the right size."""
     x, k = train.raw(index), len(train.classes)
     labels = (
         encode_probabilities(torch.full((len(index), k), 1 / k), SOFT_LABEL_BITS)
@@ -177,7 +175,7 @@ def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mappi
 
 
 def _foreseen(train: Source, index: Tensor, codec: str, soft: bool) -> int:
-    """What `_stored` will take, by shapes and labels alone."""
+    """Predict the size of `_stored` from shapes and labels alone."""
     labels = (
         label_bytes(len(index), len(train.classes), SOFT_LABEL_BITS)
         if soft
@@ -209,13 +207,13 @@ def _taken(order: Order, per_class: int) -> Int[Tensor, " m"]:
 def max_items_per_class(
     train: Source, order: Order, byte_budget: int, codec: str, *, soft: bool = False, guess: int = 1
 ) -> int:
-    """How many samples per class fit into ``room`` bytes with their labels; a smaller class gives all it has.
+    """Return the maximum number of samples per class that fit with their labels; smaller classes give all they have.
 
-    0 where not even one of each does. More samples take more bytes, but for a picture file's whims: there it is a
-    number that fits, next to one that does not.
+    0 if not even one of each fits. Size grows with the number of samples, except for small fluctuations of image files;
+    for them, return a number that fits next to one that does not.
 
     Args:
-        guess: where the search begins; it decides no more than the time that is taken.
+        guess: start of the search; affects time only.
     """
     most = max(len(of_class) for of_class in order)
 
@@ -237,7 +235,7 @@ def max_items_per_class(
 
 
 def _most(fits: Callable[[int], bool], most: int, guess: int) -> int:
-    """The greatest number up to ``most`` that fits, where what is below one that fits does too."""
+    """Return the largest number up to ``most`` that fits, assuming monotonicity."""
     low, high, step = 0, most + 1, 1
     n = max(1, min(guess, most))
     while high - low > 1:
@@ -260,11 +258,11 @@ def pack_samples(
     *,
     code: bool = False,
 ) -> TrainingSet:
-    """Samples as a reader of their file gets them, one pair for each draw.
+    """Return samples as decoded from their file, one pair for each draw.
 
     Args:
-        code: know their entropy-coded bytes too, which takes time.
-        rows: gives soft labels of inputs: of the real ones, before they are packed, which a teacher knows best.
+        code: also compute the entropy-coded size, which takes time.
+        rows: gives soft labels, of the real inputs before they are packed.
     """
     pairs: list[Pair] = []
     sizes: list[int] = []
@@ -294,7 +292,6 @@ def pack_samples(
 
 
 def _shared(train: Source, order: Order, where: BaselineContext) -> Order:
-    """The order, taken in proportion to the classes' sizes where the set's own items are."""
     return (
         ProportionalOrder(order, torch.bincount(train.labels, minlength=len(order)).tolist())
         if where.proportional
@@ -303,7 +300,7 @@ def _shared(train: Source, order: Order, where: BaselineContext) -> Order:
 
 
 def _order(train: Source, name: str, seed: int, draw: str, most: int | None = None) -> Order:
-    """The samples of each class as ``random`` or ``herding`` takes them; of herding at most so many."""
+    """Return the samples of each class in the order of ``random`` or ``herding`` (at most ``most``)."""
     by_class = class_indices(train.labels, count_strata(train))
     if name == "herding":
         return [i[_herded(train, i, min(most or len(i), len(i)))] for i in by_class]
@@ -325,10 +322,10 @@ class _Entry:
 def _fitting(
     train: Source, order: Order, where: BaselineContext, soft: bool, among: Sequence[str] = ()
 ) -> list[_Entry]:
-    """Every codec with the samples per class that it fits, without those that are coarser and fit no more.
+    """Return every codec with the samples per class that fit, without coarser ones that fit no more.
 
     Args:
-        among: of these alone, unless none of them fits.
+        among: restrict to these, unless none of them fits.
     """
     found: list[_Entry] = []
     every = max(len(of_class) for of_class in order)
@@ -348,7 +345,7 @@ def _fitting(
 
 
 def count_trials(where: BaselineContext) -> int:
-    """Small students that the choice of a codec trains, about, in the mean of three baselines."""
+    """Return the approximate number of trial students per baseline, the mean of three baselines."""
     ways = sum(len(family) for family in candidate_codecs(where.train.input, where.quick, where.byte_budget))
     again = count_shared_codecs(where)
     return FIRST_STUDENTS * (ways + 2 * (again if again > 1 else 0)) // 3 + (
@@ -357,18 +354,18 @@ def count_trials(where: BaselineContext) -> int:
 
 
 def estimate_items(where: BaselineContext) -> int:
-    """Real samples that fit, about: of 4 bits a value."""
+    """Return the approximate number of real samples that fit at 4 bits a value."""
     each = where.train.input.numbers / 2 + 1
     return int(min(len(where.train), max(count_strata(where.train), where.byte_budget / each)))
 
 
 def count_shared_codecs(where: BaselineContext) -> int:
-    """Codecs, the best for ``random``, that are tried for the other baselines; one alone is taken without a trial."""
+    """Return how many of the best codecs for ``random`` the other baselines try; a single one needs no trial."""
     return 1 if where.quick else SHARED_CODECS
 
 
 def best_codecs(made: TrainingSet, most: int = SHARED_CODECS) -> list[str]:
-    """The codecs that did best for it."""
+    """Return the best codecs of its trials."""
     return [tried["store"] for tried in made.trials[:most]]
 
 
@@ -376,14 +373,14 @@ def make_baseline(
     name: str, where: BaselineContext, *, draws: int, rows: SoftLabelFn | None = None, codecs: Sequence[str] = (),
     say: Callable[[str, int, int], None] | None = None,
 ) -> TrainingSet:  # fmt: skip
-    """A baseline in the bytes of the set, with the codec that is best for it on held-out training data.
+    """Return a baseline in the bytes of the set, with the codec that is best for it on held-out training data.
 
-    ``random``: so many draws. ``herding``: one choice, on inputs. ``random-soft``: ``random`` with a teacher's rows in
-    8 bits.
+    ``random``: ``draws`` draws. ``herding``: one selection, on inputs. ``random-soft``: ``random`` with a teacher's
+    labels in 8 bits.
 
     Args:
         rows: the teacher's labels, for ``random-soft``.
-        among: codecs to try, where any of them fits; all by default.
+        codecs: codecs to try, if any of them fits; all by default.
 
     Raises:
         PotstillError: not even one sample of each class fits.
@@ -424,7 +421,7 @@ def _each(train: Source) -> str:
 
 
 def make_item_matched(where: BaselineContext, counts: Sequence[int], draws: int) -> TrainingSet:
-    """As many random samples of each class as the set has inputs, as they are, whatever they weigh."""
+    """Return as many exact random samples of each class as the set has inputs, whatever their bytes."""
     taken = [
         [of_class[:count] for of_class, count in zip(order, counts, strict=True)]
         for order in (_order(where.train, "random", where.seed, f"{n}") for n in range(draws))
@@ -448,9 +445,9 @@ def _tried(
     where: BaselineContext, fit: Source, held: Source, trial: Sequence[Order], entries: Sequence[_Entry], soft: bool,
     say: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """What small students say of each codec, the best first: some on all, then more on the few that lead.
+    """Train small students with each codec and return the results, best first: some on all, then more on the leaders.
 
-    One codec alone needs no trial.
+    A single codec needs no trial.
     """
     said: list[dict[str, Any]] = [{"store": e.codec, "per_class": e.per_class} for e in entries]
     if len(entries) == 1:
@@ -493,10 +490,10 @@ def _tried(
 
 
 def count_exact_bytes(train: Source, most: int = 1 << 24) -> int:
-    """Bytes of all samples with their labels, as they are: pixels of 8 bits take 8.
+    """Return the exact bytes of all samples with their labels: 8-bit pixels take 8 bits.
 
     Args:
-        most: values that are packed to know it; of larger data, what so many take of each.
+        most: maximum number of values that are packed; larger data are extrapolated from that many.
     """
     n = min(len(train), max(1, most // max(1, train.input.numbers)))
     index = torch.arange(len(train)) if n == len(train) else torch.linspace(0, len(train) - 1, n).long()

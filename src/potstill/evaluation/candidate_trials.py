@@ -1,8 +1,8 @@
-"""What small students say of candidates: which of several training sets teaches more, and what fewer bits cost.
+"""Trials of candidate training sets by small students: which set teaches more, and what fewer bits cost.
 
-A candidate is a training set as students get it. All are learned by the same students (the same starts, orders and
-augmentations, as many updates) and measured on the same held-out real samples, so that two of them are compared in
-pairs. The cost is counted in operations, never by a clock: what is chosen depends on data and seed alone.
+All candidates are trained by the same students (starts, orders, augmentations, updates) and tested on the same held-out
+real samples, so that comparisons are paired. Cost is counted in operations, not seconds: selections depend on data and
+seed alone.
 """
 
 import re
@@ -51,26 +51,27 @@ Pair = tuple[Inputs, Tensor]
 """Inputs in model space (n, …) and targets as the task has them: int64 classes (n,) or float rows (n, k)."""
 
 NARROW_WIDTH = 32
-"""Of a ConvNet that probes: a quarter of the published width, a tenth of its operations."""
+"""Width of a trial ConvNet: a quarter of the published width, a tenth of its operations."""
 STEPS, BATCH, LR = 60, 32, 0.03
-"""Of a student: updates, samples in each, learning rate."""
+"""Updates, batch size and learning rate of a trial student."""
 STUDENTS = (4, 12)
-"""The fewest and the most on each candidate of `fewest_bits`."""
+"""Minimum and maximum number of students on each candidate of `choose_fewest_bits`."""
 TYPICAL_SETS = 4
-"""Sets that students are trained on where the middle candidate is the choice or next to it: the budget is shared so."""
+"""Sets tried where the middle candidate is the choice or next to it; divides the operations budget."""
 MAX_HELD_OUT = 1500
-"""Held-out samples, at most."""
+"""Maximum number of held-out samples."""
 MARGIN = 0.005
-"""The loss of accuracy that fewer bits may not reach, as a fraction."""
+"""Tolerated accuracy loss of fewer bits, as a fraction."""
 MAX_OPERATIONS = 2e12
-"""Operations that `fewest_bits` may take: a minute or two of one core. Ours."""
+"""Operations budget of `choose_fewest_bits`: a minute or two of one core. Ours."""
 SPEED = 1e10
-"""Operations per second and core, to judge whether starting processes is worth it."""
+"""Operations per second and core, to decide whether to start processes."""
 
 
 def count_operations(make: NetworkFactory, spec: InputSpec) -> float:
-    """Operations of one answer: of inputs with names two for each parameter, as no words have a fixed length, and of
-    what is no network one, as it is fitted in no time."""
+    """Return the operations of one forward pass: two per parameter for named inputs (words have no fixed length), 1 for a
+    learner, which is fitted in no time.
+    """
     if isinstance(make, LearnerFactory):
         return 1.0
     if spec.parts:
@@ -80,11 +81,11 @@ def count_operations(make: NetworkFactory, spec: InputSpec) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """Small students and the samples that they are asked about."""
+    """Small students and the held-out samples that they are tested on."""
 
     make: NetworkFactory
     held_out: Source
-    """Real samples that no candidate holds, unless that is said where it is made."""
+    """Real samples that are in no candidate, unless stated otherwise where it is made."""
     protocol: Protocol
     """Resolved, with one rate and one length."""
     augment: Augmentation
@@ -93,7 +94,7 @@ class Probe:
     executor: Executor = field(default_factory=Serial)
 
     def operations(self, samples: int) -> float:
-        """Counted operations of one student on a set of ``samples``: its updates and its answers."""
+        """Return the operations of one student's updates and answers on a set of ``samples``."""
         one = count_operations(self.make, self.held_out.input)
         updates = self.protocol.recipe.steps[0] * min(samples, self.protocol.recipe.batch)
         return float(one * (3 * updates + len(self.held_out)))
@@ -104,12 +105,12 @@ class Probe:
         weights: Tensor | None = None,
         students: Sequence[int] | None = None,
     ) -> list[list[Tensor | None]]:
-        """What each student answers for the held-out samples, for each candidate; ``None`` of one that diverged.
+        """Return each student's answers on the held-out samples for each candidate; ``None`` for one that diverged.
 
         Args:
-            candidates: of each, one pair for all students, or one for each in turn.
-            weights: what each sample's loss is multiplied by (n,), mean 1, in every candidate.
-            students: which of them, by number; all by default.
+            candidates: for each, one pair for all students, or one per student.
+            weights: loss weight of each sample (n,), mean 1, in every candidate.
+            students: numbers of the students to train; all by default.
         """
         numbers, task = range(self.students) if students is None else students, task_of(self.held_out)
         jobs = [
@@ -129,7 +130,7 @@ class Probe:
         weights: Tensor | None = None,
         students: Sequence[int] | None = None,
     ) -> list[Bool[Tensor, "students held"]]:
-        """Which held-out samples each student gets right, of classes. One that diverged gets none."""
+        """Return which held-out samples each student classifies correctly; none for one that diverged."""
         none = torch.zeros(len(self.held_out), dtype=torch.bool)
         return [
             torch.stack([none if said is None else said.cpu() == self.held_out.labels for said in of_one])
@@ -137,8 +138,9 @@ class Probe:
         ]
 
     def student_scores(self, pairs: Sequence[Pair], students: Sequence[int]) -> Float[Tensor, "students parts"]:
-        """What makes each student's score on one candidate, whose mean over students and parts is their mean score: of
-        classes which samples it gets right, else its score alone."""
+        """Return parts of each student's score on one candidate, whose mean over students and parts is the mean score: correct
+        samples for classification, else the score itself.
+        """
         task, targets = task_of(self.held_out), targets_of(self.held_out)
         if isinstance(task, Classification):
             return self.correct([pairs], students=students)[0].double()
@@ -148,7 +150,7 @@ class Probe:
 
 
 def narrow_network(make: NetworkFactory, train: Source) -> NetworkFactory:
-    """A network of the same family that costs less, where there is one: a ConvNet of `WIDTH` channels."""
+    """Return a cheaper network of the same family if there is one: a ConvNet of `NARROW_WIDTH` channels."""
     match = re.match(r"(convnet-d\d+-w)(\d+)", make.name)
     if match is None or int(match[2]) <= NARROW_WIDTH:
         return make
@@ -159,10 +161,10 @@ def narrow_network(make: NetworkFactory, train: Source) -> NetworkFactory:
 def held_out_indices(
     train: Source, seed: int, *, max_samples: int = MAX_HELD_OUT, without: Int[Tensor, " m"] | None = None
 ) -> Int[Tensor, " h"]:
-    """Indices of samples to be asked about: of each class its share, at most about ``most`` in all.
+    """Return indices of test samples, stratified by class, about ``max_samples`` at most.
 
     Args:
-        without: samples that candidates are made of.
+        without: indices of samples that candidates are made of.
     """
     left = torch.ones(len(train), dtype=torch.bool)
     if without is not None:
@@ -177,7 +179,7 @@ def make_probe(
     make: NetworkFactory, train: Source, held_out: Source, *, students: int, seed: int, steps: int = STEPS,
     lr: float = LR, executor: Executor | None = None,
 ) -> Probe:  # fmt: skip
-    """A probe with a narrow network of ``make``'s family and the augmentation of the protocol ``potstill``."""
+    """Return a probe with a narrow network of ``make``'s family and the augmentation of the protocol ``potstill``."""
     small = narrow_network(make, train)
     protocol = PROTOCOL.override(steps=steps, batch=BATCH, lr=lr, least_epochs=0)
     protocol = protocol.resolve(train.name, small.name, train.input)
@@ -189,28 +191,27 @@ def make_probe(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyLoss:
-    """How much accuracy one candidate loses against another, as a fraction."""
+    """Accuracy loss of one candidate against another, as a fraction."""
 
     mean: float
     low: float
-    """Above it lies the loss, at the confidence that was asked for."""
+    """Lower one-sided confidence bound."""
     high: float
-    """Below it lies the loss, at that confidence."""
+    """Upper one-sided confidence bound."""
 
 
 Correct: TypeAlias = Bool[Tensor, "students held"] | Float[Tensor, "students held"]
-"""What each student got right of the held-out samples: a bool, or in how many of several sets, as a share."""
+"""Correctness of each student on each held-out sample: bool, or the fraction of several sets."""
 
 
 def paired_loss(full: Correct, fewer: Correct, confidence: float = 0.95) -> AccuracyLoss:
-    """The loss of ``fewer`` against ``full``, in pairs over students and over samples.
+    """Return the loss of ``fewer`` against ``full``, paired over students and samples.
 
-    Both are drawn: other students and other samples would say something else. With d of student s and sample i the
-    variance of the mean is that of students' means plus that of samples' means less that of what is left, each over
-    their numbers (two random effects, one of each pair), with Satterthwaite's degrees of freedom.
+    Two crossed random effects, one observation per cell: the variance of the mean difference is that of students' means
+    plus that of samples' means less the residual's, each over their numbers, with Satterthwaite's degrees of freedom.
 
     Args:
-        sure: confidence of each end, one-sided.
+        confidence: of each bound, one-sided.
     """
     d = full.double() - fewer.double()
     students, samples = d.shape
@@ -232,16 +233,16 @@ def paired_loss(full: Correct, fewer: Correct, confidence: float = 0.95) -> Accu
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A way to write a set."""
+    """A codec to try."""
 
     name: str
-    """How the store is spelled: ``uint4``."""
+    """Codec spec: ``uint4``."""
     load: Callable[[], tuple[Pair, int]]
-    """The set as a reader of the file gets it, and its bytes; made when it is tried, which it need not be."""
+    """Return the set as decoded from its file, and its bytes; called only if the candidate is tried."""
 
 
 def estimate_search_seconds(train: Source, make: NetworkFactory, samples: int) -> tuple[float, float]:
-    """About how long `fewest_bits` takes on so many samples: at least, where it tries anything, and at most."""
+    """Return the minimum (if anything is tried) and maximum seconds of `choose_fewest_bits` for ``samples``."""
     if not isinstance(task_of(train), Classification):
         return 0.0, 0.0
     held = held_out_indices(train, 0)
@@ -265,34 +266,32 @@ def choose_fewest_bits(
     progress: Callable[[str, int, int], None] | None = None,
     seconds: float | None = None,
 ) -> tuple[Candidate | None, dict[str, Any]]:
-    """The candidate of fewest bits whose loss of accuracy against ``full`` cannot be told from none.
+    """Return the candidate of fewest bits that loses no accuracy against ``full``, shown by a non-inferiority test.
 
-    That is not left to a weak test: a candidate passes only when even the upper end of the one-sided 95% interval of
-    its loss stays within half a point (`MARGIN`), in pairs over students and held-out samples. The middle candidate is
-    tried first; from there downwards until one does not pass, or upwards until one does. Where none passes, the first
-    candidate, of the most bits, is taken, unless it is shown to lose and loses more than half a point: then the choice
-    is ``None``, which is ``full`` itself. A synthetic set is made of all training samples, so the held-out ones are
-    some of those: what is compared is the set with itself, rounded.
+    A candidate passes only when the upper end of the one-sided 95% interval of its loss stays within half a point
+    (`MARGIN`), paired over students and held-out samples. The middle candidate is tried first; then downwards until one
+    fails, or upwards until one passes. If none passes, the first candidate (most bits) is taken, unless it is shown to
+    lose and loses more than half a point: then the choice is ``None``, which is ``full`` itself. The held-out samples are
+    some of those that a synthetic set was made of: the comparison is of the set with itself, rounded.
 
-    Students come in two halves: where the first is clear at 97.5%, either way, the second is saved.
+    Students come in two halves: if the first is conclusive at 97.5%, the second is skipped.
 
     Args:
         full: the set as it was made, in model space.
-        candidates: from many bits to few, one at least.
-        train: real samples to ask about.
+        candidates: from many bits to few, at least one.
+        train: real samples to test on.
         make: the set's network.
-        lr: the students' learning rate, where it was learned with the set.
+        lr: the students' learning rate, if it was learned with the set.
         weights: of the set's samples, mean 1.
-        made_of: indices of samples that the set holds, for a selection: students are not asked about them.
-        most: counted operations that may be spent. Where they do not pay for the fewest `STUDENTS` on `USUAL` sets,
-            nothing is tried, and the first candidate is taken unprobed.
-        executor: where students are trained; the result does not depend on it.
-        progress: called with what is done, candidates tried, and candidates in all.
-        seconds: that may be spent. A student is timed, and so many operations as fit take the place of ``most``: what
-            is chosen then depends on this machine, too.
+        made_of: indices of samples that a selection holds, excluded from the test.
+        max_operations: operations budget. If it does not pay for the fewest `STUDENTS` on `TYPICAL_SETS` sets, nothing
+            is tried, and the first candidate is taken unprobed.
+        executor: runs the students; the result does not depend on it.
+        progress: called with a label, candidates tried, and candidates in all.
+        seconds: time limit. A timed student converts it to operations; the result then depends on this machine, too.
 
     Returns:
-        The choice, and JSON that says how it came about: ``chosen``, ``why``, ``probed``, and where it was probed
+        The choice, and JSON that explains it: ``chosen``, ``why``, ``probed``, and if probed
         ``margin``, ``tried`` (``name``, ``bytes``, ``accuracy``, ``loss`` with its interval, ``passed``),
         ``students``, ``samples``, ``network``, ``operations``.
 
@@ -390,7 +389,7 @@ class _Pairs:
         return _accuracies(torch.cat(self.whole))
 
     def passes(self, at: int) -> bool | None:
-        """Whether a candidate passes; ``None`` where what is left does not pay for it."""
+        """Test a candidate; ``None`` if the remaining operations do not pay for it."""
         self.say("how few bits", len(self.tried), len(self.candidates))
         candidate, found, halves = self.candidates[at], list[Tensor](), self._halves()
         pair, size = candidate.load()

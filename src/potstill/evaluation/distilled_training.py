@@ -1,8 +1,8 @@
-"""Students that a teacher labels as they train: every batch, as it is after augmentation and mixing.
+"""Students that a teacher labels as they train: every batch, after augmentation and mixing.
 
-The teacher is asked as the batch is made, or its answers are read from a file of labels that was written before
-(`potstill.labels.label_file`), or a teacher in such a file is asked (`potstill.labels.teacher_file`); the views of
-the file then take the place of the protocol's.
+The teacher is asked as the batch is made, or its answers are read from a label file that was written before
+(`potstill.labels.label_file`), or a teacher in such a file is asked (`potstill.labels.teacher_file`); the file's views
+then replace the protocol's.
 """
 
 from collections.abc import Callable
@@ -40,15 +40,15 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Teachers:
-    """Trained networks whose mean logits are the labels; a value that another process can be given."""
+    """Trained networks whose mean logits are the labels. It can be sent to another process."""
 
     make: NetworkFactory
     trained: tuple[NetworkWeights, ...]
     others: "tuple[Teachers, ...]" = ()
-    """Those of other architectures."""
+    """Teachers of other architectures."""
 
     def networks(self) -> list[nn.Module]:
-        """The networks themselves, in evaluation mode."""
+        """Return the networks in evaluation mode."""
         networks: list[nn.Module] = []
         for each in self.trained:
             network = self.make(each.seed)
@@ -57,10 +57,10 @@ class Teachers:
         return [*networks, *(network for other in self.others for network in other.networks())]
 
     def experts(self, classes: tuple[str, ...]) -> list[LabelTeacher]:
-        """As those who write labels: with their name and the order of classes that each was trained on.
+        """Return the networks with their name and the class order that each was trained on.
 
         Args:
-            classes: the data's, for those that do not say theirs.
+            classes: class order of teachers that do not store their own.
         """
         own = [
             LabelTeacher(name=self.make.name, network=network, classes=each.classes or classes)
@@ -69,10 +69,10 @@ class Teachers:
         return [*own, *(expert for other in self.others for expert in other.experts(classes))]
 
     def logits_function(self, statistics: Statistics = "running") -> Callable[[Tensor], Tensor]:
-        """Logits (n, k) of inputs, in evaluation mode, without a graph.
+        """Return a function from inputs to mean logits (n, k), without a graph.
 
         Args:
-            statistics: of the networks' BatchNorms, as for `potstill.labels.write.teacher_logits`.
+            statistics: of the networks' BatchNorms, as for `potstill.labels.write.logits_of`.
         """
         networks = self.networks()
 
@@ -83,7 +83,7 @@ class Teachers:
 
     @property
     def bytes(self) -> int:
-        """What they take to store: all parameters and buffers."""
+        """Size of all parameters and buffers in bytes."""
         kept = [t for each in self.trained for part in (each.theta, each.buffers) for t in part.values()]
         return sum(t.numel() * t.element_size() for t in kept) + sum(other.bytes for other in self.others)
 
@@ -96,11 +96,11 @@ def train_teachers(
     progress: Callable[[str, int, int], None] | None = None,
     executor: Executor | None = None,
 ) -> Teachers:
-    """The protocol's teachers, trained on ``train`` or taken from the cache; they depend on no seed of a measurement.
+    """Return the protocol's teachers, trained on ``train`` or from the cache. They depend on no evaluation seed.
 
     Args:
-        make: the architecture of all but the protocol's committee.
-        executor: where they are trained.
+        make: architecture of all teachers but the protocol's committee.
+        executor: runs their training.
     """
     said = protocol.teaching
     recipe: dict[str, float | int | str] = {
@@ -125,10 +125,10 @@ def teacher_loss(
     p: Protocol, logits: Float[Tensor, "n k"], teacher: Float[Tensor, "n k"], y: Tensor,
     weight: Float[Tensor, " n"] | None = None,
 ) -> Tensor:  # fmt: skip
-    """The loss of a student's ``logits`` from the teacher's, and from the set's own labels ``y`` where they count.
+    """Return a student's loss on the teacher's logits, plus the protocol's share of cross-entropy on the labels ``y``.
 
     Args:
-        weight: each sample's loss is multiplied by its own before the mean.
+        weight: multiplies each sample's loss before the mean.
     """
     if p.teaching.loss == "kl":
         T = p.teaching.temperature
@@ -145,7 +145,7 @@ def _squares(logits: Tensor, teacher: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def _hard(p: Protocol, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor | float:
-    """What the set's own labels, classes or rows, add to a teacher's loss: by their class."""
+    """Cross-entropy on the set's own labels (soft ones by their class), times ``hard_weight``."""
     if not p.teaching.hard_weight:
         return 0.0
     y = y if y.ndim == 1 else y.argmax(1)
@@ -158,13 +158,13 @@ def stored_label_loss(
     p: Protocol, student: Callable[[Tensor], Tensor], store: Labels, x: Tensor, y: Tensor, epoch: int,
     index: Tensor, weights: Float[Tensor, " n"] | None = None,
 ) -> Tensor:  # fmt: skip
-    """The loss on the views of the items at ``index`` of the set ``x``, ``y`` that training epoch ``epoch`` sees.
+    """Return the loss on the stored views of the items at ``index`` that training epoch ``epoch`` sees.
 
     Args:
-        weights: of all items; a view that is a mix has its items' weights in the shares of the mix.
+        weights: of all items; a mixed view has its items' weights in the shares of the mix.
 
     Raises:
-        PotstillError: the store lacks what the protocol's loss needs.
+        PotstillError: the label file lacks what the protocol's loss needs.
     """
     view, target = store.batch_of(x, epoch, index, p.teaching.temperature if p.teaching.loss == "kl" else None)
     logits = student(view)
@@ -185,10 +185,10 @@ def stored_label_loss(
 
 
 def check_stored_labels(p: Protocol, store: Labels) -> None:
-    """Refuse labels that teachers gave by other statistics than the protocol says. Others' files do not say theirs.
+    """Refuse labels that teachers gave with other BatchNorm statistics than the protocol prescribes.
 
     Raises:
-        PotstillError: the protocol's labels are the set's own, or the statistics differ.
+        PotstillError: the protocol uses the set's own labels, or the statistics differ.
     """
     if p.teaching.labels != "teacher":
         raise PotstillError(
@@ -204,10 +204,10 @@ def check_stored_labels(p: Protocol, store: Labels) -> None:
 
 
 def make_views(p: Protocol, augment: Augmentation, seed: int) -> Views:
-    """The protocol's augmentation and mix as views that are recomputed from a seed.
+    """Return the protocol's augmentation and mix as views that are recomputed from a seed.
 
     Raises:
-        PotstillError: the protocol asks no teacher, or its augmentation is not made of crops and flips.
+        PotstillError: the protocol has no teacher, or its augmentation is not made of crops and flips.
     """
     if p.teaching.labels != "teacher":
         raise PotstillError(
@@ -234,7 +234,7 @@ def make_views(p: Protocol, augment: Augmentation, seed: int) -> Views:
 
 
 def make_mix(p: Protocol) -> Mix | None:
-    """How the protocol mixes batches."""
+    """Return the protocol's batch mixing, or ``None``."""
     if p.recipe.mix == "none":
         return None
     return (CutMix if p.recipe.mix == "cutmix" else MixUp)(alpha=p.recipe.mix_beta, prob=p.recipe.mix_prob)

@@ -1,7 +1,7 @@
-"""Learners: what a protocol trains where it is no network, such as an estimator of scikit-learn or a closed form.
+"""Learners: estimators that a protocol fits in place of a network, such as scikit-learn's or closed forms.
 
-A protocol's recipe (epochs, rates, batches, augmentation) does not concern them: they are fitted, once for each seed
-where they draw, else once.
+A protocol's recipe (epochs, rates, batches, augmentation) does not apply to them: they are fitted once for each seed
+if they are stochastic, else once.
 """
 
 import dataclasses
@@ -21,62 +21,63 @@ from potstill.tasks import task_of
 __all__ = ["FitsWithInput", "Learner", "LearnerFactory", "Predictor", "is_learner_name", "make_learner"]
 
 Predictor: TypeAlias = Callable[[Tensor], Tensor]
-"""Of inputs in model space (n, …), what the task's ``score`` takes, as its ``answer`` gives it: int64 classes (n,), or
-real values (n, t) in the targets' own units."""
+"""Maps inputs in model space (n, …) to the answers that the task's ``score`` takes: int64 classes (n,), or real values
+(n, t) in the targets' own units.
+"""
 _CHUNK = 4096
-"""Samples that are predicted at a time."""
+"""Samples per prediction call."""
 
 
 @runtime_checkable
 class Learner(Protocol):
-    """A frozen dataclass whose fields are its settings, JSON values."""
+    """Interface of a learner: a frozen dataclass whose fields are its settings (JSON values)."""
 
     @property
     def name(self) -> str:
-        """Its name in the registry."""
+        """Name in the registry."""
         ...
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks that it learns."""
+        """Names of the tasks that it can learn."""
         ...
 
     @property
     def draws(self) -> bool:
-        """Whether two seeds may give two predictors; else it is fitted once, and nothing is said of its spread."""
+        """True if the seed can change the predictor. Else it is fitted once and no spread is reported."""
         ...
 
     def fit(self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int, /) -> Predictor:
-        """What it learns from inputs in model space (n, …) and the task's targets (n, …).
+        """Fit on inputs in model space (n, …) and the task's targets (n, …).
 
         Args:
-            y: of classes int64 (n,), or rows (n, k) of probabilities; of a set with scores, a learner whose attribute
-                ``real_rows`` is true gets scores + 1/k: rows in the same units that need not be probabilities.
-            weights: how much each sample counts (n,), mean 1; ``None``: all alike.
-            seed: decides all that it draws; torch's and NumPy's own generators are not touched.
+            y: int64 classes (n,), or rows (n, k) of probabilities. A learner with ``real_rows = True`` gets scores + 1/k
+                for a set with scores: rows in the same units that need not be probabilities.
+            weights: sample weights (n,), mean 1; ``None``: all equal.
+            seed: of all draws; torch's and NumPy's global generators are not touched.
         """
         ...
 
 
 @runtime_checkable
 class FitsWithInput(Protocol):
-    """A `Learner` that also asks what the inputs are, such as one that puts a network before itself."""
+    """A `Learner` that also needs the input spec, e.g. to run a network before itself."""
 
     def fit_with_input(
         self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int, input: InputSpec,
         normalization: Normalization, /,
     ) -> Predictor:  # fmt: skip
-        """As ``fit``, for inputs of that kind and normalization."""
+        """Fit like `Learner.fit`, given the input spec and normalization."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LearnerFactory:
-    """A learner in the place of a factory of networks: with a name and a device, and fitted in place of trained."""
+    """A learner in place of a network factory: fitted instead of trained."""
 
     learner: Learner
     name: str
-    """As it was asked for, with its settings."""
+    """The spec as given, with its settings."""
     device: torch.device
 
     def __call__(self, seed: int, /) -> NoReturn:
@@ -86,12 +87,12 @@ class LearnerFactory:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As a scorecard has it."""
+        """Name, settings and ``draws`` for the scorecard."""
         settings: Mapping[str, Any] = dataclasses.asdict(self.learner)  # type: ignore[call-overload]
         return {"name": self.learner.name, "settings": settings, "draws": self.learner.draws}
 
     def fit_predict(self, source: Source, x: Inputs, y: Tensor, weights: Tensor | None, seed: int) -> Tensor:
-        """What it says of every sample of ``source`` (n, …), on the CPU, once it has learned ``x`` and ``y``."""
+        """Fit on ``x`` and ``y`` and return the answers for all samples of ``source`` (n, …), on the CPU."""
         whole, task = only(x, f"learner {self.name}"), task_of(source)
         if isinstance(self.learner, FitsWithInput):
             predict = self.learner.fit_with_input(whole, y, weights, task, seed, source.input, source.normalization)
@@ -105,15 +106,15 @@ class LearnerFactory:
 
 
 def is_learner_name(name: object) -> bool:
-    """Whether it is a learner's name, with settings or without."""
+    """Return True for a registered learner's name, with or without settings."""
     return isinstance(name, str) and name.partition(":")[0] in registry.targets("learners")
 
 
 def make_learner(spec: str, train: Source) -> LearnerFactory:
-    """A learner by name, ``NAME`` or ``NAME:setting=value,…``, for these data.
+    """Return the learner ``NAME`` or ``NAME:setting=value,…`` for these data.
 
     Raises:
-        PotstillError: it cannot learn their task, or the inputs have names.
+        PotstillError: it cannot learn their task, or the inputs are named.
     """
     learner, task = registry.part("learners", spec), task_of(train)
     if task.name not in learner.tasks:

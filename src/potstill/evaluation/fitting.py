@@ -1,4 +1,4 @@
-"""Whether a set belongs to data, and what its card says of how to train on it."""
+"""Checks that a distilled set and data belong together, and training settings from the set's metadata."""
 
 import math
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ __all__ = ["check_compatible", "describe_data_mismatch", "learned_lr", "network_
 
 
 def describe_data_mismatch(card: Mapping[str, Any], splits: Splits) -> str | None:
-    """Say how the data that a set was made of differ from these; ``None`` where they do not.
+    """Return how the data that a set was made of differ from these, or ``None`` where they do not.
 
     Args:
-        card: of the set.
+        card: the set's metadata.
     """
     source, train = card["source"], splits.train
     if same_content(source.get("hash"), train.content_hash) is not False:
@@ -43,23 +43,23 @@ def describe_data_mismatch(card: Mapping[str, Any], splits: Splits) -> str | Non
 
 
 def _short(content_hash: str) -> str:
-    """As much of a hash as tells two apart."""
+    """Abbreviate a hash to eight digits."""
     kind, colon, digest = content_hash.rpartition(":")
     return f"{kind}{colon}{digest[:8]}"
 
 
 def same_content(one: str | None, other: str) -> bool | None:
-    """Whether two hashes are of the same data; ``None`` without one, or where one is of pixels and one of files."""
+    """Compare two content hashes; ``None`` without one, or where one is of pixels and the other of files."""
     if one is None or (":" in one) != (":" in other):
         return None
     return one == other
 
 
 def learned_lr(distilled: Distilled) -> float | None:
-    """The learning rate that the set's card says was learned with it.
+    """Return the learning rate that was learned with the set, if any.
 
     Raises:
-        PotstillError: it is no rate.
+        PotstillError: it is not a positive number.
     """
     rate = distilled.metadata.get("training", {}).get("learned_lr")
     if rate is None:
@@ -73,7 +73,7 @@ def learned_lr(distilled: Distilled) -> float | None:
 
 
 def check_compatible(distilled: Distilled, train: Source) -> None:
-    """The set's classes, their order, and its inputs must be the data's.
+    """Check that the set's classes, their order, and its inputs are the data's.
 
     Raises:
         PotstillError: which of them differs.
@@ -113,10 +113,10 @@ def check_compatible(distilled: Distilled, train: Source) -> None:
 
 
 def network_from_metadata(distilled: Distilled) -> str | None:
-    """The network that the set was made with, where anybody has it.
+    """Return the name of the network that the set was made with, if it is one that Potstill can build.
 
     Raises:
-        PotstillError: it is its maker's own. What a card says is never imported.
+        PotstillError: it is a custom network of the set's maker; code named in metadata is never imported.
     """
     name = distilled.metadata.get("network")
     if name is None or (isinstance(name, str) and named(name)):

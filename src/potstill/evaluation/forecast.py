@@ -1,4 +1,4 @@
-"""How long a measurement will take, from some updates of a student that are run for it."""
+"""Estimate how long an evaluation takes, from a few timed updates of a student."""
 
 import math
 import time
@@ -18,26 +18,26 @@ from potstill.tasks import task_of
 __all__ = ["estimate_seconds", "measure_step_seconds"]
 
 ENOUGH, MOST = 1.0, 20
-"""Seconds, and number, of updates that are run to time one; two at least."""
+"""Seconds, and maximum number, of updates run to time one; two at least."""
 SOFT_BATCH = 256
-"""Samples in a batch of the teacher of random-soft (`teacher_step`)."""
+"""Batch size of random-soft's teacher (`teacher_step`)."""
 
 
 def estimate_seconds(
     protocol: Protocol, make: NetworkFactory, train: Source, executor: Executor, *, students: int,
     items: Sequence[int], again: Sequence[int], trials: int, trial_steps: int, full: bool, soft: bool,
 ) -> float:  # fmt: skip
-    """Seconds of wall clock on this machine, for the first network alone.
+    """Return the estimated wall-clock seconds on this machine, for the first network alone.
 
     Args:
         protocol: resolved for the data and the network.
-        executor: where students are trained.
-        students: trained on each set.
-        items: inputs of each set for which a rate and a length are chosen, where the protocol chooses.
-        again: inputs of each set on which students are trained once more, with what was chosen.
-        trials: small students that say how real samples are best stored, of ``trial_steps`` updates each.
-        full: whether the network is trained on the full data too.
-        soft: whether the teacher of random-soft is.
+        executor: runs the students.
+        students: number of students per set.
+        items: sizes of the sets for which the protocol selects rate and length.
+        again: sizes of the sets that are trained once more with the selected values.
+        trials: number of small students that select the baselines' codec, ``trial_steps`` updates each.
+        full: the network is trained on the full data too.
+        soft: random-soft's teacher is trained too.
     """
     workers, threads = side_by_side(executor)
     updates: dict[int, int] = {}
@@ -55,7 +55,6 @@ def estimate_seconds(
     each = {batch: measure_step_seconds(make, train, batch, threads) for batch in (min(updates), max(updates))}
 
     def seconds(batch: int) -> float:
-        """Of an update, along a line between the smallest and the largest batch."""
         (few, short), (many, long) = min(each.items()), max(each.items())
         return short + (long - short) * (batch - few) / max(1, many - few)
 
@@ -77,7 +76,7 @@ def estimate_seconds(
 
 
 def measure_step_seconds(make: NetworkFactory, train: Source, batch: int, threads: int | None = None) -> float:
-    """Of an update on so many samples: the least of some, as what else runs on the machine can only make one longer."""
+    """Return the seconds of one update on ``batch`` samples: the minimum over several timings."""
     net, size, before = make(0).train(), min(batch, len(train)), torch.get_num_threads()
     fetched = train.fetch(torch.arange(size))
     x, theta, buffers = fetched.x, parameters(net), {n: b.detach().clone() for n, b in net.named_buffers()}

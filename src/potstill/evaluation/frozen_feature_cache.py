@@ -1,4 +1,4 @@
-"""What stays the same while a classifier of a frozen backbone trains: features are computed once, not at every step."""
+"""Feature cache for frozen backbones: features are computed once, not at every step."""
 
 import hashlib
 from collections import OrderedDict
@@ -15,18 +15,18 @@ from potstill.nn import Frozen
 __all__ = ["cached_features", "classifier_and_features"]
 
 _MOST = 256 * 2**20
-"""Bytes of features of a source that are kept: 50,000 pictures of 1,280."""
+"""Maximum bytes of cached features per source: 50,000 images of 1,280 features."""
 _SOURCES = 2
-"""That are kept at a time: test data, and a part that settings are chosen on."""
+"""Maximum number of cached sources: test data, and a validation part."""
 _kept: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
 
 
 def classifier_and_features(
     network: Network, x: Inputs, augment: Augmentation
 ) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
-    """What trains and what it sees, where neither changes the backbone's features: its classifier, and they.
+    """Return a frozen network's classifier and the features of ``x``.
 
-    ``None`` for other networks, and where an augmentation makes other pictures at every step.
+    ``None`` for other networks, and where an augmentation changes the images at every step.
     """
     if (
         not isinstance(network, Frozen)
@@ -39,11 +39,11 @@ def classifier_and_features(
 
 
 def cached_features(network: Frozen, source: Source, chunk: int, precision: str) -> Tensor | None:
-    """Features of every sample of ``source`` (n, d), kept for the next student; ``None`` where they are too many.
+    """Return the features of every sample of ``source`` (n, d), cached for the next student; ``None`` if too large.
 
     Args:
-        chunk: samples in a pass.
-        precision: that the pass is made in.
+        chunk: samples per forward pass.
+        precision: of the forward pass.
     """
     if len(source) * network.classifier.in_features * 4 > _MOST:
         return None

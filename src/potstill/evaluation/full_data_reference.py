@@ -1,4 +1,4 @@
-"""The full-data reference: one network on all real training samples, kept by what it was made of."""
+"""The full-data reference: one network trained on all real samples, cached by everything that decides its result."""
 
 import contextlib
 import hashlib
@@ -30,12 +30,12 @@ RECIPE: Mapping[str, Any] = {
     "version": 1, "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "batch": 128, "steps": 600,
     "schedule": "linear to zero",
 }  # fmt: skip
-"""A short, fixed recipe: a reference that is trained longer would be a few points higher."""
+"""A short, fixed recipe. A longer one would raise the reference by a few points."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FullReference:
-    """The measurement as a job: calling it trains and scores, `kept` and `keep` know the cache."""
+    """The full-data measurement as a job: calling it trains and scores; `load_cached` and `save` use the cache."""
 
     train: Source
     test: Source
@@ -43,10 +43,10 @@ class FullReference:
     seed: int
     recipe: Mapping[str, Any] = field(default_factory=lambda: dict(RECIPE))
     machine: Mapping[str, str] = field(default_factory=machine_fingerprint)
-    """The machine whose result it is: the one that asks."""
+    """Part of the cache key: the machine that asks for the result."""
 
     def __call__(self) -> dict[str, Any]:
-        """The score of one student trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
+        """Return the score of one student trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
         task, targets = task_of(self.test), targets_of(self.test)
         if isinstance(self.make, LearnerFactory):
             every = self.train.fetch(torch.arange(len(self.train)))
@@ -71,7 +71,7 @@ class FullReference:
 
     @property
     def _recipe(self) -> dict[str, Any]:
-        """How the student learns: a learner by its own settings."""
+        """The training recipe, or a learner's settings."""
         return (
             {**self.make.settings, "scikit-learn": version("scikit-learn")}
             if isinstance(self.make, LearnerFactory)
@@ -98,7 +98,7 @@ class FullReference:
         return cache_folder() / "full" / f"{cache_key(self._what(), self.machine, self.make.device)}.json"
 
     def load_cached(self) -> dict[str, Any] | None:
-        """The result of an earlier call on the same data with the same network, recipe and seed."""
+        """Return the cached result of the same data, network, recipe and seed, or ``None``."""
         try:
             found = json.loads(self._path().read_text())
         except (OSError, ValueError):
@@ -112,7 +112,7 @@ class FullReference:
         return result if isinstance(result, dict) and isinstance(result.get("mean"), float) else None
 
     def save(self, result: Mapping[str, Any]) -> None:
-        """Write ``result`` for later calls. A cache that cannot be written costs time, not the result."""
+        """Write ``result`` to the cache; failure to write is ignored."""
         path = self._path()
         with contextlib.suppress(OSError, PotstillError):
             make_kind(path.parent)

@@ -1,4 +1,4 @@
-"""Forecasts that learn nothing, from each window alone, and errors in the units of each variable.
+"""Naive forecasts, computed from each window alone, and errors in the units of each variable.
 
 Last value, seasonal, mean and drift: Hyndman and Athanasopoulos, Forecasting: Principles and Practice, section 5.2. A
 set that does not beat them is of no use, whatever it gains over random samples.
@@ -20,11 +20,11 @@ __all__ = ["find_season", "naive_forecasts", "naive_lines", "naive_scores", "uni
 
 _BATCH = 4096
 _LEAST = 0.3
-"""Autocorrelation below which a series has no season that is worth repeating. Ours."""
+"""Minimum autocorrelation of a season. Ours."""
 
 
 def _covered(source: SeriesSource) -> Bool[Tensor, " T"]:
-    """Which points in time lie in a window of ``source`` or are asked for after one."""
+    """Return a mask of the points in time that lie in a window of ``source`` or its horizon."""
     ends = torch.zeros(len(source.series) + 1, dtype=torch.int64)
     ends.index_add_(0, source.starts, torch.ones_like(source.starts))
     ends.index_add_(0, source.starts + source.task.window + source.task.horizon, -torch.ones_like(source.starts))
@@ -35,7 +35,10 @@ def find_season(series: Float[Tensor, "T v"], longest: int, known: Bool[Tensor, 
     """Return the season of a series: the lag, from 2 to ``longest``, at which its autocorrelation has its highest peak.
 
     The autocorrelation is that of the differences, which a trend does not raise, averaged over variables. ``None``
-    where no peak reaches 0.3. Points that are not ``known`` have no part in it.
+    where no peak reaches 0.3.
+
+    Args:
+        known: mask of the points to use.
     """
     steps = series.double().diff(dim=0)
     if known is not None:
@@ -55,10 +58,10 @@ def find_season(series: Float[Tensor, "T v"], longest: int, known: Bool[Tensor, 
 
 
 def naive_forecasts(x: Float[Tensor, "n v w"], horizon: int, season: int | None) -> dict[str, Float[Tensor, "n v h"]]:
-    """Return the next ``horizon`` values by name, each told from a window alone, in its units.
+    """Return the next ``horizon`` values by name, each computed from a window alone, in its units.
 
     ``last value`` repeats it; ``seasonal (S)`` repeats the last season of S ≤ w values; ``mean`` is that of the window;
-    ``drift`` goes on along the line from the first value to the last.
+    ``drift`` continues the line from the first value to the last.
     """
     last, ahead = x[..., -1:], torch.arange(1, horizon + 1, dtype=x.dtype, device=x.device)
     found = {"last value": last.expand(-1, -1, horizon)}
@@ -72,7 +75,7 @@ def naive_forecasts(x: Float[Tensor, "n v w"], horizon: int, season: int | None)
 
 
 def naive_scores(task: Task, train: Source, test: Source) -> dict[str, dict[str, Any]]:
-    """Return ``score`` and ``units`` of each naive forecast of the test windows; nothing of another task."""
+    """Return ``score`` and ``units`` of each naive forecast of the test windows; empty for other tasks."""
     if not isinstance(task, Forecast):
         return {}
     season = task.season or None
@@ -90,10 +93,10 @@ def naive_scores(task: Task, train: Source, test: Source) -> dict[str, dict[str,
 
 
 def unit_errors(task: Task, answers: Sequence[Tensor | None], targets: Tensor) -> dict[str, dict[str, float]]:
-    """Return ``rmse`` and ``mae`` of each variable in its own units, the mean over students; nothing of another task.
+    """Return ``rmse`` and ``mae`` of each variable in its own units, the mean over students; empty for other tasks.
 
     Args:
-        answers: of each student (n, v·horizon), or ``None`` of one that diverged: it is left out.
+        answers: of each student (n, v·horizon); ``None`` (diverged) is skipped.
         targets: (n, v·horizon).
     """
     held = [a for a in answers if a is not None]
@@ -107,11 +110,11 @@ def unit_errors(task: Task, answers: Sequence[Tensor | None], targets: Tensor) -
 
 
 def naive_lines(content: Mapping[str, Any], shown: Any) -> list[str]:
-    """Return what a scorecard prints of naive forecasts and of errors in real units.
+    """Return the scorecard's printed lines about naive forecasts and errors in real units.
 
     Args:
-        content: the scorecard's.
-        shown: how it writes a score.
+        content: the scorecard's JSON.
+        shown: formats a score.
     """
     naive: Mapping[str, Any] = content.get("naive") or {}
     if not naive:

@@ -25,26 +25,25 @@ from potstill.tasks import Classification, Forecast
 __all__ = ["SampleScores", "sample_scores"]
 
 MAX_ROWS = 1000
-"""Rows that are kept: of more test samples every 1,000th shares one. Ours: a scorecard holds at most 5 kB of them for
-each score."""
+"""Maximum number of stored rows: of more test samples every 1,000th shares one. Ours: at most 5 kB per score."""
 JACKKNIFE_GROUPS = 25
 """Groups of the jackknife. Ours: 24 degrees of freedom, and as many computations of the metric for each student."""
 MIN_STRETCHES = 5
-"""Stretches of a series below which they say too little of its chance; then intervals are on these test samples."""
+"""Minimum number of stretches of a series; with fewer, intervals hold on these test samples only."""
 
 
 @dataclass(frozen=True)
 class SampleScores:
-    """What is needed of the matrix of scores (columns: students or sets; rows: test samples or groups of them)."""
+    """Summary of the matrix of scores (columns: students or sets; rows: test samples or groups of them)."""
 
     rows: Float[np.ndarray, " m"]
-    """The mean of each row over all columns."""
+    """Mean of each row over all columns."""
     residual: float
-    """The mean square of what is neither a row's nor a column's; 0 of one column."""
+    """Residual mean square after row and column means; 0 with one column."""
 
     @classmethod
     def from_matrix(cls, matrix: Float[np.ndarray, "n m"]) -> "SampleScores | None":
-        """``None`` where there are fewer than two rows, or numbers that are not finite."""
+        """Summarise a matrix; ``None`` with fewer than two rows or non-finite values."""
         n, m = matrix.shape
         if m < 2 or not np.isfinite(matrix).all():
             return None
@@ -53,13 +52,13 @@ class SampleScores:
         return cls(rows=rows, residual=float(np.square(left).sum() / ((n - 1) * (m - 1))) if n > 1 else 0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values: the rows as packed float32."""
+        """Return JSON values; rows are packed float32."""
         packed = zlib.compress(self.rows.astype("<f4").tobytes(), 9)
         return {"rows": base64.b64encode(packed).decode(), "residual": self.residual}
 
     @classmethod
     def from_dict(cls, said: Any) -> "SampleScores | None":
-        """What `to_dict` gave; ``None`` of anything else, such as scorecards of before there was this."""
+        """Read `to_dict`'s JSON; ``None`` for anything else."""
         if not isinstance(said, Mapping) or not isinstance(said.get("rows"), str):
             return None
         residual = said.get("residual")
@@ -77,11 +76,11 @@ class SampleScores:
 
 
 def sample_scores(task: Task, answers: Sequence[Tensor | None], y: Tensor) -> SampleScores | None:
-    """Of students' answers (n, …) to a test split with targets ``y`` (n, …). One that diverged, ``None``, counts as
-    chance everywhere.
+    """Return the per-sample scores of students' answers (n, …) to targets ``y`` (n, …). A diverged student (``None``)
+    counts as chance everywhere.
 
     Returns:
-        ``None`` where there are too few samples to tell.
+        ``None`` with too few samples.
     """
     if isinstance(task, Classification) and y.ndim == 1:
         matrix = torch.stack([torch.full((len(y),), task.worst(y)).double() if a is None else (a == y).double()
@@ -94,7 +93,7 @@ def sample_scores(task: Task, answers: Sequence[Tensor | None], y: Tensor) -> Sa
 
 
 def _grouped(matrix: Float[np.ndarray, "n m"], groups: int) -> Float[np.ndarray, "n g"]:
-    """Means of every ``groups``-th sample."""
+    """Average every ``groups``-th sample."""
     m = matrix.shape[1]
     if groups == m:
         return matrix
@@ -107,7 +106,7 @@ def _grouped(matrix: Float[np.ndarray, "n m"], groups: int) -> Float[np.ndarray,
 
 
 def _dealt(task: Task, m: int) -> Tensor | None:
-    """The group of each test sample (m,)."""
+    """Return the jackknife group of each test sample (m,)."""
     if isinstance(task, Forecast):
         many = min(JACKKNIFE_GROUPS, m // (task.window + task.horizon))
         return None if many < MIN_STRETCHES else torch.arange(m) * many // m
@@ -115,7 +114,7 @@ def _dealt(task: Task, m: int) -> Tensor | None:
 
 
 def _jackknife(task: Task, answers: Tensor | None, y: Tensor, groups: Tensor) -> Float[np.ndarray, " g"]:
-    """What each group adds to a student's score; the mean of all is the score."""
+    """Return each group's contribution to a student's score; their mean is the score."""
     many = int(groups.max()) + 1
     if answers is None:
         return np.full(many, task.worst(y))

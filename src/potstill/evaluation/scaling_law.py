@@ -28,17 +28,17 @@ __all__ = ["LabelWorth", "Law", "MeasuredErrors", "fit_law", "label_worth", "log
 
 Floats = NDArray[np.float64]
 MIN_BUDGETS = 4
-"""Budgets that a floor and a power can be told apart by."""
+"""Minimum number of budgets that identify a floor and a power."""
 MIN_LOG_FLOOR, MAX_LOG_FLOOR = -15.0, 5.0
-"""Where the logarithm of a floor stays: below, it is no part of any error that can be measured."""
+"""Bounds of log(floor); smaller floors cannot be identified."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredErrors:
-    """Errors in (0, 1) of students: every set at every budget, with classes and with the labels of every stop."""
+    """Students' errors in (0, 1): every set at every budget, with hard labels and with the soft labels of every stop."""
 
     ipc: tuple[int, ...]
-    """Budgets (B), ascending, four or more."""
+    """Items per class (B), ascending, four or more."""
     stops: tuple[int, ...]
     """Epochs of the teacher (S), ascending, each at least 1."""
     hard: Floats
@@ -64,7 +64,7 @@ class MeasuredErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """The law's coefficients, of one fit or of many: every one is an array of as many."""
+    """Coefficients of one fit or of several; every array has one row per fit."""
 
     stops: tuple[int, ...]
     teacher: Floats
@@ -75,27 +75,26 @@ class Law:
     """(fits, 3 or 5): ln κ, ln A', b', g, h."""
 
     def hard_error(self, n: Floats | float) -> Floats:
-        """ln e with classes, of n items per class: (fits, amounts)."""
+        """Return ln e with hard labels of n items per class: (fits, amounts)."""
         return _log_error(self.hard, *_hard_terms(_amounts(n)))
 
     def soft_error(self, n: Floats | float) -> Floats:
-        """ln e with the labels of every stop: (fits, amounts, stops)."""
+        """Return ln e with the soft labels of every stop: (fits, amounts, stops)."""
         amounts = _amounts(n)
         found = _log_error(self.soft, *_soft_terms(amounts, self.stops, self.teacher))
         return found.reshape(len(self.soft), len(amounts), len(self.stops))
 
     def best_stop(self, n: float) -> NDArray[np.int64]:
-        """Of the stops that were measured, the place of the one with the least error, of each fit."""
+        """Return the index of the measured stop with the least error, for each fit."""
         return np.asarray(self.soft_error(n)[:, 0].argmin(1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelWorth:
-    """How many hard-labelled items per class have the error of some soft-labelled ones, between measured budgets.
+    """Number of hard-labelled items per class with the error of some soft-labelled ones, between measured budgets.
 
-    ``None`` at either end of the interval is beyond the budgets. ``side`` says where the number itself lies:
-    ``inside``, or ``more`` than the largest budget, ``fewer`` than the smallest, ``unknown`` where by the law data do
-    not help.
+    ``None`` at either end of the interval is beyond the budgets. ``side`` says where the value lies: ``inside``, or
+    ``more`` than the largest budget, ``fewer`` than the smallest, ``unknown`` if by the law data do not help.
     """
 
     stop: int
@@ -104,26 +103,26 @@ class LabelWorth:
     high: float | None
     side: str
     known: bool
-    """Whether there is an interval: of two sets and more."""
+    """True if there is an interval: with two sets and more."""
 
 
 def fit_law(measured: MeasuredErrors) -> Law:
-    """The law of the means of all sets."""
+    """Fit the law to the means of all sets."""
     return _fit(measured, np.arange(len(measured.hard))[None])
 
 
 def label_worth(
     score: MeasuredErrors, choice: MeasuredErrors, budgets: Sequence[int], rng: Generator, draws: int = 500
 ) -> list[LabelWorth]:
-    """What soft-labelled items of each of the ``budgets`` (per class) are worth in hard-labelled ones.
+    """Return the worth of soft-labelled items of each of the ``budgets`` (per class) in hard-labelled ones.
 
-    The stop is the best one by the law of ``choice``, so that what is said of it by the law of ``score`` was not chosen
-    by the same predictions. N is in the interval where the errors of N hard-labelled and of n soft-labelled items do
-    not differ by Student's t on their logarithms, with the standard error from a bootstrap over sets (times
-    √(m/(m − 1)), which a bootstrap of few sets lacks) in which stop and laws are made anew: it may be open.
+    The stop is the best one by the law of ``choice``, so that the law of ``score`` is not evaluated on the predictions
+    that selected it. N is in the interval where the errors of N hard-labelled and of n soft-labelled items do not differ
+    by Student's t on their logarithms, with the standard error from a bootstrap over sets (times √(m/(m − 1)), which a
+    bootstrap of few sets lacks) that refits stop and laws: it may be open.
 
     Args:
-        score, choice: errors of the same students on two parts of the data that they have not seen.
+        score, choice: errors of the same students on two disjoint parts of unseen data.
         budgets: items per class.
         rng: draws the sets.
         draws: of the bootstrap.
@@ -163,7 +162,7 @@ def _worth(n: int, sets: int, ipc: tuple[int, ...], laws: tuple[Law, Law], again
 
 
 def log_rmse(measured: MeasuredErrors, law: Law) -> float:
-    """The root of the mean square of ln(error / law's error) over cells (means over sets): what the law leaves out."""
+    """Return the root mean square of ln(error / law's error) over cells (means over sets)."""
     amounts = np.array(measured.ipc, dtype=np.float64)
     hard = np.log(measured.hard).mean(0) - law.hard_error(amounts)[0]
     soft = np.log(measured.soft).mean(0) - law.soft_error(amounts)[0]
@@ -175,7 +174,7 @@ def _amounts(n: Floats | float) -> Floats:
 
 
 def _hard_terms(amounts: Floats) -> tuple[Floats, Floats]:
-    """ln of what the floor is times, and what the other coefficients are times: (cells), (cells, 2)."""
+    """Return the offset of ln floor and the regressors of the other coefficients: (cells), (cells, 2)."""
     x = np.log(amounts)
     return np.zeros_like(x), np.stack([np.ones_like(x), -x], 1)
 
@@ -187,12 +186,12 @@ def _soft_terms(amounts: Floats, stops: Sequence[int], teacher: Floats) -> tuple
 
 
 def _log_error(p: Floats, floor: Floats, terms: Floats) -> Floats:
-    """ln(exp(p₀ + floor) + exp(terms · p₁…)): (fits, cells)."""
+    """Return ln(exp(p₀ + floor) + exp(terms · p₁…)): (fits, cells)."""
     return np.asarray(np.logaddexp(p[:, :1] + floor, p[:, 1:] @ terms.T))
 
 
 def _fit(measured: MeasuredErrors, pick: NDArray[np.int64], near: Law | None = None) -> Law:
-    """One law for each row of ``pick``, of the means of the sets that it names; ``near``: where to begin."""
+    """Fit one law for each row of ``pick``, to the means of the sets that it names, starting from ``near``."""
     amounts = np.array(measured.ipc, dtype=np.float64)
     hard = np.log(measured.hard)[pick].mean(1)
     soft = np.log(measured.soft)[pick].mean(1).reshape(len(pick), -1)
@@ -206,7 +205,7 @@ def _fit(measured: MeasuredErrors, pick: NDArray[np.int64], near: Law | None = N
 
 
 def _least_squares(y: Floats, floor: Floats, terms: Floats, near: Floats | None) -> Floats:
-    """Levenberg and Marquardt's way for all rows of ``y`` (fits, cells) at once, the best of several beginnings."""
+    """Fit all rows of ``y`` (fits, cells) at once by Levenberg–Marquardt, from several starts."""
     if near is not None:
         return _descend(y, floor, terms, np.repeat(near, len(y), 0), most=60)[0]
     found = [_descend(y, floor, terms, _start(y, floor, terms, part)) for part in (0.9, 0.5, 0.05)]
@@ -215,7 +214,7 @@ def _least_squares(y: Floats, floor: Floats, terms: Floats, near: Floats | None)
 
 
 def _start(y: Floats, floor: Floats, terms: Floats, part: float) -> Floats:
-    """A floor of this part of the largest that leaves every error above it, and the power of what is left."""
+    """Start with a floor of this part of the largest that leaves every error above it, and the power of the rest."""
     low = np.log(part) + (y - floor).min(1, keepdims=True)
     left = np.log(np.exp(y) - np.exp(low + floor) + 1e-6 * np.exp(y))
     rest = np.linalg.lstsq(terms, left.T, rcond=None)[0].T

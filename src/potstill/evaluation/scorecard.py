@@ -1,4 +1,4 @@
-"""What a protocol measured, as a value that prints as a table and converts to the contract's JSON."""
+"""The scorecard: the result of an evaluation, printed as a table or converted to JSON."""
 
 import json
 from collections.abc import Mapping
@@ -24,19 +24,19 @@ SCORES = {
     "lrs": "the two in one number from 0 to 1, where 0.27 is even (lrs): {:.3f}; more is better",
     "ars": "gain over random with and without augmentation, 0 to 1, where 0.27 is none (ars): {:.3f}; more is better",
 }
-"""Robust scores by their key, in words."""
+"""Robust scores by key, in words."""
 
 _ANY = {
     "hlr": "full data less this set: {} {}; {} is better",
     "ior": "this set less random samples of the same bytes: {} {}; {} is better",
 }
-"""Where there are no classes: with the unit, and which way is better."""
+"""Robust scores without classes, with unit and direction."""
 
 _HEAD = ("95% interval", "n", "items", "bytes", "stored")
 
 
 def _labelled(labeller: Mapping[str, Any] | None) -> list[str]:
-    """Who labelled, and what is to be said of it."""
+    """Return the lines about who labelled."""
     if labeller is None:
         return []
     hashes = [labeller["hash"]] if isinstance(labeller["hash"], str) else labeller["hash"]
@@ -52,7 +52,7 @@ def _labelled(labeller: Mapping[str, Any] | None) -> list[str]:
 
 
 def _chosen(content: Mapping[str, Any]) -> list[str]:
-    """Learning rates of the students: where a protocol leaves them to a choice, one fingerprint stands for several."""
+    """Return the lines about students' learning rates: a protocol that selects them gives several under one fingerprint."""
     sides = {"this set": content.get("chosen"), **{n: b.get("chosen") for n, b in content["baselines"].items()}}
     rates = {name: f"{chosen['lr']:g}" for name, chosen in sides.items() if chosen and chosen.get("lr") is not None}
     left_out = [f"students trained with {line}" for line in (content.get("chosen") or {}).get("left_out", ())]
@@ -67,7 +67,7 @@ def _chosen(content: Mapping[str, Any]) -> list[str]:
 
 
 def describe_other_scorecard(path: Path, file: Path | None = None) -> str:
-    """Say what is at ``path`` instead of a scorecard, of the set at ``file`` where that is known."""
+    """Describe a file at ``path`` that is not a scorecard, or that is another set's than ``file``'s; else empty."""
     held = json_object(path)
     if not {"protocol", "fingerprint"} <= held.keys():
         return "is there already, and is no scorecard"
@@ -79,14 +79,16 @@ def describe_other_scorecard(path: Path, file: Path | None = None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Scorecard:
-    """Accuracies are fractions, other scores in the metric's unit. ``content`` is the JSON document; the properties are
-    its headline."""
+    """Result of an evaluation. ``content`` is the JSON document; the properties are its headline.
+
+    Accuracies are fractions, other scores in the metric's unit.
+    """
 
     content: Mapping[str, Any]
 
     @property
     def metric(self) -> Metric:
-        """What a score is, and which way is better."""
+        """Metric of the scores."""
         return Metric.of(self.content)
 
     @property
@@ -108,12 +110,11 @@ class Scorecard:
         return float(self.content["accuracy"]["mean"])
 
     def to_dict(self) -> dict[str, Any]:
-        """The scorecard as JSON values, under the contract's keys."""
+        """Return the JSON document."""
         return dict(self.content)
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Write the JSON document; a page finds its set by its name: ``small.scorecard.json`` beside
-        ``small.safetensors``.
+        """Write the JSON document. Pages find its set by name: ``small.scorecard.json`` beside ``small.safetensors``.
 
         Args:
             force: replace what is there, even if it is no scorecard.
@@ -130,7 +131,7 @@ class Scorecard:
         return ("", self.metric.titled, *_HEAD)
 
     def _rows(self) -> list[tuple[str, ...]]:
-        """What is measured against each other: name, accuracy, interval, n, items, bytes, and how they are stored."""
+        """Rows of the table: name, score, interval, n, items, bytes, and codec."""
         c = self.content
         own = {"items": c["set"].get("items"), "bytes": c["bytes"]["total"], "store": c["set"].get("store")}
         rows = [
@@ -149,7 +150,7 @@ class Scorecard:
         return shown
 
     def _fair(self) -> list[str]:
-        """Which comparison is fair, and what could not be compared."""
+        """Return the lines about which comparisons are fair, and which baselines were left out."""
         held = self.content["baselines"]
         equal = [name for name, b in held.items() if b.get("store") is not None and name != "random-items"]
         lines = []

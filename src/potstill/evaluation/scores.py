@@ -1,4 +1,4 @@
-"""DD-Ranking's scores on fractions (arXiv:2505.13300): what the pictures give, without labels and augmentation."""
+"""DD-Ranking's scores on fractions (arXiv:2505.13300): the images' own part, without labels and augmentation."""
 
 import math
 

@@ -63,14 +63,14 @@ ONE_INTERVAL = "for new test samples and this one student, two-sided 95%: one st
 PLAIN_INTERVAL = "on these test samples: Student's t over students of this one set, two-sided 95%"
 _Z = float(ndtri(0.975))
 _ALIKE = _Z**2 / 4
-"""What stands beside the sum of squares of test samples: one sample's worth of doubt, as in Wilson's interval."""
+"""Added to the sum of squares of test samples: one sample's worth of doubt, as in Wilson's interval."""
 _OF_SCORE, _OF_PAIRS = 0.125, 1.0
 _FLIP = 0.25
-"""Of a difference, in squared answers: a quarter of one may always have been another. Ours, by ``coverage.py``."""
+"""For differences, in squared answers: a quarter of one answer may always flip. Ours, by ``coverage.py``."""
 
 
 def count_answers(metric: Metric, samples: int) -> int | None:
-    """How many answers a score is the part of: the test samples, of a fraction in [0, 1]; of other scores ``None``."""
+    """Return the number of test samples if the metric is a fraction of them in [0, 1], else ``None``."""
     return samples if (metric.unit, metric.low, metric.high) == ("fraction", 0.0, 1.0) else None
 
 
@@ -81,14 +81,14 @@ def summary(
     *,
     samples: SampleScores | None = None,
 ) -> dict[str, Any]:
-    """``mean``, ``std`` (n − 1), ``ci95``, ``n`` and the ``values``; what cannot be known is ``None``.
+    """Return ``mean``, ``std`` (n − 1), ``ci95``, ``n`` and the ``values``; unknown numbers are ``None``.
 
     Args:
         values: one for each student (or set).
-        answers: where each value is the part that is right of so many test samples (or a mean of such parts): their
-            number. Then ``ci95`` lies in [0, 1] and has a width.
-        low: no value can be lower.
-        samples: the scores of the single test samples behind the values.
+        answers: number of test samples of which each value is the fraction that is right (or a mean of such
+            fractions). Then ``ci95`` lies in [0, 1] and has a width.
+        low: lower bound of all values.
+        samples: scores of the single test samples behind the values.
     """
     x = np.asarray(values, dtype=np.float64)
     n, mean = len(x), float(x.mean())
@@ -112,16 +112,16 @@ def difference(
     fixed: bool = False,
     samples: tuple[SampleScores | None, SampleScores | None] = (None, None),
 ) -> dict[str, Any]:
-    """``mean(a) − mean(b)``, its 95% interval and a two-sided p, of two sides whose students are independent.
+    """Return ``mean(a) − mean(b)``, its 95% interval and a two-sided p, for sides with independent students.
 
     Interval and p are ``None`` below two students each, and where there is no spread of any kind.
 
     Args:
         a, b: one value for each student.
         answers: as for `summary`; of either side.
-        fixed: students draw nothing, so that a side's one value is all that there is; all spread is that of the test
-            samples and of sides that have several values (draws of the set).
-        samples: of either side the scores of the single test samples, which are the same.
+        fixed: students are deterministic, so one value is a side's only value; all spread comes from the test samples
+            and from sides with several values (draws of the set).
+        samples: of either side, the scores of the same single test samples.
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     gap = float(x.mean() - y.mean())
@@ -146,7 +146,7 @@ def paired_difference(
     a: Sequence[float], b: Sequence[float], answers: int | None = None, *, samples: SampleScores | None = None,
     students: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
-    """``mean(a − b)`` of values that belong together in pairs, its 95% interval and a two-sided p.
+    """Return ``mean(a − b)`` of paired values, its 95% interval and a two-sided p.
 
     Interval and p are ``None`` below two pairs, and where there is no spread of any kind.
 
@@ -157,7 +157,7 @@ def paired_difference(
         students: behind each value.
 
     Raises:
-        ValueError: ``a`` and ``b`` are not of one length.
+        ValueError: ``a`` and ``b`` differ in length.
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if len(x) != len(y):
@@ -178,8 +178,9 @@ def paired_difference(
 
 
 def holm_correction(p: Sequence[float | None]) -> list[float | None]:
-    """p-values of one family corrected by Holm's step-down rule: the chance of one false claim among all stays below
-    the level (Scandinavian Journal of Statistics 6, 1979). ``None``, a test that could not be made, is left out."""
+    """Return the p-values of one family corrected by Holm's step-down rule, which bounds the chance of one false claim
+    (Scandinavian Journal of Statistics 6, 1979). ``None``, a test that could not be made, is skipped.
+    """
     known = sorted((value, at) for at, value in enumerate(p) if value is not None)
     found: list[float | None] = [None] * len(p)
     least = 0.0
@@ -195,7 +196,7 @@ class _Columns(NamedTuple):
     all: float
     """C: of the students' means over n."""
     noise: float
-    """E: what of it is the test samples' chance within each student."""
+    """E: the part of C that is the test samples' chance within each student."""
     df: int
 
     @property
@@ -205,15 +206,16 @@ class _Columns(NamedTuple):
 
 
 class _Spread(NamedTuple):
-    """Variance of a score or a difference by where it is from."""
+    """Variance of a score or a difference by source."""
 
     rows: float
-    """R: of the test samples."""
+    """R: from the test samples."""
     df: float
     columns: Sequence[_Columns]
     noise: float | None = None
-    """How much of E has the wide quantile of the columns. Of two sides none, and S by how much of C it is; a single
-    column of two or three is small by chance so often that it needs some of it. Ours, by ``coverage.py``."""
+    """Share of E that gets the wide quantile of the columns. ``None`` for two sides: S is weighed by its share of C. A
+    single column of two or three is small by chance so often that it needs some of it. Ours, by ``coverage.py``.
+    """
 
     @property
     def total(self) -> float:
@@ -221,7 +223,7 @@ class _Spread(NamedTuple):
 
     @property
     def half(self) -> Callable[[float], float]:
-        """Half the width of the two-sided interval that misses in a level, by the level, of a value of any kind."""
+        """Half width of the two-sided interval as a function of the level."""
         v, rows = self.total, self.df
         if v == 0:
             return lambda level: 0.0
@@ -248,14 +250,13 @@ def _columns(values: Float[np.ndarray, " n"], samples: SampleScores | None) -> _
 
 
 def _unseen(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " k"], answers: int, columns: list[_Columns]) -> _Spread:
-    """Of a difference of parts of so many test samples, when their single scores are not at hand."""
+    """Spread of a difference of fractions when single test scores are not available."""
     return _Spread(sum(_most(float(v.mean()), answers) for v in (x, y)), max(1.0, answers - 1), columns)
 
 
 def _of_score(
     columns: list[_Columns], mean: float, answers: int | None, low: float, samples: SampleScores | None
 ) -> list[float] | None:
-    """The interval of a score."""
     if samples is None:
         assert answers is not None
         rows, df = mean * (1 - mean) / answers, math.inf
@@ -288,14 +289,14 @@ def _of_rows(rows: Float[np.ndarray, " m"], gap: float, answers: int | None, stu
 
 
 def _most(part: float, answers: int) -> float:
-    """The greatest variance that the chance of test samples can have in a proportion; two right and two wrong answers
-    count besides (Agresti and Caffo, The American Statistician 54, 2000)."""
+    """Maximum variance of a proportion from the chance of test samples; two right and two wrong answers count besides
+    (Agresti and Caffo, The American Statistician 54, 2000).
+    """
     part = (min(1.0, max(0.0, part)) * answers + 2) / (answers + 4)
     return part * (1 - part) / answers
 
 
 def _claim(gap: float, spread: _Spread, answers: int | None) -> dict[str, Any]:
-    """Interval and p of a difference."""
     if spread.total == 0:
         return {"ci95": None, "p": None}
     half = spread.half(0.05)
@@ -306,8 +307,9 @@ def _claim(gap: float, spread: _Spread, answers: int | None) -> dict[str, Any]:
 
 
 def _same_test(gap: float, columns: list[_Columns]) -> dict[str, Any]:
-    """Interval and p on these test samples: what the students' answers to them differ in counts as C does, and is
-    known better than C. Without scores of single samples Welch's, and of one column Student's t."""
+    """Return interval and p on these test samples: E counts as C does, and is known better than C. Without scores of
+    single samples Welch's, and of one column Student's t.
+    """
     v = sum(c.all for c in columns)
     if v == 0:
         return {"ci95": None, "p": None}
@@ -319,12 +321,12 @@ def _same_test(gap: float, columns: list[_Columns]) -> dict[str, Any]:
 
 
 def _within(same: list[float] | None, new: list[float] | None) -> list[float] | None:
-    """An interval on these test samples, which are part of new ones: it is nowhere the wider."""
+    """Clip an interval on these test samples to that for new ones, which is nowhere narrower."""
     return same if same is None or new is None else [max(same[0], new[0]), min(same[1], new[1])]
 
 
 def _level(gap: float, spread: _Spread) -> float:
-    """The level at which an interval of a difference ends at 0: its p."""
+    """Return the level at which an interval of a difference ends at 0: its p."""
     if gap == 0:
         return 1.0
     half, low, high = spread.half, -230.0, 0.0  # of its logarithm
@@ -337,13 +339,13 @@ def _level(gap: float, spread: _Spread) -> float:
 def _pair(
     samples: tuple[SampleScores | None, SampleScores | None],
 ) -> tuple[SampleScores, SampleScores] | None:
-    """Both, where both are of the same test samples."""
+    """Return both, if they have the same test samples."""
     one, other = samples
     return None if one is None or other is None or one.rows.size != other.rows.size else (one, other)
 
 
 def _wilson(part: float, answers: float, z: float) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, in [0, 1]."""
+    """Return Wilson's score interval of a proportion, in [0, 1]."""
     square = z**2 / answers
     centre = (part + square / 2) / (1 + square)
     half = z / (1 + square) * math.sqrt(part * (1 - part) / answers + square / (4 * answers))

@@ -1,6 +1,6 @@
-"""The student trainer: one network, one set, one recipe, in plain sight. Students are independent jobs.
+"""Student training: one network, one set, one recipe. Students are independent jobs.
 
-`potstill.evaluation.vmap_students` trains several as one network, for devices on which a small one leaves most idle.
+`potstill.evaluation.vmap_students` trains several as one network, for devices that a small network leaves mostly idle.
 """
 
 import math
@@ -50,40 +50,39 @@ __all__ = [
 ]
 
 TEST_CHUNK = 500
-"""Samples that are predicted at a time."""
+"""Samples per prediction pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentJob:
-    """All that one student needs to be trained; a value that another process can be given."""
+    """Everything needed to train one student. It can be sent to another process."""
 
     make: NetworkFactory
     x: Inputs
     """Inputs in model space (n, …), or several with names."""
     y: Tensor
-    """Targets as the task has them: int64 classes (n,) or float rows (n, k); where the protocol compares outputs with
-    scores, these."""
+    """Targets in the task's form: int64 classes (n,) or float rows (n, k); scores where the protocol's loss uses them."""
     task: Task | None = None
-    """Whose loss trains; ``None``: cross-entropy of classes."""
+    """Defines the loss; ``None``: cross-entropy of classes."""
     weights: Tensor | None = None
-    """What each sample's loss is multiplied by (n,), mean 1; ``None``: all alike."""
+    """Loss weight of each sample (n,), mean 1; ``None``: all equal."""
     protocol: Protocol
     lr: float
     steps: int | None
-    """Updates, for protocols that count them; ``None``: the protocol's epochs."""
+    """Number of updates, for protocols that count them; ``None``: the protocol's epochs."""
     augment: Augmentation
     seed: int
     teachers: Teachers | None = None
-    """Who labels, where the protocol says that teachers do."""
+    """Teachers that label every batch, where the protocol says so."""
     stored_labels: Labels | None = None
-    """Their labels of this set, written before: then nobody is asked, and the views are the file's."""
+    """Labels that teachers wrote for this set before, used with the file's views instead of asking teachers."""
 
 
 def training_lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, tuple[int, ...]]:
-    """Epochs, batches per epoch, and the epochs, counted from 0, that begin at a lower rate, for a set of ``n``.
+    """Return epochs, batches per epoch, and the epochs (from 0) that begin at a lower rate, for a set of ``n``.
 
-    With ``steps``, epochs are as many as hold them and the last is cut short. At an epoch that stands twice the rate
-    drops twice, as torch's MultiStepLR has it.
+    With ``steps``, the last epoch may be cut short. An epoch that is listed twice drops the rate twice, as in torch's
+    MultiStepLR.
     """
     per_epoch = math.ceil(n / protocol.recipe.batch)
     if steps is not None:
@@ -102,18 +101,18 @@ def training_lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int
 
 @dataclass(frozen=True, slots=True)
 class EpochPlan:
-    """What the recipe says of one epoch."""
+    """The recipe's plan of one epoch."""
 
     lrs: tuple[float, ...]
-    """The learning rate of each of its updates, of which there are as many as batches, or fewer in the last epoch."""
+    """Learning rate of each update: one per batch, or fewer in the last epoch."""
     new_optimizer: bool
-    """The optimiser is made anew before it."""
+    """The optimizer is recreated before this epoch."""
     evaluate_after: bool
-    """After it the protocol looks at what the network has learned."""
+    """The protocol tests the network after this epoch."""
 
 
 def iterate_epochs(job: StudentJob) -> Iterator[EpochPlan]:
-    """The epochs of a job, in order."""
+    """Yield the plan of each epoch of a job."""
     p = job.protocol
     epochs, per_epoch, drops = training_lengths(p, count(job.x), job.steps)
     total = epochs * per_epoch if job.steps is None else job.steps
@@ -142,12 +141,12 @@ def iterate_epochs(job: StudentJob) -> Iterator[EpochPlan]:
 
 
 def autocast_context(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """A context in which networks compute in ``precision``."""
+    """Return a context in which networks compute in ``precision``."""
     return nullcontext() if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
 def train(job: StudentJob) -> Network:
-    """A fresh network, trained. Every draw comes from ``job.seed``; network and samples have a stream of their own."""
+    """Train a fresh network. All draws come from ``job.seed``, in separate streams for network and samples."""
     network = job.make(derive(job.seed, "network"))
     fit(network, job)
     return network
@@ -157,12 +156,12 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
     """Train ``network`` in place; where the protocol averages weights, it ends as their average.
 
     As published: batches in a new random order each epoch (the last may be smaller), one augmentation parameter per
-    sample, then perhaps a mix of the batch, the task's loss or a teacher's, SGD or AdamW. Of classes, with
-    weights a batch's loss is the mean over its samples of weight times loss (CRAIG's train_resnet.py:441): in the mean
-    over batches the weighted loss of the set. A mix of two samples has their weights in its shares.
+    sample, then optionally a mix of the batch, the task's loss or a teacher's, and an optimizer step. With weights, a
+    batch's loss is the mean over its samples of weight times loss (CRAIG's train_resnet.py:441): in the mean over batches
+    the weighted loss of the set. A mix of two samples has their weights in its shares.
 
     Args:
-        look: called after every ``test_every`` epochs and after the last; it must leave the weights as they are.
+        on_evaluate: called where the protocol tests; it must leave the weights as they are.
     """
     p = job.protocol
     if (p.teaching.labels == "teacher") != (job.teachers is not None or job.stored_labels is not None):
@@ -262,31 +261,31 @@ def _weighed_squares(weight: Tensor, y: Tensor, outputs: Tensor) -> Tensor:
 
 
 def uses_scores(job: StudentJob) -> bool:
-    """Whether a student's outputs are compared with scores: ``y`` are these then, float rows (n, k)."""
+    """Return True if outputs are compared with scores; ``y`` then holds float rows (n, k) of scores."""
     return job.protocol.teaching.loss == "squared" and (job.task is None or isinstance(job.task, Classification))
 
 
 def squared_loss(outputs: Float[Tensor, "n k"], scores: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-    """Half the squared difference, the mean over samples and classes."""
+    """Return half the squared difference, the mean over samples and classes."""
     return 0.5 * (outputs - scores.to(outputs)).square().mean()
 
 
 def make_criterion(job: StudentJob) -> Criterion:
-    """The loss of outputs from the set's own labels."""
+    """Return the loss of outputs on the set's own labels."""
     if uses_scores(job):
         return squared_loss
     return cross_entropy if job.task is None else job.task.loss
 
 
 def weight_labels(y: Tensor, weights: Tensor, classes: int, dtype: torch.dtype) -> Float[Tensor, "n k"]:
-    """Labels as rows that sum to the weights: classes (n,) or rows (n, k), each times its sample's weight (n,)."""
+    """Return labels as rows times their sample's weight (n,): cross-entropy is linear in them."""
     return rows(y, classes, dtype) * weights.to(dtype)[:, None]
 
 
 class WeightAverage:
-    """A moving average of all that a network holds: parameters, and BatchNorm's statistics alike.
+    """Moving average of a network's parameters and of BatchNorm's statistics alike.
 
-    Published code averages parameters only and tests them with the statistics of the last ones.
+    Published code averages parameters only and tests them with the last statistics.
     """
 
     def __init__(self, state: Mapping[str, Tensor], decay: float) -> None:
@@ -294,7 +293,7 @@ class WeightAverage:
         self.averages = {n: t.detach().clone() for n, t in state.items()}
 
     def update(self, state: Mapping[str, Tensor]) -> None:
-        """Take a step towards the network as it is."""
+        """Move the average towards the network's current state."""
         for name, value in state.items():
             if value.is_floating_point():
                 self.averages[name].lerp_(value, 1 - self.decay)
@@ -310,7 +309,7 @@ class WeightAverage:
 
 
 def make_optimizer(p: Protocol, every: Sequence[Tensor], lr: float, axes: int = 0) -> torch.optim.Optimizer:
-    """The protocol's, for ``every`` parameter, of which the first ``axes`` axes are those of several students."""
+    """Return the protocol's optimizer of the parameters ``every``, whose first ``axes`` axes index students."""
     parameters: list[dict[str, object]] = [{"params": list(every)}]
     if p.recipe.decay == "matrices":
         parameters = [
@@ -327,14 +326,14 @@ def make_optimizer(p: Protocol, every: Sequence[Tensor], lr: float, axes: int = 
 
 
 def assign_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-    """Lay each gradient out as its parameter is: torch's fused optimisers read it as if it were (2.13, on the CPU)."""
+    """Assign gradients in the parameters' memory layout, which torch's fused optimizers assume (2.13, on the CPU)."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         alike = gradient.stride() == parameter.stride()
         parameter.grad = gradient if alike else torch.empty_like(parameter).copy_(gradient)
 
 
 def _classes(network: Network, job: StudentJob) -> int:
-    """How many classes the student tells apart: labels that are mixed need rows of that width."""
+    """Return the width of the student's output."""
     with torch.no_grad():
         k = network.eval()(next(split(job.x, 1))).shape[1]
     network.train()
@@ -342,7 +341,7 @@ def _classes(network: Network, job: StudentJob) -> int:
 
 
 def predict(network: torch.nn.Module, source: Source, precision: Precision = "float32") -> Tensor:
-    """The task's answer for every sample (n, …), such as its likeliest class, in evaluation mode, on the CPU."""
+    """Return the task's answer for every sample (n, …), such as its likeliest class, in evaluation mode, on the CPU."""
     network.eval()
     task = task_of(source)
 
@@ -363,10 +362,10 @@ def predict(network: torch.nn.Module, source: Source, precision: Precision = "fl
 
 
 def train_and_predict(source: Source, job: StudentJob) -> Tensor | None:
-    """Answers of one trained student for ``source``; ``None`` if its weights are no longer finite.
+    """Train one student and return its answers for ``source``; ``None`` if its weights are no longer finite.
 
-    They are those of the last epoch, made when all training is over. Only under a protocol that was published as
-    ``best-on-test`` are they those of the epoch that is best on ``source`` itself, among those looked at.
+    They are those of the last epoch, except under a ``best-on-test`` protocol: there, those of the tested epoch that is
+    best on ``source`` itself.
     """
     if isinstance(job.make, LearnerFactory):
         return job.make.fit_predict(source, job.x, job.y, job.weights, job.seed)

@@ -1,9 +1,9 @@
-"""Who labels a set, and its baselines, under a protocol in which a teacher does.
+"""Selection of the networks that label a set and its baselines, under a protocol in which a teacher does.
 
-The networks that a set was made for label it, unless the protocol names others: made pictures may be a code that no
-other network reads. The set's card says which they were: architecture, recipe and a hash of the parameters. They come
-from the cache, or are trained again from their recipe on the training data; then the hash says whether they are the
-same. A set that no such network made is labelled by one of the student's architecture.
+Unless the protocol names others, the networks that the set was made for label it: its inputs may be a code that no
+other network reads. The set's metadata give their architecture, recipe and a hash of the parameters. They come from the
+cache, or are retrained from their recipe; the hash then tells whether they are the same. Other sets are labelled by a
+network of the student's architecture.
 """
 
 import math
@@ -31,10 +31,9 @@ from potstill.rng import generator
 __all__ = ["MIN_AGREEMENT", "Labeller", "is_self_labelled", "labeller_names", "resolve_labeller", "stored_labeller"]
 
 MIN_AGREEMENT = 0.5
-"""A labeller that finds the intended class of less than this part of what it finds of real samples is warned of.
-Ours."""
+"""Warn if agreement on the set's inputs is below this fraction of that on real samples. Ours."""
 REAL, CHUNK, MOST = 1000, 250, 64
-"""Real samples that it is tried on, inputs of a pass, and teachers of a card, at most."""
+"""Maximum number of real samples tested, inputs per pass, and teachers in metadata."""
 
 Chosen = Literal["set", "protocol", "student", "file"]
 _KNOWN = {
@@ -45,24 +44,24 @@ _NEEDED = ("epochs", "batch", "lr", "momentum", "weight_decay")
 
 @dataclass(frozen=True, kw_only=True)
 class Labeller:
-    """The networks that label, and how well they know the classes of what they label."""
+    """The networks that label, and their agreement with the intended classes."""
 
     source: Chosen
-    """Who says so: the set's card, the protocol, the student (its architecture), or a file of stored labels."""
+    """Origin: the set's metadata, the protocol, the student (its architecture), or a file of stored labels."""
     networks: tuple[tuple[str, str], ...]
     """Name and hash of each."""
     is_own: bool | None
-    """Whether these very networks made the set; ``None`` where its card names none that label."""
+    """True if exactly these networks made the set; ``None`` if its metadata name none that label."""
     retrained: bool = False
-    """They were trained from the recipe on the set's card, and came out as others."""
+    """They were retrained from the recipe in the set's metadata, with different parameters as result."""
     why: str = ""
-    """Why the set's own do not label."""
+    """Reason why the set's own networks do not label."""
     teachers: Teachers | None = None
-    """``None``: nobody is asked, all labels are read."""
+    """``None`` if all labels are read from a file."""
     agreement: float | None = None
-    """The part of the set's inputs that they take for the intended class."""
+    """Fraction of the set's inputs classified as intended."""
     agreement_real: float | None = None
-    """The same of random real training samples, as many of each class."""
+    """The same for random real training samples, equally many of each class."""
 
     @property
     def name(self) -> str:
@@ -70,7 +69,7 @@ class Labeller:
 
     @property
     def warning(self) -> str | None:
-        """One line, where the labels say little of the set's classes or come from others than they seem to."""
+        """One line if the labels say little of the set's classes or come from other networks than expected."""
         if self.retrained:
             return (
                 "the set's own teacher was trained again from the recipe on its card and came out with other "
@@ -89,7 +88,7 @@ class Labeller:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """For a scorecard: JSON values."""
+        """Return JSON values for a scorecard."""
         return {
             "name": self.name,
             "hash": self.networks[0][1] if len(self.networks) == 1 else [h for _, h in self.networks],
@@ -104,7 +103,7 @@ class Labeller:
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """Networks of one architecture and recipe, as a card has them."""
+    """Networks of one architecture and recipe in a set's metadata."""
 
     network: str
     recipe: Mapping[str, float | int | str]
@@ -120,17 +119,17 @@ def resolve_labeller(
     progress: Callable[[str, int, int], None] | None = None,
     executor: Executor | None = None,
 ) -> Labeller:
-    """Who labels ``distilled`` and its baselines: whom the protocol names, else the set's own, else the student's.
+    """Return the labeller of ``distilled`` and its baselines: the protocol's, else the set's own, else the student's.
 
     Args:
         protocol: resolved for the data, one in which a teacher labels.
-        train: the training data, as the set's students see them.
+        train: the training data, with the set's normalization.
         make: the student's architecture.
-        augmentation: an augmentation by name.
+        augmentation: returns an augmentation by name.
         progress, executor: as for `potstill.pretraining.build`.
 
     Raises:
-        PotstillError: what the card says of its teachers cannot be read, or a network cannot be made or trained.
+        PotstillError: the metadata's teachers cannot be read, or a network cannot be made or trained.
     """
     entries = _entries(distilled.metadata)
     chosen, why = _choice(protocol, entries, make)
@@ -151,7 +150,7 @@ def resolve_labeller(
 
 
 def labeller_names(protocol: Protocol, distilled: Distilled, train: Source, make: NetworkFactory) -> list[str]:
-    """The networks that `labeller_of` would give, by name, without training any. Arguments as there."""
+    """The networks that `resolve_labeller` would give, by name, without training any. Arguments as there."""
     entries = _entries(distilled.metadata)
     if _choice(protocol, entries, make)[0] == "set":
         return [e.network for e in entries for _ in e.hashes]
@@ -163,13 +162,13 @@ def labeller_names(protocol: Protocol, distilled: Distilled, train: Source, make
 
 
 def is_self_labelled(protocol: Protocol, distilled: Distilled) -> bool:
-    """Whether the teachers that made the set label it: then it is not held against samples that others label."""
+    """Return True if the set's own teachers label it; it is then not compared with samples that others label."""
     asked = protocol.teaching.labels == "teacher" and not protocol.teaching.teacher and not protocol.teaching.committee
     return asked and bool(_entries(distilled.metadata))
 
 
 def _choice(protocol: Protocol, entries: Sequence[_Entry], make: NetworkFactory) -> tuple[Chosen, str]:
-    """Who says which networks label, and why it is not the set, where they made it."""
+    """Return the labeller's source, and why it is not the set where the set has teachers."""
     if protocol.teaching.teacher or protocol.teaching.committee:
         return "protocol", "the protocol names another" if entries else ""
     if strange := next((e.network for e in entries if not named(e.network) and e.network != make.name), None):
@@ -185,10 +184,10 @@ def _first(protocol: Protocol, train: Source, make: NetworkFactory) -> NetworkFa
 
 
 def stored_labeller(asked: Labeller | None, distilled: Distilled, store: Labels) -> Labeller:
-    """Who gave the labels in ``store``: what a scorecard says where a set's labels are read from a file.
+    """Return the labeller of the labels in ``store``, for the scorecard.
 
     Args:
-        asked: who labels the baselines, if anybody does; how it reads the set holds where it wrote the file too.
+        asked: the baselines' labeller, if any; if it wrote the file too, its agreement holds.
     """
     made_by = sorted(h for e in _entries(distilled.metadata) for h in e.hashes)
     hashes = sorted(h for _, h in store.about.networks)
@@ -201,7 +200,7 @@ def stored_labeller(asked: Labeller | None, distilled: Distilled, store: Labels)
 
 
 def _entries(card: Mapping[str, Any]) -> list[_Entry]:
-    """The networks that label, of a card that anybody may have written."""
+    """Read the labelling networks from untrusted metadata."""
     found = card.get("teachers")
     if found is None:
         return []
@@ -232,7 +231,7 @@ def _from_card(
     entries: Sequence[_Entry], train: Source, make: NetworkFactory, augmentation: Callable[[str], Augmentation],
     progress: Callable[[str, int, int], None] | None, executor: Executor | None,
 ) -> Teachers:  # fmt: skip
-    """The networks themselves, from the cache or trained again."""
+    """Return the networks, from the cache or retrained."""
     k = len(train.classes)
     makes = [
         make if e.network == make.name
@@ -254,9 +253,9 @@ def _networks(teachers: Teachers) -> tuple[tuple[str, str], ...]:
 
 
 def _agreement(label: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> float:
-    """The part of inputs whose likeliest class is the intended one.
+    """Return the fraction of inputs whose likeliest class is the intended one.
 
-    Inputs of all classes share a pass, in an order that is drawn: a teacher may go by the statistics of the batch.
+    Classes share a pass in random order: a teacher may use the statistics of the batch.
     """
     order = torch.randperm(len(x), generator=generator(0, "agreement"))
     right = sum(int((label(x[i]).argmax(1) == y[i]).sum()) for i in torch.split(order, CHUNK))

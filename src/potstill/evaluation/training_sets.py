@@ -1,4 +1,4 @@
-"""What students are trained on, and the teacher of the baseline with soft labels."""
+"""Training sets of students, and the teacher of the baseline with soft labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,31 +19,31 @@ TEACHER_STEPS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSet:
-    """Inputs and targets for each student: one pair for all, or one for each."""
+    """Inputs and targets of students: one pair for all, or one pair for each."""
 
     pairs: Sequence[tuple[Inputs, Tensor]]
     bytes: int
-    """Stored size of one pair; of several the largest."""
+    """Stored size of one pair; of several, the largest."""
     entropy_coded_bytes: int | None = None
-    """Those bytes entropy-coded; ``None``: not known."""
+    """Size after entropy coding; ``None``: unknown."""
     codec: str | None = None
-    """How its inputs are written."""
+    """Codec of the inputs."""
     per_class: int | None = None
-    """Samples of each class, of classes that have as many."""
+    """Samples of each class, for classes that have as many."""
     trials: tuple[Mapping[str, Any], ...] = ()
-    """The ways to write it among which was chosen, the best first."""
+    """Results of the codecs that were tried, best first."""
     stored_labels: Labels | None = None
-    """A teacher's labels of its one pair."""
+    """A teacher's stored labels of its only pair."""
     weights: Tensor | None = None
-    """What each sample's loss is multiplied by, mean 1; for one pair."""
+    """Loss weight of each sample, mean 1; for one pair."""
     lr: float | None = None
-    """The learning rate that was learned with it."""
+    """Learning rate that was learned with the set."""
     scores: Tensor | None = None
-    """Of one pair whose labels are scores (n, k): these; the pair has the probabilities that they are read as."""
+    """Scores (n, k) of one pair whose labels are scores; the pair holds the probabilities that they are read as."""
 
     @property
     def items(self) -> int:
-        """Inputs of one pair; of several the most."""
+        """Number of inputs of the largest pair."""
         return max(count(x) for x, _ in self.pairs)
 
     def pair_for(self, student: int) -> tuple[Inputs, Tensor]:
@@ -52,7 +52,7 @@ class TrainingSet:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherJob:
-    """The training of random-soft's teacher as a job: stopped early, as its paper does."""
+    """Training of random-soft's teacher as a job, stopped early as in its paper."""
 
     train: Source
     make: NetworkFactory

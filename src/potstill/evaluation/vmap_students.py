@@ -51,11 +51,11 @@ __all__ = [
 ]
 
 _MOST = 32
-"""Students that are trained side by side on a GPU unless it is said otherwise: all of a usual protocol's."""
+"""Default number of students trained side by side on a GPU: all of a usual protocol's."""
 
 
 class StackedStudents:
-    """Networks of one architecture as one: a function of S inputs, with parameters of S networks.
+    """S networks of one architecture as one function of S inputs.
 
     Raises:
         RuntimeError: they are not alike.
@@ -68,11 +68,11 @@ class StackedStudents:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """All that the networks hold, each with S as its first axis; views, so that writing into them counts."""
+        """All parameters and buffers with S as first axis, as views."""
         return {n: t.detach() for n, t in {**self.parameters, **self.buffers}.items()}
 
     def __call__(self, x: Tensor, *, training: bool) -> Tensor:
-        """Outputs (S, n, …) of inputs (S, n, …), or of (1, n, …) that all see."""
+        """Return outputs (S, n, …) of inputs (S, n, …), or of shared inputs (1, n, …)."""
         self.shell.train(training)
 
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -87,23 +87,23 @@ class StackedStudents:
 
 
 def default_group_size(device: torch.device | str) -> int:
-    """How many students are trained side by side unless it is said otherwise: many on a GPU, one on a CPU.
+    """Return the default number of students trained side by side: 32 on a GPU, 1 on a CPU.
 
-    There is no room on a CPU: one student's products fill the cores, and kernels of our own are for networks alone.
+    On a CPU one student's products fill the cores, and our own kernels are for single networks.
     """
     return _MOST if torch.device(device).type == "cuda" else 1
 
 
 def predict_all(source: Source, jobs: Sequence[StudentJob], executor: Executor, most: int) -> Iterator[Tensor | None]:
-    """Every job's predictions for ``source``, in order, as soon as its group is done; ``None`` if it diverged."""
+    """Yield every job's predictions for ``source`` in order, as soon as its group is done; ``None`` if it diverged."""
     for found in executor.map(partial(train_and_predict_stacked, source), list(group_jobs(jobs, most))):
         yield from found
 
 
 def group_jobs(jobs: Sequence[StudentJob], most: int) -> Iterator[list[StudentJob]]:
-    """Neighbouring jobs that can be trained side by side, at most ``most`` at a time; all others alone.
+    """Yield groups of neighbouring jobs that can be trained side by side, at most ``most`` at a time.
 
-    Alike are jobs of one network, protocol, rate, length, augmentation and size, whose labels are the set's own.
+    They have the same network, protocol, rate, length, augmentation and size, and use the set's own labels.
     """
     group: list[StudentJob] = []
     for job in jobs:
@@ -138,7 +138,7 @@ def _own(job: StudentJob) -> tuple[int, ...]:
 
 
 class _Samples:
-    """The sets of several jobs in one tensor; a set that jobs share is in it once. Weights are in the labels."""
+    """The sets of several jobs in one tensor; shared sets are in it once. Weights are in the labels."""
 
     def __init__(self, jobs: Sequence[StudentJob], classes: int) -> None:
         sets = {_own(job): job for job in jobs}
@@ -151,16 +151,16 @@ class _Samples:
         self.first = torch.tensor([[place[_own(job)] * len(_one(job))] for job in jobs])
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (S, m, …) and labels of the samples at ``index`` (S, m), counted in each job's own set."""
+        """Return inputs (S, m, …) and labels at ``index`` (S, m), counted in each job's own set."""
         flat = (index + self.first).to(self.x.device)
         return self.x[flat], self.y[flat]
 
 
 def fit_stacked(jobs: Sequence[StudentJob], look: Callable[[StackedStudents], None] | None = None) -> StackedStudents:
-    """Train the networks of ``jobs``, which `groups` found alike: what `potstill.evaluation.student.fit` does, S times.
+    """Train the networks of ``jobs``, one group of `group_jobs`: `potstill.evaluation.student.fit`, S times.
 
     Args:
-        look: called where the protocol looks; it must leave the weights as they are.
+        look: called where the protocol tests; it must leave the weights as they are.
     """
     job, p = jobs[0], jobs[0].protocol
     stack = StackedStudents([one.make(derive(one.seed, "network")) for one in jobs], p.recipe.precision)
@@ -215,7 +215,7 @@ def fit_stacked(jobs: Sequence[StudentJob], look: Callable[[StackedStudents], No
 
 
 def _augmented(augment: Augmentation, x: Tensor, drawn: Sequence[object]) -> Tensor:
-    """Every student's batch with its own parameters; those for which one group of operations was drawn, at once."""
+    """Augment every student's batch with its own parameters, at once for equal groups of operations."""
     known = [d for d in drawn if isinstance(d, Drawn)]
     if len(known) < len(drawn):
         return torch.stack([augment.apply(batch, d) for batch, d in zip(x, drawn, strict=True)])
@@ -233,7 +233,7 @@ def _augmented(augment: Augmentation, x: Tensor, drawn: Sequence[object]) -> Ten
 
 
 def _predict(stack: StackedStudents, source: Source) -> Tensor:
-    """The task's answer for every sample by every student, (S, n, …), on the CPU."""
+    """Return the task's answer for every sample by every student, (S, n, …), on the CPU."""
     task = task_of(source)
 
     def answered(batch: Batch) -> Tensor:
@@ -245,9 +245,9 @@ def _predict(stack: StackedStudents, source: Source) -> Tensor:
 
 
 def train_and_predict_stacked(source: Source, jobs: Sequence[StudentJob]) -> list[Tensor | None]:
-    """What `potstill.evaluation.student.train_and_predict` says of each of ``jobs``, which `groups` found alike.
+    """Return `potstill.evaluation.student.train_and_predict` of each of ``jobs``, one group of `group_jobs`.
 
-    Where memory runs out, the halves are trained one after the other.
+    If memory runs out, the halves are trained one after the other.
     """
     if len(jobs) == 1:
         return [train_and_predict(source, jobs[0])]

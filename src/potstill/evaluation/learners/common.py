@@ -1,5 +1,4 @@
-"""What learners are given: scikit-learn's estimators rows of numbers, classes or real values, and a weight for each;
-closed forms targets that are centred."""
+"""Conversions for learners: rows, labels and weights for scikit-learn; centred targets for closed forms."""
 
 import numpy as np
 import torch
@@ -15,22 +14,22 @@ __all__ = ["answered", "answers_of", "matrix", "scores_of", "training_rows"]
 
 
 def matrix(x: Tensor) -> Float[np.ndarray, "n d"]:
-    """Inputs (n, …) as rows of numbers."""
+    """Return inputs (n, …) as rows (n, d), float64."""
     return np.asarray(x.detach().cpu().flatten(1).double().numpy())
 
 
 def training_rows(
     x: Tensor, y: Tensor, weights: Tensor | None, classes: bool
 ) -> tuple[Float[np.ndarray, "m d"], Num[np.ndarray, "m ..."], Float[np.ndarray, " m"] | None]:
-    """Rows, targets and weights to fit on.
+    """Return rows, targets and weights to fit on.
 
-    Rows of class probabilities become one sample for each class that has any, with the probability as its weight.
+    Rows of class probabilities become one sample for each class with a positive one, weighted by it.
 
     Args:
         x: inputs (n, …).
         y: int64 classes (n,), rows (n, k) of probabilities, or real values (n, t).
-        weights: of each sample (n,), or ``None``: all alike.
-        classes: whether ``y`` are classes or rows of probabilities.
+        weights: of each sample (n,), or ``None``: all equal.
+        classes: ``y`` are classes or rows of probabilities.
     """
     y = y.detach().cpu()
     counts = None if weights is None else weights.detach().cpu().double()
@@ -44,14 +43,16 @@ def training_rows(
 
 
 def answers_of(found: Num[np.ndarray, "n ..."], classes: bool) -> Tensor:
-    """Predictions as a task's ``score`` takes them: int64 classes (n,), or float32 values (n, t)."""
+    """Return predictions in the form that ``score`` takes: int64 classes (n,), or float32 values (n, t)."""
     made = torch.from_numpy(np.ascontiguousarray(found))
     return made.long() if classes else made.float().reshape(len(made), -1)
 
 
 def scores_of(y: Tensor, weights: Tensor | None, task: Task) -> tuple[Float[Tensor, "n t"], Float[Tensor, " t"]]:
-    """Targets that are centred, float64, and what is added to predictions: of classes one-hot rows, or the rows that
-    are given, less 1/k, and nothing; of real values what they differ from their weighted mean, and that.
+    """Return centred float64 targets, and the offset to add to predictions.
+
+    Classes: one-hot rows, or the given rows, less 1/k, and zeros. Real values: differences from their weighted mean, and
+    that.
     """
     if isinstance(task, Classification):
         made = centred(rows(y.detach(), task.outputs, torch.float64))
@@ -63,5 +64,5 @@ def scores_of(y: Tensor, weights: Tensor | None, task: Task) -> tuple[Float[Tens
 
 
 def answered(outputs: Float[Tensor, "n t"], task: Task) -> Tensor:
-    """Outputs of a closed form as a task's ``score`` takes them: the likeliest class (n,), or float32 values (n, t)."""
+    """Return a closed form's outputs in the form that ``score`` takes: the likeliest class (n,), or float32 values (n, t)."""
     return outputs.argmax(1) if isinstance(task, Classification) else outputs.float()

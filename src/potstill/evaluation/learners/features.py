@@ -1,4 +1,4 @@
-"""Ridge regression on what a network makes of the inputs: random features, or those of a frozen backbone."""
+"""Ridge regression on a network's features: random features, or those of a frozen backbone."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,14 +20,14 @@ from potstill.rng import derive
 __all__ = ["RidgeFeatures"]
 
 _CHUNK = 500
-"""Samples that pass a network at a time."""
+"""Samples per pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RidgeFeatures:
-    """Least squares with a penalty in closed form, in float64, on the features before a network's classifier: of a
-    backbone that others trained, or of untrained networks, whose products are a random-feature kernel
-    (arXiv:2210.12067). Of classes on scores, one-hot rows less 1/k. With weights it minimises the weighted squares.
+    """Ridge regression in closed form, in float64, on the features before a network's classifier: of a pretrained backbone,
+    or of untrained networks, whose products are a random-feature kernel (arXiv:2210.12067). Classes are fitted as scores,
+    one-hot rows less 1/k. With weights it minimises the weighted squares.
 
     Raises:
         PotstillError: a setting out of its range.
@@ -35,11 +35,11 @@ class RidgeFeatures:
 
     real_rows: ClassVar[bool] = True
     network: str = ""
-    """Its name; empty: of pictures ``convnet-nonorm``, else ``mlp``."""
+    """Its name; empty: ``convnet-nonorm`` for images, else ``mlp``."""
     count: int = 1
-    """Networks side by side, of untrained ones: each with other parameters, by the seed."""
+    """Number of untrained networks side by side, each with other parameters."""
     ridge: float = 1e-6
-    """λ over the mean of the squared lengths of the features."""
+    """λ divided by the mean squared length of the features."""
 
     def __post_init__(self) -> None:
         for name, least in (("count", 1), ("ridge", 0)):

@@ -1,4 +1,4 @@
-"""Kernel ridge regression with the kernels of infinitely wide networks: what KIP distils for, and tests with."""
+"""Kernel ridge regression with kernels of infinitely wide networks, the learner that KIP distils for and tests with."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -19,9 +19,9 @@ __all__ = ["KernelRidge", "KrrNtk", "Nngp"]
 
 @dataclass(frozen=True, kw_only=True)
 class KernelRidge:
-    """Ridge regression in closed form with the kernel of a fully connected ReLU network of infinite width
-    (`potstill.functional.kernels`), in float64: of classes on scores, one-hot rows less 1/k, of real values on what
-    they differ from their mean. With weights it minimises the weighted squares.
+    """Ridge regression in closed form, in float64, with the kernel of a fully connected ReLU network of infinite width
+    (`potstill.functional.kernels`). Classes are fitted as scores, one-hot rows less 1/k; real values as differences from
+    their mean. With weights it minimises the weighted squares.
 
     Raises:
         PotstillError: a setting out of its range.
@@ -34,7 +34,7 @@ class KernelRidge:
     ridge: float = 1e-6
     """λ over the mean of the kernel's diagonal: KIP's, and FRePo's."""
     most: int = 4000
-    """Samples that it takes in, at most, drawn by the seed: a kernel matrix has their square."""
+    """Maximum number of samples used, drawn by the seed: the kernel matrix is quadratic in it."""
 
     def __post_init__(self) -> None:
         for name, least in (("depth", 0), ("ridge", 0), ("most", 1)):
@@ -78,7 +78,8 @@ class KrrNtk(KernelRidge):
 
 @dataclass(frozen=True, kw_only=True)
 class Nngp(KernelRidge):
-    """Kernel ridge regression with the covariance of a wide network's outputs at its beginning, depth=1
-    (arXiv:1711.00165): what training its last layer alone learns."""
+    """Kernel ridge regression with the covariance of a wide network's initial outputs, depth=1 (arXiv:1711.00165): what
+    training its last layer alone learns.
+    """
 
     kind: ClassVar[Literal["ntk", "nngp"]] = "nngp"

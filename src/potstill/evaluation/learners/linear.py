@@ -1,4 +1,4 @@
-"""scikit-learn's linear models: logistic regression of classes, ridge regression of real values."""
+"""scikit-learn's linear models: logistic regression for classes, ridge regression for real values."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Ridge regression in closed form: of real values, and of classes by rows that have a one at their class."""
+"""Ridge regression in closed form, for real values, and for classes by one-hot rows."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,14 +16,15 @@ __all__ = ["Ridge"]
 
 @dataclass(frozen=True, kw_only=True)
 class Ridge:
-    """Least squares with a penalty, by one Cholesky decomposition in float64, on inputs that are standardised by what
-    it is fitted on. With d inputs it solves (XᵀX/n + λ·I) W = XᵀY/n, λ = ``penalty`` · trace(XᵀX/n)/d, or, of fewer
-    samples than inputs, the dual of it.
+    """Ridge regression by one Cholesky decomposition in float64, on inputs standardised by the training samples.
+
+    With d inputs it solves (XᵀX/n + λ·I) W = XᵀY/n, λ = ``penalty`` · trace(XᵀX/n)/d, or its dual with fewer samples
+    than inputs.
     """
 
     real_rows: ClassVar[bool] = True
     penalty: float = 0.01
-    """Over the mean variance of the inputs. Ours."""
+    """Relative to the mean variance of the inputs. Ours."""
 
     @property
     def name(self) -> str:
