@@ -64,8 +64,8 @@ __all__ = [
 ]  # fmt: skip
 
 BASELINES = ("random", "herding", "random-soft")
-"""Baselines in the bytes of the set, in display order. ``random-items`` comes after them: the literature's comparison, as
-many real samples as the set has inputs, exact, whatever their bytes.
+"""Baselines in the bytes of the set, in display order. ``random-items`` comes after them: the literature's comparison,
+as many real samples as the set has inputs, exact, whatever their bytes.
 """
 SOFT_LABEL_BITS = 8
 """Bits per number of a soft label."""

@@ -69,8 +69,8 @@ SPEED = 1e10
 
 
 def count_operations(make: NetworkFactory, spec: InputSpec) -> float:
-    """Return the operations of one forward pass: two per parameter for named inputs (words have no fixed length), 1 for a
-    learner, which is fitted in no time.
+    """Return the operations of one forward pass: two per parameter for named inputs (words have no fixed length), 1 for
+    a learner, which is fitted in no time.
     """
     if isinstance(make, LearnerFactory):
         return 1.0
@@ -138,8 +138,8 @@ class Probe:
         ]
 
     def student_scores(self, pairs: Sequence[Pair], students: Sequence[int]) -> Float[Tensor, "students parts"]:
-        """Return parts of each student's score on one candidate, whose mean over students and parts is the mean score: correct
-        samples for classification, else the score itself.
+        """Return parts of each student's score on one candidate, whose mean over students and parts is the mean score:
+        correct samples for classification, else the score itself.
         """
         task, targets = task_of(self.held_out), targets_of(self.held_out)
         if isinstance(task, Classification):
@@ -271,7 +271,8 @@ def choose_fewest_bits(
     A candidate passes only when the upper end of the one-sided 95% interval of its loss stays within half a point
     (`MARGIN`), paired over students and held-out samples. The middle candidate is tried first; then downwards until one
     fails, or upwards until one passes. If none passes, the first candidate (most bits) is taken, unless it is shown to
-    lose and loses more than half a point: then the choice is ``None``, which is ``full`` itself. The held-out samples are
+    lose and loses more than half a point: then the choice is ``None``, which is ``full`` itself. The held-out samples
+    are
     some of those that a synthetic set was made of: the comparison is of the set with itself, rounded.
 
     Students come in two halves: if the first is conclusive at 97.5%, the second is skipped.

@@ -51,7 +51,8 @@ class Learner(Protocol):
         """Fit on inputs in model space (n, …) and the task's targets (n, …).
 
         Args:
-            y: int64 classes (n,), or rows (n, k) of probabilities. A learner with ``real_rows = True`` gets scores + 1/k
+            y: int64 classes (n,), or rows (n, k) of probabilities. A learner with ``real_rows = True`` gets scores +
+            1/k
                 for a set with scores: rows in the same units that need not be probabilities.
             weights: sample weights (n,), mean 1; ``None``: all equal.
             seed: of all draws; torch's and NumPy's global generators are not touched.

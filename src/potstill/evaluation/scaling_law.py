@@ -35,7 +35,8 @@ MIN_LOG_FLOOR, MAX_LOG_FLOOR = -15.0, 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredErrors:
-    """Students' errors in (0, 1): every set at every budget, with hard labels and with the soft labels of every stop."""
+    """Students' errors in (0, 1): every set at every budget, with hard labels and with the soft labels of every
+    stop."""
 
     ipc: tuple[int, ...]
     """Items per class (B), ascending, four or more."""
@@ -117,9 +118,9 @@ def label_worth(
     """Return the worth of soft-labelled items of each of the ``budgets`` (per class) in hard-labelled ones.
 
     The stop is the best one by the law of ``choice``, so that the law of ``score`` is not evaluated on the predictions
-    that selected it. N is in the interval where the errors of N hard-labelled and of n soft-labelled items do not differ
-    by Student's t on their logarithms, with the standard error from a bootstrap over sets (times √(m/(m − 1)), which a
-    bootstrap of few sets lacks) that refits stop and laws: it may be open.
+    that selected it. N is in the interval where the errors of N hard-labelled and of n soft-labelled items do not
+    differ by Student's t on their logarithms, with the standard error from a bootstrap over sets (times √(m/(m − 1)),
+    which a bootstrap of few sets lacks) that refits stop and laws: it may be open.
 
     Args:
         score, choice: errors of the same students on two disjoint parts of unseen data.

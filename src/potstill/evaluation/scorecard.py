@@ -52,7 +52,8 @@ def _labelled(labeller: Mapping[str, Any] | None) -> list[str]:
 
 
 def _chosen(content: Mapping[str, Any]) -> list[str]:
-    """Return the lines about students' learning rates: a protocol that selects them gives several under one fingerprint."""
+    """Return the lines about students' learning rates: a protocol that selects them gives several under one
+    fingerprint."""
     sides = {"this set": content.get("chosen"), **{n: b.get("chosen") for n, b in content["baselines"].items()}}
     rates = {name: f"{chosen['lr']:g}" for name, chosen in sides.items() if chosen and chosen.get("lr") is not None}
     left_out = [f"students trained with {line}" for line in (content.get("chosen") or {}).get("left_out", ())]

@@ -61,7 +61,8 @@ class StudentJob:
     x: Inputs
     """Inputs in model space (n, …), or several with names."""
     y: Tensor
-    """Targets in the task's form: int64 classes (n,) or float rows (n, k); scores where the protocol's loss uses them."""
+    """Targets in the task's form: int64 classes (n,) or float rows (n, k); scores where the protocol's loss uses
+    them."""
     task: Task | None = None
     """Defines the loss; ``None``: cross-entropy of classes."""
     weights: Tensor | None = None
@@ -157,8 +158,8 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
 
     As published: batches in a new random order each epoch (the last may be smaller), one augmentation parameter per
     sample, then optionally a mix of the batch, the task's loss or a teacher's, and an optimizer step. With weights, a
-    batch's loss is the mean over its samples of weight times loss (CRAIG's train_resnet.py:441): in the mean over batches
-    the weighted loss of the set. A mix of two samples has their weights in its shares.
+    batch's loss is the mean over its samples of weight times loss (CRAIG's train_resnet.py:441): in the mean over
+    batches the weighted loss of the set. A mix of two samples has their weights in its shares.
 
     Args:
         on_evaluate: called where the protocol tests; it must leave the weights as they are.

@@ -51,8 +51,8 @@ def answers_of(found: Num[np.ndarray, "n ..."], classes: bool) -> Tensor:
 def scores_of(y: Tensor, weights: Tensor | None, task: Task) -> tuple[Float[Tensor, "n t"], Float[Tensor, " t"]]:
     """Return centred float64 targets, and the offset to add to predictions.
 
-    Classes: one-hot rows, or the given rows, less 1/k, and zeros. Real values: differences from their weighted mean, and
-    that.
+    Classes: one-hot rows, or the given rows, less 1/k, and zeros. Real values: differences from their weighted mean,
+    and that.
     """
     if isinstance(task, Classification):
         made = centred(rows(y.detach(), task.outputs, torch.float64))
@@ -64,5 +64,6 @@ def scores_of(y: Tensor, weights: Tensor | None, task: Task) -> tuple[Float[Tens
 
 
 def answered(outputs: Float[Tensor, "n t"], task: Task) -> Tensor:
-    """Return a closed form's outputs in the form that ``score`` takes: the likeliest class (n,), or float32 values (n, t)."""
+    """Return a closed form's outputs in the form that ``score`` takes: the likeliest class (n,), or float32 values
+    (n, t)."""
     return outputs.argmax(1) if isinstance(task, Classification) else outputs.float()

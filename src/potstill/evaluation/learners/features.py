@@ -25,9 +25,9 @@ _CHUNK = 500
 
 @dataclass(frozen=True, kw_only=True)
 class RidgeFeatures:
-    """Ridge regression in closed form, in float64, on the features before a network's classifier: of a pretrained backbone,
-    or of untrained networks, whose products are a random-feature kernel (arXiv:2210.12067). Classes are fitted as scores,
-    one-hot rows less 1/k. With weights it minimises the weighted squares.
+    """Ridge regression in closed form, in float64, on the features before a network's classifier: of a pretrained
+    backbone, or of untrained networks, whose products are a random-feature kernel (arXiv:2210.12067). Classes are
+    fitted as scores, one-hot rows less 1/k. With weights it minimises the weighted squares.
 
     Raises:
         PotstillError: a setting out of its range.
@@ -60,9 +60,9 @@ class RidgeFeatures:
 
     def fit(self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int) -> Predictor:
         spec = InputSpec(kind="image" if x.ndim == 4 else "table", shape=tuple(x.shape[1:]))
-        return self.fit_seen(x, y, weights, task, seed, spec, None)
+        return self.fit_with_input(x, y, weights, task, seed, spec, None)
 
-    def fit_seen(
+    def fit_with_input(
         self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int, input: InputSpec,
         normalization: Normalization | None,
     ) -> Predictor:  # fmt: skip

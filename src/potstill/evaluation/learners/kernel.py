@@ -20,8 +20,8 @@ __all__ = ["KernelRidge", "KrrNtk", "Nngp"]
 @dataclass(frozen=True, kw_only=True)
 class KernelRidge:
     """Ridge regression in closed form, in float64, with the kernel of a fully connected ReLU network of infinite width
-    (`potstill.functional.kernels`). Classes are fitted as scores, one-hot rows less 1/k; real values as differences from
-    their mean. With weights it minimises the weighted squares.
+    (`potstill.functional.kernels`). Classes are fitted as scores, one-hot rows less 1/k; real values as differences
+    from their mean. With weights it minimises the weighted squares.
 
     Raises:
         PotstillError: a setting out of its range.
