@@ -37,7 +37,7 @@ import potstill
 from potstill.augment.names import named_augmentation
 from potstill.core import Splits
 from potstill.data import TensorSource
-from potstill.evaluation.protocols.potstill import PROTOCOL
+from potstill.evaluation.protocols import POTSTILL as PROTOCOL
 from potstill.evaluation.samples import SampleScores
 from potstill.evaluation.statistics import difference, paired_difference, summary
 from potstill.evaluation.student import StudentJob, train_and_predict

@@ -35,8 +35,7 @@ from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.dataset_file import Distilled
 from potstill.evaluation import Protocol, difference, evaluate, summary
-from potstill.evaluation.protocols.dc import PROTOCOL as DC
-from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
+from potstill.evaluation.protocols import DC, DSA
 from potstill.execution import Serial
 from potstill.rng import derive
 

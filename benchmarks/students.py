@@ -28,7 +28,7 @@ from machine import machine
 from potstill.augment.names import named_augmentation
 from potstill.core import InputSpec
 from potstill.data import load
-from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
+from potstill.evaluation.protocols import DSA
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import StudentJob, train, train_and_predict
 from potstill.evaluation.vmap_students import fit_stacked, train_and_predict_stacked

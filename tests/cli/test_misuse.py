@@ -113,7 +113,7 @@ def test_what_cannot_be_read_says_so(target: str) -> None:
 def test_constants_values_and_classes_are_told_apart() -> None:
     assert declared("potstill.data.load:_FILES")[0] == ".npz"
     assert isinstance(declared("potstill.methods.distribution.dm:DM"), DeclaredClass)
-    assert isinstance(declared("potstill.evaluation.protocols.dc:PROTOCOL"), DeclaredValue)
+    assert isinstance(declared("potstill.evaluation.protocols:DC"), DeclaredValue)
 
 
 @pytest.mark.parametrize("data", ["photos/", "./a.csv", "a.csv", "digitz", "~nobody-here/x", "a\\b"])

@@ -11,7 +11,7 @@ from potstill.cli.main import main
 from potstill.data import TensorSource, load
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Case
-from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
+from potstill.evaluation.protocols import DSA
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
 NOTE = "augmentations may mirror these pictures"

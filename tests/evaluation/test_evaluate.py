@@ -12,9 +12,7 @@ from potstill.core import Batch, Splits, Whitening
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, Scorecard, evaluate, full_data_reference, training_sets
-from potstill.evaluation.protocols.dc import PROTOCOL as DC
-from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
-from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
+from potstill.evaluation.protocols import DC, DSA, POTSTILL
 from potstill.evaluation.samples import SampleScores
 from potstill.execution import Processes, Serial
 from potstill.testing import check_source

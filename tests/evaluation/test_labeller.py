@@ -16,7 +16,7 @@ from potstill.errors import PotstillError, PotstillWarning
 from potstill.evaluation import student
 from potstill.evaluation import teacher_labels as labellers
 from potstill.evaluation.evaluate import evaluate, student_augmentation
-from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
+from potstill.evaluation.protocols import SRE2L
 from potstill.evaluation.scorecard import Scorecard
 from potstill.execution import Serial
 from potstill.labels.write import hash_network

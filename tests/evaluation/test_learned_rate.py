@@ -16,7 +16,7 @@ from potstill.dataset_file import Distilled, save, write_tensors
 from potstill.dataset_file.metadata import metadata_text
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, student
-from potstill.evaluation.protocols.datm_soft import PROTOCOL as DATM
+from potstill.evaluation.protocols import DATM_SOFT as DATM
 from potstill.execution import Serial
 from potstill.functional.param_groups import ParamGroup, ParamGroups, ParamState, init_params, param_values, step_params
 from potstill.functional.sampling import draw_per_class

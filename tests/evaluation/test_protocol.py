@@ -6,17 +6,9 @@ import pytest
 from potstill.core import InputSpec, registry
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Case, ModelSelection, Protocol, Recipe, Teaching
-from potstill.evaluation.protocols.cda import PROTOCOL as CDA
-from potstill.evaluation.protocols.datadam import PROTOCOL as DATADAM
-from potstill.evaluation.protocols.datm_soft import PROTOCOL as DATM
-from potstill.evaluation.protocols.dc import PROTOCOL as DC
-from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
-from potstill.evaluation.protocols.edc import PROTOCOL as EDC
-from potstill.evaluation.protocols.idc import PROTOCOL as IDC
-from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
-from potstill.evaluation.protocols.no_distillation import PROTOCOL as NODISTILL
-from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
-from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
+from potstill.evaluation.protocols import CDA, DATADAM, DC, DSA, EDC, IDC, NCFM, POTSTILL, SRE2L
+from potstill.evaluation.protocols import DATM_SOFT as DATM
+from potstill.evaluation.protocols import NO_DISTILLATION as NODISTILL
 
 CONVNET = "convnet-d3-w128-instance-avg"
 IMAGE, TABLE = InputSpec(kind="image", shape=(1, 8, 8)), InputSpec(kind="table", shape=(8,))

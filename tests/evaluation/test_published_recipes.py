@@ -15,12 +15,9 @@ from potstill.core import Network, Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate, student
-from potstill.evaluation.protocols.datadam import PROTOCOL as DATADAM
-from potstill.evaluation.protocols.datm_soft import PROTOCOL as DATM
-from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
-from potstill.evaluation.protocols.idc import PROTOCOL as IDC
-from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
-from potstill.evaluation.protocols.no_distillation import PROTOCOL as NODISTILL
+from potstill.evaluation.protocols import DATADAM, DSA, IDC, NCFM
+from potstill.evaluation.protocols import DATM_SOFT as DATM
+from potstill.evaluation.protocols import NO_DISTILLATION as NODISTILL
 from potstill.evaluation.student import StudentJob, fit, predict, train, train_and_predict
 from potstill.execution import Serial
 from potstill.nn import factory

@@ -15,15 +15,9 @@ from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate, student
 from potstill.evaluation.estimators import make_learner
-from potstill.evaluation.protocols.datm import PROTOCOL as DATM
-from potstill.evaluation.protocols.datm_soft import PROTOCOL as SOFT
-from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
-from potstill.evaluation.protocols.frepo import PROTOCOL as FREPO
-from potstill.evaluation.protocols.kip import PROTOCOL as KIP
-from potstill.evaluation.protocols.mtt import PROTOCOL as MTT
-from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
-from potstill.evaluation.protocols.rat_bptt import PROTOCOL as RAT
-from potstill.evaluation.protocols.remember import PROTOCOL as REMEMBER
+from potstill.evaluation.protocols import DATM, DSA, FREPO, KIP, MTT, POTSTILL, REMEMBER
+from potstill.evaluation.protocols import DATM_SOFT as SOFT
+from potstill.evaluation.protocols import RAT_BPTT as RAT
 from potstill.evaluation.student import StudentJob, iterate_epochs, predict, train, train_and_predict
 from potstill.evaluation.vmap_students import fit_stacked, group_jobs
 from potstill.execution import Serial

@@ -23,7 +23,7 @@ from potstill.evaluation.byte_matched_baselines import (
     pack_samples,
 )
 from potstill.evaluation.evaluate import normalize_like
-from potstill.evaluation.protocols.potstill import PROTOCOL
+from potstill.evaluation.protocols import POTSTILL as PROTOCOL
 from potstill.evaluation.student import StudentJob, fit, predict, train_and_predict
 from potstill.evaluation.vmap_students import fit_stacked, train_and_predict_stacked
 from potstill.execution import Serial

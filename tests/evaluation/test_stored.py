@@ -15,11 +15,7 @@ from potstill.core import Splits, registry
 from potstill.errors import PotstillError
 from potstill.evaluation.distilled_training import make_views, stored_label_loss, teacher_loss, train_teachers
 from potstill.evaluation.evaluate import student_augmentation
-from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
-from potstill.evaluation.protocols.edc import PROTOCOL as EDC
-from potstill.evaluation.protocols.rded import PROTOCOL as RDED
-from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
-from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
+from potstill.evaluation.protocols import DSA, EDC, RDED, SRE2L, SRE2L_CIFAR
 from potstill.evaluation.student import StudentJob, train
 from potstill.labels.label_file import LabelFile
 from potstill.labels.teacher_file import TeacherFile

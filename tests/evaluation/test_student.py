@@ -12,11 +12,7 @@ from potstill.augment.siamese import dsa, none
 from potstill.core import Network, Splits
 from potstill.errors import PotstillWarning
 from potstill.evaluation.protocol import Protocol
-from potstill.evaluation.protocols.datadam import PROTOCOL as DATADAM
-from potstill.evaluation.protocols.dc import PROTOCOL as DC
-from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
-from potstill.evaluation.protocols.idc import PROTOCOL as IDC
-from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
+from potstill.evaluation.protocols import DATADAM, DC, DSA, IDC, NCFM
 from potstill.evaluation.student import StudentJob, fit, predict, train, train_and_predict, training_lengths
 from potstill.execution import Processes, Serial
 from potstill.nn import factory

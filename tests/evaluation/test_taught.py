@@ -16,11 +16,7 @@ from potstill.core import NetworkWeights, Splits
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate, student
 from potstill.evaluation.distilled_training import Teachers, teacher_loss, train_teachers
-from potstill.evaluation.protocols.cda import PROTOCOL as CDA
-from potstill.evaluation.protocols.edc import PROTOCOL as EDC
-from potstill.evaluation.protocols.rded import PROTOCOL as RDED
-from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
-from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
+from potstill.evaluation.protocols import CDA, EDC, RDED, SRE2L, SRE2L_CIFAR
 from potstill.evaluation.student import StudentJob, fit, train
 from potstill.execution import Serial
 from potstill.functional.train import parameters

@@ -16,11 +16,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, vmap_students
 from potstill.evaluation.distilled_training import Teachers
 from potstill.evaluation.protocol import Protocol
-from potstill.evaluation.protocols.dc import PROTOCOL as DC
-from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
-from potstill.evaluation.protocols.idc import PROTOCOL as IDC
-from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
-from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
+from potstill.evaluation.protocols import DC, DSA, IDC, NCFM, SRE2L
 from potstill.evaluation.student import StudentJob, assign_gradients, train, train_and_predict
 from potstill.evaluation.vmap_students import (
     StackedStudents,

@@ -17,10 +17,7 @@ from potstill.dataset_file import Distilled
 from potstill.errors import PotstillWarning
 from potstill.evaluation import Protocol, evaluate
 from potstill.evaluation.distilled_training import Teachers, stored_label_loss
-from potstill.evaluation.protocols.edc import PROTOCOL as EDC
-from potstill.evaluation.protocols.idc import PROTOCOL as IDC
-from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
-from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
+from potstill.evaluation.protocols import EDC, IDC, POTSTILL, SRE2L
 from potstill.evaluation.student import StudentJob, train
 from potstill.evaluation.vmap_students import fit_stacked, group_jobs
 from potstill.functional.train import parameters

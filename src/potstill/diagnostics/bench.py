@@ -22,7 +22,7 @@ from potstill.evaluation.estimators import is_learner_name
 from potstill.evaluation.evaluate import normalize_like
 from potstill.evaluation.fitting import check_compatible, learned_lr, network_from_metadata
 from potstill.evaluation.protocol import Protocol
-from potstill.evaluation.protocols.potstill import PROTOCOL
+from potstill.evaluation.protocols import POTSTILL as PROTOCOL
 from potstill.evaluation.samples import SampleScores, sample_scores
 from potstill.evaluation.statistics import count_answers, summary
 from potstill.evaluation.student import TEST_CHUNK, StudentJob, train

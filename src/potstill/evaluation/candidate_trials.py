@@ -23,7 +23,7 @@ from potstill.data.splits import stratify
 from potstill.errors import PotstillError
 from potstill.evaluation.estimators import LearnerFactory
 from potstill.evaluation.protocol import Protocol
-from potstill.evaluation.protocols.potstill import PROTOCOL
+from potstill.evaluation.protocols import POTSTILL as PROTOCOL
 from potstill.evaluation.student import StudentJob
 from potstill.evaluation.vmap_students import default_group_size, predict_all
 from potstill.execution import Executor, Serial, choose

@@ -38,15 +38,14 @@ Select = Literal["last", "best-on-test"]
 Precision = Literal["float32", "bfloat16"]
 QUICK_STUDENTS, QUICK_EPOCHS, QUICK_STEPS, QUICK_TEACHER_EPOCHS = 3, 100, 60, 20
 """What `Protocol.quick` leaves of students, of epochs or steps, and of teachers' epochs, at most. Ours."""
-FORM = 1
-"""Of `Protocol.canonical`. Fields that came after this form stand in it only where they differ from their default, so
-that the fingerprints of protocols that do not use them stay what they were."""
 _NOT_MIRRORED = ("digits", "mnist", "mnist-5k", "svhn")
-"""What fingerprints say for ``Case(mirrored=False)``."""
-
-
-LATE = {"since": 2}
-"""Of a field that came when numbers had been made already: the form from which on it is always said."""
+"""Sources in the canonical form for ``Case(mirrored=False)``."""
+_ALWAYS_STATED = {
+    "name", "version", "paper", "summary", "optimistic", "students", "published_runs", "sources", "networks", "epochs",
+    "augment", "lr", "momentum", "weight_decay", "batch", "extra_epoch", "steps", "least_epochs", "schedule",
+    "drop_factor", "reset_momentum", "validation", "validation_students", "validation_most",
+}  # fmt: skip
+"""Fields that `Protocol.canonical` states even at their default, so that new fields leave fingerprints unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +56,13 @@ class Case:
     """Names of the data; empty for any."""
     networks: str = "*"
     """Pattern of the student's full name, as in a shell."""
-    mirrored: bool | None = field(default=None, metadata=LATE)
+    mirrored: bool | None = None
     """Whether a mirrored picture is still of its class (``InputSpec.mirrored``); ``None``: either."""
     epochs: int | None = None
     """In place of the protocol's epochs."""
     augment: str | None = None
     """In place of the protocol's augmentation."""
-    test_every: int | None = field(default=None, metadata=LATE)
+    test_every: int | None = None
     """In place of the protocol's ``test_every``."""
 
     def fits(self, source: str, network: str, mirrored: bool) -> bool:
@@ -72,23 +71,18 @@ class Case:
         return named and self.mirrored in (None, mirrored) and fnmatch.fnmatchcase(network, self.networks)
 
 
-def _own(value: Any) -> dict[str, Any]:
+def _own_fields(value: Any) -> dict[str, Any]:
     """The fields that a value says itself, without those of its parts."""
     found = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     return {name: held for name, held in found.items() if not dataclasses.is_dataclass(held)}
 
 
-def _said(value: Any) -> dict[str, Any]:
-    """What the canonical form says of a value's own fields."""
+def _stated(value: Any) -> dict[str, Any]:
+    """Return the fields of a value, without its parts, that the canonical form states."""
     if isinstance(value, Case) and value.mirrored is False and not value.sources:
-        # Once a list of names, which stands in every fingerprint that was published.
         value = dataclasses.replace(value, mirrored=None, sources=_NOT_MIRRORED)
-    fields = {f.name: f for f in dataclasses.fields(value)}
-    return {
-        name: held
-        for name, held in _own(value).items()
-        if fields[name].metadata.get("since", 1) <= FORM or held != fields[name].default
-    }
+    defaults = {f.name: f.default for f in dataclasses.fields(value)}
+    return {n: v for n, v in _own_fields(value).items() if n in _ALWAYS_STATED or v != defaults[n]}
 
 
 def _need(kept: bool, what: str, found: object) -> None:
@@ -136,16 +130,16 @@ class Recipe:
 
     lr: tuple[float, ...] = (0.01,)
     """Learning rate; of several, one is chosen on validation data."""
-    optimizer: Optimizer = field(default="sgd", metadata=LATE)
+    optimizer: Optimizer = "sgd"
     """``adamw`` and ``adam`` have torch's betas (0.9, 0.999) and eps (1e-8). ``adamw`` decays weights apart from the
     gradient, ``adam`` in it."""
     momentum: float = 0.9
     """Of ``sgd``."""
     weight_decay: float = 5e-4
-    decay: Literal["all", "matrices"] = field(default="all", metadata=LATE)
+    decay: Literal["all", "matrices"] = "all"
     """Which parameters decay: all, or those with more than one axis (no biases, no norms)."""
     batch: int = 256
-    batch_by_ipc: tuple[tuple[int, int], ...] = field(default=(), metadata=LATE)
+    batch_by_ipc: tuple[tuple[int, int], ...] = ()
     """(items per class, batch) pairs, fewest items first: a set takes the batch of the last pair that it reaches, in
     place of ``batch``; twice that from 100 classes on, and never more than it has items."""
     epochs: int | None = None
@@ -154,7 +148,7 @@ class Recipe:
     """Train one epoch more than said, as ``for ep in range(Epoch+1)`` does."""
     steps: tuple[int, ...] = ()
     """Updates; of several, one is chosen on validation data."""
-    steps_by_items: tuple[tuple[int, int], ...] = field(default=(), metadata=LATE)
+    steps_by_items: tuple[tuple[int, int], ...] = ()
     """(items, updates) pairs, fewest items first: a set takes the updates of the last pair that it reaches, and of the
     first where it reaches none, in place of ``steps``."""
     least_epochs: int = 0
@@ -163,30 +157,30 @@ class Recipe:
     """``drop``: after epoch number E//2+1 the rate is times ``drop_factor``. ``cosine``: to zero over all steps.
     ``half-cosine``: (1 + cos(πt/2T))/2, which ends at half the rate. ``steps``: times ``drop_factor`` at each of the
     ``milestones``. ``constant``: as it is."""
-    warm_up: int = field(default=0, metadata=LATE)
+    warm_up: int = 0
     """Of a cosine by the step: so many updates first, but at most half of all, in which the rate rises from 0 in equal
     steps. The cosine then takes the others."""
-    lowest: float = field(default=0.0, metadata=LATE)
+    lowest: float = 0.0
     """Of a cosine: it ends at this part of the rate (``half-cosine``: begins to fall towards it), in [0, 1)."""
-    rate_per: Literal["step", "epoch"] = field(default="step", metadata=LATE)
+    rate_per: Literal["step", "epoch"] = "step"
     """How often the rate of a cosine is set."""
-    milestones: tuple[float, ...] = field(default=(), metadata=LATE)
+    milestones: tuple[float, ...] = ()
     """For ``steps``: parts of the epochs, each in (0, 1), rounded down to whole epochs; 1 is the ``extra_epoch``."""
     drop_factor: float = 0.1
     reset_momentum: bool = True
     """At a drop the optimiser is made anew, so its momentum starts from zero."""
-    ema: float = field(default=0.0, metadata=LATE)
+    ema: float = 0.0
     """What a moving average of the weights, and of BatchNorm's statistics with them, keeps at each update, in [0, 1):
     the average is what is tested. 0: there is none."""
     augment: str = "none"
     """Per-sample augmentation of pictures: a registered name, ``dc`` or ``dc-batch-norm``."""
-    mix: MixName = field(default="none", metadata=LATE)
+    mix: MixName = "none"
     """``cutmix``, ``mixup``: batches of augmented pictures are mixed, and their labels with them."""
-    mix_prob: float = field(default=0.5, metadata=LATE)
+    mix_prob: float = 0.5
     """The probability that a batch is mixed, in [0, 1]."""
-    mix_beta: float = field(default=1.0, metadata=LATE)
+    mix_beta: float = 1.0
     """The share that is kept is drawn from Beta(this, this); above 0, 1 is even."""
-    precision: Precision = field(default="float32", metadata=LATE)
+    precision: Precision = "float32"
     """In which students' products are computed; weights, norms, losses and gradients' sums stay float32 in both.
     ``bfloat16`` (torch's autocast) is for hardware that is faster with it."""
 
@@ -231,38 +225,38 @@ class Teaching:
         PotstillError: a value out of its range.
     """
 
-    labels: Labels = field(default="given", metadata=LATE)
+    labels: Labels = "given"
     """``given``: the set's own. ``teacher``: every batch, augmented and mixed, is labelled by networks that were
     trained on the real training data, and the set's own labels count for nothing but ``hard_weight``."""
-    loss: Loss = field(default="cross-entropy", metadata=LATE)
+    loss: Loss = "cross-entropy"
     """On the set's own labels of classes: ``cross-entropy`` with their probabilities, or ``squared``: half the squared
     difference of the outputs from scores (one-hot rows less 1/k, of a set with scores these as they are), the mean over
     samples and classes. On a teacher's labels: ``kl`` between tempered softmaxes, or ``mse`` between logits."""
-    temperature: float = field(default=1.0, metadata=LATE)
+    temperature: float = 1.0
     """Of ``kl``, above 0."""
-    t_squared: bool = field(default=False, metadata=LATE)
+    t_squared: bool = False
     """Whether ``kl`` is multiplied with the temperature's square, as Hinton et al. do (arXiv:1503.02531)."""
-    hard_weight: float = field(default=0.0, metadata=LATE)
+    hard_weight: float = 0.0
     """How much of the cross-entropy with the set's own classes joins a teacher's loss; they are not mixed."""
-    teacher: str | None = field(default=None, metadata=LATE)
+    teacher: str | None = None
     """The teacher's network; by default the teachers that the set was made for, where its card names some, as they were
     trained then; else the student's network. Baselines have the set's labeller
     (`potstill.evaluation.teacher_labels`)."""
-    teachers: int = field(default=1, metadata=LATE)
+    teachers: int = 1
     """A committee gives the mean of its logits."""
-    committee: tuple[str, ...] = field(default=(), metadata=LATE)
+    committee: tuple[str, ...] = ()
     """Networks of further teachers, one of each."""
-    teacher_epochs: int = field(default=200, metadata=LATE)
+    teacher_epochs: int = 200
     """Passes of a teacher over the training data."""
-    teacher_lr: float = field(default=0.1, metadata=LATE)
+    teacher_lr: float = 0.1
     """Of SGD with momentum 0.9, along a cosine to zero."""
-    teacher_batch: int = field(default=128, metadata=LATE)
+    teacher_batch: int = 128
     """Samples in a teacher's batch."""
-    teacher_weight_decay: float = field(default=5e-4, metadata=LATE)
+    teacher_weight_decay: float = 5e-4
     """Of a teacher's training."""
-    teacher_augment: str = field(default="pad-crop", metadata=LATE)
+    teacher_augment: str = "pad-crop"
     """Per-sample augmentation of a teacher's training: a registered name."""
-    teacher_statistics: Statistics = field(default="running", metadata=LATE)
+    teacher_statistics: Statistics = "running"
     """What a teacher's BatchNorms go by as it labels: the statistics of its training (evaluation mode), or those of the
     ``batch`` of views that it labels (batch-specific soft labels)."""
 
@@ -292,16 +286,16 @@ class ModelSelection:
         PotstillError: a value out of its range.
     """
 
-    lr_of_set: bool = field(default=False, metadata=LATE)
+    lr_of_set: bool = False
     """Take the rate that was learned with a set, where its card has one (``training.learned_lr``), not ``lr``."""
-    select: Select = field(default="last", metadata=LATE)
+    select: Select = "last"
     """Whose predictions count. ``best-on-test``: the epoch that does best on the test data, which is optimistic."""
-    test_every: int = field(default=0, metadata=LATE)
+    test_every: int = 0
     """For ``best-on-test``: look at the test data after every so many epochs, and after the last."""
-    test_at: tuple[int, ...] = field(default=(), metadata=LATE)
+    test_at: tuple[int, ...] = ()
     """For ``best-on-test``: look at the test data after the epochs in which these updates lie and after the last, in
     place of every so many epochs."""
-    test_from: float = field(default=0.0, metadata=LATE)
+    test_from: float = 0.0
     """For ``best-on-test``: look at nothing before this part of the epochs, in [0, 1)."""
     validation: float = 0.0
     """Part of the *training* data that choices are made on."""
@@ -335,7 +329,7 @@ class Protocol:
     """
 
     name: str
-    version: int
+    version: int = 1
     paper: str
     """Who published it, and where the details were read."""
     summary: str
@@ -345,11 +339,11 @@ class Protocol:
     """Networks trained on the set."""
     published_runs: str = ""
     """Repeats of the publication, where they differ from ``students``."""
-    network: str | None = field(default=None, metadata=LATE)
+    network: str | None = None
     """The student for pictures where the user names none; else it is the network that the set was made with."""
     cases: tuple[Case, ...] = ()
     """Exceptions; the first that fits counts."""
-    shortened: bool = field(default=False, metadata=LATE)
+    shortened: bool = False
     """Made by `quick`: to look at a set, not to report it."""
     recipe: Recipe
     """How a student is trained."""
@@ -371,12 +365,12 @@ class Protocol:
 
     def flat_fields(self) -> dict[str, Any]:
         """Its fields, those of its parts in place of the parts, by name: no name stands twice."""
-        return {name: value for owner in (self, *self._parts().values()) for name, value in _own(owner).items()}
+        return {name: value for owner in (self, *self._parts().values()) for name, value in _own_fields(owner).items()}
 
     def canonical(self) -> str:
-        """All that is measured, as JSON in form ``FORM``: what the fingerprint is made of."""
-        said = {name: value for owner in (self, *self._parts().values()) for name, value in _said(owner).items()}
-        return json.dumps(said | {"cases": [_said(case) for case in self.cases]}, sort_keys=True)
+        """All that is measured, as JSON: what the fingerprint is made of."""
+        said = {name: value for owner in (self, *self._parts().values()) for name, value in _stated(owner).items()}
+        return json.dumps(said | {"cases": [_stated(case) for case in self.cases]}, sort_keys=True)
 
     def fingerprint(self) -> str:
         """SHA-256 of its canonical form, 16 hex digits."""
@@ -391,11 +385,11 @@ class Protocol:
         known = self.flat_fields()
         for name in fields.keys() - known.keys():
             raise PotstillError(f"protocol {self.name}: {unknown('field', name, [*known])}")
-        values: dict[str, Any] = {name: value for name, value in fields.items() if name in _own(self)}
+        values: dict[str, Any] = {name: value for name, value in fields.items() if name in _own_fields(self)}
         try:
             for name, part in self._parts().items():
-                mine = {n: v for n, v in fields.items() if n in _own(part)}
-                part.check(SimpleNamespace(**_own(part) | mine))
+                mine = {n: v for n, v in fields.items() if n in _own_fields(part)}
+                part.check(SimpleNamespace(**_own_fields(part) | mine))
                 values[name] = dataclasses.replace(part, **mine)
         except PotstillError as error:
             raise PotstillError(f"protocol {self.name}: {error}") from None
@@ -413,7 +407,7 @@ class Protocol:
         Raises:
             PotstillError: there is no such field, it names the protocol, or the value is out of range.
         """
-        known = ["students", *(name for part in self._parts().values() for name in _own(part))]
+        known = ["students", *(name for part in self._parts().values() for name in _own_fields(part))]
         for name, value in changes.items():
             if name not in known:
                 raise PotstillError(f"protocol {self.name}: {unknown('option', name, known)}")

@@ -1,1 +1,0 @@
-"""Protocols, one file each, named after who published them."""
