@@ -36,8 +36,8 @@ from potstill.data import holdout
 from potstill.dataset_file import write_atomic
 from potstill.evaluation.candidate_trials import Probe, make_probe, narrow_network
 from potstill.nn import factory
-from potstill.rng import derive
-from potstill.tasks import task_of
+from potstill.rng import derive_seed
+from potstill.tasks import get_task
 
 STUDENT_STEPS = 150
 
@@ -79,13 +79,13 @@ class Bench:
         kept, held = holdout(train, min(0.25, 1500 / len(train)), 1)
         self.splits, self.found["held"] = Splits(train=kept, test=None), len(held)
         self.network: str | None = None
-        shape = (kept.input, task_of(kept).outputs, kept.device)
+        shape = (kept.input, get_task(kept).outputs, kept.device)
         make = factory(default_network(kept), *shape, normalization=kept.normalization)
         if kept.input.kind == "image":  # as auto does
             make = narrow_network(make, kept)
             self.network = make.name
         self.probe: Probe = make_probe(
-            make, kept, held, students=args.students, seed=derive(9, "fresh"), steps=STUDENT_STEPS
+            make, kept, held, students=args.students, seed=derive_seed(9, "fresh"), steps=STUDENT_STEPS
         )
 
     def measure(self) -> None:

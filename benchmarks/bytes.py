@@ -64,7 +64,7 @@ from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import StudentJob, predict, train
 from potstill.nn import factory
 from potstill.parametrize.quantization_aware import QuantizationAware
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 REAL = ("random", "herding", "k-means", "centroids")
 MAKERS: dict[str, dict[str, Any]] = {
@@ -238,7 +238,7 @@ class Bench:
         """The shape of what is stored of one input."""
         if not c.over.startswith("small"):
             return self.shape
-        factor: int = registry.part("parametrizations", c.over).factor
+        factor: int = registry.create("parametrizations", c.over).factor
         return (self.shape[0], *(-(-side // factor) for side in self.shape[1:]))
 
     def payload(self, c: Candidate, n: int, seed: int) -> dict[str, Tensor]:
@@ -315,7 +315,7 @@ class Bench:
             for suffix, part in packed.tensors.items():
                 sizes["ranges" if suffix else "codes"] += part.numel() * part.element_size()
             out[name] = decode(packed)
-        decoder: Parametrization = registry.part("parametrizations", c.over)
+        decoder: Parametrization = registry.create("parametrizations", c.over)
         x = decoder.decode(out, self.shape)
         return (x if model else self.train.normalization.apply(x)), sizes
 
@@ -336,7 +336,7 @@ class Bench:
         known = self.notes("tried")
         if key not in known:
             x, y, _ = self.stored(c, kb, seed)
-            known[key] = self.student(x, y, self.recipe.updates[kb], derive(seed, f"tried {student}"), self.held)
+            known[key] = self.student(x, y, self.recipe.updates[kb], derive_seed(seed, f"tried {student}"), self.held)
             self.note("tried", key, known[key])
             print(f"  {self.args.data} {kb:g} kB {c.spelled}: {len(x)} inputs, {100 * known[key]:.1f} %", flush=True)
         return float(known[key])
@@ -380,7 +380,7 @@ class Bench:
         seconds: list[Any] = list(old["made"]) if old else []
         for seed in range(len(values), wanted):
             x, y, size = self.stored(c, kb, seed)
-            seeds = (derive(seed, f"student {s}") for s in range(self.args.students))
+            seeds = (derive_seed(seed, f"student {s}") for s in range(self.args.students))
             values.append([self.student(x, y, updates, s, self.test) for s in seeds])
             parts.append(size)
             seconds.append(self.notes("seconds").get(f"{slug(c.made)}-n{self.count(c, kb)}-s{seed}", {}))
@@ -409,7 +409,7 @@ class Bench:
         assert isinstance(raw, Tensor)
         updates = self.recipe.updates[INF]
         values = [
-            self.student(batch.x, self.train.labels, updates, derive(s, "full"), self.test)
+            self.student(batch.x, self.train.labels, updates, derive_seed(s, "full"), self.test)
             for s in range(self.args.students)
         ]
         size = encoded_bytes(parse_codec("exact").pack(raw)) + encoded_bytes(encode_ints(self.train.labels))

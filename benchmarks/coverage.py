@@ -42,8 +42,8 @@ from potstill.evaluation.samples import SampleScores
 from potstill.evaluation.statistics import difference, paired_difference, summary
 from potstill.evaluation.student import StudentJob, train_and_predict
 from potstill.nn import factory
-from potstill.rng import derive, generator
-from potstill.tasks import targets_of, task_of
+from potstill.rng import derive_seed, generator
+from potstill.tasks import get_targets, get_task
 
 OUT = Path("results/coverage.json")
 SAMPLES, STUDENTS, SETS = (40, 100, 300, 1000), (1, 2, 3, 5, 10), (2, 3, 5, 10)
@@ -113,11 +113,11 @@ def _right(case: dict[str, Any], splits: Splits, of: tuple[str, int, dict[str, A
     for n in range(students):
         job = StudentJob(
             make=make, x=small.model_space(), y=small.labels, protocol=protocol, lr=case["lr"], steps=case["steps"],
-            augment=augment, seed=derive(seed, name, n), task=task_of(source),
+            augment=augment, seed=derive_seed(seed, name, n), task=get_task(source),
         )  # fmt: skip
         said = train_and_predict(splits.test, job)
         assert said is not None
-        found.append((said == targets_of(splits.test)).double().numpy())
+        found.append((said == get_targets(splits.test)).double().numpy())
     return np.array(found)
 
 

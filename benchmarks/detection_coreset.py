@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from potstill.active import select_images
 from potstill.data.detection import BoxedImage, Detection
 from potstill.evaluation.statistics import summary
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 SIDE, STRIDE, CLASSES = 64, 4, 10
 POOL_PHOTOGRAPHS = [
@@ -161,7 +161,7 @@ def loss(out: Tensor, heat: Tensor, sizes: Tensor, where: Tensor) -> Tensor:
 
 def trained(pixels: Tensor, images: list[BoxedImage], seed: int, options: argparse.Namespace) -> CentrePoint:
     with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, "detector"))
+        torch.manual_seed(derive_seed(seed, "detector"))
         net = CentrePoint(options.width)
     rng = generator(seed, "updates")
     heat, sizes, where = targets(images)

@@ -37,7 +37,7 @@ from potstill.dataset_file import Distilled
 from potstill.evaluation import Protocol, difference, evaluate, summary
 from potstill.evaluation.protocols import DC, DSA
 from potstill.execution import Serial
-from potstill.rng import derive
+from potstill.rng import derive_seed
 
 FLIP, NO_FLIP = "color_crop_cutout_flip_scale_rotate", "color_crop_cutout_scale_rotate"
 
@@ -79,7 +79,7 @@ def published(
     channels, side = small.input.shape[:2]
     values = []
     for student in range(args.n):
-        seed = derive(0, "published", case.title, student) % 2**31
+        seed = derive_seed(0, "published", case.title, student) % 2**31
         torch.manual_seed(seed)
         np.random.seed(seed)
         net = networks.ConvNet(

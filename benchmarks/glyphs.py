@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from potstill.data import TensorSource
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 __all__ = ["CLASSES", "SIDE", "glyphs"]
 
@@ -29,9 +29,11 @@ FACES = [f"DejaVu{f}{style}" for f, s in SLANTS.items() for style in ("", "-Bold
 def glyphs(train: int = 50, test: int = 5, seed: int = 0) -> tuple[TensorSource, TensorSource]:
     """The training and the test part: so many pictures of each class, 1 × 16 × 16, with independent distortions."""
     names, drawn = _drawn()
-    made = TensorSource.make(*_part(drawn, train, derive(seed, "train")), classes=names, name="glyphs", kind="image")
+    made = TensorSource.make(
+        *_part(drawn, train, derive_seed(seed, "train")), classes=names, name="glyphs", kind="image"
+    )
     made = replace(made, input=replace(made.input, mirrored=False))
-    x, y = _part(drawn, test, derive(seed, "test"))
+    x, y = _part(drawn, test, derive_seed(seed, "test"))
     return made, replace(made, inputs=x, labels=y)
 
 

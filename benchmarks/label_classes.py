@@ -50,7 +50,7 @@ from potstill.labels.quantized_network import quantize_networks, restore_network
 from potstill.labels.teacher_file import Labels, open_labels, teacher_file_bytes, write_teacher
 from potstill.labels.write import LabelTeacher, mean_logits, write_labels
 from potstill.nn import factory
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 MASS = [(t, k) for t in (1.0, 4.0, 20.0) for k in (1, 5, 10, 50, 100)]
 RATES = (3e-3, 1e-2, 3e-2)
@@ -78,13 +78,13 @@ class Bench:
         """Trained on views of the training data, by cross-entropy; kept beside the results."""
         args, n = self.args, len(self.train)
         kept = args.out.with_name(f".glyphs-{args.network}-{args.teacher_epochs}.safetensors")
-        network = self.make(derive(0, "teacher")).train()
+        network = self.make(derive_seed(0, "teacher")).train()
         if kept.exists():
             from safetensors.torch import load_file
 
             network.load_state_dict(load_file(kept))
             return network
-        views = Views(seed=derive(0, "teacher views"), scale=(0.5, 1.0), flip=0.0, mix="none")
+        views = Views(seed=derive_seed(0, "teacher views"), scale=(0.5, 1.0), flip=0.0, mix="none")
         optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
         rng, steps = generator(0, "teacher order"), args.teacher_epochs * math.ceil(n / 128)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.2, total_steps=steps)
@@ -125,7 +125,7 @@ class Bench:
     ) -> nn.Module:
         """A student: AdamW, cosine to 0, KL with T²."""
         args, rng = self.args, generator(seed, "order")
-        network = self.make(derive(seed, "student")).train()
+        network = self.make(derive_seed(seed, "student")).train()
         optimiser = torch.optim.AdamW(network.parameters(), lr=args.lr, weight_decay=0.01, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, args.epochs * math.ceil(n / args.batch))
         for epoch in range(args.epochs):

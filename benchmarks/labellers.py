@@ -43,7 +43,7 @@ from potstill.functional.sampling import class_indices, random_per_class
 from potstill.nn import factory
 from potstill.parametrize.tiles import Tiles
 from potstill.pretraining import TrainedNetworks, build_assets
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 REAL = ("random", "random-tiles", "k-means")
 BN, IN, SECOND = "convnet-d3-w16-batch", "convnet-d3-w16", "convnet-d2-w16-batch"
@@ -206,7 +206,7 @@ class Bench:
         jobs = [
             StudentJob(
                 make=make, x=x, y=y, protocol=p, lr=p.recipe.lr[0], steps=p.recipe.steps[0], teachers=teachers,
-                augment=student_augmentation(p.recipe.augment, train), seed=derive(seed, "student", n),
+                augment=student_augmentation(p.recipe.augment, train), seed=derive_seed(seed, "student", n),
             )
             for n in range(self.args.students)
         ]  # fmt: skip

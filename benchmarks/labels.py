@@ -52,7 +52,7 @@ from potstill.labels.losses import kl
 from potstill.labels.teacher_file import teacher_file_bytes
 from potstill.labels.write import LabelTeacher, mean_logits, write_labels
 from potstill.nn import factory
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 PARTS = ("bytes", "reading", "writing", "accuracy")
 IMAGENET = ((None, "float16", 300), (100, "float16", 300), (100, "uint8", 30), (50, "float16", 30),
@@ -210,15 +210,15 @@ class Bench:
         assert isinstance(data.train, TensorSource)
         assert data.test is not None
         self.train, self.test, self.classes = data.train, data.test, data.train.classes
-        self.flip = 0.0 if not self.train.input.mirrored else 0.5
+        self.flip = 0.0 if not self.train.input.horizontal_flip else 0.5
         self.make = factory(args.network, self.train.input, len(self.classes))
         self.expert = LabelTeacher(name=args.network, network=self.teacher(), classes=self.classes)
 
     def teacher(self) -> nn.Module:
         """Trained on views of the training data, by cross-entropy."""
         args, n = self.args, len(self.train)
-        network = self.make(derive(0, "teacher")).train()
-        views = Views(seed=derive(0, "teacher views"), scale=(0.5, 1.0), flip=self.flip, mix="none")
+        network = self.make(derive_seed(0, "teacher")).train()
+        views = Views(seed=derive_seed(0, "teacher views"), scale=(0.5, 1.0), flip=self.flip, mix="none")
         optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
         rng, steps = generator(0, "teacher order"), args.teacher_epochs * math.ceil(n / 128)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -255,7 +255,7 @@ class Bench:
     def student(self, seed: int, n: int, batch_of: Callable[[int, Tensor], tuple[Tensor, Tensor]], t: float) -> float:
         """Accuracy of a fresh student: AdamW, cosine to 0, KL with T²."""
         args, rng = self.args, generator(seed, "order")
-        network = self.make(derive(seed, "student")).train()
+        network = self.make(derive_seed(seed, "student")).train()
         optimiser = torch.optim.AdamW(network.parameters(), lr=args.lr, weight_decay=0.01, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, args.epochs * math.ceil(n / args.batch))
         for epoch in range(args.epochs):

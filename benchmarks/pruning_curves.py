@@ -47,7 +47,7 @@ from potstill.evaluation.statistics import summary
 from potstill.functional.pruning import shares
 from potstill.nn import factory
 from potstill.pretraining import build_assets
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "el2n": {"runs": 3, "epoch": 10}, "grand": {"runs": 3, "epoch": 10},
@@ -223,7 +223,7 @@ def student(
 ) -> float:
     """Test accuracy of a network after ``args.steps`` steps on what was chosen; the rate falls as a cosine."""
     make = factory(network, train.input, len(train.classes))
-    net, rng = make(derive(repeat, "student")).train(), generator(repeat, "student")
+    net, rng = make(derive_seed(repeat, "student")).train(), generator(repeat, "student")
     opt = torch.optim.SGD(net.parameters(), lr=args.lr, momentum=0.9, weight_decay=5e-4)
     plan = torch.optim.lr_scheduler.CosineAnnealingLR(opt, args.steps)
     order, index = torch.empty(0, dtype=torch.int64), chosen.index

@@ -23,7 +23,7 @@ from typing import Any
 
 from machine import machine
 
-from potstill._util.cache_dir import cache_folder
+from potstill._util.cache_dir import cache_dir
 
 DATA, NETWORK = "mnist-5k", "convnet-w32"
 
@@ -60,7 +60,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "set.safetensors"
             cache = Path(folder) / "cache"  # empty, so that what a recipe trains first counts; but for compiled kernels
-            if (kernels := cache_folder() / "native").exists():
+            if (kernels := cache_dir() / "native").exists():
                 shutil.copytree(kernels, cache / "native")
             begun = core_seconds()
             run(["distill", DATA, "--recipe", str(path), "--out", str(out)], POTSTILL_CACHE=str(cache))

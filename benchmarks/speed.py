@@ -105,7 +105,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
         for _ in range(REUSE):
             state, _ = amortised.step(problem, state, rng)
 
-    x = problem.train.fetch(torch.cat([i[: args.ipc] for i in problem.by_class])).x
+    x = problem.train.fetch(torch.cat([i[: args.ipc] for i in problem.class_indices])).x
     assert isinstance(x, torch.Tensor)
     five = resolve("protocols", "dsa").override(epochs=4)  # the published loop makes one epoch more than it is told
     y = torch.arange(10, device=args.device).repeat_interleave(args.ipc)
@@ -113,7 +113,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     idc, ncfm = IDC(outer=1, batch_real=64), NCFM(networks_trained=1)
     tiled = replace(problem, parametrization=Tiles())
     theta = parameters(problem.network(1))
-    tiled = replace(tiled, assets={"networks": (NetworkWeights(seed=1, theta=theta, buffers={}),)})
+    tiled = replace(tiled, assets={"networks": (NetworkWeights(seed=1, parameters=theta, buffers={}),)})
     idc_state, ncfm_state = idc.init(tiled, rng), ncfm.init(tiled, rng)
     tiled = replace(tiled, augment=named_augmentation("idc", problem.train))
     return {
@@ -137,7 +137,7 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     loops = types.SimpleNamespace(
         device=args.device, dis_metric="ours", dsa=True, dsa_strategy=STRATEGY, dsa_param=param
     )
-    syn = torch.nn.Parameter(everything[torch.cat([i[: args.ipc] for i in problem.by_class])].clone())
+    syn = torch.nn.Parameter(everything[torch.cat([i[: args.ipc] for i in problem.class_indices])].clone())
     optimizer = torch.optim.SGD([syn], lr=0.1, momentum=0.5)
 
     # Their `view` after the last pooling refuses what their own crop makes of grey pictures; a reshape does not.
@@ -149,7 +149,7 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
         return made.to(args.device)
 
     def pair(c: int, augmented: bool = True) -> list[torch.Tensor]:
-        x = everything[problem.by_class[c][torch.randperm(len(problem.by_class[c]))[: args.batch]]]
+        x = everything[problem.class_indices[c][torch.randperm(len(problem.class_indices[c]))[: args.batch]]]
         both = (x, syn[c * args.ipc : (c + 1) * args.ipc])
         return [utils.DiffAugment(v, STRATEGY, seed=1234, param=param) if augmented else v for v in both]
 
@@ -228,7 +228,7 @@ def their_tiled_jobs(args: argparse.Namespace, what: str) -> dict[str, Callable[
 
     def step() -> None:
         for c in range(10):
-            index = problem.by_class[c]
+            index = problem.class_indices[c]
             x = everything[index[torch.randperm(len(index))[:real]]]
             s, y = syn.sample(c, max_size=128)
             both = augment((torch.cat([x, s]) - mean) / std)
@@ -288,8 +288,8 @@ def operations_of(args: argparse.Namespace) -> dict[str, float]:
     """Floating-point operations of each job, of its convolutions and classifier."""
     problem = problem_of(args)
     forward = flops(problem.network(0), problem.train.input.shape)
-    real_all = sum(min(1024, len(i)) for i in problem.by_class)
-    real, syn = sum(min(args.batch, len(i)) for i in problem.by_class), 10 * args.ipc
+    real_all = sum(min(1024, len(i)) for i in problem.class_indices)
+    real, syn = sum(min(args.batch, len(i)) for i in problem.class_indices), 10 * args.ipc
     return {
         "dm": forward * (real + 2 * syn),  # forward of the real ones; forward and the input half of backward
         "dc": forward * (3 * real + 6 * syn),

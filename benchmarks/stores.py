@@ -39,7 +39,7 @@ from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import StudentJob, predict, train
 from potstill.nn import factory
 from potstill.parametrize.quantization_aware import QuantizationAware
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 AFTER = (
     "float32", "uint8", "uint4", "uint3", "uint2", "uint1", "apot:bits=4", "apot:bits=3", "apot:bits=2",
@@ -109,7 +109,7 @@ class Bench:
         return self.train.normalization.apply(back), kept, float((back - x).square().mean())
 
     def refined(self, x: Tensor, seed: int) -> Encoded:
-        net = self.problem.network(derive(seed, "refine")).eval().requires_grad_(False)
+        net = self.problem.network(derive_seed(seed, "refine")).eval().requires_grad_(False)
 
         def features(pictures: Tensor) -> Tensor:
             return net.embed(self.train.normalization.apply(pictures))
@@ -129,7 +129,7 @@ class Bench:
         x, kept, error = self.stored(name, seed)
         size, coded = encoded_bytes(kept), entropy_coded_bytes(kept)
         making = time.process_time() - begun
-        values = [self.student(x, derive(seed, f"student {s}")) for s in range(self.args.students)]
+        values = [self.student(x, derive_seed(seed, f"student {s}")) for s in range(self.args.students)]
         return {
             "bytes": size, "coded": coded, "error": error, "accuracy": values,
             "seconds": {"making": round(making, 1), "all": round(time.process_time() - begun, 1)},

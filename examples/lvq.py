@@ -44,7 +44,7 @@ class LVQ(Method[LVQState]):
     def init(self, problem: Problem, rng: Generator) -> LVQState:
         at = [
             own[torch.randperm(len(own), generator=rng)[:n]]
-            for own, n in zip(problem.by_class, problem.counts, strict=True)
+            for own, n in zip(problem.class_indices, problem.counts, strict=True)
         ]
         return LVQState(x=problem.train.fetch(torch.cat(at)).x.clone(), iteration=0)
 

@@ -9,7 +9,15 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["NotFinite", "PotstillError", "PotstillWarning", "for_command_line", "meant", "nearest", "unknown"]
+__all__ = [
+    "NonFiniteError",
+    "PotstillError",
+    "PotstillWarning",
+    "closest_names",
+    "for_command_line",
+    "suggestion",
+    "unknown_name",
+]
 
 OPTION = re.compile(r"`([a-z][a-z_]*)=([^`\n]*)`")
 """An option in a message."""
@@ -23,7 +31,7 @@ class PotstillError(Exception):
     """Expected failure. The message is one line; the command line prints it to stderr and exits 1."""
 
 
-class NotFinite(PotstillError):
+class NonFiniteError(PotstillError):
     """A step of a method met a value that is not finite, and says where. The run ends with the state before it."""
 
 
@@ -31,7 +39,7 @@ class PotstillWarning(UserWarning):
     """Something is not as it should be, and the work goes on. The message is one line; the command line shows it."""
 
 
-def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+def closest_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """The names that ``name`` may have been meant as, nearest first; its case does not count."""
     spelled: dict[str, list[str]] = {}
     for one in sorted(known):
@@ -40,16 +48,16 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     return [one for lower in near for one in spelled[lower]][:most]
 
 
-def meant(name: str, known: Iterable[str], otherwise: str = "known") -> str:
+def suggestion(name: str, known: Iterable[str], otherwise: str = "known") -> str:
     """``did you mean dm, dc or dsa?``; all names, after ``otherwise``, where none is near."""
     names = sorted(known)
-    near = nearest(name, names)
+    near = closest_names(name, names)
     if not near:
         return f"{otherwise}: {', '.join(names)}"
     return f"did you mean {' or '.join([', '.join(near[:-1]), near[-1]] if len(near) > 1 else near)}?"
 
 
-def unknown(noun: str, name: str, known: Iterable[str]) -> PotstillError:
+def unknown_name(noun: str, name: str, known: Iterable[str]) -> PotstillError:
     """The error for a name that is not registered; it names the nearest ones.
 
     Args:
@@ -57,7 +65,7 @@ def unknown(noun: str, name: str, known: Iterable[str]) -> PotstillError:
         name: what was given.
         known: every registered name.
     """
-    return PotstillError(f"unknown {noun} {name!r}; {meant(name, known)}")
+    return PotstillError(f"unknown {noun} {name!r}; {suggestion(name, known)}")
 
 
 def for_command_line(text: str) -> str:

@@ -6,10 +6,10 @@ import json
 import torch
 from torch import Generator
 
-__all__ = ["derive", "draw_seed", "generator"]
+__all__ = ["derive_seed", "draw_seed", "generator"]
 
 
-def derive(seed: int, *path: str | int) -> int:
+def derive_seed(seed: int, *path: str | int) -> int:
     """A child seed in [0, 2**63), a pure function (SHA-256) of ``seed`` and ``path``: parts never share draws."""
     digest = hashlib.sha256(json.dumps([seed, *path]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
@@ -18,7 +18,7 @@ def derive(seed: int, *path: str | int) -> int:
 def generator(seed: int, *path: str | int) -> Generator:
     """A private CPU generator for ``derive(seed, *path)``. Draws are made on the CPU: a device does not change them."""
     rng = Generator()
-    rng.manual_seed(derive(seed, *path))
+    rng.manual_seed(derive_seed(seed, *path))
     return rng
 
 

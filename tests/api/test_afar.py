@@ -9,7 +9,7 @@ from potstill.cli.main import main
 from potstill.cli.recipe import find_recipe
 from potstill.data.synthetic_shape import parse_like
 from potstill.errors import PotstillError
-from potstill.execution.described import described_cluster
+from potstill.execution.described import parse_cluster
 from potstill.planning.phases import parallel_phase, training_phase
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,13 +19,13 @@ ONE = "gpus=1,memory=80GB,flops=100T,efficiency=0.5"
 
 def test_machines_are_read_from_words_and_from_a_file(tmp_path):
     words = "nodes=4,gpus=8,memory=80GB,bandwidth=100Gbit,flops=312T,disk=2GB/s,price=2.5"
-    found = described_cluster(words)
+    found = parse_cluster(words)
     assert (found.devices, found.memory, found.flops, found.bandwidth) == (32, 80 * 10**9, 312e12, 12.5e9)
     assert (found.disk, found.price, found.rate) == (2e9, 2.5, 312e12 * 0.35)
     (tmp_path / "c.yaml").write_text("\n".join(part.replace("=", ": ") for part in words.split(",")))
-    assert described_cluster(str(tmp_path / "c.yaml")) == found
+    assert parse_cluster(str(tmp_path / "c.yaml")) == found
     (tmp_path / "d.yaml").write_text("memory: 80GB\nflops: 312.0e+12\n")
-    assert described_cluster(str(tmp_path / "d.yaml")).flops == 312e12
+    assert parse_cluster(str(tmp_path / "d.yaml")).flops == 312e12
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_machines_are_read_from_words_and_from_a_file(tmp_path):
 )
 def test_machines_that_cannot_be_are_refused_in_one_line(words, says):
     with pytest.raises(PotstillError, match=says) as caught:
-        described_cluster(words)
+        parse_cluster(words)
     assert "\n" not in str(caught.value)
 
 
@@ -74,7 +74,7 @@ def test_data_that_cannot_be_are_refused_in_one_line(words, says):
 def test_more_devices_shorten_a_training_until_the_exchange_of_gradients_bounds_it():
     def training(words):
         return training_phase(
-            "t", described_cluster(words), networks=1, samples=1e6, work=1e11, batch=256, weights=10**8, kept=1e6,
+            "t", parse_cluster(words), networks=1, samples=1e6, work=1e11, batch=256, weights=10**8, kept=1e6,
             each=0.0, decode=None,
         )  # fmt: skip
 
@@ -90,7 +90,7 @@ def test_more_devices_shorten_a_training_until_the_exchange_of_gradients_bounds_
 def test_what_does_not_fit_is_halved_or_said():
     def steps(memory, held=0):
         return parallel_phase(
-            "s", cluster=described_cluster(f"memory={memory},flops=1T"), work=1e12, jobs=1, samples=0, each=0,
+            "s", cluster=parse_cluster(f"memory={memory},flops=1T"), work=1e12, jobs=1, samples=0, each=0,
             decode=None, at_once=100, kept=1e8, weights=10**6, forward=False, held=held, steps=1,
         )  # fmt: skip
 

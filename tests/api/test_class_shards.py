@@ -324,8 +324,8 @@ class Careless(DM):
 class Shifted(Pixels):
     """Gives each class the next one's rows."""
 
-    def rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
-        found = super().rows(payload, sizes, classes)["inputs"]
+    def class_rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
+        found = super().class_rows(payload, sizes, classes)["inputs"]
         return {"inputs": slice(found.start + 1, found.stop + 1)}
 
 

@@ -107,7 +107,7 @@ def test_draws_come_from_the_generator_alone() -> None:
 @pytest.mark.parametrize("named", ["digits", "usps"])
 def test_what_must_not_be_mirrored_is_not_whatever_it_is_called(named: str) -> None:
     toy = toy_source()
-    digits = replace(toy, name=named, input=replace(toy.input, mirrored=False))  # type: ignore[type-var]
+    digits = replace(toy, name=named, input=replace(toy.input, horizontal_flip=False))  # type: ignore[type-var]
     for name in ("dsa", "idc-eval"):
         assert augmentation_name(name, digits.input) == f"{name}-noflip"
         assert augmentation_name(name, toy.input) == name

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from potstill._util.formatting import byte_count, duration
+from potstill._util.formatting import parse_duration, parse_size
 from potstill.cli.command import Misuse
 from potstill.cli.option_types import parse_image_size, parse_integers, parse_names
 from potstill.cli.parsing import parse
@@ -169,13 +169,13 @@ def test_a_recipe_that_is_not_there_fails_in_one_line(tmp_path):
     ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("1h30m", 5400), ("0.5s", 0.5)]
 )
 def test_durations(text, seconds):
-    assert duration(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "m", "10x", "-5s", "0", "0m", "1 m", "10m5", "nan", "inf"])
 def test_what_is_no_duration(text):
     with pytest.raises(ValueError, match="duration above 0"):
-        duration(text)
+        parse_duration(text)
 
 
 def test_lists_and_sizes():
@@ -227,11 +227,11 @@ def test_a_recipe_may_say_its_preset(tmp_path):
     [("20000", 20_000), ("20kB", 20_000), ("1.5 MB", 1_500_000), ("2KiB", 2_048), ("1mib", 2**20), ("3B", 3)],
 )
 def test_sizes_in_bytes(text, count):
-    assert byte_count(text) == count
+    assert parse_size(text) == count
     assert parse("distill", ["digits", "--out", "a.safetensors", "--bytes", text]).command.bytes == count
 
 
 @pytest.mark.parametrize("text", ["", "kB", "20 parsecs", "1e3", "20k"])
 def test_a_size_that_is_none_is_refused(text):
     with pytest.raises(ValueError, match="a size such as"):
-        byte_count(text)
+        parse_size(text)

@@ -9,7 +9,7 @@ import warnings
 import pytest
 
 import potstill
-from potstill._util.file_lock import only_run
+from potstill._util.file_lock import exclusive_output
 from potstill.api import distill as api
 from potstill.api import load_data as loading
 from potstill.cli.main import main
@@ -292,7 +292,7 @@ def test_a_second_command_on_one_output_is_refused_while_the_first_runs(monkeypa
     monkeypatch.setattr(loading, "load_data", never)
     given = out.with_name("given.safetensors")
     given.touch()  # inputs must be there
-    with only_run(out):
+    with exclusive_output(out):
         for words in (
             DISTILL,
             ["label", str(given), "--data", "digits"],

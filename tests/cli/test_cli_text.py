@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from potstill._util.progress import Watcher
-from potstill.cli.text import clock, columns, json_document, one_line
+from potstill._util.progress import ProgressReporter
+from potstill.cli.text import columns, format_duration, json_document, one_line
 from potstill.runs.loop import Progress
 
 
@@ -38,16 +38,16 @@ def test_columns_line_up():
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (250, "4 min 10 s"), (7500, "2 h 5 min")])
 def test_clock(seconds, text):
-    assert clock(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_a_terminal_gets_a_bar_and_markup_in_names_is_text(monkeypatch):
     shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.setenv("TERM", "xterm")
-    with Watcher(quiet=False) as watcher:
+    with ProgressReporter(quiet=False) as watcher:
         watcher.note("class [bold]cat[/bold] has one picture [/]")
-        watcher.of("dm", Progress(step=1, total=2, seconds=1.0, time_limit=4.0, metrics={"loss": 0.25}))
+        watcher.report_step("dm", Progress(step=1, total=2, seconds=1.0, time_limit=4.0, metrics={"loss": 0.25}))
         watcher._bar.refresh()
     text = shown.getvalue()
     assert "class [bold]cat[/bold] has one picture [/]" in text
@@ -57,7 +57,7 @@ def test_a_terminal_gets_a_bar_and_markup_in_names_is_text(monkeypatch):
 def test_quiet_says_nothing_on_a_terminal(monkeypatch):
     shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
-    with Watcher(quiet=True) as watcher:
+    with ProgressReporter(quiet=True) as watcher:
         watcher.note("a note")
-        watcher.of("dm", Progress(step=1, total=None, seconds=1.0, time_limit=None, metrics={}))
+        watcher.report_step("dm", Progress(step=1, total=None, seconds=1.0, time_limit=None, metrics={}))
     assert shown.getvalue() == ""

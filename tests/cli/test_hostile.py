@@ -3,7 +3,7 @@
 import pytest
 
 import potstill
-from potstill._util.formatting import byte_count, duration
+from potstill._util.formatting import parse_duration, parse_size
 from potstill.cli.main import main
 from potstill.data.shards import expand_braces
 from potstill.errors import PotstillError
@@ -41,14 +41,14 @@ def test_files_of_no_possible_name_too(command: str, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("text", ["9" * 400 + "kB", "9" * 5000, "1" + "0" * 19, "-" + "9" * 400, "1." + "0" * 9 + "e9"])
 def test_sizes_that_no_disk_has_are_none(text: str) -> None:
     with pytest.raises(ValueError, match="a size") as caught:
-        byte_count(text)
+        parse_size(text)
     assert len(str(caught.value)) < 130
 
 
 @pytest.mark.parametrize("text", ["9" * 5000 + "h", "9" * 400, "9" * 11, "1h" * 2_000_000 + "x", "101" + "0" * 6 + "h"])
 def test_times_that_nobody_waits_are_none(text: str) -> None:
     with pytest.raises(ValueError, match="a duration") as caught:
-        duration(text)
+        parse_duration(text)
     assert len(str(caught.value)) < 130
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from potstill._util.cache import make_kind
-from potstill._util.file_lock import take
+from potstill._util.cache import make_cache_folder
+from potstill._util.file_lock import lock_file
 from potstill.api.cache import kept, prune
 from potstill.api.verify import verify, verify_file
 from potstill.cli.main import main
@@ -155,7 +155,7 @@ def test_the_cache_is_listed_verified_and_pruned(
 def test_what_is_being_written_stays(tmp_path: Path) -> None:
     folder = tmp_path / "networks"
     folder.mkdir()
-    descriptor = take(folder / ".alive.0123456789ab.part")
+    descriptor = lock_file(folder / ".alive.0123456789ab.part")
     assert descriptor is not None
     (folder / ".dead.0123456789ab.part").touch()
     try:
@@ -178,7 +178,7 @@ def test_a_prune_deletes_nothing_that_is_not_ours(
     shared, other = tmp_path / "shared", tmp_path / "other"
     _entries(other)
     monkeypatch.setenv("POTSTILL_CACHE", str(shared))
-    make_kind(shared / "networks")  # which marks the folder, as it is new
+    make_cache_folder(shared / "networks")  # which marks the folder, as it is new
     assert (shared / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
     _entries(shared)
     (shared / "trajectories").symlink_to(other / "networks")
@@ -202,7 +202,7 @@ def test_a_shared_folder_that_is_no_cache_is_never_pruned(
 ) -> None:
     _entries(tmp_path)
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
-    make_kind(tmp_path / "networks")
+    make_cache_folder(tmp_path / "networks")
     assert not (tmp_path / "CACHEDIR.TAG").exists()  # or backups would leave the thesis out
     assert main(["cache", "prune", "--at-most", "1B"]) == 1
     said = capsys.readouterr().err

@@ -15,7 +15,7 @@ from covering import covering
 from PIL import Image
 
 import potstill
-from potstill._util.outputs import check_apart
+from potstill._util.outputs import check_not_input
 from potstill.cli.commands import COMMANDS, command_class
 from potstill.cli.main import main
 from potstill.errors import PotstillError
@@ -114,7 +114,7 @@ def test_no_command_writes_over_what_it_reads(
 def test_composed_and_decomposed_names_are_one_file(tmp_path: Path) -> None:
     Path(tmp_path / "caf\N{LATIN SMALL LETTER E WITH ACUTE}.safetensors").write_bytes(b"")
     with pytest.raises(PotstillError, match="is read as"):
-        check_apart(
+        check_not_input(
             tmp_path / "cafe\N{COMBINING ACUTE ACCENT}.safetensors",
             [tmp_path / "caf\N{LATIN SMALL LETTER E WITH ACUTE}.safetensors"],
         )

@@ -21,7 +21,7 @@ from potstill.nn import catalogue, factory
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
 from potstill.runs.loop import run_loop
-from potstill.tasks import Regression, task_of
+from potstill.tasks import Regression, get_task
 from potstill.testing import (
     ContractError,
     check_augmentation,
@@ -93,7 +93,7 @@ def real_table() -> TensorSource:
     assert isinstance(rows, torch.Tensor)
     target = rows.sum(1, keepdim=True)
     made = TensorSource.make(rows, torch.zeros(48, dtype=torch.int64), name="toy-real", kind="table")
-    return dataclasses.replace(made, classes=(), task=Regression(targets=("y",)).fitted(target), targets=target)
+    return dataclasses.replace(made, classes=(), task=Regression(targets=("y",)).fit(target), targets=target)
 
 
 OTHER_KINDS = {"table": toy_source("table"), "real": real_table(), "series": windows_source()}
@@ -112,7 +112,7 @@ def test_the_methods_whose_own_parametrization_stores_pictures() -> None:
 def test_a_method_of_other_data_than_pictures_runs_without_a_parametrization_being_named(name: str, kind: str) -> None:
     source = OTHER_KINDS[kind]
     info, method = registry.resolve("methods", name).info, small(name)
-    suits = {"*", source.input.kind} & set(info.kinds) and {"*", task_of(source).name} & set(info.tasks)
+    suits = {"*", source.input.kind} & set(info.kinds) and {"*", get_task(source).name} & set(info.tasks)
     options = {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.name in SMALL}
     if not suits:
         with pytest.raises(PotstillError, match=r"data, but this is|does .* but .* is"):
@@ -329,7 +329,9 @@ def test_every_objective_works_over_every_parametrization(name: str, spelled: st
     if method.assets(problem):
         net = problem.network(5)
         theta = {n: p.detach() for n, p in net.named_parameters()}
-        problem = dataclasses.replace(problem, assets={"networks": (NetworkWeights(seed=5, theta=theta, buffers={}),)})
+        problem = dataclasses.replace(
+            problem, assets={"networks": (NetworkWeights(seed=5, parameters=theta, buffers={}),)}
+        )
     rng = torch.Generator().manual_seed(0)
     state = method.init(problem, rng)
     before = method.result(problem, state)

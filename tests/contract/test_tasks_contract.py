@@ -59,7 +59,7 @@ def spoiled(defect: str) -> Any:
                 return F.mse_loss(output, y) + output.detach().square().mean()
             return F.mse_loss(output, -y if defect == "other way" else y)
 
-        def answer(self, output: Tensor, /) -> Tensor:
+        def predict(self, output: Tensor, /) -> Tensor:
             return output[:-1] if defect == "fewer" else output
 
         def score(self, answers: Tensor, y: Tensor, /) -> float:
@@ -67,7 +67,7 @@ def spoiled(defect: str) -> Any:
             error = (answers.double() - y.double()[: len(answers)]).square().mean()
             return error if defect == "tensor" else float(error)  # type: ignore[return-value]
 
-        def worst(self, y: Tensor, /) -> float:
+        def chance_score(self, y: Tensor, /) -> float:
             return -1.0 if defect == "worst" else float(y.double().square().mean())
 
     return Odd()

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from potstill.core import Budget, Normalization
-from potstill.errors import unknown
-from potstill.rng import derive, generator
+from potstill.errors import unknown_name
+from potstill.rng import derive_seed, generator
 
 
 @given(st.integers(1, 50), st.integers(1, 40))
@@ -38,13 +38,13 @@ def test_normalization_inverts(c: int, side: int) -> None:
 
 
 def test_seeds_are_a_frozen_function_of_their_path() -> None:
-    assert derive(0, "distill", "dm") == 661677330573753731
-    assert derive(0, "a", "b") != derive(0, "a/b")
+    assert derive_seed(0, "distill", "dm") == 661677330573753731
+    assert derive_seed(0, "a", "b") != derive_seed(0, "a/b")
     before = torch.get_rng_state()
     assert torch.equal(torch.rand(3, generator=generator(4)), torch.rand(3, generator=generator(4)))
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_an_unknown_name_gets_the_nearest_ones() -> None:
-    assert str(unknown("method", "herdin", ["herding", "dm"])) == "unknown method 'herdin'; did you mean herding?"
-    assert "known: dm, herding" in str(unknown("method", "zzz", ["herding", "dm"]))
+    assert str(unknown_name("method", "herdin", ["herding", "dm"])) == "unknown method 'herdin'; did you mean herding?"
+    assert "known: dm, herding" in str(unknown_name("method", "zzz", ["herding", "dm"]))

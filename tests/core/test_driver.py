@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 import potstill
 from potstill.core import Method, MethodInfo, Metrics, Problem, Synthetic
 from potstill.dataset_file import describe, inspect, write_checkpoint
-from potstill.errors import NotFinite, PotstillError, PotstillWarning
+from potstill.errors import NonFiniteError, PotstillError, PotstillWarning
 from potstill.methods.distribution.dm import DM
 from potstill.rng import generator
 from potstill.runs import loop as driver
@@ -51,7 +51,7 @@ class Walk(Method[WalkState]):
         if n == self.nan_state_at:
             x = x / 0
         if n == self.raises_at:
-            raise NotFinite("inner step 7 of 9 made weights that are not finite")
+            raise NonFiniteError("inner step 7 of 9 made weights that are not finite")
         return WalkState(x=x, steps=n), {"loss": float("nan") if n == self.nan_metric_at else 1.0 / n}
 
     def done(self, problem: Problem, state: WalkState) -> bool:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from potstill.core.nested import count, index, join, mapped, only, rows, split
+from potstill.core.nested import concat, flatten_rows, index, iter_batches, num_samples, single_tensor, tree_map
 
 
 def sentences(lengths: list[int]) -> dict[str, Tensor]:
@@ -30,13 +30,13 @@ def test_samples_are_taken_with_their_words_in_any_order(lengths: list[int], dat
     taken = index(x, torch.tensor(at, dtype=torch.int64))
     assert words(taken) == [words(x)[i] for i in at]
     assert taken["x"].tolist() == at
-    assert count(taken) == len(at)
+    assert num_samples(taken) == len(at)
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(1, 5))
 def test_what_was_split_is_joined_again(lengths: list[int], size: int) -> None:
     x = sentences(lengths)
-    again = join(list(split(x, size)))
+    again = concat(list(iter_batches(x, size)))
     assert words(again) == words(x)
     assert torch.equal(again["x"], x["x"])
 
@@ -44,16 +44,16 @@ def test_what_was_split_is_joined_again(lengths: list[int], size: int) -> None:
 def test_one_tensor_stays_one_tensor() -> None:
     x = torch.randn(5, 2)
     assert torch.equal(index(x, torch.tensor([3, 1])), x[[3, 1]])
-    assert torch.equal(join(list(split(x, 2))), x)
-    assert torch.equal(mapped(torch.neg, x), -x)
-    assert only(x, "a test") is x
+    assert torch.equal(concat(list(iter_batches(x, 2))), x)
+    assert torch.equal(tree_map(torch.neg, x), -x)
+    assert single_tensor(x, "a test") is x
 
 
 def test_several_tensors_are_not_taken_for_one() -> None:
     with pytest.raises(ValueError, match="a test needs inputs of one tensor, but these have a, b"):
-        only({"a": torch.zeros(1), "b": torch.zeros(1)}, "a test")
+        single_tensor({"a": torch.zeros(1), "b": torch.zeros(1)}, "a test")
 
 
 def test_rows_tell_sentences_of_other_lengths_apart() -> None:
-    a = rows(sentences([1, 2]) | {"x": torch.zeros(2)})
+    a = flatten_rows(sentences([1, 2]) | {"x": torch.zeros(2)})
     assert a.tolist() == [[0, -1, 0], [1, 2, 0]]

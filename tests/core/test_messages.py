@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import potstill
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.commands import COMMANDS, command_class
 from potstill.cli.main import main
 from potstill.cli.options import option_fields
@@ -75,7 +75,7 @@ def options() -> set[str]:
         for name in (f.name for f in option_fields(command_class(command)))
     }
     for method in registry.names("methods"):
-        found |= {f.name for f in dataclasses.fields(registry.method_class(method))}
+        found |= {f.name for f in dataclasses.fields(registry.get_method_class(method))}
     return found | set(inspect.signature(Protocol.change).parameters) | {"teacher_statistics", "teacher"}
 
 
@@ -126,6 +126,6 @@ def test_one_error_in_two_languages(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize(("line", "said"), [(True, "for less: --steps N"), (False, "for less: `steps=N`")])
 def test_notes_are_in_the_language_of_who_watches(line: bool, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with Watcher(quiet=False, line=line) as watcher:
+    with ProgressReporter(quiet=False, command_line=line) as watcher:
         watcher.note("for less: `steps=N`")
     assert said in capsys.readouterr().err

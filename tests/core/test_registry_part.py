@@ -2,14 +2,14 @@
 
 import pytest
 
-from potstill.core.registry import part
+from potstill.core.registry import create
 from potstill.errors import PotstillError
 from potstill.parametrize.tiles import Tiles
 
 
 def test_settings_are_read_as_their_defaults_types() -> None:
-    assert part("parametrizations", "tiles") == Tiles()
-    assert part("parametrizations", "tiles:factor=3,mode=bound,most=64") == Tiles(factor=3, mode="bound", most=64)
+    assert create("parametrizations", "tiles") == Tiles()
+    assert create("parametrizations", "tiles:factor=3,mode=bound,most=64") == Tiles(factor=3, mode="bound", most=64)
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,9 @@ def test_settings_are_read_as_their_defaults_types() -> None:
 )
 def test_what_does_not_exist_is_said(spelled: str, said: str) -> None:
     with pytest.raises(PotstillError, match=said.replace("?", r"\?")):
-        part("parametrizations", spelled)
+        create("parametrizations", spelled)
 
 
 def test_what_has_no_settings_says_so() -> None:
     with pytest.raises(PotstillError, match="augmentation dsa has no settings, but 'mode=M' was given"):
-        part("augmentations", "dsa:mode=M")
+        create("augmentations", "dsa:mode=M")

@@ -1,7 +1,7 @@
 import pytest
 
 import potstill
-from potstill._util.formatting import stored_as
+from potstill._util.formatting import describe_codec
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from potstill._util.formatting import stored_as
     ],
 )
 def test_how_values_are_stored_is_said_in_words(spelled: str | None, per_class: int | None, said: str) -> None:
-    assert stored_as(spelled, per_class) == said
+    assert describe_codec(spelled, per_class) == said
 
 
 @pytest.mark.parametrize(("method", "parametrization"), [("frepo", "frequency:kept=64"), ("dm", "memory")])

@@ -8,8 +8,8 @@ import pytest
 
 import potstill
 from potstill._util import progress as watch
-from potstill._util.formatting import about, roughly, size_of
-from potstill._util.progress import Watcher
+from potstill._util.formatting import format_estimate, format_estimate_words, format_size
+from potstill._util.progress import ProgressReporter
 from potstill.core import Splits
 from potstill.runs import arguments as asked
 from potstill.runs.loop import Progress
@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def steps(watcher: Watcher, clock: Clock, n: int, each: float, **more: Any) -> None:
+def steps(watcher: ProgressReporter, clock: Clock, n: int, each: float, **more: Any) -> None:
     for step in range(1, n + 1):
         clock.now += each
         watcher(
@@ -47,7 +47,7 @@ def steps(watcher: Watcher, clock: Clock, n: int, each: float, **more: Any) -> N
 
 
 def test_a_log_has_a_line_every_ten_seconds_with_the_time_that_is_left(clock: Clock, capsys: Any) -> None:
-    with Watcher(quiet=False) as watcher:
+    with ProgressReporter(quiet=False) as watcher:
         watcher.begin("dm")
         steps(watcher, clock, 100, 0.5)
     lines = capsys.readouterr().err.splitlines()
@@ -57,7 +57,7 @@ def test_a_log_has_a_line_every_ten_seconds_with_the_time_that_is_left(clock: Cl
 
 
 def test_what_takes_over_an_hour_is_forecast_at_once_with_how_to_ask_for_less(clock: Clock, capsys: Any) -> None:
-    with Watcher(quiet=False) as watcher:
+    with ProgressReporter(quiet=False) as watcher:
         watcher.begin("dm", "--preset quick or --time-limit 30m")
         steps(watcher, clock, 6, 2.5, total=20_000)
     lines = capsys.readouterr().err.splitlines()
@@ -68,7 +68,7 @@ def test_what_takes_over_an_hour_is_forecast_at_once_with_how_to_ask_for_less(cl
 
 
 def test_of_steps_and_time_the_line_shows_the_end_that_comes_first(clock: Clock, capsys: Any) -> None:
-    with Watcher(quiet=False) as watcher:
+    with ProgressReporter(quiet=False) as watcher:
         watcher.begin("dm")
         steps(watcher, clock, 8, 2.5, total=20_000, time_limit=60.0)
         watcher.begin("random")
@@ -80,7 +80,7 @@ def test_of_steps_and_time_the_line_shows_the_end_that_comes_first(clock: Clock,
 
 
 def test_a_budget_that_ends_it_sooner_needs_no_warning(clock: Clock, capsys: Any) -> None:
-    with Watcher(quiet=False) as watcher:
+    with ProgressReporter(quiet=False) as watcher:
         watcher.begin("dm", "--preset quick")
         steps(watcher, clock, 8, 2.5, total=20_000, time_limit=600.0)
     err = capsys.readouterr().err
@@ -93,7 +93,7 @@ def test_a_terminal_shows_the_time_that_is_left(clock: Clock, monkeypatch: pytes
     monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    with Watcher(quiet=False) as watcher:
+    with ProgressReporter(quiet=False) as watcher:
         watcher.begin("dm")
         steps(watcher, clock, 40, 0.5, metrics={"loss": 2.5})
         assert watcher._bar is not None
@@ -102,12 +102,12 @@ def test_a_terminal_shows_the_time_that_is_left(clock: Clock, monkeypatch: pytes
 
 
 def test_things_that_are_counted_have_a_forecast_before_the_first_is_there(clock: Clock, capsys: Any) -> None:
-    with Watcher(quiet=False) as watcher:
+    with ProgressReporter(quiet=False) as watcher:
         watcher.begin("preparation", "--networks-trained fewer")
         watcher.expect("networks", 7200.0, "ncfm begins with training 20 networks for 60 epochs")
-        watcher.count("networks", 0, 20)
+        watcher.report_count("networks", 0, 20)
         clock.now += 720
-        watcher.count("networks", 4, 20)
+        watcher.report_count("networks", 4, 20)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "potstill: ncfm begins with training 20 networks for 60 epochs: about 2 hours on this machine; for less: "
@@ -118,14 +118,14 @@ def test_things_that_are_counted_have_a_forecast_before_the_first_is_there(clock
 
 
 def test_in_python_what_is_short_is_not_spoken_of(clock: Clock, capsys: Any) -> None:
-    with Watcher(quiet=False, patience=2.0) as watcher:
+    with ProgressReporter(quiet=False, min_seconds=2.0) as watcher:
         watcher.begin("dm")
         steps(watcher, clock, 10, 0.1, total=10)
     assert capsys.readouterr().err == ""
 
 
 def test_python_shows_progress_unless_told_not_to(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(asked, "PATIENCE", 0.0)
+    monkeypatch.setattr(asked, "QUIET_SECONDS", 0.0)
     data, words = Splits(train=toy_source("image"), test=None), {"network": "convnet-d1-w4", "iterations": 2}
     potstill.distill(data, "dm", ipc=1, **words)
     assert "potstill: dm: step 2 of 2" in capsys.readouterr().err
@@ -151,11 +151,11 @@ def test_python_shows_progress_unless_told_not_to(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_forecasts_are_no_finer_than_they_can_be(seconds: float, short: str, words: str) -> None:
-    assert (roughly(seconds), about(seconds)) == (short, words)
+    assert (format_estimate(seconds), format_estimate_words(seconds)) == (short, words)
 
 
 @pytest.mark.parametrize(
     ("count", "said"), [(999, "999 bytes"), (1000, "1.0 kB"), (521_000_000, "521 MB"), (1_230_000_000, "1.2 GB")]
 )
 def test_sizes_that_people_read(count: int, said: str) -> None:
-    assert size_of(count) == said
+    assert format_size(count) == said

@@ -15,7 +15,7 @@ from potstill.cli.main import main
 from potstill.data import load
 from potstill.data.canonicalize import float32_offsets
 from potstill.errors import PotstillError
-from potstill.tasks.regression import scaled
+from potstill.tasks.regression import target_statistics
 
 
 def houses(base, n=60):
@@ -92,9 +92,9 @@ def test_columns_far_from_zero_are_taken_less_what_they_have_in_common():
 
 
 def test_targets_in_tiny_units_are_not_constant():
-    assert scaled(torch.tensor([[0.0], [2e-15]]))[1][0] == pytest.approx(1e-15)
-    assert scaled(torch.full((7, 1), 0.1))[1] == (1.0,)
-    assert scaled(torch.full((7, 1), 1e9 / 3))[1] == (1.0,)
+    assert target_statistics(torch.tensor([[0.0], [2e-15]]))[1][0] == pytest.approx(1e-15)
+    assert target_statistics(torch.full((7, 1), 0.1))[1] == (1.0,)
+    assert target_statistics(torch.full((7, 1), 1e9 / 3))[1] == (1.0,)
 
 
 @given(st.integers(-12, 12), st.floats(-6, 6), st.floats(0.1, 100), st.integers(2, 50))

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from potstill import distill, load, load_data
-from potstill._util.input_limits import Limits, asked, changed, limited, limits
+from potstill._util.input_limits import Limits, changed_limits, limited, limits, parse_limits
 from potstill._util.safe_yaml import read_yaml
 from potstill.api.verify import verify_file
 from potstill.cli.main import main
@@ -226,7 +226,7 @@ def test_limits_are_of_a_context_and_leak_nowhere():
         assert limits() is now
         with limited(shards=6):
             assert (limits().pixels, limits().shards) == (5, 6)
-            assert changed() == {"pixels": 5, "shards": 6}
+            assert changed_limits() == {"pixels": 5, "shards": 6}
         thread = threading.Thread(target=lambda: seen.append(limits()))
         thread.start()
         thread.join()
@@ -280,7 +280,7 @@ def test_pillow_takes_more_where_more_is_asked_for(tmp_path, monkeypatch):
     [("pixels=5", 5), ("archive-bytes=2GiB", 2**31), ("rows=1_000", 1000), ("set_bytes=5kB", 5000)],
 )
 def test_entries(entry, found):
-    assert list(asked([entry]).values()) == [found]
+    assert list(parse_limits([entry]).values()) == [found]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from potstill._util.file_lock import only_run
+from potstill._util.file_lock import exclusive_output
 from potstill.core import InputSpec, Normalization
 from potstill.dataset_file import Distilled, load, read_checkpoint, read_tensors, write_atomic, write_checkpoint
 from potstill.dataset_file.folders import write_folder
@@ -133,12 +133,12 @@ def test_a_second_run_on_one_output_is_refused_while_the_first_lives(tmp_path: P
     path = tmp_path / "a.safetensors"
     with running(path) as first:
         with pytest.raises(PotstillError, match=rf"a\.safetensors: another run \(process {first.pid}\) is writing it"):
-            only_run(path).__enter__()
-        with only_run(tmp_path / "b.safetensors"):  # another output is free
+            exclusive_output(path).__enter__()
+        with exclusive_output(tmp_path / "b.safetensors"):  # another output is free
             pass
         first.send_signal(signal.SIGKILL)
     assert [p.name for p in tmp_path.iterdir()] == [".a.safetensors.lock"]
-    with only_run(path):  # the lock died with its process
+    with exclusive_output(path):  # the lock died with its process
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -146,7 +146,7 @@ def test_a_second_run_on_one_output_is_refused_while_the_first_lives(tmp_path: P
 def test_a_lock_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / ".a.lock").symlink_to(tmp_path / "victim")
-    with only_run(tmp_path / "a"):
+    with exclusive_output(tmp_path / "a"):
         pass
     assert (tmp_path / "victim").read_text() == "precious"
 
@@ -179,7 +179,7 @@ def test_where_nobody_can_tell_whether_a_writer_lives_nothing_is_cleared(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    with only_run(tmp_path / "a"):
+    with exclusive_output(tmp_path / "a"):
         write_atomic(tmp_path / "a", b"all")
     assert sorted(p.name for p in tmp_path.iterdir()) == [part.name, "a"]
 

@@ -19,10 +19,10 @@ from torch.utils.data import DataLoader
 
 import potstill
 from potstill.core import Inputs, Source, Splits
-from potstill.core.nested import index, tensors
+from potstill.core.nested import index, named_tensors
 from potstill.dataset_file import Distilled, describe, inspect, load, materialize
 from potstill.errors import PotstillError
-from potstill.tasks import Classification, targets_of
+from potstill.tasks import Classification, get_targets
 from potstill.testing.toy import mixed_source, pairs_source, toy_source, windows_source
 
 SOURCES: dict[str, Callable[[], Source]] = {
@@ -36,7 +36,7 @@ def held(path: Path) -> int:
 
 
 def equal(a: Inputs, b: Inputs) -> bool:
-    x, y = tensors(a), tensors(b)
+    x, y = named_tensors(a), named_tensors(b)
     return list(x) == list(y) and all(torch.equal(x[n], y[n]) and x[n].dtype == y[n].dtype for n in x)
 
 
@@ -55,7 +55,7 @@ def test_a_selection_is_what_a_reader_loads(kind: str, store: str | None, tmp_pa
     assert equal(read.inputs, made.inputs)
     assert equal(read.model_space(), made.model_space())
     assert torch.equal(read.labels, made.labels)
-    assert torch.equal(read.labels, targets_of(source)[made.index])
+    assert torch.equal(read.labels, get_targets(source)[made.index])
     assert read.metadata == made.metadata
     assert read.task == made.task
     assert read.input == source.input

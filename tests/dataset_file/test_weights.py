@@ -186,7 +186,7 @@ def test_weights_of_craig_are_the_sizes_of_its_clusters() -> None:
     while not method.done(problem, state):
         state, _ = method.step(problem, state, generator(0))
     result = method.result(problem, state)
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         g = _full(method.gradients(problem, index)[0])
         mine = [index.tolist().index(i) for i in result.index[3 * c : 3 * c + 3].tolist()]
         nearest = torch.cdist(g, g[mine]).argmin(1)
@@ -202,7 +202,7 @@ def test_weights_of_grad_match_are_its_coefficients() -> None:
     while not method.done(problem, state):
         state, _ = method.step(problem, state, generator(0))
     result = method.result(problem, state)
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         g = _full(method.gradients(problem, index)[0]).double()
         mine = [index.tolist().index(i) for i in result.index[4 * c : 4 * c + 4].tolist()]
         rows = torch.cat([g[mine].T, method.ridge**0.5 * torch.eye(4, dtype=torch.float64)])  # λ as further rows

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from potstill._util.import_from_file import OwnFile
+from potstill._util.import_from_file import FileReference
 from potstill.core import label_mode
 from potstill.testing import check_method
 
@@ -77,6 +77,6 @@ def test_a_notebook_runs(name, tmp_path, monkeypatch):
 
 def test_a_helper_called_labels_asks_for_no_soft_labels():
     """It was taken for the field of that name, so that hard labels were said to break the contract."""
-    kind = OwnFile.read(f"{EXAMPLES / 'lvq.py'}:LVQ").load()
+    kind = FileReference.read(f"{EXAMPLES / 'lvq.py'}:LVQ").load()
     assert label_mode(kind) == "hard"
     check_method(kind(iterations=2), steps=2, kind="table")

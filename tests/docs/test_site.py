@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from potstill.api.listing import list_methods
-from potstill.core.registry import method_class
+from potstill.core.registry import get_method_class
 
 pages = pytest.importorskip("tools.docs.site_pages", reason="the site is built with the docs extra")
 
@@ -19,7 +19,7 @@ def test_a_method_has_a_page_with_everything(row):
         switched = "no-" if option["default"] is True else ""
         assert f"| `--{switched}{option['name'].replace('_', '-')}` |" in page
     assert ".. math::" not in page
-    said = sys.modules[method_class(row["name"]).__module__].__doc__ or ""
+    said = sys.modules[get_method_class(row["name"]).__module__].__doc__ or ""
     assert page.count("<math") == said.count(".. math::")
 
 

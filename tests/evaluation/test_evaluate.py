@@ -274,7 +274,7 @@ def test_the_augmentation_that_was_used_is_the_one_that_is_named(
     train, test = pictures.train, pictures.test
     assert isinstance(train, TensorSource)
     assert isinstance(test, TensorSource)
-    spec = replace(train.input, mirrored=False)
+    spec = replace(train.input, horizontal_flip=False)
     digits = Splits(train=replace(train, name="mnist", input=spec), test=replace(test, name="mnist", input=spec))
     assert bare(make_set(digits), digits, **short).to_dict()["chosen"]["augment"] == "dsa-noflip"
     dc = bare(make_set(digits), digits, protocol=DC.override(epochs=2, students=1)).to_dict()

@@ -19,7 +19,7 @@ from potstill.evaluation.protocols import POTSTILL as PROTOCOL
 from potstill.evaluation.statistics import difference
 from potstill.execution import Serial
 from potstill.rng import generator
-from potstill.tasks import Classification, Regression, targets_of, task_of
+from potstill.tasks import Classification, Regression, get_targets, get_task
 
 SHORT = PROTOCOL.override(steps=2, lr=0.02, least_epochs=0, students=2)
 LEARNERS = registry.names("learners", outside=False)
@@ -36,7 +36,7 @@ def test_a_learner_tells_classes_and_values_far_better_than_chance(name: str, ta
     before = torch.get_rng_state()
     for splits in (table, priced):
         assert splits.test is not None
-        task = task_of(splits.train)
+        task = get_task(splits.train)
         make = make_learner(name, splits.train)
         assert isinstance(make.learner, Learner)
         batch = splits.train.fetch(torch.arange(len(splits.train)))
@@ -44,10 +44,10 @@ def test_a_learner_tells_classes_and_values_far_better_than_chance(name: str, ta
         said, again, other = (make.fit_predict(splits.test, batch.x, batch.y, None, seed) for seed in (1, 1, 2))
         assert torch.equal(said, again)
         assert torch.equal(said, other) or make.learner.draws
-        targets = targets_of(splits.test)
+        targets = get_targets(splits.test)
         assert said.shape == targets.shape
         assert said.dtype == targets.dtype
-        score, chance = task.score(said, targets), task.worst(targets)
+        score, chance = task.score(said, targets), task.chance_score(targets)
         assert task.metric.better(score, chance)
         assert abs(score - chance) > 0.3 * max(score, chance)
         weighed = make.fit_predict(
@@ -144,7 +144,7 @@ def test_what_a_learner_cannot_do_is_said(table: Splits, make_set: Any) -> None:
     taught = registry.resolve("protocols", "sre2l").override(epochs=2)
     with pytest.raises(PotstillError, match="no network"):
         evaluate(make_set(table), table, protocol=taught, networks=["forest"])
-    assert isinstance(task_of(table.train), Classification)
+    assert isinstance(get_task(table.train), Classification)
     with pytest.raises(PotstillError, match="ridge is no network"):
         make_learner("ridge", table.train)(0)
 

@@ -42,7 +42,7 @@ class OneStep(Method[StepState]):
     network: str = "convnet"
 
     def init(self, problem: Problem, rng: Generator) -> StepState:
-        x = problem.train.fetch(torch.cat(draw_per_class(problem.by_class, problem.ipc, rng))).x
+        x = problem.train.fetch(torch.cat(draw_per_class(problem.class_indices, problem.ipc, rng))).x
         assert isinstance(x, Tensor)
         return StepState(leaves=init_params({"payload/inputs": x, "student/lr": torch.tensor(0.02)}, RULES))
 
@@ -67,7 +67,7 @@ class OneStep(Method[StepState]):
         found = param_values(state.leaves, RULES)
         return Synthetic(
             payload={"inputs": found["payload/inputs"]}, labels=self.labels_of(problem),
-            learned={"student/lr": found["student/lr"]},
+            extra_parameters={"student/lr": found["student/lr"]},
         )  # fmt: skip
 
     def labels_of(self, problem: Problem) -> Tensor:
@@ -140,7 +140,7 @@ def test_a_rate_that_is_not_one_number_is_refused_when_the_set_is_made(pictures:
     class Several(OneStep):
         def result(self, problem: Problem, state: StepState) -> Synthetic:
             found = super().result(problem, state)
-            return replace(found, learned={"student/lr": torch.ones(2)})
+            return replace(found, extra_parameters={"student/lr": torch.ones(2)})
 
     with pytest.raises(PotstillError, match=r"learned 'student/lr' must be one number above 0, but it is \[1.0, 1.0\]"):
         potstill.distill(pictures, method=Several(), ipc=2, network="convnet-d1-w4", steps=1)

@@ -46,14 +46,14 @@ class Masks:
     def loss(self, output: Tensor, y: Tensor, /) -> Tensor:
         return F.binary_cross_entropy_with_logits(output, y.to(output))
 
-    def answer(self, output: Tensor, /) -> Tensor:
+    def predict(self, output: Tensor, /) -> Tensor:
         return (output > 0).float()
 
     def score(self, answers: Tensor, y: Tensor, /) -> float:
         both, either = answers.minimum(y).sum(1), answers.maximum(y).sum(1)
         return float((both / either.clamp_min(1)).double().mean())
 
-    def worst(self, y: Tensor, /) -> float:
+    def chance_score(self, y: Tensor, /) -> float:
         return 0.0
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import potstill
 from potstill.cli.main import main
 from potstill.evaluation.naive import find_season, naive_forecasts, naive_scores, unit_errors
-from potstill.tasks import targets_of, task_of
+from potstill.tasks import get_targets, get_task
 
 SHORT: dict[str, Any] = {"network": "linear", "seeds": 2, "steps": 4, "lr": 0.01, "progress": None}
 
@@ -51,7 +51,7 @@ def test_the_season_is_that_of_the_training_part() -> None:
     values[320:] = waves(season=7)[320:] * 50  # the test part has another, and is loud
     data = potstill.load_data(values, task="forecast:window=24,horizon=6")
     assert data.test is not None
-    assert "seasonal (12)" in naive_scores(task_of(data.train), data.train, data.test)
+    assert "seasonal (12)" in naive_scores(get_task(data.train), data.train, data.test)
 
 
 @given(seed=st.integers(0, 2**31))
@@ -65,11 +65,11 @@ def test_noise_and_walks_have_no_season(seed: int) -> None:
 
 def test_scores_are_those_of_the_task_by_a_loop() -> None:
     data = potstill.load_data(waves(), task="forecast:window=24,horizon=6")
-    task, test = task_of(data.train), data.test
+    task, test = get_task(data.train), data.test
     assert test is not None
     found = naive_scores(task, data.train, test)
     assert list(found) == ["last value", "seasonal (12)", "mean", "drift"]
-    x, y = test.raw(torch.arange(len(test))), targets_of(test).reshape(len(test), 2, 6)
+    x, y = test.raw(torch.arange(len(test))), get_targets(test).reshape(len(test), 2, 6)
     std = torch.tensor(task.std)
     loop = [
         (((x[n, v, -1] - y[n, v, h]) / std[v]) ** 2).item()
@@ -84,14 +84,14 @@ def test_scores_are_those_of_the_task_by_a_loop() -> None:
 
 def test_units_leave_out_who_diverged_and_are_of_forecasts_alone() -> None:
     data = potstill.load_data(waves(), task="forecast:window=24,horizon=6")
-    task, y = task_of(data.train), targets_of(data.train)
+    task, y = get_task(data.train), get_targets(data.train)
     assert unit_errors(task, [None, y + 2.0], y)["variable 2"] == {
         "rmse": pytest.approx(2.0, rel=1e-4), "mae": pytest.approx(2.0, rel=1e-4)
     }  # fmt: skip
     assert unit_errors(task, [None], y) == {}
     digits = potstill.load_data("digits")
     assert digits.test is not None
-    assert naive_scores(task_of(digits.train), digits.train, digits.test) == {}
+    assert naive_scores(get_task(digits.train), digits.train, digits.test) == {}
 
 
 def test_a_scorecard_says_that_a_naive_forecast_is_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +117,7 @@ def test_a_scorecard_says_that_a_naive_forecast_is_better(tmp_path: Path, capsys
 def test_the_season_may_be_given() -> None:
     data = potstill.load_data(waves(), task="forecast:window=24,horizon=6,season=8")
     assert data.test is not None
-    assert "seasonal (8)" in naive_scores(task_of(data.train), data.train, data.test)
+    assert "seasonal (8)" in naive_scores(get_task(data.train), data.train, data.test)
     small = potstill.distill(data, "random", items=3, progress=None)
     assert small.metadata["task"]["season"] == 8
     score = potstill.evaluate(small, data, full=False, baselines=False, **SHORT)

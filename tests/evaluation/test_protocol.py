@@ -213,7 +213,9 @@ def test_the_published_recipe(published: Protocol) -> None:
 def test_length_and_augmentation_depend_on_data_and_network_as_published(
     protocol: Protocol, source: str, network: str, epochs: int | None, augment: str
 ) -> None:
-    spec = InputSpec(kind="image", shape=(1, 8, 8), mirrored=source not in ("digits", "mnist", "mnist-5k", "svhn"))
+    spec = InputSpec(
+        kind="image", shape=(1, 8, 8), horizontal_flip=source not in ("digits", "mnist", "mnist-5k", "svhn")
+    )
     found = protocol.resolve(source, network, spec)
     assert (found.recipe.epochs, found.recipe.augment) == (epochs, augment)
     assert protocol.resolve(source, network, TABLE).recipe.augment == "none"

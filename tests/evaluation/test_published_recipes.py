@@ -21,7 +21,7 @@ from potstill.evaluation.protocols import NO_DISTILLATION as NODISTILL
 from potstill.evaluation.student import StudentJob, fit, predict, train, train_and_predict
 from potstill.execution import Serial
 from potstill.nn import factory
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 LOOKS: Protocol = IDC.override(epochs=7, test_every=3, lr=0.3, batch=4)
 """At so high a rate the last epoch is often not the best."""
@@ -41,7 +41,7 @@ def job(pictures: Splits, protocol: Protocol, **changes: Any) -> StudentJob:
 
 def naive(given: StudentJob, optimiser: Any, scheduler: Any, rates: list[float]) -> Network:
     """The loop of IDC and NCFM: augment, mix half of the batches by two losses, one scheduler step per epoch."""
-    net, rng = given.make(derive(given.seed, "network")).train(), generator(given.seed, "samples")
+    net, rng = given.make(derive_seed(given.seed, "network")).train(), generator(given.seed, "samples")
     opt = optimiser(net.parameters())
     steps = scheduler(opt)
     mix = CutMix(alpha=1.0, prob=0.5)
@@ -126,7 +126,7 @@ def test_students_equal_a_plain_loop_of_torchs_parts(
 def test_datadam_equals_a_plain_loop_with_batch_norm(pictures: Splits) -> None:
     make = factory("convnet-d1-w8-batch", pictures.train.input, 4)
     given = job(pictures, DATADAM.override(epochs=6, batch=4), augment=dsa(), make=make)
-    net, rng, lr = make(derive(7, "network")).train(), generator(7, "samples"), 0.01
+    net, rng, lr = make(derive_seed(7, "network")).train(), generator(7, "samples"), 0.01
     opt = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=0.0005)
     for epoch in range(6 + 1):
         for at in torch.split(torch.randperm(len(given.x), generator=rng), 4):
@@ -201,7 +201,7 @@ def test_the_best_epoch_on_test_counts_and_looking_changes_no_weights(pictures: 
     for seed in range(6):
         given = job(pictures, LOOKS, seed=seed, augment=idc_eval())
         looked: list[Tensor] = []
-        network = given.make(derive(seed, "network"))
+        network = given.make(derive_seed(seed, "network"))
 
         def look(network: Any = network, looked: Any = looked) -> None:
             looked.append(predict(network, test))
@@ -324,7 +324,7 @@ def test_soft_rows_are_trained_on_as_they_are(pictures: Splits) -> None:
     for protocol in (NODISTILL.override(epochs=3, select="last"), DATM.override(epochs=3)):
         given = job(pictures, protocol, y=rows)
         mine = train(given)
-        net, rng = given.make(derive(7, "network")).train(), generator(7, "samples")
+        net, rng = given.make(derive_seed(7, "network")).train(), generator(7, "samples")
         opt = sgd(net.parameters())
         for epoch in range(4):
             if (

@@ -24,7 +24,7 @@ from potstill.execution import Serial
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.label_simplex import centred, probabilities
 from potstill.nn import factory
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 NETWORK = "convnet-d1-w8-nonorm"
 
@@ -40,7 +40,7 @@ def scored_job(pictures: Splits, protocol: Protocol, double: Any, **changes: Any
 
 def plain(given: StudentJob, optimiser: Any, rates: list[float], loss: Any) -> list[Tensor]:
     """As many updates as there are rates, over passes in a new random order each."""
-    net, rng = given.make(derive(given.seed, "network")).train(), generator(given.seed, "samples")
+    net, rng = given.make(derive_seed(given.seed, "network")).train(), generator(given.seed, "samples")
     opt = optimiser(net.parameters())
     done = 0
     while done < len(rates):
@@ -100,7 +100,7 @@ def test_frepo_takes_updates_by_the_number_of_items_and_batches_of_500() -> None
     for source, mirrored, name in (
         ("cifar10", True, "frepo"), ("fashion-mnist", True, "frepo-noflip"), ("mnist", False, "frepo-noflip"),
     ):  # fmt: skip
-        assert FREPO.resolve(source, "mlp", replace(spec, mirrored=mirrored)).recipe.augment == name
+        assert FREPO.resolve(source, "mlp", replace(spec, horizontal_flip=mirrored)).recipe.augment == name
 
 
 def test_kip_trains_networks_by_momentum_on_squares_along_a_cosine(pictures: Splits, double: Any) -> None:
@@ -231,7 +231,7 @@ def test_baselines_and_hard_labels_are_scored_in_the_same_way(
 def test_weights_multiply_squares(pictures: Splits, double: Any) -> None:
     weights = torch.tensor([3.0, 1, 1, 1, 0, 0, 1, 1, 1, 1], dtype=torch.float64)
     given = scored_job(pictures, KIP.override(steps=5, batch=10), double, lr=0.1, steps=5)
-    net = given.make(derive(given.seed, "network")).train()
+    net = given.make(derive_seed(given.seed, "network")).train()
     opt = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.001)
     for t in range(5):
         opt.param_groups[0]["lr"] = 0.1 * 0.5 * (1 + math.cos(math.pi * t / 5))
@@ -353,7 +353,7 @@ def test_the_features_of_a_network_decide_with_their_seed(pictures: Splits) -> N
     y = torch.randint(4, batch.y.shape, generator=generator(6))  # so that nothing but the features decides
     said = [make.fit_predict(pictures.test, batch.x, y, None, seed) for seed in (1, 2)]
     assert not torch.equal(*said)
-    net = factory("convnet-d1-w8-nonorm", pictures.train.input, 4)(derive(1, "features", 0)).eval()
+    net = factory("convnet-d1-w8-nonorm", pictures.train.input, 4)(derive_seed(1, "features", 0)).eval()
     seen = pictures.test.fetch(torch.arange(len(pictures.test))).x
     assert isinstance(seen, Tensor)
     assert isinstance(batch.x, Tensor)

@@ -184,7 +184,7 @@ def test_a_scorecard_is_saved_and_its_page_finds_it(
 def test_what_was_asked_for_already_is_no_advice(
     small: potstill.Distilled, digits: potstill.Splits, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("potstill._util.progress.LONG", 0.0)
+    monkeypatch.setattr("potstill._util.progress.LONG_WORK_SECONDS", 0.0)
     potstill.evaluate(small, digits, quick=True, seeds=1, epochs=1, **{**SMALL, "progress": "auto"})
     said = capsys.readouterr().err
     assert 'for less: a narrower network, such as `network="convnet-w32"`' in said

@@ -45,7 +45,9 @@ DATA = Splits(
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("potstill.api.scaling.choose", lambda *_: Serial())  # other processes know no monkeypatch
+    monkeypatch.setattr(
+        "potstill.api.scaling.choose_executor", lambda *_: Serial()
+    )  # other processes know no monkeypatch
     return tmp_path
 
 

@@ -28,8 +28,8 @@ from potstill.evaluation.student import StudentJob, fit, predict, train_and_pred
 from potstill.evaluation.vmap_students import fit_stacked, train_and_predict_stacked
 from potstill.execution import Serial
 from potstill.nn import factory
-from potstill.rng import derive, generator
-from potstill.tasks import Forecast, Regression, Retrieval, task_of
+from potstill.rng import derive_seed, generator
+from potstill.tasks import Forecast, Regression, Retrieval, get_task
 from potstill.testing import check_source
 from potstill.testing.toy import pairs_source
 
@@ -43,7 +43,7 @@ def rows(n: int, seed: int, name: str = "rows") -> TensorSource:
     return TensorSource(
         name=name, input=InputSpec(kind="table", shape=(6,), units="raw"), classes=(), inputs=x,
         normalization=fit_normalization(x), labels=torch.zeros(n, dtype=torch.int64), targets=y,
-        task=Regression(targets=("price",)).fitted(y),
+        task=Regression(targets=("price",)).fit(y),
     )  # fmt: skip
 
 
@@ -120,11 +120,11 @@ def test_a_student_that_diverged_knows_no_more_than_the_mean(priced: Splits, mon
     monkeypatch.setattr(student, "_finite", lambda network: False)
     said = measured(priced, baselines=False, full=False).to_dict()
     assert priced.test is not None
-    task = task_of(priced.train)
+    task = get_task(priced.train)
     assert isinstance(priced.test, TensorSource)
     assert priced.test.targets is not None
     assert said["diverged"] == 2
-    assert said["score"]["mean"] == pytest.approx(task.worst(priced.test.targets))
+    assert said["score"]["mean"] == pytest.approx(task.chance_score(priced.test.targets))
     assert said["score"]["mean"] > 5
 
 
@@ -142,15 +142,15 @@ def test_the_best_epoch_is_the_one_of_the_lowest_error(priced: Splits) -> None:
     p = SHORT.override(epochs=6, select="best-on-test", test_every=1)
     jobs = [
         StudentJob(make=factory("mlp-w16", priced.train.input, 1), x=batch.x, y=batch.y, protocol=p, lr=lr, steps=None,
-            augment=none(), seed=3, task=task_of(priced.train))
+            augment=none(), seed=3, task=get_task(priced.train))
         for lr in (0.02, 0.02)
     ]  # fmt: skip
     said = train_and_predict(priced.test, jobs[0])
     assert said is not None
     targets = priced.test.targets  # type: ignore[attr-defined]
-    task = task_of(priced.train)
+    task = get_task(priced.train)
     scores = []
-    network = jobs[0].make(derive(3, "network"))
+    network = jobs[0].make(derive_seed(3, "network"))
     fit(network, jobs[0], lambda: scores.append(task.score(predict(network, priced.test), targets)) or network.train())  # type: ignore[arg-type,func-returns-value]
     assert task.score(said, targets) == pytest.approx(min(scores))
     beside = train_and_predict_stacked(priced.test, jobs)

@@ -56,7 +56,7 @@ def test_what_was_kept_is_used_for_the_same_thing_only(pictures: Splits) -> None
     assert isinstance(train, TensorSource)
     d = 64
     for unit in (False, True):
-        white = Whitening(torch.zeros(d), torch.eye(d), torch.eye(d), unit=unit)
+        white = Whitening(torch.zeros(d), torch.eye(d), torch.eye(d), unit_norm=unit)
         whitened = TensorSource.make(
             train.inputs, train.labels, classes=train.classes, name="toy",
             normalization=type(train.normalization)(train.normalization.mean, train.normalization.std, white),

@@ -20,7 +20,7 @@ from potstill.evaluation.student import StudentJob, train
 from potstill.labels.label_file import LabelFile
 from potstill.labels.teacher_file import TeacherFile
 from potstill.nn import factory
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 NETWORK = "convnet-d1-w8-batch"
 SHORT: dict[str, Any] = {"epochs": 4, "teacher_epochs": 2, "teacher_lr": 0.05, "batch": 3, "lr": 0.01}
@@ -45,7 +45,7 @@ def test_students_equal_a_plain_loop_over_the_file(pictures: Splits, labelled: A
         stored_labels=store,
     )  # fmt: skip
     mine = train(given)
-    net, rng = make(derive(7, "network")).train(), generator(7, "samples")
+    net, rng = make(derive_seed(7, "network")).train(), generator(7, "samples")
     groups = [
         {"params": [p for p in net.parameters() if p.ndim > 1]},
         {"params": [p for p in net.parameters() if p.ndim < 2], "weight_decay": 0.0},

@@ -16,7 +16,7 @@ from potstill.evaluation.protocols import DATADAM, DC, DSA, IDC, NCFM
 from potstill.evaluation.student import StudentJob, fit, predict, train, train_and_predict, training_lengths
 from potstill.execution import Processes, Serial
 from potstill.nn import factory
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 
 class Spy:
@@ -115,7 +115,7 @@ def test_cosine_goes_to_zero_over_all_updates(pictures: Splits, traced: list[tup
 
 def naive(given: StudentJob) -> Network:
     """The published loop, written down once more: autograd into ``grad``, a plain update by hand."""
-    p, net = given.protocol, given.make(derive(given.seed, "network")).train()
+    p, net = given.protocol, given.make(derive_seed(given.seed, "network")).train()
     rng = generator(given.seed, "samples")
     assert p.recipe.epochs is not None
     lr, velocity = given.lr, [torch.zeros_like(w) for w in net.parameters()]
@@ -163,7 +163,7 @@ def test_the_seed_decides_everything_and_the_global_generator_nothing(pictures: 
 
 def test_fit_trains_the_network_that_it_is_given(pictures: Splits) -> None:
     given = job(pictures)
-    network = given.make(derive(given.seed, "network"))
+    network = given.make(derive_seed(given.seed, "network"))
     fit(network, given)
     assert all(torch.equal(t, train(given).state_dict()[n]) for n, t in network.state_dict().items())
 

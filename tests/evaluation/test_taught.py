@@ -21,7 +21,7 @@ from potstill.evaluation.student import StudentJob, fit, train
 from potstill.execution import Serial
 from potstill.functional.train import parameters
 from potstill.nn import factory
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 NETWORK = "convnet-d1-w8-batch"
 
@@ -35,7 +35,9 @@ def committee(pictures: Splits, *seeds: int) -> Teachers:
             for p in net.parameters():
                 p.mul_(2)  # not what the seed makes
         trained.append(
-            NetworkWeights(seed=seed, theta=parameters(net), buffers={n: b.clone() for n, b in net.named_buffers()})
+            NetworkWeights(
+                seed=seed, parameters=parameters(net), buffers={n: b.clone() for n, b in net.named_buffers()}
+            )
         )
     return Teachers(make=make, trained=tuple(trained))
 
@@ -78,10 +80,10 @@ def test_students_equal_a_plain_loop(
     given = job(pictures, short.change(batch=4), teachers, make=double(factory(NETWORK, pictures.train.input, 4)))
     given = replace(given, x=given.x.double())
     mine = train(given)
-    net, rng = given.make(derive(7, "network")).train(), generator(7, "samples")
+    net, rng = given.make(derive_seed(7, "network")).train(), generator(7, "samples")
     judges = [given.make(t.seed).eval() for t in teachers.trained]
     for judge, t in zip(judges, teachers.trained, strict=True):
-        judge.load_state_dict({**t.theta, **t.buffers})
+        judge.load_state_dict({**t.parameters, **t.buffers})
         judge.train(protocol is SRE2L_CIFAR)  # which is never put into evaluation mode, as published
     matrices = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim < 2]
@@ -115,14 +117,14 @@ def test_students_of_edc_equal_a_plain_loop_and_are_tested_as_their_average(
     given = job(pictures, short.change(batch=4), teachers, make=double(factory(NETWORK, pictures.train.input, 4)))
     given = replace(given, x=given.x.double(), augment=patches())
     mine = train(given)
-    net, rng = given.make(derive(7, "network")).train(), generator(7, "samples")
+    net, rng = given.make(derive_seed(7, "network")).train(), generator(7, "samples")
     average = torch.optim.swa_utils.AveragedModel(
         net, avg_fn=lambda old, new, _: 0.8 * old + 0.2 * new, use_buffers=True
     )
     average.n_averaged.fill_(1)  # it begins as the network does, not as its first step
     judges = [given.make(1).eval() for _ in range(2)]
     for judge, t in zip(judges, (teachers.trained[0], teachers.others[0].trained[0]), strict=True):
-        judge.load_state_dict({**t.theta, **t.buffers})
+        judge.load_state_dict({**t.parameters, **t.buffers})
     groups = [
         {"params": [p for p in net.parameters() if p.ndim > 1]},
         {"params": [p for p in net.parameters() if p.ndim < 2], "weight_decay": 0.0},
@@ -216,7 +218,7 @@ def test_a_committee_is_of_several_architectures(pictures: Splits, make_set: Any
 
 def _wide(t: NetworkWeights) -> NetworkWeights:
     theta, buffers = (
-        {n: v.double() if v.is_floating_point() else v for n, v in p.items()} for p in (t.theta, t.buffers)
+        {n: v.double() if v.is_floating_point() else v for n, v in p.items()} for p in (t.parameters, t.buffers)
     )
     return replace(t, theta=theta, buffers=buffers)
 

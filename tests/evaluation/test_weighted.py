@@ -39,7 +39,7 @@ def job(pictures: Splits, protocol: Protocol, weights: Tensor | None, **changes:
     teachers = None
     if protocol.teaching.labels == "teacher":
         net = make(5)
-        teachers = Teachers(make=make, trained=(NetworkWeights(seed=5, theta=parameters(net), buffers={}),))
+        teachers = Teachers(make=make, trained=(NetworkWeights(seed=5, parameters=parameters(net), buffers={}),))
     fields: dict[str, Any] = {
         "make": make, "x": batch.x.double(), "y": batch.y, "weights": weights, "protocol": protocol, "lr": 0.05,
         "steps": None, "augment": none(), "seed": 7, "teachers": teachers,

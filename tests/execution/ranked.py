@@ -19,7 +19,7 @@ from potstill._util.input_limits import limited, limits
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.execution import Ranks
-from potstill.execution import ranked as together_on_first
+from potstill.execution import run_on_ranks as together_on_first
 from potstill.functional.microbatch import Plain, passed, sharing
 from potstill.functional.train import parameters, train_step
 from potstill.testing import toy_source
@@ -168,5 +168,5 @@ if __name__ == "__main__":
         if (found := patient()) is not None:
             print(json.dumps(found), flush=True)
         sys.exit()
-    with Ranks(least=1) as everyone:
+    with Ranks(min_samples=1) as everyone:
         print(json.dumps(getattr(ranked, sys.argv[1])(everyone)), flush=True)

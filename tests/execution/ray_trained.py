@@ -9,18 +9,18 @@ import ray
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from potstill.execution import Ranks, ranked
+from potstill.execution import Ranks, run_on_ranks
 
 
 def loop(given: dict[str, str]) -> None:
     """Of every worker; twice, as the process group stays."""
 
-    ranks = Ranks(least=1)
+    ranks = Ranks(min_samples=1)
 
     def some() -> dict[str, object]:
         return {"gradients": work.gradients(ranks), "distilled": work.distilled(ranks), "world": ranks.world}
 
-    first, second = ranked(some, ranks), ranked(lambda: "again")
+    first, second = run_on_ranks(some, ranks), run_on_ranks(lambda: "again")
     if first is not None:
         Path(given["out"]).write_text(json.dumps({**first, "second": second}))
 

@@ -13,7 +13,7 @@ import torch
 
 from potstill._util.input_limits import limited, limits
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.execution import Executor, Processes, Ray, Serial, asked_executor, side_by_side
+from potstill.execution import Executor, Processes, Ray, Serial, parallelism, resolve_executor
 from potstill.execution import cluster as module
 from potstill.native import versions
 from tests.execution.test_processes import Product, chatter, fail_at_three, fussy, settings, square
@@ -135,20 +135,20 @@ def test_another_processor_is_not_passed_over(local: Ray, monkeypatch: pytest.Mo
 
 
 def test_a_forecast_knows_how_many_jobs_run_at_a_time(local: Ray) -> None:
-    assert side_by_side(Serial()) == (1, None)
-    assert side_by_side(Processes(3, threads=2)) == (3, 2)
-    assert side_by_side(Ray(workers=3)) == (3, 1)
+    assert parallelism(Serial()) == (1, None)
+    assert parallelism(Processes(3, threads=2)) == (3, 2)
+    assert parallelism(Ray(workers=3)) == (3, 1)
     list(local.map(square, [1]))  # its cluster of two cores stands
-    assert side_by_side(Ray(address="auto")) == (2, 1)
-    assert side_by_side(Ray(address="auto", threads=2)) == (1, 2)
-    assert Ray(address="auto", gpus=1.0).places() == 1, "no GPU is there: jobs wait, and none is divided by 0"
+    assert parallelism(Ray(address="auto")) == (2, 1)
+    assert parallelism(Ray(address="auto", threads=2)) == (1, 2)
+    assert Ray(address="auto", gpus=1.0).num_workers() == 1, "no GPU is there: jobs wait, and none is divided by 0"
 
 
 def test_what_is_asked_for_is_checked() -> None:
-    found = asked_executor("ray:workers=3,gpus=0.5")
+    found = resolve_executor("ray:workers=3,gpus=0.5")
     assert isinstance(found, Ray)
     assert (found.workers, found.gpus, found.address) == (3, 0.5, "")
-    found = asked_executor("ray:address=ray://10.0.0.1:10001")
+    found = resolve_executor("ray:address=ray://10.0.0.1:10001")
     assert isinstance(found, Ray)
     assert found.address == "ray://10.0.0.1:10001"
     with pytest.raises(PotstillError, match="leave out workers or address"):
@@ -156,7 +156,7 @@ def test_what_is_asked_for_is_checked() -> None:
     with pytest.raises(PotstillError, match="0 or more"):
         Ray(retries=-1)
     with pytest.raises(PotstillError, match="executor"):
-        asked_executor("rey")
+        resolve_executor("rey")
 
 
 def test_an_address_where_nobody_listens_is_found_out_at_once() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from potstill.errors import PotstillError
-from potstill.execution import Executor, Processes, Serial, choose, portable
+from potstill.execution import Executor, Processes, Serial, choose_executor, is_picklable
 
 
 def square(x: int) -> int:
@@ -123,8 +123,8 @@ def test_what_a_job_prints_is_not_an_answer(pool: Processes) -> None:
 def test_what_cannot_be_sent_is_refused_before_anything_runs(pool: Processes) -> None:
     with pytest.raises(PotstillError, match=r"must be picklable.*Serial\(\)"):
         list(pool.map(lambda x: x, [1]))
-    assert not portable(lambda x: x)
-    assert portable(square, torch.zeros(2))
+    assert not is_picklable(lambda x: x)
+    assert is_picklable(square, torch.zeros(2))
 
 
 def test_an_unfinished_map_stops_its_workers() -> None:
@@ -168,11 +168,11 @@ def test_ctrl_c_stops_a_plain_script_and_its_workers() -> None:
 
 def test_processes_are_chosen_for_many_jobs_on_the_cpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    many = choose(20, "cpu")
+    many = choose_executor(20, "cpu")
     assert isinstance(many, Processes)
     assert many.workers == 3
-    assert isinstance(choose(2, "cpu"), Serial)
-    assert isinstance(choose(20, "cuda"), Serial)
+    assert isinstance(choose_executor(2, "cpu"), Serial)
+    assert isinstance(choose_executor(20, "cuda"), Serial)
     assert all(isinstance(executor, Executor) for executor in (many, Serial()))
 
 

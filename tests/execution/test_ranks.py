@@ -13,7 +13,7 @@ import pytest
 import potstill
 from potstill.errors import PotstillError
 from potstill.execution import Ranks
-from potstill.execution.ranks import _check_backend, backend_for, started
+from potstill.execution.ranks import _check_backend, backend_for, launched_by_torchrun
 
 HERE = Path(__file__).parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
@@ -112,12 +112,12 @@ def test_the_command_line_under_torchrun_says_all_once(tmp_path):
 def test_without_torchrun_there_are_no_ranks(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
         monkeypatch.delenv(name, raising=False)
-    assert not started()
+    assert not launched_by_torchrun()
     with pytest.raises(PotstillError, match="torchrun --nproc-per-node 2"), Ranks():
         pass
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("MASTER_ADDR", "localhost")
-    assert not started()
+    assert not launched_by_torchrun()
     with pytest.raises(PotstillError, match="at least 1"):
-        Ranks(least=0)
+        Ranks(min_samples=0)

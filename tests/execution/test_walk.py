@@ -6,7 +6,7 @@ from torch import nn
 
 from potstill.core import InputSpec, StepCost
 from potstill.execution.memory import peak_memory, resident_memory
-from potstill.execution.walk import BYTES, SAMPLES, held_by, tensor_bytes, walk
+from potstill.execution.walk import BYTES, SAMPLES, measure_part, peak_bytes, tensor_bytes
 from potstill.nn import factory
 
 
@@ -19,12 +19,12 @@ def test_results_count_until_nothing_refers_to_them():
         del a
         return b.exp()  # 8,000: a is gone, b goes
 
-    assert held_by(run) == (8000, 4000)
+    assert peak_bytes(run) == (8000, 4000)
 
 
 def test_what_was_there_before_does_not_count_nor_do_views_of_it():
     x = torch.zeros(1000)
-    assert held_by(lambda: x.view(10, 100)[3].detach().add_(1)) == (0, 0)
+    assert peak_bytes(lambda: x.view(10, 100)[3].detach().add_(1)) == (0, 0)
 
 
 def test_a_graph_holds_what_it_saved():
@@ -33,16 +33,16 @@ def test_a_graph_holds_what_it_saved():
     def run():
         return x.exp().sum()  # exp keeps its result for the derivative
 
-    assert held_by(run) == (4004, 4004)
+    assert peak_bytes(run) == (4004, 4004)
     with torch.no_grad():
-        assert held_by(run) == (4004, 4)
+        assert peak_bytes(run) == (4004, 4)
 
 
 def test_an_mlp_holds_its_activations_and_the_slopes_of_its_inputs():
     n, d, width, k = 5, 7, 128, 3
     net = factory("mlp", InputSpec(kind="table", shape=(d,), units="column values"), k)(0).requires_grad_(False)
     x = torch.zeros(n, d, requires_grad=True)
-    peak, kept = held_by(lambda: torch.autograd.grad(net(x).sum(), x))
+    peak, kept = peak_bytes(lambda: torch.autograd.grad(net(x).sum(), x))
     assert kept == 4 * n * d
     # Two hidden layers, each with what its activation makes of it (in place or not), logits, their sum.
     low, high = 4 * (n * (2 * width + k) + 1), 4 * (n * (4 * width + 2 * k + d) + 2)
@@ -53,7 +53,7 @@ def test_convolutions_copy_what_they_read_and_make():
     conv = nn.Conv2d(4, 8, 3, padding=1, bias=False).requires_grad_(False)
     x = torch.zeros(2, 4, 6, 6)
     made, read, weight = 4 * 2 * 8 * 36, 4 * 2 * 4 * 36, 4 * 8 * 4 * 9
-    assert held_by(lambda: F.conv2d(x, conv.weight, padding=1)) == (made + made + read + weight, made)
+    assert peak_bytes(lambda: F.conv2d(x, conv.weight, padding=1)) == (made + made + read + weight, made)
 
 
 def part(bytes_of, **fields):
@@ -70,10 +70,10 @@ def part(bytes_of, **fields):
 
 
 def test_a_walk_tells_what_a_class_adds_from_what_is_there_anyway():
-    found = walk(part(lambda c: 2**20 + 10_000 * c, size=SAMPLES, classes=10**6, at_once=10**6), 4)
+    found = measure_part(part(lambda c: 2**20 + 10_000 * c, size=SAMPLES, classes=10**6, at_once=10**6), 4)
     assert found.fixed == 2**20
     assert found.each == 10_000 + 4  # with its result
-    assert found.kept == 4 * 10**6
+    assert found.result_bytes == 4 * 10**6
     assert found.fixed + found.each * found.at_once == 2**20 + 10_004 * 10**6
 
 
@@ -84,20 +84,20 @@ def test_a_walk_is_small_whatever_the_step_is():
         seen.append(c)
         return lambda: torch.empty(2**20 * c, dtype=torch.uint8)
 
-    walk(StepCost(what="p", ready=ready, samples=0, size=16, classes=10**6, at_once=10**6), 4)
+    measure_part(StepCost(what="p", ready=ready, samples=0, size=16, classes=10**6, at_once=10**6), 4)
     assert max(seen) * 2**20 <= 3 * BYTES
     assert seen[0] * 16 == SAMPLES
 
 
 def test_few_classes_are_run_as_they_are():
-    found = walk(part(lambda c: 1000 * c, size=1, classes=3, at_once=3), 4)
+    found = measure_part(part(lambda c: 1000 * c, size=1, classes=3, at_once=3), 4)
     assert (found.each * 3, found.fixed) == (3012, 0)
 
 
 def test_results_that_stay_are_as_many_as_the_run_has_time_for():
     joining = part(lambda c: 8, size=0, classes=97, every=30, stays=True)
-    assert walk(joining, 4, steps=100).kept == 3 * 4
-    assert walk(joining, 4, steps=10**6).kept == walk(joining, 4).kept == 97 * 4
+    assert measure_part(joining, 4, steps=100).result_bytes == 3 * 4
+    assert measure_part(joining, 4, steps=10**6).result_bytes == measure_part(joining, 4).result_bytes == 97 * 4
 
 
 def test_bytes_of_tensors():

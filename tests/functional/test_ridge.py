@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from potstill.errors import NotFinite
+from potstill.errors import NonFiniteError
 from potstill.functional.ridge import linear, predict, solve
 
 
@@ -69,9 +69,9 @@ def test_what_has_no_solution_is_refused_in_one_line() -> None:
         "singular even with a ridge": torch.tensor([[1.0, 3.0], [3.0, 1.0]]),
     }
     for said, k in cases.items():
-        with pytest.raises(NotFinite, match=said) as refused:
+        with pytest.raises(NonFiniteError, match=said) as refused:
             solve(k, y, 0.0)
         assert "of 2 items" in str(refused.value)
         assert "\n" not in str(refused.value)
-    with pytest.raises(NotFinite, match="hold NaN or infinity"):
+    with pytest.raises(NonFiniteError, match="hold NaN or infinity"):
         solve(torch.eye(2), torch.tensor([[math.inf], [0.0]]))

@@ -280,15 +280,15 @@ def _grid(path: Path) -> Any:
 
 
 def _cluster(text: str) -> Any:
-    from potstill.execution.described import described_cluster
+    from potstill.execution.described import parse_cluster
 
-    return described_cluster(text)
+    return parse_cluster(text)
 
 
 def _cluster_file(path: Path) -> Any:
-    from potstill.execution.described import described_cluster
+    from potstill.execution.described import parse_cluster
 
-    return described_cluster(str(path))
+    return parse_cluster(str(path))
 
 
 def _units(text: str) -> None:
@@ -296,8 +296,8 @@ def _units(text: str) -> None:
     from potstill.cli import option_types
 
     for read in (
-        units.duration,
-        units.byte_count,
+        units.parse_duration,
+        units.parse_size,
         option_types.parse_names,
         option_types.parse_integers,
         option_types.parse_specs,

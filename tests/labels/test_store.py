@@ -28,7 +28,7 @@ from potstill.errors import PotstillError
 from potstill.functional.counter_rng import permutation
 from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs, label_file_bytes, plan_label_file
 from potstill.labels.write import LabelTeacher, hash_network, mean_logits, write_labels
-from potstill.rng import derive
+from potstill.rng import derive_seed
 
 ALL = torch.arange(N)
 
@@ -99,7 +99,7 @@ def test_labels_by_the_statistics_of_batches_are_those_of_a_network_in_train_mod
     store, judge = write(tmp_path / "a", **settings), expert()
     before = hash_network(judge.network)
     for epoch in range(2):
-        order = torch.from_numpy(permutation(derive(VIEWS.seed, "label batches"), N, epoch))
+        order = torch.from_numpy(permutation(derive_seed(VIEWS.seed, "label batches"), N, epoch))
         assert order.sort().values.tolist() == list(range(N))
         for index in order.split(6):  # the last holds two
             x = VIEWS.view(pictures(), epoch, index, N)

@@ -151,7 +151,7 @@ def test_delt_begins_at_the_median_and_goes_outward() -> None:
     method = DELT(iterations=2, **PLAIN)
     problem, state, _ = started(method, ipc=3)
     member = members(method, problem)[0]
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         p = member.logits(problem.train.fetch(index).x).softmax(1)[:, c]
         middle = p.argsort()[len(p) // 2 - 2 : len(p) // 2 + 2]  # three of these four
         real = problem.train.fetch(index[middle]).x
@@ -169,7 +169,7 @@ def test_lpld_holds_a_class_against_its_own_statistics() -> None:
     assert [b.tolist() for b in batches(method, problem)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
     member = members(method, problem)[0]
     for c in range(4):
-        real = problem.train.fetch(problem.by_class[c]).x
+        real = problem.train.fetch(problem.class_indices[c]).x
         with torch.no_grad():
             rules = {torch.nn.BatchNorm2d: of_batch_norm}
             wanted = watch(member.network, member.weights, real, rules)[1]
@@ -287,7 +287,7 @@ def test_edc_matches_means_with_means_of_all_and_of_the_batch_s_classes() -> Non
         found = watched(method, problem, 0, pixels(state))
         everything = watched(method, problem, 0, problem.train.fetch(torch.arange(len(problem.train))).x)
         of_all = by_hand(method, problem, 0, found, everything["features.0"])
-        rows = [watched(method, problem, 0, problem.train.fetch(i).x) for i in problem.by_class]
+        rows = [watched(method, problem, 0, problem.train.fetch(i).x) for i in problem.class_indices]
         mean = {n: {s: sum(r[n][s] for r in rows) / 4 for s in parts} for n, parts in found.items()}
         of_classes = float(
             sum((10 if n == "features.0" else 1) * (found[n][s] - mean[n][s]).norm() for n in found for s in found[n])
@@ -299,7 +299,7 @@ def test_edc_matches_means_with_means_of_all_and_of_the_batch_s_classes() -> Non
 def test_edc_s_class_statistics_keep_their_names() -> None:
     method = at_toy(EDC(iterations=4, **TWO))
     problem, state, _ = started(method)
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         real = watched(method, problem, 1, problem.train.fetch(index).x)
         for layer, parts in real.items():
             for name, value in parts.items():
@@ -400,7 +400,7 @@ def test_rded_keeps_crops_by_their_score_in_the_middle_of_a_black_picture() -> N
     made = class_mosaics(problem, [member], 1, generator(9), samples=5, crops=3, factor=2)
 
     rng = generator(9)
-    own = problem.by_class[1]
+    own = problem.class_indices[1]
     pictures = problem.train.raw(own[torch.randperm(len(own), generator=rng)[:5]])
     drawn = boxes(15, 8, 8, (0.08, 1.0), (1.0, 1.0), rng).tolist()
     best = []

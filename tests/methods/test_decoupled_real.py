@@ -58,7 +58,7 @@ def test_dq_takes_equally_many_of_every_bin_of_its_network_s_gradients() -> None
     made = steps(method, problem, state, rng, 4)
     net = network(problem, members(method, problem)[0])
     chosen = method.result(problem, made[-1][0]).index
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         x = problem.train.fetch(index).x
         with torch.no_grad():
             factors = last_layer_factors(net(x), net.embed(x), torch.full((len(index),), c))
@@ -78,13 +78,13 @@ def test_dq_is_random_real_samples_until_a_class_is_done_and_random_within_bins(
     assert set(after.chosen[0].tolist()) != set(other.chosen[0].tolist())
     everything = toy_problem(method, ipc=12)
     full, _ = method.step(everything, method.init(everything, generator(0)), generator(1))
-    assert sorted(full.chosen[0].tolist()) == everything.by_class[0].tolist()
+    assert sorted(full.chosen[0].tolist()) == everything.class_indices[0].tolist()
     with pytest.raises(PotstillError, match="at least 13 samples"):
         method.init(toy_problem(method, ipc=13), generator(0))
     soft = replace(method, labels="soft").result(problem, state)
-    assert soft.rows is not None
-    assert soft.rows.shape == (16, 4)
-    assert method.result(problem, state).rows is None
+    assert soft.soft_labels is not None
+    assert soft.soft_labels.shape == (16, 4)
+    assert method.result(problem, state).soft_labels is None
 
 
 # --- CIM --------------------------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_cim_begins_with_mosaics_of_the_easiest_pictures_each_in_its_place() -> 
     problem, state, _ = started(method)
     assert problem.sizes == (8,) * 4  # two mosaics of four
     net = network(problem, members(method, problem)[0])
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         loss = F.cross_entropy(net(problem.train.fetch(index).x), torch.full((12,), c), reduction="none")
         wanted = index[loss.argsort()[:8]]
         assert sorted(state.index[8 * c : 8 * c + 8].tolist()) == sorted(wanted.tolist())
@@ -256,7 +256,7 @@ def test_wmdd_s_atom_of_a_single_item_is_the_class_s_mean_embedding() -> None:
     method = WMDD(iterations=1, **PLAIN)
     problem, state, _ = started(method, ipc=1)
     net = network(problem, members(method, problem)[0])
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         mean = net.embed(problem.train.fetch(index).x).mean(0).detach()
         torch.testing.assert_close(state.real["atoms/0"][c], mean, rtol=1e-4, atol=1e-5)
 

@@ -115,7 +115,7 @@ def test_pictures_of_digits_are_not_mirrored() -> None:
     problem, state, _ = started(method)
     x = pixels(state)
     assert any(not torch.equal(view(method, problem, state, x, generator(n)), x) for n in range(9))
-    read_one_way = dataclasses.replace(problem.train.input, mirrored=False)
+    read_one_way = dataclasses.replace(problem.train.input, horizontal_flip=False)
     digits = replace(problem, train=dataclasses.replace(problem.train, input=read_one_way))
     assert all(torch.equal(view(method, digits, state, x, generator(n)), x) for n in range(9))
     still = replace(method, flip=False)
@@ -231,15 +231,15 @@ def test_real_statistics_are_those_of_all_samples_at_once() -> None:
     method = at_toy(SRe2L(**PLAIN))
     problem = toy_problem(method)
     member = members(method, problem)[0]
-    rows = measured(problem, member, method.build_engine(problem).match.rules, problem.by_class)
-    for c, index in enumerate(problem.by_class):
+    rows = measured(problem, member, method.build_engine(problem).match.rules, problem.class_indices)
+    for c, index in enumerate(problem.class_indices):
         a = F.conv2d(
             problem.train.fetch(index).x, member.weights["features.0.weight"], member.weights["features.0.bias"],
             padding=3,
         )  # fmt: skip
         torch.testing.assert_close(rows["features.1/mean"][c], a.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(rows["features.1/var"][c], a.var((0, 2, 3), correction=0), rtol=1e-3, atol=1e-4)
-    everything = torch.cat(problem.by_class)
+    everything = torch.cat(problem.class_indices)
     once = measured(problem, member, method.build_engine(problem).match.rules, [everything])
-    for key, value in overall(rows, [len(i) for i in problem.by_class]).items():
+    for key, value in overall(rows, [len(i) for i in problem.class_indices]).items():
         torch.testing.assert_close(value, once[key][0], rtol=1e-3, atol=1e-4)

@@ -55,7 +55,7 @@ def drawn(problem: Problem, rng_state: Tensor, batch: int) -> Draws:
     rng.set_state(rng_state)
     block = draw_seed(rng)
     real = generator(block, "real")
-    index = [i[torch.randperm(len(i), generator=real)[:batch]] for i in problem.by_class]
+    index = [i[torch.randperm(len(i), generator=real)[:batch]] for i in problem.class_indices]
     return Draws(block, generator(block, "block"), index, draw_seed(real))
 
 
@@ -278,7 +278,7 @@ def accuracy(problem: Problem, net: Network) -> float:
     """Of all real samples, which the probe of 128 per class is here; classes count alike."""
     with torch.no_grad():
         right = net(problem.train.fetch(torch.arange(len(problem.train))).x).argmax(1) == problem.train.labels
-    return float(torch.stack([right[i].float().mean() for i in problem.by_class]).mean())
+    return float(torch.stack([right[i].float().mean() for i in problem.class_indices]).mean())
 
 
 def test_cafe_trains_its_network_on_the_set_and_keeps_it() -> None:

@@ -86,7 +86,7 @@ def test_idc_takes_the_published_step(metric: Any, most: int, last: bool) -> Non
     replay = replayed(rng)
     following, metrics = method.step(problem, state, rng)
 
-    drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.by_class]
+    drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.class_indices]
     omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
     # 3 stored pictures decode to 12; an update may look at some of them alone
     seen = [torch.randperm(12, generator=replay)[:most] if most < 12 else torch.arange(12) for _ in problem.counts]
@@ -139,7 +139,7 @@ def test_the_network_trains_on_real_samples_between_updates(cutmix: float) -> No
     replay = replayed(rng)
     following, _ = method.step(problem, state, rng)
     shape, net = problem.train.input.shape, network_of(problem, state)
-    for index in problem.by_class:
+    for index in problem.class_indices:
         torch.randperm(len(index), generator=replay)
     for _ in problem.counts:
         problem.augment.draw(1, shape, replay)
@@ -212,7 +212,7 @@ def test_dream_draws_the_samples_nearest_to_centres_and_uses_them_for_some_updat
         trace.append(state.cached)
         if n == 0:
             net = network_of(problem, before)
-            for c, index in enumerate(problem.by_class):
+            for c, index in enumerate(problem.class_indices):
                 with torch.no_grad():
                     features = net.embed(problem.train.fetch(index).x)
                 centres = k_means(features, 4, replay, 10)[0]
@@ -228,7 +228,7 @@ def test_dream_draws_the_samples_nearest_to_centres_and_uses_them_for_some_updat
 def test_dream_takes_idcs_step_on_its_samples() -> None:
     method = DREAM(**SMALL, batch_real=4, interval=2, lr=20.0, start="real")
     problem, state, rng = started(method)
-    kept = [index[2:6] for index in problem.by_class]
+    kept = [index[2:6] for index in problem.class_indices]
     state = replace(state, kept={str(c): index for c, index in enumerate(kept)}, used=1)
     replay = replayed(rng)
     following, metrics = method.step(problem, state, rng)
@@ -248,9 +248,9 @@ def test_dream_starts_from_central_samples() -> None:
     problem, state, _ = started(method, ipc=1)
     replay = generator(3)
     net = problem.network(draw_seed(replay)).eval()
-    for index in problem.by_class:
+    for index in problem.class_indices:
         torch.randperm(len(index), generator=replay)  # random samples are drawn first, and not used
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         x = net.embed(problem.train.fetch(index).x).detach()
         centres = k_means(x, 4, replay, 20)[0]
         shrunk = F.interpolate(problem.train.raw(index), size=(4, 4), mode="nearest")
@@ -265,7 +265,7 @@ def test_learned_labels_enter_the_synthetic_gradient() -> None:
     problem, state, rng = started(method)
     replay = replayed(rng)
     following, metrics = method.step(problem, state, rng)
-    drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.by_class]
+    drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.class_indices]
     omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
     net = network_of(problem, state)
     logits = state.params.value["labels/logits"].clone().requires_grad_()

@@ -13,7 +13,7 @@ import potstill
 from potstill.core import InputSpec, Method, Problem, Splits, Synthetic
 from potstill.data import TensorSource
 from potstill.data.in_memory import fit_normalization
-from potstill.errors import NotFinite
+from potstill.errors import NonFiniteError
 from potstill.functional.features import input_rows
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import step_params
@@ -46,7 +46,7 @@ def table_source(n: int = 40) -> TensorSource:
     return TensorSource(
         name="toy-real", input=InputSpec(kind="table", shape=(4,), units="", columns=("a", "b", "c", "d")), classes=(),
         normalization=fit_normalization(x), inputs=x, labels=torch.zeros(n, dtype=torch.int64), targets=y,
-        task=Regression(targets=("u", "v")).fitted(y),
+        task=Regression(targets=("u", "v")).fit(y),
     )  # fmt: skip
 
 
@@ -58,9 +58,9 @@ def own_loss(problem: Problem, made: Synthetic, kernel: FullyConnected) -> float
     every = problem.train.fetch(torch.arange(len(problem.train)))
     spec = problem.train.input
     S = input_rows(problem.decode(made.payload), spec)
-    y = made.labels.double() if made.scores else wanted(problem, made.labels)
+    y = made.labels.double() if made.centred_labels else wanted(problem, made.labels)
     T = input_rows(every.x, spec)
-    mean = 0.0 if made.scores else y.mean(0)
+    mean = 0.0 if made.centred_labels else y.mean(0)
     answers = predict(kernel(T, S), kernel(S, S), y - mean, 1e-6) + mean
     assert every.y is not None
     return 0.5 * float((answers - wanted(problem, every.y)).square().mean())
@@ -109,7 +109,7 @@ def test_the_learner_does_better_on_what_is_made(name: str) -> None:
     problem = toy_problem(ALL[name], ipc=1)
     first, last, losses = worked(ALL[name], problem)
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5]) if losses[0] > 0 else sum(losses[-5:]) < sum(losses[:5])
-    assert last.scores
+    assert last.centred_labels
     assert first.labels.sum(1).abs().max() < 1e-6  # one-hot − 1/k
     assert not torch.equal(first.labels, last.labels)
     if name == "kip":
@@ -124,7 +124,7 @@ def test_labels_of_every_kind(name: str, labels: str) -> None:
     check_method(method, steps=3)
     first, last, _ = worked(method, toy_problem(method))
     assert torch.equal(first.labels, last.labels) == (labels == "hard")
-    assert last.scores == (labels == "scores")
+    assert last.centred_labels == (labels == "scores")
 
 
 @pytest.mark.parametrize("kind", REAL)
@@ -135,7 +135,7 @@ def test_real_targets_are_learned_in_their_own_units(name: str, kind: str) -> No
     problem = toy_problem(method, source=source, ipc=4)
     first, last, losses = worked(method, problem)
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
-    assert not last.scores
+    assert not last.centred_labels
     assert last.labels.shape == first.labels.shape
     assert not torch.equal(first.labels, last.labels)
     # moves are of the size of the targets' deviations
@@ -314,10 +314,10 @@ def test_rfads_temperature_is_learned_and_stays_above_zero() -> None:
     method = RFAD(iterations=30, batch_real=48, nets=2, lr=0.01, lr_temperature=0.5)
     problem = toy_problem(method, ipc=1)
     _, last, losses = worked(method, problem)
-    assert set(last.learned) == {TEMPERATURE}
-    assert float(last.learned[TEMPERATURE]) > 1.5  # answers are of numbers below 1: they must be sharpened
+    assert set(last.extra_parameters) == {TEMPERATURE}
+    assert float(last.extra_parameters[TEMPERATURE]) > 1.5  # answers are of numbers below 1: they must be sharpened
     assert losses[-1] < losses[0]
-    assert not worked(dataclasses.replace(method, platt=False, iterations=2), problem)[1].learned
+    assert not worked(dataclasses.replace(method, platt=False, iterations=2), problem)[1].extra_parameters
 
 
 def test_a_run_that_diverges_names_its_step_and_keeps_the_set() -> None:
@@ -335,7 +335,7 @@ def test_a_run_that_diverges_names_its_step_and_keeps_the_set() -> None:
 def test_equal_items_are_solved_and_what_has_no_diagonal_is_refused() -> None:
     method = KIP(iterations=2, batch_real=24, ridge=0.0)
     problem = toy_problem(method)
-    twice = problem.train.raw(problem.by_class[0][:1]).expand(8, -1, -1, -1)  # type: ignore[union-attr]
+    twice = problem.train.raw(problem.class_indices[0][:1]).expand(8, -1, -1, -1)  # type: ignore[union-attr]
     same = dataclasses.replace(problem, initial=twice)
     losses = worked(method, same)[2]
     assert all(map(math.isfinite, losses))
@@ -346,7 +346,7 @@ def test_equal_items_are_solved_and_what_has_no_diagonal_is_refused() -> None:
     )
     zeros = problem.train.normalization.invert(torch.zeros(8, 1, 8, 8))
     nothing = dataclasses.replace(problem, initial=zeros)
-    with pytest.raises(NotFinite, match="must have a diagonal above 0, but that of 8 items has none"):
+    with pytest.raises(NonFiniteError, match="must have a diagonal above 0, but that of 8 items has none"):
         bare.step(nothing, bare.init(nothing, generator(1)), generator(1))
 
 

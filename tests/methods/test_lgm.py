@@ -51,7 +51,7 @@ def test_the_gap_is_the_cosine_of_gradients_of_a_linear_layer() -> None:
 def test_samples_that_are_the_real_ones_have_no_gap() -> None:
     method = LGM(**TINY, augment="none", noise=0.0)
     problem = toy_problem(method)
-    whole = torch.cat([problem.by_class[c] for c in range(4)])
+    whole = torch.cat([problem.class_indices[c] for c in range(4)])
     problem = replace(problem, counts=(12,) * 4, initial=problem.train.raw(whole))
     objective, block, seen = _made(method, problem)
     assert len(problem.train) == 48  # and all of them are drawn

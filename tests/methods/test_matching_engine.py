@@ -130,8 +130,8 @@ def test_what_is_neither_inputs_nor_labels_is_learned() -> None:
         state, _ = method.step(problem, state, rng)
     result = method.result(problem, state)
     assert result.payload.keys() == {"inputs"}
-    assert result.learned.keys() == {"student/lr"}
-    assert abs(float(result.learned["student/lr"]) - WANTED) < 1e-3
+    assert result.extra_parameters.keys() == {"student/lr"}
+    assert abs(float(result.extra_parameters["student/lr"]) - WANTED) < 1e-3
     assert method.num_steps(problem) == int(state.memory["steps"]) == 60
 
 
@@ -187,7 +187,7 @@ def test_the_result_may_be_a_moving_average() -> None:
     torch.testing.assert_close(result.labels, kept["labels/logits"].softmax(1))
     assert not torch.allclose(result.payload["inputs"], last.payload["inputs"])
     # what is learned beside them is the last, and the objective's own memory goes on
-    assert torch.equal(result.learned["student/lr"], last.learned["student/lr"])
+    assert torch.equal(result.extra_parameters["student/lr"], last.extra_parameters["student/lr"])
     assert int(others[3].memory["steps"]) == 3
     assert torch.equal(mean.result(problem, others[0]).payload["inputs"], others[0].params.value["payload/inputs"])
 
@@ -201,10 +201,10 @@ def test_labels_may_be_real_values_that_are_shown_as_they_are() -> None:
         rows = rows - 2.0 * 2 * (rows - rows.mean(1, keepdim=True))
     torch.testing.assert_close(after.params.value["labels/scores"], rows)
     result = some.result(problem, after)
-    assert result.scores
+    assert result.centred_labels
     assert torch.equal(result.labels, after.params.value["labels/scores"])
-    assert result.learned.keys() == {"student/lr"}
-    assert not engine().result(problem, moved(engine(), problem, 0)[0]).scores
+    assert result.extra_parameters.keys() == {"student/lr"}
+    assert not engine().result(problem, moved(engine(), problem, 0)[0]).centred_labels
 
 
 def test_real_targets_may_move_as_well() -> None:
@@ -215,7 +215,7 @@ def test_real_targets_may_move_as_well() -> None:
     fixed = moved(replace(some, labels="hard"), problem, 0)[0].params.value["labels/targets"]
     assert torch.equal(begun.params.value["labels/scores"], fixed)
     result = some.result(problem, after)
-    assert not result.scores  # they are targets in their own units
+    assert not result.centred_labels  # they are targets in their own units
     assert torch.equal(result.labels, after.params.value["labels/scores"])
     assert not torch.equal(result.labels, fixed)
 
@@ -225,7 +225,7 @@ class Last:
     """The last samples of each class, and logits that depend on what they are."""
 
     def samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
-        return tuple(own[-n:] for own, n in zip(problem.by_class, wanted, strict=True))
+        return tuple(own[-n:] for own, n in zip(problem.class_indices, wanted, strict=True))
 
     def logits(self, problem: Problem, x: Inputs) -> Tensor:
         assert isinstance(x, Tensor)
@@ -234,7 +234,7 @@ class Last:
 
 def test_a_start_may_choose_samples_and_first_logits() -> None:
     problem = toy_problem()
-    index = torch.cat([own[-2:] for own in problem.by_class])
+    index = torch.cat([own[-2:] for own in problem.class_indices])
     assert isinstance(Last(), InitStrategy)
     for space in ("model", "data"):
         (state,) = moved(engine(start=Last(), space=space), problem, 0)

@@ -45,7 +45,7 @@ def _naive_from(problem: Problem, S: Tensor, rng_state: Tensor, batch: int) -> t
     first, real = generator(block, "block"), generator(block, "real")
     net = problem.network(draw_seed(first))
     omega = [problem.augment.draw(1, problem.train.input.shape, first) for _ in problem.counts]
-    drawn = [i[torch.randperm(len(i), generator=real)[:batch]] for i in problem.by_class]
+    drawn = [i[torch.randperm(len(i), generator=real)[:batch]] for i in problem.class_indices]
     S = S.clone().requires_grad_()
     loss = torch.zeros(())
     for c, (index, s) in enumerate(zip(drawn, S.split(list(problem.counts)), strict=True)):
@@ -100,7 +100,7 @@ def test_gradient_matching_takes_the_published_step(method: DC | DSA) -> None:
     following, metrics = method.step(problem, state, rng)
 
     net = problem.network(state.pool[0].seed)
-    drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.by_class]
+    drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.class_indices]
     omega = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
     S = state.params.value["payload/inputs"].clone().requires_grad_()
     loss = torch.zeros(())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import potstill
 from potstill.core import Inputs, Problem, Source, Splits
-from potstill.core.nested import index, tensors
+from potstill.core.nested import index, named_tensors
 from potstill.functional.gradient import distance
 from potstill.functional.train import parameters
 from potstill.methods.distribution.dm import DM
@@ -66,8 +66,8 @@ def test_inputs_move_and_what_is_fixed_stays(kind: str) -> None:
     assert torch.equal(y0, y1)  # targets are those of the samples it began with
     result = method.result(problem, state)
     assert torch.equal(result.labels, y1)  # type: ignore[union-attr]
-    for name, before in tensors(x0).items():
-        assert torch.equal(before, tensors(x1)[name]) != before.is_floating_point(), name
+    for name, before in named_tensors(x0).items():
+        assert torch.equal(before, named_tensors(x1)[name]) != before.is_floating_point(), name
 
 
 @pytest.mark.parametrize("kind", ["windows", "pairs"])
@@ -83,7 +83,7 @@ def test_a_set_begins_with_samples_and_their_own_targets(kind: str) -> None:
 
 
 def _one(x: Inputs, i: int) -> list[Tensor]:
-    return list(tensors(index(x, torch.tensor([i]))).values())
+    return list(named_tensors(index(x, torch.tensor([i]))).values())
 
 
 def test_noise_has_no_targets() -> None:

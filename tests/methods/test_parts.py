@@ -8,7 +8,7 @@ import pytest
 
 from potstill.core import Method, StepCost
 from potstill.core.registry import names, resolve
-from potstill.execution.walk import held_by, walk
+from potstill.execution.walk import measure_part, peak_bytes
 from potstill.methods.distribution.dm import DM
 from potstill.methods.distribution.idm import IDM
 from potstill.methods.gradient.dc import DC
@@ -75,9 +75,9 @@ def test_selection_takes_one_class_in_a_step() -> None:
 def test_a_pool_grows_with_the_steps() -> None:
     part = parts_of(IDM(batch_real=5, pool_first=2, pool_most=6, pool_every=10))["networks that join the pool"]
     assert (part.classes, part.every, part.stays) == (4, 10, True)
-    one = walk(part, 4, steps=10).kept
+    one = measure_part(part, 4, steps=10).result_bytes
     assert one > 0
-    assert [walk(part, 4, steps=n).kept // one for n in (9, 25, 10**6)] == [0, 2, 4]
+    assert [measure_part(part, 4, steps=n).result_bytes // one for n in (9, 25, 10**6)] == [0, 2, 4]
 
 
 @pytest.mark.parametrize("name", names("methods"))
@@ -91,11 +91,11 @@ def test_parts_run_leave_the_state_alone_and_hold_no_more_than_a_step(name: str)
     state = method.init(problem, generator(0))
     parts = method.step_costs(problem, state)
     assert parts is not None, f"{name} does not say what a step consists of"
-    held = [walk(part, 4) for part in parts]
+    held = [measure_part(part, 4) for part in parts]
     if method.done(problem, state):
         return
     within = [h for h, part in zip(held, parts, strict=True) if part.samples]
     said = max((h.fixed + h.each * h.at_once for h in within), default=0)
     # What a step of k-median holds depends on the size of the largest cluster that it draws: look at more draws.
-    peaks = (held_by(partial(method.step, problem, state, generator(n)))[0] for n in range(5))
+    peaks = (peak_bytes(partial(method.step, problem, state, generator(n)))[0] for n in range(5))
     assert any(said <= 1.1 * peak for peak in peaks)

@@ -210,11 +210,11 @@ def test_dream_starts_from_what_is_central_to_its_first_network() -> None:
     state = method.init(problem, generator(3))
     net, replay = problem.network(state.pool[0].seed).eval(), generator(3)
     assert state.pool[0].seed == draw_seed(replay)
-    for index in problem.by_class:
+    for index in problem.class_indices:
         torch.randperm(len(index), generator=replay)  # random samples are drawn first, and not used
     stored = state.params.value["payload/inputs"].split(3)
     by_pixels = 0
-    for index, x in zip(problem.by_class, stored, strict=True):
+    for index, x in zip(problem.class_indices, stored, strict=True):
         features = embed_real(net, problem.train.fetch(index).x)  # type: ignore[arg-type]
         chosen = index[central(features, 3, replay, 20)]
         assert torch.equal(problem.train.raw(chosen), x)  # type: ignore[arg-type]

@@ -154,7 +154,7 @@ def test_the_learner_does_better_on_what_is_made() -> None:
     assert sum(losses[-5:]) < sum(losses[:5]) - 0.5
     result = method.result(problem, state)
     assert isinstance(result, Synthetic)
-    assert result.scores
+    assert result.centred_labels
     assert not torch.equal(result.payload["inputs"], state.params.value["payload/inputs"])  # it is the average
     assert state.memory[STEPS].max() > 1
 

@@ -78,7 +78,7 @@ def test_the_hardest_of_each_class_are_kept_first(name: str) -> None:
     problem = toy_problem(method, ipc=5)
     hardness = method.hardness(method.columns(problem))
     found = chosen(method, problem)
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         mine = [i for i in found if i in set(index.tolist())]
         assert len(mine) == 5
         rest = [i for i in index.tolist() if i not in mine]
@@ -89,14 +89,14 @@ def test_aum_keeps_the_largest_areas_and_ccs_leaves_the_hardest_out() -> None:
     method = quick("aum")
     problem = toy_problem(method, ipc=3)
     area = aum(record_of(problem).series("margin").flatten(0, 1))
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         best = index[area[index].argsort(descending=True)[:3]].tolist()
         assert set(chosen(method, problem)[3 * c : 3 * c + 3]) == set(best)
     ccs = quick("ccs", cut=0.5)
     area = aum(record_of(problem).series("probability_margin").flatten(0, 1))
     torch.testing.assert_close(ccs.columns(problem)["ccs"], area)
     left = set(chosen(ccs, toy_problem(ccs, ipc=3)))
-    for index in problem.by_class:
+    for index in problem.class_indices:
         assert not left & set(index[area[index].argsort()[:6]].tolist())
 
 
@@ -110,7 +110,7 @@ def test_grand_is_the_mean_over_runs_of_the_exact_norm() -> None:
     for run in range(2):
         trained = record_of(problem).network(run, 2)
         net = problem.network(trained.seed).eval()
-        net.load_state_dict({**trained.theta, **trained.buffers})
+        net.load_state_dict({**trained.parameters, **trained.buffers})
         norms.append(gradient_norms(net, every.x, every.y))
     torch.testing.assert_close(method.columns(problem)["grand"], (norms[0] + norms[1]) / 2)
     assert not torch.allclose(quick("grand", gradients="last-layer").columns(problem)["grand"], norms[0])
@@ -198,7 +198,7 @@ def test_regions_of_the_map(region: str) -> None:
     problem = toy_problem(method, ipc=4)
     columns = method.columns(problem)
     value = {"ambiguous": columns["variability"], "easy": columns["confidence"], "hard": -columns["confidence"]}[region]
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         best = index[value[index].argsort(descending=True)[:4]].tolist()
         assert set(chosen(method, problem)[4 * c : 4 * c + 4]) == set(best)
 

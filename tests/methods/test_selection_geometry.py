@@ -44,7 +44,7 @@ def solve(method, problem: Problem, seed: int = 0):  # type: ignore[no-untyped-d
 
 def with_repeats(problem: Problem, distinct: int) -> Problem:
     """Every class of the problem's source has ``distinct`` different samples, over and over."""
-    index = torch.cat([i[torch.arange(len(i)) % distinct] for i in problem.by_class])
+    index = torch.cat([i[torch.arange(len(i)) % distinct] for i in problem.class_indices])
     x, y = problem.train.raw(index), problem.train.labels[index]
     assert isinstance(x, torch.Tensor)
     inputs = (x * 255).round().to(torch.uint8)
@@ -93,7 +93,7 @@ def test_trained_features_are_the_embedding_of_the_trained_network() -> None:
     (made,) = problem.assets["networks"]
     net = problem.network(made.seed)
     net.load_state_dict({**made.theta, **made.buffers})
-    index = problem.by_class[2]
+    index = problem.class_indices[2]
     with torch.no_grad():
         expected = net.eval().embed(problem.train.fetch(index).x)
     torch.testing.assert_close(class_features(problem, index, "trained", 0), expected)
@@ -106,7 +106,7 @@ def test_trained_features_are_the_embedding_of_the_trained_network() -> None:
 def test_contextual_diversity_compares_predictions_and_refuses_inputs() -> None:
     method = ContextualDiversity(epochs_trained=1)
     problem = toy_problem(method)
-    rows = read_class(problem, problem.by_class[0], "trained", 0, "log-probabilities").rows
+    rows = read_class(problem, problem.class_indices[0], "trained", 0, "log-probabilities").rows
     torch.testing.assert_close(rows.exp().sum(1), torch.ones(12))
     assert len(solve(method, problem)[0].index) == 8
     with pytest.raises(PotstillError, match="compares a network's predictions"):
@@ -115,10 +115,10 @@ def test_contextual_diversity_compares_predictions_and_refuses_inputs() -> None:
 
 def test_features_in_a_mapped_file_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = toy_problem()
-    in_memory = class_features(problem, problem.by_class[0], "input", 0)
+    in_memory = class_features(problem, problem.class_indices[0], "input", 0)
     monkeypatch.setattr(_features, "IN_MEMORY", 0)
     monkeypatch.setattr(_features, "CHUNK", 5)
-    assert torch.equal(class_features(problem, problem.by_class[0], "input", 0), in_memory)
+    assert torch.equal(class_features(problem, problem.class_indices[0], "input", 0), in_memory)
 
 
 def test_every_class_wise_method_can_take_any_features() -> None:
@@ -131,7 +131,7 @@ def test_every_class_wise_method_can_take_any_features() -> None:
 
 def test_stratified_follows_the_sizes_of_classes() -> None:
     problem = toy_problem(ipc=3)
-    index = torch.cat([i[:n] for i, n in zip(problem.by_class, (12, 6, 3, 1), strict=True)])
+    index = torch.cat([i[:n] for i, n in zip(problem.class_indices, (12, 6, 3, 1), strict=True)])
     x = (problem.train.raw(index) * 255).round().to(torch.uint8)  # type: ignore[operator]
     y = problem.train.labels[index]
     source = TensorSource.make(x, y, classes=problem.train.classes, name="uneven", kind="image")

@@ -18,7 +18,7 @@ from potstill.methods.selection.random import Random
 from potstill.methods.selection.random_soft import RandomSoft
 from potstill.nn import factory
 from potstill.pretraining import build_assets, training_part
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 from potstill.testing import check_method, toy_problem, toy_source
 
 
@@ -40,7 +40,7 @@ def test_herding_keeps_the_mean_nearer_than_random_does() -> None:
     source = load("digits").train
     problem = replace(toy_problem(), train=source, counts=(10,) * 10)
     herded, drawn = solve(Herding(), problem), [solve(Random(), problem, seed) for seed in range(20)]
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         mean = flat(problem, index).mean(0)
 
         def gap(chosen: Tensor, mean: Tensor = mean, c: int = c) -> float:
@@ -56,7 +56,7 @@ def test_k_center_leaves_nothing_as_far_away_as_random_does() -> None:
         parts = index.split(4)
         return max(
             float(torch.cdist(flat(problem, every), flat(problem, part)).min(1).values.max())
-            for every, part in zip(problem.by_class, parts, strict=True)
+            for every, part in zip(problem.class_indices, parts, strict=True)
         )
 
     drawn = [radius(solve(Random(), problem, seed).index) for seed in range(10)]
@@ -66,11 +66,11 @@ def test_k_center_leaves_nothing_as_far_away_as_random_does() -> None:
 def test_centroids_are_averages_and_medoids_are_samples() -> None:
     problem = toy_problem(ipc=1)
     centroids = solve(KMeans(keep="centroid"), problem)
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         every = flat(problem, index)
         torch.testing.assert_close(centroids.payload["inputs"][c].flatten(), every.mean(0), rtol=1e-4, atol=1e-4)
     medoids = solve(KMeans(), problem).index
-    for c, index in enumerate(problem.by_class):
+    for c, index in enumerate(problem.class_indices):
         every = flat(problem, index)
         nearest = index[(every - every.mean(0)).norm(dim=1).argmin()]
         assert int(medoids[c]) == int(nearest)
@@ -127,9 +127,9 @@ def test_random_soft_chooses_the_stop_whose_labels_teach(wrong: int, monkeypatch
     means = state.choice.scores.mean(1)
     assert means[1 - wrong] > 0.6 > 0.4 > means[wrong]
     found = method.result(problem, state)
-    assert torch.equal(found.rows, state.choice.rows[1 - wrong])
+    assert torch.equal(found.soft_labels, state.choice.rows[1 - wrong])
     truth = torch.arange(4).repeat_interleave(3)
-    assert float((found.rows.argmax(1) == truth).float().mean()) > 0.9
+    assert float((found.soft_labels.argmax(1) == truth).float().mean()) > 0.9
 
 
 @pytest.mark.usefixtures("cache")
@@ -175,7 +175,7 @@ def test_students_are_sgd_on_the_rows_and_start_alike_at_every_stop(monkeypatch:
     problem = chosen_from(method, source, monkeypatch)
     state = method.init(problem, generator(5))
     for stop in range(2):
-        net = problem.network(derive(state.seed, "student", 0)).train()
+        net = problem.network(derive_seed(state.seed, "student", 0)).train()
         sgd = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.8, weight_decay=0.01)
         for at in range(3):
             batch = torch.randperm(12, generator=generator(state.seed, "batch", 0, at))[:5]

@@ -153,9 +153,9 @@ def test_statistics_of_classes_that_lie_scattered_are_taken_in_one_pass(shards: 
     problem = ready(held, method)
     method, _ = method.resolve_defaults(problem)
     (member,) = method.teachers().members(problem)
-    wanted = measured(problem, member, method.build_engine(problem).match.rules, problem.by_class)
+    wanted = measured(problem, member, method.build_engine(problem).match.rules, problem.class_indices)
     found = measured(
-        replace(problem, train=splits.train), member, method.build_engine(problem).match.rules, problem.by_class
+        replace(problem, train=splits.train), member, method.build_engine(problem).match.rules, problem.class_indices
     )
     assert wanted.keys() == found.keys()
     for key, value in wanted.items():

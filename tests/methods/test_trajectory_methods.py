@@ -15,7 +15,7 @@ from torch.func import functional_call
 import potstill
 from potstill.augment.siamese import Drawn, dsa
 from potstill.core import NetworkFactory, NetworkWeights, Problem, Splits
-from potstill.errors import NotFinite, PotstillError
+from potstill.errors import NonFiniteError, PotstillError
 from potstill.functional.param_groups import init_params, param_values, step_params
 from potstill.functional.train import parameters
 from potstill.methods.engine import MatchingState
@@ -52,7 +52,7 @@ class Line:
         return {n: p + epoch * self.pace * torch.randn(p.shape, generator=rng) for n, p in first.items()}
 
     def trained(self, epoch: int) -> NetworkWeights:
-        return NetworkWeights(seed=self.seed, theta=self.at(epoch), buffers={}, epoch=epoch)
+        return NetworkWeights(seed=self.seed, parameters=self.at(epoch), buffers={}, epoch=epoch)
 
 
 def problem_with(experts: tuple[Any, ...] = (), *, epochs: int = 6, ipc: int = 2, side: int = 8) -> Problem:
@@ -307,7 +307,7 @@ def test_datm_starts_from_what_experts_have_right_with_their_logits() -> None:
         torch.cat(index), torch.cat(ExpertInit().select_samples(problem, (3, 3, 3, 3), generator(1)))
     )
 
-    x = problem.train.fetch(torch.cat([own[:2] for own in problem.by_class])).x
+    x = problem.train.fetch(torch.cat([own[:2] for own in problem.class_indices])).x
     found, every = ExpertInit().initial_logits(problem, x), answers(x)
     kinds = set()
     for i, c in enumerate(torch.arange(4).repeat_interleave(2).tolist()):
@@ -455,7 +455,7 @@ def test_the_rate_moves_as_published_to_first_order_and_stays_above_zero() -> No
 def test_a_rate_that_diverges_ends_the_run_with_the_step_and_keeps_the_state_before() -> None:
     problem = problem_with()
     method = small(MTT, problem, lr_student=1e30, lr_rate=0.0)
-    with pytest.raises(NotFinite, match="inner step"):
+    with pytest.raises(NonFiniteError, match="inner step"):
         method.step(problem, method.init(problem, generator(0)), generator(1))
     done = run_loop(method, problem, rng=generator(0), identity={})
     assert done.outcome.kind == "not finite"

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 import potstill
 from potstill.core import Network, Problem, Synthetic
-from potstill.errors import NotFinite, PotstillError
+from potstill.errors import NonFiniteError, PotstillError
 from potstill.functional.param_groups import init_params, strip_prefix
 from potstill.functional.train import parameters
 from potstill.functional.unroll import Inner
@@ -186,10 +186,10 @@ def test_one_graph_that_is_not_finite_is_replayed_so_that_the_step_is_named(monk
 
     def broken(*args: Any) -> Any:
         asked.append(args[6] if len(args) > 6 else "replay")
-        raise NotFinite(f"not finite in {asked[-1]}")
+        raise NonFiniteError(f"not finite in {asked[-1]}")
 
     monkeypatch.setattr(_unrolled, "slopes", broken)
-    with pytest.raises(NotFinite, match="not finite in replay"):
+    with pytest.raises(NonFiniteError, match="not finite in replay"):
         made.compared(problem, state, block, shown)
     assert asked == ["full", "replay"]
 
@@ -398,9 +398,9 @@ def test_dd_has_samples_and_a_rate_for_every_step() -> None:
     after, _ = method.step(problem, state, generator(2))
     made = method.result(problem, after)
     assert isinstance(made, Synthetic)
-    rates = made.learned[RATES]
+    rates = made.extra_parameters[RATES]
     assert bool((rates != 0.02).all() and (rates > 0).all())
-    assert float(made.learned[RATE]) == pytest.approx(float(rates.mean()))
+    assert float(made.extra_parameters[RATE]) == pytest.approx(float(rates.mean()))
 
 
 def test_dds_gradient_by_its_rates_is_the_change_of_the_loss() -> None:
@@ -518,7 +518,7 @@ def test_real_values_are_labels_of_classes_and_real_targets() -> None:
     after, _ = method.step(problem, state, generator(3))
     a, b = (method.result(problem, s) for s in (state, after))
     assert isinstance(a, Synthetic) and isinstance(b, Synthetic)  # noqa: PT018
-    assert b.scores
+    assert b.centred_labels
     assert not torch.equal(a.labels, b.labels)
     check_method(replace(method, network="mlp-w8"), source=windows_source(), ipc=4, steps=2)
     targets = toy_problem(replace(method, network="mlp"), ipc=4, source=windows_source())

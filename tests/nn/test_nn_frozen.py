@@ -120,7 +120,7 @@ def test_what_it_cannot_take_is_refused(name: str, spec: InputSpec, said: str, t
 
 
 def test_a_whitening_that_cannot_be_undone_is_refused(trunk: Watched) -> None:
-    white = Whitening(mean=torch.zeros(3072), matrix=torch.eye(3072), inverse=torch.eye(3072), unit=True)
+    white = Whitening(mean=torch.zeros(3072), matrix=torch.eye(3072), inverse=torch.eye(3072), unit_norm=True)
     normalization = Normalization(mean=torch.zeros(3), std=torch.ones(3), whitening=white)
     with pytest.raises(PotstillError, match="cannot be undone; choose another"):
         factory("watched", COLOUR, 3, normalization=normalization)

@@ -16,11 +16,11 @@ from own_nets import Dropping, Embedding, Normed, Plain, Rows
 from torch import Tensor, nn
 
 import potstill
-from potstill._util.import_from_file import OwnFile
+from potstill._util.import_from_file import FileReference
 from potstill.core import InputSpec, Splits
 from potstill.data import holdout
 from potstill.errors import PotstillError
-from potstill.execution import Processes, Serial, choose
+from potstill.execution import Processes, Serial, choose_executor
 from potstill.nn import factory, given, stackable
 from potstill.testing import check_network, toy_source
 
@@ -302,11 +302,11 @@ def test_other_processes_run_the_file_or_import_the_module_and_what_they_cannot_
             found = list(pool.map(_first, [(one, 3), (one, 4)]))
             assert torch.equal(found[0], _first((one, 3)))
     local = make(lambda: Plain((1, 8, 8), 4))
-    assert isinstance(choose(8, "cpu", local), Serial)
+    assert isinstance(choose_executor(8, "cpu", local), Serial)
     assert pickle.loads(pickle.dumps(here)) == here
     file.write_text(file.read_text() + "\n# another\n")
     with pytest.raises(PotstillError, match="changed after the run began"):
-        OwnFile(here.own.made_by.path, "Plain", "0" * 64).load()
+        FileReference(here.own.made_by.path, "Plain", "0" * 64).load()
 
 
 def _first(job: tuple[Any, int]) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from potstill.codecs import decode, encoded_bytes, parse_codec
 from potstill.core import Codec, Parametrization, Payload, Synthetic
-from potstill.core.registry import make_method, part
+from potstill.core.registry import create, make_method
 from potstill.errors import PotstillError
 from potstill.functional.quantize import straight_through
 from potstill.nn import factory
@@ -30,7 +30,7 @@ STORES = ("uint1", "uint2", "uint4", "uint8", "uint12", "apot:bits=2", "apot")
 
 
 def aware(spelled: str, stored: str, learned: bool = False) -> QuantizationAware:
-    return QuantizationAware(inner=part("parametrizations", spelled), codec=parse_codec(stored), learned=learned)
+    return QuantizationAware(inner=create("parametrizations", spelled), codec=parse_codec(stored), learned=learned)
 
 
 def reread(p: QuantizationAware, payload: Payload) -> Payload:

@@ -11,7 +11,7 @@ from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, sa
 from torch import Tensor, nn
 
 from potstill.core import Payload
-from potstill.core.registry import part
+from potstill.core.registry import create
 from potstill.errors import PotstillError
 from potstill.parametrize import field
 from potstill.parametrize.field import Field
@@ -170,7 +170,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     spelled: str, shape: tuple[int, ...], numbers: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(PotstillError, match=message) as error:
-        part("parametrizations", spelled).sizes(numbers, shape)
+        create("parametrizations", spelled).sizes(numbers, shape)
     assert "\n" not in str(error.value)
 
 
@@ -183,4 +183,4 @@ def test_settings_out_of_range_are_refused() -> None:
         ("lr=0", "above 0"),
     ):
         with pytest.raises(PotstillError, match=message):
-            part("parametrizations", f"field:{spelled}")
+            create("parametrizations", f"field:{spelled}")

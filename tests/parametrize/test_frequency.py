@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.fft import dctn, idctn
 from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, same, stored
 
-from potstill.core.registry import part
+from potstill.core.registry import create
 from potstill.errors import PotstillError
 from potstill.functional.transforms import bilinear, cosine, dct2, idct2, resize
 from potstill.parametrize.frequency import Frequency
@@ -56,7 +56,7 @@ def test_kept_are_the_positions_of_the_largest_variance(shape: tuple[int, int, i
     prob = problem(Frequency(kept=kept), shape, (400, 300, 350))
     payload = encoded(prob)
     for c in range(3):
-        pictures = prob.train.fetch(prob.by_class[c]).x.double().mean(1)
+        pictures = prob.train.fetch(prob.class_indices[c]).x.double().mean(1)
         variance = dctn(pictures.numpy(), axes=(1, 2), norm="ortho").reshape(len(pictures), -1).var(0)
         assert payload["positions"][c].tolist() == sorted(np.argsort(-variance)[:kept].tolist())
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     spelled: str, shape: tuple[int, ...], numbers: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(PotstillError, match=message) as error:
-        part("parametrizations", spelled).sizes(numbers, shape)
+        create("parametrizations", spelled).sizes(numbers, shape)
     assert "\n" not in str(error.value)
 
 

@@ -11,7 +11,7 @@ from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, sa
 from torch import Tensor, nn
 
 from potstill.core import Payload
-from potstill.core.registry import part
+from potstill.core.registry import create
 from potstill.errors import PotstillError
 from potstill.parametrize.hallucinator import Hallucinator
 
@@ -146,11 +146,11 @@ def test_what_cannot_be_is_refused_in_one_line(
     spelled: str, shape: tuple[int, ...], numbers: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(PotstillError, match=message) as error:
-        part("parametrizations", spelled).sizes(numbers, shape)
+        create("parametrizations", spelled).sizes(numbers, shape)
     assert "\n" not in str(error.value)
 
 
 def test_settings_out_of_range_are_refused() -> None:
     for spelled in ("styles=0", "width=-1", "spread=-0.1", "spread=nan", "channels=2"):
         with pytest.raises(PotstillError, match="styles must be at least 1, width and spread at least 0"):
-            part("parametrizations", f"hallucinator:{spelled}")
+            create("parametrizations", f"hallucinator:{spelled}")

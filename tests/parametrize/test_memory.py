@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, same, smooth, stored
 
-from potstill.core.registry import part
+from potstill.core.registry import create
 from potstill.errors import PotstillError
 from potstill.parametrize.memory import Memory
 from potstill.rng import generator
@@ -94,11 +94,11 @@ def test_what_is_paid_is_what_is_stored(
 ) -> None:
     d = shape[0] * math.ceil(shape[1] / scale) * math.ceil(shape[2] / scale)
     prob = problem(
-        part("parametrizations", f"memory:bases={bases},scale={scale},start={start}"),
+        create("parametrizations", f"memory:bases={bases},scale={scale},start={start}"),
         shape,
         (numbers[0] + (d + len(numbers)) * max(1, bases), *numbers[1:]),
     )
-    total, k = sum(prob.numbers), len(numbers)
+    total, k = sum(prob.value_budget), len(numbers)
     payload = encoded(prob)
     count = len(payload["decoder/bases"])
     assert len(set(prob.sizes)) == 1
@@ -120,7 +120,7 @@ def test_more_numbers_never_give_fewer_inputs(p: Memory) -> None:
 
 @pytest.mark.parametrize("start", ["svd", "random"])
 def test_seeds_and_gradients(start: str) -> None:
-    prob = problem(part("parametrizations", f"memory:bases=2,start={start}"), (2, 5, 4), (40, 31))
+    prob = problem(create("parametrizations", f"memory:bases=2,start={start}"), (2, 5, 4), (40, 31))
     x = inputs(prob)
     assert same(encoded(prob, x, seed=4), encoded(prob, x, seed=4))
     assert same(encoded(prob, x, seed=4), encoded(prob, x, seed=5)) == (start == "svd")
@@ -146,7 +146,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     spelled: str, shape: tuple[int, ...], numbers: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(PotstillError, match=message) as error:
-        part("parametrizations", spelled).sizes(numbers, shape)
+        create("parametrizations", spelled).sizes(numbers, shape)
     assert "\n" not in str(error.value)
 
 
@@ -157,4 +157,4 @@ def test_settings_out_of_range_are_refused() -> None:
         ("memory:start=svdd", "did you mean svd"),
     ):
         with pytest.raises(PotstillError, match=message):
-            part("parametrizations", spelled)
+            create("parametrizations", spelled)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 import potstill
-from potstill._util.cache_dir import cache_folder
+from potstill._util.cache_dir import cache_dir
 from potstill.augment.names import named_augmentation
 from potstill.codecs import Uniform
 from potstill.core import Asset, AssetContext, InputSpec, Payload, Problem, RequiresAssets, Splits, registry
@@ -48,7 +48,7 @@ class Fit:
 
     @property
     def path(self) -> Path:
-        return cache_folder() / "bases" / f"{self.hash}-{self.rank}.safetensors"
+        return cache_dir() / "bases" / f"{self.hash}-{self.rank}.safetensors"
 
     def is_cached(self) -> bool:
         return self.path.exists()

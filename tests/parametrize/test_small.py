@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, same, stored
 
-from potstill.core.registry import part
+from potstill.core.registry import create
 from potstill.errors import PotstillError
 from potstill.functional.transforms import area, shrink
 from potstill.parametrize.low_resolution import Small
@@ -54,7 +54,7 @@ def test_half_the_side_is_four_times_as_many() -> None:
 
 
 def test_draws_nothing_and_gradients_are_right() -> None:
-    prob = problem(part("parametrizations", "small:factor=3"), (2, 7, 8), (112, 112))
+    prob = problem(create("parametrizations", "small:factor=3"), (2, 7, 8), (112, 112))
     assert prob.parametrization.bounded
     x = inputs(prob)
     assert same(encoded(prob, x, seed=1), encoded(prob, x, seed=2))

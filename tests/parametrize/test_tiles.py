@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, same, smooth, stored
 from torch import Tensor
 
-from potstill.core.registry import part
+from potstill.core.registry import create
 from potstill.errors import PotstillError
 from potstill.parametrize.pixels import Pixels
 from potstill.parametrize.tiles import Tiles
@@ -89,7 +89,7 @@ def test_every_input_decodes_where_it_came_from(
 ) -> None:
     one = math.prod(shape)
     spelled = f"tiles:factor={factor},mode={mode},most=20,shrink={shrink}"
-    prob = problem(part("parametrizations", spelled), shape, (3 * one, one, 9 * one))
+    prob = problem(create("parametrizations", spelled), shape, (3 * one, one, 9 * one))
     number = torch.arange(sum(prob.sizes)).float()
     x = number[:, None, None, None].expand(-1, *shape)
     # a third of the way in, no padding reaches
@@ -121,7 +121,9 @@ def test_factor_one_is_pixels() -> None:
     for mode in ("single", "multi", "bound"):
         numbers = (200, 400, 70)
         for shrink in ("nearest", "area"):
-            prob = problem(part("parametrizations", f"tiles:factor=1,mode={mode},shrink={shrink}"), (1, 8, 8), numbers)
+            prob = problem(
+                create("parametrizations", f"tiles:factor=1,mode={mode},shrink={shrink}"), (1, 8, 8), numbers
+            )
             assert prob.sizes == Pixels().sizes(numbers, (1, 8, 8))
             x = inputs(prob)
             assert torch.equal(prob.decode(encoded(prob, x)), x)
@@ -134,7 +136,7 @@ def test_all_bytes_are_pixels_within_the_budget(
 ) -> None:
     one = math.prod(shape)
     numbers = tuple(n + one for n in numbers)
-    prob = problem(part("parametrizations", f"tiles:factor={factor},mode={mode},most=20"), shape, numbers)
+    prob = problem(create("parametrizations", f"tiles:factor={factor},mode={mode},most=20"), shape, numbers)
     payload = encoded(prob)
     assert stored(payload) == 4 * one * sum(n // one for n in numbers) <= 4 * sum(numbers)
     assert prob.decode(payload).shape == (sum(prob.sizes), *shape)
@@ -142,7 +144,7 @@ def test_all_bytes_are_pixels_within_the_budget(
 
 @pytest.mark.parametrize("mode", ["single", "multi", "bound"])
 def test_gradients_are_those_of_finite_differences(mode: str) -> None:
-    prob = problem(part("parametrizations", f"tiles:factor=2,mode={mode},most=7"), (2, 5, 4), (80, 40))
+    prob = problem(create("parametrizations", f"tiles:factor=2,mode={mode},most=7"), (2, 5, 4), (80, 40))
     assert gradcheck(prob, encoded(prob))
 
 
@@ -172,7 +174,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     spelled: str, shape: tuple[int, ...], numbers: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(PotstillError, match=message) as error:
-        part("parametrizations", spelled).sizes(numbers, shape)
+        create("parametrizations", spelled).sizes(numbers, shape)
     assert "\n" not in str(error.value)
 
 
@@ -184,4 +186,4 @@ def test_settings_out_of_range_are_refused() -> None:
         ("tiles:shrink=are", "did you mean area"),
     ):
         with pytest.raises(PotstillError, match=message):
-            part("parametrizations", spelled)
+            create("parametrizations", spelled)

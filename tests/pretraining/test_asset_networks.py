@@ -51,8 +51,13 @@ def made(**changes: Any) -> tuple[tuple[NetworkWeights, ...], list[tuple[str, in
 
 
 def equal(a: NetworkWeights, b: NetworkWeights) -> bool:
-    same = all(torch.equal(t, b.theta[n]) for n, t in a.theta.items())
-    return same and a.seed == b.seed and a.theta.keys() == b.theta.keys() and a.buffers.keys() == b.buffers.keys()
+    same = all(torch.equal(t, b.parameters[n]) for n, t in a.parameters.items())
+    return (
+        same
+        and a.seed == b.seed
+        and a.parameters.keys() == b.parameters.keys()
+        and a.buffers.keys() == b.buffers.keys()
+    )
 
 
 def test_they_are_made_once_and_then_read(cache: Path) -> None:
@@ -127,7 +132,7 @@ def test_training_is_the_plain_loop() -> None:
     torch.nn.functional.cross_entropy(net(batch.x), batch.y).backward()  # of the rate come at epoch 0 of one
     sgd.step()
     for name, p in net.named_parameters():
-        torch.testing.assert_close(trained.theta[name], p.detach(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(trained.parameters[name], p.detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_network_that_runs_away_is_refused() -> None:
@@ -211,7 +216,7 @@ def test_one_training_gives_all_snapshots_and_each_is_read_by_its_epoch(monkeypa
     assert (equal(fewer[0], found[2]), equal(last[0], found[3])) == (True, True)
     assert len(passes) == 10
     fresh = MAKE(found[0].seed)
-    assert all(torch.equal(found[0].theta[n], p) for n, p in fresh.named_parameters())
+    assert all(torch.equal(found[0].parameters[n], p) for n, p in fresh.named_parameters())
 
 
 def test_a_snapshot_is_a_shorter_training_where_the_rate_does_not_know_the_length() -> None:

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import potstill
-from potstill._util.cache_dir import cache_folder
+from potstill._util.cache_dir import cache_dir
 from potstill.augment.names import named_augmentation
 from potstill.core import Asset, AssetContext, AssetJob, NetworkWeights, Problem, Splits
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
-from potstill.execution import Processes, Serial, asked_executor
+from potstill.execution import Processes, Serial, resolve_executor
 from potstill.methods.distribution.dance import DANCE
 from potstill.methods.selection.random import Random
 from potstill.nn import factory
@@ -56,7 +56,7 @@ class MeanOf:
 
     @property
     def path(self) -> Path:
-        return cache_folder() / "means" / f"{self.hash}-{self.number}.safetensors"
+        return cache_dir() / "means" / f"{self.hash}-{self.number}.safetensors"
 
     def is_cached(self) -> bool:
         return self.path.exists()
@@ -196,7 +196,7 @@ def test_networks_that_are_given_are_not_made(cache: Path) -> None:
     assert len(list((cache / "networks").iterdir())) == 2
     with pytest.raises(PotstillError, match="2 trained networks are needed, but 1 are given"):
         got(other, given={"networks": files[:1]})
-    wrong = NetworkWeights(seed=0, theta={"a": torch.zeros(1)}, buffers={})
+    wrong = NetworkWeights(seed=0, parameters={"a": torch.zeros(1)}, buffers={})
     with pytest.raises(PotstillError, match=r"must be a convnet-d1-w4.*but is another"):
         got(other, given={"networks": [wrong, wrong]})
     turned = dataclasses.replace(made[0], classes=SOURCE.classes[::-1])
@@ -252,8 +252,8 @@ def test_a_checkpoint_from_other_networks_is_not_gone_on_with(cache: Path, tmp_p
 
 
 def test_an_executor_is_named_or_given() -> None:
-    assert asked_executor("serial") == Serial()
-    assert asked_executor(None) is None
-    assert isinstance(asked_executor("processes"), Processes)
+    assert resolve_executor("serial") == Serial()
+    assert resolve_executor(None) is None
+    assert isinstance(resolve_executor("processes"), Processes)
     with pytest.raises(PotstillError, match=r"unknown executor 'procesess'.*processes"):
-        asked_executor("procesess")
+        resolve_executor("procesess")

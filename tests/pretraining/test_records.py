@@ -85,7 +85,7 @@ def test_it_says_what_a_plain_loop_sees() -> None:
             torch.testing.assert_close(record.series(field)[0, epoch], values, atol=2e-5, rtol=2e-4)
         before = p
     torch.testing.assert_close(record.after("entropy", 4)[0], torch.special.entr(p).sum(1), atol=1e-5, rtol=1e-4)
-    theta = record.network(0, 4).theta
+    theta = record.network(0, 4).parameters
     for name, value in net.named_parameters():
         torch.testing.assert_close(theta[name], value.detach(), atol=1e-5, rtol=1e-4)
 
@@ -115,7 +115,7 @@ def test_interrupted_at_any_epoch_it_ends_with_the_same_bits(cache: Path, monkey
         assert found.keys() == expected.keys()
         assert all(found[n] == expected[n] for n in found if n.startswith("rows"))
         for a, b in zip(whole.networks.values(), again.networks.values(), strict=True):
-            assert all(torch.equal(t, b.theta[n]) for n, t in a.theta.items())
+            assert all(torch.equal(t, b.parameters[n]) for n, t in a.parameters.items())
 
 
 def test_the_first_epochs_alone_are_the_first_of_all_and_go_on() -> None:
@@ -191,7 +191,7 @@ def test_epochs_that_are_not_there_are_named() -> None:
 def test_a_plan_needs_no_training() -> None:
     record = SPEC.placeholder(SPEC.jobs(GROUND))
     assert record.series("margin").shape == (2, 4, len(SOURCE))
-    assert record.network(1, 4).theta.keys() == dict(MAKE(0).named_parameters()).keys()
+    assert record.network(1, 4).parameters.keys() == dict(MAKE(0).named_parameters()).keys()
 
 
 def obtained() -> dict[str, Tensor]:

@@ -116,11 +116,11 @@ def test_a_scorecard_is_its_table_wherever_it_is_shown() -> None:
 
 
 def test_pictures_are_drawn_as_they_are() -> None:
-    from potstill._util.notebook_repr import picture
+    from potstill._util.notebook_repr import inline_image
 
     x = torch.rand(3, 5, 4).numpy()
     x[0, 0, 0] = np.nan
-    made = picture(x, EVIL, 40, 64)
+    made = inline_image(x, EVIL, 40, 64)
     harmless(made)
     assert 'width="32" height="40"' in made
-    assert 'width="13" height="64"' in picture(np.zeros((1, 300, 60), np.float32), "", 40, 64)
+    assert 'width="13" height="64"' in inline_image(np.zeros((1, 300, 60), np.float32), "", 40, 64)

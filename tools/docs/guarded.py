@@ -4,7 +4,7 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
-from potstill._util.input_limits import Limits, about
+from potstill._util.input_limits import Limits, limit_description
 from tools.docs.parts import table
 
 __all__ = ["fuzzed", "limits"]
@@ -13,7 +13,8 @@ __all__ = ["fuzzed", "limits"]
 def limits(root: Path) -> str:
     """Of each limit: its name, its value, what it counts."""
     rows: list[list[object]] = [
-        [f"`{f.name}`", _shown(f.name, int(getattr(Limits(), f.name))), about(f.name)] for f in fields(Limits)
+        [f"`{f.name}`", _shown(f.name, int(getattr(Limits(), f.name))), limit_description(f.name)]
+        for f in fields(Limits)
     ]
     return table(["limit", "at most", "counts"], rows)
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 import potstill
 from potstill.api.listing import list_methods
-from potstill.core.registry import method_class
+from potstill.core.registry import get_method_class
 from potstill.errors import PotstillError
 
 OUT = Path(__file__).resolve().parents[2] / "docs/img/methods"
@@ -48,13 +48,13 @@ def drawn_larger(levels: np.ndarray) -> Image.Image:
 
 def made(name: str, digits: Any) -> tuple[potstill.Distilled, float]:
     """A set of the method, with the first of the small networks that it takes, else its own."""
-    fields = method_class(name).__dataclass_fields__
+    fields = get_method_class(name).__dataclass_fields__
     asked: list[dict[str, Any]] = [{"network": network} for network in SMALL] if "network" in fields else []
     why: PotstillError | None = None
     for more in [*asked, {}]:
         begun = time.monotonic()
         try:
-            limit = None if method_class(name).info.is_selection else STEPS
+            limit = None if get_method_class(name).info.is_selection else STEPS
             small = potstill.distill(
                 digits, name, ipc=EACH, preset="quick", steps=limit, codec="float32", progress=None, **more
             )

@@ -17,7 +17,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from potstill.api.listing import efforts_said, field_docs, list_methods
-from potstill.core.registry import method_class
+from potstill.core.registry import get_method_class
 from tools.docs.method_pictures import OUT as PICTURES
 from tools.docs.method_pictures import file_of
 from tools.docs.parts import paper
@@ -54,7 +54,7 @@ def place(name: str) -> str:
 
 def method_page(row: dict[str, Any]) -> str:
     """Markdown of one method, a row of ``list_methods``."""
-    kind = method_class(row["name"])
+    kind = get_method_class(row["name"])
     told = [row["family"], "keeps real samples" if row["is_selection"] else "makes new samples"]
     told += [
         "soft labels" if row["soft_labels"] else "hard labels",

@@ -12,22 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from potstill._util.file_lock import is_free, taken_and_named
+from potstill._util.file_lock import still_names, try_lock
 from potstill.errors import PotstillError
 
 __all__ = [
-    "beside",
     "check_writable",
-    "clear_dead_parts",
-    "confirm_name",
-    "own_part",
-    "reason",
+    "create_locked_part",
+    "os_error_text",
+    "remove_stale_parts",
     "sync_folder",
+    "sync_renamed",
+    "temporary_path",
     "write_atomic",
 ]
 
 
-def reason(error: OSError | ValueError) -> str:
+def os_error_text(error: OSError | ValueError) -> str:
     """Why the system refused a path, in its own words."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
@@ -41,7 +41,7 @@ def _target(path: Path) -> Path:
     except FileNotFoundError:
         found = None
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
-        said = str(error) if isinstance(error, RuntimeError) else reason(error)
+        said = str(error) if isinstance(error, RuntimeError) else os_error_text(error)
         raise PotstillError(f"{path}: cannot be written ({said}); choose another path") from error
     if found is not None and stat.S_ISDIR(found.st_mode):
         raise PotstillError(f"{path}: a file is to be written there, but it is a folder; add a file name")
@@ -54,7 +54,7 @@ def _target(path: Path) -> Path:
     return target
 
 
-def beside(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """A name in the same folder for what will be renamed to ``path``."""
     return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
 
@@ -63,22 +63,22 @@ def _create(part: Path) -> int:
     return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
 
 
-def own_part(target: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+def create_locked_part(target: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     """A new file or folder beside ``target``, open and locked, so that nobody takes it for what a dead process left.
 
     Args:
         make: makes it where it is told to and opens it.
     """
-    clear_dead_parts(target)
+    remove_stale_parts(target)
     while True:
-        part = beside(target)
+        part = temporary_path(target)
         descriptor = make(part)
-        if is_free(descriptor, wait=True) and taken_and_named(descriptor, part):
+        if try_lock(descriptor, wait=True) and still_names(descriptor, part):
             return part, descriptor
         os.close(descriptor)  # who cleared up was faster
 
 
-def clear_dead_parts(target: Path) -> None:
+def remove_stale_parts(target: Path) -> None:
     """Remove what killed writers of ``target`` left beside it: the parts that no process has locked."""
     pattern = re.compile(re.escape(f".{target.name[:40]}.") + r"[0-9a-f]{12}\.part")
     with contextlib.suppress(OSError):
@@ -88,7 +88,7 @@ def clear_dead_parts(target: Path) -> None:
                 kind = os.O_RDONLY if part.is_dir() else os.O_RDWR
                 descriptor = os.open(part, kind | getattr(os, "O_NOFOLLOW", 0))
                 try:
-                    if not is_free(descriptor, untold=False):
+                    if not try_lock(descriptor, unsupported=False):
                         continue
                     if part.is_dir():
                         shutil.rmtree(part)
@@ -105,12 +105,12 @@ def check_writable(path: Path) -> None:
         PotstillError: the folder is missing or closed, or the path is a folder, a device or write-protected.
     """
     target = _target(path)
-    probe = beside(target)
+    probe = temporary_path(target)
     try:
         os.close(_create(probe))
         probe.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
-        raise PotstillError(f"{path}: cannot be written ({reason(error)}); choose another path") from error
+        raise PotstillError(f"{path}: cannot be written ({os_error_text(error)}); choose another path") from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -133,7 +133,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def confirm_name(path: Path, folder: Path) -> None:
+def sync_renamed(path: Path, folder: Path) -> None:
     """After a rename to ``path``: bring its name in ``folder`` to the disk.
 
     Raises:
@@ -143,7 +143,7 @@ def confirm_name(path: Path, folder: Path) -> None:
         sync_folder(folder)
     except OSError as error:
         raise PotstillError(
-            f"{path}: is written, but the disk does not confirm it ({reason(error)}); check the disk first"
+            f"{path}: is written, but the disk does not confirm it ({os_error_text(error)}); check the disk first"
         ) from error
 
 
@@ -151,7 +151,7 @@ def confirm_name(path: Path, folder: Path) -> None:
 def _replacing(path: Path, follow: bool) -> Iterator[BinaryIO]:
     target = _target(path) if follow else path.parent.resolve() / path.name
     try:
-        part, descriptor = own_part(target, _create)
+        part, descriptor = create_locked_part(target, _create)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
@@ -162,9 +162,10 @@ def _replacing(path: Path, follow: bool) -> Iterator[BinaryIO]:
             part.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise PotstillError(
-            f"{path}: could not be written ({reason(error)}); free space or choose another path, nothing was changed"
+            f"{path}: could not be written ({os_error_text(error)}); free space or choose another path, "
+            "nothing was changed"
         ) from error
-    confirm_name(path, target.parent)
+    sync_renamed(path, target.parent)
 
 
 def write_atomic(path: Path, *content: bytes | memoryview, follow: bool = True) -> None:

@@ -13,12 +13,20 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from potstill._util.cache_dir import cache_folder
-from potstill._util.file_lock import is_free, take
+from potstill._util.cache_dir import cache_dir
+from potstill._util.file_lock import lock_file, try_lock
 
-__all__ = ["KINDS", "cached_files", "in_use", "is_cache", "make_kind", "strangers", "used_by_others"]
+__all__ = [
+    "CACHE_FOLDERS",
+    "cached_files",
+    "foreign_entries",
+    "is_cache",
+    "make_cache_folder",
+    "mark_in_use",
+    "used_by_others",
+]
 
-KINDS = ("decoders", "full", "native", "networks", "orders", "pictures", "records", "trajectories")
+CACHE_FOLDERS = ("decoders", "full", "native", "networks", "orders", "pictures", "records", "trajectories")
 """Folders of the cache."""
 TAG = "CACHEDIR.TAG"
 _TAG_TEXT = (
@@ -39,13 +47,13 @@ _leases: dict[tuple[int, Path], int] = {}
 """The open file of each process and cache in which it says what it has in use."""
 
 
-def make_kind(folder: Path) -> None:
+def make_cache_folder(folder: Path) -> None:
     """Make a folder of the cache, and mark the cache where it is new.
 
     Raises:
         OSError: it cannot be made.
     """
-    root = cache_folder()
+    root = cache_dir()
     if folder.is_relative_to(root) and is_cache(root):
         with contextlib.suppress(OSError):  # marked already; or it cannot be, and then nor can the folder in it
             root.mkdir(parents=True, exist_ok=True)
@@ -60,15 +68,16 @@ def is_cache(root: Path) -> bool:
         with open(root / TAG) as file:
             return "cache of Potstill" in file.read(len(_TAG_TEXT))
     except (OSError, ValueError):
-        return not strangers(root)
+        return not foreign_entries(root)
 
 
-def strangers(root: Path) -> list[str]:
+def foreign_entries(root: Path) -> list[str]:
     """Return what lies in the folder and is no part of a cache."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root) as entries:
         return sorted(
             entry.name for entry in entries
-            if entry.name not in (TAG, _USE) and not (entry.name in KINDS and entry.is_dir(follow_symlinks=False))
+            if entry.name not in (TAG, _USE)
+            and not (entry.name in CACHE_FOLDERS and entry.is_dir(follow_symlinks=False))
         )  # fmt: skip
     return []
 
@@ -79,7 +88,7 @@ def cached_files(root: Path, *, parts: bool = False) -> Iterator[tuple[str, Path
     Args:
         parts: those that are being written, or were, instead.
     """
-    for kind in KINDS:
+    for kind in CACHE_FOLDERS:
         wanted = _PART if parts else _NAMES.get(kind, _NAME)
         for path in _below(root / kind):
             if wanted.fullmatch(path.relative_to(root / kind).as_posix()):
@@ -100,12 +109,12 @@ def _below(folder: Path, depth: int = 2) -> list[Path]:
     return found
 
 
-def in_use(path: Path) -> None:
+def mark_in_use(path: Path) -> None:
     """Say that this process will read a file of the cache until it ends, so that nobody prunes it meanwhile.
 
     A cache that cannot be written, or a system without locks, keeps no such word.
     """
-    root = cache_folder()
+    root = cache_dir()
     if not path.is_relative_to(root):
         return
     key = os.getpid(), root  # a process that was forked says it in a file of its own
@@ -113,7 +122,7 @@ def in_use(path: Path) -> None:
         if key not in _leases:
             (root / _USE).mkdir(parents=True, exist_ok=True)
             lease = root / _USE / f"{key[0]}-{secrets.token_hex(6)}"
-            made = take(lease)
+            made = lock_file(lease)
             if made is None:
                 return
             _leases[key] = made
@@ -144,7 +153,7 @@ def _said(root: Path, lease: Path) -> set[Path]:
     """Return what one process has in use; none, and no file of it, where it has ended."""
     descriptor = os.open(lease, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
-        if is_free(descriptor, untold=False):
+        if try_lock(descriptor, unsupported=False):
             lease.unlink()
             return set()
         with os.fdopen(os.dup(descriptor), "rb") as file:

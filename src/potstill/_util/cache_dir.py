@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-__all__ = ["cache_folder"]
+__all__ = ["cache_dir"]
 
 
-def cache_folder() -> Path:
+def cache_dir() -> Path:
     """``$POTSTILL_CACHE``, or the user's cache folder."""
     given = os.environ.get("POTSTILL_CACHE")
     return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "potstill"

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from potstill.errors import PotstillError
 
-__all__ = ["Busy", "is_free", "only_run", "take", "taken_and_named"]
+__all__ = ["OutputBusyError", "exclusive_output", "lock_file", "still_names", "try_lock"]
 
 
-class Busy(PotstillError):
+class OutputBusyError(PotstillError):
     """Another run has this output."""
 
 
-def is_free(descriptor: int, wait: bool = False, untold: bool = True) -> bool:
+def try_lock(descriptor: int, wait: bool = False, unsupported: bool = True) -> bool:
     """Take the lock of an open file, until it is closed; ``False`` where another process, or another opening of the
     file in this one, has it.
 
@@ -32,7 +32,7 @@ def is_free(descriptor: int, wait: bool = False, untold: bool = True) -> bool:
         untold: what to say where the system has no such locks.
     """
     if sys.platform == "win32":
-        return untold
+        return unsupported
     import fcntl
 
     try:
@@ -42,11 +42,11 @@ def is_free(descriptor: int, wait: bool = False, untold: bool = True) -> bool:
             return False
         if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, errno.EBADF):
             raise  # EBADF: some network file systems lock only what is open for writing
-        return untold
+        return unsupported
     return True
 
 
-def taken_and_named(descriptor: int, path: Path) -> bool:
+def still_names(descriptor: int, path: Path) -> bool:
     """Whether ``path`` still names the open file: its last owner may have removed or renamed it meanwhile."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
@@ -54,7 +54,7 @@ def taken_and_named(descriptor: int, path: Path) -> bool:
         return False
 
 
-def take(path: Path) -> int | None:
+def lock_file(path: Path) -> int | None:
     """Open the file at ``path``, made if it is not there, and take its lock; ``None`` where another has it.
 
     Never through a symbolic link.
@@ -66,10 +66,10 @@ def take(path: Path) -> int | None:
     while True:
         descriptor = os.open(path, flags, 0o666)
         try:
-            if not is_free(descriptor):
+            if not try_lock(descriptor):
                 os.close(descriptor)
                 return None
-            if taken_and_named(descriptor, path):
+            if still_names(descriptor, path):
                 return descriptor
         except OSError:
             os.close(descriptor)
@@ -78,7 +78,7 @@ def take(path: Path) -> int | None:
 
 
 @contextmanager
-def only_run(path: Path) -> Iterator[None]:
+def exclusive_output(path: Path) -> Iterator[None]:
     """Nobody else runs on the output ``path`` meanwhile, or this run is refused.
 
     Where no lock can be made (the folder is missing or closed), none is: who writes there says so better.
@@ -89,13 +89,13 @@ def only_run(path: Path) -> Iterator[None]:
     try:
         target = path.resolve()
         lock = target.with_name(f".{target.name[:200]}.lock")
-        descriptor = take(lock)
+        descriptor = lock_file(lock)
     except (OSError, ValueError, RuntimeError):  # ValueError: no name; RuntimeError: links in a circle
         yield
         return
     if descriptor is None:
         whose = _whose(lock)
-        raise Busy(f"{path}: another run{whose} is writing it; wait for it, end it, or choose another path")
+        raise OutputBusyError(f"{path}: another run{whose} is writing it; wait for it, end it, or choose another path")
     try:
         with contextlib.suppress(OSError):  # a full disk: the lock holds without
             os.ftruncate(descriptor, 0)

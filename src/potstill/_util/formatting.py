@@ -2,7 +2,16 @@
 
 import re
 
-__all__ = ["about", "byte_count", "clock", "duration", "roughly", "seconds_of", "size_of", "stored_as"]
+__all__ = [
+    "describe_codec",
+    "format_duration",
+    "format_estimate",
+    "format_estimate_words",
+    "format_size",
+    "parse_duration",
+    "parse_size",
+    "to_seconds",
+]
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _MOST_SECONDS, _MOST_BYTES = 100 * 365.25 * 86400, 2**60
@@ -11,7 +20,7 @@ _BYTES = {
 }  # fmt: skip
 
 
-def duration(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Seconds of ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
 
     Raises:
@@ -31,16 +40,16 @@ def duration(text: str) -> float:
     return seconds
 
 
-def seconds_of(value: str | float) -> float:
+def to_seconds(value: str | float) -> float:
     """A duration as text, or already in seconds.
 
     Raises:
         ValueError: it is no duration.
     """
-    return duration(value) if isinstance(value, str) else float(value)
+    return parse_duration(value) if isinstance(value, str) else float(value)
 
 
-def byte_count(text: str) -> int:
+def parse_size(text: str) -> int:
     """Bytes of ``20000``, ``20kB``, ``1.5 MB`` (powers of 1,000), ``20KiB`` or ``2MiB`` (powers of 1,024).
 
     Raises:
@@ -60,7 +69,7 @@ def _shown(text: str) -> str:
     return repr(text) if len(text) <= 40 else f"{text[:40]!r} and so on"
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """``7 s``, ``4 min 10 s`` or ``2 h 5 min``."""
     whole = round(seconds)
     if whole < 60:
@@ -71,7 +80,7 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def roughly(seconds: float) -> str:
+def format_estimate(seconds: float) -> str:
     """A forecast, no finer than it can be: ``20 s``, ``1.5 min``, ``24 min``, ``1.5 h``, ``13 h``, ``3 days``."""
     if seconds < 55:
         return f"{max(1, round(seconds)) if seconds < 10 else 5 * round(seconds / 5)} s"
@@ -86,16 +95,16 @@ def roughly(seconds: float) -> str:
     return f"{round(hours)} h" if hours < 72 else f"{round(hours / 24)} days"
 
 
-def about(seconds: float) -> str:
+def format_estimate_words(seconds: float) -> str:
     """A forecast in words: ``about 4 minutes``, ``about 13 hours``, ``less than a second``."""
     if seconds < 1:
         return "less than a second"
-    number, unit = roughly(seconds).split(" ")
+    number, unit = format_estimate(seconds).split(" ")
     word = {"s": "second", "min": "minute", "h": "hour", "days": "day"}[unit]
     return f"about {number} {word}" + ("" if number == "1" else "s")
 
 
-def size_of(count: int) -> str:
+def format_size(count: int) -> str:
     """``314 bytes``, ``31 kB``, ``1.2 GB``: powers of 1,000."""
     if count < 1000:
         return f"{count} bytes"
@@ -106,7 +115,7 @@ def size_of(count: int) -> str:
     raise AssertionError(count)
 
 
-def stored_as(spelled: str | None, per_class: int | None = None) -> str:
+def describe_codec(spelled: str | None, per_class: int | None = None) -> str:
     """How values are written, in words: ``8 per class, 4 bits, half size`` of ``half:bits=4``."""
     if spelled is None:
         return "" if per_class is None else f"{per_class:,} per class"

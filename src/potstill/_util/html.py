@@ -7,7 +7,7 @@ import html
 import re
 from collections.abc import Iterable
 
-__all__ = ["Html", "join", "one_line", "plain_line", "tag", "text"]
+__all__ = ["Html", "escape", "join_html", "one_line", "plain_line", "tag"]
 
 _VOID = frozenset({"br", "col", "img", "input", "line", "link", "meta", "circle", "polyline", "rect", "path"})
 _DRAWN = frozenset({"line", "circle", "polyline", "rect", "path"})
@@ -20,7 +20,7 @@ class Html(str):
     __slots__ = ()
 
 
-def text(value: object) -> Html:
+def escape(value: object) -> Html:
     """``value`` as escaped text; markup passes unchanged.
 
     Control characters, marks that turn the direction of reading, and file names that are not UTF-8 become U+FFFD: they
@@ -32,26 +32,26 @@ def text(value: object) -> Html:
     return Html(html.escape(_CONTROL.sub("\ufffd", plain), quote=True))
 
 
-def join(parts: Iterable[str | None], separator: str = "") -> Html:
+def join_html(parts: Iterable[str | None], separator: str = "") -> Html:
     """The parts that are not ``None``, escaped where they are not markup, one after another."""
-    return Html(text(separator).join(text(part) for part in parts if part is not None))
+    return Html(escape(separator).join(escape(part) for part in parts if part is not None))
 
 
 def tag(name: str, /, *children: str | None, **attributes: str | int | float | None) -> Html:
     """One element. ``class_`` is written ``class``, ``aria_label`` is written ``aria-label``; ``None`` is left out."""
     written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{text(value)}"'
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
     if name in _VOID:
         return Html(f"<{name}{written}/>" if name in _DRAWN else f"<{name}{written}>")
-    return Html(f"<{name}{written}>{join(children)}</{name}>")
+    return Html(f"<{name}{written}>{join_html(children)}</{name}>")
 
 
 def plain_line(value: object) -> str:
     """``value`` as one line of text, not as markup, without what `text` takes out."""
-    return " ".join(html.unescape(text(value)).split())
+    return " ".join(html.unescape(escape(value)).split())
 
 
 def one_line(text: str) -> str:

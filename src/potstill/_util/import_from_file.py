@@ -19,22 +19,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 
-__all__ = ["OwnFile", "names_file", "own_digests"]
+__all__ = ["FileReference", "is_file_reference", "source_digests"]
 
 
 _DIGEST = "__potstill_sha256__"
 """Attribute of a module that was loaded here: the hash of the text that was run, whatever the file holds by now."""
 
 
-def names_file(spelled: str) -> bool:
+def is_file_reference(spelled: str) -> bool:
     """Whether ``spelled`` means a file of Python rather than a registered name."""
     return re.search(r"\.py(:|$)", spelled) is not None
 
 
 @dataclass(frozen=True, slots=True)
-class OwnFile:
+class FileReference:
     """An attribute of a file, as a value that another process can be given: there the file is run again."""
 
     path: str
@@ -48,7 +48,7 @@ class OwnFile:
         return f"{Path(self.path).name}:{self.name}"
 
     @classmethod
-    def read(cls, spelled: str) -> "OwnFile":
+    def read(cls, spelled: str) -> "FileReference":
         """What ``spelled`` means.
 
         Raises:
@@ -69,7 +69,7 @@ class OwnFile:
         module = _module(self)
         if not hasattr(module, self.name):
             own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__]
-            raise PotstillError(f"{self.path}: {unknown('class', self.name, own)}")
+            raise PotstillError(f"{self.path}: {unknown_name('class', self.name, own)}")
         return getattr(module, self.name)
 
 
@@ -80,7 +80,7 @@ def _text(path: Path) -> bytes:
         raise PotstillError(f"{path}: a file of Python is needed, but it cannot be read ({error.strerror})") from error
 
 
-def _module(of: OwnFile) -> ModuleType:
+def _module(of: FileReference) -> ModuleType:
     path = Path(of.path)
     name = f"{path.stem}_{of.digest[:12]}"  # another content is another module: a notebook may change its file
     if name in sys.modules:
@@ -107,7 +107,7 @@ def _module(of: OwnFile) -> ModuleType:
     return module
 
 
-def own_digests(things: Iterable[object]) -> dict[str, str]:
+def source_digests(things: Iterable[object]) -> dict[str, str]:
     """Return the SHA-256 of each file that the user's own parts of a run come from, by the file's name.
 
     A part is own if its class or function is defined in a file that is no part of Potstill or of an installed package.

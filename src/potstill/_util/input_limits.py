@@ -11,10 +11,20 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
-from potstill._util.formatting import byte_count
-from potstill.errors import PotstillError, unknown
+from potstill._util.formatting import parse_size
+from potstill.errors import PotstillError, unknown_name
 
-__all__ = ["Limits", "about", "asked", "changed", "hold", "limited", "limits", "raised", "within"]
+__all__ = [
+    "Limits",
+    "changed_limits",
+    "check_limit",
+    "limit_description",
+    "limit_hint",
+    "limited",
+    "limits",
+    "parse_limits",
+    "with_current_limits",
+]
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -77,7 +87,7 @@ def limited(**changes: int) -> Iterator[Limits]:
     """
     for name, value in changes.items():
         if name not in _NAMES:
-            raise unknown("limit", name, _NAMES)
+            raise unknown_name("limit", name, _NAMES)
         if not isinstance(value, int) or value < 1:
             raise PotstillError(f"limit {name} must be a whole number of at least 1, not {value!r}")
     token = _CURRENT.set(replace(limits(), **changes))
@@ -87,7 +97,7 @@ def limited(**changes: int) -> Iterator[Limits]:
         _CURRENT.reset(token)
 
 
-def asked(entries: Iterable[str]) -> dict[str, int]:
+def parse_limits(entries: Iterable[str]) -> dict[str, int]:
     """Changes written as ``NAME=VALUE``: whole numbers, or sizes (``2GiB``) where the limit is one of bytes.
 
     Raises:
@@ -100,9 +110,9 @@ def asked(entries: Iterable[str]) -> dict[str, int]:
         if not equals:
             raise PotstillError(f"--limit {entry[:80]}: write NAME=VALUE, such as pixels=200000000")
         if name not in _NAMES:
-            raise PotstillError(f"--limit {entry[:80]}: {unknown('limit', name, _NAMES)}")
+            raise PotstillError(f"--limit {entry[:80]}: {unknown_name('limit', name, _NAMES)}")
         try:
-            value = byte_count(text) if name.endswith("_bytes") else int(text.replace("_", ""))
+            value = parse_size(text) if name.endswith("_bytes") else int(text.replace("_", ""))
         except ValueError as error:
             raise PotstillError(f"--limit {entry[:80]}: {name} must be a whole number ({error})") from None
         if value < 1:
@@ -111,18 +121,18 @@ def asked(entries: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def changed() -> dict[str, int]:
+def changed_limits() -> dict[str, int]:
     """Those that hold here and are not the default, by name."""
     now = limits()
     return {name: getattr(now, name) for name in _NAMES if getattr(now, name) != getattr(_DEFAULT, name)}
 
 
-def raised(name: str) -> str:
+def limit_hint(name: str) -> str:
     """What the end of a refusal says: the limit, its value, and how it is raised."""
     return f"limit {name} is {getattr(limits(), name):,}, `potstill._util.input_limits.limited({name}=N)` raises it"
 
 
-def hold(name: str, found: int, what: str) -> None:
+def check_limit(name: str, found: int, what: str) -> None:
     """
     Args:
         name: of the limit.
@@ -133,14 +143,14 @@ def hold(name: str, found: int, what: str) -> None:
         PotstillError: ``found`` is more than the limit.
     """
     if found > getattr(limits(), name):
-        raise PotstillError(f"{what}: {found:,} {_noun(name)}; {raised(name)}")
+        raise PotstillError(f"{what}: {found:,} {_noun(name)}; {limit_hint(name)}")
 
 
 def _noun(name: str) -> str:
-    return about(name).split(":")[0].split(",")[0]
+    return limit_description(name).split(":")[0].split(",")[0]
 
 
-def about(name: str) -> str:
+def limit_description(name: str) -> str:
     """What the limit ``name`` counts."""
     return next(str(f.metadata["about"]) for f in fields(Limits) if f.name == name)
 
@@ -160,6 +170,6 @@ class _Within:
             _CURRENT.reset(token)
 
 
-def within(run: Callable[[J], R]) -> Callable[[J], R]:
+def with_current_limits(run: Callable[[J], R]) -> Callable[[J], R]:
     """``run`` for another process, with the limits that hold here."""
     return run if limits() == _DEFAULT else _Within(limits(), run)

@@ -5,16 +5,16 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from potstill._util.html import Html, join, tag
+from potstill._util.html import Html, join_html, tag
 
-__all__ = ["MOST_CLASSES", "MOST_PICTURES", "facts", "picture", "shelf", "table"]
+__all__ = ["MAX_CLASSES", "MAX_IMAGES", "image_rows", "inline_image", "table", "titled_table"]
 
-MOST_CLASSES, MOST_PICTURES = 10, 8
+MAX_CLASSES, MAX_IMAGES = 10, 8
 """Classes, and pictures of each, that are shown: a cell is no page."""
 _CELL = "text-align:left;padding:2px 12px 2px 0"
 
 
-def picture(x: Any, alt: str, wanted: int, longest: int) -> Html:
+def inline_image(x: Any, alt: str, target_size: int, longest: int) -> Html:
     """A picture as inline PNG, drawn at the whole multiple of its size nearest to ``wanted`` pixels, once at least.
 
     Args:
@@ -35,7 +35,7 @@ def picture(x: Any, alt: str, wanted: int, longest: int) -> Html:
         drawing.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     drawing.save(buffer, format="PNG", optimize=True)
-    times = max(1, round(wanted / max(drawing.size)))
+    times = max(1, round(target_size / max(drawing.size)))
     return tag(
         "img",
         src="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
@@ -48,17 +48,17 @@ def picture(x: Any, alt: str, wanted: int, longest: int) -> Html:
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
     """A table; numbers are written by who gives them."""
-    top = tag("tr", *(tag("th", join([str(h)]), style=_CELL) for h in head))
+    top = tag("tr", *(tag("th", join_html([str(h)]), style=_CELL) for h in head))
     body = (tag("tr", *(tag("td", v if isinstance(v, Html) else str(v), style=_CELL) for v in row)) for row in rows)
     return tag("table", tag("thead", top) if head else None, tag("tbody", *body))
 
 
-def facts(title: str, rows: Iterable[tuple[str, object]]) -> Html:
+def titled_table(title: str, rows: Iterable[tuple[str, object]]) -> Html:
     """A heading and what there is to say below it."""
-    return join([tag("b", title), table((), rows)])
+    return join_html([tag("b", title), table((), rows)])
 
 
-def shelf(rows: Iterable[tuple[str, Sequence[Any]]]) -> Html:
+def image_rows(rows: Iterable[tuple[str, Sequence[Any]]]) -> Html:
     """Pictures by class, a row for each.
 
     Args:
@@ -66,7 +66,7 @@ def shelf(rows: Iterable[tuple[str, Sequence[Any]]]) -> Html:
     """
     shown = []
     for name, pictures in rows:
-        drawn = (picture(x, f"{name}, {n + 1}", 40, 64) for n, x in enumerate(pictures))
-        spaced = tag("span", join(drawn, " "), style="image-rendering:pixelated")
+        drawn = (inline_image(x, f"{name}, {n + 1}", 40, 64) for n, x in enumerate(pictures))
+        spaced = tag("span", join_html(drawn, " "), style="image-rendering:pixelated")
         shown.append((Html(tag("bdi", name)), Html(spaced)))
     return table((), shown)

@@ -14,15 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.atomic_write import check_writable
-from potstill._util.import_from_file import names_file
+from potstill._util.import_from_file import is_file_reference
 from potstill._util.input_limits import limits
 from potstill.errors import PotstillError
 
-__all__ = ["ASK", "MARK", "check_apart", "check_output", "check_suffix", "files_among", "json_object", "marked"]
+__all__ = [
+    "PAGE_MARK",
+    "REPLACE_HINT",
+    "check_not_input",
+    "check_output",
+    "check_suffix",
+    "describe_foreign_page",
+    "input_files",
+    "read_json_object",
+]
 
-MARK = "Made by Potstill"
+PAGE_MARK = "Made by Potstill"
 """Words in every page and drawing, by which one that is there is known."""
-ASK = "choose another path, or replace it with `force=True`"
+REPLACE_HINT = "choose another path, or replace it with `force=True`"
 """The end of what is said where a file is there."""
 _DATA = frozenset((
     ".arrow", ".bmp", ".csv", ".flac", ".gif", ".gz", ".jpeg", ".jpg", ".json", ".jsonl", ".mp3", ".mp4", ".npy",
@@ -54,12 +63,12 @@ def check_output(
     """
     path = Path(path)
     check_suffix(path, suffixes)
-    check_apart(path, reads)
+    check_not_input(path, reads)
     check_writable(path)
     if not force and path.exists():
         other = "is there already, and is nothing that is known to be made again" if found is None else found(path)
         if other:
-            raise PotstillError(f"{path}: {other}; {ASK}")
+            raise PotstillError(f"{path}: {other}; {REPLACE_HINT}")
     return path
 
 
@@ -73,7 +82,7 @@ def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
         raise PotstillError(f"{path}: the file's name must end in {listed}; call it {path.stem or 'FILE'}{suffixes[0]}")
 
 
-def check_apart(path: Path, reads: Iterable[object], *, folder: bool = False) -> None:
+def check_not_input(path: Path, reads: Iterable[object], *, folder: bool = False) -> None:
     """
     Args:
         folder: what is written is a folder.
@@ -94,7 +103,7 @@ def check_apart(path: Path, reads: Iterable[object], *, folder: bool = False) ->
             )
 
 
-def files_among(reads: Iterable[object]) -> tuple[str, ...]:
+def input_files(reads: Iterable[object]) -> tuple[str, ...]:
     """Return the paths among what is read, absolute, as far as there is something."""
     return tuple(os.path.abspath(path) for path in _paths(reads) if os.path.lexists(path))
 
@@ -106,7 +115,7 @@ def _paths(reads: Iterable[object]) -> list[Path]:
         if isinstance(one, Path):
             found.append(one.expanduser() if str(one).startswith("~") else one)
         elif isinstance(one, str) and not one.startswith("hub:"):
-            file = one.rpartition(":")[0] if names_file(one) and ":" in one else one
+            file = one.rpartition(":")[0] if is_file_reference(one) and ":" in one else one
             found.append(Path(os.path.expanduser(file)))
         elif isinstance(one, tuple | list):
             found += _paths(item for item in one if isinstance(item, str | Path))
@@ -134,7 +143,7 @@ def _folded(path: Path) -> tuple[str, ...]:
     return tuple(unicodedata.normalize("NFC", part).casefold() for part in path.resolve().parts)
 
 
-def json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file; an empty one of what holds none."""
     try:
         if path.stat().st_size > limits().json_bytes:
@@ -145,11 +154,11 @@ def json_object(path: Path) -> dict[str, Any]:
     return held if isinstance(held, dict) else {}
 
 
-def marked(path: Path) -> str:
+def describe_foreign_page(path: Path) -> str:
     """Say that a page or drawing that is there is not ours; nothing, where it says that it is."""
     try:
         with path.open("rb") as file:
-            ours = any(MARK.encode() in block for block in iter(lambda: file.read(2**24), b""))
+            ours = any(PAGE_MARK.encode() in block for block in iter(lambda: file.read(2**24), b""))
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return "" if ours else "is there already, and Potstill did not make it"

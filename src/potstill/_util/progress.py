@@ -11,27 +11,27 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from potstill._util.formatting import about, clock, roughly
+from potstill._util.formatting import format_duration, format_estimate, format_estimate_words
 from potstill._util.html import one_line
 from potstill.errors import for_command_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-__all__ = ["LONG", "Pace", "Seen", "Watcher"]
+__all__ = ["LONG_WORK_SECONDS", "EtaEstimator", "ProgressReporter", "StepEvent"]
 
-LINE_EVERY = 10.0
+LINE_INTERVAL = 10.0
 """Seconds between lines where stderr is not a terminal."""
-LONG = 3600.0
+LONG_WORK_SECONDS = 3600.0
 """Seconds from which on a forecast is said before all else, with how to ask for less."""
-SETTLED = 3.0
+MIN_ETA_SECONDS = 3.0
 """Seconds of steps after the first before a forecast is made of them."""
-PATIENCE = 2.0
+QUIET_SECONDS = 2.0
 """In Python, what takes less than so many seconds is not spoken of."""
 
 
 @runtime_checkable
-class Seen(Protocol):
+class StepEvent(Protocol):
     """A step of a run, as `potstill.Progress` says it."""
 
     @property
@@ -46,27 +46,27 @@ class Seen(Protocol):
     def metrics(self) -> Mapping[str, float]: ...
 
 
-class Pace:
+class EtaEstimator:
     """How fast something goes, from what was done after the first time it was looked at: that took a warm-up."""
 
     def __init__(self) -> None:
         self._first: tuple[float, float] | None = None
         self._last = (0.0, 0.0)
 
-    def see(self, done: float, seconds: float) -> None:
+    def update(self, done: float, seconds: float) -> None:
         """So much was done after so many seconds."""
         if self._first is None or done < self._last[0]:
             self._first = (done, seconds)
         self._last = (done, seconds)
 
     @property
-    def settled(self) -> bool:
+    def is_reliable(self) -> bool:
         """Whether a forecast is worth making: three steps, and some seconds of them."""
         if self._first is None:
             return False
-        return self._last[0] - self._first[0] >= 3 and self._last[1] - self._first[1] >= SETTLED
+        return self._last[0] - self._first[0] >= 3 and self._last[1] - self._first[1] >= MIN_ETA_SECONDS
 
-    def left(self, total: float) -> float | None:
+    def remaining(self, total: float) -> float | None:
         """Seconds until ``total`` is done; ``None`` as long as nothing can be said."""
         if self._first is None or self._last[0] <= self._first[0]:
             return None
@@ -74,24 +74,24 @@ class Pace:
         return max(0.0, each * (total - self._last[0]))
 
 
-class Watcher(AbstractContextManager["Watcher"]):
+class ProgressReporter(AbstractContextManager["ProgressReporter"]):
     """Shows one thing at a time; ``quiet`` shows nothing. Text goes out as it is, never as markup.
 
     Attributes:
         line: whether it is watched from a command line, whose words are then used.
     """
 
-    def __init__(self, *, quiet: bool, patience: float = 0.0, line: bool = False) -> None:
+    def __init__(self, *, quiet: bool, min_seconds: float = 0.0, command_line: bool = False) -> None:
         """``patience``: seconds of a thing before anything is said of it."""
-        self.line = line
+        self.command_line = command_line
         self._quiet = quiet
-        self._patience = patience
+        self._patience = min_seconds
         self._what, self._named, self._less = "", "", ""
         self._begun = self._last_line = 0.0
         self._spoken = False
         self._share: Callable[[], float | None] = lambda: None
         self._detail: Callable[[], str] = str
-        self._pace, self._hinted = Pace(), False
+        self._pace, self._hinted = EtaEstimator(), False
         self._expected: dict[str, float] = {}
         self._bar: Bar | None = None
         self._lock, self._over = threading.RLock(), threading.Event()
@@ -108,15 +108,15 @@ class Watcher(AbstractContextManager["Watcher"]):
 
     # --- what is told -------------------------------------------------------------------------------------------
 
-    def worded(self, text: str) -> str:
+    def format_options(self, text: str) -> str:
         """``text`` with options as who watches knows them: those of the command line, or keywords of Python."""
-        return for_command_line(text) if self.line else text
+        return for_command_line(text) if self.command_line else text
 
     def note(self, text: str) -> None:
         """One line that stays."""
         if self._quiet:
             return
-        text = self.worded(text)
+        text = self.format_options(text)
         with self._lock:
             if self._bar is not None:
                 self._bar.console.print(f"potstill: {one_line(text)}", markup=False, highlight=False, soft_wrap=True)
@@ -126,7 +126,7 @@ class Watcher(AbstractContextManager["Watcher"]):
     def warn(self, text: str) -> None:
         """One line that stays and cannot be overlooked, also where all else is silent."""
         with self._lock:
-            loud = f"potstill: WARNING: {one_line(self.worded(text))}"
+            loud = f"potstill: WARNING: {one_line(self.format_options(text))}"
             if self._bar is not None:
                 self._bar.console.print(loud, markup=False, highlight=False, soft_wrap=True, style="bold red")
             else:
@@ -134,29 +134,32 @@ class Watcher(AbstractContextManager["Watcher"]):
 
     def begin(self, what: str, less: str = "") -> None:
         """Steps that are told from now on are of ``what``; ``less`` says how to ask for fewer of them."""
-        self._named, self._less, self._pace, self._hinted = what, self.worded(less), Pace(), False
+        self._named, self._less, self._pace, self._hinted = what, self.format_options(less), EtaEstimator(), False
 
-    def of(self, what: str, seen: Seen) -> None:
+    def report_step(self, what: str, seen: StepEvent) -> None:
         """A step of ``what`` was made."""
         if what != self._named:
             self.begin(what)
         self(seen)
 
-    def expect(self, what: str, seconds: float, said: str) -> None:
+    def expect(self, what: str, seconds: float, description: str) -> None:
         """``what`` is about to be made and will take about so long; ``said``: what it consists of."""
         self._expected[what] = seconds
-        if seconds >= LONG:
-            self.note(f"{said}: {about(seconds)} on this machine" + (f"; for less: {self._less}" * bool(self._less)))
-        elif seconds >= 2 * LINE_EVERY:
-            self.note(f"{said}: {about(seconds)}")
+        if seconds >= LONG_WORK_SECONDS:
+            self.note(
+                f"{description}: {format_estimate_words(seconds)} on this machine"
+                + (f"; for less: {self._less}" * bool(self._less))
+            )
+        elif seconds >= 2 * LINE_INTERVAL:
+            self.note(f"{description}: {format_estimate_words(seconds)}")
 
-    def __call__(self, seen: Seen) -> None:
+    def __call__(self, seen: StepEvent) -> None:
         """A step of a run was made: how far it is, by its steps or by its time, whichever ends it sooner."""
         if self._quiet:
             return
         with self._lock:
-            self._pace.see(seen.step, seen.seconds)
-            left = None if seen.total is None else self._pace.left(seen.total)
+            self._pace.update(seen.step, seen.seconds)
+            left = None if seen.total is None else self._pace.remaining(seen.total)
             if seen.time_limit is not None:
                 rest = max(0.0, seen.time_limit - seen.seconds)
                 left = rest if left is None else min(left, rest)
@@ -166,29 +169,32 @@ class Watcher(AbstractContextManager["Watcher"]):
             share = max(shares, default=None)
             nearer = bool(shares) and shares[0] == share  # steps that the time will not reach say nothing
             parts = [f"step {seen.step:,}" + (f" of {seen.total:,}" if seen.total and nearer else "")]
-            parts.append(clock(seen.seconds) + (f" of {clock(seen.time_limit)}" if seen.time_limit is not None else ""))
-            if left is not None and self._pace.settled and share != 1.0:
-                parts.append(f"about {roughly(left)} left")
+            parts.append(
+                format_duration(seen.seconds)
+                + (f" of {format_duration(seen.time_limit)}" if seen.time_limit is not None else "")
+            )
+            if left is not None and self._pace.is_reliable and share != 1.0:
+                parts.append(f"about {format_estimate(left)} left")
             parts += [f"{name} {value:.4g}" for name, value in seen.metrics.items()]
-            known = self._pace.settled and left is not None
+            known = self._pace.is_reliable and left is not None
             if known and not self._hinted and left is not None:
                 self._hinted = True
-                if left >= LONG:
+                if left >= LONG_WORK_SECONDS:
                     self._long(seen, left)
-                if left > LINE_EVERY:
+                if left > LINE_INTERVAL:
                     self._last_line = 0.0  # how long it will take is worth a line of its own
             self.show(self._named, share, ", ".join(parts))
 
-    def count(self, what: str, done: int, total: int) -> None:
+    def report_count(self, what: str, done: int, total: int) -> None:
         """``done`` of ``total`` things are made: networks, students."""
         if self._quiet:
             return
         now, expected = time.monotonic(), self._expected.get(what)
         if what != self._what:
-            self._pace, first = Pace(), done
+            self._pace, first = EtaEstimator(), done
             self._counted = (now, first)
         begun, first = self._counted
-        self._pace.see(done, now - begun)
+        self._pace.update(done, now - begun)
 
         def left() -> float | None:
             passed = time.monotonic() - begun
@@ -207,12 +213,15 @@ class Watcher(AbstractContextManager["Watcher"]):
 
         def detail() -> str:
             rest = left()
-            return f"{done:,} of {total:,}" + ("" if not rest or rest < 1 else f", about {roughly(rest)} left")
+            return f"{done:,} of {total:,}" + ("" if not rest or rest < 1 else f", about {format_estimate(rest)} left")
 
         rest = left()
-        if rest is not None and rest >= LONG and done > first and not self._hinted:
+        if rest is not None and rest >= LONG_WORK_SECONDS and done > first and not self._hinted:
             self._hinted = True
-            self.note(f"{what}: {about(rest)} more on this machine" + f"; for less: {self._less}" * bool(self._less))
+            self.note(
+                f"{what}: {format_estimate_words(rest)} more on this machine"
+                + f"; for less: {self._less}" * bool(self._less)
+            )
         self._shown(what, share, detail, done >= total)
 
     def show(self, what: str, share: float | None, detail: str) -> None:
@@ -222,10 +231,11 @@ class Watcher(AbstractContextManager["Watcher"]):
 
     # --- how it is shown ----------------------------------------------------------------------------------------
 
-    def _long(self, seen: Seen, left: float) -> None:
+    def _long(self, seen: StepEvent, left: float) -> None:
         steps = "" if seen.total is None else f" for {seen.total - seen.step:,} more steps"
         self.note(
-            f"{self._named}: {about(left)}{steps} on this machine" + (f"; for less: {self._less}" if self._less else "")
+            f"{self._named}: {format_estimate_words(left)}{steps} on this machine"
+            + (f"; for less: {self._less}" if self._less else "")
         )
 
     def _shown(self, what: str, share: Callable[[], float | None], detail: Callable[[], str], finished: bool) -> None:
@@ -237,7 +247,7 @@ class Watcher(AbstractContextManager["Watcher"]):
             if sys.stderr.isatty():
                 self._draw()
             elif now - self._begun >= self._patience and (
-                now - self._last_line >= LINE_EVERY or (finished and (self._spoken or not self._patience))
+                now - self._last_line >= LINE_INTERVAL or (finished and (self._spoken or not self._patience))
             ):
                 self._line()
             if self._ticker is None:
@@ -251,7 +261,7 @@ class Watcher(AbstractContextManager["Watcher"]):
                 now = time.monotonic()
                 if self._bar is not None:
                     self._draw()
-                elif now - self._begun >= self._patience and now - self._last_line >= LINE_EVERY:
+                elif now - self._begun >= self._patience and now - self._last_line >= LINE_INTERVAL:
                     self._line()
 
     def _line(self) -> None:

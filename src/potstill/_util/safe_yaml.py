@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from potstill._util.input_limits import hold, limits, raised
+from potstill._util.input_limits import check_limit, limit_hint, limits
 from potstill.errors import PotstillError
 
 __all__ = ["read_yaml"]
@@ -18,7 +18,7 @@ class _Plain(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.depth > limits().yaml_depth:
-            raise ValueError(f"{self.depth:,} levels or more; {raised('yaml_depth')}")
+            raise ValueError(f"{self.depth:,} levels or more; {limit_hint('yaml_depth')}")
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="an alias (*name), which is not read", problem_mark=mark)
@@ -49,7 +49,7 @@ def read_yaml(path: Path, what: str, hint: str) -> Any:
         PotstillError: it cannot be read, is beyond a limit, or is not plain YAML.
     """
     try:
-        hold("yaml_bytes", path.stat().st_size, f"{path}: cannot read {what}")
+        check_limit("yaml_bytes", path.stat().st_size, f"{path}: cannot read {what}")
         return yaml.load(path.read_text(encoding="utf-8"), _Plain)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"

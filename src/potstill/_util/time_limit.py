@@ -11,20 +11,20 @@ class TimeLimit:
     """A limit of wall-clock time that is handed on, so that everything that a command does counts."""
 
     seconds: float
-    begun: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
     """By `time.monotonic`."""
 
     @property
-    def spent(self) -> float:
+    def elapsed(self) -> float:
         """Seconds since it began."""
-        return time.monotonic() - self.begun
+        return time.monotonic() - self.started
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds until it is reached, 0 at least."""
-        return max(0.0, self.seconds - self.spent)
+        return max(0.0, self.seconds - self.elapsed)
 
     @property
     def exceeded(self) -> bool:
         """Whether more than a tenth over it was taken."""
-        return self.spent > 1.1 * self.seconds
+        return self.elapsed > 1.1 * self.seconds

@@ -12,11 +12,11 @@ from torch import Generator, Tensor
 from potstill.active.acquisition import badge, core_set, entropy, least_confidence, margin, top
 from potstill.core import Augmentation, Network, NetworkFactory, Source
 from potstill.data import TensorSource
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.functional.sampling import distinct
 from potstill.labels.teacher import train_teacher
 from potstill.nn import OwnNetwork, factory, given, usual
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 __all__ = [
     "ACQUISITIONS",
@@ -126,7 +126,7 @@ def active_learning(
         PotstillError: there is no such acquisition, the pool is too small, or an answer is not a class.
     """
     if acquire not in ACQUISITIONS:
-        raise unknown("acquisition", acquire, ACQUISITIONS)
+        raise unknown_name("acquisition", acquire, ACQUISITIONS)
     start = check_rounds(pool, rounds, per_round, start)
     how = learner or Learner()
     make = learner_factory(how, pool)
@@ -215,7 +215,7 @@ def learner_factory(how: Learner, pool: Source) -> NetworkFactory:
 
 def fitted(how: Learner, make: NetworkFactory, source: Source, seed: int, number: int) -> Network:
     """A network trained on ``source``, in evaluation mode; ``number`` tells the rounds of a run apart."""
-    net = make(derive(seed, "learner", number))
+    net = make(derive_seed(seed, "learner", number))
     trained = train_teacher(
         net.train(), source, generator(seed, "batches", number), steps=how.steps, batch=how.batch, lr=how.lr,
         momentum=how.momentum, weight_decay=how.weight_decay, augment=how.augment,

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from potstill._util.cache import KINDS, cached_files, is_cache, strangers, used_by_others
-from potstill._util.cache_dir import cache_folder
-from potstill._util.file_lock import is_free
+from potstill._util.cache import CACHE_FOLDERS, cached_files, foreign_entries, is_cache, used_by_others
+from potstill._util.cache_dir import cache_dir
+from potstill._util.file_lock import try_lock
 from potstill.api.verify import Verdict, verify
 from potstill.errors import PotstillError
 
@@ -43,7 +43,7 @@ def kept(folder: str | Path | None = None) -> list[Kept]:
     Args:
         folder: of the cache, if not `potstill._util.cache_dir.cache_folder`.
     """
-    folder, now, found = Path(folder or cache_folder()), time.time(), dict[str, list[tuple[int, float]]]()
+    folder, now, found = Path(folder or cache_dir()), time.time(), dict[str, list[tuple[int, float]]]()
     for kind, path in cached_files(folder):
         with contextlib.suppress(OSError):  # another process has removed it meanwhile
             said = path.stat()
@@ -60,7 +60,7 @@ def kept(folder: str | Path | None = None) -> list[Kept]:
 
 def verify_cache(folder: str | Path | None = None) -> list[Verdict]:
     """A verdict for each file of the cache; see `potstill.api.verify`."""
-    folder = Path(folder or cache_folder())
+    folder = Path(folder or cache_dir())
     return verify(folder) if folder.is_dir() else []
 
 
@@ -85,13 +85,14 @@ def prune(
     Raises:
         PotstillError: there is no such kind, or the folder holds other things and is not marked as a cache.
     """
-    folder = Path(folder or cache_folder())
+    folder = Path(folder or cache_dir())
     if not is_cache(folder):
         raise PotstillError(
-            f"{folder}: is not marked as a cache of Potstill, and holds {strangers(folder)[0][:80]!r}; nothing was "
+            f"{folder}: is not marked as a cache of Potstill, and holds {foreign_entries(folder)[0][:80]!r}; nothing "
+            "was "
             "deleted: give POTSTILL_CACHE a folder of its own, or delete by hand"
         )
-    if kind is not None and (kind not in KINDS or not (folder / kind).is_dir()):
+    if kind is not None and (kind not in CACHE_FOLDERS or not (folder / kind).is_dir()):
         there = ", ".join(sorted(row.kind for row in kept(folder))) or "nothing"
         raise PotstillError(f"the cache {folder} holds no {kind!r}; there is {there}")
     now, gone, freed = time.time(), 0, 0
@@ -126,4 +127,4 @@ def _abandoned(path: Path) -> bool:
     if path.suffix != ".part" or path.with_suffix(".progress").exists():
         return False
     with open(path, "r+b") as file:
-        return is_free(file.fileno(), untold=False)
+        return try_lock(file.fileno(), unsupported=False)

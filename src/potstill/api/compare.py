@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from potstill._util.file_lock import only_run
-from potstill._util.outputs import check_apart, json_object
+from potstill._util.file_lock import exclusive_output
+from potstill._util.outputs import check_not_input, read_json_object
 from potstill.api.load_data import as_splits, pick_device
 from potstill.comparison.cells import Maker, Result, text
 from potstill.comparison.grid import asked_measures, asked_methods, asked_sizes, cells_of, check_storage, several
@@ -18,7 +18,7 @@ from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
-from potstill.execution import Executor, Serial, asked_executor
+from potstill.execution import Executor, Serial, resolve_executor
 from potstill.nn import OwnNetwork, given
 from potstill.runs.arguments import parse_preset, parse_time_limit
 from potstill.runs.loop import Progress
@@ -126,17 +126,17 @@ def compare(
     except OSError as error:
         raise PotstillError(f"{out}: a folder that can be written is needed ({error.strerror})") from error
     board_file = out / "leaderboard.json"
-    if board_file.exists() and "rows" not in json_object(board_file):
+    if board_file.exists() and "rows" not in read_json_object(board_file):
         raise PotstillError(f"{board_file}: is there already, and is no leaderboard; choose another folder")
-    check_apart(out, [splits], folder=True)
-    with only_run(board_file):
+    check_not_input(out, [splits], folder=True)
+    with exclusive_output(board_file):
         cells = cells_of(
             sizes, asked, parametrizations, codecs, repeats, options=options, data=source_key(splits.train),
             making=making, measures=measures, folder=out, device=device,
         )  # fmt: skip
         for cell in cells:
             cell.check(splits)
-        runner = asked_executor(executor)
+        runner = resolve_executor(executor)
         here = runner is None or isinstance(runner, Serial)
         make = Maker(
             splits=splits, executor=None if runner is None else Serial(), progress=progress if here else None,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill._util.outputs import files_among
+from potstill._util.outputs import input_files
 from potstill._util.time_limit import TimeLimit
 from potstill.api.load_data import as_splits, pick_device
 from potstill.augment.names import named_augmentation
@@ -27,7 +27,7 @@ from potstill.core import (
     Source,
     label_mode,
 )
-from potstill.core.nested import moved
+from potstill.core.nested import to_device
 from potstill.core.registry import make_method
 from potstill.data import TensorSource
 from potstill.dataset_file import Distilled, load
@@ -36,7 +36,7 @@ from potstill.dataset_file.replacing import check_side_file
 from potstill.dataset_file.scores import Scores, read_scores
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
-from potstill.execution import Executor, asked_executor
+from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.nn import OwnFactory, OwnNetwork, factory, given
 from potstill.parametrize.named_inputs import parse_parametrization
@@ -60,7 +60,7 @@ from potstill.runs.parts import (
 )
 from potstill.runs.runner import ResolvedRun, execute, run_identity
 from potstill.runs.snapshots import check_snapshots
-from potstill.tasks import Classification, task_of
+from potstill.tasks import Classification, get_task
 
 __all__ = ["PARTS", "ResolvedRun", "default_network", "distill", "resolve_run", "run_identity"]
 
@@ -193,7 +193,7 @@ def distill(
         with progress_context(progress) as watcher:
             return choose(
                 data, keep, seconds, watcher, options, seed=seed, network=network, store=codec, device=device,
-                executor=asked_executor(executor), command=command,
+                executor=resolve_executor(executor), command=command,
                 progress=progress if callable(progress) and progress is not watcher else None,
                 checkpoint=checkpoint, resume=resume or resume_anyway, anyway=resume_anyway, output=output,
             )  # fmt: skip
@@ -220,7 +220,7 @@ def distill(
         check_shards(settled.name, settled.method, settled.problem, class_shards)
     if initial is not None:
         settled = _from(settled, initial if isinstance(initial, Distilled) else load(initial))
-    settled = dataclasses.replace(settled, files=(*settled.files, *files_among(reads)))
+    settled = dataclasses.replace(settled, files=(*settled.files, *input_files(reads)))
     if output is not None:
         output.check(settled.files)
     with (
@@ -231,8 +231,8 @@ def distill(
         small = execute(
             settled, watcher, seconds, seed=seed, steps=steps, zca=zca, checkpoint=checkpoint,
             resume=resume or resume_anyway, anyway=resume_anyway, checkpoint_every=every,
-            progress=shown if told is None else _both(shown, told), preparing=preparing or watcher.count,
-            command=command, table=table, executor=asked_executor(executor),
+            progress=shown if told is None else _both(shown, told), preparing=preparing or watcher.report_count,
+            command=command, table=table, executor=resolve_executor(executor),
             film=None if snapshots is None else Path(snapshots), class_shards=class_shards, output=output,
             given={name: value for name, value in (("networks", networks), ("experts", experts)) if value is not None},
         )  # fmt: skip
@@ -372,7 +372,7 @@ def resolve_run(
     name, base = make_method(method, options, effort)
     axes = {"network": None if own is None else str(own), "augment": augment, "parametrization": parametrization}
     made = apply_parts(name, base, train, {**axes, "labels": labels})
-    info, task = made.info, task_of(train)
+    info, task = made.info, get_task(train)
     _check_suits(name, info, train)
     if "*" not in info.kinds and train.input.kind not in info.kinds:
         raise PotstillError(
@@ -392,7 +392,7 @@ def resolve_run(
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
     decoder = parse_parametrization(parts["parametrization"] or "pixels", train.input)
     soft = info.soft_labels or label_mode(made) != "hard"
-    few = moved(train.raw(torch.arange(min(len(train), 8))), "cpu")
+    few = to_device(train.raw(torch.arange(min(len(train), 8))), "cpu")
     plain = isinstance(task, Classification) and isinstance(few, Tensor)
     written, limit = resolve_codec(store, wanted, decoder, info.is_selection, few, plain)
     asks = own or getattr(made, "network", None)
@@ -422,14 +422,16 @@ def resolve_run(
     )
     counts, numbers = allocate_budget(problem, wanted, limit, info, soft, scores=label_mode(made) == "scores")
     rounds = quantization_aware(decoder, written, info.is_selection)
-    problem = dataclasses.replace(problem, counts=counts, numbers=numbers, parametrization=rounds)
+    problem = dataclasses.replace(problem, counts=counts, value_budget=numbers, parametrization=rounds)
     chosen += describe_proportions(wanted, problem, info)
     if not info.is_selection:
-        decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
+        decoder.sizes(
+            problem.values_per_class, train.input.shape
+        )  # a budget that holds nothing is refused before all the work
     made, said = made.resolve_defaults(problem)
     return ResolvedRun(
         name=name, method=made, problem=problem, read=splits.notes, reading=splits.reading, chosen=(*chosen, *said),
-        effort=effort, store=written, balance=wanted.shared, files=splits.files,
+        effort=effort, store=written, balance=wanted.balance_name, files=splits.files,
     )  # fmt: skip
 
 
@@ -439,7 +441,7 @@ def _check_suits(name: str, info: MethodInfo, train: Source) -> None:
     Raises:
         PotstillError: it does not.
     """
-    task = task_of(train)
+    task = get_task(train)
     if not {"*", task.name} & set(info.tasks):
         raise PotstillError(
             f"method {name} does {' and '.join(info.tasks)}, but {train.name} is {task.name}; `potstill methods` says "

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.api.load_data import as_splits, pick_device
 from potstill.core import registry
 from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
 from potstill.errors import PotstillWarning
 from potstill.evaluation import Protocol, Scorecard, describe_data_mismatch
 from potstill.evaluation import evaluate as measure
-from potstill.execution import Executor, asked_executor
+from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.labels.teacher_file import open_labels
 from potstill.nn import OwnNetwork, given
@@ -87,7 +87,7 @@ def evaluate(
     if (doubt := describe_data_mismatch(small.metadata, splits)) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
     with progress_context(progress) as watcher:
-        shown = progress == "auto" or isinstance(progress, Watcher)  # else nobody would see a forecast
+        shown = progress == "auto" or isinstance(progress, ProgressReporter)  # else nobody would see a forecast
         watcher.begin("evaluation", _less(quick, full))
         return measure(
             small,
@@ -102,8 +102,10 @@ def evaluate(
             stored=None if stored is None else open_labels(stored),
             weights=weights,
             side_by_side=side_by_side,
-            executor=asked_executor(executor),
-            progress=progress if callable(progress) and not isinstance(progress, Watcher) else watcher.count,
+            executor=resolve_executor(executor),
+            progress=progress
+            if callable(progress) and not isinstance(progress, ProgressReporter)
+            else watcher.report_count,
             expect=(lambda s: watcher.expect("evaluation", s, "evaluation")) if shown else None,
         )
 

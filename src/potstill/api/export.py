@@ -14,7 +14,7 @@ from torch import Tensor
 
 from potstill import dataset_file
 from potstill._util.optional import import_optional
-from potstill._util.outputs import check_apart
+from potstill._util.outputs import check_not_input
 from potstill.api.load_data import as_splits, load_as_made, pick_device
 from potstill.core import Source, Splits
 from potstill.data.hub import HubDataset, open_hub, select_splits
@@ -24,7 +24,7 @@ from potstill.data.streaming_policy import build_index
 from potstill.data.table import read_csv, read_parquet
 from potstill.dataset_file import Distilled, check_source, read_indices, require_selection
 from potstill.dataset_file.folders import write_folder
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.formats import EXPORT_FORMATS
 from potstill.exporters.formats import export as write_export
 from potstill.exporters.images import class_folder_names
@@ -68,11 +68,11 @@ def export(
         dataset_file.write_indices(distilled, path, force=force)
         return path
     if to == "hf" and data is None:
-        check_apart(path, [distilled], folder=True)
+        check_not_input(path, [distilled], folder=True)
         return distilled.to_hf(path, license=license)
     if to not in WITH_DATA:
         if to not in EXPORT_FORMATS:
-            raise unknown("export format", to, (*EXPORT_FORMATS, "indices", *WITH_DATA))
+            raise unknown_name("export format", to, (*EXPORT_FORMATS, "indices", *WITH_DATA))
         return write_export(distilled, to, path, force=force)
     if data is None:
         raise PotstillError(f"an export to {to} takes the samples from the data that they were chosen from; give data")
@@ -111,7 +111,7 @@ def export_selection(
 ) -> Path:  # fmt: skip
     """``files`` or ``hf`` of a selection whose source has been read. Arguments and errors as for `export`."""
     if link not in get_args(Link):
-        raise unknown("link", link, get_args(Link))
+        raise unknown_name("link", link, get_args(Link))
     index = require_selection(distilled, f"an export to {to}")
     check_source(distilled.metadata, train)
     known = getattr(train, "places", None)
@@ -120,7 +120,7 @@ def export_selection(
     path = Path(path)
     assert isinstance(known, Tensor)
     places = known[index]
-    check_apart(path, [distilled, data], folder=True)
+    check_not_input(path, [distilled, data], folder=True)
     if to == "files":
         _files(distilled, path, data, places, link, label, skip_bad)
     else:

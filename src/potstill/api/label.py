@@ -17,13 +17,13 @@ from potstill.api.load_data import as_splits, pick_device
 from potstill.augment.view_schedule import Views
 from potstill.core import NetworkFactory, Source, registry
 from potstill.dataset_file import Distilled, load
-from potstill.errors import PotstillError, PotstillWarning, unknown
+from potstill.errors import PotstillError, PotstillWarning, unknown_name
 from potstill.evaluation import Protocol
 from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.distilled_training import make_views
 from potstill.evaluation.evaluate import check_compatible, network_from_metadata, normalize_like
 from potstill.evaluation.teacher_labels import labeller_names, resolve_labeller
-from potstill.execution import Executor, asked_executor
+from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.labels.fkd import import_fkd
 from potstill.labels.label_file import LabelFile, hash_inputs, label_file_bytes
@@ -120,12 +120,12 @@ def label(
             teacher cannot be stored as it was asked for; or the folder is not whole or of another set.
     """
     keep_freed_memory()
-    runner = asked_executor(executor)
+    runner = resolve_executor(executor)
     # What cannot be written is found before teachers are trained.
     check_output(out, reads=[distilled, data, network, fkd], force=True)
     task = _task(distilled, data, protocol, network, seed, device, overrides)
     if store_as not in (known := ("rows", "teacher", "auto")):
-        raise unknown("way to store labels", store_as, known)
+        raise unknown_name("way to store labels", store_as, known)
     small, seen, said = task.small, task.seen, task.said
     x = small.model_space()
     assert isinstance(x, Tensor)
@@ -227,5 +227,5 @@ def _check_teacher(task: _Task, pool: int | None, top_k: int | None, dtype: str 
             "store rows"
         )
     if dtype is not None and dtype not in TEACHER_BITS:
-        raise unknown("type of a teacher's weights", dtype, tuple(TEACHER_BITS))
+        raise unknown_name("type of a teacher's weights", dtype, tuple(TEACHER_BITS))
     teacher_file_bytes(task.networks, task.seen.input, len(task.seen.classes))

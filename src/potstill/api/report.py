@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill._util.outputs import ASK, check_apart, check_suffix, marked
+from potstill._util.outputs import REPLACE_HINT, check_not_input, check_suffix, describe_foreign_page
 from potstill.comparison.image_arrays import load_arrays
 from potstill.comparison.page_data import ComparisonFolder, is_comparison
 from potstill.errors import PotstillError
@@ -33,9 +33,9 @@ def report(paths: Sequence[str | Path] | str | Path, out: str | Path, *, data: A
     """
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     check_suffix(Path(out), (".html", ".htm"))
-    check_apart(Path(out), [*map(Path, several), data])
-    if not force and Path(out).is_file() and (other := marked(Path(out))):
-        raise PotstillError(f"{out}: {other}; {ASK}")
+    check_not_input(Path(out), [*map(Path, several), data])
+    if not force and Path(out).is_file() and (other := describe_foreign_page(Path(out))):
+        raise PotstillError(f"{out}: {other}; {REPLACE_HINT}")
     given = ["--data", data] if isinstance(data, str) else []
     command = shlex.join(["potstill", "report", *map(str, several), *given, "--out", str(out)])
     if len(several) == 1 and is_comparison(Path(several[0])):

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from potstill._util.outputs import check_apart, marked
+from potstill._util.outputs import check_not_input, describe_foreign_page
 from potstill.api.distill import default_network
 from potstill.api.load_data import load_data, pick_device
 from potstill.core import NetworkFactory, NetworkWeights, Splits, registry
-from potstill.core.nested import join
+from potstill.core.nested import concat
 from potstill.data import TensorSource, holdout
 from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
@@ -32,14 +32,14 @@ from potstill.evaluation.scaling_law import MIN_BUDGETS, MeasuredErrors, fit_law
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import StudentJob
 from potstill.evaluation.vmap_students import default_group_size, predict_all
-from potstill.execution import Executor, asked_executor, choose
+from potstill.execution import Executor, choose_executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.teacher import Teacher, soft_labels
 from potstill.nn import OwnNetwork, factory, given
 from potstill.pretraining import TrainedNetworks, build_assets
 from potstill.reports import draw_law
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 __all__ = ["scaling"]
 
@@ -114,15 +114,16 @@ def scaling(
         "augment": protocol.recipe.augment, "batch": batch, "teacher": dict(TEACHER),
     }  # fmt: skip
     file = Path(out) / "scaling.json"
-    check_apart(Path(out), [splits], folder=True)
-    if (plot := file.with_suffix(".svg")).exists() and (other := marked(plot)):
+    check_not_input(Path(out), [splits], folder=True)
+    if (plot := file.with_suffix(".svg")).exists() and (other := describe_foreign_page(plot)):
         raise PotstillError(f"{plot}: {other}; choose another folder")
     cells = _read(file, settings)
-    kept, held = holdout(train, min(validation, MOST_HELD / len(train)), derive(seed, "held out") % 2**31)
+    kept, held = holdout(train, min(validation, MOST_HELD / len(train)), derive_seed(seed, "held out") % 2**31)
     bench = _Bench(
-        train=kept, held=holdout(held, 0.5, derive(seed, "halves") % 2**31), make=make, protocol=protocol, seed=seed,
+        train=kept, held=holdout(held, 0.5, derive_seed(seed, "halves") % 2**31), make=make, protocol=protocol,
+        seed=seed,
         sets=_draws(kept, budgets[-1], repeats, seed), say=progress or (lambda what, done, total: None),
-        executor=asked_executor(executor),
+        executor=resolve_executor(executor),
     )  # fmt: skip
     teachers = bench.teachers(epochs)
     head: dict[str, Any] = {
@@ -180,7 +181,7 @@ class _Bench:
 
     def rows(self, teacher: NetworkWeights, x: Tensor) -> Tensor:
         """The labels that a teacher gives."""
-        as_is = Teacher(params=teacher.theta, velocity={}, buffers=teacher.buffers)
+        as_is = Teacher(params=teacher.parameters, velocity={}, buffers=teacher.buffers)
         return soft_labels(self.make(teacher.seed), as_is, x)
 
     def accuracy_of(self, teacher: NetworkWeights, part: int) -> float:
@@ -194,7 +195,7 @@ class _Bench:
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each of the ``wanted`` (items per class, stop or classes), as soon as all its students are done."""
         jobs = [self._student(n, stop, teachers, at) for n, stop in wanted for at in range(len(self.sets))]
-        executor = self.executor or choose(len(jobs), self.make.device, self.make)
+        executor = self.executor or choose_executor(len(jobs), self.make.device, self.make)
         results = (
             _two_accuracies(self.held, predicted)
             for predicted in predict_all(_whole(self.held), jobs, executor, default_group_size(self.make.device))
@@ -218,7 +219,7 @@ class _Bench:
         recipe = self.protocol.recipe
         return StudentJob(
             make=self.make, x=x, y=y, protocol=self.protocol, lr=recipe.lr[0], steps=recipe.steps[0],
-            augment=student_augmentation(recipe.augment, self.train), seed=derive(self.seed, "student", at),
+            augment=student_augmentation(recipe.augment, self.train), seed=derive_seed(self.seed, "student", at),
         )  # fmt: skip
 
 
@@ -231,7 +232,7 @@ def _sample_bytes(train: TensorSource) -> dict[str, int]:
 def _whole(held: tuple[TensorSource, TensorSource]) -> TensorSource:
     """Both halves of what is held out, in a row."""
     return replace(
-        held[0], inputs=join([h.inputs for h in held]), labels=torch.cat([h.labels for h in held]),
+        held[0], inputs=concat([h.inputs for h in held]), labels=torch.cat([h.labels for h in held]),
         places=None, names=(),
     )  # fmt: skip
 

@@ -17,8 +17,8 @@ from potstill.api.load_data import as_splits, pick_device
 from potstill.augment.names import named_augmentation
 from potstill.core import Asset, Method, ScoringMethod, Source, registry
 from potstill.dataset_file.scores import MethodScores, Scores, other_scores, write_scores
-from potstill.errors import PotstillError, unknown
-from potstill.execution import Executor, asked_executor
+from potstill.errors import PotstillError, unknown_name
+from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.duplicates import Digests
 from potstill.functional.training_dynamics import Cartography, regions
@@ -71,7 +71,7 @@ def score(
         PotstillError: a method gives no numbers, no method has such an option, or the file cannot be written.
     """
     keep_freed_memory()
-    runner = asked_executor(executor)
+    runner = resolve_executor(executor)
     if out is not None:
         check_output(out, suffixes=(".parquet",), reads=[data, network], force=True)
     several = [methods] if isinstance(methods, str | Method) else methods
@@ -81,7 +81,7 @@ def score(
     fields = {name: {f.name for f in dataclasses.fields(kind)} for name, kind in kinds.items()}
     for option in options:
         if not any(option in has for has in fields.values()):
-            raise unknown("option", option, set().union(*fields.values()))
+            raise unknown_name("option", option, set().union(*fields.values()))
     splits = as_splits(data, pick_device(device))
     train = splits.train
     every: dict[str, tuple[ResolvedRun, ScoringMethod, tuple[Asset, ...]]] = {}
@@ -124,7 +124,7 @@ def _named(progress: Callable[[str, int, int], None], name: str, _: str, done: i
 
 
 def _kind(name: str | Method[Any]) -> Any:
-    kind = registry.method_class(name) if isinstance(name, str) else type(name)
+    kind = registry.get_method_class(name) if isinstance(name, str) else type(name)
     if not _scores(kind):
         raise PotstillError(f"method {name} gives samples no numbers; those that do are {', '.join(scored_methods())}")
     return kind

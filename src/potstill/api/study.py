@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill._util.outputs import json_object
-from potstill._util.progress import Watcher
+from potstill._util.outputs import read_json_object
+from potstill._util.progress import ProgressReporter
 from potstill.api.load_data import as_splits, pick_device
 from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
 from potstill.diagnostics import PARTS, DiagnosticOptions, estimate_costs, make_bench, total_seconds, with_executor
 from potstill.diagnostics import run_diagnostics as measure
 from potstill.errors import PotstillWarning
 from potstill.evaluation import describe_data_mismatch
-from potstill.execution import Executor, Serial, asked_executor, choose
+from potstill.execution import Executor, Serial, choose_executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, given
 from potstill.reports.study import is_study
@@ -100,21 +100,21 @@ def diagnose(
         return {"expected": forecast, "seconds": seconds, "network": bench.make.name, "asked": len(bench.eval_source)}
     if (doubt := describe_data_mismatch(distilled.metadata, splits)) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
-    runner = asked_executor(executor)
+    runner = resolve_executor(executor)
     if runner is None:
-        runner = choose(bench.students, bench.make.device, bench.make) if seconds > SHORT else Serial()
+        runner = choose_executor(bench.students, bench.make.device, bench.make) if seconds > SHORT else Serial()
     with progress_context(progress) as watcher:
         said = ", ".join(f"{name} {of['seconds']:.2g} s" for name, of in forecast.items())
-        if progress == "auto" or isinstance(progress, Watcher):
+        if progress == "auto" or isinstance(progress, ProgressReporter):
             watcher.begin("study", '`parts=["nearest", "labeller"]`')
-            watcher.note(f"to be computed, about, on one worker: {said}") if watcher.line else None
-        count = progress if callable(progress) and not isinstance(progress, Watcher) else watcher.count
+            watcher.note(f"to be computed, about, on one worker: {said}") if watcher.command_line else None
+        count = progress if callable(progress) and not isinstance(progress, ProgressReporter) else watcher.report_count
         return measure(with_executor(bench, runner, count), asked, forecast)
 
 
 def other_study(path: Path, file: Path) -> str:
     """Say what is at ``path`` instead of a report card of the set at ``file``."""
-    held = json_object(path)
+    held = read_json_object(path)
     if not is_study(held):
         return "is there already, and is no report card of a set"
     named = str(held.get("file"))

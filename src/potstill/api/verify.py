@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from potstill._util.input_limits import hold
+from potstill._util.input_limits import check_limit
 from potstill.data.decode_cache import is_intact
 from potstill.dataset_file import load
 from potstill.dataset_file.checkpoint import read_identity
-from potstill.dataset_file.files import DIGEST, parse_json, read_metadata, read_tensors, reason
+from potstill.dataset_file.files import DIGEST, os_error_text, parse_json, read_metadata, read_tensors
 from potstill.dataset_file.memmap_safetensors import verify_digest
 from potstill.dataset_file.scores import read_scores
 from potstill.dataset_file.selection import is_index_file, read_indices
@@ -81,7 +81,7 @@ def verify_file(path: str | Path) -> Verdict:
         found = replace(found, kind=kind, sealed=sealed)
         return replace(found, about=check()) if kind else replace(found, problem="not a file that Potstill writes")
     except (PotstillError, OSError) as error:
-        said = reason(error) if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
+        said = os_error_text(error) if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
         return replace(found, kind=found.kind or "unreadable", problem=said)
 
 
@@ -180,7 +180,7 @@ def _scores(path: Path) -> str:
 
 
 def _json(path: Path) -> tuple[str, bool, Callable[[], str]]:
-    hold("json_bytes", path.stat().st_size, str(path))
+    check_limit("json_bytes", path.stat().st_size, str(path))
     try:
         found = parse_json(path.read_bytes())
     except ValueError as error:

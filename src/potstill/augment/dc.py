@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 
 __all__ = ["OPERATIONS", "Drawn", "PerSample", "dc", "dc_batch_norm"]
 
@@ -65,7 +65,7 @@ class PerSample:
     def __post_init__(self) -> None:
         for operation in self.strategy:
             if operation not in OPERATIONS:
-                raise unknown("operation", operation, OPERATIONS)
+                raise unknown_name("operation", operation, OPERATIONS)
         for name, low, high in (("crop", 1, 1 << 20), ("scale", 0.0, 0.9), ("rotate", 1, 180), ("noise", 0.0, 1e6)):
             if not low <= (value := getattr(self, name)) <= high:
                 raise PotstillError(f"{name} must be in [{low:g}, {high:g}], but it is {value:g}; change it")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from potstill.augment.siamese import Drawn, Siamese, homogeneous, mirroring
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.tasks import Movement
 
 __all__ = ["OPERATIONS", "FRePoAugment", "frepo", "frepo_noflip"]
@@ -50,7 +50,7 @@ class FRePoAugment:
     def __post_init__(self) -> None:
         for operation in self.strategy:
             if operation not in OPERATIONS:
-                raise unknown("augmentation", operation, OPERATIONS)
+                raise unknown_name("augmentation", operation, OPERATIONS)
 
     @property
     def geometric(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from potstill.augment.siamese import Siamese
 from potstill.core import Augmentation, GeometricAugmentation, TargetMovingAugmentation, Task
-from potstill.tasks import GEOMETRIC, MovableTargets, invariances
+from potstill.tasks import GEOMETRIC, MovableTargets, invariant_operations
 
 __all__ = ["mixable", "moved_targets", "suited"]
 
@@ -19,7 +19,7 @@ def suited(augment: Augmentation, task: Task, *, moves_targets: bool) -> tuple[A
     Args:
         moves_targets: who applies it moves targets along (`moved_targets`), where task and augmentation know how.
     """
-    stay = set(invariances(task))
+    stay = set(invariant_operations(task))
     if stay >= set(GEOMETRIC):
         return augment, ()
     if not isinstance(augment, GeometricAugmentation):
@@ -33,7 +33,7 @@ def suited(augment: Augmentation, task: Task, *, moves_targets: bool) -> tuple[A
 def mixable(task: Task | None) -> bool:
     """Whether targets of two samples may be mixed in the shares of their pictures; ``None`` is a task of classes. Where
     places in a picture count, or may, they may not."""
-    return task is None or set(invariances(task)) >= set(GEOMETRIC)
+    return task is None or set(invariant_operations(task)) >= set(GEOMETRIC)
 
 
 def moved_targets(task: Task | None, augment: Augmentation, y: Tensor, params: Any, shape: tuple[int, ...]) -> Tensor:

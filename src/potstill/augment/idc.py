@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.augment.siamese import GROUPS, MOVING, Drawn, Siamese
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.tasks import Movement
 
 __all__ = ["IDCAugment", "cim", "cim_noflip", "idc", "idc_eval", "idc_eval_noflip"]
@@ -41,7 +41,7 @@ class IDCAugment:
     def __post_init__(self) -> None:
         for place, group in enumerate(self.strategy):
             if group not in GROUPS:
-                raise unknown("augmentation group", group, GROUPS)
+                raise unknown_name("augmentation group", group, GROUPS)
             if group in self.strategy[:place]:
                 raise PotstillError(f"an augmentation lists each group once, but {group!r} stands twice; drop one")
 

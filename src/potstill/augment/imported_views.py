@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from potstill.augment.integer_ops import Cuts, Fetch, Mixes, replay
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 
 __all__ = ["Recorded"]
 
@@ -41,7 +41,7 @@ class Recorded:
 
     def __post_init__(self) -> None:
         if self.mix not in _MIXES:
-            raise unknown("mix", self.mix, _MIXES)
+            raise unknown_name("mix", self.mix, _MIXES)
         if not all(1 <= side < 2**15 for side in (*self.picture, *self.size)):
             raise PotstillError(
                 f"sides must be 1…32767 pixels, but they are {self.picture} and {self.size}; change them"

@@ -2,7 +2,7 @@
 
 from potstill.augment.geometry import suited
 from potstill.core import Augmentation, InputSpec, Source, registry
-from potstill.tasks import MovableTargets, task_of
+from potstill.tasks import MovableTargets, get_task
 
 __all__ = ["augmentation_name", "fitting", "left_out", "named_augmentation", "registered"]
 
@@ -17,7 +17,7 @@ def augmentation_name(name: str, input: InputSpec) -> str:
 
     The published DSA commands leave flip out for MNIST and SVHN, and so does IDC's code.
     """
-    return name if input.mirrored else _NOFLIP.get(name, name)
+    return name if input.horizontal_flip else _NOFLIP.get(name, name)
 
 
 def registered(name: str, source: Source) -> Augmentation:
@@ -45,12 +45,12 @@ def named_augmentation(name: str, source: Source, *, moves_targets: bool = False
 
 def fitting(augment: Augmentation, source: Source, *, moves_targets: bool = False) -> Augmentation:
     """The augmentation without what would make the source's targets wrong."""
-    return suited(augment, task_of(source), moves_targets=moves_targets)[0]
+    return suited(augment, get_task(source), moves_targets=moves_targets)[0]
 
 
 def left_out(name: str, augment: Augmentation, source: Source, *, moves_targets: bool = False) -> str | None:
     """What `fitting` leaves out of the augmentation of that name, in one line; ``None`` where it is nothing."""
-    task = task_of(source)
+    task = get_task(source)
     wrong = suited(augment, task, moves_targets=moves_targets)[1]
     if not wrong or source.input.kind != "image":
         return None

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.tasks import Movement
 
 __all__ = [
@@ -80,9 +80,9 @@ class Siamese:
     def __post_init__(self) -> None:
         for group in self.strategy:
             if group not in GROUPS:
-                raise unknown("augmentation group", group, GROUPS)
+                raise unknown_name("augmentation group", group, GROUPS)
         if self.mode not in ("S", "M"):
-            raise unknown("augmentation mode", self.mode, ("S", "M"))
+            raise unknown_name("augmentation mode", self.mode, ("S", "M"))
         for name, low, high in (
             ("prob_flip", 0.0, 1.0),
             ("ratio_scale", 1.0, float("inf")),

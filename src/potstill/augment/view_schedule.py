@@ -31,9 +31,9 @@ from torch import Tensor
 
 from potstill.augment.crop import central_box
 from potstill.augment.integer_ops import Cuts, Fetch, Mixes, replay
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.functional.counter_rng import Words, below, permutation, philox, uniform
-from potstill.rng import derive
+from potstill.rng import derive_seed
 
 __all__ = ["Views"]
 
@@ -80,7 +80,7 @@ class Views:
 
     def __post_init__(self) -> None:
         if self.mix not in _MIXES:
-            raise unknown("mix", self.mix, _MIXES)
+            raise unknown_name("mix", self.mix, _MIXES)
         if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise PotstillError(f"scale needs 0 < least ≤ most ≤ 1, but it is {self.scale}; (0.08, 1) is usual")
         if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
@@ -139,7 +139,7 @@ class Views:
     def _words(self, epoch: int, items: Tensor, attempt: Any, purpose: int) -> tuple[Words, Words, Words, Words]:
         if not 0 <= epoch < 2**32:
             raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
-        return philox(derive(self.seed, "views"), items.numpy(), epoch, attempt, purpose)
+        return philox(derive_seed(self.seed, "views"), items.numpy(), epoch, attempt, purpose)
 
     def crops(self, epoch: int, items: Int[Tensor, " m"], shape: tuple[int, int]) -> Cuts:
         """The boxes of ``items`` (int64, on the CPU) in pictures of ``shape`` (height, width), and their flips."""
@@ -176,7 +176,7 @@ class Views:
         if self.mix == "none" or self.mix_prob == 0:
             return None
         words = self._words(epoch, index, 0, _PLACE)
-        partner = torch.from_numpy(_partners(derive(self.seed, "views"), items, epoch)[index.numpy()])
+        partner = torch.from_numpy(_partners(derive_seed(self.seed, "views"), items, epoch)[index.numpy()])
         whole = np.rint(_beta(self.mix_beta, lambda a: self._words(epoch, index, a, _SHARE)) * _GRAIN)
         share = np.where(uniform(words[0]) < self.mix_prob, whole / _GRAIN, 1.0)
         if self.mix == "mixup":

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from potstill.core import Normalization, Whitening
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 
 __all__ = ["FAMILIES", "ZCAFamily", "fit", "fit_normalization"]
 
@@ -42,7 +42,7 @@ def fit(x: Float[Tensor, "n *shape"], family: str) -> Whitening:
         PotstillError: an unknown family, or fewer than two samples.
     """
     if family not in FAMILIES:
-        raise unknown("whitening", family, FAMILIES)
+        raise unknown_name("whitening", family, FAMILIES)
     n = len(x)
     if n < 2:
         raise PotstillError(
@@ -70,7 +70,7 @@ def fit(x: Float[Tensor, "n *shape"], family: str) -> Whitening:
         mean=mean.float(),
         matrix=((vectors / root) @ vectors.T).float(),
         inverse=((vectors * root) @ vectors.T).float(),
-        unit=family == "kip",
+        unit_norm=family == "kip",
     )
 
 

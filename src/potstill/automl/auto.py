@@ -18,9 +18,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from potstill._util.file_lock import only_run
-from potstill._util.import_from_file import own_digests
-from potstill._util.progress import Watcher
+from potstill._util.file_lock import exclusive_output
+from potstill._util.import_from_file import source_digests
+from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.api.distill import default_network
 from potstill.api.load_data import as_splits, pick_device
@@ -42,9 +42,9 @@ from potstill.evaluation.candidate_trials import MARGIN, MAX_HELD_OUT, AccuracyL
 from potstill.execution import Executor
 from potstill.nn import OwnNetwork, factory
 from potstill.nn import given as own_network
-from potstill.rng import derive
+from potstill.rng import derive_seed
 from potstill.runs.loop import Interrupted, Progress, versions
-from potstill.tasks import task_of
+from potstill.tasks import get_task
 
 __all__ = ["choose"]
 
@@ -53,7 +53,8 @@ SECONDS = 300.0
 
 
 def choose(
-    data: Any, wanted: Budget, given: TimeLimit | None, watcher: Watcher, options: Mapping[str, Any], *, seed: int,
+    data: Any, wanted: Budget, given: TimeLimit | None, watcher: ProgressReporter, options: Mapping[str, Any], *,
+    seed: int,
     network: str | OwnNetwork | Callable[..., Any] | None, store: str | Codec | None, device: str,
     executor: Executor | None, command: str | None, progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None, resume: bool = False, anyway: bool = False, output: SetOutput | None = None,
@@ -86,7 +87,7 @@ def choose(
         "keep": dataclasses.asdict(wanted), "device": str(splits.train.device),
     }  # fmt: skip
     used = own_network(network)
-    own = own_digests([splits.train, *([used.maker] if isinstance(used, OwnNetwork) else [])])
+    own = source_digests([splits.train, *([used.maker] if isinstance(used, OwnNetwork) else [])])
     digest = hash_run({"auto": about, "own_files": own}, {})
     if output is not None:
         output.check(splits.files)
@@ -96,11 +97,11 @@ def choose(
         raise PotstillError("to resume, auto needs the checkpoint that an interrupted choice left; give checkpoint")
     with (
         tempfile.TemporaryDirectory(prefix="potstill-auto-") as folder,
-        nullcontext() if checkpoint is None else only_run(checkpoint),
+        nullcontext() if checkpoint is None else exclusive_output(checkpoint),
     ):
         by = {**versions(), **({"own_files": own} if own else {})}
         journal = Journal(checkpoint or Path(folder) / "choice", about, by, resume=resume, anyway=anyway)
-        watch = Stopwatch(journal.spent + (0.0 if given is None else given.spent))
+        watch = Stopwatch(journal.spent + (0.0 if given is None else given.elapsed))
         runs = Runs(
             splits=splits, network=network or _narrow(splits.train), seed=seed, device=device, executor=executor,
             command=command, watcher=watcher, anyway=anyway, spent=watch.read,
@@ -126,7 +127,7 @@ def _narrow(train: Source) -> str | None:
     """The network in which sets of pictures are made, where none is named."""
     if train.input.kind != "image":
         return None
-    outputs = task_of(train).outputs
+    outputs = get_task(train).outputs
     whole = factory(default_network(train), train.input, outputs, train.device, normalization=train.normalization)
     return narrow_network(whole, train).name
 
@@ -136,7 +137,7 @@ def _answer(race: Race, wanted: Budget, progress: Callable[[Progress], None]) ->
     runs, asked, entries = race.runs, race.asked, race.entries
     train = runs.splits.train
     kept, held = holdout(
-        train, min(asked.validation, 2 * MAX_HELD_OUT / len(train)), derive(runs.seed, "auto", "held") % 2**31
+        train, min(asked.validation, 2 * MAX_HELD_OUT / len(train)), derive_seed(runs.seed, "auto", "held") % 2**31
     )
     runs.balance = "natural" if wanted.natural else "equal"
     runs.bytes = wanted.amount if wanted.unit == "bytes" else runs.bytes_of(wanted)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.api.distill import resolve_run
 from potstill.automl.candidates import Candidate
@@ -32,7 +32,7 @@ class Runs:
     device: str
     executor: Executor | None
     command: str | None
-    watcher: Watcher
+    watcher: ProgressReporter
     anyway: bool
     """Go on also from checkpoints that other versions wrote."""
     spent: Callable[[], float]
@@ -76,13 +76,13 @@ class Runs:
             if progress is not None:
                 progress(p)
 
-        silent = Watcher(quiet=True)
+        silent = ProgressReporter(quiet=True)
         begun = self.spent()
         made = execute(
             settled, silent if progress is None else self.watcher, None if limit is None else TimeLimit(limit),
             seed=self.seed, steps=steps, zca=None,
             checkpoint=checkpoint, resume=checkpoint is not None and checkpoint.exists(), anyway=self.anyway,
-            checkpoint_every=60.0, progress=seen, preparing=silent.count, command=self.command, table=None,
+            checkpoint_every=60.0, progress=seen, preparing=silent.report_count, command=self.command, table=None,
             executor=self.executor, keep=progress is None,
         )  # fmt: skip
         took = self.spent() - begun

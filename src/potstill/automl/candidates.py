@@ -8,7 +8,7 @@ from typing import Any
 
 from potstill.core import Source, registry
 from potstill.errors import PotstillError
-from potstill.tasks import Classification, task_of
+from potstill.tasks import Classification, get_task
 
 __all__ = [
     "SPELLED", "AutoOptions", "Candidate", "asked_candidates", "check_served", "options_of", "usual_candidates",
@@ -81,7 +81,7 @@ class Candidate:
     @property
     def real(self) -> bool:
         """Whether it keeps real samples."""
-        return registry.method_class(self.method).info.is_selection
+        return registry.get_method_class(self.method).info.is_selection
 
     def spelled(self, steps: Sequence[int] = ()) -> str:
         """It with so many steps."""
@@ -175,9 +175,9 @@ def check_served(source: Source) -> None:
         PotstillError: these data are of a kind that ``auto`` cannot choose for.
     """
     other = "name a method, such as random or dm; `potstill compare` measures several"
-    if not isinstance(task_of(source), Classification) or not source.classes:
+    if not isinstance(get_task(source), Classification) or not source.classes:
         raise PotstillError(
-            f"auto compares the classes that students tell right, but {source.name} is {task_of(source).name}; {other}"
+            f"auto compares the classes that students tell right, but {source.name} is {get_task(source).name}; {other}"
         )
     if source.input.parts:
         names = ", ".join(name for name, _ in source.input.parts)

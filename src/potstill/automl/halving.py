@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from potstill._util.formatting import clock
+from potstill._util.formatting import format_duration
 from potstill.automl.candidate_run import Runs
 from potstill.automl.candidates import AutoOptions
 from potstill.automl.result import Entry
@@ -22,7 +22,7 @@ from potstill.data import stratify
 from potstill.data.groups import get_groups
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import make_probe
-from potstill.rng import derive
+from potstill.rng import derive_seed
 from potstill.runs.loop import Interrupted
 
 __all__ = ["Race"]
@@ -68,7 +68,7 @@ class Race:
 
         def judge(steps: int) -> Judge:
             probe = make_probe(
-                make, kept, held, students=self.asked.students, seed=derive(self.runs.seed, "auto"), steps=steps,
+                make, kept, held, students=self.asked.students, seed=derive_seed(self.runs.seed, "auto"), steps=steps,
                 executor=self.runs.executor,
             )  # fmt: skip
             return Judge(
@@ -76,7 +76,7 @@ class Race:
             )
 
         choosing, confirming = stratify(
-            held.labels, 0.5, derive(self.runs.seed, "auto", "confirm") % 2**31, get_groups(held)
+            held.labels, 0.5, derive_seed(self.runs.seed, "auto", "confirm") % 2**31, get_groups(held)
         )
         steps, students, confirm = self.once("students", lambda: self._students(judge, there))
         self.asked = dataclasses.replace(self.asked, students=students, confirm=confirm)
@@ -85,7 +85,7 @@ class Race:
             leader = max(there, key=lambda e: e.accuracy) if most > 1 else None
             for entry in [e for e in there if leader is None or not behind(e, leader)]:
                 used.more(entry, self.entries.index(entry), most)
-            self.runs.watcher.count("real samples", most, self.asked.students)
+            self.runs.watcher.report_count("real samples", most, self.asked.students)
         for entry in there:
             entry.note()
         return used
@@ -141,7 +141,7 @@ class Race:
                     entry.steps, entry.cost, entry.setup = found["steps"], found["cost"], found["setup"]
             except PotstillError as error:
                 entry.left_out = str(error)
-            self.runs.watcher.count("first steps", number + 1, len(others))
+            self.runs.watcher.report_count("first steps", number + 1, len(others))
         here = sum(e.left_out is None for e in others)
         return rung_sizes(here) if here else ()
 
@@ -160,7 +160,7 @@ class Race:
             left = min(left, 2 * left / (len(others) - number))
             outcome = self.runs.run(entry, entry.settled, steps, self._kept_at(entry), limit=left).metadata["outcome"]
             if outcome["kind"] == "time limit reached":
-                why = f"{outcome['step']} steps took {clock(left)}, its share; a longer time limit has more"
+                why = f"{outcome['step']} steps took {format_duration(left)}, its share; a longer time limit has more"
             elif outcome["kind"] != "steps reached":
                 why = str(outcome["message"])
         except PotstillError as error:
@@ -192,7 +192,7 @@ class Race:
                     entry.right.clear()
                     judge.more(entry, self.entries.index(entry), students_at(rung, self.asked.students))
                 entry.note()
-                self.runs.watcher.count(f"rung {rung + 1} of {len(sizes)}", number + 1, len(alive))
+                self.runs.watcher.report_count(f"rung {rung + 1} of {len(sizes)}", number + 1, len(alive))
         return _left(alive, len(alive)) if len(alive) > 1 else alive
 
     def _go_on(self, entry: Entry, rung: int, each: float) -> None:

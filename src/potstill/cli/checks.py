@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.atomic_write import check_writable
-from potstill._util.import_from_file import names_file
-from potstill._util.outputs import check_apart
+from potstill._util.import_from_file import is_file_reference
+from potstill._util.outputs import check_not_input
 from potstill.cli.command import Command, Misuse
 from potstill.cli.declared import Unreadable, declared, declared_keys
 from potstill.core import registry
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 
 __all__ = ["check_command", "check_exists"]
 
@@ -67,13 +67,13 @@ def _check_network(command: Command) -> None:
         others += registry.names("learners")
     for name in names:
         is_known = (
-            names_file(name)
+            is_file_reference(name)
             or name.partition("-")[0] in families
             or name.partition(":")[0] in (*packages, *others)
             or re.sub(r"-r\d+$", "", name) in (*backbones, *others)
         )
         if not is_known:
-            raise Misuse(str(unknown("network", name, [*families, *backbones, *others])))
+            raise Misuse(str(unknown_name("network", name, [*families, *backbones, *others])))
 
 
 def _check_data(command: Command) -> None:
@@ -99,7 +99,7 @@ def _check_data(command: Command) -> None:
         return
     if "/" in data or "\\" in data or data.startswith(("~", ".")) or path.suffix in suffixes:
         raise PotstillError(f"{data}: no such file or folder; check the path")
-    raise unknown("data set", data, known)
+    raise unknown_name("data set", data, known)
 
 
 def _check_outputs(command: Command) -> None:
@@ -112,7 +112,7 @@ def _check_outputs(command: Command) -> None:
             continue
         if suffixes and not path.name.lower().endswith(suffixes):
             raise Misuse(f"--{option} {path}: the file's name must end in {' or '.join(suffixes)}")
-        check_apart(path, [*inputs, *outputs], folder=not suffixes)
+        check_not_input(path, [*inputs, *outputs], folder=not suffixes)
         if suffixes:
             check_writable(path)
         outputs.append(path)

@@ -16,7 +16,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from potstill.cli.option_types import Size
 
 if TYPE_CHECKING:
-    from potstill._util.progress import Watcher
+    from potstill._util.progress import ProgressReporter
     from potstill.core.registry import Group
 
 __all__ = [
@@ -102,7 +102,7 @@ class Command:
             PotstillError: an input that does not exist.
         """
 
-    def execute(self, parsed: "Parsed", progress: "Watcher") -> Answer:
+    def execute(self, parsed: "Parsed", progress: "ProgressReporter") -> Answer:
         """Run the command."""
         raise NotImplementedError
 

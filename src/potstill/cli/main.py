@@ -39,9 +39,9 @@ def entry() -> None:
 def _main_of_rank(argv: Sequence[str]) -> int:
     """Run under torchrun: rank 0 runs the command, the others help."""
     from potstill.errors import PotstillError
-    from potstill.execution.ranks import Ranks, started
+    from potstill.execution.ranks import Ranks, launched_by_torchrun
 
-    if not started():
+    if not launched_by_torchrun():
         return main(argv)
     try:
         with Ranks():
@@ -69,11 +69,11 @@ def _main(argv: Sequence[str]) -> int:
         print(f"potstill {version('potstill')}")
         return 0
     from potstill.cli.commands import COMMANDS
-    from potstill.errors import meant
+    from potstill.errors import suggestion
 
     name, words = argv[0], argv[1:]
     if name not in COMMANDS:
-        hint = meant(name, COMMANDS, "commands")
+        hint = suggestion(name, COMMANDS, "commands")
         what = (
             f"options stand after the command, but {name!r} comes first" if name[:1] == "-" else f"no command {name!r}"
         )
@@ -83,12 +83,12 @@ def _main(argv: Sequence[str]) -> int:
 
 def _run_with_limits(name: str, words: Sequence[str]) -> int:
     """Run the command under the limits of ``--limit``: recipes and grids are read under them, too."""
-    from potstill._util.input_limits import asked, limited
+    from potstill._util.input_limits import limited, parse_limits
     from potstill.cli.options import every_value
     from potstill.errors import PotstillError
 
     try:
-        limits = asked(every_value(words, "--limit"))
+        limits = parse_limits(every_value(words, "--limit"))
     except PotstillError as error:
         return _fail(2, str(error), "--debug" in words)
     with limited(**limits):
@@ -107,14 +107,14 @@ def _run_command(name: str, words: Sequence[str]) -> int:
         command = parsed.command
         check_command(command)
         # Only now, so that --help and misuse do not wait for torch.
-        from potstill._util.file_lock import only_run
-        from potstill._util.progress import Watcher
+        from potstill._util.file_lock import exclusive_output
+        from potstill._util.progress import ProgressReporter
         from potstill.cli.text import json_document, one_line
 
         out = getattr(command, "out", None)
         with (
-            contextlib.nullcontext() if out is None else only_run(out),
-            Watcher(quiet=command.common.quiet, line=True) as progress,
+            contextlib.nullcontext() if out is None else exclusive_output(out),
+            ProgressReporter(quiet=command.common.quiet, command_line=True) as progress,
             contextlib.redirect_stdout(sys.stderr),
             warnings.catch_warnings(),
         ):

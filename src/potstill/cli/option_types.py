@@ -5,7 +5,7 @@ from typing import Annotated, Any, NewType
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-from potstill._util.formatting import byte_count, duration
+from potstill._util.formatting import parse_duration, parse_size
 
 __all__ = [
     "ByteCounts",
@@ -72,7 +72,7 @@ def parse_byte_counts(text: str) -> tuple[int, ...]:
     Raises:
         ValueError: a part is no size above 0 or comes twice.
     """
-    sizes = tuple(byte_count(part) for part in text.split(","))
+    sizes = tuple(parse_size(part) for part in text.split(","))
     if len(set(sizes)) < len(sizes) or min(sizes) < 1:
         raise ValueError(f"different sizes above 0 with commas between them are needed, such as 20kB,1MB, not {text!r}")
     return sizes
@@ -107,7 +107,7 @@ def _comma_list(values: tuple[int, ...]) -> str:
 # New types, so that a bare tuple or float elsewhere keeps tyro's own reading.
 _Seconds = NewType("_Seconds", float)
 _Bytes = NewType("_Bytes", int)
-Seconds = Annotated[_Seconds, _spec(duration, float, "10m", lambda value: f"{value:g}s")]
+Seconds = Annotated[_Seconds, _spec(parse_duration, float, "10m", lambda value: f"{value:g}s")]
 Names = Annotated[tuple[str, ...], _spec(parse_names, tuple, "A,B,C", ",".join)]
 Integers = Annotated[tuple[int, ...], _spec(parse_integers, tuple, "1,10", _comma_list)]
 Specs = Annotated[tuple[str, ...], _spec(parse_specs, tuple, "A,B", ",".join)]
@@ -115,4 +115,4 @@ ByteCounts = Annotated[
     tuple[int, ...], _spec(parse_byte_counts, tuple, "20kB,100kB", lambda value: ",".join(map(str, value)))
 ]
 Size = Annotated[tuple[int, int], _spec(parse_image_size, tuple, "HxW", lambda value: f"{value[0]}x{value[1]}")]
-Bytes = Annotated[_Bytes, _spec(byte_count, int, "20kB", str)]
+Bytes = Annotated[_Bytes, _spec(parse_size, int, "20kB", str)]

@@ -19,14 +19,14 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import arg
 
-from potstill._util.import_from_file import names_file
+from potstill._util.import_from_file import is_file_reference
 from potstill.cli.command import Command, JobOptions, Misuse, Parsed
 from potstill.cli.commands import command_class
 from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, declared
 from potstill.cli.options import TYRO_CONFIG, OptionField, last_value, option_fields
 from potstill.cli.recipe import read_recipe, recipe_words
 from potstill.core.registry import Group, check_value, names, targets
-from potstill.errors import PotstillError, meant, unknown
+from potstill.errors import PotstillError, suggestion, unknown_name
 
 __all__ = ["PROTOCOL_FIELDS", "ExtraOptions", "check_bounds", "extra_options", "options_of", "parse", "preset_of"]
 
@@ -133,7 +133,7 @@ def extra_options(
         with contextlib.suppress(Unreadable):
             return _declared_options(kind, name, reserved, preset)
     from potstill.api.listing import efforts_of, efforts_said
-    from potstill.core.registry import effort_fields, method_class, resolve
+    from potstill.core.registry import get_method_class, preset_fields, resolve
 
     if kind == "method" and name == "auto":
         from potstill.automl.candidates import AutoOptions
@@ -141,12 +141,12 @@ def extra_options(
         about = inspect.getdoc(AutoOptions) or ""
         return ExtraOptions(kind, name, _options_class(option_fields(AutoOptions), {}, reserved, about))
     try:
-        found: Any = method_class(name) if kind == "method" else resolve("protocols", name)
+        found: Any = get_method_class(name) if kind == "method" else resolve("protocols", name)
     except PotstillError as error:
         raise Misuse(str(error)) from error
     # A method is registered as a class with defaults, a protocol as a value.
     base, about = (found, found.info.title) if kind == "method" else (type(found), found.summary)
-    preset_values = effort_fields(found, preset) if kind == "method" else found.flat()
+    preset_values = preset_fields(found, preset) if kind == "method" else found.flat()
     fields = option_fields(base)
     defaults = {f.name: preset_values.get(f.name, getattr(found, f.name, f.default)) for f in fields}
     bounds: dict[str, tuple[str, ...]] = {}
@@ -164,13 +164,13 @@ def _declared_options(kind: str, name: str, reserved: Set[str], preset: Any) -> 
         Unreadable: it is of another package, or its source is written in another way.
     """
     group: Any = f"{kind}s"
-    if names_file(name):
+    if is_file_reference(name):
         raise Unreadable(name)
     target = targets(group).get(name)
     if kind == "method" and name == "auto":
         target = "potstill.automl.candidates:AutoOptions"
     elif target is None:
-        raise Misuse(str(unknown(kind, name, targets(group))))
+        raise Misuse(str(unknown_name(kind, name, targets(group))))
     assert target is not None
     value = declared(target)
     if isinstance(value, DeclaredValue):  # a protocol
@@ -248,7 +248,7 @@ def _check_options(argv: Sequence[str], fields: Sequence[OptionField], owner: st
     for word in argv:
         flag = word.partition("=")[0].replace("_", "-")
         if word.startswith("--") and flag not in flags:
-            raise Misuse(f"{owner} has no option {flag}; {meant(flag, flags, 'there are')}")
+            raise Misuse(f"{owner} has no option {flag}; {suggestion(flag, flags, 'there are')}")
 
 
 def _check_names(command: Command) -> None:
@@ -261,10 +261,10 @@ def _check_names(command: Command) -> None:
         wanted["executors"] = [executor]
     for group in typing.get_args(Group):
         for name in wanted.get(group, []):
-            if name is None or (group == "methods" and names_file(name)):
+            if name is None or (group == "methods" and is_file_reference(name)):
                 continue  # looked up where it is used
             if name.partition(":")[0] not in names(group):
-                raise Misuse(str(unknown(group[:-1], name, names(group))))
+                raise Misuse(str(unknown_name(group[:-1], name, names(group))))
 
 
 def _check_counts(name: str, command: Command) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from potstill._util.input_limits import changed
-from potstill._util.progress import Watcher
+from potstill._util.input_limits import changed_limits
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import DataCommand, DataOptions, Parsed
 from potstill.cli.text import plural
 from potstill.errors import PotstillError
@@ -20,7 +20,12 @@ __all__ = ["SetAndData", "data_words", "folder_metadata", "load_data", "load_set
 
 
 def load_data(
-    parsed: Parsed, data: str, progress: Watcher, card: Mapping[str, Any] | None = None, *, selected: bool = False
+    parsed: Parsed,
+    data: str,
+    progress: ProgressReporter,
+    card: Mapping[str, Any] | None = None,
+    *,
+    selected: bool = False,
 ) -> "Splits":
     """Read the data and print the notes of reading.
 
@@ -64,7 +69,7 @@ class SetAndData(NamedTuple):
     splits: "Splits"
 
 
-def load_set_and_data(parsed: Parsed, path: Path, data: str, progress: Watcher) -> SetAndData:
+def load_set_and_data(parsed: Parsed, path: Path, data: str, progress: ProgressReporter) -> SetAndData:
     """Load a set and its data, and warn where it was not made of them."""
     from potstill.dataset_file import Distilled, is_index_file, load, read_indices
     from potstill.evaluation import describe_data_mismatch
@@ -100,7 +105,7 @@ def data_words(options: DataOptions, *, from_set: bool = False) -> list[str]:
             words.append("x".join(map(str, value)))
         elif value is not True:
             words.append(str(value))
-    for name, limit in changed().items():
+    for name, limit in changed_limits().items():
         words += ["--limit", f"{name}={limit}"]
     return words
 

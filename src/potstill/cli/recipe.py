@@ -11,7 +11,7 @@ import tyro
 from potstill.cli.command import Misuse
 from potstill.cli.commands import command_class
 from potstill.cli.options import TYRO_CONFIG, option_fields, to_words
-from potstill.errors import PotstillError, meant
+from potstill.errors import PotstillError, suggestion
 
 __all__ = ["find_recipe", "read_recipe", "recipe_words"]
 
@@ -92,7 +92,7 @@ def recipe_words(
         if name in skipped:
             continue
         if name not in known:
-            raise Misuse(f"{path}: no option is called {name!r}; {meant(name, known, 'there are')}")
+            raise Misuse(f"{path}: no option is called {name!r}; {suggestion(name, known, 'there are')}")
         try:
             entries[name] = to_words(known[name], value)
         except ValueError as error:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill._util.formatting import clock
+from potstill._util.formatting import format_duration
 from potstill._util.html import one_line
 
-__all__ = ["clock", "columns", "filled", "json_document", "one_line", "plural"]
+__all__ = ["columns", "filled", "format_duration", "json_document", "one_line", "plural"]
 
 
 def plural(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from potstill.codecs.container import get_tensor, parse_int, parse_shape
 from potstill.core import Encoded
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 
 __all__ = ["Mosaic", "opened"]
 
@@ -51,7 +51,7 @@ class Mosaic:
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
-            raise unknown("kind of mosaic", self.kind, _KINDS)
+            raise unknown_name("kind of mosaic", self.kind, _KINDS)
         for name, least, most in (("quality", 1, 100), ("columns", 0, 1 << 20), ("bits", 1, 8), ("labels", 1, 16)):
             if not least <= getattr(self, name) <= most:
                 raise PotstillError(f"mosaic: {name} must be from {least} to {most}, not {getattr(self, name)}")

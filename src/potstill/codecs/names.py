@@ -4,8 +4,8 @@ import dataclasses
 import re
 
 from potstill.core import Codec
-from potstill.core.registry import part, targets
-from potstill.errors import PotstillError, unknown
+from potstill.core.registry import create, targets
+from potstill.errors import PotstillError, unknown_name
 
 _BY_BITS = ("float", "uniform")
 """Spelled with their bits."""
@@ -26,8 +26,8 @@ def parse_codec(spelled: str) -> Codec:
         spelled = f"{name}:{settings}"
     if name not in (known := targets("codecs")):
         spelt = ("float16", "float32", "uint1", "uint2", "uint4", "uint8", *(n for n in known if n not in _BY_BITS))
-        raise unknown("codec", name, spelt)
-    made = part("codecs", spelled)
+        raise unknown_name("codec", name, spelt)
+    made = create("codecs", spelled)
     if not isinstance(made, Codec):
         raise PotstillError(f"{spelled} is registered as a store, but it cannot pack; docs/storage.md says what one is")
     return made

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from potstill._util.import_from_file import names_file, own_digests
+from potstill._util.import_from_file import is_file_reference, source_digests
 from potstill.api.distill import distill, resolve_run, run_identity
 from potstill.api.evaluate import evaluate
 from potstill.core import Budget, Method, Splits
-from potstill.core.registry import make_method, method_class
+from potstill.core.registry import get_method_class, make_method
 from potstill.dataset_file import Distilled, differences, drop_checkpoint, load, read_identity, write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
@@ -48,7 +48,7 @@ def stem_of(
     plain = _plain(method).strip("_") if "(" in method else method
     if len(plain) > _LONGEST:
         plain = f"{plain[:_LONGEST]}-{hashlib.sha256(method.encode()).hexdigest()[:8]}"
-    parts = [f"{Path(file).stem}-{name}" if names_file(method) else plain, f"{unit}{amount}"]
+    parts = [f"{Path(file).stem}-{name}" if is_file_reference(method) else plain, f"{unit}{amount}"]
     parts += [_plain(axis) for axis in (parametrization, store) if axis is not None]
     return "-".join([*parts, *([f"set{at}"] if at else [])])
 
@@ -181,8 +181,8 @@ class Cell:
         """Return the SHA-256 of each of the user's own files that the set is made with."""
         network = self.making["network"]
         own = [network.maker] if isinstance(network, OwnNetwork) else []
-        method = method_class(self.method) if self.value is None and names_file(self.method) else self.value
-        return own_digests([*([] if method is None else [method]), *own])
+        method = get_method_class(self.method) if self.value is None and is_file_reference(self.method) else self.value
+        return source_digests([*([] if method is None else [method]), *own])
 
     def said(self, measure: Measure) -> dict[str, Any]:
         """Which cell it is: JSON values."""

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill._util.formatting import byte_count
+from potstill._util.formatting import parse_size
 from potstill.codecs import parse_codec as stored_by
 from potstill.comparison.cells import Cell, Measure, Unit
 from potstill.core import Method, Source, registry
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.evaluation import Protocol
 from potstill.parametrize.named_inputs import parse_parametrization
 
@@ -46,7 +46,7 @@ def asked_sizes(
         amounts: list[Any] = list(asked) if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
         if unit == "bytes":
             try:
-                amounts = [byte_count(a) if isinstance(a, str) else a for a in amounts]
+                amounts = [parse_size(a) if isinstance(a, str) else a for a in amounts]
             except ValueError as error:
                 raise PotstillError(f"bytes: {error}") from error
         if not amounts or not all(type(amount) is int and amount >= 1 for amount in amounts):
@@ -86,7 +86,7 @@ def asked_methods(
         if name.startswith(OF_PROTOCOL):
             continue
         if name not in names:
-            raise unknown("method with options", name, names)
+            raise unknown_name("method with options", name, names)
         if name in registry.names("methods") or not isinstance(
             names[name], str
         ):  # others are reported with their cells
@@ -131,7 +131,7 @@ def asked_measures(
     of_each = {n.removeprefix(OF_PROTOCOL): dict(o) for n, o in options.items() if n.startswith(OF_PROTOCOL)}
     for name in of_each:
         if name not in names:
-            raise unknown("protocol with options", name, names)
+            raise unknown_name("protocol with options", name, names)
     found = []
     for name in names:
         value = values[name]

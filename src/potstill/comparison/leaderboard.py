@@ -53,7 +53,7 @@ def board(cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Split
             found.setdefault(f"{cell.row}@{measure.name}", []).append(_One(cell, measure, result))
     cards = {key: {o.cell.at: o.result for o in of if not isinstance(o.result, str)} for key, of in found.items()}
     rows = [_row(key, of, cards[key]) for key, of in found.items()]
-    metric = Metric.of(next((card for of in cards.values() for card in of.values()), None))
+    metric = Metric.from_scorecard(next((card for of in cards.values() for card in of.values()), None))
     samples = len(splits.test or ())
     scores = {key: {at: _values(card) for at, card in of.items()} for key, of in cards.items() if of}
     single = {key: _single(of, "this set") for key, of in cards.items()}
@@ -75,7 +75,7 @@ def board(cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Split
     fair = [*([FAIR] if set(units) - {"bytes"} else []), *([FAIR_BYTES] if "bytes" in units else [])]
     return {
         "source": splits.train.name, "protocol": protocols[0], "protocols": protocols, "sets": sets,
-        "fair": "; ".join(fair), "metric": metric.said, "rows": rows, "test": tested(sets), "tests": tests,
+        "fair": "; ".join(fair), "metric": metric.to_dict, "rows": rows, "test": tested(sets), "tests": tests,
         "verdicts": verdicts, "done": len(done) * len(protocols), "total": len(cells) * len(protocols),
         "complete": len(done) == len(cells), "versions": versions(),
     }  # fmt: skip
@@ -154,7 +154,7 @@ def _summed(
         means, matrix = [sum(of) / len(of) for of in values.values()], over_sets(single, list(values))
         known = None if matrix is None else SampleScores.from_matrix(matrix)
         found = summary(means, answers, metric.low, samples=known)
-    return metric.said | found | {"over": "students" if sets < 2 else "sets"}
+    return metric.to_dict | found | {"over": "students" if sets < 2 else "sets"}
 
 
 def _difference(

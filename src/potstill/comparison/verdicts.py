@@ -145,7 +145,7 @@ def _said(
     metric: Metric,
 ) -> str:
     """``At 10 items per class under potstill: dm has the best mean …``."""
-    name, score = _name(best), metric.shown(best["score"]["mean"])
+    name, score = _name(best), metric.format(best["score"]["mean"])
     head = f"At {size_said(best['unit'], best['amount'])} under {best['protocol']}"
     if not others and not worse:
         return f"{head}: {name} alone was measured, with {score}."
@@ -155,8 +155,8 @@ def _said(
     gap = best.get("difference")
     if gap is None:
         return first + (" Random real samples lead." if best["method"] == "random" else "")
-    by = f"{metric.gap(gap['mean'])} {metric.gap_unit}" + (
-        "" if gap["ci95"] is None else f" [{', '.join(map(metric.gap, gap['ci95']))}]"
+    by = f"{metric.format_difference(gap['mean'])} {metric.difference_unit}" + (
+        "" if gap["ci95"] is None else f" [{', '.join(map(metric.format_difference, gap['ci95']))}]"
     )
     p = gap.get("p_holm", gap["p"])
     if beats:

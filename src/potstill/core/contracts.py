@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from potstill.tasks import Metric, Movement, Task, task_of
+from potstill.tasks import Metric, Movement, Task, get_task
 
 __all__ = [
     "Asset",
@@ -107,7 +107,7 @@ class InputSpec:
     kind: str
     shape: tuple[int, ...]
     units: str = "pixels in [0,1]"
-    mirrored: bool = True
+    horizontal_flip: bool = True
     """Of pictures: whether one that is mirrored is still of its class. A digit is not."""
     columns: tuple[str, ...] = ()
     """Of a table: the name of each value, where they are known."""
@@ -117,10 +117,10 @@ class InputSpec:
     """Names and what each of them is; empty: an input is one tensor."""
 
     @property
-    def numbers(self) -> int:
+    def num_values(self) -> int:
         """Values of one input of a fixed size: of all of its parts, ``words`` left out."""
         if self.parts:
-            return sum(part.numbers for _, part in self.parts if part.kind != "words")
+            return sum(part.num_values for _, part in self.parts if part.kind != "words")
         return math.prod(self.shape)
 
 
@@ -135,7 +135,7 @@ class Whitening:
     mean: Float[Tensor, " d"]
     matrix: Float[Tensor, "d d"]
     inverse: Float[Tensor, "d d"]
-    unit: bool = False
+    unit_norm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Normalization:
         x = (x - mean) / std
         if (w := self.whitening) is not None:
             flat = x.flatten(1)
-            if w.unit:
+            if w.unit_norm:
                 flat = flat - flat.mean(1, keepdim=True)
                 flat = flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-12)
             x = ((flat - w.mean.to(x)) @ w.matrix.to(x)).reshape(x.shape)
@@ -414,7 +414,7 @@ class Budget:
         return self.unit != "ipc" and self.balance != "equal"
 
     @property
-    def shared(self) -> str:
+    def balance_name(self) -> str:
         """``natural`` or ``equal``."""
         return "natural" if self.natural else "equal"
 
@@ -451,7 +451,7 @@ class Problem:
     network: NetworkFactory
     augment: Augmentation
     parametrization: Parametrization
-    numbers: tuple[int, ...] = ()
+    value_budget: tuple[int, ...] = ()
     """float32 numbers that each class may store; empty: as many as its items have."""
     assets: Mapping[str, Any] = field(default_factory=dict)
     """What ``Method.assets`` asked for, by name."""
@@ -464,7 +464,7 @@ class Problem:
     @cached_property
     def task(self) -> Task:
         """What is to be learned."""
-        return task_of(self.train)
+        return get_task(self.train)
 
     @property
     def num_classes(self) -> int:
@@ -472,7 +472,7 @@ class Problem:
         return max(1, len(self.train.classes))
 
     @property
-    def matched(self) -> range:
+    def shard_classes(self) -> range:
         """The classes that are matched: of the shard, or all."""
         return range(self.num_classes) if self.shard is None else range(*self.shard)
 
@@ -482,9 +482,9 @@ class Problem:
         return max(self.counts)
 
     @property
-    def held(self) -> tuple[int, ...]:
+    def values_per_class(self) -> tuple[int, ...]:
         """float32 numbers that each class may store."""
-        return self.numbers or tuple(count * self.train.input.numbers for count in self.counts)
+        return self.value_budget or tuple(count * self.train.input.num_values for count in self.counts)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -493,16 +493,18 @@ class Problem:
         Raises:
             PotstillError: the budget is too small for the parametrization.
         """
-        return self.parametrization.sizes(self.held, self.train.input.shape)
+        return self.parametrization.sizes(self.values_per_class, self.train.input.shape)
 
     @property
-    def needed(self) -> "tuple[Asset, ...]":
+    def parametrization_assets(self) -> "tuple[Asset, ...]":
         """What its parametrization decodes by."""
         return self.parametrization.assets(self) if isinstance(self.parametrization, RequiresAssets) else ()
 
     def with_assets(self, assets: Mapping[str, Any]) -> "Problem":
         """The same with ``assets`` by name, of which its parametrization has what it needs."""
-        mine = {a.name: {n: t.to(self.train.device) for n, t in assets[a.name].items()} for a in self.needed}
+        mine = {
+            a.name: {n: t.to(self.train.device) for n, t in assets[a.name].items()} for a in self.parametrization_assets
+        }
         p = self.parametrization
         return replace(
             self, assets=assets, parametrization=p.with_assets(mine) if mine and isinstance(p, RequiresAssets) else p
@@ -513,7 +515,7 @@ class Problem:
         return self.parametrization.decode(payload, self.train.input.shape)
 
     @cached_property
-    def by_class(self) -> tuple[Int[Tensor, " _"], ...]:
+    def class_indices(self) -> tuple[Int[Tensor, " _"], ...]:
         """Indices of every class's real samples, ascending, in label order, on the CPU. Sorted once."""
         sizes = torch.bincount(self.train.labels, minlength=self.num_classes)
         return torch.split(torch.argsort(self.train.labels, stable=True), sizes.tolist())
@@ -524,7 +526,7 @@ class Selection:
     """Indices into the training source, in label order; ``rows`` are soft labels (m, k) where the method makes them."""
 
     index: Int[Tensor, " m"]
-    rows: Float[Tensor, "m k"] | None = None
+    soft_labels: Float[Tensor, "m k"] | None = None
     weights: Float[Tensor, " m"] | None = None
     """How much each sample counts in a training loss, where the method says so, in its own units: finite, at least 0
     and not all 0. What trains on them divides them by their mean."""
@@ -539,10 +541,10 @@ class Synthetic:
     """Targets as the task has them: int64 classes (n,), float rows (n, k), real values (n, t), numbers of pairs."""
     space: Space = "model"
     """What it decodes to: normalised inputs, or inputs in data units (pixels in [0, 1])."""
-    learned: Mapping[str, Tensor] = field(default_factory=dict)
+    extra_parameters: Mapping[str, Tensor] = field(default_factory=dict)
     """What was learned beside inputs and labels, by name, floating. ``student/lr``: one number, the rate that students
     are to train at; it stands on the card as ``training.learned_lr``, where protocols read it."""
-    scores: bool = False
+    centred_labels: bool = False
     """Whether labels of classes are real values, in units where a hard label is one-hot − 1/k: no distributions."""
 
 
@@ -692,7 +694,7 @@ class NetworkWeights:
     """A trained network as a value: the seed of its first parameters, and its parameters and buffers by name."""
 
     seed: int
-    theta: Mapping[str, Tensor]
+    parameters: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     epoch: int | None = None
     """Epochs that it was trained for, where it came about in epochs."""
@@ -804,7 +806,7 @@ class ClassShardable(Protocol[S]):
 class ClassSeparable(Protocol):
     """A `Parametrization` every floating number of which belongs to one class."""
 
-    def rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
+    def class_rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
         """Of each floating tensor, the part of its first axis that belongs to neighbouring classes.
 
         Args:

@@ -15,32 +15,32 @@ from potstill.core import Inputs, InputSpec
 __all__ = [
     "OFFSETS",
     "VALUES",
-    "count",
-    "cut",
+    "concat",
     "device_of",
+    "flatten_rows",
     "index",
-    "join",
-    "lengths_of",
-    "mapped",
-    "moved",
-    "names_of",
-    "one",
-    "only",
-    "rows",
-    "split",
-    "tensors",
-    "zeros",
+    "iter_batches",
+    "named_tensors",
+    "num_samples",
+    "ragged_lengths",
+    "sample",
+    "single_tensor",
+    "split_sizes",
+    "tensor_names",
+    "to_device",
+    "tree_map",
+    "zeros_like_spec",
 ]
 
 VALUES, OFFSETS = "/values", "/offsets"
 
 
-def tensors(x: Inputs) -> Mapping[str, Tensor]:
+def named_tensors(x: Inputs) -> Mapping[str, Tensor]:
     """By name; one tensor has the name ``""``."""
     return {"": x} if isinstance(x, Tensor) else x
 
 
-def names_of(spec: InputSpec) -> tuple[str, ...]:
+def tensor_names(spec: InputSpec) -> tuple[str, ...]:
     """The names of its tensors, in order; none where an input is one tensor."""
     return tuple(
         name + ending for name, part in spec.parts for ending in ((VALUES, OFFSETS) if part.kind == "words" else ("",))
@@ -51,12 +51,12 @@ def _again(like: Inputs, made: Mapping[str, Tensor]) -> Any:
     return made[""] if isinstance(like, Tensor) else dict(made)
 
 
-def mapped(f: Callable[[Tensor], Tensor], x: Inputs) -> Any:
+def tree_map(f: Callable[[Tensor], Tensor], x: Inputs) -> Any:
     """``f`` of every tensor."""
-    return _again(x, {name: f(t) for name, t in tensors(x).items()})
+    return _again(x, {name: f(t) for name, t in named_tensors(x).items()})
 
 
-def one(x: Inputs, i: int) -> Any:
+def sample(x: Inputs, i: int) -> Any:
     """Sample ``i`` without a batch axis; words have the name of their part alone."""
     if isinstance(x, Tensor):
         return x[i]
@@ -64,12 +64,12 @@ def one(x: Inputs, i: int) -> Any:
     return {n.removesuffix(VALUES): t if n.endswith(VALUES) else t[0] for n, t in taken.items() if OFFSETS not in n}
 
 
-def moved(x: Inputs, device: torch.device | str) -> Any:
+def to_device(x: Inputs, device: torch.device | str) -> Any:
     """``x`` on ``device``."""
-    return mapped(lambda t: t.to(device), x)
+    return tree_map(lambda t: t.to(device), x)
 
 
-def only(x: Inputs, what: str) -> Tensor:
+def single_tensor(x: Inputs, what: str) -> Tensor:
     """The one tensor of an input.
 
     Raises:
@@ -82,12 +82,12 @@ def only(x: Inputs, what: str) -> Tensor:
 
 def device_of(x: Inputs) -> torch.device:
     """Where the inputs are."""
-    return next(iter(tensors(x).values())).device
+    return next(iter(named_tensors(x).values())).device
 
 
-def count(x: Inputs) -> int:
+def num_samples(x: Inputs) -> int:
     """Samples."""
-    return next(len(t) for name, t in tensors(x).items() if not name.endswith(VALUES))
+    return next(len(t) for name, t in named_tensors(x).items() if not name.endswith(VALUES))
 
 
 def index(x: Inputs, at: Tensor) -> Any:
@@ -103,7 +103,7 @@ def index(x: Inputs, at: Tensor) -> Any:
             continue
         words = x[name.removesuffix(OFFSETS) + VALUES]
         at_here = at.to(t.device)
-        starts, lengths = t[at_here], lengths_of(t, len(words))[at_here]
+        starts, lengths = t[at_here], ragged_lengths(t, len(words))[at_here]
         begins = lengths.cumsum(0) - lengths
         within = torch.arange(int(lengths.sum()), device=t.device) - begins.repeat_interleave(lengths)
         made[name.removesuffix(OFFSETS) + VALUES] = words[starts.repeat_interleave(lengths) + within]
@@ -111,30 +111,30 @@ def index(x: Inputs, at: Tensor) -> Any:
     return made
 
 
-def lengths_of(offsets: Tensor, total: int) -> Tensor:
+def ragged_lengths(offsets: Tensor, total: int) -> Tensor:
     """Words of each sample (n,), of ``total`` words in all."""
     return torch.cat([offsets[1:], offsets.new_tensor([total])]) - offsets
 
 
-def join(parts: Sequence[Inputs]) -> Any:
+def concat(parts: Sequence[Inputs]) -> Any:
     """Several inputs, one after the other. All have the same names."""
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat([p for p in parts if isinstance(p, Tensor)])
     made: dict[str, Tensor] = {}
     for name in first:
-        several = [tensors(p)[name] for p in parts]
+        several = [named_tensors(p)[name] for p in parts]
         if name.endswith(OFFSETS):
             before, shifted = 0, []
             for part, offsets in zip(parts, several, strict=True):
                 shifted.append(offsets + before)
-                before += len(tensors(part)[name.removesuffix(OFFSETS) + VALUES])
+                before += len(named_tensors(part)[name.removesuffix(OFFSETS) + VALUES])
             several = shifted
         made[name] = torch.cat(several)
     return made
 
 
-def rows(x: Inputs) -> Tensor:
+def flatten_rows(x: Inputs) -> Tensor:
     """Every sample as one row (n, d) of float64; words are filled up with -1 to the longest sample."""
     if isinstance(x, Tensor):
         return x.flatten(1).double()
@@ -142,14 +142,14 @@ def rows(x: Inputs) -> Tensor:
     for name, t in x.items():
         if name.endswith(OFFSETS):
             words = x[name.removesuffix(OFFSETS) + VALUES]
-            several = torch.split(words, lengths_of(t, len(words)).tolist())
+            several = torch.split(words, ragged_lengths(t, len(words)).tolist())
             parts.append(torch.nn.utils.rnn.pad_sequence(list(several), batch_first=True, padding_value=-1).double())
         elif not name.endswith(VALUES):
             parts.append(t.reshape(len(t), -1).double())
     return torch.cat(parts, 1)
 
 
-def zeros(spec: InputSpec, n: int, device: torch.device | str = "cpu") -> Any:
+def zeros_like_spec(spec: InputSpec, n: int, device: torch.device | str = "cpu") -> Any:
     """``n`` inputs of zeros, with one word each where there are words."""
     if not spec.parts:
         return torch.zeros(n, *spec.shape, device=device)
@@ -164,17 +164,17 @@ def zeros(spec: InputSpec, n: int, device: torch.device | str = "cpu") -> Any:
     return made
 
 
-def cut(x: Inputs, sizes: Sequence[int]) -> tuple[Any, ...]:
+def split_sizes(x: Inputs, sizes: Sequence[int]) -> tuple[Any, ...]:
     """``x`` in parts of these many samples, in order; together all of them."""
     if isinstance(x, Tensor):
         return tuple(torch.split(x, list(sizes)))
-    return tuple(index(x, at) for at in torch.split(torch.arange(count(x)), list(sizes)))
+    return tuple(index(x, at) for at in torch.split(torch.arange(num_samples(x)), list(sizes)))
 
 
-def split(x: Inputs, size: int) -> Iterator[Any]:
+def iter_batches(x: Inputs, size: int) -> Iterator[Any]:
     """``x`` in parts of ``size`` samples, in order."""
     if isinstance(x, Tensor):
         yield from torch.split(x, size)
         return
-    for at in torch.split(torch.arange(count(x)), size):
+    for at in torch.split(torch.arange(num_samples(x)), size):
         yield index(x, at)

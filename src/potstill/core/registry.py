@@ -15,8 +15,8 @@ from importlib.metadata import entry_points
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from potstill._util.import_from_file import OwnFile, names_file
-from potstill.errors import PotstillError, meant, nearest, unknown
+from potstill._util.import_from_file import FileReference, is_file_reference
+from potstill.errors import PotstillError, closest_names, suggestion, unknown_name
 
 if TYPE_CHECKING:  # names are known without torch
     from potstill.core import Method, Preset
@@ -24,11 +24,11 @@ if TYPE_CHECKING:  # names are known without torch
 __all__ = [
     "Group",
     "check_value",
-    "effort_fields",
+    "create",
+    "get_method_class",
     "make_method",
-    "method_class",
     "names",
-    "part",
+    "preset_fields",
     "resolve",
     "targets",
 ]
@@ -234,12 +234,12 @@ def resolve(group: Group, name: str) -> Any:
     """
     known = targets(group)
     if name not in known:
-        raise unknown(group[:-1], name, known)
+        raise unknown_name(group[:-1], name, known)
     module, _, attribute = known[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
-def part(group: Group, spelled: str) -> Any:
+def create(group: Group, spelled: str) -> Any:
     """A part with its settings: ``NAME`` or ``NAME:setting=value,…``, e.g. ``tiles:factor=3``.
 
     The settings are the fields of the registered dataclass; a value is read as the type of the field's default.
@@ -258,7 +258,7 @@ def part(group: Group, spelled: str) -> Any:
     for setting in settings.split(","):
         key, equals, text = setting.partition("=")
         if key not in defaults:
-            raise PotstillError(f"{group[:-1]} {name}: {unknown('setting', key, defaults)}")
+            raise PotstillError(f"{group[:-1]} {name}: {unknown_name('setting', key, defaults)}")
         kind = type(defaults[key])
         try:
             values[key] = {"True": True, "False": False}[text.capitalize()] if kind is bool else kind(text)
@@ -276,7 +276,7 @@ def _defaults(make: Callable[..., Any]) -> dict[str, Any] | None:
     return {f.name: f.default for f in dataclasses.fields(make) if f.compare}
 
 
-def method_class(name: str) -> "type[Method[Any]]":
+def get_method_class(name: str) -> "type[Method[Any]]":
     """The method that a user names: a registered one, or ``file.py:Class``, which is then run.
 
     Only what a user says comes here, never the name that a set's card says.
@@ -286,7 +286,7 @@ def method_class(name: str) -> "type[Method[Any]]":
     """
     from potstill.core import Method
 
-    kind = OwnFile.read(name).load() if names_file(name) else resolve("methods", name)
+    kind = FileReference.read(name).load() if is_file_reference(name) else resolve("methods", name)
     if not (isinstance(kind, type) and issubclass(kind, Method) and dataclasses.is_dataclass(kind)):
         raise PotstillError(
             f"method {name} must be a frozen dataclass that inherits from potstill.core.Method; docs/add-a-method.md "
@@ -296,7 +296,7 @@ def method_class(name: str) -> "type[Method[Any]]":
 
 
 def make_method(
-    method: "str | Method[Any]", options: Mapping[str, Any], effort: "Preset | None" = None
+    method: "str | Method[Any]", options: Mapping[str, Any], preset: "Preset | None" = None
 ) -> "tuple[str, Method[Any]]":
     """A method with some of its fields replaced, and its registered name, or its class's where it is not registered.
 
@@ -310,25 +310,25 @@ def make_method(
             when the method was made.
     """
     if isinstance(method, str):
-        kind = method_class(method)
-        name, base = kind.__name__ if names_file(method) else method, None
+        kind = get_method_class(method)
+        name, base = kind.__name__ if is_file_reference(method) else method, None
     else:
         kind, base = type(method), method
         name = next((n for n in names("methods") if resolve("methods", n) is kind), kind.__name__)
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for option in options:
         if option not in fields:
-            raise PotstillError(f"method {name}: {unknown('option', option, fields)}")
-    made = kind(**{**effort_fields(kind, effort), **options}) if base is None else dataclasses.replace(base, **options)  # type: ignore[type-var]
+            raise PotstillError(f"method {name}: {unknown_name('option', option, fields)}")
+    made = kind(**{**preset_fields(kind, preset), **options}) if base is None else dataclasses.replace(base, **options)  # type: ignore[type-var]
     hints = get_type_hints(kind)
     for field in fields.values():
         check_value(f"method {name}: {field.name}", made, field, hints[field.name])
     return name, made
 
 
-def effort_fields(kind: "type[Method[Any]]", effort: "Preset | None") -> Mapping[str, Any]:
+def preset_fields(kind: "type[Method[Any]]", preset: "Preset | None") -> Mapping[str, Any]:
     """The fields of a kind of method that an effort sets apart from the published defaults."""
-    return {} if effort is None or effort == "published" else kind.presets.get(effort, {})
+    return {} if preset is None or preset == "published" else kind.presets.get(preset, {})
 
 
 def check_value(what: str, method: "Method[Any]", field: Any, hint: Any) -> None:
@@ -337,7 +337,7 @@ def check_value(what: str, method: "Method[Any]", field: Any, hint: Any) -> None
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     kinds = {kind for kind in kinds if get_origin(kind) is not Literal}
     if words and kinds <= {NoneType} and value not in words and (value is not None or not kinds):
-        near = f"; {meant(value, words)}" if isinstance(value, str) and nearest(value, words) else ""
+        near = f"; {suggestion(value, words)}" if isinstance(value, str) and closest_names(value, words) else ""
         raise PotstillError(f"{what} must be one of {', '.join(map(str, words))}, not {value!r}{near}")
     if not kinds <= {int, float, NoneType} or (value is None and NoneType in kinds) or value in words:
         return

@@ -54,6 +54,6 @@ def read_bundled(name: str) -> RawSplits:
         name=name,
         train=x,
         train_labels=torch.from_numpy(np.asarray(y).astype(np.int64)),
-        spec=InputSpec(kind="image", shape=tuple(x.shape[1:]), mirrored=False),
+        spec=InputSpec(kind="image", shape=tuple(x.shape[1:]), horizontal_flip=False),
         classes=tuple("0123456789"),
     )

@@ -24,8 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from potstill._util.cache import cached_files, make_kind
-from potstill._util.cache_dir import cache_folder
+from potstill._util.cache import cached_files, make_cache_folder
+from potstill._util.cache_dir import cache_dir
 from potstill.data.pictures import DecodedImages, decode_images
 from potstill.data.readers import FileReader, content_digest
 
@@ -100,7 +100,7 @@ def _place(root: Path, stamps: list[_Stamp], size: tuple[int, int] | None, skip_
     whole = hashlib.sha256(json.dumps([os.path.realpath(root), size, skip_bad, versions]).encode())
     for stamp in stamps:
         whole.update(json.dumps(stamp).encode())
-    return cache_folder() / "pictures" / f"{whole.hexdigest()}.safetensors"
+    return cache_dir() / "pictures" / f"{whole.hexdigest()}.safetensors"
 
 
 def _sum(pixels: Tensor, kept: Tensor, *texts: str) -> str:
@@ -136,7 +136,7 @@ def _write(file: Path, got: DecodedImages, content: str) -> None:
     said = {"notes": notes, "content": content, "sum": _sum(got.pixels, kept, notes, content)}
     part: str | None = None
     try:
-        make_kind(file.parent)
+        make_cache_folder(file.parent)
         number, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=file.parent)
         os.close(number)
         tensors: dict[str, Any] = {"pixels": got.pixels, "kept": kept}

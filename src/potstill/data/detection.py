@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from potstill._util.input_limits import hold
+from potstill._util.input_limits import check_limit
 from potstill._util.paths import path_within
 from potstill.data.error_text import reason
 from potstill.errors import PotstillError
@@ -204,7 +204,7 @@ def _coco(path: Path, base: Path) -> Detection:
 def _xml(path: Path) -> ET.Element:
     """Parse an XML file; document types and entities are refused."""
     try:
-        hold("xml_bytes", path.stat().st_size, str(path))
+        check_limit("xml_bytes", path.stat().st_size, str(path))
         content = path.read_bytes()
     except OSError as error:
         raise PotstillError(f"{path}: cannot be read ({reason(error)})") from None

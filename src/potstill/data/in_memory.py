@@ -12,8 +12,8 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from potstill.core import Batch, Inputs, InputSpec, Normalization, Task
-from potstill.core.nested import count, device_of, index, mapped, tensors
-from potstill.core.nested import moved as elsewhere
+from potstill.core.nested import device_of, index, named_tensors, num_samples, tree_map
+from potstill.core.nested import to_device as elsewhere
 from potstill.data.arrays import canonicalize_inputs, encode_labels
 from potstill.data.repr import describe_source, source_html
 from potstill.data.table_encoding import Column
@@ -104,13 +104,16 @@ class TensorSource:
 
     def __post_init__(self) -> None:
         known = (torch.uint8, torch.float32) if isinstance(self.inputs, Tensor) else _KEPT
-        for part in tensors(self.inputs).values():
+        for part in named_tensors(self.inputs).values():
             if part.dtype not in known:
                 raise PotstillError(f"{self.name}: inputs must be stored as uint8 or float32, not {part.dtype}")
         if self.labels.dtype != torch.int64 or self.labels.device.type != "cpu" or self.labels.ndim != 1:
             found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)} on {self.labels.device}"
             raise PotstillError(f"{self.name}: labels must be int64 (n,) on the CPU, not {found}")
-        several = {"inputs": count(self.inputs), "targets": len(self.labels if self.targets is None else self.targets)}
+        several = {
+            "inputs": num_samples(self.inputs),
+            "targets": len(self.labels if self.targets is None else self.targets),
+        }
         several["groups"] = len(self.labels if self.groups is None else self.groups)
         for what, many in several.items():
             if many != len(self.labels):
@@ -173,7 +176,7 @@ class TensorSource:
     @cached_property
     def content_hash(self) -> str:
         """Return the SHA-256 of stored inputs, targets, class names and spec (not of name or normalization)."""
-        held = tensors(self.inputs)
+        held = named_tensors(self.inputs)
         kinds = str(held[""].dtype) if "" in held else {name: str(t.dtype) for name, t in held.items()}
         spec = [self.input.kind, self.input.shape, self.input.units, kinds, self.classes, len(self)]
         digest = hashlib.sha256(json.dumps(spec).encode())
@@ -206,7 +209,7 @@ class TensorSource:
 
     def raw(self, at: Int[Tensor, " m"], /) -> Any:
         """Return the inputs at ``at`` in data units (float32; pixels in [0, 1]), on ``device``."""
-        return mapped(to_data_units, index(self.inputs, at))
+        return tree_map(to_data_units, index(self.inputs, at))
 
     def to(self, device: torch.device | str, /) -> "TensorSource":
         """Return the same source with inputs and normalization on ``device``; labels stay on the CPU."""

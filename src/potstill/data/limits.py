@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from potstill._util.input_limits import hold, limits, raised
+from potstill._util.input_limits import check_limit, limit_hint, limits
 from potstill.errors import PotstillError
 
 __all__ = ["UnpackBudget", "machine_memory", "require_memory"]
@@ -28,12 +28,12 @@ class UnpackBudget:
         """
         self._members += 1
         self._bytes += max(0, size)
-        hold("archive_members", self._members, str(self._path))
-        hold("archive_bytes", self._bytes, str(self._path))
+        check_limit("archive_members", self._members, str(self._path))
+        check_limit("archive_bytes", self._bytes, str(self._path))
         if self._bytes > max(_FREE, limits().archive_ratio * self._size):
             raise PotstillError(
                 f"{self._path}: its {self._size:,} bytes unpack to {self._bytes:,} or more, over "
-                f"{self._bytes // self._size:,} times as many; {raised('archive_ratio')}"
+                f"{self._bytes // self._size:,} times as many; {limit_hint('archive_ratio')}"
             )
 
 

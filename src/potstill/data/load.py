@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from potstill.core import Normalization, Source, Splits, Task
-from potstill.core.registry import part, resolve
+from potstill.core.registry import create, resolve
 from potstill.data.arrays import to_array
 from potstill.data.bundled import BUNDLED, read_bundled
 from potstill.data.folder import read_folder
@@ -29,7 +29,7 @@ from potstill.data.streaming_policy import index_if_streamed
 from potstill.data.table import read_labelled_csv, read_parquet, read_tables
 from potstill.data.table_encoding import parse_missing
 from potstill.data.train_test_overlap import parse_duplicates
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 
 __all__ = ["KNOWN", "load"]
 
@@ -129,7 +129,7 @@ def _as_group(group: object) -> str | tuple[Any, ...] | None:
 
 
 def _loaded(data: object, reading: ReadOptions) -> Splits:
-    task = part("tasks", reading.task) if isinstance(reading.task, str) else reading.task
+    task = create("tasks", reading.task) if isinstance(reading.task, str) else reading.task
     if reading.series is not None and (task is None or task.name != "forecast"):
         raise PotstillError(
             'series are told apart in data that are forecast; leave `series=` out, or say `task="forecast"`'
@@ -180,7 +180,7 @@ def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> S
         mirror = about.mirrored if (about := find_hub_standard(data.removeprefix("hub:"))) else None
     if mirror is not None:
         parts = [
-            part if part is None else replace(part, input=replace(part.input, mirrored=mirror))
+            part if part is None else replace(part, input=replace(part.input, horizontal_flip=mirror))
             for part in (splits.train, splits.test)
             if part is None or isinstance(part, TensorSource | StreamSource)
         ]
@@ -275,7 +275,7 @@ def _of_name(data: str | Path, reading: ReadOptions) -> RawSplits:
         return _of_file(path, reading)
     if isinstance(data, Path) or "/" in text or "\\" in text or text.startswith(("~", ".")) or path.suffix in _FILES:
         raise PotstillError(f"{text}: no such file or folder; check the path")
-    raise unknown("data set", text, KNOWN)
+    raise unknown_name("data set", text, KNOWN)
 
 
 def _of_file(path: Path, reading: ReadOptions) -> RawSplits:

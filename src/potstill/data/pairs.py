@@ -96,7 +96,7 @@ def read_pairs(task: Retrieval, data: object, asked: ReadOptions) -> Splits:
     texts = [_text(row.get(column), str(found), i, column, files[i]) for i, row in enumerate(rows)]
     items = {file: path_within(root, file, str(found)) for file in files}  # one with several texts is decoded once
     got = decode_images(list(items.items()), size=asked.size, skip_bad=asked.skip_bad, name=root.name)
-    spec = InputSpec(kind="image", shape=tuple(got.pixels.shape[1:]), mirrored=False)
+    spec = InputSpec(kind="image", shape=tuple(got.pixels.shape[1:]), horizontal_flip=False)
     listed_files = list(items)
     place = {listed_files[i]: at for at, i in enumerate(got.positions)}
     kept = [i for i, file in enumerate(files) if file in place]
@@ -159,8 +159,11 @@ def _assembled(
         train={image: pixels, **encode_texts(texts, text)},
         train_labels=torch.zeros(n, dtype=torch.int64),
         spec=InputSpec(
-            kind="pair", shape=(), units="pixels in [0,1] and words", mirrored=False,
-            parts=((image, replace(spec, mirrored=False)), (text, InputSpec(kind="words", shape=(), levels=(WORDS,)))),
+            kind="pair", shape=(), units="pixels in [0,1] and words", horizontal_flip=False,
+            parts=(
+                (image, replace(spec, horizontal_flip=False)),
+                (text, InputSpec(kind="words", shape=(), levels=(WORDS,))),
+            ),
         ),
         classes=(), task=task, targets=pictures, names=names, notes=tuple(notes), texts=tuple(texts),
         groups=None if related is None else related.numpy(),

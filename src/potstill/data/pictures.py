@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from potstill._util.input_limits import limits, raised
+from potstill._util.input_limits import limit_hint, limits
 from potstill.data.error_text import reason
 from potstill.data.limits import require_memory
 from potstill.data.lossy_decode import LossCounter, LossFlags, header_losses, to_eight_bits
@@ -135,7 +135,7 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
                 yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadPictureError(
-            f"refused, it unpacks to more than {limits().pixels:,} pixels; {raised('pixels')}"
+            f"refused, it unpacks to more than {limits().pixels:,} pixels; {limit_hint('pixels')}"
         ) from None
     except UnidentifiedImageError:
         raise BadPictureError(f"not an image (none of its {_bytes(picture):,} bytes make a known format)") from None

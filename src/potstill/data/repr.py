@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from potstill._util.html import one_line
-from potstill._util.notebook_repr import MOST_CLASSES, MOST_PICTURES, facts, shelf
+from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, image_rows, titled_table
 from potstill.core import InputSpec
 
 __all__ = ["describe_source", "source_html"]
@@ -43,20 +43,22 @@ def source_html(source: Any, *, pictures: bool) -> str:
         pictures: whether they can be had without reading files.
     """
     if not source.classes:
-        return facts(source.name, [("inputs", f"{len(source):,} {_inputs(source.input)}"), ("task", source.task.name)])
+        return titled_table(
+            source.name, [("inputs", f"{len(source):,} {_inputs(source.input)}"), ("task", source.task.name)]
+        )
     sizes = torch.bincount(source.labels, minlength=len(source.classes)).tolist()
-    listed = ", ".join(f"{c} ({n:,})" for c, n in list(zip(source.classes, sizes, strict=True))[:MOST_CLASSES])
-    hidden = len(sizes) - MOST_CLASSES
+    listed = ", ".join(f"{c} ({n:,})" for c, n in list(zip(source.classes, sizes, strict=True))[:MAX_CLASSES])
+    hidden = len(sizes) - MAX_CLASSES
     rows = [("inputs", f"{len(source):,} {_inputs(source.input)}")]
     rows += [(f"{len(sizes):,} classes", listed + (f" and {hidden:,} more" if hidden > 0 else ""))]
-    made = facts(source.name, rows)
+    made = titled_table(source.name, rows)
     if pictures and source.input.kind == "image":
-        made = type(made)(made + shelf(_first(source, c) for c in range(min(MOST_CLASSES, len(sizes)))))
+        made = type(made)(made + image_rows(_first(source, c) for c in range(min(MAX_CLASSES, len(sizes)))))
     return made
 
 
 def _first(source: Any, label: int) -> tuple[str, list[Any]]:
-    index = torch.where(source.labels == label)[0][:MOST_PICTURES]
+    index = torch.where(source.labels == label)[0][:MAX_IMAGES]
     x = source.raw(index)
     assert isinstance(x, Tensor)
     return source.classes[label], list(x.cpu().numpy())

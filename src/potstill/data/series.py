@@ -24,9 +24,9 @@ from potstill.data.read_options import ReadOptions
 from potstill.data.table import check_unique_columns, read_csv, read_parquet
 from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type
 from potstill.data.timeline import find_timeline
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.tasks import Forecast
-from potstill.tasks.regression import scaled
+from potstill.tasks.regression import target_statistics
 
 __all__ = ["SeriesSource", "read_series"]
 
@@ -62,7 +62,8 @@ class SeriesSource:
     def input(self) -> InputSpec:
         variables = self.task.variables
         return InputSpec(
-            kind="series", shape=(len(variables), self.task.window), units="values", mirrored=False, columns=variables
+            kind="series", shape=(len(variables), self.task.window), units="values",
+            horizontal_flip=False, columns=variables
         )  # fmt: skip
 
     @property
@@ -206,7 +207,7 @@ def read_series(task: Forecast, data: object, asked: ReadOptions) -> Splits:
     seen = np.zeros(len(series) + 1, dtype=np.int64)
     np.add.at(seen, train.starts.numpy(), 1)
     np.add.at(seen, train.starts.numpy() + whole, -1)
-    mean, std = scaled(series[torch.from_numpy(np.cumsum(seen)[:-1] > 0)])
+    mean, std = target_statistics(series[torch.from_numpy(np.cumsum(seen)[:-1] > 0)])
     fitted = replace(every.task, mean=mean, std=std)
     normalization = Normalization(torch.tensor(mean), torch.tensor(std))
     notes.append(
@@ -297,7 +298,7 @@ def _read(data: object, asked: ReadOptions) -> tuple[_Found, list[str]]:
     table, notes = _parsed(table, name, asked)
     numeric = [f.name for f in table.schema if is_number_type(f.type)]
     if asked.label is not None and asked.label not in numeric:
-        raise PotstillError(f"{name}: {unknown('column of numbers', asked.label, numeric)}")
+        raise PotstillError(f"{name}: {unknown_name('column of numbers', asked.label, numeric)}")
     time = find_timeline(table, name, series=asked.series, label=asked.label, index=_index(data))
     free = [c for c in numeric if c and not c.startswith("Unnamed: ") and c not in time.excluded_columns]
     chosen = [asked.label] if asked.label is not None else free

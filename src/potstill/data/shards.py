@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from potstill._util.input_limits import hold, limits, raised
+from potstill._util.input_limits import check_limit, limit_hint, limits
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.error_text import reason
@@ -40,7 +40,7 @@ def expand_braces(pattern: str) -> Iterator[str]:
     Raises:
         PotstillError: it has more pairs of braces, or longer numbers in them, than names of files need.
     """
-    hold("braces", len(_BRACES.findall(pattern)), f"{pattern[:80]} …")
+    check_limit("braces", len(_BRACES.findall(pattern)), f"{pattern[:80]} …")
     match = _BRACES.search(pattern)
     if match is None:
         yield pattern
@@ -49,7 +49,7 @@ def expand_braces(pattern: str) -> Iterator[str]:
     if listed is not None:
         choices: Iterable[str] = listed.split(",")
     else:
-        hold("brace_digits", max(len(first), len(last)), f"{pattern[:80]} …")
+        check_limit("brace_digits", max(len(first), len(last)), f"{pattern[:80]} …")
         if int(first) > int(last):
             raise PotstillError(f"{pattern[:80]}: {{{first}..{last}}} counts down, which names no shard; turn it round")
         width = len(first) if first.startswith("0") or len(first) == len(last) else 0
@@ -86,7 +86,7 @@ def list_shards(pattern: str) -> list[Path]:
     most = limits().shards
     names = list(itertools.islice(expand_braces(pattern), most + 1))
     if len(names) > most:
-        raise PotstillError(f"{pattern}: names more than {most:,} shards; {raised('shards')}")
+        raise PotstillError(f"{pattern}: names more than {most:,} shards; {limit_hint('shards')}")
     shards = [Path(p).expanduser() for p in names]
     if lacking := [s for s in shards if not os.path.isfile(s)]:
         raise PotstillError(

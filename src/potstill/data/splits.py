@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from potstill._util.input_limits import hold
+from potstill._util.input_limits import check_limit
 from potstill.core import Inputs, InputSpec, Normalization, Source, Splits, Task
-from potstill.core.nested import count, index
+from potstill.core.nested import index, num_samples
 from potstill.data.groups import (
     GroupValues,
     encode_groups,
@@ -35,7 +35,7 @@ from potstill.data.table_encoding import Column, Frame, encode_frames
 from potstill.data.train_test_overlap import first_equal, keep_copies_together, note_overlap
 from potstill.errors import PotstillError
 from potstill.rng import generator
-from potstill.tasks import Fits
+from potstill.tasks import FittableTask
 
 __all__ = [
     "RawSplits",
@@ -201,12 +201,12 @@ def parse_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     h, w = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     if h < 1 or w < 1:
         raise PotstillError(f"the picture size must be at least 1 × 1, not {h} × {w}")
-    hold("pixels", h * w, f"the picture size {h:,} × {w:,}")
+    check_limit("pixels", h * w, f"the picture size {h:,} × {w:,}")
     return h, w
 
 
 def _size(x: Inputs | Frame) -> int:
-    return len(x) if isinstance(x, Frame) else count(x)
+    return len(x) if isinstance(x, Frame) else num_samples(x)
 
 
 def _at(x: Inputs | Frame, at: Tensor) -> Any:
@@ -398,7 +398,7 @@ def assemble(parts: RawSplits, reading: ReadOptions) -> Splits:
     assert not isinstance(test, Frame)
     normalization = parts.normalization or fit_normalization(train)
 
-    task = parts.task.fitted(targets) if isinstance(parts.task, Fits) and targets is not None else parts.task
+    task = parts.task.fit(targets) if isinstance(parts.task, FittableTask) and targets is not None else parts.task
 
     def source(x: Inputs, y: Tensor, t: Tensor | None, at: Tensor | None = None) -> TensorSource:
         made = TensorSource(

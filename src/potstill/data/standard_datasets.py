@@ -334,7 +334,7 @@ def read_standard(name: str, *, root: Path | None) -> RawSplits:
             ) from None
         size = (28, 28) if len(about.mean) == 1 else (32, 32)
         parts = read_hub(HubDataset(data, name), label=label, size=size, skip_bad=False)
-        spec = replace(parts.spec, mirrored=about.mirrored)
+        spec = replace(parts.spec, horizontal_flip=about.mirrored)
         return replace(parts, classes=about.classes, normalization=normalization, spec=spec)
     (x, y, x_test, y_test), where = found
     notes = [f"{name}: read from {where}"]
@@ -353,7 +353,7 @@ def read_standard(name: str, *, root: Path | None) -> RawSplits:
         train_labels=labels[0],
         test=torch.from_numpy(np.array(x_test, dtype=np.uint8)),
         test_labels=labels[1],
-        spec=InputSpec(kind="image", shape=tuple(x.shape[1:]), mirrored=about.mirrored),
+        spec=InputSpec(kind="image", shape=tuple(x.shape[1:]), horizontal_flip=about.mirrored),
         classes=about.classes,
         normalization=normalization,
         notes=tuple(notes),

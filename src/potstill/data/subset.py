@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.core import Batch, Inputs, InputSpec, Normalization, Source, Task
 from potstill.data.groups import get_groups
-from potstill.tasks import targets_of, task_of
+from potstill.tasks import get_targets, get_task
 
 __all__ = ["SourceView"]
 
@@ -53,11 +53,11 @@ class SourceView:
 
     @property
     def task(self) -> Task:
-        return task_of(self.source)
+        return get_task(self.source)
 
     @property
     def targets(self) -> Tensor:
-        return targets_of(self.source)[self.index]
+        return get_targets(self.source)[self.index]
 
     @property
     def device(self) -> torch.device:

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from potstill._util.formatting import byte_count
+from potstill._util.formatting import parse_size
 from potstill.core import Batch, InputSpec, Normalization
-from potstill.errors import PotstillError, meant
+from potstill.errors import PotstillError, suggestion
 
 __all__ = ["KNOWN", "LikeSource", "parse_like"]
 
@@ -96,7 +96,7 @@ def parse_like(spelled: str) -> LikeSource:
     for part in KNOWN.get(told, told).split(","):
         name, sign, value = part.partition("=")
         if not sign or name not in _NAMES or name in entries:
-            hint = meant(part, KNOWN) if "=" not in told else meant(name, _NAMES)
+            hint = suggestion(part, KNOWN) if "=" not in told else suggestion(name, _NAMES)
             raise PotstillError(
                 f"{spelled[:80]}: data are described as like:samples=50000,classes=10,shape=3x32x32 or by a known name;"
                 f" {hint}"
@@ -112,7 +112,7 @@ def parse_like(spelled: str) -> LikeSource:
         raise PotstillError(f"{spelled[:80]}: {samples:,} samples cannot be of {classes:,} classes; give more samples")
     c, h, w = shape
     try:
-        each = byte_count(entries["bytes"]) if "bytes" in entries else c * h * w
+        each = parse_size(entries["bytes"]) if "bytes" in entries else c * h * w
     except ValueError as error:
         raise PotstillError(f"{spelled[:80]}: bytes of a sample: {error}") from None
     names = tuple(f"class {n}" for n in range(classes))

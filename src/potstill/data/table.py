@@ -18,7 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import torch
 
-from potstill._util.input_limits import hold, limits, raised
+from potstill._util.input_limits import check_limit, limit_hint, limits
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.error_text import reason
@@ -65,7 +65,7 @@ def _csv(path: Path, more: dict[str, Any]) -> Any:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = next(_lines(file, path), "")
         found = next((d for d in ",;\t" if d in header), ",")
-        hold("columns", header.count(found) + 1, str(path))
+        check_limit("columns", header.count(found) + 1, str(path))
         zeros = _check_quotes(path, found)
         table = pyarrow.csv.read_csv(
             path,
@@ -119,9 +119,11 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
     for number in itertools.count(1):
         line = file.readline(most + 1)
         if len(line) > most:
-            raise PotstillError(f"{path}: line {number:,} has more than {most:,} characters; {raised('line_bytes')}")
+            raise PotstillError(
+                f"{path}: line {number:,} has more than {most:,} characters; {limit_hint('line_bytes')}"
+            )
         if number > rows + 1:
-            raise PotstillError(f"{path}: more than {rows:,} rows; {raised('rows')}")
+            raise PotstillError(f"{path}: more than {rows:,} rows; {limit_hint('rows')}")
         if not line:
             return
         yield line
@@ -133,9 +135,9 @@ def check_table(rows: int, columns: int, where: str) -> None:
     Raises:
         PotstillError: a table of that size is beyond a limit, or beyond this machine's memory.
     """
-    hold("rows", rows, where)
-    hold("columns", columns, where)
-    hold("cells", rows * columns, where)
+    check_limit("rows", rows, where)
+    check_limit("columns", columns, where)
+    check_limit("cells", rows * columns, where)
     require_memory(8 * rows * columns, f"{where}: {rows:,} rows of {columns:,} numbers", "give fewer")
 
 
@@ -452,7 +454,7 @@ def _pictures(
         for row, value in enumerate(table.column(column).to_pylist(), 1):
             where = f"{name}{part}: row {row}"
             cell = value if isinstance(value, dict) else {"bytes": value}
-            hold("cell_bytes", len(cell.get("bytes") or b""), where)
+            check_limit("cell_bytes", len(cell.get("bytes") or b""), where)
             if cell.get("bytes") is not None:
                 items.append((where, cell["bytes"]))
             elif cell.get("path"):

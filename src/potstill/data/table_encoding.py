@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float32, Int
 from torch import Tensor
 
-from potstill._util.input_limits import limits, raised
+from potstill._util.input_limits import limit_hint, limits
 from potstill.data.canonicalize import float32_offsets, note_merged_values
 from potstill.data.parsed import dictionary_codes, parse_column
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 
 __all__ = [
     "Column",
@@ -158,7 +158,7 @@ def parse_missing(value: str | None) -> Missing:
     if value is None:
         return "refuse"
     if value not in get_args(Missing):
-        raise unknown("way with missing values", str(value), get_args(Missing))
+        raise unknown_name("way with missing values", str(value), get_args(Missing))
     return value  # type: ignore[return-value]  # checked just now
 
 
@@ -299,7 +299,7 @@ def _texts(values: Any, column: str, name: str) -> _Raw:
     if len(known) > limits().categories:
         raise PotstillError(
             f"{name}: column {column!r} holds {len(known):,} different texts, which looks like free text or names; "
-            f"remove the column (each becomes a column of 0 and 1; {raised('categories')})"
+            f"remove the column (each becomes a column of 0 and 1; {limit_hint('categories')})"
         )
     places = {w: i for i, w in enumerate(known)}
     anew = np.array([*(places.get(w, -1) for w in words), -1])  # the last one is what -1 points at

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from potstill.data.parsed import dictionary_codes
 from potstill.data.table_encoding import is_number_type, is_text_type, to_texts
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 
 __all__ = ["Timeline", "find_timeline"]
 
@@ -136,7 +136,7 @@ def _groups(table: Any, name: str, series: str | None) -> tuple[npt.NDArray[np.i
     if series is None:
         return np.zeros(table.num_rows, dtype=np.int64), ()
     if series not in table.column_names:
-        raise PotstillError(f"{name}: {unknown('column', series, table.column_names)}")
+        raise PotstillError(f"{name}: {unknown_name('column', series, table.column_names)}")
     values = table.column(series)
     if not is_text_type(values.type) and not pa.types.is_dictionary(values.type):
         values = pa.chunked_array([values.combine_chunks().cast(pa.string())])

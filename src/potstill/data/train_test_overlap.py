@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from potstill.core import Inputs, Source, Splits
-from potstill.core.nested import join, rows
+from potstill.core.nested import concat, flatten_rows
 from potstill.data.in_memory import split_chunks
 from potstill.data.readers import Reader
 from potstill.data.streamed import StreamSource
 from potstill.data.table_encoding import Frame
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.functional.duplicates import WITHIN, Digests, near_duplicates
 
 __all__ = [
@@ -41,14 +41,14 @@ def parse_duplicates(value: str | None) -> Duplicates | None:
         PotstillError: it is something else.
     """
     if value is not None and value not in get_args(Duplicates):
-        raise unknown("way with duplicates", str(value), get_args(Duplicates))
+        raise unknown_name("way with duplicates", str(value), get_args(Duplicates))
     return value  # type: ignore[return-value]  # checked just now
 
 
 def first_equal(*parts: Inputs | Frame) -> Int[Tensor, " n"]:
     """Return, for each sample of the concatenated ``parts``, the position of the first sample that equals it."""
     named = [part for part in parts if not isinstance(part, Tensor | Frame)]
-    plain = [rows(join(named))] if named else [part for part in parts if isinstance(part, Tensor | Frame)]
+    plain = [flatten_rows(concat(named))] if named else [part for part in parts if isinstance(part, Tensor | Frame)]
     digests = Digests(sum(len(part) for part in plain))
     start = 0
     for part in plain:
@@ -159,7 +159,7 @@ def _small(source: Source) -> Float[Tensor, "n d"]:
     """Return normalised inputs on the CPU, images at no more than 16 × 16."""
     several = []
     for index in torch.split(torch.arange(len(source)), _AT_ONCE):
-        x = rows(found) if not isinstance(found := source.fetch(index).x, Tensor) else found
+        x = flatten_rows(found) if not isinstance(found := source.fetch(index).x, Tensor) else found
         if source.input.kind == "image":
             h, w = source.input.shape[1:]
             x = functional.adaptive_avg_pool2d(x, (min(h, _SIDE), min(w, _SIDE)))

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from potstill._util.input_limits import Limits, hold, limits
-from potstill._util.notebook_repr import MOST_CLASSES, MOST_PICTURES, facts, shelf
+from potstill._util.input_limits import Limits, check_limit, limits
+from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, image_rows, titled_table
 from potstill._util.outputs import check_output
 from potstill.codecs import Float
 from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Task, Whitening
-from potstill.core.nested import count, mapped, names_of, one, tensors
+from potstill.core.nested import named_tensors, num_samples, sample, tensor_names, tree_map
 from potstill.dataset_file.files import read_tensors, write_tensors
 from potstill.dataset_file.metadata import (
     BYTE_KEYS,
@@ -225,7 +225,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
             raise PotstillError("this set: a class name stands there twice; give each class its own name")
         task = task or Classification(k=len(classes))
         if scores:
-            check_scores("this set", labels, count(inputs), len(classes))
+            check_scores("this set", labels, num_samples(inputs), len(classes))
         check_content("this set", inputs, probabilities(labels) if scores else labels, input, len(classes), task)
         check_extras("this set", inputs, len(labels), payload, index, weights, normalization)
         if captions and len(captions) != len(labels):
@@ -348,7 +348,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
     def __getitem__(self, item: int) -> tuple[Any, Tensor]:
         """(input, label) number ``item``, the input in model space: ready to train on. Weights: see `weighted`."""
         self._whole()
-        return one(self._model_space, item), self.labels[item]
+        return sample(self._model_space, item), self.labels[item]
 
     def __repr__(self) -> str:
         kind = "real" if self.index is not None else "synthetic"
@@ -367,13 +367,13 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
             ("bytes", f"{self.metadata['bytes']['total']:,}"),
             ("steps", f"{cost['steps']:,} in {cost['seconds']:,.0f} s" if {"steps", "seconds"} <= cost.keys() else "?"),
         ]
-        shown = facts(repr(self), rows)
+        shown = titled_table(repr(self), rows)
         if spec["kind"] != "image" or not self.is_classification or self._missing:
             return shown
         hard = self.hard_labels
-        first = (torch.where(hard == c)[0][:MOST_PICTURES] for c in range(min(MOST_CLASSES, len(self.classes))))
+        first = (torch.where(hard == c)[0][:MAX_IMAGES] for c in range(min(MAX_CLASSES, len(self.classes))))
         by_class = zip(self.classes, first, strict=False)
-        return shown + shelf((name, list(self.inputs[index].numpy())) for name, index in by_class)
+        return shown + image_rows((name, list(self.inputs[index].numpy())) for name, index in by_class)
 
     @property
     def is_selection(self) -> bool:
@@ -489,8 +489,8 @@ def _plain(tensor: Tensor) -> Tensor:
 
 def to_stored_form(inputs: Inputs, spec: InputSpec) -> Inputs:
     """As a file has them: float32 or int64, on the CPU, parts in the order of ``spec``."""
-    made: Inputs = mapped(_plain, inputs)
-    return made if isinstance(made, Tensor) else {n: made[n] for n in (*names_of(spec), *made) if n in made}
+    made: Inputs = tree_map(_plain, inputs)
+    return made if isinstance(made, Tensor) else {n: made[n] for n in (*tensor_names(spec), *made) if n in made}
 
 
 def format_shape(spec: InputSpec) -> str:
@@ -504,7 +504,7 @@ def format_shape(spec: InputSpec) -> str:
 def _space(inputs: Inputs, spec: InputSpec) -> str:
     """``pixels`` in [0,1]; ``unclamped``: optimised ones leave it; clamping would change what was distilled."""
     kinds = {"": spec.kind, **{name: part.kind for name, part in spec.parts}}
-    pictures = [x for name, x in tensors(inputs).items() if kinds.get(name) == "image"]
+    pictures = [x for name, x in named_tensors(inputs).items() if kinds.get(name) == "image"]
     if not pictures:
         return "raw"
     return "pixels" if all(float(x.min()) >= 0 and float(x.max()) <= 1 for x in pictures) else "unclamped"
@@ -516,7 +516,7 @@ def _said(n: Normalization) -> dict[str, Any]:
     return {
         "mean": n.mean.tolist(),
         "std": n.std.tolist(),
-        "whitening": None if w is None else {part: f"whitening/{part}" for part in WHITENING} | {"unit": w.unit},
+        "whitening": None if w is None else {part: f"whitening/{part}" for part in WHITENING} | {"unit": w.unit_norm},
         **({"parts": {name: _said(part) for name, part in n.parts.items()}} if n.parts else {}),
     }
 
@@ -529,7 +529,7 @@ def _stored_normalization(normalization: Normalization) -> Normalization:
 
     w = normalization.whitening
     if w is not None:
-        w = Whitening(stored(w.mean), stored(w.matrix), stored(w.inverse), w.unit)
+        w = Whitening(stored(w.mean), stored(w.matrix), stored(w.inverse), w.unit_norm)
     parts = {name: _stored_normalization(part) for name, part in normalization.parts.items()}
     return Normalization(stored(normalization.mean), stored(normalization.std), w, parts)
 
@@ -573,7 +573,7 @@ def load(path: str | Path, *, max_bytes: int | None = None, decoder: DecoderSour
     if max_bytes is None:
         max_bytes = limits().set_bytes
         with suppress(OSError, ValueError):  # what is no path is refused below
-            hold("set_bytes", os.path.getsize(path), str(path))
+            check_limit("set_bytes", os.path.getsize(path), str(path))
     tensors, metadata = read_tensors(path, max_bytes)
     card = parse_metadata(path, metadata)
     said = card.get("decoder")
@@ -673,7 +673,7 @@ def _normalization(path: Path, said: Any, spec: InputSpec, tensors: dict[str, Te
         named = named and isinstance(w.get("unit"), bool)
         if not named or [tuple(p.shape) for p in found] != [(d,), (d, d), (d, d)]:
             raise PotstillError(f"{path}: its whitening tensors are missing, named otherwise or not for {d} values")
-        whitening = Whitening(found[0], found[1], found[2], unit=w["unit"])
+        whitening = Whitening(found[0], found[1], found[2], unit_norm=w["unit"])
     parts = said.get("parts", {})
     if not isinstance(parts, dict) or not set(parts) <= set(inner):
         raise PotstillError(f"{path}: the card's normalization has parts that its input lacks; get the file again")

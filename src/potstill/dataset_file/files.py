@@ -20,8 +20,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from potstill._util.atomic_write import beside, check_writable, clear_dead_parts, own_part, reason, write_atomic
-from potstill._util.input_limits import hold, limits, raised
+from potstill._util.atomic_write import (
+    check_writable,
+    create_locked_part,
+    os_error_text,
+    remove_stale_parts,
+    temporary_path,
+    write_atomic,
+)
+from potstill._util.input_limits import check_limit, limit_hint, limits
 from potstill.errors import PotstillError
 
 __all__ = [
@@ -29,15 +36,15 @@ __all__ = [
     "DIGEST_PLACEHOLDER",
     "DTYPES",
     "FileHash",
-    "beside",
     "check_preamble",
     "check_writable",
-    "clear_dead_parts",
-    "own_part",
+    "create_locked_part",
+    "os_error_text",
     "parse_header",
     "parse_json",
     "read_tensors",
-    "reason",
+    "remove_stale_parts",
+    "temporary_path",
     "write_atomic",
     "write_tensors",
 ]
@@ -78,7 +85,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     complete = {"__metadata__": {**dict(sorted(metadata.items())), DIGEST: DIGEST_PLACEHOLDER}, **entries}
     text = json.dumps(complete, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    hold("header_bytes", len(text), f"{path}: its header")
+    check_limit("header_bytes", len(text), f"{path}: its header")
     header = struct.pack("<Q", len(text)) + text
     digest = _digest([header, values])
     entry = f'"{DIGEST}":"{DIGEST_PLACEHOLDER}"'.encode()
@@ -114,13 +121,13 @@ def parse_json(text: str | bytes) -> Any:
 
     def parse_int(digits: str) -> int:
         if len(digits) > limits().json_digits:  # beyond a float: printing or comparing it would fail
-            raise ValueError(f"a whole number of {len(digits):,} digits; {raised('json_digits')}")
+            raise ValueError(f"a whole number of {len(digits):,} digits; {limit_hint('json_digits')}")
         return int(digits)
 
     try:
         parsed = json.loads(text, parse_constant=refuse, parse_int=parse_int, object_pairs_hook=to_dict)
     except RecursionError as error:
-        raise ValueError(f"nested too deeply; {raised('json_depth')}") from error
+        raise ValueError(f"nested too deeply; {limit_hint('json_depth')}") from error
     level, depth = [parsed], 0
     while level := [
         inner
@@ -129,7 +136,7 @@ def parse_json(text: str | bytes) -> Any:
         for inner in (outer.values() if isinstance(outer, dict) else outer)
     ]:
         if (depth := depth + 1) > limits().json_depth:
-            raise ValueError(f"nested {depth:,} levels deep or more; {raised('json_depth')}")
+            raise ValueError(f"nested {depth:,} levels deep or more; {limit_hint('json_depth')}")
     return parsed
 
 
@@ -160,7 +167,7 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
     except FileNotFoundError as error:
         raise PotstillError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
-        raise PotstillError(f"{path}: cannot be read ({reason(error)}); check the path") from error
+        raise PotstillError(f"{path}: cannot be read ({os_error_text(error)}); check the path") from error
     metadata.pop(DIGEST, None)
     return tensors, metadata
 
@@ -212,7 +219,7 @@ def read_metadata(path: Path, max_bytes: int) -> dict[str, str]:
             (length,) = struct.unpack("<Q", head[:8])
             return parse_header(path, head[8:] + file.read(length - 1), size - 8 - length)[1]
     except (OSError, ValueError) as error:
-        raise PotstillError(f"{path}: cannot be read ({reason(error)}); check the path") from error
+        raise PotstillError(f"{path}: cannot be read ({os_error_text(error)}); check the path") from error
 
 
 def check_preamble(path: Path, head: bytes, size: int, max_bytes: int) -> None:
@@ -232,7 +239,7 @@ def check_preamble(path: Path, head: bytes, size: int, max_bytes: int) -> None:
     if length < 2 or head[8:] != b"{":
         raise PotstillError(f"{path}: not a safetensors file; only files that potstill saved are sets")
     if length <= size - 8:
-        hold("header_bytes", length, str(path))
+        check_limit("header_bytes", length, str(path))
     else:
         raise PotstillError(
             f"{path}: an incomplete safetensors file (its header claims {length:,} bytes, the file has {size:,}); "

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from potstill._util.atomic_write import confirm_name, own_part, reason, sync_folder
+from potstill._util.atomic_write import create_locked_part, os_error_text, sync_folder, sync_renamed
 from potstill.errors import PotstillError
 
 __all__ = ["write_folder"]
@@ -25,7 +25,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
             raise PotstillError(f"{path}: is there already; choose another path or remove it first")
         if not target.parent.is_dir():
             raise PotstillError(f"{path}: its folder {path.parent} does not exist; make it or choose another path")
-        part, descriptor = own_part(target, _make)
+        part, descriptor = create_locked_part(target, _make)
         try:
             fill(part)
             _sync(part)
@@ -37,9 +37,9 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
             shutil.rmtree(part, ignore_errors=True)
     except (OSError, ValueError) as error:
         raise PotstillError(
-            f"{path}: could not be written ({reason(error)}); free space or choose another path"
+            f"{path}: could not be written ({os_error_text(error)}); free space or choose another path"
         ) from error
-    confirm_name(path, target.parent)
+    sync_renamed(path, target.parent)
 
 
 def _sync(part: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from potstill.core import Inputs
-from potstill.core.nested import tensors
+from potstill.core.nested import named_tensors
 from potstill.dataset_file.dataset import Distilled, format_shape, load, stored_tensors
 from potstill.dataset_file.metadata import input_from_json, is_classification
 
@@ -66,7 +66,7 @@ def _targets(targets: torch.Tensor) -> str:
 
 def _range(inputs: Inputs) -> list[float]:
     """The least and the greatest of the real values; both 0 where there are none."""
-    real = [x for x in tensors(inputs).values() if x.is_floating_point()]
+    real = [x for x in named_tensors(inputs).values() if x.is_floating_point()]
     return [min((float(x.min()) for x in real), default=0.0), max((float(x.max()) for x in real), default=0.0)]
 
 
@@ -136,8 +136,8 @@ def describe(found: dict[str, Any]) -> str:
     )
     task = card.get("task", {"name": "classification"})["name"]
     spec = card["input"]
-    mirrored = "" if spec["kind"] != "image" or "mirrored" not in spec else (
-        "may be mirrored" if spec["mirrored"] else "must not be mirrored"
+    mirrored = "" if spec["kind"] != "image" or "horizontal_flip" not in spec else (
+        "may be mirrored" if spec["horizontal_flip"] else "must not be mirrored"
     )  # fmt: skip
     lines = [
         f"{found['items']:,} inputs of {'' if card['input'].get('parts') else 'shape '}"

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from potstill._util.atomic_write import check_writable, confirm_name, reason, write_atomic
-from potstill._util.file_lock import take
-from potstill._util.input_limits import hold
-from potstill._util.outputs import ASK
+from potstill._util.atomic_write import check_writable, os_error_text, sync_renamed, write_atomic
+from potstill._util.file_lock import lock_file
+from potstill._util.input_limits import check_limit
+from potstill._util.outputs import REPLACE_HINT
 from potstill.dataset_file.files import (
     DIGEST,
     DIGEST_PLACEHOLDER,
@@ -104,7 +104,7 @@ def plan_layout(fields: Mapping[str, TensorField], metadata: Mapping[str, str]) 
         }
     text = json.dumps(header_json, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    hold("header_bytes", len(text), "the description of a file")
+    check_limit("header_bytes", len(text), "the description of a file")
     header = struct.pack("<Q", len(text)) + text
     return FileLayout(
         header, {name: (len(header) + header_json[name]["data_offsets"][0], fields[name]) for name in order}
@@ -166,7 +166,7 @@ def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int, Mapping
     except FileNotFoundError as error:
         raise PotstillError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
-        raise PotstillError(f"{path}: cannot be read ({reason(error)}); check the path") from error
+        raise PotstillError(f"{path}: cannot be read ({os_error_text(error)}); check the path") from error
 
 
 def _check_hash(path: Path, file: BinaryIO, begin: int, metadata: Mapping[str, str]) -> None:
@@ -205,9 +205,9 @@ def write_in_parts(
     target = path.resolve()
     part, record = (target.with_name(f".{target.name[:200]}.{kind}") for kind in ("part", "progress"))
     try:
-        descriptor = take(part)  # for as long as it is open: two writers would overwrite each other's rows
+        descriptor = lock_file(part)  # for as long as it is open: two writers would overwrite each other's rows
     except OSError as error:
-        what = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be opened ({reason(error)})"
+        what = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be opened ({os_error_text(error)})"
         raise PotstillError(f"{part}: {what}, but the unfinished file belongs there; remove it") from error
     if descriptor is None:
         raise PotstillError(f"{path}: another run is writing it; wait, end that run, or choose another path")
@@ -219,13 +219,14 @@ def write_in_parts(
                 if _has_layout(target, planned):
                     return
                 if not replace:
-                    raise PotstillError(f"{path}: another file is there; {ASK}")
+                    raise PotstillError(f"{path}: another file is there; {REPLACE_HINT}")
             _fill(target, planned, parts, make, file, part, record, record_every, progress)
     except OSError as error:  # of closing it too, which writes what could not be written before
         raise PotstillError(
-            f"{path}: could not be written ({reason(error)}); free space or choose another path; the same call resumes"
+            f"{path}: could not be written ({os_error_text(error)}); free space or choose another path; "
+            "the same call resumes"
         ) from error
-    confirm_name(path, target.parent)
+    sync_renamed(path, target.parent)
 
 
 def _fill(

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from potstill._util.input_limits import hold
+from potstill._util.input_limits import check_limit
 from potstill.core import InputSpec, Task
 from potstill.core.registry import names, resolve
 from potstill.dataset_file.files import parse_json
@@ -75,7 +75,7 @@ def metadata_text(card: Mapping[str, Any]) -> str:
     text = json.dumps(card, sort_keys=True, ensure_ascii=False, allow_nan=False)
     if re.search(r"[\ud800-\udfff]", text):  # names of files that are not text: UTF-8 cannot hold them, escapes can
         text = json.dumps(card, sort_keys=True, allow_nan=False)
-    hold("card_bytes", len(text), "the card, which holds config and extra")
+    check_limit("card_bytes", len(text), "the card, which holds config and extra")
     return text
 
 
@@ -88,7 +88,7 @@ def parse_metadata(path: Path, metadata: Mapping[str, str], *, indices: bool = F
     text = metadata.get("card")
     if text is None:
         raise PotstillError(f"{path}: a safetensors file without a card; only files that potstill saved are sets")
-    hold("card_bytes", len(text), str(path))
+    check_limit("card_bytes", len(text), str(path))
     try:
         card = parse_json(text)
     except ValueError as error:
@@ -167,7 +167,7 @@ def input_to_json(input: InputSpec) -> dict[str, Any]:
     """What the card says of an input: parts as a list, as a card does not keep the order of names."""
     said: dict[str, Any] = {"kind": input.kind, "shape": input.shape, "units": input.units}
     if input.kind == "image":
-        said["mirrored"] = input.mirrored
+        said["horizontal_flip"] = input.horizontal_flip
     for name, more in (("columns", input.columns), ("levels", input.levels)):
         said |= {name: list(more)} if more else {}
     return said | ({"parts": [{"name": n, **input_to_json(part)} for n, part in input.parts]} if input.parts else {})
@@ -180,7 +180,7 @@ def input_from_json(said: Mapping[str, Any]) -> InputSpec:
         kind=said["kind"],
         shape=tuple(said["shape"]),
         units=str(said.get("units", "")),
-        mirrored=said.get("mirrored") is not False,
+        horizontal_flip=said.get("horizontal_flip") is not False,
         columns=tuple(map(str, columns)) if isinstance(columns, list) else (),
         levels=tuple(said.get("levels", ())),
         parts=tuple((part["name"], input_from_json(part)) for part in said.get("parts", ())),

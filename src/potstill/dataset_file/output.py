@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from potstill._util.outputs import ASK, check_output
+from potstill._util.outputs import REPLACE_HINT, check_output
 from potstill.dataset_file.dataset import Distilled, load
 from potstill.dataset_file.replacing import SUFFIX, describe_conflict
 from potstill.errors import PotstillError
@@ -44,7 +44,7 @@ class SetOutput:
             return None
         other = describe_conflict(self.path, card)
         if other and not self.force:
-            raise PotstillError(f"{self.path}: {other}; {ASK}")
+            raise PotstillError(f"{self.path}: {other}; {REPLACE_HINT}")
         if other or not self.resume:
             return None
         try:

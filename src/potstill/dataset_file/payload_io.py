@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill._util.input_limits import limits, raised
+from potstill._util.input_limits import limit_hint, limits
 from potstill.codecs import decode, encode_classes, encode_ints, encode_probabilities, format_codec
 from potstill.codecs.entropy import compress_tensor
 from potstill.codecs.exact import Exact, Float
 from potstill.codecs.uniform import Uniform
 from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Parametrization, RequiresAssets
-from potstill.core.nested import mapped, names_of, tensors
+from potstill.core.nested import named_tensors, tensor_names, tree_map
 from potstill.dataset_file.metadata import has_scores, input_from_json
 from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, load_decoders
 from potstill.dataset_file.validate import WHITENING, are_valid_offsets, check_scores, check_shapes
@@ -121,7 +121,7 @@ def encode_contents(
     parts |= {f"{LEARNED}{name}": Float().pack(tensor) for name, tensor in learned.items()}
     made = {f"{name}{suffix}": t for name, s in parts.items() for suffix, t in s.tensors.items()}
     if payload and (decoder is None or decoded_too):
-        made |= {f"{DECODED}/{n}" if n else DECODED: t for n, t in tensors(inputs).items()}
+        made |= {f"{DECODED}/{n}" if n else DECODED: t for n, t in named_tensors(inputs).items()}
     if (w := normalization.whitening) is not None:
         made |= {f"whitening/{n}": getattr(w, n) for n in WHITENING}
     said: dict[str, Any] = {"name": format_codec(store), "tensors": {n: dict(s.metadata) for n, s in parts.items()}}
@@ -216,7 +216,7 @@ def decode_inputs(
             made[within] = decode_input_tensor(stored, rounded, mine) if mine is not None else decode(stored)
         except PotstillError as error:
             raise PotstillError(f"tensor {name[:80]!r}: {error}") from error
-    return made[""] if "" in made else {n: made[n] for n in (*names_of(input), *made) if n in made}
+    return made[""] if "" in made else {n: made[n] for n in (*tensor_names(input), *made) if n in made}
 
 
 def quantizes_normalised(store: Codec, image: bool) -> bool:
@@ -347,15 +347,16 @@ def decode_payload(
     spelled, space = said["parametrization"][:200], said.get("space")
     if space not in ("model", "data"):
         raise PotstillError("its card lacks a valid 'decoder.space'; get the file again")
-    size = n * spec.numbers
+    size = n * spec.num_values
     if 4 * size > max_bytes:
         raise PotstillError(
-            f"its {n:,} inputs decode to {4 * size:,} bytes, more than the {max_bytes:,} allowed; {raised('set_bytes')}"
+            f"its {n:,} inputs decode to {4 * size:,} bytes, more than the {max_bytes:,} allowed; "
+            f"{limit_hint('set_bytes')}"
         )
     parametrization: Parametrization = parse_parametrization(spelled, spec)
     for name, value in {**vars(parametrization), **vars(getattr(parametrization, "inner", spec.__class__))}.items():
         if isinstance(value, int) and value > limits().decoder_setting:
-            raise PotstillError(f"its decoder has {name} {value:,}; {raised('decoder_setting')}")
+            raise PotstillError(f"its decoder has {name} {value:,}; {limit_hint('decoder_setting')}")
     if isinstance(getattr(parametrization, "inner", parametrization), RequiresAssets) != bool(said.get("assets")):
         raise PotstillError(f"its decoder {spelled!r} and the assets on its card do not fit; get the file again")
     assets = load_decoders(said, shared, max_bytes)
@@ -375,7 +376,7 @@ def decode_payload(
         )
     check_shapes("its payload", made, spec, n)
     inputs = made if space == "data" else normalization.invert(made)
-    return mapped(lambda x: (x.float() if x.is_floating_point() else x).contiguous(), inputs)  # type: ignore[no-any-return]
+    return tree_map(lambda x: (x.float() if x.is_floating_point() else x).contiguous(), inputs)  # type: ignore[no-any-return]
 
 
 def entropy_coded_size(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill._util.input_limits import raised
+from potstill._util.input_limits import limit_hint
 from potstill.errors import PotstillError
 
 __all__ = ["SAFE_GLOBALS", "load_torch_file"]
@@ -62,7 +62,7 @@ def load_torch_file(path: Path, max_bytes: int) -> Any:
     try:
         size = path.stat().st_size
         if size > max_bytes:
-            raise PotstillError(f"{path}: {size:,} bytes are more than {max_bytes:,}; {raised('set_bytes')}")
+            raise PotstillError(f"{path}: {size:,} bytes are more than {max_bytes:,}; {limit_hint('set_bytes')}")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 unpacked = sum(entry.file_size for entry in archive.infolist())

@@ -11,7 +11,7 @@ from potstill._util.input_limits import limits
 from potstill._util.outputs import check_output
 from potstill.codecs import decode, parse_codec
 from potstill.core import Encoded, Inputs, Source
-from potstill.core.nested import only, tensors
+from potstill.core.nested import named_tensors, single_tensor
 from potstill.dataset_file.dataset import Distilled, normalization_of, to_stored_form, validated_set
 from potstill.dataset_file.files import parse_json, read_metadata, read_tensors, write_tensors
 from potstill.dataset_file.metadata import (
@@ -28,7 +28,7 @@ from potstill.dataset_file.payload_io import CAPTIONS, decode_inputs, encode_inp
 from potstill.dataset_file.replacing import describe_conflict
 from potstill.dataset_file.validate import check_shapes
 from potstill.errors import PotstillError
-from potstill.tasks import targets_of
+from potstill.tasks import get_targets
 
 __all__ = ["check_source", "is_index_file", "materialize", "read_indices", "require_selection", "write_indices"]
 
@@ -65,7 +65,7 @@ def check_source(card: dict[str, Any], source: Source) -> None:
 def _digest(inputs: Inputs) -> str:
     """Of the values; of inputs with names of each after the other, in the order of their parts."""
     digest = hashlib.sha256()
-    for tensor in tensors(inputs).values():
+    for tensor in named_tensors(inputs).values():
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
 
@@ -149,7 +149,7 @@ def materialize(path: Path, source: Source) -> Distilled:
             raise PotstillError(f"{path}: {error}") from error
         kept, rounded = encode_inputs(inputs, spec, parse_codec(name), normalization)
         inputs = decode_inputs(kept, spec, rounded, normalization)
-        labels = targets_of(source)[index]
+        labels = get_targets(source)[index]
         if not any(n.partition(".")[0] == "labels" for n in held):
             kept["labels"] = encode_labels(
                 labels, len(source.classes) if is_classification(card) else None, parse_codec(name)
@@ -163,7 +163,7 @@ def materialize(path: Path, source: Source) -> Distilled:
                 )
             held |= {f"{part}{suffix}": tensor for suffix, tensor in found.tensors.items()}
     else:
-        held |= {"inputs": only(inputs, "a file of the first format")}
+        held |= {"inputs": single_tensor(inputs, "a file of the first format")}
         held.setdefault("labels", source.labels[index])
     if said != _digest(inputs):
         raise PotstillError(

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from potstill._util.cache import make_kind
-from potstill._util.cache_dir import cache_folder
+from potstill._util.cache import make_cache_folder
+from potstill._util.cache_dir import cache_dir
 from potstill.core import Asset, Payload
 from potstill.dataset_file.files import read_tensors, write_tensors
 from potstill.errors import PotstillError
@@ -61,7 +61,7 @@ def _bytes(tensors: Payload) -> int:
 
 def decoder_cache_path(hash: str) -> Path:
     """Where the cache has it."""
-    return cache_folder() / "decoders" / f"{hash}.safetensors"
+    return cache_dir() / "decoders" / f"{hash}.safetensors"
 
 
 def cache_decoder(tensors: Payload) -> Path:
@@ -73,7 +73,7 @@ def cache_decoder(tensors: Payload) -> Path:
     path = decoder_cache_path(hash_tensors(tensors))
     if not path.exists():
         try:
-            make_kind(path.parent)
+            make_cache_folder(path.parent)
         except OSError as error:
             raise PotstillError(f"{path.parent}: cannot be made ({error.strerror})") from error
         write_tensors(path, tensors, {})

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import Inputs, InputSpec, Normalization, Task
-from potstill.core.nested import OFFSETS, VALUES, names_of, tensors
+from potstill.core.nested import OFFSETS, VALUES, named_tensors, tensor_names
 from potstill.errors import PotstillError
 from potstill.tasks import Classification
 
@@ -86,7 +86,7 @@ def _check_targets(what: str, labels: Tensor, n: int, task: Task | None) -> None
     if len(labels) != n or labels.dtype not in (torch.float32, torch.int64) or not _finite(labels):
         raise PotstillError(f"{what}: its targets must be finite numbers, for each of {n} inputs; get the file again")
     try:
-        fits = task is None or math.isfinite(task.worst(labels))
+        fits = task is None or math.isfinite(task.chance_score(labels))
     except (RuntimeError, ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError):
         fits = False
     if task is not None and not fits:
@@ -97,7 +97,7 @@ def _check_targets(what: str, labels: Tensor, n: int, task: Task | None) -> None
 
 
 def _all_finite(inputs: Inputs) -> bool:
-    return all(map(_finite, tensors(inputs).values()))
+    return all(map(_finite, named_tensors(inputs).values()))
 
 
 def _finite(tensor: Tensor) -> bool:
@@ -162,8 +162,8 @@ def check_shapes(what: str, inputs: Inputs, spec: InputSpec, n: int) -> None:
                 f"{what}: the card says inputs of shape {list(spec.shape)}, but they are {list(inputs.shape[1:])}"
             )
         return
-    if set(inputs) != set(names_of(spec)):
-        odd = min(set(inputs) ^ set(names_of(spec)))
+    if set(inputs) != set(tensor_names(spec)):
+        odd = min(set(inputs) ^ set(tensor_names(spec)))
         raise PotstillError(
             f"{what}: the card's parts and its inputs must have the same names, but {odd[:80]!r} differs"
         )

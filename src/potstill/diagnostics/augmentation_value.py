@@ -67,4 +67,4 @@ def measure_mixing(bench: Bench, amounts: tuple[int, ...]) -> dict[str, Any]:
                 ),
             }
         )  # fmt: skip
-    return {"per": "class" if bench.classes else "set", "metric": bench.task.metric.said, "curve": found}
+    return {"per": "class" if bench.classes else "set", "metric": bench.task.metric.to_dict, "curve": found}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from potstill.augment.mix import rows as as_rows
 from potstill.core import Augmentation, Batch, Inputs, NetworkFactory, Source, Splits, Task
-from potstill.core.nested import index, join, moved
+from potstill.core.nested import concat, index, to_device
 from potstill.data import holdout
 from potstill.data.iterate import map_samples
 from potstill.dataset_file import Distilled
@@ -29,8 +29,8 @@ from potstill.evaluation.student import TEST_CHUNK, StudentJob, train
 from potstill.execution import Executor, Serial
 from potstill.functional.sampling import class_indices
 from potstill.nn import OwnNetwork, factory, usual
-from potstill.rng import derive, generator
-from potstill.tasks import Classification, targets_of, task_of
+from potstill.rng import derive_seed, generator
+from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = [
     "Bench",
@@ -100,7 +100,7 @@ class Bench:
 
     @cached_property
     def task(self) -> Task:
-        return task_of(self.real)
+        return get_task(self.real)
 
     @property
     def classes(self) -> bool:
@@ -117,7 +117,7 @@ class Bench:
         small, device = self.distilled, self.real.device
         weights = small.sample_weight if self.classes else None
         return TrainingData(
-            x=moved(small.model_space(), device), y=small.labels.to(device),
+            x=to_device(small.model_space(), device), y=small.labels.to(device),
             weights=None if weights is None else weights.to(device),
         )  # fmt: skip
 
@@ -156,7 +156,7 @@ class Bench:
             weights = torch.cat(
                 [torch.ones(len(t.y)).to(t.y.device) if t.weights is None else t.weights for t in (one, other)]
             )
-        return TrainingData(x=join([one.x, other.x]), y=torch.cat(ys), weights=weights)
+        return TrainingData(x=concat([one.x, other.x]), y=torch.cat(ys), weights=weights)
 
     def without(self, items: Tensor) -> TrainingData:
         """The set without some items."""
@@ -186,7 +186,7 @@ class Bench:
         return StudentJob(
             make=self.make, x=taught.x, y=taught.y, weights=taught.weights, protocol=self.protocol,
             lr=self.protocol.recipe.lr[0], steps=self.protocol.recipe.steps[0], augment=self.augment, task=self.task,
-            seed=derive(self.seed, "study", "student", student),
+            seed=derive_seed(self.seed, "study", "student", student),
         )  # fmt: skip
 
     def outputs(self, lesson: Condition, *, keep: bool = True) -> list[Tensor | None]:
@@ -205,11 +205,11 @@ class Bench:
     def scores(self, outputs: Sequence[Tensor | None]) -> list[float]:
         """The task's score of each student; of one that diverged that of who knows nothing."""
         y = targets(self.eval_source)
-        return [self.task.worst(y) if o is None else self.task.score(self.task.answer(o), y) for o in outputs]
+        return [self.task.chance_score(y) if o is None else self.task.score(self.task.predict(o), y) for o in outputs]
 
     def sample_scores(self, outputs: Sequence[Tensor | None]) -> SampleScores | None:
         """The task's scores of the single samples that students were asked about."""
-        said = [None if o is None else self.task.answer(o) for o in outputs]
+        said = [None if o is None else self.task.predict(o) for o in outputs]
         return sample_scores(self.task, said, targets(self.eval_source))
 
     def summarize(self, values: Sequence[float], samples: SampleScores | None = None) -> dict[str, Any]:
@@ -220,7 +220,7 @@ class Bench:
 
 def targets(source: Source) -> Tensor:
     """The targets of all samples, on the CPU."""
-    return targets_of(source)
+    return get_targets(source)
 
 
 def drop_diverged(outputs: Sequence[Tensor | None]) -> list[Tensor]:
@@ -281,14 +281,14 @@ def make_bench(
             raise PotstillError("these data have no test part; ask students about the validation part (on validation)")
         real, whole = seen, test
     else:
-        real, whole = holdout(seen, VALIDATION, derive(seed, "study", "validation") % 2**31)
+        real, whole = holdout(seen, VALIDATION, derive_seed(seed, "study", "validation") % 2**31)
     if len(whole) > MAX_EVALUATED:
         part: Any = whole
-        whole = part.subset(held_out_indices(whole, derive(seed, "study", "asked"), max_samples=MAX_EVALUATED))
+        whole = part.subset(held_out_indices(whole, derive_seed(seed, "study", "asked"), max_samples=MAX_EVALUATED))
     name = network or network_from_metadata(small) or usual(real.input)
     if isinstance(name, str) and is_learner_name(name):
         raise PotstillError(f"a study needs students that are networks, but {name} is none; name a network")
-    make = factory(name, real.input, task_of(real).outputs, real.device, normalization=real.normalization)
+    make = factory(name, real.input, get_task(real).outputs, real.device, normalization=real.normalization)
     many, updates = STUDENTS if students is None else students, STEPS if steps is None else steps
     for what, number in (("students", many), ("steps", updates)):
         if number < 1:

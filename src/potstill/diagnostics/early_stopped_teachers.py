@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.func import functional_call
 
 from potstill.core import NetworkFactory, Source
-from potstill.core.nested import split
+from potstill.core.nested import iter_batches
 from potstill.diagnostics.bench import Bench, Condition, drop_diverged, network_outputs
 from potstill.evaluation.statistics import difference
 from potstill.functional.sampling import distinct
 from potstill.functional.train import parameters, train_step
-from potstill.rng import derive, generator
-from potstill.tasks import task_of
+from potstill.rng import derive_seed, generator
+from potstill.tasks import get_task
 
 __all__ = ["BATCH", "STOPS", "conditions", "count_networks", "measure_agreement", "measure_readability"]
 
@@ -59,7 +59,7 @@ def _looked(bench: Bench, stops: tuple[int, ...]) -> list[_Looked]:
     """Every network at every stop; trained once for all parts."""
     if bench.stopped_networks.get(stops) is None:
         walk = _Walk(make=bench.make, real=bench.real, stops=stops, x=bench.distilled_data.x)
-        seeds = [derive(bench.seed, "study", "stopped", n) for n in range(count_networks(bench))]
+        seeds = [derive_seed(bench.seed, "study", "stopped", n) for n in range(count_networks(bench))]
         made: list[_Looked] = []
         for found in bench.executor.map(partial(_walked, walk, bench.eval_source), seeds):
             made.append(found)
@@ -71,8 +71,8 @@ def _looked(bench: Bench, stops: tuple[int, ...]) -> list[_Looked]:
 
 def _walked(walk: _Walk, asked: Source, seed: int) -> _Looked:
     """Train on real data, and look at each stop."""
-    network = walk.make(derive(seed, "network")).train()
-    rng, task = generator(seed, "samples"), task_of(walk.real)
+    network = walk.make(derive_seed(seed, "network")).train()
+    rng, task = generator(seed, "samples"), get_task(walk.real)
     theta, buffers = parameters(network), {n: b.detach().clone() for n, b in network.named_buffers()}
     speed, done = None, 0
     found: list[tuple[Tensor, Tensor]] = []
@@ -87,7 +87,7 @@ def _walked(walk: _Walk, asked: Source, seed: int) -> _Looked:
         done = stop
         shell = _Fixed(network, {**theta, **buffers})
         with torch.no_grad():
-            items = torch.cat([shell.eval()(x).float().cpu() for x in split(walk.x, 500)])
+            items = torch.cat([shell.eval()(x).float().cpu() for x in iter_batches(walk.x, 500)])
         found.append((network_outputs(shell, asked), items))
         network.train()
     return _Looked(asked=tuple(a for a, _ in found), items=tuple(i for _, i in found))

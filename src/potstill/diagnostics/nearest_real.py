@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import Source
-from potstill.core.nested import only
+from potstill.core.nested import single_tensor
 from potstill.diagnostics.bench import Bench
 from potstill.diagnostics.near_copies import WITHIN, nearest_rows, usual_gap
 from potstill.errors import PotstillError
@@ -33,11 +33,13 @@ def find_nearest(bench: Bench) -> dict[str, Any]:
         raise PotstillError("distances need inputs of one tensor, but these have several with names")
     pixels = real.input.kind == "image"
     whole = [bench.real] if bench.test is None else [bench.real, bench.test]
-    if (size := 4 * real.input.numbers * max(map(len, whole))) > MAX_BYTES:
+    if (size := 4 * real.input.num_values * max(map(len, whole))) > MAX_BYTES:
         raise PotstillError(
             f"real samples would take {size / 2**30:.1f} GiB of memory, more than {MAX_BYTES / 2**30:.0f}"
         )
-    few = only(small.inputs if pixels else small.model_space(), "a distance").flatten(1).float().to(real.device)
+    few = (
+        single_tensor(small.inputs if pixels else small.model_space(), "a distance").flatten(1).float().to(real.device)
+    )
     rows = _rows(real, pixels)
     found, usual = nearest_rows(few, rows), usual_gap(rows, generator(bench.seed, "study", "gap"))
     exact, near = found.exact(), found.near(usual)
@@ -71,6 +73,6 @@ def _in_test(few: Tensor, test: Source, pixels: bool, usual: float) -> dict[str,
 def _rows(source: Source, pixels: bool) -> Tensor:
     def of(at: Tensor) -> Tensor:
         x = source.raw(at) if pixels else source.fetch(at).x
-        return only(x, "a distance").flatten(1).float()
+        return single_tensor(x, "a distance").flatten(1).float()
 
     return torch.cat([of(at) for at in torch.split(torch.arange(len(source)), _CHUNK)])

@@ -18,7 +18,7 @@ from potstill.diagnostics import (
     sharpness,
 )
 from potstill.diagnostics.bench import Bench, Condition
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.evaluation.fitting import same_content
 from potstill.evaluation.forecast import measure_step_seconds
 
@@ -44,7 +44,7 @@ class DiagnosticOptions:
     def __post_init__(self) -> None:
         for name in self.parts:
             if name not in PARTS:
-                raise unknown("part of a study", name, tuple(PARTS))
+                raise unknown_name("part of a study", name, tuple(PARTS))
         if not self.parts:
             raise PotstillError(f"a study needs at least one part; there are {', '.join(PARTS)}")
         for what, numbers in (("amounts", self.amounts), ("stops", self.stops), ("groups", (self.groups,))):

@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.func import functional_call
 
 from potstill.core import Task
-from potstill.core.nested import count, index
+from potstill.core.nested import index, num_samples
 from potstill.diagnostics.bench import Bench, TrainingData
 from potstill.diagnostics.curvature import largest, product, trace
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import StudentJob, train
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 __all__ = ["MAX_SAMPLES", "PRODUCTS", "VECTORS", "count_samples", "count_students", "measure_curvature"]
 
@@ -57,7 +57,7 @@ def measure_curvature(bench: Bench) -> dict[str, Any]:
 
 
 def _few(own: TrainingData, rng: torch.Generator) -> TrainingData:
-    at = torch.randperm(count(own.x), generator=rng)[:MAX_SAMPLES]
+    at = torch.randperm(num_samples(own.x), generator=rng)[:MAX_SAMPLES]
     return TrainingData(x=index(own.x, at), y=own.y[at.to(own.y.device)])
 
 
@@ -96,8 +96,8 @@ def _at(held: dict[str, TrainingData], task: Task, job: StudentJob) -> dict[str,
         with torch.no_grad():
             value = float(loss(theta))
         times = product(loss, theta)
-        estimate = trace(times, theta, VECTORS, generator(derive(0, "study", "vectors")))
-        top = largest(times, theta, PRODUCTS, generator(derive(0, "study", "power")))
+        estimate = trace(times, theta, VECTORS, generator(derive_seed(0, "study", "vectors")))
+        top = largest(times, theta, PRODUCTS, generator(derive_seed(0, "study", "power")))
         found[name] = {
             "loss": value, "trace": estimate.mean, "error": estimate.error, "eigenvalue": top.value,
             "settled": top.settled,

@@ -8,7 +8,7 @@ from potstill.augment.geometry import mixable
 from potstill.augment.names import fitting, left_out, registered
 from potstill.core import Augmentation, Source
 from potstill.evaluation.protocol import Protocol
-from potstill.tasks import task_of
+from potstill.tasks import get_task
 
 __all__ = ["omitted_augmentations", "student_augmentation"]
 
@@ -38,7 +38,7 @@ def omitted_augmentations(name: str, protocol: Protocol, source: Source) -> list
     """Return a line for each part of the augmentation ``name`` and of the protocol's mix that ``source`` rules out."""
     said = left_out(name, _named(name, source), source, moves_targets=True)
     lines = [] if said is None else [said]
-    if protocol.recipe.mix != "none" and not mixable(task := task_of(source)):
+    if protocol.recipe.mix != "none" and not mixable(task := get_task(source)):
         lines.append(
             f"{protocol.recipe.mix} left out, which mixes pictures: task {task.name} does not say what becomes of its "
             "targets then"

@@ -28,7 +28,7 @@ from potstill.codecs import (
 from potstill.codecs.entropy import entropy_coded_bytes
 from potstill.codecs.exact import encode_ints
 from potstill.core import Encoded, Inputs, InputSpec, NetworkFactory, Source
-from potstill.core.nested import moved, only, tensors
+from potstill.core.nested import named_tensors, single_tensor, to_device
 from potstill.data.groups import get_groups
 from potstill.data.splits import TimeOrdered, stratify
 from potstill.dataset_file.payload_io import decode_input_tensor, encode_input_tensor, quantizes_normalised
@@ -39,8 +39,8 @@ from potstill.execution import Executor, Serial
 from potstill.functional.coreset import herding
 from potstill.functional.sampling import class_indices
 from potstill.labels.teacher import soft_labels
-from potstill.rng import derive, generator
-from potstill.tasks import Classification, targets_of, task_of
+from potstill.rng import derive_seed, generator
+from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = [
     "BASELINES",
@@ -151,7 +151,7 @@ class BaselineContext:
         fraction = min(HELD_OUT_FRACTION, MAX_HELD_OUT / len(train))
         if isinstance(train, TimeOrdered):
             return train.cut(fraction)
-        kept, held = stratify(train.labels, fraction, derive(self.seed, "codec") % 2**31, get_groups(train))
+        kept, held = stratify(train.labels, fraction, derive_seed(self.seed, "codec") % 2**31, get_groups(train))
         return train.subset(kept), train.subset(held)  # type: ignore[attr-defined]
 
 
@@ -190,9 +190,9 @@ def _part(x: Tensor, codec: str) -> Encoded:
 
 
 def _targets_stored(train: Source, index: Tensor) -> Encoded:
-    if isinstance(task_of(train), Classification):
+    if isinstance(get_task(train), Classification):
         return encode_classes(train.labels[index], len(train.classes))
-    return _part(targets_of(train)[index], "exact")
+    return _part(get_targets(train)[index], "exact")
 
 
 def _size(stored: tuple[Mapping[str, Encoded], Encoded]) -> int:
@@ -273,12 +273,14 @@ def pack_samples(
         inputs, labels = _stored(train, index, codec, soft=False)
         y = decode(labels)
         if rows is not None:
-            labels = encode_probabilities(rows(only(train.fetch(index).x, "a teacher's label")).cpu(), SOFT_LABEL_BITS)
+            labels = encode_probabilities(
+                rows(single_tensor(train.fetch(index).x, "a teacher's label")).cpu(), SOFT_LABEL_BITS
+            )
             y = decode(labels)
         x: Inputs = {name: decode(part) for name, part in inputs.items()}
         if "" in inputs:
             x = decode_input_tensor(inputs[""], quantizes_normalised(parse_codec(codec), picture), train.normalization)
-        pairs.append((train.normalization.apply(moved(x, train.device)), y.to(train.device)))
+        pairs.append((train.normalization.apply(to_device(x, train.device)), y.to(train.device)))
         sizes.append(_size((inputs, labels)))
         parts = [
             *(entropy_coded_bytes(part) if code else None for part in inputs.values()),
@@ -309,7 +311,7 @@ def _order(train: Source, name: str, seed: int, draw: str, most: int | None = No
 
 
 def _herded(train: Source, index: Tensor, m: int) -> Tensor:
-    x = only(train.fetch(index).x, "herding")
+    x = single_tensor(train.fetch(index).x, "herding")
     return herding(x.flatten(1), m).cpu() if m else torch.zeros(0, dtype=torch.int64)
 
 
@@ -355,7 +357,7 @@ def count_trials(where: BaselineContext) -> int:
 
 def estimate_items(where: BaselineContext) -> int:
     """Return the approximate number of real samples that fit at 4 bits a value."""
-    each = where.train.input.numbers / 2 + 1
+    each = where.train.input.num_values / 2 + 1
     return int(min(len(where.train), max(count_strata(where.train), where.byte_budget / each)))
 
 
@@ -465,7 +467,7 @@ def _tried(
     if soft:
         job = TeacherJob(train=fit, make=probe.make, seed=where.seed)
         rows = partial(soft_labels, job.network(), next(iter(where.executor.map(_call, [job]))))
-    leading, metric = 1 if where.quick else FINALISTS, task_of(where.train).metric
+    leading, metric = 1 if where.quick else FINALISTS, get_task(where.train).metric
     name = "accuracy" if metric.name == "accuracy" else "score"
     merits: dict[int, Tensor] = {}
 
@@ -495,7 +497,7 @@ def count_exact_bytes(train: Source, most: int = 1 << 24) -> int:
     Args:
         most: maximum number of values that are packed; larger data are extrapolated from that many.
     """
-    n = min(len(train), max(1, most // max(1, train.input.numbers)))
+    n = min(len(train), max(1, most // max(1, train.input.num_values)))
     index = torch.arange(len(train)) if n == len(train) else torch.linspace(0, len(train) - 1, n).long()
-    inputs = sum(encoded_bytes(_part(part.cpu(), "exact")) for part in tensors(train.raw(index)).values())
+    inputs = sum(encoded_bytes(_part(part.cpu(), "exact")) for part in named_tensors(train.raw(index)).values())
     return round(inputs * len(train) / n) + encoded_bytes(_targets_stored(train, train.labels.argsort(stable=True)))

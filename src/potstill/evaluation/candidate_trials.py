@@ -18,7 +18,7 @@ from torch import Tensor
 
 from potstill.augment.names import named_augmentation
 from potstill.core import Augmentation, Inputs, InputSpec, NetworkFactory, Source
-from potstill.core.nested import count
+from potstill.core.nested import num_samples
 from potstill.data.splits import stratify
 from potstill.errors import PotstillError
 from potstill.evaluation.estimators import LearnerFactory
@@ -26,10 +26,10 @@ from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.protocols import POTSTILL as PROTOCOL
 from potstill.evaluation.student import StudentJob
 from potstill.evaluation.vmap_students import default_group_size, predict_all
-from potstill.execution import Executor, Serial, choose
+from potstill.execution import Executor, Serial, choose_executor
 from potstill.nn import factory, flops
-from potstill.rng import derive
-from potstill.tasks import Classification, targets_of, task_of
+from potstill.rng import derive_seed
+from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = [
     "MARGIN",
@@ -112,12 +112,12 @@ class Probe:
             weights: loss weight of each sample (n,), mean 1, in every candidate.
             students: numbers of the students to train; all by default.
         """
-        numbers, task = range(self.students) if students is None else students, task_of(self.held_out)
+        numbers, task = range(self.students) if students is None else students, get_task(self.held_out)
         jobs = [
             StudentJob(
                 make=self.make, x=pairs[n % len(pairs)][0], y=pairs[n % len(pairs)][1], protocol=self.protocol,
                 lr=self.protocol.recipe.lr[0], steps=self.protocol.recipe.steps[0], augment=self.augment,
-                weights=weights, seed=derive(self.seed, "probe", n), task=task,
+                weights=weights, seed=derive_seed(self.seed, "probe", n), task=task,
             )
             for pairs in candidates for n in numbers
         ]  # fmt: skip
@@ -141,11 +141,11 @@ class Probe:
         """Return parts of each student's score on one candidate, whose mean over students and parts is the mean score:
         correct samples for classification, else the score itself.
         """
-        task, targets = task_of(self.held_out), targets_of(self.held_out)
+        task, targets = get_task(self.held_out), get_targets(self.held_out)
         if isinstance(task, Classification):
             return self.correct([pairs], students=students)[0].double()
         (found,) = self.predict([pairs], students=students)
-        scores = [task.worst(targets) if said is None else task.score(said.cpu(), targets) for said in found]
+        scores = [task.chance_score(targets) if said is None else task.score(said.cpu(), targets) for said in found]
         return torch.tensor(scores, dtype=torch.float64)[:, None]
 
 
@@ -155,7 +155,7 @@ def narrow_network(make: NetworkFactory, train: Source) -> NetworkFactory:
     if match is None or int(match[2]) <= NARROW_WIDTH:
         return make
     name = f"{match[1]}{NARROW_WIDTH}{make.name[match.end() :]}"
-    return factory(name, train.input, task_of(train).outputs, make.device, normalization=train.normalization)
+    return factory(name, train.input, get_task(train).outputs, make.device, normalization=train.normalization)
 
 
 def held_out_indices(
@@ -172,7 +172,7 @@ def held_out_indices(
     (index,) = torch.where(left)
     if len(index) <= max_samples:
         return index
-    return index[stratify(train.labels[index], max_samples / len(index), derive(seed, "probe", "held") % 2**31)[1]]
+    return index[stratify(train.labels[index], max_samples / len(index), derive_seed(seed, "probe", "held") % 2**31)[1]]
 
 
 def make_probe(
@@ -243,7 +243,7 @@ class Candidate:
 
 def estimate_search_seconds(train: Source, make: NetworkFactory, samples: int) -> tuple[float, float]:
     """Return the minimum (if anything is tried) and maximum seconds of `choose_fewest_bits` for ``samples``."""
-    if not isinstance(task_of(train), Classification):
+    if not isinstance(get_task(train), Classification):
         return 0.0, 0.0
     held = held_out_indices(train, 0)
     probe = make_probe(make, train, train.subset(held), students=STUDENTS[1], seed=0)  # type: ignore[attr-defined]
@@ -306,14 +306,14 @@ def choose_fewest_bits(
     def unprobed(why: str) -> tuple[Candidate, dict[str, Any]]:
         return first, {"chosen": first.name, "probed": False, "why": why}
 
-    if not isinstance(task_of(train), Classification):
+    if not isinstance(get_task(train), Classification):
         return unprobed("what fewer bits lose is known of accuracy alone")
     held = held_out_indices(train, seed, without=made_of)
     if len(held) == 0:
         return unprobed("there are no samples to ask about")
     asked: Source = train.subset(held)  # type: ignore[attr-defined]
     probe = make_probe(make, train, asked, students=STUDENTS[1], seed=seed, lr=LR if lr is None else lr)
-    one = probe.operations(count(full[0]))
+    one = probe.operations(num_samples(full[0]))
     within = ""
     if seconds is not None:
         begun = time.monotonic()
@@ -331,7 +331,9 @@ def choose_fewest_bits(
             f"more than {f'{max_operations:.1e}' if max_operations > 0 else 'there is time for'}{within}"
         )
     if executor is None:
-        executor = choose(students, make.device, make) if students * one * TYPICAL_SETS / SPEED > 20 else Serial()
+        executor = (
+            choose_executor(students, make.device, make) if students * one * TYPICAL_SETS / SPEED > 20 else Serial()
+        )
     bench = _Pairs(
         probe=replace(probe, students=students, executor=executor), full=full, weights=weights,
         left=max_operations - one, say=progress or (lambda what, done, total: None), candidates=candidates,
@@ -379,7 +381,7 @@ class _Pairs:
         return [range(n)] if n < 2 * fewest else [range(n // 2), range(n // 2, n)]
 
     def _right(self, pair: Pair, half: range) -> Tensor | None:
-        cost = self.probe.operations(count(pair[0])) * len(half)
+        cost = self.probe.operations(num_samples(pair[0])) * len(half)
         if cost > self.left:
             return None
         self.left -= cost

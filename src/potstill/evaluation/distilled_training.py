@@ -52,7 +52,7 @@ class Teachers:
         networks: list[nn.Module] = []
         for each in self.trained:
             network = self.make(each.seed)
-            network.load_state_dict({**each.theta, **each.buffers})
+            network.load_state_dict({**each.parameters, **each.buffers})
             networks.append(network.eval().requires_grad_(False))
         return [*networks, *(network for other in self.others for network in other.networks())]
 
@@ -84,7 +84,7 @@ class Teachers:
     @property
     def bytes(self) -> int:
         """Size of all parameters and buffers in bytes."""
-        kept = [t for each in self.trained for part in (each.theta, each.buffers) for t in part.values()]
+        kept = [t for each in self.trained for part in (each.parameters, each.buffers) for t in part.values()]
         return sum(t.numel() * t.element_size() for t in kept) + sum(other.bytes for other in self.others)
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from potstill.core import Batch, Inputs, InputSpec, Normalization, Source, Task, registry
-from potstill.core.nested import only
+from potstill.core.nested import single_tensor
 from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
-from potstill.tasks import task_of
+from potstill.tasks import get_task
 
 __all__ = ["FitsWithInput", "Learner", "LearnerFactory", "Predictor", "is_learner_name", "make_learner"]
 
@@ -94,14 +94,14 @@ class LearnerFactory:
 
     def fit_predict(self, source: Source, x: Inputs, y: Tensor, weights: Tensor | None, seed: int) -> Tensor:
         """Fit on ``x`` and ``y`` and return the answers for all samples of ``source`` (n, …), on the CPU."""
-        whole, task = only(x, f"learner {self.name}"), task_of(source)
+        whole, task = single_tensor(x, f"learner {self.name}"), get_task(source)
         if isinstance(self.learner, FitsWithInput):
             predict = self.learner.fit_with_input(whole, y, weights, task, seed, source.input, source.normalization)
         else:
             predict = self.learner.fit(whole, y, weights, task, seed)
 
         def answered(batch: Batch) -> Tensor:
-            return predict(only(batch.x, f"learner {self.name}")).cpu()
+            return predict(single_tensor(batch.x, f"learner {self.name}")).cpu()
 
         return map_samples(source, torch.arange(len(source)), _CHUNK, answered)
 
@@ -117,7 +117,7 @@ def make_learner(spec: str, train: Source) -> LearnerFactory:
     Raises:
         PotstillError: it cannot learn their task, or the inputs are named.
     """
-    learner, task = registry.part("learners", spec), task_of(train)
+    learner, task = registry.create("learners", spec), get_task(train)
     if task.name not in learner.tasks:
         raise PotstillError(f"{spec} learns {', '.join(learner.tasks)}, but the task is {task.name}; choose another")
     if train.input.parts:

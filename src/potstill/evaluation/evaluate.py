@@ -15,7 +15,7 @@ from torch import Tensor
 from potstill.augment.mix import rows as as_rows
 from potstill.augment.names import augmentation_name
 from potstill.core import Augmentation, Metric, NetworkFactory, Source, Splits, Task
-from potstill.core.nested import count, moved, only
+from potstill.core.nested import num_samples, single_tensor, to_device
 from potstill.data import SourceView, holdout
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
@@ -59,14 +59,14 @@ from potstill.evaluation.student import StudentJob
 from potstill.evaluation.teacher_labels import Labeller, resolve_labeller, stored_labeller
 from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
 from potstill.evaluation.vmap_students import default_group_size, predict_all
-from potstill.execution import Executor, Serial, choose
+from potstill.execution import Executor, Serial, choose_executor
 from potstill.functional.label_simplex import centred
 from potstill.labels.label_file import hash_inputs
 from potstill.labels.teacher import soft_labels
 from potstill.labels.teacher_file import Labels
 from potstill.nn import OwnNetwork, factory, stackable, usual
-from potstill.rng import derive
-from potstill.tasks import Classification, targets_of, task_of
+from potstill.rng import derive_seed
+from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = ["check_compatible", "describe_data_mismatch", "evaluate", "network_from_metadata", "normalize_like"]
 
@@ -103,7 +103,7 @@ class _Bench:
 
     @property
     def task(self) -> Task:
-        return task_of(self.train)
+        return get_task(self.train)
 
     @property
     def classes(self) -> bool:
@@ -190,7 +190,7 @@ def evaluate(
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
     if side_by_side is not None and side_by_side < 1:
         raise PotstillError(f"at least one student is trained at a time, but side_by_side is {side_by_side}; use 1")
-    task = task_of(train)
+    task = get_task(train)
     makes = [
         make_learner(name, train) if isinstance(name, str) and is_learner_name(name)
         else factory(name, train.input, task.outputs, train.device, normalization=train.normalization)
@@ -212,10 +212,10 @@ def evaluate(
             f"protocol {protocol.name} has a teacher label every batch of a network's classes, but {why}; choose "
             "another, such as potstill"
         )
-    x, y = moved(distilled.model_space(), train.device), distilled.labels.to(train.device)
+    x, y = to_device(distilled.model_space(), train.device), distilled.labels.to(train.device)
     if stored is not None:
         check_stored_labels(bench.protocol, stored)
-        stored.check(train.classes, hash_inputs(only(x, "a stored label")))
+        stored.check(train.classes, hash_inputs(single_tensor(x, "a stored label")))
         robust_scores = False  # the file's views are those of one augmentation
     proportional = distilled.metadata.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1
     field = BaselineContext(
@@ -306,7 +306,7 @@ def evaluate(
         "optimistic": protocol.optimistic,
         "quick": protocol.shortened,
         **({"accuracy": bench.summed(own)} if bench.classes else {}),
-        "score": metric.said | bench.summed(own),
+        "score": metric.to_dict | bench.summed(own),
         "interval": _interval(own, own_learner),
         "baselines": {
             n: _scored(metric, bench.summed(m)) | {
@@ -365,7 +365,7 @@ def _interval(own: _Measured, learner: LearnerFactory | None) -> str:
 def _scored(metric: Metric, summed: Mapping[str, Any]) -> dict[str, Any]:
     """A summary and, under ``score``, the same as every task has it."""
     kept = {name: summed[name] for name in ("mean", "std", "ci95", "n", "ci95_same_test") if name in summed}
-    return {**summed, "score": metric.said | kept}
+    return {**summed, "score": metric.to_dict | kept}
 
 
 def _on(bench: _Bench, own: _Measured, random: _Measured | None) -> dict[str, Any]:
@@ -391,7 +391,7 @@ def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, s
     return (
         Serial()
         if 3 * count_operations(make, train.input) * samples / RATE < SHORT
-        else choose(students, make.device, make)
+        else choose_executor(students, make.device, make)
     )
 
 
@@ -498,7 +498,7 @@ def _measure(
     A protocol that is ``best-on-test`` predicts it more often, and counts the best. ``augment="none"`` leaves out the
     mix of labels too.
     """
-    p = bench.protocol.for_set_size(count(made.pair_for(0)[0]), count_strata(bench.train))
+    p = bench.protocol.for_set_size(num_samples(made.pair_for(0)[0]), count_strata(bench.train))
     bench = replace(bench, protocol=p)
     p = p if augment != "none" else p.change(mix="none")
     name = p.recipe.augment if augment is None else augment
@@ -510,15 +510,15 @@ def _measure(
         StudentJob(
             make=bench.make, x=made.pair_for(n)[0], y=_learned_from(bench, made, n), protocol=p, lr=settings["lr"],
             steps=settings["steps"],
-            augment=augmentation, seed=derive(bench.seed, "student", n), teachers=bench.teachers,
+            augment=augmentation, seed=derive_seed(bench.seed, "student", n), teachers=bench.teachers,
             stored_labels=made.stored_labels, weights=made.weights, task=bench.task,
         )
         for n in range(students)
     ]  # fmt: skip
     answers = _run(bench, what, jobs, bench.test)
-    targets, diverged = targets_of(bench.test), sum(said is None for said in answers)
+    targets, diverged = get_targets(bench.test), sum(said is None for said in answers)
     # a student that diverged knows nothing: it counts as chance, and it is said
-    values = [bench.task.worst(targets) if said is None else bench.task.score(said, targets) for said in answers]
+    values = [bench.task.chance_score(targets) if said is None else bench.task.score(said, targets) for said in answers]
     samples = sample_scores(bench.task, answers, targets)
     settings["augment"] = augmentation_name(name, bench.train.input)
     if said := omitted_augmentations(name, p, bench.train):
@@ -572,15 +572,15 @@ def _confusion(answers: Sequence[Tensor | None], test: Source) -> list[list[int]
 def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentation) -> dict[str, Any]:
     """Learning rate first, at the greatest length; then the length. On a part of the training data, never on test."""
     p = bench.protocol
-    least = p.recipe.least_epochs * math.ceil(count(made.pair_for(0)[0]) / p.recipe.batch)
+    least = p.recipe.least_epochs * math.ceil(num_samples(made.pair_for(0)[0]) / p.recipe.batch)
     lengths: tuple[int | None, ...] = tuple(dict.fromkeys(max(s, least) for s in p.recipe.steps)) or (None,)
     rates = (made.lr,) if p.selection.lr_of_set and made.lr is not None else p.recipe.lr
     if len(rates) * len(lengths) == 1:
         return {"lr": rates[0], "steps": lengths[0]}
     fraction = min(p.selection.validation, p.selection.validation_most / len(bench.train))
-    held = holdout(bench.train, fraction, derive(bench.seed, "validation") % 2**31)[1]
+    held = holdout(bench.train, fraction, derive_seed(bench.seed, "validation") % 2**31)[1]
 
-    targets, metric = targets_of(held), bench.task.metric
+    targets, metric = get_targets(held), bench.task.metric
     lost = metric.low - 1 if metric.direction == "higher" else math.inf  # a student that diverged
     scores: dict[tuple[float, int | None], float] = {}
 
@@ -591,7 +591,7 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
         jobs = [
             StudentJob(
                 make=bench.make, x=made.pair_for(n)[0], y=_learned_from(bench, made, n), protocol=p, lr=lr, steps=steps,
-                augment=augmentation, seed=derive(bench.seed, "choice", n), teachers=bench.teachers,
+                augment=augmentation, seed=derive_seed(bench.seed, "choice", n), teachers=bench.teachers,
                 stored_labels=made.stored_labels, weights=made.weights, task=bench.task,
             )
             for (lr, steps), n in itertools.product(fresh, range(p.selection.validation_students))

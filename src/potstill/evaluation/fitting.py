@@ -9,7 +9,7 @@ from potstill.data.read_options import describe_option_changes
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.nn import named
-from potstill.tasks import task_of
+from potstill.tasks import get_task
 
 __all__ = ["check_compatible", "describe_data_mismatch", "learned_lr", "network_from_metadata", "same_content"]
 
@@ -103,7 +103,7 @@ def check_compatible(distilled: Distilled, train: Source) -> None:
             f"the set holds {a.kind} inputs of {'×'.join(map(str, a.shape))}, but the data {b.kind} inputs of "
             f"{'×'.join(map(str, b.shape))}; give the data that the set was made of, at the same size"
         )
-    offsets = [tuple((distilled.metadata.get("task") or {}).get("offset", ())), getattr(task_of(train), "offset", ())]
+    offsets = [tuple((distilled.metadata.get("task") or {}).get("offset", ())), getattr(get_task(train), "offset", ())]
     if offsets[0] != offsets[1]:
         said = [", ".join(f"{v:,.15g}" for v in offset) or "nothing" for offset in offsets]
         raise PotstillError(

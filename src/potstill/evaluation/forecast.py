@@ -11,9 +11,9 @@ from potstill.evaluation.candidate_trials import BATCH, narrow_network
 from potstill.evaluation.full_data_reference import RECIPE
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.training_sets import TEACHER_STEPS
-from potstill.execution import Executor, side_by_side
+from potstill.execution import Executor, parallelism
 from potstill.functional.train import parameters, train_step
-from potstill.tasks import task_of
+from potstill.tasks import get_task
 
 __all__ = ["estimate_seconds", "measure_step_seconds"]
 
@@ -39,7 +39,7 @@ def estimate_seconds(
         full: the network is trained on the full data too.
         soft: random-soft's teacher is trained too.
     """
-    workers, threads = side_by_side(executor)
+    workers, threads = parallelism(executor)
     updates: dict[int, int] = {}
     for size, chooses in [(n, True) for n in items] + [(n, False) for n in again]:
         p = protocol.for_set_size(size, max(1, len(train.classes)))
@@ -82,7 +82,7 @@ def measure_step_seconds(make: NetworkFactory, train: Source, batch: int, thread
     x, theta, buffers = fetched.x, parameters(net), {n: b.detach().clone() for n, b in net.named_buffers()}
     if fetched.y is None:
         return 0.0
-    task = task_of(train)
+    task = get_task(train)
     if threads is not None:
         torch.set_num_threads(threads)  # as a worker process will have
     seconds: list[float] = []

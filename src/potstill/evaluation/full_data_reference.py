@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from potstill._util.cache import make_kind
-from potstill._util.cache_dir import cache_folder
+from potstill._util.cache import make_cache_folder
+from potstill._util.cache_dir import cache_dir
 from potstill.core import NetworkFactory, Source
 from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
@@ -21,8 +21,8 @@ from potstill.evaluation.estimators import LearnerFactory
 from potstill.evaluation.student import predict
 from potstill.labels.teacher import fresh_teacher, teacher_step
 from potstill.pretraining.cache_keys import cache_key, machine_fingerprint, warn_other_machines
-from potstill.rng import derive, generator
-from potstill.tasks import Classification, targets_of, task_of
+from potstill.rng import derive_seed, generator
+from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = ["RECIPE", "FullReference"]
 
@@ -47,12 +47,14 @@ class FullReference:
 
     def __call__(self) -> dict[str, Any]:
         """Return the score of one student trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
-        task, targets = task_of(self.test), targets_of(self.test)
+        task, targets = get_task(self.test), get_targets(self.test)
         if isinstance(self.make, LearnerFactory):
             every = self.train.fetch(torch.arange(len(self.train)))
-            said = self.make.fit_predict(self.test, every.x, targets_of(self.train), None, derive(self.seed, "full"))
+            said = self.make.fit_predict(
+                self.test, every.x, get_targets(self.train), None, derive_seed(self.seed, "full")
+            )
             return self._result(task.score(said, targets), finite=True)
-        network = self.make(derive(self.seed, "full")).train()
+        network = self.make(derive_seed(self.seed, "full")).train()
         rng = generator(self.seed, "full")
         trained = fresh_teacher(network)
         steps, lr = int(self.recipe["steps"]), float(self.recipe["lr"])
@@ -63,7 +65,7 @@ class FullReference:
             )  # fmt: skip
         network.load_state_dict({**trained.params, **trained.buffers})
         finite = all(bool(torch.isfinite(p).all()) for p in trained.params.values())
-        score = task.score(predict(network, self.test), targets) if finite else task.worst(targets)
+        score = task.score(predict(network, self.test), targets) if finite else task.chance_score(targets)
         return self._result(score, finite)
 
     def _result(self, score: float, finite: bool) -> dict[str, Any]:
@@ -83,8 +85,8 @@ class FullReference:
         white: list[Any] | None = None
         if (w := n.whitening) is not None:
             parts = (hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (w.mean, w.matrix))
-            white = [*parts, w.unit]
-        task = task_of(self.train)
+            white = [*parts, w.unit_norm]
+        task = get_task(self.train)
         other: dict[str, Any] = {} if isinstance(task, Classification) else {"task": [task.name, repr(task)]}
         if n.parts:
             other["parts"] = [[name, part.mean.tolist(), part.std.tolist()] for name, part in n.parts.items()]
@@ -95,7 +97,7 @@ class FullReference:
         }  # fmt: skip
 
     def _path(self) -> Path:
-        return cache_folder() / "full" / f"{cache_key(self._what(), self.machine, self.make.device)}.json"
+        return cache_dir() / "full" / f"{cache_key(self._what(), self.machine, self.make.device)}.json"
 
     def load_cached(self) -> dict[str, Any] | None:
         """Return the cached result of the same data, network, recipe and seed, or ``None``."""
@@ -115,7 +117,7 @@ class FullReference:
         """Write ``result`` to the cache; failure to write is ignored."""
         path = self._path()
         with contextlib.suppress(OSError, PotstillError):
-            make_kind(path.parent)
+            make_cache_folder(path.parent)
             kept = {"what": self._what(), "result": dict(result), "sha256": _hash(result)}
             write_atomic(path, json.dumps(kept).encode())
 

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from potstill.core import Source, Task
-from potstill.core.nested import only
+from potstill.core.nested import single_tensor
 from potstill.data.series import SeriesSource
-from potstill.tasks import Forecast, targets_of
+from potstill.tasks import Forecast, get_targets
 
 __all__ = ["find_season", "naive_forecasts", "naive_lines", "naive_scores", "unit_errors"]
 
@@ -83,9 +83,11 @@ def naive_scores(task: Task, train: Source, test: Source) -> dict[str, dict[str,
         season = find_season(train.series.cpu(), task.window, _covered(train))
     parts: dict[str, list[Tensor]] = {}
     for at in torch.split(torch.arange(len(test)), _BATCH):
-        for name, values in naive_forecasts(only(test.raw(at), "a naive forecast"), task.horizon, season).items():
+        for name, values in naive_forecasts(
+            single_tensor(test.raw(at), "a naive forecast"), task.horizon, season
+        ).items():
             parts.setdefault(name, []).append(values.flatten(1).cpu())
-    targets = targets_of(test).cpu()
+    targets = get_targets(test).cpu()
     return {
         name: {"score": task.score(said := torch.cat(values), targets), "units": unit_errors(task, [said], targets)}
         for name, values in parts.items()

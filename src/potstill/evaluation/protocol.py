@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from potstill.core import InputSpec
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.labels.metadata import Statistics
 
 __all__ = [
@@ -384,7 +384,7 @@ class Protocol:
         """
         known = self.flat_fields()
         for name in fields.keys() - known.keys():
-            raise PotstillError(f"protocol {self.name}: {unknown('field', name, [*known])}")
+            raise PotstillError(f"protocol {self.name}: {unknown_name('field', name, [*known])}")
         values: dict[str, Any] = {name: value for name, value in fields.items() if name in _own_fields(self)}
         try:
             for name, part in self._parts().items():
@@ -410,7 +410,7 @@ class Protocol:
         known = ["students", *(name for part in self._parts().values() for name in _own_fields(part))]
         for name, value in changes.items():
             if name not in known:
-                raise PotstillError(f"protocol {self.name}: {unknown('option', name, known)}")
+                raise PotstillError(f"protocol {self.name}: {unknown_name('option', name, known)}")
             if name in ("lr", "steps", "milestones", "committee", "test_at"):
                 changes[name] = tuple(value) if isinstance(value, list | tuple) else (value,)
         for name, rule in (("batch", "batch_by_ipc"), ("steps", "steps_by_items"), ("test_every", "test_at")):
@@ -457,7 +457,7 @@ class Protocol:
     def resolve(self, source: str, network: str, input: InputSpec) -> "Protocol":
         """What it says for this data and this student: the case that fits is filled in; only pictures are augmented
         and mixed."""
-        case = next((c for c in self.cases if c.fits(source, network, input.mirrored)), Case())
+        case = next((c for c in self.cases if c.fits(source, network, input.horizontal_flip)), Case())
         image, recipe = input.kind == "image", self.recipe
         return self.change(
             epochs=case.epochs or recipe.epochs,

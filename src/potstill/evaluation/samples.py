@@ -83,7 +83,7 @@ def sample_scores(task: Task, answers: Sequence[Tensor | None], y: Tensor) -> Sa
         ``None`` with too few samples.
     """
     if isinstance(task, Classification) and y.ndim == 1:
-        matrix = torch.stack([torch.full((len(y),), task.worst(y)).double() if a is None else (a == y).double()
+        matrix = torch.stack([torch.full((len(y),), task.chance_score(y)).double() if a is None else (a == y).double()
                               for a in answers])  # fmt: skip
         return SampleScores.from_matrix(_grouped(matrix.numpy(), min(len(y), MAX_ROWS)))
     groups = _dealt(task, len(y))
@@ -117,7 +117,7 @@ def _jackknife(task: Task, answers: Tensor | None, y: Tensor, groups: Tensor) ->
     """Return each group's contribution to a student's score; their mean is the score."""
     many = int(groups.max()) + 1
     if answers is None:
-        return np.full(many, task.worst(y))
+        return np.full(many, task.chance_score(y))
     without = np.array([task.score(answers[groups != g], y[groups != g]) for g in range(many)])
     found: Float[np.ndarray, " g"] = task.score(answers, y) + (many - 1) * (without.mean() - without)
     return found

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from potstill._util.formatting import stored_as
-from potstill._util.html import join, one_line, tag
+from potstill._util.formatting import describe_codec
+from potstill._util.html import join_html, one_line, tag
 from potstill._util.notebook_repr import table
-from potstill._util.outputs import check_output, json_object
+from potstill._util.outputs import check_output, read_json_object
 from potstill.dataset_file import write_atomic
 from potstill.dataset_file.metadata import to_json
 from potstill.errors import PotstillError
@@ -69,7 +69,7 @@ def _chosen(content: Mapping[str, Any]) -> list[str]:
 
 def describe_other_scorecard(path: Path, file: Path | None = None) -> str:
     """Describe a file at ``path`` that is not a scorecard, or that is another set's than ``file``'s; else empty."""
-    held = json_object(path)
+    held = read_json_object(path)
     if not {"protocol", "fingerprint"} <= held.keys():
         return "is there already, and is no scorecard"
     named = held.get("file")
@@ -90,7 +90,7 @@ class Scorecard:
     @property
     def metric(self) -> Metric:
         """Metric of the scores."""
-        return Metric.of(self.content)
+        return Metric.from_scorecard(self.content)
 
     @property
     def score(self) -> float:
@@ -129,7 +129,7 @@ class Scorecard:
 
     @property
     def _head(self) -> tuple[str, ...]:
-        return ("", self.metric.titled, *_HEAD)
+        return ("", self.metric.column_title, *_HEAD)
 
     def _rows(self) -> list[tuple[str, ...]]:
         """Rows of the table: name, score, interval, n, items, bytes, and codec."""
@@ -143,11 +143,11 @@ class Scorecard:
             rows.append(("full data", c["full"], c["full"]))
         shown: list[tuple[str, ...]] = []
         for name, a, held in rows:
-            ci = "" if a.get("ci95") is None else " to ".join(map(self.metric.shown, a["ci95"]))
+            ci = "" if a.get("ci95") is None else " to ".join(map(self.metric.format, a["ci95"]))
             ci = ci.replace("%", "")
             amounts = ["" if held.get(key) is None else f"{held[key]:,}" for key in ("items", "bytes")]
-            how = stored_as(held.get("store"), None if name == "random-items" else held.get("per_class"))
-            shown.append((name, self.metric.shown(a["mean"]), ci, str(a["n"]), *amounts, how))
+            how = describe_codec(held.get("store"), None if name == "random-items" else held.get("per_class"))
+            shown.append((name, self.metric.format(a["mean"]), ci, str(a["n"]), *amounts, how))
         return shown
 
     def _fair(self) -> list[str]:
@@ -173,7 +173,7 @@ class Scorecard:
         title, _, *rest = str(self).splitlines()
         rows = self._rows()
         said = (tag("div", line) for line in rest[len(rows) :])
-        return join([tag("b", title), table(self._head, rows), *said])
+        return join_html([tag("b", title), table(self._head, rows), *said])
 
     def __str__(self) -> str:
         c, metric = self.content, self.metric
@@ -195,20 +195,21 @@ class Scorecard:
             verdict = "" if low > 0 or high < 0 else "; the interval includes zero"
             less = "; less is better" if metric.direction == "lower" and not verdict else ""
             lines.append(
-                f"over {name}: {metric.gap(d['mean'])} {metric.gap_unit} [{metric.gap(low)}, {metric.gap(high)}]"
+                f"over {name}: {metric.format_difference(d['mean'])} {metric.difference_unit} "
+                f"[{metric.format_difference(low)}, {metric.format_difference(high)}]"
                 f"{verdict}{less}"
             )
         if c["n"] == 1 and (c.get("learner") or {"draws": True})["draws"]:
             lines.append("one student shows no spread: its interval is of this student, and no difference is tested")
-        lines += naive_lines(c, metric.shown)
+        lines += naive_lines(c, metric.format)
         for name, a in list(c["networks"].items())[1:]:
-            lines.append(f"on {name}: {metric.shown(a['mean'])} (n {a['n']})")
+            lines.append(f"on {name}: {metric.format(a['mean'])} (n {a['n']})")
         for name, value in c["scores"].items():
             if value is not None and "accuracy" in c:
                 lines.append(SCORES[name].format(value))
             elif value is not None:
                 better = {"ior": ("more", "less"), "hlr": ("less", "more")}[name][metric.direction == "lower"]
-                lines.append(_ANY[name].format(metric.gap(value), metric.gap_unit, better))
+                lines.append(_ANY[name].format(metric.format_difference(value), metric.difference_unit, better))
         if c["full"] is not None and c["full"].get("diverged"):
             lines.append(
                 "the network on the full data ended with weights that are not finite: nothing beside it means anything"

@@ -16,7 +16,7 @@ from torch import Tensor
 from potstill.augment.geometry import mixable, moved_targets
 from potstill.augment.mix import rows
 from potstill.core import Augmentation, Batch, Inputs, Network, NetworkFactory, Source, Task
-from potstill.core.nested import count, device_of, index, only, split
+from potstill.core.nested import device_of, index, iter_batches, num_samples, single_tensor
 from potstill.data.iterate import map_samples
 from potstill.evaluation.distilled_training import Teachers, make_mix, stored_label_loss, teacher_loss
 from potstill.evaluation.estimators import LearnerFactory
@@ -26,8 +26,8 @@ from potstill.functional.microbatch import Plain, passed
 from potstill.functional.train import Criterion, cross_entropy
 from potstill.labels.teacher_file import Labels
 from potstill.nn import Frozen
-from potstill.rng import derive, generator
-from potstill.tasks import Classification, targets_of, task_of
+from potstill.rng import derive_seed, generator
+from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = [
     "TEST_CHUNK",
@@ -115,7 +115,7 @@ class EpochPlan:
 def iterate_epochs(job: StudentJob) -> Iterator[EpochPlan]:
     """Yield the plan of each epoch of a job."""
     p = job.protocol
-    epochs, per_epoch, drops = training_lengths(p, count(job.x), job.steps)
+    epochs, per_epoch, drops = training_lengths(p, num_samples(job.x), job.steps)
     total = epochs * per_epoch if job.steps is None else job.steps
     lr, done = job.lr, 0
     for epoch in range(epochs):
@@ -148,7 +148,7 @@ def autocast_context(precision: Precision, device: torch.device) -> AbstractCont
 
 def train(job: StudentJob) -> Network:
     """Train a fresh network. All draws come from ``job.seed``, in separate streams for network and samples."""
-    network = job.make(derive(job.seed, "network"))
+    network = job.make(derive_seed(job.seed, "network"))
     fit(network, job)
     return network
 
@@ -171,7 +171,7 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
         )
     network.train()
     rng = generator(job.seed, "samples")
-    n = count(job.x)
+    n = num_samples(job.x)
     parameters = list(network.parameters())
     asked = None if job.stored_labels is not None else job.teachers
     mix = make_mix(p) if mixable(job.task) else None
@@ -182,7 +182,7 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
     every_y = job.y
     squared = uses_scores(job)
     if job.weights is not None and given and not squared:
-        every_y = weight_labels(job.y, job.weights, classes, only(job.x, "a weight").dtype)
+        every_y = weight_labels(job.y, job.weights, classes, single_tensor(job.x, "a weight").dtype)
     average = WeightAverage(network.state_dict(), p.recipe.ema) if p.recipe.ema else None
     moves = make_optimizer(p, parameters, job.lr)
 
@@ -211,7 +211,7 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
             for group in moves.param_groups:
                 group["lr"] = rate
             if job.stored_labels is not None:
-                x = only(job.x, "a stored label")
+                x = single_tensor(job.x, "a stored label")
                 loss = stored_label_loss(p, logits, job.stored_labels, x, job.y, number, batch, job.weights)
                 gradients = torch.autograd.grad(loss, parameters)
             elif not isinstance(job.x, Tensor):  # with names: there is nothing that could augment or mix them
@@ -336,7 +336,7 @@ def assign_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) 
 def _classes(network: Network, job: StudentJob) -> int:
     """Return the width of the student's output."""
     with torch.no_grad():
-        k = network.eval()(next(split(job.x, 1))).shape[1]
+        k = network.eval()(next(iter_batches(job.x, 1))).shape[1]
     network.train()
     return int(k)
 
@@ -344,11 +344,11 @@ def _classes(network: Network, job: StudentJob) -> int:
 def predict(network: torch.nn.Module, source: Source, precision: Precision = "float32") -> Tensor:
     """Return the task's answer for every sample (n, …), such as its likeliest class, in evaluation mode, on the CPU."""
     network.eval()
-    task = task_of(source)
+    task = get_task(source)
 
     def answered(batch: Batch) -> Tensor:
         with autocast_context(precision, device_of(batch.x)):
-            return task.answer(network(batch.x)).cpu()
+            return task.predict(network(batch.x)).cpu()
 
     with torch.no_grad():
         if isinstance(network, Frozen):
@@ -357,7 +357,7 @@ def predict(network: torch.nn.Module, source: Source, precision: Precision = "fl
             if features is not None:
                 features = features.to(network.classifier.weight.device)
                 return torch.cat(
-                    [task.answer(network.classifier(some)).cpu() for some in torch.split(features, TEST_CHUNK)]
+                    [task.predict(network.classifier(some)).cpu() for some in torch.split(features, TEST_CHUNK)]
                 )
         return map_samples(source, torch.arange(len(source)), TEST_CHUNK, answered)
 
@@ -377,8 +377,8 @@ def train_and_predict(source: Source, job: StudentJob) -> Tensor | None:
 
 
 def _best(source: Source, job: StudentJob) -> Tensor | None:
-    network = job.make(derive(job.seed, "network"))
-    task, targets = task_of(source), targets_of(source)
+    network = job.make(derive_seed(job.seed, "network"))
+    task, targets = get_task(source), get_targets(source)
     best = math.nan
     found: Tensor | None = None
 

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from potstill.core import Inputs, Network, NetworkFactory, Source
-from potstill.core.nested import count
+from potstill.core.nested import num_samples
 from potstill.labels.teacher import Teacher, train_teacher
 from potstill.labels.teacher_file import Labels
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 __all__ = ["TEACHER_STEPS", "TeacherJob", "TrainingSet"]
 
@@ -44,7 +44,7 @@ class TrainingSet:
     @property
     def items(self) -> int:
         """Number of inputs of the largest pair."""
-        return max(count(x) for x, _ in self.pairs)
+        return max(num_samples(x) for x, _ in self.pairs)
 
     def pair_for(self, student: int) -> tuple[Inputs, Tensor]:
         return self.pairs[student % len(self.pairs)]
@@ -61,7 +61,7 @@ class TeacherJob:
 
     def network(self) -> Network:
         """The teacher's architecture, and what it starts from."""
-        return self.make(derive(self.seed, "baseline teacher")).train()
+        return self.make(derive_seed(self.seed, "baseline teacher")).train()
 
     def __call__(self) -> Teacher:
         batch = min(256, max(32, len(self.train) // 8))

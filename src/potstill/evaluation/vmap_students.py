@@ -18,7 +18,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from potstill.augment.geometry import mixable, moved_targets
 from potstill.augment.siamese import Drawn, joined
 from potstill.core import Augmentation, Batch, Network, Source
-from potstill.core.nested import only
+from potstill.core.nested import single_tensor
 from potstill.data.iterate import map_samples
 from potstill.evaluation.distilled_training import make_mix
 from potstill.evaluation.estimators import LearnerFactory
@@ -38,8 +38,8 @@ from potstill.evaluation.student import (
 )
 from potstill.execution import Executor
 from potstill.nn import stackable
-from potstill.rng import derive, generator
-from potstill.tasks import MovableTargets, targets_of, task_of
+from potstill.rng import derive_seed, generator
+from potstill.tasks import MovableTargets, get_targets, get_task
 
 __all__ = [
     "StackedStudents",
@@ -130,7 +130,7 @@ def _alike(one: StudentJob, other: StudentJob) -> bool:
 
 
 def _one(job: StudentJob) -> Tensor:
-    return only(job.x, "a student beside others")
+    return single_tensor(job.x, "a student beside others")
 
 
 def _own(job: StudentJob) -> tuple[int, ...]:
@@ -163,7 +163,7 @@ def fit_stacked(jobs: Sequence[StudentJob], look: Callable[[StackedStudents], No
         look: called where the protocol tests; it must leave the weights as they are.
     """
     job, p = jobs[0], jobs[0].protocol
-    stack = StackedStudents([one.make(derive(one.seed, "network")) for one in jobs], p.recipe.precision)
+    stack = StackedStudents([one.make(derive_seed(one.seed, "network")) for one in jobs], p.recipe.precision)
     parameters = list(stack.parameters.values())
     orders = [generator(one.seed, "samples") for one in jobs]
     first = _one(job)
@@ -234,11 +234,11 @@ def _augmented(augment: Augmentation, x: Tensor, drawn: Sequence[object]) -> Ten
 
 def _predict(stack: StackedStudents, source: Source) -> Tensor:
     """Return the task's answer for every sample by every student, (S, n, …), on the CPU."""
-    task = task_of(source)
+    task = get_task(source)
 
     def answered(batch: Batch) -> Tensor:
-        outputs = stack(only(batch.x, "a student beside others").unsqueeze(0), training=False)
-        return torch.stack([task.answer(output) for output in outputs], 1).cpu()
+        outputs = stack(single_tensor(batch.x, "a student beside others").unsqueeze(0), training=False)
+        return torch.stack([task.predict(output) for output in outputs], 1).cpu()
 
     with torch.no_grad():
         return map_samples(source, torch.arange(len(source)), TEST_CHUNK, answered).transpose(0, 1)
@@ -260,7 +260,7 @@ def train_and_predict_stacked(source: Source, jobs: Sequence[StudentJob]) -> lis
 
 
 def _together(source: Source, jobs: Sequence[StudentJob]) -> list[Tensor | None]:
-    task, targets = task_of(source), targets_of(source)
+    task, targets = get_task(source), get_targets(source)
     best: list[float] = [math.nan] * len(jobs)
     found: list[Tensor | None] = [None] * len(jobs)
 

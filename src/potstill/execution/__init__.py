@@ -1,10 +1,10 @@
 """Where independent jobs go: this process, this machine's processes, or a Ray cluster. It knows nothing of methods."""
 
-from potstill.execution.choice import asked_executor, choose
+from potstill.execution.choice import choose_executor, resolve_executor
 from potstill.execution.cluster import Ray
-from potstill.execution.executor import Executor, Serial, portable, side_by_side
+from potstill.execution.executor import Executor, Serial, is_picklable, parallelism
 from potstill.execution.processes import Processes
-from potstill.execution.ranks import Ranks, ranked
+from potstill.execution.ranks import Ranks, run_on_ranks
 
 __all__ = [
     "Executor",
@@ -12,9 +12,9 @@ __all__ = [
     "Ranks",
     "Ray",
     "Serial",
-    "asked_executor",
-    "choose",
-    "portable",
-    "ranked",
-    "side_by_side",
+    "choose_executor",
+    "is_picklable",
+    "parallelism",
+    "resolve_executor",
+    "run_on_ranks",
 ]

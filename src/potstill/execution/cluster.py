@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from potstill._util.input_limits import within
+from potstill._util.input_limits import with_current_limits
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.execution.executor import cores, dumps
-from potstill.execution.worker import answer, opened
+from potstill.execution.executor import dumps, num_cores
+from potstill.execution.worker import run_job, unpickle_reply
 from potstill.native import versions
 
 __all__ = ["Ray"]
@@ -74,14 +74,14 @@ class Ray:
         if self.address and self.workers:
             raise PotstillError("executor ray: a cluster that stands has its own workers; leave out workers or address")
 
-    def places(self) -> int:
+    def num_workers(self) -> int:
         """Jobs at a time: of a cluster that stands, as many as its cores and GPUs hold when it is asked.
 
         Raises:
             PotstillError: there is no such cluster.
         """
         if not self.address:
-            return self.workers or cores()
+            return self.workers or num_cores()
         has = self._session().cluster_resources()
         room = [has.get("CPU", 0.0) / self.threads] + ([has.get("GPU", 0.0) / self.gpus] if self.gpus else [])
         return max(1, int(min(room)))
@@ -104,7 +104,7 @@ class Ray:
         """Results in the order of ``jobs``. What is not done when the caller stops is cancelled."""
         if not jobs:
             return
-        function, sent = dumps(within(fn)), [dumps(job) for job in jobs]
+        function, sent = dumps(with_current_limits(fn)), [dumps(job) for job in jobs]
         ray = self._session()
         task = ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=self.retries)(_run)
         shared = ray.put(function)
@@ -118,7 +118,7 @@ class Ray:
                 if where != here and not others:
                     others = True
                     _warn_of(here, where)
-                yield opened(reply)
+                yield unpickle_reply(reply)
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=True)
@@ -130,7 +130,7 @@ class Ray:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody unless it is asked for
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         own: dict[str, Any] = {
-            "address": "local", "num_cpus": (self.workers or cores()) * self.threads, "include_dashboard": False,
+            "address": "local", "num_cpus": (self.workers or num_cores()) * self.threads, "include_dashboard": False,
             "object_store_memory": OWN_STORE,
         }  # fmt: skip
         seen = {name: value for name, value in os.environ.items() if name.startswith(SENT)}
@@ -207,7 +207,7 @@ def _run(function: bytes, job: bytes, threads: int, folder: str) -> tuple[bytes,
         os.chdir(folder)
     keep_freed_memory()
     torch.set_num_threads(threads)
-    return answer(function, job), versions()
+    return run_job(function, job), versions()
 
 
 def _got(ray: Any, reference: Any, retries: int) -> tuple[bytes, dict[str, str]]:

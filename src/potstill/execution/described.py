@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from potstill._util.formatting import byte_count
-from potstill.errors import PotstillError, meant
+from potstill._util.formatting import parse_size
+from potstill.errors import PotstillError, suggestion
 
-__all__ = ["Cluster", "described_cluster"]
+__all__ = ["Cluster", "parse_cluster"]
 
 MOST = 1_000_000
 """Devices or nodes, at most: more is a slip of the hand."""
@@ -39,7 +39,7 @@ class Cluster:
     """CPU cores beside each device, which decode pictures."""
     price: float | None = None
     """Of a device for an hour, in any money."""
-    given: tuple[str, ...] = ()
+    specified: tuple[str, ...] = ()
     """Which of these were said; the others are assumed."""
 
     @property
@@ -73,7 +73,7 @@ def _part(text: str) -> float:
 
 def _bytes(text: str) -> int:
     try:
-        size = byte_count(text)
+        size = parse_size(text)
     except ValueError:
         size = 0
     if size <= 0:
@@ -88,7 +88,7 @@ def _rate(text: str) -> float:
         value = float(match[1]) * {"M": 1e6, "G": 1e9, "T": 1e12}[match[2]] / 8
     else:
         try:
-            value = float(byte_count(text))
+            value = float(parse_size(text))
         except ValueError:
             value = 0.0
     if value <= 0:
@@ -110,7 +110,7 @@ _READ: Mapping[str, Callable[[str], Any]] = {
 }  # fmt: skip
 
 
-def described_cluster(spelled: str) -> Cluster:
+def parse_cluster(spelled: str) -> Cluster:
     """The machines of ``nodes=4,gpus=8,memory=80GB,flops=312T,bandwidth=100Gbit``, or of a YAML file of such entries.
 
     Raises:
@@ -156,7 +156,9 @@ def _made(entries: Mapping[str, str], where: str) -> Cluster:
     values: dict[str, Any] = {}
     for name, text in entries.items():
         if name not in _READ:
-            raise PotstillError(f"{where}: no entry is called {name[:40]!r}; {meant(name[:40], _READ, 'there are')}")
+            raise PotstillError(
+                f"{where}: no entry is called {name[:40]!r}; {suggestion(name[:40], _READ, 'there are')}"
+            )
         try:
             values[name] = _READ[name](text)
         except (ValueError, OverflowError) as error:
@@ -167,4 +169,4 @@ def _made(entries: Mapping[str, str], where: str) -> Cluster:
     if needed:
         example = {"memory": "80GB", "flops": "312T", "bandwidth": "100Gbit"}[needed[0]]
         raise PotstillError(f"{where}: {needed[0]} is missing; add {needed[0]}={example}")
-    return Cluster(**values, given=tuple(values))
+    return Cluster(**values, specified=tuple(values))

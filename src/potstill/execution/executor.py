@@ -14,7 +14,16 @@ import torch
 
 from potstill.errors import PotstillError
 
-__all__ = ["Executor", "Serial", "Wide", "cores", "dumps", "portable", "side_by_side", "torch_threads"]
+__all__ = [
+    "Executor",
+    "ParallelExecutor",
+    "Serial",
+    "dumps",
+    "is_picklable",
+    "num_cores",
+    "parallelism",
+    "torch_threads",
+]
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -33,23 +42,23 @@ class Executor(Protocol):
 
 
 @runtime_checkable
-class Wide(Protocol):
+class ParallelExecutor(Protocol):
     """An executor that runs jobs side by side, and can say how many."""
 
     threads: int
     """Of torch, that each has."""
 
-    def places(self) -> int:
+    def num_workers(self) -> int:
         """Jobs at a time."""
         ...
 
 
-def side_by_side(executor: Executor) -> tuple[int, int | None]:
+def parallelism(executor: Executor) -> tuple[int, int | None]:
     """Jobs that it runs at a time, for a forecast, and the threads of each; ``None``: those of this process."""
-    return (executor.places(), executor.threads) if isinstance(executor, Wide) else (1, None)
+    return (executor.num_workers(), executor.threads) if isinstance(executor, ParallelExecutor) else (1, None)
 
 
-def cores() -> int:
+def num_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -109,7 +118,7 @@ def dumps(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def portable(*values: Any) -> bool:
+def is_picklable(*values: Any) -> bool:
     """Whether ``values`` can be sent to another process."""
     try:
         dumps(values)

@@ -13,7 +13,7 @@ always fit what comes. No term grows with the number of real samples but the dat
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Counts", "Memory", "Term", "Walked", "predict"]
+__all__ = ["MemoryEstimate", "MemoryInputs", "PartMemory", "Term", "predict_memory"]
 
 SPARE = 1 / 3
 """Share of the largest moment that the C library holds beyond what is alive (freed pieces that do not fit), from less
@@ -31,17 +31,17 @@ while they are computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walked:
+class PartMemory:
     """What a part of a step holds at its peak: ``fixed + each · at_once`` bytes."""
 
-    what: str
+    name: str
     each: int
     """Bytes that each class adds that is passed at once."""
     fixed: int
     """Bytes whatever their number."""
     at_once: int
     """Classes that are passed at once."""
-    kept: int = 0
+    result_bytes: int = 0
     """Bytes of its results, which are held while the step goes on, or longer."""
     joined: bool = False
     """Whether they are made of several and put together, and so are there twice for a moment."""
@@ -52,7 +52,7 @@ class Walked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class MemoryInputs:
     """What the formula takes, in bytes where nothing else is said."""
 
     resident: int
@@ -75,20 +75,20 @@ class Counts:
     """Of the decoded inputs with the graph of their decoding; 0 where what is stored are the inputs."""
     stored: int
     """Of the file."""
-    parts: tuple[Walked, ...]
+    parts: tuple[PartMemory, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
     """A summand: bytes, of what, and how they come about."""
 
-    what: str
+    name: str
     bytes: int
-    how: str
+    explanation: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class MemoryEstimate:
     """The formula with its numbers, in bytes."""
 
     loading: int
@@ -106,7 +106,9 @@ class Memory:
         """What the C library holds beyond what is alive at that moment."""
         largest = self.largest
         return Term(
-            what="kept by the C library", bytes=round(SPARE * largest.bytes), how=f"{SPARE:.2g} × {largest.what}"
+            name="kept by the C library",
+            bytes=round(SPARE * largest.bytes),
+            explanation=f"{SPARE:.2g} × {largest.name}",
         )
 
     @property
@@ -115,47 +117,54 @@ class Memory:
         return max(self.loading, sum(term.bytes for term in self.always) + self.largest.bytes + self.spare.bytes)
 
 
-def predict(c: Counts) -> Memory:
+def predict_memory(c: MemoryInputs) -> MemoryEstimate:
     """The formula of the module's text for these counts. Pure: equal counts, equal terms."""
     always = (
-        Term(what="process", bytes=c.resident, how="measured with the data loaded and the libraries in use"),
-        Term(what="index of the real samples", bytes=8 * c.samples, how=f"8 × {c.samples:,} samples"),
-        Term(what="trained networks", bytes=c.networks, how="parameters and buffers"),
-        Term(what="state", bytes=c.state, how="what is stored, its velocity or moments, the networks of the method"),
+        Term(name="process", bytes=c.resident, explanation="measured with the data loaded and the libraries in use"),
+        Term(name="index of the real samples", bytes=8 * c.samples, explanation=f"8 × {c.samples:,} samples"),
+        Term(name="trained networks", bytes=c.networks, explanation="parameters and buffers"),
+        Term(
+            name="state",
+            bytes=c.state,
+            explanation="what is stored, its velocity or moments, the networks of the method",
+        ),
         *(
-            Term(what=f"results of {p.what}", bytes=p.kept, how="as long as a step, or longer")
+            Term(name=f"results of {p.name}", bytes=p.result_bytes, explanation="as long as a step, or longer")
             for p in c.parts
-            if p.kept
+            if p.result_bytes
         ),
     )
     around = {"before": 0, "descent": c.graph, "after": c.moving + c.moments}
-    moments = [Term(what="sorting by class", bytes=SORTED * c.samples, how=f"{SORTED} × {c.samples:,} samples")]
+    moments = [Term(name="sorting by class", bytes=SORTED * c.samples, explanation=f"{SORTED} × {c.samples:,} samples")]
     for p in c.parts:
         if p.fetched:
-            moments.append(Term(what=f"fetching {p.what}", bytes=FETCHED * p.fetched, how=f"{FETCHED} × {p.fetched:,}"))
-        if p.kept and p.joined:
-            moments.append(Term(what=f"joining results of {p.what}", bytes=p.kept, how="once more"))
+            moments.append(
+                Term(name=f"fetching {p.name}", bytes=FETCHED * p.fetched, explanation=f"{FETCHED} × {p.fetched:,}")
+            )
+        if p.result_bytes and p.joined:
+            moments.append(Term(name=f"joining results of {p.name}", bytes=p.result_bytes, explanation="once more"))
         moments.append(_moment(p, around[p.when]))
     if c.moving:
         moments.append(
             Term(
-                what="move",
+                name="move",
                 bytes=c.graph + c.decoded + 3 * c.moving + c.moments,
-                how=f"decoding {c.graph:,} + slopes {c.decoded:,} + gradient, step and new values 3 × {c.moving:,} "
+                explanation=f"decoding {c.graph:,} + slopes {c.decoded:,} + "
+                f"gradient, step and new values 3 × {c.moving:,} "
                 f"+ new velocity or moments {c.moments:,}",
             )
         )
-    moments.append(Term(what="checkpoint", bytes=WRITTEN * c.state, how=f"{WRITTEN} × state {c.state:,}"))
-    moments.append(Term(what="result", bytes=MADE * c.decoded, how=f"{MADE} × decoded inputs {c.decoded:,}"))
+    moments.append(Term(name="checkpoint", bytes=WRITTEN * c.state, explanation=f"{WRITTEN} × state {c.state:,}"))
+    moments.append(Term(name="result", bytes=MADE * c.decoded, explanation=f"{MADE} × decoded inputs {c.decoded:,}"))
     # By then the state is gone.
     writing = max(0, 2 * c.decoded + WRITTEN * c.stored - c.state)
     how = f"inputs in both units 2 × {c.decoded:,} + {WRITTEN} × file {c.stored:,} − state {c.state:,}"
-    moments.append(Term(what="writing", bytes=writing, how=how))
-    return Memory(loading=c.loading, always=always, moments=tuple(moments))
+    moments.append(Term(name="writing", bytes=writing, explanation=how))
+    return MemoryEstimate(loading=c.loading, always=always, moments=tuple(moments))
 
 
-def _moment(p: Walked, around: int) -> Term:
+def _moment(p: PartMemory, around: int) -> Term:
     how = f"{p.at_once:,} × {p.each:,}" + (f" + {p.fixed:,}" if p.fixed else "")
     if around:
         how += f" + {'decoding' if p.when == 'descent' else 'what has moved'} {around:,}"
-    return Term(what=p.what, bytes=p.fixed + p.each * p.at_once + around, how=how)
+    return Term(name=p.name, bytes=p.fixed + p.each * p.at_once + around, explanation=how)

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
 
-from potstill._util.input_limits import within
+from potstill._util.input_limits import with_current_limits
 from potstill.errors import PotstillError
-from potstill.execution.executor import cores, dumps
-from potstill.execution.worker import read, result, write
+from potstill.execution.executor import dumps, num_cores
+from potstill.execution.worker import read, unwrap_reply, write
 
 __all__ = ["Processes"]
 
@@ -49,14 +49,14 @@ class Processes:
     _running: "list[subprocess.Popen[bytes]]" = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.workers = self.workers or cores()
+        self.workers = self.workers or num_cores()
         if self.workers < 1 or self.threads < 1:
             raise PotstillError(
                 f"at least 1 worker with 1 thread is required, but {self.workers} × {self.threads} were asked"
             )
         self._end = weakref.finalize(self, _stop, self._running)
 
-    def places(self) -> int:
+    def num_workers(self) -> int:
         """Jobs at a time."""
         return self.workers
 
@@ -76,7 +76,7 @@ class Processes:
         """Results in the order of ``jobs``. ``fn`` goes to each worker once, so what is common belongs into it."""
         if not jobs:
             return
-        function = pickle.dumps(("fn", dumps(within(fn))), pickle.HIGHEST_PROTOCOL)
+        function = pickle.dumps(("fn", dumps(with_current_limits(fn))), pickle.HIGHEST_PROTOCOL)
         todo: queue.SimpleQueue[int] = queue.SimpleQueue()
         for i in range(len(jobs)):
             todo.put(i)
@@ -108,7 +108,7 @@ class Processes:
                 if key < 0:  # a worker died or a job could not be sent: no use waiting for the others
                     raise answer
                 early[key] = answer
-            yield result(early.pop(i))
+            yield unwrap_reply(early.pop(i))
 
     def _start(self, n: int) -> None:
         self._running[:] = [worker for worker in self._running if worker.poll() is None]

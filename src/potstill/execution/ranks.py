@@ -29,17 +29,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from potstill._util.input_limits import within
+from potstill._util.input_limits import with_current_limits
 from potstill.core import Inputs
-from potstill.core.nested import count, device_of, tensors
+from potstill.core.nested import device_of, named_tensors, num_samples
 from potstill.errors import PotstillError
-from potstill.execution.executor import dumps, portable, torch_threads
-from potstill.execution.synced import synchronised
-from potstill.execution.worker import answer, result
+from potstill.execution.executor import dumps, is_picklable, torch_threads
+from potstill.execution.synced import sync_batch_norm
+from potstill.execution.worker import run_job, unwrap_reply
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.microbatch import Passed, Piece, Plain, out_of_memory, sharing, sloped
 
-__all__ = ["Ranks", "active", "ranked", "started"]
+__all__ = ["Ranks", "active_ranks", "launched_by_torchrun", "run_on_ranks"]
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -52,13 +52,13 @@ _PATIENT: dist.ProcessGroup | None = None
 program began is not: Ray Train's gives up after half an hour."""
 
 
-def started() -> bool:
+def launched_by_torchrun() -> bool:
     """Whether torchrun, or what speaks as it does, has started this process as one of several."""
     said = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "")
     return said[0].isdecimal() and int(said[0]) > 1 and said[1].isdecimal() and "MASTER_ADDR" in os.environ
 
 
-def ranked(work: Callable[[], R], ranks: "Ranks | None" = None) -> R | None:
+def run_on_ranks(work: Callable[[], R], ranks: "Ranks | None" = None) -> R | None:
     """What ``work`` returns on rank 0, helped by the other ranks, where it is ``None``.
 
     ``ranks``: other than as usual.
@@ -80,7 +80,7 @@ class _Helped(SystemExit):
     """The end of a rank that has helped."""
 
 
-def active() -> "Ranks | None":
+def active_ranks() -> "Ranks | None":
     """The ranks that help at present."""
     return _ACTIVE
 
@@ -121,10 +121,12 @@ class Ranks:
             already cannot carry what is on the CPU; (from anything later) a rank is gone.
     """
 
-    def __init__(self, least: int = 8, threads: int = 1) -> None:
-        if least < 1 or threads < 1:
-            raise PotstillError(f"ranks: least and threads must be at least 1, but they are {least} and {threads}")
-        self.least, self.threads = least, threads
+    def __init__(self, min_samples: int = 8, threads: int = 1) -> None:
+        if min_samples < 1 or threads < 1:
+            raise PotstillError(
+                f"ranks: least and threads must be at least 1, but they are {min_samples} and {threads}"
+            )
+        self.min_samples, self.threads = min_samples, threads
         self.rank, self.world = 0, 1
         self._held: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
         self._unsent: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -134,13 +136,13 @@ class Ranks:
         self._own = True
         self._stack = ExitStack()
 
-    def places(self) -> int:
+    def num_workers(self) -> int:
         """Jobs at a time."""
         return self.world
 
     def __enter__(self) -> "Ranks":
         global _ACTIVE, _PATIENT
-        if not started():
+        if not launched_by_torchrun():
             raise PotstillError(
                 "ranks are started by torchrun, but RANK, WORLD_SIZE and MASTER_ADDR do not say so; begin with "
                 "`torchrun --nproc-per-node 2 -m potstill …`"
@@ -193,25 +195,25 @@ class Ranks:
     def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
         """Results in order. As many jobs as ranks or more: one each at a time. Fewer: here, one after the other, and
         their batches are shared."""
-        if len(jobs) < self.world or not portable(fn, *jobs):
+        if len(jobs) < self.world or not is_picklable(fn, *jobs):
             for job in jobs:
                 yield fn(job)
             return
-        sent = dumps(within(fn))
+        sent = dumps(with_current_limits(fn))
         for first in range(0, len(jobs), self.world):
             some = jobs[first : first + self.world]
             self._busy = True
             try:
                 _tell(("jobs", sent if first == 0 else None, [dumps(job) for job in some], self.threads))
                 with torch_threads(self.threads), sharing(None):
-                    own = answer(sent, dumps(some[0]))
+                    own = run_job(sent, dumps(some[0]))
                 found: list[Any] = [None] * self.world
                 dist.gather_object(own, found, group=_PATIENT)
             except RuntimeError as error:
                 raise _lost(error) from error
             self._busy = False
             for reply in found[: len(some)]:
-                yield result(pickle.loads(reply))
+                yield unwrap_reply(pickle.loads(reply))
 
     # --- batches ------------------------------------------------------------------------------------------------
 
@@ -221,8 +223,8 @@ class Ranks:
     ) -> Passed | None:  # fmt: skip
         """Loss, outputs and gradients of a batch of which each rank takes a part; ``None`` for a small one, or where
         the network cannot be sent."""
-        n = count(x)
-        key = self._key(network) if n >= self.least * self.world else None
+        n = num_samples(x)
+        key = self._key(network) if n >= self.min_samples * self.world else None
         if key is None:
             return None
         sizes = _sizes(n, self.world)
@@ -230,7 +232,7 @@ class Ranks:
             "key": key, "network": dumps(network) if network in self._unsent else None,
             "training": [m.training for m in network.modules()], "half": plain.half, "sizes": sizes,
             "gone": self._gone, "named": not isinstance(x, Tensor), "gpu": device_of(x).type == "cuda",
-            "like": [_like(plain.parameters), _like(plain.buffers), _like(tensors(x))],
+            "like": [_like(plain.parameters), _like(plain.buffers), _like(named_tensors(x))],
         }  # fmt: skip
         self._gone, parts = [], [_rows(x, first, size) for first, size in _spans(sizes)]
         self._busy = True
@@ -239,7 +241,7 @@ class Ranks:
             self._unsent.discard(network)
             _broadcast([*plain.parameters.values(), *plain.buffers.values()])
             for rank, part in enumerate(parts[1:], 1):
-                for t in tensors(part).values():
+                for t in named_tensors(part).values():
                     dist.send(t.contiguous(), rank)
         except RuntimeError as error:
             raise _lost(error) from error
@@ -253,7 +255,7 @@ class Ranks:
         failed: BaseException | None = None
         together = uses_batch_statistics(network)  # then ranks also meet inside of the pass, and none can leave alone
         try:
-            with synchronised(network, sizes[0] / sum(sizes)):
+            with sync_batch_norm(network, sizes[0] / sum(sizes)):
                 try:
                     piece = Piece(forward, parameters, own)
                 except (RuntimeError, MemoryError, PotstillError) as error:
@@ -305,7 +307,7 @@ class Ranks:
     def _key(self, network: nn.Module) -> int | None:
         """The number by which the others know the network, which is sent once; ``None`` where it cannot be."""
         if network not in self._held:
-            if not portable(network):
+            if not is_picklable(network):
                 return None
             self._held[network] = self._next
             self._unsent.add(network)
@@ -334,7 +336,7 @@ class _Helper:
                 self.function = rest[0] or self.function
                 jobs, rank = rest[1], dist.get_rank()
                 with torch_threads(rest[2]):
-                    reply = answer(self.function, jobs[rank]) if rank < len(jobs) else b""
+                    reply = run_job(self.function, jobs[rank]) if rank < len(jobs) else b""
                 dist.gather_object(reply, group=_PATIENT)
             elif kind == "pass":
                 self.share(**rest[0])
@@ -366,11 +368,11 @@ class _Helper:
         def forward(part: Inputs) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
                 made: Tensor = functional_call(net, {**parameters, **buffers}, (part,))
-            first = next(iter(tensors(part).values()))
+            first = next(iter(named_tensors(part).values()))
             return made.to(first.dtype) if isinstance(part, Tensor) else made.float() if half else made
 
         together = uses_batch_statistics(net)
-        with synchronised(net, sizes[rank] / sum(sizes)):
+        with sync_batch_norm(net, sizes[rank] / sum(sizes)):
             piece, wrong = None, None
             try:
                 piece = Piece(forward, tuple(parameters.values()), x)

@@ -13,11 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["synchronised"]
+__all__ = ["sync_batch_norm"]
 
 
 @contextmanager
-def synchronised(network: nn.Module, share: float) -> Iterator[None]:
+def sync_batch_norm(network: nn.Module, share: float) -> Iterator[None]:
     """Every BatchNorm of the network that trains takes statistics over all ranks, each of which must be in here.
 
     Args:

@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from potstill.core import StepCost
-from potstill.execution.peak import Walked
+from potstill.execution.peak import PartMemory
 
-__all__ = ["Held", "held_by", "tensor_bytes", "walk"]
+__all__ = ["TensorMemoryCounter", "measure_part", "peak_bytes", "tensor_bytes"]
 
 SAMPLES, BYTES = 256, 2**27
 """What the smaller walk passes and holds, at least: with less, modules choose other ways, and what they handle in
@@ -28,7 +28,7 @@ def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
-class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class TensorMemoryCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the storages that operations make while it is entered: bytes ``live`` now, and at the ``peak``.
 
     Memory that was there before does not count, whatever views of it are made inside. A storage counts until nothing
@@ -76,16 +76,16 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     return (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
 
 
-def held_by(run: Callable[[], object]) -> tuple[int, int]:
+def peak_bytes(run: Callable[[], object]) -> tuple[int, int]:
     """(peak, kept): bytes that ``run`` holds at its peak, and with nothing left of it but what it returned."""
-    with Held() as held:
+    with TensorMemoryCounter() as held:
         result = run()
         kept = held.live
         del result
     return held.peak, kept
 
 
-def walk(part: StepCost, input_bytes: int, steps: int | None = None) -> Walked:
+def measure_part(part: StepCost, input_bytes: int, steps: int | None = None) -> PartMemory:
     """What ``part`` holds, from running it for a few classes.
 
     Args:
@@ -93,19 +93,19 @@ def walk(part: StepCost, input_bytes: int, steps: int | None = None) -> Walked:
         steps: of the run; ``None``: no end is known.
     """
     few = min(part.at_once, -(-SAMPLES // max(1, part.size)))
-    peak, kept = held_by(part.ready(few))
+    peak, kept = peak_bytes(part.ready(few))
     while peak < BYTES and few < part.at_once:
         few = min(part.at_once, 2 * few)
-        peak, kept = held_by(part.ready(few))
+        peak, kept = peak_bytes(part.ready(few))
     more = min(part.at_once, few + -(-few // 2))
     each, fixed, kept_each, fetched = peak // few, 0, kept // few, 0
     if more > few:
-        more_peak, more_kept = held_by(part.ready(more))
+        more_peak, more_kept = peak_bytes(part.ready(more))
         each = max(0, (more_peak - peak) // (more - few))
         fixed, kept_each = max(0, peak - few * each), max(0, (more_kept - kept) // (more - few))
         fetched = part.size * part.at_once * input_bytes if part.real else 0
     results = min(part.classes, steps // part.every) if part.stays and steps is not None else part.classes
-    return Walked(
-        what=part.what, fixed=fixed, each=each, at_once=part.at_once, kept=kept_each * results,
+    return PartMemory(
+        name=part.what, fixed=fixed, each=each, at_once=part.at_once, result_bytes=kept_each * results,
         joined=part.classes > 1 and not part.stays, fetched=fetched, when=part.when,
     )  # fmt: skip

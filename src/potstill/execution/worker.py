@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from potstill.errors import PotstillError
 
-__all__ = ["answer", "opened", "read", "result", "serve", "write"]
+__all__ = ["read", "run_job", "serve", "unpickle_reply", "unwrap_reply", "write"]
 
 _LENGTH = struct.Struct(">Q")
 
@@ -40,7 +40,7 @@ def _loaded(function: bytes) -> Callable[[Any], Any]:
     return cast(Callable[[Any], Any], pickle.loads(function))
 
 
-def answer(function: bytes, job: bytes) -> bytes:
+def run_job(function: bytes, job: bytes) -> bytes:
     """What `opened` reads: ("done", result) or ("raised", exception, traceback); ("lost", text) for an exception that
     does not travel."""
     try:
@@ -55,12 +55,12 @@ def answer(function: bytes, job: bytes) -> bytes:
         return sent
 
 
-def opened(reply: bytes) -> Any:
+def unpickle_reply(reply: bytes) -> Any:
     """The result in an answer, or its exception, raised as itself with the worker's traceback as a note."""
-    return result(pickle.loads(reply))
+    return unwrap_reply(pickle.loads(reply))
 
 
-def result(reply: tuple[Any, ...]) -> Any:
+def unwrap_reply(reply: tuple[Any, ...]) -> Any:
     """As `opened`, of an answer that is unpickled.
 
     Raises:
@@ -93,4 +93,4 @@ def serve(threads: int) -> None:
         if kind == "fn":
             function = payload
         else:
-            write(answers, answer(function, payload))
+            write(answers, run_job(function, payload))

@@ -11,13 +11,13 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from torch import Tensor
 
-from potstill._util.outputs import check_apart, check_output
+from potstill._util.outputs import check_not_input, check_output
 from potstill.core import InputSpec
-from potstill.core.nested import OFFSETS, VALUES, one, tensors
+from potstill.core.nested import OFFSETS, VALUES, named_tensors, sample
 from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.images import encode_png, has_viewable_images, image_inputs, to_uint8, write_png
 
 __all__ = ["EXPORT_FORMATS", "LABEL_COLUMNS", "ExportFormat", "export", "to_arrow"]
@@ -65,12 +65,12 @@ def export(distilled: Distilled, to: str, path: str | Path, *, force: bool = Fal
         "png": write_png, "npz": _npz, "parquet": _parquet, "csv": _csv, "webdataset": _webdataset,
     }  # fmt: skip
     if to not in writers:
-        raise unknown("export format", to, writers)
+        raise unknown_name("export format", to, writers)
     path = Path(path)
     if to in _FILES or path.suffix.lower() in (".png", ".tar"):
         check_output(path, reads=[distilled], force=force, found=_FILES.get(to))
     else:
-        check_apart(path, [distilled], folder=True)
+        check_not_input(path, [distilled], folder=True)
     writers[to](distilled, path)
     return path
 
@@ -104,7 +104,7 @@ _FILES = {"npz": _other_npz, "parquet": _other_parquet}
 
 def _npz(distilled: Distilled, path: Path) -> None:
     normalization = distilled.normalization
-    arrays = {f"x/{n}" if n else "x": t.numpy() for n, t in tensors(distilled.inputs).items()}
+    arrays = {f"x/{n}" if n else "x": t.numpy() for n, t in named_tensors(distilled.inputs).items()}
     arrays |= {
         "y": _targets(distilled),
         "classes": np.array(distilled.classes, dtype=None if distilled.classes else str),
@@ -214,7 +214,7 @@ def to_arrow(distilled: Distilled, *, shaped: bool = False) -> Any:
 
     spec, columns = distilled.input, _Columns()
     for name, part in spec.parts or (("input", spec),):
-        held = tensors(distilled.inputs)
+        held = named_tensors(distilled.inputs)
         x = held.get(name + VALUES, held.get(name)) if spec.parts else distilled.inputs
         assert x is not None
         made = _part_columns(name, part, x, held.get(name + OFFSETS), shaped)
@@ -294,7 +294,7 @@ def _webdataset(distilled: Distilled, path: Path) -> None:
         _tar(distilled, range(n), buffer)
         write_atomic(path, buffer.getvalue())
         return
-    each = max(1, min(SHARD_SAMPLES, SHARD_BYTES // max(1, 4 * distilled.input.numbers)))
+    each = max(1, min(SHARD_SAMPLES, SHARD_BYTES // max(1, 4 * distilled.input.num_values)))
 
     def fill(folder: Path) -> None:
         said = {"classes": list(distilled.classes), "card": distilled.metadata}
@@ -310,7 +310,7 @@ def _tar(distilled: Distilled, samples: range, out: io.BufferedIOBase) -> None:
     hard = distilled.hard_labels
     with tarfile.open(fileobj=out, mode="w") as tar:
         for i in samples:
-            held = {name: _npy(x) for name, x in tensors(one(distilled.inputs, i)).items()}
+            held = {name: _npy(x) for name, x in named_tensors(sample(distilled.inputs, i)).items()}
             files = {f"{name}.npy" if name else "npy": content for name, content in held.items()}
             if distilled.is_classification:
                 files["cls"] = str(int(hard[i])).encode()

@@ -240,7 +240,7 @@ def _program(distilled: Distilled, columns: Sequence[str], place: _Place) -> str
     lines += _prepared(distilled, place)
     target = "soft_label" if soft else "label" if distilled.is_classification else "target"
     lines += [f'x, y = prepare({taken}), rows["{target}"]']
-    layers = ["Flatten()", f"Linear({spec.numbers}, 128)", "ReLU()", f"Linear(128, {len(distilled.classes) or 1})"]
+    layers = ["Flatten()", f"Linear({spec.num_values}, 128)", "ReLU()", f"Linear(128, {len(distilled.classes) or 1})"]
     lines += [
         f"model = torch.nn.Sequential({', '.join(f'torch.nn.{layer}' for layer in layers)})",
         "optimiser = torch.optim.Adam(model.parameters(), lr=0.01)",
@@ -279,6 +279,6 @@ def _prepared(distilled: Distilled, place: _Place) -> list[str]:
         f"white = load_file({place.whole})",
         "def prepare(x):",
         f"    u = ((x - {mean}) / {std}).flatten(1)",
-        *(["    u = torch.nn.functional.normalize(u - u.mean(1, keepdim=True))"] if n.whitening.unit else []),
+        *(["    u = torch.nn.functional.normalize(u - u.mean(1, keepdim=True))"] if n.whitening.unit_norm else []),
         '    return ((u - white["whitening/mean"]) @ white["whitening/matrix"]).view(x.shape)',
     ]

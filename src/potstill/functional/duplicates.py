@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from potstill.core import Inputs
-from potstill.core.nested import one
+from potstill.core.nested import sample
 from potstill.functional.distances import chunks, lengths, products, spread
 from potstill.rng import generator
 
@@ -35,7 +35,7 @@ class Digests:
         """The samples (b, …) at ``positions`` of the n, in any order."""
         if not isinstance(x, Tensor):
             for i, place in enumerate(positions.tolist()):
-                held = one(x, i)
+                held = sample(x, i)
                 content = b"".join(len(t.flatten()).to_bytes(8) + t.cpu().numpy().tobytes() for t in held.values())
                 self._of[place] = hashlib.blake2b(content, digest_size=16).digest()
             return

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from potstill.core import Inputs, InputSpec, Network
-from potstill.core.nested import OFFSETS, VALUES, count, lengths_of, split, tensors
+from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, num_samples, ragged_lengths
 
 __all__ = ["embed_real", "input_rows", "uses_batch_statistics"]
 
@@ -26,12 +26,12 @@ def embed_real(network: Network, x: Inputs) -> Float[Tensor, "n d"]:
         x: (n, …), or such tensors with names.
     """
     with torch.no_grad():
-        pixels = max((t[0].numel() // t.shape[1] for t in tensors(x).values() if t.ndim > 2), default=1)
+        pixels = max((t[0].numel() // t.shape[1] for t in named_tensors(x).values() if t.ndim > 2), default=1)
         part = max(1, _PIXELS // pixels)
-        on_cpu = next(iter(tensors(x).values())).device.type == "cpu"
-        if not on_cpu or count(x) <= part or uses_batch_statistics(network):
+        on_cpu = next(iter(named_tensors(x).values())).device.type == "cpu"
+        if not on_cpu or num_samples(x) <= part or uses_batch_statistics(network):
             return network.embed(x)
-        return torch.cat([network.embed(some) for some in split(x, part)])
+        return torch.cat([network.embed(some) for some in iter_batches(x, part)])
 
 
 def input_rows(x: Inputs, spec: InputSpec) -> Float[Tensor, "n d"]:
@@ -52,7 +52,7 @@ def input_rows(x: Inputs, spec: InputSpec) -> Float[Tensor, "n d"]:
             rows += [F.one_hot(codes, k).float() * 0.5**0.5 for codes, k in columns]
         elif part.kind == "words":
             values, offsets = x[name + VALUES], x[name + OFFSETS]
-            owner = torch.repeat_interleave(torch.arange(len(offsets)).to(values), lengths_of(offsets, len(values)))
+            owner = torch.repeat_interleave(torch.arange(len(offsets)).to(values), ragged_lengths(offsets, len(values)))
             counts = torch.zeros(len(offsets), part.levels[0], device=values.device)
             counts.index_put_((owner, values), torch.ones((), device=values.device), accumulate=True)
             rows.append(F.normalize(counts, dim=1))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from potstill.errors import unknown
+from potstill.errors import unknown_name
 
 __all__ = ["Distance", "DistanceName", "convolutional", "cosine", "cosine_rows", "distance", "linear_gradient", "mse"]
 
@@ -87,7 +87,7 @@ def distance(name: str) -> Distance:
         PotstillError: there is no such distance.
     """
     if name not in _DISTANCES:
-        raise unknown("gradient distance", name, _DISTANCES)
+        raise unknown_name("gradient distance", name, _DISTANCES)
     return _DISTANCES[name]
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.core import Inputs
-from potstill.core.nested import count, split
+from potstill.core.nested import iter_batches, num_samples
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.functional.features import uses_batch_statistics
 
@@ -89,7 +89,7 @@ class Piece:
         self, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], x: Inputs, size: int | None = None
     ) -> None:
         self.forward, self.parameters = forward, parameters
-        self.parts = list(split(x, size or count(x)))
+        self.parts = list(iter_batches(x, size or num_samples(x)))
         self._whole: Tensor | None = None
         if len(self.parts) == 1:
             with torch.enable_grad():
@@ -104,7 +104,7 @@ class Piece:
         if self._whole is not None:
             return torch.autograd.grad(self._whole, tuple(self.parameters), slope.to(self.outputs.dtype))
         total: list[Tensor] = []
-        for part, share in zip(self.parts, torch.split(slope, count(self.parts[0])), strict=True):
+        for part, share in zip(self.parts, torch.split(slope, num_samples(self.parts[0])), strict=True):
             with torch.enable_grad():
                 found = torch.autograd.grad(self.forward(part), tuple(self.parameters), share.to(self.outputs.dtype))
             total = [a + b for a, b in zip(total, found, strict=True)] if total else list(found)
@@ -158,7 +158,7 @@ def passed(
         shared = others.passed(network, forward, parameters, x, loss_of, plain)
         if shared is not None:
             return shared
-    n = count(x)
+    n = num_samples(x)
     size = known = min(_ROOM.get(network, n), n)
     while True:
         try:

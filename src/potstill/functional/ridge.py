@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from potstill.errors import NotFinite
+from potstill.errors import NonFiniteError
 
 __all__ = ["RETRIES", "linear", "predict", "solve"]
 
@@ -81,12 +81,12 @@ def linear(x: Float[Tensor, "n d"], y: Float[Tensor, "n t"], ridge: float = 1e-6
 def _solved(k: Tensor, y: Tensor, ridge: float, mean: Tensor, of: str) -> Tensor:
     """``(k + ridge · mean · I)⁻¹ y``; ``of`` says what the matrix is of."""
     if not (bool(torch.isfinite(k).all()) and bool(torch.isfinite(y).all())):
-        raise NotFinite(
+        raise NonFiniteError(
             f"ridge regression needs finite numbers, but the kernel matrix {of} or its targets hold NaN or infinity"
         )
     n, size = len(k), float(mean.detach())
     if size <= 0.0:
-        raise NotFinite(f"a kernel matrix must have a diagonal above 0, but that {of} has none")
+        raise NonFiniteError(f"a kernel matrix must have a diagonal above 0, but that {of} has none")
     eye = torch.eye(n, dtype=k.dtype, device=k.device)
     # A pivot of rounding errors alone may still be above 0: then there is a decomposition that means nothing.
     floor = torch.finfo(k.dtype).eps * n * size
@@ -96,7 +96,7 @@ def _solved(k: Tensor, y: Tensor, ridge: float, mean: Tensor, of: str) -> Tensor
         lower, wrong = torch.linalg.cholesky_ex(k + tried * mean * eye)
         if int(wrong) == 0 and float(lower.detach().diagonal().min()) ** 2 > floor:
             return torch.cholesky_solve(y, lower)
-    raise NotFinite(
+    raise NonFiniteError(
         f"the kernel matrix {of} is singular even with a ridge of {tried:.0e} of its mean diagonal; "
         "no two items may be equal; raise the ridge"
     )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from potstill.core import Inputs
-from potstill.core.nested import mapped
+from potstill.core.nested import tree_map
 from potstill.errors import PotstillError
 from potstill.functional.optim import sgd
 from potstill.functional.train import Criterion, Stepped, cross_entropy, gradients
@@ -85,7 +85,7 @@ def flat_step(
     """
     kept = dict(network.named_buffers()) if buffers is None else buffers
     fresh = {name: b.detach().clone() for name, b in kept.items()}
-    x, before = mapped(Tensor.detach, x), {n: p.detach() for n, p in params.items()}
+    x, before = tree_map(Tensor.detach, x), {n: p.detach() for n, p in params.items()}
     with torch.enable_grad():
         used = {n: p.requires_grad_() for n, p in ((n, p.clone()) for n, p in before.items())}
         logits = functional_call(network, {**used, **fresh}, (x,))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from potstill.core import Inputs
-from potstill.core.nested import mapped
+from potstill.core.nested import tree_map
 from potstill.functional.microbatch import Plain, passed
 from potstill.functional.optim import sgd
 
@@ -118,7 +118,7 @@ def train_step(
         used = {n: p.detach().requires_grad_() for n, p in params.items()}
         value, logits, slopes = passed(
             network, lambda some: functional_call(network, {**used, **fresh}, (some,)), tuple(used.values()),
-            mapped(Tensor.detach, x), lambda outputs: criterion(outputs, y), Plain(parameters=used, buffers=fresh),
+            tree_map(Tensor.detach, x), lambda outputs: criterion(outputs, y), Plain(parameters=used, buffers=fresh),
         )  # fmt: skip
         grads = dict(zip(used, slopes, strict=True))
     with torch.no_grad():

@@ -29,7 +29,7 @@ from typing import IO, Literal, NamedTuple, TypeAlias, final, overload
 import torch
 from torch import Tensor
 
-from potstill.errors import NotFinite, PotstillError
+from potstill.errors import NonFiniteError, PotstillError
 from potstill.functional.optim import sgd
 
 __all__ = [
@@ -385,7 +385,7 @@ def _full(
         found = torch.autograd.grad(value, wanted, allow_unused=True)
     by_theta, by_lr, *by_leaves = (torch.zeros_like(t) if g is None else g for g, t in zip(found, wanted, strict=True))
     if not bool(_finite(*by_leaves, by_theta, by_lr)):
-        raise NotFinite(
+        raise NonFiniteError(
             f"the gradients through {n} steps are not finite; use mode replay, which says at which step, or fewer steps"
         )
     return _unrolled(value, dict(zip(x, by_leaves, strict=True)), by_lr, form.named(by_theta))
@@ -537,7 +537,7 @@ def _check(flags: Sequence[Tensor], steps: Sequence[int | str], what: str, lr: f
         return
     step = steps[int(well.int().argmin())]
     where = step if isinstance(step, str) else f"inner step {step}"
-    raise NotFinite(
+    raise NonFiniteError(
         f"{what} must be finite, but at {where} it is not (learning rate {lr:g}); take a smaller learning rate, or "
         "fewer steps"
     )

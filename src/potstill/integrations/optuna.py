@@ -17,7 +17,7 @@ from potstill.data.subset import SourceView
 from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import held_out_indices
-from potstill.tasks import Classification, targets_of, task_of
+from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = ["Objective"]
 
@@ -64,8 +64,8 @@ class Objective:
             )
         index = held_out_indices(source, seed, max_samples=samples)
         batch = SourceView.of(source, self._small.normalization).fetch(index)
-        self._x, self._y = batch.x, targets_of(source)[index].cpu()
-        self._task = task_of(source)
+        self._x, self._y = batch.x, get_targets(source)[index].cpu()
+        self._task = get_task(source)
         self.direction = "maximize" if self._task.metric.sign > 0 else "minimize"
 
     def __call__(self, trial: Any) -> float:

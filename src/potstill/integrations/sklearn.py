@@ -21,12 +21,12 @@ from sklearn.utils.validation import validate_data
 from potstill.api.distill import distill
 from potstill.api.load_data import load_data
 from potstill.core import Splits
-from potstill.core.nested import only
+from potstill.core.nested import single_tensor
 from potstill.core.registry import make_method
 from potstill.data import TensorSource
 from potstill.data.frames import is_frame
 from potstill.dataset_file import Distilled
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.table_rows import source_table
 
 __all__ = ["Distiller", "ResamplingError"]
@@ -213,7 +213,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             ResamplingError: there is no such task here.
         """
         if self.task not in (None, "classification", "regression"):
-            raise ResamplingError(str(unknown("task", str(self.task), ("classification", "regression"))))
+            raise ResamplingError(str(unknown_name("task", str(self.task), ("classification", "regression"))))
         return self.task == "regression"
 
     def _read(self, X: Any, y: Any) -> _Given:
@@ -324,7 +324,9 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             last = len(self.shape) == 3 and tuple(self.shape) != source.input.shape
             x = np.moveaxis(x, 1, -1) if last else x
             if source.input.units == "pixels in [0,1]" and (high := float(values.max())) > 1:
-                x = x * (65535 if only(source.inputs, "a resampler").is_floating_point() and high > 255 else 255)
+                x = x * (
+                    65535 if single_tensor(source.inputs, "a resampler").is_floating_point() and high > 255 else 255
+                )
         dtype = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
         flat: Array = x.reshape(len(x), -1).astype(dtype)
         if getattr(X, "ndim", 2) > 2:

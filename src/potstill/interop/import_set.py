@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill._util.input_limits import limits, raised
+from potstill._util.input_limits import limit_hint, limits
 from potstill.api.load_data import as_splits, load_data, pick_device
 from potstill.augment.zca import fit_normalization
 from potstill.core import InputSpec, Normalization, Source, Splits, registry
 from potstill.data.standard_datasets import STANDARD
 from potstill.dataset_file import Distilled
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.interop.released_sets import RELEASED_FORMATS, ReleasedSet, detect_format, read_released_set
 from potstill.interop.texts import import_texts
 from potstill.parametrize.tiles import Tiles
@@ -72,7 +72,7 @@ def import_set(
             raise PotstillError(f"{said} belongs to pictures, but dilm is a set of texts; leave it out")
         return import_texts(path, run=run, method=method)
     if known is not None and known not in STANDARD:
-        raise unknown("standard set", known, STANDARD)
+        raise unknown_name("standard set", known, STANDARD)
     if (mean is None) != (std is None):
         raise PotstillError("both mean and std are required, or neither; give the other one, too")
     found = read_released_set(path, chosen, run=run, size=reading.get("size"), max_bytes=limits().set_bytes)
@@ -126,7 +126,7 @@ def _normalization(
         if mean is not None:
             raise PotstillError("a whitening brings its own mean and std; leave them out, or zca")
         made = fit_normalization(_all(of.train), zca)
-        if made.whitening is not None and made.whitening.unit:
+        if made.whitening is not None and made.whitening.unit_norm:
             raise PotstillError(
                 'images whitened as kip cannot be led back to pixels: their length is lost; use `zca="mtt"` or '
                 '`zca="frepo"`'
@@ -167,7 +167,8 @@ def _labels(of: _Origin) -> tuple[Tensor, tuple[str, ...]]:
     k = len(folders) or (labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1)
     if k > limits().classes:  # a label of eight bytes can ask for the names of more than memory holds
         raise PotstillError(
-            f"its labels count up to {k - 1:,}, so there are as many classes or a damaged label; {raised('classes')}"
+            f"its labels count up to {k - 1:,}, so there are as many classes or a damaged label; "
+            f"{limit_hint('classes')}"
         )
     if not names:
         return labels, folders or tuple(map(str, range(k)))
@@ -214,7 +215,7 @@ def _spec(of: _Origin, inputs: Tensor) -> InputSpec:
     mirrored = STANDARD[of.known].mirrored if of.known is not None else True
     shape = tuple(inputs.shape[1:])
     if of.train is None:
-        return InputSpec(kind="image", shape=shape, mirrored=mirrored)
+        return InputSpec(kind="image", shape=shape, horizontal_flip=mirrored)
     if of.train.input.shape != shape:
         made, real = ("×".join(map(str, sides)) for sides in (shape, of.train.input.shape))
         raise PotstillError(

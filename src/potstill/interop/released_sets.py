@@ -23,7 +23,7 @@ from torch import Tensor
 
 from potstill.api.load_data import load_data
 from potstill.dataset_file.safe_unpickle import load_torch_file
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.interop.texts import find_text_sets
 
 __all__ = ["RELEASED_FORMATS", "ReleasedFormat", "ReleasedSet", "detect_format", "read_released_set"]
@@ -103,7 +103,7 @@ def read_released_set(
         PotstillError: no such form, or the files are missing, unsafe, or of another form: one line.
     """
     if form not in RELEASED_FORMATS:
-        raise unknown("form of a released set", form, RELEASED_FORMATS)
+        raise unknown_name("form of a released set", form, RELEASED_FORMATS)
     if form == "folder":
         return _folder(path, size)
     if form == "dc":

@@ -108,7 +108,11 @@ def import_texts(path: Path, *, run: int = -1, method: str | None = None) -> Dis
     inputs = {name: t for n, field in enumerate(found.fields) for name, t in _words(found, n, field).items()}
     words = InputSpec(kind="words", shape=(), levels=(WORDS,))
     spec = InputSpec(
-        kind="texts", shape=(), units="words", mirrored=False, parts=tuple((field, words) for field in found.fields)
+        kind="texts",
+        shape=(),
+        units="words",
+        horizontal_flip=False,
+        parts=tuple((field, words) for field in found.fields),
     )
     notes = [
         f"made by another program and imported from {found.path.name}: that it saw the training part alone is its word"

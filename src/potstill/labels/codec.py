@@ -41,7 +41,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.labels.delta_coding import increasing_bytes, pack_increasing, unpack_increasing
 
 __all__ = ["CodedRows", "LabelCodec"]
@@ -82,7 +82,7 @@ class LabelCodec:
         if not 1 <= self.top_k <= self.classes:
             raise PotstillError(f"top_k must be in 1…{self.classes} (the classes), but it is {self.top_k}; change it")
         if self.dtype not in _BITS:
-            raise unknown("type of labels", self.dtype, tuple(_BITS))
+            raise unknown_name("type of labels", self.dtype, tuple(_BITS))
         if not 0 < self.temperature < float("inf"):
             raise PotstillError(f"a temperature must be above 0, but it is {self.temperature:g}; 20 is usual")
 

@@ -35,7 +35,7 @@ from potstill.errors import PotstillError
 from potstill.functional.counter_rng import permutation
 from potstill.labels.codec import LabelCodec
 from potstill.labels.metadata import LabelMetadata
-from potstill.rng import derive
+from potstill.rng import derive_seed
 
 __all__ = ["LabelFile", "epoch_batch", "hash_inputs", "label_file_bytes", "mix_values", "plan_label_file"]
 
@@ -308,7 +308,7 @@ def epoch_batch(
 
 @lru_cache(maxsize=8)
 def _order(seed: int, epochs: int, turn: int) -> tuple[int, ...]:
-    return tuple(range(epochs)) if turn == 0 else tuple(permutation(derive(seed, "pool"), epochs, turn).tolist())
+    return tuple(range(epochs)) if turn == 0 else tuple(permutation(derive_seed(seed, "pool"), epochs, turn).tolist())
 
 
 def _reopened(path: Path, about: LabelMetadata) -> LabelFile:

@@ -12,7 +12,7 @@ from potstill.augment.imported_views import Recorded
 from potstill.augment.view_schedule import Views
 from potstill.core import InputSpec
 from potstill.dataset_file.files import parse_json
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.labels.codec import LabelCodec
 
 __all__ = [
@@ -189,7 +189,7 @@ class TeacherMetadata(FileMetadata):
     def __post_init__(self) -> None:
         self._check()
         if self.dtype not in TEACHER_BITS:
-            raise unknown("type of a teacher's weights", self.dtype, tuple(TEACHER_BITS))
+            raise unknown_name("type of a teacher's weights", self.dtype, tuple(TEACHER_BITS))
         if len(self.layouts) != len(self.networks) or not self.networks:
             raise PotstillError(f"{len(self.networks)} networks need as many layouts, and at least one; check them")
         if self.input.kind not in ("image", "table") or not all(0 < n < 2**31 for n in self.input.shape):

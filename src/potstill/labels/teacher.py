@@ -15,12 +15,12 @@ from torch.func import functional_call
 from potstill.augment.idc import IDCAugment
 from potstill.augment.mix import CutMix
 from potstill.core import Augmentation, Batch, Inputs, Source, Task
-from potstill.core.nested import count, only
+from potstill.core.nested import num_samples, single_tensor
 from potstill.data.iterate import prefetch
 from potstill.errors import PotstillError
 from potstill.functional.sharpness_aware import Flat, flat_step
 from potstill.functional.train import parameters, train_step
-from potstill.tasks import Classification, task_of
+from potstill.tasks import Classification, get_task
 
 __all__ = ["Teacher", "fresh_teacher", "soft_labels", "teacher_step", "train_epoch", "train_teacher"]
 
@@ -81,9 +81,9 @@ def teacher_step(
     size = min(batch, len(source))
     x, y = _labelled(source, source.fetch(torch.randint(len(source), (size,), generator=rng)))
     if augment is not None:
-        one = only(x, "an augmentation")
+        one = single_tensor(x, "an augmentation")
         x = augment.apply(one, augment.draw(size, tuple(one.shape[1:]), rng))
-    return _stepped(network, teacher, x, y, task_of(source), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    return _stepped(network, teacher, x, y, get_task(source), lr=lr, momentum=momentum, weight_decay=weight_decay)
 
 
 def _stepped(
@@ -108,7 +108,7 @@ def _stepped(
         right = int((after.logits.argmax(1) == (y.argmax(1) if y.is_floating_point() else y)).sum())
     made = Teacher(
         params=after.params, velocity=after.velocity, buffers=after.buffers, step=teacher.step + 1,
-        num_correct=teacher.num_correct + right, num_seen=teacher.num_seen + count(x),
+        num_correct=teacher.num_correct + right, num_seen=teacher.num_seen + num_samples(x),
     )  # fmt: skip
     return made, after.loss
 
@@ -145,10 +145,10 @@ def train_epoch(
     mix = CutMix(prob=cutmix) if cutmix and source.input.kind == "image" else None
     if mix is not None and isinstance(augment, IDCAugment):
         augment = augment.beside_cutmix()
-    shape, task = source.input.shape, task_of(source)
+    shape, task = source.input.shape, get_task(source)
     for fetched in prefetch(source, torch.split(order, batch) if len(order) else ()):
         every, y = _labelled(source, fetched)
-        x = only(every, "an augmentation")
+        x = single_tensor(every, "an augmentation")
         x = augment.apply(x, augment.draw(len(x), shape, rng))
         if mix is not None:
             x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), len(source.classes))

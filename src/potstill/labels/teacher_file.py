@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from potstill._util.outputs import ASK
+from potstill._util.outputs import REPLACE_HINT
 from potstill.augment.integer_ops import Fetch
 from potstill.augment.view_schedule import Views
 from potstill.core import InputSpec
@@ -222,7 +222,7 @@ def write_teacher(
         if _same(path, about):
             return TeacherFile(path)
         if not replace:
-            raise PotstillError(f"{path}: another file is there; {ASK}")
+            raise PotstillError(f"{path}: another file is there; {REPLACE_HINT}")
     said = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
     write_tensors(path, quantize_networks([e.network for e in teachers], TEACHER_BITS[dtype]), {"labels": said})
     return TeacherFile(path)

@@ -20,7 +20,7 @@ from potstill.functional.counter_rng import permutation
 from potstill.labels.codec import LabelCodec
 from potstill.labels.label_file import LabelFile, hash_inputs, plan_label_file
 from potstill.labels.metadata import LabelMetadata, Statistics, check_class_order
-from potstill.rng import derive
+from potstill.rng import derive_seed
 
 __all__ = ["LabelTeacher", "hash_network", "mean_logits", "resolve_pool", "teacher_logits", "write_labels"]
 
@@ -183,7 +183,7 @@ def write_labels(
         epoch = first // n
         index = torch.arange(first - epoch * n, end - epoch * n)
         if statistics == "batch":
-            order = torch.from_numpy(permutation(derive(views.seed, "label batches"), n, epoch))
+            order = torch.from_numpy(permutation(derive_seed(views.seed, "label batches"), n, epoch))
             together = torch.split(order, batch)
             logits = torch.cat([mean_logits(teachers, views.view(inputs, epoch, i, n), "batch") for i in together])
             logits = logits[order.argsort().to(logits.device)]

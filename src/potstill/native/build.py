@@ -26,8 +26,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from potstill._util.cache import make_kind
-from potstill._util.cache_dir import cache_folder
+from potstill._util.cache import make_cache_folder
+from potstill._util.cache_dir import cache_dir
 
 __all__ = ["available", "computing", "library", "loaded", "run", "versions"]
 
@@ -129,7 +129,7 @@ def _stem(name: str) -> str | None:
         return None
     if (compiler := _compiler()) is not None:
         return f"{_made_of(name)}-{compiler[1]}"
-    return next(_stems(cache_folder() / "native", _made_of(name)), None)
+    return next(_stems(cache_dir() / "native", _made_of(name)), None)
 
 
 def _source(name: str) -> Path:
@@ -185,8 +185,8 @@ def _own_folder() -> Path:
     Raises:
         OSError: the folder cannot be made, or others can write to it.
     """
-    folder = cache_folder() / "native"
-    make_kind(folder.parent)
+    folder = cache_dir() / "native"
+    make_cache_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
     about = folder.stat()
     if about.st_uid != os.getuid() or about.st_mode & 0o022:

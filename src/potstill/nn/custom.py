@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.parameter import is_lazy
 
-from potstill._util.import_from_file import OwnFile, names_file
+from potstill._util.import_from_file import FileReference, is_file_reference
 from potstill.core import InputSpec, Network
 from potstill.errors import PotstillError
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 __all__ = ["OwnFactory", "OwnNetwork", "given", "own_factory"]
 
@@ -37,17 +37,17 @@ _BREAKS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, At
 class OwnNetwork:
     """What makes a user's networks, before it is known what they are to eat: a value that can be compared."""
 
-    made_by: Callable[..., Any] | OwnFile
+    made_by: Callable[..., Any] | FileReference
 
     @property
     def maker(self) -> Callable[..., Any]:
         """The class or function itself."""
-        found = self.made_by.load() if isinstance(self.made_by, OwnFile) else self.made_by
+        found = self.made_by.load() if isinstance(self.made_by, FileReference) else self.made_by
         _check_maker(found)
         return cast("Callable[..., Any]", found)
 
     def __str__(self) -> str:
-        if isinstance(self.made_by, OwnFile):
+        if isinstance(self.made_by, FileReference):
             return str(self.made_by)
         bare = self.made_by.func if isinstance(self.made_by, functools.partial) else self.made_by
         return str(getattr(bare, "__qualname__", type(bare).__name__))
@@ -70,10 +70,14 @@ def given(network: object) -> str | OwnNetwork | None:
     Raises:
         PotstillError: there is no such file or class in it, or it makes no networks.
     """
-    if network is None or isinstance(network, OwnNetwork) or (isinstance(network, str) and not names_file(network)):
+    if (
+        network is None
+        or isinstance(network, OwnNetwork)
+        or (isinstance(network, str) and not is_file_reference(network))
+    ):
         return network
     if isinstance(network, str):
-        own = OwnNetwork(OwnFile.read(network))
+        own = OwnNetwork(FileReference.read(network))
         _ = own.maker  # refused now rather than after all that comes before a network is made
         return own
     _check_maker(network)
@@ -132,7 +136,7 @@ class Own(Network):
             yield
             return
         last = next(reversed(list(self.net.parameters())), x)
-        seed = derive(_bits(x), _bits(last))
+        seed = derive_seed(_bits(x), _bits(last))
         devices = [x.device] if x.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.default_generator.manual_seed(seed)
@@ -204,7 +208,7 @@ def _make(own: OwnNetwork, spec: InputSpec, num_classes: int, seed: int) -> nn.M
             f"default, or a function that makes it: lambda: {str(own).rpartition(':')[2]}({needed[0]}=…)"
         )
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, "network"))
+        torch.default_generator.manual_seed(derive_seed(seed, "network"))
         try:
             net = maker(**{n: values[n] for n in _OFFERED if n in parameters})
         except _BREAKS as error:
@@ -372,11 +376,11 @@ def _name(own: OwnNetwork, net: nn.Module) -> str:
     """Its class and where that is, and a hash of what it is made of, so that no two are taken for one."""
     kind = type(net)
     if kind.__module__.startswith("torch."):  # a function that puts layers together has the better name
-        home = "" if isinstance(own.made_by, OwnFile) else str(getattr(own.made_by, "__module__", ""))
-        called = own.made_by.name if isinstance(own.made_by, OwnFile) else str(own)
+        home = "" if isinstance(own.made_by, FileReference) else str(getattr(own.made_by, "__module__", ""))
+        called = own.made_by.name if isinstance(own.made_by, FileReference) else str(own)
     else:
         home, called = kind.__module__, kind.__qualname__
-    if isinstance(own.made_by, OwnFile):
+    if isinstance(own.made_by, FileReference):
         home = re.split(r"[\\/]", own.made_by.path)[-1].removesuffix(".py")
     kinds = {type(m) for m in net.modules() if not type(m).__module__.startswith("torch.")}
     shapes = [(n, list(t.shape), str(t.dtype)) for n, t in (*net.named_parameters(), *net.named_buffers())]

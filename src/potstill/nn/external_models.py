@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from potstill.core import InputSpec, Network
 from potstill.errors import PotstillError
-from potstill.rng import derive
+from potstill.rng import derive_seed
 
 __all__ = ["bridged", "package"]
 
@@ -154,7 +154,7 @@ def bridged(package: str, model: str, spec: InputSpec, num_classes: int, seed: i
         )
     c, h, w = spec.shape
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, package, model))
+        torch.default_generator.manual_seed(derive_seed(seed, package, model))
         try:
             trunk, head = _made(package, model, (c, h, w), num_classes)
             with torch.no_grad():

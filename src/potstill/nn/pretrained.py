@@ -229,7 +229,7 @@ def frozen_factory(
         raise PotstillError(
             f"network {name} takes grey or colour pictures (1 or 3, h, w), but inputs are {what}; use mlp or linear"
         )
-    if normalization is not None and normalization.whitening is not None and normalization.whitening.unit:
+    if normalization is not None and normalization.whitening is not None and normalization.whitening.unit_norm:
         raise PotstillError(
             f"network {name} is to see pixels, but this whitening gives every picture the same norm, which cannot be "
             'undone; choose another, `zca="mtt"` or `zca="frepo"`'

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from potstill.core import InputSpec, Network, NetworkFactory, Normalization, registry
-from potstill.core.nested import zeros
-from potstill.errors import PotstillError, meant, unknown
+from potstill.core.nested import zeros_like_spec
+from potstill.errors import PotstillError, suggestion, unknown_name
 from potstill.nn.baselines import MLP, VGG, AlexNet, LeNet, Linear
 from potstill.nn.convnet import ConvNet, default_depth
 from potstill.nn.custom import OwnFactory, OwnNetwork, own_factory
@@ -204,7 +204,7 @@ def _fits(make: Callable[[], Network], spec: InputSpec | None, device: str) -> b
         if spec is None:
             return True
         with torch.no_grad():
-            allocated(network, torch.device(device))(zeros(spec, 1, device))
+            allocated(network, torch.device(device))(zeros_like_spec(spec, 1, device))
     except (RuntimeError, ValueError):
         return False
     return True
@@ -227,7 +227,7 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     """The full name and how to make the network."""
     family, *parts = name.split("-")
     if family not in _FAMILIES:
-        raise unknown("network", name, [e.name for e in catalogue()] + list(registry.names("networks")))
+        raise unknown_name("network", name, [e.name for e in catalogue()] + list(registry.names("networks")))
     if repeated := next((p for n, p in enumerate(parts) if p in parts[:n]), None):
         raise PotstillError(f"a part of a network's name is given once, but {name!r} has {repeated!r} twice; drop one")
     if family == "towers":
@@ -311,7 +311,7 @@ def _choose(
 
 
 def _refuse(name: str, part: str, known: list[str]) -> None:
-    hint = meant(part, known, "it takes") if known else "it takes no parts"
+    hint = suggestion(part, known, "it takes") if known else "it takes no parts"
     raise PotstillError(f"network {name!r} has no part {part!r}; {hint}")
 
 
@@ -344,7 +344,7 @@ def flops(network: torch.nn.Module, shape: tuple[int, ...] | InputSpec) -> int:
     hooks = [m.register_forward_hook(count) for m in modules if isinstance(m, counted)]
     try:
         with torch.no_grad():
-            network.eval()(zeros(spec, 1, next(network.parameters()).device))
+            network.eval()(zeros_like_spec(spec, 1, next(network.parameters()).device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -42,4 +42,4 @@ def image_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
 def stored_numbers(problem: Problem) -> tuple[int, ...]:
     """float32 numbers that each class may store: what `Problem.sizes` hands to ``Parametrization.sizes``."""
     one = math.prod(problem.train.input.shape)
-    return problem.numbers or tuple(count * one for count in problem.counts)
+    return problem.value_budget or tuple(count * one for count in problem.counts)

@@ -103,7 +103,7 @@ class Frequency:
     def _positions(self, problem: Problem, c: int) -> Tensor:
         """The positions (kept,) of class ``c``, ascending, on the CPU."""
         shape = problem.train.input.shape
-        index = problem.by_class[c]
+        index = problem.class_indices[c]
         spaced = torch.linspace(0, len(index) - 1, min(len(index), _PICTURES)).round().long()
         total = torch.zeros(shape[1:], dtype=torch.float64)
         squares = torch.zeros_like(total)

@@ -71,6 +71,6 @@ class Small:
         """The enlarged inputs (n, c, h, w), in the order they are stored."""
         return resize(payload["inputs"], (shape[-2], shape[-1]))
 
-    def rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
+    def class_rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
         """One row for each input."""
         return {"inputs": slice(sum(sizes[: classes.start]), sum(sizes[: classes.stop]))}

@@ -23,7 +23,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Payload, Problem
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.functional.transforms import bilinear, resize
 from potstill.parametrize._shared import image_shape, stored_numbers
 
@@ -56,7 +56,7 @@ class Memory:
 
     def __post_init__(self) -> None:
         if self.init not in _STARTS:
-            raise unknown("init of memory", self.init, _STARTS)
+            raise unknown_name("init of memory", self.init, _STARTS)
         if self.scale < 1 or self.bases < 0:
             raise PotstillError(
                 f"memory: scale must be at least 1 and bases at least 0, not {self.scale} and {self.bases}"

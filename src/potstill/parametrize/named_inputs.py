@@ -23,8 +23,8 @@ from potstill.core import (
     RequiresAssets,
     Source,
 )
-from potstill.core.nested import names_of
-from potstill.core.registry import part
+from potstill.core.nested import tensor_names
+from potstill.core.registry import create
 from potstill.errors import PotstillError
 from potstill.parametrize.pixels import Pixels
 
@@ -42,7 +42,7 @@ def parse_parametrization(spelled: str, input: InputSpec) -> Parametrization:
     Raises:
         PotstillError: as `potstill.core.registry.part` raises it, or there is no such part.
     """
-    made: Parametrization = parse_named_inputs(spelled, input) if input.parts else part("parametrizations", spelled)
+    made: Parametrization = parse_named_inputs(spelled, input) if input.parts else create("parametrizations", spelled)
     return made
 
 
@@ -53,7 +53,7 @@ def supports_input(spelled: str, input: InputSpec) -> bool:
     Raises:
         PotstillError: there is no such parametrization, or no such setting of it.
     """
-    kinds: tuple[str, ...] = getattr(part("parametrizations", spelled), "kinds", ("*",))
+    kinds: tuple[str, ...] = getattr(create("parametrizations", spelled), "kinds", ("*",))
     if "*" in kinds:
         return True
     return sum(one.kind in kinds for one in (dict(input.parts).values() or (input,))) == 1
@@ -88,7 +88,7 @@ class NamedInputs:
 
     def _shares(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
         """What of each class's numbers the part gets, so that its inputs' other parts fit beside it."""
-        rest = self.input.numbers - self._spec.numbers
+        rest = self.input.num_values - self._spec.num_values
 
         def share(parts: int) -> tuple[int, ...]:
             return tuple(n * parts // _SHARES for n in numbers)
@@ -111,7 +111,7 @@ class NamedInputs:
         if not any(p.kind not in ("words", "categories") for _, p in self.input.parts):
             raise PotstillError("these inputs have no values to optimise, only codes and words; choose a selection")
         if self.stores_as_is:
-            return Pixels().sizes(numbers, (self.input.numbers,))
+            return Pixels().sizes(numbers, (self.input.num_values,))
         return self.inner.sizes(self._shares(numbers), self._spec.shape)
 
     def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
@@ -119,7 +119,7 @@ class NamedInputs:
         if self.stores_as_is:
             return dict(x)
         alone = replace(
-            problem, train=_Part(problem.train, self.part), numbers=self._shares(problem.held),
+            problem, train=_Part(problem.train, self.part), value_budget=self._shares(problem.values_per_class),
             parametrization=self.inner,
         )  # fmt: skip
         made = self.inner.encode(x[self.part], alone, rng)
@@ -128,11 +128,11 @@ class NamedInputs:
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> dict[str, Tensor]:
         """Inputs by name, grouped by class, differentiable by every floating tensor."""
         if self.stores_as_is:
-            return {name: payload[name] for name in names_of(self.input)}
-        others = [n for n in names_of(self.input) if n != self.part]
+            return {name: payload[name] for name in tensor_names(self.input)}
+        others = [n for n in tensor_names(self.input) if n != self.part]
         mine = {inner: t for n, t in payload.items() if n not in others and (inner := self._inner(n)) is not None}
         made = {n: payload[n] for n in others} | {self.part: self.inner.decode(mine, self._spec.shape)}
-        return {name: made[name] for name in names_of(self.input)}
+        return {name: made[name] for name in tensor_names(self.input)}
 
     def _outer(self, name: str) -> str:
         return (
@@ -221,7 +221,7 @@ def parse_named_inputs(spelled: str, input: InputSpec) -> NamedInputs:
                 f"in {input.parts[0][0]}={spelled}"
             )
         first, rest = pictures[0], spelled
-    inner: Parametrization = part("parametrizations", rest)
+    inner: Parametrization = create("parametrizations", rest)
     if isinstance(inner, RequiresAssets):
         raise PotstillError(
             f"parametrization {rest} decodes by what is made of whole inputs, so that it cannot be of {first!r} alone; "

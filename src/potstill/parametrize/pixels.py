@@ -42,6 +42,6 @@ class Pixels:
         """The inputs (n, …), in the order they are stored."""
         return payload["inputs"]
 
-    def rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
+    def class_rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
         """One row for each input."""
         return {"inputs": slice(sum(sizes[: classes.start]), sum(sizes[: classes.stop]))}

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from potstill.core import Payload, Problem
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.functional.transforms import resize
 from potstill.parametrize._shared import image_shape, stored_numbers
 
@@ -69,9 +69,9 @@ class Tiles:
 
     def __post_init__(self) -> None:
         if self.mode not in _MODES:
-            raise unknown("mode of tiles", self.mode, _MODES)
+            raise unknown_name("mode of tiles", self.mode, _MODES)
         if self.shrink not in _SHRINKS:
-            raise unknown("shrink of tiles", self.shrink, _SHRINKS)
+            raise unknown_name("shrink of tiles", self.shrink, _SHRINKS)
         for name in ("factor", "most"):
             if getattr(self, name) < 1:
                 raise PotstillError(f"tiles: {name} must be at least 1, not {getattr(self, name)}")
@@ -178,7 +178,7 @@ class Tiles:
         runs = [payload[f"inputs/{r}"] for r in range(len(payload))]
         return torch.cat([self._run(stored) for stored in runs])
 
-    def rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
+    def class_rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
         """One row for each class, in the tensor of its run."""
         found, first = {}, 0
         for r in range(len(payload)):

@@ -33,7 +33,7 @@ from potstill.planning.plan import asset_context, with_placeholders
 from potstill.pretraining import required_assets
 from potstill.rng import generator
 from potstill.runs.arguments import parse_amount_and_time, parse_preset
-from potstill.tasks import task_of
+from potstill.tasks import get_task
 
 __all__ = ["ClusterPlan", "plan_cluster"]
 
@@ -142,11 +142,11 @@ def plan_cluster(
     said = _protocol(protocol, whole)
     here = _Here(whole=whole, small=small, cluster=cluster)
     n = sum(whole.problem.sizes)
-    decoded = n * 4 * whole.problem.train.input.numbers
+    decoded = n * 4 * whole.problem.train.input.num_values
     phases = [*here.teachers(), *here.steps(seed, total, decoded)]
     label, students = here.measuring(said, n)
     disk = {
-        "data": len(train) * getattr(train, "each", train.input.numbers), "teachers": here.weights(),
+        "data": len(train) * getattr(train, "each", train.input.num_values), "teachers": here.weights(),
         "set": _set_bytes(whole, n), "checkpoint": 3 * decoded, "labels": _labels(said, train, n, here),
     }  # fmt: skip
     return ClusterPlan(
@@ -170,7 +170,7 @@ def _set_bytes(settled: ResolvedRun, n: int) -> int:
     """Of the file at 8 bits a value, or as the store says."""
     store, problem = settled.store or Uniform(bits=8), settled.problem
     few = problem.train.raw(torch.arange(min(8, len(problem.train))))
-    held = sum(problem.held) // max(1, problem.train.input.numbers)
+    held = sum(problem.values_per_class) // max(1, problem.train.input.num_values)
     inputs = estimate_bytes(store, (held, *problem.train.input.shape), few if isinstance(few, Tensor) else None)
     soft = settled.method.info.soft_labels or getattr(settled.method, "labels", "hard") != "hard"
     return inputs + label_bytes(n, problem.num_classes, store.label_bits if soft else None)
@@ -235,7 +235,7 @@ class _Here:
 
     def _each(self) -> float:
         train = self.whole.problem.train
-        return float(getattr(train, "each", train.input.numbers))
+        return float(getattr(train, "each", train.input.num_values))
 
     def steps(self, seed: int, total: int, decoded: int) -> list[Phase]:
         """What comes before the first step, and the steps."""
@@ -332,7 +332,7 @@ class _Here:
 
     def assumed(self) -> tuple[str, ...]:
         c = self.cluster
-        free = [f for f in ("efficiency", "link", "disk", "cores") if f not in c.given]
+        free = [f for f in ("efficiency", "link", "disk", "cores") if f not in c.specified]
         values = {
             "efficiency": f"{c.efficiency:.0%} of a device's best rate is reached",
             "link": f"{c.link / 1e9:g} GB a second between devices of a node",
@@ -387,13 +387,13 @@ def _saved(make: NetworkFactory, train: Source, batch: int) -> int:
     assert fetched.y is not None
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         buffers = {n: b.detach().clone() for n, b in net.named_buffers()}
-        train_step(net, theta, None, fetched.x, fetched.y, lr=0.0, buffers=buffers, criterion=task_of(train).loss)
+        train_step(net, theta, None, fetched.x, fetched.y, lr=0.0, buffers=buffers, criterion=get_task(train).loss)
     return sum(kept.values())
 
 
 def _decoding(train: Source) -> float | None:
     """Seconds of a core to decode a picture of that size, where pictures are read as they are needed."""
-    if not isinstance(train, LikeSource) or train.shape[0] not in (1, 3) or train.each >= train.input.numbers:
+    if not isinstance(train, LikeSource) or train.shape[0] not in (1, 3) or train.each >= train.input.num_values:
         return None
     c, h, w = train.shape
     smooth = nn.functional.interpolate(torch.rand(1, c, 8, 8, generator=generator(0, "decode")), size=(h, w))[0]

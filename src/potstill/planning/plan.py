@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from potstill._util.formatting import about
-from potstill._util.progress import Watcher
+from potstill._util.formatting import format_estimate_words
+from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.api.distill import ResolvedRun, resolve_run
 from potstill.augment.names import named_augmentation
@@ -30,14 +30,14 @@ from potstill.core import (
     Synthetic,
     label_mode,
 )
-from potstill.core.nested import only, tensors, zeros
+from potstill.core.nested import named_tensors, single_tensor, zeros_like_spec
 from potstill.dataset_file import pack_state
 from potstill.dataset_file.payload_io import SHARED, WHITENING, encode_inputs, encode_labels, encode_texts
 from potstill.errors import PotstillError
-from potstill.execution import Executor, Serial, asked_executor, choose
+from potstill.execution import Executor, Serial, choose_executor, resolve_executor
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
-from potstill.execution.peak import Counts, Memory, Walked, predict
-from potstill.execution.walk import held_by, tensor_bytes, walk
+from potstill.execution.peak import MemoryEstimate, MemoryInputs, PartMemory, predict_memory
+from potstill.execution.walk import measure_part, peak_bytes, tensor_bytes
 from potstill.nn import OwnNetwork
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.planning.step_timing import LONGEST, StepTiming, estimate_step_seconds, summarize_timing, time_steps
@@ -45,7 +45,7 @@ from potstill.pretraining import estimate_time, required_assets
 from potstill.rng import generator
 from potstill.runs.arguments import parse_amount_and_time, parse_preset, progress_context
 from potstill.runs.runner import check_provided_assets
-from potstill.tasks import Classification, targets_of
+from potstill.tasks import Classification, get_targets
 
 __all__ = ["Passes", "Plan", "RequiredAsset", "StepTiming", "asset_context", "plan", "with_placeholders"]
 
@@ -114,7 +114,7 @@ class Plan:
     passes: tuple[Passes, ...] | None
     """``None``: the method does not say."""
     networks: tuple[RequiredAsset, ...]
-    memory: Memory | None
+    memory: MemoryEstimate | None
     """On the CPU, of methods that say what a step consists of."""
     measured: StepTiming | None
     rough: float | None
@@ -140,7 +140,7 @@ class Plan:
         found: dict[str, Any] = dataclasses.asdict(self)
         found |= {"real_per_step": self.real_per_step, "seconds": self.seconds}
         if (m := self.memory) is not None:
-            found["memory"] |= {"peak": m.peak, "largest": m.largest.what, "spare": dataclasses.asdict(m.spare)}
+            found["memory"] |= {"peak": m.peak, "largest": m.largest.name, "spare": dataclasses.asdict(m.spare)}
         return found
 
 
@@ -166,7 +166,7 @@ def plan(
     executor: Executor | str | None = None,
     experts: Any = None,
     profile_steps: int | None = None,
-    progress: Watcher | Literal["auto"] | None = None,
+    progress: ProgressReporter | Literal["auto"] | None = None,
     **options: Any,
 ) -> Plan:
     """Say what ``potstill.distill`` with the same arguments will cost.
@@ -194,7 +194,7 @@ def plan(
             "a plan is of one method, but auto tries several and takes the time that `time_limit=` gives it, five "
             "minutes where it gives none; name the method to plan"
         )
-    executor = asked_executor(executor)
+    executor = resolve_executor(executor)
     keep, _ = parse_amount_and_time(ipc, items, bytes, time_limit, balance)
     settled = resolve_run(
         data, method, ipc=None, size_budget=keep, effort=parse_preset(preset, method, steps), network=network,
@@ -212,7 +212,7 @@ def plan(
         return_freed_memory()
         memory = None
         if train.device.type == "cpu" and seen.counts is not None:
-            memory = predict(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
+            memory = predict_memory(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
         # Only now: what steps leave behind would be counted as held.
         timed, around = ((), 1) if profile_steps == 0 else time_steps(
             settled.name, made, with_placeholders(made, settled.problem, given)[0], seed, asked=steps,
@@ -245,7 +245,7 @@ class _Seen(NamedTuple):
     steps: int | None
     passes: tuple[Passes, ...] | None
     networks: tuple[RequiredAsset, ...]
-    counts: Counts | None
+    counts: MemoryInputs | None
     rough: float | None
     """Seconds of a step, by operations."""
 
@@ -253,7 +253,7 @@ class _Seen(NamedTuple):
 class _Said(NamedTuple):
     """Estimates that are said as they get better, while the plan is made."""
 
-    watcher: Watcher
+    watcher: ProgressReporter
     measure: int | None
 
     def rough(self, steps: int | None, seconds: float | None) -> None:
@@ -261,7 +261,11 @@ class _Said(NamedTuple):
         if seconds is None:
             return
         far = self.measure is None and seconds > 3 * LONGEST
-        then = f"none is timed, as one takes {about(seconds)}; `measure=1` times it" if far else "now steps are timed"
+        then = (
+            f"none is timed, as one takes {format_estimate_words(seconds)}; `measure=1` times it"
+            if far
+            else "now steps are timed"
+        )
         then = "" if self.measure == 0 else f"; {then}"
         self.watcher.note(f"roughly, by counted operations: {_all_steps(steps, seconds)}{then}")
 
@@ -271,7 +275,9 @@ class _Said(NamedTuple):
 
 
 def _all_steps(steps: int | None, seconds: float) -> str:
-    return f"{seconds:.2g} s a step" if steps is None else f"{about(seconds * steps)} for {steps:,} steps"
+    return (
+        f"{seconds:.2g} s a step" if steps is None else f"{format_estimate_words(seconds * steps)} for {steps:,} steps"
+    )
 
 
 def _look(
@@ -288,7 +294,7 @@ def _look(
     result = dataclasses.replace(method, **hard).result(problem, state)  # type: ignore[type-var]
     sizes = problem.counts if isinstance(result, Selection) else problem.sizes
     n = sum(sizes)
-    inputs = tensors(zeros(problem.train.input, n, "meta"))
+    inputs = named_tensors(zeros_like_spec(problem.train.input, n, "meta"))
     labels, payload = _stored(settled, result, n)
     if soft:
         labels = torch.empty((n, problem.num_classes), device="meta")
@@ -299,17 +305,17 @@ def _look(
     said.rough(steps, rough)
     if parts is not None and problem.train.device.type == "cpu":
         moving, graph = _moving(problem, result)
-        counts = Counts(
+        counts = MemoryInputs(
             resident=0, loading=0, samples=len(problem.train),
             networks=sum(getattr(asset, "held", 0) for asset in problem.assets.values())
-            + sum(tensor_bytes(problem.assets[asset.name]) for asset in problem.needed),
+            + sum(tensor_bytes(problem.assets[asset.name]) for asset in problem.parametrization_assets),
             state=tensor_bytes(pack_state(state)[0]), moving=moving,
             moments=moving * (2 if getattr(method, "optimizer", "sgd") == "adamw" else 1),
             decoded=tensor_bytes(inputs), graph=graph,
             stored=tensor_bytes(inputs) + tensor_bytes({"labels": labels}) + tensor_bytes(payload),
             parts=(
                 *_training(method, problem, networks, executor),
-                *(walk(part, tensor_bytes(inputs) // n, steps) for part in parts),
+                *(measure_part(part, tensor_bytes(inputs) // n, steps) for part in parts),
             ),
         )  # fmt: skip
     return _Seen(
@@ -356,16 +362,18 @@ def asset_context(problem: Problem) -> AssetContext:
 
 def _training(
     method: Method[Any], problem: Problem, networks: tuple[RequiredAsset, ...], executor: Executor | None
-) -> list[Walked]:
+) -> list[PartMemory]:
     """A little of the making of each asset that is not there yet, where this process makes it."""
-    walked: list[Walked] = []
+    walked: list[PartMemory] = []
     for asset, needed in zip(required_assets(method, problem), networks, strict=True):
         missing = needed.count - needed.kept
-        if not missing or not isinstance(executor or choose(missing, problem.train.device, problem.network), Serial):
+        if not missing or not isinstance(
+            executor or choose_executor(missing, problem.train.device, problem.network), Serial
+        ):
             continue
         trial, _ = asset.jobs(asset_context(problem))[0].estimate()
         # What it makes stands among the assets already.
-        walked.append(Walked(what=f"training of {needed.name}", each=held_by(trial)[0], fixed=0, at_once=1))
+        walked.append(PartMemory(name=f"training of {needed.name}", each=peak_bytes(trial)[0], fixed=0, at_once=1))
     return walked
 
 
@@ -373,7 +381,7 @@ def _stored(settled: ResolvedRun, result: Result, n: int) -> tuple[Tensor, Mappi
     """Labels and payload as the file will have them."""
     train = settled.problem.train
     if isinstance(result, Selection):
-        return targets_of(train)[result.index.cpu()] if result.rows is None else result.rows, {}
+        return get_targets(train)[result.index.cpu()] if result.soft_labels is None else result.soft_labels, {}
     # Inputs of one tensor decode to themselves; those with names are counted part by part, as a payload is.
     pixels = getattr(settled.method, "parametrization", "pixels") == "pixels" and not train.input.parts
     if isinstance(rounding := settled.problem.parametrization, QuantizationAware):
@@ -399,7 +407,9 @@ def _bytes(
     elif not payload:
         sizes["inputs"] = estimate_bytes(store, (n, *train.input.shape), _like(train, result, store))
     if classified and labels.is_floating_point():
-        sizes["labels"] = label_bytes(n, k, store.label_bits, scores=isinstance(result, Synthetic) and result.scores)
+        sizes["labels"] = label_bytes(
+            n, k, store.label_bits, scores=isinstance(result, Synthetic) and result.centred_labels
+        )
     else:
         sizes["labels"] = encoded_bytes(encode_labels(labels.cpu(), k if classified else None, store))
     if isinstance(result, Selection) and (texts := getattr(train, "texts", ())):
@@ -408,8 +418,8 @@ def _bytes(
         sizes["index"] = encoded_bytes(encode_ints(result.index.cpu()))
         if result.weights is not None:
             sizes["weights"] = result.weights.numel() * 4
-    elif result.learned:
-        sizes["learned"] = sum(4 * t.numel() for t in result.learned.values())
+    elif result.extra_parameters:
+        sizes["learned"] = sum(4 * t.numel() for t in result.extra_parameters.values())
     if (w := train.normalization.whitening) is not None:
         sizes["whitening"] = sum(getattr(w, n).numel() * 4 for n in WHITENING)
     return sizes | {"total": sum(sizes.values())}
@@ -418,8 +428,8 @@ def _bytes(
 def _like(train: Source, result: Result, store: Codec) -> Tensor | None:
     """Samples such as the set will have, for stores whose bytes depend on the values."""
     if isinstance(result, Selection):
-        return only(train.raw(result.index[:4096]), "a plan")
-    return None if isinstance(store, Exact) else only(train.raw(torch.arange(min(len(train), 256))), "a plan")
+        return single_tensor(train.raw(result.index[:4096]), "a plan")
+    return None if isinstance(store, Exact) else single_tensor(train.raw(torch.arange(min(len(train), 256))), "a plan")
 
 
 def _moving(problem: Problem, result: Result) -> tuple[int, int]:
@@ -435,7 +445,7 @@ def _moving(problem: Problem, result: Result) -> tuple[int, int]:
             x = problem.decode(leaves)
             return problem.train.normalization.apply(x) if result.space == "data" else x
 
-    return tensor_bytes(floating) + tensor_bytes(rows), held_by(decoded)[1]
+    return tensor_bytes(floating) + tensor_bytes(rows), peak_bytes(decoded)[1]
 
 
 def _passes(part: StepCost) -> Passes:

@@ -6,7 +6,7 @@ from typing import Any
 
 from potstill.core import Asset, AssetContext, AssetJob, Augmentation, Method, NetworkFactory, Problem, Source
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.execution import Executor, choose
+from potstill.execution import Executor, choose_executor
 
 __all__ = ["build_assets", "required_assets"]
 
@@ -17,7 +17,7 @@ def required_assets(method: Method[Any], problem: Problem) -> tuple[Asset, ...]:
     Raises:
         PotstillError: two of them have one name.
     """
-    wanted = (*method.assets(problem), *problem.needed)
+    wanted = (*method.assets(problem), *problem.parametrization_assets)
     names = [asset.name for asset in wanted]
     if twice := [name for name in names if names.count(name) > 1]:
         raise PotstillError(f"each asset needs a name of its own, but {twice[0]!r} is asked for twice; rename one")
@@ -73,7 +73,9 @@ def _parts(
     done, why = len(jobs) - len(missing), ""
     if progress is not None:
         progress(asset.name, done, len(jobs))
-    runner = executor or choose(len(missing), ground.train.device, ground.network, *(type(job) for job in jobs[:1]))
+    runner = executor or choose_executor(
+        len(missing), ground.train.device, ground.network, *(type(job) for job in jobs[:1])
+    )
     for n, unkept in zip(missing, runner.map(_produce, [jobs[n] for n in missing]), strict=True):
         parts[n], said = (jobs[n].load(), "") if unkept is None else unkept
         if parts[n] is None:

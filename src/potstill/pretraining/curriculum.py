@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from potstill._util.cache import make_kind
-from potstill._util.cache_dir import cache_folder
+from potstill._util.cache import make_cache_folder
+from potstill._util.cache_dir import cache_dir
 from potstill.augment.siamese import none
 from potstill.core import Batch, NetworkFactory, NetworkWeights, Source
-from potstill.core.nested import only
+from potstill.core.nested import single_tensor
 from potstill.data.iterate import map_samples
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.errors import PotstillError
@@ -95,7 +95,7 @@ class DifficultyOrder:
     def path(self) -> Path:
         """Return the cache file of the scores."""
         said = json.dumps(["grand last layer", 1, *(job.path().name for job in self.trainings())])
-        return cache_folder() / "orders" / f"{hashlib.sha256(said.encode()).hexdigest()}.safetensors"
+        return cache_dir() / "orders" / f"{hashlib.sha256(said.encode()).hexdigest()}.safetensors"
 
     def remaining(self) -> float:
         """Samples that training its networks will still pass."""
@@ -116,18 +116,18 @@ class DifficultyOrder:
             assert kept is not None
             total += self._of(kept[0]) / self.runs
         with contextlib.suppress(OSError, PotstillError):  # a cache that cannot be written costs time, not the result
-            make_kind(path.parent)
+            make_cache_folder(path.parent)
             write_tensors(path, {"scores": total}, {})
         return total
 
     def _of(self, trained: NetworkWeights) -> Float[Tensor, " n"]:
         net = self.make(trained.seed).eval()
-        net.load_state_dict({**trained.theta, **trained.buffers})
+        net.load_state_dict({**trained.parameters, **trained.buffers})
         index = torch.arange(len(self.train))
 
         def norms(batch: Batch) -> Tensor:
             assert batch.y is not None  # the networks could not have been trained
-            return last_layer_norms(net, only(batch.x, "a curriculum"), batch.y).cpu()
+            return last_layer_norms(net, single_tensor(batch.x, "a curriculum"), batch.y).cpu()
 
         return map_samples(self.train, index, _CHUNK, norms)
 

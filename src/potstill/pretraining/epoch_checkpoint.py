@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from potstill._util.cache import make_kind
+from potstill._util.cache import make_cache_folder
 from potstill.core import NetworkWeights
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.errors import PotstillError
@@ -47,7 +47,7 @@ def write_checkpoint(path: Path, state: EpochCheckpoint, key: str) -> None:
     for part in _PARTS:
         tensors |= {f"{part}/{name}": t.cpu() for name, t in getattr(made, part).items()}
     for i, (stop, _) in enumerate(state.stops):
-        tensors |= {f"stops/{i}/theta/{name}": t.cpu() for name, t in stop.theta.items()}
+        tensors |= {f"stops/{i}/theta/{name}": t.cpu() for name, t in stop.parameters.items()}
         tensors |= {f"stops/{i}/buffers/{name}": t.cpu() for name, t in stop.buffers.items()}
     said = {
         "epoch": state.epoch, "seconds": state.seconds, "step": made.step, "right": made.num_correct,
@@ -55,7 +55,7 @@ def write_checkpoint(path: Path, state: EpochCheckpoint, key: str) -> None:
         "stops": [[stop.epoch, seconds] for stop, seconds in state.stops], "key": key,
     }  # fmt: skip
     with contextlib.suppress(OSError, PotstillError):
-        make_kind(path.parent)
+        make_cache_folder(path.parent)
         write_tensors(path, tensors, {"progress": json.dumps(said)})
 
 
@@ -91,7 +91,7 @@ def read_checkpoint(path: Path, like: Teacher, key: str, seed: int, classes: tup
     params, velocity, buffers = (part(f"{name}/") for name in _PARTS)
     epoch, step, right, seen = numbers
     stops = [
-        (NetworkWeights(seed=seed, theta=part(f"stops/{i}/theta/"), buffers=part(f"stops/{i}/buffers/"), epoch=at,
+        (NetworkWeights(seed=seed, parameters=part(f"stops/{i}/theta/"), buffers=part(f"stops/{i}/buffers/"), epoch=at,
                  classes=classes), spent)
         for i, (at, spent) in enumerate(passed)
     ]  # fmt: skip

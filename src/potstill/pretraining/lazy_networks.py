@@ -9,7 +9,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from potstill._util.cache import in_use
+from potstill._util.cache import mark_in_use
 from potstill.core import NetworkWeights
 from potstill.dataset_file import read_tensors
 from potstill.errors import PotstillError
@@ -24,7 +24,7 @@ MAX_OPEN_BYTES = 2**28
 
 def network_bytes(trained: NetworkWeights) -> int:
     """Return the bytes of a network's parameters and buffers."""
-    return sum(t.numel() * t.element_size() for part in (trained.theta, trained.buffers) for t in part.values())
+    return sum(t.numel() * t.element_size() for part in (trained.parameters, trained.buffers) for t in part.values())
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class OnDisk:
     device: torch.device
 
     def __post_init__(self) -> None:
-        in_use(self.path)
+        mark_in_use(self.path)
 
     def __setstate__(self, state: Any) -> None:
         for name, value in state.items():
             object.__setattr__(self, name, value)
-        in_use(self.path)  # in the process that it was sent to, too
+        mark_in_use(self.path)  # in the process that it was sent to, too
 
     @classmethod
     def of(cls, path: Path, found: NetworkWeights, device: torch.device) -> "OnDisk":

@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
-from potstill._util.cache import make_kind
-from potstill._util.cache_dir import cache_folder
+from potstill._util.cache import make_cache_folder
+from potstill._util.cache_dir import cache_dir
 from potstill.core import AssetContext, Augmentation, Network, NetworkFactory, NetworkWeights, Source
 from potstill.data import stratify
 from potstill.data.groups import get_groups, source_key
@@ -39,7 +39,7 @@ from potstill.nn import factory
 from potstill.pretraining.cache_keys import cache_key, machine_fingerprint, warn_other_machines
 from potstill.pretraining.epoch_checkpoint import EpochCheckpoint, read_checkpoint, write_checkpoint
 from potstill.pretraining.lazy_networks import MAX_BYTES, InMemory, LazyNetworks, OnDisk, split_tensors
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 __all__ = ["Placeholder", "TrainNetwork", "TrainedNetworks", "Training", "describe_work", "training_part"]
 
@@ -87,7 +87,7 @@ class Training:
     @property
     def seed(self) -> int:
         """Seed of the initial parameters."""
-        return derive(0, "asset", "network", self.number)
+        return derive_seed(0, "asset", "network", self.number)
 
     def estimate(self) -> tuple[Callable[[], object], float]:
         """A batch of the training, which leaves nothing behind, and how many samples it has."""
@@ -128,7 +128,7 @@ class Training:
                 f"network {self.number} of {self.make.name} did not stay finite in training; lower its learning rate"
             )
         theta, buffers, classes = made.params, made.buffers, self.train.classes
-        return NetworkWeights(seed=self.seed, theta=theta, buffers=buffers, epoch=epoch, classes=classes)
+        return NetworkWeights(seed=self.seed, parameters=theta, buffers=buffers, epoch=epoch, classes=classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +190,7 @@ class TrainNetwork(Training):
             what |= {"recipe": {**self.recipe, "epochs": epoch}, "version": 4}  # of any training that is as long
         elif epoch != self.epochs:
             what["epoch"] = epoch
-        return cache_folder() / "networks" / f"{cache_key(what, self.machine, self.make.device)}.safetensors"
+        return cache_dir() / "networks" / f"{cache_key(what, self.machine, self.make.device)}.safetensors"
 
     def is_cached(self) -> bool:
         """Return True if all stops seem to be in the cache."""
@@ -253,11 +253,11 @@ class TrainNetwork(Training):
 
     def save(self, trained: NetworkWeights, seconds: float) -> str:
         """Write the network to the cache. Return why that failed, or nothing."""
-        tensors = {f"theta/{n}": t.cpu() for n, t in trained.theta.items()}
+        tensors = {f"theta/{n}": t.cpu() for n, t in trained.parameters.items()}
         tensors |= {f"buffers/{n}": t.cpu() for n, t in trained.buffers.items()}
         path = self.path(trained.epoch)
         try:
-            make_kind(path.parent)
+            make_cache_folder(path.parent)
             said = {"seconds": repr(seconds), "classes": json.dumps(trained.classes), "seed": str(trained.seed)}
             write_tensors(path, tensors, said | {"epoch": str(trained.epoch)})
             if trained.epoch == self.stops[-1]:
@@ -298,7 +298,7 @@ class Placeholder:
     def __call__(self) -> NetworkWeights:
         net = self.job.make(self.job.seed)
         buffers = {n: b.detach().clone() for n, b in net.named_buffers()}
-        return NetworkWeights(seed=self.job.seed, theta=parameters(net), buffers=buffers, epoch=self.epoch)
+        return NetworkWeights(seed=self.job.seed, parameters=parameters(net), buffers=buffers, epoch=self.epoch)
 
 
 def _in_memory(stops: Sequence[tuple[NetworkWeights, float]]) -> LazyNetworks:
@@ -371,7 +371,7 @@ class TrainedNetworks:
         return {"teachers": {
             "asset": self.name, "labels": self.labels, "network": self.recipe.get("network", ground.network.name),
             "recipe": dict(self.recipe),
-            "networks": [{"epoch": t.epoch, "hash": hash_tensors({**t.theta, **t.buffers})} for t in value],
+            "networks": [{"epoch": t.epoch, "hash": hash_tensors({**t.parameters, **t.buffers})} for t in value],
         }}  # fmt: skip
 
 
@@ -380,7 +380,7 @@ def _read_network(one: Any, job: TrainNetwork, train: Source) -> Callable[[], Ne
     trained, what = read(), "a network that is given" if isinstance(one, NetworkWeights) else str(one)
     net = job.make(0)
     shapes = {n: t.shape for n, t in (*net.named_parameters(), *net.named_buffers())}
-    if {n: t.shape for n, t in {**trained.theta, **trained.buffers}.items()} != shapes:
+    if {n: t.shape for n, t in {**trained.parameters, **trained.buffers}.items()} != shapes:
         raise PotstillError(f"{what}: must be a {job.make.name}, but is another; give such a one, or say its network")
     if trained.classes:
         check_class_order(trained.classes, train.classes, what, "the data")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from potstill.core import Asset, AssetContext, AssetJob, Augmentation, NetworkFactory, Source
-from potstill.execution import Executor, choose, side_by_side
+from potstill.execution import Executor, choose_executor, parallelism
 
 __all__ = ["TimeEstimate", "estimate_time"]
 
@@ -42,8 +42,8 @@ def estimate_time(
         missing = [job for job in asset.jobs(ground) if not job.is_cached()]
         if not missing:
             continue
-        runner = executor or choose(len(missing), train.device)
-        places, threads = side_by_side(runner)
+        runner = executor or choose_executor(len(missing), train.device)
+        places, threads = parallelism(runner)
         workers = min(places, len(missing))
         each = _seconds_per_unit(missing[0], threads, train.device)
         left = sum(job.remaining() for job in missing)

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.func import functional_call
 
-from potstill._util.cache import make_kind
-from potstill._util.cache_dir import cache_folder
+from potstill._util.cache import make_cache_folder
+from potstill._util.cache_dir import cache_dir
 from potstill.core import AssetContext, Network, NetworkWeights
 from potstill.data.groups import source_key
 from potstill.dataset_file import read_tensors, write_tensors
@@ -38,7 +38,7 @@ from potstill.labels.teacher import Teacher, fresh_teacher
 from potstill.pretraining.cache_keys import cache_key, warn_other_machines
 from potstill.pretraining.lazy_networks import InMemory, LazyNetworks, OnDisk, PerEpoch, split_tensors
 from potstill.pretraining.networks import Placeholder, TrainedNetworks, Training, describe_work, training_part
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 Values: TypeAlias = Tensor | NDArray[Any]
 """Numbers of all samples: in memory, or memory-mapped."""
@@ -177,7 +177,7 @@ class RecordTraining(Training):
 
     @property
     def seed(self) -> int:
-        return derive(0, "asset", "record", self.number)
+        return derive_seed(0, "asset", "record", self.number)
 
     def _rng(self) -> Generator:
         said = {name: v for name, v in self.recipe.items() if name != "until"}
@@ -195,7 +195,7 @@ class RecordTraining(Training):
             "network": self.make.name, "augment": repr(self.augment), "number": self.number, "version": _VERSION,
             "recipe": {name: v for name, v in self.recipe.items() if name != "until"},
         }  # fmt: skip
-        return cache_folder() / "records" / cache_key(what, self.machine, self.make.device)
+        return cache_dir() / "records" / cache_key(what, self.machine, self.make.device)
 
     def epochs_made(self) -> Iterator[tuple[_State, Mapping[str, Tensor], NetworkWeights | None]]:
         """Yield the state, the recorded values and, if kept, the network after each epoch from the beginning."""
@@ -299,14 +299,14 @@ class RecordTraining(Training):
         if state.epoch >= self.until:  # it was there once, and is damaged now
             state = self._first()
         with _keeping(folder):
-            make_kind(folder)
+            make_cache_folder(folder)
         written, since = state, time.monotonic()
         for following, rows, trained in self._from(state):
             state = following
             with _keeping(folder):
                 write_tensors(folder / f"rows-{state.epoch:05}.safetensors", rows, {"n": str(len(self.train))})
                 if trained is not None:
-                    parts = {f"theta/{n}": t for n, t in trained.theta.items()}
+                    parts = {f"theta/{n}": t for n, t in trained.parameters.items()}
                     parts |= {f"buffers/{n}": t for n, t in trained.buffers.items()}
                     about = {"said": json.dumps({"seconds": state.seconds, "classes": self.train.classes})}
                     write_tensors(self._network_path(state.epoch), parts, about)

@@ -34,15 +34,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from potstill._util.cache import in_use, make_kind
-from potstill._util.cache_dir import cache_folder
-from potstill._util.file_lock import take
+from potstill._util.cache import make_cache_folder, mark_in_use
+from potstill._util.cache_dir import cache_dir
+from potstill._util.file_lock import lock_file
 from potstill.core import AssetContext, NetworkFactory, NetworkWeights, Source
 from potstill.data.groups import source_key
 from potstill.data.iterate import shuffle_indices
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.files import read_metadata
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.functional.sharpness_aware import Flat
 from potstill.functional.train import parameters
 from potstill.labels.metadata import check_class_order
@@ -64,7 +64,7 @@ from potstill.pretraining.trajectory_codec import (
     rows_digest,
     snapshots_hash,
 )
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 __all__ = ["PUBLISHED", "ExpertTraining", "ExpertTrajectories", "Trajectories", "Trajectory"]
 
@@ -116,7 +116,7 @@ class Trajectory:
         """Return the network after ``epoch`` epochs, with its running statistics. Errors as of `at`."""
         theta, buffers = self._row(epoch)
         return NetworkWeights(
-            seed=self.seed, theta=self.layout.theta(theta, self.device), epoch=epoch, classes=self.classes,
+            seed=self.seed, parameters=self.layout.theta(theta, self.device), epoch=epoch, classes=self.classes,
             buffers=self.layout.statistics(buffers, self.device),
         )  # fmt: skip
 
@@ -168,11 +168,11 @@ class _File:
     path: Path
 
     def __post_init__(self) -> None:
-        in_use(self.path)
+        mark_in_use(self.path)
 
     def __setstate__(self, state: Any) -> None:
         object.__setattr__(self, "path", state["path"])
-        in_use(self.path)  # in the process that it was sent to, too
+        mark_in_use(self.path)  # in the process that it was sent to, too
 
     def __call__(self, epoch: int) -> Snapshot:
         try:
@@ -222,10 +222,10 @@ class ExpertTraining(Training):
 
     def __post_init__(self) -> None:
         if odd := [name for name in self.recipe if name not in PUBLISHED]:
-            raise unknown("setting of experts", odd[0], PUBLISHED)
+            raise unknown_name("setting of experts", odd[0], PUBLISHED)
         for name, choices in _CHOICES.items():
             if (chosen := self.full_recipe[name]) not in choices:
-                raise unknown(f"{name} of experts", str(chosen), choices)
+                raise unknown_name(f"{name} of experts", str(chosen), choices)
         for name in ("epochs", "batch", "score_runs", "score_epochs"):
             if int(self.full_recipe[name]) < 1:
                 raise PotstillError(
@@ -246,7 +246,7 @@ class ExpertTraining(Training):
 
     @property
     def seed(self) -> int:
-        return derive(0, "asset", "expert", self.number)
+        return derive_seed(0, "asset", "expert", self.number)
 
     @property
     def gsam(self) -> Flat | None:
@@ -348,7 +348,7 @@ class ExpertTraining(Training):
             "network": self.make.name, "augment": repr(self.augment), "recipe": self._decides, "number": self.number,
             "version": _VERSION,
         }  # fmt: skip
-        return cache_folder() / "trajectories" / f"{cache_key(what, self.machine, self.make.device)}.safetensors"
+        return cache_dir() / "trajectories" / f"{cache_key(what, self.machine, self.make.device)}.safetensors"
 
     @property
     def _part(self) -> Path:
@@ -391,8 +391,8 @@ class ExpertTraining(Training):
     def build(self) -> tuple[Trajectory, str] | None:
         path = self.path()
         try:
-            make_kind(path.parent)
-            while (descriptor := take(self._part)) is None:
+            make_cache_folder(path.parent)
+            while (descriptor := lock_file(self._part)) is None:
                 time.sleep(0.2)  # another run makes it
         except OSError as error:
             return self.compute(), f"{path.parent}: cannot be written ({error.strerror})"

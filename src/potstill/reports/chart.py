@@ -5,8 +5,8 @@ Places are in the document's own units. Every text is escaped as it enters.
 
 from collections.abc import Iterable
 
-from potstill._util.html import Html, join, tag, text
-from potstill._util.outputs import MARK
+from potstill._util.html import Html, escape, join_html, tag
+from potstill._util.outputs import PAGE_MARK
 
 __all__ = ["COLOURS", "INK", "RULE", "band", "document", "dot", "line", "polyline", "text_label"]
 
@@ -20,8 +20,8 @@ Points = Iterable[tuple[float, float]]
 def document(width: float, height: float, title: str, marks: Iterable[Html]) -> str:
     """A whole file, on white so that it is readable on dark pages too; ``title`` is read aloud in its place."""
     return tag(
-        "svg", tag("title", title), tag("metadata", MARK),
-        tag("rect", width=width, height=height, fill="#ffffff"), join(marks, "\n"),
+        "svg", tag("title", title), tag("metadata", PAGE_MARK),
+        tag("rect", width=width, height=height, fill="#ffffff"), join_html(marks, "\n"),
         xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width:g} {height:g}", role="img", font_size=13,
         font_family="system-ui, sans-serif", fill=INK,
     ) + "\n"  # fmt: skip
@@ -62,7 +62,7 @@ def text_label(
     """A line of text from, up to or around a place."""
     weight = 600 if bold else None
     return tag(
-        "text", text(said), x=_n(x), y=_n(y), text_anchor=anchor, font_size=size, font_weight=weight, fill=colour
+        "text", escape(said), x=_n(x), y=_n(y), text_anchor=anchor, font_size=size, font_weight=weight, fill=colour
     )
 
 

@@ -227,7 +227,7 @@ def _own(scorecard: Mapping[str, Any]) -> Any:
 
 def _check_fractions(path: Path, scorecard: Mapping[str, Any]) -> None:
     """Fractions must lie in [0,1]: a percentage would be shown a hundred times too large."""
-    if Metric.of(scorecard).unit != "fraction":
+    if Metric.from_scorecard(scorecard).unit != "fraction":
         return
     own = _own(scorecard)
     groups = [scorecard.get(key) for key in ("baselines", "networks")]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from potstill._util.html import Html, join, tag
-from potstill._util.outputs import MARK
+from potstill._util.html import Html, join_html, tag
+from potstill._util.outputs import PAGE_MARK
 
 __all__ = ["MapPoint", "draw_data_map"]
 
@@ -87,8 +87,8 @@ def draw_data_map(points: Sequence[MapPoint], name: str) -> str:
         ),
     ]  # fmt: skip
     return tag(
-        "svg", tag("title", title), tag("metadata", MARK),
-        tag("style", Html(_STYLE)), join(lines), join(marks), join(legend), join(words),
+        "svg", tag("title", title), tag("metadata", PAGE_MARK),
+        tag("style", Html(_STYLE)), join_html(lines), join_html(marks), join_html(legend), join_html(words),
         xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {_LEFT + _WIDTH + 30} {_TOP + _HEIGHT + 60}", role="img",
         aria_label=title,
     )  # fmt: skip

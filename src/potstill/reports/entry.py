@@ -130,7 +130,7 @@ class Entry:
     @property
     def metric(self) -> Metric:
         """What its scores are, and which way is better."""
-        return Metric.of(self.scorecard)
+        return Metric.from_scorecard(self.scorecard)
 
     @property
     def score(self) -> Estimate | None:

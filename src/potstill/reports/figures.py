@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from potstill._util.html import Html, join, tag
+from potstill._util.html import Html, join_html, tag
 from potstill.reports.numbers import ACCURACY, Estimate, format_interval, format_percent, format_score, to_number
 from potstill.tasks.metric import Metric
 
@@ -69,7 +69,7 @@ def dot_plot(
             x1, x2 = _at(max(e.low, low), low, high), _at(min(e.high, high), low, high)
             marks.append(tag("line", x1=x1, x2=x2, y1=16, y2=16, class_="whisker"))
         marks.append(tag("circle", cx=_at(e.mean, low, high), cy=16, r=6, class_="dot"))
-        figures = join(
+        figures = join_html(
             [
                 value(format_score(e.mean, metric), e.mean),
                 tag("span", f" · {format_interval(e, metric)}" if e.low is not None else "", class_="soft"),

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from potstill._util.html import Html, join, tag
-from potstill._util.notebook_repr import picture
+from potstill._util.html import Html, join_html, tag
+from potstill._util.notebook_repr import inline_image
 from potstill.reports.entry import Gallery
 from potstill.reports.items import items
 from potstill.reports.parallel import labelled, parallel_axes
@@ -26,9 +26,9 @@ def shown(sizes: tuple[int, ...]) -> tuple[int, ...]:
 def _tile(g: Gallery, i: int, alt: str, wanted: int) -> Html:
     """A picture, with its weight below where it has one."""
     if g.weights is None:
-        return picture(g.inputs[i], alt, wanted, _LONGEST)
+        return inline_image(g.inputs[i], alt, wanted, _LONGEST)
     weight = f"×{g.weights[i]:.3g}"
-    drawn = picture(g.inputs[i], f"{alt}, weight {weight}", wanted, _LONGEST)
+    drawn = inline_image(g.inputs[i], f"{alt}, weight {weight}", wanted, _LONGEST)
     return tag("span", drawn, tag("small", weight), class_="weighed")
 
 
@@ -124,5 +124,5 @@ def gallery(g: Gallery, of: str = "") -> Html:
     """The inputs of ``g`` by class: pictures clamped to [0,1] and drawn with sharp pixels, or a table; without classes
     one after another. ``of`` says whose they are, where a page shows several, to who hears the names of its parts."""
     if not g.classes:
-        return join(items(g, of))
-    return join(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))
+        return join_html(items(g, of))
+    return join_html(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from potstill._util.html import Html, join, tag
-from potstill._util.notebook_repr import picture
+from potstill._util.html import Html, join_html, tag
+from potstill._util.notebook_repr import inline_image
 from potstill.reports.entry import Gallery
 from potstill.reports.parallel import labelled, parallel_axes
 from potstill.reports.windows import draw_window
@@ -19,7 +19,7 @@ def _pairs(g: Gallery, most: int) -> Html:
     tiles = []
     for i in range(most):
         said = g.captions[i] if i < len(g.captions) else ""
-        drawn = picture(g.inputs[i], said or f"item {i + 1}", _WANTED, _LONGEST)
+        drawn = inline_image(g.inputs[i], said or f"item {i + 1}", _WANTED, _LONGEST)
         tiles.append(tag("li", tag("figure", drawn, tag("figcaption", tag("bdi", said)) if said else None)))
     return tag("ul", *tiles, class_="items")
 
@@ -48,7 +48,7 @@ def _table(g: Gallery, most: int, of: str) -> Html:
         rows = np.concatenate([g.targets[:most].reshape(most, -1)[:, :wide], rows], 1)
     names = [*(f"{name} (target)" for name in asked), *columns[: flat.shape[1]]]
     lines = parallel_axes(rows, names, np.zeros(most, dtype=np.int64), (), of)
-    return join(
+    return join_html(
         [
             lines,
             tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=labelled("Distilled rows", of)),

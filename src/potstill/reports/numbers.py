@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-ACCURACY = Metric.of(None)
+ACCURACY = Metric.from_scorecard(None)
 
 
 def shorten(text: str, most: int = 80) -> str:
@@ -117,7 +117,7 @@ def format_score(value: float | None, metric: Metric) -> str:
     """A score: percent of a fraction, else four digits."""
     if metric.unit == "fraction":
         return format_percent(value)
-    return "—" if value is None else metric.shown(value).replace("-", "−")
+    return "—" if value is None else metric.format(value).replace("-", "−")
 
 
 def format_difference(value: float | None, metric: Metric = ACCURACY) -> str:
@@ -126,7 +126,7 @@ def format_difference(value: float | None, metric: Metric = ACCURACY) -> str:
     if value is None:
         return "—"
     if metric.unit != "fraction":
-        return metric.gap(value).replace("-", "−")
+        return metric.format_difference(value).replace("-", "−")
     hundred = 100 * value
     return _signed(hundred, 1 if abs(hundred) >= 0.05 or hundred == 0 else 2, True)
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from potstill._util.atomic_write import reason, write_atomic
-from potstill._util.html import Html, join, tag
+from potstill._util.atomic_write import os_error_text, write_atomic
+from potstill._util.html import Html, join_html, tag
 from potstill.errors import PotstillError
 from potstill.reports.entry import Entry, Gallery
 from potstill.reports.figures import Point, dot_plot, value
@@ -58,7 +58,7 @@ def _group(entry: Entry) -> tuple[str, ...]:
     card = entry.scorecard or {}
     keys = ("protocol", "protocol_version", "fingerprint", "network")
     source = str(entry.card_section("source").get("hash") or entry.source)
-    return (source, entry.metric.titled, *(str(card.get(key) or "") for key in keys), str(entry.ipc or ""))
+    return (source, entry.metric.column_title, *(str(card.get(key) or "") for key in keys), str(entry.ipc or ""))
 
 
 def _where(entry: Entry) -> str:
@@ -101,7 +101,7 @@ def _finding(ranked: Sequence[tuple[str, Entry, Estimate]]) -> str:
     if (gap := _gap(best)) is not None:
         rival = "random real samples of the same bytes" if best.gap("random") else "as many random real samples"
         if significant(gap, metric) > 0:
-            said += f" That is {format_difference(gap.mean, metric)} {metric.gap_unit} against {rival}."
+            said += f" That is {format_difference(gap.mean, metric)} {metric.difference_unit} against {rival}."
         else:
             said += f" It is {verdict(gap, rival, metric)}."
     rivals = [name for name, _, e in ranked[1:] if not significant(own - e, metric)]
@@ -133,7 +133,7 @@ def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
         "Mean",
         "Std",
         "95% interval",
-        f"Minus random, {metric.gap_unit}",
+        f"Minus random, {metric.difference_unit}",
         "Items",
         "Bytes",
         "Time to distil",
@@ -142,7 +142,7 @@ def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
     return [
         tag("p", _finding([row[1:] for row in rows])),
         *fair,
-        dot_plot(dots, f"Test {metric.titled}. Copper: the sets; grey: what they are measured against.", metric),
+        dot_plot(dots, f"Test {metric.column_title}. Copper: the sets; grey: what they are measured against.", metric),
         table(f"Leaderboard: {_where(rows[0][2])}", head, [_row(e, anchor, name) for anchor, name, e, _ in rows]),
     ]
 
@@ -268,7 +268,9 @@ def render(entries: Sequence[Entry], *, title: str, command: str) -> str:
         else "Made by Potstill."
     )
     foot = tag(
-        "footer", join([made, " This file holds all it shows: it needs no network and runs no script."]), class_="foot"
+        "footer",
+        join_html([made, " This file holds all it shows: it needs no network and runs no script."]),
+        class_="foot",
     )
     return _document(title, [*body, foot])
 
@@ -284,5 +286,5 @@ def write(html: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PotstillError(f"{path}: cannot be written ({reason(error)}); choose another `out=`") from error
+        raise PotstillError(f"{path}: cannot be written ({os_error_text(error)}); choose another `out=`") from error
     write_atomic(path, html.encode())

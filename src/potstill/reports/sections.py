@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from potstill._util.formatting import stored_as
-from potstill._util.html import Html, join, tag
+from potstill._util.formatting import describe_codec
+from potstill._util.html import Html, join_html, tag
 from potstill.reports.entry import Entry
 from potstill.reports.figures import Point, bar, bars, curves, dot_plot, value
 from potstill.reports.gallery import gallery
@@ -169,7 +169,7 @@ def warnings(entry: Entry) -> Html | None:
     if kind and kind != "finished":
         notes.append((f"Not finished: {kind}.", message or "The set is what the run had made until then."))
     return (
-        join(tag("div", tag("strong", title), tag("p", body), class_="warn", role="note") for title, body in notes)
+        join_html(tag("div", tag("strong", title), tag("p", body), class_="warn", role="note") for title, body in notes)
         if notes
         else None
     )
@@ -177,7 +177,7 @@ def warnings(entry: Entry) -> Html | None:
 
 def _comparison(title: str, gap: Estimate, other: Estimate, name: str, metric: Metric) -> Html:
     tone, word = _TONE[significant(gap, metric)]
-    detail = f"{format_difference(gap.mean, metric)} {metric.gap_unit}"
+    detail = f"{format_difference(gap.mean, metric)} {metric.difference_unit}"
     detail += f", 95% interval {format_interval(gap, metric, difference=True)}" if gap.low is not None else ""
     detail += "; less is better" if metric.direction == "lower" else ""
     if gap.low is not None and not significant(gap, metric):
@@ -255,7 +255,7 @@ def headline(entry: Entry) -> Html | None:
 
 def _title(metric: Metric) -> str:
     """Its name as a sentence begins, with which way is better where that is not up."""
-    return metric.titled[:1].upper() + metric.titled[1:]
+    return metric.column_title[:1].upper() + metric.column_title[1:]
 
 
 def _scorecard(entry: Entry) -> list[Html] | None:
@@ -284,17 +284,26 @@ def _scorecard(entry: Entry) -> list[Html] | None:
         )
         for k, (label, e, said, gap) in enumerate(rows)
     ]
-    head = ("Trained on", "n", "Mean", "Std", "95% interval", f"This set minus it, {metric.gap_unit}", "Items", "Bytes")
+    head = (
+        "Trained on",
+        "n",
+        "Mean",
+        "Std",
+        "95% interval",
+        f"This set minus it, {metric.difference_unit}",
+        "Items",
+        "Bytes",
+    )
     return [
         dot_plot(dots, f"Test {metric.name} under the same protocol.", metric, reference=own.mean),
-        table(f"Test {metric.titled} of this set and its baselines", head, body, of=entry.name),
+        table(f"Test {metric.column_title} of this set and its baselines", head, body, of=entry.name),
         *(tag("p", line, class_="note") for line in _fair(entry)),
     ]
 
 
 def codec_line(store: object, per_class: float | None = None) -> Html | None:
     """How inputs are stored, in words, for below a name; ``None`` where that is not said."""
-    said = stored_as(str(store), None if per_class is None else int(per_class)) if store else ""
+    said = describe_codec(str(store), None if per_class is None else int(per_class)) if store else ""
     return tag("span", said, class_="how") if said else None
 
 
@@ -342,7 +351,7 @@ def _networks(entry: Entry) -> list[Html] | None:
             else []
         )
         body.append(tag("tr", tag("th", tag("bdi", name), scope="row"), *estimate_cells(e, metric), *extra))
-    against = ["Random", f"Minus random, {metric.gap_unit}"] if randoms else []
+    against = ["Random", f"Minus random, {metric.difference_unit}"] if randoms else []
     head = ["Network", "n", "Mean", "Std", "95% interval", *against]
     return [
         tag(
@@ -350,7 +359,7 @@ def _networks(entry: Entry) -> list[Html] | None:
             "The same set, other networks trained on it: how far it carries beyond the one it was made with.",
             class_="soft",
         ),
-        table(f"Test {metric.titled} by network", head, body, of=entry.name),
+        table(f"Test {metric.column_title} by network", head, body, of=entry.name),
     ]
 
 
@@ -464,7 +473,7 @@ def _source_bytes(entry: Entry) -> tuple[float | None, str]:
 
 
 def _list(facts: Mapping[str, str | Html]) -> Html | None:
-    pairs = [join([tag("dt", key), tag("dd", shown)]) for key, shown in facts.items() if shown]
+    pairs = [join_html([tag("dt", key), tag("dd", shown)]) for key, shown in facts.items() if shown]
     return tag("dl", *pairs, class_="list") if pairs else None
 
 
@@ -483,7 +492,7 @@ def _labeller(entry: Entry) -> str | Html:
     hashes = held.get("hash")
     shown = " ".join(str(h)[:12] for h in (hashes if isinstance(hashes, list | tuple) else [hashes]) if h)
     takes = f"; it takes {said} for their classes" if said else ""
-    return join([tag("bdi", str(held["name"])), " ", tag("code", shown), f"{whose}{takes}"])
+    return join_html([tag("bdi", str(held["name"])), " ", tag("code", shown), f"{whose}{takes}"])
 
 
 def _provenance(entry: Entry) -> list[Html] | None:

@@ -110,17 +110,21 @@ def _calibration(part: Mapping[str, Any], of: str) -> list[Html]:
 
 
 def _mixing(part: Mapping[str, Any], of: str) -> list[Html]:
-    metric, rows = Metric.of({"score": part.get("metric")}), []
+    metric, rows = Metric.from_scorecard({"score": part.get("metric")}), []
     for r in _rows(part, "curve"):
         means = [to_estimate(r.get(key)) for key in ("with_set", "real_alone", "real_instead", "difference")]
         gap = means[3]
-        said = "—" if gap is None else f"{metric.gap(gap.mean)} ({format_interval(gap, metric, difference=True)})"
+        said = (
+            "—"
+            if gap is None
+            else f"{metric.format_difference(gap.mean)} ({format_interval(gap, metric, difference=True)})"
+        )
         rows.append([r.get("k"), *(format_score(None if m is None else m.mean, metric) for m in means[:3]), said])
     head = [
         f"Real samples per {part.get('per')}", "With the set", "Alone", "With real ones in its place",
-        f"Set less real, {metric.gap_unit}",
+        f"Set less real, {metric.difference_unit}",
     ]  # fmt: skip
-    return [_table(of, f"Mixed with real samples: {metric.titled}", head, rows)]
+    return [_table(of, f"Mixed with real samples: {metric.column_title}", head, rows)]
 
 
 def _agreement(part: Mapping[str, Any], of: str) -> list[Html]:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
-from potstill._util.formatting import byte_count, seconds_of
-from potstill._util.progress import PATIENCE, Watcher
+from potstill._util.formatting import parse_size, to_seconds
+from potstill._util.progress import QUIET_SECONDS, ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.core import Budget, Method, Preset
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.runs.loop import Progress
 
 __all__ = [
@@ -29,7 +29,7 @@ StepCallback: TypeAlias = Callable[[Progress], None] | Literal["auto"] | None
 """Who is told of every step: a function; ``auto``, a bar or lines on stderr; ``None``, nobody."""
 
 
-CountCallback: TypeAlias = Watcher | Callable[[str, int, int], None] | Literal["auto"] | None
+CountCallback: TypeAlias = ProgressReporter | Callable[[str, int, int], None] | Literal["auto"] | None
 """Who is told of everything that is made one by one: what, how many are there, how many there will be."""
 
 
@@ -43,7 +43,7 @@ def parse_size_budget(
         PotstillError: it is said twice or not at all, it is no amount, or less than 1; or there is no such balance.
     """
     if balance is not None and balance not in ("natural", "equal"):
-        raise unknown("balance", balance, ("natural", "equal"))
+        raise unknown_name("balance", balance, ("natural", "equal"))
     if balance == "natural" and ipc is not None:
         raise PotstillError(
             "ipc is as many items of each class, but balance natural asks for items in proportion to the classes' "
@@ -58,7 +58,7 @@ def parse_size_budget(
     unit, amount = said[0]
     if isinstance(amount, str) and unit == "bytes":
         try:
-            amount = byte_count(amount)
+            amount = parse_size(amount)
         except ValueError as error:
             raise PotstillError(f"bytes: {error}") from error
     if isinstance(amount, bool) or not isinstance(amount, int):
@@ -99,7 +99,7 @@ def parse_duration(value: str | float, name: str) -> float:
         PotstillError: it is none.
     """
     try:
-        return seconds_of(value)
+        return to_seconds(value)
     except ValueError as error:
         raise PotstillError(f"{name}: {error}") from error
 
@@ -134,7 +134,7 @@ def parse_preset(effort: str | None, method: str | Method[Any], steps: int | Non
         PotstillError: there is no such effort, or the method is a value.
     """
     if effort is not None and effort not in get_args(Preset):
-        raise unknown("effort", effort, get_args(Preset))
+        raise unknown_name("effort", effort, get_args(Preset))
     if not isinstance(method, str):
         if effort is not None:
             raise PotstillError(
@@ -163,16 +163,16 @@ def advise_shorter_run(effort: Preset | None, method: Method[Any], prepares: boo
 
 
 @contextmanager
-def progress_context(progress: object) -> Iterator[Watcher]:
+def progress_context(progress: object) -> Iterator[ProgressReporter]:
     """The watcher for what ``progress`` says: one that is given, one of our own for ``auto``, else one that is silent.
 
     Raises:
         PotstillError: ``progress`` is none of what it may be.
     """
-    if isinstance(progress, Watcher):
+    if isinstance(progress, ProgressReporter):
         yield progress
         return
     if progress is not None and progress != "auto" and not callable(progress):
         raise PotstillError(f"progress must be a function, 'auto' or None, not {progress!r}")
-    with Watcher(quiet=progress != "auto", patience=PATIENCE) as own:
+    with ProgressReporter(quiet=progress != "auto", min_seconds=QUIET_SECONDS) as own:
         yield own

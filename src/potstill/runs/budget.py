@@ -21,14 +21,14 @@ from potstill.codecs import (
 )  # fmt: skip
 from potstill.codecs import parse_codec as stored_by
 from potstill.core import Budget, Codec, Inputs, MethodInfo, Parametrization, Problem, Source
-from potstill.core.nested import OFFSETS, VALUES, lengths_of, split, tensors, zeros
+from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, ragged_lengths, zeros_like_spec
 from potstill.errors import PotstillError
 from potstill.functional.sampling import proportional
 from potstill.parametrize import Pixels
 from potstill.parametrize.named_inputs import NamedInputs
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
-from potstill.tasks import Classification, targets_of, task_of
+from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = ["allocate_budget", "describe_proportions", "quantization_aware", "resolve_codec"]
 
@@ -75,7 +75,7 @@ def resolve_codec(
         return None, Exact() if selects else Uniform(bits=8)
     made = stored_by(asked) if isinstance(asked, str) else asked
     if _plain(decoder) or selects:  # a store of pictures alone says so before the work, and not after it
-        for tensor in tensors(sample).values():
+        for tensor in named_tensors(sample).values():
             if tensor.is_floating_point():
                 made.pack(tensor)
     coarse = isinstance(made, Uniform) and made.bits < _FINE and not selects
@@ -113,12 +113,12 @@ def allocate_budget(
         except ValueError as error:
             raise PotstillError(str(error)) from error
         return _shared_out(problem, wanted.amount) if natural else equal, ()
-    most, one = wanted.amount, spec.numbers
+    most, one = wanted.amount, spec.num_values
     sample: Inputs = train.raw(torch.arange(min(len(train), 64)))
     kinds = {"": spec.kind, **{name: part.kind for name, part in spec.parts}}
     # What repeats in some windows, or in some rows of a part, does not in fewer: those count as they are.
     alike = {"image"} if spec.parts else set(kinds.values()) - {"series"}
-    held = {name: x for name, x in tensors(sample).items() if kinds.get(name) in alike}
+    held = {name: x for name, x in named_tensors(sample).items() if kinds.get(name) in alike}
     seen = held.get("")
     labels = _target_bytes(train, store.label_bits if soft else None, scores)
     whole = _whole_bytes(train)
@@ -150,17 +150,17 @@ def allocate_budget(
             return counts, tuple(count * one for count in counts)
         return (max(1, each),) * k, (each * one,) * k
     bits_of_one = bits_per_value(store, (64, one) if spec.parts else (64, *spec.shape), seen)
-    known = decoder.bounded and most <= _TRIED and not problem.needed
+    known = decoder.bounded and most <= _TRIED and not problem.parametrization_assets
 
     def spent(numbers: tuple[int, ...], exact: bool) -> int:
         """Bytes of a set of so many numbers of each class; 0 where they are too few for one input."""
-        tried = dataclasses.replace(problem, numbers=numbers)
+        tried = dataclasses.replace(problem, value_budget=numbers)
         try:
             inputs = sum(tried.sizes)
         except PotstillError:
             return 0  # said where it is used
         if exact:
-            stored = decoder.encode(zeros(spec, inputs), tried, generator(0))
+            stored = decoder.encode(zeros_like_spec(spec, inputs), tried, generator(0))
             codes = {name for name in stored if spec.parts and not stored[name].is_floating_point()}
             size = sum(
                 estimate_bytes(store, tuple(t.shape), seen) if t.is_floating_point() else encoded_bytes(encode_ints(t))
@@ -174,7 +174,7 @@ def allocate_budget(
     def fitting(shared: Callable[[int], tuple[int, ...]], bound: int) -> int:
         """The greatest n whose ``shared(n)`` fits."""
         each = largest_fitting(lambda n: spent(shared(n), known) <= most, bound)
-        if not known and most <= _TRIED and not problem.needed:
+        if not known and most <= _TRIED and not problem.parametrization_assets:
             # Whole numbers, such as positions, are not written in the values' few bits, so the estimate may be too low.
             while (taken := spent(shared(each), True)) > most:
                 each = min(each - 1, each * most // taken)
@@ -194,7 +194,7 @@ def allocate_budget(
 
 def _samples(problem: Problem) -> tuple[int, ...]:
     """Samples of each class, at least one, that natural proportions are taken from."""
-    return tuple(max(1, len(index)) for index in problem.by_class)
+    return tuple(max(1, len(index)) for index in problem.class_indices)
 
 
 def describe_proportions(wanted: Budget, problem: Problem, info: MethodInfo) -> tuple[str, ...]:
@@ -220,7 +220,7 @@ def _least(problem: Problem, enough: int) -> int:
 
     def fails(n: int) -> bool:
         try:
-            return not all(dataclasses.replace(problem, numbers=(n,) * problem.num_classes).sizes)
+            return not all(dataclasses.replace(problem, value_budget=(n,) * problem.num_classes).sizes)
         except PotstillError:
             return True
 
@@ -229,10 +229,10 @@ def _least(problem: Problem, enough: int) -> int:
 
 def _target_bytes(train: Source, bits: int | None, scores: bool = False) -> Callable[[int], int]:
     """Bytes of the targets of so many inputs, at most: rows of ``bits`` each, classes, real values or numbers."""
-    task = task_of(train)
+    task = get_task(train)
     if isinstance(task, Classification):
         return lambda n: label_bytes(n, task.k, bits, scores=scores)
-    targets = targets_of(train)
+    targets = get_targets(train)
     each = targets[:1].numel()
     if targets.is_floating_point():
         return lambda n: 4 * n * each
@@ -246,8 +246,8 @@ def _whole_bytes(train: Source) -> Callable[[int], int]:
         if part.kind == "categories":
             sizes.append(partial(_code_bytes, math.prod(part.shape), max(part.levels, default=1)))
         elif part.kind == "words":
-            some = (tensors(train.raw(at)) for at in split(torch.arange(len(train)), 4096))
-            lengths = torch.cat([lengths_of(x[name + OFFSETS], len(x[name + VALUES])).cpu() for x in some])
+            some = (named_tensors(train.raw(at)) for at in iter_batches(torch.arange(len(train)), 4096))
+            lengths = torch.cat([ragged_lengths(x[name + OFFSETS], len(x[name + VALUES])).cpu() for x in some])
             sizes.append(_ragged_bytes(lengths, max(part.levels, default=1)))
     return lambda n: sum(size(n) for size in sizes)
 

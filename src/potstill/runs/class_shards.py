@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from potstill._util.file_lock import Busy
+from potstill._util.file_lock import OutputBusyError
 from potstill.core import ClassShardable, Method, Problem
 from potstill.errors import PotstillError
-from potstill.execution import Executor, choose
+from potstill.execution import Executor, choose_executor
 from potstill.rng import generator
 from potstill.runs.loop import Interrupted, LoopResult, Outcome, run_loop
 
@@ -77,7 +77,7 @@ class _Shard:
                     checkpoint=checkpoint, checkpoint_every=self.every, anyway=self.anyway,
                     resume=checkpoint is not None and checkpoint.exists(), keep=checkpoint is not None,
                 )  # fmt: skip
-            except Busy:
+            except OutputBusyError:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.5)
@@ -106,7 +106,7 @@ def run_shards(
         name=name, method=method, problem=problem, seed=seed, identity=identity, steps=steps, folder=checkpoint,
         every=checkpoint_every, anyway=anyway, shards=shards,
     )  # fmt: skip
-    where = choose(shards, problem.train.device, job) if executor is None else executor
+    where = choose_executor(shards, problem.train.device, job) if executor is None else executor
     done: list[LoopResult[Any]] = []
     counted("shards of classes made", 0, shards)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 from potstill.runs.loop import Progress
 
 __all__ = ["LOGGERS", "LogOption", "Logger", "MLflow", "TensorBoard", "WandB", "logging_context", "parse_loggers"]
@@ -140,7 +140,7 @@ def parse_loggers(log: Any) -> tuple[Logger, ...]:
         if isinstance(one, str):
             name, _, where = one.partition(":")
             if name not in LOGGERS:
-                raise unknown("logger", name, list(LOGGERS))
+                raise unknown_name("logger", name, list(LOGGERS))
             make: Any = LOGGERS[name]
             with _one_line(name):
                 made.append(make(where) if where else make())

@@ -15,10 +15,10 @@ from typing import Any, Generic, Literal, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from potstill._util.file_lock import only_run
+from potstill._util.file_lock import exclusive_output
 from potstill.core import Method, Metrics, Problem
 from potstill.dataset_file import Checkpoint, pack_state, read_checkpoint, write_checkpoint
-from potstill.errors import NotFinite, PotstillError
+from potstill.errors import NonFiniteError, PotstillError
 from potstill.execution.memory import peak_memory
 from potstill.native import versions
 
@@ -195,7 +195,7 @@ def run_loop(
         PotstillError: ``resume`` without a readable checkpoint of this configuration, or another run that writes to
             ``checkpoint``.
     """
-    with contextlib.nullcontext() if checkpoint is None else only_run(checkpoint):
+    with contextlib.nullcontext() if checkpoint is None else exclusive_output(checkpoint):
         return _run(
             method, problem, rng=rng, identity=identity, steps=steps, time_limit=time_limit, checkpoint=checkpoint,
             checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, progress=progress,
@@ -297,7 +297,7 @@ def _run(
             try:
                 following, metrics = method.step(problem, state, rng)
                 what = find_non_finite(metrics, following, state if step > first else None)
-            except NotFinite as error:
+            except NonFiniteError as error:
                 what = str(error)
             if what is not None:
                 return ended(

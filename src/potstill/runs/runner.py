@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill._util.formatting import about, clock
-from potstill._util.import_from_file import own_digests
-from potstill._util.progress import Watcher
+from potstill._util.formatting import format_duration, format_estimate_words
+from potstill._util.import_from_file import source_digests
+from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.augment.names import named_augmentation
 from potstill.codecs import Exact, Float, Uniform, decode, format_codec
@@ -29,8 +29,8 @@ from potstill.core import (
     Space,
     Synthetic,
 )
-from potstill.core.nested import moved
-from potstill.core.registry import effort_fields
+from potstill.core.nested import to_device
+from potstill.core.registry import preset_fields
 from potstill.data import column_metadata
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.output import SetOutput
@@ -44,12 +44,12 @@ from potstill.execution.memory import return_freed_memory
 from potstill.nn import OwnFactory
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.pretraining import Trajectories, build_assets, estimate_time, required_assets
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 from potstill.runs.arguments import advise_shorter_run
 from potstill.runs.class_shards import run_shards
 from potstill.runs.loop import LoopResult, Progress, run_loop
 from potstill.runs.snapshots import SnapshotRecorder
-from potstill.tasks import targets_of, task_of
+from potstill.tasks import get_targets, get_task
 
 __all__ = ["ResolvedRun", "check_provided_assets", "execute", "run_identity"]
 
@@ -98,7 +98,8 @@ class ResolvedRun:
 
 
 def execute(
-    settled: ResolvedRun, watcher: Watcher, time_limit: TimeLimit | None, *, seed: int, steps: int | None,
+    settled: ResolvedRun, watcher: ProgressReporter,
+    time_limit: TimeLimit | None, *, seed: int, steps: int | None,
     zca: str | None,
     checkpoint: Path | None, resume: bool, anyway: bool, checkpoint_every: float, progress: Callable[[Progress], None],
     preparing: Callable[[str, int, int], None], command: str | None, table: Scores | None,
@@ -118,7 +119,7 @@ def execute(
         output: where the set will be written; what is there is checked as soon as it is known what the run is of.
     """
     name, made = settled.name, settled.method
-    for note in settled.chosen if watcher.line else ():  # before the work, which may take long
+    for note in settled.chosen if watcher.command_line else ():  # before the work, which may take long
         watcher.note(note)
     begun, brought = time.monotonic(), dict(given or {})
     limits = {"steps": steps, "time_limit": None if time_limit is None else time_limit.seconds}
@@ -134,13 +135,13 @@ def execute(
     else:
         known = table.columns_for(name, settled.problem.train)
         problem, prepared = dataclasses.replace(settled.problem, assets={"scores": known}), table.methods[name].seconds
-    spent = time.monotonic() - begun if time_limit is None else time_limit.spent
+    spent = time.monotonic() - begun if time_limit is None else time_limit.elapsed
     for asked in brought:
         identity[asked] = _content(problem.assets[asked])
     card = _on_card(settled, identity, limits, class_shards)
     if output is not None and brought and (there := output.load_existing(card, watcher.warn)) is not None:
         return there
-    needed = {asset.name: problem.assets[asset.name] for asset in problem.needed}
+    needed = {asset.name: problem.assets[asset.name] for asset in problem.parametrization_assets}
     if needed:
         identity["decoder"] = {n: hash_tensors(tensors) for n, tensors in needed.items()}
         for tensors in needed.values():
@@ -181,9 +182,12 @@ def execute(
     )
     if time_limit is not None and time_limit.exceeded:
         parts = {"before the first step": spent, f"{done.outcome.step:,} steps": done.seconds}
-        parts["after the last"] = time_limit.spent - sum(parts.values())
-        told = ", ".join(f"{clock(max(0.0, seconds))} {what}" for what, seconds in parts.items())
-        watcher.warn(f"this took {clock(time_limit.spent)}, over the limit of {clock(time_limit.seconds)}: {told}")
+        parts["after the last"] = time_limit.elapsed - sum(parts.values())
+        told = ", ".join(f"{format_duration(max(0.0, seconds))} {what}" for what, seconds in parts.items())
+        watcher.warn(
+            f"this took {format_duration(time_limit.elapsed)}, over the limit of "
+            f"{format_duration(time_limit.seconds)}: {told}"
+        )
     small.files = settled.files
     return small
 
@@ -210,7 +214,7 @@ def _on_card(
     problem = settled.problem
     return {
         "method": settled.name, "config": identity["config"], "seed": identity["seed"],
-        "ipc": max(problem.sizes) if problem.numbers else problem.ipc,  # bytes buy inputs, not stored items
+        "ipc": max(problem.sizes) if problem.value_budget else problem.ipc,  # bytes buy inputs, not stored items
         "network": problem.network.name, "limits": dict(limits), "source": {"hash": problem.train.content_hash},
         "run_digest": hash_run(identity, asked),
         "balance": settled.balance,
@@ -227,10 +231,10 @@ def run_identity(settled: ResolvedRun, seed: int, zca: str | None = None) -> dic
         "config": dataclasses.asdict(settled.method),  # type: ignore[call-overload]
         "seed": seed,
         "counts": list(problem.counts),
-        "numbers": list(problem.numbers),  # two budgets in bytes can have equal counts
+        "numbers": list(problem.value_budget),  # two budgets in bytes can have equal counts
         "network": problem.network.name,
         "source": problem.train.content_hash,
-        **({} if problem.train.input.mirrored else {"mirrored": False}),
+        **({} if problem.train.input.horizontal_flip else {"mirrored": False}),
         "zca": zca,
         "balance": settled.balance,
         **_rounded(problem),
@@ -244,7 +248,7 @@ def _own_files(settled: ResolvedRun) -> dict[str, str]:
     p = settled.problem
     network = p.network.own.maker if isinstance(p.network, OwnFactory) else p.network
     reader = getattr(p.train, "reader", None)
-    return own_digests([settled.method, network, p.train, reader, task_of(p.train), p.parametrization, p.augment])
+    return source_digests([settled.method, network, p.train, reader, get_task(p.train), p.parametrization, p.augment])
 
 
 def _content(brought: Any) -> Any:
@@ -272,7 +276,8 @@ def check_provided_assets(settled: ResolvedRun, given: Collection[str]) -> None:
 
 
 def _prepared(
-    settled: ResolvedRun, preparing: Callable[[str, int, int], None], watcher: Watcher, time_limit: TimeLimit | None,
+    settled: ResolvedRun, preparing: Callable[[str, int, int], None], watcher: ProgressReporter,
+    time_limit: TimeLimit | None,
     executor: Executor | None, given: Mapping[str, Any],
 ) -> tuple[Problem, float]:  # fmt: skip
     """The problem with the assets that the method and the parametrization ask for, and the seconds that went into them.
@@ -296,25 +301,27 @@ def _prepared(
     coming = estimate_time(to_make, problem.train, problem.network, augmentation, executor)
     needed = sum(e.seconds for e in coming)
     what = " and ".join(map(str, coming))
-    if time_limit is not None and needed > time_limit.left:
+    if time_limit is not None and needed > time_limit.remaining:
         raise PotstillError(
-            f"{settled.name} begins with {what}: {about(needed)} on this machine, more than the time limit of "
-            f"{clock(time_limit.seconds)}; ask for {less}, or a longer time limit"
+            f"{settled.name} begins with {what}: {format_estimate_words(needed)} on this machine, "
+            f"more than the time limit of "
+            f"{format_duration(time_limit.seconds)}; ask for {less}, or a longer time limit"
         )
     for e in coming:
         watcher.expect(e.name, e.seconds, f"{settled.name} begins with {e}")
     assets, seconds = build_assets(
         wanted, problem.train, problem.network, augmentation, executor=executor, given=given, progress=preparing
     )
-    if time_limit is not None and not time_limit.left:
+    if time_limit is not None and not time_limit.remaining:
         raise PotstillError(
-            f"{what} took {clock(time.monotonic() - begun)}, the rest of the limit of {clock(time_limit.seconds)}; "
+            f"{what} took {format_duration(time.monotonic() - begun)}, the rest of the limit of "
+            f"{format_duration(time_limit.seconds)}; "
             "they are kept, so the same command goes on from there"
         )
     return problem.with_assets(assets), seconds
 
 
-def _kept(tensors: Mapping[str, Tensor], watcher: Watcher) -> None:
+def _kept(tensors: Mapping[str, Tensor], watcher: ProgressReporter) -> None:
     """Keep what a set decodes by where a reader looks for it."""
     try:
         cache_decoder(tensors)
@@ -332,7 +339,7 @@ def _artefact(
     config: Mapping[str, Any],
     command: str | None,
     card: Mapping[str, Any],
-    watcher: Watcher,
+    watcher: ProgressReporter,
     counted: Callable[[str, int, int], None],
     executor: Executor | None,
     given: frozenset[str],
@@ -349,17 +356,17 @@ def _artefact(
     payload: Mapping[str, Tensor] = {}
     packed: Mapping[str, Encoded] = {}
     captions: tuple[str, ...] = ()
-    scores = isinstance(result, Synthetic) and result.scores
+    scores = isinstance(result, Synthetic) and result.centred_labels
     if isinstance(result, Selection):
         index, weights = result.index.cpu(), result.weights
         inputs = train.raw(index)
-        labels = targets_of(train)[index] if result.rows is None else result.rows
+        labels = get_targets(train)[index] if result.soft_labels is None else result.soft_labels
         captions = tuple(texts[i] for i in index.tolist()) if (texts := getattr(train, "texts", ())) else ()
     else:
         with torch.no_grad():
             decoded = problem.decode(result.payload)
         inputs = decoded if result.space == "data" else train.normalization.invert(decoded)
-        labels, learned = result.labels, result.learned
+        labels, learned = result.labels, result.extra_parameters
         spelled = config.get("parametrization") or "pixels"
         # Pixels decode to themselves, and are stored as what they are in the data's units.
         if isinstance(rounding := problem.parametrization, QuantizationAware):
@@ -373,7 +380,7 @@ def _artefact(
         elif spelled != "pixels":
             payload = {n: t.detach().cpu() for n, t in result.payload.items()}
             decoder = {"parametrization": spelled, "space": result.space}
-    needed = [(asset, problem.assets[asset.name]) for asset in problem.needed if decoder is not None]
+    needed = [(asset, problem.assets[asset.name]) for asset in problem.parametrization_assets if decoder is not None]
     if decoder is not None and needed:
         decoder = {**decoder, **assets_to_json(needed)}
     known: dict[str, Any] = {
@@ -390,7 +397,7 @@ def _artefact(
         **_of_assets(settled, problem, given),
         **({"resumed_with_others": list(done.changes)} if done.changes else {}),
     }
-    whole, rows = moved(inputs, "cpu"), labels.detach().cpu()
+    whole, rows = to_device(inputs, "cpu"), labels.detach().cpu()
 
     def written(store: Codec, said: Mapping[str, Any] | None = None, coded: bool = True) -> Distilled:
         return Distilled.build(
@@ -449,7 +456,7 @@ def _artefact(
 def _refined(store: Patches, decoded: Tensor, space: Space, problem: Problem, seed: int) -> Encoded:
     """Pixels refined for their rounding, in model space, by what an untrained network of the problem sees in them."""
     x = problem.train.normalization.apply(decoded) if space == "data" else decoded
-    network = problem.network(derive(seed, "refine")).eval()
+    network = problem.network(derive_seed(seed, "refine")).eval()
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return store.pack_refined(x, network.embed, generator(seed, "refine", "order"), steps=store.refine)
@@ -478,7 +485,7 @@ def _fewest(
     choice, said = choose_fewest_bits(
         seen(whole), candidates, problem.train, problem.network, seed=seed, weights=weights,
         made_of=whole.index, executor=executor, progress=counted,
-        seconds=None if time_limit is None else (1 - _WRITING) * time_limit.left,
+        seconds=None if time_limit is None else (1 - _WRITING) * time_limit.remaining,
     )  # fmt: skip
     return written((Exact() if selected else Float()) if choice is None else stores[choice.name], {"auto": said})
 
@@ -501,5 +508,5 @@ def _effort(settled: ResolvedRun) -> dict[str, Any] | None:
     """The effort as a card has it: its name, and the fields that it set, without those that something else did."""
     if settled.effort is None:
         return None
-    given = effort_fields(type(settled.method), settled.effort)
+    given = preset_fields(type(settled.method), settled.effort)
     return {"name": settled.effort, "fields": {n: v for n, v in given.items() if getattr(settled.method, n) == v}}

@@ -10,16 +10,30 @@ from potstill.tasks.geometry import (
     InvariantTargets,
     MovableTargets,
     Movement,
-    invariances,
+    invariant_operations,
     move_boxes,
     move_maps,
 )
 from potstill.tasks.metric import Metric
 from potstill.tasks.regression import Regression
 from potstill.tasks.retrieval import Retrieval
-from potstill.tasks.task import Fits, Task, targets_of, task_of
+from potstill.tasks.task import FittableTask, Task, get_targets, get_task
 
 __all__ = [
-    "GEOMETRIC", "Classification", "Fits", "Forecast", "InvariantTargets", "Metric", "MovableTargets", "Movement",
-    "Regression", "Retrieval", "Task", "invariances", "move_boxes", "move_maps", "targets_of", "task_of",
+    "GEOMETRIC",
+    "Classification",
+    "FittableTask",
+    "Forecast",
+    "InvariantTargets",
+    "Metric",
+    "MovableTargets",
+    "Movement",
+    "Regression",
+    "Retrieval",
+    "Task",
+    "get_targets",
+    "get_task",
+    "invariant_operations",
+    "move_boxes",
+    "move_maps",
 ]  # fmt: skip

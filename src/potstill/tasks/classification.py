@@ -43,7 +43,7 @@ class Classification:
         """Mean over samples of ``−Σ_c y_c log softmax(output)_c``, for int classes or rows that sum to 1."""
         return F.cross_entropy(output, y.to(output.dtype) if y.is_floating_point() else y.long())
 
-    def answer(self, output: Float[Tensor, "n k"], /) -> Tensor:
+    def predict(self, output: Float[Tensor, "n k"], /) -> Tensor:
         """The likeliest class (n,)."""
         return output.argmax(1)
 
@@ -51,6 +51,6 @@ class Classification:
         """The part of samples whose class is ``y``."""
         return float((answers == y).double().mean())
 
-    def worst(self, y: Tensor, /) -> float:
+    def chance_score(self, y: Tensor, /) -> float:
         """Chance."""
         return 1 / self.k

@@ -53,24 +53,24 @@ class Forecast:
         """All: there are no pixels."""
         return ("*",)
 
-    def scaled(self, y: Tensor) -> Tensor:
+    def standardize(self, y: Tensor) -> Tensor:
         """Values (n, v·horizon) less the variable's mean, over its deviation."""
         mean, std = (y.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))
         return (y - mean) / std
 
     def loss(self, output: Float[Tensor, "n t"], y: Float[Tensor, "n t"], /) -> Float[Tensor, ""]:
         """Mean squared error of the scaled values, which are what a network gives."""
-        return F.mse_loss(output, self.scaled(y.to(output.dtype)))
+        return F.mse_loss(output, self.standardize(y.to(output.dtype)))
 
-    def answer(self, output: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
+    def predict(self, output: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
         """What it predicts, in the series' own units, less ``offset``."""
         mean, std = (output.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))
         return output * std + mean
 
     def score(self, answers: Tensor, y: Tensor, /) -> float:
         """Mean squared error in squared deviations of the training part, as forecasters are compared."""
-        return float((self.scaled(answers.double()) - self.scaled(y.double())).square().mean())
+        return float((self.standardize(answers.double()) - self.standardize(y.double())).square().mean())
 
-    def worst(self, y: Tensor, /) -> float:
+    def chance_score(self, y: Tensor, /) -> float:
         """The error of the training part's mean."""
-        return float(self.scaled(y.double()).square().mean())
+        return float(self.standardize(y.double()).square().mean())

@@ -13,7 +13,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["GEOMETRIC", "InvariantTargets", "MovableTargets", "Movement", "invariances", "move_boxes", "move_maps"]
+__all__ = [
+    "GEOMETRIC",
+    "InvariantTargets",
+    "MovableTargets",
+    "Movement",
+    "invariant_operations",
+    "move_boxes",
+    "move_maps",
+]
 
 GEOMETRIC = ("flip", "shift", "scale", "rotate", "crop", "shuffle")
 """Operations that move pixels: mirror images, shifts, changes of size, rotations, crops that are resized, patches that
@@ -52,7 +60,7 @@ class MovableTargets(Protocol):
         ...
 
 
-def invariances(task: Any) -> tuple[str, ...]:
+def invariant_operations(task: Any) -> tuple[str, ...]:
     """The operations of `GEOMETRIC` under which a task says that its targets stay as they are."""
     said = task.invariant_to if isinstance(task, InvariantTargets) else ()
     return GEOMETRIC if "*" in said else said

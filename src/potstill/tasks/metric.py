@@ -20,7 +20,7 @@ class Metric:
     high: float = math.inf
 
     @classmethod
-    def of(cls, scorecard: Mapping[str, Any] | None) -> "Metric":
+    def from_scorecard(cls, scorecard: Mapping[str, Any] | None) -> "Metric":
         """What a scorecard's scores are; accuracy, in one of before there was anything else."""
         found = (scorecard or {}).get("score")
         said = found if isinstance(found, Mapping) else {}
@@ -31,7 +31,7 @@ class Metric:
         )  # fmt: skip
 
     @property
-    def said(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str]:
         """As a scorecard has it."""
         return {"metric": self.name, "direction": self.direction, "unit": self.unit}
 
@@ -44,21 +44,21 @@ class Metric:
         """Whether ``a`` is a better score than ``b``."""
         return a > b if self.direction == "higher" else a < b
 
-    def shown(self, value: float) -> str:
+    def format(self, value: float) -> str:
         """A score for people: per cent of a fraction, else four digits."""
         return f"{100 * value:.1f}%" if self.unit == "fraction" else f"{value:.4g}"
 
-    def gap(self, value: float) -> str:
+    def format_difference(self, value: float) -> str:
         """A difference for people, with its sign: points of a fraction, else four digits."""
         return f"{100 * value:+.1f}" if self.unit == "fraction" else f"{value:+.4g}"
 
     @property
-    def gap_unit(self) -> str:
+    def difference_unit(self) -> str:
         """What a difference is counted in."""
         return "points" if self.unit == "fraction" else self.unit
 
     @property
-    def titled(self) -> str:
+    def column_title(self) -> str:
         """Its name as a column has it: with its unit, and said where less is better."""
         unit = "" if self.unit == "fraction" or self.unit == self.name else f" ({self.unit})"
         return f"{self.name}{unit}" + (", less is better" if self.direction == "lower" else "")

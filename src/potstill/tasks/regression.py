@@ -9,10 +9,10 @@ from torch import Tensor
 
 from potstill.tasks.metric import Metric
 
-__all__ = ["Regression", "scaled"]
+__all__ = ["Regression", "target_statistics"]
 
 
-def scaled(y: Float[Tensor, "n t"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def target_statistics(y: Float[Tensor, "n t"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each target of the training part; a constant one has deviation 1."""
     mean, std = y.double().mean(0), y.double().std(0, correction=0)
     varies = (std > 0) & (std > 1e-12 * mean.abs())  # what varies by 1e-15 in its unit varies, too
@@ -55,9 +55,9 @@ class Regression:
         """All, of one target; none of several, which may be places in the picture."""
         return ("*",) if len(self.targets) <= 1 else ()
 
-    def fitted(self, targets: Float[Tensor, "n t"], /) -> "Regression":
+    def fit(self, targets: Float[Tensor, "n t"], /) -> "Regression":
         """With mean and deviation of these targets."""
-        mean, std = scaled(targets)
+        mean, std = target_statistics(targets)
         return replace(self, mean=mean, std=std)
 
     def _own(self, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +68,7 @@ class Regression:
         mean, std = self._own(output)
         return F.mse_loss(output, (y.to(output.dtype) - mean) / std)
 
-    def answer(self, output: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
+    def predict(self, output: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
         """What it predicts, in the targets' own units, less ``offset``."""
         mean, std = self._own(output)
         return output * std + mean
@@ -80,6 +80,6 @@ class Regression:
             error = error / error.new_tensor(self.std)
         return float(error.square().mean().sqrt())
 
-    def worst(self, y: Tensor, /) -> float:
+    def chance_score(self, y: Tensor, /) -> float:
         """The error of the training part's mean."""
         return self.score(y.double().new_tensor(self.mean).expand(y.shape), y)

@@ -66,11 +66,11 @@ class Retrieval:
         likely = a @ b.T / self.temperature
         return (F.cross_entropy(likely, _rows(same)) + F.cross_entropy(likely.T, _rows(same.T))) / 2
 
-    def answer(self, output: Float[Tensor, "n d2"], /) -> Float[Tensor, "n d2"]:
+    def predict(self, output: Float[Tensor, "n d2"], /) -> Float[Tensor, "n d2"]:
         """Both embeddings, of unit length."""
         return torch.cat(self._views(output), 1)
 
-    def ways(self, answers: Tensor, y: Tensor, /) -> tuple[float, float]:
+    def recall_both_ways(self, answers: Tensor, y: Tensor, /) -> tuple[float, float]:
         """Recall@k of the second view by the first, and of the first by the second: the part of views of which one that
         belongs to it is among the k nearest; equally near ones are counted as if they came last. Samples of one number
         are one first view: it counts once among those that ask and those that are searched."""
@@ -88,9 +88,9 @@ class Retrieval:
 
     def score(self, answers: Tensor, y: Tensor, /) -> float:
         """The mean of Recall@k both ways."""
-        return sum(self.ways(answers, y)) / 2
+        return sum(self.recall_both_ways(answers, y)) / 2
 
-    def worst(self, y: Tensor, /) -> float:
+    def chance_score(self, y: Tensor, /) -> float:
         """Chance: k of those that are searched, drawn at random."""
         n = max(1, len(y))
         counts = torch.bincount(torch.unique(y, return_inverse=True)[1])

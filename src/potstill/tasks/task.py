@@ -8,7 +8,7 @@ from torch import Tensor
 from potstill.tasks.classification import Classification
 from potstill.tasks.metric import Metric
 
-__all__ = ["Fits", "Task", "targets_of", "task_of"]
+__all__ = ["FittableTask", "Task", "get_targets", "get_task"]
 
 
 @runtime_checkable
@@ -40,7 +40,7 @@ class Task(Protocol):
         """The mean loss of a network's outputs (n, …) on targets (n, …), differentiable by both."""
         ...
 
-    def answer(self, output: Tensor, /) -> Tensor:
+    def predict(self, output: Tensor, /) -> Tensor:
         """What is kept of a network's outputs (n, …) to score them, e.g. the likeliest class (n,)."""
         ...
 
@@ -48,27 +48,27 @@ class Task(Protocol):
         """The metric of the answers (n, …) to a whole test split with targets ``y`` (n, …), both on the CPU."""
         ...
 
-    def worst(self, y: Tensor, /) -> float:
+    def chance_score(self, y: Tensor, /) -> float:
         """The score of who knows nothing of a test split: what a student counts as whose weights are not finite."""
         ...
 
 
 @runtime_checkable
-class Fits(Protocol):
+class FittableTask(Protocol):
     """A task that has numbers of the training part in it, such as the mean and the deviation of its targets."""
 
-    def fitted(self, targets: Tensor, /) -> Task:
+    def fit(self, targets: Tensor, /) -> Task:
         """The task with the numbers of these targets (n, …), the training part's."""
         ...
 
 
-def task_of(source: Any) -> Task:
+def get_task(source: Any) -> Task:
     """The source's task; classification of its classes where it says none."""
     found = getattr(source, "task", None)
     return Classification(k=len(source.classes)) if found is None else found
 
 
-def targets_of(source: Any) -> Tensor:
+def get_targets(source: Any) -> Tensor:
     """The targets of all samples of a source (n, …), on the CPU; its labels where it has no others."""
     found: Tensor | None = getattr(source, "targets", None)
     labels: Tensor = source.labels

@@ -41,7 +41,7 @@ from potstill.core import (
     Synthetic,
     label_mode,
 )
-from potstill.core.nested import OFFSETS, VALUES, count, tensors
+from potstill.core.nested import OFFSETS, VALUES, named_tensors, num_samples
 from potstill.core.registry import make_method, names, resolve, targets
 from potstill.data import TensorSource
 from potstill.dataset_file import pack_state, unpack_state
@@ -57,8 +57,8 @@ from potstill.nn import factory, stackable
 from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.rng import generator
 from potstill.runs.loop import find_non_finite
-from potstill.tasks import GEOMETRIC, Fits, InvariantTargets, Metric, Task, targets_of, task_of
-from potstill.testing.divided import wrong_rows, wrong_shards
+from potstill.tasks import GEOMETRIC, FittableTask, InvariantTargets, Metric, Task, get_targets, get_task
+from potstill.testing.divided import rows_violation, shards_violation
 from potstill.testing.toy import toy_source
 
 __all__ = [
@@ -105,12 +105,12 @@ def toy_problem(
     problem = Problem(
         train=source,
         counts=(ipc,) * max(1, len(source.classes)),
-        network=factory(name, given, task_of(source).outputs, normalization=source.normalization),
+        network=factory(name, given, get_task(source).outputs, normalization=source.normalization),
         augment=named_augmentation(augment, source),
         parametrization=decoder,
     )
     specs = () if method is None else method.resolve_defaults(problem)[0].assets(problem)
-    return _opened(problem, (*specs, *problem.needed))
+    return _opened(problem, (*specs, *problem.parametrization_assets))
 
 
 def _opened(problem: Problem, assets: Sequence[Asset]) -> Problem:
@@ -182,7 +182,7 @@ def check_method(
     _check_resume(method, problem, states, steps)
     for state, _, _ in (states[0], states[-1]):
         _check_result(method, problem, method.result(problem, state))
-    _require((wrong := wrong_shards(method, problem, min(steps, 2))) is None, wrong or "")
+    _require((wrong := shards_violation(method, problem, min(steps, 2))) is None, wrong or "")
     other = _trajectory(method, problem, steps, seed=6)
     deterministic = method.info.family == "selection"
     _require(
@@ -291,7 +291,7 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
         _require(info.is_selection, "a method that returns a Selection must declare info.is_selection")
         _require(result.index.dtype == torch.int64, "a Selection's index must be int64")
         _require(len(set(result.index.tolist())) == len(result.index), "a Selection must not hold a sample twice")
-        labels, rows = problem.train.labels[result.index], result.rows
+        labels, rows = problem.train.labels[result.index], result.soft_labels
         w = result.weights
         _require(
             (w is not None) == info.weighted, f"info.weighted is {info.weighted}, but the Selection says otherwise"
@@ -313,13 +313,13 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
         rate = result.learned.get("student/lr", torch.ones(()))
         _require(rate.ndim == 0 and float(rate) > 0, "learned 'student/lr' must be one number above 0")
         specs = dict(problem.train.input.parts) or {"": problem.train.input}
-        for name, values in tensors(decoded).items():
+        for name, values in named_tensors(decoded).items():
             if (spec := specs.get(name)) is None:
                 continue  # words are of any length
             found = tuple(values.shape[1:])
             _require(found == spec.shape, f"decoded inputs must have the data's shape {spec.shape}, not {found}")
             _require(bool(torch.isfinite(values).all()), "decoded inputs must be finite")
-        many = count(decoded)
+        many = num_samples(decoded)
         _require(len(result.labels) == many, f"{many} decoded inputs need as many labels, not {len(result.labels)}")
         if not problem.train.classes:
             _require(many == sum(problem.sizes), f"the budget is {sum(problem.sizes)} items, not {many}")
@@ -360,9 +360,9 @@ def check_source(source: Source) -> None:
     labels = source.labels
     _require(labels.dtype == torch.int64 and labels.device.type == "cpu", "labels must be int64 on the CPU")
     _require(len(labels) == len(source) > 0, f"a source of {len(source)} samples must have as many labels")
-    groups, targets = max(1, len(source.classes)), targets_of(source)
+    groups, targets = max(1, len(source.classes)), get_targets(source)
     _require(int(labels.min()) >= 0 and int(labels.max()) < groups, "labels must index the class names, or be 0")
-    classes = task_of(source).name == "classification"
+    classes = get_task(source).name == "classification"
     _require(
         classes == bool(source.classes), "a source has class names where its task is classification, and only then"
     )
@@ -370,7 +370,7 @@ def check_source(source: Source) -> None:
     at = torch.tensor([len(source) - 1, 0, len(source) // 2])
     batch, raw = source.fetch(at), source.raw(at)
     _require(isinstance(batch, Batch), "fetch must return a Batch")
-    held, again = tensors(batch.x), tensors(source.fetch(at).x)
+    held, again = named_tensors(batch.x), named_tensors(source.fetch(at).x)
     specs = dict(source.input.parts) or {"": source.input}
     _require(
         {name.removesuffix(VALUES).removesuffix(OFFSETS) for name in held} == specs.keys(),
@@ -383,10 +383,10 @@ def check_source(source: Source) -> None:
         _require(tuple(x.shape[1:]) == spec.shape, "fetched inputs must have the shape of source.input")
         kind = torch.int64 if spec.kind == "categories" else torch.float32
         _require(x.dtype == kind and bool(torch.isfinite(x).all()), "inputs must be finite float32, or int64 codes")
-        units = tensors(raw)[name]
+        units = named_tensors(raw)[name]
         if spec.kind == "image":
             _require(float(units.min()) >= 0 and float(units.max()) <= 1, "raw pixels must be in [0,1]")
-    normal = tensors(source.normalization.apply(raw))
+    normal = named_tensors(source.normalization.apply(raw))
     same = all(torch.allclose(normal[n].double(), x.double(), atol=1e-4) for n, x in held.items())
     _require(same, "fetch must be the normalised raw input")
     _require(batch.y is not None and torch.equal(batch.y.cpu(), targets[at]), "fetched targets must be the source's")
@@ -410,10 +410,13 @@ def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
     _require(frozen, f"{kind.__name__} must be a frozen dataclass: a card holds its fields")
     known = targets("tasks").get(task.name)
     _require(known is None or resolve("tasks", task.name) is kind, f"{task.name} is registered as {known}; rename it")
-    if isinstance(task, Fits):
-        task = task.fitted(y)
+    if isinstance(task, FittableTask):
+        task = task.fit(y)
         _require(type(task) is kind, f"fitted must return a {kind.__name__}, not {type(task).__name__}")
-        _require(isinstance(task, Fits) and task.fitted(y) == task, "fitted twice on the same targets must be the same")
+        _require(
+            isinstance(task, FittableTask) and task.fit(y) == task,
+            "fitted twice on the same targets must be the same",
+        )
     values = json.loads(json.dumps(dataclasses.asdict(task)))  # type: ignore[call-overload]
     _require(kind(**_tuples(values)) == task, f"{kind.__name__}'s fields must survive JSON, but {values} do not")
     if isinstance(task, InvariantTargets):
@@ -438,11 +441,11 @@ def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
         along = (grad / grad.norm()) * 1e-4
         slope = float(task.loss(output + along, y) - task.loss(output - along, y)) / 2e-4
     _require(math.isclose(slope, float(grad.norm()), rel_tol=1e-2), "loss must grow along its gradient, as it says")
-    best, worst = _score(task, y if perfect is None else perfect, y), task.worst(y)
+    best, worst = _score(task, y if perfect is None else perfect, y), task.chance_score(y)
     _require(
         not metric.better(worst, best), f"right answers score {best}, and who knows nothing {worst}: which is better?"
     )
-    wrong = _score(task, task.answer(output.detach()), y)
+    wrong = _score(task, task.predict(output.detach()), y)
     _require(
         metric.better(best, wrong),
         f"right answers score {best} and drawn ones {wrong}, but {metric.direction} is said to be better",
@@ -453,7 +456,7 @@ def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
         descent.zero_grad()
         task.loss(learned, y).backward()  # type: ignore[no-untyped-call]
         descent.step()
-    answers = task.answer(learned.detach())
+    answers = task.predict(learned.detach())
     _require(len(answers) == len(y), f"answer must give {len(y)} answers to {len(y)} outputs, not {len(answers)}")
     found = _score(task, answers, y)
     _require(
@@ -536,7 +539,7 @@ def check_parametrization(make: Callable[[], Parametrization], side: int = 16) -
     wide = dataclasses.replace(problem, counts=(8,) * k).sizes
     _require(all(b >= a for a, b in zip(sizes, wide, strict=True)), "a larger budget must not give fewer inputs")
     x = torch.rand(sum(sizes), *shape, generator=generator(2))
-    if needed := problem.needed:
+    if needed := problem.parametrization_assets:
         problem, twice = _opened(problem, needed), _opened(problem, needed)
         p, made = problem.parametrization, [dict(problem.assets[asset.name]) for asset in needed]
         _require(
@@ -565,7 +568,7 @@ def check_parametrization(make: Callable[[], Parametrization], side: int = 16) -
         "gradients must reach every floating tensor of the payload",
     )
     if isinstance(p, ClassSeparable):
-        _require((wrong := wrong_rows(p, payload, problem, problem.decode)) is None, wrong or "")
+        _require((wrong := rows_violation(p, payload, problem, problem.decode)) is None, wrong or "")
 
 
 def check_protocol(protocol: Protocol | str, *, epochs: int = 2) -> None:
@@ -618,7 +621,7 @@ def _check_student(protocol: Protocol, kind: str, name: str, mirrored: bool, tra
     """What the protocol says for data of that kind and name; with ``trained``, a student of it too."""
     source = toy_source(kind)
     assert isinstance(source, TensorSource)
-    source = dataclasses.replace(source, input=dataclasses.replace(source.input, mirrored=mirrored))
+    source = dataclasses.replace(source, input=dataclasses.replace(source.input, horizontal_flip=mirrored))
     make = factory("convnet-d1-w8" if kind == "image" else "mlp", source.input, len(source.classes))
     with _untouched("a protocol"):
         said, again = (protocol.resolve(name, make.name, source.input) for _ in range(2))
@@ -645,7 +648,7 @@ def _check_student(protocol: Protocol, kind: str, name: str, mirrored: bool, tra
     if said.teaching.labels == "teacher":
         network = make(5)
         theta, buffers = parameters(network), {n: b.clone() for n, b in network.named_buffers()}
-        teachers = Teachers(make=make, trained=(NetworkWeights(seed=5, theta=theta, buffers=buffers),))
+        teachers = Teachers(make=make, trained=(NetworkWeights(seed=5, parameters=theta, buffers=buffers),))
     job = StudentJob(
         make=make, x=x, y=y, protocol=said, lr=said.recipe.lr[0], steps=None, augment=augment, seed=3, teachers=teachers
     )  # fmt: skip

@@ -10,13 +10,13 @@ from torch import Generator
 from potstill.core import ClassSeparable, ClassShardable, Method, Problem, Synthetic
 from potstill.rng import generator
 
-__all__ = ["wrong_rows", "wrong_shards"]
+__all__ = ["rows_violation", "shards_violation"]
 
 _ROUNDING = 0.01
 """How far, of all that they moved, shards in float32 may end from the whole run in a few steps."""
 
 
-def wrong_shards(method: Method[Any], problem: Problem, steps: int) -> str | None:
+def shards_violation(method: Method[Any], problem: Problem, steps: int) -> str | None:
     """What a method breaks that says its classes can be matched by themselves; ``None``: nothing, or it does not."""
     if not isinstance(method, ClassShardable) or method.shard_obstacle(problem) is not None or problem.num_classes < 2:
         return None
@@ -46,14 +46,14 @@ def _walked(method: Method[Any], problem: Problem, steps: int) -> Any:
     return state
 
 
-def wrong_rows(p: ClassSeparable, payload: Any, problem: Problem, decode: Callable[[Any], Any]) -> str | None:
+def rows_violation(p: ClassSeparable, payload: Any, problem: Problem, decode: Callable[[Any], Any]) -> str | None:
     """What a parametrization breaks that says which rows belong to which class; ``None``: nothing."""
     k, sizes = problem.num_classes, problem.sizes
     floating = {n: t for n, t in payload.items() if t.is_floating_point()}
     seen = {n: torch.zeros(len(t), dtype=torch.int64) for n, t in floating.items()}
     before = decode(payload)
     for c in range(k):
-        rows = p.rows(payload, sizes, range(c, c + 1))
+        rows = p.class_rows(payload, sizes, range(c, c + 1))
         if rows.keys() != floating.keys():
             return f"rows() must name every floating tensor of the payload, {', '.join(floating)}"
         for n, mine in rows.items():

@@ -78,7 +78,7 @@ def mixed_source(n: int = 48, *, classes: bool = False) -> Source:
             ("codes", InputSpec(kind="categories", shape=(2,), units="", columns=("d", "e"), levels=(2, 5))),
         ),
     )  # fmt: skip
-    real: dict[str, Any] = {"task": Regression(targets=("y",)).fitted(target), "targets": target}
+    real: dict[str, Any] = {"task": Regression(targets=("y",)).fit(target), "targets": target}
     return TensorSource(
         name="toy-mixed", input=spec, classes=("low", "high") if classes else (),
         inputs={"numbers": numbers, "codes": codes},

@@ -35,11 +35,11 @@ class KennardStone(Method[Chosen]):
     state_type: ClassVar[type] = Chosen
 
     def init(self, problem: Problem, rng: Generator) -> Chosen:
-        return Chosen(index=tuple(own[:m] for own, m in zip(problem.by_class, problem.counts, strict=True)))
+        return Chosen(index=tuple(own[:m] for own, m in zip(problem.class_indices, problem.counts, strict=True)))
 
     def step(self, problem: Problem, state: Chosen, rng: Generator) -> tuple[Chosen, Metrics]:
         c = state.groups_done
-        own, m = problem.by_class[c], min(problem.counts[c], len(problem.by_class[c]))
+        own, m = problem.class_indices[c], min(problem.counts[c], len(problem.class_indices[c]))
         rows = problem.train.fetch(own).x.flatten(1)
         apart = torch.cdist(rows, rows)
         kept = [int(apart.argmax()) // len(rows)]

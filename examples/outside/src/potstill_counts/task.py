@@ -35,7 +35,7 @@ class Counts:
     def outputs(self) -> int:
         return 1
 
-    def fitted(self, targets: Tensor, /) -> "Counts":
+    def fit(self, targets: Tensor, /) -> "Counts":
         """With the mean of these targets."""
         return replace(self, mean=max(float(targets.double().mean()), 1e-6))
 
@@ -43,7 +43,7 @@ class Counts:
         """Mean of rate − y · log rate, which is −log likelihood but for what does not depend on the network."""
         return F.poisson_nll_loss(output + torch.tensor(self.mean).log().to(output), y.to(output), log_input=True)
 
-    def answer(self, output: Tensor, /) -> Tensor:
+    def predict(self, output: Tensor, /) -> Tensor:
         """The rate (n, 1)."""
         return self.mean * output.exp()
 
@@ -52,6 +52,6 @@ class Counts:
         rate, y = answers.double().clamp_min(1e-12), y.double()
         return float(2 * (torch.xlogy(y, y / rate) - (y - rate)).mean())
 
-    def worst(self, y: Tensor, /) -> float:
+    def chance_score(self, y: Tensor, /) -> float:
         """Of who says the training part's mean for all."""
         return self.score(torch.full_like(y, self.mean), y)

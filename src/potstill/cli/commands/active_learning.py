@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from tyro.conf import arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataArgument, DataCommand, DeviceOption, ForceOption, Misuse, Parsed, optional
 from potstill.cli.option_types import Names
 from potstill.cli.reading import load_data
@@ -58,22 +58,22 @@ class ActiveLearning(ForceOption, DeviceOption, DataCommand):
 
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".json",), "plot": (".svg",)}
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
-        from potstill._util.outputs import check_output, marked
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
+        from potstill._util.outputs import check_output, describe_foreign_page
         from potstill.active import ACQUISITIONS, label_cost
         from potstill.active.learning import Learner
         from potstill.api.load_data import as_splits, pick_device
         from potstill.dataset_file import write_atomic
-        from potstill.errors import unknown
+        from potstill.errors import unknown_name
         from potstill.reports.label_curves import draw_label_curves
 
         for name in self.acquire:
             if name not in ACQUISITIONS:
-                raise Misuse(str(unknown("acquisition", name, ACQUISITIONS)))
+                raise Misuse(str(unknown_name("acquisition", name, ACQUISITIONS)))
         if self.out is not None:
             check_output(self.out, force=self.force, found=lambda at: _other_result(at, self.data))
         if self.plot is not None:
-            check_output(self.plot, force=self.force, found=marked)
+            check_output(self.plot, force=self.force, found=describe_foreign_page)
         splits = as_splits(load_data(parsed, self.data, progress), pick_device(self.device))
         if splits.test is None:
             raise PotstillError(f"{self.data}: accuracy needs a test split; give a --test-fraction above 0")
@@ -89,7 +89,7 @@ class ActiveLearning(ForceOption, DeviceOption, DataCommand):
             fraction=self.fraction,
             seeds=self.seeds,
             seed=self.seed,
-            progress=progress.count,
+            progress=progress.report_count,
         )
         value = {"data": self.data, **result, "command": parsed.line}
         if self.out is not None:
@@ -101,9 +101,9 @@ class ActiveLearning(ForceOption, DeviceOption, DataCommand):
 
 def _other_result(path: Path, data: str) -> str:
     """Describe what is at ``path`` if it is no result of these data, else return ``""``."""
-    from potstill._util.outputs import json_object
+    from potstill._util.outputs import read_json_object
 
-    held = json_object(path)
+    held = read_json_object(path)
     if not {"curves", "pool", "labels"} <= held.keys():
         return "is there already, and is no result of active-learning"
     return "" if held.get("data") == data else f"holds the result of other data ({str(held.get('data'))[:80]})"

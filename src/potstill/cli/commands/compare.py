@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 from tyro.conf import UseAppendAction, arg
 
-from potstill._util.formatting import stored_as
-from potstill._util.progress import Watcher
+from potstill._util.formatting import describe_codec
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataArgument, DataCommand, Flag, JobOptions, Misuse, Parsed, optional
 from potstill.cli.option_types import ByteCounts, Integers, Names, Seconds, Specs
 from potstill.cli.options import TYRO_CONFIG, last_value, option_fields, to_words
@@ -20,7 +20,7 @@ from potstill.cli.parsing import PROTOCOL_FIELDS, check_bounds, extra_options
 from potstill.cli.reading import folder_metadata, load_data
 from potstill.cli.recipe import read_recipe
 from potstill.cli.text import columns, filled
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, unknown_name
 
 if TYPE_CHECKING:
     from potstill.core.registry import Group
@@ -128,11 +128,11 @@ class Compare(JobOptions, DataCommand):
             if owner.startswith("protocol:"):
                 kind, name, known_names = "protocol", owner.removeprefix("protocol:"), list(protocols)
             if name not in known_names:
-                raise Misuse(f"--set {entry}: {unknown(f'{kind} of --{kind}s', name, known_names)}")
+                raise Misuse(f"--set {entry}: {unknown_name(f'{kind} of --{kind}s', name, known_names)}")
             extra = extra_options(kind, name, PROTOCOL_FIELDS if kind == "protocol" else frozenset())
             known = {field.name: field for field in option_fields(extra.options)}
             if (field := known.get(option.replace("-", "_"))) is None:
-                raise Misuse(f"--set {entry}: {kind} {name}: {unknown('option', option, known)}")
+                raise Misuse(f"--set {entry}: {kind} {name}: {unknown_name('option', option, known)}")
             try:
                 words = to_words(field, {"true": True, "false": False}.get(text.lower()) if field.is_switch else text)
                 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -145,7 +145,7 @@ class Compare(JobOptions, DataCommand):
             settings.setdefault(owner, {})[field.name] = value
         return settings
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.api.compare import compare
 
         splits = load_data(parsed, self.data, progress, folder_metadata(self.out))
@@ -170,7 +170,7 @@ class Compare(JobOptions, DataCommand):
             executor=self.executor_spec,
             seed=self.seed,
             options=parsed.settings,
-            progress=progress.of,
+            progress=progress.report_step,
             snapshots=self.snapshots,
             **parsed.options,
         )
@@ -231,13 +231,13 @@ def leaderboard_text(board: Mapping[str, Any]) -> str:
     from potstill.tasks.metric import Metric  # imports torch
 
     rows = board["rows"]
-    metric = Metric.of(next((row["scorecard"] for row in rows if "scorecard" in row), None))
+    metric = Metric.from_scorecard(next((row["scorecard"] for row in rows if "scorecard" in row), None))
     per_class = {row["unit"] for row in rows} == {"ipc"}
     sets, protocols = board["sets"] > 1, len(board["protocols"]) > 1
     head = [
-        "ipc" if per_class else "size", *(["protocol"] if protocols else []), "", "method", metric.titled,
+        "ipc" if per_class else "size", *(["protocol"] if protocols else []), "", "method", metric.column_title,
         "95% interval", "sets" if sets else "n", "items", "bytes", "stored", "seconds",
-        f"{metric.gap_unit} over random",
+        f"{metric.difference_unit} over random",
     ]  # fmt: skip
     cells = [_cells(row, metric, per_class, protocols) for row in rows]
     ended = [
@@ -268,14 +268,14 @@ def _cells(row: Mapping[str, Any], metric: "Metric", per_class: bool, protocols:
     score, gap = row["score"], row.get("difference")
     mark = "*" if row["best"] else "=" if row["not_told_apart"] else ""
     return [
-        *start, mark, named, metric.shown(score["mean"]).replace("%", " %"),
-        "" if score["ci95"] is None else " to ".join(map(metric.shown, score["ci95"])).replace("%", ""), score["n"],
-        "" if row.get("items") is None else f"{row['items']:,}", f"{row['bytes']:,}", stored_as(row.get("store")),
+        *start, mark, named, metric.format(score["mean"]).replace("%", " %"),
+        "" if score["ci95"] is None else " to ".join(map(metric.format, score["ci95"])).replace("%", ""), score["n"],
+        "" if row.get("items") is None else f"{row['items']:,}", f"{row['bytes']:,}", describe_codec(row.get("store")),
         "" if row.get("seconds") is None else f"{row['seconds']:.3g}",
-        "" if gap is None else metric.gap(gap["mean"]) + _ends(metric, gap["ci95"]),
+        "" if gap is None else metric.format_difference(gap["mean"]) + _ends(metric, gap["ci95"]),
     ]  # fmt: skip
 
 
 def _ends(metric: "Metric", ends: Sequence[float] | None) -> str:
     """Of a difference; nothing where one student has none."""
-    return "" if ends is None else f" [{', '.join(map(metric.gap, ends))}]"
+    return "" if ends is None else f" [{', '.join(map(metric.format_difference, ends))}]"

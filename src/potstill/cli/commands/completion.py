@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from tyro.conf import Positional, arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Command, Parsed
 from potstill.cli.commands import COMMANDS
 from potstill.cli.options import OptionField
@@ -46,7 +46,7 @@ class Completion(Command):
     shell: Annotated[Positional[Shell], arg(metavar="bash|zsh|fish")]
     """The shell."""
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         text = completion_script(self.shell)
         return Answer({"shell": self.shell, "script": text}, text)
 

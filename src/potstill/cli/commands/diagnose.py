@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
-from potstill._util.formatting import about
-from potstill._util.progress import Watcher
+from potstill._util.formatting import format_estimate_words
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataCommand, Flag, ForceOption, JobOptions, Parsed, SetArgument, optional
 from potstill.cli.option_types import Integers, Names
 from potstill.cli.reading import load_set_and_data
@@ -67,7 +67,7 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
 
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": ("study.json",)}
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output
         from potstill.api.study import beside, diagnose, other_study
         from potstill.dataset_file import write_atomic
@@ -95,12 +95,13 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
 def estimate_text(plan: Mapping[str, Any]) -> str:
     """Return the expected cost of each part as text."""
     rows = [
-        [name, of["students"] or "", of["networks"] or "", about(of["seconds"]).removeprefix("about ")]
+        [name, of["students"] or "", of["networks"] or "", format_estimate_words(of["seconds"]).removeprefix("about ")]
         for name, of in plan["expected"].items()
     ]
     table = columns(["part", "students", "networks of real data", "about"], rows)
     return (
-        f"{table}\nall of it: {about(plan['seconds'])} on one worker, with {plan['network']} asked about "
+        f"{table}\nall of it: {format_estimate_words(plan['seconds'])} on one worker, with {plan['network']} "
+        "asked about "
         f"{plural(plan['asked'], 'real sample')}\nA part that needs students of an earlier one takes them over."
     )
 
@@ -131,8 +132,8 @@ def _ends(found: Mapping[str, Any] | None, metric: "Metric") -> str:
     """Return a difference with its interval, in the unit of differences."""
     if found is None:
         return ""
-    ends = "" if found["ci95"] is None else f" [{', '.join(map(metric.gap, found['ci95']))}]"
-    return f"{metric.gap(found['mean'])}{ends}"
+    ends = "" if found["ci95"] is None else f" [{', '.join(map(metric.format_difference, found['ci95']))}]"
+    return f"{metric.format_difference(found['mean'])}{ends}"
 
 
 def _nearest(part: Mapping[str, Any], metric: "Metric") -> list[str]:
@@ -188,11 +189,11 @@ def _calibration(part: Mapping[str, Any], metric: "Metric") -> list[str]:
 
 
 def _mixing(part: Mapping[str, Any], metric: "Metric") -> list[str]:
-    metric = type(metric).of({"score": part["metric"]})
+    metric = type(metric).from_scorecard({"score": part["metric"]})
     rows = [
-        [row["k"], metric.shown(row["with_set"]["mean"]),
-         metric.shown(row["real_alone"]["mean"]) if "real_alone" in row else "",
-         metric.shown(row["real_instead"]["mean"]), _ends(row["difference"], metric)]
+        [row["k"], metric.format(row["with_set"]["mean"]),
+         metric.format(row["real_alone"]["mean"]) if "real_alone" in row else "",
+         metric.format(row["real_instead"]["mean"]), _ends(row["difference"], metric)]
         for row in part["curve"]
     ]  # fmt: skip
     head = [
@@ -200,9 +201,9 @@ def _mixing(part: Mapping[str, Any], metric: "Metric") -> list[str]:
         "with the set",
         "alone",
         "with real in its place",
-        f"set less real, {metric.gap_unit}",
+        f"set less real, {metric.difference_unit}",
     ]
-    return [f"mixing: {metric.titled} of students", *_indented(columns(head, rows))]
+    return [f"mixing: {metric.column_title} of students", *_indented(columns(head, rows))]
 
 
 def _agreement(part: Mapping[str, Any], metric: "Metric") -> list[str]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
-from potstill._util.formatting import clock
-from potstill._util.progress import Watcher
+from potstill._util.formatting import format_duration
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import (
     Answer,
     DataArgument,
@@ -148,7 +148,7 @@ class Distill(ForceOption, RunOptions):
                 expanded.append(word)
         return expanded
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output
         from potstill.api.distill import distill
         from potstill.dataset_file import drop_checkpoint
@@ -196,7 +196,7 @@ class Distill(ForceOption, RunOptions):
         if self.network is not None:
             following += ["--network", self.network]
         text = (
-            f"{text}\n{outcome['message']}, in {clock(card['cost']['seconds'])} on {card['cost']['device']}\n"
+            f"{text}\n{outcome['message']}, in {format_duration(card['cost']['seconds'])} on {card['cost']['device']}\n"
             f"Measure it: {shlex.join(following)}"
         )
         if (choice := card.get("choice")) is not None:

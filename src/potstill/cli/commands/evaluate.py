@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataCommand, Flag, ForceOption, JobOptions, Parsed, SetArgument, optional
 from potstill.cli.reading import load_set_and_data
 from potstill.cli.text import json_document
@@ -61,7 +61,7 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
     options_of: ClassVar[Literal["method", "protocol"] | None] = "protocol"
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".json",)}
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output
         from potstill.api.evaluate import evaluate
         from potstill.dataset_file import write_atomic

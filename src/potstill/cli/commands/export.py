@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataCommand, ForceOption, Misuse, Parsed, SetArgument, optional
 from potstill.cli.reading import load_data
 from potstill.cli.text import plural
@@ -54,7 +54,7 @@ class Export(ForceOption, DataCommand):
         if self.license is not None and (self.to != "hf" or self.data is not None):
             raise Misuse("export: --license stands on the card of --to hf without --data; leave it out")
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.api.export import export, export_selection
         from potstill.dataset_file import load, require_selection
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.checks import check_exists
 from potstill.cli.command import Answer, DataCommand, ForceOption, Parsed, optional
 from potstill.cli.reading import data_words, load_data, set_summary
@@ -58,7 +58,7 @@ class Import(ForceOption, DataCommand):
     def check(self) -> None:
         check_exists([self.path])
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output
         from potstill.dataset_file.replacing import is_set_file
         from potstill.interop.import_set import import_set

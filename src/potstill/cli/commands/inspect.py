@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Command, Parsed, SetArgument
 
 __all__ = ["Inspect"]
@@ -15,7 +15,7 @@ class Inspect(Command):
     file: SetArgument
     """The distilled set."""
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.dataset_file import describe, inspect
 
         found = inspect(self.file)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataCommand, ForceOption, JobOptions, Parsed, SetArgument, optional
 from potstill.cli.reading import load_data
 from potstill.cli.text import plural
@@ -57,7 +57,7 @@ class Label(ForceOption, JobOptions, DataCommand):
     options_of: ClassVar[Literal["method", "protocol"] | None] = "protocol"
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".safetensors",)}
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.api.label import label, label_bytes
         from potstill.dataset_file import load
         from potstill.labels.label_file import LabelFile
@@ -71,7 +71,7 @@ class Label(ForceOption, JobOptions, DataCommand):
         sizes = label_bytes(small, splits, **keywords) if self.fkd is None else {}
         labels = label(
             small, splits, self.out, store_as=self.store_as, fkd=self.fkd, force=self.force, seed=self.seed,
-            executor=self.executor_spec, progress=progress.count, **keywords,
+            executor=self.executor_spec, progress=progress.report_count, **keywords,
         )  # fmt: skip
         metadata = labels.about.to_json()
         value = {

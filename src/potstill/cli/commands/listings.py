@@ -6,11 +6,11 @@ from typing import Annotated, Any, ClassVar
 
 from tyro.conf import Positional, arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Command, Misuse, Parsed
 from potstill.cli.text import columns, filled
 from potstill.core import registry
-from potstill.errors import unknown
+from potstill.errors import unknown_name
 
 __all__ = ["Augmentations", "Codecs", "Data", "Methods", "Networks", "Parametrizations", "Protocols", "Tasks"]
 
@@ -32,7 +32,7 @@ class Listing(Command):
         keys = list(rows[0])[1:]
         return columns([self.noun, *keys], [[r["name"], *(_cell(r[key]) for key in keys)] for r in rows]) + self.footer
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.api import listing
 
         rows: Rows = getattr(listing, self.function)()
@@ -121,7 +121,7 @@ class Methods(Listing):
                     "auto is no method: it chooses among them; potstill distill --method auto --help shows its options"
                 )
             if name not in known:
-                raise Misuse(str(unknown("method", name, known)))
+                raise Misuse(str(unknown_name("method", name, known)))
 
     def text(self, rows: Rows) -> str:
         cells = [[r["name"], r["family"], r["year"], r["paper"], r["title"]] for r in rows]
@@ -132,7 +132,7 @@ class Methods(Listing):
         )
         return columns(["method", "family", "year", "paper", "title"], cells) + f"\n\n{hint}"
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         if not self.names:
             return super().execute(parsed, progress)
         from potstill.api.listing import list_methods

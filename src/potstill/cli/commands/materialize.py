@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from tyro.conf import arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataCommand, ForceOption, Parsed, SetArgument
 from potstill.cli.reading import load_data, set_summary
 
@@ -27,7 +27,7 @@ class Materialize(ForceOption, DataCommand):
 
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".safetensors",)}
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output
         from potstill.dataset_file import materialize, read_indices
         from potstill.dataset_file.replacing import describe_conflict

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from potstill._util.formatting import about, clock, roughly, size_of
-from potstill._util.progress import Watcher
+from potstill._util.formatting import format_duration, format_estimate, format_estimate_words, format_size
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Flag, Misuse, Parsed, optional
 from potstill.cli.commands.distill import RunOptions
 from potstill.cli.reading import load_data
@@ -15,7 +15,7 @@ from potstill.cli.text import columns, plural
 from potstill.errors import PotstillError
 
 if TYPE_CHECKING:
-    from potstill.execution.peak import Memory
+    from potstill.execution.peak import MemoryEstimate
     from potstill.planning.cluster import ClusterPlan
     from potstill.planning.phases import Phase
     from potstill.planning.plan import Plan as PlanResult
@@ -61,7 +61,7 @@ class Plan(RunOptions):
                 "--details and --experts"
             )
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.planning.plan import plan
 
         if self.cluster is not None:
@@ -87,12 +87,12 @@ class Plan(RunOptions):
         value = {**result.to_dict(), "time_limit": self.time_limit, "command": parsed.line}
         return Answer(value, plan_text(result, self.time_limit, self.details))
 
-    def _run_for_cluster(self, machines: str, parsed: Parsed, progress: Watcher) -> Answer:
+    def _run_for_cluster(self, machines: str, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.data.synthetic_shape import parse_like
-        from potstill.execution.described import described_cluster
+        from potstill.execution.described import parse_cluster
         from potstill.planning.cluster import plan_cluster
 
-        cluster = described_cluster(machines)
+        cluster = parse_cluster(machines)
         data = parse_like(self.data) if self.data.startswith("like:") else load_data(parsed, self.data, progress)
         keywords: dict[str, Any] = self.keywords(parsed)
         for name in ("time_limit", "device", "executor"):
@@ -140,25 +140,33 @@ def _stored(plan: "PlanResult") -> str:
 def _total(plan: "PlanResult", time_limit: float | None) -> str:
     """The time that all of it takes, in the units of people."""
     prepared = sum(n.seconds for n in plan.networks)
-    first = f", {about(prepared).removeprefix('about ')} of it before the first step" if prepared >= 1 else ""
+    first = (
+        f", {format_estimate_words(prepared).removeprefix('about ')} of it before the first step"
+        if prepared >= 1
+        else ""
+    )
     if plan.measured is None:
-        rough = "" if plan.rough is None else f"; roughly {about(plan.rough)} by counted operations"
+        rough = "" if plan.rough is None else f"; roughly {format_estimate_words(plan.rough)} by counted operations"
         return f"time: not measured{rough}"
     if plan.seconds is None:
-        begun = f"{about(prepared)} before the first step, then " if prepared >= 1 else ""
-        until = "" if time_limit is None else f", for at most {clock(time_limit)}"
+        begun = f"{format_estimate_words(prepared)} before the first step, then " if prepared >= 1 else ""
+        until = "" if time_limit is None else f", for at most {format_duration(time_limit)}"
         return f"time: {begun}{plan.measured.median:.2g} s a step; how many there will be is not known before{until}"
     if time_limit is not None and time_limit < plan.seconds:
         if prepared > time_limit:
-            return f"time: {about(prepared)} before the first step, more than the time limit of {clock(time_limit)}"
+            return (
+                f"time: {format_estimate_words(prepared)} before the first step, "
+                f"more than the time limit of {format_duration(time_limit)}"
+            )
+        all_steps = format_estimate_words(plan.seconds)
         return (
-            f"time: {clock(time_limit)}, the limit; all steps would take {about(plan.seconds)} on this machine{first}"
+            f"time: {format_duration(time_limit)}, the limit; all steps would take {all_steps} on this machine{first}"
         )
-    return f"time: {about(plan.seconds)} on this machine{first}"
+    return f"time: {format_estimate_words(plan.seconds)} on this machine{first}"
 
 
 def _peak(plan: "PlanResult") -> str:
-    return _unknown(plan) if plan.memory is None else f"memory: {size_of(plan.memory.peak)} at its peak"
+    return _unknown(plan) if plan.memory is None else f"memory: {format_size(plan.memory.peak)} at its peak"
 
 
 def _steps(plan: "PlanResult", time_limit: float | None) -> str:
@@ -168,7 +176,7 @@ def _steps(plan: "PlanResult", time_limit: float | None) -> str:
     if plan.steps is not None and plan.steps != plan.method_steps:
         text += f", stopped after {plan.steps:,}"
     if time_limit is not None:
-        text += f", or after {clock(time_limit)}"
+        text += f", or after {format_duration(time_limit)}"
     return text if plan.real_per_step is None else f"{text}; each reads {plural(plan.real_per_step, 'real sample')}"
 
 
@@ -189,8 +197,8 @@ def _time(plan: "PlanResult", time_limit: float | None) -> str:
     if m.forecast is None:
         return text
     if time_limit is not None and time_limit < m.forecast:
-        return f"{text}; {clock(time_limit)} make about {plural(int(time_limit / m.median), 'step')}"
-    return f"{text}; {plural(plan.steps or 0, 'step')} take about {clock(m.forecast)}"
+        return f"{text}; {format_duration(time_limit)} make about {plural(int(time_limit / m.median), 'step')}"
+    return f"{text}; {plural(plan.steps or 0, 'step')} take about {format_duration(m.forecast)}"
 
 
 def _passes(plan: "PlanResult") -> str:
@@ -201,17 +209,17 @@ def _passes(plan: "PlanResult") -> str:
     return columns(["what a step passes", "samples", "at once", "how often"], rows)
 
 
-def _memory(memory: "Memory") -> str:
+def _memory(memory: "MemoryEstimate") -> str:
     decides = memory.largest
     rows = [
-        *([f"{t.bytes:,}", t.what, t.how] for t in memory.always),
-        [f"{decides.bytes:,}", f"largest moment: {decides.what}", decides.how],
-        [f"{memory.spare.bytes:,}", memory.spare.what, memory.spare.how],
+        *([f"{t.bytes:,}", t.name, t.explanation] for t in memory.always),
+        [f"{decides.bytes:,}", f"largest moment: {decides.name}", decides.explanation],
+        [f"{memory.spare.bytes:,}", memory.spare.name, memory.spare.explanation],
         [f"{memory.peak:,}", "predicted peak", f"the sum, but at least the {memory.loading:,} of loading the data"],
     ]
     width = max(len(row[0]) for row in rows)
     total = columns(["bytes", "of", "how it comes about"], [[row[0].rjust(width), *row[1:]] for row in rows])
-    moments = [[f"{t.bytes:,}".rjust(width), t.what, t.how] for t in memory.moments]
+    moments = [[f"{t.bytes:,}".rjust(width), t.name, t.explanation] for t in memory.moments]
     head = ["bytes", "moments, one at a time", "how it comes about"]
     return f"{total}\n\n{columns(head, moments)}"
 
@@ -229,11 +237,13 @@ def cluster_text(plan: "ClusterPlan") -> str:
     tight = [p for p in plan.phases if not p.fits]
     halved = [p for p in plan.phases if p.fits and p.parts > 1]
     lines = [
-        f"time: {about(plan.seconds)} on {nodes}, {size_of(c.memory)} and {c.flops / 1e12:g} TFLOP/s each",
+        f"time: {format_estimate_words(plan.seconds)} on {nodes}, "
+        f"{format_size(c.memory)} and {c.flops / 1e12:g} TFLOP/s each",
         f"cost: {_hours(plan.gpu_hours)} device-hours held, {_hours(plan.busy_hours)} of them at work{cost}",
-        f"memory: {size_of(plan.memory)} of a device, of {size_of(c.memory)}",
-        f"disk: {size_of(disk['total'])}: " + ", ".join(f"{size_of(disk[n])} {n}" for n in disk if n != "total"),
-        *(f"does not fit: {p.name} needs {size_of(p.memory)}, even one sample at a time" for p in tight),
+        f"memory: {format_size(plan.memory)} of a device, of {format_size(c.memory)}",
+        f"disk: {format_size(disk['total'])}: "
+        + ", ".join(f"{format_size(disk[n])} {n}" for n in disk if n != "total"),
+        *(f"does not fit: {p.name} needs {format_size(p.memory)}, even one sample at a time" for p in tight),
         *(f"{p.name}: each batch in {p.parts} parts, to fit; BatchNorms that train cannot be" for p in halved),
         "",
         f"{plan.method} with {plan.network} on {plan.source}: {plan.samples:,} samples of "
@@ -253,4 +263,10 @@ def _hours(hours: float) -> str:
 
 
 def _row(phase: "Phase") -> list[str]:
-    return [phase.name, roughly(phase.seconds), str(phase.devices), size_of(phase.memory), _BOUND[phase.bound]]
+    return [
+        phase.name,
+        format_estimate(phase.seconds),
+        str(phase.devices),
+        format_size(phase.memory),
+        _BOUND[phase.bound],
+    ]

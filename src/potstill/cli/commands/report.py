@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.checks import check_exists
 from potstill.cli.command import Answer, DataCommand, ForceOption, Misuse, Parsed, optional
 from potstill.cli.reading import folder_metadata, load_data
@@ -37,12 +37,12 @@ class Report(ForceOption, DataCommand):
             raise Misuse("report: give at least one folder or file of results")
         check_exists(self.paths)
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
-        from potstill._util.outputs import check_output, marked
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
+        from potstill._util.outputs import check_output, describe_foreign_page
         from potstill.api.report import report
 
         if self.out.exists():
-            check_output(self.out, force=self.force, found=marked)
+            check_output(self.out, force=self.force, found=describe_foreign_page)
         data = None
         if self.data is not None:
             data = load_data(parsed, self.data, progress, folder_metadata(self.paths[0]))
@@ -64,7 +64,7 @@ class Serve(DataCommand):
     data: Annotated[str | None, optional("DATA")] = None
     """Its real data, to show the nearest real image beside each distilled one."""
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.api.view import serve
 
         data = None if self.data is None else load_data(parsed, self.data, progress, folder_metadata(self.folder))

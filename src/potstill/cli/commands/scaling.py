@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from tyro.conf import arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataArgument, DataCommand, JobOptions, Parsed, optional
 from potstill.cli.option_types import Integers
 from potstill.cli.reading import load_data
@@ -49,14 +49,14 @@ class Scaling(JobOptions, DataCommand):
 
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": ()}
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.api.scaling import scaling
 
         result = scaling(
             load_data(parsed, self.data, progress), ipc=self.ipc, teacher_epochs=self.teacher_epochs, out=self.out,
             network=self.network, repeats=self.repeats, steps=self.steps, batch=self.batch, lr=self.lr,
             validation=self.validation, seed=self.seed, device=self.device, executor=self.executor_spec,
-            progress=progress.count,
+            progress=progress.report_count,
         )  # fmt: skip
         text = f"{scaling_text(result)}\nPlot: {self.out / 'scaling.svg'}"
         return Answer({**result, "command": parsed.line}, text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataArgument, DataCommand, ForceOption, JobOptions, Misuse, Parsed, optional
 from potstill.cli.option_types import Names
 from potstill.cli.reading import data_words, load_data
@@ -52,17 +52,17 @@ class Score(ForceOption, JobOptions, DataCommand):
     def registered_names(self) -> "Mapping[Group, Sequence[str | None]]":
         return {"methods": self.methods}
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
-        from potstill._util.outputs import check_output, marked
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
+        from potstill._util.outputs import check_output, describe_foreign_page
         from potstill.api.score import score
         from potstill.dataset_file import write_atomic
 
         if self.map is not None:
-            check_output(self.map, force=self.force, found=marked)
+            check_output(self.map, force=self.force, found=describe_foreign_page)
         given = {"epochs_recorded": self.epochs, "runs": self.runs}
         scores = score(
             load_data(parsed, self.data, progress), self.methods, self.out, force=self.force,
-            network=self.network, device=self.device, executor=self.executor_spec, progress=progress.count,
+            network=self.network, device=self.device, executor=self.executor_spec, progress=progress.report_count,
             **{name: value for name, value in given.items() if value is not None},
         )  # fmt: skip
         if self.map is not None:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, arg
 
-from potstill._util.progress import Watcher
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Command, ForceOption, Parsed, optional
 from potstill.cli.text import json_document, plural
 
@@ -36,7 +36,7 @@ class SelectDetection(ForceOption, Command):
 
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".json",)}
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output
         from potstill.active import select_images
         from potstill.data.detection import load_detection
@@ -62,8 +62,8 @@ class SelectDetection(ForceOption, Command):
 
 
 def _other_subset(path: Path) -> str:
-    from potstill._util.outputs import json_object
+    from potstill._util.outputs import read_json_object
 
-    metadata = json_object(path).get("potstill")
+    metadata = read_json_object(path).get("potstill")
     is_ours = isinstance(metadata, dict) and metadata.get("method") == "csod"
     return "" if is_ours else "is there already, and is no subset that select-detection wrote"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from potstill._util.formatting import about
-from potstill._util.progress import Watcher
+from potstill._util.formatting import format_estimate_words
+from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Command, Flag, Misuse, Parsed, optional
 from potstill.cli.option_types import Bytes
 from potstill.cli.text import columns, plural
@@ -33,7 +33,7 @@ class Verify(Command):
         if not self.paths:
             raise Misuse("verify: at least one file or folder is required")
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.api.verify import verify
 
         return _verdicts([verdict for path in self.paths for verdict in verify(path)])
@@ -71,8 +71,8 @@ class Cache(Command):
         if self.what == "prune" and not filters:
             raise Misuse("cache: prune needs what to delete: --unused DAYS, --at-most 5GB, --damaged, or --kind KIND")
 
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
-        from potstill._util.cache_dir import cache_folder
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
+        from potstill._util.cache_dir import cache_dir
         from potstill.api.cache import kept, prune, verify_cache
 
         if self.what == "verify":
@@ -85,10 +85,13 @@ class Cache(Command):
             )  # fmt: skip
             return Answer({"files": files, "bytes": freed}, f"deleted {plural(files, 'file')}, {freed:,} bytes")
         rows = kept()
-        table = [(row.kind, f"{row.files:,}", f"{row.bytes:,}", f"{about(row.used * 86_400)} ago") for row in rows]
+        table = [
+            (row.kind, f"{row.files:,}", f"{row.bytes:,}", f"{format_estimate_words(row.used * 86_400)} ago")
+            for row in rows
+        ]
         text = columns(("kind", "files", "bytes", "last used"), table) if rows else "nothing is cached"
-        value = {"folder": str(cache_folder()), "kinds": [row.to_dict() for row in rows]}
-        return Answer(value, f"{cache_folder()}: {sum(row.bytes for row in rows):,} bytes\n{text}")
+        value = {"folder": str(cache_dir()), "kinds": [row.to_dict() for row in rows]}
+        return Answer(value, f"{cache_dir()}: {sum(row.bytes for row in rows):,} bytes\n{text}")
 
 
 def _verdicts(verdicts: "Sequence[Verdict]") -> Answer:

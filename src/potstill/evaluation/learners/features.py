@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import InputSpec, Normalization, Task
-from potstill.core.nested import split
+from potstill.core.nested import iter_batches
 from potstill.errors import PotstillError
 from potstill.evaluation.estimators import Predictor
 from potstill.evaluation.learners.common import answered, scores_of
@@ -15,7 +15,7 @@ from potstill.functional.kernels import embedded
 from potstill.functional.ridge import linear
 from potstill.nn import factory, usual
 from potstill.nn.pretrained import names_backbone
-from potstill.rng import derive
+from potstill.rng import derive_seed
 
 __all__ = ["RidgeFeatures"]
 
@@ -70,11 +70,11 @@ class RidgeFeatures:
         name = self.network or ("convnet-nonorm" if input.kind == "image" else usual(input))
         make = factory(name, input, task.outputs, x.device, normalization=normalization)
         alike = 1 if names_backbone(name) else self.count
-        nets = [make(derive(seed, "features", n)).eval() for n in range(alike)]
+        nets = [make(derive_seed(seed, "features", n)).eval() for n in range(alike)]
 
         def features(inputs: Tensor) -> Tensor:
             with torch.no_grad():
-                return torch.cat([embedded(nets, some).double() for some in split(inputs, _CHUNK)])
+                return torch.cat([embedded(nets, some).double() for some in iter_batches(inputs, _CHUNK)])
 
         rows, (targets, mean) = features(x.detach()), scores_of(y, weights, task)
         root = torch.ones_like(rows[:, :1]) if weights is None else weights.to(rows).sqrt()[:, None]

@@ -76,7 +76,7 @@ class View:
         if self.pad:
             top, left = torch.randint(2 * self.pad + 1, (2,), generator=rng).tolist()
             x = F.pad(x, (self.pad,) * 4)[..., top : top + height, left : left + width]
-        if self.flip and spec.mirrored and bool(torch.rand((), generator=rng) < 0.5):
+        if self.flip and spec.horizontal_flip and bool(torch.rand((), generator=rng) < 0.5):
             x = x.flip(3)
         if self.jitter:
             down, right = torch.randint(self.jitter + 1, (2,), generator=rng).tolist()

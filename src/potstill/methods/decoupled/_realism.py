@@ -52,7 +52,7 @@ def chosen(scores: Tensor, wanted: int, rank: Rank = "lowest") -> Tensor:
 
 def drawn(problem: Problem, c: int, rng: Generator, *, samples: int, crops: int) -> tuple[Tensor, Tensor]:
     """The draws of `class_mosaics`: ``samples`` pictures of a class, and ``crops`` boxes (n, 4) of each of them."""
-    (index,) = draw_per_class([problem.by_class[c]], samples, rng)
+    (index,) = draw_per_class([problem.class_indices[c]], samples, rng)
     _, h, w = problem.train.input.shape
     return index, boxes(len(index) * crops, h, w, (LEAST, 1.0), (1.0, 1.0), rng)
 

@@ -108,7 +108,7 @@ class Recovery:
 
     def step(self, problem: Problem, state: RecoverState, rng: Generator) -> tuple[RecoverState, Metrics]:
         batches, rng = self.batches(problem), generator(state.seed, "recovery", state.batch, state.iteration)
-        if owner(problem, state.batch, len(batches)) not in problem.matched:
+        if owner(problem, state.batch, len(batches)) not in problem.shard_classes:
             return state.waited(self.iterations), {}
         members, items = self.labeller.teachers.members(problem), batches[state.batch]
         state = self.staged(problem, members, state, items)

@@ -70,7 +70,7 @@ class OfClasses:
         return {nn.BatchNorm2d: of_batch_norm}
 
     def real(self, problem: Problem, members: Sequence[Member]) -> Mapping[str, Tensor]:
-        return _numbered([measured(problem, member, self.rules, problem.by_class) for member in members])
+        return _numbered([measured(problem, member, self.rules, problem.class_indices) for member in members])
 
     def distance(self, turn: Turn, voice: Voice, seen: Seen) -> tuple[Tensor, Mapping[str, Tensor]]:
         return gap(seen, rows_of(turn.state.real, voice.number, seen, turn.y), first=self.first), {}
@@ -96,8 +96,8 @@ class Broad:
         return {nn.BatchNorm2d: of_batch_norm, nn.Conv2d: partial(of_convolution, cell=self.cell)}
 
     def real(self, problem: Problem, members: Sequence[Member]) -> Mapping[str, Tensor]:
-        sizes = [len(i) for i in problem.by_class]
-        rows = [measured(problem, member, self.rules, problem.by_class) for member in members]
+        sizes = [len(i) for i in problem.class_indices]
+        rows = [measured(problem, member, self.rules, problem.class_indices) for member in members]
         of_all = {f"all/{key}": value for key, value in _numbered([overall(r, sizes) for r in rows]).items()}
         return of_all if self.category is None else of_all | _numbered(rows)
 

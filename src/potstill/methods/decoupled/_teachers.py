@@ -145,7 +145,7 @@ class Teachers:
             network = _architecture(make)
             shapes = {n: t.shape for n, t in (*network.named_parameters(), *network.named_buffers())}
             for one in trained[:count]:
-                weights = {**one.theta, **one.buffers}
+                weights = {**one.parameters, **one.buffers}
                 if {n: t.shape for n, t in weights.items()} != shapes:
                     raise PotstillError(f"the networks in assets[{name!r}] are not {make.name}; make them anew")
                 found.append(Member(network, weights))

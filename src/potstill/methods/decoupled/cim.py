@@ -48,7 +48,7 @@ def easiest(problem: Problem, members: Sequence[Member], c: int, samples: int, r
     Of random ``samples``, or of n if that is more; a class that has fewer than n gives them again.
     """
     n = problem.sizes[c]
-    (index,) = draw_per_class([problem.by_class[c]], max(samples, n), rng)
+    (index,) = draw_per_class([problem.class_indices[c]], max(samples, n), rng)
     scores = map_samples(problem.train, index, CHUNK, lambda batch: score(members, require_tensor(batch.x), c))
     order = scores.argsort(stable=True).cpu()
     return index[order[torch.arange(n) % len(order)]]

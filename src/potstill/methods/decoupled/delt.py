@@ -42,7 +42,7 @@ def middling(problem: Problem, members: Sequence[Member], rng: Generator) -> Ten
     """Of each class the samples around the median of the teachers' confidence; where there are too few, again."""
     check_enough(problem)
     kept = []
-    for c, (index, n) in enumerate(zip(problem.by_class, problem.sizes, strict=True)):
+    for c, (index, n) in enumerate(zip(problem.class_indices, problem.sizes, strict=True)):
         scores = map_samples(problem.train, index, 1024, lambda batch, c=c: score(members, require_tensor(batch.x), c))  # type: ignore[misc]
         kept.append(index[outward(scores).cpu()[torch.arange(n) % len(index)]])
     return require_tensor(problem.train.fetch(torch.cat(kept)).x)

@@ -66,10 +66,10 @@ class DQ(Taught, Method[ChosenState]):
     def init(self, problem: Problem, rng: Generator) -> ChosenState:
         check_enough(problem)
         self.teachers().members(problem)
-        return ChosenState(chosen=random_per_class(problem.by_class, problem.counts, rng))
+        return ChosenState(chosen=random_per_class(problem.class_indices, problem.counts, rng))
 
     def step(self, problem: Problem, state: ChosenState, rng: Generator) -> tuple[ChosenState, Metrics]:
-        c, index = state.classes_done, problem.by_class[state.classes_done]
+        c, index = state.classes_done, problem.class_indices[state.classes_done]
         member = self.teachers().members(problem)[0]
         logits, features = member.embedded(problem.train, index)
         y = torch.full((len(index),), c, device=logits.device)
@@ -94,7 +94,7 @@ class DQ(Taught, Method[ChosenState]):
             if self.labels == "hard"
             else self.labeller().rows(problem, require_tensor(problem.train.fetch(index).x))
         )
-        return Selection(index=index, rows=rows)
+        return Selection(index=index, soft_labels=rows)
 
     def step_costs(self, problem: Problem, state: ChosenState) -> tuple[StepCost, ...]:
         own = one_class(problem, lambda c: self.step(problem, replace(state, classes_done=c), generator(0, "plan")))

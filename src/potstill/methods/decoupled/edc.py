@@ -128,4 +128,4 @@ def _mirrored(begin: Begin, shuffle: bool, problem: Problem, members: Sequence[M
     x = begin(problem, members, rng)
     x = shuffled(x, rng) if shuffle else x
     mirrored = torch.rand(len(x), 1, 1, 1, generator=rng).to(x.device) < 0.5
-    return torch.where(mirrored, x.flip(3), x) if problem.train.input.mirrored else x
+    return torch.where(mirrored, x.flip(3), x) if problem.train.input.horizontal_flip else x

@@ -71,7 +71,7 @@ class RDED(Taught, Method[RDEDState]):
 
     def step(self, problem: Problem, state: RDEDState, rng: Generator) -> tuple[RDEDState, Metrics]:
         c = state.classes
-        if c not in problem.matched:
+        if c not in problem.shard_classes:
             drawn(problem, c, rng, samples=self.samples, crops=self.crops)
             return replace(state, classes=c + 1), {}
         members = self.teachers().members(problem)
@@ -102,8 +102,8 @@ class RDED(Taught, Method[RDEDState]):
         return problem.num_classes
 
     def step_costs(self, problem: Problem, state: RDEDState) -> tuple[StepCost, ...]:
-        largest = max(range(problem.num_classes), key=lambda c: len(problem.by_class[c]))
-        size = min(self.samples, len(problem.by_class[largest]))
+        largest = max(range(problem.num_classes), key=lambda c: len(problem.class_indices[c]))
+        size = min(self.samples, len(problem.class_indices[largest]))
 
         def make() -> object:
             return self.step(problem, replace(state, classes=largest), generator(0, "plan"))[1]

@@ -80,7 +80,7 @@ class Atoms:
         atoms: dict[str, Tensor] = {}
         for number, member in enumerate(members):
             rows = []
-            for index, m in zip(problem.by_class, problem.sizes, strict=True):
+            for index, m in zip(problem.class_indices, problem.sizes, strict=True):
                 h = member.embedded(problem.train, index)[1]
                 first = torch.randperm(len(h), generator=rng)[torch.arange(m) % len(h)]
                 rows.append(barycentre(h, h[first.to(h.device)], self.iterations))

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Layered, Network, Problem, Space, StepCost
-from potstill.core.nested import count, cut, device_of, join, only, split, tensors
+from potstill.core.nested import concat, device_of, iter_batches, named_tensors, num_samples, single_tensor, split_sizes
 from potstill.core.nested import index as chosen
 from potstill.errors import PotstillError
 from potstill.functional.distribution import membership, row_membership
@@ -96,7 +96,7 @@ class Features:
         return state, Block(net=net, classifier=classifier, real=real, draws=draws, rng=drawn)
 
     def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
-        every, apart = [list(problem.matched)], [[c] for c in problem.matched]
+        every, apart = [list(problem.shard_classes)], [[c] for c in problem.shard_classes]
 
         def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
             return self.compared(problem, state, block, seen, classes)
@@ -131,7 +131,7 @@ class Features:
                 f"this method looks at inner layers, but {type(net).__name__} does not show its activations; "
                 "choose a convnet"
             )
-        *layers, features = net.activations(only(x, "inner layers"))
+        *layers, features = net.activations(single_tensor(x, "inner layers"))
         return Views(features=features, layers=tuple(layers), weights=weights, classes=tuple(classes))
 
     def synthetic_views(self, problem: Problem, state: MatchingState, block: Block) -> Views:
@@ -141,12 +141,15 @@ class Features:
         with torch.no_grad():
             if _learned(state):
                 return self.views(net, augment_function(problem)(S, draws[0]), row_membership(y), range(len(draws)))
-            x = join(
-                [augment_function(problem)(s, omega) for s, omega in zip(cut(S, problem.sizes), draws, strict=True)]
+            x = concat(
+                [
+                    augment_function(problem)(s, omega)
+                    for s, omega in zip(split_sizes(S, problem.sizes), draws, strict=True)
+                ]
             )
-            most = count(x) if uses_batch_statistics(net) else FORWARD_SAMPLES
+            most = num_samples(x) if uses_batch_statistics(net) else FORWARD_SAMPLES
             nothing = torch.empty(0, device=device_of(x))
-            seen = [self.views(net, some, nothing, ()) for some in split(x, most)]
+            seen = [self.views(net, some, nothing, ()) for some in iter_batches(x, most)]
             return Views(
                 features=torch.cat([v.features for v in seen]),
                 layers=tuple(torch.cat(layer) for layer in zip(*(v.layers for v in seen), strict=True)),
@@ -157,11 +160,11 @@ class Features:
         self, problem: Problem, net: Network, draws: Sequence[object], memory: Memory, rng: Generator
     ) -> Statistics:
         """Statistics of a fresh draw of real samples, in passes of several classes."""
-        index = draw_per_class(problem.by_class, self.batch_real, rng)
+        index = draw_per_class(problem.class_indices, self.batch_real, rng)
         seed = draw_seed(rng)
         parts = [
             self._of_group(problem, net, draws, index, group, memory, generator(seed))
-            for group in self._real_groups(net, index, problem.matched)
+            for group in self._real_groups(net, index, problem.shard_classes)
         ]
         return {n: t if is_shared(n) else joined([p[n] for p in parts]) for n, t in parts[0].items()}
 
@@ -195,8 +198,10 @@ class Features:
         with torch.no_grad():
             x = problem.train.fetch(torch.cat([index[c] for c in group])).x
             sizes = [len(index[c]) for c in group]
-            x = join([augment_function(problem)(p, draws[c]) for p, c in zip(cut(x, sizes), group, strict=True)])
-            weights = membership(sizes, next(t for t in tensors(x).values() if t.is_floating_point()))
+            x = concat(
+                [augment_function(problem)(p, draws[c]) for p, c in zip(split_sizes(x, sizes), group, strict=True)]
+            )
+            weights = membership(sizes, next(t for t in named_tensors(x).values() if t.is_floating_point()))
             if self.measure.layered:
                 seen = self.views(net, x, weights, group)
             else:
@@ -221,17 +226,17 @@ class Features:
                 if Y is None:
                     some = named_inputs(chosen(S, rows))
                     leaves = {n: some[n].requires_grad_() for n in slopes}
-                    of_class = cut(inputs_of_view(some), [sizes[c] for c in part])
-                    x = join([apply(s, draws[c]) for s, c in zip(of_class, part, strict=True)])
+                    of_class = split_sizes(inputs_of_view(some), [sizes[c] for c in part])
+                    x = concat([apply(s, draws[c]) for s, c in zip(of_class, part, strict=True)])
                     weights = membership([sizes[c] for c in part], next(iter(leaves.values())))
                     y = hard_labels(problem)[rows].to(weights.device)
                 else:  # a sample may belong to every class, so all of them are seen
                     rows = torch.arange(len(Y))
-                    leaves = _copies({"inputs": only(S, "learned labels"), "labels": Y})
+                    leaves = _copies({"inputs": single_tensor(S, "learned labels"), "labels": Y})
                     x, y = apply(leaves["inputs"], draws[0]), leaves["labels"]
                     weights = row_membership(y)[part]
                 syn = self.views(net, x, weights, part)
-                where = [c - problem.matched.start for c in part]
+                where = [c - problem.shard_classes.start for c in part]
                 real = {n: t if is_shared(n) else t[where] for n, t in block.real.items()}
                 value = self.measure.gap(real, syn, state.memory)
                 penalty = self.measure.penalty
@@ -279,7 +284,7 @@ class Features:
         net.requires_grad_(False)
         draws = _draws(problem, state, rng)
         k, sizes = problem.num_classes, problem.sizes
-        index = draw_per_class(problem.by_class, self.batch_real, rng)
+        index = draw_per_class(problem.class_indices, self.batch_real, rng)
         S, rows = decode_inputs(problem, state.params, self.space)
         learned = _learned(state)
 

@@ -90,7 +90,7 @@ class Watched:
 
 def _accuracy(problem: Problem, net: Network, member: PoolMember, rng: Generator) -> Tensor:
     """(1,): on random real samples of every class, as classes count alike."""
-    index = torch.cat(draw_per_class(problem.by_class, PROBE, rng))
+    index = torch.cat(draw_per_class(problem.class_indices, PROBE, rng))
     x, y = require_tensor(problem.train.fetch(index).x), problem.train.labels[index]
     buffers = {n: b.clone() for n, b in member.buffers.items()} if uses_batch_statistics(net) else member.buffers
     with torch.no_grad():

@@ -13,9 +13,9 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from potstill._util.formatting import size_of
+from potstill._util.formatting import format_size
 from potstill.core import Problem
-from potstill.core.nested import mapped
+from potstill.core.nested import tree_map
 from potstill.data.limits import machine_memory
 from potstill.errors import PotstillError
 from potstill.functional.train import loss as loss_of
@@ -43,8 +43,8 @@ def choose_mode_by_memory(problem: Problem, samples: int, steps: int) -> tuple[R
     )
     made: ResolvedMode = "full" if needed <= most else "replay"
     return made, (
-        f"mode {made}: one graph of {steps} steps takes about {size_of(needed)}, and a {MEMORY_DIVISOR}th of the "
-        f"memory here is {size_of(most)}"
+        f"mode {made}: one graph of {steps} steps takes about {format_size(needed)}, and a {MEMORY_DIVISOR}th of the "
+        f"memory here is {format_size(most)}"
     )
 
 
@@ -103,7 +103,7 @@ def _gradient_step(problem: Problem, samples: int) -> Callable[[], object]:
         y = problem.train.labels[torch.arange(samples) % len(problem.train)].to(problem.network.device)
     omega = problem.augment.draw(samples, problem.train.input.shape, generator(0, "memory"))
     net = problem.network(0).train()
-    x = mapped(lambda t: t.detach().requires_grad_(t.is_floating_point()), batch.x)
+    x = tree_map(lambda t: t.detach().requires_grad_(t.is_floating_point()), batch.x)
     theta = {n: p.detach().requires_grad_() for n, p in parameters(net).items()}
 
     def step() -> object:

@@ -79,7 +79,7 @@ def central_samples(problem: Problem, net: Network, wanted: tuple[int, ...], rng
     """Of each class as many samples as are wanted: those nearest to so many k-means centres of ``net``'s embeddings."""
     return tuple(
         central_samples_of_class(problem, net, index, n, rng, K_MEANS_ITERATIONS)
-        for index, n in zip(problem.by_class, wanted, strict=True)
+        for index, n in zip(problem.class_indices, wanted, strict=True)
     )
 
 
@@ -120,9 +120,9 @@ def initial_samples(
         return ((x / 4 + 0.5).clamp(0, 1) if space == "data" else x).to(problem.train.device), None
     # A class must have as many samples as its budget holds; where they decode to more inputs, samples come again.
     wanted = tuple(
-        min(size, max(n, len(i))) for n, size, i in zip(problem.counts, sizes, problem.by_class, strict=True)
+        min(size, max(n, len(i))) for n, size, i in zip(problem.counts, sizes, problem.class_indices, strict=True)
     )
-    chosen = random_per_class(problem.by_class, wanted, rng, problem.train.classes)
+    chosen = random_per_class(problem.class_indices, wanted, rng, problem.train.classes)
     if isinstance(how, InitStrategy):
         chosen = how.select_samples(problem, wanted, rng)
     elif how == "k-means":

@@ -141,8 +141,10 @@ class MatchingEngine:
         found = param_values(replace(state.params, value=held), self._param_groups(state, False))
         return Synthetic(
             payload=strip_prefix("payload/", found), space=self.space, labels=_targets(problem, found),
-            scores=SCORES in found and has_classes(problem),
-            learned=self.export_learned({n: t for n, t in found.items() if not n.startswith(("payload/", "labels/"))}),
+            centred_labels=SCORES in found and has_classes(problem),
+            extra_parameters=self.export_learned(
+                {n: t for n, t in found.items() if not n.startswith(("payload/", "labels/"))}
+            ),
         )  # fmt: skip
 
     def shard_obstacle(self, problem: Problem) -> str | None:
@@ -173,7 +175,7 @@ class MatchingEngine:
         _, state = parts[0]
         made = [{n: t.clone() for n, t in of.items()} for of in _moving_tensors(state)]
         for classes, one in parts:
-            rows = decoder.rows(strip_prefix("payload/", one.params.value), problem.sizes, classes)
+            rows = decoder.class_rows(strip_prefix("payload/", one.params.value), problem.sizes, classes)
             for whole, part in zip(made, _moving_tensors(one), strict=True):
                 for name, mine in rows.items():
                     if f"payload/{name}" in whole:

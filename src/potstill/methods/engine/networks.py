@@ -101,7 +101,7 @@ def interpolate_network(problem: Problem, trained: NetworkWeights, first: float)
 
     Buffers are the trained network's: only parameters are interpolated (DANCE.py, the loop over ``model_interval``).
     """
-    net = load_network(problem, trained.seed, trained.theta, trained.buffers)
+    net = load_network(problem, trained.seed, trained.parameters, trained.buffers)
     if first:
         begin = problem.network(trained.seed)
         with torch.no_grad():

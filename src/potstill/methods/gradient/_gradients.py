@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from potstill.core import Inputs, Network, Problem, Space, StepCost
-from potstill.core.nested import count, device_of, index
+from potstill.core.nested import device_of, index, num_samples
 from potstill.functional.gradient import Distance
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import gradients
@@ -139,7 +139,7 @@ class Gradients:
         rng, k = generator(0, "plan"), problem.num_classes
         (member,) = state.pool
         net = problem.network(member.seed).eval()  # only a BatchNorm tells the difference, and a step freezes it
-        index = draw_per_class(problem.by_class, self.batch_real, rng)
+        index = draw_per_class(problem.class_indices, self.batch_real, rng)
         omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in range(k)]
         seen = [self._seen(size, rng) for size in problem.sizes]
         block = Block(net=net, member=member, drawn=_named(index), omega=omega, seen=seen)
@@ -160,7 +160,7 @@ class Gradients:
         )  # fmt: skip
         if self.sampler == "random":
             return (matching,)
-        of_largest = max(problem.by_class, key=len)
+        of_largest = max(problem.class_indices, key=len)
         still = problem.network(member.seed).eval().requires_grad_(False)
 
         def choose() -> object:
@@ -174,11 +174,11 @@ class Gradients:
 
     def _drawn(self, problem: Problem, member: PoolMember, rng: Generator) -> dict[str, Tensor]:
         if self.sampler == "random":
-            return _named(draw_per_class(problem.by_class, self.batch_real, rng))
+            return _named(draw_per_class(problem.class_indices, self.batch_real, rng))
         net = load_network(problem, member.seed, member.theta, member.buffers).eval().requires_grad_(False)
         return _named([
             central_samples_of_class(problem, net, index, self.batch_real, rng, K_MEANS_ITERATIONS)
-            for index in problem.by_class
+            for index in problem.class_indices
         ])  # fmt: skip
 
     def _seen(self, size: int, rng: Generator) -> Tensor:
@@ -192,7 +192,7 @@ def _named(index: Iterator[Tensor] | list[Tensor] | tuple[Tensor, ...]) -> dict[
 
 def _all_of_class(c: int, x: Inputs) -> Tensor:
     """The label ``c`` for each of ``x``."""
-    return torch.full((count(x),), c, dtype=torch.int64, device=device_of(x))
+    return torch.full((num_samples(x),), c, dtype=torch.int64, device=device_of(x))
 
 
 def _frozen_statistics(net: Network, member: PoolMember, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
@@ -203,7 +203,7 @@ def _frozen_statistics(net: Network, member: PoolMember, problem: Problem, rng: 
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return member.buffers
-    x = problem.train.fetch(torch.cat(draw_per_class(problem.by_class, BATCH_NORM_SAMPLES, rng))).x
+    x = problem.train.fetch(torch.cat(draw_per_class(problem.class_indices, BATCH_NORM_SAMPLES, rng))).x
     made = {n: b.clone() for n, b in member.buffers.items()}
     with torch.no_grad():
         torch.func.functional_call(net, {**member.theta, **made}, (x,))

@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Problem, StepCost
-from potstill.core.nested import split, tensors
+from potstill.core.nested import iter_batches, named_tensors
 from potstill.functional.param_groups import strip_prefix
 from potstill.functional.ridge import solve
 from potstill.functional.sampling import distinct
@@ -165,13 +165,13 @@ class ImplicitRidge:
 
     def _real(self, block: Real, omega: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Features and outputs of real samples."""
-        made = [Linearised(block.net, some, self._taken) for some in split(block.x, _part(block.x))]
+        made = [Linearised(block.net, some, self._taken) for some in iter_batches(block.x, _part(block.x))]
         return torch.cat([m.features.detach() for m in made]), torch.cat([m.push(omega) for m in made])
 
     def _pulled(self, block: Real, r: Tensor) -> dict[str, Tensor]:
         """``Jᵀ r`` of real samples."""
         total: dict[str, Tensor] = {}
-        for some, part in zip(split(block.x, _part(block.x)), torch.split(r, _part(block.x)), strict=True):
+        for some, part in zip(iter_batches(block.x, _part(block.x)), torch.split(r, _part(block.x)), strict=True):
             found = Linearised(block.net, some, self._taken).pull(part)
             total = {n: t + total[n] if total else t for n, t in found.items()}
         return total
@@ -208,5 +208,5 @@ def _body(v: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _part(x: Inputs) -> int:
     """Samples of a pass."""
-    numbers = max(t[0].numel() for t in tensors(x).values())
+    numbers = max(t[0].numel() for t in named_tensors(x).values())
     return max(1, PASS // max(1, numbers))

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, InputSpec, Network, Problem, Space, StepCost
-from potstill.core.nested import split
+from potstill.core.nested import iter_batches
 from potstill.functional.features import input_rows
 from potstill.functional.kernels import FullyConnected, embedded
 from potstill.functional.param_groups import ParamGroups, param_values, strip_prefix
@@ -143,15 +143,17 @@ class KernelRidge:
             )  # fmt: skip
         batch = problem.train.fetch(index)
         y = batch.y if batch.y is not None else problem.train.labels[index]
-        part = max(1, PASS // max(1, problem.train.input.numbers))
+        part = max(1, PASS // max(1, problem.train.input.num_values))
         with torch.no_grad():
-            rows = torch.cat([embedded(nets, augment_function(problem)(some, omega)) for some in split(batch.x, part)])
+            rows = torch.cat(
+                [embedded(nets, augment_function(problem)(some, omega)) for some in iter_batches(batch.x, part)]
+            )
         return Block(net=nets[0], nets=nets, omega=omega, rows=rows, targets=wanted(problem, y), y=y)
 
     def _drawn(self, problem: Problem, rng: Generator) -> Tensor:
         if not self.balanced:
             return distinct(len(problem.train), self.batch_real, rng)
-        return torch.cat(draw_per_class(problem.by_class, -(-self.batch_real // problem.num_classes), rng))
+        return torch.cat(draw_per_class(problem.class_indices, -(-self.batch_real // problem.num_classes), rng))
 
     def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
         probable = LOGITS in state.params.value
@@ -247,8 +249,8 @@ def targets_of_set(problem: Problem, leaves: Mapping[str, Tensor], seen: Objecti
 def deviations(problem: Problem) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each real target, by what the task makes of a network's zeros and ones."""
     zeros = torch.zeros(1, problem.task.outputs, dtype=torch.float64)
-    mean = problem.task.answer(zeros)
-    return mean[0], (problem.task.answer(zeros + 1) - mean)[0]
+    mean = problem.task.predict(zeros)
+    return mean[0], (problem.task.predict(zeros + 1) - mean)[0]
 
 
 def scaled(problem: Problem, y: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Problem, Space, StepCost
-from potstill.core.nested import count, device_of, index, split
-from potstill.errors import NotFinite
+from potstill.core.nested import device_of, index, iter_batches, num_samples
+from potstill.errors import NonFiniteError
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import loss as loss_of
 from potstill.functional.train import parameters
@@ -98,7 +98,7 @@ class Real:
     def drawn(cls, problem: Problem, batch: int, rng: Generator) -> "Real":
         """About ``batch`` samples, equally many of each class, at least one, all of a class that has no more."""
         each = max(1, batch // problem.num_classes)
-        at = torch.cat(draw_per_class(problem.by_class, each, rng))
+        at = torch.cat(draw_per_class(problem.class_indices, each, rng))
         found = problem.train.fetch(at)
         drawn = problem.augment.draw(len(at), problem.train.input.shape, rng)
         y = found.y
@@ -179,7 +179,7 @@ class Unrolling:
         try:
             known = begun(at, window) if mode == "full" else train(loss, at, leaves, lr, self.inner, window)
             made = slopes(loss, known, leaves, lr, self.inner, outer, mode)
-        except NotFinite:
+        except NonFiniteError:
             if mode != "full":
                 raise
             trail = train(loss, at, leaves, lr, self.inner, window)  # replay says at which step
@@ -188,7 +188,7 @@ class Unrolling:
         return made.loss, clipped(found, self._longest(state, found, block))
 
     def _mode(self, problem: Problem, window: int) -> Mode:
-        numbers = window * self.batches.size(problem.sizes) * problem.train.input.numbers
+        numbers = window * self.batches.size(problem.sizes) * problem.train.input.num_values
         return self.mode or ("full" if numbers <= SMALL else "replay")
 
     def _longest(self, state: MatchingState, found: Mapping[str, Tensor], block: Block) -> float:
@@ -340,7 +340,7 @@ def real_loss(problem: Problem, net: Network, real: Real, found: dict[str, float
     The parts' gradients are summed as they come; what is returned is linear in the weights, with this value and slope.
     ``found`` gets ``right``: the part of them that the student is right about, or 0 where there are no classes.
     """
-    criterion, n, classed = problem.task.loss, count(real.x), has_classes(problem)
+    criterion, n, classed = problem.task.loss, num_samples(real.x), has_classes(problem)
 
     def outer(theta: Mapping[str, Tensor]) -> Tensor:
         used = {name: t.detach().requires_grad_() for name, t in theta.items()}
@@ -352,7 +352,7 @@ def real_loss(problem: Problem, net: Network, real: Real, found: dict[str, float
             right += int((output.detach().argmax(1) == y).sum()) if classed else 0
             return criterion(output, y)
 
-        for x, y in zip(split(real.x, CHUNK), torch.split(real.y, CHUNK), strict=True):
+        for x, y in zip(iter_batches(real.x, CHUNK), torch.split(real.y, CHUNK), strict=True):
             with torch.enable_grad():
                 value = loss_of(net, used, x, y, criterion=counting) * (len(y) / n)
                 grads = torch.autograd.grad(value, tuple(used.values()), allow_unused=True)

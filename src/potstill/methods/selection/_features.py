@@ -108,7 +108,7 @@ def _network(problem: Problem, features: FeatureName, seed: int) -> Network | No
     if features == "untrained":
         return problem.network(seed).eval()
     made = get_trained_networks(problem)[0]
-    return load_network(problem, made.seed, made.theta, made.buffers).eval()
+    return load_network(problem, made.seed, made.parameters, made.buffers).eval()
 
 
 def _room(shape: tuple[int, int], like: Tensor) -> Tensor:

@@ -47,11 +47,11 @@ def check_enough(problem: Problem) -> None:
             f"selection needs at least {problem.counts[0]} samples, but {problem.train.name} has {len(problem.train)}; "
             "ask for fewer"
         )
-    for name, index, count in zip(problem.train.classes, problem.by_class, problem.counts, strict=False):
+    for name, index, count in zip(problem.train.classes, problem.class_indices, problem.counts, strict=False):
         if len(index) < count:
             raise PotstillError(
                 f"selection needs at least {count} samples of every class, but class {name!r} has {len(index)}; "
-                f"ask for at most {min(len(i) for i in problem.by_class)} per class"
+                f"ask for at most {min(len(i) for i in problem.class_indices)} per class"
             )
 
 
@@ -145,12 +145,12 @@ class ClassWise(Embedding, ClassByClass[ClassWiseState]):
 
     def init(self, problem: Problem, rng: Generator) -> ClassWiseState:
         check_enough(problem)
-        chosen = random_per_class(problem.by_class, problem.counts, rng)
+        chosen = random_per_class(problem.class_indices, problem.counts, rng)
         return ClassWiseState(chosen=chosen, seed=network_seed(rng))
 
     def step(self, problem: Problem, state: ClassWiseState, rng: Generator) -> tuple[ClassWiseState, Metrics]:
         c = state.classes_done
-        index = problem.by_class[c]
+        index = problem.class_indices[c]
         samples = read_class(problem, index, self.features, state.seed, self.space)
         mean = samples.rows.mean(0)
         gap = [0.0]
@@ -170,8 +170,8 @@ class ClassWise(Embedding, ClassByClass[ClassWiseState]):
 
 def one_class(problem: Problem, step: Callable[[int], object]) -> StepCost:
     """What a step is that takes one class: it is run for the largest."""
-    largest = max(range(problem.num_classes), key=lambda c: len(problem.by_class[c]))
-    size = len(problem.by_class[largest])
+    largest = max(range(problem.num_classes), key=lambda c: len(problem.class_indices[c]))
+    size = len(problem.class_indices[largest])
     return StepCost(
         what="samples of a class", real=True, samples=size, size=size, ready=lambda _: lambda: step(largest)
     )

@@ -46,7 +46,7 @@ class ByGradients(Recorded, ClassByClass[GradientState]):
         """The last layer's gradients of the real samples at ``index``, and their logits (m, k)."""
         record = record_of(problem)
         trained = record.network(0, record.epochs)
-        net = load_network(problem, trained.seed, trained.theta, trained.buffers).eval()
+        net = load_network(problem, trained.seed, trained.parameters, trained.buffers).eval()
         made: list[Factors] = []
         for at in torch.split(index, CHUNK):
             batch = problem.train.fetch(at)
@@ -58,10 +58,10 @@ class ByGradients(Recorded, ClassByClass[GradientState]):
 
     def init(self, problem: Problem, rng: Generator) -> GradientState:
         check_enough(problem)
-        chosen = random_per_class(problem.by_class, problem.counts, rng)
+        chosen = random_per_class(problem.class_indices, problem.counts, rng)
         weights = tuple(
             torch.full((len(some),), len(every) / len(some))
-            for some, every in zip(chosen, problem.by_class, strict=True)
+            for some, every in zip(chosen, problem.class_indices, strict=True)
         )
         return GradientState(chosen=chosen, weights=weights)
 

@@ -69,9 +69,9 @@ class ByScore(Method[ScoreState]):
                 )
             return (torch.arange(len(problem.train)),), (total,)
         if self.pool == "proportional":
-            return problem.by_class, shares([len(index) for index in problem.by_class], total)
+            return problem.class_indices, shares([len(index) for index in problem.class_indices], total)
         check_enough(problem)
-        return problem.by_class, problem.counts
+        return problem.class_indices, problem.counts
 
     def init(self, problem: Problem, rng: Generator) -> ScoreState:
         pools, counts = self.pools(problem)

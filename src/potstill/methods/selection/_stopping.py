@@ -16,7 +16,7 @@ from potstill.core import NetworkWeights, Problem
 from potstill.functional.train import train_step
 from potstill.labels.teacher import Teacher, fresh_teacher, soft_labels
 from potstill.methods.engine import require_tensor
-from potstill.rng import derive, generator
+from potstill.rng import derive_seed, generator
 
 __all__ = ["Choice", "Trial", "begin", "best", "epochs_of", "tried"]
 
@@ -77,7 +77,7 @@ def begin(
     x = require_tensor(problem.train.fetch(index).x)
     rows = [
         soft_labels(
-            problem.network(stop.seed), Teacher(params=stop.theta, velocity={}, buffers=stop.buffers), x,
+            problem.network(stop.seed), Teacher(params=stop.parameters, velocity={}, buffers=stop.buffers), x,
             trial.temperature,
         )
         for stop in stops
@@ -96,7 +96,7 @@ def tried(problem: Problem, choice: Choice, index: Tensor, seed: int, trial: Tri
     made = _fresh(problem, seed, student) if at == 0 else choice.student
     size = min(trial.batch, len(index))
     batch = torch.randperm(len(index), generator=generator(seed, "batch", student, at))[:size]
-    network = problem.network(derive(seed, "student", student)).train()
+    network = problem.network(derive_seed(seed, "student", student)).train()
     after = train_step(
         network, made.params, made.velocity, require_tensor(problem.train.fetch(index[batch]).x),
         choice.rows[stop][batch.to(choice.rows.device)], lr=trial.lr, momentum=trial.momentum,
@@ -117,11 +117,11 @@ def best(choice: Choice) -> int:
 
 
 def _fresh(problem: Problem, seed: int, student: int) -> Teacher:
-    return fresh_teacher(problem.network(derive(seed, "student", student)))
+    return fresh_teacher(problem.network(derive_seed(seed, "student", student)))
 
 
 def _accuracy(problem: Problem, made: Teacher, held: Tensor, seed: int, student: int) -> float:
-    network = problem.network(derive(seed, "student", student))
+    network = problem.network(derive_seed(seed, "student", student))
     right = 0
     for part in torch.split(held, 500):
         guessed = soft_labels(network, made, require_tensor(problem.train.fetch(part).x)).argmax(1).cpu()

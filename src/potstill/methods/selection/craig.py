@@ -33,6 +33,6 @@ class CRAIG(ByGradients):
     )  # fmt: skip
 
     def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
-        index = problem.by_class[c]
+        index = problem.class_indices[c]
         found, weight = craig(self.gradients(problem, index)[0], m)
         return Weighted(index[found], weight)

@@ -46,7 +46,7 @@ class GLISTER(ByGradients):
         return (self.spec(holdout=self.held),)
 
     def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
-        labels, index = problem.train.labels, problem.by_class[c]
+        labels, index = problem.train.labels, problem.class_indices[c]
         outside = torch.zeros(len(labels), dtype=torch.bool)
         outside[training_part(problem.train, self.held)] = True
         candidates, held = index[outside[index]], index[~outside[index]]

@@ -37,6 +37,6 @@ class GradMatch(ByGradients):
     """λ, above 0 (the paper's experiments: 0.5)."""
 
     def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
-        index = problem.by_class[c]
+        index = problem.class_indices[c]
         found, weight = grad_match(self.gradients(problem, index)[0], m, self.ridge)
         return Weighted(index[found], weight)

@@ -61,7 +61,7 @@ class GraNd(ByRecord):
         total = torch.zeros(len(problem.train))
         for run in range(self.runs):
             trained = record.network(run, self.epoch)
-            net = load_network(problem, trained.seed, trained.theta, trained.buffers).eval()
+            net = load_network(problem, trained.seed, trained.parameters, trained.buffers).eval()
             for at in torch.split(torch.arange(len(problem.train)), CHUNK):
                 batch = problem.train.fetch(at)
                 assert batch.y is not None  # its record could not have been made

@@ -66,14 +66,14 @@ class KMeans(Embedding, ClassByClass[KMeansState]):
             raise PotstillError(
                 f"k-means keeps centroids of classes of one tensor, but {problem.train.name} has none such; keep medoid"
             )
-        chosen = random_per_class(problem.by_class, problem.counts, rng)
+        chosen = random_per_class(problem.class_indices, problem.counts, rng)
         if self.keep == "centroid":
             chosen = tuple(class_features(problem, index, "input", 0) for index in chosen)
         return KMeansState(chosen=chosen, seed=network_seed(rng))
 
     def step(self, problem: Problem, state: KMeansState, rng: Generator) -> tuple[KMeansState, Metrics]:
         c = state.classes_done
-        index = problem.by_class[c]
+        index = problem.class_indices[c]
         samples = read_class(problem, index, "input" if self.keep == "centroid" else self.features, state.seed)
         inertia = [0.0]
 

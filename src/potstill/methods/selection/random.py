@@ -36,7 +36,7 @@ class Random(Method[RandomState]):
 
     def init(self, problem: Problem, rng: Generator) -> RandomState:
         check_enough(problem)
-        return RandomState(index=torch.cat(random_per_class(problem.by_class, problem.counts, rng)))
+        return RandomState(index=torch.cat(random_per_class(problem.class_indices, problem.counts, rng)))
 
     def step(self, problem: Problem, state: RandomState, rng: Generator) -> tuple[RandomState, Metrics]:
         return state, {}

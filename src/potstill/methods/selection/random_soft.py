@@ -105,7 +105,7 @@ class RandomSoft(Method[RandomSoftState]):
         check_enough(problem)
         if self.teacher_steps == "auto":
             return self._choosing(problem, rng)
-        index = torch.cat(random_per_class(problem.by_class, problem.counts, rng))
+        index = torch.cat(random_per_class(problem.class_indices, problem.counts, rng))
         seed = draw_seed(rng)
         return RandomSoftState(index=index, teacher=fresh_teacher(problem.network(seed)), seed=seed)
 
@@ -115,7 +115,7 @@ class RandomSoft(Method[RandomSoftState]):
         kept[training_part(train, self.validation)] = True
         if kept.all():
             raise PotstillError("every class has a single sample, so that none can be held out; say teacher_steps")
-        by_class = [index[kept[index]] for index in problem.by_class]
+        by_class = [index[kept[index]] for index in problem.class_indices]
         index = torch.cat(random_per_class(by_class, problem.counts, rng, train.classes))
         seed = draw_seed(rng)
         choice = begin(
@@ -155,10 +155,10 @@ class RandomSoft(Method[RandomSoftState]):
 
     def result(self, problem: Problem, state: RandomSoftState) -> Selection:
         if state.choice is not None:
-            return Selection(index=state.index, rows=state.choice.rows[best(state.choice)])
+            return Selection(index=state.index, soft_labels=state.choice.rows[best(state.choice)])
         x = require_tensor(problem.train.fetch(state.index).x)
         rows = soft_labels(problem.network(state.seed), state.teacher, x, self.temperature)
-        return Selection(index=state.index, rows=rows)
+        return Selection(index=state.index, soft_labels=rows)
 
     def num_steps(self, problem: Problem) -> int:
         if self.teacher_steps == "auto":

@@ -47,12 +47,12 @@ class Stratified(ClassByClass[StratifiedState]):
             check_enough(problem)
             counts = problem.counts
         else:
-            counts = proportional(tuple(len(i) for i in problem.by_class), sum(problem.counts))
-        return StratifiedState(chosen=random_per_class(problem.by_class, counts, rng))
+            counts = proportional(tuple(len(i) for i in problem.class_indices), sum(problem.counts))
+        return StratifiedState(chosen=random_per_class(problem.class_indices, counts, rng))
 
     def step(self, problem: Problem, state: StratifiedState, rng: Generator) -> tuple[StratifiedState, Metrics]:
         c = state.classes_done
-        index = problem.by_class[c]
+        index = problem.class_indices[c]
         found = Digests(len(index))
         for positions, batch in iterate_samples(problem.train, index, CHUNK):
             found.add(positions, require_tensor(batch.x))

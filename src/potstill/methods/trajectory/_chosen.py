@@ -40,8 +40,8 @@ class ExpertInit:
             net = problem.network(draw_seed(rng)).eval().requires_grad_(False)
             return central_samples(problem, net, wanted, rng)
         if self.how == "real":
-            return random_per_class(problem.by_class, wanted, rng, problem.train.classes)
-        orders = [own[torch.randperm(len(own), generator=rng)] for own in problem.by_class]
+            return random_per_class(problem.class_indices, wanted, rng, problem.train.classes)
+        orders = [own[torch.randperm(len(own), generator=rng)] for own in problem.class_indices]
         taken = [torch.empty(0, dtype=torch.int64) for _ in orders]
         for net in _final_networks(problem):
             for c, (order, n) in enumerate(zip(orders, wanted, strict=True)):
@@ -78,7 +78,7 @@ def _final_networks(problem: Problem) -> Iterator[Network]:
     found = experts(problem)
     for one in found:
         trained = one.trained(one.epochs)
-        yield load_network(problem, trained.seed, trained.theta, trained.buffers).eval().requires_grad_(False)
+        yield load_network(problem, trained.seed, trained.parameters, trained.buffers).eval().requires_grad_(False)
 
 
 def _logits(net: Network, x: Inputs) -> Tensor:

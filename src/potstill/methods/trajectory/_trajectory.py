@@ -18,8 +18,8 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Network, NetworkWeights, Problem, StepCost
-from potstill.core.nested import count, device_of, index
-from potstill.errors import NotFinite, PotstillError
+from potstill.core.nested import device_of, index, num_samples
+from potstill.errors import NonFiniteError, PotstillError
 from potstill.functional.train import loss as loss_of
 from potstill.functional.unroll import Inner, Loss, Mode, Trail, Unrolled, begin, begun, slopes, train
 from potstill.methods.engine import (
@@ -154,7 +154,7 @@ class TrajectoryEnds:
         lr, loss, mode = seen[RATE], student_loss(problem, block), self._mode(problem)
         try:
             found = self._slopes(loss, block, leaves, lr, mode)
-        except NotFinite:
+        except NonFiniteError:
             if mode != "full":
                 raise
             found = self._slopes(loss, block, leaves, lr, "replay")  # which says at which step
@@ -178,7 +178,7 @@ class TrajectoryEnds:
 
     def _mode(self, problem: Problem) -> Mode:
         n = sum(problem.sizes)
-        looked_at = self.steps * (min(self.batch, n) or n) * problem.train.input.numbers
+        looked_at = self.steps * (min(self.batch, n) or n) * problem.train.input.num_values
         return self.mode or ("full" if looked_at <= HELD else "replay")
 
     def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
@@ -230,7 +230,7 @@ def student_loss(problem: Problem, block: Block) -> Loss:
     def loss(theta: Mapping[str, Tensor], seen: ObjectiveInputs, step: int) -> Tensor:
         x, rows = inputs_of_view(seen), block.rows[step]
         y = seen["labels"] if "labels" in seen else seen.get(TARGETS, hard.to(device_of(x)))
-        if len(rows) < count(x):
+        if len(rows) < num_samples(x):
             x, y = index(x, rows), y[rows]
         return loss_of(block.net, theta, apply(x, block.omega[step]), y, criterion=criterion)
 

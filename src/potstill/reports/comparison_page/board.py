@@ -61,7 +61,7 @@ class Row:
 
     @property
     def metric(self) -> Metric:
-        return Metric.of(self.scorecard or None)
+        return Metric.from_scorecard(self.scorecard or None)
 
     @property
     def full(self) -> Estimate | None:
@@ -295,7 +295,7 @@ def _finding(scored: Sequence[Row], not_told_apart: Sequence[bool]) -> str:
     random = next((row for row in scored if row.method == "random"), None)
     if random is not None and random is not best:
         gap = best.difference or _own(best) - _own(random)
-        what = f"{format_difference(gap.mean, metric)} {metric.gap_unit}"
+        what = f"{format_difference(gap.mean, metric)} {metric.difference_unit}"
         text += f" Against random: {what}." if significant(gap, metric) > 0 else f" Not shown to beat random: {what}."
     elif random is best:
         text += " No method beat random samples here."

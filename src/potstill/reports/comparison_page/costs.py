@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from potstill._util.formatting import stored_as
-from potstill._util.html import Html, join, plain_line, tag
+from potstill._util.formatting import describe_codec
+from potstill._util.html import Html, join_html, plain_line, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
 from potstill.reports.numbers import format_count, format_duration, format_percent, format_size, to_number
@@ -95,7 +95,7 @@ def storage(board: Board) -> list[Html]:
                 tag("td", row.size),
                 *(tag("td", value(format_size(x), x)) for x in kinds),
                 tag("td", value(format_size(row.bytes), row.bytes)),
-                tag("td", stored_as(row.store) if row.store else "—"),
+                tag("td", describe_codec(row.store) if row.store else "—"),
                 tag("td", tag("svg", *bars, width=160, height=12, aria_hidden="true", class_="stack")),
             )
         )
@@ -147,7 +147,7 @@ def sets(board: Board, anchors: Mapping[str, str]) -> list[Html]:
     for row in board.rows:
         if row.id not in anchors or row.entry is None:
             continue
-        title = join([row.label, row.size, *([row.protocol] if row.protocol else [])], ", ")
+        title = join_html([row.label, row.size, *([row.protocol] if row.protocol else [])], ", ")
         entry = replace(row.entry, gallery=None, name=plain_line(title))
         text = [tag("p", sentence(entry), class_="lede"), about(entry), warnings(entry), headline(entry)]
         command = entry.card.get("command")

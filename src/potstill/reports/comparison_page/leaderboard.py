@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from potstill._util.formatting import stored_as
+from potstill._util.formatting import describe_codec
 from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
@@ -77,7 +77,7 @@ def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
         _verdict(row),
         _gap(row),
         _cell(value(format_size(row.bytes), row.bytes), row.bytes),
-        _cell(stored_as(row.store) if row.store else "—", row.store),
+        _cell(describe_codec(row.store) if row.store else "—", row.store),
         _cell(format_count(row.items), row.items),
         _cell(value(format_duration(row.seconds), row.seconds), row.seconds),
     ]
@@ -108,7 +108,7 @@ def leaderboard(board: Board, anchors: Mapping[str, str]) -> list[Html]:
     """
     rows = board.rows
     protocols = list(dict.fromkeys(row.protocol for row in rows))
-    metrics = list(dict.fromkeys((row.metric.titled, row.metric.gap_unit) for row in board.measured))
+    metrics = list(dict.fromkeys((row.metric.column_title, row.metric.difference_unit) for row in board.measured))
     titled, unit = metrics[0] if len(metrics) == 1 else ("score", "difference")
     controls = tag(
         "form",

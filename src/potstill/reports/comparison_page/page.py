@@ -79,7 +79,7 @@ def _frontiers(board: Board) -> list[Html]:
     out: list[Html] = []
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in board.measured:
-        groups.setdefault((row.protocol, row.metric.titled), []).append(row)
+        groups.setdefault((row.protocol, row.metric.column_title), []).append(row)
     for k, ((protocol, _), rows) in enumerate(groups.items()):
         drawn = [f for what in ("bytes", "time") if (f := draw_pareto(rows, of, what, f"front-{k}-{what}")) is not None]
         if drawn:

@@ -118,7 +118,7 @@ def draw_pareto(rows: Sequence[Row], of: dict[str, int], what: str, key: str) ->
 
     best = _front([(x, e.mean) for x, (_, e, _) in zip(xs, drawn, strict=True)], metric.sign)
     tick, name = (_bytes_tick, "bytes") if what == "bytes" else (_time_tick, "time to make it")
-    title = f"Test {metric.titled} against {name}"
+    title = f"Test {metric.column_title} against {name}"
     said = _said([drawn[k][:2] for k in best], metric, name)
     grid = [tag("line", x1=f"{across(t):.2f}%", x2=f"{across(t):.2f}%", y1=0, y2="100%", class_="grid")
             for t in _ticks(left, right)]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from potstill._util.html import Html, join, tag
+from potstill._util.html import Html, join_html, tag
 from potstill.reports.comparison_page.board import Board
 from potstill.reports.snapshots import Snapshots, snapshots_section
 
@@ -31,4 +31,4 @@ def snapshots_sections(board: Board, held: Mapping[str, Snapshots | str]) -> lis
         )
         head = tag("summary", tag("h3", tag("bdi", title)))
         out.append(tag("details", head, *inner, open=None if out else "", class_="one"))
-    return [join(out)] if out else []
+    return [join_html(out)] if out else []

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from potstill._util.html import Html, join, tag
+from potstill._util.html import Html, join_html, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
 from potstill.reports.numbers import Estimate, format_duration, format_interval, format_score, format_size, to_number
@@ -54,7 +54,7 @@ def summary_table(board: Board) -> list[Html]:
                 class_="whole",
             )
         )
-    metric = board.measured[0].metric.titled
+    metric = board.measured[0].metric.column_title
     head = (
         "Size", "Best mean", f"{metric[:1].upper()}{metric[1:]}, 95% interval", "Bytes", "Time",
         "Not told apart from it", "Fewest bytes of these", "Least time of these",
@@ -74,7 +74,7 @@ def _score(e: Estimate, metric: Metric) -> Html:
 
 def _others(others: Sequence[Row], measured: int) -> Html:
     if others:
-        return join([tag("bdi", row.label) for row in others], ", ")
+        return join_html([tag("bdi", row.label) for row in others], ", ")
     return Html("none: better than all" if measured > 1 else "nothing else was measured")
 
 
