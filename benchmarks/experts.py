@@ -37,7 +37,7 @@ from machine import machine
 from potstill.augment.siamese import dsa_noflip
 from potstill.data import load
 from potstill.evaluation.vmap_students import StackedStudents
-from potstill.functional.train import gradients, parameters
+from potstill.functional.train import copy_parameters, gradients
 from potstill.nn import factory
 from potstill.pretraining import ExpertTraining
 from potstill.pretraining.trajectory_codec import Layout, MemoryRows, read_rows
@@ -198,7 +198,7 @@ def together(args: argparse.Namespace) -> list[dict[str, Any]]:
         assert isinstance(x, torch.Tensor)
         assert y is not None
         nets = [job.make(n).train() for n in range(EXPERTS)]
-        thetas, stack = [parameters(net) for net in nets], StackedStudents(nets)
+        thetas, stack = [copy_parameters(net) for net in nets], StackedStudents(nets)
         every = tuple(stack.parameters.values())
 
         def alone(nets: Any = nets, thetas: Any = thetas, x: Any = x, y: Any = y) -> None:

@@ -49,9 +49,15 @@ from torch import Tensor, nn
 
 from potstill import native
 from potstill.augment import dc, siamese
-from potstill.functional.distribution import characteristic, mean_embedding_gap, mean_gap, means, membership
+from potstill.functional.distribution import (
+    characteristic_function,
+    class_means,
+    mean_embedding_gap,
+    mean_gap,
+    membership,
+)
 from potstill.functional.gradient import convolutional, distance
-from potstill.functional.train import gradients, parameters
+from potstill.functional.train import copy_parameters, gradients
 from potstill.methods.distribution._sampling import frequencies
 from potstill.methods.distribution._statistics import MEANS, Measure, Views, class_means_of_cross_entropy
 from potstill.methods.distribution.cafe import CAFE
@@ -125,7 +131,7 @@ def normal(dtype: torch.dtype, *shape: int, path: str) -> Tensor:
     return torch.randn(*shape, generator=generator(0, "fidelity", path), dtype=torch.float64).to(dtype)
 
 
-def published_draws(group: str, x: Tensor, seed: int, shared: bool) -> siamese.Drawn:
+def published_draws(group: str, x: Tensor, seed: int, shared: bool) -> siamese.SiameseParams:
     """What DiffAugment draws in mode S of one group: from ``seed`` on if siamese, else after that global seed."""
     n, h, w = len(x), x.shape[2], x.shape[3]
     latest = seed
@@ -164,7 +170,7 @@ def published_draws(group: str, x: Tensor, seed: int, shared: bool) -> siamese.D
             values = {"angle": (uniform() - 0.5) * 2 * 15.0 / 180 * float(np.pi)}
     if shared:
         values = {name: value[:1] for name, value in values.items()}
-    return siamese.Drawn((group,), values, 1 if shared else n)
+    return siamese.SiameseParams((group,), values, 1 if shared else n)
 
 
 def compare_augmentation(utils: types.ModuleType, group: str, shared: bool, dtype: torch.dtype) -> float:
@@ -212,7 +218,7 @@ def compare_dc_augmentation(utils: types.ModuleType, operation: str, dtype: torc
                     size[i] = torch.tensor([int(np.random.uniform(0.8, 1.2) * shape[1]) for _ in range(2)])
                 elif operation == "rotate":
                     angle[i] = np.random.randint(-45, 45)
-            ours = spec.apply(x, dc.Drawn(zeros, crop, size, angle, noise))
+            ours = spec.apply(x, dc.DCParams(zeros, crop, size, angle, noise))
             worst = max(worst, error(ours, theirs))
     return worst
 
@@ -251,7 +257,7 @@ def compare_dc(utils: types.ModuleType, networks: types.ModuleType, dtype: torch
     net_parameters = list(net.parameters())
     criterion = nn.CrossEntropyLoss()
     own = ours_of(net)
-    params = parameters(own)
+    params = copy_parameters(own)
     yours, mine = (normal(dtype, 6, 3, 32, 32, path="synthetic").requires_grad_() for _ in range(2))
     theirs, ours = torch.zeros(()), torch.zeros(())
     for c in range(3):
@@ -324,7 +330,7 @@ def compare_dm(utils: types.ModuleType, networks: types.ModuleType, dtype: torch
         parts = [(A(real[c], drawn[c]), A(mine[2 * c : 2 * c + 2], drawn[c])) for c in range(3)]
         if grouped:
             sides = [
-                means(membership([len(x) for x in side], side[0]), own.embed(torch.cat(side)))
+                class_means(membership([len(x) for x in side], side[0]), own.embed(torch.cat(side)))
                 for side in zip(*parts, strict=True)
             ]
             ours = mean_gap(sides[0], sides[1])
@@ -414,7 +420,7 @@ def compare_idc(
     args = types.SimpleNamespace(match="grad", metric=metric, bias=False, fc=False)
     net = convnet(networks, dtype)
     own = ours_of(net)
-    params = parameters(own)
+    params = copy_parameters(own)
     real, yours, mine = pictures(dtype, 3, 15, 3)
     theirs, ours = torch.zeros(()), torch.zeros(())
     for c in range(3):
@@ -468,7 +474,7 @@ def compare_ncfm(
         theirs = theirs + space["match_loss"](a, b, lambda x, **_: (None, net.embed(x)), lambda _: t, args)
     own, method = ours_of(net), NCFM(alpha=alpha, beta=beta)
     seen = views(own, real, 3)
-    re, im = characteristic(F.normalize(seen.features, dim=1), t, seen.weights)
+    re, im = characteristic_function(F.normalize(seen.features, dim=1), t, seen.weights)
     ours = method.gap({"re": re, "im": im, "shared/t": t}, views(own, mine, 3), {})
     return worst(ours, mine, theirs, yours)
 
@@ -776,7 +782,7 @@ def main() -> int:
         "published": {"repository": "VICO-UoE/DatasetCondensation", "commit": commit(args.published)},
         "others": {REPOSITORIES[name]: commit(at) for name, at in checkouts.items()},
         "targets": TARGETS | {"float32 by kernels": KERNELS},
-        "kernels": native.loaded(),
+        "kernels": native.loaded_kernels(),
         "device": "cpu, 1 thread",
         "versions": {
             "python": platform.python_version(),

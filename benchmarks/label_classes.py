@@ -38,7 +38,7 @@ from glyphs import glyphs
 from machine import machine
 from torch import Tensor, nn
 
-from potstill.augment.view_schedule import Views
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.data import TensorSource
 from potstill.evaluation.statistics import summary
 from potstill.execution.memory import keep_freed_memory
@@ -84,7 +84,7 @@ class Bench:
 
             network.load_state_dict(load_file(kept))
             return network
-        views = Views(seed=derive_seed(0, "teacher views"), scale=(0.5, 1.0), flip=0.0, mix="none")
+        views = ViewSchedule(seed=derive_seed(0, "teacher views"), scale=(0.5, 1.0), flip=0.0, mix="none")
         optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
         rng, steps = generator(0, "teacher order"), args.teacher_epochs * math.ceil(n / 128)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.2, total_steps=steps)
@@ -109,12 +109,12 @@ class Bench:
             logits = torch.cat([network(x) for x in _fetched(self.test).split(500)])
         return float((logits.argmax(1) == self.test.labels).float().mean())
 
-    def sample(self, seed: int) -> tuple[Tensor, Tensor, Views]:
+    def sample(self, seed: int) -> tuple[Tensor, Tensor, ViewSchedule]:
         """A set: inputs, classes, and the views of its students."""
         counts = [self.args.ipc] * len(self.classes)
         groups = class_indices(self.train.labels, len(self.classes))
         index = torch.cat(random_per_class(groups, counts, generator(seed, "set")))
-        return self.all[index], self.train.labels[index], Views(seed=seed, scale=(0.5, 1.0), flip=0.0)
+        return self.all[index], self.train.labels[index], ViewSchedule(seed=seed, scale=(0.5, 1.0), flip=0.0)
 
     def student(self, seed: int, n: int, batch_of: Callable[[int, Tensor], tuple[Tensor, Tensor]], t: float) -> float:
         """Accuracy of a fresh student."""

@@ -41,7 +41,7 @@ from machine import machine
 from torch import Tensor, nn
 
 import potstill
-from potstill.augment.view_schedule import Views
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import InputSpec
 from potstill.data import TensorSource
 from potstill.evaluation.statistics import summary
@@ -148,7 +148,7 @@ def reading(folder: Path, name: str, classes: int, k: int, batch: int, repeats: 
     """The labels' share of a training step."""
     x, expert = _random(500, classes, name)
     store = write_labels(
-        folder / f"read-{name}-{classes}-{k}", [expert], x, Views(), classes=expert.classes, epochs=2, top_k=k
+        folder / f"read-{name}-{classes}-{k}", [expert], x, ViewSchedule(), classes=expert.classes, epochs=2, top_k=k
     )
     student = factory(name, InputSpec(kind="image", shape=(3, 32, 32)), classes)(1)
     optimiser = torch.optim.AdamW(student.parameters(), lr=1e-3, fused=True)
@@ -179,7 +179,7 @@ def reading(folder: Path, name: str, classes: int, k: int, batch: int, repeats: 
 def writing(folder: Path, name: str, n: int = 1000, classes: int = 1000) -> dict[str, Any]:
     """Labels per second of the core, beside the teacher alone."""
     x, expert = _random(n, classes, name)
-    views, parts = Views(), torch.arange(n).split(250)
+    views, parts = ViewSchedule(), torch.arange(n).split(250)
     rates: dict[str, list[float]] = {"teacher": [], "teacher and views": [], "written": []}
 
     def timed(what: str, run: Callable[[], object]) -> None:
@@ -218,7 +218,7 @@ class Bench:
         """Trained on views of the training data, by cross-entropy."""
         args, n = self.args, len(self.train)
         network = self.make(derive_seed(0, "teacher")).train()
-        views = Views(seed=derive_seed(0, "teacher views"), scale=(0.5, 1.0), flip=self.flip, mix="none")
+        views = ViewSchedule(seed=derive_seed(0, "teacher views"), scale=(0.5, 1.0), flip=self.flip, mix="none")
         optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
         rng, steps = generator(0, "teacher order"), args.teacher_epochs * math.ceil(n / 128)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -243,14 +243,14 @@ class Bench:
             ]
         return int(torch.stack(right).sum()) / len(self.test)
 
-    def sample(self, seed: int) -> tuple[Tensor, Tensor, Views]:
+    def sample(self, seed: int) -> tuple[Tensor, Tensor, ViewSchedule]:
         """A set: inputs, classes, and the views of its students."""
         k = len(self.classes)
         counts = [self.args.ipc] * k
         index = torch.cat(random_per_class(class_indices(self.train.labels, k), counts, generator(seed, "set")))
         batch = self.train.fetch(index)
         assert isinstance(batch.x, Tensor)
-        return batch.x, self.train.labels[index], Views(seed=seed, scale=(0.5, 1.0), flip=self.flip)
+        return batch.x, self.train.labels[index], ViewSchedule(seed=seed, scale=(0.5, 1.0), flip=self.flip)
 
     def student(self, seed: int, n: int, batch_of: Callable[[int, Tensor], tuple[Tensor, Tensor]], t: float) -> float:
         """Accuracy of a fresh student: AdamW, cosine to 0, KL with T²."""

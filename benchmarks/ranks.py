@@ -25,8 +25,8 @@ import potstill
 from potstill.core import Splits
 from potstill.data import TensorSource, holdout
 from potstill.execution import Ranks
-from potstill.functional.microbatch import sharing
-from potstill.functional.train import parameters, train_step
+from potstill.functional.microbatch import share_batches
+from potstill.functional.train import copy_parameters, train_step
 from potstill.nn import factory
 
 
@@ -58,9 +58,9 @@ def step(name: str, batch: int, rounds: int) -> dict[str, Any]:
     row: dict[str, Any] = {"network": name, "sent_mb": 8e-6 * sum(p.numel() for p in net.parameters())}
     for kind in (torch.float64, torch.float32):
         net, x = net.to(kind), fetched.x.to(kind)
-        theta = parameters(net)
+        theta = copy_parameters(net)
         two = train_step(net, theta, None, x, fetched.y, lr=0.01)
-        with sharing(None):
+        with share_batches(None):
             one = train_step(net, theta, None, x, fetched.y, lr=0.01)
         gap = sum(float((two.velocity[n] - v).square().sum()) for n, v in one.velocity.items())
         size = sum(float(v.square().sum()) for v in one.velocity.values())
@@ -72,7 +72,7 @@ def step(name: str, batch: int, rounds: int) -> dict[str, Any]:
             if who == "ranks":
                 train_step(net, theta, None, x, fetched.y, lr=0.01)
             else:
-                with sharing(None):
+                with share_batches(None):
                     train_step(net, theta, None, x, fetched.y, lr=0.01)
             times[who].append(time.perf_counter() - begun)
     row |= {who: statistics.median(t) for who, t in times.items()}
@@ -91,14 +91,14 @@ def made() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["POTSTILL_CACHE"] = folder
         two = potstill.distill(Splits(train=train, test=None), "edc", seed=0, **options)
-    with sharing(None), tempfile.TemporaryDirectory() as folder:
+    with share_batches(None), tempfile.TemporaryDirectory() as folder:
         os.environ["POTSTILL_CACHE"] = folder  # or the teacher would be that of the ranks
         one = potstill.distill(Splits(train=train, test=None), "edc", seed=0, executor="serial", **options)
     assert isinstance(one.inputs, torch.Tensor)
     assert isinstance(two.inputs, torch.Tensor)
     scores = {}
     for name, small in (("ranks", two), ("alone", one)):
-        with sharing(None):
+        with share_batches(None):
             score = potstill.evaluate(
                 small, Splits(train=train, test=held), networks=["convnet-d3-w16"], seeds=3, baselines=False,
                 full=False, robust_scores=False, executor="serial",

@@ -81,9 +81,9 @@ def k_median(x: Any) -> Any:
 
 def _graph(x: Any, search: Any) -> Any:
     from potstill.functional.geometry import graph_density
-    from potstill.functional.neighbours import neighbours, symmetric
+    from potstill.functional.neighbours import neighbours, symmetric_graph
 
-    return graph_density(symmetric(neighbours(x, NEIGHBOURS, search=search, rng=rng())), CHOSEN)
+    return graph_density(symmetric_graph(neighbours(x, NEIGHBOURS, search=search, rng=rng())), CHOSEN)
 
 
 @choice("knn-graph", "l2, exact", SIZES[0])
@@ -314,9 +314,9 @@ def values(rows: list[dict[str, Any]], path: Path) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from potstill.functional.submodular import similarity
+    from potstill.functional.submodular import row_similarity
 
-    k = similarity(torch.from_numpy(np.load(path)), "cosine")
+    k = row_similarity(torch.from_numpy(np.load(path)), "cosine")
     n = len(k.x)
     return {
         r["name"]: float(k.of(slice(0, n), torch.tensor(r["chosen"])).max(1).values.mean())
@@ -330,12 +330,12 @@ def recall(path: Path, n: int) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from potstill.functional.distances import squared_pairs
+    from potstill.functional.distances import pairwise_squared
     from potstill.functional.neighbours import neighbours
 
     x = torch.from_numpy(np.load(path))
     asked = torch.arange(0, n, n // 500)[:500]
-    gaps = squared_pairs(x, x[asked]).T.contiguous()
+    gaps = pairwise_squared(x, x[asked]).T.contiguous()
     gaps[torch.arange(500), asked] = math.inf
     exact = gaps.topk(NEIGHBOURS, largest=False).indices.tolist()
     found = {}

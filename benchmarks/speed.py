@@ -52,7 +52,7 @@ from potstill.evaluation.student import StudentJob
 from potstill.evaluation.student import train as train_student
 from potstill.evaluation.vmap_students import fit_stacked
 from potstill.execution.memory import keep_freed_memory
-from potstill.functional.train import parameters
+from potstill.functional.train import copy_parameters
 from potstill.methods.distribution.dm import DM
 from potstill.methods.distribution.ncfm import NCFM
 from potstill.methods.gradient.dc import DC
@@ -112,7 +112,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     job = StudentJob(make=problem.network, x=x, y=y, protocol=five, lr=0.01, steps=None, augment=dsa_noflip(), seed=0)
     idc, ncfm = IDC(outer=1, batch_real=64), NCFM(networks_trained=1)
     tiled = replace(problem, parametrization=Tiles())
-    theta = parameters(problem.network(1))
+    theta = copy_parameters(problem.network(1))
     tiled = replace(tiled, assets={"networks": (NetworkWeights(seed=1, parameters=theta, buffers={}),)})
     idc_state, ncfm_state = idc.init(tiled, rng), ncfm.init(tiled, rng)
     tiled = replace(tiled, augment=named_augmentation("idc", problem.train))

@@ -42,7 +42,7 @@ from potstill.core import Network
 from potstill.data import load
 from potstill.execution.memory import keep_freed_memory, peak_memory, resident_memory, return_freed_memory
 from potstill.functional.optim import adamw, zeros
-from potstill.functional.train import cross_entropy, parameters, train_step
+from potstill.functional.train import copy_parameters, cross_entropy, train_step
 from potstill.functional.unroll import Inner, Loss, State, Unrolled, advance, begin, begun, last, slopes, train
 from potstill.nn import factory
 from potstill.rng import generator
@@ -104,7 +104,7 @@ def one(
 
 def ready(width: int, ipc: int, inner: Inner, seed: int = 0) -> tuple[Work, State, Any]:
     work = Work(width, ipc)
-    first = begin(parameters(work.net), inner)
+    first = begin(copy_parameters(work.net), inner)
     rng = generator(seed, "target")
     target = {n: t + 0.01 * torch.randn(t.shape, generator=rng) for n, t in first.theta.items()}
     return work, first, matched(target, first.theta)
@@ -216,7 +216,7 @@ def tesla(args: argparse.Namespace) -> dict[str, Any]:
     work = Work(32, args.tesla_ipc)
     make = factory("convnet-d3-w32", work.data.input, 10, "cpu")
     for seed in range(3):
-        start = work.epochs(parameters(make(seed)), 1, seed)
+        start = work.epochs(copy_parameters(make(seed)), 1, seed)
         outer = matched(work.epochs(start, 2, seed + 100), start)
         for lr in (0.01, 0.03, 0.05):
             trail = train(work.loss, begin(start, inner), work.leaves, lr, inner, range(max(steps)))
@@ -249,7 +249,7 @@ def stand_in(name: str, **attributes: Any) -> types.ModuleType:
 
 def start_and_target(work: Work) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights after one epoch, and one epoch later; both sides make the same."""
-    start = parameters(work.net)
+    start = copy_parameters(work.net)
     rng = generator(1, "target")
     return start, {n: t + 0.01 * torch.randn(t.shape, generator=rng, dtype=torch.float32) for n, t in start.items()}
 

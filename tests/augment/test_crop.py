@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from potstill.augment.crop import Crops, Drawn, PadCrop, boxes, crop_and_resize
+from potstill.augment.crop import CropParams, Crops, PadCrop, boxes, crop_and_resize
 from potstill.errors import PotstillError
 from potstill.rng import generator
 
@@ -65,7 +65,7 @@ def test_a_shuffle_moves_whole_cells_and_loses_none() -> None:
 @pytest.mark.parametrize("augment", [Crops(), PadCrop(), Crops(patches=2)])
 def test_one_draw_serves_a_batch_and_each_sample_can_have_its_own(augment: Crops | PadCrop) -> None:
     x = torch.rand(7, 3, 8, 8, generator=generator(0), dtype=torch.float64)
-    shared: Drawn = augment.draw(1, (3, 8, 8), generator(5))
+    shared: CropParams = augment.draw(1, (3, 8, 8), generator(5))
     torch.testing.assert_close(augment.apply(x, shared)[2:3], augment.apply(x[2:3], shared), rtol=1e-12, atol=1e-12)
     with pytest.raises(ValueError, match="drawn for 3 samples, but the batch has 7"):
         augment.apply(x, augment.draw(3, (3, 8, 8), generator(5)))

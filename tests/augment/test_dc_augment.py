@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import rotate
 
-from potstill.augment.dc import Drawn, PerSample, dc, dc_batch_norm
+from potstill.augment.dc import DCParams, PerSample, dc, dc_batch_norm
 from potstill.core import Augmentation
 from potstill.errors import PotstillError
 from potstill.rng import generator
@@ -15,7 +15,7 @@ def pictures(n: int = 5, shape: tuple[int, ...] = (2, 9, 9), dtype: torch.dtype 
     return torch.randn(n, *shape, generator=generator(0, "x"), dtype=dtype) + 1.0
 
 
-def one(operation: str, n: int = 5, shape: tuple[int, ...] = (2, 9, 9), seed: int = 0) -> tuple[PerSample, Drawn]:
+def one(operation: str, n: int = 5, shape: tuple[int, ...] = (2, 9, 9), seed: int = 0) -> tuple[PerSample, DCParams]:
     spec = PerSample(strategy=(operation,))
     return spec, spec.draw(n, shape, generator(seed, "draw"))
 
@@ -63,14 +63,14 @@ def test_rotation_is_scipys_with_the_mean_around() -> None:
         inset = [(turned.shape[d] - 9) // 2 for d in (1, 2)]
         expected = turned[:, inset[0] : inset[0] + 9, inset[1] : inset[1] + 9]
         np.testing.assert_allclose(made[i].numpy(), expected, atol=1e-6)
-    params = Drawn(params.choice, params.crop, params.size, torch.zeros(5, dtype=torch.int64), None)
+    params = DCParams(params.choice, params.crop, params.size, torch.zeros(5, dtype=torch.int64), None)
     torch.testing.assert_close(spec.apply(x, params), x, rtol=1e-5, atol=1e-5)
 
 
 def test_a_long_picture_can_be_turned() -> None:
     x = pictures(2, (1, 4, 20))
     spec, params = one("rotate", 2, (1, 4, 20))
-    steep = Drawn(params.choice, params.crop, params.size, torch.tensor([44, -45]), None)
+    steep = DCParams(params.choice, params.crop, params.size, torch.tensor([44, -45]), None)
     made = spec.apply(x, steep)
     assert made.shape == x.shape
     assert float(made[0, 0, 0, 0]) == pytest.approx(float(x.mean()), rel=1e-5)
@@ -100,7 +100,7 @@ def test_each_sample_gets_one_operation_drawn_evenly() -> None:
     for i, place in enumerate(params.choice.tolist()):
         alone = PerSample(strategy=(spec.strategy[place],))
         zeros = torch.zeros(6, dtype=torch.int64)
-        expected = alone.apply(x, Drawn(zeros, params.crop, params.size, params.angle, None))[i]
+        expected = alone.apply(x, DCParams(zeros, params.crop, params.size, params.angle, None))[i]
         assert torch.equal(made[i], expected)
 
 
@@ -124,7 +124,7 @@ def test_gradients_pass_where_there_is_no_rotation() -> None:
     x = pictures(3, (1, 5, 5), torch.float64).requires_grad_()
     spec = PerSample(strategy=("crop", "scale", "noise"), crop=2)
     params = spec.draw(3, (1, 5, 5), generator(4, "draw"))
-    params = Drawn(torch.tensor([1, 1, 2]), params.crop, params.size, params.angle, params.noise)
+    params = DCParams(torch.tensor([1, 1, 2]), params.crop, params.size, params.angle, params.noise)
     assert torch.autograd.gradcheck(lambda t: spec.apply(t, params), (x,))
 
 

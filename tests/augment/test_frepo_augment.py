@@ -8,7 +8,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from potstill.augment.frepo import OPERATIONS, FRePoAugment, frepo, frepo_noflip
-from potstill.augment.siamese import Drawn
+from potstill.augment.siamese import SiameseParams
 from potstill.errors import PotstillError
 from potstill.rng import generator
 
@@ -19,7 +19,7 @@ def pictures(n: int = 5) -> Tensor:
     return torch.rand(n, *SHAPE, generator=generator(1, "pictures"), dtype=torch.float64)
 
 
-def drawn(operation: str, n: int = 5, seed: int = 0) -> Drawn:
+def drawn(operation: str, n: int = 5, seed: int = 0) -> SiameseParams:
     return FRePoAugment(strategy=(operation,)).draw(n, SHAPE, generator(seed, operation))
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.augment.idc import IDCAugment, idc, idc_eval, idc_eval_noflip
 from potstill.augment.names import augmentation_name, named_augmentation
-from potstill.augment.siamese import Drawn, Siamese
+from potstill.augment.siamese import Siamese, SiameseParams
 from potstill.core import Augmentation
 from potstill.errors import PotstillError
 from potstill.rng import generator
@@ -72,7 +72,7 @@ def test_a_shared_draw_serves_any_batch_and_per_sample_draws_differ() -> None:
     assert all(len(v) == 5 for v in each.values.values())
     made = idc_eval().apply(x, each)
     assert not any(torch.equal(made[0], other) for other in made[1:])
-    alone = Drawn(each.groups, {name: v[2:3] for name, v in each.values.items()}, 1)
+    alone = SiameseParams(each.groups, {name: v[2:3] for name, v in each.values.items()}, 1)
     torch.testing.assert_close(made[2:3], idc_eval().apply(x[2:3], alone), rtol=1e-12, atol=1e-12)
 
 

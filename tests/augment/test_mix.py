@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from potstill.augment.mix import CutMix, Drawn, MixUp, beta, rows
+from potstill.augment.mix import CutMix, MixParams, MixUp, beta, label_rows
 from potstill.errors import PotstillError
 from potstill.rng import generator
 
@@ -29,7 +29,7 @@ def test_beta_of_a_tiny_alpha_is_a_coin_and_of_none_an_error() -> None:
 
 def test_mixup_by_hand() -> None:
     x, y = torch.tensor([[1.0], [5.0]]), torch.tensor([0, 2])
-    made, labels = MixUp().apply(x, y, Drawn(torch.tensor([1, 0]), 0.75), 3)
+    made, labels = MixUp().apply(x, y, MixParams(torch.tensor([1, 0]), 0.75), 3)
     assert made.flatten().tolist() == [2.0, 4.0]
     assert labels.tolist() == [[0.75, 0, 0.25], [0.25, 0, 0.75]]
 
@@ -37,7 +37,7 @@ def test_mixup_by_hand() -> None:
 def test_cutmix_by_hand_with_soft_rows() -> None:
     x = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
     y = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
-    made, labels = CutMix().apply(x, y, Drawn(torch.tensor([1, 0]), 0.75, (0, 1, 1, 2)), 2)
+    made, labels = CutMix().apply(x, y, MixParams(torch.tensor([1, 0]), 0.75, (0, 1, 1, 2)), 2)
     assert made[0].flatten().tolist() == [0, 1, 0, 0]
     assert made[1].flatten().tolist() == [1, 0, 1, 1]
     assert labels.tolist() == [[0.375, 0.625], [0.125, 0.875]]
@@ -67,7 +67,7 @@ def test_probability_shapes_and_repeats() -> None:
     x = torch.ones(4, 3)
     made, labels = MixUp().apply(x, torch.tensor([0, 1, 0, 1]), never, 2)
     assert made is x
-    assert torch.equal(labels, rows(torch.tensor([0, 1, 0, 1]), 2, torch.float32))
+    assert torch.equal(labels, label_rows(torch.tensor([0, 1, 0, 1]), 2, torch.float32))
     one, two = (MixUp().draw(4, (3,), generator(5, "again")) for _ in range(2))
     assert torch.equal(one.partner, two.partner)
     assert one.share == two.share

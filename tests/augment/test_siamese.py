@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from potstill.augment.siamese import GROUPS, Drawn, Siamese, dsa, dsa_noflip, none
+from potstill.augment.siamese import GROUPS, Siamese, SiameseParams, dsa, dsa_noflip, none
 from potstill.core import Augmentation
 from potstill.errors import PotstillError
 from potstill.rng import generator
@@ -89,8 +89,8 @@ def test_every_group_equals_the_pixel_by_pixel_reference(group: str, shape: tupl
             torch.testing.assert_close(made[i], reference(group, x[i], v, spec), rtol=1e-12, atol=1e-12)
 
 
-def drawn(group: str, **values: float) -> Drawn:
-    return Drawn((group,), {name: torch.tensor([value]) for name, value in values.items()}, 1)
+def drawn(group: str, **values: float) -> SiameseParams:
+    return SiameseParams((group,), {name: torch.tensor([value]) for name, value in values.items()}, 1)
 
 
 def test_numbers_worked_by_hand() -> None:
@@ -116,7 +116,7 @@ def test_a_shared_draw_is_the_same_draw_for_every_sample(group: str) -> None:
     spec = Siamese(strategy=(group,))
     x = pictures(5, (3, 8, 6))
     shared = spec.draw(1, (3, 8, 6), generator(3, "draw"))
-    each = Drawn(shared.groups, {name: v.expand(5) for name, v in shared.values.items()}, 5)
+    each = SiameseParams(shared.groups, {name: v.expand(5) for name, v in shared.values.items()}, 5)
     whole = spec.apply(x, shared)
     torch.testing.assert_close(whole, spec.apply(x, each), rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(whole[:2], spec.apply(x[:2], shared), rtol=1e-13, atol=1e-13)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from potstill.augment.view_schedule import Views
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.errors import PotstillError
 from potstill.rng import generator
 
@@ -43,7 +43,7 @@ def test_any_batch_in_any_order_has_the_same_bits(
     batch: int,
     random: Any,
 ) -> None:
-    x, views = pictures(*shape), Views(seed=seed, mix=mix, mix_prob=0.8, mix_beta=0.7, **options)
+    x, views = pictures(*shape), ViewSchedule(seed=seed, mix=mix, mix_prob=0.8, mix_beta=0.7, **options)
     whole = views.view(x, epoch, ALL)
     assert whole.shape == (N, shape[0], *(options.get("size") or shape[1:]))
     order = torch.tensor(random.sample(range(N), N))
@@ -53,7 +53,7 @@ def test_any_batch_in_any_order_has_the_same_bits(
 
 def test_golden_draws() -> None:
     """Frozen: a file that was written must always be read with the same views."""
-    views, items = Views(seed=3, mix_beta=0.8), torch.tensor([0, 1, 70_000])
+    views, items = ViewSchedule(seed=3, mix_beta=0.8), torch.tensor([0, 1, 70_000])
     cuts = views.crops(5, items, (224, 200))
     assert cuts.box.tolist() == GOLDEN_BOXES
     assert cuts.flip.tolist() == GOLDEN_FLIPS
@@ -62,13 +62,13 @@ def test_golden_draws() -> None:
     assert mixes.box is not None
     assert mixes.partner.tolist() == GOLDEN_PARTNERS
     assert mixes.box.tolist() == GOLDEN_MIXES
-    up = Views(seed=3, mix="mixup", mix_beta=2.5).mixes(5, items, 70_001, (3, 224, 200))
+    up = ViewSchedule(seed=3, mix="mixup", mix_beta=2.5).mixes(5, items, 70_001, (3, 224, 200))
     assert up is not None
     assert (up.share * 65536).tolist() == GOLDEN_SHARES
 
 
 def test_a_view_is_the_crop_resized_and_mirrored() -> None:
-    x, views = pictures(2, 12, 10), Views(mix="none", size=(8, 6))
+    x, views = pictures(2, 12, 10), ViewSchedule(mix="none", size=(8, 6))
     cuts = views.crops(1, ALL, (12, 10))
     assert 4 < int(cuts.flip.sum()) < 20
     made = views.view(x.double(), 1, ALL)
@@ -81,14 +81,14 @@ def test_a_view_is_the_crop_resized_and_mirrored() -> None:
 
 def test_an_uncut_view_is_the_picture_itself() -> None:
     x = pictures()
-    assert torch.equal(Views(scale=None, flip=0, mix="none").view(x, 0, ALL), x)
-    whole = Views(scale=(1.0, 1.0), ratio=(7 / 9, 7 / 9), flip=0, mix="none")
+    assert torch.equal(ViewSchedule(scale=None, flip=0, mix="none").view(x, 0, ALL), x)
+    whole = ViewSchedule(scale=(1.0, 1.0), ratio=(7 / 9, 7 / 9), flip=0, mix="none")
     assert torch.equal(whole.view(x, 0, ALL), x)
-    assert torch.equal(Views(scale=None, flip=1.0, mix="none").view(x, 0, ALL), x.flip(3))
+    assert torch.equal(ViewSchedule(scale=None, flip=1.0, mix="none").view(x, 0, ALL), x.flip(3))
 
 
 def test_a_shift_moves_the_picture_over_zeros() -> None:
-    x, views = pictures(), Views(scale=None, pad=2, mix="none", flip=0.5)
+    x, views = pictures(), ViewSchedule(scale=None, pad=2, mix="none", flip=0.5)
     cuts = views.crops(1, ALL, (9, 7))
     assert cuts.box[:, 2:].unique(dim=0).tolist() == [[9, 7]]
     assert {tuple(c) for c in cuts.box[:, :2].tolist()} <= {(i, j) for i in range(5) for j in range(5)}
@@ -103,7 +103,7 @@ def test_a_shift_moves_the_picture_over_zeros() -> None:
 
 
 def test_cells_change_places_before_the_crop() -> None:
-    x, views = pictures(2, 9, 7), Views(scale=None, patches=2, mix="none", flip=0.0)
+    x, views = pictures(2, 9, 7), ViewSchedule(scale=None, patches=2, mix="none", flip=0.0)
     cuts = views.crops(4, ALL, (9, 7))
     assert cuts.order is not None
     assert torch.equal(cuts.order.sort(1).values, torch.arange(4).expand(N, 4))
@@ -114,16 +114,16 @@ def test_cells_change_places_before_the_crop() -> None:
             top, left = corners[cell]
             assert torch.equal(made[item, :, y : y + 4, z : z + 3], x[item, :, top : top + 4, left : left + 3])
         assert torch.equal(made[item, :, 8], x[item, :, 8])  # what does not divide stays
-    orders = torch.cat([Views(patches=2).crops(e, ALL, (9, 7)).order for e in range(200)])  # type: ignore[misc]
+    orders = torch.cat([ViewSchedule(patches=2).crops(e, ALL, (9, 7)).order for e in range(200)])  # type: ignore[misc]
     assert len(orders.unique(dim=0)) == 24
     with pytest.raises(PotstillError, match="no 10×10 cells"):
-        Views(patches=10).crops(0, ALL, (9, 7))
+        ViewSchedule(patches=10).crops(0, ALL, (9, 7))
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup"])
 def test_partners_are_mixed_in_with_their_own_view(mix: str) -> None:
-    x, views = pictures(), Views(mix=mix, mix_prob=0.6)
-    alone = Views(mix="none").view(x, 4, ALL)
+    x, views = pictures(), ViewSchedule(mix=mix, mix_prob=0.6)
+    alone = ViewSchedule(mix="none").view(x, 4, ALL)
     drawn = views.mixes(4, ALL, N, (3, 9, 7))
     assert drawn is not None
     made = views.view(x, 4, ALL)
@@ -143,7 +143,7 @@ def test_partners_are_mixed_in_with_their_own_view(mix: str) -> None:
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 40), st.floats(0.01, 1), st.floats(0.01, 1))
 @settings(max_examples=60, deadline=None)
 def test_boxes_lie_inside(seed: int, h: int, w: int, one: float, two: float) -> None:
-    views = Views(seed=seed, scale=(min(one, two), max(one, two)))
+    views = ViewSchedule(seed=seed, scale=(min(one, two), max(one, two)))
     top, left, tall, wide = views.crops(0, torch.arange(50), (h, w)).box.unbind(1)
     assert int(torch.stack([top, left, tall - 1, wide - 1]).min()) >= 0
     assert int((top + tall).max()) <= h
@@ -151,7 +151,7 @@ def test_boxes_lie_inside(seed: int, h: int, w: int, one: float, two: float) -> 
 
 
 def test_areas_and_ratios_are_even() -> None:
-    box = Views(scale=(0.1, 0.5)).crops(0, torch.arange(4000), (500, 500)).box.double()
+    box = ViewSchedule(scale=(0.1, 0.5)).crops(0, torch.arange(4000), (500, 500)).box.double()
     area, ratio = box[:, 2] * box[:, 3] / 250_000, box[:, 3] / box[:, 2]
     assert stats.kstest(area.numpy(), stats.uniform(0.1, 0.4).cdf).pvalue > 1e-3
     edge = np.log(4 / 3)
@@ -163,7 +163,7 @@ def test_areas_and_ratios_are_even() -> None:
 )
 def test_what_never_fits_is_cut_from_the_middle(shape: tuple[int, int], box: list[int]) -> None:
     ratio = (3 / 4, 4 / 3) if shape[0] != shape[1] else (0.7, 0.7000001)
-    drawn = Views(scale=(1.0, 1.0), ratio=ratio).crops(0, torch.arange(5), shape).box
+    drawn = ViewSchedule(scale=(1.0, 1.0), ratio=ratio).crops(0, torch.arange(5), shape).box
     if shape[0] == shape[1]:
         box = [0, 3, 20, 14]
     assert drawn.tolist() == [box] * 5
@@ -171,23 +171,23 @@ def test_what_never_fits_is_cut_from_the_middle(shape: tuple[int, int], box: lis
 
 @pytest.mark.parametrize("alpha", [0.5, 0.8, 1.0, 2.5])
 def test_shares_are_beta(alpha: float) -> None:
-    drawn = Views(mix="mixup", mix_beta=alpha).mixes(0, torch.arange(4000), 4000, (3,))
+    drawn = ViewSchedule(mix="mixup", mix_beta=alpha).mixes(0, torch.arange(4000), 4000, (3,))
     assert drawn is not None
     assert stats.kstest(drawn.share.numpy(), stats.beta(alpha, alpha).cdf).pvalue > 1e-3
     assert torch.equal((drawn.share * 65536).round(), drawn.share * 65536)
 
 
 def test_every_item_is_a_partner_once_and_epochs_and_seeds_differ() -> None:
-    drawn = [Views(seed=s).mixes(e, ALL, N, (3, 9, 7)) for s, e in ((0, 0), (0, 1), (1, 0))]
+    drawn = [ViewSchedule(seed=s).mixes(e, ALL, N, (3, 9, 7)) for s, e in ((0, 0), (0, 1), (1, 0))]
     for d in drawn:
         assert d is not None
         assert d.partner.sort().values.tolist() == list(range(N))
-    boxes = [Views(seed=s).crops(e, ALL, (9, 7)).box.tolist() for s, e in ((0, 0), (0, 1), (1, 0))]
+    boxes = [ViewSchedule(seed=s).crops(e, ALL, (9, 7)).box.tolist() for s, e in ((0, 0), (0, 1), (1, 0))]
     assert boxes[0] != boxes[1] != boxes[2] != boxes[0]
 
 
 def test_fetched_inputs_are_fetched_once_and_only_where_needed() -> None:
-    x, views, seen = pictures(), Views(mix_prob=0.5), []
+    x, views, seen = pictures(), ViewSchedule(mix_prob=0.5), []
 
     def fetch(index: Tensor) -> Tensor:
         seen.extend(index.tolist())
@@ -203,28 +203,30 @@ def test_fetched_inputs_are_fetched_once_and_only_where_needed() -> None:
 
 def test_rows_of_a_table_are_mixed_and_nothing_else() -> None:
     x = torch.randn(N, 6, generator=generator(1))
-    views = Views(scale=None, flip=0, mix="mixup")
+    views = ViewSchedule(scale=None, flip=0, mix="mixup")
     made, drawn = views.view(x, 0, ALL), views.mixes(0, ALL, N, (6,))
     assert drawn is not None
     share = drawn.share[:, None]
     assert torch.equal(made, x * share + x[drawn.partner] * (1 - share))
     with pytest.raises(PotstillError, match="need pictures of floats"):
-        Views().view(x, 0, ALL)
+        ViewSchedule().view(x, 0, ALL)
 
 
 def test_recipes_from_before_there_were_shifts_are_read() -> None:
-    said = Views(seed=4).to_json()
-    assert Views.from_json({k: v for k, v in said.items() if k not in ("pad", "patches")}) == Views(seed=4)
+    said = ViewSchedule(seed=4).to_json()
+    assert ViewSchedule.from_json({k: v for k, v in said.items() if k not in ("pad", "patches")}) == ViewSchedule(
+        seed=4
+    )
 
 
 def test_recipes_travel_as_json() -> None:
     for views in (
-        Views(),
-        Views(seed=9, scale=None, mix="none"),
-        Views(size=(4, 5), mix="mixup", patches=3),
-        Views(scale=None, pad=2),
+        ViewSchedule(),
+        ViewSchedule(seed=9, scale=None, mix="none"),
+        ViewSchedule(size=(4, 5), mix="mixup", patches=3),
+        ViewSchedule(scale=None, pad=2),
     ):
-        assert Views.from_json(json.loads(json.dumps(views.to_json()))) == views
+        assert ViewSchedule.from_json(json.loads(json.dumps(views.to_json()))) == views
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,7 @@ def test_recipes_travel_as_json() -> None:
 )
 def test_other_json_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(PotstillError):
-        Views.from_json(Views().to_json() | wrong)
+        ViewSchedule.from_json(ViewSchedule().to_json() | wrong)
 
 
 @pytest.mark.parametrize(
@@ -253,27 +255,27 @@ def test_other_json_is_refused(wrong: dict[str, Any]) -> None:
 )
 def test_bad_recipes_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(PotstillError, match=said):
-        Views(**wrong)
+        ViewSchedule(**wrong)
 
 
 def test_items_and_epochs_that_are_not_there_are_refused() -> None:
     x = pictures()
     with pytest.raises(PotstillError, match=r"0…23, but item 24"):
-        Views().view(x, 0, torch.tensor([1, 24]))
+        ViewSchedule().view(x, 0, torch.tensor([1, 24]))
     with pytest.raises(PotstillError, match=r"but item -1"):
-        Views().view(x, 0, torch.tensor([-1]))
+        ViewSchedule().view(x, 0, torch.tensor([-1]))
     with pytest.raises(PotstillError, match="epoch -1"):
-        Views().view(x, -1, ALL)
+        ViewSchedule().view(x, -1, ALL)
     with pytest.raises(PotstillError, match="give items=n"):
-        Views().view(lambda i: x[i], 0, ALL)
+        ViewSchedule().view(lambda i: x[i], 0, ALL)
     with pytest.raises(PotstillError, match="need pictures of floats"):
-        Views().view((x * 10).to(torch.uint8), 0, ALL)
+        ViewSchedule().view((x * 10).to(torch.uint8), 0, ALL)
 
 
 def test_gradients_reach_the_pictures_and_their_partners() -> None:
     x = pictures(1, 3, 3).double()[:3].requires_grad_()
     for mix in ("cutmix", "mixup"):
-        views = Views(mix=mix)
+        views = ViewSchedule(mix=mix)
         assert torch.autograd.gradcheck(lambda t, v=views: v.view(t, 0, torch.arange(3)), (x,))
 
 

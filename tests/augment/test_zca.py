@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.augment.zca import FAMILIES, fit, fit_normalization
+from potstill.augment.zca import FAMILIES, fit_normalization, fit_whitening
 from potstill.errors import PotstillError
 from potstill.rng import generator
 
@@ -87,7 +87,7 @@ def test_two_points_by_hand() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fewer_samples_than_values(family: str) -> None:
     x = pictures(10)
-    whitening = fit(x, family)
+    whitening = fit_whitening(x, family)
     product = whitening.matrix @ whitening.inverse
     torch.testing.assert_close(product, torch.eye(24), rtol=0, atol=1e-4)
     if family != "mtt":
@@ -97,7 +97,7 @@ def test_fewer_samples_than_values(family: str) -> None:
 
 def test_misuse_is_told() -> None:
     with pytest.raises(PotstillError, match="unknown whitening 'zca'"):
-        fit(pictures(), "zca")
+        fit_whitening(pictures(), "zca")
     with pytest.raises(PotstillError, match="at least 2 samples, but there are 1"):
         fit_normalization(pictures(1), "mtt")
     flat = pictures()

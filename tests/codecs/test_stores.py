@@ -24,7 +24,7 @@ from potstill.codecs.size_estimate import FixedSize, estimate_bytes
 from potstill.codecs.uniform import Uniform, choose_range_axis
 from potstill.core import Codec, Encoded, registry
 from potstill.errors import PotstillError
-from potstill.functional.quantize import codes_of, fit_range, straight_through
+from potstill.functional.quantize import fit_range, quantize, straight_through
 from potstill.rng import generator
 
 PICTURES = torch.rand(12, 3, 10, 7, generator=generator(0, "stores")) * 3 - 1
@@ -86,19 +86,19 @@ def test_the_fit_is_no_worse_than_the_ends(bits: int, seed: int, grouped: bool) 
     x = torch.randn(6, 40, generator=generator(seed, "fit")) ** 3
     axis = 0 if grouped else None
     low, step = fit_range(x, bits, axis)
-    q = codes_of(x, low, step, bits)
+    q = quantize(x, low, step, bits)
     assert int(q.min()) >= 0
     assert int(q.max()) < 2**bits
     over = (1,) if grouped else (0, 1)
     a, b = x.amin(over, keepdim=True), x.amax(over, keepdim=True)
     plain = (b - a) / (2**bits - 1)
-    by_ends = a + plain * codes_of(x, a, plain, bits)
+    by_ends = a + plain * quantize(x, a, plain, bits)
     assert float((low + step * q - x).square().sum()) <= float((by_ends - x).square().sum()) * (1 + 1e-4)  # in float32
 
 
 def test_codes_and_gradients_by_hand() -> None:
     low, step = torch.zeros(1), torch.ones(1)
-    assert codes_of(torch.tensor([-1.0, 0, 2]), low, step, 2).tolist() == [0, 0, 2]
+    assert quantize(torch.tensor([-1.0, 0, 2]), low, step, 2).tolist() == [0, 0, 2]
     x = torch.tensor([-0.9, 0.3, 9.0], dtype=torch.float64, requires_grad=True)
     s = torch.tensor([0.25], dtype=torch.float64, requires_grad=True)
     made = straight_through(x, torch.zeros(1, dtype=torch.float64), s, 4)

@@ -15,7 +15,7 @@ from potstill.codecs import Float, Uniform, label_bytes
 from potstill.core import InputSpec, Normalization
 from potstill.dataset_file import Distilled, describe, inspect, load
 from potstill.errors import PotstillError
-from potstill.functional.label_simplex import probabilities
+from potstill.functional.label_simplex import to_probabilities
 from potstill.rng import generator
 
 N, K = 12, 3
@@ -44,12 +44,12 @@ def test_scores_come_back_as_they_were_and_are_read_as_probabilities(tmp_path: P
     for small in (before, after):
         assert small.scores is not None
         assert torch.equal(small.scores, scores())
-        assert torch.equal(small.labels, probabilities(scores()))
+        assert torch.equal(small.labels, to_probabilities(scores()))
         assert torch.equal(small.hard_labels, scores().argmax(1))
         assert torch.equal(small[3][1], small.labels[3])
     assert after.metadata == before.metadata
     assert after.has_soft_labels
-    assert make(probabilities(scores()), as_scores=False).scores is None
+    assert make(to_probabilities(scores()), as_scores=False).scores is None
 
 
 def test_the_card_says_what_they_are_and_no_tensor_is_called_labels(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_file_that_contradicts_its_card_is_refused(tmp_path: Path) -> None:
 def test_exports_hold_both_readings_by_name(tmp_path: Path) -> None:
     small = make(store=Float())
     with np.load(potstill.export(small, "npz", tmp_path / "set.npz"), allow_pickle=False) as found:
-        np.testing.assert_array_equal(found["y"], probabilities(scores()).numpy())
+        np.testing.assert_array_equal(found["y"], to_probabilities(scores()).numpy())
         np.testing.assert_array_equal(found["scores"], scores().numpy())
     folder = potstill.export(small, "png", tmp_path / "png")
     said = json.loads((folder / "labels.json").read_text())

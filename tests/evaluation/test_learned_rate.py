@@ -20,7 +20,7 @@ from potstill.evaluation.protocols import DATM_SOFT as DATM
 from potstill.execution import Serial
 from potstill.functional.param_groups import ParamGroup, ParamGroups, ParamState, init_params, param_values, step_params
 from potstill.functional.sampling import draw_per_class
-from potstill.functional.train import loss, parameters
+from potstill.functional.train import copy_parameters, network_loss
 from potstill.rng import draw_seed
 from potstill.testing import ContractError, check_method
 
@@ -49,8 +49,8 @@ class OneStep(Method[StepState]):
     def step(self, problem: Problem, state: StepState, rng: Generator) -> tuple[StepState, Metrics]:
         net = problem.network(draw_seed(rng))
         seen = {n: t.detach().requires_grad_() for n, t in param_values(state.leaves, RULES).items()}
-        theta = {n: p.requires_grad_() for n, p in parameters(net).items()}
-        own = loss(net, theta, seen["payload/inputs"], self.labels_of(problem))
+        theta = {n: p.requires_grad_() for n, p in copy_parameters(net).items()}
+        own = network_loss(net, theta, seen["payload/inputs"], self.labels_of(problem))
         slopes = torch.autograd.grad(own, tuple(theta.values()), create_graph=True)
         after = {n: p - seen["student/lr"] * g for (n, p), g in zip(theta.items(), slopes, strict=True)}
         batch = problem.train.fetch(torch.arange(len(problem.train)))

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import potstill
-from potstill.augment.geometry import suited
-from potstill.augment.names import fitting, left_out
+from potstill.augment.geometry import fit_to_task
+from potstill.augment.names import describe_dropped, fit_to_source
 from potstill.augment.siamese import Siamese
 from potstill.core import Augmentation, Network, Splits, registry
 from potstill.data import TensorSource
@@ -102,7 +102,7 @@ def drawn_by(name: str, task: object) -> Augmentation:
     """Students' augmentation of that name; of ``dsa`` what moves, as colours and squares hide where ink is."""
     real = source(task)
     if name == "dsa":
-        return fitting(Siamese(strategy=("crop", "flip", "scale", "rotate")), real, moves_targets=True)
+        return fit_to_source(Siamese(strategy=("crop", "flip", "scale", "rotate")), real, moves_targets=True)
     return student_augmentation(name, real)
 
 
@@ -220,8 +220,8 @@ def test_one_real_target_stays_right_and_several_may_be_places(
     targets: tuple[str, ...], wrong: tuple[str, ...]
 ) -> None:
     task = Regression(targets=targets, mean=(0.0,) * len(targets), std=(1.0,) * len(targets))
-    assert suited(Siamese(), task, moves_targets=True)[1] == wrong
-    assert suited(Siamese(), Classification(k=3), moves_targets=False) == (Siamese(), ())
+    assert fit_to_task(Siamese(), task, moves_targets=True)[1] == wrong
+    assert fit_to_task(Siamese(), Classification(k=3), moves_targets=False) == (Siamese(), ())
 
 
 def test_an_augmentation_that_does_not_say_what_it_is_is_left_out() -> None:
@@ -231,10 +231,10 @@ def test_an_augmentation_that_does_not_say_what_it_is_is_left_out() -> None:
         def apply(self, x: Tensor, params: None, /) -> Tensor:
             return x.flip(3)
 
-    made, wrong = suited(Outside(), Masks(), moves_targets=True)
+    made, wrong = fit_to_task(Outside(), Masks(), moves_targets=True)
     assert (made, wrong) == (Siamese(strategy=()), ("*",))
-    assert suited(Outside(), Classification(k=3), moves_targets=True)[1] == ()
-    said = left_out("outside", Outside(), source(Masks()))
+    assert fit_to_task(Outside(), Classification(k=3), moves_targets=True)[1] == ()
+    said = describe_dropped("outside", Outside(), source(Masks()))
     assert said == (
         "augmentation outside left out, which may move pixels: task masks does not say what becomes of its targets then"
     )

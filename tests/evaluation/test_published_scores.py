@@ -22,7 +22,7 @@ from potstill.evaluation.student import StudentJob, iterate_epochs, predict, tra
 from potstill.evaluation.vmap_students import fit_stacked, group_jobs
 from potstill.execution import Serial
 from potstill.functional.kernels import FullyConnected
-from potstill.functional.label_simplex import centred, probabilities
+from potstill.functional.label_simplex import to_probabilities, to_scores
 from potstill.nn import factory
 from potstill.rng import derive_seed, generator
 
@@ -30,7 +30,7 @@ NETWORK = "convnet-d1-w8-nonorm"
 
 
 def scores(n: int, k: int = 4) -> Tensor:
-    return centred(torch.eye(k).repeat_interleave(n // k, 0)) * 1.3 + 0.2 * torch.randn(n, k, generator=generator(5))
+    return to_scores(torch.eye(k).repeat_interleave(n // k, 0)) * 1.3 + 0.2 * torch.randn(n, k, generator=generator(5))
 
 
 def scored_job(pictures: Splits, protocol: Protocol, double: Any, **changes: Any) -> StudentJob:
@@ -197,14 +197,14 @@ def test_cross_entropy_reads_probabilities_and_a_squared_error_the_scores(
     seen = watched(monkeypatch)
     measured(scored_set, pictures, DSA.override(epochs=1))
     measured(scored_set, pictures, FREPO.override(steps=2))
-    assert torch.equal(seen[0].y, probabilities(scored_set.scores))
+    assert torch.equal(seen[0].y, to_probabilities(scored_set.scores))
     assert torch.equal(seen[1].y, scored_set.scores)
     # of other sets a squared error sees their rows, or their classes, less 1/k
     soft = scores(12).softmax(1)
-    for labels, expected in ((soft, None), (None, centred(torch.eye(4).repeat_interleave(3, 0)))):
+    for labels, expected in ((soft, None), (None, to_scores(torch.eye(4).repeat_interleave(3, 0)))):
         small = make_set(pictures, ipc=3, labels=labels)
         measured(small, pictures, FREPO.override(steps=2))
-        want = centred(small.labels) if expected is None else expected
+        want = to_scores(small.labels) if expected is None else expected
         torch.testing.assert_close(seen[-1].y, want)
 
 
@@ -221,7 +221,7 @@ def test_baselines_and_hard_labels_are_scored_in_the_same_way(
     sums = {round(float(given.y.sum(1).abs().max()), 3) for given in mine}
     assert 0.0 in sums  # the baselines' rows; those of the set do not sum to 0
     assert len(sums) > 1
-    hard = centred(torch.nn.functional.one_hot(scored_set.hard_labels, 4).float())
+    hard = to_scores(torch.nn.functional.one_hot(scored_set.hard_labels, 4).float())
     assert any(given.y.shape == hard.shape and torch.equal(given.y, hard) for given in mine)
     assert card["baselines"].keys() == {"random", "herding", "random-soft", "random-items"}
     assert card["scores"]["hlr"] is not None
@@ -361,5 +361,5 @@ def test_the_features_of_a_network_decide_with_their_seed(pictures: Splits) -> N
         a, b = (net.embed(x).double() for x in (batch.x, seen))
     k = a @ a.T
     ridge = 1e-6 * k.diagonal().mean() * torch.eye(len(k), dtype=k.dtype)
-    expected = b @ a.T @ torch.linalg.solve(k + ridge, centred(torch.eye(4, dtype=k.dtype)[y]))
+    expected = b @ a.T @ torch.linalg.solve(k + ridge, to_scores(torch.eye(4, dtype=k.dtype)[y]))
     assert float((expected.argmax(1) == said[0]).double().mean()) > 0.97

@@ -19,7 +19,7 @@ from potstill.evaluation.distilled_training import Teachers, teacher_loss, train
 from potstill.evaluation.protocols import CDA, EDC, RDED, SRE2L, SRE2L_CIFAR
 from potstill.evaluation.student import StudentJob, fit, train
 from potstill.execution import Serial
-from potstill.functional.train import parameters
+from potstill.functional.train import copy_parameters
 from potstill.nn import factory
 from potstill.rng import derive_seed, generator
 
@@ -36,7 +36,7 @@ def committee(pictures: Splits, *seeds: int) -> Teachers:
                 p.mul_(2)  # not what the seed makes
         trained.append(
             NetworkWeights(
-                seed=seed, parameters=parameters(net), buffers={n: b.clone() for n, b in net.named_buffers()}
+                seed=seed, parameters=copy_parameters(net), buffers={n: b.clone() for n, b in net.named_buffers()}
             )
         )
     return Teachers(make=make, trained=tuple(trained))

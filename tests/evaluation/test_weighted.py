@@ -20,7 +20,7 @@ from potstill.evaluation.distilled_training import Teachers, stored_label_loss
 from potstill.evaluation.protocols import EDC, IDC, POTSTILL, SRE2L
 from potstill.evaluation.student import StudentJob, train
 from potstill.evaluation.vmap_students import fit_stacked, group_jobs
-from potstill.functional.train import parameters
+from potstill.functional.train import copy_parameters
 from potstill.labels.losses import kl
 from potstill.nn import factory
 from potstill.rng import generator
@@ -39,7 +39,7 @@ def job(pictures: Splits, protocol: Protocol, weights: Tensor | None, **changes:
     teachers = None
     if protocol.teaching.labels == "teacher":
         net = make(5)
-        teachers = Teachers(make=make, trained=(NetworkWeights(seed=5, parameters=parameters(net), buffers={}),))
+        teachers = Teachers(make=make, trained=(NetworkWeights(seed=5, parameters=copy_parameters(net), buffers={}),))
     fields: dict[str, Any] = {
         "make": make, "x": batch.x.double(), "y": batch.y, "weights": weights, "protocol": protocol, "lr": 0.05,
         "steps": None, "augment": none(), "seed": 7, "teachers": teachers,

@@ -20,8 +20,8 @@ from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.execution import Ranks
 from potstill.execution import run_on_ranks as together_on_first
-from potstill.functional.microbatch import Plain, passed, sharing
-from potstill.functional.train import parameters, train_step
+from potstill.functional.microbatch import PureForward, forward_backward, share_batches
+from potstill.functional.train import copy_parameters, train_step
 from potstill.testing import toy_source
 
 RNG = torch.Generator().manual_seed(3)
@@ -55,21 +55,21 @@ def gradients(ranks: Ranks) -> dict[str, Any]:
     ):  # fmt: skip
         network = net(norm)
         step = partial(
-            train_step, network, parameters(network), None, X, Y, lr=0.1, momentum=0.9, weight_decay=0.01
+            train_step, network, copy_parameters(network), None, X, Y, lr=0.1, momentum=0.9, weight_decay=0.01
         )  # fmt: skip
         two, again = step(), step()
-        with sharing(None):
+        with share_batches(None):
             one = step()
         found[f"{name} again"] = all(torch.equal(again.velocity[n], v) for n, v in two.velocity.items())
         gaps = [float((two.velocity[n] - v).norm() / v.norm()) for n, v in one.velocity.items() if v.norm() > 1e-12]
         gaps += [float((two.buffers[n] - b).double().norm() / b.double().norm()) for n, b in one.buffers.items()]
         found[name] = max(*gaps, abs(float(two.loss - one.loss)), float((two.logits - one.logits).abs().max()))
     network = net()
-    plain = Plain(parameters=dict(network.named_parameters()), buffers={})
+    plain = PureForward(parameters=dict(network.named_parameters()), buffers={})
     asked = (network, network, list(network.parameters()), X, contrast, plain)
-    two = passed(*asked)
-    with sharing(None):
-        one = passed(*asked)
+    two = forward_backward(*asked)
+    with share_batches(None):
+        one = forward_backward(*asked)
     found["contrast"] = max(
         float((a - b).norm() / b.norm()) for a, b in zip(two[2], one[2], strict=True) if b.norm() > 1e-12
     )
@@ -84,9 +84,9 @@ def failing(outputs: Tensor) -> Tensor:
 def mistakes(ranks: Ranks) -> dict[str, Any]:
     """A loss that cannot be taken and a job that fails leave the ranks as they were."""
     network, said = net(), []
-    plain = Plain(parameters=dict(network.named_parameters()), buffers={})
+    plain = PureForward(parameters=dict(network.named_parameters()), buffers={})
     try:
-        passed(network, network, list(network.parameters()), X, failing, plain)
+        forward_backward(network, network, list(network.parameters()), X, failing, plain)
     except PotstillError as error:
         said.append(str(error))
     try:
@@ -118,7 +118,7 @@ def distilled(ranks: Ranks) -> dict[str, Any]:
         "robust_scores": False,
     }
     score = potstill.evaluate(small, data, **asked).to_dict()["accuracy"]["values"]
-    with sharing(None):
+    with share_batches(None):
         alone = potstill.distill(data, "mtt", executor="serial", **options)
         again = potstill.evaluate(small, data, executor="serial", **asked).to_dict()["accuracy"]["values"]
     return {"same": bool(torch.equal(small.inputs, alone.inputs)), "scores": [score, again]}

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from potstill.functional.counter_rng import below, permutation, philox, uniform
+from potstill.functional.counter_rng import philox, random_below, random_permutation, uniform
 
 FULL = 0xFFFFFFFF
 PUBLISHED = [
@@ -37,21 +37,21 @@ def test_numbers_are_even_and_in_range() -> None:
     words = philox(1, np.arange(20_000))[2]
     assert stats.kstest(uniform(words), "uniform").pvalue > 1e-3
     assert 0 < uniform(np.zeros(1, np.uint64))[0] < uniform(np.full(1, FULL, np.uint64))[0] < 1
-    counts = np.bincount(below(words, 7), minlength=7)
+    counts = np.bincount(random_below(words, 7), minlength=7)
     assert stats.chisquare(counts).pvalue > 1e-3
-    assert below(np.full(1, FULL, np.uint64), 2**31)[0] == 2**31 - 1
+    assert random_below(np.full(1, FULL, np.uint64), 2**31)[0] == 2**31 - 1
 
 
 @given(st.integers(0, 2**63), st.integers(1, 200), st.integers(0, 5))
 @settings(max_examples=30, deadline=None)
 def test_a_permutation_is_one(key: int, n: int, epoch: int) -> None:
-    order = permutation(key, n, epoch)
+    order = random_permutation(key, n, epoch)
     assert sorted(order.tolist()) == list(range(n))
-    assert np.array_equal(order, permutation(key, n, epoch))
+    assert np.array_equal(order, random_permutation(key, n, epoch))
 
 
 def test_permutations_of_three_are_equally_likely() -> None:
-    found = [tuple(permutation(5, 3, e).tolist()) for e in range(1200)]
+    found = [tuple(random_permutation(5, 3, e).tolist()) for e in range(1200)]
     counts = [found.count(order) for order in set(found)]
     assert len(counts) == 6
     assert stats.chisquare(counts).pvalue > 1e-3

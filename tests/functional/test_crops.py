@@ -6,24 +6,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from potstill.functional.crops import centred, crop_bound, cropped, mosaic
+from potstill.functional.crops import assemble_mosaics, centred, cropped, min_crop_area
 from potstill.rng import generator
 
 
 def test_the_curriculum_at_its_ends_and_in_the_middle() -> None:
-    assert crop_bound(0, 100, 0.08, "cosine") == 1.0
-    assert crop_bound(50, 100, 0.08, "cosine") == pytest.approx(0.08 + 0.92 / 2)
-    assert crop_bound(100, 100, 0.08, "cosine") == 0.08
-    assert crop_bound(25, 100, 0.08, "cosine") == pytest.approx(0.08 + 0.92 * (1 + math.cos(math.pi / 4)) / 2)
-    assert [crop_bound(t, 100, 0.2, "linear") for t in (0, 50, 100)] == pytest.approx([1, 0.6, 0.2])
-    assert [crop_bound(t, 100, 0.2, "step", 0.5) for t in (0, 49, 50, 99)] == [1, 1, 0.2, 0.2]
-    assert [crop_bound(t, 100, 0.2, "none") for t in (0, 99)] == [0.2, 0.2]
+    assert min_crop_area(0, 100, 0.08, "cosine") == 1.0
+    assert min_crop_area(50, 100, 0.08, "cosine") == pytest.approx(0.08 + 0.92 / 2)
+    assert min_crop_area(100, 100, 0.08, "cosine") == 0.08
+    assert min_crop_area(25, 100, 0.08, "cosine") == pytest.approx(0.08 + 0.92 * (1 + math.cos(math.pi / 4)) / 2)
+    assert [min_crop_area(t, 100, 0.2, "linear") for t in (0, 50, 100)] == pytest.approx([1, 0.6, 0.2])
+    assert [min_crop_area(t, 100, 0.2, "step", 0.5) for t in (0, 49, 50, 99)] == [1, 1, 0.2, 0.2]
+    assert [min_crop_area(t, 100, 0.2, "none") for t in (0, 99)] == [0.2, 0.2]
 
 
 def test_a_milestone_ends_the_fall_early() -> None:
-    assert crop_bound(25, 100, 0.08, "cosine", 0.5) == pytest.approx(0.54)
-    assert crop_bound(50, 100, 0.08, "cosine", 0.5) == 0.08
-    assert crop_bound(0, 100, 0.08, "cosine", 0.0) == 0.08
+    assert min_crop_area(25, 100, 0.08, "cosine", 0.5) == pytest.approx(0.54)
+    assert min_crop_area(50, 100, 0.08, "cosine", 0.5) == 0.08
+    assert min_crop_area(0, 100, 0.08, "cosine", 0.0) == 0.08
 
 
 def test_a_crop_is_the_box_resized() -> None:
@@ -46,7 +46,7 @@ def test_a_patch_stands_in_the_middle_of_nothing() -> None:
 
 def test_cell_j_of_picture_i_is_patch_j_n_plus_i() -> None:
     patches = torch.arange(8.0).reshape(8, 1, 1, 1).expand(8, 1, 2, 2)  # patch p is all p
-    made = mosaic(patches, 2, (4, 4))
+    made = assemble_mosaics(patches, 2, (4, 4))
     assert made.shape == (2, 1, 4, 4)
     for i in range(2):
         corners = [float(made[i, 0, y, x]) for y in (0, 3) for x in (0, 3)]
@@ -55,9 +55,9 @@ def test_cell_j_of_picture_i_is_patch_j_n_plus_i() -> None:
 
 def test_odd_sides_are_covered_to_the_last_pixel() -> None:
     patches = torch.arange(1.0, 5).reshape(4, 1, 1, 1).expand(4, 1, 2, 2)
-    made = mosaic(patches, 2, (5, 7))
+    made = assemble_mosaics(patches, 2, (5, 7))
     assert (made > 0).all()
     assert [float(made[0, 0, y, x]) for y in (0, 4) for x in (0, 6)] == [1, 2, 3, 4]
     assert (float(made[0, 0, 1, 0]), float(made[0, 0, 2, 0])) == (1, 3)  # two rows, then three
     whole = torch.rand(3, 1, 4, 4, generator=generator(2))
-    assert torch.equal(mosaic(whole, 1, (4, 4)), whole)
+    assert torch.equal(assemble_mosaics(whole, 1, (4, 4)), whole)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from potstill.errors import PotstillError
-from potstill.functional.difficulty import Ratings, glicko2, item_response, rate_samples, spaced
+from potstill.functional.difficulty import Ratings, evenly_spaced, glicko2, item_response, rate_samples
 
 
 def ratings(*rows: tuple[float, float, float]) -> Ratings:
@@ -108,5 +108,5 @@ def test_samples_that_models_fail_on_are_rated_higher() -> None:
 
 def test_epochs_are_evenly_spaced_and_end_with_the_last() -> None:
     series = torch.arange(10)[None, :, None].expand(2, 10, 3)
-    assert spaced(series, 5)[0, :, 0].tolist() == [1, 3, 5, 7, 9]
-    assert spaced(series, 99)[0, :, 0].tolist() == list(range(10))
+    assert evenly_spaced(series, 5)[0, :, 0].tolist() == [1, 3, 5, 7, 9]
+    assert evenly_spaced(series, 99)[0, :, 0].tolist() == list(range(10))

@@ -13,16 +13,16 @@ from torch import Tensor
 from potstill.functional.distribution import (
     amplitude_phase_gap,
     attention,
-    characteristic,
+    characteristic_function,
+    class_means,
+    covariance_factors,
+    covariance_gap,
     gaussian_kernel,
     mean_embedding_gap,
     mean_gap,
-    means,
     membership,
     mmd,
     row_membership,
-    spread,
-    spread_gap,
 )
 from potstill.rng import generator
 
@@ -77,20 +77,20 @@ def test_means_agree_with_a_loop_in_any_order(sizes: list[int], seed: int) -> No
     features = draw(sum(sizes), 2, 3, path=seed)
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     naive = torch.stack([sum(f.flatten() for f in features[labels == c]) / n for c, n in enumerate(sizes)])
-    torch.testing.assert_close(means(membership(sizes, features), features), naive)
+    torch.testing.assert_close(class_means(membership(sizes, features), features), naive)
     shuffle = torch.randperm(len(labels), generator=generator(seed))
     weights = row_membership(torch.eye(len(sizes), dtype=torch.float64)[labels[shuffle]])
-    torch.testing.assert_close(means(weights, features[shuffle]), naive)
+    torch.testing.assert_close(class_means(weights, features[shuffle]), naive)
     order = torch.randperm(len(sizes), generator=generator(seed, "classes"))
-    torch.testing.assert_close(means(weights[order], features[shuffle]), naive[order])
+    torch.testing.assert_close(class_means(weights[order], features[shuffle]), naive[order])
 
 
 def test_means_of_known_numbers_and_their_slope() -> None:
     features = torch.tensor([[1.0, 2.0], [3.0, 6.0], [0.0, 1.0]], dtype=torch.float64)
     weights = row_membership(torch.tensor([[1.0, 0], [0.5, 0.5], [0, 1.0]], dtype=torch.float64))
     expected = torch.tensor([[2.5 / 1.5, 5 / 1.5], [1.5 / 1.5, 4 / 1.5]], dtype=torch.float64)
-    torch.testing.assert_close(means(weights, features), expected)
-    assert torch.autograd.gradcheck(means, (weights.requires_grad_(), features.requires_grad_()))
+    torch.testing.assert_close(class_means(weights, features), expected)
+    assert torch.autograd.gradcheck(class_means, (weights.requires_grad_(), features.requires_grad_()))
 
 
 # --- DM's distance ----------------------------------------------------------------------------------------------------
@@ -110,7 +110,8 @@ def test_gap_sums_over_classes_and_features() -> None:
     )
     assert float(mean_embedding_gap(real, syn)) == pytest.approx(naive, rel=1e-12)
     grouped = mean_gap(
-        means(membership([7] * 3, LIKE), real.flatten(0, 1)), means(membership([2] * 3, LIKE), syn.flatten(0, 1))
+        class_means(membership([7] * 3, LIKE), real.flatten(0, 1)),
+        class_means(membership([2] * 3, LIKE), syn.flatten(0, 1)),
     )
     assert float(grouped) == pytest.approx(naive, rel=1e-12)
     assert float(mean_embedding_gap(real, real.flip(1))) == pytest.approx(0.0, abs=1e-25)
@@ -237,20 +238,22 @@ def test_mmd_of_known_points_and_of_equal_sides() -> None:
 
 def test_characteristic_agrees_with_complex_numbers() -> None:
     h, t, weights = draw(6, 3, path="h"), draw(5, 3, path="t"), row_membership(draw(6, 2, path="w").softmax(1))
-    re, im = characteristic(h, t, weights)
+    re, im = characteristic_function(h, t, weights)
     for c in range(2):
         for f in range(5):
             phi = sum(float(weights[c, i]) * cmath.exp(1j * float(t[f] @ h[i])) for i in range(6))
             assert float(re[c, f]) == pytest.approx(phi.real, abs=1e-13)
             assert float(im[c, f]) == pytest.approx(phi.imag, abs=1e-13)
     assert (re**2 + im**2 <= 1 + 1e-12).all()
-    assert torch.autograd.gradcheck(characteristic, (h.requires_grad_(), t.requires_grad_(), weights.requires_grad_()))
+    assert torch.autograd.gradcheck(
+        characteristic_function, (h.requires_grad_(), t.requires_grad_(), weights.requires_grad_())
+    )
 
 
 def test_characteristic_of_known_angles() -> None:
     h = torch.tensor([[0.0], [math.pi / 2]], dtype=torch.float64)
     t, weights = torch.tensor([[1.0], [0.0]], dtype=torch.float64), torch.full((1, 2), 0.5, dtype=torch.float64)
-    re, im = characteristic(h, t, weights)
+    re, im = characteristic_function(h, t, weights)
     torch.testing.assert_close(re, torch.tensor([[0.5, 1.0]], dtype=torch.float64))  # at t = 0 it is 1
     torch.testing.assert_close(im, torch.tensor([[0.5, 0.0]], dtype=torch.float64))
 
@@ -273,7 +276,7 @@ def naive_phase_gap(real: Phi, syn: Phi, alpha: float, beta: float) -> float:
 
 def phi(path: str, k: int = 2) -> Phi:
     t = draw(6, 3, path="t")
-    return characteristic(draw(4 * k, 3, path=path), t, membership([4] * k, LIKE))
+    return characteristic_function(draw(4 * k, 3, path=path), t, membership([4] * k, LIKE))
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.5, 0.5), (0.2, 0.9), (1.0, 0.0)])
@@ -337,15 +340,18 @@ def test_spread_is_the_covariance(equal: bool) -> None:
     x, y = draw(5, 7, path="x"), draw(3, 7, path="y")
     wx, wy = ((torch.full((n,), 1 / n, dtype=torch.float64) if equal else draw(n, path=n).softmax(0)) for n in (5, 3))
     for f, w in ((x, wx), (y, wy)):
-        made = spread(f, w)
+        made = covariance_factors(f, w)
         covariance = torch.einsum("i,ia,ib->ab", made.weights, made.centred, made.centred)
         torch.testing.assert_close(covariance, explicit(f, w), rtol=1e-11, atol=1e-12)
         if equal:
             torch.testing.assert_close(covariance, torch.cov(f.T), rtol=1e-11, atol=1e-12)
     naive = float((explicit(x, wx) - explicit(y, wy)).square().sum())
-    assert float(spread_gap(spread(x, wx), spread(y, wy))) == pytest.approx(naive, rel=1e-11)
+    assert float(covariance_gap(covariance_factors(x, wx), covariance_factors(y, wy))) == pytest.approx(
+        naive, rel=1e-11
+    )
     assert torch.autograd.gradcheck(
-        lambda f, w: spread_gap(spread(x, wx), spread(f, w)), (y.requires_grad_(), wy.requires_grad_())
+        lambda f, w: covariance_gap(covariance_factors(x, wx), covariance_factors(f, w)),
+        (y.requires_grad_(), wy.requires_grad_()),
     )
 
 
@@ -353,7 +359,9 @@ def test_spread_gap_of_known_points() -> None:
     half = torch.full((2,), 0.5, dtype=torch.float64)
     a = torch.tensor([[0.0, 0.0], [2.0, 2.0]], dtype=torch.float64)  # covariance [[2, 2], [2, 2]]
     b = torch.tensor([[1.0, 9.0], [-1.0, 9.0]], dtype=torch.float64)  # covariance [[2, 0], [0, 0]]
-    assert float(spread_gap(spread(a, half), spread(b, half))) == pytest.approx(12, rel=1e-14)
+    assert float(covariance_gap(covariance_factors(a, half), covariance_factors(b, half))) == pytest.approx(
+        12, rel=1e-14
+    )
 
 
 @some
@@ -362,21 +370,21 @@ def test_spread_gap_knows_neither_place_nor_order(n: int, seed: int) -> None:
     x, w = draw(n, 4, path=seed), torch.full((n,), 1 / n, dtype=torch.float64)
     shuffled = x[torch.randperm(n, generator=generator(seed))] + 3
     scale = float(explicit(x, w).square().sum())
-    assert abs(float(spread_gap(spread(x, w), spread(shuffled, w)))) <= 1e-11 * scale
+    assert abs(float(covariance_gap(covariance_factors(x, w), covariance_factors(shuffled, w)))) <= 1e-11 * scale
 
 
 def test_one_sample_has_no_spread_and_no_bad_slope() -> None:
     x, one = draw(1, 4), torch.ones(1, dtype=torch.float64)
-    made = spread(x, one)
+    made = covariance_factors(x, one)
     assert float(made.weights) == 0
     y, w = draw(3, 4, path="y"), torch.full((3,), 1 / 3, dtype=torch.float64)
     alone = x.clone().requires_grad_()
-    value = spread_gap(spread(y, w), spread(alone, one))
+    value = covariance_gap(covariance_factors(y, w), covariance_factors(alone, one))
     assert float(value.detach()) == pytest.approx(float(explicit(y, w).square().sum()), rel=1e-12)
     assert torch.equal(torch.autograd.grad(value, alone)[0], torch.zeros_like(alone))
     # learned weights that all but name one sample must not divide by almost nothing
     weights = torch.tensor([1 - 2e-8, 1e-8, 1e-8], dtype=torch.float64, requires_grad=True)
-    value = spread_gap(spread(y, w), spread(y, weights))
+    value = covariance_gap(covariance_factors(y, w), covariance_factors(y, weights))
     assert torch.isfinite(torch.autograd.grad(value, weights)[0]).all()
 
 
@@ -384,13 +392,13 @@ def test_one_sample_has_no_spread_and_no_bad_slope() -> None:
 
 
 @pytest.mark.parametrize("make", [
-    lambda f, w: means(w, f).square().sum(),
-    lambda f, w: means(w, attention(f.reshape(len(f), 1, 2, 2), 4)).sum(),
+    lambda f, w: class_means(w, f).square().sum(),
+    lambda f, w: class_means(w, attention(f.reshape(len(f), 1, 2, 2), 4)).sum(),
     lambda f, w: mmd(torch.zeros(2, 4).double(), f, w[0], torch.ones(1).double(), torch.tensor(1.0).double()),
     lambda f, w: amplitude_phase_gap(
-        characteristic(f.detach(), draw(3, 4), w), characteristic(f, draw(3, 4), w)
+        characteristic_function(f.detach(), draw(3, 4), w), characteristic_function(f, draw(3, 4), w)
     ),
-    lambda f, w: spread_gap(spread(f.detach(), w[0]), spread(f, w[0])),
+    lambda f, w: covariance_gap(covariance_factors(f.detach(), w[0]), covariance_factors(f, w[0])),
 ])  # fmt: skip
 def test_features_of_zeros_give_finite_values_and_slopes(make: Callable[[Tensor, Tensor], Tensor]) -> None:
     features = torch.zeros(4, 4, dtype=torch.float64, requires_grad=True)

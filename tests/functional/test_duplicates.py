@@ -14,7 +14,7 @@ def test_equal_samples_point_to_the_first() -> None:
     found = Digests(6)
     found.add(torch.tensor([4, 0, 5]), x[[4, 0, 5]])  # as a pass over a disk may find them
     found.add(torch.tensor([3, 2, 1]), x[[3, 2, 1]])
-    assert found.first().tolist() == [0, 1, 2, 1, 4, 1]
+    assert found.first_positions().tolist() == [0, 1, 2, 1, 4, 1]
 
 
 def planted(n: int) -> tuple[torch.Tensor, list[int]]:

@@ -19,7 +19,7 @@ def test_what_a_prediction_says_by_hand() -> None:
     torch.testing.assert_close(training_dynamics.least_confidence(P), torch.tensor([0.3, 0.5]))
     by_hand = [-(0.7 * math.log(0.7) + 0.2 * math.log(0.2) + 0.1 * math.log(0.1)), math.log(2)]
     torch.testing.assert_close(training_dynamics.entropy(P), torch.tensor(by_hand))
-    torch.testing.assert_close(training_dynamics.gap(P), torch.tensor([0.5, 0.0]))
+    torch.testing.assert_close(training_dynamics.top_two_gap(P), torch.tensor([0.5, 0.0]))
     torch.testing.assert_close(
         training_dynamics.el2n(P, Y), torch.tensor([math.sqrt(0.09 + 0.04 + 0.01), math.sqrt(1.5)])
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from potstill.errors import PotstillError
 from potstill.functional.coreset import k_center
-from potstill.functional.distances import cluster_sums, nearest
+from potstill.functional.distances import cluster_sums, nearest_centres
 from potstill.functional.geometry import (
     divergence_center,
     geometric_medians,
@@ -19,7 +19,7 @@ from potstill.functional.geometry import (
     moderate,
     zcore_scores,
 )
-from potstill.functional.neighbours import neighbours, symmetric
+from potstill.functional.neighbours import neighbours, symmetric_graph
 from potstill.rng import generator
 
 
@@ -34,7 +34,7 @@ def distances(x: torch.Tensor) -> torch.Tensor:
 def test_sums_and_nearest_centres_are_those_of_a_loop() -> None:
     x = points(0)
     centres = points(1, n=4)
-    owner, gap = nearest(x, centres)
+    owner, gap = nearest_centres(x, centres)
     for i, row in enumerate(x):
         away = [float((row - c).square().sum()) for c in centres]
         assert int(owner[i]) == away.index(min(away))
@@ -84,7 +84,7 @@ def test_k_median_with_fewer_distinct_rows_than_asked() -> None:
 @settings(max_examples=15, deadline=None)
 def test_density_is_ralfs_rule_on_the_whole_matrix(seed: int) -> None:
     x = points(seed)
-    graph = symmetric(neighbours(x, 5, metric="l1"))
+    graph = symmetric_graph(neighbours(x, 5, metric="l1"))
     away = torch.stack([(x - row).abs().sum(1) for row in x])
     joined = torch.zeros(50, 50, dtype=torch.bool)
     for i in range(50):
@@ -190,7 +190,7 @@ def test_k_center_lies_within_twice_the_best_radius() -> None:
 
 def test_too_many_are_refused() -> None:
     x = torch.ones(3, 2)
-    graph = symmetric(neighbours(points(0, n=3), 1))
+    graph = symmetric_graph(neighbours(points(0, n=3), 1))
     for ask in (
         lambda: k_median(x, 4, generator(0)),
         lambda: moderate(x, 0),

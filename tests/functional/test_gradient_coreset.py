@@ -76,12 +76,12 @@ def test_craig_is_plain_greedy_and_near_the_best_of_all(seed: int) -> None:
     full = matrix(g)
     for m in (1, 2, 3, 8):
         found = craig(g, m)
-        assert found.chosen.tolist() == plain_greedy(full, m)
+        assert found.positions.tolist() == plain_greedy(full, m)
         best = max(covered(full, s) for s in itertools.combinations(range(8), m))
-        assert covered(full, tuple(found.chosen.tolist())) >= (1 - 1 / 2.71828) * best
-        nearest = torch.cdist(full, full[found.chosen]).argmin(1)
+        assert covered(full, tuple(found.positions.tolist())) >= (1 - 1 / 2.71828) * best
+        nearest = torch.cdist(full, full[found.positions]).argmin(1)
         assert found.weight.tolist() == torch.bincount(nearest, minlength=m).tolist()
-    assert covered(full, tuple(craig(g, 1).chosen.tolist())) == pytest.approx(
+    assert covered(full, tuple(craig(g, 1).positions.tolist())) == pytest.approx(
         max(covered(full, (i,)) for i in range(8))
     )
 
@@ -99,7 +99,7 @@ def test_craig_finds_the_best_of_all_where_there_are_clusters() -> None:
     full = matrix(g)
     found = craig(g, 3)
     best = max(itertools.combinations(range(8), 3), key=lambda s: covered(full, s))
-    assert covered(full, tuple(found.chosen.tolist())) == pytest.approx(covered(full, best), rel=1e-3)
+    assert covered(full, tuple(found.positions.tolist())) == pytest.approx(covered(full, best), rel=1e-3)
     assert sorted(found.weight.tolist()) == [1, 3, 4]
 
 
@@ -127,11 +127,11 @@ def test_grad_match_fits_the_weights_exactly_and_pursues_what_is_left(seed: int,
     found = grad_match(g, 4, ridge)
     weights = torch.zeros(0, dtype=full.dtype)
     for step in range(4):
-        chosen = found.chosen[:step].tolist()
+        chosen = found.positions[:step].tolist()
         left = full.sum(0) - (weights @ full[chosen] if chosen else 0)
-        along = (full @ left).index_fill(0, found.chosen[:step], -torch.inf)
-        assert int(found.chosen[step]) == int(along.argmax())
-        _, weights = fit(full, tuple(found.chosen[: step + 1].tolist()), ridge)
+        along = (full @ left).index_fill(0, found.positions[:step], -torch.inf)
+        assert int(found.positions[step]) == int(along.argmax())
+        _, weights = fit(full, tuple(found.positions[: step + 1].tolist()), ridge)
     torch.testing.assert_close(found.weight.double(), weights, atol=1e-5, rtol=1e-4)
     assert bool((found.weight >= 0).all())
 
@@ -144,7 +144,7 @@ def test_grad_match_is_the_best_of_all_where_one_choice_is_right() -> None:
     g = Factors(delta, torch.ones(8, 1, dtype=torch.float64))
     full = matrix(g)
     best = min(itertools.combinations(range(8), 3), key=lambda s: fit(full, s, 1e-6)[0])
-    assert set(grad_match(g, 3, 1e-6).chosen.tolist()) == set(best) == {0, 1, 2}
+    assert set(grad_match(g, 3, 1e-6).positions.tolist()) == set(best) == {0, 1, 2}
 
 
 def test_glister_against_a_loop_that_steps_the_layer() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import InputSpec
-from potstill.functional.kernels import FullyConnected, embedded
+from potstill.functional.kernels import FullyConnected, concat_embeddings
 from potstill.nn import factory
 
 
@@ -138,6 +138,6 @@ def test_features_of_networks_stand_side_by_side_and_do_not_grow_with_their_numb
     spec = InputSpec(kind="image", shape=(1, 8, 8))
     make = factory("convnet-d1-w8", spec, 3)
     nets, x = [make(0), make(1)], torch.rand(5, 1, 8, 8)
-    h, linear = embedded(nets, x), FullyConnected(depth=0, weights=1.0, biases=0.0)
+    h, linear = concat_embeddings(nets, x), FullyConnected(depth=0, weights=1.0, biases=0.0)
     k = [net.embed(x) @ net.embed(x).T / net.embed(x).shape[1] for net in nets]
     assert torch.allclose(linear(h, h).float(), (k[0] + k[1]) / 2, rtol=1e-5)

@@ -7,7 +7,7 @@ import torch
 
 from potstill.errors import PotstillError
 from potstill.functional import neighbours as module
-from potstill.functional.neighbours import Neighbours, neighbours, symmetric
+from potstill.functional.neighbours import Neighbours, neighbours, symmetric_graph
 from potstill.rng import generator
 
 
@@ -79,7 +79,7 @@ def test_equal_rows_are_at_zero() -> None:
 
 def test_the_graph_joins_both_ways_and_once() -> None:
     index, distance = torch.tensor([[1], [0], [1], [0]]), torch.tensor([[1.0], [1.0], [2.0], [3.0]])
-    graph = symmetric(Neighbours(index, distance))
+    graph = symmetric_graph(Neighbours(index, distance))
     assert graph.offset.tolist() == [0, 2, 4, 5, 6]
     assert graph.target.tolist() == [1, 3, 0, 2, 1, 0]
     assert graph.distance.tolist() == [1.0, 3.0, 1.0, 2.0, 2.0, 3.0]

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from potstill.errors import PotstillError
-from potstill.functional.pruning import choose, finite, shares
+from potstill.functional.pruning import choose_by_score, clamp_infinite, proportional_counts
 from potstill.rng import generator
 
 HARD = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0])
 
 
 def kept(m: int, keep: str, **more: float) -> list[int]:
-    return choose(HARD, m, generator(0), keep=keep, **more).tolist()  # type: ignore[arg-type]
+    return choose_by_score(HARD, m, generator(0), keep=keep, **more).tolist()  # type: ignore[arg-type]
 
 
 def test_the_ends_and_the_middle_by_hand() -> None:
@@ -31,10 +31,11 @@ def test_the_cut_goes_first_but_never_below_the_budget() -> None:
 
 def test_equals_are_drawn_and_every_one_can_be() -> None:
     same = torch.zeros(6)
-    firsts = {int(choose(same, 1, generator(seed), keep="hardest")) for seed in range(60)}
+    firsts = {int(choose_by_score(same, 1, generator(seed), keep="hardest")) for seed in range(60)}
     assert firsts == set(range(6))
     assert (
-        choose(same, 3, generator(1), keep="hardest").tolist() == choose(same, 3, generator(1), keep="hardest").tolist()
+        choose_by_score(same, 3, generator(1), keep="hardest").tolist()
+        == choose_by_score(same, 3, generator(1), keep="hardest").tolist()
     )
 
 
@@ -42,7 +43,7 @@ def test_strata_get_equal_shares_as_in_the_published_algorithm() -> None:
     rng = torch.Generator().manual_seed(4)
     hardness = torch.cat([torch.rand(100, generator=rng), 3 + torch.rand(30, generator=rng), torch.tensor([9.0] * 4)])
     for m in (1, 7, 20, 60, 120, 134):
-        chosen = choose(hardness, m, generator(m), keep="stratified", bins=9)
+        chosen = choose_by_score(hardness, m, generator(m), keep="stratified", bins=9)
         assert len(set(chosen.tolist())) == m
         width = (9.0 - float(hardness.min())) / 9
         bins = [min(8, int((h - float(hardness.min())) / width)) for h in hardness.tolist()]
@@ -55,26 +56,26 @@ def test_strata_get_equal_shares_as_in_the_published_algorithm() -> None:
 
 
 def test_equal_scores_are_one_stratum() -> None:
-    assert len(choose(torch.ones(8), 3, generator(0), keep="stratified")) == 3
+    assert len(choose_by_score(torch.ones(8), 3, generator(0), keep="stratified")) == 3
 
 
 def test_infinite_scores_stay_last_and_nan_is_refused() -> None:
-    assert finite(torch.tensor([0.0, math.inf, 2.0, -math.inf])).tolist() == [0.0, 3.0, 2.0, -1.0]
-    assert finite(torch.tensor([math.inf, math.inf])).tolist() == [1.0, 1.0]
+    assert clamp_infinite(torch.tensor([0.0, math.inf, 2.0, -math.inf])).tolist() == [0.0, 3.0, 2.0, -1.0]
+    assert clamp_infinite(torch.tensor([math.inf, math.inf])).tolist() == [1.0, 1.0]
     with pytest.raises(PotstillError, match="NaN"):
-        finite(torch.tensor([math.nan]))
+        clamp_infinite(torch.tensor([math.nan]))
 
 
 def test_shares_are_in_proportion_and_none_is_empty() -> None:
-    assert shares([50, 30, 20], 10) == (5, 3, 2)
-    assert shares([98, 1, 1], 10) == (8, 1, 1)
-    assert shares([2, 5], 7) == (2, 5)
+    assert proportional_counts([50, 30, 20], 10) == (5, 3, 2)
+    assert proportional_counts([98, 1, 1], 10) == (8, 1, 1)
+    assert proportional_counts([2, 5], 7) == (2, 5)
     for total in range(3, 30):
-        made = shares([3, 7, 19], total)
+        made = proportional_counts([3, 7, 19], total)
         assert sum(made) == total
         assert all(1 <= x <= size for x, size in zip(made, [3, 7, 19], strict=True))
     with pytest.raises(PotstillError, match=r"between 3 .* and 29 samples, but 2"):
-        shares([3, 7, 19], 2)
+        proportional_counts([3, 7, 19], 2)
 
 
 def test_more_than_there_is_is_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from potstill.errors import NonFiniteError
-from potstill.functional.ridge import linear, predict, solve
+from potstill.functional.ridge import predict, ridge_weights, solve
 
 
 def _kernel(n: int, d: int = 9, seed: int = 0) -> torch.Tensor:
@@ -37,7 +37,7 @@ def test_the_primal_form_has_the_weights_of_the_dual_one(n: int, d: int) -> None
     g = torch.Generator().manual_seed(n)
     x, y = torch.randn(n, d, generator=g).double(), torch.randn(n, 2, generator=g).double()
     dual = x.T @ solve(x @ x.T, y, 1e-3)
-    assert torch.allclose(linear(x, y, 1e-3), dual, rtol=1e-9, atol=1e-11)
+    assert torch.allclose(ridge_weights(x, y, 1e-3), dual, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("n", [3, 12])
@@ -47,7 +47,7 @@ def test_gradients_by_features_and_targets(n: int) -> None:
     y = torch.randn(n, 2, generator=g, dtype=torch.float64, requires_grad=True)
     t = torch.randn(4, 5, generator=g, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x, y: predict(t @ x.T, x @ x.T, y, 0.05), (x, y))
-    assert torch.autograd.gradcheck(lambda x, y: linear(x, y, 0.05), (x, y))
+    assert torch.autograd.gradcheck(lambda x, y: ridge_weights(x, y, 0.05), (x, y))
 
 
 def test_two_equal_items_are_solved_with_a_larger_ridge() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from potstill.errors import PotstillError
-from potstill.functional.sampling import class_indices, distinct, draw_per_class, random_per_class
+from potstill.functional.sampling import class_indices, draw_per_class, random_per_class, sample_distinct
 from potstill.rng import generator
 
 
@@ -61,21 +61,21 @@ def test_exact_counts_and_the_error_that_names_the_class() -> None:
 
 @pytest.mark.parametrize(("size", "n"), [(20_000, 1), (20_000, 300), (10**6, 15_000), (20_000, 5_000), (7, 20), (0, 3)])
 def test_distinct_numbers_are_distinct_and_in_range(size: int, n: int) -> None:
-    drawn = distinct(size, n, generator(0, "draw"))
+    drawn = sample_distinct(size, n, generator(0, "draw"))
     assert len(drawn) == len(drawn.unique()) == min(n, size)
     assert n == 0 or size == 0 or 0 <= int(drawn.min()) <= int(drawn.max()) < size
-    assert torch.equal(drawn, distinct(size, n, generator(0, "draw")))
+    assert torch.equal(drawn, sample_distinct(size, n, generator(0, "draw")))
 
 
 @pytest.mark.parametrize(("size", "n"), [(100, 10), (16_383, 1), (16_384, 257)])
 def test_few_numbers_come_from_a_permutation_as_they_always_did(size: int, n: int) -> None:
     expected = torch.randperm(size, generator=generator(3))[:n]
-    assert torch.equal(distinct(size, n, generator(3)), expected)
+    assert torch.equal(sample_distinct(size, n, generator(3)), expected)
 
 
 def test_few_of_many_are_uniform_in_number_and_in_order() -> None:
     size, n, rounds, rng = 2**14, 256, 400, generator(0, "draw")
-    draws = torch.stack([distinct(size, n, rng) for _ in range(rounds)])
+    draws = torch.stack([sample_distinct(size, n, rng) for _ in range(rounds)])
     hits = torch.bincount(draws.flatten() // (size // 16), minlength=16).double()
     expected = rounds * n / 16
     assert float(((hits - expected) ** 2 / expected).sum()) < 37.7  # chi-square with 15 degrees of freedom, p = 0.001
@@ -85,4 +85,4 @@ def test_few_of_many_are_uniform_in_number_and_in_order() -> None:
 
 def test_few_of_many_cost_no_permutation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "randperm", None)
-    assert len(distinct(10**7, 256, generator(0))) == 256
+    assert len(sample_distinct(10**7, 256, generator(0))) == 256

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from potstill.functional.label_simplex import centred, nearest_probabilities, probabilities
+from potstill.functional.label_simplex import project_to_simplex, to_probabilities, to_scores
 from potstill.rng import generator
 
 
@@ -32,32 +32,32 @@ def by_force(v: Tensor) -> Tensor:
 
 
 def test_it_is_the_nearest_of_all_faces() -> None:
-    for row, mine in zip(rows(), nearest_probabilities(rows()), strict=True):
+    for row, mine in zip(rows(), project_to_simplex(rows()), strict=True):
         torch.testing.assert_close(mine, by_force(row), rtol=0, atol=1e-9)
 
 
 def test_it_is_a_row_of_probabilities_that_stays_in_order() -> None:
     v = rows().float()
-    found = nearest_probabilities(v)
+    found = project_to_simplex(v)
     assert found.dtype == torch.float32
     assert bool((found >= 0).all())
     torch.testing.assert_close(found.sum(1), torch.ones(len(v)))
     assert bool((found.gather(1, v.argsort(1)).diff(dim=1) >= 0).all())
-    torch.testing.assert_close(nearest_probabilities(found), found, rtol=0, atol=1e-6)
+    torch.testing.assert_close(project_to_simplex(found), found, rtol=0, atol=1e-6)
 
 
 def test_probabilities_stay_and_what_is_far_is_one_hot() -> None:
     p = torch.rand(50, 10, generator=generator(1, "p")).softmax(1)
-    torch.testing.assert_close(nearest_probabilities(p), p, rtol=0, atol=1e-7)
+    torch.testing.assert_close(project_to_simplex(p), p, rtol=0, atol=1e-7)
     far = torch.tensor([[1e30, 0.0, -1e30], [-5.0, 7.0, 2.0], [0.2, 0.2, 0.2]])
-    assert nearest_probabilities(far).tolist()[:2] == [[1, 0, 0], [0, 1, 0]]
-    assert nearest_probabilities(far)[2].tolist() == pytest.approx([1 / 3] * 3)
+    assert project_to_simplex(far).tolist()[:2] == [[1, 0, 0], [0, 1, 0]]
+    assert project_to_simplex(far)[2].tolist() == pytest.approx([1 / 3] * 3)
 
 
 def test_hard_labels_and_their_scores_are_read_as_each_other() -> None:
     one_hot = torch.eye(10)
-    torch.testing.assert_close(probabilities(centred(one_hot)), one_hot, rtol=0, atol=1e-7)
-    assert centred(one_hot).sum(1).abs().max() < 1e-6
+    torch.testing.assert_close(to_probabilities(to_scores(one_hot)), one_hot, rtol=0, atol=1e-7)
+    assert to_scores(one_hot).sum(1).abs().max() < 1e-6
     # FRePo's sets: .9 and −.1, and what learning made of them
-    learned = centred(one_hot) * 1.3 + 0.05
-    assert torch.equal(probabilities(learned).argmax(1), torch.arange(10))
+    learned = to_scores(one_hot) * 1.3 + 0.05
+    assert torch.equal(to_probabilities(learned).argmax(1), torch.arange(10))

@@ -15,8 +15,8 @@ from torch.func import functional_call
 
 from potstill.core import Inputs
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.functional.microbatch import in_parts, out_of_memory, passed
-from potstill.functional.train import parameters, train_step
+from potstill.functional.microbatch import forward_backward, forward_backward_in_parts, out_of_memory
+from potstill.functional.train import copy_parameters, train_step
 
 RNG = torch.Generator().manual_seed(5)
 X = torch.randn(11, 3, 6, 6, generator=RNG, dtype=torch.float64)
@@ -70,7 +70,7 @@ def test_parts_give_what_the_whole_gives(size: int, loss_of: Callable[[Tensor], 
     outputs = network(X)
     value = loss_of(outputs)
     slopes = torch.autograd.grad(value, weights)
-    found = in_parts(network, weights, X, loss_of, size)
+    found = forward_backward_in_parts(network, weights, X, loss_of, size)
     assert torch.allclose(found[0], value, rtol=1e-12)
     assert torch.allclose(found[1], outputs, rtol=1e-12)
     for ours, whole in zip(found[2], slopes, strict=True):
@@ -81,17 +81,17 @@ def test_parts_give_what_the_whole_gives(size: int, loss_of: Callable[[Tensor], 
 def test_a_batch_is_halved_until_it_fits_and_that_is_said_once(error: Callable[[], BaseException]) -> None:
     network = net()
     weights = tuple(network.parameters())
-    whole = passed(network, network, weights, X, classes)
+    whole = forward_backward(network, network, weights, X, classes)
     forward = Limited(network, 3, error)
     with pytest.warns(PotstillWarning, match="a batch of 11: it is passed 3 at a time from here on"):
-        found = passed(network, forward, weights, X, classes)
+        found = forward_backward(network, forward, weights, X, classes)
     assert [s for s in forward.sizes if s > 3] == [11, 6]
     for ours, other in zip(found[2], whole[2], strict=True):
         assert torch.allclose(ours, other, rtol=1e-10, atol=1e-13)
     forward.sizes.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        again = passed(network, forward, weights, X, classes)
+        again = forward_backward(network, forward, weights, X, classes)
     assert max(forward.sizes) == 3, "what fits is remembered"
     assert all(torch.equal(a, b) for a, b in zip(found[2], again[2], strict=True))
 
@@ -99,21 +99,22 @@ def test_a_batch_is_halved_until_it_fits_and_that_is_said_once(error: Callable[[
 def test_what_cannot_be_halved_is_one_line() -> None:
     network = net()
     with pytest.raises(PotstillError, match=r"does not hold one sample's training step \(.*allocate memory.*smaller"):
-        passed(network, Limited(network, 0, cpu_error), tuple(network.parameters()), X, classes)
+        forward_backward(network, Limited(network, 0, cpu_error), tuple(network.parameters()), X, classes)
     batch = net(nn.BatchNorm2d(5))
     with pytest.raises(PotstillError, match=r"a batch of 11 .*BatchNorm takes statistics of all of it"):
-        passed(batch, Limited(batch, 3, cpu_error), tuple(batch.parameters()), X, classes)
+        forward_backward(batch, Limited(batch, 3, cpu_error), tuple(batch.parameters()), X, classes)
     with pytest.warns(PotstillWarning):
-        passed(batch.eval(), Limited(batch, 6, cpu_error), tuple(batch.parameters()), X, classes)
+        forward_backward(batch.eval(), Limited(batch, 6, cpu_error), tuple(batch.parameters()), X, classes)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        passed(network, Limited(network, 0, lambda: RuntimeError("mat1 and mat2 shapes cannot be multiplied")),
-               tuple(network.parameters()), X, classes)  # fmt: skip
+        forward_backward(
+            network, Limited(network, 0, lambda: RuntimeError("mat1 and mat2 shapes cannot be multiplied")),
+            tuple(network.parameters()), X, classes)  # fmt: skip
     assert not out_of_memory(ValueError("out of memory"))
 
 
 def test_a_training_step_in_parts_is_that_step(monkeypatch: pytest.MonkeyPatch) -> None:
     network = net()
-    theta, buffers = parameters(network), dict(network.named_buffers())
+    theta, buffers = copy_parameters(network), dict(network.named_buffers())
     whole = train_step(network, theta, None, X, Y, lr=0.1, momentum=0.9, weight_decay=1e-3, buffers=buffers)
     limited = net()
     original = functional_call

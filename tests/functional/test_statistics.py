@@ -8,17 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.functional.statistics import (
+    batch_norm_statistics,
     cell_moments,
+    convolution_statistics,
     densification,
-    followed,
-    gap,
-    length,
+    l2_norm,
+    mean_l2_norm,
     moments,
-    of_batch_norm,
-    of_convolution,
-    pixel_length,
+    record_statistics,
+    statistics_distance,
     total_variation,
-    watch,
+    update_averages,
 )
 from potstill.rng import generator
 
@@ -90,13 +90,13 @@ def test_a_map_of_20_pixels_has_four_cells_of_16_and_25_of_4() -> None:
 
 
 def test_a_length_is_not_squared_and_has_a_finite_slope_at_zero() -> None:
-    assert float(length(torch.tensor([3.0, 4.0]))) == 5.0
+    assert float(l2_norm(torch.tensor([3.0, 4.0]))) == 5.0
     zero = torch.zeros(3, requires_grad=True)
-    value = length(zero)
+    value = l2_norm(zero)
     (slope,) = torch.autograd.grad(value, zero)
     assert float(value.detach()) == pytest.approx(1e-12)
     assert torch.equal(slope, torch.zeros(3))
-    assert torch.autograd.gradcheck(length, (draw(4).requires_grad_(),))
+    assert torch.autograd.gradcheck(l2_norm, (draw(4).requires_grad_(),))
 
 
 SEEN = {
@@ -111,19 +111,21 @@ REAL = {
 
 def test_the_gap_of_known_statistics() -> None:
     # 10 (‖(3, −4)‖ + ‖(0, −2)‖) + (1 + 3)
-    assert float(gap(SEEN, REAL)) == pytest.approx(10 * (5 + 2) + 4)
-    assert float(gap(SEEN, REAL, first=1)) == pytest.approx(7 + 4)
-    assert float(gap(SEEN, REAL, var_weight=11)) == pytest.approx(10 * (5 + 22) + 1 + 33)
-    assert float(gap({}, REAL)) == 0
+    assert float(statistics_distance(SEEN, REAL)) == pytest.approx(10 * (5 + 2) + 4)
+    assert float(statistics_distance(SEEN, REAL, first=1)) == pytest.approx(7 + 4)
+    assert float(statistics_distance(SEEN, REAL, var_weight=11)) == pytest.approx(10 * (5 + 22) + 1 + 33)
+    assert float(statistics_distance({}, REAL)) == 0
 
 
 def test_the_gap_is_differentiable_also_where_nothing_is_amiss() -> None:
     def of(mean: Tensor, var: Tensor) -> Tensor:
-        return gap({"a": {"mean": mean, "var": var}}, {"a": {"mean": draw(3, path=7), "var": draw(3, path=8)}})
+        return statistics_distance(
+            {"a": {"mean": mean, "var": var}}, {"a": {"mean": draw(3, path=7), "var": draw(3, path=8)}}
+        )
 
     assert torch.autograd.gradcheck(of, (draw(3, path=1).requires_grad_(), draw(3, path=2).requires_grad_()))
     same = draw(3).requires_grad_()
-    (slope,) = torch.autograd.grad(gap({"a": {"mean": same}}, {"a": {"mean": same.detach()}}), same)
+    (slope,) = torch.autograd.grad(statistics_distance({"a": {"mean": same}}, {"a": {"mean": same.detach()}}), same)
     assert torch.isfinite(slope).all()
 
 
@@ -133,7 +135,9 @@ def test_the_gap_is_differentiable_also_where_nothing_is_amiss() -> None:
 def test_watching_gives_the_inputs_of_every_layer_of_the_type_and_leaves_nothing_behind() -> None:
     network, x = net(), draw(4, 2, 5, 5)
     before = weights_of(network)
-    out, seen = watch(network, before, x, {nn.BatchNorm2d: of_batch_norm, nn.Conv2d: lambda a: of_convolution(a, 4)})
+    out, seen = record_statistics(
+        network, before, x, {nn.BatchNorm2d: batch_norm_statistics, nn.Conv2d: lambda a: convolution_statistics(a, 4)}
+    )
     torch.testing.assert_close(out, network(x))
     assert list(seen) == ["0", "1", "3", "4"]
     first = network[0](x)
@@ -150,10 +154,10 @@ def test_the_given_weights_are_used_and_in_train_mode_not_written() -> None:
     network, x = net(), draw(4, 2, 5, 5)
     weights = {n: t * 2 if t.is_floating_point() else t for n, t in weights_of(network).items()}
     kept = {n: t.clone() for n, t in weights.items()}
-    _, seen = watch(network, weights, x, {nn.BatchNorm2d: of_batch_norm})
+    _, seen = record_statistics(network, weights, x, {nn.BatchNorm2d: batch_norm_statistics})
     doubled = F.conv2d(x, weights["0.weight"], weights["0.bias"], padding=1)
     torch.testing.assert_close(seen["1"]["mean"], doubled.mean((0, 2, 3)))
-    watch(network.train(), weights, x, {})
+    record_statistics(network.train(), weights, x, {})
     assert all(torch.equal(t, kept[n]) for n, t in weights.items())
     assert all(torch.equal(t, net().state_dict()[n]) for n, t in network.state_dict().items())
 
@@ -161,7 +165,7 @@ def test_the_given_weights_are_used_and_in_train_mode_not_written() -> None:
 def test_hooks_go_also_when_the_network_fails() -> None:
     network = net()
     with pytest.raises(RuntimeError):
-        watch(network, weights_of(network), draw(4, 3, 5, 5), {nn.BatchNorm2d: of_batch_norm})
+        record_statistics(network, weights_of(network), draw(4, 3, 5, 5), {nn.BatchNorm2d: batch_norm_statistics})
     assert not any(m._forward_pre_hooks for m in network.modules())
 
 
@@ -171,7 +175,9 @@ def test_the_gradient_through_the_statistics_is_right() -> None:
     real = {n: {"mean": draw(c, path=n), "var": draw(c, path=n).abs()} for n, c in (("1", 3), ("4", 2))}
 
     def of(x: Tensor) -> Tensor:
-        return gap(watch(network, weights, x, {nn.BatchNorm2d: of_batch_norm})[1], real)
+        return statistics_distance(
+            record_statistics(network, weights, x, {nn.BatchNorm2d: batch_norm_statistics})[1], real
+        )
 
     assert torch.autograd.gradcheck(of, (draw(2, 2, 5, 5).requires_grad_(),))
 
@@ -180,7 +186,7 @@ def test_half_precision_is_measured_in_full() -> None:
     network = nn.Sequential(nn.BatchNorm2d(1)).half().eval()
     x = torch.full((1, 1, 2, 2), 300.0, dtype=torch.float16)
     x[0, 0, 0, 0] = -300.0  # its squares overflow in 16 bits
-    _, seen = watch(network, dict(network.state_dict()), x, {nn.BatchNorm2d: of_batch_norm})
+    _, seen = record_statistics(network, dict(network.state_dict()), x, {nn.BatchNorm2d: batch_norm_statistics})
     assert float(seen["0"]["var"]) == pytest.approx(67_500)
 
 
@@ -189,15 +195,15 @@ def test_half_precision_is_measured_in_full() -> None:
 
 def test_averages_begin_at_the_first_value_and_have_the_batch_s_gradient() -> None:
     one = {"a": torch.tensor([2.0], requires_grad=True)}
-    begun = followed({}, one, 0.4)
+    begun = update_averages({}, one, 0.4)
     assert begun["a"].tolist() == [2.0]  # from zero it would be 1.2
     two = {"a": torch.tensor([7.0], requires_grad=True)}
-    after = followed({"a": begun["a"].detach()}, two, 0.4)
+    after = update_averages({"a": begun["a"].detach()}, two, 0.4)
     assert after["a"].tolist() == pytest.approx([0.4 * 2 + 0.6 * 7])
     (slope,) = torch.autograd.grad(after["a"].sum(), two["a"])
     assert slope.tolist() == [1.0]
-    assert followed({"a": torch.tensor([2.0])}, two, 0.0)["a"].tolist() == [7.0]
-    assert followed({"a": torch.tensor([2.0])}, two, 1.0)["a"].tolist() == pytest.approx([2.0])
+    assert update_averages({"a": torch.tensor([2.0])}, two, 0.0)["a"].tolist() == [7.0]
+    assert update_averages({"a": torch.tensor([2.0])}, two, 1.0)["a"].tolist() == pytest.approx([2.0])
 
 
 # --- priors -----------------------------------------------------------------------------------------------------------
@@ -207,11 +213,11 @@ def test_priors_of_known_pictures() -> None:
     x = torch.tensor([[[[0.0, 3.0], [4.0, 0.0]]]])
     # across: (−3, 4), down: (−4, 3), diagonals: 4 − 3 and 0 − 0
     assert float(total_variation(x)) == pytest.approx(5 + 5 + 1, abs=1e-6)
-    assert float(pixel_length(torch.cat([x, 2 * x]))) == pytest.approx(7.5)
+    assert float(mean_l2_norm(torch.cat([x, 2 * x]))) == pytest.approx(7.5)
     flat = torch.ones(1, 1, 3, 3, requires_grad=True)
     (slope,) = torch.autograd.grad(total_variation(flat), flat)
     assert torch.equal(slope, torch.zeros_like(flat))
-    for prior in (total_variation, pixel_length):
+    for prior in (total_variation, mean_l2_norm):
         assert torch.autograd.gradcheck(prior, (draw(2, 1, 3, 4).requires_grad_(),))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from potstill.errors import PotstillError
 from potstill.functional import submodular
 from potstill.functional.neighbours import neighbours
-from potstill.functional.submodular import facility_location, facility_location_sparse, graph_cut, similarity
+from potstill.functional.submodular import facility_location, facility_location_sparse, graph_cut, row_similarity
 from potstill.rng import generator
 
 KERNELS = ("cosine", "rbf")
@@ -47,7 +47,7 @@ def is_greedy(value, chosen: list[int], n: int = 50) -> bool:  # type: ignore[no
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_similarities_are_those_of_the_formula(kernel: str) -> None:
     x = points(1)
-    k = similarity(x, kernel)
+    k = row_similarity(x, kernel)
     torch.testing.assert_close(k.of(slice(0, 50), torch.arange(50)), matrix(x, kernel))
     torch.testing.assert_close(k.totals(), matrix(x, kernel).sum(1))
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from potstill.functional.gradient import cosine_rows
-from potstill.functional.train import cross_entropy, gradients, loss, parameters, train_step
+from potstill.functional.train import copy_parameters, cross_entropy, gradients, network_loss, train_step
 from potstill.rng import generator
 
 
@@ -40,7 +40,7 @@ def test_gradients_equal_backward_even_without_grad_mode() -> None:
     net, (x, y) = small(norm=False), batch()
     nn.functional.cross_entropy(net(x), y).backward()
     with torch.no_grad():
-        made = gradients(net, parameters(net), x, y)
+        made = gradients(net, copy_parameters(net), x, y)
     for g, p in zip(made, net.parameters(), strict=True):
         torch.testing.assert_close(g, p.grad, rtol=1e-12, atol=1e-14)  # float64: rounding is 1e-16
         assert not g.requires_grad
@@ -48,7 +48,7 @@ def test_gradients_equal_backward_even_without_grad_mode() -> None:
 
 def test_gradient_matching_is_differentiable_in_the_pictures() -> None:
     net, (x, y) = small(norm=False), batch()
-    params = parameters(net)
+    params = copy_parameters(net)
     real = gradients(net, params, x, y)
 
     def objective(s: torch.Tensor) -> torch.Tensor:
@@ -63,7 +63,7 @@ def test_gradients_reach_what_the_parameters_came_from() -> None:
     scale = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
 
     def through(scale: torch.Tensor) -> torch.Tensor:
-        moved = {name: p * scale for name, p in parameters(net).items()}
+        moved = {name: p * scale for name, p in copy_parameters(net).items()}
         return sum((g**2).sum() for g in gradients(net, moved, x, y, create_graph=True))
 
     assert torch.autograd.gradcheck(through, (scale,))
@@ -72,7 +72,7 @@ def test_gradients_reach_what_the_parameters_came_from() -> None:
 def test_steps_equal_the_usual_loop_with_batch_norm() -> None:
     net, (x, y) = small(norm=True), batch()
     before = copy.deepcopy(net.state_dict())
-    params, velocity, buffers = parameters(net), None, None
+    params, velocity, buffers = copy_parameters(net), None, None
     values = []
     for _ in range(3):
         params, velocity, buffers, value, _ = train_step(
@@ -98,8 +98,8 @@ def test_steps_equal_the_usual_loop_with_batch_norm() -> None:
 def test_loss_and_gradients_do_not_move_running_statistics() -> None:
     net, (x, y) = small(norm=True), batch()
     before = copy.deepcopy(net.state_dict())
-    params = parameters(net)
-    loss(net, params, x, y)
+    params = copy_parameters(net)
+    network_loss(net, params, x, y)
     gradients(net, params, x, y)
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, before[name])

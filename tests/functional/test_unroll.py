@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from potstill.augment.siamese import dsa, dsa_noflip
 from potstill.errors import PotstillError
-from potstill.functional.train import cross_entropy, parameters
+from potstill.functional.train import copy_parameters, cross_entropy
 from potstill.functional.unroll import Inner, Loss, Mode, Unrolled, advance, begin, begun, last, slopes, train
 from potstill.nn.convnet import ConvNet
 from potstill.rng import generator
@@ -67,7 +67,7 @@ def student(net: nn.Module, *, augment: str = "none", batch: int | None = None) 
 
 def far(net: nn.Module) -> dict[str, Tensor]:
     rng = generator(5, "target")
-    return {n: p + 0.3 * torch.randn(p.shape, generator=rng, dtype=p.dtype) for n, p in parameters(net).items()}
+    return {n: p + 0.3 * torch.randn(p.shape, generator=rng, dtype=p.dtype) for n, p in copy_parameters(net).items()}
 
 
 def distance(target: Mapping[str, Tensor], theta: Mapping[str, Tensor]) -> Tensor:
@@ -78,7 +78,7 @@ def unrolled(
     net: nn.Module, loss: Loss, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: Inner, steps: range,
     mode: Mode, until: int | None = None,
 ) -> Unrolled:  # fmt: skip
-    trail = train(loss, begin(parameters(net), inner), leaves, lr, inner, steps)
+    trail = train(loss, begin(copy_parameters(net), inner), leaves, lr, inner, steps)
     return slopes(loss, trail, leaves, lr, inner, partial(distance, far(net)), mode, until)
 
 
@@ -122,7 +122,7 @@ def by_hand(
     net: nn.Module, loss: Loss, leaves: Mapping[str, Tensor], lr: float, inner: Inner, steps: int
 ) -> dict[str, Tensor]:
     """Torch's own optimisers' formulas, tensor by tensor, in one graph."""
-    theta = {n: p.requires_grad_() for n, p in parameters(net).items()}
+    theta = {n: p.requires_grad_() for n, p in copy_parameters(net).items()}
     start, x = list(theta.values()), {n: t.clone().requires_grad_() for n, t in leaves.items()}
     rate = torch.tensor(lr, dtype=torch.float64, requires_grad=True)
     m = {n: torch.zeros_like(p) for n, p in theta.items()}
@@ -168,7 +168,7 @@ def test_a_loop_written_by_hand_gives_the_same(name: str, mode: Mode) -> None:
 def test_torch_optimisers_make_the_same_steps(name: str) -> None:
     net, leaves, inner = mlp(), stored(), INNERS[name]
     loss = student(net)
-    state = last(loss, begin(parameters(net), inner), leaves, RATES[name], inner, range(9))
+    state = last(loss, begin(copy_parameters(net), inner), leaves, RATES[name], inner, range(9))
     kind = torch.optim.Adam if inner.optimizer == "adam" else partial(torch.optim.SGD, momentum=inner.momentum)
     theirs = kind(net.parameters(), lr=RATES[name], weight_decay=inner.weight_decay)
     for _ in range(9):
@@ -231,8 +231,8 @@ def test_until_stops_earlier_and_a_shorter_trail_says_so() -> None:
 def test_a_window_goes_on_where_the_burn_in_ended() -> None:
     net, leaves = mlp(), stored()
     loss = student(net, batch=3, augment="drawn")
-    whole = train(loss, begin(parameters(net), ADAM), leaves, 0.01, ADAM, range(12))
-    state = last(loss, begin(parameters(net), ADAM), leaves, 0.01, ADAM, range(8))
+    whole = train(loss, begin(copy_parameters(net), ADAM), leaves, 0.01, ADAM, range(12))
+    state = last(loss, begin(copy_parameters(net), ADAM), leaves, 0.01, ADAM, range(8))
     window = train(loss, state, leaves, 0.01, ADAM, range(8, 12))
     assert (window[0].count, len(window)) == (8, 5)
     for n, t in window[4].theta.items():
@@ -249,7 +249,7 @@ def test_a_window_goes_on_where_the_burn_in_ended() -> None:
 def test_tesla_is_the_formula() -> None:
     net, leaves, beta, steps, target = mlp(), stored(), 0.1, 6, far(mlp())
     loss = student(net, batch=4)
-    trail = train(loss, begin(parameters(net), SGD), leaves, beta, SGD, range(steps))
+    trail = train(loss, begin(copy_parameters(net), SGD), leaves, beta, SGD, range(steps))
     scale = float(distance(target, trail[0].theta))
     found = slopes(loss, trail, leaves, beta, SGD, lambda t: distance(target, t) / scale, "tesla")
     x = {n: t.clone().requires_grad_() for n, t in leaves.items()}
@@ -297,7 +297,7 @@ def test_a_trail_in_a_file_has_the_same_bits(name: str, dtype: torch.dtype) -> N
     net, inner = mlp().to(dtype), INNERS[name]
     leaves = {n: t.to(dtype) for n, t in stored().items()}
     loss = student(net, batch=3)
-    first = begin(parameters(net), inner)
+    first = begin(copy_parameters(net), inner)
     inside, outside = (train(loss, first, leaves, 0.01, inner, range(6), limit=m) for m in (2**20, 0))
     assert (inside.spilled, outside.spilled) == (False, True)
     assert len(inside) == len(outside) == 7
@@ -341,7 +341,7 @@ def test_weights_without_a_gradient_do_not_spoil_adam() -> None:
 def test_nothing_given_is_written_into_and_nothing_global_drawn() -> None:
     net, leaves = mlp(), stored()
     loss, lr = student(net, augment="drawn"), torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
-    first = begin(parameters(net), MOMENTUM)
+    first = begin(copy_parameters(net), MOMENTUM)
     given = {**leaves, **first.theta, "lr": lr}
     before, random = {n: t.detach().clone() for n, t in given.items()}, torch.get_rng_state()
     for mode in ("replay", "full"):
@@ -355,7 +355,7 @@ def test_nothing_given_is_written_into_and_nothing_global_drawn() -> None:
 
 def test_a_state_that_is_written_into_leaves_the_trail_alone() -> None:
     net, leaves = mlp(), stored()
-    trail = train(student(net), begin(parameters(net), SGD), leaves, 0.1, SGD, range(2))
+    trail = train(student(net), begin(copy_parameters(net), SGD), leaves, 0.1, SGD, range(2))
     trail[1].theta["1.bias"].zero_()
     assert trail[1].theta["1.bias"].norm() > 0
 
@@ -368,11 +368,11 @@ def test_a_step_that_is_not_finite_is_named(limit: int) -> None:
         return student(net)(theta, leaves, step) * (math.inf if step == 13 else 1)
 
     with pytest.raises(PotstillError, match=r"inner step 13 it is not .learning rate 0.1"):
-        train(loss, begin(parameters(net), SGD), leaves, 0.1, SGD, range(10, 20), limit=limit)
+        train(loss, begin(copy_parameters(net), SGD), leaves, 0.1, SGD, range(10, 20), limit=limit)
     with pytest.raises(PotstillError, match="inner step 13"):
-        last(loss, begin(parameters(net), SGD), leaves, 0.1, SGD, range(10, 20))
+        last(loss, begin(copy_parameters(net), SGD), leaves, 0.1, SGD, range(10, 20))
     with pytest.raises(PotstillError, match="inner step 13"):
-        slopes(loss, begun(begin(parameters(net), SGD), range(10, 20)), leaves, 0.1, SGD,
+        slopes(loss, begun(begin(copy_parameters(net), SGD), range(10, 20)), leaves, 0.1, SGD,
                partial(distance, far(net)), "full")  # fmt: skip
 
 
@@ -404,7 +404,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
 def test_a_state_of_another_optimiser_is_refused() -> None:
     net = mlp()
     with pytest.raises(ValueError, match=r"begin.theta, inner. makes one"):
-        advance(student(net), begin(parameters(net), SGD), stored(), 0.1, ADAM, 0)
+        advance(student(net), begin(copy_parameters(net), SGD), stored(), 0.1, ADAM, 0)
     mixed = {"a": torch.zeros(1), "b": torch.zeros(1, dtype=torch.float64)}
     with pytest.raises(ValueError, match="one dtype"):
         advance(student(net), begin(mixed, SGD), stored(), 0.1, SGD, 0)

@@ -51,14 +51,15 @@ def _make() -> Any:
 
 
 def labels(folder: Path) -> list[bytes]:
-    from potstill.augment.view_schedule import Views
+    from potstill.augment.view_schedule import ViewSchedule
     from potstill.labels.write import LabelTeacher, write_labels
 
     found = []
     for number, more in enumerate(({}, {"top_k": 2, "dtype": "uint8", "level": True})):
         path = folder / f"l{number}.safetensors"
         write_labels(
-            path, [LabelTeacher(name="t", network=_make()(0), classes=CLASSES)], _source().raw(_all()), Views(seed=5),
+            path, [LabelTeacher(name="t", network=_make()(0), classes=CLASSES)], _source().raw(_all()),
+            ViewSchedule(seed=5),
             classes=CLASSES, epochs=2, **more,
         )  # fmt: skip
         found.append(path.read_bytes())

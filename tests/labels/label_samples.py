@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from potstill.augment.view_schedule import Views
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.labels.label_file import LabelFile, epoch_batch
 from potstill.labels.write import LabelTeacher, write_labels
 from potstill.rng import generator
 
 N, SHAPE, CLASSES = 20, (2, 7, 6), tuple(f"class {c}" for c in range(12))
-VIEWS = Views(seed=5, mix_prob=0.7)
+VIEWS = ViewSchedule(seed=5, mix_prob=0.7)
 
 
 def pictures() -> Tensor:

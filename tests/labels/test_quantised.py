@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from potstill.core import InputSpec
 from potstill.errors import PotstillError
 from potstill.labels.quantized_network import layout_hash, quantize_networks, restore_networks, tensor_sizes
-from potstill.nn import described, factory
+from potstill.nn import build_on_meta, factory
 
 SPEC = InputSpec(kind="image", shape=(3, 16, 16))
 NAMES = ("convnet-d2-w8-batch", "convnet-d2-w8", "mlp-w16", "linear", "vit-tiny", "resnet18-batch")
@@ -25,7 +25,7 @@ def trained(name: str, seed: int = 0) -> nn.Module:
 def test_what_comes_back_is_within_half_a_step(name: str, bits: int) -> None:
     network, fresh = trained(name), factory(name, SPEC, 7)(1).eval()
     tensors = quantize_networks([network], bits)
-    sizes = tensor_sizes([described(name, SPEC, 7)], bits)  # without values
+    sizes = tensor_sizes([build_on_meta(name, SPEC, 7)], bits)  # without values
     assert {n: (t.dtype, t.numel()) for n, t in tensors.items()} == sizes
     restore_networks([fresh], tensors, bits)
     params = dict(network.named_parameters())
@@ -99,7 +99,7 @@ def test_numbers_that_cannot_be_stored_are_refused() -> None:
 
 
 def test_a_layout_is_of_names_and_shapes() -> None:
-    hashes = [layout_hash(described(name, SPEC, 7)) for name in NAMES]
+    hashes = [layout_hash(build_on_meta(name, SPEC, 7)) for name in NAMES]
     assert len(set(hashes)) == len(NAMES)
     assert [layout_hash(trained(name)) for name in NAMES[:4]] == hashes[:4]
-    assert layout_hash(described(NAMES[0], SPEC, 8)) != hashes[0]
+    assert layout_hash(build_on_meta(NAMES[0], SPEC, 8)) != hashes[0]

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from label_samples import CLASSES, VIEWS, Batches, N, expert, pictures, write
 from torch.utils.data import DataLoader
 
-from potstill.augment.view_schedule import Views
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.dataset_file.memmap_safetensors import FileLayout, write_digest
 from potstill.errors import PotstillError
-from potstill.functional.counter_rng import permutation
+from potstill.functional.counter_rng import random_permutation
 from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs, label_file_bytes, plan_label_file
 from potstill.labels.write import LabelTeacher, hash_network, mean_logits, write_labels
 from potstill.rng import derive_seed
@@ -99,7 +99,7 @@ def test_labels_by_the_statistics_of_batches_are_those_of_a_network_in_train_mod
     store, judge = write(tmp_path / "a", **settings), expert()
     before = hash_network(judge.network)
     for epoch in range(2):
-        order = torch.from_numpy(permutation(derive_seed(VIEWS.seed, "label batches"), N, epoch))
+        order = torch.from_numpy(random_permutation(derive_seed(VIEWS.seed, "label batches"), N, epoch))
         assert order.sort().values.tolist() == list(range(N))
         for index in order.split(6):  # the last holds two
             x = VIEWS.view(pictures(), epoch, index, N)
@@ -453,7 +453,7 @@ def test_a_file_that_changes_between_processes_is_noticed(path: Path, tmp_path: 
 
 def test_tables_have_labels_too(tmp_path: Path) -> None:
     rows = pictures().flatten(1)
-    views = Views(scale=None, flip=0.0, mix="mixup")
+    views = ViewSchedule(scale=None, flip=0.0, mix="mixup")
     store = write_labels(tmp_path / "a", [expert()], rows, views, classes=CLASSES, epochs=2)
     x, labels = epoch_batch(store, rows, 1, ALL[:5])
     torch.testing.assert_close(labels, mean_logits([expert()], x).softmax(1), rtol=1e-2, atol=1e-3)

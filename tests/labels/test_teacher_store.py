@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from label_samples import CLASSES, N
 from torch import Tensor
 
-from potstill.augment.view_schedule import Views
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import InputSpec
 from potstill.errors import PotstillError
 from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs
@@ -24,7 +24,7 @@ from potstill.nn import factory
 from potstill.rng import generator
 
 SPEC = InputSpec(kind="image", shape=(2, 8, 8))
-VIEWS, ALL = Views(seed=5, mix_prob=0.7), torch.arange(N)
+VIEWS, ALL = ViewSchedule(seed=5, mix_prob=0.7), torch.arange(N)
 NAME = "convnet-d1-w8-batch-avg"
 
 

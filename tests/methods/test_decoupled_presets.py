@@ -12,7 +12,12 @@ from torch import Tensor
 
 from potstill.core import Problem
 from potstill.errors import PotstillError
-from potstill.functional.statistics import gap, of_batch_norm, of_convolution, watch
+from potstill.functional.statistics import (
+    batch_norm_statistics,
+    convolution_statistics,
+    record_statistics,
+    statistics_distance,
+)
 from potstill.functional.transforms import resize
 from potstill.methods.decoupled._parts import groups
 from potstill.methods.decoupled._realism import chosen, class_mosaics
@@ -77,7 +82,9 @@ def test_dwa_weighs_variances() -> None:
     for r_var in (1.0, 11.0):
         method = at_toy(DWA(iterations=2, r_var=r_var, rho=0.0, **PLAIN, **STILL))
         member = members(method, problem)[0]
-        _, seen = watch(member.network, member.weights, pixels(state)[::2], {torch.nn.BatchNorm2d: of_batch_norm})
+        _, seen = record_statistics(
+            member.network, member.weights, pixels(state)[::2], {torch.nn.BatchNorm2d: batch_norm_statistics}
+        )
         (layer,), (wanted,) = seen.values(), member.running().values()
         expected = 10 * ((layer["mean"] - wanted["mean"]).norm() + r_var * (layer["var"] - wanted["var"]).norm())
         assert method.step(problem, state, rng)[1]["bn"] == pytest.approx(float(expected), rel=1e-4)
@@ -171,11 +178,11 @@ def test_lpld_holds_a_class_against_its_own_statistics() -> None:
     for c in range(4):
         real = problem.train.fetch(problem.class_indices[c]).x
         with torch.no_grad():
-            rules = {torch.nn.BatchNorm2d: of_batch_norm}
-            wanted = watch(member.network, member.weights, real, rules)[1]
-            found = watch(member.network, member.weights, pixels(state)[2 * c : 2 * c + 2], rules)[1]
+            rules = {torch.nn.BatchNorm2d: batch_norm_statistics}
+            wanted = record_statistics(member.network, member.weights, real, rules)[1]
+            found = record_statistics(member.network, member.weights, pixels(state)[2 * c : 2 * c + 2], rules)[1]
         shown = method.step(problem, replace(state, batch=c), rng)[1]
-        assert shown["bn"] == pytest.approx(float(gap(found, wanted)), rel=1e-3)
+        assert shown["bn"] == pytest.approx(float(statistics_distance(found, wanted)), rel=1e-3)
 
 
 # --- G-VBSM and EDC ---------------------------------------------------------------------------------------------------
@@ -186,9 +193,9 @@ TWO: dict[str, Any] = {"committee": "convnet-d1-w4-batch", **PLAIN}
 def watched(method: Any, problem: Problem, number: int, x: Tensor) -> dict[str, dict[str, Tensor]]:
     member = members(method, problem)[number]
     with torch.no_grad():
-        return watch(
+        return record_statistics(
             member.network, member.weights, x,
-            {torch.nn.BatchNorm2d: of_batch_norm, torch.nn.Conv2d: lambda a: of_convolution(a, 4)},
+            {torch.nn.BatchNorm2d: batch_norm_statistics, torch.nn.Conv2d: lambda a: convolution_statistics(a, 4)},
         )[1]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from decoupled_toys import at_toy, batches, members, pixels, started, steps, voi
 
 from potstill.core import Problem
 from potstill.errors import PotstillError
-from potstill.functional.statistics import gap
+from potstill.functional.statistics import statistics_distance
 from potstill.methods.decoupled import Member
 from potstill.methods.decoupled._graph_cut import bins, last_layer_factors
 from potstill.methods.decoupled.cim import CIM, residual
@@ -201,7 +201,7 @@ def test_ufc_s_loss_is_sre2l_s_of_all_classes_with_one_addition() -> None:
         method.build_engine(problem).canvas.seen(problem, state.payload, under_way, item, 0)[0], pictures
     )
     logits, _, seen = member.seen(pictures + u, method.build_engine(problem).match.rules)
-    loss = F.cross_entropy(logits, torch.arange(4)) + 1.0 * gap(seen, member.running())
+    loss = F.cross_entropy(logits, torch.arange(4)) + 1.0 * statistics_distance(seen, member.running())
     (grad,) = torch.autograd.grad(loss, u)
     after, shown = method.step(problem, state, rng)
     assert shown["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)

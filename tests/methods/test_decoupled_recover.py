@@ -12,7 +12,7 @@ from decoupled_toys import at_toy, draws, members, pixels, started, steps, view,
 from torch import Tensor, nn
 
 from potstill.errors import PotstillError
-from potstill.functional.statistics import of_batch_norm, watch
+from potstill.functional.statistics import batch_norm_statistics, record_statistics
 from potstill.methods.decoupled._state import bounds, plan
 from potstill.methods.decoupled._statistics import measured, overall
 from potstill.methods.decoupled.cda import CDA
@@ -81,7 +81,7 @@ def test_as_many_layers_are_watched_as_there_are_batch_norms() -> None:
     net = factory("resnet18-batch", spec.input, 4)(0).eval()
     weights = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     before = {n: b.clone() for n, b in net.named_buffers()}
-    _, seen = watch(net, weights, spec.fetch(torch.arange(2)).x, {nn.BatchNorm2d: of_batch_norm})
+    _, seen = record_statistics(net, weights, spec.fetch(torch.arange(2)).x, {nn.BatchNorm2d: batch_norm_statistics})
     assert len(seen) == sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) == 20
     assert all(torch.equal(b, before[n]) for n, b in net.named_buffers())
 

@@ -87,7 +87,7 @@ def test_a_checkpoint_holds_nothing_of_it(trunk: Ranged) -> None:
     assert torch.equal(_made().classifier.weight, _made().classifier.weight)
 
 
-def _made() -> module.Frozen:
-    net = module.frozen_factory("ranged", toy_source().input, 4, torch.device("cpu"), None)(0)
-    assert isinstance(net, module.Frozen)
+def _made() -> module.FrozenBackbone:
+    net = module.backbone_factory("ranged", toy_source().input, 4, torch.device("cpu"), None)(0)
+    assert isinstance(net, module.FrozenBackbone)
     return net

@@ -11,7 +11,7 @@ import potstill
 from potstill.core import Inputs, Problem, Source, Splits
 from potstill.core.nested import index, named_tensors
 from potstill.functional.gradient import distance
-from potstill.functional.train import parameters
+from potstill.functional.train import copy_parameters
 from potstill.methods.distribution.dm import DM
 from potstill.methods.engine import decode_inputs
 from potstill.methods.gradient.dc import DC
@@ -53,7 +53,7 @@ def test_the_matched_gradients_are_those_of_the_tasks_loss(kind: str) -> None:
     g_S = torch.autograd.grad(problem.task.loss(net(x), y), theta)
     _, metrics = method.step(problem, state, generator(1))
     assert sum(metrics.values()) == pytest.approx(float(distance("ours")(g_S, g_T)), rel=1e-4)
-    assert list(parameters(net)) == [n for n, _ in net.named_parameters()]
+    assert list(copy_parameters(net)) == [n for n, _ in net.named_parameters()]
 
 
 @pytest.mark.parametrize("kind", ["windows", "pairs"])

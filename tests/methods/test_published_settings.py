@@ -14,7 +14,7 @@ from potstill.api.listing import list_methods
 from potstill.augment.names import named_augmentation
 from potstill.core import AssetContext, Normalization, Problem
 from potstill.data import TensorSource
-from potstill.functional.coreset import central
+from potstill.functional.coreset import k_means_medoids
 from potstill.functional.features import embed_real
 from potstill.functional.param_groups import ParamGroup, init_params
 from potstill.methods.distribution import _features
@@ -216,10 +216,10 @@ def test_dream_starts_from_what_is_central_to_its_first_network() -> None:
     by_pixels = 0
     for index, x in zip(problem.class_indices, stored, strict=True):
         features = embed_real(net, problem.train.fetch(index).x)  # type: ignore[arg-type]
-        chosen = index[central(features, 3, replay, 20)]
+        chosen = index[k_means_medoids(features, 3, replay, 20)]
         assert torch.equal(problem.train.raw(chosen), x)  # type: ignore[arg-type]
         pixels = problem.train.fetch(index).x.flatten(1)  # type: ignore[union-attr]
-        by_pixels += torch.equal(index[central(pixels, 3, generator(0), 20)], chosen)
+        by_pixels += torch.equal(index[k_means_medoids(pixels, 3, generator(0), 20)], chosen)
     assert by_pixels < 4, "the pixels' centres are the same samples, so nothing was compared"
 
 

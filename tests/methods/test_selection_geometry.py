@@ -10,7 +10,7 @@ from potstill.core.registry import make_method, names, resolve
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.functional.coreset import herding
-from potstill.functional.sampling import proportional
+from potstill.functional.sampling import proportional_allocation
 from potstill.methods.selection import _features
 from potstill.methods.selection._features import class_features, read_class
 from potstill.methods.selection._greedy import ClassWise
@@ -144,22 +144,22 @@ def test_stratified_follows_the_sizes_of_classes() -> None:
 
 
 def test_shares_are_the_largest_remainders() -> None:
-    assert proportional((50, 30, 20), 10) == (5, 3, 2)
-    assert proportional((1, 1, 1), 3) == (1, 1, 1)
-    assert proportional((1000, 1, 1), 10) == (8, 1, 1)
-    assert proportional((4, 4, 4), 5) == (2, 2, 1)
-    assert proportional((2, 100), 102) == (2, 100)
-    assert proportional((0, 5), 3) == (0, 3)
+    assert proportional_allocation((50, 30, 20), 10) == (5, 3, 2)
+    assert proportional_allocation((1, 1, 1), 3) == (1, 1, 1)
+    assert proportional_allocation((1000, 1, 1), 10) == (8, 1, 1)
+    assert proportional_allocation((4, 4, 4), 5) == (2, 2, 1)
+    assert proportional_allocation((2, 100), 102) == (2, 100)
+    assert proportional_allocation((0, 5), 3) == (0, 3)
     for sizes in ((3, 17, 91, 400), (7, 7, 7), (1, 2, 3, 4, 5)):
         for total in range(len(sizes), sum(sizes) + 1):
-            shares = proportional(sizes, total)
+            shares = proportional_allocation(sizes, total)
             assert sum(shares) == total
             assert all(1 <= c <= s for c, s in zip(shares, sizes, strict=True))
             assert all(
                 abs(c - total * s / sum(sizes)) < 1 or c == 1 or 1 in shares for c, s in zip(shares, sizes, strict=True)
             )
     with pytest.raises(PotstillError, match="2 to 7 items"):
-        proportional((3, 4), 1)
+        proportional_allocation((3, 4), 1)
 
 
 @pytest.mark.parametrize("method", GEOMETRY, ids=lambda m: type(m).__name__)

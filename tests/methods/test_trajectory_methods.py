@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 import potstill
-from potstill.augment.siamese import Drawn, dsa
+from potstill.augment.siamese import SiameseParams, dsa
 from potstill.core import NetworkFactory, NetworkWeights, Problem, Splits
 from potstill.errors import NonFiniteError, PotstillError
 from potstill.functional.param_groups import init_params, param_values, step_params
-from potstill.functional.train import parameters
+from potstill.functional.train import copy_parameters
 from potstill.methods.engine import MatchingState
 from potstill.methods.trajectory import _trajectory
 from potstill.methods.trajectory._chosen import ExpertInit
@@ -48,7 +48,7 @@ class Line:
 
     def at(self, epoch: int) -> dict[str, Tensor]:
         rng = generator(self.seed, "line")
-        first = parameters(self.make(self.seed))
+        first = copy_parameters(self.make(self.seed))
         return {n: p + epoch * self.pace * torch.randn(p.shape, generator=rng) for n, p in first.items()}
 
     def trained(self, epoch: int) -> NetworkWeights:
@@ -94,7 +94,7 @@ def by_hand(block: Block, seen: Mapping[str, Tensor], drop: float = 0.0) -> tupl
     moved = {n: t.clone().requires_grad_() for n, t in seen.items()}
     theta = {n: p.clone().requires_grad_() for n, p in block.start.items()}
     for rows, omega in zip(block.rows, block.omega, strict=True):
-        assert isinstance(omega, Drawn)
+        assert isinstance(omega, SiameseParams)
         x = dsa().apply(moved["inputs"][rows], omega)
         logits = functional_call(block.net, theta, (x,))
         loss = -(moved["labels"][rows] * F.log_softmax(logits, 1)).sum(1).mean()
@@ -245,7 +245,7 @@ def test_att_compares_the_step_that_comes_nearest() -> None:
     theta, states = dict(block.start), []
     for rows, omega in zip(block.rows, block.omega, strict=True):
         used = {n: p.detach().requires_grad_() for n, p in theta.items()}
-        assert isinstance(omega, Drawn)
+        assert isinstance(omega, SiameseParams)
         logits = functional_call(block.net, used, (dsa().apply(seen["inputs"][rows], omega),))
         loss = F.cross_entropy(logits, seen["labels"][rows])
         grads = torch.autograd.grad(loss, tuple(used.values()))

@@ -17,7 +17,7 @@ import potstill
 from potstill.core import Network, Problem, Synthetic
 from potstill.errors import NonFiniteError, PotstillError
 from potstill.functional.param_groups import init_params, strip_prefix
-from potstill.functional.train import parameters
+from potstill.functional.train import copy_parameters
 from potstill.functional.unroll import Inner
 from potstill.methods.engine import MatchingState
 from potstill.methods.performance import _unrolled
@@ -212,7 +212,7 @@ def test_a_real_batch_in_chunks_is_the_whole_batch(monkeypatch: pytest.MonkeyPat
     found = []
     for chunk in (256, 7):
         monkeypatch.setattr(_unrolled, "CHUNK", chunk)
-        theta = {n: t.requires_grad_() for n, t in parameters(net).items()}
+        theta = {n: t.requires_grad_() for n, t in copy_parameters(net).items()}
         told: dict[str, float] = {}
         value = real_loss(problem, net, real, told)(theta)
         found.append((value.item(), torch.autograd.grad(value, list(theta.values())), told))

@@ -10,7 +10,7 @@ import torch
 
 from potstill import native
 from potstill.native import build
-from potstill.nn.winograd import suits
+from potstill.nn.winograd import supports_winograd
 
 here = pytest.mark.skipif(not native.available(), reason="no C compiler, or registers are too narrow")
 
@@ -61,4 +61,4 @@ def test_another_compiler_makes_another_file(tmp_path: Path, monkeypatch: pytest
 @here
 @pytest.mark.parametrize(("h", "w", "fits"), [(96, 96, True), (1, 9216, False), (9216, 1, False), (1, 2048, True)])
 def test_what_a_thread_keeps_on_its_stack_is_bounded(h: int, w: int, fits: bool) -> None:
-    assert suits(torch.zeros(1, 32, h, w), torch.zeros(32, 32, 3, 3)) == fits
+    assert supports_winograd(torch.zeros(1, 32, h, w), torch.zeros(32, 32, 3, 3)) == fits

@@ -10,7 +10,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from potstill.core import InputSpec
 from potstill.nn import factory, gemm_relu_pool
-from potstill.nn.first_block_gemm import first_block, suits
+from potstill.nn.first_block_gemm import first_block, supports_first_block
 from potstill.rng import generator
 
 
@@ -91,14 +91,14 @@ def test_the_convolutions_bias_has_a_gradient_of_zero() -> None:
 def test_it_is_used_where_it_pays_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     grey = nn.Conv2d(1, 128, 3, padding=3)
     x = torch.zeros(2, 1, 28, 28)
-    assert suits(x, grey)
-    assert not suits(x[:, :, :8, :8], grey)  # too little work
-    assert not suits(torch.zeros(2, 1, 29, 28), grey)  # an odd side
-    assert not suits(x.double(), grey)
-    assert not suits(x.to("meta"), grey)
-    assert not suits(torch.zeros(2, 4, 32, 32), nn.Conv2d(4, 128, 3, padding=1))  # patches of 36 numbers
+    assert supports_first_block(x, grey)
+    assert not supports_first_block(x[:, :, :8, :8], grey)  # too little work
+    assert not supports_first_block(torch.zeros(2, 1, 29, 28), grey)  # an odd side
+    assert not supports_first_block(x.double(), grey)
+    assert not supports_first_block(x.to("meta"), grey)
+    assert not supports_first_block(torch.zeros(2, 4, 32, 32), nn.Conv2d(4, 128, 3, padding=1))  # patches of 36 numbers
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not suits(x, grey)
+        assert not supports_first_block(x, grey)
     called = []
     monkeypatch.setattr("potstill.nn.convnet.first_block", lambda *a: called.append(a) or first_block(*a))
     make = factory("convnet-w32", InputSpec(kind="image", shape=(1, 28, 28)), 10)

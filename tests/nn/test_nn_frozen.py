@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from potstill.core import InputSpec, Normalization, Whitening
 from potstill.errors import PotstillError
-from potstill.nn import catalogue, factory, flops, named, stackable
+from potstill.nn import catalogue, factory, flops, is_public_name, is_stackable
 from potstill.nn import pretrained as module
 from potstill.testing import check_network
 
@@ -86,7 +86,7 @@ def test_only_the_classifier_trains_and_is_held(trunk: Watched) -> None:
     torch.testing.assert_close(net.embed(x).detach(), embedded)
     assert all(torch.equal(t, before[n]) for n, t in trunk.state_dict().items())
     assert all(p.grad is None for p in trunk.parameters())
-    assert not stackable(make)
+    assert not is_stackable(make)
 
 
 def test_it_keeps_what_a_factory_promises(trunk: Watched) -> None:
@@ -94,9 +94,9 @@ def test_it_keeps_what_a_factory_promises(trunk: Watched) -> None:
     check_network(make, COLOUR.shape, 5)
     assert make == factory("watched", COLOUR, 5) == pickle.loads(pickle.dumps(make))
     assert make.name == "watched-r64"
-    assert named("watched")
-    assert named("watched-r96")
-    assert not named("watched-r96-avg")
+    assert is_public_name("watched")
+    assert is_public_name("watched-r96")
+    assert not is_public_name("watched-r96-avg")
 
 
 def test_many_pictures_pass_in_parts(trunk: Watched) -> None:

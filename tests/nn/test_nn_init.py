@@ -10,7 +10,7 @@ from torch import nn
 from potstill.core import InputSpec, Network
 from potstill.nn import factory, initialise
 from potstill.nn.convnet import ConvNet
-from potstill.nn.init import built
+from potstill.nn.init import build_network
 from potstill.nn.resnet import ResNet
 from potstill.rng import generator
 
@@ -25,7 +25,7 @@ MAKERS: dict[str, Callable[[], Network]] = {
 def test_weights_are_those_of_torch_for_the_same_generator(name: str) -> None:
     make = MAKERS[name]
     rng = torch.Generator().manual_seed(11)
-    got = built(make, torch.device("cpu"), rng).state_dict()
+    got = build_network(make, torch.device("cpu"), rng).state_dict()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         want = make().state_dict()

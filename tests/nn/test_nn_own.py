@@ -21,7 +21,7 @@ from potstill.core import InputSpec, Splits
 from potstill.data import holdout
 from potstill.errors import PotstillError
 from potstill.execution import Processes, Serial, choose_executor
-from potstill.nn import factory, given, stackable
+from potstill.nn import factory, is_stackable, parse_network
 from potstill.testing import check_network, toy_source
 
 GREY = InputSpec(kind="image", shape=(1, 8, 8))
@@ -33,7 +33,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(network: Any, spec: InputSpec = GREY) -> Any:
-    return factory(given(network), spec, 4)
+    return factory(parse_network(network), spec, 4)
 
 
 @pytest.fixture
@@ -194,9 +194,9 @@ def test_without_a_linear_layer_there_is_an_accuracy_but_no_features() -> None:
 
 
 def test_side_by_side_where_that_gives_what_each_gives_alone() -> None:
-    assert stackable(make(Plain))
-    assert stackable(make(Normed))
-    assert not stackable(make(Dropping))  # every student has its own draws
+    assert is_stackable(make(Plain))
+    assert is_stackable(make(Normed))
+    assert not is_stackable(make(Dropping))  # every student has its own draws
 
 
 # --- what is done with them -------------------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(
     if text is not None:
         Path("net.py").write_text(text)
     with pytest.raises(PotstillError, match=sentence) as refused:
-        given(spelled)
+        parse_network(spelled)
     assert "\n" not in str(refused.value)
 
 

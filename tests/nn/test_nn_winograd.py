@@ -14,7 +14,7 @@ from torch import nn
 
 from potstill.native import available, build
 from potstill.nn import winograd
-from potstill.nn.winograd import Convolution, convolution, suits
+from potstill.nn.winograd import Convolution, convolution, supports_winograd
 from potstill.rng import generator
 
 needs_kernels = pytest.mark.skipif(not available(), reason="no C compiler, or registers are too narrow")
@@ -65,7 +65,7 @@ def test_values_and_derivatives_are_those_of_the_plain_convolution(n, c, k, h, w
     torch.set_num_threads(count)
     try:
         parts = case(n, c, k, h, w, seed=h)
-        assert suits(*parts[:2])
+        assert supports_winograd(*parts[:2])
         ours, true = everything(convolution, *parts), everything(plain, *(t.double() for t in parts))
     finally:
         torch.set_num_threads(before)
@@ -106,7 +106,7 @@ def test_long_and_odd_planes_give_what_torch_gives(h, w):
     """Those whose border would not fit on a stack are torch's, the others ours."""
     x, weight, bias, g = case(1, 32, 32, h, w)
     assert off(convolution(x, weight, bias), plain(x, weight, bias)) < 5e-6
-    if suits(x, weight):
+    if supports_winograd(x, weight):
         assert off(winograd._gradient(x, g), winograd._plain_gradient(x, g)) < 5e-6
 
 
@@ -159,25 +159,25 @@ def test_only_the_gradients_that_are_asked_for_are_made(monkeypatch):
     ],
 )
 def test_what_does_not_suit_is_told(x, weight):
-    assert not suits(x, weight)
+    assert not supports_winograd(x, weight)
 
 
 @needs_kernels
 def test_what_suits_in_all_but_the_way_it_is_computed():
     x, weight = torch.zeros(2, 32, 8, 8), torch.zeros(32, 32, 3, 3)
-    assert suits(x, weight)
+    assert supports_winograd(x, weight)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not suits(x, weight)
+        assert not supports_winograd(x, weight)
 
 
 @needs_kernels
 def test_the_largest_plane_fits_on_a_threads_stack_and_larger_ones_go_to_torch(threads):
     threads(2)
     x, weight, bias, g = case(2, 32, 32, 96, 96)
-    assert suits(x, weight)
+    assert supports_winograd(x, weight)
     assert off(convolution(x, weight, bias), plain(x, weight, bias)) < 5e-6
     assert winograd._gradient(x, g).isfinite().all()
-    assert not suits(torch.zeros(1, 32, 96, 97), weight)
+    assert not supports_winograd(torch.zeros(1, 32, 96, 97), weight)
 
 
 @pytest.mark.parametrize("options", [{"stride": 2}, {"padding": 0}, {"dilation": 2}, {"padding_mode": "reflect"}])

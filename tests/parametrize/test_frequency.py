@@ -12,7 +12,7 @@ from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, sa
 
 from potstill.core.registry import create
 from potstill.errors import PotstillError
-from potstill.functional.transforms import bilinear, cosine, dct2, idct2, resize
+from potstill.functional.transforms import bilinear_matrix, dct2, dct_matrix, idct2, resize
 from potstill.parametrize.frequency import Frequency
 from potstill.rng import generator
 
@@ -35,8 +35,8 @@ def test_resizing_is_torchs_interpolation(sizes: tuple[int, int]) -> None:
 
 def test_matrices_made_in_inference_mode_take_part_in_a_backward_pass() -> None:
     with torch.inference_mode():
-        cosine(21, torch.float32, torch.device("cpu"))
-        bilinear(21, 23, torch.float32, torch.device("cpu"))
+        dct_matrix(21, torch.float32, torch.device("cpu"))
+        bilinear_matrix(21, 23, torch.float32, torch.device("cpu"))
     x = torch.ones(21, 21, requires_grad=True)
     torch.autograd.grad(resize(dct2(x), (23, 23)).sum(), x)
 

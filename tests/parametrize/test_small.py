@@ -11,7 +11,7 @@ from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, sa
 
 from potstill.core.registry import create
 from potstill.errors import PotstillError
-from potstill.functional.transforms import area, shrink
+from potstill.functional.transforms import area_matrix, shrink
 from potstill.parametrize.low_resolution import Small
 from potstill.parametrize.pixels import Pixels
 from potstill.rng import generator
@@ -68,7 +68,7 @@ def test_means_of_areas_are_pooling() -> None:
     x = torch.rand(2, 3, 11, 7, generator=generator(0, "area"))
     torch.testing.assert_close(shrink(x, (4, 3)), F.adaptive_avg_pool2d(x, (4, 3)))
     assert shrink(x, (11, 7)) is x
-    assert torch.allclose(area(11, 4, torch.float64, x.device).sum(1), torch.ones(4, dtype=torch.float64))
+    assert torch.allclose(area_matrix(11, 4, torch.float64, x.device).sum(1), torch.ones(4, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("factor", [0, -1])

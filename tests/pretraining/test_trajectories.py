@@ -18,8 +18,8 @@ from potstill.core import Asset, AssetContext, AssetJob, Problem, Splits
 from potstill.data import load
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
-from potstill.functional.sharpness_aware import Flat, climb, direction, flat_step
-from potstill.functional.train import gradients, parameters, train_step
+from potstill.functional.sharpness_aware import GSAM, ascend, gsam_direction, gsam_step
+from potstill.functional.train import copy_parameters, gradients, train_step
 from potstill.methods.distribution.dm import DM
 from potstill.methods.selection.random import Random
 from potstill.nn import factory
@@ -378,25 +378,25 @@ def test_the_card_says_network_recipe_and_content() -> None:
 
 def test_the_flat_step_follows_the_equations() -> None:
     net = MAKE(3)
-    theta, batch = parameters(net), SOURCE.fetch(torch.arange(20))
+    theta, batch = copy_parameters(net), SOURCE.fetch(torch.arange(20))
     assert batch.y is not None
     assert isinstance(batch.x, Tensor)
     g1 = dict(zip(theta, gradients(net, theta, batch.x, batch.y), strict=True))
     norm = torch.cat([(p.abs() * g1[n]).flatten() for n, p in theta.items()]).norm()
-    up = climb(theta, g1, 0.5)
+    up = ascend(theta, g1, 0.5)
     for n, p in theta.items():
         torch.testing.assert_close(up[n], p + 0.5 * p**2 * g1[n] / norm)
     g2 = dict(zip(theta, gradients(net, up, batch.x, batch.y), strict=True))
-    d = direction(g1, g2, 0.3)
+    d = gsam_direction(g1, g2, 0.3)
     a, b = (torch.cat([g[n].flatten() for n in theta]) for g in (g1, g2))
     across = a - (a @ b) / (b @ b) * b
     torch.testing.assert_close(torch.cat([d[n].flatten() for n in theta]), b - 0.3 * across, atol=1e-6, rtol=1e-4)
     assert abs(float(across @ b)) < 1e-5 * float(b @ b)
-    after = flat_step(net, theta, None, batch.x, batch.y, Flat(rho=0.5, alpha=0.3), lr=0.1)
+    after = gsam_step(net, theta, None, batch.x, batch.y, GSAM(rho=0.5, alpha=0.3), lr=0.1)
     for n, p in theta.items():
         torch.testing.assert_close(after.params[n], p - 0.1 * d[n], atol=1e-6, rtol=1e-4)
     plain = train_step(net, theta, None, batch.x, batch.y, lr=0.1)
-    none = flat_step(net, theta, None, batch.x, batch.y, Flat(rho=0.0, alpha=0.0), lr=0.1)
+    none = gsam_step(net, theta, None, batch.x, batch.y, GSAM(rho=0.0, alpha=0.0), lr=0.1)
     for n in theta:
         torch.testing.assert_close(none.params[n], plain.params[n])
     assert torch.equal(none.loss, plain.loss)
@@ -404,10 +404,10 @@ def test_the_flat_step_follows_the_equations() -> None:
 
 def test_running_statistics_follow_the_pass_before_the_climb_only() -> None:
     net = factory("convnet-d1-w4-batch", SOURCE.input, 4)(0).train()
-    theta, batch = parameters(net), SOURCE.fetch(torch.arange(20))
+    theta, batch = copy_parameters(net), SOURCE.fetch(torch.arange(20))
     assert batch.y is not None
     plain = train_step(net, theta, None, batch.x, batch.y, lr=0.1)
-    flat = flat_step(net, theta, None, batch.x, batch.y, Flat(rho=2.0), lr=0.1)
+    flat = gsam_step(net, theta, None, batch.x, batch.y, GSAM(rho=2.0), lr=0.1)
     assert flat.buffers
     assert all(torch.equal(b, plain.buffers[n]) for n, b in flat.buffers.items())
 

@@ -14,7 +14,7 @@ import potstill
 from potstill.data import TensorSource
 from potstill.data.read_options import ReadOptions
 from potstill.errors import PotstillError
-from potstill.nn import factory, given
+from potstill.nn import factory, parse_network
 from potstill.testing import check_method, check_network, check_source, check_task, toy_source
 
 ROWS = [f"{a / 7:.3f},{b / 3:.3f},{(a + 2 * b) % 9}" for a in range(8) for b in range(5)]
@@ -49,7 +49,7 @@ def test_the_source(file: Path) -> None:
 
 def test_the_network() -> None:
     spec = toy_source("table").input
-    check_network(factory(given(Rates), spec, 1), spec.shape, 1)
+    check_network(factory(parse_network(Rates), spec, 1), spec.shape, 1)
 
 
 def test_the_method(file: Path) -> None:

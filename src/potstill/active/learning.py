@@ -13,9 +13,9 @@ from potstill.active.acquisition import badge, core_set, entropy, least_confiden
 from potstill.core import Augmentation, Network, NetworkFactory, Source
 from potstill.data import TensorSource
 from potstill.errors import PotstillError, unknown_name
-from potstill.functional.sampling import distinct
+from potstill.functional.sampling import sample_distinct
 from potstill.labels.teacher import train_teacher
-from potstill.nn import OwnNetwork, factory, given, usual
+from potstill.nn import CustomNetwork, default_network_name, factory, parse_network
 from potstill.rng import derive_seed, generator
 
 __all__ = [
@@ -140,10 +140,10 @@ def active_learning(
         free[index] = False
         open_to = free.nonzero().flatten()
         if net is None:
-            chosen = open_to[distinct(len(open_to), start, rng)]
+            chosen = open_to[sample_distinct(len(open_to), start, rng)]
         else:
             if candidates is not None and candidates < len(open_to):
-                open_to = open_to[distinct(len(open_to), max(candidates, per_round), rng)]
+                open_to = open_to[sample_distinct(len(open_to), max(candidates, per_round), rng)]
             chosen = open_to[_choose(acquire, net, pool, open_to, index, per_round, rng)]
         spent = time.perf_counter() - began
         y = torch.cat([y, _answers(ask(chosen), chosen, pool)])
@@ -203,8 +203,8 @@ def network_name(how: Learner, pool: Source) -> str:
     return str(_network(how, pool))
 
 
-def _network(how: Learner, pool: Source) -> str | OwnNetwork:
-    return given(how.network) or usual(pool.input)
+def _network(how: Learner, pool: Source) -> str | CustomNetwork:
+    return parse_network(how.network) or default_network_name(pool.input)
 
 
 def learner_factory(how: Learner, pool: Source) -> NetworkFactory:
@@ -247,7 +247,7 @@ def accuracy_on(net: Network, test: Source) -> float:
 def _choose(acquire: str, net: Network, pool: Source, open_to: Tensor, known: Tensor, m: int, rng: Generator) -> Tensor:
     """``m`` positions in ``open_to``."""
     if acquire == "random":
-        return distinct(len(open_to), m, rng)
+        return sample_distinct(len(open_to), m, rng)
     p, h = scored(net, pool, open_to)
     if acquire == "badge":
         return badge(p, h, m, rng)

@@ -19,7 +19,7 @@ from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
 from potstill.execution import Executor, Serial, resolve_executor
-from potstill.nn import OwnNetwork, given
+from potstill.nn import CustomNetwork, parse_network
 from potstill.runs.arguments import parse_preset, parse_time_limit
 from potstill.runs.loop import Progress
 
@@ -43,7 +43,7 @@ def compare(
     seeds: int | None = None,
     protocol: str | Protocol = "potstill",
     protocols: Sequence[str | Protocol] | str | None = None,
-    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    network: str | CustomNetwork | Callable[..., Any] | None = None,
     device: str = "auto",
     seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -116,7 +116,7 @@ def compare(
     # An option of `distill` or of `evaluate` is one line here: it is handed over, and part of every cell's settings.
     making = {
         "seed": seed,
-        "network": given(network),
+        "network": parse_network(network),
         "time_limit": None if limit is None else limit.seconds,
         "effort": parse_preset(preset, ""),
         "balance": balance,

@@ -38,7 +38,7 @@ from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
-from potstill.nn import OwnFactory, OwnNetwork, factory, given
+from potstill.nn import CustomFactory, CustomNetwork, factory, parse_network
 from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.runs.arguments import (
     StepCallback,
@@ -77,7 +77,7 @@ def distill(
     seed: int = 0,
     steps: int | None = None,
     time_limit: str | float | TimeLimit | None = None,
-    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    network: str | CustomNetwork | Callable[..., Any] | None = None,
     parametrization: str | None = None,
     labels: str | None = None,
     augment: str | None = None,
@@ -331,8 +331,8 @@ def _as_scored(
         )
     if zca is not None:
         raise PotstillError("scores are made on inputs that are not whitened; leave zca out")
-    config, own = table.methods[name].config, given(network)
-    network = str(own) if isinstance(own, OwnNetwork) else network
+    config, own = table.methods[name].config, parse_network(network)
+    network = str(own) if isinstance(own, CustomNetwork) else network
     asked = {"network": network, "augment": augment, **options}
     if not isinstance(method, str):
         asked |= {n: getattr(made, n) for n in config if n not in PARTS and n not in options}
@@ -343,7 +343,7 @@ def _as_scored(
                 "or score anew"
             )
     said = {n: value for n, value in config.items() if n not in PARTS}
-    trained = own if isinstance(own, OwnNetwork) else config.get("network", network)
+    trained = own if isinstance(own, CustomNetwork) else config.get("network", network)
     return trained, config.get("augment", augment), {**said, **options}
 
 
@@ -353,7 +353,7 @@ def resolve_run(
     *,
     ipc: int | None,
     size_budget: Budget | None,
-    network: str | OwnNetwork | Callable[..., Any] | None,
+    network: str | CustomNetwork | Callable[..., Any] | None,
     parametrization: str | None,
     labels: str | None,
     augment: str | None,
@@ -365,7 +365,7 @@ def resolve_run(
 ) -> ResolvedRun:
     """All choices of a run, checked, before any work: what `distill` begins with. Arguments and errors as there."""
     keep_freed_memory()
-    own = given(network)
+    own = parse_network(network)
     splits = as_splits(data, pick_device(device))
     return_freed_memory()
     train = splits.train
@@ -400,10 +400,14 @@ def resolve_run(
     if asks is not None or not train.input.parts or default_network(train) != "mlp":
         asked = asks or default_network(train)
         make = factory(asked, train.input, task.outputs, train.device, normalization=train.normalization)
-    if info.family in ("gradient", "trajectory") and isinstance(make, OwnFactory) and make.once_only is not None:
+    if (
+        info.family in ("gradient", "trajectory")
+        and isinstance(make, CustomFactory)
+        and make.second_order_error is not None
+    ):
         raise PotstillError(
-            f"method {name} differentiates gradients, but those of network {make.name} cannot be ({make.once_only}); "
-            "choose dm, or another network"
+            f"method {name} differentiates gradients, but those of network {make.name} cannot be "
+            f"({make.second_order_error}); choose dm, or another network"
         )
     if getattr(made, "start", None) == "noise" and not train.classes and "start" not in options:
         made = dataclasses.replace(made, start="real")  # type: ignore[type-var]

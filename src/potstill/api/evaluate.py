@@ -15,7 +15,7 @@ from potstill.evaluation import evaluate as measure
 from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.labels.teacher_file import open_labels
-from potstill.nn import OwnNetwork, given
+from potstill.nn import CustomNetwork, parse_network
 from potstill.runs.arguments import CountCallback, progress_context, renamed
 
 __all__ = ["evaluate"]
@@ -26,7 +26,11 @@ def evaluate(
     data: Any,
     *,
     protocol: str | Protocol = "potstill",
-    network: Sequence[str | OwnNetwork | Callable[..., Any]] | str | OwnNetwork | Callable[..., Any] | None = None,
+    network: Sequence[str | CustomNetwork | Callable[..., Any]]
+    | str
+    | CustomNetwork
+    | Callable[..., Any]
+    | None = None,
     quick: bool = False,
     seeds: int | None = None,
     seed: int = 0,
@@ -73,7 +77,7 @@ def evaluate(
     """
     keep_freed_memory()
     (asked,) = renamed(overrides, {"networks": "network"}, network=network)
-    several = [asked] if isinstance(asked, str | OwnNetwork) or callable(asked) else asked or ()
+    several = [asked] if isinstance(asked, str | CustomNetwork) or callable(asked) else asked or ()
     indices = Path(distilled) if isinstance(distilled, str | Path) and is_index_file(Path(distilled)) else None
     small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
     card = small.metadata if isinstance(small, Distilled) else read_indices(Path(small))[1]
@@ -93,7 +97,7 @@ def evaluate(
             small,
             splits,
             protocol=chosen,
-            networks=[found for found in map(given, several) if found is not None],
+            networks=[found for found in map(parse_network, several) if found is not None],
             seeds=seeds,
             seed=seed,
             baselines=baselines,

@@ -14,7 +14,7 @@ from torch import Tensor
 from potstill._util.outputs import check_output
 from potstill.api.distill import default_network
 from potstill.api.load_data import as_splits, pick_device
-from potstill.augment.view_schedule import Views
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import NetworkFactory, Source, registry
 from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError, PotstillWarning, unknown_name
@@ -30,7 +30,7 @@ from potstill.labels.label_file import LabelFile, hash_inputs, label_file_bytes
 from potstill.labels.metadata import TEACHER_BITS
 from potstill.labels.teacher_file import Labels, teacher_file_bytes, write_teacher
 from potstill.labels.write import resolve_pool, write_labels
-from potstill.nn import OwnNetwork, factory, given
+from potstill.nn import CustomNetwork, factory, parse_network
 
 __all__ = ["label", "label_bytes"]
 
@@ -43,7 +43,7 @@ class _Task:
     seen: Source
     said: Protocol
     make: NetworkFactory
-    views: Views
+    views: ViewSchedule
     epochs: int
 
     @property
@@ -76,7 +76,7 @@ def label(
     out: str | Path,
     *,
     protocol: str | Protocol = "sre2l",
-    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    network: str | CustomNetwork | Callable[..., Any] | None = None,
     store_as: str = "rows",
     pool: int | None = None,
     top_k: int | None = None,
@@ -181,7 +181,7 @@ def label_bytes(
     data: Any,
     *,
     protocol: str | Protocol = "sre2l",
-    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    network: str | CustomNetwork | Callable[..., Any] | None = None,
     pool: int | None = None,
     top_k: int | None = None,
     dtype: str | None = None,
@@ -197,7 +197,7 @@ def label_bytes(
 
 def _task(
     distilled: Distilled | str | Path, data: Any, protocol: str | Protocol,
-    network: str | OwnNetwork | Callable[..., Any] | None, seed: int, device: str, overrides: dict[str, Any],
+    network: str | CustomNetwork | Callable[..., Any] | None, seed: int, device: str, overrides: dict[str, Any],
 ) -> _Task:  # fmt: skip
     small = load(distilled) if isinstance(distilled, str | Path) else distilled
     chosen: Protocol = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
@@ -205,7 +205,7 @@ def _task(
     train = as_splits(data, pick_device(device), small.metadata).train
     check_compatible(small, train)
     seen = normalize_like(train, small)
-    name = given(network) or chosen.network or network_from_metadata(small) or default_network(seen)
+    name = parse_network(network) or chosen.network or network_from_metadata(small) or default_network(seen)
     make = factory(name, seen.input, len(seen.classes), seen.device, normalization=seen.normalization)
     said = chosen.resolve(seen.name, make.name, seen.input)
     views = make_views(said, student_augmentation(said.recipe.augment, seen), seed)

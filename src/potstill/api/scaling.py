@@ -36,7 +36,7 @@ from potstill.execution import Executor, choose_executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.teacher import Teacher, soft_labels
-from potstill.nn import OwnNetwork, factory, given
+from potstill.nn import CustomNetwork, factory, parse_network
 from potstill.pretraining import TrainedNetworks, build_assets
 from potstill.reports import draw_law
 from potstill.rng import derive_seed, generator
@@ -59,7 +59,7 @@ def scaling(
     ipc: Sequence[int] = (1, 2, 5, 10, 20, 50),
     teacher_epochs: Sequence[int] = (2, 5, 10, 20, 50),
     out: str | Path,
-    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    network: str | CustomNetwork | Callable[..., Any] | None = None,
     repeats: int = 5,
     steps: int = 200,
     batch: int = 64,
@@ -103,7 +103,7 @@ def scaling(
     train = splits.train.to(pick_device(device))
     if not isinstance(train, TensorSource):
         raise PotstillError(f"scaling needs data that are held in memory, but {train.name} is not; give arrays")
-    name = given(network) or default_network(train)
+    name = parse_network(network) or default_network(train)
     make = factory(name, train.input, len(train.classes), train.device, normalization=train.normalization)
     base: Protocol = registry.resolve("protocols", "potstill")
     protocol = base.override(steps=steps, batch=batch, lr=lr, least_epochs=0)

@@ -22,7 +22,7 @@ from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.duplicates import Digests
 from potstill.functional.training_dynamics import Cartography, regions
-from potstill.nn import OwnNetwork
+from potstill.nn import CustomNetwork
 from potstill.pretraining import build_assets
 
 __all__ = ["duplicates", "score", "scored_methods"]
@@ -46,7 +46,7 @@ def score(
     out: str | Path | None = None,
     *,
     force: bool = False,
-    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    network: str | CustomNetwork | Callable[..., Any] | None = None,
     device: str = "auto",
     executor: Executor | str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -150,4 +150,4 @@ def duplicates(source: Source) -> Int[Tensor, " n"]:
         if not isinstance(inputs, Tensor):
             raise PotstillError(f"duplicates are found among inputs of one tensor, but these have {', '.join(inputs)}")
         found.add(at, inputs)
-    return found.first()
+    return found.first_positions()

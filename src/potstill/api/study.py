@@ -16,7 +16,7 @@ from potstill.errors import PotstillWarning
 from potstill.evaluation import describe_data_mismatch
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
-from potstill.nn import OwnNetwork, given
+from potstill.nn import CustomNetwork, parse_network
 from potstill.reports.study import is_study
 from potstill.runs.arguments import CountCallback, progress_context
 
@@ -44,7 +44,7 @@ def diagnose(
     real: Sequence[int] | None = None,
     stops: Sequence[int] | None = None,
     groups: int | None = None,
-    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    network: str | CustomNetwork | Callable[..., Any] | None = None,
     seed: int = 0,
     device: str = "auto",
     executor: Executor | str | None = None,
@@ -92,7 +92,14 @@ def diagnose(
         distilled = materialize(indices, splits.train)
     assert isinstance(distilled, Distilled)
     bench = make_bench(
-        distilled, splits, network=given(network), eval_split=on, students=students, steps=steps, lr=lr, seed=seed
+        distilled,
+        splits,
+        network=parse_network(network),
+        eval_split=on,
+        students=students,
+        steps=steps,
+        lr=lr,
+        seed=seed,
     )
     forecast = estimate_costs(bench, asked)
     seconds = total_seconds(forecast)

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from potstill.augment.siamese import Siamese, mirroring, shifting
+from potstill.augment.siamese import Siamese, flip_matrix, shift_matrix
 from potstill.errors import PotstillError
 from potstill.tasks import Movement
 
 __all__ = [
+    "CropParams",
     "Crops",
-    "Drawn",
     "PadCrop",
     "boxes",
     "central_box",
@@ -33,14 +33,14 @@ __all__ = [
     "patches_noflip",
     "rrc",
     "rrc_noflip",
-    "shuffled",
+    "shuffle_cells",
 ]
 
 ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class CropParams:
     """Parameters of one draw, one entry per sample, and how many."""
 
     box: Int[Tensor, "n 4"]
@@ -111,7 +111,7 @@ def _check(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1], shape[2]
 
 
-def _still(n: int) -> Tensor:
+def _no_shuffle(n: int) -> Tensor:
     return torch.zeros(n, 1, dtype=torch.int64)
 
 
@@ -158,7 +158,7 @@ class Crops:
             return replace(self, patches=1 if "shuffle" in operations else self.patches, flip=flip)
         return PadCrop(pad=0, flip=flip) if flip else Siamese(strategy=())
 
-    def movement(self, params: Drawn, shape: tuple[int, ...], /) -> Movement:
+    def movement(self, params: CropParams, shape: tuple[int, ...], /) -> Movement:
         """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
         h, w = shape[1:]
         top, left, tall, wide = params.box.double().unbind(1)
@@ -167,10 +167,10 @@ class Crops:
         matrix[:, 1, 1], matrix[:, 1, 2] = tall / h, (2 * top + tall) / h - 1
         return Movement(
             maps=lambda x: self.apply(x, params), size=(h, w),
-            matrix=None if self.patches > 1 else matrix @ mirroring(params.flip),
+            matrix=None if self.patches > 1 else matrix @ flip_matrix(params.flip),
         )  # fmt: skip
 
-    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> CropParams:
         """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
 
         Raises:
@@ -179,33 +179,33 @@ class Crops:
         h, w = _check(shape)
         if min(h, w) < self.patches:
             raise PotstillError(f"a picture of {h}×{w} cannot be cut into {self.patches}×{self.patches} patches")
-        order = _still(n)
+        order = _no_shuffle(n)
         if self.patches > 1:
             order = torch.rand(n, self.patches**2, generator=rng).argsort(1)
         box = boxes(n, h, w, self.scale, self.ratio, rng)
-        return Drawn(box, torch.rand(n, generator=rng) < self.flip, order, n)
+        return CropParams(box, torch.rand(n, generator=rng) < self.flip, order, n)
 
-    def apply(self, x: Tensor, params: Drawn, /) -> Tensor:
+    def apply(self, x: Tensor, params: CropParams, /) -> Tensor:
         """``x`` (m, c, h, w) transformed; of the same shape, differentiable.
 
         Raises:
             ValueError: the parameters were drawn for another number of samples, and not for one.
         """
         m = len(x)
-        box, flip, order = (_for(m, t, params.n) for t in (params.box, params.flip, params.order))
+        box, flip, order = (_expand_to(m, t, params.n) for t in (params.box, params.flip, params.order))
         if order.shape[1] > 1:
-            x = shuffled(x, order, self.patches)
+            x = shuffle_cells(x, order, self.patches)
         h, w = x.shape[2:]
         return _flipped(crop_and_resize(x, box, (h, w)), flip)
 
 
-def _for(m: int, values: Tensor, n: int) -> Tensor:
+def _expand_to(m: int, values: Tensor, n: int) -> Tensor:
     if n not in (1, m):
         raise ValueError(f"parameters were drawn for {n} samples, but the batch has {m}")
     return values.expand(m, *values.shape[1:])
 
 
-def shuffled(x: Float[Tensor, "n c h w"], order: Int[Tensor, "n p2"], p: int) -> Float[Tensor, "n c h w"]:
+def shuffle_cells(x: Float[Tensor, "n c h w"], order: Int[Tensor, "n p2"], p: int) -> Float[Tensor, "n c h w"]:
     """Pictures of p × p cells, in reading order: at place j lies the cell that was at place ``order[j]``."""
     n, c = x.shape[:2]
     h, w = x.shape[2] // p * p, x.shape[3] // p * p
@@ -233,14 +233,14 @@ class PadCrop:
         pad, flip = (0 if "shift" in operations else self.pad), (0.0 if "flip" in operations else self.flip)
         return replace(self, pad=pad, flip=flip) if pad or flip else Siamese(strategy=())
 
-    def movement(self, params: Drawn, shape: tuple[int, ...], /) -> Movement:
+    def movement(self, params: CropParams, shape: tuple[int, ...], /) -> Movement:
         """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
         h, w = shape[1:]
         down, right = (params.box[:, :2] - self.pad).unbind(1)
-        matrix = shifting(down, right, h, w) @ mirroring(params.flip)
+        matrix = shift_matrix(down, right, h, w) @ flip_matrix(params.flip)
         return Movement(maps=lambda x: self.apply(x, params), matrix=matrix, size=(h, w))
 
-    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> CropParams:
         """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
 
         Raises:
@@ -249,16 +249,16 @@ class PadCrop:
         h, w = _check(shape)
         corner = torch.randint(2 * self.pad + 1, (n, 2), generator=rng)
         box = torch.cat([corner, torch.tensor([[h, w]]).expand(n, 2)], 1)
-        return Drawn(box, torch.rand(n, generator=rng) < self.flip, _still(n), n)
+        return CropParams(box, torch.rand(n, generator=rng) < self.flip, _no_shuffle(n), n)
 
-    def apply(self, x: Tensor, params: Drawn, /) -> Tensor:
+    def apply(self, x: Tensor, params: CropParams, /) -> Tensor:
         """``x`` (m, c, h, w) transformed; of the same shape, differentiable.
 
         Raises:
             ValueError: the parameters were drawn for another number of samples, and not for one.
         """
         m, (h, w) = len(x), x.shape[2:]
-        box, flip = (_for(m, t, params.n).to(x.device) for t in (params.box, params.flip))
+        box, flip = (_expand_to(m, t, params.n).to(x.device) for t in (params.box, params.flip))
         wide = F.pad(x, (self.pad,) * 4)
         rows = box[:, 0, None] + torch.arange(h, device=x.device)
         columns = box[:, 1, None] + torch.arange(w, device=x.device)

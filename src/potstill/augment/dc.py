@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from potstill.errors import PotstillError, unknown_name
 
-__all__ = ["OPERATIONS", "Drawn", "PerSample", "dc", "dc_batch_norm"]
+__all__ = ["OPERATIONS", "DCParams", "PerSample", "dc", "dc_batch_norm"]
 
 OPERATIONS = ("crop", "scale", "rotate", "noise")
 _MOVING = {"crop": "shift", "scale": "scale", "rotate": "rotate"}
@@ -24,7 +24,7 @@ in whole degrees on a canvas of their own."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DCParams:
     """Parameters of n samples; ``choice`` points into the strategy, the rest is used where its operation was chosen.
 
     ``crop`` holds the first row and column in the padded picture, ``size`` the scaled height and width in pixels,
@@ -79,7 +79,7 @@ class PerSample:
         """The same without these."""
         return replace(self, strategy=tuple(n for n in self.strategy if _MOVING.get(n) not in operations))
 
-    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> DCParams:
         """Parameters for ``n`` pictures of ``shape`` (c, h, w).
 
         Raises:
@@ -88,7 +88,7 @@ class PerSample:
         if len(shape) != 3:
             raise PotstillError(f"this augmentation needs pictures (c, h, w), but one input is {shape}; use 'none'")
         factor = torch.rand(n, 2, generator=rng, dtype=torch.float64) * (2 * self.scale) + (1 - self.scale)
-        return Drawn(
+        return DCParams(
             choice=torch.randint(max(1, len(self.strategy)), (n,), generator=rng),
             crop=torch.randint(2 * self.crop, (n, 2), generator=rng),
             size=(factor * shape[1]).long().clamp_min(1),
@@ -96,7 +96,7 @@ class PerSample:
             noise=torch.randn(n, *shape, generator=rng) if "noise" in self.strategy else None,
         )
 
-    def apply(self, x: Tensor, params: Drawn, /) -> Tensor:
+    def apply(self, x: Tensor, params: DCParams, /) -> Tensor:
         """``x`` (m, c, h, w) with one operation applied to each sample; a new tensor.
 
         Raises:
@@ -108,14 +108,14 @@ class PerSample:
             return x.clone()
         mean = x.detach().mean((0, 2, 3))
         if n == 1:
-            params = Drawn(
+            params = DCParams(
                 choice=params.choice.expand(len(x)),
                 crop=params.crop.expand(len(x), -1),
                 size=params.size.expand(len(x), -1),
                 angle=params.angle.expand(len(x)),
                 noise=None if params.noise is None else params.noise.expand(len(x), -1, -1, -1),
             )
-        parts: dict[str, Callable[[Tensor, Drawn, Tensor], Tensor]] = {
+        parts: dict[str, Callable[[Tensor, DCParams, Tensor], Tensor]] = {
             "crop": partial(_crop, mean=mean, margin=self.crop),
             "scale": _scale,
             "rotate": partial(_rotate, fill=float(mean.double().mean())),
@@ -141,9 +141,9 @@ def dc_batch_norm() -> PerSample:
     return PerSample(strategy=("crop", "noise"))
 
 
-def _crop(x: Tensor, params: Drawn, chosen: Tensor, *, mean: Tensor, margin: int) -> Tensor:
+def _crop(x: Tensor, params: DCParams, rows: Tensor, *, mean: Tensor, margin: int) -> Tensor:
     h, w = x.shape[2:]
-    top, left = (params.crop[chosen].to(x.device) - margin).unbind(1)
+    top, left = (params.crop[rows].to(x.device) - margin).unbind(1)
     rows = torch.arange(h, device=x.device) + top.unsqueeze(1)
     columns = torch.arange(w, device=x.device) + left.unsqueeze(1)
     outside = ((rows < 0) | (rows >= h)).unsqueeze(2) | ((columns < 0) | (columns >= w)).unsqueeze(1)
@@ -152,10 +152,10 @@ def _crop(x: Tensor, params: Drawn, chosen: Tensor, *, mean: Tensor, margin: int
     return torch.where(outside.unsqueeze(1), mean.reshape(1, -1, 1, 1), taken)
 
 
-def _scale(x: Tensor, params: Drawn, chosen: Tensor) -> Tensor:
+def _scale(x: Tensor, params: DCParams, rows: Tensor) -> Tensor:
     made = torch.zeros_like(x)
-    for size in torch.unique(params.size[chosen], dim=0).tolist():
-        same = (params.size[chosen] == torch.tensor(size)).all(1).nonzero().flatten().to(x.device)
+    for size in torch.unique(params.size[rows], dim=0).tolist():
+        same = (params.size[rows] == torch.tensor(size)).all(1).nonzero().flatten().to(x.device)
         made = made.index_copy(0, same, _middle(F.interpolate(x[same], size), x.shape[2], x.shape[3]))
     return made
 
@@ -168,12 +168,12 @@ def _middle(x: Tensor, h: int, w: int) -> Tensor:
     return F.pad(x, (left, w - left - x.shape[3], top, h - top - x.shape[2]))
 
 
-def _rotate(x: Tensor, params: Drawn, chosen: Tensor, *, fill: float) -> Tensor:
+def _rotate(x: Tensor, params: DCParams, rows: Tensor, *, fill: float) -> Tensor:
     from scipy.ndimage import rotate  # type: ignore[import-untyped]
 
     h, w = x.shape[2:]
     made = np.full(tuple(x.shape), fill, dtype=np.float64)
-    for i, (picture, angle) in enumerate(zip(x.detach().cpu().numpy(), params.angle[chosen].tolist(), strict=True)):
+    for i, (picture, angle) in enumerate(zip(x.detach().cpu().numpy(), params.angle[rows].tolist(), strict=True)):
         turned = rotate(picture, angle=angle, axes=(-2, -1), cval=fill)
         # a turned picture may be narrower than a long one was; then the rest keeps the fill
         (to_r, from_r, size_r), (to_c, from_c, size_c) = _overlap(h, turned.shape[1]), _overlap(w, turned.shape[2])
@@ -187,7 +187,7 @@ def _overlap(side: int, turned: int) -> tuple[int, int, int]:
     return max(0, (side - turned) // 2), max(0, (turned - side) // 2), min(side, turned)
 
 
-def _noise(x: Tensor, params: Drawn, chosen: Tensor, *, strength: float) -> Tensor:
+def _noise(x: Tensor, params: DCParams, rows: Tensor, *, strength: float) -> Tensor:
     if params.noise is None:
         raise ValueError("these parameters were drawn for a strategy without noise")
-    return x + strength * params.noise[chosen].to(x)
+    return x + strength * params.noise[rows].to(x)

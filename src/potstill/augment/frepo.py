@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.augment.siamese import Drawn, Siamese, homogeneous, mirroring
+from potstill.augment.siamese import Siamese, SiameseParams, flip_matrix, to_homogeneous
 from potstill.errors import PotstillError, unknown_name
 from potstill.tasks import Movement
 
@@ -62,16 +62,16 @@ class FRePoAugment:
         left = tuple(name for name in self.strategy if _MOVING.get(name) not in operations)
         return replace(self, strategy=left) if left else Siamese(strategy=())
 
-    def movement(self, params: Drawn, shape: tuple[int, ...], /) -> Movement:
+    def movement(self, params: SiameseParams, shape: tuple[int, ...], /) -> Movement:
         """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
         (operation,), h, w = params.groups, shape[1], shape[2]
         if operation not in _MOVING:
             return Movement(maps=lambda x: x, matrix=torch.eye(3, dtype=torch.float64)[None], size=(h, w))
         flip = operation == "flip"
-        matrix = mirroring(params.values["flip"]) if flip else homogeneous(_places(operation, params.values))
+        matrix = flip_matrix(params.values["flip"]) if flip else to_homogeneous(_places(operation, params.values))
         return Movement(maps=lambda x: self.apply(x, params), matrix=matrix, size=(h, w))
 
-    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> SiameseParams:
         """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
 
         Raises:
@@ -82,7 +82,7 @@ class FRePoAugment:
                 f"this augmentation needs pictures (c, h, w), but one input is {shape}; use the augmentation 'none'"
             )
         one = self.strategy[int(torch.randint(len(self.strategy), (1,), generator=rng))]
-        return Drawn((one,), self._values(one, n, shape[1], shape[2], rng), n)
+        return SiameseParams((one,), self._values(one, n, shape[1], shape[2], rng), n)
 
     def _values(self, operation: str, n: int, h: int, w: int, rng: Generator) -> dict[str, Tensor]:
         def even(limit: float) -> Tensor:
@@ -111,7 +111,7 @@ class FRePoAugment:
                 }
                 return first | {f"{name}_end": first[name] + size[name] for name in size}
 
-    def apply(self, x: Tensor, params: Drawn, /) -> Tensor:
+    def apply(self, x: Tensor, params: SiameseParams, /) -> Tensor:
         """``x`` (m, c, h, w) transformed; of the same shape.
 
         Raises:

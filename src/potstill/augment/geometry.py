@@ -9,10 +9,10 @@ from potstill.augment.siamese import Siamese
 from potstill.core import Augmentation, GeometricAugmentation, TargetMovingAugmentation, Task
 from potstill.tasks import GEOMETRIC, MovableTargets, invariant_operations
 
-__all__ = ["mixable", "moved_targets", "suited"]
+__all__ = ["can_mix_targets", "fit_to_task", "move_targets"]
 
 
-def suited(augment: Augmentation, task: Task, *, moves_targets: bool) -> tuple[Augmentation, tuple[str, ...]]:
+def fit_to_task(augment: Augmentation, task: Task, *, moves_targets: bool) -> tuple[Augmentation, tuple[str, ...]]:
     """The augmentation without the operations that move pixels under which the task's targets would be wrong, and which
     these are: of `potstill.tasks.GEOMETRIC`, or ``("*",)`` for one that does not say what its operations are.
 
@@ -30,13 +30,13 @@ def suited(augment: Augmentation, task: Task, *, moves_targets: bool) -> tuple[A
     return (augment.without(wrong) if wrong else augment), wrong
 
 
-def mixable(task: Task | None) -> bool:
+def can_mix_targets(task: Task | None) -> bool:
     """Whether targets of two samples may be mixed in the shares of their pictures; ``None`` is a task of classes. Where
     places in a picture count, or may, they may not."""
     return task is None or set(invariant_operations(task)) >= set(GEOMETRIC)
 
 
-def moved_targets(task: Task | None, augment: Augmentation, y: Tensor, params: Any, shape: tuple[int, ...]) -> Tensor:
+def move_targets(task: Task | None, augment: Augmentation, y: Tensor, params: Any, shape: tuple[int, ...]) -> Tensor:
     """Targets (m, …) of pictures of ``shape`` (c, h, w) to which the augmentation was applied with ``params``."""
     if (
         not isinstance(task, MovableTargets)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Generator, Tensor
 
-from potstill.augment.siamese import GROUPS, MOVING, Drawn, Siamese
+from potstill.augment.siamese import GROUPS, MOVING, Siamese, SiameseParams
 from potstill.errors import PotstillError, unknown_name
 from potstill.tasks import Movement
 
@@ -45,7 +45,7 @@ class IDCAugment:
             if group in self.strategy[:place]:
                 raise PotstillError(f"an augmentation lists each group once, but {group!r} stands twice; drop one")
 
-    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> SiameseParams:
         """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
 
         Raises:
@@ -60,7 +60,7 @@ class IDCAugment:
         )
         return replace(self.ranges, strategy=(*first, *one, *last), mode="M").draw(n, shape, rng)
 
-    def apply(self, x: Tensor, params: Drawn, /) -> Tensor:
+    def apply(self, x: Tensor, params: SiameseParams, /) -> Tensor:
         """``x`` (m, c, h, w), float32 or float64, transformed; of the same shape; ``x`` itself where nothing changes.
 
         Raises:
@@ -77,7 +77,7 @@ class IDCAugment:
         """The same without the groups that do these."""
         return replace(self, strategy=tuple(g for g in self.strategy if MOVING.get(g) not in operations))
 
-    def movement(self, params: Drawn, shape: tuple[int, ...], /) -> Movement:
+    def movement(self, params: SiameseParams, shape: tuple[int, ...], /) -> Movement:
         """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
         return self.ranges.movement(params, shape)
 

@@ -14,16 +14,16 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from potstill.augment.integer_ops import Cuts, Fetch, Mixes, replay
+from potstill.augment.integer_ops import CropPlan, FetchInputs, MixPlan, render_views
 from potstill.errors import PotstillError, unknown_name
 
-__all__ = ["Recorded"]
+__all__ = ["ImportedViews"]
 
 _MIXES = ("none", "cutmix", "mixup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class ImportedViews:
     """What all recorded views have in common.
 
     Attributes:
@@ -52,20 +52,20 @@ class Recorded:
         return {"picture": list(self.picture), "size": list(self.size), "mix": self.mix}
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> "Recorded":
+    def from_json(cls, settings: Mapping[str, Any]) -> "ImportedViews":
         """What `to_json` wrote.
 
         Raises:
             PotstillError: a setting is missing, unknown or of the wrong kind.
         """
-        sides = [said.get(name) for name in ("picture", "size")]
-        if said.keys() != {"picture", "size", "mix"} or not all(
+        sides = [settings.get(name) for name in ("picture", "size")]
+        if settings.keys() != {"picture", "size", "mix"} or not all(
             isinstance(pair, list) and len(pair) == 2 and all(type(side) is int for side in pair) for pair in sides
         ):
             raise PotstillError(
-                f"recorded views need a picture, a size and a mix, not {said!r:.120}; get the file again"
+                f"recorded views need a picture, a size and a mix, not {settings!r:.120}; get the file again"
             )
-        return cls(picture=tuple(said["picture"]), size=tuple(said["size"]), mix=said["mix"])
+        return cls(picture=tuple(settings["picture"]), size=tuple(settings["size"]), mix=settings["mix"])
 
     def fields(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Each field's type (safetensors' name) and the shape for one view.
@@ -80,7 +80,7 @@ class Recorded:
         return made
 
     def view(
-        self, inputs: Tensor | Fetch, stored: Mapping[str, NDArray[Any]], index: Int[Tensor, " m"], items: int
+        self, inputs: Tensor | FetchInputs, stored: Mapping[str, NDArray[Any]], index: Int[Tensor, " m"], items: int
     ) -> Tensor:
         """The views of the items at ``index``.
 
@@ -97,21 +97,21 @@ class Recorded:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < items:
             raise PotstillError(f"items are numbered 0…{items - 1}, but one of {index.tolist()!r:.60} is not; check it")
 
-        def cuts(i: Tensor, shape: tuple[int, int]) -> Cuts:
+        def cuts(i: Tensor, shape: tuple[int, int]) -> CropPlan:
             if shape != self.picture:
                 raise PotstillError(
                     f"these views are of pictures of {self.picture} pixels, but these have {shape}; give those labelled"
                 )
-            top, left, tall, wide = (box := _taken(stored, "box", i)).unbind(1)
+            top, left, tall, wide = (box := _field_at(stored, "box", i)).unbind(1)
             good = (top >= 0) & (left >= 0) & (tall >= 1) & (wide >= 1)
             _require(good & (top + tall <= shape[0]) & (left + wide <= shape[1]), "crop lies outside its picture")
-            return Cuts(box, _taken(stored, "flip", i) != 0)
+            return CropPlan(box, _field_at(stored, "flip", i) != 0)
 
-        return replay(inputs, index, cuts, lambda shape: self.mixes(stored, index, items, shape), self.size)
+        return render_views(inputs, index, cuts, lambda shape: self.mixes(stored, index, items, shape), self.size)
 
     def mixes(
         self, stored: Mapping[str, NDArray[Any]], index: Int[Tensor, " m"], items: int, shape: tuple[int, ...]
-    ) -> Mixes | None:
+    ) -> MixPlan | None:
         """Partners of the items at ``index`` (on the CPU) among ``items``, shares and, for CutMix, boxes in views of
         ``shape`` (c, h, w); ``None`` where nothing is mixed.
 
@@ -120,19 +120,19 @@ class Recorded:
         """
         if self.mix == "none":
             return None
-        partner = _taken(stored, "partner", index)
+        partner = _field_at(stored, "partner", index)
         _require((partner >= 0) & (partner < items), "partner is no item of the set")
         if self.mix == "mixup":
             share = torch.from_numpy(stored["share"][index.numpy()].astype(np.float32))
             _require((share >= 0) & (share <= 1), "share is not in [0, 1]")
-            return Mixes(partner, share)
-        top, bottom, left, right = (box := _taken(stored, "mixed", index)).unbind(1)
+            return MixPlan(partner, share)
+        top, bottom, left, right = (box := _field_at(stored, "mixed", index)).unbind(1)
         good = (top >= 0) & (top <= bottom) & (bottom <= shape[1])
         _require(good & (left >= 0) & (left <= right) & (right <= shape[2]), "mix lies outside its view")
-        return Mixes(partner, 1.0 - (bottom - top) * (right - left) / (shape[1] * shape[2]), box)
+        return MixPlan(partner, 1.0 - (bottom - top) * (right - left) / (shape[1] * shape[2]), box)
 
 
-def _taken(stored: Mapping[str, NDArray[Any]], name: str, index: Tensor) -> Tensor:
+def _field_at(stored: Mapping[str, NDArray[Any]], name: str, index: Tensor) -> Tensor:
     return torch.from_numpy(stored[name][index.numpy()].astype(np.int64))
 
 

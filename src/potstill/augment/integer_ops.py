@@ -15,17 +15,17 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from potstill.augment.crop import shuffled
+from potstill.augment.crop import shuffle_cells
 from potstill.errors import PotstillError
 
-__all__ = ["Cuts", "Fetch", "Mixes", "crop", "mix", "replay"]
+__all__ = ["CropPlan", "FetchInputs", "MixPlan", "crop", "mix", "render_views"]
 
-Fetch: TypeAlias = Callable[[Tensor], Tensor]
+FetchInputs: TypeAlias = Callable[[Tensor], Tensor]
 """From int64 indices (m,) to the inputs there (m, …), float."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cuts:
+class CropPlan:
     """What is cut out of each picture: (top, left, height, width) in pixels, and whether it is mirrored.
 
     Before that its cells change places by ``order`` (`potstill.augment.crop.shuffled`), where there is one, and ``pad``
@@ -39,7 +39,7 @@ class Cuts:
 
 
 @dataclass(frozen=True, slots=True)
-class Mixes:
+class MixPlan:
     """Whom each view is mixed with (an item of the set), and how.
 
     ``share`` is what is left of its own, in [0, 1]; 1 is no mix. ``box`` holds the rows and columns of the view (top,
@@ -65,7 +65,7 @@ def _taps(first: Tensor, length: Tensor, to: int, mirrored: Tensor | None, x: Te
     return (low.long() + first).to(x.device), (high.long() + first).to(x.device), weight.to(x)
 
 
-def crop(x: Float[Tensor, "m c h w"], crops: Cuts, size: tuple[int, int]) -> Float[Tensor, "m c a b"]:
+def crop(x: Float[Tensor, "m c h w"], crops: CropPlan, size: tuple[int, int]) -> Float[Tensor, "m c a b"]:
     """The boxes, resized to ``size`` by bilinear interpolation without anti-aliasing, and mirrored where it says so.
 
     Args:
@@ -73,7 +73,7 @@ def crop(x: Float[Tensor, "m c h w"], crops: Cuts, size: tuple[int, int]) -> Flo
         size: (height, width) of the result.
     """
     if crops.order is not None:
-        x = shuffled(x, crops.order, math.isqrt(crops.order.shape[1]))
+        x = shuffle_cells(x, crops.order, math.isqrt(crops.order.shape[1]))
     if crops.pad:
         x = F.pad(x, (crops.pad,) * 4)
     top, left, height, width = crops.box.unbind(1)
@@ -92,22 +92,22 @@ def crop(x: Float[Tensor, "m c h w"], crops: Cuts, size: tuple[int, int]) -> Flo
     return made.gather(3, low).mul_(1.0 - weight).add_(made.gather(3, high).mul_(weight))
 
 
-def mix(own: Float[Tensor, "m *s"], other: Float[Tensor, "m *s"], mixes: Mixes) -> Float[Tensor, "m *s"]:
+def mix(views: Float[Tensor, "m *s"], partner_views: Float[Tensor, "m *s"], mixes: MixPlan) -> Float[Tensor, "m *s"]:
     """Views mixed with their partners' views ``other``."""
     if mixes.box is None:
-        share = mixes.share.to(own).reshape(-1, *[1] * (own.ndim - 1))
-        return own * share + other * (1.0 - share)
-    top, bottom, left, right = (side[:, None] for side in mixes.box.to(own.device).unbind(1))
-    y, x = (torch.arange(side, device=own.device) for side in own.shape[2:])
+        share = mixes.share.to(views).reshape(-1, *[1] * (views.ndim - 1))
+        return views * share + partner_views * (1.0 - share)
+    top, bottom, left, right = (side[:, None] for side in mixes.box.to(views.device).unbind(1))
+    y, x = (torch.arange(side, device=views.device) for side in views.shape[2:])
     inside = ((y >= top) & (y < bottom))[:, None, :, None] & ((x >= left) & (x < right))[:, None, None, :]
-    return torch.where(inside, other, own)
+    return torch.where(inside, partner_views, views)
 
 
-def replay(
-    inputs: Tensor | Fetch,
+def render_views(
+    inputs: Tensor | FetchInputs,
     index: Int[Tensor, " m"],
-    crops: Callable[[Tensor, tuple[int, int]], Cuts] | None,
-    mixes: Callable[[tuple[int, ...]], Mixes | None],
+    crops: Callable[[Tensor, tuple[int, int]], CropPlan] | None,
+    mixes: Callable[[tuple[int, ...]], MixPlan | None],
     size: tuple[int, int] | None,
 ) -> Tensor:
     """The views of the items at ``index``, each mixed with the view that its partner has.
@@ -124,7 +124,7 @@ def replay(
         PotstillError: an item is not there, or the inputs are not what the recipe is for.
     """
     items = torch.from_numpy(np.unique(index.numpy()))
-    x = _fetched(inputs, items)
+    x = _fetch(inputs, items)
     if crops is not None and (x.ndim != 4 or not x.is_floating_point()):
         raise PotstillError(
             f"crops, flips and CutMix need pictures of floats (n, c, h, w), but these inputs are {x.dtype} "
@@ -134,7 +134,7 @@ def replay(
     mixed = torch.zeros(len(index), dtype=torch.bool) if drawn is None else drawn.share < 1.0
     partner = index[:0] if drawn is None else drawn.partner[mixed]
     if len(more := torch.from_numpy(np.setdiff1d(partner.numpy(), items.numpy()))):
-        x, items = torch.cat([x, _fetched(inputs, more)]), torch.cat([items, more])
+        x, items = torch.cat([x, _fetch(inputs, more)]), torch.cat([items, more])
     if crops is not None:
         x = crop(x, crops(items, (x.shape[2], x.shape[3])), size or (x.shape[2], x.shape[3]))
     known, order = items.sort()
@@ -142,11 +142,11 @@ def replay(
     if drawn is None or not len(partner):
         return made
     which = mixed.nonzero().flatten().to(x.device)
-    part = Mixes(partner, drawn.share[mixed], None if drawn.box is None else drawn.box[mixed])
+    part = MixPlan(partner, drawn.share[mixed], None if drawn.box is None else drawn.box[mixed])
     return made.index_copy(0, which, mix(made.index_select(0, which), other, part))
 
 
-def _fetched(inputs: Tensor | Fetch, index: Tensor) -> Tensor:
+def _fetch(inputs: Tensor | FetchInputs, index: Tensor) -> Tensor:
     if not isinstance(inputs, Tensor):
         return inputs(index)
     if len(index) and not 0 <= int(index[0]) <= int(index[-1]) < len(inputs):

@@ -14,11 +14,11 @@ from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["CutMix", "Drawn", "Mix", "MixUp", "beta", "rows"]
+__all__ = ["CutMix", "Mix", "MixParams", "MixUp", "beta", "label_rows"]
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class MixParams:
     """Parameters for one batch.
 
     ``partner`` is whom each sample is mixed with, ``share`` what is left of its own label, in [0, 1], and ``box`` the
@@ -34,11 +34,13 @@ class Drawn:
 class Mix(Protocol):
     """Draw for a batch, then mix its inputs and labels."""
 
-    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn: ...
-    def apply(self, x: Tensor, y: Tensor, params: Drawn, num_classes: int, /) -> tuple[Tensor, Tensor]: ...
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> MixParams: ...
+    def apply(self, x: Tensor, y: Tensor, params: MixParams, num_classes: int, /) -> tuple[Tensor, Tensor]: ...
 
 
-def rows(y: Int[Tensor, " n"] | Float[Tensor, "n k"], num_classes: int, dtype: torch.dtype) -> Float[Tensor, "n k"]:
+def label_rows(
+    y: Int[Tensor, " n"] | Float[Tensor, "n k"], num_classes: int, dtype: torch.dtype
+) -> Float[Tensor, "n k"]:
     """Labels as rows that sum to 1: classes become unit rows, rows stay."""
     return (y if y.is_floating_point() else F.one_hot(y.long(), num_classes)).to(dtype)
 
@@ -77,13 +79,15 @@ class MixUp:
     alpha: float = 1.0
     prob: float = 1.0
 
-    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> MixParams:
         """Partners by a random permutation, and the share."""
         mixed = float(torch.rand(1, generator=rng)) < self.prob
         partner = torch.randperm(n, generator=rng)
-        return Drawn(partner, beta(self.alpha, rng) if mixed else 1.0)
+        return MixParams(partner, beta(self.alpha, rng) if mixed else 1.0)
 
-    def apply(self, x: Tensor, y: Tensor, params: Drawn, num_classes: int, /) -> tuple[Tensor, Float[Tensor, "n k"]]:
+    def apply(
+        self, x: Tensor, y: Tensor, params: MixParams, num_classes: int, /
+    ) -> tuple[Tensor, Float[Tensor, "n k"]]:
         """Mixed inputs (n, …) and label rows (n, k); ``y`` is int classes or rows."""
         mixed = x if params.share == 1.0 else params.share * x + (1 - params.share) * x[params.partner.to(x.device)]
         return mixed, _mixed_rows(x, y, params, num_classes)
@@ -104,7 +108,7 @@ class CutMix:
     alpha: float = 1.0
     prob: float = 0.5
 
-    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> MixParams:
         """Partners by a random permutation, and the box.
 
         Raises:
@@ -115,14 +119,16 @@ class CutMix:
         mixed = float(torch.rand(1, generator=rng)) < self.prob
         partner = torch.randperm(n, generator=rng)
         if not mixed:
-            return Drawn(partner, 1.0)
+            return MixParams(partner, 1.0)
         side = math.sqrt(1.0 - beta(self.alpha, rng))
         h, w = shape[1:]
         top, bottom = _span(h, int(h * side), rng)
         left, right = _span(w, int(w * side), rng)
-        return Drawn(partner, 1.0 - (bottom - top) * (right - left) / (h * w), (top, bottom, left, right))
+        return MixParams(partner, 1.0 - (bottom - top) * (right - left) / (h * w), (top, bottom, left, right))
 
-    def apply(self, x: Tensor, y: Tensor, params: Drawn, num_classes: int, /) -> tuple[Tensor, Float[Tensor, "n k"]]:
+    def apply(
+        self, x: Tensor, y: Tensor, params: MixParams, num_classes: int, /
+    ) -> tuple[Tensor, Float[Tensor, "n k"]]:
         """Mixed pictures (n, c, h, w), a new tensor where anything changes, and label rows (n, k)."""
         mixed = x
         if params.box is not None:
@@ -138,6 +144,6 @@ def _span(side: int, size: int, rng: Generator) -> tuple[int, int]:
     return max(0, centre - size // 2), min(side, centre + size // 2)
 
 
-def _mixed_rows(x: Tensor, y: Tensor, params: Drawn, num_classes: int) -> Tensor:
-    own = rows(y, num_classes, x.dtype)
+def _mixed_rows(x: Tensor, y: Tensor, params: MixParams, num_classes: int) -> Tensor:
+    own = label_rows(y, num_classes, x.dtype)
     return params.share * own + (1 - params.share) * own[params.partner.to(own.device)]

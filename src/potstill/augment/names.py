@@ -1,10 +1,10 @@
 """An augmentation by name, for given data."""
 
-from potstill.augment.geometry import suited
+from potstill.augment.geometry import fit_to_task
 from potstill.core import Augmentation, InputSpec, Source, registry
 from potstill.tasks import MovableTargets, get_task
 
-__all__ = ["augmentation_name", "fitting", "left_out", "named_augmentation", "registered"]
+__all__ = ["augmentation_name", "describe_dropped", "fit_to_source", "load_augmentation", "named_augmentation"]
 
 _NOFLIP = {
     "dsa": "dsa-noflip", "idc-eval": "idc-eval-noflip", "flip": "none", "rrc": "rrc-noflip",
@@ -20,7 +20,7 @@ def augmentation_name(name: str, input: InputSpec) -> str:
     return name if input.horizontal_flip else _NOFLIP.get(name, name)
 
 
-def registered(name: str, source: Source) -> Augmentation:
+def load_augmentation(name: str, source: Source) -> Augmentation:
     """The registered augmentation as it is, but without flip where the pictures must not be mirrored.
 
     Raises:
@@ -40,18 +40,18 @@ def named_augmentation(name: str, source: Source, *, moves_targets: bool = False
     Raises:
         PotstillError: there is no such name.
     """
-    return fitting(registered(name, source), source, moves_targets=moves_targets)
+    return fit_to_source(load_augmentation(name, source), source, moves_targets=moves_targets)
 
 
-def fitting(augment: Augmentation, source: Source, *, moves_targets: bool = False) -> Augmentation:
+def fit_to_source(augment: Augmentation, source: Source, *, moves_targets: bool = False) -> Augmentation:
     """The augmentation without what would make the source's targets wrong."""
-    return suited(augment, get_task(source), moves_targets=moves_targets)[0]
+    return fit_to_task(augment, get_task(source), moves_targets=moves_targets)[0]
 
 
-def left_out(name: str, augment: Augmentation, source: Source, *, moves_targets: bool = False) -> str | None:
+def describe_dropped(name: str, augment: Augmentation, source: Source, *, moves_targets: bool = False) -> str | None:
     """What `fitting` leaves out of the augmentation of that name, in one line; ``None`` where it is nothing."""
     task = get_task(source)
-    wrong = suited(augment, task, moves_targets=moves_targets)[1]
+    wrong = fit_to_task(augment, task, moves_targets=moves_targets)[1]
     if not wrong or source.input.kind != "image":
         return None
     why = f"task {task.name} does not say what becomes of its targets then"

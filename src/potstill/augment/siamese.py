@@ -18,8 +18,19 @@ from potstill.errors import PotstillError, unknown_name
 from potstill.tasks import Movement
 
 __all__ = [
-    "GROUPS", "MOVING", "Drawn", "Siamese", "dsa", "dsa_noflip", "flip_rotate", "homogeneous", "joined",
-    "mirroring", "none", "rotate", "shifting",
+    "GROUPS",
+    "MOVING",
+    "Siamese",
+    "SiameseParams",
+    "concat_params",
+    "dsa",
+    "dsa_noflip",
+    "flip_matrix",
+    "flip_rotate",
+    "none",
+    "rotate",
+    "shift_matrix",
+    "to_homogeneous",
 ]  # fmt: skip
 
 GROUPS = ("color", "crop", "cutout", "flip", "scale", "rotate")
@@ -29,7 +40,7 @@ MOVING: Mapping[str, str] = {"crop": "shift", "flip": "flip", "scale": "scale", 
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class SiameseParams:
     """Parameters of one draw: the groups to apply, in order, and their values, each one entry per sample.
 
     Values by name: ``brightness`` (added), ``saturation`` and ``contrast`` (factors), ``crop_y``, ``crop_x`` (pixels,
@@ -102,7 +113,7 @@ class Siamese:
         """The same without the groups that do these."""
         return replace(self, strategy=tuple(g for g in self.strategy if MOVING.get(g) not in operations))
 
-    def movement(self, params: Drawn, shape: tuple[int, ...], /) -> Movement:
+    def movement(self, params: SiameseParams, shape: tuple[int, ...], /) -> Movement:
         """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
         moving = replace(params, groups=tuple(group for group in params.groups if group in MOVING))
         matrix = torch.eye(3, dtype=torch.float64)[None]
@@ -110,14 +121,14 @@ class Siamese:
             matrix = matrix @ _MATRICES[group](params.values, shape[1], shape[2])
         return Movement(maps=lambda x: self.apply(x, moving), matrix=matrix, size=(shape[1], shape[2]))
 
-    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> SiameseParams:
         """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
 
         Raises:
             PotstillError: the shape is not that of a picture.
         """
         if not self.strategy:
-            return Drawn((), {}, n)
+            return SiameseParams((), {}, n)
         if len(shape) != 3:
             raise PotstillError(
                 f"this augmentation needs pictures (c, h, w), but one input is {shape}; use the augmentation 'none'"
@@ -128,7 +139,7 @@ class Siamese:
         values: dict[str, Tensor] = {}
         for group in groups:
             values |= self._values(group, n, shape[1], shape[2], rng)
-        return Drawn(groups, values, n)
+        return SiameseParams(groups, values, n)
 
     def _values(self, group: str, n: int, h: int, w: int, rng: Generator) -> dict[str, Tensor]:
         def uniform(low: float, high: float) -> Tensor:
@@ -161,7 +172,7 @@ class Siamese:
                 limit = self.ratio_rotate / 180.0 * pi
                 return {"angle": uniform(-limit, limit)}
 
-    def apply(self, x: Tensor, params: Drawn, /) -> Tensor:
+    def apply(self, x: Tensor, params: SiameseParams, /) -> Tensor:
         """``x`` (m, c, h, w), float32 or float64, transformed; of the same shape; ``x`` itself where nothing changes.
 
         Raises:
@@ -174,10 +185,10 @@ class Siamese:
         return x
 
 
-def joined(drawn: Sequence[Drawn]) -> Drawn:
+def concat_params(draws: Sequence[SiameseParams]) -> SiameseParams:
     """The parameters of several draws as those of one draw, for their samples in a row; all of the same groups."""
-    values = {name: torch.cat([each.values[name] for each in drawn]) for name in drawn[0].values}
-    return Drawn(drawn[0].groups, values, sum(each.n for each in drawn))
+    values = {name: torch.cat([each.values[name] for each in draws]) for name in draws[0].values}
+    return SiameseParams(draws[0].groups, values, sum(each.n for each in draws))
 
 
 def none() -> Siamese:
@@ -277,20 +288,20 @@ def _rotate(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
     return _warp(x, _rotation(values))
 
 
-def homogeneous(theta: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 3 3"]:
+def to_homogeneous(theta: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 3 3"]:
     """The same map with a third row, float64, so that maps in turn are a product."""
     last = torch.tensor([[[0.0, 0.0, 1.0]]], dtype=torch.float64).expand(len(theta), 1, 3)
     return torch.cat([theta.double(), last], 1)
 
 
-def shifting(down: Tensor, right: Tensor, h: int, w: int) -> Float[Tensor, "n 3 3"]:
+def shift_matrix(down: Tensor, right: Tensor, h: int, w: int) -> Float[Tensor, "n 3 3"]:
     """Where pixels come from, in [-1, 1], if row ``down`` and column ``right`` of pictures become their first."""
     made = torch.eye(3, dtype=torch.float64).repeat(len(down), 1, 1)
     made[:, 0, 2], made[:, 1, 2] = 2 * right.double() / w, 2 * down.double() / h
     return made
 
 
-def mirroring(flip: Tensor) -> Float[Tensor, "n 3 3"]:
+def flip_matrix(flip: Tensor) -> Float[Tensor, "n 3 3"]:
     """Where pixels come from, in [-1, 1], of pictures of which some (bool) are mirrored, left to right."""
     made = torch.eye(3, dtype=torch.float64).repeat(len(flip), 1, 1)
     made[:, 0, 0] = 1 - 2 * flip.double()
@@ -345,10 +356,10 @@ class _Adjoint(torch.autograd.Function):
 
 
 _MATRICES: Mapping[str, Callable[[Mapping[str, Tensor], int, int], Tensor]] = {
-    "crop": lambda values, h, w: shifting(values["crop_y"], values["crop_x"], h, w),
-    "flip": lambda values, h, w: mirroring(values["flip"]),
-    "scale": lambda values, h, w: homogeneous(_scaling(values)),
-    "rotate": lambda values, h, w: homogeneous(_rotation(values)),
+    "crop": lambda values, h, w: shift_matrix(values["crop_y"], values["crop_x"], h, w),
+    "flip": lambda values, h, w: flip_matrix(values["flip"]),
+    "scale": lambda values, h, w: to_homogeneous(_scaling(values)),
+    "rotate": lambda values, h, w: to_homogeneous(_rotation(values)),
 }
 """Where each pixel comes from, of the groups that move them."""
 _APPLY: Mapping[str, Callable[[Siamese, Tensor, Mapping[str, Tensor]], Tensor]] = {

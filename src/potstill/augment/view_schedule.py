@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from potstill.augment.crop import central_box
-from potstill.augment.integer_ops import Cuts, Fetch, Mixes, replay
+from potstill.augment.integer_ops import CropPlan, FetchInputs, MixPlan, render_views
 from potstill.errors import PotstillError, unknown_name
-from potstill.functional.counter_rng import Words, below, permutation, philox, uniform
+from potstill.functional.counter_rng import Words, philox, random_below, random_permutation, uniform
 from potstill.rng import derive_seed
 
-__all__ = ["Views"]
+__all__ = ["ViewSchedule"]
 
 _ATTEMPTS = 10
 _DRAWS = 48
@@ -46,7 +46,7 @@ _MIXES = ("none", "cutmix", "mixup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Views:
+class ViewSchedule:
     """A recipe of views.
 
     Attributes:
@@ -104,7 +104,7 @@ class Views:
             )
 
     @property
-    def pictures(self) -> bool:
+    def needs_images(self) -> bool:
         """Whether it can be done to pictures only."""
         return self.scale is not None or self.flip > 0 or self.mix == "cutmix" or self.patches > 1 or self.pad > 0
 
@@ -113,18 +113,18 @@ class Views:
         return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> "Views":
+    def from_json(cls, settings: Mapping[str, Any]) -> "ViewSchedule":
         """What `to_json` wrote, now or before there were patches and pad.
 
         Raises:
             PotstillError: a setting is missing, unknown or of the wrong kind.
         """
         known = {f.name for f in fields(cls)}
-        said = {"patches": 1, "pad": 0, **said}
-        if said.keys() != known:
-            raise PotstillError(f"views need the settings {', '.join(sorted(known))}; found {sorted(said)!r:.200}")
+        settings = {"patches": 1, "pad": 0, **settings}
+        if settings.keys() != known:
+            raise PotstillError(f"views need the settings {', '.join(sorted(known))}; found {sorted(settings)!r:.200}")
         made: dict[str, Any] = {}
-        for name, value in said.items():
+        for name, value in settings.items():
             pair = isinstance(value, list) and len(value) == 2 and name in ("scale", "ratio", "size")
             numbers = value if pair else [value]
             kinds = (int,) if name in ("size", "seed", "patches", "pad") else (str,) if name == "mix" else (int, float)
@@ -141,7 +141,7 @@ class Views:
             raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
         return philox(derive_seed(self.seed, "views"), items.numpy(), epoch, attempt, purpose)
 
-    def crops(self, epoch: int, items: Int[Tensor, " m"], shape: tuple[int, int]) -> Cuts:
+    def crops(self, epoch: int, items: Int[Tensor, " m"], shape: tuple[int, int]) -> CropPlan:
         """The boxes of ``items`` (int64, on the CPU) in pictures of ``shape`` (height, width), and their flips."""
         h, w = shape
         flip = uniform(self._words(epoch, items, 0, _FLIP)[0]) < self.flip
@@ -155,8 +155,8 @@ class Views:
             box = np.broadcast_to(np.array([0, 0, h, w]), (len(items), 4)).copy()
             if self.pad:
                 moved = self._words(epoch, items, 0, _SHIFT)
-                box[:, 0], box[:, 1] = (below(word, 2 * self.pad + 1) for word in moved[:2])
-            return Cuts(torch.from_numpy(box), torch.from_numpy(flip), order, self.pad)
+                box[:, 0], box[:, 1] = (random_below(word, 2 * self.pad + 1) for word in moved[:2])
+            return CropPlan(torch.from_numpy(box), torch.from_numpy(flip), order, self.pad)
         drawn = self._words(epoch, items, np.arange(_ATTEMPTS)[:, None], _CROP)
         area = h * w * (self.scale[0] + (self.scale[1] - self.scale[0]) * uniform(drawn[0]))
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
@@ -166,11 +166,11 @@ class Views:
         first, each = fits.argmax(0), np.arange(len(items))
         tall, wide, y, x = (a[first, each] for a in (tall, wide, drawn[2], drawn[3]))
         tall, wide = np.clip(tall, 1, h), np.clip(wide, 1, w)
-        box = np.stack([below(y, h - tall + 1), below(x, w - wide + 1), tall, wide], 1)
+        box = np.stack([random_below(y, h - tall + 1), random_below(x, w - wide + 1), tall, wide], 1)
         box[~fits.any(0)] = central_box(h, w, self.ratio)
-        return Cuts(torch.from_numpy(box), torch.from_numpy(flip), order)
+        return CropPlan(torch.from_numpy(box), torch.from_numpy(flip), order)
 
-    def mixes(self, epoch: int, index: Int[Tensor, " m"], items: int, shape: tuple[int, ...]) -> Mixes | None:
+    def mixes(self, epoch: int, index: Int[Tensor, " m"], items: int, shape: tuple[int, ...]) -> MixPlan | None:
         """Partners of the items at ``index`` among ``items``, shares and, for CutMix, boxes in views of ``shape``
         (c, h, w); ``None`` where nothing is mixed."""
         if self.mix == "none" or self.mix_prob == 0:
@@ -180,18 +180,20 @@ class Views:
         whole = np.rint(_beta(self.mix_beta, lambda a: self._words(epoch, index, a, _SHARE)) * _GRAIN)
         share = np.where(uniform(words[0]) < self.mix_prob, whole / _GRAIN, 1.0)
         if self.mix == "mixup":
-            return Mixes(partner, torch.from_numpy(share.astype(np.float32)))
+            return MixPlan(partner, torch.from_numpy(share.astype(np.float32)))
         side, (h, w) = np.sqrt(1.0 - share), shape[1:]
         edges: list[NDArray[np.int64]] = []
         for length, word in ((h, words[1]), (w, words[2])):
-            half, centre = (length * side).astype(np.int64) // 2, below(word, length)
+            half, centre = (length * side).astype(np.int64) // 2, random_below(word, length)
             edges += [np.maximum(centre - half, 0), np.minimum(centre + half, length)]
         left_over = 1.0 - (edges[1] - edges[0]) * (edges[3] - edges[2]) / (h * w)
-        return Mixes(
+        return MixPlan(
             partner, torch.from_numpy(left_over.astype(np.float32)), torch.from_numpy(np.stack(edges, 1))
         )  # fmt: skip
 
-    def view(self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], items: int | None = None) -> Tensor:
+    def view(
+        self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], items: int | None = None
+    ) -> Tensor:
         """The views that the items at ``index`` have in ``epoch``: bit for bit the same in any batch.
 
         Args:
@@ -213,9 +215,9 @@ class Views:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < n:
             wrong = int(index.min()) if int(index.min()) < 0 else int(index.max())
             raise PotstillError(f"items are numbered 0…{n - 1}, but item {wrong} was asked for; check the index")
-        return replay(
+        return render_views(
             inputs, index,
-            (lambda i, shape: self.crops(epoch, i, shape)) if self.pictures else None,
+            (lambda i, shape: self.crops(epoch, i, shape)) if self.needs_images else None,
             lambda shape: self.mixes(epoch, index, n, shape),
             self.size,
         )  # fmt: skip
@@ -224,7 +226,7 @@ class Views:
 @lru_cache(maxsize=4)
 def _partners(key: int, items: int, epoch: int) -> NDArray[np.int64]:
     """Kept for the batches of an epoch: 50,000 items take milliseconds."""
-    return permutation(key, items, epoch, 0, _PARTNER)
+    return random_permutation(key, items, epoch, 0, _PARTNER)
 
 
 def _beta(alpha: float, draw: Any) -> NDArray[np.float64]:

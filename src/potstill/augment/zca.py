@@ -21,14 +21,14 @@ from torch import Tensor
 from potstill.core import Normalization, Whitening
 from potstill.errors import PotstillError, unknown_name
 
-__all__ = ["FAMILIES", "ZCAFamily", "fit", "fit_normalization"]
+__all__ = ["FAMILIES", "ZCAFamily", "fit_normalization", "fit_whitening"]
 
 ZCAFamily: TypeAlias = Literal["mtt", "frepo", "kip"]
 FAMILIES: tuple[ZCAFamily, ...] = ("mtt", "frepo", "kip")
 _STRENGTH = 0.1
 
 
-def fit(x: Float[Tensor, "n *shape"], family: str) -> Whitening:
+def fit_whitening(x: Float[Tensor, "n *shape"], family: str) -> Whitening:
     """The whitening of ``family`` fitted on samples as they enter it. Decompositions are in float64 on ``x``'s device.
 
     Args:
@@ -96,4 +96,4 @@ def fit_normalization(x: Float[Tensor, "n c *shape"], family: str) -> Normalizat
             raise PotstillError(f"every channel must vary, but channel {constant} is constant; drop it, or use 'mtt'")
         mean, std = mean.float().cpu(), std.float().cpu()
     affine = Normalization(mean=mean, std=std)
-    return Normalization(mean=mean, std=std, whitening=fit(affine.apply(x.float()), family))
+    return Normalization(mean=mean, std=std, whitening=fit_whitening(affine.apply(x.float()), family))

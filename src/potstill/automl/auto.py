@@ -40,8 +40,8 @@ from potstill.dataset_file.replacing import hash_run
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import MARGIN, MAX_HELD_OUT, AccuracyLoss, narrow_network, paired_loss
 from potstill.execution import Executor
-from potstill.nn import OwnNetwork, factory
-from potstill.nn import given as own_network
+from potstill.nn import CustomNetwork, factory
+from potstill.nn import parse_network as own_network
 from potstill.rng import derive_seed
 from potstill.runs.loop import Interrupted, Progress, versions
 from potstill.tasks import get_task
@@ -55,7 +55,7 @@ SECONDS = 300.0
 def choose(
     data: Any, wanted: Budget, given: TimeLimit | None, watcher: ProgressReporter, options: Mapping[str, Any], *,
     seed: int,
-    network: str | OwnNetwork | Callable[..., Any] | None, store: str | Codec | None, device: str,
+    network: str | CustomNetwork | Callable[..., Any] | None, store: str | Codec | None, device: str,
     executor: Executor | None, command: str | None, progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None, resume: bool = False, anyway: bool = False, output: SetOutput | None = None,
 ) -> Distilled:  # fmt: skip
@@ -87,7 +87,7 @@ def choose(
         "keep": dataclasses.asdict(wanted), "device": str(splits.train.device),
     }  # fmt: skip
     used = own_network(network)
-    own = source_digests([splits.train, *([used.maker] if isinstance(used, OwnNetwork) else [])])
+    own = source_digests([splits.train, *([used.constructor] if isinstance(used, CustomNetwork) else [])])
     digest = hash_run({"auto": about, "own_files": own}, {})
     if output is not None:
         output.check(splits.files)

@@ -30,7 +30,7 @@ from potstill.codecs.palette import fit_colours, nearest_colours
 from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import pack_bits, packed_bytes, unpack_bits
-from potstill.functional.quantize import codes_of
+from potstill.functional.quantize import quantize
 
 __all__ = ["Patches", "patched"]
 
@@ -92,7 +92,7 @@ class Patches:
         """
         flat = self._pictures(x.detach().cpu().float())
         group, low, step = self._grouped(flat)
-        q = codes_of(flat, self._spread(low[group], flat), self._spread(step[group], flat), self.bits)
+        q = quantize(flat, self._spread(low[group], flat), self._spread(step[group], flat), self.bits)
         group_bits = (len(low) - 1).bit_length()
         said = {
             "codec": "patches", "shape": list(x.shape), "bits": self.bits, "side": self.side, "group_bits": group_bits,
@@ -107,7 +107,7 @@ class Patches:
         flat = self._pictures(x.detach())
         group, low, step = self._grouped(flat.float())
         lows, steps = (self._spread(t[group].to(x), flat) for t in (low, step))
-        read = lows + steps * codes_of(flat, lows, steps, self.bits).to(x)
+        read = lows + steps * quantize(flat, lows, steps, self.bits).to(x)
         return read.reshape(x.shape) + (x - x.detach())
 
     def pack_refined(
@@ -157,7 +157,7 @@ class Patches:
         """Pictures with every patch rounded in a range of its own, straight through."""
         fixed = x.detach()
         lows, steps = (self._spread(t, x) for t in self._ranges(*self._ends(fixed)))
-        return lows + steps * codes_of(fixed, lows, steps, self.bits).to(x) + (x - fixed)
+        return lows + steps * quantize(fixed, lows, steps, self.bits).to(x) + (x - fixed)
 
     def _pictures(self, x: Tensor) -> Tensor:
         _check(x.shape)

@@ -11,7 +11,7 @@ from torch import Tensor
 from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS, pack_bits, packed_bytes
-from potstill.functional.quantize import codes_of, fit_range, grouped, straight_through
+from potstill.functional.quantize import fit_range, group_shape, quantize, straight_through
 
 __all__ = ["Ranges", "Uniform", "choose_range_axis"]
 
@@ -100,7 +100,7 @@ class Uniform:
         parts: list[Tensor] = []
         for first in range(0, len(x), rows):
             low_here, step_here = _of(lows, axis, first, rows), _of(steps, axis, first, rows)
-            q = codes_of(x[first : first + rows], low_here, step_here, self.bits)
+            q = quantize(x[first : first + rows], low_here, step_here, self.bits)
             parts.append(pack_bits(q.flatten(), self.bits))
         said = {"codec": "uniform", "shape": list(x.shape), "bits": self.bits, "axis": axis}
         return Encoded({"": torch.cat(parts), ".low": low, ".step": step}, said)
@@ -114,7 +114,7 @@ class Uniform:
         ranges = self._open(x, ranges)
         held = (self._beside(t.to(x), x) for t in self._held({n: t.detach().float() for n, t in ranges.items()}))
         low, step = held
-        read = low + step * codes_of(x.detach(), low, step, self.bits).to(x)
+        read = low + step * quantize(x.detach(), low, step, self.bits).to(x)
         if not torch.is_grad_enabled():
             return read
         scale = 1 / math.sqrt(x.numel() / max(1, low.numel()) * most)
@@ -142,4 +142,4 @@ class Uniform:
         return low, step
 
     def _beside(self, group: Tensor, x: Tensor) -> Tensor:
-        return group.reshape(grouped(x, choose_range_axis(tuple(x.shape), self.bits)))
+        return group.reshape(group_shape(x, choose_range_axis(tuple(x.shape), self.bits)))

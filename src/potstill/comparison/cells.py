@@ -20,7 +20,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
 from potstill.evaluation.teacher_labels import is_self_labelled
 from potstill.execution import Executor
-from potstill.nn import OwnNetwork
+from potstill.nn import CustomNetwork
 from potstill.runs.loop import Interrupted, Progress, split_identity
 
 __all__ = ["Cell", "Maker", "Measure", "Result", "Unit", "stem_of", "text"]
@@ -172,7 +172,7 @@ class Cell:
         making = {name: value for name, value in self.choices.items() if (name, value) != ("effort", "published")}
         return {
             "method": self.method, self.unit: self.amount, "data": self.data,
-            **{name: str(value) if isinstance(value, OwnNetwork) else value for name, value in making.items()},
+            **{name: str(value) if isinstance(value, CustomNetwork) else value for name, value in making.items()},
             "options": dict(self.options) or None, "parametrization": self.parametrization, "store": self.store,
             **({"own_files": files} if (files := self._own_files()) else {}), **measure.settings,
         }  # fmt: skip
@@ -180,7 +180,7 @@ class Cell:
     def _own_files(self) -> dict[str, str]:
         """Return the SHA-256 of each of the user's own files that the set is made with."""
         network = self.making["network"]
-        own = [network.maker] if isinstance(network, OwnNetwork) else []
+        own = [network.constructor] if isinstance(network, CustomNetwork) else []
         method = get_method_class(self.method) if self.value is None and is_file_reference(self.method) else self.value
         return source_digests([*([] if method is None else [method]), *own])
 

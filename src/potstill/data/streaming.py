@@ -26,7 +26,7 @@ from potstill.data.splits import check_splits, count_absent_classes, draw_test_s
 from potstill.data.streamed import StreamSource, num_decode_threads, start_decoding
 from potstill.data.train_test_overlap import first_equal_encoded, keep_copies_together, note_overlap
 from potstill.errors import PotstillError
-from potstill.functional.sampling import distinct
+from potstill.functional.sampling import sample_distinct
 from potstill.rng import generator
 
 __all__ = ["NORMALIZATION_SAMPLES", "assemble_streamed", "with_image_size"]
@@ -171,7 +171,7 @@ def _lost(index: Index, size: tuple[int, int]) -> list[str]:
         PotstillError: all of 16 bits among them hold no value above 255.
     """
     found = LossCounter(index.name)
-    few = index.at[distinct(len(index.labels), _FEW, generator(0, "losses"))].sort().values.tolist()
+    few = index.at[sample_distinct(len(index.labels), _FEW, generator(0, "losses"))].sort().values.tolist()
     with silence_pillow():
         for place in few:
             with suppress(BadPictureError):  # whoever needs its pixels says so
@@ -250,7 +250,7 @@ def measure_normalization(source: StreamSource) -> tuple[Normalization, int]:
     Pixels are counted by value, so that a pass of any length takes little memory. Of all pictures it is what
     ``memory.fit_normalization`` gives, up to rounding in float64.
     """
-    index = distinct(len(source), NORMALIZATION_SAMPLES, generator(0, "normalization"))
+    index = sample_distinct(len(source), NORMALIZATION_SAMPLES, generator(0, "normalization"))
     counts = torch.zeros(source.input.shape[0], 256, dtype=torch.int64)
     for places in torch.split(source.places[index].sort().values, pass_batch_size(source, _CHUNK)):
         x = start_decoding(source.reader, places, source.input.shape)()

@@ -55,7 +55,7 @@ def first_equal(*parts: Inputs | Frame) -> Int[Tensor, " n"]:
         for x in _rows(part):
             digests.add(torch.arange(start, start + len(x)), x)
             start += len(x)
-    return digests.first()
+    return digests.first_positions()
 
 
 def _rows(part: Tensor | Frame) -> Iterator[Tensor]:

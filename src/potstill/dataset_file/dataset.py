@@ -56,8 +56,8 @@ from potstill.dataset_file.validate import (
     check_scores,
 )
 from potstill.errors import PotstillError
-from potstill.functional.label_simplex import probabilities
-from potstill.native import loaded
+from potstill.functional.label_simplex import to_probabilities
+from potstill.native import loaded_kernels
 from potstill.tasks import Classification
 
 __all__ = [
@@ -226,7 +226,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         task = task or Classification(k=len(classes))
         if scores:
             check_scores("this set", labels, num_samples(inputs), len(classes))
-        check_content("this set", inputs, probabilities(labels) if scores else labels, input, len(classes), task)
+        check_content("this set", inputs, to_probabilities(labels) if scores else labels, input, len(classes), task)
         check_extras("this set", inputs, len(labels), payload, index, weights, normalization)
         if captions and len(captions) != len(labels):
             raise PotstillError(f"this set: {len(labels)} inputs need as many captions, but there are {len(captions)}")
@@ -250,7 +250,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
             **({"labels": scores_to_json(len(classes))} if scores else {}),
             "versions": {
                 "potstill": version("potstill"), "torch": torch.__version__, "python": platform.python_version(),
-                "kernels": loaded(),
+                "kernels": loaded_kernels(),
             },
         }  # fmt: skip
         tensors, said = encode_contents(

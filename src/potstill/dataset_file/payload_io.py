@@ -24,7 +24,7 @@ from potstill.dataset_file.metadata import has_scores, input_from_json
 from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, load_decoders
 from potstill.dataset_file.validate import WHITENING, are_valid_offsets, check_scores, check_shapes
 from potstill.errors import PotstillError
-from potstill.functional.label_simplex import probabilities
+from potstill.functional.label_simplex import to_probabilities
 from potstill.functional.packing import MOST_BITS
 from potstill.parametrize.named_inputs import parse_parametrization
 
@@ -291,7 +291,7 @@ def decode_contents(
         raise PotstillError("its card and its tensors do not agree on whether labels are scores; get the file again")
     if scores is not None:
         check_scores("its file", scores, len(scores) if scores.ndim else 0, len(card["classes"]))
-        labels = probabilities(scores)
+        labels = to_probabilities(scores)
     if labels is None:
         raise PotstillError("holds no tensor 'labels'; it is not a distilled set")
     captions = _texts(found, len(labels) if labels.ndim else 0)

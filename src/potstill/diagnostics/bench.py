@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.augment.mix import rows as as_rows
+from potstill.augment.mix import label_rows as as_rows
 from potstill.core import Augmentation, Batch, Inputs, NetworkFactory, Source, Splits, Task
 from potstill.core.nested import concat, index, to_device
 from potstill.data import holdout
@@ -28,7 +28,7 @@ from potstill.evaluation.statistics import count_answers, summary
 from potstill.evaluation.student import TEST_CHUNK, StudentJob, train
 from potstill.execution import Executor, Serial
 from potstill.functional.sampling import class_indices
-from potstill.nn import OwnNetwork, factory, usual
+from potstill.nn import CustomNetwork, default_network_name, factory
 from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task
 
@@ -251,7 +251,7 @@ def make_bench(
     small: Distilled,
     splits: Splits,
     *,
-    network: str | OwnNetwork | None = None,
+    network: str | CustomNetwork | None = None,
     eval_split: str | None = None,
     students: int | None = None,
     steps: int | None = None,
@@ -285,7 +285,7 @@ def make_bench(
     if len(whole) > MAX_EVALUATED:
         part: Any = whole
         whole = part.subset(held_out_indices(whole, derive_seed(seed, "study", "asked"), max_samples=MAX_EVALUATED))
-    name = network or network_from_metadata(small) or usual(real.input)
+    name = network or network_from_metadata(small) or default_network_name(real.input)
     if isinstance(name, str) and is_learner_name(name):
         raise PotstillError(f"a study needs students that are networks, but {name} is none; name a network")
     make = factory(name, real.input, get_task(real).outputs, real.device, normalization=real.normalization)

@@ -13,8 +13,8 @@ from potstill.core import NetworkFactory, Source
 from potstill.core.nested import iter_batches
 from potstill.diagnostics.bench import Bench, Condition, drop_diverged, network_outputs
 from potstill.evaluation.statistics import difference
-from potstill.functional.sampling import distinct
-from potstill.functional.train import parameters, train_step
+from potstill.functional.sampling import sample_distinct
+from potstill.functional.train import copy_parameters, train_step
 from potstill.rng import derive_seed, generator
 from potstill.tasks import get_task
 
@@ -73,12 +73,12 @@ def _walked(walk: _Walk, asked: Source, seed: int) -> _Looked:
     """Train on real data, and look at each stop."""
     network = walk.make(derive_seed(seed, "network")).train()
     rng, task = generator(seed, "samples"), get_task(walk.real)
-    theta, buffers = parameters(network), {n: b.detach().clone() for n, b in network.named_buffers()}
+    theta, buffers = copy_parameters(network), {n: b.detach().clone() for n, b in network.named_buffers()}
     speed, done = None, 0
     found: list[tuple[Tensor, Tensor]] = []
     for stop in walk.stops:
         for _ in range(done, stop):
-            batch = walk.real.fetch(distinct(len(walk.real), BATCH, rng))
+            batch = walk.real.fetch(sample_distinct(len(walk.real), BATCH, rng))
             assert batch.y is not None
             theta, speed, buffers, *_ = train_step(  # type: ignore[assignment]
                 network, theta, speed, batch.x, batch.y, lr=LR, momentum=MOMENTUM, buffers=buffers,

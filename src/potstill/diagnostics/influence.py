@@ -14,7 +14,7 @@ from scipy.special import stdtrit  # type: ignore[import-untyped]
 from torch import Tensor
 
 from potstill.diagnostics.bench import Bench, Condition, targets
-from potstill.functional.sampling import proportional
+from potstill.functional.sampling import proportional_allocation
 
 __all__ = ["MAX_GROUPS", "conditions", "item_groups", "measure_influence"]
 
@@ -30,7 +30,7 @@ def item_groups(bench: Bench, most: int) -> list[Tensor]:
     if len(bench.distilled) <= most:
         return [item for of in of_class for item in torch.split(of, 1)]
     held = [c for c in range(k) if len(of_class[c])]
-    shares = proportional([len(of_class[c]) for c in held], max(most, len(held)))
+    shares = proportional_allocation([len(of_class[c]) for c in held], max(most, len(held)))
     return [
         part for c, share in zip(held, shares, strict=True) for part in of_class[c].tensor_split(max(1, share))
         if len(part)

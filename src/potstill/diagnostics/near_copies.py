@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
-from potstill.functional.distances import chunks, squared_pairs
-from potstill.functional.sampling import distinct
+from potstill.functional.distances import chunks, pairwise_squared
+from potstill.functional.sampling import sample_distinct
 
 __all__ = ["WITHIN", "Nearest", "nearest_rows", "usual_gap"]
 
@@ -42,7 +42,7 @@ def nearest_rows(few: Float[Tensor, "m d"], many: Float[Tensor, "n d"]) -> Neare
     best = torch.full((len(few), held), float("inf"), dtype=few.dtype, device=few.device)
     at = torch.zeros(len(few), held, dtype=torch.int64, device=few.device)
     for part in chunks(len(many), max(len(few), many.shape[1])):
-        gaps = squared_pairs(few, many[part])
+        gaps = pairwise_squared(few, many[part])
         found = gaps.topk(min(held, gaps.shape[1]), largest=False)
         both, places = torch.cat([best, found.values], 1), torch.cat([at, found.indices + part.start], 1)
         best, kept = both.topk(held, largest=False)
@@ -60,11 +60,11 @@ def usual_gap(x: Float[Tensor, "n d"], rng: Generator, most: int = 500) -> float
     """
     if len(x) < 2:
         return float("inf")
-    at = distinct(len(x), min(most, len(x)), rng).to(x.device)
+    at = sample_distinct(len(x), min(most, len(x)), rng).to(x.device)
     gaps = torch.full((len(at),), float("inf"), dtype=torch.float64, device=x.device)
     rows = x[at].double()
     for part in chunks(len(x), max(len(at), x.shape[1])):
-        found = squared_pairs(rows, x[part].double())
+        found = pairwise_squared(rows, x[part].double())
         own = at - part.start
         inside = (own >= 0) & (own < found.shape[1])
         found[inside, own[inside]] = float("inf")

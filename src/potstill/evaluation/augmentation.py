@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 from potstill.augment.dc import dc, dc_batch_norm
 from potstill.augment.frepo import frepo, frepo_noflip
-from potstill.augment.geometry import mixable
-from potstill.augment.names import fitting, left_out, registered
+from potstill.augment.geometry import can_mix_targets
+from potstill.augment.names import describe_dropped, fit_to_source, load_augmentation
 from potstill.core import Augmentation, Source
 from potstill.evaluation.protocol import Protocol
 from potstill.tasks import get_task
@@ -19,7 +19,7 @@ _PUBLISHED: Mapping[str, Callable[[], Augmentation]] = {
 
 
 def _named(name: str, source: Source) -> Augmentation:
-    return _PUBLISHED[name]() if name in _PUBLISHED else registered(name, source)
+    return _PUBLISHED[name]() if name in _PUBLISHED else load_augmentation(name, source)
 
 
 def student_augmentation(name: str, source: Source) -> Augmentation:
@@ -31,14 +31,14 @@ def student_augmentation(name: str, source: Source) -> Augmentation:
     Raises:
         PotstillError: there is no such name.
     """
-    return fitting(_named(name, source), source, moves_targets=True)
+    return fit_to_source(_named(name, source), source, moves_targets=True)
 
 
 def omitted_augmentations(name: str, protocol: Protocol, source: Source) -> list[str]:
     """Return a line for each part of the augmentation ``name`` and of the protocol's mix that ``source`` rules out."""
-    said = left_out(name, _named(name, source), source, moves_targets=True)
+    said = describe_dropped(name, _named(name, source), source, moves_targets=True)
     lines = [] if said is None else [said]
-    if protocol.recipe.mix != "none" and not mixable(task := get_task(source)):
+    if protocol.recipe.mix != "none" and not can_mix_targets(task := get_task(source)):
         lines.append(
             f"{protocol.recipe.mix} left out, which mixes pictures: task {task.name} does not say what becomes of its "
             "targets then"

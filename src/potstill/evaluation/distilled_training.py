@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from potstill.augment.crop import Crops, PadCrop
 from potstill.augment.mix import CutMix, Mix, MixUp
-from potstill.augment.view_schedule import Views
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import Augmentation, NetworkFactory, NetworkWeights, Source
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
@@ -196,14 +196,14 @@ def check_stored_labels(p: Protocol, store: Labels) -> None:
             "a protocol in which a teacher labels"
         )
     found = store.about.statistics
-    if isinstance(store.about.views, Views) and found != p.teaching.teacher_statistics:
+    if isinstance(store.about.views, ViewSchedule) and found != p.teaching.teacher_statistics:
         raise PotstillError(
             f"protocol {p.name} has labels by a teacher's {p.teaching.teacher_statistics} statistics, but these were "
             f'made by {found} ones; label anew, or say `teacher_statistics="{found}"`'
         )
 
 
-def make_views(p: Protocol, augment: Augmentation, seed: int) -> Views:
+def make_views(p: Protocol, augment: Augmentation, seed: int) -> ViewSchedule:
     """Return the protocol's augmentation and mix as views that are recomputed from a seed.
 
     Raises:
@@ -226,7 +226,7 @@ def make_views(p: Protocol, augment: Augmentation, seed: int) -> Views:
         cells = augment.patches
         if (augment.scale, augment.ratio) != ((1.0, 1.0), (1.0, 1.0)):
             scale, ratio = augment.scale, augment.ratio
-    return Views(
+    return ViewSchedule(
         seed=seed, scale=scale, ratio=ratio, flip=augment.flip if isinstance(augment, Crops | PadCrop) else 0.0,
         mix=p.recipe.mix, mix_beta=p.recipe.mix_beta, mix_prob=p.recipe.mix_prob if p.recipe.mix != "none" else 0.0,
         patches=cells, pad=pad,

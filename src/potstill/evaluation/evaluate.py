@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.augment.mix import rows as as_rows
+from potstill.augment.mix import label_rows as as_rows
 from potstill.augment.names import augmentation_name
 from potstill.core import Augmentation, Metric, NetworkFactory, Source, Splits, Task
 from potstill.core.nested import num_samples, single_tensor, to_device
@@ -60,11 +60,11 @@ from potstill.evaluation.teacher_labels import Labeller, resolve_labeller, store
 from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
 from potstill.evaluation.vmap_students import default_group_size, predict_all
 from potstill.execution import Executor, Serial, choose_executor
-from potstill.functional.label_simplex import centred
+from potstill.functional.label_simplex import to_scores
 from potstill.labels.label_file import hash_inputs
 from potstill.labels.teacher import soft_labels
 from potstill.labels.teacher_file import Labels
-from potstill.nn import OwnNetwork, factory, stackable, usual
+from potstill.nn import CustomNetwork, default_network_name, factory, is_stackable
 from potstill.rng import derive_seed
 from potstill.tasks import Classification, get_targets, get_task
 
@@ -139,7 +139,7 @@ def evaluate(
     splits: Splits,
     *,
     protocol: Protocol,
-    networks: Sequence[str | OwnNetwork] | None = None,
+    networks: Sequence[str | CustomNetwork] | None = None,
     seeds: int | None = None,
     seed: int = 0,
     baselines: bool = True,
@@ -184,7 +184,9 @@ def evaluate(
     check_compatible(distilled, splits.train)
     train, test = (normalize_like(s, distilled) for s in (splits.train, splits.test))
     published = protocol.network if train.input.kind == "image" else None
-    students_of = list(dict.fromkeys(networks or [published or network_from_metadata(distilled) or usual(train.input)]))
+    students_of = list(
+        dict.fromkeys(networks or [published or network_from_metadata(distilled) or default_network_name(train.input)])
+    )
     students = protocol.students if seeds is None else seeds
     if students < 1:
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
@@ -294,7 +296,7 @@ def evaluate(
     }
     made_of = distilled.metadata["source"].get("hash")
     # as potstill.evaluation.vmap_students groups them
-    alone = own_learner is not None or bench.protocol.teaching.labels == "teacher" or not stackable(bench.make)
+    alone = own_learner is not None or bench.protocol.teaching.labels == "teacher" or not is_stackable(bench.make)
     beside = 1 if alone else min(students, bench.side_by_side)
     content = {
         "protocol": protocol.name,
@@ -543,7 +545,7 @@ def _learned_from(bench: _Bench, made: TrainingSet, student: int) -> Tensor:
         return made.scores + 1 / k if real and made.scores is not None else y
     if bench.protocol.teaching.loss != "squared":
         return y
-    return centred(as_rows(y, k, torch.float32)) if made.scores is None else made.scores
+    return to_scores(as_rows(y, k, torch.float32)) if made.scores is None else made.scores
 
 
 def _per_class(answers: Sequence[Tensor | None], test: Source) -> list[float]:

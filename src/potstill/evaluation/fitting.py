@@ -8,7 +8,7 @@ from potstill.core import Source, Splits
 from potstill.data.read_options import describe_option_changes
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
-from potstill.nn import named
+from potstill.nn import is_public_name
 from potstill.tasks import get_task
 
 __all__ = ["check_compatible", "describe_data_mismatch", "learned_lr", "network_from_metadata", "same_content"]
@@ -119,7 +119,7 @@ def network_from_metadata(distilled: Distilled) -> str | None:
         PotstillError: it is a custom network of the set's maker; code named in metadata is never imported.
     """
     name = distilled.metadata.get("network")
-    if name is None or (isinstance(name, str) and named(name)):
+    if name is None or (isinstance(name, str) and is_public_name(name)):
         return name
     raise PotstillError(
         f"the set was made with a network of its maker's own, {name}; say which network to train on it, yours "

@@ -12,7 +12,7 @@ from potstill.evaluation.full_data_reference import RECIPE
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.training_sets import TEACHER_STEPS
 from potstill.execution import Executor, parallelism
-from potstill.functional.train import parameters, train_step
+from potstill.functional.train import copy_parameters, train_step
 from potstill.tasks import get_task
 
 __all__ = ["estimate_seconds", "measure_step_seconds"]
@@ -79,7 +79,7 @@ def measure_step_seconds(make: NetworkFactory, train: Source, batch: int, thread
     """Return the seconds of one update on ``batch`` samples: the minimum over several timings."""
     net, size, before = make(0).train(), min(batch, len(train)), torch.get_num_threads()
     fetched = train.fetch(torch.arange(size))
-    x, theta, buffers = fetched.x, parameters(net), {n: b.detach().clone() for n, b in net.named_buffers()}
+    x, theta, buffers = fetched.x, copy_parameters(net), {n: b.detach().clone() for n, b in net.named_buffers()}
     if fetched.y is None:
         return 0.0
     task = get_task(train)

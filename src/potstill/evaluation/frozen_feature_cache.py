@@ -10,7 +10,7 @@ from torch import Tensor
 from potstill.augment.siamese import Siamese
 from potstill.core import Augmentation, Batch, Inputs, Network, Normalization, Source
 from potstill.data.iterate import map_samples
-from potstill.nn import Frozen
+from potstill.nn import FrozenBackbone
 
 __all__ = ["cached_features", "classifier_and_features"]
 
@@ -29,7 +29,7 @@ def classifier_and_features(
     ``None`` for other networks, and where an augmentation changes the images at every step.
     """
     if (
-        not isinstance(network, Frozen)
+        not isinstance(network, FrozenBackbone)
         or not isinstance(x, Tensor)
         or not (isinstance(augment, Siamese) and not augment.strategy)
     ):
@@ -38,7 +38,7 @@ def classifier_and_features(
         return network.classifier, network.embed(x)
 
 
-def cached_features(network: Frozen, source: Source, chunk: int, precision: str) -> Tensor | None:
+def cached_features(network: FrozenBackbone, source: Source, chunk: int, precision: str) -> Tensor | None:
     """Return the features of every sample of ``source`` (n, d), cached for the next student; ``None`` if too large.
 
     Args:

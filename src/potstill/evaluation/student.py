@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from potstill.augment.geometry import mixable, moved_targets
-from potstill.augment.mix import rows
+from potstill.augment.geometry import can_mix_targets, move_targets
+from potstill.augment.mix import label_rows
 from potstill.core import Augmentation, Batch, Inputs, Network, NetworkFactory, Source, Task
 from potstill.core.nested import device_of, index, iter_batches, num_samples, single_tensor
 from potstill.data.iterate import map_samples
@@ -22,10 +22,10 @@ from potstill.evaluation.distilled_training import Teachers, make_mix, stored_la
 from potstill.evaluation.estimators import LearnerFactory
 from potstill.evaluation.frozen_feature_cache import cached_features, classifier_and_features
 from potstill.evaluation.protocol import Precision, Protocol
-from potstill.functional.microbatch import Plain, passed
+from potstill.functional.microbatch import PureForward, forward_backward
 from potstill.functional.train import Criterion, cross_entropy
 from potstill.labels.teacher_file import Labels
-from potstill.nn import Frozen
+from potstill.nn import FrozenBackbone
 from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task
 
@@ -174,7 +174,7 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
     n = num_samples(job.x)
     parameters = list(network.parameters())
     asked = None if job.stored_labels is not None else job.teachers
-    mix = make_mix(p) if mixable(job.task) else None
+    mix = make_mix(p) if can_mix_targets(job.task) else None
     label = None if asked is None else asked.logits_function(p.teaching.teacher_statistics)
     classes = _classes(network, job) if mix is not None or job.weights is not None else 0
     given = label is None and job.stored_labels is None
@@ -195,7 +195,7 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
 
     half = p.recipe.precision != "float32"
     # of a network whose body stands still only the head is passed, which is not worth a message
-    plain = None if still is not None else Plain(
+    plain = None if still is not None else PureForward(
         parameters=dict(network.named_parameters()), buffers=dict(network.named_buffers()), half=half
     )  # fmt: skip
 
@@ -216,12 +216,12 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
                 gradients = torch.autograd.grad(loss, parameters)
             elif not isinstance(job.x, Tensor):  # with names: there is nothing that could augment or mix them
                 own = partial(_against, criterion, y=job.y[batch])
-                gradients = passed(network, logits, parameters, index(job.x, batch), own, plain)[2]
+                gradients = forward_backward(network, logits, parameters, index(job.x, batch), own, plain)[2]
             else:
                 shape = tuple(job.x.shape[1:])
                 params = job.augment.draw(len(batch), shape, rng)
                 x, y = job.augment.apply(job.x[batch], params), every_y[batch]
-                y = moved_targets(job.task, job.augment, y, params, shape)
+                y = move_targets(job.task, job.augment, y, params, shape)
                 weight = None if job.weights is None else job.weights[batch]
                 if mix is not None:
                     drawn = mix.draw(len(batch), shape, rng)
@@ -234,7 +234,7 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
                     own = partial(_taught, p, label(x), y, weight)
                 elif squared and weight is not None:
                     own = partial(_weighed_squares, weight, y)
-                gradients = passed(network, logits, parameters, x, own, plain)[2]
+                gradients = forward_backward(network, logits, parameters, x, own, plain)[2]
             assign_gradients(parameters, gradients)
             moves.step()
             if average is not None:
@@ -280,7 +280,7 @@ def make_criterion(job: StudentJob) -> Criterion:
 
 def weight_labels(y: Tensor, weights: Tensor, classes: int, dtype: torch.dtype) -> Float[Tensor, "n k"]:
     """Return labels as rows times their sample's weight (n,): cross-entropy is linear in them."""
-    return rows(y, classes, dtype) * weights.to(dtype)[:, None]
+    return label_rows(y, classes, dtype) * weights.to(dtype)[:, None]
 
 
 class WeightAverage:
@@ -351,7 +351,7 @@ def predict(network: torch.nn.Module, source: Source, precision: Precision = "fl
             return task.predict(network(batch.x)).cpu()
 
     with torch.no_grad():
-        if isinstance(network, Frozen):
+        if isinstance(network, FrozenBackbone):
             with autocast_context(precision, source.device):
                 features = cached_features(network, source, TEST_CHUNK, precision)
             if features is not None:

@@ -24,7 +24,7 @@ from potstill.execution import Executor
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.teacher_file import Labels
 from potstill.labels.write import hash_network
-from potstill.nn import factory, named
+from potstill.nn import factory, is_public_name
 from potstill.pretraining import TrainedNetworks, build_assets
 from potstill.rng import generator
 
@@ -171,7 +171,7 @@ def _choice(protocol: Protocol, entries: Sequence[_Entry], make: NetworkFactory)
     """Return the labeller's source, and why it is not the set where the set has teachers."""
     if protocol.teaching.teacher or protocol.teaching.committee:
         return "protocol", "the protocol names another" if entries else ""
-    if strange := next((e.network for e in entries if not named(e.network) and e.network != make.name), None):
+    if strange := next((e.network for e in entries if not is_public_name(e.network) and e.network != make.name), None):
         return "student", f"its teacher is a network of its maker's own, {strange}, and was not given"
     return ("set" if entries else "student"), ""
 

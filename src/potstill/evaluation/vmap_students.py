@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from potstill.augment.geometry import mixable, moved_targets
-from potstill.augment.siamese import Drawn, joined
+from potstill.augment.geometry import can_mix_targets, move_targets
+from potstill.augment.siamese import SiameseParams, concat_params
 from potstill.core import Augmentation, Batch, Network, Source
 from potstill.core.nested import single_tensor
 from potstill.data.iterate import map_samples
@@ -37,7 +37,7 @@ from potstill.evaluation.student import (
     weight_labels,
 )
 from potstill.execution import Executor
-from potstill.nn import stackable
+from potstill.nn import is_stackable
 from potstill.rng import derive_seed, generator
 from potstill.tasks import MovableTargets, get_targets, get_task
 
@@ -126,7 +126,7 @@ def _alike(one: StudentJob, other: StudentJob) -> bool:
         return False
     own = all(job.teachers is None and job.stored_labels is None and isinstance(job.x, Tensor) for job in (one, other))
     own = own and not (uses_scores(one) and one.weights is not None)  # a squared error is not linear in its targets
-    return own and said(one) == said(other) and stackable(one.make)
+    return own and said(one) == said(other) and is_stackable(one.make)
 
 
 def _one(job: StudentJob) -> Tensor:
@@ -169,7 +169,7 @@ def fit_stacked(jobs: Sequence[StudentJob], look: Callable[[StackedStudents], No
     first = _one(job)
     n, shape = len(first), tuple(first.shape[1:])
     criterion = make_criterion(job)
-    mix, classes = make_mix(p) if mixable(job.task) else None, 0
+    mix, classes = make_mix(p) if can_mix_targets(job.task) else None, 0
     if mix is not None or job.weights is not None:
         with torch.no_grad():
             classes = stack(first[:1].unsqueeze(0), training=False).shape[2]
@@ -192,7 +192,7 @@ def fit_stacked(jobs: Sequence[StudentJob], look: Callable[[StackedStudents], No
                     mixes.append(mix.draw(batch.shape[1], shape, rng))
             x = _augmented(job.augment, x, drawn)
             if isinstance(job.task, MovableTargets):
-                moved = [moved_targets(job.task, job.augment, a, d, shape) for a, d in zip(y, drawn, strict=True)]
+                moved = [move_targets(job.task, job.augment, a, d, shape) for a, d in zip(y, drawn, strict=True)]
                 y = torch.stack(moved)
             if mix is not None:
                 pairs = [mix.apply(a, b, m, classes) for a, b, m in zip(x, y, mixes, strict=True)]
@@ -216,7 +216,7 @@ def fit_stacked(jobs: Sequence[StudentJob], look: Callable[[StackedStudents], No
 
 def _augmented(augment: Augmentation, x: Tensor, drawn: Sequence[object]) -> Tensor:
     """Augment every student's batch with its own parameters, at once for equal groups of operations."""
-    known = [d for d in drawn if isinstance(d, Drawn)]
+    known = [d for d in drawn if isinstance(d, SiameseParams)]
     if len(known) < len(drawn):
         return torch.stack([augment.apply(batch, d) for batch, d in zip(x, drawn, strict=True)])
     by_operations: dict[tuple[str, ...], list[int]] = {}
@@ -227,7 +227,7 @@ def _augmented(augment: Augmentation, x: Tensor, drawn: Sequence[object]) -> Ten
     made = torch.empty_like(x)
     for students in by_operations.values():
         at = torch.tensor(students, device=x.device)
-        several = augment.apply(x[at].flatten(0, 1), joined([known[s] for s in students]))
+        several = augment.apply(x[at].flatten(0, 1), concat_params([known[s] for s in students]))
         made[at] = several.view(len(students), *x.shape[1:])
     return made
 

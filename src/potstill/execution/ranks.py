@@ -37,7 +37,14 @@ from potstill.execution.executor import dumps, is_picklable, torch_threads
 from potstill.execution.synced import sync_batch_norm
 from potstill.execution.worker import run_job, unwrap_reply
 from potstill.functional.features import uses_batch_statistics
-from potstill.functional.microbatch import Passed, Piece, Plain, out_of_memory, sharing, sloped
+from potstill.functional.microbatch import (
+    ChunkedForward,
+    PassResult,
+    PureForward,
+    loss_and_gradient,
+    out_of_memory,
+    share_batches,
+)
 
 __all__ = ["Ranks", "active_ranks", "launched_by_torchrun", "run_on_ranks"]
 
@@ -166,7 +173,7 @@ class Ranks:
                 self._leave()
             raise _Helped(0)
         _ACTIVE = self
-        self._stack.enter_context(sharing(self))
+        self._stack.enter_context(share_batches(self))
         return self
 
     def __exit__(
@@ -205,7 +212,7 @@ class Ranks:
             self._busy = True
             try:
                 _tell(("jobs", sent if first == 0 else None, [dumps(job) for job in some], self.threads))
-                with torch_threads(self.threads), sharing(None):
+                with torch_threads(self.threads), share_batches(None):
                     own = run_job(sent, dumps(some[0]))
                 found: list[Any] = [None] * self.world
                 dist.gather_object(own, found, group=_PATIENT)
@@ -217,10 +224,10 @@ class Ranks:
 
     # --- batches ------------------------------------------------------------------------------------------------
 
-    def passed(
+    def forward_backward(
         self, network: nn.Module, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], x: Inputs,
-        loss_of: Callable[[Tensor], Tensor], plain: Plain,
-    ) -> Passed | None:  # fmt: skip
+        loss_of: Callable[[Tensor], Tensor], plain: PureForward,
+    ) -> PassResult | None:  # fmt: skip
         """Loss, outputs and gradients of a batch of which each rank takes a part; ``None`` for a small one, or where
         the network cannot be sent."""
         n = num_samples(x)
@@ -250,14 +257,14 @@ class Ranks:
     def _gathered(
         self, network: nn.Module, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], own: Inputs,
         loss_of: Callable[[Tensor], Tensor], sizes: Sequence[int],
-    ) -> Passed:  # fmt: skip
+    ) -> PassResult:  # fmt: skip
         """The rest of a step, when the others have their parts. What goes wrong here is told them first."""
         failed: BaseException | None = None
         together = uses_batch_statistics(network)  # then ranks also meet inside of the pass, and none can leave alone
         try:
             with sync_batch_norm(network, sizes[0] / sum(sizes)):
                 try:
-                    piece = Piece(forward, parameters, own)
+                    piece = ChunkedForward(forward, parameters, own)
                 except (RuntimeError, MemoryError, PotstillError) as error:
                     if together:
                         raise
@@ -269,7 +276,7 @@ class Ranks:
                     dist.recv(outputs[-1], rank)
                 whole = torch.cat(outputs)
                 try:
-                    value, slope = sloped(whole, loss_of)
+                    value, slope = loss_and_gradient(whole, loss_of)
                 except Exception:
                     _tell(("go", None))
                     self._busy = False
@@ -279,7 +286,7 @@ class Ranks:
                 for rank, share in enumerate(shares[1:], 1):
                     dist.send(share.contiguous(), rank)
                 try:
-                    found = piece.pulled(shares[0])
+                    found = piece.backward(shares[0])
                 except (RuntimeError, MemoryError) as error:
                     if together:
                         raise
@@ -375,7 +382,7 @@ class _Helper:
         with sync_batch_norm(net, sizes[rank] / sum(sizes)):
             piece, wrong = None, None
             try:
-                piece = Piece(forward, tuple(parameters.values()), x)
+                piece = ChunkedForward(forward, tuple(parameters.values()), x)
             except (RuntimeError, MemoryError, PotstillError) as error:
                 if together:
                     raise
@@ -390,7 +397,7 @@ class _Helper:
             dist.recv(slope, 0)
             found: tuple[Tensor, ...] = ()
             try:
-                found = piece.pulled(slope)
+                found = piece.backward(slope)
             except (RuntimeError, MemoryError) as error:
                 if together:
                     raise

@@ -14,9 +14,17 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
-from potstill.functional.distances import Centred, centred, chunks, cluster_sums, nearest, squared, squared_pairs
+from potstill.functional.distances import (
+    CentredRows,
+    centre_rows,
+    chunks,
+    cluster_sums,
+    nearest_centres,
+    pairwise_squared,
+    squared_distances,
+)
 
-__all__ = ["central", "herding", "k_center", "k_means", "medoids"]
+__all__ = ["herding", "k_center", "k_means", "k_means_medoids", "medoids"]
 
 _CHUNK = 1 << 24
 """Entries of a temporary; 64 MiB in float32."""
@@ -82,7 +90,7 @@ def k_center(features: Float[Tensor, "n d"], m: int, first: Literal["medoid"] | 
     _check(features, m)
     mean = features.mean(0) if features.numel() > _LARGE else torch.zeros_like(features[0])
     away = _distances(features, mean)
-    start = int(squared(features, features.mean(0)).argmin()) if first == "medoid" else int(first)
+    start = int(squared_distances(features, features.mean(0)).argmin()) if first == "medoid" else int(first)
     if not 0 <= start < len(features):
         raise PotstillError(
             f"the first centre must be a row in 0…{len(features) - 1}, but it is {start}; choose another"
@@ -120,7 +128,7 @@ def k_means(
     """
     _check(features, m)
     centres = _plus_plus(features, m, rng)
-    rows: Tensor | Centred = centred(features) if features.numel() > _LARGE else features
+    rows: Tensor | CentredRows = centre_rows(features) if features.numel() > _LARGE else features
     assignment, gaps = _nearest(rows, centres)
     for _ in range(iterations):
         centres = _move(features, assignment, gaps, m)
@@ -131,7 +139,7 @@ def k_means(
     return centres, assignment
 
 
-def central(features: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int) -> Int[Tensor, " m"]:
+def k_means_medoids(features: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int) -> Int[Tensor, " m"]:
     """The rows that lie nearest to ``m`` centres of `k_means`: representative samples (DREAM, arXiv:2302.14416).
 
     Raises:
@@ -152,7 +160,7 @@ def medoids(features: Float[Tensor, "n d"], centroids: Float[Tensor, "m d"]) -> 
     taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     order = []
     for centroid in centroids:
-        best = int(squared(features, centroid).masked_fill(taken, math.inf).argmin())
+        best = int(squared_distances(features, centroid).masked_fill(taken, math.inf).argmin())
         taken[best] = True
         order.append(best)
     return torch.tensor(order, dtype=torch.int64)
@@ -162,7 +170,7 @@ def _plus_plus(features: Tensor, m: int, rng: Generator) -> Tensor:
     # the draws are uniforms inverted through the cumulative potential on the CPU: the same on every device
     trials = 2 + int(math.log(m))
     chosen = [int(torch.randint(len(features), (1,), generator=rng))]
-    reach = squared(features, features[chosen[0]])
+    reach = squared_distances(features, features[chosen[0]])
     gaps = _gaps(features)
     while len(chosen) < m:
         cumulative = reach.double().cpu().cumsum(0)
@@ -179,9 +187,9 @@ def _distances(features: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
     """Squared distances (n,) of the rows from a point that is given less ``mean``, for many points in turn."""
     if features.numel() <= _LARGE:
         rows = features - mean
-        return lambda point: squared(rows, point)
-    about = centred(features)
-    return lambda point: about.to((point + mean).unsqueeze(0)).squeeze(1)
+        return lambda point: squared_distances(rows, point)
+    about = centre_rows(features)
+    return lambda point: about.distances_to((point + mean).unsqueeze(0)).squeeze(1)
 
 
 def _medoids(features: Tensor, centroids: Tensor) -> Tensor:
@@ -191,7 +199,7 @@ def _medoids(features: Tensor, centroids: Tensor) -> Tensor:
     gap = torch.full((m, kept), math.inf, dtype=features.dtype, device=features.device)
     row = torch.zeros(m, kept, dtype=torch.int64, device=features.device)
     for part in chunks(len(features), max(m, features.shape[1]), _CHUNK // 4):
-        both = torch.cat([gap, squared_pairs(features[part], centroids).T], 1)
+        both = torch.cat([gap, pairwise_squared(features[part], centroids).T], 1)
         index = torch.arange(part.start, part.stop, device=features.device).expand(m, -1)
         near = both.topk(kept, largest=False)
         gap, row = near.values, torch.cat([row, index], 1).gather(1, near.indices)
@@ -199,7 +207,7 @@ def _medoids(features: Tensor, centroids: Tensor) -> Tensor:
     for c, nearby in enumerate(row.tolist()):
         left = [i for i in nearby if i not in order]
         if not left:
-            away = squared(features, centroids[c])
+            away = squared_distances(features, centroids[c])
             away[order] = math.inf
             left = [int(away.argmin())]
         order.append(left[0])
@@ -209,14 +217,14 @@ def _medoids(features: Tensor, centroids: Tensor) -> Tensor:
 def _gaps(features: Tensor) -> Callable[[list[int]], list[Tensor]]:
     """Squared distances from every row to each of some rows."""
     if features.numel() <= _LARGE:
-        return lambda at: [squared(features, features[i]) for i in at]
-    rows = centred(features)
-    return lambda at: list(rows.to(features[at]).T.contiguous())
+        return lambda at: [squared_distances(features, features[i]) for i in at]
+    rows = centre_rows(features)
+    return lambda at: list(rows.distances_to(features[at]).T.contiguous())
 
 
-def _nearest(features: Tensor | Centred, centres: Tensor) -> tuple[Tensor, Tensor]:
-    if isinstance(features, Centred):
-        owner, gap = nearest(features, centres)
+def _nearest(features: Tensor | CentredRows, centres: Tensor) -> tuple[Tensor, Tensor]:
+    if isinstance(features, CentredRows):
+        owner, gap = nearest_centres(features, centres)
         return owner, gap.sqrt()
     rows = max(1, _CHUNK // max(1, len(centres)))
     parts = [

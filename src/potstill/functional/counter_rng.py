@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Words", "below", "permutation", "philox", "uniform"]
+__all__ = ["Words", "philox", "random_below", "random_permutation", "uniform"]
 
 Words: TypeAlias = NDArray[np.uint64]
 """32-bit words, each in a 64-bit integer."""
@@ -53,12 +53,12 @@ def uniform(words: Words) -> NDArray[np.float64]:
     return (words.astype(np.float64) + 0.5) * 2.0**-32
 
 
-def below(words: Words, limit: ArrayLike) -> NDArray[np.int64]:
+def random_below(words: Words, limit: ArrayLike) -> NDArray[np.int64]:
     """Each word as a whole number in [0, limit), for limits up to 2**31: even to within limit · 2**-32."""
     return ((words * np.asarray(limit, np.uint64)) >> _HALF).astype(np.int64)
 
 
-def permutation(key: int, n: int, *counter: int) -> NDArray[np.int64]:
+def random_permutation(key: int, n: int, *counter: int) -> NDArray[np.int64]:
     """A random order of 0 … n − 1: places sorted by 64 random bits each, ties by place.
 
     Args:

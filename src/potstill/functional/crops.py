@@ -9,7 +9,7 @@ from torch import Tensor
 
 from potstill.functional.transforms import resize
 
-__all__ = ["Curriculum", "centred", "crop_bound", "cropped", "mosaic"]
+__all__ = ["Curriculum", "assemble_mosaics", "cropped", "min_crop_area", "pad_centre"]
 
 Curriculum: TypeAlias = Literal["none", "cosine", "linear", "step"]
 
@@ -30,28 +30,28 @@ def cropped(
     return resize(part, size)
 
 
-def crop_bound(t: int, total: int, least: float, how: Curriculum, milestone: float = 1.0) -> float:
+def min_crop_area(t: int, total: int, least: float, curriculum: Curriculum, milestone: float = 1.0) -> float:
     """The least area of a crop at iteration ``t`` of ``total``: CDA's curriculum (arXiv:2311.18838).
 
     From the whole picture at the beginning down to ``least`` at ``milestone · total`` and from there on: along half a
     cosine, along a line, or at once (``step``); ``none`` is ``least`` throughout.
     """
     end = milestone * total
-    if how == "none" or t >= end:
+    if curriculum == "none" or t >= end:
         return least
-    if how == "step":
+    if curriculum == "step":
         return 1.0
-    fall = (1 + math.cos(math.pi * t / end)) / 2 if how == "cosine" else 1 - t / end
+    fall = (1 + math.cos(math.pi * t / end)) / 2 if curriculum == "cosine" else 1 - t / end
     return least + (1 - least) * fall
 
 
-def centred(x: Float[Tensor, "n c a b"], size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
+def pad_centre(x: Float[Tensor, "n c a b"], size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
     """Pictures in the middle of a canvas of zeros of ``size``, at least as large as they are."""
     down, right = size[0] - x.shape[2], size[1] - x.shape[3]
     return F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
 
 
-def mosaic(patches: Float[Tensor, "m c a b"], factor: int, size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
+def assemble_mosaics(patches: Float[Tensor, "m c a b"], factor: int, size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
     """Pictures of factor² patches: cell j (in reading order) of picture i is patch ``j · n + i`` of m = n · factor².
 
     A patch that is not as large as its cell is resized to it by the nearest pixel. Where ``factor`` does not divide a

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["Items", "Ratings", "glicko2", "item_response", "rate_samples", "spaced"]
+__all__ = ["ItemResponse", "Ratings", "evenly_spaced", "glicko2", "item_response", "rate_samples"]
 
 _SCALE = 400 / math.log(10)
 """Glicko's points for one unit of Glicko-2's own scale: 173.7178."""
@@ -24,7 +24,7 @@ _LEAST = 0.25
 """Where an item tells models apart less than this, its difficulty is read as if it did as much as this."""
 
 
-class Items(NamedTuple):
+class ItemResponse(NamedTuple):
     """What item response theory says of samples."""
 
     difficulty: Float[Tensor, " n"]
@@ -35,7 +35,7 @@ class Items(NamedTuple):
     """a, on the scale of b."""
 
 
-def item_response(right: Num[Tensor, "m n"], rounds: int = 50, nodes: int = 61) -> Items:
+def item_response(right: Num[Tensor, "m n"], rounds: int = 50, nodes: int = 61) -> ItemResponse:
     """The two-parameter model ``P(right) = σ(s_i (a_m − b_i))`` by marginal maximum likelihood.
 
     EM as of Bock and Aitkin (Psychometrika 46, 1981): abilities are standard normal, and integrated out on evenly
@@ -64,13 +64,15 @@ def item_response(right: Num[Tensor, "m n"], rounds: int = 50, nodes: int = 61) 
             z = s[:, None] * theta + c[:, None]
             said = said + r @ F.logsigmoid(z) + (1 - r) @ F.logsigmoid(-z)
         posterior = said.softmax(1)
-        found = [_fitted(r.T @ posterior, posterior.sum(0), theta, *now) for r, now in zip(items, found, strict=True)]
+        found = [
+            _newton_steps(r.T @ posterior, posterior.sum(0), theta, *now) for r, now in zip(items, found, strict=True)
+        ]
     s, c = (torch.cat(values) for values in zip(*found, strict=True))
     b = -c / s.clamp_min(_LEAST)
-    return Items((b - b.mean()).float(), s.float(), (posterior @ theta - b.mean()).float())
+    return ItemResponse((b - b.mean()).float(), s.float(), (posterior @ theta - b.mean()).float())
 
 
-def _fitted(successes: Tensor, count: Tensor, theta: Tensor, s: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+def _newton_steps(successes: Tensor, count: Tensor, theta: Tensor, s: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """The maximisation for some items: ``successes`` (n, q) of ``count`` (q) models at the abilities ``theta`` (q)."""
     for _ in range(3):
         p = torch.sigmoid(s[:, None] * theta + c[:, None])
@@ -162,7 +164,7 @@ def rate_samples(right: Num[Tensor, "t m n"], tau: float = 0.5) -> Ratings:
     return Ratings(samples.rating.float(), samples.deviation.float(), samples.volatility.float())
 
 
-def spaced(series: Num[Tensor, "r e n"], count: int) -> Num[Tensor, "r c n"]:
+def evenly_spaced(series: Num[Tensor, "r e n"], count: int) -> Num[Tensor, "r c n"]:
     """``count`` epochs evenly spaced along the second axis, the last among them; all where there are fewer."""
     epochs = series.shape[1]
     count = min(count, epochs)

@@ -13,16 +13,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 __all__ = [
-    "Centred",
-    "centred",
+    "CentredRows",
+    "centre_rows",
     "chunks",
     "cluster_sums",
-    "lengths",
-    "nearest",
-    "products",
-    "spread",
-    "squared",
-    "squared_pairs",
+    "mean_squared_distance",
+    "nearest_centres",
+    "pairwise_from_norms",
+    "pairwise_squared",
+    "squared_distances",
+    "squared_norms",
 ]
 
 CHUNK = 1 << 24
@@ -41,7 +41,7 @@ def chunks(rows: int, columns: int, entries: int | None = None) -> Iterator[slic
 # as the rows take in all (glibc).
 
 
-def squared(x: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
+def squared_distances(x: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
     """Squared distances from every row to one point. Differences first: no cancellation, equal rows are at 0."""
     made = x.new_empty(len(x))
     for part in chunks(len(x), x.shape[1], _CACHED):
@@ -49,7 +49,7 @@ def squared(x: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor
     return made
 
 
-def lengths(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+def squared_norms(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """Squared lengths of the rows."""
     made = x.new_empty(len(x))
     for part in chunks(len(x), x.shape[1], _CACHED):
@@ -57,65 +57,65 @@ def lengths(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     return made
 
 
-def spread(x: Float[Tensor, "n d"]) -> float:
+def mean_squared_distance(x: Float[Tensor, "n d"]) -> float:
     """The mean squared distance of two rows drawn independently: twice the trace of the covariance."""
-    return 2.0 * float(squared(x, x.mean(0)).double().mean())
+    return 2.0 * float(squared_distances(x, x.mean(0)).double().mean())
 
 
-def products(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], of_x: Float[Tensor, " n"], of_y: Float[Tensor, " m"]
+def pairwise_from_norms(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], norms_x: Float[Tensor, " n"], norms_y: Float[Tensor, " m"]
 ) -> Float[Tensor, "n m"]:
     """Squared distances of all pairs by one product, from the rows and their squared lengths (`lengths`).
 
     Their rounding is that of the lengths: shift the origin among the rows before.
     """
-    return torch.addmm(of_y.unsqueeze(0), x, y.T, alpha=-2.0).add_(of_x.unsqueeze(1)).clamp_min_(0)
+    return torch.addmm(norms_y.unsqueeze(0), x, y.T, alpha=-2.0).add_(norms_x.unsqueeze(1)).clamp_min_(0)
 
 
-def squared_pairs(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+def pairwise_squared(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
     """Squared distances of all pairs, at least 0, by one product about the mean of ``y``.
 
     Both are copied and n · m entries come out, so one of them should be a chunk and the other small.
     """
     shift = y.mean(0)
     x, y = x - shift, y - shift
-    return products(x, y, lengths(x), lengths(y))
+    return pairwise_from_norms(x, y, squared_norms(x), squared_norms(y))
 
 
 @dataclass(frozen=True)
-class Centred:
+class CentredRows:
     """Rows with what is needed again and again for distances from points: nothing of the rows' size is copied."""
 
     x: Float[Tensor, "n d"]
     mean: Float[Tensor, " d"]
-    own: Float[Tensor, " n"]
+    from_mean: Float[Tensor, " n"]
     """Squared distances from the mean."""
 
-    def to(self, points: Float[Tensor, "m d"], part: slice = slice(None)) -> Float[Tensor, "p m"]:
+    def distances_to(self, points: Float[Tensor, "m d"], part: slice = slice(None)) -> Float[Tensor, "p m"]:
         """Squared distances, at least 0, of all rows or some: ``‖x − μ‖² − 2 (x − μ)ᵀ(p − μ) + ‖p − μ‖²``."""
         shifted = points - self.mean
         constant = (shifted**2).sum(1) + 2 * (shifted @ self.mean)
         return torch.addmm(constant.unsqueeze(0), self.x[part], shifted.T, alpha=-2.0).add_(
-            self.own[part].unsqueeze(1)
+            self.from_mean[part].unsqueeze(1)
         ).clamp_min_(0)  # fmt: skip
 
 
-def centred(x: Float[Tensor, "n d"]) -> Centred:
+def centre_rows(x: Float[Tensor, "n d"]) -> CentredRows:
     """The rows about their mean."""
     mean = x.mean(0)
-    return Centred(x, mean, squared(x, mean))
+    return CentredRows(x, mean, squared_distances(x, mean))
 
 
-def nearest(
-    x: Float[Tensor, "n d"] | Centred, centres: Float[Tensor, "m d"]
+def nearest_centres(
+    x: Float[Tensor, "n d"] | CentredRows, centres: Float[Tensor, "m d"]
 ) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
     """The nearest centre of each row and the squared distance to it, by products; the lowest on a tie."""
-    rows = x if isinstance(x, Centred) else centred(x)
+    rows = x if isinstance(x, CentredRows) else centre_rows(x)
     x = rows.x
     owner = torch.empty(len(x), dtype=torch.int64, device=x.device)
     gap = torch.empty(len(x), dtype=x.dtype, device=x.device)
     for part in chunks(len(x), max(len(centres), x.shape[1]), 4 * _CACHED):
-        best = rows.to(centres, part).min(1)
+        best = rows.distances_to(centres, part).min(1)
         owner[part], gap[part] = best.indices, best.values
     return owner, gap
 

@@ -17,19 +17,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 __all__ = [
-    "Spread",
+    "CovarianceFactors",
     "amplitude_phase_gap",
     "attention",
-    "characteristic",
+    "characteristic_function",
+    "class_means",
+    "covariance_factors",
+    "covariance_gap",
     "gaussian_kernel",
     "mean_embedding_gap",
     "mean_gap",
-    "means",
     "membership",
     "mmd",
     "row_membership",
-    "spread",
-    "spread_gap",
 ]
 
 
@@ -54,7 +54,7 @@ def row_membership(rows: Float[Tensor, "n k"]) -> Float[Tensor, "k n"]:
     return (rows / torch.where(total == 0, 1.0, total)).T
 
 
-def means(weights: Float[Tensor, "k n"], features: Float[Tensor, "n *d"]) -> Float[Tensor, "k d"]:
+def class_means(weights: Float[Tensor, "k n"], features: Float[Tensor, "n *d"]) -> Float[Tensor, "k d"]:
     """Weighted mean of each class, features flattened."""
     return weights @ features.flatten(1)
 
@@ -94,7 +94,7 @@ def mmd(
     syn: Float[Tensor, "m d"],
     weights: Float[Tensor, " m"],
     bandwidths: Float[Tensor, " b"],
-    own: Float[Tensor, ""],
+    real_kernel_mean: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
     """Squared maximum mean discrepancy of one class: ``E k(r, r') − 2 E k(r, s) + E k(s, s')`` (biased form).
 
@@ -103,10 +103,10 @@ def mmd(
         own: ``E k(r, r')``, which does not depend on the synthetic samples.
     """
     cross = gaussian_kernel(real, syn, bandwidths).mean(0) @ weights
-    return own - 2 * cross + weights @ gaussian_kernel(syn, syn, bandwidths) @ weights
+    return real_kernel_mean - 2 * cross + weights @ gaussian_kernel(syn, syn, bandwidths) @ weights
 
 
-def characteristic(
+def characteristic_function(
     features: Float[Tensor, "n d"], t: Float[Tensor, "f d"], weights: Float[Tensor, "k n"]
 ) -> tuple[Float[Tensor, "k f"], Float[Tensor, "k f"]]:
     """Real and imaginary part of each class's empirical characteristic function ``E exp(i⟨t, h⟩)``."""
@@ -134,27 +134,27 @@ def amplitude_phase_gap(
     return (alpha * amplitude + beta * phase).sqrt().mean(1).sum()
 
 
-class Spread(NamedTuple):
+class CovarianceFactors(NamedTuple):
     """One class's samples about their mean, with the weights that make their scatter an unbiased covariance."""
 
     centred: Float[Tensor, "n d"]
     weights: Float[Tensor, " n"]
 
 
-def spread(features: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> Spread:
+def covariance_factors(features: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> CovarianceFactors:
     """The covariance ``Σ_i v_i x_i x_iᵀ`` in factors; v is the weights over ``1 − Σ w²`` (n − 1 for equal ones).
 
     A class of one sample has no covariance: its v is 0.
     """
     centred = features - weights @ features
     rest = 1 - (weights * weights).sum()
-    return Spread(centred, weights / torch.where(rest < 1e-6, torch.inf, rest))
+    return CovarianceFactors(centred, weights / torch.where(rest < 1e-6, torch.inf, rest))
 
 
-def spread_gap(real: Spread, syn: Spread) -> Float[Tensor, ""]:
+def covariance_gap(real: CovarianceFactors, syn: CovarianceFactors) -> Float[Tensor, ""]:
     """``‖C_r − C_s‖²_F`` from Gram matrices, so that no d × d matrix is made."""
 
-    def inner(a: Spread, b: Spread) -> Tensor:
+    def inner(a: CovarianceFactors, b: CovarianceFactors) -> Tensor:
         gram = a.centred @ b.centred.T
         return a.weights @ (gram * gram) @ b.weights
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.core import Inputs
 from potstill.core.nested import sample
-from potstill.functional.distances import chunks, lengths, products, spread
+from potstill.functional.distances import chunks, mean_squared_distance, pairwise_from_norms, squared_norms
 from potstill.rng import generator
 
 __all__ = ["WITHIN", "Digests", "near_duplicates"]
@@ -42,7 +42,7 @@ class Digests:
         for place, row in zip(positions.tolist(), x.detach().cpu().contiguous().flatten(1).numpy(), strict=True):
             self._of[place] = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
 
-    def first(self) -> Int[Tensor, " n"]:
+    def first_positions(self) -> Int[Tensor, " n"]:
         """The position of the first sample that equals each; its own where there is no earlier one."""
         seen: dict[bytes, int] = {}
         return torch.tensor([seen.setdefault(digest, i) for i, digest in enumerate(self._of)], dtype=torch.int64)
@@ -61,14 +61,14 @@ def near_duplicates(
     """
     n, d = x.shape
     near = torch.zeros(n, dtype=torch.bool, device=x.device)
-    limit = within**2 * spread(x)
+    limit = within**2 * mean_squared_distance(x)
     if n < 2 or limit == 0:  # all rows coincide
         return near.fill_(n > 1 if across is None else bool(across.any() and not across.all()))
     if n <= _FEW:
         shifted = x - x.mean(0)
-        of_x = lengths(shifted)
+        of_x = squared_norms(shifted)
         for part in chunks(n, n):
-            gaps = products(shifted[part], shifted, of_x[part], of_x)
+            gaps = pairwise_from_norms(shifted[part], shifted, of_x[part], of_x)
             gaps[torch.arange(len(gaps)), torch.arange(part.start, part.stop)] = torch.inf
             row, column = (gaps <= 2 * limit + 1e-5 * of_x.mean()).nonzero().unbind(1)
             _mark(near, x, row + part.start, column, limit, across)

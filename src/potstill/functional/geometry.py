@@ -14,13 +14,13 @@ from torch import Generator, Tensor
 from potstill.errors import PotstillError
 from potstill.functional.distances import (
     CHUNK,
-    centred,
+    centre_rows,
     chunks,
     cluster_sums,
-    lengths,
-    nearest,
-    products,
-    squared,
+    nearest_centres,
+    pairwise_from_norms,
+    squared_distances,
+    squared_norms,
 )
 from potstill.functional.neighbours import Graph
 
@@ -62,23 +62,23 @@ def geometric_medians(
     """
     _check(len(x), m)
     chosen = [int(torch.randint(len(x), (1,), generator=rng))]
-    reach = squared(x, x[chosen[0]])
-    rows = centred(x)
+    reach = squared_distances(x, x[chosen[0]])
+    rows = centre_rows(x)
     trials = 2 + int(math.log(m))
     while len(chosen) < m:
         # uniforms inverted through the cumulative distances on the CPU: the same draws on every device
         cumulative = reach.sqrt().double().cpu().cumsum(0)
         draws = torch.rand(trials, generator=rng, dtype=torch.float64) * cumulative[-1]
         drawn = torch.searchsorted(cumulative, draws, right=True).clamp_max(len(x) - 1)
-        reaches = torch.minimum(rows.to(x[drawn.to(x.device)]), reach.unsqueeze(1))
+        reaches = torch.minimum(rows.distances_to(x[drawn.to(x.device)]), reach.unsqueeze(1))
         sums = torch.stack([r.sqrt().sum(0, dtype=torch.float64) for r in torch.split(reaches, 1 << 20)])
         best = int(sums.sum(0).argmin())
         chosen.append(int(drawn[best]))
         reach = reaches[:, best].clone()
     before = math.inf
-    owner, gap = nearest(rows, x[chosen])
+    owner, gap = nearest_centres(rows, x[chosen])
     centres = _means(x, owner, torch.ones_like(gap), x[chosen])  # off the rows: a step from a row leads nowhere
-    owner, gap = nearest(rows, centres)
+    owner, gap = nearest_centres(rows, centres)
     for _ in range(iterations):
         distance = gap.sqrt()
         total = float(distance.double().sum())
@@ -88,7 +88,7 @@ def geometric_medians(
         # a row at its centre would weigh without bound: distances are kept off 0
         weights = 1 / distance.clamp_min(1e-6 * total / len(x) + torch.finfo(x.dtype).tiny)
         centres = _means(x, owner, weights, centres)
-        owner, gap = nearest(rows, centres)
+        owner, gap = nearest_centres(rows, centres)
     return centres, owner
 
 
@@ -116,7 +116,7 @@ def k_median(x: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int = 
     members = torch.split(torch.argsort(owner, stable=True), sizes.tolist())
     chosen = [_medoid(x, members[c], centres[c]) for c in sizes.argsort(descending=True, stable=True) if sizes[c]]
     while len(chosen) < m:
-        reach = nearest(x, x[chosen])[1]
+        reach = nearest_centres(x, x[chosen])[1]
         reach[chosen] = -1.0
         chosen.append(int(reach.argmax()))
     return torch.tensor(chosen)
@@ -124,14 +124,14 @@ def k_median(x: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int = 
 
 def _medoid(x: Tensor, members: Tensor, centre: Tensor) -> int:
     parts = list(chunks(len(members), x.shape[1], CHUNK // 4))
-    away = torch.cat([lengths(x[members[part]].sub_(centre)) for part in parts])
+    away = torch.cat([squared_norms(x[members[part]].sub_(centre)) for part in parts])
     candidates = members[away.topk(min(_CANDIDATES, len(members)), largest=False).indices.sort().values]
     near = x[candidates].sub_(centre)
-    of_near = lengths(near)
+    of_near = squared_norms(near)
     total = torch.zeros(len(candidates), dtype=torch.float64, device=x.device)
     for part in parts:
         rows = x[members[part]].sub_(centre)
-        total += products(rows, near, lengths(rows), of_near).sqrt_().sum(0, dtype=torch.float64)
+        total += pairwise_from_norms(rows, near, squared_norms(rows), of_near).sqrt_().sum(0, dtype=torch.float64)
     return int(candidates[int(total.argmin())])
 
 
@@ -183,7 +183,7 @@ def moderate(x: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
         PotstillError: ``m`` is not in 1…n.
     """
     _check(len(x), m)
-    distance = squared(x, x.mean(0)).sqrt()
+    distance = squared_distances(x, x.mean(0)).sqrt()
     return (distance - distance.median()).abs().argsort(stable=True)[:m].cpu()
 
 

@@ -16,16 +16,16 @@ from torch import Tensor
 from potstill.errors import PotstillError
 from potstill.functional.gradient_norms import Factors
 
-__all__ = ["Weighted", "craig", "glister", "grad_match"]
+__all__ = ["WeightedPositions", "craig", "glister", "grad_match"]
 
 _BLOCK = 1 << 22
 """Entries of a block of distances."""
 
 
-class Weighted(NamedTuple):
+class WeightedPositions(NamedTuple):
     """Distinct positions in the order of choice, and how much each counts."""
 
-    chosen: Int[Tensor, " m"]
+    positions: Int[Tensor, " m"]
     weight: Float[Tensor, " m"]
 
 
@@ -37,7 +37,7 @@ def _check(n: int, m: int) -> None:
         )
 
 
-def craig(gradients: Factors, m: int) -> Weighted:
+def craig(gradients: Factors, m: int) -> WeightedPositions:
     """CRAIG (Mirzasoleiman et al. 2020, arXiv:1906.01827, algorithm 1): facility location on distances of gradients.
 
     Maximises ``F(S) = Σ_i max_{s∈S} (D − ‖g_i − g_s‖)`` greedily, where D is twice the largest norm, so at least every
@@ -78,10 +78,10 @@ def craig(gradients: Factors, m: int) -> Weighted:
         reach = torch.maximum(reach, column)
         order.append(i)
     owner[order] = torch.arange(m)  # also where samples coincide, each stands for itself
-    return Weighted(torch.tensor(order), torch.bincount(owner, minlength=m).float())
+    return WeightedPositions(torch.tensor(order), torch.bincount(owner, minlength=m).float())
 
 
-def grad_match(gradients: Factors, m: int, ridge: float = 0.5) -> Weighted:
+def grad_match(gradients: Factors, m: int, ridge: float = 0.5) -> WeightedPositions:
     """GRAD-MATCH (Killamsetty et al. 2021, arXiv:2103.00123, algorithm 2): orthogonal matching pursuit, weights ≥ 0.
 
     Minimises ``‖Σ_{s∈S} w_s g_s − Σ_i g_i‖² + λ ‖w‖²``. Each step adds the sample whose gradient lies most along what
@@ -116,7 +116,7 @@ def grad_match(gradients: Factors, m: int, ridge: float = 0.5) -> Weighted:
         weight = _nonnegative(kernel[: step + 1, : step + 1], aim[order].cpu().numpy(), np.append(weight, 0.0))
         made = torch.from_numpy(weight).to(aim)
         residual = aim - g.along((made[:, None] * chosen.delta).T @ chosen.features)
-    return Weighted(torch.tensor(order), torch.from_numpy(weight).float())
+    return WeightedPositions(torch.tensor(order), torch.from_numpy(weight).float())
 
 
 def _nonnegative(a: NDArray[Any], b: NDArray[Any], start: NDArray[Any]) -> NDArray[Any]:
@@ -146,7 +146,7 @@ def _nonnegative(a: NDArray[Any], b: NDArray[Any], start: NDArray[Any]) -> NDArr
     return w
 
 
-def glister(candidates: Factors, held: Factors, logits: Float[Tensor, "v k"], m: int, lr: float, rounds: int) -> (
+def glister(candidates: Factors, validation: Factors, logits: Float[Tensor, "v k"], m: int, lr: float, rounds: int) -> (
     Int[Tensor, " m"]
 ):  # fmt: skip
     """GLISTER (Killamsetty et al. 2021, arXiv:2012.10630, algorithm 2): what lowers a held-out loss, step by step.
@@ -168,17 +168,17 @@ def glister(candidates: Factors, held: Factors, logits: Float[Tensor, "v k"], m:
     """
     n = len(candidates.delta)
     _check(n, m)
-    truth = logits.softmax(1) - held.delta  # one-hot labels
+    truth = logits.softmax(1) - validation.delta  # one-hot labels
     taken = torch.zeros(n, dtype=torch.bool, device=logits.device)
-    delta, order = held.delta, list[int]()
+    delta, order = validation.delta, list[int]()
     rounds = min(rounds, m)
     for done in range(rounds):
-        gain = candidates.along(delta.T @ held.features).masked_fill(taken, -torch.inf)
+        gain = candidates.along(delta.T @ validation.features).masked_fill(taken, -torch.inf)
         count = m * (done + 1) // rounds - m * done // rounds
         some = torch.argsort(gain, descending=True, stable=True)[:count]
         order += some.tolist()
         taken[some] = True
         step = candidates.take(some).total()
-        logits = logits - lr * held.features @ step.T
+        logits = logits - lr * validation.features @ step.T
         delta = logits.softmax(1) - truth
     return torch.tensor(order)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from potstill.core import Inputs, Network
 
-__all__ = ["FullyConnected", "embedded"]
+__all__ = ["FullyConnected", "concat_embeddings"]
 
 NEAR = 1e-12
 """Of 1 − cos²: closer to an end than this, the slope of the angle counts as 0."""
@@ -49,23 +49,23 @@ class FullyConnected:
         """
         a, b = a.double(), b.double()
         d = a.shape[1]
-        k = self._widened(a @ b.T / d)
-        va, vb = self._widened(a.square().sum(1) / d), self._widened(b.square().sum(1) / d)
+        k = self._affine(a @ b.T / d)
+        va, vb = self._affine(a.square().sum(1) / d), self._affine(b.square().sum(1) / d)
         theta = k
         for _ in range(self.depth):
             r = (va[:, None] * vb[None, :]).clamp_min(torch.finfo(k.dtype).tiny).sqrt()
             cos = (k / r).clamp(-1.0, 1.0)
-            k = self._widened(r * _first(cos) / (2 * math.pi))
+            k = self._affine(r * _arc_cosine_1(cos) / (2 * math.pi))
             if self.kind == "ntk":
-                theta = k + self.weights * _zeroth(cos) / (2 * math.pi) * theta
-            va, vb = self._widened(va / 2), self._widened(vb / 2)
+                theta = k + self.weights * _arc_cosine_0(cos) / (2 * math.pi) * theta
+            va, vb = self._affine(va / 2), self._affine(vb / 2)
         return theta if self.kind == "ntk" else k
 
-    def _widened(self, of: Tensor) -> Tensor:
+    def _affine(self, of: Tensor) -> Tensor:
         return self.weights * of + self.biases
 
 
-class _Zeroth(torch.autograd.Function):
+class _ArcCosine0(torch.autograd.Function):
     """π − θ, θ = arccos c; slope 1 / √(1 − c²), and 0 at the ends."""
 
     @staticmethod
@@ -81,7 +81,7 @@ class _Zeroth(torch.autograd.Function):
         return torch.where(inside, grad * torch.where(inside, left, torch.ones_like(left)).rsqrt(), 0.0)
 
 
-class _First(torch.autograd.Function):
+class _ArcCosine1(torch.autograd.Function):
     """sin θ + (π − θ) cos θ; slope π − θ."""
 
     @staticmethod
@@ -92,20 +92,20 @@ class _First(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (c,) = ctx.saved_tensors
-        return grad * _zeroth(c)
+        return grad * _arc_cosine_0(c)
 
 
-def _zeroth(c: Tensor) -> Tensor:
-    made: Tensor = _Zeroth.apply(c)  # type: ignore[no-untyped-call]
+def _arc_cosine_0(c: Tensor) -> Tensor:
+    made: Tensor = _ArcCosine0.apply(c)  # type: ignore[no-untyped-call]
     return made
 
 
-def _first(c: Tensor) -> Tensor:
-    made: Tensor = _First.apply(c)  # type: ignore[no-untyped-call]
+def _arc_cosine_1(c: Tensor) -> Tensor:
+    made: Tensor = _ArcCosine1.apply(c)  # type: ignore[no-untyped-call]
     return made
 
 
-def embedded(networks: Sequence[Network], x: Inputs) -> Float[Tensor, "n d"]:
+def concat_embeddings(networks: Sequence[Network], x: Inputs) -> Float[Tensor, "n d"]:
     """What the networks embed, side by side: features whose kernel is `FullyConnected` of depth 0.
 
     That divides products by how many features there are, so that more and wider networks make the kernel more exact,

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["centred", "nearest_probabilities", "probabilities"]
+__all__ = ["project_to_simplex", "to_probabilities", "to_scores"]
 
 
-def nearest_probabilities(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+def project_to_simplex(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
     r"""The nearest point of the simplex to each row, in squared distance: :math:`\max(v_i - \tau, 0)` with the one
     :math:`\tau` for which it sums to 1 (Duchi et al., ICML 2008, figure 1; doi:10.1145/1390156.1390191).
 
@@ -26,11 +26,11 @@ def nearest_probabilities(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
     return (v - over.gather(1, kept - 1)).clamp_min(0).to(rows.dtype)
 
 
-def probabilities(scores: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+def to_probabilities(scores: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
     """What cross-entropy reads of scores: the nearest probabilities to scores + 1/k."""
-    return nearest_probabilities(scores.double() + 1 / scores.shape[1]).to(scores.dtype)
+    return project_to_simplex(scores.double() + 1 / scores.shape[1]).to(scores.dtype)
 
 
-def centred(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+def to_scores(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
     """Rows, such as one-hot ones, as scores: less 1/k."""
     return rows - 1 / rows.shape[1]

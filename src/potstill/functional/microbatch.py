@@ -25,14 +25,24 @@ from potstill.core.nested import iter_batches, num_samples
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.functional.features import uses_batch_statistics
 
-__all__ = ["Passed", "Piece", "Plain", "Sharing", "in_parts", "out_of_memory", "passed", "sharing", "sloped"]
+__all__ = [
+    "BatchSharing",
+    "ChunkedForward",
+    "PassResult",
+    "PureForward",
+    "forward_backward",
+    "forward_backward_in_parts",
+    "loss_and_gradient",
+    "out_of_memory",
+    "share_batches",
+]
 
-Passed: TypeAlias = tuple[Tensor, Tensor, tuple[Tensor, ...]]
+PassResult: TypeAlias = tuple[Tensor, Tensor, tuple[Tensor, ...]]
 """The loss, the outputs (n, …), and the gradients of the loss by each parameter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plain:
+class PureForward:
     """What a pass is a function of, for who repeats it elsewhere: the network with these in place of its own."""
 
     parameters: Mapping[str, Tensor]
@@ -42,22 +52,22 @@ class Plain:
 
 
 @runtime_checkable
-class Sharing(Protocol):
+class BatchSharing(Protocol):
     """Others who can take a part of a batch."""
 
-    def passed(
+    def forward_backward(
         self, network: nn.Module, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], x: Inputs,
-        loss_of: Callable[[Tensor], Tensor], plain: Plain,
-    ) -> Passed | None:  # fmt: skip
+        loss_of: Callable[[Tensor], Tensor], plain: PureForward,
+    ) -> PassResult | None:  # fmt: skip
         """As `passed`; ``None`` where this batch is not to be shared."""
         ...
 
 
-_SHARING: ContextVar[Sharing | None] = ContextVar("sharing", default=None)
+_SHARING: ContextVar[BatchSharing | None] = ContextVar("sharing", default=None)
 
 
 @contextmanager
-def sharing(others: Sharing | None) -> Iterator[None]:
+def share_batches(others: BatchSharing | None) -> Iterator[None]:
     """Inside, batches are shared with ``others``; with nobody where it is ``None``."""
     token = _SHARING.set(others)
     try:
@@ -79,7 +89,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _SAID)
 
 
-class Piece:
+class ChunkedForward:
     """Some samples' outputs, and the way back through them.
 
     With ``size`` below their number no graph is kept: the way back passes them again, so many at a time.
@@ -99,7 +109,7 @@ class Piece:
             with torch.no_grad():
                 self.outputs = torch.cat([forward(part) for part in self.parts])
 
-    def pulled(self, slope: Tensor) -> tuple[Tensor, ...]:
+    def backward(self, slope: Tensor) -> tuple[Tensor, ...]:
         """Gradients by each parameter of Σ ``slope`` · outputs; once."""
         if self._whole is not None:
             return torch.autograd.grad(self._whole, tuple(self.parameters), slope.to(self.outputs.dtype))
@@ -111,10 +121,10 @@ class Piece:
         return tuple(total)
 
 
-def in_parts(
+def forward_backward_in_parts(
     forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], x: Inputs, loss_of: Callable[[Tensor], Tensor],
     size: int,
-) -> Passed:  # fmt: skip
+) -> PassResult:  # fmt: skip
     """Loss, outputs and gradients with ``size`` samples at a time.
 
     Args:
@@ -122,12 +132,12 @@ def in_parts(
         loss_of: the loss of all outputs.
         size: samples that pass at once, at least 1.
     """
-    piece = Piece(forward, parameters, x, size)
-    value, slope = sloped(piece.outputs, loss_of)
-    return value, piece.outputs, piece.pulled(slope)
+    piece = ChunkedForward(forward, parameters, x, size)
+    value, slope = loss_and_gradient(piece.outputs, loss_of)
+    return value, piece.outputs, piece.backward(slope)
 
 
-def sloped(outputs: Tensor, loss_of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def loss_and_gradient(outputs: Tensor, loss_of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """The loss of outputs, and its gradient by them."""
     with torch.enable_grad():
         leaf = outputs.detach().requires_grad_()
@@ -136,10 +146,10 @@ def sloped(outputs: Tensor, loss_of: Callable[[Tensor], Tensor]) -> tuple[Tensor
     return value.detach(), slope
 
 
-def passed(
+def forward_backward(
     network: nn.Module, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], x: Inputs,
-    loss_of: Callable[[Tensor], Tensor], plain: Plain | None = None,
-) -> Passed:  # fmt: skip
+    loss_of: Callable[[Tensor], Tensor], plain: PureForward | None = None,
+) -> PassResult:  # fmt: skip
     """Loss, outputs and gradients of a batch: as one, and where memory does not hold that, in halves of halves.
 
     What fits is remembered of the network, and said once by a `PotstillWarning`. Inside `sharing` others take their
@@ -155,7 +165,7 @@ def passed(
     """
     others = _SHARING.get()
     if others is not None and plain is not None:
-        shared = others.passed(network, forward, parameters, x, loss_of, plain)
+        shared = others.forward_backward(network, forward, parameters, x, loss_of, plain)
         if shared is not None:
             return shared
     n = num_samples(x)
@@ -163,7 +173,7 @@ def passed(
     while True:
         try:
             if size < n:
-                found = in_parts(forward, parameters, x, loss_of, size)
+                found = forward_backward_in_parts(forward, parameters, x, loss_of, size)
             else:
                 with torch.enable_grad():
                     outputs = forward(x)

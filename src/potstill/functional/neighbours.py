@@ -17,17 +17,17 @@ from torch import Generator, Tensor
 from potstill.errors import PotstillError
 from potstill.functional.distances import (
     CHUNK,
-    centred,
+    centre_rows,
     chunks,
     cluster_sums,
-    lengths,
-    nearest,
-    products,
-    squared_pairs,
+    nearest_centres,
+    pairwise_from_norms,
+    pairwise_squared,
+    squared_norms,
 )
-from potstill.functional.sampling import distinct
+from potstill.functional.sampling import sample_distinct
 
-__all__ = ["Graph", "Metric", "Neighbours", "Search", "neighbours", "symmetric"]
+__all__ = ["Graph", "Metric", "Neighbours", "Search", "neighbours", "symmetric_graph"]
 
 Search: TypeAlias = Literal["exact", "cells", "faiss"]
 Metric: TypeAlias = Literal["l2", "l1"]
@@ -81,25 +81,25 @@ def neighbours(
         raise PotstillError(f"the search {search!r} draws at random: give it a generator (rng)")
     else:
         index = _cells(x, k, rng) if search == "cells" else _faiss(x, k, rng)
-    return _measured(x, index, metric)
+    return _with_distances(x, index, metric)
 
 
-def symmetric(found: Neighbours) -> Graph:
+def symmetric_graph(nearest: Neighbours) -> Graph:
     """The graph in which two rows are joined where one is among the other's neighbours."""
-    n, k = found.others.shape
-    own = torch.arange(n, device=found.others.device).repeat_interleave(k)
-    other = found.others.flatten()
+    n, k = nearest.others.shape
+    own = torch.arange(n, device=nearest.others.device).repeat_interleave(k)
+    other = nearest.others.flatten()
     keys = torch.cat([own * n + other, other * n + own])
     sorted_keys, order = keys.sort(stable=True)
     first = torch.ones_like(sorted_keys, dtype=torch.bool)
     first[1:] = sorted_keys[1:] != sorted_keys[:-1]
     keys = sorted_keys[first]
-    distance = found.distance.flatten()[order[first] % (n * k)]  # an edge is as long in both directions
+    distance = nearest.distance.flatten()[order[first] % (n * k)]  # an edge is as long in both directions
     offset = torch.searchsorted(keys, torch.arange(n + 1, device=keys.device) * n)
     return Graph(offset, keys % n, distance)
 
 
-def _measured(x: Tensor, index: Tensor, metric: Metric) -> Neighbours:
+def _with_distances(x: Tensor, index: Tensor, metric: Metric) -> Neighbours:
     """Distances from differences, and neighbours in their order; the lower index first on a tie."""
     index = index.sort(1).values
     distance = torch.empty(index.shape, dtype=x.dtype, device=x.device)
@@ -113,9 +113,9 @@ def _measured(x: Tensor, index: Tensor, metric: Metric) -> Neighbours:
 def _exact(x: Tensor, k: int, metric: Metric) -> Tensor:
     found = torch.empty(len(x), k, dtype=torch.int64, device=x.device)
     x = x - x.mean(0)
-    of_x = lengths(x)
+    of_x = squared_norms(x)
     for part in chunks(len(x), len(x), max(CHUNK, 32 * len(x))):
-        gaps = torch.cdist(x[part], x, p=1.0) if metric == "l1" else products(x[part], x, of_x[part], of_x)
+        gaps = torch.cdist(x[part], x, p=1.0) if metric == "l1" else pairwise_from_norms(x[part], x, of_x[part], of_x)
         rows = torch.arange(part.start, part.stop, device=x.device)
         gaps[rows - part.start, rows] = math.inf
         found[part] = gaps.topk(k, largest=False).indices
@@ -125,10 +125,10 @@ def _exact(x: Tensor, k: int, metric: Metric) -> Tensor:
 def _centres(x: Tensor, rng: Generator) -> Tensor:
     """About √n centres: some moves of Lloyd's algorithm from random rows, on a part of the rows."""
     count = min(len(x), math.isqrt(len(x)) + 1)
-    rows = x[distinct(len(x), min(len(x), _SAMPLED * count), rng).to(x.device)]
-    centres, about = rows[:count].clone(), centred(rows)  # in random order as they are
+    rows = x[sample_distinct(len(x), min(len(x), _SAMPLED * count), rng).to(x.device)]
+    centres, about = rows[:count].clone(), centre_rows(rows)  # in random order as they are
     for _ in range(4):
-        owner, _ = nearest(about, centres)
+        owner, _ = nearest_centres(about, centres)
         sizes = torch.bincount(owner, minlength=count)
         moved = cluster_sums(rows, owner, count) / sizes.clamp_min(1).unsqueeze(1)
         centres = torch.where(sizes.unsqueeze(1) > 0, moved, centres)
@@ -140,9 +140,9 @@ def _cells(x: Tensor, k: int, rng: Generator) -> Tensor:
     probes = min(_PROBES, len(centres))
     cell = torch.empty(n, probes, dtype=torch.int32, device=x.device)
     for part in chunks(n, max(len(centres), x.shape[1]), CHUNK // 4):
-        cell[part] = squared_pairs(x[part], centres).topk(probes, largest=False).indices.int()
-    members, member_ends = _grouped(cell[:, 0], len(centres))
-    asking, asking_ends = _grouped(cell.flatten(), len(centres))
+        cell[part] = pairwise_squared(x[part], centres).topk(probes, largest=False).indices.int()
+    members, member_ends = _group_by_cell(cell[:, 0], len(centres))
+    asking, asking_ends = _group_by_cell(cell.flatten(), len(centres))
     best = torch.full((n, k), math.inf, dtype=x.dtype, device=x.device)
     index = torch.full((n, k), -1, dtype=torch.int64, device=x.device)
     for c in range(len(centres)):
@@ -150,36 +150,36 @@ def _cells(x: Tensor, k: int, rng: Generator) -> Tensor:
         if not len(there):
             continue
         rows = x[there] - centres[c]
-        of_rows = lengths(rows)
+        of_rows = squared_norms(rows)
         for part in chunks(asking_ends[c + 1] - asking_ends[c], max(len(there), x.shape[1]), CHUNK // 4):
             begin = asking_ends[c]
             asks = asking[begin + part.start : begin + part.stop] // probes
             near_by = x[asks] - centres[c]
-            gaps = products(near_by, rows, lengths(near_by), of_rows)
+            gaps = pairwise_from_norms(near_by, rows, squared_norms(near_by), of_rows)
             gaps[asks.unsqueeze(1) == there] = math.inf
             near = gaps.topk(min(k, len(there)), largest=False)
             both = torch.cat([best[asks], near.values], 1)
             kept = both.topk(k, largest=False)
             best[asks] = kept.values
             index[asks] = torch.cat([index[asks], there[near.indices]], 1).gather(1, kept.indices)
-    return _completed(x, index, best == math.inf)
+    return _complete_rows(x, index, best == math.inf)
 
 
-def _grouped(cell: Tensor, count: int) -> tuple[Tensor, list[int]]:
+def _group_by_cell(cell: Tensor, count: int) -> tuple[Tensor, list[int]]:
     """Positions by cell, and where each cell's begin and end."""
     sizes = torch.bincount(cell, minlength=count)
     return torch.argsort(cell, stable=True), [0, *sizes.cumsum(0).tolist()]
 
 
-def _completed(x: Tensor, index: Tensor, missing: Bool[Tensor, "n k"]) -> Tensor:
+def _complete_rows(x: Tensor, index: Tensor, missing: Bool[Tensor, "n k"]) -> Tensor:
     """The rows whose cells held too few are compared with all."""
     lacking = missing.any(1).nonzero().flatten()
     if len(lacking):
         x = x - x.mean(0)
-    of_x = lengths(x)
+    of_x = squared_norms(x)
     for part in chunks(len(lacking), len(x), max(CHUNK, 32 * len(x))):
         rows = lacking[part]
-        gaps = products(x[rows], x, of_x[rows], of_x)
+        gaps = pairwise_from_norms(x[rows], x, of_x[rows], of_x)
         gaps[torch.arange(len(rows), device=x.device), rows] = math.inf
         index[rows] = gaps.topk(index.shape[1], largest=False).indices
     return index
@@ -208,4 +208,4 @@ def _faiss(x: Tensor, k: int, rng: Generator) -> Tensor:
         # the row itself goes to the end, the others keep their order
         order = (at == own).int().argsort(dim=1, stable=True)
         found[part] = at.gather(1, order)[:, :k]
-    return _completed(x, found.to(x.device), (found < 0).to(x.device))
+    return _complete_rows(x, found.to(x.device), (found < 0).to(x.device))

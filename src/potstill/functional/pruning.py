@@ -13,12 +13,12 @@ from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["Keep", "choose", "finite", "shares"]
+__all__ = ["Keep", "choose_by_score", "clamp_infinite", "proportional_counts"]
 
 Keep = Literal["hardest", "easiest", "middle", "stratified"]
 
 
-def finite(scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+def clamp_infinite(scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Infinite scores as one more than the highest (one less than the lowest) finite one: the order stays.
 
     Raises:
@@ -31,7 +31,7 @@ def finite(scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     return scores.clamp(low, high)
 
 
-def shares(sizes: Sequence[int], total: int) -> tuple[int, ...]:
+def proportional_counts(sizes: Sequence[int], total: int) -> tuple[int, ...]:
     """A budget in proportion to the sizes of pools: largest remainders, at least one of each, never more than it has.
 
     Raises:
@@ -53,7 +53,7 @@ def shares(sizes: Sequence[int], total: int) -> tuple[int, ...]:
     return tuple(made)
 
 
-def choose(
+def choose_by_score(
     hardness: Float[Tensor, " n"], m: int, rng: Generator, *, keep: Keep, cut: float = 0.0, bins: int = 50
 ) -> Int[Tensor, " m"]:
     """Positions of the ``m`` samples of a pool that are kept.
@@ -89,14 +89,14 @@ def choose(
     return _stratified(hardness.cpu()[left], left, m, rng, bins)
 
 
-def _stratified(value: Tensor, left: Tensor, m: int, rng: Generator, bins: int) -> Tensor:
+def _stratified(value: Tensor, positions: Tensor, m: int, rng: Generator, bins: int) -> Tensor:
     low, high = (float(value.min()), float(value.max())) if len(value) else (0.0, 0.0)
     width = (high - low) / bins
     stratum = ((value - low) / width).long().clamp_max(bins - 1) if width > 0 else torch.zeros(len(value)).long()
-    pools = sorted((left[stratum == b] for b in sorted(set(stratum.tolist()))), key=len)
+    pools = sorted((positions[stratum == b] for b in sorted(set(stratum.tolist()))), key=len)
     chosen: list[Tensor] = []
     for visited, pool in enumerate(pools):
         todo = m - sum(map(len, chosen))
         count = min(len(pool), todo // (len(pools) - visited))
         chosen.append(pool[torch.randperm(len(pool), generator=rng)[:count]])
-    return torch.cat(chosen) if chosen else left[:0]
+    return torch.cat(chosen) if chosen else positions[:0]

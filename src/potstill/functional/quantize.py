@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-__all__ = ["codes_of", "fit_range", "grouped", "straight_through"]
+__all__ = ["fit_range", "group_shape", "quantize", "straight_through"]
 
 _ROUNDS = 16
 
 
-def grouped(x: Tensor, axis: int | None) -> tuple[int, ...]:
+def group_shape(x: Tensor, axis: int | None) -> tuple[int, ...]:
     """The shape of what holds one number for each slice of ``x`` along ``axis``; all ones where it is ``None``."""
     return tuple(n if d == axis else 1 for d, n in enumerate(x.shape))
 
@@ -33,7 +33,7 @@ def fit_range(x: Float[Tensor, "..."], bits: int, axis: int | None) -> tuple[Ten
         bits: 1 … 16.
         axis: groups are slices along it; ``None``: one group.
     """
-    shape = grouped(x, axis)
+    shape = group_shape(x, axis)
     if bits >= 5:  # nothing is fitted, so nothing need be held in 64 bits
         over = tuple(d for d in range(x.ndim) if d != axis)
         low, high = (end(over, keepdim=True).double() for end in (x.detach().amin, x.detach().amax))
@@ -65,7 +65,7 @@ def _line(x: Tensor, low: Tensor, step: Tensor, most: int) -> tuple[Tensor, Tens
     return low, step
 
 
-def codes_of(x: Tensor, low: Tensor, step: Tensor, bits: int) -> Int64[Tensor, "..."]:
+def quantize(x: Tensor, low: Tensor, step: Tensor, bits: int) -> Int64[Tensor, "..."]:
     """Codes q of ``x``, int64, for ranges of shape `grouped`."""
     safe = torch.where(step > 0, step, torch.ones_like(step))
     q = ((x - low) / safe).round().clamp(0, (1 << bits) - 1)

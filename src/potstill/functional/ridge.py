@@ -16,7 +16,7 @@ from torch import Tensor
 
 from potstill.errors import NonFiniteError
 
-__all__ = ["RETRIES", "linear", "predict", "solve"]
+__all__ = ["RETRIES", "predict", "ridge_weights", "solve"]
 
 RETRIES = 8
 """How often λ is made ten times larger where the matrix is not positive definite in float64."""
@@ -43,7 +43,7 @@ def solve(k_ss: Float[Tensor, "n n"], y_s: Float[Tensor, "n t"], ridge: float = 
         NotFinite: the matrix holds NaN or infinity, its diagonal is zero, or it is singular all the same.
     """
     n = len(k_ss)
-    return _solved(k_ss.double(), y_s.double(), ridge, k_ss.diagonal().double().sum() / n, f"of {n} items")
+    return _solve_shifted(k_ss.double(), y_s.double(), ridge, k_ss.diagonal().double().sum() / n, f"of {n} items")
 
 
 def predict(
@@ -57,7 +57,7 @@ def predict(
     return k_ts.double() @ solve(k_ss, y_s, ridge)
 
 
-def linear(x: Float[Tensor, "n d"], y: Float[Tensor, "n t"], ridge: float = 1e-6) -> Float[Tensor, "d t"]:
+def ridge_weights(x: Float[Tensor, "n d"], y: Float[Tensor, "n t"], ridge: float = 1e-6) -> Float[Tensor, "d t"]:
     """The weights of ridge regression on features: ``Xᵀ (XXᵀ + λI)⁻¹ Y``, or ``(XᵀX + λI)⁻¹ XᵀY`` where n > d.
 
     Both have ``λ = ridge · trace(XXᵀ) / n``, so that they are the same weights.
@@ -75,10 +75,10 @@ def linear(x: Float[Tensor, "n d"], y: Float[Tensor, "n t"], ridge: float = 1e-6
     (n, d), x, y = x.shape, x.double(), y.double()
     if n <= d:
         return x.T @ solve(x @ x.T, y, ridge)
-    return _solved(x.T @ x, x.T @ y, ridge, x.square().sum() / n, f"of {d} features")
+    return _solve_shifted(x.T @ x, x.T @ y, ridge, x.square().sum() / n, f"of {d} features")
 
 
-def _solved(k: Tensor, y: Tensor, ridge: float, mean: Tensor, of: str) -> Tensor:
+def _solve_shifted(k: Tensor, y: Tensor, ridge: float, mean: Tensor, of: str) -> Tensor:
     """``(k + ridge · mean · I)⁻¹ y``; ``of`` says what the matrix is of."""
     if not (bool(torch.isfinite(k).all()) and bool(torch.isfinite(y).all())):
         raise NonFiniteError(

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["class_indices", "distinct", "draw_per_class", "proportional", "random_per_class"]
+__all__ = ["class_indices", "draw_per_class", "proportional_allocation", "random_per_class", "sample_distinct"]
 
 _MANY = 2**14
 """Numbers from which a permutation of all of them costs more than drawing again where one came twice. Below it a draw
@@ -39,7 +39,7 @@ def draw_per_class(class_idx: Sequence[Int[Tensor, " _"]], n: int, rng: Generato
 
     A class with fewer than ``n`` samples yields all of them in random order, as published (DC's ``get_images``).
     """
-    return tuple(_distinct(index, n, rng) for index in class_idx)
+    return tuple(_sample_from(index, n, rng) for index in class_idx)
 
 
 def random_per_class(
@@ -65,10 +65,10 @@ def random_per_class(
                 f"{count} distinct samples of every class are required, but {named} has {len(index)}; "
                 f"ask for at most {len(index)} per class or add samples"
             )
-    return tuple(_distinct(index, count, rng) for index, count in zip(class_idx, counts, strict=True))
+    return tuple(_sample_from(index, count, rng) for index, count in zip(class_idx, counts, strict=True))
 
 
-def proportional(sizes: Sequence[int], total: int) -> tuple[int, ...]:
+def proportional_allocation(sizes: Sequence[int], total: int) -> tuple[int, ...]:
     """``total`` items shared out in proportion to the sizes of classes: one each, the rest by largest remainders.
 
     No class gets more than it has; ties go to the first.
@@ -95,7 +95,7 @@ def proportional(sizes: Sequence[int], total: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def distinct(size: int, n: int, rng: Generator) -> Int[Tensor, " _"]:
+def sample_distinct(size: int, n: int, rng: Generator) -> Int[Tensor, " _"]:
     """``min(n, size)`` distinct random numbers below ``size``, in random order.
 
     Few from many are drawn one by one, and repeated ones are left out: the work is that of ``n``, not of ``size``.
@@ -111,5 +111,5 @@ def distinct(size: int, n: int, rng: Generator) -> Int[Tensor, " _"]:
     return found[:n]
 
 
-def _distinct(index: Tensor, n: int, rng: Generator) -> Tensor:
-    return index[distinct(len(index), n, rng)]
+def _sample_from(index: Tensor, n: int, rng: Generator) -> Tensor:
+    return index[sample_distinct(len(index), n, rng)]

@@ -22,15 +22,15 @@ from potstill.core import Inputs
 from potstill.core.nested import tree_map
 from potstill.errors import PotstillError
 from potstill.functional.optim import sgd
-from potstill.functional.train import Criterion, Stepped, cross_entropy, gradients
+from potstill.functional.train import Criterion, TrainStepResult, cross_entropy, gradients
 
-__all__ = ["Flat", "climb", "direction", "flat_step"]
+__all__ = ["GSAM", "ascend", "gsam_direction", "gsam_step"]
 
 _TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flat:
+class GSAM:
     """How far a flat step climbs, and how much of the first gradient it goes against.
 
     Raises:
@@ -52,33 +52,33 @@ def _dot(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([(t * b[n]).sum() for n, t in a.items()]).sum()
 
 
-def climb(params: Mapping[str, Tensor], grads: Mapping[str, Tensor], rho: float) -> dict[str, Tensor]:
+def ascend(params: Mapping[str, Tensor], grads: Mapping[str, Tensor], rho: float) -> dict[str, Tensor]:
     """``θ + ρ · θ² ⊙ g / ‖|θ| ⊙ g‖``: new parameters, of the same names."""
     steep = {n: p.abs() * grads[n] for n, p in params.items()}
     scale = rho / (_dot(steep, steep).sqrt() + _TINY)
     return {n: p + scale * p.abs() * steep[n] for n, p in params.items()}
 
 
-def direction(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+def gsam_direction(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
     """``g₂ − α · (g₁ − (⟨g₁, g₂⟩ / ‖g₂‖²) g₂)`` of the gradients before the climb and after it."""
     along = _dot(first, second) / (_dot(second, second) + _TINY)
     return {n: g - alpha * (first[n] - along * g) for n, g in second.items()}
 
 
-def flat_step(
+def gsam_step(
     network: nn.Module,
     params: Mapping[str, Tensor],
     velocity: Mapping[str, Tensor] | None,
     x: Inputs,
     y: Tensor,
-    flat: Flat,
+    gsam: GSAM,
     *,
     lr: float,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     buffers: Mapping[str, Tensor] | None = None,
     criterion: Criterion = cross_entropy,
-) -> Stepped:
+) -> TrainStepResult:
     """One step of SGD along `direction` on one batch; arguments, result and purity as of `train.train_step`.
 
     Running statistics follow the pass before the climb only.
@@ -92,9 +92,9 @@ def flat_step(
         value = criterion(logits, y)
         first = dict(zip(used, torch.autograd.grad(value, tuple(used.values())), strict=True))
     unseen = {name: b.clone() for name, b in fresh.items()}
-    second = dict(zip(used, gradients(network, climb(before, first, flat.rho), x, y, False, unseen, criterion),
+    second = dict(zip(used, gradients(network, ascend(before, first, gsam.rho), x, y, False, unseen, criterion),
                       strict=True))  # fmt: skip
     with torch.no_grad():
-        along = direction(first, second, flat.alpha)
+        along = gsam_direction(first, second, gsam.alpha)
         after, speed = sgd(before, along, velocity, lr=lr, momentum=momentum, weight_decay=weight_decay)
-    return Stepped(after, speed, fresh, value.detach(), logits.detach())
+    return TrainStepResult(after, speed, fresh, value.detach(), logits.detach())

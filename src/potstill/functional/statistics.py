@@ -17,21 +17,21 @@ from torch.func import functional_call
 from potstill.functional.transforms import resize
 
 __all__ = [
-    "Seen",
+    "LayerStatistics",
+    "batch_norm_statistics",
     "cell_moments",
+    "convolution_statistics",
     "densification",
-    "followed",
-    "gap",
-    "length",
+    "l2_norm",
+    "mean_l2_norm",
     "moments",
-    "of_batch_norm",
-    "of_convolution",
-    "pixel_length",
+    "record_statistics",
+    "statistics_distance",
     "total_variation",
-    "watch",
+    "update_averages",
 ]
 
-Seen: TypeAlias = Mapping[str, Mapping[str, Tensor]]
+LayerStatistics: TypeAlias = Mapping[str, Mapping[str, Tensor]]
 """Statistics by layer, in the order of the network's modules, and by name: ``mean`` and ``var``, and of convolutions
 ``cells/mean`` and ``cells/var`` too."""
 
@@ -39,7 +39,7 @@ _TINY = 1e-24
 """Below this a sum of squares counts as zero: the length's slope there is zero, where the true one is not defined."""
 
 
-def length(x: Tensor) -> Float[Tensor, ""]:
+def l2_norm(x: Tensor) -> Float[Tensor, ""]:
     """The plain L2 norm of all entries. Its gradient at zero is zero, and it is then 1e-12."""
     return x.square().sum().clamp_min(_TINY).sqrt()
 
@@ -63,20 +63,20 @@ def cell_moments(a: Float[Tensor, "n c h w"], cell: int) -> tuple[Float[Tensor, 
     return mean.flatten(), var.flatten()
 
 
-def of_batch_norm(a: Tensor) -> dict[str, Tensor]:
+def batch_norm_statistics(a: Tensor) -> dict[str, Tensor]:
     """What is matched of a BatchNorm's input (n, c, …)."""
     mean, var = moments(a)
     return {"mean": mean, "var": var}
 
 
-def of_convolution(a: Float[Tensor, "n c h w"], cell: int) -> dict[str, Tensor]:
+def convolution_statistics(a: Float[Tensor, "n c h w"], cell: int) -> dict[str, Tensor]:
     """What is matched of a convolution's input: its channels' moments, and those of cells of so many pixels a side."""
     mean, var = moments(a)
     cells = cell_moments(a, cell)
     return {"mean": mean, "var": var, "cells/mean": cells[0], "cells/var": cells[1]}
 
 
-def watch(
+def record_statistics(
     network: nn.Module,
     weights: Mapping[str, Tensor],
     x: Tensor,
@@ -121,7 +121,9 @@ def watch(
     return out, {n: found[n] for n in layers if n in found}
 
 
-def gap(found: Seen, wanted: Seen, *, first: float = 10.0, var_weight: float = 1.0) -> Float[Tensor, ""]:
+def statistics_distance(
+    statistics: LayerStatistics, targets: LayerStatistics, *, first: float = 10.0, var_weight: float = 1.0
+) -> Float[Tensor, ""]:
     """``Σ_l w_l Σ_s ‖found_ls − wanted_ls‖``, plain L2 norms, not squared, over layers l and their statistics s.
 
     Args:
@@ -130,16 +132,16 @@ def gap(found: Seen, wanted: Seen, *, first: float = 10.0, var_weight: float = 1
         var_weight: what a variance counts, where a mean counts 1 (DWA's r_var).
     """
     total = torch.zeros(())
-    for n, (layer, parts) in enumerate(found.items()):
+    for n, (layer, parts) in enumerate(statistics.items()):
         here = [
-            (var_weight if name.endswith("var") else 1.0) * length(value - wanted[layer][name].to(value))
+            (var_weight if name.endswith("var") else 1.0) * l2_norm(value - targets[layer][name].to(value))
             for name, value in parts.items()
         ]
         total = total.to(here[0]) + (first if n == 0 else 1.0) * torch.stack(here).sum()
     return total
 
 
-def followed(before: Mapping[str, Tensor], now: Mapping[str, Tensor], momentum: float) -> dict[str, Tensor]:
+def update_averages(before: Mapping[str, Tensor], now: Mapping[str, Tensor], momentum: float) -> dict[str, Tensor]:
     """Moving averages ``m·before + (1 − m)·now`` as values, with the gradient of ``now`` itself.
 
     G-VBSM's "score distillation". It begins at the first statistics, where the released code begins at zero.
@@ -158,14 +160,14 @@ def followed(before: Mapping[str, Tensor], now: Mapping[str, Tensor], momentum: 
 def total_variation(x: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
     """The summed L2 norms of the batch's differences between neighbours: across, down and both diagonals."""
     return (
-        length(x[..., :, :-1] - x[..., :, 1:])
-        + length(x[..., :-1, :] - x[..., 1:, :])
-        + length(x[..., 1:, :-1] - x[..., :-1, 1:])
-        + length(x[..., :-1, :-1] - x[..., 1:, 1:])
+        l2_norm(x[..., :, :-1] - x[..., :, 1:])
+        + l2_norm(x[..., :-1, :] - x[..., 1:, :])
+        + l2_norm(x[..., 1:, :-1] - x[..., :-1, 1:])
+        + l2_norm(x[..., :-1, :-1] - x[..., 1:, 1:])
     )
 
 
-def pixel_length(x: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
+def mean_l2_norm(x: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
     """The mean over samples of the L2 norm."""
     return x.flatten(1).square().sum(1).clamp_min(_TINY).sqrt().mean()
 

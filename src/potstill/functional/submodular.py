@@ -18,9 +18,9 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
-from potstill.functional.distances import CHUNK, chunks, lengths, spread
+from potstill.functional.distances import CHUNK, chunks, mean_squared_distance, squared_norms
 from potstill.functional.neighbours import Neighbours
-from potstill.functional.sampling import distinct
+from potstill.functional.sampling import sample_distinct
 
 __all__ = [
     "Kernel",
@@ -29,7 +29,7 @@ __all__ = [
     "facility_location_sparse",
     "graph_cut",
     "lazy_greedy",
-    "similarity",
+    "row_similarity",
     "stochastic_greedy",
 ]
 
@@ -51,13 +51,13 @@ class Similarity:
 
     x: Float[Tensor, "n d"]
     kernel: Kernel
-    own: Float[Tensor, " n"]
+    norms: Float[Tensor, " n"]
     """Cosine: one over the rows' lengths (0 for a row of zeros). RBF: their squared lengths."""
     width: float
 
     def of(self, rows: slice | Tensor, columns: Tensor) -> Float[Tensor, "a b"]:
         """Similarities of some rows with some rows, in [0, 1] but for rounding."""
-        a, b = self.own[rows].unsqueeze(1), self.own[columns]
+        a, b = self.norms[rows].unsqueeze(1), self.norms[columns]
         if self.kernel == "cosine":
             return (self.x[rows] @ (self.x[columns] * b.unsqueeze(1)).T).mul_(a / 2).add_(0.5)
         return (self.x[rows] @ self.x[columns].T).mul_(-2).add_(a).add_(b).clamp_min_(0).mul_(-1 / self.width).exp_()
@@ -68,9 +68,9 @@ class Similarity:
         if self.kernel == "cosine":  # the sum of products is the product with the sum
             sums = torch.zeros(self.x.shape[1], dtype=torch.float64, device=self.x.device)
             for part in chunks(n, self.x.shape[1]):
-                sums += (self.own[part] @ self.x[part]).double()
+                sums += (self.norms[part] @ self.x[part]).double()
             along = torch.cat([self.x[part] @ sums.to(self.x) for part in chunks(n, self.x.shape[1])])
-            return (n + (along * self.own).double()) / 2
+            return (n + (along * self.norms).double()) / 2
         total = torch.empty(n, dtype=torch.float64, device=self.x.device)
         every = torch.arange(n, device=self.x.device)
         for part in chunks(n, n, max(CHUNK, 32 * n)):
@@ -78,12 +78,12 @@ class Similarity:
         return total
 
 
-def similarity(x: Float[Tensor, "n d"], kernel: Kernel) -> Similarity:
+def row_similarity(x: Float[Tensor, "n d"], kernel: Kernel) -> Similarity:
     """How alike the rows of ``x`` are. A row of zeros is at cosine 0 to every row, itself too."""
-    squares = lengths(x)
+    squares = squared_norms(x)
     if kernel == "cosine":
         return Similarity(x, kernel, torch.where(squares > 0, squares.rsqrt(), 0.0), 1.0)
-    return Similarity(x, kernel, squares, spread(x) or 1.0)
+    return Similarity(x, kernel, squares, mean_squared_distance(x) or 1.0)
 
 
 def lazy_greedy(gains: Gains, take: Callable[[int], None], upper: Float[Tensor, " n"], m: int) -> Int[Tensor, " m"]:
@@ -142,7 +142,7 @@ def stochastic_greedy(
     order: list[int] = []
     for _ in range(m):
         rest = left.nonzero().flatten()
-        drawn = rest[distinct(len(rest), looked, rng)].sort().values
+        drawn = rest[sample_distinct(len(rest), looked, rng)].sort().values
         values = torch.cat([gains(part) for part in torch.split(drawn, _BATCH)])
         best = int(drawn[int(values.argmax())])
         take(best)
@@ -178,7 +178,7 @@ def facility_location(
         PotstillError: ``m`` is not in 1…n, ``epsilon`` is not between 0 and 1, or stochastic greedy has no generator.
     """
     _check(len(x), m)
-    k = similarity(x, kernel)
+    k = row_similarity(x, kernel)
     reached = torch.zeros(len(x), dtype=x.dtype, device=x.device)
 
     def gains(elements: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ def facility_location(
 
 
 def facility_location_sparse(
-    found: Neighbours, m: int, similar: Callable[[Tensor], Tensor] | None = None
+    nearest: Neighbours, m: int, similar: Callable[[Tensor], Tensor] | None = None
 ) -> Int[Tensor, " m"]:
     r"""Facility location where only neighbours are similar: :math:`k(i, s) = 0` unless s is i or a neighbour of i.
 
@@ -220,9 +220,9 @@ def facility_location_sparse(
     Raises:
         PotstillError: ``m`` is not in 1…n.
     """
-    n, k = found.others.shape
+    n, k = nearest.others.shape
     _check(n, m)
-    index, distance = found.others.cpu(), found.distance.cpu().double()
+    index, distance = nearest.others.cpu(), nearest.distance.cpu().double()
     width = float(distance.square().mean()) or 1.0
     alike = torch.exp(-distance.square() / width) if similar is None else similar(distance).double()
     index = torch.cat([torch.arange(n).unsqueeze(1), index], 1)
@@ -265,8 +265,12 @@ def graph_cut(x: Float[Tensor, "n d"], m: int, kernel: Kernel = "cosine", weight
         PotstillError: ``m`` is not in 1…n.
     """
     _check(len(x), m)
-    k = similarity(x, kernel)
-    own = (k.own > 0).to(torch.float64) / 2 + 0.5 if kernel == "cosine" else torch.ones_like(k.own, dtype=torch.float64)
+    k = row_similarity(x, kernel)
+    own = (
+        (k.norms > 0).to(torch.float64) / 2 + 0.5
+        if kernel == "cosine"
+        else torch.ones_like(k.norms, dtype=torch.float64)
+    )
     gain = weight * k.totals() - own
     order: list[int] = []
     for _ in range(m):

@@ -11,17 +11,25 @@ from torch.func import functional_call
 
 from potstill.core import Inputs
 from potstill.core.nested import tree_map
-from potstill.functional.microbatch import Plain, passed
+from potstill.functional.microbatch import PureForward, forward_backward
 from potstill.functional.optim import sgd
 
-__all__ = ["Criterion", "Stepped", "cross_entropy", "gradients", "loss", "parameters", "train_step"]
+__all__ = [
+    "Criterion",
+    "TrainStepResult",
+    "copy_parameters",
+    "cross_entropy",
+    "gradients",
+    "network_loss",
+    "train_step",
+]
 
 
 Criterion: TypeAlias = Callable[[Tensor, Tensor], Float[Tensor, ""]]
 """The mean loss of a network's outputs (n, …) on targets (n, …): what a task's ``loss`` is."""
 
 
-class Stepped(NamedTuple):
+class TrainStepResult(NamedTuple):
     """What `train_step` returns: all of it new, none of it recorded by autograd."""
 
     params: Mapping[str, Tensor]
@@ -36,12 +44,12 @@ def cross_entropy(logits: Float[Tensor, "n k"], y: Int[Tensor, " n"] | Float[Ten
     return F.cross_entropy(logits, y.to(logits.dtype) if y.is_floating_point() else y.long())
 
 
-def parameters(network: nn.Module) -> dict[str, Tensor]:
+def copy_parameters(network: nn.Module) -> dict[str, Tensor]:
     """Detached copies of the network's parameters by name, in ``named_parameters`` order."""
     return {name: p.detach().clone() for name, p in network.named_parameters()}
 
 
-def loss(
+def network_loss(
     network: nn.Module,
     params: Mapping[str, Tensor],
     x: Inputs,
@@ -82,7 +90,7 @@ def gradients(
     """
     with torch.enable_grad():
         used = {n: p if create_graph and p.requires_grad else p.detach().requires_grad_() for n, p in params.items()}
-        value = loss(network, used, x, y, buffers, criterion)
+        value = network_loss(network, used, x, y, buffers, criterion)
         return torch.autograd.grad(value, tuple(used.values()), create_graph=create_graph)
 
 
@@ -98,7 +106,7 @@ def train_step(
     weight_decay: float = 0.0,
     buffers: Mapping[str, Tensor] | None = None,
     criterion: Criterion = cross_entropy,
-) -> Stepped:
+) -> TrainStepResult:
     """One SGD step on one batch, as a function: arguments and network stay as they were.
 
     Where memory does not hold the batch it is passed in parts, with the same result (`potstill.functional.microbatch`).
@@ -116,9 +124,10 @@ def train_step(
     fresh = {name: b.detach().clone() for name, b in kept.items()}
     with torch.enable_grad():
         used = {n: p.detach().requires_grad_() for n, p in params.items()}
-        value, logits, slopes = passed(
+        value, logits, slopes = forward_backward(
             network, lambda some: functional_call(network, {**used, **fresh}, (some,)), tuple(used.values()),
-            tree_map(Tensor.detach, x), lambda outputs: criterion(outputs, y), Plain(parameters=used, buffers=fresh),
+            tree_map(Tensor.detach, x), lambda outputs: criterion(outputs, y),
+            PureForward(parameters=used, buffers=fresh),
         )  # fmt: skip
         grads = dict(zip(used, slopes, strict=True))
     with torch.no_grad():
@@ -130,4 +139,4 @@ def train_step(
             momentum=momentum,
             weight_decay=weight_decay,
         )
-    return Stepped(after, speed, fresh, value, logits)
+    return TrainStepResult(after, speed, fresh, value, logits)

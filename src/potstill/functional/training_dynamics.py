@@ -23,7 +23,6 @@ __all__ = [
     "el2n",
     "entropy",
     "forgetting",
-    "gap",
     "least_confidence",
     "logit_margin",
     "movement",
@@ -31,6 +30,7 @@ __all__ = [
     "rank_correlation",
     "regions",
     "tdds",
+    "top_two_gap",
 ]
 
 
@@ -46,7 +46,7 @@ def entropy(p: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
     return each.sum(1)
 
 
-def gap(p: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+def top_two_gap(p: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
     """``p_(1) − p_(2)``: the best class before the second (Scheffer et al. 2001), in [0, 1]; low is unsure."""
     best = p.topk(2, dim=1).values
     return best[:, 0] - best[:, 1]
@@ -122,15 +122,15 @@ def cartography(probability: Float[Tensor, "e n"], correct: Num[Tensor, "e n"]) 
     return Cartography(probability.mean(0), probability.std(0, unbiased=False), correct.float().mean(0))
 
 
-def regions(found: Cartography, ambiguous: float = 1 / 3) -> Int[Tensor, " n"]:
+def regions(coordinates: Cartography, ambiguous: float = 1 / 3) -> Int[Tensor, " n"]:
     """The region of each sample: 0 easy, 1 ambiguous, 2 hard.
 
     Ambiguous: the part ``ambiguous`` of highest variability (33 % in the paper). Of the others, hard are those whose
     true class gets less than half of the probability on average: the paper draws no line there, this one is ours.
     """
-    n = len(found.confidence)
-    made = torch.where(found.confidence < 0.5, 2, 0)
-    made[torch.argsort(found.variability, descending=True, stable=True)[: round(ambiguous * n)]] = 1
+    n = len(coordinates.confidence)
+    made = torch.where(coordinates.confidence < 0.5, 2, 0)
+    made[torch.argsort(coordinates.variability, descending=True, stable=True)[: round(ambiguous * n)]] = 1
     return made
 
 

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["area", "bilinear", "cosine", "dct2", "idct2", "resize", "shrink"]
+__all__ = ["area_matrix", "bilinear_matrix", "dct2", "dct_matrix", "idct2", "resize", "shrink"]
 
 
 @lru_cache(maxsize=64)
-def cosine(n: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{n} {n}"]:
+def dct_matrix(n: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{n} {n}"]:
     """The orthonormal DCT-II as a matrix: entry (u, i) is ``s_u · cos(π (2 i + 1) u / (2 n))``.
 
     ``s_0 = √(1 / n)`` and otherwise ``s_u = √(2 / n)``, so its transpose is its inverse (the DCT-III) and a sum of
@@ -33,7 +33,7 @@ def cosine(n: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{
 
 
 @lru_cache(maxsize=64)
-def bilinear(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{to} {size}"]:
+def bilinear_matrix(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{to} {size}"]:
     """Linear interpolation of ``size`` samples to ``to`` samples as a matrix, as ``align_corners=False`` means it.
 
     Output o reads the input at ``(o + 1/2) · size / to − 1/2``, held at the first and the last sample, without
@@ -51,7 +51,7 @@ def bilinear(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Fl
 
 
 @lru_cache(maxsize=64)
-def area(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{to} {size}"]:
+def area_matrix(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{to} {size}"]:
     """Means of neighbours as a matrix: output o is the mean of the inputs ⌊o · size / to⌋ … ⌈(o + 1) · size / to⌉ − 1.
 
     That is adaptive average pooling; parts overlap where ``to`` does not divide ``size``. Kept for later calls; do not
@@ -68,13 +68,13 @@ def area(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Float[
 def dct2(x: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
     """The orthonormal DCT-II over the last two axes; (0, 0) is the picture's mean times √(h w)."""
     h, w = x.shape[-2:]
-    return cosine(h, x.dtype, x.device) @ x @ cosine(w, x.dtype, x.device).T
+    return dct_matrix(h, x.dtype, x.device) @ x @ dct_matrix(w, x.dtype, x.device).T
 
 
 def idct2(f: Float[Tensor, "*n u v"]) -> Float[Tensor, "*n u v"]:
     """The inverse of `dct2`: the orthonormal DCT-III over the last two axes."""
     h, w = f.shape[-2:]
-    return cosine(h, f.dtype, f.device).T @ f @ cosine(w, f.dtype, f.device)
+    return dct_matrix(h, f.dtype, f.device).T @ f @ dct_matrix(w, f.dtype, f.device)
 
 
 def resize(x: Float[Tensor, "*n h w"], size: tuple[int, int]) -> Float[Tensor, "*n a b"]:
@@ -85,7 +85,7 @@ def resize(x: Float[Tensor, "*n h w"], size: tuple[int, int]) -> Float[Tensor, "
     h, w = x.shape[-2:]
     if (h, w) == size:
         return x
-    return bilinear(h, size[0], x.dtype, x.device) @ x @ bilinear(w, size[1], x.dtype, x.device).T
+    return bilinear_matrix(h, size[0], x.dtype, x.device) @ x @ bilinear_matrix(w, size[1], x.dtype, x.device).T
 
 
 def shrink(x: Float[Tensor, "*n h w"], size: tuple[int, int]) -> Float[Tensor, "*n a b"]:
@@ -93,4 +93,4 @@ def shrink(x: Float[Tensor, "*n h w"], size: tuple[int, int]) -> Float[Tensor, "
     h, w = x.shape[-2:]
     if (h, w) == size:
         return x
-    return area(h, size[0], x.dtype, x.device) @ x @ area(w, size[1], x.dtype, x.device).T
+    return area_matrix(h, size[0], x.dtype, x.device) @ x @ area_matrix(w, size[1], x.dtype, x.device).T

@@ -21,7 +21,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from potstill.augment.imported_views import Recorded
+from potstill.augment.imported_views import ImportedViews
 from potstill.dataset_file.memmap_safetensors import write_in_parts
 from potstill.errors import PotstillError
 from potstill.labels.codec import LabelCodec
@@ -90,7 +90,7 @@ def import_fkd(
         raise PotstillError(f"{folder}: {max(stored, 1)} folders epoch_0, epoch_1, … are required, but it has {found}")
     first = _batches(folder, 0, picture, len(classes))[0]
     mix = "none" if first.perm is None else "mixup" if first.bbox is None else "cutmix"
-    views = Recorded(picture=picture, size=size, mix=mix)
+    views = ImportedViews(picture=picture, size=size, mix=mix)
     if first.index is not None and picture[0] != picture[1]:
         # G-VBSM and EDC divide rows by the width and columns by the height; which, differs between their versions.
         raise PotstillError(f"{folder}: boxes of this variant are only known for square pictures, not {picture}")
@@ -120,7 +120,7 @@ def _epoch(
 ) -> dict[str, NDArray[Any]]:
     """All fields of one epoch, by item."""
     views, n = about.views, about.items
-    assert isinstance(views, Recorded)
+    assert isinstance(views, ImportedViews)
     if (total := sum(len(b.box) for b in batches)) != n:
         raise PotstillError(f"{where}: labels of {n} items are required, but it holds {total}; give items={total}")
     place = np.concatenate([b.index for b in batches if b.index is not None]) if order is None else order.numpy()

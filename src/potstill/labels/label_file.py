@@ -26,13 +26,13 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from potstill.augment.imported_views import Recorded
-from potstill.augment.integer_ops import Fetch, Mixes
-from potstill.augment.view_schedule import Views
+from potstill.augment.imported_views import ImportedViews
+from potstill.augment.integer_ops import FetchInputs, MixPlan
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.dataset_file.files import DIGEST, DIGEST_PLACEHOLDER
 from potstill.dataset_file.memmap_safetensors import FileLayout, TensorField, open_memmap, plan_layout
 from potstill.errors import PotstillError
-from potstill.functional.counter_rng import permutation
+from potstill.functional.counter_rng import random_permutation
 from potstill.labels.codec import LabelCodec
 from potstill.labels.metadata import LabelMetadata
 from potstill.rng import derive_seed
@@ -46,7 +46,7 @@ verify``."""
 
 def plan_label_file(about: LabelMetadata) -> FileLayout:
     """Return the layout of the file that the metadata describe, to the byte."""
-    rows = about.coding.fields() | (about.views.fields() if isinstance(about.views, Recorded) else {})
+    rows = about.coding.fields() | (about.views.fields() if isinstance(about.views, ImportedViews) else {})
     fields = {n: TensorField(kind, (about.epochs, about.items, *shape)) for n, (kind, shape) in rows.items()}
     said = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
     return plan_layout(fields, {"labels": said, DIGEST: DIGEST_PLACEHOLDER})
@@ -61,7 +61,7 @@ def label_file_bytes(
     *,
     temperature: float = 1.0,
     level: bool = False,
-    views: Views | Recorded | None = None,
+    views: ViewSchedule | ImportedViews | None = None,
     networks: Sequence[str] = ("teacher",),
     batch: int | None = None,
 ) -> int:
@@ -81,7 +81,7 @@ def label_file_bytes(
         classes=len(names), top_k=top_k or len(names), dtype=dtype, temperature=temperature, level=level
     )  # fmt: skip
     about = LabelMetadata(
-        classes=names, items=items, content_hash="0" * 64, epochs=epochs, coding=coding, views=views or Views(),
+        classes=names, items=items, content_hash="0" * 64, epochs=epochs, coding=coding, views=views or ViewSchedule(),
         networks=tuple((name, "0" * 64) for name in networks), version=version("potstill"),
         statistics="running" if batch is None else "batch", batch=batch,
     )  # fmt: skip
@@ -95,7 +95,7 @@ def _small(path: Path) -> bool:
         return False  # whoever reads it says what is wrong
 
 
-def hash_inputs(inputs: Tensor | Fetch, items: int | None = None, chunk: int = 256) -> str:
+def hash_inputs(inputs: Tensor | FetchInputs, items: int | None = None, chunk: int = 256) -> str:
     """Return the SHA-256 of the inputs in their order: type, shape and bytes.
 
     Args:
@@ -172,7 +172,7 @@ class LabelFile:
             raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
         turn, place = divmod(epoch, self.about.epochs)
         views = self.about.views
-        return _order(views.seed if isinstance(views, Views) else 0, self.about.epochs, turn)[place]
+        return _order(views.seed if isinstance(views, ViewSchedule) else 0, self.about.epochs, turn)[place]
 
     def decode(self, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0) -> Float[Tensor, "m k"]:
         """Return the teacher's probabilities at ``temperature`` for the items at ``index`` in a stored epoch.
@@ -198,7 +198,7 @@ class LabelFile:
         index = torch.arange(min(most, len(self)))
         return float(self.about.coding.kept_mass(self._taken(0, index), self.about.coding.temperature).mean())
 
-    def view(self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
+    def view(self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
         """Return the views that the teacher saw of the items at ``index`` in a stored epoch.
 
         Args:
@@ -213,7 +213,7 @@ class LabelFile:
                 f"{self.path}: labels of {len(self)} items, but there are {len(inputs)} inputs; give those"
             )
         views = self.about.views
-        if isinstance(views, Views):
+        if isinstance(views, ViewSchedule):
             return views.view(inputs, epoch, index, len(self))
         return views.view(inputs, self._recorded(views, epoch), index, len(self))
 
@@ -232,14 +232,14 @@ class LabelFile:
         """
         self._check(epoch, index)
         views, index = self.about.views, index.cpu().long()
-        if isinstance(views, Views):
+        if isinstance(views, ViewSchedule):
             drawn = views.mixes(epoch, index, len(self), shape)
         else:
             drawn = views.mixes(self._recorded(views, epoch), index, len(self), shape)
         return mix_values(values, index, drawn)
 
     def batch_of(
-        self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
+        self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float | None
     ) -> tuple[Tensor, Float[Tensor, "m k"]]:
         """Return the views of the items at ``index`` in training epoch ``epoch``, and their rows at ``temperature``,
         or their logits if it is ``None``. Arguments as for `epoch_batch`.
@@ -248,7 +248,7 @@ class LabelFile:
         view = self.view(inputs, stored, index)
         return view, self.logits(stored, index) if temperature is None else self.decode(stored, index, temperature)
 
-    def _recorded(self, views: Recorded, epoch: int) -> dict[str, NDArray[Any]]:
+    def _recorded(self, views: ImportedViews, epoch: int) -> dict[str, NDArray[Any]]:
         return {name: self._fields[name][epoch] for name in views.fields()}
 
     def _taken(self, epoch: int, index: Tensor) -> dict[str, NDArray[Any]]:
@@ -274,11 +274,11 @@ class Labeller(Protocol):
     """Protocol of labellers of a training epoch's views: a file of rows, or a stored teacher."""
 
     def batch_of(
-        self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
+        self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float | None
     ) -> tuple[Tensor, Float[Tensor, "m k"]]: ...
 
 
-def mix_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], drawn: Mixes | None) -> Float[Tensor, " m"]:
+def mix_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], drawn: MixPlan | None) -> Float[Tensor, " m"]:
     """Mix ``values`` of items in the shares of a mix: each view's own and its partner's."""
     own = values[index.to(values.device)]
     if drawn is None:
@@ -288,7 +288,7 @@ def mix_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], drawn: Mix
 
 
 def epoch_batch(
-    store: Labeller, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0
+    store: Labeller, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0
 ) -> tuple[Tensor, Float[Tensor, "m k"]]:
     """Return a training batch: the views of the items at ``index`` in training epoch ``epoch``, and their rows.
 
@@ -308,7 +308,11 @@ def epoch_batch(
 
 @lru_cache(maxsize=8)
 def _order(seed: int, epochs: int, turn: int) -> tuple[int, ...]:
-    return tuple(range(epochs)) if turn == 0 else tuple(permutation(derive_seed(seed, "pool"), epochs, turn).tolist())
+    return (
+        tuple(range(epochs))
+        if turn == 0
+        else tuple(random_permutation(derive_seed(seed, "pool"), epochs, turn).tolist())
+    )
 
 
 def _reopened(path: Path, about: LabelMetadata) -> LabelFile:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from potstill.augment.imported_views import Recorded
-from potstill.augment.view_schedule import Views
+from potstill.augment.imported_views import ImportedViews
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import InputSpec
 from potstill.dataset_file.files import parse_json
 from potstill.errors import PotstillError, unknown_name
@@ -100,7 +100,7 @@ class LabelMetadata(FileMetadata):
 
     epochs: int
     coding: LabelCodec
-    views: Views | Recorded
+    views: ViewSchedule | ImportedViews
 
     def __post_init__(self) -> None:
         if self.coding.classes != len(self.classes):
@@ -112,7 +112,7 @@ class LabelMetadata(FileMetadata):
 
     def to_json(self) -> dict[str, Any]:
         """Return the metadata as JSON values."""
-        recorded = isinstance(self.views, Recorded)
+        recorded = isinstance(self.views, ImportedViews)
         views = self.views.to_json()
         return {
             "format": FORMAT if self.coding.packed else _FIRST,
@@ -162,7 +162,7 @@ class LabelMetadata(FileMetadata):
                 temperature=take_field(said, "temperature", float), level=take_field(said, "level", bool),
                 packed=said["format"] == FORMAT,
             ),
-            views=Recorded.from_json(views) if kind == "recorded" else Views.from_json(views),
+            views=ImportedViews.from_json(views) if kind == "recorded" else ViewSchedule.from_json(views),
             networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks(said)),
             version=take_field(said, "version", str),
             statistics=statistics(said),
@@ -184,7 +184,7 @@ class TeacherMetadata(FileMetadata):
     dtype: str
     input: InputSpec
     layouts: tuple[str, ...]
-    views: Views
+    views: ViewSchedule
 
     def __post_init__(self) -> None:
         self._check()
@@ -235,7 +235,8 @@ class TeacherMetadata(FileMetadata):
             return cls(
                 classes=names(said, "classes"), items=take_field(said, "items", int),
                 content_hash=take_field(said, "content_hash", str), dtype=take_field(said, "dtype", str),
-                input=InputSpec(kind=take_field(given, "kind", str), shape=tuple(shape)), views=Views.from_json(views),
+                input=InputSpec(kind=take_field(given, "kind", str), shape=tuple(shape)),
+                views=ViewSchedule.from_json(views),
                 networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks(said)),
                 layouts=tuple(take_field(n, "layout", str) for n in networks(said)),
                 version=take_field(said, "version", str),

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from potstill.errors import PotstillError
 from potstill.functional.packing import pack_bits, packed_bytes, unpack_bits
-from potstill.functional.quantize import codes_of, fit_range
+from potstill.functional.quantize import fit_range, quantize
 
 __all__ = ["layout_hash", "quantize_networks", "restore_networks", "tensor_sizes"]
 
@@ -79,7 +79,7 @@ def quantize_networks(networks: Sequence[nn.Module], bits: int) -> dict[str, Ten
                 low, step = (t.half() for t in fit_range(value, bits, 0))
                 made = torch.stack([low.flatten(), step.flatten()], 1).flatten()
                 parts["ranges"].append(made)
-                parts["codes"].append(codes_of(value, low.float(), step.float(), bits).flatten())
+                parts["codes"].append(quantize(value, low.float(), step.float(), bits).flatten())
             if not bool(torch.isfinite(made).all()):
                 raise PotstillError(
                     f"a teacher's numbers must be such as 16 bits hold to be stored, but those of {name} go up to "

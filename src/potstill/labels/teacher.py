@@ -18,8 +18,8 @@ from potstill.core import Augmentation, Batch, Inputs, Source, Task
 from potstill.core.nested import num_samples, single_tensor
 from potstill.data.iterate import prefetch
 from potstill.errors import PotstillError
-from potstill.functional.sharpness_aware import Flat, flat_step
-from potstill.functional.train import parameters, train_step
+from potstill.functional.sharpness_aware import GSAM, gsam_step
+from potstill.functional.train import copy_parameters, train_step
 from potstill.tasks import Classification, get_task
 
 __all__ = ["Teacher", "fresh_teacher", "soft_labels", "teacher_step", "train_epoch", "train_teacher"]
@@ -40,7 +40,7 @@ class Teacher:
 
 def fresh_teacher(network: nn.Module) -> Teacher:
     """Return an untrained teacher: copies of the network's parameters and buffers, zero velocity."""
-    params = parameters(network)
+    params = copy_parameters(network)
     return Teacher(
         params=params,
         velocity={name: torch.zeros_like(p) for name, p in params.items()},
@@ -96,9 +96,9 @@ def _stepped(
     lr: float,
     momentum: float,
     weight_decay: float,
-    flat: Flat | None = None,
+    flat: GSAM | None = None,
 ) -> tuple[Teacher, Float[Tensor, ""]]:
-    step = train_step if flat is None else partial(flat_step, flat=flat)
+    step = train_step if flat is None else partial(gsam_step, gsam=flat)
     after = step(
         network, teacher.params, teacher.velocity, x, y, lr=lr, momentum=momentum, weight_decay=weight_decay,
         buffers=teacher.buffers, criterion=task.loss,
@@ -126,7 +126,7 @@ def train_epoch(
     weight_decay: float,
     augment: Augmentation,
     cutmix: float = 0.0,
-    flat: Flat | None = None,
+    flat: GSAM | None = None,
 ) -> Teacher:
     """Make one pass of SGD over the samples at ``order``, each augmented separately, as IDC, DANCE and NCFM train
     networks.

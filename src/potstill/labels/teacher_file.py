@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from potstill._util.outputs import REPLACE_HINT
-from potstill.augment.integer_ops import Fetch
-from potstill.augment.view_schedule import Views
+from potstill.augment.integer_ops import FetchInputs
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import InputSpec
 from potstill.dataset_file.files import check_writable, read_metadata, read_tensors, write_tensors
 from potstill.errors import PotstillError
@@ -33,7 +33,7 @@ from potstill.labels.metadata import (
 )
 from potstill.labels.quantized_network import layout_hash, quantize_networks, restore_networks, tensor_sizes
 from potstill.labels.write import LabelTeacher, hash_network, mean_logits
-from potstill.nn import described, factory
+from potstill.nn import build_on_meta, factory
 
 __all__ = ["Labels", "TeacherFile", "open_labels", "teacher_file_bytes", "write_teacher"]
 
@@ -65,7 +65,7 @@ class TeacherFile:
         self.about = TeacherMetadata.read(self.path, metadata)
         bits, spec, k = TEACHER_BITS[self.about.dtype], self.about.input, len(self.about.classes)
         try:
-            outlines = [described(name, spec, k) for name, _ in self.about.networks]
+            outlines = [build_on_meta(name, spec, k) for name, _ in self.about.networks]
             for (name, _), outline, layout in zip(self.about.networks, outlines, self.about.layouts, strict=True):
                 if layout_hash(outline) != layout:
                     raise PotstillError(
@@ -113,7 +113,7 @@ class TeacherFile:
             expert.network.to(view.device)
         return mean_logits(self._experts, view, self.about.statistics)
 
-    def view(self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
+    def view(self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
         """Return the views of the items at ``index``, as `LabelFile.view`, for any epoch."""
         if isinstance(inputs, Tensor) and len(inputs) != len(self):
             raise PotstillError(
@@ -124,7 +124,7 @@ class TeacherFile:
         return self.about.views.view(inputs, self.stored_epoch(epoch), index, len(self))
 
     def batch_of(
-        self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
+        self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float | None
     ) -> tuple[Tensor, Float[Tensor, "m k"]]:
         """Return views and labels as `LabelFile.batch_of`; batch statistics are those of the views asked for at
         once.
@@ -169,15 +169,15 @@ def teacher_file_bytes(networks: Sequence[str], input: InputSpec, classes: int, 
     Raises:
         PotstillError: a network cannot be built by its name alone.
     """
-    sizes = tensor_sizes([described(name, input, classes) for name in networks], TEACHER_BITS[dtype])
+    sizes = tensor_sizes([build_on_meta(name, input, classes) for name in networks], TEACHER_BITS[dtype])
     return sum(kind.itemsize * count for kind, count in sizes.values())
 
 
 def write_teacher(
     path: str | Path,
     teachers: Sequence[LabelTeacher],
-    inputs: Tensor | Fetch,
-    views: Views,
+    inputs: Tensor | FetchInputs,
+    views: ViewSchedule,
     *,
     classes: Sequence[str],
     input: InputSpec,
@@ -212,7 +212,7 @@ def write_teacher(
         statistics=statistics, batch=batch if statistics == "batch" else None,
     )  # fmt: skip
     for expert, layout in zip(teachers, about.layouts, strict=True):
-        if layout_hash(described(expert.name, input, len(names))) != layout:
+        if layout_hash(build_on_meta(expert.name, input, len(names))) != layout:
             raise PotstillError(
                 f"a stored teacher is built by its name, but {expert.name!r} names another network than was given; "
                 "name it rightly, or store rows"

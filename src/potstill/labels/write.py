@@ -11,12 +11,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from potstill.augment.integer_ops import Fetch
-from potstill.augment.view_schedule import Views
+from potstill.augment.integer_ops import FetchInputs
+from potstill.augment.view_schedule import ViewSchedule
 from potstill.dataset_file.memmap_safetensors import write_in_parts
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
-from potstill.functional.counter_rng import permutation
+from potstill.functional.counter_rng import random_permutation
 from potstill.labels.codec import LabelCodec
 from potstill.labels.label_file import LabelFile, hash_inputs, plan_label_file
 from potstill.labels.metadata import LabelMetadata, Statistics, check_class_order
@@ -100,8 +100,8 @@ def resolve_pool(epochs: int, pool: int | None) -> int:
 def write_labels(
     path: str | Path,
     teachers: Sequence[LabelTeacher],
-    inputs: Tensor | Fetch,
-    views: Views,
+    inputs: Tensor | FetchInputs,
+    views: ViewSchedule,
     *,
     classes: Sequence[str],
     epochs: int,
@@ -183,7 +183,7 @@ def write_labels(
         epoch = first // n
         index = torch.arange(first - epoch * n, end - epoch * n)
         if statistics == "batch":
-            order = torch.from_numpy(permutation(derive_seed(views.seed, "label batches"), n, epoch))
+            order = torch.from_numpy(random_permutation(derive_seed(views.seed, "label batches"), n, epoch))
             together = torch.split(order, batch)
             logits = torch.cat([mean_logits(teachers, views.view(inputs, epoch, i, n), "batch") for i in together])
             logits = logits[order.argsort().to(logits.device)]

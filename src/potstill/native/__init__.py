@@ -4,6 +4,6 @@ They are an extra: without a C compiler, on other processors or with ``POTSTILL_
 taken, whose values differ by rounding alone.
 """
 
-from potstill.native.build import available, computing, loaded, run, versions
+from potstill.native.build import available, computing, loaded_kernels, run, versions
 
-__all__ = ["available", "computing", "loaded", "run", "versions"]
+__all__ = ["available", "computing", "loaded_kernels", "run", "versions"]

@@ -29,7 +29,7 @@ from torch import Tensor
 from potstill._util.cache import make_cache_folder
 from potstill._util.cache_dir import cache_dir
 
-__all__ = ["available", "computing", "library", "loaded", "run", "versions"]
+__all__ = ["available", "computing", "library", "loaded_kernels", "run", "versions"]
 
 _FLAGS = ("-O3", "-std=gnu11", "-fopenmp", "-fPIC")
 _FOR = {
@@ -47,7 +47,7 @@ def available() -> bool:
     return all(library(name) is not None for name in _NAMES)
 
 
-def loaded() -> str:
+def loaded_kernels() -> str:
     """Which kernels this process has used: their names and hashes, or "none"."""
     return " ".join(sorted(_LOADED)) or "none"
 
@@ -93,7 +93,7 @@ def _argument(value: Tensor | float | None) -> int | float | None:
 _KINDS = {"num": ctypes.c_int64, "double": ctypes.c_double, "float": ctypes.c_float, "void": None}
 
 
-def _typed(kernels: ctypes.CDLL, source: str) -> ctypes.CDLL:
+def _declare_types(kernels: ctypes.CDLL, source: str) -> ctypes.CDLL:
     """With the types of arguments and results of every function that the source shows to others."""
     for result, name, arguments in re.findall(r"^(num|void) (\w+)\(([^)]*)\) \{", source, re.MULTILINE):
         call = getattr(kernels, name)
@@ -110,15 +110,15 @@ def library(name: str) -> ctypes.CDLL | None:
         return None
     try:
         folder = _own_folder()
-        made = _whole(folder, stem)
+        made = _verified_library(folder, stem)
         if made is None and _compiler() is None:
-            made = next(filter(None, (_whole(folder, s) for s in _stems(folder, _made_of(name)))), None)
+            made = next(filter(None, (_verified_library(folder, s) for s in _stems(folder, _source_hash(name)))), None)
         made = made or _compile(name, folder / stem)
         kernels = ctypes.CDLL(str(made))
     except (OSError, subprocess.SubprocessError):  # no folder, no compiler, an old one, another OpenMP
         return None
     _LOADED.add(made.name.rpartition("-")[0])
-    return _typed(kernels, _source(name).read_text())
+    return _declare_types(kernels, _source(name).read_text())
 
 
 def _stem(name: str) -> str | None:
@@ -128,8 +128,8 @@ def _stem(name: str) -> str | None:
     if torch.backends.cpu.get_cpu_capability() not in _FOR:
         return None
     if (compiler := _compiler()) is not None:
-        return f"{_made_of(name)}-{compiler[1]}"
-    return next(_stems(cache_dir() / "native", _made_of(name)), None)
+        return f"{_source_hash(name)}-{compiler[1]}"
+    return next(_stems(cache_dir() / "native", _source_hash(name)), None)
 
 
 def _source(name: str) -> Path:
@@ -140,7 +140,7 @@ def _flags() -> tuple[str, ...]:
     return _FLAGS + _FOR[torch.backends.cpu.get_cpu_capability()]
 
 
-def _made_of(name: str) -> str:
+def _source_hash(name: str) -> str:
     """``name`` with a hash of its source, the flags and the C library."""
     source = _source(name)
     parts = [source.read_bytes(), source.with_name("vectors.h").read_bytes(), " ".join(_flags()).encode()]
@@ -152,12 +152,12 @@ def _made_of(name: str) -> str:
 def _compiler() -> tuple[str, str] | None:
     """The compiler's path, and a hash of what it says of its version."""
     path = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc"))), None)
-    said = None if path is None else _says_of_itself(path)
+    said = None if path is None else _version_hash(path)
     return None if path is None or said is None else (path, said)
 
 
 @cache
-def _says_of_itself(compiler: str) -> str | None:
+def _version_hash(compiler: str) -> str | None:
     try:
         said = subprocess.run([compiler, "--version"], check=True, capture_output=True, timeout=_SECONDS).stdout
     except (OSError, subprocess.SubprocessError):
@@ -170,7 +170,7 @@ def _stems(folder: Path, made_of: str) -> Iterator[str]:
     return (path.name.rpartition("-")[0] for path in sorted(folder.glob(f"{made_of}-*-*.so")))
 
 
-def _whole(folder: Path, stem: str) -> Path | None:
+def _verified_library(folder: Path, stem: str) -> Path | None:
     """The library, if it is there and is what its name says. What is not is removed."""
     for path in sorted(folder.glob(f"{stem}-*.so")):
         if hashlib.sha256(path.read_bytes()).hexdigest() == path.stem.removeprefix(f"{stem}-"):

@@ -1,34 +1,34 @@
 """The field's networks, exactly as published, by name; and networks of the user's own."""
 
-from potstill.nn.custom import OwnFactory, OwnNetwork, given
+from potstill.nn.custom import CustomFactory, CustomNetwork, parse_network
 from potstill.nn.init import initialise
-from potstill.nn.pretrained import Frozen, FrozenFactory
+from potstill.nn.pretrained import FrozenBackbone, FrozenBackboneFactory
 from potstill.nn.registry import (
     Factory,
     NetworkEntry,
+    build_on_meta,
     catalogue,
-    described,
+    default_network_name,
     factory,
     flops,
-    named,
-    stackable,
-    usual,
+    is_public_name,
+    is_stackable,
 )
 
 __all__ = [
+    "CustomFactory",
+    "CustomNetwork",
     "Factory",
-    "Frozen",
-    "FrozenFactory",
+    "FrozenBackbone",
+    "FrozenBackboneFactory",
     "NetworkEntry",
-    "OwnFactory",
-    "OwnNetwork",
+    "build_on_meta",
     "catalogue",
-    "described",
+    "default_network_name",
     "factory",
     "flops",
-    "given",
     "initialise",
-    "named",
-    "stackable",
-    "usual",
+    "is_public_name",
+    "is_stackable",
+    "parse_network",
 ]

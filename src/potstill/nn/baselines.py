@@ -18,7 +18,7 @@ _VGG = {
 }
 
 
-def _left(features: nn.Module, shape: tuple[int, int, int]) -> int:
+def _output_size(features: nn.Module, shape: tuple[int, int, int]) -> int:
     """Values that ``features`` leaves of a picture, found without computing."""
     with torch.device("meta"):
         return math.prod(features.to("meta")(torch.empty(1, *shape)).shape[1:])
@@ -65,7 +65,7 @@ class LeNet(Network):
             nn.Conv2d(shape[0], 6, 5, padding=2 if shape[0] == 1 else 0), nn.ReLU(inplace=True), nn.MaxPool2d(2),
             nn.Conv2d(6, 16, 5), nn.ReLU(inplace=True), nn.MaxPool2d(2),
         )  # fmt: skip
-        self.fc_1 = nn.Linear(_left(self.features, shape), 120)
+        self.fc_1 = nn.Linear(_output_size(self.features, shape), 120)
         self.fc_2 = nn.Linear(120, 84)
         self.classifier = nn.Linear(84, num_classes)
 
@@ -95,7 +95,7 @@ class AlexNet(Network):
             if pool:
                 layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Linear(_left(self.features, shape), num_classes)
+        self.classifier = nn.Linear(_output_size(self.features, shape), num_classes)
 
     def embed(self, x: Tensor) -> Tensor:
         features: Tensor = self.features(x)
@@ -121,7 +121,7 @@ class VGG(Network):
             layers += [nn.BatchNorm2d(width) if batch else nn.GroupNorm(width, width), nn.ReLU(inplace=True)]
             c = width
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Linear(_left(self.features, shape), num_classes)
+        self.classifier = nn.Linear(_output_size(self.features, shape), num_classes)
 
     def embed(self, x: Tensor) -> Tensor:
         features: Tensor = self.features(x)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from potstill.core import Network
 from potstill.errors import PotstillError
-from potstill.nn.first_block_gemm import first_block, suits
+from potstill.nn.first_block_gemm import first_block, supports_first_block
 from potstill.nn.fused_norm_relu_pool import InstanceReluPool
 from potstill.nn.winograd import Convolution
 
@@ -115,7 +115,7 @@ class ConvNet(Network):
     def embed(self, x: Tensor) -> Tensor:
         """(n, c, h, w) → (n, width · positions left): 2,048 features for the default at 32×32."""
         first, second = self.features[0], self.features[1]
-        if isinstance(first, nn.Conv2d) and isinstance(second, InstanceReluPool) and suits(x, first):
+        if isinstance(first, nn.Conv2d) and isinstance(second, InstanceReluPool) and supports_first_block(x, first):
             features: Tensor = self.features[_FIRST_BLOCK:](first_block(x, first, second))
         else:
             features = self.features(x)

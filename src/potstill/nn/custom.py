@@ -26,7 +26,7 @@ from potstill.core import InputSpec, Network
 from potstill.errors import PotstillError
 from potstill.rng import derive_seed, generator
 
-__all__ = ["OwnFactory", "OwnNetwork", "given", "own_factory"]
+__all__ = ["CustomFactory", "CustomNetwork", "custom_factory", "parse_network"]
 
 _OFFERED = ("shape", "classes")
 _BREAKS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, NameError)
@@ -34,34 +34,34 @@ _BREAKS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, At
 
 
 @dataclass(frozen=True, slots=True)
-class OwnNetwork:
+class CustomNetwork:
     """What makes a user's networks, before it is known what they are to eat: a value that can be compared."""
 
-    made_by: Callable[..., Any] | FileReference
+    source: Callable[..., Any] | FileReference
 
     @property
-    def maker(self) -> Callable[..., Any]:
+    def constructor(self) -> Callable[..., Any]:
         """The class or function itself."""
-        found = self.made_by.load() if isinstance(self.made_by, FileReference) else self.made_by
-        _check_maker(found)
+        found = self.source.load() if isinstance(self.source, FileReference) else self.source
+        _check_constructor(found)
         return cast("Callable[..., Any]", found)
 
     def __str__(self) -> str:
-        if isinstance(self.made_by, FileReference):
-            return str(self.made_by)
-        bare = self.made_by.func if isinstance(self.made_by, functools.partial) else self.made_by
+        if isinstance(self.source, FileReference):
+            return str(self.source)
+        bare = self.source.func if isinstance(self.source, functools.partial) else self.source
         return str(getattr(bare, "__qualname__", type(bare).__name__))
 
 
-def _check_maker(found: object) -> None:
-    if isinstance(found, nn.Module) or not callable(found):
+def _check_constructor(constructor: object) -> None:
+    if isinstance(constructor, nn.Module) or not callable(constructor):
         raise PotstillError(
             "a network is a name, or a class or function that makes it anew for every student, but a "
-            f"{type(found).__name__} was given; give its class, or lambda: {type(found).__name__}(…)"
+            f"{type(constructor).__name__} was given; give its class, or lambda: {type(constructor).__name__}(…)"
         )
 
 
-def given(network: object) -> str | OwnNetwork | None:
+def parse_network(network: object) -> str | CustomNetwork | None:
     """A network as the user names it: a registered name or ``None`` as it is, all else as one of her own.
 
     Only what a user says comes here. A name that a set's card says goes to `potstill.nn.factory` as it is, which runs
@@ -72,47 +72,47 @@ def given(network: object) -> str | OwnNetwork | None:
     """
     if (
         network is None
-        or isinstance(network, OwnNetwork)
+        or isinstance(network, CustomNetwork)
         or (isinstance(network, str) and not is_file_reference(network))
     ):
         return network
     if isinstance(network, str):
-        own = OwnNetwork(FileReference.read(network))
-        _ = own.maker  # refused now rather than after all that comes before a network is made
+        own = CustomNetwork(FileReference.read(network))
+        _ = own.constructor  # refused now rather than after all that comes before a network is made
         return own
-    _check_maker(network)
-    return OwnNetwork(cast("Callable[..., Any]", network))
+    _check_constructor(network)
+    return CustomNetwork(cast("Callable[..., Any]", network))
 
 
-class Own(Network):
+class WrappedNetwork(Network):
     """A user's network, and where its features are."""
 
-    def __init__(self, net: nn.Module, about: "OwnFactory") -> None:
+    def __init__(self, net: nn.Module, about: "CustomFactory") -> None:
         super().__init__()
-        self.net, self.about = net, about
+        self.net, self.factory = net, about
 
     @property
     def classifier(self) -> nn.Module:  # type: ignore[override]  # it is one of the net's, not a second one
         """The last linear layer, of features alone."""
-        if self.about.head is None or not self.about.plain_head:
+        if self.factory.head is None or not self.factory.head_gives_logits:
             raise PotstillError(
                 f"this method looks at the last layer, so logits must be an nn.Linear of the features, but those of "
-                f"network {self.about.name} are not; choose another method or network"
+                f"network {self.factory.name} are not; choose another method or network"
             )
-        return self.net.get_submodule(self.about.head)
+        return self.net.get_submodule(self.factory.head)
 
     def embed(self, x: Tensor) -> Tensor:
-        with self._drawing(x):
-            if self.about.embeds:
+        with self._seeded_draws(x):
+            if self.factory.has_embed:
                 features: Tensor = cast(Any, self.net).embed(x)
                 return features.flatten(1)
-            if self.about.head is None:
+            if self.factory.head is None:
                 raise PotstillError(
-                    f"network {self.about.name} has no nn.Linear whose input could be its features, and no method "
+                    f"network {self.factory.name} has no nn.Linear whose input could be its features, and no method "
                     "embed(x); give it one, or choose a method that needs no features"
                 )
             seen: list[Tensor] = []
-            head = self.net.get_submodule(self.about.head)
+            head = self.net.get_submodule(self.factory.head)
             hook = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
             try:
                 self.net(x)
@@ -121,22 +121,22 @@ class Own(Network):
         return seen[-1].flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        with self._drawing(x):
+        with self._seeded_draws(x):
             logits: Tensor = self.net(x)
         return logits
 
     @contextmanager
-    def _drawing(self, x: Tensor) -> Iterator[None]:
+    def _seeded_draws(self, x: Tensor) -> Iterator[None]:
         """What the net draws while it is trained (dropout) is decided by its input and weights, and by nothing else.
 
         So it is another draw at every step, the same in a repeated or resumed run, and torch's global generators stay
         as they were.
         """
-        if not (self.training and self.about.draws):
+        if not (self.training and self.factory.is_stochastic):
             yield
             return
         last = next(reversed(list(self.net.parameters())), x)
-        seed = derive_seed(_bits(x), _bits(last))
+        seed = derive_seed(_bit_sum(x), _bit_sum(last))
         devices = [x.device] if x.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.default_generator.manual_seed(seed)
@@ -145,54 +145,54 @@ class Own(Network):
             yield
 
 
-class OwnLayered(Own):
+class WrappedLayeredNetwork(WrappedNetwork):
     """One that shows its inner layers."""
 
     def activations(self, x: Tensor) -> tuple[Tensor, ...]:
         """As `potstill.core.Layered` has it."""
-        with self._drawing(x):
+        with self._seeded_draws(x):
             return tuple(cast(Any, self.net).activations(x))
 
 
-def _bits(x: Tensor) -> int:
+def _bit_sum(x: Tensor) -> int:
     """A sum of the bits of ``x``, exact in any order."""
     return int(x.detach().float().contiguous().view(torch.int32).sum(dtype=torch.int64))
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnFactory:
+class CustomFactory:
     """Makes fresh networks of the user's own: ``factory(seed)``. See `own_factory`."""
 
     name: str
     """``module:Class@`` and a hash of what is in it: layers, parameters, the text of its classes."""
-    own: OwnNetwork
+    definition: CustomNetwork
     input: InputSpec
     num_classes: int
     device: torch.device
     head: str | None
     """The name of the linear layer that runs last."""
-    plain_head: bool
+    head_gives_logits: bool
     """Whether its output, of the features, says what the logits say."""
-    embeds: bool
-    layered: bool
-    draws: bool
+    has_embed: bool
+    has_activations: bool
+    is_stochastic: bool
     """Whether it draws while it is trained."""
-    once_only: str | None
+    second_order_error: str | None
     """Why gradients cannot be differentiated again; ``None`` where they can."""
 
     def __call__(self, seed: int, /) -> Network:
         """The network that ``seed`` gives, on ``device``; the global generator is not touched."""
-        net = _make(self.own, self.input, self.num_classes, seed)
-        return (OwnLayered if self.layered else Own)(net, self).to(self.device)
+        net = _build(self.definition, self.input, self.num_classes, seed)
+        return (WrappedLayeredNetwork if self.has_activations else WrappedNetwork)(net, self).to(self.device)
 
     @functools.cached_property
-    def side_by_side(self) -> bool:
+    def can_stack(self) -> bool:
         """Whether several can be trained as one network: that must compute, and give what each gives alone."""
-        return _side_by_side(self)
+        return _can_stack(self)
 
 
-def _make(own: OwnNetwork, spec: InputSpec, num_classes: int, seed: int) -> nn.Module:
-    maker = own.maker
+def _build(definition: CustomNetwork, spec: InputSpec, num_classes: int, seed: int) -> nn.Module:
+    maker = definition.constructor
     try:
         parameters = inspect.signature(maker).parameters
     except (TypeError, ValueError):  # a class that is written in C
@@ -204,40 +204,42 @@ def _make(own: OwnNetwork, spec: InputSpec, num_classes: int, seed: int) -> nn.M
     ]  # fmt: skip
     if needed:
         raise PotstillError(
-            f"network {own} needs {', '.join(needed)} to be made, but only shape and classes are given; give it a "
-            f"default, or a function that makes it: lambda: {str(own).rpartition(':')[2]}({needed[0]}=…)"
+            f"network {definition} needs {', '.join(needed)} to be made, but only shape and classes are given; give "
+            f"it a default, or a function that makes it: lambda: {str(definition).rpartition(':')[2]}({needed[0]}=…)"
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "network"))
         try:
             net = maker(**{n: values[n] for n in _OFFERED if n in parameters})
         except _BREAKS as error:
-            raise PotstillError(f"network {own} cannot be made: {type(error).__name__}: {_first(error)}") from error
+            raise PotstillError(
+                f"network {definition} cannot be made: {type(error).__name__}: {_first_line(error)}"
+            ) from error
         if not isinstance(net, nn.Module):
-            raise PotstillError(f"network {own} must make a torch.nn.Module, but it made a {type(net).__name__}")
+            raise PotstillError(f"network {definition} must make a torch.nn.Module, but it made a {type(net).__name__}")
         if any(is_lazy(p) for p in (*net.parameters(), *net.buffers())):
             training = net.training
             with torch.no_grad():
-                _answer(own, net.eval(), torch.zeros(2, *spec.shape))
+                _forward(definition, net.eval(), torch.zeros(2, *spec.shape))
             net.train(training)
     return net.train()
 
 
-def _answer(own: OwnNetwork, net: nn.Module, x: Tensor) -> Any:
+def _forward(definition: CustomNetwork, net: nn.Module, x: Tensor) -> Any:
     try:
         return net(x)
     except _BREAKS as error:
         raise PotstillError(
-            f"network {own} cannot take inputs of shape {'×'.join(map(str, x.shape[1:]))} ({_first(error)}); make it "
-            "from the data's shape: def __init__(self, shape, classes)"
+            f"network {definition} cannot take inputs of shape {'×'.join(map(str, x.shape[1:]))} "
+            f"({_first_line(error)}); make it from the data's shape: def __init__(self, shape, classes)"
         ) from error
 
 
-def _first(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def own_factory(own: OwnNetwork, spec: InputSpec, num_classes: int, device: torch.device) -> OwnFactory:
+def custom_factory(definition: CustomNetwork, spec: InputSpec, num_classes: int, device: torch.device) -> CustomFactory:
     """The factory of a user's networks, after one was tried on four random inputs.
 
     Args:
@@ -249,20 +251,20 @@ def own_factory(own: OwnNetwork, spec: InputSpec, num_classes: int, device: torc
         PotstillError: it cannot be made, does not eat such inputs, gives something else than logits, or cannot be
             trained by name and seed: parameters that are shared, frozen or unused, another start from the same seed.
     """
-    net, again = (_make(own, spec, num_classes, 0) for _ in range(2))
-    _check_parameters(own, net, again)
+    net, again = (_build(definition, spec, num_classes, 0) for _ in range(2))
+    _check_parameters(definition, net, again)
     x = torch.randn(4, *spec.shape, generator=generator(0, "own network"))
     before, ran, given_to = x.clone(), list[str](), dict[str, tuple[Tensor, Tensor]]()
-    hooks = [_watch(name, m, ran, given_to) for name, m in net.named_modules() if isinstance(m, nn.Linear)]
+    hooks = [_record_call(name, m, ran, given_to) for name, m in net.named_modules() if isinstance(m, nn.Linear)]
     with torch.no_grad():
-        logits = _answer(own, net.eval(), x)
+        logits = _forward(definition, net.eval(), x)
     for hook in hooks:
         hook.remove()
-    _check_logits(own, logits, num_classes)
+    _check_logits(definition, logits, num_classes)
     if not torch.equal(x, before):
-        raise PotstillError(f"network {own} writes into its inputs; let its first operation not be in place")
-    draws = _trains(own, net, x)
-    _check_same_start(own, net, again)
+        raise PotstillError(f"network {definition} writes into its inputs; let its first operation not be in place")
+    draws = _check_gradients(definition, net, x)
+    _check_same_start(definition, net, again)
     head = ran[-1] if ran else None
     embeds = callable(getattr(net, "embed", None))
     plain = False
@@ -276,62 +278,67 @@ def own_factory(own: OwnNetwork, spec: InputSpec, num_classes: int, device: torc
         plain = out.shape == logits.shape and features.ndim == 2 and torch.allclose(
             out.softmax(1), logits.softmax(1), rtol=1e-4, atol=1e-5
         )  # fmt: skip
-    return OwnFactory(
-        name=_name(own, again), own=own, input=spec, num_classes=num_classes, device=device, head=head,
-        plain_head=plain, embeds=embeds, layered=callable(getattr(net, "activations", None)), draws=draws,
-        once_only=_once_only(again, x),
+    return CustomFactory(
+        name=_network_name(definition, again), definition=definition, input=spec, num_classes=num_classes,
+        device=device, head=head, head_gives_logits=plain, has_embed=embeds,
+        has_activations=callable(getattr(net, "activations", None)), is_stochastic=draws,
+        second_order_error=_second_order_error(again, x),
     )  # fmt: skip
 
 
-def _watch(name: str, module: nn.Module, ran: list[str], seen: dict[str, tuple[Tensor, Tensor]]) -> Any:
+def _record_call(name: str, module: nn.Module, call_order: list[str], calls: dict[str, tuple[Tensor, Tensor]]) -> Any:
     def look(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ran.append(name)
-        seen[name] = inputs[0].clone(), output.clone()
+        call_order.append(name)
+        calls[name] = inputs[0].clone(), output.clone()
 
     return module.register_forward_hook(look)
 
 
-def _check_parameters(own: OwnNetwork, net: nn.Module, again: nn.Module) -> None:
+def _check_parameters(definition: CustomNetwork, net: nn.Module, twin: nn.Module) -> None:
     names = dict(net.named_parameters())
     if not names:
-        raise PotstillError(f"network {own} has no parameters to train; give it a layer that has")
-    if net is again or {p.data_ptr() for p in net.parameters()} & {p.data_ptr() for p in again.parameters()}:
-        raise PotstillError(f"network {own} must be made anew at every call, but it was the same one twice")
+        raise PotstillError(f"network {definition} has no parameters to train; give it a layer that has")
+    if net is twin or {p.data_ptr() for p in net.parameters()} & {p.data_ptr() for p in twin.parameters()}:
+        raise PotstillError(f"network {definition} must be made anew at every call, but it was the same one twice")
     shared = [n for n, _ in net.named_parameters(remove_duplicate=False) if n not in names]
     if shared:
-        twin = next(n for n, p in names.items() if p is net.get_parameter(shared[0]))
+        first = next(n for n, p in names.items() if p is net.get_parameter(shared[0]))
         raise PotstillError(
-            f"network {own} has one parameter under two names, {twin} and {shared[0]}; parameters are trained by name: "
-            "give each its own"
+            f"network {definition} has one parameter under two names, {first} and {shared[0]}; parameters are trained "
+            "by name: give each its own"
         )
     if frozen := [n for n, p in names.items() if not p.requires_grad]:
         raise PotstillError(
-            f"network {own} has parameters that are not trained, as {frozen[0]}; keep what stays as a buffer "
+            f"network {definition} has parameters that are not trained, as {frozen[0]}; keep what stays as a buffer "
             "(register_buffer)"
         )
     if odd := [n for n, p in names.items() if p.dtype != torch.float32]:
-        raise PotstillError(f"network {own} must have parameters of float32, but {odd[0]} is {names[odd[0]].dtype}")
+        raise PotstillError(
+            f"network {definition} must have parameters of float32, but {odd[0]} is {names[odd[0]].dtype}"
+        )
 
 
-def _check_logits(own: OwnNetwork, logits: Any, num_classes: int) -> None:
+def _check_logits(definition: CustomNetwork, logits: Any, num_classes: int) -> None:
     if not isinstance(logits, Tensor):
-        raise PotstillError(f"network {own} must give one tensor of logits, but it gives a {type(logits).__name__}")
+        raise PotstillError(
+            f"network {definition} must give one tensor of logits, but it gives a {type(logits).__name__}"
+        )
     if logits.shape != (4, num_classes):
         shape = "×".join(map(str, logits.shape[1:])) or "no"
         raise PotstillError(
-            f"network {own} must give {num_classes} logits for each input, one for each class, but it gives {shape}; "
-            "make its last layer from the number of classes: def __init__(self, classes)"
+            f"network {definition} must give {num_classes} logits for each input, one for each class, but it gives "
+            f"{shape}; make its last layer from the number of classes: def __init__(self, classes)"
         )
     if not bool(torch.isfinite(logits).all()):
-        raise PotstillError(f"network {own} gives logits that are not finite for standard normal inputs")
+        raise PotstillError(f"network {definition} gives logits that are not finite for standard normal inputs")
     if num_classes > 1 and float(logits.min()) >= 0 and float((logits.sum(1) - 1).abs().max()) < 1e-4:
         raise PotstillError(
-            f"network {own} gives probabilities that sum to 1, but logits are needed, as the loss has a softmax; drop "
-            "the softmax at its end"
+            f"network {definition} gives probabilities that sum to 1, but logits are needed, as the loss has a "
+            "softmax; drop the softmax at its end"
         )
 
 
-def _trains(own: OwnNetwork, net: nn.Module, x: Tensor) -> bool:
+def _check_gradients(definition: CustomNetwork, net: nn.Module, x: Tensor) -> bool:
     """Whether the net draws from the global generator while it is trained.
 
     Raises:
@@ -339,27 +346,27 @@ def _trains(own: OwnNetwork, net: nn.Module, x: Tensor) -> bool:
     """
     with torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()
-        logits = _answer(own, net.train(), x)
+        logits = _forward(definition, net.train(), x)
         drew = not torch.equal(before, torch.get_rng_state())
         try:
             slopes = torch.autograd.grad(logits.logsumexp(1).sum(), list(net.parameters()), allow_unused=True)
         except RuntimeError as error:
-            raise PotstillError(f"network {own} cannot be differentiated ({_first(error)})") from error
+            raise PotstillError(f"network {definition} cannot be differentiated ({_first_line(error)})") from error
     if unused := [n for (n, _), s in zip(net.named_parameters(), slopes, strict=True) if s is None]:
-        raise PotstillError(f"network {own}: parameter {unused[0]} has no part in the logits; leave it out")
+        raise PotstillError(f"network {definition}: parameter {unused[0]} has no part in the logits; leave it out")
     return drew
 
 
-def _check_same_start(own: OwnNetwork, net: nn.Module, again: nn.Module) -> None:
-    for (name, a), b in zip(net.named_parameters(), again.parameters(), strict=True):
+def _check_same_start(definition: CustomNetwork, net: nn.Module, twin: nn.Module) -> None:
+    for (name, a), b in zip(net.named_parameters(), twin.parameters(), strict=True):
         if a.shape != b.shape or not torch.equal(a, b):
             raise PotstillError(
-                f"network {own} starts otherwise each time from the same seed, as {name}; draw all weights with "
+                f"network {definition} starts otherwise each time from the same seed, as {name}; draw all weights with "
                 "torch's global generator (torch.nn.init, torch.randn), which is seeded for it"
             )
 
 
-def _once_only(net: nn.Module, x: Tensor) -> str | None:
+def _second_order_error(net: nn.Module, x: Tensor) -> str | None:
     """Why the gradient's gradient in the inputs cannot be taken, in torch's words."""
     leaf = x.clone().requires_grad_()
     try:
@@ -368,29 +375,29 @@ def _once_only(net: nn.Module, x: Tensor) -> str | None:
             slopes = torch.autograd.grad(value, list(net.parameters()), create_graph=True)
             torch.autograd.grad(torch.stack([s.square().sum() for s in slopes]).sum(), leaf)
     except RuntimeError as error:
-        return _first(error)
+        return _first_line(error)
     return None
 
 
-def _name(own: OwnNetwork, net: nn.Module) -> str:
+def _network_name(definition: CustomNetwork, net: nn.Module) -> str:
     """Its class and where that is, and a hash of what it is made of, so that no two are taken for one."""
     kind = type(net)
     if kind.__module__.startswith("torch."):  # a function that puts layers together has the better name
-        home = "" if isinstance(own.made_by, FileReference) else str(getattr(own.made_by, "__module__", ""))
-        called = own.made_by.name if isinstance(own.made_by, FileReference) else str(own)
+        home = "" if isinstance(definition.source, FileReference) else str(getattr(definition.source, "__module__", ""))
+        called = definition.source.name if isinstance(definition.source, FileReference) else str(definition)
     else:
         home, called = kind.__module__, kind.__qualname__
-    if isinstance(own.made_by, FileReference):
-        home = re.split(r"[\\/]", own.made_by.path)[-1].removesuffix(".py")
+    if isinstance(definition.source, FileReference):
+        home = re.split(r"[\\/]", definition.source.path)[-1].removesuffix(".py")
     kinds = {type(m) for m in net.modules() if not type(m).__module__.startswith("torch.")}
     shapes = [(n, list(t.shape), str(t.dtype)) for n, t in (*net.named_parameters(), *net.named_buffers())]
     said = re.sub(r"0x[0-9a-f]+", "", repr(net))
-    texts = sorted(_text(k) for k in kinds)
+    texts = sorted(_class_source(k) for k in kinds)
     digest = hashlib.sha256(json.dumps([called, shapes, said, texts]).encode()).hexdigest()
     return f"{home}:{called.replace('<', '').replace('>', '')}@{digest[:8]}"
 
 
-def _text(kind: type) -> str:
+def _class_source(kind: type) -> str:
     """What a class does, without its comments and layout."""
     try:
         return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(kind))))
@@ -399,14 +406,16 @@ def _text(kind: type) -> str:
         return "" if code is None else code.co_code.hex() + repr(code.co_names)
 
 
-def _side_by_side(make: OwnFactory) -> bool:
-    if make.draws:
+def _can_stack(factory: CustomFactory) -> bool:
+    if factory.is_stochastic:
         return False
-    nets = [make(seed).double() for seed in (1, 2)]
-    x = torch.randn(4, *make.input.shape, generator=generator(1, "own network"), dtype=torch.float64).to(make.device)
+    nets = [factory(seed).double() for seed in (1, 2)]
+    x = torch.randn(4, *factory.input.shape, generator=generator(1, "own network"), dtype=torch.float64).to(
+        factory.device
+    )
     alone = [net(x) for net in nets]
     try:
-        parameters, buffers = stack_module_state([make(seed).double() for seed in (1, 2)])
+        parameters, buffers = stack_module_state([factory(seed).double() for seed in (1, 2)])
         both = vmap(lambda p, b: functional_call(nets[0], (p, b), (x,)))(parameters, buffers)
         torch.autograd.grad(both.logsumexp(2).sum(), list(parameters.values()))
     except (RuntimeError, ValueError, TypeError):

@@ -11,7 +11,7 @@ from potstill.core.nested import OFFSETS, VALUES
 from potstill.errors import PotstillError
 from potstill.nn.convnet import ConvNet, default_depth
 
-__all__ = ["Towers"]
+__all__ = ["DualEncoder"]
 
 _WORD = 64
 """Numbers of a word's vector. Ours."""
@@ -52,7 +52,7 @@ class _Heads(nn.Module):
         return torch.cat([self.first(a), self.second(b)], 1)
 
 
-class Towers(Network):
+class DualEncoder(Network):
     """``forward`` gives (n, outputs): both embeddings side by side. ``embed`` is what they are linear in."""
 
     def __init__(self, spec: InputSpec, outputs: int, *, width: int = 32) -> None:

@@ -14,13 +14,13 @@ from potstill.core import InputSpec, Network
 from potstill.errors import PotstillError
 from potstill.rng import derive_seed
 
-__all__ = ["bridged", "package"]
+__all__ = ["external_network", "import_package"]
 
 _HEADS = ("fc", "classifier", "heads", "head")
 """Where torchvision's families keep their classifier."""
 
 
-class _Bridged(Network):
+class _ExternalNetwork(Network):
     """A trunk that gives features, and a classifier."""
 
     def __init__(self, trunk: nn.Module, classifier: nn.Module) -> None:
@@ -38,7 +38,7 @@ class _Bridged(Network):
         return logits
 
 
-def package(name: str) -> ModuleType:
+def import_package(name: str) -> ModuleType:
     """The module of that name.
 
     Raises:
@@ -54,7 +54,7 @@ def package(name: str) -> ModuleType:
         ) from error
 
 
-def _no_such(package: str, model: str, names: list[str]) -> PotstillError:
+def _unknown_model(package: str, model: str, names: list[str]) -> PotstillError:
     # these packages know a thousand names, too many to list when none is near
     near = difflib.get_close_matches(model, names, n=3, cutoff=0.5)
     where = "its table of image classifiers" if package == "transformers" else "list_models()"
@@ -63,9 +63,9 @@ def _no_such(package: str, model: str, names: list[str]) -> PotstillError:
 
 
 def _timm(model: str, shape: tuple[int, int, int]) -> tuple[nn.Module, None]:
-    library: Any = package("timm")
+    library: Any = import_package("timm")
     if not library.is_model(model):
-        raise _no_such("timm", model, library.list_models())
+        raise _unknown_model("timm", model, library.list_models())
     config = library.get_pretrained_cfg(model)
     # Transformers are made for one size; all else takes any, and knows no such argument.
     size = {"img_size": shape[1:]} if config is not None and config.fixed_input_size else {}
@@ -73,10 +73,10 @@ def _timm(model: str, shape: tuple[int, int, int]) -> tuple[nn.Module, None]:
 
 
 def _torchvision(model: str, shape: tuple[int, int, int], num_classes: int) -> tuple[nn.Module, nn.Module]:
-    library: Any = package("torchvision.models")
+    library: Any = import_package("torchvision.models")
     names = library.list_models(module=library)
     if model not in names:
-        raise _no_such("torchvision", model, names)
+        raise _unknown_model("torchvision", model, names)
     options: dict[str, Any] = {"image_size": shape[1]} if model.startswith("vit_") else {}
     if model in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}
@@ -87,7 +87,7 @@ def _torchvision(model: str, shape: tuple[int, int, int], num_classes: int) -> t
     classifier = getattr(whole, head)
     setattr(whole, head, nn.Identity())
     if shape[0] != 3:
-        _rechannel(whole, shape[0])
+        _replace_first_convolution(whole, shape[0])
     return whole, classifier
 
 
@@ -105,10 +105,10 @@ class _Logits(nn.Module):
 
 def _transformers(kind: str, shape: tuple[int, int, int], num_classes: int) -> tuple[nn.Module, nn.Module]:
     """By the kind of model with its default sizes: names of the hub would be asked for over the network."""
-    library: Any = package("transformers")
-    known = package("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+    library: Any = import_package("transformers")
+    known = import_package("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
     if kind not in known:
-        raise _no_such("transformers", kind, list(known))
+        raise _unknown_model("transformers", kind, list(known))
     config = library.AutoConfig.for_model(kind)
     config.num_labels = num_classes
     sides = shape[1] if shape[1] == shape[2] else shape[1:]
@@ -123,23 +123,23 @@ def _transformers(kind: str, shape: tuple[int, int, int], num_classes: int) -> t
     return _Logits(whole), classifier
 
 
-def _rechannel(whole: nn.Module, channels: int) -> None:
+def _replace_first_convolution(network: nn.Module, channels: int) -> None:
     """Replaces the first convolution by one like it for ``channels``, freshly drawn."""
-    name, old = next((n, m) for n, m in whole.named_modules() if isinstance(m, nn.Conv2d))
+    name, old = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
     new = nn.Conv2d(
         channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None  # type: ignore[arg-type]
     )  # fmt: skip
     parent, _, attribute = name.rpartition(".")
-    setattr(whole.get_submodule(parent), attribute, new)
+    setattr(network.get_submodule(parent), attribute, new)
 
 
-def _made(package: str, model: str, shape: tuple[int, int, int], k: int) -> tuple[nn.Module, nn.Module | None]:
+def _build(package: str, model: str, shape: tuple[int, int, int], k: int) -> tuple[nn.Module, nn.Module | None]:
     if package == "timm":
         return _timm(model, shape)
     return (_transformers if package == "transformers" else _torchvision)(model, shape, k)
 
 
-def bridged(package: str, model: str, spec: InputSpec, num_classes: int, seed: int) -> Network:
+def external_network(package: str, model: str, spec: InputSpec, num_classes: int, seed: int) -> Network:
     """A fresh ``timm:MODEL``, ``torchvision:MODEL`` or ``transformers:KIND`` with their own first weights, on the CPU.
 
     Those packages draw from the global generator, so it is forked and seeded meanwhile, and is afterwards as before.
@@ -156,10 +156,10 @@ def bridged(package: str, model: str, spec: InputSpec, num_classes: int, seed: i
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, package, model))
         try:
-            trunk, head = _made(package, model, (c, h, w), num_classes)
+            trunk, head = _build(package, model, (c, h, w), num_classes)
             with torch.no_grad():
                 features = trunk.eval()(torch.zeros(1, c, h, w)).flatten(1).shape[1]
-            network = _Bridged(trunk, nn.Linear(features, num_classes) if head is None else head)
+            network = _ExternalNetwork(trunk, nn.Linear(features, num_classes) if head is None else head)
             with torch.no_grad():
                 network.eval()(torch.zeros(1, c, h, w))
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:

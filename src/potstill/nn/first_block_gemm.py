@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from potstill.nn.gemm_relu_pool import relu_pool_of_product
 
-__all__ = ["first_block", "suits"]
+__all__ = ["first_block", "supports_first_block"]
 
 _NUMBERS = 27
 """Numbers in a patch, at most: three channels of 3×3."""
@@ -37,7 +37,7 @@ def _geometry(x: Tensor, conv: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, i
     return kernel, padding, h, w
 
 
-def suits(x: Tensor, conv: nn.Conv2d) -> bool:
+def supports_first_block(x: Tensor, conv: nn.Conv2d) -> bool:
     """Whether `first_block` may stand for the modules on this input."""
     weight = conv.weight
     if x.ndim != 4 or x.device.type != "cpu" or weight[0].numel() > _NUMBERS or x.dtype != weight.dtype:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from potstill.native import available, run
 
-__all__ = ["InstanceReluPool", "instance_relu_pool", "masked_spread", "pool_matrix", "push", "spread_matrix"]
+__all__ = ["InstanceReluPool", "instance_relu_pool", "jvp_by_vjp", "masked_spread", "pool_matrix", "spread_matrix"]
 
 _CHUNK = 2**17
 """Elements handled at a time: half a megabyte of float32, which a core's own cache holds."""
@@ -72,7 +72,7 @@ def _plain_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: 
     return scale * rstd * inner, product.sum((0, 2, 3)), spread.sum((0, 2, 3))
 
 
-def push(f: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
+def jvp_by_vjp(f: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
     """J·tangents from two reverse passes: forward mode cannot be entered a second time."""
     out, pull = torch.func.vjp(f, *primals)  # type: ignore[misc]
     zeros = torch.zeros_like(out) if isinstance(out, Tensor) else tuple(torch.zeros_like(o) for o in out)
@@ -139,7 +139,7 @@ class _First(torch.autograd.Function):
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
         primals = ctx.saved_tensors
         moved = tuple(torch.zeros_like(p) if t is None else t for p, t in zip(primals, tangents[:3], strict=True))
-        return push(partial(_plain, eps=ctx.eps), primals, moved), None, None
+        return jvp_by_vjp(partial(_plain, eps=ctx.eps), primals, moved), None, None
 
     @staticmethod
     def vmap(info: Any, dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
@@ -210,7 +210,7 @@ class _Second(torch.autograd.Function):
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
         primals = ctx.saved_tensors
         moved = tuple(torch.zeros_like(p) if t is None else t for p, t in zip(primals, tangents[:4], strict=True))
-        out = push(partial(_plain_backward, eps=ctx.eps), primals, moved)
+        out = jvp_by_vjp(partial(_plain_backward, eps=ctx.eps), primals, moved)
         return tuple(t if wanted else None for t, wanted in zip(out, ctx.wanted, strict=True))
 
     @staticmethod

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from potstill.native import available, run
-from potstill.nn.fused_norm_relu_pool import masked_spread, pool_matrix, push, spread_matrix
+from potstill.nn.fused_norm_relu_pool import jvp_by_vjp, masked_spread, pool_matrix, spread_matrix
 
 __all__ = ["relu_pool_of_product"]
 
@@ -193,4 +193,4 @@ def _second_backward(
 
 def _moved(f: Any, primals: tuple[Tensor, ...], tangents: tuple[Tensor | None, ...]) -> Any:
     moved = tuple(torch.zeros_like(p) if t is None else t for p, t in zip(primals, tangents, strict=True))
-    return push(f, primals, moved)
+    return jvp_by_vjp(f, primals, moved)

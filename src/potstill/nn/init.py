@@ -9,7 +9,7 @@ from torch import Generator, nn
 
 from potstill.core import Network
 
-__all__ = ["allocated", "built", "initialise"]
+__all__ = ["allocate", "build_network", "initialise"]
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -50,7 +50,7 @@ def initialise(module: nn.Module, rng: Generator) -> None:
         initialise(child, rng)
 
 
-def allocated(network: N, device: torch.device) -> N:
+def allocate(network: N, device: torch.device) -> N:
     """``network``, described on the meta device, with memory that holds no values yet.
 
     What ``to_empty`` does, which asks the meta device for each tensor and so imports hundreds of modules.
@@ -59,7 +59,7 @@ def allocated(network: N, device: torch.device) -> N:
     return network
 
 
-def built(make: Callable[[], Network], device: torch.device, rng: Generator) -> Network:
+def build_network(make: Callable[[], Network], device: torch.device, rng: Generator) -> Network:
     """The network that ``make`` describes, with weights drawn from ``rng``, on ``device``.
 
     It is described on the meta device first, so PyTorch draws nothing from the global generator, and drawn on the
@@ -70,6 +70,6 @@ def built(make: Callable[[], Network], device: torch.device, rng: Generator) -> 
     """
     with torch.device("meta"):
         network = make()
-    network = allocated(network, torch.device("cpu"))
+    network = allocate(network, torch.device("cpu"))
     initialise(network, rng)
     return network.to(device)

@@ -36,11 +36,11 @@ from torch import Tensor, nn
 from potstill.core import InputSpec, Network, Normalization
 from potstill.errors import PotstillError
 from potstill.nn.efficientnet import FEATURES, EfficientNetLite0
-from potstill.nn.external_models import package
-from potstill.nn.init import built
+from potstill.nn.external_models import import_package
+from potstill.nn.init import build_network
 from potstill.rng import generator
 
-__all__ = ["BACKBONES", "Backbone", "Frozen", "FrozenFactory", "frozen_factory", "names_backbone"]
+__all__ = ["BACKBONES", "Backbone", "FrozenBackbone", "FrozenBackboneFactory", "backbone_factory", "is_backbone"]
 
 _AT_A_TIME = 16
 """Pictures in one pass without gradients: more gains nothing on a CPU and holds more memory."""
@@ -86,15 +86,15 @@ def _efficientnet() -> nn.Module:
 
 
 def _dinov2(model: str) -> nn.Module:
-    library: Any = package("timm")
+    library: Any = import_package("timm")
     try:
-        made: nn.Module = library.create_model(model, pretrained=True, num_classes=0, dynamic_img_size=True)
+        network: nn.Module = library.create_model(model, pretrained=True, num_classes=0, dynamic_img_size=True)
     except Exception as error:  # what a hub's client raises is nobody's promise
         raise PotstillError(
             f"the weights of timm's {model} could not be loaded ({(str(error).splitlines() or ['?'])[0]}); they come "
             "from the Hugging Face hub: connect once, or put them into its cache"
         ) from error
-    return made
+    return network
 
 
 def _vit(name: str, size: str, features: int) -> Backbone:
@@ -125,7 +125,7 @@ def _trunk(name: str, device: torch.device) -> nn.Module:
     return BACKBONES[name].load().eval().requires_grad_(False).to(device)
 
 
-class Frozen(Network):
+class FrozenBackbone(Network):
     """A linear classifier of a backbone's features.
 
     The backbone is neither a module of it nor a buffer: it has no state of its own, always evaluates, and is shared.
@@ -143,12 +143,12 @@ class Frozen(Network):
         """The backbone, on the classifier's device."""
         return _trunk(self.backbone, self.classifier.weight.device)
 
-    def shown(self, x: Tensor) -> Tensor:
+    def preprocess(self, x: Tensor) -> Tensor:
         """Pictures in model space (n, 1 or 3, h, w) as the backbone sees them (n, 3, h', w')."""
         about = BACKBONES[self.backbone]
         if self.normalization is not None:
             x = self.normalization.invert(x)
-        size = _seen(about, self.side, x.shape[2], x.shape[3])
+        size = _input_size(about, self.side, x.shape[2], x.shape[3])
         if size != tuple(x.shape[2:]):
             x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
         mean, std = (x.new_tensor(values)[:, None, None] for values in (about.mean, about.std))
@@ -157,16 +157,16 @@ class Frozen(Network):
     def embed(self, x: Tensor) -> Tensor:
         trunk = _trunk(self.backbone, x.device)
         if torch.is_grad_enabled() and x.requires_grad:
-            features: Tensor = trunk(self.shown(x))
+            features: Tensor = trunk(self.preprocess(x))
             return features
-        return torch.cat([trunk(self.shown(some)) for some in torch.split(x, _AT_A_TIME)])
+        return torch.cat([trunk(self.preprocess(some)) for some in torch.split(x, _AT_A_TIME)])
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.embed(x))
         return logits
 
 
-def _seen(about: Backbone, side: int, height: int, width: int) -> tuple[int, int]:
+def _input_size(about: Backbone, side: int, height: int, width: int) -> tuple[int, int]:
     """Height and width of the picture that the backbone sees: the shorter is ``side``, the other in proportion."""
     shorter = min(height, width)
     h, w = (max(1, round(length * side / shorter / about.step)) * about.step for length in (height, width))
@@ -174,7 +174,7 @@ def _seen(about: Backbone, side: int, height: int, width: int) -> tuple[int, int
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrozenFactory:
+class FrozenBackboneFactory:
     """Makes fresh classifiers of one backbone's features: ``factory(seed)``. A value that can be pickled."""
 
     name: str
@@ -190,25 +190,25 @@ class FrozenFactory:
         """The network that ``seed`` gives, on ``device``; the global generator is not touched."""
 
         def make() -> Network:
-            return Frozen(self.backbone, self.side, self.normalization, self.num_classes)
+            return FrozenBackbone(self.backbone, self.side, self.normalization, self.num_classes)
 
-        return built(make, self.device, generator(seed, "network"))
+        return build_network(make, self.device, generator(seed, "network"))
 
 
-def _usual(about: Backbone, spec: InputSpec) -> int:
+def _default_side(about: Backbone, spec: InputSpec) -> int:
     """The shorter side where none is said: a picture's `_ENLARGED` times, in the steps of the backbone."""
     shorter = min(spec.shape[1:], default=about.side)
     return max(math.ceil(32 / about.step), min(about.side, _ENLARGED * shorter) // about.step) * about.step
 
 
-def names_backbone(name: str) -> bool:
+def is_backbone(name: str) -> bool:
     """Whether ``name`` is a backbone's, with or without ``-rN``."""
     return re.sub(r"-r\d+$", "", name) in BACKBONES
 
 
-def frozen_factory(
+def backbone_factory(
     name: str, spec: InputSpec, num_classes: int, device: torch.device, normalization: Normalization | None
-) -> FrozenFactory:
+) -> FrozenBackboneFactory:
     """The factory of a backbone by name, its weights read.
 
     Raises:
@@ -217,7 +217,7 @@ def frozen_factory(
     match = re.fullmatch(r"(.+?)(?:-r([1-9]\d{0,3}))?", name)
     assert match is not None
     backbone, about = match[1], BACKBONES[match[1]]
-    side = int(match[2]) if match[2] else _usual(about, spec)
+    side = int(match[2]) if match[2] else _default_side(about, spec)
     if side % about.step or side < 32:
         raise PotstillError(
             f"network {backbone} takes pictures whose shorter side is at least 32"
@@ -235,7 +235,7 @@ def frozen_factory(
             'undone; choose another, `zca="mtt"` or `zca="frepo"`'
         )
     _trunk(backbone, device)
-    return FrozenFactory(
+    return FrozenBackboneFactory(
         name=f"{backbone}-r{side}", backbone=backbone, side=side, input=spec, num_classes=num_classes, device=device,
         normalization=normalization,
     )  # fmt: skip

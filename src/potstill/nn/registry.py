@@ -13,12 +13,12 @@ from potstill.core.nested import zeros_like_spec
 from potstill.errors import PotstillError, suggestion, unknown_name
 from potstill.nn.baselines import MLP, VGG, AlexNet, LeNet, Linear
 from potstill.nn.convnet import ConvNet, default_depth
-from potstill.nn.custom import OwnFactory, OwnNetwork, own_factory
-from potstill.nn.dual_encoder import Towers
+from potstill.nn.custom import CustomFactory, CustomNetwork, custom_factory
+from potstill.nn.dual_encoder import DualEncoder
 from potstill.nn.efficientnet import Folded
-from potstill.nn.external_models import bridged
-from potstill.nn.init import allocated, built
-from potstill.nn.pretrained import BACKBONES, Frozen, FrozenFactory, frozen_factory, names_backbone
+from potstill.nn.external_models import external_network
+from potstill.nn.init import allocate, build_network
+from potstill.nn.pretrained import BACKBONES, FrozenBackbone, FrozenBackboneFactory, backbone_factory, is_backbone
 from potstill.nn.resnet import ResNet
 from potstill.nn.vit import ViT
 from potstill.rng import generator
@@ -26,13 +26,13 @@ from potstill.rng import generator
 __all__ = [
     "Factory",
     "NetworkEntry",
+    "build_on_meta",
     "catalogue",
-    "described",
+    "default_network_name",
     "factory",
     "flops",
-    "named",
-    "stackable",
-    "usual",
+    "is_public_name",
+    "is_stackable",
 ]
 
 _DC = "networks.py of DC, arXiv:2006.05929"
@@ -110,19 +110,19 @@ class Factory:
         """The network that ``seed`` gives, on ``device``; the global generator is not touched."""
         package, _, model = self.name.partition(":")
         if model:
-            return bridged(package, model, self.input, self.num_classes, seed).to(self.device)
+            return external_network(package, model, self.input, self.num_classes, seed).to(self.device)
         make = _parse(self.name, self.input, self.num_classes)[1]
-        return built(make, self.device, generator(seed, "network"))
+        return build_network(make, self.device, generator(seed, "network"))
 
 
 def factory(
-    name: str | OwnNetwork,
+    name: str | CustomNetwork,
     input: InputSpec,
     num_classes: int,
     device: torch.device | str = "cpu",
     *,
     normalization: Normalization | None = None,
-) -> Factory | OwnFactory | FrozenFactory:
+) -> Factory | CustomFactory | FrozenBackboneFactory:
     """The factory for a network's name.
 
     Args:
@@ -138,27 +138,30 @@ def factory(
         PotstillError: the name is not known, or the network cannot eat such inputs; the message names the smallest
             pictures that it can.
     """
-    if isinstance(name, OwnNetwork):
-        return own_factory(name, input, num_classes, torch.device(device))
+    if isinstance(name, CustomNetwork):
+        return custom_factory(name, input, num_classes, torch.device(device))
     if name in registry.targets("networks"):
-        return own_factory(OwnNetwork(registry.resolve("networks", name)), input, num_classes, torch.device(device))
+        return custom_factory(
+            CustomNetwork(registry.resolve("networks", name)), input, num_classes, torch.device(device)
+        )
     package, _, model = name.partition(":")
     if model and package in _PACKAGES:
-        bridged(package, model, input, num_classes, 0)
+        external_network(package, model, input, num_classes, 0)
         return Factory(name, input, num_classes, torch.device(device))
-    if names_backbone(name):
-        return frozen_factory(name, input, num_classes, torch.device(device), normalization)
+    if is_backbone(name):
+        return backbone_factory(name, input, num_classes, torch.device(device), normalization)
     canonical, make = _parse(name, input, num_classes)
     narrow = re.sub(r"^(convnet-d\d+-w)\d+", r"\g<1>4", canonical)  # a width may be refused, but decides no sizes
-    if not (_fits(make, None, "meta") and _fits(_parse(narrow, input, num_classes)[1], input, "cpu")):
+    if not (_accepts(make, None, "meta") and _accepts(_parse(narrow, input, num_classes)[1], input, "cpu")):
         raise PotstillError(
             f"network {canonical} shrinks pictures until nothing is left to tell them apart, and these of "
-            f"{'×'.join(map(str, input.shape[1:]))} are too small; {_smallest(canonical, input, num_classes)}"
+            f"{'×'.join(map(str, input.shape[1:]))} are too small; "
+            f"{_smallest_input_hint(canonical, input, num_classes)}"
         )
     return Factory(canonical, input, num_classes, torch.device(device))
 
 
-def described(name: str, input: InputSpec, num_classes: int) -> Network:
+def build_on_meta(name: str, input: InputSpec, num_classes: int) -> Network:
     """One of this package's networks on the meta device: names and shapes without values, so of any size at no cost.
 
     Raises:
@@ -177,20 +180,20 @@ def described(name: str, input: InputSpec, num_classes: int) -> Network:
         raise PotstillError(f"no {name:.60} takes inputs of {input.shape!r:.60}; change the network") from error
 
 
-def named(name: str) -> bool:
+def is_public_name(name: str) -> bool:
     """Whether ``name`` is one of this package's networks, of timm's, torchvision's or transformers', or a backbone that
     anybody can have: what anybody's card may say."""
-    return name.partition("-")[0] in _FAMILIES or name.partition(":")[0] in _PACKAGES or names_backbone(name)
+    return name.partition("-")[0] in _FAMILIES or name.partition(":")[0] in _PACKAGES or is_backbone(name)
 
 
-def stackable(make: NetworkFactory) -> bool:
+def is_stackable(make: NetworkFactory) -> bool:
     """Whether several of its networks can be trained as one (`potstill.evaluation.vmap_students`)."""
-    if isinstance(make, OwnFactory):
-        return make.side_by_side
-    return not isinstance(make, FrozenFactory) and ":" not in make.name
+    if isinstance(make, CustomFactory):
+        return make.can_stack
+    return not isinstance(make, FrozenBackboneFactory) and ":" not in make.name
 
 
-def _fits(make: Callable[[], Network], spec: InputSpec | None, device: str) -> bool:
+def _accepts(make: Callable[[], Network], spec: InputSpec | None, device: str) -> bool:
     """Whether it can be made and one sample of ``spec``, if that is given, gets through.
 
     Norms of one sample refuse a single position, which they would make constant.
@@ -204,17 +207,17 @@ def _fits(make: Callable[[], Network], spec: InputSpec | None, device: str) -> b
         if spec is None:
             return True
         with torch.no_grad():
-            allocated(network, torch.device(device))(zeros_like_spec(spec, 1, device))
+            allocate(network, torch.device(device))(zeros_like_spec(spec, 1, device))
     except (RuntimeError, ValueError):
         return False
     return True
 
 
-def _smallest(name: str, spec: InputSpec, k: int) -> str:
+def _smallest_input_hint(name: str, spec: InputSpec, k: int) -> str:
     def fits(side: int) -> bool:
         shape = (spec.shape[0], side, side)
         smaller = InputSpec(kind=spec.kind, shape=shape)
-        return _fits(_parse(name, smaller, k)[1], smaller, "meta")
+        return _accepts(_parse(name, smaller, k)[1], smaller, "meta")
 
     sides = range(1, 1025)
     found = bisect.bisect_left(sides, True, key=fits)
@@ -231,18 +234,18 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     if repeated := next((p for n, p in enumerate(parts) if p in parts[:n]), None):
         raise PotstillError(f"a part of a network's name is given once, but {name!r} has {repeated!r} twice; drop one")
     if family == "towers":
-        width = _choose(name, parts, {}, {"w": 32})["w"]
-        return f"towers-w{width}", lambda: Towers(spec, k, width=int(width))
+        width = _parse_parts(name, parts, {}, {"w": 32})["w"]
+        return f"towers-w{width}", lambda: DualEncoder(spec, k, width=int(width))
     if spec.parts:
         raise PotstillError(
             f"network {name} takes inputs of one tensor, but these have {', '.join(n for n, _ in spec.parts)}; use "
-            f"{usual(spec)}"
+            f"{default_network_name(spec)}"
         )
     if family == "linear":
-        _choose(name, parts, {})
+        _parse_parts(name, parts, {})
         return "linear", lambda: Linear(spec.shape, k)
     if family == "mlp":
-        width = _choose(name, parts, {}, {"w": 128})["w"]
+        width = _parse_parts(name, parts, {}, {"w": 128})["w"]
         return f"mlp-w{width}", lambda: MLP(spec.shape, k, width=int(width))
     if len(spec.shape) != 3:
         raise PotstillError(f"network {name} takes pictures (c, h, w), but inputs are {spec.shape}; use mlp or linear")
@@ -251,34 +254,36 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     if family == "convnet":
         return _convnet(name, parts, shape, k)
     if family == "lenet":
-        _choose(name, parts, {})
+        _parse_parts(name, parts, {})
         return "lenet", lambda: LeNet(shape, k)
     if family == "vit":
-        _choose(name, parts, {"size": ("tiny",)})
+        _parse_parts(name, parts, {"size": ("tiny",)})
         return "vit-tiny", lambda: ViT(shape, k)
     if family == "alexnet":
-        norm = _choose(name, parts, {"norm": ("nonorm", "batch")})["norm"]
-        return _full(family, norm == "batch" and norm), lambda: AlexNet(shape, k, batch=norm == "batch")
+        norm = _parse_parts(name, parts, {"norm": ("nonorm", "batch")})["norm"]
+        return _canonical_name(family, norm == "batch" and norm), lambda: AlexNet(shape, k, batch=norm == "batch")
     depth = int(family[-2:])
     if family.startswith("vgg"):
-        norm = _choose(name, parts, {"norm": ("instance", "batch")})["norm"]
-        return _full(family, norm == "batch" and norm), lambda: VGG(shape, k, depth=depth, batch=norm == "batch")
+        norm = _parse_parts(name, parts, {"norm": ("instance", "batch")})["norm"]
+        return _canonical_name(family, norm == "batch" and norm), lambda: VGG(
+            shape, k, depth=depth, batch=norm == "batch"
+        )
     axes = {"pooling": ("stride", "ap"), "norm": ("instance", "batch"), "stem": ("stem3", "stem7")}
-    chosen = _choose(name, parts, axes)
+    chosen = _parse_parts(name, parts, axes)
     ap, batch, large = chosen["pooling"] == "ap", chosen["norm"] == "batch", chosen["stem"] == "stem7"
-    full = _full(family, ap and "ap", batch and "batch", large and "stem7")
+    full = _canonical_name(family, ap and "ap", batch and "batch", large and "stem7")
     return full, lambda: ResNet(shape, k, depth=depth, batch=batch, ap=ap, large=large)
 
 
-def _full(family: str, *parts: str | bool) -> str:
+def _canonical_name(family: str, *parts: str | bool) -> str:
     return "-".join([family, *(str(p) for p in parts if p)])
 
 
 def _convnet(name: str, parts: list[str], shape: tuple[int, int, int], k: int) -> tuple[str, Callable[[], Network]]:
     axes = {"activation": _ACTIVATIONS, "norm": _NORMS, "pooling": _POOLINGS}
-    chosen = _choose(name, parts, axes, {"d": default_depth(min(shape[1:])), "w": 128})
+    chosen = _parse_parts(name, parts, axes, {"d": default_depth(min(shape[1:])), "w": 128})
     d, w, activation, norm, pooling = (chosen[key] for key in ("d", "w", "activation", "norm", "pooling"))
-    full = _full("convnet", f"d{d}", f"w{w}", activation != "relu" and activation, norm, pooling)
+    full = _canonical_name("convnet", f"d{d}", f"w{w}", activation != "relu" and activation, norm, pooling)
     options: dict[str, Any] = {
         "depth": int(d), "width": int(w), "activation": activation,
         "norm": norm.replace("nonorm", "none"), "pooling": pooling.replace("nopool", "none"),
@@ -286,7 +291,7 @@ def _convnet(name: str, parts: list[str], shape: tuple[int, int, int], k: int) -
     return full, lambda: ConvNet(shape, k, **options)
 
 
-def _choose(
+def _parse_parts(
     name: str, parts: list[str], axes: Mapping[str, tuple[str, ...]], numbers: Mapping[str, int] | None = None
 ) -> dict[str, str]:
     """What the parts of a name choose: one word of each axis (the first where none is given), and numbers by letter."""
@@ -310,12 +315,12 @@ def _choose(
     return {axis: words[0] for axis, words in axes.items()} | {n: str(v) for n, v in numbers.items()} | chosen
 
 
-def _refuse(name: str, part: str, known: list[str]) -> None:
-    hint = suggestion(part, known, "it takes") if known else "it takes no parts"
+def _refuse(name: str, part: str, valid_parts: list[str]) -> None:
+    hint = suggestion(part, valid_parts, "it takes") if valid_parts else "it takes no parts"
     raise PotstillError(f"network {name!r} has no part {part!r}; {hint}")
 
 
-def usual(input: InputSpec) -> str:
+def default_network_name(input: InputSpec) -> str:
     """The network for such inputs where none is named: the field's ConvNet for pictures, towers for pairs of a picture
     and a text, an MLP for anything flat."""
     return {"image": "convnet", "pair": "towers"}.get(input.kind, "mlp")
@@ -339,7 +344,7 @@ def flops(network: torch.nn.Module, shape: tuple[int, ...] | InputSpec) -> int:
         total += 2 * weight[0].numel() * output.numel()
 
     counted = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear, Folded)
-    modules = [*network.modules(), *(network.trunk.modules() if isinstance(network, Frozen) else ())]
+    modules = [*network.modules(), *(network.trunk.modules() if isinstance(network, FrozenBackbone) else ())]
     training = [m.training for m in modules]
     hooks = [m.register_forward_hook(count) for m in modules if isinstance(m, counted)]
     try:

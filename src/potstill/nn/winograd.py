@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from potstill.native import available, run
 
-__all__ = ["Convolution", "convolution", "suits"]
+__all__ = ["Convolution", "convolution", "supports_winograd"]
 
 _CHANNELS = 32
 """Both numbers of channels are multiples of it (KB in winograd.c)."""
@@ -40,7 +40,7 @@ _WORTH = 2**21
 """Products of the plain convolution below which it is taken: there the calls cost more."""
 
 
-def suits(x: Tensor, weight: Tensor) -> bool:
+def supports_winograd(x: Tensor, weight: Tensor) -> bool:
     """Whether `convolution` has a fast form for these, (n, c, h, w) and (o, c, 3, 3), here."""
     return (
         x.ndim == 4
@@ -51,7 +51,7 @@ def suits(x: Tensor, weight: Tensor) -> bool:
         and weight.shape[0] % _CHANNELS == 0
         and weight.shape[1] % _CHANNELS == 0
         and x.numel() * weight.shape[0] * 9 >= _WORTH
-        and _on_stack(*x.shape[2:]) <= _LARGEST
+        and _stack_positions(*x.shape[2:]) <= _LARGEST
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and available()
@@ -66,7 +66,7 @@ def convolution(
     Relative rounding errors in the 2-norm are 6e-7 to 1.1e-6 (32 to 128 channels), where torch's are 2e-7, and of the
     gradient by the weights 1.2 to 1.7 times torch's (``benchmarks/convolution.py``).
     """
-    if not suits(x, weight):
+    if not supports_winograd(x, weight):
         return F.conv2d(x, weight, bias, padding=1)
     y: Tensor = _Convolution.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return y
@@ -83,15 +83,15 @@ class Convolution(nn.Conv2d):
         return super().forward(input)
 
 
-def _turned(weight: Tensor) -> Tensor:
+def _flip_weights(weight: Tensor) -> Tensor:
     return weight.transpose(0, 1).flip(2, 3)
 
 
-def _at_a_time(n: int, tiles: int, channels: int, threads: int) -> int:
+def _samples_per_pass(n: int, tiles: int, channels: int, threads: int) -> int:
     return max(1, min(_IN_CACHE // (36 * tiles * channels), -(-n // threads)))
 
 
-def _on_stack(h: int, w: int) -> int:
+def _stack_positions(h: int, w: int) -> int:
     """Positions that of_inputs in winograd.c keeps there."""
     return h * w + (_TILE * -(-h // _TILE) + 2) * (_TILE * -(-w // _TILE) + 2)
 
@@ -110,7 +110,7 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x, weight = x.contiguous(), weight.contiguous()
     bias = None if bias is None else bias.contiguous()
     (n, c, h, w), k, threads = x.shape, len(weight), torch.get_num_threads()
-    s = _at_a_time(n, _tiles(h, w), c, threads)
+    s = _samples_per_pass(n, _tiles(h, w), c, threads)
     u, y = x.new_empty(36 * c * k), x.new_empty(n, k, h, w)
     scratch = x.new_empty(threads * _scratch(c, k, h, w, s, 0))
     run("winograd", "winograd_weights", weight, u, c, k, threads)
@@ -121,7 +121,7 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _gradient(x: Tensor, g: Tensor) -> Tensor:
     x, g = x.contiguous(), g.contiguous()
     (n, c, h, w), k, threads = x.shape, g.shape[1], torch.get_num_threads()
-    s = _at_a_time(n, _tiles(h, w), (c + k) // 2, threads)
+    s = _samples_per_pass(n, _tiles(h, w), (c + k) // 2, threads)
     du = x.new_empty(6, 6, c, k)
     scratch = x.new_empty(threads * _scratch(c, k, h, w, s, 1))
     run("winograd", "winograd_weight_gradient", x, g, du, scratch, n, c, k, h, w, s, threads)
@@ -169,7 +169,7 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
-            _Convolution.apply(g, _turned(weight), None) if of_x else None,  # type: ignore[no-untyped-call]
+            _Convolution.apply(g, _flip_weights(weight), None) if of_x else None,  # type: ignore[no-untyped-call]
             _Gradient.apply(x, g) if of_weight else None,  # type: ignore[no-untyped-call]
             g.sum((0, 2, 3)) if of_bias else None,
         )
@@ -203,7 +203,7 @@ class _Gradient(torch.autograd.Function):
         x, g = ctx.saved_tensors
         of_x, of_g = ctx.needs_input_grad
         return (
-            _Convolution.apply(g, _turned(c), None) if of_x else None,  # type: ignore[no-untyped-call]
+            _Convolution.apply(g, _flip_weights(c), None) if of_x else None,  # type: ignore[no-untyped-call]
             _Convolution.apply(x, c, None) if of_g else None,  # type: ignore[no-untyped-call]
         )
 

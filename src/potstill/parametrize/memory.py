@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Payload, Problem
 from potstill.errors import PotstillError, unknown_name
-from potstill.functional.transforms import bilinear, resize
+from potstill.functional.transforms import bilinear_matrix, resize
 from potstill.parametrize._shared import image_shape, stored_numbers
 
 __all__ = ["Memory"]
@@ -142,7 +142,7 @@ def _factors(x: Tensor, count: int, small: tuple[int, int], rng: Generator) -> t
     of ``x`` are drawn with coefficients 0: that changes nothing decoded, and both can still move.
     """
     (qh, rh), (qw, rw) = (
-        torch.linalg.qr(bilinear(a, b, x.dtype, x.device)) for a, b in zip(small, x.shape[-2:], strict=True)
+        torch.linalg.qr(bilinear_matrix(a, b, x.dtype, x.device)) for a, b in zip(small, x.shape[-2:], strict=True)
     )
     u, s, vt = torch.linalg.svd((qh.T @ x @ qw).flatten(1), full_matrices=False)
     rank = min(count, int((s > _NEGLIGIBLE * s[0]).sum()))

@@ -25,7 +25,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.forecast import measure_step_seconds
 from potstill.evaluation.protocol import Protocol
 from potstill.execution.described import Cluster
-from potstill.functional.train import parameters, train_step
+from potstill.functional.train import copy_parameters, train_step
 from potstill.labels.label_file import label_file_bytes as stored_labels
 from potstill.nn import flops
 from potstill.planning.phases import MIN_STEP_SECONDS, Phase, parallel_phase, training_phase
@@ -374,7 +374,7 @@ def _least(run: Callable[[], object], most: int = 3) -> float:
 def _saved(make: NetworkFactory, train: Source, batch: int) -> int:
     """Bytes that a training pass keeps for its gradients, weights not counted."""
     net = make(0).train()
-    theta, fetched = parameters(net), train.fetch(torch.arange(batch))
+    theta, fetched = copy_parameters(net), train.fetch(torch.arange(batch))
     own = {t.untyped_storage().data_ptr() for t in net.state_dict().values()}
     own |= {t.untyped_storage().data_ptr() for t in theta.values()}
     kept: dict[int, int] = {}

@@ -38,7 +38,7 @@ from potstill.execution import Executor, Serial, choose_executor, resolve_execut
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
 from potstill.execution.peak import MemoryEstimate, MemoryInputs, PartMemory, predict_memory
 from potstill.execution.walk import measure_part, peak_bytes, tensor_bytes
-from potstill.nn import OwnNetwork
+from potstill.nn import CustomNetwork
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.planning.step_timing import LONGEST, StepTiming, estimate_step_seconds, summarize_timing, time_steps
 from potstill.pretraining import estimate_time, required_assets
@@ -156,7 +156,7 @@ def plan(
     seed: int = 0,
     steps: int | None = None,
     time_limit: str | float | TimeLimit | None = None,
-    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    network: str | CustomNetwork | Callable[..., Any] | None = None,
     parametrization: str | None = None,
     labels: str | None = None,
     augment: str | None = None,

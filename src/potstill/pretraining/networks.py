@@ -32,7 +32,7 @@ from potstill.data.iterate import shuffle_indices
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
-from potstill.functional.train import parameters
+from potstill.functional.train import copy_parameters
 from potstill.labels.metadata import check_class_order
 from potstill.labels.teacher import Teacher, fresh_teacher, train_epoch
 from potstill.nn import factory
@@ -298,7 +298,7 @@ class Placeholder:
     def __call__(self) -> NetworkWeights:
         net = self.job.make(self.job.seed)
         buffers = {n: b.detach().clone() for n, b in net.named_buffers()}
-        return NetworkWeights(seed=self.job.seed, parameters=parameters(net), buffers=buffers, epoch=self.epoch)
+        return NetworkWeights(seed=self.job.seed, parameters=copy_parameters(net), buffers=buffers, epoch=self.epoch)
 
 
 def _in_memory(stops: Sequence[tuple[NetworkWeights, float]]) -> LazyNetworks:

@@ -248,7 +248,7 @@ class RecordTraining(Training):
                     said |= {
                         "least_confidence": training_dynamics.least_confidence(p), "entropy":
                         training_dynamics.entropy(p),
-                        "gap": training_dynamics.gap(p),
+                        "gap": training_dynamics.top_two_gap(p),
                     }  # fmt: skip
                 for name, values in said.items():
                     found.setdefault(name, []).append(values.cpu())

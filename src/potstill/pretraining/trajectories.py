@@ -43,8 +43,8 @@ from potstill.data.iterate import shuffle_indices
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.files import read_metadata
 from potstill.errors import PotstillError, unknown_name
-from potstill.functional.sharpness_aware import Flat
-from potstill.functional.train import parameters
+from potstill.functional.sharpness_aware import GSAM
+from potstill.functional.train import copy_parameters
 from potstill.labels.metadata import check_class_order
 from potstill.labels.teacher import Teacher, fresh_teacher, train_epoch
 from potstill.pretraining.cache_keys import cache_key, warn_other_machines
@@ -203,7 +203,7 @@ class _Untrained:
     def __call__(self, epoch: int) -> Snapshot:
         net = self.make(self.seed)
         layout = Layout.of(net)
-        return layout.flat(parameters(net)) + 1e-3 * epoch, layout.flat_buffers(dict(net.named_buffers()))
+        return layout.flat(copy_parameters(net)) + 1e-3 * epoch, layout.flat_buffers(dict(net.named_buffers()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,10 +249,10 @@ class ExpertTraining(Training):
         return derive_seed(0, "asset", "expert", self.number)
 
     @property
-    def gsam(self) -> Flat | None:
+    def gsam(self) -> GSAM | None:
         """Return the settings of GSAM (flat minima), or ``None``."""
         said = self.full_recipe
-        return Flat(rho=float(said["rho"]), alpha=float(said["alpha"])) if said["optimizer"] == "gsam" else None
+        return GSAM(rho=float(said["rho"]), alpha=float(said["alpha"])) if said["optimizer"] == "gsam" else None
 
     @cached_property
     def order(self) -> DifficultyOrder | None:

@@ -23,7 +23,7 @@ from potstill.codecs import parse_codec as stored_by
 from potstill.core import Budget, Codec, Inputs, MethodInfo, Parametrization, Problem, Source
 from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, ragged_lengths, zeros_like_spec
 from potstill.errors import PotstillError
-from potstill.functional.sampling import proportional
+from potstill.functional.sampling import proportional_allocation
 from potstill.parametrize import Pixels
 from potstill.parametrize.named_inputs import NamedInputs
 from potstill.parametrize.quantization_aware import QuantizationAware
@@ -212,7 +212,7 @@ def _shared_out(problem: Problem, total: int) -> tuple[int, ...]:
     class has, while there are enough."""
     sizes = _samples(problem)
     again = math.ceil(total / sum(sizes))  # of more items than samples, as many rounds
-    return proportional([size * max(1, again) for size in sizes], total)
+    return proportional_allocation([size * max(1, again) for size in sizes], total)
 
 
 def _least(problem: Problem, enough: int) -> int:

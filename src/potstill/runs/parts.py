@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from potstill.augment.names import augmentation_name, left_out, registered
+from potstill.augment.names import augmentation_name, describe_dropped, load_augmentation
 from potstill.core import InputSpec, Method, Source
 from potstill.core.registry import make_method
 from potstill.errors import PotstillError
-from potstill.nn import usual
-from potstill.nn.pretrained import names_backbone
+from potstill.nn import default_network_name
+from potstill.nn.pretrained import is_backbone
 from potstill.parametrize._shared import ReducedResolution
 from potstill.parametrize.named_inputs import parse_parametrization, supports_input
 
@@ -21,7 +21,7 @@ PARTS = ("network", "augment", "parametrization", "labels")
 
 def default_network(source: Source) -> str:
     """The network used where none is named."""
-    return usual(source.input)
+    return default_network_name(source.input)
 
 
 def apply_parts(name: str, method: Method[Any], source: Source, asked: Mapping[str, str | None]) -> Method[Any]:
@@ -40,7 +40,7 @@ def apply_parts(name: str, method: Method[Any], source: Source, asked: Mapping[s
     if "network" in fields and asked.get("network") is None:
         chosen = fields["network"]
         # a frozen backbone takes pictures, too; one that a value names beside its class's default is asked for
-        backbone = chosen == _defaults(method)["network"] and names_backbone(chosen) and source.input.kind != "image"
+        backbone = chosen == _defaults(method)["network"] and is_backbone(chosen) and source.input.kind != "image"
         changes["network"] = default_network(source) if chosen == "convnet" or backbone else chosen
     if "augment" in fields:
         chosen = asked.get("augment") or (fields["augment"] if source.input.kind == "image" else "none")
@@ -87,7 +87,7 @@ def describe_omitted_augmentations(method: Method[Any], train: Source) -> tuple[
     """What the method's augmentations go without, as the task's targets would be wrong, in lines."""
     fields: Mapping[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
     names = dict.fromkeys(str(value) for field, value in fields.items() if field.startswith("augment"))
-    said = (left_out(name, registered(name, train), train) for name in names)
+    said = (describe_dropped(name, load_augmentation(name, train), train) for name in names)
     return tuple(line for line in said if line is not None)
 
 

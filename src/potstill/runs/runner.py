@@ -41,7 +41,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import Candidate, Pair, choose_fewest_bits, estimate_search_seconds
 from potstill.execution import Executor
 from potstill.execution.memory import return_freed_memory
-from potstill.nn import OwnFactory
+from potstill.nn import CustomFactory
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.pretraining import Trajectories, build_assets, estimate_time, required_assets
 from potstill.rng import derive_seed, generator
@@ -246,7 +246,7 @@ def run_identity(settled: ResolvedRun, seed: int, zca: str | None = None) -> dic
 def _own_files(settled: ResolvedRun) -> dict[str, str]:
     """Return the SHA-256 of each file of the user's own that parts of the run come from."""
     p = settled.problem
-    network = p.network.own.maker if isinstance(p.network, OwnFactory) else p.network
+    network = p.network.definition.constructor if isinstance(p.network, CustomFactory) else p.network
     reader = getattr(p.train, "reader", None)
     return source_digests([settled.method, network, p.train, reader, get_task(p.train), p.parametrization, p.augment])
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from potstill.api.distill import PARTS, distill
-from potstill.augment.mix import rows as as_rows
+from potstill.augment.mix import label_rows as as_rows
 from potstill.augment.names import named_augmentation
 from potstill.core import (
     Asset,
@@ -51,9 +51,9 @@ from potstill.evaluation.distilled_training import Teachers
 from potstill.evaluation.protocol import Case, Protocol
 from potstill.evaluation.student import StudentJob, train
 from potstill.evaluation.vmap_students import StackedStudents, fit_stacked
-from potstill.functional.label_simplex import centred
-from potstill.functional.train import parameters
-from potstill.nn import factory, stackable
+from potstill.functional.label_simplex import to_scores
+from potstill.functional.train import copy_parameters
+from potstill.nn import factory, is_stackable
 from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.rng import generator
 from potstill.runs.loop import find_non_finite
@@ -493,7 +493,7 @@ def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int
     total = torch.stack([g.square().sum() for g in grads]).sum()
     second = torch.autograd.grad(total, x)[0]
     _require(bool(torch.isfinite(second).all()), "the gradient's gradient with respect to the input must be finite")
-    if stackable(make):  # those of other packages are trained one by one
+    if is_stackable(make):  # those of other packages are trained one by one
         a, c = a.double(), c.double().eval()
         alone = a(x.double())
         own = torch.autograd.grad(alone.logsumexp(1).sum(), tuple(a.parameters()))
@@ -643,11 +643,11 @@ def _check_student(protocol: Protocol, kind: str, name: str, mirrored: bool, tra
     assert batch.y is not None
     x, y = batch.x.clone(), batch.y.clone()
     if said.teaching.loss == "squared":
-        y = centred(as_rows(y, len(source.classes), torch.float32))
+        y = to_scores(as_rows(y, len(source.classes), torch.float32))
     kept, teachers = y.clone(), None
     if said.teaching.labels == "teacher":
         network = make(5)
-        theta, buffers = parameters(network), {n: b.clone() for n, b in network.named_buffers()}
+        theta, buffers = copy_parameters(network), {n: b.clone() for n, b in network.named_buffers()}
         teachers = Teachers(make=make, trained=(NetworkWeights(seed=5, parameters=theta, buffers=buffers),))
     job = StudentJob(
         make=make, x=x, y=y, protocol=said, lr=said.recipe.lr[0], steps=None, augment=augment, seed=3, teachers=teachers

@@ -5,9 +5,9 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from potstill.augment.mix import rows
+from potstill.augment.mix import label_rows
 from potstill.core import Task
-from potstill.functional.label_simplex import centred
+from potstill.functional.label_simplex import to_scores
 from potstill.tasks import Classification
 
 __all__ = ["answered", "answers_of", "matrix", "scores_of", "training_rows"]
@@ -55,7 +55,7 @@ def scores_of(y: Tensor, weights: Tensor | None, task: Task) -> tuple[Float[Tens
     and that.
     """
     if isinstance(task, Classification):
-        made = centred(rows(y.detach(), task.outputs, torch.float64))
+        made = to_scores(label_rows(y.detach(), task.outputs, torch.float64))
         return made, torch.zeros_like(made[0])
     values = y.detach().double().reshape(len(y), -1)
     share = torch.ones_like(values[:, :1]) if weights is None else weights.to(values)[:, None]

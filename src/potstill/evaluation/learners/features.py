@@ -11,10 +11,10 @@ from potstill.core.nested import iter_batches
 from potstill.errors import PotstillError
 from potstill.evaluation.estimators import Predictor
 from potstill.evaluation.learners.common import answered, scores_of
-from potstill.functional.kernels import embedded
-from potstill.functional.ridge import linear
-from potstill.nn import factory, usual
-from potstill.nn.pretrained import names_backbone
+from potstill.functional.kernels import concat_embeddings
+from potstill.functional.ridge import ridge_weights
+from potstill.nn import default_network_name, factory
+from potstill.nn.pretrained import is_backbone
 from potstill.rng import derive_seed
 
 __all__ = ["RidgeFeatures"]
@@ -56,7 +56,7 @@ class RidgeFeatures:
 
     @property
     def draws(self) -> bool:
-        return not names_backbone(self.network)
+        return not is_backbone(self.network)
 
     def fit(self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int) -> Predictor:
         spec = InputSpec(kind="image" if x.ndim == 4 else "table", shape=tuple(x.shape[1:]))
@@ -67,16 +67,16 @@ class RidgeFeatures:
         normalization: Normalization | None,
     ) -> Predictor:  # fmt: skip
         """As ``fit``, for inputs that are known: a backbone sees its inputs without their normalization."""
-        name = self.network or ("convnet-nonorm" if input.kind == "image" else usual(input))
+        name = self.network or ("convnet-nonorm" if input.kind == "image" else default_network_name(input))
         make = factory(name, input, task.outputs, x.device, normalization=normalization)
-        alike = 1 if names_backbone(name) else self.count
+        alike = 1 if is_backbone(name) else self.count
         nets = [make(derive_seed(seed, "features", n)).eval() for n in range(alike)]
 
         def features(inputs: Tensor) -> Tensor:
             with torch.no_grad():
-                return torch.cat([embedded(nets, some).double() for some in iter_batches(inputs, _CHUNK)])
+                return torch.cat([concat_embeddings(nets, some).double() for some in iter_batches(inputs, _CHUNK)])
 
         rows, (targets, mean) = features(x.detach()), scores_of(y, weights, task)
         root = torch.ones_like(rows[:, :1]) if weights is None else weights.to(rows).sqrt()[:, None]
-        w = linear(root * rows, root * targets, self.ridge)
+        w = ridge_weights(root * rows, root * targets, self.ridge)
         return lambda inputs: answered(features(inputs) @ w + mean, task)

@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 
 from potstill.augment.crop import boxes
 from potstill.core import InputSpec, Problem
-from potstill.functional.crops import Curriculum, crop_bound, cropped
-from potstill.functional.statistics import densification, pixel_length, total_variation
+from potstill.functional.crops import Curriculum, cropped, min_crop_area
+from potstill.functional.statistics import densification, mean_l2_norm, total_variation
 from potstill.functional.transforms import resize
 from potstill.methods.decoupled._realism import Rank, mosaics
 from potstill.methods.decoupled._teachers import Member
@@ -67,7 +67,7 @@ class View:
         """
         (h, w), (_, height, width) = x.shape[2:], spec.shape
         size = (height, width)
-        least = crop_bound(t, total, self.crop, self.curriculum, self.milestone)
+        least = min_crop_area(t, total, self.crop, self.curriculum, self.milestone)
         if least < 1:
             top, left, rows, columns = boxes(1, h, w, (least, 1.0), RATIO, rng)[0].tolist()
             x = cropped(x, (top, left, rows, columns), size)
@@ -100,7 +100,7 @@ class Prior:
         if self.tv:
             total = total + self.tv * total_variation(view)
         if self.l2:
-            total = total + self.l2 * pixel_length(view)
+            total = total + self.l2 * mean_l2_norm(view)
         return total + self.densify * densification(view, y, self.tau) if self.densify else total
 
 

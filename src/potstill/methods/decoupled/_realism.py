@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from potstill.augment.crop import boxes
 from potstill.core import Problem
-from potstill.functional.crops import centred, cropped, mosaic
+from potstill.functional.crops import assemble_mosaics, cropped, pad_centre
 from potstill.functional.sampling import draw_per_class
 from potstill.methods.decoupled._teachers import CHUNK, Member
 from potstill.methods.engine import require_tensor
@@ -75,12 +75,12 @@ def class_mosaics(
         return torch.stack([cropped(pictures[n // crops], (*rows[n],), cell) for n in numbers])
 
     def scored(numbers: Sequence[int]) -> Tensor:
-        return score(members, problem.train.normalization.apply(centred(patches(numbers), (h, w))), c)
+        return score(members, problem.train.normalization.apply(pad_centre(patches(numbers), (h, w))), c)
 
     every = range(len(rows))  # a pass of crops at a time: all of them would be many times the pictures
     scores = torch.cat([scored(every[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)])
     kept = chosen(scores.reshape(len(pictures), crops), problem.sizes[c] * factor**2, rank)
-    return mosaic(patches(kept.tolist()), factor, (h, w)).reshape(-1, channels, h, w)
+    return assemble_mosaics(patches(kept.tolist()), factor, (h, w)).reshape(-1, channels, h, w)
 
 
 def mosaics(

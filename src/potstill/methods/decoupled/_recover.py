@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Asset, Metrics, Problem, StepCost, Synthetic
 from potstill.functional.crops import Curriculum
-from potstill.functional.statistics import Seen, watch
+from potstill.functional.statistics import LayerStatistics, record_statistics
 from potstill.functional.transforms import resize
 from potstill.methods.decoupled._canvas import Canvas, Whole, canvas_of
 from potstill.methods.decoupled._parts import Begin, Beginning, Groups, Prior, Stages, View
@@ -49,7 +49,7 @@ class Aim(Protocol):
         """What is taken from the real data before the first step."""
         ...
 
-    def away(self, turn: Turn, voice: Voice, view: Tensor, rules: Rules) -> tuple[Tensor, Seen]:
+    def away(self, turn: Turn, voice: Voice, view: Tensor, rules: Rules) -> tuple[Tensor, LayerStatistics]:
         """How far the pictures, seen as ``view``, are from there, and what ``rules`` take of the layers on the way."""
         ...
 
@@ -63,8 +63,8 @@ class Classes:
     def real(self, problem: Problem, members: Sequence[Member], rng: Generator) -> Mapping[str, Tensor]:
         return {}
 
-    def away(self, turn: Turn, voice: Voice, view: Tensor, rules: Rules) -> tuple[Tensor, Seen]:
-        logits, seen = watch(voice.member.network, voice.member.weights, view, rules)
+    def away(self, turn: Turn, voice: Voice, view: Tensor, rules: Rules) -> tuple[Tensor, LayerStatistics]:
+        logits, seen = record_statistics(voice.member.network, voice.member.weights, view, rules)
         return F.cross_entropy(logits, turn.y), seen
 
 

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from potstill.core import Problem
 from potstill.data.iterate import iterate_groups
-from potstill.functional.statistics import Seen, followed, gap, of_batch_norm, of_convolution, watch
+from potstill.functional.statistics import (
+    LayerStatistics,
+    batch_norm_statistics,
+    convolution_statistics,
+    record_statistics,
+    statistics_distance,
+    update_averages,
+)
 from potstill.methods.decoupled._teachers import CHUNK, Member, Rules
 from potstill.methods.decoupled._turn import Turn, Voice
 from potstill.methods.engine import require_tensor
@@ -31,7 +38,7 @@ class Match(Protocol):
         """What is taken from the real data before the first step."""
         ...
 
-    def distance(self, turn: Turn, voice: Voice, seen: Seen) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def distance(self, turn: Turn, voice: Voice, seen: LayerStatistics) -> tuple[Tensor, Mapping[str, Tensor]]:
         """How far the batch's statistics are from the real ones, and what the batch remembers of it from now on."""
         ...
 
@@ -47,13 +54,13 @@ class Running:
 
     @property
     def rules(self) -> Rules:
-        return {nn.BatchNorm2d: of_batch_norm}
+        return {nn.BatchNorm2d: batch_norm_statistics}
 
     def real(self, problem: Problem, members: Sequence[Member]) -> Mapping[str, Tensor]:
         return {}
 
-    def distance(self, turn: Turn, voice: Voice, seen: Seen) -> tuple[Tensor, Mapping[str, Tensor]]:
-        return gap(seen, voice.member.running(), first=self.first, var_weight=self.var), {}
+    def distance(self, turn: Turn, voice: Voice, seen: LayerStatistics) -> tuple[Tensor, Mapping[str, Tensor]]:
+        return statistics_distance(seen, voice.member.running(), first=self.first, var_weight=self.var), {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +74,13 @@ class OfClasses:
 
     @property
     def rules(self) -> Rules:
-        return {nn.BatchNorm2d: of_batch_norm}
+        return {nn.BatchNorm2d: batch_norm_statistics}
 
     def real(self, problem: Problem, members: Sequence[Member]) -> Mapping[str, Tensor]:
         return _numbered([measured(problem, member, self.rules, problem.class_indices) for member in members])
 
-    def distance(self, turn: Turn, voice: Voice, seen: Seen) -> tuple[Tensor, Mapping[str, Tensor]]:
-        return gap(seen, rows_of(turn.state.real, voice.number, seen, turn.y), first=self.first), {}
+    def distance(self, turn: Turn, voice: Voice, seen: LayerStatistics) -> tuple[Tensor, Mapping[str, Tensor]]:
+        return statistics_distance(seen, rows_of(turn.state.real, voice.number, seen, turn.y), first=self.first), {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +100,7 @@ class Broad:
 
     @property
     def rules(self) -> Rules:
-        return {nn.BatchNorm2d: of_batch_norm, nn.Conv2d: partial(of_convolution, cell=self.cell)}
+        return {nn.BatchNorm2d: batch_norm_statistics, nn.Conv2d: partial(convolution_statistics, cell=self.cell)}
 
     def real(self, problem: Problem, members: Sequence[Member]) -> Mapping[str, Tensor]:
         sizes = [len(i) for i in problem.class_indices]
@@ -101,21 +108,21 @@ class Broad:
         of_all = {f"all/{key}": value for key, value in _numbered([overall(r, sizes) for r in rows]).items()}
         return of_all if self.category is None else of_all | _numbered(rows)
 
-    def distance(self, turn: Turn, voice: Voice, seen: Seen) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def distance(self, turn: Turn, voice: Voice, seen: LayerStatistics) -> tuple[Tensor, Mapping[str, Tensor]]:
         name, running = f"average/{voice.number}/", voice.member.running()
         before = {n.removeprefix(name): t for n, t in turn.state.memory.items() if n.startswith(name)}
         kept = {n: s for n, s in seen.items() if n in running or not self._dropped(turn)}
         now = {f"{layer}/{part}": value for layer, parts in kept.items() for part, value in parts.items()}
-        after = followed(before, now, self.memory)
+        after = update_averages(before, now, self.memory)
         averages = {layer: {part: after[f"{layer}/{part}"] for part in parts} for layer, parts in kept.items()}
         first, real = (self.first if next(iter(seen)) in kept else 1.0), turn.state.real
         wanted = {
             layer: running.get(layer) or {part: real[f"all/{voice.number}/{layer}/{part}"] for part in parts}
             for layer, parts in averages.items()
         }
-        total = gap(averages, wanted, first=first)
+        total = statistics_distance(averages, wanted, first=first)
         if self.category is not None:
-            of_classes = gap(averages, rows_of(real, voice.number, averages, turn.y), first=first)
+            of_classes = statistics_distance(averages, rows_of(real, voice.number, averages, turn.y), first=first)
             total = (1 - self.category) * total + self.category * of_classes
         return total, {name + n: value for n, value in after.items()}
 
@@ -141,7 +148,9 @@ def measured(problem: Problem, member: Member, rules: Rules, groups: Sequence[Te
         x = require_tensor(batch.x)
         own = {g: (numbers == g).to(x.device) for g in sorted(set(numbers.tolist()))}
         with torch.no_grad():
-            _, seen = watch(member.network, member.weights, x, {kind: _of_each(own, r) for kind, r in rules.items()})
+            _, seen = record_statistics(
+                member.network, member.weights, x, {kind: _of_each(own, r) for kind, r in rules.items()}
+            )
         for g, here in own.items():
             flat = {
                 f"{layer}/{name.partition('/')[2]}": value
@@ -172,7 +181,7 @@ def _of_each(
     return of
 
 
-def rows_of(real: Mapping[str, Tensor], number: int, seen: Seen, y: Tensor) -> dict[str, dict[str, Tensor]]:
+def rows_of(real: Mapping[str, Tensor], number: int, seen: LayerStatistics, y: Tensor) -> dict[str, dict[str, Tensor]]:
     """The mean over items of the rows of their classes ``y``, of teacher ``number``, for every statistic of ``seen``.
 
     Args:

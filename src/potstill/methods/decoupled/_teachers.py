@@ -15,7 +15,7 @@ from torch.func import functional_call
 from potstill.core import Asset, Network, NetworkFactory, NetworkWeights, Problem, Source, StepCost
 from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
-from potstill.functional.statistics import watch
+from potstill.functional.statistics import record_statistics
 from potstill.methods.engine import (
     SettingsBySize,
     hard_labels,
@@ -72,7 +72,7 @@ class Member:
         """Logits and embeddings (n, d) of inputs in model space, and what ``rules`` take of the layers on the way."""
         head, rules = self.network.classifier, rules or {}
         name = next(n for n, m in self.network.named_modules() if m is head)
-        logits, found = watch(self.network, self.weights, x, {**rules, type(head): lambda a: {"input": a}})
+        logits, found = record_statistics(self.network, self.weights, x, {**rules, type(head): lambda a: {"input": a}})
         layers = {n: s for n, s in found.items() if isinstance(self.network.get_submodule(n), tuple(rules))}
         return logits, found[name]["input"], layers
 

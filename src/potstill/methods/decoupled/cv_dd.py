@@ -22,7 +22,7 @@ from torch import Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.errors import PotstillError
-from potstill.functional.statistics import watch
+from potstill.functional.statistics import record_statistics
 from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import plan
 from potstill.methods.decoupled._teachers import Member, of_member
@@ -133,7 +133,7 @@ def _of_the_batch(member: Member, x: Tensor) -> Tensor:
             norm.train()
         buffers = {n: t.clone() for n, t in member.weights.items()}  # which train mode writes into
         with torch.no_grad():
-            return watch(member.network, buffers, x, {})[0]
+            return record_statistics(member.network, buffers, x, {})[0]
     finally:
         for norm in norms:
             norm.eval()

@@ -22,7 +22,7 @@ import torch
 from torch import Generator
 
 from potstill.core import Asset, Method, MethodInfo, Metrics, Presets, Problem, Selection, StepCost
-from potstill.functional.sampling import distinct, random_per_class
+from potstill.functional.sampling import random_per_class, sample_distinct
 from potstill.methods.decoupled._graph_cut import bins, last_layer_factors, spread
 from potstill.methods.decoupled._teachers import Taught
 from potstill.methods.engine import require_tensor
@@ -75,7 +75,7 @@ class DQ(Taught, Method[ChosenState]):
         y = torch.full((len(index),), c, device=logits.device)
         made = bins(*last_layer_factors(logits, features, y), self.bins, self.graph_cut)
         taken = [
-            own.cpu()[distinct(len(own), m, rng)]
+            own.cpu()[sample_distinct(len(own), m, rng)]
             for own, m in zip(made, spread([len(b) for b in made], problem.counts[c], rng), strict=True)
         ]
         right = float((logits.argmax(1) == c).float().mean())

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.functional.statistics import length
+from potstill.functional.statistics import l2_norm
 from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._statistics import Running
 from potstill.methods.decoupled._teachers import Member
@@ -56,7 +56,7 @@ def ascended(
             leaves = {n: p.detach().requires_grad_() for n, p in theta.items()}
             loss = F.cross_entropy(functional_call(network, {**leaves, **buffers}, (x,)), y)
             grads = dict(zip(names, torch.autograd.grad(loss, tuple(leaves.values())), strict=True))
-        size = length(torch.stack([length(g) for g in grads.values()]))
+        size = l2_norm(torch.stack([l2_norm(g) for g in grads.values()]))
         theta = {n: p.detach() + (rho / steps) * grads[n] / size for n, p in theta.items()}
     return theta
 

@@ -27,7 +27,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.errors import PotstillError
-from potstill.functional.statistics import Seen, length
+from potstill.functional.statistics import LayerStatistics, l2_norm
 from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import Composition
 from potstill.methods.decoupled._statistics import OfClasses
@@ -87,9 +87,9 @@ class Atoms:
             atoms[f"atoms/{number}"] = torch.cat(rows)
         return atoms
 
-    def away(self, turn: Turn, voice: Voice, view: Tensor, rules: Rules) -> tuple[Tensor, Seen]:
+    def away(self, turn: Turn, voice: Voice, view: Tensor, rules: Rules) -> tuple[Tensor, LayerStatistics]:
         _, h, seen = voice.member.seen(view, rules)
-        return length(h - turn.state.real[f"atoms/{voice.number}"][turn.items.to(h.device)]), seen
+        return l2_norm(h - turn.state.real[f"atoms/{voice.number}"][turn.items.to(h.device)]), seen
 
 
 @dataclass(frozen=True, kw_only=True)

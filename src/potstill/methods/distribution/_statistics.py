@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Network, Problem
-from potstill.functional.distribution import mean_gap, means, membership
+from potstill.functional.distribution import class_means, mean_gap, membership
 from potstill.functional.train import cross_entropy
 from potstill.methods.engine import MatchingState
 
@@ -63,8 +63,8 @@ class Measure:
 
 
 MEANS = Measure(
-    statistics=lambda real, memory, rng: {"mu": means(real.weights, real.features)},
-    gap=lambda real, syn, memory: mean_gap(real["mu"], means(syn.weights, syn.features)),
+    statistics=lambda real, memory, rng: {"mu": class_means(real.weights, real.features)},
+    gap=lambda real, syn, memory: mean_gap(real["mu"], class_means(syn.weights, syn.features)),
 )
 """DM's: the squared distance of the means of the embeddings."""
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.functional.distribution import attention, mean_gap, means
+from potstill.functional.distribution import attention, class_means, mean_gap
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views
 from potstill.methods.distribution._values import FeatureValues, feature_matching
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
@@ -70,12 +70,12 @@ class DataDAM(FeatureValues, EngineMethod[MatchingState]):
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         # the attention of the last inner layer is left out: its place is taken by the embedding
-        z = {f"z{n}": means(real.weights, attention(f, self.power)) for n, f in enumerate(real.layers[:-1])}
-        return {**z, "f": means(real.weights, real.features)}
+        z = {f"z{n}": class_means(real.weights, attention(f, self.power)) for n, f in enumerate(real.layers[:-1])}
+        return {**z, "f": class_means(real.weights, real.features)}
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
-        L_om = mean_gap(real["f"], means(syn.weights, syn.features))
+        L_om = mean_gap(real["f"], class_means(syn.weights, syn.features))
         loss = self.task_balance * L_om
         for n, f in enumerate(syn.layers[:-1]):
-            loss = loss + mean_gap(real[f"z{n}"], means(syn.weights, attention(f, self.power)))
+            loss = loss + mean_gap(real[f"z{n}"], class_means(syn.weights, attention(f, self.power)))
         return self.scale * loss

@@ -17,7 +17,13 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.functional.distribution import Spread, mean_gap, means, spread, spread_gap
+from potstill.functional.distribution import (
+    CovarianceFactors,
+    class_means,
+    covariance_factors,
+    covariance_gap,
+    mean_gap,
+)
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded
 from potstill.methods.distribution._values import FeatureValues, in_trained
@@ -96,24 +102,25 @@ class DSDM(FeatureValues, EngineMethod[MatchingState]):
         return in_trained(self, problem, measure, payload=payload, calibration=self.calibration, updates=self.updates)
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
-        spreads = [spread(real.features[w > 0], w[w > 0]) for w in real.weights]
+        spreads = [covariance_factors(real.features[w > 0], w[w > 0]) for w in real.weights]
         centred, _ = padded([s.centred for s in spreads])
         weights, _ = padded([s.weights for s in spreads])
-        return {"mu": means(real.weights, real.features), "centred": centred, "weights": weights}
+        return {"mu": class_means(real.weights, real.features), "centred": centred, "weights": weights}
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
         d = syn.features.shape[1]
-        mu_S = means(syn.weights, syn.features)
+        mu_S = class_means(syn.weights, syn.features)
         loss = mean_gap(real["mu"], mu_S)
         for c, w in enumerate(syn.weights):
-            C_S = spread(syn.features[w > 0], w[w > 0])
-            loss = loss + self.covariance / d * spread_gap(Spread(real["centred"][c], real["weights"][c]), C_S)
+            C_S = covariance_factors(syn.features[w > 0], w[w > 0])
+            C_T = CovarianceFactors(real["centred"][c], real["weights"][c])
+            loss = loss + self.covariance / d * covariance_gap(C_T, C_S)
         if "h" in memory and int(memory["step"]) > self.history_from:
             loss = loss + self.history / d * mean_gap(memory["h"][list(syn.classes)], mu_S)
         return loss
 
     def remember(self, state: MatchingState, real: Statistics, views: Callable[[], Views]) -> Memory:
         syn = views()
-        mu_S = means(syn.weights, syn.features)
+        mu_S = class_means(syn.weights, syn.features)
         h, beta = state.memory.get("h", mu_S), self.smoothing
         return {"h": (1 - beta) * mu_S + beta * h, "step": torch.tensor(state.iteration + 1)}

@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.functional.distribution import gaussian_kernel, mean_gap, means, mmd
+from potstill.functional.distribution import class_means, gaussian_kernel, mean_gap, mmd
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
 from potstill.methods.distribution._values import FeatureValues, feature_matching
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
@@ -79,12 +79,12 @@ class M3D(FeatureValues, EngineMethod[MatchingState]):
         features, sizes = padded(kept)
         return {
             "t": features, "sizes": sizes, "sigma": torch.stack(sigma), "own": torch.stack(own),
-            "mu": means(real.weights, real.features),
+            "mu": class_means(real.weights, real.features),
         }  # fmt: skip
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
         s, W = syn.features, syn.weights
-        loss = mean_gap(real["mu"], means(W, s))
+        loss = mean_gap(real["mu"], class_means(W, s))
         for c, t in enumerate(unpadded(real["t"], real["sizes"])):
             used = W[c] > 0
             b = self._widths(real["sigma"][c])

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.functional.distribution import amplitude_phase_gap, characteristic
+from potstill.functional.distribution import amplitude_phase_gap, characteristic_function
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._sampling import climbed, frequencies, network
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
@@ -128,7 +128,7 @@ class NCFM(FeatureValues, EngineMethod[MatchingState]):
         h = F.normalize(real.features, dim=1)
         seed = draw_seed(rng)
         t = frequencies(memory, h.shape[1], self._count, generator(seed)).to(h)
-        re, im = characteristic(h, t, real.weights)
+        re, im = characteristic_function(h, t, real.weights)
         kept = {"re": re, "im": im, "shared/t": t}
         if self.sampler:  # the maximisation needs Φ_T as a function of t
             kept["h"], kept["sizes"] = padded([h[w > 0] for w in real.weights])
@@ -137,7 +137,7 @@ class NCFM(FeatureValues, EngineMethod[MatchingState]):
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
         h = F.normalize(syn.features, dim=1)
-        phi = characteristic(h, real["shared/t"], syn.weights)
+        phi = characteristic_function(h, real["shared/t"], syn.weights)
         return self.scale * amplitude_phase_gap((real["re"], real["im"]), phi, self.alpha, self.beta)
 
     def begin(self, problem: Problem, rng: Generator) -> Memory:
@@ -167,9 +167,9 @@ class NCFM(FeatureValues, EngineMethod[MatchingState]):
         def loss(psi: Memory) -> Tensor:
             rng = generator(int(real["shared/seed"]))
             t = frequencies({**memory, **psi}, syn.features.shape[1], self._count, rng).to(syn.features)
-            phi = characteristic(F.normalize(syn.features, dim=1), t, syn.weights)
+            phi = characteristic_function(F.normalize(syn.features, dim=1), t, syn.weights)
             parts = [
-                characteristic(h, t, h.new_full((1, len(h)), 1 / len(h)))
+                characteristic_function(h, t, h.new_full((1, len(h)), 1 / len(h)))
                 for h in unpadded(real["h"], real["sizes"])
             ]  # fmt: skip
             target = (torch.cat([re for re, _ in parts]), torch.cat([im for _, im in parts]))

@@ -18,8 +18,8 @@ from potstill.core import Problem
 from potstill.core.nested import tree_map
 from potstill.data.limits import machine_memory
 from potstill.errors import PotstillError
-from potstill.functional.train import loss as loss_of
-from potstill.functional.train import parameters
+from potstill.functional.train import copy_parameters
+from potstill.functional.train import network_loss as loss_of
 from potstill.functional.unroll import Mode
 from potstill.methods.engine.init import has_classes
 from potstill.methods.engine.matching import augment_function
@@ -104,7 +104,7 @@ def _gradient_step(problem: Problem, samples: int) -> Callable[[], object]:
     omega = problem.augment.draw(samples, problem.train.input.shape, generator(0, "memory"))
     net = problem.network(0).train()
     x = tree_map(lambda t: t.detach().requires_grad_(t.is_floating_point()), batch.x)
-    theta = {n: p.detach().requires_grad_() for n, p in parameters(net).items()}
+    theta = {n: p.detach().requires_grad_() for n, p in copy_parameters(net).items()}
 
     def step() -> object:
         value = loss_of(net, theta, augment_function(problem)(x, omega), y, criterion=problem.task.loss)

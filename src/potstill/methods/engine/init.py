@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Problem, Space
 from potstill.errors import PotstillError
-from potstill.functional.coreset import central
+from potstill.functional.coreset import k_means_medoids
 from potstill.functional.features import embed_real
 from potstill.functional.sampling import random_per_class
 from potstill.rng import draw_seed
@@ -72,7 +72,7 @@ def central_samples_of_class(
     if len(index) <= n:
         return index
     parts = [embed_real(net, problem.train.fetch(some).x) for some in torch.split(index, 2048)]
-    return index[central(torch.cat(parts), n, rng, iterations).cpu()]
+    return index[k_means_medoids(torch.cat(parts), n, rng, iterations).cpu()]
 
 
 def central_samples(problem: Problem, net: Network, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Network, NetworkWeights, Problem, StepCost
 from potstill.errors import PotstillError
-from potstill.functional.train import parameters
+from potstill.functional.train import copy_parameters
 from potstill.methods.engine.objective import MatchingState, PoolMember
 from potstill.rng import draw_seed
 
@@ -114,7 +114,7 @@ def new_pool_member(problem: Problem, rng: Generator, seed: int | None = None) -
     """An untrained network, from ``seed`` or from one that is drawn."""
     seed = draw_seed(rng) if seed is None else seed
     net = problem.network(seed)
-    theta = parameters(net)
+    theta = copy_parameters(net)
     return PoolMember(
         seed=seed, theta=theta, velocity={n: torch.zeros_like(p) for n, p in theta.items()},
         buffers={n: b.detach().clone() for n, b in net.named_buffers()},

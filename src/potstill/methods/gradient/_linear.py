@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from potstill.core import Network, Problem, Space, StepCost
 from potstill.functional.features import embed_real
 from potstill.functional.gradient import cosine, linear_gradient
-from potstill.functional.sampling import distinct
+from potstill.functional.sampling import sample_distinct
 from potstill.methods.engine import (
     LossAndGrads,
     MatchingState,
@@ -117,7 +117,7 @@ class LinearGradients:
     def _of_real(self, problem: Problem, net: Network, rng: Generator) -> dict[str, Tensor]:
         """Features and classes of some real samples, each seen once; all classes as often as the data have them."""
         wanted = self.batch_real or self.views * sum(problem.sizes)
-        batch = problem.train.fetch(distinct(len(problem.train), wanted, rng))
+        batch = problem.train.fetch(sample_distinct(len(problem.train), wanted, rng))
         x = require_tensor(batch.x)
         assert batch.y is not None
         views = self.seen.of(problem, x, self.seen.draw(problem, len(x), rng))

@@ -8,7 +8,7 @@ from torch import Generator
 
 from potstill.core import Network, Problem, StepCost
 from potstill.core.nested import index
-from potstill.functional.sampling import distinct
+from potstill.functional.sampling import sample_distinct
 from potstill.functional.train import train_step
 from potstill.labels.teacher import Teacher, train_epoch
 from potstill.methods.engine import MatchingState, PoolMember, augment_function, decode_inputs, new_pool_member
@@ -114,7 +114,7 @@ class OnReal:
 
     def __call__(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> PoolMember:
         (member,) = state.pool
-        order = distinct(len(problem.train), self.samples, rng)
+        order = sample_distinct(len(problem.train), self.samples, rng)
         made = train_epoch(
             net, Teacher(params=member.theta, velocity=member.velocity, buffers=member.buffers), problem.train, order,
             rng, batch=self.batch, lr=self.lr, momentum=0.9, weight_decay=5e-4, augment=problem.augment,

@@ -22,7 +22,7 @@ from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.core.nested import iter_batches, named_tensors
 from potstill.functional.param_groups import strip_prefix
 from potstill.functional.ridge import solve
-from potstill.functional.sampling import distinct
+from potstill.functional.sampling import sample_distinct
 from potstill.methods.engine import (
     LOGITS,
     SCORES,
@@ -96,7 +96,7 @@ class ImplicitRidge:
     def _block(self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator) -> Real:
         net = networks.draw_networks(problem, state, rng)[0]
         omega = problem.augment.draw(1, problem.train.input.shape, rng)
-        index = distinct(len(problem.train), self.batch_real, rng)
+        index = sample_distinct(len(problem.train), self.batch_real, rng)
         batch = problem.train.fetch(index)
         y = batch.y if batch.y is not None else problem.train.labels[index]
         x = augment_function(problem)(batch.x, omega)

@@ -11,7 +11,7 @@ from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.core.nested import index
 from potstill.functional.optim import adamw
 from potstill.functional.param_groups import strip_prefix
-from potstill.functional.sampling import distinct
+from potstill.functional.sampling import sample_distinct
 from potstill.functional.train import gradients
 from potstill.methods.engine import MatchingState, PoolMember, load_network, new_pool_member
 from potstill.rng import generator
@@ -84,7 +84,7 @@ class OnTheSet:
     ) -> PoolMember:
         x, y = self.stored(problem, state)
         if len(y) > self.batch:
-            some = distinct(len(y), self.batch, rng)
+            some = sample_distinct(len(y), self.batch, rng)
             x, y = index(x, some), y[some]
         net = problem.network(member.seed).train()
         buffers = {n: b.clone() for n, b in member.buffers.items()}

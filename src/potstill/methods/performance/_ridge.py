@@ -17,10 +17,10 @@ from torch import Generator, Tensor
 from potstill.core import Inputs, InputSpec, Network, Problem, Space, StepCost
 from potstill.core.nested import iter_batches
 from potstill.functional.features import input_rows
-from potstill.functional.kernels import FullyConnected, embedded
+from potstill.functional.kernels import FullyConnected, concat_embeddings
 from potstill.functional.param_groups import ParamGroups, param_values, strip_prefix
 from potstill.functional.ridge import predict
-from potstill.functional.sampling import distinct, draw_per_class
+from potstill.functional.sampling import draw_per_class, sample_distinct
 from potstill.methods.engine import (
     LOGITS,
     SCORES,
@@ -146,13 +146,16 @@ class KernelRidge:
         part = max(1, PASS // max(1, problem.train.input.num_values))
         with torch.no_grad():
             rows = torch.cat(
-                [embedded(nets, augment_function(problem)(some, omega)) for some in iter_batches(batch.x, part)]
+                [
+                    concat_embeddings(nets, augment_function(problem)(some, omega))
+                    for some in iter_batches(batch.x, part)
+                ]
             )
         return Block(net=nets[0], nets=nets, omega=omega, rows=rows, targets=wanted(problem, y), y=y)
 
     def _drawn(self, problem: Problem, rng: Generator) -> Tensor:
         if not self.balanced:
-            return distinct(len(problem.train), self.batch_real, rng)
+            return sample_distinct(len(problem.train), self.batch_real, rng)
         return torch.cat(draw_per_class(problem.class_indices, -(-self.batch_real // problem.num_classes), rng))
 
     def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
@@ -169,7 +172,7 @@ class KernelRidge:
         leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
         with torch.enable_grad():
             S = inputs_of_view({**seen, **leaves})
-            rows = embedded(block.nets, augment_function(problem)(S, block.omega))
+            rows = concat_embeddings(block.nets, augment_function(problem)(S, block.omega))
             y = targets_of_set(problem, leaves, seen, probable)
             mean = y.new_zeros(y.shape[1]) if has_classes(problem) else y.mean(0)
             answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y - mean, self.ridge) + mean

@@ -17,8 +17,8 @@ from potstill.core import Inputs, Network, Problem, Space, StepCost
 from potstill.core.nested import device_of, index, iter_batches, num_samples
 from potstill.errors import NonFiniteError
 from potstill.functional.sampling import draw_per_class
-from potstill.functional.train import loss as loss_of
-from potstill.functional.train import parameters
+from potstill.functional.train import copy_parameters
+from potstill.functional.train import network_loss as loss_of
 from potstill.functional.unroll import (
     IN_MEMORY,
     Inner,
@@ -173,7 +173,7 @@ class Unrolling:
         """The loss on real samples, and its gradients, clipped."""
         leaves, lr = moving(seen), seen.get(RATE, 1.0 if RATES in seen else self.lr)
         loss = student_loss(problem, block.net, block.batches, seen, scores=_scored(problem, state))
-        at = last(loss, begin(parameters(block.net), self.inner), leaves, lr, self.inner, range(block.start))
+        at = last(loss, begin(copy_parameters(block.net), self.inner), leaves, lr, self.inner, range(block.start))
         outer = real_loss(problem, block.net, block.real, block.found)
         mode, window = self._mode(problem, len(block.batches) - block.start), range(block.start, len(block.batches))
         try:
@@ -222,7 +222,7 @@ class Unrolling:
         """Norms of the gradients of a student's steps (n,)."""
         seen = self._present(problem, state)
         loss, made = student_loss(problem, net, batches, seen, scores=_scored(problem, state)), list[Tensor]()
-        student = begin(parameters(net), self.inner)
+        student = begin(copy_parameters(net), self.inner)
         for i in range(len(batches)):
             after = advance(loss, student, moving(seen), self.lr, self.inner, i)
             made.append(_norm_of_step(student, after, self.inner, self.lr))
@@ -249,7 +249,7 @@ class Unrolling:
         n, real = self.batches.size(problem.sizes), Real.drawn(problem, self.batch_real, rng)
 
         def replayed() -> object:
-            student, mode = begin(parameters(net), self.inner), self._mode(problem, window)
+            student, mode = begin(copy_parameters(net), self.inner), self._mode(problem, window)
             if mode == "full":
                 return slopes(loss, begun(student, range(window)), moving(seen), self.lr, self.inner, _sum, mode)
             trail = train(loss, student, moving(seen), self.lr, self.inner, range(1))
@@ -257,7 +257,7 @@ class Unrolling:
             return slopes(loss, trail, moving(seen), self.lr, self.inner, _sum, mode), kept
 
         def asked() -> object:
-            theta = {name: t.requires_grad_() for name, t in parameters(net).items()}
+            theta = {name: t.requires_grad_() for name, t in copy_parameters(net).items()}
             with torch.enable_grad():
                 return torch.autograd.grad(real_loss(problem, net, real, {})(theta), tuple(theta.values()))
 

@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Network, Presets, Problem, StepCost
 from potstill.functional.param_groups import ParamGroup, ParamGroups, strip_prefix
-from potstill.functional.train import parameters
+from potstill.functional.train import copy_parameters
 from potstill.functional.unroll import Inner, State, advance, begin, slopes, train
 from potstill.methods.engine import (
     EngineMethod,
@@ -67,7 +67,7 @@ class OneAhead:
         return self._fresh(problem, draw_seed(rng))
 
     def _fresh(self, problem: Problem, seed: int) -> dict[str, Tensor]:
-        student = begin(parameters(problem.network(seed)), ADAM)
+        student = begin(copy_parameters(problem.network(seed)), ADAM)
         lowest = torch.tensor(self.patience + 1.0)  # above any sum of errors; a state is finite
         return _flat(student) | {"errors": torch.zeros(0), "lowest": lowest, "since": torch.tensor(0)}
 

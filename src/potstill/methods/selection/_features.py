@@ -74,7 +74,7 @@ def read_class(
     """Features of the real samples at ``index``, and which of them are equal inputs, in one pass over the data."""
     found = Digests(len(index))
     rows = _passed(problem, index, features, seed, space, found.add)
-    return ClassSamples(rows=rows, first=found.first())
+    return ClassSamples(rows=rows, first=found.first_positions())
 
 
 def _passed(

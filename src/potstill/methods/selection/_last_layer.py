@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Metrics, Problem, Selection
-from potstill.functional.gradient_coreset import Weighted
+from potstill.functional.gradient_coreset import WeightedPositions
 from potstill.functional.gradient_norms import Factors, factors
 from potstill.functional.sampling import random_per_class
 from potstill.methods.engine import load_network, require_tensor
@@ -33,7 +33,7 @@ class ByGradients(Recorded, ClassByClass[GradientState]):
     state_type: ClassVar[type] = GradientState
 
     @abstractmethod
-    def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
+    def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> WeightedPositions:
         """``m`` distinct indices into the training source of samples of class ``c``, and their weights.
 
         The weights of a class add up to about as many as it has samples, so that classes weigh as they are in the data.

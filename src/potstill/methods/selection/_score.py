@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Method, Metrics, Problem, Selection, StepCost
 from potstill.errors import PotstillError
-from potstill.functional.pruning import Keep, choose, finite, shares
+from potstill.functional.pruning import Keep, choose_by_score, clamp_infinite, proportional_counts
 from potstill.functional.sampling import random_per_class
 from potstill.methods.selection._greedy import check_enough
 from potstill.rng import generator
@@ -69,7 +69,7 @@ class ByScore(Method[ScoreState]):
                 )
             return (torch.arange(len(problem.train)),), (total,)
         if self.pool == "proportional":
-            return problem.class_indices, shares([len(index) for index in problem.class_indices], total)
+            return problem.class_indices, proportional_counts([len(index) for index in problem.class_indices], total)
         check_enough(problem)
         return problem.class_indices, problem.counts
 
@@ -81,12 +81,14 @@ class ByScore(Method[ScoreState]):
     def step(self, problem: Problem, state: ScoreState, rng: Generator) -> tuple[ScoreState, Metrics]:
         if state.steps == 0:
             known: Any = problem.assets.get("scores")
-            hardness = finite(self.hardness(self.columns(problem) if known is None else known).detach().cpu().float())
+            hardness = clamp_infinite(
+                self.hardness(self.columns(problem) if known is None else known).detach().cpu().float()
+            )
             return replace(state, hardness=hardness, steps=1), {"mean hardness": float(hardness.mean())}
         pools, counts = self.pools(problem)
         c = state.steps - 1
         hardness = state.hardness[pools[c]]
-        positions = choose(hardness, counts[c], rng, keep=self.keep, cut=self.cut, bins=self.bins)
+        positions = choose_by_score(hardness, counts[c], rng, keep=self.keep, cut=self.cut, bins=self.bins)
         chosen = (*state.chosen[:c], pools[c][positions], *state.chosen[c + 1 :])
         kept = float(hardness[positions].mean()) if len(positions) else 0.0
         return replace(state, chosen=chosen, steps=state.steps + 1), {"mean hardness": kept}

@@ -7,7 +7,7 @@ from jaxtyping import Num
 from torch import Tensor
 
 from potstill.core import Asset, Problem
-from potstill.functional.difficulty import spaced
+from potstill.functional.difficulty import evenly_spaced
 from potstill.functional.pruning import Keep
 from potstill.methods.selection._record import ByRecord, record_of
 
@@ -34,4 +34,4 @@ class BySubjects(ByRecord):
 
     def answers(self, problem: Problem) -> Num[Tensor, "runs checkpoints n"]:
         """Which samples each model gets right."""
-        return spaced(record_of(problem).series("correct"), self.checkpoints)
+        return evenly_spaced(record_of(problem).series("correct"), self.checkpoints)

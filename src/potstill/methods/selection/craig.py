@@ -17,7 +17,7 @@ from typing import ClassVar
 from torch import Generator
 
 from potstill.core import MethodInfo, Problem
-from potstill.functional.gradient_coreset import Weighted, craig
+from potstill.functional.gradient_coreset import WeightedPositions, craig
 from potstill.methods.selection._last_layer import ByGradients
 
 __all__ = ["CRAIG"]
@@ -32,7 +32,7 @@ class CRAIG(ByGradients):
         is_selection=True, weighted=True, kinds=("*",),
     )  # fmt: skip
 
-    def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
+    def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> WeightedPositions:
         index = problem.class_indices[c]
         found, weight = craig(self.gradients(problem, index)[0], m)
-        return Weighted(index[found], weight)
+        return WeightedPositions(index[found], weight)

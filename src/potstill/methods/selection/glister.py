@@ -18,7 +18,7 @@ import torch
 from torch import Generator
 
 from potstill.core import Asset, MethodInfo, Problem
-from potstill.functional.gradient_coreset import Weighted, glister
+from potstill.functional.gradient_coreset import WeightedPositions, glister
 from potstill.methods.selection._last_layer import ByGradients
 from potstill.pretraining import training_part
 
@@ -45,7 +45,7 @@ class GLISTER(ByGradients):
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return (self.spec(holdout=self.held),)
 
-    def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
+    def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> WeightedPositions:
         labels, index = problem.train.labels, problem.class_indices[c]
         outside = torch.zeros(len(labels), dtype=torch.bool)
         outside[training_part(problem.train, self.held)] = True
@@ -57,4 +57,4 @@ class GLISTER(ByGradients):
         index = candidates[chosen]
         if len(index) < m:
             index = torch.cat([index, held[torch.randperm(len(held), generator=rng)[: m - len(index)]]])
-        return Weighted(index, torch.ones(m))
+        return WeightedPositions(index, torch.ones(m))

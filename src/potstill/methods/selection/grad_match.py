@@ -17,7 +17,7 @@ from typing import ClassVar
 from torch import Generator
 
 from potstill.core import MethodInfo, Problem
-from potstill.functional.gradient_coreset import Weighted, grad_match
+from potstill.functional.gradient_coreset import WeightedPositions, grad_match
 from potstill.methods.selection._last_layer import ByGradients
 
 __all__ = ["GradMatch"]
@@ -36,7 +36,7 @@ class GradMatch(ByGradients):
     ridge: float = 0.5
     """λ, above 0 (the paper's experiments: 0.5)."""
 
-    def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
+    def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> WeightedPositions:
         index = problem.class_indices[c]
         found, weight = grad_match(self.gradients(problem, index)[0], m, self.ridge)
-        return Weighted(index[found], weight)
+        return WeightedPositions(index[found], weight)

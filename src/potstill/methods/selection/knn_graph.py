@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo
 from potstill.functional.geometry import graph_density
-from potstill.functional.neighbours import Metric, Search, neighbours, symmetric
+from potstill.functional.neighbours import Metric, Search, neighbours, symmetric_graph
 from potstill.methods.selection._greedy import ClassWise
 
 __all__ = ["KNNGraph"]
@@ -46,4 +46,4 @@ class KNNGraph(ClassWise):
         if k == 0:
             return torch.tensor([0])
         found = neighbours(features, k, search=self.search, metric=self.metric, rng=rng)
-        return graph_density(symmetric(found), m, self.sigma)
+        return graph_density(symmetric_graph(found), m, self.sigma)

@@ -13,7 +13,7 @@ from torch import Generator
 from potstill.core import MethodInfo, Metrics, Problem
 from potstill.data.iterate import iterate_samples
 from potstill.functional.duplicates import Digests
-from potstill.functional.sampling import proportional, random_per_class
+from potstill.functional.sampling import proportional_allocation, random_per_class
 from potstill.methods.engine import require_tensor
 from potstill.methods.selection._features import CHUNK
 from potstill.methods.selection._greedy import ChosenState, ClassByClass, check_enough, following
@@ -47,7 +47,7 @@ class Stratified(ClassByClass[StratifiedState]):
             check_enough(problem)
             counts = problem.counts
         else:
-            counts = proportional(tuple(len(i) for i in problem.class_indices), sum(problem.counts))
+            counts = proportional_allocation(tuple(len(i) for i in problem.class_indices), sum(problem.counts))
         return StratifiedState(chosen=random_per_class(problem.class_indices, counts, rng))
 
     def step(self, problem: Problem, state: StratifiedState, rng: Generator) -> tuple[StratifiedState, Metrics]:
@@ -56,7 +56,7 @@ class Stratified(ClassByClass[StratifiedState]):
         found = Digests(len(index))
         for positions, batch in iterate_samples(problem.train, index, CHUNK):
             found.add(positions, require_tensor(batch.x))
-        first = found.first()
+        first = found.first_positions()
         # a random order of all, distinct ones before repeats
         order = torch.randperm(len(index), generator=rng)
         seen = torch.full((len(index),), len(index)).scatter_reduce(0, first[order], torch.arange(len(order)), "amin")

@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from potstill.core import Network, NetworkWeights, Problem, StepCost
 from potstill.core.nested import device_of, index, num_samples
 from potstill.errors import NonFiniteError, PotstillError
-from potstill.functional.train import loss as loss_of
+from potstill.functional.train import network_loss as loss_of
 from potstill.functional.unroll import Inner, Loss, Mode, Trail, Unrolled, begin, begun, slopes, train
 from potstill.methods.engine import (
     TARGETS,
