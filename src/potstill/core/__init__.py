@@ -1,103 +1,68 @@
-"""The contracts that every layer above shares, the registry of parts by name, and nested inputs.
+"""Contracts that every layer above shares, and the registry of parts by name.
 
-Names are imported when first asked for: the registry is read without torch.
+Names are imported at first use, so that the registry is read without torch.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from potstill.core.contracts import (
-        Asset,
-        AssetContext,
-        AssetJob,
-        Augmentation,
+    from potstill.core.assets import Asset, AssetContext, AssetJob
+    from potstill.core.data import (
         Batch,
-        Budget,
-        ClassSeparable,
-        ClassShardable,
-        Codec,
-        Encoded,
-        Family,
-        GeometricAugmentation,
         Inputs,
         InputSpec,
-        Layered,
-        Method,
-        MethodInfo,
-        Metric,
         Metrics,
-        Network,
-        NetworkFactory,
-        NetworkWeights,
         Normalization,
-        Parametrization,
         Payload,
-        Preset,
-        Presets,
-        Problem,
-        RequiresAssets,
-        Result,
-        ScoringMethod,
-        Selection,
         Source,
         Space,
         Splits,
+        Whitening,
+    )  # fmt: skip
+    from potstill.core.method import (
+        ClassShardable,
+        Family,
+        Method,
+        MethodInfo,
+        Preset,
+        Presets,
+        Result,
+        ScoringMethod,
+        Selection,
         StepCost,
         Synthetic,
-        TargetMovingAugmentation,
-        Task,
-        Whitening,
         label_mode,
-    )
+    )  # fmt: skip
+    from potstill.core.parts import (
+        Augmentation,
+        Codec,
+        Encoded,
+        GeometricAugmentation,
+        Layered,
+        Network,
+        NetworkFactory,
+        NetworkWeights,
+        TargetMovingAugmentation,
+    )  # fmt: skip
+    from potstill.core.problem import Budget, ClassSeparable, Parametrization, Problem, RequiresAssets
+    from potstill.tasks import Metric, Task
 
 __all__ = [
-    "Asset",
-    "AssetContext",
-    "AssetJob",
-    "Augmentation",
-    "Batch",
-    "Budget",
-    "ClassSeparable",
-    "ClassShardable",
-    "Codec",
-    "Encoded",
-    "Family",
-    "GeometricAugmentation",
-    "InputSpec",
-    "Inputs",
-    "Layered",
-    "Method",
-    "MethodInfo",
-    "Metric",
-    "Metrics",
-    "Network",
-    "NetworkFactory",
-    "NetworkWeights",
-    "Normalization",
-    "Parametrization",
-    "Payload",
-    "Preset",
-    "Presets",
-    "Problem",
-    "RequiresAssets",
-    "Result",
-    "ScoringMethod",
-    "Selection",
-    "Source",
-    "Space",
-    "Splits",
-    "StepCost",
-    "Synthetic",
-    "TargetMovingAugmentation",
-    "Task",
-    "Whitening",
-    "label_mode",
-]
+    "Asset", "AssetContext", "AssetJob", "Augmentation", "Batch", "Budget", "ClassSeparable", "ClassShardable",
+    "Codec", "Encoded", "Family", "GeometricAugmentation", "InputSpec", "Inputs", "Layered", "Method", "MethodInfo",
+    "Metric", "Metrics", "Network", "NetworkFactory", "NetworkWeights", "Normalization", "Parametrization",
+    "Payload", "Preset", "Presets", "Problem", "RequiresAssets", "Result", "ScoringMethod", "Selection", "Source",
+    "Space", "Splits", "StepCost", "Synthetic", "TargetMovingAugmentation", "Task", "Whitening", "label_mode",
+]  # fmt: skip
+
+_MODULES = ("core.data", "core.parts", "core.assets", "core.problem", "core.method", "tasks")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'potstill.core' has no attribute {name!r}")
-    globals()[name] = getattr(importlib.import_module("potstill.core.contracts"), name)
-    return globals()[name]
+    if name in __all__:
+        for module in _MODULES:
+            if name in (found := importlib.import_module(f"potstill.{module}")).__all__:
+                globals()[name] = getattr(found, name)
+                return globals()[name]
+    raise AttributeError(f"module 'potstill.core' has no attribute {name!r}")

@@ -1,0 +1,220 @@
+"""Data contracts: inputs, batches, normalization, real data sources and splits.
+
+Shapes: n samples, m indexed samples, k classes, (c, h, w) an image, d features.
+"""
+
+import html
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, TypeAlias, overload, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = [
+    "Batch",
+    "InputSpec",
+    "Inputs",
+    "Metrics",
+    "Normalization",
+    "Payload",
+    "Source",
+    "Space",
+    "Splits",
+    "Whitening",
+]
+
+Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
+"""One tensor (images, rows of a table), or tensors by name (a table's columns, an image and its caption)."""
+
+
+Payload: TypeAlias = Mapping[str, Tensor]
+"""Tensors by name that a parametrization stores and an optimiser updates."""
+
+
+Metrics: TypeAlias = Mapping[str, float]
+"""Values to log by name."""
+
+
+Space = Literal["model", "data"]
+"""``model``: normalised, as networks see inputs. ``data``: the data's own units, such as pixels in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples along the first axis of every tensor.
+
+    ``x`` is normalised where it comes from `Source.fetch`. ``y`` has the targets in the task's form: int64 classes
+    (n,), soft labels (n, k) that sum to 1, real values (n, t), or pair numbers (n,). ``columns``: further values by
+    name, such as weights or groups.
+    """
+
+    x: Inputs
+    y: Tensor | None
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """Kind, shape and units of one input.
+
+    Inputs with several tensors have one spec for each name in ``parts``, and the shape (). The kinds of such parts are
+    those of single tensors, ``categories`` (int64 codes (d,)) and ``words``: int64 word numbers of any length, stored
+    as ``NAME/values`` (the words of all samples in one row) and ``NAME/offsets`` (n,), the start of each sample in it.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    units: str = "pixels in [0,1]"
+    horizontal_flip: bool = True
+    """Images keep their class when they are flipped left to right. False for digits."""
+    columns: tuple[str, ...] = ()
+    """Column names of a table, where they are known."""
+    levels: tuple[int, ...] = ()
+    """Number of codes in each column of ``categories``; vocabulary size of ``words``."""
+    parts: tuple[tuple[str, "InputSpec"], ...] = ()
+    """Name and spec of each tensor; empty for a single tensor."""
+
+    @property
+    def num_values(self) -> int:
+        """Number of values in one input, over all parts of a fixed size (``words`` do not count)."""
+        if self.parts:
+            return sum(part.num_values for _, part in self.parts if part.kind != "words")
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Whitening:
+    """Linear map on flattened inputs, ``z = (u - mean) @ matrix``; ``inverse`` undoes ``matrix``.
+
+    ``unit_norm``: every sample first gets zero mean and unit L2 norm (KIP and its successors). This cannot be undone:
+    ``inverse`` then leads back to the unit-norm sample.
+    """
+
+    mean: Float[Tensor, " d"]
+    matrix: Float[Tensor, "d d"]
+    inverse: Float[Tensor, "d d"]
+    unit_norm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """Map from data units to model space: ``(x - mean) / std`` along axis 1, then the whitening if there is one.
+
+    ``mean`` and ``std`` have one entry per channel (images) or column (tables), fitted on the training split.
+    """
+
+    mean: Float[Tensor, " c"]
+    std: Float[Tensor, " c"]
+    whitening: Whitening | None = None
+    parts: Mapping[str, "Normalization"] = field(default_factory=dict)
+    """Normalization by name, for inputs with several tensors; names without one (codes, words) stay unchanged."""
+
+    def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        return self.mean.to(x).reshape(shape), self.std.to(x).reshape(shape)
+
+    @overload
+    def apply(self, x: Tensor) -> Tensor:
+        """Map data units (n, …) to model space; same shape, differentiable."""
+
+    @overload
+    def apply(self, x: Inputs) -> Inputs:
+        """Map data units (n, …) to model space; same shape, differentiable."""
+
+    def apply(self, x: Inputs) -> Inputs:
+        """Map data units (n, …) to model space; same shape, differentiable."""
+        if not isinstance(x, Tensor):
+            return {name: self.parts[name].apply(t) if name in self.parts else t for name, t in x.items()}
+        mean, std = self._affine(x)
+        x = (x - mean) / std
+        if (w := self.whitening) is not None:
+            flat = x.flatten(1)
+            if w.unit_norm:
+                flat = flat - flat.mean(1, keepdim=True)
+                flat = flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            x = ((flat - w.mean.to(x)) @ w.matrix.to(x)).reshape(x.shape)
+        return x
+
+    @overload
+    def invert(self, z: Tensor) -> Tensor:
+        """Map model space (n, …) back to data units."""
+
+    @overload
+    def invert(self, z: Inputs) -> Inputs:
+        """Map model space (n, …) back to data units."""
+
+    def invert(self, z: Inputs) -> Inputs:
+        """Map model space (n, …) back to data units."""
+        if not isinstance(z, Tensor):
+            return {name: self.parts[name].invert(t) if name in self.parts else t for name, t in z.items()}
+        mean, std = self._affine(z)
+        if (w := self.whitening) is not None:
+            z = (z.flatten(1) @ w.inverse.to(z) + w.mean.to(z)).reshape(z.shape)
+        return z * std + mean
+
+    def to(self, device: torch.device | str) -> "Normalization":
+        """Return a copy with its tensors on ``device``."""
+        w = self.whitening
+        white = w and replace(w, mean=w.mean.to(device), matrix=w.matrix.to(device), inverse=w.inverse.to(device))
+        parts = {name: n.to(device) for name, n in self.parts.items()}
+        return Normalization(self.mean.to(device), self.std.to(device), white, parts)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Real data of one split, read by index."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def input(self) -> InputSpec: ...
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order; empty for tasks without classes."""
+        ...
+
+    @property
+    def normalization(self) -> Normalization: ...
+    @property
+    def labels(self) -> Int[Tensor, " n"]:
+        """int64 class of every sample, on the CPU; 0 for tasks without classes."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def content_hash(self) -> str:
+        """Hex digest of inputs, labels and class names: equal data have equal hashes."""
+        ...
+
+    def __len__(self) -> int: ...
+    def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
+        """Return the samples at ``index`` (int64, any device), inputs normalised, on ``device``."""
+        ...
+
+    def raw(self, index: Int[Tensor, " m"], /) -> Inputs:
+        """Return the inputs at ``index`` in data units (float32; pixels in [0, 1]), on ``device``."""
+        ...
+
+    def to(self, device: torch.device | str, /) -> "Source": ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """Result of ``load_data``. A `Problem` never holds ``test``: only evaluation protocols read it."""
+
+    train: Source
+    test: Source | None
+    notes: tuple[str, ...] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "\n".join([f"train: {self.train!r}", f"test: {self.test!r}", *(f"note: {n!r}" for n in self.notes)])
+
+    def _repr_html_(self) -> str:
+        parts = (getattr(p, "_repr_html_", lambda p=p: html.escape(repr(p)))() for p in (self.train, self.test))
+        return "".join(f"<div>{part}</div>" for part in (*parts, *(html.escape(repr(n)) for n in self.notes)))

@@ -1,0 +1,204 @@
+"""The problem that a method solves: data, size budget and parts, and the parametrization of what it learns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Int
+from torch import Generator, Tensor
+
+from potstill.core.assets import Asset
+from potstill.core.data import Payload, Source
+from potstill.core.parts import Augmentation, NetworkFactory
+from potstill.tasks import Task, get_task
+
+__all__ = ["Budget", "ClassSeparable", "Parametrization", "Problem", "RequiresAssets"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Size budget: items per class (``ipc``), items in all (``items``), or stored bytes (``bytes``)."""
+
+    unit: Literal["ipc", "items", "bytes"]
+    amount: int
+    balance: Literal["natural", "equal"] | None = None
+    """Items per class: in proportion to the class's samples, or equal. ``None``: equal for ``ipc``, else natural."""
+
+    @property
+    def natural(self) -> bool:
+        """True where classes get items in proportion to their samples."""
+        return self.unit != "ipc" and self.balance != "equal"
+
+    @property
+    def balance_name(self) -> str:
+        """``natural`` or ``equal``."""
+        return "natural" if self.natural else "equal"
+
+    def counts(self, num_classes: int, item_bytes: int) -> tuple[int, ...]:
+        """Return the items of each class, equally many; the remainder goes to the first classes.
+
+        Args:
+            num_classes: k, at least 1.
+            item_bytes: stored bytes of one item with its label; used where ``unit`` is ``bytes``.
+
+        Raises:
+            ValueError: the budget leaves a class empty.
+        """
+        if self.unit == "ipc":
+            total = self.amount * num_classes
+        else:
+            total = self.amount if self.unit == "items" else self.amount // item_bytes
+        counts = tuple(total // num_classes + (c < total % num_classes) for c in range(num_classes))
+        if min(counts) < 1:
+            raise ValueError(
+                f"the budget must keep at least one item of each of {num_classes} classes, "
+                f"but {self.amount} {self.unit} keep {total} in all; raise it"
+            )
+        return counts
+
+
+@runtime_checkable
+class Parametrization(Protocol):
+    """Stored form of the inputs and its decoder: a frozen dataclass whose fields are its settings.
+
+    Floating tensors of a payload are optimised; integer ones (positions) are fixed once made. Tensors whose names begin
+    with ``decoder/`` are shared by all items. A parametrization for some kinds of input alone lists them in ``kinds``,
+    as a `MethodInfo` does; as a method's default it is replaced for data of another kind.
+    """
+
+    @property
+    def bounded(self) -> bool:
+        """True where the payload's floating values are values of inputs, so that clamping them clamps the inputs."""
+        ...
+
+    def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
+        """Return the number of decoded inputs of each class, where class c may store ``numbers[c]`` float32 values.
+
+        Raises:
+            PotstillError: a class would get no input.
+        """
+        ...
+
+    def encode(self, x: Any, problem: "Problem", rng: Generator, /) -> Payload:
+        """Return the payload for initial inputs (sum(problem.sizes), …), grouped by class in label order.
+
+        The inputs are one tensor, unless the parametrization is for inputs with several tensors.
+        """
+        ...
+
+    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Any:
+        """Return inputs (n, *shape), grouped by class in label order, differentiable in every floating tensor."""
+        ...
+
+
+@runtime_checkable
+class RequiresAssets(Protocol):
+    """`Parametrization` whose decoder uses shared assets, such as a generator, that are in no distilled set's file.
+
+    Each opens to named tensors. The file's metadata has their hash, by which a reader finds them. ``sizes`` is called
+    before they are there, ``encode`` and ``decode`` after. Keep them in a field with ``compare=False``: it is no
+    setting.
+    """
+
+    def assets(self, problem: "Problem", /) -> "tuple[Asset, ...]":
+        """Return the assets of its decoder; a function of data and settings."""
+        ...
+
+    def with_assets(self, assets: Mapping[str, Payload], /) -> Parametrization:
+        """Return an equal copy that holds its opened assets, by name."""
+        ...
+
+
+@runtime_checkable
+class ClassSeparable(Protocol):
+    """`Parametrization` whose every floating value belongs to one class."""
+
+    def class_rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
+        """Return, for each floating tensor, the slice of its first axis that belongs to ``classes``.
+
+        Args:
+            sizes: decoded inputs of every class.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Everything that a method receives: training data, budget and parts, on purpose without a test split."""
+
+    train: Source
+    counts: tuple[int, ...]
+    """Items of each class in label order, counted as unencoded inputs that fit the budget."""
+    network: NetworkFactory
+    augment: Augmentation
+    parametrization: Parametrization
+    value_budget: tuple[int, ...] = ()
+    """float32 values that each class may store; empty: those of its items."""
+    assets: Mapping[str, Any] = field(default_factory=dict)
+    """Opened assets of ``Method.assets``, by name."""
+    initial: Tensor | None = None
+    """Initial inputs (sum(sizes), …) in data units, classes in label order; ``None``: the method's own initialization.
+    """
+    shard: tuple[int, int] | None = None
+    """First class and one past the last that a `ClassShardable` method matches; ``None``: all."""
+
+    @cached_property
+    def task(self) -> Task:
+        """Task of the training data."""
+        return get_task(self.train)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of groups that real data are drawn by: classes, or 1 for tasks without classes."""
+        return max(1, len(self.train.classes))
+
+    @property
+    def shard_classes(self) -> range:
+        """Classes to match: those of the shard, or all."""
+        return range(self.num_classes) if self.shard is None else range(*self.shard)
+
+    @property
+    def ipc(self) -> int:
+        """Items of the largest class."""
+        return max(self.counts)
+
+    @property
+    def values_per_class(self) -> tuple[int, ...]:
+        """float32 values that each class may store."""
+        return self.value_budget or tuple(count * self.train.input.num_values for count in self.counts)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Decoded inputs of each class, in label order.
+
+        Raises:
+            PotstillError: the budget is too small for the parametrization.
+        """
+        return self.parametrization.sizes(self.values_per_class, self.train.input.shape)
+
+    @property
+    def parametrization_assets(self) -> "tuple[Asset, ...]":
+        """Assets of the parametrization's decoder."""
+        return self.parametrization.assets(self) if isinstance(self.parametrization, RequiresAssets) else ()
+
+    def with_assets(self, assets: Mapping[str, Any]) -> "Problem":
+        """Return a copy with opened assets by name; the parametrization gets those that its decoder uses."""
+        mine = {
+            a.name: {n: t.to(self.train.device) for n, t in assets[a.name].items()} for a in self.parametrization_assets
+        }
+        p = self.parametrization
+        return replace(
+            self, assets=assets, parametrization=p.with_assets(mine) if mine and isinstance(p, RequiresAssets) else p
+        )
+
+    def decode(self, payload: Payload) -> Any:
+        """Return the inputs of ``payload``, classes in label order, differentiable."""
+        return self.parametrization.decode(payload, self.train.input.shape)
+
+    @cached_property
+    def class_indices(self) -> tuple[Int[Tensor, " _"], ...]:
+        """Indices of every class's real samples, ascending, in label order, on the CPU; sorted once."""
+        sizes = torch.bincount(self.train.labels, minlength=self.num_classes)
+        return torch.split(torch.argsort(self.train.labels, stable=True), sizes.tolist())
