@@ -77,6 +77,6 @@ def test_the_numbers_of_the_demonstration_are_those_of_its_scorecard() -> None:
     assert float(shown[4]) == pytest.approx(100 * score["baselines"]["herding"]["mean"], abs=0.051)
 
 
-def test_the_home_page_names_the_effort_that_is_the_default() -> None:
-    assert "effort `quick`" in page("index")
+def test_the_home_page_names_the_preset_that_is_the_default() -> None:
+    assert "preset `quick`" in page("index")
     assert "as it was published" not in page("index")

@@ -118,7 +118,7 @@ def list_protocols(*, outside: bool = True) -> list[dict[str, Any]]:
                 "optimistic": p.optimistic,
                 "fingerprint": p.fingerprint(),
                 "summary": p.summary,
-                "recipe": p.flat() | {"cases": [dataclasses.asdict(case) for case in p.cases]},
+                "recipe": p.flat_fields() | {"cases": [dataclasses.asdict(case) for case in p.cases]},
             }
         )
     return rows

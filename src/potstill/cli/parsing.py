@@ -146,7 +146,7 @@ def extra_options(
         raise Misuse(str(error)) from error
     # A method is registered as a class with defaults, a protocol as a value.
     base, about = (found, found.info.title) if kind == "method" else (type(found), found.summary)
-    preset_values = preset_fields(found, preset) if kind == "method" else found.flat()
+    preset_values = preset_fields(found, preset) if kind == "method" else found.flat_fields()
     fields = option_fields(base)
     defaults = {f.name: preset_values.get(f.name, getattr(found, f.name, f.default)) for f in fields}
     bounds: dict[str, tuple[str, ...]] = {}
