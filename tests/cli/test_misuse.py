@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, declared
+from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, read_declaration
 from potstill.core import registry
 
 MADE = ("--out", "made.safetensors")
@@ -87,19 +87,19 @@ def test_misuse_is_said_without_torch(told: dict[str, tuple[int, str, list[str]]
 
 @pytest.mark.parametrize("name", registry.names("methods", outside=False))
 def test_fields_of_methods_are_read_from_their_source(name: str) -> None:
-    kind, found = registry.resolve("methods", name), declared(registry.targets("methods")[name])
+    kind, found = registry.resolve("methods", name), read_declaration(registry.targets("methods")[name])
     hints = typing.get_type_hints(kind)
     assert [(f.name, f.hint, f.default) for f in found.fields()] == [
         (f.name, hints[f.name], f.default) for f in dataclasses.fields(kind) if f.init
     ]
-    for attribute in ("efforts", "may_be_zero", "fractions", "positive"):
+    for attribute in ("presets", "may_be_zero", "fractions", "positive"):
         assert found.attribute(attribute, getattr(kind, attribute)) == getattr(kind, attribute)
 
 
 @pytest.mark.parametrize("name", registry.names("protocols", outside=False))
 def test_values_of_protocols_are_read_from_their_source(name: str) -> None:
-    found: dict[str, Any] = declared(registry.targets("protocols")[name]).flat()
-    wanted = registry.resolve("protocols", name).flat()
+    found: dict[str, Any] = read_declaration(registry.targets("protocols")[name]).flat()
+    wanted = registry.resolve("protocols", name).flat_fields()
     del found["cases"], wanted["cases"]
     assert found == wanted
 
@@ -107,13 +107,13 @@ def test_values_of_protocols_are_read_from_their_source(name: str) -> None:
 @pytest.mark.parametrize("target", ["torch:nn", "potstill.nothing:X", "potstill.core:nothing", "potstill.rng:derive"])
 def test_what_cannot_be_read_says_so(target: str) -> None:
     with pytest.raises(Unreadable):
-        declared(target)
+        read_declaration(target)
 
 
 def test_constants_values_and_classes_are_told_apart() -> None:
-    assert declared("potstill.data.load:_FILES")[0] == ".npz"
-    assert isinstance(declared("potstill.methods.distribution.dm:DM"), DeclaredClass)
-    assert isinstance(declared("potstill.evaluation.protocols:DC"), DeclaredValue)
+    assert read_declaration("potstill.data.load:_FILES")[0] == ".npz"
+    assert isinstance(read_declaration("potstill.methods.distribution.dm:DM"), DeclaredClass)
+    assert isinstance(read_declaration("potstill.evaluation.protocols:DC"), DeclaredValue)
 
 
 @pytest.mark.parametrize("data", ["photos/", "./a.csv", "a.csv", "digitz", "~nobody-here/x", "a\\b"])

@@ -14,7 +14,7 @@ from potstill._util.atomic_write import check_writable
 from potstill._util.import_from_file import is_file_reference
 from potstill._util.outputs import check_not_input
 from potstill.cli.command import Command, Misuse
-from potstill.cli.declared import Unreadable, declared, declared_keys
+from potstill.cli.declared import Unreadable, read_declaration, read_keys
 from potstill.core import registry
 from potstill.errors import PotstillError, unknown_name
 
@@ -57,9 +57,9 @@ def _check_network(command: Command) -> None:
     value = getattr(command, "network", None)
     names = [value] if isinstance(value, str) else value or ()
     try:
-        families = declared("potstill.nn.registry:_FAMILIES")
-        packages = declared("potstill.nn.registry:_PACKAGES")
-        backbones = declared_keys("potstill.nn.pretrained:BACKBONES")
+        families = read_declaration("potstill.nn.registry:_FAMILIES")
+        packages = read_declaration("potstill.nn.registry:_PACKAGES")
+        backbones = read_keys("potstill.nn.pretrained:BACKBONES")
     except Unreadable:
         return
     others = [*registry.names("networks")]
@@ -84,8 +84,11 @@ def _check_data(command: Command) -> None:
     if task is not None and task.partition(":")[0] not in registry.names("tasks", outside=False):
         return  # read by a loader of another package, which may take what is no file
     try:
-        known = [*declared("potstill.data.bundled:BUNDLED"), *declared_keys("potstill.data.standard_datasets:STANDARD")]
-        suffixes: tuple[str, ...] = declared("potstill.data.load:_FILES")
+        known = [
+            *read_declaration("potstill.data.bundled:BUNDLED"),
+            *read_keys("potstill.data.standard_datasets:STANDARD"),
+        ]
+        suffixes: tuple[str, ...] = read_declaration("potstill.data.load:_FILES")
     except Unreadable:
         return
     if data in known or "{" in data or data.endswith((".tar", ".tar.gz")):

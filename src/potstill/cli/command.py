@@ -16,8 +16,12 @@ from tyro.conf import Positional, UseAppendAction, arg
 from potstill.cli.option_types import Size
 
 if TYPE_CHECKING:
+<<<<<<< HEAD
     from potstill._util.progress import ProgressReporter
     from potstill.core.registry import Group
+=======
+    from potstill._util.progress import Watcher
+>>>>>>> c44a94e (cli: read names of options from one table; plain names in declarations)
 
 __all__ = [
     "Answer",
@@ -82,17 +86,13 @@ class Command:
     common: CommonOptions = CommonOptions()
 
     options_of: ClassVar[Literal["method", "protocol"] | None] = None
-    """Whose fields are options beside the command's: of the named method or protocol."""
+    """Kind of the part whose fields are options beside the command's: a method or a protocol."""
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Suffixes of the files that the command writes, by the option that names them; none: it is a folder."""
 
     def output_suffixes(self) -> Mapping[str, tuple[str, ...]]:
         """Return `outputs` where they depend on no other option."""
         return self.outputs
-
-    def registered_names(self) -> "Mapping[Group, Sequence[str | None]]":
-        """Return the values that must be names in the registry, by group."""
-        return {}
 
     def check(self) -> None:
         """Check options against each other, before anything is read.

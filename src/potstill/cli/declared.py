@@ -1,7 +1,7 @@
 """Fields of registered methods and protocols, read from their source and not imported.
 
 Importing a method imports torch, which takes seconds, and a misspelled option should not wait for that. Source files
-are parsed, and the names that are asked for evaluated as far as they are made of constants, of other such names and
+are parsed, and requested names evaluated as far as they are made of constants, of other such names and
 of ``typing``. Everything else raises `Unreadable`, and the caller imports the object instead.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import potstill
 
-__all__ = ["DeclaredClass", "DeclaredField", "DeclaredValue", "Unreadable", "declared", "declared_keys"]
+__all__ = ["DeclaredClass", "DeclaredField", "DeclaredValue", "Unreadable", "read_declaration", "read_keys"]
 
 _ROOT = Path(potstill.__file__).parent
 _OUTSIDE = ("typing", "collections.abc", "math", "pathlib")
@@ -53,24 +53,24 @@ class DeclaredValue(NamedTuple):
     """An instance: ``Recipe(epochs=300)``."""
 
     kind: "DeclaredClass"
-    given: Mapping[str, Any]
-    """Values by field; a field of a part may be given beside the part."""
+    explicit: Mapping[str, Any]
+    """Values by field; a field of a part may stand beside the part."""
 
     def values(self) -> dict[str, Any]:
-        """Values by field, those that were not given by their defaults."""
-        return {f.name: self.given.get(f.name, f.default) for f in self.kind.fields()}
+        """Return values by field, those that are not explicit by their defaults."""
+        return {f.name: self.explicit.get(f.name, f.default) for f in self.kind.fields()}
 
     def flat(self) -> dict[str, Any]:
-        """Values by field, those of its parts in place of the parts."""
-        found: dict[str, Any] = {}
+        """Return values by field, those of its parts in place of the parts."""
+        values: dict[str, Any] = {}
         for name, value in self.values().items():
             part = DeclaredValue(value, {}) if isinstance(value, DeclaredClass) else value
-            found |= part.flat() if isinstance(part, DeclaredValue) else {name: value}
-        return found | {name: value for name, value in self.given.items() if name in found}
+            values |= part.flat() if isinstance(part, DeclaredValue) else {name: value}
+        return values | {name: value for name, value in self.explicit.items() if name in values}
 
 
 class _Module:
-    """The names that a source file of this package binds at its top level."""
+    """Names that a source file of this package binds at its top level."""
 
     def __init__(self, name: str) -> None:
         relative = Path(*name.split(".")[1:])
@@ -103,12 +103,12 @@ class _Module:
                     pass
 
     def expression(self, name: str) -> ast.expr | None:
-        """The expression that is assigned to ``name``."""
+        """Return the expression that is assigned to ``name``."""
         node = self._bound.get(name)
         return node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
 
     def value(self, name: str) -> Any:
-        """What ``name`` means here.
+        """Return the value of ``name`` in this module.
 
         Raises:
             Unreadable: that cannot be evaluated.
@@ -117,7 +117,7 @@ class _Module:
         if isinstance(node, ast.ClassDef):
             return DeclaredClass(self, node)
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            return self.evaluated(node.value)
+            return self.evaluate(node.value)
         if name in self._from:
             module, original = self._from[name]
             if module.partition(".")[0] == "potstill":
@@ -128,37 +128,37 @@ class _Module:
             if (module, original) == ("dataclasses", "replace"):
                 return dataclasses.replace
             if module in _OUTSIDE:
-                found = importlib.import_module(module)
-                return getattr(found, original) if original else found
+                imported = importlib.import_module(module)
+                return getattr(imported, original) if original else imported
         if name in _BUILTINS:
             return _BUILTINS[name]
         raise Unreadable(f"{self.name}: {name}")
 
-    def evaluated(self, node: ast.expr) -> Any:
+    def evaluate(self, node: ast.expr) -> Any:
         """
         Raises:
             Unreadable: the expression is none of those that are evaluated here.
         """
         try:
-            return self._evaluated(node)
+            return self._evaluate(node)
         except (TypeError, ValueError, ArithmeticError, KeyError, AttributeError, RecursionError) as error:
             raise Unreadable(f"{self.name}, line {node.lineno}") from error
 
-    def _evaluated(self, node: ast.expr) -> Any:
-        go = self.evaluated
+    def _evaluate(self, node: ast.expr) -> Any:
+        go = self.evaluate
         match node:
             case ast.Constant(value=value):
                 return value
             case ast.Name(id=name):
                 return self.value(name)
             case ast.Tuple(elts=entries) | ast.List(elts=entries):
-                made = [v for e in entries for v in (go(e.value) if isinstance(e, ast.Starred) else [go(e)])]
-                return tuple(made) if isinstance(node, ast.Tuple) else made
+                entries_read = [v for e in entries for v in (go(e.value) if isinstance(e, ast.Starred) else [go(e)])]
+                return tuple(entries_read) if isinstance(node, ast.Tuple) else entries_read
             case ast.Dict(keys=keys, values=values):
-                found: dict[Any, Any] = {}
+                mapping: dict[Any, Any] = {}
                 for key, value in zip(keys, values, strict=True):
-                    found |= dict(go(value)) if key is None else {go(key): go(value)}
-                return found
+                    mapping |= dict(go(value)) if key is None else {go(key): go(value)}
+                return mapping
             case ast.UnaryOp(op=op, operand=operand):
                 return _UNARY[type(op)](go(operand))
             case ast.BinOp(left=left, op=op, right=right):
@@ -173,23 +173,23 @@ class _Module:
             case ast.Call(func=ast.Attribute(value=value, attr="change"), args=[], keywords=keywords):
                 changed = go(value)
                 if isinstance(changed, DeclaredValue):
-                    return changed._replace(given={**changed.given, **self._given(keywords)})
+                    return changed._replace(explicit={**changed.explicit, **self._keywords(keywords)})
             case ast.Call(func=func, args=args, keywords=keywords):
                 called = go(func)
                 if called is TypeVar or called is frozenset:
                     return called(*map(go, args))
                 if isinstance(called, DeclaredClass) and not args:
-                    return DeclaredValue(called, self._given(keywords))
+                    return DeclaredValue(called, self._keywords(keywords))
                 if called is dataclasses.replace and isinstance(whole := go(args[0]), DeclaredValue):
-                    return whole._replace(given={**whole.given, **self._given(keywords)})
+                    return whole._replace(explicit={**whole.explicit, **self._keywords(keywords)})
             case _:
                 pass
         raise Unreadable(f"{self.name}, line {node.lineno}")
 
-    def _given(self, keywords: list[ast.keyword]) -> dict[str, Any]:
+    def _keywords(self, keywords: list[ast.keyword]) -> dict[str, Any]:
         if any(k.arg is None for k in keywords):
             raise Unreadable(f"{self.name}, line {keywords[0].lineno}")
-        return {str(k.arg): self.evaluated(k.value) for k in keywords}
+        return {str(k.arg): self.evaluate(k.value) for k in keywords}
 
 
 @functools.cache
@@ -205,8 +205,10 @@ class DeclaredClass:
 
     @functools.cached_property
     def _order(self) -> "list[DeclaredClass]":
-        """Its classes in the order in which Python looks attributes up, as far as they are of this package."""
-        return [found for kind in self._shell.__mro__ if (found := getattr(kind, "declared", None)) is not None]
+        """Itself and its base classes of this package, in the method resolution order."""
+        return [
+            declaration for kind in self._shell.__mro__ if (declaration := getattr(kind, "declared", None)) is not None
+        ]
 
     @functools.cached_property
     def _shell(self) -> type:
@@ -214,18 +216,18 @@ class DeclaredClass:
         bases: list[type] = []
         for base in self._node.bases:
             try:
-                found = self._module.evaluated(base.value if isinstance(base, ast.Subscript) else base)
+                base_class = self._module.evaluate(base.value if isinstance(base, ast.Subscript) else base)
             except Unreadable as error:
                 name = base.value if isinstance(base, ast.Subscript) else base
                 if isinstance(name, ast.Name) and name.id in ("ABC", "Generic", "Protocol"):
                     continue
                 raise Unreadable(f"{self._module.name}: a base of {self._node.name}") from error
-            if isinstance(found, DeclaredClass):
-                bases.append(found._shell)
+            if isinstance(base_class, DeclaredClass):
+                bases.append(base_class._shell)
         return type(self._node.name, tuple(bases) or (_Shell,), {"declared": self})
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """A value that the class or the next of its ancestors assigns in its body.
+        """Return the value that the class or the next of its ancestors assigns in its body.
 
         Raises:
             Unreadable: it cannot be evaluated.
@@ -233,21 +235,21 @@ class DeclaredClass:
         for kind in self._order:
             for node in reversed(kind._node.body):
                 match node:
-                    case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
-                        return kind._module.evaluated(value)
-                    case ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value) if found == name:
-                        return kind._module.evaluated(value)
+                    case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
+                        return kind._module.evaluate(value)
+                    case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value) if target == name:
+                        return kind._module.evaluate(value)
                     case _:
                         pass
         return default
 
     def fields(self) -> list[DeclaredField]:
-        """Its fields in a dataclass's order, but for those that are not given when it is made.
+        """Return its fields in a dataclass's order, but for those that ``__init__`` does not take.
 
         Raises:
             Unreadable: a type or a default cannot be evaluated.
         """
-        found: dict[str, DeclaredField | None] = {}
+        fields: dict[str, DeclaredField | None] = {}
         for kind in reversed(self._order):
             if not any("dataclass" in ast.unparse(decorator) for decorator in kind._node.decorator_list):
                 continue
@@ -255,36 +257,36 @@ class DeclaredClass:
             for node, below in zip(body, [*body[1:], ast.Pass()], strict=True):
                 match node:
                     case ast.AnnAssign(target=ast.Name(id=name)) if "ClassVar" not in ast.unparse(node.annotation):
-                        found[name] = kind._field(name, node, _text(below))
+                        fields[name] = kind._field(name, node, _text(below))
                     case _:
                         pass
-        return [field for field in found.values() if field is not None]
+        return [field for field in fields.values() if field is not None]
 
     def flat_fields(self) -> list[DeclaredField]:
-        """Its fields, those of its parts in place of the parts."""
+        """Return its fields, those of its parts in place of the parts."""
         parts = [f.hint.flat_fields() if isinstance(f.hint, DeclaredClass) else [f] for f in self.fields()]
         return [field for part in parts for field in part]
 
     def _field(self, name: str, node: ast.AnnAssign, doc: str) -> DeclaredField | None:
-        hint, value, module = self._module.evaluated(node.annotation), node.value, self._module
+        hint, value, module = self._module.evaluate(node.annotation), node.value, self._module
         match value:
             case None:
                 return DeclaredField(name, hint, dataclasses.MISSING, doc)
             case ast.Call(func=ast.Name(id="field"), keywords=keywords):
-                given = {str(k.arg): k.value for k in keywords}
-                if "init" in given and module.evaluated(given["init"]) is False:
+                arguments = {str(k.arg): k.value for k in keywords}
+                if "init" in arguments and module.evaluate(arguments["init"]) is False:
                     return None
-                if "default_factory" in given:
-                    made = module.evaluated(given["default_factory"])
-                    return DeclaredField(name, hint, made if isinstance(made, DeclaredClass) else made(), doc)
-                default = module.evaluated(given["default"]) if "default" in given else dataclasses.MISSING
+                if "default_factory" in arguments:
+                    factory = module.evaluate(arguments["default_factory"])
+                    return DeclaredField(name, hint, factory if isinstance(factory, DeclaredClass) else factory(), doc)
+                default = module.evaluate(arguments["default"]) if "default" in arguments else dataclasses.MISSING
                 return DeclaredField(name, hint, default, doc)
             case _:
-                return DeclaredField(name, hint, module.evaluated(value), doc)
+                return DeclaredField(name, hint, module.evaluate(value), doc)
 
 
 def _text(node: ast.stmt) -> str:
-    """The string that a statement consists of, on one line."""
+    """Return the string that a statement consists of, on one line."""
     match node:
         case ast.Expr(value=ast.Constant(value=str(text))):
             return " ".join(text.split())
@@ -296,8 +298,8 @@ class _Shell:
     """Ancestor of the empty classes, so that none is ``object`` alone."""
 
 
-def declared(target: str) -> Any:
-    """The value of ``module:name``: a constant, a `DeclaredClass` or a `DeclaredValue`.
+def read_declaration(target: str) -> Any:
+    """Return the value of ``module:name``: a constant, a `DeclaredClass` or a `DeclaredValue`.
 
     Raises:
         Unreadable: it is not of this package, or cannot be evaluated.
@@ -309,8 +311,8 @@ def declared(target: str) -> Any:
         raise Unreadable(target) from error
 
 
-def declared_keys(target: str) -> list[Any]:
-    """Keys of the mapping at ``module:name``, whatever its values are.
+def read_keys(target: str) -> list[Any]:
+    """Return the keys of the mapping at ``module:name``, without its values.
 
     Raises:
         Unreadable: it is no mapping that is written out there, or a key cannot be evaluated.
@@ -320,4 +322,4 @@ def declared_keys(target: str) -> list[Any]:
     node = module.expression(attribute)
     if not isinstance(node, ast.Dict):
         raise Unreadable(target)
-    return [module.evaluated(key) for key in node.keys if key is not None]
+    return [module.evaluate(key) for key in node.keys if key is not None]

@@ -8,9 +8,15 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 
-__all__ = ["TYRO_CONFIG", "OptionField", "every_value", "last_value", "option_fields", "to_words"]
+__all__ = ["NAME_GROUPS", "TYRO_CONFIG", "OptionField", "every_value", "last_value", "option_fields", "to_words"]
 
 TYRO_CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
+NAME_GROUPS: dict[str, Any] = {
+    "method": "methods", "methods": "methods", "network": "networks", "protocol": "protocols", "protocols": "protocols",
+    "augment": "augmentations", "parametrization": "parametrizations", "parametrizations": "parametrizations",
+    "codec": "codecs", "codecs": "codecs", "executor": "executors",
+}  # fmt: skip
+"""Groups of the registry whose names are values of an option."""
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
 
 

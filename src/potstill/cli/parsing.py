@@ -19,19 +19,21 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import arg
 
-from potstill._util.import_from_file import is_file_reference
-from potstill.cli.command import Command, JobOptions, Misuse, Parsed
+from potstill._util.import_from_file import names_file
+from potstill.cli.command import Command, Misuse, Parsed
 from potstill.cli.commands import command_class
-from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, declared
-from potstill.cli.options import TYRO_CONFIG, OptionField, last_value, option_fields
+from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, read_declaration
+from potstill.cli.options import NAME_GROUPS, TYRO_CONFIG, OptionField, last_value, option_fields
 from potstill.cli.recipe import read_recipe, recipe_words
-from potstill.core.registry import Group, check_value, names, targets
-from potstill.errors import PotstillError, suggestion, unknown_name
+from potstill.core.registry import check_value, names, targets
+from potstill.errors import PotstillError
 
 __all__ = ["PROTOCOL_FIELDS", "ExtraOptions", "check_bounds", "extra_options", "options_of", "parse", "preset_of"]
 
 _BOUNDS = ("may_be_zero", "fractions", "positive")
 """Attributes of a method that bound its numbers."""
+_CHECKED_NAMES = ("augment", "parametrization", "protocols", "methods", "parametrizations", "executor")
+"""Options whose names are looked up when a command is parsed; other names are looked up where they are used."""
 _MAY_BE_ZERO = {"seed", "profile_steps", "port", "run"}
 """Options that count nothing, or may count to 0."""
 PROTOCOL_FIELDS = {
@@ -172,7 +174,7 @@ def _declared_options(kind: str, name: str, reserved: Set[str], preset: Any) -> 
     elif target is None:
         raise Misuse(str(unknown_name(kind, name, targets(group))))
     assert target is not None
-    value = declared(target)
+    value = read_declaration(target)
     if isinstance(value, DeclaredValue):  # a protocol
         preset_values, cls = value.flat(), value.kind
     elif isinstance(value, DeclaredClass):
@@ -253,16 +255,15 @@ def _check_options(argv: Sequence[str], fields: Sequence[OptionField], owner: st
 
 def _check_names(command: Command) -> None:
     """Look registered names up before any data are read."""
-    wanted = dict(command.registered_names())
-    if isinstance(command, JobOptions):
-        executor = command.executor
-        if command.address is not None and (executor or "").partition(":")[0] != "ray":
-            raise Misuse(f"--address {command.address} is of a Ray cluster; add --executor ray or leave it out")
-        wanted["executors"] = [executor]
-    for group in typing.get_args(Group):
-        for name in wanted.get(group, []):
-            if name is None or (group == "methods" and is_file_reference(name)):
-                continue  # looked up where it is used
+    executor, address = getattr(command, "executor", None), getattr(command, "address", None)
+    if address is not None and (executor or "").partition(":")[0] != "ray":
+        raise Misuse(f"--address {address} is of a Ray cluster; add --executor ray or leave it out")
+    for option in _CHECKED_NAMES:
+        group = NAME_GROUPS[option]
+        value = getattr(command, option, None) or ()
+        for name in [value] if isinstance(value, str) else value:
+            if (group == "methods" and names_file(name)) or "=" in name.partition(":")[0]:
+                continue  # a file of the user's; NAME=PARAMETRIZATION of one part of the inputs
             if name.partition(":")[0] not in names(group):
                 raise Misuse(str(unknown_name(group[:-1], name, names(group))))
 

@@ -23,7 +23,6 @@ from potstill.cli.text import columns, filled
 from potstill.errors import PotstillError, unknown_name
 
 if TYPE_CHECKING:
-    from potstill.core.registry import Group
     from potstill.tasks.metric import Metric
 
 __all__ = ["Compare", "grid_words", "leaderboard_text"]
@@ -105,14 +104,6 @@ class Compare(JobOptions, DataCommand):
                 "compare needs its sizes once: --ipc 1,10 (items per class), or --items 10,100 where there are "
                 "none; and, or instead, --bytes 20kB,100kB"
             )
-
-    def registered_names(self) -> "Mapping[Group, Sequence[str | None]]":
-        return {
-            "protocols": [self.protocol, *(self.protocols or ())],
-            "methods": self.methods,
-            # NAME=PARAMETRIZATION is of one part of the inputs
-            "parametrizations": [s for s in self.parametrizations or () if "=" not in s.partition(":")[0]],
-        }
 
     def settings_by_name(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the entries of ``--set`` by method or ``protocol:NAME`` and field; values are read as ``distill
@@ -277,5 +268,10 @@ def _cells(row: Mapping[str, Any], metric: "Metric", per_class: bool, protocols:
 
 
 def _ends(metric: "Metric", ends: Sequence[float] | None) -> str:
+<<<<<<< HEAD
     """Of a difference; nothing where one student has none."""
     return "" if ends is None else f" [{', '.join(map(metric.format_difference, ends))}]"
+=======
+    """Return the ends of a difference's interval; nothing where one student has none."""
+    return "" if ends is None else f" [{', '.join(map(metric.gap, ends))}]"
+>>>>>>> c44a94e (cli: read names of options from one table; plain names in declarations)

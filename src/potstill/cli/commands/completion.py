@@ -16,23 +16,13 @@ from tyro.conf import Positional, arg
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Command, Parsed
 from potstill.cli.commands import COMMANDS
-from potstill.cli.options import OptionField
+from potstill.cli.options import NAME_GROUPS, OptionField
 from potstill.cli.parsing import options_of
 from potstill.core.registry import names
 
 __all__ = ["Completion", "CompletionOption", "completion_script", "completion_table"]
 
 Shell = Literal["bash", "zsh", "fish"]
-_GROUPS: dict[str, Any] = {
-    "--method": "methods",
-    "--methods": "methods",
-    "--network": "networks",
-    "--protocol": "protocols",
-    "--augment": "augmentations",
-    "--parametrization": "parametrizations",
-    "--codec": "codecs",
-}
-"""Groups of the registry whose names are values of an option."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +65,7 @@ def completion_table() -> dict[str, list[CompletionOption]]:
 
 def _option(field: OptionField) -> CompletionOption:
     values = tuple(dict.fromkeys(_choices(field.hint)))
-    if group := _GROUPS.get(field.flag):
+    if group := NAME_GROUPS.get(field.name):
         values = names(group)
     return CompletionOption(field.flag, not field.is_switch, values, field.about.split(". ")[0].rstrip("."))
 

@@ -106,20 +106,20 @@ def estimate_text(plan: Mapping[str, Any]) -> str:
     )
 
 
-def diagnosis_text(found: Mapping[str, Any]) -> str:
+def diagnosis_text(result: Mapping[str, Any]) -> str:
     """Return a diagnosis as text, part by part."""
     from potstill.tasks.metric import Metric  # imports torch
 
-    asked, recipe, made = found["asked"], found["recipe"], found["set"]
+    asked, recipe, small = result["asked"], result["recipe"], result["set"]
     lines = [
-        f"{made['method']} set of {plural(made['items'], 'item')} of {found['data']['name']}; students: "
-        f"{found['network']}, {recipe['steps']} updates at {recipe['lr']:g}, {recipe['students']} of each; asked about "
-        f"{plural(asked['samples'], 'sample')} of the {asked['part']} part"
+        f"{small['method']} set of {plural(small['items'], 'item')} of {result['data']['name']}; students: "
+        f"{result['network']}, {recipe['steps']} updates at {recipe['lr']:g}, {recipe['students']} of each; asked "
+        f"about {plural(asked['samples'], 'sample')} of the {asked['part']} part"
     ]
     metric = Metric(name="accuracy", direction="higher", unit="fraction", high=1.0)
-    for name, part in found["parts"].items():
+    for name, part in result["parts"].items():
         lines += ["", *_TEXTS[name](part, metric)]
-    left = [f"left out: {name}, as {why}" for name, why in found["left_out"].items()]
+    left = [f"left out: {name}, as {why}" for name, why in result["left_out"].items()]
     lines += ["", *left] if left else []
     return "\n".join(lines)
 
@@ -128,12 +128,17 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"
 
 
-def _ends(found: Mapping[str, Any] | None, metric: "Metric") -> str:
+def _ends(result: Mapping[str, Any] | None, metric: "Metric") -> str:
     """Return a difference with its interval, in the unit of differences."""
-    if found is None:
+    if result is None:
         return ""
+<<<<<<< HEAD
     ends = "" if found["ci95"] is None else f" [{', '.join(map(metric.format_difference, found['ci95']))}]"
     return f"{metric.format_difference(found['mean'])}{ends}"
+=======
+    ends = "" if result["ci95"] is None else f" [{', '.join(map(metric.gap, result['ci95']))}]"
+    return f"{metric.gap(result['mean'])}{ends}"
+>>>>>>> c44a94e (cli: read names of options from one table; plain names in declarations)
 
 
 def _nearest(part: Mapping[str, Any], metric: "Metric") -> list[str]:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
@@ -23,9 +23,6 @@ from potstill.cli.command import (
 )
 from potstill.cli.option_types import Bytes, Seconds
 from potstill.cli.reading import data_words, load_data, set_summary
-
-if TYPE_CHECKING:
-    from potstill.core.registry import Group
 
 __all__ = ["Distill", "RunOptions"]
 
@@ -62,7 +59,7 @@ class RunOptions(JobOptions, DataCommand):
     network: Annotated[str | None, optional("NAME")] = None
     """Network to distil with: one of `potstill networks`."""
     parametrization: Annotated[str | None, optional("NAME")] = None
-    """What is stored and optimised: one of `potstill parametrizations`."""
+    """Form in which inputs are stored and optimised: one of `potstill parametrizations`."""
     labels: Annotated[str | None, optional("NAME")] = None
     """Labels in the file: hard (classes), learned (rows that are optimised too), soft (a teacher's)."""
     augment: Annotated[str | None, optional("NAME")] = None
@@ -83,9 +80,6 @@ class RunOptions(JobOptions, DataCommand):
         ((unit, amount),) = budgets
         if amount < 1:
             raise Misuse(f"{name}: --{unit} must be at least 1, but it is {amount}")
-
-    def registered_names(self) -> "Mapping[Group, Sequence[str | None]]":
-        return {"augmentations": [self.augment], "parametrizations": [self.parametrization]}
 
     def keywords(self, parsed: Parsed) -> dict[str, Any]:
         """Return the keywords that `potstill.distill` and `potstill.plan` share."""

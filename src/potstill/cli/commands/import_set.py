@@ -45,9 +45,9 @@ class Import(ForceOption, DataCommand):
     zca: Annotated[Literal["mtt", "frepo"] | None, optional("mtt|frepo")] = None
     """The tensors are whitened as in these papers; needs --data, on which the whitening is fitted."""
     factor: Annotated[int | None, optional("F")] = None
-    """Of idc and ncfm: images along a side of each stored one (else from the path, as in factor2)."""
+    """For idc and ncfm: images along a side of each stored one (else from the path, as in factor2)."""
     run: Annotated[int | None, optional("N")] = None
-    """Of dc: index of the experiment in the file; of dilm: of the file in the folder; from 0 (else the last)."""
+    """For dc: index of the experiment in the file; for dilm: of the file in the folder; from 0 (else the last)."""
     lr: Annotated[float | None, optional("LR")] = None
     """Learning rate that was learned with the set, where no file has it."""
     method: Annotated[str | None, optional("NAME")] = None

@@ -28,7 +28,7 @@ class Report(ForceOption, DataCommand):
     out: Annotated[Path, arg(metavar="page.html")]
     """The page to write."""
     data: Annotated[str | None, optional("DATA")] = None
-    """Of a comparison: its real data, to show the nearest real image beside each distilled one."""
+    """For a comparison: its real data, to show the nearest real image beside each distilled one."""
 
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".html", ".htm")}
 

@@ -62,24 +62,24 @@ class Scaling(JobOptions, DataCommand):
         return Answer({**result, "command": parsed.line}, text)
 
 
-def scaling_text(found: Mapping[str, Any]) -> str:
+def scaling_text(result: Mapping[str, Any]) -> str:
     """Return a scaling law as text: every cell with its interval, what each budget is worth, and a sentence."""
-    stops = found["settings"]["stops"]
-    known = {t["stop"]: t["accuracy"] for t in found["teachers"]}
-    head = ["per class", "classes", *(f"{plural(s, 'epoch')} ({100 * known[s]:.1f} %)" for s in stops), "n"]
+    stops = result["settings"]["stops"]
+    accuracies = {t["stop"]: t["accuracy"] for t in result["teachers"]}
+    head = ["per class", "classes", *(f"{plural(s, 'epoch')} ({100 * accuracies[s]:.1f} %)" for s in stops), "n"]
     rows = [
-        [n, *(_accuracy(found["cells"][f"{n}-{name}"]) for name in ("hard", *stops)), found["settings"]["sets"]]
-        for n in found["settings"]["ipc"]
+        [n, *(_accuracy(result["cells"][f"{n}-{name}"]) for name in ("hard", *stops)), result["settings"]["sets"]]
+        for n in result["settings"]["ipc"]
     ]
-    worth = [[r["ipc"], r["stop"], *worth_cells(r, found["settings"]["ipc"])] for r in found["worth"]]
-    diverged = sum(cell["diverged"] for cell in found["cells"].values())
-    bytes_ = found["bytes"]
+    worth = [[r["ipc"], r["stop"], *worth_cells(r, result["settings"]["ipc"])] for r in result["worth"]]
+    diverged = sum(cell["diverged"] for cell in result["cells"].values())
+    bytes_ = result["bytes"]
     return "\n".join([
-        f"{found['source']}: accuracy in percent with 95% intervals over sets, by real samples per class, with classes",
-        "and with the labels of a teacher after so many epochs (its own accuracy)", columns(head, rows), "",
+        f"{result['source']}: accuracy in percent with 95% intervals over sets, by real samples per class, with "
+        "classes\nand with the labels of a teacher after so many epochs (its own accuracy)", columns(head, rows), "",
         columns(["soft per class", "teacher's epochs", "hard per class", "95% interval"], worth), "",
-        found["sentence"],
-        f"The law misses cells by {100 * found['law']['misfit']:.1f} % of their error (root of the mean square); a "
+        result["sentence"],
+        f"The law misses cells by {100 * result['law']['misfit']:.1f} % of their error (root of the mean square); a "
         f"sample takes {bytes_['soft']:,} bytes with a soft label and {bytes_['hard']:,} with a hard one.",
         *([f"{diverged} students diverged and count as chance."] if diverged else []),
     ])  # fmt: skip

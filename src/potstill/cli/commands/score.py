@@ -1,10 +1,10 @@
 """``potstill score``."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from tyro.conf import arg
 
@@ -13,9 +13,6 @@ from potstill.cli.command import Answer, DataArgument, DataCommand, ForceOption,
 from potstill.cli.option_types import Names
 from potstill.cli.reading import data_words, load_data
 from potstill.cli.text import plural
-
-if TYPE_CHECKING:
-    from potstill.core.registry import Group
 
 __all__ = ["Score"]
 
@@ -49,11 +46,16 @@ class Score(ForceOption, JobOptions, DataCommand):
         if self.map is not None and "cartography" not in self.methods:
             raise Misuse("score: --map draws what cartography says; add cartography to --methods")
 
+<<<<<<< HEAD
     def registered_names(self) -> "Mapping[Group, Sequence[str | None]]":
         return {"methods": self.methods}
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output, describe_foreign_page
+=======
+    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+        from potstill._util.outputs import check_output, marked
+>>>>>>> c44a94e (cli: read names of options from one table; plain names in declarations)
         from potstill.api.score import score
         from potstill.dataset_file import write_atomic
 
