@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from potstill._util.progress import ProgressReporter
     from potstill.core.registry import Group
 =======
-    from potstill._util.progress import Watcher
+    from potstill._util.progress import ProgressReporter
 >>>>>>> c44a94e (cli: read names of options from one table; plain names in declarations)
 
 __all__ = [

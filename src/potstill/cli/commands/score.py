@@ -53,8 +53,8 @@ class Score(ForceOption, JobOptions, DataCommand):
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output, describe_foreign_page
 =======
-    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
-        from potstill._util.outputs import check_output, marked
+    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
+        from potstill._util.outputs import check_output, describe_foreign_page
 >>>>>>> c44a94e (cli: read names of options from one table; plain names in declarations)
         from potstill.api.score import score
         from potstill.dataset_file import write_atomic
