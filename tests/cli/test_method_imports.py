@@ -1,4 +1,4 @@
-"""What the import linter has no words for: a method's file imports no other method's file, only shared private ones."""
+"""What the import linter has no words for: a method's file imports no other method's file, only the engine's and shared private ones."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import potstill.methods
 
 ROOT = Path(potstill.methods.__file__).parent
-FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py")
+FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" and p.parent.name != "engine")
 
 
 def imported(path):
@@ -26,6 +26,7 @@ def imported(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_a_method_stands_alone(path):
     ours = [name for name in imported(path) if name.startswith("potstill.methods.")]
+    ours = [name for name in ours if not name.startswith("potstill.methods.engine")]
     assert all(name.rsplit(".", 1)[-1].startswith("_") for name in ours), ours
 
 
