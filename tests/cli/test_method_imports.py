@@ -1,4 +1,4 @@
-"""What the import linter has no words for: a method's file imports no other method's file, only the engine's and shared private ones."""
+"""Rules that the import linter cannot express: a method imports no other method, only the engine and private files."""
 
 import ast
 from pathlib import Path

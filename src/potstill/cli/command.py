@@ -16,12 +16,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from potstill.cli.option_types import Size
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
     from potstill._util.progress import ProgressReporter
-    from potstill.core.registry import Group
-=======
-    from potstill._util.progress import ProgressReporter
->>>>>>> c44a94e (cli: read names of options from one table; plain names in declarations)
 
 __all__ = [
     "Answer",

@@ -19,7 +19,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import arg
 
-from potstill._util.import_from_file import names_file
+from potstill._util.import_from_file import is_file_reference
 from potstill.cli.command import Command, Misuse, Parsed
 from potstill.cli.commands import command_class
 from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, read_declaration
@@ -262,7 +262,7 @@ def _check_names(command: Command) -> None:
         group = NAME_GROUPS[option]
         value = getattr(command, option, None) or ()
         for name in [value] if isinstance(value, str) else value:
-            if (group == "methods" and names_file(name)) or "=" in name.partition(":")[0]:
+            if (group == "methods" and is_file_reference(name)) or "=" in name.partition(":")[0]:
                 continue  # a file of the user's; NAME=PARAMETRIZATION of one part of the inputs
             if name.partition(":")[0] not in names(group):
                 raise Misuse(str(unknown_name(group[:-1], name, names(group))))

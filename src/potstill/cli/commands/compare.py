@@ -268,10 +268,5 @@ def _cells(row: Mapping[str, Any], metric: "Metric", per_class: bool, protocols:
 
 
 def _ends(metric: "Metric", ends: Sequence[float] | None) -> str:
-<<<<<<< HEAD
-    """Of a difference; nothing where one student has none."""
-    return "" if ends is None else f" [{', '.join(map(metric.format_difference, ends))}]"
-=======
     """Return the ends of a difference's interval; nothing where one student has none."""
     return "" if ends is None else f" [{', '.join(map(metric.format_difference, ends))}]"
->>>>>>> c44a94e (cli: read names of options from one table; plain names in declarations)

@@ -132,13 +132,8 @@ def _ends(result: Mapping[str, Any] | None, metric: "Metric") -> str:
     """Return a difference with its interval, in the unit of differences."""
     if result is None:
         return ""
-<<<<<<< HEAD
-    ends = "" if found["ci95"] is None else f" [{', '.join(map(metric.format_difference, found['ci95']))}]"
-    return f"{metric.format_difference(found['mean'])}{ends}"
-=======
     ends = "" if result["ci95"] is None else f" [{', '.join(map(metric.format_difference, result['ci95']))}]"
     return f"{metric.format_difference(result['mean'])}{ends}"
->>>>>>> c44a94e (cli: read names of options from one table; plain names in declarations)
 
 
 def _nearest(part: Mapping[str, Any], metric: "Metric") -> list[str]:

@@ -46,16 +46,8 @@ class Score(ForceOption, JobOptions, DataCommand):
         if self.map is not None and "cartography" not in self.methods:
             raise Misuse("score: --map draws what cartography says; add cartography to --methods")
 
-<<<<<<< HEAD
-    def registered_names(self) -> "Mapping[Group, Sequence[str | None]]":
-        return {"methods": self.methods}
-
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output, describe_foreign_page
-=======
-    def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
-        from potstill._util.outputs import check_output, describe_foreign_page
->>>>>>> c44a94e (cli: read names of options from one table; plain names in declarations)
         from potstill.api.score import score
         from potstill.dataset_file import write_atomic
 
