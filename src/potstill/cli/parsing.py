@@ -26,7 +26,7 @@ from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, read
 from potstill.cli.options import NAME_GROUPS, TYRO_CONFIG, OptionField, last_value, option_fields
 from potstill.cli.recipe import read_recipe, recipe_words
 from potstill.core.registry import check_value, names, targets
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, suggestion, unknown_name
 
 __all__ = ["PROTOCOL_FIELDS", "ExtraOptions", "check_bounds", "extra_options", "options_of", "parse", "preset_of"]
 
