@@ -33,8 +33,8 @@ from potstill.core import NetworkFactory, Splits
 from potstill.core.registry import names, resolve
 from potstill.dataset_file import Distilled, load
 from potstill.evaluation import Protocol
+from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.distilled_training import Teachers
-from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import StudentJob
 from potstill.evaluation.vmap_students import predict_all

@@ -61,7 +61,7 @@ def rows_of(scores: dict[str, dict[int, list[float]]], metric: Metric) -> list[d
     return [
         {
             "id": name, "method": name, "unit": "ipc", "amount": 1, "protocol": "p", "score": {"mean": mean(name)},
-            "parametrization": None, "store_asked": None,
+            "parametrization": None, "requested_codec": None,
         }
         for name in best_first
     ]  # fmt: skip
@@ -142,8 +142,8 @@ def test_protocols_share_sets_and_stores_and_parametrizations_are_axes(tmp_path:
     assert all(row["scorecard"]["protocol"] == row["protocol"] for row in board["rows"])
     for row in board["rows"]:
         if row["method"] == "dm":
-            assert row["difference"]["over"] == f"random-ipc1-{row['store_asked']}@{row['protocol']}"
-            assert potstill.load(tmp_path / row["file"]).metadata["store"]["name"] == row["store_asked"]
+            assert row["difference"]["over"] == f"random-ipc1-{row['requested_codec']}@{row['protocol']}"
+            assert potstill.load(tmp_path / row["file"]).metadata["store"]["name"] == row["requested_codec"]
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_protocols_and_axes_are_one_or_several(tmp_path: Path) -> None:
     found = potstill.compare(
         data(), "random", 1, out=str(tmp_path), network="mlp", seeds=2, protocol=fast, codecs="uint8"
     )
-    assert (found["protocols"], [row["store_asked"] for row in found["rows"]]) == (["fast"], ["uint8"])
+    assert (found["protocols"], [row["requested_codec"] for row in found["rows"]]) == (["fast"], ["uint8"])
 
 
 def test_a_set_is_exported_from_its_path(tmp_path: Path) -> None:

@@ -59,9 +59,9 @@ def test_the_scorecard_has_the_contracts_keys_and_is_json(pictures: Splits, make
         if name != "random-items":
             assert rival["bytes"] <= small.metadata["bytes"]["total"]
             assert rival["items"] == 4 * rival["per_class"]
-            assert rival["store"] in {t["store"] for t in rival["tried"]}
+            assert rival["codec"] in {t["codec"] for t in rival["tried"]}
     assert card["baselines"]["random-items"]["items"] == len(small)
-    assert card["baselines"]["random-items"]["store"] == "exact"
+    assert card["baselines"]["random-items"]["codec"] == "exact"
     assert card["left_out"] == {}
     assert 0 < card["bytes"]["coded"] <= card["bytes"]["total"] == small.metadata["bytes"]["total"]
     assert card["full"]["bytes"] == 72 * 64 + 4  # as they are: 8 bits
@@ -116,7 +116,7 @@ def test_a_set_of_real_samples_as_they_are_ties_with_random_in_its_bytes(picture
     whole = make_set(every, ipc=18)
     card = bare(whole, every, baselines=True).to_dict()
     random, items = card["baselines"]["random"], card["baselines"]["random-items"]
-    assert random["store"] == items["store"] == "exact"
+    assert random["codec"] == items["codec"] == "exact"
     assert random["values"] == items["values"]
     assert random["bytes"] == items["bytes"]
 

@@ -15,7 +15,8 @@ from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.evaluation import student
 from potstill.evaluation import teacher_labels as labellers
-from potstill.evaluation.evaluate import evaluate, student_augmentation
+from potstill.evaluation.augmentation import student_augmentation
+from potstill.evaluation.evaluate import evaluate
 from potstill.evaluation.protocols import SRE2L
 from potstill.evaluation.scorecard import Scorecard
 from potstill.execution import Serial

@@ -202,7 +202,7 @@ def test_a_quick_look_tries_few_ways_and_says_which_rival_it_leaves_out(digits: 
     assert "random-soft was left out: a quick look" in str(quick)
     tried = {name: rivals[name]["tried"] for name in ("random", "herding")}
     assert len(tried["random"]) > 1
-    assert [t["store"] for t in tried["herding"]] == [tried["random"][0]["store"]], "the best of the first, untried"
+    assert [t["codec"] for t in tried["herding"]] == [tried["random"][0]["codec"]], "the best of the first, untried"
     soft = potstill.distill(digits, "random-soft", ipc=1, steps=1, network="convnet-d1-w4", progress=None, device="cpu")
     assert soft.has_soft_labels
     assert "random-soft" in potstill.evaluate(soft, digits, quick=True, **few).content["baselines"]

@@ -145,7 +145,7 @@ def test_a_codec_that_holds_the_classes_is_chosen_over_one_that_does_not(monkeyp
     source = TensorSource.make(waves, labels, kind="waves", name="low bits")  # nothing is augmented
     field = _field(source, 600, "mlp-w32", quick=False)
     made = make_baseline("random", field, draws=1)
-    tried = {t["store"]: t for t in made.trials}
+    tried = {t["codec"]: t for t in made.trials}
     assert tried["uint2"]["per_class"] > 2 * tried["exact"]["per_class"]
     assert tried["uint4"]["accuracy"] > 0.8
     assert tried["uint2"]["accuracy"] < 0.7
@@ -261,7 +261,7 @@ def test_everything_fits_as_it_is_where_there_is_room(pictures: Splits) -> None:
     source = _bytes(pictures.train)
     made = make_baseline("random", _field(source, 10**6, quick=False), draws=1)
     assert (made.codec, made.items) == ("exact", len(source))
-    assert made.trials == ({"store": "exact", "per_class": 15},) or len(made.trials) == 1
+    assert made.trials == ({"codec": "exact", "per_class": 15},) or len(made.trials) == 1
 
 
 def test_as_many_items_as_the_set_weigh_what_they_weigh(pictures: Splits) -> None:

@@ -13,8 +13,8 @@ from potstill.augment.crop import Crops, PadCrop, patches
 from potstill.augment.siamese import dsa, none
 from potstill.core import Splits, registry
 from potstill.errors import PotstillError
+from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.distilled_training import make_views, stored_label_loss, teacher_loss, train_teachers
-from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.protocols import DSA, EDC, RDED, SRE2L, SRE2L_CIFAR
 from potstill.evaluation.student import StudentJob, train
 from potstill.labels.label_file import LabelFile

@@ -79,7 +79,7 @@ def _row(
     (folder / f"{stem}.scorecard.json").write_text(json.dumps(measured), encoding="utf-8")
     row = {
         "method": method, "ipc": amount, "file": f"{stem}.safetensors", "scorecard": measured, "items": 10 * amount,
-        "store": "exact", "bytes": size, "coded": size,
+        "codec": "exact", "bytes": size, "coded": size,
     }  # fmt: skip
     if method != "random":
         row["difference"] = estimate(mean - METHODS["random"] - 0.1 * (amount == 5), 0.01)

@@ -87,12 +87,12 @@ def card(**changes: Any) -> Scorecard:
     content = {
         "protocol": "dc", "protocol_version": 1, "fingerprint": "f", "network": "net", "n": 5, "optimistic": False,
         "accuracy": accuracy, "baselines": {
-            "random": {**accuracy, "bytes": 990, "items": 40, "store": "half:bits=1", "per_class": 20},
-            "random-items": {**accuracy, "bytes": 4000, "items": 3, "store": "exact", "per_class": 2},
+            "random": {**accuracy, "bytes": 990, "items": 40, "codec": "half:bits=1", "per_class": 20},
+            "random-items": {**accuracy, "bytes": 4000, "items": 3, "codec": "exact", "per_class": 2},
         }, "full": None, "left_out": {"herding": "it does not fit"},
         "difference": {"random": difference}, "scores": {"hlr": None}, "bytes": {"total": 1000}, "diverged": 0,
         "networks": {"net": accuracy, EVIL: accuracy},
-        "set": {"method": "dm", "source": EVIL, "items": 3, "store": "uint4"},
+        "set": {"method": "dm", "source": EVIL, "items": 3, "codec": "uint4"},
     }  # fmt: skip
     return Scorecard(content=content | changes)
 

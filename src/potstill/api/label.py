@@ -21,7 +21,8 @@ from potstill.errors import PotstillError, PotstillWarning, unknown_name
 from potstill.evaluation import Protocol
 from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.distilled_training import make_views
-from potstill.evaluation.evaluate import check_compatible, network_from_metadata, normalize_like
+from potstill.evaluation.evaluate import normalize_like
+from potstill.evaluation.fitting import check_compatible, network_from_metadata
 from potstill.evaluation.teacher_labels import labeller_names, resolve_labeller
 from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory

@@ -87,7 +87,7 @@ def _row(key: str, of: Sequence[_One], cards: _Cards) -> _Row:
     cell = first.cell
     row: _Row = {
         "id": key, "method": cell.method, "unit": cell.unit, "amount": cell.amount, "protocol": first.measure.name,
-        "parametrization": cell.parametrization, "store_asked": cell.store, "cells": [_of_set(one) for one in of],
+        "parametrization": cell.parametrization, "requested_codec": cell.store, "cells": [_of_set(one) for one in of],
     }  # fmt: skip
     if cell.unit != "bytes":
         row["ipc"] = cell.amount
@@ -98,7 +98,7 @@ def _row(key: str, of: Sequence[_One], cards: _Cards) -> _Row:
         row["ipc"] = ipc
     return row | {
         "file": cell.file.name, "scorecard": {name: v for name, v in first.result.items() if name not in _LARGE},
-        "items": about.get("items"), "store": about.get("store"), "bytes": held.get("total"),
+        "items": about.get("items"), "codec": about.get("codec"), "bytes": held.get("total"),
         "coded": held.get("coded"), "seconds": _mean_of([_making_seconds(card) for card in cards.values()]),
         "evaluate_seconds": _mean_of([card.get("cost", {}).get("seconds") for card in cards.values()]),
     }  # fmt: skip
@@ -178,6 +178,6 @@ def _difference(
     ]  # fmt: skip
     if not same:
         return None
-    rival = next((other for other in same if other["store_asked"] == row["store_asked"]), same[0])
+    rival = next((other for other in same if other["requested_codec"] == row["requested_codec"]), same[0])
     known = single[row["id"]], single[rival["id"]]
     return {**against(of, scores[rival["id"]], sets, metric, samples, known), "over": rival["id"]}

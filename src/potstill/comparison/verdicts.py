@@ -173,7 +173,9 @@ def size_said(unit: str, amount: int) -> str:
 
 def _name(row: Mapping[str, Any]) -> str:
     """A row's method with the parametrization and the store that were asked for."""
-    return " ".join(str(row[key]) for key in ("method", "parametrization", "store_asked") if row.get(key) is not None)
+    return " ".join(
+        str(row[key]) for key in ("method", "parametrization", "requested_codec") if row.get(key) is not None
+    )
 
 
 def _and(names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
-"""Measuring a distilled set: protocols, students, baselines, statistics, the scorecard."""
+"""Evaluation of distilled sets: protocols, students, baselines, statistics, scorecards."""
 
-from potstill.evaluation.evaluate import describe_data_mismatch, evaluate
+from potstill.evaluation.evaluate import evaluate
+from potstill.evaluation.fitting import describe_data_mismatch
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.statistics import difference, summary

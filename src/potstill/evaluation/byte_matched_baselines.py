@@ -368,7 +368,7 @@ def count_shared_codecs(where: BaselineContext) -> int:
 
 def best_codecs(made: TrainingSet, most: int = SHARED_CODECS) -> list[str]:
     """Return the best codecs of its trials."""
-    return [tried["store"] for tried in made.trials[:most]]
+    return [tried["codec"] for tried in made.trials[:most]]
 
 
 def make_baseline(
@@ -409,11 +409,11 @@ def make_baseline(
     train, taken = where.train, orders(where.train, "", draws)
     for entry in tried:  # the best first; of other samples a picture file may be too large
         numbers = [
-            max_items_per_class(train, order, where.byte_budget, entry["store"], soft=soft, guess=entry["per_class"])
+            max_items_per_class(train, order, where.byte_budget, entry["codec"], soft=soft, guess=entry["per_class"])
             for order in taken
         ]
         if min(numbers) > 0:
-            made = pack_samples(train, taken, min(numbers), entry["store"], rows if soft else None, code=True)
+            made = pack_samples(train, taken, min(numbers), entry["codec"], rows if soft else None, code=True)
             return replace(made, trials=tuple(tried))
     raise PotstillError(f"one real sample{_each(train)} does not fit into the {where.byte_budget:,} bytes of the set")
 
@@ -451,7 +451,7 @@ def _tried(
 
     A single codec needs no trial.
     """
-    said: list[dict[str, Any]] = [{"store": e.codec, "per_class": e.per_class} for e in entries]
+    said: list[dict[str, Any]] = [{"codec": e.codec, "per_class": e.per_class} for e in entries]
     if len(entries) == 1:
         return said
     probe = make_probe(

@@ -1,6 +1,5 @@
-"""``evaluate``: a set, its baselines and the full data under one protocol, and the scorecard of it."""
+"""Evaluation of a distilled set, its baselines and the full data under one protocol."""
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,16 +9,22 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor
 
+<<<<<<< HEAD
 from potstill.augment.mix import label_rows as as_rows
 from potstill.augment.names import augmentation_name
 from potstill.core import Augmentation, Metric, NetworkFactory, Source, Splits, Task
 from potstill.core.nested import num_samples, single_tensor, to_device
 from potstill.data import SourceView, holdout
+=======
+from potstill.augment.names import augmentation_name
+from potstill.core import NetworkFactory, Source, Splits
+from potstill.core.nested import moved, only
+from potstill.data import SourceView
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
-from potstill.evaluation.augmentation import omitted_augmentations, student_augmentation
+from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.byte_matched_baselines import (
     BASELINES,
     CHEAP_OPERATIONS,
@@ -38,26 +43,20 @@ from potstill.evaluation.byte_matched_baselines import (
     make_item_matched,
 )
 from potstill.evaluation.candidate_trials import count_operations
-from potstill.evaluation.distilled_training import Teachers, check_stored_labels
-from potstill.evaluation.estimators import LearnerFactory, is_learner_name, make_learner
-from potstill.evaluation.fitting import (
-    check_compatible,
-    describe_data_mismatch,
-    learned_lr,
-    network_from_metadata,
-    same_content,
-)
+from potstill.evaluation.distilled_training import check_stored_labels
+from potstill.evaluation.estimators import is_learner_name, make_learner
+from potstill.evaluation.fitting import check_compatible, learned_lr, network_from_metadata, same_content
 from potstill.evaluation.forecast import estimate_seconds
 from potstill.evaluation.full_data_reference import RECIPE, FullReference
-from potstill.evaluation.naive import naive_scores, unit_errors
+from potstill.evaluation.measurement import EvaluationContext, Measurement, mean, measure
+from potstill.evaluation.naive import naive_scores
 from potstill.evaluation.protocol import Protocol
-from potstill.evaluation.samples import SampleScores, sample_scores
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
-from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, count_answers, difference, summary
-from potstill.evaluation.student import StudentJob
+from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, count_answers, difference
 from potstill.evaluation.teacher_labels import Labeller, resolve_labeller, stored_labeller
 from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
+<<<<<<< HEAD
 from potstill.evaluation.vmap_students import default_group_size, predict_all
 from potstill.execution import Executor, Serial, choose_executor
 from potstill.functional.label_simplex import to_scores
@@ -67,9 +66,19 @@ from potstill.labels.teacher_file import Labels
 from potstill.nn import CustomNetwork, default_network_name, factory, is_stackable
 from potstill.rng import derive_seed
 from potstill.tasks import Classification, get_targets, get_task
+=======
+from potstill.evaluation.vmap_students import default_group_size
+from potstill.execution import Executor, Serial, choose
+from potstill.labels.label_file import hash_inputs
+from potstill.labels.teacher import soft_labels
+from potstill.labels.teacher_file import Labels
+from potstill.nn import OwnNetwork, factory, stackable, usual
+from potstill.tasks import task_of
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
 
-__all__ = ["check_compatible", "describe_data_mismatch", "evaluate", "network_from_metadata", "normalize_like"]
+__all__ = ["evaluate", "normalize_like"]
 
+<<<<<<< HEAD
 Report = Callable[[str, int, int], None]
 
 
@@ -132,6 +141,12 @@ class _Measured:
     """Of each class how often it was taken for which; empty where there are none, or more than `MOST_CONFUSED`."""
     chosen: Mapping[str, Any]
     diverged: int
+=======
+SHORT_SECONDS = 10.0
+"""Computing time below which starting processes takes longer than it saves."""
+OPERATIONS_PER_SECOND = 1e10
+"""Assumed speed of a core, to decide what is short. Ours: a small network on a plain core."""
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
 
 
 def evaluate(
@@ -149,49 +164,52 @@ def evaluate(
     weights: bool = True,
     side_by_side: int | None = None,
     executor: Executor | None = None,
-    progress: Report | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
     expect: Callable[[float], None] | None = None,
 ) -> Scorecard:
     """Measure ``distilled`` against the test split of ``splits``.
 
     Args:
-        protocol: how.
+        protocol: evaluation protocol.
         networks: students, networks and learners (`potstill.evaluation.estimators`); the first is the headline.
-        Default:
-            for pictures the protocol's network, where it names one, else the network the set was made with.
-        seeds: students per network, in place of the protocol's number.
-        seed: decides every draw.
-        baselines: random and, where there are classes, herding and random-soft in the same bytes, each stored in the
-            way that serves it best (`potstill.evaluation.byte_matched_baselines`), and as many random samples as the
+            Default: for images the protocol's network, if it names one, else the network the set was made with.
+        seeds: students per network; default: the protocol's number.
+        seed: of all draws.
+        baselines: measure random and, where there are classes, herding and random-soft in the same bytes, each with the
+            codec that serves it best (`potstill.evaluation.byte_matched_baselines`), and as many random samples as the
             set has inputs.
-        full: the full-data reference.
-        robust_scores: LRS and ARS, which need more students, and classes.
+        full: measure the full-data reference.
+        robust_scores: compute LRS and ARS, which need more students, and classes.
         stored: a teacher's labels of this set, for protocols in which a teacher labels: students of the set read them
-            in place of asking it. Baselines ask it. Robust scores are then left out.
-        weights: train with the set's weights, where it has any: as they are over their mean. ``False``: all alike.
-        side_by_side: so many students, at most, are trained as one network, where their labels are the set's own; they
-            learn what they would alone, up to rounding. Default: 32 on a GPU, 1 on a CPU.
-        executor: where students are trained; results do not depend on it.
-        progress: called with what is measured, students done, students in all.
-        expect: called before the work with the seconds that it will take, about; two updates are run to know it.
+            instead of asking it. Baselines ask it. Robust scores are then left out.
+        weights: train with the set's weights, if any, divided by their mean. ``False``: all equal.
+        side_by_side: maximum number of students trained as one network, where their labels are the set's own; results
+            are the same up to rounding. Default: 32 on a GPU, 1 on a CPU.
+        executor: runs the students; results do not depend on it.
+        progress: called with a label, students done, students in all.
+        expect: called before the work with the estimated seconds, which takes two timed updates.
 
     Raises:
         PotstillError: the set does not fit the data, or there is no test split.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     if splits.test is None:
         raise PotstillError("evaluation needs real test data, but these have no test split; give data that has one")
     check_compatible(distilled, splits.train)
     train, test = (normalize_like(s, distilled) for s in (splits.train, splits.test))
+<<<<<<< HEAD
     published = protocol.network if train.input.kind == "image" else None
     students_of = list(
         dict.fromkeys(networks or [published or network_from_metadata(distilled) or default_network_name(train.input)])
     )
+=======
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
     students = protocol.students if seeds is None else seeds
     if students < 1:
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
     if side_by_side is not None and side_by_side < 1:
         raise PotstillError(f"at least one student is trained at a time, but side_by_side is {side_by_side}; use 1")
+<<<<<<< HEAD
     task = get_task(train)
     makes = [
         make_learner(name, train) if isinstance(name, str) and is_learner_name(name)
@@ -201,264 +219,357 @@ def evaluate(
     fitted = any(isinstance(make, LearnerFactory) for make in makes)
     bench, *others = (
         _Bench(
+=======
+    context, *others = (
+        EvaluationContext(
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
             protocol=protocol.resolve(train.name, make.name, train.input), make=make, train=train, test=test,
-            students=students, seed=seed, report=progress or (lambda what, done, total: None),
+            students=students, seed=seed, report=progress or (lambda label, done, total: None),
             executor=executor or _executor(protocol, make, train, len(distilled), students, full or baselines),
             side_by_side=side_by_side or default_group_size(make.device),
         )
-        for make in makes
+        for make in _factories(distilled, train, protocol, networks)
     )  # fmt: skip
-    if bench.protocol.teaching.labels == "teacher" and (fitted or not bench.classes):
-        why = f"the task is {task.name}" if not bench.classes else "the student is no network"
+    with_learner = any(c.learner is not None for c in (context, *others))
+    if context.teacher_labels and (with_learner or not context.is_classification):
+        why = "the student is no network" if context.is_classification else f"the task is {context.task.name}"
         raise PotstillError(
             f"protocol {protocol.name} has a teacher label every batch of a network's classes, but {why}; choose "
             "another, such as potstill"
         )
+<<<<<<< HEAD
     x, y = to_device(distilled.model_space(), train.device), distilled.labels.to(train.device)
     if stored is not None:
         check_stored_labels(bench.protocol, stored)
         stored.check(train.classes, hash_inputs(single_tensor(x, "a stored label")))
+=======
+    x = moved(distilled.model_space(), train.device)
+    if stored is not None:
+        check_stored_labels(context.protocol, stored)
+        stored.check(train.classes, hash_inputs(only(x, "a stored label")))
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
         robust_scores = False  # the file's views are those of one augmentation
-    proportional = distilled.metadata.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1
-    field = BaselineContext(
-        train=train, byte_budget=baseline_byte_budget(distilled.metadata["bytes"]), make=bench.make, seed=seed,
-        proportional=proportional, quick=bench.protocol.shortened, executor=bench.executor,
-        steps=min(TRIAL_STEPS, max(1, _updates(bench.protocol, len(distilled)))),
+    baseline_context = BaselineContext(
+        train=train, byte_budget=baseline_byte_budget(distilled.metadata["bytes"]), make=context.make, seed=seed,
+        proportional=distilled.metadata.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1,
+        quick=context.protocol.shortened, executor=context.executor,
+        steps=min(TRIAL_STEPS, max(1, _max_updates(context.protocol, len(distilled)))),
     )  # fmt: skip
-    # under a teacher's labels random samples are random-soft
-    names = (
-        [n for n in BASELINES if n != "random-soft" or bench.protocol.teaching.labels == "given"] if baselines else []
-    )
-    own_learner = bench.make if isinstance(bench.make, LearnerFactory) else None
-    unasked: dict[str, str] = {}
-    if (
-        field.quick
-        and "random-soft" in names
-        and bench.classes
-        and own_learner is None
-        and not distilled.has_soft_labels
-    ):
-        # its teacher and its students are a third of the time that is left
-        names = [n for n in names if n != "random-soft"]
-        unasked = {"random-soft": "a quick look at a set of classes alone does not train its teacher"}
-    if not bench.classes:
-        names, robust_scores = names[:1], False
-    elif own_learner is not None:  # random-soft's labels are a network's
-        names, robust_scores = names[:2], False
-    if expect is not None and own_learner is None:
-        size, many = len(distilled), estimate_items(field)
+    names, left_out = _baseline_names(context, distilled) if baselines else ([], {})
+    robust_scores = robust_scores and context.is_classification and context.learner is None
+    if expect is not None and context.learner is None:
+        size, many = len(distilled), estimate_items(baseline_context)
         expect(estimate_seconds(
-            bench.protocol, bench.make, train, bench.executor, students=students,
+            context.protocol, context.make, train, context.executor, students=students,
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
             again=[size, many] * (robust_scores and baselines and train.input.kind == "image"), full=full,
-            soft="random-soft" in names, trials=len(names) * count_trials(field), trial_steps=field.steps,
+            soft="random-soft" in names, trials=len(names) * count_trials(baseline_context),
+            trial_steps=baseline_context.steps,
         ))  # fmt: skip
     labeller: Labeller | None = None
-    if bench.protocol.teaching.labels == "teacher" and (stored is None or baselines):
+    if context.teacher_labels and (stored is None or baselines):
         # one committee for all sets and all students
-        labeller = resolve_labeller(bench.protocol, distilled, train, bench.make, bench.augment, bench.report, executor)
-        bench, *others = (replace(b, teachers=labeller.teachers) for b in (bench, *others))
+        labeller = resolve_labeller(
+            context.protocol, distilled, train, context.make, partial(student_augmentation, source=train),
+            context.report, executor,
+        )  # fmt: skip
+        context, *others = (replace(c, teachers=labeller.teachers) for c in (context, *others))
     labeller = labeller if stored is None else stored_labeller(labeller, distilled, stored)
-    rate = learned_lr(distilled)
     w = distilled.sample_weight if weights else None
-    if w is not None and not bench.classes and not all(isinstance(make, LearnerFactory) for make in makes):
+    if w is not None and not context.is_classification and any(c.learner is None for c in (context, *others)):
         raise PotstillError(
-            f"a set's weights count where there are classes, but the task is {task.name}; `weights=False` "
+            f"a set's weights count where there are classes, but the task is {context.task.name}; `weights=False` "
             "trains on all samples alike"
         )
     own_set = TrainingSet(
-        pairs=[(x, y)], bytes=distilled.metadata["bytes"]["total"], stored_labels=stored, lr=rate,
-        weights=None if w is None else w.to(train.device),
+        pairs=[(x, distilled.labels.to(train.device))], bytes=distilled.metadata["bytes"]["total"],
+        stored_labels=stored, lr=learned_lr(distilled), weights=None if w is None else w.to(train.device),
         scores=None if distilled.scores is None else distilled.scores.to(train.device),
     )  # fmt: skip
-    reference, rows = _references(bench, full, "random-soft" in names)
-    own = _measure(bench, "this set", own_set)
-    rivals, left_out = _rivals(bench, field, names, distilled, rows)
-    left_out |= unasked
-    scores = _scores(bench, own, own_set, distilled, rivals, reference, robust_scores)
-    metric = task.metric
-    random = rivals.get("random")
-    by_network = {bench.make.name: _on(bench, own, None if random is None else random[1])}
+    reference, label_rows = _references(context, full, "random-soft" in names)
+    own = measure(context, "this set", own_set)
+    measured, failed = _measure_baselines(context, baseline_context, names, distilled, label_rows)
+    scores = _robust_scores(context, own, own_set, distilled, measured, reference, robust_scores)
+    random = measured.get("random")
+    by_network = {context.make.name: _network_entry(context, own, None if random is None else random[1])}
     for other in others:
-        mine = _measure(other, other.make.name, own_set)
+        result = measure(other, other.make.name, own_set)
         # no number without its baseline: the same random sets, on this network
-        plain = None if random is None else _measure(other, f"{other.make.name}: random", random[0])
-        by_network[other.make.name] = _on(other, mine, plain)
+        baseline = None if random is None else measure(other, f"{other.make.name}: random", random[0])
+        by_network[other.make.name] = _network_entry(other, result, baseline)
+    results = _Results(
+        context=context, own=own, baselines=measured, proportional=baseline_context.proportional, reference=reference,
+        left_out=failed | left_out, scores=scores, by_network=by_network, labeller=labeller, stored=stored,
+    )  # fmt: skip
+    return Scorecard(content=_content(results, protocol, distilled, splits, weights, started))
+
+
+def normalize_like(source: Source, distilled: Distilled) -> Source:
+    """Return the source with the set's normalization: a whitened set is tested on whitened data."""
+    normalization = distilled.normalization.to(source.device)
+    settings: tuple[Any, ...] = fields(source) if is_dataclass(source) else ()
+    if hasattr(source, "subset") and any(f.name == "normalization" and f.init for f in settings):
+        normalized: Source = replace(source, normalization=normalization)  # type: ignore[type-var]
+        return normalized
+    return SourceView.of(source, normalization)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Results:
+    """Everything that an evaluation measured."""
+
+    context: EvaluationContext
+    own: Measurement
+    baselines: Mapping[str, tuple[TrainingSet, Measurement]]
+    proportional: bool
+    reference: Mapping[str, Any] | None
+    left_out: Mapping[str, str]
+    scores: Mapping[str, float | None]
+    by_network: Mapping[str, Mapping[str, Any]]
+    labeller: Labeller | None
+    stored: Labels | None
+
+
+def _content(
+    r: _Results, protocol: Protocol, distilled: Distilled, splits: Splits, weights: bool, started: float
+) -> dict[str, Any]:
+    """Return the scorecard's JSON."""
+    context, own, card, test = r.context, r.own, distilled.metadata, splits.test
+    assert test is not None
+    train, learner, metric = context.train, context.learner, context.task.metric
+    summarized = context.summarize(own)
     gaps = {
-        n: difference(
-            own.values,
-            m.values,
-            count_answers(metric, len(test)),
-            fixed=own_learner is not None and not own_learner.learner.draws,
-            samples=(own.samples, m.samples),
+        name: difference(
+            own.values, m.values, count_answers(metric, len(context.test)),
+            fixed=learner is not None and not learner.learner.draws, samples=(own.samples, m.samples),
         )
-        for n, (_, m) in rivals.items()
-    }
-    made_of = distilled.metadata["source"].get("hash")
+        for name, (_, m) in r.baselines.items()
+    }  # fmt: skip
     # as potstill.evaluation.vmap_students groups them
+<<<<<<< HEAD
     alone = own_learner is not None or bench.protocol.teaching.labels == "teacher" or not is_stackable(bench.make)
     beside = 1 if alone else min(students, bench.side_by_side)
     content = {
+=======
+    alone = learner is not None or context.teacher_labels or not stackable(context.make)
+    side_by_side = 1 if alone else min(context.students, context.side_by_side)
+    measurements = {"this set": own, **{name: m for name, (_, m) in r.baselines.items()}}
+    return {
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
         "protocol": protocol.name,
         "protocol_version": protocol.version,
         "fingerprint": protocol.fingerprint(),
-        "network": bench.make.name,
-        **({} if own_learner is None else {"learner": own_learner.settings}),
+        "network": context.make.name,
+        **({} if learner is None else {"learner": learner.settings}),
         "n": len(own.values),
         "optimistic": protocol.optimistic,
         "quick": protocol.shortened,
+<<<<<<< HEAD
         **({"accuracy": bench.summed(own)} if bench.classes else {}),
         "score": metric.to_dict | bench.summed(own),
         "interval": _interval(own, own_learner),
+=======
+        **({"accuracy": summarized} if context.is_classification else {}),
+        "score": metric.said | summarized,
+        "interval": _interval(context, own),
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
         "baselines": {
-            n: _scored(metric, bench.summed(m)) | {
+            name: context.with_score(context.summarize(m)) | {
                 "bytes": s.bytes, "coded": s.entropy_coded_bytes, "items": s.items,
-                "per_class": s.per_class if train.classes and not proportional else None, "store": s.codec,
-                **({"balance": "natural"} if proportional else {}),
-                "draws": len(s.pairs), "tried": list(s.trials), "chosen": dict(m.chosen), "difference": gaps[n],
+                "per_class": s.per_class if train.classes and not r.proportional else None, "codec": s.codec,
+                **({"balance": "natural"} if r.proportional else {}),
+                "draws": len(s.pairs), "tried": list(s.trials), "chosen": dict(m.chosen), "difference": gaps[name],
                 **({"units": m.units} if m.units else {}),
             }
-            for n, (s, m) in rivals.items()
+            for name, (s, m) in r.baselines.items()
         },
-        "left_out": left_out,
+        "left_out": dict(r.left_out),
         "difference": gaps,
-        "full": None if reference is None else _scored(metric, reference),
-        "scores": scores,
-        "bytes": {"coded": None, **distilled.metadata["bytes"]} | _label_bytes(bench, stored),
-        "cost": {"seconds": round(time.monotonic() - begun, 3), "device": str(train.device)}
-        | ({"side_by_side": beside} if beside > 1 else {}),
+        "full": None if r.reference is None else context.with_score(r.reference),
+        "scores": dict(r.scores),
+        "bytes": {"coded": None, **card["bytes"]} | _label_bytes(context, r.stored),
+        "cost": {"seconds": round(time.monotonic() - started, 3), "device": str(train.device)}
+        | ({"side_by_side": side_by_side} if side_by_side > 1 else {}),
         **(
             {"per_class": [{"name": c, "mean": a} for c, a in zip(train.classes, own.per_class, strict=True)]}
-            if bench.classes else {}
+            if context.is_classification else {}
         ),
+        **({"per_group": own.per_group} if own.per_group else {}),
         **({"confusion": own.confusion} if own.confusion else {}),
-        **({"units": own.units, "naive": naive_scores(task, train, test)} if own.units else {}),
-        "networks": by_network,
-        "test_samples": {
-            n: m.samples.to_dict()
-            for n, m in (("this set", own), *((name, m) for name, (_, m) in rivals.items())) if m.samples is not None
-        },
+        **({"units": own.units, "naive": naive_scores(context.task, train, context.test)} if own.units else {}),
+        "networks": dict(r.by_network),
+        "test_samples": {name: m.samples.to_dict() for name, m in measurements.items() if m.samples is not None},
         "chosen": dict(own.chosen),
         "diverged": own.diverged,
-        **({} if labeller is None else {"labeller": labeller.to_dict()}),
-        "seed": seed,
+        **({} if r.labeller is None else {"labeller": r.labeller.to_dict()}),
+        "seed": context.seed,
         "set": {
-            "method": distilled.metadata["method"], "ipc": distilled.metadata["ipc"], "items": len(distilled),
-            "source": distilled.metadata["source"].get("name"), "seed": distilled.metadata["seed"],
-            "store": (distilled.metadata.get("store") or {}).get("name"),
+            "method": card["method"], "ipc": card["ipc"], "items": len(distilled),
+            "source": card["source"].get("name"), "seed": card["seed"], "codec": (card.get("store") or {}).get("name"),
         } | ({} if distilled.weights is None else {"weighted": weights}),
         "data": {
-            "name": train.name, "train": splits.train.content_hash, "test": splits.test.content_hash,
-            # False: the set came from other samples, perhaps from these test samples. None: nobody can say.
-            "made_of_train": same_content(made_of, splits.train.content_hash),
+            "name": train.name, "train": splits.train.content_hash, "test": test.content_hash,
+            # False: the set came from other samples, perhaps from these test samples. None: unknown.
+            "made_of_train": same_content(card["source"].get("hash"), splits.train.content_hash),
         },
         "versions": {"potstill": version("potstill"), "torch": torch.__version__},
     }  # fmt: skip
-    return Scorecard(content=content)
 
 
-def _interval(own: _Measured, learner: LearnerFactory | None) -> str:
-    """What the set's interval holds for, in words."""
+def _interval(context: EvaluationContext, own: Measurement) -> str:
+    """Return what the set's interval holds for, in words."""
     if own.samples is None:
         return PLAIN_INTERVAL
-    return ONE_INTERVAL if len(own.values) == 1 and (learner is None or learner.learner.draws) else INTERVAL
+    stochastic = context.learner is None or context.learner.learner.draws
+    return ONE_INTERVAL if len(own.values) == 1 and stochastic else INTERVAL
 
 
+<<<<<<< HEAD
 def _scored(metric: Metric, summed: Mapping[str, Any]) -> dict[str, Any]:
     """A summary and, under ``score``, the same as every task has it."""
     kept = {name: summed[name] for name in ("mean", "std", "ci95", "n", "ci95_same_test") if name in summed}
     return {**summed, "score": metric.to_dict | kept}
+=======
+def _network_entry(context: EvaluationContext, own: Measurement, random: Measurement | None) -> dict[str, Any]:
+    entry = context.with_score(context.summarize(own))
+    if random is None:
+        return entry
+    return {**entry, "baselines": {"random": context.with_score(context.summarize(random))}}
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
 
 
-def _on(bench: _Bench, own: _Measured, random: _Measured | None) -> dict[str, Any]:
-    """What was measured with one network."""
-    metric = bench.task.metric
-    found = _scored(metric, bench.summed(own))
-    return found if random is None else {**found, "baselines": {"random": _scored(metric, bench.summed(random))}}
-
-
-def _label_bytes(bench: _Bench, stored: Labels | None) -> dict[str, int]:
-    """What labels take that are not in the set's own file: stored ones, or else the teachers that give them."""
+def _label_bytes(context: EvaluationContext, stored: Labels | None) -> dict[str, int]:
+    """Return the bytes of labels outside the set's own file: stored ones, or else the teachers."""
     if stored is not None:
         return {"stored_labels": stored.nbytes}
-    return {} if bench.teachers is None else {"teachers": bench.teachers.bytes}
+    return {} if context.teachers is None else {"teachers": context.teachers.bytes}
+
+
+def _factories(
+    distilled: Distilled, train: Source, protocol: Protocol, networks: Sequence[str | OwnNetwork] | None
+) -> list[NetworkFactory]:
+    published = protocol.network if train.input.kind == "image" else None
+    names = networks or [published or network_from_metadata(distilled) or usual(train.input)]
+    return [
+        make_learner(name, train) if isinstance(name, str) and is_learner_name(name)
+        else factory(name, train.input, task_of(train).outputs, train.device, normalization=train.normalization)
+        for name in dict.fromkeys(names)
+    ]  # fmt: skip
+
+
+def _baseline_names(context: EvaluationContext, distilled: Distilled) -> tuple[list[str], dict[str, str]]:
+    """Return the baselines to measure, and why others are left out."""
+    if not context.is_classification:
+        return [BASELINES[0]], {}
+    if context.learner is not None or context.teacher_labels:
+        # random-soft's labels are a network's; with a teacher's labels random samples are random-soft
+        return [name for name in BASELINES if name != "random-soft"], {}
+    if context.protocol.shortened and not distilled.has_soft_labels:
+        # its teacher and its students are a third of the remaining time
+        why = "a quick look at a set of classes alone does not train its teacher"
+        return [name for name in BASELINES if name != "random-soft"], {"random-soft": why}
+    return list(BASELINES), {}
 
 
 def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, students: int, others: bool) -> Executor:
-    """Processes for long work, this process for short. It decides the time that is taken and nothing else."""
-    updates = _updates(protocol, n)
-    samples = min(n, protocol.recipe.batch) * updates * students
+    """Return processes for long work, this process for short work; affects time only."""
+    samples = min(n, protocol.recipe.batch) * _max_updates(protocol, n) * students
     if others:
         samples += int(RECIPE["steps"]) * int(RECIPE["batch"]) + 256 * TEACHER_STEPS
+<<<<<<< HEAD
     return (
         Serial()
         if 3 * count_operations(make, train.input) * samples / RATE < SHORT
         else choose_executor(students, make.device, make)
     )
+=======
+    seconds = 3 * count_operations(make, train.input) * samples / OPERATIONS_PER_SECOND
+    return Serial() if seconds < SHORT_SECONDS else choose(students, make.device, make)
+
+
+def _max_updates(protocol: Protocol, n: int) -> int:
+    """Return the maximum number of updates of a student on ``n`` inputs."""
+    return max(protocol.recipe.steps, default=0) or (protocol.recipe.epochs or 0) * math.ceil(n / protocol.recipe.batch)
+
+
+def _count_draws(context: EvaluationContext) -> int:
+    """Return the number of random draws: one for each student, and with few students more, where they are cheap."""
+    p, more = context.protocol, MIN_DRAWS - context.students
+    updates = max(p.recipe.steps, default=0) or (p.recipe.epochs or 0)
+    cost = 3 * count_operations(context.make, context.train.input) * updates * p.recipe.batch * more
+    return MIN_DRAWS if 0 < cost <= CHEAP_OPERATIONS else context.students
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
 
 
 def _call(job: Callable[[], Any]) -> Any:
     return job()
 
 
-def _references(bench: _Bench, full: bool, soft: bool) -> tuple[Any, SoftLabelFn | None]:
-    """The full-data reference and the teacher's soft labels, made side by side; ``None`` for what is not wanted."""
-    reference = FullReference(train=bench.train, test=bench.test, make=bench.make, seed=bench.seed)
-    teacher = TeacherJob(train=bench.train, make=bench.make, seed=bench.seed)
+def _references(context: EvaluationContext, full: bool, soft: bool) -> tuple[Any, SoftLabelFn | None]:
+    """Return the full-data reference and the soft-label teacher, made in parallel; ``None`` for what is not wanted."""
+    reference = FullReference(train=context.train, test=context.test, make=context.make, seed=context.seed)
+    teacher = TeacherJob(train=context.train, make=context.make, seed=context.seed)
     result = reference.load_cached() if full else None
-    measure = full and result is None
-    jobs: list[Callable[[], Any]] = [*([reference] if measure else []), *([teacher] if soft else [])]
-    made: list[Any] = []
+    is_missing = full and result is None
+    jobs: list[Callable[[], Any]] = [*([reference] if is_missing else []), *([teacher] if soft else [])]
+    outcomes: list[Any] = []
     if jobs:
-        bench.report("full data and teacher", 0, len(jobs))
-    for finished in bench.executor.map(_call, jobs):
-        made.append(finished)
-        bench.report("full data and teacher", len(made), len(jobs))
-    if measure:
-        result = made[0]
+        context.report("full data and teacher", 0, len(jobs))
+    for outcome in context.executor.map(_call, jobs):
+        outcomes.append(outcome)
+        context.report("full data and teacher", len(outcomes), len(jobs))
+    if is_missing:
+        result = outcomes[0]
         reference.save(result)
     if result is not None:
-        result = {**result, "bytes": count_exact_bytes(bench.train), "items": len(bench.train), "store": "exact"}
-    return result, partial(soft_labels, teacher.network(), made[-1]) if soft else None
+        exact_bytes = count_exact_bytes(context.train)
+        result = {**result, "bytes": exact_bytes, "items": len(context.train), "codec": "exact"}
+    return result, partial(soft_labels, teacher.network(), outcomes[-1]) if soft else None
 
 
-def _rivals(
-    bench: _Bench, field: BaselineContext, names: Sequence[str], distilled: Distilled, rows: SoftLabelFn | None
-) -> tuple[dict[str, tuple[TrainingSet, _Measured]], dict[str, str]]:
-    """Every baseline with what was measured of it, and why others were left out."""
-    found: dict[str, tuple[TrainingSet, _Measured]] = {}
-    left_out: dict[str, str] = {}
+def _measure_baselines(
+    context: EvaluationContext, baseline_context: BaselineContext, names: Sequence[str], distilled: Distilled,
+    label_rows: SoftLabelFn | None,
+) -> tuple[dict[str, tuple[TrainingSet, Measurement]], dict[str, str]]:  # fmt: skip
+    """Return every baseline with its measurement, and why others failed."""
+    measured: dict[str, tuple[TrainingSet, Measurement]] = {}
+    failed: dict[str, str] = {}
     if not names:
-        return found, left_out
-    draws = _draws(bench)
+        return measured, failed
+    draws = _count_draws(context)
 
-    def measured(name: str, made: TrainingSet) -> _Measured:
-        return _measure(replace(bench, students=max(bench.students, len(made.pairs))), name, made)
+    def measure_all(name: str, training_set: TrainingSet) -> Measurement:
+        students = max(context.students, len(training_set.pairs))
+        return measure(replace(context, students=students), name, training_set)
 
     for name in names:
+        codecs: Sequence[str] = ()
+        if "random" in measured:
+            codecs = best_codecs(measured["random"][0], count_shared_codecs(baseline_context))
         try:
-            made = make_baseline(
-                name, field, draws=draws, rows=rows,
-                codecs=best_codecs(found["random"][0], count_shared_codecs(field)) if "random" in found else (),
-                say=lambda what, done, total, name=name: bench.report(f"{name}: {what}", done, total),  # type: ignore[misc]
+            training_set = make_baseline(
+                name, baseline_context, draws=draws, rows=label_rows, codecs=codecs,
+                say=lambda label, done, total, name=name: context.report(f"{name}: {label}", done, total),  # type: ignore[misc]
             )  # fmt: skip
         except PotstillError as error:
-            left_out[name] = str(error)
+            failed[name] = str(error)
             continue
-        found[name] = made, measured(name, made)
-    k = count_strata(bench.train)
-    sizes = torch.bincount(bench.train.labels, minlength=k)
-    held = distilled.hard_labels if bench.classes else torch.zeros(len(distilled), dtype=torch.int64)
-    counts = torch.minimum(torch.bincount(held, minlength=k), sizes).tolist()
-    items = make_item_matched(field, counts, draws)
-    known = found.get("random")
-    if known is not None and known[0].codec == "exact" and torch.equal(known[0].pair_for(0)[1], items.pair_for(0)[1]):
-        found["random-items"] = items, known[1]  # the same samples, stored in the same way
+        measured[name] = training_set, measure_all(name, training_set)
+    k = count_strata(context.train)
+    sizes = torch.bincount(context.train.labels, minlength=k)
+    labels = distilled.hard_labels if context.is_classification else torch.zeros(len(distilled), dtype=torch.int64)
+    counts = torch.minimum(torch.bincount(labels, minlength=k), sizes).tolist()
+    items = make_item_matched(baseline_context, counts, draws)
+    random = measured.get("random")
+    is_exact = random is not None and random[0].codec == "exact"
+    if random is not None and is_exact and torch.equal(random[0].pair_for(0)[1], items.pair_for(0)[1]):
+        measured["random-items"] = items, random[1]  # the same samples with the same codec
     else:
-        found["random-items"] = items, measured("random-items", items)
-    return found, left_out
+        measured["random-items"] = items, measure_all("random-items", items)
+    return measured, failed
 
 
+<<<<<<< HEAD
 def _updates(protocol: Protocol, n: int) -> int:
     """The most updates that a student on ``n`` inputs makes."""
     return max(protocol.recipe.steps, default=0) or (protocol.recipe.epochs or 0) * math.ceil(n / protocol.recipe.batch)
@@ -617,44 +728,44 @@ def _mean(values: Sequence[float]) -> float:
 def _scores(
     bench: _Bench,
     own: _Measured,
+=======
+def _robust_scores(
+    context: EvaluationContext,
+    own: Measurement,
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
     own_set: TrainingSet,
     distilled: Distilled,
-    rivals: Mapping[str, tuple[TrainingSet, _Measured]],
+    baselines: Mapping[str, tuple[TrainingSet, Measurement]],
     reference: Mapping[str, Any] | None,
     robust: bool,
 ) -> dict[str, float | None]:
-    """HLR, IOR, LRS and ARS where what they need was measured, else ``None``."""
-    found: dict[str, float | None] = {"hlr": None, "ior": None, "lrs": None, "ars": None}
-    if "random" not in rivals:
-        return found
-    random_set, random = rivals["random"]
-    found["ior"] = gain = ior(_mean(own.values), _mean(random.values))
-    if not bench.classes:
+    """Return HLR, IOR, LRS and ARS; ``None`` for those whose inputs were not measured."""
+    scores: dict[str, float | None] = {"hlr": None, "ior": None, "lrs": None, "ars": None}
+    if "random" not in baselines:
+        return scores
+    random_set, random = baselines["random"]
+    scores["ior"] = gain = ior(mean(own.values), mean(random.values))
+    if not context.is_classification:
         if reference is not None:
-            found["hlr"] = hlr(reference["mean"], _mean(own.values))
-        return found
-    given = bench.protocol.teaching.labels == "given"
-    if reference is not None and ((distilled.labels.ndim == 1 and given) or robust):
+            scores["hlr"] = hlr(reference["mean"], mean(own.values))
+        return scores
+    if reference is not None and ((distilled.labels.ndim == 1 and not context.teacher_labels) or robust):
         hard = own
-        if distilled.labels.ndim == 2 or not given:
-            plain = bench.protocol
-            if not given:
-                plain = plain.change(labels="given", loss="cross-entropy", hard_weight=0.0)
-            y = distilled.hard_labels.to(bench.train.device)
-            pairs = [(own_set.pairs[0][0], y)]
-            hard = _measure(
-                replace(bench, protocol=plain, teachers=None), "hard labels",
-                TrainingSet(pairs=pairs, bytes=own_set.bytes, lr=own_set.lr, weights=own_set.weights),
-            )  # fmt: skip
-        found["hlr"] = owed = hlr(reference["mean"], _mean(hard.values))
-        found["lrs"] = lrs(owed, gain)
-    if robust and bench.train.input.kind == "image":
-        used = own.chosen["augment"]
-        other = "none" if used != "none" else augmentation_name("dsa", bench.train.input)
-        word = "without augmentation" if other == "none" else f"with {other}"
-        mine, theirs = (
-            _mean(_measure(bench, f"{what} {word}", made, augment=other, chosen=m.chosen).values)
-            for what, made, m in (("this set", own_set, own), ("random", random_set, random))
+        if distilled.labels.ndim == 2 or context.teacher_labels:
+            protocol = context.protocol
+            if context.teacher_labels:
+                protocol = protocol.change(labels="given", loss="cross-entropy", hard_weight=0.0)
+            pairs = [(own_set.pairs[0][0], distilled.hard_labels.to(context.train.device))]
+            hard_set = TrainingSet(pairs=pairs, bytes=own_set.bytes, lr=own_set.lr, weights=own_set.weights)
+            hard = measure(replace(context, protocol=protocol, teachers=None), "hard labels", hard_set)
+        scores["hlr"] = shortfall = hlr(reference["mean"], mean(hard.values))
+        scores["lrs"] = lrs(shortfall, gain)
+    if robust and context.train.input.kind == "image":
+        augment = augmentation_name("dsa", context.train.input) if own.chosen["augment"] == "none" else "none"
+        suffix = "without augmentation" if augment == "none" else f"with {augment}"
+        own_mean, random_mean = (
+            mean(measure(context, f"{name} {suffix}", training_set, augment=augment, chosen=m.chosen).values)
+            for name, training_set, m in (("this set", own_set, own), ("random", random_set, random))
         )
-        found["ars"] = ars(gain, mine - theirs)  # symmetric in its two gains while γ is 1/2
-    return found
+        scores["ars"] = ars(gain, own_mean - random_mean)  # symmetric in its two gains while γ is 1/2
+    return scores

@@ -134,7 +134,7 @@ class Scorecard:
     def _rows(self) -> list[tuple[str, ...]]:
         """Rows of the table: name, score, interval, n, items, bytes, and codec."""
         c = self.content
-        own = {"items": c["set"].get("items"), "bytes": c["bytes"]["total"], "store": c["set"].get("store")}
+        own = {"items": c["set"].get("items"), "bytes": c["bytes"]["total"], "codec": c["set"].get("codec")}
         rows = [
             ("this set", c.get("score") or c["accuracy"], own),
             *((name, b, b) for name, b in c["baselines"].items()),
@@ -146,14 +146,19 @@ class Scorecard:
             ci = "" if a.get("ci95") is None else " to ".join(map(self.metric.format, a["ci95"]))
             ci = ci.replace("%", "")
             amounts = ["" if held.get(key) is None else f"{held[key]:,}" for key in ("items", "bytes")]
+<<<<<<< HEAD
             how = describe_codec(held.get("store"), None if name == "random-items" else held.get("per_class"))
             shown.append((name, self.metric.format(a["mean"]), ci, str(a["n"]), *amounts, how))
+=======
+            how = stored_as(held.get("codec"), None if name == "random-items" else held.get("per_class"))
+            shown.append((name, self.metric.shown(a["mean"]), ci, str(a["n"]), *amounts, how))
+>>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
         return shown
 
     def _fair(self) -> list[str]:
         """Return the lines about which comparisons are fair, and which baselines were left out."""
         held = self.content["baselines"]
-        equal = [name for name, b in held.items() if b.get("store") is not None and name != "random-items"]
+        equal = [name for name, b in held.items() if b.get("codec") is not None and name != "random-items"]
         lines = []
         if equal:
             named = equal[0] if len(equal) == 1 else f"{', '.join(equal[:-1])} and {equal[-1]}"

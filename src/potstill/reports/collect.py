@@ -266,7 +266,7 @@ def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
                 **(random.get("score") or random["accuracy"]),
                 "bytes": stored,
                 "items": about.get("items"),
-                "store": about.get("store"),
+                "codec": about.get("codec"),
                 "difference": row.get("difference"),
             }
             row["scorecard"] = {**score, "baselines": {"random-items": baseline}}

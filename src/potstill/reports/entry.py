@@ -167,9 +167,9 @@ class Entry:
         )
 
     @property
-    def store(self) -> str | None:
+    def codec(self) -> str | None:
         """How its values are written."""
-        found = self.card_section("store").get("name") or self.scorecard_section("set").get("store")
+        found = self.card_section("store").get("name") or self.scorecard_section("set").get("codec")
         return None if found is None else str(found)
 
     @property

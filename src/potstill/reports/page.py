@@ -79,7 +79,7 @@ def _row(entry: Entry, anchor: str, label: str) -> Html:
     flag = tag("span", f" {entry.flags}", class_="open") if entry.flags else None
     return tag(
         "tr",
-        tag("th", tag("a", tag("bdi", label), href=f"#{anchor}"), flag, codec_line(entry.store), scope="row"),
+        tag("th", tag("a", tag("bdi", label), href=f"#{anchor}"), flag, codec_line(entry.codec), scope="row"),
         *estimate_cells(own, entry.metric),
         difference_cell(_gap(entry), entry.metric),
         tag("td", format_count(entry.items)),

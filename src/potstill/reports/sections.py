@@ -262,7 +262,7 @@ def _scorecard(entry: Entry) -> list[Html] | None:
     own, metric = entry.score, entry.metric
     if own is None:
         return None
-    held = {"items": entry.items, "bytes": entry.bytes, "store": entry.store}
+    held = {"items": entry.items, "bytes": entry.bytes, "codec": entry.codec}
     rows: list[tuple[str, Estimate, Mapping[str, Any], Estimate | None]] = [("This set", own, held, None)]
     written = entry.scorecard_section("baselines")
     for name, e in sorted(entry.baselines.items(), key=lambda i: (i[0] == _AS_MANY, -metric.sign * i[1].mean)):
@@ -275,7 +275,7 @@ def _scorecard(entry: Entry) -> list[Html] | None:
     body = [
         tag(
             "tr",
-            tag("th", label, codec_line(said.get("store"), to_number(said.get("per_class"))), scope="row"),
+            tag("th", label, codec_line(said.get("codec"), to_number(said.get("per_class"))), scope="row"),
             *estimate_cells(e, metric),
             difference_cell(gap, metric, judged=label != "All real data"),
             tag("td", format_count(to_number(said.get("items")))),
@@ -309,7 +309,7 @@ def codec_line(store: object, per_class: float | None = None) -> Html | None:
 
 def _fair(entry: Entry) -> list[str]:
     """Which comparison is fair, in a sentence or two, and what was left out."""
-    held = {n: b for n, b in entry.scorecard_section("baselines").items() if isinstance(b, Mapping) and b.get("store")}
+    held = {n: b for n, b in entry.scorecard_section("baselines").items() if isinstance(b, Mapping) and b.get("codec")}
     lines = []
     if any(name != _AS_MANY for name in held):
         lines.append(
@@ -459,7 +459,7 @@ def _storage(entry: Entry) -> list[Html] | None:
 def _source_bytes(entry: Entry) -> tuple[float | None, str]:
     """Bytes of the real data and what they count: as measured, or on the card, else pictures at 8 bits a value."""
     measured = entry.scorecard_section("full")
-    if measured.get("bytes") and "store" in measured:
+    if measured.get("bytes") and "codec" in measured:
         return to_number(measured["bytes"]), "as they are"
     if stored := to_number(entry.card_section("source").get("bytes")):
         return stored, "as stored"

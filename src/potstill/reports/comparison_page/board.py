@@ -47,7 +47,7 @@ class Row:
     p: float | None = None
     bytes: float | None = None
     items: float | None = None
-    store: str | None = None
+    codec: str | None = None
     seconds: float | None = None
     spent: float | None = None
     measuring: float | None = None
@@ -181,7 +181,7 @@ def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
     method = str(row.get("method") or "")
     score = row.get("score") or card.get("score") or card.get("accuracy")
     gap = _mapping(row.get("difference"))
-    asked = [str(row[key]) for key in ("parametrization", "store_asked") if row.get(key) is not None]
+    asked = [str(row[key]) for key in ("parametrization", "requested_codec") if row.get(key) is not None]
     protocol = str(row.get("protocol") or held.get("protocol") or card.get("protocol") or "")
     paid = [to_number(x) for x in (row.get("seconds"), _mapping(card.get("making")).get("seconds"))]
     return Row(
@@ -198,7 +198,7 @@ def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
         p=next((x for x in (to_number(gap.get("p_holm")), to_number(gap.get("p"))) if x is not None), None),
         bytes=_first(row.get("bytes"), _mapping(card.get("bytes")).get("total")),
         items=_first(row.get("items"), _mapping(card.get("set")).get("items")),
-        store=str(row.get("store") or _mapping(card.get("set")).get("store") or "") or None,
+        codec=str(row.get("codec") or _mapping(card.get("set")).get("codec") or "") or None,
         seconds=next((x for x in paid if x is not None), None),
         spent=_sum(row, "seconds"),
         measuring=_sum(row, "evaluate_seconds"),
@@ -238,8 +238,8 @@ def _loose(folder: Path) -> list[Row]:
             **settings,
             "scorecard": card,
             "file": card.get("file") or f"{stem}.safetensors",
-            "store_asked": settings.get("store"),
-            "store": None,
+            "requested_codec": settings.get("codec"),
+            "codec": None,
             "seconds": None,
             "id": stem,
         }

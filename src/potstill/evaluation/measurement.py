@@ -1,0 +1,267 @@
+"""Measurement of one training set: select rate and length, train the students, test them once."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.augment.mix import rows as as_rows
+from potstill.augment.names import augmentation_name
+from potstill.core import Augmentation, NetworkFactory, Source, Task
+from potstill.core.nested import count
+from potstill.data import holdout
+from potstill.data.groups import get_groups
+from potstill.evaluation.augmentation import omitted_augmentations, student_augmentation
+from potstill.evaluation.byte_matched_baselines import count_strata
+from potstill.evaluation.distilled_training import Teachers
+from potstill.evaluation.estimators import LearnerFactory
+from potstill.evaluation.naive import unit_errors
+from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.samples import SampleScores, sample_scores
+from potstill.evaluation.statistics import count_answers, summary
+from potstill.evaluation.student import StudentJob
+from potstill.evaluation.training_sets import TrainingSet
+from potstill.evaluation.vmap_students import predict_all
+from potstill.execution import Executor
+from potstill.functional.label_simplex import centred
+from potstill.rng import derive
+from potstill.tasks import Classification, targets_of, task_of
+
+__all__ = ["EvaluationContext", "Measurement", "mean", "measure"]
+
+MAX_CONFUSION_CLASSES = 32
+"""Maximum number of classes with a confusion matrix, which is quadratic in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationContext:
+    """Settings shared by all sets that are compared with one network."""
+
+    protocol: Protocol
+    """Resolved for this data and this network."""
+    make: NetworkFactory
+    train: Source
+    test: Source
+    students: int
+    seed: int
+    executor: Executor
+    report: Callable[[str, int, int], None]
+    side_by_side: int
+    teachers: Teachers | None = None
+
+    @property
+    def task(self) -> Task:
+        return task_of(self.train)
+
+    @property
+    def is_classification(self) -> bool:
+        return isinstance(self.task, Classification)
+
+    @property
+    def learner(self) -> LearnerFactory | None:
+        return self.make if isinstance(self.make, LearnerFactory) else None
+
+    @property
+    def teacher_labels(self) -> bool:
+        """True if a teacher labels every batch."""
+        return self.protocol.teaching.labels == "teacher"
+
+    def summarize(self, measurement: "Measurement") -> dict[str, Any]:
+        """Return mean, spread and interval of the students' scores."""
+        metric = self.task.metric
+        answers = count_answers(metric, len(self.test))
+        return summary(measurement.values, answers, metric.low, samples=measurement.samples)
+
+    def with_score(self, summarized: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a summary with ``score``, its task-independent form."""
+        keys = ("mean", "std", "ci95", "n", "ci95_same_test")
+        found = {name: summarized[name] for name in keys if name in summarized}
+        return {**summarized, "score": self.task.metric.said | found}
+
+    def predict(self, label: str, jobs: list[StudentJob], source: Source) -> list[Tensor | None]:
+        """Train the students and return their answers for ``source``."""
+        answers: list[Tensor | None] = []
+        self.report(label, 0, len(jobs))
+        for predicted in predict_all(source, jobs, self.executor, self.side_by_side):
+            answers.append(predicted)
+            self.report(label, len(answers), len(jobs))
+        return answers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Test results of the students of one training set."""
+
+    values: list[float]
+    """Score of each student."""
+    samples: SampleScores | None
+    """Scores of the single test samples; ``None`` with too few samples."""
+    per_class: list[float]
+    """Accuracy on each class; empty without classes."""
+    per_group: list[dict[str, Any]]
+    """Score on each group of test samples (``group``, ``mean``, ``n``); empty without groups."""
+    units: Mapping[str, Mapping[str, float]]
+    """Forecast errors of each variable in its own units; else empty."""
+    confusion: list[list[int]]
+    """Confusion matrix (rows: true classes); empty without classes, or above `MAX_CONFUSION_CLASSES`."""
+    chosen: Mapping[str, Any]
+    """Selected settings: ``lr``, ``steps``, ``augment``, ``left_out``."""
+    diverged: int
+    """Number of students with non-finite weights."""
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the arithmetic mean."""
+    return sum(values) / len(values)
+
+
+def measure(
+    context: EvaluationContext,
+    label: str,
+    training_set: TrainingSet,
+    *,
+    augment: str | None = None,
+    chosen: Mapping[str, Any] | None = None,
+) -> Measurement:
+    """Select settings where the protocol leaves them open, train the students, and predict the test split once each.
+
+    A ``best-on-test`` protocol predicts it more often and counts the best.
+
+    Args:
+        label: for progress.
+        augment: replaces the protocol's augmentation; ``none`` turns off mixing too.
+        chosen: settings to use instead of selecting them.
+    """
+    p = context.protocol.for_set_size(count(training_set.pair_for(0)[0]), count_strata(context.train))
+    context = replace(context, protocol=p)
+    p = p if augment != "none" else p.change(mix="none")
+    name = p.recipe.augment if augment is None else augment
+    augmentation = student_augmentation(name, context.train)
+    fixed: dict[str, Any] = {"lr": 0.0, "steps": None}  # a recipe does not apply to learners
+    learner = context.learner
+    settings = dict(chosen or (_select(context, label, training_set, augmentation) if learner is None else fixed))
+    students = context.students if learner is None or learner.learner.draws else len(training_set.pairs)
+    jobs = [
+        _job(context, training_set, n, p, settings["lr"], settings["steps"], augmentation, "student")
+        for n in range(students)
+    ]
+    answers = context.predict(label, jobs, context.test)
+    task, test, targets = context.task, context.test, targets_of(context.test)
+    settings["augment"] = augmentation_name(name, context.train.input)
+    if omitted := omitted_augmentations(name, p, context.train):
+        settings["left_out"] = omitted
+    classes = len(test.classes) if context.is_classification else 0
+    return Measurement(
+        values=_student_scores(task, answers, targets),
+        samples=sample_scores(task, answers, targets),
+        per_class=_per_class(answers, test) if classes else [],
+        per_group=_per_group(task, answers, targets, get_groups(test)),
+        units=unit_errors(task, answers, targets),
+        confusion=_confusion(answers, test) if 0 < classes <= MAX_CONFUSION_CLASSES else [],
+        chosen=settings if learner is None else {"augment": "none"},
+        diverged=sum(answer is None for answer in answers),
+    )
+
+
+def _job(
+    context: EvaluationContext, training_set: TrainingSet, n: int, protocol: Protocol, lr: float, steps: int | None,
+    augment: Augmentation, stream: str,
+) -> StudentJob:  # fmt: skip
+    return StudentJob(
+        make=context.make, x=training_set.pair_for(n)[0], y=_student_targets(context, training_set, n),
+        protocol=protocol, lr=lr, steps=steps, augment=augment, seed=derive(context.seed, stream, n),
+        teachers=context.teachers, stored_labels=training_set.stored_labels, weights=training_set.weights,
+        task=context.task,
+    )  # fmt: skip
+
+
+def _student_targets(context: EvaluationContext, training_set: TrainingSet, student: int) -> Tensor:
+    """Return a student's targets: scores where outputs are compared with scores, else the set's labels."""
+    y, k = training_set.pair_for(student)[1], len(context.train.classes)
+    if not context.is_classification:
+        return y
+    if context.learner is not None:
+        real_rows = getattr(context.learner.learner, "real_rows", False)
+        return training_set.scores + 1 / k if training_set.scores is not None and real_rows else y
+    if context.protocol.teaching.loss != "squared":
+        return y
+    return centred(as_rows(y, k, torch.float32)) if training_set.scores is None else training_set.scores
+
+
+def _student_scores(task: Task, answers: Sequence[Tensor | None], targets: Tensor) -> list[float]:
+    """Return each student's score; a diverged student counts as chance."""
+    return [task.worst(targets) if answer is None else task.score(answer, targets) for answer in answers]
+
+
+def _per_class(answers: Sequence[Tensor | None], test: Source) -> list[float]:
+    """Return the accuracy on each class, the mean over students."""
+    labels, k = test.labels, len(test.classes)
+    sizes, hits = torch.bincount(labels, minlength=k).clamp(min=1), torch.zeros(k, dtype=torch.float64)
+    for answer in answers:
+        if answer is None:
+            hits += 1 / k / len(answers)
+        else:
+            hits += torch.bincount(labels[answer == labels], minlength=k) / sizes / len(answers)
+    return hits.tolist()
+
+
+def _per_group(
+    task: Task, answers: Sequence[Tensor | None], targets: Tensor, groups: Tensor | None
+) -> list[dict[str, Any]]:
+    """Return the score on each group of test samples, the mean over students."""
+    found: list[dict[str, Any]] = []
+    for group in () if groups is None else torch.unique(groups).tolist():
+        at = torch.where(groups == group)[0]
+        scores = _student_scores(task, [None if a is None else a[at] for a in answers], targets[at])
+        found.append({"group": group, "mean": mean(scores), "n": len(at)})
+    return found
+
+
+def _confusion(answers: Sequence[Tensor | None], test: Source) -> list[list[int]]:
+    """Return counts by true class (row) and answer (column), without diverged students."""
+    k = len(test.classes)
+    counts = torch.zeros(k * k, dtype=torch.int64)
+    for answer in answers:
+        if answer is not None:
+            counts += torch.bincount((test.labels * k + answer).cpu(), minlength=k * k)
+    return counts.reshape(k, k).tolist()
+
+
+def _select(
+    context: EvaluationContext, label: str, training_set: TrainingSet, augmentation: Augmentation
+) -> dict[str, Any]:
+    """Select the learning rate at the greatest length, then the length, on held-out training data."""
+    p = context.protocol
+    least = p.recipe.least_epochs * math.ceil(count(training_set.pair_for(0)[0]) / p.recipe.batch)
+    lengths: tuple[int | None, ...] = tuple(dict.fromkeys(max(s, least) for s in p.recipe.steps)) or (None,)
+    rates = (training_set.lr,) if p.selection.lr_of_set and training_set.lr is not None else p.recipe.lr
+    if len(rates) * len(lengths) == 1:
+        return {"lr": rates[0], "steps": lengths[0]}
+    fraction = min(p.selection.validation, p.selection.validation_most / len(context.train))
+    held_out = holdout(context.train, fraction, derive(context.seed, "validation") % 2**31)[1]
+    targets, metric = targets_of(held_out), context.task.metric
+    diverged_score = metric.low - 1 if metric.direction == "higher" else math.inf
+    students = p.selection.validation_students
+    scores: dict[tuple[float, int | None], float] = {}
+
+    def best_of(settings: list[tuple[float, int | None]]) -> tuple[float, int | None]:
+        if len(settings) == 1:
+            return settings[0]
+        untested = [setting for setting in settings if setting not in scores]
+        jobs = [
+            _job(context, training_set, n, p, lr, steps, augmentation, "choice")
+            for (lr, steps), n in itertools.product(untested, range(students))
+        ]
+        answers = context.predict(f"{label}: choosing", jobs, held_out)
+        values = [diverged_score if a is None else context.task.score(a, targets) for a in answers]
+        for i, setting in enumerate(untested):
+            scores[setting] = mean(values[i * students : (i + 1) * students])
+        # the first of equals: the lower rate, the shorter length
+        return max(settings, key=lambda setting: metric.sign * scores[setting])
+
+    lr, _ = best_of([(rate, lengths[-1]) for rate in rates])
+    return dict(zip(("lr", "steps"), best_of([(lr, steps) for steps in lengths]), strict=True))
