@@ -172,13 +172,8 @@ class Cell:
         making = {name: value for name, value in self.choices.items() if (name, value) != ("effort", "published")}
         return {
             "method": self.method, self.unit: self.amount, "data": self.data,
-<<<<<<< HEAD
             **{name: str(value) if isinstance(value, CustomNetwork) else value for name, value in making.items()},
-            "options": dict(self.options) or None, "parametrization": self.parametrization, "store": self.store,
-=======
-            **{name: str(value) if isinstance(value, OwnNetwork) else value for name, value in making.items()},
             "options": dict(self.options) or None, "parametrization": self.parametrization, "codec": self.store,
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
             **({"own_files": files} if (files := self._own_files()) else {}), **measure.settings,
         }  # fmt: skip
 

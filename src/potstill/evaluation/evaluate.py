@@ -10,18 +10,10 @@ from typing import Any
 
 import torch
 
-<<<<<<< HEAD
-from potstill.augment.mix import label_rows as as_rows
-from potstill.augment.names import augmentation_name
-from potstill.core import Augmentation, Metric, NetworkFactory, Source, Splits, Task
-from potstill.core.nested import num_samples, single_tensor, to_device
-from potstill.data import SourceView, holdout
-=======
 from potstill.augment.names import augmentation_name
 from potstill.core import NetworkFactory, Source, Splits
-from potstill.core.nested import moved, only
+from potstill.core.nested import single_tensor, to_device
 from potstill.data import SourceView
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation.augmentation import student_augmentation
@@ -56,97 +48,20 @@ from potstill.evaluation.scores import ars, hlr, ior, lrs
 from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, count_answers, difference
 from potstill.evaluation.teacher_labels import Labeller, resolve_labeller, stored_labeller
 from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
-<<<<<<< HEAD
-from potstill.evaluation.vmap_students import default_group_size, predict_all
+from potstill.evaluation.vmap_students import default_group_size
 from potstill.execution import Executor, Serial, choose_executor
-from potstill.functional.label_simplex import to_scores
 from potstill.labels.label_file import hash_inputs
 from potstill.labels.teacher import soft_labels
 from potstill.labels.teacher_file import Labels
 from potstill.nn import CustomNetwork, default_network_name, factory, is_stackable
-from potstill.rng import derive_seed
-from potstill.tasks import Classification, get_targets, get_task
-=======
-from potstill.evaluation.vmap_students import default_group_size
-from potstill.execution import Executor, Serial, choose
-from potstill.labels.label_file import hash_inputs
-from potstill.labels.teacher import soft_labels
-from potstill.labels.teacher_file import Labels
-from potstill.nn import OwnNetwork, factory, stackable, usual
-from potstill.tasks import task_of
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
+from potstill.tasks import get_task
 
 __all__ = ["evaluate", "normalize_like"]
 
-<<<<<<< HEAD
-Report = Callable[[str, int, int], None]
-
-
-SHORT = 10.0
-"""Seconds of computing below which starting processes takes longer than it saves."""
-RATE = 1e10
-"""Operations per second and core, to judge what is short. Ours: a small network on a plain core."""
-MOST_CONFUSED = 32
-"""Of more classes no confusion is kept: its numbers grow with their square."""
-
-
-_UNCHOSEN: Mapping[str, Any] = {"lr": 0.0, "steps": None}
-"""Of a learner: the recipe does not concern it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Bench:
-    """What stays the same for all sets that are measured against each other with one network."""
-
-    protocol: Protocol
-    """Resolved for this data and this network."""
-    make: NetworkFactory
-    train: Source
-    test: Source
-    students: int
-    seed: int
-    executor: Executor
-    report: Report
-    side_by_side: int
-    teachers: Teachers | None = None
-
-    @property
-    def task(self) -> Task:
-        return get_task(self.train)
-
-    @property
-    def classes(self) -> bool:
-        """Whether it is classes that are told apart."""
-        return isinstance(self.task, Classification)
-
-    def summed(self, measured: "_Measured") -> dict[str, Any]:
-        """The scores of students, one each."""
-        metric = self.task.metric
-        return summary(measured.values, count_answers(metric, len(self.test)), metric.low, samples=measured.samples)
-
-    def augment(self, name: str) -> Augmentation:
-        return student_augmentation(name, self.train)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Measured:
-    values: list[float]
-    samples: SampleScores | None
-    """Scores of the single test samples; ``None`` where there are too few to tell."""
-    per_class: list[float]
-    """Accuracy on each class; empty where there are none."""
-    units: Mapping[str, Mapping[str, float]]
-    """Of a forecast, errors of each variable in its own units; else empty."""
-    confusion: list[list[int]]
-    """Of each class how often it was taken for which; empty where there are none, or more than `MOST_CONFUSED`."""
-    chosen: Mapping[str, Any]
-    diverged: int
-=======
 SHORT_SECONDS = 10.0
 """Computing time below which starting processes takes longer than it saves."""
 OPERATIONS_PER_SECOND = 1e10
 """Assumed speed of a core, to decide what is short. Ours: a small network on a plain core."""
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
 
 
 def evaluate(
@@ -197,32 +112,13 @@ def evaluate(
         raise PotstillError("evaluation needs real test data, but these have no test split; give data that has one")
     check_compatible(distilled, splits.train)
     train, test = (normalize_like(s, distilled) for s in (splits.train, splits.test))
-<<<<<<< HEAD
-    published = protocol.network if train.input.kind == "image" else None
-    students_of = list(
-        dict.fromkeys(networks or [published or network_from_metadata(distilled) or default_network_name(train.input)])
-    )
-=======
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
     students = protocol.students if seeds is None else seeds
     if students < 1:
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
     if side_by_side is not None and side_by_side < 1:
         raise PotstillError(f"at least one student is trained at a time, but side_by_side is {side_by_side}; use 1")
-<<<<<<< HEAD
-    task = get_task(train)
-    makes = [
-        make_learner(name, train) if isinstance(name, str) and is_learner_name(name)
-        else factory(name, train.input, task.outputs, train.device, normalization=train.normalization)
-        for name in students_of
-    ]  # fmt: skip
-    fitted = any(isinstance(make, LearnerFactory) for make in makes)
-    bench, *others = (
-        _Bench(
-=======
     context, *others = (
         EvaluationContext(
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
             protocol=protocol.resolve(train.name, make.name, train.input), make=make, train=train, test=test,
             students=students, seed=seed, report=progress or (lambda label, done, total: None),
             executor=executor or _executor(protocol, make, train, len(distilled), students, full or baselines),
@@ -237,17 +133,10 @@ def evaluate(
             f"protocol {protocol.name} has a teacher label every batch of a network's classes, but {why}; choose "
             "another, such as potstill"
         )
-<<<<<<< HEAD
-    x, y = to_device(distilled.model_space(), train.device), distilled.labels.to(train.device)
-    if stored is not None:
-        check_stored_labels(bench.protocol, stored)
-        stored.check(train.classes, hash_inputs(single_tensor(x, "a stored label")))
-=======
-    x = moved(distilled.model_space(), train.device)
+    x = to_device(distilled.model_space(), train.device)
     if stored is not None:
         check_stored_labels(context.protocol, stored)
-        stored.check(train.classes, hash_inputs(only(x, "a stored label")))
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
+        stored.check(train.classes, hash_inputs(single_tensor(x, "a stored label")))
         robust_scores = False  # the file's views are those of one augmentation
     baseline_context = BaselineContext(
         train=train, byte_budget=baseline_byte_budget(distilled.metadata["bytes"]), make=context.make, seed=seed,
@@ -346,16 +235,10 @@ def _content(
         for name, (_, m) in r.baselines.items()
     }  # fmt: skip
     # as potstill.evaluation.vmap_students groups them
-<<<<<<< HEAD
-    alone = own_learner is not None or bench.protocol.teaching.labels == "teacher" or not is_stackable(bench.make)
-    beside = 1 if alone else min(students, bench.side_by_side)
-    content = {
-=======
-    alone = learner is not None or context.teacher_labels or not stackable(context.make)
+    alone = learner is not None or context.teacher_labels or not is_stackable(context.make)
     side_by_side = 1 if alone else min(context.students, context.side_by_side)
     measurements = {"this set": own, **{name: m for name, (_, m) in r.baselines.items()}}
     return {
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
         "protocol": protocol.name,
         "protocol_version": protocol.version,
         "fingerprint": protocol.fingerprint(),
@@ -364,15 +247,9 @@ def _content(
         "n": len(own.values),
         "optimistic": protocol.optimistic,
         "quick": protocol.shortened,
-<<<<<<< HEAD
-        **({"accuracy": bench.summed(own)} if bench.classes else {}),
-        "score": metric.to_dict | bench.summed(own),
-        "interval": _interval(own, own_learner),
-=======
         **({"accuracy": summarized} if context.is_classification else {}),
-        "score": metric.said | summarized,
+        "score": metric.to_dict | summarized,
         "interval": _interval(context, own),
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
         "baselines": {
             name: context.with_score(context.summarize(m)) | {
                 "bytes": s.bytes, "coded": s.entropy_coded_bytes, "items": s.items,
@@ -424,18 +301,11 @@ def _interval(context: EvaluationContext, own: Measurement) -> str:
     return ONE_INTERVAL if len(own.values) == 1 and stochastic else INTERVAL
 
 
-<<<<<<< HEAD
-def _scored(metric: Metric, summed: Mapping[str, Any]) -> dict[str, Any]:
-    """A summary and, under ``score``, the same as every task has it."""
-    kept = {name: summed[name] for name in ("mean", "std", "ci95", "n", "ci95_same_test") if name in summed}
-    return {**summed, "score": metric.to_dict | kept}
-=======
 def _network_entry(context: EvaluationContext, own: Measurement, random: Measurement | None) -> dict[str, Any]:
     entry = context.with_score(context.summarize(own))
     if random is None:
         return entry
     return {**entry, "baselines": {"random": context.with_score(context.summarize(random))}}
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
 
 
 def _label_bytes(context: EvaluationContext, stored: Labels | None) -> dict[str, int]:
@@ -446,13 +316,13 @@ def _label_bytes(context: EvaluationContext, stored: Labels | None) -> dict[str,
 
 
 def _factories(
-    distilled: Distilled, train: Source, protocol: Protocol, networks: Sequence[str | OwnNetwork] | None
+    distilled: Distilled, train: Source, protocol: Protocol, networks: Sequence[str | CustomNetwork] | None
 ) -> list[NetworkFactory]:
     published = protocol.network if train.input.kind == "image" else None
-    names = networks or [published or network_from_metadata(distilled) or usual(train.input)]
+    names = networks or [published or network_from_metadata(distilled) or default_network_name(train.input)]
     return [
         make_learner(name, train) if isinstance(name, str) and is_learner_name(name)
-        else factory(name, train.input, task_of(train).outputs, train.device, normalization=train.normalization)
+        else factory(name, train.input, get_task(train).outputs, train.device, normalization=train.normalization)
         for name in dict.fromkeys(names)
     ]  # fmt: skip
 
@@ -476,15 +346,8 @@ def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, s
     samples = min(n, protocol.recipe.batch) * _max_updates(protocol, n) * students
     if others:
         samples += int(RECIPE["steps"]) * int(RECIPE["batch"]) + 256 * TEACHER_STEPS
-<<<<<<< HEAD
-    return (
-        Serial()
-        if 3 * count_operations(make, train.input) * samples / RATE < SHORT
-        else choose_executor(students, make.device, make)
-    )
-=======
     seconds = 3 * count_operations(make, train.input) * samples / OPERATIONS_PER_SECOND
-    return Serial() if seconds < SHORT_SECONDS else choose(students, make.device, make)
+    return Serial() if seconds < SHORT_SECONDS else choose_executor(students, make.device, make)
 
 
 def _max_updates(protocol: Protocol, n: int) -> int:
@@ -498,7 +361,6 @@ def _count_draws(context: EvaluationContext) -> int:
     updates = max(p.recipe.steps, default=0) or (p.recipe.epochs or 0)
     cost = 3 * count_operations(context.make, context.train.input) * updates * p.recipe.batch * more
     return MIN_DRAWS if 0 < cost <= CHEAP_OPERATIONS else context.students
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
 
 
 def _call(job: Callable[[], Any]) -> Any:
@@ -569,170 +431,9 @@ def _measure_baselines(
     return measured, failed
 
 
-<<<<<<< HEAD
-def _updates(protocol: Protocol, n: int) -> int:
-    """The most updates that a student on ``n`` inputs makes."""
-    return max(protocol.recipe.steps, default=0) or (protocol.recipe.epochs or 0) * math.ceil(n / protocol.recipe.batch)
-
-
-def _draws(bench: _Bench) -> int:
-    """Random draws that are measured: one for each student, and with few students more, where they cost little."""
-    p, more = bench.protocol, MIN_DRAWS - bench.students
-    updates = max(p.recipe.steps, default=0) or (p.recipe.epochs or 0)
-    cost = 3 * count_operations(bench.make, bench.train.input) * updates * p.recipe.batch * more
-    return MIN_DRAWS if 0 < cost <= CHEAP_OPERATIONS else bench.students
-
-
-def normalize_like(source: Source, distilled: Distilled) -> Source:
-    """The source under the set's own normalization: a whitened set is tested on whitened data."""
-    normalization = distilled.normalization.to(source.device)
-    settings: tuple[Any, ...] = fields(source) if is_dataclass(source) else ()
-    if hasattr(source, "subset") and any(f.name == "normalization" and f.init for f in settings):
-        seen: Source = replace(source, normalization=normalization)  # type: ignore[type-var]
-        return seen
-    return SourceView.of(source, normalization)
-
-
-def _run(bench: _Bench, what: str, jobs: list[StudentJob], source: Source) -> list[Tensor | None]:
-    """Every job's predictions for ``source``."""
-    done: list[Tensor | None] = []
-    bench.report(what, 0, len(jobs))
-    for predicted in predict_all(source, jobs, bench.executor, bench.side_by_side):
-        done.append(predicted)
-        bench.report(what, len(done), len(jobs))
-    return done
-
-
-def _measure(
-    bench: _Bench, what: str, made: TrainingSet, *, augment: str | None = None, chosen: Mapping[str, Any] | None = None
-) -> _Measured:
-    """Choose where the protocol leaves a choice, train the students, predict the test split once each.
-
-    A protocol that is ``best-on-test`` predicts it more often, and counts the best. ``augment="none"`` leaves out the
-    mix of labels too.
-    """
-    p = bench.protocol.for_set_size(num_samples(made.pair_for(0)[0]), count_strata(bench.train))
-    bench = replace(bench, protocol=p)
-    p = p if augment != "none" else p.change(mix="none")
-    name = p.recipe.augment if augment is None else augment
-    augmentation = bench.augment(name)
-    fitted = bench.make if isinstance(bench.make, LearnerFactory) else None
-    settings = dict(chosen or (_choose(bench, what, made, augmentation) if fitted is None else _UNCHOSEN))
-    students = bench.students if fitted is None or fitted.learner.draws else len(made.pairs)
-    jobs = [
-        StudentJob(
-            make=bench.make, x=made.pair_for(n)[0], y=_learned_from(bench, made, n), protocol=p, lr=settings["lr"],
-            steps=settings["steps"],
-            augment=augmentation, seed=derive_seed(bench.seed, "student", n), teachers=bench.teachers,
-            stored_labels=made.stored_labels, weights=made.weights, task=bench.task,
-        )
-        for n in range(students)
-    ]  # fmt: skip
-    answers = _run(bench, what, jobs, bench.test)
-    targets, diverged = get_targets(bench.test), sum(said is None for said in answers)
-    # a student that diverged knows nothing: it counts as chance, and it is said
-    values = [bench.task.chance_score(targets) if said is None else bench.task.score(said, targets) for said in answers]
-    samples = sample_scores(bench.task, answers, targets)
-    settings["augment"] = augmentation_name(name, bench.train.input)
-    if said := omitted_augmentations(name, p, bench.train):
-        settings["left_out"] = said
-    settings = settings if fitted is None else {"augment": "none"}
-    per_class = _per_class(answers, bench.test) if bench.classes else []
-    units = unit_errors(bench.task, answers, targets)
-    confusion = _confusion(answers, bench.test) if bench.classes and len(bench.test.classes) <= MOST_CONFUSED else []
-    return _Measured(
-        values=values, samples=samples, per_class=per_class, units=units, confusion=confusion, chosen=settings,
-        diverged=diverged,
-    )  # fmt: skip
-
-
-def _learned_from(bench: _Bench, made: TrainingSet, student: int) -> Tensor:
-    """The targets of a student: of classes scores, where outputs are compared with these, else classes or rows."""
-    y, k = made.pair_for(student)[1], len(bench.train.classes)
-    if not bench.classes:
-        return y
-    if isinstance(bench.make, LearnerFactory):
-        real = made.scores is not None and getattr(bench.make.learner, "real_rows", False)
-        return made.scores + 1 / k if real and made.scores is not None else y
-    if bench.protocol.teaching.loss != "squared":
-        return y
-    return to_scores(as_rows(y, k, torch.float32)) if made.scores is None else made.scores
-
-
-def _per_class(answers: Sequence[Tensor | None], test: Source) -> list[float]:
-    """Accuracy on each class, the mean over students."""
-    labels, k = test.labels, len(test.classes)
-    sizes, hits = torch.bincount(labels, minlength=k).clamp(min=1), torch.zeros(k, dtype=torch.float64)
-    for said in answers:
-        hits += (
-            1 / k / len(answers)
-            if said is None
-            else torch.bincount(labels[said == labels], minlength=k) / sizes / len(answers)
-        )
-    return hits.tolist()
-
-
-def _confusion(answers: Sequence[Tensor | None], test: Source) -> list[list[int]]:
-    """Of each class's test samples (row) how many were taken for which (column), without students that diverged."""
-    k = len(test.classes)
-    counts = torch.zeros(k * k, dtype=torch.int64)
-    for said in answers:
-        if said is not None:
-            counts += torch.bincount((test.labels * k + said).cpu(), minlength=k * k)
-    return counts.reshape(k, k).tolist()
-
-
-def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentation) -> dict[str, Any]:
-    """Learning rate first, at the greatest length; then the length. On a part of the training data, never on test."""
-    p = bench.protocol
-    least = p.recipe.least_epochs * math.ceil(num_samples(made.pair_for(0)[0]) / p.recipe.batch)
-    lengths: tuple[int | None, ...] = tuple(dict.fromkeys(max(s, least) for s in p.recipe.steps)) or (None,)
-    rates = (made.lr,) if p.selection.lr_of_set and made.lr is not None else p.recipe.lr
-    if len(rates) * len(lengths) == 1:
-        return {"lr": rates[0], "steps": lengths[0]}
-    fraction = min(p.selection.validation, p.selection.validation_most / len(bench.train))
-    held = holdout(bench.train, fraction, derive_seed(bench.seed, "validation") % 2**31)[1]
-
-    targets, metric = get_targets(held), bench.task.metric
-    lost = metric.low - 1 if metric.direction == "higher" else math.inf  # a student that diverged
-    scores: dict[tuple[float, int | None], float] = {}
-
-    def tried(pairs: list[tuple[float, int | None]]) -> tuple[float, int | None]:
-        if len(pairs) == 1:
-            return pairs[0]
-        fresh = [pair for pair in pairs if pair not in scores]
-        jobs = [
-            StudentJob(
-                make=bench.make, x=made.pair_for(n)[0], y=_learned_from(bench, made, n), protocol=p, lr=lr, steps=steps,
-                augment=augmentation, seed=derive_seed(bench.seed, "choice", n), teachers=bench.teachers,
-                stored_labels=made.stored_labels, weights=made.weights, task=bench.task,
-            )
-            for (lr, steps), n in itertools.product(fresh, range(p.selection.validation_students))
-        ]  # fmt: skip
-        found = [
-            lost if q is None else bench.task.score(q, targets) for q in _run(bench, f"{what}: choosing", jobs, held)
-        ]
-        for i, pair in enumerate(fresh):
-            scores[pair] = _mean(found[i * p.selection.validation_students : (i + 1) * p.selection.validation_students])
-        # the first of equals: the lower rate, the shorter length
-        return max(pairs, key=lambda pair: metric.sign * scores[pair])
-
-    lr, _ = tried([(rate, lengths[-1]) for rate in rates])
-    return dict(zip(("lr", "steps"), tried([(lr, steps) for steps in lengths]), strict=True))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _scores(
-    bench: _Bench,
-    own: _Measured,
-=======
 def _robust_scores(
     context: EvaluationContext,
     own: Measurement,
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
     own_set: TrainingSet,
     distilled: Distilled,
     baselines: Mapping[str, tuple[TrainingSet, Measurement]],

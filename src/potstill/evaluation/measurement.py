@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.augment.mix import rows as as_rows
+from potstill.augment.mix import label_rows
 from potstill.augment.names import augmentation_name
 from potstill.core import Augmentation, NetworkFactory, Source, Task
-from potstill.core.nested import count
+from potstill.core.nested import num_samples
 from potstill.data import holdout
 from potstill.data.groups import get_groups
 from potstill.evaluation.augmentation import omitted_augmentations, student_augmentation
@@ -27,9 +27,9 @@ from potstill.evaluation.student import StudentJob
 from potstill.evaluation.training_sets import TrainingSet
 from potstill.evaluation.vmap_students import predict_all
 from potstill.execution import Executor
-from potstill.functional.label_simplex import centred
-from potstill.rng import derive
-from potstill.tasks import Classification, targets_of, task_of
+from potstill.functional.label_simplex import to_scores
+from potstill.rng import derive_seed
+from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = ["EvaluationContext", "Measurement", "mean", "measure"]
 
@@ -55,7 +55,7 @@ class EvaluationContext:
 
     @property
     def task(self) -> Task:
-        return task_of(self.train)
+        return get_task(self.train)
 
     @property
     def is_classification(self) -> bool:
@@ -80,7 +80,7 @@ class EvaluationContext:
         """Return a summary with ``score``, its task-independent form."""
         keys = ("mean", "std", "ci95", "n", "ci95_same_test")
         found = {name: summarized[name] for name in keys if name in summarized}
-        return {**summarized, "score": self.task.metric.said | found}
+        return {**summarized, "score": self.task.metric.to_dict | found}
 
     def predict(self, label: str, jobs: list[StudentJob], source: Source) -> list[Tensor | None]:
         """Train the students and return their answers for ``source``."""
@@ -136,7 +136,7 @@ def measure(
         augment: replaces the protocol's augmentation; ``none`` turns off mixing too.
         chosen: settings to use instead of selecting them.
     """
-    p = context.protocol.for_set_size(count(training_set.pair_for(0)[0]), count_strata(context.train))
+    p = context.protocol.for_set_size(num_samples(training_set.pair_for(0)[0]), count_strata(context.train))
     context = replace(context, protocol=p)
     p = p if augment != "none" else p.change(mix="none")
     name = p.recipe.augment if augment is None else augment
@@ -150,7 +150,7 @@ def measure(
         for n in range(students)
     ]
     answers = context.predict(label, jobs, context.test)
-    task, test, targets = context.task, context.test, targets_of(context.test)
+    task, test, targets = context.task, context.test, get_targets(context.test)
     settings["augment"] = augmentation_name(name, context.train.input)
     if omitted := omitted_augmentations(name, p, context.train):
         settings["left_out"] = omitted
@@ -173,7 +173,7 @@ def _job(
 ) -> StudentJob:  # fmt: skip
     return StudentJob(
         make=context.make, x=training_set.pair_for(n)[0], y=_student_targets(context, training_set, n),
-        protocol=protocol, lr=lr, steps=steps, augment=augment, seed=derive(context.seed, stream, n),
+        protocol=protocol, lr=lr, steps=steps, augment=augment, seed=derive_seed(context.seed, stream, n),
         teachers=context.teachers, stored_labels=training_set.stored_labels, weights=training_set.weights,
         task=context.task,
     )  # fmt: skip
@@ -189,12 +189,12 @@ def _student_targets(context: EvaluationContext, training_set: TrainingSet, stud
         return training_set.scores + 1 / k if training_set.scores is not None and real_rows else y
     if context.protocol.teaching.loss != "squared":
         return y
-    return centred(as_rows(y, k, torch.float32)) if training_set.scores is None else training_set.scores
+    return to_scores(label_rows(y, k, torch.float32)) if training_set.scores is None else training_set.scores
 
 
 def _student_scores(task: Task, answers: Sequence[Tensor | None], targets: Tensor) -> list[float]:
     """Return each student's score; a diverged student counts as chance."""
-    return [task.worst(targets) if answer is None else task.score(answer, targets) for answer in answers]
+    return [task.chance_score(targets) if answer is None else task.score(answer, targets) for answer in answers]
 
 
 def _per_class(answers: Sequence[Tensor | None], test: Source) -> list[float]:
@@ -236,14 +236,14 @@ def _select(
 ) -> dict[str, Any]:
     """Select the learning rate at the greatest length, then the length, on held-out training data."""
     p = context.protocol
-    least = p.recipe.least_epochs * math.ceil(count(training_set.pair_for(0)[0]) / p.recipe.batch)
+    least = p.recipe.least_epochs * math.ceil(num_samples(training_set.pair_for(0)[0]) / p.recipe.batch)
     lengths: tuple[int | None, ...] = tuple(dict.fromkeys(max(s, least) for s in p.recipe.steps)) or (None,)
     rates = (training_set.lr,) if p.selection.lr_of_set and training_set.lr is not None else p.recipe.lr
     if len(rates) * len(lengths) == 1:
         return {"lr": rates[0], "steps": lengths[0]}
     fraction = min(p.selection.validation, p.selection.validation_most / len(context.train))
-    held_out = holdout(context.train, fraction, derive(context.seed, "validation") % 2**31)[1]
-    targets, metric = targets_of(held_out), context.task.metric
+    held_out = holdout(context.train, fraction, derive_seed(context.seed, "validation") % 2**31)[1]
+    targets, metric = get_targets(held_out), context.task.metric
     diverged_score = metric.low - 1 if metric.direction == "higher" else math.inf
     students = p.selection.validation_students
     scores: dict[tuple[float, int | None], float] = {}

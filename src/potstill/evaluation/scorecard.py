@@ -146,13 +146,8 @@ class Scorecard:
             ci = "" if a.get("ci95") is None else " to ".join(map(self.metric.format, a["ci95"]))
             ci = ci.replace("%", "")
             amounts = ["" if held.get(key) is None else f"{held[key]:,}" for key in ("items", "bytes")]
-<<<<<<< HEAD
-            how = describe_codec(held.get("store"), None if name == "random-items" else held.get("per_class"))
+            how = describe_codec(held.get("codec"), None if name == "random-items" else held.get("per_class"))
             shown.append((name, self.metric.format(a["mean"]), ci, str(a["n"]), *amounts, how))
-=======
-            how = stored_as(held.get("codec"), None if name == "random-items" else held.get("per_class"))
-            shown.append((name, self.metric.shown(a["mean"]), ci, str(a["n"]), *amounts, how))
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
         return shown
 
     def _fair(self) -> list[str]:

@@ -261,15 +261,9 @@ def _cells(row: Mapping[str, Any], metric: "Metric", per_class: bool, protocols:
     score, gap = row["score"], row.get("difference")
     mark = "*" if row["best"] else "=" if row["not_told_apart"] else ""
     return [
-<<<<<<< HEAD
         *start, mark, named, metric.format(score["mean"]).replace("%", " %"),
         "" if score["ci95"] is None else " to ".join(map(metric.format, score["ci95"])).replace("%", ""), score["n"],
-        "" if row.get("items") is None else f"{row['items']:,}", f"{row['bytes']:,}", describe_codec(row.get("store")),
-=======
-        *start, mark, named, metric.shown(score["mean"]).replace("%", " %"),
-        "" if score["ci95"] is None else " to ".join(map(metric.shown, score["ci95"])).replace("%", ""), score["n"],
-        "" if row.get("items") is None else f"{row['items']:,}", f"{row['bytes']:,}", stored_as(row.get("codec")),
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
+        "" if row.get("items") is None else f"{row['items']:,}", f"{row['bytes']:,}", describe_codec(row.get("codec")),
         "" if row.get("seconds") is None else f"{row['seconds']:.3g}",
         "" if gap is None else metric.format_difference(gap["mean"]) + _ends(metric, gap["ci95"]),
     ]  # fmt: skip

@@ -95,11 +95,7 @@ def storage(board: Board) -> list[Html]:
                 tag("td", row.size),
                 *(tag("td", value(format_size(x), x)) for x in kinds),
                 tag("td", value(format_size(row.bytes), row.bytes)),
-<<<<<<< HEAD
-                tag("td", describe_codec(row.store) if row.store else "—"),
-=======
-                tag("td", stored_as(row.codec) if row.codec else "—"),
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
+                tag("td", describe_codec(row.codec) if row.codec else "—"),
                 tag("td", tag("svg", *bars, width=160, height=12, aria_hidden="true", class_="stack")),
             )
         )

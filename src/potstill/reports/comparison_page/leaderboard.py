@@ -77,11 +77,7 @@ def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
         _verdict(row),
         _gap(row),
         _cell(value(format_size(row.bytes), row.bytes), row.bytes),
-<<<<<<< HEAD
-        _cell(describe_codec(row.store) if row.store else "—", row.store),
-=======
-        _cell(stored_as(row.codec) if row.codec else "—", row.codec),
->>>>>>> 4d26119 (evaluation: split measuring from comparing; name codecs on scorecards)
+        _cell(describe_codec(row.codec) if row.codec else "—", row.codec),
         _cell(format_count(row.items), row.items),
         _cell(value(format_duration(row.seconds), row.seconds), row.seconds),
     ]
