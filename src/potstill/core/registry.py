@@ -188,10 +188,10 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "forecast": "potstill.tasks.forecast:Forecast",
         "retrieval": "potstill.tasks.retrieval:Retrieval",
     },
-    "loaders": {  # by the name of the task whose data they read
-        "regression": "potstill.data.regression:read_regression",
-        "forecast": "potstill.data.series:read_series",
-        "retrieval": "potstill.data.pairs:read_pairs",
+    "loaders": {  # KIND/TASK
+        "table/regression": "potstill.data.regression:read_regression",
+        "series/forecast": "potstill.data.series:read_series",
+        "pair/retrieval": "potstill.data.pairs:read_pairs",
     },
     "executors": {
         "serial": "potstill.execution.executor:Serial",

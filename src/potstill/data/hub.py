@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from potstill._util.optional import import_optional
 from potstill.data.error_text import reason
+from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawSplits
 from potstill.data.table import read_tables
 from potstill.errors import PotstillError
@@ -142,10 +143,7 @@ def _two(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
     return data[first], data[second] if second else None, tuple(notes)
 
 
-def read_hub(
-    opened: HubDataset, *, label: str | None, size: tuple[int, int] | None, skip_bad: bool, missing: str | None = None,
-    group: object = None,
-) -> RawSplits:  # fmt: skip
+def read_hub(opened: HubDataset, options: ReadOptions) -> RawSplits:
     """Read a ``datasets.Dataset`` or ``DatasetDict``; the image and label columns are found by their features.
 
     Raises:
@@ -153,8 +151,5 @@ def read_hub(
     """
     train, test, notes = select_splits(opened.data, opened.name)
     tables = [None if part is None else part.with_format("arrow")[:] for part in (train, test)]
-    parts = read_tables(
-        *tables, label=label, name=opened.name, base=opened.base, size=size, skip_bad=skip_bad, missing=missing,
-        group=group,
-    )  # fmt: skip
+    parts = read_tables(tables[0], tables[1], options, name=opened.name, base=opened.base)
     return replace(parts, notes=(*notes, *parts.notes))

@@ -8,18 +8,19 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float32, Int, Shaped
 from torch import Tensor
 
 from potstill.core import Batch, Inputs, InputSpec, Normalization, Task
 from potstill.core.nested import device_of, index, named_tensors, num_samples, tree_map
 from potstill.core.nested import to_device as elsewhere
 from potstill.data.arrays import canonicalize_inputs, encode_labels
+from potstill.data.columns import batch_columns
 from potstill.data.repr import describe_source, source_html
 from potstill.data.table_encoding import Column
 from potstill.errors import PotstillError
 
-__all__ = ["TensorSource", "fit_normalization"]
+__all__ = ["TensorSource", "checked_normalization", "fit_normalization"]
 
 _VALUES = 2**19  # values that are converted at a time, so that a large uint8 set is never held in float as a whole
 _KEPT = (torch.uint8, torch.float32, torch.int64)
@@ -60,6 +61,20 @@ def fit_normalization(inputs: Inputs) -> Normalization:
     return Normalization(mean.float().cpu(), std.float().cpu())
 
 
+def checked_normalization(given: Normalization | None, inputs: Inputs, name: str) -> Normalization | None:
+    """Return a ``given`` normalization if it has the channels or columns of ``inputs`` (n, c, …).
+
+    Raises:
+        PotstillError: it has not.
+    """
+    if given is None or not isinstance(inputs, Tensor) or len(given.mean) == inputs.shape[1]:
+        return given
+    raise PotstillError(
+        f"{name}: inputs have {inputs.shape[1]} channels or columns, but the given normalization is for "
+        f"{len(given.mean)}; give one that fits, or leave `normalization=` out"
+    )
+
+
 def normalize_inplace(x: Tensor, normalization: Normalization) -> Tensor:
     """Apply ``normalization`` with the same bits as its ``apply``, in the memory of ``x`` unless it whitens."""
     if normalization.whitening is not None:
@@ -97,6 +112,8 @@ class TensorSource:
     """Text of each sample of image-text pairs; else empty."""
     groups: Int[Tensor, " n"] | None = None
     """Group number of each sample, kept together by splits; ``None``: no groups."""
+    weights: Float32[Tensor, " n"] | None = None
+    """Weight of each sample, on the CPU; ``None``: equal weights."""
     columns: tuple[Column, ...] = ()
     """Table columns with their kinds and training statistics; empty for other kinds."""
     label_column: tuple[str, str] | None = None
@@ -115,6 +132,7 @@ class TensorSource:
             "targets": len(self.labels if self.targets is None else self.targets),
         }
         several["groups"] = len(self.labels if self.groups is None else self.groups)
+        several["weights"] = len(self.labels if self.weights is None else self.weights)
         for what, many in several.items():
             if many != len(self.labels):
                 raise PotstillError(f"{self.name}: {many} {what} but {len(self.labels)} labels; give one each")
@@ -204,7 +222,7 @@ class TensorSource:
         ``device``.
         """
         at = at.to(self.device)
-        columns = {} if self.groups is None else {"group": self.groups.to(self.device)[at]}
+        columns = batch_columns(self, at, self.device)
         return Batch(self.normalization.apply(self.raw(at)), self._targets.index_select(0, at), columns)
 
     def raw(self, at: Int[Tensor, " m"], /) -> Any:
@@ -226,5 +244,6 @@ class TensorSource:
             places=None if self.places is None else self.places[at],
             names=tuple(self.names[i] for i in at.tolist()) if self.names else (),
             groups=None if self.groups is None else self.groups[at],
+            weights=None if self.weights is None else self.weights[at],
             texts=tuple(self.texts[i] for i in at.tolist()) if self.texts else (),
         )

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Generator, Tensor
 
 from potstill.core import Batch, Source
+from potstill.data.columns import batch_columns
 from potstill.data.in_memory import normalize_inplace, to_data_units
 from potstill.data.streamed import StreamSource, start_decoding
 
@@ -59,7 +60,8 @@ def prefetch(source: Source, indices: Iterable[Int[Tensor, " _"]]) -> Iterator[B
         if not torch.equal(place, torch.arange(len(found))):
             found = found.index_select(0, place)
         x = to_data_units(found.to(source.device))
-        yield Batch(normalize_inplace(x, source.normalization), source.labels[index.cpu()].to(source.device))
+        y = source.labels[index.cpu()].to(source.device)
+        yield Batch(normalize_inplace(x, source.normalization), y, batch_columns(source, index, source.device))
 
 
 def iterate_samples(

@@ -4,14 +4,14 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from potstill.core import Normalization, Source, Splits, Task
-from potstill.core.registry import create, resolve
+from potstill.core.registry import create, names, resolve
 from potstill.data.arrays import to_array
 from potstill.data.bundled import BUNDLED, read_bundled
 from potstill.data.folder import read_folder
@@ -26,12 +26,16 @@ from potstill.data.standard_datasets import STANDARD, find_hub_standard, read_st
 from potstill.data.streamed import StreamSource
 from potstill.data.streaming import assemble_streamed
 from potstill.data.streaming_policy import index_if_streamed
-from potstill.data.table import read_labelled_csv, read_parquet, read_tables
+from potstill.data.table import CSV_SUFFIXES, TABLE_SUFFIXES, read_labelled_csv, read_parquet, read_tables
 from potstill.data.table_encoding import parse_missing
 from potstill.data.train_test_overlap import parse_duplicates
 from potstill.errors import PotstillError, unknown_name
+from potstill.tasks import Classification
 
-__all__ = ["KNOWN", "load"]
+__all__ = ["KNOWN", "Loader", "find_loader", "load"]
+
+Loader: TypeAlias = Callable[[Task, object, ReadOptions], Splits]
+"""Reader of the data of one kind for one task, registered as ``KIND/TASK``."""
 
 KNOWN: dict[str, str] = {**BUNDLED, **{name: s.title for name, s in STANDARD.items()}}
 """Every dataset name that ``load`` knows, with a one-line description; bundled ones first."""
@@ -56,7 +60,9 @@ def load(
     check_cache: bool = False,
     device: torch.device | str = "cpu",
     task: str | Task | None = None,
+    kind: str | None = None,
     group: object = None,
+    normalization: object = None,
 ) -> Splits:
     """Load real data as a training split, a test split, and notes on what was decided.
 
@@ -88,11 +94,14 @@ def load(
         task: what is to be learned, where the data cannot say it: ``regression`` (the label is a number),
             ``forecast:window=96,horizon=24`` (rows are points in time), ``retrieval`` (a folder of pictures with their
             texts in ``metadata.csv``); a name with settings, or a task as a value. ``None``: classes.
+        kind: kind of data, which chooses the loader (`find_loader`); ``None``: as the data show.
         group: which samples are related (frames of a clip, pictures of a patient) and lie on one side of a drawn split
             and of what is held out to choose on: a column of a table; of files ``parent``, the name of the folder that
             holds each, or a regular expression that is searched in the path of each, relative to the data (its first
             group, or all that it matches); the name of an array of an ``.npz``; or an array of groups, one for each
             sample, the training part first.
+        normalization: a `Normalization`, or an earlier set or source that has one, used in place of a fit on the
+            training part or of published constants.
 
     Returns:
         ``Splits`` of ``TensorSource``, or of ``StreamSource``. A ``Splits`` is returned as it is.
@@ -102,12 +111,13 @@ def load(
     """
     if isinstance(data, Splits):
         return data
-    reading = ReadOptions(
-        label=label, task=task, root=None if root is None else Path(root), seed=seed, test_fraction=test_fraction,
-        size=parse_size(size), skip_bad=skip_bad, stream=stream, missing=missing, series=series, mirror=mirror,
-        duplicates=parse_duplicates(duplicates), group=_as_group(group), check_cache=check_cache, device=device,
+    options = ReadOptions(
+        label=label, task=task, kind=kind, root=None if root is None else Path(root), seed=seed,
+        test_fraction=test_fraction, size=parse_size(size), skip_bad=skip_bad, stream=stream, missing=missing,
+        series=series, mirror=mirror, duplicates=parse_duplicates(duplicates), group=_parse_group(group),
+        check_cache=check_cache, device=device, normalization=_parse_normalization(normalization),
     )  # fmt: skip
-    return replace(_loaded(data, reading), reading=reading.to_json(), files=_files(data, reading.root))
+    return replace(_load(data, options), reading=options.to_json(), files=_files(data, options.root))
 
 
 def _files(data: object, root: Path | None) -> tuple[str, ...]:
@@ -119,7 +129,7 @@ def _files(data: object, root: Path | None) -> tuple[str, ...]:
     return tuple(os.path.abspath(os.path.expanduser(name)) for name in names)
 
 
-def _as_group(group: object) -> str | tuple[Any, ...] | None:
+def _parse_group(group: object) -> str | tuple[Any, ...] | None:
     if group is None or isinstance(group, str):
         return group
     values = to_array(group, "group").reshape(-1).tolist()
@@ -128,56 +138,92 @@ def _as_group(group: object) -> str | tuple[Any, ...] | None:
     return tuple(values)
 
 
-def _loaded(data: object, reading: ReadOptions) -> Splits:
-    task = create("tasks", reading.task) if isinstance(reading.task, str) else reading.task
-    if reading.series is not None and (task is None or task.name != "forecast"):
+def _parse_normalization(value: object) -> Normalization | None:
+    found = value if value is None or isinstance(value, Normalization) else getattr(value, "normalization", None)
+    if value is not None and not isinstance(found, Normalization):
+        raise PotstillError(
+            f"normalization must be a Normalization, or a set or source that has one, not a {type(value).__name__}"
+        )
+    return found
+
+
+def _load(data: object, options: ReadOptions) -> Splits:
+    task = create("tasks", options.task) if isinstance(options.task, str) else options.task or Classification()
+    if options.series is not None and task.name != "forecast":
         raise PotstillError(
             'series are told apart in data that are forecast; leave `series=` out, or say `task="forecast"`'
         )
-    if task is not None and task.name != "classification":
-        if reading.stream or reading.mirror is not None:
-            raise PotstillError(f"data for {task.name} are not streamed and not mirrored; leave these options out")
-        read: Callable[[Task, object, ReadOptions], Splits] = resolve("loaders", task.name)
-        return read(task, data, reading)
-    return _said_to_be_mirrored(_classified(data, reading), data, reading.mirror)
+    if task.name != "classification" and (options.stream or options.mirror is not None):
+        raise PotstillError(f"data for {task.name} are not streamed and not mirrored; leave these options out")
+    if (read := find_loader(options.kind, task.name, data)) is not None:
+        return read(task, data, options)
+    return _set_mirrored(_read_classes(data, options), data, options.mirror)
 
 
-def _classified(data: object, reading: ReadOptions) -> Splits:
-    if not 0 <= reading.test_fraction < 1:
-        raise PotstillError(f"the test fraction must be at least 0 and below 1, not {reading.test_fraction}")
-    known = isinstance(data, str) and data in KNOWN
-    hub = None if known else open_hub(data)
-    if reading.stream is not False and not (known and reading.stream is None):
-        index = index_if_streamed(None if known else hub or data, reading)
-        if index is not None:
-            return assemble_streamed(index, reading)
-    label, size, skip_bad, missing = reading.label, reading.size, reading.skip_bad, reading.missing
-    group = reading.group
-    if isinstance(data, TensorSource):
-        parts = _of_source(data, group)
-    elif hub is not None:
-        parts = read_hub(hub, label=label, size=size, skip_bad=skip_bad, missing=missing, group=group)
-    elif isinstance(data, str | Path):
-        parts = _of_name(data, reading)
-    elif (tables := to_arrow_tables(data, label)) is not None:
-        parts = read_tables(
-            *tables.parts, label=tables.label, name=tables.name, size=size, missing=missing, group=group
+def find_loader(kind: str | None, task: str, data: object) -> Loader | None:
+    """Return the registered loader (``KIND/TASK``) of ``data``; ``None``: the built-in readers of classes.
+
+    Without a kind it is the one that accepts the data (its attribute ``accepts(data)``), or the only one of the task.
+
+    Raises:
+        PotstillError: there is no loader for the kind and the task, or several and none accepts the data.
+    """
+    kinds = [name.rpartition("/")[0] for name in names("loaders") if name.rpartition("/")[2] == task]
+    builtin = ["image", "table"] if task == "classification" else []
+    if kind is not None:
+        if kind in kinds:
+            return cast("Loader", resolve("loaders", f"{kind}/{task}"))
+        if kind in builtin:
+            return None
+        raise PotstillError(
+            f"there is no loader for kind {kind!r} and task {task}; kinds with one: {', '.join([*builtin, *kinds])}"
         )
+    if len(kinds) == 1 and not builtin:
+        return cast("Loader", resolve("loaders", f"{kinds[0]}/{task}"))
+    for name in kinds:
+        loader = resolve("loaders", f"{name}/{task}")
+        if getattr(loader, "accepts", lambda _: False)(data):
+            return cast("Loader", loader)
+    if builtin:
+        return None
+    raise PotstillError(
+        f"task {task} has loaders for the kinds {', '.join(kinds)}, and none accepts these data; say which with `kind=`"
+        if kinds else f"there is no loader for task {task}; an installed package may register KIND/{task}"
+    )  # fmt: skip
+
+
+def _read_classes(data: object, options: ReadOptions) -> Splits:
+    if not 0 <= options.test_fraction < 1:
+        raise PotstillError(f"the test fraction must be at least 0 and below 1, not {options.test_fraction}")
+    is_known = isinstance(data, str) and data in KNOWN
+    hub = None if is_known else open_hub(data)
+    if options.stream is not False and not (is_known and options.stream is None):
+        index = index_if_streamed(None if is_known else hub or data, options)
+        if index is not None:
+            return assemble_streamed(index, options)
+    if isinstance(data, TensorSource):
+        parts = _of_source(data, options.group)
+    elif hub is not None:
+        parts = read_hub(hub, options)
+    elif isinstance(data, str | Path):
+        parts = _of_name(data, options)
+    elif (tables := to_arrow_tables(data, options.label)) is not None:
+        parts = read_tables(*tables.parts, replace(options, label=tables.label), name=tables.name)
     else:
-        _no_missing(missing, "arrays and datasets of samples")
-        parts = _of_object(data, size, skip_bad, group)
-    return assemble(parts, reading)
+        _refuse_missing(options, "arrays and datasets of samples")
+        parts = _of_object(data, options)
+    return assemble(parts, options)
 
 
-def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> Splits:
+def _set_mirrored(splits: Splits, data: object, mirror: bool | None) -> Splits:
     """Set whether images may be mirrored, as given or known; else add a note."""
     kind = splits.train.input.kind
     if kind != "image":
         if mirror is not None:
-            raise PotstillError(f"only pictures are mirrored, but {splits.train.name} is a {kind}; leave `mirror=` out")
+            raise PotstillError(f"only images are mirrored, but {splits.train.name} is a {kind}; leave `mirror=` out")
         return splits
     if mirror is None and isinstance(data, str) and data.startswith("hub:"):
-        mirror = about.mirrored if (about := find_hub_standard(data.removeprefix("hub:"))) else None
+        mirror = standard.mirrored if (standard := find_hub_standard(data.removeprefix("hub:"))) else None
     if mirror is not None:
         parts = [
             part if part is None else replace(part, input=replace(part.input, horizontal_flip=mirror))
@@ -223,7 +269,7 @@ def _alike(own: Normalization, fitted: Normalization) -> bool:
     return equal and own.whitening is None and all(_alike(n, fitted.parts[name]) for name, n in own.parts.items())
 
 
-def _of_object(data: object, size: tuple[int, int] | None, skip_bad: bool, group: object) -> RawSplits:
+def _of_object(data: object, options: ReadOptions) -> RawSplits:
     if isinstance(data, tuple | list):
         flat = [v for pair in data for v in pair] if _nested(data) else list(data)
         if len(flat) in (2, 4):
@@ -232,14 +278,14 @@ def _of_object(data: object, size: tuple[int, int] | None, skip_bad: bool, group
             f"a {type(data).__name__} of {len(data)} was given; give (x, y) or (x_train, y_train, x_test, y_test)"
         )
     if isinstance(data, Mapping):
-        return read_mapping(data, "arrays", group)
+        return read_mapping(data, "arrays", options.group)
     if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__") and not _is_array(data)):
-        return read_dataset(cast("Dataset[Any]", data), size=size, skip_bad=skip_bad)
+        return read_dataset(cast("Dataset[Any]", data), size=options.size, skip_bad=options.skip_bad)
     if isinstance(data, Source):
         raise PotstillError(f"{type(data).__name__} is a source already; give Splits(train=…, test=…)")
-    what = "an array without labels" if _is_array(data) else f"a {type(data).__name__}"
+    found = "an array without labels" if _is_array(data) else f"a {type(data).__name__}"
     raise PotstillError(
-        f"{what} is no data set; give a name, a path, arrays (x, y), or a torch or Hugging Face dataset"
+        f"{found} is no data set; give a name, a path, arrays (x, y), or a torch or Hugging Face dataset"
     )
 
 
@@ -252,59 +298,48 @@ def _nested(data: tuple[Any, ...] | list[Any]) -> bool:
     return len(data) == 2 and all(isinstance(v, tuple) and len(v) == 2 for v in data)
 
 
-def _of_name(data: str | Path, reading: ReadOptions) -> RawSplits:
-    text, label, missing = str(data), reading.label, reading.missing
+def _of_name(data: str | Path, options: ReadOptions) -> RawSplits:
+    text = str(data)
     if isinstance(data, str):
         if data in KNOWN:
-            _no_label(label, data)
-            _no_missing(missing, data)
-            return read_bundled(data) if data in BUNDLED else read_standard(data, root=reading.root)
+            _refuse_table_options(options, data)
+            return read_bundled(data) if data in BUNDLED else read_standard(data, root=options.root)
         if is_shards(data):
-            _no_label(label, data)
-            _no_missing(missing, data)
-            return read_shards(data, size=reading.size, skip_bad=reading.skip_bad, group=reading.group)
+            _refuse_table_options(options, data)
+            return read_shards(data, size=options.size, skip_bad=options.skip_bad, group=options.group)
     try:
         path = Path(data).expanduser()
-    except RuntimeError:  # ~somebody who has no home here
+    except RuntimeError:  # ~USER without a home here
         raise PotstillError(f"{text}: no such file or folder; check the path") from None
-    if os.path.isdir(path):  # as Path.is_dir, but a name too long for a file is that of none
-        _no_label(label, text)
-        _no_missing(missing, text)
-        return read_folder(path, size=reading.size, skip_bad=reading.skip_bad, check_cache=reading.check_cache)
+    if os.path.isdir(path):  # as Path.is_dir, but False for a name too long for a file
+        _refuse_table_options(options, text)
+        return read_folder(path, size=options.size, skip_bad=options.skip_bad, check_cache=options.check_cache)
     if os.path.isfile(path):
-        return _of_file(path, reading)
+        return _of_file(path, options)
     if isinstance(data, Path) or "/" in text or "\\" in text or text.startswith(("~", ".")) or path.suffix in _FILES:
         raise PotstillError(f"{text}: no such file or folder; check the path")
     raise unknown_name("data set", text, KNOWN)
 
 
-def _of_file(path: Path, reading: ReadOptions) -> RawSplits:
-    label, size, skip_bad, missing = reading.label, reading.size, reading.skip_bad, reading.missing
+def _of_file(path: Path, options: ReadOptions) -> RawSplits:
     suffix = ".tar" if path.name.endswith(".tar.gz") else path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        table = read_labelled_csv(path, label)
-        return read_tables(
-            table, None, label=label, name=path.name, base=path.parent, size=size, missing=missing, group=reading.group
-        )
-    if suffix in (".parquet", ".pq"):
-        return read_tables(
-            read_parquet(path), None, label=label, name=path.name, base=path.parent, size=size, skip_bad=skip_bad,
-            missing=missing, group=reading.group,
-        )  # fmt: skip
-    _no_label(label, str(path))
-    _no_missing(missing, str(path))
+    if suffix in TABLE_SUFFIXES:
+        table = read_labelled_csv(path, options.label) if suffix in CSV_SUFFIXES else read_parquet(path)
+        return read_tables(table, None, options, name=path.name, base=path.parent)
+    _refuse_table_options(options, str(path))
     if suffix == ".npz":
-        return read_npz(path, reading.group)
+        return read_npz(path, options.group)
     if suffix == ".tar":
-        return read_shards(str(path), size=size, skip_bad=skip_bad, group=reading.group)
+        return read_shards(str(path), size=options.size, skip_bad=options.skip_bad, group=options.group)
     raise PotstillError(f"{path}: files ending in {suffix or 'nothing'} are not read; give one of {', '.join(_FILES)}")
 
 
-def _no_missing(missing: str | None, what: str) -> None:
-    if parse_missing(missing) != "refuse":
+def _refuse_missing(options: ReadOptions, what: str) -> None:
+    if parse_missing(options.missing) != "refuse":
         raise PotstillError(f"missing values are dealt with in tables (csv, parquet, data frames), not in {what}")
 
 
-def _no_label(label: str | None, what: str) -> None:
-    if label is not None:
+def _refuse_table_options(options: ReadOptions, what: str) -> None:
+    if options.label is not None:
         raise PotstillError(f"{what} has its own labels; leave `label=` out (it names the column of a table)")
+    _refuse_missing(options, what)

@@ -8,21 +8,21 @@ from typing import Any
 
 import torch
 
-from potstill.core import Task
+from potstill.core import Normalization, Task
 from potstill.data.train_test_overlap import Duplicates
 from potstill.errors import PotstillError
 
 __all__ = ["ReadOptions", "check_read_options", "describe_option_changes", "merge_read_options"]
 
-_HERE = ("root", "device", "check_cache")
+_HERE = ("root", "device", "check_cache", "normalization")
 """Options about this machine, not stored in the metadata."""
 _TEXTS = ("task", "group")
 """Options stored in the metadata only if they are texts."""
 _NAMES: Mapping[str, str] = {"seed": "split_seed"}
 """Fields whose name in `potstill.load_data` and in the metadata differs."""
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "label": str, "task": str, "split_seed": int, "test_fraction": (int, float), "size": list, "skip_bad": bool,
-    "stream": bool, "series": str, "missing": str, "mirror": bool, "duplicates": str, "group": str,
+    "label": str, "task": str, "kind": str, "split_seed": int, "test_fraction": (int, float), "size": list,
+    "skip_bad": bool, "stream": bool, "series": str, "missing": str, "mirror": bool, "duplicates": str, "group": str,
 }  # fmt: skip
 """Types of the options in the metadata, by the names of `potstill.load_data`."""
 
@@ -38,6 +38,8 @@ class ReadOptions:
     """Column of labels, targets or texts."""
     task: str | Task | None = None
     """The learning task; ``None``: classification."""
+    kind: str | None = None
+    """Kind of data, which chooses the loader; ``None``: as the data show."""
     root: Path | None = None
     """Folder of the files of known datasets."""
     seed: int = 0
@@ -64,6 +66,8 @@ class ReadOptions:
     """Compare the contents of files that were decoded before."""
     device: torch.device | str = "cpu"
     """Device of the sources."""
+    normalization: Normalization | None = None
+    """Normalization of the sources; ``None``: published constants, or the fit on the training part."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that differ from their defaults and describe the data, by the names of `load_data`."""

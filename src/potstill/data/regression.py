@@ -17,7 +17,7 @@ from potstill.data.frames import to_arrow_tables
 from potstill.data.parsed import parse_column
 from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawSplits, assemble
-from potstill.data.table import find_label_column, read_csv, read_parquet, read_tables
+from potstill.data.table import TABLE_SUFFIXES, find_label_column, read_table_file, read_tables
 from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type, label_type, parse_missing
 from potstill.errors import PotstillError
 from potstill.tasks import Regression
@@ -38,9 +38,8 @@ def read_regression(task: Regression, data: object, asked: ReadOptions) -> Split
     Raises:
         PotstillError: targets that are missing, not finite or no numbers; and as for tables and arrays with classes.
     """
-    if isinstance(data, str | Path) and (path := Path(data)).suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
-        read = read_csv if path.suffix.lower() in (".csv", ".tsv") else read_parquet
-        return _tables(task, (read(path), None), asked.label, path.name, asked)
+    if isinstance(data, str | Path) and (path := Path(data)).suffix.lower() in TABLE_SUFFIXES:
+        return _tables(task, (read_table_file(path), None), asked.label, path.name, asked)
     if (tables := to_arrow_tables(data, asked.label)) is not None:
         return _tables(task, tables.parts, tables.label, tables.name, asked)
     return _arrays(task, data, asked)
@@ -76,8 +75,8 @@ def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: 
         zeros = pa.array(np.zeros(table.num_rows, dtype=np.int64), mask=empty)
         plain.append(table.set_column(table.column_names.index(column), column, zeros))
     parts = read_tables(
-        plain[0], plain[1] if len(plain) > 1 else None, label=column, name=name, size=None, missing=asked.missing,
-        group=asked.group,
+        plain[0], plain[1] if len(plain) > 1 else None, replace(asked, label=column, size=None, skip_bad=False),
+        name=name,
     )  # fmt: skip
     at = torch.arange(len(values[0])) if parts.places is None else parts.places
     kept = [values[0][at.numpy()], *(v[~np.isnan(v)] for v in values[1:])]

@@ -18,10 +18,11 @@ from torch import Tensor
 from potstill.core import Batch, InputSpec, Normalization, Splits
 from potstill.data.arrays import to_array
 from potstill.data.canonicalize import float32_offsets
+from potstill.data.columns import batch_columns
 from potstill.data.frames import to_arrow_tables
 from potstill.data.parsed import parse_column
 from potstill.data.read_options import ReadOptions
-from potstill.data.table import check_unique_columns, read_csv, read_parquet
+from potstill.data.table import TABLE_SUFFIXES, check_unique_columns, read_table_file
 from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type
 from potstill.data.timeline import find_timeline
 from potstill.errors import PotstillError, unknown_name
@@ -103,7 +104,8 @@ class SeriesSource:
     def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
         """Return the normalised windows at ``index`` and the values that follow, in their own units."""
         cut, w = self._cut(index), self.task.window
-        return Batch(self.normalization.apply(cut[:, :, :w]), cut[:, :, w:].flatten(1))
+        columns = batch_columns(self, index, self.device)
+        return Batch(self.normalization.apply(cut[:, :, :w]), cut[:, :, w:].flatten(1), columns)
 
     def subset(self, index: Int[Tensor, " m"], /) -> "SeriesSource":
         """Return the windows at ``index``, in the same series."""
@@ -209,7 +211,7 @@ def read_series(task: Forecast, data: object, asked: ReadOptions) -> Splits:
     np.add.at(seen, train.starts.numpy() + whole, -1)
     mean, std = target_statistics(series[torch.from_numpy(np.cumsum(seen)[:-1] > 0)])
     fitted = replace(every.task, mean=mean, std=std)
-    normalization = Normalization(torch.tensor(mean), torch.tensor(std))
+    normalization = asked.normalization or Normalization(torch.tensor(mean), torch.tensor(std))
     notes.append(
         f"{name}: the last {asked.test_fraction:.0%} of the time is the test part; no window lies on both sides"
     )
@@ -286,8 +288,8 @@ def _read(data: object, asked: ReadOptions) -> tuple[_Found, list[str]]:
             from potstill.data.python_objects import read_npz_arrays
 
             data = read_npz_arrays(path).get("x")
-        elif suffix in (".csv", ".tsv", ".parquet", ".pq"):
-            table = read_csv(path) if suffix in (".csv", ".tsv") else read_parquet(path)
+        elif suffix in TABLE_SUFFIXES:
+            table = read_table_file(path)
         else:
             raise PotstillError(f"{data}: a series is read from a csv, parquet or npz file")
     elif (tables := to_arrow_tables(data, None)) is not None:

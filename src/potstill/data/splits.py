@@ -25,7 +25,7 @@ from potstill.data.groups import (
     split_group_values,
     stratify_groups,
 )  # fmt: skip
-from potstill.data.in_memory import TensorSource, fit_normalization, split_chunks, to_data_units
+from potstill.data.in_memory import TensorSource, checked_normalization, fit_normalization, split_chunks, to_data_units
 from potstill.data.leaking_columns import leaking_columns
 from potstill.data.limits import require_memory
 from potstill.data.pictures import resize_and_crop
@@ -396,7 +396,8 @@ def assemble(parts: RawSplits, reading: ReadOptions) -> Splits:
         spec = replace(spec, shape=tuple(train.shape[1:]), columns=values)
         notes += more
     assert not isinstance(test, Frame)
-    normalization = parts.normalization or fit_normalization(train)
+    normalization = checked_normalization(reading.normalization, train, parts.name) or parts.normalization
+    normalization = normalization or fit_normalization(train)
 
     task = parts.task.fit(targets) if isinstance(parts.task, FittableTask) and targets is not None else parts.task
 

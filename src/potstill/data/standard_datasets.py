@@ -22,6 +22,7 @@ from potstill.core import InputSpec, Normalization
 from potstill.data.error_text import reason
 from potstill.data.formats import Array, read_cifar_binary, read_idx, read_mat, read_pickle
 from potstill.data.hub import HubDataset, fetch_hub, read_hub
+from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawSplits
 from potstill.errors import PotstillError
 
@@ -333,7 +334,7 @@ def read_standard(name: str, *, root: Path | None) -> RawSplits:
                 f"{name}: no files found, and the Hub cannot be reached; put {about.files} into {where}/{name}{hint}"
             ) from None
         size = (28, 28) if len(about.mean) == 1 else (32, 32)
-        parts = read_hub(HubDataset(data, name), label=label, size=size, skip_bad=False)
+        parts = read_hub(HubDataset(data, name), ReadOptions(label=label, size=size))
         spec = replace(parts.spec, horizontal_flip=about.mirrored)
         return replace(parts, classes=about.classes, normalization=normalization, spec=spec)
     (x, y, x_test, y_test), where = found

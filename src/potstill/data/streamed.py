@@ -16,6 +16,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization
+from potstill.data.columns import batch_columns
 from potstill.data.in_memory import normalize_inplace, to_data_units
 from potstill.data.pictures import BadPictureError, decode_image, silence_pillow
 from potstill.data.readers import FileReader, Reader, content_digest
@@ -185,8 +186,8 @@ class StreamSource:
             PotstillError: a picture is broken or no longer there; it is named.
         """
         at = index.cpu()
-        columns = {} if self.groups is None else {"group": self.groups[at].to(self.device)}
-        return Batch(normalize_inplace(self.raw(index), self.normalization), self.labels[at].to(self.device), columns)
+        x = normalize_inplace(self.raw(index), self.normalization)
+        return Batch(x, self.labels[at].to(self.device), batch_columns(self, at, self.device))
 
     def raw(self, index: Int[Tensor, " m"], /) -> Tensor:
         """Return the inputs at ``index`` in data units (float32; pixels in [0, 1]), on ``device``."""

@@ -179,15 +179,15 @@ def _lost(index: Index, size: tuple[int, int]) -> list[str]:
     return found.notes("" if len(few) == len(index.labels) else f" of {len(few)}")
 
 
-def assemble_streamed(index: Index, reading: ReadOptions, normalization: Normalization | None = None) -> Splits:
+def assemble_streamed(index: Index, reading: ReadOptions) -> Splits:
     """Assemble ``Splits`` of streaming sources, with the same split and sizes as in memory.
 
     Args:
         index: where the pictures are.
         reading: options of ``load``. Without a size pictures have that of ``pictures.decode_images``, from headers;
             broken ones are left out by a pass over all of them; copies are looked for where ``duplicates`` is given,
-            by encoded bytes, because that reads all of them.
-        normalization: constants; ``None``: measured on at most `NORMALIZATION_SAMPLES` training images (fixed seed).
+            by encoded bytes, because that reads all of them. Without a ``normalization`` it is measured on at most
+            `NORMALIZATION_SAMPLES` training images.
 
     Raises:
         PotstillError: a broken picture among those that are looked at here, fewer than two classes, a class without
@@ -233,6 +233,12 @@ def assemble_streamed(index: Index, reading: ReadOptions, normalization: Normali
 
     channels = spec.shape[0]
     plain = Normalization(torch.zeros(channels), torch.ones(channels))
+    normalization = reading.normalization
+    if normalization is not None and len(normalization.mean) != channels:
+        raise PotstillError(
+            f"{name}: images have {channels} channels, but the given normalization is for {len(normalization.mean)}; "
+            "give one that fits, or leave `normalization=` out"
+        )
     if normalization is None:
         normalization, used = measure_normalization(source(train, plain))
         notes.append(f"{name}: streamed; normalised by {used:,} of {len(train):,} training pictures")

@@ -52,6 +52,11 @@ class SourceView:
         return None if groups is None else groups[self.index]
 
     @property
+    def weights(self) -> Tensor | None:
+        weights: Tensor | None = getattr(self.source, "weights", None)
+        return None if weights is None else weights[self.index]
+
+    @property
     def task(self) -> Task:
         return get_task(self.source)
 

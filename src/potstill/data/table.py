@@ -25,12 +25,15 @@ from potstill.data.error_text import reason
 from potstill.data.groups import read_column_groups
 from potstill.data.limits import UnpackBudget, require_memory
 from potstill.data.pictures import Picture, decode_images
+from potstill.data.read_options import ReadOptions
 from potstill.data.readers import cell_path
 from potstill.data.splits import RawSplits
 from potstill.data.table_encoding import is_text_type, label_type, parse_missing, read_frames, to_texts
 from potstill.errors import PotstillError
 
 __all__ = [
+    "CSV_SUFFIXES",
+    "TABLE_SUFFIXES",
     "check_unique_columns",
     "find_image_column",
     "find_label_column",
@@ -40,11 +43,14 @@ __all__ = [
     "read_labelled_csv",
     "read_labels",
     "read_parquet",
+    "read_table_file",
     "read_tables",
 ]
 
 _LABELS = ("label", "labels", "fine_label")
 _PICTURES = ("image", "img", "picture")
+CSV_SUFFIXES = (".csv", ".tsv")
+TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet", ".pq")
 _ZERO = r"^\s*[+-]?0[0-9]"
 _ZEROS = b"potstill:zeros"
 """Schema metadata key that lists the numeric CSV columns written with leading zeros."""
@@ -239,6 +245,11 @@ def read_parquet(path: Path) -> Any:
         raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
 
 
+def read_table_file(path: Path) -> Any:
+    """Read the Arrow table in a CSV or Parquet file, by its suffix."""
+    return read_csv(path) if path.suffix.lower() in CSV_SUFFIXES else read_parquet(path)
+
+
 def hub_features(table: Any) -> dict[str, Any]:
     """Return the column features that Hugging Face wrote, or an empty mapping."""
     try:
@@ -303,9 +314,8 @@ def read_labels(table: Any, column: str, name: str) -> list[Any]:
     if (empty := find_missing_labels(table, column)).any():
         row = int(empty.argmax()) + 1
         raise PotstillError(
-            f'{name}: row {row}, column {column!r} has no label; fill it or remove the row (`missing="drop"` leaves '
-            "such "
-            "rows out)"
+            f"{name}: row {row}, column {column!r} has no label; fill it or remove the row "
+            '(`missing="drop"` leaves such rows out)'
         )
     kind = values.type
     if pa.types.is_list(kind) or pa.types.is_struct(kind) or pa.types.is_binary(kind):
@@ -315,43 +325,32 @@ def read_labels(table: Any, column: str, name: str) -> list[Any]:
 
 
 def read_tables(
-    train: Any,
-    test: Any,
-    *,
-    label: str | None,
-    name: str,
-    base: Path | None = None,
-    size: tuple[int, int] | None = None,
-    skip_bad: bool = False,
-    missing: str | None = None,
-    group: object = None,
-) -> RawSplits:
+    train: Any, test: Any, options: ReadOptions, *, name: str, base: Path | None = None
+) -> RawSplits:  # fmt: skip
     """Read Arrow tables with a label column.
 
-    A column of pictures (Hugging Face's ``Image``, a struct with ``bytes``, or binary) makes it a set of pictures;
-    else every other column is an input, of the kinds that ``columns.read_frames`` tells apart.
+    With an image column (Hugging Face's ``Image``, a struct with ``bytes``, or binary) these are images; else every
+    other column is an input, of the kinds that ``table_encoding.read_frames`` tells apart.
 
     Args:
-        train: ``pyarrow.Table``.
-        test: the same, or ``None``.
-        label: the label column; ``None``: ``label``, or the only one that Hugging Face marks as classes.
-        name: of the data.
-        base: the folder that paths of pictures in the table lie in; ``None``: any, of a table made in this process.
-        size: (height, width) for pictures.
-        skip_bad: leave broken pictures out.
-        missing: ``impute`` (by the training part, once there is one), ``drop`` rows, or ``refuse``, which ``None`` is.
-        group: a text: the column that says the groups, which is then no input.
+        train: ``pyarrow.Table`` of the training part.
+        test: that of the test part, or ``None``.
+        options: ``label``, ``size``, ``skip_bad``, ``missing`` and ``group`` (a text: a column, which is then no input)
+            are used.
+        name: name of the data, for messages.
+        base: folder that image paths must lie in; ``None``: any, for a table made in this process.
 
     Raises:
         PotstillError: no label column, empty cells (unless ``missing`` says otherwise), columns of other kinds.
     """
+    label, missing, group = options.label, options.missing, options.group
     if isinstance(group, str):
         if group == find_label_column(train, label, hub_features(train), name):
             raise PotstillError(f"{name}: column {group!r} is the label, and cannot say the groups, too; name another")
         values = [read_column_groups(table, group, name) for table in (train, test) if table is not None]
         parts = read_tables(
-            train.drop_columns([group]), None if test is None else test.drop_columns([group]), label=label, name=name,
-            base=base, size=size, skip_bad=skip_bad, missing=missing,
+            train.drop_columns([group]), None if test is None else test.drop_columns([group]),
+            replace(options, group=None), name=name, base=base,
         )  # fmt: skip
         note = f"{name}: column {group!r} says the groups and is no input"
         at, of_test = parts.places, parts.test_places
@@ -378,7 +377,7 @@ def read_tables(
         if missing not in (None, "refuse"):
             raise PotstillError(f"{name}: holds pictures, of which no value is missing; leave `missing=` out")
         given = [read_labels(t, column, name) for t in tables]
-        return _pictures(tables, given, picture, named, name, base, size, skip_bad)
+        return _pictures(tables, given, picture, named, name, base, options)
     blank = {c for c in train.column_names if c == "" or c.startswith("Unnamed: ") or c == "__index_level_0__"}
     blank |= (beside := _beside(train) & {*train.column_names} - {column})
     columns = [c for c in train.column_names if c != column and c not in blank]
@@ -440,15 +439,9 @@ def _labels_of(table: Any, column: str, kept: npt.NDArray[np.bool_]) -> Any:
 
 
 def _pictures(
-    tables: list[Any],
-    given: list[list[Any]],
-    column: str,
-    named: tuple[str, ...] | None,
-    name: str,
-    base: Path | None,
-    size: tuple[int, int] | None,
-    skip_bad: bool,
-) -> RawSplits:
+    tables: list[Any], given: list[list[Any]], column: str, named: tuple[str, ...] | None, name: str,
+    base: Path | None, options: ReadOptions,
+) -> RawSplits:  # fmt: skip
     items: list[tuple[str, Picture]] = []
     for part, table in zip(("", " (test)"), tables, strict=False):
         for row, value in enumerate(table.column(column).to_pylist(), 1):
@@ -461,7 +454,7 @@ def _pictures(
                 items.append((where, cell_path(cell["path"], base, where)))
             else:
                 raise PotstillError(f"{where} has no picture in column {column!r}; fill it or remove the row")
-    got = decode_images(items, size=size, skip_bad=skip_bad, name=name)
+    got = decode_images(items, size=options.size, skip_bad=options.skip_bad, name=name)
     cut = sum(i < len(given[0]) for i in got.positions)
     values = [v for part in given for v in part]
     kept = [values[i] for i in got.positions]

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from potstill.core import Inputs, Layered, Network, Problem, Space, StepCost
 from potstill.core.nested import concat, device_of, iter_batches, named_tensors, num_samples, single_tensor, split_sizes
 from potstill.core.nested import index as chosen
+from potstill.data.real_data import RealData
 from potstill.errors import PotstillError
 from potstill.functional.distribution import membership, row_membership
 from potstill.functional.features import embed_real, uses_batch_statistics
@@ -196,7 +197,7 @@ class Features:
     ) -> Statistics:  # fmt: skip
         """Statistics of the real samples at ``index`` of the classes in ``group``, from one pass."""
         with torch.no_grad():
-            x = problem.train.fetch(torch.cat([index[c] for c in group])).x
+            x = RealData(source=problem.train).batch(*(index[c] for c in group)).x
             sizes = [len(index[c]) for c in group]
             x = concat(
                 [augment_function(problem)(p, draws[c]) for p, c in zip(split_sizes(x, sizes), group, strict=True)]
