@@ -16,7 +16,7 @@ from torch import Tensor
 
 from potstill.core import Batch, Source
 from potstill.data.iterate import iterate_groups, iterate_samples
-from potstill.functional.sampling import class_indices, distinct
+from potstill.functional.sampling import class_indices, sample_distinct
 from potstill.rng import generator
 
 __all__ = ["RealData", "Release", "SampleSum"]
@@ -81,7 +81,7 @@ class RealData:
             int64 positions in the source, on the CPU.
         """
         members = self.by_class[name]
-        return members[distinct(len(members), count, generator(seed, "real", name, step))]
+        return members[sample_distinct(len(members), count, generator(seed, "real", name, step))]
 
     def batch(self, *index: Int[Tensor, " _"]) -> Batch:
         """Fetch the samples at the concatenated ``index``, normalised, with targets and columns."""
