@@ -17,10 +17,10 @@ __all__ = ["Stop", "draw", "flows", "layers", "listed"]
 SAMPLE = (
     ("potstill.api.load_data:load_data", "a folder, a table, a series becomes a source"),
     ("potstill.data.in_memory:TensorSource.fetch", "a batch is normalised when it is asked for"),
-    ("potstill.methods.engine.init:first_inputs", "a method takes its first values from it"),
-    ("potstill.runs.loop:run", "the one loop makes the steps"),
+    ("potstill.methods.engine.init:initial_inputs", "a method takes its first values from it"),
+    ("potstill.runs.loop:run_loop", "the one loop makes the steps"),
     ("potstill.core:Synthetic", "what was learned, as a payload"),
-    ("potstill.runs.runner:run_settled", "decoded, and written as the store says"),
+    ("potstill.runs.runner:execute", "decoded, and written as the codec says"),
     ("potstill.dataset_file.dataset:Distilled", "a set, and its file"),
     ("potstill.evaluation.evaluate:evaluate", "fresh students learn it"),
     ("potstill.tasks.task:Task.score", "their answers are scored on real test data"),
@@ -34,8 +34,8 @@ OPTION = (
     ("potstill.cli.parsing:parse", "a method's fields are options"),
     ("potstill.api.distill:distill", "handed over by name"),
     ("potstill.core.registry:make_method", "checked, and a field of a frozen dataclass"),
-    ("potstill.methods.engine.matching:Matching", "read by the parts of the engine that steps"),
-    ("potstill.dataset_file.metadata:card_text", "and written on the card"),
+    ("potstill.methods.engine.matching:MatchingEngine", "read by the parts of the engine that steps"),
+    ("potstill.dataset_file.metadata:metadata_text", "and written into the file"),
 )
 """Where one option goes: the learning rate of a method."""
 
