@@ -72,7 +72,7 @@ class NetworkWeights:
 
 @runtime_checkable
 class Augmentation(Protocol):
-    """`Augmentation` that lists the operations by which it moves pixels; without the list, any may."""
+    """Differentiable augmentation without state: draw parameters once, apply them to batches of one image size."""
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Any:
         """Draw parameters for ``n`` samples of ``shape`` (c, h, w); with ``n = 1`` the whole batch shares them
