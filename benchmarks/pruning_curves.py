@@ -93,7 +93,7 @@ def main() -> None:
 def selecting() -> list[str]:
     """Registered methods whose sets are real samples with hard labels."""
     kinds = {name: registry.resolve("methods", name) for name in registry.names("methods")}
-    return [n for n, kind in kinds.items() if kind.info.selects and not kind.info.soft]
+    return [n for n, kind in kinds.items() if kind.info.is_selection and not kind.info.soft_labels]
 
 
 def recorded(method: str, args: argparse.Namespace) -> int | None:

@@ -161,6 +161,7 @@ OPTIONS = {
     "parametrizations": COMMON,
     "augmentations": COMMON,
     "codecs": COMMON,
+    "kinds": COMMON,
     "tasks": COMMON,
     "completion": COMMON | {"SHELL"},
 }

@@ -346,7 +346,7 @@ def test_every_objective_works_over_every_parametrization(name: str, spelled: st
         assert tensor.is_floating_point() or torch.equal(tensor, after.payload[part])
 
 
-MAKING = [n for n in registry.names("methods") if not registry.resolve("methods", n).info.selects]
+MAKING = [n for n in registry.names("methods") if not registry.resolve("methods", n).info.is_selection]
 
 
 @pytest.mark.parametrize("name", MAKING)

@@ -29,7 +29,7 @@ from potstill.rng import generator
 from potstill.runs.loop import Interrupted, Progress
 from potstill.testing import check_method, toy_problem, toy_source
 
-WEIGHING = [n for n in registry.names("methods") if registry.resolve("methods", n).info.weighs]
+WEIGHING = [n for n in registry.names("methods") if registry.resolve("methods", n).info.weighted]
 QUICK: dict[str, Any] = {"epochs_recorded": 2, "network": "convnet-d1-w4"}
 WEIGHTS = st.lists(st.floats(0, 2.0**99, width=32), min_size=8, max_size=8).filter(lambda w: max(w) > 0)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from potstill.core import Preset, label_mode, registry
+from potstill.kinds import list_kinds
 
 __all__ = [
     "efforts_of",
@@ -18,6 +19,7 @@ __all__ = [
     "field_docs",
     "list_augmentations",
     "list_data",
+    "list_input_kinds",
     "list_methods",
     "list_networks",
     "list_parametrizations",
@@ -155,6 +157,17 @@ def list_stores(*, outside: bool = True) -> list[dict[str, Any]]:
 def list_tasks(*, outside: bool = True) -> list[dict[str, Any]]:
     """Return every task with its settings."""
     return _parts("tasks", outside)
+
+
+def list_input_kinds() -> list[dict[str, Any]]:
+    """Return every kind of input with its axes, default network and default parametrization."""
+    return [
+        {
+            "name": kind.name, "axes": kind.axes, "augmentable": kind.augmentable, "network": kind.network,
+            "parametrization": kind.parametrization,
+        }
+        for kind in list_kinds()
+    ]  # fmt: skip
 
 
 def _parts(group: registry.Group, outside: bool) -> list[dict[str, Any]]:

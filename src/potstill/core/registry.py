@@ -35,7 +35,7 @@ __all__ = [
 
 Group = Literal[
     "methods", "networks", "augmentations", "parametrizations", "protocols", "codecs", "learners", "tasks", "loaders",
-    "executors",
+    "executors", "kinds",
 ]  # fmt: skip
 
 _BUILTIN: dict[Group, dict[str, str]] = {
@@ -197,6 +197,14 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "serial": "potstill.execution.executor:Serial",
         "processes": "potstill.execution.processes:Processes",
         "ray": "potstill.execution.cluster:Ray",
+    },
+    "kinds": {
+        "image": "potstill.kinds.kind:IMAGE",
+        "table": "potstill.kinds.kind:TABLE",
+        "series": "potstill.kinds.kind:SERIES",
+        "pair": "potstill.kinds.kind:PAIR",
+        "waves": "potstill.kinds.kind:WAVES",
+        "texts": "potstill.kinds.kind:TEXTS",
     },
 }
 

@@ -7,31 +7,21 @@ from torch import Tensor
 
 from potstill._util.html import one_line
 from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, image_rows, titled_table
-from potstill.core import InputSpec
+from potstill.kinds import get_kind
 
 __all__ = ["describe_source", "source_html"]
-
-_NOUNS = {"image": "pictures", "table": "rows"}
-
-
-def _inputs(spec: InputSpec) -> str:
-    if spec.kind == "table" and len(spec.shape) == 1:
-        return f"rows of {spec.shape[0]:,} column{'' if spec.shape[0] == 1 else 's'}"
-    if spec.parts:
-        return f"inputs of {' and '.join(name for name, _ in spec.parts)}"
-    return f"{_NOUNS.get(spec.kind, spec.kind + ' inputs')} of {'×'.join(map(str, spec.shape))}"
 
 
 def describe_source(source: Any) -> str:
     """Return one line: name, samples, kind of inputs, classes."""
     if not source.classes:
         where = "" if source.device.type == "cpu" else f" on {source.device}"
-        return f"{one_line(source.name)}: {len(source):,} {_inputs(source.input)} for {source.task.name}{where}"
+        return f"{one_line(source.name)}: {len(source):,} {get_kind(source.input).describe_size(source.input)} for {source.task.name}{where}"
     names = [repr(one_line(c)) for c in source.classes[:3]]
     more = ", …" if len(source.classes) > 3 else ""
     where = "" if source.device.type == "cpu" else f" on {source.device}"
     return (
-        f"{one_line(source.name)}: {len(source):,} {_inputs(source.input)} in {len(source.classes):,} classes "
+        f"{one_line(source.name)}: {len(source):,} {get_kind(source.input).describe_size(source.input)} in {len(source.classes):,} classes "
         f"({', '.join(names)}{more}){where}"
     )
 
@@ -44,15 +34,19 @@ def source_html(source: Any, *, pictures: bool) -> str:
     """
     if not source.classes:
         return titled_table(
-            source.name, [("inputs", f"{len(source):,} {_inputs(source.input)}"), ("task", source.task.name)]
+            source.name,
+            [
+                ("inputs", f"{len(source):,} {get_kind(source.input).describe_size(source.input)}"),
+                ("task", source.task.name),
+            ],
         )
     sizes = torch.bincount(source.labels, minlength=len(source.classes)).tolist()
     listed = ", ".join(f"{c} ({n:,})" for c, n in list(zip(source.classes, sizes, strict=True))[:MAX_CLASSES])
     hidden = len(sizes) - MAX_CLASSES
-    rows = [("inputs", f"{len(source):,} {_inputs(source.input)}")]
+    rows = [("inputs", f"{len(source):,} {get_kind(source.input).describe_size(source.input)}")]
     rows += [(f"{len(sizes):,} classes", listed + (f" and {hidden:,} more" if hidden > 0 else ""))]
     made = titled_table(source.name, rows)
-    if pictures and source.input.kind == "image":
+    if pictures and get_kind(source.input).draw is not None:
         made = type(made)(made + image_rows(_first(source, c) for c in range(min(MAX_CLASSES, len(sizes)))))
     return made
 

@@ -11,6 +11,7 @@ import torch
 from potstill.core import InputSpec, Network, NetworkFactory, Normalization, registry
 from potstill.core.nested import zeros_like_spec
 from potstill.errors import PotstillError, suggestion, unknown_name
+from potstill.kinds import get_kind
 from potstill.nn.baselines import MLP, VGG, AlexNet, LeNet, Linear
 from potstill.nn.convnet import ConvNet, default_depth
 from potstill.nn.custom import CustomFactory, CustomNetwork, custom_factory
@@ -321,9 +322,8 @@ def _refuse(name: str, part: str, valid_parts: list[str]) -> None:
 
 
 def default_network_name(input: InputSpec) -> str:
-    """The network for such inputs where none is named: the field's ConvNet for pictures, towers for pairs of a picture
-    and a text, an MLP for anything flat."""
-    return {"image": "convnet", "pair": "towers"}.get(input.kind, "mlp")
+    """Return the network of the kind of input: a ConvNet for images, an MLP for flat inputs."""
+    return get_kind(input).network
 
 
 def flops(network: torch.nn.Module, shape: tuple[int, ...] | InputSpec) -> int:

@@ -35,6 +35,7 @@ _TABLE: dict[str, tuple[str, str]] = {
     "protocols": ("listings:Protocols", "list the evaluation protocols"),
     "networks": ("listings:Networks", "list the networks"),
     "data": ("listings:Data", "list the known data sets, and the forms of your own"),
+    "kinds": ("listings:Kinds", "list the kinds of input"),
     "tasks": ("listings:Tasks", "list the tasks"),
     "parametrizations": ("listings:Parametrizations", "list what can be stored and optimised"),
     "augmentations": ("listings:Augmentations", "list the augmentations"),

@@ -12,7 +12,7 @@ from potstill.cli.text import columns, filled
 from potstill.core import registry
 from potstill.errors import unknown_name
 
-__all__ = ["Augmentations", "Codecs", "Data", "Methods", "Networks", "Parametrizations", "Protocols", "Tasks"]
+__all__ = ["Augmentations", "Codecs", "Data", "Kinds", "Methods", "Networks", "Parametrizations", "Protocols", "Tasks"]
 
 Rows = list[dict[str, Any]]
 
@@ -71,6 +71,13 @@ class Tasks(Listing):
     """List the tasks, and their settings (NAME:setting=value)."""
 
     function, noun = "list_tasks", "task"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kinds(Listing):
+    """List the kinds of input."""
+
+    function, noun = "list_input_kinds", "kind"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,101 @@
+"""The value `Kind`, the built-in kinds and their look-up by name.
+
+Packages add kinds under the entry point group ``potstill.kinds``, each a `Kind` by the name in ``InputSpec.kind``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from potstill._util.html import Html
+from potstill._util.notebook_repr import inline_image
+from potstill.core import InputSpec, registry
+from potstill.errors import PotstillError
+
+__all__ = ["IMAGE", "PAIR", "SERIES", "TABLE", "TEXTS", "WAVES", "Kind", "get_kind", "list_kinds"]
+
+
+def _size(spec: InputSpec, noun: str) -> str:
+    """Return ``pictures of 3×32×32``."""
+    return f"{noun} of {'×'.join(map(str, spec.shape))}"
+
+
+def _columns(spec: InputSpec, noun: str) -> str:
+    """Return ``rows of 6 columns``."""
+    if len(spec.shape) != 1:
+        return _size(spec, noun)
+    return f"{noun} of {spec.shape[0]:,} column{'' if spec.shape[0] == 1 else 's'}"
+
+
+def _draw_image(x: Any, alt: str) -> Html:
+    """Return an inline PNG of an image (c, h, w) with values in [0, 1]."""
+    return inline_image(x, alt, 40, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """Properties of one kind of input."""
+
+    name: str
+    """Value of ``InputSpec.kind``."""
+    noun: str = "inputs"
+    """Plural noun for samples."""
+    axes: tuple[str, ...] = ()
+    """Names of a sample's axes; empty where they vary."""
+    augmentable: bool = False
+    """True where image augmentations and mixing apply: samples are (channels, height, width)."""
+    value_range: tuple[float, float] | None = None
+    """Range of valid values in data units; ``None``: any."""
+    network: str = "mlp"
+    """Network where none is named."""
+    parametrization: str = "pixels"
+    """Parametrization where none is named."""
+    draw: Callable[[Any, str], Html] | None = None
+    """Returns one sample (a NumPy array, and its text alternative) as HTML; ``None``: samples are not drawn."""
+    size: Callable[[InputSpec, str], str] = _size
+    """Returns the size of inputs in words, from their spec and ``noun``."""
+
+    def describe_size(self, spec: InputSpec) -> str:
+        """Return the size of inputs in words, such as ``pictures of 3×32×32``."""
+        if spec.parts:
+            return f"inputs of {' and '.join(name for name, _ in spec.parts)}"
+        return self.size(spec, self.noun)
+
+
+IMAGE = Kind(
+    name="image", noun="pictures", axes=("channels", "height", "width"), augmentable=True, value_range=(0.0, 1.0),
+    network="convnet", draw=_draw_image,
+)  # fmt: skip
+"""Images with values in [0, 1]."""
+TABLE = Kind(name="table", noun="rows", axes=("columns",), size=_columns)
+"""Rows of a table, encoded as numbers."""
+SERIES = Kind(name="series", noun="series inputs", axes=("variables", "time"))
+"""Windows of a multivariate series."""
+WAVES = Kind(name="waves", noun="waves inputs", axes=("channels", "time"))
+"""Sampled sound."""
+TEXTS = Kind(name="texts", noun="texts inputs")
+"""Texts, as word numbers."""
+PAIR = Kind(name="pair", noun="pair inputs", network="towers")
+"""Pairs of an image and a text."""
+
+
+def get_kind(kind: str | InputSpec) -> Kind:
+    """Return the kind of that name, or of inputs with that spec.
+
+    A name that is not registered gives a `Kind` with the defaults: arrays of any shape.
+
+    Raises:
+        PotstillError: an installed package registers something else than a `Kind` under the name.
+    """
+    name = kind if isinstance(kind, str) else kind.kind
+    if name not in registry.targets("kinds"):
+        return Kind(name=name, noun=f"{name} inputs")
+    found = registry.resolve("kinds", name)
+    if not isinstance(found, Kind):
+        raise PotstillError(f"kind {name} must be a potstill.kinds.Kind, not {type(found).__name__}; correct it")
+    return found
+
+
+def list_kinds() -> list[Kind]:
+    """Return all registered kinds, built-in ones first."""
+    return [get_kind(name) for name in registry.names("kinds")]
