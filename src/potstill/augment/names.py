@@ -2,6 +2,7 @@
 
 from potstill.augment.geometry import fit_to_task
 from potstill.core import Augmentation, InputSpec, Source, registry
+from potstill.kinds import get_kind
 from potstill.tasks import MovableTargets, get_task
 
 __all__ = ["augmentation_name", "describe_dropped", "fit_to_source", "load_augmentation", "named_augmentation"]
@@ -52,7 +53,7 @@ def describe_dropped(name: str, augment: Augmentation, source: Source, *, moves_
     """What `fitting` leaves out of the augmentation of that name, in one line; ``None`` where it is nothing."""
     task = get_task(source)
     wrong = fit_to_task(augment, task, moves_targets=moves_targets)[1]
-    if not wrong or source.input.kind != "image":
+    if not wrong or not get_kind(source.input).augmentable:
         return None
     why = f"task {task.name} does not say what becomes of its targets then"
     if isinstance(task, MovableTargets) and moves_targets:

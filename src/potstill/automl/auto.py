@@ -40,6 +40,7 @@ from potstill.dataset_file.replacing import hash_run
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import MARGIN, MAX_HELD_OUT, AccuracyLoss, narrow_network, paired_loss
 from potstill.execution import Executor
+from potstill.kinds import get_kind
 from potstill.nn import CustomNetwork, factory
 from potstill.nn import parse_network as own_network
 from potstill.rng import derive_seed
@@ -125,7 +126,7 @@ def choose(
 
 def _narrow(train: Source) -> str | None:
     """The network in which sets of pictures are made, where none is named."""
-    if train.input.kind != "image":
+    if not get_kind(train.input).augmentable:
         return None
     outputs = get_task(train).outputs
     whole = factory(default_network(train), train.input, outputs, train.device, normalization=train.normalization)

@@ -8,6 +8,7 @@ from typing import Any
 
 from potstill.core import Source, registry
 from potstill.errors import PotstillError
+from potstill.kinds import get_kind
 from potstill.tasks import Classification, get_task
 
 __all__ = [
@@ -193,7 +194,7 @@ def usual_candidates(source: Source, store: str | None) -> tuple[Candidate, ...]
     Args:
         store: the only one to write with; ``None``: each kind's usual ones.
     """
-    image = source.input.kind == "image"
+    image = get_kind(source.input).augmentable
     bits = "uint4" if image else "uint8"
     real = [f"k-means%{bits}", f"herding%{bits}", "k-means", f"random%{bits}", "random"]
     sides = source.input.shape[-2:]

@@ -20,6 +20,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
 from potstill.evaluation.teacher_labels import is_self_labelled
 from potstill.execution import Executor
+from potstill.kinds import get_kind
 from potstill.nn import CustomNetwork
 from potstill.runs.loop import Interrupted, Progress, split_identity
 
@@ -271,7 +272,7 @@ class Cell:
     def _changes(self, splits: Splits) -> bool:
         """Whether its pictures are made in steps."""
         made = make_method(self.asked, {})[1]
-        return splits.train.input.kind == "image" and not splits.train.input.parts and not made.info.is_selection
+        return get_kind(splits.train.input).augmentable and not splits.train.input.parts and not made.info.is_selection
 
     def _scored(
         self, small: Distilled, measure: Measure, splits: Splits, executor: Executor | None

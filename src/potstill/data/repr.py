@@ -12,18 +12,18 @@ from potstill.kinds import get_kind
 __all__ = ["describe_source", "source_html"]
 
 
+def _inputs(source: Any) -> str:
+    return f"{len(source):,} {get_kind(source.input).describe_size(source.input)}"
+
+
 def describe_source(source: Any) -> str:
     """Return one line: name, samples, kind of inputs, classes."""
+    device = "" if source.device.type == "cpu" else f" on {source.device}"
+    start = f"{one_line(source.name)}: {_inputs(source)}"
     if not source.classes:
-        where = "" if source.device.type == "cpu" else f" on {source.device}"
-        return f"{one_line(source.name)}: {len(source):,} {get_kind(source.input).describe_size(source.input)} for {source.task.name}{where}"
-    names = [repr(one_line(c)) for c in source.classes[:3]]
-    more = ", …" if len(source.classes) > 3 else ""
-    where = "" if source.device.type == "cpu" else f" on {source.device}"
-    return (
-        f"{one_line(source.name)}: {len(source):,} {get_kind(source.input).describe_size(source.input)} in {len(source.classes):,} classes "
-        f"({', '.join(names)}{more}){where}"
-    )
+        return f"{start} for {source.task.name}{device}"
+    names = ", ".join(repr(one_line(c)) for c in source.classes[:3]) + ", …" * (len(source.classes) > 3)
+    return f"{start} in {len(source.classes):,} classes ({names}){device}"
 
 
 def source_html(source: Any, *, pictures: bool) -> str:
@@ -33,17 +33,11 @@ def source_html(source: Any, *, pictures: bool) -> str:
         pictures: whether they can be had without reading files.
     """
     if not source.classes:
-        return titled_table(
-            source.name,
-            [
-                ("inputs", f"{len(source):,} {get_kind(source.input).describe_size(source.input)}"),
-                ("task", source.task.name),
-            ],
-        )
+        return titled_table(source.name, [("inputs", _inputs(source)), ("task", source.task.name)])
     sizes = torch.bincount(source.labels, minlength=len(source.classes)).tolist()
     listed = ", ".join(f"{c} ({n:,})" for c, n in list(zip(source.classes, sizes, strict=True))[:MAX_CLASSES])
     hidden = len(sizes) - MAX_CLASSES
-    rows = [("inputs", f"{len(source):,} {get_kind(source.input).describe_size(source.input)}")]
+    rows = [("inputs", _inputs(source))]
     rows += [(f"{len(sizes):,} classes", listed + (f" and {hidden:,} more" if hidden > 0 else ""))]
     made = titled_table(source.name, rows)
     if pictures and get_kind(source.input).draw is not None:

@@ -34,6 +34,7 @@ from potstill.data.subset import SourceView
 from potstill.data.table_encoding import Column, Frame, encode_frames
 from potstill.data.train_test_overlap import first_equal, keep_copies_together, note_overlap
 from potstill.errors import PotstillError
+from potstill.kinds import get_kind
 from potstill.rng import generator
 from potstill.tasks import FittableTask
 
@@ -349,7 +350,7 @@ def assemble(parts: RawSplits, reading: ReadOptions) -> Splits:
     texts, test_texts = parts.texts, tuple[str, ...]()
     places = torch.arange(_size(train)) if parts.places is None else parts.places
     if (target := reading.size) is not None:
-        if spec.kind != "image":
+        if not get_kind(spec).augmentable:
             raise PotstillError(f"{parts.name}: a size was asked for, but the inputs are no pictures; leave it out")
         if target != spec.shape[1:]:
             assert isinstance(train, Tensor)

@@ -18,6 +18,7 @@ from potstill.data.streamed import StreamSource
 from potstill.data.table_encoding import Frame
 from potstill.errors import PotstillError, unknown_name
 from potstill.functional.duplicates import WITHIN, Digests, near_duplicates
+from potstill.kinds import get_kind
 
 __all__ = [
     "Duplicates",
@@ -160,7 +161,7 @@ def _small(source: Source) -> Float[Tensor, "n d"]:
     several = []
     for index in torch.split(torch.arange(len(source)), _AT_ONCE):
         x = flatten_rows(found) if not isinstance(found := source.fetch(index).x, Tensor) else found
-        if source.input.kind == "image":
+        if get_kind(source.input).augmentable:
             h, w = source.input.shape[1:]
             x = functional.adaptive_avg_pool2d(x, (min(h, _SIDE), min(w, _SIDE)))
         several.append(x.flatten(1).float().cpu())

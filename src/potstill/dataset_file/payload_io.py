@@ -26,6 +26,7 @@ from potstill.dataset_file.validate import WHITENING, are_valid_offsets, check_s
 from potstill.errors import PotstillError
 from potstill.functional.label_simplex import to_probabilities
 from potstill.functional.packing import MOST_BITS
+from potstill.kinds import get_kind
 from potstill.parametrize.named_inputs import parse_parametrization
 
 __all__ = [
@@ -187,7 +188,7 @@ def encode_inputs(
         PotstillError: the store cannot write them.
     """
     if isinstance(inputs, Tensor):
-        image = input.kind == "image"
+        image = get_kind(input).value_range is not None
         return {"inputs": encode_input_tensor(inputs, store, normalization, image)}, quantizes_normalised(store, image)
     kinds = {name: part.kind for name, part in input.parts}
     rounded = [n for n in normalization.parts if quantizes_normalised(store, kinds.get(n) == "image")]

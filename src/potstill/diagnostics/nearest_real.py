@@ -10,6 +10,7 @@ from potstill.core.nested import single_tensor
 from potstill.diagnostics.bench import Bench
 from potstill.diagnostics.near_copies import WITHIN, nearest_rows, usual_gap
 from potstill.errors import PotstillError
+from potstill.kinds import get_kind
 from potstill.rng import generator
 
 __all__ = ["MAX_BYTES", "find_nearest"]
@@ -31,7 +32,7 @@ def find_nearest(bench: Bench) -> dict[str, Any]:
     small, real = bench.distilled, bench.real
     if real.input.parts:
         raise PotstillError("distances need inputs of one tensor, but these have several with names")
-    pixels = real.input.kind == "image"
+    pixels = get_kind(real.input).augmentable
     whole = [bench.real] if bench.test is None else [bench.real, bench.test]
     if (size := 4 * real.input.num_values * max(map(len, whole))) > MAX_BYTES:
         raise PotstillError(

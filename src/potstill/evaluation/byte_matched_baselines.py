@@ -38,6 +38,7 @@ from potstill.evaluation.training_sets import TeacherJob, TrainingSet
 from potstill.execution import Executor, Serial
 from potstill.functional.coreset import herding
 from potstill.functional.sampling import class_indices
+from potstill.kinds import get_kind
 from potstill.labels.teacher import soft_labels
 from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task
@@ -110,7 +111,7 @@ def candidate_codecs(
     """Return the codecs tried for ``byte_budget``: families, each from the finest to the coarsest."""
     if spec.parts:
         return (("exact",),)
-    picture = spec.kind == "image" and len(spec.shape) == 3 and min(spec.shape[1:]) >= 4
+    picture = get_kind(spec).value_range is not None and len(spec.shape) == 3 and min(spec.shape[1:]) >= 4
     if not picture:
         return (("exact", "uint4"),) if quick else (("exact", "float16", "uint8", "uint4", "uint2"),)
     if quick:
@@ -169,7 +170,9 @@ def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mappi
         else _targets_stored(train, index)
     )
     if isinstance(x, Tensor):
-        one = encode_input_tensor(x.cpu(), parse_codec(codec), train.normalization, train.input.kind == "image")
+        one = encode_input_tensor(
+            x.cpu(), parse_codec(codec), train.normalization, get_kind(train.input).value_range is not None
+        )
         return {"": one}, labels
     return {name: _part(t, codec) for name, t in x.items()}, labels
 
@@ -267,7 +270,7 @@ def pack_samples(
     pairs: list[Pair] = []
     sizes: list[int] = []
     coded: list[int | None] = []
-    picture = train.input.kind == "image"
+    picture = get_kind(train.input).value_range is not None
     for order in draws:
         index = _taken(order, per_class)
         inputs, labels = _stored(train, index, codec, soft=False)

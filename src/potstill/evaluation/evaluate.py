@@ -50,6 +50,7 @@ from potstill.evaluation.teacher_labels import Labeller, resolve_labeller, store
 from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
 from potstill.evaluation.vmap_students import default_group_size
 from potstill.execution import Executor, Serial, choose_executor
+from potstill.kinds import get_kind
 from potstill.labels.label_file import hash_inputs
 from potstill.labels.teacher import soft_labels
 from potstill.labels.teacher_file import Labels
@@ -151,7 +152,7 @@ def evaluate(
         expect(estimate_seconds(
             context.protocol, context.make, train, context.executor, students=students,
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
-            again=[size, many] * (robust_scores and baselines and train.input.kind == "image"), full=full,
+            again=[size, many] * (robust_scores and baselines and get_kind(train.input).augmentable), full=full,
             soft="random-soft" in names, trials=len(names) * count_trials(baseline_context),
             trial_steps=baseline_context.steps,
         ))  # fmt: skip
@@ -318,7 +319,7 @@ def _label_bytes(context: EvaluationContext, stored: Labels | None) -> dict[str,
 def _factories(
     distilled: Distilled, train: Source, protocol: Protocol, networks: Sequence[str | CustomNetwork] | None
 ) -> list[NetworkFactory]:
-    published = protocol.network if train.input.kind == "image" else None
+    published = protocol.network if get_kind(train.input).augmentable else None
     names = networks or [published or network_from_metadata(distilled) or default_network_name(train.input)]
     return [
         make_learner(name, train) if isinstance(name, str) and is_learner_name(name)
@@ -461,7 +462,7 @@ def _robust_scores(
             hard = measure(replace(context, protocol=protocol, teachers=None), "hard labels", hard_set)
         scores["hlr"] = shortfall = hlr(reference["mean"], mean(hard.values))
         scores["lrs"] = lrs(shortfall, gain)
-    if robust and context.train.input.kind == "image":
+    if robust and get_kind(context.train.input).augmentable:
         augment = augmentation_name("dsa", context.train.input) if own.chosen["augment"] == "none" else "none"
         suffix = "without augmentation" if augment == "none" else f"with {augment}"
         own_mean, random_mean = (

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from potstill.core import InputSpec
 from potstill.errors import PotstillError, unknown_name
+from potstill.kinds import get_kind
 from potstill.labels.metadata import Statistics
 
 __all__ = [
@@ -471,7 +472,7 @@ class Protocol:
         """What it says for this data and this student: the case that fits is filled in; only pictures are augmented
         and mixed."""
         case = next((c for c in self.cases if c.fits(source, network, input.horizontal_flip)), Case())
-        image, recipe = input.kind == "image", self.recipe
+        image, recipe = get_kind(input).augmentable, self.recipe
         return self.change(
             epochs=case.epochs or recipe.epochs,
             augment=(case.augment or recipe.augment) if image else "none",

@@ -19,6 +19,7 @@ from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.images import encode_png, has_viewable_images, image_inputs, to_uint8, write_png
+from potstill.kinds import get_kind
 
 __all__ = ["EXPORT_FORMATS", "LABEL_COLUMNS", "ExportFormat", "export", "to_arrow"]
 
@@ -173,7 +174,7 @@ def _part_columns(name: str, spec: InputSpec, x: Tensor, offsets: Tensor | None,
         return {name: _lists(np.split(x.numpy(), offsets[1:].numpy()), kind)}
     if shaped and 3 <= x.ndim <= 6:
         return {name: _array(x.numpy(), kind)}
-    if spec.kind == "image" or x.ndim != 2:
+    if get_kind(spec).augmentable or x.ndim != 2:
         return {name: _lists(x.flatten(1).numpy(), kind)}
     named = _column_names(spec.columns, x.shape[1])
     value = {"dtype": kind, "_type": "Value"}

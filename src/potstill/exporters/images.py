@@ -16,6 +16,7 @@ from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError
+from potstill.kinds import get_kind
 
 __all__ = [
     "class_folder_names",
@@ -37,8 +38,8 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 def image_inputs(distilled: Distilled) -> Tensor | None:
     """The inputs, or the part of them, that are pictures (n, c, h, w) of any number of channels; ``None``: none are."""
     if not distilled.input.parts:
-        return distilled.inputs if distilled.input.kind == "image" and distilled.inputs.ndim == 4 else None
-    name = next((name for name, part in distilled.input.parts if part.kind == "image"), None)
+        return distilled.inputs if get_kind(distilled.input).augmentable and distilled.inputs.ndim == 4 else None
+    name = next((name for name, part in distilled.input.parts if get_kind(part).augmentable), None)
     return None if name is None else distilled.inputs[name]
 
 

@@ -20,6 +20,7 @@ from potstill.data.iterate import prefetch
 from potstill.errors import PotstillError
 from potstill.functional.sharpness_aware import GSAM, gsam_step
 from potstill.functional.train import copy_parameters, train_step
+from potstill.kinds import get_kind
 from potstill.tasks import Classification, get_task
 
 __all__ = ["Teacher", "fresh_teacher", "soft_labels", "teacher_step", "train_epoch", "train_teacher"]
@@ -142,7 +143,7 @@ def train_epoch(
         PotstillError: the source has no targets.
         ValueError: its inputs are not one tensor.
     """
-    mix = CutMix(prob=cutmix) if cutmix and source.input.kind == "image" else None
+    mix = CutMix(prob=cutmix) if cutmix and get_kind(source.input).augmentable else None
     if mix is not None and isinstance(augment, IDCAugment):
         augment = augment.beside_cutmix()
     shape, task = source.input.shape, get_task(source)

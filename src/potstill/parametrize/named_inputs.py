@@ -26,6 +26,7 @@ from potstill.core import (
 from potstill.core.nested import tensor_names
 from potstill.core.registry import create
 from potstill.errors import PotstillError
+from potstill.kinds import get_kind
 from potstill.parametrize.pixels import Pixels
 
 __all__ = ["NamedInputs", "parse_named_inputs", "parse_parametrization", "supports_input"]
@@ -214,7 +215,7 @@ def parse_named_inputs(spelled: str, input: InputSpec) -> NamedInputs:
     elif spelled == "pixels":
         return NamedInputs(input=input)
     else:
-        pictures = [name for name, p in input.parts if p.kind == "image"]
+        pictures = [name for name, p in input.parts if get_kind(p).augmentable]
         if len(pictures) != 1:
             raise PotstillError(
                 f"these inputs have {len(pictures)} parts that are pictures; say which one has the parametrization, as "

@@ -33,6 +33,7 @@ from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.functional.train import copy_parameters
+from potstill.kinds import get_kind
 from potstill.labels.metadata import check_class_order
 from potstill.labels.teacher import Teacher, fresh_teacher, train_epoch
 from potstill.nn import factory
@@ -335,7 +336,7 @@ class TrainedNetworks:
         if "network" in self.recipe:
             name, k = str(self.recipe["network"]), len(train.classes)
             make = factory(name, train.input, k, make.device, normalization=train.normalization)
-        picture = train.input.kind == "image"
+        picture = get_kind(train.input).augmentable
         augment = ground.augmentation(str(recipe.get("augment", "none")) if picture else "none")
         return tuple(
             TrainNetwork(train=train, make=make, augment=augment, recipe=recipe, number=n, snapshots=self.snapshots)

@@ -8,6 +8,7 @@ from potstill.augment.names import augmentation_name, describe_dropped, load_aug
 from potstill.core import InputSpec, Method, Source
 from potstill.core.registry import make_method
 from potstill.errors import PotstillError
+from potstill.kinds import get_kind
 from potstill.nn import default_network_name
 from potstill.nn.pretrained import is_backbone
 from potstill.parametrize._shared import ReducedResolution
@@ -40,10 +41,12 @@ def apply_parts(name: str, method: Method[Any], source: Source, asked: Mapping[s
     if "network" in fields and asked.get("network") is None:
         chosen = fields["network"]
         # a frozen backbone takes pictures, too; one that a value names beside its class's default is asked for
-        backbone = chosen == _defaults(method)["network"] and is_backbone(chosen) and source.input.kind != "image"
+        backbone = (
+            chosen == _defaults(method)["network"] and is_backbone(chosen) and not get_kind(source.input).augmentable
+        )
         changes["network"] = default_network(source) if chosen == "convnet" or backbone else chosen
     if "augment" in fields:
-        chosen = asked.get("augment") or (fields["augment"] if source.input.kind == "image" else "none")
+        chosen = asked.get("augment") or (fields["augment"] if get_kind(source.input).augmentable else "none")
         changes["augment"] = augmentation_name(chosen, source.input)
     return dataclasses.replace(method, **changes)  # type: ignore[type-var]
 
@@ -70,7 +73,7 @@ def default_parametrization(
     shape = train.input.shape
     if (
         not named
-        or train.input.kind != "image"
+        or not get_kind(train.input).augmentable
         or not isinstance(small := parse_parametrization(own, train.input), ReducedResolution)
     ):
         return method, ()

@@ -53,6 +53,7 @@ from potstill.evaluation.student import StudentJob, train
 from potstill.evaluation.vmap_students import StackedStudents, fit_stacked
 from potstill.functional.label_simplex import to_scores
 from potstill.functional.train import copy_parameters
+from potstill.kinds import get_kind
 from potstill.nn import factory, is_stackable
 from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.rng import generator
@@ -97,7 +98,7 @@ def toy_problem(
     with BatchNorm where the method's own has it, as those need that match its statistics.
     """
     source = toy_source(kind) if source is None else source
-    picture, given = source.input.kind == "image", source.input
+    picture, given = get_kind(source.input).augmentable, source.input
     norm = "-batch" if "batch" in str(getattr(method, "network", "")).split("-") else ""
     name = (network or f"convnet-d1-w8{norm}") if picture else {"pair": "towers-w4"}.get(given.kind, "mlp")
     augment = getattr(method, "augment", "none") if picture else "none"
@@ -384,8 +385,9 @@ def check_source(source: Source) -> None:
         kind = torch.int64 if spec.kind == "categories" else torch.float32
         _require(x.dtype == kind and bool(torch.isfinite(x).all()), "inputs must be finite float32, or int64 codes")
         units = named_tensors(raw)[name]
-        if spec.kind == "image":
-            _require(float(units.min()) >= 0 and float(units.max()) <= 1, "raw pixels must be in [0,1]")
+        if (limits := get_kind(spec).value_range) is not None:
+            inside = float(units.min()) >= limits[0] and float(units.max()) <= limits[1]
+            _require(inside, f"raw values must be in [{limits[0]:g}, {limits[1]:g}]")
     normal = named_tensors(source.normalization.apply(raw))
     same = all(torch.allclose(normal[n].double(), x.double(), atol=1e-4) for n, x in held.items())
     _require(same, "fetch must be the normalised raw input")

@@ -25,6 +25,7 @@ from potstill.functional.param_groups import (
     step_params,
     strip_prefix,
 )
+from potstill.kinds import get_kind
 from potstill.methods.engine.init import (
     Init,
     InitStrategy,
@@ -226,7 +227,7 @@ def default_param_groups(
 
 def payload_bounds(problem: Problem) -> tuple[float, float] | None:
     """[0, 1] for a payload that holds values of pictures in data units."""
-    return (0.0, 1.0) if problem.parametrization.bounded and problem.train.input.kind == "image" else None
+    return get_kind(problem.train.input).value_range if problem.parametrization.bounded else None
 
 
 def idc_learning_rate(problem: Problem, lr: float, side: int) -> float:

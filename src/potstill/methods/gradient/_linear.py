@@ -11,6 +11,7 @@ from potstill.core import Network, Problem, Space, StepCost
 from potstill.functional.features import embed_real
 from potstill.functional.gradient import cosine, linear_gradient
 from potstill.functional.sampling import sample_distinct
+from potstill.kinds import get_kind
 from potstill.methods.engine import (
     LossAndGrads,
     MatchingState,
@@ -50,7 +51,7 @@ class Views:
         """For ``n`` samples."""
         shape = problem.train.input.shape
         params = problem.augment.draw(n, shape, rng)
-        if not self.noise or problem.train.input.kind != "image":
+        if not self.noise or not get_kind(problem.train.input).augmentable:
             return Drawn(params, None)
         added = self.brighter + self.noise * torch.randn(n, *shape, generator=rng)
         return Drawn(params, added * (torch.rand(n, *(1 for _ in shape), generator=rng) < 0.5))

@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 
 from potstill.core import MethodInfo, Presets, Problem, Space
 from potstill.functional.param_groups import ParamGroup
+from potstill.kinds import get_kind
 from potstill.methods.engine import (
     EngineMethod,
     FixedNetworks,
@@ -94,7 +95,7 @@ class LGM(EngineMethod[MatchingState]):
     """What is optimised."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        space: Space = "data" if problem.train.input.kind == "image" else "model"
+        space: Space = "data" if get_kind(problem.train.input).value_range is not None else "model"
         rules = default_param_groups(
             ParamGroup(lr=self.lr, momentum=self.momentum, bounds=payload_bounds(problem)),
             self.lr_labels,
