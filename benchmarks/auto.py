@@ -29,13 +29,12 @@ import torch
 from machine import machine
 
 import potstill
-from potstill.api.distill import default_network
 from potstill.automl.candidates import Candidate, usual_candidates
 from potstill.core import Splits
 from potstill.data import holdout
 from potstill.dataset_file import write_atomic
 from potstill.evaluation.candidate_trials import Probe, make_probe, narrow_network
-from potstill.nn import factory
+from potstill.nn import default_network_name, factory
 from potstill.rng import derive_seed
 from potstill.tasks import get_task
 
@@ -80,7 +79,7 @@ class Bench:
         self.splits, self.found["held"] = Splits(train=kept, test=None), len(held)
         self.network: str | None = None
         shape = (kept.input, get_task(kept).outputs, kept.device)
-        make = factory(default_network(kept), *shape, normalization=kept.normalization)
+        make = factory(default_network_name(kept.input), *shape, normalization=kept.normalization)
         if kept.input.kind == "image":  # as auto does
             make = narrow_network(make, kept)
             self.network = make.name

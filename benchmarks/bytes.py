@@ -52,7 +52,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import potstill
-from potstill.api.distill import resolve_run
 from potstill.augment.names import named_augmentation
 from potstill.codecs import decode, encode_classes, encode_ints, encoded_bytes, parse_codec
 from potstill.core import Parametrization, Source, Splits, Synthetic, registry
@@ -65,6 +64,8 @@ from potstill.evaluation.student import StudentJob, predict, train
 from potstill.nn import factory
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import derive_seed, generator
+from potstill.runs.resolve import resolve_run
+from potstill.runs.spec import RunSpec
 
 REAL = ("random", "herding", "k-means", "centroids")
 MAKERS: dict[str, dict[str, Any]] = {
@@ -238,7 +239,7 @@ class Bench:
         """The shape of what is stored of one input."""
         if not c.over.startswith("small"):
             return self.shape
-        factor: int = registry.create("parametrizations", c.over).factor
+        factor: int = registry.part("parametrizations", c.over).factor
         return (self.shape[0], *(-(-side // factor) for side in self.shape[1:]))
 
     def payload(self, c: Candidate, n: int, seed: int) -> dict[str, Tensor]:
@@ -264,10 +265,9 @@ class Bench:
     def distil(self, c: Candidate, n: int, seed: int, steps: int, marks: list[float] | None = None) -> Synthetic:
         """A set, by the verbs of its method; the seconds of this process after each step go into ``marks``."""
         one, all_of_it = math.prod(self.small(c)), math.prod(self.shape)
-        settled = resolve_run(
-            Splits(train=self.train, test=None), c.maker, ipc=max(1, n * one // all_of_it), size_budget=None, zca=None,
-            parametrization=c.over, labels=None, augment=None, device="cpu", **{"network": None, **c.options},
-        )  # fmt: skip
+        options = {"device": "cpu", "preset": "published", "parametrization": c.over, **c.options}
+        options["ipc"] = max(1, n * one // all_of_it)
+        settled = resolve_run(RunSpec.from_options(Splits(train=self.train, test=None), c.maker, options))
         decoder, method = settled.problem.parametrization, settled.method
         if c.aware:
             decoder = QuantizationAware(inner=decoder, codec=parse_codec(c.codec))
@@ -315,7 +315,7 @@ class Bench:
             for suffix, part in packed.tensors.items():
                 sizes["ranges" if suffix else "codes"] += part.numel() * part.element_size()
             out[name] = decode(packed)
-        decoder: Parametrization = registry.create("parametrizations", c.over)
+        decoder: Parametrization = registry.part("parametrizations", c.over)
         x = decoder.decode(out, self.shape)
         return (x if model else self.train.normalization.apply(x)), sizes
 

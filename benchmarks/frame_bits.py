@@ -193,7 +193,7 @@ class Bench:
         known = {option["name"] for option in self.methods[method]["options"]}
         settings = {k: v for k, v in SMALL.items() if k in known} | changes
         if not self.methods[method]["is_selection"]:
-            settings = {"store": "float32"} | settings
+            settings = {"codec": "float32"} | settings
         if "network" not in settings and data != "table":
             settings["network"] = "convnet-d1-w8" + "-batch" * (self.methods[method]["family"] == "decoupled")
         return potstill.distill(self.data[data], method, progress=None, **{"steps": 3, "ipc": 2, "seed": 7} | settings)
@@ -280,13 +280,13 @@ class Bench:
         names = [e["name"] for e in listed("stores") if e["name"] not in ("float", "uniform")]
         plain = ("float32", "float16", "uint1", "uint2", "uint4", "uint8", "uint12", "auto", *names)
         for name in (*plain, "uint2:aware=true", "uint1:aware=true,learned=true"):
-            yield f"store/{name}/dm", lambda name=name: self.made("grey16", "dm", store=name)
+            yield f"store/{name}/dm", lambda name=name: self.made("grey16", "dm", codec=name)
         for name in plain:
             if name != "auto":  # which is for sets that are made
-                yield f"store/{name}/random", lambda name=name: self.made("colour16", "random", store=name)
-        yield "store/uint4/random-soft", lambda: self.made("grey", "random-soft", store="uint4")
-        yield "store/float16/tiles", lambda: self.made("grey16", "dm", store="float16", parametrization="tiles")
-        yield "store/auto/tried", lambda: self.made("grey", "dm", store="auto", steps=150, iterations=150)
+                yield f"store/{name}/random", lambda name=name: self.made("colour16", "random", codec=name)
+        yield "store/uint4/random-soft", lambda: self.made("grey", "random-soft", codec="uint4")
+        yield "store/float16/tiles", lambda: self.made("grey16", "dm", codec="float16", parametrization="tiles")
+        yield "store/auto/tried", lambda: self.made("grey", "dm", codec="auto", steps=150, iterations=150)
 
     def by_axis(self) -> Iterator[tuple[str, Callable[[], Row]]]:
         """Budgets, seeds, starts, augmentations, whitening, effort, reuse, and a run that was interrupted."""
@@ -294,7 +294,7 @@ class Bench:
         yield "axis/seed 8", lambda: self.made("grey", "dm", seed=8)
         for name in ("dm", "random", "herding"):
             yield f"axis/items/{name}", lambda name=name: self.made("uneven", name, ipc=None, items=13)
-            yield f"axis/bytes/{name}", lambda name=name: self.made("uneven", name, ipc=None, bytes=3000, store=None)
+            yield f"axis/bytes/{name}", lambda name=name: self.made("uneven", name, ipc=None, bytes=3000, codec=None)
         for start in ("noise", "k-means"):
             yield f"axis/start {start}", lambda start=start: self.made("grey", "dm", start=start)
         for family in ("mtt", "frepo", "kip"):
@@ -302,7 +302,7 @@ class Bench:
         for name in ("none", "dsa-noflip", "idc", "cim", "flip", "rrc", "pad-crop", "patches"):
             yield f"axis/augment {name}", lambda name=name: self.made("grey", "dm", augment=name)
         yield "axis/reuse", lambda: self.made("grey", "dm", reuse=3, steps=5)
-        yield "axis/effort quick", lambda: self.made("grey", "dm", effort="quick", steps=2)
+        yield "axis/effort quick", lambda: self.made("grey", "dm", preset="quick", steps=2)
         for network in ("convnet", "convnet-d2-w16-batch", "mlp-w16", "lenet", "resnet18-batch"):
             yield (
                 f"axis/network {network}",
@@ -450,8 +450,8 @@ class Bench:
                 "item": digest(item, label),
             }
 
-        yield "file/read again/dm", lambda: read_again("dm", store="uint4")
-        yield "file/read again/memory", lambda: read_again("dm", store="uint8", parametrization="memory:bases=2")
+        yield "file/read again/dm", lambda: read_again("dm", codec="uint4")
+        yield "file/read again/memory", lambda: read_again("dm", codec="uint8", parametrization="memory:bases=2")
         yield "file/read again/random", lambda: read_again("random")
 
         def exported(to: str, method: str) -> Row:
@@ -532,7 +532,7 @@ class Bench:
         yield "verb/plan", planned
 
         def scaled() -> Row:
-            how: dict[str, Any] = {"ipc": (1, 2, 3, 4), "stops": (1, 2), "sets": 1, "steps": 3, "batch": 8}
+            how: dict[str, Any] = {"ipc": (1, 2, 3, 4), "teacher_epochs": (1, 2), "repeats": 1, "steps": 3, "batch": 8}
             made = potstill.scaling(self.data["grey"], out=self.folder / "scaled", network="convnet-d1-w4", **how)
             return {"students": of_bytes(json.dumps(_numbers(made, "accuracy"), sort_keys=True).encode())}
 

@@ -36,18 +36,19 @@ from machine import machine
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from potstill.api.distill import resolve_run
-from potstill.api.load_data import load_data
 from potstill.augment.names import named_augmentation
 from potstill.core import Selection, Splits, registry
 from potstill.data import TensorSource
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation.statistics import summary
-from potstill.functional.pruning import proportional_counts
+from potstill.functional.pruning import shares
 from potstill.nn import factory
 from potstill.pretraining import build_assets
 from potstill.rng import derive_seed, generator
+from potstill.runs.load_data import load_data
+from potstill.runs.resolve import resolve_run
+from potstill.runs.spec import RunSpec
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "el2n": {"runs": 3, "epoch": 10}, "grand": {"runs": 3, "epoch": 10},
@@ -199,13 +200,13 @@ def select(splits: Splits, method: str, keep: float, args: argparse.Namespace, n
     fields = _fields(method)
     asked = {"epochs_recorded": args.epochs, "lr": args.lr, **SETTINGS.get(method, {})}
     options = {n: v for n, v in asked.items() if n in fields}
+    network = network if "network" in fields else None
     settled = resolve_run(
-        splits, method, ipc=1, size_budget=None, network=network if "network" in fields else None, parametrization=None,
-        labels=None, augment=None, zca=None, device="cpu", **options,
-    )  # fmt: skip
+        RunSpec(splits, method, ipc=1, network=network, device="cpu", preset="published", options=options)
+    )
     train, made = splits.train, settled.method
     sizes = torch.bincount(train.labels, minlength=len(train.classes)).tolist()
-    counts = proportional_counts(sizes, round(keep * len(train)))
+    counts = shares(sizes, round(keep * len(train)))
     problem = dataclasses.replace(settled.problem, counts=counts)
     assets, _ = build_assets(made.assets(problem), train, problem.network, lambda n: named_augmentation(n, train))
     problem, rng = dataclasses.replace(problem, assets=assets), generator(repeat, "pruning", method)

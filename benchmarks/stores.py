@@ -26,7 +26,6 @@ from machine import machine
 from torch import Tensor
 
 import potstill
-from potstill.api.distill import resolve_run
 from potstill.augment.names import named_augmentation
 from potstill.codecs import decode, encoded_bytes, parse_codec
 from potstill.codecs.entropy import entropy_coded_bytes
@@ -40,6 +39,8 @@ from potstill.evaluation.student import StudentJob, predict, train
 from potstill.nn import factory
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import derive_seed, generator
+from potstill.runs.resolve import resolve_run
+from potstill.runs.spec import RunSpec
 
 AFTER = (
     "float32", "uint8", "uint4", "uint3", "uint2", "uint1", "apot:bits=4", "apot:bits=3", "apot:bits=2",
@@ -65,10 +66,8 @@ class Bench:
         assert isinstance(splits.train, TensorSource)
         assert splits.test is not None
         self.train, self.test = splits.train, splits.test
-        settled = resolve_run(
-            Splits(train=self.train, test=None), "dm", ipc=10, size_budget=None, zca=None, parametrization="pixels",
-            labels=None, augment=None, device="cpu", **METHOD,
-        )  # fmt: skip
+        options = {"ipc": 10, "parametrization": "pixels", "device": "cpu", "preset": "published", **METHOD}
+        settled = resolve_run(RunSpec.from_options(Splits(train=self.train, test=None), "dm", options))
         self.method, self.problem = settled.method, settled.problem
         self.make = factory(NETWORK, self.train.input, len(self.train.classes))
         self.protocol = resolve("protocols", "potstill").override(batch=STUDENT["batch"], least_epochs=0)

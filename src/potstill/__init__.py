@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from potstill.api.compare import compare
-    from potstill.api.distill import distill
+    from potstill.api.distill import distill, run
     from potstill.api.evaluate import evaluate
     from potstill.api.export import export, materialize
     from potstill.api.label import label
-    from potstill.api.load_data import load_data
     from potstill.api.report import report
     from potstill.api.scaling import scaling
     from potstill.api.score import score
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
     from potstill.evaluation import Protocol, Scorecard
     from potstill.interop.import_set import import_set
     from potstill.planning.plan import plan
+    from potstill.runs.load_data import load_data
     from potstill.runs.loop import Interrupted, Progress
+    from potstill.runs.spec import RunIO, RunLimits, RunSpec
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,9 @@ _HOMES = {
     "PotstillError": "potstill.errors",
     "Progress": "potstill.runs.loop",
     "Protocol": "potstill.evaluation",
+    "RunIO": "potstill.runs.spec",
+    "RunLimits": "potstill.runs.spec",
+    "RunSpec": "potstill.runs.spec",
     "Scorecard": "potstill.evaluation",
     "Splits": "potstill.core",
     "TensorSource": "potstill.data",
@@ -44,10 +48,11 @@ _HOMES = {
     "inspect": "potstill.dataset_file",
     "label": "potstill.api.label",
     "load": "potstill.dataset_file",
-    "load_data": "potstill.api.load_data",
+    "load_data": "potstill.runs.load_data",
     "materialize": "potstill.api.export",
     "plan": "potstill.planning.plan",
     "report": "potstill.api.report",
+    "run": "potstill.api.distill",
     "scaling": "potstill.api.scaling",
     "score": "potstill.api.score",
 }
@@ -59,6 +64,9 @@ __all__ = [
     "PotstillError",
     "Progress",
     "Protocol",
+    "RunIO",
+    "RunLimits",
+    "RunSpec",
     "Scorecard",
     "Splits",
     "TensorSource",
@@ -75,6 +83,7 @@ __all__ = [
     "materialize",
     "plan",
     "report",
+    "run",
     "scaling",
     "score",
 ]

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import potstill
-from potstill.api.distill import resolve_run
 from potstill.automl import auto, halving
 from potstill.automl.candidates import Candidate, usual_candidates
 from potstill.automl.result import Entry
@@ -15,9 +14,11 @@ from potstill.automl.resume import Journal, Stopwatch
 from potstill.automl.scoring import Judge, behind, students_at
 from potstill.automl.successive_halving import rung_sizes, share, steps_in, survivors
 from potstill.cli.main import main
-from potstill.core import Budget, Splits
+from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.runs.loop import Interrupted
+from potstill.runs.resolve import resolve_run
+from potstill.runs.spec import RunSpec
 
 SMALL = {"network": "convnet-d1-w8", "device": "cpu", "progress": None, "executor": "serial"}
 QUICK = {"student_steps": 8, "students": 1, "confirm": 2}
@@ -78,11 +79,11 @@ def test_a_candidate_is_spelled_as_it_was_read():
 
 
 def settle_usual(source, candidate):
-    return resolve_run(
-        Splits(train=source, test=None), candidate.method, ipc=None, size_budget=Budget(unit="bytes", amount=2000),
-        network=None, parametrization=candidate.parametrization, labels=None, augment=None, zca=None, device="cpu",
-        store=candidate.store, effort="quick", **dict(candidate.options),
+    spec = RunSpec(
+        Splits(train=source, test=None), candidate.method, bytes=2000, parametrization=candidate.parametrization,
+        device="cpu", codec=candidate.store, preset="quick", options=dict(candidate.options),
     )  # fmt: skip
+    return resolve_run(spec)
 
 
 def test_every_usual_candidate_exists_and_some_are_real(few):

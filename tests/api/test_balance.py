@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import potstill
-from potstill.api.distill import ResolvedRun, resolve_run, run_identity
 from potstill.cli.main import main
 from potstill.core import Budget, Splits, registry
 from potstill.core.registry import make_method
@@ -17,6 +16,8 @@ from potstill.data import TensorSource
 from potstill.dataset_file.checkpoint import differences
 from potstill.errors import PotstillError
 from potstill.integrations.sklearn import Distiller
+from potstill.runs.resolve import ResolvedRun, resolve_run, run_identity
+from potstill.runs.spec import RunSpec
 from potstill.testing import toy_source, uneven_source
 
 SIZES = (60, 30, 9, 1)
@@ -135,13 +136,13 @@ def test_it_stands_on_the_card_and_in_a_note() -> None:
 
 
 def settled(data: Splits, method: str, budget: Budget, **options: Any) -> ResolvedRun:
-    axes = dict.fromkeys(("network", "parametrization", "labels", "augment", "zca"))
-    return resolve_run(data, method, ipc=None, size_budget=budget, device="cpu", **{**axes, **options})
+    size: dict[str, Any] = {budget.unit: budget.amount}
+    return resolve_run(RunSpec(data, method, **size, balance=budget.balance, device="cpu", options=options))
 
 
 def test_a_run_of_another_balance_is_another_run() -> None:
     natural, equal = (
-        run_identity(settled(table(), "dm", Budget(unit="items", amount=20, balance=balance)), 0)
+        run_identity(settled(table(), "dm", Budget(unit="items", amount=20, balance=balance)))
         for balance in (None, "equal")
     )
     assert differences(natural, equal)[:2] == [

@@ -28,7 +28,7 @@ from potstill.rng import generator
 from potstill.runs.class_shards import shard_classes
 from potstill.testing.contract import ContractError, check_method, check_parametrization, toy_problem
 
-SMALL: dict[str, Any] = {"network": "convnet-d1-w8", "store": "float32", "progress": None, "ipc": 2, "steps": 6}
+SMALL: dict[str, Any] = {"network": "convnet-d1-w8", "codec": "float32", "progress": None, "ipc": 2, "steps": 6}
 
 
 def made(**changes: Any) -> Distilled:
@@ -277,7 +277,7 @@ def test_a_killed_worker_loses_no_shard_that_was_done_and_the_bits_stay(tmp_path
         ("dm", {"labels": "learned"}, "labels are learned"),
         ("dm", {"network": "convnet-d1-w8-batch"}, "BatchNorm"),
         ("dm", {"parametrization": "hallucinator"}, "parametrization hallucinator shares"),
-        ("dm", {"store": "uint1"}, "parametrization aware shares"),
+        ("dm", {"codec": "uint1"}, "parametrization aware shares"),
         ("sre2l", {"parametrization": "tiles", "epochs_trained": 1}, "tiles shares what it stores between the batches"),
         ("dq", {"epochs_trained": 1}, "works on all classes at once"),
         ("dm", {"class_shards": 11}, "from 1 to the 10 classes, but are 11"),

@@ -151,7 +151,7 @@ def test_protocols_share_sets_and_stores_and_parametrizations_are_axes(tmp_path:
     [
         ({"ipc": None}, "sizes once"),
         ({"bytes": "many"}, "bytes: a size such as"),
-        ({"sets": 0}, "sets must be"),
+        ({"repeats": 0}, "repeats must be"),
         ({"stores": ["uint44x"]}, "unknown codec"),
         ({"parametrizations": ["tile"]}, "did you mean tiles"),
         ({"protocols": ["dx"]}, "unknown protocol"),

@@ -220,7 +220,7 @@ def test_a_comparison_that_was_cut_makes_only_the_cells_that_are_missing(folder:
 def test_where_there_are_no_classes_sizes_are_items_in_all(tmp_path: Path) -> None:
     source = windows_source(40)
     given: dict[str, Any] = {
-        "out": tmp_path, "network": "mlp-w8", "seeds": 2, "steps": 8, "effort": "quick"
+        "out": tmp_path, "network": "mlp-w8", "seeds": 2, "steps": 8, "preset": "quick"
     }  # fmt: skip
     board = compare(Splits(train=source, test=source), ["k-center"], items=[4, 8], **given)
     assert [row["items"] for row in board["rows"]] == [4, 4, 8, 8]

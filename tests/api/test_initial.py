@@ -18,7 +18,7 @@ DATA = Splits(train=toy_source("image"), test=None)
 
 
 def made(method: str = "dm", **more: Any) -> Any:
-    given = {"ipc": 2, "network": "convnet-d1-w4", "store": "float32", "steps": 0, **more}
+    given = {"ipc": 2, "network": "convnet-d1-w4", "codec": "float32", "steps": 0, **more}
     return potstill.distill(DATA, method, **given)
 
 

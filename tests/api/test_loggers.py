@@ -16,7 +16,7 @@ from potstill.cli.main import main
 from potstill.errors import PotstillError
 from potstill.runs.loggers import parse_loggers
 
-SETTINGS: dict[str, Any] = {"ipc": 1, "seed": 3, "steps": 4, "network": "mlp", "progress": None, "store": "float32"}
+SETTINGS: dict[str, Any] = {"ipc": 1, "seed": 3, "steps": 4, "network": "mlp", "progress": None, "codec": "float32"}
 
 
 class Kept:

@@ -20,7 +20,7 @@ from potstill.methods.engine import MatchingState
 from potstill.nn import catalogue, factory
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
-from potstill.runs.loop import run_loop
+from potstill.runs.loop import LoopLimits, run_loop
 from potstill.tasks import Regression, get_task
 from potstill.testing import (
     ContractError,
@@ -93,7 +93,7 @@ def real_table() -> TensorSource:
     assert isinstance(rows, torch.Tensor)
     target = rows.sum(1, keepdim=True)
     made = TensorSource.make(rows, torch.zeros(48, dtype=torch.int64), name="toy-real", kind="table")
-    return dataclasses.replace(made, classes=(), task=Regression(targets=("y",)).fit(target), targets=target)
+    return dataclasses.replace(made, classes=(), task=Regression(targets=("y",)).fitted(target), targets=target)
 
 
 OTHER_KINDS = {"table": toy_source("table"), "real": real_table(), "series": windows_source()}
@@ -162,7 +162,9 @@ def counts(name: str) -> list[str]:
 
 def runs_two_steps(method: Method) -> None:
     problem = toy_problem(method)
-    done = run_loop(method.resolve_defaults(problem)[0], problem, rng=generator(3), identity={}, steps=2)
+    done = run_loop(
+        method.resolve_defaults(problem)[0], problem, rng=generator(3), identity={}, limits=LoopLimits(steps=2)
+    )
     assert (done.outcome.kind, done.outcome.step) == ("steps reached", 2)
 
 
@@ -329,19 +331,17 @@ def test_every_objective_works_over_every_parametrization(name: str, spelled: st
     if method.assets(problem):
         net = problem.network(5)
         theta = {n: p.detach() for n, p in net.named_parameters()}
-        problem = dataclasses.replace(
-            problem, assets={"networks": (NetworkWeights(seed=5, parameters=theta, buffers={}),)}
-        )
+        problem = dataclasses.replace(problem, assets={"networks": (NetworkWeights(seed=5, theta=theta, buffers={}),)})
     rng = torch.Generator().manual_seed(0)
     state = method.init(problem, rng)
     before = method.result(problem, state)
     assert isinstance(before, Synthetic)
     after = method.result(problem, method.step(problem, state, rng)[0])
     assert isinstance(after, Synthetic)
-    moved = problem.decode(after.payload)
-    assert moved.shape == (sum(problem.sizes), 1, 16, 16)
-    assert torch.isfinite(moved).all()
-    assert not torch.equal(moved, problem.decode(before.payload))
+    to_device = problem.decode(after.payload)
+    assert to_device.shape == (sum(problem.sizes), 1, 16, 16)
+    assert torch.isfinite(to_device).all()
+    assert not torch.equal(to_device, problem.decode(before.payload))
     for part, tensor in before.payload.items():
         assert tensor.is_floating_point() or torch.equal(tensor, after.payload[part])
 
@@ -473,9 +473,9 @@ def _broken(defect: str, **changes: object) -> _BrokenProtocol:
 
 def test_check_protocol_passes_without_a_defect_and_names_what_cannot_be_resolved() -> None:
     check_protocol(_broken("none"))
-    with pytest.raises(ContractError, match="must be registered, but: unknown augmentation 'dsaa'"):
+    with pytest.raises(ContractError, match="must be registered, but: unknown_name augmentation 'dsaa'"):
         check_protocol(_broken("none", augment="dsaa"))
-    with pytest.raises(ContractError, match="in their ranges, but: unknown network 'convnot'"):
+    with pytest.raises(ContractError, match="in their ranges, but: unknown_name network 'convnot'"):
         check_protocol(_broken("none", network="convnot"))
     wrong = _broken("none")
     object.__setattr__(wrong.recipe, "momentum", 1.5)

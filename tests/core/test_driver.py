@@ -18,7 +18,7 @@ from potstill.errors import NonFiniteError, PotstillError, PotstillWarning
 from potstill.methods.distribution.dm import DM
 from potstill.rng import generator
 from potstill.runs import loop as driver
-from potstill.runs.loop import Interrupted, Progress, run_loop
+from potstill.runs.loop import CheckpointOptions, Interrupted, LoopLimits, Progress, run_loop
 from potstill.testing import toy_problem
 
 
@@ -65,7 +65,17 @@ class Walk(Method[WalkState]):
 
 
 def go(method: Method, problem: Problem | None = None, seed: int = 1, **options):  # type: ignore[no-untyped-def, type-arg]
-    return run_loop(method, problem or toy_problem(), rng=generator(seed), identity={"method": repr(method)}, **options)
+    return run_loop(
+        method, problem or toy_problem(), rng=generator(seed), identity={"method": repr(method)}, **values(**options)
+    )
+
+
+def values(checkpoint: Path | None = None, **options: Any) -> dict[str, Any]:
+    """Arguments of the loop, of which some are fields of its values."""
+    limits = {name: options.pop(name) for name in ("steps", "seconds", "spent") if name in options}
+    saved = {name: options.pop(name) for name in ("every", "resume", "force") if name in options}
+    found = {**options, "limits": LoopLimits(**limits)}
+    return found if checkpoint is None else {**found, "checkpoint": CheckpointOptions(path=checkpoint, **saved)}
 
 
 def test_a_run_finishes_and_says_so() -> None:
@@ -85,11 +95,11 @@ def test_steps_stop_a_run() -> None:
 
 
 def test_a_time_limit_stops_a_run_after_the_step_under_way() -> None:
-    done = go(Walk(length=10**9), time_limit=0.05)
+    done = go(Walk(length=10**9), seconds=0.05)
     assert done.outcome.kind == "time limit reached"
     assert done.outcome.step == done.state.steps >= 1
-    assert go(Walk(), time_limit=0.0).outcome.step == 0
-    assert go(Walk(), time_limit=60.0, spent=60.0).outcome.step == 0  # what went before the first step counts
+    assert go(Walk(), seconds=0.0).outcome.step == 0
+    assert go(Walk(), seconds=60.0, spent=60.0).outcome.step == 0  # what went before the first step counts
 
 
 @pytest.mark.parametrize(
@@ -113,10 +123,10 @@ def test_a_signal_keeps_the_run_and_resume_ends_with_the_same_bits(tmp_path: Pat
     handler = signal.getsignal(signal.SIGTERM)
     # The identity is that of the plain walk: the planted signal is not part of the configuration.
     with pytest.raises(Interrupted, match="after step 3") as stopped:
-        run_loop(Walk(signal_at=3), toy_problem(), rng=generator(1), identity={"m": 1}, checkpoint=checkpoint)
+        run_loop(Walk(signal_at=3), toy_problem(), rng=generator(1), identity={"m": 1}, **values(checkpoint))
     assert stopped.value.checkpoint == checkpoint
     assert signal.getsignal(signal.SIGTERM) == handler
-    resumed = run_loop(Walk(), toy_problem(), rng=generator(99), identity={"m": 1}, checkpoint=checkpoint, resume=True)
+    resumed = run_loop(Walk(), toy_problem(), rng=generator(99), identity={"m": 1}, **values(checkpoint, resume=True))
     whole = go(Walk())
     assert torch.equal(resumed.state.x, whole.state.x)
     assert [h["step"] for h in resumed.history] == [h["step"] for h in whole.history]
@@ -127,7 +137,7 @@ def test_a_real_method_resumes_to_the_same_bits(tmp_path: Path) -> None:
     method, checkpoint = DM(iterations=6, batch_real=5), tmp_path / "dm.checkpoint"
     problem = toy_problem(method)
     whole = go(method, problem)
-    go(method, problem, steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
+    go(method, problem, steps=2, checkpoint=checkpoint, every=0.0)
     resumed = go(method, problem, seed=77, checkpoint=checkpoint, resume=True)
     assert torch.equal(resumed.state.params.value["payload/inputs"], whole.state.params.value["payload/inputs"])
     assert torch.equal(resumed.state.params.exp_avg["payload/inputs"], whole.state.params.exp_avg["payload/inputs"])
@@ -135,7 +145,7 @@ def test_a_real_method_resumes_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
     checkpoint = tmp_path / "walk.checkpoint"
-    go(Walk(), steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
+    go(Walk(), steps=2, checkpoint=checkpoint, every=0.0)
     with pytest.raises(PotstillError, match=r"another configuration.*method"):
         go(Walk(length=11), checkpoint=checkpoint, resume=True)
 
@@ -148,15 +158,15 @@ def test_a_checkpoint_that_was_computed_otherwise_goes_on_only_when_that_is_aske
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, str]
 ) -> None:
     checkpoint = tmp_path / "walk.checkpoint"
-    go(Walk(), steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
+    go(Walk(), steps=2, checkpoint=checkpoint, every=0.0)
     here = driver.versions()
     monkeypatch.setattr(driver, "versions", lambda: {**here, **other})
     with pytest.raises(PotstillError) as caught:
         go(Walk(), checkpoint=checkpoint, resume=True)
     ((name, there),) = other.items()
     assert f"{name} was {here[name]!r} and now is {there!r}" in str(caught.value)
-    assert "`resume_anyway=True`" in str(caught.value)
-    on = go(Walk(), steps=4, checkpoint=checkpoint, checkpoint_every=0.0, resume=True, anyway=True)
+    assert "`resume='force'`" in str(caught.value)
+    on = go(Walk(), steps=4, checkpoint=checkpoint, every=0.0, resume=True, force=True)
     assert on.changes == ({"step": 2, "versions": here},)
     assert go(Walk(), checkpoint=checkpoint, resume=True).changes == on.changes  # it is not forgotten
 
@@ -172,7 +182,7 @@ def test_the_card_says_that_a_run_went_on_with_other_kernels(tmp_path: Path, mon
     monkeypatch.setattr(driver, "versions", lambda: {**here, "kernels": "others"})
     with pytest.raises(PotstillError, match=r"kernels was .* and now is 'others'"):
         potstill.distill((x, [0, 1] * 10), resume=True, **given)
-    small = potstill.distill((x, [0, 1] * 10), resume_anyway=True, **given)
+    small = potstill.distill((x, [0, 1] * 10), resume="force", **given)
     assert small.metadata["resumed_with_others"] == [{"step": 1, "versions": here}]
     shown = describe(inspect(small.save(tmp_path / "a.safetensors")))
     assert "resumed     after step 1, until there made with " in shown
@@ -183,7 +193,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path: Path, monkeypatch:
     checkpoint = tmp_path / "walk.checkpoint"
     with monkeypatch.context() as earlier:
         earlier.setattr(driver, "versions", dict)
-        go(Walk(), steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
+        go(Walk(), steps=2, checkpoint=checkpoint, every=0.0)
     assert go(Walk(), checkpoint=checkpoint, resume=True).changes == ()
 
 
@@ -196,7 +206,10 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path: Path, monkeypatch:
 )  # fmt: skip
 def test_a_checkpoint_whose_meta_is_of_another_kind_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
     method, checkpoint = Walk(), tmp_path / "walk.checkpoint"
-    state, meta = WalkState(x=torch.zeros(4, 1), steps=1), {"seconds": 1.0, "stride": 1, "history": [], **wrong}
+    state, meta = (
+        WalkState(x=torch.zeros(4, 1), steps=1),
+        {"seconds": 1.0, "stride": 1, "history": [], "changes": [], "spent": 0.0, **wrong},
+    )
     write_checkpoint(
         checkpoint, state=state, rng_state=generator(0).get_state(), step=1, identity={"method": repr(method)},
         meta=meta,
@@ -245,12 +258,12 @@ def _flipped(path: Path) -> None:
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path: Path) -> None:
     checkpoint, older = tmp_path / "walk.checkpoint", tmp_path / "walk.checkpoint.before"
-    go(Walk(), steps=3, checkpoint=checkpoint, checkpoint_every=0.0)
+    go(Walk(), steps=3, checkpoint=checkpoint, every=0.0)
     assert older.exists()
     good = older.read_bytes()
     _flipped(checkpoint)
     with pytest.warns(PotstillWarning, match=r"damaged.*; the run goes on from the checkpoint before it, of step 2"):
-        on = go(Walk(), steps=4, checkpoint=checkpoint, checkpoint_every=0.0, resume=True)
+        on = go(Walk(), steps=4, checkpoint=checkpoint, every=0.0, resume=True)
     assert on.outcome.step == 4
     # what was damaged does not take the place of what was good
     assert older.read_bytes() != good  # step 4 kept step 3, which this run wrote
@@ -264,10 +277,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path: Path) -> 
 
 def test_the_first_checkpoint_after_a_damaged_one_leaves_the_good_one(tmp_path: Path) -> None:
     checkpoint, older = tmp_path / "walk.checkpoint", tmp_path / "walk.checkpoint.before"
-    go(Walk(), steps=3, checkpoint=checkpoint, checkpoint_every=0.0)
+    go(Walk(), steps=3, checkpoint=checkpoint, every=0.0)
     good = older.read_bytes()
     _flipped(checkpoint)
     with pytest.warns(PotstillWarning):
-        go(Walk(), steps=3, checkpoint=checkpoint, checkpoint_every=0.0, resume=True)
+        go(Walk(), steps=3, checkpoint=checkpoint, every=0.0, resume=True)
     assert older.read_bytes() == good
     assert checkpoint.read_bytes() != good

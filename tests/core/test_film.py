@@ -9,18 +9,19 @@ import pytest
 import torch
 
 import potstill
-from potstill.api.distill import resolve_run
 from potstill.cli.main import main
-from potstill.core import Budget, Splits
+from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.errors import PotstillError
 from potstill.reports import load_snapshots
 from potstill.rng import generator
 from potstill.runs.loop import Interrupted
+from potstill.runs.resolve import resolve_run
 from potstill.runs.snapshots import MOST, SnapshotRecorder, select_inputs
+from potstill.runs.spec import RunSpec
 
-SETTINGS: dict[str, Any] = {"ipc": 4, "seed": 3, "network": "mlp", "progress": None, "store": "float32"}
+SETTINGS: dict[str, Any] = {"ipc": 4, "seed": 3, "network": "mlp", "progress": None, "codec": "float32"}
 
 
 def test_the_stages_are_of_the_run_and_change_no_bit(tmp_path: Path) -> None:
@@ -63,9 +64,7 @@ def test_an_interrupted_run_goes_on_with_its_film(tmp_path: Path) -> None:
 
 
 def test_a_long_run_keeps_no_more(tmp_path: Path) -> None:
-    parts: dict[str, Any] = dict.fromkeys(("parametrization", "labels", "augment", "zca"))
-    budget = Budget(unit="ipc", amount=4)
-    settled = resolve_run("digits", "dm", ipc=None, size_budget=budget, network="mlp", device="cpu", **parts)
+    settled = resolve_run(RunSpec("digits", "dm", ipc=4, network="mlp", device="cpu"))
     state = settled.method.init(settled.problem, generator(0, "film"))
     out = tmp_path / "small.safetensors"
     film = SnapshotRecorder(
@@ -180,7 +179,7 @@ def test_rows_of_a_table_are_kept_in_its_units_with_its_columns(tmp_path: Path) 
     (tmp_path / "t.csv").write_text("weight,<i>height</i>,age,class\n" + rows)
     data = potstill.load_data(str(tmp_path / "t.csv"), label="class")
     out = tmp_path / "small.safetensors"
-    given: dict[str, Any] = {"ipc": 5, "seed": 0, "progress": None, "store": "float32", "steps": 5}
+    given: dict[str, Any] = {"ipc": 5, "seed": 0, "progress": None, "codec": "float32", "steps": 5}
     small = potstill.distill(data, "dm", snapshots=f"{out}.film", **given)
     assert small.inputs.equal(potstill.distill(data, "dm", **given).inputs), "no bit changes"
     film = load_snapshots(out)

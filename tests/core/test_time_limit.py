@@ -18,7 +18,7 @@ from potstill.methods import DM
 from potstill.nn import factory
 from potstill.rng import generator
 from potstill.runs.arguments import parse_time_limit
-from potstill.runs.loop import run_loop
+from potstill.runs.loop import LoopLimits, run_loop
 from potstill.testing import toy_problem
 
 SMALL: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "progress": None}
@@ -48,8 +48,8 @@ def test_steps_leave_what_is_reserved_and_end_nearest_to_the_limit(
 
     monkeypatch.setattr(DM, "step", slow)
     done = run_loop(
-        DM(iterations=20, batch_real=4), problem, rng=generator(0, "t"), identity={}, time_limit=60.0, spent=spent,
-        reserved=reserved,
+        DM(iterations=20, batch_real=4), problem, rng=generator(0, "t"), identity={},
+        limits=LoopLimits(seconds=60.0, spent=spent, reserved=reserved),
     )  # fmt: skip
     assert (done.outcome.kind, done.outcome.step) == ("time limit reached", steps)
     assert done.outcome.message.startswith(f"stopped after {steps} of 20 steps: the time limit of 60 s was reached")

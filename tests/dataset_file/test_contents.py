@@ -202,7 +202,7 @@ def test_what_is_read_cannot_be_set_beside_the_file() -> None:
             setattr(made, name, None)
 
 
-@pytest.mark.parametrize("settings", [{"store": "uint2"}, {"store": "uint4", "parametrization": "tiles"}])
+@pytest.mark.parametrize("settings", [{"codec": "uint2"}, {"codec": "uint4", "parametrization": "tiles"}])
 def test_a_score_is_that_of_the_set_that_a_reader_loads_to_the_last_student(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:

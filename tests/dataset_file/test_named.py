@@ -216,9 +216,9 @@ def test_png_of_what_has_no_pictures_is_refused(tmp_path: Path) -> None:
     [
         ("pairs", {}),
         ("pairs", {"parametrization": "image=small"}),
-        ("pairs", {"parametrization": "tiles", "store": "uint4"}),
-        ("pairs", {"store": "uint1"}),
-        ("windows", {"store": "float32"}),
+        ("pairs", {"parametrization": "tiles", "codec": "uint4"}),
+        ("pairs", {"codec": "uint1"}),
+        ("windows", {"codec": "float32"}),
     ],
 )
 def test_a_set_that_is_made_is_what_a_reader_loads_and_a_plan_says(

@@ -23,7 +23,8 @@ from potstill.testing import toy_source
 
 SOURCE = toy_source("image", per_class=30)
 QUICK: dict[str, Any] = {
-    "ipc": (1, 2, 3, 4), "stops": (1, 3), "sets": 2, "steps": 4, "network": "convnet-d1-w4", "validation": 0.4,
+    "ipc": (1, 2, 3, 4), "teacher_epochs": (1, 3), "repeats": 2, "steps": 4, "network": "convnet-d1-w4",
+    "validation": 0.4,
     "device": "cpu",
 }  # fmt: skip
 
@@ -123,9 +124,9 @@ def test_other_settings_and_what_cannot_be_measured_are_refused(cache: Path) -> 
     for changes, said in (
         ({"ipc": (1, 2, 3)}, "ipc must be 4 or more different whole numbers"),
         ({"ipc": (1, 1, 2, 3)}, "ipc must be 4 or more different whole numbers"),
-        ({"stops": ()}, "stops must be 1 or more different whole numbers from 1 on"),
-        ({"stops": (0, 1)}, "stops must be 1 or more"),
-        ({"sets": 0}, "at least one set is needed"),
+        ({"teacher_epochs": ()}, "stops must be 1 or more different whole numbers from 1 on"),
+        ({"teacher_epochs": (0, 1)}, "stops must be 1 or more"),
+        ({"repeats": 0}, "at least one set is needed"),
         ({"ipc": (1, 2, 3, 25)}, r"25 distinct samples of every class are required, but class 0 .* has 18"),
     ):
         with pytest.raises(PotstillError, match=said):
@@ -133,7 +134,7 @@ def test_other_settings_and_what_cannot_be_measured_are_refused(cache: Path) -> 
 
 
 def test_one_stop_and_one_set_say_what_they_can(cache: Path) -> None:
-    found = potstill.scaling(DATA, out=cache, **(QUICK | {"stops": (2,), "sets": 1}))
+    found = potstill.scaling(DATA, out=cache, **(QUICK | {"teacher_epochs": (2,), "repeats": 1}))
     assert set(found["law"]["soft"]) == {"ln_kappa", "ln_A", "b"}
     assert not any(row["known"] for row in found["worth"])
     json.loads((cache / "scaling.json").read_text(), parse_constant=pytest.fail)

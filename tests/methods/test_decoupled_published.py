@@ -13,7 +13,6 @@ from decoupled_toys import at_toy, draws, members, pixels, started, view
 from torch import Tensor
 
 import potstill
-from potstill.api.distill import resolve_run
 from potstill.cli.main import main
 from potstill.core import Method, Splits
 from potstill.data import TensorSource
@@ -29,6 +28,8 @@ from potstill.methods.decoupled.ufc import UFC
 from potstill.methods.engine import nearest_settings
 from potstill.planning.plan import plan
 from potstill.rng import generator
+from potstill.runs.resolve import resolve_run
+from potstill.runs.spec import RunSpec
 from potstill.testing import toy_problem, toy_source
 
 PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none", "committee": ""}
@@ -127,10 +128,7 @@ def test_what_is_asked_for_stays_and_the_card_shows_what_the_rest_became() -> No
     config = small.metadata["config"]
     assert (config["iterations"], config["cell"], config["crop"], config["shuffle"]) == (2, 2, 0.08, False)
     assert None not in config.values()
-    found = resolve_run(
-        data, EDC(memory=0.5), ipc=1, size_budget=None, network=None, parametrization=None, labels=None, augment=None,
-        zca=None, device="cpu",
-    )  # fmt: skip
+    found = resolve_run(RunSpec(data, EDC(memory=0.5), ipc=1, device="cpu"))
     assert said(found.method, "memory", "iterations") == (0.5, 75)
 
 
@@ -246,7 +244,7 @@ def test_what_was_left_out_stands_in_the_plan_on_the_card_and_in_the_terminal(
 ) -> None:
     options: dict[str, Any] = {
         "network": "convnet-d1-w4-batch", "epochs_trained": 1, "augment_training": "none", "iterations": 1,
-        "crops": 1, "samples": 2, "networks_trained": 1, "effort": "published",
+        "crops": 1, "samples": 2, "networks_trained": 1, "preset": "published",
     }  # fmt: skip
     data = Splits(train=source(8), test=None)
     made = plan(data, "edc", ipc=1, profile_steps=0, device="cpu", **options)

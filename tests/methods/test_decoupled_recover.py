@@ -19,7 +19,7 @@ from potstill.methods.decoupled.cda import CDA
 from potstill.methods.decoupled.sre2l import SRe2L
 from potstill.nn import factory
 from potstill.rng import generator
-from potstill.runs.loop import run_loop
+from potstill.runs.loop import LoopLimits, run_loop
 from potstill.testing import toy_problem, toy_source
 
 PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none"}
@@ -145,12 +145,12 @@ def test_batches_by_slots_by_classes_and_of_a_class() -> None:
 def test_a_stopped_run_has_finished_items_some_under_way_and_first_values() -> None:
     method = at_toy(SRe2L(iterations=3, labels="hard", **PLAIN))
     problem, first, _ = started(method)
-    done = run_loop(method, problem, rng=generator(3), identity={}, steps=4)
+    done = run_loop(method, problem, rng=generator(3), identity={}, limits=LoopLimits(steps=4))
     x, begun = method.result(problem, done.state).payload["inputs"], pixels(first)
     assert (done.state.batch, done.state.iteration) == (1, 1)
     assert torch.equal(x[1::2], work(done.state))
     assert all(not torch.equal(x[i], begun[i]) for i in range(8))
-    two = run_loop(method, problem, rng=generator(3), identity={}, steps=2)
+    two = run_loop(method, problem, rng=generator(3), identity={}, limits=LoopLimits(steps=2))
     assert torch.equal(method.result(problem, two.state).payload["inputs"][1::2], begun[1::2])
     assert method.num_steps(problem) == 6
     assert run_loop(method, problem, rng=generator(3), identity={}).outcome.kind == "finished"

@@ -96,7 +96,7 @@ def test_noise_has_no_targets() -> None:
 def test_a_set_is_made_saved_measured_and_again_the_same(kind: str, tmp_path: Path) -> None:
     source: Source = SOURCES[kind]()
     whole = Splits(train=source, test=source)
-    given = {"items": 6, "network": NETWORKS[kind], "steps": 2, "store": "float32", "progress": None}
+    given = {"items": 6, "network": NETWORKS[kind], "steps": 2, "codec": "float32", "progress": None}
     method = dataclasses.replace(SMALL_DC, network="mlp")
     small = potstill.distill(whole, method, **given)  # type: ignore[arg-type]
     small.save(tmp_path / "a.safetensors")

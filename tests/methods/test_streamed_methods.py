@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 import potstill
-from potstill.api.distill import resolve_run
 from potstill.augment.names import named_augmentation
 from potstill.cli.main import main
 from potstill.core import Problem, Splits
@@ -25,6 +24,8 @@ from potstill.methods.decoupled._statistics import measured
 from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.rded import RDED
 from potstill.pretraining import build_assets
+from potstill.runs.resolve import resolve_run
+from potstill.runs.spec import RunSpec
 
 CLASSES, PER_CLASS = 3, 9
 
@@ -134,10 +135,7 @@ def test_a_step_of_rded_reads_its_samples_once_in_the_order_of_the_disk(
 
 def ready(splits: Splits, method: Any) -> Problem:
     """The problem with its teachers."""
-    settled = resolve_run(
-        splits, method, ipc=1, size_budget=None, network=None, parametrization=None, labels=None, augment=None,
-        zca=None, device="cpu",
-    )  # fmt: skip
+    settled = resolve_run(RunSpec(splits, method, ipc=1, device="cpu"))
     problem, made = settled.problem, settled.method
     assets, _ = build_assets(
         made.assets(problem), problem.train, problem.network, lambda name: named_augmentation(name, problem.train),

@@ -484,7 +484,7 @@ def test_the_contract_holds_without_classes_and_with_names(kind: str, method: An
 def test_a_regression_gets_better() -> None:
     x, y = load_diabetes(return_X_y=True)
     data = potstill.load_data((x[:300], y[:300], x[300:], y[300:]), task="regression")
-    given: dict[str, Any] = {"items": 8, "network": "mlp-w16", "progress": None, "store": "float32"}
+    given: dict[str, Any] = {"items": 8, "network": "mlp-w16", "progress": None, "codec": "float32"}
     method = replace(
         RAT,
         iterations=40,

@@ -141,7 +141,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def made(**more: Any) -> potstill.Distilled:
-    asked: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "store": "float32", "steps": 4, **more}
+    asked: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "codec": "float32", "steps": 4, **more}
     return potstill.distill(DATA, "dm", parametrization="linear:rank=6", **asked)
 
 

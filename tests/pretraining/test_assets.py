@@ -216,7 +216,7 @@ def test_the_name_in_the_cache_and_what_is_in_the_file_stay(cache: Path) -> None
 
 def test_distil_from_given_networks_gives_the_same_bits_and_says_so(cache: Path) -> None:
     method = DANCE(networks_trained=2, epochs_trained=1, batch_real=6, iterations=1)
-    asked: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "store": "float32"}
+    asked: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "codec": "float32"}
     small = potstill.distill(DATA, method, **asked, executor="serial")
     files = sorted((cache / "networks").iterdir())
     brought = [file for h in hashes(small) for file in files if file_hash(file) == h]
@@ -245,7 +245,7 @@ def test_a_checkpoint_from_other_networks_is_not_gone_on_with(cache: Path, tmp_p
     spec = TrainedNetworks(name="networks", count=2, recipe=RECIPE)
     one, two = got(spec)["networks"]
     checkpoint = tmp_path / "run.checkpoint"
-    asked: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "store": "float32", "checkpoint": checkpoint}
+    asked: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "codec": "float32", "checkpoint": checkpoint}
     potstill.distill(DATA, method, **asked, networks=[one], steps=1, checkpoint_every=0)
     with pytest.raises(PotstillError, match="networks"):
         potstill.distill(DATA, method, **asked, networks=[two], resume=True)

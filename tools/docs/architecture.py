@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["Stop", "draw", "flows", "layers", "listed"]
 
 SAMPLE = (
-    ("potstill.api.load_data:load_data", "a folder, a table, a series becomes a source"),
+    ("potstill.runs.load_data:load_data", "a folder, a table, a series becomes a source"),
     ("potstill.data.in_memory:TensorSource.fetch", "a batch is normalised when it is asked for"),
     ("potstill.methods.engine.init:initial_inputs", "a method takes its first values from it"),
     ("potstill.runs.loop:run_loop", "the one loop makes the steps"),

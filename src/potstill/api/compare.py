@@ -9,9 +9,8 @@ import torch
 
 from potstill._util.file_lock import exclusive_output
 from potstill._util.outputs import check_not_input, read_json_object
-from potstill.api.load_data import as_splits, pick_device
-from potstill.comparison.cells import Maker, Result, text
-from potstill.comparison.grid import asked_measures, asked_methods, asked_sizes, cells_of, check_storage, several
+from potstill.comparison.cells import CellMaker, Result, SharedSettings, to_json
+from potstill.comparison.grid import Grid, asked_measures, asked_methods, asked_sizes, check_storage, several
 from potstill.comparison.leaderboard import FAIR, board
 from potstill.core import Method
 from potstill.data.groups import source_key
@@ -21,6 +20,7 @@ from potstill.evaluation import Protocol
 from potstill.execution import Executor, Serial, resolve_executor
 from potstill.nn import CustomNetwork, parse_network
 from potstill.runs.arguments import parse_preset, parse_time_limit
+from potstill.runs.load_data import as_splits, pick_device
 from potstill.runs.loop import Progress
 
 __all__ = ["FAIR", "compare"]
@@ -106,47 +106,44 @@ def compare(
     """
     sizes, options = asked_sizes(ipc, items, bytes), options or {}
     if type(repeats) is not int or repeats < 1:
-        raise PotstillError(f"sets must be a whole number of at least 1, not {repeats!r}; leave it out for one of each")
-    asked, out = asked_methods(methods, options), Path(out)
+        raise PotstillError(f"repeats must be a whole number of at least 1, not {repeats!r}; leave it out for one set")
+    requested_methods, out = asked_methods(methods, options), Path(out)
     limit = parse_time_limit(time_limit)
-    parametrizations, codecs = several(parametrizations), several(codecs)
+    grid = Grid(
+        sizes=sizes, methods=requested_methods, parametrizations=several(parametrizations), codecs=several(codecs),
+        repeats=repeats, options=options,
+    )  # fmt: skip
     measures = asked_measures(several(protocol if protocols is None else protocols), seeds, overrides, options)
     splits = as_splits(data, pick_device(device))
-    check_storage(parametrizations, codecs, splits.train)
-    # An option of `distill` or of `evaluate` is one line here: it is handed over, and part of every cell's settings.
-    making = {
-        "seed": seed,
-        "network": parse_network(network),
-        "time_limit": None if limit is None else limit.seconds,
-        "effort": parse_preset(preset, ""),
-        "balance": balance,
-    }
+    check_storage(grid.parametrizations, grid.codecs, splits.train)
+    shared = SharedSettings(
+        data=source_key(splits.train), seed=seed, network=parse_network(network),
+        time_limit=None if limit is None else limit.seconds, preset=parse_preset(preset, ""), balance=balance,
+        measures=measures, folder=out, device=device,
+    )  # fmt: skip
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PotstillError(f"{out}: a folder that can be written is needed ({error.strerror})") from error
-    board_file = out / "leaderboard.json"
-    if board_file.exists() and "rows" not in read_json_object(board_file):
-        raise PotstillError(f"{board_file}: is there already, and is no leaderboard; choose another folder")
+    leaderboard_file = out / "leaderboard.json"
+    if leaderboard_file.exists() and "rows" not in read_json_object(leaderboard_file):
+        raise PotstillError(f"{leaderboard_file}: is there already, and is no leaderboard; choose another folder")
     check_not_input(out, [splits], folder=True)
-    with exclusive_output(board_file):
-        cells = cells_of(
-            sizes, asked, parametrizations, codecs, repeats, options=options, data=source_key(splits.train),
-            making=making, measures=measures, folder=out, device=device,
-        )  # fmt: skip
+    with exclusive_output(leaderboard_file):
+        cells = grid.cells(shared)
         for cell in cells:
             cell.check(splits)
         runner = resolve_executor(executor)
-        here = runner is None or isinstance(runner, Serial)
-        make = Maker(
-            splits=splits, executor=None if runner is None else Serial(), progress=progress if here else None,
-            film=snapshots,
+        is_serial = runner is None or isinstance(runner, Serial)
+        make = CellMaker(
+            splits=splits, executor=None if runner is None else Serial(), progress=progress if is_serial else None,
+            snapshots=snapshots,
         )  # fmt: skip
-        done: list[list[Result]] = []
+        results: list[list[Result]] = []
         written = b""
-        for made in (runner or Serial(torch.get_num_threads())).map(make, cells):
-            done.append(made)
-            written = text(board(cells, done, splits, repeats))
-            write_atomic(out / "leaderboard.json", written)  # so that a page can show what is there
-    found: dict[str, Any] = json.loads(written)
-    return found
+        for of_cell in (runner or Serial(torch.get_num_threads())).map(make, cells):
+            results.append(of_cell)
+            written = to_json(board(cells, results, splits, repeats))
+            write_atomic(leaderboard_file, written)  # so that a page can show what is there
+    leaderboard: dict[str, Any] = json.loads(written)
+    return leaderboard

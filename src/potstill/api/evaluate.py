@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.progress import ProgressReporter
-from potstill.api.load_data import as_splits, pick_device
 from potstill.core import registry
 from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
 from potstill.errors import PotstillWarning
@@ -16,7 +15,8 @@ from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.labels.teacher_file import open_labels
 from potstill.nn import CustomNetwork, parse_network
-from potstill.runs.arguments import CountCallback, progress_context, renamed
+from potstill.runs.arguments import CountCallback, progress_context
+from potstill.runs.load_data import as_splits, pick_device
 
 __all__ = ["evaluate"]
 
@@ -76,8 +76,7 @@ def evaluate(
         PotstillWarning: the set was not made of this training data, so that it may hold samples that it is tested on.
     """
     keep_freed_memory()
-    (asked,) = renamed(overrides, {"networks": "network"}, network=network)
-    several = [asked] if isinstance(asked, str | CustomNetwork) or callable(asked) else asked or ()
+    several = [network] if isinstance(network, str | CustomNetwork) or callable(network) else network or ()
     indices = Path(distilled) if isinstance(distilled, str | Path) and is_index_file(Path(distilled)) else None
     small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
     card = small.metadata if isinstance(small, Distilled) else read_indices(Path(small))[1]

@@ -15,7 +15,6 @@ from torch import Tensor
 from potstill import dataset_file
 from potstill._util.optional import import_optional
 from potstill._util.outputs import check_not_input
-from potstill.api.load_data import as_splits, load_as_made, pick_device
 from potstill.core import Source, Splits
 from potstill.data.hub import HubDataset, open_hub, select_splits
 from potstill.data.indexing import Index
@@ -28,6 +27,7 @@ from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.formats import EXPORT_FORMATS
 from potstill.exporters.formats import export as write_export
 from potstill.exporters.images import class_folder_names
+from potstill.runs.load_data import as_splits, load_as_made, pick_device
 
 __all__ = ["WITH_DATA", "Link", "export", "export_selection", "load_for", "materialize"]
 

@@ -12,8 +12,6 @@ from typing import Any
 from torch import Tensor
 
 from potstill._util.outputs import check_output
-from potstill.api.distill import default_network
-from potstill.api.load_data import as_splits, pick_device
 from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import NetworkFactory, Source, registry
 from potstill.dataset_file import Distilled, load
@@ -31,7 +29,8 @@ from potstill.labels.label_file import LabelFile, hash_inputs, label_file_bytes
 from potstill.labels.metadata import TEACHER_BITS
 from potstill.labels.teacher_file import Labels, teacher_file_bytes, write_teacher
 from potstill.labels.write import resolve_pool, write_labels
-from potstill.nn import CustomNetwork, factory, parse_network
+from potstill.nn import CustomNetwork, default_network_name, factory, parse_network
+from potstill.runs.load_data import as_splits, pick_device
 
 __all__ = ["label", "label_bytes"]
 
@@ -206,7 +205,7 @@ def _task(
     train = as_splits(data, pick_device(device), small.metadata).train
     check_compatible(small, train)
     seen = normalize_like(train, small)
-    name = parse_network(network) or chosen.network or network_from_metadata(small) or default_network(seen)
+    name = parse_network(network) or chosen.network or network_from_metadata(small) or default_network_name(seen.input)
     make = factory(name, seen.input, len(seen.classes), seen.device, normalization=seen.normalization)
     said = chosen.resolve(seen.name, make.name, seen.input)
     views = make_views(said, student_augmentation(said.recipe.augment, seen), seed)

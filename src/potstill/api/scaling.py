@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 
 from potstill._util.outputs import check_not_input, describe_foreign_page
-from potstill.api.distill import default_network
-from potstill.api.load_data import load_data, pick_device
 from potstill.core import NetworkFactory, NetworkWeights, Splits, registry
 from potstill.core.nested import concat
 from potstill.data import TensorSource, holdout
@@ -36,10 +34,11 @@ from potstill.execution import Executor, choose_executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.teacher import Teacher, soft_labels
-from potstill.nn import CustomNetwork, factory, parse_network
+from potstill.nn import CustomNetwork, default_network_name, factory, parse_network
 from potstill.pretraining import TrainedNetworks, build_assets
 from potstill.reports import draw_law
 from potstill.rng import derive_seed, generator
+from potstill.runs.load_data import load_data, pick_device
 
 __all__ = ["scaling"]
 
@@ -103,7 +102,7 @@ def scaling(
     train = splits.train.to(pick_device(device))
     if not isinstance(train, TensorSource):
         raise PotstillError(f"scaling needs data that are held in memory, but {train.name} is not; give arrays")
-    name = parse_network(network) or default_network(train)
+    name = parse_network(network) or default_network_name(train.input)
     make = factory(name, train.input, len(train.classes), train.device, normalization=train.normalization)
     base: Protocol = registry.resolve("protocols", "potstill")
     protocol = base.override(steps=steps, batch=batch, lr=lr, least_epochs=0)

@@ -12,8 +12,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill._util.outputs import check_output
-from potstill.api.distill import ResolvedRun, resolve_run
-from potstill.api.load_data import as_splits, pick_device
 from potstill.augment.names import named_augmentation
 from potstill.core import Asset, Method, ScoringMethod, Source, registry
 from potstill.dataset_file.scores import MethodScores, Scores, other_scores, write_scores
@@ -24,6 +22,9 @@ from potstill.functional.duplicates import Digests
 from potstill.functional.training_dynamics import Cartography, regions
 from potstill.nn import CustomNetwork
 from potstill.pretraining import build_assets
+from potstill.runs.load_data import as_splits, pick_device
+from potstill.runs.resolve import ResolvedRun, resolve_run
+from potstill.runs.spec import RunSpec
 
 __all__ = ["duplicates", "score", "scored_methods"]
 
@@ -36,7 +37,7 @@ def scored_methods() -> tuple[str, ...]:
 
 
 def _scores(kind: Any) -> bool:
-    """Whether the class keeps the protocol `Scored`: its members are looked at, as no value is there yet."""
+    """Whether the class keeps the protocol `ScoringMethod`: its members are looked at, as no value is there yet."""
     return hasattr(kind, "columns") and hasattr(kind, "selection_fields")
 
 
@@ -86,10 +87,11 @@ def score(
     train = splits.train
     every: dict[str, tuple[ResolvedRun, ScoringMethod, tuple[Asset, ...]]] = {}
     for name in kinds:  # all of them before any work: what does not fit is refused before the first training
+        preset = "published" if isinstance(name, str) else None
+        fields_of_method = {o: v for o, v in options.items() if o in fields[name]}
         settled = resolve_run(
-            splits, name, ipc=1, size_budget=None, network=network, parametrization=None, labels=None, augment=None,
-            zca=None, device=device, **{o: v for o, v in options.items() if o in fields[name]},
-        )  # fmt: skip
+            RunSpec(splits, name, ipc=1, network=network, device=device, preset=preset, options=fields_of_method)
+        )
         assert isinstance(settled.method, ScoringMethod)
         every[settled.name] = settled, settled.method, settled.method.assets(settled.problem)
     if out is not None:

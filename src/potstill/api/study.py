@@ -8,7 +8,6 @@ from typing import Any
 
 from potstill._util.outputs import read_json_object
 from potstill._util.progress import ProgressReporter
-from potstill.api.load_data import as_splits, pick_device
 from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
 from potstill.diagnostics import PARTS, DiagnosticOptions, estimate_costs, make_bench, total_seconds, with_executor
 from potstill.diagnostics import run_diagnostics as measure
@@ -19,6 +18,7 @@ from potstill.execution.memory import keep_freed_memory
 from potstill.nn import CustomNetwork, parse_network
 from potstill.reports.study import is_study
 from potstill.runs.arguments import CountCallback, progress_context
+from potstill.runs.load_data import as_splits, pick_device
 
 __all__ = ["diagnose", "parts"]
 

@@ -13,25 +13,21 @@ that is told them (``candidates``) needs no clock, and ends with the same bits.
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from potstill._util.file_lock import exclusive_output
 from potstill._util.import_from_file import source_digests
 from potstill._util.progress import ProgressReporter
-from potstill._util.time_limit import TimeLimit
-from potstill.api.distill import default_network
-from potstill.api.load_data import as_splits, pick_device
-from potstill.automl.candidate_run import Runs
+from potstill.automl.candidate_run import CandidateRuns
 from potstill.automl.candidates import asked_candidates, check_served, options_of
 from potstill.automl.halving import Race
-from potstill.automl.result import Entry, on_card
+from potstill.automl.result import Choice, Entry
 from potstill.automl.resume import Journal, Stopwatch
 from potstill.automl.scoring import Judge
 from potstill.automl.successive_halving import steps_in
-from potstill.core import Budget, Codec, Source
+from potstill.core import Source
 from potstill.data import holdout
 from potstill.data.groups import source_key
 from potstill.dataset_file import Distilled
@@ -39,79 +35,77 @@ from potstill.dataset_file.output import SetOutput
 from potstill.dataset_file.replacing import hash_run
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import MARGIN, MAX_HELD_OUT, AccuracyLoss, narrow_network, paired_loss
-from potstill.execution import Executor
+from potstill.execution import resolve_executor
 from potstill.kinds import get_kind
-from potstill.nn import CustomNetwork, factory
-from potstill.nn import parse_network as own_network
+from potstill.nn import CustomNetwork, default_network_name, factory, parse_network
 from potstill.rng import derive_seed
+from potstill.runs.load_data import as_splits, pick_device
 from potstill.runs.loop import Interrupted, Progress, versions
+from potstill.runs.spec import RunIO, RunLimits, RunSpec
 from potstill.tasks import get_task
 
-__all__ = ["choose"]
+__all__ = ["distil_automatically"]
 
 SECONDS = 300.0
 """The time limit where none is given."""
 
 
-def choose(
-    data: Any, wanted: Budget, given: TimeLimit | None, watcher: ProgressReporter, options: Mapping[str, Any], *,
-    seed: int,
-    network: str | CustomNetwork | Callable[..., Any] | None, store: str | Codec | None, device: str,
-    executor: Executor | None, command: str | None, progress: Callable[[Progress], None] | None = None,
-    checkpoint: Path | None = None, resume: bool = False, anyway: bool = False, output: SetOutput | None = None,
-) -> Distilled:  # fmt: skip
-    """The set that ``potstill.distill(data, "auto", …)`` makes, with all of the choice on its card under ``choice``.
+def distil_automatically(
+    spec: RunSpec, limits: RunLimits, io: RunIO, reporter: ProgressReporter, output: SetOutput | None
+) -> Distilled:
+    """Return the set that ``potstill.distill(data, "auto", …)`` makes, with all of the choice in its metadata.
 
     Args:
-        wanted: how much to keep. Items are taken for the bytes that so many random real samples have, as they are.
-        given: the time limit for all of it; ``None``: five minutes.
-        options: fields of `potstill.automl.candidates.AutoOptions`.
-        checkpoint: folder in which the choice under way is kept; it is removed at the end.
-        resume: go on with the choice in ``checkpoint``.
-        anyway: also where other versions began it.
+        spec: its ``options`` are fields of `potstill.automl.candidates.AutoOptions`. Items are taken for the bytes that
+            so many random real samples have, as they are.
+        limits: a time limit for all of it; default: five minutes.
+        io: ``checkpoint`` is a folder for the unfinished choice; it is removed at the end.
         output: where the set is also written.
 
     Raises:
         PotstillError: an option does not exist or is out of range, or the data are of a kind that is not served.
         Interrupted: a signal came; ``checkpoint`` holds the choice.
     """
-    asked = options_of(options, store)
-    splits = as_splits(data, pick_device(device))
-    check_served(splits.train)
-    assert store is None or isinstance(store, str)
-    candidates = asked_candidates(asked, splits.train, store)
-    timed = not any(c.steps for c in candidates if not c.real)
-    limit = (SECONDS if given is None else given.seconds) if timed else None
+    _check_unset(spec, limits, io)
+    options = options_of(spec.options, spec.codec)
+    io = dataclasses.replace(io, executor=resolve_executor(io.executor))
+    splits = as_splits(spec.data, pick_device(spec.device))
+    train, clock, checkpoint = splits.train, limits.clock, io.checkpoint_path
+    check_served(train)
+    assert spec.codec is None or isinstance(spec.codec, str)
+    candidates = asked_candidates(options, train, spec.codec)
+    is_timed = not any(c.steps for c in candidates if not c.real)
+    seconds = (SECONDS if clock is None else clock.seconds) if is_timed else None
     about = {
-        "data": source_key(splits.train), "candidates": [c.spelled(c.steps) for c in candidates],
-        "options": dataclasses.asdict(asked), "seed": seed, "network": str(network), "time_limit": limit,
-        "keep": dataclasses.asdict(wanted), "device": str(splits.train.device),
+        "data": source_key(train), "candidates": [c.spelled(c.steps) for c in candidates],
+        "options": dataclasses.asdict(options), "seed": spec.seed, "network": str(spec.network), "time_limit": seconds,
+        "keep": dataclasses.asdict(spec.size_budget), "device": str(train.device),
     }  # fmt: skip
-    used = own_network(network)
-    own = source_digests([splits.train, *([used.constructor] if isinstance(used, CustomNetwork) else [])])
-    digest = hash_run({"auto": about, "own_files": own}, {})
+    network = parse_network(spec.network)
+    own_files = source_digests([train, *([network.constructor] if isinstance(network, CustomNetwork) else [])])
+    digest = hash_run({"auto": about, "own_files": own_files}, {})
     if output is not None:
         output.check(splits.files)
-        if (there := output.load_existing({"run_digest": digest}, watcher.warn)) is not None:
-            return there
-    if resume and checkpoint is None:
+        if (existing := output.load_existing({"run_digest": digest}, reporter.warn)) is not None:
+            return existing
+    if io.resume and checkpoint is None:
         raise PotstillError("to resume, auto needs the checkpoint that an interrupted choice left; give checkpoint")
     with (
         tempfile.TemporaryDirectory(prefix="potstill-auto-") as folder,
         nullcontext() if checkpoint is None else exclusive_output(checkpoint),
     ):
-        by = {**versions(), **({"own_files": own} if own else {})}
-        journal = Journal(checkpoint or Path(folder) / "choice", about, by, resume=resume, anyway=anyway)
-        watch = Stopwatch(journal.spent + (0.0 if given is None else given.elapsed))
-        runs = Runs(
-            splits=splits, network=network or _narrow(splits.train), seed=seed, device=device, executor=executor,
-            command=command, watcher=watcher, anyway=anyway, spent=watch.read,
-        )  # fmt: skip
+        by = {**versions(), **({"own_files": own_files} if own_files else {})}
+        journal = Journal(
+            checkpoint or Path(folder) / "choice", about, by, resume=bool(io.resume), anyway=io.resume == "force"
+        )
+        watch = Stopwatch(journal.spent + (0.0 if clock is None else clock.elapsed))
+        spec = dataclasses.replace(spec, data=splits, network=spec.network or _narrow_network(train))
+        runs = CandidateRuns(spec=spec, io=io, reporter=reporter, spent=watch.read)
         race = Race(
-            entries=[Entry(candidate=c) for c in candidates], runs=runs, journal=journal, seconds=limit, asked=asked
+            entries=[Entry(candidate=c) for c in candidates], runs=runs, journal=journal, seconds=seconds, asked=options
         )
         try:
-            small = _answer(race, wanted, progress or watcher)
+            small = _answer(race, io.progress if callable(io.progress) else reporter)
         except (Interrupted, KeyboardInterrupt) as error:
             if checkpoint is None:
                 raise KeyboardInterrupt from error  # what was found goes with the folder
@@ -124,63 +118,83 @@ def choose(
         return small
 
 
-def _narrow(train: Source) -> str | None:
-    """The network in which sets of pictures are made, where none is named."""
+def _check_unset(spec: RunSpec, limits: RunLimits, io: RunIO) -> None:
+    """Check that nothing is given that goes with one method which is named.
+
+    Raises:
+        PotstillError: something is.
+    """
+    values = {"steps": limits.steps, **vars(spec), "log": io.log, "snapshots": io.snapshots}
+    names = (
+        "steps", "preset", "parametrization", "labels", "augment", "zca", "scores", "networks", "experts", "initial",
+        "log", "snapshots", "class_shards",
+    )  # fmt: skip
+    if given := next((name for name in names if values[name] is not None), None):
+        raise PotstillError(
+            f"auto chooses the method and what goes with it, but {given} was given; leave it out, name one method, or "
+            "write it into candidates"
+        )
+
+
+def _narrow_network(train: Source) -> str | None:
+    """Return the name of the network for image candidates where none is named."""
     if not get_kind(train.input).augmentable:
         return None
     outputs = get_task(train).outputs
-    whole = factory(default_network(train), train.input, outputs, train.device, normalization=train.normalization)
+    whole = factory(
+        default_network_name(train.input), train.input, outputs, train.device, normalization=train.normalization
+    )
     return narrow_network(whole, train).name
 
 
-def _answer(race: Race, wanted: Budget, progress: Callable[[Progress], None]) -> Distilled:
-    """The race, what it is worth beside real samples, and the set of all training data."""
-    runs, asked, entries = race.runs, race.asked, race.entries
-    train = runs.splits.train
-    kept, held = holdout(
-        train, min(asked.validation, 2 * MAX_HELD_OUT / len(train)), derive_seed(runs.seed, "auto", "held") % 2**31
-    )
-    runs.balance = "natural" if wanted.natural else "equal"
-    runs.bytes = wanted.amount if wanted.unit == "bytes" else runs.bytes_of(wanted)
-    judge = race.real(kept, held)
-    alive = race.rungs(judge, race.start(kept))
+def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
+    """Run the race, compare its winner with the best real samples, and make the set of all training data."""
+    runs, entries, seed = race.runs, race.entries, race.runs.spec.seed
+    train, budget = runs.splits.train, runs.spec.size_budget
+    fraction = min(race.asked.validation, 2 * MAX_HELD_OUT / len(train))
+    made_of, held_out = holdout(train, fraction, derive_seed(seed, "auto", "held") % 2**31)
+    runs.balance = "natural" if budget.natural else "equal"
+    runs.bytes = budget.amount if budget.unit == "bytes" else runs.measure_bytes()
+    judge = race.real(made_of, held_out)
+    alive = race.rungs(judge, race.start(made_of))
     rival = race.best_real()
     gain, better = None, False
     if alive:
         gain, better = _compared(judge, (alive[0], rival), [entries.index(e) for e in (alive[0], rival)], race)
     chosen = alive[0] if better else rival
     final = None if chosen.candidate.real else int(race.once("final steps", lambda: _final_steps(chosen, race)))
-    runs.watcher.begin(chosen.candidate.method)
+    runs.reporter.begin(chosen.candidate.method)
     small = runs.run(
-        chosen, runs.settled(chosen.candidate, train, final), final, race.journal.folder / "final.checkpoint",
+        chosen, runs.resolve(chosen.candidate, train, final), final, race.journal.folder / "final.checkpoint",
         progress=progress,
     )  # fmt: skip
-    small.metadata["choice"] = on_card(
-        entries=entries, alive=alive, rival=rival, chosen=chosen, gain=gain, final=final, bytes=runs.bytes,
-        probe=judge.probe, held=(len(kept), len(judge.choosing), len(judge.confirming)), samples=len(train),
-        seed=runs.seed, asked=dataclasses.asdict(race.asked),
-        network=None if runs.network is None else str(runs.network), time_limit=race.seconds, took=runs.spent(),
-    )  # fmt: skip
+    network = runs.spec.network
+    small.metadata["choice"] = Choice(
+        entries=entries, alive=alive, rival=rival, chosen=chosen, gain=gain, final_steps=final, bytes=runs.bytes,
+        probe=judge.probe, held=(len(made_of), len(judge.choosing), len(judge.confirming)), samples=len(train),
+        seed=seed, options=race.asked, network=None if network is None else str(network), time_limit=race.seconds,
+        seconds=runs.spent(),
+    ).to_dict()  # fmt: skip
     return small
 
 
 def _compared(
     judge: Judge, pair: tuple[Entry, Entry], numbers: list[int], race: Race
 ) -> tuple[tuple[AccuracyLoss, list[float]], bool]:
-    """What fresh students say of winner and rival on the part that nothing was chosen on, and whether to take the
-    winner: where it is ahead by half a point on all that is held out, and not shown to be behind on that part."""
+    """Compare winner and rival by fresh students on the part that nothing was chosen on, and decide for the winner
+    where it is ahead by half a point on all held-out samples, and not shown to be behind on that part."""
     fresh = range(1000, 1000 + race.asked.confirm)
-    right = [judge.ask(entry, number, fresh) for entry, number in zip(pair, numbers, strict=True)]
-    seen = [r[:, judge.confirming] for r in right]
-    loss = paired_loss(seen[0], seen[1], confidence=0.975)
-    ahead = float(right[0].double().mean() - right[1].double().mean())
-    return (loss, [float(r.double().mean()) for r in seen]), ahead > MARGIN and loss.high > 0
+    correct = [judge.ask(entry, number, fresh) for entry, number in zip(pair, numbers, strict=True)]
+    confirmed = [rows[:, judge.confirming] for rows in correct]
+    loss = paired_loss(confirmed[0], confirmed[1], confidence=0.975)
+    ahead = float(correct[0].double().mean() - correct[1].double().mean())
+    return (loss, [float(rows.double().mean()) for rows in confirmed]), ahead > MARGIN and loss.high > 0
 
 
 def _final_steps(chosen: Entry, race: Race) -> int:
-    """Steps of the answer; at least those that it was chosen for."""
-    given = chosen.candidate.steps
+    """Return the steps of the final run, at least those that it was chosen for."""
+    steps = chosen.candidate.steps
     if race.seconds is None:
-        return given[len(chosen.rungs)] if len(given) > len(chosen.rungs) else 2 * chosen.steps
+        return steps[len(chosen.rungs)] if len(steps) > len(chosen.rungs) else 2 * chosen.steps
     left = 0.95 * (race.seconds - race.runs.spent()) - 1.25 * chosen.setup
     return steps_in(left, chosen.cost, least=chosen.steps)

@@ -45,7 +45,8 @@ class Candidate:
         """The candidate that is spelled so.
 
         Raises:
-            PotstillError: it is spelled otherwise, or the method, one of its fields or the parametrization is unknown.
+            PotstillError: it is spelled otherwise, or the method,
+            one of its fields or the parametrization is unknown.
         """
         front, _, numbers = text.partition("@")
         front, _, store = front.partition("%")

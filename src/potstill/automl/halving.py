@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.formatting import format_duration
-from potstill.automl.candidate_run import Runs
+from potstill.automl.candidate_run import CandidateRuns
 from potstill.automl.candidates import AutoOptions
 from potstill.automl.result import Entry
 from potstill.automl.resume import Journal
@@ -22,6 +22,7 @@ from potstill.data import stratify
 from potstill.data.groups import get_groups
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import make_probe
+from potstill.execution import resolve_executor
 from potstill.rng import derive_seed
 from potstill.runs.loop import Interrupted
 
@@ -42,7 +43,7 @@ class Race:
     """One race under way."""
 
     entries: list[Entry]
-    runs: Runs
+    runs: CandidateRuns
     journal: Journal
     seconds: float | None
     """``None``: the candidates' steps are given."""
@@ -58,8 +59,8 @@ class Race:
         make: NetworkFactory | None = None
         for entry in reals:
             try:
-                settled = self.runs.settled(entry.candidate, kept)
-                entry.made, make = self.runs.run(entry, settled, None, None), make or settled.problem.network
+                run = self.runs.resolve(entry.candidate, kept)
+                entry.made, make = self.runs.run(entry, run, None, None), make or run.problem.network
             except PotstillError as error:
                 entry.left_out = str(error)
         there = [e for e in reals if e.made]
@@ -68,15 +69,16 @@ class Race:
 
         def judge(steps: int) -> Judge:
             probe = make_probe(
-                make, kept, held, students=self.asked.students, seed=derive_seed(self.runs.seed, "auto"), steps=steps,
-                executor=self.runs.executor,
+                make, kept, held, students=self.asked.students, seed=derive_seed(self.runs.spec.seed, "auto"),
+                steps=steps,
+                executor=resolve_executor(self.runs.io.executor),
             )  # fmt: skip
             return Judge(
                 probe=probe, choosing=choosing, confirming=confirming, journal=self.journal, seconds=self.runs.spent
             )
 
         choosing, confirming = stratify(
-            held.labels, 0.5, derive_seed(self.runs.seed, "auto", "confirm") % 2**31, get_groups(held)
+            held.labels, 0.5, derive_seed(self.runs.spec.seed, "auto", "confirm") % 2**31, get_groups(held)
         )
         steps, students, confirm = self.once("students", lambda: self._students(judge, there))
         self.asked = dataclasses.replace(self.asked, students=students, confirm=confirm)
@@ -85,7 +87,7 @@ class Race:
             leader = max(there, key=lambda e: e.accuracy) if most > 1 else None
             for entry in [e for e in there if leader is None or not behind(e, leader)]:
                 used.more(entry, self.entries.index(entry), most)
-            self.runs.watcher.report_count("real samples", most, self.asked.students)
+            self.runs.reporter.report_count("real samples", most, self.asked.students)
         for entry in there:
             entry.note()
         return used
@@ -133,7 +135,7 @@ class Race:
         others = [e for e in self.entries if not e.candidate.real]
         for number, entry in enumerate(others):
             try:
-                entry.settled = self.runs.settled(entry.candidate, kept)
+                entry.run = self.runs.resolve(entry.candidate, kept)
                 if self.seconds is not None:
                     found = self.once(f"first steps of {number}", partial(self._first, entry, number, others))
                     if found["left_out"]:
@@ -141,24 +143,24 @@ class Race:
                     entry.steps, entry.cost, entry.setup = found["steps"], found["cost"], found["setup"]
             except PotstillError as error:
                 entry.left_out = str(error)
-            self.runs.watcher.report_count("first steps", number + 1, len(others))
+            self.runs.reporter.report_count("first steps", number + 1, len(others))
         here = sum(e.left_out is None for e in others)
         return rung_sizes(here) if here else ()
 
     def _first(self, entry: Entry, number: int, others: Sequence[Entry]) -> dict[str, Any]:
         """What a few steps say: why it is left out, or what a step costs."""
         assert self.seconds is not None
-        assert entry.settled is not None
+        assert entry.run is not None
         why = None
         left = CHOOSING * self.seconds - self.runs.spent()
         # a reading of real samples serves so many steps: one dear step in each round
-        method = entry.settled.method
+        method = entry.run.method
         steps = max(2, getattr(method, "reuse", 1), getattr(method, "steps_per_network", 1)) + 1
         try:
             if left <= 0:
                 raise PotstillError("no time was left to try it; a longer time limit reaches it")
             left = min(left, 2 * left / (len(others) - number))
-            outcome = self.runs.run(entry, entry.settled, steps, self._kept_at(entry), limit=left).metadata["outcome"]
+            outcome = self.runs.run(entry, entry.run, steps, self._kept_at(entry), limit=left).metadata["outcome"]
             if outcome["kind"] == "time limit reached":
                 why = f"{outcome['step']} steps took {format_duration(left)}, its share; a longer time limit has more"
             elif outcome["kind"] != "steps reached":
@@ -192,12 +194,12 @@ class Race:
                     entry.right.clear()
                     judge.more(entry, self.entries.index(entry), students_at(rung, self.asked.students))
                 entry.note()
-                self.runs.watcher.report_count(f"rung {rung + 1} of {len(sizes)}", number + 1, len(alive))
+                self.runs.reporter.report_count(f"rung {rung + 1} of {len(sizes)}", number + 1, len(alive))
         return _left(alive, len(alive)) if len(alive) > 1 else alive
 
     def _go_on(self, entry: Entry, rung: int, each: float) -> None:
         """More steps from where the entry stopped."""
-        assert entry.settled is not None
+        assert entry.run is not None
         given, place = entry.candidate.steps, len(entry.rungs)
 
         def until() -> int:
@@ -208,7 +210,7 @@ class Race:
 
         named = f"{self.entries.index(entry)} in rung {rung}"
         steps = self.once(f"steps of {named}", until)
-        entry.made = self.runs.run(entry, entry.settled, steps, self._kept_at(entry))
+        entry.made = self.runs.run(entry, entry.run, steps, self._kept_at(entry))
         outcome = entry.made.metadata["outcome"]
         entry.steps, entry.stopped = self.once(
             f"end of {named}", lambda: [outcome["step"], outcome["kind"] != "steps reached"]

@@ -34,7 +34,7 @@ def load_data(
         selected: the set is a selection, whose samples are found again only where they are read as they were.
     """
     from potstill.api.export import load_for
-    from potstill.api.load_data import load_as_made, load_data
+    from potstill.runs.load_data import load_as_made, load_data
 
     options = {name: value for name, value in _explicit_options(parsed).items() if value is not None}
     if card is None:

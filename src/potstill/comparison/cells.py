@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from potstill._util.import_from_file import is_file_reference, source_digests
-from potstill.api.distill import distill, resolve_run, run_identity
+from potstill.api.distill import run
 from potstill.api.evaluate import evaluate
-from potstill.core import Budget, Method, Splits
+from potstill.core import Method, Splits
 from potstill.core.registry import get_method_class, make_method
 from potstill.dataset_file import Distilled, differences, drop_checkpoint, load, read_identity, write_atomic
 from potstill.errors import PotstillError
@@ -23,8 +23,10 @@ from potstill.execution import Executor
 from potstill.kinds import get_kind
 from potstill.nn import CustomNetwork
 from potstill.runs.loop import Interrupted, Progress, split_identity
+from potstill.runs.resolve import resolve_run, run_identity
+from potstill.runs.spec import RunIO, RunLimits, RunSpec
 
-__all__ = ["Cell", "Maker", "Measure", "Result", "Unit", "stem_of", "text"]
+__all__ = ["Cell", "CellMaker", "Measure", "Result", "SharedSettings", "Unit", "stem_of", "to_json"]
 
 Unit: TypeAlias = Literal["ipc", "items", "bytes"]
 Result: TypeAlias = Mapping[str, Any] | str
@@ -35,27 +37,30 @@ _LONGEST = 80
 """Characters of a method that is a value in the name of a file; the rest is told apart by a hash."""
 
 
-def text(value: Any) -> bytes:
-    """JSON as it is written to files."""
+def to_json(value: Any) -> bytes:
+    """Return the bytes of JSON as it is written to files."""
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
 def stem_of(
-    method: str, unit: Unit, amount: int, parametrization: str | None, store: str | None, at: int
+    method: str, unit: Unit, amount: int, parametrization: str | None, codec: str | None, repeat: int
 ) -> str:  # fmt: skip
-    """The name of a cell's files: ``dm-ipc10-tiles_factor_2-uint4-set1``. A method of an own file is ``pull-Pull`` of
-    ``somewhere/pull.py:Pull``, ``DM_iterations_5`` one that is a value; the first set has no number."""
+    """Return the stem of a cell's files: ``dm-ipc10-tiles_factor_2-uint4-set1``.
+
+    ``somewhere/pull.py:Pull`` gives ``pull-Pull``, the value ``DM(iterations=5)`` gives ``DM_iterations_5``; the first
+    set has no number.
+    """
     file, _, name = method.rpartition(":")
-    plain = _plain(method).strip("_") if "(" in method else method
+    plain = _as_file_name(method).strip("_") if "(" in method else method
     if len(plain) > _LONGEST:
         plain = f"{plain[:_LONGEST]}-{hashlib.sha256(method.encode()).hexdigest()[:8]}"
     parts = [f"{Path(file).stem}-{name}" if is_file_reference(method) else plain, f"{unit}{amount}"]
-    parts += [_plain(axis) for axis in (parametrization, store) if axis is not None]
-    return "-".join([*parts, *([f"set{at}"] if at else [])])
+    parts += [_as_file_name(axis) for axis in (parametrization, codec) if axis is not None]
+    return "-".join([*parts, *([f"set{repeat}"] if repeat else [])])
 
 
-def _plain(name: str) -> str:
-    """A name as part of a file's."""
+def _as_file_name(name: str) -> str:
+    """Return a name as part of a file's name."""
     return re.sub(r"[^\w.+]", "_", name)
 
 
@@ -72,8 +77,8 @@ class Measure:
 
     @property
     def slug(self) -> str:
-        """Its name as part of a file's."""
-        return _plain(self.name)
+        """The name as part of a file's name."""
+        return _as_file_name(self.name)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -81,278 +86,280 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Maker:
-    """Makes and measures a cell: what all cells share, sent to a worker once."""
+class CellMaker:
+    """Makes and measures a cell; sent to a worker once."""
 
     splits: Splits
     executor: Executor | None
     progress: Callable[[str, Progress], None] | None
-    film: bool = False
-    """Whether pictures of a few steps are kept beside the sets that are made of pictures."""
+    snapshots: bool = False
+    """Keep images of a few steps beside the sets that are optimised images."""
 
     def __call__(self, cell: "Cell") -> list[Result]:
-        """Of every protocol the scorecard, or why there is none."""
-        return cell.measured(self.splits, self.executor, self.progress, self.film)
+        """Return the scorecard of every protocol, from its file if it is there; or why there is none.
+
+        Raises:
+            PotstillError: a file cannot be written.
+        """
+        cards = [cell.read_scorecard(measure) for measure in cell.shared.measures]
+        if None not in cards:
+            return [card for card in cards if card is not None]
+        try:
+            small = self._distil(cell)
+        except _FailedCell as error:
+            return [str(error) if card is None else card for card in cards]
+        results: list[Result] = []
+        for measure, card in zip(cell.shared.measures, cards, strict=True):
+            try:
+                results.append(self._measure(cell, small, measure) if card is None else card)
+            except _FailedCell as error:
+                results.append(str(error))
+        return results
+
+    def _distil(self, cell: "Cell") -> Distilled:
+        """Return the set, from its file if it is there."""
+        if cell.file.exists():
+            return load(cell.file)
+        progress = self.progress
+        io = RunIO(
+            progress=None if progress is None else lambda event: progress(cell.stem, event), executor=self.executor,
+            checkpoint=cell.checkpoint, resume=cell.checkpoint.exists(),
+            snapshots=Path(f"{cell.file}.film") if self.snapshots and self._optimises_images(cell) else None,
+        )  # fmt: skip
+        with _failing_cell():
+            small = run(cell.spec(self.splits), RunLimits(time_limit=cell.shared.time_limit), io)
+        small.save(cell.file)
+        drop_checkpoint(cell.checkpoint)
+        return small
+
+    def _optimises_images(self, cell: "Cell") -> bool:
+        method = make_method(cell.requested_method, {})[1]
+        input = self.splits.train.input
+        return get_kind(input).augmentable and not input.parts and not method.info.is_selection
+
+    def _measure(self, cell: "Cell", small: Distilled, measure: Measure) -> Mapping[str, Any]:
+        shared = cell.shared
+        with _failing_cell():
+            score = evaluate(
+                small, self.splits, protocol=measure.protocol,
+                network=None if shared.network is None else [shared.network], seeds=measure.seeds, seed=cell.seed,
+                robust_scores=False, baselines=is_self_labelled(measure.protocol, small),
+                full=cell.repeat == 0,  # of all the data, whichever set it is
+                device=shared.device, executor=self.executor, progress=None,
+            )  # fmt: skip
+        curve = [{name: _finite(value) for name, value in row.items()} for row in small.metadata.get("history", ())]
+        result = {
+            **score.to_dict(), "settings": cell.settings(measure), "outcome": small.metadata["outcome"],
+            "file": cell.file.name, "cell": cell.to_dict(measure), "making": small.metadata["cost"], "curve": curve,
+        }  # fmt: skip
+        written = to_json(result)
+        write_atomic(cell.scorecard_path(measure), written)
+        card: Mapping[str, Any] = json.loads(written)
+        return card
 
 
-class _Failed(Exception):
+class _FailedCell(Exception):
     """A cell that could not be made, with the reason; the others go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One set, as a picklable value: its files, and everything that decides what is in them."""
+class SharedSettings:
+    """Settings of all cells of a comparison."""
 
-    method: str
-    """What the board calls it."""
-    unit: Unit
-    amount: int
-    parametrization: str | None
-    """As it was asked for; ``None``: the method's own, also where the method has none to choose."""
-    store: str | None
-    at: int
-    """Which of the sets it is, from 0 on; its seed is as many above the comparison's."""
-    options: Mapping[str, Any]
     data: str
-    """The hash of the training data, and of its groups."""
-    making: Mapping[str, Any]
+    """Hash of the training data and of its groups."""
+    seed: int
+    network: CustomNetwork | str | None
+    time_limit: float | None
+    """Seconds for each set."""
+    preset: str | None
+    balance: str | None
     measures: tuple[Measure, ...]
     folder: Path
     device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One set, as a picklable value: its files, and everything that decides their contents."""
+
+    method: str
+    """Name of the method on the leaderboard."""
+    unit: Unit
+    amount: int
+    parametrization: str | None
+    """As requested; ``None``: the method's own, also where the method has none to choose."""
+    codec: str | None
+    repeat: int
+    """Number of the set, from 0 on; it is added to the comparison's seed."""
+    options: Mapping[str, Any]
+    shared: SharedSettings
     value: Method[Any] | None = None
     """The method, where it is no name."""
 
     @property
-    def asked(self) -> str | Method[Any]:
-        """What `distill` is asked for."""
+    def requested_method(self) -> str | Method[Any]:
+        """The method as `potstill.distill` takes it."""
         return self.method if self.value is None else self.value
 
     @property
-    def choices(self) -> dict[str, Any]:
-        """What `distill` is asked for besides, of this cell: a value has all of its fields, whatever the effort."""
-        of_value = {} if self.value is None else {"effort": None}
-        return {**self.making, **of_value, "balance": self.balance, "seed": self.seed}
+    def preset(self) -> str | None:
+        """``None`` for a method that is a value."""
+        return self.shared.preset if self.value is None else None
 
     @property
-    def balance(self) -> Any:
-        """How it is shared out between classes; items per class are as many of each, whatever is asked for."""
-        return None if self.unit == "ipc" else self.making["balance"] or "natural"
+    def balance(self) -> str | None:
+        """``None`` for items per class, which are as many of each."""
+        return None if self.unit == "ipc" else self.shared.balance or "natural"
 
     @property
     def seed(self) -> int:
-        return int(self.making["seed"]) + self.at
+        return self.shared.seed + self.repeat
 
     @property
     def stem(self) -> str:
-        return stem_of(self.method, self.unit, self.amount, self.parametrization, self.store, self.at)
+        return stem_of(self.method, self.unit, self.amount, self.parametrization, self.codec, self.repeat)
 
     @property
     def row(self) -> str:
-        """What all sets of one kind are called: the stem of the first."""
-        return stem_of(self.method, self.unit, self.amount, self.parametrization, self.store, 0)
+        """The stem of the first set of this kind, which names its row."""
+        return stem_of(self.method, self.unit, self.amount, self.parametrization, self.codec, 0)
 
     @property
     def file(self) -> Path:
-        return self.folder / f"{self.stem}.safetensors"
+        return self.shared.folder / f"{self.stem}.safetensors"
 
     @property
     def checkpoint(self) -> Path:
         return Path(f"{self.file}.checkpoint")
 
-    def card(self, measure: Measure) -> Path:
-        """The file of the scorecard under one protocol: with the protocol's name, where there are several."""
-        plain = self.folder / f"{self.stem}.scorecard.json"
-        named = self.folder / f"{self.stem}.{measure.slug}.scorecard.json"
-        said = _protocol_in(plain)
-        if said == measure.name or (measure.alone and said is None and not named.exists()):
+    def spec(self, splits: Splits) -> RunSpec:
+        """Return the run that makes the set."""
+        size: dict[str, Any] = {self.unit: self.amount}
+        return RunSpec(
+            splits, self.requested_method, **size, balance=self.balance, preset=self.preset, seed=self.seed,
+            network=self.shared.network, parametrization=self.parametrization, codec=self.codec,
+            device=self.shared.device, options=self.options,
+        )  # fmt: skip
+
+    def scorecard_path(self, measure: Measure) -> Path:
+        """Return the file of the scorecard under one protocol: with the protocol's name, where there are several."""
+        plain = self.shared.folder / f"{self.stem}.scorecard.json"
+        named = self.shared.folder / f"{self.stem}.{measure.slug}.scorecard.json"
+        protocol = _read_protocol(plain)
+        if protocol == measure.name or (measure.alone and protocol is None and not named.exists()):
             return plain
         return named
 
     def settings(self, measure: Measure) -> dict[str, Any]:
-        """What the scorecard says that it was made with. Nothing is ``None``, as in scorecards of earlier versions."""
-        making = {name: value for name, value in self.choices.items() if (name, value) != ("effort", "published")}
+        """Return what the scorecard says that it was made with."""
+        network = self.shared.network
         return {
-            "method": self.method, self.unit: self.amount, "data": self.data,
-            **{name: str(value) if isinstance(value, CustomNetwork) else value for name, value in making.items()},
-            "options": dict(self.options) or None, "parametrization": self.parametrization, "codec": self.store,
+            "method": self.method, self.unit: self.amount, "data": self.shared.data, "seed": self.seed,
+            "network": str(network) if isinstance(network, CustomNetwork) else network, "preset": self.preset,
+            "time_limit": self.shared.time_limit, "balance": self.balance, "options": dict(self.options) or None,
+            "parametrization": self.parametrization, "codec": self.codec,
             **({"own_files": files} if (files := self._own_files()) else {}), **measure.settings,
         }  # fmt: skip
 
     def _own_files(self) -> dict[str, str]:
         """Return the SHA-256 of each of the user's own files that the set is made with."""
-        network = self.making["network"]
-        own = [network.constructor] if isinstance(network, CustomNetwork) else []
+        network = self.shared.network
+        own: list[Any] = [network.constructor] if isinstance(network, CustomNetwork) else []
         method = get_method_class(self.method) if self.value is None and is_file_reference(self.method) else self.value
         return source_digests([*([] if method is None else [method]), *own])
 
-    def said(self, measure: Measure) -> dict[str, Any]:
-        """Which cell it is: JSON values."""
+    def to_dict(self, measure: Measure) -> dict[str, Any]:
+        """Return which cell it is: JSON values."""
         return {
             "method": self.method, "unit": self.unit, "amount": self.amount, "parametrization": self.parametrization,
-            "codec": self.store, "set": self.at, "seed": self.seed, "protocol": measure.name,
+            "codec": self.codec, "set": self.repeat, "seed": self.seed, "protocol": measure.name,
         }  # fmt: skip
 
     def check(self, splits: Splits) -> None:
-        """
+        """Check that existing files of this cell were made with these settings.
+
         Raises:
-            PotstillError: what is there of this cell was made otherwise.
+            PotstillError: one was made otherwise.
         """
-        for measure in self.measures:
-            if (kept := self.kept(measure)) is not None:
-                path, told = self.card(measure), kept.get("settings")
-                _same(path, told if isinstance(told, dict) else {}, self.settings(measure))
-                _same(path, {"fingerprint": kept.get("fingerprint")}, {"fingerprint": measure.protocol.fingerprint()})
+        for measure in self.shared.measures:
+            if (card := self.read_scorecard(measure)) is not None:
+                path, settings = self.scorecard_path(measure), card.get("settings")
+                _check_equal(path, settings if isinstance(settings, dict) else {}, self.settings(measure))
+                fingerprint = {"fingerprint": measure.protocol.fingerprint()}
+                _check_equal(path, {"fingerprint": card.get("fingerprint")}, fingerprint)
         if not self.file.exists() and not self.checkpoint.exists():
             return
         try:
-            wanted = self._identity(splits)
+            expected = run_identity(resolve_run(self.spec(splits)))
         except PotstillError:
             return  # it cannot be made, and says so when its turn comes
         if self.file.exists():
             card = load(self.file).metadata
             counted = ("ipc",) if self.unit == "ipc" else ()
-            said = {name: card[name] for name in ("method", "config", "seed", *counted)} | {
+            found = {name: card[name] for name in ("method", "config", "seed", *counted)} | {
                 "network": card.get("network"), "source": card["source"].get("hash"), "zca": None,
-                "balance": card.get("balance"),
-                "own_files": card.get("own_files"),
-                "limits": card.get("limits", {}),  # earlier versions said none: such a set is adopted without a limit
+                "balance": card.get("balance"), "own_files": card.get("own_files"), "limits": card.get("limits", {}),
             }  # fmt: skip
-            limits = {"steps": None, "time_limit": self.making["time_limit"]}
-            kept_of = {n: v for n, v in wanted.items() if n in said}
-            _same(self.file, said, {**kept_of, **dict.fromkeys(counted, self.amount), "limits": limits})
-        elif self.checkpoint.exists():
+            limits = {"steps": None, "time_limit": self.shared.time_limit}
+            same = {name: value for name, value in expected.items() if name in found}
+            _check_equal(self.file, found, {**same, **dict.fromkeys(counted, self.amount), "limits": limits})
+        else:
             identity, computed = read_identity(self.checkpoint)
-            of, by = split_identity(wanted)
-            _same(self.checkpoint, identity, of)
-            _same(self.checkpoint, computed, by if computed else {})
+            of, by = split_identity(expected)
+            _check_equal(self.checkpoint, identity, of)
+            _check_equal(self.checkpoint, computed, by if computed else {})
 
-    def measured(
-        self, splits: Splits, executor: Executor | None, progress: Callable[[str, Progress], None] | None,
-        film: bool = False,
-    ) -> list[Result]:  # fmt: skip
-        """Of every protocol the scorecard, from its file if it is there; or why there is none.
+    def read_scorecard(self, measure: Measure) -> dict[str, Any] | None:
+        """Return the existing scorecard.
 
         Raises:
-            PotstillError: a file cannot be written.
+            PotstillError: the file is no scorecard.
         """
-        kept = [self.kept(measure) for measure in self.measures]
-        if None not in kept:
-            return [card for card in kept if card is not None]
-        try:
-            small = self._made(splits, executor, progress, film)
-        except _Failed as error:
-            return [str(error) if card is None else card for card in kept]
-        found: list[Result] = []
-        for measure, card in zip(self.measures, kept, strict=True):
-            try:
-                found.append(self._scored(small, measure, splits, executor) if card is None else card)
-            except _Failed as error:
-                found.append(str(error))
-        return found
-
-    def _made(
-        self, splits: Splits, executor: Executor | None, progress: Callable[[str, Progress], None] | None, film: bool
-    ) -> Distilled:
-        """The set, from its file if it is there."""
-        if self.file.exists():
-            return load(self.file)
-        size: dict[str, Any] = {self.unit: self.amount}
-        with _failing():
-            small = distill(
-                splits, self.asked, **size, **self.choices, codec=self.store,
-                parametrization=self.parametrization, device=self.device, executor=executor,
-                snapshots=Path(f"{self.file}.film") if film and self._changes(splits) else None,
-                checkpoint=self.checkpoint, resume=self.checkpoint.exists(),
-                progress=None if progress is None else lambda p: progress(self.stem, p), **self.options,
-            )  # fmt: skip
-        small.save(self.file)
-        drop_checkpoint(self.checkpoint)
-        return small
-
-    def _changes(self, splits: Splits) -> bool:
-        """Whether its pictures are made in steps."""
-        made = make_method(self.asked, {})[1]
-        return get_kind(splits.train.input).augmentable and not splits.train.input.parts and not made.info.is_selection
-
-    def _scored(
-        self, small: Distilled, measure: Measure, splits: Splits, executor: Executor | None
-    ) -> Mapping[str, Any]:
-        networks = None if self.making["network"] is None else [self.making["network"]]
-        with _failing():
-            score = evaluate(
-                small, splits, protocol=measure.protocol, network=networks, seeds=measure.seeds, seed=self.seed,
-                robust_scores=False, baselines=is_self_labelled(measure.protocol, small),
-                full=self.at == 0,  # of all the data, whichever set it is
-                device=self.device, executor=executor, progress=None,
-            )  # fmt: skip
-        history = [{name: _finite(value) for name, value in row.items()} for row in small.metadata.get("history", ())]
-        result = {
-            **score.to_dict(), "settings": self.settings(measure), "outcome": small.metadata["outcome"],
-            "file": self.file.name, "cell": self.said(measure), "making": small.metadata["cost"], "curve": history,
-        }  # fmt: skip
-        written = text(result)
-        write_atomic(self.card(measure), written)
-        read: Mapping[str, Any] = json.loads(written)
-        return read
-
-    def kept(self, measure: Measure) -> dict[str, Any] | None:
-        """The scorecard that is there.
-
-        Raises:
-            PotstillError: something else is there.
-        """
-        path = self.card(measure)
+        path = self.scorecard_path(measure)
         if not path.exists():
             return None
         try:
-            found = json.loads(path.read_text())
-            if not isinstance(found, dict) or not isinstance(found.get("score", found.get("accuracy")), dict):
+            card = json.loads(path.read_text())
+            if not isinstance(card, dict) or not isinstance(card.get("score"), dict):
                 raise ValueError("it holds no score")
         except (OSError, ValueError, RecursionError) as error:
             raise PotstillError(
                 f"{path}: not a scorecard ({type(error).__name__}: {error}); delete it to measure again"
             ) from error
-        return found
-
-    def _identity(self, splits: Splits) -> dict[str, Any]:
-        settled = resolve_run(
-            splits, self.asked, ipc=None, size_budget=Budget(unit=self.unit, amount=self.amount, balance=self.balance),
-            network=self.making["network"], parametrization=self.parametrization, store=self.store,
-            labels=None, augment=None, zca=None, device=self.device, effort=self.choices["effort"], **self.options,
-        )  # fmt: skip
-        return run_identity(settled, self.seed)
+        return card
 
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _protocol_in(path: Path) -> str | None:
-    """The protocol that a scorecard says it was made with; ``None`` where there is no scorecard."""
+def _read_protocol(path: Path) -> str | None:
+    """Return the protocol in a scorecard; ``None`` where there is no scorecard."""
     try:
-        said = json.loads(path.read_text())["settings"]["protocol"]
+        protocol = json.loads(path.read_text())["settings"]["protocol"]
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
-    return said if isinstance(said, str) else None
+    return protocol if isinstance(protocol, str) else None
 
 
 @contextlib.contextmanager
-def _failing() -> Any:
-    """What does not work is a failed cell; an interruption ends the comparison."""
+def _failing_cell() -> Any:
+    """Turn an error into a failed cell; an interruption ends the comparison."""
     try:
         yield
     except Interrupted:
         raise
     except PotstillError as error:
-        raise _Failed(str(error)) from error
+        raise _FailedCell(str(error)) from error
 
 
-def _same(path: Path, said: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _check_equal(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """
     Raises:
         PotstillError: they differ; the message says in what.
     """
-    if differing := differences(dict(said), dict(wanted)):
+    if differing := differences(dict(found), dict(expected)):
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise PotstillError(
             f"{path}: is not what this comparison would make: {'; '.join(differing[:3])}{more}; choose another folder, "

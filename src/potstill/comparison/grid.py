@@ -2,18 +2,18 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from potstill._util.formatting import parse_size
-from potstill.codecs import parse_codec as stored_by
-from potstill.comparison.cells import Cell, Measure, Unit
+from potstill.codecs import parse_codec
+from potstill.comparison.cells import Cell, Measure, SharedSettings, Unit
 from potstill.core import Method, Source, registry
 from potstill.errors import PotstillError, unknown_name
 from potstill.evaluation import Protocol
 from potstill.parametrize.named_inputs import parse_parametrization
 
-__all__ = ["OF_PROTOCOL", "asked_measures", "asked_methods", "asked_sizes", "cells_of", "check_storage", "several"]
+__all__ = ["OF_PROTOCOL", "Grid", "asked_measures", "asked_methods", "asked_sizes", "check_storage", "several"]
 
 OF_PROTOCOL = "protocol:"
 """Before a protocol's name, where options of methods and of protocols stand in one mapping: ``dc`` is both."""
@@ -155,43 +155,51 @@ def check_storage(parametrizations: Sequence[str], stores: Sequence[str], train:
         parse_parametrization(spelled, train.input)
     for spelled in stores:
         if spelled != "auto":
-            stored_by(spelled)
+            parse_codec(spelled)
 
 
-def cells_of(
-    sizes: Sequence[tuple[Unit, int]], methods: Mapping[str, str | Method[Any]], parametrizations: Sequence[str],
-    stores: Sequence[str], sets: int, *, options: Mapping[str, Mapping[str, Any]], data: str, making: Mapping[str, Any],
-    measures: tuple[Measure, ...], folder: Path, device: str,
-) -> list[Cell]:  # fmt: skip
-    """All cells, the first set of everything before the second of anything, so that a board is soon complete.
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The axes of a comparison, and options of methods by name."""
 
-    A method that has no parametrization to choose is made once in place of once for each.
+    sizes: Sequence[tuple[Unit, int]]
+    methods: Mapping[str, str | Method[Any]]
+    parametrizations: Sequence[str]
+    codecs: Sequence[str]
+    repeats: int
+    options: Mapping[str, Mapping[str, Any]]
 
-    Raises:
-        PotstillError: two cells would have files of one name.
-    """
-    over = {
-        name: (tuple(parametrizations) or (None,)) if _chooses(value) else (None,) for name, value in methods.items()
-    }
-    cells = [
-        Cell(
-            method=name, value=None if isinstance(value, str) else value, unit=unit, amount=amount,
-            parametrization=parametrization, store=store, at=at,
-            options=options.get(name, {}), data=data, making=making, measures=measures, folder=folder, device=device,
-        )
-        for at in range(sets) for unit, amount in sizes for name, value in methods.items()
-        for parametrization in dict.fromkeys(over[name]) for store in dict.fromkeys(stores) or [None]
-    ]  # fmt: skip
-    taken: dict[str, Cell] = {}
-    for cell in cells:
-        if (other := taken.setdefault(cell.stem, cell)) is not cell:
-            pair = [(c.method, c.parametrization, c.store) for c in (other, cell)]
-            raise PotstillError(f"two cells would be called {cell.stem}: {pair[0]} and {pair[1]}; compare them apart")
-    return cells
+    def cells(self, shared: SharedSettings) -> list[Cell]:
+        """Return all cells, the first set of everything before the second of anything.
+
+        A method that has no parametrization to choose is made once in place of once for each.
+
+        Raises:
+            PotstillError: two cells would have files of one name.
+        """
+        choices: Sequence[str | None] = tuple(dict.fromkeys(self.parametrizations)) or (None,)
+        parametrizations = {n: choices if _has_parametrization(m) else (None,) for n, m in self.methods.items()}
+        cells = [
+            Cell(
+                method=name, value=None if isinstance(method, str) else method, unit=unit, amount=amount,
+                parametrization=parametrization, codec=codec, repeat=repeat, options=self.options.get(name, {}),
+                shared=shared,
+            )
+            for repeat in range(self.repeats) for unit, amount in self.sizes for name, method in self.methods.items()
+            for parametrization in parametrizations[name] for codec in dict.fromkeys(self.codecs) or [None]
+        ]  # fmt: skip
+        by_stem: dict[str, Cell] = {}
+        for cell in cells:
+            if (other := by_stem.setdefault(cell.stem, cell)) is not cell:
+                pair = [(c.method, c.parametrization, c.codec) for c in (other, cell)]
+                raise PotstillError(
+                    f"two cells would be called {cell.stem}: {pair[0]} and {pair[1]}; compare them apart"
+                )
+        return cells
 
 
-def _chooses(method: str | Method[Any]) -> bool:
-    """Whether a method has a parametrization to choose; one that cannot be made says so in its cell."""
+def _has_parametrization(method: str | Method[Any]) -> bool:
+    """Tell whether a method has a parametrization to choose; one that cannot be made says so in its cell."""
     try:
         made = registry.make_method(method, {})[1]
     except PotstillError:

@@ -49,9 +49,9 @@ def board(cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Split
     done = list(made)
     found: dict[str, list[_One]] = {}
     for cell, results in zip(cells, done, strict=False):
-        for measure, result in zip(cell.measures, results, strict=True):
+        for measure, result in zip(cell.shared.measures, results, strict=True):
             found.setdefault(f"{cell.row}@{measure.name}", []).append(_One(cell, measure, result))
-    cards = {key: {o.cell.at: o.result for o in of if not isinstance(o.result, str)} for key, of in found.items()}
+    cards = {key: {o.cell.repeat: o.result for o in of if not isinstance(o.result, str)} for key, of in found.items()}
     rows = [_row(key, of, cards[key]) for key, of in found.items()]
     metric = Metric.from_scorecard(next((card for of in cards.values() for card in of.values()), None))
     samples = len(splits.test or ())
@@ -64,7 +64,7 @@ def board(cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Split
         if (gap := _difference(row, rows, of, scores, sets, metric, samples, single)) is not None:
             row["difference"] = gap
     sizes = list(dict.fromkeys((cell.unit, cell.amount) for cell in cells))
-    units, protocols = [unit for unit, _ in sizes], [measure.name for measure in cells[0].measures]
+    units, protocols = [unit for unit, _ in sizes], [measure.name for measure in cells[0].shared.measures]
 
     def order(row: _Row) -> tuple[int, int, int, float]:
         mean = math.inf if "score" not in row else -metric.sign * row["score"]["mean"]
@@ -87,7 +87,7 @@ def _row(key: str, of: Sequence[_One], cards: _Cards) -> _Row:
     cell = first.cell
     row: _Row = {
         "id": key, "method": cell.method, "unit": cell.unit, "amount": cell.amount, "protocol": first.measure.name,
-        "parametrization": cell.parametrization, "requested_codec": cell.store, "cells": [_of_set(one) for one in of],
+        "parametrization": cell.parametrization, "requested_codec": cell.codec, "cells": [_of_set(one) for one in of],
     }  # fmt: skip
     if cell.unit != "bytes":
         row["ipc"] = cell.amount
@@ -106,11 +106,11 @@ def _row(key: str, of: Sequence[_One], cards: _Cards) -> _Row:
 
 def _of_set(one: _One) -> dict[str, Any]:
     """What a row says of one of its sets."""
-    about = {"set": one.cell.at, "seed": one.cell.seed}
+    about = {"set": one.cell.repeat, "seed": one.cell.seed}
     if isinstance(card := one.result, str):
         return about | {"error": card}
     return about | {
-        "file": one.cell.file.name, "scorecard": one.cell.card(one.measure).name,
+        "file": one.cell.file.name, "scorecard": one.cell.scorecard_path(one.measure).name,
         "score": (card.get("score") or card["accuracy"])["mean"], "students": _values(card),
         "bytes": card.get("bytes", {}).get("total"), "items": card.get("set", {}).get("items"),
         "seconds": _making_seconds(card), "evaluate_seconds": card.get("cost", {}).get("seconds"),

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from potstill.api.load_data import load_as_made
 from potstill.comparison.image_arrays import load_arrays
 from potstill.comparison.pca_map import PcaProjection
 from potstill.errors import PotstillError
 from potstill.reports import Entry, Snapshots, load_snapshots, read_set
 from potstill.reports.comparison_page import Board, NearestReal, PcaMap, Row, read_board, render_board
+from potstill.runs.load_data import load_as_made
 
 __all__ = ["ComparisonFolder", "is_comparison"]
 

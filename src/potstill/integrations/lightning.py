@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
-from potstill.api.load_data import as_splits, load_as_made, pick_device
 from potstill.core import Source
 from potstill.data.splits import holdout
 from potstill.data.subset import SourceView
 from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.evaluation import describe_data_mismatch
+from potstill.runs.load_data import as_splits, load_as_made, pick_device
 
 try:
     from lightning import LightningDataModule

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from potstill.api.load_data import as_splits, pick_device
 from potstill.core import Source, Splits
 from potstill.data.subset import SourceView
 from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import held_out_indices
+from potstill.runs.load_data import as_splits, pick_device
 from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = ["Objective"]

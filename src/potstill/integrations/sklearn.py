@@ -19,7 +19,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from potstill.api.distill import distill
-from potstill.api.load_data import load_data
 from potstill.core import Splits
 from potstill.core.nested import single_tensor
 from potstill.core.registry import make_method
@@ -28,6 +27,7 @@ from potstill.data.frames import is_frame
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.table_rows import source_table
+from potstill.runs.load_data import load_data
 
 __all__ = ["Distiller", "ResamplingError"]
 

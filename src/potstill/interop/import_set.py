@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from potstill._util.input_limits import limit_hint, limits
-from potstill.api.load_data import as_splits, load_data, pick_device
 from potstill.augment.zca import fit_normalization
 from potstill.core import InputSpec, Normalization, Source, Splits, registry
 from potstill.data.standard_datasets import STANDARD
@@ -19,6 +18,7 @@ from potstill.errors import PotstillError, unknown_name
 from potstill.interop.released_sets import RELEASED_FORMATS, ReleasedSet, detect_format, read_released_set
 from potstill.interop.texts import import_texts
 from potstill.parametrize.tiles import Tiles
+from potstill.runs.load_data import as_splits, load_data, pick_device
 
 __all__ = ["RELEASED_FORMATS", "import_set"]
 

@@ -21,10 +21,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from potstill.api.load_data import load_data
 from potstill.dataset_file.safe_unpickle import load_torch_file
 from potstill.errors import PotstillError, unknown_name
 from potstill.interop.texts import find_text_sets
+from potstill.runs.load_data import load_data
 
 __all__ = ["RELEASED_FORMATS", "ReleasedFormat", "ReleasedSet", "detect_format", "read_released_set"]
 

@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from potstill.api.distill import ResolvedRun, resolve_run
 from potstill.codecs import Uniform, estimate_bytes, label_bytes
 from potstill.core import Method, NetworkFactory, Source, Splits
 from potstill.core.registry import names, resolve
@@ -29,10 +28,12 @@ from potstill.functional.train import copy_parameters, train_step
 from potstill.labels.label_file import label_file_bytes as stored_labels
 from potstill.nn import flops
 from potstill.planning.phases import MIN_STEP_SECONDS, Phase, parallel_phase, training_phase
-from potstill.planning.plan import asset_context, with_placeholders
+from potstill.planning.plan import with_placeholders
 from potstill.pretraining import required_assets
 from potstill.rng import generator
-from potstill.runs.arguments import parse_amount_and_time, parse_preset
+from potstill.runs.resolve import ResolvedRun, resolve_run
+from potstill.runs.runner import asset_context
+from potstill.runs.spec import RunLimits, RunSpec
 from potstill.tasks import get_task
 
 __all__ = ["ClusterPlan", "plan_cluster"]
@@ -91,7 +92,7 @@ class ClusterPlan:
         return None if self.cluster.price is None else self.gpu_hours * self.cluster.price
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values only."""
+        """JSON values single_tensor."""
         found: dict[str, Any] = dataclasses.asdict(self)
         for phase, said in zip(self.phases, found["phases"], strict=True):
             said |= {"seconds": phase.seconds, "bound": phase.bound}
@@ -101,40 +102,34 @@ class ClusterPlan:
 
 def plan_cluster(
     data: Splits | LikeSource, method: str | Method[Any], cluster: Cluster, *, protocol: str | None = None,
-    ipc: int | None = None, items: int | None = None, bytes: int | str | None = None, effort: str | None = None,
-    seed: int = 0, steps: int | None = None, network: str | None = None, parametrization: str | None = None,
-    labels: str | None = None, augment: str | None = None, zca: str | None = None, store: str | None = None,
-    balance: str | None = None, **options: Any,
+    steps: int | None = None, **options: Any,
 ) -> ClusterPlan:  # fmt: skip
-    """Time, memory, disk and device-hours on ``cluster`` of distilling, labelling and measuring.
+    """Forecast time, memory, disk and device-hours on ``cluster`` of distilling, labelling and measuring.
 
     Args:
         data: read already, or described (`potstill.data.synthetic_shape`): then a few generated samples of the same
-        size are used.
-        protocol: whose labels and students are counted; by default the method's own, where there is one, else sre2l.
+            size are used.
+        protocol: whose labels and students are counted; default: the method's own, where there is one, else sre2l.
         steps: stop after this many steps.
-        method, ipc, items, bytes, effort, seed, network, parametrization, labels, augment, zca, store, balance,
-        options: as for ``potstill.distill``.
+        **options: fields of `potstill.runs.spec.RunSpec` (``ipc``, ``network``, ``codec`` …) and of the method.
 
     Raises:
         PotstillError: what ``potstill.distill`` would refuse; a method that does not say its steps; auto.
     """
     if method == "auto":
         raise PotstillError("a plan is of one method, but auto tries several; name the method to plan")
-    keep, _ = parse_amount_and_time(ipc, items, bytes, None, balance)
     splits = Splits(train=data, test=None) if isinstance(data, LikeSource) else data
-    axes: dict[str, Any] = {
-        "network": network, "parametrization": parametrization, "labels": labels, "augment": augment, "zca": zca,
-        "store": store, "device": "cpu",
-    }  # fmt: skip
-    whole = resolve_run(
-        splits, method, ipc=None, size_budget=keep, effort=parse_preset(effort, method, steps), **axes, **options
-    )
+    spec = RunSpec.from_options(splits, method, {**options, "device": "cpu"})
+    whole = resolve_run(spec, RunLimits(steps=steps))
     train, made = whole.problem.train, whole.method
     small = whole
     if isinstance(train, LikeSource):
         few = Splits(train=train.shrink(FEW, FEW), test=None)
-        small = resolve_run(few, made, ipc=1, size_budget=None, **axes)
+        small = resolve_run(
+            dataclasses.replace(
+                spec, data=few, method=made, ipc=1, items=None, bytes=None, balance=None, preset=None, options={}
+            )
+        )
     horizon = made.num_steps(whole.problem)
     total = min((n for n in (horizon, steps) if n is not None), default=None)
     if total is None:
@@ -143,7 +138,7 @@ def plan_cluster(
     here = _Here(whole=whole, small=small, cluster=cluster)
     n = sum(whole.problem.sizes)
     decoded = n * 4 * whole.problem.train.input.num_values
-    phases = [*here.teachers(), *here.steps(seed, total, decoded)]
+    phases = [*here.teachers(), *here.steps(whole.seed, total, decoded)]
     label, students = here.measuring(said, n)
     disk = {
         "data": len(train) * getattr(train, "each", train.input.num_values), "teachers": here.weights(),
@@ -168,7 +163,7 @@ def _protocol(asked: str | None, settled: ResolvedRun) -> Protocol:
 
 def _set_bytes(settled: ResolvedRun, n: int) -> int:
     """Of the file at 8 bits a value, or as the store says."""
-    store, problem = settled.store or Uniform(bits=8), settled.problem
+    store, problem = settled.codec or Uniform(bits=8), settled.problem
     few = problem.train.raw(torch.arange(min(8, len(problem.train))))
     held = sum(problem.values_per_class) // max(1, problem.train.input.num_values)
     inputs = estimate_bytes(store, (held, *problem.train.input.shape), few if isinstance(few, Tensor) else None)
@@ -218,8 +213,8 @@ class _Here:
             for a in required_assets(self.small.method, self.small.problem)
         ]
         for (name, jobs, batch), trial in zip(self.jobs, trials, strict=True):
-            left = [job for job in jobs if not job.there()]
-            units = sum(job.left() for job in left)
+            left = [job for job in jobs if not job.is_cached()]
+            units = sum(job.remaining() for job in left)
             if not units:
                 continue
             run, few = trial[0].estimate()
@@ -243,7 +238,7 @@ class _Here:
         full = self.whole.problem
         if hasattr(method, "samples") and isinstance(train, LikeSource):  # fewer than there are, to see what is read
             method = dataclasses.replace(method, samples=max(1, FEW // 2))  # type: ignore[type-var]
-        problem, _ = with_placeholders(method, self.small.problem)
+        problem, _ = with_placeholders(dataclasses.replace(self.small, method=method))
         asked = train.fetched if isinstance(train, LikeSource) else set()
         asked.clear()
         rng, begun = generator(seed, "distill", self.whole.name), time.perf_counter()

@@ -5,7 +5,7 @@ and the formula of `potstill.execution.peak` makes the memory of the whole of th
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -15,11 +15,8 @@ from torch import Tensor
 from potstill._util.formatting import format_estimate_words
 from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
-from potstill.api.distill import ResolvedRun, resolve_run
-from potstill.augment.names import named_augmentation
 from potstill.codecs import Exact, Uniform, encode_ints, encoded_bytes, estimate_bytes, format_codec, label_bytes
 from potstill.core import (
-    AssetContext,
     Codec,
     Method,
     Problem,
@@ -38,16 +35,17 @@ from potstill.execution import Executor, Serial, choose_executor, resolve_execut
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
 from potstill.execution.peak import MemoryEstimate, MemoryInputs, PartMemory, predict_memory
 from potstill.execution.walk import measure_part, peak_bytes, tensor_bytes
-from potstill.nn import CustomNetwork
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.planning.step_timing import LONGEST, StepTiming, estimate_step_seconds, summarize_timing, time_steps
 from potstill.pretraining import estimate_time, required_assets
 from potstill.rng import generator
-from potstill.runs.arguments import parse_amount_and_time, parse_preset, progress_context
-from potstill.runs.runner import check_provided_assets
+from potstill.runs.arguments import progress_context
+from potstill.runs.resolve import ResolvedRun, resolve_run
+from potstill.runs.runner import asset_context
+from potstill.runs.spec import RunLimits, RunSpec
 from potstill.tasks import Classification, get_targets
 
-__all__ = ["Passes", "Plan", "RequiredAsset", "StepTiming", "asset_context", "plan", "with_placeholders"]
+__all__ = ["Passes", "Plan", "RequiredAsset", "StepTiming", "plan", "with_placeholders"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +68,12 @@ class RequiredAsset:
 
     name: str
     count: int
-    kept: int
-    """Of them in the cache already."""
+    cached: int
     recipe: Mapping[str, float | int | str]
     seconds: float = 0.0
     """That training the others will take, where that was measured."""
-    given: bool = False
-    """They are brought, so none is trained."""
+    provided: bool = False
+    """The user provides them, so none is trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +99,7 @@ class Plan:
     per_class: tuple[int, int]
     """Least and most decoded inputs of a class."""
     bytes: Mapping[str, int]
-    """Of the file's tensors: inputs, labels, decoder, where there are any index, weights, whitening; and total."""
+    """Bytes of the file's tensors: inputs, labels, decoder, index, weights, whitening; and total."""
     codec: str
     """How values are written; ``auto``: chosen when the set is there, and ``bytes`` are those at 8 bits."""
     method_steps: int | None
@@ -110,7 +107,7 @@ class Plan:
     steps: int | None
     """Steps that the run will make, if no time limit ends it before."""
     preset: str | None
-    """How hard it tries; ``None``: the method was given with all of its fields."""
+    """``None``: the method was given as a value, with all of its fields."""
     passes: tuple[Passes, ...] | None
     """``None``: the method does not say."""
     networks: tuple[RequiredAsset, ...]
@@ -136,7 +133,7 @@ class Plan:
         return None if self.passes is None else sum(p.samples // p.every for p in self.passes if p.real)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values only."""
+        """JSON values single_tensor."""
         found: dict[str, Any] = dataclasses.asdict(self)
         found |= {"real_per_step": self.real_per_step, "seconds": self.seconds}
         if (m := self.memory) is not None:
@@ -148,46 +145,32 @@ def plan(
     data: Any,
     method: str | Method[Any] = "dm",
     *,
-    ipc: int | None = None,
-    items: int | None = None,
-    bytes: int | str | None = None,
-    balance: str | None = None,
-    preset: str | None = None,
-    seed: int = 0,
     steps: int | None = None,
     time_limit: str | float | TimeLimit | None = None,
-    network: str | CustomNetwork | Callable[..., Any] | None = None,
-    parametrization: str | None = None,
-    labels: str | None = None,
-    augment: str | None = None,
-    zca: str | None = None,
-    codec: str | Codec | None = None,
-    device: str = "auto",
     executor: Executor | str | None = None,
-    experts: Any = None,
     profile_steps: int | None = None,
     progress: ProgressReporter | Literal["auto"] | None = None,
     **options: Any,
 ) -> Plan:
-    """Say what ``potstill.distill`` with the same arguments will cost.
+    """Forecast the cost of `potstill.distill` with the same arguments.
 
     The memory is that of a process that loads these data and distils, as this one has. Call it before other work: what
     the process holds besides is counted too.
 
     Args:
-        measure: run so many real steps, and one before them that is not timed, and say how long they took; 0: none. By
-            default as many as five seconds hold, within 20 seconds in all, and none where one is expected to take over
-            a minute. Networks that must be trained first are not trained; two batches of that are timed.
-        progress: ``auto``: say on stderr what is known so far, a rough estimate first; ``None``: say nothing.
-        data, method, ipc, items, bytes, balance, effort, seed, steps, time_limit, network, parametrization, labels,
-        augment, zca, store, device, executor, experts, options: as for `potstill.distill`.
+        data, method, steps, time_limit, executor: as for `potstill.distill`.
+        profile_steps: real steps to run and time, after one that is not timed; 0: none. Default: as many as five
+            seconds hold, within 20 seconds in all, and none where one is expected to take over a minute. Networks that
+            must be trained first are not trained; two batches of that are timed.
+        progress: ``auto``: estimates on stderr as they get better, a rough one first; ``None``: silent.
+        **options: fields of `potstill.runs.spec.RunSpec` (``ipc``, ``network``, ``codec`` …) and of the method.
 
     Raises:
-        PotstillError: what ``potstill.distill`` would refuse, or a negative ``measure``.
+        PotstillError: what ``potstill.distill`` would refuse, or a negative ``profile_steps``.
     """
     if profile_steps is not None and profile_steps < 0:
         raise PotstillError(
-            f"the number of steps to measure must be at least 0, but it is {profile_steps}; leave it out"
+            f"the number of steps to profile must be at least 0, but it is {profile_steps}; leave it out"
         )
     if method == "auto":
         raise PotstillError(
@@ -195,49 +178,50 @@ def plan(
             "minutes where it gives none; name the method to plan"
         )
     executor = resolve_executor(executor)
-    keep, _ = parse_amount_and_time(ipc, items, bytes, time_limit, balance)
-    settled = resolve_run(
-        data, method, ipc=None, size_budget=keep, effort=parse_preset(preset, method, steps), network=network,
-        parametrization=parametrization, labels=labels,
-        augment=augment, zca=zca, store=codec, device=device, **options,
-    )  # fmt: skip
-    given: Mapping[str, Any] = {} if experts is None else {"experts": experts}
-    check_provided_assets(settled, given)
-    train, made = settled.problem.train, settled.method
+    run = resolve_run(RunSpec.from_options(data, method, options), RunLimits(steps=steps, time_limit=time_limit))
+    train = run.problem.train
     assert train.content_hash  # computed by every run: reads all data once
     loading = peak_memory()
-    with progress_context(progress) as watcher:
-        said = _Said(watcher, profile_steps)
-        seen = _look(settled, seed, steps, executor, given, said)
+    with progress_context(progress) as reporter:
+        estimates = _Estimates(reporter, profile_steps)
+        first_state = _inspect_first_state(run, steps, executor, estimates)
         return_freed_memory()
         memory = None
-        if train.device.type == "cpu" and seen.counts is not None:
-            memory = predict_memory(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
+        if train.device.type == "cpu" and first_state.counts is not None:
+            memory = predict_memory(
+                dataclasses.replace(first_state.counts, loading=loading, resident=resident_memory())
+            )
         # Only now: what steps leave behind would be counted as held.
         timed, around = ((), 1) if profile_steps == 0 else time_steps(
-            settled.name, made, with_placeholders(made, settled.problem, given)[0], seed, asked=steps,
-            measure=profile_steps,
-            rough=seen.rough, told=lambda first: said.first(seen.steps, first),
+            run.name, run.method, with_placeholders(run)[0], run.seed, asked=steps, measure=profile_steps,
+            rough=first_state.rough, told=lambda seconds: estimates.show_timed(first_state.steps, seconds),
         )  # fmt: skip
-        networks = seen.networks if profile_steps == 0 else _with_seconds(settled, seen.networks, executor, given)
-    config: dict[str, Any] = dataclasses.asdict(made)  # type: ignore[call-overload]
+        networks = first_state.networks if profile_steps == 0 else _with_seconds(run, first_state.networks, executor)
+    return _summarize(run, first_state, networks, memory, summarize_timing(timed, around, first_state.steps))
+
+
+def _summarize(
+    run: ResolvedRun, first_state: "_FirstState", networks: tuple[RequiredAsset, ...], memory: MemoryEstimate | None,
+    measured: StepTiming | None,
+) -> Plan:  # fmt: skip
+    train, info = run.problem.train, run.method.info
+    config: dict[str, Any] = dataclasses.asdict(run.method)  # type: ignore[call-overload]
+    rough, steps, sizes = first_state.rough, first_state.steps, first_state.sizes
     return Plan(
-        method=settled.name, config=config, network=settled.problem.network.name,
-        parametrization=config.get("parametrization", "none" if made.info.is_selection else "pixels"),
-        labels=config.get("labels", "soft" if made.info.soft_labels else "hard"), augment=config.get("augment", "none"),
+        method=run.name, config=config, network=run.problem.network.name,
+        parametrization=config.get("parametrization", "none" if info.is_selection else "pixels"),
+        labels=config.get("labels", "soft" if info.soft_labels else "hard"), augment=config.get("augment", "none"),
         device=str(train.device), source=train.name, samples=len(train), shape=train.input.shape,
-        kind=train.input.kind, classes=len(train.classes), inputs=sum(seen.sizes),
-        per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes,
-        codec="auto" if settled.store is None else format_codec(settled.store),
-        method_steps=seen.horizon, steps=seen.steps,
-        preset=settled.effort, passes=seen.passes, networks=networks, memory=memory,
-        measured=summarize_timing(timed, around, seen.steps), notes=settled.notes,
-        rough=None if seen.rough is None or seen.steps is None else seen.rough * seen.steps,
+        kind=train.input.kind, classes=len(train.classes), inputs=sum(sizes), per_class=(min(sizes), max(sizes)),
+        bytes=first_state.bytes, codec="auto" if run.codec is None else format_codec(run.codec),
+        method_steps=first_state.horizon, steps=steps, preset=run.preset, passes=first_state.passes, networks=networks,
+        memory=memory, measured=measured, notes=run.notes,
+        rough=None if rough is None or steps is None else rough * steps,
     )  # fmt: skip
 
 
-class _Seen(NamedTuple):
-    """What is known of a run once its first state is there: numbers only, so that the state can go."""
+class _FirstState(NamedTuple):
+    """Numbers of a run once its first state is there, so that the state can go."""
 
     sizes: tuple[int, ...]
     bytes: Mapping[str, int]
@@ -250,44 +234,40 @@ class _Seen(NamedTuple):
     """Seconds of a step, by operations."""
 
 
-class _Said(NamedTuple):
-    """Estimates that are said as they get better, while the plan is made."""
+class _Estimates(NamedTuple):
+    """Shows estimates as they get better, while the plan is made."""
 
-    watcher: ProgressReporter
-    measure: int | None
+    reporter: ProgressReporter
+    profile_steps: int | None
 
-    def rough(self, steps: int | None, seconds: float | None) -> None:
-        """By operations."""
+    def show_rough(self, steps: int | None, seconds: float | None) -> None:
+        """Show the estimate by operations."""
         if seconds is None:
             return
-        far = self.measure is None and seconds > 3 * LONGEST
-        then = (
-            f"none is timed, as one takes {format_estimate_words(seconds)}; `measure=1` times it"
-            if far
-            else "now steps are timed"
-        )
-        then = "" if self.measure == 0 else f"; {then}"
-        self.watcher.note(f"roughly, by counted operations: {_all_steps(steps, seconds)}{then}")
+        is_long = self.profile_steps is None and seconds > 3 * LONGEST
+        then = "now steps are timed"
+        if is_long:
+            then = f"none is timed, as one takes {format_estimate_words(seconds)}; `profile_steps=1` times it"
+        then = "" if self.profile_steps == 0 else f"; {then}"
+        self.reporter.note(f"roughly, by counted operations: {_describe_seconds(steps, seconds)}{then}")
 
-    def first(self, steps: int | None, seconds: float) -> None:
-        """By the first step, which warms up, too."""
-        self.watcher.note(f"by the first step: {_all_steps(steps, seconds)}")
+    def show_timed(self, steps: int | None, seconds: float) -> None:
+        """Show the estimate by the first step, which warms up, too."""
+        self.reporter.note(f"by the first step: {_describe_seconds(steps, seconds)}")
 
 
-def _all_steps(steps: int | None, seconds: float) -> str:
+def _describe_seconds(steps: int | None, seconds: float) -> str:
     return (
         f"{seconds:.2g} s a step" if steps is None else f"{format_estimate_words(seconds * steps)} for {steps:,} steps"
     )
 
 
-def _look(
-    settled: ResolvedRun, seed: int, asked: int | None, executor: Executor | None, given: Mapping[str, Any],
-    said: "_Said",
-) -> _Seen:  # fmt: skip
-    method, name = settled.method, settled.name
-    problem, networks = with_placeholders(method, settled.problem, given)
-    rng = generator(seed, "distill", name)
-    state = method.init(problem, rng)
+def _inspect_first_state(
+    run: ResolvedRun, max_steps: int | None, executor: Executor | None, estimates: _Estimates
+) -> _FirstState:
+    method = run.method
+    problem, networks = with_placeholders(run)
+    state = method.init(problem, generator(run.seed, "distill", run.name))
     soft = label_mode(method) == "soft"
     # Rows that a teacher gives every input take long to make, and are known by their size.
     hard: Any = {"labels": "hard"} if soft else {}
@@ -295,14 +275,14 @@ def _look(
     sizes = problem.counts if isinstance(result, Selection) else problem.sizes
     n = sum(sizes)
     inputs = named_tensors(zeros_like_spec(problem.train.input, n, "meta"))
-    labels, payload = _stored(settled, result, n)
+    labels, payload = _stored(run, result, n)
     if soft:
         labels = torch.empty((n, problem.num_classes), device="meta")
     parts = method.step_costs(problem, state)
     horizon, counts = method.num_steps(problem), None
-    steps = min((n for n in (horizon, asked) if n is not None), default=None)
+    steps = min((n for n in (horizon, max_steps) if n is not None), default=None)
     rough = estimate_step_seconds(problem, parts)
-    said.rough(steps, rough)
+    estimates.show_rough(steps, rough)
     if parts is not None and problem.train.device.type == "cpu":
         moving, graph = _moving(problem, result)
         counts = MemoryInputs(
@@ -318,9 +298,9 @@ def _look(
                 *(measure_part(part, tensor_bytes(inputs) // n, steps) for part in parts),
             ),
         )  # fmt: skip
-    return _Seen(
+    return _FirstState(
         sizes=sizes,
-        bytes=_bytes(settled, result, n, labels, payload),
+        bytes=_bytes(run, result, n, labels, payload),
         horizon=horizon,
         steps=steps,
         passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples),
@@ -330,43 +310,43 @@ def _look(
     )
 
 
-def with_placeholders(
-    method: Method[Any], problem: Problem, given: Mapping[str, Any] | None = None
-) -> tuple[Problem, tuple[RequiredAsset, ...]]:
-    """The problem with untrained networks in place of the trained ones that the method asks for, which weigh the same.
+def with_placeholders(run: ResolvedRun) -> tuple[Problem, tuple[RequiredAsset, ...]]:
+    """Return the problem with untrained networks of the same size in place of the trained ones that the method needs.
 
-    A problem of its own: what it caches goes with it. What is ``given``, by the asset's name, is taken as it is.
+    It is a problem of its own: what it caches goes with it. Assets that the user provides are taken as they are.
 
     Raises:
-        PotstillError: what is given does not fit.
+        PotstillError: a provided asset does not fit.
     """
+    problem, provided = run.problem, run.provided_assets
+    if run.scores is not None:
+        return problem.with_assets({"scores": run.scores.columns_for(run.name, problem.train)}), ()
     assets: dict[str, Any] = {}
-    needed: list[RequiredAsset] = []
-    for asset in required_assets(method, problem):
-        if given is not None and asset.name in given:
-            brought = assets[asset.name] = asset.adopt(given[asset.name], asset_context(problem))
-            n = len(brought)
-            needed.append(RequiredAsset(name=asset.name, count=n, kept=n, recipe=dict(asset.recipe), given=True))
+    required: list[RequiredAsset] = []
+    context = asset_context(problem)
+    for asset in required_assets(run.method, problem):
+        recipe = dict(asset.recipe)
+        if asset.name in provided:
+            assets[asset.name] = asset.adopt(provided[asset.name], context)
+            count = len(assets[asset.name])
+            required.append(RequiredAsset(name=asset.name, count=count, cached=count, recipe=recipe, provided=True))
             continue
-        jobs = asset.jobs(asset_context(problem))
-        kept = sum(job.is_cached() for job in jobs)
-        needed.append(RequiredAsset(name=asset.name, count=len(jobs), kept=kept, recipe=dict(asset.recipe)))
+        jobs = asset.jobs(context)
+        cached = sum(job.is_cached() for job in jobs)
+        required.append(RequiredAsset(name=asset.name, count=len(jobs), cached=cached, recipe=recipe))
         assets[asset.name] = asset.placeholder(jobs)
-    return problem.with_assets(assets), tuple(needed)
-
-
-def asset_context(problem: Problem) -> AssetContext:
-    train = problem.train
-    return AssetContext(train=train, network=problem.network, augmentation=lambda name: named_augmentation(name, train))
+    return problem.with_assets(assets), tuple(required)
 
 
 def _training(
-    method: Method[Any], problem: Problem, networks: tuple[RequiredAsset, ...], executor: Executor | None
+    method: Method[Any], problem: Problem, required: tuple[RequiredAsset, ...], executor: Executor | None
 ) -> list[PartMemory]:
-    """A little of the making of each asset that is not there yet, where this process makes it."""
+    """Return a little of the training of each asset that is not cached, where this process trains it."""
     walked: list[PartMemory] = []
-    for asset, needed in zip(required_assets(method, problem), networks, strict=True):
-        missing = needed.count - needed.kept
+    if not required:
+        return walked
+    for asset, needed in zip(required_assets(method, problem), required, strict=True):
+        missing = needed.count - needed.cached
         if not missing or not isinstance(
             executor or choose_executor(missing, problem.train.device, problem.network), Serial
         ):
@@ -377,25 +357,22 @@ def _training(
     return walked
 
 
-def _stored(settled: ResolvedRun, result: Result, n: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+def _stored(run: ResolvedRun, result: Result, n: int) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Labels and payload as the file will have them."""
-    train = settled.problem.train
+    train = run.problem.train
     if isinstance(result, Selection):
         return get_targets(train)[result.index.cpu()] if result.soft_labels is None else result.soft_labels, {}
     # Inputs of one tensor decode to themselves; those with names are counted part by part, as a payload is.
-    pixels = getattr(settled.method, "parametrization", "pixels") == "pixels" and not train.input.parts
-    if isinstance(rounding := settled.problem.parametrization, QuantizationAware):
+    pixels = getattr(run.method, "parametrization", "pixels") == "pixels" and not train.input.parts
+    if isinstance(rounding := run.problem.parametrization, QuantizationAware):
         return result.labels, rounding.quantized_payload(result.payload)
     return result.labels, {} if pixels else result.payload
 
 
-def _bytes(
-    settled: ResolvedRun, result: Result, n: int, labels: Tensor, payload: Mapping[str, Tensor]
-) -> dict[str, int]:
-    """Bytes of the file's tensors. Where the store is chosen when the set is there, what they are at 8 bits, which they
-    hardly exceed."""
-    train, classified = settled.problem.train, isinstance(settled.problem.task, Classification)
-    store, k = settled.store or Uniform(bits=8), settled.problem.num_classes
+def _bytes(run: ResolvedRun, result: Result, n: int, labels: Tensor, payload: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the bytes of the file's tensors; at 8 bits where the codec is chosen at the end."""
+    train, classified = run.problem.train, isinstance(run.problem.task, Classification)
+    store, k = run.codec or Uniform(bits=8), run.problem.num_classes
     sizes = {"inputs": 0, "decoder": 0}
     for name, tensor in payload.items():
         floating = tensor.is_floating_point()
@@ -454,14 +431,14 @@ def _passes(part: StepCost) -> Passes:
 
 
 def _with_seconds(
-    settled: ResolvedRun, networks: tuple[RequiredAsset, ...], executor: Executor | None, given: Mapping[str, Any]
+    run: ResolvedRun, required: tuple[RequiredAsset, ...], executor: Executor | None
 ) -> tuple[RequiredAsset, ...]:
-    """The networks that must be trained first, with how long that will take."""
-    train = settled.problem.train
-    coming = estimate_time(
-        [a for a in required_assets(settled.method, settled.problem) if a.name not in given], train,
-        settled.problem.network,
-        lambda n: named_augmentation(n, train), executor,
+    """Return the assets with the seconds that training them will take."""
+    problem = run.problem
+    forecasts = estimate_time(
+        [asset for asset in required_assets(run.method, problem) if asset.name not in run.provided_assets],
+        problem.train,
+        problem.network, asset_context(problem).augmentation, executor,
     )  # fmt: skip
-    seconds = {e.name: e.seconds for e in coming}
-    return tuple(dataclasses.replace(n, seconds=seconds.get(n.name, 0.0)) for n in networks)
+    seconds = {f.name: f.seconds for f in forecasts}
+    return tuple(dataclasses.replace(r, seconds=seconds.get(r.name, 0.0)) for r in required)

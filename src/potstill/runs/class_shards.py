@@ -1,9 +1,9 @@
-"""A run whose classes are matched in groups, as jobs that do not know of each other.
+"""A run whose classes are distilled in groups, as independent jobs.
 
 A shard is the run of some neighbouring classes, with a checkpoint of its own. It draws what the whole run would draw
-and computes what its classes need of it. So the set does not depend on where or in which order shards ran, and on how
-many there are at most by the order of sums: a class's samples pass a network in other company. A recovery's shards make
-batches, which hold several classes, and RDED's make classes that never met: of those the bits do not depend on it.
+and computes what its classes need of it. So the set does not depend on where or in which order shards ran, and on their
+number at most by the order of sums, as a class's samples pass a network in other batches. Shards of a recovery make
+batches, and those of RDED classes that never meet: their bits do not depend on the number at all.
 """
 
 import itertools
@@ -19,28 +19,28 @@ from potstill.core import ClassShardable, Method, Problem
 from potstill.errors import PotstillError
 from potstill.execution import Executor, choose_executor
 from potstill.rng import generator
-from potstill.runs.loop import Interrupted, LoopResult, Outcome, run_loop
+from potstill.runs.loop import CheckpointOptions, Interrupted, LoopLimits, LoopResult, Outcome, run_loop
 
-__all__ = ["check_shards", "run_shards", "shard_classes"]
+__all__ = ["ShardedRun", "check_shards", "shard_classes"]
 
 PATIENCE = 60.0
-"""Seconds that a shard waits for its own dead predecessor to let go of the checkpoint: workers of a killed node end a
-few seconds after it."""
-_KINDS = ("interrupted", "not finite", "time limit reached", "steps reached", "finished")
-"""How shards end, the worst first."""
+"""Seconds that a shard waits for the lock of its checkpoint: workers of a killed node end a few seconds after it."""
+_OUTCOMES = ("interrupted", "not finite", "time limit reached", "steps reached", "finished")
+"""Outcomes of shards, the worst first."""
 
 
 def shard_classes(classes: int, shards: int) -> list[range]:
-    """Neighbouring classes, in so many groups whose sizes differ by one at most."""
+    """Return neighbouring classes in ``shards`` groups whose sizes differ by one at most."""
     least, more = divmod(classes, shards)
     firsts = [n * least + min(n, more) for n in range(shards + 1)]
     return [range(a, b) for a, b in itertools.pairwise(firsts)]
 
 
 def check_shards(name: str, method: Method[Any], problem: Problem, shards: int) -> None:
-    """
+    """Check that the classes of this run can be distilled independently, and that there are enough of them.
+
     Raises:
-        PotstillError: the classes of this run cannot be matched by themselves, or are fewer than the shards.
+        PotstillError: they cannot, or are fewer than the shards.
     """
     if not isinstance(shards, int) or isinstance(shards, bool) or not 1 <= shards <= problem.num_classes:
         raise PotstillError(f"class shards must be from 1 to the {problem.num_classes} classes, but are {shards!r}")
@@ -50,97 +50,92 @@ def check_shards(name: str, method: Method[Any], problem: Problem, shards: int) 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Shard:
-    """What runs one group of classes, wherever it is sent."""
+class ShardedRun:
+    """A run in class shards; called with a shard's number, it runs that one, wherever it is sent."""
 
     name: str
+    """Registered name of the method."""
     method: Method[Any]
     problem: Problem
+    shards: int
     seed: int
     identity: Mapping[str, Any]
     steps: int | None
-    folder: Path | None
-    every: float
-    anyway: bool
-    shards: int
+    checkpoint: CheckpointOptions | None
+    """Its ``path`` is a folder of the shards' checkpoints. Finished shards stay, others continue from their own."""
 
-    def __call__(self, n: int) -> LoopResult[Any]:
-        classes = shard_classes(self.problem.num_classes, self.shards)[n]
-        mine = (classes.start, classes.stop)
-        checkpoint = None if self.folder is None else self.folder / f"{n}-of-{self.shards}.checkpoint"
+    def __call__(self, number: int) -> LoopResult[Any]:
+        classes = shard_classes(self.problem.num_classes, self.shards)[number]
+        shard = (classes.start, classes.stop)
+        checkpoint = None
+        if self.checkpoint is not None:
+            path = self.checkpoint.path / f"{number}-of-{self.shards}.checkpoint"
+            checkpoint = replace(self.checkpoint, path=path, keep=True)
         until = time.monotonic() + PATIENCE
         while True:
+            if checkpoint is not None:
+                checkpoint = replace(checkpoint, resume=checkpoint.path.exists())
             try:
                 return run_loop(
-                    self.method, replace(self.problem, shard=mine), rng=generator(self.seed, "distill", self.name),
-                    identity={**self.identity, "shard": list(mine), "shards": self.shards}, steps=self.steps,
-                    checkpoint=checkpoint, checkpoint_every=self.every, anyway=self.anyway,
-                    resume=checkpoint is not None and checkpoint.exists(), keep=checkpoint is not None,
+                    self.method, replace(self.problem, shard=shard), rng=generator(self.seed, "distill", self.name),
+                    identity={**self.identity, "shard": list(shard), "shards": self.shards},
+                    limits=LoopLimits(steps=self.steps), checkpoint=checkpoint,
                 )  # fmt: skip
             except OutputBusyError:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.5)
 
+    def run(self, executor: Executor | None, count: Callable[[str, int, int], None]) -> LoopResult[Any]:
+        """Run all shards and join their states, as `potstill.runs.loop.run_loop` of all classes.
 
-def run_shards(
-    name: str, method: Method[Any], problem: Problem, shards: int, *, seed: int, identity: Mapping[str, Any],
-    steps: int | None, checkpoint: Path | None, checkpoint_every: float, resume: bool, anyway: bool,
-    executor: Executor | None, counted: Callable[[str, int, int], None],
-) -> LoopResult[Any]:  # fmt: skip
-    """`potstill.runs.loop.run` of all classes, in shards.
+        Args:
+            executor: where they run; ``None``: as many processes as are useful.
+            count: ``count(name, done, total)`` is called after every shard.
 
-    Args:
-        name: of the method.
-        checkpoint: a folder for the shards' checkpoints. A shard that is done stays done, and one that is begun again
-            goes on from its own.
-        counted: told how many shards are done.
-
-    Raises:
-        Interrupted: a signal came; the folder holds what was done.
-        PotstillError: nothing is there to resume, or a shard's run failed.
-    """
-    if checkpoint is not None:
-        _ready(checkpoint, shards, resume)
-    job = _Shard(
-        name=name, method=method, problem=problem, seed=seed, identity=identity, steps=steps, folder=checkpoint,
-        every=checkpoint_every, anyway=anyway, shards=shards,
-    )  # fmt: skip
-    where = choose_executor(shards, problem.train.device, job) if executor is None else executor
-    done: list[LoopResult[Any]] = []
-    counted("shards of classes made", 0, shards)
-    try:
-        for one in where.map(job, range(shards)):
-            done.append(one)
-            counted("shards of classes made", len(done), shards)
-    except Interrupted as error:
-        raise error if checkpoint is None else Interrupted(checkpoint, error.step) from error
-    assert isinstance(method, ClassShardable)  # or `check_shards` has refused it
-    groups = shard_classes(problem.num_classes, shards)
-    return _joined(method.join_shards(problem, [(g, r.state) for g, r in zip(groups, done, strict=True)]), done)
+        Raises:
+            Interrupted: a signal came; the folder holds what was done.
+            PotstillError: nothing is there to resume, or a shard's run failed.
+        """
+        if self.checkpoint is not None:
+            _prepare_folder(self.checkpoint.path, self.shards, self.checkpoint.resume)
+        if executor is None:
+            executor = choose_executor(self.shards, self.problem.train.device, self)
+        results: list[LoopResult[Any]] = []
+        count("shards of classes made", 0, self.shards)
+        try:
+            for result in executor.map(self, range(self.shards)):
+                results.append(result)
+                count("shards of classes made", len(results), self.shards)
+        except Interrupted as error:
+            raise error if self.checkpoint is None else Interrupted(self.checkpoint.path, error.step) from error
+        assert isinstance(self.method, ClassShardable)  # or `check_shards` has refused it
+        groups = shard_classes(self.problem.num_classes, self.shards)
+        states = [(group, result.state) for group, result in zip(groups, results, strict=True)]
+        return _join_results(self.method.join_shards(self.problem, states), results)
 
 
-def _joined(state: Any, done: list[LoopResult[Any]]) -> LoopResult[Any]:
-    """One run of these: its history holds sums over shards, its seconds are of all of them together."""
-    worst = min(done, key=lambda r: _KINDS.index(r.outcome.kind)).outcome
-    said = worst.message if len(done) == 1 else f"{len(done)} shards of classes: {worst.message}"
+def _join_results(state: Any, results: list[LoopResult[Any]]) -> LoopResult[Any]:
+    """Return one result: its history holds sums over shards, its seconds are of all of them together."""
+    worst = min(results, key=lambda r: _OUTCOMES.index(r.outcome.kind)).outcome
+    message = worst.message if len(results) == 1 else f"{len(results)} shards of classes: {worst.message}"
     rows = []
-    for points in zip(*(r.history for r in done), strict=False):
+    for points in zip(*(r.history for r in results), strict=False):
         if len({p["step"] for p in points}) == 1:
             sums = {n: sum(p.get(n, 0.0) for p in points) for n in dict.fromkeys(n for p in points for n in p)}
             rows.append({**sums, "step": points[0]["step"], "seconds": round(sums["seconds"], 3)})
     return LoopResult(
-        state=state, outcome=Outcome(kind=worst.kind, message=said, step=min(r.outcome.step for r in done)),
-        seconds=sum(r.seconds for r in done), peak_memory=max(r.peak_memory for r in done), history=tuple(rows),
-        changes=tuple(change for r in done for change in r.changes),
+        state=state, outcome=Outcome(kind=worst.kind, message=message, step=min(r.outcome.step for r in results)),
+        seconds=sum(r.seconds for r in results), peak_memory=max(r.peak_memory for r in results), history=tuple(rows),
+        changes=tuple(change for r in results for change in r.changes),
     )  # fmt: skip
 
 
-def _ready(folder: Path, shards: int, resume: bool) -> None:
-    """A folder for the checkpoints, empty where nothing is resumed.
+def _prepare_folder(folder: Path, shards: int, resume: bool) -> None:
+    """Make the folder of the checkpoints, empty unless the run is resumed.
 
     Raises:
-        PotstillError: what is to be resumed is not there, or was divided otherwise; or what is there is not ours.
+        PotstillError: there is nothing to resume, or it was divided otherwise; or the folder holds other files.
     """
     found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     if resume:

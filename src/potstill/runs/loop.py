@@ -1,4 +1,4 @@
-"""The only loop that runs steps: limits, checkpoints, resume, signals and the non-finite guard live here."""
+"""The only loop that runs steps: limits, checkpoints, resuming, signals and the check for NaN and infinity."""
 
 import contextlib
 import math
@@ -22,15 +22,18 @@ from potstill.errors import NonFiniteError, PotstillError
 from potstill.execution.memory import peak_memory
 from potstill.native import versions
 
-__all__ = ["Interrupted", "LoopResult", "Outcome", "Progress", "find_non_finite", "run_loop", "versions"]
+__all__ = [
+    "CheckpointOptions", "Interrupted", "LoopLimits", "LoopResult", "Outcome", "Progress", "find_non_finite",
+    "run_loop", "versions",
+]  # fmt: skip
 
 S = TypeVar("S")
 HISTORY_POINTS = 512
-"""The history keeps at most this many points; every second one is dropped when it is full, so memory stays bounded."""
+"""Maximum number of points in the history; every second one is dropped when it is full."""
 
 
 class Interrupted(PotstillError):
-    """The run was stopped by SIGINT or SIGTERM; ``checkpoint`` holds all of it."""
+    """SIGINT or SIGTERM stopped the run after ``step``; ``checkpoint`` holds all of it."""
 
     def __init__(self, checkpoint: Path, step: int) -> None:
         super().__init__(f"interrupted after step {step}; the run is kept in {checkpoint} and resume continues it")
@@ -40,7 +43,7 @@ class Interrupted(PotstillError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended: a value that goes onto the card, with a sentence for people."""
+    """The reason why a run ended, with a sentence for people; part of the set's metadata."""
 
     kind: Literal["finished", "steps reached", "time limit reached", "interrupted", "not finite"]
     message: str
@@ -49,7 +52,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What a watcher is told after every step. ``seconds`` counts the computing of all resumed parts."""
+    """The argument of a progress callback, after every step. ``seconds``: computing time of all resumed parts."""
 
     step: int
     total: int | None
@@ -60,9 +63,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopResult(Generic[S]):
-    """A state, how it came about and what it cost. ``peak_memory``: bytes of the process (or the GPU's allocator).
+    """The last state, its outcome, history and cost. ``peak_memory``: bytes of the process, or of the GPU allocator.
 
-    ``changes``: after which steps it went on with other versions or kernels, and what had computed it until there.
+    ``changes``: the steps after which other versions or kernels continued, each with what had computed it until then.
     """
 
     state: S
@@ -73,7 +76,36 @@ class LoopResult(Generic[S]):
     changes: tuple[Mapping[str, Any], ...] = ()
 
 
-class _Signals(AbstractContextManager["_Signals"]):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopLimits:
+    """When the loop stops."""
+
+    steps: int | None = None
+    """Steps in all, resumed ones counted."""
+    seconds: float | None = None
+    """Seconds of computing in all; no step begins of which half would be over it."""
+    spent: float = 0.0
+    """Seconds of the limit that went before the first step; a resumed run counts those in its checkpoint."""
+    reserved: float = 0.0
+    """Seconds of the limit for what comes after the last step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointOptions:
+    """Where the loop saves its state, and whether it continues from there."""
+
+    path: Path
+    every: float = 60.0
+    """Seconds between checkpoints."""
+    resume: bool = False
+    """Continue from ``path``; a run that was killed then ends with the same bits."""
+    force: bool = False
+    """Continue also where other versions or kernels computed it until there (`potstill.dataset_file.checkpoint`)."""
+    keep: bool = False
+    """Write the checkpoint also at the end, so that a longer run can continue from there."""
+
+
+class _SignalFlag(AbstractContextManager["_SignalFlag"]):
     """Turns the first SIGINT or SIGTERM into a flag read between steps; a second one interrupts at once."""
 
     def __init__(self, active: bool) -> None:
@@ -87,7 +119,7 @@ class _Signals(AbstractContextManager["_Signals"]):
             raise KeyboardInterrupt
         self.raised = True
 
-    def __enter__(self) -> "_Signals":
+    def __enter__(self) -> "_SignalFlag":
         if self.active:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._handle)
@@ -98,59 +130,35 @@ class _Signals(AbstractContextManager["_Signals"]):
             signal.signal(number, handler)
 
 
-def _same(tensor: Tensor) -> tuple[object, ...]:
-    """What two tensors have in common only where they are one memory that was not written to."""
+def _memory_key(tensor: Tensor) -> tuple[object, ...]:
+    """Return what is equal for two tensors only if they are one memory that was not written to in between."""
     if tensor.is_inference():
         return (object(),)  # whose writes are not counted
     return tensor.data_ptr(), tensor._version, tensor.shape, tensor.stride(), tensor.dtype
 
 
 def find_non_finite(metrics: Metrics, state: object, before: object = None) -> str | None:
-    """What of a step is NaN or infinity, by its name; none: all is finite, and the run goes on.
+    """Return a message that names the first metric or tensor with NaN or infinity; ``None`` if all are finite.
 
     Args:
-        before: a state known to be finite. What a step leaves alone is not read again: that can be most of a large set.
+        before: a state known to be finite. Tensors that a step left alone are not read again.
     """
-    known = {} if before is None else {n: _same(t) for n, t in pack_state(before)[0].items()}
+    known = {} if before is None else {n: _memory_key(t) for n, t in pack_state(before)[0].items()}
     for name, value in metrics.items():
         if not math.isfinite(value):
             return f"{name} is {value}"
     for name, tensor in pack_state(state)[0].items():
-        if name in known and known[name] == _same(tensor):
+        if name in known and known[name] == _memory_key(tensor):
             continue
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             return f"{name} holds NaN or infinity"
     return None
 
 
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return peak_memory()
-
-
-def _meta(path: Path, meta: Mapping[str, Any]) -> tuple[float, int, list[Mapping[str, float]], list[Mapping[str, Any]]]:
-    """Seconds, stride, history and changes of a checkpoint.
-
-    Raises:
-        PotstillError: they are not what this loop wrote.
-    """
-    seconds, stride, history = (meta.get(name) for name in ("seconds", "stride", "history"))
-    changes = meta.get("changes", [])  # earlier versions wrote none
-
-    def rows(value: object) -> bool:
-        return isinstance(value, list) and all(isinstance(row, dict) for row in value)
-
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
-    if not number or type(stride) is not int or stride < 1 or not rows(history) or not rows(changes):
-        raise PotstillError(f"{path}: not a whole checkpoint (its meta is damaged); start anew without resume")
-    return float(meta["seconds"]), stride, list(meta["history"]), list(changes)
-
-
 def split_identity(identity: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a run is of, and what computes it: versions, and the user's own files among the identity.
+    """Return the identity of a run, and what computes it: versions, and hashes of the user's own files.
 
-    A checkpoint of the first is never gone on with by another run; one of the second only where it is asked for.
+    A checkpoint of another identity is never continued; one computed otherwise only with ``resume="force"``.
     """
     own = {name: identity[name] for name in ("own_files",) if name in identity}
     return {n: v for n, v in identity.items() if n not in own}, {**versions(), **own}
@@ -162,158 +170,189 @@ def run_loop(
     *,
     rng: Generator,
     identity: Mapping[str, Any],
-    steps: int | None = None,
-    time_limit: float | None = None,
-    checkpoint: Path | None = None,
-    checkpoint_every: float = 60.0,
-    resume: bool = False,
-    anyway: bool = False,
+    limits: LoopLimits | None = None,
+    checkpoint: CheckpointOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
-    look: Callable[[int, S], None] | None = None,
-    spent: float = 0.0,
-    reserved: float = 0.0,
-    keep: bool = False,
+    on_step: Callable[[int, S], None] | None = None,
 ) -> LoopResult[S]:
     """Run ``method`` on ``problem`` until it is done, a limit is reached, a value is not finite, or a signal comes.
 
     Args:
-        rng: every draw of the run comes from it; its state is part of the checkpoint.
-        identity: what a checkpoint must have been made with to be resumed.
-        steps: stop after this many steps in all, resumed ones counted.
-        time_limit: stop after this many seconds of computing in all, where half a step more would be over it.
-        checkpoint: file written every ``checkpoint_every`` seconds and on a signal. Without it, signals are left alone.
-        resume: continue from ``checkpoint``; a run that was killed then ends with the same bits.
-        anyway: continue it also where other versions or kernels computed it until there: see
-            `potstill.dataset_file.checkpoint`.
-        look: shown the state before the first step, with 0, and after every step, with its number.
-        spent: seconds of the limit that went before the first step. A resumed run counts those that it had counted.
-        reserved: seconds of the limit for what comes after the last step.
-        keep: write the checkpoint also at the end, so that a longer run can go on from there.
+        rng: source of every draw of the run; its state is part of the checkpoint.
+        identity: JSON values that a checkpoint must have been made with to be resumed.
+        limits: default: none.
+        checkpoint: written every so often and on a signal. Without it, signals are left alone.
+        on_step: called with 0 and the state before the first step, and with the number and state after every step.
 
     Raises:
         Interrupted: a signal came; the checkpoint is written.
-        PotstillError: ``resume`` without a readable checkpoint of this configuration, or another run that writes to
-            ``checkpoint``.
+        PotstillError: there is no readable checkpoint of this configuration to resume, or another run writes to it.
     """
-    with contextlib.nullcontext() if checkpoint is None else exclusive_output(checkpoint):
-        return _run(
-            method, problem, rng=rng, identity=identity, steps=steps, time_limit=time_limit, checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, progress=progress,
-            look=look, spent=spent, reserved=reserved, keep=keep,
-        )  # fmt: skip
+    with contextlib.nullcontext() if checkpoint is None else exclusive_output(checkpoint.path):
+        loop = _Loop(method, problem, rng, identity, limits or LoopLimits(), checkpoint)
+        return loop.run(progress, on_step)
 
 
-def _run(
-    method: Method[S],
-    problem: Problem,
-    *,
-    rng: Generator,
-    identity: Mapping[str, Any],
-    steps: int | None,
-    time_limit: float | None,
-    checkpoint: Path | None,
-    checkpoint_every: float,
-    resume: bool,
-    anyway: bool,
-    progress: Callable[[Progress], None] | None,
-    look: Callable[[int, S], None] | None,
-    spent: float,
-    reserved: float,
-    keep: bool,
-) -> LoopResult[S]:
-    """`run`, once nobody else writes to ``checkpoint``."""
-    if problem.train.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(problem.train.device)
-    history: list[Mapping[str, float]] = []
-    changes: list[Mapping[str, Any]] = []
-    stride, step, before, damaged = 1, 0, 0.0, False
-    identity, here = split_identity(identity)
-    begun = last_saved = time.monotonic()
-    if resume:
-        if checkpoint is None or not checkpoint.exists():
-            raise PotstillError(f"there is no unfinished run to resume at {checkpoint}; leave resume out to start one")
+class _Loop(Generic[S]):
+    """The state of one loop, once no other run writes to its checkpoint."""
+
+    def __init__(
+        self, method: Method[S], problem: Problem, rng: Generator, identity: Mapping[str, Any], limits: LoopLimits,
+        checkpoint: CheckpointOptions | None,
+    ) -> None:  # fmt: skip
+        if problem.train.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(problem.train.device)
+        self.method, self.problem, self.rng, self.limits, self.checkpoint = method, problem, rng, limits, checkpoint
+        self.identity, self.versions = split_identity(identity)
+        self.history: list[Mapping[str, float]] = []
+        self.changes: list[Mapping[str, Any]] = []
+        self.stride, self.step, self.seconds_before, self.spent, self.damaged = 1, 0, 0.0, limits.spent, False
+        self.started = self.last_saved = time.monotonic()
+        self.resumed = checkpoint is not None and checkpoint.resume
+        if checkpoint is not None and checkpoint.resume:
+            self.state = self._resume(checkpoint)
+        else:
+            self.state = method.init(problem, rng)
+        self.first = self.step
+        self.total = method.num_steps(problem)
+        if limits.steps is not None:
+            self.total = limits.steps if self.total is None else min(limits.steps, self.total)
+
+    def _resume(self, checkpoint: CheckpointOptions) -> S:
+        path = checkpoint.path
+        if not path.exists():
+            raise PotstillError(f"there is no unfinished run to resume at {path}; leave resume out to start one")
         saved: Checkpoint[S] = read_checkpoint(
-            checkpoint, method.state_type, identity, versions=here, ignore_versions=anyway
-        )  # fmt: skip
-        state, step, damaged = saved.state, saved.step, saved.is_previous
-        before, stride, history, changes = _meta(checkpoint, saved.meta)
-        rng.set_state(saved.rng_state)
-        kept = saved.meta.get("spent", 0.0)  # earlier versions counted none
-        spent = max(spent, kept) if isinstance(kept, int | float) else spent
+            path, self.method.state_type, self.identity, versions=self.versions, ignore_versions=checkpoint.force
+        )
+        self.step, self.damaged = saved.step, saved.is_previous
+        self.seconds_before, self.stride, self.history, self.changes, spent = _read_meta(path, saved.meta)
+        self.rng.set_state(saved.rng_state)
+        self.spent = max(self.spent, spent)
         if saved.versions is not None:
-            changes.append({"step": step, "versions": dict(saved.versions)})
-    else:
-        state = method.init(problem, rng)
-    first, total = step, method.num_steps(problem)
-    if steps is not None:
-        total = steps if total is None else min(steps, total)
+            self.changes.append({"step": self.step, "versions": dict(saved.versions)})
+        return saved.state
 
-    def seconds() -> float:
-        return before + time.monotonic() - begun
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.started
 
-    def save() -> None:
-        nonlocal damaged
-        if checkpoint is not None:
-            meta = {"seconds": seconds(), "stride": stride, "history": history, "changes": changes, "spent": spent}
+    def _save(self) -> None:
+        if self.checkpoint is not None:
+            meta = {
+                "seconds": self._seconds(), "stride": self.stride, "history": self.history, "changes": self.changes,
+                "spent": self.spent,
+            }  # fmt: skip
             write_checkpoint(
-                checkpoint, state=state, rng_state=rng.get_state(), step=step, identity=identity, meta=meta,
-                versions=here, keep_previous=not damaged,
+                self.checkpoint.path, state=self.state, rng_state=self.rng.get_state(), step=self.step,
+                identity=self.identity, meta=meta, versions=self.versions, keep_previous=not self.damaged,
             )  # fmt: skip
-            damaged = False
+            self.damaged = False
 
-    def ended(kind: Any, message: str) -> LoopResult[S]:
+    def _end(self, kind: Any, message: str) -> LoopResult[S]:
+        device = self.problem.train.device
+        keep = self.checkpoint is not None and self.checkpoint.keep
+        if keep and kind in ("finished", "steps reached") and self.step > self.first:
+            self._save()
         return LoopResult(
-            state=state,
-            outcome=Outcome(kind=kind, message=message, step=step),
-            seconds=seconds(),
-            peak_memory=_peak_memory(problem.train.device),
-            history=tuple(history),
-            changes=tuple(changes),
+            state=self.state,
+            outcome=Outcome(kind=kind, message=message, step=self.step),
+            seconds=self._seconds(),
+            peak_memory=int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else peak_memory(),
+            history=tuple(self.history),
+            changes=tuple(self.changes),
         )
 
-    if look is not None and not resume:
-        look(step, state)
-    first_seconds = seconds()
-    with _Signals(active=checkpoint is not None) as signals:
-        while True:
-            if method.done(problem, state):
-                if keep and step > first:
-                    save()
-                return ended("finished", f"all {step} steps of the method were made")
-            if steps is not None and step >= steps:
-                if keep and step > first:
-                    save()
-                return ended("steps reached", f"stopped after {step} steps, as asked")
-            half = (seconds() - first_seconds) / (step - first) / 2 if step > first else 0.0
-            if time_limit is not None and seconds() + spent + reserved + half >= time_limit:
-                of = f" of {total:,}" if total is not None else ""
-                kept = f", of which {reserved:.0f} s are kept for writing" if reserved >= 0.5 else ""
-                said = f"stopped after {step:,}{of} steps: the time limit of {time_limit:g} s was reached{kept}"
-                return ended("time limit reached", said)
-            if signals.raised:
-                save()
-                assert checkpoint is not None  # the handlers are installed only with a checkpoint
-                raise Interrupted(checkpoint, step)
-            try:
-                following, metrics = method.step(problem, state, rng)
-                what = find_non_finite(metrics, following, state if step > first else None)
-            except NonFiniteError as error:
-                what = str(error)
-            if what is not None:
-                return ended(
-                    "not finite",
-                    f"step {step + 1}: {what}; the state of step {step} is kept; try a lower learning rate",
-                )
-            state, step = following, step + 1
-            if look is not None:
-                look(step, state)
-            if step % stride == 0:
-                history.append({"step": step, "seconds": round(seconds(), 3), **metrics})
-                if len(history) > HISTORY_POINTS:
-                    history, stride = history[1::2], stride * 2
-            if progress is not None:
-                left = None if time_limit is None else max(0.0, time_limit - spent - reserved)
-                progress(Progress(step=step, total=total, seconds=seconds(), time_limit=left, metrics=metrics))
-            if time.monotonic() - last_saved >= checkpoint_every:
-                save()
-                last_saved = time.monotonic()
+    def _limit_reached(self, first_seconds: float) -> LoopResult[S] | None:
+        """Return the result if the method is done or a limit is reached."""
+        step, limits = self.step, self.limits
+        if self.method.done(self.problem, self.state):
+            return self._end("finished", f"all {step} steps of the method were made")
+        if limits.steps is not None and step >= limits.steps:
+            return self._end("steps reached", f"stopped after {step} steps, as asked")
+        half = (self._seconds() - first_seconds) / (step - self.first) / 2 if step > self.first else 0.0
+        reserved = limits.reserved
+        if limits.seconds is not None and self._seconds() + self.spent + reserved + half >= limits.seconds:
+            of = f" of {self.total:,}" if self.total is not None else ""
+            writing = f", of which {reserved:.0f} s are kept for writing" if reserved >= 0.5 else ""
+            return self._end(
+                "time limit reached",
+                f"stopped after {step:,}{of} steps: the time limit of {limits.seconds:g} s was reached{writing}",
+            )
+        return None
+
+    def run(
+        self, progress: Callable[[Progress], None] | None, on_step: Callable[[int, S], None] | None
+    ) -> LoopResult[S]:
+        """Run steps until the loop ends."""
+        if on_step is not None and not self.resumed:
+            on_step(self.step, self.state)
+        first_seconds = self._seconds()
+        with _SignalFlag(active=self.checkpoint is not None) as signals:
+            while True:
+                if (result := self._limit_reached(first_seconds)) is not None:
+                    return result
+                if signals.raised:
+                    self._save()
+                    assert self.checkpoint is not None  # the handlers are installed only with a checkpoint
+                    raise Interrupted(self.checkpoint.path, self.step)
+                try:
+                    state, metrics = self.method.step(self.problem, self.state, self.rng)
+                    fault = find_non_finite(metrics, state, self.state if self.step > self.first else None)
+                except NonFiniteError as error:
+                    fault = str(error)
+                if fault is not None:
+                    return self._end(
+                        "not finite",
+                        f"step {self.step + 1}: {fault}; the state of step {self.step} is kept; try a lower "
+                        "learning rate",
+                    )
+                self.state, self.step = state, self.step + 1
+                if on_step is not None:
+                    on_step(self.step, self.state)
+                self._record(metrics)
+                if progress is not None:
+                    progress(self._progress(metrics))
+                if self.checkpoint is not None and time.monotonic() - self.last_saved >= self.checkpoint.every:
+                    self._save()
+                    self.last_saved = time.monotonic()
+
+    def _record(self, metrics: Metrics) -> None:
+        if self.step % self.stride == 0:
+            self.history.append({"step": self.step, "seconds": round(self._seconds(), 3), **metrics})
+            if len(self.history) > HISTORY_POINTS:
+                self.history, self.stride = self.history[1::2], self.stride * 2
+
+    def _progress(self, metrics: Metrics) -> Progress:
+        limit = self.limits.seconds
+        left = None if limit is None else max(0.0, limit - self.spent - self.limits.reserved)
+        return Progress(step=self.step, total=self.total, seconds=self._seconds(), time_limit=left, metrics=metrics)
+
+
+def _read_meta(
+    path: Path, meta: Mapping[str, Any]
+) -> tuple[float, int, list[Mapping[str, float]], list[Mapping[str, Any]], float]:
+    """Return seconds, stride, history, changes and seconds of the limit spent before, of a checkpoint.
+
+    Raises:
+        PotstillError: they are not what this loop wrote.
+    """
+    seconds, stride, history, changes, spent = (
+        meta.get(name) for name in ("seconds", "stride", "history", "changes", "spent")
+    )
+
+    def is_rows(value: object) -> bool:
+        return isinstance(value, list) and all(isinstance(row, dict) for row in value)
+
+    def is_number(value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+    numbers = is_number(seconds) and is_number(spent) and type(stride) is int and stride >= 1
+    if not numbers or not is_rows(history) or not is_rows(changes):
+        raise PotstillError(f"{path}: not a whole checkpoint (its meta is damaged); start anew without resume")
+    return (
+        float(meta["seconds"]),
+        int(meta["stride"]),
+        list(meta["history"]),
+        list(meta["changes"]),
+        float(meta["spent"]),
+    )

@@ -19,7 +19,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from potstill.api.distill import PARTS, distill
+from potstill.api.distill import distill
 from potstill.augment.mix import label_rows as as_rows
 from potstill.augment.names import named_augmentation
 from potstill.core import (
@@ -58,6 +58,7 @@ from potstill.nn import factory, is_stackable
 from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.rng import generator
 from potstill.runs.loop import find_non_finite
+from potstill.runs.resolve import PARTS
 from potstill.tasks import GEOMETRIC, FittableTask, InvariantTargets, Metric, Task, get_targets, get_task
 from potstill.testing.divided import rows_violation, shards_violation
 from potstill.testing.toy import toy_source

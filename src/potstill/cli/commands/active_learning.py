@@ -62,10 +62,10 @@ class ActiveLearning(ForceOption, DeviceOption, DataCommand):
         from potstill._util.outputs import check_output, describe_foreign_page
         from potstill.active import ACQUISITIONS, label_cost
         from potstill.active.learning import Learner
-        from potstill.api.load_data import as_splits, pick_device
         from potstill.dataset_file import write_atomic
         from potstill.errors import unknown_name
         from potstill.reports.label_curves import draw_label_curves
+        from potstill.runs.load_data import as_splits, pick_device
 
         for name in self.acquire:
             if name not in ACQUISITIONS:

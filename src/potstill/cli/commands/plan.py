@@ -183,9 +183,9 @@ def _steps(plan: "PlanResult", time_limit: float | None) -> str:
 def _networks(plan: "PlanResult") -> list[str]:
     return [
         f"before the first step: none of the {n.name} is trained ({n.count:,} given)"
-        if n.given
+        if n.provided
         else f"before the first step: {plural(n.count, 'network')} trained on the real data "
-        f"({n.kept:,} of them in the cache already)"
+        f"({n.cached:,} of them in the cache already)"
         for n in plan.networks
     ]
 

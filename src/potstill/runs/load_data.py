@@ -1,4 +1,4 @@
-"""Load real data, and say where it is computed on: what the other verbs begin with."""
+"""Load real data onto the device that computes on it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,13 +11,12 @@ from potstill.core import Splits
 from potstill.data import load as load_splits
 from potstill.data.read_options import merge_read_options
 from potstill.errors import PotstillError
-from potstill.runs.arguments import renamed
 
 __all__ = ["as_splits", "load_as_made", "load_data", "pick_device"]
 
 
 def pick_device(device: str) -> torch.device:
-    """``auto`` is the first GPU if there is one.
+    """Return the torch device; ``auto`` is the first GPU if there is one.
 
     Raises:
         PotstillError: the device is not there.
@@ -45,49 +44,47 @@ def load_data(
     device: torch.device | str = "cpu",
     **options: Any,
 ) -> Splits:
-    """Real data as sources: a training split, a test split, and notes on what was decided.
+    """Return real data as a training split and a test split, with notes on what the loader decided.
 
     Args:
-        data_root: where the files of known names are; else ``$POTSTILL_DATA``, else the system's folders.
-        split_seed: draws the test split where the data has none. Keep it the same for one data set.
+        data_root: folder of the files of known names; default: ``$POTSTILL_DATA``, else the system's folders.
+        split_seed: seed of the test split where the data have none. Keep it the same for one data set.
         data, label, test_fraction, size, skip_bad, stream, device, options: as for `potstill.data.load`.
 
     Raises:
         PotstillError: with one line on what was required, what was found and what to change.
     """
-    old = {"seed": "split_seed", "root": "data_root"}
-    drawn, root = renamed(options, old, split_seed=split_seed or None, data_root=data_root)
     return load_splits(
-        data, label=label, root=root, seed=drawn or 0, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
+        data, label=label, root=data_root, seed=split_seed, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
         stream=stream, device=device, **options,
     )  # fmt: skip
 
 
-def load_as_made(card: Mapping[str, Any], data: object, **given: Any) -> Splits:
-    """Read data with the options on the card of a set that was made of them; what is given besides wins, with a note.
+def load_as_made(card: Mapping[str, Any], data: object, **options: Any) -> Splits:
+    """Read data with the options in the metadata of a set that was made of them.
 
     Args:
-        card: of the set.
+        card: metadata of the set.
         data: as for `load_data`; ``Splits`` are returned as they are.
-        given: options of `load_data`; ``None`` is none.
+        options: options of `load_data` that win over those of the set, with a note; ``None``: not given.
 
     Raises:
-        PotstillError: as `load_data` raises it, or the card's options are not valid.
+        PotstillError: as `load_data` raises it, or the set's options are not valid.
     """
     if isinstance(data, Splits):
         return data
-    options, notes = merge_read_options(card, given)
+    reading, notes = merge_read_options(card, options)
     if str(card.get("source", {}).get("hash")).startswith("encoded:"):
-        options.setdefault("stream", True)  # else its samples would have other hashes
-    splits = load_data(data, **options)
+        reading.setdefault("stream", True)  # else its samples would have other hashes
+    splits = load_data(data, **reading)
     return replace(splits, notes=(*notes, *splits.notes))
 
 
 def as_splits(data: Any, device: torch.device, card: Mapping[str, Any] | None = None) -> Splits:
-    """``data`` as splits on ``device``: what ``load_data`` takes, or what it returned.
+    """Return ``data``, which `load_data` takes or returned, as splits on ``device``.
 
     Args:
-        card: of a set that was made of ``data``, by whose options they are read.
+        card: metadata of a set that was made of ``data``, whose reading options apply.
     """
     splits = data if isinstance(data, Splits) else load_data(data) if card is None else load_as_made(card, data)
     test = None if splits.test is None else splits.test.to(device)

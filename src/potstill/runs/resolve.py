@@ -1,0 +1,451 @@
+"""Every choice of a run is made here, and checked against the data, before any work.
+
+One function makes each decision and returns what it decided, with a line for the set's metadata where a default of the
+method gave way to the data.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill._util.import_from_file import source_digests
+from potstill._util.outputs import input_files
+from potstill.augment.names import augmentation_name, describe_dropped, load_augmentation, named_augmentation
+from potstill.augment.zca import fit_normalization
+from potstill.codecs import format_codec
+from potstill.core import (
+    Codec,
+    InputSpec,
+    Method,
+    MethodInfo,
+    Network,
+    NetworkFactory,
+    Preset,
+    Problem,
+    ScoringMethod,
+    Source,
+    label_mode,
+)
+from potstill.core.nested import to_device
+from potstill.core.registry import make_method
+from potstill.data import TensorSource
+from potstill.dataset_file import Distilled, load
+from potstill.dataset_file.scores import Scores, read_scores
+from potstill.dataset_file.shared_decoders import hash_tensors
+from potstill.errors import PotstillError
+from potstill.execution.memory import keep_freed_memory, return_freed_memory
+from potstill.kinds import get_kind
+from potstill.nn import CustomFactory, CustomNetwork, default_network_name, factory, parse_network
+from potstill.nn.pretrained import is_backbone
+from potstill.parametrize._shared import ReducedResolution
+from potstill.parametrize.named_inputs import parse_parametrization, supports_input
+from potstill.parametrize.quantization_aware import QuantizationAware
+from potstill.runs.arguments import parse_preset
+from potstill.runs.budget import allocate_budget, describe_proportions, quantization_aware, resolve_codec
+from potstill.runs.class_shards import check_shards
+from potstill.runs.load_data import as_splits, pick_device
+from potstill.runs.spec import RunLimits, RunSpec
+from potstill.tasks import Classification, get_task
+
+__all__ = ["PARTS", "ResolvedRun", "resolve_run", "run_identity"]
+
+PARTS = ("network", "augment", "parametrization", "labels")
+"""The fields of a method that name a part, and that have a keyword of their own."""
+_ASSETS: Mapping[str, str] = {"networks": "trained networks", "experts": "expert trajectories"}
+"""The assets that a user can provide, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedRun:
+    """A run with every choice made, before it starts."""
+
+    name: str
+    """The method's load_augmentation name."""
+    method: Method[Any]
+    problem: Problem
+    """Without the assets that the method asks for."""
+    seed: int
+    codec: Codec | None
+    """How the set is written; ``None``: in the fewest bits that cost no accuracy, found when the set is made."""
+    loader_notes: tuple[str, ...]
+    """Decisions of the data loader."""
+    reading: Mapping[str, Any]
+    """Options by which the data were read (`potstill.core.Splits`)."""
+    adjustments: tuple[str, ...]
+    """Defaults that gave way to the data, one line each."""
+    preset: Preset | None = None
+    """``None``: the method was given as a value, with all of its fields."""
+    balance: str = "equal"
+    """How the size budget is divided among classes: ``natural`` or ``equal``."""
+    zca: str | None = None
+    class_shards: int | None = None
+    scores: Scores | None = None
+    """Scores to select by, in place of those that the method would make."""
+    provided_assets: Mapping[str, Any] = field(default_factory=dict)
+    """Assets in place of those that the method would make, by name."""
+    initial: Mapping[str, str] | None = None
+    """``method`` and ``hash`` of the earlier set that the run starts from."""
+    files: tuple[str, ...] = ()
+    """Paths of the data and of the user's own files, which the set is never written over."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All notes, as the set's metadata have them."""
+        return (*self.loader_notes, *self.adjustments)
+
+
+def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
+    """Return the run with every choice made.
+
+    Args:
+        limits: a preset that is not given is ``quick``, but ``published`` where the limits have a number of steps.
+
+    Raises:
+        PotstillError: a choice does not exist, does not fit together with others, or does not suit the data.
+    """
+    keep_freed_memory()
+    preset = parse_preset(spec.preset, spec.method, None if limits is None else limits.steps)
+    scores = read_scores(spec.scores) if isinstance(spec.scores, str | Path) else spec.scores
+    inputs = spec.inputs
+    if scores is not None:
+        spec = _with_settings_of_scores(spec, scores)
+    splits = as_splits(spec.data, pick_device(spec.device))
+    return_freed_memory()
+    train, budget = splits.train, spec.size_budget
+    name, default = make_method(spec.method, spec.options, preset)
+    method = _set_parts(name, default, train, spec)
+    info, task = method.info, get_task(train)
+    _check_suits(name, info, train)
+    method, parametrization_notes = _resolve_parametrization(name, method, train, spec)
+    if spec.zca is not None:
+        train = _whiten(train, spec.zca)
+    if budget.unit == "ipc" and not train.classes:
+        raise PotstillError(
+            f"{train.name} has no classes ({task.name}), so there are no items per class; say how many in all, with "
+            f"`items={budget.amount}`"
+        )
+    decoder = parse_parametrization(getattr(method, "parametrization", None) or "pixels", train.input)
+    few = to_device(train.raw(torch.arange(min(len(train), 8))), "cpu")
+    can_try = isinstance(task, Classification) and isinstance(few, Tensor)
+    codec, sizing_codec = resolve_codec(spec.codec, budget, decoder, info.is_selection, few, can_try)
+    network = _resolve_network(name, method, train, spec)
+    method, init_notes = _resolve_init(name, method, train, spec)
+    problem = Problem(
+        train=train,
+        counts=(1,) * max(1, len(train.classes)),
+        network=network,
+        augment=named_augmentation(getattr(method, "augment", None) or "none", train),
+        parametrization=decoder,
+    )
+    soft = info.soft_labels or label_mode(method) != "hard"
+    scored_labels = label_mode(method) == "scores"
+    counts, numbers = allocate_budget(problem, budget, sizing_codec, info, soft, scores=scored_labels)
+    rounding = quantization_aware(decoder, codec, info.is_selection)
+    problem = dataclasses.replace(problem, counts=counts, value_budget=numbers, parametrization=rounding)
+    notes = (
+        *parametrization_notes,
+        *init_notes,
+        *_describe_network(name, default, method, train, spec),
+        *_describe_omitted_augmentations(method, train),
+        *describe_proportions(budget, problem, info),
+    )
+    if not info.is_selection:
+        decoder.sizes(problem.values_per_class, train.input.shape)
+    method, method_notes = method.resolve_defaults(problem)
+    run = ResolvedRun(
+        name=name, method=method, problem=problem, seed=spec.seed, codec=codec, loader_notes=splits.notes,
+        reading=splits.reading, adjustments=(*notes, *method_notes), preset=preset, balance=budget.balance_name,
+        zca=spec.zca, class_shards=spec.class_shards, scores=scores, provided_assets=spec.provided_assets,
+        files=(*splits.files, *input_files(inputs)),
+    )  # fmt: skip
+    _check_provided_assets(run)
+    if spec.class_shards is not None:
+        check_shards(name, method, problem, spec.class_shards)
+    if spec.initial is not None:
+        run = _start_from(run, spec.initial if isinstance(spec.initial, Distilled) else load(spec.initial))
+    return run
+
+
+def run_identity(run: ResolvedRun) -> dict[str, Any]:
+    """Return what decides the bits of a run besides steps and time: JSON values, for checkpoints and metadata."""
+    problem, train = run.problem, run.problem.train
+    rounding = problem.parametrization
+    network = problem.network.definition.constructor if isinstance(problem.network, CustomFactory) else problem.network
+    reader = getattr(train, "reader", None)
+    own_files = source_digests([run.method, network, train, reader, get_task(train), rounding, problem.augment])
+    return {
+        "method": run.name,
+        "config": dataclasses.asdict(run.method),  # type: ignore[call-overload]
+        "seed": run.seed,
+        "counts": list(problem.counts),
+        "numbers": list(problem.value_budget),  # two budgets in bytes can have equal counts
+        "network": problem.network.name,
+        "source": train.content_hash,
+        **({} if train.input.horizontal_flip else {"mirrored": False}),
+        "zca": run.zca,
+        "balance": run.balance,
+        **(
+            {"store": format_codec(rounding.codec), "learned": rounding.learned}
+            if isinstance(rounding, QuantizationAware)
+            else {}
+        ),
+        **({} if run.initial is None else {"initial": dict(run.initial)}),
+        **({"own_files": own_files} if own_files else {}),
+    }
+
+
+def _set_parts(name: str, method: Method[Any], train: Source, spec: RunSpec) -> Method[Any]:
+    """Return the method with the parts that the spec names; network and augmentation give way to other data.
+
+    Raises:
+        PotstillError: the method has no such part to choose, or the part does not exist.
+    """
+    fields: Mapping[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
+    network = parse_network(spec.network)
+    requested = {
+        "network": None if network is None else str(network), "augment": spec.augment,
+        "parametrization": spec.parametrization, "labels": spec.labels,
+    }  # fmt: skip
+    changes: dict[str, str] = {}
+    for part, value in requested.items():
+        if part in fields:
+            if value is not None:  # which is checked against the choices that the method names
+                changes[part] = getattr(make_method(method, {part: value})[1], part)
+        elif part == "labels" and value in (None, "soft" if method.info.soft_labels else "hard"):
+            continue
+        elif part != "network" and value is not None:
+            raise PotstillError(f"method {name} has no {part} to choose, but {value!r} was asked for; leave it out")
+    if "network" in fields and network is None:
+        default = fields["network"]
+        # A frozen backbone takes images, too; one that differs from the class's default was asked for.
+        frozen = default == _class_default(method, "network") and is_backbone(default)
+        gives_way = default == "convnet" or (frozen and not get_kind(train.input).augmentable)
+        changes["network"] = default_network_name(train.input) if gives_way else default
+    if "augment" in fields:
+        augment = spec.augment or (fields["augment"] if get_kind(train.input).augmentable else "none")
+        changes["augment"] = augmentation_name(augment, train.input)
+    return dataclasses.replace(method, **changes)  # type: ignore[type-var]
+
+
+def _check_suits(name: str, info: MethodInfo, train: Source) -> None:
+    """Check that the method does the source's task, and takes its kind of inputs.
+
+    Raises:
+        PotstillError: it does not.
+    """
+    task = get_task(train)
+    if not {"*", task.name} & set(info.tasks):
+        raise PotstillError(
+            f"method {name} does {' and '.join(info.tasks)}, but {train.name} is {task.name}; `potstill methods` says "
+            "what each does"
+        )
+    if train.input.parts and not info.multi_input:
+        names = ", ".join(part for part, _ in train.input.parts)
+        raise PotstillError(
+            f"method {name} takes inputs of one tensor, but those of {train.name} have names ({names}); `potstill "
+            "methods` says which ones take such"
+        )
+    if "*" not in info.kinds and train.input.kind not in info.kinds:
+        raise PotstillError(
+            f"method {name} works on {' and '.join(info.kinds)} data, but this is {train.input.kind} data"
+        )
+
+
+def _resolve_parametrization(
+    name: str, method: Method[Any], train: Source, spec: RunSpec
+) -> tuple[Method[Any], tuple[str, ...]]:
+    """Return the method with inputs stored as they are where its default parametrization stores another kind of input,
+    or where its tiles or bases would have too few pixels.
+
+    A method given as a value keeps a parametrization that differs from its class's default, and small tiles.
+    """
+    by_name = isinstance(spec.method, str)
+    default = getattr(method, "parametrization", None)
+    if spec.parametrization is not None or default is None:
+        return method, ()
+    if not by_name and default != _class_default(method, "parametrization"):
+        return method, ()
+    pixels: Method[Any] = dataclasses.replace(method, parametrization="pixels")  # type: ignore[type-var]
+    if not supports_input(default, train.input):
+        note = (
+            f"parametrization pixels (inputs as they are): {default}, which {name} has by default, stores pictures, "
+            f"and this is {_kind_in_words(train.input)}"
+        )
+        return pixels, (note,)
+    decoder = parse_parametrization(default, train.input)
+    if not by_name or not get_kind(train.input).augmentable or not isinstance(decoder, ReducedResolution):
+        return method, ()
+    shape = train.input.shape
+    cell = decoder.stored_size(shape)
+    if min(cell) >= decoder.min_side:
+        return method, ()
+    note = (
+        f"parametrization pixels: {default}, which {name} has by default, would keep pictures of {shape[1]} × "
+        f"{shape[2]} pixels in cells of {cell[0]} × {cell[1]}, which costs more than the samples that it adds bring"
+    )
+    return pixels, (note,)
+
+
+def _resolve_network(name: str, method: Method[Any], train: Source, spec: RunSpec) -> NetworkFactory:
+    """Return the factory of the network that the spec or the method names, or of the default for the data.
+
+    Raises:
+        PotstillError: the network cannot be built, or the method differentiates gradients and the network cannot.
+    """
+    network = parse_network(spec.network) or getattr(method, "network", None)
+    if network is None and train.input.parts and default_network_name(train.input) == "mlp":
+        return NoNetwork(train.input, train.device)
+    outputs = get_task(train).outputs
+    make = factory(
+        network or default_network_name(train.input),
+        train.input,
+        outputs,
+        train.device,
+        normalization=train.normalization,
+    )
+    differentiates = method.info.family in ("gradient", "trajectory")
+    if differentiates and isinstance(make, CustomFactory) and make.second_order_error is not None:
+        raise PotstillError(
+            f"method {name} differentiates gradients, but those of network {make.name} cannot be "
+            f"({make.second_order_error}); choose dm, or another network"
+        )
+    return make
+
+
+def _describe_network(
+    name: str, default: Method[Any], method: Method[Any], train: Source, spec: RunSpec
+) -> tuple[str, ...]:
+    before, after = getattr(default, "network", None), getattr(method, "network", None)
+    if before == after or parse_network(spec.network) is not None:
+        return ()
+    return (
+        f"network {after}: {before}, which {name} has by default, takes pictures, and this is a {train.input.kind}",
+    )
+
+
+def _resolve_init(name: str, method: Method[Any], train: Source, spec: RunSpec) -> tuple[Method[Any], tuple[str, ...]]:
+    """Return the method with real samples to start from where noise, its default, has no targets of the task."""
+    if getattr(method, "start", None) != "noise" or train.classes or "start" in spec.options:
+        return method, ()
+    note = f"start real: noise, which {name} has by default, has no targets of {get_task(train).name}"
+    return dataclasses.replace(method, start="real"), (note,)  # type: ignore[type-var]
+
+
+def _describe_omitted_augmentations(method: Method[Any], train: Source) -> tuple[str, ...]:
+    """Return a line for each transform that is left out because the task's targets would be wrong."""
+    fields: Mapping[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
+    names = dict.fromkeys(str(value) for key, value in fields.items() if key.startswith("augment"))
+    notes = (describe_dropped(name, load_augmentation(name, train), train) for name in names)
+    return tuple(note for note in notes if note is not None)
+
+
+def _check_provided_assets(run: ResolvedRun) -> None:
+    """Check that the method asks for the assets that the user provides.
+
+    Raises:
+        PotstillError: it asks for none such.
+    """
+    if not run.provided_assets:
+        return
+    known = {asset.name for asset in run.method.assets(run.problem)}
+    if unused := [name for name in run.provided_assets if name not in known]:
+        raise PotstillError(f"{run.name} asks for no {_ASSETS[unused[0]]}, but some are given; leave {unused[0]} out")
+
+
+def _start_from(run: ResolvedRun, earlier: Distilled) -> ResolvedRun:
+    """Return the run that starts from an earlier set's decoded inputs.
+
+    Raises:
+        PotstillError: the method has no start to choose, or the set is of other classes, shapes or counts.
+    """
+    problem, x, why = run.problem, earlier.inputs, ""
+    if not hasattr(run.method, "start"):
+        why = f"{run.name} has no start to choose"
+    elif not isinstance(x, Tensor) or not problem.train.classes or x.shape[1:] != problem.train.input.shape:
+        why = f"its inputs are not the data's, of shape {problem.train.input.shape}"
+    elif tuple(earlier.metadata["classes"]) != problem.train.classes:
+        why = "its classes are not the data's"
+    else:
+        counts = torch.bincount(earlier.hard_labels, minlength=problem.num_classes).tolist()
+        if counts != list(problem.sizes):
+            why = f"it has {counts} inputs of the classes, but this one will have {list(problem.sizes)}"
+    if why or not isinstance(x, Tensor):
+        raise PotstillError(f"a run cannot start from this set: {why}; leave initial out, or give one that fits")
+    order = torch.argsort(earlier.hard_labels, stable=True)
+    initial = {"method": str(earlier.metadata["method"]), "hash": hash_tensors({"inputs": x, "labels": earlier.labels})}
+    return dataclasses.replace(run, problem=dataclasses.replace(problem, initial=x[order]), initial=initial)
+
+
+def _with_settings_of_scores(spec: RunSpec, scores: Scores) -> RunSpec:
+    """Return the spec with the network, augmentation and fields that the scores were made with.
+
+    Raises:
+        PotstillError: the method does not select by scores or has none here, or the spec asks for other settings.
+    """
+    name, method = make_method(spec.method, {})
+    if not isinstance(method, ScoringMethod):
+        raise PotstillError(f"method {name} does not select by scores; leave the scores out, or choose one that does")
+    if name not in scores.methods:
+        raise PotstillError(
+            f"these scores are of {', '.join(scores.methods)}, not of {name}; choose one of them, or make them with "
+            f"potstill score --methods {name}"
+        )
+    if spec.zca is not None:
+        raise PotstillError("scores are made on inputs that are not whitened; leave zca out")
+    config, network = scores.methods[name].config, parse_network(spec.network)
+    is_own = isinstance(network, CustomNetwork)
+    requested = {"network": str(network) if is_own else spec.network, "augment": spec.augment, **spec.options}
+    if not isinstance(spec.method, str):
+        requested |= {n: getattr(method, n) for n in config if n not in PARTS and n not in spec.options}
+    for option, value in requested.items():
+        if value is not None and option in config and value != config[option]:
+            raise PotstillError(
+                f"these scores were made with {option} {config[option]!r}, but {value!r} is asked for; leave it out, "
+                "or score anew"
+            )
+    fields = {n: value for n, value in config.items() if n not in PARTS}
+    return dataclasses.replace(
+        spec, network=network if is_own else config.get("network", spec.network),
+        augment=config.get("augment", spec.augment), options={**fields, **spec.options},
+    )  # fmt: skip
+
+
+def _whiten(train: Source, family: str) -> Source:
+    """Return the source with a whitening fitted on all its inputs in place of its normalization."""
+    inputs = train.raw(torch.arange(len(train))) if isinstance(train, TensorSource) else None
+    if not isinstance(inputs, Tensor) or not isinstance(train, TensorSource):
+        raise PotstillError("whitening needs inputs of one tensor that are held in memory; leave zca out for these")
+    return dataclasses.replace(train, normalization=fit_normalization(inputs, family))
+
+
+def _class_default(method: Method[Any], name: str) -> Any:
+    return {field.name: field.default for field in dataclasses.fields(method)}[name]  # type: ignore[arg-type]
+
+
+def _kind_in_words(input: InputSpec) -> str:
+    return "a series" if input.kind == "series" else f"a {input.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class NoNetwork:
+    """Stands for the network of inputs with names where none is given; to build it is an error."""
+
+    input: InputSpec
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        return "none"
+
+    def __call__(self, seed: int, /) -> Network:
+        """
+        Raises:
+            PotstillError: always.
+        """
+        names = ", ".join(part for part, _ in self.input.parts)
+        raise PotstillError(f"inputs with names ({names}) need a network of their own; name one with `network=`")

@@ -1,0 +1,190 @@
+"""A run as three values: what it makes, when it stops, and what it reads and writes on the way."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from potstill._util.time_limit import TimeLimit
+from potstill.core import Budget, Codec, Method
+from potstill.dataset_file import Distilled
+from potstill.dataset_file.scores import Scores
+from potstill.errors import PotstillError
+from potstill.execution import Executor
+from potstill.nn import CustomNetwork
+from potstill.runs.arguments import (
+    StepCallback,
+    parse_duration,
+    parse_preset,
+    parse_size_budget,
+    parse_time_limit,
+)
+from potstill.runs.loggers import LogOption
+
+__all__ = ["NetworkOption", "RunIO", "RunLimits", "RunSpec"]
+
+NetworkOption: TypeAlias = str | CustomNetwork | Callable[..., Any] | None
+"""A registered name, ``file.py:Net``, a class or function that makes a ``torch.nn.Module``; ``None``: a default."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunSpec:
+    """What a run makes: everything that decides the bits of the set, but for when the run stops.
+
+    The fields are the arguments of `potstill.distill` of the same names. They are checked here as far as that needs no
+    data, and by `potstill.runs.resolve.resolve_run` against the data.
+
+    Raises:
+        PotstillError: no size budget or several, no such preset, or a preset for a method that is a value.
+    """
+
+    data: Any
+    """Anything `potstill.load_data` takes or returns. Only the training split is read."""
+    method: str | Method[Any] = "dm"
+    """A registered name, ``auto``, or a method as a value."""
+    _: KW_ONLY
+    ipc: int | None = None
+    """Items per class; exactly one of ``ipc``, ``items`` and ``bytes`` is given."""
+    items: int | None = None
+    """Items in all."""
+    bytes: int | str | None = None
+    """Encoded bytes, a number or text such as ``20kB``."""
+    balance: str | None = None
+    """How ``items`` and ``bytes`` are divided among classes: ``natural`` (default) or ``equal``."""
+    preset: str | None = None
+    """``quick``, ``good`` or ``published`` fields of a method given by name."""
+    seed: int = 0
+    """Seed of every draw."""
+    network: NetworkOption = None
+    """The network to distil with; ``None``: the method's, or the default for the data."""
+    parametrization: str | None = None
+    """What is stored and optimised, such as ``pixels`` or ``tiles:factor=2``; ``None``: the method's."""
+    labels: str | None = None
+    """``hard``, ``soft`` or ``scores``; ``None``: the method's."""
+    augment: str | None = None
+    """The augmentation; ``None``: the method's for images, none for other data."""
+    zca: str | None = None
+    """ZCA whitening as in ``mtt``, ``frepo`` or ``kip``; ``None``: no whitening."""
+    codec: str | Codec | None = None
+    """How values are written, such as ``uint8``; ``None``: chosen by method and budget."""
+    device: str = "auto"
+    """``auto``, ``cpu`` or ``cuda``."""
+    scores: Scores | str | Path | None = None
+    """Scores that `potstill.score` made, to select by."""
+    networks: Any = None
+    """Trained networks in place of those that the method would train: values or paths."""
+    experts: Any = None
+    """Expert trajectories in place of those that the method would train: values, files or folders."""
+    initial: Distilled | str | Path | None = None
+    """A distilled set, or its path, whose inputs the optimisation starts from."""
+    class_shards: int | None = None
+    """Number of groups of classes that are distilled as separate jobs; ``None``: one job."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the method by name."""
+
+    def __post_init__(self) -> None:
+        _ = self.size_budget
+        if self.method != "auto":
+            parse_preset(self.preset, self.method)
+
+    @classmethod
+    def from_options(cls, data: Any, method: str | Method[Any], options: Mapping[str, Any]) -> "RunSpec":
+        """Return a spec from keywords: those that are fields of this class, and fields of the method."""
+        names = {f.name for f in dataclasses.fields(cls)} - {"data", "method", "options"}
+        own = {name: value for name, value in options.items() if name in names}
+        return cls(data, method, **own, options={n: value for n, value in options.items() if n not in names})
+
+    @property
+    def size_budget(self) -> Budget:
+        """The size budget, parsed."""
+        return parse_size_budget(self.ipc, self.items, self.bytes, balance=self.balance)
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """All values that can name a file which the run reads, so that it is never written over."""
+        return (self.data, self.method, self.network, self.scores, self.experts, self.networks, self.initial)
+
+    @property
+    def provided_assets(self) -> dict[str, Any]:
+        """Assets that are given in place of those that the method would make, by name."""
+        given = {"networks": self.networks, "experts": self.experts}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLimits:
+    """When a run stops, and how often it is saved.
+
+    Raises:
+        PotstillError: a negative number of steps, or no duration.
+    """
+
+    steps: int | None = None
+    """Steps in all, resumed ones counted; ``None``: all steps of the method."""
+    time_limit: str | float | TimeLimit | None = None
+    """Wall-clock time of everything from loading to writing: seconds, text such as ``10m``, or a running limit."""
+    checkpoint_every: str | float = 60.0
+    """Time between checkpoints: seconds, or text such as ``60s``."""
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and (not isinstance(self.steps, int) or self.steps < 0):
+            raise PotstillError(
+                f"steps must be a whole number of at least 0, but they are {self.steps!r}; leave them out for all that "
+                "there are"
+            )
+        parse_time_limit(self.time_limit)
+        parse_duration(self.checkpoint_every, "checkpoint_every")
+
+    def start(self) -> "RunLimits":
+        """Return these limits with the clock of the time limit started, unless it runs already."""
+        return dataclasses.replace(self, time_limit=self.clock)
+
+    @property
+    def clock(self) -> TimeLimit | None:
+        """The time limit; it starts now, unless `start` has started it."""
+        return parse_time_limit(self.time_limit)
+
+    @property
+    def checkpoint_seconds(self) -> float:
+        """Seconds between checkpoints."""
+        return parse_duration(self.checkpoint_every, "checkpoint_every")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunIO:
+    """What a run reports, where its jobs run, and which files it writes. Nothing here changes the bits of the set.
+
+    Raises:
+        PotstillError: ``resume`` is none of its values.
+    """
+
+    progress: StepCallback = "auto"
+    """Called after every step; ``auto``: a progress bar on stderr; ``None``: silent."""
+    preparing: Callable[[str, int, int], None] | None = None
+    """``preparing(name, done, total)`` is called while prerequisites are made, such as expert trajectories."""
+    log: LogOption = None
+    """Loggers: ``tensorboard:DIR``, ``wandb:PROJECT``, ``mlflow:EXPERIMENT``, values, or several."""
+    executor: Executor | str | None = None
+    """Where independent jobs run: ``serial``, ``processes``, ``ray`` or an executor; ``None``: processes if useful."""
+    checkpoint: str | Path | None = None
+    """Checkpoint file, a folder with class shards and for ``auto``; with it SIGINT and SIGTERM save the run."""
+    resume: bool | Literal["force"] = False
+    """Continue from ``checkpoint``; ``"force"``: also from one that other versions or kernels wrote."""
+    snapshots: str | Path | None = None
+    """File for some of the inputs at a few steps, which `potstill.report` shows."""
+    out: str | Path | None = None
+    """File that the set is written to."""
+    force: bool = False
+    """Replace what is at ``out``."""
+    command: str | None = None
+    """The shell command of this run, for the set's metadata."""
+
+    def __post_init__(self) -> None:
+        if self.resume not in (True, False, "force"):
+            raise PotstillError(f"resume must be True, False or 'force', not {self.resume!r}")
+
+    @property
+    def checkpoint_path(self) -> Path | None:
+        """The checkpoint as a path."""
+        return None if self.checkpoint is None else Path(self.checkpoint)
