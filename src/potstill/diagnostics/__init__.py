@@ -10,12 +10,6 @@ from potstill.diagnostics.bench import Bench, make_bench, with_executor
 from potstill.diagnostics.report import PARTS, DiagnosticOptions, estimate_costs, run_diagnostics, total_seconds
 
 __all__ = [
-    "PARTS",
-    "Bench",
-    "DiagnosticOptions",
-    "estimate_costs",
-    "make_bench",
-    "run_diagnostics",
-    "total_seconds",
+    "PARTS", "Bench", "DiagnosticOptions", "estimate_costs", "make_bench", "run_diagnostics", "total_seconds",
     "with_executor",
-]
+]  # fmt: skip

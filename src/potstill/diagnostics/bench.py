@@ -33,16 +33,9 @@ from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = [
-    "Bench",
-    "Condition",
-    "Report",
-    "TrainingData",
-    "drop_diverged",
-    "make_bench",
-    "network_outputs",
-    "targets",
+    "Bench", "Condition", "Report", "TrainingData", "drop_diverged", "make_bench", "network_outputs", "targets",
     "with_executor",
-]
+]  # fmt: skip
 
 Report = Callable[[str, int, int], None]
 LR, STEPS, STUDENTS = 0.03, 180, 3

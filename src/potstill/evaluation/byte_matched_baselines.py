@@ -44,23 +44,9 @@ from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = [
-    "BASELINES",
-    "CHEAP_OPERATIONS",
-    "MIN_DRAWS",
-    "TRIAL_STEPS",
-    "BaselineContext",
-    "SoftLabelFn",
-    "baseline_byte_budget",
-    "best_codecs",
-    "candidate_codecs",
-    "count_exact_bytes",
-    "count_shared_codecs",
-    "count_strata",
-    "count_trials",
-    "estimate_items",
-    "make_baseline",
-    "make_item_matched",
-    "max_items_per_class",
+    "BASELINES", "CHEAP_OPERATIONS", "MIN_DRAWS", "TRIAL_STEPS", "BaselineContext", "SoftLabelFn",
+    "baseline_byte_budget", "best_codecs", "candidate_codecs", "count_exact_bytes", "count_shared_codecs",
+    "count_strata", "count_trials", "estimate_items", "make_baseline", "make_item_matched", "max_items_per_class",
     "pack_samples",
 ]  # fmt: skip
 

@@ -32,19 +32,8 @@ from potstill.rng import derive_seed
 from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = [
-    "MARGIN",
-    "MAX_OPERATIONS",
-    "AccuracyLoss",
-    "Candidate",
-    "Pair",
-    "Probe",
-    "choose_fewest_bits",
-    "count_operations",
-    "estimate_search_seconds",
-    "held_out_indices",
-    "make_probe",
-    "narrow_network",
-    "paired_loss",
+    "MARGIN", "MAX_OPERATIONS", "AccuracyLoss", "Candidate", "Pair", "Probe", "choose_fewest_bits", "count_operations",
+    "estimate_search_seconds", "held_out_indices", "make_probe", "narrow_network", "paired_loss",
 ]  # fmt: skip
 
 Pair = tuple[Inputs, Tensor]
@@ -100,10 +89,7 @@ class Probe:
         return float(one * (3 * updates + len(self.held_out)))
 
     def predict(
-        self,
-        candidates: Sequence[Sequence[Pair]],
-        weights: Tensor | None = None,
-        students: Sequence[int] | None = None,
+        self, candidates: Sequence[Sequence[Pair]], weights: Tensor | None = None, students: Sequence[int] | None = None
     ) -> list[list[Tensor | None]]:
         """Return each student's answers on the held-out samples for each candidate; ``None`` for one that diverged.
 
@@ -125,10 +111,7 @@ class Probe:
         return [found[i : i + len(numbers)] for i in range(0, len(found), len(numbers))]
 
     def correct(
-        self,
-        candidates: Sequence[Sequence[Pair]],
-        weights: Tensor | None = None,
-        students: Sequence[int] | None = None,
+        self, candidates: Sequence[Sequence[Pair]], weights: Tensor | None = None, students: Sequence[int] | None = None
     ) -> list[Bool[Tensor, "students held"]]:
         """Return which held-out samples each student classifies correctly; none for one that diverged."""
         none = torch.zeros(len(self.held_out), dtype=torch.bool)

@@ -28,14 +28,8 @@ from potstill.nn import factory
 from potstill.pretraining import TrainedNetworks, build_assets
 
 __all__ = [
-    "Teachers",
-    "check_stored_labels",
-    "make_mix",
-    "make_views",
-    "stored_label_loss",
-    "teacher_loss",
-    "train_teachers",
-]
+    "Teachers", "check_stored_labels", "make_mix", "make_views", "stored_label_loss", "teacher_loss", "train_teachers",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

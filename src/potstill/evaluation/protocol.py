@@ -15,18 +15,8 @@ from potstill.kinds import get_kind
 from potstill.labels.metadata import Statistics
 
 __all__ = [
-    "Case",
-    "Labels",
-    "Loss",
-    "MixName",
-    "ModelSelection",
-    "Optimizer",
-    "Precision",
-    "Protocol",
-    "Recipe",
-    "Schedule",
-    "Select",
-    "Teaching",
+    "Case", "Labels", "Loss", "MixName", "ModelSelection", "Optimizer", "Precision", "Protocol", "Recipe", "Schedule",
+    "Select", "Teaching",
 ]  # fmt: skip
 
 Schedule = Literal["drop", "cosine", "half-cosine", "steps", "constant"]

@@ -45,15 +45,9 @@ from potstill.core import Metric
 from potstill.evaluation.samples import SampleScores
 
 __all__ = [
-    "INTERVAL",
-    "ONE_INTERVAL",
-    "PLAIN_INTERVAL",
-    "count_answers",
-    "difference",
-    "holm_correction",
-    "paired_difference",
+    "INTERVAL", "ONE_INTERVAL", "PLAIN_INTERVAL", "count_answers", "difference", "holm_correction", "paired_difference",
     "summary",
-]
+]  # fmt: skip
 
 INTERVAL = (
     "for new test samples and new students of this set (crossed random effects; of fractions in Wilson's shape), "
@@ -75,11 +69,7 @@ def count_answers(metric: Metric, samples: int) -> int | None:
 
 
 def summary(
-    values: Sequence[float],
-    answers: int | None = None,
-    low: float = -math.inf,
-    *,
-    samples: SampleScores | None = None,
+    values: Sequence[float], answers: int | None = None, low: float = -math.inf, *, samples: SampleScores | None = None
 ) -> dict[str, Any]:
     """Return ``mean``, ``std`` (n − 1), ``ci95``, ``n`` and the ``values``; unknown numbers are ``None``.
 
@@ -336,9 +326,7 @@ def _level(gap: float, spread: _Spread) -> float:
     return math.exp(high)
 
 
-def _pair(
-    samples: tuple[SampleScores | None, SampleScores | None],
-) -> tuple[SampleScores, SampleScores] | None:
+def _pair(samples: tuple[SampleScores | None, SampleScores | None]) -> tuple[SampleScores, SampleScores] | None:
     """Return both, if they have the same test samples."""
     one, other = samples
     return None if one is None or other is None or one.rows.size != other.rows.size else (one, other)

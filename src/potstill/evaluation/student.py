@@ -30,24 +30,10 @@ from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task
 
 __all__ = [
-    "TEST_CHUNK",
-    "EpochPlan",
-    "StudentJob",
-    "WeightAverage",
-    "assign_gradients",
-    "autocast_context",
-    "fit",
-    "iterate_epochs",
-    "make_criterion",
-    "make_optimizer",
-    "predict",
-    "squared_loss",
-    "train",
-    "train_and_predict",
-    "training_lengths",
-    "uses_scores",
-    "weight_labels",
-]
+    "TEST_CHUNK", "EpochPlan", "StudentJob", "WeightAverage", "assign_gradients", "autocast_context", "fit",
+    "iterate_epochs", "make_criterion", "make_optimizer", "predict", "squared_loss", "train", "train_and_predict",
+    "training_lengths", "uses_scores", "weight_labels",
+]  # fmt: skip
 
 TEST_CHUNK = 500
 """Samples per prediction pass."""

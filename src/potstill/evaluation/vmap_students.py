@@ -42,13 +42,8 @@ from potstill.rng import derive_seed, generator
 from potstill.tasks import MovableTargets, get_targets, get_task
 
 __all__ = [
-    "StackedStudents",
-    "default_group_size",
-    "fit_stacked",
-    "group_jobs",
-    "predict_all",
-    "train_and_predict_stacked",
-]
+    "StackedStudents", "default_group_size", "fit_stacked", "group_jobs", "predict_all", "train_and_predict_stacked",
+]  # fmt: skip
 
 _MOST = 32
 """Default number of students trained side by side on a GPU: all of a usual protocol's."""

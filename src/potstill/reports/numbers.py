@@ -8,21 +8,9 @@ from dataclasses import dataclass
 from potstill.tasks.metric import Metric
 
 __all__ = [
-    "ACCURACY",
-    "Estimate",
-    "format_count",
-    "format_difference",
-    "format_duration",
-    "format_interval",
-    "format_percent",
-    "format_score",
-    "format_size",
-    "shorten",
-    "significant",
-    "to_estimate",
-    "to_number",
-    "verdict",
-]
+    "ACCURACY", "Estimate", "format_count", "format_difference", "format_duration", "format_interval", "format_percent",
+    "format_score", "format_size", "shorten", "significant", "to_estimate", "to_number", "verdict",
+]  # fmt: skip
 
 
 ACCURACY = Metric.from_scorecard(None)

@@ -29,16 +29,9 @@ from potstill.reports.study import study_section
 from potstill.tasks.metric import Metric
 
 __all__ = [
-    "about",
-    "codec_line",
-    "difference_cell",
-    "entry_sections",
-    "estimate_cells",
-    "headline",
-    "sentence",
-    "table",
+    "about", "codec_line", "difference_cell", "entry_sections", "estimate_cells", "headline", "sentence", "table",
     "warnings",
-]
+]  # fmt: skip
 
 _BASELINES = {
     "random": "Random real samples",

@@ -33,10 +33,7 @@ class Forest:
         return True
 
     def fit(self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int) -> Predictor:
-        from sklearn.ensemble import (
-            RandomForestClassifier,
-            RandomForestRegressor,
-        )
+        from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
         classes = isinstance(task, Classification)
         rows, targets, counts = training_rows(x, y, weights, classes)

@@ -145,9 +145,7 @@ def image_walls(board: Board, near: Mapping[str, NearestReal], given: bool) -> l
             tag("tbody", *lines),
         )  # fmt: skip
         note = tag(
-            "p",
-            f"Root mean square difference of pixels in [0,1]. A copy is nearer than {COPY:g}.",
-            class_="note",
+            "p", f"Root mean square difference of pixels in [0,1]. A copy is nearer than {COPY:g}.", class_="note"
         )
         box = tag("div", inner_table, class_="scroll", tabindex=0, role="region", aria_label="Distances")
         parts.append(tag("details", tag("summary", "How near they are to real pictures"), note, box))
