@@ -1,4 +1,4 @@
-"""What a page shows of a set, as numpy arrays: pages know no torch."""
+"""Arrays of a set for a page: pages do not import torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ __all__ = ["load_arrays"]
 
 
 def load_arrays(path: Path) -> Mapping[str, Any]:
-    """Inputs as they are drawn, labels, and what else there is.
+    """Return inputs as displayed, labels, and other arrays of the set at ``path``.
 
     Raises:
         PotstillError: the set is damaged.
@@ -31,7 +31,7 @@ def load_arrays(path: Path) -> Mapping[str, Any]:
 
 
 def _shown(small: Distilled) -> tuple[Tensor, tuple[str, ...]]:
-    """What is drawn of the inputs, and its columns: the pictures among parts with names, else the values and codes."""
+    """Return the displayed inputs and their columns: the images among named parts, else values and codes."""
     if not small.input.parts:
         return small.inputs, small.input.columns
     if (pictures := image_inputs(small)) is not None:

@@ -1,4 +1,4 @@
-"""A comparison's folder as the page of its question, read again only where files changed."""
+"""Data of a comparison's page, re-read only where files changed."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -21,16 +21,16 @@ _CHUNK = 512
 
 
 def is_comparison(path: Path) -> bool:
-    """Whether ``path`` is a folder that `compare` wrote."""
+    """Return True if ``path`` is a folder that `compare` wrote."""
     return path.is_dir() and (path / "leaderboard.json").is_file()
 
 
 @dataclass(slots=True)
 class ComparisonFolder:
-    """What a page of ``path`` is made of; sets and neighbours are kept as long as their files are the same.
+    """Contents of the page of ``path``; sets and neighbours are cached while their files are unchanged.
 
     Attributes:
-        path: where `compare` writes.
+        path: output folder of `compare`.
         data: the training data, as `load_data` takes or returns them; without them no real neighbours are shown.
     """
 
@@ -43,7 +43,8 @@ class ComparisonFolder:
     _directions: PcaProjection | None = None
 
     def version(self) -> str:
-        """Changes whenever a page would: names, times and sizes of the results, names of what is being made."""
+        """Return a digest that changes whenever the page would: names, times and sizes of results, names of running
+        sets."""
         digest = hashlib.sha256()
         for file in sorted(self.path.glob("*")) if self.path.is_dir() else []:
             if file.name.endswith((".safetensors", ".json", ".film")):
@@ -53,7 +54,7 @@ class ComparisonFolder:
         return digest.hexdigest()[:16]
 
     def page(self, command: str, version: str | None = None) -> str:
-        """The whole page.
+        """Return the whole page.
 
         Raises:
             PotstillError: there is nothing of a comparison, a leaderboard is damaged, or the data are others than the
@@ -81,7 +82,7 @@ class ComparisonFolder:
         return self._sets[path][1]
 
     def _films(self) -> dict[str, Snapshots | str]:
-        """Of each set in the folder that has one, by the set's file; by its stem where the set is not there as yet."""
+        """Return the snapshots by file name of the set; by its stem while the set is being made."""
         found: dict[str, Snapshots | str] = {}
         for file in sorted(self.path.glob("*.safetensors.film")):
             path = file.with_suffix("")
@@ -115,7 +116,7 @@ class ComparisonFolder:
         return NearestReal(pictures=pictures, distances=distances)
 
     def _places(self, row: Row) -> np.ndarray | None:
-        """Where a row's inputs lie among the real samples."""
+        """Return the positions of a row's inputs among the real samples."""
         if self.data is None or row.entry is None or row.entry.gallery is None or not len(row.entry.gallery.inputs):
             return None
         train = self._training(self.path / row.file, row.entry)
@@ -124,7 +125,7 @@ class ComparisonFolder:
         return None if self._directions is None else self._directions.project(row.entry.gallery.inputs)
 
     def _training(self, path: Path, entry: Entry) -> Any:
-        """The training data.
+        """Return the training data.
 
         Raises:
             PotstillError: they are others than the set in ``path`` was made of.
@@ -150,7 +151,8 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _neighbours(train: Any, shown: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Of each picture (n, c, h, w) the nearest training picture of its class and its root mean square distance."""
+    """Return, for each image (n, c, h, w), the nearest training image of its class and its root mean square
+    distance."""
     real = train.labels.cpu()
     best = torch.full((len(shown),), torch.inf)
     found = shown.clone()

@@ -1,4 +1,4 @@
-"""Where distilled inputs lie among real ones: two principal directions of the real."""
+"""Projection of distilled inputs onto the two principal directions of real samples."""
 
 from dataclasses import dataclass
 
@@ -19,14 +19,14 @@ _MOST, _SIDE = 1000, 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PcaProjection:
-    """The two directions along which real samples differ most.
+    """The two principal directions of real samples.
 
     Attributes:
         shape: of one input.
-        mean: (d,) of the real samples, as `_flat` has them.
-        scale: (d,) what each value is divided by: 1 of pictures and series, the deviation of a table's columns.
+        mean: (d,) of the real samples, flattened by `_flat`.
+        scale: (d,) divisor of each value: 1 for images and series, the standard deviation of a table's columns.
         axes: (d, 2) orthonormal; the largest entry of each is positive.
-        real: the places of the real samples that are drawn.
+        real: positions of the displayed real samples.
     """
 
     shape: tuple[int, ...]
@@ -37,9 +37,9 @@ class PcaProjection:
 
     @classmethod
     def fit(cls, train: Source) -> "PcaProjection | None":
-        """Of at most 1,000 real samples, drawn evenly; ``None`` where inputs have names, or are fewer than three.
+        """Fit to at most 1,000 random real samples; ``None`` for named inputs, or fewer than three.
 
-        Pictures larger than 32×32 are averaged down to it, values of tables divided by their column's deviation.
+        Images above 32×32 are averaged down to it; table values are divided by their column's standard deviation.
         """
         if len(train) < 3:
             return None
@@ -69,7 +69,7 @@ class PcaProjection:
         return cls(shape=tuple(x.shape[1:]), mean=mean, scale=scale, axes=axes, real=real)
 
     def project(self, inputs: np.ndarray) -> Float[np.ndarray, "n 2"] | None:
-        """Of inputs in data units; ``None`` where these are of another shape."""
+        """Return positions of inputs in data units; ``None`` if their shape differs."""
         if tuple(inputs.shape[1:]) != self.shape:
             return None
         flat = _flat(torch.from_numpy(np.nan_to_num(inputs)))

@@ -1,9 +1,8 @@
-"""The report card of a set: what students learn from it besides their score.
+"""Diagnostics of a distilled set beyond its score.
 
-After Yang, Zhu, Deng and Russakovsky, "What is Dataset Distillation Learning?" (arXiv:2406.04284): whether it can stand
-in for real samples beside real ones, which networks those that learned it resemble, how curved the loss is there, which
-item matters, and, beside the paper, which real samples its items are near to, whether real networks read them, and
-whether its students know how sure they may be. Numbers are reported; none of them is a verdict.
+After Yang, Zhu, Deng and Russakovsky, "What is Dataset Distillation Learning?" (arXiv:2406.04284): the value of the set
+beside real samples, the networks that its students resemble, curvature of the loss, and influence of items; and, beside
+the paper, nearest real samples, readability by real networks, and calibration. Numbers are reported without verdicts.
 """
 
 from potstill.diagnostics.bench import Bench, make_bench, with_executor

@@ -1,8 +1,8 @@
-"""Whether a set can stand in for real samples where real ones are added to it.
+"""Value of a set as an addition to real samples.
 
 For each k a student learns the set and k real samples per class; another those k alone; a third those k and, in place
 of the set, as many other real samples. If the set were as good as they are, the first and the third would be equal.
-Every student makes as many updates, whatever it learns.
+All students make the same number of updates.
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ from potstill.evaluation.statistics import count_answers, difference
 __all__ = ["AMOUNTS", "conditions", "measure_mixing"]
 
 AMOUNTS = (1, 5, 20)
-"""Real samples per class that are added, unless it is said otherwise."""
+"""Default numbers of added real samples per class."""
 
 
 def _rows(bench: Bench, amounts: tuple[int, ...]) -> list[tuple[int, Condition, Condition | None, Condition]]:
-    """For each k: the set with them, they alone, and they with real ones in place of the set."""
+    """For each k: the set and k real samples, these alone, and these with real ones in place of the set."""
     made: list[tuple[int, Condition, Condition | None, Condition]] = [
         (0, bench.distilled_condition(), None, bench.random_condition())
     ]
@@ -40,12 +40,12 @@ def _rows(bench: Bench, amounts: tuple[int, ...]) -> list[tuple[int, Condition, 
 
 
 def conditions(bench: Bench, amounts: tuple[int, ...]) -> list[Condition]:
-    """What students are trained on."""
+    """Return the training conditions."""
     return [lesson for _, *three in _rows(bench, amounts) for lesson in three if lesson is not None]
 
 
 def measure_mixing(bench: Bench, amounts: tuple[int, ...]) -> dict[str, Any]:
-    """Scores for each k in ``amounts``, and the set's less that of real samples in its place."""
+    """Return scores for each k in ``amounts``, and the set's less that of real samples in its place."""
     found, answers = [], count_answers(bench.task.metric, len(bench.eval_source))
     for k, mixed, alone, instead in _rows(bench, amounts):
         outputs = {

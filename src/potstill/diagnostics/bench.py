@@ -1,4 +1,4 @@
-"""What all parts of a study share: the students, what they learn, and the real samples that they are asked about."""
+"""Shared by all diagnostics: the students, their training data, and the real samples that they are tested on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,16 +39,16 @@ __all__ = [
 
 Report = Callable[[str, int, int], None]
 LR, STEPS, STUDENTS = 0.03, 180, 3
-"""Of students, unless it is said otherwise: learning rate, updates, how many of each lesson. Ours."""
+"""Default learning rate, updates, and students of each condition. Ours."""
 MAX_EVALUATED = 2000
-"""Real samples that they are asked about, at most."""
+"""Maximum number of real test samples."""
 VALIDATION = 0.2
-"""Of the training part, where no test part is asked about."""
+"""Fraction of the training data held out, if the test split is not used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """What one student learns: inputs in model space, targets, and weights (n,) of mean 1 or none."""
+    """Training data of one student: inputs in model space, targets, and weights (n,) of mean 1 or none."""
 
     x: Inputs
     y: Tensor
@@ -57,29 +57,29 @@ class TrainingData:
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What several students learn, each its own; two lessons of one name are the same and are given once."""
+    """Training data of several students, each its own. Conditions of one name are equal and are trained once."""
 
     name: str
     items: int
-    """Samples in it."""
+    """Number of samples."""
     data_for: Callable[[int], TrainingData]
-    """What the student of a number learns."""
+    """Returns the training data of a student by its number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The set, its students and real samples. Outputs of lessons that several parts need are kept."""
+    """The set, its students and real samples. Outputs of conditions that several diagnostics need are cached."""
 
     distilled: Distilled
     make: NetworkFactory
     real: Source
-    """What real samples are drawn from, under the set's own normalization."""
+    """Source of real samples, with the set's normalization."""
     eval_source: Source
-    """What students are asked about; nothing is chosen on it."""
+    """Samples that students are tested on; nothing is selected on them."""
     test: Source | None
-    """The whole test part, in which copies are looked for."""
+    """The whole test split, searched for copies."""
     eval_split: str
-    """Which part ``asked`` is: ``test`` or ``validation``."""
+    """Split of ``eval_source``: ``test`` or ``validation``."""
     protocol: Protocol
     """Resolved, with one rate and one length."""
     students: int
@@ -87,9 +87,9 @@ class Bench:
     executor: Executor = field(default_factory=Serial)
     report: Report = lambda what, done, total: None
     output_cache: dict[str, list[Tensor | None]] = field(default_factory=dict)
-    """Outputs of lessons, by name."""
+    """Outputs of conditions, by name."""
     stopped_networks: dict[tuple[int, ...], Any] = field(default_factory=dict)
-    """What networks of real data said, by their stops."""
+    """Outputs of networks of real data, by their stops."""
 
     @cached_property
     def task(self) -> Task:
@@ -97,7 +97,7 @@ class Bench:
 
     @property
     def classes(self) -> bool:
-        """Whether it is classes that are told apart."""
+        """True for classification."""
         return isinstance(self.task, Classification)
 
     @cached_property
@@ -106,7 +106,7 @@ class Bench:
 
     @cached_property
     def distilled_data(self) -> TrainingData:
-        """The set, as its students learn it."""
+        """The set as training data."""
         small, device = self.distilled, self.real.device
         weights = small.sample_weight if self.classes else None
         return TrainingData(
@@ -116,20 +116,20 @@ class Bench:
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
-        """Items of the set in each class; in all, where there are none."""
+        """Items of the set in each class; without classes, in all."""
         if not self.classes:
             return (len(self.distilled),)
         return tuple(torch.bincount(self.distilled.hard_labels, minlength=count_strata(self.real)).tolist())
 
     @cached_property
     def class_indices(self) -> tuple[Tensor, ...]:
-        """The real samples of each class."""
+        """Real samples of each class."""
         return class_indices(self.real.labels, count_strata(self.real))
 
     def draw_real(self, student: int, counts: Sequence[int], after: int = 0) -> TrainingData:
-        """Real samples for a student: of each class so many, of its own random order behind the first ``after``.
+        """Draw ``counts`` real samples of each class for a student, behind the first ``after`` of its own random order.
 
-        Of a class that has fewer, those that there are: what two draws of one student share is then the same samples.
+        A class with fewer gives all it has: two draws of one student share the same samples.
         """
         rng = generator(self.seed, "study", "real", student)
         orders = [of[torch.randperm(len(of), generator=rng)] for of in self.class_indices]
@@ -139,7 +139,7 @@ class Bench:
         return TrainingData(x=batch.x, y=batch.y)
 
     def join(self, one: TrainingData, other: TrainingData) -> TrainingData:
-        """Two sets of samples as one; what has no weights weighs 1."""
+        """Join two sets of samples; without weights a sample weighs 1."""
         ys = [one.y, other.y]
         if self.classes and any(y.is_floating_point() for y in ys):
             k = len(self.real.classes)
@@ -152,7 +152,7 @@ class Bench:
         return TrainingData(x=concat([one.x, other.x]), y=torch.cat(ys), weights=weights)
 
     def without(self, items: Tensor) -> TrainingData:
-        """The set without some items."""
+        """Return the set without some items."""
         left = torch.ones(len(self.distilled), dtype=torch.bool)
         left[items] = False
         at = torch.where(left)[0]
@@ -164,18 +164,18 @@ class Bench:
         )  # fmt: skip
 
     def distilled_condition(self) -> Condition:
-        """The set itself."""
+        """Return the condition of the set itself."""
         return Condition(name="set", items=len(self.distilled), data_for=lambda student: self.distilled_data)
 
     def random_condition(self, times: int = 1) -> Condition:
-        """So many times as many real samples as the set has items, of each class its share."""
+        """Return the condition of ``times`` as many real samples as the set has items, with the same class shares."""
         counts = [times * n for n in self.counts]
         here = sum(min(n, len(of)) for n, of in zip(counts, self.class_indices, strict=True))
         name = "random" if times == 1 else f"random x{times}"
         return Condition(name=name, items=here, data_for=lambda student: self.draw_real(student, counts))
 
     def job(self, taught: TrainingData, student: int) -> StudentJob:
-        """The training of a student; of all lessons the same start and order for the same number."""
+        """Return a student's training; start and order are the same in all conditions."""
         return StudentJob(
             make=self.make, x=taught.x, y=taught.y, weights=taught.weights, protocol=self.protocol,
             lr=self.protocol.recipe.lr[0], steps=self.protocol.recipe.steps[0], augment=self.augment, task=self.task,
@@ -183,7 +183,8 @@ class Bench:
         )  # fmt: skip
 
     def outputs(self, lesson: Condition, *, keep: bool = True) -> list[Tensor | None]:
-        """The outputs (n, …) of every student of a lesson for ``asked``, on the CPU; ``None`` of one that diverged."""
+        """Return the outputs (n, …) of every student of a condition for ``eval_source``, on the CPU; ``None`` if it
+        diverged."""
         if lesson.name in self.output_cache:
             return self.output_cache[lesson.name]
         jobs = [self.job(lesson.data_for(n), n) for n in range(self.students)]
@@ -196,17 +197,17 @@ class Bench:
         return found
 
     def scores(self, outputs: Sequence[Tensor | None]) -> list[float]:
-        """The task's score of each student; of one that diverged that of who knows nothing."""
+        """Return the task's score of each student; a diverged student counts as chance."""
         y = targets(self.eval_source)
         return [self.task.chance_score(y) if o is None else self.task.score(self.task.predict(o), y) for o in outputs]
 
     def sample_scores(self, outputs: Sequence[Tensor | None]) -> SampleScores | None:
-        """The task's scores of the single samples that students were asked about."""
+        """Return the scores of the single test samples."""
         said = [None if o is None else self.task.predict(o) for o in outputs]
         return sample_scores(self.task, said, targets(self.eval_source))
 
     def summarize(self, values: Sequence[float], samples: SampleScores | None = None) -> dict[str, Any]:
-        """``values`` of students, one each, with an interval."""
+        """Return mean and interval of students' ``values``."""
         answers = count_answers(self.task.metric, len(self.eval_source))
         return summary(values, answers, self.task.metric.low, samples=samples)
 
@@ -217,7 +218,7 @@ def targets(source: Source) -> Tensor:
 
 
 def drop_diverged(outputs: Sequence[Tensor | None]) -> list[Tensor]:
-    """Of students that did not diverge."""
+    """Return the outputs of students that did not diverge."""
     return [o for o in outputs if o is not None]
 
 
@@ -229,7 +230,7 @@ def _outputs(source: Source, job: StudentJob) -> Tensor | None:
 
 
 def network_outputs(network: torch.nn.Module, source: Source) -> Tensor:
-    """A network's outputs for every sample (n, …), in evaluation mode, float32 on the CPU."""
+    """Return a network's outputs for every sample (n, …), in evaluation mode, float32 on the CPU."""
     network.eval()
 
     def of(batch: Batch) -> Tensor:
@@ -251,17 +252,17 @@ def make_bench(
     lr: float | None = None,
     seed: int = 0,
 ) -> Bench:
-    """What a study of ``small`` is made with.
+    """Return the setup for diagnostics of a set.
 
     Args:
-        network: the students; by default what the set was made with, else what suits the data.
-        on: ``test`` (by default, where there is one) or ``validation``: a fifth of the training part, from which no
+        network: the students; default: the network that the set was made with, else one that suits the data.
+        eval_split: ``test`` (default, if there is one) or ``validation``: a fifth of the training part, from which no
             real samples are drawn then; the set may have been made of it.
-        students: of each lesson.
-        steps, lr: their updates and their rate; the rate is that which was learned with the set, if one was.
+        students: of each condition.
+        steps, lr: their updates and learning rate; default rate: the one learned with the set, if any.
 
     Raises:
-        PotstillError: the set does not fit the data, there is no such part, or a number is out of its range.
+        PotstillError: the set does not fit the data, there is no such split, or a number is out of its range.
     """
     check_compatible(small, splits.train)
     where = eval_split or ("validation" if splits.test is None else "test")
@@ -302,5 +303,5 @@ def make_bench(
 
 
 def with_executor(bench: Bench, executor: Executor, report: Report | None) -> Bench:
-    """The same students elsewhere."""
+    """Return the same setup with another executor."""
     return replace(bench, executor=executor, report=report or bench.report)

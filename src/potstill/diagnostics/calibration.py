@@ -1,4 +1,4 @@
-"""Whether students of a set know how sure they may be, beside students of as many real samples."""
+"""Calibration of students of a set, beside students of as many real samples."""
 
 from typing import Any
 
@@ -17,7 +17,8 @@ def conditions(bench: Bench) -> list[Condition]:
 
 
 def measure_calibration(bench: Bench) -> dict[str, Any]:
-    """The expected calibration error of each, over bins of equal width, and the bins of all students together."""
+    """Return the expected calibration error of each, over bins of equal width, and the bins of all students
+    together."""
     found: dict[str, Any] = {"bins": BINS, "width": "equal"}
     errors = {}
     for name, lesson in (("set", bench.distilled_condition()), ("random", bench.random_condition())):

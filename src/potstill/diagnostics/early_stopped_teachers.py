@@ -1,4 +1,4 @@
-"""Networks trained on real data and stopped on the way: whom students of the set resemble, and who reads its items."""
+"""Networks trained on real data and stopped early: agreement with students of the set, and readability of its items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ from potstill.tasks import get_task
 __all__ = ["BATCH", "STOPS", "conditions", "count_networks", "measure_agreement", "measure_readability"]
 
 STOPS = (1, 3, 10, 30, 100, 300)
-"""Updates after which networks on real data are looked at, unless it is said otherwise."""
+"""Default updates after which networks of real data are evaluated."""
 BATCH, LR, MOMENTUM = 64, 0.01, 0.9
-"""Of their training: plain SGD without augmentation at a constant rate."""
+"""Training settings: plain SGD without augmentation at a constant rate."""
 TIMES = (1, 2, 4)
-"""Random real samples, in multiples of the set's items, of which networks are trained to compare with."""
+"""Multiples of the set's items: sizes of the random real sets that are compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Looked:
-    """What one network says after each stop: outputs for what is asked, and for the items of the set."""
+    """Outputs of one network after each stop, for the test samples and for the items of the set."""
 
     asked: tuple[Tensor, ...]
     items: tuple[Tensor, ...]
@@ -46,17 +46,17 @@ class _Walk:
 
 
 def count_networks(bench: Bench) -> int:
-    """Networks that are trained on real data."""
+    """Return the number of networks trained on real data."""
     return min(2, bench.students)
 
 
 def conditions(bench: Bench) -> list[Condition]:
-    """What students are trained on for `agreement`."""
+    """Return the training conditions of `measure_agreement`."""
     return [bench.distilled_condition(), *(bench.random_condition(times) for times in TIMES)]
 
 
 def _looked(bench: Bench, stops: tuple[int, ...]) -> list[_Looked]:
-    """Every network at every stop; trained once for all parts."""
+    """Return every network at every stop; trained once for all diagnostics."""
     if bench.stopped_networks.get(stops) is None:
         walk = _Walk(make=bench.make, real=bench.real, stops=stops, x=bench.distilled_data.x)
         seeds = [derive_seed(bench.seed, "study", "stopped", n) for n in range(count_networks(bench))]
@@ -70,7 +70,7 @@ def _looked(bench: Bench, stops: tuple[int, ...]) -> list[_Looked]:
 
 
 def _walked(walk: _Walk, asked: Source, seed: int) -> _Looked:
-    """Train on real data, and look at each stop."""
+    """Train on real data and evaluate at each stop."""
     network = walk.make(derive_seed(seed, "network")).train()
     rng, task = generator(seed, "samples"), get_task(walk.real)
     theta, buffers = copy_parameters(network), {n: b.detach().clone() for n, b in network.named_buffers()}
@@ -94,7 +94,7 @@ def _walked(walk: _Walk, asked: Source, seed: int) -> _Looked:
 
 
 class _Fixed(torch.nn.Module):
-    """A network with other values in place of its own."""
+    """A network with fixed parameter values."""
 
     def __init__(self, network: torch.nn.Module, state: dict[str, Tensor]) -> None:
         super().__init__()
@@ -106,21 +106,21 @@ class _Fixed(torch.nn.Module):
 
 
 def _same(a: Tensor, b: Tensor) -> float:
-    """The part of samples for which two networks say the same class."""
+    """Return the fraction of samples that two networks classify alike."""
     return float((a.argmax(1) == b.argmax(1)).double().mean())
 
 
 def _each(students: Sequence[Tensor], others: Sequence[Tensor]) -> list[float]:
-    """Of each student its mean agreement with ``others``, itself left out."""
+    """Return each student's mean agreement with ``others``, itself excluded."""
     pairs = [[_same(s, o) for o in others if o is not s] for s in students]
     return [sum(p) / len(p) for p in pairs if p]
 
 
 def measure_agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
-    """How often students of the set say what networks of real data say, at every stop; and where most often.
+    """Return the agreement of the set's students with networks of real data at every stop, and its peak.
 
-    Two networks of high accuracy agree for that alone, so two numbers stand beside it: the agreement with the stop
-    whose accuracy is nearest to the students' own, and that with networks of random real samples of the nearest one.
+    Networks of high accuracy agree for that reason alone. So two references are given: agreement with the stop whose
+    accuracy is nearest to the students' own, and with networks of random real samples of the nearest accuracy.
     """
     own, labels = drop_diverged(bench.outputs(bench.distilled_condition())), bench.eval_source.labels
     looked = _looked(bench, stops)
@@ -158,7 +158,7 @@ def measure_agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
 
 
 def measure_readability(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
-    """How many items networks of real data take for what they are labelled, at the last stop and on the way there."""
+    """Return the fraction of items that networks of real data classify as labelled, at the last stop and before."""
     looked, labels, asked = _looked(bench, stops), bench.distilled.hard_labels, bench.eval_source.labels
 
     def right(outputs: Tensor, y: Tensor) -> float:

@@ -1,6 +1,6 @@
-"""What each item of a set does: students are trained without it, exactly, and asked again.
+"""Influence of each item of a set, by exact retraining without it.
 
-I(j) = loss without j − loss with all, on real samples, in pairs over students of the same start and order. Above zero
+I(j) = loss without j − loss with all, on real samples, paired over students of the same start and order. Positive:
 the item helps. Large sets are taken in groups of items of one class, so that the number of trainings is bounded.
 """
 
@@ -19,12 +19,12 @@ from potstill.functional.sampling import proportional_allocation
 __all__ = ["MAX_GROUPS", "conditions", "item_groups", "measure_influence"]
 
 MAX_GROUPS = 100
-"""Groups, at most."""
+"""Maximum number of groups."""
 _SHOWN = 3
 
 
 def item_groups(bench: Bench, most: int) -> list[Tensor]:
-    """The items in groups of one class, each alone where there are no more than ``most``."""
+    """Return the items in groups of one class; single items if there are no more than ``most``."""
     labels, k = bench.distilled.hard_labels, len(bench.counts)
     of_class = [torch.where(labels == c)[0] for c in range(k)]
     if len(bench.distilled) <= most:
@@ -38,7 +38,7 @@ def item_groups(bench: Bench, most: int) -> list[Tensor]:
 
 
 def conditions(bench: Bench, most: int) -> list[Condition]:
-    """The set, and the set without each group."""
+    """Return the set, and the set without each group."""
     return [bench.distilled_condition(), *(_without(bench, items) for items in item_groups(bench, most))]
 
 
@@ -48,11 +48,11 @@ def _without(bench: Bench, items: Tensor) -> Condition:
 
 
 def measure_influence(bench: Bench, most: int) -> dict[str, Any]:
-    """The influence of every group on the loss and the score, the most helpful first.
+    """Return the influence of every group on the loss and the score, the most helpful first.
 
     ``told``: its interval over students excludes zero at 95 % for all groups together (Bonferroni). ``noise``: the
-    deviation of the loss among students of the whole set, which another seed alone makes. ``score``: the
-    students' score without the group less that with it.
+    deviation of the loss among students of the whole set, due to the seed alone. ``score``: the students' score without
+    the group less that with it.
     """
     whole = bench.outputs(bench.distilled_condition())
     groups = item_groups(bench, most)
@@ -76,7 +76,7 @@ def measure_influence(bench: Bench, most: int) -> dict[str, Any]:
 
 
 def _losses(bench: Bench, outputs: Tensor) -> Tensor:
-    """The loss of each asked sample (n,); of a task without classes the mean loss alone (1,)."""
+    """Return the loss of each test sample (n,); without classes the mean loss (1,)."""
     if bench.classes:
         return F.cross_entropy(outputs.double(), bench.eval_source.labels, reduction="none")
     return bench.task.loss(outputs, targets(bench.eval_source)).double().reshape(1)

@@ -1,4 +1,4 @@
-"""Which real sample each item of a set is nearest to, and which items are copies."""
+"""Nearest real sample of each item of a set, and copies."""
 
 from typing import Any
 
@@ -16,15 +16,14 @@ from potstill.rng import generator
 __all__ = ["MAX_BYTES", "find_nearest"]
 
 MAX_BYTES = 4 * 2**30
-"""Bytes of real samples in float32 that are looked through."""
+"""Maximum size of the real samples, as float32."""
 _CHUNK = 1024
 
 
 def find_nearest(bench: Bench) -> dict[str, Any]:
-    """The nearest training sample of every item, its distance beside that among real samples, and copies by name.
+    """Return the nearest training sample of every item, its distance relative to that among real samples, and copies.
 
-    Distances of pictures are those of pixels in [0, 1]; of all else those of what networks see, as columns have units
-    of their own.
+    Distances between images are in pixels in [0, 1], else in model space, as columns have their own units.
 
     Raises:
         PotstillError: inputs are not one tensor, or the data are too large.
@@ -66,7 +65,7 @@ def find_nearest(bench: Bench) -> dict[str, Any]:
 
 
 def _in_test(few: Tensor, test: Source, pixels: bool, usual: float) -> dict[str, int]:
-    """Copies of test samples: what a student of the set would be tested on."""
+    """Return the number of copies of test samples, which leak into the test."""
     found = nearest_rows(few, _rows(test, pixels))
     return {"exact": int(found.exact().sum()), "near": int(found.near(usual).sum())}
 

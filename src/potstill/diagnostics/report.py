@@ -1,4 +1,4 @@
-"""The parts of a study, what each will take, and all of them as one JSON document."""
+"""The diagnostics report: its parts, their estimated cost, and all of them as one JSON document."""
 
 import math
 import time
@@ -26,20 +26,20 @@ __all__ = ["FORMAT", "PARTS", "DiagnosticOptions", "estimate_costs", "run_diagno
 
 FORMAT = "potstill/study/1"
 _HVP = 4.0
-"""Updates that a product with the Hessian takes, about: the gradient of a gradient."""
+"""Cost of a Hessian-vector product in updates: the gradient of a gradient."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnosticOptions:
-    """What the parts are asked for."""
+    """Options of the parts."""
 
     parts: tuple[str, ...]
     amounts: tuple[int, ...] = augmentation_value.AMOUNTS
-    """Real samples per class that are added to the set."""
+    """Numbers of real samples per class that are added to the set."""
     stops: tuple[int, ...] = early_stopped_teachers.STOPS
-    """Updates after which networks of real data are looked at."""
+    """Updates after which networks of real data are evaluated."""
     groups: int = influence.MAX_GROUPS
-    """Items that are left out one by one, at most."""
+    """Maximum number of groups of items that are left out."""
 
     def __post_init__(self) -> None:
         for name in self.parts:
@@ -56,15 +56,15 @@ class DiagnosticOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """One part: what students learn for it, what else it computes, and whether it needs classes."""
+    """One part: its function, training conditions, and needs."""
 
     of: Callable[[Bench, DiagnosticOptions], dict[str, Any]]
     lessons: Callable[[Bench, DiagnosticOptions], list[Condition]] = lambda bench, asked: []
     walks: bool = False
-    """It needs networks of real data that are stopped."""
+    """Needs early-stopped networks of real data."""
     classes: bool = True
     more: Callable[[Bench, DiagnosticOptions, Callable[[int], float]], float] = lambda bench, asked, step: 0.0
-    """Further seconds, from those of an update on so many samples."""
+    """Further seconds, given those of an update by batch size."""
 
 
 def _curved(bench: Bench, asked: DiagnosticOptions, step: Callable[[int], float]) -> float:
@@ -98,11 +98,11 @@ PARTS: Mapping[str, _Part] = {
         lessons=lambda bench, asked: influence.conditions(bench, asked.groups), classes=False,
     ),
 }  # fmt: skip
-"""Every part by its name, cheap ones first."""
+"""Parts by name, cheap ones first."""
 
 
 def _without(bench: Bench, name: str) -> str | None:
-    """Why a part is left out; ``None`` where it is not."""
+    """Return why a part is left out; ``None`` if it is not."""
     if PARTS[name].classes and not bench.classes:
         return f"it is about classes, but the task is {bench.task.name}"
     if name == "influence" and len(bench.distilled) < 2:
@@ -111,16 +111,16 @@ def _without(bench: Bench, name: str) -> str | None:
 
 
 def estimate_costs(bench: Bench, asked: DiagnosticOptions) -> dict[str, dict[str, Any]]:
-    """For each part students, networks of real data and seconds on one worker, from some updates that are run for it.
+    """Return students, networks of real data and seconds on one worker for each part, from a few timed updates.
 
-    What two parts share stands with the first.
+    Shared work counts for the first part.
     """
     most = bench.protocol.recipe.batch
     small = max(1, min(most, len(bench.distilled)))
     few, many = (measure_step_seconds(bench.make, bench.real, n) for n in (small, most))
 
     def step(samples: int) -> float:
-        """An update on so many samples, along a line; beyond a batch in proportion."""
+        """Seconds of an update, interpolated; beyond a batch in proportion."""
         n = min(samples, most)
         one = few + max(0.0, many - few) * (n - small) / max(1, most - small)
         return max(one, 0.0) * max(1.0, samples / most)
@@ -153,11 +153,11 @@ def run_diagnostics(
     """Compute the parts.
 
     Args:
-        forecast: what `expected` said, to stand beside what they took.
+        forecast: result of `estimate_costs`, to report beside the actual cost.
 
     Returns:
         JSON: ``parts`` by name, ``left_out`` with the reason of each that does not fit the data, ``recipe`` of the
-        students, ``asked`` (which part, how many samples), ``cost`` (seconds expected and taken, of each part).
+        students, ``asked`` (split, number of samples), ``cost`` (seconds expected and taken, of each part).
     """
     parts, left, seconds = dict[str, Any](), dict[str, str](), dict[str, float]()
     for name in asked.parts:
@@ -204,5 +204,5 @@ def _rounded(forecast: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def total_seconds(forecast: Mapping[str, Mapping[str, Any]]) -> float:
-    """Seconds of all parts."""
+    """Return the seconds of all parts."""
     return math.fsum(of["seconds"] for of in forecast.values())

@@ -1,4 +1,4 @@
-"""How curved the loss is where students of the set end, beside students of as many real samples."""
+"""Curvature of the loss where students of the set end, beside students of as many real samples."""
 
 from functools import partial
 from typing import Any
@@ -18,23 +18,23 @@ from potstill.rng import derive_seed, generator
 __all__ = ["MAX_SAMPLES", "PRODUCTS", "VECTORS", "count_samples", "count_students", "measure_curvature"]
 
 MAX_SAMPLES = 512
-"""Real training samples of the loss, at most."""
+"""Maximum number of real training samples in the loss."""
 VECTORS, PRODUCTS = 10, 30
-"""Of a trace, and of an eigenvalue at most: products with the Hessian."""
+"""Hessian-vector products of a trace estimate, and maximum of an eigenvalue's."""
 
 
 def count_samples(bench: Bench) -> int:
-    """Real samples that the loss is the mean over."""
+    """Return the number of real samples in the loss."""
     return min(MAX_SAMPLES, len(bench.real))
 
 
 def count_students(bench: Bench) -> int:
-    """Students of each kind."""
+    """Return the number of students of each kind."""
     return min(2, bench.students)
 
 
 def measure_curvature(bench: Bench) -> dict[str, Any]:
-    """Loss, trace of its Hessian and its largest eigenvalue, on real training samples and on the set itself."""
+    """Return loss, trace of its Hessian and its largest eigenvalue, on real training samples and on the set itself."""
     rng = generator(bench.seed, "study", "curvature")
     batch = bench.real.fetch(torch.randperm(len(bench.real), generator=rng)[: count_samples(bench)])
     assert batch.y is not None
@@ -62,7 +62,7 @@ def _few(own: TrainingData, rng: torch.Generator) -> TrainingData:
 
 
 def _summed(several: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Over students; errors of the estimates are those of single students."""
+    """Summarise over students; estimation errors are those of single students."""
     if not several:
         return None
     return {
@@ -73,7 +73,7 @@ def _summed(several: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _ratio(points: dict[str, list[dict[str, Any]]]) -> float | None:
-    """The trace on real samples at students of the set over that at students of real samples."""
+    """Return the trace on real samples of students of the set, divided by that of students of real samples."""
     if not all(points.values()):
         return None
     own, other = (sum(m["real"]["trace"] for m in points[n]) / len(points[n]) for n in ("set", "random"))
@@ -81,7 +81,7 @@ def _ratio(points: dict[str, list[dict[str, Any]]]) -> float | None:
 
 
 def _at(held: dict[str, TrainingData], task: Task, job: StudentJob) -> dict[str, Any] | None:
-    """Train a student, and look at each loss where it ends; the same vectors for all of them."""
+    """Train a student and return the curvature of each loss there, with the same random vectors for all."""
     network = train(job).eval()
     names, theta = zip(*network.named_parameters(), strict=True)
     if not all(bool(torch.isfinite(p).all()) for p in theta):
