@@ -1,4 +1,4 @@
-"""Pages and tables made of results: JSON, cards and a few pictures. Nothing here imports torch."""
+"""HTML pages and plots of results: JSON, metadata and a few images. Nothing here imports torch."""
 
 from potstill.reports.collect import collect, read_set
 from potstill.reports.law import draw_law

@@ -1,6 +1,6 @@
-"""What charts that stand alone are drawn of: an SVG document, and the few marks that ours have.
+"""SVG documents and marks for standalone charts.
 
-Places are in the document's own units. Every text is escaped as it enters.
+Coordinates are in the document's own units. Every text is escaped as it enters.
 """
 
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ __all__ = ["COLOURS", "INK", "RULE", "band", "document", "dot", "line", "polylin
 
 INK, RULE = "#24292f", "#d0d7de"
 COLOURS = ("#57606a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#997404", "#56b4e9", "#8a63d2")
-"""Told apart by people of any colour vision (Okabe and Ito, the yellow darker); grey is for what others are held to."""
+"""Colour-blind safe colours (Okabe and Ito, the yellow darker); grey is for references."""
 
 Points = Iterable[tuple[float, float]]
 
 
 def document(width: float, height: float, title: str, marks: Iterable[Html]) -> str:
-    """A whole file, on white so that it is readable on dark pages too; ``title`` is read aloud in its place."""
+    """Return a whole file, on white so that it is readable on dark pages too; ``title`` is its accessible name."""
     return tag(
         "svg", tag("title", title), tag("metadata", PAGE_MARK),
         tag("rect", width=width, height=height, fill="#ffffff"), join_html(marks, "\n"),
@@ -30,7 +30,7 @@ def document(width: float, height: float, title: str, marks: Iterable[Html]) -> 
 def line(
     x1: float, y1: float, x2: float, y2: float, colour: str = RULE, *, width: float = 1, dashes: str | None = None
 ) -> Html:
-    """A straight line."""
+    """Return a straight line."""
     return tag(
         "line", x1=_n(x1), y1=_n(y1), x2=_n(x2), y2=_n(y2), stroke=colour, stroke_width=width,
         stroke_dasharray=dashes or None,
@@ -38,7 +38,7 @@ def line(
 
 
 def polyline(points: Points, colour: str, *, width: float = 1.5, dashes: str | None = None) -> Html:
-    """A line through all points."""
+    """Return a line through all points."""
     return tag(
         "polyline", points=_places(points), fill="none", stroke=colour, stroke_width=width,
         stroke_dasharray=dashes or None,
@@ -46,12 +46,12 @@ def polyline(points: Points, colour: str, *, width: float = 1.5, dashes: str | N
 
 
 def band(above: Points, below: Points, colour: str) -> Html:
-    """What lies between two lines from left to right, as an interval."""
+    """Return the area between two lines from left to right, e.g. an interval."""
     return tag("polygon", points=_places([*above, *reversed([*below])]), fill=colour, opacity=0.15)
 
 
 def dot(x: float, y: float, colour: str, radius: float = 4) -> Html:
-    """A point."""
+    """Return a point."""
     return tag("circle", cx=_n(x), cy=_n(y), r=f"{radius:g}", fill=colour)
 
 
@@ -59,7 +59,7 @@ def text_label(
     x: float, y: float, said: object, anchor: str = "start", *, size: int | None = None, bold: bool = False,
     colour: str | None = None,
 ) -> Html:  # fmt: skip
-    """A line of text from, up to or around a place."""
+    """Return a line of text at a position."""
     weight = 600 if bold else None
     return tag(
         "text", escape(said), x=_n(x), y=_n(y), text_anchor=anchor, font_size=size, font_weight=weight, fill=colour

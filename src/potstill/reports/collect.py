@@ -24,7 +24,7 @@ from potstill.tasks.metric import Metric
 __all__ = ["ReadArrays", "collect", "read_set"]
 
 _MOST_ITEMS = 48
-"""Items of a set without classes that a page shows."""
+"""Maximum number of displayed items of a set without classes."""
 FORMAT = "potstill/1"
 LATER = "potstill/2"
 ReadArrays: TypeAlias = Callable[[Path], Mapping[str, np.ndarray]]
@@ -35,7 +35,7 @@ Of sets whose targets are no classes also ``targets``, ``columns`` and ``caption
 Raises `PotstillError` where it is damaged.
 """
 _KEPT = ("method", "ipc", "seed", "classes", "input", "source", "bytes", "cost", "outcome")
-"""What a leaderboard's row or a scorecard may say of the set where the set itself is not at hand."""
+"""Keys of a leaderboard row or a scorecard that replace metadata of a missing set."""
 
 
 def _line(error: BaseException) -> str:
@@ -71,8 +71,7 @@ def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
 
 
 def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | None:
-    """The inputs that a page shows in data units, by class where there are classes; ``None`` where inputs cannot be
-    drawn."""
+    """Return the displayed inputs in data units, by class where there are classes; ``None`` if they cannot be drawn."""
     names = tuple(map(str, card.get("classes", ())))
     if "targets" in arrays:
         return _unclassed(arrays, card)
@@ -115,7 +114,7 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
 
 
 def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | None:
-    """The inputs of a set whose targets are no classes; ``None`` for those that cannot be drawn."""
+    """Return the displayed inputs of a set without classes; ``None`` if they cannot be drawn."""
     inputs, targets = arrays["inputs"], arrays["targets"]
     if inputs.ndim not in (2, 3, 4) or len(inputs) != len(targets):
         return None
@@ -182,7 +181,7 @@ def read_set(path: Path, read_arrays: ReadArrays | None = None) -> tuple[Mapping
 
 @dataclass(slots=True)
 class _Set:
-    """A distilled set found on disk and the scorecards that belong to it."""
+    """A distilled set on disk and its scorecards."""
 
     path: Path
     card: Mapping[str, Any]
@@ -226,7 +225,7 @@ def _own(scorecard: Mapping[str, Any]) -> Any:
 
 
 def _check_fractions(path: Path, scorecard: Mapping[str, Any]) -> None:
-    """Fractions must lie in [0,1]: a percentage would be shown a hundred times too large."""
+    """Check that fractions lie in [0, 1]: a percentage would be shown a hundred times too large."""
     if Metric.from_scorecard(scorecard).unit != "fraction":
         return
     own = _own(scorecard)
@@ -243,8 +242,9 @@ def _check_fractions(path: Path, scorecard: Mapping[str, Any]) -> None:
 
 
 def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
-    """A leaderboard's rows; scorecards without baselines get the row of ``random`` of the same size as one: it has as
-    many samples, whatever they weigh."""
+    """Return a leaderboard's rows; scorecards without baselines get the row of ``random`` of the same size as one: it
+    has as many samples, whatever their bytes.
+    """
     rows = board.get("rows") if isinstance(board, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and _named(row) for row in rows):
         raise PotstillError(
@@ -274,20 +274,20 @@ def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def _named(row: Mapping[str, Any]) -> bool:
-    """Whether a row's method and size are what they can be."""
+    """Return True if a row's method and size have valid types."""
     method, ipc = row.get("method", ""), row.get("ipc", 0)
     return isinstance(method, str) and isinstance(ipc, int | float)
 
 
 def _nested(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The scorecard of a row: under its key, or the row itself."""
+    """Return the scorecard of a row: under its key, or the row itself."""
     if _is_scorecard(row.get("scorecard")):
         return dict(row["scorecard"])
     return row if _is_scorecard(row) else None
 
 
 def _files(path: Path) -> list[Path]:
-    """The result files under ``path``, or the one file it is."""
+    """Return the result files in ``path``, or the single file it is."""
     if not path.is_dir():
         if not path.exists():
             raise PotstillError(f"{path}: no such file or folder; check the path")
@@ -308,7 +308,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _foreign(path: Path) -> bool:
-    """Whether a safetensors file found in a folder is something else: a checkpoint, a network's weights."""
+    """Return True for a safetensors file that is no set: a checkpoint, a network's weights."""
     try:
         with safe_open(path, framework="np") as file:
             return "card" not in (file.metadata() or {})
@@ -322,13 +322,13 @@ def _stem(path: Path) -> str:
 
 
 def _same(card: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
-    """Whether what a scorecard or a row says of its set names the set with this card."""
+    """Return True if a scorecard or row names the set with this metadata."""
     keys = [key for key in ("method", "ipc", "seed") if said.get(key) is not None]
     return "method" in keys and all(card.get(key) == said[key] for key in keys)
 
 
 def _owner(sets: Sequence[_Set], path: Path, said: Mapping[str, Any]) -> _Set | None:
-    """The set that a scorecard or a row at ``path`` is about: by file, stem or content, or the only one beside it."""
+    """Return the set of a scorecard or row at ``path``: by file, stem or content, or the only one beside it."""
     named = said.get("file")
     if isinstance(named, str):
         target = (path.parent / named).resolve()
@@ -355,13 +355,13 @@ def _row_entry(row: Mapping[str, Any], scorecard: Mapping[str, Any] | None) -> E
 
 
 def collect(paths: Sequence[Path], read_arrays: ReadArrays | None = None) -> list[Entry]:
-    """Entries for everything in ``paths``: folders are looked through, files are taken as they are.
+    """Return entries for everything in ``paths``: folders are searched, files are taken as they are.
 
     A scorecard belongs to the set that it names under ``file``, or whose stem it shares (``petals.scorecard.json``), or
     whose method, size and seed it states; ``scorecard.json`` belongs to the only set in its folder.
 
     Args:
-        decode: reads sets of the format ``potstill/2``; without it their inputs are not shown.
+        read_arrays: decodes sets; without it their inputs are not shown.
 
     Raises:
         PotstillError: a path is missing, a file is damaged or of another kind, or a folder holds no results.

@@ -1,4 +1,4 @@
-"""The data map of dataset cartography as one SVG picture: every sample by its variability and its confidence."""
+"""The data map of dataset cartography as SVG: every sample by its variability and its confidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class MapPoint:
     region: str
     """``easy``, ``ambiguous`` or ``hard``."""
     label: str
-    """What is shown when it is pointed at: its class, its file."""
+    """Tooltip: its class, its file."""
 
 
 def _mark(kind: str, x: float, y: float, label: str | None, shown: str) -> Html:
@@ -44,7 +44,7 @@ def _mark(kind: str, x: float, y: float, label: str | None, shown: str) -> Html:
 
 
 def draw_data_map(points: Sequence[MapPoint], name: str) -> str:
-    """A picture that stands alone. Of more than 4,000 samples an even part is drawn; the counts are of all.
+    """Return a standalone SVG. Of more than 4,000 samples an even part is drawn; the counts are of all.
 
     Args:
         points: every sample; at least one.

@@ -1,4 +1,4 @@
-"""What a page is made of: one distilled set's card, its scorecard, its pictures and its history."""
+"""Contents of a page: a distilled set's metadata, scorecard, images and history."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ __all__ = ["Entry", "Gallery"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gallery:
-    """Inputs to show, in data units: pictures (n, c, h, w) with values in [0,1], windows (n, v, t), or rows (n, d).
+    """Displayed inputs in data units: images (n, c, h, w) with values in [0,1], windows (n, v, t), or rows (n, d).
 
     ``labels`` are classes (n,) or rows of probabilities (n, k). ``counts`` are the items of each class in the whole set
     where ``inputs`` holds only some of them. ``columns`` are a table's column names. ``real``: they are real samples.
-    ``weights``: how much each input counts, over the mean of the whole set. ``scores``: the least and the greatest of
-    labels that are scores; ``labels`` are then the probabilities that cross-entropy reads of them.
+    ``weights``: of each input, divided by the mean of the whole set. ``scores``: range of labels that are scores;
+    ``labels`` are then the probabilities that cross-entropy reads from them.
 
-    Without classes ``labels`` are 0, ``targets`` (n, …) what is to be learned, ``target_names`` what each is called,
-    and ``captions`` the text of each input, where it has one.
+    Without classes ``labels`` are 0, ``targets`` (n, …) are the targets, ``target_names`` their names, and ``captions``
+    the text of each input, if it has one.
     """
 
     inputs: Float[np.ndarray, "n ..."]
@@ -41,7 +41,7 @@ class Gallery:
 
     @property
     def hard_labels(self) -> Num[np.ndarray, " n"]:
-        """The class of each input; of a soft label, the most probable one."""
+        """Class of each input; for a soft label, the most probable one."""
         return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
 
     @property
@@ -58,9 +58,9 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One distilled set on the page. Keys are those of the card and the scorecard; whatever is missing is not shown.
+    """One distilled set on the page. Keys are those of the metadata and the scorecard; missing ones are not shown.
 
-    ``curve`` is the history of the run, ``{"step", "seconds", metric…}`` per record; ``None`` takes the card's own.
+    ``curve`` is the history of the run, ``{"step", "seconds", metric…}`` per record; ``None`` uses the metadata's.
     """
 
     name: str
@@ -69,16 +69,16 @@ class Entry:
     gallery: Gallery | None = None
     curve: Sequence[Mapping[str, Any]] | None = None
     study: Mapping[str, Any] | None = None
-    """Its report card, as `potstill diagnose` writes it."""
+    """Its diagnostics, as `potstill diagnose` writes them."""
     snapshots: Snapshots | None = None
-    """Its pictures at a few steps."""
+    """Inputs at a few steps."""
 
     def card_section(self, key: str) -> Mapping[str, Any]:
-        """A mapping of the card, empty where the card has none."""
+        """Return a mapping of the metadata, empty if missing."""
         return _mapping(self.card.get(key))
 
     def scorecard_section(self, key: str) -> Mapping[str, Any]:
-        """A mapping of the scorecard, empty where there is none."""
+        """Return a mapping of the scorecard, empty if missing."""
         return _mapping((self.scorecard or {}).get(key))
 
     @property
@@ -91,7 +91,7 @@ class Entry:
 
     @property
     def samples(self) -> int | None:
-        """Real samples that the set was made from."""
+        """Number of real samples that the set was made from."""
         value = to_number(self.card_section("source").get("samples"))
         return None if value is None else int(value)
 
@@ -104,7 +104,7 @@ class Entry:
 
     @property
     def items(self) -> int | None:
-        """Inputs that a learner trains on."""
+        """Number of inputs that a student trains on."""
         if self.gallery is not None:
             return sum(self.gallery.sizes)
         ipc = to_number(self.card.get("ipc"))
@@ -117,24 +117,24 @@ class Entry:
 
     @property
     def noun(self) -> str:
-        """What one input is called, in the plural."""
+        """Plural noun of its inputs."""
         nouns = {"image": "pictures", "table": "rows", "pair": "pairs", "series": "windows"}
         return nouns.get(str(self.card_section("input").get("kind", "image")), "samples")
 
     @property
     def history(self) -> Sequence[Mapping[str, Any]]:
-        """The records of the run, empty where there are none."""
+        """Records of the run; may be empty."""
         records = self.curve if self.curve is not None else self.card.get("history")
         return [r for r in records if isinstance(r, Mapping)] if isinstance(records, Sequence) else []
 
     @property
     def metric(self) -> Metric:
-        """What its scores are, and which way is better."""
+        """Metric of its scores."""
         return Metric.from_scorecard(self.scorecard)
 
     @property
     def score(self) -> Estimate | None:
-        """On the test split: in the metric's unit; of a scorecard of before there were others, its accuracy."""
+        """Score on the test split, in the metric's unit."""
         card = self.scorecard or {}
         return to_estimate(card.get("score") or card.get("accuracy"), card.get("n"))
 
@@ -151,7 +151,7 @@ class Entry:
         return {name: value for name, value in found.items() if value is not None}
 
     def gap(self, name: str) -> Estimate | None:
-        """This set's score minus that of the baseline ``name``: as measured if it says, else from both."""
+        """Return this set's score minus that of the baseline ``name``: as measured if available, else from both."""
         own, other = self.score, self.baselines.get(name)
         if own is None or other is None:
             return None
@@ -161,14 +161,14 @@ class Entry:
 
     @property
     def bytes(self) -> float | None:
-        """Everything that training on the set needs, as stored."""
+        """Total stored bytes that training on the set needs."""
         return to_number(self.card_section("bytes").get("total")) or to_number(
             self.scorecard_section("bytes").get("total")
         )
 
     @property
     def codec(self) -> str | None:
-        """How its values are written."""
+        """Codec of its values."""
         found = self.card_section("store").get("name") or self.scorecard_section("set").get("codec")
         return None if found is None else str(found)
 
@@ -178,17 +178,17 @@ class Entry:
 
     @property
     def quick(self) -> bool:
-        """Whether the protocol was shortened, so that its numbers are to look at and not to report."""
+        """True if the protocol was shortened: numbers to look at, not to report."""
         return (self.scorecard or {}).get("quick") is True
 
     @property
     def flags(self) -> str:
-        """What must stand beside each of its numbers, in words; empty where nothing must."""
+        """Words that must be shown with each of its numbers; may be empty."""
         return " ".join(word for word, said in (("optimistic", self.optimistic), ("quick", self.quick)) if said)
 
     @property
     def outcome(self) -> tuple[str, str]:
-        """How the run ended: one word, and the sentence that says why (empty where there is none)."""
+        """How the run ended: one word, and the reason (may be empty)."""
         value = self.card.get("outcome")
         if isinstance(value, Mapping):
             return str(value.get("kind") or ""), str(value.get("message") or "")

@@ -15,13 +15,13 @@ _MOST_POINTS = 400
 
 
 def value(shown: str, exact: float | None) -> Html:
-    """A number for reading, with the JSON's own number in its ``value`` attribute."""
+    """Return a formatted number with the exact one in its ``value`` attribute."""
     return Html(shown) if exact is None else tag("data", shown, value=repr(exact))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One row of a dot plot; ``own`` rows are the set's, the others are what it is compared with."""
+    """One row of a dot plot; ``own`` rows are the set's, the others are references."""
 
     label: str
     estimate: Estimate
@@ -29,7 +29,7 @@ class Point:
 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers inside [low, high]."""
+    """Return round numbers inside [low, high]."""
     raw = max(high - low, 1e-9) / about
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
@@ -44,12 +44,12 @@ def _at(x: float, low: float, high: float) -> str:
 def dot_plot(
     points: Sequence[Point], caption: str, metric: Metric = ACCURACY, *, reference: float | None = None
 ) -> Html:
-    """Means as dots with their 95% intervals as lines, one row each, on a common axis of scores.
+    """Return means as dots with their 95% intervals as lines, one row each, on a common axis of scores.
 
     Args:
         points: what to draw, in order.
-        caption: said below, before the sentence about the axis.
-        metric: what the scores are.
+        caption: precedes the sentence about the axis.
+        metric: of the scores.
         reference: a value marked in every row with a dashed line.
     """
     ends = [x for p in points for x in (p.estimate.mean, p.estimate.low, p.estimate.high) if x is not None]
@@ -100,7 +100,7 @@ def dot_plot(
 
 
 def bar(share: float, *, own: bool = False, height: int = 10) -> Html:
-    """One horizontal bar, ``share`` of the width in [0,1]."""
+    """Return one horizontal bar, ``share`` of the width in [0,1]."""
     width = f"{100 * min(max(share, 0.0), 1.0):.2f}%"
     return tag(
         "svg",
@@ -112,7 +112,7 @@ def bar(share: float, *, own: bool = False, height: int = 10) -> Html:
 
 
 def bars(rows: Sequence[tuple[str, float]]) -> Html:
-    """A bar from 0 to 100% per row, in the order given."""
+    """Return a bar from 0 to 100% per row, in the order given."""
     return tag(
         "div",
         *(
@@ -131,7 +131,7 @@ def bars(rows: Sequence[tuple[str, float]]) -> Html:
 
 
 def _thin(series: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, float]], int]:
-    """At most ``_MOST_POINTS`` points: means of neighbours, and how many neighbours."""
+    """Return at most ``_MOST_POINTS`` points: means of neighbours, and how many neighbours."""
     group = -(-len(series) // _MOST_POINTS)
     cut = [series[i : i + group] for i in range(0, len(series), group)]
     return [(sum(x for x, _ in c) / len(c), sum(y for _, y in c) / len(c)) for c in cut], group
@@ -185,7 +185,7 @@ def _curve(name: str, series: Sequence[tuple[float, float]], dropped: int) -> Ht
 
 
 def curves(history: Sequence[Mapping[str, Any]], most: int = 4) -> Html | None:
-    """A small plot against the step for each metric (the first ``most``); ``None`` where none has two points."""
+    """Return a small plot against the step for each of the first ``most`` metrics; ``None`` if none has two points."""
     names = dict.fromkeys(key for record in history for key in record if key not in {"step", "seconds"})
     drawn: list[Html] = []
     for name in sorted(names, key=lambda n: (n != "loss", list(names).index(n))):

@@ -1,4 +1,4 @@
-"""The distilled inputs as they are: pictures by class as inline PNG, or rows of a table."""
+"""Distilled inputs: images by class as inline PNG, or rows of a table."""
 
 import numpy as np
 
@@ -14,17 +14,17 @@ _MOST_PICTURES, _MOST_PER_CLASS, _MOST_CLASSES, _MOST_COLUMNS = 240, 12, 100, 40
 _LONGEST = 128
 _WEIGHTS = "The numbers are weights: how much an input counts in training, over the mean of the set."
 _FEW = 4
-"""Up to so many pictures of a class are drawn larger, and classes stand side by side."""
+"""Up to so many images of a class are drawn larger, and classes stand side by side."""
 
 
 def shown(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """How many inputs of each class a page shows, to stay small: 12 at most, fewer where classes are many."""
+    """Return how many inputs of each class a page shows: 12 at most, fewer with many classes."""
     each = max(1, min(_MOST_PER_CLASS, _MOST_PICTURES // max(1, min(len(sizes), _MOST_CLASSES))))
     return tuple(min(size, each) if c < _MOST_CLASSES else 0 for c, size in enumerate(sizes))
 
 
 def _tile(g: Gallery, i: int, alt: str, wanted: int) -> Html:
-    """A picture, with its weight below where it has one."""
+    """Return an image, with its weight below if it has one."""
     if g.weights is None:
         return inline_image(g.inputs[i], alt, wanted, _LONGEST)
     weight = f"×{g.weights[i]:.3g}"
@@ -121,8 +121,12 @@ def _rows(g: Gallery, of: str) -> list[Html]:
 
 
 def gallery(g: Gallery, of: str = "") -> Html:
-    """The inputs of ``g`` by class: pictures clamped to [0,1] and drawn with sharp pixels, or a table; without classes
-    one after another. ``of`` says whose they are, where a page shows several, to who hears the names of its parts."""
+    """Return the inputs of ``g`` by class: images clamped to [0,1] with sharp pixels, or a table; without classes one
+    after another.
+
+    Args:
+        of: whose inputs they are, for accessible names on pages with several sets.
+    """
     if not g.classes:
         return join_html(items(g, of))
     return join_html(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))

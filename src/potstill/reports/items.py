@@ -1,4 +1,4 @@
-"""Inputs of a set without classes: pictures with their texts, rows with their targets, windows of a series as lines."""
+"""Inputs of a set without classes: images with texts, rows with targets, windows of a series as lines."""
 
 from collections.abc import Sequence
 
@@ -64,7 +64,7 @@ def _window(g: Gallery, i: int, names: Sequence[str]) -> Html:
 
 
 def items(g: Gallery, of: str = "") -> list[Html]:
-    """The first items of a set without classes, whatever they are; ``of`` says whose."""
+    """Return the first items of a set without classes, of any kind; ``of`` says whose."""
     most, total = min(_MOST, len(g.inputs)), sum(g.sizes)
     if g.inputs.ndim == 4:
         shown, noun = _pairs(g, most), "items"

@@ -1,4 +1,4 @@
-"""Accuracy against labels as one SVG file: a line for each acquisition, its interval as a band."""
+"""Accuracy against labels as SVG: a line for each acquisition function, its interval as a band."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 170, 24, 56
 
 
 def draw_label_curves(result: Mapping[str, Any], title: str) -> str:
-    """The curves of what `potstill.active.label_cost` returns.
+    """Return the curves of `potstill.active.label_cost` as an SVG document.
 
     Args:
         result: its JSON.
-        title: said above.
-
-    Returns:
-        An SVG document.
+        title: heading.
     """
     labels: list[int] = result["labels"]
     full: float = result["full"]["mean"]

@@ -1,4 +1,4 @@
-"""The plane of data and knowledge as one SVG, readable on light and dark pages: errors of students and the law."""
+"""The plane of data and knowledge as SVG, readable on light and dark pages: errors of students and the law."""
 
 import bisect
 import math
@@ -12,11 +12,11 @@ __all__ = ["draw_law"]
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 460, 64, 200, 56, 56
 ERRORS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Where the axis may have a mark."""
+"""Candidate axis marks."""
 
 
 def draw_law(found: Mapping[str, Any]) -> str:
-    """Error against items per class, both logarithmic; curves are the law.
+    """Return error against items per class, both logarithmic, with the law as curves.
 
     Args:
         found: the content of a ``scaling.json``.
@@ -50,7 +50,7 @@ def draw_law(found: Mapping[str, Any]) -> str:
 
 
 class _Axes:
-    """Where an amount of data and an error lie."""
+    """Coordinates of an amount of data and an error."""
 
     def __init__(self, found: Mapping[str, Any]) -> None:
         budgets = found["settings"]["ipc"]
@@ -61,7 +61,7 @@ class _Axes:
         self.first, self.last = budgets[0], budgets[-1]
 
     def at(self, n: float, error: float) -> tuple[float, float]:
-        """Clipped to the frame."""
+        """Return coordinates, clipped to the frame."""
         error = min(max(error, self.low), self.high)
         right = math.log(n / self.first) / math.log(self.last / self.first)
         down = math.log(error / self.low) / math.log(self.high / self.low)
@@ -84,7 +84,7 @@ class _Axes:
 
 
 def _worth(found: Mapping[str, Any], axes: _Axes) -> list[Html]:
-    """A dashed line from the soft labels of the sentence to the hard labels that they are worth."""
+    """Return a dashed line from the soft labels of the sentence to the hard labels that they are worth."""
     row = next(r for r in found["worth"] if r["ipc"] == found["said_of"])
     if row["value"] is None:
         return []

@@ -1,4 +1,4 @@
-"""Numbers out of results JSON, and the way a person reads them. Fractions inside, percent only here."""
+"""Numbers from results JSON and their display. Fractions inside, percent only here."""
 
 import math
 import re
@@ -17,7 +17,7 @@ ACCURACY = Metric.from_scorecard(None)
 
 
 def shorten(text: str, most: int = 80) -> str:
-    """The first clause of a message, cut between words where it is longer than ``most`` characters."""
+    """Return the first clause of a message, cut between words if it is longer than ``most`` characters."""
     line = " ".join(text.split())
     found = re.split(r"(?<=[.;])\s", line, maxsplit=1)[0].rstrip(";")
     if len(found) <= most:
@@ -27,7 +27,7 @@ def shorten(text: str, most: int = 80) -> str:
 
 
 def to_number(value: object) -> float | None:
-    """``value`` when it is a finite number, else ``None`` (missing, null, NaN, a word)."""
+    """Return a finite number, else ``None`` (missing, null, NaN, a word)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -51,11 +51,10 @@ class Estimate:
     n: int | None = None
 
     def __sub__(self, other: "Estimate") -> "Estimate":
-        """The difference of two independent estimates with its 95% interval.
+        """Return the difference of two independent estimates with its 95% interval.
 
-        The interval is put together from the two intervals (MOVER: Zou and Donner, Statistics in Medicine 27, 2008),
-        so that it needs nothing that the scorecard does not hold. For t intervals of equally many runs it is no
-        narrower than Welch's.
+        The interval is combined from the two intervals (MOVER: Zou and Donner, Statistics in Medicine 27, 2008), so
+        that it needs only the scorecard. For t intervals of equally many runs it is no narrower than Welch's.
         """
         mean = self.mean - other.mean
         if self.low is None or self.high is None or other.low is None or other.high is None:
@@ -66,11 +65,11 @@ class Estimate:
 
 
 def to_estimate(value: object, n: object = None) -> Estimate | None:
-    """An estimate from ``{"mean", "std", "ci95", "n"}`` or from a bare number; ``None`` where there is no mean.
+    """Return an estimate from ``{"mean", "std", "ci95", "n"}`` or from a bare number; ``None`` if there is no mean.
 
     Args:
-        value: what the JSON holds.
-        n: the number of runs where ``value`` does not say.
+        value: a JSON value.
+        n: the number of runs if ``value`` does not give it.
     """
     if not isinstance(value, Mapping):
         mean = to_number(value)
@@ -97,20 +96,21 @@ def _signed(value: float, digits: int, plus: bool) -> str:
 
 
 def format_percent(value: float | None) -> str:
-    """A fraction as percent with one decimal: 0.9124 is ``91.2%``."""
+    """Format a fraction as percent with one decimal: 0.9124 is ``91.2%``."""
     return "—" if value is None else f"{_signed(100 * value, 1, False)}%"
 
 
 def format_score(value: float | None, metric: Metric) -> str:
-    """A score: percent of a fraction, else four digits."""
+    """Format a score: percent of a fraction, else four digits."""
     if metric.unit == "fraction":
         return format_percent(value)
     return "—" if value is None else metric.format(value).replace("-", "−")
 
 
 def format_difference(value: float | None, metric: Metric = ACCURACY) -> str:
-    """A difference with its sign: of fractions in points, 0.091 is ``+9.1``, two decimals where one shows zero; of
-    other scores in their unit."""
+    """Format a difference with its sign: fractions in points, 0.091 is ``+9.1``, with two decimals if one shows zero;
+    other scores in their unit.
+    """
     if value is None:
         return "—"
     if metric.unit != "fraction":
@@ -120,7 +120,7 @@ def format_difference(value: float | None, metric: Metric = ACCURACY) -> str:
 
 
 def format_interval(value: Estimate, metric: Metric = ACCURACY, *, difference: bool = False) -> str:
-    """The two ends of a 95% interval, ``90.8 to 91.6%`` or ``+8.0 to +10.2``; a dash where there is none."""
+    """Format the two ends of a 95% interval, ``90.8 to 91.6%`` or ``+8.0 to +10.2``; a dash if there is none."""
     if value.low is None or value.high is None:
         return "—"
     if difference:
@@ -131,15 +131,16 @@ def format_interval(value: Estimate, metric: Metric = ACCURACY, *, difference: b
 
 
 def significant(difference: Estimate, metric: Metric = ACCURACY) -> int:
-    """1 where the whole interval is on the better side of zero, −1 where it is on the worse one, 0 where it includes
-    zero or there is none."""
+    """Return 1 if the whole interval is on the better side of zero, −1 if on the worse one, 0 if it includes zero or
+    there is none.
+    """
     if difference.low is None or difference.high is None:
         return 0
     return metric.sign * ((difference.low > 0) - (difference.high < 0))
 
 
 def verdict(difference: Estimate, other: str, metric: Metric = ACCURACY) -> str:
-    """What may honestly be said of ``difference`` against ``other``."""
+    """Return the honest statement about ``difference`` against ``other``."""
     if difference.low is None:
         return f"not shown to be better than {other}: there is no interval"
     return {1: f"better than {other}", -1: f"worse than {other}", 0: f"not shown to be better than {other}"}[
@@ -148,12 +149,12 @@ def verdict(difference: Estimate, other: str, metric: Metric = ACCURACY) -> str:
 
 
 def format_count(value: float | None) -> str:
-    """A whole number with commas."""
+    """Format a whole number with commas."""
     return "—" if value is None else f"{round(value):,}"
 
 
 def format_size(value: float | None) -> str:
-    """Bytes with a decimal unit: 313600 is ``313.6 kB``."""
+    """Format bytes with a decimal unit: 313600 is ``313.6 kB``."""
     if value is None:
         return "—"
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -163,7 +164,7 @@ def format_size(value: float | None) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """Seconds the way a person says them: ``4.2 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Format seconds: ``4.2 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds is None:
         return "—"
     if 0 < seconds < 0.05:

@@ -1,4 +1,4 @@
-"""One self-contained page: what a distilled set is, how good it is beside its baselines, and where it comes from."""
+"""Self-contained report page: the distilled set, its score beside its baselines, and its provenance."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -35,7 +35,7 @@ from potstill.reports.sections import (
 __all__ = ["Entry", "Gallery", "render", "write"]
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""The page asks for nothing but itself, and a browser that opens it refuses anything else."""
+"""Content security policy: the page loads nothing but itself."""
 
 
 def _document(title: str, body: Sequence[Html]) -> str:
@@ -54,7 +54,7 @@ def _document(title: str, body: Sequence[Html]) -> str:
 
 
 def _group(entry: Entry) -> tuple[str, ...]:
-    """What must be equal before two scores may be ranked; the size stands last."""
+    """Return the key that must be equal before two scores may be ranked; the size stands last."""
     card = entry.scorecard or {}
     keys = ("protocol", "protocol_version", "fingerprint", "network")
     source = str(entry.card_section("source").get("hash") or entry.source)
@@ -62,7 +62,7 @@ def _group(entry: Entry) -> tuple[str, ...]:
 
 
 def _where(entry: Entry) -> str:
-    """How a group was measured, in words."""
+    """Return how a group was measured, in words."""
     card = entry.scorecard or {}
     known = {"": entry.source, "protocol ": card.get("protocol"), "network ": card.get("network")}
     return ", ".join(f"{what}{name}" for what, name in known.items() if name)
@@ -89,12 +89,12 @@ def _row(entry: Entry, anchor: str, label: str) -> Html:
 
 
 def _gap(entry: Entry) -> Estimate | None:
-    """This set minus random samples: in its bytes where that was measured, else as many."""
+    """Return this set minus random samples: in its bytes if measured, else as many."""
     return entry.gap("random") or entry.gap("random-items")
 
 
 def _finding(ranked: Sequence[tuple[str, Entry, Estimate]]) -> str:
-    """A group's result in honest sentences."""
+    """Return a group's result in honest sentences."""
     label, best, own = ranked[0]
     metric = best.metric
     said = f"{'Highest' if metric.direction == 'higher' else 'Lowest'} mean: {label}, {format_score(own.mean, metric)}."
@@ -111,7 +111,7 @@ def _finding(ranked: Sequence[tuple[str, Entry, Estimate]]) -> str:
 
 
 def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
-    """What was found, a plot and a table of scores that may be ranked, best mean first."""
+    """Return the finding, a plot and a table of scores that may be ranked, best mean first."""
     methods, metric = [entry.method for _, entry in members], members[0][1].metric
     named = [
         (anchor, entry.method if methods.count(entry.method) == 1 else entry.name, entry, entry.score)
@@ -148,7 +148,7 @@ def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
 
 
 def _leaderboard(entries: Sequence[tuple[str, Entry]]) -> list[Html]:
-    """One board for each way of measuring and each size, small sizes first."""
+    """Return one board for each way of measuring and each size, small sizes first."""
     groups: dict[tuple[str, ...], list[tuple[str, Entry]]] = {}
     for anchor, entry in sorted(entries, key=lambda pair: pair[1].ipc or 0):
         if entry.score is not None:
@@ -248,12 +248,12 @@ def _many(entries: Sequence[Entry], title: str, command: str) -> list[Html]:
 
 
 def render(entries: Sequence[Entry], *, title: str, command: str) -> str:
-    """The page about ``entries`` as one HTML document without scripts or anything to load.
+    """Return the page about ``entries`` as one HTML document without scripts or anything to load.
 
     Args:
         entries: one set, or several to compare: then a leaderboard stands first. At least one.
         title: the page's name.
-        command: what a person types to make the page again; shown as it is.
+        command: the shell command that makes the page again; shown verbatim.
 
     Raises:
         PotstillError: there is nothing to show.
@@ -276,7 +276,7 @@ def render(entries: Sequence[Entry], *, title: str, command: str) -> str:
 
 
 def write(html: str, path: Path) -> None:
-    """Write ``html`` to ``path`` (UTF-8), whole or not at all; its folder is made where it is missing.
+    """Write ``html`` to ``path`` (UTF-8) atomically; its folder is created if missing.
 
     Raises:
         PotstillError: the file cannot be written.

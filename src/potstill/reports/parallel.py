@@ -1,4 +1,4 @@
-"""Rows of a table as lines over parallel axes, one axis a column."""
+"""Rows of a table as lines over parallel axes, one axis per column."""
 
 from collections.abc import Sequence
 
@@ -21,15 +21,15 @@ def parallel_axes(
     of: str = "",
     axis_range: tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]] | None = None,
 ) -> Html | None:
-    """A drawing of at most 240 rows over the first 12 columns; ``None`` of fewer than two columns or no rows.
+    """Return a drawing of at most 240 rows over the first 12 columns; ``None`` with fewer than two columns or no rows.
 
-    Each axis runs from its column's least to its greatest value, or over ``span``, so that units do not matter. Where
-    there are classes each has a colour and, of up to eight, a pattern of dashes.
+    Each axis spans its column's range, or ``axis_range``, so that units do not matter. Classes have colours and, up to
+    eight, dash patterns.
 
     Args:
         labels: the class of each row; ignored without ``classes``.
-        of: whose rows they are, where a page shows several.
-        span: the ends of every column's axis, no row beyond them, where several drawings are to be compared.
+        of: whose rows they are, on pages with several sets.
+        axis_range: ends of every column's axis, to compare several drawings; no row may be beyond them.
     """
     n, d = len(rows), min(rows.shape[1], _MOST_AXES)
     if n == 0 or d < 2:
@@ -76,7 +76,7 @@ def parallel_axes(
 
 
 def labelled(what: str, of: str) -> str:
-    """The name of a part for who hears it: no two parts of a page may have the same."""
+    """Return the accessible name of a part: unique on its page."""
     return f"{of}: {what}" if of else what
 
 
@@ -85,7 +85,7 @@ def _short(name: str) -> str:
 
 
 def _keys(classes: Sequence[str]) -> Html | None:
-    """Which line is which class, for the first eight."""
+    """Return the legend of the first eight classes."""
     if not classes:
         return None
     keys = [

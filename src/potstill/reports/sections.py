@@ -1,4 +1,4 @@
-"""The parts of a page about one distilled set. Each returns ``None`` where its facts are missing."""
+"""Sections of a page about one distilled set. Each returns ``None`` if its facts are missing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,7 +42,7 @@ _BASELINES = {
     "random-items": "As many random real samples",
 }
 _AS_MANY = "random-items"
-"""The one baseline that does not keep to the bytes of the set."""
+"""The one baseline that does not match the set's bytes."""
 _SCORES = {
     "hlr": (
         "HLR · hard label recovery",
@@ -65,12 +65,12 @@ _DIFFERENCES = {
     "hlr": ("Short of the full data", "Full data minus this set."),
     "ior": ("Improvement over random", "This set minus random real samples of the same bytes."),
 }
-"""Of any score: which way is better is the metric's."""
+"""For any score; the direction is the metric's."""
 _TONE = {1: ("good", "better"), 0: ("unsure", "open"), -1: ("bad", "worse")}
 
 
 def table(caption: str, head: Sequence[str], body: Sequence[Html], *, narrow: bool = False, of: str = "") -> Html:
-    """A table with a caption for screen readers that scrolls inside its own box; ``of`` says whose it is."""
+    """Return a table with an accessible caption that scrolls inside its own box; ``of`` says whose it is."""
     cells = [tag("th", name, scope="col") for name in head]
     inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)), tag("tbody", *body))
     return tag(
@@ -84,7 +84,7 @@ def table(caption: str, head: Sequence[str], body: Sequence[Html], *, narrow: bo
 
 
 def estimate_cells(e: Estimate, metric: Metric) -> list[Html]:
-    """Runs, mean, standard deviation and interval."""
+    """Return cells of runs, mean, standard deviation and interval."""
     return [
         tag("td", format_count(e.n)),
         tag("td", value(format_score(e.mean, metric), e.mean)),
@@ -94,7 +94,7 @@ def estimate_cells(e: Estimate, metric: Metric) -> list[Html]:
 
 
 def difference_cell(gap: Estimate | None, metric: Metric, *, judged: bool = True) -> Html:
-    """A difference with its interval, coloured by what may be said of it where that is ``judged``."""
+    """Return a difference with its interval, coloured by its significance if ``judged``."""
     if gap is None:
         return tag("td", "—")
     said = tag(
@@ -105,7 +105,7 @@ def difference_cell(gap: Estimate | None, metric: Metric, *, judged: bool = True
 
 
 def sentence(entry: Entry) -> str:
-    """What the set is, in one plain sentence."""
+    """Return a description of the set in one sentence."""
     noun, items, samples = entry.noun, entry.items, entry.samples
     own = f"{format_count(items)} {noun}" if items is not None else f"A small set of {noun}"
     chosen = "chosen from" if entry.gallery is not None and entry.gallery.real else "that stand for"
@@ -115,7 +115,7 @@ def sentence(entry: Entry) -> str:
 
 
 def about(entry: Entry) -> Html:
-    """Method, budget, protocol and network as a row of tags."""
+    """Return method, budget, protocol and network as tags."""
     card = entry.scorecard or {}
     protocol = card.get("protocol")
     version = f" v{card['protocol_version']}" if card.get("protocol_version") is not None else ""
@@ -130,7 +130,7 @@ def about(entry: Entry) -> Html:
 
 
 def warnings(entry: Entry) -> Html | None:
-    """What a reader must know before any number: an optimistic or shortened protocol, a run that did not finish."""
+    """Return the warnings before any number: an optimistic or shortened protocol, an unfinished run."""
     notes = []
     if entry.optimistic:
         notes.append(
@@ -185,7 +185,7 @@ def _comparison(title: str, gap: Estimate, other: Estimate, name: str, metric: M
 
 
 def headline(entry: Entry) -> Html | None:
-    """The score with its interval, against random at the same bytes and against the full data."""
+    """Return the score with its interval, against random samples of the same bytes and against the full data."""
     own, metric = entry.score, entry.metric
     if own is None:
         return None
@@ -247,7 +247,7 @@ def headline(entry: Entry) -> Html | None:
 
 
 def _title(metric: Metric) -> str:
-    """Its name as a sentence begins, with which way is better where that is not up."""
+    """Return the metric's name, capitalised, with its direction unless higher is better."""
     return metric.column_title[:1].upper() + metric.column_title[1:]
 
 
@@ -295,13 +295,13 @@ def _scorecard(entry: Entry) -> list[Html] | None:
 
 
 def codec_line(store: object, per_class: float | None = None) -> Html | None:
-    """How inputs are stored, in words, for below a name; ``None`` where that is not said."""
+    """Return the codec in words, to stand below a name; ``None`` if unknown."""
     said = describe_codec(str(store), None if per_class is None else int(per_class)) if store else ""
     return tag("span", said, class_="how") if said else None
 
 
 def _fair(entry: Entry) -> list[str]:
-    """Which comparison is fair, in a sentence or two, and what was left out."""
+    """Return sentences about which comparisons are fair, and what was left out."""
     held = {n: b for n, b in entry.scorecard_section("baselines").items() if isinstance(b, Mapping) and b.get("codec")}
     lines = []
     if any(name != _AS_MANY for name in held):
@@ -450,7 +450,8 @@ def _storage(entry: Entry) -> list[Html] | None:
 
 
 def _source_bytes(entry: Entry) -> tuple[float | None, str]:
-    """Bytes of the real data and what they count: as measured, or on the card, else pictures at 8 bits a value."""
+    """Return bytes of the real data and their basis: as measured, or from the metadata, else images at 8 bits a
+    value."""
     measured = entry.scorecard_section("full")
     if measured.get("bytes") and "codec" in measured:
         return to_number(measured["bytes"]), "as they are"
@@ -475,7 +476,7 @@ def _inline(values: Mapping[str, Any]) -> Html:
 
 
 def _labeller(entry: Entry) -> str | Html:
-    """Who labelled the set and its baselines, where a teacher did."""
+    """Return who labelled the set and its baselines, if a teacher did."""
     held = entry.scorecard_section("labeller")
     if not held.get("name"):
         return ""
@@ -527,7 +528,7 @@ def _inputs(entry: Entry) -> list[Html] | None:
 
 
 def entry_sections(entry: Entry, level: int, key: str = "set") -> list[Html]:
-    """Every section about ``entry`` that has something to show, with headings of ``level``; ``key`` is its own."""
+    """Return every non-empty section about ``entry``, with headings of ``level``; ``key`` makes ids unique."""
     heading = f"h{level}"
     pictures = f"The {entry.noun}"
     made = {

@@ -1,6 +1,6 @@
-"""Inputs of a set while it was made: a row of steps to choose from, and what they looked like there.
+"""Inputs of a set while it was made: a row of steps to choose from, and the inputs at each.
 
-Steps are chosen with radio buttons and a style sheet, so the arrow keys move through them and no script runs.
+Steps are selected with radio buttons and a style sheet, so the arrow keys work and no script runs.
 """
 
 import json
@@ -24,7 +24,7 @@ __all__ = ["Snapshots", "load_snapshots", "snapshots_section"]
 
 _FORMAT, _MOST, _BYTES = "potstill-film/1", 9, 8 * 2**20
 _DTYPES = {4: np.uint8, 2: np.float32, 3: np.float32}
-"""By axes: pictures, rows, windows."""
+"""By number of axes: images, rows, windows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +32,12 @@ class Snapshots:
     """Some inputs of a set at a few steps.
 
     Attributes:
-        steps: how many had been made, ascending.
-        stages: of each step, of the same items: pictures uint8 (n, c, h, w), rows float32 (n, d), or windows of a
-            series float32 (n, v, t), both in the data's units and finite.
+        steps: numbers of steps, ascending.
+        stages: of each step, the same items: images uint8 (n, c, h, w), rows float32 (n, d), or windows of a series
+            float32 (n, v, t), both in the data's units and finite.
         labels: the class of each.
-        classes: names; none where there are no classes.
-        columns: names of the rows' columns or of the windows' variables; none where they are not known.
+        classes: names; empty without classes.
+        columns: names of the rows' columns or of the windows' variables; may be empty.
     """
 
     steps: tuple[int, ...]
@@ -48,15 +48,15 @@ class Snapshots:
 
     @property
     def noun(self) -> str:
-        """What its inputs are called, in the plural."""
+        """Plural noun of its inputs."""
         return {4: "pictures", 2: "rows", 3: "windows"}[self.stages[0].ndim]
 
 
 def load_snapshots(path: Path) -> Snapshots | None:
-    """The film of the set at ``path``, from ``….safetensors.film``; ``None`` where there is none.
+    """Return the snapshots of the set at ``path``, from ``….safetensors.film``; ``None`` if there are none.
 
     Raises:
-        PotstillError: it is damaged.
+        PotstillError: the file is damaged.
     """
     file = path.with_name(f"{path.name}.film")
     if not file.is_file():
@@ -86,11 +86,11 @@ def load_snapshots(path: Path) -> Snapshots | None:
 
 
 def snapshots_section(film: Snapshots, key: str, of: str = "", over: bool = True) -> list[Html]:
-    """A row of steps, the last one chosen, and the inputs at each.
+    """Return a row of steps, the last one selected, and the inputs at each.
 
     Args:
-        key: names the row's buttons: its own on a page.
-        of: whose inputs they are, where a page shows several.
+        key: unique name of the row's buttons on the page.
+        of: whose inputs they are, on pages with several sets.
         over: the run has ended.
     """
     buttons, stages = [], []
@@ -118,7 +118,7 @@ def _when(step: int, last: bool, over: bool) -> str:
 
 
 def _shelf(film: Snapshots, pictures: np.ndarray, step: int, of: str) -> list[Html]:
-    """The pictures of one step, class by class."""
+    """Return the images of one step, class by class."""
     shown = pictures.astype(np.float32) / 255
     figures = []
     for c in sorted(set(film.labels.tolist())):
@@ -130,7 +130,7 @@ def _shelf(film: Snapshots, pictures: np.ndarray, step: int, of: str) -> list[Ht
 
 
 def _lines(film: Snapshots, rows: np.ndarray, step: int, of: str) -> list[Html]:
-    """The rows of one step over parallel axes."""
+    """Return the rows of one step over parallel axes."""
     every = np.concatenate(film.stages)
     d = rows.shape[1]
     names = film.columns if len(film.columns) == d else tuple(f"column {j + 1}" for j in range(d))
@@ -140,7 +140,7 @@ def _lines(film: Snapshots, rows: np.ndarray, step: int, of: str) -> list[Html]:
 
 
 def _windows(film: Snapshots, held: np.ndarray, step: int, of: str) -> list[Html]:
-    """The windows of one step, each variable of each on one scale over all steps."""
+    """Return the windows of one step, each variable of each on one scale over all steps."""
     every = np.stack(film.stages).astype(np.float64)
     low, high, v = every.min((0, 3)), every.max((0, 3)), held.shape[1]
     names = film.columns if len(film.columns) == v else tuple(f"variable {j + 1}" for j in range(v))

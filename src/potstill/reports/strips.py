@@ -1,4 +1,4 @@
-"""Pictures next to each other as one image, so that a page of some thousands stays quick."""
+"""Several images as one, so that a page of some thousands stays fast."""
 
 import base64
 import io
@@ -11,11 +11,11 @@ from potstill._util.html import Html, tag
 __all__ = ["LONGEST", "WANTED", "image_strip"]
 
 WANTED, LONGEST = 44, 64
-"""Pixels of a picture's longer side: about so many on the page, and at most so many in the file."""
+"""Pixels of an image's longer side: approximate size on the page, and maximum in the file."""
 
 
 def image_strip(pictures: Num[np.ndarray, "n c h w"], alt: str, *, near: bool = False) -> Html:
-    """Pictures (n, c, h, w) next to each other in one PNG, with a pixel of nothing between."""
+    """Return images (n, c, h, w) side by side in one PNG, one transparent pixel apart."""
     from PIL import Image
 
     held = pictures[:, :1] if pictures.shape[1] < 3 else pictures[:, :3]

@@ -1,4 +1,4 @@
-"""A set's report card as a section of its page. All text of data is escaped as it enters."""
+"""A set's diagnostics as a section of its page. All text of data is escaped as it enters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,15 +14,15 @@ _SHOWN = 12
 
 
 def is_study(value: object) -> bool:
-    """Whether JSON is what `potstill diagnose` writes."""
+    """Return True for JSON that `potstill diagnose` writes."""
     return isinstance(value, dict) and str(value.get("format", "")).startswith("potstill/study/")
 
 
 def study_section(study: Mapping[str, Any] | None, of: str = "") -> list[Html] | None:
-    """Every part that was computed, with a sentence on how; ``None`` without a report card.
+    """Return every computed part, with a sentence on its method; ``None`` without diagnostics.
 
     Args:
-        of: whose it is, where a page shows several.
+        of: whose they are, on pages with several sets.
     """
     if study is None:
         return None

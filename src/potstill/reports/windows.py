@@ -1,4 +1,4 @@
-"""A window of a series as lines, one for each variable."""
+"""A window of a series as lines, one per variable."""
 
 from collections.abc import Sequence
 
@@ -21,14 +21,14 @@ def draw_window(
     below: str,
     axis_range: tuple[Float[np.ndarray, " v"], Float[np.ndarray, " v"]] | None = None,
 ) -> Html:
-    """A drawing of the first 12 variables. Each has a scale of its own: units differ.
+    """Return a drawing of the first 12 variables, each on its own scale: units differ.
 
     Args:
-        ahead: what follows the window, dashed.
+        ahead: values after the window, dashed.
         names: of the variables.
-        what: which window it is, for who hears it.
-        below: under the drawing.
-        span: the least and the greatest value of each variable's scale; else those of this window.
+        what: accessible name.
+        below: caption.
+        axis_range: range of each variable's scale; default: that of this window.
     """
     seen = past.shape[1]
     last = seen - 1 + (0 if ahead is None else ahead.shape[1])

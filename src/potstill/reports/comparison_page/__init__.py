@@ -1,4 +1,4 @@
-"""The page for a whole question: every method at every size, what each costs, and what may be said of them."""
+"""Comparison page: every method at every size, its cost, and the conclusions."""
 
 from potstill.reports.comparison_page.board import Board, Row, read_board
 from potstill.reports.comparison_page.image_wall import NearestReal

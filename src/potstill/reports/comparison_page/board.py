@@ -1,4 +1,4 @@
-"""What a folder of `potstill compare` holds, as rows: with a leaderboard, or while there are only scorecards."""
+"""Rows of a folder of `potstill compare`: from its leaderboard, or from scorecards while there is none yet."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -22,16 +22,16 @@ from potstill.tasks.metric import Metric
 __all__ = ["Board", "Row", "read_board"]
 
 Read = Callable[[Path], Entry]
-"""A distilled set as a page shows it."""
+"""Reads a distilled set for display."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One method at one size, stored one way, under one protocol.
+    """One method at one size, with one codec, under one protocol.
 
-    ``seconds`` is what making one set took, ``bytes`` what training on it needs as stored. ``spent`` and ``measuring``
-    are the seconds of making and of measuring all of its sets. ``best`` and ``not_told_apart`` (from the best) are of
-    its size and protocol.
+    ``seconds`` is the time of making one set, ``bytes`` the stored size. ``spent`` and ``measuring`` are the seconds of
+    making and of measuring all of its sets. ``best`` and ``not_told_apart`` (from the best) are within its size and
+    protocol.
     """
 
     id: str
@@ -65,7 +65,7 @@ class Row:
 
     @property
     def full(self) -> Estimate | None:
-        """What training on all real data gives, measured alike."""
+        """Score on all real data, measured alike."""
         return to_estimate(self.scorecard.get("full"))
 
     @property
@@ -80,7 +80,7 @@ class Row:
 
     @property
     def group(self) -> tuple[str, str, float]:
-        """What must be equal before two rows are ranked."""
+        """Key that must be equal before two rows are ranked."""
         return self.protocol, self.unit, self.amount
 
     @property
@@ -90,9 +90,9 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """All rows of a folder, what was tested, and how far the run is.
+    """All rows of a folder, the tests, and the progress of the run.
 
-    ``said`` holds one finding for each size and protocol, in their order; ``test`` says how it was tested.
+    ``findings`` holds one sentence for each size and protocol, in their order; ``test`` describes the test.
     """
 
     source: str
@@ -110,7 +110,7 @@ class Board:
 
 
 def read_board(folder: Path, read: Read) -> Board:
-    """The rows of ``folder``: of its ``leaderboard.json``, or of the scorecards that are there so far.
+    """Return the rows of ``folder``: of its ``leaderboard.json``, or of the scorecards written so far.
 
     Args:
         read: reads a set; a row whose set cannot be read says why.
@@ -171,7 +171,6 @@ def _group(value: Mapping[str, Any]) -> tuple[str, str, float]:
 
 
 def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
-    """A leaderboard's row, of this version or of one before."""
     card = _mapping(row.get("scorecard"))
     settings = _mapping(card.get("settings"))
     unit = str(row.get("unit") or next((u for u in ("bytes", "items", "ipc") if u in settings), "ipc"))
@@ -211,7 +210,7 @@ def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
 
 
 def _sum(row: Mapping[str, Any], key: str) -> float | None:
-    """Over a row's sets, as far as they say."""
+    """Sum over a row's sets, as far as known."""
     cells = row.get("cells")
     held = [_mapping(cell).get(key) for cell in cells] if isinstance(cells, list) else [row.get(key)]
     found = [x for x in map(to_number, held) if x is not None]
@@ -223,7 +222,7 @@ def _first(*values: object) -> float | None:
 
 
 def _loose(folder: Path) -> list[Row]:
-    """Rows of scorecards without a leaderboard: the first set of each."""
+    """Return rows of scorecards without a leaderboard: the first set of each."""
     rows: dict[str, Row] = {}
     for path in sorted(folder.glob("*.scorecard.json")):
         try:
@@ -248,7 +247,7 @@ def _loose(folder: Path) -> list[Row]:
 
 
 def _with_set(row: Row, folder: Path, read: Read) -> Row:
-    """The row with its set and what the set's card knows."""
+    """Return the row with its set, completed from the set's metadata."""
     path = folder / row.file
     if not row.file or not path.is_file():
         return row
@@ -261,7 +260,7 @@ def _with_set(row: Row, folder: Path, read: Read) -> Row:
 
 
 def _ranked(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[tuple[str, str, float], str]]]:
-    """Rows of a version that tested nothing, ranked here, and what may be said of each group."""
+    """Rank rows of scorecards without a leaderboard, and return a finding for each group."""
     out: list[Row] = []
     said: list[tuple[tuple[str, str, float], str]] = []
     for group in sorted({row.group for row in rows}):

@@ -1,4 +1,4 @@
-"""Which class was taken for which: a table of the best row of each size, and the commonest mistakes of every row."""
+"""Confusions: a matrix of the best row of each size, and the commonest mistakes of every row."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from potstill.reports.sections import table
 __all__ = ["confusions"]
 
 _MOST = 3
-"""Mistakes of a row that are named."""
+"""Maximum number of mistakes named per row."""
 
 
 def confusions(board: Board) -> list[Html]:
-    """For each size the confusion of its best row, and for every row its commonest mistakes; nothing where scorecards
-    hold none."""
+    """Return for each size the confusion matrix of its best row and every row's commonest mistakes; empty without
+    any."""
     out: list[Html] = []
     for group in sorted(dict.fromkeys(row.group for row in board.measured)):
         held = [(row, found) for row in board.measured if row.group == group and (found := _counts(row))]
@@ -43,7 +43,7 @@ def confusions(board: Board) -> list[Html]:
 
 
 def _counts(row: Row) -> list[list[int]]:
-    """The scorecard's matrix, its rows the real classes; empty where it is none, or holds nothing."""
+    """Return the scorecard's matrix (rows: true classes); empty if invalid or missing."""
     held = row.scorecard.get("confusion")
     if not isinstance(held, list) or not all(isinstance(of, list) and len(of) == len(held) for of in held):
         return []

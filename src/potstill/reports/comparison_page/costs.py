@@ -1,4 +1,4 @@
-"""Classes beside each other, what is stored, and where everything came from."""
+"""Scores by class, storage, provenance, and each set by itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ _KINDS = ("inputs", "labels", "decoder")
 
 
 def classes(board: Board) -> list[Html]:
-    """Score of each class under each method, one table for each size; nothing where scorecards hold none."""
+    """Return the score of each class under each method, one table for each size; empty without any."""
     out: list[Html] = []
     groups = dict.fromkeys(row.group for row in board.measured)
     for group in sorted(groups, key=lambda g: (g[0], g[1], g[2])):
@@ -48,7 +48,7 @@ def classes(board: Board) -> list[Html]:
 
 
 def _per_class(row: Row) -> list[float]:
-    """Of the scorecard: ``{"name", "mean"}`` for each class, or bare fractions; empty where there are none."""
+    """Return the scorecard's fractions per class: ``{"name", "mean"}``, or bare numbers; may be empty."""
     held = row.scorecard.get("per_class")
     means = [x.get("mean") if isinstance(x, Mapping) else x for x in held] if isinstance(held, list) else []
     found = [x for x in map(to_number, means) if x is not None and 0 <= x <= 1]
@@ -70,7 +70,7 @@ def _class(name: str, by: Sequence[float | None]) -> Html:
 
 
 def storage(board: Board) -> list[Html]:
-    """What the bytes of each set are: inputs, labels, and what decodes them."""
+    """Return the bytes of each set: inputs, labels, and decoder."""
     seen: dict[str, tuple[Row, list[float]]] = {}
     for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.bytes or 0)):
         held = row.scorecard.get("bytes")
@@ -106,7 +106,7 @@ def storage(board: Board) -> list[Html]:
 
 
 def origin(board: Board) -> Html:
-    """Data, protocol, versions, cost and tests."""
+    """Return data, protocol, versions, cost and tests."""
     cards = [row.scorecard for row in board.measured]
     entries = [row.entry for row in board.rows if row.entry is not None]
     source: Mapping[str, Any] = entries[0].card_section("source") if entries else {}
@@ -142,7 +142,7 @@ def _versions(held: object) -> str:
 
 
 def sets(board: Board, anchors: Mapping[str, str]) -> list[Html]:
-    """Each row's set by itself, closed: what `report` says of one set, without its pictures."""
+    """Return each row's set, folded: the sections of `report` without its images."""
     out = []
     for row in board.rows:
         if row.id not in anchors or row.entry is None:

@@ -1,6 +1,6 @@
-"""Pictures of all methods side by side, class by class, each with the real picture nearest to it.
+"""Images of all methods side by side, class by class, each with the nearest real image.
 
-The pictures of a class that one method made are one strip, a few in a row: 2,000 pictures are some hundred images.
+The images of a class by one method are strips of a few: 2,000 images become some hundred.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,16 +17,16 @@ from potstill.reports.strips import LONGEST, WANTED, image_strip
 __all__ = ["COPY", "NearestReal", "image_walls"]
 
 COPY = 0.004
-"""Root mean square difference below which a picture is a copy: a step of eight bits."""
+"""Root mean square difference below which an image is a copy: a step of eight bits."""
 _IN_A_ROW, _MOST_CLASSES = 5, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NearestReal:
-    """The real picture nearest to each picture that a page shows of a set.
+    """The real image nearest to each displayed image of a set.
 
     Attributes:
-        pictures: (n, c, h, w) as those of the gallery, in its order.
+        pictures: (n, c, h, w) in the order of the gallery.
         distances: (n,) root mean square difference of the values.
     """
 
@@ -35,7 +35,7 @@ class NearestReal:
 
 
 def _side(row: Row, g: Gallery, index: Sequence[int], name: str, near: NearestReal | None) -> Html:
-    """What one method made of one class."""
+    """Return the images of one class by one method."""
     parts: list[Html] = []
     for start in range(0, len(index), _IN_A_ROW):
         some = list(index[start : start + _IN_A_ROW])
@@ -62,7 +62,7 @@ def _distances(row: Row, near: NearestReal) -> Html:
 
 
 def _wall(rows: Sequence[Row], near: Mapping[str, NearestReal]) -> list[Html]:
-    """Classes one after another, methods side by side."""
+    """Return classes one after another, methods side by side."""
     held = [(row, g) for row in rows if (g := _pictures(row)) is not None]
     first = held[0][1]
     shelves = []
@@ -82,13 +82,13 @@ def _wall(rows: Sequence[Row], near: Mapping[str, NearestReal]) -> list[Html]:
 
 
 def _pictures(row: Row) -> Gallery | None:
-    """What a row's set holds, where it is pictures with classes."""
+    """Return the gallery of a row, if it holds images with classes."""
     g = None if row.entry is None else row.entry.gallery
     return g if g is not None and g.inputs.ndim == 4 and g.classes and len(g.inputs) else None
 
 
 def image_walls(board: Board, near: Mapping[str, NearestReal], given: bool) -> list[Html]:
-    """The gallery of a board, one part for each size; the first is open."""
+    """Return the gallery of a board, one part for each size; the first is open."""
     seen: set[str] = set()
     held: dict[str, list[Row]] = {}
     for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):

@@ -1,4 +1,4 @@
-"""The leaderboard of all rows. Without a script it is a plain table; with ours it sorts and filters."""
+"""The leaderboard of all rows: a plain table without the script; with it, it sorts and filters."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,11 +20,11 @@ from potstill.reports.numbers import (
 __all__ = ["leaderboard"]
 
 _LEVEL = 0.05
-"""Above it a corrected p tells nothing apart, whatever the uncorrected interval beside it says."""
+"""Significance level of a corrected p, whatever the uncorrected interval beside it says."""
 
 
 def _cell(said: str | Html, key: float | str | None, **more: str | None) -> Html:
-    """A cell that sorts by ``key``; without one it stays last."""
+    """Return a cell that sorts by ``key``; without one it stays last."""
     return tag("td", said, data_v="" if key is None else str(key), **more)
 
 
@@ -55,7 +55,7 @@ def _gap(row: Row) -> Html:
 
 
 def _why(text: str) -> Html | None:
-    """Why a row has no score: one short line, which opens to the whole text."""
+    """Return why a row has no score: one short line, which unfolds to the whole text."""
     if not text or (short := shorten(text)) == text:
         return tag("span", text, class_="how") if text else None
     return tag("details", tag("summary", short), text, class_="how")
@@ -101,10 +101,10 @@ def _choice(name: str, label: str, options: Sequence[str]) -> Html | None:
 
 
 def leaderboard(board: Board, anchors: Mapping[str, str]) -> list[Html]:
-    """The controls, which the script shows, and the table.
+    """Return the controls, which the script shows, and the table.
 
     Args:
-        anchors: where a row's set stands on the page, by the row's id.
+        anchors: anchor of a row's set on the page, by the row's id.
     """
     rows = board.rows
     protocols = list(dict.fromkeys(row.protocol for row in rows))

@@ -1,4 +1,4 @@
-"""The whole page of a question, in one file."""
+"""The whole comparison page, in one file."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ __all__ = ["content_policy", "render_board", "render_waiting"]
 
 
 _HEAD = re.compile(r"^At [\d,]+ [a-z ]{1,30} under [^:]{1,60}: ")
-"""How a verdict begins; its size and protocol stand before it on the page."""
+"""Prefix of a verdict; its size and protocol stand before it on the page."""
 
 
 def _own(name: str) -> str:
@@ -31,7 +31,7 @@ def _own(name: str) -> str:
 
 
 def content_policy(live: bool = False) -> str:
-    """What a browser may do with the page: show it, and run the one script that is ours, known by its hash."""
+    """Return the content security policy: the page may run our one script, known by its hash."""
     digest = base64.b64encode(hashlib.sha256(_own("question.js").encode()).digest()).decode()
     rules = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return rules + ("; connect-src 'self'" if live else "")
@@ -107,15 +107,16 @@ def render_board(
     snapshots: Mapping[str, Snapshots | str] | None = None,
     version: str | None = None,
 ) -> str:
-    """The page of ``board`` as one HTML document that loads nothing. Its one script is ours and never holds data.
+    """Return the page of ``board`` as one HTML document that loads nothing. Its one script is ours and never holds
+    data.
 
     Args:
         title: the page's name.
-        command: what makes the page again.
-        near: the real pictures nearest to those of a row, by the row's id; ``None``: the training data are not at hand.
-        places: where the sets lie among real samples.
-        films: pictures at a few steps, by the name of the set's file, or why there are none.
-        version: of a page that is served live: it loads itself again when the server says another.
+        command: the shell command that makes the page again.
+        nearest: the nearest real images of a row, by the row's id; ``None``: no training data available.
+        pca_map: positions of the sets among real samples.
+        snapshots: inputs at a few steps, by the name of the set's file, or why there are none.
+        version: of a live page: it reloads when the server has another.
     """
     anchors = {row.id: f"set-{k}" for k, row in enumerate(board.rows, 1) if row.entry is not None}
     sections = [
@@ -178,7 +179,7 @@ def _n(k: int, noun: str) -> str:
 
 
 def render_waiting(title: str, why: str, version: str) -> str:
-    """A live page for as long as there is nothing to show; it loads itself again when there is."""
+    """Return a live page while there is nothing to show; it reloads when there is."""
     top = tag(
         "header",
         tag("p", "Potstill comparison", class_="kicker"),

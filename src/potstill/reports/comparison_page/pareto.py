@@ -1,4 +1,4 @@
-"""Accuracy against what it costs: every row as a point with its interval, and the line of what nothing else beats."""
+"""Score against cost: every row as a point with its interval, and the Pareto front."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ _LANE = 13
 
 
 def assign_marks(rows: Sequence[Row]) -> dict[str, int]:
-    """The colour and shape of each method: by name, so that they stay as the ranks change."""
+    """Return the colour and shape of each method: by name, so that they are stable as ranks change."""
     found = sorted({row.method for row in rows})
     return {m: 0 if m == "random" else 1 + k % (MARKS - 1) for k, m in enumerate(m for m in found if m != "random")} | (
         {"random": 0} if "random" in found else {}
@@ -43,7 +43,7 @@ def _mark(slot: int, x: str = "50%", y: str = "50%") -> Html:
 
 
 def legend(of: dict[str, int]) -> Html:
-    """Which mark is which method."""
+    """Return the marks' legend."""
     keys = [
         tag(
             "li",
@@ -57,7 +57,7 @@ def legend(of: dict[str, int]) -> Html:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers inside [low, high], for a logarithmic axis; at most six."""
+    """Return at most six round numbers inside [low, high], for a logarithmic axis."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 2, 5), (1, 3), (1,)):
         found = [m * 10.0**d for d in decades for m in steps if low <= m * 10.0**d <= high]
@@ -74,7 +74,7 @@ def _levels(low: float, high: float) -> list[float]:
 
 
 def _front(places: Sequence[tuple[float, float]], sign: int) -> list[int]:
-    """Which of (cost, score) nothing cheaper or as cheap beats, cheapest first."""
+    """Return the indices of the Pareto front of (cost, score), cheapest first."""
     kept: list[int] = []
     for k in sorted(range(len(places)), key=lambda k: (places[k][0], -sign * places[k][1])):
         if not kept or sign * places[k][1] > sign * places[kept[-1]][1]:
@@ -91,13 +91,13 @@ def _time_tick(x: float) -> str:
 
 
 def draw_pareto(rows: Sequence[Row], of: dict[str, int], what: str, key: str) -> Html | None:
-    """A plot of the rows with a score and a cost, and the same as a table.
+    """Return a plot of the rows with a score and a cost, and the same as a table.
 
     Args:
         rows: of one protocol and one metric.
-        of: `slots`.
+        of: result of `assign_marks`.
         what: ``bytes`` or ``time``.
-        key: part of the ids of title and description; nothing else on the page has it.
+        key: part of the ids of title and description, unique on the page.
     """
     cost: Callable[[Row], float | None] = (lambda row: row.bytes) if what == "bytes" else (lambda row: row.seconds)
     drawn = [(row, row.score, c) for row in rows if row.score is not None and (c := cost(row)) is not None]
@@ -181,7 +181,7 @@ def _said(best: Sequence[tuple[Row, object]], metric: Metric, name: str) -> str:
 
 
 def _range(scores: Sequence[Estimate], whole: float | None, metric: Metric) -> tuple[float, float, bool]:
-    """Ends of the score's axis, and whether intervals are cut there: means are never more than squeezed to a third."""
+    """Return the ends of the score axis, and whether intervals are cut: means are squeezed to a third at most."""
     means = [e.mean for e in scores] + ([] if whole is None else [whole])
     least = 0.02 if metric.unit == "fraction" else 1e-6 + 0.02 * abs(max(means))
     spread = max(max(means) - min(means), least)
@@ -193,11 +193,11 @@ def _range(scores: Sequence[Estimate], whole: float | None, metric: Metric) -> t
 
 
 _NEAR = (2.0, 5.0)
-"""Marks nearer than so much of the drawing's width and height, in percent, hide each other."""
+"""Distance in percent of the drawing's width and height below which marks hide each other."""
 
 
 def _aside(places: Sequence[tuple[float, float]]) -> list[int]:
-    """How far each mark is moved aside: 0, or the number of its lane beside (1, -1, 2, …)."""
+    """Return the lane of each mark: 0, or a lane beside (1, -1, 2, …)."""
     lanes: list[int] = []
     for k, (x, y) in enumerate(places):
         taken = {
@@ -210,7 +210,7 @@ def _aside(places: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _whole(whole: float | None, up: Callable[[float], float], metric: Metric) -> list[Html]:
-    """A line at what all real data give."""
+    """Return a line at the score of all real data."""
     if whole is None:
         return []
     y = f"{up(whole):.2f}%"
@@ -219,7 +219,7 @@ def _whole(whole: float | None, up: Callable[[float], float], metric: Metric) ->
 
 
 def _thread(places: Sequence[tuple[float, float]], slot: int, method: str) -> Html:
-    """A method's sizes, joined."""
+    """Return a line through a method's sizes."""
     line = tag("polyline", points=" ".join(f"{x:.2f},{y:.2f}" for x, y in places), vector_effect="non-scaling-stroke")
     box = "0 0 100 100"
     return tag("svg", line, viewBox=box, preserveAspectRatio="none", class_=f"thread m{slot}", data_method=method)
@@ -239,7 +239,7 @@ def _dot(row: Row, x: str, up: Callable[[float], float], of: dict[str, int], wha
 
 
 def _steps(places: Sequence[tuple[float, float]]) -> Html:
-    """The frontier as stairs; a drawing of its own, since a line through points takes no percentages."""
+    """Return the front as stairs; a drawing of its own, since a polyline takes no percentages."""
     path, last = [f"{places[0][0]:.2f},{places[0][1]:.2f}"], places[0][1]
     for x, y in places[1:]:
         path += [f"{x:.2f},{last:.2f}", f"{x:.2f},{y:.2f}"]

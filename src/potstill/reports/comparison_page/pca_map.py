@@ -1,4 +1,4 @@
-"""A map for each set: its inputs among real samples, along the two directions in which the real ones differ most."""
+"""A map for each set: its inputs among real samples, along their two principal directions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class RealProjection:
     """Real samples on the map.
 
     Attributes:
-        places: (m, 2).
+        positions: (m, 2).
         labels: (m,) their classes; zeros where there are none.
         classes: names of the classes.
-        share: of all differences between real samples, how much the two directions hold.
-        samples: real samples in all.
+        variance_shares: share of the real samples' variance along each direction.
+        samples: number of real samples.
     """
 
     positions: np.ndarray
@@ -36,7 +36,7 @@ class RealProjection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PcaMap:
-    """The real samples, and where those of each row lie, (n, 2) by the row's id, in the order of its gallery."""
+    """The real samples, and positions (n, 2) of each row's inputs by the row's id, in the order of its gallery."""
 
     real: RealProjection
     positions: Mapping[str, np.ndarray]
@@ -44,14 +44,14 @@ class PcaMap:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """From places to the drawing."""
+    """Transform from positions to the drawing."""
 
     least: np.ndarray
     most: np.ndarray
 
     @classmethod
     def around(cls, real: np.ndarray, others: np.ndarray) -> "_Frame":
-        """All real samples, and of the others what is no further away than the half of their extent."""
+        """Return a frame with all real samples, and the others up to half of their extent away."""
         least, most = real.min(0), real.max(0)
         room = np.maximum(most - least, 1e-9)
         least = np.maximum(np.minimum(least, others.min(0)), least - 0.5 * room)
@@ -59,7 +59,7 @@ class _Frame:
         return cls(least - 0.04 * room, most + 0.04 * room)
 
     def drawn(self, places: np.ndarray) -> tuple[list[tuple[float, float]], int]:
-        """In the drawing's units, and how many lie beyond it; these are drawn at its edge."""
+        """Return the drawing's coordinates, and how many positions lie beyond it; these are drawn at its edge."""
         share = (places - self.least) / (self.most - self.least)
         beyond = int(((share < 0) | (share > 1)).any(1).sum())
         share = np.clip(share, 0, 1)
@@ -68,7 +68,7 @@ class _Frame:
 
 
 def draw_pca_maps(board: Board, map_: PcaMap | None) -> list[Html]:
-    """One drawing for each row, by size; nothing without real samples."""
+    """Return one drawing for each row, by size; empty without real samples."""
     if map_ is None or not map_.positions:
         return []
     frame, of = (
@@ -120,7 +120,7 @@ def draw_pca_maps(board: Board, map_: PcaMap | None) -> list[Html]:
 
 
 def _dots(real: RealProjection, frame: _Frame) -> list[Html]:
-    """A path of dots for each class."""
+    """Return a path of dots for each class."""
     out = []
     for c in range(max(1, len(real.classes))):
         places, _ = frame.drawn(real.positions[real.labels == c])
@@ -154,7 +154,7 @@ def _drawing(row: Row, map_: PcaMap, frame: _Frame, slot: int) -> Html:
 
 
 def _marks(row: Row, places: Sequence[tuple[float, float]]) -> list[Html]:
-    """Class names where they are short, else dots that say their class when pointed at."""
+    """Return class names if they are short, else dots with a tooltip."""
     g = None if row.entry is None else row.entry.gallery
     classes = () if g is None else g.classes
     labels = np.zeros(len(places), dtype=np.int64) if g is None or not classes else g.hard_labels

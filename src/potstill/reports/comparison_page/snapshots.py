@@ -1,4 +1,4 @@
-"""How the pictures of each set came to be, of sets that are done and of those that are being made."""
+"""Snapshots of each set, finished or in progress."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,11 @@ __all__ = ["snapshots_sections"]
 
 
 def snapshots_sections(board: Board, held: Mapping[str, Snapshots | str]) -> list[Html]:
-    """Each film closed but the first, in the order of the leaderboard.
+    """Return the snapshots of each set, folded but the first, in the order of the leaderboard.
 
     Args:
-        held: by the name of the set's file, without its ending as long as the set is being made; a text is why there
-            is none.
+        held: by the name of the set's file, without its ending while the set is being made; a text says why there are
+            none.
     """
     titles: dict[str, str] = {}
     for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):

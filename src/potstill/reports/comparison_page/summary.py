@@ -1,4 +1,4 @@
-"""The short answer: for each size which method, how sure, how many bytes, and what it took."""
+"""Summary table: for each size the best method, its score, bytes and time."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,8 @@ __all__ = ["summary_table"]
 
 
 def summary_table(board: Board) -> list[Html]:
-    """A table with one line for each size and protocol, and one of all real data; nothing where nothing is measured."""
+    """Return a table with one line for each size and protocol, and one of all real data; empty if nothing is
+    measured."""
     groups = list(dict.fromkeys(row.group for row in board.measured))
     several = len({group[0] for group in groups}) > 1
     body: list[Html] = []
