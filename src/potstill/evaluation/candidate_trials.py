@@ -356,7 +356,7 @@ class _Pairs:
     left: float
     say: Callable[[str, int, int], None]
     whole: list[Tensor] = field(default_factory=list)
-    """Of each half, what students of the set itself get right."""
+    """Correctness of the set's own students, for each half."""
     tried: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def _halves(self) -> list[range]:

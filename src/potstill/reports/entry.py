@@ -188,7 +188,7 @@ class Entry:
 
     @property
     def outcome(self) -> tuple[str, str]:
-        """How the run ended: one word, and the reason (may be empty)."""
+        """Outcome of the run in one word, and its reason (may be empty)."""
         value = self.card.get("outcome")
         if isinstance(value, Mapping):
             return str(value.get("kind") or ""), str(value.get("message") or "")
