@@ -459,8 +459,8 @@ class Protocol:
         return self.change(batch=min(items, reached[-1] * (2 if classes >= 100 else 1)), batch_by_ipc=())
 
     def resolve(self, source: str, network: str, input: InputSpec) -> "Protocol":
-        """Return this protocol for the data and student: the first case that fits is applied; only images are augmented and
-        mixed.
+        """Return this protocol for the data and student: the first case that fits is applied; only images are augmented
+        and mixed.
         """
         case = next((c for c in self.cases if c.fits(source, network, input.horizontal_flip)), Case())
         image, recipe = get_kind(input).augmentable, self.recipe
