@@ -19,21 +19,9 @@ if TYPE_CHECKING:
     from potstill._util.progress import ProgressReporter
 
 __all__ = [
-    "Answer",
-    "Command",
-    "CommonOptions",
-    "DataArgument",
-    "DataCommand",
-    "DataOptions",
-    "DeviceOption",
-    "Flag",
-    "ForceOption",
-    "JobOptions",
-    "Misuse",
-    "Parsed",
-    "SetArgument",
-    "optional",
-]
+    "Answer", "Command", "CommonOptions", "DataArgument", "DataCommand", "DataOptions", "DeviceOption", "Flag",
+    "ForceOption", "JobOptions", "Misuse", "Parsed", "SetArgument", "optional",
+]  # fmt: skip
 
 
 class Misuse(Exception):

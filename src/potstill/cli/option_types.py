@@ -8,19 +8,9 @@ from tyro.constructors import PrimitiveConstructorSpec
 from potstill._util.formatting import parse_duration, parse_size
 
 __all__ = [
-    "ByteCounts",
-    "Bytes",
-    "Integers",
-    "Names",
-    "Seconds",
-    "Size",
-    "Specs",
-    "parse_byte_counts",
-    "parse_image_size",
-    "parse_integers",
-    "parse_names",
-    "parse_specs",
-]
+    "ByteCounts", "Bytes", "Integers", "Names", "Seconds", "Size", "Specs", "parse_byte_counts", "parse_image_size",
+    "parse_integers", "parse_names", "parse_specs",
+]  # fmt: skip
 
 
 def parse_names(text: str) -> tuple[str, ...]:

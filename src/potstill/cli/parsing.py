@@ -78,14 +78,10 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
         check_bounds(extra, changed)
     flags = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
     return Parsed(
-        name=name,
-        command=command,
-        line=line,
-        options=changed,
-        settings=command.settings_by_name(),
+        name=name, command=command, line=line, options=changed, settings=command.settings_by_name(),
         preset=preset_of(argv, recipe) if cls.options_of == "method" else None,
         explicit=frozenset(field.name for field in option_fields(cls) if field.flag in flags),
-    )
+    )  # fmt: skip
 
 
 class ExtraOptions(NamedTuple):

@@ -79,18 +79,11 @@ class ActiveLearning(ForceOption, DeviceOption, DataCommand):
             raise PotstillError(f"{self.data}: accuracy needs a test split; give a --test-fraction above 0")
         sources = (splits.train, splits.test)
         result = label_cost(
-            lambda seed: sources,
-            self.acquire,
-            rounds=self.rounds,
-            per_round=self.per_round,
-            start=self.start,
+            lambda seed: sources, self.acquire, rounds=self.rounds, per_round=self.per_round, start=self.start,
             candidates=self.candidates,
             learner=Learner(network=self.network, steps=self.steps, batch=self.batch, lr=self.lr),
-            fraction=self.fraction,
-            seeds=self.seeds,
-            seed=self.seed,
-            progress=progress.report_count,
-        )
+            fraction=self.fraction, seeds=self.seeds, seed=self.seed, progress=progress.report_count,
+        )  # fmt: skip
         value = {"data": self.data, **result, "command": parsed.line}
         if self.out is not None:
             write_atomic(self.out, (json_document(value) + "\n").encode())

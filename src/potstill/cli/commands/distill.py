@@ -20,7 +20,7 @@ from potstill.cli.command import (
     Misuse,
     Parsed,
     optional,
-)
+)  # fmt: skip
 from potstill.cli.option_types import Bytes, Seconds
 from potstill.cli.reading import data_words, load_data, set_summary
 
@@ -158,22 +158,12 @@ class Distill(ForceOption, RunOptions):
             progress.note(f"{checkpoint} holds an interrupted run; this run starts afresh and will replace it")
         progress.begin(self.method)
         small = distill(
-            splits,
-            self.method,
-            out=self.out,
-            force=self.force,
-            checkpoint=checkpoint,
+            splits, self.method, out=self.out, force=self.force, checkpoint=checkpoint,
             resume="force" if self.resume == "force" else self.resume is not None,
-            checkpoint_every=self.checkpoint_every,
-            progress=progress,
-            command=parsed.line,
-            scores=self.scores,
-            experts=self.experts or None,
-            log=self.log or None,
-            snapshots=snapshots if self.snapshots else None,
-            class_shards=self.class_shards,
-            **self.keywords(parsed),
-        )
+            checkpoint_every=self.checkpoint_every, progress=progress, command=parsed.line, scores=self.scores,
+            experts=self.experts or None, log=self.log or None, snapshots=snapshots if self.snapshots else None,
+            class_shards=self.class_shards, **self.keywords(parsed),
+        )  # fmt: skip
         card = small.metadata
         value = {"path": str(self.out), "items": len(small), **card}
         text = f"{self.out}: {set_summary(card, len(small))}, made by {card['method']}"

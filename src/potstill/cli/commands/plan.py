@@ -75,13 +75,9 @@ class Plan(RunOptions):
         progress.note(f"{self.method}{preset}: reading {self.data}")
         splits = load_data(parsed, self.data, progress)
         result = plan(
-            splits,
-            self.method,
-            profile_steps=self.profile_steps,
-            experts=self.experts or None,
-            progress=progress,
+            splits, self.method, profile_steps=self.profile_steps, experts=self.experts or None, progress=progress,
             **self.keywords(parsed),
-        )
+        )  # fmt: skip
         for note in result.notes[len(splits.notes) :]:  # what the method left out
             progress.note(note)
         value = {**result.to_dict(), "time_limit": self.time_limit, "command": parsed.line}
