@@ -163,6 +163,7 @@ OPTIONS = {
     "codecs": COMMON,
     "kinds": COMMON,
     "tasks": COMMON,
+    "kinds": COMMON,
     "completion": COMMON | {"SHELL"},
 }
 
