@@ -163,7 +163,6 @@ OPTIONS = {
     "codecs": COMMON,
     "kinds": COMMON,
     "tasks": COMMON,
-    "kinds": COMMON,
     "completion": COMMON | {"SHELL"},
 }
 
