@@ -65,11 +65,11 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     },
     "dsa": {"batch_real": 64, "inner": 5},
     "idc": {"batch_real": 64, "metric": "l1", "lr": 1e-3, "lr_side": 28, "data_train": 500, "outer": 20},
-    "dc": {"batch_real": 64, "inner": 5, "start": "real"},
+    "dc": {"batch_real": 64, "inner": 5, "init_from": "real"},
     "dream": {
         "batch_real": 64, "metric": "l1", "lr": 1e-3, "lr_side": 28, "data_train": 500, "outer": 20, "batch_train": 64,
     },
-    "cafe": {"batch_real": 64, "start": "real", "augment": "dsa"},
+    "cafe": {"batch_real": 64, "init_from": "real", "augment": "dsa"},
     "dance": {"batch_real": 64, "reuse": 4, "networks_trained": 4, "epochs_trained": 1},
     "dsdm": {
         "batch_real": 64, "reuse": 4, "networks_trained": 4, "epochs_trained": 1, "history_from": 50, "lr_side": 28,

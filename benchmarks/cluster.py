@@ -183,8 +183,8 @@ def faults(every: float, repeat: int, work: Callable[[Path, Any, int], None]) ->
 def experts(executor: Any, longer: int) -> None:
     """Eight experts of MTT."""
     potstill.distill(
-        "digits", "mtt", ipc=1, steps=1, network="convnet-d2-w32", networks_trained=8, epochs_trained=4 * longer,
-        start_until=1, ahead=1, student_steps=1, codec="float32", executor=executor, progress=None,
+        "digits", "mtt", ipc=1, steps=1, network="convnet-d2-w32", num_experts=8, train_epochs=4 * longer,
+        max_start_epoch=1, expert_epochs=1, student_steps=1, codec="float32", executor=executor, progress=None,
     )  # fmt: skip
 
 

@@ -43,7 +43,8 @@ from typing import Any
 OUT = Path("results/faults.json")
 SMALL = ["--network", "convnet-d1-w4", "--executor", "serial", "--device", "cpu"]
 MTT = [
-    "--networks-trained", "1", "--epochs-trained", "2", "--start-until", "1", "--ahead", "1", "--student-steps", "1",
+    "--num-experts", "1", "--train-epochs", "2", "--max-start-epoch", "1", "--expert-epochs", "1", "--student-steps",
+    "1",
 ]  # fmt: skip
 COMMANDS: dict[str, list[str]] = {
     "distill": ["distill", "digits", "--method", "dm", "--ipc", "1", "--steps", "6", "--out", "a.safetensors",

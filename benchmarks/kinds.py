@@ -40,7 +40,7 @@ class Kind:
 
 
 KEPT = ("mean", "std", "n", "items", "bytes", "store")
-DC = {"iterations": 10, "batch_real": 128, "inner": 5, "start": "real", "outer": 10, "lr": 0.01}
+DC = {"iterations": 10, "batch_real": 128, "inner": 5, "init_from": "real", "outer": 10, "lr": 0.01}
 DM = {"iterations": 300, "batch_real": 256, "lr": 0.1}
 KINDS = (
     Kind(

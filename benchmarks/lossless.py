@@ -26,7 +26,8 @@ from potstill.execution import Serial
 METHODS: dict[str, dict[str, Any]] = {
     "datm": {"effort": "quick"},
     "datm-before": {
-        "effort": "quick", "updates_trained": 0, "ahead": 2, "student_steps": 15, "optimizer": "sgd", "lr": 1000.0,
+        "effort": "quick", "min_updates_per_epoch": 0, "expert_epochs": 2, "student_steps": 15, "optimizer": "sgd",
+        "lr": 1000.0,
         "lr_labels": 2.0,
     },
     "random-soft": {},

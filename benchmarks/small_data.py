@@ -4,7 +4,7 @@
 
 Every arm makes ``--sets`` sets of ``--ipc`` float32 inputs a class (labels paid) from the other part of the training
 data, and ``--students`` networks are trained on each by protocol `potstill` and tested on the held-out part; real
-random samples of the same bytes stand beside. ``updates`` is `updates_trained`, the fewest updates of an expert's
+random samples of the same bytes stand beside. ``updates`` is `min_updates_per_epoch`, the fewest updates of an expert's
 epoch; 0 is what these settings were before it existed. Results: results/small-data.json, after every cell.
 """
 
@@ -24,20 +24,20 @@ from potstill.evaluation import evaluate
 from potstill.execution import Serial
 
 BEFORE: dict[str, Any] = {
-    "networks_trained": 3, "epochs_trained": 8, "iterations": 150, "ahead": 2, "student_steps": 15, "lr": 1000.0,
-    "lr_rate": 1e-5, "lr_labels": 2.0,
+    "num_experts": 3, "train_epochs": 8, "iterations": 150, "expert_epochs": 2, "student_steps": 15, "lr": 1000.0,
+    "lr_lr": 1e-5, "lr_labels": 2.0,
 }  # fmt: skip
-OWN: dict[str, dict[str, Any]] = {"mtt": {"start": "k-means"}, "datm": {"expansion": 50}}
+OWN: dict[str, dict[str, Any]] = {"mtt": {"init_from": "k-means"}, "datm": {"expansion_end": 50}}
 """The quick settings that the methods had first; arms differ from these."""
-NEAR = {"updates_trained": 80, "ahead": 1, "student_steps": 30}
+NEAR = {"min_updates_per_epoch": 80, "expert_epochs": 1, "student_steps": 30}
 """Experts that learn, and an end that a student can reach."""
 ADAM = {"optimizer": "adamw", "lr_labels": 0.05}
 ARMS: dict[str, dict[str, Any]] = {
-    "updates 0": {"updates_trained": 0},
-    "updates 40": {"updates_trained": 40},
-    "updates 80": {"updates_trained": 80},
-    "updates 80, lr 100": {"updates_trained": 80, "lr": 100.0},
-    "updates 80, lr 10": {"updates_trained": 80, "lr": 10.0},
+    "updates 0": {"min_updates_per_epoch": 0},
+    "updates 40": {"min_updates_per_epoch": 40},
+    "updates 80": {"min_updates_per_epoch": 80},
+    "updates 80, lr 100": {"min_updates_per_epoch": 80, "lr": 100.0},
+    "updates 80, lr 10": {"min_updates_per_epoch": 80, "lr": 10.0},
     "updates 80, lr 10, ahead 1, steps 30": {**NEAR, "lr": 10.0},
     "updates 80, ahead 1, steps 30": NEAR,
     "near, adamw 0.01": {**NEAR, **ADAM, "lr": 0.01},
@@ -48,15 +48,17 @@ ARMS: dict[str, dict[str, Any]] = {
 """What differs from them. The quick settings of now are ``near, adamw 0.03``."""
 GOOD: dict[str, dict[str, Any]] = {
     "good, sgd": {
-        "effort": "good", "optimizer": "sgd", "updates_trained": 0, "lr": 1000.0, "lr_labels": 2.0, "ahead": 2,
+        "effort": "good", "optimizer": "sgd", "min_updates_per_epoch": 0, "lr": 1000.0, "lr_labels": 2.0,
+        "expert_epochs": 2,
         "student_steps": 50,
     },
-    "good, adamw 0.03": {"effort": "good", **ADAM, "updates_trained": 80, "lr": 0.03, "ahead": 2, "student_steps": 50},
+    "good, adamw 0.03": {"effort": "good", **ADAM, "min_updates_per_epoch": 80, "lr": 0.03, "expert_epochs": 2,
+        "student_steps": 50},
     "good, near, adamw 0.03": {
-        "effort": "good", **NEAR, **ADAM, "lr": 0.03, "lr_rate": 1e-5, "epochs_trained": 25,
+        "effort": "good", **NEAR, **ADAM, "lr": 0.03, "lr_lr": 1e-5, "train_epochs": 25,
     },
     "good, near, adamw 0.03, experts of 8 epochs": {
-        "effort": "good", **NEAR, **ADAM, "lr": 0.03, "lr_rate": 1e-5, "epochs_trained": 8,
+        "effort": "good", **NEAR, **ADAM, "lr": 0.03, "lr_lr": 1e-5, "train_epochs": 8,
     },
 }  # fmt: skip
 """Of the effort ``good``, whose experts and steps are more; the first is nearly what it was on data as small, the last

@@ -42,19 +42,20 @@ from potstill.evaluation.statistics import summary
 from potstill.execution import Serial
 
 KERNEL = {
-    "start": "real", "optimizer": "adamw", "lr": 0.01, "lr_labels": 0.003, "batch_real": 512, "lr_net": 1e-3,
+    "init_from": "real", "optimizer": "adamw", "lr": 0.01, "lr_labels": 0.003, "batch_real": 512, "lr_net": 1e-3,
     "ridge": 1e-3,
 }  # fmt: skip
 """Of ridge regression on features: rates that are quick (the published ones are for 500,000 steps)."""
 QUICK = {"effort": "quick"}
 """The method's own settings for minutes; only the number of steps differs."""
-REMEMBER = {"start": "real", "batch_real": 256, "batch_per_class": 4}
+REMEMBER = {"init_from": "real", "batch_real": 256, "batch_per_class": 4}
 MTT = {
-    "start": "real", "lr": 100.0, "lr_rate": 1e-7, "networks_trained": 2, "epochs_trained": 6, "mode": "replay",
+    "init_from": "real", "lr": 100.0, "lr_lr": 1e-7, "num_experts": 2, "train_epochs": 6, "mode": "replay",
 }  # fmt: skip
 """What those settings were when the table was made, where they have changed since."""
 SGD = {
-    "updates_trained": 0, "ahead": 2, "student_steps": 15, "optimizer": "sgd", "lr": 1000.0, "lr_labels": 5.0,
+    "min_updates_per_epoch": 0, "expert_epochs": 2, "student_steps": 15, "optimizer": "sgd", "lr": 1000.0,
+    "lr_labels": 5.0,
 }  # fmt: skip
 """The first quick settings of the trajectory methods, of their first rows; rows with ``-now`` are of today's."""
 MATCHED = {"batch_real": 64, "reuse": 4}
@@ -69,29 +70,29 @@ ARMS: dict[str, dict[str, Any]] = {
     "frepo-small3": {"method": "frepo", "parametrization": "small:factor=3", **KERNEL},
     "frepo-frequency": {"method": "frepo", "parametrization": "frequency:kept=64", **KERNEL},
     "frepo-memory": {"method": "frepo", "parametrization": "memory", **KERNEL},
-    "rfad-frequency": {"method": "rfad", "parametrization": "frequency:kept=64", **QUICK, "start": "real"},
+    "rfad-frequency": {"method": "rfad", "parametrization": "frequency:kept=64", **QUICK, "init_from": "real"},
     "frepo-frequency160": {"method": "frepo", "parametrization": "frequency:kept=160", **KERNEL},
     "dm-frequency160": {"method": "dm", "parametrization": "frequency:kept=160", **MATCHED},
-    "rfad-frequency100": {"method": "rfad", "parametrization": "frequency:kept=100", **QUICK, "start": "real"},
-    "rfad-frequency160": {"method": "rfad", "parametrization": "frequency:kept=160", **QUICK, "start": "real"},
+    "rfad-frequency100": {"method": "rfad", "parametrization": "frequency:kept=100", **QUICK, "init_from": "real"},
+    "rfad-frequency160": {"method": "rfad", "parametrization": "frequency:kept=160", **QUICK, "init_from": "real"},
     "rfad-slow-frequency160": {
         "method": "rfad",
         "parametrization": "frequency:kept=160",
         **QUICK,
-        "start": "real",
+        "init_from": "real",
         "lr": 0.002,
     },
     "rfad-augmented-frequency160": {
         "method": "rfad",
         "parametrization": "frequency:kept=160",
         **QUICK,
-        "start": "real",
+        "init_from": "real",
         "augment": "dsa",
     },
-    "rfad-frequency256": {"method": "rfad", "parametrization": "frequency:kept=256", **QUICK, "start": "real"},
-    "rcig-frequency": {"method": "rcig", "parametrization": "frequency:kept=64", **QUICK, "start": "real"},
+    "rfad-frequency256": {"method": "rfad", "parametrization": "frequency:kept=256", **QUICK, "init_from": "real"},
+    "rcig-frequency": {"method": "rcig", "parametrization": "frequency:kept=64", **QUICK, "init_from": "real"},
     "kip": {"method": "kip", **QUICK},
-    "kip-frequency": {"method": "kip", "parametrization": "frequency:kept=64", **QUICK, "start": "real"},
+    "kip-frequency": {"method": "kip", "parametrization": "frequency:kept=64", **QUICK, "init_from": "real"},
     "rat-bptt": {"method": "rat-bptt", **QUICK},
     "rat-bptt-tiles": {"method": "rat-bptt", "parametrization": "tiles", **QUICK},
     "rat-bptt-frequency": {"method": "rat-bptt", "parametrization": "frequency:kept=64", **QUICK},

@@ -43,7 +43,18 @@ from potstill.data import load
 from potstill.execution.memory import keep_freed_memory, peak_memory, resident_memory, return_freed_memory
 from potstill.functional.optim import adamw, zeros
 from potstill.functional.train import copy_parameters, cross_entropy, train_step
-from potstill.functional.unroll import Inner, Loss, State, Unrolled, advance, begin, begun, last, slopes, train
+from potstill.functional.unroll import (
+    InnerOptimizer,
+    Loss,
+    StudentState,
+    UnrolledGrads,
+    init_student,
+    run_step,
+    run_steps,
+    start_trace,
+    train_student,
+    unrolled_grads,
+)
 from potstill.nn import factory
 from potstill.rng import generator
 
@@ -93,18 +104,20 @@ def matched(target: Mapping[str, Tensor], first: Mapping[str, Tensor]) -> Callab
 
 
 def one(
-    loss: Loss, first: State, leaves: Mapping[str, Tensor], inner: Inner, steps: range, mode: str,
+    loss: Loss, first: StudentState, leaves: Mapping[str, Tensor], inner: InnerOptimizer, steps: range, mode: str,
     outer: Callable[[Mapping[str, Tensor]], Tensor], lr: float = LEARNING_RATE,
-) -> Unrolled:  # fmt: skip
+) -> UnrolledGrads:  # fmt: skip
     """Outer gradients with all that they take: in ``replay`` the first pass too."""
     if mode == "full":
-        return slopes(loss, begun(first, steps), leaves, lr, inner, outer, "full")
-    return slopes(loss, train(loss, first, leaves, lr, inner, steps), leaves, lr, inner, outer, "replay")
+        return unrolled_grads(loss, start_trace(first, steps), leaves, lr, inner, outer, "full")
+    return unrolled_grads(
+        loss, train_student(loss, first, leaves, lr, inner, steps), leaves, lr, inner, outer, "replay"
+    )
 
 
-def ready(width: int, ipc: int, inner: Inner, seed: int = 0) -> tuple[Work, State, Any]:
+def ready(width: int, ipc: int, inner: InnerOptimizer, seed: int = 0) -> tuple[Work, StudentState, Any]:
     work = Work(width, ipc)
-    first = begin(copy_parameters(work.net), inner)
+    first = init_student(copy_parameters(work.net), inner)
     rng = generator(seed, "target")
     target = {n: t + 0.01 * torch.randn(t.shape, generator=rng) for n, t in first.theta.items()}
     return work, first, matched(target, first.theta)
@@ -117,9 +130,9 @@ def child(asked: dict[str, Any]) -> dict[str, Any]:
     """One unroll in this process: bytes before it and at its peak, seconds of the processor."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    inner = Inner(**asked.get("inner", {}))
+    inner = InnerOptimizer(**asked.get("inner", {}))
     work, first, outer = ready(asked["width"], asked["ipc"], inner)
-    advance(work.loss, first, work.leaves, LEARNING_RATE, inner, 0)  # libraries are loaded, kernels are compiled
+    run_step(work.loss, first, work.leaves, LEARNING_RATE, inner, 0)  # libraries are loaded, kernels are compiled
     return_freed_memory()
     Path("/proc/self/clear_refs").write_text("5")  # the peak until now is forgotten
     before = resident_memory()
@@ -182,8 +195,8 @@ def timed(args: argparse.Namespace) -> dict[str, Any]:
     keep_freed_memory()
     made = []
     cases = (
-        (args.width, 10, 5, Inner()), (32, 1, 20, Inner()), (32, 1, 20, Inner(momentum=0.9)),
-        (32, 1, 20, Inner(optimizer="adam")), (32, 10, 10, Inner()),
+        (args.width, 10, 5, InnerOptimizer()), (32, 1, 20, InnerOptimizer()), (32, 1, 20, InnerOptimizer(momentum=0.9)),
+        (32, 1, 20, InnerOptimizer(optimizer="adam")), (32, 10, 10, InnerOptimizer()),
     )  # fmt: skip
     for width, ipc, steps, inner in cases:
         work, first, outer = ready(width, ipc, inner)
@@ -212,17 +225,18 @@ def tesla(args: argparse.Namespace) -> dict[str, Any]:
     """Starts after one epoch of an expert, targets two epochs later, three experts."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    steps, made, inner = (5, 20, 40), [], Inner()
+    steps, made, inner = (5, 20, 40), [], InnerOptimizer()
     work = Work(32, args.tesla_ipc)
     make = factory("convnet-d3-w32", work.data.input, 10, "cpu")
     for seed in range(3):
         start = work.epochs(copy_parameters(make(seed)), 1, seed)
         outer = matched(work.epochs(start, 2, seed + 100), start)
         for lr in (0.01, 0.03, 0.05):
-            trail = train(work.loss, begin(start, inner), work.leaves, lr, inner, range(max(steps)))
+            trail = train_student(work.loss, init_student(start, inner), work.leaves, lr, inner, range(max(steps)))
             for n in steps:
                 exact, near = (
-                    slopes(work.loss, trail, work.leaves, lr, inner, outer, mode, n) for mode in ("replay", "tesla")
+                    unrolled_grads(work.loss, trail, work.leaves, lr, inner, outer, mode, n)
+                    for mode in ("replay", "tesla")
                 )
                 a, b = exact.leaves["inputs"].flatten(), near.leaves["inputs"].flatten()
                 made.append({
@@ -275,17 +289,25 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Job]:
 
     def mtt(mode: str, steps: int, augmented: bool) -> Tensor:
         work.kind = dsa_noflip() if augmented else None
-        found = one(work.loss, begin(start, Inner()), x, Inner(), range(steps), mode, matched(target, start))
+        found = one(
+            work.loss,
+            init_student(start, InnerOptimizer()),
+            x,
+            InnerOptimizer(),
+            range(steps),
+            mode,
+            matched(target, start),
+        )
         _ = x["inputs"] - 100 * found.leaves["inputs"]
         return found.leaves["inputs"]
 
     def rat(mode: str, steps: int, augmented: bool) -> Tensor:
-        inner = Inner(optimizer="adam", eps=EPS[args.double])
+        inner = InnerOptimizer(optimizer="adam", eps=EPS[args.double])
         kind = Siamese(strategy=("flip", "rotate")) if augmented else None
         work.kind = kind
         real, y = real_batch(work)
         seen = real if kind is None else kind.apply(real, kind.draw(len(real), real.shape[1:], generator(0, "real")))
-        first = last(work.loss, begin(start, inner), x, 1e-3, inner, range(steps))
+        first = run_steps(work.loss, init_student(start, inner), x, 1e-3, inner, range(steps))
 
         def outer(theta: Mapping[str, Tensor]) -> Tensor:
             return cross_entropy(functional_call(work.net, dict(theta), (seen,)), y)

@@ -178,7 +178,7 @@ def test_the_limit_is_of_the_clock_and_counts_what_went_before(monkeypatch):
 
 
 def test_a_set_that_teaches_more_wins_and_is_made_of_all_data(digits):
-    some = ["random%exact", "dm:batch_real=16,lr=1.0@15,40,50", "dm:start=noise@0,0"]
+    some = ["random%exact", "dm:batch_real=16,lr=1.0@15,40,50", "dm:init_from=noise@0,0"]
     small = potstill.distill(digits, "auto", bytes=420, candidates=some, **SMALL, **TAUGHT)
     choice = small.metadata["choice"]
     assert choice["answer"] == "made", choice["text"]
@@ -194,7 +194,7 @@ def test_real_samples_are_an_answer(digits, tmp_path, capsys):
     words = ["--bytes", "800", "--network", "convnet-d1-w8", "--device", "cpu", "--student-steps", "9", "--quiet"]
     words += ["--students", "1", "--confirm", "2"]
     path = tmp_path / "a.safetensors"
-    some = ["k-means", "dm:start=noise@0,0", "dm/hallucinator@1,2"]
+    some = ["k-means", "dm:init_from=noise@0,0", "dm/hallucinator@1,2"]
     line = ["distill", "digits", "--method", "auto", *words, "--candidates", *some, "--out", str(path)]
     assert main(line) == 0
     shown = capsys.readouterr().out

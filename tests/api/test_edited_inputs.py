@@ -83,7 +83,7 @@ class Net(nn.Sequential):
     def __init__(self, shape, classes):
         super().__init__(nn.Flatten(), nn.Linear(shape[0], WIDTH), Slope(), nn.Linear(WIDTH, classes))
 """
-MTT = ["--method", "mtt", "--networks-trained", "1", "--epochs-trained", "2", "--start-until", "1", "--ahead", "1"]
+MTT = ["--method", "mtt", "--num-experts", "1", "--train-epochs", "2", "--max-start-epoch", "1", "--expert-epochs", "1"]
 PULLED, DM = ["d.csv", "--method", "pull.py:Pull"], ["d.csv", "--method", "dm"]
 MTT += ["--student-steps", "1", "--network", "linear"]
 
@@ -181,7 +181,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("helper.py").write_text(HELPER)
         Path("net.py").write_text(NETWORK)
         _scores(0)
-        potstill.distill("d.csv", "mtt", ipc=1, steps=1, networks_trained=2, epochs_trained=2, start_until=1, ahead=1,
+        potstill.distill("d.csv", "mtt", ipc=1, steps=1, num_experts=2, train_epochs=2, max_start_epoch=1,
+            expert_epochs=1,
                          student_steps=1, network="linear", progress=None)  # fmt: skip
         _expert(0)
     return place

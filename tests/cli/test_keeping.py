@@ -34,8 +34,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for words in (
             ["distill", "digits", "--method", "dm", "--ipc", "1", "--steps", "2", "--out", str(small), *run],
             ["distill", "digits", "--method", "random", "--ipc", "2", "--out", str(place / "s.safetensors"), "--quiet"],
-            ["distill", "digits", "--method", "mtt", "--ipc", "1", "--steps", "1", "--networks-trained", "1",
-             "--epochs-trained", "2", "--start-until", "1", "--ahead", "1", "--student-steps", "1",
+            ["distill", "digits", "--method", "mtt", "--ipc", "1", "--steps", "1", "--num-experts", "1",
+             "--train-epochs", "2", "--max-start-epoch", "1", "--expert-epochs", "1", "--student-steps", "1",
              "--out", str(place / "mtt.safetensors"), *run],
             ["label", str(small), "--data", "digits", "--out", str(place / "labels.safetensors"), "--epochs", "1", *run,
              "--teacher-epochs", "20"],
@@ -234,8 +234,8 @@ def look(p):
     if p.step == 1:
         pruned.append(prune(at_most=0))
 small = potstill.distill(
-    "digits", "mtt", ipc=1, steps=6, network="convnet-d1-w4", networks_trained=3, epochs_trained=2, start_until=1,
-    ahead=1, student_steps=1, progress=look,
+    "digits", "mtt", ipc=1, steps=6, network="convnet-d1-w4", num_experts=3, train_epochs=2, max_start_epoch=1,
+    expert_epochs=1, student_steps=1, progress=look,
 )
 print(pruned[0][0], small.metadata["outcome"]["step"])
 """

@@ -39,6 +39,8 @@ from potstill.testing.toy import windows_source
 SMALL = {
     "networks_trained": 2,
     "epochs_trained": 1,
+    "num_experts": 2,
+    "train_epochs": 1,
     "frequencies": 32,
     "frequencies_sampler": 32,
     "pool_first": 2,
@@ -194,18 +196,19 @@ def test_the_counts_that_may_be_zero() -> None:
         "k-median": {"iterations"},
         "dc": {"inner"},
         "dsa": {"inner"},
-        "idc": {"synthetic_most", "data_train"},
-        "dream": {"synthetic_most", "data_train"},
+        "idc": {"max_synthetic", "data_train"},
+        "dream": {"max_synthetic", "data_train"},
         "idm": {"epochs_trained", "trained", "forget_every"},
         "ncfm": {"epochs_trained", "patience"},
         "dsdm": {"epochs_trained", "history_from"},
         "dd": {"students"},
         "remember": {"students"},
-        "rat-bptt": {"students", "least"},
+        "rat-bptt": {"students", "min_burn_in"},
         "at-bptt": {"students", "swing"},
+        **{n: {"batch", "min_updates_per_epoch"} for n in ("mtt", "tesla", "ftd", "att")},
         **{
-            n: {"batch", "start_from", "expansion", "updates_trained", "label_experts"}
-            for n in ("mtt", "tesla", "ftd", "att", "datm", "pad")
+            n: {"batch", "min_start_epoch", "expansion_end", "min_updates_per_epoch", "label_experts"}
+            for n in ("datm", "pad")
         },
         "rded": {"epochs_trained"},
         "cim": {"epochs_trained"},
@@ -290,7 +293,7 @@ def test_bounds_follow_the_annotation_and_the_default() -> None:
         ("rate", -1, "rate must be at least 0, but it is -1"),
         ("rate", math.nan, "rate must be at least 0, but it is nan"),
         ("rate", "fast", "rate must be float, not 'fast'"),
-        ("start", "cold", "start must be one of real, noise, k-means, not 'cold'"),
+        ("init_from", "cold", "init_from must be one of real, noise, k-means, not 'cold'"),
     ):
         for method, options in ((made, {option: value}), (dataclasses.replace(made, **{option: value}), {})):
             with pytest.raises(PotstillError, match=f"^method _Bounded: {said}"):

@@ -106,8 +106,8 @@ def distilled(ranks: Ranks) -> dict[str, Any]:
     """A set whose experts were trained by the ranks, and a student of it, beside those of one process."""
     data = Splits(train=toy_source("image"), test=toy_source("image"))
     options: dict[str, Any] = {
-        "ipc": 1, "steps": 2, "network": "convnet-d1-w4", "device": "cpu", "progress": None, "networks_trained": 3,
-        "epochs_trained": 2, "student_steps": 2, "batch_trained": 16,
+        "ipc": 1, "steps": 2, "network": "convnet-d1-w4", "device": "cpu", "progress": None, "num_experts": 3,
+        "train_epochs": 2, "student_steps": 2, "expert_batch": 16,
     }  # fmt: skip
     small = potstill.distill(data, "mtt", **options)
     asked: dict[str, Any] = {

@@ -13,13 +13,24 @@ from torch.func import functional_call
 from potstill.augment.siamese import dsa, dsa_noflip
 from potstill.errors import PotstillError
 from potstill.functional.train import copy_parameters, cross_entropy
-from potstill.functional.unroll import Inner, Loss, Mode, Unrolled, advance, begin, begun, last, slopes, train
+from potstill.functional.unroll import (
+    InnerOptimizer,
+    Loss,
+    Mode,
+    UnrolledGrads,
+    init_student,
+    run_step,
+    run_steps,
+    start_trace,
+    train_student,
+    unrolled_grads,
+)
 from potstill.nn.convnet import ConvNet
 from potstill.rng import generator
 
-SGD = Inner()
-MOMENTUM = Inner(momentum=0.9, weight_decay=1e-3)
-ADAM = Inner(optimizer="adam", weight_decay=1e-3)
+SGD = InnerOptimizer()
+MOMENTUM = InnerOptimizer(momentum=0.9, weight_decay=1e-3)
+ADAM = InnerOptimizer(optimizer="adam", weight_decay=1e-3)
 INNERS = {"sgd": SGD, "momentum": MOMENTUM, "adam": ADAM}
 RATES = {"sgd": 0.1, "momentum": 0.03, "adam": 0.01}
 
@@ -75,19 +86,19 @@ def distance(target: Mapping[str, Tensor], theta: Mapping[str, Tensor]) -> Tenso
 
 
 def unrolled(
-    net: nn.Module, loss: Loss, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: Inner, steps: range,
+    net: nn.Module, loss: Loss, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: InnerOptimizer, steps: range,
     mode: Mode, until: int | None = None,
-) -> Unrolled:  # fmt: skip
-    trail = train(loss, begin(copy_parameters(net), inner), leaves, lr, inner, steps)
-    return slopes(loss, trail, leaves, lr, inner, partial(distance, far(net)), mode, until)
+) -> UnrolledGrads:  # fmt: skip
+    trail = train_student(loss, init_student(copy_parameters(net), inner), leaves, lr, inner, steps)
+    return unrolled_grads(loss, trail, leaves, lr, inner, partial(distance, far(net)), mode, until)
 
 
-def tensors(found: Unrolled) -> dict[str, Tensor]:
+def tensors(found: UnrolledGrads) -> dict[str, Tensor]:
     theta = torch.cat([t.flatten() for t in found.theta.values()])
     return {"loss": torch.tensor(found.loss, dtype=torch.float64), "lr": found.lr, "theta": theta, **found.leaves}
 
 
-def assert_near(a: Unrolled, b: Unrolled, bound: float = 1e-9) -> None:
+def assert_near(a: UnrolledGrads, b: UnrolledGrads, bound: float = 1e-9) -> None:
     left, right = tensors(a), tensors(b)
     assert left.keys() == right.keys()
     for name in left:
@@ -119,7 +130,7 @@ def test_large_tensors_take_the_fused_form_and_agree(name: str) -> None:
 
 
 def by_hand(
-    net: nn.Module, loss: Loss, leaves: Mapping[str, Tensor], lr: float, inner: Inner, steps: int
+    net: nn.Module, loss: Loss, leaves: Mapping[str, Tensor], lr: float, inner: InnerOptimizer, steps: int
 ) -> dict[str, Tensor]:
     """Torch's own optimisers' formulas, tensor by tensor, in one graph."""
     theta = {n: p.requires_grad_() for n, p in copy_parameters(net).items()}
@@ -168,14 +179,14 @@ def test_a_loop_written_by_hand_gives_the_same(name: str, mode: Mode) -> None:
 def test_torch_optimisers_make_the_same_steps(name: str) -> None:
     net, leaves, inner = mlp(), stored(), INNERS[name]
     loss = student(net)
-    state = last(loss, begin(copy_parameters(net), inner), leaves, RATES[name], inner, range(9))
+    state = run_steps(loss, init_student(copy_parameters(net), inner), leaves, RATES[name], inner, range(9))
     kind = torch.optim.Adam if inner.optimizer == "adam" else partial(torch.optim.SGD, momentum=inner.momentum)
     theirs = kind(net.parameters(), lr=RATES[name], weight_decay=inner.weight_decay)
     for _ in range(9):
         theirs.zero_grad()
         cross_entropy(net(leaves["inputs"]), leaves["labels"]).backward()
         theirs.step()
-    assert state.count == 9
+    assert state.num_steps == 9
     for n, p in net.named_parameters():
         assert torch.allclose(state.theta[n], p, rtol=1e-11, atol=1e-14)
 
@@ -188,8 +199,8 @@ def test_a_known_number() -> None:
 
     leaves, zero = {"x": torch.ones(1, dtype=torch.float64)}, {"w": torch.zeros(1, dtype=torch.float64)}
     for mode in ("replay", "full"):
-        trail = train(loss, begin(zero, SGD), leaves, 0.5, SGD, range(2))
-        found = slopes(loss, trail, leaves, 0.5, SGD, lambda theta: (theta["w"] ** 2).sum(), mode)
+        trail = train_student(loss, init_student(zero, SGD), leaves, 0.5, SGD, range(2))
+        found = unrolled_grads(loss, trail, leaves, 0.5, SGD, lambda theta: (theta["w"] ** 2).sum(), mode)
         assert found.loss == 0.5625
         assert float(found.leaves["x"]) == 1.125  # 2·θ_2·(1 − (1 − β)²)
         assert float(found.lr) == 1.5  # 2·θ_2·2(1 − β)
@@ -231,27 +242,27 @@ def test_until_stops_earlier_and_a_shorter_trail_says_so() -> None:
 def test_a_window_goes_on_where_the_burn_in_ended() -> None:
     net, leaves = mlp(), stored()
     loss = student(net, batch=3, augment="drawn")
-    whole = train(loss, begin(copy_parameters(net), ADAM), leaves, 0.01, ADAM, range(12))
-    state = last(loss, begin(copy_parameters(net), ADAM), leaves, 0.01, ADAM, range(8))
-    window = train(loss, state, leaves, 0.01, ADAM, range(8, 12))
-    assert (window[0].count, len(window)) == (8, 5)
+    whole = train_student(loss, init_student(copy_parameters(net), ADAM), leaves, 0.01, ADAM, range(12))
+    state = run_steps(loss, init_student(copy_parameters(net), ADAM), leaves, 0.01, ADAM, range(8))
+    window = train_student(loss, state, leaves, 0.01, ADAM, range(8, 12))
+    assert (window[0].num_steps, len(window)) == (8, 5)
     for n, t in window[4].theta.items():
         assert torch.equal(t, whole[12].theta[n])
-    one = advance(loss, whole[3], leaves, 0.01, ADAM, 3)
-    assert all(torch.equal(one.second[n], t) for n, t in whole[4].second.items())
+    one = run_step(loss, whole[3], leaves, 0.01, ADAM, 3)
+    assert all(torch.equal(one.exp_avg_sq[n], t) for n, t in whole[4].exp_avg_sq.items())
     outer = partial(distance, far(net))
-    parts = [slopes(loss, window, leaves, 0.01, ADAM, outer, mode) for mode in ("replay", "full")]
+    parts = [unrolled_grads(loss, window, leaves, 0.01, ADAM, outer, mode) for mode in ("replay", "full")]
     assert_near(*parts)
-    alone = slopes(loss, begun(state, range(8, 12)), leaves, 0.01, ADAM, outer, "full")
+    alone = unrolled_grads(loss, start_trace(state, range(8, 12)), leaves, 0.01, ADAM, outer, "full")
     assert torch.equal(alone.lr, parts[1].lr)
 
 
 def test_tesla_is_the_formula() -> None:
     net, leaves, beta, steps, target = mlp(), stored(), 0.1, 6, far(mlp())
     loss = student(net, batch=4)
-    trail = train(loss, begin(copy_parameters(net), SGD), leaves, beta, SGD, range(steps))
+    trail = train_student(loss, init_student(copy_parameters(net), SGD), leaves, beta, SGD, range(steps))
     scale = float(distance(target, trail[0].theta))
-    found = slopes(loss, trail, leaves, beta, SGD, lambda t: distance(target, t) / scale, "tesla")
+    found = unrolled_grads(loss, trail, leaves, beta, SGD, lambda t: distance(target, t) / scale, "tesla")
     x = {n: t.clone().requires_grad_() for n, t in leaves.items()}
     gradients, total = [], {n: torch.zeros_like(t) for n, t in target.items()}
     for i in range(steps):
@@ -297,17 +308,19 @@ def test_a_trail_in_a_file_has_the_same_bits(name: str, dtype: torch.dtype) -> N
     net, inner = mlp().to(dtype), INNERS[name]
     leaves = {n: t.to(dtype) for n, t in stored().items()}
     loss = student(net, batch=3)
-    first = begin(copy_parameters(net), inner)
-    inside, outside = (train(loss, first, leaves, 0.01, inner, range(6), limit=m) for m in (2**20, 0))
-    assert (inside.spilled, outside.spilled) == (False, True)
+    first = init_student(copy_parameters(net), inner)
+    inside, outside = (train_student(loss, first, leaves, 0.01, inner, range(6), limit=m) for m in (2**20, 0))
+    assert (inside.on_disk, outside.on_disk) == (False, True)
     assert len(inside) == len(outside) == 7
     for a, b in zip(inside, outside, strict=True):
-        assert a.count == b.count
+        assert a.num_steps == b.num_steps
         for kind in ("theta", "first", "second"):
             left, right = getattr(a, kind), getattr(b, kind)
             assert left.keys() == right.keys()
             assert all(torch.equal(left[n], right[n]) and right[n].dtype == dtype for n in left)
-    found = [tensors(slopes(loss, t, leaves, 0.01, inner, partial(distance, far(net)))) for t in (inside, outside)]
+    found = [
+        tensors(unrolled_grads(loss, t, leaves, 0.01, inner, partial(distance, far(net)))) for t in (inside, outside)
+    ]
     assert all(torch.equal(found[0][n], found[1][n]) for n in found[0])
 
 
@@ -331,7 +344,7 @@ def test_weights_without_a_gradient_do_not_spoil_adam() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 3)).double()
     with torch.no_grad():
         net[1].bias[0] = -100.0
-    inner = Inner(optimizer="adam")
+    inner = InnerOptimizer(optimizer="adam")
     given = (net, student(net), stored(), 0.01, inner, range(4))
     replay, full = unrolled(*given, "replay"), unrolled(*given, "full")
     assert all(bool(t.isfinite().all()) for t in tensors(replay).values())
@@ -341,13 +354,13 @@ def test_weights_without_a_gradient_do_not_spoil_adam() -> None:
 def test_nothing_given_is_written_into_and_nothing_global_drawn() -> None:
     net, leaves = mlp(), stored()
     loss, lr = student(net, augment="drawn"), torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
-    first = begin(copy_parameters(net), MOMENTUM)
+    first = init_student(copy_parameters(net), MOMENTUM)
     given = {**leaves, **first.theta, "lr": lr}
     before, random = {n: t.detach().clone() for n, t in given.items()}, torch.get_rng_state()
     for mode in ("replay", "full"):
-        trail = train(loss, first, leaves, lr, MOMENTUM, range(3), limit=0)
+        trail = train_student(loss, first, leaves, lr, MOMENTUM, range(3), limit=0)
         with torch.no_grad():
-            slopes(loss, trail, leaves, lr, MOMENTUM, partial(distance, far(net)), mode)
+            unrolled_grads(loss, trail, leaves, lr, MOMENTUM, partial(distance, far(net)), mode)
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(before[n], t) and t.grad is None for n, t in given.items())
     assert not any(t.requires_grad for t in (*leaves.values(), *first.theta.values()))
@@ -355,7 +368,7 @@ def test_nothing_given_is_written_into_and_nothing_global_drawn() -> None:
 
 def test_a_state_that_is_written_into_leaves_the_trail_alone() -> None:
     net, leaves = mlp(), stored()
-    trail = train(student(net), begin(copy_parameters(net), SGD), leaves, 0.1, SGD, range(2))
+    trail = train_student(student(net), init_student(copy_parameters(net), SGD), leaves, 0.1, SGD, range(2))
     trail[1].theta["1.bias"].zero_()
     assert trail[1].theta["1.bias"].norm() > 0
 
@@ -368,11 +381,11 @@ def test_a_step_that_is_not_finite_is_named(limit: int) -> None:
         return student(net)(theta, leaves, step) * (math.inf if step == 13 else 1)
 
     with pytest.raises(PotstillError, match=r"inner step 13 it is not .learning rate 0.1"):
-        train(loss, begin(copy_parameters(net), SGD), leaves, 0.1, SGD, range(10, 20), limit=limit)
+        train_student(loss, init_student(copy_parameters(net), SGD), leaves, 0.1, SGD, range(10, 20), limit=limit)
     with pytest.raises(PotstillError, match="inner step 13"):
-        last(loss, begin(copy_parameters(net), SGD), leaves, 0.1, SGD, range(10, 20))
+        run_steps(loss, init_student(copy_parameters(net), SGD), leaves, 0.1, SGD, range(10, 20))
     with pytest.raises(PotstillError, match="inner step 13"):
-        slopes(loss, begun(begin(copy_parameters(net), SGD), range(10, 20)), leaves, 0.1, SGD,
+        unrolled_grads(loss, start_trace(init_student(copy_parameters(net), SGD), range(10, 20)), leaves, 0.1, SGD,
                partial(distance, far(net)), "full")  # fmt: skip
 
 
@@ -382,13 +395,13 @@ def test_a_gradient_that_is_not_finite_on_the_way_back_is_named() -> None:
         return theta["w"].sum() * (leaves["x"].sqrt() if step == 2 else leaves["x"]).sum()
 
     leaves, w = {"x": torch.zeros(1, dtype=torch.float64)}, {"w": torch.ones(1, dtype=torch.float64)}
-    trail = train(loss, begin(w, SGD), leaves, 0.1, SGD, range(5))
+    trail = train_student(loss, init_student(w, SGD), leaves, 0.1, SGD, range(5))
     with pytest.raises(PotstillError, match="way back must be finite, but at inner step 2 "):
-        slopes(loss, trail, leaves, 0.1, SGD, lambda t: t["w"].sum())
+        unrolled_grads(loss, trail, leaves, 0.1, SGD, lambda t: t["w"].sum())
     with pytest.raises(PotstillError, match="at the outer loss it is not"):
-        slopes(loss, trail, leaves, 0.1, SGD, lambda t: t["w"].sum() * math.nan)
+        unrolled_grads(loss, trail, leaves, 0.1, SGD, lambda t: t["w"].sum() * math.nan)
     with pytest.raises(PotstillError, match="use mode replay, which says"):
-        slopes(loss, trail, leaves, 0.1, SGD, lambda t: t["w"].sum(), "full")
+        unrolled_grads(loss, trail, leaves, 0.1, SGD, lambda t: t["w"].sum(), "full")
 
 
 @pytest.mark.parametrize(
@@ -398,13 +411,13 @@ def test_a_gradient_that_is_not_finite_on_the_way_back_is_named() -> None:
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(PotstillError):
-        Inner(**settings)  # type: ignore[arg-type]
+        InnerOptimizer(**settings)  # type: ignore[arg-type]
 
 
 def test_a_state_of_another_optimiser_is_refused() -> None:
     net = mlp()
     with pytest.raises(ValueError, match=r"begin.theta, inner. makes one"):
-        advance(student(net), begin(copy_parameters(net), SGD), stored(), 0.1, ADAM, 0)
+        run_step(student(net), init_student(copy_parameters(net), SGD), stored(), 0.1, ADAM, 0)
     mixed = {"a": torch.zeros(1), "b": torch.zeros(1, dtype=torch.float64)}
     with pytest.raises(ValueError, match="one dtype"):
-        advance(student(net), begin(mixed, SGD), stored(), 0.1, SGD, 0)
+        run_step(student(net), init_student(mixed, SGD), stored(), 0.1, SGD, 0)

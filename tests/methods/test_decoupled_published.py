@@ -71,7 +71,19 @@ def said(method: Any, *names: str) -> tuple[Any, ...]:
 
 
 def test_edc_takes_as_many_steps_as_are_published_for_such_data() -> None:
-    names = ("iterations", "crop", "memory", "r_bn", "batch", "cell", "start", "factor", "shuffle", "jitter", "drop")
+    names = (
+        "iterations",
+        "crop",
+        "memory",
+        "r_bn",
+        "batch",
+        "cell",
+        "init_from",
+        "factor",
+        "shuffle",
+        "jitter",
+        "drop",
+    )
     wanted = {
         (32, 10): (75, 0.08, 0.8, 0.01, 100, 4, "real", 1, False, 0, 0.0),
         (32, 100): (2000, 0.5, 0.8, 0.01, 100, 4, "real", 1, False, 0, 0.0),

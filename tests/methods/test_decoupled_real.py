@@ -222,7 +222,7 @@ def test_ufc_sees_parts_of_many_classes_in_turn() -> None:
 
 
 def test_ufc_begins_with_mosaics_where_asked_and_refuses_another_parametrization() -> None:
-    method = at_toy(UFC(iterations=2, start="mosaic", samples=5, crops=2, **NETS))
+    method = at_toy(UFC(iterations=2, init_from="mosaic", samples=5, crops=2, **NETS))
     problem, state, _ = started(method, ipc=4)
     assert pixels(state).shape == (8, 1, 8, 8)
     with pytest.raises(PotstillError, match="but the parametrization is pixels"):

@@ -91,7 +91,7 @@ def stored_of(state: MatchingState) -> tuple[str, Tensor]:
 
 def rule_at(method: Any, problem: Problem, state: MatchingState) -> ParamGroup:
     """How the payload moves."""
-    return method.build_engine(problem).rules(state, True)["payload/"]
+    return method.build_engine(problem).param_groups(state, True)["payload/"]
 
 
 def started(method: FeatureValues, seed: int = 3, **options: Any) -> tuple[Problem, MatchingState, torch.Generator]:
@@ -319,7 +319,7 @@ def test_cafe_replaces_its_network_when_ten_accuracies_stay_close() -> None:
 def test_idm_takes_the_published_step(a: float) -> None:
     method = IDM(batch_real=7, pool_first=2, train_steps=1)
     problem, state, rng = started(method)
-    state = replace(state, pool=tuple(replace(m, right=round(4 * a), seen=4) for m in state.pool))
+    state = replace(state, pool=tuple(replace(m, num_correct=round(4 * a), num_samples=4) for m in state.pool))
     draws = drawn(problem, rng.get_state(), 7)
     following, metrics = method.step(problem, state, rng)
     member = state.pool[int(torch.randint(2, (1,), generator=generator(draws.block, "member")))]
@@ -621,7 +621,7 @@ def test_the_sampling_network_climbs_the_loss() -> None:
     problem, state, rng = started(method)
     rng_state = rng.get_state()
     following, _ = method.step(problem, state, rng)
-    after = replace(state, leaves=following.params)  # it climbs where the set is after its own step
+    after = replace(state, params=following.params)  # it climbs where the set is after its own step
     values, nets = [], []
     for memory in (state.memory, following.memory):
         nets.append(Sampling(memory))
@@ -678,7 +678,7 @@ def test_a_halved_rate_halves_the_step() -> None:
 def test_steps_of_the_classes_add_up_to_one_step_of_all(method: Any) -> None:
     problem, state, _ = started(method)
     if isinstance(method, IDM):
-        state = replace(state, pool=tuple(replace(m, right=3, seen=4) for m in state.pool))
+        state = replace(state, pool=tuple(replace(m, num_correct=3, num_samples=4) for m in state.pool))
     whole, metrics = method.step(problem, state, generator(7))
     parts, found = dataclasses.replace(method, updates="class").step(problem, state, generator(7))
     close(stored_of(parts)[1], stored_of(whole)[1])

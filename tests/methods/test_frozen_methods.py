@@ -45,7 +45,7 @@ def trunk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ranged]:
     [
         ("lgm", {"iterations": 3, "views": 2, "noise": 0.0}),
         ("lgm", {"iterations": 3, "views": 2, "noise": 0.0, "zca": "frepo", "augment": "none"}),
-        ("dm", {"iterations": 2, "batch_real": 6, "augment": "none", "start": "real", "lr": 0.0}),
+        ("dm", {"iterations": 2, "batch_real": 6, "augment": "none", "init_from": "real", "lr": 0.0}),
         ("herding", {"features": "untrained"}),
         ("frepo", {"iterations": 2, "nets": 1, "batch_real": 20, "lr": 0.0}),
         ("rfad", {"iterations": 2, "nets": 1, "batch_real": 20, "lr": 0.0}),

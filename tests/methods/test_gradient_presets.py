@@ -80,9 +80,9 @@ def close(a: Tensor, b: Tensor, rtol: float = 1e-4, atol: float = 1e-5) -> None:
 @pytest.mark.parametrize(("metric", "most"), [("mse", 128), ("l1", 128), ("mse", 5)])
 @pytest.mark.parametrize("last", [False, True])
 def test_idc_takes_the_published_step(metric: Any, most: int, last: bool) -> None:
-    method = IDC(**SMALL, batch_real=5, metric=metric, lr=80.0, synthetic_most=most)
+    method = IDC(**SMALL, batch_real=5, metric=metric, lr=80.0, max_synthetic=most)
     problem, state, rng = started(method, network="convnet-d2-w8", ipc=3)
-    state = replace(state, used=2 if last else 0)
+    state = replace(state, block_steps=2 if last else 0)
     replay = replayed(rng)
     following, metrics = method.step(problem, state, rng)
 
@@ -116,7 +116,7 @@ def test_momentum_is_carried_from_update_to_update() -> None:
     first, _ = method.step(problem, state, rng)
     name = "payload/inputs/0"
     still = {name: torch.zeros_like(first.params.exp_avg[name])}
-    without = replace(first, leaves=replace(first.params, first=still))
+    without = replace(first, params=replace(first.params, exp_avg=still))
     speeds = [method.step(problem, s, generator(5))[0].params.exp_avg["payload/inputs/0"] for s in (first, without)]
     close(speeds[0], speeds[1] + 0.5 * first.params.exp_avg["payload/inputs/0"])
 
@@ -124,7 +124,8 @@ def test_momentum_is_carried_from_update_to_update() -> None:
 def test_steps_of_the_classes_add_up_to_one_step_of_all() -> None:
     method = IDC(**SMALL, batch_real=5, lr=20.0, momentum=0.0)
     problem, state, _ = started(method)
-    for held in (state, replace(state, used=2)):  # in the midst of a network's updates, and at the last, with its clamp
+    # in the midst of a network's updates, and at the last, with its clamp
+    for held in (state, replace(state, block_steps=2)):
         whole, metrics = method.step(problem, held, generator(7))
         parts, found = dataclasses.replace(method, updates="class").step(problem, held, generator(7))
         close(parts.params.value["payload/inputs/0"], whole.params.value["payload/inputs/0"])
@@ -226,10 +227,10 @@ def test_dream_draws_the_samples_nearest_to_centres_and_uses_them_for_some_updat
 
 
 def test_dream_takes_idcs_step_on_its_samples() -> None:
-    method = DREAM(**SMALL, batch_real=4, interval=2, lr=20.0, start="real")
+    method = DREAM(**SMALL, batch_real=4, interval=2, lr=20.0, init_from="real")
     problem, state, rng = started(method)
     kept = [index[2:6] for index in problem.class_indices]
-    state = replace(state, kept={str(c): index for c, index in enumerate(kept)}, used=1)
+    state = replace(state, cached={str(c): index for c, index in enumerate(kept)}, block_steps=1)
     replay = replayed(rng)
     following, metrics = method.step(problem, state, rng)
     omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]  # no draw of samples

@@ -18,9 +18,9 @@ from potstill.functional.features import input_rows
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import step_params
 from potstill.functional.ridge import predict
-from potstill.methods.performance._pool import STEPS
-from potstill.methods.performance._ridge import TEMPERATURE, deviations, wanted
-from potstill.methods.performance._values import cosine, rules_of
+from potstill.methods.performance._pool import POOL_STEPS
+from potstill.methods.performance._ridge import TEMPERATURE, regression_targets, target_statistics
+from potstill.methods.performance._values import cosine_decay, kernel_param_groups
 from potstill.methods.performance.frepo import FRePo
 from potstill.methods.performance.kip import KIP
 from potstill.methods.performance.rfad import RFAD
@@ -34,8 +34,8 @@ from potstill.testing.toy import mixed_source, windows_source
 
 ALL: dict[str, Method[Any]] = {
     "kip": KIP(iterations=40, batch_real=48, labels="scores"),
-    "frepo": FRePo(iterations=40, batch_real=48, nets=2, lr=0.05, lr_net=1e-3),
-    "rfad": RFAD(iterations=40, batch_real=48, nets=2, lr=0.02),
+    "frepo": FRePo(iterations=40, batch_real=48, pool_size=2, lr=0.05, lr_net=1e-3),
+    "rfad": RFAD(iterations=40, batch_real=48, num_networks=2, lr=0.02),
 }
 
 
@@ -58,12 +58,12 @@ def own_loss(problem: Problem, made: Synthetic, kernel: FullyConnected) -> float
     every = problem.train.fetch(torch.arange(len(problem.train)))
     spec = problem.train.input
     S = input_rows(problem.decode(made.payload), spec)
-    y = made.labels.double() if made.centred_labels else wanted(problem, made.labels)
+    y = made.labels.double() if made.scores else regression_targets(problem, made.labels)
     T = input_rows(every.x, spec)
     mean = 0.0 if made.centred_labels else y.mean(0)
     answers = predict(kernel(T, S), kernel(S, S), y - mean, 1e-6) + mean
     assert every.y is not None
-    return 0.5 * float((answers - wanted(problem, every.y)).square().mean())
+    return 0.5 * float((answers - regression_targets(problem, every.y)).square().mean())
 
 
 def worked(method: Method[Any], problem: Problem, seed: int = 1) -> tuple[Synthetic, Synthetic, list[float]]:
@@ -139,7 +139,7 @@ def test_real_targets_are_learned_in_their_own_units(name: str, kind: str) -> No
     assert last.labels.shape == first.labels.shape
     assert not torch.equal(first.labels, last.labels)
     # moves are of the size of the targets' deviations
-    _, std = deviations(problem)
+    _, std = target_statistics(problem)
     went = ((last.labels - first.labels).double() / std).abs()
     assert 1e-3 < float(went.max()) < 10.0
     if name == "kip":
@@ -207,11 +207,11 @@ def test_every_parametrization_composes(name: str, stored: str) -> None:
 
 
 def test_frepos_networks_are_of_all_ages_train_on_the_set_and_give_way() -> None:
-    method = FRePo(iterations=100, batch_real=24, nets=4, oldest=8, lr_net=0.01)
+    method = FRePo(iterations=100, batch_real=24, pool_size=4, max_age=8, lr_net=0.01)
     problem = toy_problem(method)
     rng = generator(1)
     state = first = method.init(problem, rng)
-    assert state.memory[STEPS].tolist() == [[0, 0], [2, 0], [4, 0], [6, 0]]
+    assert state.memory[POOL_STEPS].tolist() == [[0, 0], [2, 0], [4, 0], [6, 0]]
     seeds, oldest = {m.seed for m in state.pool}, 0
     for _ in range(60):
         before = state
@@ -219,24 +219,24 @@ def test_frepos_networks_are_of_all_ages_train_on_the_set_and_give_way() -> None
         changed = [i for i in range(4) if before.pool[i] is not state.pool[i]]
         assert len(changed) == 1
         (i,) = changed
-        age = int(before.memory[STEPS][i, 0])
+        age = int(before.memory[POOL_STEPS][i, 0])
         oldest = max(oldest, age)
         if age > 8:
             assert state.pool[i].seed not in seeds
-            assert state.memory[STEPS][i].tolist() == [0, 0]
+            assert state.memory[POOL_STEPS][i].tolist() == [0, 0]
         else:
             assert state.pool[i].seed == before.pool[i].seed
             assert not torch.equal(state.pool[i].theta["classifier.weight"], before.pool[i].theta["classifier.weight"])
-            assert int(state.memory[STEPS][i, 0]) == age + 1
+            assert int(state.memory[POOL_STEPS][i, 0]) == age + 1
         seeds.add(state.pool[i].seed)
     assert oldest == 9
     assert len(seeds) > 4
-    assert first.memory[STEPS].tolist() == [[0, 0], [2, 0], [4, 0], [6, 0]]
+    assert first.memory[POOL_STEPS].tolist() == [[0, 0], [2, 0], [4, 0], [6, 0]]
 
 
 def test_frepos_networks_serve_several_moves_in_a_row_and_then_train_for_a_step() -> None:
     """Against the same moves made one by one: descents on one block, and one step of the network at the end."""
-    method = FRePo(iterations=100, batch_real=24, nets=3, lr_net=0.01, steps_per_network=3)
+    method = FRePo(iterations=100, batch_real=24, pool_size=3, lr_net=0.01, steps_per_network=3)
     problem = toy_problem(method)
     rng = generator(1)
     state = method.init(problem, rng)
@@ -250,18 +250,21 @@ def test_frepos_networks_serve_several_moves_in_a_row_and_then_train_for_a_step(
             assert state.block_seed == seed
             assert (state.block_steps, bool(state.cached)) == (((move + 1) % 3), move < 2)
             _, block = engine.objective.prepare(
-                problem, engine.networks, dataclasses.replace(by_hand, block=state.block_seed, used=1, kept={}), rng
+                problem, engine.networks,
+                dataclasses.replace(by_hand, block_seed=state.block_seed, block_steps=1, cached={}), rng
             )  # fmt: skip
             derived = block if derived is None else derived
             torch.testing.assert_close(block.rows, derived.rows, rtol=0, atol=0)
             seen = {
                 "inputs": by_hand.params.value["payload/inputs"], "labels": by_hand.params.value["labels/scores"]
             }  # fmt: skip
-            loss, slopes = engine.objective.fitted(problem, derived, seen, False)
+            loss, slopes = engine.objective.loss_and_grads(problem, derived, seen, False)
             assert shown["loss"] == pytest.approx(loss, rel=1e-12)
             names = {"payload/inputs": slopes["inputs"], "labels/scores": slopes["labels"]}
-            leaves = step_params(by_hand.params, names, rules_of(once, problem, factor=cosine(by_hand, 100, 0.1)))
-            by_hand = dataclasses.replace(by_hand, leaves=leaves, iteration=by_hand.iteration + 1)
+            leaves = step_params(
+                by_hand.params, names, kernel_param_groups(once, problem, factor=cosine_decay(by_hand, 100, 0.1))
+            )
+            by_hand = dataclasses.replace(by_hand, params=leaves, iteration=by_hand.iteration + 1)
             torch.testing.assert_close(state.params.value["payload/inputs"], leaves.value["payload/inputs"])
             changed = [i for i in range(3) if began.pool[i] is not state.pool[i]]
             assert len(changed) == (move == 2)
@@ -277,7 +280,7 @@ def test_frepo_with_moves_in_a_row_keeps_the_contract(steps: int) -> None:
 
 def test_a_pool_learns_what_is_stored() -> None:
     """Many steps of one network bring its outputs to the labels of the set."""
-    method = FRePo(iterations=10**6, batch_real=4, nets=1, oldest=10**6, lr=0.0, lr_net=3e-3)
+    method = FRePo(iterations=10**6, batch_real=4, pool_size=1, max_age=10**6, lr=0.0, lr_net=3e-3)
     problem = toy_problem(method, ipc=1)
     rng = generator(1)
     state = method.init(problem, rng)
@@ -295,14 +298,14 @@ def test_a_pool_learns_what_is_stored() -> None:
 
 def test_the_margin_holds_a_label_to_its_class() -> None:
     """With it, a label whose two largest numbers are equal is pulled apart; beyond 1/k it is left alone."""
-    method = FRePo(iterations=5, batch_real=24, nets=1)
+    method = FRePo(iterations=5, batch_real=24, pool_size=1)
     problem = toy_problem(method, ipc=1)
     engine = method.build_engine(problem)
     state, block = engine.objective.prepare(problem, engine.networks, method.init(problem, generator(1)), generator(2))
     seen = {"inputs": state.params.value["payload/inputs"]}
     for gap, pulled in ((0.1, True), (0.5, False)):
         y = torch.full((4, 4), -0.2) + torch.diag(torch.full((4,), gap))
-        with_it, slopes = engine.objective.fitted(problem, block, {**seen, "labels": y}, False)
+        with_it, slopes = engine.objective.loss_and_grads(problem, block, {**seen, "labels": y}, False)
         bare = dataclasses.replace(engine.objective, margin=False)
         without, others = bare.fitted(problem, block, {**seen, "labels": y}, False)
         assert with_it == pytest.approx(without - min(gap, 0.25), abs=1e-6)
@@ -311,7 +314,7 @@ def test_the_margin_holds_a_label_to_its_class() -> None:
 
 
 def test_rfads_temperature_is_learned_and_stays_above_zero() -> None:
-    method = RFAD(iterations=30, batch_real=48, nets=2, lr=0.01, lr_temperature=0.5)
+    method = RFAD(iterations=30, batch_real=48, num_networks=2, lr=0.01, lr_temperature=0.5)
     problem = toy_problem(method, ipc=1)
     _, last, losses = worked(method, problem)
     assert set(last.extra_parameters) == {TEMPERATURE}
@@ -321,7 +324,7 @@ def test_rfads_temperature_is_learned_and_stays_above_zero() -> None:
 
 
 def test_a_run_that_diverges_names_its_step_and_keeps_the_set() -> None:
-    method = FRePo(iterations=20, batch_real=24, nets=2, optimizer="sgd", lr=1e30)
+    method = FRePo(iterations=20, batch_real=24, pool_size=2, optimizer="sgd", lr=1e30)
     problem = toy_problem(method)
     done = run_loop(method, problem, rng=generator(1), identity={})
     assert done.outcome.kind == "not finite"

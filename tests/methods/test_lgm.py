@@ -32,7 +32,7 @@ def test_the_gap_is_the_cosine_of_gradients_of_a_linear_layer() -> None:
     method = LGM(**TINY, augment="none", noise=0.0)
     problem = toy_problem(method)
     objective, block, seen = _made(method, problem)
-    loss, slopes = objective.compared(problem, block, seen)
+    loss, slopes = objective.loss_and_grads(problem, block, seen)
     layer = nn.Linear(block.weight.shape[1], problem.num_classes)
     with torch.no_grad():
         layer.weight.copy_(block.weight)
@@ -42,7 +42,9 @@ def test_the_gap_is_the_cosine_of_gradients_of_a_linear_layer() -> None:
     total = sum(nn.functional.cross_entropy(layer(block.net.embed(x)), y) for _ in range(2)) / 2
     syn = torch.autograd.grad(total, list(layer.parameters()), create_graph=True)
     gap = 1 - torch.nn.functional.cosine_similarity(
-        torch.cat([g.flatten() for g in syn]), torch.cat([block.real[:, :-1].flatten(), block.real[:, -1]]), dim=0
+        torch.cat([g.flatten() for g in syn]),
+        torch.cat([block.real_grads[:, :-1].flatten(), block.real_grads[:, -1]]),
+        dim=0,
     )
     assert loss == pytest.approx(float(gap.detach()), rel=1e-4)
     torch.testing.assert_close(slopes["inputs"], torch.autograd.grad(gap, x)[0], rtol=1e-3, atol=1e-6)
@@ -55,10 +57,10 @@ def test_samples_that_are_the_real_ones_have_no_gap() -> None:
     problem = replace(problem, counts=(12,) * 4, initial=problem.train.raw(whole))
     objective, block, seen = _made(method, problem)
     assert len(problem.train) == 48  # and all of them are drawn
-    loss, slopes = objective.compared(problem, block, seen)
+    loss, slopes = objective.loss_and_grads(problem, block, seen)
     assert abs(loss) < 1e-5
     assert float(slopes["inputs"].abs().max()) < 1e-4
-    wrong, _ = objective.compared(problem, block, {"inputs": seen["inputs"].flip(0)})
+    wrong, _ = objective.loss_and_grads(problem, block, {"inputs": seen["inputs"].flip(0)})
     assert wrong > 0.5
 
 
@@ -69,9 +71,9 @@ def test_a_pass_in_parts_gives_the_same_slopes(labels: Any, monkeypatch: pytest.
     objective, block, seen = _made(method, problem)
     if labels == "learned":
         seen["labels"] = torch.rand(8, 4, generator=generator(5)).softmax(1)
-    loss, slopes = objective.compared(problem, block, seen)
-    monkeypatch.setattr(_linear, "AT_ONCE", 3)
-    again, found = objective.compared(problem, block, seen)
+    loss, slopes = objective.loss_and_grads(problem, block, seen)
+    monkeypatch.setattr(_linear, "EMBED_CHUNK", 3)
+    again, found = objective.loss_and_grads(problem, block, seen)
     assert again == pytest.approx(loss, rel=1e-5)
     for name in slopes:
         torch.testing.assert_close(found[name], slopes[name], rtol=1e-4, atol=1e-7)
@@ -80,9 +82,9 @@ def test_a_pass_in_parts_gives_the_same_slopes(labels: Any, monkeypatch: pytest.
 def test_half_of_the_views_get_noise_in_data_units() -> None:
     method = LGM(**TINY, augment="none", noise=1e-6, noise_mean=0.25)
     problem = toy_problem(method)
-    views = _linear.Views(noise=1e-6, brighter=0.25)
+    views = _linear.ViewTransform(noise_std=1e-6, noise_mean=0.25)
     x = problem.train.raw(torch.arange(40))
-    seen = views.of(problem, problem.train.normalization.apply(x), views.draw(problem, 40, generator(0)))
+    seen = views.apply(problem, problem.train.normalization.apply(x), views.draw(problem, 40, generator(0)))
     added = (problem.train.normalization.invert(seen) - x).mean((1, 2, 3))
     assert 10 <= int((added > 0.2).sum()) <= 30
     assert all(abs(a) < 1e-3 or abs(a - 0.25) < 1e-3 for a in added.tolist())
@@ -102,7 +104,9 @@ def test_it_comes_nearer_and_stays_a_picture() -> None:
     assert 0 <= float(result.payload["inputs"].min()) <= float(result.payload["inputs"].max()) <= 1
 
 
-@pytest.mark.parametrize("made", [{"start": "real"}, {"labels": "learned"}, {"optimizer": "sgd"}, {"reuse": 3}])
+@pytest.mark.parametrize(
+    "made", [{"init_from": "real"}, {"labels": "learned"}, {"optimizer": "sgd"}, {"steps_per_network": 3}]
+)
 def test_it_keeps_the_contract(made: dict[str, Any]) -> None:
     check_method(LGM(**TINY, **made))
 

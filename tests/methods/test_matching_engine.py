@@ -162,7 +162,7 @@ def engine(**other: object) -> MatchingEngine:
 def test_an_objective_that_gives_no_gradient_makes_no_move() -> None:
     problem = toy_problem()
     rules = {"": ParamGroup(lr=0.1, momentum=0.9, weight_decay=0.1)}
-    some = engine(objective=Nothing(), rules=lambda state, last: rules)
+    some = engine(objective=Nothing(), param_groups=lambda state, last: rules)
     begun, after = moved(some, problem, 1)
     # three of four turns moved; in the third nothing did, neither by momentum nor by decay
     assert after.params.num_steps == 3
@@ -174,7 +174,7 @@ def test_an_objective_that_gives_no_gradient_makes_no_move() -> None:
 
 def test_the_result_may_be_a_moving_average() -> None:
     problem = toy_problem()
-    plain, mean = engine(), engine(average=0.75)
+    plain, mean = engine(), engine(ema_decay=0.75)
     states, others = moved(plain, problem, 3), moved(mean, problem, 3)
     assert states[3].params.value.keys() == others[3].params.value.keys()
     for name, value in states[3].params.value.items():  # what moves is not touched by it
@@ -209,7 +209,7 @@ def test_labels_may_be_real_values_that_are_shown_as_they_are() -> None:
 
 def test_real_targets_may_move_as_well() -> None:
     problem = toy_problem(source=windows_source(), network="mlp-w8", ipc=4)
-    some = engine(labels="scores", start="real")
+    some = engine(labels="scores", init_from="real")
     begun, after = moved(some, problem, 1)
     assert begun.params.value["labels/scores"].shape == (4, 6)
     fixed = moved(replace(some, labels="hard"), problem, 0)[0].params.value["labels/targets"]
@@ -224,10 +224,10 @@ def test_real_targets_may_move_as_well() -> None:
 class Last:
     """The last samples of each class, and logits that depend on what they are."""
 
-    def samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
+    def select_samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
         return tuple(own[-n:] for own, n in zip(problem.class_indices, wanted, strict=True))
 
-    def logits(self, problem: Problem, x: Inputs) -> Tensor:
+    def initial_logits(self, problem: Problem, x: Inputs) -> Tensor:
         assert isinstance(x, Tensor)
         return x.flatten(1)[:, : problem.num_classes]
 
@@ -237,21 +237,21 @@ def test_a_start_may_choose_samples_and_first_logits() -> None:
     index = torch.cat([own[-2:] for own in problem.class_indices])
     assert isinstance(Last(), InitStrategy)
     for space in ("model", "data"):
-        (state,) = moved(engine(start=Last(), space=space), problem, 0)
+        (state,) = moved(engine(initial=Last(), space=space), problem, 0)
         shown = problem.train.fetch(index).x if space == "model" else problem.train.raw(index)
         assert torch.equal(state.params.value["payload/inputs"], shown)
         # they are those of what networks see, whatever is stored
         wanted = Last().logits(problem, problem.train.fetch(index).x)
         torch.testing.assert_close(state.params.value["labels/logits"], wanted)
     given = replace(problem, initial=problem.train.raw(index.flip(0)))
-    (state,) = moved(engine(start=Last()), given, 0)
+    (state,) = moved(engine(initial=Last()), given, 0)
     torch.testing.assert_close(
         state.params.value["labels/logits"], Last().logits(given, problem.train.fetch(index.flip(0)).x)
     )
-    (hard,) = moved(engine(start=Last(), labels="hard"), problem, 0)
+    (hard,) = moved(engine(initial=Last(), labels="hard"), problem, 0)
     assert "labels/logits" not in hard.params.value
 
 
 def test_a_class_with_fewer_samples_than_its_budget_is_refused_before_a_start_chooses() -> None:
     with pytest.raises(PotstillError, match="12"):
-        engine(start=Last()).init(toy_problem(ipc=13), generator(0))
+        engine(initial=Last()).init(toy_problem(ipc=13), generator(0))

@@ -22,7 +22,7 @@ from potstill.testing.toy import mixed_source, pairs_source, windows_source
 
 SOURCES = {"real": mixed_source, "windows": windows_source, "pairs": pairs_source}
 NETWORKS = {"real": None, "windows": "mlp-w8", "pairs": "towers-w4"}
-SMALL_DC = DC(start="real", batch_real=8, outer=2, inner=1, batch_train=8, iterations=3)
+SMALL_DC = DC(init_from="real", batch_real=8, outer=2, inner=1, batch_train=8, iterations=3)
 
 
 @pytest.mark.parametrize("kind", ["windows", "pairs"])
@@ -89,7 +89,7 @@ def _one(x: Inputs, i: int) -> list[Tensor]:
 def test_noise_has_no_targets() -> None:
     problem, method = started("windows")
     with pytest.raises(potstill.PotstillError, match="noise has no forecast targets"):
-        dataclasses.replace(method, start="noise").init(problem, generator(1))
+        dataclasses.replace(method, init_from="noise").init(problem, generator(1))
 
 
 @pytest.mark.parametrize("kind", ["windows", "pairs"])

@@ -19,12 +19,13 @@ from potstill.rng import generator
 from potstill.testing import toy_problem
 
 QUICK = {
-    "networks_trained": 2, "epochs_trained": 0, "batch_real": 6, "committee": "convnet-d1-w4-batch", "batch": 6,
+    "networks_trained": 2, "epochs_trained": 0, "num_experts": 2, "batch_real": 6, "committee": "convnet-d1-w4-batch",
+    "batch": 6,
     "samples": 4, "crops": 2, "ascent": 2, "round_iterations": 2, "train_steps": 2, "pool_first": 2,
     "epochs_recorded": 3, "trajectory": 3, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2,
 }  # fmt: skip
 """Settings that shorten a method where it has them."""
-EXPERTS = {"epochs_trained": 5, "start_from": 0, "start_until": 2, "ahead": 2, "student_steps": 2}
+EXPERTS = {"train_epochs": 5, "min_start_epoch": 0, "max_start_epoch": 2, "expert_epochs": 2, "student_steps": 2}
 """Of methods that match trajectories, whose experts must have been somewhere."""
 OWN = {"at-bptt": {"swing": 0}}
 """A plan counts the longest window, which few draws may not meet."""

@@ -82,7 +82,7 @@ class Still(NCFM):
 
 def rule_at(method: Any, problem: Problem) -> ParamGroup:
     """How the payload moves at first."""
-    return method.build_engine(problem).rules(MatchingState(params=init_params({}, {})), True)["payload/"]
+    return method.build_engine(problem).param_groups(MatchingState(params=init_params({}, {})), True)["payload/"]
 
 
 def problem_of(method: Any, classes: int) -> Problem:

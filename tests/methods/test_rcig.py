@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from potstill.core import Synthetic
-from potstill.methods.performance._implicit import ImplicitRidge, Real, in_body
-from potstill.methods.performance._pool import STEPS
-from potstill.methods.performance._ridge import TEMPERATURE, fit_loss, margin, wanted
+from potstill.methods.performance._implicit import ImplicitBlock, ImplicitRidge, is_body_parameter
+from potstill.methods.performance._pool import POOL_STEPS
+from potstill.methods.performance._ridge import TEMPERATURE, label_margin, regression_targets, ridge_loss
 from potstill.methods.performance.rcig import RCIG
 from potstill.nn import factory
 from potstill.rng import generator
 from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import windows_source
 
-SMALL = RCIG(iterations=4, batch_real=24, nets=2, inner=4, backward=4)
+SMALL = RCIG(iterations=4, batch_real=24, pool_size=2, inner_steps=4, backward_steps=4)
 
 
 def test_the_slope_is_that_of_the_loss_at_the_learner_that_the_set_gives() -> None:
@@ -28,16 +28,16 @@ def test_the_slope_is_that_of_the_loss_at_the_learner_that_the_set_gives() -> No
     assert batch.y is not None
     T = batch.x.double()
     drawn = problem.augment.draw(1, problem.train.input.shape, generator(0))
-    block = Real(net=net, omega=drawn, x=T, y=batch.y, targets=wanted(problem, batch.y))
+    block = ImplicitBlock(net=net, omega=drawn, x=T, y=batch.y, targets=regression_targets(problem, batch.y))
     g = torch.Generator().manual_seed(0)
     seen = {
         "inputs": problem.train.fetch(torch.tensor([0, 12, 24, 36])).x.double(),  # type: ignore[union-attr]
         "labels": torch.eye(4, dtype=torch.float64) - 0.25 + 0.05 * torch.randn(4, 4, generator=g).double(),
         TEMPERATURE: torch.tensor(2.0, dtype=torch.float64),
     }
-    objective = ImplicitRidge(batch_real=12, ridge=0.05, fit="platt", inner=200, backward=200, clip=False)
-    objective_loss, slopes = objective.fitted(problem, block, seen, False)
-    taken = [p for n, p in net.named_parameters() if in_body(n)]
+    objective = ImplicitRidge(batch_real=12, ridge=0.05, loss="platt", inner_steps=200, backward_steps=200, clip=False)
+    objective_loss, slopes = objective.loss_and_grads(problem, block, seen, False)
+    taken = [p for n, p in net.named_parameters() if is_body_parameter(n)]
 
     def jacobian(x: Tensor) -> Tensor:
         rows = [torch.autograd.grad(o, taken, retain_graph=True) for o in net(x).flatten()]
@@ -51,7 +51,7 @@ def test_the_slope_is_that_of_the_loss_at_the_learner_that_the_set_gives() -> No
         k = j @ j.T + torch.kron(h @ h.T + 0.05 * 4 * torch.eye(4).double(), torch.eye(4).double())
         dual = torch.linalg.solve(k, y.flatten())
         answers = (j_t @ (j.T @ dual)).reshape(-1, 4) + h_t @ h.T @ dual.reshape(4, 4)
-        found = fit_loss(problem, "platt", answers, block.targets, block.y, {TEMPERATURE: tau})
+        found = ridge_loss(problem, "platt", answers, block.targets, block.y, {TEMPERATURE: tau})
         best = y.sort(1, descending=True).values
         return float(found - (best[:, 0] - best[:, 1]).clamp(max=1 / 8).mean())
 
@@ -61,7 +61,7 @@ def test_the_slope_is_that_of_the_loss_at_the_learner_that_the_set_gives() -> No
         along = torch.randn(seen[name].shape, generator=g, dtype=torch.float64)
         ends = [loss(*(t + s * 1e-4 * along if n == name else t for n, t in seen.items())) for s in (1, -1)]
         assert float((slopes[name] * along).sum()) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=2e-3, abs=1e-6)
-    short, _ = ImplicitRidge(batch_real=12, ridge=0.05, fit="platt", inner=0, backward=0).fitted(
+    short, _ = ImplicitRidge(batch_real=12, ridge=0.05, loss="platt", inner_steps=0, backward_steps=0).loss_and_grads(
         problem, block, seen, False
     )  # fmt: skip
     assert short != pytest.approx(objective_loss, rel=1e-3)  # without ω it is another learner
@@ -71,10 +71,10 @@ def test_a_label_stays_half_as_far_above_the_next_as_in_frepo() -> None:
     """RCIG's cap is 1/(2k) (algorithms.py, get_krr_loss), FRePo's 1/k (frepo.py): here 1/8 and 1/4."""
     problem = toy_problem(SMALL, ipc=1)
     y = torch.tensor([[0.5, 0.3, 0.0, 0.0], [0.1, 0.15, -0.2, 0.0], [0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
-    assert float(margin(problem, {"labels": y}, y, 1 / 8)) == pytest.approx((0.125 + 0.05 + 0.125) / 3, rel=1e-12)
-    assert float(margin(problem, {"labels": y}, y, 1 / 4)) == pytest.approx((0.2 + 0.05 + 0.25) / 3, rel=1e-12)
+    assert float(label_margin(problem, {"labels": y}, y, 1 / 8)) == pytest.approx((0.125 + 0.05 + 0.125) / 3, rel=1e-12)
+    assert float(label_margin(problem, {"labels": y}, y, 1 / 4)) == pytest.approx((0.2 + 0.05 + 0.25) / 3, rel=1e-12)
     assert torch.autograd.gradcheck(
-        lambda t: margin(problem, {"labels": t}, t, 1 / 8), (y.clone().requires_grad_(),)
+        lambda t: label_margin(problem, {"labels": t}, t, 1 / 8), (y.clone().requires_grad_(),)
     )  # fmt: skip
 
 
@@ -86,19 +86,19 @@ def test_the_released_inverse_hessian_is_that_of_all_parameters_at_a_learner_tha
     assert isinstance(batch.x, Tensor)
     assert batch.y is not None
     T, drawn = batch.x.double(), problem.augment.draw(1, problem.train.input.shape, generator(0))
-    block = Real(net=net, omega=drawn, x=T, y=batch.y, targets=wanted(problem, batch.y))
+    block = ImplicitBlock(net=net, omega=drawn, x=T, y=batch.y, targets=regression_targets(problem, batch.y))
     y = torch.eye(4, dtype=torch.float64) - 0.25
     x = problem.train.fetch(torch.tensor([0, 12, 24, 36])).x.double()  # type: ignore[union-attr]
     seen = {"inputs": x, "labels": y, TEMPERATURE: torch.tensor(2.0, dtype=torch.float64)}
     made = {
         how: ImplicitRidge(
-            batch_real=12, ridge=0.05, fit="platt", inner=200, backward=200, clip=False, margin=False,
+            batch_real=12, ridge=0.05, loss="platt", inner_steps=200, backward_steps=200, clip=False, use_margin=False,
             inverse_hessian=how,
-        ).fitted(problem, block, seen, False)
+        ).loss_and_grads(problem, block, seen, False)
         for how in ("exact", "released")
     }  # fmt: skip
     everything = dict(net.named_parameters())
-    body = torch.cat([torch.full((p.numel(),), in_body(n)) for n, p in everything.items()])
+    body = torch.cat([torch.full((p.numel(),), is_body_parameter(n)) for n, p in everything.items()])
 
     def jacobian(some: Tensor) -> Tensor:
         rows = [torch.autograd.grad(o, tuple(everything.values()), create_graph=True) for o in net(some).flatten()]
@@ -116,7 +116,7 @@ def test_the_released_inverse_hessian_is_that_of_all_parameters_at_a_learner_tha
     omega.requires_grad_()
     weights = torch.linalg.solve(a, leaf.flatten() - j @ omega)
     answers = (j_t @ omega).reshape(-1, 4) + h_t @ h.T @ weights.reshape(4, 4)
-    loss = fit_loss(problem, "platt", answers, block.targets, block.y, {TEMPERATURE: seen[TEMPERATURE]})
+    loss = ridge_loss(problem, "platt", answers, block.targets, block.y, {TEMPERATURE: seen[TEMPERATURE]})
     direct_x, direct_y, g = torch.autograd.grad(loss, (x, leaf, omega), retain_graph=True)
     for how, taken in (("exact", body), ("released", torch.ones_like(body))):
         v = torch.zeros_like(g)
@@ -135,16 +135,16 @@ def test_rcig_moves_by_the_adabelief_of_its_program_and_takes_the_released_syste
 
 
 def test_the_slope_through_the_learner_is_no_longer_than_the_direct_one() -> None:
-    objective = ImplicitRidge(batch_real=2, ridge=0.1, fit="mean", inner=1, backward=1)
+    objective = ImplicitRidge(batch_real=2, ridge=0.1, loss="mean", inner_steps=1, backward_steps=1)
     direct, implicit = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 50.0])
-    assert objective._short(implicit, direct).tolist() == [0.0, 5.0]
-    assert objective._short(implicit / 100, direct).tolist() == [0.0, 0.5]
-    assert objective._short(None, direct).tolist() == [0.0, 0.0]
-    assert objective._short(torch.zeros(2), direct).tolist() == [0.0, 0.0]
+    assert objective._clip_implicit(implicit, direct).tolist() == [0.0, 5.0]
+    assert objective._clip_implicit(implicit / 100, direct).tolist() == [0.0, 0.5]
+    assert objective._clip_implicit(None, direct).tolist() == [0.0, 0.0]
+    assert objective._clip_implicit(torch.zeros(2), direct).tolist() == [0.0, 0.0]
 
 
 def test_the_learner_does_better_on_what_is_made() -> None:
-    method = dataclasses.replace(SMALL, iterations=25, batch_real=48, lr=0.03, average=0.5)
+    method = dataclasses.replace(SMALL, iterations=25, batch_real=48, lr=0.03, ema_decay=0.5)
     problem = toy_problem(method, ipc=1)
     rng = generator(1)
     state, losses = method.init(problem, rng), []
@@ -156,7 +156,7 @@ def test_the_learner_does_better_on_what_is_made() -> None:
     assert isinstance(result, Synthetic)
     assert result.centred_labels
     assert not torch.equal(result.payload["inputs"], state.params.value["payload/inputs"])  # it is the average
-    assert state.memory[STEPS].max() > 1
+    assert state.memory[POOL_STEPS].max() > 1
 
 
 @pytest.mark.parametrize("labels", ["hard", "learned", "scores"])

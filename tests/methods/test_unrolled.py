@@ -18,11 +18,26 @@ from potstill.core import Network, Problem, Synthetic
 from potstill.errors import NonFiniteError, PotstillError
 from potstill.functional.param_groups import init_params, strip_prefix
 from potstill.functional.train import copy_parameters
-from potstill.functional.unroll import Inner
-from potstill.methods.engine import MatchingState
+from potstill.functional.unroll import InnerOptimizer
+from potstill.methods.engine import MatchingState, unrolling
 from potstill.methods.performance import _unrolled
-from potstill.methods.performance._unrolled import RATE, RATES, Block, Real, Students, Unrolling, real_loss
-from potstill.methods.performance._windows import Adaptive, Balanced, Random, Some, Turns, Whole
+from potstill.methods.performance._unrolled import (
+    STEP_LRS,
+    STUDENT_LR,
+    Block,
+    FreshStudents,
+    RealBatch,
+    Unrolling,
+    real_loss,
+)
+from potstill.methods.performance._windows import (
+    AdaptiveWindow,
+    AllSteps,
+    BalancedBatches,
+    RandomBatch,
+    RandomWindow,
+    StepBatches,
+)
 from potstill.methods.performance.at_bptt import ATBPTT
 from potstill.methods.performance.dd import DD
 from potstill.methods.performance.ld import LD
@@ -34,26 +49,26 @@ from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import pairs_source, windows_source
 
 INNERS = {
-    "sgd": Inner(), "momentum": Inner(momentum=0.9), "adam": Inner(optimizer="adam"),
-    "decayed": Inner(momentum=0.9, weight_decay=0.05),
+    "sgd": InnerOptimizer(), "momentum": InnerOptimizer(momentum=0.9), "adam": InnerOptimizer(optimizer="adam"),
+    "decayed": InnerOptimizer(momentum=0.9, weight_decay=0.05),
 }  # fmt: skip
 RATES_OF = {"sgd": 0.1, "momentum": 0.05, "adam": 0.01, "decayed": 0.05}
-RAT = RaTBPTT(iterations=3, window=3, total=5, batch_real=8, batch_per_class=1, start="real", augment="none")
+RAT = RaTBPTT(iterations=3, window=3, total=5, batch_real=8, batch_per_class=1, init_from="real", augment="none")
 AT = ATBPTT(iterations=3, window=3, total=6, swing=1, interval=2, batch_real=8, augment="none")
 REMEMBER = Remember(iterations=3, inner_steps=3, batch_real=8, batch_per_class=1, parametrization="pixels")
 
 
 def objective(inner: str = "sgd", start: int = 2, size: int = 3, **changes: Any) -> Unrolling:
-    windows = Random(size=size, total=start + size, least=start)
+    windows = RandomWindow(size=size, total=start + size, min_burn_in=start)
     values = {"batch_real": 8, "lr": RATES_OF[inner], **changes}
-    return Unrolling(windows=windows, batches=changes.pop("batches", Balanced(per_class=1)), inner=INNERS[inner],
+    return Unrolling(windows=windows, batches=changes.pop("batches", BalancedBatches(per_class=1)), inner=INNERS[inner],
                      **{k: v for k, v in values.items() if k != "batches"})  # fmt: skip
 
 
 def doubled(problem: Problem, made: Unrolling, seed: int = 3) -> tuple[MatchingState, Block, dict[str, Tensor]]:
     """A state, a block, and what is seen, in float64."""
     state = RAT.init(problem, generator(seed))
-    state, block = made.prepare(problem, Students(), state, generator(seed))
+    state, block = made.prepare(problem, FreshStudents(), state, generator(seed))
     real = replace(block.real, x=block.real.x.double())  # type: ignore[union-attr]
     seen = {"inputs": state.params.value["payload/inputs"].double()}
     return state, replace(block, net=block.net.double(), real=real), seen
@@ -93,7 +108,7 @@ def written(problem: Problem, block: Block, x: Tensor, inner: str, lr: float) ->
 def test_the_gradient_is_that_of_a_loop_written_out(inner: str, mode: str) -> None:
     made, problem = objective(inner, mode=mode), toy_problem(RAT)
     state, block, seen = doubled(problem, made)
-    loss, slopes = made.compared(problem, state, block, seen)
+    loss, slopes = made.loss_and_grads(problem, state, block, seen)
     x = seen["inputs"].clone().requires_grad_()
     expected = written(problem, block, x, inner, made.lr)
     assert loss == pytest.approx(expected.item(), rel=1e-12)
@@ -105,13 +120,13 @@ def test_the_gradient_is_that_of_a_loop_written_out(inner: str, mode: str) -> No
 def test_the_gradient_is_the_change_of_the_loss_with_a_pixel() -> None:
     made, problem = objective("adam", start=0, size=4), toy_problem(RAT)
     state, block, seen = doubled(problem, made)
-    _, slopes = made.compared(problem, state, block, seen)
+    _, slopes = made.loss_and_grads(problem, state, block, seen)
     at = tuple(int(v) for v in torch.nonzero(slopes["inputs"].abs() == slopes["inputs"].abs().max())[0])
     losses = []
     for by in (1e-5, -1e-5):
         moved = seen["inputs"].clone()
         moved[at] += by
-        losses.append(made.compared(problem, state, block, {"inputs": moved})[0])
+        losses.append(made.loss_and_grads(problem, state, block, {"inputs": moved})[0])
     assert float(slopes["inputs"][at]) == pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-5)
 
 
@@ -147,20 +162,20 @@ def test_one_step_of_a_line_is_known_by_hand() -> None:
     problem = toy_problem(RAT, kind="table")
     object.__setattr__(problem, "task", _Squares())
     made = objective("sgd", start=0, size=1)
-    real = Real(x=torch.tensor([[big]]).double(), y=torch.tensor([[target]]).double())
+    real = RealBatch(x=torch.tensor([[big]]).double(), y=torch.tensor([[target]]).double())
     block = Block(net=_Line(w), start=0, batches=[(None, None)], real=real)
     object.__setattr__(problem, "augment", _NoAugment())
     seen = {
         "inputs": torch.tensor([[x]]).double(), "labels/targets": torch.tensor([[y]]).double(),
-        RATE: torch.tensor(eta).double(),
+        STUDENT_LR: torch.tensor(eta).double(),
     }  # fmt: skip
-    loss, slopes = made.compared(problem, MatchingState(params=init_params({}, {})), block, seen)
+    loss, slopes = made.loss_and_grads(problem, MatchingState(params=init_params({}, {})), block, seen)
     after = w - 2 * eta * x * (w * x - y)
     outer = 2 * big * (after * big - target)
     assert loss == pytest.approx((after * big - target) ** 2)
     assert float(slopes["inputs"]) == pytest.approx(outer * -2 * eta * (2 * w * x - y))
-    assert float(slopes[RATE]) == pytest.approx(outer * -2 * x * (w * x - y))
-    assert set(slopes) == {"inputs", RATE}  # targets stay
+    assert float(slopes[STUDENT_LR]) == pytest.approx(outer * -2 * x * (w * x - y))
+    assert set(slopes) == {"inputs", STUDENT_LR}  # targets stay
 
 
 class _NoAugment:
@@ -171,12 +186,12 @@ class _NoAugment:
 def test_a_small_window_is_one_graph_and_a_large_one_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     made, problem, seen = objective("sgd"), toy_problem(RAT), []
     state, block, shown = doubled(problem, made)
-    real = _unrolled.slopes
-    monkeypatch.setattr(_unrolled, "slopes", lambda *a: seen.append(a[-1]) or real(*a))
+    real = unrolling.unrolled_grads
+    monkeypatch.setattr(unrolling, "unrolled_grads", lambda *a: seen.append(a[6]) or real(*a))
     numbers = 3 * 4 * 64  # steps, samples, pixels
     for limit in (numbers, numbers - 1):
-        monkeypatch.setattr(_unrolled, "SMALL", limit)
-        made.compared(problem, state, block, shown)
+        monkeypatch.setattr(unrolling, "FULL_GRAPH_ELEMENTS", limit)
+        made.loss_and_grads(problem, state, block, shown)
     assert seen == ["full", "replay"]
 
 
@@ -188,17 +203,17 @@ def test_one_graph_that_is_not_finite_is_replayed_so_that_the_step_is_named(monk
         asked.append(args[6] if len(args) > 6 else "replay")
         raise NonFiniteError(f"not finite in {asked[-1]}")
 
-    monkeypatch.setattr(_unrolled, "slopes", broken)
+    monkeypatch.setattr(unrolling, "unrolled_grads", broken)
     with pytest.raises(NonFiniteError, match="not finite in replay"):
-        made.compared(problem, state, block, shown)
+        made.loss_and_grads(problem, state, block, shown)
     assert asked == ["full", "replay"]
 
 
 def test_no_gradient_goes_through_the_burn_in() -> None:
     """Each step looks at inputs of its own: those of the burn-in have no slope."""
-    made, problem = objective("sgd", start=1, size=1, batches=Turns(per_class=1)), toy_problem(RAT)
+    made, problem = objective("sgd", start=1, size=1, batches=StepBatches(per_class=1)), toy_problem(RAT)
     state, block, seen = doubled(problem, made)
-    _, slopes = made.compared(problem, state, block, seen)
+    _, slopes = made.loss_and_grads(problem, state, block, seen)
     moved = slopes["inputs"].flatten(1).norm(dim=1) > 0
     assert moved.tolist() == [False, True] * 4
 
@@ -206,12 +221,12 @@ def test_no_gradient_goes_through_the_burn_in() -> None:
 def test_a_real_batch_in_chunks_is_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = toy_problem(RAT)
     net = problem.network(1).double()
-    real = Real.drawn(problem, 40, generator(1))
+    real = RealBatch.draw(problem, 40, generator(1))
     real = replace(real, x=real.x.double())  # type: ignore[union-attr]
     assert torch.bincount(real.y).tolist() == [10] * 4
     found = []
     for chunk in (256, 7):
-        monkeypatch.setattr(_unrolled, "CHUNK", chunk)
+        monkeypatch.setattr(_unrolled, "REAL_CHUNK", chunk)
         theta = {n: t.requires_grad_() for n, t in copy_parameters(net).items()}
         told: dict[str, float] = {}
         value = real_loss(problem, net, real, told)(theta)
@@ -228,45 +243,45 @@ def test_a_real_batch_in_chunks_is_the_whole_batch(monkeypatch: pytest.MonkeyPat
 
 def test_the_gradient_is_cut_to_a_multiple_of_its_moving_average() -> None:
     problem = toy_problem(RAT)
-    made = objective("sgd", clip=0.5, average=0.75)
+    made = objective("sgd", clip=0.5, clip_decay=0.75)
     state, block, seen = doubled(problem, made)
-    _, whole = objective("sgd").compared(problem, state, block, seen)
+    _, whole = objective("sgd").loss_and_grads(problem, state, block, seen)
     norm = float(whole["inputs"].norm())
-    _, cut = made.compared(problem, state, block, seen)  # the first average is the norm itself
+    _, cut = made.loss_and_grads(problem, state, block, seen)  # the first average is the norm itself
     assert float(cut["inputs"].norm()) == pytest.approx(0.5 * norm)
     torch.testing.assert_close(cut["inputs"] / cut["inputs"].norm(), whole["inputs"] / norm)
     state = made.finish_step(problem, state, block)
     assert float(state.memory["norm"]) == pytest.approx(norm)
     state = replace(state, memory={"norm": torch.tensor(norm / 5)})
-    _, cut = made.compared(problem, state, block, seen)
+    _, cut = made.loss_and_grads(problem, state, block, seen)
     assert float(cut["inputs"].norm()) == pytest.approx(0.5 * (0.75 * norm / 5 + 0.25 * norm), rel=1e-5)
-    _, cut = objective("sgd", clip=norm / 3).compared(problem, state, block, seen)
+    _, cut = objective("sgd", clip=norm / 3).loss_and_grads(problem, state, block, seen)
     assert float(cut["inputs"].norm()) == pytest.approx(norm / 3, rel=1e-5)
-    _, cut = objective("sgd", clip=norm * 3).compared(problem, state, block, seen)
+    _, cut = objective("sgd", clip=norm * 3).loss_and_grads(problem, state, block, seen)
     torch.testing.assert_close(cut["inputs"], whole["inputs"], rtol=0, atol=0)
 
 
 def test_random_windows_lie_everywhere_that_they_may() -> None:
     rng = generator(1)
-    drawn = {Random(size=3, total=8, least=2).choose({}, rng) for _ in range(200)}
+    drawn = {RandomWindow(size=3, total=8, min_burn_in=2).choose({}, rng) for _ in range(200)}
     assert drawn == {(s, 3) for s in range(2, 6)}
-    assert Whole(steps=5).choose({}, rng) == (0, 5)
+    assert AllSteps(steps=5).choose({}, rng) == (0, 5)
     with pytest.raises(PotstillError, match="a student of 5 steps has no window of 4 steps after 2; make total larger"):
-        Random(size=4, total=5, least=2)
+        RandomWindow(size=4, total=5, min_burn_in=2)
 
 
 def test_batches() -> None:
     rng = generator(1)
     sizes = (2, 5, 1)
-    rows = Balanced(per_class=2)(sizes, 0, rng)
+    rows = BalancedBatches(per_class=2)(sizes, 0, rng)
     assert rows is not None
     assert torch.bucketize(rows, torch.tensor([1, 6])).tolist() == [0, 0, 1, 1, 2]
-    assert Balanced(per_class=5)(sizes, 0, rng) is None
-    some = Some(batch=3)(sizes, 0, rng)
+    assert BalancedBatches(per_class=5)(sizes, 0, rng) is None
+    some = RandomBatch(batch=3)(sizes, 0, rng)
     assert some is not None
     assert len(set(some.tolist())) == 3
-    assert Some(batch=8)(sizes, 0, rng) is None
-    turns = Turns(per_class=2)
+    assert RandomBatch(batch=8)(sizes, 0, rng) is None
+    turns = StepBatches(per_class=2)
     shown = [turns(sizes, i, rng) for i in range(6)]
     assert [t.tolist() for t in shown if t is not None] == [[0, 1, 2, 3, 7], [4, 5], [6]] * 2
 
@@ -275,8 +290,8 @@ NORMS = torch.tensor([1.0, 4.0, 3.5, 0.5, 0.5, 0.5])
 
 
 def test_adaptive_windows_follow_the_norms_and_how_they_change() -> None:
-    windows, rng = Adaptive(size=3, total=6, swing=1, interval=2), generator(1)
-    memory = windows.begin({}, lambda n: NORMS[:n], rng)
+    windows, rng = AdaptiveWindow(size=3, total=6, swing=1, interval=2), generator(1)
+    memory = windows.prepare({}, lambda n: NORMS[:n], rng)
     drawn = [windows.choose(memory, rng) for _ in range(2000)]
     # changes 0, 3, 0.5, 3, 0, 0: ranks 0, 4, 3, 4, 0, 0 of 6; sizes 2 + 2·r/6
     sizes = {0: 2, 1: 3, 2: 3, 3: 3, 4: 2, 5: 2}
@@ -288,7 +303,7 @@ def test_adaptive_windows_follow_the_norms_and_how_they_change() -> None:
 
 
 def test_adaptive_windows_go_through_three_stages() -> None:
-    windows, rng = Adaptive(size=3, total=6, swing=1, interval=2), generator(1)
+    windows, rng = AdaptiveWindow(size=3, total=6, swing=1, interval=2), generator(1)
     looked: list[int] = []
 
     def probe(n: int) -> Tensor:
@@ -298,17 +313,17 @@ def test_adaptive_windows_go_through_three_stages() -> None:
     memory: Mapping[str, Tensor] = {}
     stages, sizes = [], []
     for i in range(12):
-        memory = windows.begin(memory, probe, rng)
+        memory = windows.prepare(memory, probe, rng)
         stages.append(int(memory["stage"]))
         sizes.append(windows.choose(memory, rng)[1])
-        memory = windows.after(memory, 0.5 if i < 4 else 0.52)
+        memory = windows.update(memory, 0.5 if i < 4 else 0.52)
     # means 0.5 (a gain), 0.5 (none: 0.15 · 6 rounds up to 1), then 0.52 in the second stage: a gain, then none
     assert stages == [0] * 4 + [1] * 4 + [2] * 4
     assert set(sizes[4:8]) == {4}
     assert set(sizes[8:]) == {2}
     assert looked == [6] * 4  # none in the second stage
     with pytest.raises(PotstillError, match="cannot become 3 steps smaller; choose a swing of at most 2"):
-        Adaptive(size=3, total=9, swing=3, interval=1)
+        AdaptiveWindow(size=3, total=9, swing=3, interval=1)
 
 
 @pytest.mark.parametrize("inner", list(INNERS))
@@ -316,8 +331,8 @@ def test_norms_are_those_of_the_students_gradients(inner: str) -> None:
     made, problem = objective(inner), toy_problem(RAT)
     state = RAT.init(problem, generator(1))
     net = problem.network(3)
-    batches = [made.drawn(problem, i, generator(i)) for i in range(3)]
-    found = made.norms(problem, state, net, batches)
+    batches = [made.draw_batch(problem, i, generator(i)) for i in range(3)]
+    found = made.step_norms(problem, state, net, batches)
     x, y = state.params.value["payload/inputs"], torch.arange(4).repeat_interleave(2)
     kind = torch.optim.Adam if inner == "adam" else torch.optim.SGD
     moving = {"momentum": made.inner.momentum, "weight_decay": made.inner.weight_decay} if inner != "adam" else {}
@@ -335,7 +350,7 @@ def test_rat_bptt_as_published() -> None:
     assert (RaTBPTT().optimizer, RaTBPTT().lr, RaTBPTT().inner_optimizer, RaTBPTT().lr_net) == (
         "adamw", 1e-3, "adam", 1e-3
     )  # fmt: skip
-    assert (RaTBPTT().clip, RaTBPTT().average, RaTBPTT().start) == (2.0, 0.9, "noise")
+    assert (RaTBPTT().clip, RaTBPTT().clip_decay, RaTBPTT().init_from) == (2.0, 0.9, "noise")
     assert (ATBPTT().window, ATBPTT().swing, ATBPTT().total) == (40, 10, 200)
 
 
@@ -343,12 +358,12 @@ def test_rat_bptt_as_published() -> None:
 def test_students_by_sgd_have_the_programs_momentum_and_decay(method: Any) -> None:
     """distill_higher.py: optim.SGD(momentum=0.9, weight_decay=5e-4), optim.Adam without."""
     problem = toy_problem(method)
-    assert replace(method, inner_optimizer="sgd").build_engine(problem).objective.inner == Inner(
+    assert replace(method, inner_optimizer="sgd").build_engine(problem).objective.inner == InnerOptimizer(
         momentum=0.9, weight_decay=5e-4
     )  # fmt: skip
-    assert method.build_engine(problem).objective.inner == Inner(optimizer="adam")
+    assert method.build_engine(problem).objective.inner == InnerOptimizer(optimizer="adam")
     plain = replace(method, inner_optimizer="sgd", momentum_net=0.0, weight_decay_net=0.0)
-    assert plain.build_engine(problem).objective.inner == Inner()
+    assert plain.build_engine(problem).objective.inner == InnerOptimizer()
 
 
 def test_remember_as_published() -> None:
@@ -370,7 +385,7 @@ def test_a_learned_rate_moves_stays_positive_and_is_in_the_result(method: Any) -
     state, rates = method.init(problem, generator(1)), []
     for _ in range(3):
         state, _ = method.step(problem, state, generator(2))
-        rates.append(float(method.result(problem, state).learned[RATE]))
+        rates.append(float(method.result(problem, state).learned[STUDENT_LR]))
     assert all(r > 0 for r in rates)
     assert len({method.lr_net, *rates}) == 4
 
@@ -378,7 +393,7 @@ def test_a_learned_rate_moves_stays_positive_and_is_in_the_result(method: Any) -
 def test_known_students_are_the_networks_of_the_first_seeds() -> None:
     problem = toy_problem(RAT)
     state = RAT.init(problem, generator(1))
-    students = Students(known=2)
+    students = FreshStudents(count=2)
     made = [students.draw_networks(problem, state, generator(i))[0] for i in range(8)]
     known = [problem.network(i).state_dict()["classifier.weight"] for i in range(2)]
     which = [[torch.equal(net.state_dict()["classifier.weight"], k) for k in known].index(True) for net in made]
@@ -389,7 +404,7 @@ def test_dd_has_samples_and_a_rate_for_every_step() -> None:
     method = DD(iterations=6, batch_real=8, epochs=2, decay_every=2)
     problem = toy_problem(method, ipc=3)
     engine = method.build_engine(problem)
-    assert engine.extra_parameters[RATES].tolist() == [pytest.approx(0.02)] * 6
+    assert engine.extra_parameters[STEP_LRS].tolist() == [pytest.approx(0.02)] * 6
     state = method.init(problem, generator(1))
     state, block = engine.objective.prepare(problem, engine.networks, state, generator(1))
     assert [rows.tolist() for rows, _ in block.batches] == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]] * 2
@@ -398,9 +413,9 @@ def test_dd_has_samples_and_a_rate_for_every_step() -> None:
     after, _ = method.step(problem, state, generator(2))
     made = method.result(problem, after)
     assert isinstance(made, Synthetic)
-    rates = made.extra_parameters[RATES]
+    rates = made.learned[STEP_LRS]
     assert bool((rates != 0.02).all() and (rates > 0).all())
-    assert float(made.extra_parameters[RATE]) == pytest.approx(float(rates.mean()))
+    assert float(made.learned[STUDENT_LR]) == pytest.approx(float(rates.mean()))
 
 
 def test_dds_gradient_by_its_rates_is_the_change_of_the_loss() -> None:
@@ -408,18 +423,18 @@ def test_dds_gradient_by_its_rates_is_the_change_of_the_loss() -> None:
     problem = toy_problem(method)
     made = method.build_engine(problem).objective
     state = method.init(problem, generator(1))
-    state, block = made.prepare(problem, Students(), state, generator(1))
+    state, block = made.prepare(problem, FreshStudents(), state, generator(1))
     real = replace(block.real, x=block.real.x.double())
     block = replace(block, net=block.net.double(), real=real)
-    seen = {"inputs": state.params.value["payload/inputs"].double(), RATES: torch.full((4,), 0.05).double()}
-    _, slopes = made.compared(problem, state, block, seen)
+    seen = {"inputs": state.params.value["payload/inputs"].double(), STEP_LRS: torch.full((4,), 0.05).double()}
+    _, slopes = made.loss_and_grads(problem, state, block, seen)
     for i in range(4):
         losses = [
-            made.compared(problem, state, block, {**seen, RATES: seen[RATES].index_add(
+            made.loss_and_grads(problem, state, block, {**seen, STEP_LRS: seen[STEP_LRS].index_add(
                 0, torch.tensor([i]), torch.tensor([by]).double())})[0]
             for by in (1e-5, -1e-5)
         ]  # fmt: skip
-        assert float(slopes[RATES][i]) == pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-4)
+        assert float(slopes[STEP_LRS][i]) == pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-4)
 
 
 def test_ld_learns_labels_of_pictures_that_stay() -> None:
@@ -452,7 +467,7 @@ def test_lds_student_takes_adam_steps_with_the_labels_before_they_move() -> None
 
 
 def test_lds_student_begins_anew_where_its_errors_no_longer_fall() -> None:
-    method = LD(iterations=20, batch_real=8, patience=2, lr_along=1e-12, lr_labels=0.0, lr_net=1e-12)
+    method = LD(iterations=20, batch_real=8, patience=2, lr_student=1e-12, lr_labels=0.0, lr_net=1e-12)
     problem = toy_problem(method)
     state, counts, rng = method.init(problem, generator(1)), [], generator(2)
     for _ in range(10):
@@ -474,7 +489,8 @@ def test_a_student_that_diverges_is_named_and_the_run_is_kept() -> None:
 
 
 @pytest.mark.parametrize("kind", ["windows", "pairs"])
-@pytest.mark.parametrize("method", [RAT, replace(REMEMBER, start="real"), DD(iterations=2, batch_real=8, start="real")],
+@pytest.mark.parametrize("method", [RAT, replace(REMEMBER, init_from="real"), DD(iterations=2, batch_real=8,
+    init_from="real")],
                          ids=["rat", "remember", "dd"])  # fmt: skip
 def test_the_contract_holds_without_classes_and_with_names(kind: str, method: Any) -> None:
     source = {"windows": windows_source, "pairs": pairs_source}[kind]()

@@ -663,7 +663,7 @@ def test_a_published_buffer_is_matched_through_the_command_line(
     path, out = tmp_path / "replay_buffer_0.pt", tmp_path / "o.safetensors"
     torch.save([[list(expert.at(e).values()) for e in range(4)]], path)
     words = ["distill", "digits", "--method", "mtt", "--ipc", "1", "--experts", str(path), "--out", str(out), "--steps",
-             "2", "--network", "convnet-d1-w4", "--epochs-trained", "3", "--start-until", "1", "--student-steps", "2",
+             "2", "--network", "convnet-d1-w4", "--train-epochs", "3", "--max-start-epoch", "1", "--student-steps", "2",
              "--quiet"]  # fmt: skip
     assert main(words) == 0
     (entry,) = potstill.load(out).metadata["experts"]

@@ -186,9 +186,56 @@ def _check_sharding(spec: RunSpec, limits: RunLimits, io: RunIO) -> None:
     Raises:
         PotstillError: they do not.
     """
+<<<<<<< HEAD
     checkpoint = io.checkpoint_path
     if spec.class_shards is None:
         if checkpoint is not None and checkpoint.is_dir():
+=======
+    problem, x, why = settled.problem, earlier.inputs, ""
+    if not hasattr(settled.method, "init_from"):
+        why = f"{settled.name} has no start to choose"
+    elif not isinstance(x, Tensor) or not problem.train.classes or x.shape[1:] != problem.train.input.shape:
+        why = f"its inputs are not the data's, of shape {problem.train.input.shape}"
+    elif tuple(earlier.metadata["classes"]) != problem.train.classes:
+        why = "its classes are not the data's"
+    else:
+        found = torch.bincount(earlier.hard_labels, minlength=problem.num_classes).tolist()
+        if found != list(problem.sizes):
+            why = f"it has {found} inputs of the classes, but this one will have {list(problem.sizes)}"
+    if why or not isinstance(x, Tensor):
+        raise PotstillError(f"a run cannot start from this set: {why}; leave initial out, or give one that fits")
+    order = torch.argsort(earlier.hard_labels, stable=True)
+    said = {"method": str(earlier.metadata["method"]), "hash": hash_tensors({"inputs": x, "labels": earlier.labels})}
+    return dataclasses.replace(settled, problem=dataclasses.replace(problem, initial=x[order]), initial=said)
+
+
+def _as_scored(
+    table: Scores, method: str | Method[Any], network: Any, augment: str | None, zca: str | None,
+    options: Mapping[str, Any],
+) -> tuple[Any, str | None, dict[str, Any]]:  # fmt: skip
+    """The choices with which scores were made, where nothing else was asked for: network, augmentation, options.
+
+    Raises:
+        PotstillError: the method does not select by scores or has none here, or something else was asked for.
+    """
+    name, made = make_method(method, {})
+    if not isinstance(made, ScoringMethod):
+        raise PotstillError(f"method {name} does not select by scores; leave the scores out, or choose one that does")
+    if name not in table.methods:
+        raise PotstillError(
+            f"these scores are of {', '.join(table.methods)}, not of {name}; choose one of them, or make them with "
+            f"potstill score --methods {name}"
+        )
+    if zca is not None:
+        raise PotstillError("scores are made on inputs that are not whitened; leave zca out")
+    config, own = table.methods[name].config, parse_network(network)
+    network = str(own) if isinstance(own, CustomNetwork) else network
+    asked = {"network": network, "augment": augment, **options}
+    if not isinstance(method, str):
+        asked |= {n: getattr(made, n) for n in config if n not in PARTS and n not in options}
+    for option, value in asked.items():
+        if value is not None and option in config and value != config[option]:
+>>>>>>> 3adea0a (engine: plain names; trajectory methods built of parts)
             raise PotstillError(
                 f"{checkpoint}: a folder, as method auto or class shards leave when they are interrupted, but a "
                 "checkpoint is a file; resume that run, or remove the folder"
@@ -199,3 +246,113 @@ def _check_sharding(spec: RunSpec, limits: RunLimits, io: RunIO) -> None:
             f"class shards go on by themselves, so {'a time limit' if limit else 'snapshots'} cannot be kept over all "
             f"of them; {'say steps instead' if limit else 'leave snapshots out'}"
         )
+<<<<<<< HEAD
+=======
+    chosen: tuple[str, ...] = ()
+    if parametrization is None:
+        made, chosen = default_parametrization(name, made, train, named=isinstance(method, str))
+    if zca is not None:
+        train = _whitened(train, zca)
+    wanted = parse_size_budget(ipc=ipc, budget=size_budget)
+    if wanted.unit == "ipc" and not train.classes:
+        raise PotstillError(
+            f"{train.name} has no classes ({task.name}), so there are no items per class; say how many in all, with "
+            f"`items={wanted.amount}`"
+        )
+    parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
+    decoder = parse_parametrization(parts["parametrization"] or "pixels", train.input)
+    soft = info.soft_labels or label_mode(made) != "hard"
+    few = to_device(train.raw(torch.arange(min(len(train), 8))), "cpu")
+    plain = isinstance(task, Classification) and isinstance(few, Tensor)
+    written, limit = resolve_codec(store, wanted, decoder, info.is_selection, few, plain)
+    asks = own or getattr(made, "network", None)
+    make: NetworkFactory = Without(train.input, train.device)
+    if asks is not None or not train.input.parts or default_network(train) != "mlp":
+        asked = asks or default_network(train)
+        make = factory(asked, train.input, task.outputs, train.device, normalization=train.normalization)
+    if (
+        info.family in ("gradient", "trajectory")
+        and isinstance(make, CustomFactory)
+        and make.second_order_error is not None
+    ):
+        raise PotstillError(
+            f"method {name} differentiates gradients, but those of network {make.name} cannot be "
+            f"({make.second_order_error}); choose dm, or another network"
+        )
+    if getattr(made, "init_from", None) == "noise" and not train.classes and "init_from" not in options:
+        made = dataclasses.replace(made, init_from="real")  # type: ignore[type-var]
+        chosen += (f"start real: noise, which {name} has by default, has no targets of {task.name}",)
+    if (usual := getattr(base, "network", None)) != (used := getattr(made, "network", None)) and own is None:
+        chosen += (
+            f"network {used}: {usual}, which {name} has by default, takes pictures, and this is a {train.input.kind}",
+        )
+    chosen += describe_omitted_augmentations(made, train)
+    problem = Problem(
+        train=train,
+        counts=(1,) * max(1, len(train.classes)),
+        network=make,
+        augment=named_augmentation(parts["augment"] or "none", train),
+        parametrization=decoder,
+    )
+    counts, numbers = allocate_budget(problem, wanted, limit, info, soft, scores=label_mode(made) == "scores")
+    rounds = quantization_aware(decoder, written, info.is_selection)
+    problem = dataclasses.replace(problem, counts=counts, value_budget=numbers, parametrization=rounds)
+    chosen += describe_proportions(wanted, problem, info)
+    if not info.is_selection:
+        decoder.sizes(
+            problem.values_per_class, train.input.shape
+        )  # a budget that holds nothing is refused before all the work
+    made, said = made.resolve_defaults(problem)
+    return ResolvedRun(
+        name=name, method=made, problem=problem, read=splits.notes, reading=splits.reading, chosen=(*chosen, *said),
+        effort=effort, store=written, balance=wanted.balance_name, files=splits.files,
+    )  # fmt: skip
+
+
+def _check_suits(name: str, info: MethodInfo, train: Source) -> None:
+    """The method must do the source's task, and take inputs with names where it has such.
+
+    Raises:
+        PotstillError: it does not.
+    """
+    task = get_task(train)
+    if not {"*", task.name} & set(info.tasks):
+        raise PotstillError(
+            f"method {name} does {' and '.join(info.tasks)}, but {train.name} is {task.name}; `potstill methods` says "
+            "what each does"
+        )
+    if train.input.parts and not info.multi_input:
+        names = ", ".join(part for part, _ in train.input.parts)
+        raise PotstillError(
+            f"method {name} takes inputs of one tensor, but those of {train.name} have names ({names}); `potstill "
+            "methods` says which ones take such"
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Without:
+    """In place of a network where none is named for inputs with names."""
+
+    input: InputSpec
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        return "none"
+
+    def __call__(self, seed: int, /) -> Network:
+        """
+        Raises:
+            PotstillError: always.
+        """
+        names = ", ".join(part for part, _ in self.input.parts)
+        raise PotstillError(f"inputs with names ({names}) need a network of their own; name one with `network=`")
+
+
+def _whitened(train: Source, family: str) -> Source:
+    """The source with a whitening fitted on all its inputs in place of its normalization."""
+    inputs = train.raw(torch.arange(len(train))) if isinstance(train, TensorSource) else None
+    if not isinstance(inputs, Tensor) or not isinstance(train, TensorSource):
+        raise PotstillError("whitening needs inputs of one tensor that are held in memory; leave zca out for these")
+    return dataclasses.replace(train, normalization=fit_normalization(inputs, family))
+>>>>>>> 3adea0a (engine: plain names; trajectory methods built of parts)

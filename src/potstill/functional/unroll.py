@@ -33,20 +33,20 @@ from potstill.errors import NonFiniteError, PotstillError
 from potstill.functional.optim import sgd
 
 __all__ = [
-    "IN_MEMORY",
-    "Inner",
+    "MAX_BYTES_IN_MEMORY",
+    "InnerOptimizer",
     "Loss",
     "Mode",
     "Outer",
-    "State",
-    "Trail",
-    "Unrolled",
-    "advance",
-    "begin",
-    "begun",
-    "last",
-    "slopes",
-    "train",
+    "StudentState",
+    "StudentTrace",
+    "UnrolledGrads",
+    "init_student",
+    "run_step",
+    "run_steps",
+    "start_trace",
+    "train_student",
+    "unrolled_grads",
 ]
 
 Loss: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], int], Tensor]
@@ -57,12 +57,12 @@ Outer: TypeAlias = Callable[[Mapping[str, Tensor]], Tensor]
 
 Mode: TypeAlias = Literal["replay", "full", "tesla"]
 
-IN_MEMORY = 16 * 2**20
+MAX_BYTES_IN_MEMORY = 16 * 2**20
 """Bytes of a trail that are kept in memory; a longer one lies in a temporary file. Ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inner:
+class InnerOptimizer:
     """The student's optimiser: ``torch.optim.SGD`` (dampening 0, no Nesterov) or ``torch.optim.Adam``.
 
     Raises:
@@ -95,25 +95,25 @@ class Inner:
             )
 
     @property
-    def moments(self) -> int:
+    def num_moments(self) -> int:
         """How many tensors of the weights' size it carries beside them."""
         return 2 if self.optimizer == "adam" else int(self.momentum > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class StudentState:
     """A student between two steps."""
 
     theta: Mapping[str, Tensor]
-    first: Mapping[str, Tensor] = field(default_factory=dict)
+    exp_avg: Mapping[str, Tensor] = field(default_factory=dict)
     """SGD's velocity where it has momentum, or Adam's first moment; else empty."""
-    second: Mapping[str, Tensor] = field(default_factory=dict)
+    exp_avg_sq: Mapping[str, Tensor] = field(default_factory=dict)
     """Adam's second moment; else empty."""
-    count: int = 0
+    num_steps: int = 0
     """Steps made with this optimiser."""
 
 
-class Unrolled(NamedTuple):
+class UnrolledGrads(NamedTuple):
     """The outer loss and its gradients."""
 
     loss: float
@@ -126,16 +126,16 @@ class Unrolled(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Flat:
+class _FlatState:
     """A state as one vector for the weights and one for each moment."""
 
     parts: tuple[Tensor, ...]
     """Weights, then `Inner.moments` moments, each (p,)."""
-    count: int
+    num_steps: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class _StateLayout:
     """Names and shapes of what the vectors hold."""
 
     shapes: Mapping[str, torch.Size]
@@ -144,45 +144,47 @@ class _Form:
     device: torch.device
 
     @classmethod
-    def of(cls, state: State, inner: Inner) -> "_Form":
+    def of(cls, state: StudentState, inner: InnerOptimizer) -> "_StateLayout":
         if not state.theta:
             raise ValueError("a state has no weights")
         kinds = {(t.dtype, t.device) for t in state.theta.values()}
         if len(kinds) > 1:
             raise ValueError(f"weights must be of one dtype on one device, but they are {sorted(map(str, kinds))}")
-        carried = (state.first, state.second)
-        if any(set(m) != (set(state.theta) if i < inner.moments else set()) for i, m in enumerate(carried)):
+        carried = (state.exp_avg, state.exp_avg_sq)
+        if any(set(m) != (set(state.theta) if i < inner.num_moments else set()) for i, m in enumerate(carried)):
             raise ValueError(f"the state was not begun for {inner}; begin(theta, inner) makes one that is")
         ((dtype, device),) = kinds
-        return cls({n: t.shape for n, t in state.theta.items()}, inner.moments, dtype, device)
+        return cls({n: t.shape for n, t in state.theta.items()}, inner.num_moments, dtype, device)
 
     @property
     def size(self) -> int:
         return sum(map(prod, self.shapes.values()))
 
-    def flat(self, state: State) -> _Flat:
-        found = (state.theta, state.first, state.second)[: 1 + self.moments]
-        return _Flat(tuple(torch.cat([m[n].detach().reshape(-1) for n in self.shapes]) for m in found), state.count)
+    def flatten(self, state: StudentState) -> _FlatState:
+        found = (state.theta, state.exp_avg, state.exp_avg_sq)[: 1 + self.moments]
+        return _FlatState(
+            tuple(torch.cat([m[n].detach().reshape(-1) for n in self.shapes]) for m in found), state.num_steps
+        )
 
-    def named(self, vector: Tensor) -> dict[str, Tensor]:
+    def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """Views of it."""
         pieces = torch.split(vector, [prod(s) for s in self.shapes.values()])
         return {n: t.view(s) for t, (n, s) in zip(pieces, self.shapes.items(), strict=True)}
 
-    def state(self, flat: _Flat) -> State:
-        theta, *moments = (self.named(t) for t in flat.parts)
+    def to_state(self, flat: _FlatState) -> StudentState:
+        theta, *moments = (self.unflatten(t) for t in flat.parts)
         first, second = (*moments, {}, {})[:2]
-        return State(theta=theta, first=first, second=second, count=flat.count)
+        return StudentState(theta=theta, exp_avg=first, exp_avg_sq=second, num_steps=flat.num_steps)
 
 
 @final
-class Trail(Sequence[State]):
+class StudentTrace(Sequence[StudentState]):
     """The states of a training, from the one before the first step to the one after the last.
 
     An item is a fresh `State`; ``trail[i]`` is that after i steps.
     """
 
-    def __init__(self, form: _Form, steps: range, count: int, limit: int, states: int) -> None:
+    def __init__(self, form: _StateLayout, steps: range, count: int, limit: int, states: int) -> None:
         self.steps = steps
         """The numbers of the steps, as the loss gets them."""
         self._form, self._count, self._stored = form, count, 0
@@ -199,28 +201,28 @@ class Trail(Sequence[State]):
         return self._stored
 
     @property
-    def spilled(self) -> bool:
+    def on_disk(self) -> bool:
         """Whether it lies in a file."""
         return self._memory is None
 
     @overload
-    def __getitem__(self, index: int) -> State: ...
+    def __getitem__(self, index: int) -> StudentState: ...
     @overload
-    def __getitem__(self, index: slice) -> list[State]: ...
-    def __getitem__(self, index: int | slice) -> State | list[State]:
+    def __getitem__(self, index: slice) -> list[StudentState]: ...
+    def __getitem__(self, index: int | slice) -> StudentState | list[StudentState]:
         found = range(self._stored)[index]
         if isinstance(found, range):
             return [self[i] for i in found]
-        flat = self.flat(found)
-        return self._form.state(_Flat(tuple(t.clone() for t in flat.parts), flat.count))
+        flat = self.flat_state(found)
+        return self._form.to_state(_FlatState(tuple(t.clone() for t in flat.parts), flat.num_steps))
 
-    def __iter__(self) -> Iterator[State]:
+    def __iter__(self) -> Iterator[StudentState]:
         return (self[i] for i in range(self._stored))
 
-    def flat(self, index: int) -> _Flat:
+    def flat_state(self, index: int) -> _FlatState:
         """The vectors after ``index`` steps: those that are kept; they are not written into."""
         if self._memory is not None:
-            return _Flat(self._memory[index].unbind(), self._count + index)
+            return _FlatState(self._memory[index].unbind(), self._count + index)
         assert self._file is not None, "a state is there"
         whole = torch.empty(1 + self._form.moments, self._form.size, dtype=self._form.dtype)
         self._file.seek(index * self._each)
@@ -230,9 +232,9 @@ class Trail(Sequence[State]):
                 f"the temporary file of a training's states is cut off after {read:,} of {self._each:,} bytes; free "
                 "space in the temporary folder (TMPDIR) and run again"
             )
-        return _Flat(tuple(whole.to(self._form.device).unbind()), self._count + index)
+        return _FlatState(tuple(whole.to(self._form.device).unbind()), self._count + index)
 
-    def append(self, flat: _Flat) -> None:
+    def append(self, flat: _FlatState) -> None:
         """Keep one more state."""
         if self._memory is not None:
             for place, part in zip(self._memory[self._stored], flat.parts, strict=True):
@@ -255,55 +257,60 @@ class Trail(Sequence[State]):
         self._stored += 1
 
 
-def begin(theta: Mapping[str, Tensor], inner: Inner) -> State:
+def init_student(theta: Mapping[str, Tensor], inner: InnerOptimizer) -> StudentState:
     """A student with these weights that has made no step. The weights are copied."""
-    zeros = [{n: torch.zeros_like(t) for n, t in theta.items()} for _ in range(inner.moments)]
+    zeros = [{n: torch.zeros_like(t) for n, t in theta.items()} for _ in range(inner.num_moments)]
     first, second = (*zeros, {}, {})[:2]
-    return State(theta={n: t.detach().clone() for n, t in theta.items()}, first=first, second=second)
+    return StudentState(theta={n: t.detach().clone() for n, t in theta.items()}, exp_avg=first, exp_avg_sq=second)
 
 
-def begun(state: State, steps: range) -> Trail:
+def start_trace(state: StudentState, steps: range) -> StudentTrace:
     """A trail of which only the first state is known: enough for mode ``full``, which keeps its own."""
-    moments = bool(state.first) + bool(state.second)
+    moments = bool(state.exp_avg) + bool(state.exp_avg_sq)
     some = next(iter(state.theta.values()))
-    form = _Form({n: t.shape for n, t in state.theta.items()}, moments, some.dtype, some.device)
-    trail = Trail(form, steps, state.count, limit=2**63, states=1)
-    trail.append(form.flat(state))
+    form = _StateLayout({n: t.shape for n, t in state.theta.items()}, moments, some.dtype, some.device)
+    trail = StudentTrace(form, steps, state.num_steps, limit=2**63, states=1)
+    trail.append(form.flatten(state))
     return trail
 
 
-def advance(
-    loss: Loss, state: State, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: Inner, step: int
-) -> State:
+def run_step(
+    loss: Loss, state: StudentState, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: InnerOptimizer, step: int
+) -> StudentState:
     """The state after one step. No graph is kept, and nothing is written into the arguments.
 
     Raises:
-        NotFinite: the loss or a weight is not finite.
+        NonFiniteError: the loss or a weight is not finite.
     """
-    return last(loss, state, leaves, lr, inner, range(step, step + 1))
+    return run_steps(loss, state, leaves, lr, inner, range(step, step + 1))
 
 
-def last(
-    loss: Loss, state: State, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: Inner, steps: range
-) -> State:
-    """The state after ``steps``, and none between them: a burn-in. Otherwise as `train`."""
-    form = _Form.of(state, inner)
-    flat = form.flat(state)
-    for after in _walk(loss, form, flat, leaves, lr, inner, steps):
-        flat = after
-    return form.state(flat)
-
-
-def train(
+def run_steps(
     loss: Loss,
-    state: State,
+    state: StudentState,
     leaves: Mapping[str, Tensor],
     lr: float | Tensor,
-    inner: Inner,
+    inner: InnerOptimizer,
+    steps: range,
+) -> StudentState:
+    """The state after ``steps``, and none between them: a burn-in. Otherwise as `train`."""
+    form = _StateLayout.of(state, inner)
+    flat = form.flatten(state)
+    for after in _iterate_states(loss, form, flat, leaves, lr, inner, steps):
+        flat = after
+    return form.to_state(flat)
+
+
+def train_student(
+    loss: Loss,
+    state: StudentState,
+    leaves: Mapping[str, Tensor],
+    lr: float | Tensor,
+    inner: InnerOptimizer,
     steps: range,
     *,
-    limit: int = IN_MEMORY,
-) -> Trail:
+    limit: int = MAX_BYTES_IN_MEMORY,
+) -> StudentTrace:
     """Train a student, and keep all its states.
 
     Args:
@@ -316,27 +323,27 @@ def train(
             same bits, so that memory does not grow with the number of steps.
 
     Raises:
-        NotFinite: the loss or a weight is not finite; the step is named.
+        NonFiniteError: the loss or a weight is not finite; the step is named.
     """
-    form = _Form.of(state, inner)
-    trail = Trail(form, steps, state.count, limit, len(steps) + 1)
-    first = form.flat(state)
+    form = _StateLayout.of(state, inner)
+    trail = StudentTrace(form, steps, state.num_steps, limit, len(steps) + 1)
+    first = form.flatten(state)
     trail.append(first)
-    for flat in _walk(loss, form, first, leaves, lr, inner, steps):
+    for flat in _iterate_states(loss, form, first, leaves, lr, inner, steps):
         trail.append(flat)
     return trail
 
 
-def slopes(
+def unrolled_grads(
     loss: Loss,
-    trail: Trail,
+    trail: StudentTrace,
     leaves: Mapping[str, Tensor],
     lr: float | Tensor,
-    inner: Inner,
+    inner: InnerOptimizer,
     outer: Outer,
     mode: Mode = "replay",
     until: int | None = None,
-) -> Unrolled:
+) -> UnrolledGrads:
     """Gradients of ``outer`` at the end of a training by what went into it.
 
     Args:
@@ -347,7 +354,7 @@ def slopes(
         until: how many steps count; all of them if it is ``None``.
 
     Raises:
-        NotFinite: a value on the way is not finite; the step is named.
+        NonFiniteError: a value on the way is not finite; the step is named.
         PotstillError: ``tesla`` is asked of another optimiser than plain SGD.
         ValueError: the trail is shorter than ``until``.
     """
@@ -356,97 +363,105 @@ def slopes(
         raise ValueError(f"a trail of {len(trail) - 1} steps was given, but the gradients of {n} are wanted")
     if mode == "tesla" and (inner.optimizer != "sgd" or inner.momentum or inner.weight_decay):
         raise PotstillError(
-            f"tesla approximates SGD without momentum and weight decay, but the student has {_spelled(inner)}; "
-            "use mode replay, which is exact"
+            "tesla approximates SGD without momentum and weight decay, but the student has "
+            f"{_describe_optimizer(inner)}; use mode replay, which is exact"
         )
-    beta = _rate(lr, trail._form).requires_grad_()
+    beta = _lr_tensor(lr, trail._form).requires_grad_()
     if mode == "full":
-        return _full(loss, trail, leaves, beta, inner, outer, n)
-    return _backwards(loss, trail, leaves, beta, inner, outer, n, through=mode == "replay")
+        return _grads_in_one_graph(loss, trail, leaves, beta, inner, outer, n)
+    return _grads_step_by_step(loss, trail, leaves, beta, inner, outer, n, through=mode == "replay")
 
 
-def _full(
-    loss: Loss, trail: Trail, leaves: Mapping[str, Tensor], beta: Tensor, inner: Inner, outer: Outer, n: int
-) -> Unrolled:
-    form, x = trail._form, _moving(leaves)
-    flat = trail.flat(0)
+def _grads_in_one_graph(
+    loss: Loss,
+    trail: StudentTrace,
+    leaves: Mapping[str, Tensor],
+    beta: Tensor,
+    inner: InnerOptimizer,
+    outer: Outer,
+    n: int,
+) -> UnrolledGrads:
+    form, x = trail._form, _require_grad(leaves)
+    flat = trail.flat_state(0)
     flat = replace(flat, parts=tuple(t.detach().requires_grad_() for t in flat.parts))
     first, flags = flat.parts[0], list[Tensor]()
     with torch.enable_grad():
         for step in trail.steps[:n]:
-            theta = form.named(flat.parts[0])
+            theta = form.unflatten(flat.parts[0])
             value = loss(theta, {**leaves, **x}, step)
-            g = _joined(torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True), theta)
-            flat = _Flat(_updated(flat.parts, g, beta, inner, flat.count), flat.count + 1)
-            flags.append(_finite(value, flat.parts[0]))
-        _check(flags, trail.steps[:n], "the student's loss or weights", float(beta.detach()))
-        value = outer(form.named(flat.parts[0]))
+            g = _concat_grads(
+                torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True), theta
+            )
+            flat = _FlatState(_optimizer_update(flat.parts, g, beta, inner, flat.num_steps), flat.num_steps + 1)
+            flags.append(_all_finite(value, flat.parts[0]))
+        _check_finite(flags, trail.steps[:n], "the student's loss or weights", float(beta.detach()))
+        value = outer(form.unflatten(flat.parts[0]))
         wanted = (first, beta, *x.values())
         found = torch.autograd.grad(value, wanted, allow_unused=True)
     by_theta, by_lr, *by_leaves = (torch.zeros_like(t) if g is None else g for g, t in zip(found, wanted, strict=True))
-    if not bool(_finite(*by_leaves, by_theta, by_lr)):
+    if not bool(_all_finite(*by_leaves, by_theta, by_lr)):
         raise NonFiniteError(
             f"the gradients through {n} steps are not finite; use mode replay, which says at which step, or fewer steps"
         )
-    return _unrolled(value, dict(zip(x, by_leaves, strict=True)), by_lr, form.named(by_theta))
+    return _to_grads(value, dict(zip(x, by_leaves, strict=True)), by_lr, form.unflatten(by_theta))
 
 
-def _backwards(
+def _grads_step_by_step(
     loss: Loss,
-    trail: Trail,
+    trail: StudentTrace,
     leaves: Mapping[str, Tensor],
     beta: Tensor,
-    inner: Inner,
+    inner: InnerOptimizer,
     outer: Outer,
     n: int,
     through: bool,
-) -> Unrolled:
+) -> UnrolledGrads:
     """Step by step from the end; ``through``: whether weights depend on the steps before."""
     form = trail._form
-    end = trail.flat(n).parts[0].detach().requires_grad_()
+    end = trail.flat_state(n).parts[0].detach().requires_grad_()
     with torch.enable_grad():
-        value = outer(form.named(end))
+        value = outer(form.unflatten(end))
         (found,) = torch.autograd.grad(value, (end,), allow_unused=True)
     cotangents = (torch.zeros_like(end) if found is None else found, *(torch.zeros_like(end),) * form.moments)
-    sums = {name: torch.zeros_like(t) for name, t in _moving(leaves).items()}
-    by_lr, flags = torch.zeros_like(beta), [_finite(value, *cotangents)]
+    sums = {name: torch.zeros_like(t) for name, t in _require_grad(leaves).items()}
+    by_lr, flags = torch.zeros_like(beta), [_all_finite(value, *cotangents)]
     for i in reversed(range(n)):
-        cotangents, of_lr, of_leaves = _pulled(
-            loss, form, trail.flat(i), leaves, beta, inner, trail.steps[i], cotangents, through
+        cotangents, of_lr, of_leaves = _step_vjp(
+            loss, form, trail.flat_state(i), leaves, beta, inner, trail.steps[i], cotangents, through
         )
         for name, slope in of_leaves.items():
             sums[name] += slope
         by_lr = by_lr + of_lr
-        flags.append(_finite(of_lr, *cotangents, *of_leaves.values()))
+        flags.append(_all_finite(of_lr, *cotangents, *of_leaves.values()))
     before = [trail.steps[i] for i in reversed(range(n))]
-    _check(flags, ["the outer loss", *before], "the gradient on the way back", float(beta.detach()))
-    return _unrolled(value, sums, by_lr, form.named(cotangents[0]))
+    _check_finite(flags, ["the outer loss", *before], "the gradient on the way back", float(beta.detach()))
+    return _to_grads(value, sums, by_lr, form.unflatten(cotangents[0]))
 
 
-def _pulled(
+def _step_vjp(
     loss: Loss,
-    form: _Form,
-    flat: _Flat,
+    form: _StateLayout,
+    flat: _FlatState,
     leaves: Mapping[str, Tensor],
     beta: Tensor,
-    inner: Inner,
+    inner: InnerOptimizer,
     step: int,
     cotangents: tuple[Tensor, ...],
     through: bool,
 ) -> tuple[tuple[Tensor, ...], Tensor, dict[str, Tensor]]:
     """One step's vector-Jacobian product: by the state before it, the rate and the leaves that it used."""
-    x = _moving(leaves)
-    theta = {name: t.requires_grad_() for name, t in form.named(flat.parts[0].detach()).items()}
+    x = _require_grad(leaves)
+    theta = {name: t.requires_grad_() for name, t in form.unflatten(flat.parts[0].detach()).items()}
     with torch.enable_grad():
         value = loss(theta, {**leaves, **x}, step)
         grads = torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True)
         # The update's own product, on vectors: the network's graph begins where the gradient does.
-        g = _joined(grads, theta).detach().requires_grad_()
+        g = _concat_grads(grads, theta).detach().requires_grad_()
         parts = tuple(t.detach().requires_grad_() for t in flat.parts)
-        made = _updated(parts, g, beta, inner, flat.count)
+        made = _optimizer_update(parts, g, beta, inner, flat.num_steps)
         of_g, of_lr, *of_parts = torch.autograd.grad(made, (g, beta, *parts), cotangents)
     carrying = [
-        (t, c) for t, c in zip(grads, form.named(of_g).values(), strict=True) if t is not None and t.requires_grad
+        (t, c) for t, c in zip(grads, form.unflatten(of_g).values(), strict=True) if t is not None and t.requires_grad
     ]
     wanted = (*(theta.values() if through else ()), *x.values())
     found: Sequence[Tensor | None] = [None] * len(wanted)
@@ -454,37 +469,37 @@ def _pulled(
         outputs, given = zip(*carrying, strict=True)
         found = torch.autograd.grad(outputs, wanted, given, allow_unused=True)
     if through:
-        of_parts[0] = of_parts[0] + _joined(found[: len(theta)], theta)
+        of_parts[0] = of_parts[0] + _concat_grads(found[: len(theta)], theta)
     by_leaves = dict(zip(x, found[len(wanted) - len(x) :], strict=True))
     return tuple(of_parts), of_lr, {name: t for name, t in by_leaves.items() if t is not None}
 
 
-def _walk(
+def _iterate_states(
     loss: Loss,
-    form: _Form,
-    flat: _Flat,
+    form: _StateLayout,
+    flat: _FlatState,
     leaves: Mapping[str, Tensor],
     lr: float | Tensor,
-    inner: Inner,
+    inner: InnerOptimizer,
     steps: range,
-) -> Iterator[_Flat]:
+) -> Iterator[_FlatState]:
     """The states after each of ``steps``."""
     still, flags = {name: t.detach() for name, t in leaves.items()}, list[Tensor]()
-    beta = _rate(lr, form)
+    beta = _lr_tensor(lr, form)
     for step in steps:
-        theta = {name: t.requires_grad_() for name, t in form.named(flat.parts[0].detach()).items()}
+        theta = {name: t.requires_grad_() for name, t in form.unflatten(flat.parts[0].detach()).items()}
         with torch.enable_grad():
             value = loss(theta, still, step)
-            g = _joined(torch.autograd.grad(value, tuple(theta.values()), allow_unused=True), theta)
+            g = _concat_grads(torch.autograd.grad(value, tuple(theta.values()), allow_unused=True), theta)
         with torch.no_grad():
-            flat = _Flat(_updated(flat.parts, g, beta, inner, flat.count), flat.count + 1)
-            flags.append(_finite(value, flat.parts[0]))
+            flat = _FlatState(_optimizer_update(flat.parts, g, beta, inner, flat.num_steps), flat.num_steps + 1)
+            flags.append(_all_finite(value, flat.parts[0]))
         yield flat
-    _check(flags, steps, "the student's loss or weights", float(beta.detach()))
+    _check_finite(flags, steps, "the student's loss or weights", float(beta.detach()))
 
 
-def _updated(
-    parts: tuple[Tensor, ...], g: Tensor, lr: Tensor, inner: Inner, count: int
+def _optimizer_update(
+    parts: tuple[Tensor, ...], g: Tensor, lr: Tensor, inner: InnerOptimizer, count: int
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Weights and moments after an update, of vectors; differentiable by all of them and ``lr``."""
     if inner.optimizer == "sgd":
@@ -497,39 +512,39 @@ def _updated(
     b1, b2 = inner.betas
     m = torch.lerp(first, g, 1 - b1)
     v = torch.addcmul(second * b2, g, g, value=1 - b2)
-    root = _root(v) / (1 - b2 ** (count + 1)) ** 0.5 + inner.eps
+    root = _safe_sqrt(v) / (1 - b2 ** (count + 1)) ** 0.5 + inner.eps
     return theta - (lr / (1 - b1 ** (count + 1))) * (m / root), m, v
 
 
-def _root(v: Tensor) -> Tensor:
+def _safe_sqrt(v: Tensor) -> Tensor:
     """√v with slope 0 at 0, where v = 0 means that no gradient was ever there: m is 0 too, and the update's slope by m
     alone is the true one."""
     zero = v == 0
     return torch.where(zero, 0.0, torch.where(zero, 1.0, v).sqrt())
 
 
-def _joined(grads: Sequence[Tensor | None], like: Mapping[str, Tensor]) -> Tensor:
+def _concat_grads(grads: Sequence[Tensor | None], like: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([
         torch.zeros_like(t).reshape(-1) if g is None else g.reshape(-1)
         for g, t in zip(grads, like.values(), strict=True)
     ])  # fmt: skip
 
 
-def _moving(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _require_grad(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n: t.detach().requires_grad_() for n, t in leaves.items() if t.is_floating_point()}
 
 
-def _rate(lr: float | Tensor, form: _Form) -> Tensor:
+def _lr_tensor(lr: float | Tensor, form: _StateLayout) -> Tensor:
     return torch.as_tensor(lr, dtype=form.dtype, device=form.device).detach().reshape(()).clone()
 
 
-def _finite(*values: Tensor) -> Tensor:
+def _all_finite(*values: Tensor) -> Tensor:
     """Whether all of them are finite: a tensor, so that a GPU need not be waited for."""
     with torch.no_grad():
         return torch.stack([v.detach().isfinite().all() for v in values]).all()
 
 
-def _check(flags: Sequence[Tensor], steps: Sequence[int | str], what: str, lr: float) -> None:
+def _check_finite(flags: Sequence[Tensor], steps: Sequence[int | str], what: str, lr: float) -> None:
     if not flags:
         return
     well = torch.stack(list(flags))
@@ -543,10 +558,10 @@ def _check(flags: Sequence[Tensor], steps: Sequence[int | str], what: str, lr: f
     )
 
 
-def _spelled(inner: Inner) -> str:
+def _describe_optimizer(inner: InnerOptimizer) -> str:
     settings = f"momentum {inner.momentum:g}" if inner.optimizer == "sgd" else f"betas {inner.betas}"
     return f"{inner.optimizer} with {settings} and weight decay {inner.weight_decay:g}"
 
 
-def _unrolled(value: Tensor, leaves: dict[str, Tensor], lr: Tensor, theta: dict[str, Tensor]) -> Unrolled:
-    return Unrolled(float(value.detach()), leaves, lr, theta)
+def _to_grads(value: Tensor, leaves: dict[str, Tensor], lr: Tensor, theta: dict[str, Tensor]) -> UnrolledGrads:
+    return UnrolledGrads(float(value.detach()), leaves, lr, theta)

@@ -233,7 +233,7 @@ class Recovering:
     """Items of a batch, which share statistics, crop and flip."""
     composition: Composition = "slots"
     """Who shares a batch: one item of each class (slots), items in class order (classes), items of one class."""
-    start: Literal["noise", "real", "mosaic"] = "noise"
+    init_from: Literal["noise", "real", "mosaic"] = "noise"
     """What items begin as: standard normal noise, random real samples, or mosaics of realistic crops (RDED's)."""
     start_rank: Literal["lowest", "medium"] = "lowest"
     """Which crops a mosaic is made of: those that the teachers find most realistic, or those in the middle."""
@@ -267,7 +267,7 @@ class Recovering:
     def recovery(self, problem: Problem, labeller: Labeller) -> Recovery:
         """SRe2L with these settings, of which a method changes parts."""
         begin = Beginning(
-            how=self.start, rank=self.start_rank, factor=self.factor, samples=self.samples, crops=self.crops
+            how=self.init_from, rank=self.start_rank, factor=self.factor, samples=self.samples, crops=self.crops
         )
         view = View(
             crop=self.crop, curriculum=self.curriculum, milestone=self.milestone, flip=self.flip, pad=self.pad,

@@ -202,7 +202,7 @@ class Taught:
 
     positive: ClassVar[tuple[str, ...]] = ("temperature",)
     published: ClassVar[SettingsBySize] = {}
-    """The settings of programs that are published for data of several sizes, of those fields that are `BY_DATA`."""
+    """The settings of programs that are published for data of several sizes, of those fields that are `AUTO`."""
     usual: ClassVar[tuple[str, ...]] = ()
     """The further teachers where ``committee`` is left to the data: those of these that can take them."""
 

@@ -62,7 +62,7 @@ class CVDD(Recovering, Taught, EngineMethod[RecoverState]):
     """Learning rate (there)."""
     r_bn: float = 0.01
     """r: weight of the statistics (there)."""
-    start: Literal["noise", "real", "mosaic"] = "mosaic"
+    init_from: Literal["noise", "real", "mosaic"] = "mosaic"
     """Begin with mosaics."""
     start_rank: Literal["lowest", "medium"] = "medium"
     """Of crops in the middle of the ranking (there)."""

@@ -78,7 +78,7 @@ class DELT(Recovering, Taught, EngineMethod[RecoverState]):
     """How the least crop falls: as with CDA."""
     composition: Composition = "classes"
     """A batch holds items in class order."""
-    start: Literal["noise", "real", "mosaic"] = "real"
+    init_from: Literal["noise", "real", "mosaic"] = "real"
     """``real``: those around the median of the teacher's confidence."""
 
     @property
@@ -90,6 +90,6 @@ class DELT(Recovering, Taught, EngineMethod[RecoverState]):
         usual = self.recovery(problem, self.labeller())
         return replace(
             usual,
-            begin=middling if self.start == "real" else usual.begin,
+            begin=middling if self.init_from == "real" else usual.begin,
             groups=Groups(count=self.rounds, every=self.round_iterations),
         )

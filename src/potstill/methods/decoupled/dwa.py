@@ -115,7 +115,7 @@ class DWA(Recovering, Taught, EngineMethod[RecoverState]):
     """ρ: how far the weights move (all scripts)."""
     ascent: Auto[int] = AUTO
     """K: steps of that, by the data's size: 12; 15 as for ImageNet-1K."""
-    start: Literal["noise", "real", "mosaic"] = "real"
+    init_from: Literal["noise", "real", "mosaic"] = "real"
     """Begin with random real samples."""
 
     def build_engine(self, problem: Problem) -> Recovery:

@@ -36,7 +36,7 @@ from potstill.methods.engine import AUTO, Auto, Settings, SettingsBySize
 __all__ = ["EDC", "shuffled"]
 
 _SMALL: Settings = {
-    "start": "real",
+    "init_from": "real",
     "factor": 1,
     "shuffle": False,
     "cell": 4,
@@ -44,7 +44,7 @@ _SMALL: Settings = {
     "r_bn": 0.01,
     "batch": 100,
 }
-_LARGE: Settings = {"start": "mosaic", "factor": 2, "shuffle": True, "cell": 16, "crop": 0.5}
+_LARGE: Settings = {"init_from": "mosaic", "factor": 2, "shuffle": True, "cell": 16, "crop": 0.5}
 
 
 def shuffled(x: Tensor, rng: Generator) -> Tensor:
@@ -104,7 +104,7 @@ class EDC(Broadly, Recovering, Taught, EngineMethod[RecoverState]):
     """Least part of the area that a crop keeps, by the data's size and classes: 0.5; 0.08 as for CIFAR-10."""
     jitter: int = 0
     """The batch is not rolled."""
-    start: Auto[Literal["noise", "real", "mosaic"]] = AUTO
+    init_from: Auto[Literal["noise", "real", "mosaic"]] = AUTO
     """Begin, by the data's size, with random real samples, or with mosaics as for ImageNet."""
     factor: Auto[int] = AUTO
     """Crops along a side of a mosaic, by the data's size: 1; 2 as for ImageNet."""
@@ -119,7 +119,7 @@ class EDC(Broadly, Recovering, Taught, EngineMethod[RecoverState]):
 
     def build_engine(self, problem: Problem) -> Recovery:
         usual = self.recovery(problem, self.labeller())
-        begin = usual.begin if self.start == "noise" else partial(_mirrored, usual.begin, self.shuffle)
+        begin = usual.begin if self.init_from == "noise" else partial(_mirrored, usual.begin, self.shuffle)
         return replace(self.broadly(usual, self.first_layer, self.category), begin=begin)
 
 

@@ -50,7 +50,7 @@ class FADRM(Recovering, Taught, EngineMethod[RecoverState]):
     shrink: float = 1.0
     """Sides of every second stage, counted back from the last but one, as a part of the picture's: 1 as published for
     CIFAR and Tiny-ImageNet; 200/224 for ImageNet-1K."""
-    start: Literal["noise", "real", "mosaic"] = "mosaic"
+    init_from: Literal["noise", "real", "mosaic"] = "mosaic"
     """Begin with mosaics."""
     start_rank: Literal["lowest", "medium"] = "medium"
     """Of crops in the middle of the ranking (--patch-diff medium, in all 20 recover scripts)."""

@@ -65,7 +65,7 @@ class UFC(Recovering, Taught, EngineMethod[RecoverState]):
     """Least part of the area that a crop keeps: the whole (CIFAR there)."""
     flip: bool = False
     """Pictures are not mirrored (CIFAR there)."""
-    start: Literal["noise", "real", "mosaic"] = "real"
+    init_from: Literal["noise", "real", "mosaic"] = "real"
     """What is compensated: random real samples; ours: mosaics, or noise."""
     committee: Auto[str] = AUTO
     """Further teachers: their networks' names, with commas between; by default those of convnet-batch, vgg11-batch and

@@ -39,7 +39,7 @@ class FeatureValues:
     iterations: int
     lr: float
     momentum: float
-    start: Init
+    init_from: Init
     labels: Labels = "hard"
     """Learned labels weigh every sample in every class. Ours; hard as published."""
     lr_labels: float = 0.1
@@ -106,7 +106,7 @@ def feature_matching(
         ),
         networks=ready if networks is None else networks, required_assets=_needed(method),
         param_groups=lambda state, _: plain if rules is None else rules(state), iterations=method.iterations,
-        steps=method.iterations if known else None, initial=method.start, labels=method.labels, space=space,
+        steps=method.iterations if known else None, initial=method.init_from, labels=method.labels, space=space,
     )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ class CAFE(FeatureValues, EngineMethod[MatchingState]):
     """Batch of its training (--batch_train)."""
     batch_real: int = 256
     """Real samples per class and step (--batch_real)."""
-    start: Init = "noise"
+    init_from: Init = "noise"
     """Start from noise (--init)."""
     reuse: int = 1
     """Must stay 1: the network changes at every step."""

@@ -63,7 +63,7 @@ class DANCE(FeatureValues, EngineMethod[MatchingState]):
     """Weight of the calibration step; 0 leaves it out."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
-    start: Init = "real"
+    init_from: Init = "real"
     """Start from random real samples (--init mix)."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout (reproduce_condense.py, aug_type)."""

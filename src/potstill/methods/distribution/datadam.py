@@ -55,7 +55,7 @@ class DataDAM(FeatureValues, EngineMethod[MatchingState]):
     """γ, a factor of the whole loss (main_DataDAM.py)."""
     batch_real: int = 64
     """Real samples per class and step (main_DataDAM.py, --batch_real)."""
-    start: Init = "real"
+    init_from: Init = "real"
     """Start from random real samples or from noise; the released code reads files of its own choice."""
     augment: str = "dsa"
     """Siamese augmentation (section 4.1)."""

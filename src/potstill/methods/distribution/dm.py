@@ -46,7 +46,7 @@ class DM(FeatureValues, EngineMethod[MatchingState]):
     """Momentum of the synthetic data (main_DM.py)."""
     batch_real: int = 256
     """Real samples per class and step (main_DM.py, --batch_real)."""
-    start: Init = "real"
+    init_from: Init = "real"
     """Start from random real samples or from noise (main_DM.py, --init), or from those nearest to k-means centres."""
     augment: str = "dsa"
     """Siamese augmentation (section 3.2 of the paper)."""

@@ -87,7 +87,7 @@ class DSDM(FeatureValues, EngineMethod[MatchingState]):
     """No calibration step."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
-    start: Init = "real"
+    init_from: Init = "real"
     """Start from random real samples."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout."""

@@ -73,7 +73,7 @@ class IDM(FeatureValues, EngineMethod[MatchingState]):
     """Learning rate, with momentum 0.9 and weight decay 5e-4 (--lr_net, --net_decay)."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
-    start: Init = "real"
+    init_from: Init = "real"
     """Start from random real samples (--init real)."""
     augment: str = "dsa"
     """Siamese augmentation."""

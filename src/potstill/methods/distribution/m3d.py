@@ -55,7 +55,7 @@ class M3D(FeatureValues, EngineMethod[MatchingState]):
     """Weight of the Gaussian kernels beside the linear one, whose values are squared distances. Ours."""
     batch_real: int = 256
     """Real samples per class and step. Ours: DM's."""
-    start: Init = "real"
+    init_from: Init = "real"
     """Start from random real samples or from noise."""
     augment: str = "dsa"
     """Siamese augmentation."""

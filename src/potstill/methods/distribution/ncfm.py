@@ -102,7 +102,7 @@ class NCFM(FeatureValues, EngineMethod[MatchingState]):
     """Weight of the calibration step (calib_weight); 0 leaves it out."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each, as published."""
-    start: Init = "real"
+    init_from: Init = "real"
     """Start from random real samples (init mix)."""
     lr_labels: float = 1e-2
     """Learning rate of the labels' logits, where they are learned. Ours."""

@@ -1,13 +1,6 @@
 """The engine of matching methods."""
 
 from potstill.methods.engine.base import Engine, EngineMethod
-from potstill.methods.engine.graph_memory import (
-    MEMORY_DIVISOR,
-    ResolvedMode,
-    choose_mode_by_memory,
-    measure_graph_bytes,
-    objective_mode,
-)
 from potstill.methods.engine.init import (
     Init,
     InitStrategy,
@@ -64,9 +57,20 @@ from potstill.methods.engine.published import (
     teacher_factory,
     usable_networks,
 )
+from potstill.methods.engine.unrolling import (
+    FULL_GRAPH_ELEMENTS,
+    MEMORY_DIVISOR,
+    ResolvedMode,
+    choose_mode_by_memory,
+    differentiate_student,
+    gradient_mode,
+    measure_graph_bytes,
+    objective_mode,
+)
 
 __all__ = [
     "AUTO",
+    "FULL_GRAPH_ELEMENTS",
     "LOGITS",
     "MEMORY_DIVISOR",
     "SCORES",
@@ -99,7 +103,9 @@ __all__ = [
     "choose_mode_by_memory",
     "decode_inputs",
     "default_param_groups",
+    "differentiate_student",
     "get_trained_networks",
+    "gradient_mode",
     "hard_labels",
     "has_classes",
     "idc_learning_rate",

@@ -112,7 +112,7 @@ def initial_samples(
         return x if space == "data" else problem.train.normalization.apply(x), None
     if how == "noise" and not has_classes(problem):
         raise PotstillError(
-            f'noise has no {problem.task.name} targets; start from real samples: `start="real"`, or `start="k-means"`'
+            f"noise has no {problem.task.name} targets; start from real samples: init_from='real' or 'k-means'"
         )
     sizes, shape = problem.sizes, problem.train.input.shape
     if how == "noise":

@@ -30,7 +30,7 @@ from potstill.methods.engine import (
 from potstill.methods.engine import named_inputs as named
 from potstill.rng import generator
 
-__all__ = ["Gradients", "Sampler"]
+__all__ = ["GradientDistance", "Sampler"]
 
 Sampler: TypeAlias = Literal["random", "k-means"]
 """How real samples are drawn: at random, or those nearest to k-means centres of their features (DREAM)."""
@@ -49,17 +49,17 @@ class Block:
     net: Network
     member: PoolMember
     """Its parameters, and the statistics that it is frozen with."""
-    drawn: Mapping[str, Tensor]
+    real_indices: Mapping[str, Tensor]
     """Indices of real samples, by the number of their class."""
     omega: list[object]
     """The augmentation of each class."""
-    seen: list[Tensor]
+    rows: list[Tensor]
     """Which of its synthetic samples are looked at."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Gradients:
+class GradientDistance:
     """Match the gradients of one network in training, class by class."""
 
     distance: Distance
@@ -70,9 +70,9 @@ class Gradients:
     sampler: Sampler = "random"
     interval: int = 1
     """Steps that one draw of real samples serves."""
-    most: int = 0
+    max_synthetic: int = 0
     """Synthetic samples of a class that one step looks at, at most; 0 for all."""
-    turns: bool = False
+    per_class_updates: bool = False
     """Whether each class has a move of its own."""
 
     def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
@@ -84,35 +84,39 @@ class Gradients:
         net = networks.draw_networks(problem, state, rng)[0]
         (member,) = state.pool
         member = replace(member, buffers=_frozen_statistics(net, member, problem, rng))
-        drawn = state.cached or self._drawn(problem, member, rng)
+        drawn = state.cached or self._draw_real(problem, member, rng)
         omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in problem.sizes]
-        seen = [self._seen(size, rng) for size in problem.sizes]
+        seen = [self._draw_rows(size, rng) for size in problem.sizes]
         state = replace(state, pool=(member,))
-        return state, Block(net=net, member=member, drawn=drawn, omega=omega, seen=seen)
+        return state, Block(net=net, member=member, real_indices=drawn, omega=omega, rows=seen)
 
     def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
         k = problem.num_classes
 
         def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            return self.compared(problem, block, seen, classes)
+            return self.loss_and_grads(problem, block, seen, classes)
 
-        yield Update("loss", compared, [[c] for c in range(k)] if self.turns else [list(range(k))], loss_divisor=k)
+        yield Update(
+            "loss", compared, [[c] for c in range(k)] if self.per_class_updates else [list(range(k))], loss_divisor=k
+        )
 
     def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
         used = state.block_steps + 1
         return replace(
-            state, block_steps=used, cached=block.drawn if self.interval > 1 and used % self.interval else {}
+            state, block_steps=used, cached=block.real_indices if self.interval > 1 and used % self.interval else {}
         )
 
-    def compared(self, problem: Problem, block: Block, shown: ObjectiveInputs, classes: list[int]) -> LossAndGrads:
+    def loss_and_grads(
+        self, problem: Problem, block: Block, shown: ObjectiveInputs, classes: list[int]
+    ) -> LossAndGrads:
         """The distance over ``classes``, one after the other."""
         apply, net, member, loss = augment_function(problem), block.net, block.member, 0.0
         slopes = {n: torch.zeros_like(t) for n, t in shown.items() if n != TARGETS and t.is_floating_point()}
         classified, criterion = has_classes(problem), problem.task.loss
         firsts = [0, *torch.tensor(problem.sizes).cumsum(0).tolist()]
         for c in classes:
-            rows, omega = firsts[c] + block.seen[c], block.omega[c]
-            batch = problem.train.fetch(block.drawn[str(c)])
+            rows, omega = firsts[c] + block.rows[c], block.omega[c]
+            batch = problem.train.fetch(block.real_indices[str(c)])
             y_T = _all_of_class(c, batch.x) if classified or batch.y is None else batch.y
             g_T = gradients(
                 net, member.theta, apply(batch.x, omega), y_T, buffers=member.buffers, criterion=criterion
@@ -141,8 +145,8 @@ class Gradients:
         net = problem.network(member.seed).eval()  # only a BatchNorm tells the difference, and a step freezes it
         index = draw_per_class(problem.class_indices, self.batch_real, rng)
         omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in range(k)]
-        seen = [self._seen(size, rng) for size in problem.sizes]
-        block = Block(net=net, member=member, drawn=_named(index), omega=omega, seen=seen)
+        seen = [self._draw_rows(size, rng) for size in problem.sizes]
+        block = Block(net=net, member=member, real_indices=_by_class(index), omega=omega, rows=seen)
         S, rows = decode_inputs(problem, state.params, self.space)
         shown = named(S)
         if not has_classes(problem):
@@ -152,7 +156,7 @@ class Gradients:
         largest = max(range(k), key=lambda c: len(index[c]) + len(seen[c]))
 
         def match() -> object:
-            return self.compared(problem, block, shown, [largest])[0]
+            return self.loss_and_grads(problem, block, shown, [largest])[0]
 
         matching = StepCost(
             what="gradients of a class", real=True, samples=sum(map(len, index)), size=len(index[largest]),
@@ -172,21 +176,25 @@ class Gradients:
         )  # fmt: skip
         return matching, choice
 
-    def _drawn(self, problem: Problem, member: PoolMember, rng: Generator) -> dict[str, Tensor]:
+    def _draw_real(self, problem: Problem, member: PoolMember, rng: Generator) -> dict[str, Tensor]:
         if self.sampler == "random":
-            return _named(draw_per_class(problem.class_indices, self.batch_real, rng))
+            return _by_class(draw_per_class(problem.class_indices, self.batch_real, rng))
         net = load_network(problem, member.seed, member.theta, member.buffers).eval().requires_grad_(False)
-        return _named([
+        return _by_class([
             central_samples_of_class(problem, net, index, self.batch_real, rng, K_MEANS_ITERATIONS)
             for index in problem.class_indices
         ])  # fmt: skip
 
-    def _seen(self, size: int, rng: Generator) -> Tensor:
+    def _draw_rows(self, size: int, rng: Generator) -> Tensor:
         """Which of a class's synthetic samples this step looks at."""
-        return torch.randperm(size, generator=rng)[: self.most] if 0 < self.most < size else torch.arange(size)
+        return (
+            torch.randperm(size, generator=rng)[: self.max_synthetic]
+            if 0 < self.max_synthetic < size
+            else torch.arange(size)
+        )
 
 
-def _named(index: Iterator[Tensor] | list[Tensor] | tuple[Tensor, ...]) -> dict[str, Tensor]:
+def _by_class(index: Iterator[Tensor] | list[Tensor] | tuple[Tensor, ...]) -> dict[str, Tensor]:
     return {str(c): i for c, i in enumerate(index)}
 
 

@@ -15,10 +15,10 @@ from potstill.methods.engine import (
     idc_learning_rate,
     payload_bounds,
 )
-from potstill.methods.gradient._gradients import Gradients, Sampler
+from potstill.methods.gradient._gradients import GradientDistance, Sampler
 from potstill.methods.gradient._training import OneByOne, OnReal, OnSynthetic
 
-__all__ = ["RealValues", "SyntheticValues", "on_real", "on_synthetic", "published_loops"]
+__all__ = ["RealValues", "SyntheticValues", "build_real_engine", "build_synthetic_engine", "published_loops"]
 
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 
@@ -43,7 +43,7 @@ class SyntheticValues:
     """Networks, one after the other (main.py, --Iteration)."""
     batch_real: int = 256
     """Real samples per class and step (main.py, --batch_real)."""
-    start: Init = "noise"
+    init_from: Init = "noise"
     """Start from noise or from random real samples (main.py, --init)."""
     labels: Labels = "hard"
     """Learned labels join the optimisation. Ours; hard as published."""
@@ -81,14 +81,14 @@ class RealValues:
     """
 
     state_type: ClassVar[type] = MatchingState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("synthetic_most", "data_train")
+    may_be_zero: ClassVar[tuple[str, ...]] = ("max_synthetic", "data_train")
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "cutmix")
 
     iterations: int = 2000
     """Networks, one after the other (argument.py, --niter)."""
     batch_real: int = 64
     """Real samples per class and update (--batch_real)."""
-    start: Init = "real"
+    init_from: Init = "real"
     """Start from random real samples (--init mix)."""
     labels: Labels = "hard"
     """Learned labels join the optimisation. Ours; hard as published."""
@@ -108,7 +108,7 @@ class RealValues:
     """Momentum of what is stored (--mom_img)."""
     metric: Literal["mse", "l1"] = "mse"
     """D: squared or absolute differences, summed (--metric)."""
-    synthetic_most: int = 128
+    max_synthetic: int = 128
     """Decoded samples of a class that an update looks at (--batch_syn_max); 0 for all."""
     lr_net: float = 0.01
     """Learning rate of the network (--lr), with momentum 0.9 and weight decay 5e-4."""
@@ -132,7 +132,7 @@ class RealValues:
     """What is optimised (--factor 2)."""
 
 
-def on_synthetic(method: SyntheticValues, problem: Problem, *, augmented: bool) -> MatchingEngine:
+def build_synthetic_engine(method: SyntheticValues, problem: Problem, *, augmented: bool) -> MatchingEngine:
     """The engine of DC and DSA; ``augmented``: the network trains on augmented synthetic samples."""
     outer, inner = published_loops(problem.ipc)
     outer = outer if method.outer is None else method.outer
@@ -140,14 +140,14 @@ def on_synthetic(method: SyntheticValues, problem: Problem, *, augmented: bool) 
     rules = default_param_groups(ParamGroup(lr=method.lr, momentum=method.momentum), method.lr_labels, method.optimizer)
     training = OnSynthetic(epochs=inner, batch=method.batch_train, lr=method.lr_net, augmented=augmented)
     return MatchingEngine(
-        objective=Gradients(distance=distance(method.metric), batch_real=method.batch_real, space="model"),
+        objective=GradientDistance(distance=distance(method.metric), batch_real=method.batch_real, space="model"),
         networks=OneByOne(updates=outer, training=training), param_groups=lambda state, last: rules,
-        iterations=method.iterations, steps=method.iterations * outer, initial=method.start, labels=method.labels,
+        iterations=method.iterations, steps=method.iterations * outer, initial=method.init_from, labels=method.labels,
         init_from_first_network=True,
     )  # fmt: skip
 
 
-def on_real(method: RealValues, problem: Problem) -> MatchingEngine:
+def build_real_engine(method: RealValues, problem: Problem) -> MatchingEngine:
     """The engine of IDC and DREAM. What is stored is clamped at the last update with each network, as published."""
     payload = ParamGroup(lr=idc_learning_rate(problem, method.lr, method.lr_side), momentum=method.momentum)
     bounded = replace(payload, bounds=payload_bounds(problem))
@@ -158,12 +158,12 @@ def on_real(method: RealValues, problem: Problem) -> MatchingEngine:
 
     training = OnReal(samples=method.data_train, batch=method.batch_train, lr=method.lr_net, cutmix=method.cutmix)
     return MatchingEngine(
-        objective=Gradients(
+        objective=GradientDistance(
             distance=convolutional(method.metric), batch_real=method.batch_real, space="data",
-            sampler=method.sampler, interval=method.interval, most=method.synthetic_most,
-            turns=method.updates == "class",
+            sampler=method.sampler, interval=method.interval, max_synthetic=method.max_synthetic,
+            per_class_updates=method.updates == "class",
         ),
         networks=OneByOne(updates=method.outer, training=training), param_groups=rules, iterations=method.iterations,
-        steps=method.iterations * method.outer, initial=method.start, labels=method.labels, space="data",
+        steps=method.iterations * method.outer, initial=method.init_from, labels=method.labels, space="data",
         init_from_first_network=True,
     )  # fmt: skip

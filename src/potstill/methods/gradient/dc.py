@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.gradient._values import SyntheticValues, on_synthetic
+from potstill.methods.gradient._values import SyntheticValues, build_synthetic_engine
 
 __all__ = ["DC"]
 
@@ -34,10 +34,10 @@ class DC(SyntheticValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "none", "epochs": 300},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 10, "batch_real": 64, "inner": 5, "start": "real"},
-        "good": {"iterations": 60, "batch_real": 128, "inner": 10, "start": "real"},
+        "quick": {"iterations": 10, "batch_real": 64, "inner": 5, "init_from": "real"},
+        "good": {"iterations": 60, "batch_real": 128, "inner": 10, "init_from": "real"},
     }
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         # main.py mutes augmentation while DC's network trains, whatever the matching uses
-        return on_synthetic(self, problem, augmented=False)
+        return build_synthetic_engine(self, problem, augmented=False)

@@ -11,7 +11,7 @@ from typing import ClassVar
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 from potstill.methods.gradient._gradients import Sampler
-from potstill.methods.gradient._values import RealValues, on_real
+from potstill.methods.gradient._values import RealValues, build_real_engine
 
 __all__ = ["DREAM"]
 
@@ -41,8 +41,8 @@ class DREAM(RealValues, EngineMethod[MatchingState]):
     """Updates that one choice serves (argument.py, --interval)."""
     batch_train: int = 128
     """Batch of the network's training (condense.py: that of the real samples, --batch_real)."""
-    start: Init = "k-means"
+    init_from: Init = "k-means"
     """Start from such samples of the first network (condense.py, --f2_init kmean; section 3.3 of the paper)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        return on_real(self, problem)
+        return build_real_engine(self, problem)

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
-from potstill.methods.gradient._values import SyntheticValues, on_synthetic
+from potstill.methods.gradient._values import SyntheticValues, build_synthetic_engine
 
 __all__ = ["DSA"]
 
@@ -39,10 +39,10 @@ class DSA(SyntheticValues, EngineMethod[MatchingState]):
         "good": {"iterations": 60, "batch_real": 128, "inner": 10},
     }
 
-    start: Init = "real"
+    init_from: Init = "real"
     """Start from random real samples (the repository's DSA commands) or from noise."""
     augment: str = "dsa"
     """Siamese augmentation (section 3.2 of the paper)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        return on_synthetic(self, problem, augmented=True)
+        return build_synthetic_engine(self, problem, augmented=True)

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.gradient._values import RealValues, on_real
+from potstill.methods.gradient._values import RealValues, build_real_engine
 
 __all__ = ["IDC"]
 
@@ -38,4 +38,4 @@ class IDC(RealValues, EngineMethod[MatchingState]):
     }
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        return on_real(self, problem)
+        return build_real_engine(self, problem)

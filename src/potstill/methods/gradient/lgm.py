@@ -31,12 +31,12 @@ from potstill.methods.engine import (
     default_param_groups,
     payload_bounds,
 )
-from potstill.methods.gradient._linear import LinearGradients, Views
+from potstill.methods.gradient._linear import LinearGradients, ViewTransform
 
 __all__ = ["LGM"]
 
 _FEW: dict[str, float | int | str] = {
-    "views": 1, "batch_real": 256, "reuse": 8, "start": "real", "noise": 0.0, "augment": "none",
+    "views": 1, "batch_real": 256, "steps_per_network": 8, "init_from": "real", "noise": 0.0, "augment": "none",
 }  # fmt: skip
 """Where steps are few: pictures as they are, of which crops of small ones tell little."""
 
@@ -66,10 +66,10 @@ class LGM(EngineMethod[MatchingState]):
     """Augmented views of each synthetic sample in a step (augs_per_batch)."""
     batch_real: int | None = None
     """Real samples in a step, of all classes; None: as many as views (linear_gm.py)."""
-    reuse: int = 1
+    steps_per_network: int = 1
     """Steps with one network and its features of real samples: more is faster, for batches that say more of a class.
     Every step has a classifier of its own. Ours; 1 as published."""
-    start: Init = "noise"
+    init_from: Init = "noise"
     """Start from noise (init_mode) or from real samples."""
     labels: Labels = "hard"
     """Learned labels join the optimisation. Ours; hard as published."""
@@ -103,10 +103,11 @@ class LGM(EngineMethod[MatchingState]):
         )
         return MatchingEngine(
             objective=LinearGradients(
-                views=self.views, batch_real=self.batch_real, reuse=self.reuse, spread=self.spread, space=space,
-                seen=Views(noise=self.noise, brighter=self.noise_mean),
+                views_per_sample=self.views, batch_real=self.batch_real, steps_per_network=self.steps_per_network,
+                spread=self.spread, space=space,
+                view_transform=ViewTransform(noise_std=self.noise, noise_mean=self.noise_mean),
             ),
             networks=FixedNetworks(), param_groups=lambda state, last: rules, iterations=self.iterations,
             steps=self.iterations,
-            initial=self.start, labels=self.labels, space=space,
+            initial=self.init_from, labels=self.labels, space=space,
         )  # fmt: skip

@@ -37,7 +37,15 @@ from potstill.methods.engine import (
     named_inputs,
 )
 from potstill.methods.performance._linearize import Linearised, conjugate_gradients
-from potstill.methods.performance._ridge import PASS, TEMPERATURE, Fit, fit_loss, margin, targets_of_set, wanted
+from potstill.methods.performance._ridge import (
+    NUMBERS_PER_PASS,
+    TEMPERATURE,
+    RidgeLoss,
+    label_margin,
+    regression_targets,
+    ridge_loss,
+    set_targets,
+)
 from potstill.rng import draw_seed, generator
 
 __all__ = ["ImplicitRidge", "InverseHessian"]
@@ -49,7 +57,7 @@ and the learner is not at a minimum in them: a slope that is not the loss's."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Real:
+class ImplicitBlock:
     """What the moves of one step have in common."""
 
     net: Network
@@ -71,12 +79,12 @@ class ImplicitRidge:
     batch_real: int
     ridge: float
     """λ over the number of items."""
-    fit: Fit
-    inner: int
+    loss: RidgeLoss
+    inner_steps: int
     """Steps of conjugate gradients towards ω, from zero."""
-    backward: int
+    backward_steps: int
     """Steps of them towards v."""
-    margin: bool = True
+    use_margin: bool = True
     """A learned label's largest number is to stay 1/(2k) above the next."""
     clip: bool = True
     """Whether the slope through ω is at most as long as the direct one, of inputs and labels each."""
@@ -88,40 +96,44 @@ class ImplicitRidge:
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
-    ) -> tuple[MatchingState, Real]:
+    ) -> tuple[MatchingState, ImplicitBlock]:
         state = replace(state, block_seed=draw_seed(rng))
         drawn = generator(state.block_seed, "block")
-        return state, self._block(problem, networks, state, drawn)
+        return state, self._make_block(problem, networks, state, drawn)
 
-    def _block(self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator) -> Real:
+    def _make_block(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
+    ) -> ImplicitBlock:
         net = networks.draw_networks(problem, state, rng)[0]
         omega = problem.augment.draw(1, problem.train.input.shape, rng)
         index = sample_distinct(len(problem.train), self.batch_real, rng)
         batch = problem.train.fetch(index)
         y = batch.y if batch.y is not None else problem.train.labels[index]
         x = augment_function(problem)(batch.x, omega)
-        return Real(net=net, omega=omega, x=x, y=y, targets=wanted(problem, y))
+        return ImplicitBlock(net=net, omega=omega, x=x, y=y, targets=regression_targets(problem, y))
 
-    def updates(self, problem: Problem, state: MatchingState, block: Real) -> Iterator[Update]:
+    def updates(self, problem: Problem, state: MatchingState, block: ImplicitBlock) -> Iterator[Update]:
         probable = LOGITS in state.params.value
 
         def fitted(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            return self.fitted(problem, block, seen, probable)
+            return self.loss_and_grads(problem, block, seen, probable)
 
         yield Update("loss", fitted, [list(range(problem.num_classes))])
 
-    def finish_step(self, problem: Problem, state: MatchingState, block: Real) -> MatchingState:
+    def finish_step(self, problem: Problem, state: MatchingState, block: ImplicitBlock) -> MatchingState:
         return state
 
-    def fitted(self, problem: Problem, block: Real, seen: ObjectiveInputs, probable: bool) -> LossAndGrads:
+    def loss_and_grads(
+        self, problem: Problem, block: ImplicitBlock, seen: ObjectiveInputs, probable: bool
+    ) -> LossAndGrads:
         """The loss on the block's real samples, and its whole slope; ``probable``: labels are rows that sum to 1."""
         moving = {n: t for n, t in seen.items() if t.is_floating_point() and n != TARGETS}
         leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
         ends = tuple(leaves.values())
         with torch.enable_grad():
             S = inputs_of_view({**seen, **leaves})
-            set_ = Linearised(block.net, augment_function(problem)(S, block.omega), self._taken)
-            y = targets_of_set(problem, leaves, seen, probable)
+            set_ = Linearised(block.net, augment_function(problem)(S, block.omega), self._in_system)
+            y = set_targets(problem, leaves, seen, probable)
             h = set_.features.double()
             eye = torch.eye(len(h), dtype=h.dtype, device=h.device)
             a = h @ h.T + self.ridge * len(h) * eye
@@ -132,47 +144,51 @@ class ImplicitRidge:
 
             # ω is zero in the last layer, whose weights have a closed form
             omega = conjugate_gradients(
-                lambda v: _body(system(v)), _body(set_.pull(inverse @ y.detach())), self.inner
+                lambda v: _zero_head(system(v)), _zero_head(set_.pull(inverse @ y.detach())), self.inner_steps
             )  # fmt: skip
             found = set_.push(omega, graph=True)
             weights = solve(a, y - found.double(), 0.0)
-            real, outputs = self._real(block, omega)
+            real, outputs = self._real_outputs(block, omega)
             outputs = outputs.double().requires_grad_()
             answers = outputs + (real.double() @ h.T) @ weights
-            loss = fit_loss(problem, self.fit, answers, block.targets, block.y, leaves)
-            whole = loss - margin(problem, leaves, y, 0.5 / problem.num_classes) if self.margin else loss
+            loss = ridge_loss(problem, self.loss, answers, block.targets, block.y, leaves)
+            whole = loss - label_margin(problem, leaves, y, 0.5 / problem.num_classes) if self.use_margin else loss
             *direct, by_outputs, by_found = torch.autograd.grad(
                 whole, (*ends, outputs, found), retain_graph=True, allow_unused=True
             )
-            g = self._pulled(block, by_outputs)
+            g = self._real_vjp(block, by_outputs)
             if by_found is not None:
                 g = {n: t + g[n] for n, t in set_.pull(by_found).items()}
-            v = conjugate_gradients(system, g, self.backward)
+            v = conjugate_gradients(system, g, self.backward_steps)
             through = (set_.push(v, graph=True).double() * weights).sum()
             implicit = torch.autograd.grad(through, ends, allow_unused=True)
-        slopes = {n: d + self._short(i, d) for n, d, i in zip(leaves, direct, implicit, strict=True) if d is not None}
+        slopes = {
+            n: d + self._clip_implicit(i, d) for n, d, i in zip(leaves, direct, implicit, strict=True) if d is not None
+        }
         return float(whole.detach()), slopes
 
-    def _taken(self, name: str) -> bool:
+    def _in_system(self, name: str) -> bool:
         """Whether a parameter is in the system for v."""
-        return self.inverse_hessian == "released" or in_body(name)
+        return self.inverse_hessian == "released" or is_body_parameter(name)
 
-    def _short(self, implicit: Tensor | None, direct: Tensor) -> Tensor:
+    def _clip_implicit(self, implicit: Tensor | None, direct: Tensor) -> Tensor:
         if implicit is None:
             return torch.zeros_like(direct)
         long = float(implicit.norm())
         return implicit * min(1.0, float(direct.norm()) / long) if self.clip and long > 0 else implicit
 
-    def _real(self, block: Real, omega: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _real_outputs(self, block: ImplicitBlock, omega: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Features and outputs of real samples."""
-        made = [Linearised(block.net, some, self._taken) for some in iter_batches(block.x, _part(block.x))]
+        made = [Linearised(block.net, some, self._in_system) for some in iter_batches(block.x, _chunk_size(block.x))]
         return torch.cat([m.features.detach() for m in made]), torch.cat([m.push(omega) for m in made])
 
-    def _pulled(self, block: Real, r: Tensor) -> dict[str, Tensor]:
+    def _real_vjp(self, block: ImplicitBlock, r: Tensor) -> dict[str, Tensor]:
         """``Jᵀ r`` of real samples."""
         total: dict[str, Tensor] = {}
-        for some, part in zip(iter_batches(block.x, _part(block.x)), torch.split(r, _part(block.x)), strict=True):
-            found = Linearised(block.net, some, self._taken).pull(part)
+        for some, part in zip(
+            iter_batches(block.x, _chunk_size(block.x)), torch.split(r, _chunk_size(block.x)), strict=True
+        ):
+            found = Linearised(block.net, some, self._in_system).pull(part)
             total = {n: t + total[n] if total else t for n, t in found.items()}
         return total
 
@@ -185,8 +201,8 @@ class ImplicitRidge:
         seen |= {name: held[name] for name in (TARGETS, TEMPERATURE) if name in held}
 
         def whole(_: int) -> Callable[[], object]:
-            block = self._block(problem, networks, state, generator(0, "plan"))
-            return lambda: self.fitted(problem, block, seen, LOGITS in held)[0]
+            block = self._make_block(problem, networks, state, generator(0, "plan"))
+            return lambda: self.loss_and_grads(problem, block, seen, LOGITS in held)[0]
 
         many = min(self.batch_real, len(problem.train))
         return (
@@ -196,17 +212,17 @@ class ImplicitRidge:
         )
 
 
-def in_body(name: str) -> bool:
+def is_body_parameter(name: str) -> bool:
     """Whether a parameter is one that the model is linear in: all but the head's weights, which have a closed form."""
     return not (name.startswith("classifier.") and name.endswith("weight"))
 
 
-def _body(v: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _zero_head(v: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A tangent with zeros in place of the head's weights."""
-    return {n: t if in_body(n) else torch.zeros_like(t) for n, t in v.items()}
+    return {n: t if is_body_parameter(n) else torch.zeros_like(t) for n, t in v.items()}
 
 
-def _part(x: Inputs) -> int:
+def _chunk_size(x: Inputs) -> int:
     """Samples of a pass."""
     numbers = max(t[0].numel() for t in named_tensors(x).values())
-    return max(1, PASS // max(1, numbers))
+    return max(1, NUMBERS_PER_PASS // max(1, numbers))

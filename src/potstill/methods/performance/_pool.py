@@ -16,12 +16,12 @@ from potstill.functional.train import gradients
 from potstill.methods.engine import MatchingState, PoolMember, load_network, new_pool_member
 from potstill.rng import generator
 
-__all__ = ["STEPS", "OnTheSet", "Stored"]
+__all__ = ["POOL_STEPS", "OnlineNetworkPool", "SetDecoder"]
 
-Stored: TypeAlias = Callable[[Problem, MatchingState], tuple[Inputs, Tensor]]
+SetDecoder: TypeAlias = Callable[[Problem, MatchingState], tuple[Inputs, Tensor]]
 """What is stored, as networks learn it: inputs in model space and rows of numbers. No graph."""
 
-STEPS = "pool/steps"
+POOL_STEPS = "pool/steps"
 """In a memory, of each network (n, 2): its age, and the steps that it has made."""
 
 
@@ -32,17 +32,17 @@ def half_squares(outputs: Tensor, y: Tensor) -> Tensor:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class OnTheSet:
+class OnlineNetworkPool:
     """Networks that train on what is stored, by Adam after each step that they serve, until they are too old."""
 
     count: int
-    oldest: int
+    max_age: int
     """Age after which a network gives way to an untrained one. The first ones are of all ages below it."""
     lr: float
     batch: int
     """Items of a step, at most."""
-    stored: Stored
-    steps: int = 1
+    decode_set: SetDecoder
+    max_steps: int = 1
     """Steps after one that it served, at most: a random number."""
     staggered: bool = True
     """Whether the first networks count as if they were of all ages."""
@@ -50,39 +50,39 @@ class OnTheSet:
     """Of the objective: steps that a network serves in a row, and after the last of which alone it trains."""
 
     def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
-        apart = self.oldest // self.count if self.staggered else 0
+        apart = self.max_age // self.count if self.staggered else 0
         ages = torch.tensor([[apart * i, 0] for i in range(self.count)])
-        pool = tuple(_untrained(problem, rng) for _ in range(self.count))
-        return replace(state, pool=pool, memory={**state.memory, STEPS: ages})
+        pool = tuple(_new_member(problem, rng) for _ in range(self.count))
+        return replace(state, pool=pool, memory={**state.memory, POOL_STEPS: ages})
 
     def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
-        member = state.pool[self._place(state)]
+        member = state.pool[self._member_index(state)]
         return load_network(problem, member.seed, member.theta, member.buffers).eval(), None
 
-    def _place(self, state: MatchingState) -> int:
+    def _member_index(self, state: MatchingState) -> int:
         """Of the network that serves the present step."""
         return int(torch.randint(self.count, (1,), generator=generator(state.block_seed, "member")))
 
     def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
         if state.block_steps:
             return replace(state, iteration=state.iteration + 1)  # it serves the next step as well
-        place = self._place(state)
-        ages, pool = state.memory[STEPS].clone(), list(state.pool)
-        if int(ages[place, 0]) > self.oldest:
-            pool[place], ages[place] = _untrained(problem, rng), torch.zeros(2, dtype=ages.dtype)
+        place = self._member_index(state)
+        ages, pool = state.memory[POOL_STEPS].clone(), list(state.pool)
+        if int(ages[place, 0]) > self.max_age:
+            pool[place], ages[place] = _new_member(problem, rng), torch.zeros(2, dtype=ages.dtype)
         else:
-            steps = 1 if self.steps == 1 else int(torch.randint(1, self.steps + 1, (1,), generator=rng))
+            steps = 1 if self.max_steps == 1 else int(torch.randint(1, self.max_steps + 1, (1,), generator=rng))
             for _ in range(steps):
-                pool[place] = self._trained(problem, state, pool[place], int(ages[place, 1]), rng)
+                pool[place] = self._train_member(problem, state, pool[place], int(ages[place, 1]), rng)
                 ages[place] += 1
         return replace(
-            state, pool=tuple(pool), memory={**state.memory, STEPS: ages}, iteration=state.iteration + 1
+            state, pool=tuple(pool), memory={**state.memory, POOL_STEPS: ages}, iteration=state.iteration + 1
         )  # fmt: skip
 
-    def _trained(
+    def _train_member(
         self, problem: Problem, state: MatchingState, member: PoolMember, steps: int, rng: Generator
     ) -> PoolMember:
-        x, y = self.stored(problem, state)
+        x, y = self.decode_set(problem, state)
         if len(y) > self.batch:
             some = sample_distinct(len(y), self.batch, rng)
             x, y = index(x, some), y[some]
@@ -93,18 +93,18 @@ class OnTheSet:
             member.theta, dict(zip(member.theta, found, strict=True)), strip_prefix("first/", member.velocity),
             strip_prefix("second/", member.velocity), steps, lr=self.lr,
         )  # fmt: skip
-        return replace(member, theta=theta, velocity=_moments(first, second), buffers=buffers)
+        return replace(member, theta=theta, velocity=_adam_moments(first, second), buffers=buffers)
 
     def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
-        n = min(len(self.stored(problem, state)[1]), self.batch)
+        n = min(len(self.decode_set(problem, state)[1]), self.batch)
 
         def train(_: int) -> Callable[[], object]:
-            return lambda: self._trained(problem, state, state.pool[0], 0, generator(0, "plan"))
+            return lambda: self._train_member(problem, state, state.pool[0], 0, generator(0, "plan"))
 
         return (
             StepCost(
                 what="the network's training",
-                samples=n * self.steps,
+                samples=n * self.max_steps,
                 size=n,
                 ready=train,
                 when="after",
@@ -113,11 +113,11 @@ class OnTheSet:
         )
 
 
-def _untrained(problem: Problem, rng: Generator) -> PoolMember:
+def _new_member(problem: Problem, rng: Generator) -> PoolMember:
     member = new_pool_member(problem, rng)
-    return replace(member, velocity=_moments(member.velocity, member.velocity))
+    return replace(member, velocity=_adam_moments(member.velocity, member.velocity))
 
 
-def _moments(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _adam_moments(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Both of Adam's moments, as one velocity."""
     return {f"first/{n}": t for n, t in first.items()} | {f"second/{n}": t for n, t in second.items()}

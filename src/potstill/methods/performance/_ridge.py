@@ -39,18 +39,27 @@ from potstill.methods.engine import (
 from potstill.rng import draw_seed, generator
 
 __all__ = [
-    "PASS", "TEMPERATURE", "Fit", "InputsAlone", "KernelRidge", "deviations", "fit_loss", "margin", "stored",
-    "targets_of_set", "wanted",
+    "NUMBERS_PER_PASS",
+    "TEMPERATURE",
+    "KernelRidge",
+    "NoNetworks",
+    "RidgeLoss",
+    "decode_set",
+    "label_margin",
+    "regression_targets",
+    "ridge_loss",
+    "set_targets",
+    "target_statistics",
 ]  # fmt: skip
 
-Fit: TypeAlias = Literal["mean", "sum", "platt"]
+RidgeLoss: TypeAlias = Literal["mean", "sum", "platt"]
 """Half the squared error, as mean over all numbers (KIP) or as mean over samples of the sum (FRePo), or cross-entropy
 of the answers times a learned temperature (RFAD, after Platt)."""
 
 TEMPERATURE = "kernel/temperature"
 """The leaf that answers are multiplied with before their softmax."""
 
-PASS = 2**18
+NUMBERS_PER_PASS = 2**18
 """Input numbers of real samples in one pass through networks."""
 
 
@@ -59,7 +68,7 @@ class Block:
     """What the moves of one step have in common."""
 
     net: Network
-    nets: tuple[Network, ...]
+    networks: tuple[Network, ...]
     omega: object
     """The augmentation that all share."""
     rows: Tensor
@@ -70,7 +79,7 @@ class Block:
     """As the task has them."""
 
 
-class _Alone(Network):
+class _IdentityNetwork(Network):
     """Inputs as rows of numbers."""
 
     def __init__(self, input: InputSpec) -> None:
@@ -83,14 +92,14 @@ class _Alone(Network):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class InputsAlone:
+class NoNetworks:
     """No network: what embeds an input is the input. Kernels of infinitely wide networks need no more."""
 
     def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
         return state
 
     def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
-        return _Alone(problem.train.input), None
+        return _IdentityNetwork(problem.train.input), None
 
     def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
         return replace(state, iteration=state.iteration + 1)
@@ -110,15 +119,15 @@ class KernelRidge:
     """Real samples of a step, of all classes together."""
     ridge: float
     """Over the mean of the kernel's diagonal."""
-    fit: Fit
+    loss: RidgeLoss
     space: Space = "model"
-    nets: int = 1
+    num_networks: int = 1
     """Networks whose features stand side by side."""
     balanced: bool = True
     """As many real samples of each class; otherwise as they come."""
     steps_per_network: int = 1
     """Moves with the same networks, real samples and augmentation."""
-    margin: bool = False
+    use_margin: bool = False
     """A learned label's largest number is to stay 1/k above the next (FRePo)."""
 
     def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
@@ -130,20 +139,22 @@ class KernelRidge:
         if state.block_steps == 0:
             state = replace(state, block_seed=draw_seed(rng))
         drawn = generator(state.block_seed, "block")
-        return state, self._block(problem, networks, state, self._drawn(problem, drawn), drawn)
+        return state, self._make_block(problem, networks, state, self._draw_real(problem, drawn), drawn)
 
-    def _block(
+    def _make_block(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, index: Tensor, rng: Generator
     ) -> Block:
-        nets = tuple(networks.draw_networks(problem, state, rng)[0].requires_grad_(False) for _ in range(self.nets))
+        nets = tuple(
+            networks.draw_networks(problem, state, rng)[0].requires_grad_(False) for _ in range(self.num_networks)
+        )
         omega = problem.augment.draw(1, problem.train.input.shape, rng)
         if held := state.cached:
             return Block(
-                net=nets[0], nets=nets, omega=omega, rows=held["rows"], targets=held["targets"], y=held["y"]
+                net=nets[0], networks=nets, omega=omega, rows=held["rows"], targets=held["targets"], y=held["y"]
             )  # fmt: skip
         batch = problem.train.fetch(index)
         y = batch.y if batch.y is not None else problem.train.labels[index]
-        part = max(1, PASS // max(1, problem.train.input.num_values))
+        part = max(1, NUMBERS_PER_PASS // max(1, problem.train.input.num_values))
         with torch.no_grad():
             rows = torch.cat(
                 [
@@ -151,9 +162,9 @@ class KernelRidge:
                     for some in iter_batches(batch.x, part)
                 ]
             )
-        return Block(net=nets[0], nets=nets, omega=omega, rows=rows, targets=wanted(problem, y), y=y)
+        return Block(net=nets[0], networks=nets, omega=omega, rows=rows, targets=regression_targets(problem, y), y=y)
 
-    def _drawn(self, problem: Problem, rng: Generator) -> Tensor:
+    def _draw_real(self, problem: Problem, rng: Generator) -> Tensor:
         if not self.balanced:
             return sample_distinct(len(problem.train), self.batch_real, rng)
         return torch.cat(draw_per_class(problem.class_indices, -(-self.batch_real // problem.num_classes), rng))
@@ -162,23 +173,23 @@ class KernelRidge:
         probable = LOGITS in state.params.value
 
         def fitted(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            return self.fitted(problem, block, seen, probable)
+            return self.loss_and_grads(problem, block, seen, probable)
 
         yield Update("loss", fitted, [list(range(problem.num_classes))])
 
-    def fitted(self, problem: Problem, block: Block, seen: ObjectiveInputs, probable: bool) -> LossAndGrads:
+    def loss_and_grads(self, problem: Problem, block: Block, seen: ObjectiveInputs, probable: bool) -> LossAndGrads:
         """The loss on the block's real samples; ``probable``: labels are learned rows that sum to 1."""
         moving = {n: t for n, t in seen.items() if t.is_floating_point() and n != TARGETS}
         leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
         with torch.enable_grad():
             S = inputs_of_view({**seen, **leaves})
-            rows = concat_embeddings(block.nets, augment_function(problem)(S, block.omega))
-            y = targets_of_set(problem, leaves, seen, probable)
+            rows = concat_embeddings(block.networks, augment_function(problem)(S, block.omega))
+            y = set_targets(problem, leaves, seen, probable)
             mean = y.new_zeros(y.shape[1]) if has_classes(problem) else y.mean(0)
             answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y - mean, self.ridge) + mean
-            loss = fit_loss(problem, self.fit, answers, block.targets, block.y, leaves)
-            if self.margin:
-                loss = loss - margin(problem, leaves, y, 1 / problem.num_classes)
+            loss = ridge_loss(problem, self.loss, answers, block.targets, block.y, leaves)
+            if self.use_margin:
+                loss = loss - label_margin(problem, leaves, y, 1 / problem.num_classes)
         found = torch.autograd.grad(loss, tuple(leaves.values()), allow_unused=True)
         slopes = {n: g for n, g in zip(leaves, found, strict=True) if g is not None}
         return float(loss.detach()), slopes
@@ -190,7 +201,7 @@ class KernelRidge:
 
     def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         state = replace(state, block_steps=0, cached={})
-        index = self._drawn(problem, generator(0, "plan"))
+        index = self._draw_real(problem, generator(0, "plan"))
         held, k = state.params.value, problem.num_classes
         seen = {n: t.detach() for n, t in named_inputs(problem.decode(strip_prefix("payload/", held))).items()}
         n = len(next(iter(seen.values())))
@@ -199,11 +210,11 @@ class KernelRidge:
         seen |= {name: held[name] for name in (TARGETS, TEMPERATURE) if name in held}
 
         def real(_: int) -> Callable[[], Block]:
-            return lambda: self._block(problem, networks, state, index, generator(0, "plan"))
+            return lambda: self._make_block(problem, networks, state, index, generator(0, "plan"))
 
         def synthetic(_: int) -> Callable[[], object]:
             block = real(1)()
-            return lambda: self.fitted(problem, block, seen, LOGITS in held)[0]
+            return lambda: self.loss_and_grads(problem, block, seen, LOGITS in held)[0]
 
         return (
             StepCost(
@@ -218,8 +229,8 @@ class KernelRidge:
         )
 
 
-def fit_loss(
-    problem: Problem, fit: Fit, answers: Tensor, targets: Tensor, y: Tensor, leaves: Mapping[str, Tensor]
+def ridge_loss(
+    problem: Problem, fit: RidgeLoss, answers: Tensor, targets: Tensor, y: Tensor, leaves: Mapping[str, Tensor]
 ) -> Tensor:
     """How far answers (n, t) are from real samples' targets (n, t), which are ``y`` as the task has them."""
     if fit == "platt" and has_classes(problem):
@@ -228,7 +239,7 @@ def fit_loss(
     return 0.5 * (squares.sum(1).mean() if fit == "sum" else squares.mean())
 
 
-def margin(problem: Problem, leaves: Mapping[str, Tensor], y: Tensor, cap: float) -> Tensor:
+def label_margin(problem: Problem, leaves: Mapping[str, Tensor], y: Tensor, cap: float) -> Tensor:
     """Mean of how far the largest number of a learned label is above the next, each at most ``cap``.
 
     FRePo's program has 1/k (frepo.py, lb_margin_th), RCIG's 1/(2k) (algorithms.py, get_krr_loss).
@@ -239,43 +250,45 @@ def margin(problem: Problem, leaves: Mapping[str, Tensor], y: Tensor, cap: float
     return (best[:, 0] - best[:, 1]).clamp_max(cap).mean()
 
 
-def targets_of_set(problem: Problem, leaves: Mapping[str, Tensor], seen: ObjectiveInputs, probable: bool) -> Tensor:
+def set_targets(problem: Problem, leaves: Mapping[str, Tensor], seen: ObjectiveInputs, probable: bool) -> Tensor:
     """Of what is stored, as the learner has them, differentiable; ``probable``: they are rows that sum to 1."""
     if "labels" not in leaves:
-        return wanted(problem, seen.get(TARGETS, hard_labels(problem))).to(next(iter(leaves.values())).device)
+        return regression_targets(problem, seen.get(TARGETS, hard_labels(problem))).to(
+            next(iter(leaves.values())).device
+        )
     y = leaves["labels"].double()
     if not has_classes(problem):
-        return scaled(problem, y)
+        return standardize_targets(problem, y)
     return y - 1 / problem.num_classes if probable else y
 
 
-def deviations(problem: Problem) -> tuple[Tensor, Tensor]:
+def target_statistics(problem: Problem) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each real target, by what the task makes of a network's zeros and ones."""
     zeros = torch.zeros(1, problem.task.outputs, dtype=torch.float64)
     mean = problem.task.predict(zeros)
     return mean[0], (problem.task.predict(zeros + 1) - mean)[0]
 
 
-def scaled(problem: Problem, y: Tensor) -> Tensor:
+def standardize_targets(problem: Problem, y: Tensor) -> Tensor:
     """Real targets less their mean, over their deviation, float64."""
-    mean, std = deviations(problem)
+    mean, std = target_statistics(problem)
     return (y.double() - mean.to(y.device)) / std.to(y.device)
 
 
-def wanted(problem: Problem, y: Tensor) -> Tensor:
+def regression_targets(problem: Problem, y: Tensor) -> Tensor:
     """Targets as ridge regression fits them, float64 (n, t): classes and rows less 1/k, real ones scaled."""
     if not has_classes(problem):
-        return scaled(problem, y)
+        return standardize_targets(problem, y)
     k = problem.num_classes
     return (y.double() if y.is_floating_point() else F.one_hot(y.long(), k).double()) - 1 / k
 
 
-def stored(problem: Problem, state: MatchingState, rules: ParamGroups) -> tuple[Inputs, Tensor]:
+def decode_set(problem: Problem, state: MatchingState, rules: ParamGroups) -> tuple[Inputs, Tensor]:
     """What is stored as a learner has it: inputs that the leaves decode to, and targets as in `wanted`. No graph."""
     known = param_values(state.params, rules)
     with torch.no_grad():
         x: Inputs = problem.decode(strip_prefix("payload/", known))
     if SCORES in known:
-        return x, known[SCORES].double() if has_classes(problem) else scaled(problem, known[SCORES])
+        return x, known[SCORES].double() if has_classes(problem) else standardize_targets(problem, known[SCORES])
     rows = known[LOGITS].softmax(1) if LOGITS in known else known.get(TARGETS, hard_labels(problem))
-    return x, wanted(problem, rows)
+    return x, regression_targets(problem, rows)

@@ -8,7 +8,7 @@ import torch
 
 from potstill.core import Problem
 from potstill.functional.param_groups import ParamGroup, ParamGroups
-from potstill.functional.unroll import Inner
+from potstill.functional.unroll import InnerOptimizer
 from potstill.methods.engine import (
     Init,
     MatchingEngine,
@@ -17,11 +17,11 @@ from potstill.methods.engine import (
     has_classes,
     objective_mode,
 )
-from potstill.methods.performance._ridge import deviations
-from potstill.methods.performance._unrolled import RATE, Students, Unrolling
+from potstill.methods.performance._ridge import target_statistics
+from potstill.methods.performance._unrolled import STUDENT_LR, FreshStudents, Unrolling
 from potstill.methods.performance._windows import Batches, Windows
 
-__all__ = ["StudentValues", "unrolled"]
+__all__ = ["StudentValues", "build_unrolled_engine"]
 
 T = TypeVar("T", bound="StudentValues")
 
@@ -36,7 +36,7 @@ class StudentValues:
 
     iterations: int
     batch_real: int
-    start: Init
+    init_from: Init
     labels: Literal["hard", "learned", "scores"] = "hard"
     """Learned labels join the optimisation, as a softmax of logits; ``scores``: as real values, and so do real targets.
     Ours."""
@@ -69,17 +69,19 @@ class StudentValues:
         made: MatchingEngine = replace(self, mode="auto").build_engine(problem)  # type: ignore[attr-defined]
         objective = made.objective
         assert isinstance(objective, Unrolling)
-        mode, why = choose_mode_by_memory(problem, objective.batches.size(problem.sizes), objective.windows.most[1])
+        mode, why = choose_mode_by_memory(
+            problem, objective.batches.size(problem.sizes), objective.windows.max_steps[1]
+        )
         return replace(self, mode=mode), (why,)
 
 
-def unrolled(
+def build_unrolled_engine(
     method: StudentValues,
     problem: Problem,
     *,
     windows: Windows,
     batches: Batches,
-    inner: Inner,
+    inner: InnerOptimizer,
     clip: float = 0.0,
     average: float = 0.0,
     factor: Callable[[MatchingState], float] | None = None,
@@ -89,7 +91,7 @@ def unrolled(
     Args:
         factor: what all rates are multiplied with at a state.
     """
-    units = () if has_classes(problem) else tuple(deviations(problem)[1].tolist())
+    units = () if has_classes(problem) else tuple(target_statistics(problem)[1].tolist())
     payload = ParamGroup(lr=method.lr, optimizer=method.optimizer, momentum=method.momentum)
     rules: ParamGroups = {
         "payload/": payload,
@@ -104,9 +106,9 @@ def unrolled(
     return MatchingEngine(
         objective=Unrolling(
             windows=windows, batches=batches, inner=inner, lr=method.lr_net, batch_real=method.batch_real, clip=clip,
-            average=average, mode=objective_mode(method.mode),
+            clip_decay=average, mode=objective_mode(method.mode),
         ),
-        networks=Students(known=method.students), param_groups=at, iterations=method.iterations,
-        steps=method.iterations, initial=method.start, labels=method.labels,
-        extra_parameters={RATE: torch.tensor(method.lr_net)} if method.learn_lr else {},
+        networks=FreshStudents(count=method.students), param_groups=at, iterations=method.iterations,
+        steps=method.iterations, initial=method.init_from, labels=method.labels,
+        extra_parameters={STUDENT_LR: torch.tensor(method.lr_net)} if method.learn_lr else {},
     )  # fmt: skip

@@ -15,23 +15,22 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Problem, Space, StepCost
 from potstill.core.nested import device_of, index, iter_batches, num_samples
-from potstill.errors import NonFiniteError
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import copy_parameters
 from potstill.functional.train import network_loss as loss_of
 from potstill.functional.unroll import (
-    IN_MEMORY,
-    Inner,
+    MAX_BYTES_IN_MEMORY,
+    InnerOptimizer,
     Loss,
     Mode,
     Outer,
-    State,
-    advance,
-    begin,
-    begun,
-    last,
-    slopes,
-    train,
+    StudentState,
+    init_student,
+    run_step,
+    run_steps,
+    start_trace,
+    train_student,
+    unrolled_grads,
 )  # fmt: skip
 from potstill.methods.engine import (
     SCORES,
@@ -43,6 +42,8 @@ from potstill.methods.engine import (
     Update,
     augment_function,
     decode_inputs,
+    differentiate_student,
+    gradient_mode,
     hard_labels,
     has_classes,
     inputs_of_view,
@@ -51,33 +52,39 @@ from potstill.methods.engine import (
 from potstill.methods.performance._windows import Batches, Windows
 from potstill.rng import draw_seed, generator
 
-__all__ = ["RATE", "RATES", "Block", "Real", "Students", "Unrolling", "clipped", "moving", "real_loss", "student_loss"]
+__all__ = [
+    "STEP_LRS",
+    "STUDENT_LR",
+    "Block",
+    "FreshStudents",
+    "RealBatch",
+    "Unrolling",
+    "clip_grads",
+    "real_loss",
+    "student_loss",
+    "trainable",
+]
 
-RATE, RATES = "student/lr", "student/rates"
+STUDENT_LR, STEP_LRS = "student/lr", "student/rates"
 """The leaf of a learned learning rate, and that of one for each step."""
 
-CHUNK = 256
+REAL_CHUNK = 256
 """Real samples that pass a network at once. Ours: the gradient is that of all, in the memory of so many."""
-
-
-SMALL = 2**18
-"""Numbers that a window's steps look at, in all, up to which one graph holds it: about a quarter faster than replay.
-With a ConvNet of width 128 that is a quarter to three quarters of a GB. Ours."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Students:
+class FreshStudents:
     """Networks of unrolled training: an untrained one for every step."""
 
-    known: int = 0
+    count: int = 0
     """How many there are, which are those of the seeds 0, 1, …; 0: every step draws another."""
 
     def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
         return state
 
     def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
-        drawn = int(torch.randint(self.known, (1,), generator=rng)) if self.known else draw_seed(rng)
+        drawn = int(torch.randint(self.count, (1,), generator=rng)) if self.count else draw_seed(rng)
         return problem.network(drawn).train(), None
 
     def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
@@ -88,14 +95,14 @@ class Students:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Real:
+class RealBatch:
     """A batch of real samples, augmented."""
 
     x: Inputs
     y: Tensor
 
     @classmethod
-    def drawn(cls, problem: Problem, batch: int, rng: Generator) -> "Real":
+    def draw(cls, problem: Problem, batch: int, rng: Generator) -> "RealBatch":
         """About ``batch`` samples, equally many of each class, at least one, all of a class that has no more."""
         each = max(1, batch // problem.num_classes)
         at = torch.cat(draw_per_class(problem.class_indices, each, rng))
@@ -117,8 +124,8 @@ class Block:
     """Steps of the burn-in."""
     batches: list[tuple[Tensor | None, object]]
     """For each step of the student: which decoded inputs it sees, and how they are augmented."""
-    real: Real
-    found: dict[str, float] = field(default_factory=dict)
+    real: RealBatch
+    outcomes: dict[str, float] = field(default_factory=dict)
     """What the descent leaves for the state after it: ``norm``, before clipping, and ``right``."""
 
 
@@ -129,7 +136,7 @@ class Unrolling:
 
     windows: Windows
     batches: Batches
-    inner: Inner
+    inner: InnerOptimizer
     lr: float
     """The students' learning rate, where it is not learned."""
     batch_real: int
@@ -138,7 +145,7 @@ class Unrolling:
     clip: float = 0.0
     """The gradient by the decoded inputs is no longer than this, or with ``average`` than so many times the moving
     average of its norm; 0: it is as it is."""
-    average: float = 0.0
+    clip_decay: float = 0.0
     """How much of that average stays in a step; 0: there is none."""
     mode: Mode | None = None
     """How gradients go through a window; ``None``: in one graph where that is small (`SMALL`), else in replay."""
@@ -153,83 +160,80 @@ class Unrolling:
 
         def probe(n: int) -> Tensor:
             student = networks.draw_networks(problem, state, rng)[0]
-            return self.norms(problem, state, student, [self.drawn(problem, i, rng) for i in range(n)])
+            return self.step_norms(problem, state, student, [self.draw_batch(problem, i, rng) for i in range(n)])
 
         held = {n: t for n, t in state.memory.items() if n != "norm"}
-        memory = self.windows.begin(held, probe, rng)
+        memory = self.windows.prepare(held, probe, rng)
         start, size = self.windows.choose(memory, rng)
-        batches = [self.drawn(problem, i, rng) for i in range(start + size)]
+        batches = [self.draw_batch(problem, i, rng) for i in range(start + size)]
         kept = {n: t for n, t in state.memory.items() if n == "norm"}
-        made = Block(net=net, start=start, batches=batches, real=Real.drawn(problem, self.batch_real, rng))
+        made = Block(net=net, start=start, batches=batches, real=RealBatch.draw(problem, self.batch_real, rng))
         return replace(state, memory={**memory, **kept}), made
 
     def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
         def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            return self.compared(problem, state, block, seen)
+            return self.loss_and_grads(problem, state, block, seen)
 
         yield Update("loss", compared, [list(range(problem.num_classes))])
 
-    def compared(self, problem: Problem, state: MatchingState, block: Block, seen: ObjectiveInputs) -> LossAndGrads:
+    def loss_and_grads(
+        self, problem: Problem, state: MatchingState, block: Block, seen: ObjectiveInputs
+    ) -> LossAndGrads:
         """The loss on real samples, and its gradients, clipped."""
-        leaves, lr = moving(seen), seen.get(RATE, 1.0 if RATES in seen else self.lr)
-        loss = student_loss(problem, block.net, block.batches, seen, scores=_scored(problem, state))
-        at = last(loss, begin(copy_parameters(block.net), self.inner), leaves, lr, self.inner, range(block.start))
-        outer = real_loss(problem, block.net, block.real, block.found)
-        mode, window = self._mode(problem, len(block.batches) - block.start), range(block.start, len(block.batches))
-        try:
-            known = begun(at, window) if mode == "full" else train(loss, at, leaves, lr, self.inner, window)
-            made = slopes(loss, known, leaves, lr, self.inner, outer, mode)
-        except NonFiniteError:
-            if mode != "full":
-                raise
-            trail = train(loss, at, leaves, lr, self.inner, window)  # replay says at which step
-            made = slopes(loss, trail, leaves, lr, self.inner, outer)
-        found = made.leaves | ({RATE: made.lr} if RATE in seen else {})
-        return made.loss, clipped(found, self._longest(state, found, block))
+        leaves, lr = trainable(seen), seen.get(STUDENT_LR, 1.0 if STEP_LRS in seen else self.lr)
+        loss = student_loss(problem, block.net, block.batches, seen, scores=_has_scores(problem, state))
+        at = run_steps(
+            loss, init_student(copy_parameters(block.net), self.inner), leaves, lr, self.inner, range(block.start)
+        )
+        outer = real_loss(problem, block.net, block.real, block.outcomes)
+        window = range(block.start, len(block.batches))
+        made = differentiate_student(loss, at, leaves, lr, self.inner, window, outer, self._mode(problem, len(window)))
+        found = made.leaves | ({STUDENT_LR: made.lr} if STUDENT_LR in seen else {})
+        return made.loss, clip_grads(found, self._max_norm(state, found, block))
 
     def _mode(self, problem: Problem, window: int) -> Mode:
-        numbers = window * self.batches.size(problem.sizes) * problem.train.input.num_values
-        return self.mode or ("full" if numbers <= SMALL else "replay")
+        elements = window * self.batches.size(problem.sizes) * problem.train.input.num_values
+        return gradient_mode(self.mode, elements)
 
-    def _longest(self, state: MatchingState, found: Mapping[str, Tensor], block: Block) -> float:
+    def _max_norm(self, state: MatchingState, found: Mapping[str, Tensor], block: Block) -> float:
         """How long the gradient may be; the average is that with this step's (distill_higher.py of RaT-BPTT)."""
         if not self.clip:
             return 0.0
-        norm = length(found)
-        if not self.average:
+        norm = input_grad_norm(found)
+        if not self.clip_decay:
             return self.clip
         before = state.memory.get("norm")
-        norm = norm if before is None else self.average * float(before) + (1 - self.average) * norm
-        block.found["norm"] = norm
+        norm = norm if before is None else self.clip_decay * float(before) + (1 - self.clip_decay) * norm
+        block.outcomes["norm"] = norm
         return self.clip * norm
 
     def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
         held = {n: t for n, t in state.memory.items() if n != "norm"}
-        memory = dict(self.windows.after(held, block.found["right"]))
-        if "norm" in block.found:
-            memory["norm"] = torch.tensor(block.found["norm"])
+        memory = dict(self.windows.update(held, block.outcomes["right"]))
+        if "norm" in block.outcomes:
+            memory["norm"] = torch.tensor(block.outcomes["norm"])
         return replace(state, memory=memory)
 
-    def drawn(self, problem: Problem, step: int, rng: Generator) -> tuple[Tensor | None, object]:
+    def draw_batch(self, problem: Problem, step: int, rng: Generator) -> tuple[Tensor | None, object]:
         """What a step of a student looks at."""
         rows = self.batches(problem.sizes, step, rng)
         n = sum(problem.sizes) if rows is None else len(rows)
         return rows, problem.augment.draw(n, problem.train.input.shape, rng)
 
-    def norms(
+    def step_norms(
         self, problem: Problem, state: MatchingState, net: Network, batches: list[tuple[Tensor | None, object]]
     ) -> Tensor:
         """Norms of the gradients of a student's steps (n,)."""
-        seen = self._present(problem, state)
-        loss, made = student_loss(problem, net, batches, seen, scores=_scored(problem, state)), list[Tensor]()
-        student = begin(copy_parameters(net), self.inner)
+        seen = self._current_inputs(problem, state)
+        loss, made = student_loss(problem, net, batches, seen, scores=_has_scores(problem, state)), list[Tensor]()
+        student = init_student(copy_parameters(net), self.inner)
         for i in range(len(batches)):
-            after = advance(loss, student, moving(seen), self.lr, self.inner, i)
-            made.append(_norm_of_step(student, after, self.inner, self.lr))
+            after = run_step(loss, student, trainable(seen), self.lr, self.inner, i)
+            made.append(_step_norm(student, after, self.inner, self.lr))
             student = after
         return torch.stack(made)
 
-    def _present(self, problem: Problem, state: MatchingState) -> dict[str, Tensor]:
+    def _current_inputs(self, problem: Problem, state: MatchingState) -> dict[str, Tensor]:
         """What is seen at this state, without a graph. Learned rates are not: the values of leaves need their rules."""
         S, rows = decode_inputs(problem, state.params, self.space)
         seen = named_inputs(S)
@@ -241,20 +245,29 @@ class Unrolling:
 
     def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         rng = generator(0, "plan")
-        total, window = self.windows.most
-        net, seen = problem.network(0), self._present(problem, state)
+        total, window = self.windows.max_steps
+        net, seen = problem.network(0), self._current_inputs(problem, state)
         loss = student_loss(
-            problem, net, [self.drawn(problem, i, rng) for i in range(window)], seen, scores=_scored(problem, state)
+            problem,
+            net,
+            [self.draw_batch(problem, i, rng) for i in range(window)],
+            seen,
+            scores=_has_scores(problem, state),
         )
-        n, real = self.batches.size(problem.sizes), Real.drawn(problem, self.batch_real, rng)
+        n, real = self.batches.size(problem.sizes), RealBatch.draw(problem, self.batch_real, rng)
 
         def replayed() -> object:
-            student, mode = begin(copy_parameters(net), self.inner), self._mode(problem, window)
+            student, mode = init_student(copy_parameters(net), self.inner), self._mode(problem, window)
             if mode == "full":
-                return slopes(loss, begun(student, range(window)), moving(seen), self.lr, self.inner, _sum, mode)
-            trail = train(loss, student, moving(seen), self.lr, self.inner, range(1))
-            kept = torch.empty(min(IN_MEMORY, 4 * window * sum(t.numel() for t in _all(student))), dtype=torch.uint8)
-            return slopes(loss, trail, moving(seen), self.lr, self.inner, _sum, mode), kept
+                return unrolled_grads(
+                    loss, start_trace(student, range(window)), trainable(seen), self.lr, self.inner, _sum_weights, mode
+                )
+            trail = train_student(loss, student, trainable(seen), self.lr, self.inner, range(1))
+            kept = torch.empty(
+                min(MAX_BYTES_IN_MEMORY, 4 * window * sum(t.numel() for t in _state_tensors(student))),
+                dtype=torch.uint8,
+            )
+            return unrolled_grads(loss, trail, trainable(seen), self.lr, self.inner, _sum_weights, mode), kept
 
         def asked() -> object:
             theta = {name: t.requires_grad_() for name, t in copy_parameters(net).items()}
@@ -264,27 +277,28 @@ class Unrolling:
         return (
             StepCost(what="a step of a student", samples=n * total, size=n, ready=lambda _: replayed, when="descent"),
             StepCost(
-                what="real samples of the student's end", real=True, samples=len(real.y), size=min(CHUNK, len(real.y)),
+                what="real samples of the student's end", real=True, samples=len(real.y),
+                size=min(REAL_CHUNK, len(real.y)),
                 ready=lambda _: asked, when="descent",
             ),
         )  # fmt: skip
 
 
-def _sum(theta: Mapping[str, Tensor]) -> Tensor:
+def _sum_weights(theta: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([t.sum() for t in theta.values()]).sum()
 
 
-def _all(state: State) -> list[Tensor]:
-    return [*state.theta.values(), *state.first.values(), *state.second.values()]
+def _state_tensors(state: StudentState) -> list[Tensor]:
+    return [*state.theta.values(), *state.exp_avg.values(), *state.exp_avg_sq.values()]
 
 
-def _norm_of_step(before: State, after: State, inner: Inner, lr: float) -> Tensor:
+def _step_norm(before: StudentState, after: StudentState, inner: InnerOptimizer, lr: float) -> Tensor:
     """Of the gradient that led from one state to the next, without the weights' decay."""
     if inner.optimizer == "adam":
         decay = inner.betas[0]
-        grads = [(after.first[n] - decay * m) / (1 - decay) for n, m in before.first.items()]
+        grads = [(after.exp_avg[n] - decay * m) / (1 - decay) for n, m in before.exp_avg.items()]
     elif inner.momentum:
-        grads = [after.first[n] - inner.momentum * v for n, v in before.first.items()]
+        grads = [after.exp_avg[n] - inner.momentum * v for n, v in before.exp_avg.items()]
     else:
         grads = [(t - after.theta[n]) / lr for n, t in before.theta.items()]
     if inner.weight_decay:
@@ -292,12 +306,12 @@ def _norm_of_step(before: State, after: State, inner: Inner, lr: float) -> Tenso
     return torch.stack([g.square().sum() for g in grads]).sum().sqrt()
 
 
-def moving(seen: ObjectiveInputs) -> dict[str, Tensor]:
+def trainable(seen: ObjectiveInputs) -> dict[str, Tensor]:
     """What gradients are asked of, apart from the learned rate that steps share: inputs, labels, rates of steps."""
-    return {n: t for n, t in seen.items() if t.is_floating_point() and n not in (TARGETS, RATE)}
+    return {n: t for n, t in seen.items() if t.is_floating_point() and n not in (TARGETS, STUDENT_LR)}
 
 
-def _scored(problem: Problem, state: MatchingState) -> bool:
+def _has_scores(problem: Problem, state: MatchingState) -> bool:
     """Whether labels of classes are real values."""
     return SCORES in state.params.value and has_classes(problem)
 
@@ -329,12 +343,12 @@ def student_loss(
             x, y = index(x, rows), y.index_select(0, rows.to(y.device))
         y = y + above if above else y
         value = loss_of(net, theta, apply(x, drawn), y, criterion=criterion)
-        return value * now[RATES][step] if RATES in now else value
+        return value * now[STEP_LRS][step] if STEP_LRS in now else value
 
     return loss
 
 
-def real_loss(problem: Problem, net: Network, real: Real, found: dict[str, float]) -> Outer:
+def real_loss(problem: Problem, net: Network, real: RealBatch, outcomes: dict[str, float]) -> Outer:
     """The task's loss of weights on real samples, `CHUNK` at once, whose first derivative is exact.
 
     The parts' gradients are summed as they come; what is returned is linear in the weights, with this value and slope.
@@ -352,7 +366,7 @@ def real_loss(problem: Problem, net: Network, real: Real, found: dict[str, float
             right += int((output.detach().argmax(1) == y).sum()) if classed else 0
             return criterion(output, y)
 
-        for x, y in zip(iter_batches(real.x, CHUNK), torch.split(real.y, CHUNK), strict=True):
+        for x, y in zip(iter_batches(real.x, REAL_CHUNK), torch.split(real.y, REAL_CHUNK), strict=True):
             with torch.enable_grad():
                 value = loss_of(net, used, x, y, criterion=counting) * (len(y) / n)
                 grads = torch.autograd.grad(value, tuple(used.values()), allow_unused=True)
@@ -360,22 +374,22 @@ def real_loss(problem: Problem, net: Network, real: Real, found: dict[str, float
             for name, g in zip(used, grads, strict=True):
                 if g is not None:
                     sums[name] = sums[name] + g if name in sums else g
-        found["right"] = right / n
+        outcomes["right"] = right / n
         straight = [((t - t.detach()) * sums[name]).sum() for name, t in theta.items() if name in sums]
         return total + torch.stack(straight).sum()
 
     return outer
 
 
-def length(found: Mapping[str, Tensor]) -> float:
+def input_grad_norm(found: Mapping[str, Tensor]) -> float:
     """The norm of the gradient by the decoded inputs."""
     parts = [g.square().sum() for n, g in found.items() if n.startswith("inputs")]
     return float(torch.stack(parts).sum().sqrt()) if parts else 0.0
 
 
-def clipped(found: Mapping[str, Tensor], longest: float) -> dict[str, Tensor]:
+def clip_grads(found: Mapping[str, Tensor], longest: float) -> dict[str, Tensor]:
     """The gradients, those by the inputs shortened to ``longest`` where they are longer; 0: none is."""
-    norm = length(found)
+    norm = input_grad_norm(found)
     if not longest or norm <= longest:
         return dict(found)
     return {n: g * (longest / norm) if n.startswith("inputs") else g for n, g in found.items()}

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal, TypeAlias
 from potstill.core import Problem
 from potstill.functional.param_groups import Optimizer, ParamGroup, ParamGroups
 from potstill.methods.engine import Init, MatchingState, has_classes
-from potstill.methods.performance._ridge import TEMPERATURE, deviations
+from potstill.methods.performance._ridge import TEMPERATURE, target_statistics
 
-__all__ = ["KernelValues", "Labels", "cosine", "rules_of"]
+__all__ = ["KernelValues", "Labels", "cosine_decay", "kernel_param_groups"]
 
 Labels: TypeAlias = Literal["hard", "learned", "scores"]
 """The classes; learned rows that sum to 1; or learned real values, which real targets are too."""
@@ -28,7 +28,7 @@ class KernelValues:
     ridge: float
     optimizer: Optimizer
     labels: Labels
-    start: Init = "real"
+    init_from: Init = "real"
     """Start from random real samples."""
     lr_labels: float | None = None
     """Learning rate of labels and real targets, where they are learned; None: that of the inputs, as published."""
@@ -36,7 +36,9 @@ class KernelValues:
     """Of SGD, where that is the optimiser."""
 
 
-def rules_of(method: KernelValues, problem: Problem, *, factor: float = 1.0, temperature: float = 0.0) -> ParamGroups:
+def kernel_param_groups(
+    method: KernelValues, problem: Problem, *, factor: float = 1.0, temperature: float = 0.0
+) -> ParamGroups:
     """How leaves move. Real targets do in their deviations.
 
     Args:
@@ -45,7 +47,7 @@ def rules_of(method: KernelValues, problem: Problem, *, factor: float = 1.0, tem
     """
     payload = ParamGroup(lr=method.lr * factor, optimizer=method.optimizer, momentum=method.momentum)
     rate = method.lr if method.lr_labels is None else method.lr_labels
-    units = () if has_classes(problem) else tuple(deviations(problem)[1].tolist())
+    units = () if has_classes(problem) else tuple(target_statistics(problem)[1].tolist())
     return {
         "payload/": payload,
         "labels/": replace(payload, lr=rate * factor, scale=units),
@@ -53,6 +55,6 @@ def rules_of(method: KernelValues, problem: Problem, *, factor: float = 1.0, tem
     }
 
 
-def cosine(state: MatchingState, iterations: int, end: float) -> float:
+def cosine_decay(state: MatchingState, iterations: int, end: float) -> float:
     """From 1 down to ``end`` along half a cosine, over the iterations."""
     return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, state.iteration / iterations)))

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import Problem
-from potstill.functional.unroll import Inner
+from potstill.functional.unroll import InnerOptimizer
 from potstill.methods.engine import Init, MatchingEngine
-from potstill.methods.performance._students import StudentValues, unrolled
-from potstill.methods.performance._windows import Balanced, Windows
+from potstill.methods.performance._students import StudentValues, build_unrolled_engine
+from potstill.methods.performance._windows import BalancedBatches, Windows
 
-__all__ = ["WindowValues", "windowed"]
+__all__ = ["WindowValues", "build_windowed_engine"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowValues:
     """Of RaT-BPTT and AT-BPTT. The defaults are those of RaT-BPTT's README for CIFAR-10 at 10 per class."""
 
-    may_be_zero: ClassVar[tuple[str, ...]] = ("students", "least")
+    may_be_zero: ClassVar[tuple[str, ...]] = ("students", "min_burn_in")
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "average")
 
     iterations: int = 12_000
@@ -29,7 +29,7 @@ class WindowValues:
     (issue 3 of the repository)."""
     batch_real: int = 5000
     """Real samples of a step, as many of each class (--batch_size)."""
-    start: Init = "noise"
+    init_from: Init = "noise"
     """Start from noise (framework/base.py, x_init)."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
     """What moves the stored values: Adam (--outer_optim)."""
@@ -51,7 +51,7 @@ class WindowValues:
     """Decoded inputs of each class in a step of a student (--batch_per_class)."""
     clip: float = 2.0
     """The gradient is cut to so many times the moving average of its norm (base.py); 0: it is not."""
-    average: float = 0.9
+    clip_decay: float = 0.9
     """How much of that average stays in a step (--clip_coef)."""
     augment: str = "flip-rotate"
     """Per-sample augmentation of the student's batches and of the real one (--syn_strategy, --real_strategy)."""
@@ -61,14 +61,16 @@ class WindowValues:
     """What is optimised."""
 
 
-def windowed(method: StudentValues, values: WindowValues, problem: Problem, windows: Windows) -> MatchingEngine:
+def build_windowed_engine(
+    method: StudentValues, values: WindowValues, problem: Problem, windows: Windows
+) -> MatchingEngine:
     """The engine of a method that has both kinds of values, with these windows."""
     sgd = values.inner_optimizer == "sgd"
-    inner = Inner(
+    inner = InnerOptimizer(
         optimizer=values.inner_optimizer, momentum=values.momentum_net if sgd else 0.0,
         weight_decay=values.weight_decay_net if sgd else 0.0,
     )  # fmt: skip
-    return unrolled(
-        method, problem, windows=windows, batches=Balanced(per_class=values.batch_per_class),
-        inner=inner, clip=values.clip, average=values.average,
+    return build_unrolled_engine(
+        method, problem, windows=windows, batches=BalancedBatches(per_class=values.batch_per_class),
+        inner=inner, clip=values.clip, average=values.clip_decay,
     )  # fmt: skip

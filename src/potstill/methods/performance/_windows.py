@@ -13,12 +13,23 @@ from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["Adaptive", "Balanced", "Batches", "Memory", "Probe", "Random", "Some", "Turns", "Whole", "Windows"]
+__all__ = [
+    "AdaptiveWindow",
+    "AllSteps",
+    "BalancedBatches",
+    "Batches",
+    "NormProbe",
+    "RandomBatch",
+    "RandomWindow",
+    "StepBatches",
+    "WindowMemory",
+    "Windows",
+]
 
-Memory: TypeAlias = Mapping[str, Tensor]
+WindowMemory: TypeAlias = Mapping[str, Tensor]
 """What is carried from step to step."""
 
-Probe: TypeAlias = Callable[[int], Tensor]
+NormProbe: TypeAlias = Callable[[int], Tensor]
 """Norms (n,) of the gradients of a student's first n steps."""
 
 
@@ -27,52 +38,52 @@ class Windows(Protocol):
     """Where windows lie."""
 
     @property
-    def most(self) -> tuple[int, int]:
+    def max_steps(self) -> tuple[int, int]:
         """Steps of a student in all, and steps of a window, at most."""
         ...
 
-    def begin(self, memory: Memory, probe: Probe, rng: Generator, /) -> Memory:
+    def prepare(self, memory: WindowMemory, probe: NormProbe, rng: Generator, /) -> WindowMemory:
         """The memory before a choice."""
         ...
 
-    def choose(self, memory: Memory, rng: Generator, /) -> tuple[int, int]:
+    def choose(self, memory: WindowMemory, rng: Generator, /) -> tuple[int, int]:
         """Start and size."""
         ...
 
-    def after(self, memory: Memory, right: float, /) -> Memory:
+    def update(self, memory: WindowMemory, right: float, /) -> WindowMemory:
         """The memory after a step whose student was right about this part of the real batch."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plain:
+class _Stateless:
     """Windows that remember nothing."""
 
-    def begin(self, memory: Memory, probe: Probe, rng: Generator) -> Memory:
+    def prepare(self, memory: WindowMemory, probe: NormProbe, rng: Generator) -> WindowMemory:
         return memory
 
-    def after(self, memory: Memory, right: float) -> Memory:
+    def update(self, memory: WindowMemory, right: float) -> WindowMemory:
         return memory
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Whole(_Plain):
+class AllSteps(_Stateless):
     """All steps (DD, Remember the Past)."""
 
     steps: int
 
     @property
-    def most(self) -> tuple[int, int]:
+    def max_steps(self) -> tuple[int, int]:
         return self.steps, self.steps
 
-    def choose(self, memory: Memory, rng: Generator) -> tuple[int, int]:
+    def choose(self, memory: WindowMemory, rng: Generator) -> tuple[int, int]:
         return 0, self.steps
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Random(_Plain):
+class RandomWindow(_Stateless):
     """A window of one size at a random place: its start is uniform in [least, total − size] (RaT-BPTT).
 
     Raises:
@@ -81,22 +92,22 @@ class Random(_Plain):
 
     size: int
     total: int
-    least: int = 0
+    min_burn_in: int = 0
 
     def __post_init__(self) -> None:
-        _fits(self.size, self.total, self.least)
+        _check_window(self.size, self.total, self.min_burn_in)
 
     @property
-    def most(self) -> tuple[int, int]:
+    def max_steps(self) -> tuple[int, int]:
         return self.total, self.size
 
-    def choose(self, memory: Memory, rng: Generator) -> tuple[int, int]:
-        return int(torch.randint(self.least, self.total - self.size + 1, (1,), generator=rng)), self.size
+    def choose(self, memory: WindowMemory, rng: Generator) -> tuple[int, int]:
+        return int(torch.randint(self.min_burn_in, self.total - self.size + 1, (1,), generator=rng)), self.size
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Adaptive:
+class AdaptiveWindow:
     """AT-BPTT's windows, in three stages (framework/distill_higher.py, ``window_start_size``; base.py).
 
     Every ``interval`` steps a student is trained for ``total`` steps, and the norms ``n_t`` of its gradients are kept.
@@ -123,7 +134,7 @@ class Adaptive:
     share: tuple[float, float] = (0.15, 0.125)
 
     def __post_init__(self) -> None:
-        _fits(self.size + self.swing, self.total, 0)
+        _check_window(self.size + self.swing, self.total, 0)
         if self.swing >= self.size:
             raise PotstillError(
                 f"a window of {self.size} steps cannot become {self.swing} steps smaller; "
@@ -131,10 +142,10 @@ class Adaptive:
             )
 
     @property
-    def most(self) -> tuple[int, int]:
+    def max_steps(self) -> tuple[int, int]:
         return self.total, self.size + self.swing
 
-    def begin(self, memory: Memory, probe: Probe, rng: Generator) -> Memory:
+    def prepare(self, memory: WindowMemory, probe: NormProbe, rng: Generator) -> WindowMemory:
         if not memory:
             zero = torch.zeros((), dtype=torch.int64)
             memory = {"stage": zero, "slow": zero, "used": zero, "right": torch.zeros(()), "before": torch.zeros(())}
@@ -142,7 +153,7 @@ class Adaptive:
             memory = {**memory, "norms": probe(self.total).cpu()}
         return memory
 
-    def choose(self, memory: Memory, rng: Generator) -> tuple[int, int]:
+    def choose(self, memory: WindowMemory, rng: Generator) -> tuple[int, int]:
         stage = int(memory["stage"])
         if stage == 1:
             size = self.size + self.swing
@@ -156,7 +167,7 @@ class Adaptive:
         size += 2 * self.swing * int((changes < changes[at]).sum()) // self.total
         return min(at, self.total - size), size
 
-    def after(self, memory: Memory, right: float) -> Memory:
+    def update(self, memory: WindowMemory, right: float) -> WindowMemory:
         stage, used, total = int(memory["stage"]), int(memory["used"]) + 1, memory["right"] + right
         made = {**memory, "used": torch.tensor(used), "right": total}
         if used < self.interval:
@@ -171,7 +182,7 @@ class Adaptive:
         }  # fmt: skip
 
 
-def _fits(size: int, total: int, least: int) -> None:
+def _check_window(size: int, total: int, least: int) -> None:
     if least + size > total:
         after = f" after {least}" if least else ""
         raise PotstillError(
@@ -194,7 +205,7 @@ class Batches(Protocol):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Balanced:
+class BalancedBatches:
     """Equally many random ones of each class, all of a class that has no more."""
 
     per_class: int
@@ -214,7 +225,7 @@ class Balanced:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Some:
+class RandomBatch:
     """Random ones of all."""
 
     batch: int
@@ -229,7 +240,7 @@ class Some:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Turns:
+class StepBatches:
     """Every step has ``per_class`` inputs of each class of its own; after the last ones come the first again (DD)."""
 
     per_class: int

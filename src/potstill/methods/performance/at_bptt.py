@@ -17,8 +17,8 @@ from typing import ClassVar
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues
-from potstill.methods.performance._windowed import WindowValues, windowed
-from potstill.methods.performance._windows import Adaptive
+from potstill.methods.performance._windowed import WindowValues, build_windowed_engine
+from potstill.methods.performance._windows import AdaptiveWindow
 
 __all__ = ["ATBPTT"]
 
@@ -39,11 +39,11 @@ class ATBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
     may_be_zero: ClassVar[tuple[str, ...]] = ("students", "swing")
     presets: ClassVar[Presets] = {
         "quick": {
-            "iterations": 200, "batch_real": 128, "start": "k-means", "lr": 0.03, "lr_net": 0.005, "window": 8,
+            "iterations": 200, "batch_real": 128, "init_from": "k-means", "lr": 0.03, "lr_net": 0.005, "window": 8,
             "swing": 2, "total": 20, "batch_per_class": 4,
         },
         "good": {
-            "iterations": 4_000, "batch_real": 256, "start": "k-means", "lr": 0.01, "lr_net": 0.005, "window": 15,
+            "iterations": 4_000, "batch_real": 256, "init_from": "k-means", "lr": 0.01, "lr_net": 0.005, "window": 15,
             "swing": 4, "total": 40,
         },
     }  # fmt: skip
@@ -56,5 +56,5 @@ class ATBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
     """Steps that one look at a student's gradients serves: a pass over the real data, as published (50,000 / 5,000)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        windows = Adaptive(size=self.window, total=self.total, swing=self.swing, interval=self.interval)
-        return windowed(self, self, problem, windows)
+        windows = AdaptiveWindow(size=self.window, total=self.total, swing=self.swing, interval=self.interval)
+        return build_windowed_engine(self, self, problem, windows)

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.functional.unroll import Inner
+from potstill.functional.unroll import InnerOptimizer
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
-from potstill.methods.performance._students import StudentValues, unrolled
-from potstill.methods.performance._unrolled import RATE, RATES
-from potstill.methods.performance._windows import Turns, Whole
+from potstill.methods.performance._students import StudentValues, build_unrolled_engine
+from potstill.methods.performance._unrolled import STEP_LRS, STUDENT_LR
+from potstill.methods.performance._windows import AllSteps, StepBatches
 
 __all__ = ["DD"]
 
@@ -47,15 +47,15 @@ class DD(StudentValues, EngineMethod[MatchingState]):
         training={"lr": 0.02, "augmentation": "none", "epochs": 3},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 600, "batch_real": 128, "start": "k-means", "lr": 0.03, "decay_every": 150},
-        "good": {"iterations": 6_000, "batch_real": 256, "start": "k-means", "lr": 0.03, "decay_every": 1_500},
+        "quick": {"iterations": 600, "batch_real": 128, "init_from": "k-means", "lr": 0.03, "decay_every": 150},
+        "good": {"iterations": 6_000, "batch_real": 256, "init_from": "k-means", "lr": 0.03, "decay_every": 1_500},
     }
 
     iterations: int = 23_600
     """Steps: 400 passes over MNIST (base_options.py, --epochs)."""
     batch_real: int = 1024
     """Real samples of a step, as many of each class (--batch_size)."""
-    start: Init = "noise"
+    init_from: Init = "noise"
     """Start from noise (train_distilled_image.py)."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
     """What moves the stored values."""
@@ -81,16 +81,17 @@ class DD(StudentValues, EngineMethod[MatchingState]):
     """What is optimised."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        turns = Turns(per_class=self.per_step)
+        turns = StepBatches(per_class=self.per_step)
         steps = turns.steps(problem.sizes) * self.epochs
-        made = unrolled(
-            replace(self, learn_lr=False), problem, windows=Whole(steps=steps), batches=turns, inner=Inner(),
+        made = build_unrolled_engine(
+            replace(self, learn_lr=False), problem, windows=AllSteps(steps=steps), batches=turns,
+            inner=InnerOptimizer(),
             factor=lambda state: self.decay ** (state.iteration // self.decay_every),
         )  # fmt: skip
-        rates = {RATES: torch.full((steps,), self.lr_net)} if self.learn_lr else {}
+        rates = {STEP_LRS: torch.full((steps,), self.lr_net)} if self.learn_lr else {}
         return replace(made, extra_parameters=rates, export_learned=_with_mean)
 
 
 def _with_mean(learned: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """What was learned, and the mean of the rates."""
-    return {**learned, RATE: learned[RATES].mean()} if RATES in learned else learned
+    return {**learned, STUDENT_LR: learned[STEP_LRS].mean()} if STEP_LRS in learned else learned

@@ -21,9 +21,9 @@ from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer, ParamGroups
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.performance._pool import OnTheSet
-from potstill.methods.performance._ridge import KernelRidge, stored
-from potstill.methods.performance._values import KernelValues, Labels, cosine, rules_of
+from potstill.methods.performance._pool import OnlineNetworkPool
+from potstill.methods.performance._ridge import KernelRidge, decode_set
+from potstill.methods.performance._values import KernelValues, Labels, cosine_decay, kernel_param_groups
 
 __all__ = ["FRePo"]
 
@@ -49,9 +49,9 @@ class FRePo(KernelValues, EngineMethod[MatchingState]):
             "lr": 0.01,
             "lr_net": 1e-3,
             "ridge": 1e-3,
-            "start": "k-means",
+            "init_from": "k-means",
         },
-        "good": {"iterations": 10_000, "batch_real": 512, "lr": 3e-3, "start": "k-means"},
+        "good": {"iterations": 10_000, "batch_real": 512, "lr": 3e-3, "init_from": "k-means"},
     }
 
     iterations: int = 500_000
@@ -68,9 +68,9 @@ class FRePo(KernelValues, EngineMethod[MatchingState]):
     """Over the mean of the kernel's diagonal (frepo.py, reg)."""
     labels: Labels = "scores"
     """Learned real values (--learn_label), or the classes."""
-    nets: int = 10
+    pool_size: int = 10
     """In the pool (--num_nn_state)."""
-    oldest: int = 100
+    max_age: int = 100
     """Steps after which a network is exchanged (--max_online_updates). The first ones are of ages 0 to this."""
     lr_net: float = 3e-4
     """Learning rate of the networks, of Adam (config.online.learning_rate)."""
@@ -89,20 +89,21 @@ class FRePo(KernelValues, EngineMethod[MatchingState]):
     """What is optimised."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        first = rules_of(self, problem)
+        first = kernel_param_groups(self, problem)
 
         def rules(state: MatchingState, last: bool) -> ParamGroups:
-            return rules_of(self, problem, factor=cosine(state, self.iterations, self.lr_end))
+            return kernel_param_groups(self, problem, factor=cosine_decay(state, self.iterations, self.lr_end))
 
-        pool = OnTheSet(
-            count=self.nets, oldest=self.oldest, lr=self.lr_net, batch=self.batch_train,
-            stored=partial(stored, rules=first), steps_per_network=self.steps_per_network,
+        pool = OnlineNetworkPool(
+            count=self.pool_size, max_age=self.max_age, lr=self.lr_net, batch=self.batch_train,
+            decode_set=partial(decode_set, rules=first), steps_per_network=self.steps_per_network,
         )  # fmt: skip
         return MatchingEngine(
             objective=KernelRidge(
                 kernel=FullyConnected(depth=0, weights=1.0, biases=0.0), batch_real=self.batch_real, ridge=self.ridge,
-                fit="sum", balanced=False, margin=self.margin, steps_per_network=self.steps_per_network,
+                loss="sum", balanced=False, use_margin=self.margin, steps_per_network=self.steps_per_network,
             ),
-            networks=pool, param_groups=rules, iterations=self.iterations, steps=self.iterations, initial=self.start,
+            networks=pool, param_groups=rules, iterations=self.iterations, steps=self.iterations,
+            initial=self.init_from,
             labels=self.labels,
         )  # fmt: skip

@@ -17,8 +17,8 @@ from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.performance._ridge import InputsAlone, KernelRidge
-from potstill.methods.performance._values import KernelValues, Labels, rules_of
+from potstill.methods.performance._ridge import KernelRidge, NoNetworks
+from potstill.methods.performance._values import KernelValues, Labels, kernel_param_groups
 
 __all__ = ["KIP"]
 
@@ -62,11 +62,11 @@ class KIP(KernelValues, EngineMethod[MatchingState]):
     """What is optimised."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        rules = rules_of(self, problem)
+        rules = kernel_param_groups(self, problem)
         return MatchingEngine(
             objective=KernelRidge(
-                kernel=FullyConnected(depth=self.depth), batch_real=self.batch_real, ridge=self.ridge, fit="mean"
+                kernel=FullyConnected(depth=self.depth), batch_real=self.batch_real, ridge=self.ridge, loss="mean"
             ),
-            networks=InputsAlone(), param_groups=lambda state, last: rules, iterations=self.iterations,
-            steps=self.iterations, initial=self.start, labels=self.labels,
+            networks=NoNetworks(), param_groups=lambda state, last: rules, iterations=self.iterations,
+            steps=self.iterations, initial=self.init_from, labels=self.labels,
         )  # fmt: skip

@@ -21,7 +21,14 @@ from torch import Generator, Tensor
 from potstill.core import MethodInfo, Network, Presets, Problem, StepCost
 from potstill.functional.param_groups import ParamGroup, ParamGroups, strip_prefix
 from potstill.functional.train import copy_parameters
-from potstill.functional.unroll import Inner, State, advance, begin, slopes, train
+from potstill.functional.unroll import (
+    InnerOptimizer,
+    StudentState,
+    init_student,
+    run_step,
+    train_student,
+    unrolled_grads,
+)
 from potstill.methods.engine import (
     EngineMethod,
     Init,
@@ -32,13 +39,13 @@ from potstill.methods.engine import (
     ObjectiveInputs,
     Update,
 )
-from potstill.methods.performance._unrolled import Real, Students, Unrolling, real_loss, student_loss
-from potstill.methods.performance._windows import Some, Whole
+from potstill.methods.performance._unrolled import FreshStudents, RealBatch, Unrolling, real_loss, student_loss
+from potstill.methods.performance._windows import AllSteps, RandomBatch
 from potstill.rng import draw_seed
 
-__all__ = ["LD", "OneAhead"]
+__all__ = ["LD", "OneStepAhead"]
 
-ADAM = Inner(optimizer="adam")
+STUDENT_OPTIMIZER = InnerOptimizer(optimizer="adam")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,80 +54,80 @@ class _Block:
     seed: int
     """Of the student that begins if this one has served."""
     batch: list[tuple[Tensor | None, object]]
-    real: Real
-    found: dict[str, float] = field(default_factory=dict)
-    after: list[State] = field(default_factory=list)
+    real: RealBatch
+    outcomes: dict[str, float] = field(default_factory=dict)
+    next_states: list[StudentState] = field(default_factory=list)
     """The student after its own step, which the descent makes."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class OneAhead:
+class OneStepAhead:
     """The loss on real samples one step of a student ahead, which trains along; only labels are asked for gradients."""
 
     unrolling: Unrolling
     """A window of one step."""
-    lr_along: float
+    lr_student: float
     patience: int
 
     def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
-        return self._fresh(problem, draw_seed(rng))
+        return self._new_student(problem, draw_seed(rng))
 
-    def _fresh(self, problem: Problem, seed: int) -> dict[str, Tensor]:
-        student = begin(copy_parameters(problem.network(seed)), ADAM)
+    def _new_student(self, problem: Problem, seed: int) -> dict[str, Tensor]:
+        student = init_student(copy_parameters(problem.network(seed)), STUDENT_OPTIMIZER)
         lowest = torch.tensor(self.patience + 1.0)  # above any sum of errors; a state is finite
-        return _flat(student) | {"errors": torch.zeros(0), "lowest": lowest, "since": torch.tensor(0)}
+        return _to_memory(student) | {"errors": torch.zeros(0), "lowest": lowest, "since": torch.tensor(0)}
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
     ) -> tuple[MatchingState, _Block]:
         net = networks.draw_networks(problem, state, rng)[0]
-        batch = [self.unrolling.drawn(problem, 0, rng)]
-        real = Real.drawn(problem, self.unrolling.batch_real, rng)
+        batch = [self.unrolling.draw_batch(problem, 0, rng)]
+        real = RealBatch.draw(problem, self.unrolling.batch_real, rng)
         return state, _Block(net=net, seed=draw_seed(rng), batch=batch, real=real)
 
     def updates(self, problem: Problem, state: MatchingState, block: _Block) -> Iterator[Update]:
         def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            student, fixed = _state(state.memory), {n: t for n, t in seen.items() if n != "labels"}
+            student, fixed = _from_memory(state.memory), {n: t for n, t in seen.items() if n != "labels"}
             loss, leaves = student_loss(problem, block.net, block.batch, fixed), {"labels": seen["labels"]}
             lr, inner = self.unrolling.lr, self.unrolling.inner
-            trail = train(loss, begin(student.theta, inner), leaves, lr, inner, range(1))
-            outer = real_loss(problem, block.net, block.real, block.found)
-            made = slopes(loss, trail, leaves, lr, inner, outer)
-            block.after.append(advance(loss, student, leaves, self.lr_along, ADAM, 0))
+            trail = train_student(loss, init_student(student.theta, inner), leaves, lr, inner, range(1))
+            outer = real_loss(problem, block.net, block.real, block.outcomes)
+            made = unrolled_grads(loss, trail, leaves, lr, inner, outer)
+            block.next_states.append(run_step(loss, student, leaves, self.lr_student, STUDENT_OPTIMIZER, 0))
             return made.loss, made.leaves
 
         yield Update("loss", compared, [list(range(problem.num_classes))])
 
     def finish_step(self, problem: Problem, state: MatchingState, block: _Block) -> MatchingState:
         """The student after its step, or another where the mean of its last errors has stopped falling."""
-        error = torch.tensor([1 - block.found["right"]])
+        error = torch.tensor([1 - block.outcomes["right"]])
         errors, held = torch.cat([state.memory["errors"], error])[-self.patience :], state.memory
         lowest, since = float(held["lowest"]), int(held["since"])
         if len(errors) == self.patience:
             since = 0 if float(errors.sum()) < lowest else since + 1
             lowest = min(lowest, float(errors.sum()))
         if since > self.patience:
-            return replace(state, memory=self._fresh(problem, block.seed))
+            return replace(state, memory=self._new_student(problem, block.seed))
         known = {"errors": errors, "lowest": torch.tensor(lowest), "since": torch.tensor(since)}
-        return replace(state, memory=_flat(block.after[-1]) | known)
+        return replace(state, memory=_to_memory(block.next_states[-1]) | known)
 
     def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         return self.unrolling.step_costs(problem, networks, state)
 
 
-def _flat(student: State) -> dict[str, Tensor]:
-    made = {"count": torch.tensor(student.count)}
-    for name in ("theta", "first", "second"):
+def _to_memory(student: StudentState) -> dict[str, Tensor]:
+    made = {"count": torch.tensor(student.num_steps)}
+    for name in ("theta", "exp_avg", "exp_avg_sq"):
         made |= {f"{name}/{n}": t for n, t in getattr(student, name).items()}
     return made
 
 
-def _state(memory: Mapping[str, Tensor]) -> State:
-    return State(
-        theta=strip_prefix("theta/", memory), first=strip_prefix("first/", memory),
-        second=strip_prefix("second/", memory),
-        count=int(memory["count"]),
+def _from_memory(memory: Mapping[str, Tensor]) -> StudentState:
+    return StudentState(
+        theta=strip_prefix("theta/", memory), exp_avg=strip_prefix("exp_avg/", memory),
+        exp_avg_sq=strip_prefix("exp_avg_sq/", memory),
+        num_steps=int(memory["count"]),
     )  # fmt: skip
 
 
@@ -140,21 +147,21 @@ class LD(EngineMethod[MatchingState]):
     )
     state_type: ClassVar[type] = MatchingState
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 600, "batch_real": 128, "start": "k-means", "lr_labels": 0.05},
-        "good": {"iterations": 6_000, "batch_real": 256, "start": "k-means", "lr_labels": 0.02},
+        "quick": {"iterations": 600, "batch_real": 128, "init_from": "k-means", "lr_labels": 0.05},
+        "good": {"iterations": 6_000, "batch_real": 256, "init_from": "k-means", "lr_labels": 0.02},
     }
 
     iterations: int = 19_600
     """Steps: 400 passes over 50,000 samples (experiment_configs, epochs)."""
     batch_real: int = 1024
     """Real samples of a step, as many of each class (arg_extractor.py, --batch_size)."""
-    start: Init = "real"
+    init_from: Init = "real"
     """The pictures: random real ones."""
     lr_labels: float = 0.01
     """Learning rate of the labels' logits, with Adam (published: Adam's 0.001 on rows)."""
     lr_net: float = 0.01
     """α: rate of the step that gradients go through (--inner_lr)."""
-    lr_along: float = 0.001
+    lr_student: float = 0.001
     """Learning rate of the student itself, with Adam."""
     batch_inner: int = 50
     """Pictures in a step of the student (--inner_batch_size)."""
@@ -176,12 +183,13 @@ class LD(EngineMethod[MatchingState]):
             "labels/": ParamGroup(lr=self.lr_labels, optimizer="adamw"),
         }
         unrolling = Unrolling(
-            windows=Whole(steps=1), batches=Some(batch=self.batch_inner), inner=Inner(), lr=self.lr_net,
+            windows=AllSteps(steps=1), batches=RandomBatch(batch=self.batch_inner), inner=InnerOptimizer(),
+            lr=self.lr_net,
             batch_real=self.batch_real,
         )  # fmt: skip
         return MatchingEngine(
-            objective=OneAhead(unrolling=unrolling, lr_along=self.lr_along, patience=self.patience),
-            networks=Students(), param_groups=lambda state, last: rules, iterations=self.iterations,
+            objective=OneStepAhead(unrolling=unrolling, lr_student=self.lr_student, patience=self.patience),
+            networks=FreshStudents(), param_groups=lambda state, last: rules, iterations=self.iterations,
             steps=self.iterations,
-            initial=self.start, labels=self.labels,
+            initial=self.init_from, labels=self.labels,
         )  # fmt: skip

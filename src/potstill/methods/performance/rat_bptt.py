@@ -19,8 +19,8 @@ from typing import ClassVar
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues
-from potstill.methods.performance._windowed import WindowValues, windowed
-from potstill.methods.performance._windows import Random
+from potstill.methods.performance._windowed import WindowValues, build_windowed_engine
+from potstill.methods.performance._windows import RandomWindow
 
 __all__ = ["RaTBPTT"]
 
@@ -41,17 +41,19 @@ class RaTBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
     )
     presets: ClassVar[Presets] = {
         "quick": {
-            "iterations": 200, "batch_real": 128, "start": "k-means", "lr": 0.03, "lr_net": 0.005, "window": 10,
+            "iterations": 200, "batch_real": 128, "init_from": "k-means", "lr": 0.03, "lr_net": 0.005, "window": 10,
             "total": 20, "batch_per_class": 4,
         },
         "good": {
-            "iterations": 4_000, "batch_real": 256, "start": "k-means", "lr": 0.01, "lr_net": 0.005, "window": 15,
+            "iterations": 4_000, "batch_real": 256, "init_from": "k-means", "lr": 0.01, "lr_net": 0.005, "window": 15,
             "total": 40,
         },
     }  # fmt: skip
 
-    least: int = 0
+    min_burn_in: int = 0
     """The burn-in is no shorter than this (--minwindow)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        return windowed(self, self, problem, Random(size=self.window, total=self.total, least=self.least))
+        return build_windowed_engine(
+            self, self, problem, RandomWindow(size=self.window, total=self.total, min_burn_in=self.min_burn_in)
+        )

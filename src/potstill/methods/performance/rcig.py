@@ -29,9 +29,9 @@ from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.param_groups import Optimizer
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState, has_classes
 from potstill.methods.performance._implicit import ImplicitRidge, InverseHessian
-from potstill.methods.performance._pool import OnTheSet
-from potstill.methods.performance._ridge import TEMPERATURE, stored
-from potstill.methods.performance._values import KernelValues, Labels, rules_of
+from potstill.methods.performance._pool import OnlineNetworkPool
+from potstill.methods.performance._ridge import TEMPERATURE, decode_set
+from potstill.methods.performance._values import KernelValues, Labels, kernel_param_groups
 
 __all__ = ["RCIG"]
 
@@ -48,18 +48,24 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
         kinds=("*",),
         tasks=("classification", "regression", "forecast"),
     )
-    fractions: ClassVar[tuple[str, ...]] = ("momentum", "average")
+    fractions: ClassVar[tuple[str, ...]] = ("momentum", "ema_decay")
     presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 100,
             "batch_real": 128,
-            "inner": 5,
-            "backward": 5,
+            "inner_steps": 5,
+            "backward_steps": 5,
             "lr": 0.02,
-            "average": 0.9,
-            "start": "k-means",
+            "ema_decay": 0.9,
+            "init_from": "k-means",
         },
-        "good": {"iterations": 1000, "batch_real": 256, "inner": 10, "backward": 10, "start": "k-means"},
+        "good": {
+            "iterations": 1000,
+            "batch_real": 256,
+            "inner_steps": 10,
+            "backward_steps": 10,
+            "init_from": "k-means",
+        },
     }
 
     iterations: int = 10_000
@@ -71,22 +77,22 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
     optimizer: Optimizer = "adabelief-old-mean"
     """What moves them: AdaBelief about the mean before the step, as optax had it then (algorithms.py, optax.adabelief);
     ``adabelief`` is the paper's."""
-    average: float = 0.99
+    ema_decay: float = 0.99
     """Part of the moving average that stays at every step (algorithms.py, get_updated_ema); 0: none is taken."""
     batch_real: int = 1024
     """Real samples of a step, as they come (distill_dataset.py, config.kernel.batch_size)."""
     ridge: float = 5e-4
     """λ over the number of items (l2_rate)."""
-    inner: int = 20
+    inner_steps: int = 20
     """Steps towards ω (n_inner_steps)."""
-    backward: int = 20
+    backward_steps: int = 20
     """Steps of the system that its slope needs (n_hinv_steps)."""
     inverse_hessian: InverseHessian = "exact"
     """The parameters of that system: ``exact``, those that ω has, which makes the slope the loss's own; ``released``,
     the last layer's weights too, as the program has it (algorithms.py, get_h_inv_vp)."""
-    nets: int = 30
+    pool_size: int = 30
     """Networks in the pool (pool_model_count)."""
-    oldest: int = 100
+    max_age: int = 100
     """Steps after which a network is exchanged (max_online_steps)."""
     steps_net: int = 15
     """Steps of a network after each that it serves: a random number up to this (one less than n_max_steps_pool)."""
@@ -104,17 +110,19 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
     """What is optimised."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        rules, classes = rules_of(self, problem, temperature=self.lr_temperature), has_classes(problem)
-        pool = OnTheSet(
-            count=self.nets, oldest=self.oldest, lr=self.lr_net, batch=self.batch_train, steps=self.steps_net,
-            staggered=False, stored=partial(stored, rules=rules),
+        rules, classes = kernel_param_groups(self, problem, temperature=self.lr_temperature), has_classes(problem)
+        pool = OnlineNetworkPool(
+            count=self.pool_size, max_age=self.max_age, lr=self.lr_net, batch=self.batch_train,
+            max_steps=self.steps_net,
+            staggered=False, decode_set=partial(decode_set, rules=rules),
         )  # fmt: skip
         return MatchingEngine(
             objective=ImplicitRidge(
-                batch_real=self.batch_real, ridge=self.ridge, fit="platt" if classes else "mean", inner=self.inner,
-                backward=self.backward, inverse_hessian=self.inverse_hessian,
+                batch_real=self.batch_real, ridge=self.ridge, loss="platt" if classes else "mean",
+                inner_steps=self.inner_steps,
+                backward_steps=self.backward_steps, inverse_hessian=self.inverse_hessian,
             ),
             networks=pool, param_groups=lambda state, last: rules, iterations=self.iterations, steps=self.iterations,
-            initial=self.start, labels=self.labels, ema_decay=self.average,
+            initial=self.init_from, labels=self.labels, ema_decay=self.ema_decay,
             extra_parameters={TEMPERATURE: torch.ones(())} if classes else {},
         )  # fmt: skip

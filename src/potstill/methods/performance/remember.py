@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.functional.unroll import Inner
+from potstill.functional.unroll import InnerOptimizer
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
-from potstill.methods.performance._students import StudentValues, unrolled
-from potstill.methods.performance._windows import Balanced, Whole
+from potstill.methods.performance._students import StudentValues, build_unrolled_engine
+from potstill.methods.performance._windows import AllSteps, BalancedBatches
 
 __all__ = ["Remember"]
 
@@ -41,11 +41,12 @@ class Remember(StudentValues, EngineMethod[MatchingState]):
     )
     presets: ClassVar[Presets] = {
         "quick": {
-            "iterations": 120, "batch_real": 128, "start": "k-means", "optimizer": "adamw", "lr": 0.01, "lr_net": 0.02,
+            "iterations": 120, "batch_real": 128, "init_from": "k-means", "optimizer": "adamw", "lr": 0.01,
+            "lr_net": 0.02,
             "inner_steps": 15, "batch_per_class": 3,
         },
         "good": {
-            "iterations": 2_000, "batch_real": 256, "start": "k-means", "optimizer": "adamw", "lr": 0.01,
+            "iterations": 2_000, "batch_real": 256, "init_from": "k-means", "optimizer": "adamw", "lr": 0.01,
             "lr_net": 0.02, "inner_steps": 30, "batch_per_class": 4,
         },
     }  # fmt: skip
@@ -54,7 +55,7 @@ class Remember(StudentValues, EngineMethod[MatchingState]):
     """Steps (configs, n_iters)."""
     batch_real: int = 640
     """Real samples of a step, as many of each class (runners, n_queries: 64 of each of CIFAR-10's classes)."""
-    start: Init = "real"
+    init_from: Init = "real"
     """The memory begins near to random real samples. Ours."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """What moves the stored values (configs, compressor_optim)."""
@@ -80,7 +81,8 @@ class Remember(StudentValues, EngineMethod[MatchingState]):
     """What is optimised."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        return unrolled(
-            self, problem, windows=Whole(steps=self.inner_steps), batches=Balanced(per_class=self.batch_per_class),
-            inner=Inner(momentum=self.momentum_net), clip=self.clip,
+        return build_unrolled_engine(
+            self, problem, windows=AllSteps(steps=self.inner_steps),
+            batches=BalancedBatches(per_class=self.batch_per_class),
+            inner=InnerOptimizer(momentum=self.momentum_net), clip=self.clip,
         )  # fmt: skip

@@ -23,7 +23,7 @@ from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer
 from potstill.methods.engine import EngineMethod, FixedNetworks, MatchingEngine, MatchingState, has_classes
 from potstill.methods.performance._ridge import TEMPERATURE, KernelRidge
-from potstill.methods.performance._values import KernelValues, Labels, rules_of
+from potstill.methods.performance._values import KernelValues, Labels, kernel_param_groups
 
 __all__ = ["RFAD"]
 
@@ -42,8 +42,8 @@ class RFAD(KernelValues, EngineMethod[MatchingState]):
         tasks=("classification", "regression", "forecast"),
     )
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 400, "batch_real": 256, "nets": 2, "lr": 0.02, "start": "k-means"},
-        "good": {"iterations": 2000, "batch_real": 512, "nets": 4, "lr": 5e-3, "start": "k-means"},
+        "quick": {"iterations": 400, "batch_real": 256, "num_networks": 2, "lr": 0.02, "init_from": "k-means"},
+        "good": {"iterations": 2000, "batch_real": 512, "num_networks": 4, "lr": 5e-3, "init_from": "k-means"},
     }
 
     iterations: int = 100_000
@@ -59,7 +59,7 @@ class RFAD(KernelValues, EngineMethod[MatchingState]):
     """Real samples of a step, as they come (--n_batches 4, of 1,280 each)."""
     ridge: float = 5e-3
     """Over the mean of the kernel's diagonal (--jit)."""
-    nets: int = 8
+    num_networks: int = 8
     """N (--n_models)."""
     platt: bool = True
     """Cross-entropy with a learned temperature, of classes (--platt); otherwise half the mean squared error."""
@@ -74,14 +74,14 @@ class RFAD(KernelValues, EngineMethod[MatchingState]):
     """What is optimised."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        rules = rules_of(self, problem, temperature=self.lr_temperature)
+        rules = kernel_param_groups(self, problem, temperature=self.lr_temperature)
         platt = self.platt and has_classes(problem)
         return MatchingEngine(
             objective=KernelRidge(
                 kernel=FullyConnected(depth=0), batch_real=self.batch_real, ridge=self.ridge,
-                fit="platt" if platt else "mean", nets=self.nets, balanced=False,
+                loss="platt" if platt else "mean", num_networks=self.num_networks, balanced=False,
             ),
             networks=FixedNetworks(), param_groups=lambda state, last: rules, iterations=self.iterations,
             steps=self.iterations,
-            initial=self.start, labels=self.labels, extra_parameters={TEMPERATURE: torch.ones(())} if platt else {},
+            initial=self.init_from, labels=self.labels, extra_parameters={TEMPERATURE: torch.ones(())} if platt else {},
         )  # fmt: skip

@@ -1,6 +1,26 @@
-"""Trajectory matching: a student that trains on the set should go where experts on real data went."""
+"""Trajectory matching: a student trained on the set should go where experts on real data went.
 
-from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.trajectory._values import Published, TrajectoryValues, following
+A method holds the values of its paper, and gives `build_trajectory_engine` the parts in which it differs from MTT.
+"""
 
-__all__ = ["EngineMethod", "MatchingEngine", "MatchingState", "Published", "TrajectoryValues", "following"]
+from potstill.methods.trajectory._parts import (
+    LastStep,
+    NearestStep,
+    PartialDistance,
+    RelativeDistance,
+    StartEpochs,
+    TrajectoryParts,
+)
+from potstill.methods.trajectory._values import Published, TrajectoryMethod, build_trajectory_engine
+
+__all__ = [
+    "LastStep",
+    "NearestStep",
+    "PartialDistance",
+    "Published",
+    "RelativeDistance",
+    "StartEpochs",
+    "TrajectoryMethod",
+    "TrajectoryParts",
+    "build_trajectory_engine",
+]

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.trajectory._runs import ATT as RUNS
-from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
+from potstill.methods.engine import AUTO, Auto, MatchingEngine
+from potstill.methods.trajectory._parts import LastStep, NearestStep, TrajectoryParts
+from potstill.methods.trajectory._published import ATT as RUNS
+from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryMethod, build_trajectory_engine
 
 __all__ = ["ATT"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ATT(TrajectoryValues, EngineMethod[MatchingState]):
-    """Walk students along experts' trajectories, and compare them where they come nearest."""
+class ATT(TrajectoryMethod):
+    """Train students along experts' trajectories, and compare them where they come nearest."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation by Automatic Training Trajectories",
@@ -32,20 +33,21 @@ class ATT(TrajectoryValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     presets: ClassVar[Presets] = {
-        "quick": {**QUICK, "start": "k-means", "batch_trained": 256, "average": 0.0},
-        "good": {**GOOD, "start": "k-means", "batch_trained": 256, "average": 0.0},
+        "quick": {**QUICK, "init_from": "k-means", "expert_batch": 256, "ema_decay": 0.0},
+        "good": {**GOOD, "init_from": "k-means", "expert_batch": 256, "ema_decay": 0.0},
     }  # fmt: skip
+    fractions: ClassVar[tuple[str, ...]] = (*TrajectoryMethod.fractions, "ema_decay")
     published: ClassVar[Published] = RUNS
 
     iterations: Auto[int] = AUTO
     """Steps, 3,000 to 1,000,000 by run (README, --Iteration)."""
-    average: Auto[float] = AUTO
-    """The result is a moving average of what is stored, which keeps so much at every step (README, --ema_decay); 0: it
-    is the last."""
-    batch_trained: int = 512
+    ema_decay: Auto[float] = AUTO
+    """Decay of the moving average that is the result (README, --ema_decay); 0: the result is the last state."""
+    expert_batch: int = 512
     """Batch of the experts' training (buffer_ATT.py, --batch_train)."""
-    nearest: bool = True
-    """Compare the student's step that comes nearest to the target, not its last."""
+    match_nearest: bool = True
+    """Compare the student's step that comes nearest to the target; otherwise its last."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        return following(self, problem)
+        stop_rule = NearestStep() if self.match_nearest else LastStep()
+        return build_trajectory_engine(self, problem, TrajectoryParts(ema_decay=self.ema_decay, stop_rule=stop_rule))

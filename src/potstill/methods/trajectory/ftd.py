@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.trajectory._runs import FTD as RUNS
-from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
+from potstill.methods.engine import AUTO, Auto, MatchingEngine
+from potstill.methods.trajectory._parts import TrajectoryParts
+from potstill.methods.trajectory._published import FTD as RUNS
+from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryMethod, build_trajectory_engine
 
 __all__ = ["FTD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FTD(TrajectoryValues, EngineMethod[MatchingState]):
-    """Walk students along experts that were trained towards flat minima, and average the set."""
+class FTD(TrajectoryMethod):
+    """Train students along experts that were trained towards flat minima, and average the set."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation",
@@ -33,17 +34,25 @@ class FTD(TrajectoryValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     presets: ClassVar[Presets] = {
-        "quick": {**QUICK, "start": "k-means", "average": 0.9, "gsam_alpha": 0.3},
-        "good": {**GOOD, "start": "k-means", "average": 0.99, "gsam_alpha": 0.3},
+        "quick": {**QUICK, "init_from": "k-means", "ema_decay": 0.9, "gsam_alpha": 0.3},
+        "good": {**GOOD, "init_from": "k-means", "ema_decay": 0.99, "gsam_alpha": 0.3},
     }  # fmt: skip
+    fractions: ClassVar[tuple[str, ...]] = (*TrajectoryMethod.fractions, "ema_decay")
     published: ClassVar[Published] = RUNS
 
-    average: Auto[float] = AUTO
-    """The result is a moving average of what is stored, which keeps so much at every step; 0: it is the last."""
-    flat: bool = True
-    """Train experts towards flat minima."""
+    ema_decay: Auto[float] = AUTO
+    """Decay of the moving average that is the result; 0: the result is the last state."""
+    gsam: bool = True
+    """Train experts towards flat minima, by GSAM with ρ = 0.01; otherwise by SGD."""
     gsam_alpha: Auto[float] = AUTO
-    """α of GSAM: how much of the gradient's orthogonal part is taken away (docs/parameters.png)."""
+    """α of GSAM: weight of the gradient's orthogonal part (docs/parameters.png)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        return following(self, problem)
+        training = gsam_training(self.gsam_alpha) if self.gsam else {}
+        parts = TrajectoryParts(ema_decay=self.ema_decay, expert_training=training)
+        return build_trajectory_engine(self, problem, parts)
+
+
+def gsam_training(alpha: float) -> dict[str, float | str]:
+    """Return settings of experts trained by GSAM (buffer_FTD.py, --alpha)."""
+    return {"optimizer": "gsam", "rho": 0.01, "alpha": alpha}

@@ -4,7 +4,7 @@ r"""MTT: dataset distillation by Matching Training Trajectories (Cazenavette et 
     t \sim U\{0, \dots, t_{\max} - 1\}
 
 τ[t] are an expert's weights after t epochs on the real data; θ_N is where a student that starts at τ[t] comes to in N
-steps of plain SGD on the set, at a learned rate. The objective: `potstill.methods.trajectory._trajectory`.
+steps of plain SGD on the set, at a learned rate. The objective: `potstill.methods.trajectory._objective`.
 
 Published for CIFAR at 1 and 10 per class, and CIFAR-100 at 50, is data whitened by the transform of this family
 (``--zca mtt``); without it sets transfer better to other networks (the authors' advice, issue 18). Its gradient is that
@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.trajectory._runs import MTT as RUNS
-from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
+from potstill.methods.engine import MatchingEngine
+from potstill.methods.trajectory._published import MTT as RUNS
+from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryMethod, build_trajectory_engine
 
 __all__ = ["MTT", "RUNS"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MTT(TrajectoryValues, EngineMethod[MatchingState]):
-    """Walk students along the trajectories of experts on the real data."""
+class MTT(TrajectoryMethod):
+    """Train students along the trajectories of experts on the real data."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation by Matching Training Trajectories",
@@ -35,10 +35,10 @@ class MTT(TrajectoryValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     presets: ClassVar[Presets] = {
-        "quick": {**QUICK, "start": "k-means"},
-        "good": {**GOOD, "start": "k-means"},
+        "quick": {**QUICK, "init_from": "k-means"},
+        "good": {**GOOD, "init_from": "k-means"},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        return following(self, problem)
+        return build_trajectory_engine(self, problem)

@@ -8,19 +8,21 @@ released program those whose squared differences from the target are smallest, w
 and what is done here. (As released it stops at an argument that is never defined; ``loss_threshold_low`` is not ours.)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.engine import AUTO, Auto, EngineMethod, Labels, MatchingEngine, MatchingState
-from potstill.methods.trajectory._runs import PAD as RUNS
-from potstill.methods.trajectory._values import GOOD, QUICK, Published, Started, TrajectoryValues, following
+from potstill.core import MethodInfo, Problem
+from potstill.methods.engine import AUTO, Auto, MatchingEngine
+from potstill.methods.trajectory._parts import PartialDistance
+from potstill.methods.trajectory._published import PAD as RUNS
+from potstill.methods.trajectory._values import Published, build_trajectory_engine
+from potstill.methods.trajectory.datm import AlignedMethod
 
 __all__ = ["PAD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PAD(TrajectoryValues, EngineMethod[MatchingState]):
+class PAD(AlignedMethod):
     """DATM with experts that see easy samples first, and without the parameters that are nearest already."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -31,30 +33,18 @@ class PAD(TrajectoryValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    presets: ClassVar[Presets] = {
-        "quick": {**QUICK, "expansion": 50, "start": "right", "label_experts": 0},
-        "good": {**GOOD, "expansion": 300, "start": "right", "label_experts": 0},
-    }  # fmt: skip
+    fractions: ClassVar[tuple[str, ...]] = (*AlignedMethod.fractions, "drop_ratio")
     published: ClassVar[Published] = RUNS
 
-    iterations: int = 10_000
-    """Steps (configs, Iteration)."""
-    threshold: Auto[float] = AUTO
-    """Steps with a larger loss are skipped (configs, threshold); 0: none."""
-    drop: Auto[float] = AUTO
-    """The part of the parameters, those nearest to the target, that the loss leaves out (configs, loss_ratio)."""
-    labels: Labels = "learned"
-    """Labels are learned."""
-    label_experts: Auto[int] = AUTO
-    """Experts whose mean logits they begin as; 0: for each sample, all that have it right."""
-    start: Auto[Started] = AUTO
-    """Start from samples that experts classify rightly, or from random real ones (configs, pix_init)."""
-    flat: bool = True
-    """Train experts towards flat minima (buffer_CL.py)."""
+    drop_ratio: Auto[float] = AUTO
+    """Fraction of the parameters, those nearest to the target, that the loss leaves out (configs, loss_ratio)."""
     curriculum: Literal["none", "pad"] = "pad"
     """Show experts easy samples first, and later leave the easiest out."""
-    epochs_trained: int = 100
-    """Epochs of each expert."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        return following(self, problem)
+        parts = self.aligned_parts()
+        if self.drop_ratio:
+            parts = replace(parts, distance=PartialDistance(self.drop_ratio))
+        if self.curriculum != "none":
+            parts = replace(parts, expert_training={**parts.expert_training, "curriculum": self.curriculum})
+        return build_trajectory_engine(self, problem, parts)

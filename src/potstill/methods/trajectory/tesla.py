@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.trajectory._runs import TESLA as RUNS
-from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
+from potstill.methods.engine import MatchingEngine
+from potstill.methods.trajectory._published import TESLA as RUNS
+from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryMethod, build_trajectory_engine
 
 __all__ = ["TESLA"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TESLA(TrajectoryValues, EngineMethod[MatchingState]):
-    """Walk students along experts' trajectories, with an approximate gradient in constant memory."""
+class TESLA(TrajectoryMethod):
+    """Train students along experts' trajectories, with an approximate gradient in constant memory."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory",
@@ -34,13 +34,13 @@ class TESLA(TrajectoryValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     presets: ClassVar[Presets] = {
-        "quick": {**QUICK, "start": "k-means"},
-        "good": {**GOOD, "start": "k-means"},
+        "quick": {**QUICK, "init_from": "k-means"},
+        "good": {**GOOD, "init_from": "k-means"},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     mode: Literal["auto", "replay", "full", "by-memory", "tesla"] = "tesla"
-    """TESLA's approximation."""
+    """Differentiation of the student's training; ``tesla`` is the paper's approximation."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        return following(self, problem)
+        return build_trajectory_engine(self, problem)

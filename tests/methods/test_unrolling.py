@@ -10,9 +10,9 @@ import torch
 import potstill
 from potstill.core import Splits
 from potstill.errors import PotstillError
-from potstill.functional.unroll import Inner, begin, begun, slopes, train
-from potstill.methods.engine import choose_mode_by_memory, graph_memory, measure_graph_bytes
-from potstill.methods.engine.graph_memory import PROBE_SIZES
+from potstill.functional.unroll import InnerOptimizer, init_student, start_trace, train_student, unrolled_grads
+from potstill.methods.engine import choose_mode_by_memory, measure_graph_bytes, unrolling
+from potstill.methods.engine.unrolling import PROBE_SIZES
 from potstill.methods.performance.dd import DD
 from potstill.methods.performance.rat_bptt import RaTBPTT
 from potstill.methods.performance.remember import Remember
@@ -32,8 +32,9 @@ def test_the_mode_by_memory_is_settled_once_and_said(method: Any, monkeypatch: p
     problem = toy_problem(method)
     samples, steps = SEEN[type(method).__name__]
     needed = steps * measure_graph_bytes(problem, samples)
-    for have, mode in ((graph_memory.SHARE * needed, "full"), (graph_memory.SHARE * needed - 1, "replay")):
-        monkeypatch.setattr(graph_memory, "memory_of_machine", lambda have=have: have)
+    enough = unrolling.MEMORY_DIVISOR * needed
+    for have, mode in ((enough, "full"), (enough - 1, "replay")):
+        monkeypatch.setattr(unrolling, "machine_memory", lambda have=have: have)
         made, said = replace(method, mode="by-memory").resolve_defaults(problem)
         assert made.mode == mode
         assert said[-1].startswith(f"mode {mode}: one graph of {steps} steps takes about ")
@@ -48,7 +49,7 @@ def test_the_usual_mode_asks_nothing_of_the_machine(method: Any, monkeypatch: py
     def asked() -> int:
         raise AssertionError("the memory of the machine")
 
-    monkeypatch.setattr(graph_memory, "memory_of_machine", asked)
+    monkeypatch.setattr(unrolling, "machine_memory", asked)
     problem = toy_problem(method)
     made, said = method.resolve_defaults(problem)
     assert (made.mode, said) == ("auto", ())
@@ -62,14 +63,14 @@ def test_the_bytes_of_a_graph_are_those_of_its_saved_tensors_and_grow_along_a_li
     assert measure_graph_bytes(problem, 3 * PROBE_SIZES[1]) == pytest.approx(
         few + (many - few) / 8 * (3 * PROBE_SIZES[1] - PROBE_SIZES[0])
     )
-    assert measure_graph_bytes(problem, 40) == pytest.approx(graph_memory._held(problem, 40), rel=0.1)
+    assert measure_graph_bytes(problem, 40) == pytest.approx(unrolling._saved_bytes(problem, 40), rel=0.1)
     assert choose_mode_by_memory(problem, 8, 1)[0] == "full"
 
 
 def test_the_card_says_which_mode_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     data, made = Splits(train=toy_source(), test=None), []
     for have in (2**40, 1):
-        monkeypatch.setattr(graph_memory, "memory_of_machine", lambda have=have: have)
+        monkeypatch.setattr(unrolling, "machine_memory", lambda have=have: have)
         method = RaTBPTT(
             iterations=2, window=2, total=3, batch_real=8, batch_per_class=1, augment="none", mode="by-memory"
         )  # fmt: skip
@@ -89,8 +90,10 @@ def test_both_modes_give_the_same_gradient_in_float64() -> None:
     def outer(t: Any) -> torch.Tensor:
         return t["w"].square().sum()
 
-    first = begin(theta, Inner(optimizer="adam"))
-    whole = slopes(loss, begun(first, range(4)), {"x": x}, 0.05, Inner(optimizer="adam"), outer, "full")
-    trail = train(loss, first, {"x": x}, 0.05, Inner(optimizer="adam"), range(4))
-    again = slopes(loss, trail, {"x": x}, 0.05, Inner(optimizer="adam"), outer, "replay")
+    first = init_student(theta, InnerOptimizer(optimizer="adam"))
+    whole = unrolled_grads(
+        loss, start_trace(first, range(4)), {"x": x}, 0.05, InnerOptimizer(optimizer="adam"), outer, "full"
+    )
+    trail = train_student(loss, first, {"x": x}, 0.05, InnerOptimizer(optimizer="adam"), range(4))
+    again = unrolled_grads(loss, trail, {"x": x}, 0.05, InnerOptimizer(optimizer="adam"), outer, "replay")
     torch.testing.assert_close(whole.leaves["x"], again.leaves["x"], rtol=1e-12, atol=1e-14)

@@ -1,0 +1,211 @@
+r"""The objective of trajectory matching: a student trained on the set should end where an expert on real data did.
+
+.. math::
+    L = \frac{\lVert \theta_N - \theta^* \rVert^2}{\lVert \theta_0 - \theta^* \rVert^2}, \qquad
+    \theta_0 = \tau[t],\; \theta^* = \tau[t + M],\;
+    \theta_{i+1} = \theta_i - \beta \nabla_\theta\, \ell(f_{\theta_i}(A_{\omega_i}(x_{b_i})),\, y_{b_i})
+
+τ are the checkpoints of an expert after each epoch, b_i batches of random permutations of the set, A the augmentation,
+with parameters per sample and one group of operations per batch. β, the student's learning rate, is learned.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, final, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Network, NetworkWeights, Problem, StepCost
+from potstill.core.nested import device_of, index, num_samples
+from potstill.errors import PotstillError
+from potstill.functional.train import network_loss as loss_of
+from potstill.functional.unroll import InnerOptimizer, Loss, Mode, init_student
+from potstill.methods.engine import (
+    TARGETS,
+    LossAndGrads,
+    MatchingState,
+    NetworkSource,
+    ObjectiveInputs,
+    Update,
+    augment_function,
+    decode_inputs,
+    differentiate_student,
+    gradient_mode,
+    hard_labels,
+    inputs_of_view,
+    named_inputs,
+)
+from potstill.methods.trajectory._parts import Distance, NearestStep, StartEpochs, StopRule, squared_distance
+from potstill.rng import draw_seed, generator
+
+__all__ = ["STUDENT_LR", "Block", "Expert", "TrajectoryDistance", "draw_batches", "get_experts"]
+
+STUDENT_LR = "student/lr"
+"""Name of the learned learning rate of students."""
+
+MIN_MOVE = 1e-12
+"""Smallest squared move of an expert, relative to its squared weights. Ours."""
+MAX_DRAWS = 20
+"""Draws of an expert and a start epoch before the run fails because experts do not move. Ours."""
+
+
+@runtime_checkable
+class Expert(Protocol):
+    """Checkpoints of one training: `potstill.pretraining.Trajectory`."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def epochs(self) -> int: ...
+    def at(self, epoch: int, /) -> dict[str, Tensor]: ...
+    def trained(self, epoch: int, /) -> NetworkWeights: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One segment of an expert and the draws of the student's training: batch rows and their augmentation."""
+
+    net: Network
+    start: Mapping[str, Tensor]
+    target: Mapping[str, Tensor]
+    rows: Sequence[Tensor]
+    omega: Sequence[object]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryDistance:
+    """Train a student from an expert's checkpoint, and compare it with a later checkpoint.
+
+    Attributes:
+        student_steps: N, SGD steps of the student.
+        expert_epochs: M, epochs of the expert between start and target.
+        start_epochs, distance, stop_rule: see `potstill.methods.trajectory._parts`.
+        batch: samples of a student's step; 0: all.
+        mode: differentiation of the student's training; ``None``: by the size of the data.
+        max_loss: a larger loss changes nothing (DATM); 0: no limit.
+    """
+
+    student_steps: int
+    expert_epochs: int
+    start_epochs: StartEpochs
+    distance: Distance
+    stop_rule: StopRule
+    batch: int = 0
+    mode: Mode | None = None
+    max_loss: float = 0.0
+
+    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+        return {}
+
+    def prepare(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
+    ) -> tuple[MatchingState, Block]:
+        experts = get_experts(problem)
+        for _ in range(MAX_DRAWS):
+            expert = experts[int(torch.randint(len(experts), (1,), generator=rng))]
+            epoch = int(torch.randint(*self.start_epochs.bounds(state.iteration), (1,), generator=rng))
+            start, target = expert.at(epoch), expert.at(epoch + self.expert_epochs)
+            size = sum(float(p.square().sum()) for p in target.values())
+            if float(squared_distance(start, target)) > MIN_MOVE * size:
+                break
+        else:
+            raise PotstillError(
+                f"experts must move, but in {MAX_DRAWS} draws none did in {self.expert_epochs} epochs from {epoch} on; "
+                "train them at a higher rate, or start earlier"
+            )
+        rows = draw_batches(sum(problem.sizes), self.batch, self.student_steps, rng)
+        omega = [problem.augment.draw(len(batch), problem.train.input.shape, rng) for batch in rows]
+        net = problem.network(expert.seed).train()
+        return state, Block(net=net, start=start, target=target, rows=rows, omega=omega)
+
+    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
+        yield Update(
+            "loss", lambda _, view: self.loss_and_grads(problem, block, view), [list(range(problem.num_classes))]
+        )
+
+    def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
+        return state
+
+    def loss_and_grads(self, problem: Problem, block: Block, view: ObjectiveInputs) -> LossAndGrads:
+        """Return the loss and its gradients by inputs, learned labels and the student's learning rate.
+
+        Raises:
+            NonFiniteError: the student's training or its gradient is not finite; the inner step is named.
+        """
+        leaves, lr = {n: t for n, t in view.items() if n != STUDENT_LR}, view[STUDENT_LR]
+        stop = None
+        if isinstance(self.stop_rule, NearestStep):
+            stop = partial(self.stop_rule, target=block.target)
+        inner = InnerOptimizer()
+        grads = differentiate_student(
+            student_loss(problem, block), init_student(block.start, inner), leaves, lr, inner, range(len(block.rows)),
+            lambda theta: self.distance(theta, block.start, block.target), self._mode(problem), stop,
+        )  # fmt: skip
+        if self.max_loss and not grads.loss <= self.max_loss:
+            return grads.loss, {}
+        moving = {n: g for n, g in grads.leaves.items() if n != TARGETS}
+        return grads.loss, {**moving, STUDENT_LR: grads.lr.reshape(lr.shape).to(lr.dtype)}
+
+    def _mode(self, problem: Problem) -> Mode:
+        n = sum(problem.sizes)
+        return gradient_mode(self.mode, self.student_steps * (min(self.batch, n) or n) * problem.train.input.num_values)
+
+    def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
+        rng, expert = generator(0, "plan"), get_experts(problem)[0]
+        full = self._mode(problem) == "full"
+        steps = self.student_steps if full else min(self.student_steps, 2)
+        rows = draw_batches(sum(problem.sizes), self.batch, steps, rng)
+        omega = [problem.augment.draw(len(batch), problem.train.input.shape, rng) for batch in rows]
+        net = problem.network(draw_seed(rng)).train()
+        block = Block(net=net, start=expert.at(0), target=expert.at(self.expert_epochs), rows=rows, omega=omega)
+        x, y = decode_inputs(problem, state.params, "model")
+        view = {
+            **named_inputs(x), **({"labels": y} if y.is_floating_point() else {}), STUDENT_LR: torch.tensor(1e-3),
+        }  # fmt: skip
+        size = len(rows[0])
+        return (StepCost(
+            what="student's training", samples=self.student_steps * size, size=size * (steps if full else 1),
+            ready=lambda _: lambda: self.loss_and_grads(problem, block, view), when="descent",
+        ),)  # fmt: skip
+
+
+def get_experts(problem: Problem) -> Sequence[Expert]:
+    """Return the experts of the problem; checkpoints are read when they are accessed.
+
+    Raises:
+        PotstillError: there are none.
+    """
+    experts: Sequence[Expert] | None = problem.assets.get("experts")
+    if not experts:
+        raise PotstillError(
+            "this method follows experts, but the problem has none in assets['experts']; "
+            "run it through potstill.distill, or make them with potstill.pretraining"
+        )
+    return experts
+
+
+def draw_batches(n: int, batch: int, steps: int, rng: Generator) -> tuple[Tensor, ...]:
+    """Return row indices of each inner step: batches of random permutations of ``n`` samples, or all in order."""
+    if not 0 < batch < n:
+        return (torch.arange(n),) * steps
+    rows: list[Tensor] = []
+    while len(rows) < steps:
+        rows += torch.split(torch.randperm(n, generator=rng), batch)
+    return tuple(rows[:steps])
+
+
+def student_loss(problem: Problem, block: Block) -> Loss:
+    """Return the student's loss as a function of (θ, view, inner step)."""
+    apply, criterion, hard = augment_function(problem), problem.task.loss, hard_labels(problem)
+
+    def loss(theta: Mapping[str, Tensor], view: ObjectiveInputs, step: int) -> Tensor:
+        x, rows = inputs_of_view(view), block.rows[step]
+        y = view["labels"] if "labels" in view else view.get(TARGETS, hard.to(device_of(x)))
+        if len(rows) < num_samples(x):
+            x, y = index(x, rows), y[rows]
+        return loss_of(block.net, theta, apply(x, block.omega[step]), y, criterion=criterion)
+
+    return loss
