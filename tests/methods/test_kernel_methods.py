@@ -58,7 +58,7 @@ def own_loss(problem: Problem, made: Synthetic, kernel: FullyConnected) -> float
     every = problem.train.fetch(torch.arange(len(problem.train)))
     spec = problem.train.input
     S = input_rows(problem.decode(made.payload), spec)
-    y = made.labels.double() if made.scores else regression_targets(problem, made.labels)
+    y = made.labels.double() if made.centred_labels else regression_targets(problem, made.labels)
     T = input_rows(every.x, spec)
     mean = 0.0 if made.centred_labels else y.mean(0)
     answers = predict(kernel(T, S), kernel(S, S), y - mean, 1e-6) + mean

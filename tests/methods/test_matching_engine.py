@@ -241,12 +241,12 @@ def test_a_start_may_choose_samples_and_first_logits() -> None:
         shown = problem.train.fetch(index).x if space == "model" else problem.train.raw(index)
         assert torch.equal(state.params.value["payload/inputs"], shown)
         # they are those of what networks see, whatever is stored
-        wanted = Last().logits(problem, problem.train.fetch(index).x)
+        wanted = Last().initial_logits(problem, problem.train.fetch(index).x)
         torch.testing.assert_close(state.params.value["labels/logits"], wanted)
     given = replace(problem, initial=problem.train.raw(index.flip(0)))
     (state,) = moved(engine(initial=Last()), given, 0)
     torch.testing.assert_close(
-        state.params.value["labels/logits"], Last().logits(given, problem.train.fetch(index.flip(0)).x)
+        state.params.value["labels/logits"], Last().initial_logits(given, problem.train.fetch(index.flip(0)).x)
     )
     (hard,) = moved(engine(initial=Last(), labels="hard"), problem, 0)
     assert "labels/logits" not in hard.params.value

@@ -385,7 +385,7 @@ def test_a_learned_rate_moves_stays_positive_and_is_in_the_result(method: Any) -
     state, rates = method.init(problem, generator(1)), []
     for _ in range(3):
         state, _ = method.step(problem, state, generator(2))
-        rates.append(float(method.result(problem, state).learned[STUDENT_LR]))
+        rates.append(float(method.result(problem, state).extra_parameters[STUDENT_LR]))
     assert all(r > 0 for r in rates)
     assert len({method.lr_net, *rates}) == 4
 
@@ -413,9 +413,9 @@ def test_dd_has_samples_and_a_rate_for_every_step() -> None:
     after, _ = method.step(problem, state, generator(2))
     made = method.result(problem, after)
     assert isinstance(made, Synthetic)
-    rates = made.learned[STEP_LRS]
+    rates = made.extra_parameters[STEP_LRS]
     assert bool((rates != 0.02).all() and (rates > 0).all())
-    assert float(made.learned[STUDENT_LR]) == pytest.approx(float(rates.mean()))
+    assert float(made.extra_parameters[STUDENT_LR]) == pytest.approx(float(rates.mean()))
 
 
 def test_dds_gradient_by_its_rates_is_the_change_of_the_loss() -> None:

@@ -22,7 +22,7 @@ class WindowValues:
     """Of RaT-BPTT and AT-BPTT. The defaults are those of RaT-BPTT's README for CIFAR-10 at 10 per class."""
 
     may_be_zero: ClassVar[tuple[str, ...]] = ("students", "min_burn_in")
-    fractions: ClassVar[tuple[str, ...]] = ("momentum", "average")
+    fractions: ClassVar[tuple[str, ...]] = ("momentum", "clip_decay")
 
     iterations: int = 12_000
     """Steps. The README's 60,000 passes are 600,000; its author says that about 1,200 passes of 10 steps suffice
