@@ -110,14 +110,8 @@ def advise_shorter_run(preset: Preset | None, method: Method[Any], prepares: boo
     if preset in ("good", "published") and type(method).presets:
         advice.append('`preset="quick"`')
     if prepares:
-<<<<<<< HEAD
-        names = ("networks_trained", "epochs_trained", "epochs_recorded", "runs")
-        advice += [f"fewer `{name}=`" for name in names if getattr(method, name, 0) > 1]
-=======
         names = ("networks_trained", "epochs_trained", "num_experts", "train_epochs", "epochs_recorded", "runs")
-        fields = [n for n in names if getattr(method, n, 0) > 1]
-        asks += [f"fewer `{n}=`" for n in fields]
->>>>>>> 3adea0a (engine: plain names; trajectory methods built of parts)
+        advice += [f"fewer `{name}=`" for name in names if getattr(method, name, 0) > 1]
     else:
         advice += ["`steps=N`", '`time_limit="30m"`']
     return " or ".join([", ".join(advice[:-1]), advice[-1]] if len(advice) > 1 else advice)
