@@ -330,10 +330,10 @@ def _describe_network(
 
 def _resolve_init(name: str, method: Method[Any], train: Source, spec: RunSpec) -> tuple[Method[Any], tuple[str, ...]]:
     """Return the method with real samples to start from where noise, its default, has no targets of the task."""
-    if getattr(method, "start", None) != "noise" or train.classes or "start" in spec.options:
+    if getattr(method, "init_from", None) != "noise" or train.classes or "init_from" in spec.options:
         return method, ()
     note = f"start real: noise, which {name} has by default, has no targets of {get_task(train).name}"
-    return dataclasses.replace(method, start="real"), (note,)  # type: ignore[type-var]
+    return dataclasses.replace(method, init_from="real"), (note,)  # type: ignore[type-var]
 
 
 def _describe_omitted_augmentations(method: Method[Any], train: Source) -> tuple[str, ...]:
@@ -364,7 +364,7 @@ def _start_from(run: ResolvedRun, earlier: Distilled) -> ResolvedRun:
         PotstillError: the method has no start to choose, or the set is of other classes, shapes or counts.
     """
     problem, x, why = run.problem, earlier.inputs, ""
-    if not hasattr(run.method, "start"):
+    if not hasattr(run.method, "init_from"):
         why = f"{run.name} has no start to choose"
     elif not isinstance(x, Tensor) or not problem.train.classes or x.shape[1:] != problem.train.input.shape:
         why = f"its inputs are not the data's, of shape {problem.train.input.shape}"
