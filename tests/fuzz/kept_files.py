@@ -133,7 +133,7 @@ def _kept(folder: Path, kind: str, names: str) -> list[bytes]:
 
 
 def read_experts(path: Path) -> Any:
-    from potstill.pretraining.trajectories import open_expert
+    from potstill.pretraining.trajectory import open_expert
 
     found = open_expert(path, _make(), _source())
     return [found.at(epoch) for epoch in range(min(found.epochs, 9))]

@@ -31,7 +31,7 @@ from potstill.pretraining import (
     build_assets,
     estimate_time,
 )
-from potstill.pretraining import trajectories as module
+from potstill.pretraining import expert_training as module
 from potstill.pretraining.curriculum import PAD, DifficultyOrder
 from potstill.testing import toy_source
 from potstill.testing.toy import windows_source

@@ -24,8 +24,7 @@ so each ã is off by at most about step / 2: a 510th or a 30th of the row's rang
 first in its low half.
 
 **Indices** are increasing, so they are stored in about ``log2(K / k) + 2`` bits each
-(`potstill.labels.delta_coding`): 10 of 1,000 in 11 bytes. Files of format 1 have them in 8, 16 or 32 bits each, as
-``packed=False`` says.
+(`potstill.labels.delta_coding`): 10 of 1,000 in 11 bytes.
 
 **Level**: the log-sum-exp of z, one more 16-bit float, from which the logits come back; MSE and GIFT need them.
 """
@@ -37,7 +36,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -63,7 +62,6 @@ class LabelCodec:
         dtype: "float16", or "uint8" for 8 bits, "uint4" for 4.
         temperature: T₀, above 0.
         level: keep the log-sum-exp.
-        packed: indices in few bits, as all new files have them.
 
     Raises:
         PotstillError: one of them is out of its range.
@@ -74,7 +72,6 @@ class LabelCodec:
     dtype: str = "float16"
     temperature: float = 1.0
     level: bool = False
-    packed: bool = True
 
     def __post_init__(self) -> None:
         if not 2 <= self.classes < 2**31:
@@ -93,11 +90,8 @@ class LabelCodec:
         made: dict[str, tuple[str, tuple[int, ...]]] = {
             "values": ("F16", (numbers,)) if self.dtype == "float16" else ("U8", (-(-numbers * self._bits // 8),))
         }
-        if partial and self.packed:
+        if partial:
             made["index"] = ("U8", (increasing_bytes(self.top_k, self.classes),))
-        elif partial:
-            kind = "U8" if self.classes <= 2**8 else "U16" if self.classes <= 2**16 else "U32"
-            made["index"] = (kind, (self.top_k,))
         if self.dtype != "float16":
             made["scale"] = ("F16", (2,))
         if self.level:
@@ -124,12 +118,7 @@ class LabelCodec:
             even = self.temperature * (rest.logsumexp(1) - math.log(self.classes - self.top_k))
             order = kept.nonzero()[:, 1].reshape(-1, self.top_k)
             a = torch.cat([a.gather(1, order), even[:, None]], 1)
-            index = order.cpu().numpy()
-            if self.packed:
-                made["index"] = pack_increasing(index, self.classes)
-            else:
-                kind = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32}[self.fields()["index"][0]]
-                made["index"] = index.astype(kind)
+            made["index"] = pack_increasing(order.cpu().numpy(), self.classes)
         values = a.clamp_min(_LEAST).cpu().numpy()
         if self.dtype == "float16":
             made["values"] = values.astype(np.float16)
@@ -152,7 +141,8 @@ class LabelCodec:
         """
         values = self._kept(stored)
         if self.top_k < self.classes:
-            values = values[:, -1:].repeat(1, self.classes).scatter_(1, self._index(stored["index"]), values[:, :-1])
+            index = torch.from_numpy(unpack_increasing(stored["index"], self.top_k, self.classes))
+            values = values[:, -1:].repeat(1, self.classes).scatter_(1, index, values[:, :-1])
         if not bool(torch.isfinite(values).all()):
             raise PotstillError("a label is not finite; get the file again")
         return values
@@ -168,14 +158,6 @@ class LabelCodec:
             top, step = torch.from_numpy(stored["scale"].astype(np.float32)).unbind(1)
             made = top[:, None] - step[:, None] * made
         return made
-
-    def _index(self, index: NDArray[Any]) -> Int[Tensor, "m n"]:
-        if self.packed:
-            return torch.from_numpy(unpack_increasing(index, self.top_k, self.classes))
-        wide = torch.from_numpy(index.astype(np.int64))
-        if len(wide) and int(wide.max()) >= self.classes:
-            raise PotstillError(f"a label names class {int(wide.max())} of {self.classes}; get the file again")
-        return wide
 
     def kept_mass(self, stored: Mapping[str, NDArray[Any]], temperature: float) -> Float[Tensor, " m"]:
         """Return the total probability of each row's kept classes at ``temperature``."""
@@ -205,7 +187,7 @@ class LabelCodec:
 
     def bytes_per_row(self) -> int:
         """Return the stored bytes of one label."""
-        sizes = {"U8": 1, "U16": 2, "F16": 2, "U32": 4}
+        sizes = {"U8": 1, "F16": 2}
         return sum(sizes[kind] * int(np.prod(shape)) for kind, shape in self.fields().values())
 
 

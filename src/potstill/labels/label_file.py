@@ -1,5 +1,5 @@
 """Soft labels for every epoch and crop in one file, read by memory map: a safetensors file of format
-``potstill-labels/2`` without pickles; files of ``potstill-labels/1`` are read too.
+``potstill-labels/2`` without pickles.
 
 Tensors, each (epochs, items, …): ``values``, ``index`` (unless all are kept), ``scale`` (8 or 4 bits), ``level``
 (where asked for), as `potstill.labels.codec` says; for imported labels also the fields of

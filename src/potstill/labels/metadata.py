@@ -30,8 +30,6 @@ Statistics: TypeAlias = Literal["running", "batch"]
 """BatchNorm statistics that a teacher labels with: running ones of its training, or those of each labelled batch."""
 
 FORMAT = "potstill-labels/2"
-_FIRST = "potstill-labels/1"
-"""The same, but for indices that are not packed; it is still read."""
 TEACHER_FORMAT = "potstill-teacher/1"
 TEACHER_BITS = {"uint8": 8, "uint4": 4}
 _COUNTED = "philox4x32-10"
@@ -115,7 +113,7 @@ class LabelMetadata(FileMetadata):
         recorded = isinstance(self.views, ImportedViews)
         views = self.views.to_json()
         return {
-            "format": FORMAT if self.coding.packed else _FIRST,
+            "format": FORMAT,
             "classes": list(self.classes),
             "items": self.items,
             "content_hash": self.content_hash,
@@ -160,7 +158,6 @@ class LabelMetadata(FileMetadata):
             coding=LabelCodec(
                 classes=len(classes), top_k=take_field(said, "top_k", int), dtype=take_field(said, "dtype", str),
                 temperature=take_field(said, "temperature", float), level=take_field(said, "level", bool),
-                packed=said["format"] == FORMAT,
             ),
             views=ImportedViews.from_json(views) if kind == "recorded" else ViewSchedule.from_json(views),
             networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks(said)),
@@ -260,7 +257,7 @@ def parse_description(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str
         raise PotstillError(f"{path}: its description is not JSON ({error}); get the file again") from error
     if not isinstance(said, dict) or not isinstance(said.get("format"), str):
         raise PotstillError(f"{path}: not a store of labels; write one with potstill label")
-    if said["format"] not in (FORMAT, _FIRST, TEACHER_FORMAT):
+    if said["format"] not in (FORMAT, TEACHER_FORMAT):
         raise PotstillError(
             f"{path}: labels of format {said['format']!r:.60}, but {FORMAT!r} and {TEACHER_FORMAT!r} are read; "
             "update potstill"

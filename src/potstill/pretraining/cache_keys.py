@@ -37,7 +37,7 @@ def cache_key(what: Mapping[str, Any], on: Mapping[str, str], device: torch.devi
 def matches_key(name: str, what: Mapping[str, Any]) -> bool:
     """Return True if ``name`` is a key of ``what``, made on any machine."""
     about = _hash(what)
-    return name == about or (len(name) == _ABOUT + _WHERE and name[:_ABOUT] == about[:_ABOUT])
+    return len(name) == _ABOUT + _WHERE and name[:_ABOUT] == about[:_ABOUT]
 
 
 def _hash(said: Mapping[str, Any]) -> str:
@@ -53,7 +53,7 @@ def warn_other_machines(path: Path, work: str) -> None:
     """
     if path.exists():
         return
-    alike = path.parent.glob(f"{path.name[:_ABOUT]}{'?' * _WHERE}{path.suffix}")  # earlier versions' names are shorter
+    alike = path.parent.glob(f"{path.name[:_ABOUT]}{'?' * _WHERE}{path.suffix}")
     if any(p.name != path.name for p in alike):
         warnings.warn(
             f"{work} that another kind of processor, device, kernel or torch made are in the cache, but their last "

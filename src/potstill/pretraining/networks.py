@@ -90,6 +90,17 @@ class Training:
         """Seed of the initial parameters."""
         return derive_seed(0, "asset", "network", self.number)
 
+    def identity(self, is_held_out: bool) -> dict[str, Any]:
+        """Return what decides the bits beside recipe and machine, for cache keys."""
+        n = self.train.normalization
+        whitening = [] if n.whitening is None else [
+            hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
+        ]  # fmt: skip
+        return {
+            "data": source_key(self.train, is_held_out), "mean": n.mean.tolist(), "std": n.std.tolist(),
+            "whitening": whitening, "network": self.make.name, "augment": repr(self.augment), "number": self.number,
+        }  # fmt: skip
+
     def estimate(self) -> tuple[Callable[[], object], float]:
         """A batch of the training, which leaves nothing behind, and how many samples it has."""
         net, size = self.make(self.seed).train(), min(int(self.recipe["batch"]), len(self.train))
@@ -177,16 +188,8 @@ class TrainNetwork(Training):
         """Return the cache file of the network after ``epoch`` (the last), named by everything that decides its
         bits.
         """
-        n, epoch = self.train.normalization, self.epochs if epoch is None else epoch
-        white = [] if n.whitening is None else [
-            hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
-        ]  # fmt: skip
-        what = {
-            "data": source_key(self.train, bool(self.recipe.get("holdout"))),
-            "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
-            "network": self.make.name, "augment": repr(self.augment), "recipe": dict(self.recipe),
-            "number": self.number, "version": 3,
-        }  # fmt: skip
+        epoch = self.epochs if epoch is None else epoch
+        what = {**self.identity(bool(self.recipe.get("holdout"))), "recipe": dict(self.recipe), "version": 3}
         if self._any_length:
             what |= {"recipe": {**self.recipe, "epochs": epoch}, "version": 4}  # of any training that is as long
         elif epoch != self.epochs:
@@ -239,8 +242,7 @@ class TrainNetwork(Training):
         try:
             tensors, metadata = read_tensors(self.path(epoch), MAX_BYTES)
             seconds = float(metadata["seconds"])
-            # Files from before the order was written are named by a hash that covers it.
-            classes = tuple(json.loads(metadata["classes"])) if "classes" in metadata else self.train.classes
+            classes = tuple(json.loads(metadata["classes"]))
         except (PotstillError, KeyError, ValueError, TypeError):
             return None  # not there or not readable: it is made again and written anew
         net = self.make(self.seed)

@@ -10,7 +10,6 @@ Of a sample an epoch takes 21 bytes; networks are kept after 1, 2, 5, 10, 20, 50
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,6 @@ from torch.func import functional_call
 from potstill._util.cache import make_cache_folder
 from potstill._util.cache_dir import cache_dir
 from potstill.core import AssetContext, Network, NetworkWeights
-from potstill.data.groups import source_key
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.memmap_safetensors import open_memmap
 from potstill.errors import PotstillError
@@ -185,16 +183,8 @@ class RecordTraining(Training):
 
     def folder(self) -> Path:
         """Return the cache folder, named by everything that decides the bits."""
-        n = self.train.normalization
-        white = [] if n.whitening is None else [
-            hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
-        ]  # fmt: skip
-        what = {
-            "data": source_key(self.train, bool(self.recipe.get("holdout"))),
-            "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
-            "network": self.make.name, "augment": repr(self.augment), "number": self.number, "version": _VERSION,
-            "recipe": {name: v for name, v in self.recipe.items() if name != "until"},
-        }  # fmt: skip
+        recipe = {name: v for name, v in self.recipe.items() if name != "until"}
+        what = {**self.identity(bool(self.recipe.get("holdout"))), "recipe": recipe, "version": _VERSION}
         return cache_dir() / "records" / cache_key(what, self.machine, self.make.device)
 
     def epochs_made(self) -> Iterator[tuple[_State, Mapping[str, Tensor], NetworkWeights | None]]:
