@@ -47,7 +47,7 @@ def make(root: Path, count: int) -> None:
 def timed(root: Path, **options: bool) -> tuple[float, float, str]:
     """Seconds of the core and of the clock, and the hash of what was loaded."""
     core, clock = time.process_time(), time.perf_counter()
-    splits = load(root, mirror=True, **options)
+    splits = load(root, horizontal_flip=True, **options)
     spent = time.process_time() - core, time.perf_counter() - clock
     return *spent, splits.train.content_hash
 

@@ -23,7 +23,7 @@ OPTION = re.compile(r"`([a-z][a-z_]*)=([^`\n]*)`")
 """An option in a message."""
 _LIMIT = re.compile(r"`potstill\.limits\.limited\(([a-z_]+=[^`)\n]*)\)`")
 """A limit in a message, as `potstill._util.input_limits.limited` takes it."""
-_YES_OR_NO = {"mirror"}
+_YES_OR_NO = {"horizontal_flip"}
 """Options of two values, where others are flags."""
 
 
@@ -71,7 +71,8 @@ def unknown_name(noun: str, name: str, known: Iterable[str]) -> PotstillError:
 def for_command_line(text: str) -> str:
     """Return ``text`` with every option as the command line spells it: `` `label="COLUMN"` `` as ``--label COLUMN``.
 
-    `` `stream=True` `` becomes ``--stream``, `` `full=False` `` ``--no-full``, `` `mirror=False` `` ``--mirror no``,
+    `` `stream=True` `` becomes ``--stream``, `` `full=False` `` ``--no-full``,
+    `` `horizontal_flip=False` `` ``--horizontal-flip no``,
     `` `size=(H, W)` `` ``--size HxW``, `` `networks=["a", "b"]` `` ``--networks a,b``, `` `label=` `` ``--label``,
     and `` `potstill._util.input_limits.limited(pixels=N)` `` ``--limit pixels=N``.
     """

@@ -66,7 +66,7 @@ def test_so_do_other_commands(photos: Path, capsys: pytest.CaptureFixture[str], 
     capsys.readouterr()
     assert main(words) == 0
     told = capsys.readouterr().err
-    assert "read as the set was made: split seed 2, size 8x6, mirror no" in told
+    assert "read as the set was made: split seed 2, size 8x6, horizontal flip no" in told
     assert "was not made of this training data" not in told
 
 
@@ -116,7 +116,7 @@ def test_python_reads_a_path_by_the_card_and_splits_as_they_are(
     few("photos")
     assert not [w for w in recwarn if issubclass(w.category, PotstillWarning)]
     with pytest.warns(PotstillWarning, match="read with other options .*: split seed was 2 and now is 0. Leave"):
-        few(potstill.load_data("photos", size=(8, 6), mirror=False))
+        few(potstill.load_data("photos", size=(8, 6), horizontal_flip=False))
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def test_what_a_message_names_is_an_option_of_both(place: Path) -> None:
         ('say which with `label="COLUMN"`', "say which with --label COLUMN"),
         ("`stream=True` for both", "--stream for both"),
         ("`full=False`", "--no-full"),
-        ("`mirror=False`, not `mirror=True`", "--mirror no, not --mirror yes"),
+        ("`horizontal_flip=False`, not `horizontal_flip=True`", "--horizontal-flip no, not --horizontal-flip yes"),
         ("resize with `size=(H, W)`", "resize with --size HxW"),
         ('`networks=["mlp", "linear"]`', "--networks mlp,linear"),
         ("leave `test_fraction=` out", "leave --test-fraction out"),

@@ -47,7 +47,7 @@ def test_train_and_test_folders_with_nested_ones_and_other_files(tmp_path):
     for junk in ("README.md", ".DS_Store", "._1.png", "Thumbs.db", ".hidden/2.png", "__MACOSX/3.png"):
         put(tmp_path / "train/ant" / junk, b"not a picture")
     put(tmp_path / "notes/x.png", encoded((0, 0, 0)))
-    s = load(tmp_path, mirror=True)
+    s = load(tmp_path, horizontal_flip=True)
     assert (len(s.train), len(s.test)) == (11, 4)
     assert s.train.labels.bincount().tolist() == [6, 5]
     assert s.notes == (
@@ -98,7 +98,7 @@ def test_one_name_in_two_forms_of_unicode_is_one_class(tmp_path, stream):
 def test_validation_stands_in_for_test(tmp_path):
     simple(tmp_path / "train")
     simple(tmp_path / "val", n=1)
-    s = load(tmp_path, mirror=True)
+    s = load(tmp_path, horizontal_flip=True)
     assert len(s.test) == 2
     assert "there is no test/, so val/ is the test split" in s.notes[0]
 
@@ -127,7 +127,7 @@ def one(tmp_path, content, name="x.png", **options):
     """The first picture of a folder that holds ``content`` beside a coloured picture of the same size."""
     put(tmp_path / "a" / name, content)
     put(tmp_path / "b/y.png", encoded((1, 2, 3)))
-    s = load(tmp_path, test_fraction=0, mirror=True, **options)
+    s = load(tmp_path, test_fraction=0, horizontal_flip=True, **options)
     return s.train.inputs[0].permute(1, 2, 0), s.notes
 
 
@@ -399,7 +399,7 @@ def test_layout_errors(tmp_path):
 def test_test_classes_may_be_fewer(tmp_path):
     simple(tmp_path / "train")
     simple(tmp_path / "test", ("bee",))
-    s = load(tmp_path, mirror=True)
+    s = load(tmp_path, horizontal_flip=True)
     assert s.test.labels.unique().tolist() == [1]
     assert "1 of 2 classes have no test samples" in s.notes[0]
 
@@ -407,6 +407,6 @@ def test_test_classes_may_be_fewer(tmp_path):
 def test_unbalanced_classes(tmp_path):
     simple(tmp_path, ("ant",), n=30)
     simple(tmp_path, ("bee",), n=2)
-    s = load(tmp_path, mirror=True)
+    s = load(tmp_path, horizontal_flip=True)
     assert s.train.labels.bincount().tolist() == [24, 1]
     assert s.test.labels.bincount().tolist() == [6, 1]

@@ -24,12 +24,12 @@ def arrays(**options):
 def test_what_is_known_what_is_said_and_what_is_noted():
     assert not load("digits").train.input.horizontal_flip
     assert not any(NOTE in note for note in load("digits").notes)
-    assert load("digits", mirror=True).train.input.horizontal_flip
+    assert load("digits", horizontal_flip=True).train.input.horizontal_flip
     unknown = arrays()
     assert unknown.train.input.horizontal_flip
-    assert unknown.notes[-1].endswith("say `mirror=False`; `mirror=True` leaves this note out")
+    assert unknown.notes[-1].endswith("say `horizontal_flip=False`; `horizontal_flip=True` leaves this note out")
     for said in (True, False):
-        s = arrays(mirror=said)
+        s = arrays(horizontal_flip=said)
         assert s.train.input.horizontal_flip == s.test.input.horizontal_flip == said
         assert not any(NOTE in note for note in s.notes)
     assert load(TensorSource.make(PIXELS, np.arange(20) % 2)).notes == load((PIXELS, np.arange(20) % 2)).notes[:1]
@@ -39,24 +39,24 @@ def test_streamed_pictures_and_tables(tmp_path):
     for name in "ab":
         for i in range(4):
             put(tmp_path / name / f"{i}.png", encoded((i, 2, 3)))
-    s = load(tmp_path, stream=True, mirror=False)
+    s = load(tmp_path, stream=True, horizontal_flip=False)
     assert not s.train.input.horizontal_flip
     assert not s.test.input.horizontal_flip
     with pytest.raises(
-        PotstillError, match=r"^only pictures are mirrored, but arrays is a table; leave `mirror=` out$"
+        PotstillError, match=r"^only images are mirrored, but arrays is a table; leave `horizontal_flip=` out$"
     ):
-        load((np.zeros((8, 2)), [0, 1] * 4), mirror=False)
+        load((np.zeros((8, 2)), [0, 1] * 4), horizontal_flip=False)
 
 
 def test_the_augmentation_follows_and_the_card_says_it(tmp_path):
     small = {}
     for said in (True, False):
-        data = arrays(mirror=said)
+        data = arrays(horizontal_flip=said)
         assert ("noflip" in repr(DSA.resolve("usps", "convnet", data.train.input).recipe.augment)) == (not said)
         small[said] = potstill.distill(data, method="dm", ipc=1, network="convnet-d1-w4", iterations=1, augment="dsa")
         assert small[said].metadata["input"]["horizontal_flip"] == small[said].input.horizontal_flip == said
     assert small[False].metadata["config"]["augment"] == "dsa-noflip"
-    assert "flip" not in named_augmentation("dsa", arrays(mirror=False).train).strategy
+    assert "flip" not in named_augmentation("dsa", arrays(horizontal_flip=False).train).strategy
     small[False].save(tmp_path / "x.safetensors")
     assert not potstill.load(tmp_path / "x.safetensors").input.horizontal_flip
 

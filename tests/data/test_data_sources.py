@@ -244,13 +244,13 @@ def test_a_source_that_contradicts_itself_is_refused(changes, message):
 
 
 def test_load_arrays_with_and_without_a_test_part():
-    split = load((PIXELS, LABELS), seed=3, mirror=True)
+    split = load((PIXELS, LABELS), seed=3, horizontal_flip=True)
     assert (len(split.train), len(split.test)) == (24, 6)
     assert "6 of 30 samples (20% of each class) were drawn as test with seed 3" in split.notes[-1]
-    given = load((PIXELS[:20], LABELS[:20], PIXELS[20:], LABELS[20:]), mirror=True)
-    keras = load(((PIXELS[:20], LABELS[:20]), (PIXELS[20:], LABELS[20:])), mirror=True)
+    given = load((PIXELS[:20], LABELS[:20], PIXELS[20:], LABELS[20:]), horizontal_flip=True)
+    keras = load(((PIXELS[:20], LABELS[:20]), (PIXELS[20:], LABELS[20:])), horizontal_flip=True)
     four = {"x_train": PIXELS[:20], "y_train": LABELS[:20], "x_test": PIXELS[20:], "y_test": LABELS[20:]}
-    named = load(four, mirror=True)
+    named = load(four, horizontal_flip=True)
     for s in (given, keras, named):
         assert (len(s.train), len(s.test), s.notes) == (20, 10, ())
         assert s.test.content_hash == given.test.content_hash

@@ -257,7 +257,7 @@ def test_the_hash_is_of_the_encoded_bytes_and_says_so(tmp_path):
 def test_the_hash_is_computed_once_and_reads_without_decoding(tmp_path, monkeypatch):
     source = load(folder(tmp_path), stream=True, test_fraction=0).train
     reader = Counting(source.reader)
-    monkeypatch.setattr(streamed, "decode", None)
+    monkeypatch.setattr(streamed, "decode_image", None)
     source = replace(source, reader=reader, hash_cache={})
     assert source.content_hash == source.to("cpu").content_hash
     assert reader.counts.tolist() == [1] * len(source)
@@ -284,10 +284,10 @@ def test_a_fetch_reads_each_picture_once_and_as_they_lie(tmp_path):
 
 def test_normalization_is_measured_on_a_seeded_sample_and_says_of_how_many(tmp_path, monkeypatch):
     folder(tmp_path, 20)
-    whole = load(tmp_path, stream=True, mirror=True)
+    whole = load(tmp_path, stream=True, horizontal_flip=True)
     assert whole.notes[-1] == f"{tmp_path.name}: streamed; normalised by 51 of 51 training pictures"
     monkeypatch.setattr(streaming, "NORMALIZATION_SAMPLES", 10)
-    part, again = (load(tmp_path, stream=True, mirror=True) for _ in range(2))
+    part, again = (load(tmp_path, stream=True, horizontal_flip=True) for _ in range(2))
     assert part.notes[-1] == f"{tmp_path.name}: streamed; normalised by 10 of 51 training pictures"
     assert torch.equal(part.train.normalization.mean, again.train.normalization.mean)
     assert not torch.equal(part.train.normalization.mean, whole.train.normalization.mean)
@@ -520,9 +520,9 @@ def test_data_larger_than_half_of_the_memory_are_streamed_by_themselves(tmp_path
     pattern, rows = shards(tmp_path / "s"), str(table(tmp_path / "t.parquet"))
     for data, n in ((tmp_path / "f", 21), (pattern, 15), (rows, 9)):
         needed = n * 3 * 12 * 10
-        monkeypatch.setattr(streaming_policy, "memory_of_machine", lambda: 2 * needed)  # noqa: B023
+        monkeypatch.setattr(streaming_policy, "machine_memory", lambda: 2 * needed)  # noqa: B023
         assert not isinstance(load(data, test_fraction=0).train, StreamSource)
-        monkeypatch.setattr(streaming_policy, "memory_of_machine", lambda: 2 * needed - 2)  # noqa: B023
+        monkeypatch.setattr(streaming_policy, "machine_memory", lambda: 2 * needed - 2)  # noqa: B023
         splits = load(data, test_fraction=0)
         assert isinstance(splits.train, StreamSource)
         assert any("GiB of pixels are more than half of this machine's memory" in note for note in splits.notes)

@@ -32,14 +32,14 @@ def test_the_options_that_were_given_stand_on_the_card_and_read_the_same_data_ag
 
 def test_where_nothing_was_given_nothing_stands_there_and_places_never_do(tmp_path: Path) -> None:
     assert ReadOptions(root=tmp_path, device="cpu", check_cache=True).to_json() == {}
-    assert ReadOptions(size=(8, 9), mirror=False).to_json() == {"size": [8, 9], "mirror": False}
+    assert ReadOptions(size=(8, 9), horizontal_flip=False).to_json() == {"size": [8, 9], "horizontal_flip": False}
     assert dict(potstill.load_data((np.zeros((4, 1, 3, 3), np.uint8), [0, 0, 1, 1])).reading) == {}
 
 
 @pytest.mark.parametrize(
     "card",
     [[], "label", {"root": "/"}, {"size": 8}, {"size": [8]}, {"size": [8, "8"]}, {"size": [True, True]},
-     {"split_seed": True}, {"mirror": 1}, {"label": 3}, {"test_fraction": "0.5"}],
+     {"split_seed": True}, {"horizontal_flip": 1}, {"label": 3}, {"test_fraction": "0.5"}],
 )  # fmt: skip
 def test_a_card_that_says_something_else_is_refused(card: object) -> None:
     with pytest.raises(PotstillError, match=r"the card's reading .*; get the file again"):

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +25,7 @@ from potstill.augment.view_schedule import ViewSchedule
 from potstill.dataset_file.memmap_safetensors import FileLayout, write_digest
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import random_permutation
-from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs, label_file_bytes, plan_label_file
+from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs, label_file_bytes
 from potstill.labels.write import LabelTeacher, hash_network, mean_logits, write_labels
 from potstill.rng import derive_seed
 
@@ -356,7 +355,7 @@ def test_a_writer_that_was_stopped_after_the_hash_goes_on(
         raise OSError("the power went")
 
     with monkeypatch.context() as patch:
-        patch.setattr("potstill.dataset_file.memmap_safetensors.seal", sealed)
+        patch.setattr("potstill.dataset_file.memmap_safetensors.write_digest", sealed)
         with pytest.raises(PotstillError, match="the power went"):
             write(tmp_path / "mine", record_every=0.0)
     calls: list[tuple[int, int]] = []
@@ -413,27 +412,6 @@ def test_claims_of_great_size_and_other_kinds_are_refused(path: Path, tmp_path: 
     np.save(tmp_path / "array.npy", np.zeros(9))
     with pytest.raises(PotstillError, match="safetensors"):
         LabelFile(tmp_path / "array.npy")
-
-
-def test_files_of_the_first_format_are_read(path: Path, tmp_path: Path) -> None:
-    """Their indices are not packed, and no writer makes them any more: built here by their description."""
-    new = LabelFile(path)
-    old = replace(new.about, coding=replace(new.about.coding, packed=False))
-    assert old.to_json() == new.about.to_json() | {"format": "potstill-labels/1"}
-    made = [new.about.views.view(pictures(), e, ALL, N) for e in range(3)]
-    rows = [old.coding.encode(mean_logits([expert()], x)) for x in made]
-    fields = {n: np.stack([r[n] for r in rows]) for n in rows[0]}
-    fill(
-        tmp_path / "old",
-        plan_label_file(old),
-        [(0, 3 * N)],
-        lambda a, b: {n: f.reshape(3 * N, -1) for n, f in fields.items()},
-    )
-    store = LabelFile(tmp_path / "old")
-    assert safetensors.numpy.load_file(tmp_path / "old")["index"].shape == (3, N, 4)
-    for epoch in range(3):
-        assert torch.equal(store.decode(epoch, ALL, 4.0), new.decode(epoch, ALL, 4.0))
-    assert store.nbytes == new.nbytes + 3 * N * 2
 
 
 def test_the_mass_of_the_kept_classes_is_said(path: Path) -> None:

@@ -204,7 +204,7 @@ def test_one_training_gives_all_snapshots_and_each_is_read_by_its_epoch(monkeypa
     spec = dataclasses.replace(SPEC, count=2, recipe={**RECIPE, "epochs": 5}, snapshots=(4, 0, 1, 5))
 
     def get(spec: Asset) -> tuple[NetworkWeights, ...]:
-        found, _ = obtain([spec], SOURCE, MAKE, lambda n: named_augmentation(n, SOURCE), executor=Serial())
+        found, _ = build_assets([spec], SOURCE, MAKE, lambda n: named_augmentation(n, SOURCE), executor=Serial())
         return tuple(found["networks"])
 
     found = get(spec)

@@ -167,8 +167,8 @@ def test_of_many_snapshots_few_are_in_memory(monkeypatch: pytest.MonkeyPatch) ->
         epochs.append(trained.epoch)
         assert sum(map(lazy_networks.network_bytes, opened._open.values())) <= 2 * one
     assert epochs == [0, 1, 2, 3] * 2
-    assert opened.held == 2 * one == MANY.placeholder(MANY.jobs(GROUND)).held
-    monkeypatch.setattr(lazy_networks, "OPEN", 0)
+    assert opened.memory_bytes == 2 * one == MANY.placeholder(MANY.jobs(GROUND)).memory_bytes
+    monkeypatch.setattr(lazy_networks, "MAX_OPEN_BYTES", 0)
     assert opened[5].epoch == 1, "one at least"
     assert [t.epoch for t in opened[5:]] == [1, 2, 3]
 

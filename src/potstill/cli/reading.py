@@ -57,7 +57,7 @@ def _explicit_options(parsed: Parsed) -> dict[str, Any]:
         if field.name in parsed.explicit or getattr(reading, field.name) != field.default
     }
     if (flip := given.pop("horizontal_flip", None)) is not None:
-        given["mirror"] = flip == "yes"
+        given["horizontal_flip"] = flip == "yes"
     return given
 
 

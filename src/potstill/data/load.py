@@ -55,7 +55,7 @@ def load(
     stream: bool | None = None,
     missing: str | None = None,
     series: str | None = None,
-    mirror: bool | None = None,
+    horizontal_flip: bool | None = None,
     duplicates: str | None = None,
     check_cache: bool = False,
     device: torch.device | str = "cpu",
@@ -83,8 +83,8 @@ def load(
         missing: of a table: ``impute`` values that are missing, by what the training part says of their column (the
             median; of categories one of their own), ``drop`` their rows, or ``refuse`` them, as ``None`` does.
         series: of a table to forecast: the column that says which of several series a row belongs to.
-        mirror: whether a mirrored picture is still of its class: augmentations mirror it, or do not. ``None``: as the
-            known sets say (digits must not be); of other pictures it is taken to be so (noted).
+        horizontal_flip: True if a mirrored image keeps its class, so that augmentations may mirror it. ``None``: as
+            known of the data (False for digits); True for other images (noted).
         duplicates: test samples that are exact copies of training samples are counted (noted); of streamed data only
             with ``exact``, which reads all of them once. ``near``: nearly equal ones, too. ``together``: where the
             split is drawn here, copies lie on one side of it.
@@ -114,8 +114,8 @@ def load(
     options = ReadOptions(
         label=label, task=task, kind=kind, root=None if root is None else Path(root), seed=seed,
         test_fraction=test_fraction, size=parse_size(size), skip_bad=skip_bad, stream=stream, missing=missing,
-        series=series, mirror=mirror, duplicates=parse_duplicates(duplicates), group=_parse_group(group),
-        check_cache=check_cache, device=device, normalization=_parse_normalization(normalization),
+        series=series, horizontal_flip=horizontal_flip, duplicates=parse_duplicates(duplicates),
+        group=_parse_group(group), check_cache=check_cache, device=device, normalization=_parse_normalization(normalization),
     )  # fmt: skip
     return replace(_load(data, options), reading=options.to_json(), files=_files(data, options.root))
 
@@ -153,11 +153,11 @@ def _load(data: object, options: ReadOptions) -> Splits:
         raise PotstillError(
             'series are told apart in data that are forecast; leave `series=` out, or say `task="forecast"`'
         )
-    if task.name != "classification" and (options.stream or options.mirror is not None):
+    if task.name != "classification" and (options.stream or options.horizontal_flip is not None):
         raise PotstillError(f"data for {task.name} are not streamed and not mirrored; leave these options out")
     if (read := find_loader(options.kind, task.name, data)) is not None:
         return read(task, data, options)
-    return _set_mirrored(_read_classes(data, options), data, options.mirror)
+    return _set_horizontal_flip(_read_classes(data, options), data, options.horizontal_flip)
 
 
 def find_loader(kind: str | None, task: str, data: object) -> Loader | None:
@@ -215,18 +215,20 @@ def _read_classes(data: object, options: ReadOptions) -> Splits:
     return assemble(parts, options)
 
 
-def _set_mirrored(splits: Splits, data: object, mirror: bool | None) -> Splits:
+def _set_horizontal_flip(splits: Splits, data: object, flip: bool | None) -> Splits:
     """Set whether images may be mirrored, as given or known; else add a note."""
     kind = splits.train.input.kind
     if kind != "image":
-        if mirror is not None:
-            raise PotstillError(f"only images are mirrored, but {splits.train.name} is a {kind}; leave `mirror=` out")
+        if flip is not None:
+            raise PotstillError(
+                f"only images are mirrored, but {splits.train.name} is a {kind}; leave `horizontal_flip=` out"
+            )
         return splits
-    if mirror is None and isinstance(data, str) and data.startswith("hub:"):
-        mirror = standard.mirrored if (standard := find_hub_standard(data.removeprefix("hub:"))) else None
-    if mirror is not None:
+    if flip is None and isinstance(data, str) and data.startswith("hub:"):
+        flip = standard.mirrored if (standard := find_hub_standard(data.removeprefix("hub:"))) else None
+    if flip is not None:
         parts = [
-            part if part is None else replace(part, input=replace(part.input, horizontal_flip=mirror))
+            part if part is None else replace(part, input=replace(part.input, horizontal_flip=flip))
             for part in (splits.train, splits.test)
             if part is None or isinstance(part, TensorSource | StreamSource)
         ]
@@ -236,7 +238,7 @@ def _set_mirrored(splits: Splits, data: object, mirror: bool | None) -> Splits:
         return splits
     note = (
         f"{splits.train.name}: augmentations may mirror these pictures; where a mirrored one is of another class "
-        "(digits, letters, left and right) say `mirror=False`; `mirror=True` leaves this note out"
+        "(digits, letters, left and right) say `horizontal_flip=False`; `horizontal_flip=True` leaves this note out"
     )
     return replace(splits, notes=(*splits.notes, note))
 

@@ -22,7 +22,8 @@ _NAMES: Mapping[str, str] = {"seed": "split_seed"}
 """Fields whose name in `potstill.load_data` and in the metadata differs."""
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "label": str, "task": str, "kind": str, "split_seed": int, "test_fraction": (int, float), "size": list,
-    "skip_bad": bool, "stream": bool, "series": str, "missing": str, "mirror": bool, "duplicates": str, "group": str,
+    "skip_bad": bool, "stream": bool, "series": str, "missing": str, "horizontal_flip": bool,
+    "duplicates": str, "group": str,
 }  # fmt: skip
 """Types of the options in the metadata, by the names of `potstill.load_data`."""
 
@@ -56,7 +57,7 @@ class ReadOptions:
     """``impute``, ``drop`` or ``refuse`` missing values of a table."""
     series: str | None = None
     """Column that names the series of each row."""
-    mirror: bool | None = None
+    horizontal_flip: bool | None = None
     """True if a mirrored image keeps its class; ``None``: as known of the data."""
     duplicates: Duplicates | None = None
     """Which copies across the split are looked for."""
