@@ -115,7 +115,8 @@ def load(
         label=label, task=task, kind=kind, root=None if root is None else Path(root), seed=seed,
         test_fraction=test_fraction, size=parse_size(size), skip_bad=skip_bad, stream=stream, missing=missing,
         series=series, horizontal_flip=horizontal_flip, duplicates=parse_duplicates(duplicates),
-        group=_parse_group(group), check_cache=check_cache, device=device, normalization=_parse_normalization(normalization),
+        group=_parse_group(group), check_cache=check_cache, device=device,
+        normalization=_parse_normalization(normalization),
     )  # fmt: skip
     return replace(_load(data, options), reading=options.to_json(), files=_files(data, options.root))
 
