@@ -21,7 +21,7 @@ __all__ = [
 
 OPTION = re.compile(r"`([a-z][a-z_]*)=([^`\n]*)`")
 """An option in a message."""
-_LIMIT = re.compile(r"`potstill\.limits\.limited\(([a-z_]+=[^`)\n]*)\)`")
+_LIMIT = re.compile(r"`potstill(?:\.\w+)*\.limited\(([a-z_]+=[^`)\n]*)\)`")
 """A limit in a message, as `potstill._util.input_limits.limited` takes it."""
 _YES_OR_NO = {"horizontal_flip"}
 """Options of two values, where others are flags."""

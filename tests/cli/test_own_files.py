@@ -28,7 +28,7 @@ class First(Method[Kept]):
     \"\"\"Keep the first samples of every class, but for some.\"\"\"
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="First", paper="this file", year=2026, family="selection", selects=True, kinds=("*",)
+        title="First", paper="this file", year=2026, family="selection", is_selection=True, kinds=("*",)
     )
     state_type: ClassVar[type] = Kept
     may_be_zero: ClassVar[tuple[str, ...]] = ("skip",)

@@ -140,7 +140,7 @@ def allocate_budget(
             of_each = f" of each of {k} classes" if train.classes else ""
             raise PotstillError(
                 f"the budget must keep at least one item{of_each}, but {most:,} bytes keep {n} in all; raise it, or "
-                'store fewer bits with `store="uint4"`'
+                'store fewer bits with `codec="uint4"`'
             )
         return _shared_out(problem, n) if natural else Budget(unit="items", amount=n).counts(k, 1), ()
     if _plain(decoder):
