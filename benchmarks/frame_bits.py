@@ -45,7 +45,7 @@ SMALL: dict[str, Any] = {
     "frequencies_sampler": 32, "pool_first": 2,
     "train_steps": 2, "data_train": 24, "iterations": 4, "batch_real": 6, "outer": 2, "inner": 2, "teacher_steps": 4,
     "batch": 6, "committee": "convnet-d1-w4-batch", "samples": 4, "crops": 2, "ascent": 2, "round_iterations": 2,
-    "epochs_recorded": 3, "trajectory": 3, "runs": 2, "window": 3, "swing": 0, "checkpoints": 2, "epoch": 2,
+    "record_epochs": 3, "trajectory": 3, "runs": 2, "window": 3, "swing": 0, "checkpoints": 2, "epoch": 2,
     "epochs_most": 12,
 }  # fmt: skip
 """Settings that shorten a method where it has them."""

@@ -52,8 +52,8 @@ from potstill.runs.spec import RunSpec
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "el2n": {"runs": 3, "epoch": 10}, "grand": {"runs": 3, "epoch": 10},
-    "irt": {"runs": 4, "epochs_recorded": 12}, "glicko": {"runs": 4, "epochs_recorded": 12},
-    "tdds": {"epochs_recorded": 200},
+    "irt": {"runs": 4, "record_epochs": 12}, "glicko": {"runs": 4, "record_epochs": 12},
+    "tdds": {"record_epochs": 200},
 }  # fmt: skip
 """What differs from a method's own settings, beside the length of training. TDDS keeps its own: 30 of 200 epochs.
 EL2N and GraNd look after a tenth of the schedule, as published (20 of 200)."""
@@ -99,9 +99,9 @@ def selecting() -> list[str]:
 
 def recorded(method: str, args: argparse.Namespace) -> int | None:
     """Epochs of the training whose record the method reads; ``None`` where it reads none."""
-    if method == "full" or "epochs_recorded" not in _fields(method):
+    if method == "full" or "record_epochs" not in _fields(method):
         return None
-    return int(SETTINGS.get(method, {}).get("epochs_recorded", args.epochs))
+    return int(SETTINGS.get(method, {}).get("record_epochs", args.epochs))
 
 
 def _fields(method: str) -> set[str]:
@@ -198,7 +198,7 @@ def measure(data: str, noise: float, args: argparse.Namespace, end: float) -> No
 def select(splits: Splits, method: str, keep: float, args: argparse.Namespace, network: str, repeat: int) -> Selection:
     """What a method keeps, each class by its share."""
     fields = _fields(method)
-    asked = {"epochs_recorded": args.epochs, "lr": args.lr, **SETTINGS.get(method, {})}
+    asked = {"record_epochs": args.epochs, "lr": args.lr, **SETTINGS.get(method, {})}
     options = {n: v for n, v in asked.items() if n in fields}
     network = network if "network" in fields else None
     settled = resolve_run(

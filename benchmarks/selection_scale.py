@@ -150,7 +150,7 @@ def middling(x: Any) -> Any:
 def coverage(x: Any) -> Any:
     from potstill.functional.geometry import zcore_scores
 
-    return zcore_scores(x, rng(), samples=20_000, together=400).argsort(descending=True)[:CHOSEN]
+    return zcore_scores(x, rng(), samples=20_000, draws_per_tree=400).argsort(descending=True)[:CHOSEN]
 
 
 @choice("near duplicates")

@@ -133,7 +133,7 @@ def _tar() -> None:
 
 def _scores(seed: int) -> None:
     Path("s.parquet").unlink(missing_ok=True)
-    potstill.score("d.csv", ["el2n"], "s.parquet", network="linear", epochs_recorded=3, runs=1 + seed)
+    potstill.score("d.csv", ["el2n"], "s.parquet", network="linear", record_epochs=3, runs=1 + seed)
 
 
 def _expert(at: int) -> None:

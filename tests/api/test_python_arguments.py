@@ -171,7 +171,7 @@ def test_times_may_be_texts_everywhere(tmp_path: Path) -> None:
 def test_scores_take_one_name_and_values(tmp_path: Path) -> None:
     kind = resolve("methods", "el2n")
     for methods in ("el2n", [kind()]):
-        found = potstill.score(data(), methods, str(tmp_path / "s.parquet"), network="mlp", epochs_recorded=3, runs=1)
+        found = potstill.score(data(), methods, str(tmp_path / "s.parquet"), network="mlp", record_epochs=3, runs=1)
         assert list(found.methods) == ["el2n"]
     assert isinstance(pickle.dumps(kind()), bytes)
     assert Protocol is type(resolve("protocols", "potstill"))

@@ -212,13 +212,6 @@ def test_rows_of_a_table_are_mixed_and_nothing_else() -> None:
         ViewSchedule().view(x, 0, ALL)
 
 
-def test_recipes_from_before_there_were_shifts_are_read() -> None:
-    said = ViewSchedule(seed=4).to_json()
-    assert ViewSchedule.from_json({k: v for k, v in said.items() if k not in ("pad", "patches")}) == ViewSchedule(
-        seed=4
-    )
-
-
 def test_recipes_travel_as_json() -> None:
     for views in (
         ViewSchedule(),

@@ -27,7 +27,7 @@ def test_scores_are_written_drawn_and_selected_by(capsys: pytest.CaptureFixture[
     assert said["samples"] == rows.num_rows == 1438
     assert said["columns"] == ["aum", "variability", "confidence", "correctness"]
     assert sum(said["regions"].values()) == 1438
-    assert said["methods"]["aum"]["config"]["epochs_recorded"] == 2
+    assert said["methods"]["aum"]["config"]["record_epochs"] == 2
     assert Path("map.svg").read_text().startswith("<svg")
     assert main([*words, "--quiet"]) == 0
     following = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("Select by it: "))

@@ -58,7 +58,7 @@ SMALL = {
     "crops": 2,
     "ascent": 2,
     "round_iterations": 2,
-    "epochs_recorded": 3,
+    "record_epochs": 3,
     "trajectory": 3,
     "runs": 2,
     "window": 3,

@@ -24,13 +24,13 @@ from potstill.dataset_file import Distilled, inspect, load
 from potstill.dataset_file.inspect import describe
 from potstill.errors import PotstillError
 from potstill.functional.gradient_norms import Factors
-from potstill.methods.selection._last_layer import ByGradients
+from potstill.methods.selection.gradient_matching import GradientSelection
 from potstill.rng import generator
 from potstill.runs.loop import Interrupted, Progress
 from potstill.testing import check_method, toy_problem, toy_source
 
 WEIGHING = [n for n in registry.names("methods") if registry.resolve("methods", n).info.weighted]
-QUICK: dict[str, Any] = {"epochs_recorded": 2, "network": "convnet-d1-w4"}
+QUICK: dict[str, Any] = {"record_epochs": 2, "network": "convnet-d1-w4"}
 WEIGHTS = st.lists(st.floats(0, 2.0**99, width=32), min_size=8, max_size=8).filter(lambda w: max(w) > 0)
 
 
@@ -63,7 +63,7 @@ def test_craig_and_grad_match_weigh() -> None:
 @pytest.mark.parametrize("kind", ["image", "table"])
 @pytest.mark.parametrize("name", WEIGHING)
 def test_a_method_that_weighs_keeps_the_contract(name: str, kind: str) -> None:
-    check_method(make_method(name, {"epochs_recorded": 2})[1], kind=kind)
+    check_method(make_method(name, {"record_epochs": 2})[1], kind=kind)
 
 
 @pytest.mark.parametrize("name", WEIGHING)
@@ -179,7 +179,7 @@ def test_inspect_says_them() -> None:
 
 
 def test_weights_of_craig_are_the_sizes_of_its_clusters() -> None:
-    method: Any = make_method("craig", {"epochs_recorded": 2})[1]
+    method: Any = make_method("craig", {"record_epochs": 2})[1]
     problem = toy_problem(method, ipc=3)
     state = method.init(problem, generator(0))
     assert all(w.tolist() == [4.0] * 3 for w in state.weights)  # twelve samples of a class, before they are looked at
@@ -196,7 +196,7 @@ def test_weights_of_craig_are_the_sizes_of_its_clusters() -> None:
 def test_weights_of_grad_match_are_its_coefficients() -> None:
     from scipy.optimize import nnls
 
-    method: Any = make_method("grad-match", {"epochs_recorded": 2})[1]
+    method: Any = make_method("grad-match", {"record_epochs": 2})[1]
     problem = toy_problem(method, ipc=4)
     state = method.init(problem, generator(0))
     while not method.done(problem, state):
@@ -216,8 +216,8 @@ def _full(factors: Factors) -> Tensor:
 
 
 def test_glister_weighs_nothing() -> None:
-    method: Any = make_method("glister", {"epochs_recorded": 2, "held": 0.25})[1]
-    assert isinstance(method, ByGradients)
+    method: Any = make_method("glister", {"record_epochs": 2, "held": 0.25})[1]
+    assert isinstance(method, GradientSelection)
     problem = toy_problem(method)
     assert method.result(problem, method.init(problem, generator(0))).weights is None
 
@@ -253,7 +253,7 @@ def test_the_list_of_methods_says_who_weighs() -> None:
 
 
 def test_a_selection_whose_weights_are_no_weights_breaks_the_contract() -> None:
-    from potstill.methods.selection.craig import CRAIG
+    from potstill.methods.selection.gradient_matching import CRAIG
     from potstill.testing import ContractError
 
     class Negative(CRAIG):
@@ -264,4 +264,4 @@ def test_a_selection_whose_weights_are_no_weights_breaks_the_contract() -> None:
             return dataclasses.replace(made, weights=-made.weights)
 
     with pytest.raises(ContractError, match="weights must be one finite float of at least 0"):
-        check_method(Negative(epochs_recorded=2))
+        check_method(Negative(record_epochs=2))

@@ -163,10 +163,11 @@ def naive_zcore(x: torch.Tensor, seed: int, samples: int, together: int, k: int,
 def test_zcore_is_the_published_rule() -> None:
     x = points(2, d=5)
     for together, k in ((1, 49), (7, 10)):
-        found = zcore_scores(x, generator(4), samples=40, neighbours=k, together=together)
+        found = zcore_scores(x, generator(4), samples=40, neighbours=k, draws_per_tree=together)
         torch.testing.assert_close(found, naive_zcore(x, 4, 40, together, k, 4.0))
     assert torch.equal(
-        zcore_scores(x, generator(4), samples=40, together=7), zcore_scores(x, generator(4), samples=40, together=7)
+        zcore_scores(x, generator(4), samples=40, draws_per_tree=7),
+        zcore_scores(x, generator(4), samples=40, draws_per_tree=7),
     )
 
 

@@ -338,7 +338,7 @@ def test_a_frame_stands_in_a_pipeline_of_scikit_learn():
 
 def test_weights_of_the_samples_are_beside_them(iris):
     x, y = iris
-    sampler = Distiller("craig", ipc=5, options={"epochs_recorded": 2})
+    sampler = Distiller("craig", ipc=5, options={"record_epochs": 2})
     small, labels = sampler.fit_resample(x, y)
     weight = sampler.sample_weight_
     assert weight.dtype == np.float32

@@ -14,7 +14,7 @@ from potstill.methods.distribution.idm import IDM
 from potstill.methods.gradient.dc import DC
 from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
-from potstill.methods.selection.herding import Herding
+from potstill.methods.selection.coverage import Herding
 from potstill.rng import generator
 from potstill.testing import toy_problem
 
@@ -22,7 +22,7 @@ QUICK = {
     "networks_trained": 2, "epochs_trained": 0, "num_experts": 2, "batch_real": 6, "committee": "convnet-d1-w4-batch",
     "batch": 6,
     "samples": 4, "crops": 2, "ascent": 2, "round_iterations": 2, "train_steps": 2, "pool_first": 2,
-    "epochs_recorded": 3, "trajectory": 3, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2,
+    "record_epochs": 3, "trajectory": 3, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2,
 }  # fmt: skip
 """Settings that shorten a method where it has them."""
 EXPERTS = {"train_epochs": 5, "min_start_epoch": 0, "max_start_epoch": 2, "expert_epochs": 2, "student_steps": 2}

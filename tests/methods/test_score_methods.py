@@ -20,20 +20,17 @@ from potstill.dataset_file.scores import read_scores
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.functional.gradient_norms import gradient_norms
 from potstill.functional.training_dynamics import aum, tdds
-from potstill.methods.selection._record import record_of
-from potstill.methods.selection.aum import AUM
-from potstill.methods.selection.dyn_unc import DynUnc
-from potstill.methods.selection.el2n import EL2N
-from potstill.methods.selection.forgetting import Forgetting
-from potstill.methods.selection.glister import GLISTER
-from potstill.methods.selection.grand import GraNd
-from potstill.methods.selection.tdds import TDDS
+from potstill.methods.selection._record import get_record
+from potstill.methods.selection.dynamics import TDDS, DynUnc, Forgetting
+from potstill.methods.selection.early_training import EL2N, GraNd
+from potstill.methods.selection.gradient_matching import GLISTER
+from potstill.methods.selection.margins import AUM
 from potstill.pretraining.training_dynamics import Record, Run
 from potstill.rng import generator
 from potstill.testing import toy_problem, toy_source
 
 QUICK: dict[str, Any] = {
-    "epochs_recorded": 4, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2, "trajectory": 4,
+    "record_epochs": 4, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2, "trajectory": 4,
 }  # fmt: skip
 
 
@@ -88,12 +85,12 @@ def test_the_hardest_of_each_class_are_kept_first(name: str) -> None:
 def test_aum_keeps_the_largest_areas_and_ccs_leaves_the_hardest_out() -> None:
     method = quick("aum")
     problem = toy_problem(method, ipc=3)
-    area = aum(record_of(problem).series("margin").flatten(0, 1))
+    area = aum(get_record(problem).series("margin").flatten(0, 1))
     for c, index in enumerate(problem.class_indices):
         best = index[area[index].argsort(descending=True)[:3]].tolist()
         assert set(chosen(method, problem)[3 * c : 3 * c + 3]) == set(best)
     ccs = quick("ccs", cut=0.5)
-    area = aum(record_of(problem).series("probability_margin").flatten(0, 1))
+    area = aum(get_record(problem).series("probability_margin").flatten(0, 1))
     torch.testing.assert_close(ccs.columns(problem)["ccs"], area)
     left = set(chosen(ccs, toy_problem(ccs, ipc=3)))
     for index in problem.class_indices:
@@ -108,7 +105,7 @@ def test_grand_is_the_mean_over_runs_of_the_exact_norm() -> None:
     assert every.y is not None
     norms = []
     for run in range(2):
-        trained = record_of(problem).network(run, 2)
+        trained = get_record(problem).network(run, 2)
         net = problem.network(trained.seed).eval()
         net.load_state_dict({**trained.parameters, **trained.buffers})
         norms.append(gradient_norms(net, every.x, every.y))
@@ -117,7 +114,7 @@ def test_grand_is_the_mean_over_runs_of_the_exact_norm() -> None:
 
 
 def test_early_scores_train_early_epochs_only() -> None:
-    for method in (EL2N(epochs_recorded=50, epoch=5), GraNd(epochs_recorded=50, epoch=5)):
+    for method in (EL2N(record_epochs=50, epoch=5), GraNd(record_epochs=50, epoch=5)):
         (spec,) = method.assets(toy_problem())
         assert (spec.recipe["until"], spec.recipe["epochs"]) == (5, 50)
 
@@ -125,9 +122,9 @@ def test_early_scores_train_early_epochs_only() -> None:
 def test_tdds_looks_at_the_first_30_of_200_epochs() -> None:
     (spec,) = TDDS().assets(toy_problem())
     assert (spec.recipe["until"], spec.recipe["epochs"]) == (30, 200)
-    method = quick("tdds", epochs_recorded=8, trajectory=4)
+    method = quick("tdds", record_epochs=8, trajectory=4)
     problem = toy_problem(method)
-    moved = record_of(problem).series("movement")[:, 1:4]
+    moved = get_record(problem).series("movement")[:, 1:4]
     torch.testing.assert_close(method.columns(problem)["tdds"], torch.stack([tdds(m, 3, 0.9) for m in moved]).mean(0))
 
 
@@ -136,14 +133,14 @@ def test_tdds_looks_at_the_first_30_of_200_epochs() -> None:
     [
         (
             "tdds",
-            {"epochs_recorded": 10},
-            "epochs up to 30 are looked at, but epochs_recorded is 10; record at least 30",
+            {"record_epochs": 10},
+            "epochs up to 30 are looked at, but record_epochs is 10; record at least 30",
         ),
         ("tdds", {"trajectory": 8}, "3 to 8 epochs.*but it has 10"),
-        ("dyn-unc", {"epochs_recorded": 9}, "2 to 9 epochs.*but it has 10"),
-        ("cartography", {"epochs_recorded": 1}, "needs 2 of them or more, but epochs_recorded is 1; record more"),
-        ("forgetting", {"epochs_recorded": 1}, "needs 2 of them or more, but epochs_recorded is 1; record more"),
-        ("el2n", {"epochs_recorded": 2}, "epochs up to 3 are looked at, but epochs_recorded is 2; record at least 3"),
+        ("dyn-unc", {"record_epochs": 9}, "2 to 9 epochs.*but it has 10"),
+        ("cartography", {"record_epochs": 1}, "needs 2 of them or more, but record_epochs is 1; record more"),
+        ("forgetting", {"record_epochs": 1}, "needs 2 of them or more, but record_epochs is 1; record more"),
+        ("el2n", {"record_epochs": 2}, "epochs up to 3 are looked at, but record_epochs is 2; record at least 3"),
         ("grand", {"epoch": 3}, "networks are kept after epochs 1, 2, 5, 10, 20, 30, not after 3"),
     ],
 )
@@ -168,7 +165,7 @@ def with_record(method: Any, probability: torch.Tensor) -> Problem:
 
 @pytest.mark.parametrize("name", ["cartography", "dyn-unc"])
 def test_a_training_that_is_too_short_for_swings_is_said(name: str) -> None:
-    method = make_method(name, {"epochs_recorded": 12} | ({"window": 5} if name == "dyn-unc" else {}))[1]
+    method = make_method(name, {"record_epochs": 12} | ({"window": 5} if name == "dyn-unc" else {}))[1]
     reached = torch.linspace(0.1, 0.9, 240)
     rising = torch.linspace(0.1, 1, 12)[:, None] * reached
     with pytest.warns(PotstillWarning, match=r"after 12 recorded epochs .*rank correlation 1.00.*record more epochs"):
@@ -183,7 +180,7 @@ def test_a_training_that_is_too_short_for_swings_is_said(name: str) -> None:
 
 
 def test_windows_that_hold_most_of_the_record_are_said() -> None:
-    few, enough = DynUnc(epochs_recorded=12, window=10), DynUnc(epochs_recorded=20, window=10)
+    few, enough = DynUnc(record_epochs=12, window=10), DynUnc(record_epochs=20, window=10)
     many = dataclasses.replace(toy_problem(), train=toy_source("image", per_class=60))
     with pytest.warns(PotstillWarning, match="only 12 are recorded.*record 20 or more"):
         few.assets(many)
@@ -212,7 +209,7 @@ def test_balance() -> None:
         assert bool((small.labels.diff() >= 0).all())
         return torch.bincount(small.labels, minlength=4).tolist()
 
-    some: dict[str, Any] = {"epochs_recorded": 3}
+    some: dict[str, Any] = {"record_epochs": 3}
     assert sizes("class", 12) == [5, 4, 2, 1]  # natural: the budget's default
     assert sizes("class", 12, balance="equal") == [3, 3, 3, 3]
     assert sizes("proportional", 10) == [4, 3, 2, 1]
@@ -288,15 +285,13 @@ def test_what_does_not_fit_the_file_is_refused(table: Path, tmp_path: Path) -> N
 
     fails("method dm does not select by scores", "dm")
     fails("made with network 'convnet-d1-w4', but 'mlp' is asked for", network="mlp")
-    fails("made with epochs_recorded 4, but 9 is asked for", epochs_recorded=9)
-    fails("made with epochs_recorded 4, but 30 is asked for", AUM())
+    fails("made with record_epochs 4, but 9 is asked for", record_epochs=9)
+    fails("made with record_epochs 4, but 30 is asked for", AUM())
     fails("not whitened", zca="mtt")
-    assert (
-        potstill.distill(data, "aum", ipc=1, scores=table, epochs_recorded=4, cut=0.5).metadata["config"]["cut"] == 0.5
-    )
+    assert potstill.distill(data, "aum", ipc=1, scores=table, record_epochs=4, cut=0.5).metadata["config"]["cut"] == 0.5
     few = tmp_path / "few.parquet"
     rows = pq.read_table(table)
-    score(data, ["aum"], few, network="convnet-d1-w4", epochs_recorded=2)
+    score(data, ["aum"], few, network="convnet-d1-w4", record_epochs=2)
     with pytest.raises(PotstillError, match=r"are of aum, not of entropy.*potstill score --methods entropy"):
         potstill.distill(data, "entropy", ipc=1, scores=few)
     for broken, said in (
@@ -331,7 +326,7 @@ def test_never_learned_stays_infinite_in_the_file(tmp_path: Path) -> None:
     wrong[:2] = 3
     data = Splits(train=dataclasses.replace(source, labels=wrong), test=None)
     path = tmp_path / "scores.parquet"
-    made = score(data, ["forgetting"], path, network="convnet-d1-w4", epochs_recorded=4, lr=0.02)
+    made = score(data, ["forgetting"], path, network="convnet-d1-w4", record_epochs=4, lr=0.02)
     column = made.methods["forgetting"].columns["forgetting"]
     assert math.inf in column.tolist()
     assert torch.equal(read_scores(path).methods["forgetting"].columns["forgetting"], column)
@@ -353,7 +348,7 @@ def test_files_of_pictures_are_named(tmp_path: Path) -> None:
             picture = np.random.default_rng(n + ord(c)).integers(0, 255, (8, 8), dtype=np.uint8)
             Image.fromarray(picture).save(tmp_path / "photos" / c / f"{n}.png")
     data = load(tmp_path / "photos", test_fraction=0.34)
-    made = score(data, ["aum"], network="convnet-d1-w4", epochs_recorded=1)
+    made = score(data, ["aum"], network="convnet-d1-w4", record_epochs=1)
     assert len(made.names) == len(data.train) == 8
     for i, name in enumerate(made.names):
         with Image.open(tmp_path / "photos" / name) as picture:
@@ -373,7 +368,7 @@ def test_wrong_labels_are_found_and_left_out() -> None:
     labels = clean.labels.clone()
     labels[wrong] = (labels[wrong] + 1 + torch.randint(0, 9, (60,), generator=rng)) % 10
     data = Splits(train=dataclasses.replace(clean, labels=labels), test=None)
-    options: dict[str, Any] = {"network": "convnet-d1-w16", "epochs_recorded": 12, "batch": 32}
+    options: dict[str, Any] = {"network": "convnet-d1-w16", "record_epochs": 12, "batch": 32}
     made = score(data, ["aum"], **options)
     lowest = made.methods["aum"].columns["aum"].argsort()[:60]
     assert len(set(lowest.tolist()) & set(wrong.tolist())) > 40  # 6 by chance
@@ -392,7 +387,7 @@ def test_wrong_labels_are_found_and_left_out() -> None:
 def test_glister_takes_from_outside_what_it_validates_on_and_fills_up() -> None:
     from potstill.pretraining import training_part
 
-    method = GLISTER(epochs_recorded=2, held=0.25)
+    method = GLISTER(record_epochs=2, holdout=0.25)
     problem = toy_problem(method, ipc=9)
     assert set(chosen(method, problem)) == set(training_part(problem.train, 0.25).tolist())
     assert sorted(chosen(method, toy_problem(method, ipc=12))) == list(range(48))
@@ -400,7 +395,7 @@ def test_glister_takes_from_outside_what_it_validates_on_and_fills_up() -> None:
 
 def test_a_plan_says_which_trainings_are_missing() -> None:
     data = unbalanced()
-    options: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "epochs_recorded": 3, "epoch": 1, "runs": 2}
+    options: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "record_epochs": 3, "epoch": 1, "runs": 2}
     before = potstill.plan(data, "el2n", **options)
     assert [(n.name, n.count, n.kept) for n in before.networks] == [("record", 2, 0)]
     assert before.memory is not None

@@ -12,19 +12,12 @@ from potstill.errors import PotstillError
 from potstill.functional.coreset import herding
 from potstill.functional.sampling import proportional_allocation
 from potstill.methods.selection import _features
+from potstill.methods.selection._by_class import FeatureSelection
 from potstill.methods.selection._features import class_features, read_class
-from potstill.methods.selection._greedy import ClassWise
-from potstill.methods.selection.contextual_diversity import ContextualDiversity
-from potstill.methods.selection.facility_location import FacilityLocation
-from potstill.methods.selection.graph_cut import GraphCut
-from potstill.methods.selection.herding import Herding
-from potstill.methods.selection.k_center import KCenter
+from potstill.methods.selection.coverage import FacilityLocation, GraphCut, Herding, KCenter, KMedian
+from potstill.methods.selection.density import ContextualDiversity, KNNGraph, Moderate, ZCore
 from potstill.methods.selection.k_means import KMeans
-from potstill.methods.selection.k_median import KMedian
-from potstill.methods.selection.knn_graph import KNNGraph
-from potstill.methods.selection.moderate import Moderate
-from potstill.methods.selection.stratified import Stratified
-from potstill.methods.selection.zcore import ZCore
+from potstill.methods.selection.random import Stratified
 from potstill.rng import generator
 from potstill.testing import toy_problem
 
@@ -88,7 +81,7 @@ def test_a_smaller_budget_is_a_prefix_where_the_mathematics_allows(method) -> No
 
 
 def test_trained_features_are_the_embedding_of_the_trained_network() -> None:
-    method = Herding(features="trained", epochs_trained=1)
+    method = Herding(features="trained", pretrain_epochs=1)
     problem = toy_problem(method)
     (made,) = problem.assets["networks"]
     net = problem.network(made.seed)
@@ -104,7 +97,7 @@ def test_trained_features_are_the_embedding_of_the_trained_network() -> None:
 
 
 def test_contextual_diversity_compares_predictions_and_refuses_inputs() -> None:
-    method = ContextualDiversity(epochs_trained=1)
+    method = ContextualDiversity(pretrain_epochs=1)
     problem = toy_problem(method)
     rows = read_class(problem, problem.class_indices[0], "trained", 0, "log-probabilities").rows
     torch.testing.assert_close(rows.exp().sum(1), torch.ones(12))
@@ -123,10 +116,10 @@ def test_features_in_a_mapped_file_are_the_same(monkeypatch: pytest.MonkeyPatch)
 
 def test_every_class_wise_method_can_take_any_features() -> None:
     kinds = [resolve("methods", name) for name in names("methods")]
-    class_wise = [kind for kind in kinds if issubclass(kind, ClassWise | KMeans)]
+    class_wise = [kind for kind in kinds if issubclass(kind, FeatureSelection | KMeans)]
     assert len(class_wise) >= 10
     for kind in class_wise:
-        assert make_method(kind(), {"features": "trained", "epochs_trained": 3})[1].features == "trained"
+        assert make_method(kind(), {"features": "trained", "pretrain_epochs": 3})[1].features == "trained"
 
 
 def test_stratified_follows_the_sizes_of_classes() -> None:

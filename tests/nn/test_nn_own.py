@@ -203,7 +203,7 @@ def test_side_by_side_where_that_gives_what_each_gives_alone() -> None:
 
 SMALL: dict[str, Any] = {
     "iterations": 2, "batch_real": 6, "networks_trained": 1, "epochs_trained": 1, "num_experts": 1, "train_epochs": 1,
-    "epochs_recorded": 2, "runs": 1,
+    "record_epochs": 2, "runs": 1,
     "samples": 4, "crops": 2, "outer": 1, "inner": 1, "epoch": 1, "teacher_steps": 2, "batch_trained": 16, "batch": 6,
 }  # fmt: skip
 

@@ -66,7 +66,7 @@ def score(
         device: ``auto``, ``cpu`` or ``cuda``.
         executor: where networks are trained, as for `potstill.distill`.
         progress: called with what is made, how much is done, and of how much.
-        **options: fields of the methods, e.g. ``epochs_recorded``; each goes to those methods that have it.
+        **options: fields of the methods, e.g. ``record_epochs``; each goes to those methods that have it.
 
     Raises:
         PotstillError: a method gives no numbers, no method has such an option, or the file cannot be written.

@@ -1,1 +1,1 @@
-"""Augmentations as pure functions of drawn parameters, label mixes, and whitening."""
+"""Augmentations as pure functions of drawn parameters, label mixes, and ZCA whitening."""

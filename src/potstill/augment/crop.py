@@ -1,9 +1,8 @@
-"""Crops of each picture on its own: random resized crops, shifted crops and shuffled patches, as the decoupled family
-trains students with.
+"""Per-sample augmentations of the decoupled family's students: random resized crops, shifts, shuffled patches.
 
-A resized crop is that of Szegedy et al. (arXiv:1409.4842) in the form that torchvision's RandomResizedCrop made common:
-area uniform in ``scale``, logarithm of the side ratio uniform in ``ratio``, ten attempts, else the largest centred crop
-whose ratio is allowed; whole pixels. It is resized back bilinearly from the crop's own pixels only.
+Resized crops as torchvision's RandomResizedCrop (Szegedy et al., arXiv:1409.4842): area uniform in ``scale``, logarithm
+of the aspect ratio uniform in ``ratio``, ten attempts, else the largest centred crop with an allowed ratio; whole
+pixels, resized bilinearly from the crop's own pixels.
 """
 
 import math
@@ -41,21 +40,21 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class CropParams:
-    """Parameters of one draw, one entry per sample, and how many."""
+    """Parameters of one draw, one entry per sample."""
 
     box: Int[Tensor, "n 4"]
     """Top, left, height and width of each crop, in pixels."""
     flip: Tensor
-    """Which are mirrored, left to right (bool)."""
+    """True for samples that are flipped horizontally."""
     order: Int[Tensor, "n p"]
-    """Which cell of the picture comes to each place; of one column where cells stay."""
+    """Source cell of each cell; one column without shuffling."""
     n: int
 
 
 def boxes(
     n: int, h: int, w: int, scale: tuple[float, float], ratio: tuple[float, float], rng: Generator
 ) -> Int[Tensor, "n 4"]:
-    """Top, left, height and width of ``n`` random crops of an h×w picture."""
+    """Draw top, left, height and width of ``n`` random crops of an h×w image."""
     area = h * w * (scale[0] + (scale[1] - scale[0]) * torch.rand(n, ATTEMPTS, generator=rng, dtype=torch.float64))
     low, high = math.log(ratio[0]), math.log(ratio[1])
     side = (low + (high - low) * torch.rand(n, ATTEMPTS, generator=rng, dtype=torch.float64)).exp()
@@ -72,7 +71,7 @@ def boxes(
 
 
 def central_box(h: int, w: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
-    """The largest box in the middle whose ratio of width to height is allowed: top, left, height, width."""
+    """Return the largest centred box with an allowed aspect ratio: top, left, height, width."""
     tall, wide = h, w
     if w / h < ratio[0]:
         tall = min(h, max(1, round(w / ratio[0])))
@@ -82,13 +81,11 @@ def central_box(h: int, w: int, ratio: tuple[float, float]) -> tuple[int, int, i
 
 
 def crop_and_resize(x: Float[Tensor, "n c h w"], box: Int[Tensor, "n 4"], size: tuple[int, int]) -> Tensor:
-    """Each picture's own crop, resized bilinearly to ``size`` (h, w): ``F.interpolate`` of the crop, without corners
-    aligned and without antialiasing."""
+    """Crop each image by its box and resize bilinearly to ``size`` (h, w), without antialiasing."""
     h, w = x.shape[2:]
     box = box.to(x.device)
 
     def places(first: Tensor, length: Tensor, out: int, whole: int) -> Tensor:
-        """Where each output pixel looks, (n, out), in grid_sample's units: within the crop's pixel centres."""
         at = (torch.arange(out, device=x.device, dtype=torch.float64) + 0.5) * length[:, None] / out - 0.5
         at = torch.minimum(at.clamp_min(0), (length - 1)[:, None].double()) + first[:, None]
         return (2 * at + 1) / whole - 1
@@ -117,14 +114,14 @@ def _no_shuffle(n: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crops:
-    """Perhaps shuffled patches, a random resized crop and a flip; a `potstill.core.Augmentation`.
+    """Shuffled patches, a random resized crop and a flip; a `potstill.core.Augmentation`.
 
     Attributes:
-        scale: part of the area that a crop has, between these.
-        ratio: width over height of a crop, between these.
-        flip: probability of a mirror image, left to right.
-        patches: the picture is cut into so many by so many cells, which change places at random (RDED's
-            ShufflePatches); 1 leaves it. What does not divide evenly stays at the right and lower edge.
+        scale: range of a crop's area as a fraction of the image's.
+        ratio: range of a crop's width over height.
+        flip: probability of a horizontal flip.
+        patches: number of cells per side that are shuffled (RDED's ShufflePatches); 1 for none. A remainder stays at
+            the right and lower edge.
 
     Raises:
         PotstillError: a value out of its range.
@@ -147,19 +144,18 @@ class Crops:
 
     @property
     def geometric(self) -> tuple[str, ...]:
-        """What moves pixels, of `potstill.tasks.GEOMETRIC`: all that it does. A crop of the whole area cuts, too, where
-        its ratio is not the picture's."""
+        """Operations that move pixels, of `potstill.tasks.GEOMETRIC`."""
         return (*(("shuffle",) if self.patches > 1 else ()), "crop", *(("flip",) if self.flip else ()))
 
     def without(self, operations: Collection[str], /) -> "Crops | PadCrop | Siamese":
-        """The same without these; no patches without crops, and nothing at all where no flip is left either."""
+        """Return the augmentation without these operations; patches need crops."""
         flip = 0.0 if "flip" in operations else self.flip
         if "crop" not in operations:
             return replace(self, patches=1 if "shuffle" in operations else self.patches, flip=flip)
         return PadCrop(pad=0, flip=flip) if flip else Siamese(strategy=())
 
     def movement(self, params: CropParams, shape: tuple[int, ...], /) -> Movement:
-        """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
+        """Return the movement of pixels by `apply` with ``params``, for images of ``shape`` (c, h, w)."""
         h, w = shape[1:]
         top, left, tall, wide = params.box.double().unbind(1)
         matrix = torch.eye(3, dtype=torch.float64).repeat(params.n, 1, 1)
@@ -171,10 +167,10 @@ class Crops:
         )  # fmt: skip
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> CropParams:
-        """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
+        """Draw parameters for ``n`` images of ``shape`` (c, h, w); with ``n = 1`` a batch shares them.
 
         Raises:
-            PotstillError: the shape is not that of a picture, or it is smaller than ``patches``.
+            PotstillError: the shape is not (c, h, w), or it is smaller than ``patches``.
         """
         h, w = _check(shape)
         if min(h, w) < self.patches:
@@ -186,10 +182,10 @@ class Crops:
         return CropParams(box, torch.rand(n, generator=rng) < self.flip, order, n)
 
     def apply(self, x: Tensor, params: CropParams, /) -> Tensor:
-        """``x`` (m, c, h, w) transformed; of the same shape, differentiable.
+        """Transform ``x`` (m, c, h, w) to the same shape, differentiably.
 
         Raises:
-            ValueError: the parameters were drawn for another number of samples, and not for one.
+            ValueError: the parameters were drawn for another number of samples.
         """
         m = len(x)
         box, flip, order = (_expand_to(m, t, params.n) for t in (params.box, params.flip, params.order))
@@ -206,7 +202,7 @@ def _expand_to(m: int, values: Tensor, n: int) -> Tensor:
 
 
 def shuffle_cells(x: Float[Tensor, "n c h w"], order: Int[Tensor, "n p2"], p: int) -> Float[Tensor, "n c h w"]:
-    """Pictures of p × p cells, in reading order: at place j lies the cell that was at place ``order[j]``."""
+    """Shuffle the p × p cells of images, in reading order: cell j is taken from cell ``order[j]``."""
     n, c = x.shape[:2]
     h, w = x.shape[2] // p * p, x.shape[3] // p * p
     cells = x[:, :, :h, :w].reshape(n, c, p, h // p, p, w // p).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
@@ -218,33 +214,33 @@ def shuffle_cells(x: Float[Tensor, "n c h w"], order: Int[Tensor, "n p2"], p: in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PadCrop:
-    """The picture moved by up to ``pad`` pixels each way over zeros, and a flip; a `potstill.core.Augmentation`."""
+    """A shift by up to ``pad`` pixels with zero padding, and a flip; a `potstill.core.Augmentation`."""
 
     pad: int = 4
     flip: float = 0.5
 
     @property
     def geometric(self) -> tuple[str, ...]:
-        """What moves pixels, of `potstill.tasks.GEOMETRIC`: all that it does."""
+        """Operations that move pixels, of `potstill.tasks.GEOMETRIC`."""
         return tuple(name for name, used in (("shift", self.pad), ("flip", self.flip)) if used)
 
     def without(self, operations: Collection[str], /) -> "PadCrop | Siamese":
-        """The same without these; nothing at all where none is left."""
+        """Return the augmentation without these; `Siamese` without groups if none is left."""
         pad, flip = (0 if "shift" in operations else self.pad), (0.0 if "flip" in operations else self.flip)
         return replace(self, pad=pad, flip=flip) if pad or flip else Siamese(strategy=())
 
     def movement(self, params: CropParams, shape: tuple[int, ...], /) -> Movement:
-        """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
+        """Return the movement of pixels by `apply` with ``params``, for images of ``shape`` (c, h, w)."""
         h, w = shape[1:]
         down, right = (params.box[:, :2] - self.pad).unbind(1)
         matrix = shift_matrix(down, right, h, w) @ flip_matrix(params.flip)
         return Movement(maps=lambda x: self.apply(x, params), matrix=matrix, size=(h, w))
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> CropParams:
-        """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
+        """Draw parameters for ``n`` images of ``shape`` (c, h, w); with ``n = 1`` a batch shares them.
 
         Raises:
-            PotstillError: the shape is not that of a picture.
+            PotstillError: the shape is not (c, h, w).
         """
         h, w = _check(shape)
         corner = torch.randint(2 * self.pad + 1, (n, 2), generator=rng)
@@ -252,10 +248,10 @@ class PadCrop:
         return CropParams(box, torch.rand(n, generator=rng) < self.flip, _no_shuffle(n), n)
 
     def apply(self, x: Tensor, params: CropParams, /) -> Tensor:
-        """``x`` (m, c, h, w) transformed; of the same shape, differentiable.
+        """Transform ``x`` (m, c, h, w) to the same shape, differentiably.
 
         Raises:
-            ValueError: the parameters were drawn for another number of samples, and not for one.
+            ValueError: the parameters were drawn for another number of samples.
         """
         m, (h, w) = len(x), x.shape[2:]
         box, flip = (_expand_to(m, t, params.n).to(x.device) for t in (params.box, params.flip))
@@ -267,35 +263,35 @@ class PadCrop:
 
 
 def rrc() -> Crops:
-    """Random resized crops of 8 to 100 % of the area, and flips: SRe2L's students, ImageNet's usual training."""
+    """Random resized crops of 8 to 100 % of the area and flips: SRe2L's students."""
     return Crops()
 
 
 def rrc_noflip() -> Crops:
-    """The same for pictures that may not be mirrored."""
+    """The same without flips."""
     return Crops(flip=0.0)
 
 
 def flip() -> Crops:
-    """Flips only: RDED's students where a picture holds one crop (factor 1)."""
+    """Flips only: RDED's students with factor 1."""
     return Crops(scale=(1.0, 1.0), ratio=(1.0, 1.0))
 
 
 def patches() -> Crops:
-    """Four cells shuffled, crops of 50 to 100 % of the area, and flips: RDED's and EDC's students (factor 2)."""
+    """Four shuffled cells, crops of 50 to 100 % of the area and flips: RDED's and EDC's students (factor 2)."""
     return Crops(scale=(0.5, 1.0), patches=2)
 
 
 def patches_noflip() -> Crops:
-    """The same for pictures that may not be mirrored."""
+    """The same without flips."""
     return Crops(scale=(0.5, 1.0), patches=2, flip=0.0)
 
 
 def pad_crop() -> PadCrop:
-    """Shifts by up to four pixels, and flips: CIFAR's usual training."""
+    """Shifts by up to four pixels and flips: the usual training on CIFAR."""
     return PadCrop()
 
 
 def pad_crop_noflip() -> PadCrop:
-    """The same for pictures that may not be mirrored."""
+    """The same without flips."""
     return PadCrop(flip=0.0)

@@ -1,7 +1,4 @@
-"""The augmentation that Dataset Condensation (DC, arXiv:2006.05929) evaluates with: one operation per sample.
-
-It is not siamese and not for matching: rotated samples carry no gradient.
-"""
+"""Augmentation of DC's evaluation (arXiv:2006.05929): one operation per sample; rotation has no gradient."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -19,16 +16,15 @@ __all__ = ["OPERATIONS", "DCParams", "PerSample", "dc", "dc_batch_norm"]
 
 OPERATIONS = ("crop", "scale", "rotate", "noise")
 _MOVING = {"crop": "shift", "scale": "scale", "rotate": "rotate"}
-"""Those that move pixels, and what they do of `potstill.tasks.GEOMETRIC`. By how much is not said (`Moving`): splines
-in whole degrees on a canvas of their own."""
+"""Operations that move pixels, by name in `potstill.tasks.GEOMETRIC`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DCParams:
-    """Parameters of n samples; ``choice`` points into the strategy, the rest is used where its operation was chosen.
+    """Parameters of n samples; ``choice`` indexes the strategy.
 
-    ``crop`` holds the first row and column in the padded picture, ``size`` the scaled height and width in pixels,
-    ``angle`` whole degrees, ``noise`` standard normal values (or none, if the strategy has no noise).
+    ``crop``: first row and column in the padded image; ``size``: scaled height and width in pixels; ``angle``: whole
+    degrees; ``noise``: standard normal values, if the strategy has noise.
     """
 
     choice: Int[Tensor, " n"]
@@ -40,17 +36,16 @@ class DCParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerSample:
-    """One operation of ``strategy`` per sample, drawn evenly; a `potstill.core.Augmentation`.
+    """One operation of ``strategy`` per sample, drawn uniformly; a `potstill.core.Augmentation`.
 
-    - crop: pad by ``crop`` pixels of the channel's mean over the batch, take a window at offsets in 0…2·crop − 1 (as
-      published: the last offset, 2·crop, is never drawn).
-    - scale: height and width become ``int(u · H)``, u in [1 − scale, 1 + scale] each (as published both from the
-      height H), by nearest neighbour, then the middle is taken; what is not covered is 0.
-    - rotate: whole degrees in −rotate…rotate − 1, cubic splines, filled with the mean of the channels' means; the
-      middle is taken. This runs in SciPy on the CPU and stops the gradient.
-    - noise: ``noise`` times a standard normal value is added.
+    - crop: pad by ``crop`` pixels of the channel's batch mean, take a window at offsets in 0…2·crop − 1 (as published).
+    - scale: height and width become ``int(u · H)``, u in [1 − scale, 1 + scale] (as published both from the height H),
+      by nearest neighbour; then a centre crop, padded with 0.
+    - rotate: whole degrees in −rotate…rotate − 1, cubic splines, filled with the mean of the channels' means; then a
+      centre crop. Runs in SciPy on the CPU, without gradient.
+    - noise: adds ``noise`` times a standard normal value.
 
-    With ``n = 1`` the operation and its parameters are shared by the batch. The result never aliases the input.
+    With ``n = 1`` the batch shares the operation and its parameters. The result never aliases the input.
 
     Raises:
         PotstillError: an unknown operation, or a parameter out of its range.
@@ -72,18 +67,18 @@ class PerSample:
 
     @property
     def geometric(self) -> tuple[str, ...]:
-        """What moves pixels, of `potstill.tasks.GEOMETRIC`."""
+        """Operations that move pixels, of `potstill.tasks.GEOMETRIC`."""
         return tuple(_MOVING[operation] for operation in self.strategy if operation in _MOVING)
 
     def without(self, operations: Collection[str], /) -> "PerSample":
-        """The same without these."""
+        """Return the augmentation without these operations."""
         return replace(self, strategy=tuple(n for n in self.strategy if _MOVING.get(n) not in operations))
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> DCParams:
-        """Parameters for ``n`` pictures of ``shape`` (c, h, w).
+        """Draw parameters for ``n`` images of ``shape`` (c, h, w).
 
         Raises:
-            PotstillError: the shape is not that of a picture.
+            PotstillError: the shape is not (c, h, w).
         """
         if len(shape) != 3:
             raise PotstillError(f"this augmentation needs pictures (c, h, w), but one input is {shape}; use 'none'")
@@ -97,10 +92,10 @@ class PerSample:
         )
 
     def apply(self, x: Tensor, params: DCParams, /) -> Tensor:
-        """``x`` (m, c, h, w) with one operation applied to each sample; a new tensor.
+        """Apply one operation to each sample of ``x`` (m, c, h, w); returns a new tensor.
 
         Raises:
-            ValueError: the parameters were drawn for another number of samples, and not for one.
+            ValueError: the parameters were drawn for another number of samples.
         """
         if (n := len(params.choice)) not in (1, len(x)):
             raise ValueError(f"parameters drawn for {n} samples cannot be applied to {len(x)}")
@@ -161,7 +156,7 @@ def _scale(x: Tensor, params: DCParams, rows: Tensor) -> Tensor:
 
 
 def _middle(x: Tensor, h: int, w: int) -> Tensor:
-    """The middle of pictures laid, as published, in the middle of a zero square that is as large as every side."""
+    """Centre-crop images padded to a square of their largest side, as published."""
     side = max(h, w, *x.shape[2:])
     # both insets are rounded down on their own, so the result may sit one pixel off the true middle
     top, left = (side - x.shape[2]) // 2 - (side - h) // 2, (side - x.shape[3]) // 2 - (side - w) // 2

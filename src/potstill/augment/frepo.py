@@ -1,7 +1,7 @@
-"""The augmentation that FRePo trains students with (arXiv:2206.00719; lib/dataset/augmax of the published code).
+"""Augmentation of FRePo's students (arXiv:2206.00719; lib/dataset/augmax of the published code).
 
-One operation is drawn for a batch, and each sample has parameters of its own. Pixels from beyond a picture are those of
-its edge, where DSA has zeros. It is for students, not for matching: torch's bilinear sampling is differentiated once.
+One operation per batch with per-sample parameters. Outside pixels are those of the edge, where DSA has zeros. Not for
+matching: bilinear sampling is differentiable only once.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,21 +20,20 @@ __all__ = ["OPERATIONS", "FRePoAugment", "frepo", "frepo_noflip"]
 
 OPERATIONS = ("flip", "color", "crop", "rotate", "translate", "cutout")
 _MOVING: Mapping[str, str] = {"flip": "flip", "crop": "scale", "rotate": "rotate", "translate": "shift"}
-"""Those that move pixels, and what they do of `potstill.tasks.GEOMETRIC`."""
+"""Operations that move pixels, by name in `potstill.tasks.GEOMETRIC`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FRePoAugment:
-    """One of ``strategy`` for each batch; a `potstill.core.Augmentation`. Of pictures of h × w pixels:
+    """One operation of ``strategy`` per batch; a `potstill.core.Augmentation`.
 
-    - flip: left to right with probability 1/2.
-    - color: a brightness from [−``color``, ``color``] is added, then the distance from the picture's mean, then that
-      from each pixel's mean over channels, is times a factor whose logarithm is even in the same range.
-    - crop: enlarged by a factor from [``zoom[0]``, ``zoom[1]``], even in its logarithm, then a window of h × w that
-      lies within it (or around it, below 1).
+    - flip: horizontal, with probability 1/2.
+    - color: adds a brightness in [−``color``, ``color``], then scales contrast (about the image's mean) and saturation
+      (about each pixel's channel mean) by factors with logarithms uniform in the same range.
+    - crop: enlarged by a factor in ``zoom``, log-uniform, then an h × w window inside it (or around it, below 1).
     - rotate: by up to ``rotate`` degrees.
-    - translate: by up to ``translate`` of each side, not in whole pixels.
-    - cutout: a rectangle of ``cutout`` of each side within the picture is 0.
+    - translate: by up to ``translate`` of each side, in fractional pixels.
+    - cutout: a rectangle of ``cutout`` of each side is set to 0.
 
     Raises:
         PotstillError: an unknown operation.
@@ -54,16 +53,16 @@ class FRePoAugment:
 
     @property
     def geometric(self) -> tuple[str, ...]:
-        """What moves pixels, of `potstill.tasks.GEOMETRIC`."""
+        """Operations that move pixels, of `potstill.tasks.GEOMETRIC`."""
         return tuple(_MOVING[operation] for operation in self.strategy if operation in _MOVING)
 
     def without(self, operations: Collection[str], /) -> "FRePoAugment | Siamese":
-        """The same without these; nothing at all where none is left."""
+        """Return the augmentation without these; `Siamese` without groups if none is left."""
         left = tuple(name for name in self.strategy if _MOVING.get(name) not in operations)
         return replace(self, strategy=left) if left else Siamese(strategy=())
 
     def movement(self, params: SiameseParams, shape: tuple[int, ...], /) -> Movement:
-        """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
+        """Return the movement of pixels by `apply` with ``params``, for images of ``shape`` (c, h, w)."""
         (operation,), h, w = params.groups, shape[1], shape[2]
         if operation not in _MOVING:
             return Movement(maps=lambda x: x, matrix=torch.eye(3, dtype=torch.float64)[None], size=(h, w))
@@ -72,10 +71,10 @@ class FRePoAugment:
         return Movement(maps=lambda x: self.apply(x, params), matrix=matrix, size=(h, w))
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> SiameseParams:
-        """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
+        """Draw parameters for ``n`` images of ``shape`` (c, h, w); with ``n = 1`` a batch shares them.
 
         Raises:
-            PotstillError: the shape is not that of a picture.
+            PotstillError: the shape is not (c, h, w).
         """
         if len(shape) != 3:
             raise PotstillError(
@@ -112,10 +111,10 @@ class FRePoAugment:
                 return first | {f"{name}_end": first[name] + size[name] for name in size}
 
     def apply(self, x: Tensor, params: SiameseParams, /) -> Tensor:
-        """``x`` (m, c, h, w) transformed; of the same shape.
+        """Transform ``x`` (m, c, h, w) to the same shape.
 
         Raises:
-            ValueError: the parameters were drawn for another number of samples, and not for one.
+            ValueError: the parameters were drawn for another number of samples.
         """
         if params.n not in (1, len(x)):
             raise ValueError(f"parameters drawn for {params.n} samples cannot be applied to {len(x)}")
@@ -136,12 +135,12 @@ class FRePoAugment:
 
 
 def frepo() -> FRePoAugment:
-    """As published for pictures that may be mirrored."""
+    """As published for images that may be flipped."""
     return FRePoAugment()
 
 
 def frepo_noflip() -> FRePoAugment:
-    """The same without mirror images, as published for MNIST and Fashion-MNIST."""
+    """The same without flips, as published for MNIST and Fashion-MNIST."""
     return FRePoAugment(strategy=OPERATIONS[1:])
 
 
@@ -155,7 +154,7 @@ def _colored(x: Tensor, v: Mapping[str, Tensor]) -> Tensor:
 
 
 def _places(operation: str, v: Mapping[str, Tensor]) -> Tensor:
-    """Where each pixel comes from: (n, 2, 3) on coordinates in [-1, 1], as `torch.nn.functional.affine_grid` has it."""
+    """Return affine maps (n, 2, 3) of output to input coordinates in [-1, 1], for `torch.nn.functional.affine_grid`."""
     if operation == "rotate":  # in pixels, so that a picture that is not square is not sheared
         cos, sin, ratio = v["angle"].cos(), v["angle"].sin(), v["ratio"]
         nought = torch.zeros_like(cos)

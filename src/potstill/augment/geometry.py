@@ -1,4 +1,4 @@
-"""Augmentations without what would make a task's targets wrong, and targets that move with their pictures."""
+"""Augmentations that keep a task's targets right, and targets that move with their images."""
 
 from typing import Any
 
@@ -13,11 +13,12 @@ __all__ = ["can_mix_targets", "fit_to_task", "move_targets"]
 
 
 def fit_to_task(augment: Augmentation, task: Task, *, moves_targets: bool) -> tuple[Augmentation, tuple[str, ...]]:
-    """The augmentation without the operations that move pixels under which the task's targets would be wrong, and which
-    these are: of `potstill.tasks.GEOMETRIC`, or ``("*",)`` for one that does not say what its operations are.
+    """Return the augmentation without operations that make the task's targets wrong, and the dropped operations.
+
+    Dropped operations are of `potstill.tasks.GEOMETRIC`, or ``("*",)`` if the augmentation does not name its own.
 
     Args:
-        moves_targets: who applies it moves targets along (`moved_targets`), where task and augmentation know how.
+        moves_targets: True if the caller moves targets along (`move_targets`), if task and augmentation support it.
     """
     stay = set(invariant_operations(task))
     if stay >= set(GEOMETRIC):
@@ -31,13 +32,12 @@ def fit_to_task(augment: Augmentation, task: Task, *, moves_targets: bool) -> tu
 
 
 def can_mix_targets(task: Task | None) -> bool:
-    """Whether targets of two samples may be mixed in the shares of their pictures; ``None`` is a task of classes. Where
-    places in a picture count, or may, they may not."""
+    """Return True if targets of two samples may be mixed (not if positions in an image matter); ``None``: classes."""
     return task is None or set(invariant_operations(task)) >= set(GEOMETRIC)
 
 
 def move_targets(task: Task | None, augment: Augmentation, y: Tensor, params: Any, shape: tuple[int, ...]) -> Tensor:
-    """Targets (m, …) of pictures of ``shape`` (c, h, w) to which the augmentation was applied with ``params``."""
+    """Return the targets (m, …) of images of ``shape`` (c, h, w) after the augmentation with ``params``."""
     if (
         not isinstance(task, MovableTargets)
         or not isinstance(augment, TargetMovingAugmentation)

@@ -1,7 +1,7 @@
-"""Views whose crops, flips and mixes were drawn by another program and are therefore stored.
+"""Views whose crops, flips and mixes were drawn by another program and are stored.
 
-Bytes of a view: 9 for its box and flip; with CutMix 12 more (partner, box), with MixUp 8 more (partner, share). Views
-that are recomputed (`potstill.augment.view_schedule`) take none.
+Bytes per view: 9 for box and flip; with CutMix 12 more (partner, box), with MixUp 8 more (partner, share). Recomputed
+views (`potstill.augment.view_schedule`) take none.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ _MIXES = ("none", "cutmix", "mixup")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedViews:
-    """What all recorded views have in common.
+    """Settings shared by all imported views.
 
     Attributes:
-        picture: (height, width) of the pictures that are cut.
+        picture: (height, width) of the source images.
         size: (height, width) of the views.
         mix: "none", "cutmix" or "mixup".
 
@@ -48,12 +48,12 @@ class ImportedViews:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Its settings by name."""
+        """Return the settings as JSON values."""
         return {"picture": list(self.picture), "size": list(self.size), "mix": self.mix}
 
     @classmethod
     def from_json(cls, settings: Mapping[str, Any]) -> "ImportedViews":
-        """What `to_json` wrote.
+        """Read the settings of `to_json`.
 
         Raises:
             PotstillError: a setting is missing, unknown or of the wrong kind.
@@ -68,30 +68,30 @@ class ImportedViews:
         return cls(picture=tuple(settings["picture"]), size=tuple(settings["size"]), mix=settings["mix"])
 
     def fields(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Each field's type (safetensors' name) and the shape for one view.
+        """Return each field's dtype (safetensors' name) and shape per view.
 
-        ``box``: top, left, height, width in the picture; ``flip``; ``partner``: an item; ``mixed``: top, bottom, left,
-        right in the view (ends excluded); ``share``: what is left of its own.
+        ``box``: top, left, height, width in the image; ``flip``; ``partner``: an item; ``mixed``: top, bottom, left,
+        right in the view (ends excluded); ``share``: weight of the item's own view.
         """
-        made: dict[str, tuple[str, tuple[int, ...]]] = {"box": ("I16", (4,)), "flip": ("U8", ())}
+        fields: dict[str, tuple[str, tuple[int, ...]]] = {"box": ("I16", (4,)), "flip": ("U8", ())}
         if self.mix != "none":
-            made["partner"] = ("I32", ())
-            made |= {"mixed": ("I16", (4,))} if self.mix == "cutmix" else {"share": ("F32", ())}
-        return made
+            fields["partner"] = ("I32", ())
+            fields |= {"mixed": ("I16", (4,))} if self.mix == "cutmix" else {"share": ("F32", ())}
+        return fields
 
     def view(
         self, inputs: Tensor | FetchInputs, stored: Mapping[str, NDArray[Any]], index: Int[Tensor, " m"], items: int
     ) -> Tensor:
-        """The views of the items at ``index``.
+        """Return the views of the items at ``index``.
 
         Args:
-            inputs: all pictures (n, c, h, w), floats, or a function from indices to pictures.
-            stored: the fields of all items in one epoch.
+            inputs: all images (n, c, h, w), floats, or a function from indices to images.
+            stored: fields of all items in one epoch.
             index: int64, in any order and number.
             items: n.
 
         Raises:
-            PotstillError: pictures of another size, or what is stored cannot be: the file is damaged.
+            PotstillError: images have another size, or stored values are invalid (damaged file).
         """
         index = index.cpu().long()
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < items:
@@ -112,11 +112,10 @@ class ImportedViews:
     def mixes(
         self, stored: Mapping[str, NDArray[Any]], index: Int[Tensor, " m"], items: int, shape: tuple[int, ...]
     ) -> MixPlan | None:
-        """Partners of the items at ``index`` (on the CPU) among ``items``, shares and, for CutMix, boxes in views of
-        ``shape`` (c, h, w); ``None`` where nothing is mixed.
+        """Return partners, shares and, for CutMix, boxes in views of ``shape`` (c, h, w); ``None`` without a mix.
 
         Raises:
-            PotstillError: what is ``stored`` cannot be: the file is damaged.
+            PotstillError: stored values are invalid (damaged file).
         """
         if self.mix == "none":
             return None

@@ -1,7 +1,7 @@
-"""Cuts, flips and mixes as integers, and their application, which gives the same bits in every batch.
+"""Crops, flips and mixes with integer parameters, applied with the same bits in every batch.
 
-What a view is made of is written down exactly, and every pixel is a fixed sum of the same few products, each rounded
-for itself (no fused or reordered sum): so a picture's view does not depend on which others are made beside it.
+Every pixel is a fixed sum of the same few products, each rounded separately (no fused or reordered sums), so that a
+view does not depend on the rest of the batch.
 """
 
 import math
@@ -21,15 +21,15 @@ from potstill.errors import PotstillError
 __all__ = ["CropPlan", "FetchInputs", "MixPlan", "crop", "mix", "render_views"]
 
 FetchInputs: TypeAlias = Callable[[Tensor], Tensor]
-"""From int64 indices (m,) to the inputs there (m, …), float."""
+"""Function from int64 indices (m,) to inputs (m, …), float."""
 
 
 @dataclass(frozen=True, slots=True)
 class CropPlan:
-    """What is cut out of each picture: (top, left, height, width) in pixels, and whether it is mirrored.
+    """Crop of each image: (top, left, height, width) in pixels, and True if it is flipped horizontally.
 
-    Before that its cells change places by ``order`` (`potstill.augment.crop.shuffled`), where there is one, and ``pad``
-    zeros are put on every side, which the box counts.
+    Cells are first shuffled by ``order`` (`potstill.augment.crop.shuffle_cells`), if given, and every side is padded
+    with ``pad`` zeros, which the box counts.
     """
 
     box: Int[Tensor, "m 4"]
@@ -40,10 +40,10 @@ class CropPlan:
 
 @dataclass(frozen=True, slots=True)
 class MixPlan:
-    """Whom each view is mixed with (an item of the set), and how.
+    """Partner (an item) of each view and its mix.
 
-    ``share`` is what is left of its own, in [0, 1]; 1 is no mix. ``box`` holds the rows and columns of the view (top,
-    bottom, left, right; ends excluded) that CutMix fills from the partner's view; ``None`` for MixUp.
+    ``share``: weight of the own view in [0, 1]; 1 is no mix. ``box``: rows and columns (top, bottom, left, right; ends
+    excluded) that CutMix fills from the partner's view; ``None`` for MixUp.
     """
 
     partner: Int[Tensor, " m"]
@@ -52,8 +52,10 @@ class MixPlan:
 
 
 def _taps(first: Tensor, length: Tensor, to: int, mirrored: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Lower and upper source place (m, to) of each output place and the upper one's weight, as ``align_corners=False``
-    has it: output o reads at ``(o + 1/2) · length / to − 1/2``, held at both ends of the crop."""
+    """Return lower and upper source positions (m, to) of each output and the upper one's weight.
+
+    Output o reads at ``(o + 1/2) · length / to − 1/2`` (``align_corners=False``), clamped to the crop.
+    """
     out = torch.arange(to, dtype=torch.float64)
     at = ((out + 0.5) * (length[:, None].double() / to) - 0.5).clamp_min(0.0).minimum(length[:, None] - 1.0)
     low = at.floor()
@@ -66,10 +68,10 @@ def _taps(first: Tensor, length: Tensor, to: int, mirrored: Tensor | None, x: Te
 
 
 def crop(x: Float[Tensor, "m c h w"], crops: CropPlan, size: tuple[int, int]) -> Float[Tensor, "m c a b"]:
-    """The boxes, resized to ``size`` by bilinear interpolation without anti-aliasing, and mirrored where it says so.
+    """Crop the boxes, resize them bilinearly to ``size`` without antialiasing, and flip.
 
     Args:
-        x: pictures; their boxes lie inside, or inside of them and their border.
+        x: images; boxes lie inside them and their padding.
         size: (height, width) of the result.
     """
     if crops.order is not None:
@@ -93,7 +95,7 @@ def crop(x: Float[Tensor, "m c h w"], crops: CropPlan, size: tuple[int, int]) ->
 
 
 def mix(views: Float[Tensor, "m *s"], partner_views: Float[Tensor, "m *s"], mixes: MixPlan) -> Float[Tensor, "m *s"]:
-    """Views mixed with their partners' views ``other``."""
+    """Mix views with their partners' views."""
     if mixes.box is None:
         share = mixes.share.to(views).reshape(-1, *[1] * (views.ndim - 1))
         return views * share + partner_views * (1.0 - share)
@@ -110,18 +112,17 @@ def render_views(
     mixes: Callable[[tuple[int, ...]], MixPlan | None],
     size: tuple[int, int] | None,
 ) -> Tensor:
-    """The views of the items at ``index``, each mixed with the view that its partner has.
+    """Return the views of the items at ``index``, each mixed with its partner's view.
 
     Args:
-        inputs: all items (n, …), or a function that fetches some. Every item is fetched once, a partner's only where
-            it is mixed in.
+        inputs: all items (n, …), or a function that fetches some; every needed item is fetched once.
         index: items, on the CPU, in any order and number, at least one.
-        crops: of given items of pictures of a given (height, width); ``None`` where nothing is cut or mirrored.
-        mixes: of ``index``, for views of a given shape without the batch axis.
-        size: of the views; ``None`` for that of the pictures.
+        crops: function from items and image (height, width) to crops; ``None`` without crops and flips.
+        mixes: function from the shape of views without the batch axis to the mixes of ``index``.
+        size: (height, width) of views; ``None``: that of the images.
 
     Raises:
-        PotstillError: an item is not there, or the inputs are not what the recipe is for.
+        PotstillError: an item does not exist, or the inputs do not suit the settings.
     """
     items = torch.from_numpy(np.unique(index.numpy()))
     x = _fetch(inputs, items)

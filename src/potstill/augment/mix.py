@@ -1,7 +1,4 @@
-"""Mixes of samples and of their labels: MixUp (arXiv:1710.09412) and CutMix (arXiv:1905.04899).
-
-They change labels, so they are not `potstill.core.Augmentation`s: ``apply`` takes and returns both.
-"""
+"""MixUp (arXiv:1710.09412) and CutMix (arXiv:1905.04899) of samples and their labels."""
 
 import math
 from dataclasses import dataclass
@@ -19,10 +16,10 @@ __all__ = ["CutMix", "Mix", "MixParams", "MixUp", "beta", "label_rows"]
 
 @dataclass(frozen=True, slots=True)
 class MixParams:
-    """Parameters for one batch.
+    """Parameters of one batch.
 
-    ``partner`` is whom each sample is mixed with, ``share`` what is left of its own label, in [0, 1], and ``box`` the
-    rows and columns that the partner fills in CutMix (top, bottom, left, right; ends excluded).
+    ``partner``: partner of each sample; ``share``: weight of the own label in [0, 1]; ``box``: rows and columns that
+    CutMix fills from the partner (top, bottom, left, right; ends excluded).
     """
 
     partner: Int[Tensor, " n"]
@@ -32,7 +29,7 @@ class MixParams:
 
 @runtime_checkable
 class Mix(Protocol):
-    """Draw for a batch, then mix its inputs and labels."""
+    """A mix of inputs and labels."""
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> MixParams: ...
     def apply(self, x: Tensor, y: Tensor, params: MixParams, num_classes: int, /) -> tuple[Tensor, Tensor]: ...
@@ -41,15 +38,15 @@ class Mix(Protocol):
 def label_rows(
     y: Int[Tensor, " n"] | Float[Tensor, "n k"], num_classes: int, dtype: torch.dtype
 ) -> Float[Tensor, "n k"]:
-    """Labels as rows that sum to 1: classes become unit rows, rows stay."""
+    """Return labels as rows that sum to 1: classes one-hot, rows as they are."""
     return (y if y.is_floating_point() else F.one_hot(y.long(), num_classes)).to(dtype)
 
 
 def beta(alpha: float, rng: Generator) -> float:
-    """One exact draw of Beta(alpha, alpha) from ``rng`` alone (torch's own distributions use the global generator).
+    """Draw from Beta(alpha, alpha) with ``rng`` (torch's distributions use the global generator).
 
-    For ``alpha`` up to 1 Jöhnk's rejection (1964), in logarithms so that a tiny ``alpha`` does not underflow; above 1
-    Ulrich's transformation (1984): ``(1 + cos(2πV) · sqrt(1 − U^(2 / (2·alpha − 1)))) / 2``.
+    ``alpha`` ≤ 1: Jöhnk's rejection (1964), in logarithms; above 1: Ulrich's transformation (1984),
+    ``(1 + cos(2πV) · sqrt(1 − U^(2 / (2·alpha − 1)))) / 2``.
 
     Raises:
         PotstillError: ``alpha`` is not positive.
@@ -73,14 +70,14 @@ class MixUp:
 
     Attributes:
         alpha: above 0; 1 is uniform.
-        prob: the probability that a batch is mixed at all.
+        prob: probability that a batch is mixed.
     """
 
     alpha: float = 1.0
     prob: float = 1.0
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> MixParams:
-        """Partners by a random permutation, and the share."""
+        """Draw partners, a random permutation, and the share."""
         mixed = float(torch.rand(1, generator=rng)) < self.prob
         partner = torch.randperm(n, generator=rng)
         return MixParams(partner, beta(self.alpha, rng) if mixed else 1.0)
@@ -88,17 +85,17 @@ class MixUp:
     def apply(
         self, x: Tensor, y: Tensor, params: MixParams, num_classes: int, /
     ) -> tuple[Tensor, Float[Tensor, "n k"]]:
-        """Mixed inputs (n, …) and label rows (n, k); ``y`` is int classes or rows."""
+        """Return mixed inputs (n, …) and label rows (n, k); ``y``: int classes or rows."""
         mixed = x if params.share == 1.0 else params.share * x + (1 - params.share) * x[params.partner.to(x.device)]
         return mixed, _mixed_rows(x, y, params, num_classes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutMix:
-    """A box of every picture is filled from its partner; the label's own share is the part of the area that is left.
+    """A box of every image is filled from its partner; labels are mixed by area.
 
-    The box has the picture's proportions and ``1 − share`` of its area, share from Beta(alpha, alpha), its centre
-    anywhere; what sticks out is cut off and the share corrected. IDC and NCFM train with ``alpha = 1, prob = 0.5``.
+    The box has the image's proportions and ``1 − share`` of its area, share from Beta(alpha, alpha), and a uniform
+    centre; it is clipped to the image and the share corrected. IDC and NCFM train with ``alpha = 1, prob = 0.5``.
 
     Attributes:
         alpha: above 0; 1 is uniform.
@@ -109,10 +106,10 @@ class CutMix:
     prob: float = 0.5
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> MixParams:
-        """Partners by a random permutation, and the box.
+        """Draw partners, a random permutation, and the box.
 
         Raises:
-            PotstillError: the shape is not that of a picture (c, h, w).
+            PotstillError: the shape is not (c, h, w).
         """
         if len(shape) != 3:
             raise PotstillError(f"CutMix needs pictures (c, h, w), but one input is {shape}; use MixUp")
@@ -129,7 +126,7 @@ class CutMix:
     def apply(
         self, x: Tensor, y: Tensor, params: MixParams, num_classes: int, /
     ) -> tuple[Tensor, Float[Tensor, "n k"]]:
-        """Mixed pictures (n, c, h, w), a new tensor where anything changes, and label rows (n, k)."""
+        """Return mixed images (n, c, h, w) and label rows (n, k); never writes into ``x``."""
         mixed = x
         if params.box is not None:
             top, bottom, left, right = params.box

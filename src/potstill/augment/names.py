@@ -1,4 +1,4 @@
-"""An augmentation by name, for given data."""
+"""Augmentations by name, suited to given data."""
 
 from potstill.augment.geometry import fit_to_task
 from potstill.core import Augmentation, InputSpec, Source, registry
@@ -14,43 +14,44 @@ _NOFLIP = {
 
 
 def augmentation_name(name: str, input: InputSpec) -> str:
-    """``name``, or its variant without flip where a mirrored picture is another sign (``InputSpec.mirrored``).
+    """Return ``name``, or its variant without flip if images must not be flipped (``InputSpec.mirrored``).
 
-    The published DSA commands leave flip out for MNIST and SVHN, and so does IDC's code.
+    As the published DSA commands and IDC's code for MNIST and SVHN.
     """
     return name if input.horizontal_flip else _NOFLIP.get(name, name)
 
 
 def load_augmentation(name: str, source: Source) -> Augmentation:
-    """The registered augmentation as it is, but without flip where the pictures must not be mirrored.
+    """Return the registered augmentation, without flip if images must not be flipped.
 
     Raises:
-        PotstillError: there is no such name.
+        PotstillError: the name is unknown.
     """
     made: Augmentation = registry.resolve("augmentations", augmentation_name(name, source.input))()
     return made
 
 
 def named_augmentation(name: str, source: Source, *, moves_targets: bool = False) -> Augmentation:
-    """The registered augmentation, without flip where the pictures must not be mirrored, and without what moves pixels
-    where the task's targets would be wrong then (`potstill.augment.geometry.suited`).
+    """Return the registered augmentation without flips and operations that would make targets wrong.
+
+    See `potstill.augment.geometry.fit_to_task`.
 
     Args:
-        moves_targets: who applies it moves targets along.
+        moves_targets: True if the caller moves targets along.
 
     Raises:
-        PotstillError: there is no such name.
+        PotstillError: the name is unknown.
     """
     return fit_to_source(load_augmentation(name, source), source, moves_targets=moves_targets)
 
 
 def fit_to_source(augment: Augmentation, source: Source, *, moves_targets: bool = False) -> Augmentation:
-    """The augmentation without what would make the source's targets wrong."""
+    """Return the augmentation without operations that make the source's targets wrong."""
     return fit_to_task(augment, get_task(source), moves_targets=moves_targets)[0]
 
 
 def describe_dropped(name: str, augment: Augmentation, source: Source, *, moves_targets: bool = False) -> str | None:
-    """What `fitting` leaves out of the augmentation of that name, in one line; ``None`` where it is nothing."""
+    """Describe in one line what `fit_to_source` drops from the augmentation of that name; ``None`` for nothing."""
     task = get_task(source)
     wrong = fit_to_task(augment, task, moves_targets=moves_targets)[1]
     if not wrong or not get_kind(source.input).augmentable:

@@ -1,7 +1,6 @@
 """Differentiable siamese augmentation (DSA, arXiv:2102.08259): the same transform for the real and the synthetic batch.
 
-The published code shares a transform by re-seeding the global generator; here the parameters are drawn once, from the
-generator that is given, and applied to as many batches as one likes.
+Parameters are drawn once from a given generator, where the published code re-seeds the global one.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -36,12 +35,12 @@ __all__ = [
 GROUPS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 """The published groups of operations; "color" is brightness, then saturation, then contrast."""
 MOVING: Mapping[str, str] = {"crop": "shift", "flip": "flip", "scale": "scale", "rotate": "rotate"}
-"""The groups that move pixels, and what they do of `potstill.tasks.GEOMETRIC`. Cutout leaves them where they are."""
+"""Groups that move pixels, by name in `potstill.tasks.GEOMETRIC`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiameseParams:
-    """Parameters of one draw: the groups to apply, in order, and their values, each one entry per sample.
+    """Parameters of one draw: groups in order, and their values with one entry per sample.
 
     Values by name: ``brightness`` (added), ``saturation`` and ``contrast`` (factors), ``crop_y``, ``crop_x`` (pixels,
     int64: the row and column that become the first), ``cutout_y``, ``cutout_x`` (the square's centre, int64), ``flip``
@@ -57,20 +56,20 @@ class SiameseParams:
 class Siamese:
     """DSA's augmentation with its published defaults; a `potstill.core.Augmentation`.
 
-    In mode "S" (published) one group is drawn for the whole batch; in mode "M" all groups apply in turn. ``apply`` is
-    affine in the pictures, differentiable any number of times, and never writes into its input. As published, scale
-    and rotate act on coordinates in [-1, 1], so a rotation also shears a picture that is not square.
+    In mode "S" (published) one group is drawn per batch; in mode "M" all groups apply in turn. ``apply`` is affine in
+    the images, differentiable any number of times, and never writes into its input. As published, scale and rotate act
+    on coordinates in [-1, 1], so that a rotation shears an image that is not square.
 
     Attributes:
-        strategy: which groups; empty for none.
-        prob_flip: probability of a mirror image, left to right.
-        ratio_scale: each axis is scaled by a factor in [1/ratio, ratio].
-        ratio_rotate: the angle is within so many degrees.
-        ratio_crop_pad: the shift is within this part of each side.
-        ratio_cutout: sides of the erased rectangle, as a part of the picture's.
-        brightness: what is added lies within half of this.
-        saturation: the factor lies in [0, this].
-        contrast: the factor lies in [this, this + 1].
+        strategy: groups; empty for none.
+        prob_flip: probability of a horizontal flip.
+        ratio_scale: factor of each axis in [1/ratio, ratio].
+        ratio_rotate: maximum angle in degrees.
+        ratio_crop_pad: maximum shift as a fraction of each side.
+        ratio_cutout: sides of the erased rectangle as a fraction of the image's.
+        brightness: added value in [−brightness/2, brightness/2].
+        saturation: factor in [0, saturation].
+        contrast: factor in [contrast, contrast + 1].
         mode: "S" or "M".
 
     Raises:
@@ -106,15 +105,15 @@ class Siamese:
 
     @property
     def geometric(self) -> tuple[str, ...]:
-        """What moves pixels, of `potstill.tasks.GEOMETRIC`."""
+        """Operations that move pixels, of `potstill.tasks.GEOMETRIC`."""
         return tuple(MOVING[group] for group in self.strategy if group in MOVING)
 
     def without(self, operations: Collection[str], /) -> "Siamese":
-        """The same without the groups that do these."""
+        """Return the augmentation without the groups that do these."""
         return replace(self, strategy=tuple(g for g in self.strategy if MOVING.get(g) not in operations))
 
     def movement(self, params: SiameseParams, shape: tuple[int, ...], /) -> Movement:
-        """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
+        """Return the movement of pixels by `apply` with ``params``, for images of ``shape`` (c, h, w)."""
         moving = replace(params, groups=tuple(group for group in params.groups if group in MOVING))
         matrix = torch.eye(3, dtype=torch.float64)[None]
         for group in moving.groups:
@@ -122,10 +121,10 @@ class Siamese:
         return Movement(maps=lambda x: self.apply(x, moving), matrix=matrix, size=(shape[1], shape[2]))
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> SiameseParams:
-        """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
+        """Draw parameters for ``n`` images of ``shape`` (c, h, w); with ``n = 1`` a batch shares them.
 
         Raises:
-            PotstillError: the shape is not that of a picture.
+            PotstillError: the shape is not (c, h, w).
         """
         if not self.strategy:
             return SiameseParams((), {}, n)
@@ -173,10 +172,10 @@ class Siamese:
                 return {"angle": uniform(-limit, limit)}
 
     def apply(self, x: Tensor, params: SiameseParams, /) -> Tensor:
-        """``x`` (m, c, h, w), float32 or float64, transformed; of the same shape; ``x`` itself where nothing changes.
+        """Transform ``x`` (m, c, h, w), float32 or float64; returns ``x`` itself if nothing changes.
 
         Raises:
-            ValueError: the parameters were drawn for another number of samples, and not for one.
+            ValueError: the parameters were drawn for another number of samples.
         """
         if params.n not in (1, len(x)):
             raise ValueError(f"parameters drawn for {params.n} samples cannot be applied to {len(x)}")
@@ -186,7 +185,7 @@ class Siamese:
 
 
 def concat_params(draws: Sequence[SiameseParams]) -> SiameseParams:
-    """The parameters of several draws as those of one draw, for their samples in a row; all of the same groups."""
+    """Concatenate the parameters of several draws with the same groups."""
     values = {name: torch.cat([each.values[name] for each in draws]) for name in draws[0].values}
     return SiameseParams(draws[0].groups, values, sum(each.n for each in draws))
 
@@ -202,17 +201,17 @@ def dsa() -> Siamese:
 
 
 def dsa_noflip() -> Siamese:
-    """DSA's augmentation without mirror images, as published for digits (MNIST, SVHN)."""
+    """DSA's augmentation without flips, as published for digits (MNIST, SVHN)."""
     return Siamese(strategy=("color", "crop", "cutout", "scale", "rotate"))
 
 
 def flip_rotate() -> Siamese:
-    """Of unrolled training (RaT-BPTT, Remember the Past): mirror images, or rotations by up to 15°, for a batch."""
+    """Augmentation of unrolled training (RaT-BPTT, Remember the Past): per batch flips, or rotations by up to 15°."""
     return Siamese(strategy=("flip", "rotate"))
 
 
 def rotate() -> Siamese:
-    """The same without mirror images."""
+    """The same without flips."""
     return Siamese(strategy=("rotate",))
 
 
@@ -289,35 +288,37 @@ def _rotate(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
 
 
 def to_homogeneous(theta: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 3 3"]:
-    """The same map with a third row, float64, so that maps in turn are a product."""
+    """Return affine maps as 3×3 matrices, float64, for composition by products."""
     last = torch.tensor([[[0.0, 0.0, 1.0]]], dtype=torch.float64).expand(len(theta), 1, 3)
     return torch.cat([theta.double(), last], 1)
 
 
 def shift_matrix(down: Tensor, right: Tensor, h: int, w: int) -> Float[Tensor, "n 3 3"]:
-    """Where pixels come from, in [-1, 1], if row ``down`` and column ``right`` of pictures become their first."""
+    """Return the map of output to input coordinates in [-1, 1] for a shift by ``down`` rows and ``right`` columns."""
     made = torch.eye(3, dtype=torch.float64).repeat(len(down), 1, 1)
     made[:, 0, 2], made[:, 1, 2] = 2 * right.double() / w, 2 * down.double() / h
     return made
 
 
 def flip_matrix(flip: Tensor) -> Float[Tensor, "n 3 3"]:
-    """Where pixels come from, in [-1, 1], of pictures of which some (bool) are mirrored, left to right."""
+    """Return the map of output to input coordinates in [-1, 1] for horizontal flips (bool)."""
     made = torch.eye(3, dtype=torch.float64).repeat(len(flip), 1, 1)
     made[:, 0, 0] = 1 - 2 * flip.double()
     return made
 
 
 def _warp(x: Tensor, theta: Float[Tensor, "g 2 3"]) -> Tensor:
-    """Bilinear sampling at the affine image of every pixel, zeros outside, ``align_corners=False``."""
+    """Sample bilinearly by an affine map, zeros outside, ``align_corners=False``."""
     grid = F.affine_grid(theta.to(x), [len(theta), *x.shape[1:]], align_corners=False)
     warped: Tensor = _Sample.apply(x, grid.expand(len(x), -1, -1, -1))  # type: ignore[no-untyped-call]
     return warped
 
 
 class _Sample(torch.autograd.Function):
-    """Bilinear sampling at a fixed grid. It is linear in the pictures, so its derivative is its adjoint, and the
-    adjoint's derivative is itself; torch's own ``grid_sample`` can be differentiated only once."""
+    """Bilinear sampling at a fixed grid, differentiable any number of times (torch's ``grid_sample`` only once).
+
+    It is linear in the images: its derivative is its adjoint, whose derivative is itself.
+    """
 
     generate_vmap_rule = True
 
@@ -335,7 +336,7 @@ class _Sample(torch.autograd.Function):
 
 
 class _Adjoint(torch.autograd.Function):
-    """The adjoint of `_Sample`: every value goes back to the four pixels that it was made of."""
+    """Adjoint of `_Sample`: every value goes back to its four source pixels."""
 
     generate_vmap_rule = True
 
@@ -361,7 +362,7 @@ _MATRICES: Mapping[str, Callable[[Mapping[str, Tensor], int, int], Tensor]] = {
     "scale": lambda values, h, w: to_homogeneous(_scaling(values)),
     "rotate": lambda values, h, w: to_homogeneous(_rotation(values)),
 }
-"""Where each pixel comes from, of the groups that move them."""
+"""Maps of output to input coordinates, by group."""
 _APPLY: Mapping[str, Callable[[Siamese, Tensor, Mapping[str, Tensor]], Tensor]] = {
     "color": _color,
     "crop": _crop,

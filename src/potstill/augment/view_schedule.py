@@ -1,20 +1,18 @@
-"""Views: every picture's crop, flip and mix of every epoch, recomputed from a seed and never stored.
+"""View schedule: every item's crop, flip and mix in every epoch, recomputed from a seed and never stored.
 
-Everything is a function of (seed, epoch, item), by Philox4x32-10 (`potstill.functional.counter_rng`): batch size, order
-and
-number of workers change nothing. Words are made by counter (item, epoch, attempt, purpose).
+A view is a function of (seed, epoch, item) by Philox4x32-10 (`potstill.functional.counter_rng`), independent of batch
+size, order and workers. Words have the counter (item, epoch, attempt, purpose).
 
-* **Crop**: torchvision's ``RandomResizedCrop``: up to ten attempts at an area, even in ``scale`` times the picture's,
-  and an aspect ratio, even in its logarithm; the first that fits is rounded to whole pixels, once, and placed evenly;
-  otherwise the largest central box within the ratios. Its size comes of ``exp``, ``log`` and ``sqrt`` in float64, so
-  two maths libraries could only disagree where a side lies within a few last bits of half a pixel.
-* **Cells**: with ``patches`` p, the p × p cells of the picture change places before it is cropped, in the order of p²
-  even numbers. **Shift**: with ``pad``, in place of a crop, a box of the picture's size anywhere in the picture and a
-  border of zeros that wide.
-* **Partner**: one random permutation of all items for each epoch, so that each is used once; an item may meet itself.
-  The partner's own view of that epoch is mixed in, as if the whole set were one batch.
-* **Share**: Beta(mix_beta, mix_beta) for every item, in whole 65536ths. CutMix's box has ``1 − share`` of the view's
-  area and its proportions, its centre anywhere; what sticks out is cut off (arXiv:1905.04899).
+* **Crop**: torchvision's ``RandomResizedCrop``: up to ten attempts at an area, uniform in ``scale`` times the image's,
+  and a log-uniform aspect ratio; the first that fits is rounded to whole pixels and placed uniformly; else the largest
+  central box within the ratios. Sizes are computed in float64, so that maths libraries differ only within a few last
+  bits of half a pixel.
+* **Cells**: with ``patches`` p, the p × p cells are shuffled before the crop. **Shift**: with ``pad``, in place of a
+  crop, a box of the image's size anywhere in the zero-padded image.
+* **Partner**: a random permutation of all items per epoch; an item may be its own partner. The partner's view of that
+  epoch is mixed in.
+* **Share**: Beta(mix_beta, mix_beta) per item, in 65536ths. CutMix's box has ``1 − share`` of the view's area and its
+  proportions, a uniform centre, and is clipped (arXiv:1905.04899).
 """
 
 import math
@@ -39,7 +37,7 @@ __all__ = ["ViewSchedule"]
 
 _ATTEMPTS = 10
 _DRAWS = 48
-"""Attempts at a Beta of at most 1. Each fails with probability 1/2 or less."""
+"""Attempts of Jöhnk's rejection; each fails with probability 1/2 or less."""
 _GRAIN = 65536
 _CROP, _FLIP, _PARTNER, _SHARE, _PLACE, _CELLS, _SHIFT = range(7)
 _MIXES = ("none", "cutmix", "mixup")
@@ -47,24 +45,24 @@ _MIXES = ("none", "cutmix", "mixup")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewSchedule:
-    """A recipe of views.
+    """Settings of views.
 
     Attributes:
-        seed: decides all draws.
-        scale: least and most part of a picture's area that a crop has; ``None`` for no crop.
-        ratio: least and most aspect ratio (width by height) of a crop.
-        flip: the probability of a mirror image, left to right.
+        seed: seed of all draws.
+        scale: range of a crop's area as a fraction of the image's; ``None`` for no crop.
+        ratio: range of a crop's width over height.
+        flip: probability of a horizontal flip.
         mix: "none", "cutmix" or "mixup".
-        mix_beta: above 0; 1 is an even share.
-        mix_prob: the probability that an item is mixed at all.
-        size: (height, width) of views; ``None`` for that of the pictures. Smaller ones are not anti-aliased.
-        patches: a picture is cut into so many by so many cells, which change places; 1 leaves it.
-        pad: where there is no crop, pixels by which a picture moves at most, each way.
+        mix_beta: above 0; 1 is a uniform share.
+        mix_prob: probability that an item is mixed.
+        size: (height, width) of views; ``None``: that of the images. Smaller views are not antialiased.
+        patches: cells per side that are shuffled; 1 for none.
+        pad: maximum shift in pixels, without crops.
 
-    With ``scale=None``, ``flip=0``, no CutMix, patches or pad, inputs of any shape have views (rows of a table).
+    With ``scale=None``, ``flip=0``, no CutMix, patches or pad, inputs may have any shape (rows of a table).
 
     Raises:
-        PotstillError: an unknown mix, or a number out of its range.
+        PotstillError: an unknown mix, or a value out of its range.
     """
 
     seed: int = 0
@@ -105,25 +103,24 @@ class ViewSchedule:
 
     @property
     def needs_images(self) -> bool:
-        """Whether it can be done to pictures only."""
+        """True if views exist for images only."""
         return self.scale is not None or self.flip > 0 or self.mix == "cutmix" or self.patches > 1 or self.pad > 0
 
     def to_json(self) -> dict[str, Any]:
-        """Its settings by name."""
+        """Return the settings as JSON values."""
         return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
 
     @classmethod
     def from_json(cls, settings: Mapping[str, Any]) -> "ViewSchedule":
-        """What `to_json` wrote, now or before there were patches and pad.
+        """Read the settings of `to_json`.
 
         Raises:
             PotstillError: a setting is missing, unknown or of the wrong kind.
         """
         known = {f.name for f in fields(cls)}
-        settings = {"patches": 1, "pad": 0, **settings}
         if settings.keys() != known:
             raise PotstillError(f"views need the settings {', '.join(sorted(known))}; found {sorted(settings)!r:.200}")
-        made: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name, value in settings.items():
             pair = isinstance(value, list) and len(value) == 2 and name in ("scale", "ratio", "size")
             numbers = value if pair else [value]
@@ -133,8 +130,8 @@ class ViewSchedule:
                 pair != (name in ("scale", "ratio", "size")) or any(type(v) not in kinds for v in numbers)
             ):
                 raise PotstillError(f"the views' {name} is of the wrong kind: {value!r:.80}; get the file again")
-            made[name] = tuple(value) if pair else value
-        return cls(**made)
+            values[name] = tuple(value) if pair else value
+        return cls(**values)
 
     def _words(self, epoch: int, items: Tensor, attempt: Any, purpose: int) -> tuple[Words, Words, Words, Words]:
         if not 0 <= epoch < 2**32:
@@ -142,7 +139,7 @@ class ViewSchedule:
         return philox(derive_seed(self.seed, "views"), items.numpy(), epoch, attempt, purpose)
 
     def crops(self, epoch: int, items: Int[Tensor, " m"], shape: tuple[int, int]) -> CropPlan:
-        """The boxes of ``items`` (int64, on the CPU) in pictures of ``shape`` (height, width), and their flips."""
+        """Return the crops and flips of ``items`` (int64, on the CPU) for images of ``shape`` (height, width)."""
         h, w = shape
         flip = uniform(self._words(epoch, items, 0, _FLIP)[0]) < self.flip
         order = None
@@ -171,8 +168,7 @@ class ViewSchedule:
         return CropPlan(torch.from_numpy(box), torch.from_numpy(flip), order)
 
     def mixes(self, epoch: int, index: Int[Tensor, " m"], items: int, shape: tuple[int, ...]) -> MixPlan | None:
-        """Partners of the items at ``index`` among ``items``, shares and, for CutMix, boxes in views of ``shape``
-        (c, h, w); ``None`` where nothing is mixed."""
+        """Return partners, shares and, for CutMix, boxes in views of ``shape`` (c, h, w); ``None`` without a mix."""
         if self.mix == "none" or self.mix_prob == 0:
             return None
         words = self._words(epoch, index, 0, _PLACE)
@@ -194,7 +190,7 @@ class ViewSchedule:
     def view(
         self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], items: int | None = None
     ) -> Tensor:
-        """The views that the items at ``index`` have in ``epoch``: bit for bit the same in any batch.
+        """Return the views of the items at ``index`` in ``epoch``, bit for bit the same in any batch.
 
         Args:
             inputs: all items (n, …), floats, or a function from indices to items.
@@ -203,10 +199,10 @@ class ViewSchedule:
             items: n, where ``inputs`` is a function.
 
         Returns:
-            (m, …) on the inputs' device; pictures of ``size``.
+            (m, …) on the inputs' device; images have ``size``.
 
         Raises:
-            PotstillError: an item is not there, or the recipe does not fit the inputs.
+            PotstillError: an item does not exist, or the settings do not suit the inputs.
         """
         n = len(inputs) if isinstance(inputs, Tensor) else items
         if n is None:
@@ -225,15 +221,15 @@ class ViewSchedule:
 
 @lru_cache(maxsize=4)
 def _partners(key: int, items: int, epoch: int) -> NDArray[np.int64]:
-    """Kept for the batches of an epoch: 50,000 items take milliseconds."""
+    """Return the permutation of an epoch, cached for its batches."""
     return random_permutation(key, items, epoch, 0, _PARTNER)
 
 
 def _beta(alpha: float, draw: Any) -> NDArray[np.float64]:
-    """Beta(alpha, alpha), by the same methods as `potstill.augment.mix.beta`: Jöhnk's up to 1, Ulrich's above.
+    """Draw Beta(alpha, alpha) by the methods of `potstill.augment.mix.beta`.
 
     Args:
-        draw: from attempts, which broadcast with the items, to words.
+        draw: function from attempts, which broadcast with the items, to words.
     """
     if alpha == 1:
         return uniform(draw(0)[0])

@@ -1,4 +1,4 @@
-"""The three whitenings that published results stand on: they differ in what they are fitted on and in regularisation.
+"""The three published ZCA whitenings, which differ in their input and regularisation.
 
 With D values per sample, u a flattened sample, μ a mean, and U diag(s) Uᵀ a matrix of second moments:
 
@@ -8,8 +8,8 @@ With D values per sample, u a flattened sample, μ a mean, and U diag(s) Uᵀ a 
 | "frepo" (FRePo, RCIG) | standardised per channel | 0 | Σuuᵀ / n | 0.1 · trace / D |
 | "kip" (KIP, RaT-BPTT) | zero mean, unit norm per sample | 0 | Σuuᵀ / n | 0.1 · trace / D |
 
-All of them map u to ``(u − μ) U diag((s + ρ)^-½) Uᵀ``. With fewer samples than values (n < D), "frepo" and "kip" leave
-the D − n directions of least variance as they are, as the KIP code does, so that noise is not blown up.
+All map u to ``(u − μ) U diag((s + ρ)^-½) Uᵀ``. With n < D, "frepo" and "kip" leave the D − n directions of least
+variance unscaled, as the KIP code does.
 """
 
 from typing import Literal, TypeAlias
@@ -29,7 +29,7 @@ _STRENGTH = 0.1
 
 
 def fit_whitening(x: Float[Tensor, "n *shape"], family: str) -> Whitening:
-    """The whitening of ``family`` fitted on samples as they enter it. Decompositions are in float64 on ``x``'s device.
+    """Fit the whitening of ``family``, in float64 on ``x``'s device.
 
     Args:
         x: for "mtt" and "kip" in data units, for "frepo" standardised per channel (`fit_normalization` does both).
@@ -75,10 +75,10 @@ def fit_whitening(x: Float[Tensor, "n *shape"], family: str) -> Whitening:
 
 
 def fit_normalization(x: Float[Tensor, "n c *shape"], family: str) -> Normalization:
-    """Data units to whitened model space: the affine part that ``family`` expects, then its whitening.
+    """Fit the normalisation from data units to whitened model space.
 
-    "mtt" and "kip" take the data as they are (mean 0, std 1); "frepo" first standardises every channel by the mean and
-    the standard deviation of all its values. ``invert`` leads back to data units, for "kip" to the unit-norm sample.
+    "mtt" and "kip" whiten the data directly; "frepo" first standardises every channel. ``invert`` leads back to data
+    units, for "kip" to the unit-norm sample.
 
     Args:
         x: the training split in data units.

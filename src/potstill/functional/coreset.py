@@ -1,7 +1,6 @@
-"""Choices of representative samples from features of one class.
+"""Coreset selection from features of one class: herding, k-center, k-means and medoids.
 
-Nothing here holds an n × n matrix: a step costs O(n · d). Ties go to the lowest index, so a choice does not depend on
-the machine's mood. Distances are taken in the dtype of the features.
+No n × n matrix is held: a step costs O(n · d). Ties go to the lowest index. Distances have the dtype of the features.
 """
 
 import math
@@ -27,12 +26,12 @@ from potstill.functional.distances import (
 __all__ = ["herding", "k_center", "k_means", "k_means_medoids", "medoids"]
 
 _CHUNK = 1 << 24
-"""Entries of a temporary; 64 MiB in float32."""
+"""Entries of a temporary tensor; 64 MiB in float32."""
 _KEPT = 8
-"""Rows near each centroid that are kept while its medoid is looked for in large data."""
+"""Candidate rows per centroid while its medoid is searched in large data."""
 _LARGE = 1 << 22
-"""Entries of features from which memory and time count for more than the last bit: nothing of their size is copied,
-and distances are products, as ``‖x − μ‖² − 2 (x − μ)ᵀ(p − μ) + ‖p − μ‖²``."""
+"""Entries of features above which nothing of their size is copied and distances are computed by products, as
+``‖x − μ‖² − 2 (x − μ)ᵀ(p − μ) + ‖p − μ‖²``."""
 
 
 def _check(features: Tensor, m: int) -> None:
@@ -44,16 +43,16 @@ def _check(features: Tensor, m: int) -> None:
 
 
 def herding(features: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
-    """Welling's herding as used by iCaRL (arXiv:1611.07725): greedily keep the running mean nearest to the class mean.
+    """Select by herding (Welling; iCaRL, arXiv:1611.07725): greedily keep the running mean nearest to the class mean.
 
     Step t takes the sample i, not yet taken, with the least ``‖μ − (f_i + Σ_{j taken} f_j) / t‖``.
 
     Args:
-        features: one class, n rows.
-        m: how many, 1 ≤ m ≤ n.
+        features: rows of one class.
+        m: number to select, 1 ≤ m ≤ n.
 
     Returns:
-        Distinct row indices in the order of choice: every prefix is the choice for a smaller ``m``.
+        Distinct row indices in order of selection; every prefix is the selection for a smaller ``m``.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.
@@ -74,15 +73,15 @@ def herding(features: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
 
 
 def k_center(features: Float[Tensor, "n d"], m: int, first: Literal["medoid"] | int = "medoid") -> Int[Tensor, " m"]:
-    """Farthest-point traversal (Gonzalez 1985; k-Center Greedy of arXiv:1708.00489): a 2-approximation of the k-centre.
+    """Select by farthest-point traversal (Gonzalez 1985; k-Center Greedy, arXiv:1708.00489), a 2-approximation.
 
     Args:
-        features: one class, n rows.
-        m: how many, 1 ≤ m ≤ n.
-        first: the row to start from, or "medoid": the row nearest to the mean.
+        features: rows of one class.
+        m: number to select, 1 ≤ m ≤ n.
+        first: row to start from; "medoid": the row nearest to the mean.
 
     Returns:
-        Distinct row indices in the order of choice, every prefix again a choice.
+        Distinct row indices in order of selection; every prefix is the selection for a smaller ``m``.
 
     Raises:
         PotstillError: ``m`` is not in 1…n, or ``first`` is not a row.
@@ -109,7 +108,7 @@ def k_center(features: Float[Tensor, "n d"], m: int, first: Literal["medoid"] | 
 def k_means(
     features: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int = 100
 ) -> tuple[Float[Tensor, "m d"], Int[Tensor, " n"]]:
-    """Lloyd's k-means from a greedy k-means++ start (Arthur and Vassilvitskii 2007).
+    """Cluster by Lloyd's k-means from greedy k-means++ centres (Arthur and Vassilvitskii 2007).
 
     A cluster that loses its last row is moved to the row farthest from its own centre. With fewer than ``m`` distinct
     rows some centres coincide.
@@ -117,11 +116,11 @@ def k_means(
     Args:
         features: n rows.
         m: clusters, 1 ≤ m ≤ n.
-        rng: decides the start.
-        iterations: at most so many moves; stops earlier when no row changes its cluster.
+        rng: draws the initial centres.
+        iterations: maximum number of moves; stops earlier when no row changes its cluster.
 
     Returns:
-        Centres (m, d), and the cluster in [0, m) of each row: the nearest of the returned centres, the lowest on a tie.
+        Centres (m, d), and each row's nearest centre in [0, m), the lowest on a tie.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.
@@ -140,7 +139,7 @@ def k_means(
 
 
 def k_means_medoids(features: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int) -> Int[Tensor, " m"]:
-    """The rows that lie nearest to ``m`` centres of `k_means`: representative samples (DREAM, arXiv:2302.14416).
+    """Return the rows nearest to ``m`` centres of `k_means`: representative samples (DREAM, arXiv:2302.14416).
 
     Raises:
         PotstillError: ``m`` is not in 1…n.
@@ -149,7 +148,7 @@ def k_means_medoids(features: Float[Tensor, "n d"], m: int, rng: Generator, iter
 
 
 def medoids(features: Float[Tensor, "n d"], centroids: Float[Tensor, "m d"]) -> Int[Tensor, " m"]:
-    """The row nearest to each centroid; rows already given to an earlier centroid are passed over, so all are distinct.
+    """Return the row nearest to each centroid, skipping rows of earlier centroids, so that all are distinct.
 
     Raises:
         PotstillError: there are more centroids than rows.
@@ -184,7 +183,7 @@ def _plus_plus(features: Tensor, m: int, rng: Generator) -> Tensor:
 
 
 def _distances(features: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
-    """Squared distances (n,) of the rows from a point that is given less ``mean``, for many points in turn."""
+    """Return a function from a point less ``mean`` to its squared distances (n,) from the rows."""
     if features.numel() <= _LARGE:
         rows = features - mean
         return lambda point: squared_distances(rows, point)
@@ -193,7 +192,7 @@ def _distances(features: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _medoids(features: Tensor, centroids: Tensor) -> Tensor:
-    """`medoids` in one pass, which keeps the few nearest rows of each centroid."""
+    """Compute `medoids` in one pass that keeps the few nearest rows of each centroid."""
     m = len(centroids)
     kept = min(_KEPT, len(features))
     gap = torch.full((m, kept), math.inf, dtype=features.dtype, device=features.device)
@@ -215,7 +214,7 @@ def _medoids(features: Tensor, centroids: Tensor) -> Tensor:
 
 
 def _gaps(features: Tensor) -> Callable[[list[int]], list[Tensor]]:
-    """Squared distances from every row to each of some rows."""
+    """Return a function from row indices to their squared distances from every row."""
     if features.numel() <= _LARGE:
         return lambda at: [squared_distances(features, features[i]) for i in at]
     rows = centre_rows(features)

@@ -1,4 +1,4 @@
-"""Random numbers by place: the same words for the same key and counter, whoever asks, in whatever order or number.
+"""Counter-based random numbers: the same words for the same key and counter, in any order of calls.
 
 Philox4x32-10: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011, section 3.3. Whole
 arrays of counters are hashed at once, in integers, so every machine gives the same words.
@@ -22,12 +22,12 @@ _ROUNDS = 10
 
 
 def philox(key: int, *counter: ArrayLike) -> tuple[Words, Words, Words, Words]:
-    """Four words for each counter.
+    """Return four words for each counter.
 
     Args:
         key: in [0, 2**64); its lower half is the paper's first key word.
-        counter: up to four arrays of integers in [0, 2**32), least significant word first, which broadcast with one
-            another; those left out are 0.
+        counter: up to four broadcastable arrays of integers in [0, 2**32), least significant word first; missing
+            ones are 0.
 
     Returns:
         Four arrays of words of the broadcast shape.
@@ -49,22 +49,22 @@ def philox(key: int, *counter: ArrayLike) -> tuple[Words, Words, Words, Words]:
 
 
 def uniform(words: Words) -> NDArray[np.float64]:
-    """Each word as an even number in (0, 1): the middle of its 2**-32."""
+    """Map each word to a uniform number in (0, 1): the middle of its 2**-32."""
     return (words.astype(np.float64) + 0.5) * 2.0**-32
 
 
 def random_below(words: Words, limit: ArrayLike) -> NDArray[np.int64]:
-    """Each word as a whole number in [0, limit), for limits up to 2**31: even to within limit · 2**-32."""
+    """Map each word to an integer in [0, limit), limit ≤ 2**31, uniform to within limit · 2**-32."""
     return ((words * np.asarray(limit, np.uint64)) >> _HALF).astype(np.int64)
 
 
 def random_permutation(key: int, n: int, *counter: int) -> NDArray[np.int64]:
-    """A random order of 0 … n − 1: places sorted by 64 random bits each, ties by place.
+    """Return a random permutation of 0 … n − 1: positions sorted by 64 random bits each, ties by position.
 
     Args:
         key: as for `philox`.
-        n: fewer than 2**32.
-        counter: up to three words that tell this permutation from others.
+        n: below 2**32.
+        counter: up to three words that identify the permutation.
     """
     c: tuple[Any, ...] = (np.arange(n, dtype=np.uint64), *counter)
     high, low, _, _ = philox(key, *c)

@@ -1,4 +1,4 @@
-"""Crops of pictures, and pictures put together from others, as functions of values that were drawn before."""
+"""Crops of images and mosaics of patches, as pure functions of drawn values."""
 
 import math
 from typing import Literal, TypeAlias
@@ -17,9 +17,9 @@ Curriculum: TypeAlias = Literal["none", "cosine", "linear", "step"]
 def cropped(
     x: Float[Tensor, "*n h w"], box: tuple[int, int, int, int], size: tuple[int, int]
 ) -> Float[Tensor, "*n a b"]:
-    """One box (top, left, height, width in pixels) of all pictures, resized bilinearly to ``size``, differentiable.
+    """Crop one box (top, left, height, width in pixels) from all images and resize it bilinearly to ``size``.
 
-    A box that is larger than ``size`` is averaged down, so that no pixel is skipped.
+    A box larger than ``size`` is antialiased.
     """
     top, left, height, width = box
     part = x[..., top : top + height, left : left + width]
@@ -31,10 +31,10 @@ def cropped(
 
 
 def min_crop_area(t: int, total: int, least: float, curriculum: Curriculum, milestone: float = 1.0) -> float:
-    """The least area of a crop at iteration ``t`` of ``total``: CDA's curriculum (arXiv:2311.18838).
+    """Return the minimum area of a crop at iteration ``t`` of ``total``: CDA's curriculum (arXiv:2311.18838).
 
-    From the whole picture at the beginning down to ``least`` at ``milestone · total`` and from there on: along half a
-    cosine, along a line, or at once (``step``); ``none`` is ``least`` throughout.
+    It falls from 1 to ``least`` at ``milestone · total``: along half a cosine, linearly, or at once (``step``);
+    ``none`` is ``least`` throughout.
     """
     end = milestone * total
     if curriculum == "none" or t >= end:
@@ -46,16 +46,16 @@ def min_crop_area(t: int, total: int, least: float, curriculum: Curriculum, mile
 
 
 def pad_centre(x: Float[Tensor, "n c a b"], size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
-    """Pictures in the middle of a canvas of zeros of ``size``, at least as large as they are."""
+    """Pad images with zeros to ``size``, centred."""
     down, right = size[0] - x.shape[2], size[1] - x.shape[3]
     return F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
 
 
 def assemble_mosaics(patches: Float[Tensor, "m c a b"], factor: int, size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
-    """Pictures of factor² patches: cell j (in reading order) of picture i is patch ``j · n + i`` of m = n · factor².
+    """Assemble images of factor² patches: cell j (in reading order) of image i is patch ``j · n + i``.
 
-    A patch that is not as large as its cell is resized to it by the nearest pixel. Where ``factor`` does not divide a
-    side, the cells before are smaller by a pixel than those behind.
+    A patch of another size than its cell is resized by nearest neighbour. If ``factor`` does not divide a side, the
+    first cells are a pixel smaller than the last.
     """
     n = len(patches) // factor**2
     made = patches.new_zeros(n, patches.shape[1], *size)

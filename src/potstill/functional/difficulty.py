@@ -1,4 +1,4 @@
-"""How hard samples are, from which of many models get them right: item response theory and Glicko-2.
+"""Difficulty of samples from the answers of many models: item response theory and Glicko-2.
 
 Legend: m models (subjects), n samples (items), t rating periods. Everything is in float64: the scale of a difficulty is
 that of the models' ability, whose mean is 0 and standard deviation 1.
@@ -19,37 +19,37 @@ __all__ = ["ItemResponse", "Ratings", "evenly_spaced", "glicko2", "item_response
 _SCALE = 400 / math.log(10)
 """Glicko's points for one unit of Glicko-2's own scale: 173.7178."""
 _NUMBERS = 1 << 22
-"""Numbers of a temporary: 32 MiB in float64."""
+"""Entries of a temporary tensor: 32 MiB in float64."""
 _LEAST = 0.25
-"""Where an item tells models apart less than this, its difficulty is read as if it did as much as this."""
+"""Minimum discrimination when a difficulty is computed."""
 
 
 class ItemResponse(NamedTuple):
-    """What item response theory says of samples."""
+    """Parameters of the two-parameter model."""
 
     difficulty: Float[Tensor, " n"]
-    """b, mean 0 over the samples: the ability at which a model gets it right with probability 1/2."""
+    """b, mean 0 over the samples: the ability with probability 1/2 of a right answer."""
     discrimination: Float[Tensor, " n"]
-    """s: how fast that probability grows with ability; negative where better models fail more often."""
+    """s: slope of that probability in ability; negative if better models fail more often."""
     ability: Float[Tensor, " m"]
     """a, on the scale of b."""
 
 
 def item_response(right: Num[Tensor, "m n"], rounds: int = 50, nodes: int = 61) -> ItemResponse:
-    """The two-parameter model ``P(right) = σ(s_i (a_m − b_i))`` by marginal maximum likelihood.
+    """Fit ``P(right) = σ(s_i (a_m − b_i))`` by marginal maximum likelihood.
 
-    EM as of Bock and Aitkin (Psychometrika 46, 1981): abilities are standard normal, and integrated out on evenly
-    spaced points from −4 to 4. The maximisation takes, for each item, Newton steps in (s, c = −s b), where the problem
-    is concave. With a normal prior on s (mean 1, deviation 1) and on c (mean 0, deviation 3), an item that all or none
-    get right keeps finite numbers; with few models the prior on s also draws it to 1, which stretches b.
+    EM (Bock and Aitkin, Psychometrika 46, 1981): abilities are standard normal, integrated out on evenly spaced points
+    from −4 to 4. The M-step takes Newton steps in (s, c = −s b), where the problem is concave. Normal priors on s (mean
+    1, deviation 1) and c (mean 0, deviation 3) keep items finite that all or no models get right; with few models the
+    prior also draws s to 1, which stretches b.
 
     Args:
-        right: 1 where the model was right, else 0.
-        rounds: of EM.
-        nodes: points of the quadrature.
+        right: 1 if the model was right, else 0.
+        rounds: EM iterations.
+        nodes: quadrature points.
 
     Raises:
-        PotstillError: fewer than two models: nothing can be told apart.
+        PotstillError: there are fewer than two models.
     """
     if len(right) < 2:
         raise PotstillError(f"item response theory needs at least 2 models, but there are {len(right)}; raise runs")
@@ -73,7 +73,7 @@ def item_response(right: Num[Tensor, "m n"], rounds: int = 50, nodes: int = 61) 
 
 
 def _newton_steps(successes: Tensor, count: Tensor, theta: Tensor, s: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """The maximisation for some items: ``successes`` (n, q) of ``count`` (q) models at the abilities ``theta`` (q)."""
+    """Run the M-step for some items: ``successes`` (n, q) of ``count`` (q) models at abilities ``theta`` (q)."""
     for _ in range(3):
         p = torch.sigmoid(s[:, None] * theta + c[:, None])
         gap, curve = successes - count * p, count * p * (1 - p)
@@ -94,13 +94,13 @@ class Ratings(NamedTuple):
 
 
 def glicko2(players: Ratings, opponents: Ratings, score: Num[Tensor, "n m"], tau: float = 0.5) -> Ratings:
-    """Ratings of players after a period in which each met every opponent once (Glickman 2012, steps 2 to 8).
+    """Return ratings after a period in which each player met every opponent once (Glickman 2012, steps 2 to 8).
 
     Args:
-        players: n of them, before the period.
-        opponents: m of them, before the period.
-        score: 1 where the player won, 0 where it lost, 1/2 for a draw.
-        tau: how much volatility may change.
+        players: n ratings before the period.
+        opponents: m ratings before the period.
+        score: 1 if the player won, 0 if it lost, 1/2 for a draw.
+        tau: constraint on the change of volatility.
     """
     mu, phi = (players.rating.double() - 1500) / _SCALE, players.deviation.double() / _SCALE
     mu_j, phi_j = (opponents.rating.double() - 1500) / _SCALE, opponents.deviation.double() / _SCALE
@@ -114,7 +114,7 @@ def glicko2(players: Ratings, opponents: Ratings, score: Num[Tensor, "n m"], tau
 
 
 def _volatility(sigma: Tensor, phi: Tensor, v: Tensor, delta: Tensor, tau: float) -> Tensor:
-    """Step 5: the zero of Glickman's f by the Illinois variant of regula falsi, for all players at once."""
+    """Solve step 5, the zero of Glickman's f, by the Illinois variant of regula falsi for all players at once."""
     a = (sigma**2).log()
 
     def f(x: Tensor) -> Tensor:
@@ -143,13 +143,13 @@ def _volatility(sigma: Tensor, phi: Tensor, v: Tensor, delta: Tensor, tau: float
 
 
 def rate_samples(right: Num[Tensor, "t m n"], tau: float = 0.5) -> Ratings:
-    """Ratings of samples that play against models: a sample wins where the model is wrong.
+    """Return ratings of samples that play against models; a sample wins if the model is wrong.
 
-    All begin at 1500 with deviation 350 and volatility 0.06. In a period every sample meets every model; both sides are
-    rated by what was known before it.
+    All start at 1500 with deviation 350 and volatility 0.06. In a period every sample meets every model; both sides are
+    rated from the ratings before it.
 
     Args:
-        right: 1 where the model was right, by period.
+        right: 1 if the model was right, by period.
         tau: see `glicko2`.
     """
     _, m, n = right.shape
@@ -165,7 +165,7 @@ def rate_samples(right: Num[Tensor, "t m n"], tau: float = 0.5) -> Ratings:
 
 
 def evenly_spaced(series: Num[Tensor, "r e n"], count: int) -> Num[Tensor, "r c n"]:
-    """``count`` epochs evenly spaced along the second axis, the last among them; all where there are fewer."""
+    """Return ``count`` evenly spaced epochs of the second axis, the last included; all if there are fewer."""
     epochs = series.shape[1]
     count = min(count, epochs)
     return series[:, [round((i + 1) * epochs / count) - 1 for i in range(count)]]

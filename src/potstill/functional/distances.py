@@ -1,7 +1,7 @@
-"""Distances of many rows to a few points, in chunks: no temporary grows with the product of two large numbers.
+"""Squared distances of many rows to a few points, in chunks of bounded memory.
 
-Two ways: differences first (`squared`), exact where rows are equal; and the expansion ``‖x‖² − 2xᵀy + ‖y‖²``
-(`squared_pairs`), a matrix product and therefore many times faster, off by rounding where rows nearly coincide.
+`squared_distances` takes differences first, exact for equal rows; `pairwise_squared` expands ``‖x‖² − 2xᵀy + ‖y‖²``, a
+matrix product and many times faster, with rounding errors for rows that nearly coincide.
 """
 
 from collections.abc import Iterator
@@ -26,23 +26,22 @@ __all__ = [
 ]
 
 CHUNK = 1 << 24
-"""Entries of a temporary; 64 MiB in float32."""
+"""Entries of a temporary tensor; 64 MiB in float32."""
 _CACHED = 1 << 17
-"""Entries of a temporary that stays in a core's cache: a pass is then four times as fast."""
+"""Entries of a temporary tensor that stays in a core's cache: a pass is then four times as fast."""
 
 
 def chunks(rows: int, columns: int, entries: int | None = None) -> Iterator[slice]:
-    """Slices of ``rows`` rows that have at most ``entries`` entries where each has ``columns``; at least one row."""
+    """Yield slices of ``rows`` rows with at most ``entries`` entries of ``columns`` columns; at least one row each."""
     size = max(1, (CHUNK if entries is None else entries) // max(1, columns))
     return (slice(begin, min(begin + size, rows)) for begin in range(0, rows, size))
 
 
-# Results are written where they stay: kept between large temporaries, small ones would hold the heap open, by as much
-# as the rows take in all (glibc).
+# results are written in place: small tensors between large temporaries would keep glibc's heap from shrinking
 
 
 def squared_distances(x: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
-    """Squared distances from every row to one point. Differences first: no cancellation, equal rows are at 0."""
+    """Return squared distances of every row to one point, from differences: equal rows are at exactly 0."""
     made = x.new_empty(len(x))
     for part in chunks(len(x), x.shape[1], _CACHED):
         torch.sum((x[part] - point).square_(), 1, out=made[part])
@@ -50,7 +49,7 @@ def squared_distances(x: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Fl
 
 
 def squared_norms(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """Squared lengths of the rows."""
+    """Return squared norms of the rows."""
     made = x.new_empty(len(x))
     for part in chunks(len(x), x.shape[1], _CACHED):
         torch.sum(x[part].square(), 1, out=made[part])
@@ -58,24 +57,24 @@ def squared_norms(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
 
 
 def mean_squared_distance(x: Float[Tensor, "n d"]) -> float:
-    """The mean squared distance of two rows drawn independently: twice the trace of the covariance."""
+    """Return the mean squared distance of two independently drawn rows: twice the trace of the covariance."""
     return 2.0 * float(squared_distances(x, x.mean(0)).double().mean())
 
 
 def pairwise_from_norms(
     x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], norms_x: Float[Tensor, " n"], norms_y: Float[Tensor, " m"]
 ) -> Float[Tensor, "n m"]:
-    """Squared distances of all pairs by one product, from the rows and their squared lengths (`lengths`).
+    """Return squared distances of all pairs by one product, given the rows' `squared_norms`.
 
-    Their rounding is that of the lengths: shift the origin among the rows before.
+    Centre the rows first: rounding errors grow with the norms.
     """
     return torch.addmm(norms_y.unsqueeze(0), x, y.T, alpha=-2.0).add_(norms_x.unsqueeze(1)).clamp_min_(0)
 
 
 def pairwise_squared(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """Squared distances of all pairs, at least 0, by one product about the mean of ``y``.
+    """Return squared distances of all pairs, at least 0, by one product about the mean of ``y``.
 
-    Both are copied and n · m entries come out, so one of them should be a chunk and the other small.
+    Both are copied and the result has n · m entries: pass a chunk and a small tensor.
     """
     shift = y.mean(0)
     x, y = x - shift, y - shift
@@ -84,7 +83,7 @@ def pairwise_squared(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[
 
 @dataclass(frozen=True)
 class CentredRows:
-    """Rows with what is needed again and again for distances from points: nothing of the rows' size is copied."""
+    """Rows with their mean and squared distances from it, for repeated distances without copies of the rows."""
 
     x: Float[Tensor, "n d"]
     mean: Float[Tensor, " d"]
@@ -92,7 +91,7 @@ class CentredRows:
     """Squared distances from the mean."""
 
     def distances_to(self, points: Float[Tensor, "m d"], part: slice = slice(None)) -> Float[Tensor, "p m"]:
-        """Squared distances, at least 0, of all rows or some: ``‖x − μ‖² − 2 (x − μ)ᵀ(p − μ) + ‖p − μ‖²``."""
+        """Return squared distances, at least 0: ``‖x − μ‖² − 2 (x − μ)ᵀ(p − μ) + ‖p − μ‖²``."""
         shifted = points - self.mean
         constant = (shifted**2).sum(1) + 2 * (shifted @ self.mean)
         return torch.addmm(constant.unsqueeze(0), self.x[part], shifted.T, alpha=-2.0).add_(
@@ -101,7 +100,7 @@ class CentredRows:
 
 
 def centre_rows(x: Float[Tensor, "n d"]) -> CentredRows:
-    """The rows about their mean."""
+    """Precompute the mean of the rows and their squared distances from it."""
     mean = x.mean(0)
     return CentredRows(x, mean, squared_distances(x, mean))
 
@@ -109,7 +108,7 @@ def centre_rows(x: Float[Tensor, "n d"]) -> CentredRows:
 def nearest_centres(
     x: Float[Tensor, "n d"] | CentredRows, centres: Float[Tensor, "m d"]
 ) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
-    """The nearest centre of each row and the squared distance to it, by products; the lowest on a tie."""
+    """Return each row's nearest centre and the squared distance to it, by products; the lowest on a tie."""
     rows = x if isinstance(x, CentredRows) else centre_rows(x)
     x = rows.x
     owner = torch.empty(len(x), dtype=torch.int64, device=x.device)
@@ -123,7 +122,7 @@ def nearest_centres(
 def cluster_sums(
     x: Float[Tensor, "n d"], owner: Int[Tensor, " n"], m: int, weights: Float[Tensor, " n"] | None = None
 ) -> Float[Tensor, "m d"]:
-    """Sums of the rows of each of ``m`` clusters, weighted where weights are given, in the order of the rows."""
+    """Return the (weighted) sums of the rows of each of ``m`` clusters, in the order of the rows."""
     total = torch.zeros(m, x.shape[1], dtype=torch.float64, device=x.device)
     for part in chunks(len(x), x.shape[1]):
         order = torch.argsort(owner[part], stable=True)

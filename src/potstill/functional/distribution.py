@@ -1,7 +1,7 @@
-r"""Statistics of embedded samples by class, and the distances between them (distribution matching).
+r"""Class statistics of embedded samples and distances between them (distribution matching).
 
-Samples belong to classes through weights W (k, n) whose rows sum to 1, so that one expression holds for classes, for
-soft labels and for all classes at once: the mean of class c is :math:`\sum_i W_{ci} h_i`.
+Weights W (k, n) with rows that sum to 1 assign samples to classes, hard or soft: the mean of class c is
+:math:`\sum_i W_{ci} h_i`.
 
 Sources: DM (arXiv:2110.04181, equation 4), DataDAM (arXiv:2310.00093), M3D (arXiv:2312.15927), NCFM
 (arXiv:2502.20653), DSDM (covariance matching).
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def membership(sizes: Sequence[int], like: Tensor) -> Float[Tensor, "k n"]:
-    """Weights of consecutive groups: 1/size within a sample's own group, 0 elsewhere; type and device of ``like``.
+    """Return weights of consecutive groups: 1/size within a sample's group, else 0; dtype and device of ``like``.
 
     Raises:
         ValueError: a group is empty.
@@ -49,28 +49,28 @@ def membership(sizes: Sequence[int], like: Tensor) -> Float[Tensor, "k n"]:
 
 
 def row_membership(rows: Float[Tensor, "n k"]) -> Float[Tensor, "k n"]:
-    """Weights from soft labels: column c of ``rows`` over its sum. Differentiable; a class nobody is in gets zeros."""
+    """Return weights from soft labels: column c of ``rows`` over its sum; zeros for an empty class. Differentiable."""
     total = rows.sum(0, keepdim=True)
     return (rows / torch.where(total == 0, 1.0, total)).T
 
 
 def class_means(weights: Float[Tensor, "k n"], features: Float[Tensor, "n *d"]) -> Float[Tensor, "k d"]:
-    """Weighted mean of each class, features flattened."""
+    """Return the weighted mean of each class, features flattened."""
     return weights @ features.flatten(1)
 
 
 def mean_gap(real: Float[Tensor, "*k d"], syn: Float[Tensor, "*k d"]) -> Float[Tensor, ""]:
-    """The squared distance of means, summed over features (not averaged) and classes."""
+    """Return the squared distance of means, summed over features and classes."""
     return ((real - syn) ** 2).sum()
 
 
 def mean_embedding_gap(real: Float[Tensor, "*k n d"], syn: Float[Tensor, "*k m d"]) -> Float[Tensor, ""]:
-    """DM's loss: ``‖mean(real) − mean(syn)‖²``, summed over features and leading class axes."""
+    """Return DM's loss ``‖mean(real) − mean(syn)‖²``, summed over features and leading class axes."""
     return mean_gap(real.mean(-2), syn.mean(-2))
 
 
 def attention(activation: Float[Tensor, "n c h w"], power: float) -> Float[Tensor, "n hw"]:
-    """DataDAM's spatial attention: ``Σ_c |F_c|^p``, flattened, to unit L2 norm (a zero map stays zero)."""
+    """Return DataDAM's spatial attention ``Σ_c |F_c|^p``, flattened, with unit L2 norm (a zero map stays zero)."""
     if power in (2, 4, 8):  # torch takes logarithms for all but the square
         raised = activation
         for _ in range(int(power).bit_length() - 1):
@@ -83,7 +83,7 @@ def attention(activation: Float[Tensor, "n c h w"], power: float) -> Float[Tenso
 def gaussian_kernel(
     x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], bandwidths: Float[Tensor, " b"]
 ) -> Float[Tensor, "n m"]:
-    """``Σ_b exp(−‖x − y‖² / (2 b²))``: a sum of Gaussian kernels, one per bandwidth (in units of the features)."""
+    """Return ``Σ_b exp(−‖x − y‖² / (2 b²))``: a sum of Gaussian kernels, bandwidths in units of the features."""
     square = (x * x).sum(1, keepdim=True) + (y * y).sum(1) - 2 * x @ y.T
     square = square.clamp_min(0)
     return torch.stack([torch.exp(-square / (2 * b * b)) for b in bandwidths]).sum(0)
@@ -96,11 +96,11 @@ def mmd(
     bandwidths: Float[Tensor, " b"],
     real_kernel_mean: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
-    """Squared maximum mean discrepancy of one class: ``E k(r, r') − 2 E k(r, s) + E k(s, s')`` (biased form).
+    """Return the squared maximum mean discrepancy ``E k(r, r') − 2 E k(r, s) + E k(s, s')`` of one class (biased).
 
     Args:
-        weights: of the synthetic samples; they sum to 1. Real samples count alike.
-        own: ``E k(r, r')``, which does not depend on the synthetic samples.
+        weights: weights of the synthetic samples, summing to 1; real samples have equal weights.
+        real_kernel_mean: ``E k(r, r')``, which does not depend on the synthetic samples.
     """
     cross = gaussian_kernel(real, syn, bandwidths).mean(0) @ weights
     return real_kernel_mean - 2 * cross + weights @ gaussian_kernel(syn, syn, bandwidths) @ weights
@@ -109,7 +109,7 @@ def mmd(
 def characteristic_function(
     features: Float[Tensor, "n d"], t: Float[Tensor, "f d"], weights: Float[Tensor, "k n"]
 ) -> tuple[Float[Tensor, "k f"], Float[Tensor, "k f"]]:
-    """Real and imaginary part of each class's empirical characteristic function ``E exp(i⟨t, h⟩)``."""
+    """Return real and imaginary part of each class's empirical characteristic function ``E exp(i⟨t, h⟩)``."""
     angle = features @ t.T
     return weights @ angle.cos(), weights @ angle.sin()
 
@@ -121,11 +121,11 @@ def amplitude_phase_gap(
     beta: float = 0.5,
     floor: float = 1e-12,
 ) -> Float[Tensor, ""]:
-    """NCFM's loss: mean over frequencies of ``√(α (|Φ_r| − |Φ_s|)² + β · 2(|Φ_r||Φ_s| − Re Φ_r Φ̄_s))``, over classes.
+    """Return NCFM's loss ``√(α (|Φ_r| − |Φ_s|)² + β · 2(|Φ_r||Φ_s| − Re Φ_r Φ̄_s))``, mean over t, sum over classes.
 
-    ``floor`` bounds the phase term from below, as published, so that the root has a slope; it also stands inside the
-    amplitude's root, where the published code divides zero by zero if Φ vanishes. The phase term is computed as
-    ``|Φ_r − Φ_s|² − (|Φ_r| − |Φ_s|)²``: the published form subtracts numbers near 1 and loses half its digits.
+    ``floor`` bounds the phase term from below, as published, so that the root has a gradient; it also bounds |Φ|, where
+    the published code divides zero by zero. The phase term is computed as ``|Φ_r − Φ_s|² − (|Φ_r| − |Φ_s|)²``: the
+    published form cancels and loses half its digits.
     """
     (a, b), (c, d) = real, syn
     norm_r, norm_s = ((u * u + v * v).clamp_min(floor).sqrt() for u, v in ((a, b), (c, d)))
@@ -135,24 +135,21 @@ def amplitude_phase_gap(
 
 
 class CovarianceFactors(NamedTuple):
-    """One class's samples about their mean, with the weights that make their scatter an unbiased covariance."""
+    """Samples of one class about their mean, with the weights of an unbiased covariance."""
 
     centred: Float[Tensor, "n d"]
     weights: Float[Tensor, " n"]
 
 
 def covariance_factors(features: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> CovarianceFactors:
-    """The covariance ``Σ_i v_i x_i x_iᵀ`` in factors; v is the weights over ``1 − Σ w²`` (n − 1 for equal ones).
-
-    A class of one sample has no covariance: its v is 0.
-    """
+    """Return the covariance ``Σ_i v_i x_i x_iᵀ`` in factors, v = w / (1 − Σ w²); v is 0 for one sample."""
     centred = features - weights @ features
     rest = 1 - (weights * weights).sum()
     return CovarianceFactors(centred, weights / torch.where(rest < 1e-6, torch.inf, rest))
 
 
 def covariance_gap(real: CovarianceFactors, syn: CovarianceFactors) -> Float[Tensor, ""]:
-    """``‖C_r − C_s‖²_F`` from Gram matrices, so that no d × d matrix is made."""
+    """Return ``‖C_r − C_s‖²_F`` from Gram matrices, without a d × d matrix."""
 
     def inner(a: CovarianceFactors, b: CovarianceFactors) -> Tensor:
         gram = a.centred @ b.centred.T

@@ -1,4 +1,4 @@
-"""Samples that are there more than once: equal ones by a hash of their bytes, nearly equal ones by their features."""
+"""Duplicate samples: exact ones by a hash of their bytes, near duplicates by their features."""
 
 import hashlib
 
@@ -14,7 +14,7 @@ from potstill.rng import generator
 __all__ = ["WITHIN", "Digests", "near_duplicates"]
 
 WITHIN = 0.05
-"""Two samples are nearly equal where their distance is at most this part of the typical distance of two samples."""
+"""Distance of near duplicates, as a fraction of the root mean squared distance of two samples."""
 
 _FEW = 2048
 """Rows up to which every pair is compared."""
@@ -23,16 +23,16 @@ _SLACK = 3.0
 
 
 class Digests:
-    """Which of n samples are equal to an earlier one, told from 128 bits of BLAKE2b of their bytes, batch by batch.
+    """Finds samples that equal an earlier one, by 128 bits of BLAKE2b of their bytes, batch by batch.
 
-    That two different samples have equal digests is less likely than one in 10²⁶ among a million.
+    The probability of a collision among a million samples is below 1e-26.
     """
 
     def __init__(self, n: int) -> None:
         self._of = [b""] * n
 
     def add(self, positions: Int[Tensor, " b"], x: Inputs) -> None:
-        """The samples (b, …) at ``positions`` of the n, in any order."""
+        """Add the samples (b, …) at ``positions`` of the n, in any order."""
         if not isinstance(x, Tensor):
             for i, place in enumerate(positions.tolist()):
                 held = sample(x, i)
@@ -43,7 +43,7 @@ class Digests:
             self._of[place] = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
 
     def first_positions(self) -> Int[Tensor, " n"]:
-        """The position of the first sample that equals each; its own where there is no earlier one."""
+        """Return the position of the first sample that equals each one; its own if there is no earlier one."""
         seen: dict[bytes, int] = {}
         return torch.tensor([seen.setdefault(digest, i) for i, digest in enumerate(self._of)], dtype=torch.int64)
 
@@ -51,13 +51,13 @@ class Digests:
 def near_duplicates(
     x: Float[Tensor, "n d"], within: float = WITHIN, across: Bool[Tensor, " n"] | None = None
 ) -> Bool[Tensor, " n"]:
-    """The rows that have another row within ``within`` times the typical distance of two: √ of `spread`.
+    """Return the rows that have another row within ``within`` · √ `mean_squared_distance`.
 
-    With ``across``, only two rows count of which one is in that part and the other is not.
+    With ``across``, only pairs count of which one row is in that mask and the other is not.
 
-    Up to 2,048 rows every pair is compared. Beyond, rows are sorted by the sides of random hyperplanes on which they
-    lie (as locality-sensitive hashing does), eight times with other planes, and each is compared with the next three:
-    what is found is near, and little that is near is missed. The planes are the same at every call.
+    Up to 2,048 rows every pair is compared. Beyond, rows are sorted by the signs of random projections
+    (locality-sensitive hashing), eight times with other planes, and each is compared with the next three: no false
+    positives, few misses. The planes are the same at every call.
     """
     n, d = x.shape
     near = torch.zeros(n, dtype=torch.bool, device=x.device)

@@ -1,4 +1,4 @@
-"""Embeddings of many real samples, computed in parts that suit the machine."""
+"""Embeddings of many real samples, in passes of bounded size."""
 
 import torch
 import torch.nn.functional as F
@@ -11,19 +11,19 @@ from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, n
 __all__ = ["embed_real", "input_rows", "uses_batch_statistics"]
 
 _PIXELS = 2**16
-"""Input pixels in one pass on the CPU: 64 pictures of 32×32. More gains nothing and holds more memory."""
+"""Input pixels per pass on the CPU: 64 images of 32×32; more gains nothing."""
 
 
 def uses_batch_statistics(network: nn.Module) -> bool:
-    """Whether a sample's features depend on the batch it is in: a BatchNorm in training mode."""
+    """Return True if features depend on the batch: a BatchNorm is in training mode."""
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in network.modules())
 
 
 def embed_real(network: Network, x: Inputs) -> Float[Tensor, "n d"]:
-    """``network.embed(x)`` without a graph; on the CPU in parts, unless the batch itself counts (BatchNorm).
+    """Return ``network.embed(x)`` without a graph, on the CPU in parts unless a BatchNorm uses batch statistics.
 
     Args:
-        x: (n, …), or such tensors with names.
+        x: (n, …), or named tensors.
     """
     with torch.no_grad():
         pixels = max((t[0].numel() // t.shape[1] for t in named_tensors(x).values() if t.ndim > 2), default=1)
@@ -35,13 +35,13 @@ def embed_real(network: Network, x: Inputs) -> Float[Tensor, "n d"]:
 
 
 def input_rows(x: Inputs, spec: InputSpec) -> Float[Tensor, "n d"]:
-    """Every input as one row in which distances can be measured.
+    """Return every input as one row for distances.
 
-    Real values as they are. Of codes one place for each code of each column, 1 / √2 where it is the sample's: two that
-    differ in a column lie 1 apart in it. Of words how often each is there, over √ of the sum of squares.
+    Real values as they are; categories one-hot times 1 / √2, so that two that differ in a column have distance 1; words
+    as counts with unit L2 norm.
 
     Args:
-        x: in model space (n, …), or such tensors with names.
+        x: inputs in model space (n, …), or named tensors.
     """
     if isinstance(x, Tensor):
         return x.flatten(1)

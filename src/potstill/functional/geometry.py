@@ -1,6 +1,6 @@
-"""More choices of representative samples from features: medians, density, moderation, coverage of subspaces.
+"""Coreset selection from features: medians, density, moderation, coverage of subspaces.
 
-Beside `potstill.functional.coreset`, under the same rules: no n × n matrix, ties to the lowest index.
+As in `potstill.functional.coreset`: no n × n matrix, ties go to the lowest index.
 """
 
 import math
@@ -27,7 +27,7 @@ from potstill.functional.neighbours import Graph
 __all__ = ["divergence_center", "geometric_medians", "graph_density", "k_median", "moderate", "zcore_scores"]
 
 _CANDIDATES = 64
-"""Rows of a cluster, nearest to its centre, among which its medoid is looked for."""
+"""Rows nearest to a cluster's centre among which its medoid is searched."""
 
 
 def _check(n: int, m: int) -> None:
@@ -41,21 +41,20 @@ def _check(n: int, m: int) -> None:
 def geometric_medians(
     x: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int = 100
 ) -> tuple[Float[Tensor, "m d"], Int[Tensor, " n"]]:
-    r"""k-median: ``m`` centres with a small sum of distances :math:`\sum_x \min_j \lVert x - \mu_j \rVert`.
+    r"""Find ``m`` centres with a small sum of distances :math:`\sum_x \min_j \lVert x - \mu_j \rVert` (k-median).
 
-    Rows to start from are drawn in proportion to their distance to those drawn before (greedy k-means++ with the first
-    power), and each centre goes to the mean of the rows nearest to it. Then in turn: each row to its nearest centre,
-    and each centre one step of Weiszfeld (1937), the mean of its rows weighted with one over their distances. No such
-    step makes the sum larger. The centre of a cluster that loses its last row stays.
+    Initial rows are drawn in proportion to their distance to those drawn before (greedy k-means++ with the first power)
+    and moved to the means of their clusters. Then alternate: each row to its nearest centre, each centre one step of
+    Weiszfeld (1937), which never raises the sum. The centre of a cluster that loses its last row stays.
 
     Args:
         x: n rows.
         m: centres, 1 ≤ m ≤ n.
-        rng: decides the start.
-        iterations: most rounds; it stops when the sum falls by less than a part in 10⁵.
+        rng: draws the initial rows.
+        iterations: maximum rounds; stops when the sum falls by less than a part in 10⁵.
 
     Returns:
-        The centres and the nearest of them by row.
+        Centres, and the nearest centre of each row.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.
@@ -93,20 +92,19 @@ def geometric_medians(
 
 
 def _means(x: Tensor, owner: Tensor, weights: Tensor, centres: Tensor) -> Tensor:
-    """The weighted means of the clusters; the old centre of one that is empty."""
+    """Return the weighted means of the clusters; an empty cluster keeps its centre."""
     held = torch.bincount(owner.cpu(), weights.double().cpu(), minlength=len(centres)).to(x).unsqueeze(1)
     sums = cluster_sums(x, owner, len(centres), weights)
     return torch.where(held > 0, sums / held.clamp_min(torch.finfo(x.dtype).tiny), centres)
 
 
 def k_median(x: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int = 100) -> Int[Tensor, " m"]:
-    """The medoids of k-median's clusters: of each cluster the row with the smallest sum of distances to its rows.
+    """Select the medoid of each k-median cluster: the row with the smallest sum of distances to the cluster's rows.
 
-    It is looked for among the 64 rows nearest to the centre, so that a cluster of s rows costs 64 · s · d, not s² · d.
+    It is searched among the 64 rows nearest to the centre, so that a cluster of s rows costs 64 · s · d, not s² · d.
 
     Returns:
-        Distinct rows, one of each cluster, larger clusters first; where a cluster is empty, the row that lies farthest
-        from those chosen.
+        Distinct rows, larger clusters first; for an empty cluster, the row farthest from those selected.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.
@@ -136,7 +134,7 @@ def _medoid(x: Tensor, members: Tensor, centre: Tensor) -> int:
 
 
 def graph_density(graph: Graph, m: int, sigma: float | None = None) -> Int[Tensor, " m"]:
-    r"""Dense rows of a graph of neighbours, none close to another (RALF, Ebert, Fritz and Schiele, CVPR 2012).
+    r"""Select dense rows of a neighbour graph, none close to another (RALF, Ebert, Fritz and Schiele, CVPR 2012).
 
     .. math::
         \mathrm{Gra}(i) = \frac{\sum_j W_{ij}}{\sum_j P_{ij}}, \qquad
@@ -146,12 +144,12 @@ def graph_density(graph: Graph, m: int, sigma: float | None = None) -> Int[Tenso
     Gra(i) is above 0.
 
     Args:
-        graph: which rows are joined, and how long the edges are.
-        m: how many, 1 ≤ m ≤ n.
+        graph: edges and their lengths.
+        m: number to select, 1 ≤ m ≤ n.
         sigma: σ, above 0; by default such that 2σ² is the mean length of an edge.
 
     Returns:
-        Distinct rows in the order of choice, every prefix a choice; the lowest on a tie.
+        Distinct rows in order of selection; every prefix is the selection for a smaller ``m``.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.
@@ -174,10 +172,10 @@ def graph_density(graph: Graph, m: int, sigma: float | None = None) -> Int[Tenso
 
 
 def moderate(x: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
-    """The rows whose distance to the mean is nearest to the median distance (Moderate Coreset, ICLR 2023).
+    """Select the rows whose distance to the mean is nearest to the median distance (Moderate Coreset, ICLR 2023).
 
     Returns:
-        Distinct rows, the most moderate first, so that every prefix is a choice; the lowest on a tie.
+        Distinct rows, the most moderate first.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.
@@ -188,21 +186,21 @@ def moderate(x: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
 
 
 def divergence_center(log_p: Float[Tensor, "n k"], m: int) -> Int[Tensor, " m"]:
-    r"""Farthest-point traversal by the symmetric divergence of predicted distributions (CDAL, arXiv:2008.05723).
+    r"""Select by farthest-point traversal in the symmetric KL divergence of predictions (CDAL, arXiv:2008.05723).
 
     .. math::
         J(p, q) = \tfrac{1}{2} \mathrm{KL}(p \Vert q) + \tfrac{1}{2} \mathrm{KL}(q \Vert p)
           = \tfrac{1}{2} \sum_c (p_c - q_c) (\log p_c - \log q_c)
 
-    J is no metric, so the 2-approximation of k-center is not promised.
+    J is no metric, so the 2-approximation of k-center does not hold.
 
     Args:
-        log_p: logarithms of the probabilities of k classes, finite.
-        m: how many, 1 ≤ m ≤ n.
+        log_p: log-probabilities of k classes, finite.
+        m: number to select, 1 ≤ m ≤ n.
 
     Returns:
-        Distinct rows in the order of choice, every prefix a choice: first the one nearest to the mean distribution,
-        then always the one farthest from its nearest chosen one.
+        Distinct rows in order of selection: first the one nearest to the mean distribution, then the one farthest from
+        its nearest selected one.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.
@@ -237,32 +235,32 @@ def zcore_scores(
     dimensions: int = 2,
     neighbours: int = 1000,
     exponent: float = 4.0,
-    together: int = 1,
+    draws_per_tree: int = 1,
 ) -> Float[Tensor, " n"]:
-    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+    """Return zero-shot scores of coverage less redundancy (ZCore, arXiv:2411.15349) in float64; high scores are kept.
 
-    r"""Zero-shot scores of coverage less redundancy (ZCore, arXiv:2411.15349); float64, the highest are kept.
-
-    A sample draws some dimensions and a point in them, each coordinate from the triangular distribution between the
-    smallest, the median and the largest value there. The row nearest to it (by L1 in these dimensions) gains 1, and its
-    nearest rows lose 1 together, in proportion to one over the distance to the power of ``exponent``; if the nearest is
-    at 0, it alone loses 1. Scores begin at uniform numbers in [0, 1), which decide between rows that were never met.
+    A draw takes some dimensions and a point in them, each coordinate triangular between the minimum, the median and the
+    maximum. The nearest row (L1 in these dimensions) gains 1, and its nearest rows lose 1 together, in proportion to
+    the distance to the power of −``exponent``; if the nearest is at 0, it alone loses 1. Scores start uniform in
+    [0, 1), which orders rows that are never drawn.
 
     Args:
         x: n ≥ 2 rows.
-        rng: where all draws come from.
-        samples: points that are drawn.
-        dimensions: of a point, at most d.
-        neighbours: rows that lose.
-        together: points that are drawn in the same dimensions, one after the other: one search tree serves them.
+        rng: generator of all draws.
+        samples: number of draws.
+        dimensions: dimensions of a draw, at most d.
+        neighbours: rows that lose per draw.
+        draws_per_tree: consecutive draws in the same dimensions, which share a search tree.
     """
+    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+
     n, d = x.shape
     size, k = min(dimensions, d), min(neighbours, n - 1)
     score = torch.rand(n, generator=rng, dtype=torch.float64).numpy()
-    made = 0
-    while made < samples:
-        count = min(together, samples - made)
-        made += count
+    num_drawn = 0
+    while num_drawn < samples:
+        count = min(draws_per_tree, samples - num_drawn)
+        num_drawn += count
         dims = torch.randperm(d, generator=rng)[:size]
         part = x[:, dims.to(x.device)].cpu().double()
         points = _triangular(part, torch.rand(count, size, generator=rng, dtype=torch.float64))
@@ -278,7 +276,7 @@ def zcore_scores(
 
 
 def _triangular(part: Tensor, u: Tensor) -> Tensor:
-    """Points by inversion of the triangular distribution of each column; ``u`` are uniform."""
+    """Invert the triangular distribution of each column at uniform ``u``."""
     low, mid, high = part.min(0).values, part.median(0).values, part.max(0).values
     width = (high - low).clamp_min(1e-300)
     rising = low + (u * width * (mid - low)).sqrt()
@@ -293,7 +291,7 @@ def _losses(
     near: NDArray[np.int64],
     exponent: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """What each winner's neighbours lose, without the winner itself."""
+    """Return the neighbours of each winner, without itself, and the score that they lose."""
     own = near == winner[:, None]
     own[~own.any(1), -1] = True  # rows that coincide can crowd it out of its own neighbours
     others, away = near[~own].reshape(len(near), -1), gap[~own].reshape(len(near), -1)

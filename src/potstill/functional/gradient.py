@@ -16,7 +16,7 @@ from potstill.errors import unknown_name
 __all__ = ["Distance", "DistanceName", "convolutional", "cosine", "cosine_rows", "distance", "linear_gradient", "mse"]
 
 DistanceName: TypeAlias = Literal["ours", "mse", "cos"]
-"""The names DC gave its three distances."""
+"""DC's names of its three distances."""
 
 
 Distance: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Float[Tensor, ""]]
@@ -36,10 +36,10 @@ def _gap(syn: Tensor, real: Tensor, eps: float) -> Tensor:
 
 
 def cosine_rows(g_syn: Sequence[Tensor], g_real: Sequence[Tensor], eps: float = 1e-6) -> Float[Tensor, ""]:
-    """DC's own distance: the sum over parameters and output rows of ``1 − ⟨s, r⟩ / (‖s‖‖r‖ + eps)``.
+    """Return DC's own distance: the sum over parameters and output rows of ``1 − ⟨s, r⟩ / (‖s‖‖r‖ + eps)``.
 
-    A parameter of two or more axes is read as (out, everything else); parameters of one axis (biases, the scale and
-    shift of a normalization) contribute nothing. A row of zeros contributes exactly 1 and has a finite gradient.
+    Parameters are flattened to (out, rest); those of one axis (biases, scales and shifts of norms) are ignored. A row
+    of zeros contributes exactly 1 and has a finite gradient.
 
     Args:
         g_syn: gradients of the synthetic loss, one tensor per parameter, with their graph.
@@ -59,7 +59,7 @@ def cosine_rows(g_syn: Sequence[Tensor], g_real: Sequence[Tensor], eps: float = 
 
 
 def mse(g_syn: Sequence[Tensor], g_real: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """The sum of squared differences over every entry of every parameter (a sum, whatever its published name says).
+    """Return the sum of squared differences over all entries of all parameters.
 
     Raises:
         ValueError: the two have different numbers of parameters.
@@ -68,7 +68,7 @@ def mse(g_syn: Sequence[Tensor], g_real: Sequence[Tensor]) -> Float[Tensor, ""]:
 
 
 def cosine(g_syn: Sequence[Tensor], g_real: Sequence[Tensor], eps: float = 1e-6) -> Float[Tensor, ""]:
-    """One cosine distance over all parameters laid end to end, one-axis parameters too; in [0, 2].
+    """Return one cosine distance over all parameters concatenated, in [0, 2].
 
     Raises:
         ValueError: the two have different numbers of parameters.
@@ -81,7 +81,7 @@ _DISTANCES: dict[str, Distance] = {"ours": cosine_rows, "mse": mse, "cos": cosin
 
 
 def distance(name: str) -> Distance:
-    """The distance DC called ``name``: "ours" (`cosine_rows`), "mse" (`mse`) or "cos" (`cosine`).
+    """Return the distance that DC calls ``name``: "ours" (`cosine_rows`), "mse" (`mse`) or "cos" (`cosine`).
 
     Raises:
         PotstillError: there is no such distance.
@@ -92,10 +92,10 @@ def distance(name: str) -> Distance:
 
 
 def convolutional(metric: Literal["mse", "l1"]) -> Distance:
-    """IDC's distance: squared or absolute differences, summed over the weights of more than two axes alone.
+    """Return IDC's distance: squared or absolute differences, summed over convolution weights (more than two axes).
 
-    Where a network has none (an MLP), over its weights of two axes, so that something is matched. IDC, condense.py:
-    the classifier and all biases are left out.
+    For a network without convolutions (an MLP), over weights of two axes. As in IDC's condense.py, biases and, with
+    convolutions, the classifier are left out.
     """
 
     def gap(g_syn: Sequence[Tensor], g_real: Sequence[Tensor]) -> Float[Tensor, ""]:
@@ -109,15 +109,15 @@ def convolutional(metric: Literal["mse", "l1"]) -> Distance:
 def linear_gradient(
     features: Float[Tensor, "n d"], targets: Tensor, weight: Float[Tensor, "k d"]
 ) -> Float[Tensor, "k d+1"]:
-    """The gradient of a linear classifier's mean cross-entropy, in closed form, differentiable by features and targets.
+    """Return the gradient of a linear classifier's mean cross-entropy in closed form, differentiable.
 
-    ``(softmax(h Wᵀ) − y)ᵀ [h, 1] / n``: of the weights, and in the last column of a bias that is 0. Linear gradient
-    matching (arXiv:2511.16674, equation 2).
+    ``(softmax(h Wᵀ) − y)ᵀ [h, 1] / n``: the last column is the gradient of a zero bias. Linear gradient matching
+    (arXiv:2511.16674, equation 2).
 
     Args:
-        features: what is classified.
+        features: inputs of the classifier.
         targets: classes (n,), int64, or rows (n, k) that sum to 1.
-        weight: of the classifier.
+        weight: the classifier's weight.
     """
     y = targets if targets.is_floating_point() else F.one_hot(targets, len(weight)).to(features)
     wrong = (features @ weight.T).softmax(1) - y

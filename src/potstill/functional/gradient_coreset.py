@@ -1,7 +1,7 @@
-"""Choices of samples whose gradients stand for those of all, from the last layer's gradients of one class.
+"""Coreset selection by the last layer's gradients of one class: CRAIG, GRAD-MATCH, GLISTER.
 
-Legend: n samples, m to choose, k classes, d1 features with the bias. Inner products of gradients come from their two
-factors (`Factors`); no gradient and no n × n matrix is ever made. Ties go to the lowest index.
+Legend: n samples, m to select, k classes, d1 features with the bias. Inner products of gradients come from their two
+factors (`Factors`); no gradient and no n × n matrix is formed. Ties go to the lowest index.
 """
 
 import heapq
@@ -23,7 +23,7 @@ _BLOCK = 1 << 22
 
 
 class WeightedPositions(NamedTuple):
-    """Distinct positions in the order of choice, and how much each counts."""
+    """Distinct positions in order of selection, and their weights."""
 
     positions: Int[Tensor, " m"]
     weight: Float[Tensor, " m"]
@@ -38,14 +38,13 @@ def _check(n: int, m: int) -> None:
 
 
 def craig(gradients: Factors, m: int) -> WeightedPositions:
-    """CRAIG (Mirzasoleiman et al. 2020, arXiv:1906.01827, algorithm 1): facility location on distances of gradients.
+    """Select by CRAIG (arXiv:1906.01827, algorithm 1): facility location on distances of gradients.
 
-    Maximises ``F(S) = Σ_i max_{s∈S} (D − ‖g_i − g_s‖)`` greedily, where D is twice the largest norm, so at least every
-    distance. Greedy reaches 1 − 1/e of the best. Gains are evaluated lazily (Minoux 1978): the choice is that of plain
-    greedy, in O(n²) distances at first and few after that, with O(n) memory.
+    Maximises ``F(S) = Σ_i max_{s∈S} (D − ‖g_i − g_s‖)`` by lazy greedy (Minoux 1978), D twice the largest norm;
+    reaches 1 − 1/e of the best in O(n²) distances at first and few after that, with O(n) memory.
 
     Returns:
-        The choice, and how many samples each stands for: those to which it is the nearest.
+        The selection, and the number of samples to which each one is nearest.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.
@@ -82,13 +81,13 @@ def craig(gradients: Factors, m: int) -> WeightedPositions:
 
 
 def grad_match(gradients: Factors, m: int, ridge: float = 0.5) -> WeightedPositions:
-    """GRAD-MATCH (Killamsetty et al. 2021, arXiv:2103.00123, algorithm 2): orthogonal matching pursuit, weights ≥ 0.
+    """Select by GRAD-MATCH (arXiv:2103.00123, algorithm 2): orthogonal matching pursuit with weights ≥ 0.
 
-    Minimises ``‖Σ_{s∈S} w_s g_s − Σ_i g_i‖² + λ ‖w‖²``. Each step adds the sample whose gradient lies most along what
-    is left, and fits all weights anew, exactly. A step costs O(n k d + m³ / 3).
+    Minimises ``‖Σ_{s∈S} w_s g_s − Σ_i g_i‖² + λ ‖w‖²``. Each step adds the sample whose gradient is most aligned with
+    the residual and refits all weights exactly. A step costs O(n k d + m³ / 3).
 
     Args:
-        gradients: of one class.
+        gradients: gradients of one class.
         m: 1 ≤ m ≤ n.
         ridge: λ, above 0.
 
@@ -120,7 +119,7 @@ def grad_match(gradients: Factors, m: int, ridge: float = 0.5) -> WeightedPositi
 
 
 def _nonnegative(a: NDArray[Any], b: NDArray[Any], start: NDArray[Any]) -> NDArray[Any]:
-    """argmin over w ≥ 0 of ``wᵀ A w − 2 bᵀ w`` for positive definite A: Lawson and Hanson's active sets."""
+    """Minimise ``wᵀ A w − 2 bᵀ w`` over w ≥ 0 for positive definite A: Lawson and Hanson's active sets."""
     from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]
 
     w, passive = start.copy(), start > 0
@@ -149,19 +148,19 @@ def _nonnegative(a: NDArray[Any], b: NDArray[Any], start: NDArray[Any]) -> NDArr
 def glister(candidates: Factors, validation: Factors, logits: Float[Tensor, "v k"], m: int, lr: float, rounds: int) -> (
     Int[Tensor, " m"]
 ):  # fmt: skip
-    """GLISTER (Killamsetty et al. 2021, arXiv:2012.10630, algorithm 2): what lowers a held-out loss, step by step.
+    """Select by GLISTER (arXiv:2012.10630, algorithm 2): samples that lower a held-out loss.
 
-    The gain of a sample is ``η ⟨g_i, Σ_v ∇ℓ_v⟩``, the first-order fall of the validation loss when the last layer takes
-    a step of rate η along it. After each round the layer takes the steps of what was chosen, and the validation
-    gradients are taken anew, exactly: the last layer is linear.
+    The gain of a sample is ``η ⟨g_i, Σ_v ∇ℓ_v⟩``, the first-order decrease of the validation loss by a step of rate η
+    of the last layer. After each round the layer takes the steps of the selected samples, and the validation gradients
+    are recomputed, exactly, as the last layer is linear.
 
     Args:
-        candidates: gradients of the samples to choose from, at the beginning; they stay as they are.
-        held: gradients of the validation samples at the beginning; only their features are used after the first round.
-        logits: of the validation samples, at the beginning.
-        m: 1 ≤ m ≤ n.
+        candidates: gradients of the samples to select from, at the initial weights.
+        validation: gradients of the held-out samples at the initial weights.
+        logits: logits of the held-out samples at the initial weights.
+        m: number to select, 1 ≤ m ≤ n.
         lr: η, above 0.
-        rounds: into which the choice is divided, 1 … m; m is one by one.
+        rounds: rounds of the selection, 1 … m; m selects one by one.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.

@@ -1,4 +1,4 @@
-"""Norms of the gradients of single samples, and the last layer's gradients in the form of their two factors.
+"""Per-sample gradient norms, and the last layer's per-sample gradients as two factors.
 
 Legend: n samples, k classes, d features. The loss is the cross-entropy; the classifier is linear with a bias, so the
 gradient of sample i with respect to it is the outer product of δ_i = p_i − onehot(y_i) and h̃_i = (h_i, 1).
@@ -18,39 +18,39 @@ from potstill.functional.train import cross_entropy
 __all__ = ["Factors", "factors", "gradient_norms", "last_layer_norms"]
 
 _NUMBERS = 1 << 25
-"""Numbers of gradients that are held at a time: 128 MiB in float32."""
+"""Gradient entries held at a time: 128 MiB in float32."""
 
 
 class Factors(NamedTuple):
-    """The last layer's gradients, as their factors: gradient i is ``delta[i] ⊗ features[i]``."""
+    """The last layer's per-sample gradients in factors: gradient i is ``delta[i] ⊗ features[i]``."""
 
     delta: Float[Tensor, "n k"]
     features: Float[Tensor, "n d1"]
-    """With a last column of ones, for the bias."""
+    """Features with a last column of ones for the bias."""
 
     def inner(self, other: "Factors") -> Float[Tensor, "n m"]:
-        """``⟨g_i, g_j⟩`` of these with others, without any gradient being made."""
+        """Return ``⟨g_i, g_j⟩`` with the gradients of ``other``."""
         return (self.delta @ other.delta.T) * (self.features @ other.features.T)
 
     def along(self, direction: Float[Tensor, "k d1"]) -> Float[Tensor, " n"]:
-        """``⟨g_i, direction⟩``."""
+        """Return ``⟨g_i, direction⟩``."""
         return ((self.delta @ direction) * self.features).sum(1)
 
     def total(self) -> Float[Tensor, "k d1"]:
-        """``Σ_i g_i``."""
+        """Return ``Σ_i g_i``."""
         return self.delta.T @ self.features
 
     def squared(self) -> Float[Tensor, " n"]:
-        """``‖g_i‖²``."""
+        """Return ``‖g_i‖²``."""
         return self.delta.square().sum(1) * self.features.square().sum(1)
 
     def take(self, index: Int[Tensor, " m"]) -> "Factors":
-        """Those at ``index``."""
+        """Return the gradients at ``index``."""
         return Factors(self.delta[index], self.features[index])
 
 
 def factors(network: Network, x: Tensor, y: Int[Tensor, " n"]) -> Factors:
-    """The last layer's gradients of the samples ``x`` (n, …), in the network's mode."""
+    """Return the last layer's gradients of the samples ``x`` (n, …), in the network's current mode."""
     with torch.no_grad():
         h = network.embed(x)
         p = network.classifier(h).softmax(1)
@@ -58,20 +58,19 @@ def factors(network: Network, x: Tensor, y: Int[Tensor, " n"]) -> Factors:
 
 
 def factors_of(p: Float[Tensor, "n k"], h: Float[Tensor, "n d"], y: Int[Tensor, " n"]) -> Factors:
-    """The last layer's gradients, from what it makes (probabilities ``p``) of its inputs ``h``."""
+    """Return the last layer's gradients from probabilities ``p`` and features ``h``."""
     return Factors(p - F.one_hot(y, p.shape[1]).to(p), torch.cat([h, torch.ones_like(h[:, :1])], 1))
 
 
 def last_layer_norms(network: Network, x: Tensor, y: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """``‖δ_i‖ ‖h̃_i‖``: the exact norm of the classifier's part of each sample's gradient."""
+    """Return ``‖δ_i‖ ‖h̃_i‖``, the exact norm of the classifier's part of each sample's gradient."""
     return factors(network, x, y).squared().sqrt()
 
 
 def gradient_norms(network: Network, x: Tensor, y: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """The norm of each sample's gradient with respect to all parameters, exactly.
+    """Return the exact norm of each sample's gradient with respect to all parameters.
 
-    The network must be in evaluation mode where samples would otherwise touch each other (BatchNorm). It is not
-    changed. So many samples are taken at a time that their gradients have about 33 million numbers.
+    A network with BatchNorm must be in evaluation mode. Batches hold about 33 million gradient entries.
     """
     theta = {name: p.detach() for name, p in network.named_parameters()}
     buffers = {name: b.detach() for name, b in network.named_buffers()}

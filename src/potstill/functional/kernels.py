@@ -1,6 +1,6 @@
-r"""Kernels of infinitely wide fully connected ReLU networks, and of the features of finite ones.
+r"""NTK and NNGP kernels of infinitely wide fully connected ReLU networks, and features of finite networks.
 
-Of inputs of d numbers, with weights of variance σ_w² over the width and biases of variance σ_b² (NTK parameterization):
+For inputs with d values, weights of variance σ_w² over the width and biases of variance σ_b² (NTK parameterization):
 
 .. math::
     K^{(0)} = \sigma_w^2 \, x^\top x' / d + \sigma_b^2, \qquad \Theta^{(0)} = K^{(0)}, \\
@@ -27,7 +27,7 @@ from potstill.core import Inputs, Network
 __all__ = ["FullyConnected", "concat_embeddings"]
 
 NEAR = 1e-12
-"""Of 1 − cos²: closer to an end than this, the slope of the angle counts as 0."""
+"""Value of 1 − cos² below which the derivative of the angle counts as 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class FullyConnected:
     """σ_b²."""
 
     def __call__(self, a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
-        """Of every row of ``a`` with every row of ``b``; differentiable by both.
+        """Return the kernel of every row of ``a`` with every row of ``b``, differentiable by both.
 
-        Where two rows point the same way, the NTK has a kink: its slope there counts as 0.
+        The NTK has a kink at parallel rows: its derivative there counts as 0.
         """
         a, b = a.double(), b.double()
         d = a.shape[1]
@@ -66,7 +66,7 @@ class FullyConnected:
 
 
 class _ArcCosine0(torch.autograd.Function):
-    """π − θ, θ = arccos c; slope 1 / √(1 − c²), and 0 at the ends."""
+    """π − θ, θ = arccos c; derivative 1 / √(1 − c²), and 0 at the ends."""
 
     @staticmethod
     def forward(ctx: Any, c: Tensor) -> Tensor:
@@ -76,13 +76,13 @@ class _ArcCosine0(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (c,) = ctx.saved_tensors
-        left = 1 - c * c
-        inside = left > NEAR
-        return torch.where(inside, grad * torch.where(inside, left, torch.ones_like(left)).rsqrt(), 0.0)
+        sin_square = 1 - c * c
+        inside = sin_square > NEAR
+        return torch.where(inside, grad * torch.where(inside, sin_square, torch.ones_like(c)).rsqrt(), 0.0)
 
 
 class _ArcCosine1(torch.autograd.Function):
-    """sin θ + (π − θ) cos θ; slope π − θ."""
+    """sin θ + (π − θ) cos θ; derivative π − θ."""
 
     @staticmethod
     def forward(ctx: Any, c: Tensor) -> Tensor:
@@ -96,19 +96,18 @@ class _ArcCosine1(torch.autograd.Function):
 
 
 def _arc_cosine_0(c: Tensor) -> Tensor:
-    made: Tensor = _ArcCosine0.apply(c)  # type: ignore[no-untyped-call]
-    return made
+    angle: Tensor = _ArcCosine0.apply(c)  # type: ignore[no-untyped-call]
+    return angle
 
 
 def _arc_cosine_1(c: Tensor) -> Tensor:
-    made: Tensor = _ArcCosine1.apply(c)  # type: ignore[no-untyped-call]
-    return made
+    value: Tensor = _ArcCosine1.apply(c)  # type: ignore[no-untyped-call]
+    return value
 
 
 def concat_embeddings(networks: Sequence[Network], x: Inputs) -> Float[Tensor, "n d"]:
-    """What the networks embed, side by side: features whose kernel is `FullyConnected` of depth 0.
+    """Return the networks' embeddings side by side: features for `FullyConnected` of depth 0.
 
-    That divides products by how many features there are, so that more and wider networks make the kernel more exact,
-    and no larger.
+    That kernel divides by the number of features, so that more networks make it more exact, not larger.
     """
     return torch.cat([net.embed(x) for net in networks], 1)

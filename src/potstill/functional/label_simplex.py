@@ -1,7 +1,7 @@
-r"""Scores of classes and probabilities: what lies between a closed form's targets and cross-entropy's.
+r"""Conversions between class probabilities and label scores.
 
-A score is a real number in units in which a hard label of class :math:`c` is :math:`e_c - 1/k`, so that its row sums to
-0: the targets of kernel ridge regression (arXiv:2011.00050; arXiv:2206.00719).
+In scores a hard label of class :math:`c` is :math:`e_c - 1/k`, a row that sums to 0: the targets of kernel ridge
+regression (arXiv:2011.00050; arXiv:2206.00719).
 """
 
 import torch
@@ -12,11 +12,10 @@ __all__ = ["project_to_simplex", "to_probabilities", "to_scores"]
 
 
 def project_to_simplex(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    r"""The nearest point of the simplex to each row, in squared distance: :math:`\max(v_i - \tau, 0)` with the one
-    :math:`\tau` for which it sums to 1 (Duchi et al., ICML 2008, figure 1; doi:10.1145/1390156.1390191).
+    r"""Project each row onto the probability simplex: :math:`\max(v_i - \tau, 0)` that sums to 1.
 
-    The order of a row's values stays, so its largest stays the largest. Rows of probabilities stay as they are, up to
-    rounding. Computed in float64, returned in the dtype of ``rows``.
+    Duchi et al., ICML 2008, figure 1; doi:10.1145/1390156.1390191. Keeps the order of a row's values. Computed in
+    float64, returned in the dtype of ``rows``.
     """
     v = rows.double()
     v = v - v.amax(1, keepdim=True)  # which moves τ with it, and keeps sums of large values exact
@@ -27,10 +26,10 @@ def project_to_simplex(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
 
 
 def to_probabilities(scores: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """What cross-entropy reads of scores: the nearest probabilities to scores + 1/k."""
+    """Return the probabilities nearest to scores + 1/k, e.g. as cross-entropy targets."""
     return project_to_simplex(scores.double() + 1 / scores.shape[1]).to(scores.dtype)
 
 
 def to_scores(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """Rows, such as one-hot ones, as scores: less 1/k."""
+    """Return probability rows as scores: less 1/k."""
     return rows - 1 / rows.shape[1]

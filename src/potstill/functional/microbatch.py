@@ -1,12 +1,11 @@
-"""A batch in as many parts as memory asks for: the same loss and the same gradients, in less room and more time.
+"""Microbatches: loss and gradients of a batch computed in as many parts as memory needs, with the same result.
 
 .. math:: \\nabla_\\theta\\, \\ell\\big(f_\\theta(x)\\big) = \\sum_b J_\\theta f(x_b)^\\top v_b, \\qquad
     v = \\partial \\ell / \\partial f \\big|_{f_\\theta(x)}
 
-The outputs of all parts are made first, without a graph; the loss is taken of all of them, so it may be any function of
-the whole batch (a contrastive one too); then each part is passed once more and its share of ∂ℓ/∂f goes back through it
-(gradient caching; Gao et al., arXiv:2101.06983, section 3.2). It holds where one sample's output knows nothing of the
-others': not in a BatchNorm that trains, which is refused.
+All outputs are computed first, without a graph; the loss is a function of all of them (also a contrastive one); then
+each part is passed again and its share of ∂ℓ/∂f is backpropagated (gradient caching; Gao et al., arXiv:2101.06983,
+section 3.2). A BatchNorm in training mode is refused, as its outputs depend on the whole batch.
 """
 
 import warnings
@@ -38,28 +37,28 @@ __all__ = [
 ]
 
 PassResult: TypeAlias = tuple[Tensor, Tensor, tuple[Tensor, ...]]
-"""The loss, the outputs (n, …), and the gradients of the loss by each parameter."""
+"""Loss, outputs (n, …), and gradients of the loss by each parameter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PureForward:
-    """What a pass is a function of, for who repeats it elsewhere: the network with these in place of its own."""
+    """Parameters and buffers of a pass as a pure function, to repeat it in another process."""
 
     parameters: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     half: bool = False
-    """Whether the network computes in bfloat16 (autocast); outputs are as wide as inputs all the same."""
+    """True if the network computes in bfloat16 (autocast); outputs keep the dtype of the inputs."""
 
 
 @runtime_checkable
 class BatchSharing(Protocol):
-    """Others who can take a part of a batch."""
+    """Other processes that compute a part of a batch."""
 
     def forward_backward(
         self, network: nn.Module, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], x: Inputs,
         loss_of: Callable[[Tensor], Tensor], plain: PureForward,
     ) -> PassResult | None:  # fmt: skip
-        """As `passed`; ``None`` where this batch is not to be shared."""
+        """Return the result of `forward_backward`, or ``None`` if this batch is not to be shared."""
         ...
 
 
@@ -68,7 +67,7 @@ _SHARING: ContextVar[BatchSharing | None] = ContextVar("sharing", default=None)
 
 @contextmanager
 def share_batches(others: BatchSharing | None) -> Iterator[None]:
-    """Inside, batches are shared with ``others``; with nobody where it is ``None``."""
+    """Context in which batches are shared with ``others``; ``None`` shares with nobody."""
     token = _SHARING.set(others)
     try:
         yield
@@ -77,22 +76,22 @@ def share_batches(others: BatchSharing | None) -> Iterator[None]:
 
 
 _SAID = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory")
-"""In what torch's allocators and the system say."""
+"""Parts of the messages of torch's allocators and the system."""
 _ROOM: "WeakKeyDictionary[nn.Module, int]" = WeakKeyDictionary()
-"""Of networks that have once run out of memory: the samples that then passed at once."""
+"""Samples per pass of networks that have run out of memory."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of the processor or of a GPU."""
+    """Return True if the error says that CPU or GPU memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _SAID)
 
 
 class ChunkedForward:
-    """Some samples' outputs, and the way back through them.
+    """Outputs of some samples, and their backward pass.
 
-    With ``size`` below their number no graph is kept: the way back passes them again, so many at a time.
+    With ``size`` below the number of samples no graph is kept: `backward` passes them again, ``size`` at a time.
     """
 
     def __init__(
@@ -110,7 +109,7 @@ class ChunkedForward:
                 self.outputs = torch.cat([forward(part) for part in self.parts])
 
     def backward(self, slope: Tensor) -> tuple[Tensor, ...]:
-        """Gradients by each parameter of Σ ``slope`` · outputs; once."""
+        """Return gradients by each parameter of Σ ``slope`` · outputs; callable once."""
         if self._whole is not None:
             return torch.autograd.grad(self._whole, tuple(self.parameters), slope.to(self.outputs.dtype))
         total: list[Tensor] = []
@@ -125,12 +124,12 @@ def forward_backward_in_parts(
     forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], x: Inputs, loss_of: Callable[[Tensor], Tensor],
     size: int,
 ) -> PassResult:  # fmt: skip
-    """Loss, outputs and gradients with ``size`` samples at a time.
+    """Return loss, outputs and gradients with ``size`` samples at a time.
 
     Args:
-        forward: outputs (n, …) of inputs (n, …), by ``parameters``, which need gradients.
-        loss_of: the loss of all outputs.
-        size: samples that pass at once, at least 1.
+        forward: function from inputs (n, …) to outputs (n, …), differentiable by ``parameters``.
+        loss_of: loss of all outputs.
+        size: samples per pass, at least 1.
     """
     piece = ChunkedForward(forward, parameters, x, size)
     value, slope = loss_and_gradient(piece.outputs, loss_of)
@@ -138,7 +137,7 @@ def forward_backward_in_parts(
 
 
 def loss_and_gradient(outputs: Tensor, loss_of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """The loss of outputs, and its gradient by them."""
+    """Return the loss of outputs and its gradient by them."""
     with torch.enable_grad():
         leaf = outputs.detach().requires_grad_()
         value = loss_of(leaf)
@@ -150,18 +149,18 @@ def forward_backward(
     network: nn.Module, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], x: Inputs,
     loss_of: Callable[[Tensor], Tensor], plain: PureForward | None = None,
 ) -> PassResult:  # fmt: skip
-    """Loss, outputs and gradients of a batch: as one, and where memory does not hold that, in halves of halves.
+    """Return loss, outputs and gradients of a batch, halving it until it fits into memory.
 
-    What fits is remembered of the network, and said once by a `PotstillWarning`. Inside `sharing` others take their
-    part of it.
+    The size that fits is remembered for the network and warned about once. Inside `share_batches` other processes take
+    their part.
 
     Args:
-        network: whose memory it is, and which says whether samples touch each other; it is not called.
-        forward, parameters, x, loss_of: as for `in_parts`.
-        plain: what ``forward`` is a function of; without, the batch is not shared.
+        network: checked for BatchNorms and used as key of the remembered size; it is not called.
+        forward, parameters, x, loss_of: as in `forward_backward_in_parts`.
+        plain: parameters and buffers of ``forward``; without them the batch is not shared.
 
     Raises:
-        PotstillError: memory does not hold one sample, or the parts of a batch would have statistics of their own.
+        PotstillError: memory does not hold one sample, or a BatchNorm needs the whole batch.
     """
     others = _SHARING.get()
     if others is not None and plain is not None:

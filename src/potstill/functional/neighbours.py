@@ -1,10 +1,9 @@
-"""Nearest neighbours of every row among the others, and the graph that they make. Nothing here is n × n.
+"""Nearest neighbours of every row among the others, and their graph, without an n × n matrix.
 
-Three searches. ``exact`` compares every row with every other, in chunks: n² · d multiplications. ``cells`` is
-approximate: rows fall into about √n cells (k-means on a part of them), and each row is compared with those of its few
-nearest cells by matrix products: n^1.5 · d. ``faiss`` is the inverted file of that library (Douze et al. 2024,
-arXiv:2401.08281) with as many cells, which scans query by query and uses all threads. Distances of what is found are
-computed anew from differences, so equal rows are at 0 whichever search it was.
+``exact`` search compares all pairs in chunks: n² · d. ``cells`` is approximate: k-means makes about √n cells, and each
+row is compared with the rows of its few nearest cells: n^1.5 · d. ``faiss`` is that library's inverted file (Douze et
+al. 2024, arXiv:2401.08281) with as many cells and all threads. Distances are recomputed from differences, so that equal
+rows are at 0 with every search.
 """
 
 import math
@@ -33,13 +32,13 @@ Search: TypeAlias = Literal["exact", "cells", "faiss"]
 Metric: TypeAlias = Literal["l2", "l1"]
 
 _PROBES = 4
-"""Cells that a row is compared with."""
+"""Cells searched per row."""
 _SAMPLED = 32
-"""Rows of each cell, on average, that the cells are made from."""
+"""Rows per cell that k-means is fitted on."""
 
 
 class Neighbours(NamedTuple):
-    """The neighbours of each row, nearest first, without the row itself."""
+    """Neighbours of each row, nearest first, without the row itself."""
 
     others: Int[Tensor, "n k"]
     distance: Float[Tensor, "n k"]
@@ -56,14 +55,14 @@ class Graph(NamedTuple):
 def neighbours(
     x: Float[Tensor, "n d"], k: int, *, search: Search = "exact", metric: Metric = "l2", rng: Generator | None = None
 ) -> Neighbours:
-    """The ``k`` nearest other rows of each row.
+    """Return the ``k`` nearest other rows of each row.
 
     Args:
         x: n ≥ 2 rows.
         k: neighbours, 1 ≤ k < n.
         search: see above. ``cells`` and ``faiss`` are approximate.
         metric: ``l2``: Euclidean; ``l1``: the sum of absolute differences, by exact search only.
-        rng: draws the rows that cells are made from; needed by ``cells`` and ``faiss``.
+        rng: draws the rows that cells are fitted on; needed by ``cells`` and ``faiss``.
 
     Raises:
         PotstillError: ``k`` is not in 1…n − 1, the search does not offer the metric, or faiss is not installed.
@@ -85,7 +84,7 @@ def neighbours(
 
 
 def symmetric_graph(nearest: Neighbours) -> Graph:
-    """The graph in which two rows are joined where one is among the other's neighbours."""
+    """Return the graph that joins two rows if one is among the other's neighbours."""
     n, k = nearest.others.shape
     own = torch.arange(n, device=nearest.others.device).repeat_interleave(k)
     other = nearest.others.flatten()
@@ -100,7 +99,7 @@ def symmetric_graph(nearest: Neighbours) -> Graph:
 
 
 def _with_distances(x: Tensor, index: Tensor, metric: Metric) -> Neighbours:
-    """Distances from differences, and neighbours in their order; the lower index first on a tie."""
+    """Sort neighbours by distances from differences; the lower index first on a tie."""
     index = index.sort(1).values
     distance = torch.empty(index.shape, dtype=x.dtype, device=x.device)
     for part in chunks(len(x), index.shape[1] * x.shape[1], CHUNK // 4):
@@ -123,7 +122,7 @@ def _exact(x: Tensor, k: int, metric: Metric) -> Tensor:
 
 
 def _centres(x: Tensor, rng: Generator) -> Tensor:
-    """About √n centres: some moves of Lloyd's algorithm from random rows, on a part of the rows."""
+    """Fit about √n centres on a part of the rows by a few steps of Lloyd's algorithm."""
     count = min(len(x), math.isqrt(len(x)) + 1)
     rows = x[sample_distinct(len(x), min(len(x), _SAMPLED * count), rng).to(x.device)]
     centres, about = rows[:count].clone(), centre_rows(rows)  # in random order as they are
@@ -166,13 +165,13 @@ def _cells(x: Tensor, k: int, rng: Generator) -> Tensor:
 
 
 def _group_by_cell(cell: Tensor, count: int) -> tuple[Tensor, list[int]]:
-    """Positions by cell, and where each cell's begin and end."""
+    """Return positions sorted by cell, and the offsets of the cells."""
     sizes = torch.bincount(cell, minlength=count)
     return torch.argsort(cell, stable=True), [0, *sizes.cumsum(0).tolist()]
 
 
 def _complete_rows(x: Tensor, index: Tensor, missing: Bool[Tensor, "n k"]) -> Tensor:
-    """The rows whose cells held too few are compared with all."""
+    """Search all rows for the rows whose cells held too few neighbours."""
     lacking = missing.any(1).nonzero().flatten()
     if len(lacking):
         x = x - x.mean(0)

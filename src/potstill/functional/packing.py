@@ -1,8 +1,8 @@
-"""Codes of few bits, packed into bytes without gaps: the first code in the lowest bits.
+"""Packing of codes of few bits into bytes without gaps, least significant bit first.
 
-A stream of bits: code i takes bits b·i … b·i + b − 1, least significant first, and bit j of the stream is bit j mod 8
-of byte ⌊j / 8⌋. So 4-bit codes 1, 2, 15, 0 are the bytes 21 0F, and 2-bit codes 3, 0, 1, 2 are 93 (hexadecimal). What
-is left of the last byte is 0.
+Code i takes bits b·i … b·i + b − 1 of the stream, least significant first; bit j of the stream is bit j mod 8 of byte
+⌊j / 8⌋. 4-bit codes 1, 2, 15, 0 are the bytes 21 0F (hexadecimal); 2-bit codes 3, 0, 1, 2 are 93. The last byte is
+filled with 0.
 """
 
 import numpy as np
@@ -14,16 +14,16 @@ __all__ = ["MOST_BITS", "pack_bits", "packed_bytes", "unpack_bits"]
 
 MOST_BITS = 16
 _CHUNK = 1 << 22
-"""Codes in work at once, a multiple of 8: their bits take as many bytes times the number of bits."""
+"""Codes per chunk, a multiple of 8."""
 
 
 def packed_bytes(count: int, bits: int) -> int:
-    """Bytes that ``count`` codes of ``bits`` take."""
+    """Return the number of bytes of ``count`` codes of ``bits`` bits."""
     return -(-count * bits // 8)
 
 
 def pack_bits(codes: Int64[Tensor, " n"], bits: int) -> UInt8[Tensor, " m"]:
-    """``codes`` (any whole-number type, in 0 … 2^bits − 1) as bytes, m = ⌈n · bits / 8⌉.
+    """Pack ``codes`` (any integer dtype, in 0 … 2^bits − 1) into m = ⌈n · bits / 8⌉ bytes.
 
     Raises:
         ValueError: bits are not in 1 … 16, or a code does not fit into them.
@@ -44,7 +44,7 @@ def pack_bits(codes: Int64[Tensor, " n"], bits: int) -> UInt8[Tensor, " m"]:
 
 
 def unpack_bits(packed: UInt8[Tensor, " m"], bits: int, count: int) -> Int64[Tensor, " count"]:
-    """The first ``count`` codes of ``bits`` as int64.
+    """Unpack the first ``count`` codes of ``bits`` bits to int64.
 
     Raises:
         ValueError: bits are not in 1 … 16, or ``packed`` is not flat uint8 of as many bytes as the codes need.

@@ -1,8 +1,4 @@
-"""Which samples a score keeps: budgets of pools, and the choice within one.
-
-Everything is O(n log n). Where scores are equal, the generator decides: most samples are never forgotten, and the
-order of a file is no reason to keep one of them.
-"""
+"""Selection of samples by a score, in O(n log n); ties are broken at random, not by file order."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -19,7 +15,7 @@ Keep = Literal["hardest", "easiest", "middle", "stratified"]
 
 
 def clamp_infinite(scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Infinite scores as one more than the highest (one less than the lowest) finite one: the order stays.
+    """Replace infinite scores by one more than the highest (one less than the lowest) finite one.
 
     Raises:
         PotstillError: a score is not a number.
@@ -32,7 +28,7 @@ def clamp_infinite(scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
 
 
 def proportional_counts(sizes: Sequence[int], total: int) -> tuple[int, ...]:
-    """A budget in proportion to the sizes of pools: largest remainders, at least one of each, never more than it has.
+    """Divide a budget in proportion to pool sizes: largest remainders, at least one per pool, at most its size.
 
     Raises:
         PotstillError: the budget is smaller than the number of pools, or larger than all of them together.
@@ -56,19 +52,17 @@ def proportional_counts(sizes: Sequence[int], total: int) -> tuple[int, ...]:
 def choose_by_score(
     hardness: Float[Tensor, " n"], m: int, rng: Generator, *, keep: Keep, cut: float = 0.0, bins: int = 50
 ) -> Int[Tensor, " m"]:
-    """Positions of the ``m`` samples of a pool that are kept.
+    """Return positions of the ``m`` samples of a pool to keep.
 
     Args:
         hardness: finite; high is hard.
-        m: 0 ≤ m ≤ n.
-        rng: decides between equals, and what is drawn within a stratum.
+        m: number to keep, 0 ≤ m ≤ n.
+        rng: breaks ties and draws within strata.
         keep: ``hardest`` or ``easiest`` first; ``middle``: nearest to the median first (Xia et al. 2023); or
-            ``stratified``: coverage-centric, see below.
-        cut: β, the part of the hardest that is left out first (Zheng et al. 2023, arXiv:2210.15809), as far as ``m``
-            allows.
-        bins: strata of equal width between the lowest and the highest score that is left. They are visited from the
-            least filled on; each gives a random m′ / (strata left) of its samples, or all it has, where m′ is what is
-            still to be chosen (their algorithm 1).
+            ``stratified``: coverage-centric (Zheng et al. 2023, arXiv:2210.15809, algorithm 1).
+        cut: β, fraction of the hardest samples that is dropped first, as far as ``m`` allows.
+        bins: strata of equal width over the remaining scores, visited from the least filled on; each gives an equal
+            random share of the remaining budget, or all it has.
 
     Raises:
         PotstillError: ``m`` is not in 0 … n.

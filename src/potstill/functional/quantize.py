@@ -1,4 +1,4 @@
-"""Rounding to few levels: the uniform quantiser with a range for each group, its fit, and its straight-through form.
+"""Uniform quantisation with a range per group: its fit, codes and straight-through estimator.
 
 With b bits and Q = 2^b − 1, a group of values x with a lowest level l and a step s becomes::
 
@@ -17,16 +17,15 @@ _ROUNDS = 16
 
 
 def group_shape(x: Tensor, axis: int | None) -> tuple[int, ...]:
-    """The shape of what holds one number for each slice of ``x`` along ``axis``; all ones where it is ``None``."""
+    """Return the shape of one number per slice of ``x`` along ``axis``; all ones if it is ``None``."""
     return tuple(n if d == axis else 1 for d, n in enumerate(x.shape))
 
 
 def fit_range(x: Float[Tensor, "..."], bits: int, axis: int | None) -> tuple[Tensor, Tensor]:
-    """Lowest level and step of each group, float32 of shape `grouped`: of least squared error, locally.
+    """Return lowest level and step of each group, float32 of shape `group_shape`, with a locally minimal squared error.
 
-    From the group's least and greatest value on, codes and range are fitted to each other in turn (Lloyd's algorithm:
-    given codes, the best l and s are a line's through (q, x), in closed form), which cannot raise the error. From 5
-    bits on the least and the greatest value are kept as they are: there is nothing to win, and no value is cut off.
+    Codes and range are fitted in turn from the group's minimum and maximum (Lloyd's algorithm: given codes, the best l
+    and s are a line fit in closed form), which never raises the error. From 5 bits on minimum and maximum are kept.
 
     Args:
         x: values, any shape.
@@ -48,7 +47,7 @@ def fit_range(x: Float[Tensor, "..."], bits: int, axis: int | None) -> tuple[Ten
 
 
 def _line(x: Tensor, low: Tensor, step: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Lloyd's algorithm for rows of ``x`` (groups, n), from lows and steps (groups, 1); all float64."""
+    """Run Lloyd's algorithm for rows of ``x`` (groups, n), from lows and steps (groups, 1); all float64."""
     n = x.shape[1]
     middle = x.mean(1, keepdim=True)
     around = x - middle  # sums of squares about the mean lose no digits
@@ -66,18 +65,18 @@ def _line(x: Tensor, low: Tensor, step: Tensor, most: int) -> tuple[Tensor, Tens
 
 
 def quantize(x: Tensor, low: Tensor, step: Tensor, bits: int) -> Int64[Tensor, "..."]:
-    """Codes q of ``x``, int64, for ranges of shape `grouped`."""
+    """Return codes q of ``x``, int64, for ranges of shape `group_shape`."""
     safe = torch.where(step > 0, step, torch.ones_like(step))
     q = ((x - low) / safe).round().clamp(0, (1 << bits) - 1)
     return torch.where(step > 0, q, torch.zeros_like(q)).long()
 
 
 def straight_through(x: Tensor, low: Tensor, step: Tensor, bits: int) -> Tensor:
-    """x̂ with a gradient: 1 by ``x`` inside the range, 0 outside; by ``low`` and ``step`` that of learned step sizes.
+    """Return x̂ with straight-through gradients: 1 by ``x`` inside the range, 0 outside; LSQ's by ``low`` and ``step``.
 
-    (LSQ; Esser et al., arXiv:1902.08153, eq. 3, here with an offset.) Inside, ``∂x̂/∂s = q − (x − l)/s`` and
-    ``∂x̂/∂l = 0``; outside ``∂x̂/∂s = 0`` or Q and ``∂x̂/∂l = 1``. Inside is up to half a step beyond both end levels:
-    each level has a whole cell, or with 1 bit half of all values would not move (there: up to the end levels).
+    LSQ (Esser et al., arXiv:1902.08153, eq. 3) with an offset: inside, ``∂x̂/∂s = q − (x − l)/s`` and ``∂x̂/∂l = 0``;
+    outside ``∂x̂/∂s = 0`` or Q and ``∂x̂/∂l = 1``. The range here extends half a step beyond both end levels, so that
+    with 1 bit not half of all values stand still.
     """
     most = (1 << bits) - 1
     v = ((x - low) / step).clamp(-0.5, most + 0.5)

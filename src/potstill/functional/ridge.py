@@ -19,22 +19,21 @@ from potstill.errors import NonFiniteError
 __all__ = ["RETRIES", "predict", "ridge_weights", "solve"]
 
 RETRIES = 8
-"""How often λ is made ten times larger where the matrix is not positive definite in float64."""
+"""Maximum times that λ is multiplied by ten until the matrix is positive definite in float64."""
 
 LEAST = 1e-14
-"""The ρ that the retries begin at, where ridge is below it."""
+"""Smallest ρ of a retry."""
 
 
 def solve(k_ss: Float[Tensor, "n n"], y_s: Float[Tensor, "n t"], ridge: float = 1e-6) -> Float[Tensor, "n t"]:
-    """``(k_ss + λ·I)⁻¹ y_s`` with ``λ = ridge · trace(k_ss) / n``, by a Cholesky decomposition in float64.
+    """Return ``(k_ss + λ·I)⁻¹ y_s`` with ``λ = ridge · trace(k_ss) / n``, by Cholesky decomposition in float64.
 
-    Where rounding leaves the matrix without one, as with two equal samples and no ridge, λ is made ten times larger,
-    at most `RETRIES` times.
+    If that fails, as with two equal samples and no ridge, λ is multiplied by ten, at most `RETRIES` times.
 
     Args:
-        k_ss: symmetric, positive semidefinite; (n, n).
-        y_s: targets; (n, t).
-        ridge: over the mean of the diagonal; at least 0.
+        k_ss: symmetric, positive semidefinite (n, n).
+        y_s: targets (n, t).
+        ridge: ρ, relative to the mean of the diagonal; at least 0.
 
     Returns:
         float64 (n, t), differentiable by both.
@@ -49,7 +48,7 @@ def solve(k_ss: Float[Tensor, "n n"], y_s: Float[Tensor, "n t"], ridge: float = 
 def predict(
     k_ts: Float[Tensor, "m n"], k_ss: Float[Tensor, "n n"], y_s: Float[Tensor, "n t"], ridge: float = 1e-6
 ) -> Float[Tensor, "m t"]:
-    """What ridge regression on ``y_s`` says of other samples: ``k_ts`` times `solve`, in float64.
+    """Return the predictions of ridge regression for other samples: ``k_ts`` times `solve`, in float64.
 
     Raises:
         NotFinite: as `solve`.
@@ -58,12 +57,12 @@ def predict(
 
 
 def ridge_weights(x: Float[Tensor, "n d"], y: Float[Tensor, "n t"], ridge: float = 1e-6) -> Float[Tensor, "d t"]:
-    """The weights of ridge regression on features: ``Xᵀ (XXᵀ + λI)⁻¹ Y``, or ``(XᵀX + λI)⁻¹ XᵀY`` where n > d.
+    """Return the weights of ridge regression on features: ``Xᵀ (XXᵀ + λI)⁻¹ Y``, or ``(XᵀX + λI)⁻¹ XᵀY`` if n > d.
 
-    Both have ``λ = ridge · trace(XXᵀ) / n``, so that they are the same weights.
+    Both have ``λ = ridge · trace(XXᵀ) / n`` and are equal.
 
     Args:
-        x: features; a column of ones is the caller's.
+        x: features, with a column of ones if a bias is wanted.
         y: targets.
 
     Returns:
@@ -79,7 +78,7 @@ def ridge_weights(x: Float[Tensor, "n d"], y: Float[Tensor, "n t"], ridge: float
 
 
 def _solve_shifted(k: Tensor, y: Tensor, ridge: float, mean: Tensor, of: str) -> Tensor:
-    """``(k + ridge · mean · I)⁻¹ y``; ``of`` says what the matrix is of."""
+    """Return ``(k + ridge · mean · I)⁻¹ y``; ``of`` names the matrix in errors."""
     if not (bool(torch.isfinite(k).all()) and bool(torch.isfinite(y).all())):
         raise NonFiniteError(
             f"ridge regression needs finite numbers, but the kernel matrix {of} or its targets hold NaN or infinity"

@@ -1,4 +1,4 @@
-"""Draws of real samples by class. All draws come from the generator that is given; indices live on the CPU."""
+"""Random draws of real samples by class, from a given generator; indices are on the CPU."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,13 @@ from potstill.errors import PotstillError
 __all__ = ["class_indices", "draw_per_class", "proportional_allocation", "random_per_class", "sample_distinct"]
 
 _MANY = 2**14
-"""Numbers from which a permutation of all of them costs more than drawing again where one came twice. Below it a draw
-is the first part of a permutation, as it always was."""
+"""Population size below which a draw is the first part of a permutation."""
 _FEW = 64
-"""One number in so many, at most, is drawn that way."""
+"""Minimum ratio of population to draw for rejection sampling."""
 
 
 def class_indices(labels: Int[Tensor, " n"], num_classes: int) -> tuple[Int[Tensor, " _"], ...]:
-    """The indices of every class's samples, ascending, in label order.
+    """Return the ascending indices of every class's samples, in label order.
 
     Raises:
         PotstillError: a label is outside [0, num_classes).
@@ -35,7 +34,7 @@ def class_indices(labels: Int[Tensor, " n"], num_classes: int) -> tuple[Int[Tens
 
 
 def draw_per_class(class_idx: Sequence[Int[Tensor, " _"]], n: int, rng: Generator) -> tuple[Int[Tensor, " _"], ...]:
-    """Up to ``n`` distinct random samples of each class, a fresh draw at each call.
+    """Draw up to ``n`` distinct random samples of each class.
 
     A class with fewer than ``n`` samples yields all of them in random order, as published (DC's ``get_images``).
     """
@@ -45,13 +44,13 @@ def draw_per_class(class_idx: Sequence[Int[Tensor, " _"]], n: int, rng: Generato
 def random_per_class(
     class_idx: Sequence[Int[Tensor, " _"]], counts: Sequence[int], rng: Generator, classes: Sequence[str] | None = None
 ) -> tuple[Int[Tensor, " _"], ...]:
-    """Exactly ``counts[c]`` distinct random samples of each class c.
+    """Draw exactly ``counts[c]`` distinct random samples of each class c.
 
     Args:
-        class_idx: the indices of each class (`class_indices`).
-        counts: how many to draw of each.
-        rng: where the draws come from.
-        classes: class names, for the error; none: the samples have no classes.
+        class_idx: indices of each class (`class_indices`).
+        counts: number to draw per class.
+        rng: generator of the draws.
+        classes: class names for errors; empty if samples have no classes.
 
     Raises:
         PotstillError: a class has fewer samples than asked.
@@ -69,9 +68,9 @@ def random_per_class(
 
 
 def proportional_allocation(sizes: Sequence[int], total: int) -> tuple[int, ...]:
-    """``total`` items shared out in proportion to the sizes of classes: one each, the rest by largest remainders.
+    """Allocate ``total`` items in proportion to class sizes: one each, the rest by largest remainders.
 
-    No class gets more than it has; ties go to the first.
+    No class gets more than its size; ties go to the first.
 
     Raises:
         PotstillError: ``total`` is smaller than the number of classes that have samples, or larger than all samples.
@@ -96,9 +95,9 @@ def proportional_allocation(sizes: Sequence[int], total: int) -> tuple[int, ...]
 
 
 def sample_distinct(size: int, n: int, rng: Generator) -> Int[Tensor, " _"]:
-    """``min(n, size)`` distinct random numbers below ``size``, in random order.
+    """Draw ``min(n, size)`` distinct random numbers below ``size``, in random order.
 
-    Few from many are drawn one by one, and repeated ones are left out: the work is that of ``n``, not of ``size``.
+    Few of many are drawn one by one without repeats, in time proportional to ``n``.
     """
     if size < _MANY or n > size // _FEW:
         return torch.randperm(size, generator=rng)[:n]

@@ -1,14 +1,14 @@
-"""Steps towards flat minima: SAM's climb and GSAM's direction, as functions of values.
+"""Sharpness-aware training steps: SAM's ascent and GSAM's direction, as pure functions.
 
 Adaptive sharpness (Kwon et al., "ASAM", arXiv:2102.11600) and the surrogate gap (Zhuang et al., "Surrogate Gap
 Minimization Improves Sharpness-Aware Training", arXiv:2203.08065), as FTD trains its experts (Du et al., "Minimizing
 the Accumulated Trajectory Error to Improve Dataset Distillation", arXiv:2211.11004). With the gradient g₁ at θ:
 
-    e  = ρ · θ² ⊙ g₁ / ‖|θ| ⊙ g₁‖                          the climb
+    e  = ρ · θ² ⊙ g₁ / ‖|θ| ⊙ g₁‖                          the ascent
     g₂ = ∇L(θ + e)
-    d  = g₂ − α · (g₁ − (⟨g₁, g₂⟩ / ‖g₂‖²) g₂)             without α times what of g₁ stands at right angles on g₂
+    d  = g₂ − α · (g₁ − (⟨g₁, g₂⟩ / ‖g₂‖²) g₂)             less α times the part of g₁ orthogonal to g₂
 
-and SGD goes along d. With ρ = 0 and α = 0 it is SGD.
+SGD steps along d. With ρ = 0 and α = 0 it is SGD.
 """
 
 from collections.abc import Mapping
@@ -31,16 +31,16 @@ _TINY = 1e-12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GSAM:
-    """How far a flat step climbs, and how much of the first gradient it goes against.
+    """Hyperparameters of GSAM.
 
     Raises:
-        PotstillError: one of them is negative or no number.
+        PotstillError: a value is negative or not finite.
     """
 
     rho: float = 0.01
-    """Of the climb. FTD's command: 0.01; its code's default: 2."""
+    """ρ, radius of the ascent. FTD's command: 0.01; its code's default: 2."""
     alpha: float = 0.3
-    """Of what is left out of the first gradient. FTD: 0.3, and 1 for some data sets."""
+    """α, weight of the orthogonal part of g₁. FTD: 0.3, and 1 for some data sets."""
 
     def __post_init__(self) -> None:
         for name in ("rho", "alpha"):
@@ -53,14 +53,14 @@ def _dot(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
 
 
 def ascend(params: Mapping[str, Tensor], grads: Mapping[str, Tensor], rho: float) -> dict[str, Tensor]:
-    """``θ + ρ · θ² ⊙ g / ‖|θ| ⊙ g‖``: new parameters, of the same names."""
+    """Return ``θ + ρ · θ² ⊙ g / ‖|θ| ⊙ g‖``."""
     steep = {n: p.abs() * grads[n] for n, p in params.items()}
     scale = rho / (_dot(steep, steep).sqrt() + _TINY)
     return {n: p + scale * p.abs() * steep[n] for n, p in params.items()}
 
 
 def gsam_direction(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """``g₂ − α · (g₁ − (⟨g₁, g₂⟩ / ‖g₂‖²) g₂)`` of the gradients before the climb and after it."""
+    """Return ``g₂ − α · (g₁ − (⟨g₁, g₂⟩ / ‖g₂‖²) g₂)`` of the gradients before and after the ascent."""
     along = _dot(first, second) / (_dot(second, second) + _TINY)
     return {n: g - alpha * (first[n] - along * g) for n, g in second.items()}
 
@@ -79,9 +79,9 @@ def gsam_step(
     buffers: Mapping[str, Tensor] | None = None,
     criterion: Criterion = cross_entropy,
 ) -> TrainStepResult:
-    """One step of SGD along `direction` on one batch; arguments, result and purity as of `train.train_step`.
+    """One SGD step along `gsam_direction` on one batch; arguments and result as in `train.train_step`.
 
-    Running statistics follow the pass before the climb only.
+    Running statistics are those of the pass before the ascent.
     """
     kept = dict(network.named_buffers()) if buffers is None else buffers
     fresh = {name: b.detach().clone() for name, b in kept.items()}

@@ -1,4 +1,4 @@
-"""Statistics of what layers see, and how far they are from given ones: what decoupled methods match.
+"""Statistics of layers' inputs and their distances, for decoupled methods.
 
 BatchNorm statistics: Yin et al., "Dreaming to Distill", arXiv:1912.08795, as SRe2L uses them (arXiv:2306.13092).
 Convolution statistics and data densification: Shao et al., G-VBSM, arXiv:2311.17950.
@@ -36,25 +36,24 @@ LayerStatistics: TypeAlias = Mapping[str, Mapping[str, Tensor]]
 ``cells/mean`` and ``cells/var`` too."""
 
 _TINY = 1e-24
-"""Below this a sum of squares counts as zero: the length's slope there is zero, where the true one is not defined."""
+"""Sum of squares below which a norm has a zero gradient."""
 
 
 def l2_norm(x: Tensor) -> Float[Tensor, ""]:
-    """The plain L2 norm of all entries. Its gradient at zero is zero, and it is then 1e-12."""
+    """Return the L2 norm of all entries; at zero it is 1e-12 with a zero gradient."""
     return x.square().sum().clamp_min(_TINY).sqrt()
 
 
 def moments(a: Float[Tensor, "n c *space"]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
-    """Mean and biased variance of every channel, over samples and positions."""
+    """Return mean and biased variance of every channel, over samples and positions."""
     axes = [axis for axis in range(a.ndim) if axis != 1]
     return a.mean(axes), a.var(axes, correction=0)
 
 
 def cell_moments(a: Float[Tensor, "n c h w"], cell: int) -> tuple[Float[Tensor, " uv"], Float[Tensor, " uv"]]:
-    """Mean and biased variance of every cell of ``cell`` × ``cell`` pixels, over samples, channels and pixels.
+    """Return mean and biased variance of every cell of ``cell`` × ``cell`` pixels, over samples, channels and pixels.
 
-    Both sides are first enlarged to the next multiple of ``cell`` by bilinear interpolation: a map of 20×20 has 2×2
-    cells of 16.
+    Both sides are first resized bilinearly to the next multiple of ``cell``: a map of 20×20 has 2×2 cells of 16.
     """
     n, c, h, w = a.shape
     u, v = -(-h // cell), -(-w // cell)
@@ -64,13 +63,13 @@ def cell_moments(a: Float[Tensor, "n c h w"], cell: int) -> tuple[Float[Tensor, 
 
 
 def batch_norm_statistics(a: Tensor) -> dict[str, Tensor]:
-    """What is matched of a BatchNorm's input (n, c, …)."""
+    """Return the statistics of a BatchNorm's input (n, c, …) that are matched."""
     mean, var = moments(a)
     return {"mean": mean, "var": var}
 
 
 def convolution_statistics(a: Float[Tensor, "n c h w"], cell: int) -> dict[str, Tensor]:
-    """What is matched of a convolution's input: its channels' moments, and those of cells of so many pixels a side."""
+    """Return the statistics of a convolution's input: moments of channels and of cells of ``cell``² pixels."""
     mean, var = moments(a)
     cells = cell_moments(a, cell)
     return {"mean": mean, "var": var, "cells/mean": cells[0], "cells/var": cells[1]}
@@ -82,19 +81,18 @@ def record_statistics(
     x: Tensor,
     rules: Mapping[type[nn.Module], Callable[[Tensor], Mapping[str, Tensor]]],
 ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
-    """The network's output for ``x``, and what ``rules`` take from the inputs of its layers on the way.
+    """Return the network's output for ``x`` and the statistics of its layers' inputs.
 
-    Nothing stays on the network: the hooks are gone afterwards, and its parameters and buffers are not written.
+    The hooks are removed afterwards; parameters and buffers are not written.
 
     Args:
-        network: gives the architecture and the mode. In train mode BatchNorm works on copies of its buffers.
+        network: gives architecture and mode. In train mode BatchNorm works on copies of its buffers.
         weights: every parameter and buffer by name, in place of the network's own.
         x: inputs in model space (n, …).
-        rules: statistics of a layer's input, by the layer's type.
+        rules: functions from a layer's input to its statistics, by layer type.
 
     Returns:
-        The output, and the statistics of every layer of those types by the layer's name, in module order. All carry
-        a graph where ``x`` does.
+        The output, and the statistics by layer name in module order, with a graph if ``x`` has one.
     """
     found: dict[str, dict[str, Tensor]] = {}
     hooks = []
@@ -124,12 +122,12 @@ def record_statistics(
 def statistics_distance(
     statistics: LayerStatistics, targets: LayerStatistics, *, first: float = 10.0, var_weight: float = 1.0
 ) -> Float[Tensor, ""]:
-    """``Σ_l w_l Σ_s ‖found_ls − wanted_ls‖``, plain L2 norms, not squared, over layers l and their statistics s.
+    """Return ``Σ_l w_l Σ_s ‖statistics_ls − targets_ls‖``: L2 norms, not squared, over layers l and statistics s.
 
     Args:
-        found: of a batch; its first layer counts ``first`` times (w_0), the others once.
-        wanted: of the same layers, or of more.
-        var_weight: what a variance counts, where a mean counts 1 (DWA's r_var).
+        statistics: statistics of a batch; its first layer has weight ``first`` (w_0), the others 1.
+        targets: statistics of at least the same layers.
+        var_weight: weight of variances relative to means (DWA's r_var).
     """
     total = torch.zeros(())
     for n, (layer, parts) in enumerate(statistics.items()):
@@ -142,13 +140,13 @@ def statistics_distance(
 
 
 def update_averages(before: Mapping[str, Tensor], now: Mapping[str, Tensor], momentum: float) -> dict[str, Tensor]:
-    """Moving averages ``m·before + (1 − m)·now`` as values, with the gradient of ``now`` itself.
+    """Return moving averages ``m·before + (1 − m)·now`` with the gradient of ``now`` (G-VBSM's "score distillation").
 
-    G-VBSM's "score distillation". It begins at the first statistics, where the released code begins at zero.
+    They start at the first statistics, where the released code starts at zero.
 
     Args:
-        before: the averages so far; a statistic that has none begins with this batch.
-        now: of this batch, with a graph.
+        before: previous averages; a missing one starts with this batch.
+        now: statistics of this batch, with a graph.
         momentum: m in [0, 1].
     """
     return {
@@ -158,7 +156,7 @@ def update_averages(before: Mapping[str, Tensor], now: Mapping[str, Tensor], mom
 
 
 def total_variation(x: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
-    """The summed L2 norms of the batch's differences between neighbours: across, down and both diagonals."""
+    """Return the sum of L2 norms of differences between neighbours: horizontal, vertical and both diagonals."""
     return (
         l2_norm(x[..., :, :-1] - x[..., :, 1:])
         + l2_norm(x[..., :-1, :] - x[..., 1:, :])
@@ -168,21 +166,20 @@ def total_variation(x: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
 
 
 def mean_l2_norm(x: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
-    """The mean over samples of the L2 norm."""
+    """Return the mean over samples of the L2 norm."""
     return x.flatten(1).square().sum(1).clamp_min(_TINY).sqrt().mean()
 
 
 def densification(x: Float[Tensor, "n c h w"], y: Tensor, tau: float = 4.0, side: int = 32) -> Float[Tensor, ""]:
-    """G-VBSM's data densification: ``Σ_c KL(softmax(λ_c / τ) ‖ softmax(λ_c))``, the first softmax taken as given.
+    """Return G-VBSM's data densification ``Σ_c KL(softmax(λ_c / τ) ‖ softmax(λ_c))``; the first softmax is detached.
 
-    λ_c are the eigenvalues of the Gram matrix of class c's samples, pooled to at most ``side`` × ``side`` pixels. A
-    class whose samples are alike has one great eigenvalue; the divergence falls as they become more even. It is zero
-    for a class of one sample. The target, softmax(λ / τ), has no gradient (as in the released code): the slope along an
-    eigenvalue is ``softmax(λ) − softmax(λ / τ)``.
+    λ_c are the eigenvalues of the Gram matrix of class c's samples, pooled to at most ``side`` × ``side`` pixels. The
+    divergence falls as they become more even; it is zero for a class of one sample. As in the released code the target
+    has no gradient.
 
     Args:
         x: samples in model space.
-        y: their int classes (n,).
+        y: int classes (n,).
         tau: temperature τ above 0.
         side: pixels.
     """

@@ -1,11 +1,10 @@
-r"""Greedy maximisation of submodular functions of a set, and two such functions of similarities.
+r"""Greedy maximisation of submodular set functions: facility location and graph cut.
 
-A set function f is submodular where what an element adds, f(S ∪ {s}) − f(S), never grows with S. If f also never falls
-and f(∅) = 0, the greedy choice of m elements is worth at least 1 − 1/e of the best (Nemhauser, Wolsey and Fisher 1978).
-`lazy_greedy` (Minoux 1978) makes the same choice with fewer evaluations. `stochastic_greedy` (Mirzasoleiman et al.,
-AAAI 2015, arXiv:1409.7938) looks at (n/m) ln(1/ε) random elements in each step: 1 − 1/e − ε in expectation.
+For a monotone submodular f with f(∅) = 0, greedy selection reaches at least 1 − 1/e of the best (Nemhauser, Wolsey and
+Fisher 1978). `lazy_greedy` (Minoux 1978) selects the same with fewer evaluations. `stochastic_greedy` (Mirzasoleiman et
+al., AAAI 2015, arXiv:1409.7938) evaluates (n/m) ln(1/ε) random elements per step: 1 − 1/e − ε in expectation.
 
-Similarities are in [0, 1] and computed when they are needed, in chunks: no n × n matrix is ever there.
+Similarities are in [0, 1] and computed in chunks when needed; no n × n matrix is held.
 """
 
 import math
@@ -37,14 +36,14 @@ Kernel: TypeAlias = Literal["cosine", "rbf"]
 Gains: TypeAlias = Callable[[Int[Tensor, " b"]], Float[Tensor, " b"]]
 
 _TILE = 1 << 19
-"""Similarities that are made together: few enough to stay in a cache while gains are summed."""
+"""Similarities per chunk, which stay in a core's cache."""
 _BATCH = 512
-"""Elements that are evaluated together, at most."""
+"""Maximum number of elements evaluated together."""
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """Similarities of rows, made when they are asked for.
+    """Similarities of rows, computed on demand.
 
     ``cosine``: (1 + cos) / 2. ``rbf``: exp(−‖x − y‖² / v), where v is the mean squared distance of two rows.
     """
@@ -52,18 +51,18 @@ class Similarity:
     x: Float[Tensor, "n d"]
     kernel: Kernel
     norms: Float[Tensor, " n"]
-    """Cosine: one over the rows' lengths (0 for a row of zeros). RBF: their squared lengths."""
+    """Cosine: inverse norms of the rows (0 for a row of zeros). RBF: squared norms."""
     width: float
 
     def of(self, rows: slice | Tensor, columns: Tensor) -> Float[Tensor, "a b"]:
-        """Similarities of some rows with some rows, in [0, 1] but for rounding."""
+        """Return similarities of some rows with some rows, in [0, 1] up to rounding."""
         a, b = self.norms[rows].unsqueeze(1), self.norms[columns]
         if self.kernel == "cosine":
             return (self.x[rows] @ (self.x[columns] * b.unsqueeze(1)).T).mul_(a / 2).add_(0.5)
         return (self.x[rows] @ self.x[columns].T).mul_(-2).add_(a).add_(b).clamp_min_(0).mul_(-1 / self.width).exp_()
 
     def totals(self) -> Float[Tensor, " n"]:
-        """The sum of each row's similarities to all rows, in float64."""
+        """Return the sum of each row's similarities to all rows, in float64."""
         n = len(self.x)
         if self.kernel == "cosine":  # the sum of products is the product with the sum
             sums = torch.zeros(self.x.shape[1], dtype=torch.float64, device=self.x.device)
@@ -79,7 +78,7 @@ class Similarity:
 
 
 def row_similarity(x: Float[Tensor, "n d"], kernel: Kernel) -> Similarity:
-    """How alike the rows of ``x`` are. A row of zeros is at cosine 0 to every row, itself too."""
+    """Return the similarities of the rows of ``x``; a row of zeros has cosine 0 with every row."""
     squares = squared_norms(x)
     if kernel == "cosine":
         return Similarity(x, kernel, torch.where(squares > 0, squares.rsqrt(), 0.0), 1.0)
@@ -87,17 +86,16 @@ def row_similarity(x: Float[Tensor, "n d"], kernel: Kernel) -> Similarity:
 
 
 def lazy_greedy(gains: Gains, take: Callable[[int], None], upper: Float[Tensor, " n"], m: int) -> Int[Tensor, " m"]:
-    """The greedy choice, evaluating only elements whose last known gain could still be the largest (Minoux 1978).
+    """Select greedily, evaluating only elements whose last known gain could still be the largest (Minoux 1978).
 
     Args:
-        gains: what each of some elements would add now.
+        gains: returns the current gains of some elements.
         take: adds an element to the set.
-        upper: bounds of the first gains, from above, on the CPU; overwritten.
-        m: how many, 1 ≤ m ≤ n.
+        upper: upper bounds of the first gains, on the CPU; overwritten.
+        m: number to select, 1 ≤ m ≤ n.
 
     Returns:
-        The elements in the order of choice, every prefix the choice for a smaller ``m``; the lowest on a tie. The set
-        is worth at least 1 − 1/e of the best of its size where f is submodular, never falls and is 0 for no element.
+        Elements in order of selection; every prefix is the selection for a smaller ``m``.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.
@@ -123,13 +121,10 @@ def lazy_greedy(gains: Gains, take: Callable[[int], None], upper: Float[Tensor, 
 def stochastic_greedy(
     gains: Gains, take: Callable[[int], None], n: int, m: int, epsilon: float, rng: Generator
 ) -> Int[Tensor, " m"]:
-    """In each step the best of ⌈(n/m) ln(1/ε)⌉ random elements that are left: n ln(1/ε) evaluations in all.
-
-    A prefix is not the choice for a smaller ``m``: how many are looked at depends on it.
+    """Select in each step the best of ⌈(n/m) ln(1/ε)⌉ random remaining elements: n ln(1/ε) evaluations in all.
 
     Returns:
-        The elements in the order of choice: in expectation worth at least 1 − 1/e − ε of the best set, where f is
-        submodular, never falls and is 0 for no element.
+        Elements in order of selection; a prefix is not the selection for a smaller ``m``.
 
     Raises:
         PotstillError: ``m`` is not in 1…n, or ``epsilon`` not between 0 and 1.
@@ -160,19 +155,18 @@ def facility_location(
     epsilon: float = 0.1,
     rng: Generator | None = None,
 ) -> Int[Tensor, " m"]:
-    r"""Rows that every row has something similar among: greedy for :math:`f(S) = \sum_i \max_{s \in S} k(i, s)`.
+    r"""Maximise the facility location :math:`f(S) = \sum_i \max_{s \in S} k(i, s)` greedily.
 
-    An evaluation costs n · d. The first bounds of lazy greedy are the sums of similarities, which cost n · d for
-    ``cosine`` and n² · d for ``rbf``.
+    An evaluation costs n · d; the initial bounds of lazy greedy n · d for ``cosine`` and n² · d for ``rbf``.
 
     Args:
         x: n rows.
-        m: how many, 1 ≤ m ≤ n.
+        m: number to select, 1 ≤ m ≤ n.
         kernel: see `Similarity`.
-        greedy: the evaluations: only as many as the greedy choice needs, or of a random part (``epsilon``, ``rng``).
+        greedy: ``lazy`` or ``stochastic`` (with ``epsilon`` and ``rng``).
 
     Returns:
-        Distinct rows in the order of choice; with lazy greedy every prefix is a choice.
+        Distinct rows in order of selection; with lazy greedy every prefix is the selection for a smaller ``m``.
 
     Raises:
         PotstillError: ``m`` is not in 1…n, ``epsilon`` is not between 0 and 1, or stochastic greedy has no generator.
@@ -204,18 +198,16 @@ def facility_location(
 def facility_location_sparse(
     nearest: Neighbours, m: int, similar: Callable[[Tensor], Tensor] | None = None
 ) -> Int[Tensor, " m"]:
-    r"""Facility location where only neighbours are similar: :math:`k(i, s) = 0` unless s is i or a neighbour of i.
-
-    The gains of all rows are kept up to date, so a step costs n, not n · d.
+    r"""Maximise facility location with :math:`k(i, s) = 0` unless s is i or a neighbour of i; a step costs O(n).
 
     Args:
-        found: neighbours of n rows.
-        m: how many, 1 ≤ m ≤ n.
-        similar: similarities in [0, 1] of distances; a row is at 1 to itself. By default ``exp(−d² / v)`` with the mean
-            squared distance of neighbours for v.
+        nearest: neighbours of n rows.
+        m: number to select, 1 ≤ m ≤ n.
+        similar: function from distances to similarities in [0, 1]; a row has 1 to itself. Default ``exp(−d² / v)`` with
+            v the mean squared distance of neighbours.
 
     Returns:
-        Distinct rows in the order of choice, every prefix a choice.
+        Distinct rows in order of selection; every prefix is the selection for a smaller ``m``.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.
@@ -247,19 +239,18 @@ def facility_location_sparse(
 
 
 def graph_cut(x: Float[Tensor, "n d"], m: int, kernel: Kernel = "cosine", weight: float = 2.0) -> Int[Tensor, " m"]:
-    r"""Rows alike to all and unlike each other: greedy for :math:`\lambda \sum_{i, s \in S} k - \sum_{s, s' \in S} k`.
+    r"""Maximise the graph cut :math:`\lambda \sum_{i, s \in S} k - \sum_{s, s' \in S} k` greedily.
 
-    Every gain is kept up to date, so a step costs n · d. The sums of similarities at the start cost n · d for
-    ``cosine`` and n² · d for ``rbf``. The function is submodular, and it never falls where λ ≥ 2, which is where the
-    bound 1 − 1/e holds.
+    A step costs n · d; the initial sums n · d for ``cosine`` and n² · d for ``rbf``. The bound 1 − 1/e holds for λ ≥ 2,
+    where the function never falls.
 
     Args:
         x: n rows.
-        m: how many, 1 ≤ m ≤ n.
+        m: number to select, 1 ≤ m ≤ n.
         weight: λ.
 
     Returns:
-        Distinct rows in the order of choice, every prefix a choice; the lowest on a tie.
+        Distinct rows in order of selection; every prefix is the selection for a smaller ``m``.
 
     Raises:
         PotstillError: ``m`` is not in 1…n.

@@ -1,4 +1,4 @@
-"""Losses, gradients and training steps of a network used as a function of its parameters."""
+"""Loss, gradients and training steps of a network as pure functions of its parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
@@ -26,11 +26,11 @@ __all__ = [
 
 
 Criterion: TypeAlias = Callable[[Tensor, Tensor], Float[Tensor, ""]]
-"""The mean loss of a network's outputs (n, …) on targets (n, …): what a task's ``loss`` is."""
+"""Mean loss of outputs (n, …) on targets (n, …), e.g. a task's ``loss``."""
 
 
 class TrainStepResult(NamedTuple):
-    """What `train_step` returns: all of it new, none of it recorded by autograd."""
+    """Result of `train_step`: new tensors, not recorded by autograd."""
 
     params: Mapping[str, Tensor]
     velocity: Mapping[str, Tensor]
@@ -40,12 +40,12 @@ class TrainStepResult(NamedTuple):
 
 
 def cross_entropy(logits: Float[Tensor, "n k"], y: Int[Tensor, " n"] | Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-    """Mean over samples of ``−Σ_c y_c log softmax(logits)_c``, for int classes or rows that sum to 1."""
+    """Return the mean of ``−Σ_c y_c log softmax(logits)_c``, for int classes or rows that sum to 1."""
     return F.cross_entropy(logits, y.to(logits.dtype) if y.is_floating_point() else y.long())
 
 
 def copy_parameters(network: nn.Module) -> dict[str, Tensor]:
-    """Detached copies of the network's parameters by name, in ``named_parameters`` order."""
+    """Return detached copies of the network's parameters by name, in ``named_parameters`` order."""
     return {name: p.detach().clone() for name, p in network.named_parameters()}
 
 
@@ -57,16 +57,16 @@ def network_loss(
     buffers: Mapping[str, Tensor] | None = None,
     criterion: Criterion = cross_entropy,
 ) -> Float[Tensor, ""]:
-    """The loss of ``network`` with ``params`` in place of its own; nothing of the network is changed.
+    """Return the loss of ``network`` with ``params`` in place of its own; the network is not changed.
 
     Args:
-        network: gives the architecture and the mode (train or eval).
-        params: by name, every parameter of the network.
-        x: inputs in model space (n, …), or several with names.
-        y: what the criterion compares with: int classes (n,) or rows (n, k), or a task's targets.
-        buffers: running statistics to use, by name. BatchNorm in train mode updates *them* in place; without them
-            it works on copies of the network's, which are then dropped.
-        criterion: a task's loss; of classes by default.
+        network: gives architecture and mode (train or eval).
+        params: every parameter by name.
+        x: inputs in model space (n, …), or named tensors.
+        y: targets: int classes (n,), rows (n, k), or a task's targets.
+        buffers: running statistics by name, which BatchNorm in train mode updates in place; default: copies of the
+            network's.
+        criterion: a task's loss; default: cross-entropy.
     """
     used = {name: b.clone() for name, b in network.named_buffers()} if buffers is None else dict(buffers)
     return criterion(functional_call(network, {**params, **used}, (x,)), y)
@@ -81,12 +81,11 @@ def gradients(
     buffers: Mapping[str, Tensor] | None = None,
     criterion: Criterion = cross_entropy,
 ) -> tuple[Tensor, ...]:
-    """Gradients of `loss` with respect to every parameter, in the order of ``params``.
+    """Return the gradients of `network_loss` by every parameter, in the order of ``params``.
 
     Args:
-        network, params, x, y, buffers, criterion: as for `loss`.
-        create_graph: keep the graph, so that a function of the gradients can be differentiated with respect to ``x``
-            and, where ``params`` carry a graph, with respect to what they came from.
+        network, params, x, y, buffers, criterion: as in `network_loss`.
+        create_graph: record the gradients, to differentiate them by ``x`` and by the graph of ``params``.
     """
     with torch.enable_grad():
         used = {n: p if create_graph and p.requires_grad else p.detach().requires_grad_() for n, p in params.items()}
@@ -107,18 +106,18 @@ def train_step(
     buffers: Mapping[str, Tensor] | None = None,
     criterion: Criterion = cross_entropy,
 ) -> TrainStepResult:
-    """One SGD step on one batch, as a function: arguments and network stay as they were.
+    """Take one SGD step on one batch as a pure function.
 
-    Where memory does not hold the batch it is passed in parts, with the same result (`potstill.functional.microbatch`).
+    A batch that does not fit into memory is split, with the same result (`potstill.functional.microbatch`).
 
     Args:
-        network, params, x, y, criterion: as for `loss`.
-        velocity: of the step before; ``None`` before the first.
-        lr, momentum, weight_decay: as for `potstill.functional.optim.sgd`.
-        buffers: running statistics before the step; the network's own if ``None``.
+        network, params, x, y, criterion: as in `network_loss`.
+        velocity: velocity of the previous step; ``None`` before the first.
+        lr, momentum, weight_decay: as in `potstill.functional.optim.sgd`.
+        buffers: running statistics before the step; default: the network's.
 
     Returns:
-        Parameters, velocity and buffers after the step, and the loss and the outputs before it.
+        Parameters, velocity and buffers after the step, loss and outputs before it.
     """
     kept = dict(network.named_buffers()) if buffers is None else buffers
     fresh = {name: b.detach().clone() for name, b in kept.items()}

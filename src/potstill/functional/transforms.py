@@ -1,7 +1,7 @@
-"""Linear maps of pictures as products with two small matrices: the cosine transform, and a change of size.
+"""Linear maps of images as products with two small matrices: the cosine transform and resizing.
 
-Matrix products are differentiable any number of times and, other than the scatters behind ``F.interpolate``'s
-backward pass on a GPU, add up in the same order each time. Legend: c h w a picture; u v frequencies.
+Matrix products are differentiable any number of times and, unlike ``F.interpolate``'s backward pass on a GPU,
+deterministic. Legend: c h w an image; u v frequencies.
 """
 
 import math
@@ -16,10 +16,10 @@ __all__ = ["area_matrix", "bilinear_matrix", "dct2", "dct_matrix", "idct2", "res
 
 @lru_cache(maxsize=64)
 def dct_matrix(n: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{n} {n}"]:
-    """The orthonormal DCT-II as a matrix: entry (u, i) is ``s_u · cos(π (2 i + 1) u / (2 n))``.
+    """Return the orthonormal DCT-II as a matrix: entry (u, i) is ``s_u · cos(π (2 i + 1) u / (2 n))``.
 
-    ``s_0 = √(1 / n)`` and otherwise ``s_u = √(2 / n)``, so its transpose is its inverse (the DCT-III) and a sum of
-    squares stays what it is. Computed in float64 and kept for later calls; do not write into it.
+    ``s_0 = √(1 / n)`` and otherwise ``s_u = √(2 / n)``; its transpose is its inverse (the DCT-III). Computed in float64
+    and cached; do not write into it.
 
     Args:
         n: samples along the axis, at least 1.
@@ -34,10 +34,10 @@ def dct_matrix(n: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor
 
 @lru_cache(maxsize=64)
 def bilinear_matrix(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{to} {size}"]:
-    """Linear interpolation of ``size`` samples to ``to`` samples as a matrix, as ``align_corners=False`` means it.
+    """Return linear interpolation of ``size`` samples to ``to`` samples as a matrix (``align_corners=False``).
 
-    Output o reads the input at ``(o + 1/2) · size / to − 1/2``, held at the first and the last sample, without
-    anti-aliasing. Computed in float64 and kept for later calls; do not write into it.
+    Output o reads the input at ``(o + 1/2) · size / to − 1/2``, clamped to the first and last sample, without
+    antialiasing. Computed in float64 and cached; do not write into it.
     """
     with torch.inference_mode(False), torch.no_grad():
         at = ((torch.arange(to, dtype=torch.float64) + 0.5) * size / to - 0.5).clamp(0, size - 1)
@@ -52,10 +52,9 @@ def bilinear_matrix(size: int, to: int, dtype: torch.dtype, device: torch.device
 
 @lru_cache(maxsize=64)
 def area_matrix(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{to} {size}"]:
-    """Means of neighbours as a matrix: output o is the mean of the inputs ⌊o · size / to⌋ … ⌈(o + 1) · size / to⌉ − 1.
+    """Return adaptive average pooling as a matrix.
 
-    That is adaptive average pooling; parts overlap where ``to`` does not divide ``size``. Kept for later calls; do not
-    write into it.
+    Output o averages inputs ⌊o · size / to⌋ … ⌈(o + 1) · size / to⌉ − 1. Cached; do not write into it.
     """
     with torch.inference_mode(False), torch.no_grad():
         matrix = torch.zeros(to, size, dtype=torch.float64)
@@ -66,21 +65,21 @@ def area_matrix(size: int, to: int, dtype: torch.dtype, device: torch.device) ->
 
 
 def dct2(x: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
-    """The orthonormal DCT-II over the last two axes; (0, 0) is the picture's mean times √(h w)."""
+    """Return the orthonormal DCT-II over the last two axes; (0, 0) is the mean times √(h w)."""
     h, w = x.shape[-2:]
     return dct_matrix(h, x.dtype, x.device) @ x @ dct_matrix(w, x.dtype, x.device).T
 
 
 def idct2(f: Float[Tensor, "*n u v"]) -> Float[Tensor, "*n u v"]:
-    """The inverse of `dct2`: the orthonormal DCT-III over the last two axes."""
+    """Return the inverse of `dct2`: the orthonormal DCT-III over the last two axes."""
     h, w = f.shape[-2:]
     return dct_matrix(h, f.dtype, f.device).T @ f @ dct_matrix(w, f.dtype, f.device)
 
 
 def resize(x: Float[Tensor, "*n h w"], size: tuple[int, int]) -> Float[Tensor, "*n a b"]:
-    """Bilinear interpolation of the last two axes to ``size``, as ``F.interpolate`` with ``align_corners=False``.
+    """Resize the last two axes bilinearly to ``size``, as ``F.interpolate`` with ``align_corners=False``.
 
-    The same size gives back the same values, bit for bit.
+    The same size returns ``x`` itself.
     """
     h, w = x.shape[-2:]
     if (h, w) == size:
@@ -89,7 +88,7 @@ def resize(x: Float[Tensor, "*n h w"], size: tuple[int, int]) -> Float[Tensor, "
 
 
 def shrink(x: Float[Tensor, "*n h w"], size: tuple[int, int]) -> Float[Tensor, "*n a b"]:
-    """Means of areas of the last two axes, ``size`` of them; the same size gives back the same values, bit for bit."""
+    """Average-pool the last two axes to ``size``; the same size returns ``x`` itself."""
     h, w = x.shape[-2:]
     if (h, w) == size:
         return x

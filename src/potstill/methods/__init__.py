@@ -7,8 +7,7 @@ if TYPE_CHECKING:
     from potstill.methods.distribution.dm import DM
     from potstill.methods.gradient.dc import DC
     from potstill.methods.gradient.dsa import DSA
-    from potstill.methods.selection.herding import Herding
-    from potstill.methods.selection.k_center import KCenter
+    from potstill.methods.selection.coverage import Herding, KCenter
     from potstill.methods.selection.k_means import KMeans
     from potstill.methods.selection.random import Random
     from potstill.methods.selection.random_soft import RandomSoft

@@ -1,7 +1,7 @@
-"""Kernels in C, compiled when they are first wanted, for what torch has no fast operation.
+"""Kernels in C, compiled on first use, for operations that are slow in torch.
 
-They are an extra: without a C compiler, on other processors or with ``POTSTILL_NATIVE=0`` torch's own operations are
-taken, whose values differ by rounding alone.
+Without a C compiler, on other processors or with ``POTSTILL_NATIVE=0`` torch's operations are used, whose values differ
+by rounding only.
 """
 
 from potstill.native.build import available, computing, loaded_kernels, run, versions

@@ -1,13 +1,11 @@
-"""Compile a C file that lies here, keep what comes out in the cache folder, and load it.
+"""Compile a C file of this folder, store the library in the cache folder, and load it.
 
-The kernels are written for 16 or 8 numbers to a register and take torch's threads: they are compiled with OpenMP calls
-that are left open, and closed by the OpenMP library that torch has loaded. A second one would fight with it for the
-cores.
+The kernels use torch's threads: their OpenMP calls are left unresolved and bound to the OpenMP library that torch has
+loaded, since a second one would compete for the cores.
 
-What was compiled is kept under a name that says what it was made of (the source, the flags and the C library; then the
-compiler) and the SHA-256 of its bytes. A file that is not what its name says is never loaded, since a truncated library
-ends the process that touches it: it is removed and made again. Where there is no compiler, what any compiler made of
-the same source is taken.
+A library's name holds hashes of its inputs (source, flags, C library; compiler) and the SHA-256 of its bytes. A file
+that does not match is removed and compiled again, since loading a truncated library kills the process. Without a
+compiler, the library of any compiler of the same source is used.
 """
 
 import ctypes
@@ -36,26 +34,26 @@ _FOR = {
     "AVX512": ("-march=x86-64-v4", "-mprefer-vector-width=512", "-DL=16"),
     "AVX2": ("-march=x86-64-v3", "-DL=8"),
 }
-"""Further flags by what torch calls the processor (``ATEN_CPU_CAPABILITY`` makes it call it less)."""
+"""Flags by torch's CPU capability (lowered by ``ATEN_CPU_CAPABILITY``)."""
 _SECONDS = 120
 _NAMES = ("winograd", "blocks")
 _LOADED: set[str] = set()
 
 
 def available() -> bool:
-    """Whether kernels can be had: Linux, AVX2 or AVX-512, a compiler or what it made before, and not turned off."""
+    """Return True if kernels can be used: Linux, AVX2 or AVX-512, a compiler or a cached library, not disabled."""
     return all(library(name) is not None for name in _NAMES)
 
 
 def loaded_kernels() -> str:
-    """Which kernels this process has used: their names and hashes, or "none"."""
+    """Return names and hashes of the kernels that this process has used, or "none"."""
     return " ".join(sorted(_LOADED)) or "none"
 
 
 def computing() -> dict[str, str]:
-    """What results depend on here, in their last bits, beside versions: ``processor``, torch's name for its kind, and
-    ``kernels``, those that this process has or would load, by hashes of their sources and compiler, or "none". Nothing
-    is compiled for it.
+    """Return what the last bits of results depend on besides versions; compiles nothing.
+
+    ``processor``: torch's CPU capability; ``kernels``: hashes of sources and compiler of the kernels, or "none".
     """
     found = [stem for name in _NAMES if (stem := _stem(name)) is not None]
     return {
@@ -65,12 +63,12 @@ def computing() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """What must be the same for the same seed to give the same bits: of Potstill, torch, processor and kernels."""
+    """Return the versions that must be equal for equal bits: Potstill, torch, processor and kernels."""
     return {"potstill": version("potstill"), "torch": torch.__version__, **computing()}
 
 
 def run(name: str, function: str, *arguments: Tensor | float | None) -> int | None:
-    """Call a function of a library that is there; what it returns, if it does.
+    """Call a function of a loaded library and return its result, if any.
 
     Args:
         arguments: contiguous tensors, or None, for pointers; int for int64_t; float for double.
@@ -94,7 +92,7 @@ _KINDS = {"num": ctypes.c_int64, "double": ctypes.c_double, "float": ctypes.c_fl
 
 
 def _declare_types(kernels: ctypes.CDLL, source: str) -> ctypes.CDLL:
-    """With the types of arguments and results of every function that the source shows to others."""
+    """Declare argument and result types of every exported function of the source."""
     for result, name, arguments in re.findall(r"^(num|void) (\w+)\(([^)]*)\) \{", source, re.MULTILINE):
         call = getattr(kernels, name)
         words = [" ".join(argument.split()) for argument in arguments.split(",")]
@@ -105,7 +103,7 @@ def _declare_types(kernels: ctypes.CDLL, source: str) -> ctypes.CDLL:
 
 @cache
 def library(name: str) -> ctypes.CDLL | None:
-    """``name``.c of this folder, loaded; None where `available` says no, for whatever reason."""
+    """Return the loaded library of ``name``.c, or None if it is not `available`."""
     if (stem := _stem(name)) is None:
         return None
     try:
@@ -122,7 +120,7 @@ def library(name: str) -> ctypes.CDLL | None:
 
 
 def _stem(name: str) -> str | None:
-    """What a compiled kernel's name begins with; None where there can be none."""
+    """Return the prefix of a compiled kernel's file name; None if kernels are not available."""
     if os.environ.get("POTSTILL_NATIVE") == "0" or not sys.platform.startswith("linux"):
         return None
     if torch.backends.cpu.get_cpu_capability() not in _FOR:
@@ -141,7 +139,7 @@ def _flags() -> tuple[str, ...]:
 
 
 def _source_hash(name: str) -> str:
-    """``name`` with a hash of its source, the flags and the C library."""
+    """Return ``name`` with a hash of source, flags and C library."""
     source = _source(name)
     parts = [source.read_bytes(), source.with_name("vectors.h").read_bytes(), " ".join(_flags()).encode()]
     names = [n for n in ("CS_GNU_LIBC_VERSION",) if n in os.confstr_names]  # other C libraries have no name for theirs
@@ -150,7 +148,7 @@ def _source_hash(name: str) -> str:
 
 
 def _compiler() -> tuple[str, str] | None:
-    """The compiler's path, and a hash of what it says of its version."""
+    """Return the compiler's path and a hash of its version."""
     path = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc"))), None)
     said = None if path is None else _version_hash(path)
     return None if path is None or said is None else (path, said)
@@ -166,12 +164,12 @@ def _version_hash(compiler: str) -> str | None:
 
 
 def _stems(folder: Path, made_of: str) -> Iterator[str]:
-    """Of what any compiler made of this source."""
+    """Yield the prefixes of libraries that any compiler made of this source."""
     return (path.name.rpartition("-")[0] for path in sorted(folder.glob(f"{made_of}-*-*.so")))
 
 
 def _verified_library(folder: Path, stem: str) -> Path | None:
-    """The library, if it is there and is what its name says. What is not is removed."""
+    """Return the library if it exists and matches its hash; remove files that do not match."""
     for path in sorted(folder.glob(f"{stem}-*.so")):
         if hashlib.sha256(path.read_bytes()).hexdigest() == path.stem.removeprefix(f"{stem}-"):
             return path
@@ -180,10 +178,10 @@ def _verified_library(folder: Path, stem: str) -> Path | None:
 
 
 def _own_folder() -> Path:
-    """Where only this user can have put a library: it is run as soon as it is loaded.
+    """Return the folder of libraries, writable by this user only, as loading runs code.
 
     Raises:
-        OSError: the folder cannot be made, or others can write to it.
+        OSError: the folder cannot be created, or others can write to it.
     """
     folder = cache_dir() / "native"
     make_cache_folder(folder.parent)

@@ -19,7 +19,7 @@ _VGG = {
 
 
 def _output_size(features: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Values that ``features`` leaves of a picture, found without computing."""
+    """Return the number of values that ``features`` outputs per image, computed on the meta device."""
     with torch.device("meta"):
         return math.prod(features.to("meta")(torch.empty(1, *shape)).shape[1:])
 
@@ -57,7 +57,7 @@ class MLP(Network):
 
 
 class LeNet(Network):
-    """LeNet-5 with relu and max pooling; a grey picture is padded by 2."""
+    """LeNet-5 with relu and max pooling; a grey image is padded by 2."""
 
     def __init__(self, shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class LeNet(Network):
 
 
 class AlexNet(Network):
-    """The small AlexNet of the field: five convolutions, one linear layer. ``batch``: a norm after each convolution."""
+    """Small AlexNet: five convolutions, one linear layer; ``batch`` adds a BatchNorm after each convolution."""
 
     def __init__(self, shape: tuple[int, int, int], num_classes: int, *, batch: bool = False) -> None:
         super().__init__()

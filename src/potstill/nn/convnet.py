@@ -1,6 +1,6 @@
-"""ConvNet: the field's network (Gidaris and Komodakis, CVPR 2018; as published with DC, arXiv:2006.05929, networks.py).
+"""ConvNet (Gidaris and Komodakis, CVPR 2018; as published with DC, arXiv:2006.05929, networks.py).
 
-A block is a 3×3 convolution, a norm, an activation and a pooling that halves the picture; one linear layer follows.
+A block is a 3×3 convolution, a norm, an activation and a pooling by 2; one linear layer follows.
 """
 
 from typing import Literal, TypeAlias
@@ -25,14 +25,13 @@ Norm: TypeAlias = Literal["instance", "batch", "layer", "group", "none"]
 Pooling: TypeAlias = Literal["avg", "max", "none"]
 
 _FIRST_BLOCK = 4
-"""Entries of ``features`` that the first block has."""
+"""Modules of the first block in ``features``."""
 
 
 def default_depth(side: int) -> int:
-    """Blocks by the picture's smaller side in pixels: 2 up to 16, 3 up to 47, 4 up to 95, 5 up to 191, then 6.
+    """Return the depth for an image's smaller side: 2 up to 16 pixels, 3 up to 47, 4 up to 95, 5 up to 191, then 6.
 
-    The published depths leave 4×4 positions: 3 at 32 (and at 28, which is padded), 4 at 64, 5 at 128, 6 at 256. An
-    8×8 grey picture is padded to 12×12, of which 2 blocks leave 3×3.
+    The published depths leave 4×4 positions: 3 at 32 (and at 28, which is padded), 4 at 64, 5 at 128, 6 at 256.
     """
     return 2 + sum(side >= bound for bound in (17, 48, 96, 192))
 
@@ -58,20 +57,20 @@ def _activation(activation: Activation) -> nn.Module:
 
 
 class ConvNet(Network):
-    """The published defaults: depth 3, width 128, relu, instance, avg.
+    """ConvNet; the defaults are the published ones.
 
-    The first convolution of a grey picture is padded by 3, which makes 28×28 into 32×32. Where the published program
-    then gives a layer norm the wrong size (grey pictures that are not 28×28), the true size is used.
+    The first convolution of a grey image is padded by 3, which makes 28×28 into 32×32. Layer norms have the true size
+    also for other grey images, where the published program has the wrong one.
 
     Args:
-        shape: of one picture, (c, h, w) in pixels.
+        shape: (c, h, w) of an image in pixels.
         num_classes: k ≥ 1.
-        depth: blocks, ≥ 1.
+        depth: number of blocks, ≥ 1.
         width: channels of each block, ≥ 1; a multiple of 4 with group norm.
 
     Raises:
         PotstillError: ``width`` does not suit the norm.
-        ValueError: pooling leaves nothing of the picture.
+        ValueError: the image is too small for this depth.
     """
 
     def __init__(
@@ -122,21 +121,21 @@ class ConvNet(Network):
         return features.flatten(1)
 
     def activations(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The output of each block's activation, before its pooling, and the features."""
-        seen = []
+        """Return the output of each block's activation, before its pooling, and the features."""
+        outputs = []
         for layer in self.features:
             if isinstance(layer, InstanceReluPool):  # its three parts, one by one
                 x = F.relu(F.group_norm(x, layer.num_groups, layer.weight, layer.bias, layer.eps))
-                seen.append(x)
+                outputs.append(x)
                 x = F.avg_pool2d(x, 2)
             elif isinstance(layer, nn.ReLU):
                 x = F.relu(x)  # not in place: the next layer's input is kept
-                seen.append(x)
+                outputs.append(x)
             else:
                 x = layer(x)
                 if isinstance(layer, nn.Sigmoid | nn.LeakyReLU | nn.SiLU):
-                    seen.append(x)
-        return (*seen, x.flatten(1))
+                    outputs.append(x)
+        return (*outputs, x.flatten(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) → logits (n, k)."""

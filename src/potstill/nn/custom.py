@@ -1,7 +1,7 @@
-"""Networks of the user's own: a class or function that makes a plain ``torch.nn.Module``, or ``file.py:Net``.
+"""Custom networks: a class or function that returns a plain ``torch.nn.Module``, or ``file.py:Net``.
 
-It is called with nothing, or with ``shape`` (of one input) and ``classes`` (how many) where its signature takes them.
-Its features are what its method ``embed`` says, where it has one, else the input of the ``nn.Linear`` that runs last.
+It is called without arguments, or with ``shape`` (of one input) and ``classes`` (their number) if its signature takes
+them. Features are the result of its method ``embed`` if it has one, else the input of the ``nn.Linear`` that runs last.
 """
 
 import ast
@@ -30,18 +30,18 @@ __all__ = ["CustomFactory", "CustomNetwork", "custom_factory", "parse_network"]
 
 _OFFERED = ("shape", "classes")
 _BREAKS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, NameError)
-"""What a network's own code breaks in."""
+"""Exceptions that a custom network's code may raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class CustomNetwork:
-    """What makes a user's networks, before it is known what they are to eat: a value that can be compared."""
+    """A custom network's constructor as a comparable value, before the input is known."""
 
     source: Callable[..., Any] | FileReference
 
     @property
     def constructor(self) -> Callable[..., Any]:
-        """The class or function itself."""
+        """Class or function that makes the network."""
         found = self.source.load() if isinstance(self.source, FileReference) else self.source
         _check_constructor(found)
         return cast("Callable[..., Any]", found)
@@ -62,13 +62,12 @@ def _check_constructor(constructor: object) -> None:
 
 
 def parse_network(network: object) -> str | CustomNetwork | None:
-    """A network as the user names it: a registered name or ``None`` as it is, all else as one of her own.
+    """Return a registered name or ``None`` as it is, anything else as a `CustomNetwork`.
 
-    Only what a user says comes here. A name that a set's card says goes to `potstill.nn.factory` as it is, which runs
-    no files.
+    For user input only: names from a file's metadata go to `potstill.nn.factory`, which runs no files.
 
     Raises:
-        PotstillError: there is no such file or class in it, or it makes no networks.
+        PotstillError: the file or its class does not exist, or makes no networks.
     """
     if (
         network is None
@@ -78,22 +77,22 @@ def parse_network(network: object) -> str | CustomNetwork | None:
         return network
     if isinstance(network, str):
         own = CustomNetwork(FileReference.read(network))
-        _ = own.constructor  # refused now rather than after all that comes before a network is made
+        _ = own.constructor  # fail before anything else is computed
         return own
     _check_constructor(network)
     return CustomNetwork(cast("Callable[..., Any]", network))
 
 
 class WrappedNetwork(Network):
-    """A user's network, and where its features are."""
+    """Wraps a custom network as a `potstill.core.Network`."""
 
     def __init__(self, net: nn.Module, about: "CustomFactory") -> None:
         super().__init__()
         self.net, self.factory = net, about
 
     @property
-    def classifier(self) -> nn.Module:  # type: ignore[override]  # it is one of the net's, not a second one
-        """The last linear layer, of features alone."""
+    def classifier(self) -> nn.Module:  # type: ignore[override]  # a submodule of net, not registered twice
+        """Last linear layer, applied to the features."""
         if self.factory.head is None or not self.factory.head_gives_logits:
             raise PotstillError(
                 f"this method looks at the last layer, so logits must be an nn.Linear of the features, but those of "
@@ -127,10 +126,9 @@ class WrappedNetwork(Network):
 
     @contextmanager
     def _seeded_draws(self, x: Tensor) -> Iterator[None]:
-        """What the net draws while it is trained (dropout) is decided by its input and weights, and by nothing else.
+        """Seed the net's draws in training (dropout) by its input and weights; restores torch's global generators.
 
-        So it is another draw at every step, the same in a repeated or resumed run, and torch's global generators stay
-        as they were.
+        Every step draws anew, and a repeated or resumed run draws the same.
         """
         if not (self.training and self.factory.is_stochastic):
             yield
@@ -146,48 +144,48 @@ class WrappedNetwork(Network):
 
 
 class WrappedLayeredNetwork(WrappedNetwork):
-    """One that shows its inner layers."""
+    """Custom network with a method ``activations``."""
 
     def activations(self, x: Tensor) -> tuple[Tensor, ...]:
-        """As `potstill.core.Layered` has it."""
+        """Return inner activations and features, as `potstill.core.Layered`."""
         with self._seeded_draws(x):
             return tuple(cast(Any, self.net).activations(x))
 
 
 def _bit_sum(x: Tensor) -> int:
-    """A sum of the bits of ``x``, exact in any order."""
+    """Return the sum of the bits of ``x``, exact in any order."""
     return int(x.detach().float().contiguous().view(torch.int32).sum(dtype=torch.int64))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CustomFactory:
-    """Makes fresh networks of the user's own: ``factory(seed)``. See `own_factory`."""
+    """Makes fresh custom networks: ``factory(seed)``. See `custom_factory`."""
 
     name: str
-    """``module:Class@`` and a hash of what is in it: layers, parameters, the text of its classes."""
+    """``module:Class@`` and a hash of its layers, parameters and the source of its classes."""
     definition: CustomNetwork
     input: InputSpec
     num_classes: int
     device: torch.device
     head: str | None
-    """The name of the linear layer that runs last."""
+    """Name of the linear layer that runs last."""
     head_gives_logits: bool
-    """Whether its output, of the features, says what the logits say."""
+    """True if that layer's output on the features has the softmax of the logits."""
     has_embed: bool
     has_activations: bool
     is_stochastic: bool
-    """Whether it draws while it is trained."""
+    """True if it draws random numbers in training."""
     second_order_error: str | None
-    """Why gradients cannot be differentiated again; ``None`` where they can."""
+    """Error of differentiating gradients; ``None`` if there is none."""
 
     def __call__(self, seed: int, /) -> Network:
-        """The network that ``seed`` gives, on ``device``; the global generator is not touched."""
+        """Return the network of ``seed`` on ``device``; the global generator is not used."""
         net = _build(self.definition, self.input, self.num_classes, seed)
         return (WrappedLayeredNetwork if self.has_activations else WrappedNetwork)(net, self).to(self.device)
 
     @functools.cached_property
     def can_stack(self) -> bool:
-        """Whether several can be trained as one network: that must compute, and give what each gives alone."""
+        """True if several networks can be trained as one by vmap, with the same results."""
         return _can_stack(self)
 
 
@@ -240,16 +238,16 @@ def _first_line(error: Exception) -> str:
 
 
 def custom_factory(definition: CustomNetwork, spec: InputSpec, num_classes: int, device: torch.device) -> CustomFactory:
-    """The factory of a user's networks, after one was tried on four random inputs.
+    """Return the factory of a custom network after a check on four random inputs.
 
     Args:
-        spec: what it must eat.
-        num_classes: how many logits it must give.
-        device: where its networks are put.
+        spec: inputs that it must take.
+        num_classes: number of logits that it must return.
+        device: device of its networks.
 
     Raises:
-        PotstillError: it cannot be made, does not eat such inputs, gives something else than logits, or cannot be
-            trained by name and seed: parameters that are shared, frozen or unused, another start from the same seed.
+        PotstillError: it cannot be made, does not take such inputs, returns no logits, has shared, frozen or unused
+            parameters, or other initial weights from the same seed.
     """
     net, again = (_build(definition, spec, num_classes, 0) for _ in range(2))
     _check_parameters(definition, net, again)
@@ -339,7 +337,7 @@ def _check_logits(definition: CustomNetwork, logits: Any, num_classes: int) -> N
 
 
 def _check_gradients(definition: CustomNetwork, net: nn.Module, x: Tensor) -> bool:
-    """Whether the net draws from the global generator while it is trained.
+    """Check that every parameter has a gradient; return True if the net draws random numbers in training.
 
     Raises:
         PotstillError: a parameter has no gradient.
@@ -367,7 +365,7 @@ def _check_same_start(definition: CustomNetwork, net: nn.Module, twin: nn.Module
 
 
 def _second_order_error(net: nn.Module, x: Tensor) -> str | None:
-    """Why the gradient's gradient in the inputs cannot be taken, in torch's words."""
+    """Return torch's error of differentiating gradients by the inputs, or ``None``."""
     leaf = x.clone().requires_grad_()
     try:
         with torch.random.fork_rng(devices=[]):
@@ -380,7 +378,7 @@ def _second_order_error(net: nn.Module, x: Tensor) -> str | None:
 
 
 def _network_name(definition: CustomNetwork, net: nn.Module) -> str:
-    """Its class and where that is, and a hash of what it is made of, so that no two are taken for one."""
+    """Return class, module and a hash of the contents, which identifies the network."""
     kind = type(net)
     if kind.__module__.startswith("torch."):  # a function that puts layers together has the better name
         home = "" if isinstance(definition.source, FileReference) else str(getattr(definition.source, "__module__", ""))
@@ -398,7 +396,7 @@ def _network_name(definition: CustomNetwork, net: nn.Module) -> str:
 
 
 def _class_source(kind: type) -> str:
-    """What a class does, without its comments and layout."""
+    """Return the source of a class without comments and layout, or its byte code."""
     try:
         return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(kind))))
     except (OSError, TypeError, SyntaxError, IndentationError):  # typed in, not read from a file

@@ -1,4 +1,4 @@
-"""Two towers for pairs of a picture and a text: a small ConvNet and the mean of word vectors, each to an embedding.
+"""Dual encoder for pairs of an image and a text: a small ConvNet and the mean of word vectors.
 
 The shape of CLIP (Radford et al., arXiv:2103.00020, figure 1) at a size for a CPU; depth and width are ours.
 """
@@ -14,18 +14,18 @@ from potstill.nn.convnet import ConvNet, default_depth
 __all__ = ["DualEncoder"]
 
 _WORD = 64
-"""Numbers of a word's vector. Ours."""
+"""Dimensions of a word vector. Ours."""
 
 
 class _Words(nn.Module):
-    """The mean of the vectors of each sample's words, by operations that can be differentiated twice."""
+    """Mean of the vectors of each sample's words, twice differentiable."""
 
     def __init__(self, count: int, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(count, width))
 
     def initialise(self, rng: Generator) -> None:
-        """Standard normal, as torch's embeddings."""
+        """Draw standard normal vectors, as torch's embeddings."""
         with torch.no_grad():
             self.weight.normal_(generator=rng)
 
@@ -39,7 +39,7 @@ class _Words(nn.Module):
 
 
 class _Heads(nn.Module):
-    """One linear layer for each tower, on its own part of the features."""
+    """One linear layer for each encoder, on its part of the features."""
 
     def __init__(self, widths: tuple[int, int], outputs: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class _Heads(nn.Module):
 
 
 class DualEncoder(Network):
-    """``forward`` gives (n, outputs): both embeddings side by side. ``embed`` is what they are linear in."""
+    """``forward`` returns both embeddings side by side (n, outputs); ``embed`` the inputs of the linear layers."""
 
     def __init__(self, spec: InputSpec, outputs: int, *, width: int = 32) -> None:
         """

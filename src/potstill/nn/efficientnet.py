@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as features: its BatchNorms are folded into its convolutions, so that nothing is left to train.
+"""EfficientNet-Lite0 as a frozen feature extractor, with BatchNorms folded into convolutions.
 
 Architecture: Tan and Le, arXiv:1905.11946, table 1, without squeeze-and-excitation and with ReLU6, as TensorFlow's
 release ``lite0`` (models/official/efficientnet/lite) has it. It was written from that table.
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 __all__ = ["FEATURES", "EfficientNetLite0", "Folded"]
 
 FEATURES = 1280
-"""Of a picture."""
+"""Features per image."""
 
 _EPSILON = 1e-3
-"""Of its BatchNorms (efficientnet_lite_builder.py)."""
+"""Epsilon of the BatchNorms (efficientnet_lite_builder.py)."""
 
 _STAGES = (
     (1, 3, 1, 1, 32, 16),
@@ -27,11 +27,11 @@ _STAGES = (
     (4, 5, 2, 6, 112, 192),
     (1, 3, 1, 6, 192, 320),
 )
-"""Blocks, side of the kernel, stride of the first, expansion, channels in and out."""
+"""Blocks, kernel size, stride of the first, expansion, channels in and out."""
 
 
 class Folded(nn.Module):
-    """A convolution and its BatchNorm, padded as TensorFlow's SAME is: what is odd goes to the right and below."""
+    """A convolution with its BatchNorm folded in and TensorFlow's SAME padding (odd remainders right and below)."""
 
     weight: Tensor
     bias: Tensor
@@ -70,13 +70,13 @@ class _Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Pictures (n, 3, h, w) in [-1, 1] to `FEATURES` numbers each, those that its classifier of ImageNet saw.
+    """Images (n, 3, h, w) in [-1, 1] to the `FEATURES` inputs of the ImageNet classifier.
 
     Args:
-        weights: by the names that efficientnet-lite-pytorch gives them.
+        weights: tensors by their names in efficientnet-lite-pytorch.
 
     Raises:
-        KeyError: one is missing.
+        KeyError: a tensor is missing.
     """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Networks of timm, torchvision and transformers by name, where those are installed."""
+"""Networks of timm, torchvision and transformers by name, if installed."""
 
 import difflib
 import importlib
@@ -17,18 +17,18 @@ from potstill.rng import derive_seed
 __all__ = ["external_network", "import_package"]
 
 _HEADS = ("fc", "classifier", "heads", "head")
-"""Where torchvision's families keep their classifier."""
+"""Attributes of the classifier in torchvision's families."""
 
 
 class _ExternalNetwork(Network):
-    """A trunk that gives features, and a classifier."""
+    """A trunk that returns features, and a classifier."""
 
     def __init__(self, trunk: nn.Module, classifier: nn.Module) -> None:
         super().__init__()
         self.trunk, self.classifier = trunk, classifier
 
     def embed(self, x: Tensor) -> Tensor:
-        # Only the plain attention can be differentiated twice, which is asked of pictures that are being made.
+        # only the plain attention kernel can be differentiated twice, as synthetic images need
         with sdpa_kernel(SDPBackend.MATH) if x.requires_grad else nullcontext():
             features: Tensor = self.trunk(x)
         return features.flatten(1)
@@ -39,7 +39,7 @@ class _ExternalNetwork(Network):
 
 
 def import_package(name: str) -> ModuleType:
-    """The module of that name.
+    """Import the package of that name.
 
     Raises:
         PotstillError: it is not installed, or does not work.
@@ -92,7 +92,7 @@ def _torchvision(model: str, shape: tuple[int, int, int], num_classes: int) -> t
 
 
 class _Logits(nn.Module):
-    """A model of transformers whose classifier was taken off: its logits are then its features."""
+    """A transformers model without its classifier: its logits are the features."""
 
     def __init__(self, whole: nn.Module) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class _Logits(nn.Module):
 
 
 def _transformers(kind: str, shape: tuple[int, int, int], num_classes: int) -> tuple[nn.Module, nn.Module]:
-    """By the kind of model with its default sizes: names of the hub would be asked for over the network."""
+    """Build the model type with its default config; hub names would need the network."""
     library: Any = import_package("transformers")
     known = import_package("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
     if kind not in known:
@@ -124,7 +124,7 @@ def _transformers(kind: str, shape: tuple[int, int, int], num_classes: int) -> t
 
 
 def _replace_first_convolution(network: nn.Module, channels: int) -> None:
-    """Replaces the first convolution by one like it for ``channels``, freshly drawn."""
+    """Replace the first convolution by a fresh one for ``channels`` input channels."""
     name, old = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
     new = nn.Conv2d(
         channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None  # type: ignore[arg-type]
@@ -140,13 +140,13 @@ def _build(package: str, model: str, shape: tuple[int, int, int], k: int) -> tup
 
 
 def external_network(package: str, model: str, spec: InputSpec, num_classes: int, seed: int) -> Network:
-    """A fresh ``timm:MODEL``, ``torchvision:MODEL`` or ``transformers:KIND`` with their own first weights, on the CPU.
+    """Return a fresh ``timm:MODEL``, ``torchvision:MODEL`` or ``transformers:KIND`` with its own init, on the CPU.
 
-    Those packages draw from the global generator, so it is forked and seeded meanwhile, and is afterwards as before.
-    A timm model's features go to a linear layer with PyTorch's default weights; the others keep their heads.
+    Those packages draw from the global generator, which is forked and seeded meanwhile. A timm model gets a linear
+    layer with PyTorch's default init; the others keep their heads.
 
     Raises:
-        PotstillError: the package is not installed, has no such model, or the model does not eat such pictures.
+        PotstillError: the package is not installed, has no such model, or the model does not take such images.
     """
     if len(spec.shape) != 3:
         raise PotstillError(

@@ -1,16 +1,14 @@
-r"""The first block of a ConvNet, from picture to pooled activation, as one matrix product per picture, for the CPU.
+r"""First block of a ConvNet (convolution, instance norm, ReLU, pooling) as one matrix product per image, for the CPU.
 
-The first convolution sees one or three channels, for which a convolution kernel wastes most of its work, and the
-instance norm behind it reads and writes the largest tensor of the network twice. Both can be had from the patches: with
-P (p, N) the patches of a picture laid out as columns (p = 9 c numbers, N positions), m their mean over positions and
-C = (P − m)(P − m)ᵀ / N their covariance, an output channel wᵀP + b has mean wᵀm + b and variance wᵀCw, so that
+Convolution kernels are inefficient for one or three channels, and the instance norm reads and writes the largest tensor
+of the network twice. With P (p, N) the patches of an image as columns (p = 9 c values, N positions), m their mean over
+positions and C = (P − m)(P − m)ᵀ / N their covariance, an output channel wᵀP + b has mean wᵀm + b and variance wᵀCw:
 
 .. math::
     \mathrm{norm}(w^\top P + b) = \frac{\gamma\, w^\top}{\sqrt{w^\top C w + \epsilon}}\, (P - m) + \beta .
 
-The convolution's bias cancels, as it does in the norm. Values are those of the plain modules up to rounding, and
-derivatives of any order come with it: the product, ReLU and pooling are `potstill.nn.gemm_relu_pool`, all else is
-recorded.
+The convolution's bias cancels in the norm. Values equal those of the plain modules up to rounding; all derivatives
+exist: product, ReLU and pooling are `potstill.nn.gemm_relu_pool`, the rest is recorded.
 """
 
 from typing import Any
@@ -25,20 +23,20 @@ from potstill.nn.gemm_relu_pool import relu_pool_of_product
 __all__ = ["first_block", "supports_first_block"]
 
 _NUMBERS = 27
-"""Numbers in a patch, at most: three channels of 3×3."""
+"""Maximum values of a patch: three channels of 3×3."""
 _WORTH = 2**17
-"""Activations with fewer elements take the plain modules: there, more and smaller operations cost more (measured)."""
+"""Elements of the activation below which the plain modules are faster (measured)."""
 
 
 def _geometry(x: Tensor, conv: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int], int, int]:
-    """Kernel, padding, and the height and width of what the convolution makes."""
+    """Return kernel, padding, and the convolution's output height and width."""
     kernel, padding = (int(conv.kernel_size[0]), int(conv.kernel_size[1])), (int(conv.padding[0]), int(conv.padding[1]))
     h, w = (x.shape[2 + i] + 2 * padding[i] - kernel[i] + 1 for i in range(2))
     return kernel, padding, h, w
 
 
 def supports_first_block(x: Tensor, conv: nn.Conv2d) -> bool:
-    """Whether `first_block` may stand for the modules on this input."""
+    """Return True if `first_block` can replace the modules for this input."""
     weight = conv.weight
     if x.ndim != 4 or x.device.type != "cpu" or weight[0].numel() > _NUMBERS or x.dtype != weight.dtype:
         return False
@@ -65,10 +63,9 @@ def _plain_adjoint(g: Tensor, size: tuple[int, int], kernel: tuple[int, int], pa
 
 
 class _Centred(torch.autograd.Function):
-    """P − m with a row of ``below`` under it, (n, p + 1, N): written once, where it is needed.
+    """P − m with a last row of ``below``, (n, p + 1, N), without the copies of recorded operations.
 
-    It is linear in x (and that row constant), so that its derivative is `_Adjoint` and the derivative of that is this.
-    Recorded operations would keep three copies of the patches, in sizes that leave holes in the heap.
+    Linear in x (up to that row), so its derivative is `_Adjoint`, whose derivative is this.
     """
 
     @staticmethod
@@ -103,7 +100,7 @@ class _Centred(torch.autograd.Function):
 
 
 class _Adjoint(torch.autograd.Function):
-    """The transpose of `_Centred`: patches (n, p + 1, N) added up to pictures, without their means."""
+    """Transpose of `_Centred`: patches (n, p + 1, N), less their means, summed to images."""
 
     @staticmethod
     def forward(g: Tensor, size: tuple[int, int], kernel: tuple[int, int], padding: tuple[int, int]) -> Tensor:
@@ -127,7 +124,7 @@ class _Adjoint(torch.autograd.Function):
 
 
 def first_block(x: Float[Tensor, "n c h w"], conv: nn.Conv2d, norm: nn.GroupNorm) -> Float[Tensor, "n o h2 w2"]:
-    """``avg_pool2d(relu(norm(conv(x))), 2)``, where ``norm`` has a group for each channel and `suits` says yes."""
+    """``avg_pool2d(relu(norm(conv(x))), 2)``, if ``norm`` has a group per channel and `supports_first_block`."""
     kernel, padding, h, w = _geometry(x, conv)
     weight = conv.weight.flatten(1)
     # 0 · bias: it has no influence, and a gradient of 0 rather than none
@@ -137,5 +134,5 @@ def first_block(x: Float[Tensor, "n c h w"], conv: nn.Conv2d, norm: nn.GroupNorm
     covariance = torch.bmm(body, body.transpose(1, 2)) / (h * w)
     variance = ((weight @ covariance) * weight).sum(2)
     scaled = weight * ((variance + norm.eps).rsqrt() * norm.weight).unsqueeze(2)
-    # The shift is one more column, against a row of ones: added by itself it would take a pass over the largest tensor.
+    # the shift is one more column against a row of ones, which saves a pass over the largest tensor
     return relu_pool_of_product(torch.cat([scaled, shift.view(1, -1, 1).expand(len(x), -1, 1)], 2), patches, w)

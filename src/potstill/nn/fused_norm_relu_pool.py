@@ -1,9 +1,8 @@
 """Instance norm, ReLU and 2×2 average pooling in one pass, for the CPU.
 
-On small networks these three layers cost as much as the convolutions, nearly all of it memory traffic: each one
-reads and writes a full-size tensor. Here a few samples at a time stay in the cache, pooling is a product with a
-constant matrix, and the second derivative, which gradient matching takes, is written out. Values are those of the
-three plain modules.
+On small networks these layers cost as much as the convolutions, nearly all of it memory traffic. Here a few samples at
+a time stay in the cache, pooling is a product with a constant matrix, and the second derivative, which gradient
+matching needs, is written out. Values are those of the three plain modules.
 
 With x̂ = (x − μ)·r per plane of N values, r = 1/√(var + ε), y = w·x̂ + b, u = [y > 0]·spread(g) and
 P(v) = v − mean(v) − x̂·mean(x̂·v):
@@ -27,18 +26,18 @@ from potstill.native import available, run
 __all__ = ["InstanceReluPool", "instance_relu_pool", "jvp_by_vjp", "masked_spread", "pool_matrix", "spread_matrix"]
 
 _CHUNK = 2**17
-"""Elements handled at a time: half a megabyte of float32, which a core's own cache holds."""
+"""Elements per chunk: half a megabyte of float32, which fits into a core's cache."""
 
 _LARGEST = 2**17
-"""Positions of a plane, of which a thread of the kernels keeps two copies on its stack: a megabyte."""
+"""Maximum positions of a plane; a kernel thread keeps two copies on its stack: a megabyte."""
 
 _WORTH = 2**17
-"""Inputs with fewer elements take the plain operations: there the loop costs more than it saves (measured)."""
+"""Input elements below which the plain operations are faster (measured)."""
 
 
 @lru_cache(maxsize=32)
 def pool_matrix(width: int, dtype: torch.dtype) -> Tensor:
-    """(2·width, width/2): maps a pair of rows, laid end to end, to its row of 2×2 means."""
+    """Return the matrix (2·width, width/2) that maps two concatenated rows to their 2×2 means."""
     # inference mode off: a tensor made inside it could not be used outside
     with torch.inference_mode(False):
         matrix = torch.zeros(2 * width, width // 2, dtype=dtype)
@@ -50,7 +49,7 @@ def pool_matrix(width: int, dtype: torch.dtype) -> Tensor:
 
 @lru_cache(maxsize=32)
 def spread_matrix(width: int, dtype: torch.dtype) -> Tensor:
-    """The transpose of the pooling matrix: spreads a gradient back over its 2×2 cells."""
+    """Return the transpose of the pooling matrix, which spreads a gradient over its 2×2 cells."""
     with torch.inference_mode(False):
         return pool_matrix(width, dtype).t().contiguous()
 
@@ -60,7 +59,7 @@ def _plain(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 
 
 def _plain_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """``first`` from recorded operations, for whatever differentiates once more than is written out here."""
+    """Compute ``first`` from recorded operations, for third and higher derivatives."""
     n, c, h, w = grad.shape
     normal = F.group_norm(x, x.shape[1], eps=eps)
     scale, shift = weight.view(-1, 1, 1), bias.view(-1, 1, 1)
@@ -73,14 +72,14 @@ def _plain_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: 
 
 
 def jvp_by_vjp(f: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
-    """J·tangents from two reverse passes: forward mode cannot be entered a second time."""
+    """Return J·tangents from two reverse passes, as forward mode cannot be nested."""
     out, pull = torch.func.vjp(f, *primals)  # type: ignore[misc]
     zeros = torch.zeros_like(out) if isinstance(out, Tensor) else tuple(torch.zeros_like(o) for o in out)
     return torch.func.vjp(pull, zeros)[1](tangents)[0]
 
 
 def _kernels(x: Tensor) -> bool:
-    """Whether the compiled kernels take it: half the passes over memory, and no matrix of zeros to multiply by."""
+    """Return True if the compiled kernels support this input."""
     return x.dtype == torch.float32 and x.shape[2] * x.shape[3] <= _LARGEST and available()
 
 
@@ -90,14 +89,14 @@ def _slices(x: Tensor) -> Iterator[slice]:
 
 
 def masked_spread(grad: Tensor, y: Tensor) -> Tensor:
-    """u of the module's text: ``grad`` (pooled) spread over its cells, where ``y`` > 0."""
+    """Return u of the module docstring: ``grad`` (pooled) spread over its cells, if ``y`` > 0."""
     width = y.shape[-1]
     u = torch.mm(grad.view(-1, width // 2), spread_matrix(width, grad.dtype)).view_as(y)
     return torch.ops.aten.threshold_backward.grad_input(u, y, 0, grad_input=u)  # type: ignore[no-any-return]
 
 
 def _dots(a: Tensor, b: Tensor) -> Tensor:
-    """⟨a, b⟩ of each plane: (n, c, h, w) twice to (n, c)."""
+    """Return ⟨a, b⟩ (n, c) of each plane of two tensors (n, c, h, w)."""
     n, c, h, w = a.shape
     return torch.bmm(a.reshape(n * c, 1, h * w), b.reshape(n * c, h * w, 1)).view(n, c)
 
@@ -225,7 +224,7 @@ def _second_backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor,
     of_x: Tensor, of_weight: Tensor, of_bias: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """``second`` of the module's text: the gradients by grad, x and weight (the one by bias is 0)."""
+    """Compute ``second`` of the module docstring: the gradients by grad, x and weight (by bias: 0)."""
     n, c, h, w = x.shape
     size = h * w
     grad, of_x = grad.contiguous(), of_x.contiguous()
@@ -264,10 +263,10 @@ def _second_backward(
 def instance_relu_pool(
     x: Float[Tensor, "n c h w"], weight: Float[Tensor, " c"], bias: Float[Tensor, " c"], eps: float = 1e-5
 ) -> Float[Tensor, "n c h//2 w//2"]:
-    """``avg_pool2d(relu(group_norm(x, c, weight, bias, eps)), 2)``, faster on the CPU, differentiable at will.
+    """``avg_pool2d(relu(group_norm(x, c, weight, bias, eps)), 2)``, faster on the CPU, with all derivatives.
 
-    Whatever the fast form does not cover (other devices, mixed precision, odd sizes, small tensors) takes those
-    three operations themselves. One infinite activation turns its pooled row into NaN, not only its own cell.
+    Unsupported inputs (other devices, mixed precision, odd sizes, small tensors) take those three operations. One
+    infinite activation turns its whole pooled row into NaN.
     """
     fits = (
         x.device.type == "cpu"

@@ -1,9 +1,9 @@
 """A matrix product, ReLU and 2×2 average pooling in one pass, for the CPU.
 
-The activation, (n, o, h·w), is the largest tensor of a small network. Here it is never there as a whole: a few samples
-at a time are multiplied, cut at zero and pooled while they lie in a core's cache, and the derivatives multiply anew,
-which costs less than reading what was kept. With y = S P, u = [y > 0]·spread(g) and pooling as a product with a
-constant matrix, whose transpose is spread:
+The activation, (n, o, h·w), is the largest tensor of a small network. It is never materialised: a few samples at a time
+are multiplied, rectified and pooled in a core's cache, and the derivatives recompute them, which is cheaper than
+reading them. With y = S P, u = [y > 0]·spread(g) and pooling as a product with a constant matrix, whose transpose is
+spread:
 
     first:   dS = u Pᵀ,   dP = Sᵀ u
     second, for cotangents (A, B) of those two:
@@ -24,18 +24,18 @@ from potstill.nn.fused_norm_relu_pool import jvp_by_vjp, masked_spread, pool_mat
 __all__ = ["relu_pool_of_product"]
 
 _LANES = 16
-"""Numbers of a register of the kernels."""
+"""Values per register of the kernels."""
 _CHANNELS = 4
-"""The kernels take so many at a time."""
+"""Channels per kernel pass."""
 
 _CHUNK = 2**18
-"""Elements of the activation that a thread handles at a time: a megabyte of float32, which a core's own cache holds."""
+"""Elements of the activation per thread and chunk: a megabyte of float32, which fits into a core's cache."""
 
 
 def relu_pool_of_product(
     s: Float[Tensor, "n o p"], patches: Float[Tensor, "n p hw"], width: int
 ) -> Float[Tensor, "n o h2 w2"]:
-    """``avg_pool2d(relu(s @ patches), 2)`` of positions laid out row by row, ``width`` to a row.
+    """``avg_pool2d(relu(s @ patches), 2)`` for positions in rows of ``width``.
 
     Args:
         s, patches: on the CPU, of one dtype.
@@ -46,14 +46,14 @@ def relu_pool_of_product(
 
 
 def _kernels(s: Tensor, width: int) -> bool:
-    """Whether the compiled kernels take it: they keep nothing of the activation but a pair of rows."""
+    """Return True if the compiled kernels support this input."""
     return s.dtype == torch.float32 and width % _LANES == 0 and s.shape[1] % _CHANNELS == 0 and available()
 
 
 def _gradients(
     grad: Tensor, s: Tensor, patches: Tensor, width: int, left: Tensor, right: Tensor, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """``product_gradients`` of blocks.c: by grad, s and patches, where wanted."""
+    """Call ``product_gradients`` of blocks.c: gradients by grad, s and patches, if needed."""
     n, o, p = s.shape
     grad, s, patches, left, right = (t.contiguous() for t in (grad, s, patches, left, right))
     by_grad, by_s, by_patches = (
@@ -72,7 +72,7 @@ def _plain(s: Tensor, patches: Tensor, width: int) -> Tensor:
 
 
 def _plain_backward(grad: Tensor, s: Tensor, patches: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """``first`` from recorded operations, for whatever differentiates once more than is written out here."""
+    """Compute ``first`` from recorded operations, for third and higher derivatives."""
     n, o, h, w = grad.shape
     u = (grad.reshape(-1, w) @ spread_matrix(width, grad.dtype)).view(n, o, 2 * h * width)
     u = u * (s.detach() @ patches.detach() > 0)
@@ -85,7 +85,7 @@ def _slices(s: Tensor, patches: Tensor) -> Iterator[slice]:
 
 
 def _reached(grad: Tensor, y: Tensor, width: int) -> Tensor:
-    """u of the module's text."""
+    """Return u of the module docstring."""
     return masked_spread(grad, y.view(*y.shape[:2], -1, width)).view_as(y)
 
 
@@ -176,7 +176,7 @@ class _Second(torch.autograd.Function):
 def _second_backward(
     grad: Tensor, s: Tensor, patches: Tensor, width: int, of_s: Tensor, of_patches: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``second`` of the module's text: the gradients by grad, s and patches."""
+    """Compute ``second`` of the module docstring: the gradients by grad, s and patches."""
     if _kernels(s, width):
         return _gradients(grad, s, patches, width, of_s, of_patches, (True, True, True))  # type: ignore[return-value]
     by_grad, by_s, by_patches = torch.empty_like(grad), torch.empty_like(s), torch.empty_like(patches)

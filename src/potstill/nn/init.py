@@ -1,4 +1,4 @@
-"""Fresh weights from a generator: PyTorch's default distributions, without its global generator."""
+"""Weight initialisation from a generator, with PyTorch's default distributions."""
 
 import math
 from collections.abc import Callable
@@ -16,12 +16,11 @@ N = TypeVar("N", bound=nn.Module)
 
 @torch.no_grad()
 def initialise(module: nn.Module, rng: Generator) -> None:
-    """Draws the weights of ``module`` and of all within it, in the order of its modules.
+    """Draw the weights of ``module`` and its submodules, in module order.
 
-    Convolutions and linear layers get what their ``reset_parameters`` gives: kaiming_uniform with a = √5, so weights
-    and biases are U(−1/√fan_in, 1/√fan_in). From a generator in the same state the numbers are PyTorch's own, bit for
-    bit. Norms get ones and zeros, and fresh running statistics. A module with a method ``initialise(rng)`` is handed
-    the generator and answers for all within it.
+    Convolutions and linear layers as in ``reset_parameters``: kaiming_uniform with a = √5, U(−1/√fan_in, 1/√fan_in),
+    bit for bit PyTorch's from a generator in the same state. Norms get ones, zeros and fresh running statistics. A
+    module with a method ``initialise(rng)`` initialises all its submodules.
 
     Args:
         module: on the CPU.
@@ -51,19 +50,19 @@ def initialise(module: nn.Module, rng: Generator) -> None:
 
 
 def allocate(network: N, device: torch.device) -> N:
-    """``network``, described on the meta device, with memory that holds no values yet.
+    """Allocate uninitialised memory for ``network`` from the meta device.
 
-    What ``to_empty`` does, which asks the meta device for each tensor and so imports hundreds of modules.
+    As ``to_empty``, which would import hundreds of modules.
     """
     network._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device=device))  # type: ignore[no-untyped-call]
     return network
 
 
 def build_network(make: Callable[[], Network], device: torch.device, rng: Generator) -> Network:
-    """The network that ``make`` describes, with weights drawn from ``rng``, on ``device``.
+    """Build the network of ``make`` with weights drawn from ``rng``, on ``device``.
 
-    It is described on the meta device first, so PyTorch draws nothing from the global generator, and drawn on the
-    CPU, so the same seed gives the same weights on any device.
+    Built on the meta device first, so that nothing is drawn from the global generator, and initialised on the CPU, so
+    that the same seed gives the same weights on any device.
 
     Raises:
         TypeError: a module has parameters that no rule covers.

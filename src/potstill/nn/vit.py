@@ -1,4 +1,4 @@
-"""A vision transformer (Dosovitskiy et al., arXiv:2010.11929) for small pictures. Its size is ours, not published."""
+"""Vision transformer (Dosovitskiy et al., arXiv:2010.11929) for small images; its size is ours."""
 
 import math
 
@@ -68,7 +68,7 @@ class ViT(Network):
         self.classifier = nn.Linear(dim, num_classes)
 
     def initialise(self, rng: Generator) -> None:
-        """Weights and positions from a normal of deviation 0.02 cut at ±2, biases 0; the patches as any convolution."""
+        """Draw weights and positions from a truncated normal (std 0.02), the patch convolution as any; biases are 0."""
         initialise(self.patch, rng)
         nn.init.trunc_normal_(self.positions.table, std=0.02, generator=rng)
         for module in self.modules():

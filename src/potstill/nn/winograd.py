@@ -1,11 +1,10 @@
-r"""3×3 convolutions with few products, for the CPU: a forward pass and both gradients, differentiable at will.
+r"""Winograd 3×3 convolutions for the CPU: forward pass and both gradients, with all derivatives.
 
-Lavin and Gray (CVPR 2016, arXiv:1509.09308), F(4×4, 3×3): 36 products for 16 outputs in place of 144, by transforms
-that are linear in the picture, in the weights and in the output. torch's CPU convolution takes all 144. The transforms
-and products are `potstill.native`'s winograd.c; here stands what may be handed to it and how it is differentiated.
+Lavin and Gray (CVPR 2016, arXiv:1509.09308), F(4×4, 3×3): 36 products for 16 outputs in place of 144. The transforms
+and products are in winograd.c of `potstill.native`; this module checks inputs and differentiates.
 
-A convolution y = x ∗ w is linear in each of its two arguments. With w⁻ the weights turned by 180° and the two channel
-axes exchanged, and D(x, g) the gradient by the weights where g reaches the output:
+A convolution y = x ∗ w is linear in each of its two arguments. With w⁻ the weights rotated by 180° and the two channel
+axes exchanged, and D(x, g) the gradient by the weights for the output gradient g:
 
 .. math::
     \partial_x = g * w^-, \quad \partial_w = D(x, g), \qquad
@@ -27,21 +26,21 @@ from potstill.native import available, run
 __all__ = ["Convolution", "convolution", "supports_winograd"]
 
 _CHANNELS = 32
-"""Both numbers of channels are multiples of it (KB in winograd.c)."""
+"""Both channel counts must be multiples of this (KB in winograd.c)."""
 _TILE = 4
 _P, _Q = 0.625, 1.5
-"""The points of winograd.c."""
+"""Interpolation points of winograd.c."""
 _IN_CACHE = 3 * 2**17
-"""Numbers of transformed input that a thread handles at a time: 1.5 MB, most of a core's own cache."""
+"""Values of transformed input per thread and pass: 1.5 MB, most of a core's cache."""
 _LARGEST = 2 * 98 * 98
-"""Positions of a plane as it is and with its border, rounded up to whole tiles, of which a thread keeps 16 channels on
-its stack: 1.2 MB. A plane of 96×96 fits; a row of 9,216 has a border of five more rows."""
+"""Maximum positions of a plane plus its padded copy, of which a thread keeps 16 channels on its stack: 1.2 MB. A plane
+of 96×96 fits."""
 _WORTH = 2**21
-"""Products of the plain convolution below which it is taken: there the calls cost more."""
+"""Products below which the plain convolution is faster."""
 
 
 def supports_winograd(x: Tensor, weight: Tensor) -> bool:
-    """Whether `convolution` has a fast form for these, (n, c, h, w) and (o, c, 3, 3), here."""
+    """Return True if `convolution` has a fast form for x (n, c, h, w) and weight (o, c, 3, 3)."""
     return (
         x.ndim == 4
         and x.device.type == "cpu"
@@ -61,7 +60,7 @@ def supports_winograd(x: Tensor, weight: Tensor) -> bool:
 def convolution(
     x: Float[Tensor, "n c h w"], weight: Float[Tensor, "o c 3 3"], bias: Float[Tensor, " o"] | None = None
 ) -> Float[Tensor, "n o h w"]:
-    """``conv2d(x, weight, bias, padding=1)``, by fewer products where `suits` says yes.
+    """``conv2d(x, weight, bias, padding=1)``, by fewer products if `supports_winograd`.
 
     Relative rounding errors in the 2-norm are 6e-7 to 1.1e-6 (32 to 128 channels), where torch's are 2e-7, and of the
     gradient by the weights 1.2 to 1.7 times torch's (``benchmarks/convolution.py``).
@@ -73,10 +72,10 @@ def convolution(
 
 
 class Convolution(nn.Conv2d):
-    """``Conv2d`` that takes `convolution` where it stands for the same: 3×3, stride 1, a border of one zero."""
+    """``Conv2d`` that uses `convolution` for 3×3 kernels with stride 1 and zero padding 1."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """As ``Conv2d``."""
+        """Convolve as ``Conv2d``."""
         ones = self.stride == self.padding == self.dilation == (1, 1) and self.groups == 1
         if ones and self.kernel_size == (3, 3) and self.padding_mode == "zeros":
             return convolution(input, self.weight, self.bias)
@@ -92,7 +91,7 @@ def _samples_per_pass(n: int, tiles: int, channels: int, threads: int) -> int:
 
 
 def _stack_positions(h: int, w: int) -> int:
-    """Positions that of_inputs in winograd.c keeps there."""
+    """Return the positions that of_inputs in winograd.c keeps on the stack."""
     return h * w + (_TILE * -(-h // _TILE) + 2) * (_TILE * -(-w // _TILE) + 2)
 
 
@@ -131,7 +130,7 @@ def _gradient(x: Tensor, g: Tensor) -> Tensor:
 
 @cache
 def _from_six(dtype: torch.dtype) -> Tensor:
-    """(9, 36): dg = G' dU G of winograd.c, with the rows of G those of its points."""
+    """Return the matrix (9, 36) of dg = G' dU G of winograd.c."""
     squares = (_P * _P, _Q * _Q)
     rows = [[1 / (squares[0] * squares[1]), 0.0, 0.0]]
     for point, own, other in ((_P, *squares), (_Q, *squares[::-1])):
@@ -187,7 +186,7 @@ class _Convolution(torch.autograd.Function):
 
 
 class _Gradient(torch.autograd.Function):
-    """D(x, g) of the module's text."""
+    """D(x, g) of the module docstring."""
 
     @staticmethod
     def forward(x: Tensor, g: Tensor) -> Tensor:

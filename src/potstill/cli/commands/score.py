@@ -53,7 +53,7 @@ class Score(ForceOption, JobOptions, DataCommand):
 
         if self.map is not None:
             check_output(self.map, force=self.force, found=describe_foreign_page)
-        given = {"epochs_recorded": self.epochs, "runs": self.runs}
+        given = {"record_epochs": self.epochs, "runs": self.runs}
         scores = score(
             load_data(parsed, self.data, progress), self.methods, self.out, force=self.force,
             network=self.network, device=self.device, executor=self.executor_spec, progress=progress.report_count,

@@ -26,7 +26,7 @@ from potstill.methods.decoupled._recover import EngineMethod, Recovering, Recove
 from potstill.methods.decoupled._state import Composition
 from potstill.methods.decoupled._teachers import Member
 from potstill.methods.engine import require_tensor
-from potstill.methods.selection._greedy import check_enough
+from potstill.methods.selection._by_class import check_class_sizes
 
 __all__ = ["DELT", "middling", "outward"]
 
@@ -40,7 +40,7 @@ def outward(scores: Tensor) -> Tensor:
 
 def middling(problem: Problem, members: Sequence[Member], rng: Generator) -> Tensor:
     """Of each class the samples around the median of the teachers' confidence; where there are too few, again."""
-    check_enough(problem)
+    check_class_sizes(problem)
     kept = []
     for c, (index, n) in enumerate(zip(problem.class_indices, problem.sizes, strict=True)):
         scores = map_samples(problem.train, index, 1024, lambda batch, c=c: score(members, require_tensor(batch.x), c))  # type: ignore[misc]

@@ -26,14 +26,14 @@ from potstill.functional.sampling import random_per_class, sample_distinct
 from potstill.methods.decoupled._graph_cut import bins, last_layer_factors, spread
 from potstill.methods.decoupled._teachers import Taught
 from potstill.methods.engine import require_tensor
-from potstill.methods.selection._greedy import ChosenState, check_enough, following, one_class
+from potstill.methods.selection._by_class import SelectionState, advance, check_class_sizes, largest_class_cost
 from potstill.rng import generator
 
 __all__ = ["DQ"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DQ(Taught, Method[ChosenState]):
+class DQ(Taught, Method[SelectionState]):
     """Random real samples of every bin between typical and odd."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -48,7 +48,7 @@ class DQ(Taught, Method[ChosenState]):
         "quick": {"network": "convnet-batch", "epochs_trained": 10},
         "good": {"epochs_trained": 20},
     }
-    state_type: ClassVar[type] = ChosenState
+    state_type: ClassVar[type] = SelectionState
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
 
     bins: int = 10
@@ -63,12 +63,12 @@ class DQ(Taught, Method[ChosenState]):
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.teachers(matched=False).assets(problem)
 
-    def init(self, problem: Problem, rng: Generator) -> ChosenState:
-        check_enough(problem)
+    def init(self, problem: Problem, rng: Generator) -> SelectionState:
+        check_class_sizes(problem)
         self.teachers().members(problem)
-        return ChosenState(chosen=random_per_class(problem.class_indices, problem.counts, rng))
+        return SelectionState(selected=random_per_class(problem.class_indices, problem.counts, rng))
 
-    def step(self, problem: Problem, state: ChosenState, rng: Generator) -> tuple[ChosenState, Metrics]:
+    def step(self, problem: Problem, state: SelectionState, rng: Generator) -> tuple[SelectionState, Metrics]:
         c, index = state.classes_done, problem.class_indices[state.classes_done]
         member = self.teachers().members(problem)[0]
         logits, features = member.embedded(problem.train, index)
@@ -79,16 +79,16 @@ class DQ(Taught, Method[ChosenState]):
             for own, m in zip(made, spread([len(b) for b in made], problem.counts[c], rng), strict=True)
         ]
         right = float((logits.argmax(1) == c).float().mean())
-        return following(state, index[torch.cat(taken)]), {"right": right, "bins": float(len(made))}
+        return advance(state, index[torch.cat(taken)]), {"right": right, "bins": float(len(made))}
 
-    def done(self, problem: Problem, state: ChosenState) -> bool:
+    def done(self, problem: Problem, state: SelectionState) -> bool:
         return state.classes_done == problem.num_classes
 
     def num_steps(self, problem: Problem) -> int:
         return problem.num_classes
 
-    def result(self, problem: Problem, state: ChosenState) -> Selection:
-        index = torch.cat(state.chosen)
+    def result(self, problem: Problem, state: SelectionState) -> Selection:
+        index = torch.cat(state.selected)
         rows = (
             None
             if self.labels == "hard"
@@ -96,6 +96,8 @@ class DQ(Taught, Method[ChosenState]):
         )
         return Selection(index=index, soft_labels=rows)
 
-    def step_costs(self, problem: Problem, state: ChosenState) -> tuple[StepCost, ...]:
-        own = one_class(problem, lambda c: self.step(problem, replace(state, classes_done=c), generator(0, "plan")))
+    def step_costs(self, problem: Problem, state: SelectionState) -> tuple[StepCost, ...]:
+        own = largest_class_cost(
+            problem, lambda c: self.step(problem, replace(state, classes_done=c), generator(0, "plan"))
+        )
         return (own, self.labeller().part(problem)) if self.labels == "soft" else (own,)

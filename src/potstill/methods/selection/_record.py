@@ -1,7 +1,5 @@
-"""Scores that are read from a record of training: the fields that say how it is trained, the same for every method.
-
-As long as they are the same, one record serves all of them.
-"""
+"""Scores read from a record of training: the training's fields, the same for every method, so that one record serves
+all methods with equal fields."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,57 +10,57 @@ from torch import Tensor
 from potstill.core import Asset, Problem
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.functional.training_dynamics import rank_correlation
-from potstill.methods.selection._score import ByScore
+from potstill.methods.selection._score import ScoreSelection
 from potstill.pretraining import Record, Recording
 
-__all__ = ["FEW", "ByRecord", "Recorded", "check_epochs", "check_swings", "record_of"]
+__all__ = ["MIN_SAMPLES", "RecordScore", "RecordedTraining", "check_epochs", "check_swings", "get_record"]
 
 _ALIKE = 0.8
-"""From this rank correlation on a spread over epochs orders samples as their mean probability does."""
-FEW = 200
-"""Of fewer samples nothing is said of a record: such data are for trying out."""
+"""Rank correlation from which on a spread over epochs orders samples as their mean probability does."""
+MIN_SAMPLES = 200
+"""Number of samples below which no warning is given about a record."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """The training that is recorded: SGD with momentum, its rate along half a cosine to zero.
+class RecordedTraining:
+    """Fields of the recorded training: SGD with momentum and a cosine schedule to zero.
 
-    The network is looked at after every epoch, in evaluation mode, on the samples as they are. Some papers look at a
-    batch as it is trained on; then epochs, augmentation and dropout mix into what is recorded.
+    The network is evaluated after every epoch, in evaluation mode, on unaugmented samples. Some papers record batches
+    as they are trained on, which mixes epochs, augmentation and dropout into the record.
     """
 
     fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
-    epochs_recorded: int = 30
-    """Epochs of the training. Papers train CIFAR for 200; ours: few enough for a processor."""
+    record_epochs: int = 30
+    """Epochs of the training. Papers train CIFAR for 200; ours: few enough for a CPU."""
     runs: int = 1
     """Independent trainings, over which scores are averaged."""
     network: str = "convnet"
-    """What is trained."""
+    """Network that is trained."""
     batch: int = 128
     """Samples per step (as EL2N, Dyn-Unc and CCS)."""
     lr: float = 0.05
-    """Learning rate of the first epoch. Ours: 0.1 is published for residual networks."""
+    """Initial learning rate. Ours: 0.1 is published for residual networks."""
     momentum: float = 0.9
     """Momentum (as EL2N, Dyn-Unc and CCS)."""
     weight_decay: float = 5e-4
     """Weight decay (as EL2N, Dyn-Unc and CCS)."""
     augment: str = "none"
-    """Augmentation in training. Papers pad, cut and flip CIFAR (``pad-crop``); smaller pictures lose too much by it."""
+    """Augmentation of the training. Papers pad, crop and flip CIFAR (``pad-crop``), which costs small images more."""
 
-    def spec(self, until: int = 0, **more: float) -> Asset:
-        """The record; ``until`` some epoch only, and ``more`` of its recipe: see `potstill.pretraining.RecordTraining`.
+    def record_asset(self, until: int = 0, **more: float) -> Asset:
+        """Return the record; ``until``: last epoch to train; ``more``: see `potstill.pretraining.RecordTraining`.
 
         Raises:
-            PotstillError: that epoch is not recorded.
+            PotstillError: ``until`` is larger than ``record_epochs``.
         """
-        if until > self.epochs_recorded:
+        if until > self.record_epochs:
             raise PotstillError(
-                f"epochs up to {until} are looked at, but epochs_recorded is {self.epochs_recorded}; record at least "
-                f"{until}, or look earlier"
+                f"epochs up to {until} are needed, but record_epochs is {self.record_epochs}; raise it to at least "
+                f"{until}, or choose an earlier epoch"
             )
         recipe: dict[str, float | int | str] = {
-            "epochs": self.epochs_recorded, "batch": self.batch, "lr": self.lr, "momentum": self.momentum,
+            "epochs": self.record_epochs, "batch": self.batch, "lr": self.lr, "momentum": self.momentum,
             "weight_decay": self.weight_decay, "augment": self.augment, "schedule": "cosine", **more,
         }  # fmt: skip
         if until:
@@ -70,16 +68,12 @@ class Recorded:
         return Recording(name="record", count=self.runs, recipe=recipe)
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
-        """None where the scores are known already."""
-        return () if "scores" in problem.assets else (self.spec(),)
+        """Return the record, or nothing if the problem has scores already."""
+        return () if "scores" in problem.assets else (self.record_asset(),)
 
 
-def record_of(problem: Problem) -> Record:
-    """The record among the problem's assets.
-
-    Raises:
-        PotstillError: it has not been made.
-    """
+def get_record(problem: Problem) -> Record:
+    """Return the record among the problem's assets; raise a PotstillError if there is none."""
     record = problem.assets.get("record")
     if not isinstance(record, Record):
         raise PotstillError(
@@ -90,43 +84,38 @@ def record_of(problem: Problem) -> Record:
 
 
 def check_epochs(least: int, epochs: int, what: str) -> None:
-    """A score that looks at changes needs epochs between which something can change.
-
-    Raises:
-        PotstillError: there are fewer.
-    """
+    """Raise a PotstillError if there are fewer than ``least`` epochs for a score that measures changes between them."""
     if epochs < least:
         raise PotstillError(
-            f"{what} looks at changes between epochs and needs {least} of them or more, but epochs_recorded is "
-            f"{epochs}; record more"
+            f"{what} measures changes between epochs and needs at least {least}, but record_epochs is {epochs}; "
+            "raise record_epochs"
         )
 
 
 def check_swings(what: str, spread: Tensor, confidence: Tensor, epochs: int) -> None:
-    """Warn where a spread over epochs says no more than that the training was too short.
+    """Warn if a spread over epochs only says that the training was too short.
 
-    While a network has not learned most samples yet, the probability of their class only rises, and furthest where it
-    is highest: then the largest spread belongs to the easiest samples. Later it belongs to those that are learned,
-    forgotten and learned again.
+    While a network has not learned most samples, the probability of their class only rises, and most for the easiest
+    samples, which then have the largest spread. Later samples that are learned, forgotten and learned again have it.
 
     Args:
-        what: the score's name.
-        spread: of each sample (n,).
-        confidence: the mean probability of its class (n,).
-        epochs: that were recorded.
+        what: name of the score.
+        spread: score of each sample (n,).
+        confidence: mean probability of the sample's class (n,).
+        epochs: number of recorded epochs.
     """
-    rho = rank_correlation(spread.flatten(), confidence.flatten()) if len(spread) >= FEW else 0.0
+    rho = rank_correlation(spread.flatten(), confidence.flatten()) if len(spread) >= MIN_SAMPLES else 0.0
     if rho > _ALIKE:
         warnings.warn(
             f"{what} should find the samples that keep changing, but after {epochs} recorded epochs it orders them as "
             f"their mean probability does (rank correlation {rho:.2f}), so it keeps the easiest: the network has not "
-            "learned most of them yet; record more epochs (epochs_recorded)",
+            "learned most of them yet; record more epochs (record_epochs)",
             PotstillWarning, stacklevel=2,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class ByRecord(Recorded, ByScore):
+class RecordScore(RecordedTraining, ScoreSelection):
     """Abstract: a score that is read from a record of training."""
 
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "cut")

@@ -1,7 +1,7 @@
-"""Selecting by a score: numbers of all samples first, then one pool after the other.
+"""Selection by a score: the first step scores all samples, every further step selects from one pool.
 
-A pool is a class; with ``pool="global"`` all samples are one. The numbers come from the problem's assets: from a
-file of scores where there is one, else from a record of training.
+A pool is a class, or all samples with ``pool="global"``. Scores come from the problem's assets: from a score file if
+there is one, else from a record of training.
 """
 
 from abc import abstractmethod
@@ -16,10 +16,10 @@ from potstill.core import Method, Metrics, Problem, Selection, StepCost
 from potstill.errors import PotstillError
 from potstill.functional.pruning import Keep, choose_by_score, clamp_infinite, proportional_counts
 from potstill.functional.sampling import random_per_class
-from potstill.methods.selection._greedy import check_enough
+from potstill.methods.selection._by_class import check_class_sizes
 from potstill.rng import generator
 
-__all__ = ["ByScore", "Pool", "ScoreState"]
+__all__ = ["Pool", "ScoreSelection", "ScoreState"]
 
 Pool = Literal["class", "global", "proportional"]
 
@@ -27,40 +27,40 @@ Pool = Literal["class", "global", "proportional"]
 @dataclass(frozen=True, kw_only=True)
 class ScoreState:
     hardness: Tensor
-    """Of all samples (n,), finite; zeros before the first step."""
-    chosen: tuple[Tensor, ...]
-    """Indices by pool: random ones for the pools that are not done yet."""
+    """Hardness of all samples (n,), finite; zeros before the first step."""
+    selected: tuple[Tensor, ...]
+    """Indices by pool; random ones for pools that are not done yet."""
     steps: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class ByScore(Method[ScoreState]):
-    """Abstract: ``columns`` gives the numbers; ``hardness`` says which of them is hard."""
+class ScoreSelection(Method[ScoreState]):
+    """Abstract: ``columns`` returns scores; ``hardness`` orients them."""
 
     state_type: ClassVar[type] = ScoreState
     fractions: ClassVar[tuple[str, ...]] = ("cut",)
     selection_fields: ClassVar[tuple[str, ...]] = ("pool", "keep", "cut", "bins")
 
     pool: Pool = "class"
-    """``class``: the budget of each class. ``proportional``: in proportion to the classes' sizes, at least one of each.
-    ``global``: the best of all samples, whatever their class (most papers); a class may then end with none."""
+    """``class``: a budget per class. ``proportional``: in proportion to class sizes, at least one sample per class.
+    ``global``: the best of all samples (most papers); a class may then get none."""
     keep: Keep = "hardest"
-    """Which to keep: ``hardest``, ``easiest``, ``middle`` (nearest to the median), or ``stratified`` over the score."""
+    """Samples to keep: ``hardest``, ``easiest``, ``middle`` (nearest to the median), or ``stratified`` by score."""
     cut: float = 0.0
-    """β: the part of each pool's hardest samples that is left out first, as wrong labels are the hardest."""
+    """β: fraction of each pool's hardest samples that is dropped first, since wrong labels are the hardest."""
     bins: int = 50
-    """Strata of equal width, where they are kept ``stratified``."""
+    """Strata of equal width for ``stratified``."""
 
     @abstractmethod
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Numbers of all samples (n,) by name, the score first; infinite ones are allowed."""
+        """Return numbers of all samples (n,) by name, the score first; infinite values are allowed."""
 
     def hardness(self, columns: Mapping[str, Tensor]) -> Tensor:
-        """What is high for hard samples (n,): the score itself, where a method says nothing else."""
+        """Return values (n,) that are high for hard samples: by default the score itself."""
         return next(iter(columns.values()))
 
     def pools(self, problem: Problem) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        """Indices of each pool, and how many it gives."""
+        """Return the indices of each pool and the number to select from it."""
         total = sum(problem.counts)
         if self.pool == "global":
             if total > len(problem.train):
@@ -70,45 +70,42 @@ class ByScore(Method[ScoreState]):
             return (torch.arange(len(problem.train)),), (total,)
         if self.pool == "proportional":
             return problem.class_indices, proportional_counts([len(index) for index in problem.class_indices], total)
-        check_enough(problem)
+        check_class_sizes(problem)
         return problem.class_indices, problem.counts
 
     def init(self, problem: Problem, rng: Generator) -> ScoreState:
         pools, counts = self.pools(problem)
-        chosen = random_per_class(pools, counts, rng)
-        return ScoreState(hardness=torch.zeros(len(problem.train)), chosen=chosen, steps=0)
+        selected = random_per_class(pools, counts, rng)
+        return ScoreState(hardness=torch.zeros(len(problem.train)), selected=selected, steps=0)
 
     def step(self, problem: Problem, state: ScoreState, rng: Generator) -> tuple[ScoreState, Metrics]:
         if state.steps == 0:
-            known: Any = problem.assets.get("scores")
-            hardness = clamp_infinite(
-                self.hardness(self.columns(problem) if known is None else known).detach().cpu().float()
-            )
+            scores: Any = problem.assets.get("scores")
+            scores = self.hardness(self.columns(problem) if scores is None else scores)
+            hardness = clamp_infinite(scores.detach().cpu().float())
             return replace(state, hardness=hardness, steps=1), {"mean hardness": float(hardness.mean())}
         pools, counts = self.pools(problem)
         c = state.steps - 1
         hardness = state.hardness[pools[c]]
         positions = choose_by_score(hardness, counts[c], rng, keep=self.keep, cut=self.cut, bins=self.bins)
-        chosen = (*state.chosen[:c], pools[c][positions], *state.chosen[c + 1 :])
-        kept = float(hardness[positions].mean()) if len(positions) else 0.0
-        return replace(state, chosen=chosen, steps=state.steps + 1), {"mean hardness": kept}
+        selected = (*state.selected[:c], pools[c][positions], *state.selected[c + 1 :])
+        mean = float(hardness[positions].mean()) if len(positions) else 0.0
+        return replace(state, selected=selected, steps=state.steps + 1), {"mean hardness": mean}
 
     def done(self, problem: Problem, state: ScoreState) -> bool:
-        return state.steps > len(state.chosen)
+        return state.steps > len(state.selected)
 
     def result(self, problem: Problem, state: ScoreState) -> Selection:
-        index = torch.cat(state.chosen)
+        index = torch.cat(state.selected)
         return Selection(index=index[torch.argsort(problem.train.labels[index], stable=True)])
 
     def num_steps(self, problem: Problem) -> int:
         return 2 if self.pool == "global" else problem.num_classes + 1
 
     def step_costs(self, problem: Problem, state: ScoreState) -> tuple[StepCost, ...]:
-        n = len(problem.train)
-        first = replace(state, steps=0)
-        return (
-            StepCost(
-                what="scores of all samples", real=True, samples=n, size=n,
-                ready=lambda _: lambda: self.step(problem, first, generator(0, "plan")),
-            ),
-        )  # fmt: skip
+        n, first = len(problem.train), replace(state, steps=0)
+
+        def step() -> object:
+            return self.step(problem, first, generator(0, "plan"))
+
+        return (StepCost(what="scores of all samples", real=True, samples=n, size=n, ready=lambda _: step),)

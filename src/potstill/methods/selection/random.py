@@ -1,16 +1,30 @@
-"""Random: distinct real samples of every class, drawn uniformly. What every other method has to beat."""
+"""Random real samples: equally many of every class, or in proportion to the classes' sizes.
+
+The stratified draw (Neyman, J. R. Stat. Soc. 97, 1934, proportional allocation) has the class counts that a draw from
+all data has on average.
+"""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
 from potstill.core import Method, MethodInfo, Metrics, Problem, Selection, StepCost
-from potstill.functional.sampling import random_per_class
-from potstill.methods.selection._greedy import check_enough
+from potstill.data.iterate import iterate_samples
+from potstill.functional.duplicates import Digests
+from potstill.functional.sampling import proportional_allocation, random_per_class
+from potstill.methods.engine import require_tensor
+from potstill.methods.selection._by_class import (
+    ClassByClass,
+    SelectionState,
+    advance,
+    check_class_sizes,
+    selection_info,
+)  # fmt: skip
+from potstill.methods.selection._features import CHUNK
 
-__all__ = ["Random", "RandomState"]
+__all__ = ["Random", "RandomState", "Stratified", "StratifiedState"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,20 +36,13 @@ class RandomState:
 class Random(Method[RandomState]):
     """Random real samples of every class."""
 
-    info: ClassVar[MethodInfo] = MethodInfo(
-        title="Random real samples",
-        paper="arXiv:1811.10959 (as a baseline)",
-        year=2018,
-        family="selection",
-        is_selection=True,
-        kinds=("*",),
-        tasks=("*",),
-        multi_input=True,
+    info: ClassVar[MethodInfo] = selection_info(
+        "Random real samples", "arXiv:1811.10959 (as a baseline)", 2018, tasks=("*",), multi_input=True
     )
     state_type: ClassVar[type] = RandomState
 
     def init(self, problem: Problem, rng: Generator) -> RandomState:
-        check_enough(problem)
+        check_class_sizes(problem)
         return RandomState(index=torch.cat(random_per_class(problem.class_indices, problem.counts, rng)))
 
     def step(self, problem: Problem, state: RandomState, rng: Generator) -> tuple[RandomState, Metrics]:
@@ -52,3 +59,47 @@ class Random(Method[RandomState]):
 
     def step_costs(self, problem: Problem, state: RandomState) -> tuple[StepCost, ...]:
         return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StratifiedState(SelectionState):
+    """``selected`` of a class that is not done yet may hold repeats."""
+
+    repeats: int = 0
+    """Samples so far that equal an earlier one of their class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stratified(ClassByClass[StratifiedState]):
+    """Random real samples in proportion to the sizes of the classes."""
+
+    info: ClassVar[MethodInfo] = selection_info(
+        "Stratified random samples", "Neyman, J. R. Stat. Soc. 97(4), 1934", 1934, balanced=False
+    )
+    state_type: ClassVar[type] = StratifiedState
+
+    shares: Literal["proportional", "equal"] = "proportional"
+    """Items per class: in proportion to its samples, at least one; or the same for every class."""
+
+    def init(self, problem: Problem, rng: Generator) -> StratifiedState:
+        if self.shares == "equal":
+            check_class_sizes(problem)
+            counts = problem.counts
+        else:
+            counts = proportional_allocation(tuple(len(i) for i in problem.class_indices), sum(problem.counts))
+        return StratifiedState(selected=random_per_class(problem.class_indices, counts, rng))
+
+    def step(self, problem: Problem, state: StratifiedState, rng: Generator) -> tuple[StratifiedState, Metrics]:
+        c = state.classes_done
+        index = problem.class_indices[c]
+        digests = Digests(len(index))
+        for positions, batch in iterate_samples(problem.train, index, CHUNK):
+            digests.add(positions, require_tensor(batch.x))
+        first = digests.first_positions()
+        # a random order of all samples, distinct ones before repeats
+        order = torch.randperm(len(index), generator=rng)
+        rank = torch.full((len(index),), len(index)).scatter_reduce(0, first[order], torch.arange(len(order)), "amin")
+        is_repeat = torch.arange(len(order)) > rank[first[order]]
+        selected = index[order[is_repeat.int().argsort(stable=True)][: len(state.selected[c])]]
+        repeats = state.repeats + int((first != torch.arange(len(index))).sum())
+        return advance(state, selected, repeats=repeats), {"duplicates": float(repeats)}

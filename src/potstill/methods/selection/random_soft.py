@@ -5,11 +5,11 @@ A Label is Worth a Thousand Images in Dataset Distillation (Qin et al., NeurIPS 
 .. math::
     S = \{(x_i, \, \mathrm{softmax}(f_{\theta_e}(x_i) / \tau)) : x_i \text{ random real samples}\}
 
-f is a network trained on the whole training source for e steps only. An early teacher is uncertain where classes are
-alike, and that is what its labels carry; the smaller the set, the earlier the best teacher. With ``auto`` the stop is
-chosen for the set: a part of the training samples is held out of both, teacher and set, and short students of every
-stop's labels are scored on it (`_stopping`). One training, kept in the cache, gives the teachers of all stops for every
-budget and seed; choosing costs stops × students × steps updates.
+f is a network trained on the whole training source for e steps only. An early teacher is uncertain between similar
+classes, which its labels convey; the smaller the set, the earlier the best teacher. With ``auto`` the stop is chosen
+for the set: a part of the training samples is held out of both, teacher and set, and short students of every stop's
+labels are scored on it (`_stop_choice`). One cached training gives the teachers of all stops for every budget and
+seed; choosing costs stops × students × steps updates.
 """
 
 from dataclasses import dataclass, replace
@@ -23,8 +23,15 @@ from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
 from potstill.labels.teacher import Teacher, fresh_teacher, soft_labels, teacher_step
 from potstill.methods.engine import require_tensor
-from potstill.methods.selection._greedy import check_enough
-from potstill.methods.selection._stopping import Choice, Trial, begin, best, epochs_of, tried
+from potstill.methods.selection._by_class import check_class_sizes, selection_info
+from potstill.methods.selection._stop_choice import (
+    StopChoice,
+    StudentSettings,
+    best_stop,
+    start_choice,
+    stop_epochs,
+    train_student,
+)  # fmt: skip
 from potstill.pretraining import TrainedNetworks, training_part
 from potstill.rng import draw_seed, generator
 
@@ -35,42 +42,36 @@ __all__ = ["RandomSoft", "RandomSoftState"]
 class RandomSoftState:
     index: Tensor
     teacher: Teacher
-    """The one that is being trained; with a choice of stops, none."""
+    """Teacher in training; empty with a choice of stops."""
     seed: int
-    """What the teacher's network was made from; with a choice, what its students come from."""
-    choice: Choice | None = None
-    """Where the choice of a stop stands."""
+    """Seed of the teacher's network; with a choice of stops, of the students'."""
+    choice: StopChoice | None = None
+    """State of the choice of a stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSoft(Method[RandomSoftState]):
     """Random real samples, labelled by a teacher that was stopped early."""
 
-    info: ClassVar[MethodInfo] = MethodInfo(
-        title="A Label is Worth a Thousand Images: random samples with soft labels",
-        paper="arXiv:2406.10485",
-        year=2024,
-        family="selection",
-        is_selection=True,
-        soft_labels=True,
-        kinds=("*",),
-        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+    info: ClassVar[MethodInfo] = selection_info(
+        "A Label is Worth a Thousand Images: random samples with soft labels", "arXiv:2406.10485", 2024,
+        soft_labels=True, training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )  # fmt: skip
     state_type: ClassVar[type] = RandomSoftState
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "validation")
     positive: ClassVar[tuple[str, ...]] = ("temperature",)
 
     teacher_steps: int | Literal["auto"] = 200
-    """Steps after which the teacher is stopped, or ``auto``: chosen on held-out training samples. Ours: the paper
-    chooses an epoch for each budget on test data."""
+    """Steps of the teacher's training, or ``auto``: chosen on held-out training samples. Ours: the paper chooses an
+    epoch for each budget on test data."""
     stops: tuple[int, ...] = (25, 50, 100, 200, 400, 800)
-    """With ``auto``: steps to choose from, each rounded to whole epochs, one at least (ours)."""
+    """With ``auto``: steps to choose from, rounded to whole epochs, at least one (ours)."""
     validation: float = 0.2
-    """With ``auto``: the part of each class to hold out (ours)."""
+    """With ``auto``: fraction of each class to hold out (ours)."""
     students: int = 2
-    """With ``auto``: students that judge a stop (ours)."""
+    """With ``auto``: students that score a stop (ours)."""
     student_steps: int = 100
-    """With ``auto``: updates of each of them, at ``lr`` and ``batch`` (ours)."""
+    """With ``auto``: updates of each student, at ``lr`` and ``batch`` (ours)."""
     batch: int = 256
     """Real samples per step of the teacher."""
     lr: float = 0.01
@@ -90,11 +91,11 @@ class RandomSoft(Method[RandomSoftState]):
             return ()
         if not self.stops or min(self.stops) < 1 or not 0 < self.validation < 1:
             raise PotstillError(
-                "a stop is chosen from steps above 0, on a part of the data between 0 and 1, but stops are "
+                "a stop is chosen from steps above 0, on a fraction of the data between 0 and 1, but stops are "
                 f"{self.stops} and validation is {self.validation:g}; change them"
             )
-        kept = len(training_part(problem.train, self.validation))
-        epochs = epochs_of(self.stops, kept, self.batch)
+        num_training = len(training_part(problem.train, self.validation))
+        epochs = stop_epochs(self.stops, num_training, self.batch)
         recipe: dict[str, float | int | str] = {
             "epochs": epochs[-1], "batch": self.batch, "lr": self.lr, "momentum": self.momentum,
             "weight_decay": self.weight_decay, "schedule": "constant", "holdout": self.validation,
@@ -102,50 +103,45 @@ class RandomSoft(Method[RandomSoftState]):
         return (TrainedNetworks(name="stops", count=1, recipe=recipe, snapshots=epochs),)
 
     def init(self, problem: Problem, rng: Generator) -> RandomSoftState:
-        check_enough(problem)
+        check_class_sizes(problem)
         if self.teacher_steps == "auto":
-            return self._choosing(problem, rng)
+            return self._init_choice(problem, rng)
         index = torch.cat(random_per_class(problem.class_indices, problem.counts, rng))
         seed = draw_seed(rng)
         return RandomSoftState(index=index, teacher=fresh_teacher(problem.network(seed)), seed=seed)
 
-    def _choosing(self, problem: Problem, rng: Generator) -> RandomSoftState:
+    def _init_choice(self, problem: Problem, rng: Generator) -> RandomSoftState:
         train = problem.train
-        kept = torch.zeros(len(train), dtype=torch.bool)
-        kept[training_part(train, self.validation)] = True
-        if kept.all():
-            raise PotstillError("every class has a single sample, so that none can be held out; say teacher_steps")
-        by_class = [index[kept[index]] for index in problem.class_indices]
+        in_training = torch.zeros(len(train), dtype=torch.bool)
+        in_training[training_part(train, self.validation)] = True
+        if in_training.all():
+            raise PotstillError("every class has a single sample, so that none can be held out; set teacher_steps")
+        by_class = [index[in_training[index]] for index in problem.class_indices]
         index = torch.cat(random_per_class(by_class, problem.counts, rng, train.classes))
         seed = draw_seed(rng)
-        choice = begin(
-            problem, index, torch.where(~kept)[0], problem.assets["stops"], self.students, seed, self._trial
+        choice = start_choice(
+            problem, index, torch.where(~in_training)[0], problem.assets["stops"], self.students, seed,
+            self._student_settings,
         )  # fmt: skip
         return RandomSoftState(
             index=index, teacher=Teacher(params={}, velocity={}, buffers={}), seed=seed, choice=choice
         )
 
     @property
-    def _trial(self) -> Trial:
-        return Trial(
+    def _student_settings(self) -> StudentSettings:
+        return StudentSettings(
             steps=self.student_steps, batch=self.batch, lr=self.lr, momentum=self.momentum,
             weight_decay=self.weight_decay, temperature=self.temperature,
         )  # fmt: skip
 
     def step(self, problem: Problem, state: RandomSoftState, rng: Generator) -> tuple[RandomSoftState, Metrics]:
         if state.choice is not None:
-            choice, value = tried(problem, state.choice, state.index, state.seed, self._trial)
+            choice, value = train_student(problem, state.choice, state.index, state.seed, self._student_settings)
             return replace(state, choice=choice), {"loss": value}
         teacher, loss = teacher_step(
-            problem.network(state.seed).train(),
-            state.teacher,
-            problem.train,
-            rng,
-            batch=self.batch,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
+            problem.network(state.seed).train(), state.teacher, problem.train, rng, batch=self.batch, lr=self.lr,
+            momentum=self.momentum, weight_decay=self.weight_decay,
+        )  # fmt: skip
         return replace(state, teacher=teacher), {"loss": float(loss)}
 
     def done(self, problem: Problem, state: RandomSoftState) -> bool:
@@ -155,7 +151,7 @@ class RandomSoft(Method[RandomSoftState]):
 
     def result(self, problem: Problem, state: RandomSoftState) -> Selection:
         if state.choice is not None:
-            return Selection(index=state.index, soft_labels=state.choice.rows[best(state.choice)])
+            return Selection(index=state.index, soft_labels=state.choice.rows[best_stop(state.choice)])
         x = require_tensor(problem.train.fetch(state.index).x)
         rows = soft_labels(problem.network(state.seed), state.teacher, x, self.temperature)
         return Selection(index=state.index, soft_labels=rows)
@@ -167,19 +163,18 @@ class RandomSoft(Method[RandomSoftState]):
 
     def step_costs(self, problem: Problem, state: RandomSoftState) -> tuple[StepCost, ...]:
         size, m = min(self.batch, len(problem.train)), len(state.index)
+        timed = state
+        if state.choice is not None:  # the last update of a student, which is then scored
+            timed = replace(state, choice=replace(state.choice, step=self.student_steps - 1))
+
+        def step() -> object:
+            return self.step(problem, timed, generator(0, "plan"))
+
         if state.choice is not None:
-            size, held = min(self.batch, m), len(state.choice.held)
-            score = replace(state, choice=replace(state.choice, step=self.student_steps - 1))
-            return (
-                StepCost(
-                    what="a student's update, and its score", real=True, samples=size + held, size=max(size, 500),
-                    ready=lambda _: lambda: self.step(problem, score, generator(0, "plan")),
-                ),
-            )  # fmt: skip
+            size, scored = min(self.batch, m), len(state.choice.validation)
+            what = "a student's update, and its score"
+            return (StepCost(what=what, real=True, samples=size + scored, size=max(size, 500), ready=lambda _: step),)
         return (
-            StepCost(
-                what="the teacher's training", real=True, samples=size, size=size,
-                ready=lambda _: lambda: self.step(problem, state, generator(0, "plan")),
-            ),
+            StepCost(what="the teacher's training", real=True, samples=size, size=size, ready=lambda _: step),
             StepCost(what="soft labels", samples=0, size=m, ready=lambda _: lambda: self.result(problem, state)),
-        )  # fmt: skip
+        )

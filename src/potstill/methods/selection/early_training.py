@@ -1,0 +1,86 @@
+r"""Scores early in training: Paul et al., "Deep Learning on a Data Diet", NeurIPS 2021, arXiv:2107.07075.
+
+EL2N (definition 2.2) and GraNd (definition 2.1):
+
+.. math::
+    s(x, y) = \mathbb{E}_w \lVert p(w, x) - \mathrm{onehot}(y) \rVert_2, \qquad
+    s(x, y) = \mathbb{E}_w \lVert \nabla_w \ell(p(w, x), y) \rVert_2
+
+The expectation is over networks trained for a few epochs from different initial weights (the paper: ten, after epoch 10
+or 20 of 200). Only those epochs are trained, on the schedule of the whole training. GraNd's norm over all parameters is
+exact: per-sample gradients (``torch.func``) in evaluation mode; ``gradients="last-layer"`` takes the classifier's part
+alone, :math:`\lVert p - y \rVert \sqrt{\lVert h \rVert^2 + 1}`, at the cost of a forward pass. At initialisation
+GraNd says nothing (Kirsch, arXiv:2303.14753), so the earliest epoch here is the first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from potstill.core import Asset, MethodInfo, Problem
+from potstill.functional.gradient_norms import gradient_norms, last_layer_norms
+from potstill.methods.engine import load_network, require_tensor
+from potstill.methods.selection._by_class import selection_info
+from potstill.methods.selection._record import RecordScore, get_record
+from potstill.pretraining.training_dynamics import check_snapshot_epoch, snapshot_epochs
+
+__all__ = ["EL2N", "GraNd"]
+
+CHUNK = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class EL2N(RecordScore):
+    """Real samples with the largest error early in training."""
+
+    info: ClassVar[MethodInfo] = selection_info("EL2N: error norm early in training", "arXiv:2107.07075", 2021)
+
+    runs: int = 5
+    """Independent trainings, over which the error is averaged (the paper: 10)."""
+    epoch: int = 3
+    """Epoch after which the error is taken: a tenth of ``record_epochs`` (the paper: 20 of 200)."""
+
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
+        return () if "scores" in problem.assets else (self.record_asset(until=self.epoch),)
+
+    def columns(self, problem: Problem) -> Mapping[str, Tensor]:
+        return {"el2n": get_record(problem).after("el2n", self.epoch).mean(0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraNd(RecordScore):
+    """Real samples with the largest gradient early in training."""
+
+    info: ClassVar[MethodInfo] = selection_info("GraNd: gradient norm early in training", "arXiv:2107.07075", 2021)
+
+    runs: int = 5
+    """Independent trainings, over which the norm is averaged (the paper: 10)."""
+    epoch: int = 2
+    """Epoch after which the norm is taken, one of those whose network is saved: 1, 2, 5, 10, 20, … (the paper: 20 of
+    200)."""
+    gradients: Literal["full", "last-layer"] = "full"
+    """Norm over all parameters, exactly, or over the classifier alone."""
+
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
+        if "scores" in problem.assets:
+            return ()
+        record = self.record_asset(until=self.epoch)
+        check_snapshot_epoch(self.epoch, snapshot_epochs(self.record_epochs))
+        return (record,)
+
+    def columns(self, problem: Problem) -> Mapping[str, Tensor]:
+        record = get_record(problem)
+        total = torch.zeros(len(problem.train))
+        for run in range(self.runs):
+            weights = record.network(run, self.epoch)
+            net = load_network(problem, weights.seed, weights.parameters, weights.buffers).eval()
+            for at in torch.split(torch.arange(len(problem.train)), CHUNK):
+                batch = problem.train.fetch(at)
+                assert batch.y is not None  # its record could not have been made
+                x, y = require_tensor(batch.x), batch.y
+                norms = gradient_norms(net, x, y) if self.gradients == "full" else last_layer_norms(net, x, y)
+                total[at] += norms.cpu() / self.runs
+        return {"grand": total}
