@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import tables
 from potstill.api.listing import list_methods
 from potstill.cli.main import main
 from potstill.cli.parsing import parse
+from tools import docs as tables
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = ("README.md", "docs/how-to.md", "docs/index.md", "docs/protocols.md")
