@@ -35,7 +35,7 @@ import potstill
 from potstill.core import Source, Splits
 from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
-from potstill.dataset_file import drop_checkpoint
+from potstill.dataset_file import Contents, Provenance, Schema, build, drop_checkpoint
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate
 from potstill.evaluation.statistics import summary
@@ -303,11 +303,11 @@ class Bench:
 def of_classes(small: potstill.Distilled) -> potstill.Distilled:
     """The same inputs with the likeliest class of each label: whether harm is in the inputs or in the labels."""
     card = small.metadata
-    return potstill.Distilled.build(
-        small.inputs, small.hard_labels, method=card["method"], config=card["config"], seed=card["seed"],
-        ipc=card["ipc"], classes=small.classes, input=small.input, normalization=small.normalization, training={},
-        source=card["source"], outcome=card["outcome"], cost=card["cost"],
-    )  # fmt: skip
+    return build(
+        Contents(inputs=small.inputs, labels=small.hard_labels),
+        Schema(classes=small.classes, input=small.input, normalization=small.normalization),
+        Provenance(**{n: card[n] for n in ("method", "config", "seed", "ipc", "source", "outcome", "cost")}),
+    )
 
 
 if __name__ == "__main__":

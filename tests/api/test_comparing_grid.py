@@ -143,7 +143,7 @@ def test_protocols_share_sets_and_stores_and_parametrizations_are_axes(tmp_path:
     for row in board["rows"]:
         if row["method"] == "dm":
             assert row["difference"]["over"] == f"random-ipc1-{row['requested_codec']}@{row['protocol']}"
-            assert potstill.load(tmp_path / row["file"]).metadata["store"]["name"] == row["requested_codec"]
+            assert potstill.load(tmp_path / row["file"]).metadata["codec"]["name"] == row["requested_codec"]
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def test_a_hostile_file_of_indices_is_refused(tmp_path):
     potstill.export(potstill.distill("digits", "random", ipc=1), "indices", tmp_path / "light.safetensors")
     tensors, metadata = read_tensors(tmp_path / "light.safetensors", 2**20)
     card = json.loads(metadata["card"])
-    said = card["store"]["tensors"]["index"]
+    said = card["codec"]["tensors"]["index"]
     index = decode(Encoded({"": tensors["index"]}, said))
     many, turned = encode_ints(index + 10**6), encode_ints(index.flip(0))
     for bad, description, message in (
@@ -232,8 +232,8 @@ def test_a_hostile_file_of_indices_is_refused(tmp_path):
         (tensors["index"], None, "index"),
         (turned.tensors[""], turned.said, "the samples have hash"),
     ):
-        tensors_said = {**card["store"]["tensors"], "index": description}
-        edited = {**card, "store": {**card["store"], "tensors": tensors_said}}
+        tensors_said = {**card["codec"]["tensors"], "index": description}
+        edited = {**card, "codec": {**card["codec"], "tensors": tensors_said}}
         write_tensors(tmp_path / "bad.safetensors", {"index": bad}, {"card": json.dumps(edited)})
         with pytest.raises(potstill.PotstillError, match=message):
             potstill.materialize(tmp_path / "bad.safetensors", "digits")

@@ -10,6 +10,7 @@ import potstill
 from potstill.api.study import parts
 from potstill.cli.main import main
 from potstill.errors import PotstillError
+from tests.build_set import build_set
 
 QUICK = {"students": 2, "steps": 6, "real": (1,), "stops": (1, 4), "groups": 3, "network": "convnet-d1-w4"}
 
@@ -83,7 +84,7 @@ def test_an_item_whose_label_is_wrong_is_read_otherwise_and_near_to_another_clas
     train = digits.train
     at = torch.stack([torch.where(train.labels == c)[0][0] for c in range(10)])
     made = potstill.distill(digits, method="random", ipc=1, seed=0, network="convnet-d1-w4", codec="float32")
-    wrong = potstill.Distilled.build(
+    wrong = build_set(
         train.raw(at), torch.arange(10).roll(1), method="mine", config={}, seed=0, ipc=1, classes=train.classes,
         input=train.input, normalization=train.normalization, training={}, source=made.metadata["source"],
         outcome=made.metadata["outcome"], cost=made.metadata["cost"],

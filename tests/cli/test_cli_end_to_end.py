@@ -93,7 +93,7 @@ def test_inspect_and_export(small, tmp_path, capsys):
     assert main(["inspect", str(small)]) == 0
     assert "dm" in capsys.readouterr().out
     assert main(["inspect", str(small), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["card"]["method"] == "dm"
+    assert json.loads(capsys.readouterr().out)["metadata"]["method"] == "dm"
     assert main(["export", str(small), "--to", "npz", "--out", str(tmp_path / "small.npz"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["items"] == 10
     assert (tmp_path / "small.npz").exists()

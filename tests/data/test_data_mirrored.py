@@ -77,7 +77,7 @@ def test_the_command_line(tmp_path, capsys):
     out = capsys.readouterr()
     assert NOTE not in out.err
     assert main(["inspect", str(tmp_path / "a.safetensors")]) == 0
-    assert "pictures    must not be mirrored" in capsys.readouterr().out
+    assert "images      must not be mirrored" in capsys.readouterr().out
     assert main([*words, "--out", str(tmp_path / "b.safetensors")]) == 0
     assert NOTE in capsys.readouterr().err
     assert torch.equal(

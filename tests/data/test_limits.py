@@ -23,11 +23,11 @@ from potstill.api.verify import verify_file
 from potstill.cli.main import main
 from potstill.core import InputSpec, Normalization
 from potstill.data.detection import load_detection
-from potstill.dataset_file import Distilled
 from potstill.dataset_file.files import parse_json, read_tensors
 from potstill.errors import PotstillError
 from potstill.execution import Processes
 from potstill.interop.import_set import import_set
+from tests.build_set import build_set
 
 
 def png(size=(8, 8), value=7):
@@ -76,7 +76,7 @@ def csv(at, rows=9):
 
 def small_set(at, side=4, **more):
     x = torch.rand(6, 1, side, side, generator=torch.Generator().manual_seed(0))
-    small = Distilled.build(
+    small = build_set(
         x, torch.arange(6) % 3, method="dm", config={"lr": 1.0}, seed=3, ipc=2, classes=("a", "b", "c"),
         input=InputSpec(kind="image", shape=(1, side, side)), training={}, outcome={"kind": "finished"}, cost={},
         normalization=Normalization(torch.zeros(1), torch.ones(1)),

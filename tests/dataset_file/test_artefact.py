@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from potstill.core import InputSpec, Normalization, Whitening
-from potstill.dataset_file import Distilled, check_writable, describe, inspect, item_bytes, load, save
+from potstill.dataset_file import Distilled, check_writable, describe, inspect, item_bytes, load
 from potstill.errors import PotstillError
 from potstill.rng import generator
+from tests.build_set import build_set
 
 
 def make(
@@ -35,7 +36,7 @@ def make(
     if whitening:
         q = torch.linalg.qr(torch.randn(d, d, generator=rng)).Q
         w = Whitening(torch.rand(d, generator=rng), q, q.T.contiguous())
-    return Distilled.build(
+    return build_set(
         inputs, labels, method="dm", config={"lr": 1.0}, seed=3, ipc=2, classes=classes,
         input=InputSpec(kind="image" if len(shape) == 3 else "table", shape=shape),
         normalization=Normalization(torch.full((shape[0],), 0.3), torch.full((shape[0],), 0.5), w),
@@ -79,10 +80,10 @@ def test_the_file_reads_without_potstill(tmp_path: Path) -> None:
         held = sum(f.get_tensor(name).nbytes for name in f.keys())  # noqa: SIM118 (a file, not a mapping)
     for key in (
         "format", "method", "config", "seed", "ipc", "classes", "input", "normalization", "training", "source",
-        "outcome", "bytes", "cost", "versions", "store", "decoder",
+        "outcome", "bytes", "cost", "versions", "codec", "decoder",
     ):  # fmt: skip
         assert key in card
-    assert card["format"] == "potstill/2"
+    assert card["format"] == "potstill/3"
     assert inputs.dtype == np.float32
     assert np.allclose(labels.sum(1), 1)
     b = card["bytes"]
@@ -115,7 +116,7 @@ def test_pixels_outside_the_unit_range_are_kept_and_said() -> None:
 )
 def test_a_set_that_breaks_the_format_is_not_built(inputs: torch.Tensor, labels: torch.Tensor, message: str) -> None:
     with pytest.raises(PotstillError, match=message):
-        Distilled.build(
+        build_set(
             inputs, labels, method="m", config={}, seed=0, ipc=1, classes=("a", "b"),
             input=InputSpec(kind="image", shape=(1, 2, 2)), normalization=Normalization(torch.zeros(1), torch.ones(1)),
             training={}, source={}, outcome={}, cost={},
@@ -351,7 +352,7 @@ def test_a_set_of_a_task_that_is_not_known_here_is_looked_at_all_the_same(tmp_pa
     card(path, task={**load(path).metadata["task"], "name": ""})
     one_line_or_usable(path)
     found = inspect(path)
-    assert (found["per_class"], len(found["card"]["classes"])) == ({}, 3)
+    assert (found["per_class"], len(found["metadata"]["classes"])) == ({}, 3)
 
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -387,7 +388,7 @@ def test_a_path_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(PotstillError, match="does not exist"):
         make().save(tmp_path / "none" / "set.safetensors")
     with pytest.raises(PotstillError, match="it is a folder"):
-        save(make(), tmp_path)
+        make().save(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(PotstillError, match="cannot be written"):
         make().save(tmp_path / "file" / "set.safetensors")
@@ -445,7 +446,7 @@ def build(inputs: torch.Tensor, **changes: Any) -> Distilled:
         "normalization": Normalization(torch.zeros(inputs.shape[1]), torch.ones(inputs.shape[1])),
         "training": {}, "source": {}, "outcome": {}, "cost": {},
     }  # fmt: skip
-    return Distilled.build(inputs, **{**parts, **changes})
+    return build_set(inputs, **{**parts, **changes})
 
 
 def test_what_is_built_can_be_loaded(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The format ``potstill/2``: bytes on the card are those of the file, what is read is what was measured.
+"""The format ``potstill/3``: bytes on the card are those of the file, what is read is what was measured.
 
 Files of the first format are read as they were.
 """
@@ -21,6 +21,7 @@ from potstill.dataset_file import Distilled, is_index_file, load, materialize
 from potstill.errors import PotstillError
 from potstill.methods.distribution.dm import DM
 from potstill.testing.toy import toy_source
+from tests.build_set import build_set
 
 DATA = Path(__file__).parent / "data"
 QUICK: dict[str, Any] = {"network": "convnet-d2-w8", "progress": None}
@@ -55,7 +56,7 @@ def toy(kind: str = "image") -> Splits:
 def test_a_set_is_what_a_reader_loads_and_weighs_what_its_card_says(
     parametrization: str, store: str, tmp_path: Path
 ) -> None:
-    settings: dict[str, Any] = {"parametrization": parametrization, "store": store, "ipc": 8, **QUICK}
+    settings: dict[str, Any] = {"parametrization": parametrization, "codec": store, "ipc": 8, **QUICK}
     made = potstill.distill(toy(), DM(iterations=2), labels="learned", **settings)
     path = made.save(tmp_path / "a.safetensors")
     read = load(path)
@@ -64,7 +65,7 @@ def test_a_set_is_what_a_reader_loads_and_weighs_what_its_card_says(
     assert made.metadata["bytes"]["total"] == sum(
         v for n, v in made.metadata["bytes"].items() if n not in ("total", "coded")
     )
-    assert made.metadata["format"] == "potstill/2"
+    assert made.metadata["format"] == "potstill/3"
     if parametrization == "pixels":
         assert "inputs" in made.tensors or made.metadata["decoder"]["parametrization"] == "pixels"
     assert "decoded" not in made.tensors
@@ -90,13 +91,13 @@ def test_a_selection_takes_every_store(kind: str, store: str, tmp_path: Path) ->
 
 def test_what_is_chosen_keeps_its_precision_and_what_is_made_gets_few_bits() -> None:
     chosen = potstill.distill("digits", "random", ipc=2, progress=None)
-    assert chosen.metadata["store"]["name"] == "exact"
-    assert chosen.metadata["store"]["tensors"]["inputs"]["bits"] == 5  # pixels from 0 to 16
+    assert chosen.metadata["codec"]["name"] == "exact"
+    assert chosen.metadata["codec"]["tensors"]["inputs"]["bits"] == 5  # pixels from 0 to 16
     assert torch.equal(chosen.inputs, potstill.load_data("digits").train.raw(chosen.index))
     made = potstill.distill("digits", DM(iterations=2), ipc=2, **QUICK)
-    assert made.metadata["store"]["name"] == "uint8"
-    assert made.metadata["store"]["auto"]["tried"] == []
-    assert "shorter than the trial" in made.metadata["store"]["auto"]["why"]
+    assert made.metadata["codec"]["name"] == "uint8"
+    assert made.metadata["codec"]["auto"]["tried"] == []
+    assert "shorter than the trial" in made.metadata["codec"]["auto"]["why"]
     whole = potstill.distill("digits", DM(iterations=2), ipc=2, codec="float32", **QUICK)
     assert float((whole.inputs - made.inputs).abs().max()) < 0.01
     assert made.metadata["bytes"]["inputs"] < whole.metadata["bytes"]["inputs"] / 3.9
@@ -119,9 +120,9 @@ def test_decoded_inputs_are_written_on_request_and_count(tmp_path: Path) -> None
         n: card[n] for n in ("method", "config", "seed", "ipc", "training", "source", "outcome", "cost", "decoder")
     }
     train = toy().train
-    beside = Distilled.build(
+    beside = build_set(
         made.inputs, made.labels, classes=made.classes, input=made.input, normalization=train.normalization,
-        payload=made.payload, decoded=True, **parts,
+        payload=made.payload, include_decoded=True, **parts,
     )  # fmt: skip
     path = beside.save(tmp_path / "a.safetensors")
     assert torch.equal(safetensors.torch.load_file(path)["decoded"], made.inputs)
@@ -148,11 +149,11 @@ def edited(path: Path, change: Any) -> Path:
         (lambda c, t: c["decoder"].update(parametrization="memory"), "does not fit its decoder 'memory'"),
         (lambda c, t: c["decoder"].update(space="other"), "decoder.space"),
         (lambda c, t: c.update(decoder=None), "names no decoder"),
-        (lambda c, t: c.update(store=None), "store.tensors"),
-        (lambda c, t: c["store"]["tensors"].pop("labels"), "no tensor 'labels'"),
-        (lambda c, t: c["store"]["tensors"].update(other={"codec": "float"}), "no tensor 'other'"),
+        (lambda c, t: c.update(codec=None), "codec.tensors"),
+        (lambda c, t: c["codec"]["tensors"].pop("labels"), "no tensor 'labels'"),
+        (lambda c, t: c["codec"]["tensors"].update(other={"codec": "float"}), "no tensor 'other'"),
         (lambda c, t: t.pop("payload/inputs/0"), "which its codec does not write"),
-        (lambda c, t: t.update(inputs=torch.zeros(2, 2)), "not of format potstill/2"),
+        (lambda c, t: t.update(inputs=torch.zeros(2, 2)), "not of format potstill/3"),
     ],
 )  # fmt: skip
 def test_a_file_that_contradicts_itself_is_refused_in_one_line(change: Any, said: str, tmp_path: Path) -> None:
@@ -226,9 +227,9 @@ def test_a_store_that_cannot_hold_what_was_made_loses_no_work(
     """Optimised pixels leave [0, 1], which a picture file cannot: that shows when all steps are made."""
     settings: dict[str, Any] = {"ipc": 2, "network": "convnet-d2-w8", "progress": None}
     made = potstill.distill(toy(), DM(iterations=3, lr=50.0), codec="mosaic", **settings)
-    assert made.metadata["store"]["name"] == "float32"
-    assert made.metadata["store"]["instead_of"] == "mosaic"
-    assert "mosaic needs values in [0, 1]" in made.metadata["store"]["why"]
+    assert made.metadata["codec"]["name"] == "float32"
+    assert made.metadata["codec"]["instead_of"] == "mosaic"
+    assert "mosaic needs values in [0, 1]" in made.metadata["codec"]["why"]
     assert "WARNING: the set is written as float32, because mosaic cannot hold it" in capsys.readouterr().err
     same_steps = potstill.distill(toy(), DM(iterations=3, lr=50.0), codec="float32", **settings)
     assert torch.equal(made.inputs, same_steps.inputs)

@@ -11,7 +11,8 @@ import torch
 from test_artefact import make
 
 from potstill.core import InputSpec, Normalization
-from potstill.dataset_file import Distilled
+from potstill.exporters import to_hf
+from tests.build_set import build_set
 
 
 def opened(folder: Path) -> Any:
@@ -31,7 +32,7 @@ def rows(folder: Path, name: str = "train") -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("shape", "soft", "index"), [((1, 4, 4), False, True), ((3, 2, 5), True, False)])
 def test_it_validates_and_its_rows_are_the_set(tmp_path: Path, shape: tuple[int, ...], soft: bool, index: bool) -> None:
     small = make(n=6, shape=shape, soft=soft, index=index, low=-0.5)
-    folder = small.to_hf(tmp_path / "hf", license="cc-by-4.0")
+    folder = to_hf(small, tmp_path / "hf", license="cc-by-4.0")
     metadata = opened(folder).metadata
     assert not metadata.issues.errors
     assert {w.rpartition("/")[2].split('"')[0] for w in metadata.issues.warnings} == {"citeAs", "datePublished"}
@@ -47,13 +48,13 @@ def test_it_validates_and_its_rows_are_the_set(tmp_path: Path, shape: tuple[int,
 def test_a_table_with_names_from_strangers_validates(tmp_path: Path) -> None:
     columns = ("a b", "c/d", 'e"<f>', "label", "\u202eg")
     x = torch.arange(20.0).reshape(4, 5)
-    small = Distilled.build(
+    small = build_set(
         x, torch.tensor([0, 1, 0, 1]), method="random", config={}, seed=0, ipc=2, classes=("<b>", "x\ny"),
         input=InputSpec(kind="table", shape=(5,), columns=columns),
         normalization=Normalization(x.mean(0), x.std(0)), training={}, source={"name": "t", "samples": 9, "hash": "ff"},
         outcome={"kind": "finished", "message": "done", "step": 0}, cost={}, weights=torch.ones(4),
     )  # fmt: skip
-    folder = small.to_hf(tmp_path / "hf")
+    folder = to_hf(small, tmp_path / "hf")
     assert not opened(folder).metadata.issues.errors
     found = rows(folder)
     assert [r["train/1_c_d"] for r in found] == x[:, 1].tolist()
@@ -61,7 +62,7 @@ def test_a_table_with_names_from_strangers_validates(tmp_path: Path) -> None:
 
 
 def test_it_says_where_the_set_is_from_and_the_hashes_of_its_files(tmp_path: Path) -> None:
-    folder = make().to_hf(tmp_path / "hf")
+    folder = to_hf(make(), tmp_path / "hf")
     said = json.loads((folder / "croissant.json").read_text())
     assert "http://mlcommons.org/croissant/1.1" in said["conformsTo"]
     assert said["prov:wasDerivedFrom"]["prov:label"] == "toy"
@@ -70,5 +71,5 @@ def test_it_says_where_the_set_is_from_and_the_hashes_of_its_files(tmp_path: Pat
     assert "license" not in said
     for file in said["distribution"]:
         assert file["sha256"] == hashlib.sha256((folder / file["contentUrl"]).read_bytes()).hexdigest()
-    real = json.loads((make(index=True).to_hf(tmp_path / "real") / "croissant.json").read_text())
+    real = json.loads((to_hf(make(index=True), tmp_path / "real") / "croissant.json").read_text())
     assert "chosen by dm" in real["rai:dataCollection"]

@@ -29,11 +29,12 @@ from potstill.dataset_file.folders import write_folder
 from potstill.dataset_file.memmap_safetensors import TensorField, open_memmap, plan_layout, write_in_parts
 from potstill.dataset_file.scores import MethodScores, Scores, read_scores, write_scores
 from potstill.errors import PotstillError
+from tests.build_set import build_set
 
 
 def a_set() -> Distilled:
     x = torch.rand(6, 1, 5, 5, generator=torch.Generator().manual_seed(0))
-    return Distilled.build(
+    return build_set(
         x, torch.arange(6) % 3, method="dm", config={"lr": 1.0}, seed=3, ipc=2, classes=("a", "b", "c"),
         input=InputSpec(kind="image", shape=(1, 5, 5)), normalization=Normalization(torch.zeros(1), torch.ones(1)),
         training={}, source={"name": "toy", "samples": 9, "hash": "0" * 64}, outcome={"kind": "finished"}, cost={},

@@ -16,8 +16,10 @@ from test_artefact import make
 import potstill
 from potstill.cli.main import main
 from potstill.core import InputSpec, Normalization
-from potstill.dataset_file import Distilled, load
+from potstill.dataset_file import load
 from potstill.errors import PotstillError
+from potstill.exporters import push_to_hub, to_hf
+from tests.build_set import build_set
 
 BLOCKED = "import sys\nsys.modules['potstill'] = None\n"
 
@@ -63,7 +65,7 @@ def test_the_program_on_the_card_trains_without_potstill(tmp_path: Path) -> None
 
 def test_rows_are_the_decoded_set_and_columns_say_what_they_are(tmp_path: Path) -> None:
     small = make(n=6, shape=(3, 5, 4), soft=True, low=-0.2)
-    rows = rows_of(small.to_hf(tmp_path / "hf"), tmp_path)
+    rows = rows_of(to_hf(small, tmp_path / "hf"), tmp_path)
     assert rows.features["label"].names == list(small.classes)
     assert rows.features["image"] == datasets.Image()
     torch_rows = rows.with_format("torch")[:]
@@ -76,7 +78,7 @@ def test_rows_are_the_decoded_set_and_columns_say_what_they_are(tmp_path: Path) 
 
 def test_prepare_is_the_whitening_of_the_set(tmp_path: Path) -> None:
     small = make(n=6, shape=(1, 4, 4), whitening=True)
-    folder = small.to_hf(tmp_path / "hf")
+    folder = to_hf(small, tmp_path / "hf")
     run(folder, program(folder) + f"torch.save(x, {str(tmp_path / 'x.pt')!r})\n", tmp_path)
     assert torch.allclose(torch.load(tmp_path / "x.pt"), small.model_space(), atol=1e-5)
 
@@ -85,7 +87,7 @@ def test_a_table_has_a_column_for_each_value_and_trains(tmp_path: Path) -> None:
     source = potstill.load_data("digits").train
     x = source.raw(torch.arange(60)).flatten(1)[:, 20:30]
     mean, std = x.mean(0), x.std(0) + 0.1
-    small = Distilled.build(
+    small = build_set(
         x, source.labels[:60], method="random", config={}, seed=0, ipc=6, classes=source.classes,
         input=InputSpec(kind="table", shape=(10,), columns=(*(f"c{n}" for n in range(9)), "label")),
         normalization=Normalization(mean, std), training={}, source={"name": "t", "samples": 60, "hash": "ff"},
@@ -100,7 +102,7 @@ def test_a_table_has_a_column_for_each_value_and_trains(tmp_path: Path) -> None:
 def test_the_header_is_what_the_hub_sorts_by_and_names_cannot_be_markup(tmp_path: Path) -> None:
     hostile = make(classes=("a|b", "<script>alert(1)</script>", "`\n# [x](y) \x1b[31m\u202e\udcff"))
     hostile.metadata["source"]["name"] = "---\nlicense: mit\n# <b>me</b>"
-    folder = hostile.to_hf(tmp_path / "hf", license="cc-by-4.0")
+    folder = to_hf(hostile, tmp_path / "hf", license="cc-by-4.0")
     _, header, page = (folder / "README.md").read_text("utf-8").split("---\n", 2)
     said = yaml.safe_load(header)
     assert said["license"] == "cc-by-4.0"
@@ -113,7 +115,7 @@ def test_the_header_is_what_the_hub_sorts_by_and_names_cannot_be_markup(tmp_path
 
 
 def test_a_selection_says_that_its_rows_are_real(tmp_path: Path) -> None:
-    page = (make(index=True).to_hf(tmp_path / "hf") / "README.md").read_text()
+    page = (to_hf(make(index=True), tmp_path / "hf") / "README.md").read_text()
     assert "coreset" in page
     assert "6 real samples, chosen from toy" in page
     assert "No licence is stated" in page
@@ -122,7 +124,7 @@ def test_a_selection_says_that_its_rows_are_real(tmp_path: Path) -> None:
 def test_a_path_that_is_taken_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(PotstillError, match="is there already"):
-        make().to_hf(tmp_path)
+        to_hf(make(), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -150,7 +152,7 @@ class Hub:
 
 def test_pushing_uploads_the_folder_to_a_private_data_set() -> None:
     hub = Hub()
-    assert make().push_to_hub("me/toy", api=hub) == "https://hub.example/datasets/me/toy"
+    assert push_to_hub(make(), "me/toy", api=hub) == "https://hub.example/datasets/me/toy"
     assert hub.asked[0] == ("me/toy", {"repo_type": "dataset", "private": True, "exist_ok": True})
     assert hub.asked[1][1]["repo_type"] == "dataset"
     assert {"README.md", "distilled.safetensors", "data/train-00000-of-00001.parquet"} <= set(hub.files)
@@ -160,8 +162,8 @@ def test_pushing_uploads_the_folder_to_a_private_data_set() -> None:
 
 def test_pushing_fails_in_one_line_and_a_public_set_needs_a_licence() -> None:
     with pytest.raises(PotstillError, match=r"^me/toy: not published \(OSError: no route to host\)"):
-        make().push_to_hub("me/toy", api=Hub(refuses=True))
+        push_to_hub(make(), "me/toy", api=Hub(refuses=True))
     hub = Hub()
     with pytest.raises(PotstillError, match="needs a licence"):
-        make().push_to_hub("me/toy", private=False, api=hub)
+        push_to_hub(make(), "me/toy", private=False, api=hub)
     assert not hub.asked

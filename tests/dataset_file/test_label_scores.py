@@ -17,6 +17,7 @@ from potstill.dataset_file import Distilled, describe, inspect, load
 from potstill.errors import PotstillError
 from potstill.functional.label_simplex import to_probabilities
 from potstill.rng import generator
+from tests.build_set import build_set
 
 N, K = 12, 3
 
@@ -27,14 +28,14 @@ def scores() -> Tensor:
 
 
 def make(labels: Tensor | None = None, store: object = None, *, as_scores: bool = True) -> Distilled:
-    return Distilled.build(
+    return build_set(
         torch.rand(N, 1, 4, 4, generator=generator(1, "set")), scores() if labels is None else labels,
         method="frepo", config={"lr": 1.0}, seed=3, ipc=4, classes=("a", "b", "c"),
         input=InputSpec(kind="image", shape=(1, 4, 4)),
         normalization=Normalization(torch.full((1,), 0.3), torch.full((1,), 0.5)), training={},
         source={"name": "toy", "samples": 48, "hash": "ff"},
         outcome={"kind": "finished", "message": "done", "step": 4}, cost={"seconds": 1.0, "steps": 4},
-        store=store, scores=as_scores,  # type: ignore[arg-type]
+        codec=store, scores=as_scores,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -106,10 +107,10 @@ def test_a_file_that_contradicts_its_card_is_refused(tmp_path: Path) -> None:
     assert "'labels'" in refused(held, labels={"kind": 3})
     assert "'wishes', but this version reads" in refused(held, labels={"kind": "wishes"})
     assert "must be finite" in refused({**held, "scores": held["scores"] / 0})
-    narrow = dict(small.metadata["store"]["tensors"])
+    narrow = dict(small.metadata["codec"]["tensors"])
     narrow["scores"] = {**narrow["scores"], "shape": [N, 2]}
     said = refused(
-        {**held, "scores": held["scores"][:, :2].contiguous()}, store={**small.metadata["store"], "tensors": narrow}
+        {**held, "scores": held["scores"][:, :2].contiguous()}, codec={**small.metadata["codec"], "tensors": narrow}
     )
     assert "rows of 3 numbers" in said
 

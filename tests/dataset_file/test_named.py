@@ -24,6 +24,7 @@ from potstill.dataset_file import Distilled, describe, inspect, load, materializ
 from potstill.errors import PotstillError
 from potstill.tasks import Classification, get_targets
 from potstill.testing.toy import mixed_source, pairs_source, toy_source, windows_source
+from tests.build_set import build_set
 
 SOURCES: dict[str, Callable[[], Source]] = {
     "pairs": pairs_source, "mixed": mixed_source, "windows": windows_source,
@@ -48,7 +49,7 @@ def chosen(source: Source, method: str = "random", items: int = 6, **options: An
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_selection_is_what_a_reader_loads(kind: str, store: str | None, tmp_path: Path) -> None:
     source = SOURCES[kind]()
-    made = chosen(source, store=store)
+    made = chosen(source, codec=store)
     path = made.save(tmp_path / "a.safetensors")
     read = load(path)
     assert made.index is not None
@@ -141,9 +142,9 @@ def test_a_method_that_does_not_do_a_task_says_so() -> None:
 
 def test_a_store_that_is_tried_on_classifiers_is_refused() -> None:
     with pytest.raises(PotstillError, match="name a store"):
-        chosen(mixed_source(), store="auto")
+        chosen(mixed_source(), codec="auto")
     with pytest.raises(PotstillError, match="half needs pictures"):
-        chosen(mixed_source(), store="half")
+        chosen(mixed_source(), codec="half")
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -267,7 +268,7 @@ def edited(path: Path, change: Any) -> Path:
 
 
 def codec(card: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = card["store"]["tensors"][name]
+    found: dict[str, Any] = card["codec"]["tensors"][name]
     return found
 
 
@@ -275,7 +276,7 @@ def codec(card: dict[str, Any], name: str) -> dict[str, Any]:
     ("kind", "change", "said"),
     [
         ("pairs", lambda c, t: t.pop("inputs/image"), "no tensor 'inputs/image'"),
-        ("pairs", lambda c, t: (t.pop("inputs/image"), c["store"]["tensors"].pop("inputs/image")), "the same names"),
+        ("pairs", lambda c, t: (t.pop("inputs/image"), c["codec"]["tensors"].pop("inputs/image")), "the same names"),
         ("pairs", lambda c, t: codec(c, "inputs/text/values").update(least=5), "part 'text' is not words"),
         ("pairs", lambda c, t: codec(c, "inputs/text/values").update(least=-1), "part 'text' is not words"),
         ("pairs", lambda c, t: codec(c, "inputs/text/offsets").update(least=1), "part 'text' is not words"),
@@ -325,7 +326,7 @@ json_values = st.recursive(
 @given(st.sampled_from(sorted(SOURCES)), st.data())
 def test_any_card_gives_a_set_or_one_line(tmp_path: Path, kind: str, data: st.DataObject) -> None:
     def change(card: dict[str, Any], held: dict[str, Tensor]) -> None:
-        node: Any = card[data.draw(st.sampled_from(["input", "task", "normalization", "store"]))]
+        node: Any = card[data.draw(st.sampled_from(["input", "task", "normalization", "codec"]))]
         while True:
             keys = list(node) if isinstance(node, dict) else list(range(len(node)))
             if not keys:
@@ -361,7 +362,7 @@ def test_offsets_are_believed_only_where_they_are_such(tmp_path: Path, lengths: 
     }  # fmt: skip
 
     def build(inputs: Inputs) -> Distilled:
-        return Distilled.build(
+        return build_set(
             inputs, made.labels[: len(lengths)], classes=(), task=made.task, input=made.input,
             normalization=made.normalization, **parts,
         )  # fmt: skip

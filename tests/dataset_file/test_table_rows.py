@@ -16,6 +16,7 @@ import potstill
 from potstill.cli.main import main
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
+from potstill.exporters import to_pandas
 from potstill.exporters.table_rows import names_as_type, source_table
 
 N = 24
@@ -46,7 +47,7 @@ def test_a_selection_as_a_frame_is_its_rows() -> None:
     small = made(frame)
     assert small.index is not None
     rows = frame.iloc[small.index.numpy()].reset_index(drop=True)
-    found = small.to_pandas()
+    found = to_pandas(small)
     assert list(found.columns) == list(rows.columns)
     assert found.drop(columns="species").dtypes.to_dict() == rows.drop(columns="species").dtypes.to_dict()
     pd.testing.assert_frame_equal(found, rows, check_dtype=False)
@@ -67,7 +68,7 @@ def test_a_category_for_missing_cells_is_missing_again() -> None:
     frame["town"] = frame["town"].where(np.arange(N) % 5 > 0)
     small = made(frame, missing="impute", method="random")
     assert small.index is not None
-    assert small.to_pandas()["town"].isna().tolist() == frame["town"].iloc[small.index.numpy()].isna().tolist()
+    assert to_pandas(small)["town"].isna().tolist() == frame["town"].iloc[small.index.numpy()].isna().tolist()
 
 
 @pytest.mark.parametrize("kind", ["int64", "bool", "category", "str"])
@@ -77,7 +78,7 @@ def test_labels_come_back_in_their_type(kind: str) -> None:
     frame["species"] = y
     small = made(frame)
     assert small.index is not None
-    found = small.to_pandas()["species"]
+    found = to_pandas(small)["species"]
     assert found.tolist() == y.iloc[small.index.numpy()].tolist()
     assert (found.dtype == y.dtype) or kind == "str"
 
@@ -85,7 +86,7 @@ def test_labels_come_back_in_their_type(kind: str) -> None:
 def test_targets_come_back_by_their_name() -> None:
     small = made(shop().drop(columns="species"), label="price", task="regression")
     assert small.index is not None
-    found = small.to_pandas()
+    found = to_pandas(small)
     assert list(found.columns)[-1] == "price"
     assert found["price"].tolist() == shop()["price"].iloc[small.index.numpy()].tolist()
 
@@ -95,15 +96,15 @@ def test_numbers_that_32_bits_do_not_hold_come_back(tmp_path: Path) -> None:
     small = made(frame.drop(columns="species"), label="price", task="regression")
     assert small.index is not None
     rows = frame.iloc[small.index.numpy()]
-    assert small.to_pandas()["stamp"].tolist() == rows["stamp"].tolist()
-    assert small.to_pandas()["price"].tolist() == rows["price"].tolist()
+    assert to_pandas(small)["stamp"].tolist() == rows["stamp"].tolist()
+    assert to_pandas(small)["price"].tolist() == rows["price"].tolist()
 
 
 def test_soft_labels_and_weights_stand_beside(tmp_path: Path) -> None:
     frame = shop().rename(columns={"price": "weight"})
     small = made(frame, method="craig")
     assert small.weights is not None
-    found = small.to_pandas()
+    found = to_pandas(small)
     assert found["weight"].dtype == np.float64  # the source's own
     assert found["weight_"].tolist() == small.weights.tolist()
     potstill.export(small, "parquet", tmp_path / "s.parquet")
@@ -117,7 +118,7 @@ def test_arrays_have_names_and_whole_class_names_are_numbers() -> None:
     small = potstill.distill(
         potstill.load_data((x, [3, 7] * 10), test_fraction=0), "random", ipc=2, progress=None, codec="float32"
     )
-    found = small.to_pandas()
+    found = to_pandas(small)
     assert list(found.columns) == ["x0", "x1", "x2", "label"]
     assert sorted(found["label"]) == [3, 3, 7, 7]
     assert np.array_equal(found[["x0", "x1", "x2"]].to_numpy(), small.inputs.numpy())
@@ -126,7 +127,7 @@ def test_arrays_have_names_and_whole_class_names_are_numbers() -> None:
 def test_pictures_are_no_rows() -> None:
     small = potstill.distill("digits", "random", ipc=1, progress=None)
     with pytest.raises(PotstillError, match=r'holds no rows of a table, but inputs of kind image; export.*`to="png"`'):
-        small.to_pandas()
+        to_pandas(small)
 
 
 cells = {
@@ -163,9 +164,9 @@ def test_an_exported_table_is_read_as_its_source_was(frame: pd.DataFrame, form: 
     assert [(c.name, c.kind) for c in again.train.columns] == [(c.name, c.kind) for c in first.values()]
     for column in again.train.columns:
         assert set(column.values) <= set(first[column.name].values)
-    back = potstill.distill(again, "random", ipc=2, progress=None, codec="float32").to_pandas()
+    back = to_pandas(potstill.distill(again, "random", ipc=2, progress=None, codec="float32"))
     assert sorted(map(tuple, back.astype(str).to_numpy())) == sorted(
-        map(tuple, small.to_pandas()[list(back.columns)].astype(back.dtypes.to_dict()).astype(str).to_numpy())
+        map(tuple, to_pandas(small)[list(back.columns)].astype(back.dtypes.to_dict()).astype(str).to_numpy())
     )
 
 
@@ -177,7 +178,7 @@ def test_other_programs_read_the_parquet_file(tmp_path: Path) -> None:
     frame = pd.read_parquet(tmp_path / "s.parquet")
     assert frame["size"].dtype == "category"  # of texts: Parquet has no categories of numbers
     frame["size"] = frame["size"].astype("int64").astype("category")
-    pd.testing.assert_frame_equal(frame, small.to_pandas(), check_categorical=False)
+    pd.testing.assert_frame_equal(frame, to_pandas(small), check_categorical=False)
     again = potstill.load_data(tmp_path / "s.parquet", test_fraction=0)
     assert [c.kind for c in again.train.columns] == [c["kind"] for c in small.metadata["source"]["columns"]]
     rows = datasets.load_dataset("parquet", data_files=str(tmp_path / "s.parquet"), cache_dir=str(tmp_path / "c"))
@@ -235,7 +236,7 @@ def test_a_card_that_lies_about_columns_is_one_line(change: Any) -> None:
     small.metadata = copy.deepcopy(small.metadata)
     change(small.metadata["source"]["columns"])
     with pytest.raises(PotstillError, match=r"source\.columns does not describe its inputs"):
-        small.to_pandas()
+        to_pandas(small)
 
 
 @pytest.mark.parametrize(
@@ -247,13 +248,13 @@ def test_a_type_that_does_not_suit_is_nothing_worse_than_another_type(word: str)
     for column in small.metadata["source"]["columns"]:
         column["type"] = word
     small.metadata["source"]["label"] = {"name": 3, "type": word}
-    assert len(small.to_pandas()) == len(small)
+    assert len(to_pandas(small)) == len(small)
     assert names_as_type(["cat", "dog"], word).to_pylist() == ["cat", "dog"]
 
 
 def test_dates_beyond_what_a_type_holds_are_its_ends() -> None:
     small = made(shop(), method="dm", how={"steps": 1, "lr": 1e12})
-    years = small.to_pandas()["day"].dt.year
+    years = to_pandas(small)["day"].dt.year
     assert years.between(1678, 2262).all()
 
 

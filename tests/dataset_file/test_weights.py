@@ -28,6 +28,7 @@ from potstill.methods.selection.gradient_matching import GradientSelection
 from potstill.rng import generator
 from potstill.runs.loop import Interrupted, Progress
 from potstill.testing import check_method, toy_problem, toy_source
+from tests.build_set import build_set
 
 WEIGHING = [n for n in registry.names("methods") if registry.resolve("methods", n).info.weighted]
 QUICK: dict[str, Any] = {"record_epochs": 2, "network": "convnet-d1-w4"}
@@ -43,7 +44,7 @@ def small(weights: list[float] | None = None) -> Distilled:
     """Two samples of each of four classes, with these weights."""
     made = potstill.distill(Splits(train=toy_source("image"), test=None), "random", ipc=2)
     card, source = made.metadata, made.metadata["source"]
-    return Distilled.build(
+    return build_set(
         made.inputs, made.labels, index=made.index, weights=None if weights is None else torch.tensor(weights),
         method="random", config={}, seed=0, ipc=2, classes=made.classes, input=made.input,
         normalization=made.normalization, training={}, source=source, outcome=card["outcome"], cost=card["cost"],

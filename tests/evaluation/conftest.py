@@ -11,6 +11,7 @@ from potstill.core import Network, Normalization, Splits
 from potstill.data import TensorSource, holdout
 from potstill.dataset_file import Distilled
 from potstill.testing.toy import toy_source
+from tests.build_set import build_set
 
 MakeSet = Callable[..., Distilled]
 
@@ -74,7 +75,7 @@ def make_set() -> MakeSet:
             "cost": {"seconds": 0.0, "steps": 1, "peak_memory": 0, "device": "cpu"},
             "extra": {"network": "convnet-d1-w8" if train.input.kind == "image" else "mlp"},
         }  # fmt: skip
-        return Distilled.build(inputs, train.labels[index] if labels is None else labels, **(fields | card))
+        return build_set(inputs, train.labels[index] if labels is None else labels, **(fields | card))
 
     return build
 

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 import potstill
 from potstill.core import Method, MethodInfo, Metrics, Problem, Splits, Synthetic
-from potstill.dataset_file import Distilled, save, write_tensors
+from potstill.dataset_file import Distilled, write_tensors
 from potstill.dataset_file.metadata import metadata_text
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, student
@@ -125,7 +125,7 @@ def forged(small: Distilled, tensors: Mapping[str, Tensor], rate: object, path: 
 
 def test_what_is_no_rate_is_refused(pictures: Splits, tmp_path: Path) -> None:
     small = made(pictures, steps=1)
-    path = save(small, tmp_path / "a.safetensors")
+    path = small.save(tmp_path / "a.safetensors")
     rate = float(small.learned["student/lr"])
     for tensor, said, sentence in (
         (torch.tensor(-1.0), -1.0, "must be one number above 0, but it is -1.0"),

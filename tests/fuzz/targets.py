@@ -131,10 +131,10 @@ def _small_set() -> Any:
     import torch
 
     from potstill.core import InputSpec, Normalization
-    from potstill.dataset_file import Distilled
+    from tests.build_set import build_set
 
     x = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    return Distilled.build(
+    return build_set(
         x, torch.arange(6) % 3, method="dm", config={"lr": 1.0}, seed=3, ipc=2, classes=("a", "b", "c"),
         input=InputSpec(kind="image", shape=(1, 4, 4)), normalization=Normalization(torch.zeros(1), torch.ones(1)),
         training={}, source={"name": "toy", "samples": 9, "hash": "0" * 64}, outcome={"kind": "finished"}, cost={},

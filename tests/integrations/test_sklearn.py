@@ -15,6 +15,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import potstill
+from potstill.exporters import to_pandas
 from potstill.integrations.sklearn import Distiller, ResamplingError
 from potstill.methods import DM
 
@@ -213,7 +214,7 @@ def test_a_frame_of_mixed_columns_comes_back_as_it_was(method):
     if method == "random":
         pd.testing.assert_frame_equal(small, frame.iloc[sampler.sample_indices_])
         pd.testing.assert_series_equal(labels, y.iloc[sampler.sample_indices_])
-    card = sampler.distilled_.to_pandas()
+    card = to_pandas(sampler.distilled_)
     assert card["animal"].tolist() == labels.tolist()
 
 

@@ -23,6 +23,7 @@ from potstill.errors import PotstillError
 from potstill.execution import Processes, Serial, choose_executor
 from potstill.nn import factory, is_stackable, parse_network
 from potstill.testing import check_network, toy_source
+from tests.build_set import build_set
 
 GREY = InputSpec(kind="image", shape=(1, 8, 8))
 
@@ -344,7 +345,7 @@ def test_what_a_card_names_is_never_run(file: Path, pictures: Splits, tmp_path: 
     small = distil(pictures, "random", Plain)
     for name in (f"{file}:Plain", "json:loads", "own_nets:Plain"):
         card = json.loads(json.dumps(dict(small.metadata)))
-        forged = type(small).build(
+        forged = build_set(
             small.inputs, small.labels, payload={}, index=small.index, method=f"{file}:Plain", config=card["config"],
             seed=0, ipc=2, classes=small.classes, input=small.input, normalization=small.normalization,
             training=card["training"], source=card["source"], outcome=card["outcome"], cost=card["cost"],

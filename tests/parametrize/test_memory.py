@@ -120,7 +120,7 @@ def test_more_numbers_never_give_fewer_inputs(p: Memory) -> None:
 
 @pytest.mark.parametrize("start", ["svd", "random"])
 def test_seeds_and_gradients(start: str) -> None:
-    prob = problem(create("parametrizations", f"memory:bases=2,start={start}"), (2, 5, 4), (40, 31))
+    prob = problem(create("parametrizations", f"memory:bases=2,init={start}"), (2, 5, 4), (40, 31))
     x = inputs(prob)
     assert same(encoded(prob, x, seed=4), encoded(prob, x, seed=4))
     assert same(encoded(prob, x, seed=4), encoded(prob, x, seed=5)) == (start == "svd")
@@ -154,7 +154,7 @@ def test_settings_out_of_range_are_refused() -> None:
     for spelled, message in (
         ("memory:bases=-1", "bases at least 0"),
         ("memory:scale=0", "scale must be at least 1"),
-        ("memory:start=svdd", "did you mean svd"),
+        ("memory:init=svdd", "did you mean svd"),
     ):
         with pytest.raises(PotstillError, match=message):
             create("parametrizations", spelled)

@@ -20,7 +20,7 @@ from potstill.augment.names import named_augmentation
 from potstill.codecs import Uniform
 from potstill.core import Asset, AssetContext, InputSpec, Payload, Problem, RequiresAssets, Splits, registry
 from potstill.dataset_file import read_tensors, write_tensors
-from potstill.dataset_file.dataset import validated_set
+from potstill.dataset_file.load import validated_set
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.nn import factory

@@ -57,7 +57,7 @@ def scorecard(mean: float = 0.8731, random: float = 0.7924, **changes: Any) -> d
 def card(**changes: Any) -> dict[str, Any]:
     loss = 40 * np.exp(-np.arange(0, 1000, 10) / 180) + 1.7 + 0.25 * np.sin(np.arange(100) * 1.7)
     held: dict[str, Any] = {
-        "format": "potstill/1",
+        "format": "potstill/3",
         "method": "dm",
         "config": {"iterations": 1000, "lr": 1.0, "batch": 256, "network": "convnet", "augment": "dsa-noflip"},
         "seed": 0,
@@ -73,7 +73,7 @@ def card(**changes: Any) -> dict[str, Any]:
             "notes": ["Split by seed 0: 4,000 and 1,000."],
         },
         "outcome": {"kind": "finished", "message": "all 1,000 steps were made", "step": 1000},
-        "store": {"name": "uint4"},
+        "codec": {"name": "uint4"},
         "bytes": {"inputs": 39240, "labels": 10, "decoder": 0, "total": 39250, "coded": 35120},
         "cost": {"seconds": 221.4, "steps": 1000, "peak_memory": 812_000_000, "device": "cpu"},
         "versions": {"potstill": "0.1.0", "torch": "2.13.0", "python": "3.11.2"},

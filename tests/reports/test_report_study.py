@@ -46,7 +46,7 @@ def test_what_was_found_is_on_the_page_and_text_of_data_is_escaped(tmp_path):
     assert "Left out: agreement, as it is about classes." in page
 
 
-@pytest.mark.parametrize("value", [None, [], {"format": "potstill/1"}, {"accuracy": {"mean": 0.5}}])
+@pytest.mark.parametrize("value", [None, [], {"format": "potstill/3"}, {"accuracy": {"mean": 0.5}}])
 def test_other_json_is_no_report_card(value):
     assert not is_study(value)
 

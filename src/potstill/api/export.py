@@ -26,6 +26,7 @@ from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.formats import EXPORT_FORMATS
 from potstill.exporters.formats import export as write_export
+from potstill.exporters.hugging_face import to_hf
 from potstill.exporters.images import class_folder_names
 from potstill.runs.load_data import as_splits, load_as_made, pick_device
 
@@ -69,7 +70,7 @@ def export(
         return path
     if to == "hf" and data is None:
         check_not_input(path, [distilled], folder=True)
-        return distilled.to_hf(path, license=license)
+        return to_hf(distilled, path, license=license)
     if to not in WITH_DATA:
         if to not in EXPORT_FORMATS:
             raise unknown_name("export format", to, (*EXPORT_FORMATS, "indices", *WITH_DATA))

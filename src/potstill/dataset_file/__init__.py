@@ -1,5 +1,6 @@
-"""The artefact on disk: save, load, export, inspect; and checkpoints of unfinished runs."""
+"""Files of sets (save, load, build, join, inspect), of selections, and checkpoints of unfinished runs."""
 
+from potstill.dataset_file.build import build
 from potstill.dataset_file.checkpoint import (
     Checkpoint,
     differences,
@@ -8,9 +9,11 @@ from potstill.dataset_file.checkpoint import (
     read_identity,
     write_checkpoint,
 )
-from potstill.dataset_file.dataset import Distilled, item_bytes, load, save
+from potstill.dataset_file.concat import concat
+from potstill.dataset_file.dataset import Distilled, item_bytes
 from potstill.dataset_file.files import check_writable, read_tensors, write_atomic, write_tensors
 from potstill.dataset_file.inspect import describe, inspect
+from potstill.dataset_file.load import load
 from potstill.dataset_file.selection import (
     check_source,
     is_index_file,
@@ -20,12 +23,19 @@ from potstill.dataset_file.selection import (
     write_indices,
 )
 from potstill.dataset_file.state import pack_state, unpack_state
+from potstill.dataset_file.values import Contents, Encoding, Provenance, Schema
 
 __all__ = [
     "Checkpoint",
+    "Contents",
     "Distilled",
+    "Encoding",
+    "Provenance",
+    "Schema",
+    "build",
     "check_source",
     "check_writable",
+    "concat",
     "describe",
     "differences",
     "drop_checkpoint",
@@ -40,7 +50,6 @@ __all__ = [
     "read_indices",
     "read_tensors",
     "require_selection",
-    "save",
     "unpack_state",
     "write_atomic",
     "write_checkpoint",

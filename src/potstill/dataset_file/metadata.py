@@ -1,4 +1,4 @@
-"""The card: what a set says of itself, checked before anything in it is believed."""
+"""Metadata of a set: JSON in its file, validated before it is used."""
 
 import json
 import math
@@ -17,7 +17,6 @@ from potstill.errors import PotstillError
 
 __all__ = [
     "BYTE_KEYS",
-    "FIRST",
     "FORMAT",
     "INDEX_FORMAT",
     "has_scores",
@@ -32,12 +31,9 @@ __all__ = [
     "to_json",
 ]  # fmt: skip
 
-FORMAT = "potstill/2"
-FIRST = "potstill/1"
-"""The first format: tensors as they are, in 32 and 64 bits. It is read, and no longer written."""
-INDEX_FORMAT = "potstill-selection/2"
-"""The format of a selection that is stored without its inputs."""
-FIRST_INDICES = "potstill-selection/1"
+FORMAT = "potstill/3"
+INDEX_FORMAT = "potstill-selection/3"
+"""Format of a selection that is stored without its inputs."""
 _KEYS: dict[str, type] = {
     "method": str, "config": dict, "seed": int, "ipc": int, "classes": list, "input": dict, "normalization": dict,
     "training": dict, "source": dict, "outcome": dict, "bytes": dict, "cost": dict, "versions": dict,
@@ -46,16 +42,16 @@ _INNER: dict[tuple[str, str], type] = {
     ("input", "units"): str, ("source", "name"): str, ("source", "hash"): str, ("source", "samples"): int,
     ("outcome", "kind"): str, ("outcome", "message"): str,
 }  # fmt: skip
-"""Types of what may be missing but not be something else."""
+"""Types of optional keys."""
 BYTE_KEYS = ("inputs", "labels", "decoder", "total")
-"""What the card's ``bytes`` always has."""
+"""Required keys of ``bytes``."""
 
 
 def to_json(value: Any) -> Any:
-    """``value`` as a reader of the card gets it: tuples as lists, and ``None`` for numbers that JSON lacks.
+    """Return ``value`` as JSON reads it back: tuples as lists, ``None`` for numbers that are not finite.
 
     Raises:
-        TypeError: it holds something that is not JSON.
+        TypeError: a value is not JSON.
     """
     if isinstance(value, Mapping):
         return {str(name): to_json(v) for name, v in value.items()}
@@ -66,134 +62,137 @@ def to_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def metadata_text(card: Mapping[str, Any]) -> str:
-    """The card as it is stored: equal cards, equal text.
+def metadata_text(metadata: Mapping[str, Any]) -> str:
+    """Return the metadata as text: equal metadata, equal text.
 
     Raises:
-        PotstillError: it is too long to be read back.
+        PotstillError: the text is too long to be read back.
     """
-    text = json.dumps(card, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    if re.search(r"[\ud800-\udfff]", text):  # names of files that are not text: UTF-8 cannot hold them, escapes can
-        text = json.dumps(card, sort_keys=True, allow_nan=False)
-    check_limit("card_bytes", len(text), "the card, which holds config and extra")
+    text = json.dumps(metadata, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    if re.search(r"[\ud800-\udfff]", text):  # file names that are not UTF-8: escapes can hold them
+        text = json.dumps(metadata, sort_keys=True, allow_nan=False)
+    check_limit("card_bytes", len(text), "the metadata, with config and extra")
     return text
 
 
-def parse_metadata(path: Path, metadata: Mapping[str, str], *, indices: bool = False) -> dict[str, Any]:
-    """The card of the file at ``path``, which must be a whole set, or the ``indices`` of a selection.
+def parse_metadata(path: Path, header: Mapping[str, str], *, indices: bool = False) -> dict[str, Any]:
+    """Return the validated metadata of the file at ``path``.
+
+    Args:
+        header: text by key, of the safetensors file.
+        indices: the file must hold indices of a selection, not a whole set.
 
     Raises:
-        PotstillError: there is none, it is of another format, or a part of it is missing or of the wrong type.
+        PotstillError: there are none, they are of another format, or a key is missing or of the wrong type.
     """
-    text = metadata.get("card")
+    text = header.get("card")
     if text is None:
-        raise PotstillError(f"{path}: a safetensors file without a card; only files that potstill saved are sets")
+        raise PotstillError(
+            f"{path}: not a set, as it has no metadata key card; only files that potstill saved are sets"
+        )
     check_limit("card_bytes", len(text), str(path))
     try:
-        card = parse_json(text)
+        metadata = parse_json(text)
     except ValueError as error:
-        raise PotstillError(f"{path}: its card is not JSON ({str(error)[:120]}); get the file again") from error
-    if not isinstance(card, dict):
-        raise PotstillError(f"{path}: its card must be a JSON object; get the file again")
-    written = card.get("format")
-    expected = (INDEX_FORMAT, FIRST_INDICES) if indices else (FORMAT, FIRST)
-    if written in (INDEX_FORMAT, FIRST_INDICES) and not indices:
+        raise PotstillError(f"{path}: its metadata are not JSON ({str(error)[:120]}); get the file again") from error
+    if not isinstance(metadata, dict):
+        raise PotstillError(f"{path}: its metadata must be a JSON object; get the file again")
+    written, expected = metadata.get("format"), INDEX_FORMAT if indices else FORMAT
+    if written == INDEX_FORMAT and not indices:
         raise PotstillError(
             f"{path}: holds the indices of a selection and not its samples; put them together with the data first: "
             "potstill materialize FILE --data DATA --out SET.safetensors"
         )
-    if written not in expected:
-        newer = isinstance(written, str) and written.startswith("potstill")
-        hint = "upgrade potstill to read it" if newer else "only files that potstill saved are sets"
-        raise PotstillError(
-            f"{path}: its format is {str(written)[:40]!r}, but this version reads {' and '.join(expected)}; {hint}"
-        )
-    if (wrong := _wrong(card)) is not None:
-        raise PotstillError(f"{path}: its card lacks a valid {wrong!r}; get the file again")
-    if not (card["classes"] or not is_classification(card)) or not all(isinstance(c, str) for c in card["classes"]):
-        raise PotstillError(f"{path}: the card's classes must be names; get the file again")
-    if len(set(card["classes"])) != len(card["classes"]):
-        raise PotstillError(f"{path}: the card names a class twice; get the file again")
-    return dict(card)
+    if written != expected:
+        is_ours = isinstance(written, str) and written.startswith("potstill")
+        hint = "read it with the version that wrote it" if is_ours else "only files that potstill saved are sets"
+        raise PotstillError(f"{path}: its format is {str(written)[:40]!r}, but this version reads {expected}; {hint}")
+    if (key := _invalid_key(metadata)) is not None:
+        raise PotstillError(f"{path}: its metadata lack a valid {key!r}; get the file again")
+    classes = metadata["classes"]
+    if not (classes or not is_classification(metadata)) or not all(isinstance(c, str) for c in classes):
+        raise PotstillError(f"{path}: its classes must be names; get the file again")
+    if len(set(classes)) != len(classes):
+        raise PotstillError(f"{path}: two of its classes have one name; get the file again")
+    return dict(metadata)
 
 
 def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
-def _wrong(card: Mapping[str, Any]) -> str | None:
-    """The first part that is missing or of the wrong type."""
+def _invalid_key(metadata: Mapping[str, Any]) -> str | None:
+    """Return the first key that is missing or of the wrong type."""
     for key, kind in _KEYS.items():
-        if not _is(card.get(key), kind):
+        if not _is(metadata.get(key), kind):
             return key
     for (outer, inner), kind in _INNER.items():
-        if inner in card[outer] and not _is(card[outer][inner], kind):
+        if inner in metadata[outer] and not _is(metadata[outer][inner], kind):
             return f"{outer}.{inner}"
-    if (wrong := _wrong_input(card["input"])) is not None:
-        return wrong
-    task = card.get("task", {"name": ""})
-    if not isinstance(task, dict) or not isinstance(task.get("name"), str):
-        return "task"
-    if "labels" in card and not (isinstance(card["labels"], dict) and isinstance(card["labels"].get("kind"), str)):
-        return "labels"
+    if (key := _invalid_input_key(metadata["input"])) is not None:
+        return key
+    for key, name in (("task", "name"), ("labels", "kind")):
+        value = metadata.get(key, {name: ""})
+        if not isinstance(value, dict) or not isinstance(value.get(name), str):
+            return key
     for key in BYTE_KEYS:
-        if not _is(card["bytes"].get(key), int) or card["bytes"][key] < 0:
+        if not _is(metadata["bytes"].get(key), int) or metadata["bytes"][key] < 0:
             return f"bytes.{key}"
-    if not isinstance(card.get("space", ""), str):
-        return "space"
-    return None
+    return None if isinstance(metadata.get("space", ""), str) else "space"
 
 
-def _wrong_input(said: Mapping[str, Any]) -> str | None:
-    """The first part of what the card says of an input that is missing or of the wrong type."""
-    if not isinstance(said.get("kind"), str):
+def _invalid_input_key(described: Mapping[str, Any]) -> str | None:
+    """Return the first key of ``input`` that is missing or of the wrong type."""
+    if not isinstance(described.get("kind"), str):
         return "input.kind"
     for name, least in (("shape", 0), ("levels", 1)):
-        value = said.get(name, [] if name == "levels" else None)
+        value = described.get(name, [] if name == "levels" else None)
         if not isinstance(value, list) or not all(_is(d, int) and d >= least for d in value):
             return f"input.{name}"
-    parts = said.get("parts", [])
+    parts = described.get("parts", [])
     if not isinstance(parts, list) or not all(isinstance(part, dict) and "parts" not in part for part in parts):
         return "input.parts"
-    called = [part.get("name") for part in parts]
-    if not all(isinstance(n, str) and n and "." not in n and "/" not in n for n in called):
+    part_names = [part.get("name") for part in parts]
+    if not all(isinstance(n, str) and n and "." not in n and "/" not in n for n in part_names):
         return "input.parts"
-    if len(set(called)) != len(called) or (parts and said["shape"]):
+    if len(set(part_names)) != len(part_names) or (parts and described["shape"]):
         return "input.parts"
-    return next((wrong for part in parts if (wrong := _wrong_input(part)) is not None), None)
+    return next((key for part in parts if (key := _invalid_input_key(part)) is not None), None)
 
 
 def input_to_json(input: InputSpec) -> dict[str, Any]:
-    """What the card says of an input: parts as a list, as a card does not keep the order of names."""
-    said: dict[str, Any] = {"kind": input.kind, "shape": input.shape, "units": input.units}
+    """Return the metadata's ``input``: parts as a list, as JSON objects have no order."""
+    described: dict[str, Any] = {"kind": input.kind, "shape": input.shape, "units": input.units}
     if input.kind == "image":
-        said["horizontal_flip"] = input.horizontal_flip
+        described["mirrored"] = input.mirrored
     for name, more in (("columns", input.columns), ("levels", input.levels)):
-        said |= {name: list(more)} if more else {}
-    return said | ({"parts": [{"name": n, **input_to_json(part)} for n, part in input.parts]} if input.parts else {})
+        described |= {name: list(more)} if more else {}
+    if input.parts:
+        described["parts"] = [{"name": n, **input_to_json(part)} for n, part in input.parts]
+    return described
 
 
-def input_from_json(said: Mapping[str, Any]) -> InputSpec:
-    """What a card's ``input`` describes, once `read_card` has let it pass."""
-    columns = said.get("columns")
+def input_from_json(described: Mapping[str, Any]) -> InputSpec:
+    """Return the input that validated metadata describe."""
+    columns = described.get("columns")
     return InputSpec(
-        kind=said["kind"],
-        shape=tuple(said["shape"]),
-        units=str(said.get("units", "")),
-        horizontal_flip=said.get("horizontal_flip") is not False,
+        kind=described["kind"],
+        shape=tuple(described["shape"]),
+        units=str(described.get("units", "")),
+        mirrored=described.get("mirrored") is not False,
         columns=tuple(map(str, columns)) if isinstance(columns, list) else (),
-        levels=tuple(said.get("levels", ())),
-        parts=tuple((part["name"], input_from_json(part)) for part in said.get("parts", ())),
+        levels=tuple(described.get("levels", ())),
+        parts=tuple((part["name"], input_from_json(part)) for part in described.get("parts", ())),
     )
 
 
 def task_to_json(task: Task) -> dict[str, Any]:
-    """What the card says of a task: its name in the registry and its fields."""
+    """Return the metadata's ``task``: its registered name and its fields."""
     return {"name": task.name, **(asdict(task) if is_dataclass(task) and not isinstance(task, type) else {})}
 
 
 def scores_to_json(classes: int) -> dict[str, Any]:
-    """What the card says under ``labels`` of labels that are scores. Cards of other labels say nothing there."""
+    """Return the metadata's ``labels`` for labels that are scores; other labels have no such key."""
     return {
         "kind": "scores",
         "hard_label": {"own": 1 - 1 / classes, "other": -1 / classes},
@@ -202,62 +201,63 @@ def scores_to_json(classes: int) -> dict[str, Any]:
     }
 
 
-def has_scores(card: Mapping[str, Any]) -> bool:
-    """Whether the card says that labels are scores.
+def has_scores(metadata: Mapping[str, Any]) -> bool:
+    """Return whether labels are scores.
 
     Raises:
-        PotstillError: it says that they are something else.
+        PotstillError: labels are of an unknown kind.
     """
-    if (said := card.get("labels")) is None:
+    if (labels := metadata.get("labels")) is None:
         return False
-    if said["kind"] != "scores":
+    if labels["kind"] != "scores":
         raise PotstillError(
-            f"its labels are {said['kind'][:40]!r}, but this version reads classes, probabilities and scores; upgrade "
-            "potstill to read it"
+            f"its labels are {labels['kind'][:40]!r}, but this version reads classes, probabilities and scores; "
+            "upgrade potstill"
         )
     return True
 
 
-def is_classification(card: Mapping[str, Any]) -> bool:
-    """Whether the set's targets are classes: also of files that say nothing of a task."""
-    said = card.get("task")
-    return not isinstance(said, Mapping) or said.get("name") == "classification"
+def is_classification(metadata: Mapping[str, Any]) -> bool:
+    """Return whether the targets are classes, which is the default."""
+    task = metadata.get("task")
+    return not isinstance(task, Mapping) or task.get("name") == "classification"
 
 
-def task_from_json(card: Mapping[str, Any]) -> Task | None:
-    """The task that the card names; ``None`` where this machine has none of that name. No code from a file is run.
+def task_from_json(metadata: Mapping[str, Any]) -> Task | None:
+    """Return the task that the metadata name; ``None``: this machine has none of that name.
 
     Raises:
         PotstillError: its fields are not those of the task.
     """
-    said = card.get("task") or {"name": "classification", "k": len(card["classes"])}
-    if said["name"] not in names("tasks"):
+    described = metadata.get("task") or {"name": "classification", "k": len(metadata["classes"])}
+    name = described["name"]
+    if name not in names("tasks"):
         return None
-    kind, values = resolve("tasks", said["name"]), {n: _frozen(v) for n, v in said.items() if n != "name"}
+    kind, values = resolve("tasks", name), {n: _to_tuple(v) for n, v in described.items() if n != "name"}
     hints = get_type_hints(kind)
-    known = {f.name for f in fields(kind)} if is_dataclass(kind) else set()
-    if strange := [n for n, v in values.items() if n not in known or not _suits(v, hints[n])]:
-        raise PotstillError(f"its card's task {said['name']!r} has no valid {strange[0][:40]!r}; get the file again")
+    field_names = {f.name for f in fields(kind)} if is_dataclass(kind) else set()
+    if invalid := [n for n, v in values.items() if n not in field_names or not _matches(v, hints[n])]:
+        raise PotstillError(f"its task {name!r} has no valid {invalid[0][:40]!r}; get the file again")
     try:
         task: Task = kind(**values)
     except (TypeError, ValueError, PotstillError) as error:
         line = " ".join(str(error).split())[:120]
-        raise PotstillError(f"its card's task {said['name']!r} is not whole ({line}); get the file again") from error
+        raise PotstillError(f"its task {name!r} is incomplete ({line}); get the file again") from error
     return task
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+def _to_tuple(value: Any) -> Any:
+    return tuple(map(_to_tuple, value)) if isinstance(value, list) else value
 
 
-def _suits(value: Any, hint: Any) -> bool:
-    """Whether a value of JSON is of a field's type, as far as tuples, numbers, words and their unions tell."""
+def _matches(value: Any, hint: Any) -> bool:
+    """Return whether a JSON value is of a field's type, as far as tuples, numbers, texts and their unions tell."""
     inner = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
-        return any(_suits(value, one) for one in inner)
+        return any(_matches(value, member) for member in inner)
     if get_origin(hint) is tuple and isinstance(value, tuple):
-        every = (inner[0],) * len(value) if inner[1:] == (Ellipsis,) else inner
-        return len(every) == len(value) and all(map(_suits, value, every))
+        members = (inner[0],) * len(value) if inner[1:] == (Ellipsis,) else inner
+        return len(members) == len(value) and all(map(_matches, value, members))
     if hint is float:
         return _is(value, int) or isinstance(value, float)
     return not isinstance(hint, type) or _is(value, hint)

@@ -1,4 +1,4 @@
-"""Where a run's set will be written, and what may happen to what is there."""
+"""Output file of a run: its set, and what may happen to a file that is there."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.outputs import REPLACE_HINT, check_output
-from potstill.dataset_file.dataset import Distilled, load
+from potstill.dataset_file.dataset import Distilled
+from potstill.dataset_file.load import load
 from potstill.dataset_file.replacing import SUFFIX, describe_conflict
 from potstill.errors import PotstillError
 
@@ -15,37 +16,38 @@ __all__ = ["SetOutput"]
 
 @dataclass(frozen=True, kw_only=True)
 class SetOutput:
-    """The file of a set that is yet to be made."""
+    """The file that a run writes its set to."""
 
     path: Path
     force: bool = False
-    """Replace what is there, whatever it is."""
+    """Replace any file that is there."""
     resume: bool = False
-    """A set of the same run that is there is the answer, and nothing is done."""
+    """Return the set of the same run if it is there."""
 
     def check(self, reads: Iterable[object]) -> None:
-        """
+        """Check, before the run, that the file may be written.
+
         Raises:
             PotstillError: the file is one that is read, has another suffix, or cannot be written.
         """
         check_output(self.path, suffixes=SUFFIX, reads=reads, force=True)
 
-    def load_existing(self, card: Mapping[str, Any], warn: Callable[[str], None]) -> Distilled | None:
-        """Return the set of the run on ``card``, where it is there and asked for; ``None``: it is to be made.
+    def load_existing(self, metadata: Mapping[str, Any], warn: Callable[[str], None]) -> Distilled | None:
+        """Return the set of the same run, where it is there and ``resume`` is set; ``None``: run.
 
         Args:
-            card: what the card will say of the run.
-            warn: told of one that is there, but damaged.
+            metadata: of the run, as its set will have them.
+            warn: called with a line about a damaged set.
 
         Raises:
-            PotstillError: something else is there, and was not said to be replaced.
+            PotstillError: another file is there, and ``force`` is not set.
         """
         if not self.path.exists():
             return None
-        other = describe_conflict(self.path, card)
-        if other and not self.force:
-            raise PotstillError(f"{self.path}: {other}; {REPLACE_HINT}")
-        if other or not self.resume:
+        conflict = describe_conflict(self.path, metadata)
+        if conflict and not self.force:
+            raise PotstillError(f"{self.path}: {conflict}; {REPLACE_HINT}")
+        if conflict or not self.resume:
             return None
         try:
             return load(self.path)
@@ -53,6 +55,6 @@ class SetOutput:
             warn(f"{error}; it is made again")
             return None
 
-    def write(self, small: Distilled) -> None:
-        """Write the set; what lies there has been looked at before the run."""
-        small.save(self.path, force=True)
+    def write(self, distilled: Distilled) -> None:
+        """Write the set; conflicts were checked before the run."""
+        distilled.save(self.path, force=True)

@@ -1,28 +1,29 @@
-"""What a set's file holds: tensors as a `Store` writes them, and the part of the card by which they are read.
+"""Tensors of a set's file: encoding by a codec, and decoding by the metadata.
 
-The card's ``store`` says for each tensor how it is written (`potstill.codecs.container`), its ``decoder`` what stored
-tensors decode to inputs by. Inputs that decode from a payload are not in the file, unless they are asked for or nothing
-that is registered decodes them; then they are the tensor ``decoded``.
+The metadata's ``codec`` describes how each tensor is written (`potstill.codecs.container`), ``decoder`` how a payload
+decodes to inputs. Decoded inputs are in the file, as ``decoded``, only where they are asked for or no registered
+parametrization decodes the payload.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from potstill._util.input_limits import limit_hint, limits
+from potstill._util.input_limits import limits, limit_hint
 from potstill.codecs import decode, encode_classes, encode_ints, encode_probabilities, format_codec
 from potstill.codecs.entropy import compress_tensor
 from potstill.codecs.exact import Exact, Float
 from potstill.codecs.uniform import Uniform
 from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Parametrization, RequiresAssets
-from potstill.core.nested import named_tensors, tensor_names, tree_map
+from potstill.core.nested import concat, tree_map, tensor_names, named_tensors
 from potstill.dataset_file.metadata import has_scores, input_from_json
-from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, load_decoders
+from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, decoder_parts, load_decoders
 from potstill.dataset_file.validate import WHITENING, are_valid_offsets, check_scores, check_shapes
+from potstill.dataset_file.values import Contents, Encoding, Schema
 from potstill.errors import PotstillError
 from potstill.functional.label_simplex import to_probabilities
 from potstill.functional.packing import MOST_BITS
@@ -30,149 +31,99 @@ from potstill.kinds import get_kind
 from potstill.parametrize.named_inputs import parse_parametrization
 
 __all__ = [
-    "CAPTIONS",
-    "DECODED",
-    "SCORES",
-    "SHARED",
-    "WHITENING",
-    "Contents",
-    "bytes_by_part",
-    "decode_contents",
-    "decode_input_tensor",
-    "decode_inputs",
-    "decode_payload",
-    "encode_contents",
-    "encode_input_tensor",
-    "encode_inputs",
-    "encode_labels",
-    "encode_scores",
-    "encode_texts",
-    "entropy_coded_size",
-    "quantizes_normalised",
+    "CAPTIONS", "SHARED", "bytes_by_part", "decode_contents", "decode_input_tensor", "decode_inputs", "decode_payload",
+    "encode_contents", "encode_input_tensor", "encode_inputs", "encode_labels", "encode_scores", "encode_texts",
+    "entropy_coded_size", "quantizes_normalised",
 ]  # fmt: skip
 
+DECODED, CAPTIONS, SCORES, LEARNED, PAYLOAD = "decoded", "captions", "scores", "learned/", "payload/"
 SHARED = "decoder/"
-"""Payload under this name is shared by all items: a dictionary, a generator's weights."""
-DECODED = "decoded"
-LEARNED = "learned/"
-_PREFIXES = ("payload/", LEARNED)
-CAPTIONS = "captions"
-SCORES = "scores"
-"""No whole number of a decoder's settings in a stranger's file is larger."""
+"""Prefix of payload tensors shared by all items, such as a dictionary or a generator's weights."""
+_SHARED = re.compile(rf"payload/(\d+/)?{SHARED}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Contents:
-    """What a reader gets of a file."""
+def encode_contents(contents: Contents, schema: Schema, encoding: Encoding) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of the file by name, and the metadata's ``codec``.
 
-    inputs: Inputs | None
-    """float32 (n, …) in data units; of inputs with names also int64 codes and words; ``None``: see ``missing``."""
-    labels: Tensor
-    """Of scores: the probabilities that they are read as."""
-    payload: Mapping[str, Tensor]
-    index: Tensor | None
-    weights: Tensor | None
-    learned: Mapping[str, Tensor]
-    captions: tuple[str, ...] = ()
-    scores: Tensor | None = None
-    """float32 (n, k), where labels are scores."""
-    missing: str = ""
-    """What they decode by that is not on this machine, in a sentence."""
-
-
-def encode_contents(
-    inputs: Inputs, labels: Tensor, *, classes: int | None, store: Codec, normalization: Normalization,
-    input: InputSpec, payload: Mapping[str, Tensor], packed: Mapping[str, Encoded], index: Tensor | None,
-    weights: Tensor | None, learned: Mapping[str, Tensor],
-    decoder: Mapping[str, Any] | None, decoded_too: bool, captions: Sequence[str], scores: bool = False,
-) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
-    """The tensors of the file by name, and the card's ``store``.
-
-    Args:
-        inputs: float32 in data units; written where there is no payload, or where nothing decodes it.
-        classes: how many; ``None``: the labels are no classes.
-        input: pictures are rounded in their own units, everything else in normalised ones, as columns differ in scale.
-        packed: payload that is packed already, by its name.
-        learned: what was learned beside inputs and labels, by name; always float32.
-        decoder: which registered parametrization decodes the payload; ``None``: none.
-        decoded_too: write the decoded inputs as well.
-        captions: a text for each input, or none.
-        scores: ``labels`` are scores, and written under that name: who reads tensors alone takes them for nothing else.
+    Images are quantized in data units, everything else in normalised ones, as columns differ in scale.
 
     Raises:
-        PotstillError: the store cannot write it, or a name of the payload or of what was learned has a dot.
+        PotstillError: the codec cannot write a tensor, or a name of the payload or a learned tensor has a dot.
     """
-    if dotted := [name for name in (*payload, *learned) if "." in name]:
-        raise PotstillError(f"names of a payload have no dots, but one is {dotted[0]!r}; name it otherwise")
+    if dotted := [name for name in (*contents.payload, *contents.learned) if "." in name]:
+        raise PotstillError(f"names of payload tensors have no dots, but one is {dotted[0]!r}; rename it")
+    codec, normalization, inputs = encoding.codec, schema.normalization, contents.inputs
+    assert inputs is not None
     parts: dict[str, Encoded] = {}
     normalised: bool | list[str] = False
-    if not payload:
-        parts, normalised = encode_inputs(inputs, input, store, normalization)
-    for name, tensor in payload.items():
-        parts[f"payload/{name}"] = packed.get(name) or _packed(tensor, store)
-    if scores:
-        parts[SCORES] = encode_scores(labels, store)
+    if not contents.payload:
+        parts, normalised = encode_inputs(inputs, schema.input, codec, normalization)
+    for name, tensor in contents.payload.items():
+        parts[PAYLOAD + name] = encoding.encoded.get(name) or _encode_tensor(tensor, codec)
+    if contents.scores is not None:
+        parts[SCORES] = encode_scores(contents.scores, codec)
     else:
-        parts["labels"] = encode_labels(labels, classes, store)
-    parts |= encode_texts(captions)
-    if index is not None:
-        parts["index"] = encode_ints(index)
-    if weights is not None:
-        parts["weights"] = Float().pack(weights)
-    parts |= {f"{LEARNED}{name}": Float().pack(tensor) for name, tensor in learned.items()}
-    made = {f"{name}{suffix}": t for name, s in parts.items() for suffix, t in s.tensors.items()}
-    if payload and (decoder is None or decoded_too):
-        made |= {f"{DECODED}/{n}" if n else DECODED: t for n, t in named_tensors(inputs).items()}
+        classes = len(schema.classes) if schema.task is None or schema.task.name == "classification" else None
+        parts["labels"] = encode_labels(contents.labels, classes, codec)
+    parts |= encode_texts(contents.captions)
+    if contents.index is not None:
+        parts["index"] = encode_ints(contents.index)
+    if contents.weights is not None:
+        parts["weights"] = Float().pack(contents.weights)
+    parts |= {LEARNED + name: Float().pack(tensor) for name, tensor in contents.learned.items()}
+    written = {f"{name}{suffix}": t for name, e in parts.items() for suffix, t in e.tensors.items()}
+    if contents.payload and (encoding.decoder is None or encoding.include_decoded):
+        written |= {f"{DECODED}/{n}" if n else DECODED: t for n, t in named_tensors(inputs).items()}
     if (w := normalization.whitening) is not None:
-        made |= {f"whitening/{n}": getattr(w, n) for n in WHITENING}
-    said: dict[str, Any] = {"name": format_codec(store), "tensors": {n: dict(s.metadata) for n, s in parts.items()}}
-    return made, said | ({"normalised": normalised} if normalised else {})
+        written |= {f"whitening/{n}": getattr(w, n) for n in WHITENING}
+    described: dict[str, Any] = {
+        "name": format_codec(codec), "tensors": {n: dict(e.metadata) for n, e in parts.items()},
+    }  # fmt: skip
+    return written, described | ({"normalised": normalised} if normalised else {})
 
 
-def encode_labels(labels: Tensor, classes: int | None, store: Codec) -> Encoded:
-    """Targets as a file has them: classes and rows in few bits, real values as float32, other whole numbers exactly.
+def encode_labels(labels: Tensor, classes: int | None, codec: Codec) -> Encoded:
+    """Encode targets: classes and probability rows in few bits, real values as float32, other whole numbers exactly.
 
     Args:
-        classes: how many; ``None``: they are no classes.
+        classes: number of classes; ``None``: the targets are no classes.
     """
     if classes is None:
         return Float().pack(labels) if labels.is_floating_point() else encode_ints(labels)
-    return (
-        encode_probabilities(labels, store.label_bits)
-        if labels.is_floating_point()
-        else encode_classes(labels, classes)
-    )
+    if labels.is_floating_point():
+        return encode_probabilities(labels, codec.label_bits)
+    return encode_classes(labels, classes)
 
 
-def encode_scores(scores: Tensor, store: Codec) -> Encoded:
-    """Scores as a file has them: in as many bits as the store gives soft labels, codes with ranges of their own."""
-    bits = store.label_bits
+def encode_scores(scores: Tensor, codec: Codec) -> Encoded:
+    """Encode scores in as many bits as soft labels have, with ranges of their own."""
+    bits = codec.label_bits
     return Float().pack(scores) if bits > MOST_BITS else Uniform(bits=bits).pack(scores)
 
 
 def encode_texts(texts: Sequence[str]) -> dict[str, Encoded]:
-    """Texts as their UTF-8 bytes in one row, and where each begins; nothing where there are none."""
+    """Encode texts as UTF-8 bytes in one row, and the offset of each; nothing where there are none."""
     if not texts:
         return {}
     lines = [text.encode("utf-8", "replace") for text in texts]
     ends = torch.tensor([len(line) for line in lines]).cumsum(0)
-    held = torch.tensor(list(b"".join(lines)), dtype=torch.int64)
-    begins = torch.cat([ends.new_zeros(1), ends[:-1]])
-    return {f"{CAPTIONS}/values": encode_ints(held), f"{CAPTIONS}/offsets": encode_ints(begins)}
+    content = torch.tensor(list(b"".join(lines)), dtype=torch.int64)
+    offsets = torch.cat([ends.new_zeros(1), ends[:-1]])
+    return {f"{CAPTIONS}/values": encode_ints(content), f"{CAPTIONS}/offsets": encode_ints(offsets)}
 
 
-def _texts(found: dict[str, Tensor], n: int) -> tuple[str, ...]:
-    held, begins = (found.pop(f"{CAPTIONS}/{part}", None) for part in ("values", "offsets"))
-    if held is None and begins is None:
+def _pop_texts(decoded: dict[str, Tensor], n: int) -> tuple[str, ...]:
+    values, offsets = (decoded.pop(f"{CAPTIONS}/{part}", None) for part in ("values", "offsets"))
+    if values is None and offsets is None:
         return ()
     if (
-        held is None
-        or begins is None
-        or not are_valid_offsets(held, begins, n)
-        or bool(((held < 0) | (held > 255)).any())
+        values is None
+        or offsets is None
+        or not are_valid_offsets(values, offsets, n)
+        or bool(((values < 0) | (values > 255)).any())
     ):
-        raise PotstillError(f"its captions must be the bytes of {n} texts and where each begins; get the file again")
-    content, bounds = bytes(held.tolist()), [*begins.tolist(), len(held)]
+        raise PotstillError(f"its captions must be the bytes of {n} texts and their offsets; get the file again")
+    content, bounds = bytes(values.tolist()), [*offsets.tolist(), len(values)]
     try:
         return tuple(content[a:b].decode() for a, b in pairwise(bounds))
     except UnicodeDecodeError as error:
@@ -180,228 +131,250 @@ def _texts(found: dict[str, Tensor], n: int) -> tuple[str, ...]:
 
 
 def encode_inputs(
-    inputs: Inputs, input: InputSpec, store: Codec, normalization: Normalization
+    inputs: Inputs, input: InputSpec, codec: Codec, normalization: Normalization
 ) -> tuple[dict[str, Encoded], bool | list[str]]:
-    """Inputs in data units by their names in the file, codes and words exactly; and which are in normalised units.
+    """Encode inputs in data units, codes and words exactly.
+
+    Returns:
+        Encoded tensors by their names in the file, and which of them are in normalised units: all or none of one
+        tensor, a list of parts of inputs with names.
 
     Raises:
-        PotstillError: the store cannot write them.
+        PotstillError: the codec cannot write them.
     """
     if isinstance(inputs, Tensor):
         image = get_kind(input).value_range is not None
-        return {"inputs": encode_input_tensor(inputs, store, normalization, image)}, quantizes_normalised(store, image)
+        return {"inputs": encode_input_tensor(inputs, parse_codec, normalization, image)}, quantizes_normalised(parse_codec, image)
     kinds = {name: part.kind for name, part in input.parts}
-    rounded = [n for n in normalization.parts if quantizes_normalised(store, kinds.get(n) == "image")]
-    made: dict[str, Encoded] = {}
-    for name, tensor in inputs.items():
-        if name in rounded:
-            tensor = _affine(tensor, normalization.parts[name])
-        made[f"inputs/{name}"] = _packed(tensor, store)
-    return made, rounded
+    parts = [n for n in normalization.parts if quantizes_normalised(codec, kinds.get(n) == "image")]
+    encoded = {
+        f"inputs/{name}": _encode_tensor(_affine(x, normalization.parts[name]) if name in parts else x, codec)
+        for name, x in inputs.items()
+    }
+    return encoded, parts
 
 
 def decode_inputs(
     parts: Mapping[str, Encoded], input: InputSpec, normalised: Any, normalization: Normalization
 ) -> Inputs:
-    """Inputs in data units, of what `pack_all` gave.
+    """Decode what `encode_inputs` returned to inputs in data units.
 
     Raises:
-        PotstillError: what is stored contradicts itself.
+        PotstillError: the tensors contradict their description.
     """
-    made: dict[str, Tensor] = {}
-    for name, stored in parts.items():
-        within = name.removeprefix("inputs").removeprefix("/")
-        mine = normalization.parts.get(within) if within else normalization
-        rounded = normalised is True if not within else isinstance(normalised, list) and within in normalised
+    decoded: dict[str, Tensor] = {}
+    for name, encoded in parts.items():
+        part = name.removeprefix("inputs").removeprefix("/")
+        affine = normalization.parts.get(part) if part else normalization
+        is_normalised = normalised is True if not part else isinstance(normalised, list) and part in normalised
         try:
-            made[within] = decode_input_tensor(stored, rounded, mine) if mine is not None else decode(stored)
+            decoded[part] = decode(encoded) if affine is None else decode_input_tensor(encoded, is_normalised, affine)
         except PotstillError as error:
             raise PotstillError(f"tensor {name[:80]!r}: {error}") from error
-    return made[""] if "" in made else {n: made[n] for n in (*tensor_names(input), *made) if n in made}
+    return decoded[""] if "" in decoded else {n: decoded[n] for n in (*tensor_names(input), *decoded) if n in decoded}
 
 
-def quantizes_normalised(store: Codec, image: bool) -> bool:
-    """Whether inputs are rounded in normalised units: columns of a table have scales of their own."""
-    return not image and not isinstance(store, Exact | Float)
+def quantizes_normalised(codec: Codec, image: bool) -> bool:
+    """Return whether inputs are quantized in normalised units: columns of a table have scales of their own."""
+    return not image and not isinstance(codec, Exact | Float)
 
 
-def encode_input_tensor(inputs: Tensor, store: Codec, normalization: Normalization, image: bool) -> Encoded:
-    """Inputs in data units as ``store`` writes them."""
-    return store.pack(_affine(inputs, normalization) if quantizes_normalised(store, image) else inputs)
+def encode_input_tensor(inputs: Tensor, codec: Codec, normalization: Normalization, image: bool) -> Encoded:
+    """Encode inputs (n, …) in data units."""
+    return codec.pack(_affine(inputs, normalization) if quantizes_normalised(codec, image) else inputs)
 
 
-def decode_input_tensor(stored: Encoded, normalised: bool, normalization: Normalization) -> Tensor:
-    """Inputs in data units, of what `pack_inputs` gave.
+def decode_input_tensor(encoded: Encoded, normalised: bool, normalization: Normalization) -> Tensor:
+    """Decode what `encode_input_tensor` returned to inputs in data units.
 
     Raises:
-        PotstillError: what is stored contradicts itself, or is one number for each input.
+        PotstillError: the tensors contradict their description, or hold one number for each input.
     """
-    inputs = decode(stored)
-    if inputs.ndim < 2:
-        raise PotstillError(f"at least one input with values is required, but inputs are {list(inputs.shape)}")
-    return inputs * _beside(normalization.std, inputs) + _beside(normalization.mean, inputs) if normalised else inputs
+    x = decode(encoded)
+    if x.ndim < 2:
+        raise PotstillError(f"at least one input with values is required, but inputs are {list(x.shape)}")
+    return x * _as_channels(normalization.std, x) + _as_channels(normalization.mean, x) if normalised else x
 
 
-def _packed(tensor: Tensor, store: Codec) -> Encoded:
-    """A payload's tensor: numbers by the store, places and flags as they are."""
-    if tensor.is_floating_point():
-        return store.pack(tensor.float())
-    return encode_ints(tensor)
+def _encode_tensor(tensor: Tensor, codec: Codec) -> Encoded:
+    return codec.pack(tensor.float()) if tensor.is_floating_point() else encode_ints(tensor)
 
 
 def _affine(x: Tensor, normalization: Normalization) -> Tensor:
     return Normalization(normalization.mean, normalization.std).apply(x)
 
 
+def _as_channels(row: Tensor, x: Tensor) -> Tensor:
+    return row.reshape(1, -1, *[1] * (x.ndim - 2))
+
+
 def decode_contents(
-    held: dict[str, Tensor], card: Mapping[str, Any], normalization: Normalization, max_bytes: int,
-    shared: DecoderSource | None = None,
+    remaining: dict[str, Tensor], metadata: Mapping[str, Any], normalization: Normalization, max_bytes: int,
+    decoder: DecoderSource | None = None,
 ) -> Contents:  # fmt: skip
-    """What the tensors of a file are, by its card; ``held`` is used up.
+    """Decode the tensors of a file by its metadata.
 
     Args:
-        shared: what it decodes by that is in no set's file; else that is looked for in the cache.
+        remaining: tensors by name; those that are read are removed.
+        decoder: assets that the set decodes by; by default the cache.
 
     Raises:
-        PotstillError: they contradict each other, or this machine has no such decoder.
+        PotstillError: tensors and metadata contradict each other, or this machine has no such parametrization.
     """
-    store = card.get("store")
-    said = store.get("tensors") if isinstance(store, dict) else None
-    if not isinstance(said, dict) or not all(isinstance(v, dict) for v in said.values()):
-        raise PotstillError("its card lacks a valid 'store.tensors'; get the file again")
-    found: dict[str, Tensor] = {}
-    parts: dict[str, Encoded] = {}
-    for name, description in said.items():
-        mine = [n for n in held if n == name or n.startswith(f"{name}.")]
-        if not mine:
-            raise PotstillError(f"holds no tensor {str(name)[:80]!r}, which its card describes; get the file again")
-        stored = Encoded({n.removeprefix(name): held.pop(n) for n in mine}, description)
-        if name == "inputs" or name.startswith("inputs/"):
-            parts[name] = stored
-            continue
-        try:
-            found[name] = decode(stored)
-        except PotstillError as error:
-            raise PotstillError(f"tensor {str(name)[:80]!r}: {error}") from error
-    if len(parts) > 1 and "inputs" in parts:
-        raise PotstillError("holds inputs of one tensor and inputs with names; get the file again")
-    normalised = store.get("normalised") if isinstance(store, dict) else None
-    labels, index, weights = found.pop("labels", None), found.pop("index", None), found.pop("weights", None)
-    scores = found.pop(SCORES, None)
-    if (scores is None) == has_scores(card) or (scores is not None and labels is not None):
-        raise PotstillError("its card and its tensors do not agree on whether labels are scores; get the file again")
+    parts, decoded, normalised = _decode_tensors(remaining, metadata)
+    labels, index, weights = (decoded.pop(name, None) for name in ("labels", "index", "weights"))
+    scores = decoded.pop(SCORES, None)
+    if (scores is None) == has_scores(metadata) or (scores is not None and labels is not None):
+        raise PotstillError(
+            "its metadata and its tensors do not agree on whether labels are scores; get the file again"
+        )
     if scores is not None:
-        check_scores("its file", scores, len(scores) if scores.ndim else 0, len(card["classes"]))
+        check_scores("its file", scores, len(scores) if scores.ndim else 0, len(metadata["classes"]))
         labels = to_probabilities(scores)
     if labels is None:
         raise PotstillError("holds no tensor 'labels'; it is not a distilled set")
-    captions = _texts(found, len(labels) if labels.ndim else 0)
-    payload, learned = ({n.removeprefix(p): found.pop(n) for n in list(found) if n.startswith(p)} for p in _PREFIXES)
-    if odd := sorted(found):
-        raise PotstillError(f"tensor {odd[0][:80]!r} is not of this format; get the file again")
-    whole = {n.removeprefix(DECODED).removeprefix("/"): held.pop(n) for n in sorted(held) if _is_decoded(n)}
-    inputs, missing = (
-        decode_inputs(parts, input_from_json(card["input"]), normalised, normalization) if parts else None,
-        "",
+    captions = _pop_texts(decoded, len(labels) if labels.ndim else 0)
+    payload, learned = (
+        {n.removeprefix(prefix): decoded.pop(n) for n in list(decoded) if n.startswith(prefix)}
+        for prefix in (PAYLOAD, LEARNED)
     )
+    if decoded:
+        raise PotstillError(f"tensor {min(decoded)[:80]!r} is not of this format; get the file again")
+    stored = {
+        n.removeprefix(DECODED).removeprefix("/"): remaining.pop(n)
+        for n in sorted(remaining)
+        if n == DECODED or n.startswith(f"{DECODED}/")
+    }
+    spec, missing = input_from_json(metadata["input"]), ""
+    inputs = decode_inputs(parts, spec, normalised, normalization) if parts else None
     if inputs is None and payload:
-        beside = whole.get("", whole) if whole else None
         try:
-            inputs = (
-                decode_payload(payload, card, normalization, len(labels), max_bytes, shared)
-                if beside is None
-                else beside
-            )
+            if stored:
+                inputs = stored.get("", stored)
+            else:
+                inputs = decode_payload(payload, metadata, normalization, len(labels), max_bytes, decoder)
         except MissingDecoder as error:
             missing = str(error)
-    elif payload or whole:
+    elif payload or stored:
         inputs = None
     if (inputs is None and not missing) or (isinstance(inputs, Tensor) and inputs.dtype != torch.float32):
-        raise PotstillError("holds no tensor 'inputs' of numbers, or another beside it; it is not a distilled set")
+        raise PotstillError("holds no tensor 'inputs' of numbers, or another besides it; it is not a distilled set")
     return Contents(
         inputs=inputs, labels=labels, payload=payload, index=index, weights=weights, learned=learned, captions=captions,
         scores=scores, missing=missing,
     )  # fmt: skip
 
 
-def _is_decoded(name: str) -> bool:
-    return name == DECODED or name.startswith(f"{DECODED}/")
-
-
-def _beside(row: Tensor, x: Tensor) -> Tensor:
-    return row.reshape(1, -1, *[1] * (x.ndim - 2))
+def _decode_tensors(
+    remaining: dict[str, Tensor], metadata: Mapping[str, Any]
+) -> tuple[dict[str, Encoded], dict[str, Tensor], Any]:
+    """Return inputs still encoded, all other tensors decoded, and which inputs are in normalised units."""
+    codec = metadata.get("codec")
+    described = codec.get("tensors") if isinstance(codec, dict) else None
+    if not isinstance(described, dict) or not all(isinstance(v, dict) for v in described.values()):
+        raise PotstillError("its metadata lack a valid 'codec.tensors'; get the file again")
+    parts: dict[str, Encoded] = {}
+    decoded: dict[str, Tensor] = {}
+    for name, description in described.items():
+        names = [n for n in remaining if n == name or n.startswith(f"{name}.")]
+        if not names:
+            raise PotstillError(f"holds no tensor {str(name)[:80]!r}, which its metadata describe; get the file again")
+        encoded = Encoded({n.removeprefix(name): remaining.pop(n) for n in names}, description)
+        if name == "inputs" or name.startswith("inputs/"):
+            parts[name] = encoded
+            continue
+        try:
+            decoded[name] = decode(encoded)
+        except PotstillError as error:
+            raise PotstillError(f"tensor {str(name)[:80]!r}: {error}") from error
+    if len(parts) > 1 and "inputs" in parts:
+        raise PotstillError("holds inputs of one tensor and inputs with names; get the file again")
+    return parts, decoded, codec.get("normalised") if isinstance(codec, dict) else None
 
 
 def decode_payload(
-    payload: Mapping[str, Tensor], card: Mapping[str, Any], normalization: Normalization, n: int, max_bytes: int,
-    shared: DecoderSource | None = None,
+    payload: Mapping[str, Tensor], metadata: Mapping[str, Any], normalization: Normalization, n: int, max_bytes: int,
+    decoder: DecoderSource | None = None,
 ) -> Inputs:  # fmt: skip
-    """The ``n`` inputs, in data units, that a payload decodes to by the card's ``decoder``.
+    """Return the ``n`` inputs, in data units, that a payload decodes to by the metadata's ``decoder``.
 
     Raises:
-        Without: what it decodes by is not here.
-        PotstillError: there is no such decoder here, or it does not fit the payload.
+        MissingDecoder: a shared asset is not on this machine.
+        PotstillError: there is no such parametrization here, or it does not fit the payload.
     """
-    said, spec = card.get("decoder"), input_from_json(card["input"])
-    if not isinstance(said, dict) or not isinstance(said.get("parametrization"), str):
-        raise PotstillError("its card names no decoder for its payload; get the file again")
-    spelled, space = said["parametrization"][:200], said.get("space")
-    if space not in ("model", "data"):
-        raise PotstillError("its card lacks a valid 'decoder.space'; get the file again")
-    size = n * spec.num_values
-    if 4 * size > max_bytes:
+    parts, spec = decoder_parts(metadata.get("decoder"), n), input_from_json(metadata["input"])
+    size = 4 * n * spec.numbers
+    if size > max_bytes:
         raise PotstillError(
-            f"its {n:,} inputs decode to {4 * size:,} bytes, more than the {max_bytes:,} allowed; "
-            f"{limit_hint('set_bytes')}"
+            f"its {n:,} inputs decode to {size:,} bytes, more than the {max_bytes:,} allowed; {limit_hint('set_bytes')}"
         )
-    parametrization: Parametrization = parse_parametrization(spelled, spec)
-    for name, value in {**vars(parametrization), **vars(getattr(parametrization, "inner", spec.__class__))}.items():
+    decoded = []
+    for prefix, part, items in parts:
+        inner = {name.removeprefix(prefix): t for name, t in payload.items() if name.startswith(prefix)}
+        decoded.append(_decode_part(inner, part, spec, normalization, items, max_bytes, decoder))
+    return decoded[0] if len(decoded) == 1 else concat(decoded)
+
+
+def _decode_part(
+    payload: Mapping[str, Tensor], described: Mapping[str, Any], spec: InputSpec, normalization: Normalization, n: int,
+    max_bytes: int, decoder: DecoderSource | None,
+) -> Inputs:  # fmt: skip
+    name, space = described["parametrization"][:200], described.get("space")
+    if space not in ("model", "data"):
+        raise PotstillError("its metadata lack a valid 'decoder.space'; get the file again")
+    parametrization: Parametrization = parse_parametrization(name, spec)
+    inner = getattr(parametrization, "inner", parametrization)
+    for setting, value in {**vars(parametrization), **vars(inner)}.items():
         if isinstance(value, int) and value > limits().decoder_setting:
-            raise PotstillError(f"its decoder has {name} {value:,}; {limit_hint('decoder_setting')}")
-    if isinstance(getattr(parametrization, "inner", parametrization), RequiresAssets) != bool(said.get("assets")):
-        raise PotstillError(f"its decoder {spelled!r} and the assets on its card do not fit; get the file again")
-    assets = load_decoders(said, shared, max_bytes)
+            raise PotstillError(f"its decoder has {setting} {value:,}; {limit_hint('decoder_setting')}")
+    if isinstance(inner, RequiresAssets) != bool(described.get("assets")):
+        raise PotstillError(f"its decoder {name!r} and the assets in its metadata do not fit; get the file again")
+    assets = load_decoders(described, decoder, max_bytes)
     try:
         with torch.no_grad():
             if isinstance(parametrization, RequiresAssets) and assets:
                 parametrization = parametrization.with_assets(assets)
-            made = parametrization.decode(payload, spec.shape)
+            decoded = parametrization.decode(payload, spec.shape)
     except (RuntimeError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
-        # Whatever a decoder of torch operations says to a payload that was not made for it: the file is wrong.
+        # Torch operations on a payload that was not made for them raise any of these: the file is wrong.
         line = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise PotstillError(f"its payload does not fit its decoder {spelled!r} ({line}); get the file again") from error
-    if isinstance(made, Tensor) and (tuple(made.shape) != (n, *spec.shape) or not made.is_floating_point()):
+        raise PotstillError(f"its payload does not fit its decoder {name!r} ({line}); get the file again") from error
+    if isinstance(decoded, Tensor) and (tuple(decoded.shape) != (n, *spec.shape) or not decoded.is_floating_point()):
         raise PotstillError(
-            f"its payload decodes to {list(made.shape)}, but its labels and card say {[n, *spec.shape]}; get the file "
-            "again"
+            f"its payload decodes to {list(decoded.shape)}, but its labels and metadata say {[n, *spec.shape]}; get "
+            "the file again"
         )
-    check_shapes("its payload", made, spec, n)
-    inputs = made if space == "data" else normalization.invert(made)
+    check_shapes("its payload", decoded, spec, n)
+    inputs = decoded if space == "data" else normalization.invert(decoded)
     return tree_map(lambda x: (x.float() if x.is_floating_point() else x).contiguous(), inputs)  # type: ignore[no-any-return]
 
 
-def entropy_coded_size(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> int:
-    """Bytes that a file's tensors take when they are entropy-coded without loss (`potstill.codecs.entropy`).
+def entropy_coded_size(tensors: Mapping[str, Tensor], described: Mapping[str, Any]) -> int:
+    """Return the bytes of a file's tensors after lossless entropy coding (`potstill.codecs.entropy`).
 
     Args:
-        said: the card's ``store``.
+        described: the metadata's ``codec``.
     """
     total = 0
     for name, tensor in tensors.items():
-        description = said["tensors"].get(name, {})
-        packed = description.get("codec") not in (None, "float", "runs", "mosaic")
-        total += len(compress_tensor(tensor, description.get("bits") if packed else None)[1])
+        description = described["tensors"].get(name, {})
+        has_codes = description.get("codec") not in (None, "float", "runs", "mosaic")
+        total += len(compress_tensor(tensor, description.get("bits") if has_codes else None)[1])
     return total
 
 
 def bytes_by_part(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Bytes of a file's tensors by what they are: ``inputs``, ``labels``, ``decoder``, where there are any ``weights``,
-    ``index``, ``learned``, ``whitening`` and ``decoded``, and ``total``, which is their sum."""
+    """Return the bytes of a file's tensors by part.
+
+    Returns:
+        ``inputs``, ``labels``, ``decoder``; where there are any ``weights``, ``index``, ``learned``, ``whitening``,
+        ``captions`` and ``decoded``; and ``total``, their sum.
+    """
     sizes = {"inputs": 0, "labels": 0, "decoder": 0}
     for name, tensor in tensors.items():
-        what = name.partition("/")[0].partition(".")[0]
-        what = "labels" if what == SCORES else what
-        if what == "payload":
-            what = "decoder" if name.startswith(f"payload/{SHARED}") else "inputs"
-        sizes[what] = sizes.get(what, 0) + tensor.numel() * tensor.element_size()
+        part = name.partition("/")[0].partition(".")[0]
+        if part == "payload":
+            part = "decoder" if _SHARED.match(name) else "inputs"
+        part = "labels" if part == SCORES else part
+        sizes[part] = sizes.get(part, 0) + tensor.numel() * tensor.element_size()
     return sizes | {"total": sum(sizes.values())}

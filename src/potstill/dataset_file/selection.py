@@ -1,6 +1,7 @@
-"""A selection without its samples: indices and the hash of what they count in, and the way back to the whole set."""
+"""Selections without their samples: indices and the hash of their data, and the way back to a whole set."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from potstill._util.input_limits import limits
 from potstill._util.outputs import check_output
 from potstill.codecs import decode, parse_codec
 from potstill.core import Encoded, Inputs, Source
-from potstill.core.nested import named_tensors, single_tensor
-from potstill.dataset_file.dataset import Distilled, normalization_of, to_stored_form, validated_set
+from potstill.core.nested import named_tensors
+from potstill.dataset_file.build import to_stored_form
+from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.files import parse_json, read_metadata, read_tensors, write_tensors
+from potstill.dataset_file.load import validated_set
 from potstill.dataset_file.metadata import (
-    FIRST,
-    FIRST_INDICES,
     FORMAT,
     INDEX_FORMAT,
     input_from_json,
@@ -24,46 +25,47 @@ from potstill.dataset_file.metadata import (
     metadata_text,
     parse_metadata,
 )
+from potstill.dataset_file.normalization import read_normalization
 from potstill.dataset_file.payload_io import CAPTIONS, decode_inputs, encode_inputs, encode_labels, encode_texts
 from potstill.dataset_file.replacing import describe_conflict
 from potstill.dataset_file.validate import check_shapes
 from potstill.errors import PotstillError
-from potstill.tasks import get_targets
+from potstill.tasks import targets_of
 
 __all__ = ["check_source", "is_index_file", "materialize", "read_indices", "require_selection", "write_indices"]
 
 
 def require_selection(distilled: Distilled, what: str) -> Tensor:
-    """The indices of a selection.
+    """Return the indices of a selection.
 
     Raises:
-        PotstillError: the set is synthetic.
+        PotstillError: the set is synthetic, so ``what`` (the words of an action) cannot be done.
     """
     if distilled.index is None:
         raise PotstillError(
-            f"{what} needs a selection, but the samples of this set were made by "
-            f"{distilled.metadata['method']}, not chosen"
+            f"{what} needs a selection, but the samples of this set were made by {distilled.metadata['method']}, not "
+            "chosen"
         )
     return distilled.index
 
 
-def check_source(card: dict[str, Any], source: Source) -> None:
-    """The source must be what the selection was made of, to the last bit, as its hash tells.
+def check_source(metadata: Mapping[str, Any], source: Source) -> None:
+    """Check by content hash that the selection was made from this source.
 
     Raises:
-        PotstillError: it is not; both hashes stand in the message.
+        PotstillError: it was made from another one; the message has both hashes.
     """
-    said = card["source"]
-    wanted, found = said.get("hash"), source.content_hash
-    if wanted != found:
+    described = metadata["source"]
+    expected, actual = described.get("hash"), source.content_hash
+    if expected != actual:
         raise PotstillError(
-            f"the selection was made of {str(said.get('name'))!r} with hash {wanted}, but the training part of "
-            f"{source.name!r} has hash {found}; give the same data, read with the same options"
+            f"the selection was made of {str(described.get('name'))!r} with hash {expected}, but the training part of "
+            f"{source.name!r} has hash {actual}; give the same data, read with the same options"
         )
 
 
-def _digest(inputs: Inputs) -> str:
-    """Of the values; of inputs with names of each after the other, in the order of their parts."""
+def _hash_inputs(inputs: Inputs) -> str:
+    """Return the SHA-256 of the values; of inputs with names, part after part."""
     digest = hashlib.sha256()
     for tensor in named_tensors(inputs).values():
         digest.update(tensor.contiguous().numpy().data)
@@ -71,103 +73,90 @@ def _digest(inputs: Inputs) -> str:
 
 
 def write_indices(distilled: Distilled, path: Path, *, force: bool = False) -> None:
-    """Write a selection without its inputs: its index, its weights and soft labels where it has any, and its card.
+    """Write a selection without its inputs: index, metadata, and weights and soft labels where it has any.
 
     Args:
-        force: replace whatever file is there; without it the same selection's alone.
+        force: replace any file there; by default only the same selection's.
 
     Raises:
         PotstillError: the set is no selection, or the file cannot be written.
     """
     require_selection(distilled, "storing indices alone")
-    check_output(path, reads=[distilled], force=force, found=lambda at: describe_conflict(at, distilled.metadata))
-    first = distilled.metadata["format"] == FIRST
-    card = {
-        **distilled.metadata, "format": FIRST_INDICES if first else INDEX_FORMAT,
-        "inputs_hash": _digest(distilled.inputs),
-    }  # fmt: skip
-    left_out = (
-        ("inputs", CAPTIONS) if distilled.has_soft_labels else ("inputs", CAPTIONS, "labels")
-    )  # those of the source
-    kept = {n: t for n, t in distilled.tensors.items() if n.partition("/")[0].partition(".")[0] not in left_out}
-    write_tensors(path, kept, {"card": metadata_text(card)})
+    if distilled.payload:
+        raise PotstillError("a joined set has no indices alone; store the sets that it was joined from")
+    metadata = distilled.metadata
+    check_output(path, reads=[distilled], force=force, found=lambda at: describe_conflict(at, metadata))
+    in_source = ("inputs", CAPTIONS) if distilled.has_soft_labels else ("inputs", CAPTIONS, "labels")
+    stored = {n: t for n, t in distilled.tensors.items() if n.partition("/")[0].partition(".")[0] not in in_source}
+    index_metadata = {**metadata, "format": INDEX_FORMAT, "inputs_hash": _hash_inputs(distilled.inputs)}
+    write_tensors(path, stored, {"card": metadata_text(index_metadata)})
 
 
 def is_index_file(path: Path) -> bool:
-    """Whether the file holds indices alone, by its header; ``False`` of what cannot be read.
-
-    The rest of the file is checked by what reads it.
-    """
+    """Return whether the header of a file says that it holds indices alone; ``False``: also where it is unreadable."""
     try:
-        card = parse_json(read_metadata(path, limits().set_bytes).get("card", "null"))
+        metadata = parse_json(read_metadata(path, limits().set_bytes).get("card", "null"))
     except (PotstillError, ValueError):
         return False
-    return isinstance(card, dict) and card.get("format") in (INDEX_FORMAT, FIRST_INDICES)
+    return isinstance(metadata, dict) and metadata.get("format") == INDEX_FORMAT
 
 
 def read_indices(path: Path) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]:
-    """The index of a file that holds indices alone, its card, and its tensors.
+    """Return index int64 (n,), metadata and tensors of a file that holds indices alone.
 
     Raises:
         PotstillError: it is missing, cut off, foreign or of another format.
     """
-    tensors, metadata = read_tensors(path, limits().set_bytes)
-    card = parse_metadata(path, metadata, indices=True)
+    tensors, header = read_tensors(path, limits().set_bytes)
+    metadata = parse_metadata(path, header, indices=True)
     index = tensors.get("index")
-    if card["format"] == INDEX_FORMAT:
-        said = card.get("store", {}).get("tensors") if isinstance(card.get("store"), dict) else None
-        if index is not None and isinstance(said, dict) and isinstance(said.get("index"), dict):
-            try:
-                index = decode(Encoded({"": index}, said["index"]))
-            except PotstillError as error:
-                raise PotstillError(f"{path}: tensor 'index': {error}") from error
-        else:
-            index = None
+    codec = metadata.get("codec")
+    described = codec.get("tensors") if isinstance(codec, dict) else None
+    if index is not None and isinstance(described, dict) and isinstance(described.get("index"), dict):
+        try:
+            index = decode(Encoded({"": index}, described["index"]))
+        except PotstillError as error:
+            raise PotstillError(f"{path}: tensor 'index': {error}") from error
+    else:
+        index = None
     if index is None or index.dtype != torch.int64 or index.ndim != 1 or len(index) == 0 or int(index.min()) < 0:
         raise PotstillError(f"{path}: needs a tensor 'index' of whole numbers ≥ 0; get the file again")
-    return index, card, tensors
+    return index, metadata, tensors
 
 
 def materialize(path: Path, source: Source) -> Distilled:
-    """The whole set: indices from the file at ``path``, samples from the source that they count in.
+    """Return the whole set: indices from the file at ``path``, samples from the source.
 
     Raises:
         PotstillError: the file is not one of indices, the source is another, or its samples are not the same bits.
     """
-    index, card, held = read_indices(path)
-    check_source(card, source)
+    index, metadata, stored = read_indices(path)
+    check_source(metadata, source)
     if int(index.max()) >= len(source):
         raise PotstillError(f"{path}: index {int(index.max()):,} is not among {len(source):,} samples")
-    inputs = to_stored_form(source.raw(index), source.input)
-    said = card.pop("inputs_hash", None)
-    if card["format"] == INDEX_FORMAT:
-        name, spec = str(card["store"].get("name"))[:200], input_from_json(card["input"])
-        normalization = normalization_of(path, card, dict(held))
-        try:
-            check_shapes("the samples", inputs, spec, len(index))
-        except PotstillError as error:
-            raise PotstillError(f"{path}: {error}") from error
-        kept, rounded = encode_inputs(inputs, spec, parse_codec(name), normalization)
-        inputs = decode_inputs(kept, spec, rounded, normalization)
-        labels = get_targets(source)[index]
-        if not any(n.partition(".")[0] == "labels" for n in held):
-            kept["labels"] = encode_labels(
-                labels, len(source.classes) if is_classification(card) else None, parse_codec(name)
+    inputs, spec = to_stored_form(source.raw(index), source.input), input_from_json(metadata["input"])
+    expected_hash, codec_name = metadata.pop("inputs_hash", None), str(metadata["codec"].get("name"))[:200]
+    normalization, codec = read_normalization(path, metadata, dict(stored)), parse_codec(codec_name)
+    try:
+        check_shapes("the samples", inputs, spec, len(index))
+    except PotstillError as error:
+        raise PotstillError(f"{path}: {error}") from error
+    encoded, normalised = encode_inputs(inputs, spec, codec, normalization)
+    inputs = decode_inputs(encoded, spec, normalised, normalization)
+    if not any(n.partition(".")[0] == "labels" for n in stored):
+        classes = len(source.classes) if is_classification(metadata) else None
+        encoded["labels"] = encode_labels(targets_of(source)[index], classes, codec)
+    if texts := getattr(source, "texts", ()):
+        encoded |= encode_texts([texts[i] for i in index.tolist()])
+    for name, part in encoded.items():
+        if dict(part.metadata) != metadata["codec"]["tensors"].get(name):
+            raise PotstillError(
+                f"{path}: {codec_name!r} writes the samples otherwise than its metadata say; get it again"
             )
-        if texts := getattr(source, "texts", ()):
-            kept |= encode_texts([texts[i] for i in index.tolist()])
-        for part, found in kept.items():
-            if dict(found.metadata) != card["store"]["tensors"].get(part):
-                raise PotstillError(
-                    f"{path}: the samples are stored otherwise by {name!r} than its card says; get it again"
-                )
-            held |= {f"{part}{suffix}": tensor for suffix, tensor in found.tensors.items()}
-    else:
-        held |= {"inputs": single_tensor(inputs, "a file of the first format")}
-        held.setdefault("labels", source.labels[index])
-    if said != _digest(inputs):
+        stored |= {f"{name}{suffix}": tensor for suffix, tensor in part.tensors.items()}
+    if expected_hash != (actual := _hash_inputs(inputs)):
         raise PotstillError(
-            f"{path}: the samples have hash {_digest(inputs)}, but the card says {said}; another version of the "
+            f"{path}: the samples have hash {actual}, but its metadata say {expected_hash}; another version of the "
             "decoder may have read other pixels"
         )
-    return validated_set(path, {**card, "format": FORMAT if card["format"] == INDEX_FORMAT else FIRST}, held)
+    return validated_set(path, {**metadata, "format": FORMAT}, stored)

@@ -1,6 +1,6 @@
-"""What sets decode by that is in no set's file, such as a generator: an asset, found by the hash of its tensors.
+"""Decoders in the metadata of a set, and the shared assets (such as a generator) that they decode by.
 
-It is a safetensors file of its own, kept once under that hash however many sets decode by it. Nothing in it is run.
+An asset is a safetensors file of its own, cached once under the hash of its tensors however many sets decode by it.
 """
 
 import hashlib
@@ -19,53 +19,86 @@ from potstill.dataset_file.files import read_tensors, write_tensors
 from potstill.errors import PotstillError
 
 __all__ = [
-    "DecoderSource",
-    "MissingDecoder",
-    "assets_to_json",
-    "cache_decoder",
-    "decoder_cache_path",
-    "hash_tensors",
-    "load_decoders",
-]
+    "DecoderSource", "MissingDecoder", "assets_to_json", "cache_decoder", "decoder_assets", "decoder_cache_path",
+    "decoder_parts", "hash_tensors", "load_decoders",
+]  # fmt: skip
 
 DecoderSource: TypeAlias = str | Path | Mapping[str, str | Path | Payload]
-"""What a set decodes by: a file, or by the asset's name files and tensors."""
+"""Assets given by the caller: one file, or files and tensors by asset name."""
 
 _HASH = re.compile("[0-9a-f]{64}")
 
 
 class MissingDecoder(PotstillError):
-    """What a set decodes by is not on this machine."""
+    """The asset that a set decodes by is not on this machine."""
 
 
-def hash_tensors(state: Mapping[str, Tensor]) -> str:
-    """Of tensors by name: SHA-256, of each in the order of names, with its type and shape."""
+def decoder_parts(described: Any, n: int) -> list[tuple[str, Mapping[str, Any], int]]:
+    """Return the decoders of a set: one, or one for each of the sets that were joined (`concat`).
+
+    Args:
+        described: the metadata's ``decoder``.
+        n: items of the set.
+
+    Returns:
+        For each: prefix of its payload names, its description, and how many items decode by it.
+
+    Raises:
+        PotstillError: the description is invalid, or counts other items.
+    """
+    parts = described.get("parts") if isinstance(described, dict) else None
+    if parts is None:
+        parts, prefixes = [described], [""]
+        counts = [n]
+    else:
+        parts = parts if isinstance(parts, list) else []
+        prefixes = [f"{i}/" for i in range(len(parts))]
+        counts = [part.get("items") if isinstance(part, dict) else None for part in parts]
+    if not parts or not all(isinstance(p, dict) and isinstance(p.get("parametrization"), str) for p in parts):
+        raise PotstillError("its metadata name no decoder for its payload; get the file again")
+    if not all(type(count) is int and count > 0 for count in counts) or sum(counts) != n:
+        raise PotstillError(f"the parts of its decoder must have {n} items in all, not {counts!s:.60}; get it again")
+    return list(zip(prefixes, parts, counts, strict=True))
+
+
+def decoder_assets(described: Any) -> list[Any]:
+    """Return the assets that a metadata's ``decoder`` names, those of its parts included; not validated."""
+    if not isinstance(described, dict):
+        return []
+    parts = described.get("parts")
+    nested = [asset for part in parts for asset in decoder_assets(part)] if isinstance(parts, list) else []
+    assets = described.get("assets")
+    return nested + (assets if isinstance(assets, list) else [assets] if assets else [])
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors by name, in the order of names, with their types and shapes."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def assets_to_json(needed: Sequence[tuple[Asset, Payload]]) -> dict[str, Any]:
-    """What a card's ``decoder`` says of assets and what they opened to."""
+def assets_to_json(assets: Sequence[tuple[Asset, Payload]]) -> dict[str, Any]:
+    """Return ``assets`` and ``bytes`` of the metadata's ``decoder``."""
     return {
-        "assets": [{"name": a.name, "recipe": dict(a.recipe), "hash": hash_tensors(tensors)} for a, tensors in needed],
-        "bytes": sum(map(_bytes, (tensors for _, tensors in needed))),
+        "assets": [{"name": a.name, "recipe": dict(a.recipe), "hash": hash_tensors(tensors)} for a, tensors in assets],
+        "bytes": sum(_nbytes(tensors) for _, tensors in assets),
     }
 
 
-def _bytes(tensors: Payload) -> int:
+def _nbytes(tensors: Payload) -> int:
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
 def decoder_cache_path(hash: str) -> Path:
-    """Where the cache has it."""
+    """Return the path of an asset in the cache."""
     return cache_dir() / "decoders" / f"{hash}.safetensors"
 
 
 def cache_decoder(tensors: Payload) -> Path:
-    """Keep it in the cache, where it is not there yet.
+    """Write an asset to the cache, unless it is there, and return its path.
 
     Raises:
         PotstillError: it cannot be written.
@@ -80,46 +113,45 @@ def cache_decoder(tensors: Payload) -> Path:
     return path
 
 
-def load_decoders(said: Mapping[str, Any], given: DecoderSource | None, max_bytes: int) -> dict[str, Payload]:
-    """What a card's ``decoder`` names, by name: of what is given, or else of the cache.
+def load_decoders(described: Mapping[str, Any], source: DecoderSource | None, max_bytes: int) -> dict[str, Payload]:
+    """Return the assets of one decoder by name, from ``source`` or else from the cache.
 
     Raises:
-        Without: one is not there.
-        PotstillError: one is another than the card says, or the card is wrong.
+        MissingDecoder: an asset is not on this machine.
+        PotstillError: an asset has another hash than the metadata say, or the metadata are invalid.
     """
-    wanted = said.get("assets", [])
-    if not isinstance(wanted, list) or not all(isinstance(entry, dict) for entry in wanted):
-        raise PotstillError("its card lacks valid 'decoder.assets'; get the file again")
-    names = [entry.get("name") for entry in wanted]
-    for name, entry in zip(names, wanted, strict=True):
-        if not isinstance(name, str) or names.count(name) > 1 or not _is_hash(entry.get("hash")):
-            raise PotstillError("its card's 'decoder.assets' need each a name and a hash; get the file again")
-    if isinstance(given, str | Path):
+    entries = described.get("assets", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise PotstillError("its metadata lack valid 'decoder.assets'; get the file again")
+    names = [entry.get("name") for entry in entries]
+    for name, entry in zip(names, entries, strict=True):
+        is_hash = isinstance(entry.get("hash"), str) and _HASH.fullmatch(entry["hash"])
+        if not isinstance(name, str) or names.count(name) > 1 or not is_hash:
+            raise PotstillError("its 'decoder.assets' need each a name and a hash; get the file again")
+    if isinstance(source, str | Path):
         if len(names) != 1:
             raise PotstillError(f"it decodes by {len(names)} assets, but one file is given; give them by name")
-        given = {names[0]: given}
-    if odd := sorted(set(given or {}) - set(names)):
+        source = {names[0]: source}
+    if odd := sorted(set(source or {}) - set(names)):
         raise PotstillError(f"it decodes by {names or 'no assets'}, but {odd[0][:80]!r} is given; leave it out")
-    made = {entry["name"]: _open(entry, (given or {}).get(entry["name"]), max_bytes) for entry in wanted}
-    if wanted and said.get("bytes") != (held := sum(map(_bytes, made.values()))):
-        raise PotstillError(f"its card's 'decoder.bytes' must be {held:,}, as its assets take; get the file again")
-    return made
+    assets = {entry["name"]: _load_asset(entry, (source or {}).get(entry["name"]), max_bytes) for entry in entries}
+    if entries and described.get("bytes") != (total := sum(map(_nbytes, assets.values()))):
+        raise PotstillError(f"its 'decoder.bytes' must be {total:,}, as its assets take; get the file again")
+    return assets
 
 
-def _is_hash(value: Any) -> bool:
-    return isinstance(value, str) and _HASH.fullmatch(value) is not None
-
-
-def _open(entry: Mapping[str, Any], given: str | Path | Payload | None, max_bytes: int) -> Payload:
-    name, wanted = entry["name"][:80], entry["hash"]
-    path = decoder_cache_path(wanted) if given is None else given
-    if given is None and not decoder_cache_path(wanted).exists():
+def _load_asset(entry: Mapping[str, Any], source: str | Path | Payload | None, max_bytes: int) -> Payload:
+    name, expected = entry["name"][:80], entry["hash"]
+    path = decoder_cache_path(expected) if source is None else source
+    if source is None and not decoder_cache_path(expected).exists():
         raise MissingDecoder(
-            f"it decodes by the asset {name!r} of hash {wanted}, which is not here; put its file at "
-            f"{decoder_cache_path(wanted)}, or give it with load(path, decoder=FILE)"
+            f"it decodes by the asset {name!r} of hash {expected}, which is not here; put its file at "
+            f"{decoder_cache_path(expected)}, or give it with load(path, decoder=FILE)"
         )
     tensors = read_tensors(Path(path), max_bytes)[0] if isinstance(path, str | Path) else path
-    if (found := hash_tensors(tensors)) != wanted:
-        where = path if isinstance(path, str | Path) else "what is given"
-        raise PotstillError(f"it decodes by the asset {name!r} of hash {wanted}, but {where} has {found}; get that one")
+    if (actual := hash_tensors(tensors)) != expected:
+        where = path if isinstance(path, str | Path) else "the given asset"
+        raise PotstillError(
+            f"it decodes by the asset {name!r} of hash {expected}, but {where} has {actual}; get that one"
+        )
     return tensors

@@ -1,4 +1,4 @@
-"""What a set must be: its inputs, targets, weights and normalization fit each other and the card."""
+"""Validation of a set: inputs, targets, weights and normalization must fit each other and the metadata."""
 
 import math
 from collections.abc import Mapping
@@ -8,46 +8,37 @@ import torch
 from torch import Tensor
 
 from potstill.core import Inputs, InputSpec, Normalization, Task
-from potstill.core.nested import OFFSETS, VALUES, named_tensors, tensor_names
+from potstill.core.nested import OFFSETS, VALUES, tensor_names, named_tensors
+from potstill.dataset_file.values import Contents
 from potstill.errors import PotstillError
 from potstill.tasks import Classification
 
 __all__ = [
-    "LEARNED_LR",
-    "WHITENING",
-    "are_valid_offsets",
-    "check_content",
-    "check_extras",
-    "check_labels",
-    "check_learned",
-    "check_scores",
-    "check_shapes",
+    "LEARNED_LR", "WHITENING", "are_valid_offsets", "check_content", "check_extras", "check_labels", "check_learned",
+    "check_scores", "check_shapes",
 ]  # fmt: skip
 
 LEARNED_LR = "student/lr"
-"""The learning rate of students, where a method learned it."""
+"""Name of the learned learning rate of students."""
 WHITENING = ("mean", "matrix", "inverse")
-"""The tensors of a whitening."""
+"""Tensors of a whitening."""
 
 
 def check_content(what: str, inputs: Inputs, labels: Tensor, spec: InputSpec, classes: int, task: Task | None) -> None:
+    """Check inputs and targets; every check here raises ``PotstillError`` with ``what`` as its first words."""
     if isinstance(inputs, Tensor) and (inputs.ndim < 2 or inputs.numel() == 0):
         raise PotstillError(f"{what}: at least one input with values is required, but inputs are {list(inputs.shape)}")
     if not isinstance(inputs, Tensor) and (labels.ndim == 0 or len(labels) == 0):
         raise PotstillError(f"{what}: at least one input with its target is required")
     n = len(inputs) if isinstance(inputs, Tensor) else len(labels)
     check_shapes(what, inputs, spec, n)
-    if not _all_finite(inputs):
+    if not all(map(_is_finite, named_tensors(inputs).values())):
         raise PotstillError(f"{what}: inputs must be finite, but some are NaN or infinite; distil it again")
     check_labels(what, labels, n, classes, task)
 
 
 def check_labels(what: str, labels: Tensor, n: int, classes: int, task: Task | None) -> None:
-    """Targets of ``n`` inputs, as the task has them.
-
-    Raises:
-        PotstillError: they are not.
-    """
+    """Check that there is a valid target of the task for each of ``n`` inputs."""
     if n == 0:
         raise PotstillError(f"{what}: at least one input with its target is required")
     if not isinstance(task, Classification):
@@ -57,68 +48,58 @@ def check_labels(what: str, labels: Tensor, n: int, classes: int, task: Task | N
         raise PotstillError(f"{what}: {n} inputs need as many labels, but labels are {list(labels.shape)}")
     if labels.is_floating_point():
         sums = labels.sum(1) if labels.ndim == 2 else labels
-        right = labels.ndim == 2 and labels.shape[1] == classes and bool((labels >= 0).all())
-        if not right or not bool(((sums - 1).abs() <= 1e-4).all()):
+        is_valid = labels.ndim == 2 and labels.shape[1] == classes and bool((labels >= 0).all())
+        if not is_valid or not bool(((sums - 1).abs() <= 1e-4).all()):
             raise PotstillError(f"{what}: soft labels must be rows of {classes} probabilities that sum to 1")
     elif labels.ndim != 1 or int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise PotstillError(f"{what}: labels must be in 0…{classes - 1}, one for each input")
     if task.k != classes:
-        raise PotstillError(f"{what}: the card says {classes} classes, but its task {task.k}; get the file again")
+        raise PotstillError(f"{what}: it has {classes} classes, but its task {task.k}; get the file again")
 
 
 def check_scores(what: str, scores: Tensor, n: int, classes: int) -> None:
-    """Scores of ``n`` inputs.
-
-    Raises:
-        PotstillError: they are no finite rows of one number for each class.
-    """
+    """Check that scores are finite float32 rows (n, classes)."""
     if scores.dtype != torch.float32 or tuple(scores.shape) != (n, classes) or classes < 1:
         raise PotstillError(
             f"{what}: scores must be float32 rows of {classes} numbers, one for each class, but they are "
             f"{str(scores.dtype).removeprefix('torch.')} {list(scores.shape)}; give each of {n} inputs such a row"
         )
-    if not _finite(scores):
+    if not _is_finite(scores):
         raise PotstillError(f"{what}: scores must be finite, but some are NaN or infinite; distil it again")
 
 
 def _check_targets(what: str, labels: Tensor, n: int, task: Task | None) -> None:
-    """Targets of another task than classes: finite, and such as the task, where it is known here, can score."""
-    if len(labels) != n or labels.dtype not in (torch.float32, torch.int64) or not _finite(labels):
+    """Check targets of another task than classification; an unknown task accepts all finite ones."""
+    if len(labels) != n or labels.dtype not in (torch.float32, torch.int64) or not _is_finite(labels):
         raise PotstillError(f"{what}: its targets must be finite numbers, for each of {n} inputs; get the file again")
     try:
-        fits = task is None or math.isfinite(task.chance_score(labels))
+        fits = task is None or math.isfinite(task.worst(labels))
     except (RuntimeError, ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError):
         fits = False
     if task is not None and not fits:
         raise PotstillError(
-            f"{what}: its targets {list(labels.shape)} are not such as its task {task.name!r} knows them; get the file "
-            "again"
+            f"{what}: its task {task.name!r} cannot score targets {list(labels.shape)}; get the file again"
         )
 
 
-def _all_finite(inputs: Inputs) -> bool:
-    return all(map(_finite, named_tensors(inputs).values()))
-
-
-def _finite(tensor: Tensor) -> bool:
+def _is_finite(tensor: Tensor) -> bool:
     if tensor.dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
         tensor = tensor.float()
     return bool(torch.isfinite(tensor).all())
 
 
-def check_extras(
-    what: str, inputs: Inputs | None, n: int, payload: Mapping[str, Tensor], index: Tensor | None,
-    weights: Tensor | None, normalization: Normalization,
-) -> None:  # fmt: skip
-    if bad := [name for name, tensor in payload.items() if not _finite(tensor)]:
+def check_extras(what: str, contents: Contents, normalization: Normalization) -> None:
+    """Check payload, index, weights and normalization."""
+    inputs, n, index, weights = contents.inputs, len(contents.labels), contents.index, contents.weights
+    if bad := [name for name, tensor in contents.payload.items() if not _is_finite(tensor)]:
         raise PotstillError(f"{what}: payload {bad[0][:80]!r} must be finite, but some of it is NaN or infinite")
     if index is not None and (index.dtype != torch.int64 or index.shape != (n,) or int(index.min()) < 0):
         raise PotstillError(f"{what}: index must be one int64 ≥ 0 for each of {n} inputs")
     if weights is not None:
-        fits = weights.dtype == torch.float32 and weights.shape == (n,) and _finite(weights)
+        fits = weights.dtype == torch.float32 and weights.shape == (n,) and _is_finite(weights)
         if not fits or float(weights.min()) < 0 or float(weights.max()) <= 0:
             raise PotstillError(f"{what}: weights must be one finite float32 ≥ 0 for each of {n} inputs, and not all 0")
-    if inputs is None:  # what they decode by is not here
+    if inputs is None:  # their shared decoder is not here
         return
     if isinstance(inputs, Tensor):
         _check_normalization(what, inputs, normalization)
@@ -126,50 +107,42 @@ def check_extras(
     for name, part in normalization.parts.items():
         x = inputs.get(name)
         if x is None or not x.is_floating_point() or x.ndim < 2 or part.whitening is not None or part.parts:
-            raise PotstillError(
-                f"{what}: its normalization is of a part {name[:80]!r} that has no values; get it again"
-            )
+            raise PotstillError(f"{what}: its normalization has a part {name[:80]!r} without values; get it again")
         _check_normalization(what, x, part)
 
 
 def _check_normalization(what: str, x: Tensor, normalization: Normalization) -> None:
     mean, std, channels = normalization.mean, normalization.std, x.shape[1]
     fits = mean.ndim == 1 and mean.shape == std.shape and len(mean) in (1, channels)
-    if not fits or not _finite(mean) or not _finite(std) or not bool((std > 0).all()):
+    if not fits or not _is_finite(mean) or not _is_finite(std) or not bool((std > 0).all()):
         raise PotstillError(f"{what}: normalization needs a mean and a positive std for each of {channels} channels")
     if (w := normalization.whitening) is not None:
         d = x[0].numel()
         for name, shape in zip(WHITENING, ((d,), (d, d), (d, d)), strict=True):
             tensor: Tensor = getattr(w, name)
-            if tuple(tensor.shape) != shape or tensor.dtype != torch.float32 or not _finite(tensor):
+            if tuple(tensor.shape) != shape or tensor.dtype != torch.float32 or not _is_finite(tensor):
                 raise PotstillError(f"{what}: its whitening tensors are not finite float32 for {d} values")
-    if not _finite(normalization.apply(x)):
+    if not _is_finite(normalization.apply(x)):
         raise PotstillError(f"{what}: its normalization takes the inputs beyond what float32 holds")
 
 
 def check_shapes(what: str, inputs: Inputs, spec: InputSpec, n: int) -> None:
-    """Inputs must be ``n`` of what the card describes, names, types and lengths of words included.
-
-    Raises:
-        PotstillError: they are not.
-    """
+    """Check that inputs are ``n`` of the described kind: names, types, shapes and offsets of words."""
     if isinstance(inputs, Tensor) or not spec.parts:
         if not isinstance(inputs, Tensor) or spec.parts:
-            found = "one tensor" if isinstance(inputs, Tensor) else "several with names"
-            raise PotstillError(f"{what}: the card describes other inputs than these, which are {found}")
+            kind = "one tensor" if isinstance(inputs, Tensor) else "several with names"
+            raise PotstillError(f"{what}: its metadata describe other inputs than these, which are {kind}")
         if tuple(inputs.shape[1:]) != spec.shape:
             raise PotstillError(
-                f"{what}: the card says inputs of shape {list(spec.shape)}, but they are {list(inputs.shape[1:])}"
+                f"{what}: its metadata say inputs of shape {list(spec.shape)}, but they are {list(inputs.shape[1:])}"
             )
         return
     if set(inputs) != set(tensor_names(spec)):
         odd = min(set(inputs) ^ set(tensor_names(spec)))
-        raise PotstillError(
-            f"{what}: the card's parts and its inputs must have the same names, but {odd[:80]!r} differs"
-        )
+        raise PotstillError(f"{what}: its parts and its inputs must have the same names, but {odd[:80]!r} differs")
     for name, part in spec.parts:
         if part.kind == "words":
-            fits = are_valid_words(inputs[name + VALUES], inputs[name + OFFSETS], n, part.levels)
+            fits = _are_valid_words(inputs[name + VALUES], inputs[name + OFFSETS], n, part.levels)
         else:
             x = inputs[name]
             fits = tuple(x.shape) == (n, *part.shape)
@@ -180,35 +153,34 @@ def check_shapes(what: str, inputs: Inputs, spec: InputSpec, n: int) -> None:
                 fits = fits and x.is_floating_point()
         if not fits:
             raise PotstillError(
-                f"{what}: its part {name[:80]!r} is not {part.kind[:40]} of {n} inputs as the card describes them; "
+                f"{what}: its part {name[:80]!r} is not {part.kind[:40]} of {n} inputs as its metadata describe them; "
                 "get the file again"
             )
 
 
 def are_valid_offsets(values: Tensor, offsets: Tensor, n: int) -> bool:
-    """Whether ``offsets`` say where each of ``n`` samples begins in ``values``."""
+    """Return whether ``offsets`` (n,) begin at 0 and ascend within ``values``, both int64."""
     if values.dtype != torch.int64 or offsets.dtype != torch.int64 or values.ndim != 1 or offsets.shape != (n,):
         return False
     bounds = torch.cat([offsets, offsets.new_tensor([len(values)])])
     return int(bounds[0]) == 0 and not bool((bounds.diff() < 0).any())
 
 
-def are_valid_words(values: Tensor, offsets: Tensor, n: int, levels: tuple[int, ...]) -> bool:
-    """Whether these are words of ``n`` samples, each one of as many as ``levels`` says."""
-    known = not len(values) or (len(levels) == 1 and int(values.min()) >= 0 and int(values.max()) < levels[0])
-    return are_valid_offsets(values, offsets, n) and known
+def _are_valid_words(values: Tensor, offsets: Tensor, n: int, levels: tuple[int, ...]) -> bool:
+    in_range = not len(values) or (len(levels) == 1 and int(values.min()) >= 0 and int(values.max()) < levels[0])
+    return are_valid_offsets(values, offsets, n) and in_range
 
 
 def check_learned(what: str, learned: Mapping[str, Tensor], training: Mapping[str, Any]) -> None:
-    if bad := [name for name, tensor in learned.items() if not _finite(tensor)]:
+    """Check learned tensors, and that the learned rate is the one of the metadata's ``training``."""
+    if bad := [name for name, tensor in learned.items() if not _is_finite(tensor)]:
         raise PotstillError(f"{what}: learned {bad[0][:80]!r} must be finite, but some of it is NaN or infinite")
-    if (rate := learned.get(LEARNED_LR)) is not None:
-        if rate.ndim or float(rate) <= 0:
-            raise PotstillError(
-                f"{what}: learned {LEARNED_LR!r} must be one number above 0, but it is {rate.tolist()!s:.60}"
-            )
-        if training.get("learned_lr") != rate.item():
-            raise PotstillError(
-                f"{what}: its learned rate is {rate.item()}, but the card's training.learned_lr is "
-                f"{training.get('learned_lr')!s:.60}; get the file again"
-            )
+    if (rate := learned.get(LEARNED_LR)) is None:
+        return
+    if rate.ndim or float(rate) <= 0:
+        raise PotstillError(f"{what}: learned {LEARNED_LR!r} must be one number above 0, not {rate.tolist()!s:.60}")
+    if training.get("learned_lr") != rate.item():
+        raise PotstillError(
+            f"{what}: its learned rate is {rate.item()}, but its training.learned_lr is "
+            f"{training.get('learned_lr')!s:.60}; get the file again"
+        )

@@ -19,7 +19,7 @@ import yaml
 
 from potstill._util.html import plain_line
 from potstill._util.optional import import_optional
-from potstill.dataset_file.dataset import Distilled, format_shape, save
+from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError
@@ -108,7 +108,7 @@ def _fill(folder: Path, distilled: Distilled, license: str | None, place: _Place
     pq.write_table(table, buffer)
     (folder / PARQUET_FILE).parent.mkdir()
     write_atomic(folder / PARQUET_FILE, buffer.getvalue())
-    save(distilled, folder / SET_FILE)
+    distilled.save(folder / SET_FILE)
     columns = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
     files = {PARQUET_FILE: buffer.getvalue(), SET_FILE: (folder / SET_FILE).read_bytes()}
     about = json.dumps(croissant(distilled, columns, files, license), indent=1)
@@ -181,7 +181,7 @@ def _page(distilled: Distilled, columns: Sequence[str], license: str | None, pla
 
 def _facts(distilled: Distilled) -> Iterable[tuple[str, str]]:
     card, cost = distilled.metadata, distilled.metadata.get("cost", {})
-    source, stored = card["source"], card.get("store", {})
+    source, stored = card["source"], card.get("codec", {})
     yield (
         "Source",
         f"{_shown(source.get('name'))}, {source.get('samples', 0):,} samples, hash {_code(source.get('hash'))}",

@@ -13,7 +13,7 @@ from potstill._util.input_limits import limit_hint, limits
 from potstill.augment.zca import fit_normalization
 from potstill.core import InputSpec, Normalization, Source, Splits, registry
 from potstill.data.standard_datasets import STANDARD
-from potstill.dataset_file import Distilled
+from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
 from potstill.errors import PotstillError, unknown_name
 from potstill.interop.released_sets import RELEASED_FORMATS, ReleasedSet, detect_format, read_released_set
 from potstill.interop.texts import import_texts
@@ -82,19 +82,23 @@ def import_set(
     labels, classes = _labels(of)
     name = method or found.method
     rate = found.lr if lr is None else lr
-    payload: dict[str, Tensor] | None = None
+    payload: dict[str, Tensor] = {}
     decoder: dict[str, Any] | None = None
     if (f := _factor(of, factor)) > 1:
         inputs, labels, payload = _tiled(inputs, labels, f)
         decoder = {"parametrization": f"tiles:factor={f}", "space": "data"}
     said = ", ".join(found.files)
-    return Distilled.build(
-        inputs, labels, payload=payload, decoder=decoder,
-        learned=None if rate is None else {"student/lr": torch.tensor(rate)},
-        method=name, config={"imported": chosen}, seed=0, ipc=max(Counter(_hard(labels).tolist()).values()),
-        classes=classes, input=_spec(of, inputs), normalization=normalization, training=_training(name),
-        source=_of(of, said), outcome={"kind": "imported", "message": f"released set, read from {said}", "step": 0},
-        cost={}, extra={"imported": {"form": chosen, "sha256": dict(found.files)}},
+    learned = {} if rate is None else {"student/lr": torch.tensor(rate)}
+    return build(
+        Contents(inputs=inputs, labels=labels, payload=payload, learned=learned),
+        Schema(classes=classes, input=_spec(of, inputs), normalization=normalization),
+        Provenance(
+            method=name, config={"imported": chosen}, ipc=max(Counter(_hard(labels).tolist()).values()),
+            training=_training(name), source=_of(of, said),
+            outcome={"kind": "imported", "message": f"released set, read from {said}", "step": 0},
+            extra={"imported": {"form": chosen, "sha256": dict(found.files)}},
+        ),
+        Encoding(decoder=decoder),
     )  # fmt: skip
 
 

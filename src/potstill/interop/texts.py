@@ -15,7 +15,7 @@ import torch
 
 from potstill.core import InputSpec, Normalization
 from potstill.data.pairs import WORDS, encode_texts
-from potstill.dataset_file import Distilled
+from potstill.dataset_file import Contents, Distilled, Provenance, Schema, build
 from potstill.errors import PotstillError
 
 __all__ = ["TextSet", "find_text_sets", "import_texts", "read_texts"]
@@ -117,14 +117,17 @@ def import_texts(path: Path, *, run: int = -1, method: str | None = None) -> Dis
     notes = [
         f"made by another program and imported from {found.path.name}: that it saw the training part alone is its word"
     ]
-    return Distilled.build(
-        inputs, labels, method=method or "dilm", config={"imported": "dilm"}, seed=0,
-        ipc=max(Counter(found.labels).values()), classes=tuple(map(str, range(k))), input=spec,
-        normalization=Normalization(torch.zeros(0), torch.ones(0)), training={},
-        source={"name": "unknown", "notes": notes},
-        outcome={"kind": "imported", "message": f"released set, read from {found.path.name}", "step": 0}, cost={},
-        captions=["\n".join(row) for row in found.rows],
-        extra={"imported": {"form": "dilm", "sha256": {found.path.name: found.sha256}}},
+    return build(
+        Contents(inputs=inputs, labels=labels, captions=tuple("\n".join(row) for row in found.rows)),
+        Schema(
+            classes=tuple(map(str, range(k))), input=spec, normalization=Normalization(torch.zeros(0), torch.ones(0))
+        ),
+        Provenance(
+            method=method or "dilm", config={"imported": "dilm"}, ipc=max(Counter(found.labels).values()),
+            source={"name": "unknown", "notes": notes},
+            outcome={"kind": "imported", "message": f"released set, read from {found.path.name}", "step": 0},
+            extra={"imported": {"form": "dilm", "sha256": {found.path.name: found.sha256}}},
+        ),
     )  # fmt: skip
 
 

@@ -29,7 +29,8 @@ from potstill.core import (
 )
 from potstill.core.nested import named_tensors, single_tensor, zeros_like_spec
 from potstill.dataset_file import pack_state
-from potstill.dataset_file.payload_io import SHARED, WHITENING, encode_inputs, encode_labels, encode_texts
+from potstill.dataset_file.payload_io import SHARED, encode_inputs, encode_labels, encode_texts
+from potstill.dataset_file.validate import WHITENING
 from potstill.errors import PotstillError
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory

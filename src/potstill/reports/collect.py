@@ -62,10 +62,9 @@ def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise PotstillError(f"{path}: its card is not valid JSON ({_line(error)}); distil it again") from error
     written = card.get("format") if isinstance(card, dict) else None
-    if written not in (FORMAT, LATER):
+    if written != FORMAT:
         raise PotstillError(
-            f"{path}: its format is {written!r}, but this Potstill reads {FORMAT} and {LATER}; update Potstill or "
-            "distil it again"
+            f"{path}: its format is {written!r}, but this Potstill reads {FORMAT}; update Potstill or distil it again"
         )
     return dict(card)
 
@@ -152,7 +151,7 @@ def read_set(path: Path, read_arrays: ReadArrays | None = None) -> tuple[Mapping
     """The card of a distilled set and the inputs that a page shows of it.
 
     Args:
-        decode: reads files of the format ``potstill/2``.
+        read_arrays: decodes the inputs of a set; without it encoded inputs are not shown.
 
     Raises:
         PotstillError: the file is missing, truncated, not a distilled set, or of another format.
@@ -162,7 +161,8 @@ def read_set(path: Path, read_arrays: ReadArrays | None = None) -> tuple[Mapping
     try:
         with safe_open(path, framework="np") as file:
             card = _card(path, file.metadata())
-            if card["format"] == LATER:
+            codec = card.get("codec")
+            if isinstance(codec, Mapping) and codec.get("tensors"):  # encoded tensors
                 return card, None if read_arrays is None else _gallery(path, read_arrays(path), card)
             there = set(file.keys())
             if missing := {"inputs", "labels"} - there:

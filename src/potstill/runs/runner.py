@@ -21,7 +21,7 @@ from potstill.core import AssetContext, Codec, Encoded, Problem, Result, Selecti
 from potstill.core.nested import to_device
 from potstill.core.registry import preset_fields
 from potstill.data import column_metadata
-from potstill.dataset_file import Distilled
+from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
 from potstill.dataset_file.output import SetOutput
 from potstill.dataset_file.replacing import hash_run
 from potstill.dataset_file.shared_decoders import assets_to_json, cache_decoder, hash_tensors
@@ -357,7 +357,7 @@ class _SetBuilder:
                 return {}
             refined = _refine_patches(codec, decoded, result.space, self.problem, self.execution.run.seed)
             decoder = {"parametrization": spelled, "space": "model"}
-            return {"payload": {"inputs": decode(refined)}, "packed": {"inputs": refined}, "decoder": decoder}
+            return {"payload": {"inputs": decompress_tensor(refined)}, "packed": {"inputs": refined}, "decoder": decoder}
         payload = {n: t.detach().cpu() for n, t in result.payload.items()}
         decoder = {"parametrization": spelled, "space": result.space}
         if isinstance(rounding, QuantizationAware):
@@ -372,7 +372,7 @@ class _SetBuilder:
         self, contents: Mapping[str, Any], codec: Codec, said: Mapping[str, Any] | None = None, coded: bool = True
     ) -> Distilled:
         run, problem, loop, train = self.execution.run, self.problem, self.loop, self.problem.train
-        from_metadata = ("balance", "initial", "limits", "class_shards", "own_files", "run_digest")
+        from_metadata = ("balance", "initial", "limits", "class_shards", "own_files", "hash_run")
         extra: dict[str, Any] = {
             "network": problem.network.name,
             "reading": dict(run.reading),
@@ -382,12 +382,12 @@ class _SetBuilder:
             **{name: self.metadata[name] for name in from_metadata if name in self.metadata},
             **self._asset_metadata,
             **({"resumed_with_others": list(loop.changes)} if loop.changes else {}),
-            "store": dict(said or {}),
+            "parse_codec": dict(said or {}),
         }
         return Distilled.build(
             **contents,
             task=problem.task,
-            store=codec,
+            parse_codec=codec,
             coded=coded,
             method=run.name,
             config=dict(self.metadata["config"]),

@@ -10,7 +10,7 @@ script for CIFAR-10 (run_scripts, README). Three things in it differ here: the p
 (--coeff_reg_alpha 1e-4) is left out, as in the program it is added to the student's loss, whose gradient by weights
 does not contain it, so that it has no effect; the norm that is cut to 2 is that of the gradient by the decoded inputs,
 not by what is stored; and all steps of a student see fresh augmentations, where it has any, not one that they share.
-The memory's start is near to the initial inputs (ours); ``--parametrization memory:start=random`` is the published.
+The memory's start is near to the initial inputs (ours); ``--parametrization memory:init=random`` is the published.
 """
 
 from dataclasses import dataclass
