@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from potstill.api.study import diagnose
     from potstill.core import Budget, Splits
     from potstill.data import TensorSource
-    from potstill.dataset_file import Distilled, inspect, load
+    from potstill.dataset_file import Distilled, concat, inspect, load
     from potstill.errors import PotstillError
     from potstill.evaluation import Protocol, Scorecard
     from potstill.interop.import_set import import_set
@@ -40,6 +40,7 @@ _HOMES = {
     "Splits": "potstill.core",
     "TensorSource": "potstill.data",
     "compare": "potstill.api.compare",
+    "concat": "potstill.dataset_file",
     "diagnose": "potstill.api.study",
     "distill": "potstill.api.distill",
     "evaluate": "potstill.api.evaluate",
@@ -71,6 +72,7 @@ __all__ = [
     "Splits",
     "TensorSource",
     "compare",
+    "concat",
     "diagnose",
     "distill",
     "evaluate",

@@ -129,15 +129,15 @@ def _invalid_key(metadata: Mapping[str, Any]) -> str | None:
     for (outer, inner), kind in _INNER.items():
         if inner in metadata[outer] and not _is(metadata[outer][inner], kind):
             return f"{outer}.{inner}"
-    if (key := _invalid_input_key(metadata["input"])) is not None:
-        return key
-    for key, name in (("task", "name"), ("labels", "kind")):
-        value = metadata.get(key, {name: ""})
-        if not isinstance(value, dict) or not isinstance(value.get(name), str):
-            return key
-    for key in BYTE_KEYS:
-        if not _is(metadata["bytes"].get(key), int) or metadata["bytes"][key] < 0:
-            return f"bytes.{key}"
+    if (nested := _invalid_input_key(metadata["input"])) is not None:
+        return nested
+    for outer, inner in (("task", "name"), ("labels", "kind")):
+        value = metadata.get(outer, {inner: ""})
+        if not isinstance(value, dict) or not isinstance(value.get(inner), str):
+            return outer
+    for part in BYTE_KEYS:
+        if not _is(metadata["bytes"].get(part), int) or metadata["bytes"][part] < 0:
+            return f"bytes.{part}"
     return None if isinstance(metadata.get("space", ""), str) else "space"
 
 

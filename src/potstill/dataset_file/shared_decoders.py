@@ -48,12 +48,11 @@ def decoder_parts(described: Any, n: int) -> list[tuple[str, Mapping[str, Any], 
     """
     parts = described.get("parts") if isinstance(described, dict) else None
     if parts is None:
-        parts, prefixes = [described], [""]
-        counts = [n]
+        parts, prefixes, counts = [described], [""], [n]
     else:
         parts = parts if isinstance(parts, list) else []
         prefixes = [f"{i}/" for i in range(len(parts))]
-        counts = [part.get("items") if isinstance(part, dict) else None for part in parts]
+        counts = [part.get("items", 0) if isinstance(part, dict) else 0 for part in parts]
     if not parts or not all(isinstance(p, dict) and isinstance(p.get("parametrization"), str) for p in parts):
         raise PotstillError("its metadata name no decoder for its payload; get the file again")
     if not all(type(count) is int and count > 0 for count in counts) or sum(counts) != n:
