@@ -1,4 +1,4 @@
-"""Small inputs: how many fit, what they start as, and how they are enlarged."""
+"""LowResolution inputs: how many fit, what they start as, and how they are enlarged."""
 
 import math
 
@@ -12,7 +12,7 @@ from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, sa
 from potstill.core.registry import create
 from potstill.errors import PotstillError
 from potstill.functional.transforms import area_matrix, shrink
-from potstill.parametrize.low_resolution import Small
+from potstill.parametrize.low_resolution import LowResolution
 from potstill.parametrize.pixels import Pixels
 from potstill.rng import generator
 
@@ -20,7 +20,7 @@ from potstill.rng import generator
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 28, 28)])
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_starts_as_means_and_is_enlarged(shape: tuple[int, int, int], factor: int) -> None:
-    prob = problem(Small(factor=factor), shape, (2 * math.prod(shape), math.prod(shape) + 3))
+    prob = problem(LowResolution(factor=factor), shape, (2 * math.prod(shape), math.prod(shape) + 3))
     x = inputs(prob)
     payload = encoded(prob, x)
     c, h, w = shape
@@ -39,18 +39,18 @@ def test_as_many_as_the_numbers_pay(numbers: tuple[int, ...], shape: tuple[int, 
     one = shape[0] * math.ceil(shape[1] / factor) * math.ceil(shape[2] / factor)
     if min(numbers) < one:
         with pytest.raises(PotstillError, match="small: one input has"):
-            Small(factor=factor).sizes(numbers, shape)
+            LowResolution(factor=factor).sizes(numbers, shape)
         return
-    sizes = Small(factor=factor).sizes(numbers, shape)
+    sizes = LowResolution(factor=factor).sizes(numbers, shape)
     assert all(one * n <= have < one * (n + 1) for n, have in zip(sizes, numbers, strict=True))
-    prob = problem(Small(factor=factor), shape, numbers)
+    prob = problem(LowResolution(factor=factor), shape, numbers)
     assert stored(encoded(prob)) <= 4 * sum(numbers)
 
 
 def test_half_the_side_is_four_times_as_many() -> None:
-    assert Small().sizes((3 * 784,), (1, 28, 28)) == (12,)
+    assert LowResolution().sizes((3 * 784,), (1, 28, 28)) == (12,)
     assert Pixels().sizes((3 * 784,), (1, 28, 28)) == (3,)
-    assert Small().sizes((196,), (1, 28, 28)) == (1,)
+    assert LowResolution().sizes((196,), (1, 28, 28)) == (1,)
 
 
 def test_draws_nothing_and_gradients_are_right() -> None:
@@ -74,6 +74,6 @@ def test_means_of_areas_are_pooling() -> None:
 @pytest.mark.parametrize("factor", [0, -1])
 def test_settings_out_of_range_are_refused(factor: int) -> None:
     with pytest.raises(PotstillError, match="factor must be at least 1"):
-        Small(factor=factor)
+        LowResolution(factor=factor)
     with pytest.raises(PotstillError, match="needs pictures"):
-        Small().sizes((100,), (30,))
+        LowResolution().sizes((100,), (30,))

@@ -1,4 +1,4 @@
-"""How values are written: bits, scale and offset, packing. A `Store` writes, the codecs of the file read."""
+"""Codecs: encoding of tensors in few bits, and decoding of what a file holds."""
 
 from potstill.codecs.container import decode, encoded_bytes
 from potstill.codecs.exact import Exact, Float, encode_classes, encode_ints, encode_probabilities

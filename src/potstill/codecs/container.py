@@ -1,28 +1,26 @@
-"""A tensor as a file has it: named tensors, and JSON that says how to read them back. The codecs of ``potstill/2``.
+"""Encoded tensors as a file has them: named tensors, and JSON that says how to decode them.
 
-The list of codecs is closed, and reading runs nothing else, so that a file can be read by whoever has this list. A
-`Store` says how a tensor is written; what it writes is one of these:
+The list of encodings is closed, so that a file can be read by whoever has it. Every `Codec` writes one of these:
 
 ========  ==============================================================================================================
-codec     tensors by what follows the name, and the value at each place
+codec     tensors by suffix, and the value at each place
 ========  ==============================================================================================================
 float     the values themselves, float32 or float16
 ints      codes of ``bits`` bits, ``least + q``: whole numbers
 halves    twice as many codes of 16 bits, first all low halves, then all high ones, ``least + low + 2^16 · high``
-runs      how often each of 0, 1, 2 … stands in a sorted row: labels in the order of classes
+runs      counts of 0, 1, 2 … in a sorted row: labels in the order of classes
 grid      codes of ``bits`` bits, ``q / parts``: pixels of 8 bits have 255 parts
 levels    codes of ``bits`` bits, and ``.levels``, which they number
 uniform   codes of ``bits`` bits, and ``.low`` and ``.step`` along ``axis`` or one for all: ``low + step · q``
 rows      codes of ``bits`` bits, rows of which are divided by their sum: probabilities
-small     what ``within`` describes: smaller pictures, enlarged to ``shape`` (`potstill.codecs.downsample`)
-mosaic    the bytes of one PNG, WebP or JPEG that has all pictures, ``columns`` to a row (`potstill.codecs.mosaic`)
+small     smaller images, described by ``within``, enlarged to ``shape`` (`potstill.codecs.downsample`)
+mosaic    the bytes of one PNG, WebP or JPEG of all images, ``columns`` to a row (`potstill.codecs.mosaic`)
 palette   numbers of ``bits`` bits, one for each pixel, and ``.colours`` (palettes, K, c) (`potstill.codecs.palette`)
 patches   codes of ``bits`` bits, ``.group`` of each patch in ``group_bits``, ``.low`` and ``.step`` of each group
           (`potstill.codecs.patches`)
 ========  ==============================================================================================================
 
-Codes lie as `potstill.functional.packing` says. Further codecs stand in modules of their own and are listed in
-`CODECS`.
+Codes are packed as `potstill.functional.packing` says.
 """
 
 import importlib
@@ -40,21 +38,21 @@ from potstill.functional.packing import MOST_BITS, unpack_bits
 __all__ = ["DECODERS", "decode", "encoded_bytes", "get_tensor", "parse_int", "parse_shape"]
 
 MOST_VALUES = 2**33
-"""Values of one tensor that are believed."""
+"""Maximum number of values of one tensor."""
 
 
 def encoded_bytes(stored: Encoded) -> int:
-    """Bytes of all of its tensors."""
+    """Return the bytes of all its tensors."""
     return sum(t.numel() * t.element_size() for t in stored.tensors.values())
 
 
-def parse_shape(said: Mapping[str, Any]) -> tuple[int, ...]:
-    """The shape of the tensor that is described.
+def parse_shape(description: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the shape in a description.
 
     Raises:
-        PotstillError: there is none that can be believed.
+        PotstillError: it is invalid or too large.
     """
-    shape = said.get("shape")
+    shape = description.get("shape")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape) or len(shape) > 8:
         raise PotstillError(f"its shape must be a list of whole numbers, not {str(shape)[:60]}")
     if math.prod(shape) > MOST_VALUES:
@@ -62,13 +60,13 @@ def parse_shape(said: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def parse_int(said: Mapping[str, Any], name: str, least: int, most: int) -> int:
-    """A whole number of the description, in its bounds.
+def parse_int(description: Mapping[str, Any], name: str, least: int, most: int) -> int:
+    """Return a whole number of a description.
 
     Raises:
-        PotstillError: it is missing, no whole number, or out of them.
+        PotstillError: it is missing, no whole number, or out of its bounds.
     """
-    value = said.get(name)
+    value = description.get(name)
     if type(value) is not int or not least <= value <= most:
         raise PotstillError(f"its {name} must be a whole number from {least} to {most}, not {str(value)[:60]}")
     return value
@@ -77,23 +75,23 @@ def parse_int(said: Mapping[str, Any], name: str, least: int, most: int) -> int:
 def get_tensor(
     stored: Encoded, suffix: str, kinds: tuple[torch.dtype, ...], shape: tuple[int, ...] | None = None
 ) -> Tensor:
-    """One of its tensors, of one of these types and, where it is given, of this shape.
+    """Return one of its tensors, of one of ``kinds`` and, if given, of this shape.
 
     Raises:
-        PotstillError: it is missing or another.
+        PotstillError: it is missing, or of another type or shape.
     """
-    found = stored.tensors.get(suffix)
-    if found is None or found.dtype not in kinds or (shape is not None and tuple(found.shape) != shape):
-        what = "is missing" if found is None else f"is {found.dtype} of {list(found.shape)}"
+    tensor = stored.tensors.get(suffix)
+    if tensor is None or tensor.dtype not in kinds or (shape is not None and tuple(tensor.shape) != shape):
+        what = "is missing" if tensor is None else f"is {tensor.dtype} of {list(tensor.shape)}"
         raise PotstillError(f"its {suffix.lstrip('.') or 'values'} tensor {what}, which its codec does not write")
-    return found
+    return tensor
 
 
 def unpack_codes(stored: Encoded, shape: tuple[int, ...]) -> Tensor:
-    """The codes of a tensor of ``shape``, int64.
+    """Return the codes of a tensor of ``shape``, int64.
 
     Raises:
-        PotstillError: they are missing, or not as many.
+        PotstillError: they are missing, or of another number.
     """
     bits = parse_int(stored.metadata, "bits", 1, MOST_BITS)
     packed = get_tensor(stored, "", (torch.uint8,))
@@ -146,18 +144,18 @@ def _levels(stored: Encoded) -> Tensor:
     return levels[found]
 
 
-def axis_of(said: Mapping[str, Any], ndim: int) -> int | None:
-    """Along which axis its groups lie; ``None``: there is one group.
+def parse_axis(description: Mapping[str, Any], ndim: int) -> int | None:
+    """Return the axis of its groups; ``None``: one group.
 
     Raises:
         PotstillError: there is no such axis.
     """
-    return None if said.get("axis") is None else parse_int(said, "axis", 0, ndim - 1)
+    return None if description.get("axis") is None else parse_int(description, "axis", 0, ndim - 1)
 
 
 def _uniform(stored: Encoded) -> Tensor:
     shape = parse_shape(stored.metadata)
-    axis = axis_of(stored.metadata, len(shape))
+    axis = parse_axis(stored.metadata, len(shape))
     groups = (1,) if axis is None else (shape[axis],)
     beside = [1] * len(shape)
     if axis is not None:
@@ -184,28 +182,28 @@ DECODERS: Mapping[str, Callable[[Encoded], Tensor] | str] = {
     "levels": _levels,
     "uniform": _uniform,
     "rows": _rows,
-    "small": "potstill.codecs.downsample:enlarged",
-    "mosaic": "potstill.codecs.mosaic:opened",
-    "palette": "potstill.codecs.palette:coloured",
-    "patches": "potstill.codecs.patches:patched",
+    "small": "potstill.codecs.downsample:decode_downsampled",
+    "mosaic": "potstill.codecs.mosaic:decode_mosaic",
+    "palette": "potstill.codecs.palette:decode_palette",
+    "patches": "potstill.codecs.patches:decode_patches",
 }
-"""What reads each codec: a function, or ``module:function`` for those that need more than torch."""
+"""Decoders by name: functions, or ``module:function`` for those that need more than torch."""
 
 
 def decode(stored: Encoded) -> Tensor:
-    """The tensor that is stored: float32, or int64 for whole numbers.
+    """Decode a tensor: float32, or int64 for whole numbers.
 
     Raises:
-        PotstillError: the description and the tensors do not fit each other, or there is no such codec.
+        PotstillError: description and tensors do not fit each other, or there is no such codec.
     """
     name = stored.metadata.get("codec")
-    known = DECODERS.get(name) if isinstance(name, str) else None
-    if known is None:
+    decoder = DECODERS.get(name) if isinstance(name, str) else None
+    if decoder is None:
         raise PotstillError(
             f"its codec is {str(name)[:40]!r}, but this version reads {', '.join(DECODERS)}; upgrade potstill"
         )
-    if isinstance(known, str):
-        module, _, attribute = known.partition(":")
-        known = getattr(importlib.import_module(module), attribute)
-    made: Tensor = known(stored)
-    return made
+    if isinstance(decoder, str):
+        module, _, attribute = decoder.partition(":")
+        decoder = getattr(importlib.import_module(module), attribute)
+    tensor: Tensor = decoder(stored)
+    return tensor

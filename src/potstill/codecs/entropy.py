@@ -1,15 +1,11 @@
-"""How many bytes the same tensors take when they are entropy-coded without loss: what a file could still save.
+"""Entropy-coded size of tensors: the bytes that lossless compression could still save.
 
-Beside the size of the tensors, never instead of it: files of ``potstill/2`` hold codes as they are, so that anybody can
-read them with a few lines. The coder is LZMA2 of Python's own library, without a header (its models learn while they
-code, so nothing else need be kept), and each tensor takes the smallest of:
+Files hold plain codes, so that they can be read with a few lines; this size is reported beside theirs. The coder is
+LZMA2 of Python's library without a header, and each tensor takes the smallest of
 
-- its bytes as they are;
-- its bytes, coded;
-- its codes, one to a byte, coded: of more than 8 bits first all low bytes, then all high ones. Floats likewise, byte
-  by byte of a number.
-
-`code` and `decode` are that coder, and a size is the length of what `code` gives.
+- its bytes,
+- its bytes, compressed,
+- its codes, one to a byte, compressed: beyond 8 bits first all low bytes, then all high ones; floats likewise.
 """
 
 import lzma
@@ -26,14 +22,14 @@ from potstill.functional.packing import MOST_BITS, pack_bits, unpack_bits
 __all__ = ["MOST_CODED", "compress_tensor", "decompress_tensor", "entropy_coded_bytes"]
 
 MOST_CODED = 32 << 20
-"""Bytes of one description beyond which nothing is coded: a megabyte takes a core one to three seconds."""
+"""Largest tensors in bytes that are compressed: a megabyte takes a core one to three seconds."""
 _THOROUGH = 1 << 20
-"""Up to so many bytes the coder searches longer."""
+"""Bytes up to which the coder searches longer."""
 _WAYS = ("as-is", "bytes", "planes")
 
 
 def entropy_coded_bytes(stored: Encoded) -> int | None:
-    """Bytes of all tensors of a stored tensor, each at its smallest; ``None`` above 32 MB of them."""
+    """Return the compressed bytes of an encoded tensor; ``None``: above 32 MB."""
     if sum(t.numel() * t.element_size() for t in stored.tensors.values()) > MOST_CODED:
         return None
     bits = _bits(stored.metadata)
@@ -41,41 +37,39 @@ def entropy_coded_bytes(stored: Encoded) -> int | None:
 
 
 def compress_tensor(tensor: Tensor, bits: int | None = None) -> tuple[str, bytes]:
-    """How a tensor is smallest, and those bytes.
+    """Return the name of the smallest form of a tensor, and its bytes.
 
     Args:
-        tensor: any, whole.
-        bits: of the codes that are packed in it; ``None``: it holds no packed codes. Codes are bytes: of other types
-            of numbers it is not read.
+        bits: of the codes packed in a uint8 tensor; ``None``: no packed codes.
     """
     raw = _raw(tensor)
     bits = bits if tensor.dtype == torch.uint8 else None
-    made = {"as-is": raw, "bytes": _lzma(raw, len(raw))}
+    forms = {"as-is": raw, "bytes": _lzma(raw, len(raw))}
     if tensor.element_size() > 1 or (bits is not None and bits != 8):
-        made["planes"] = _lzma(_planes(tensor, bits), len(raw))
-    way = min(made, key=lambda w: (len(made[w]), _WAYS.index(w)))
-    return way, made[way]
+        forms["planes"] = _lzma(_planes(tensor, bits), len(raw))
+    way = min(forms, key=lambda w: (len(forms[w]), _WAYS.index(w)))
+    return way, forms[way]
 
 
 def decompress_tensor(way: str, coded: bytes, like: Tensor, bits: int | None = None) -> Tensor:
-    """The tensor again.
+    """Return the tensor that `compress_tensor` compressed.
 
     Args:
-        way, coded: what `code` gave.
-        like: an empty tensor of the same type and shape: the file's header says both.
-        bits: as there.
+        way, coded: what it returned.
+        like: an empty tensor of the same type and shape.
+        bits: as given to it.
     """
     size = like.numel() * like.element_size()
     if way != "as-is":
         coded = lzma.decompress(coded, lzma.FORMAT_RAW, filters=_filters(size))
     if way == "planes":
         bits = bits if like.dtype == torch.uint8 else None
-        coded = _whole(coded, size, like.element_size(), bits)
+        coded = _from_planes(coded, size, like.element_size(), bits)
     return torch.frombuffer(bytearray(coded), dtype=torch.uint8).view(like.dtype).reshape(like.shape)
 
 
 def _bits(said: Mapping[str, Any]) -> int | None:
-    """Bits of the packed codes, of what is within too."""
+    """Return the bits of the packed codes, also of an inner tensor."""
     within = said.get("within")
     found = said.get("bits", within.get("bits") if isinstance(within, Mapping) else None)
     return found if type(found) is int and 1 <= found <= MOST_BITS else None
@@ -87,14 +81,14 @@ def _raw(tensor: Tensor) -> bytes:
 
 
 def _planes(tensor: Tensor, bits: int | None) -> bytes:
-    """One byte of each code, or of each number, after the other."""
+    """Return byte planes: the first byte of every code or number, then the second."""
     if bits is None:
         return np.frombuffer(_raw(tensor), np.uint8).reshape(-1, tensor.element_size()).T.tobytes()
     codes = unpack_bits(tensor, bits, 8 * len(tensor) // bits).numpy().astype("<u2")
     return codes.astype(np.uint8).tobytes() if bits < 8 else codes.view(np.uint8).reshape(-1, 2).T.tobytes()
 
 
-def _whole(planes: bytes, size: int, width: int, bits: int | None) -> bytes:
+def _from_planes(planes: bytes, size: int, width: int, bits: int | None) -> bytes:
     if bits is None:
         return np.frombuffer(planes, np.uint8).reshape(width, -1).T.tobytes()
     found = np.frombuffer(planes, np.uint8)

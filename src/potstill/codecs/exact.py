@@ -1,4 +1,4 @@
-"""Stores that lose nothing, or what floats of 16 bits lose; and how whole numbers, classes and rows are written."""
+"""Lossless codecs and floats; encoding of whole numbers, classes and probabilities."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from potstill.functional.packing import MOST_BITS, pack_bits, packed_bytes
 __all__ = ["Exact", "Float", "encode_classes", "encode_ints", "encode_probabilities"]
 
 _PARTS = (1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 1023, 4095, 65535)
-"""Grids that pixels come on: 2^b − 1 parts, and 2^b of those that count from 0 to a power of two."""
+"""Grids of pixels: 2^b − 1 parts, or 2^b where values count from 0 to a power of two."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Float:
-    """Floating numbers as they are, in 32 or 16 bits.
+    """Floating-point values in 32 or 16 bits.
 
     Raises:
         PotstillError: another number of bits.
@@ -36,47 +36,46 @@ class Float:
         return self.bits
 
     def pack(self, x: Tensor, /) -> Encoded:
-        """``x`` in that many bits.
+        """Encode ``x``.
 
         Raises:
-            PotstillError: a value is beyond what 16 bits hold.
+            PotstillError: a value is beyond float16.
         """
-        kept = x.detach().cpu().to(torch.float32 if self.bits == 32 else torch.float16).contiguous()
-        if not bool(torch.isfinite(kept).all()) and bool(torch.isfinite(x).all()):
+        values = x.detach().cpu().to(torch.float32 if self.bits == 32 else torch.float16).contiguous()
+        if not bool(torch.isfinite(values).all()) and bool(torch.isfinite(x).all()):
             raise PotstillError(
                 f"float16 holds values up to 65,504, but these reach {float(x.abs().max()):g}; take float32"
             )
-        return Encoded({"": kept}, {"codec": "float", "shape": list(x.shape), "bits": self.bits})
+        return Encoded({"": values}, {"codec": "float", "shape": list(x.shape), "bits": self.bits})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exact:
-    """In as few bits as lose nothing: pixels of 8 bits take 8, black and white takes 1, anything else float32.
+    """The fewest bits that lose nothing: 8 for 8-bit pixels, 1 for black and white, else float32.
 
-    It is found by trying: a grid of equal parts between 0 and 1, then numbered levels, then floats of 16 bits, then of
-    32; the first of those that gives the same bits back and takes the least.
+    The smallest of a grid of equal parts of [0, 1], numbered levels, float16 and float32 that gives the same bits back.
     """
 
     @property
     def label_bits(self) -> int:
-        """Bits of a soft label's number: they are kept as they are."""
+        """Bits of a soft label's number: float32."""
         return 32
 
     def pack(self, x: Tensor, /) -> Encoded:
-        """``x`` without a loss."""
+        """Encode ``x`` without loss."""
         x = x.detach().cpu().float().contiguous()
-        tried = [Float().pack(x)]
+        candidates = [Float().pack(x)]
         if torch.equal(x.half().float(), x):
-            tried.append(Float(bits=16).pack(x))
+            candidates.append(Float(bits=16).pack(x))
         if (grid := _on_grid(x)) is not None:
-            tried.append(grid)
+            candidates.append(grid)
         if (numbered := _numbered(x)) is not None:
-            tried.append(numbered)
-        return min(tried, key=lambda s: sum(t.numel() * t.element_size() for t in s.tensors.values()))
+            candidates.append(numbered)
+        return min(candidates, key=lambda e: sum(t.numel() * t.element_size() for t in e.tensors.values()))
 
 
 def _on_grid(x: Tensor) -> Encoded | None:
-    """``x`` on the coarsest grid that it lies on."""
+    """Encode ``x`` on the coarsest grid that it lies on; ``None``: there is none."""
     if x.numel() == 0 or float(x.min()) < 0 or float(x.max()) > 1:
         return None
     for parts in _PARTS:
@@ -89,7 +88,7 @@ def _on_grid(x: Tensor) -> Encoded | None:
 
 
 def _numbered(x: Tensor) -> Encoded | None:
-    """``x`` as numbers of the values that occur in it, where they are few."""
+    """Encode ``x`` as indices of its distinct values; ``None``: they are too many."""
     head = x.flatten()[: 1 << 16]
     if x.numel() < 8 or len(torch.unique(head)) > min(1 << 12, x.numel() // 4):
         return None
@@ -104,10 +103,10 @@ def _numbered(x: Tensor) -> Encoded | None:
 
 
 def encode_ints(values: Tensor) -> Encoded:
-    """Whole numbers in as few bits as their range needs; beyond 16 bits as two halves in one row after another.
+    """Encode whole numbers in the fewest bits of their range; beyond 16 bits as two halves.
 
     Raises:
-        PotstillError: they span 2^32 or more.
+        PotstillError: their range is 2^32 or more.
     """
     values = values.detach().cpu().long()
     least = int(values.min()) if values.numel() else 0
@@ -126,7 +125,7 @@ def encode_ints(values: Tensor) -> Encoded:
 
 
 def encode_classes(labels: Tensor, classes: int) -> Encoded:
-    """int64 classes (n,): how many of each where they are sorted and that takes less, else each in few bits."""
+    """Encode int64 classes (n,): as counts if they are sorted and that is smaller, else each in few bits."""
     labels = labels.detach().cpu().long()
     each = encode_ints(labels)
     if len(labels) and bool((labels[1:] >= labels[:-1]).all()):
@@ -140,10 +139,9 @@ def encode_classes(labels: Tensor, classes: int) -> Encoded:
 
 
 def encode_probabilities(rows: Tensor, bits: int) -> Encoded:
-    """Rows (n, k) of probabilities that sum to 1: as they are, or in codes of up to 16 bits.
+    """Encode probabilities (n, k), rows that sum to 1, in ``bits`` up to 16, or above as float32.
 
-    Codes are of parts of the row's largest: q = round(p / max p · (2^b − 1)), and reading divides a row by its sum. So
-    no range is kept, and no row is empty.
+    q = round(p / max p · (2^b − 1)); decoding divides a row by its sum, so no range is stored and no row is empty.
     """
     rows = rows.detach().cpu().float()
     if bits > MOST_BITS:

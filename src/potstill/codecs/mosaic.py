@@ -1,7 +1,6 @@
-"""All pictures of a tensor as one PNG, WebP or JPEG: what picture codecs make of many small pictures.
+"""All images of a tensor in one PNG, WebP or JPEG, so that headers are paid once.
 
-A file for each small picture is mostly headers (a PNG of one 28×28 digit has about 60 bytes beside its pixels), so all
-of them stand in one mosaic, in reading order, and the headers are paid once.
+A PNG of one 28×28 digit has about 60 bytes besides its pixels.
 """
 
 import io
@@ -18,21 +17,21 @@ from potstill.codecs.container import get_tensor, parse_int, parse_shape
 from potstill.core import Encoded
 from potstill.errors import PotstillError, unknown_name
 
-__all__ = ["Mosaic", "opened"]
+__all__ = ["Mosaic", "decode_mosaic"]
 
 _KINDS = ("png", "webp", "webp-lossless", "jpeg")
 _FORMATS = ("PNG", "WEBP", "JPEG")
-"""What reading opens, whatever a file says that it holds."""
+"""Formats that decoding opens."""
 _MOST_PIXELS = 1 << 26
-"""Fewer than Pillow warns of."""
+"""Below Pillow's warning."""
 _MOST_SIDE = {"WEBP": 16383, "JPEG": 65535, "PNG": 1 << 20}
 _SLACK = 0.01
-"""How far outside [0, 1] values may be, from rounding; they are cut off."""
+"""Tolerance around [0, 1] for rounding; values are clamped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mosaic:
-    """Pictures with values in [0, 1], grey or of three colours, as one picture file.
+    """Grey or RGB images with values in [0, 1] as one image file.
 
     Raises:
         PotstillError: a setting is out of its range.
@@ -41,11 +40,11 @@ class Mosaic:
     kind: str = "png"
     """``png`` and ``webp-lossless`` keep the 8 bits (or fewer) of a value; ``webp`` and ``jpeg`` do not."""
     quality: int = 75
-    """Of ``webp`` and ``jpeg``, 1 … 100."""
+    """Quality of ``webp`` and ``jpeg``, 1 … 100."""
     columns: int = 0
-    """Pictures in a row; 0: as many as make the mosaic about square."""
+    """Images in a row; 0: a mosaic that is about square."""
     bits: int = 8
-    """Of a value, 1 … 8, before the picture codec: fewer are equal steps from 0 to 1."""
+    """Bits of a value, 1 … 8, before the image format: equal steps from 0 to 1."""
     labels: int = 8
     """Bits of a soft label's number, 1 … 16."""
 
@@ -62,10 +61,10 @@ class Mosaic:
         return self.labels
 
     def pack(self, x: Tensor, /) -> Encoded:
-        """Pictures ``x`` (n, 1 or 3, h, w) with values in [0, 1].
+        """Encode images ``x`` (n, 1 or 3, h, w) with values in [0, 1].
 
         Raises:
-            PotstillError: they are no such pictures, or too many for one picture file.
+            PotstillError: ``x`` has another shape or range, or is too large for one image file.
         """
         if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
             raise PotstillError(
@@ -96,7 +95,7 @@ class Mosaic:
         return Encoded({"": torch.frombuffer(bytearray(blob.getvalue()), dtype=torch.uint8)}, said)
 
     def _options(self) -> dict[str, Any]:
-        """For the encoder: as small as it can make them."""
+        """Return the encoder's options for the smallest file."""
         if self.kind == "png":
             return {"optimize": True}
         if self.kind == "jpeg":
@@ -115,10 +114,10 @@ def _check_size(written: str, height: int, width: int) -> None:
         )
 
 
-def opened(stored: Encoded) -> Tensor:
-    """The pictures of a mosaic (n, c, h, w), float32 in [0, 1].
+def decode_mosaic(stored: Encoded) -> Tensor:
+    """Decode codec ``mosaic``: images (n, c, h, w), float32 in [0, 1].
 
-    The size that the file's header says is compared with ``shape`` before a pixel is decoded.
+    The size in the image's header is checked before a pixel is decoded.
 
     Raises:
         PotstillError: it is no PNG, WebP or JPEG of that size.

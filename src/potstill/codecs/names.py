@@ -1,4 +1,4 @@
-"""Stores by name: ``float32``, ``float16``, ``exact``, ``uint1`` … ``uint16``, and whatever else is registered."""
+"""Codecs by name: ``float32``, ``float16``, ``exact``, ``uint1`` … ``uint16``, and others that are registered."""
 
 import dataclasses
 import re
@@ -8,16 +8,16 @@ from potstill.core.registry import create, targets
 from potstill.errors import PotstillError, unknown_name
 
 _BY_BITS = ("float", "uniform")
-"""Spelled with their bits."""
+"""Registered names that are spelled with their bits."""
 
 __all__ = ["format_codec", "parse_codec"]
 
 
 def parse_codec(spelled: str) -> Codec:
-    """A store with its settings: ``uint4``, ``uint2:aware=true``, ``float16``, ``exact``.
+    """Return the codec of a name with its settings: ``uint4``, ``uint2:aware=true``, ``float16``, ``exact``.
 
     Raises:
-        PotstillError: no such store or setting, or a value out of its bounds.
+        PotstillError: no such codec or setting, or a value out of its bounds.
     """
     name, colon, settings = spelled.partition(":")
     if (match := re.fullmatch(r"(uint|float)(\d{1,2})", name)) is not None:
@@ -34,7 +34,7 @@ def parse_codec(spelled: str) -> Codec:
 
 
 def format_codec(made: Codec) -> str:
-    """How a store is spelled, with the settings that are not its defaults."""
+    """Return the name of a codec, with settings that are not defaults."""
     kind = type(made)
     names = {attribute: name for name, attribute in targets("codecs").items()}
     name = names.get(f"{kind.__module__}:{kind.__qualname__}", kind.__name__)

@@ -1,20 +1,17 @@
-"""Ranges for patches, which share a few of them: post-training quantisation for condensed sets (arXiv:2603.13346).
+"""Ranges shared by groups of patches: post-training quantization of condensed sets (arXiv:2603.13346).
 
 With Q = 2^b − 1, of each patch of 5 × 5 pixels and all channels::
 
     a = (max − min) / Q,   z = round(−min / a),   q = clamp(round(x / a + z), 0, Q),   x̂ = (q − z) a
 
-Then patches are put into G groups by k-means, each of which gets one (a, z) from the least and the greatest value of
-all of its patches: written are the codes, the number of its group for each patch, and G ranges of two floats of 16
-bits.
+k-means puts patches into G groups, each with one (a, z) from the least and the greatest value of its patches. Codes,
+the group of each patch, and G ranges of two float16 are written.
 
-What differs from the paper, of which no program was found: q is clamped, and a patch of one value keeps it (there
-a = 0); what is written is a and l = −z a, which is the same x̂ = l + a q; k-means takes distances between (least,
-greatest) values, as z grows without bound where a patch is nearly flat; G is the largest power of two with which ranges
-and group numbers take at most a tenth of what codes take (there: the largest that fits the storage of 32-bit slots);
-codes are not entropy-coded in the file (`potstill.codecs.entropy` says what that would save); the rate and the batches
-of
-`Patches.refined` are ours.
+Differences from the paper, of which no program was found: q is clamped, and a patch of one value keeps it (there a =
+0); a and l = −z a are written, which is the same x̂ = l + a q; k-means takes distances between (least, greatest)
+values, as z grows without bound where a patch is nearly flat; G is the largest power of two with which ranges and group
+numbers take at most a tenth of the codes (there: the largest that fits 32-bit slots); codes are not entropy-coded in
+the file; rate and batches of `Patches.pack_refined` are ours.
 """
 
 import math
@@ -32,34 +29,34 @@ from potstill.errors import PotstillError
 from potstill.functional.packing import pack_bits, packed_bytes, unpack_bits
 from potstill.functional.quantize import quantize
 
-__all__ = ["Patches", "patched"]
+__all__ = ["Patches", "decode_patches"]
 
 _SHARE = 0.1
 _MOST_GROUPS = 256
 _MOST_FITTED = 1 << 14
-"""Patches, evenly spaced, that groups are fitted to."""
+"""Maximum number of patches, evenly spaced, that groups are fitted to."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patches:
-    """A range for each patch, grouped (post-training quantisation for condensation; arXiv:2603.13346).
+    """Grouped ranges of patches (post-training quantization for condensation; arXiv:2603.13346).
 
     Raises:
         PotstillError: a setting is out of its range.
     """
 
     bits: int = 2
-    """Of a value, 1 … 8 (published: 2)."""
+    """Bits of a value, 1 … 8 (published: 2)."""
     side: int = 5
     """Pixels of a patch along a side (published: 5)."""
     groups: int = 0
-    """Ranges in all, 0 … 256; 0: as many as take at most a tenth of what the codes take."""
+    """Number of ranges, 0 … 256; 0: as many as take at most a tenth of the codes."""
     labels: int = 8
     """Bits of a soft label's number, 1 … 16."""
     aware: bool = False
-    """Round during distillation too, straight through (published: after it)."""
+    """Quantize during distillation too, straight-through (published: after it)."""
     refine: int = 0
-    """Steps of `refined` by an untrained network before a set of pixels is written; 0: none (published: 500 for CIFAR,
+    """Steps of `pack_refined` with an untrained network before pixels are written; 0: none (published: 500 for CIFAR,
     2,000 for subsets of ImageNet)."""
 
     def __post_init__(self) -> None:
@@ -76,7 +73,7 @@ class Patches:
         return self.labels
 
     def size(self, shape: tuple[int, ...], /) -> int:
-        """Bytes of pictures of ``shape``."""
+        """Return the bytes of images of ``shape``."""
         _check(shape)
         shape = (math.prod(shape[:-3]), *shape[-3:])
         patches = shape[0] * math.prod(-(-s // self.side) for s in shape[-2:])
@@ -85,12 +82,12 @@ class Patches:
         return packed_bytes(math.prod(shape), self.bits) + packed_bytes(patches, group_bits) + 4 * count
 
     def pack(self, x: Tensor, /) -> Encoded:
-        """Pictures ``x`` (…, c, h, w).
+        """Encode images ``x`` (…, c, h, w).
 
         Raises:
-            PotstillError: they are no pictures.
+            PotstillError: ``x`` has another shape.
         """
-        flat = self._pictures(x.detach().cpu().float())
+        flat = self._to_batch(x.detach().cpu().float())
         group, low, step = self._grouped(flat)
         q = quantize(flat, self._spread(low[group], flat), self._spread(step[group], flat), self.bits)
         group_bits = (len(low) - 1).bit_length()
@@ -103,8 +100,8 @@ class Patches:
         return Encoded(tensors, said)
 
     def fake_quantize(self, x: Tensor, /) -> Tensor:
-        """What reading back gives, to the last bit; the gradient is 1, as ranges follow the values."""
-        flat = self._pictures(x.detach())
+        """Return ``decode(pack(x))`` to the last bit; the gradient is 1, as ranges follow the values."""
+        flat = self._to_batch(x.detach())
         group, low, step = self._grouped(flat.float())
         lows, steps = (self._spread(t[group].to(x), flat) for t in (low, step))
         read = lows + steps * quantize(flat, lows, steps, self.bits).to(x)
@@ -119,70 +116,70 @@ class Patches:
         lr: float = 0.01,
         batch: int = 64,
     ) -> Encoded:
-        """Pictures moved so that a network sees in the rounded ones what it saw in ``x``, then packed.
+        """Encode images after moving them so that their quantized form has the features of ``x``.
 
-        Adam's steps on ``‖f(x) − f(x̂(x′))‖²`` by x′, from x on, where x̂ rounds each patch in its own range, straight
-        through: groups come afterwards, as published. Pictures come in random batches.
+        Adam minimises ``‖f(x) − f(x̂(x′))‖²`` by x′, from x on, where x̂ quantizes each patch in its own range,
+        straight-through; groups are formed afterwards, as published.
 
         Args:
-            x: pictures (n, c, h, w), as ``features`` takes them.
-            features: pictures to rows, differentiable.
-            rng: draws the batches.
+            x: images (n, c, h, w).
+            features: differentiable function of images.
+            rng: generator of the batches.
             steps: published: 500 for CIFAR, 2,000 for subsets of ImageNet; 0: none.
-            lr: Adam's rate, in standard deviations of ``x``.
-            batch: pictures of a step.
+            lr: learning rate, in standard deviations of ``x``.
+            batch: images per step.
         """
-        x = self._pictures(x.detach())
+        x = self._to_batch(x.detach())
         moved = x.clone()
         first, second = torch.zeros_like(x), torch.zeros_like(x)
-        seen = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        updates = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         rate = lr * float(x.std())
         with torch.no_grad():
-            wanted = torch.cat([features(part) for part in torch.split(x, batch)])
+            targets = torch.cat([features(part) for part in torch.split(x, batch)])
         for _ in range(steps):
             at = torch.randperm(len(x), generator=rng)[:batch].to(x.device)
             with torch.enable_grad():
                 leaf = moved[at].requires_grad_()
-                loss = (features(self._each(leaf)) - wanted[at]).square().sum()
-            (slope,) = torch.autograd.grad(loss, leaf)
-            seen[at] += 1
-            count = seen[at].reshape(-1, 1, 1, 1)
-            first[at] = 0.9 * first[at] + 0.1 * slope
-            second[at] = 0.999 * second[at] + 0.001 * slope.square()
+                loss = (features(self._quantize_patches(leaf)) - targets[at]).square().sum()
+            (grad,) = torch.autograd.grad(loss, leaf)
+            updates[at] += 1
+            count = updates[at].reshape(-1, 1, 1, 1)
+            first[at] = 0.9 * first[at] + 0.1 * grad
+            second[at] = 0.999 * second[at] + 0.001 * grad.square()
             mean, square = first[at] / (1 - 0.9**count), second[at] / (1 - 0.999**count)
             moved[at] -= rate * mean / (square.sqrt() + 1e-12)
         return self.pack(moved)
 
-    def _each(self, x: Tensor) -> Tensor:
-        """Pictures with every patch rounded in a range of its own, straight through."""
+    def _quantize_patches(self, x: Tensor) -> Tensor:
+        """Quantize every patch in a range of its own, straight-through."""
         fixed = x.detach()
         lows, steps = (self._spread(t, x) for t in self._ranges(*self._ends(fixed)))
         return lows + steps * quantize(fixed, lows, steps, self.bits).to(x) + (x - fixed)
 
-    def _pictures(self, x: Tensor) -> Tensor:
+    def _to_batch(self, x: Tensor) -> Tensor:
         _check(x.shape)
         return x.reshape(-1, *x.shape[-3:])
 
     def _ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Least and greatest value of every patch (n, rows, columns); those at the end may be smaller."""
+        """Return least and greatest value of every patch (n, rows, columns); patches at the edge may be smaller."""
         side = min(self.side, max(x.shape[-2:]))
         return tuple(  # type: ignore[return-value]
             sign * F.max_pool2d((sign * x).amax(1, keepdim=True), side, side, ceil_mode=True)[:, 0] for sign in (-1, 1)
         )
 
     def _ranges(self, least: Tensor, most: Tensor) -> tuple[Tensor, Tensor]:
-        """l = −z a and a."""
+        """Return l = −z a and a."""
         step = (most - least) / ((1 << self.bits) - 1)
         zero = (-least / torch.where(step > 0, step, torch.ones_like(step))).round()
         return torch.where(step > 0, -zero * step, least), step
 
     def _spread(self, of_patches: Tensor, x: Tensor) -> Tensor:
-        """What belongs to patches (n, rows, columns), at every pixel (n, 1, h, w)."""
+        """Return values of patches (n, rows, columns) at every pixel (n, 1, h, w)."""
         side = min(self.side, max(x.shape[-2:]))
         return _at_pixels(of_patches, side, (x.shape[-2], x.shape[-1]))
 
     def _count(self, shape: tuple[int, ...]) -> int:
-        """Groups of pictures of ``shape`` (n, c, h, w): it alone decides."""
+        """Return the number of groups for images of ``shape`` (n, c, h, w)."""
         patches = shape[0] * math.prod(-(-s // self.side) for s in shape[-2:])
         if self.groups:
             return min(self.groups, patches)
@@ -195,15 +192,15 @@ class Patches:
         return count
 
     def _grouped(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Group of every patch (n, rows, columns), and l and a of every group as the file has them, float32 (G,)."""
+        """Return the group of every patch (n, rows, columns), and float32 l and a (G,) as the file has them."""
         least, most = self._ends(x)
         count = self._count(tuple(x.shape))
         ends = torch.stack([least.flatten(), most.flatten()], 1)[None]
         if count == 1:
             group = torch.zeros(ends.shape[1], dtype=torch.int64, device=x.device)
         else:
-            kept = min(_MOST_FITTED, ends.shape[1])
-            some = ends[:, torch.arange(kept, device=x.device) * ends.shape[1] // kept]
+            fitted = min(_MOST_FITTED, ends.shape[1])
+            some = ends[:, torch.arange(fitted, device=x.device) * ends.shape[1] // fitted]
             group = nearest_colours(ends, fit_colours(some, count))[0]
         empty = torch.zeros(count, device=x.device)
         low = empty.scatter_reduce(0, group, least.flatten(), "amin", include_self=False)
@@ -225,11 +222,11 @@ def _at_pixels(of_patches: Tensor, side: int, size: tuple[int, int]) -> Tensor:
     return wide[:, None]
 
 
-def patched(stored: Encoded) -> Tensor:
-    """What the codec ``patches`` stands for.
+def decode_patches(stored: Encoded) -> Tensor:
+    """Decode codec ``patches``.
 
     Raises:
-        PotstillError: codes, groups or ranges are missing, or not as many.
+        PotstillError: codes, groups or ranges are missing, or of another number.
     """
     shape = parse_shape(stored.metadata)
     if len(shape) < 4:

@@ -1,4 +1,4 @@
-"""Bytes before anything is written: what a plan and a budget in bytes go by."""
+"""Bytes of encoded values before they are written, for plans and size budgets."""
 
 import math
 from collections.abc import Callable
@@ -25,56 +25,57 @@ __all__ = [
 
 @runtime_checkable
 class FixedSize(Protocol):
-    """A store whose bytes depend on the shape alone, and that can say them."""
+    """A codec whose bytes depend on the shape alone."""
 
     def size(self, shape: tuple[int, ...], /) -> int:
-        """Bytes of values of ``shape``.
+        """Return the bytes of values of ``shape``.
 
         Raises:
-            PotstillError: it takes no such values.
+            PotstillError: the codec cannot write such values.
         """
         ...
 
 
-def has_fixed_size(store: Codec) -> bool:
-    """Whether `values_bytes` knows the bytes by the shape alone. Ranges that no float of 16 bits holds take more."""
-    return isinstance(store, Float | Uniform | FixedSize)
+def has_fixed_size(codec: Codec) -> bool:
+    """Return whether `estimate_bytes` is exact by the shape alone, but for ranges beyond float16."""
+    return isinstance(codec, Float | Uniform | FixedSize)
 
 
-def estimate_bytes(store: Codec, shape: tuple[int, ...], sample: Tensor | None = None) -> int:
-    """Bytes of values of ``shape`` as ``store`` writes them: exact where the shape alone decides.
+def estimate_bytes(codec: Codec, shape: tuple[int, ...], sample: Tensor | None = None) -> int:
+    """Return the bytes of values of ``shape``: exact where the shape alone decides.
 
     Args:
-        sample: values of the same kind, at least one, for stores whose bytes depend on them: what these take, scaled.
+        sample: values of the same kind, for codecs whose bytes depend on them; their bytes are scaled.
     """
     count = math.prod(shape)
-    if isinstance(store, Float):
-        return count * store.bits // 8
-    if isinstance(store, Uniform):
-        axis = choose_range_axis(shape, store.bits)
+    if isinstance(codec, Float):
+        return count * codec.bits // 8
+    if isinstance(codec, Uniform):
+        axis = choose_range_axis(shape, codec.bits)
         ranges = 1 if axis is None else shape[axis]
-        return packed_bytes(count, store.bits) + ranges * (4 if store.bits <= 8 else 8)
-    if isinstance(store, FixedSize):
-        return store.size(shape)
+        return packed_bytes(count, codec.bits) + ranges * (4 if codec.bits <= 8 else 8)
+    if isinstance(codec, FixedSize):
+        return codec.size(shape)
     if sample is None or sample.numel() == 0:
         return 4 * count
-    kept = store.pack(sample)
-    if kept.metadata.get("codec") in ("grid", "levels", "float") and "bits" in kept.metadata:
-        beside = encoded_bytes(kept) - kept.tensors[""].nbytes
-        return packed_bytes(count, kept.metadata["bits"]) + beside
-    return math.ceil(encoded_bytes(kept) * count / sample.numel())
+    encoded = codec.pack(sample)
+    if encoded.metadata.get("codec") in ("grid", "levels", "float") and "bits" in encoded.metadata:
+        overhead = encoded_bytes(encoded) - encoded.tensors[""].nbytes
+        return packed_bytes(count, encoded.metadata["bits"]) + overhead
+    return math.ceil(encoded_bytes(encoded) * count / sample.numel())
 
 
-def bits_per_value(store: Codec, shape: tuple[int, ...], sample: Tensor | None = None) -> float:
-    """Bits that a value takes, ranges included."""
-    return 8 * estimate_bytes(store, shape, sample) / max(1, math.prod(shape))
+def bits_per_value(codec: Codec, shape: tuple[int, ...], sample: Tensor | None = None) -> float:
+    """Return the bits per value, ranges included."""
+    return 8 * estimate_bytes(codec, shape, sample) / max(1, math.prod(shape))
 
 
 def label_bytes(n: int, classes: int, bits: int | None, *, scores: bool = False) -> int:
-    """Bytes of the labels of ``n`` inputs in the order of classes, at most: rows of ``bits`` each, or classes.
+    """Return the maximum bytes of ``n`` labels in the order of classes.
 
     Args:
-        scores: the rows are real numbers, so their codes have ranges.
+        bits: of a soft label's number; ``None``: hard labels.
+        scores: rows are real numbers, whose codes have ranges.
     """
     if scores and bits is not None and bits <= MOST_BITS:
         return estimate_bytes(Uniform(bits=bits), (n, classes))
@@ -85,13 +86,13 @@ def label_bytes(n: int, classes: int, bits: int | None, *, scores: bool = False)
 
 
 def index_bytes(n: int, samples: int) -> int:
-    """Bytes of ``n`` indices into so many samples, at most."""
+    """Return the maximum bytes of ``n`` indices into ``samples``."""
     bits = max(1, (samples - 1).bit_length())
     return packed_bytes(n, bits) if bits <= MOST_BITS else packed_bytes(2 * n, MOST_BITS)
 
 
 def largest_fitting(fits: Callable[[int], bool], most: int) -> int:
-    """The largest whole number up to ``most`` that fits, where what fits goes on fitting below; 0: none."""
+    """Return the largest number up to ``most`` that fits, by bisection; 0: none. All below a fitting one fit."""
     low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2

@@ -141,7 +141,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "hallucinator": "potstill.parametrize.hallucinator:Hallucinator",
         "field": "potstill.parametrize.field:Field",
         "compensators": "potstill.parametrize.compensators:Compensators",
-        "small": "potstill.parametrize.low_resolution:Small",
+        "small": "potstill.parametrize.low_resolution:LowResolution",
     },
     "protocols": {
         "potstill": "potstill.evaluation.protocols:POTSTILL",
@@ -168,7 +168,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "float": "potstill.codecs.exact:Float",
         "exact": "potstill.codecs.exact:Exact",
         "uniform": "potstill.codecs.uniform:Uniform",
-        "half": "potstill.codecs.downsample:Half",
+        "half": "potstill.codecs.downsample:Downsample",
         "mosaic": "potstill.codecs.mosaic:Mosaic",
         "apot": "potstill.codecs.apot:APoT",
         "patches": "potstill.codecs.patches:Patches",

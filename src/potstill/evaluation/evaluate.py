@@ -283,7 +283,7 @@ def _content(
         "seed": context.seed,
         "set": {
             "method": card["method"], "ipc": card["ipc"], "items": len(distilled),
-            "source": card["source"].get("name"), "seed": card["seed"], "codec": (card.get("store") or {}).get("name"),
+            "source": card["source"].get("name"), "seed": card["seed"], "codec": (card.get("codec") or {}).get("name"),
         } | ({} if distilled.weights is None else {"weighted": weights}),
         "data": {
             "name": train.name, "train": splits.train.content_hash, "test": test.content_hash,

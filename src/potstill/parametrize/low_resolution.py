@@ -19,11 +19,11 @@ from potstill.errors import PotstillError
 from potstill.functional.transforms import resize, shrink
 from potstill.parametrize._shared import image_shape
 
-__all__ = ["Small"]
+__all__ = ["LowResolution"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Small:
+class LowResolution:
     """Inputs at a part of their size.
 
     The payload: ``inputs`` (n, c, ⌈h/f⌉, ⌈w/f⌉), grouped by class.
