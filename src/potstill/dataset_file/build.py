@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import Inputs, InputSpec
-from potstill.core.nested import num_samples, tree_map, tensor_names, named_tensors
+from potstill.core.nested import named_tensors, num_samples, tensor_names, tree_map
 from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.metadata import FORMAT, input_to_json, scores_to_json, task_to_json, to_json
 from potstill.dataset_file.normalization import normalization_to_json, to_float32
@@ -25,7 +25,7 @@ from potstill.dataset_file.validate import (
 from potstill.dataset_file.values import Contents, Encoding, Provenance, Schema
 from potstill.errors import PotstillError
 from potstill.functional.label_simplex import to_probabilities
-from potstill.native import loaded
+from potstill.native import loaded_kernels
 from potstill.tasks import Classification
 
 __all__ = ["build", "to_stored_form"]
@@ -76,7 +76,7 @@ def build(contents: Contents, schema: Schema, provenance: Provenance, encoding: 
         **({"labels": scores_to_json(len(schema.classes))} if contents.scores is not None else {}),
         "versions": {
             "potstill": version("potstill"), "torch": torch.__version__, "python": platform.python_version(),
-            "kernels": loaded(),
+            "kernels": loaded_kernels(),
         },
     }  # fmt: skip
     encoded, described = encode_contents(contents, replace(schema, task=task), encoding)

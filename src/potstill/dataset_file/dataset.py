@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, titled_table, image_rows
+from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, image_rows, titled_table
 from potstill._util.outputs import check_output
 from potstill.core import InputSpec, Normalization, Task
 from potstill.core.nested import sample

@@ -129,8 +129,8 @@ def describe(summary: dict[str, Any]) -> str:
     selection = f": {summary['items']:,} samples of the source, by index" if summary["kind"] == "selection" else ""
     classified, spec = is_classification(metadata), metadata["input"]
     spread = f", {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} per class" if classified else ""
-    mirrored = "" if spec["kind"] != "image" or "mirrored" not in spec else (
-        "may be mirrored" if spec["mirrored"] else "must not be mirrored"
+    mirrored = "" if spec["kind"] != "image" or "horizontal_flip" not in spec else (
+        "may be mirrored" if spec["horizontal_flip"] else "must not be mirrored"
     )  # fmt: skip
     columns = _format_columns(source.get("columns"))
     lines = [

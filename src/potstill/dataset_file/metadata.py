@@ -164,7 +164,7 @@ def input_to_json(input: InputSpec) -> dict[str, Any]:
     """Return the metadata's ``input``: parts as a list, as JSON objects have no order."""
     described: dict[str, Any] = {"kind": input.kind, "shape": input.shape, "units": input.units}
     if input.kind == "image":
-        described["mirrored"] = input.mirrored
+        described["horizontal_flip"] = input.horizontal_flip
     for name, more in (("columns", input.columns), ("levels", input.levels)):
         described |= {name: list(more)} if more else {}
     if input.parts:
@@ -179,7 +179,7 @@ def input_from_json(described: Mapping[str, Any]) -> InputSpec:
         kind=described["kind"],
         shape=tuple(described["shape"]),
         units=str(described.get("units", "")),
-        mirrored=described.get("mirrored") is not False,
+        horizontal_flip=described.get("horizontal_flip") is not False,
         columns=tuple(map(str, columns)) if isinstance(columns, list) else (),
         levels=tuple(described.get("levels", ())),
         parts=tuple((part["name"], input_from_json(part)) for part in described.get("parts", ())),

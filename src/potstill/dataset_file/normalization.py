@@ -22,7 +22,7 @@ def normalization_to_json(normalization: Normalization) -> dict[str, Any]:
     return {
         "mean": normalization.mean.tolist(),
         "std": normalization.std.tolist(),
-        "whitening": None if w is None else {part: f"whitening/{part}" for part in WHITENING} | {"unit": w.unit},
+        "whitening": None if w is None else {part: f"whitening/{part}" for part in WHITENING} | {"unit": w.unit_norm},
         **(
             {"parts": {name: normalization_to_json(part) for name, part in normalization.parts.items()}}
             if normalization.parts
@@ -46,7 +46,7 @@ def to_float32(normalization: Normalization) -> Normalization:
 
     w = normalization.whitening
     if w is not None:
-        w = Whitening(convert(w.mean), convert(w.matrix), convert(w.inverse), w.unit)
+        w = Whitening(convert(w.mean), convert(w.matrix), convert(w.inverse), w.unit_norm)
     parts = {name: to_float32(part) for name, part in normalization.parts.items()}
     return Normalization(convert(normalization.mean), convert(normalization.std), w, parts)
 
@@ -84,7 +84,7 @@ def _normalization(path: Path, described: Any, spec: InputSpec, tensors: dict[st
         named = named and isinstance(w.get("unit"), bool)
         if not named or [tuple(p.shape) for p in valid] != [(d,), (d, d), (d, d)]:
             raise PotstillError(f"{path}: its whitening tensors are missing, named otherwise or not for {d} values")
-        whitening = Whitening(valid[0], valid[1], valid[2], unit=w["unit"])
+        whitening = Whitening(valid[0], valid[1], valid[2], unit_norm=w["unit"])
     parts = described.get("parts", {})
     if not isinstance(parts, dict) or not set(parts) <= set(inner):
         raise PotstillError(f"{path}: its normalization has parts that its input lacks; get the file again")

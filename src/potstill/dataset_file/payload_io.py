@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill._util.input_limits import limits, limit_hint
+from potstill._util.input_limits import limit_hint, limits
 from potstill.codecs import decode, encode_classes, encode_ints, encode_probabilities, format_codec
 from potstill.codecs.entropy import compress_tensor
 from potstill.codecs.exact import Exact, Float
 from potstill.codecs.uniform import Uniform
 from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Parametrization, RequiresAssets
-from potstill.core.nested import concat, tree_map, tensor_names, named_tensors
+from potstill.core.nested import concat, named_tensors, tensor_names, tree_map
 from potstill.dataset_file.metadata import has_scores, input_from_json
 from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, decoder_parts, load_decoders
 from potstill.dataset_file.validate import WHITENING, are_valid_offsets, check_scores, check_shapes
@@ -303,7 +303,7 @@ def decode_payload(
         PotstillError: there is no such parametrization here, or it does not fit the payload.
     """
     parts, spec = decoder_parts(metadata.get("decoder"), n), input_from_json(metadata["input"])
-    size = 4 * n * spec.numbers
+    size = 4 * n * spec.num_values
     if size > max_bytes:
         raise PotstillError(
             f"its {n:,} inputs decode to {size:,} bytes, more than the {max_bytes:,} allowed; {limit_hint('set_bytes')}"

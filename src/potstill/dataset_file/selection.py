@@ -30,7 +30,7 @@ from potstill.dataset_file.payload_io import CAPTIONS, decode_inputs, encode_inp
 from potstill.dataset_file.replacing import describe_conflict
 from potstill.dataset_file.validate import check_shapes
 from potstill.errors import PotstillError
-from potstill.tasks import targets_of
+from potstill.tasks import get_targets
 
 __all__ = ["check_source", "is_index_file", "materialize", "read_indices", "require_selection", "write_indices"]
 
@@ -145,7 +145,7 @@ def materialize(path: Path, source: Source) -> Distilled:
     inputs = decode_inputs(encoded, spec, normalised, normalization)
     if not any(n.partition(".")[0] == "labels" for n in stored):
         classes = len(source.classes) if is_classification(metadata) else None
-        encoded["labels"] = encode_labels(targets_of(source)[index], classes, codec)
+        encoded["labels"] = encode_labels(get_targets(source)[index], classes, codec)
     if texts := getattr(source, "texts", ()):
         encoded |= encode_texts([texts[i] for i in index.tolist()])
     for name, part in encoded.items():

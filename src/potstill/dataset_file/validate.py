@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import Inputs, InputSpec, Normalization, Task
-from potstill.core.nested import OFFSETS, VALUES, tensor_names, named_tensors
+from potstill.core.nested import OFFSETS, VALUES, named_tensors, tensor_names
 from potstill.dataset_file.values import Contents
 from potstill.errors import PotstillError
 from potstill.tasks import Classification
@@ -73,7 +73,7 @@ def _check_targets(what: str, labels: Tensor, n: int, task: Task | None) -> None
     if len(labels) != n or labels.dtype not in (torch.float32, torch.int64) or not _is_finite(labels):
         raise PotstillError(f"{what}: its targets must be finite numbers, for each of {n} inputs; get the file again")
     try:
-        fits = task is None or math.isfinite(task.worst(labels))
+        fits = task is None or math.isfinite(task.chance_score(labels))
     except (RuntimeError, ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError):
         fits = False
     if task is not None and not fits:
