@@ -272,7 +272,7 @@ def test_it_is_rounded_while_it_is_made_and_bought_by_bytes(tmp_path: Path) -> N
     assert isinstance(QuantizationAware(inner=Linear(), codec=Uniform(bits=8)), RequiresAssets)
     problem = toy_problem()
     assert QuantizationAware(inner=problem.parametrization, codec=Uniform(bits=8)).assets(problem) == ()
-    small = made(store="uint8:aware=true", ipc=None, bytes=600)
+    small = made(codec="uint8:aware=true", ipc=None, bytes=600)
     assert small.metadata["bytes"]["total"] <= 600
     assert torch.equal(potstill.load(small.save(tmp_path / "small.safetensors")).inputs, small.inputs)
 
