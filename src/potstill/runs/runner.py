@@ -15,13 +15,13 @@ from potstill._util.formatting import format_duration, format_estimate_words
 from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.augment.names import named_augmentation
-from potstill.codecs import Exact, Float, Uniform, decode, format_codec
+from potstill.codecs import Exact, Float, Uniform, format_codec
 from potstill.codecs.patches import Patches
 from potstill.core import AssetContext, Codec, Encoded, Problem, Result, Selection, Space, Synthetic
 from potstill.core.nested import to_device
 from potstill.core.registry import preset_fields
 from potstill.data import column_metadata
-from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
+from potstill.dataset_file import Distilled
 from potstill.dataset_file.output import SetOutput
 from potstill.dataset_file.replacing import hash_run
 from potstill.dataset_file.shared_decoders import assets_to_json, cache_decoder, hash_tensors
@@ -357,7 +357,11 @@ class _SetBuilder:
                 return {}
             refined = _refine_patches(codec, decoded, result.space, self.problem, self.execution.run.seed)
             decoder = {"parametrization": spelled, "space": "model"}
-            return {"payload": {"inputs": decompress_tensor(refined)}, "packed": {"inputs": refined}, "decoder": decoder}
+            return {
+                "payload": {"inputs": decompress_tensor(refined)},
+                "packed": {"inputs": refined},
+                "decoder": decoder,
+            }
         payload = {n: t.detach().cpu() for n, t in result.payload.items()}
         decoder = {"parametrization": spelled, "space": result.space}
         if isinstance(rounding, QuantizationAware):
