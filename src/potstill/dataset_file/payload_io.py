@@ -144,9 +144,7 @@ def encode_inputs(
     """
     if isinstance(inputs, Tensor):
         image = get_kind(input).value_range is not None
-        return {"inputs": encode_input_tensor(inputs, parse_codec, normalization, image)}, quantizes_normalised(
-            parse_codec, image
-        )
+        return {"inputs": encode_input_tensor(inputs, codec, normalization, image)}, quantizes_normalised(codec, image)
     kinds = {name: part.kind for name, part in input.parts}
     parts = [n for n in normalization.parts if quantizes_normalised(codec, kinds.get(n) == "image")]
     encoded = {

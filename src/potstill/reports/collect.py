@@ -25,8 +25,7 @@ __all__ = ["ReadArrays", "collect", "read_set"]
 
 _MOST_ITEMS = 48
 """Maximum number of displayed items of a set without classes."""
-FORMAT = "potstill/1"
-LATER = "potstill/2"
+FORMAT = "potstill/3"
 ReadArrays: TypeAlias = Callable[[Path], Mapping[str, np.ndarray]]
 """The arrays of a file: ``inputs`` in data units, ``labels``, and where there are any ``weights`` and ``index``.
 

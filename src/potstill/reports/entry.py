@@ -169,7 +169,7 @@ class Entry:
     @property
     def codec(self) -> str | None:
         """Codec of its values."""
-        found = self.card_section("parse_codec").get("name") or self.scorecard_section("set").get("codec")
+        found = self.card_section("codec").get("name") or self.scorecard_section("set").get("codec")
         return None if found is None else str(found)
 
     @property

@@ -15,13 +15,13 @@ from potstill._util.formatting import format_duration, format_estimate_words
 from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.augment.names import named_augmentation
-from potstill.codecs import Exact, Float, Uniform, format_codec
+from potstill.codecs import Exact, Float, Uniform, decode, format_codec
 from potstill.codecs.patches import Patches
 from potstill.core import AssetContext, Codec, Encoded, Problem, Result, Selection, Space, Synthetic
 from potstill.core.nested import to_device
 from potstill.core.registry import preset_fields
 from potstill.data import column_metadata
-from potstill.dataset_file import Distilled
+from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
 from potstill.dataset_file.output import SetOutput
 from potstill.dataset_file.replacing import hash_run
 from potstill.dataset_file.shared_decoders import assets_to_json, cache_decoder, hash_tensors
@@ -311,7 +311,7 @@ class _SetBuilder:
         if run.codec is None:
             reporter.begin("storing")
             small = self._with_fewest_bits(contents)
-            if "time limit" in (why := small.metadata["store"].get("auto", {}).get("why", "")):
+            if "time limit" in (why := small.metadata["codec"].get("auto", {}).get("why", "")):
                 reporter.note(f"the set is written as uint8: {why}; `codec=uint4` or a longer limit may halve it")
             return small
         try:
@@ -319,64 +319,62 @@ class _SetBuilder:
         except PotstillError as error:  # the steps are made: what this codec cannot write is kept as it is
             name = format_codec(run.codec)
             reporter.warn(f"the set is written as float32, because {name} cannot hold it: {error}")
-            return self._write({**contents, "packed": {}}, Float(), {"instead_of": name, "why": str(error)})
+            encoding = dataclasses.replace(contents[1], encoded={})
+            return self._write((contents[0], encoding), Float(), {"instead_of": name, "why": str(error)})
 
-    def _contents(self) -> dict[str, Any]:
-        """Return the tensors of the set: arguments of `Distilled.build`."""
+    def _contents(self) -> tuple[Contents, Encoding]:
+        """Return the tensors of the set, and how its payload is encoded and decoded."""
         result, problem, train = self.result, self.problem, self.problem.train
         if isinstance(result, Selection):
             index = result.index.cpu()
             texts = getattr(train, "texts", ())
             labels = get_targets(train)[index] if result.soft_labels is None else result.soft_labels
-            return {
-                "inputs": to_device(train.raw(index), "cpu"), "labels": labels.detach().cpu(),
-                "index": index, "weights": result.weights,
-                "captions": tuple(texts[i] for i in index.tolist()) if texts else (),
-                "scores": False,
-            }  # fmt: skip
+            contents = Contents(
+                inputs=to_device(train.raw(index), "cpu"), labels=labels.detach().cpu(),
+                index=index, weights=result.weights,
+                captions=tuple(texts[i] for i in index.tolist()) if texts else (),
+            )  # fmt: skip
+            return contents, Encoding()
         with torch.no_grad():
             decoded = problem.decode(result.payload)
         inputs = decoded if result.space == "data" else train.normalization.invert(decoded)
-        contents = {
-            **self._payload(result, decoded),
-            "learned": result.extra_parameters,
-            "scores": result.centred_labels,
-        }
-        if contents.get("decoder") is not None:
+        payload, encoding = self._payload(result, decoded)
+        if encoding.decoder is not None:
             needed = [(asset, problem.assets[asset.name]) for asset in problem.parametrization_assets]
-            contents["shared"] = {asset.name: tensors for asset, tensors in needed}
-            contents["decoder"] |= assets_to_json(needed) if needed else {}
-        return {**contents, "inputs": to_device(inputs, "cpu"), "labels": result.labels.detach().cpu()}
+            encoding = dataclasses.replace(
+                encoding,
+                assets={asset.name: tensors for asset, tensors in needed},
+                decoder={**encoding.decoder, **(assets_to_json(needed) if needed else {})},
+            )
+        labels = result.labels.detach().cpu()
+        contents = Contents(
+            inputs=to_device(inputs, "cpu"), labels=labels, payload=payload, learned=result.extra_parameters,
+            scores=labels if result.centred_labels else None,
+        )  # fmt: skip
+        return contents, encoding
 
-    def _payload(self, result: Synthetic, decoded: Any) -> dict[str, Any]:
-        """Return ``payload``, ``packed`` and ``decoder``; nothing for pixels, which are stored as inputs."""
+    def _payload(self, result: Synthetic, decoded: Any) -> tuple[Mapping[str, Tensor], Encoding]:
+        """Return the payload and its encoding; both empty for pixels, which are stored as inputs."""
         spelled = self.metadata["config"].get("parametrization") or "pixels"
         rounding, codec = self.problem.parametrization, self.execution.run.codec
         if spelled == "pixels" and not isinstance(rounding, QuantizationAware):
             if not isinstance(codec, Patches) or not codec.refine:
-                return {}
+                return {}, Encoding()
             refined = _refine_patches(codec, decoded, result.space, self.problem, self.execution.run.seed)
             decoder = {"parametrization": spelled, "space": "model"}
-            return {
-                "payload": {"inputs": decompress_tensor(refined)},
-                "packed": {"inputs": refined},
-                "decoder": decoder,
-            }
+            return {"inputs": decode(refined)}, Encoding(encoded={"inputs": refined}, decoder=decoder)
         payload = {n: t.detach().cpu() for n, t in result.payload.items()}
         decoder = {"parametrization": spelled, "space": result.space}
         if isinstance(rounding, QuantizationAware):
-            return {
-                "payload": rounding.quantized_payload(payload),
-                "packed": rounding.encode_payload(payload),
-                "decoder": decoder,
-            }
-        return {"payload": payload, "decoder": decoder}
+            encoded = rounding.encode_payload(payload)
+            return rounding.quantized_payload(payload), Encoding(encoded=encoded, decoder=decoder)
+        return payload, Encoding(decoder=decoder)
 
     def _write(
-        self, contents: Mapping[str, Any], codec: Codec, said: Mapping[str, Any] | None = None, coded: bool = True
+        self, values: tuple[Contents, Encoding], codec: Codec, said: Mapping[str, Any] | None = None, coded: bool = True
     ) -> Distilled:
         run, problem, loop, train = self.execution.run, self.problem, self.loop, self.problem.train
-        from_metadata = ("balance", "initial", "limits", "class_shards", "own_files", "hash_run")
+        from_metadata = ("balance", "initial", "limits", "class_shards", "own_files", "run_digest")
         extra: dict[str, Any] = {
             "network": problem.network.name,
             "reading": dict(run.reading),
@@ -386,20 +384,14 @@ class _SetBuilder:
             **{name: self.metadata[name] for name in from_metadata if name in self.metadata},
             **self._asset_metadata,
             **({"resumed_with_others": list(loop.changes)} if loop.changes else {}),
-            "parse_codec": dict(said or {}),
+            "codec": dict(said or {}),
         }
-        return Distilled.build(
-            **contents,
-            task=problem.task,
-            parse_codec=codec,
-            coded=coded,
+        contents, encoding = values
+        provenance = Provenance(
             method=run.name,
             config=dict(self.metadata["config"]),
             seed=run.seed,
             ipc=self.metadata["ipc"],
-            classes=train.classes,
-            input=train.input,
-            normalization=train.normalization,
             training=dict(run.method.info.training),
             source={"name": train.name, "samples": len(train), "hash": train.content_hash, "notes": list(run.notes)}
             | column_metadata(train),
@@ -413,6 +405,8 @@ class _SetBuilder:
             },
             extra=extra,
         )
+        schema = Schema(classes=train.classes, input=train.input, normalization=train.normalization, task=problem.task)
+        return build(contents, schema, provenance, dataclasses.replace(encoding, codec=codec, measure_entropy=coded))
 
     @cached_property
     def _asset_metadata(self) -> dict[str, list[Mapping[str, Any]]]:
@@ -426,7 +420,7 @@ class _SetBuilder:
                     entries.setdefault(name, []).append({**entry, **provided})
         return entries
 
-    def _with_fewest_bits(self, contents: Mapping[str, Any]) -> Distilled:
+    def _with_fewest_bits(self, contents: tuple[Contents, Encoding]) -> Distilled:
         """Return the set in the fewest bits whose loss on a part of the training data cannot be told from none."""
         execution, problem, steps = self.execution, self.problem, self.loop.outcome.step
         is_selection = isinstance(self.result, Selection)
