@@ -1,8 +1,7 @@
-"""Errors that a person can act on: what was required, what was found, what to change, in one line.
+"""Errors that a user can act on: one line with what is required, what was found and what to change.
 
-A message names an option as the keyword that Python takes, in backticks: `` `label="COLUMN"` ``, `` `stream=True` ``,
-`` `steps=N` ``, and `` `label=` `` where no value is meant. The command line prints such words as its own options, by
-`for_command_line`; nothing else translates them, so one text serves both.
+Messages name options as Python keywords in backticks: `` `label="COLUMN"` ``, `` `stream=True` ``, or `` `label=` ``
+where no value is meant. `for_command_line` rewrites them as command line options.
 """
 
 import difflib
@@ -22,25 +21,25 @@ __all__ = [
 OPTION = re.compile(r"`([a-z][a-z_]*)=([^`\n]*)`")
 """An option in a message."""
 _LIMIT = re.compile(r"`potstill(?:\.\w+)*\.limited\(([a-z_]+=[^`)\n]*)\)`")
-"""A limit in a message, as `potstill._util.input_limits.limited` takes it."""
+"""Limit in a message, as `potstill._util.input_limits.limited` takes it."""
 _YES_OR_NO = {"horizontal_flip"}
-"""Options of two values, where others are flags."""
+"""Options that take yes or no; other booleans are flags."""
 
 
 class PotstillError(Exception):
-    """Expected failure. The message is one line; the command line prints it to stderr and exits 1."""
+    """Expected failure. The message is one line, which the command line prints to stderr before it exits with 1."""
 
 
 class NonFiniteError(PotstillError):
-    """A step of a method met a value that is not finite, and says where. The run ends with the state before it."""
+    """Value that is not finite in a step. The run ends with the state before the step."""
 
 
 class PotstillWarning(UserWarning):
-    """Something is not as it should be, and the work goes on. The message is one line; the command line shows it."""
+    """Problem that does not stop the work. The message is one line, which the command line prints."""
 
 
 def closest_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """The names that ``name`` may have been meant as, nearest first; its case does not count."""
+    """Return the known names closest to ``name``, nearest first, case ignored."""
     spelled: dict[str, list[str]] = {}
     for one in sorted(known):
         spelled.setdefault(one.lower(), []).append(one)
@@ -49,7 +48,7 @@ def closest_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str], otherwise: str = "known") -> str:
-    """``did you mean dm, dc or dsa?``; all names, after ``otherwise``, where none is near."""
+    """Return ``did you mean dm, dc or dsa?``, or all names after ``otherwise`` where none is close."""
     names = sorted(known)
     near = closest_names(name, names)
     if not near:
@@ -58,23 +57,22 @@ def suggestion(name: str, known: Iterable[str], otherwise: str = "known") -> str
 
 
 def unknown_name(noun: str, name: str, known: Iterable[str]) -> PotstillError:
-    """The error for a name that is not registered; it names the nearest ones.
+    """Return the error for a name that is not registered.
 
     Args:
-        noun: what the name should have been, e.g. ``"method"``.
-        name: what was given.
-        known: every registered name.
+        noun: type of the name, such as ``"method"``.
+        name: name that was given.
+        known: all registered names.
     """
     return PotstillError(f"unknown {noun} {name!r}; {suggestion(name, known)}")
 
 
 def for_command_line(text: str) -> str:
-    """Return ``text`` with every option as the command line spells it: `` `label="COLUMN"` `` as ``--label COLUMN``.
+    """Return ``text`` with options as the command line spells them: `` `label="COLUMN"` `` as ``--label COLUMN``.
 
-    `` `stream=True` `` becomes ``--stream``, `` `full=False` `` ``--no-full``,
-    `` `horizontal_flip=False` `` ``--horizontal-flip no``,
-    `` `size=(H, W)` `` ``--size HxW``, `` `networks=["a", "b"]` `` ``--networks a,b``, `` `label=` `` ``--label``,
-    and `` `potstill._util.input_limits.limited(pixels=N)` `` ``--limit pixels=N``.
+    `` `stream=True` `` becomes ``--stream``, `` `full=False` `` ``--no-full``, `` `mirror=False` `` ``--mirror no``, ``
+    `size=(H, W)` `` ``--size HxW``, `` `networks=["a", "b"]` `` ``--networks a,b``, `` `label=` `` ``--label``, and ``
+    `potstill._util.input_limits.limited(pixels=N)` `` ``--limit pixels=N``.
     """
     text = _LIMIT.sub(r"--limit \1", text)
     return OPTION.sub(lambda found: _spelled(found[1], found[2].strip()), text)

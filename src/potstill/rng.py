@@ -1,4 +1,4 @@
-"""Generators made from seeds. The clock is never a seed and the global generator is never touched."""
+"""Random generators from seeds. The clock is never a seed, and the global generator is never used."""
 
 import hashlib
 import json
@@ -10,18 +10,18 @@ __all__ = ["derive_seed", "draw_seed", "generator"]
 
 
 def derive_seed(seed: int, *path: str | int) -> int:
-    """A child seed in [0, 2**63), a pure function (SHA-256) of ``seed`` and ``path``: parts never share draws."""
+    """Return a child seed in [0, 2**63): SHA-256 of ``seed`` and ``path``, so that parts never share draws."""
     digest = hashlib.sha256(json.dumps([seed, *path]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int, *path: str | int) -> Generator:
-    """A private CPU generator for ``derive(seed, *path)``. Draws are made on the CPU: a device does not change them."""
+    """Return a CPU generator for ``derive_seed(seed, *path)``; draws on the CPU do not depend on the device."""
     rng = Generator()
     rng.manual_seed(derive_seed(seed, *path))
     return rng
 
 
 def draw_seed(rng: Generator) -> int:
-    """One integer in [0, 2**62) from ``rng``: the way to hand a fresh seed to a network factory."""
+    """Draw a seed in [0, 2**62) from ``rng``, for a network factory."""
     return int(torch.randint(0, 2**62, (1,), generator=rng).item())

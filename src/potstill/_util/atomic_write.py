@@ -1,4 +1,4 @@
-"""Writing beside and renaming: a file or folder that is there as a whole or not at all, and stays after a power cut."""
+"""Atomic writes: a file or folder is written beside its target and renamed, and survives a power cut."""
 
 import contextlib
 import errno
@@ -28,12 +28,12 @@ __all__ = [
 
 
 def os_error_text(error: OSError | ValueError) -> str:
-    """Why the system refused a path, in its own words."""
+    """Return the system's reason for refusing a path."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _target(path: Path) -> Path:
-    """Where a file at ``path`` goes: behind a symbolic link, never in place of a folder or a device."""
+    """Return the path to write: behind a symbolic link, and neither a folder nor a device."""
     try:
         target = path.resolve()
         folder = target.parent.is_dir()
@@ -55,7 +55,7 @@ def _target(path: Path) -> Path:
 
 
 def temporary_path(path: Path) -> Path:
-    """A name in the same folder for what will be renamed to ``path``."""
+    """Return a new name in the same folder, to be renamed to ``path``."""
     return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
 
 
@@ -64,10 +64,10 @@ def _create(part: Path) -> int:
 
 
 def create_locked_part(target: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """A new file or folder beside ``target``, open and locked, so that nobody takes it for what a dead process left.
+    """Create a file or folder beside ``target``, open and locked, so that no other process removes it as stale.
 
     Args:
-        make: makes it where it is told to and opens it.
+        make: creates it at the given path and returns its descriptor.
     """
     remove_stale_parts(target)
     while True:
@@ -79,7 +79,7 @@ def create_locked_part(target: Path, make: Callable[[Path], int]) -> tuple[Path,
 
 
 def remove_stale_parts(target: Path) -> None:
-    """Remove what killed writers of ``target`` left beside it: the parts that no process has locked."""
+    """Remove the parts that killed writers of ``target`` left: those that no process has locked."""
     pattern = re.compile(re.escape(f".{target.name[:40]}.") + r"[0-9a-f]{12}\.part")
     with contextlib.suppress(OSError):
         for name in filter(pattern.fullmatch, os.listdir(target.parent)):
@@ -99,7 +99,7 @@ def remove_stale_parts(target: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Find out before the work, not after it, that a file cannot be written.
+    """Check before the work that a file can be written.
 
     Raises:
         PotstillError: the folder is missing or closed, or the path is a folder, a device or write-protected.
@@ -114,8 +114,8 @@ def check_writable(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system does that for folders: without it, a power cut after a
-    rename may leave the name of before.
+    """Flush the names in a folder to the disk, where the system supports it; otherwise a power cut may undo a
+    rename.
 
     Raises:
         OSError: the disk refuses.
@@ -134,10 +134,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_renamed(path: Path, folder: Path) -> None:
-    """After a rename to ``path``: bring its name in ``folder`` to the disk.
+    """Flush the name ``path`` in ``folder`` to the disk after a rename.
 
     Raises:
-        PotstillError: the disk refuses; what was written is there, but may not outlast a power cut.
+        PotstillError: the disk refuses; the file is there, but may not survive a power cut.
     """
     try:
         sync_folder(folder)
@@ -169,16 +169,14 @@ def _replacing(path: Path, follow: bool) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, *content: bytes | memoryview, follow: bool = True) -> None:
-    """Write beside, bring that to the disk, rename, bring the name to it.
-
-    A reader finds the old file or the new one, never half of one.
+    """Write a file so that readers find the old content or the new, never half of it.
 
     Args:
-        content: one part of it after another.
-        follow: where ``path`` is a symbolic link, write what it points to; otherwise the link itself is replaced.
+        content: pieces of the content, in order.
+        follow: write the file that a symbolic link at ``path`` points to; otherwise replace the link.
 
     Raises:
-        PotstillError: it cannot be written; what was there stays as it was and nothing is left behind.
+        PotstillError: it cannot be written; the old file is unchanged and nothing is left behind.
     """
     with _replacing(path, follow) as file:
         for piece in content:

@@ -1,7 +1,6 @@
-"""The folder of the cache: whose it is, what may lie in it, and what running processes have in use.
+"""Cache folder: marked with ``CACHEDIR.TAG``, with one subfolder per type of entry and files of known names.
 
-The folder is marked when it is made (``CACHEDIR.TAG``, which backups know), holds a folder for each known kind, and in
-these, files of known names. Everything else in it is somebody else's, and so is all that a link leads to.
+Everything else in it belongs to somebody else, as does everything behind a link.
 """
 
 import atexit
@@ -27,7 +26,7 @@ __all__ = [
 ]
 
 CACHE_FOLDERS = ("decoders", "full", "native", "networks", "orders", "pictures", "records", "trajectories")
-"""Folders of the cache."""
+"""Subfolders of the cache."""
 TAG = "CACHEDIR.TAG"
 _TAG_TEXT = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -44,14 +43,14 @@ _NAME = re.compile(rf"{_HEX}\.\w+")
 _PART = re.compile(rf"({_HEX}/)?\.([^/]{{1,41}}\.[0-9a-f]{{12}}\.part|{_HEX}(\.\w+)?\.(part|progress)|\w{{8}}\.part)")
 _lock = threading.Lock()
 _leases: dict[tuple[int, Path], int] = {}
-"""The open file of each process and cache in which it says what it has in use."""
+"""Open lease file of each process and cache, which lists the entries in use."""
 
 
 def make_cache_folder(folder: Path) -> None:
-    """Make a folder of the cache, and mark the cache where it is new.
+    """Create a subfolder of the cache, and mark a new cache.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     root = cache_dir()
     if folder.is_relative_to(root) and is_cache(root):
@@ -63,7 +62,7 @@ def make_cache_folder(folder: Path) -> None:
 
 
 def is_cache(root: Path) -> bool:
-    """Tell whether a folder is a cache of Potstill: marked as one, or without anything else in it."""
+    """Return True for a folder that is marked as a cache or has nothing else in it."""
     try:
         with open(root / TAG) as file:
             return "cache of Potstill" in file.read(len(_TAG_TEXT))
@@ -72,7 +71,7 @@ def is_cache(root: Path) -> bool:
 
 
 def foreign_entries(root: Path) -> list[str]:
-    """Return what lies in the folder and is no part of a cache."""
+    """Return the names in the folder that are no part of a cache."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root) as entries:
         return sorted(
             entry.name for entry in entries
@@ -83,10 +82,10 @@ def foreign_entries(root: Path) -> list[str]:
 
 
 def cached_files(root: Path, *, parts: bool = False) -> Iterator[tuple[str, Path]]:
-    """Yield kind and path of every file of Potstill's in a cache; no link is followed, and none is a file of it.
+    """Yield subfolder and path of every cache file, without following links.
 
     Args:
-        parts: those that are being written, or were, instead.
+        parts: yield unfinished files instead.
     """
     for kind in CACHE_FOLDERS:
         wanted = _PART if parts else _NAMES.get(kind, _NAME)
@@ -96,7 +95,7 @@ def cached_files(root: Path, *, parts: bool = False) -> Iterator[tuple[str, Path
 
 
 def _below(folder: Path, depth: int = 2) -> list[Path]:
-    """Return the regular files in a folder and those in it, in the order of names."""
+    """Return the regular files in a folder and its subfolders, ordered by name."""
     found: list[Path] = []
     if folder.is_symlink():
         return found
@@ -110,9 +109,9 @@ def _below(folder: Path, depth: int = 2) -> list[Path]:
 
 
 def mark_in_use(path: Path) -> None:
-    """Say that this process will read a file of the cache until it ends, so that nobody prunes it meanwhile.
+    """Record that this process reads a cache file until it ends, so that nothing prunes it.
 
-    A cache that cannot be written, or a system without locks, keeps no such word.
+    Does nothing in a cache that cannot be written or on a system without locks.
     """
     root = cache_dir()
     if not path.is_relative_to(root):
@@ -131,14 +130,14 @@ def mark_in_use(path: Path) -> None:
 
 
 def _ended(key: tuple[int, Path], lease: Path) -> None:
-    """Remove what a process has said, at its end; what it leaves if it is killed, whoever prunes removes."""
+    """Remove the lease file of this process at its end; pruning removes those of killed processes."""
     if key[0] == os.getpid():
         with contextlib.suppress(OSError):
             lease.unlink()
 
 
 def used_by_others(root: Path) -> set[Path]:
-    """Return the files that living processes have said to use, and forget what dead ones have."""
+    """Return the files that living processes use, and remove the leases of dead ones."""
     found: set[Path] = set()
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / _USE) as entries:
         for entry in entries:
@@ -150,7 +149,7 @@ def used_by_others(root: Path) -> set[Path]:
 
 
 def _said(root: Path, lease: Path) -> set[Path]:
-    """Return what one process has in use; none, and no file of it, where it has ended."""
+    """Return the files that one lease lists; none, and the lease is removed, if its process has ended."""
     descriptor = os.open(lease, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
         if try_lock(descriptor, unsupported=False):

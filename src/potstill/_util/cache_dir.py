@@ -1,4 +1,4 @@
-"""Where things are kept that would take long to make again."""
+"""Location of the cache."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,6 @@ __all__ = ["cache_dir"]
 
 
 def cache_dir() -> Path:
-    """``$POTSTILL_CACHE``, or the user's cache folder."""
+    """Return ``$POTSTILL_CACHE``, or ``potstill`` in the user's cache folder."""
     given = os.environ.get("POTSTILL_CACHE")
     return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "potstill"

@@ -1,9 +1,8 @@
-"""One run at a time on one output.
+"""File locks: one run at a time per output.
 
-The lock is ``flock`` on a hidden file beside the output: the system lets go of it when the process ends, however it
-ends, so what a killed run leaves behind is no lock. (The library filelock has the same lock, but leaves its file beside
-every output for good, and older versions of it follow links.) Where a file system has no such locks, runs are not kept
-apart.
+The lock is ``flock`` on a hidden file beside the output, which the system releases when the process ends, however it
+ends. (The library filelock uses the same lock, but leaves its file behind, and older versions follow links.) File
+systems without such locks do not keep runs apart.
 """
 
 import contextlib
@@ -20,16 +19,16 @@ __all__ = ["OutputBusyError", "exclusive_output", "lock_file", "still_names", "t
 
 
 class OutputBusyError(PotstillError):
-    """Another run has this output."""
+    """Another run is writing this output."""
 
 
 def try_lock(descriptor: int, wait: bool = False, unsupported: bool = True) -> bool:
-    """Take the lock of an open file, until it is closed; ``False`` where another process, or another opening of the
-    file in this one, has it.
+    """Lock an open file until it is closed; ``False`` where another process, or another opening of the file, holds
+    it.
 
     Args:
-        wait: until it is free, instead of saying that it is not.
-        untold: what to say where the system has no such locks.
+        wait: wait until it is free.
+        unsupported: result on systems without such locks.
     """
     if sys.platform == "win32":
         return unsupported
@@ -47,7 +46,7 @@ def try_lock(descriptor: int, wait: bool = False, unsupported: bool = True) -> b
 
 
 def still_names(descriptor: int, path: Path) -> bool:
-    """Whether ``path`` still names the open file: its last owner may have removed or renamed it meanwhile."""
+    """Return True while ``path`` names the open file: its last owner may have removed or renamed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
@@ -55,9 +54,8 @@ def still_names(descriptor: int, path: Path) -> bool:
 
 
 def lock_file(path: Path) -> int | None:
-    """Open the file at ``path``, made if it is not there, and take its lock; ``None`` where another has it.
-
-    Never through a symbolic link.
+    """Open or create the file at ``path`` and lock it; ``None`` where another process holds it. Links are not
+    followed.
 
     Raises:
         OSError: it cannot be opened, or is a link.
@@ -79,12 +77,12 @@ def lock_file(path: Path) -> int | None:
 
 @contextmanager
 def exclusive_output(path: Path) -> Iterator[None]:
-    """Nobody else runs on the output ``path`` meanwhile, or this run is refused.
+    """Hold the lock of the output ``path`` in the ``with`` block.
 
-    Where no lock can be made (the folder is missing or closed), none is: who writes there says so better.
+    Where no lock file can be created (the folder is missing or closed) there is none; the writer reports that better.
 
     Raises:
-        Busy: another run lives that has this output.
+        OutputBusyError: another run has this output.
     """
     try:
         target = path.resolve()

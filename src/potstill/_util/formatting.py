@@ -1,4 +1,4 @@
-"""Amounts as people write and read them: durations, sizes in bytes."""
+"""Parsing and formatting of durations and sizes."""
 
 import re
 
@@ -21,10 +21,10 @@ _BYTES = {
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
+    """Return the seconds of ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
 
     Raises:
-        ValueError: ``text`` is not a duration above 0, or is one of more than a hundred years.
+        ValueError: it is no duration above 0, or longer than a hundred years.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
     if parts and "".join(n + u for n, u in parts) == text:
@@ -41,7 +41,7 @@ def parse_duration(text: str) -> float:
 
 
 def to_seconds(value: str | float) -> float:
-    """A duration as text, or already in seconds.
+    """Return a duration, given as text or as seconds, in seconds.
 
     Raises:
         ValueError: it is no duration.
@@ -50,10 +50,11 @@ def to_seconds(value: str | float) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of ``20000``, ``20kB``, ``1.5 MB`` (powers of 1,000), ``20KiB`` or ``2MiB`` (powers of 1,024).
+    """Return the bytes of ``20000``, ``20kB``, ``1.5 MB`` (powers of 1,000), ``20KiB`` or ``2MiB`` (powers of
+    1,024).
 
     Raises:
-        ValueError: ``text`` is not a size, or is one beyond 2^60 bytes.
+        ValueError: it is no size, or beyond 2^60 bytes.
     """
     match = re.fullmatch(r"([+-]?\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text.strip())
     if match is None or match[2].lower() not in _BYTES:
@@ -65,12 +66,12 @@ def parse_size(text: str) -> int:
 
 
 def _shown(text: str) -> str:
-    """What was found, as much of it as helps."""
+    """Return ``text`` quoted, cut after 40 characters."""
     return repr(text) if len(text) <= 40 else f"{text[:40]!r} and so on"
 
 
 def format_duration(seconds: float) -> str:
-    """``7 s``, ``4 min 10 s`` or ``2 h 5 min``."""
+    """Return ``7 s``, ``4 min 10 s`` or ``2 h 5 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -81,7 +82,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_estimate(seconds: float) -> str:
-    """A forecast, no finer than it can be: ``20 s``, ``1.5 min``, ``24 min``, ``1.5 h``, ``13 h``, ``3 days``."""
+    """Return a rounded estimate: ``20 s``, ``1.5 min``, ``24 min``, ``1.5 h``, ``13 h``, ``3 days``."""
     if seconds < 55:
         return f"{max(1, round(seconds)) if seconds < 10 else 5 * round(seconds / 5)} s"
     minutes = seconds / 60
@@ -96,7 +97,7 @@ def format_estimate(seconds: float) -> str:
 
 
 def format_estimate_words(seconds: float) -> str:
-    """A forecast in words: ``about 4 minutes``, ``about 13 hours``, ``less than a second``."""
+    """Return an estimate in words: ``about 4 minutes``, ``about 13 hours``, ``less than a second``."""
     if seconds < 1:
         return "less than a second"
     number, unit = format_estimate(seconds).split(" ")
@@ -105,7 +106,7 @@ def format_estimate_words(seconds: float) -> str:
 
 
 def format_size(count: int) -> str:
-    """``314 bytes``, ``31 kB``, ``1.2 GB``: powers of 1,000."""
+    """Return ``314 bytes``, ``31 kB``, ``1.2 GB`` (powers of 1,000)."""
     if count < 1000:
         return f"{count} bytes"
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
@@ -116,7 +117,7 @@ def format_size(count: int) -> str:
 
 
 def describe_codec(spelled: str | None, per_class: int | None = None) -> str:
-    """How values are written, in words: ``8 per class, 4 bits, half size`` of ``half:bits=4``."""
+    """Return a codec in words: ``8 per class, 4 bits, half size`` for ``half:bits=4``."""
     if spelled is None:
         return "" if per_class is None else f"{per_class:,} per class"
     name, _, rest = spelled.partition(":")

@@ -1,7 +1,4 @@
-"""Text that is shown: as HTML made of values, where every string is escaped as it enters, or in a terminal.
-
-So no name from a file can become markup, or move a cursor.
-"""
+"""Escaped HTML from values, and plain lines for a terminal: no name from a file becomes markup or moves a cursor."""
 
 import html
 import re
@@ -15,16 +12,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\
 
 
 class Html(str):
-    """A string that is already markup."""
+    """String that is already markup."""
 
     __slots__ = ()
 
 
 def escape(value: object) -> Html:
-    """``value`` as escaped text; markup passes unchanged.
+    """Return ``value`` as escaped text; markup is returned unchanged.
 
-    Control characters, marks that turn the direction of reading, and file names that are not UTF-8 become U+FFFD: they
-    could hide or reorder what stands beside them, or make the page impossible to write.
+    Control characters, marks of reading direction, and file names that are not UTF-8 become U+FFFD.
     """
     if isinstance(value, Html):
         return value
@@ -33,12 +29,12 @@ def escape(value: object) -> Html:
 
 
 def join_html(parts: Iterable[str | None], separator: str = "") -> Html:
-    """The parts that are not ``None``, escaped where they are not markup, one after another."""
+    """Join the parts that are not ``None``, escaping those that are not markup."""
     return Html(escape(separator).join(escape(part) for part in parts if part is not None))
 
 
 def tag(name: str, /, *children: str | None, **attributes: str | int | float | None) -> Html:
-    """One element. ``class_`` is written ``class``, ``aria_label`` is written ``aria-label``; ``None`` is left out."""
+    """Return one element. ``class_`` is written as ``class``, ``aria_label`` as ``aria-label``; ``None`` is omitted."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
         for key, value in attributes.items()
@@ -50,10 +46,10 @@ def tag(name: str, /, *children: str | None, **attributes: str | int | float | N
 
 
 def plain_line(value: object) -> str:
-    """``value`` as one line of text, not as markup, without what `text` takes out."""
+    """Return ``value`` as one line of text without the characters that `escape` replaces."""
     return " ".join(html.unescape(escape(value)).split())
 
 
 def one_line(text: str) -> str:
-    """``text`` as one line; what a terminal would act on (names in data may hold anything) is shown escaped."""
+    """Return ``text`` as one line, with characters that a terminal acts on shown escaped."""
     return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)

@@ -1,7 +1,6 @@
-"""``file.py:Name``: a class or function of a file of the user's own.
+"""Classes and functions from a user's file, spelled ``file.py:Name``.
 
-To name a file is to run it, so only what a person types or passes may come here: never a name that was read from a set,
-a scorecard or a recipe of labels.
+Naming a file runs it, so only what a user types or passes is used here, never a name from a file's metadata.
 """
 
 import functools
@@ -25,34 +24,34 @@ __all__ = ["FileReference", "is_file_reference", "source_digests"]
 
 
 _DIGEST = "__potstill_sha256__"
-"""Attribute of a module that was loaded here: the hash of the text that was run, whatever the file holds by now."""
+"""Attribute of a module loaded here: SHA-256 of the text that was run."""
 
 
 def is_file_reference(spelled: str) -> bool:
-    """Whether ``spelled`` means a file of Python rather than a registered name."""
+    """Return True if ``spelled`` names a Python file rather than a registered name."""
     return re.search(r"\.py(:|$)", spelled) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class FileReference:
-    """An attribute of a file, as a value that another process can be given: there the file is run again."""
+    """Attribute of a file, as a picklable value; another process runs the file again."""
 
     path: str
-    """Absolute."""
+    """Absolute path."""
     name: str
     digest: str
-    """SHA-256 of the file, so that another process has the same or says that it has not."""
+    """SHA-256 of the file, by which other processes check that theirs is the same."""
 
     def __str__(self) -> str:
-        """As it is called on cards, which are read on other machines: without its folder."""
+        """Return file name and attribute without the folder, as metadata have it."""
         return f"{Path(self.path).name}:{self.name}"
 
     @classmethod
     def read(cls, spelled: str) -> "FileReference":
-        """What ``spelled`` means.
+        """Parse ``FILE.py:NAME``.
 
         Raises:
-            PotstillError: it is not ``FILE.py:NAME``, or there is no such file.
+            PotstillError: it is written otherwise, or there is no such file.
         """
         file, _, name = spelled.rpartition(":")
         if not file.endswith(".py") or not name.isidentifier():
@@ -61,10 +60,10 @@ class FileReference:
         return cls(str(path), name, hashlib.sha256(_text(path)).hexdigest())
 
     def load(self) -> Any:
-        """The attribute. The file is run once in a process.
+        """Return the attribute. The file is run once per process.
 
         Raises:
-            PotstillError: the file is gone or was changed, fails when it is run, or has no such attribute.
+            PotstillError: the file is gone or changed, fails when it is run, or has no such attribute.
         """
         module = _module(self)
         if not hasattr(module, self.name):
@@ -108,14 +107,14 @@ def _module(of: FileReference) -> ModuleType:
 
 
 def source_digests(things: Iterable[object]) -> dict[str, str]:
-    """Return the SHA-256 of each file that the user's own parts of a run come from, by the file's name.
+    """Return the SHA-256 of each user file that parts of a run come from, by file name.
 
-    A part is own if its class or function is defined in a file that is no part of Potstill or of an installed package.
-    Modules beside that file (in its folder or below) that it uses count as well. What was typed into a notebook has no
-    file; there it is the text of the class.
+    A part is the user's own if its class or function is defined outside Potstill and installed packages. Modules in or
+    below that file's folder that it uses count as well. What was typed into a notebook has no file; there it is the
+    text of the class.
 
     Args:
-        things: objects, classes or functions: method, network, source, task, ….
+        things: objects, classes or functions, such as method, network, source or task.
     """
     found: dict[str, str] = {}
     for thing in things:
@@ -132,7 +131,7 @@ def source_digests(things: Iterable[object]) -> dict[str, str]:
 
 
 def _kind(thing: object) -> Any:
-    """Return the class or function that says what ``thing`` does."""
+    """Return the class or function that defines the behaviour of ``thing``."""
     while isinstance(thing, functools.partial):
         thing = thing.func
     return thing if inspect.isclass(thing) or inspect.isroutine(thing) else type(thing)
@@ -148,7 +147,7 @@ def _note(found: dict[str, str], module: ModuleType) -> None:
 
 
 def _is_installed(module: ModuleType) -> bool:
-    """Tell whether a module is Potstill's, Python's or a package's: its version says what it is."""
+    """Return True for modules of Potstill, Python or an installed package."""
     file = getattr(module, "__file__", None)
     if file is None:
         return module.__name__ != "__main__"
@@ -160,7 +159,7 @@ def _is_installed(module: ModuleType) -> bool:
 
 
 def _used(module: ModuleType, folder: Path) -> Iterator[ModuleType]:
-    """Yield the module and those of the folder that its names come from, each once."""
+    """Yield the module and the modules of the folder that its names come from, each once."""
     waiting, done = [module], set[str]()
     while waiting:
         one = waiting.pop()

@@ -1,8 +1,7 @@
-"""How much a file may ask for: one set of limits for everything that is read, each raised or lowered by its name.
+"""Limits on everything that is read, each changed by name.
 
-They stand between a file that somebody sent and the memory and time of whoever opens it, so all are checked before
-what they count is reserved. A run has its own: they are held by its context, go with its threads and with its jobs to
-other processes and machines, and another run beside it knows nothing of them.
+They protect memory and time against files from others, and are checked before anything is allocated. They belong to the
+context of a run and go with its threads and its jobs to other processes; other runs have their own.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +35,7 @@ def _limit(value: int, about: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What is read at most; names that end in ``bytes`` are bytes, the others are counted."""
+    """Upper limits; names that end in ``bytes`` are bytes, the others counts."""
 
     archive_bytes: int = _limit(2**40, "bytes that all files in one archive (tar, npz) unpack to")
     archive_members: int = _limit(10_000_000, "files in one archive")
@@ -71,19 +70,19 @@ _CURRENT: ContextVar[Limits] = ContextVar("limits", default=_DEFAULT)
 
 
 def limits() -> Limits:
-    """Those that hold here and now."""
+    """Return the current limits."""
     return _CURRENT.get()
 
 
 @contextmanager
 def limited(**changes: int) -> Iterator[Limits]:
-    """Other limits within the ``with`` block, in its threads and in its jobs, wherever these run.
+    """Change limits within the ``with`` block, in its threads and its jobs.
 
     Args:
-        changes: by name, whole numbers of at least 1: ``limited(pixels=200_000_000)``.
+        changes: whole numbers of at least 1 by name: ``limited(pixels=200_000_000)``.
 
     Raises:
-        PotstillError: there is no limit of that name, or a number is below 1.
+        PotstillError: no such limit, or a number below 1.
     """
     for name, value in changes.items():
         if name not in _NAMES:
@@ -98,7 +97,7 @@ def limited(**changes: int) -> Iterator[Limits]:
 
 
 def parse_limits(entries: Iterable[str]) -> dict[str, int]:
-    """Changes written as ``NAME=VALUE``: whole numbers, or sizes (``2GiB``) where the limit is one of bytes.
+    """Return changes written as ``NAME=VALUE``: whole numbers, or sizes (``2GiB``) for limits in bytes.
 
     Raises:
         PotstillError: an entry is written otherwise.
@@ -122,25 +121,26 @@ def parse_limits(entries: Iterable[str]) -> dict[str, int]:
 
 
 def changed_limits() -> dict[str, int]:
-    """Those that hold here and are not the default, by name."""
+    """Return the current limits that differ from the defaults, by name."""
     now = limits()
     return {name: getattr(now, name) for name in _NAMES if getattr(now, name) != getattr(_DEFAULT, name)}
 
 
 def limit_hint(name: str) -> str:
-    """What the end of a refusal says: the limit, its value, and how it is raised."""
+    """Return the end of an error message: the limit, its value and how to raise it."""
     return f"limit {name} is {getattr(limits(), name):,}, `potstill._util.input_limits.limited({name}=N)` raises it"
 
 
 def check_limit(name: str, found: int, what: str) -> None:
-    """
+    """Check a value against a limit.
+
     Args:
-        name: of the limit.
-        found: what there is of it.
-        what: whose it is, such as the file.
+        name: name of the limit.
+        found: value to check.
+        what: subject of the message, such as the file.
 
     Raises:
-        PotstillError: ``found`` is more than the limit.
+        PotstillError: ``found`` is above the limit.
     """
     if found > getattr(limits(), name):
         raise PotstillError(f"{what}: {found:,} {_noun(name)}; {limit_hint(name)}")
@@ -151,13 +151,13 @@ def _noun(name: str) -> str:
 
 
 def limit_description(name: str) -> str:
-    """What the limit ``name`` counts."""
+    """Return what the limit ``name`` counts."""
     return next(str(f.metadata["about"]) for f in fields(Limits) if f.name == name)
 
 
 @dataclass(frozen=True)
 class _Within:
-    """A function that runs under the limits of whoever sent it."""
+    """Function that runs under the sender's limits."""
 
     held: Limits
     run: Callable[[Any], Any]
@@ -171,5 +171,5 @@ class _Within:
 
 
 def with_current_limits(run: Callable[[J], R]) -> Callable[[J], R]:
-    """``run`` for another process, with the limits that hold here."""
+    """Return ``run`` bound to the current limits, for another process."""
     return run if limits() == _DEFAULT else _Within(limits(), run)

@@ -1,4 +1,4 @@
-"""What a notebook shows of data, sets and scorecards: small HTML without a style sheet, every text in it escaped."""
+"""Small HTML for notebooks: no style sheet, every text escaped."""
 
 import base64
 import io
@@ -15,14 +15,14 @@ _CELL = "text-align:left;padding:2px 12px 2px 0"
 
 
 def inline_image(x: Any, alt: str, target_size: int, longest: int) -> Html:
-    """A picture as inline PNG, drawn at the whole multiple of its size nearest to ``wanted`` pixels, once at least.
+    """Return an image as inline PNG, scaled by the whole factor that comes nearest to ``target_size``, at least 1.
 
     Args:
-        x: a NumPy array (c, h, w); values are clipped to [0, 1]. Of two channels the first is shown, of four and more
-            the first three.
-        alt: what a reader without pictures is told.
-        wanted: CSS pixels of the longer side.
-        longest: pixels of the longer side that are kept; what is larger is made smaller.
+        x: NumPy array (c, h, w), clipped to [0, 1]. Of two channels the first is drawn, of four or more the first
+            three.
+        alt: text alternative.
+        target_size: CSS pixels of the longer side.
+        longest: pixels of the longer side; larger images are reduced.
     """
     import numpy as np
     from PIL import Image
@@ -47,22 +47,22 @@ def inline_image(x: Any, alt: str, target_size: int, longest: int) -> Html:
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
-    """A table; numbers are written by who gives them."""
+    """Return a table of cells that the caller has formatted."""
     top = tag("tr", *(tag("th", join_html([str(h)]), style=_CELL) for h in head))
     body = (tag("tr", *(tag("td", v if isinstance(v, Html) else str(v), style=_CELL) for v in row)) for row in rows)
     return tag("table", tag("thead", top) if head else None, tag("tbody", *body))
 
 
 def titled_table(title: str, rows: Iterable[tuple[str, object]]) -> Html:
-    """A heading and what there is to say below it."""
+    """Return a heading and a table below it."""
     return join_html([tag("b", title), table((), rows)])
 
 
 def image_rows(rows: Iterable[tuple[str, Sequence[Any]]]) -> Html:
-    """Pictures by class, a row for each.
+    """Return images by class, one row each.
 
     Args:
-        rows: the class's name, and its pictures as NumPy arrays (c, h, w).
+        rows: class name and images as NumPy arrays (c, h, w).
     """
     shown = []
     for name, pictures in rows:

@@ -1,9 +1,8 @@
-"""Files that a command or a function is asked to write: never one that it reads, and nobody else's unless it is said.
+"""Checks of output paths: nothing that is read is written over, and no file of others without ``force``.
 
-One rule for all of them. The name has the suffix of what is written. It is not, whether by a link, by the case of its
-letters or by how they are composed, a file that is read, nor does it lie in a folder that is read where it would become
-a part of the data. A file that is there already is replaced if Potstill wrote it and it is the same thing made again (a
-set of the same run, a scorecard of the same set, a page); any other only with ``force``.
+The name must have the right suffix. The path must not be a file that is read (by a link, or by names that a file system
+does not tell apart), nor lie in a folder that is read where it would become data. A file that is there is replaced if
+Potstill wrote it and the same thing is made again; any other only with ``force``.
 """
 
 import json
@@ -30,14 +29,14 @@ __all__ = [
 ]
 
 PAGE_MARK = "Made by Potstill"
-"""Words in every page and drawing, by which one that is there is known."""
+"""Text in every page and figure that Potstill writes, by which it recognises them."""
 REPLACE_HINT = "choose another path, or replace it with `force=True`"
-"""The end of what is said where a file is there."""
+"""End of the message where a file is there."""
 _DATA = frozenset((
     ".arrow", ".bmp", ".csv", ".flac", ".gif", ".gz", ".jpeg", ".jpg", ".json", ".jsonl", ".mp3", ".mp4", ".npy",
     ".npz", ".parquet", ".png", ".ppm", ".pq", ".tar", ".tif", ".tiff", ".tsv", ".txt", ".wav", ".webp", ".xml",
 ))  # fmt: skip
-"""Suffixes of files that are read as data where they lie in a folder of data."""
+"""Suffixes of files that are read as data in a data folder."""
 
 
 def check_output(
@@ -51,15 +50,15 @@ def check_output(
     """Check, before any work, that a file may be written, and return its path.
 
     Args:
-        path: where it is to be written.
-        suffixes: one of these must end its name; none: any may.
-        reads: what is read for it: paths, names of data, ``FILE.py:NAME``, or values with ``files``.
-        force: replace whatever file is there, but for one that is read.
-        found: says what is there instead of what may be replaced, as the end of a sentence ("holds …"), or nothing
-            where it may be; ``None``: no file that is there may be.
+        path: output path.
+        suffixes: allowed endings of its name; empty: any.
+        reads: inputs of the work: paths, names of data, ``FILE.py:NAME``, or values with ``files``.
+        force: replace any file that is there, unless it is read.
+        found: returns the end of a message ("holds …") for a file that may not be replaced, else an empty text;
+            ``None``: no file that is there may be replaced.
 
     Raises:
-        PotstillError: it may not, or cannot be written.
+        PotstillError: it may not or cannot be written.
     """
     path = Path(path)
     check_suffix(path, suffixes)
@@ -73,9 +72,10 @@ def check_output(
 
 
 def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
-    """
+    """Check the ending of a file name.
+
     Raises:
-        PotstillError: the name ends in none of these.
+        PotstillError: it is none of ``suffixes``.
     """
     if suffixes and not path.name.lower().endswith(suffixes):
         listed = " or ".join(suffixes)
@@ -83,12 +83,13 @@ def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
 
 
 def check_not_input(path: Path, reads: Iterable[object], *, folder: bool = False) -> None:
-    """
+    """Check that an output is neither an input nor in an input folder where it would become data.
+
     Args:
-        folder: what is written is a folder.
+        folder: the output is a folder.
 
     Raises:
-        PotstillError: it is, or lies in, what is read.
+        PotstillError: it is.
     """
     for one in _paths(reads):
         try:
@@ -104,12 +105,12 @@ def check_not_input(path: Path, reads: Iterable[object], *, folder: bool = False
 
 
 def input_files(reads: Iterable[object]) -> tuple[str, ...]:
-    """Return the paths among what is read, absolute, as far as there is something."""
+    """Return the absolute paths of existing files and folders among the inputs."""
     return tuple(os.path.abspath(path) for path in _paths(reads) if os.path.lexists(path))
 
 
 def _paths(reads: Iterable[object]) -> list[Path]:
-    """Return the paths among what is read."""
+    """Return the paths among the inputs."""
     found: list[Path] = []
     for one in reads:
         if isinstance(one, Path):
@@ -127,7 +128,7 @@ def _paths(reads: Iterable[object]) -> list[Path]:
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    """Tell whether two paths are one file on some file system: by links, or by names that differ in case or form."""
+    """Return True if two paths are one file on some file system: by links, or by names that differ in case or form."""
     if path.exists() and other.exists() and os.path.samefile(path, other):
         return True
     return _folded(path) == _folded(other)
@@ -139,12 +140,12 @@ def _is_within(path: Path, folder: Path) -> bool:
 
 
 def _folded(path: Path) -> tuple[str, ...]:
-    """Return the parts of a path, links resolved, as a file system that tells neither case nor form apart has them."""
+    """Return the parts of a resolved path, ignoring case and Unicode form."""
     return tuple(unicodedata.normalize("NFC", part).casefold() for part in path.resolve().parts)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; an empty one of what holds none."""
+    """Return the JSON object in a file, or an empty one where there is none."""
     try:
         if path.stat().st_size > limits().json_bytes:
             return {}
@@ -155,7 +156,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def describe_foreign_page(path: Path) -> str:
-    """Say that a page or drawing that is there is not ours; nothing, where it says that it is."""
+    """Return a message for a page or figure that Potstill did not write; an empty text otherwise."""
     try:
         with path.open("rb") as file:
             ours = any(PAGE_MARK.encode() in block for block in iter(lambda: file.read(2**24), b""))

@@ -1,4 +1,4 @@
-"""Paths: those that data name must stay within their folder, and two that name one file are told to be one."""
+"""Check that paths named by data stay within their folder."""
 
 import itertools
 import os
@@ -13,14 +13,13 @@ _LONGEST, _PART = 4096, 255
 
 
 def path_within(folder: Path, name: object, where: str) -> Path:
-    """Return the path of the file that data call ``name``, which must lie in ``folder`` or below.
+    """Return the path of a file that data name, which must lie in ``folder`` or below.
 
-    Whoever made the data wrote the name, so it must not reach any other file of this machine: neither as an absolute
-    path nor by ``..`` nor through a link.
+    Names come from whoever made the data, so absolute paths, ``..`` and links must not lead to other files.
 
     Args:
-        folder: what the name is relative to.
-        where: the place in the data, for the message.
+        folder: folder of the data.
+        where: place in the data, for the message.
 
     Raises:
         PotstillError: it is no path, or leads out of the folder.
@@ -43,7 +42,7 @@ def path_within(folder: Path, name: object, where: str) -> Path:
 
 
 def _is_plain(folder: Path, path: Path) -> bool:
-    """Tell whether ``path`` goes down from ``folder`` alone, and through no link."""
+    """Return True if ``path`` is below ``folder`` without ``..`` or links."""
     if not path.is_relative_to(folder) or ".." in path.parts[len(folder.parts) :]:
         return False
     below = itertools.takewhile(lambda at: at != folder, (path, *path.parents))

@@ -1,7 +1,4 @@
-"""What a person sees on stderr while something runs: a bar on a terminal, a line every ten seconds elsewhere.
-
-Both say how far it is, how long it has taken and, from the first steps on, about how long it will take.
-"""
+"""Progress on stderr: a bar on a terminal, a line every ten seconds elsewhere, with the estimated time left."""
 
 import sys
 import threading
@@ -21,18 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["LONG_WORK_SECONDS", "EtaEstimator", "ProgressReporter", "StepEvent"]
 
 LINE_INTERVAL = 10.0
-"""Seconds between lines where stderr is not a terminal."""
+"""Seconds between lines where stderr is no terminal."""
 LONG_WORK_SECONDS = 3600.0
-"""Seconds from which on a forecast is said before all else, with how to ask for less."""
+"""Estimates from here on are announced first, with a hint how to shorten the work."""
 MIN_ETA_SECONDS = 3.0
-"""Seconds of steps after the first before a forecast is made of them."""
+"""Seconds of steps after the first before an estimate is shown."""
 QUIET_SECONDS = 2.0
-"""In Python, what takes less than so many seconds is not spoken of."""
+"""Seconds before work called from Python is reported."""
 
 
 @runtime_checkable
 class StepEvent(Protocol):
-    """A step of a run, as `potstill.Progress` says it."""
+    """Event of one step of a run, as `potstill.Progress` has it."""
 
     @property
     def step(self) -> int: ...
@@ -47,27 +44,27 @@ class StepEvent(Protocol):
 
 
 class EtaEstimator:
-    """How fast something goes, from what was done after the first time it was looked at: that took a warm-up."""
+    """Estimate of the remaining time; the first update is a warm-up and does not count."""
 
     def __init__(self) -> None:
         self._first: tuple[float, float] | None = None
         self._last = (0.0, 0.0)
 
     def update(self, done: float, seconds: float) -> None:
-        """So much was done after so many seconds."""
+        """Record the work done after a number of seconds."""
         if self._first is None or done < self._last[0]:
             self._first = (done, seconds)
         self._last = (done, seconds)
 
     @property
     def is_reliable(self) -> bool:
-        """Whether a forecast is worth making: three steps, and some seconds of them."""
+        """True after three steps that took a few seconds."""
         if self._first is None:
             return False
         return self._last[0] - self._first[0] >= 3 and self._last[1] - self._first[1] >= MIN_ETA_SECONDS
 
     def remaining(self, total: float) -> float | None:
-        """Seconds until ``total`` is done; ``None`` as long as nothing can be said."""
+        """Return the seconds until ``total`` is done; ``None`` before a second update."""
         if self._first is None or self._last[0] <= self._first[0]:
             return None
         each = (self._last[1] - self._first[1]) / (self._last[0] - self._first[0])
@@ -75,14 +72,14 @@ class EtaEstimator:
 
 
 class ProgressReporter(AbstractContextManager["ProgressReporter"]):
-    """Shows one thing at a time; ``quiet`` shows nothing. Text goes out as it is, never as markup.
+    """Progress of one task at a time; ``quiet`` shows nothing. Text is never read as markup.
 
     Attributes:
-        line: whether it is watched from a command line, whose words are then used.
+        command_line: messages name options as the command line does.
     """
 
     def __init__(self, *, quiet: bool, min_seconds: float = 0.0, command_line: bool = False) -> None:
-        """``patience``: seconds of a thing before anything is said of it."""
+        """Create a reporter that says nothing in a task's first ``min_seconds``."""
         self.command_line = command_line
         self._quiet = quiet
         self._patience = min_seconds
@@ -109,11 +106,11 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
     # --- what is told -------------------------------------------------------------------------------------------
 
     def format_options(self, text: str) -> str:
-        """``text`` with options as who watches knows them: those of the command line, or keywords of Python."""
+        """Return ``text`` with options as the command line or Python names them."""
         return for_command_line(text) if self.command_line else text
 
     def note(self, text: str) -> None:
-        """One line that stays."""
+        """Print a line that stays."""
         if self._quiet:
             return
         text = self.format_options(text)
@@ -124,7 +121,7 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
                 print(f"potstill: {one_line(text)}", file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
-        """One line that stays and cannot be overlooked, also where all else is silent."""
+        """Print a highlighted line that stays, also when ``quiet``."""
         with self._lock:
             loud = f"potstill: WARNING: {one_line(self.format_options(text))}"
             if self._bar is not None:
@@ -133,17 +130,17 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
                 print(f"\x1b[1;31m{loud}\x1b[0m" if sys.stderr.isatty() else loud, file=sys.stderr, flush=True)
 
     def begin(self, what: str, less: str = "") -> None:
-        """Steps that are told from now on are of ``what``; ``less`` says how to ask for fewer of them."""
+        """Start a task of steps; ``less`` is the hint how to make fewer of them."""
         self._named, self._less, self._pace, self._hinted = what, self.format_options(less), EtaEstimator(), False
 
     def report_step(self, what: str, seen: StepEvent) -> None:
-        """A step of ``what`` was made."""
+        """Report a step of the task ``what``."""
         if what != self._named:
             self.begin(what)
         self(seen)
 
     def expect(self, what: str, seconds: float, description: str) -> None:
-        """``what`` is about to be made and will take about so long; ``said``: what it consists of."""
+        """Announce a task: its expected seconds, and a description of its work."""
         self._expected[what] = seconds
         if seconds >= LONG_WORK_SECONDS:
             self.note(
@@ -154,7 +151,7 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
             self.note(f"{description}: {format_estimate_words(seconds)}")
 
     def __call__(self, seen: StepEvent) -> None:
-        """A step of a run was made: how far it is, by its steps or by its time, whichever ends it sooner."""
+        """Report a step of a run, by its number or by its time, whichever ends the run sooner."""
         if self._quiet:
             return
         with self._lock:
@@ -186,7 +183,7 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
             self.show(self._named, share, ", ".join(parts))
 
     def report_count(self, what: str, done: int, total: int) -> None:
-        """``done`` of ``total`` things are made: networks, students."""
+        """Report ``done`` of ``total`` parts of a task, such as networks. It is a `Callback`."""
         if self._quiet:
             return
         now, expected = time.monotonic(), self._expected.get(what)
@@ -225,7 +222,7 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
         self._shown(what, share, detail, done >= total)
 
     def show(self, what: str, share: float | None, detail: str) -> None:
-        """``what`` is going on and ``share`` (0 to 1) of it is done, as far as is known."""
+        """Report a task of which ``share`` (0 to 1, if known) is done."""
         if not self._quiet:
             self._shown(what, lambda: share, lambda: detail, share == 1.0)
 
@@ -255,7 +252,7 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
                 self._ticker.start()
 
     def _tick(self) -> None:
-        """Lines and bars go on while a long step is under way."""
+        """Refresh lines and bar during a long step."""
         while not self._over.wait(1.0):
             with self._lock:
                 now = time.monotonic()

@@ -1,4 +1,4 @@
-"""YAML from people and strangers: plain entries, no aliases, no key twice, little and flat."""
+"""YAML from untrusted files: no aliases, no duplicate keys, limited size and depth."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ __all__ = ["read_yaml"]
 
 
 class _Plain(yaml.SafeLoader):
-    """Ten lines of aliases of aliases are a list of billions; and of two entries of one name YAML keeps the last."""
+    """YAML loader without aliases (ten lines of them can expand to billions) and without duplicate keys."""
 
     depth = 0
 
@@ -39,11 +39,11 @@ class _Plain(yaml.SafeLoader):
 
 
 def read_yaml(path: Path, what: str, hint: str) -> Any:
-    """What the file holds.
+    """Return the content of a YAML file.
 
     Args:
-        what: what it should be, such as "the recipe".
-        hint: what to do about it, such as "write one 'option: value' a line".
+        what: content in words, such as "the recipe".
+        hint: what to do, such as "write one 'option: value' a line".
 
     Raises:
         PotstillError: it cannot be read, is beyond a limit, or is not plain YAML.

@@ -1,4 +1,4 @@
-"""A limit of time as a value: how long, and since when it runs."""
+"""Wall-clock time limit."""
 
 import time
 from dataclasses import dataclass, field
@@ -8,23 +8,23 @@ __all__ = ["TimeLimit"]
 
 @dataclass(frozen=True, slots=True)
 class TimeLimit:
-    """A limit of wall-clock time that is handed on, so that everything that a command does counts."""
+    """Time limit and its start, so that all parts of a command count."""
 
     seconds: float
     started: float = field(default_factory=time.monotonic)
-    """By `time.monotonic`."""
+    """Value of `time.monotonic` at the start."""
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
     @property
     def remaining(self) -> float:
-        """Seconds until it is reached, 0 at least."""
+        """Seconds left, at least 0."""
         return max(0.0, self.seconds - self.elapsed)
 
     @property
     def exceeded(self) -> bool:
-        """Whether more than a tenth over it was taken."""
+        """True at more than 110 % of the limit."""
         return self.elapsed > 1.1 * self.seconds

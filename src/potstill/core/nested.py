@@ -1,7 +1,7 @@
-"""Inputs of one tensor, or of several with names, handled alike: map, index, join, split, count.
+"""Functions on inputs of one tensor or of several by name.
 
-Of inputs with names every tensor has the samples along its first axis, but for words: ``NAME/values`` holds those of
-all samples in one row, and ``NAME/offsets`` (n,) where each sample begins in it. One tensor stays one tensor.
+Every tensor has the samples along its first axis, but for words: ``NAME/values`` holds the words of all samples in one
+row, and ``NAME/offsets`` (n,) the start of each sample in it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,12 +36,12 @@ VALUES, OFFSETS = "/values", "/offsets"
 
 
 def named_tensors(x: Inputs) -> Mapping[str, Tensor]:
-    """By name; one tensor has the name ``""``."""
+    """Return the tensors by name; a single tensor has the name ``""``."""
     return {"": x} if isinstance(x, Tensor) else x
 
 
 def tensor_names(spec: InputSpec) -> tuple[str, ...]:
-    """The names of its tensors, in order; none where an input is one tensor."""
+    """Return the names of the tensors in order; empty for a single tensor."""
     return tuple(
         name + ending for name, part in spec.parts for ending in ((VALUES, OFFSETS) if part.kind == "words" else ("",))
     )
@@ -52,12 +52,12 @@ def _again(like: Inputs, made: Mapping[str, Tensor]) -> Any:
 
 
 def tree_map(f: Callable[[Tensor], Tensor], x: Inputs) -> Any:
-    """``f`` of every tensor."""
+    """Return ``f`` of every tensor."""
     return _again(x, {name: f(t) for name, t in named_tensors(x).items()})
 
 
 def sample(x: Inputs, i: int) -> Any:
-    """Sample ``i`` without a batch axis; words have the name of their part alone."""
+    """Return sample ``i`` without a batch axis; words get the name of their part alone."""
     if isinstance(x, Tensor):
         return x[i]
     taken = index(x, torch.tensor([i]))
@@ -65,15 +65,15 @@ def sample(x: Inputs, i: int) -> Any:
 
 
 def to_device(x: Inputs, device: torch.device | str) -> Any:
-    """``x`` on ``device``."""
+    """Return ``x`` on ``device``."""
     return tree_map(lambda t: t.to(device), x)
 
 
 def single_tensor(x: Inputs, what: str) -> Tensor:
-    """The one tensor of an input.
+    """Return the tensor of an input that is one.
 
     Raises:
-        ValueError: it has several, with what needs one.
+        ValueError: the input has several; the message names ``what``, which needs one.
     """
     if not isinstance(x, Tensor):
         raise ValueError(f"{what} needs inputs of one tensor, but these have {', '.join(x)}; join them into one")
@@ -81,17 +81,17 @@ def single_tensor(x: Inputs, what: str) -> Tensor:
 
 
 def device_of(x: Inputs) -> torch.device:
-    """Where the inputs are."""
+    """Return the device of the inputs."""
     return next(iter(named_tensors(x).values())).device
 
 
 def num_samples(x: Inputs) -> int:
-    """Samples."""
+    """Return the number of samples."""
     return next(len(t) for name, t in named_tensors(x).items() if not name.endswith(VALUES))
 
 
 def index(x: Inputs, at: Tensor) -> Any:
-    """The samples ``at`` (m,) int64, in that order; ``at`` may lie elsewhere."""
+    """Return the samples ``at`` (m,) int64, in that order; ``at`` may be on another device."""
     if isinstance(x, Tensor):
         return x.index_select(0, at.to(x.device))
     made: dict[str, Tensor] = {}
@@ -112,12 +112,12 @@ def index(x: Inputs, at: Tensor) -> Any:
 
 
 def ragged_lengths(offsets: Tensor, total: int) -> Tensor:
-    """Words of each sample (n,), of ``total`` words in all."""
+    """Return the length of each sample (n,), of ``total`` words in all."""
     return torch.cat([offsets[1:], offsets.new_tensor([total])]) - offsets
 
 
 def concat(parts: Sequence[Inputs]) -> Any:
-    """Several inputs, one after the other. All have the same names."""
+    """Return several inputs with the same names, one after the other."""
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat([p for p in parts if isinstance(p, Tensor)])
@@ -135,7 +135,7 @@ def concat(parts: Sequence[Inputs]) -> Any:
 
 
 def flatten_rows(x: Inputs) -> Tensor:
-    """Every sample as one row (n, d) of float64; words are filled up with -1 to the longest sample."""
+    """Return every sample as a row (n, d) of float64; words are padded with -1 to the longest sample."""
     if isinstance(x, Tensor):
         return x.flatten(1).double()
     parts = []
@@ -150,7 +150,7 @@ def flatten_rows(x: Inputs) -> Tensor:
 
 
 def zeros_like_spec(spec: InputSpec, n: int, device: torch.device | str = "cpu") -> Any:
-    """``n`` inputs of zeros, with one word each where there are words."""
+    """Return ``n`` inputs of zeros, with one word in each part of words."""
     if not spec.parts:
         return torch.zeros(n, *spec.shape, device=device)
     made: dict[str, Tensor] = {}
@@ -165,14 +165,14 @@ def zeros_like_spec(spec: InputSpec, n: int, device: torch.device | str = "cpu")
 
 
 def split_sizes(x: Inputs, sizes: Sequence[int]) -> tuple[Any, ...]:
-    """``x`` in parts of these many samples, in order; together all of them."""
+    """Split ``x`` into parts of the given sizes, which sum to its samples."""
     if isinstance(x, Tensor):
         return tuple(torch.split(x, list(sizes)))
     return tuple(index(x, at) for at in torch.split(torch.arange(num_samples(x)), list(sizes)))
 
 
 def iter_batches(x: Inputs, size: int) -> Iterator[Any]:
-    """``x`` in parts of ``size`` samples, in order."""
+    """Yield ``x`` in parts of ``size`` samples, in order."""
     if isinstance(x, Tensor):
         yield from torch.split(x, size)
         return

@@ -1,8 +1,6 @@
-"""Name → "module:attribute", resolved only when asked for. The command line, the docs and the contract suite read it.
+"""Registry of parts: ``module:attribute`` by name, imported at first use.
 
-Outside packages add entries under the entry-point groups ``potstill.methods``, ``potstill.networks``,
-``potstill.augmentations``, ``potstill.parametrizations``, ``potstill.protocols``, ``potstill.codecs``,
-``potstill.learners``, ``potstill.tasks``, ``potstill.loaders`` and ``potstill.executors``.
+Packages add entries under the entry point groups ``potstill.GROUP`` for every group of `Group`.
 """
 
 import dataclasses
@@ -211,14 +209,15 @@ _BUILTIN: dict[Group, dict[str, str]] = {
 
 @functools.cache
 def _outside(group: Group) -> dict[str, str]:
-    """Of installed packages; looked for once, as it takes a tenth of a second. ``POTSTILL_OUTSIDE=0``: none."""
+    """Return the entries of installed packages. Read once (a tenth of a second); ``POTSTILL_OUTSIDE=0`` ignores
+    them."""
     if os.environ.get("POTSTILL_OUTSIDE") == "0":
         return {}
     return {e.name: e.value for e in entry_points(group=f"potstill.{group}")}
 
 
 def targets(group: Group, *, outside: bool = True) -> dict[str, str]:
-    """``module:attribute`` by name, of this package and, where ``outside`` is wanted, of installed ones."""
+    """Return ``module:attribute`` by name, with those of installed packages unless ``outside`` is false."""
     if not outside:
         return dict(_BUILTIN[group])
     found = _outside(group)
@@ -230,12 +229,12 @@ def targets(group: Group, *, outside: bool = True) -> dict[str, str]:
 
 
 def names(group: Group, *, outside: bool = True) -> tuple[str, ...]:
-    """Every registered name of ``group``: built-in ones, then, where ``outside`` is wanted, installed packages'."""
+    """Return every registered name of ``group``, built-in ones first."""
     return tuple(targets(group, outside=outside))
 
 
 def resolve(group: Group, name: str) -> Any:
-    """The object registered as ``name``.
+    """Return the object registered as ``name``.
 
     Raises:
         PotstillError: there is no such name; the message names the nearest.
@@ -248,9 +247,9 @@ def resolve(group: Group, name: str) -> Any:
 
 
 def create(group: Group, spelled: str) -> Any:
-    """A part with its settings: ``NAME`` or ``NAME:setting=value,…``, e.g. ``tiles:factor=3``.
+    """Return a part from ``NAME`` or ``NAME:setting=value,…``, such as ``tiles:factor=3``.
 
-    The settings are the fields of the registered dataclass; a value is read as the type of the field's default.
+    Settings are the fields of the registered dataclass; values are read as the type of the field's default.
 
     Raises:
         PotstillError: no such name, no such setting, or a value of another type.
@@ -278,16 +277,16 @@ def create(group: Group, spelled: str) -> Any:
 
 
 def _defaults(make: Callable[..., Any]) -> dict[str, Any] | None:
-    """The settings of a part and their defaults, its fields that are compared; ``None``: it is no dataclass."""
+    """Return the compared fields of a dataclass and their defaults; ``None`` for anything else."""
     if not dataclasses.is_dataclass(make):
         return None
     return {f.name: f.default for f in dataclasses.fields(make) if f.compare}
 
 
 def get_method_class(name: str) -> "type[Method[Any]]":
-    """The method that a user names: a registered one, or ``file.py:Class``, which is then run.
+    """Return a method's class by registered name or ``file.py:Class``, whose file is then run.
 
-    Only what a user says comes here, never the name that a set's card says.
+    Only for names that a user gives, never for names from a file's metadata.
 
     Raises:
         PotstillError: there is no such method, file or class, or it is no method.
@@ -306,16 +305,15 @@ def get_method_class(name: str) -> "type[Method[Any]]":
 def make_method(
     method: "str | Method[Any]", options: Mapping[str, Any], preset: "Preset | None" = None
 ) -> "tuple[str, Method[Any]]":
-    """A method with some of its fields replaced, and its registered name, or its class's where it is not registered.
+    """Return a method and its registered name (its class's name where it is not registered).
 
     Args:
-        method: a name, or a method as a value.
-        options: fields; they win over what the effort sets.
-        effort: of a method that is named: its fields for that effort.
+        method: a name, or a method.
+        options: fields to set; they win over the preset.
+        preset: preset of a method that is given by name.
 
     Raises:
-        PotstillError: no such method, no such field, or a value of the wrong type or out of its bounds, given now or
-            when the method was made.
+        PotstillError: no such method, no such field, or a value of the wrong type or out of its bounds.
     """
     if isinstance(method, str):
         kind = get_method_class(method)
@@ -335,12 +333,16 @@ def make_method(
 
 
 def preset_fields(kind: "type[Method[Any]]", preset: "Preset | None") -> Mapping[str, Any]:
-    """The fields of a kind of method that an effort sets apart from the published defaults."""
+    """Return the fields that a preset changes from the published defaults."""
     return {} if preset is None or preset == "published" else kind.presets.get(preset, {})
 
 
 def check_value(what: str, method: "Method[Any]", field: Any, hint: Any) -> None:
-    """Choices are checked against the annotation's literals, numbers against the annotation and their bounds."""
+    """Check a field: choices against the annotation's literals, numbers against its type and the class's bounds.
+
+    Raises:
+        PotstillError: the value is none of the choices, of another type, or out of bounds.
+    """
     value, kinds = getattr(method, field.name), _alternatives(hint)
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     kinds = {kind for kind in kinds if get_origin(kind) is not Literal}
@@ -364,5 +366,5 @@ def check_value(what: str, method: "Method[Any]", field: Any, hint: Any) -> None
 
 
 def _alternatives(hint: Any) -> set[Any]:
-    """``int | None`` as {int, NoneType}; what is no union alone."""
+    """Return ``int | None`` as {int, NoneType}; anything but a union alone."""
     return set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
