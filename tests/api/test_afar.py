@@ -117,6 +117,7 @@ def test_a_plan_of_data_at_hand_counts_phases_disk_and_money(capsys):
     assert "% of a device's best rate" not in said  # it was given
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_recipe_of_imagenet_is_found_and_plans_on_a_small_likeness(path, capsys):
     name = f"{path.parent.name}/{path.stem}"

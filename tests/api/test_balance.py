@@ -94,6 +94,7 @@ SMALL = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names("methods"))
 def test_every_method_takes_natural_proportions(name: str) -> None:
     kind = registry.resolve("methods", name)

@@ -134,6 +134,7 @@ def test_wandb_is_called_as_it_wants_to_be(monkeypatch: pytest.MonkeyPatch) -> N
     assert (run.summary["items"], run.exit_code) == (10, 0)
 
 
+@pytest.mark.slow
 def test_wandb_itself_keeps_the_run_on_this_machine(tmp_path: Path) -> None:
     # A process of its own: wandb leaves a service running until its process ends.
     words = ["distill", "digits", "--method", "dm", "--ipc", "1", "--steps", "4", "--network", "mlp", "--json"]

@@ -37,6 +37,7 @@ def test_every_command_and_method_is_there():
     assert {key.removeprefix("--method ") for key in found if key.startswith("--method ")} == set(names("methods"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dm", "mtt", "sre2l", "herding"])
 def test_an_option_that_is_completed_is_parsed(method):
     """A switch alone, as every other needs a value of its own kind."""

@@ -33,6 +33,7 @@ def test_the_pretended_gpu_refuses_what_a_gpu_refuses() -> None:
     assert run("controls")["failures"] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", parts("methods", 14), ids=lambda names: f"{names[0]}...{names[-1]}")
 def test_every_method_distils_there_what_it_distils_here(names: list[str]) -> None:
     found = run("methods", *names)
@@ -42,6 +43,7 @@ def test_every_method_distils_there_what_it_distils_here(names: list[str]) -> No
     assert {n: a for n, a in found["apart"].items() if a > 1e-3} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", parts("protocols", 5), ids=lambda names: f"{names[0]}...{names[-1]}")
 def test_every_protocol_measures_there_what_it_measures_here(names: list[str]) -> None:
     found = run("protocols", *names)
@@ -50,5 +52,6 @@ def test_every_protocol_measures_there_what_it_measures_here(names: list[str]) -
     assert max(found["apart"].values()) < 0.05
 
 
+@pytest.mark.slow
 def test_all_else_runs_there() -> None:
     assert run("rest")["failures"] == {}

@@ -76,6 +76,7 @@ def test_rows_are_the_decoded_set_and_columns_say_what_they_are(tmp_path: Path) 
     assert torch.equal(load(tmp_path / "hf" / "distilled.safetensors").inputs, small.inputs)
 
 
+@pytest.mark.slow
 def test_prepare_is_the_whitening_of_the_set(tmp_path: Path) -> None:
     small = make(n=6, shape=(1, 4, 4), whitening=True)
     folder = to_hf(small, tmp_path / "hf")
@@ -83,6 +84,7 @@ def test_prepare_is_the_whitening_of_the_set(tmp_path: Path) -> None:
     assert torch.allclose(torch.load(tmp_path / "x.pt"), small.model_space(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_table_has_a_column_for_each_value_and_trains(tmp_path: Path) -> None:
     source = potstill.load_data("digits").train
     x = source.raw(torch.arange(60)).flatten(1)[:, 20:30]

@@ -76,6 +76,7 @@ def differences(m: int, n: int, gap: float, seed: int) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "n"), [(40, 2), (100, 5), (300, 10), (1000, 2)])
 def test_the_interval_of_a_difference_holds_and_equal_methods_are_not_told_apart(m: int, n: int) -> None:
     level = differences(m, n, 0.0, seed=m + n)

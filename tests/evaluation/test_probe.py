@@ -96,6 +96,7 @@ def test_black_and_white_pictures_take_one_bit() -> None:
     assert record["tried"][-1]["bytes"] == chosen.pair()[1]
 
 
+@pytest.mark.slow
 def test_the_choice_is_repeated_to_the_last_number_wherever_students_are_trained() -> None:
     source = _source(_low_bits, per_class=60)
     one, other = _asked(source), _asked(source)

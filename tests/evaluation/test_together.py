@@ -88,6 +88,7 @@ def test_every_student_learns_what_it_learns_alone(
     assert_alike(jobs_of(pictures, protocol=protocol, augment=augment, steps=steps), adam_rounding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["convnet-d2-w8-batch", "mlp", "lenet", "resnet18-batch", "vit-tiny"])
 def test_with_any_network_and_its_buffers(pictures: Splits, network: str, adam_rounding: float) -> None:
     large = F.interpolate(pictures.train.fetch(torch.arange(8)).x, size=28)  # type: ignore[arg-type]
@@ -137,6 +138,7 @@ def test_predictions_are_those_of_each_alone(pictures: Splits, protocol: Protoco
         assert float((b == pictures.test.labels).double().mean()) > 0.5  # and not one class for all
 
 
+@pytest.mark.slow
 def test_groups_come_back_in_the_order_of_jobs_from_any_executor(pictures: Splits) -> None:
     assert pictures.test is not None
     jobs = jobs_of(pictures, 5)

@@ -105,11 +105,13 @@ def test_a_job_whose_worker_dies_is_begun_again(local: Ray, tmp_path: Path) -> N
     assert list(local.map(die_once, [str(tmp_path / str(i)) for i in range(3)])) == [7, 7, 7]
 
 
+@pytest.mark.slow
 def test_a_job_that_always_dies_is_named(local: Ray) -> None:
     with pytest.raises(PotstillError, match=r"begun on the cluster and 1 times again.*more cores"):
         list(Ray(workers=2, retries=1).map(die, [0]))
 
 
+@pytest.mark.slow
 def test_what_nobody_waits_for_is_cancelled(local: Ray, tmp_path: Path) -> None:
     naps = local.map(nap, ["", str(tmp_path / "a"), str(tmp_path / "b")])
     assert next(naps) == ""

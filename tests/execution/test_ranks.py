@@ -80,6 +80,7 @@ def test_two_workers_of_ray_train_do_what_one_does(tmp_path):
     assert found["distilled"]["same"]
 
 
+@pytest.mark.slow
 def test_ranks_wait_longer_than_a_group_that_is_there_would():
     assert told("patient") == {"done": "after 5 s", "still": True}
 

@@ -133,6 +133,7 @@ def test_a_training_step_in_parts_is_that_step(monkeypatch: pytest.MonkeyPatch) 
         assert torch.allclose(parts.params[name], whole.params[name], rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited by the system's call")
 def test_a_process_that_really_runs_out_of_memory_goes_on() -> None:
     code = """

@@ -13,6 +13,7 @@ from potstill.native import available
 wide = torch.backends.cpu.get_cpu_capability() == "AVX512" and available()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not wide, reason="the other tests are with the only kernels here, or there are none")
 def test_the_tests_of_the_kernels_pass_with_narrow_registers():
     here = Path(__file__).parent
