@@ -165,7 +165,7 @@ def test_a_checkpoint_that_was_computed_otherwise_goes_on_only_when_that_is_aske
         go(Walk(), checkpoint=checkpoint, resume=True)
     ((name, there),) = other.items()
     assert f"{name} was {here[name]!r} and now is {there!r}" in str(caught.value)
-    assert "`resume='force'`" in str(caught.value)
+    assert '`resume="force"`' in str(caught.value)
     on = go(Walk(), steps=4, checkpoint=checkpoint, every=0.0, resume=True, force=True)
     assert on.changes == ({"step": 2, "versions": here},)
     assert go(Walk(), checkpoint=checkpoint, resume=True).changes == on.changes  # it is not forgotten

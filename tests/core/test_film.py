@@ -41,7 +41,7 @@ def test_the_stages_are_of_the_run_and_change_no_bit(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_goes_on_with_its_film(tmp_path: Path) -> None:
     out, checkpoint = tmp_path / "small.safetensors", tmp_path / "run.checkpoint"
-    given = {**SETTINGS, "steps": 12, "film": f"{out}.film", "checkpoint": checkpoint, "batch_real": 8}
+    given = {**SETTINGS, "steps": 12, "snapshots": f"{out}.film", "checkpoint": checkpoint, "batch_real": 8}
     whole = potstill.distill("digits", "dm", **given)
     film = load_snapshots(out)
     assert film is not None
@@ -115,7 +115,7 @@ def test_what_has_no_changing_pictures_is_refused_before_any_work(tmp_path: Path
         strange = TensorSource.make(torch.rand(8, *shape).numpy(), [0, 1] * 4, name="strange", kind=kind)
         with pytest.raises(PotstillError, match=f"but strange is {kind} data of shape .*; leave film out"):
             potstill.distill(Splits(train=strange, test=None), "dm", ipc=1, snapshots=tmp_path / "f", progress=None)
-    with pytest.raises(PotstillError, match="but film was given"):
+    with pytest.raises(PotstillError, match="but snapshots was given"):
         potstill.distill("digits", "auto", ipc=1, time_limit="10s", snapshots=tmp_path / "f", progress=None)
     assert not (tmp_path / "f").exists()
 

@@ -69,7 +69,7 @@ def test_the_command_lines_limit_begins_with_the_command() -> None:
     parsed = parse("distill", ["digits", "--ipc", "1", "--time-limit", "1m", "--out", "a.safetensors"])
     limit = parsed.command.keywords(parsed)["time_limit"]
     assert limit == TimeLimit(60.0, parsed.started)
-    assert dataclasses.replace(limit, begun=time.monotonic() - 70.0).exceeded
+    assert dataclasses.replace(limit, started=time.monotonic() - 70.0).exceeded
 
 
 def _search(seconds: float | None) -> dict[str, Any]:

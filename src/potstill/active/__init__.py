@@ -1,4 +1,4 @@
-"""What people do with the parts of distillation beside distilling."""
+"""Active learning: selection of samples to label, their cost, and selection of detection images."""
 
 from potstill.active.detection import select_images
 from potstill.active.label_cost import label_cost

@@ -15,7 +15,7 @@ __all__ = ["box_crops", "select_images"]
 
 
 def box_crops(picture: Float[Tensor, "c h w"], image: BoxedImage, size: int) -> Float[Tensor, "m c s s"]:
-    """What is in each box, resized with antialiasing to ``size`` × ``size``; boxes are cut at the picture's rim."""
+    """Return the crop of each box, resized with antialiasing to ``size`` × ``size``."""
     _, height, width = picture.shape
     crops = []
     for left, top, right, bottom in image.boxes.tolist():

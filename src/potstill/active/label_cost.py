@@ -1,4 +1,4 @@
-"""What labels cost: accuracy against labels for several acquisitions, beside random, with intervals."""
+"""Measure the cost of labels: accuracy over labels of several acquisitions beside random."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from potstill.evaluation.statistics import summary
 __all__ = ["label_cost", "needed"]
 
 _SAID = ("steps", "batch", "lr", "momentum", "weight_decay")
-"""What the result says of the learner."""
+"""Fields of the learner that the result holds."""
 
 
 def needed(labels: Sequence[int], accuracy: Sequence[float], target: float) -> float | None:

@@ -41,7 +41,7 @@ _CHUNK = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Learner:
-    """How the learner of a round is trained: a fresh network, SGD with momentum on batches drawn with replacement."""
+    """Training settings of the learner: a fresh network each round, SGD with momentum, batches with replacement."""
 
     network: str | Callable[..., Any] | None = None
     """``None``: the ConvNet for pictures, an MLP for others."""
@@ -55,7 +55,7 @@ class Learner:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one round asked for, and what the learner trained after it was worth."""
+    """The samples that one round asked for, and the accuracy of the learner trained after it."""
 
     index: tuple[int, ...]
     """Samples of the pool that were asked for in this round."""
@@ -64,7 +64,7 @@ class Round:
     accuracy: float | None
     """On the test source; ``None`` without one."""
     seconds: float
-    """Of choosing, training and testing; waiting for labels does not count."""
+    """Seconds of choosing, training and testing; waiting for labels does not count."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The cache: what is in it, whether it is whole, and less of it.
+"""List, verify and prune the cache.
 
 It is safe between processes and machines on one file system: files are written beside and renamed, who writes one
 holds its lock, and a name says all that its content depends on. What a run then lacks it makes again; what it has in
@@ -24,7 +24,7 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """What the cache holds of one kind."""
+    """Number and size of the cached files of one kind."""
 
     kind: str
     files: int
@@ -38,7 +38,7 @@ class Kept:
 
 
 def kept(folder: str | Path | None = None) -> list[Kept]:
-    """By kind, the largest first.
+    """Return the cached files by kind, the largest first.
 
     Args:
         folder: of the cache, if not `potstill._util.cache_dir.cache_folder`.
@@ -122,8 +122,8 @@ def prune(
 
 
 def _abandoned(path: Path) -> bool:
-    """Whether what is being written is written by nobody: no living process has its lock. An unfinished expert, with
-    its ``.progress``, is what a run goes on with, and stays."""
+    """Tell whether an unfinished file has no living writer: no process holds its lock. An unfinished expert, with its
+    ``.progress``, is what a run goes on with, and stays."""
     if path.suffix != ".part" or path.with_suffix(".progress").exists():
         return False
     with open(path, "r+b") as file:

@@ -114,7 +114,7 @@ def evaluate(
 
 
 def _less(quick: bool, full: bool) -> str:
-    """How to ask for a shorter evaluation; what was asked for already is no advice."""
+    """Return the arguments that shorten an evaluation, without those that were given."""
     if quick:
         return 'a narrower network, such as `network="convnet-w32"`'
     return "`quick=True`, `seeds=K` or `full=False`" if full else "`quick=True` or `seeds=K`"

@@ -1,4 +1,4 @@
-"""What is done with a selection beside training on it: its files, its rows, its indices, and the way back to a set."""
+"""Export a set, or the selected samples as files, rows or indices; rebuild a set from its indices."""
 
 import io
 import json

@@ -52,7 +52,7 @@ class _Task:
         return labeller_names(self.said, self.small, self.seen, self.make)
 
     def bytes(self, pool: int | None, top_k: int | None, dtype: str | None) -> dict[str, int]:
-        """Of rows and, where it can be stored, of the teacher."""
+        """Return the bytes of rows and, where it can be stored, of the teacher."""
         said, classes = self.said, self.seen.classes
         rows = label_file_bytes(
             len(self.small), classes, resolve_pool(self.epochs, pool), top_k, dtype or "float16",
@@ -66,7 +66,7 @@ class _Task:
 
 
 def teacher_type(dtype: str | None) -> str:
-    """How a teacher's weights are stored beside rows of ``dtype``."""
+    """Return the type of a teacher's weights that are stored beside rows of ``dtype``."""
     return dtype if dtype in TEACHER_BITS else "uint8"
 
 

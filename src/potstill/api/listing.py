@@ -1,4 +1,4 @@
-"""What there is to choose from, as plain data: the command line, the docs and the README's table are made from it.
+"""List what is registered, as plain data for the command line, the docs and the README's table.
 
 ``outside=False`` leaves out what other installed packages add.
 """
@@ -44,7 +44,8 @@ def field_docs(kind: type) -> dict[str, str]:
 
 @functools.cache
 def _docs_in(kind: type) -> dict[str, str]:
-    """Of the fields that a class writes itself. Its file is read for it, which takes milliseconds."""
+    """Return the strings below the fields that a class declares itself. Its file is read for it, which takes
+    milliseconds."""
     texts = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', inspect.getsource(kind), flags=re.MULTILINE | re.DOTALL)
     return {name: " ".join(text.split()) for name, text in texts}
 
@@ -80,7 +81,7 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
 
 
 def efforts_of(kind: Any) -> dict[str, dict[str, Any]]:
-    """What each effort sets, with what is published of the same fields beside it; empty where they are all alike."""
+    """Return the fields that each preset sets, beside the published ones; empty where they are all alike."""
     touched = dict.fromkeys(name for fields in kind.presets.values() for name in fields)
     published = {f.name: f.default for f in dataclasses.fields(kind) if f.name in touched}
     efforts = {name: {**published, **kind.presets.get(name, {})} for name in get_args(Preset)}

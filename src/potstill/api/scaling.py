@@ -150,10 +150,10 @@ def scaling(
 
 @dataclass(frozen=True, kw_only=True)
 class _Bench:
-    """What all cells share."""
+    """Values that all cells share."""
 
     train: TensorSource
-    """What teachers and students are trained on."""
+    """Training data of teachers and students."""
     held: tuple[TensorSource, TensorSource]
     """To choose the stop on, and to score on."""
     make: NetworkFactory
@@ -184,7 +184,7 @@ class _Bench:
         return soft_labels(self.make(teacher.seed), as_is, x)
 
     def accuracy_of(self, teacher: NetworkWeights, part: int) -> float:
-        """Of a teacher, on one half of what is held out."""
+        """Return a teacher's accuracy on one half of the held-out samples."""
         half = self.held[part]
         found = self.rows(teacher, _inputs(half, torch.arange(len(half)))).argmax(1).cpu()
         return float((found == half.labels).double().mean())
@@ -223,7 +223,7 @@ class _Bench:
 
 
 def _sample_bytes(train: TensorSource) -> dict[str, int]:
-    """Of one sample as it is, with its class, and with a soft label of 8 bits a number."""
+    """Return the bytes of one sample with its class, and with a soft label of 8 bits a number."""
     hard = math.ceil(count_exact_bytes(train) / len(train))
     return {"hard": hard, "soft": hard + len(train.classes)}
 

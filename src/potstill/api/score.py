@@ -37,7 +37,7 @@ def scored_methods() -> tuple[str, ...]:
 
 
 def _scores(kind: Any) -> bool:
-    """Whether the class keeps the protocol `ScoringMethod`: its members are looked at, as no value is there yet."""
+    """Tell whether the class follows the protocol `ScoringMethod`, by its members, as no value is there yet."""
     return hasattr(kind, "columns") and hasattr(kind, "selection_fields")
 
 

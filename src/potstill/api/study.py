@@ -129,5 +129,5 @@ def other_study(path: Path, file: Path) -> str:
 
 
 def beside(path: Path, out: Path) -> str:
-    """How a report card at ``out`` names the set at ``path``: from its own folder, so that both can be moved."""
+    """Return the path of the set relative to the report card's folder, so that both can be moved together."""
     return os.path.relpath(path, out.parent)

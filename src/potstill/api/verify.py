@@ -1,4 +1,4 @@
-"""What a file of Potstill's is, and whether it is whole. Nothing in it is run, and all of it is read."""
+"""Recognise a file of Potstill and verify that it is intact. Nothing in it is run, and all of it is read."""
 
 import hashlib
 import json
@@ -30,16 +30,16 @@ _LIBRARY = re.compile(r".*-([0-9a-f]{64})\.so")
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What was found in one file."""
+    """The kind and state of one file."""
 
     path: str
     kind: str
     """In words; "" where it is no file of Potstill's."""
     bytes: int
     sealed: bool
-    """Whether it says a hash of its own, against which it was held. Earlier versions wrote none."""
+    """The file holds a hash of its own, which was verified."""
     about: str = ""
-    """What it holds, in a few words."""
+    """Contents, in a few words."""
     problem: str = ""
     """Why it is not whole; "" where it is."""
 
@@ -72,7 +72,7 @@ def verify(path: str | Path) -> list[Verdict]:
 
 
 def verify_file(path: str | Path) -> Verdict:
-    """What one file is, and what is wrong with it."""
+    """Return the kind of one file, and its damage."""
     path = Path(path)
     found = Verdict(path=str(path), kind="", bytes=0, sealed=False)
     try:

@@ -40,7 +40,7 @@ class Server(ThreadingHTTPServer):
         return frozenset(f"{name}:{self.server_port}" for name in (_HOST, "localhost"))
 
     def version(self) -> str:
-        """Of the files as they are now."""
+        """The version of the files as they are now."""
         return self._folder.version()
 
     def page(self) -> str:

@@ -27,7 +27,7 @@ class CandidateRuns:
     """Makes the sets of all candidates."""
 
     spec: RunSpec
-    """What was asked of ``auto``; its ``data`` are splits."""
+    """The run that was asked of ``auto``; its ``data`` are splits."""
     io: RunIO
     reporter: ProgressReporter
     spent: Callable[[], float]
@@ -35,7 +35,7 @@ class CandidateRuns:
     bytes: int = 0
     """Size budget of each set."""
     balance: Literal["natural", "equal"] | None = None
-    """How it is divided among classes."""
+    """Division of the bytes among classes: ``natural`` or ``equal``."""
 
     @property
     def splits(self) -> Splits:

@@ -1,4 +1,4 @@
-"""What ``--method auto`` chooses among: ways to make a set, one word each, and short lists by trait of the data."""
+"""Candidates of ``--method auto``: ways to make a set, one word each, and short lists by kind of data."""
 
 import ast
 import dataclasses
@@ -82,7 +82,7 @@ class Candidate:
 
     @property
     def real(self) -> bool:
-        """Whether it keeps real samples."""
+        """True if it selects real samples."""
         return registry.get_method_class(self.method).info.is_selection
 
     def spelled(self, steps: Sequence[int] = ()) -> str:
@@ -101,8 +101,8 @@ class AutoOptions:
     """Choose the method, and what it stores, on a part held out of the training data."""
 
     candidates: tuple[str, ...] = ()
-    """What to choose among, in place of the usual list: METHOD[:field=value,…][/PARAMETRIZATION][%STORE][@STEPS,…].
-    With @STEPS, as a card says them, no clock decides anything. Real samples must be among them."""
+    """Candidates in place of the usual list: METHOD[:field=value,…][/PARAMETRIZATION][%STORE][@STEPS,…]. With @STEPS,
+    as a card says them, no clock decides anything. Real samples must be among them."""
     validation: float = 0.3
     """Part of the training data that is held out, and at most 3,000 samples: half to choose, half to confirm."""
     students: int = 3
@@ -153,7 +153,7 @@ def options_of(options: Mapping[str, Any], store: object) -> AutoOptions:
 
 
 def asked_candidates(asked: AutoOptions, source: Source, store: str | None) -> tuple[Candidate, ...]:
-    """What to choose among: what was asked for, each written as ``store`` where it does not say how, or the usual list.
+    """Return the requested candidates, written by ``codec`` where they do not say how, or the usual list.
 
     Raises:
         PotstillError: one is spelled wrong, none keeps real samples, or some have steps and others none.

@@ -50,7 +50,7 @@ class Race:
     asked: AutoOptions
 
     def once(self, name: str, find: Callable[[], Any]) -> Any:
-        """What was found under that name, also before an interruption."""
+        """Return the journal's value of that name, or compute and keep it."""
         return self.journal.once(name, find, self.runs.spent)
 
     def real(self, kept: Source, held: Source) -> Judge:
@@ -93,8 +93,8 @@ class Race:
         return used
 
     def best_real(self) -> Entry:
-        """Of the real samples that are not behind the best, the first in the list: what is told apart by luck alone may
-        be so by the luck of a draw, and the answer is drawn anew."""
+        """Return the first of the real samples that are not behind the best: what is told apart by luck alone may be so
+        by the luck of a draw, and the answer is drawn anew."""
         reals = [e for e in self.entries if e.candidate.real and e.right]
         leader = max(reals, key=lambda e: e.accuracy)
         return next(e for e in reals if not behind(e, leader))
@@ -148,7 +148,7 @@ class Race:
         return rung_sizes(here) if here else ()
 
     def _first(self, entry: Entry, number: int, others: Sequence[Entry]) -> dict[str, Any]:
-        """What a few steps say: why it is left out, or what a step costs."""
+        """Run a few steps: return why the candidate is left out, or the seconds of a step."""
         assert self.seconds is not None
         assert entry.run is not None
         why = None
@@ -175,7 +175,8 @@ class Race:
         return self.journal.folder / f"{self.entries.index(entry)}.checkpoint"
 
     def rungs(self, judge: Judge, sizes: tuple[int, ...]) -> list[Entry]:
-        """Who is left, best first; nobody where nothing could be tried. The last rung is the winner's alone."""
+        """Return the remaining candidates, best first; none where nothing could be tried. The last rung is the winner's
+        alone."""
         alive = [e for e in self.entries if not e.candidate.real and e.left_out is None]
         for rung, size in enumerate(sizes):
             alive = _left(alive, size) if rung else alive

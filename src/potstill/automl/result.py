@@ -1,4 +1,4 @@
-"""What a card says of a choice that ``--method auto`` made, as JSON and as one paragraph."""
+"""The choice of ``--method auto`` as metadata: JSON values and one paragraph."""
 
 import dataclasses
 import math
@@ -33,9 +33,9 @@ class Entry:
     stopped: bool = False
     """It cannot go on: it diverged or is finished."""
     rungs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    """Of each rung that it was in: ``steps``, ``accuracy`` and ``students``."""
+    """``steps``, ``accuracy`` and ``students`` of each rung."""
     right: list[Bool[Tensor, " held"]] = dataclasses.field(default_factory=list)
-    """Of each student of its set as it is: which samples it got right, of those that choose."""
+    """By student of the current set: which of the choosing samples it classified correctly."""
     asked_at: int = 0
     """Steps of the set that they learned."""
     left_out: str | None = None
@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def accuracy(self) -> float:
-        """Of the students of its set as it is, a fraction."""
+        """Mean accuracy of the students of the current set, a fraction."""
         return float(torch.stack(self.right).double().mean())
 
     @property

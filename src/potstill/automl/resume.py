@@ -1,4 +1,4 @@
-"""What a choice has found out, kept after each find, so that an interrupted one goes on; and the seconds it used."""
+"""The journal of a choice, from which an interrupted one continues, and its stopwatch."""
 
 import contextlib
 import json
@@ -77,7 +77,7 @@ class Journal:
             )
 
     def once(self, name: str, find: Callable[[], T], seconds: Callable[[], float]) -> T:
-        """What was found under that name, or what ``find`` says now, a JSON value, which is kept.
+        """Return the value of that name, or compute it by ``find`` and keep it; it is a JSON value.
 
         Args:
             seconds: of the choice until now.

@@ -26,7 +26,7 @@ def students_at(rung: int, most: int) -> int:
 
 
 def behind(other: Entry, leader: Entry, hope: float = 0.0) -> bool:
-    """Whether one candidate is behind the leader by more than its noise and what it may still gain, as a fraction."""
+    """Tell whether a candidate is behind the leader by more than noise and than ``hope``, a fraction."""
     shared = min(len(other.right), len(leader.right))
     if other is leader or shared == 0:
         return False

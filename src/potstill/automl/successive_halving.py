@@ -11,8 +11,7 @@ __all__ = ["rung_sizes", "share", "steps_in", "survivors"]
 
 
 def rung_sizes(candidates: int) -> tuple[int, ...]:
-    """How many candidates each rung has at most: a third, rounded up, to one, which goes on alone: ``6`` gives
-    ``(6, 2, 1)``.
+    """Return the maximum number of candidates of each rung: a third, rounded up, to one, which goes on alone.
 
     Raises:
         ValueError: there is no candidate.

@@ -1,4 +1,4 @@
-"""From what a comparison is asked for to its cells: sizes, methods, parametrizations, stores, protocols, sets."""
+"""Turn the arguments of a comparison into cells: sizes, methods, parametrizations, codecs, protocols, repeats."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ def asked_sizes(
     items: Sequence[int] | int | None,
     bytes: Sequence[int | str] | int | str | None,
 ) -> list[tuple[Unit, int]]:
-    """How much each set keeps, in the order asked for: items per class or in all, then bytes.
+    """Return the size budgets in the order asked for: items per class or in all, then bytes.
 
     Raises:
         PotstillError: no size is given, both kinds of items are, or one is no amount.
@@ -95,7 +95,7 @@ def asked_methods(
 
 
 def _label(method: object) -> str:
-    """What the board calls a method: its name, or a value's class with the settings that its defaults lack."""
+    """Return the name of a method on the leaderboard: its name, or a value's class with its changed fields."""
     if isinstance(method, str):
         return method
     kind = type(method)

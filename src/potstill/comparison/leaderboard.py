@@ -105,7 +105,7 @@ def _row(key: str, of: Sequence[_One], cards: _Cards) -> _Row:
 
 
 def _of_set(one: _One) -> dict[str, Any]:
-    """What a row says of one of its sets."""
+    """Return the entry of one set in its row."""
     about = {"set": one.cell.repeat, "seed": one.cell.seed}
     if isinstance(card := one.result, str):
         return about | {"error": card}
@@ -119,7 +119,7 @@ def _of_set(one: _One) -> dict[str, Any]:
 
 
 def _making_seconds(card: Mapping[str, Any]) -> float | None:
-    """Of distilling, with what was prepared; ``None`` in a cell of an earlier version, which did not say."""
+    """Return the seconds of distilling, preparation included."""
     cost = card.get("making") or {}
     return None if "seconds" not in cost else float(cost["seconds"]) + float(cost.get("preparation_seconds") or 0.0)
 

@@ -1,4 +1,4 @@
-"""What can be told from a board: every pair at one size under one protocol is tested; others are not told apart."""
+"""Test every pair of rows at one size under one protocol, and say which are better."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations, groupby
@@ -22,7 +22,7 @@ ENOUGH = 5
 
 
 def tested(sets: int) -> str:
-    """How a board with so many sets was tested, in words."""
+    """Return how a leaderboard with so many repeats was tested, in words."""
     if sets < 2:
         return (
             "each has one set: t-tests over its students and the test samples, corrected by Holm over all pairs at one "

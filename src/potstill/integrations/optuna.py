@@ -23,7 +23,7 @@ __all__ = ["Objective"]
 
 
 class Objective:
-    """What a study optimises: the score on real samples of what ``fit`` trained on the small set.
+    """Objective of an Optuna study: the score on real samples of what ``fit`` trained on the small set.
 
     The test part is never touched. Of ``data`` with splits, the judges are samples of the training part: the set was
     made of them, so that scores flatter, all settings alike. Where that is not enough, hold a part out before the set

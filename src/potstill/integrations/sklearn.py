@@ -35,7 +35,7 @@ Array = npt.NDArray[Any]
 
 
 class ResamplingError(PotstillError, ValueError):
-    """What cannot be distilled. A ``ValueError`` as well, because that is what scikit-learn's callers expect."""
+    """An error of the resampler, also a ``ValueError``, as scikit-learn's callers expect."""
 
 
 @dataclass
@@ -66,7 +66,7 @@ class _Given(NamedTuple):
     values: Array | None = None
     """The numbers (n, d) of an array; ``None`` of a frame."""
     order: Array | None = None
-    """Of each class of the source which of ``classes_`` it is; ``None`` of real values."""
+    """Index into ``classes_`` of each class of the source; ``None`` of real values."""
 
 
 class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -193,7 +193,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             raise ResamplingError(str(error)) from error
 
     def _amount(self) -> dict[str, Any]:
-        """How much to keep."""
+        """Return the size budget as keywords."""
         given = {n: v for n in ("ipc", "items", "bytes") if (v := getattr(self, n)) is not None}
         if not given:
             return {"items": 100} if self._is_real else {"ipc": 10}
@@ -207,7 +207,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
 
     @property
     def _is_real(self) -> bool:
-        """Whether ``y`` are real values.
+        """True if ``y`` are real values.
 
         Raises:
             ResamplingError: there is no such task here.
@@ -361,7 +361,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         return _Tags(**parts, sampler_tags=_SamplerTags(sample_indices=self._selects()))
 
     def _selects(self) -> bool:
-        """Whether the method keeps real samples: what imbalanced-learn's tag says."""
+        """Tell whether the method keeps real samples, for imbalanced-learn's tag."""
         try:
             info = make_method(self.method, self.options or {})[1].info
         except (PotstillError, TypeError):  # tags are asked of estimators that are not valid, too

@@ -1,4 +1,4 @@
-"""What a distillation would take on machines that are not here: from a little of the work, timed on this one.
+"""Forecast a distillation on described machines, from a little of the work timed on this one.
 
 A little of each phase runs here. Its seconds times this machine's rate (a training step of the same network, whose
 operations are counted) are its operations, overheads included; they are spread over the described devices.
@@ -44,7 +44,7 @@ FEW = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterPlan:
-    """What a distillation would take there, with its labels and its measurement."""
+    """Forecast of a distillation with its labels and its measurement."""
 
     method: str
     network: str
@@ -73,12 +73,12 @@ class ClusterPlan:
 
     @property
     def gpu_hours(self) -> float:
-        """Of all devices, as long as the whole takes: what is paid for, though few may be at work."""
+        """Device-hours of all devices over the whole time, which are paid for though few may be at work."""
         return self.seconds * self.cluster.devices / 3600
 
     @property
     def busy_hours(self) -> float:
-        """Of the devices that are at work."""
+        """Device-hours of the devices at work."""
         return sum(phase.seconds * phase.devices for phase in self.phases) / 3600
 
     @property
@@ -88,7 +88,7 @@ class ClusterPlan:
 
     @property
     def price(self) -> float | None:
-        """Of ``gpu_hours``, where an hour's price is said."""
+        """Price of ``gpu_hours``, where the price of an hour is given."""
         return None if self.cluster.price is None else self.gpu_hours * self.cluster.price
 
     def to_dict(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _protocol(asked: str | None, settled: ResolvedRun) -> Protocol:
 
 
 def _set_bytes(settled: ResolvedRun, n: int) -> int:
-    """Of the file at 8 bits a value, or as the store says."""
+    """Return the bytes of the file at 8 bits a value, or as the codec says."""
     store, problem = settled.codec or Uniform(bits=8), settled.problem
     few = problem.train.raw(torch.arange(min(8, len(problem.train))))
     held = sum(problem.values_per_class) // max(1, problem.train.input.num_values)
@@ -181,7 +181,7 @@ def _labels(said: Protocol, train: Source, n: int, here: "_Here") -> int:
 
 
 class _Here:
-    """What was timed and counted on this machine, and what it makes of a phase there."""
+    """Timings and counts of this machine, and the phases that follow from them."""
 
     def __init__(self, *, whole: ResolvedRun, small: ResolvedRun, cluster: Cluster) -> None:
         self.whole, self.small, self.cluster = whole, small, cluster
@@ -233,7 +233,7 @@ class _Here:
         return float(getattr(train, "each", train.input.num_values))
 
     def steps(self, seed: int, total: int, decoded: int) -> list[Phase]:
-        """What comes before the first step, and the steps."""
+        """Return the phases of reading before the first step, and of the steps."""
         method, train = self.small.method, self.small.problem.train
         full = self.whole.problem
         if hasattr(method, "samples") and isinstance(train, LikeSource):  # fewer than there are, to see what is read
@@ -288,7 +288,7 @@ class _Here:
         return self.weights() or _weight(self.whole.problem.network)
 
     def epochs(self, said: Protocol, n: int) -> int:
-        """Of a student."""
+        """Return the epochs of a student."""
         sized = said.for_set_size(n, max(1, self.whole.problem.num_classes)).recipe
         return sized.epochs or max(1, max(sized.steps, default=1) * sized.batch // n)
 
@@ -348,7 +348,7 @@ def _weight(make: NetworkFactory) -> int:
 
 
 def _ratio(make: NetworkFactory, here: _Here) -> float:
-    """Of a network's operations to those of the method's own."""
+    """Return the ratio of a network's operations to those of the method's own."""
     spec = here.whole.problem.train.input
     if make.name == here.whole.problem.network.name or not here.forward:
         return 1.0

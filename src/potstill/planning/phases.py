@@ -22,7 +22,7 @@ class Phase:
     operations: float
     compute: float
     exchange: float
-    """Of gradients; added to the computing."""
+    """Seconds of gradient exchange; added to the computing."""
     read: float
     decode: float
     memory: int
@@ -38,7 +38,7 @@ class Phase:
 
     @property
     def bound(self) -> str:
-        """What takes longest."""
+        """Name of the longest part."""
         spent = {"compute": self.compute, "exchange": self.exchange, "disk": self.read, "decoding": self.decode}
         return max(spent, key=lambda name: spent[name])
 

@@ -1,4 +1,4 @@
-"""What a distillation will cost, before it starts: the choices made, the size of the set, the passes of a step, memory.
+"""Forecast of a distillation before it starts: choices, size of the set, cost of a step, memory.
 
 The first state is made as the run would make it; parts of a step are run for a few classes (`potstill.execution.walk`),
 and the formula of `potstill.execution.peak` makes the memory of the whole of that.
@@ -57,7 +57,7 @@ class Passes:
     samples: int
     """In a step."""
     at_once: int
-    """Of them together in one pass, at most."""
+    """Samples in one pass, at most."""
     real: bool
     every: int
     """Steps that they serve."""
@@ -79,7 +79,7 @@ class RequiredAsset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a distillation will do and take."""
+    """Choices and forecast of a distillation."""
 
     method: str
     config: Mapping[str, Any]
@@ -92,7 +92,7 @@ class Plan:
     samples: int
     """Real samples of the training split."""
     shape: tuple[int, ...]
-    """Of one input."""
+    """Shape of one input."""
     kind: str
     classes: int
     inputs: int
@@ -102,7 +102,7 @@ class Plan:
     bytes: Mapping[str, int]
     """Bytes of the file's tensors: inputs, labels, decoder, index, weights, whitening; and total."""
     codec: str
-    """How values are written; ``auto``: chosen when the set is there, and ``bytes`` are those at 8 bits."""
+    """Name of the codec; ``auto``: chosen at the end, and ``bytes`` are those at 8 bits."""
     method_steps: int | None
     """Steps of the method as it is set, where their number is known."""
     steps: int | None
@@ -119,11 +119,11 @@ class Plan:
     """Seconds of all steps by counted operations alone, within a factor of a few; ``None`` on a GPU and of methods that
     do not say what passes a network."""
     notes: tuple[str, ...]
-    """What the loader decided, and what the method left out."""
+    """Notes of the loader and of the method."""
 
     @property
     def seconds(self) -> float | None:
-        """What it will take in all, networks that are trained first included; ``None`` where it was not measured."""
+        """Seconds of the whole run, networks that are trained first included; ``None`` where not known."""
         if self.measured is None or self.measured.forecast is None:
             return None
         return self.measured.forecast + sum(n.seconds for n in self.networks)

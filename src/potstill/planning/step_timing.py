@@ -110,7 +110,7 @@ def _enough(seconds: Sequence[float]) -> bool:
 
 
 def mean_step_seconds(seconds: Sequence[float], around: int) -> float:
-    """What a step takes in the mean, of some that were timed.
+    """Return the mean seconds of a step, of some that were timed.
 
     The first is left out where it can be, as it warms up. Where a reading of real samples serves ``around`` steps, and
     the others are fewer than that, it stands for the dear one in each round: left out, it would be in none.
@@ -124,7 +124,7 @@ def mean_step_seconds(seconds: Sequence[float], around: int) -> float:
 
 
 def summarize_timing(seconds: Sequence[float], around: int, steps: int | None) -> StepTiming | None:
-    """What the steps say of all of them; ``None`` where none was timed."""
+    """Return the forecast of all steps; ``None`` where none was timed."""
     if not seconds:
         return None
     warm = seconds[1:] or seconds

@@ -132,9 +132,9 @@ class PerEpoch(Mapping[int, NetworkWeights]):
 
 
 def split_tensors(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, dict[str, Tensor]]:
-    """Split a file's tensors into ``theta`` and ``buffers``, on ``device``."""
-    parts: dict[str, dict[str, Tensor]] = {"theta": {}, "buffers": {}}
+    """Split a file's tensors into ``parameters`` and ``buffers``, on ``device``."""
+    parts: dict[str, dict[str, Tensor]] = {"parameters": {}, "buffers": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
         parts.setdefault(part, {})[rest] = tensor.to(device)
-    return {part: parts[part] for part in ("theta", "buffers")}
+    return {part: parts[part] for part in ("parameters", "buffers")}

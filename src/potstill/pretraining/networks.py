@@ -246,7 +246,7 @@ class TrainNetwork(Training):
         except (PotstillError, KeyError, ValueError, TypeError):
             return None  # not there or not readable: it is made again and written anew
         net = self.make(self.seed)
-        wanted = {f"theta/{n}": p.shape for n, p in net.named_parameters()}
+        wanted = {f"parameters/{n}": p.shape for n, p in net.named_parameters()}
         wanted |= {f"buffers/{n}": b.shape for n, b in net.named_buffers()}
         if {n: t.shape for n, t in tensors.items()} != wanted:
             return None
@@ -256,7 +256,7 @@ class TrainNetwork(Training):
 
     def save(self, trained: NetworkWeights, seconds: float) -> str:
         """Write the network to the cache. Return why that failed, or nothing."""
-        tensors = {f"theta/{n}": t.cpu() for n, t in trained.parameters.items()}
+        tensors = {f"parameters/{n}": t.cpu() for n, t in trained.parameters.items()}
         tensors |= {f"buffers/{n}": t.cpu() for n, t in trained.buffers.items()}
         path = self.path(trained.epoch)
         try:

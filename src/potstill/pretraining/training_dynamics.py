@@ -296,7 +296,7 @@ class RecordTraining(Training):
             with _keeping(folder):
                 write_tensors(folder / f"rows-{state.epoch:05}.safetensors", rows, {"n": str(len(self.train))})
                 if trained is not None:
-                    parts = {f"theta/{n}": t for n, t in trained.parameters.items()}
+                    parts = {f"parameters/{n}": t for n, t in trained.parameters.items()}
                     parts |= {f"buffers/{n}": t for n, t in trained.buffers.items()}
                     about = {"said": json.dumps({"seconds": state.seconds, "classes": self.train.classes})}
                     write_tensors(self._network_path(state.epoch), parts, about)

@@ -1,4 +1,4 @@
-"""How much of a set fits into what was asked for, and how it is written: what is settled before any work."""
+"""Allocate a size budget to classes, and choose the codec, before any work."""
 
 import dataclasses
 import math
@@ -48,7 +48,7 @@ def resolve_codec(
     sample: Inputs,
     tried: bool = True,
 ) -> tuple[Codec | None, Codec]:
-    """How the set is written, ``None`` where that is chosen when it is there; and what a budget in bytes goes by.
+    """Return the codec of the set, ``None`` where it is chosen at the end; and the codec that sizes are computed by.
 
     Args:
         sample: some inputs in data units.
@@ -85,7 +85,7 @@ def resolve_codec(
 
 
 def _plain(decoder: Parametrization) -> bool:
-    """Whether inputs are stored as they are."""
+    """Tell whether inputs are stored as they are."""
     return isinstance(decoder, Pixels) or (isinstance(decoder, NamedInputs) and decoder.stores_as_is)
 
 

@@ -1,4 +1,4 @@
-"""Where the numbers of a run also go: TensorBoard, Weights & Biases, MLflow, or anything with the same three functions.
+"""Loggers: TensorBoard, Weights & Biases, MLflow, or any object with the same three methods.
 
 A logger is told the settings before the first step, the numbers of steps, and what came of it. Each is imported when it
 is asked for. One that fails at its start stops the run before any work; one that fails later is left out, as hours of
@@ -22,7 +22,7 @@ POINTS = 1000
 
 @runtime_checkable
 class Logger(Protocol):
-    """What is told of a run."""
+    """Protocol of a logger."""
 
     def start(self, settings: Mapping[str, Any]) -> None:
         """Before the first step: what was asked for, flat (``method``, ``data``, ``config.iterations`` …)."""
@@ -209,7 +209,7 @@ def _first(error: Exception) -> str:
 def logging_context(
     log: LogOption, settings: Callable[[], Mapping[str, Any]], warn: Callable[[str], None]
 ) -> Iterator[tuple[Callable[[Progress], None] | None, Callable[[Mapping[str, Any]], None]]]:
-    """Who is to be told of steps (``None``: nobody), and of the result; a run that is broken off is told as such.
+    """Yield the step callback of the loggers (``None``: no logger) and the callback of the result.
 
     Raises:
         PotstillError: a logger cannot be begun.

@@ -92,7 +92,7 @@ class LoopLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointOptions:
-    """Where the loop saves its state, and whether it continues from there."""
+    """File that the loop saves its state to, and whether it continues from there."""
 
     path: Path
     every: float = 60.0

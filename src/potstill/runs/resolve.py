@@ -71,7 +71,7 @@ class ResolvedRun:
     """Without the assets that the method asks for."""
     seed: int
     codec: Codec | None
-    """How the set is written; ``None``: in the fewest bits that cost no accuracy, found when the set is made."""
+    """Codec of the set; ``None``: the fewest bits that cost no accuracy, found when the set is made."""
     loader_notes: tuple[str, ...]
     """Decisions of the data loader."""
     reading: Mapping[str, Any]
@@ -81,7 +81,7 @@ class ResolvedRun:
     preset: Preset | None = None
     """``None``: the method was given as a value, with all of its fields."""
     balance: str = "equal"
-    """How the size budget is divided among classes: ``natural`` or ``equal``."""
+    """Division of the size budget among classes: ``natural`` or ``equal``."""
     zca: str | None = None
     class_shards: int | None = None
     scores: Scores | None = None

@@ -462,7 +462,7 @@ def _asset_hash(asset: Any) -> Any:
     """Return what decides the bits of a provided asset: the hash of experts, or of each network."""
     if isinstance(asset, Trajectories):
         return asset.digest
-    return [hash_tensors({**t.theta, **t.buffers}) for t in asset]
+    return [hash_tensors({**t.parameters, **t.buffers}) for t in asset]
 
 
 def _preset_metadata(run: ResolvedRun) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What a run makes, seen while it makes it: some of its inputs at a few of its steps, in a small file beside the set.
+"""Snapshots of a run: some of its inputs at a few of its steps, in a small file beside the set.
 
 Inputs (pictures, rows of numbers, windows of a series) are kept before the first step, after steps 1, 2, 4, 8 … and
 after the last one. Of these the first and the latest stay, ``MOST`` in all, so that a run of any length keeps as much.
@@ -91,7 +91,7 @@ class SnapshotRecorder:
         self._warn(f"no film of the {self._noun} in {self._path.name}: {why}")
 
     def _shown(self, state: Any) -> Tensor | None:
-        """Of pictures uint8 (n, c, h, w), else float32 in the data's units; ``None``: nothing to see as yet."""
+        """Return images as uint8 (n, c, h, w), else float32 in the data's units; ``None``: nothing to show yet."""
         problem = self._problem
         made = self._method.result(problem, state)
         if not isinstance(made, Synthetic):
@@ -118,7 +118,7 @@ class SnapshotRecorder:
         write_tensors(self._path, tensors, {"film": json.dumps(said)})
 
     def _read(self) -> None:
-        """What an earlier part of the run has kept, if it is there and whole."""
+        """Read the stages that an earlier part of the run kept, if the file is intact."""
         try:
             tensors, metadata = read_tensors(self._path, 64 * 2**20)
             said = json.loads(metadata["film"])
@@ -139,7 +139,7 @@ def _classes(problem: Problem, labels: Tensor, n: int) -> Int[Tensor, " n"]:
 
 
 def _bytes(x: Tensor) -> int:
-    """Of one input in a stage."""
+    """Return the bytes of one input in a stage."""
     if x.ndim != 4:
         return 4 * x[0].numel()
     return min(3, x.shape[1]) * min(_SIDE, x.shape[2]) * min(_SIDE, x.shape[3])

@@ -30,7 +30,7 @@ NetworkOption: TypeAlias = str | CustomNetwork | Callable[..., Any] | None
 
 @dataclass(frozen=True, eq=False)
 class RunSpec:
-    """What a run makes: everything that decides the bits of the set, but for when the run stops.
+    """Everything that decides the bits of the set, but for when the run stops.
 
     The fields are the arguments of `potstill.distill` of the same names. They are checked here as far as that needs no
     data, and by `potstill.runs.resolve.resolve_run` against the data.
@@ -51,7 +51,7 @@ class RunSpec:
     bytes: int | str | None = None
     """Encoded bytes, a number or text such as ``20kB``."""
     balance: str | None = None
-    """How ``items`` and ``bytes`` are divided among classes: ``natural`` (default) or ``equal``."""
+    """Division of ``items`` and ``bytes`` among classes: ``natural`` (default) or ``equal``."""
     preset: str | None = None
     """``quick``, ``good`` or ``published`` fields of a method given by name."""
     seed: int = 0
@@ -59,7 +59,7 @@ class RunSpec:
     network: NetworkOption = None
     """The network to distil with; ``None``: the method's, or the default for the data."""
     parametrization: str | None = None
-    """What is stored and optimised, such as ``pixels`` or ``tiles:factor=2``; ``None``: the method's."""
+    """Parametrization that is stored and optimised: ``pixels``, ``tiles:factor=2`` …; ``None``: the method's."""
     labels: str | None = None
     """``hard``, ``soft`` or ``scores``; ``None``: the method's."""
     augment: str | None = None
@@ -67,7 +67,7 @@ class RunSpec:
     zca: str | None = None
     """ZCA whitening as in ``mtt``, ``frepo`` or ``kip``; ``None``: no whitening."""
     codec: str | Codec | None = None
-    """How values are written, such as ``uint8``; ``None``: chosen by method and budget."""
+    """Codec of the values, such as ``uint8``; ``None``: chosen by method and budget."""
     device: str = "auto"
     """``auto``, ``cpu`` or ``cuda``."""
     scores: Scores | str | Path | None = None
@@ -153,7 +153,7 @@ class RunLimits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunIO:
-    """What a run reports, where its jobs run, and which files it writes. Nothing here changes the bits of the set.
+    """Callbacks, executor and files of a run. Nothing here changes the bits of the set.
 
     Raises:
         PotstillError: ``resume`` is none of its values.
@@ -166,7 +166,7 @@ class RunIO:
     log: LogOption = None
     """Loggers: ``tensorboard:DIR``, ``wandb:PROJECT``, ``mlflow:EXPERIMENT``, values, or several."""
     executor: Executor | str | None = None
-    """Where independent jobs run: ``serial``, ``processes``, ``ray`` or an executor; ``None``: processes if useful."""
+    """Executor of independent jobs: ``serial``, ``processes``, ``ray`` or a value; ``None``: processes if useful."""
     checkpoint: str | Path | None = None
     """Checkpoint file, a folder with class shards and for ``auto``; with it SIGINT and SIGTERM save the run."""
     resume: bool | Literal["force"] = False

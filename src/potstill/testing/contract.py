@@ -309,10 +309,10 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
             isinstance(result, Synthetic), f"result must be a Selection or a Synthetic, not {type(result).__name__}"
         )
         decoded = problem.decode(result.payload)
-        for name, tensor in result.learned.items():
+        for name, tensor in result.extra_parameters.items():
             fits = tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
             _require(fits, f"what is learned must be finite floats, but {name!r} is not")
-        rate = result.learned.get("student/lr", torch.ones(()))
+        rate = result.extra_parameters.get("student/lr", torch.ones(()))
         _require(rate.ndim == 0 and float(rate) > 0, "learned 'student/lr' must be one number above 0")
         specs = dict(problem.train.input.parts) or {"": problem.train.input}
         for name, values in named_tensors(decoded).items():

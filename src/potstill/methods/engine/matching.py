@@ -170,7 +170,7 @@ class MatchingEngine:
             return f"parametrization {name} shares what it stores between classes, or does not say what is whose"
         return None
 
-    def joined(self, problem: Problem, parts: Sequence[tuple[range, MatchingState]]) -> MatchingState:
+    def join_shards(self, problem: Problem, parts: Sequence[tuple[range, MatchingState]]) -> MatchingState:
         decoder = problem.parametrization
         assert isinstance(decoder, ClassSeparable)  # or it is shard_obstacle
         _, state = parts[0]
