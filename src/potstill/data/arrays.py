@@ -79,24 +79,24 @@ def _check_finite(x: Array, where: str) -> None:
     )
 
 
-def _channels(x: Array, last: bool) -> Array:
+def _channels_first(x: Array, last: bool) -> Array:
     if x.ndim == 3:
         return x[:, None]
     return np.moveaxis(x, -1, 1) if last else x
 
 
-def _range(arrays: list[Array]) -> tuple[float, float]:
+def _value_range(arrays: list[Array]) -> tuple[float, float]:
     filled = [x for x in arrays if x.size]
     return (min(float(x.min()) for x in filled), max(float(x.max()) for x in filled)) if filled else (0.0, 0.0)
 
 
-class _Reading(NamedTuple):
+class _PixelScale(NamedTuple):
     """Value scale detected in image arrays."""
 
-    way: Literal["two", "eight", "sixteen", "unit", "given"]
+    scale: Literal["two", "eight", "sixteen", "unit", "given"]
     low: float
     high: float
-    whole: bool
+    is_integral: bool
     """Floats that hold whole numbers."""
 
 
@@ -109,18 +109,18 @@ _SCALES = {
 }
 
 
-def _reading(arrays: list[Array]) -> _Reading:
+def _detect_scale(arrays: list[Array]) -> _PixelScale:
     """Detect the value scale of arrays of one dtype together, from the dtype and the range of values."""
-    low, high = _range(arrays)
+    low, high = _value_range(arrays)
     kind = arrays[0].dtype.kind
     if kind == "b" or (kind in "iu" and low >= 0 and high == 1):
-        return _Reading("two", low, high, False)
+        return _PixelScale("two", low, high, False)
     if _is_wide(arrays[0]) and high > 255:
-        return _Reading("sixteen", low, high, False)
-    whole = kind in "iu" or (high > 1 and all(bool((x == np.floor(x)).all()) for x in arrays))
-    if whole and low >= 0 and high <= 255:
-        return _Reading("eight", low, high, kind == "f")
-    return _Reading("unit" if low >= 0 and high <= 1 else "given", low, high, False)
+        return _PixelScale("sixteen", low, high, False)
+    is_integral = kind in "iu" or (high > 1 and all(bool((x == np.floor(x)).all()) for x in arrays))
+    if is_integral and low >= 0 and high <= 255:
+        return _PixelScale("eight", low, high, kind == "f")
+    return _PixelScale("unit" if low >= 0 and high <= 1 else "given", low, high, False)
 
 
 def _is_wide(x: Array) -> bool:
@@ -128,7 +128,7 @@ def _is_wide(x: Array) -> bool:
     return x.dtype.kind == "u" and x.dtype.itemsize == 2
 
 
-def _scaled(x: Array, way: str) -> Array:
+def _rescale(x: Array, way: str) -> Array:
     if way == "two":
         return np.where(x != 0, 255, 0).astype(np.uint8)
     if way == "sixteen":
@@ -136,62 +136,62 @@ def _scaled(x: Array, way: str) -> Array:
     return x.astype(np.uint8, copy=False) if way == "eight" else x.astype(np.float32)
 
 
-def _apart(arrays: list[Array], name: str) -> None:
+def _check_same_scale(arrays: list[Array], name: str) -> None:
     """Refuse two parts of one dtype whose values lie on two scales.
 
     Raises:
         PotstillError: one part keeps to [0, 1] (of uint16: to 8 bits), the other goes far beyond.
     """
-    (low, high), (low_2, high_2) = (_range([x]) for x in arrays)
+    (low, high), (low_2, high_2) = (_value_range([x]) for x in arrays)
     small, large = min(high, high_2), max(high, high_2)
     most = 255 if _is_wide(arrays[0]) else 1
     if arrays[0].dtype.kind == "b" or min(low, low_2) < 0 or not 0 < small <= most or large <= max(most, _FAR * small):
         return
     raise PotstillError(
         f"{name}: training values go from {low:.4g} to {high:.4g}, test values from {low_2:.4g} to {high_2:.4g}, both "
-        f"{_type(arrays[0])}: which scale is meant cannot be told; give both parts on one scale"
+        f"{_dtype_word(arrays[0])}: which scale is meant cannot be told; give both parts on one scale"
     )
 
 
-def _type(x: Array) -> str:
+def _dtype_word(x: Array) -> str:
     return "floats" if x.dtype.kind == "f" else str(x.dtype.newbyteorder("="))
 
 
-def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]]:
+def _read_pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]]:
     """Convert images to uint8 where that is lossless, else to float32; also return the units and notes.
 
     A training and a test part of one type are read alike, by the range of both. Of two types each is read by its own,
     which must leave no doubt: both become pixels in [0, 1], or it is refused.
     """
-    types = [_type(x) for x in arrays]
+    types = [_dtype_word(x) for x in arrays]
     if len(set(types)) == 2 and all(x.size for x in arrays):
-        found = [_reading([x]) for x in arrays]
-        said = [f"{t} ({_SCALES[r.way]})" for t, r in zip(types, found, strict=True)]
-        strange = [i for i, r in enumerate(found) if r.way == "given"]
-        if len(strange) == 1 or (strange and "floats" in types):
-            r = found[strange[0]]
+        scales = [_detect_scale([x]) for x in arrays]
+        texts = [f"{t} ({_SCALES[r.scale]})" for t, r in zip(types, scales, strict=True)]
+        unclear = [i for i, r in enumerate(scales) if r.scale == "given"]
+        if len(unclear) == 1 or (unclear and "floats" in types):
+            r = scales[unclear[0]]
             raise PotstillError(
-                f"{name}: training pixels are {types[0]}, test pixels {types[1]}, and the {types[strange[0]]} values, "
+                f"{name}: training pixels are {types[0]}, test pixels {types[1]}, and the {types[unclear[0]]} values, "
                 f"from {r.low:.4g} to {r.high:.4g}, are neither in [0,1] nor whole numbers in 0 … 255, so their scale "
                 "cannot be told; give both parts in one type and on one scale"
             )
-        if not strange:
-            scaled = [_scaled(x, r.way) for x, r in zip(arrays, found, strict=True)]
+        if not unclear:
+            scaled = [_rescale(x, r.scale) for x, r in zip(arrays, scales, strict=True)]
             scaled = restore_uint8(scaled)
             if scaled[0].dtype != scaled[1].dtype:
                 scaled = [x if x.dtype == np.float32 else x.astype(np.float32) / np.float32(255) for x in scaled]
-            notes = [f"{name}: training pixels are {said[0]}, test pixels {said[1]}; each was read by its own type"]
+            notes = [f"{name}: training pixels are {texts[0]}, test pixels {texts[1]}; each was read by its own type"]
             return scaled, "pixels in [0,1]", notes
     elif len(arrays) == 2:
-        _apart(arrays, name)
-    way, low, high, floats = _reading(arrays)
+        _check_same_scale(arrays, name)
+    way, low, high, floats = _detect_scale(arrays)
     notes = {
         "two": [f"{name}: the pixels are 0 and 1: read as black and white"],
         "sixteen": [f"{name}: 16-bit pixels divided by 65,535"],
         "eight": [f"{name}: whole numbers up to {high:.0f} in floats: read as 8-bit pixels"] if floats else [],
         "given": [f"{name}: values from {low:.4g} to {high:.4g} are no pixels in [0,1]; kept as given"],
     }.get(way, [])
-    scaled = [_scaled(x, way) for x in arrays]
+    scaled = [_rescale(x, way) for x in arrays]
     if way == "given":
         return scaled, "as given", notes
     return restore_uint8(scaled), "pixels in [0,1]", notes + (note_float16(arrays, name) if way == "unit" else [])
@@ -245,7 +245,7 @@ def canonicalize_inputs(
         if last:
             notes.append(f"{name}: shape {shape} read as (n, h, w, c)")
         notes += note_ambiguous_axes(shape, name, last)
-        arrays, units, more = _pixels([_channels(x, last) for x in arrays], name)
+        arrays, units, more = _read_pixels([_channels_first(x, last) for x in arrays], name)
         notes += more + note_channels(arrays, name)
     else:
         units = "column values" if kind == "table" else "as given"
@@ -259,7 +259,7 @@ def canonicalize_inputs(
     return tensors[0], tensors[1] if len(tensors) == 2 else None, spec, tuple(notes)
 
 
-def _listed(labels: Sequence[Any], where: str) -> None:
+def _check_label_list(labels: Sequence[Any], where: str) -> None:
     """Refuse label lists that NumPy would silently turn into texts or objects.
 
     Raises:
@@ -279,7 +279,7 @@ def _listed(labels: Sequence[Any], where: str) -> None:
                 )
 
 
-def _integers(y: Array, where: str) -> Array:
+def _to_int64(y: Array, where: str) -> Array:
     """Convert whole numbers to int64; refuse values that int64 or the float type cannot tell apart."""
     if y.dtype.kind == "f":
         if not np.isfinite(y).all() or (y != np.floor(y)).any():
@@ -295,10 +295,10 @@ def _integers(y: Array, where: str) -> Array:
     return y.astype(np.int64)
 
 
-def _column(labels: Any, where: str) -> Array:
+def _label_array(labels: Any, where: str) -> Array:
     """Return labels as a one-dimensional array of int64 or of strings."""
     if isinstance(labels, list | tuple):
-        _listed(labels, where)
+        _check_label_list(labels, where)
     y = to_array(labels, where)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -309,14 +309,14 @@ def _column(labels: Any, where: str) -> Array:
     if y.ndim != 1:
         raise PotstillError(f"{where}: labels have shape {y.shape}; give one class per sample, shape (n,)")
     if y.dtype.kind == "O":
-        _listed(y.tolist(), where)
+        _check_label_list(y.tolist(), where)
         if all(isinstance(v, bool | int) for v in y.tolist()):
             wide = [i for i, v in enumerate(y.tolist()) if not -(2**63) <= v < 2**63]
             if wide:
                 raise PotstillError(f"{where}: label {wide[0]} is {y[wide[0]]}, too large for a class; give texts")
             return y.astype(np.int64)
     if y.dtype.kind in "biuf":
-        return _integers(y, where)
+        return _to_int64(y, where)
     if y.dtype.kind == "S":
         y = np.char.decode(y, "utf-8")
     elif y.dtype.kind in "UT" or (y.dtype.kind == "O" and all(isinstance(v, str) for v in y)):
@@ -328,7 +328,7 @@ def _column(labels: Any, where: str) -> Array:
     return y
 
 
-def _lookup(y: Array, values: Array, where: str, named: str) -> Tensor:
+def _label_indices(y: Array, values: Array, where: str, named: str) -> Tensor:
     """Return the position of each entry of ``y`` in ``values``."""
     order = np.argsort(values, kind="stable")
     at = np.searchsorted(values, y, sorter=order).clip(max=len(values) - 1)
@@ -339,7 +339,7 @@ def _lookup(y: Array, values: Array, where: str, named: str) -> Tensor:
     return torch.from_numpy(index.astype(np.int64))
 
 
-def _in_order(values: Array) -> Array:
+def _sort_classes(values: Array) -> Array:
     """Sort class names, by number if all of them are numbers."""
     if values.dtype.kind != "U" or not all(v.isdecimal() for v in values.tolist()):
         return values
@@ -353,7 +353,7 @@ def _is_boolean(labels: Any, where: str) -> bool:
     return bool(y.dtype.kind == "b" or (y.dtype.kind == "O" and y.size and all(isinstance(v, bool) for v in y.flat)))
 
 
-def _composed(texts: Array) -> tuple[Array, list[str]]:
+def _compose_unicode(texts: Array) -> tuple[Array, list[str]]:
     """Return texts in composed Unicode (NFC), and those that occurred in several forms."""
     if texts.dtype.kind != "U":
         return texts, []
@@ -377,11 +377,11 @@ def encode_labels(
     Raises:
         PotstillError: labels that are no classes, or test labels of a class that training lacks.
     """
-    y = _column(train, name)
-    z = None if test is None else _column(test, f"{name} (test)")
+    y = _label_array(train, name)
+    z = None if test is None else _label_array(test, f"{name} (test)")
     booleans = classes is None and all(_is_boolean(part, name) for part in (train, test) if part is not None)
-    y, several = _composed(y)
-    z = None if z is None else _composed(z)[0]
+    y, several = _compose_unicode(y)
+    z = None if z is None else _compose_unicode(z)[0]
     classes = None if classes is None else tuple(unicodedata.normalize("NFC", c) for c in classes)
     notes: tuple[str, ...] = ()
     if several:
@@ -393,7 +393,7 @@ def encode_labels(
     elif classes is not None:
         values, named = np.asarray(classes), "among the class names"
     else:
-        values, named = _in_order(np.unique(y)), "a class of the training data"
+        values, named = _sort_classes(np.unique(y)), "a class of the training data"
         if y.dtype.kind == "i" and not booleans and len(y) and not np.array_equal(values, np.arange(len(values))):
             notes = (f"{name}: labels {values[0]} … {values[-1]} numbered anew as 0 … {len(values) - 1}",)
     if len(values) == 0:
@@ -401,8 +401,8 @@ def encode_labels(
     if z is not None and z.dtype.kind != y.dtype.kind:
         raise PotstillError(f"{name}: training labels are {y.dtype}, test labels {z.dtype}; give both the same way")
     return (
-        _lookup(y, values, name, named),
-        None if z is None else _lookup(z, values, f"{name} (test)", named),
+        _label_indices(y, values, name, named),
+        None if z is None else _label_indices(z, values, f"{name} (test)", named),
         classes if classes is not None else tuple(str(bool(v) if booleans else v) for v in values.tolist()),
         notes,
     )

@@ -27,8 +27,8 @@ def restore_uint8(arrays: list[Array]) -> list[Array]:
 
     So the same pictures are the same source, whether somebody divided by 255 before or not.
     """
-    made = [_of_255(x) for x in arrays]
-    return [m for m in made if m is not None] if all(m is not None for m in made) else arrays
+    converted = [_of_255(x) for x in arrays]
+    return [m for m in converted if m is not None] if all(m is not None for m in converted) else arrays
 
 
 def _of_255(x: Array) -> Array | None:
@@ -57,10 +57,10 @@ def note_ambiguous_axes(shape: tuple[int, ...], name: str, last: bool) -> list[s
 
 def note_channels(arrays: list[Array], name: str) -> list[str]:
     """Return a note on three equal channels and on four channels, which image files are read without."""
-    found = arrays[0].shape[1]
-    if found == 4:
+    channels = arrays[0].shape[1]
+    if channels == 4:
         return [f"{name}: 4 channels, kept as they are; files with transparency are put on white, which leaves 3"]
-    if found == 3 and all(np.array_equal(x[:, :1], x[:, i : i + 1]) for x in arrays for i in (1, 2)):
+    if channels == 3 and all(np.array_equal(x[:, :1], x[:, i : i + 1]) for x in arrays for i in (1, 2)):
         return [f"{name}: 3 equal channels, kept as they are; files of grey pictures become 1 channel"]
     return []
 
@@ -69,17 +69,17 @@ def note_merged_values(x: Array, name: str, columns: Sequence[str] = ()) -> list
     """Return a note on columns (n, d) of which float32 distinguishes half as many values, or fewer."""
     if x.dtype.itemsize <= 4 and x.dtype.kind == "f":
         return []
-    found: list[tuple[int, int, int]] = []
+    merged_columns: list[tuple[int, int, int]] = []
     for i in range(x.shape[1]):
         values = x[:, i][np.isfinite(x[:, i])]
         with np.errstate(over="ignore"):
             after = len(np.unique(values.astype(np.float32)))
         if 2 * after <= (before := len(np.unique(values))):
-            found.append((i, before, after))
-    if not found:
+            merged_columns.append((i, before, after))
+    if not merged_columns:
         return []
-    at, before, after = found[0]
-    more = f" (so it is with {len(found):,} of {x.shape[1]:,} columns)" if len(found) > 1 else ""
+    at, before, after = merged_columns[0]
+    more = f" (so it is with {len(merged_columns):,} of {x.shape[1]:,} columns)" if len(merged_columns) > 1 else ""
     return [
         f"{name}: column {columns[at] if columns else at + 1!r} has more digits than floats of 32 bits: {before:,} "
         f"values become {after:,}{more}; subtract what all have in common"
@@ -92,15 +92,15 @@ def float32_offsets(x: Array) -> tuple[float, ...]:
     0 where float32 rounds less than a thousandth of the column's deviation. Else a round number near the mean, so that
     a few rows more or less do not move it.
     """
-    found = []
+    column_offsets = []
     for column in x.astype(np.float64).T:
         values = column[np.isfinite(column)]
         spread = float(np.ptp(values)) if values.size else 0.0
         with np.errstate(over="ignore"):
             lost = float(np.abs(values - values.astype(np.float32)).max(initial=0.0))
         if not spread or not np.isfinite(lost) or lost <= _LOST * float(values.std()):
-            found.append(0.0)
+            column_offsets.append(0.0)
             continue
         step = 10.0 ** np.ceil(np.log10(spread))
-        found.append(float(np.round(values.mean() / step) * step))
-    return tuple(found)
+        column_offsets.append(float(np.round(values.mean() / step) * step))
+    return tuple(column_offsets)

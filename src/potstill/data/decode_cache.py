@@ -62,13 +62,13 @@ def decode_cached(
     if stamps is None:
         return decode_images(items, size=size, skip_bad=skip_bad, name=name)
     file = _place(root, stamps, size, skip_bad)
-    found, why = _read(file)
-    if found is not None and check and found[1] != content_digest(FileReader(parts), range(len(paths))).hex():
-        found, why = None, "did not match the files' contents"
-    if found is not None:
+    cached, why = _read(file)
+    if cached is not None and check and cached[1] != content_digest(FileReader(parts), range(len(paths))).hex():
+        cached, why = None, "did not match the files' contents"
+    if cached is not None:
         with suppress(OSError):
             os.utime(file)  # used now
-        return found[0]
+        return cached[0]
     began = time.time_ns()
     got = decode_images(items, size=size, skip_bad=skip_bad, name=name)
     settled = max(max(stamp[2:]) for stamp in stamps) < began - _TICK
@@ -84,14 +84,14 @@ def decode_cached(
 
 def _stamps(paths: Sequence[Path]) -> list[_Stamp] | None:
     """Return name, size, mtime and ctime of each file; ``None`` if one cannot be read."""
-    found = []
+    stamps = []
     try:
         for path in paths:
-            said = os.stat(path)
-            found.append((os.fspath(path), said.st_size, said.st_mtime_ns, said.st_ctime_ns))
+            status = os.stat(path)
+            stamps.append((os.fspath(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     except OSError:
         return None
-    return found
+    return stamps
 
 
 def _place(root: Path, stamps: list[_Stamp], size: tuple[int, int] | None, skip_bad: bool) -> Path:
@@ -103,10 +103,10 @@ def _place(root: Path, stamps: list[_Stamp], size: tuple[int, int] | None, skip_
     return cache_dir() / "pictures" / f"{whole.hexdigest()}.safetensors"
 
 
-def _sum(pixels: Tensor, kept: Tensor, *texts: str) -> str:
-    found = zlib.crc32(kept.numpy().tobytes(), zlib.crc32(pixels.numpy().reshape(-1).data))
-    forms = [[str(t.dtype), list(t.shape)] for t in (pixels, kept)]  # or the same bytes would do in another form
-    return f"{zlib.crc32(json.dumps([*texts, forms]).encode(), found):08x}"
+def _sum(pixels: Tensor, positions: Tensor, *texts: str) -> str:
+    checksum = zlib.crc32(positions.numpy().tobytes(), zlib.crc32(pixels.numpy().reshape(-1).data))
+    forms = [[str(t.dtype), list(t.shape)] for t in (pixels, positions)]  # or the same bytes would do in another form
+    return f"{zlib.crc32(json.dumps([*texts, forms]).encode(), checksum):08x}"
 
 
 def _read(file: Path) -> tuple[tuple[DecodedImages, str] | None, str | None]:
@@ -115,10 +115,13 @@ def _read(file: Path) -> tuple[tuple[DecodedImages, str] | None, str | None]:
         return None, None
     try:
         with safe_open(file, framework="pt") as opened:
-            said = opened.metadata() or {}
-            pixels, kept = opened.get_tensor("pixels"), opened.get_tensor("kept")
-        if said["sum"] == _sum(pixels, kept, said["notes"], said["content"]):
-            return (DecodedImages(pixels, kept.tolist(), tuple(json.loads(said["notes"]))), said["content"]), None
+            metadata = opened.metadata() or {}
+            pixels, positions = opened.get_tensor("pixels"), opened.get_tensor("kept")
+        if metadata["sum"] == _sum(pixels, positions, metadata["notes"], metadata["content"]):
+            return (
+                DecodedImages(pixels, positions.tolist(), tuple(json.loads(metadata["notes"]))),
+                metadata["content"],
+            ), None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         pass
     return None, "were damaged"
@@ -131,16 +134,16 @@ def is_intact(file: Path) -> bool:
 
 def _write(file: Path, got: DecodedImages, content: str) -> None:
     """Write decoded images to the cache. Failures (a full disk) are ignored: the images are in memory."""
-    kept = torch.tensor(got.positions, dtype=torch.int64)
+    positions = torch.tensor(got.positions, dtype=torch.int64)
     notes = json.dumps(got.notes)
-    said = {"notes": notes, "content": content, "sum": _sum(got.pixels, kept, notes, content)}
+    metadata = {"notes": notes, "content": content, "sum": _sum(got.pixels, positions, notes, content)}
     part: str | None = None
     try:
         make_cache_folder(file.parent)
         number, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=file.parent)
         os.close(number)
-        tensors: dict[str, Any] = {"pixels": got.pixels, "kept": kept}
-        save_file(tensors, part, metadata=said)
+        tensors: dict[str, Any] = {"pixels": got.pixels, "kept": positions}
+        save_file(tensors, part, metadata=metadata)
         os.replace(part, file)
         part = None
         _prune(file)
@@ -154,20 +157,20 @@ def _write(file: Path, got: DecodedImages, content: str) -> None:
 
 def _prune(newest: Path) -> None:
     """Delete least recently used files until the cache is within its limit, and leftovers of killed processes."""
-    now, found = time.time(), list[tuple[float, int, Path]]()
+    now, files = time.time(), list[tuple[float, int, Path]]()
     root = newest.parent.parent
-    held = [*cached_files(root), *cached_files(root, parts=True)]
-    for path in (path for kind, path in held if kind == newest.parent.name):
+    cached = [*cached_files(root), *cached_files(root, parts=True)]
+    for path in (path for kind, path in cached if kind == newest.parent.name):
         with suppress(OSError):
-            said = path.stat()
-            if path.suffix == ".part" and now - said.st_mtime > _ABANDONED:
+            status = path.stat()
+            if path.suffix == ".part" and now - status.st_mtime > _ABANDONED:
                 path.unlink()
             elif path.suffix == ".safetensors" and path != newest:
-                found.append((said.st_mtime, said.st_size, path))
-    left = newest.stat().st_size + sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
-        if left <= MAX_CACHE_BYTES:
+                files.append((status.st_mtime, status.st_size, path))
+    total = newest.stat().st_size + sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= MAX_CACHE_BYTES:
             return
         with suppress(OSError):
             path.unlink()
-            left -= size
+            total -= size

@@ -217,10 +217,10 @@ def _xml(path: Path) -> ET.Element:
 
 
 def _text(node: ET.Element, tag: str, path: Path) -> str:
-    found = node.findtext(tag)
-    if found is None or not found.strip():
+    text = node.findtext(tag)
+    if text is None or not text.strip():
         raise _wrong(path, f"VOC's annotation needs {tag}")
-    return found.strip()
+    return text.strip()
 
 
 def _value(node: ET.Element, tag: str, path: Path) -> float:

@@ -50,7 +50,7 @@ def _pictures(base: Path, skipped: Counter[str]) -> tuple[list[str], int]:
 
     Names of hidden and of system's folders and files, which are not looked into, are counted in ``skipped``.
     """
-    found: list[str] = []
+    images: list[str] = []
     others = 0
     visited: set[str] = set()
     for at, below, files in os.walk(base, followlinks=True):
@@ -66,19 +66,19 @@ def _pictures(base: Path, skipped: Counter[str]) -> tuple[list[str], int]:
             is_picture = os.path.splitext(file)[1].lower() in SUFFIXES
             if _shown(file):
                 if is_picture:
-                    found.append(file if inner == os.curdir else os.path.join(inner, file))
+                    images.append(file if inner == os.curdir else os.path.join(inner, file))
                 others += not is_picture
             elif is_picture or not file.startswith("."):  # a .DS_Store is not worth a word
                 skipped["hidden pictures" if is_picture else file] += 1
-    return sorted(found, key=lambda name: name.split(os.sep)), others
+    return sorted(images, key=lambda name: name.split(os.sep)), others
 
 
 def _skipped_note(name: str, skipped: Counter[str]) -> list[str]:
     if not skipped:
         return []
-    first = [what if n == 1 else f"{what} ({n:,})" for what, n in sorted(skipped.items())[:5]]
+    listed = [what if n == 1 else f"{what} ({n:,})" for what, n in sorted(skipped.items())[:5]]
     more = ", …" if len(skipped) > 5 else ""
-    return [f"{name}: skipped as hidden or the system's own: {', '.join(first)}{more}"]
+    return [f"{name}: skipped as hidden or the system's own: {', '.join(listed)}{more}"]
 
 
 def _parts(root: Path) -> tuple[Path, Path | None, list[str]]:
@@ -219,18 +219,18 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, che
     is_train = torch.tensor([part.training for part in listed.files for _ in part.names])
     parts = [(part.folder, part.names) for part in listed.files]
     got = decode_cached(root, parts, size=size, skip_bad=skip_bad, name=listed.name, check=check_cache)
-    kept = torch.tensor(got.positions)
-    y, here = labels[kept], is_train[kept]
+    positions = torch.tensor(got.positions)
+    y, train_mask = labels[positions], is_train[positions]
     return RawSplits(
         name=listed.name,
-        train=got.pixels[here],
-        train_labels=y[here],
-        test=got.pixels[~here] if listed.split else None,
-        test_labels=y[~here] if listed.split else None,
+        train=got.pixels[train_mask],
+        train_labels=y[train_mask],
+        test=got.pixels[~train_mask] if listed.split else None,
+        test_labels=y[~train_mask] if listed.split else None,
         spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])),
         classes=listed.classes,
         names=tuple(files[i] for i in got.positions if is_train[i]),
         test_names=tuple(files[i] for i in got.positions if not is_train[i]),
         notes=(*listed.notes, *got.notes),
-        places=kept[here],
+        places=positions[train_mask],
     )

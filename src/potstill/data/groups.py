@@ -79,8 +79,8 @@ def match_file_groups(group: str, files: Sequence[str], name: str) -> GroupValue
         pattern = re.compile(group)
     except re.error as error:
         raise PotstillError(f"`group=` {group!r} is no regular expression ({error}); give one, or 'parent'") from None
-    found = [pattern.search(file) for file in files]
-    values = [None if match is None else match[1 if pattern.groups else 0] for match in found]
+    matches = [pattern.search(file) for file in files]
+    values = [None if match is None else match[1 if pattern.groups else 0] for match in matches]
     if lacking := [file for file, value in zip(files, values, strict=True) if value is None]:
         raise PotstillError(
             f"{name}: `group=` {group!r} finds no group in {lacking[0]} ({len(lacking):,} of {len(files):,} files); "
@@ -102,10 +102,10 @@ def split_group_values(
     Raises:
         PotstillError: there are not as many as samples.
     """
-    whole = np.asarray(values)
-    if whole.ndim != 1 or len(whole) not in (train, train + test):
-        raise PotstillError(f"{name}: {len(whole)} groups but {train + test} samples; give one group for each sample")
-    return whole[:train], whole[train:] if len(whole) > train else None
+    array = np.asarray(values)
+    if array.ndim != 1 or len(array) not in (train, train + test):
+        raise PotstillError(f"{name}: {len(array)} groups but {train + test} samples; give one group for each sample")
+    return array[:train], array[train:] if len(array) > train else None
 
 
 def read_column_groups(table: Any, column: str, name: str) -> GroupValues:
@@ -176,31 +176,31 @@ def stratify_groups(
     cells, counts = np.unique(number * k + labels.numpy(), return_counts=True)
     of_group, of_class = np.divmod(cells, max(1, k))
     begin = np.searchsorted(of_group, np.arange(many + 1))
-    aim, held = np.maximum(1, np.round(sizes * fraction)), np.zeros(k)
-    aside = np.zeros(many, dtype=bool)
+    aim, held_counts = np.maximum(1, np.round(sizes * fraction)), np.zeros(k)
+    is_held_out = np.zeros(many, dtype=bool)
 
     def cost(group: int) -> float:
         at = slice(begin[group], begin[group + 1])
         c, more = of_class[at], counts[at]
-        if aside[group] or (held[c] + more >= sizes[c]).any():
+        if is_held_out[group] or (held_counts[c] + more >= sizes[c]).any():
             return np.inf
-        gap = held[c] - aim[c]
+        gap = held_counts[c] - aim[c]
         return float((((gap + more) ** 2 - gap**2) / sizes[c]).sum())
 
     def take(group: int) -> None:
         at = slice(begin[group], begin[group + 1])
-        aside[group] = True
-        held[of_class[at]] += counts[at]
+        is_held_out[group] = True
+        held_counts[of_class[at]] += counts[at]
 
     for group in torch.randperm(many, generator=generator(seed, "split", "groups")).tolist():
         if cost(group) < 0:
             take(group)
     for c in range(k):
-        if held[c] == 0 and (candidates := of_group[of_class == c]).size:
+        if held_counts[c] == 0 and (candidates := of_group[of_class == c]).size:
             costs = [cost(group) for group in candidates.tolist()]
             if min(costs) < np.inf:
                 take(int(candidates[int(np.argmin(costs))]))
-    out = torch.from_numpy(aside[number])
+    out = torch.from_numpy(is_held_out[number])
     return torch.where(~out)[0], torch.where(out)[0]
 
 

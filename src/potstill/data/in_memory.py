@@ -61,17 +61,17 @@ def fit_normalization(inputs: Inputs) -> Normalization:
     return Normalization(mean.float().cpu(), std.float().cpu())
 
 
-def checked_normalization(given: Normalization | None, inputs: Inputs, name: str) -> Normalization | None:
+def checked_normalization(normalization: Normalization | None, inputs: Inputs, name: str) -> Normalization | None:
     """Return a ``given`` normalization if it has the channels or columns of ``inputs`` (n, c, …).
 
     Raises:
         PotstillError: it has not.
     """
-    if given is None or not isinstance(inputs, Tensor) or len(given.mean) == inputs.shape[1]:
-        return given
+    if normalization is None or not isinstance(inputs, Tensor) or len(normalization.mean) == inputs.shape[1]:
+        return normalization
     raise PotstillError(
         f"{name}: inputs have {inputs.shape[1]} channels or columns, but the given normalization is for "
-        f"{len(given.mean)}; give one that fits, or leave `normalization=` out"
+        f"{len(normalization.mean)}; give one that fits, or leave `normalization=` out"
     )
 
 

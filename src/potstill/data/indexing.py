@@ -65,11 +65,11 @@ class Index:
         """Return the index with further notes."""
         return replace(self, notes=(*self.notes, *notes))
 
-    def only(self, kept: Tensor) -> "Index":
+    def only(self, mask: Tensor) -> "Index":
         """Return the images where ``kept`` (n,) is True."""
-        groups = None if self.groups is None else self.groups[kept.numpy()]
+        groups = None if self.groups is None else self.groups[mask.numpy()]
         return replace(
-            self, places=self.at[kept], labels=self.labels[kept], training=self.training[kept], groups=groups
+            self, places=self.at[mask], labels=self.labels[mask], training=self.training[mask], groups=groups
         )
 
     def grouped(self, group: object) -> "Index":
@@ -128,7 +128,7 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
                 )
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as tar:
-                last, end = "the first member", 0
+                last_name, end = "the first member", 0
                 unpacked = UnpackBudget(shard)
                 while (member := tar.next()) is not None:
                     unpacked.add(member.size if member.isreg() else 0)
@@ -138,14 +138,14 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
                         missing = member.offset_data + member.size - length
                         broken(f"truncated: {missing:,} of the {member.size:,} bytes of {member.name} are missing")
                         return
-                    last = member.name
+                    last_name = member.name
                     folder, _, base = member.name.rpartition("/")
                     if member.isreg() and not base.startswith("."):
                         yield member.name, sample_key(folder, base), member.offset_data, member.size
             # The module takes a header that is cut off or broken for the end.
             file.seek(end)
             if (rest := file.read(_BLOCK)) and (len(rest) < _BLOCK or rest.strip(b"\0")):
-                broken(f"{'truncated' if len(rest) < _BLOCK else 'a broken header'} after {last}")
+                broken(f"{'truncated' if len(rest) < _BLOCK else 'a broken header'} after {last_name}")
     except (tarfile.TarError, EOFError) as error:
         if "unexpected end" in str(error):
             broken("truncated")
@@ -169,18 +169,18 @@ def index_shards(pattern: str, *, skip_bad: bool, group: object = None) -> Index
     spans: list[tuple[int, int]] = []
     notes: list[str] = []
     for shard in shards:
-        found: dict[str, dict[str, tuple[str, int, int]]] = {}
+        samples: dict[str, dict[str, tuple[str, int, int]]] = {}
         for name, key, offset, size in _members(shard, skip_bad, notes):
-            files, extension = found.setdefault(key, {}), member_extension(name.rpartition("/")[2])
+            files, extension = samples.setdefault(key, {}), member_extension(name.rpartition("/")[2])
             check_new_member(shard, name, extension, files)
             files[extension] = (name, offset, size)
         before = len(members)
         with open(shard, "rb") as file:
-            for number, (key, files) in enumerate(sorted(found.items()), 1):
+            for number, (key, files) in enumerate(sorted(samples.items()), 1):
                 picture = next((files[e] for e in sorted(files) if f".{e.rpartition('.')[2]}" in SUFFIXES), None)
                 lacking = "no picture" if picture is None else f"no {key}.cls" if "cls" not in files else None
                 if picture is None or lacking:
-                    if skip_bad and notes and number == len(found):  # what is cut off of the last sample
+                    if skip_bad and notes and number == len(samples):  # what is cut off of the last sample
                         continue
                     if picture is None:
                         raise PotstillError(f"{shard}: sample {key!r} has no picture, only {', '.join(sorted(files))}")
@@ -227,14 +227,14 @@ def index_parquet(path: Path, *, label: str | None, group: object = None) -> Ind
             picture = find_image_column(empty, column, features, name)
             if picture is None:
                 return None
-            given = read_labels(file.read(columns=[column]), column, name)
+            labels = read_labels(file.read(columns=[column]), column, name)
             groups = None
             if isinstance(group, str):
-                said = file.read(columns=[group]) if group in schema.names else empty
-                groups = read_column_groups(said, group, name)
+                table = file.read(columns=[group]) if group in schema.names else empty
+                groups = read_column_groups(table, group, name)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
-    return _of_rows(ParquetReader(path, picture, name), given, None, features.get(column), name, (), groups)
+    return _of_rows(ParquetReader(path, picture, name), labels, None, features.get(column), name, (), groups)
 
 
 def index_hub(opened: HubDataset, *, label: str | None, group: object = None) -> Index | None:
@@ -259,19 +259,21 @@ def index_hub(opened: HubDataset, *, label: str | None, group: object = None) ->
     if picture is None:
         return None
     parts = [part for part in (train, test) if part is not None]
-    given = [read_labels(part.select_columns([column]).with_format("arrow")[:], column, name) for part in parts]
+    labels = [read_labels(part.select_columns([column]).with_format("arrow")[:], column, name) for part in parts]
     groups = None
     if isinstance(group, str):
-        several = [
+        part_groups = [
             read_column_groups(
                 p.select_columns([c for c in p.column_names if c == group]).with_format("arrow")[:], group, name
             )
             for p in parts
         ]
-        groups = np.concatenate(several)
-    whole = datasets.concatenate_datasets([part.select_columns([picture]) for part in parts])
-    reader = ArrowReader(whole, picture, name, opened.base)
-    return _of_rows(reader, given[0], given[1] if len(given) > 1 else None, features.get(column), name, notes, groups)
+        groups = np.concatenate(part_groups)
+    images = datasets.concatenate_datasets([part.select_columns([picture]) for part in parts])
+    reader = ArrowReader(images, picture, name, opened.base)
+    return _of_rows(
+        reader, labels[0], labels[1] if len(labels) > 1 else None, features.get(column), name, notes, groups
+    )
 
 
 def _of_rows(

@@ -41,25 +41,25 @@ def prefetch(source: Source, indices: Iterable[Int[Tensor, " _"]]) -> Iterator[B
     if not isinstance(source, StreamSource):
         yield from (source.fetch(index) for index in indices)
         return
-    begun: deque[tuple[Tensor, Tensor, Callable[[], Tensor]]] = deque()
+    pending: deque[tuple[Tensor, Tensor, Callable[[], Tensor]]] = deque()
     todo = iter(indices)
 
     def start() -> None:
         for index in todo:
             once, place = torch.unique(source.places[index.cpu()], return_inverse=True)
-            begun.append((index, place, start_decoding(source.reader, once, source.input.shape)))
-            if len(begun) > _AHEAD:
+            pending.append((index, place, start_decoding(source.reader, once, source.input.shape)))
+            if len(pending) > _AHEAD:
                 return
 
     while True:
         start()
-        if not begun:
+        if not pending:
             return
-        index, place, wait = begun.popleft()
-        found = wait()
-        if not torch.equal(place, torch.arange(len(found))):
-            found = found.index_select(0, place)
-        x = to_data_units(found.to(source.device))
+        index, place, wait = pending.popleft()
+        decoded = wait()
+        if not torch.equal(place, torch.arange(len(decoded))):
+            decoded = decoded.index_select(0, place)
+        x = to_data_units(decoded.to(source.device))
         y = source.labels[index.cpu()].to(source.device)
         yield Batch(normalize_inplace(x, source.normalization), y, batch_columns(source, index, source.device))
 
@@ -89,8 +89,8 @@ def map_samples(source: Source, index: Int[Tensor, " m"], most: int, of: Callabl
     for part, batch in iterate_samples(source, index, most):
         positions.append(part)
         rows.append(of(batch))
-    found, at = torch.cat(rows), torch.cat(positions)
-    return found if bool((at.diff() > 0).all()) else found[at.argsort().to(found.device)]
+    values, at = torch.cat(rows), torch.cat(positions)
+    return values if bool((at.diff() > 0).all()) else values[at.argsort().to(values.device)]
 
 
 def iterate_groups(

@@ -250,8 +250,8 @@ def _of_source(source: TensorSource, group: object) -> RawSplits:
     A normalization that equals the fit of all inputs is fitted anew on the training part, so that no test sample
     enters.
     """
-    own = source.normalization
-    same = _alike(own, fit_normalization(source.inputs))
+    given = source.normalization
+    is_fit = _equals_fit(given, fit_normalization(source.inputs))
     return RawSplits(
         name=source.name,
         train=source.inputs,
@@ -260,21 +260,23 @@ def _of_source(source: TensorSource, group: object) -> RawSplits:
         classes=source.classes,
         task=source.task,
         targets=source.targets,
-        normalization=None if same else own,
+        normalization=None if is_fit else given,
         places=source.places,
         names=source.names,
         groups=None if source.groups is None or group is not None else source.groups.numpy(),
     )
 
 
-def _alike(own: Normalization, fitted: Normalization) -> bool:
-    equal = torch.equal(own.mean.cpu(), fitted.mean) and torch.equal(own.std.cpu(), fitted.std)
-    return equal and own.whitening is None and all(_alike(n, fitted.parts[name]) for name, n in own.parts.items())
+def _equals_fit(given: Normalization, fitted: Normalization) -> bool:
+    equal = torch.equal(given.mean.cpu(), fitted.mean) and torch.equal(given.std.cpu(), fitted.std)
+    return (
+        equal and given.whitening is None and all(_equals_fit(n, fitted.parts[name]) for name, n in given.parts.items())
+    )
 
 
 def _of_object(data: object, options: ReadOptions) -> RawSplits:
     if isinstance(data, tuple | list):
-        flat = [v for pair in data for v in pair] if _nested(data) else list(data)
+        flat = [v for pair in data for v in pair] if _is_nested_pairs(data) else list(data)
         if len(flat) in (2, 4):
             return read_arrays(*flat)
         raise PotstillError(
@@ -296,7 +298,7 @@ def _is_array(data: object) -> bool:
     return isinstance(data, np.ndarray | torch.Tensor)
 
 
-def _nested(data: tuple[Any, ...] | list[Any]) -> bool:
+def _is_nested_pairs(data: tuple[Any, ...] | list[Any]) -> bool:
     """Return True for ((x_train, y_train), (x_test, y_test)), as Keras gives it."""
     return len(data) == 2 and all(isinstance(v, tuple) and len(v) == 2 for v in data)
 

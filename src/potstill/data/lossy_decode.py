@@ -47,10 +47,10 @@ def to_eight_bits(image: Image.Image) -> tuple[npt.NDArray[np.uint8], LossFlags]
     scale = 1.0 if image.mode == "F" else 65535.0
     if not (low >= 0 and high <= scale):
         raise ValueError(f"its grey values go from {low:.4g} to {high:.4g}; they must lie in 0 … {scale:.0f}")
-    made = np.rint(x * (255 / scale)).astype(np.uint8)
+    rounded = np.rint(x * (255 / scale)).astype(np.uint8)
     # Floats of 32 bits are not exact themselves; what is left of that is far below a step of 16 bits.
-    deep = bool(np.abs(made * (scale / 255) - x).max() > scale / 65535 / 2)
-    return made, LossFlags(deep=deep, dim=None if image.mode == "F" or high == 0 else high <= 255)
+    deep = bool(np.abs(rounded * (scale / 255) - x).max() > scale / 65535 / 2)
+    return rounded, LossFlags(deep=deep, dim=None if image.mode == "F" or high == 0 else high <= 255)
 
 
 @dataclass
@@ -89,11 +89,11 @@ class LossCounter:
                 f"{self.name}: nearly black, or 8-bit pixels in a wider file, which cannot be told; save them with "
                 "8 bits, or times 257"
             )
-        said = []
+        texts = []
         if self.clear:
-            said.append(f"{self.name}: {self.clear:,}{of} pictures with transparency were put on white")
+            texts.append(f"{self.name}: {self.clear:,}{of} pictures with transparency were put on white")
         if self.deep:
-            said.append(f"{self.name}: {self.deep:,}{of} pictures of more than 8 bits a channel were rounded to 8")
+            texts.append(f"{self.name}: {self.deep:,}{of} pictures of more than 8 bits a channel were rounded to 8")
         if self.frames:
-            said.append(f"{self.name}: {self.frames:,}{of} files hold several pictures; the first of each was taken")
-        return said
+            texts.append(f"{self.name}: {self.frames:,}{of} files hold several pictures; the first of each was taken")
+        return texts

@@ -40,12 +40,12 @@ def hash_words(text: str) -> list[int]:
 
     A text without letters or digits has one word, the empty one.
     """
-    found: list[str] = []
+    tokens: list[str] = []
     for word in re.findall(r"\w+", text.lower()) or [""]:
-        found.append(word)
-        marked = f"<{word}>"
-        found += [marked[i : i + 3] for i in range(len(marked) - 2)]
-    return [zlib.crc32(w.encode()) % WORDS for w in found]
+        tokens.append(word)
+        padded = f"<{word}>"
+        tokens += [padded[i : i + 3] for i in range(len(padded) - 2)]
+    return [zlib.crc32(w.encode()) % WORDS for w in tokens]
 
 
 def encode_texts(texts: Sequence[str], name: str) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ def encode_texts(texts: Sequence[str], name: str) -> dict[str, Tensor]:
     return {name + VALUES: values, name + OFFSETS: lengths.cumsum(0) - lengths}
 
 
-def read_pairs(task: Retrieval, data: object, asked: ReadOptions) -> Splits:
+def read_pairs(task: Retrieval, data: object, options: ReadOptions) -> Splits:
     """Read a folder of images with their texts.
 
     Args:
@@ -75,36 +75,38 @@ def read_pairs(task: Retrieval, data: object, asked: ReadOptions) -> Splits:
             raise PotstillError(f"pairs: {len(pixels)} pictures but {len(data[1])} texts; give one for each")
         texts = [_text(t, "pairs", i, "texts", "of the array") for i, t in enumerate(data[1])]
         groups = None
-        if asked.group is not None:
-            if isinstance(asked.group, str):
+        if options.group is not None:
+            if isinstance(options.group, str):
                 raise PotstillError("pairs: arrays have no column and no files to group by; give group as an array")
-            groups = split_group_values(asked.group, len(pixels), 0, "pairs")[0]
-        return _assembled(task, "pairs", pixels, spec, texts, (), list(notes), groups, asked)
+            groups = split_group_values(options.group, len(pixels), 0, "pairs")[0]
+        return _assemble_pairs(task, "pairs", pixels, spec, texts, (), list(notes), groups, options)
     root = Path(str(data))
-    found = next((root / f for f in METADATA if (root / f).is_file()), None)
-    if found is None:
+    table = next((root / f for f in METADATA if (root / f).is_file()), None)
+    if table is None:
         raise PotstillError(f"{root}: pairs are read from a folder with {' or '.join(METADATA)}, which is not there")
-    rows = _rows(found)
-    column = asked.label or next((c for c in _TEXTS if rows and c in rows[0]), None)
+    rows = _rows(table)
+    column = options.label or next((c for c in _TEXTS if rows and c in rows[0]), None)
     if not rows or "file_name" not in rows[0] or column is None or column not in rows[0]:
         listed = ", ".join(rows[0]) if rows else "none"
         raise PotstillError(
-            f"{found}: needs the columns file_name and {asked.label or 'text'}, but has {listed}; name the column of "
+            f"{table}: needs the columns file_name and {options.label or 'text'}, but has {listed}; name the column of "
             'texts with `label="COLUMN"`'
         )
-    files = [_text(row.get("file_name"), str(found), i, "file_name", "") for i, row in enumerate(rows)]
-    texts = [_text(row.get(column), str(found), i, column, files[i]) for i, row in enumerate(rows)]
-    items = {file: path_within(root, file, str(found)) for file in files}  # one with several texts is decoded once
-    got = decode_images(list(items.items()), size=asked.size, skip_bad=asked.skip_bad, name=root.name)
+    files = [_text(row.get("file_name"), str(table), i, "file_name", "") for i, row in enumerate(rows)]
+    texts = [_text(row.get(column), str(table), i, column, files[i]) for i, row in enumerate(rows)]
+    items = {file: path_within(root, file, str(table)) for file in files}  # one with several texts is decoded once
+    got = decode_images(list(items.items()), size=options.size, skip_bad=options.skip_bad, name=root.name)
     spec = InputSpec(kind="image", shape=tuple(got.pixels.shape[1:]), horizontal_flip=False)
     listed_files = list(items)
     place = {listed_files[i]: at for at, i in enumerate(got.positions)}
-    kept = [i for i, file in enumerate(files) if file in place]
-    names, groups = tuple(files[i] for i in kept), None
-    if asked.group is not None:
-        groups = _groups(asked.group, rows, files, found)[kept]
+    kept_rows = [i for i, file in enumerate(files) if file in place]
+    names, groups = tuple(files[i] for i in kept_rows), None
+    if options.group is not None:
+        groups = _groups(options.group, rows, files, table)[kept_rows]
     pixels = got.pixels[torch.tensor([place[file] for file in names])]
-    return _assembled(task, root.name, pixels, spec, [texts[i] for i in kept], names, list(got.notes), groups, asked)
+    return _assemble_pairs(
+        task, root.name, pixels, spec, [texts[i] for i in kept_rows], names, list(got.notes), groups, options
+    )
 
 
 def _text(value: object, where: str, row: int, column: str, what: str) -> str:
@@ -140,9 +142,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _assembled(
+def _assemble_pairs(
     task: Retrieval, name: str, pixels: Tensor, spec: InputSpec, texts: list[str], names: tuple[str, ...],
-    notes: list[str], groups: GroupValues | None, asked: ReadOptions,
+    notes: list[str], groups: GroupValues | None, options: ReadOptions,
 ) -> Splits:  # fmt: skip
     """Assemble the splits. Texts of one image share a target, so each is a right answer, and stay on one side."""
     image, text = task.views
@@ -168,4 +170,4 @@ def _assembled(
         classes=(), task=task, targets=pictures, names=names, notes=tuple(notes), texts=tuple(texts),
         groups=None if related is None else related.numpy(),
     )  # fmt: skip
-    return assemble(parts, asked)
+    return assemble(parts, options)

@@ -125,9 +125,9 @@ class _Texts:
 
 def dictionary_codes(values: Any) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Return codes (n,) of a chunked Arrow text array, -1 for nulls, and the distinct texts in order of appearance."""
-    found = pa.chunked_array([values.combine_chunks()]).dictionary_encode().chunk(0)
-    codes = found.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes, [str(w) for w in found.dictionary.to_pylist()]
+    encoded = pa.chunked_array([values.combine_chunks()]).dictionary_encode().chunk(0)
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes, [str(w) for w in encoded.dictionary.to_pylist()]
 
 
 def is_missing_marker(text: str) -> bool:
@@ -160,10 +160,10 @@ def parse_column(
     if 2 * len(like) <= len(some) or any(re.fullmatch(r"[+-]?0[0-9]+", w.strip()) for w in words):
         return None
     marked = any(w.strip() and is_missing_marker(w) for part in parts for w in part.words)
-    whole = all(re.fullmatch(r"[+-]?[0-9]+", w.strip()) for w in words)
-    if whole and len(words) <= _FEW and not marked and not numbers:
+    is_integral = all(re.fullmatch(r"[+-]?[0-9]+", w.strip()) for w in words)
+    if is_integral and len(words) <= _FEW and not marked and not numbers:
         return None
-    shared = set.intersection(*(set(found) for found in some.values() if found)) or _most(some, parts)
+    shared = set.intersection(*(set(found) for found in some.values() if found)) or _most_common_format(some, parts)
     values = {w: {f: v for f, v in some[w].items() if f in shared} for w in some}
     for word in words[_FIRST:]:
         found = _readings(word.strip(), shared)
@@ -177,16 +177,18 @@ def parse_column(
             and not any(_readings(w.strip()) for w in strange)
         ):  # 2, 4, more: categories
             return None
-        raise _refused(parts, column, strange, min(shared, key=lambda way: _ORDER.index(way.style)), fill)
-    chosen = _told(parts, column, words, values, shared)
+        raise _refusal(parts, column, strange, min(shared, key=lambda way: _ORDER.index(way.style)), fill)
+    chosen_format = _choose_format(parts, column, words, values, shared)
     if not fill:
         _refuse_markers(parts, column)
-    made = {w: values[w][chosen] for w in words}
+    parsed_values = {w: values[w][chosen_format] for w in words}
     cells = []
     for part in parts:
-        of_words = np.array([*(made.get(w, np.nan) for w in part.words), np.nan])  # the last one is what -1 points at
+        of_words = np.array(
+            [*(parsed_values.get(w, np.nan) for w in part.words), np.nan]
+        )  # the last one is what -1 points at
         cells.append(of_words[part.codes])
-    return ParsedColumn(chosen.kind, tuple(cells), _said(parts, column, chosen, made))
+    return ParsedColumn(chosen_format.kind, tuple(cells), _format_note(parts, column, chosen_format, parsed_values))
 
 
 def _rows(words: Iterable[str], parts: Sequence[_Texts]) -> int:
@@ -196,7 +198,7 @@ def _rows(words: Iterable[str], parts: Sequence[_Texts]) -> int:
     )  # fmt: skip
 
 
-def _most(some: dict[str, dict[_Format, float]], parts: Sequence[_Texts]) -> set[_Format]:
+def _most_common_format(some: dict[str, dict[_Format, float]], parts: Sequence[_Texts]) -> set[_Format]:
     """Return the format that most cells are in."""
     counts: dict[str, int] = {}
     for part in parts:
@@ -217,11 +219,11 @@ def _where(part: _Texts, column: str, word: str) -> str:
     return f"{part.name}: row {part.first(word)}, column {column!r} is {word.strip()[:40]!r}"
 
 
-def _refused(
+def _refusal(
     parts: Sequence[_Texts], column: str, strange: Sequence[str], way: _Format, fill: bool
 ) -> PotstillError:  # fmt: skip
-    among = set(strange)
-    part, word = next((p, w) for p in parts for w in p.words if w in among)
+    strange_words = set(strange)
+    part, word = next((p, w) for p in parts for w in p.words if w in strange_words)
     other = next(iter(_readings(word.strip())), None)
     found = f"reads as {other}" if other is not None else f"is {'no date' if way.kind == 'date' else 'no number'}"
     empty = "leave it empty" if fill else 'leave it empty and say `missing="impute"` or `missing="drop"`'
@@ -240,7 +242,7 @@ def _refuse_markers(parts: Sequence[_Texts], column: str) -> None:
             )
 
 
-def _told(
+def _choose_format(
     parts: Sequence[_Texts], column: str, words: Sequence[str], values: dict[str, dict[_Format, float]],
     shared: set[_Format],
 ) -> _Format:  # fmt: skip
@@ -271,9 +273,9 @@ def _told(
     return first
 
 
-def _said(parts: Sequence[_Texts], column: str, way: _Format, made: dict[str, float]) -> str:
-    example = next((w for w in made if not re.fullmatch(r"[+-]?[0-9]+", w.strip())), next(iter(made)))
-    value = _date(made[example]) if way.kind == "date" else f"{made[example]:.15g}"
+def _format_note(parts: Sequence[_Texts], column: str, way: _Format, values: dict[str, float]) -> str:
+    example = next((w for w in values if not re.fullmatch(r"[+-]?[0-9]+", w.strip())), next(iter(values)))
+    value = _date(values[example]) if way.kind == "date" else f"{values[example]:.15g}"
     text = (
         f"{parts[0].name}: column {column!r} holds texts, read as {way}: {example.strip()[:40]!r} is {value}"
     )  # fmt: skip
@@ -290,12 +292,12 @@ def _date(days: float) -> str:
     return (_EPOCH + timedelta(seconds=round(days * _DAY))).isoformat().removesuffix("T00:00:00")
 
 
-def _readings(text: str, among: set[_Format] | None = None) -> dict[_Format, float]:
+def _readings(text: str, allowed: set[_Format] | None = None) -> dict[_Format, float]:
     """Return the value of a text in each format that it matches."""
-    found = _dates(text)
-    if not found and (cell := _CELL.fullmatch(text)) is not None:
-        found = _numbers(cell)
-    return found if among is None else {way: v for way, v in found.items() if way in among}
+    readings = _dates(text)
+    if not readings and (cell := _CELL.fullmatch(text)) is not None:
+        readings = _numbers(cell)
+    return readings if allowed is None else {way: v for way, v in readings.items() if way in allowed}
 
 
 def _numbers(cell: re.Match[str]) -> dict[_Format, float]:
@@ -305,7 +307,7 @@ def _numbers(cell: re.Match[str]) -> dict[_Format, float]:
         return {}
     body, power = cell["body"].strip(), cell["power"] or ""
     factor = -1.0 if signs in ("-", "−") else 1.0
-    found = {}
+    readings = {}
     for style, (pattern, between, point) in _STYLES.items():
         if pattern.fullmatch(body) is None:
             continue
@@ -313,21 +315,21 @@ def _numbers(cell: re.Match[str]) -> dict[_Format, float]:
         for sign in between:
             plain = plain.replace(sign, "")
         plain = plain.replace(point, ".")
-        found[_Format("number", style, units[0] if units else "")] = factor * float(plain + power)
-    return found
+        readings[_Format("number", style, units[0] if units else "")] = factor * float(plain + power)
+    return readings
 
 
 def _dates(text: str) -> dict[_Format, float]:
-    found: dict[_Format, float] = {}
+    readings: dict[_Format, float] = {}
     if not text[:1].isdigit() or not any(c in text for c in "-/."):
-        return found
+        return readings
     for style, pattern in _DATES.items():
         match = pattern.fullmatch(text)
         if match is not None and (days := _days(match)) is not None:
-            found[_Format("date", style)] = days
-    if not found and _SHORT.fullmatch(text) is not None:
-        found[_SHORT_YEAR] = 0.0
-    return found
+            readings[_Format("date", style)] = days
+    if not readings and _SHORT.fullmatch(text) is not None:
+        readings[_SHORT_YEAR] = 0.0
+    return readings
 
 
 def _days(match: re.Match[str]) -> float | None:

@@ -304,29 +304,29 @@ def decode_images(
                 refuse(items[i][0], error)
         good = list(sides)
     while True:
-        chosen, note = (
+        target, note = (
             (size, None) if size is not None else choose_common_size(Counter(sides[i] for i in good) or {(1, 1): 1})
         )
-        what = f"{name}: {len(good):,} pictures of {chosen[0]:,} × {chosen[1]:,}"
-        require_memory(3 * len(good) * chosen[0] * chosen[1], what, "give a smaller size, or stream them")
-        pixels = np.empty((len(good), *chosen, 3), dtype=np.uint8)
-        kept: list[int] = []
+        what = f"{name}: {len(good):,} pictures of {target[0]:,} × {target[1]:,}"
+        require_memory(3 * len(good) * target[0] * target[1], what, "give a smaller size, or stream them")
+        pixels = np.empty((len(good), *target, 3), dtype=np.uint8)
+        positions: list[int] = []
         grey, losses = True, LossCounter(name)
         for i in good:
             where, picture = items[i]
             try:
-                x, lost = decode_image(picture, chosen)
+                x, lost = decode_image(picture, target)
             except BadPictureError as error:
                 refuse(where, error)
                 continue
-            pixels[len(kept)] = x
-            kept.append(i)
+            pixels[len(positions)] = x
+            positions.append(i)
             losses.add(lost, where)
             grey = grey and bool((x[..., 0] == x[..., 1]).all() and (x[..., 1] == x[..., 2]).all())
-        if size is not None or len(kept) in (0, len(good)):
+        if size is not None or len(positions) in (0, len(good)):
             break
-        good = kept  # a picture with a whole header but broken pixels must not decide the size: decode once more
-    if not kept:
+        good = positions  # a picture with a whole header but broken pixels must not decide the size: decode once more
+    if not positions:
         where, why = next(iter(bad.items()), (name, "there are no pictures"))
         raise PotstillError(f"{name}: none of {len(items)} pictures can be read, the first is {where}: {why}")
     notes = [f"{name}: {note}"] if note else []
@@ -334,5 +334,7 @@ def decode_images(
     if bad:
         shown = "; ".join(f"{where}: {why}" for where, why in list(bad.items())[:3])
         notes.append(f"{name}: {len(bad)} broken pictures left out ({shown}{'; …' if len(bad) > 3 else ''})")
-    channels = pixels[: len(kept), ..., :1] if grey else pixels[: len(kept)]
-    return DecodedImages(torch.from_numpy(np.ascontiguousarray(channels.transpose(0, 3, 1, 2))), kept, tuple(notes))
+    channels = pixels[: len(positions), ..., :1] if grey else pixels[: len(positions)]
+    return DecodedImages(
+        torch.from_numpy(np.ascontiguousarray(channels.transpose(0, 3, 1, 2))), positions, tuple(notes)
+    )

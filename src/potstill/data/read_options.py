@@ -72,13 +72,13 @@ class ReadOptions:
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that differ from their defaults and describe the data, by the names of `load_data`."""
-        found: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in _HERE or (field.name in _TEXTS and not isinstance(value, str)) or value == field.default:
                 continue
-            found[_NAMES.get(field.name, field.name)] = list(value) if isinstance(value, tuple) else value
-        return found
+            options[_NAMES.get(field.name, field.name)] = list(value) if isinstance(value, tuple) else value
+        return options
 
 
 def check_read_options(value: object) -> dict[str, Any]:
@@ -127,22 +127,22 @@ def merge_read_options(
     Raises:
         PotstillError: the card's reading is not valid.
     """
-    held = card.get("reading", {})
-    if isinstance(held, Mapping) and given_options.get("group") is not None:  # the card's is not used, whatever it is
-        held = {name: value for name, value in held.items() if name != "group"}
-    read = check_read_options(held)
-    carded = {name: read[name] for name in _TYPES if name in read}  # in one order, whatever the file's is
-    asked = {name: value for name, value in given_options.items() if value is not None}
+    stored = card.get("reading", {})
+    if isinstance(stored, Mapping) and given_options.get("group") is not None:  # the card's is not used, whatever it is
+        stored = {name: value for name, value in stored.items() if name != "group"}
+    read = check_read_options(stored)
+    stored_options = {name: read[name] for name in _TYPES if name in read}  # in one order, whatever the file's is
+    given = {name: value for name, value in given_options.items() if value is not None}
     notes = []
-    if used := {name: value for name, value in carded.items() if name not in asked}:
+    if used := {name: value for name, value in stored_options.items() if name not in given}:
         options = ", ".join(f"{_words(name)} {_shown(value)}" for name, value in used.items())
         notes.append(f"read as the set was made: {options}")
-    for name in (n for n in carded if n in asked):
-        if _shown(asked[name]) != _shown(carded[name]):
+    for name in (n for n in stored_options if n in given):
+        if _shown(given[name]) != _shown(stored_options[name]):
             notes.append(
-                f"{_words(name)} {_shown(asked[name])}, as given; the set was made with {_shown(carded[name])}"
+                f"{_words(name)} {_shown(given[name])}, as given; the set was made with {_shown(stored_options[name])}"
             )
-    return {**carded, **asked}, tuple(notes)
+    return {**stored_options, **given}, tuple(notes)
 
 
 def describe_option_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -66,13 +66,13 @@ class Reader(Protocol):
 
 def content_digest(reader: Reader, places: Iterable[int]) -> bytes:
     """Return the SHA-256 over the SHA-256 of each image's bytes, in order. Reads all of them and decodes none."""
-    whole, waiting = hashlib.sha256(), list[int]()
+    digest, waiting = hashlib.sha256(), list[int]()
 
     def flush() -> None:
         order = sorted(waiting)  # read as they lie, told in the order that was asked for
-        found = {p: hashlib.sha256(b).digest() for p, b in zip(order, reader.read(order), strict=True)}
+        digests = {p: hashlib.sha256(b).digest() for p, b in zip(order, reader.read(order), strict=True)}
         for place in waiting:
-            whole.update(found[place])
+            digest.update(digests[place])
         waiting.clear()
 
     for place in places:
@@ -80,7 +80,7 @@ def content_digest(reader: Reader, places: Iterable[int]) -> bytes:
         if len(waiting) == _READ:
             flush()
     flush()
-    return whole.digest()
+    return digest.digest()
 
 
 class PackedStrings(Sequence[str]):
@@ -104,11 +104,11 @@ class PackedStrings(Sequence[str]):
         return os.fsdecode(self._bytes[self._ends[i] : self._ends[i + 1]])
 
 
-def _gone(where: str, error: OSError) -> PotstillError:
+def _unreadable(where: str, error: OSError) -> PotstillError:
     return PotstillError(f"{where}: can no longer be read ({error.strerror or reason(error)}); load the data again")
 
 
-def _content(path: str) -> bytes:
+def _read_bytes(path: str) -> bytes:
     file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))  # half the time of Python's own file objects
     try:
         content = os.read(file, os.fstat(file).st_size + 1)
@@ -144,24 +144,24 @@ class FileReader:
         return os.path.relpath(self.where(place), os.path.commonpath(self._folders))
 
     def read(self, places: Sequence[int], /) -> list[bytes]:
-        found = []
+        contents = []
         for place in places:
             path = self.where(place)
             try:
-                found.append(_content(path))
+                contents.append(_read_bytes(path))
             except OSError as error:
-                raise _gone(path, error) from None
-        return found
+                raise _unreadable(path, error) from None
+        return contents
 
     def opened(self, place: int, /) -> io.BufferedIOBase:
         path = self.where(place)
         try:
             return open(path, "rb")
         except OSError as error:
-            raise _gone(path, error) from None
+            raise _unreadable(path, error) from None
 
 
-class _Shard:
+class _ShardFile:
     """An open shard, closed when the last thread drops it."""
 
     def __init__(self, path: str) -> None:
@@ -172,10 +172,10 @@ class _Shard:
             os.close(number)
 
 
-class _Part(io.RawIOBase):
+class _FileSlice(io.RawIOBase):
     """A byte range of a shard as a file."""
 
-    def __init__(self, shard: _Shard, offset: int, size: int) -> None:
+    def __init__(self, shard: _ShardFile, offset: int, size: int) -> None:
         self._shard, self._offset, self._size, self._at = shard, offset, size, 0
 
     def readable(self) -> bool:
@@ -214,7 +214,7 @@ class TarReader:
         """
         self._shards, self._members, self._spans = [str(s) for s in shards], members, spans
         self._ends: npt.NDArray[np.int64] = np.cumsum([0, *counts], dtype=np.int64)
-        self._files: OrderedDict[int, _Shard] = OrderedDict()
+        self._files: OrderedDict[int, _ShardFile] = OrderedDict()
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -233,21 +233,21 @@ class TarReader:
     def where(self, place: int, /) -> str:
         return f"{self._shards[self._shard(place)]}:{self._members[place]}"
 
-    def _open(self, shard: int) -> _Shard:
+    def _open(self, shard: int) -> _ShardFile:
         with self._lock:
             file = self._files.pop(shard, None)
             if file is None:
                 try:
-                    file = _Shard(self._shards[shard])
+                    file = _ShardFile(self._shards[shard])
                 except OSError as error:
-                    raise _gone(self._shards[shard], error) from None
+                    raise _unreadable(self._shards[shard], error) from None
             self._files[shard] = file
             if len(self._files) > _OPEN:
                 self._files.popitem(last=False)
             return file
 
     def read(self, places: Sequence[int], /) -> list[bytes]:
-        found = []
+        contents = []
         for place in places:
             shard = self._open(self._shard(place))
             offset, size = map(int, self._spans[place])
@@ -258,18 +258,18 @@ class TarReader:
                 ):
                     content += more  # one call reads 2 GiB at most
             except OSError as error:
-                raise _gone(self.where(place), error) from None
+                raise _unreadable(self.where(place), error) from None
             if len(content) < size:
                 raise PotstillError(
                     f"{self.where(place)}: the shard ends after {len(content):,} of its {size:,} bytes; "
                     "load the data again"
                 )
-            found.append(content)
-        return found
+            contents.append(content)
+        return contents
 
     def opened(self, place: int, /) -> io.BufferedIOBase:
         offset, size = map(int, self._spans[place])
-        return io.BufferedReader(_Part(self._open(self._shard(place)), offset, size))
+        return io.BufferedReader(_FileSlice(self._open(self._shard(place)), offset, size))
 
 
 def cell_path(name: object, base: Path | None, where: str) -> Path:
@@ -281,7 +281,7 @@ def cell_path(name: object, base: Path | None, where: str) -> Path:
     return path_within(base, name, where) if base is not None else Path(str(name))
 
 
-def _cell(value: Any, base: Path | None, where: str) -> bytes:
+def _cell_bytes(value: Any, base: Path | None, where: str) -> bytes:
     """Return the bytes in a cell of images: the bytes themselves, or a struct of bytes or of a path within ``base``."""
     cell = value if isinstance(value, dict) else {"bytes": value}
     if cell.get("bytes") is not None:
@@ -292,7 +292,7 @@ def _cell(value: Any, base: Path | None, where: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _gone(str(path), error) from None
+        raise _unreadable(str(path), error) from None
 
 
 class ArrowReader:
@@ -316,7 +316,7 @@ class ArrowReader:
         if not places:
             return []
         values = self._data[list(places)].column(self._column).to_pylist()
-        return [_cell(v, self._base, self.where(p)) for p, v in zip(places, values, strict=True)]
+        return [_cell_bytes(v, self._base, self.where(p)) for p, v in zip(places, values, strict=True)]
 
     def opened(self, place: int, /) -> io.BufferedIOBase:
         return io.BytesIO(self.read([place])[0])
@@ -334,7 +334,7 @@ class ParquetReader:
         self._ends: npt.NDArray[np.int64] = np.cumsum([0, *(g.num_rows for g in groups)], dtype=np.int64)
         self.together = max(1, len(self) // max(1, len(groups)))
         self.window = max(self.together, len(self) * _HELD // max(1, sum(g.total_byte_size for g in groups)))
-        self._held: OrderedDict[int, Any] = OrderedDict()
+        self._groups: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -342,7 +342,7 @@ class ParquetReader:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._held, self._lock = OrderedDict(), threading.Lock()
+        self._groups, self._lock = OrderedDict(), threading.Lock()
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -352,7 +352,7 @@ class ParquetReader:
 
     def _group(self, group: int) -> Any:
         with self._lock:  # one thread reads a group, the others wait for it
-            values = self._held.pop(group, None)
+            values = self._groups.pop(group, None)
             if values is None:
                 try:
                     # Opened anew: an open file holds what it has decoded.
@@ -363,18 +363,18 @@ class ParquetReader:
                     raise PotstillError(
                         f"{self._path}: {rows} cannot be read ({reason(error)}); write it anew"
                     ) from None
-            self._held[group] = values
-            while len(self._held) > 1 and sum(v.nbytes for v in self._held.values()) > _HELD:
-                self._held.popitem(last=False)
+            self._groups[group] = values
+            while len(self._groups) > 1 and sum(v.nbytes for v in self._groups.values()) > _HELD:
+                self._groups.popitem(last=False)
             return values
 
     def read(self, places: Sequence[int], /) -> list[bytes]:
-        found = []
+        contents = []
         for place in places:
             group = int(np.searchsorted(self._ends, place, side="right")) - 1
             value = self._group(group)[int(place - self._ends[group])].as_py()
-            found.append(_cell(value, self._path.parent, self.where(place)))
-        return found
+            contents.append(_cell_bytes(value, self._path.parent, self.where(place)))
+        return contents
 
     def opened(self, place: int, /) -> io.BufferedIOBase:
         return io.BytesIO(self.read([place])[0])

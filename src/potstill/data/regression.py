@@ -27,7 +27,7 @@ __all__ = ["read_regression"]
 _KEYS = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
 
 
-def read_regression(task: Regression, data: object, asked: ReadOptions) -> Splits:
+def read_regression(task: Regression, data: object, options: ReadOptions) -> Splits:
     """Read a CSV or Parquet file or a data frame with a target column, an ``.npz``, or arrays (x, y).
 
     Args:
@@ -39,59 +39,65 @@ def read_regression(task: Regression, data: object, asked: ReadOptions) -> Split
         PotstillError: targets that are missing, not finite or no numbers; and as for tables and arrays with classes.
     """
     if isinstance(data, str | Path) and (path := Path(data)).suffix.lower() in TABLE_SUFFIXES:
-        return _tables(task, (read_table_file(path), None), asked.label, path.name, asked)
-    if (tables := to_arrow_tables(data, asked.label)) is not None:
-        return _tables(task, tables.parts, tables.label, tables.name, asked)
-    return _arrays(task, data, asked)
+        return _read_tables(task, (read_table_file(path), None), options.label, path.name, options)
+    if (tables := to_arrow_tables(data, options.label)) is not None:
+        return _read_tables(task, tables.parts, tables.label, tables.name, options)
+    return _read_arrays(task, data, options)
 
 
-def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: str, asked: ReadOptions) -> Splits:
+def _read_tables(
+    task: Regression, tables: tuple[Any, Any], label: str | None, name: str, options: ReadOptions
+) -> Splits:
     column = find_label_column(tables[0], label, {}, name)
-    values, plain, notes = [], [], list[str]()
-    kind = "" if is_text_type(found := tables[0].column(column).type) else label_type(found)
-    given = [table for table in tables if table is not None]
-    for table in given[1:]:
+    values, stubs, notes = [], [], list[str]()
+    kind = "" if is_text_type(cells := tables[0].column(column).type) else label_type(cells)
+    present = [table for table in tables if table is not None]
+    for table in present[1:]:
         if column not in table.column_names:
             raise PotstillError(f"{name}: the test part lacks the column {column!r} of the training part")
-    for table, found in zip(
-        given, _numbers_of([t.column(column) for t in given], column, name, asked, notes), strict=True
+    for table, cells in zip(
+        present, _numbers_of([t.column(column) for t in present], column, name, options, notes), strict=True
     ):
-        if not is_number_type(found.type):
+        if not is_number_type(cells.type):
             raise PotstillError(
-                f"{name}: a real-valued target must be a column of numbers, but {column!r} holds {found.type}; name "
+                f"{name}: a real-valued target must be a column of numbers, but {column!r} holds {cells.type}; name "
                 'another with `label="COLUMN"`, or leave `task="regression"` out'
             )
-        where = name if table is given[0] else f"{name} (test part)"
-        check_float32_range(np.array(found.cast(pa.float64(), safe=False).to_numpy()), column, where)
-        empty = np.asarray(found.is_null(nan_is_null=True).combine_chunks())
-        if empty.any() and asked.missing in ("impute", "drop"):  # nobody can say what is not known
+        where = name if table is present[0] else f"{name} (test part)"
+        check_float32_range(np.array(cells.cast(pa.float64(), safe=False).to_numpy()), column, where)
+        empty = np.asarray(cells.is_null(nan_is_null=True).combine_chunks())
+        if empty.any() and options.missing in ("impute", "drop"):  # nobody can say what is not known
             notes.append(f"{name}: {int(empty.sum()):,} rows without a target were left out")
-            table, found, empty = table.filter(pa.array(~empty)), found.filter(pa.array(~empty)), empty[~empty]
+            table, cells, empty = (
+                table.filter(pa.array(~empty)),
+                cells.filter(pa.array(~empty)),
+                empty[~empty],
+            )
         numbers = np.asarray(
-            found.combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+            cells.combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
         )
         values.append(numbers)
         # a missing target is treated as a missing label is; the one group that is left has the number 0
         zeros = pa.array(np.zeros(table.num_rows, dtype=np.int64), mask=empty)
-        plain.append(table.set_column(table.column_names.index(column), column, zeros))
+        stubs.append(table.set_column(table.column_names.index(column), column, zeros))
     parts = read_tables(
-        plain[0], plain[1] if len(plain) > 1 else None, replace(asked, label=column, size=None, skip_bad=False),
+        stubs[0], stubs[1] if len(stubs) > 1 else None, replace(options, label=column, size=None, skip_bad=False),
         name=name,
     )  # fmt: skip
     at = torch.arange(len(values[0])) if parts.places is None else parts.places
-    kept = [values[0][at.numpy()], *(v[~np.isnan(v)] for v in values[1:])]
-    if parts.test is not None and len(kept[1]) != len(parts.test):
+    targets = [values[0][at.numpy()], *(v[~np.isnan(v)] for v in values[1:])]
+    if parts.test is not None and len(targets[1]) != len(parts.test):
         raise PotstillError(f"{name}: the test part has rows with missing values; leave them out of the file")
     parts = replace(parts, notes=(*notes, *parts.notes), label_column=(column, kind))
-    return _assembled(task, parts, (column,), kept, asked)
+    return _assemble_targets(task, parts, (column,), targets, options)
 
 
-def _numbers_of(columns: list[Any], column: str, name: str, asked: ReadOptions, notes: list[str]) -> list[Any]:
+def _numbers_of(columns: list[Any], column: str, name: str, options: ReadOptions, notes: list[str]) -> list[Any]:
     """Parse target columns that are written as text, and add a note to ``notes``."""
     at = [i for i, values in enumerate(columns) if is_text_type(values.type)]
     names = [name, f"{name} (test part)"]
     texts = [(names[i], columns[i].cast(pa.large_string())) for i in at]
-    parsed = at and parse_column(texts, column, fill=parse_missing(asked.missing) != "refuse", numbers=True)
+    parsed = at and parse_column(texts, column, fill=parse_missing(options.missing) != "refuse", numbers=True)
     if not parsed or parsed.kind != "number":
         return columns
     notes.append(parsed.note)
@@ -100,32 +106,32 @@ def _numbers_of(columns: list[Any], column: str, name: str, asked: ReadOptions, 
     return columns
 
 
-def _arrays(task: Regression, data: object, asked: ReadOptions) -> Splits:
+def _read_arrays(task: Regression, data: object, options: ReadOptions) -> Splits:
     from potstill.data.python_objects import named_groups, read_arrays, read_npz_arrays
 
-    name, given = "arrays", data
+    name, arrays_or_pairs = "arrays", data
     if isinstance(data, str | Path) and Path(data).suffix.lower() == ".npz":
-        name, given = Path(data).stem, read_npz_arrays(Path(data))
-    arrays = given if isinstance(given, dict) else {}
-    if isinstance(given, dict):
-        keys = next((k for k in _KEYS if all(part in given for part in k)), None)
+        name, arrays_or_pairs = Path(data).stem, read_npz_arrays(Path(data))
+    arrays = arrays_or_pairs if isinstance(arrays_or_pairs, dict) else {}
+    if isinstance(arrays_or_pairs, dict):
+        keys = next((k for k in _KEYS if all(part in arrays_or_pairs for part in k)), None)
         if keys is None:
             raise PotstillError(f"{name}: needs the arrays x_train, y_train, x_test and y_test (or x and y)")
-        given = tuple(given[k] for k in keys)
-    if not isinstance(given, tuple | list) or len(given) not in (2, 4):
+        arrays_or_pairs = tuple(arrays_or_pairs[k] for k in keys)
+    if not isinstance(arrays_or_pairs, tuple | list) or len(arrays_or_pairs) not in (2, 4):
         raise PotstillError(
             "a real-valued target is read from a csv, parquet or npz file, a data frame, or arrays (x, y), not from "
             + (repr(str(data)) if isinstance(data, str | Path) else f"a {type(data).__name__}")
         )
-    targets = [_targets(y, name) for y in given[1::2]]
+    targets = [_targets(y, name) for y in arrays_or_pairs[1::2]]
     groups = [np.zeros(len(t), dtype=np.int64) for t in targets]
-    plain = [v for pair in zip(given[::2], groups, strict=True) for v in pair]
-    parts = read_arrays(*plain, name=name)
-    if isinstance(asked.group, str) and arrays:
-        parts = named_groups(parts, arrays, asked.group)
+    flat = [v for pair in zip(arrays_or_pairs[::2], groups, strict=True) for v in pair]
+    parts = read_arrays(*flat, name=name)
+    if isinstance(options.group, str) and arrays:
+        parts = named_groups(parts, arrays, options.group)
     width = targets[0].shape[1]
     names = task.targets or (("target",) if width == 1 else tuple(f"target {i + 1}" for i in range(width)))
-    return _assembled(task, parts, names, targets, asked)
+    return _assemble_targets(task, parts, names, targets, options)
 
 
 def _targets(y: Any, name: str) -> npt.NDArray[np.float64]:
@@ -138,29 +144,29 @@ def _targets(y: Any, name: str) -> npt.NDArray[np.float64]:
     return x
 
 
-def _assembled(
+def _assemble_targets(
     task: Regression,
     parts: RawSplits,
     names: tuple[str, ...],
     values: list[npt.NDArray[np.float64]],
-    asked: ReadOptions,
+    options: ReadOptions,
 ) -> Splits:
-    values = [found.reshape(len(found), -1) for found in values]
-    for found in values:
-        if not np.isfinite(found).all():
+    values = [part.reshape(len(part), -1) for part in values]
+    for part in values:
+        if not np.isfinite(part).all():
             raise PotstillError(f"{parts.name}: targets must be finite numbers; leave out the rows where they are not")
     offset, notes = float32_offsets(values[0]), []
-    for column, less in zip(names, offset, strict=True):
-        if less:
+    for column, subtracted in zip(names, offset, strict=True):
+        if subtracted:
             notes.append(
-                f"{parts.name}: target {column!r} is taken less {less:,.15g}: floats of 32 bits do not hold its "
+                f"{parts.name}: target {column!r} is taken less {subtracted:,.15g}: floats of 32 bits do not hold its "
                 "digits; scores stand in its own unit"
             )
     task = replace(task, offset=offset if notes else ())
-    targets = [torch.from_numpy((found - np.array(offset)).astype(np.float32)) for found in values]
+    targets = [torch.from_numpy((part - np.array(offset)).astype(np.float32)) for part in values]
     parts = replace(
         parts, notes=(*parts.notes, *notes), classes=(), train_labels=torch.zeros_like(parts.train_labels),
         test_labels=None if parts.test_labels is None else torch.zeros_like(parts.test_labels),
         task=replace(task, targets=names), targets=targets[0], test_targets=targets[1] if len(targets) > 1 else None,
     )  # fmt: skip
-    return assemble(parts, asked)
+    return assemble(parts, options)

@@ -84,8 +84,8 @@ class SeriesSource:
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of the series, of the window starts, and of their lengths."""
-        said = [self.task.window, self.task.horizon, list(self.task.variables), len(self)]
-        digest = hashlib.sha256(json.dumps(said).encode())
+        spec = [self.task.window, self.task.horizon, list(self.task.variables), len(self)]
+        digest = hashlib.sha256(json.dumps(spec).encode())
         for tensor in (self.series, self.starts):
             digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
@@ -94,8 +94,8 @@ class SeriesSource:
         return len(self.starts)
 
     def _cut(self, index: Tensor) -> Float[Tensor, "m v w"]:
-        whole = self.series.unfold(0, self.task.window + self.task.horizon, 1)  # a view: nothing is copied
-        return whole[self.starts[index.cpu()].to(self.device)]
+        windows = self.series.unfold(0, self.task.window + self.task.horizon, 1)  # a view: nothing is copied
+        return windows[self.starts[index.cpu()].to(self.device)]
 
     def raw(self, index: Int[Tensor, " m"], /) -> Float[Tensor, "m v w"]:
         """Return the windows at ``index``, in the series' own units."""
@@ -123,19 +123,19 @@ class SeriesSource:
         Raises:
             PotstillError: one of the parts would be empty.
         """
-        whole = self.task.window + self.task.horizon
+        span = self.task.window + self.task.horizon
         groups = torch.zeros_like(self.starts) if self.groups is None else self.groups
         before, after = (torch.zeros(len(self.starts), dtype=torch.bool) for _ in range(2))
         for group in torch.unique(groups).tolist():
             of_group = groups == group
             starts = self.starts[of_group]
-            first, last = int(starts.min()), int(starts.max()) + whole
+            first, last = int(starts.min()), int(starts.max()) + span
             border = last - round((last - first) * fraction)
-            before[of_group], after[of_group] = starts + whole <= border, starts >= border
+            before[of_group], after[of_group] = starts + span <= border, starts >= border
         if not bool(before.any()) or not bool(after.any()):
             points = last - first if self.groups is None else len(self.series)
             raise PotstillError(
-                f"{self.name}: {fraction:.0%} of {points} points in time hold no window of {whole}; give a "
+                f"{self.name}: {fraction:.0%} of {points} points in time hold no window of {span}; give a "
                 'larger part, or ask for less with `task="forecast:window=W,horizon=H"`'
             )
         return self.subset(torch.where(before)[0]), self.subset(torch.where(after)[0])
@@ -151,7 +151,7 @@ class SeriesSource:
         )
 
 
-def read_series(task: Forecast, data: object, asked: ReadOptions) -> Splits:
+def read_series(task: Forecast, data: object, options: ReadOptions) -> Splits:
     """Read a series from a table (a row per point in time, a column per variable), or from an array (T,) or (T, v).
 
     The last part of the time is the test split; no window lies on both sides, and none runs across a gap in time or
@@ -170,59 +170,59 @@ def read_series(task: Forecast, data: object, asked: ReadOptions) -> Splits:
     """
     if min(task.window, task.horizon) < 1:
         raise PotstillError(f"window and horizon must be at least 1, but they are {task.window} and {task.horizon}")
-    found, notes = _read(data, asked)
-    name, variables = found.name, found.variables
-    if not 0 < asked.test_fraction < 1:
-        raise PotstillError(f"of a series a part is kept for the test, but the fraction is {asked.test_fraction}")
-    whole = task.window + task.horizon
-    if len(found.values) < whole:
+    table, notes = _read_table(data, options)
+    name, variables = table.name, table.variables
+    if not 0 < options.test_fraction < 1:
+        raise PotstillError(f"of a series a part is kept for the test, but the fraction is {options.test_fraction}")
+    span = task.window + task.horizon
+    if len(table.values) < span:
         raise PotstillError(
-            f"{name}: a window and what follows it take {whole} points in time, but there are {len(found.values)}; ask "
+            f"{name}: a window and what follows it take {span} points in time, but there are {len(table.values)}; ask "
             'for less with `task="forecast:window=W,horizon=H"`'
         )
-    found, more = _filled(found, asked)
+    table, more = _fill_missing(table, options)
     notes += more
-    at = np.arange(max(0, len(found.values) - whole + 1))
-    starts = at[found.stretch[at] == found.stretch[at + whole - 1]]
+    at = np.arange(max(0, len(table.values) - span + 1))
+    starts = at[table.stretch[at] == table.stretch[at + span - 1]]
     if not len(starts):
-        longest = int(np.bincount(found.stretch).max(initial=0))
+        longest = int(np.bincount(table.stretch).max(initial=0))
         raise PotstillError(
-            f"{name}: a window and what follows it take {whole} points in time, but no more than {longest} follow each "
+            f"{name}: a window and what follows it take {span} points in time, but no more than {longest} follow each "
             'other without a gap; ask for less with `task="forecast:window=W,horizon=H"`, or fill the gaps with rows'
         )
-    offset = float32_offsets(found.values)
-    for column, less in zip(variables, offset, strict=True):
-        if less:
+    offset = float32_offsets(table.values)
+    for column, shift in zip(variables, offset, strict=True):
+        if shift:
             notes.append(
-                f"{name}: {column!r} is taken less {less:,.15g}: floats of 32 bits do not hold its digits; scores are "
+                f"{name}: {column!r} is taken less {shift:,.15g}: floats of 32 bits do not hold its digits; scores are "
                 "in deviations"
             )
-    series = torch.from_numpy((found.values - np.array(offset)).astype(np.float32))
+    series = torch.from_numpy((table.values - np.array(offset)).astype(np.float32))
     plain = Normalization(torch.zeros(len(variables)), torch.ones(len(variables)))
-    several = int(found.series.max()) > 0
-    every = SeriesSource(
+    several = int(table.series.max()) > 0
+    windows = SeriesSource(
         name=name, series=series, starts=torch.from_numpy(starts),
-        groups=torch.from_numpy(found.series[starts]) if several else None,
+        groups=torch.from_numpy(table.series[starts]) if several else None,
         task=replace(task, variables=variables, offset=offset if any(offset) else ()), normalization=plain,
     )  # fmt: skip
-    train, test = every.cut(asked.test_fraction)
-    seen = np.zeros(len(series) + 1, dtype=np.int64)
-    np.add.at(seen, train.starts.numpy(), 1)
-    np.add.at(seen, train.starts.numpy() + whole, -1)
-    mean, std = target_statistics(series[torch.from_numpy(np.cumsum(seen)[:-1] > 0)])
-    fitted = replace(every.task, mean=mean, std=std)
-    normalization = asked.normalization or Normalization(torch.tensor(mean), torch.tensor(std))
+    train, test = windows.cut(options.test_fraction)
+    covered = np.zeros(len(series) + 1, dtype=np.int64)
+    np.add.at(covered, train.starts.numpy(), 1)
+    np.add.at(covered, train.starts.numpy() + span, -1)
+    mean, std = target_statistics(series[torch.from_numpy(np.cumsum(covered)[:-1] > 0)])
+    fitted = replace(windows.task, mean=mean, std=std)
+    normalization = options.normalization or Normalization(torch.tensor(mean), torch.tensor(std))
     notes.append(
-        f"{name}: the last {asked.test_fraction:.0%} of the time is the test part; no window lies on both sides"
+        f"{name}: the last {options.test_fraction:.0%} of the time is the test part; no window lies on both sides"
     )
-    if several and (short := int(found.series.max()) + 1 - len(torch.unique(test.groups))):
+    if several and (short := int(table.series.max()) + 1 - len(torch.unique(test.groups))):
         notes.append(f"{name}: {short:,} series are too short, or too full of gaps, for a window in the test part")
-    made = [replace(part, task=fitted, normalization=normalization).to(asked.device) for part in (train, test)]
+    made = [replace(part, task=fitted, normalization=normalization).to(options.device) for part in (train, test)]
     return Splits(train=made[0], test=made[1], notes=tuple(notes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Found:
+class _SeriesTable:
     """A series as read: T rows in order of time, series by series."""
 
     name: str
@@ -237,47 +237,49 @@ class _Found:
     """Row number in the data, from 0."""
 
 
-def _filled(found: _Found, asked: ReadOptions) -> tuple[_Found, list[str]]:
+def _fill_missing(table: _SeriesTable, options: ReadOptions) -> tuple[_SeriesTable, list[str]]:
     """Fill missing values with the previous one in their stretch; a stretch begins where all columns have a value.
 
     Raises:
         PotstillError: values are missing and that was not asked for, or a column holds none, or one beyond 32 bits.
     """
-    values, name, notes = found.values, found.name, list[str]()
-    back = np.argsort(found.rows)
-    for i, column in enumerate(found.variables):
+    values, name, notes = table.values, table.name, list[str]()
+    back = np.argsort(table.rows)
+    for i, column in enumerate(table.variables):
         check_float32_range(values[back, i], column, name)
         if np.isnan(values[:, i]).all():
             raise PotstillError(f"{name}: column {column!r} holds no value; remove the column")
     empty = np.isnan(values)
     if not (holes := int(empty.sum())):
-        return found, notes
-    if asked.missing != "impute":
-        row, at = min((int(found.rows[t]), int(v)) for t, v in np.argwhere(empty))
+        return table, notes
+    if options.missing != "impute":
+        row, at = min((int(table.rows[t]), int(v)) for t, v in np.argwhere(empty))
         raise PotstillError(
             f'{name}: {holes} values are missing; `missing="impute"` fills each with the value before it (the first: '
-            f"row {row + 1}, column {found.variables[at]!r})"
+            f"row {row + 1}, column {table.variables[at]!r})"
         )
     # Forwards only: nothing is filled from what comes later.
-    first = np.searchsorted(found.stretch, found.stretch)[:, None]
+    first = np.searchsorted(table.stretch, table.stretch)[:, None]
     last = np.maximum.accumulate(np.where(empty, -1, np.arange(len(values))[:, None]), axis=0)
-    known = last >= first
-    kept = known.all(axis=1)
-    values = np.take_along_axis(values, np.maximum(last, 0), axis=0)[kept]
-    filled = int((empty & known)[kept].sum())
+    is_known = last >= first
+    complete = is_known.all(axis=1)
+    values = np.take_along_axis(values, np.maximum(last, 0), axis=0)[complete]
+    filled = int((empty & is_known)[complete].sum())
     if filled:
         notes.append(f"{name}: {filled} missing values were filled with the value before them")
-    if left := int((~kept).sum()):
-        late = found.variables[int((~known).sum(axis=0).argmax())]
-        notes.append(f"{name}: {left:,} rows before the first value of a column were left out ({late!r} begins last)")
+    if dropped := int((~complete).sum()):
+        late = table.variables[int((~is_known).sum(axis=0).argmax())]
+        notes.append(
+            f"{name}: {dropped:,} rows before the first value of a column were left out ({late!r} begins last)"
+        )
     if not len(values):
         raise PotstillError(f"{name}: no row has a value before it, or its own, in every column; remove a column")
     return replace(
-        found, values=values, series=found.series[kept], stretch=found.stretch[kept], rows=found.rows[kept]
+        table, values=values, series=table.series[complete], stretch=table.stretch[complete], rows=table.rows[complete]
     ), notes  # fmt: skip
 
 
-def _read(data: object, asked: ReadOptions) -> tuple[_Found, list[str]]:
+def _read_table(data: object, options: ReadOptions) -> tuple[_SeriesTable, list[str]]:
     table, name = None, "series"
     if isinstance(data, str | Path):
         path = Path(data)
@@ -295,48 +297,48 @@ def _read(data: object, asked: ReadOptions) -> tuple[_Found, list[str]]:
     elif (tables := to_arrow_tables(data, None)) is not None:
         table = tables.parts[0]
     if table is None:
-        return _of_array(data, name, asked), []
+        return _of_array(data, name, options), []
     check_unique_columns(table, name)
-    table, notes = _parsed(table, name, asked)
+    table, notes = _parse_text_columns(table, name, options)
     numeric = [f.name for f in table.schema if is_number_type(f.type)]
-    if asked.label is not None and asked.label not in numeric:
-        raise PotstillError(f"{name}: {unknown_name('column of numbers', asked.label, numeric)}")
-    time = find_timeline(table, name, series=asked.series, label=asked.label, index=_index(data))
+    if options.label is not None and options.label not in numeric:
+        raise PotstillError(f"{name}: {unknown_name('column of numbers', options.label, numeric)}")
+    time = find_timeline(table, name, series=options.series, label=options.label, index=_index(data))
     free = [c for c in numeric if c and not c.startswith("Unnamed: ") and c not in time.excluded_columns]
-    chosen = [asked.label] if asked.label is not None else free
-    if not chosen:
+    variables = [options.label] if options.label is not None else free
+    if not variables:
         raise PotstillError(f"{name}: no column holds numbers; a series needs one")
     columns = [
         table.column(c).combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
-        for c in chosen
+        for c in variables
     ]
-    if left := [c for c in table.column_names if c not in chosen and c not in time.excluded_columns]:
-        notes.append(f"{name}: columns {', '.join(map(repr, left))} were not read")
+    if unread := [c for c in table.column_names if c not in variables and c not in time.excluded_columns]:
+        notes.append(f"{name}: columns {', '.join(map(repr, unread))} were not read")
     values = np.stack(columns, 1).astype(np.float64)[time.rows]
-    return _Found(name, tuple(chosen), values, time.series, time.stretch, time.rows), [*notes, *time.notes]
+    return _SeriesTable(name, tuple(variables), values, time.series, time.stretch, time.rows), [*notes, *time.notes]
 
 
-def _of_array(data: object, name: str, asked: ReadOptions) -> _Found:
-    if asked.series is not None:
-        raise PotstillError(f"{name}: an array has no column {asked.series!r} that names series; give a table")
+def _of_array(data: object, name: str, options: ReadOptions) -> _SeriesTable:
+    if options.series is not None:
+        raise PotstillError(f"{name}: an array has no column {options.series!r} that names series; give a table")
     if data is None:
         raise PotstillError(f"{name}: needs an array x, (T,) or (T, variables)")
-    found = to_array(data, name)
-    if found.dtype.kind not in "biuf" or found.ndim not in (1, 2):
-        raise PotstillError(f"{name}: a series is (T,) or (T, variables) of numbers, not {found.dtype}")
-    values = found.reshape(len(found), -1).astype(np.float64)
-    one, rows = np.zeros(len(values), dtype=np.int64), np.arange(len(values))
-    return _Found(name, tuple(f"variable {i + 1}" for i in range(values.shape[1])), values, one, one, rows)
+    array = to_array(data, name)
+    if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
+        raise PotstillError(f"{name}: a series is (T,) or (T, variables) of numbers, not {array.dtype}")
+    values = array.reshape(len(array), -1).astype(np.float64)
+    zeros, rows = np.zeros(len(values), dtype=np.int64), np.arange(len(values))
+    return _SeriesTable(name, tuple(f"variable {i + 1}" for i in range(values.shape[1])), values, zeros, zeros, rows)
 
 
-def _parsed(table: Any, name: str, asked: ReadOptions) -> tuple[Any, list[str]]:
+def _parse_text_columns(table: Any, name: str, options: ReadOptions) -> tuple[Any, list[str]]:
     """Parse text columns that are numbers or dates; also return notes."""
     notes = []
     for place, field in enumerate(table.schema):
-        if not field.name or field.name == asked.series or not is_text_type(field.type):
+        if not field.name or field.name == options.series or not is_text_type(field.type):
             continue
         texts = table.column(place).cast(pa.large_string())
-        parsed = parse_column([(name, texts)], field.name, fill=asked.missing == "impute")
+        parsed = parse_column([(name, texts)], field.name, fill=options.missing == "impute")
         if parsed is None:
             continue
         cells = pa.array(parsed.parts[0], from_pandas=True)

@@ -70,17 +70,17 @@ def stratify(
     """
     if not 0 < fraction < 1:
         raise PotstillError(f"the fraction to hold out must lie between 0 and 1, not be {fraction}")
-    if groups is not None and len((found := stratify_groups(labels, groups, fraction, seed))[1]):
-        return found
-    held = torch.zeros(len(labels), dtype=torch.bool)
+    if groups is not None and len((by_group := stratify_groups(labels, groups, fraction, seed))[1]):
+        return by_group
+    is_held_out = torch.zeros(len(labels), dtype=torch.bool)
     for label, size in enumerate(torch.bincount(labels).tolist()):
         if size < 2:
             continue
         (members,) = torch.where(labels == label)
         count = min(max(round(size * fraction), 1), size - 1)
         order = torch.randperm(size, generator=generator(seed, "split", label))
-        held[members[order[:count]]] = True
-    return torch.where(~held)[0], torch.where(held)[0]
+        is_held_out[members[order[:count]]] = True
+    return torch.where(~is_held_out)[0], torch.where(is_held_out)[0]
 
 
 S = TypeVar("S", bound=Source)
@@ -110,11 +110,11 @@ def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:
     """
     if isinstance(source, TimeOrdered):
         return source.cut(fraction)
-    kept, held = stratify(source.labels, fraction, seed, get_groups(source))
-    if len(held) == 0:
+    train_index, test_index = stratify(source.labels, fraction, seed, get_groups(source))
+    if len(test_index) == 0:
         raise PotstillError(f"{source.name}: every class has a single sample, so none can be held out; add samples")
-    whole: Any = source if hasattr(source, "subset") else SourceView.of(source, source.normalization)
-    return whole.subset(kept), whole.subset(held)
+    sliceable: Any = source if hasattr(source, "subset") else SourceView.of(source, source.normalization)
+    return sliceable.subset(train_index), sliceable.subset(test_index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +173,8 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     out = torch.empty((*x.shape[:2], *size), dtype=x.dtype)
     if _as_files(x):
         for i, picture in enumerate(x.movedim(1, -1).squeeze(-1).numpy()):
-            made = np.asarray(resize_and_crop(Image.fromarray(picture), size))
-            out[i] = torch.from_numpy(made.reshape(*size, -1).copy()).movedim(-1, 0)
+            resized = np.asarray(resize_and_crop(Image.fromarray(picture), size))
+            out[i] = torch.from_numpy(resized.reshape(*size, -1).copy()).movedim(-1, 0)
         return out
     start = 0
     for stored in split_chunks(x):
@@ -210,7 +210,7 @@ def _size(x: Inputs | Frame) -> int:
     return len(x) if isinstance(x, Frame) else num_samples(x)
 
 
-def _at(x: Inputs | Frame, at: Tensor) -> Any:
+def _select(x: Inputs | Frame, at: Tensor) -> Any:
     return x[at] if isinstance(x, Frame) else index(x, at)
 
 
@@ -263,20 +263,20 @@ def draw_test_split(
     """
     if groups is not None:
         return _draw_groups(name, classes, labels, fraction, seed, groups)
-    kept, held = stratify(labels, fraction, seed)
-    if len(held) == 0:
+    train_index, test_index = stratify(labels, fraction, seed)
+    if len(test_index) == 0:
         raise PotstillError(f"{name}: every class has a single sample, so no test split can be drawn; add samples")
     each = " of each class" if classes else ""
     notes = [
-        f"{name}: no test split found; {len(held):,} of {len(held) + len(kept):,} samples "
+        f"{name}: no test split found; {len(test_index):,} of {len(test_index) + len(train_index):,} samples "
         f"({fraction:.0%}{each}) were drawn as test with seed {seed}"
     ]
-    if lonely := count_absent_classes(classes, labels[held]):
+    if lonely := count_absent_classes(classes, labels[test_index]):
         notes.append(f"{name}: {lonely} classes have a single sample, which stays in training")
-    return kept, held, notes
+    return train_index, test_index, notes
 
 
-def _grouped(parts: RawSplits, group: str | Sequence[Any] | None) -> RawSplits:
+def _add_groups(parts: RawSplits, group: str | Sequence[Any] | None) -> RawSplits:
     """Add groups from ``group`` where the reader found none: from file names, or as given.
 
     Raises:
@@ -303,29 +303,29 @@ def _draw_groups(
     name: str, classes: tuple[str, ...], labels: Tensor, fraction: float, seed: int, groups: Tensor
 ) -> tuple[Tensor, Tensor, list[str]]:
     stratify(labels, fraction, seed)  # refuses a bad fraction
-    kept, held = stratify_groups(labels, groups, fraction, seed)
-    whole, aside = len(torch.unique(groups)), len(torch.unique(groups[held]))
-    if len(held) == 0:
+    train_index, test_index = stratify_groups(labels, groups, fraction, seed)
+    total, drawn_groups = len(torch.unique(groups)), len(torch.unique(groups[test_index]))
+    if len(test_index) == 0:
         why = "each class lies in one group" if classes else "there is one group"
         raise PotstillError(
-            f"{name}: no test split can be drawn that keeps {whole:,} groups whole, because {why}; give smaller groups"
+            f"{name}: no test split can be drawn that keeps {total:,} groups whole, because {why}; give smaller groups"
         )
     each = " of each class" if classes else ""
     notes = [
-        f"{name}: no test split found; {len(held):,} of {len(labels):,} samples ({aside:,} of {whole:,} whole groups, "
-        f"near {fraction:.0%}{each}) were drawn as test with seed {seed}"
+        f"{name}: no test split found; {len(test_index):,} of {len(labels):,} samples "
+        f"({drawn_groups:,} of {total:,} whole groups, near {fraction:.0%}{each}) were drawn as test with seed {seed}"
     ]
-    if lonely := count_absent_classes(classes, labels[held]):
+    if lonely := count_absent_classes(classes, labels[test_index]):
         notes.append(f"{name}: {lonely} of {len(classes)} classes have no group to spare and no test samples")
-    if not len(stratify_groups(labels[kept], groups[kept], fraction, seed)[1]):
+    if not len(stratify_groups(labels[train_index], groups[train_index], fraction, seed)[1]):
         notes.append(
             f"{name}: each class has one group left in training, so parts of it that are held out to choose on, "
             "such as a learning rate, are of the same groups"
         )
-    return kept, held, notes
+    return train_index, test_index, notes
 
 
-def assemble(parts: RawSplits, reading: ReadOptions) -> Splits:
+def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
     """Assemble ``Splits`` from read data: resize if asked, draw a test split if there is none, normalise by training
     data.
 
@@ -336,7 +336,7 @@ def assemble(parts: RawSplits, reading: ReadOptions) -> Splits:
     Raises:
         PotstillError: fewer than two classes, a class without training samples, lengths that differ, a bad fraction.
     """
-    parts = _grouped(parts, reading.group)
+    parts = _add_groups(parts, options.group)
     of_test = None if parts.test is None or parts.test_labels is None else (_size(parts.test), parts.test_labels)
     check_splits(
         parts.name, parts.classes if parts.task is None else None, (_size(parts.train), parts.train_labels), of_test
@@ -349,7 +349,7 @@ def assemble(parts: RawSplits, reading: ReadOptions) -> Splits:
     groups, test_groups = (None, None) if parts.groups is None else encode_groups(parts.groups, parts.test_groups)
     texts, test_texts = parts.texts, tuple[str, ...]()
     places = torch.arange(_size(train)) if parts.places is None else parts.places
-    if (target := reading.size) is not None:
+    if (target := options.size) is not None:
         if not get_kind(spec).augmentable:
             raise PotstillError(f"{parts.name}: a size was asked for, but the inputs are no pictures; leave it out")
         if target != spec.shape[1:]:
@@ -361,27 +361,29 @@ def assemble(parts: RawSplits, reading: ReadOptions) -> Splits:
             )
             train, test = _resize(train, target), None if test is None else _resize(test, target)
             spec = replace(spec, shape=(spec.shape[0], *target))
-    is_drawn = test is None and reading.test_fraction != 0
+    is_drawn = test is None and options.test_fraction != 0
     if is_drawn:
-        first = first_equal(train) if reading.duplicates == "together" else None
-        kept, held, drawn = draw_test_split(
-            parts.name, parts.classes, train_labels, reading.test_fraction, reading.seed,
+        first = first_equal(train) if options.duplicates == "together" else None
+        train_index, test_index, split_notes = draw_test_split(
+            parts.name, parts.classes, train_labels, options.test_fraction, options.seed,
             None if groups is None else join_groups(groups, first),
         )  # fmt: skip
         if first is not None and groups is None:
-            kept, held, more = keep_copies_together(kept, held, first, train_labels, parts.name)
-            drawn += more
-        test, test_labels = _at(train, held), train_labels[held]
-        train, train_labels, places = _at(train, kept), train_labels[kept], places[kept]
+            train_index, test_index, more = keep_copies_together(
+                train_index, test_index, first, train_labels, parts.name
+            )
+            split_notes += more
+        test, test_labels = _select(train, test_index), train_labels[test_index]
+        train, train_labels, places = _select(train, train_index), train_labels[train_index], places[train_index]
         if targets is not None:
-            targets, test_targets = targets[kept], targets[held]
+            targets, test_targets = targets[train_index], targets[test_index]
         if names:
-            names, test_names = (tuple(names[i] for i in at.tolist()) for at in (kept, held))
+            names, test_names = (tuple(names[i] for i in at.tolist()) for at in (train_index, test_index))
         if groups is not None:
-            groups, test_groups = groups[kept], groups[held]
+            groups, test_groups = groups[train_index], groups[test_index]
         if parts.texts:
-            texts, test_texts = (tuple(parts.texts[i] for i in at.tolist()) for at in (kept, held))
-        notes += drawn
+            texts, test_texts = (tuple(parts.texts[i] for i in at.tolist()) for at in (train_index, test_index))
+        notes += split_notes
     elif test_labels is not None:
         if lacking := count_absent_classes(parts.classes, test_labels):
             notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
@@ -397,20 +399,22 @@ def assemble(parts: RawSplits, reading: ReadOptions) -> Splits:
         spec = replace(spec, shape=tuple(train.shape[1:]), columns=values)
         notes += more
     assert not isinstance(test, Frame)
-    normalization = checked_normalization(reading.normalization, train, parts.name) or parts.normalization
+    normalization = checked_normalization(options.normalization, train, parts.name) or parts.normalization
     normalization = normalization or fit_normalization(train)
 
     task = parts.task.fit(targets) if isinstance(parts.task, FittableTask) and targets is not None else parts.task
 
     def source(x: Inputs, y: Tensor, t: Tensor | None, at: Tensor | None = None) -> TensorSource:
-        made = TensorSource(
+        splits = TensorSource(
             name=parts.name, input=spec, classes=parts.classes, normalization=normalization, inputs=x, labels=y,
             places=at, columns=columns, label_column=parts.label_column, task=task, targets=t,
         )  # fmt: skip
-        return made if made.device == torch.device(reading.device) else made.to(reading.device)
+        return splits if splits.device == torch.device(options.device) else splits.to(options.device)
 
-    second = source(test, test_labels, test_targets) if test is not None and test_labels is not None else None
-    second = None if second is None else replace(second, names=test_names, texts=test_texts, groups=test_groups)
-    whole = replace(source(train, train_labels, targets, places), names=names, texts=texts, groups=groups)
-    made = Splits(train=whole, test=second)
-    return replace(made, notes=(*notes, *note_overlap(made, reading.duplicates, is_drawn)))
+    test_source = source(test, test_labels, test_targets) if test is not None and test_labels is not None else None
+    test_source = (
+        None if test_source is None else replace(test_source, names=test_names, texts=test_texts, groups=test_groups)
+    )
+    train_source = replace(source(train, train_labels, targets, places), names=names, texts=texts, groups=groups)
+    splits = Splits(train=train_source, test=test_source)
+    return replace(splits, notes=(*notes, *note_overlap(splits, options.duplicates, is_drawn)))

@@ -56,12 +56,12 @@ tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 
 def _all(get: Get, names: Sequence[tuple[str, ...]]) -> list[tuple[str, bytes]] | None:
     """Return name and content of each file, under the first existing name; ``None`` if there is none at all."""
-    found = [next(((n, c) for n in options if (c := get(n)) is not None), None) for options in names]
-    if not any(found):
+    contents = [next(((n, c) for n in options if (c := get(n)) is not None), None) for options in names]
+    if not any(contents):
         return None
-    if lacking := [options[0] for options, f in zip(names, found, strict=True) if f is None]:
-        raise PotstillError(f"{lacking[0]} is missing beside {next(f for f in found if f)[0]}; put it there")
-    return [f for f in found if f is not None]
+    if lacking := [options[0] for options, f in zip(names, contents, strict=True) if f is None]:
+        raise PotstillError(f"{lacking[0]} is missing beside {next(f for f in contents if f)[0]}; put it there")
+    return [f for f in contents if f is not None]
 
 
 def _idx(get: Get) -> Four | None:
@@ -284,11 +284,11 @@ def _installed() -> Four | None:
 
 def _find(name: str, about: Standard, root: Path | None) -> tuple[Four, str] | None:
     """Return the arrays and the place where they were found."""
-    given = [root] if root else []
+    roots = [root] if root else []
     if (shared := os.environ.get("POTSTILL_DATA")) and not root:
-        given.append(Path(shared))
+        roots.append(Path(shared))
     system = [Path(p, "share", "datasets") for p in SYSTEM]
-    for base in (*(p.expanduser() for p in given), *system):
+    for base in (*(p.expanduser() for p in roots), *system):
         for folder in _places(base, name, about):
             try:
                 four = about.read(_from_folder(folder)) if folder.is_dir() else None
@@ -322,8 +322,8 @@ def read_standard(name: str, *, root: Path | None) -> RawSplits:
     if root is not None and not root.expanduser().is_dir():
         raise PotstillError(f"{root}: no such folder; give the folder that holds {name}/ with {about.files}")
     normalization = Normalization(torch.tensor(about.mean), torch.tensor(about.std))
-    found = _find(name, about, root)
-    if found is None:
+    located = _find(name, about, root)
+    if located is None:
         hub, config, label = about.hub
         try:
             data = fetch_hub(hub, config)
@@ -337,7 +337,7 @@ def read_standard(name: str, *, root: Path | None) -> RawSplits:
         parts = read_hub(HubDataset(data, name), ReadOptions(label=label, size=size))
         spec = replace(parts.spec, horizontal_flip=about.mirrored)
         return replace(parts, classes=about.classes, normalization=normalization, spec=spec)
-    (x, y, x_test, y_test), where = found
+    (x, y, x_test, y_test), where = located
     notes = [f"{name}: read from {where}"]
     if (len(x), len(x_test)) != about.sizes:
         notes.append(

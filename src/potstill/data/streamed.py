@@ -39,10 +39,10 @@ def num_decode_threads() -> int:
     Raises:
         PotstillError: the variable holds no number above 0.
     """
-    said = os.environ.get("POTSTILL_WORKERS", "")
-    if said and not (said.isdecimal() and int(said) > 0):
-        raise PotstillError(f"POTSTILL_WORKERS must be a whole number above 0, not {said!r}; leave it unset for all")
-    return int(said) if said else torch.get_num_threads()
+    setting = os.environ.get("POTSTILL_WORKERS", "")
+    if setting and not (setting.isdecimal() and int(setting) > 0):
+        raise PotstillError(f"POTSTILL_WORKERS must be a whole number above 0, not {setting!r}; leave it unset for all")
+    return int(setting) if setting else torch.get_num_threads()
 
 
 @cache
@@ -85,12 +85,12 @@ def start_decoding(
     out = np.empty((len(listed), *shape), dtype=np.uint8)
     if threads == 1:
 
-        def here() -> Tensor:
+        def decode_now() -> Tensor:
             for i in range(0, len(listed), _TASK):
                 _decode(reader, listed[i : i + _TASK], out[i : i + _TASK], bad)
             return torch.from_numpy(out)
 
-        return here
+        return decode_now
     step = max(1, min(_TASK, -(-len(listed) // threads)))
     tasks: list[Future[None]] = [
         _pool(threads).submit(copy_context().run, _decode, reader, listed[i : i + step], out[i : i + step], bad)
@@ -112,8 +112,8 @@ def start_decoding(
 def decode_pixels(reader: Reader, places: Int[Tensor, " m"], shape: tuple[int, ...]) -> UInt8[Tensor, "m c h w"]:
     """Return the images at ``places``, in any order, decoding each once."""
     once, place = torch.unique(places, return_inverse=True)
-    found = start_decoding(reader, once, shape)()
-    return found if torch.equal(once, places) else found.index_select(0, place)
+    decoded = start_decoding(reader, once, shape)()
+    return decoded if torch.equal(once, places) else decoded.index_select(0, place)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -157,10 +157,10 @@ class StreamSource:
         """
         if "hash" not in self.hash_cache:
             spec = [self.input.kind, self.input.shape, self.input.units, self.classes, len(self)]
-            whole = hashlib.sha256(json.dumps(spec).encode())
-            whole.update(self.labels.contiguous().numpy().data)
-            whole.update(content_digest(self.reader, (int(p) for p in self.places)))
-            self.hash_cache["hash"] = f"encoded:{whole.hexdigest()}"
+            digest_ = hashlib.sha256(json.dumps(spec).encode())
+            digest_.update(self.labels.contiguous().numpy().data)
+            digest_.update(content_digest(self.reader, (int(p) for p in self.places)))
+            self.hash_cache["hash"] = f"encoded:{digest_.hexdigest()}"
         return self.hash_cache["hash"]
 
     @property

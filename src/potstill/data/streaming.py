@@ -41,7 +41,7 @@ _CHUNK = 256
 
 def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[int, str]]:
     """Return height, width and greyness of every image (n, 3), and the reason for each unreadable header."""
-    found: npt.NDArray[np.int64] = np.zeros((len(index.labels), 3), dtype=np.int64)
+    headers: npt.NDArray[np.int64] = np.zeros((len(index.labels), 3), dtype=np.int64)
     bad: dict[int, str] = {}
     at, reader = index.at.tolist(), index.reader
 
@@ -50,7 +50,7 @@ def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[in
             for i, place in enumerate(at[first : first + _CHUNK], first):
                 try:
                     with reader.opened(place) as file:
-                        found[i] = read_header(file)
+                        headers[i] = read_header(file)
                 except BadPictureError as error:
                     if not skip_bad:
                         raise PotstillError(
@@ -66,7 +66,7 @@ def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[in
         with ThreadPoolExecutor(threads) as pool:
             for done in [pool.submit(copy_context().run, look, first) for first in starts]:
                 done.result()
-    return found, bad
+    return headers, bad
 
 
 def _common(heads: npt.NDArray[np.int64]) -> tuple[tuple[int, int], str | None]:
@@ -74,7 +74,7 @@ def _common(heads: npt.NDArray[np.int64]) -> tuple[tuple[int, int], str | None]:
     return choose_common_size({(int(h), int(w)): int(n) for (h, w), n in zip(kinds, counts, strict=True)})
 
 
-def _left_out(index: Index, bad: dict[int, str]) -> Index:
+def _without(index: Index, bad: dict[int, str]) -> Index:
     """Return the index without the broken images.
 
     Raises:
@@ -85,12 +85,12 @@ def _left_out(index: Index, bad: dict[int, str]) -> Index:
     at, every = index.at, {**index.bad, **bad}
     if len(bad) == len(at):
         raise PotstillError(
-            f"{index.name}: none of {len(every)} pictures can be read, the first is {_shown(index, every)[0]}"
+            f"{index.name}: none of {len(every)} pictures can be read, the first is {_reasons(index, every)[0]}"
         )
     return replace(index.only(~torch.isin(at, torch.tensor(sorted(bad)))), bad=every)
 
 
-def _shown(index: Index, bad: Mapping[int, str]) -> list[str]:
+def _reasons(index: Index, bad: Mapping[int, str]) -> list[str]:
     return [f"{index.reader.where(place)}: {why}" for place, why in sorted(bad.items())[:3]]
 
 
@@ -99,7 +99,7 @@ def _notes(index: Index) -> list[str]:
     notes = [*index.notes, *index.sizing]
     if index.bad:
         more = "; …" if len(index.bad) > 3 else ""
-        shown = "; ".join(_shown(index, index.bad))
+        shown = "; ".join(_reasons(index, index.bad))
         notes.append(f"{index.name}: {len(index.bad)} broken pictures left out ({shown}{more})")
     return notes
 
@@ -113,21 +113,21 @@ def with_image_size(index: Index, size: tuple[int, int] | None, skip_bad: bool) 
     if size is not None:
         return replace(index, size=size)
     heads, bad = _heads(index, skip_bad)
-    index = _left_out(index, bad)
-    whole = heads[heads[:, 0] > 0]
-    chosen, note = _common(whole)
-    said = () if note is None else (f"{index.name}: {note}",)
-    return replace(index, size=chosen, grey=True if whole[:, 2].all() else None, sizing=said)
+    index = _without(index, bad)
+    readable = heads[heads[:, 0] > 0]
+    target, note = _common(readable)
+    size_notes = () if note is None else (f"{index.name}: {note}",)
+    return replace(index, size=target, grey=True if readable[:, 2].all() else None, sizing=size_notes)
 
 
-def _whole(index: Index, size: tuple[int, int] | None) -> Index:
+def _drop_broken(index: Index, size: tuple[int, int] | None) -> Index:
     """Return the index without images that cannot be decoded, found by decoding everything once."""
     assert index.size is not None
     bad, grey = _decode_all(index, index.size)
-    left = _left_out(index, bad)
+    rest = _without(index, bad)
     if bad and size is None:  # a picture with a whole header but broken pixels must not decide the size
-        left = with_image_size(left, None, False)
-    return replace(left, grey=grey)
+        rest = with_image_size(rest, None, False)
+    return replace(rest, grey=grey)
 
 
 def _decode_all(index: Index, size: tuple[int, int]) -> tuple[dict[int, str], bool]:
@@ -164,22 +164,22 @@ def _is_grey(index: Index, size: tuple[int, int]) -> bool:
     return True
 
 
-def _lost(index: Index, size: tuple[int, int]) -> list[str]:
+def _loss_notes(index: Index, size: tuple[int, int]) -> list[str]:
     """Return notes on what decoding loses, from a few images.
 
     Raises:
         PotstillError: all of 16 bits among them hold no value above 255.
     """
-    found = LossCounter(index.name)
+    losses = LossCounter(index.name)
     few = index.at[sample_distinct(len(index.labels), _FEW, generator(0, "losses"))].sort().values.tolist()
     with silence_pillow():
         for place in few:
             with suppress(BadPictureError):  # whoever needs its pixels says so
-                found.add(decode_image(index.reader.read([place])[0], size)[1], index.reader.where(place))
-    return found.notes("" if len(few) == len(index.labels) else f" of {len(few)}")
+                losses.add(decode_image(index.reader.read([place])[0], size)[1], index.reader.where(place))
+    return losses.notes("" if len(few) == len(index.labels) else f" of {len(few)}")
 
 
-def assemble_streamed(index: Index, reading: ReadOptions) -> Splits:
+def assemble_streamed(index: Index, options: ReadOptions) -> Splits:
     """Assemble ``Splits`` of streaming sources, with the same split and sizes as in memory.
 
     Args:
@@ -194,9 +194,9 @@ def assemble_streamed(index: Index, reading: ReadOptions) -> Splits:
             training samples.
     """
     if index.size is None:
-        index = with_image_size(index, reading.size, reading.skip_bad)
-    if reading.skip_bad:
-        index = _whole(index, reading.size)
+        index = with_image_size(index, options.size, options.skip_bad)
+    if options.skip_bad:
+        index = _drop_broken(index, options.size)
     assert index.size is not None
     name, classes, notes = index.name, index.classes, _notes(index)
     at, labels, training = index.at, index.labels, index.training
@@ -204,24 +204,24 @@ def assemble_streamed(index: Index, reading: ReadOptions) -> Splits:
     of_test = (int((~training).sum()), labels[~training]) if index.split else None
     check_splits(name, classes, (int(training.sum()), labels[training]), of_test)
     train, test = torch.where(training)[0], torch.where(~training)[0] if index.split else None
-    is_drawn = test is None and reading.test_fraction != 0
+    is_drawn = test is None and options.test_fraction != 0
     if is_drawn:
-        first = first_equal_encoded(index.reader, at[train]) if reading.duplicates == "together" else None
-        kept, held, drawn = draw_test_split(
-            name, classes, labels[train], reading.test_fraction, reading.seed,
+        first = first_equal_encoded(index.reader, at[train]) if options.duplicates == "together" else None
+        train_index, test_index, split_notes = draw_test_split(
+            name, classes, labels[train], options.test_fraction, options.seed,
             None if groups is None else join_groups(groups, first),
         )  # fmt: skip
         if first is not None and groups is None:
-            kept, held, more = keep_copies_together(kept, held, first, labels[train], name)
-            drawn += more
-        train, test = train[kept], train[held]
-        notes += drawn
+            train_index, test_index, more = keep_copies_together(train_index, test_index, first, labels[train], name)
+            split_notes += more
+        train, test = train[train_index], train[test_index]
+        notes += split_notes
     elif test is not None:
         if lacking := count_absent_classes(classes, labels[test]):
             notes.append(f"{name}: {lacking} of {len(classes)} classes have no test samples")
         if groups is not None:
             notes += note_group_overlap(groups[train], groups[test], name)
-    notes += _lost(index, index.size)
+    notes += _loss_notes(index, index.size)
     grey = _is_grey(index, index.size) if index.grey is None else index.grey
     spec = InputSpec(kind="image", shape=(1 if grey else 3, *index.size))
 
@@ -233,7 +233,7 @@ def assemble_streamed(index: Index, reading: ReadOptions) -> Splits:
 
     channels = spec.shape[0]
     plain = Normalization(torch.zeros(channels), torch.ones(channels))
-    normalization = reading.normalization
+    normalization = options.normalization
     if normalization is not None and len(normalization.mean) != channels:
         raise PotstillError(
             f"{name}: images have {channels} channels, but the given normalization is for {len(normalization.mean)}; "
@@ -244,10 +244,10 @@ def assemble_streamed(index: Index, reading: ReadOptions) -> Splits:
         notes.append(f"{name}: streamed; normalised by {used:,} of {len(train):,} training pictures")
     else:
         notes.append(f"{name}: streamed")
-    made = [None if part is None else source(part, normalization).to(reading.device) for part in (train, test)]
-    assert made[0] is not None
-    splits = Splits(train=made[0], test=made[1])
-    return replace(splits, notes=(*notes, *note_overlap(splits, reading.duplicates, is_drawn)))
+    sources = [None if part is None else source(part, normalization).to(options.device) for part in (train, test)]
+    assert sources[0] is not None
+    splits = Splits(train=sources[0], test=sources[1])
+    return replace(splits, notes=(*notes, *note_overlap(splits, options.duplicates, is_drawn)))
 
 
 def measure_normalization(source: StreamSource) -> tuple[Normalization, int]:

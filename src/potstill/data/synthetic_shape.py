@@ -59,8 +59,8 @@ class LikeSource:
 
     @property
     def content_hash(self) -> str:
-        said = f"like {self.samples} {len(self.classes)} {self.shape}"
-        return hashlib.sha256(said.encode()).hexdigest()
+        spec = f"like {self.samples} {len(self.classes)} {self.shape}"
+        return hashlib.sha256(spec.encode()).hexdigest()
 
     def __len__(self) -> int:
         return self.samples
@@ -68,10 +68,10 @@ class LikeSource:
     def raw(self, index: Int[Tensor, " m"], /) -> Any:
         """Return noise (m, c, h, w) in [0, 1], seeded by the samples' numbers."""
         self.fetched.update(index.tolist())
-        made = torch.empty((len(index), *self.shape))
-        for row, number in zip(made, index.tolist(), strict=True):
+        noise = torch.empty((len(index), *self.shape))
+        for row, number in zip(noise, index.tolist(), strict=True):
             row.uniform_(generator=torch.Generator().manual_seed(number))
-        return made.to(self.device)
+        return noise.to(self.device)
 
     def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
         return Batch(self.normalization.apply(self.raw(index)), self.labels[index.cpu()].to(self.device))
@@ -91,12 +91,12 @@ def parse_like(spelled: str) -> LikeSource:
     Raises:
         PotstillError: an entry is not known, is missing or cannot be read.
     """
-    told = spelled.removeprefix("like:")
+    text = spelled.removeprefix("like:")
     entries: dict[str, str] = {}
-    for part in KNOWN.get(told, told).split(","):
+    for part in KNOWN.get(text, text).split(","):
         name, sign, value = part.partition("=")
         if not sign or name not in _NAMES or name in entries:
-            hint = suggestion(part, KNOWN) if "=" not in told else suggestion(name, _NAMES)
+            hint = suggestion(part, KNOWN) if "=" not in text else suggestion(name, _NAMES)
             raise PotstillError(
                 f"{spelled[:80]}: data are described as like:samples=50000,classes=10,shape=3x32x32 or by a known name;"
                 f" {hint}"

@@ -66,24 +66,28 @@ def read_csv(path: Path) -> Any:
     return _csv(path, {})
 
 
-def _csv(path: Path, more: dict[str, Any]) -> Any:
+def _csv(path: Path, convert_options: dict[str, Any]) -> Any:
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = next(_lines(file, path), "")
-        found = next((d for d in ",;\t" if d in header), ",")
-        check_limit("columns", header.count(found) + 1, str(path))
-        zeros = _check_quotes(path, found)
+        delimiter = next((d for d in ",;\t" if d in header), ",")
+        check_limit("columns", header.count(delimiter) + 1, str(path))
+        zeros = _check_quotes(path, delimiter)
         table = pyarrow.csv.read_csv(
             path,
-            parse_options=pyarrow.csv.ParseOptions(delimiter=found),
-            convert_options=pyarrow.csv.ConvertOptions(**more),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter),
+            convert_options=pyarrow.csv.ConvertOptions(**convert_options),
         )
     except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
         raise PotstillError(f"{path}: not a CSV file with a header line ({reason(error)})") from None
     check_unique_columns(table, path.name)
     if binary := [f.name for f in table.schema if pa.types.is_binary(f.type)]:
         raise PotstillError(f"{path}: column {binary[0]!r} is not UTF-8; save the file anew as UTF-8")
-    if zeros and not more and (whole := [f.name for f in table.schema if f.name and pa.types.is_integer(f.type)]):
+    if (
+        zeros
+        and not convert_options
+        and (whole := [f.name for f in table.schema if f.name and pa.types.is_integer(f.type)])
+    ):
         texts = _csv(path, {"include_columns": whole, "column_types": dict.fromkeys(whole, pa.string())})
         names = [
             c for c in whole if pyarrow.compute.any(pyarrow.compute.match_substring_regex(texts[c], _ZERO)).as_py()
@@ -111,8 +115,8 @@ def read_labelled_csv(path: Path, label: str | None) -> Any:
     texts = _csv(path, {"include_columns": [column], "column_types": {column: pa.string()}}).column(0)
     place = table.column_names.index(column)
     kind = table.column(place).type
-    _check_alike(texts.to_pylist(), column, path.name, pa.types.is_boolean(kind))
-    return table.set_column(place, column, texts) if _says_more(kind, texts) else table
+    _check_similar_labels(texts.to_pylist(), column, path.name, pa.types.is_boolean(kind))
+    return table.set_column(place, column, texts) if _loses_names(kind, texts) else table
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
@@ -172,17 +176,17 @@ def _check_quotes(path: Path, delimiter: str) -> bool:
     return zeros
 
 
-def _check_alike(texts: list[str | None], column: str, name: str, booleans: bool) -> None:
+def _check_similar_labels(texts: list[str | None], column: str, name: str, booleans: bool) -> None:
     """
     Raises:
         PotstillError: two labels differ in leading zeros, outer blanks, or as ``booleans`` in case alone: one class or
             two cannot be told.
     """
-    seen: dict[str, tuple[str, int]] = {}
+    first_rows: dict[str, tuple[str, int]] = {}
     for row, text in enumerate(texts, 1):
         if text is None:
             continue
-        before, first = seen.setdefault(_key(text).lower() if booleans else _key(text), (text, row))
+        before, first = first_rows.setdefault(_label_key(text).lower() if booleans else _label_key(text), (text, row))
         if before != text:
             raise PotstillError(
                 f"{name}: column {column!r} holds the labels {before!r} (row {first}) and {text!r} (row {row}); "
@@ -190,13 +194,13 @@ def _check_alike(texts: list[str | None], column: str, name: str, booleans: bool
             )
 
 
-def _key(text: str) -> str:
+def _label_key(text: str) -> str:
     bare = text.strip()
     match = re.fullmatch(r"([+-]?)0*(\d+)", bare)
     return bare if match is None else match[1].replace("+", "") + match[2]
 
 
-def _says_more(kind: Any, texts: Any) -> bool:
+def _loses_names(kind: Any, texts: Any) -> bool:
     """Return True if numbers or booleans read from texts lost what makes them names."""
     if pa.types.is_boolean(kind):
         return True
@@ -205,7 +209,7 @@ def _says_more(kind: Any, texts: Any) -> bool:
     written = [t for t in pyarrow.compute.unique(texts).to_pylist() if t and t.strip()]
     if pa.types.is_floating(kind):  # whole numbers beyond 64 bits, which became floats
         return all(re.fullmatch(r"[+-]?\d+", t.strip()) for t in written) and any(len(t.strip()) > 18 for t in written)
-    return any(_key(t) != t for t in written)
+    return any(_label_key(t) != t for t in written)
 
 
 def check_unique_columns(table: Any, name: str) -> None:
@@ -264,9 +268,9 @@ def find_label_column(table: Any, label: str | None, features: dict[str, Any], n
     columns: list[str] = table.column_names
     if label is None:
         classes = [c for c in columns if isinstance(f := features.get(c), dict) and f.get("_type") == "ClassLabel"]
-        found = next((c for c in _LABELS if c in columns), classes[0] if len(classes) == 1 else None)
-        if found is not None:
-            return found
+        usual = next((c for c in _LABELS if c in columns), classes[0] if len(classes) == 1 else None)
+        if usual is not None:
+            return usual
     elif label in columns:
         return label
     # Where nobody said a name, only what is nearly ours was meant: an `age` is no `label`.
@@ -376,23 +380,25 @@ def read_tables(
     if picture is not None:
         if missing not in (None, "refuse"):
             raise PotstillError(f"{name}: holds pictures, of which no value is missing; leave `missing=` out")
-        given = [read_labels(t, column, name) for t in tables]
-        return _pictures(tables, given, picture, named, name, base, options)
+        labels = [read_labels(t, column, name) for t in tables]
+        return _pictures(tables, labels, picture, named, name, base, options)
     blank = {c for c in train.column_names if c == "" or c.startswith("Unnamed: ") or c == "__index_level_0__"}
-    blank |= (beside := _beside(train) & {*train.column_names} - {column})
+    blank |= (exported := _exported_columns(train) & {*train.column_names} - {column})
     columns = [c for c in train.column_names if c != column and c not in blank]
     if not columns:
         raise PotstillError(f"{name}: there is no column beside {column!r}; give at least one to learn from")
     frames, notes = read_frames(tables, columns, features, name, way)
     if way == "drop":
         for i, part in enumerate(("" if test is None else " of the training part", " of the test part")[: len(tables)]):
-            kept = frames[i].complete_rows & ~find_missing_labels(tables[i], column)
-            if left := int((~kept).sum()):
-                notes.append(f"{name}: {left:,} of {len(kept):,} rows{part} have missing values and were left out")
-                frames[i], tables[i] = frames[i][np.flatnonzero(kept)], _labels_of(tables[i], column, kept)
+            complete = frames[i].complete_rows & ~find_missing_labels(tables[i], column)
+            if dropped := int((~complete).sum()):
+                notes.append(
+                    f"{name}: {dropped:,} of {len(complete):,} rows{part} have missing values and were left out"
+                )
+                frames[i], tables[i] = frames[i][np.flatnonzero(complete)], _labels_of(tables[i], column, complete)
             if not len(frames[i]):
                 raise PotstillError(f'{name}: every row{part} has a missing value; try `missing="impute"`')
-    given = [read_labels(t, column, name) for t in tables]
+    labels = [read_labels(t, column, name) for t in tables]
     if way == "refuse":
         for frame in frames:
             frame.refuse_holes()
@@ -402,11 +408,11 @@ def read_tables(
             f"{name}: column {', '.join(map(repr, wide[:3]))}{', …' * (len(wide) > 3)}: numbers that begin with a "
             "zero, read as numbers; if they are names, as postcodes are, put a letter before them"
         )
-    if beside:
-        notes.append(f"{name}: {', '.join(sorted(beside))}, which a distilled set has beside its rows, were not read")
-    if blank - beside:
+    if exported:
+        notes.append(f"{name}: {', '.join(sorted(exported))}, which a distilled set has beside its rows, were not read")
+    if blank - exported:
         notes.append(f"{name}: the column without a name (row numbers) was not read")
-    y, z, classes, more = encode_labels(given[0], given[1] if test is not None else None, classes=named, name=name)
+    y, z, classes, more = encode_labels(labels[0], labels[1] if test is not None else None, classes=named, name=name)
     return RawSplits(
         name=name,
         train=frames[0],
@@ -422,24 +428,24 @@ def read_tables(
     )
 
 
-def _beside(table: Any) -> set[str]:
+def _exported_columns(table: Any) -> set[str]:
     """Return the columns of an exported set that are neither inputs nor labels: weights, soft labels."""
     try:
-        found = json.loads((table.schema.metadata or {}).get(b"potstill", b"{}"))["beside"]
+        names = json.loads((table.schema.metadata or {}).get(b"potstill", b"{}"))["beside"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return set()
-    return {name for name in found if isinstance(name, str)} if isinstance(found, list) else set()
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
 
 
-def _labels_of(table: Any, column: str, kept: npt.NDArray[np.bool_]) -> Any:
+def _labels_of(table: Any, column: str, mask: npt.NDArray[np.bool_]) -> Any:
     """Return the labels of the kept rows, texts as plain ones: Arrow cannot filter rows of every type."""
     values = table.column(column)
     inner = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    return pa.table({column: to_texts(values) if is_text_type(inner) else values}).filter(pa.array(kept))
+    return pa.table({column: to_texts(values) if is_text_type(inner) else values}).filter(pa.array(mask))
 
 
 def _pictures(
-    tables: list[Any], given: list[list[Any]], column: str, named: tuple[str, ...] | None, name: str,
+    tables: list[Any], labels: list[list[Any]], column: str, named: tuple[str, ...] | None, name: str,
     base: Path | None, options: ReadOptions,
 ) -> RawSplits:  # fmt: skip
     items: list[tuple[str, Picture]] = []
@@ -455,10 +461,12 @@ def _pictures(
             else:
                 raise PotstillError(f"{where} has no picture in column {column!r}; fill it or remove the row")
     got = decode_images(items, size=options.size, skip_bad=options.skip_bad, name=name)
-    cut = sum(i < len(given[0]) for i in got.positions)
-    values = [v for part in given for v in part]
-    kept = [values[i] for i in got.positions]
-    y, z, classes, notes = encode_labels(kept[:cut], kept[cut:] if len(tables) == 2 else None, classes=named, name=name)
+    cut = sum(i < len(labels[0]) for i in got.positions)
+    values = [v for part in labels for v in part]
+    kept_labels = [values[i] for i in got.positions]
+    y, z, classes, notes = encode_labels(
+        kept_labels[:cut], kept_labels[cut:] if len(tables) == 2 else None, classes=named, name=name
+    )
     return RawSplits(
         name=name,
         train=got.pixels[:cut],
@@ -469,5 +477,5 @@ def _pictures(
         classes=classes,
         notes=(*got.notes, *notes),
         places=torch.tensor(got.positions[:cut]),
-        test_places=torch.tensor(got.positions[cut:]) - len(given[0]) if len(tables) == 2 else None,
+        test_places=torch.tensor(got.positions[cut:]) - len(labels[0]) if len(tables) == 2 else None,
     )

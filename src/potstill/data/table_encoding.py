@@ -73,7 +73,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Raw:
+class _RawColumn:
     """A column as read: float64 numbers and NaN (dates: days since 1970), or codes of ``words`` and -1."""
 
     name: str
@@ -93,7 +93,7 @@ class Frame:
     """Table rows that were read and not yet encoded."""
 
     name: str
-    columns: tuple[_Raw, ...]
+    columns: tuple[_RawColumn, ...]
     rows: npt.NDArray[np.int64]
     """Row number in the data, from 0."""
 
@@ -107,10 +107,10 @@ class Frame:
     @property
     def complete_rows(self) -> npt.NDArray[np.bool_]:
         """True for rows with a value in every column (n,)."""
-        found = np.ones(len(self), dtype=bool)
+        complete = np.ones(len(self), dtype=bool)
         for column in self.columns:
-            found &= ~column.empty
-        return found
+            complete &= ~column.empty
+        return complete
 
     def refuse_holes(self) -> None:
         """Refuse missing values, naming the first.
@@ -131,15 +131,15 @@ def column_metadata(source: object) -> dict[str, Any]:
     """Return the metadata of a source's columns (names, kinds, types, training statistics) and of its label column."""
     columns: Sequence[Column] = getattr(source, "columns", ())
     label: tuple[str, str] | None = getattr(source, "label_column", None)
-    found: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     if columns:
-        said = [asdict(c).items() for c in columns]
-        found["columns"] = [
-            {n: v for n, v in of if v is not None and v is not False and v not in ((), "")} for of in said
+        column_items = [asdict(c).items() for c in columns]
+        metadata["columns"] = [
+            {n: v for n, v in of if v is not None and v is not False and v not in ((), "")} for of in column_items
         ]
     if label is not None:
-        found["label"] = {"name": label[0], **({"type": label[1]} if label[1] else {})}
-    return found
+        metadata["label"] = {"name": label[0], **({"type": label[1]} if label[1] else {})}
+    return metadata
 
 
 def label_type(arrow: Any, *, named: bool = False) -> str:
@@ -178,7 +178,7 @@ def read_frames(
         PotstillError: a column is neither numbers, booleans, texts nor dates, holds a number beyond floats of 32 bits,
             too many different texts, or numbers in texts that cannot be read.
     """
-    read: list[list[_Raw]] = [[] for _ in tables]
+    read: list[list[_RawColumn]] = [[] for _ in tables]
     notes = []
     names = [name, f"{name} (test part)"]
     for column in columns:
@@ -194,12 +194,12 @@ def read_frames(
             if parsed and i in at:
                 cells = parsed.parts[at.index(i)]
                 check_float32_range(cells, column, names[i])
-                read[i].append(_Raw(column, parsed.kind, cells))
+                read[i].append(_RawColumn(column, parsed.kind, cells))
             else:
-                raw = _raw(v, column, features.get(column), names[i])
+                raw = _read_column(v, column, features.get(column), names[i])
                 read[i].append(replace(raw, type=_type_word(v.type, raw.kind)))
-    made = [Frame(name, tuple(r), np.arange(t.num_rows)) for r, t in zip(read, tables, strict=True)]
-    return made, notes
+    frames = [Frame(name, tuple(r), np.arange(t.num_rows)) for r, t in zip(read, tables, strict=True)]
+    return frames, notes
 
 
 def _type_word(arrow: Any, kind: Kind) -> str:
@@ -219,21 +219,21 @@ def is_number_type(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-def _raw(values: Any, column: str, about: Any, name: str) -> _Raw:
+def _read_column(values: Any, column: str, about: Any, name: str) -> _RawColumn:
     kind, types = values.type, pa.types
     if isinstance(about, dict) and about.get("_type") == "ClassLabel" and types.is_integer(kind):
         names = tuple(str(n) for n in about["names"])
-        return _Raw(column, "category", _numbers(values, column, name, -1).astype(np.int64), names)
+        return _RawColumn(column, "category", _numbers(values, column, name, -1).astype(np.int64), names)
     if types.is_null(kind):
-        return _Raw(column, "number", np.full(len(values), np.nan))
+        return _RawColumn(column, "number", np.full(len(values), np.nan))
     if types.is_dictionary(kind) or is_text_type(kind):
         return _texts(values, column, name)
     if types.is_boolean(kind):
-        return _Raw(column, "boolean", _numbers(values.cast(pa.uint8()), column, name))
+        return _RawColumn(column, "boolean", _numbers(values.cast(pa.uint8()), column, name))
     if is_number_type(kind):
-        return _Raw(column, "number", _numbers(values, column, name))
+        return _RawColumn(column, "number", _numbers(values, column, name))
     if types.is_date(kind) or types.is_timestamp(kind):
-        return _Raw(column, "date", _days(values, column, name))
+        return _RawColumn(column, "date", _days(values, column, name))
     raise PotstillError(f"{name}: column {column!r} holds {kind}; turn it into numbers or texts, or remove it")
 
 
@@ -247,8 +247,8 @@ def _days(values: Any, column: str, name: str) -> npt.NDArray[np.float64]:
     unit = "d" if pa.types.is_date32(kind) else "ms" if pa.types.is_date64(kind) else kind.unit
     if unit == "ns":  # what is below a microsecond is left out
         values, unit = values.cast(pa.timestamp("us", kind.tz), safe=False), "us"
-    whole = values.cast(pa.int32() if unit == "d" else pa.int64())
-    x = _numbers(whole, column, name) / _UNITS[unit]
+    integers = values.cast(pa.int32() if unit == "d" else pa.int64())
+    x = _numbers(integers, column, name) / _UNITS[unit]
     if (bad := np.flatnonzero((x < -719_162) | (x >= 2_932_897))).size:
         raise PotstillError(
             f"{name}: row {int(bad[0]) + 1}, column {column!r} is a date beyond the years 1 to 9999; correct it"
@@ -271,9 +271,9 @@ def check_float32_range(x: npt.NDArray[np.float64], column: str, name: str) -> N
     with np.errstate(over="ignore"):
         bad = np.flatnonzero(np.isinf(x.astype(np.float32)))
     if bad.size:
-        found = x[bad[0]]
-        cure = "fill it or remove the row" if np.isinf(found) else "floats of 32 bits end at 3.4e38; scale the column"
-        raise PotstillError(f"{name}: row {int(bad[0]) + 1}, column {column!r} is {found}; {cure}")
+        value = x[bad[0]]
+        cure = "fill it or remove the row" if np.isinf(value) else "floats of 32 bits end at 3.4e38; scale the column"
+        raise PotstillError(f"{name}: row {int(bad[0]) + 1}, column {column!r} is {value}; {cure}")
 
 
 def is_text_type(kind: Any) -> bool:
@@ -293,17 +293,17 @@ def to_texts(values: Any) -> Any:
     return pa.chunked_array(parts, type=pa.large_string())
 
 
-def _texts(values: Any, column: str, name: str) -> _Raw:
+def _texts(values: Any, column: str, name: str) -> _RawColumn:
     codes, words = dictionary_codes(to_texts(values))
-    known = sorted(w for w in words if w.strip())
-    if len(known) > limits().categories:
+    ordered = sorted(w for w in words if w.strip())
+    if len(ordered) > limits().categories:
         raise PotstillError(
-            f"{name}: column {column!r} holds {len(known):,} different texts, which looks like free text or names; "
+            f"{name}: column {column!r} holds {len(ordered):,} different texts, which looks like free text or names; "
             f"remove the column (each becomes a column of 0 and 1; {limit_hint('categories')})"
         )
-    places = {w: i for i, w in enumerate(known)}
-    anew = np.array([*(places.get(w, -1) for w in words), -1])  # the last one is what -1 points at
-    return _Raw(column, "category", anew[codes], tuple(known))
+    places = {w: i for i, w in enumerate(ordered)}
+    new_codes = np.array([*(places.get(w, -1) for w in words), -1])  # the last one is what -1 points at
+    return _RawColumn(column, "category", new_codes[codes], tuple(ordered))
 
 
 def encode_frames(
@@ -338,10 +338,10 @@ def encode_frames(
             )
         if raw.empty.all():
             raise PotstillError(f"{train.name}: column {raw.name!r} is empty in the training part; remove the column")
-        column = _fitted(raw, other)
-        holes = int(raw.empty.sum()) + (0 if other is None else int(other.empty.sum()))
-        if holes:
-            filled[raw.name] = holes, _told(column)
+        column = _fit_column(raw, other)
+        num_missing = int(raw.empty.sum()) + (0 if other is None else int(other.empty.sum()))
+        if num_missing:
+            filled[raw.name] = num_missing, _fill_text(column)
         else:
             column = replace(column, fill=None)
         if column.kind == "category":
@@ -360,7 +360,7 @@ def encode_frames(
             notes += note_merged_values(raw.cells[:, None], train.name, (raw.name,))
         fitted.append(column)
         for block, part in zip(blocks, parts, strict=False):
-            values, strange = _encoded(column, part.columns[place])
+            values, strange = _encode_column(column, part.columns[place])
             block.append(values)
             if strange:
                 words = ", ".join(repr(w) for w in list(strange)[:3])
@@ -369,39 +369,39 @@ def encode_frames(
                     f"training lacks ({words}); they are 0 in all of its columns"
                 )
     if filled:
-        said = "; ".join(f"{name!r} {count:,} by {how}" for name, (count, how) in list(filled.items())[:6])
+        listed = "; ".join(f"{name!r} {count:,} by {how}" for name, (count, how) in list(filled.items())[:6])
         total = sum(count for count, _ in filled.values())
         notes.append(
-            f"{train.name}: {total:,} missing values filled by what the training part says: {said}"
+            f"{train.name}: {total:,} missing values filled by what the training part says: {listed}"
             + ("; …" if len(filled) > 6 else "")
         )
-    made = [torch.from_numpy(np.concatenate(block, axis=1)) for block in blocks if block]
-    return made[0], made[1] if test is not None else None, tuple(fitted), notes
+    matrices = [torch.from_numpy(np.concatenate(block, axis=1)) for block in blocks if block]
+    return matrices[0], matrices[1] if test is not None else None, tuple(fitted), notes
 
 
-def _fitted(raw: _Raw, other: _Raw | None) -> Column:
-    known = raw.cells[~raw.empty]
+def _fit_column(raw: _RawColumn, other: _RawColumn | None) -> Column:
+    present = raw.cells[~raw.empty]
     if raw.kind == "category":
-        counts = np.bincount(known, minlength=len(raw.words))
+        counts = np.bincount(present, minlength=len(raw.words))
         values = [w for w, n in zip(raw.words, counts, strict=True) if n]
         fill = raw.words[int(counts.argmax())]
         absent = bool(raw.empty.any())
         if absent:
-            taken = {*raw.words, *(() if other is None else other.words)}
-            fill = "missing" if "missing" not in taken else "(missing)"
+            words = {*raw.words, *(() if other is None else other.words)}
+            fill = "missing" if "missing" not in words else "(missing)"
             values.append(fill)
         return Column(name=raw.name, kind=raw.kind, values=tuple(values), fill=fill, type=raw.type, absent=absent)
     if raw.kind == "boolean":
-        return Column(name=raw.name, kind=raw.kind, fill=float(known.mean() > 0.5), type=raw.type)
-    column = Column(name=raw.name, kind=raw.kind, fill=float(np.median(known)), type=raw.type)
+        return Column(name=raw.name, kind=raw.kind, fill=float(present.mean() > 0.5), type=raw.type)
+    column = Column(name=raw.name, kind=raw.kind, fill=float(np.median(present)), type=raw.type)
     if raw.kind == "number":
-        (offset,) = float32_offsets(known[:, None])
+        (offset,) = float32_offsets(present[:, None])
         return replace(column, offset=offset or None)
-    whole = not raw.type.startswith("date") and bool((known % 1 == 0).all())
-    return replace(column, since=_date(float(known.min())), whole=whole)
+    at_midnight = not raw.type.startswith("date") and bool((present % 1 == 0).all())
+    return replace(column, since=_date(float(present.min())), whole=at_midnight)
 
 
-def _told(column: Column) -> str:
+def _fill_text(column: Column) -> str:
     if column.kind == "number":
         return f"the median {column.fill:g}"
     if column.kind == "date":
@@ -416,7 +416,7 @@ def _date(days: float) -> str:
     return (_EPOCH + timedelta(microseconds=round(days * _DAY))).isoformat().removesuffix("T00:00:00")
 
 
-def _encoded(column: Column, raw: _Raw) -> tuple[npt.NDArray[np.float32], Counter[str]]:
+def _encode_column(column: Column, raw: _RawColumn) -> tuple[npt.NDArray[np.float32], Counter[str]]:
     """Return values (n, d), and the count of each category that the column does not have."""
     strange: Counter[str] = Counter()
     if column.kind == "category":

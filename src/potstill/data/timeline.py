@@ -64,15 +64,15 @@ class _Clock:
             return "its index"
         return _listed(self.columns)
 
-    def said(self, time: float) -> str:
+    def format_time(self, seconds: float) -> str:
         if self.counts:
-            return f"{time:.15g}"
+            return f"{seconds:.15g}"
         try:
-            return (_EPOCH + timedelta(seconds=time)).isoformat(" ").removesuffix(" 00:00:00")
+            return (_EPOCH + timedelta(seconds=seconds)).isoformat(" ").removesuffix(" 00:00:00")
         except OverflowError:
-            return f"{time / _DAY:.15g} days after 1970"
+            return f"{seconds / _DAY:.15g} days after 1970"
 
-    def step(self, step: float) -> str:
+    def format_step(self, step: float) -> str:
         if self.counts:
             return f"{step:.15g}"
         for unit, seconds in (("days", _DAY), ("hours", 3600.0), ("minutes", 60.0)):
@@ -99,15 +99,18 @@ def find_timeline(
     """
     groups, names = _groups(table, name, series)
     numeric = [f.name for f in table.schema if f.name and is_number_type(f.type) and f.name not in (series, label)]
-    whole = {c: x for c in numeric if (x := _integer_cells(table.column(c))) is not None}
+    integers = {c: x for c in numeric if (x := _integer_cells(table.column(c))) is not None}
     order = np.argsort(groups, kind="stable")
-    said, counting = _saying_when(whole), [c for c, x in whole.items() if _counts(x[order], groups[order])]
-    if label is None and set(numeric) <= {*said, *counting}:  # nothing else is there to forecast
-        whole, said, counting = {}, [], []
-    clock = _clock(table, name, index, whole, said, counting, groups, (series, label))
-    left = [c for c in dict.fromkeys([*said, *counting]) if c not in (clock.columns if clock else ())]
+    calendar, counting = (
+        _calendar_columns(integers),
+        [c for c, x in integers.items() if _counts(x[order], groups[order])],
+    )
+    if label is None and set(numeric) <= {*calendar, *counting}:  # nothing else is there to forecast
+        integers, calendar, counting = {}, [], []
+    clock = _clock(table, name, index, integers, calendar, counting, groups, (series, label))
+    unused = [c for c in dict.fromkeys([*calendar, *counting]) if c not in (clock.columns if clock else ())]
     if names:
-        left += [c for c in whole if c not in left and _constant(whole[c], groups, len(names))]
+        unused += [c for c in integers if c not in unused and _constant(integers[c], groups, len(names))]
     notes = []
     if names:
         shown = ", ".join(map(repr, names[:3])) + ", …" * (len(names) > 3)
@@ -115,20 +118,20 @@ def find_timeline(
     if clock is None:
         stretch = groups[order]
     else:
-        order, said_ = _sorted(clock, groups, order, name)
+        order, order_notes = _sort_rows(clock, groups, order, name)
         stretch, more = _stretches(clock, groups, order, name, "" if names else _hint(table, clock))
-        notes += [*said_, *more]
+        notes += [*order_notes, *more]
     if clock is not None and clock.columns:
         verb = "are the time, and no variables" if len(clock.columns) > 1 else "is the time, and no variable"
         notes.append(f"{name}: {clock.what} {verb}")
-    if left:
+    if unused:
         notes.append(
-            f"{name}: not forecast: {_listed(left)} (numbers of rows, names of series, parts of a date; `label=` names "
-            "the one column to forecast)"
+            f"{name}: not forecast: {_listed(unused)} (numbers of rows, names of series, parts of a date; `label=` "
+            "names the one column to forecast)"
         )
-    if not names and (some := _perhaps_series(table, whole, left, clock)):
+    if not names and (some := _perhaps_series(table, integers, unused, clock)):
         notes.append(f'{name}: if column {some!r} names several series, say `series="{some}"`: windows run across them')
-    used = tuple(dict.fromkeys([*(clock.columns if clock else ()), *left, *([series] if series else [])]))
+    used = tuple(dict.fromkeys([*(clock.columns if clock else ()), *unused, *([series] if series else [])]))
     return Timeline(order, groups[order], stretch, names, used, tuple(notes))
 
 
@@ -155,14 +158,14 @@ def _integer_cells(values: Any) -> npt.NDArray[np.float64] | None:
     return x if np.isfinite(x).all() and (x == np.round(x)).all() else None
 
 
-def _saying_when(whole: dict[str, npt.NDArray[np.float64]]) -> list[str]:
+def _calendar_columns(integers: dict[str, npt.NDArray[np.float64]]) -> list[str]:
     """Return columns named as parts of a calendar, or as row numbers, that hold such numbers."""
-    found = []
-    for column, x in whole.items():
+    names = []
+    for column, x in integers.items():
         low, high = _CALENDAR.get(column.strip().lower(), (0, -1))
         if column.strip().lower() in _NAMES or (low <= x.min() and x.max() <= high):
-            found.append(column)
-    return found
+            names.append(column)
+    return names
 
 
 def _counts(x: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> bool:
@@ -192,7 +195,7 @@ def _once(times: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> bool
 
 
 def _clock(
-    table: Any, name: str, index: Array | None, whole: dict[str, npt.NDArray[np.float64]], said: Sequence[str],
+    table: Any, name: str, index: Array | None, integers: dict[str, npt.NDArray[np.float64]], calendar: Sequence[str],
     counting: Sequence[str], groups: npt.NDArray[np.int64], others: Sequence[str | None],
 ) -> _Clock | None:  # fmt: skip
     """Return the time of the rows: a time column, the frame's index, calendar columns, or a counting column."""
@@ -201,13 +204,13 @@ def _clock(
             continue
         _refuse_no_time(times, field.name, name)
         clock = _Clock(times, (field.name,))
-        return clock if _once(times, groups) else _with_hours(table, clock, whole, groups)
+        return clock if _once(times, groups) else _with_hours(table, clock, integers, groups)
     if index is not None:
         return _Clock(index, ())
-    lower = {c.strip().lower(): c for c in said}
-    if "year" in lower and _once((clock := _of_calendar(whole, lower)).times, groups):
+    lower = {c.strip().lower(): c for c in calendar}
+    if "year" in lower and _once((clock := _of_calendar(integers, lower)).times, groups):
         return clock
-    return _Clock(whole[counting[0]], (counting[0],), counts=True) if counting else None
+    return _Clock(integers[counting[0]], (counting[0],), counts=True) if counting else None
 
 
 def _times(values: Any) -> npt.NDArray[np.float64] | None:
@@ -228,7 +231,7 @@ def _refuse_no_time(times: npt.NDArray[np.float64], column: str, name: str) -> N
 
 
 def _with_hours(
-    table: Any, clock: _Clock, whole: dict[str, npt.NDArray[np.float64]], groups: npt.NDArray[np.int64]
+    table: Any, clock: _Clock, integers: dict[str, npt.NDArray[np.float64]], groups: npt.NDArray[np.int64]
 ) -> _Clock:
     """Add the time of day from a column of its own, where that makes times unique."""
     for field in table.schema:
@@ -240,27 +243,27 @@ def _with_hours(
                 return _Clock(clock.times + hours, (*clock.columns, field.name))
     times, columns = clock.times, list(clock.columns)
     for part, seconds in (("hour", 3600.0), ("minute", 60.0)):
-        if column := next((c for c in whole if c.strip().lower() == part), None):
-            times, columns = times + seconds * whole[column], [*columns, column]
+        if column := next((c for c in integers if c.strip().lower() == part), None):
+            times, columns = times + seconds * integers[column], [*columns, column]
     return _Clock(times, tuple(columns)) if len(columns) > 1 and _once(times, groups) else clock
 
 
-def _of_calendar(whole: dict[str, npt.NDArray[np.float64]], lower: dict[str, str]) -> _Clock:
+def _of_calendar(integers: dict[str, npt.NDArray[np.float64]], lower: dict[str, str]) -> _Clock:
     used = [lower["year"]]
-    months = (whole[lower["year"]] - 1970) * 12
+    months = (integers[lower["year"]] - 1970) * 12
     for part, size in (("quarter", 3), ("month", 1)):
         if part in lower:
-            months, used = months + size * (whole[lower[part]] - 1), [*used, lower[part]]
+            months, used = months + size * (integers[lower[part]] - 1), [*used, lower[part]]
             if part == "quarter":
                 break
     times = months.astype(np.int64).astype("datetime64[M]").astype("datetime64[s]").astype(np.float64)
     for part, seconds, least in (("day", _DAY, 1), ("hour", 3600.0, 0), ("minute", 60.0, 0), ("second", 1.0, 0)):
         if part in lower:
-            times, used = times + seconds * (whole[lower[part]] - least), [*used, lower[part]]
+            times, used = times + seconds * (integers[lower[part]] - least), [*used, lower[part]]
     return _Clock(times, tuple(used))
 
 
-def _sorted(
+def _sort_rows(
     clock: _Clock, groups: npt.NDArray[np.int64], order: npt.NDArray[np.int64], name: str
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Sort the rows of each series, earliest first; keep the order where a clock was set back a few times."""
@@ -283,7 +286,7 @@ def _stretches(
     if (same := np.flatnonzero(forwards & (steps == 0))).size:
         one, two = sorted(int(r) + 1 for r in order[same[0] : same[0] + 2])
         raise PotstillError(
-            f"{name}: rows {one:,} and {two:,} have one time, {clock.said(times[same[0]])} ({clock.what}; "
+            f"{name}: rows {one:,} and {two:,} have one time, {clock.format_time(times[same[0]])} ({clock.what}; "
             f"{same.size:,} such rows); leave one of them out{hint}"
         )
     begins = np.concatenate([[False], ~inside])
@@ -293,7 +296,7 @@ def _stretches(
     odd = forwards & (np.abs(steps / step - 1) > 0.5)
     many = int(odd.sum())
     if many > _IRREGULAR * int(forwards.sum()):
-        low, high = clock.step(float(steps[forwards].min())), clock.step(float(steps[forwards].max()))
+        low, high = clock.format_step(float(steps[forwards].min())), clock.format_step(float(steps[forwards].max()))
         return np.cumsum(begins), [
             f"{name}: {clock.what}: rows follow each other by {low} to {high}, without a regular step; they are taken "
             "as equally far apart"
@@ -303,8 +306,8 @@ def _stretches(
         return np.cumsum(begins), []
     at = int(odd.argmax())
     return np.cumsum(begins), [
-        f"{name}: {clock.what}: one row every {clock.step(step)}, and {many:,} gap{'s' * (many > 1)}, the first after "
-        f"{clock.said(times[at])}; no window runs across one"
+        f"{name}: {clock.what}: one row every {clock.format_step(step)}, and {many:,} gap{'s' * (many > 1)}, the "
+        f"first after {clock.format_time(times[at])}; no window runs across one"
     ]
 
 
@@ -323,18 +326,18 @@ def _hint(table: Any, clock: _Clock) -> str:
 
 
 def _perhaps_series(
-    table: Any, whole: dict[str, npt.NDArray[np.float64]], left: Sequence[str], clock: _Clock | None
+    table: Any, integers: dict[str, npt.NDArray[np.float64]], excluded: Sequence[str], clock: _Clock | None
 ) -> str | None:
     """A column that says the same in blocks of rows, or in turns, as names of series that stand in one table do."""
     if clock is not None:  # every time is there once: one series
         return None
     for field in table.schema:
-        if not field.name or field.name in left:
+        if not field.name or field.name in excluded:
             continue
         if is_text_type(field.type) or pa.types.is_dictionary(field.type):
             x: Array = dictionary_codes(to_texts(table.column(field.name)))[0]
-        elif field.name in whole:
-            x = whole[field.name]
+        elif field.name in integers:
+            x = integers[field.name]
         else:
             continue
         count, n = len(np.unique(x)), len(x)

@@ -68,18 +68,24 @@ def _rows(part: Tensor | Frame) -> Iterator[Tensor]:
 
 def first_equal_encoded(reader: Reader, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
     """Return the same as `first_equal` by the images' encoded bytes. All of them are read and none is decoded."""
-    found: dict[int, bytes] = {}
+    digests: dict[int, bytes] = {}
     order = torch.unique(places).tolist()
     for start in range(0, len(order), _AT_ONCE):
         some = order[start : start + _AT_ONCE]
         for place, content in zip(some, reader.read(some), strict=True):
-            found[place] = hashlib.blake2b(content, digest_size=16).digest()
-    seen: dict[bytes, int] = {}
-    return torch.tensor([seen.setdefault(found[p], i) for i, p in enumerate(places.tolist())], dtype=torch.int64)
+            digests[place] = hashlib.blake2b(content, digest_size=16).digest()
+    first_positions: dict[bytes, int] = {}
+    return torch.tensor(
+        [first_positions.setdefault(digests[p], i) for i, p in enumerate(places.tolist())], dtype=torch.int64
+    )
 
 
 def keep_copies_together(
-    kept: Int[Tensor, " k"], held: Int[Tensor, " h"], first: Int[Tensor, " n"], labels: Int[Tensor, " n"], name: str
+    train_index: Int[Tensor, " k"],
+    test_index: Int[Tensor, " h"],
+    first: Int[Tensor, " n"],
+    labels: Int[Tensor, " n"],
+    name: str,
 ) -> tuple[Int[Tensor, " a"], Int[Tensor, " b"], list[str]]:
     """Move copies in a drawn split to the side of the first of them. Without copies, the split does not change.
 
@@ -95,24 +101,24 @@ def keep_copies_together(
         PotstillError: nothing is left to test on.
     """
     before = torch.zeros(len(first), dtype=torch.bool)
-    before[held] = True
-    aside = before[first]
+    before[test_index] = True
+    in_test = before[first]
     for label in torch.unique(labels).tolist():
         of_class = labels == label
-        if aside[of_class].all():
-            aside[torch.isin(first, first[of_class])] = False
-    if not aside.any():
+        if in_test[of_class].all():
+            in_test[torch.isin(first, first[of_class])] = False
+    if not in_test.any():
         raise PotstillError(f"{name}: all samples of a class are copies of each other, so none can be tested on")
-    if not (moved := int((aside != before).sum())):
-        return kept, held, []
+    if not (moved := int((in_test != before).sum())):
+        return train_index, test_index, []
     note = (
-        f"{name}: {moved:,} samples changed sides, so that copies lie on one; {int(aside.sum()):,} of {len(first):,} "
+        f"{name}: {moved:,} samples changed sides, so that copies lie on one; {int(in_test.sum()):,} of {len(first):,} "
         "samples are test"
     )
-    return torch.where(~aside)[0], torch.where(aside)[0], [note]
+    return torch.where(~in_test)[0], torch.where(in_test)[0], [note]
 
 
-def note_overlap(splits: Splits, way: Duplicates | None, drawn: bool) -> list[str]:
+def note_overlap(splits: Splits, search: Duplicates | None, is_drawn: bool) -> list[str]:
     """Return notes on test samples that are also in the training part.
 
     Args:
@@ -121,7 +127,7 @@ def note_overlap(splits: Splits, way: Duplicates | None, drawn: bool) -> list[st
         drawn: whether the split was drawn here.
     """
     train, test = splits.train, splits.test
-    if test is None or (way is None and isinstance(train, StreamSource)):
+    if test is None or (search is None and isinstance(train, StreamSource)):
         return []
     if isinstance(train, StreamSource) and isinstance(test, StreamSource):
         first = first_equal_encoded(train.reader, torch.cat([train.places, test.places]))
@@ -132,16 +138,17 @@ def note_overlap(splits: Splits, way: Duplicates | None, drawn: bool) -> list[st
     copies = matches < len(train)
     if count := int(copies.sum()):
         other = int((train.labels[matches[copies]] != test.labels[copies]).sum())
-        apart = f", {other:,} of them under another class" if other else ""
+        others = f", {other:,} of them under another class" if other else ""
         cure = (
             '`duplicates="together"` keeps copies on one side of a drawn split'
-            if drawn
+            if is_drawn
             else "leave them out of one part, or scores on them flatter"
         )
         notes.append(
-            f"{train.name}: {count:,} of {len(test):,} test samples are exact copies of training samples{apart}; {cure}"
+            f"{train.name}: {count:,} of {len(test):,} test samples are exact copies of training samples"
+            f"{others}; {cure}"
         )
-    if way == "near":
+    if search == "near":
         near = int(_near(train, test).sum())
         notes.append(
             f"{train.name}: {near:,} of {len(test):,} test samples are nearly equal to a training sample (within "

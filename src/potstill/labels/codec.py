@@ -87,16 +87,16 @@ class LabelCodec:
         """Return each field's type (safetensors' name) and the shape of one row."""
         partial = self.top_k < self.classes
         numbers = self.top_k + partial
-        made: dict[str, tuple[str, tuple[int, ...]]] = {
+        fields: dict[str, tuple[str, tuple[int, ...]]] = {
             "values": ("F16", (numbers,)) if self.dtype == "float16" else ("U8", (-(-numbers * self._bits // 8),))
         }
         if partial:
-            made["index"] = ("U8", (increasing_bytes(self.top_k, self.classes),))
+            fields["index"] = ("U8", (increasing_bytes(self.top_k, self.classes),))
         if self.dtype != "float16":
-            made["scale"] = ("F16", (2,))
+            fields["scale"] = ("F16", (2,))
         if self.level:
-            made["level"] = ("F16", ())
-        return made
+            fields["level"] = ("F16", ())
+        return fields
 
     @property
     def _bits(self) -> int:
@@ -111,27 +111,27 @@ class LabelCodec:
         z = logits.detach().double()
         total = z.logsumexp(1)
         a = z - total[:, None]
-        made: CodedRows = {}
+        rows: CodedRows = {}
         if self.top_k < self.classes:
             kept = _largest(a, self.top_k)
             rest = a.masked_fill(kept, -torch.inf) / self.temperature
             even = self.temperature * (rest.logsumexp(1) - math.log(self.classes - self.top_k))
             order = kept.nonzero()[:, 1].reshape(-1, self.top_k)
             a = torch.cat([a.gather(1, order), even[:, None]], 1)
-            made["index"] = pack_increasing(order.cpu().numpy(), self.classes)
+            rows["index"] = pack_increasing(order.cpu().numpy(), self.classes)
         values = a.clamp_min(_LEAST).cpu().numpy()
         if self.dtype == "float16":
-            made["values"] = values.astype(np.float16)
+            rows["values"] = values.astype(np.float16)
         else:
-            made |= _quantised(values, self._bits)
+            rows |= _quantize(values, self._bits)
         if self.level:
             if float(total.abs().max()) > -_LEAST:
                 raise PotstillError(
                     f"logits must be within ±60,000 to be stored with their level, but one row is at "
                     f"{float(total.abs().max()):,.0f}; store without level"
                 )
-            made["level"] = total.cpu().numpy().astype(np.float16)
-        return made
+            rows["level"] = total.cpu().numpy().astype(np.float16)
+        return rows
 
     def decode(self, stored: Mapping[str, NDArray[Any]]) -> Float[Tensor, "m k"]:
         """Decode ã of all classes, in label order, as float32.
@@ -139,7 +139,7 @@ class LabelCodec:
         Raises:
             PotstillError: an index names no class, or a value is not finite: the file is damaged.
         """
-        values = self._kept(stored)
+        values = self._stored_values(stored)
         if self.top_k < self.classes:
             index = torch.from_numpy(unpack_increasing(stored["index"], self.top_k, self.classes))
             values = values[:, -1:].repeat(1, self.classes).scatter_(1, index, values[:, :-1])
@@ -147,21 +147,21 @@ class LabelCodec:
             raise PotstillError("a label is not finite; get the file again")
         return values
 
-    def _kept(self, stored: Mapping[str, NDArray[Any]]) -> Float[Tensor, "m n"]:
+    def _stored_values(self, stored: Mapping[str, NDArray[Any]]) -> Float[Tensor, "m n"]:
         """Return the stored numbers: of the kept classes in label order and, unless all are kept, of each other one."""
         values = stored["values"]
         if self.dtype == "uint4":
             count = self.top_k + (self.top_k < self.classes)
             values = np.stack([values & 15, values >> 4], 2).reshape(len(values), -1)[:, :count]
-        made = torch.from_numpy(values.astype(np.float32))
+        numbers = torch.from_numpy(values.astype(np.float32))
         if self.dtype != "float16":
             top, step = torch.from_numpy(stored["scale"].astype(np.float32)).unbind(1)
-            made = top[:, None] - step[:, None] * made
-        return made
+            numbers = top[:, None] - step[:, None] * numbers
+        return numbers
 
     def kept_mass(self, stored: Mapping[str, NDArray[Any]], temperature: float) -> Float[Tensor, " m"]:
         """Return the total probability of each row's kept classes at ``temperature``."""
-        values = self._kept(stored) / temperature
+        values = self._stored_values(stored) / temperature
         if self.top_k == self.classes:
             return torch.ones(len(values))
         rest = values[:, -1:] + math.log(self.classes - self.top_k)
@@ -198,7 +198,7 @@ def _largest(a: Float[Tensor, "m k"], top_k: int) -> Bool[Tensor, "m k"]:
     return above | (equal & (equal.cumsum(1) <= top_k - above.sum(1, keepdim=True)))
 
 
-def _quantised(values: NDArray[np.float64], bits: int) -> CodedRows:
+def _quantize(values: NDArray[np.float64], bits: int) -> CodedRows:
     most = 2**bits - 1
     top = values.max(1).astype(np.float16)
     span = np.maximum(top - values.min(1), 0.0)

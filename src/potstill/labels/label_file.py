@@ -48,8 +48,8 @@ def plan_label_file(about: LabelMetadata) -> FileLayout:
     """Return the layout of the file that the metadata describe, to the byte."""
     rows = about.coding.fields() | (about.views.fields() if isinstance(about.views, ImportedViews) else {})
     fields = {n: TensorField(kind, (about.epochs, about.items, *shape)) for n, (kind, shape) in rows.items()}
-    said = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
-    return plan_layout(fields, {"labels": said, DIGEST: DIGEST_PLACEHOLDER})
+    description = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
+    return plan_layout(fields, {"labels": description, DIGEST: DIGEST_PLACEHOLDER})
 
 
 def label_file_bytes(
@@ -88,7 +88,7 @@ def label_file_bytes(
     return plan_label_file(about).tensor_bytes
 
 
-def _small(path: Path) -> bool:
+def _is_small(path: Path) -> bool:
     try:
         return path.stat().st_size <= CHECKED
     except (OSError, ValueError):
@@ -134,7 +134,7 @@ class LabelFile:
             PotstillError: the file is missing, cut off, foreign, of a newer format, or contradicts itself: one line.
         """
         self.path = Path(path)
-        self._fields, metadata = open_memmap(self.path, check=_small(self.path))
+        self._fields, metadata = open_memmap(self.path, check=_is_small(self.path))
         self.about = LabelMetadata.read(self.path, metadata)
         planned = plan_label_file(self.about)
         wanted = {name: (field.dtype, field.shape) for name, (_, field) in planned.fields.items()}
@@ -142,8 +142,8 @@ class LabelFile:
         for name in sorted(wanted.keys() | found.keys()):
             if wanted.get(name) != found.get(name):
                 raise PotstillError(
-                    f"{self.path}: {name[:40]!r} must be {_said(wanted.get(name))} by its description, but it is "
-                    f"{_said(found.get(name))}; get the file again"
+                    f"{self.path}: {name[:40]!r} must be {_field_text(wanted.get(name))} by its description, but it is "
+                    f"{_field_text(found.get(name))}; get the file again"
                 )
         self.nbytes = planned.tensor_bytes
         self.file_bytes = self.path.stat().st_size
@@ -183,11 +183,11 @@ class LabelFile:
         Raises:
             PotstillError: there is no such epoch or item, or what is stored cannot be: the file is damaged.
         """
-        return self.about.coding.rows(self._taken(epoch, index), temperature)
+        return self.about.coding.rows(self._stored_rows(epoch, index), temperature)
 
     def logits(self, epoch: int, index: Int[Tensor, " m"]) -> Float[Tensor, "m k"]:
         """Return the teacher's logits, if they were stored with their level; otherwise as `decode`."""
-        return self.about.coding.logits(self._taken(epoch, index))
+        return self.about.coding.logits(self._stored_rows(epoch, index))
 
     def kept_mass(self, most: int = 1024) -> float:
         """Return the mean total probability of the kept classes at the file's temperature.
@@ -196,7 +196,7 @@ class LabelFile:
             most: labels that are looked at, from the first.
         """
         index = torch.arange(min(most, len(self)))
-        return float(self.about.coding.kept_mass(self._taken(0, index), self.about.coding.temperature).mean())
+        return float(self.about.coding.kept_mass(self._stored_rows(0, index), self.about.coding.temperature).mean())
 
     def view(self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
         """Return the views that the teacher saw of the items at ``index`` in a stored epoch.
@@ -215,7 +215,7 @@ class LabelFile:
         views = self.about.views
         if isinstance(views, ViewSchedule):
             return views.view(inputs, epoch, index, len(self))
-        return views.view(inputs, self._recorded(views, epoch), index, len(self))
+        return views.view(inputs, self._recorded_fields(views, epoch), index, len(self))
 
     def mixed(
         self, values: Float[Tensor, " n"], epoch: int, index: Int[Tensor, " m"], shape: tuple[int, ...]
@@ -233,10 +233,10 @@ class LabelFile:
         self._check(epoch, index)
         views, index = self.about.views, index.cpu().long()
         if isinstance(views, ViewSchedule):
-            drawn = views.mixes(epoch, index, len(self), shape)
+            mixes = views.mixes(epoch, index, len(self), shape)
         else:
-            drawn = views.mixes(self._recorded(views, epoch), index, len(self), shape)
-        return mix_values(values, index, drawn)
+            mixes = views.mixes(self._recorded_fields(views, epoch), index, len(self), shape)
+        return mix_values(values, index, mixes)
 
     def batch_of(
         self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float | None
@@ -248,10 +248,10 @@ class LabelFile:
         view = self.view(inputs, stored, index)
         return view, self.logits(stored, index) if temperature is None else self.decode(stored, index, temperature)
 
-    def _recorded(self, views: ImportedViews, epoch: int) -> dict[str, NDArray[Any]]:
+    def _recorded_fields(self, views: ImportedViews, epoch: int) -> dict[str, NDArray[Any]]:
         return {name: self._fields[name][epoch] for name in views.fields()}
 
-    def _taken(self, epoch: int, index: Tensor) -> dict[str, NDArray[Any]]:
+    def _stored_rows(self, epoch: int, index: Tensor) -> dict[str, NDArray[Any]]:
         self._check(epoch, index)
         places = index.cpu().numpy()
         return {name: self._fields[name][epoch][places] for name in self.about.coding.fields()}
@@ -278,13 +278,13 @@ class Labeller(Protocol):
     ) -> tuple[Tensor, Float[Tensor, "m k"]]: ...
 
 
-def mix_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], drawn: MixPlan | None) -> Float[Tensor, " m"]:
+def mix_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], mixes: MixPlan | None) -> Float[Tensor, " m"]:
     """Mix ``values`` of items in the shares of a mix: each view's own and its partner's."""
-    own = values[index.to(values.device)]
-    if drawn is None:
-        return own
-    share = drawn.share.to(values)
-    return share * own + (1 - share) * values[drawn.partner.to(values.device)]
+    values_of_views = values[index.to(values.device)]
+    if mixes is None:
+        return values_of_views
+    share = mixes.share.to(values)
+    return share * values_of_views + (1 - share) * values[mixes.partner.to(values.device)]
 
 
 def epoch_batch(
@@ -322,5 +322,5 @@ def _reopened(path: Path, about: LabelMetadata) -> LabelFile:
     return store
 
 
-def _said(field: tuple[Any, tuple[int, ...]] | None) -> str:
+def _field_text(field: tuple[Any, tuple[int, ...]] | None) -> str:
     return "left out" if field is None else f"{field[0]} {list(field[1])!r:.80}"

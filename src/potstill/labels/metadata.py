@@ -135,35 +135,35 @@ class LabelMetadata(FileMetadata):
         Raises:
             PotstillError: they are not those of a store of labels, or of a newer one: one line.
         """
-        said, kind = parse_description(path, metadata)
+        description, kind = parse_description(path, metadata)
         if kind == TEACHER_FORMAT:
             raise PotstillError(f"{path}: a teacher that labels, not rows; open it with open_labels")
         try:
-            return cls._parsed(said)
+            return cls._parsed(description)
         except PotstillError as error:
             raise PotstillError(f"{path}: {error}") from error
 
     @classmethod
-    def _parsed(cls, said: Mapping[str, Any]) -> "LabelMetadata":
-        classes = names(said, "classes")
-        views = dict(take_field(said, "views", dict))
+    def _parsed(cls, raw: Mapping[str, Any]) -> "LabelMetadata":
+        classes = names(raw, "classes")
+        views = dict(take_field(raw, "views", dict))
         kind = views.pop("kind", None)
         if kind not in ("recorded", _COUNTED):
             raise PotstillError(f"its views are of kind {kind!r:.60}, which is not known; update potstill")
         return cls(
             classes=classes,
-            items=take_field(said, "items", int),
-            content_hash=take_field(said, "content_hash", str),
-            epochs=take_field(said, "epochs", int),
+            items=take_field(raw, "items", int),
+            content_hash=take_field(raw, "content_hash", str),
+            epochs=take_field(raw, "epochs", int),
             coding=LabelCodec(
-                classes=len(classes), top_k=take_field(said, "top_k", int), dtype=take_field(said, "dtype", str),
-                temperature=take_field(said, "temperature", float), level=take_field(said, "level", bool),
+                classes=len(classes), top_k=take_field(raw, "top_k", int), dtype=take_field(raw, "dtype", str),
+                temperature=take_field(raw, "temperature", float), level=take_field(raw, "level", bool),
             ),
             views=ImportedViews.from_json(views) if kind == "recorded" else ViewSchedule.from_json(views),
-            networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks(said)),
-            version=take_field(said, "version", str),
-            statistics=statistics(said),
-            batch=take_field(said, "batch", int) if "batch" in said else None,
+            networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks(raw)),
+            version=take_field(raw, "version", str),
+            statistics=statistics(raw),
+            batch=take_field(raw, "batch", int) if "batch" in raw else None,
         )  # fmt: skip
 
 
@@ -217,27 +217,27 @@ class TeacherMetadata(FileMetadata):
         Raises:
             PotstillError: they are not those of a stored teacher, or of a newer one: one line.
         """
-        said, kind = parse_description(path, metadata)
+        raw, kind = parse_description(path, metadata)
         try:
             if kind != TEACHER_FORMAT:
                 raise PotstillError("rows of labels, not a teacher; open it with open_labels")
             shape, views = (
-                take_field(given := take_field(said, "input", dict), "shape", list),
-                dict(take_field(said, "views", dict)),
+                take_field(given := take_field(raw, "input", dict), "shape", list),
+                dict(take_field(raw, "views", dict)),
             )
             if views.pop("kind", None) != _COUNTED:
                 raise PotstillError("its views are of a kind that is not known; update potstill")
             if not all(type(n) is int for n in shape) or not 1 <= len(shape) <= 8:
                 raise PotstillError(f"its inputs must have a shape, not {shape!r:.60}; get the file again")
             return cls(
-                classes=names(said, "classes"), items=take_field(said, "items", int),
-                content_hash=take_field(said, "content_hash", str), dtype=take_field(said, "dtype", str),
+                classes=names(raw, "classes"), items=take_field(raw, "items", int),
+                content_hash=take_field(raw, "content_hash", str), dtype=take_field(raw, "dtype", str),
                 input=InputSpec(kind=take_field(given, "kind", str), shape=tuple(shape)),
                 views=ViewSchedule.from_json(views),
-                networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks(said)),
-                layouts=tuple(take_field(n, "layout", str) for n in networks(said)),
-                version=take_field(said, "version", str),
-                statistics=statistics(said), batch=take_field(said, "batch", int) if "batch" in said else None,
+                networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks(raw)),
+                layouts=tuple(take_field(n, "layout", str) for n in networks(raw)),
+                version=take_field(raw, "version", str),
+                statistics=statistics(raw), batch=take_field(raw, "batch", int) if "batch" in raw else None,
             )  # fmt: skip
         except PotstillError as error:
             raise PotstillError(f"{path}: {error}") from error
@@ -252,51 +252,51 @@ def parse_description(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str
     if "labels" not in metadata:
         raise PotstillError(f"{path}: not a store of labels; write one with potstill label")
     try:
-        said = parse_json(metadata["labels"])
+        description = parse_json(metadata["labels"])
     except ValueError as error:
         raise PotstillError(f"{path}: its description is not JSON ({error}); get the file again") from error
-    if not isinstance(said, dict) or not isinstance(said.get("format"), str):
+    if not isinstance(description, dict) or not isinstance(description.get("format"), str):
         raise PotstillError(f"{path}: not a store of labels; write one with potstill label")
-    if said["format"] not in (FORMAT, TEACHER_FORMAT):
+    if description["format"] not in (FORMAT, TEACHER_FORMAT):
         raise PotstillError(
-            f"{path}: labels of format {said['format']!r:.60}, but {FORMAT!r} and {TEACHER_FORMAT!r} are read; "
+            f"{path}: labels of format {description['format']!r:.60}, but {FORMAT!r} and {TEACHER_FORMAT!r} are read; "
             "update potstill"
         )
-    return said, said["format"]
+    return description, description["format"]
 
 
-def take_field(said: Mapping[str, Any], name: str, kind: type) -> Any:
+def take_field(description: Mapping[str, Any], name: str, kind: type) -> Any:
     """Return a field of the metadata, which must be of type ``kind``.
 
     Raises:
         PotstillError: it is missing or of another.
     """
     # bool is a kind of int to Python, but not here
-    if type(value := said.get(name)) is not kind:
+    if type(value := description.get(name)) is not kind:
         raise PotstillError(f"its {name} must be of type {kind.__name__}, not {value!r:.60}; get the file again")
     return value
 
 
-def names(said: Mapping[str, Any], what: str) -> tuple[str, ...]:
-    value = take_field(said, what, list)
+def names(description: Mapping[str, Any], what: str) -> tuple[str, ...]:
+    value = take_field(description, what, list)
     if not all(isinstance(v, str) for v in value):
         raise PotstillError(f"its {what} must be names; get the file again")
     return tuple(value)
 
 
-def networks(said: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = take_field(said, "networks", list)
-    if not all(isinstance(n, dict) for n in found):
+def networks(description: Mapping[str, Any]) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = take_field(description, "networks", list)
+    if not all(isinstance(n, dict) for n in entries):
         raise PotstillError("its networks must be objects; get the file again")
-    return found
+    return entries
 
 
-def statistics(said: Mapping[str, Any]) -> Statistics:
-    found = said.get("statistics", "running")
-    if found not in get_args(Statistics):
-        raise PotstillError(f"its statistics are {found!r:.60}, which are not known; update potstill")
-    made: Statistics = found
-    return made
+def statistics(description: Mapping[str, Any]) -> Statistics:
+    value = description.get("statistics", "running")
+    if value not in get_args(Statistics):
+        raise PotstillError(f"its statistics are {value!r:.60}, which are not known; update potstill")
+    checked: Statistics = value
+    return checked
 
 
 def _at_least_one(name: str, value: int) -> None:

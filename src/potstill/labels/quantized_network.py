@@ -31,18 +31,18 @@ _TYPES = {"codes": torch.uint8, "ranges": torch.float16, "vectors": torch.float1
 def _state(network: nn.Module) -> list[tuple[str, str, Tensor]]:
     """Return part (``codes``, ``vectors`` or ``statistics``), name and tensor of all that is stored."""
     params = {name for name, _ in network.named_parameters(remove_duplicate=False)}
-    found = []
+    entries = []
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
             part = "statistics" if name not in params else "codes" if tensor.ndim > 1 else "vectors"
-            found.append((part, name, tensor))
-    return found
+            entries.append((part, name, tensor))
+    return entries
 
 
 def layout_hash(network: nn.Module) -> str:
     """Return the SHA-256 of the names and shapes of what is stored of a network, on any device including meta."""
-    said = [[part, name, list(tensor.shape)] for part, name, tensor in _state(network)]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    shapes = [[part, name, list(tensor.shape)] for part, name, tensor in _state(network)]
+    return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()
 
 
 def tensor_sizes(networks: Sequence[nn.Module], bits: int) -> dict[str, tuple[torch.dtype, int]]:
@@ -73,14 +73,14 @@ def quantize_networks(networks: Sequence[nn.Module], bits: int) -> dict[str, Ten
             if not bool(torch.isfinite(value).all()):
                 raise PotstillError(f"a teacher's numbers must be finite, but those of {name} are not; train it again")
             if part != "codes":
-                made = value.flatten().to(_TYPES[part])
-                parts[part].append(made)
+                stored = value.flatten().to(_TYPES[part])
+                parts[part].append(stored)
             else:
                 low, step = (t.half() for t in fit_range(value, bits, 0))
-                made = torch.stack([low.flatten(), step.flatten()], 1).flatten()
-                parts["ranges"].append(made)
+                stored = torch.stack([low.flatten(), step.flatten()], 1).flatten()
+                parts["ranges"].append(stored)
                 parts["codes"].append(quantize(value, low.float(), step.float(), bits).flatten())
-            if not bool(torch.isfinite(made).all()):
+            if not bool(torch.isfinite(stored).all()):
                 raise PotstillError(
                     f"a teacher's numbers must be such as 16 bits hold to be stored, but those of {name} go up to "
                     f"{float(value.abs().max()):,.0f}; store rows"
@@ -104,17 +104,17 @@ def restore_networks(networks: Sequence[nn.Module], tensors: Mapping[str, Tensor
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise PotstillError(
-                f"{name[:40]!r} must be {_said(wanted.get(name))} for these networks, but it is "
-                f"{_said(found.get(name))}; get the file again"
+                f"{name[:40]!r} must be {_field_text(wanted.get(name))} for these networks, but it is "
+                f"{_field_text(found.get(name))}; get the file again"
             )
     count = sum(tensor.numel() for net in networks for part, _, tensor in _state(net) if part == "codes")
     codes = unpack_bits(tensors["codes"], bits, count) if "codes" in tensors else torch.zeros(0, dtype=torch.int64)
-    whole = {"codes": codes, **{part: tensors[part] for part in wanted if part != "codes"}}
+    stored = {"codes": codes, **{part: tensors[part] for part in wanted if part != "codes"}}
     at = dict.fromkeys(_TYPES, 0)
 
     def next_of(part: str, count: int) -> Tensor:
         at[part] += count
-        return whole[part][at[part] - count : at[part]].float()
+        return stored[part][at[part] - count : at[part]].float()
 
     for network in networks:
         for part, name, tensor in _state(network):
@@ -128,5 +128,5 @@ def restore_networks(networks: Sequence[nn.Module], tensors: Mapping[str, Tensor
                 tensor.copy_(value)
 
 
-def _said(field: tuple[torch.dtype, int] | None) -> str:
+def _field_text(field: tuple[torch.dtype, int] | None) -> str:
     return "left out" if field is None else f"{field[1]:,} of {field[0]}" if field[1] >= 0 else "of more axes than one"

@@ -107,11 +107,11 @@ def _stepped(
     right = 0
     if isinstance(task, Classification):
         right = int((after.logits.argmax(1) == (y.argmax(1) if y.is_floating_point() else y)).sum())
-    made = Teacher(
+    after_step = Teacher(
         params=after.params, velocity=after.velocity, buffers=after.buffers, step=teacher.step + 1,
         num_correct=teacher.num_correct + right, num_seen=teacher.num_seen + num_samples(x),
     )  # fmt: skip
-    return made, after.loss
+    return after_step, after.loss
 
 
 def train_epoch(
@@ -148,8 +148,8 @@ def train_epoch(
         augment = augment.beside_cutmix()
     shape, task = source.input.shape, get_task(source)
     for fetched in prefetch(source, torch.split(order, batch) if len(order) else ()):
-        every, y = _labelled(source, fetched)
-        x = single_tensor(every, "an augmentation")
+        inputs, y = _labelled(source, fetched)
+        x = single_tensor(inputs, "an augmentation")
         x = augment.apply(x, augment.draw(len(x), shape, rng))
         if mix is not None:
             x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), len(source.classes))

@@ -223,8 +223,8 @@ def write_teacher(
             return TeacherFile(path)
         if not replace:
             raise PotstillError(f"{path}: another file is there; {REPLACE_HINT}")
-    said = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
-    write_tensors(path, quantize_networks([e.network for e in teachers], TEACHER_BITS[dtype]), {"labels": said})
+    description = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
+    write_tensors(path, quantize_networks([e.network for e in teachers], TEACHER_BITS[dtype]), {"labels": description})
     return TeacherFile(path)
 
 

@@ -31,7 +31,7 @@ def build_assets(
     augmentation: Callable[[str], Augmentation],
     *,
     executor: Executor | None = None,
-    given: Mapping[str, Any] | None = None,
+    provided: Mapping[str, Any] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[dict[str, Any], float]:
     """Load or build ``assets``; return them by name, with the seconds of computing that went into them.
@@ -48,16 +48,16 @@ def build_assets(
     Raises:
         PotstillError: one cannot be made, such as a network that did not stay finite, or what is given does not fit.
     """
-    made: dict[str, Any] = {}
+    assets_by_name: dict[str, Any] = {}
     total, ground = 0.0, AssetContext(train=train, network=make, augmentation=augmentation)
     for asset in assets:
-        if given is not None and asset.name in given:
-            made[asset.name] = asset.adopt(given[asset.name], ground)
+        if provided is not None and asset.name in provided:
+            assets_by_name[asset.name] = asset.adopt(provided[asset.name], ground)
             continue
         parts = _parts(asset, ground, executor, progress)
-        made[asset.name] = asset.open(parts)
+        assets_by_name[asset.name] = asset.open(parts)
         total += sum(getattr(part, "seconds", 0.0) for part in parts)
-    return made, total
+    return assets_by_name, total
 
 
 def _produce(job: AssetJob) -> tuple[Any, str] | None:

@@ -31,17 +31,17 @@ def machine_fingerprint() -> dict[str, str]:
 def cache_key(what: Mapping[str, Any], on: Mapping[str, str], device: torch.device) -> str:
     """Return a key for the bits of ``what`` (JSON values) computed on such a machine and device."""
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return f"{_hash(what)[:_ABOUT]}{_hash({**on, 'device': card})[:_WHERE]}"
+    return f"{_hash_json(what)[:_ABOUT]}{_hash_json({**on, 'device': card})[:_WHERE]}"
 
 
 def matches_key(name: str, what: Mapping[str, Any]) -> bool:
     """Return True if ``name`` is a key of ``what``, made on any machine."""
-    about = _hash(what)
+    about = _hash_json(what)
     return len(name) == _ABOUT + _WHERE and name[:_ABOUT] == about[:_ABOUT]
 
 
-def _hash(said: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+def _hash_json(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def warn_other_machines(path: Path, work: str) -> None:

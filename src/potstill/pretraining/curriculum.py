@@ -94,8 +94,8 @@ class DifficultyOrder:
 
     def path(self) -> Path:
         """Return the cache file of the scores."""
-        said = json.dumps(["grand last layer", 1, *(job.path().name for job in self.trainings())])
-        return cache_dir() / "orders" / f"{hashlib.sha256(said.encode()).hexdigest()}.safetensors"
+        description = json.dumps(["grand last layer", 1, *(job.path().name for job in self.trainings())])
+        return cache_dir() / "orders" / f"{hashlib.sha256(description.encode()).hexdigest()}.safetensors"
 
     def remaining(self) -> float:
         """Samples that training its networks will still pass."""
@@ -110,11 +110,11 @@ class DifficultyOrder:
                 return found
         total = torch.zeros(len(self.train))
         for job in self.trainings():
-            if (kept := job.load()) is None:
-                made = job.build()
-                kept = job.load() if made is None else made[0]
-            assert kept is not None
-            total += self._of(kept[0]) / self.runs
+            if (networks := job.load()) is None:
+                built = job.build()
+                networks = job.load() if built is None else built[0]
+            assert networks is not None
+            total += self._of(networks[0]) / self.runs
         with contextlib.suppress(OSError, PotstillError):  # a cache that cannot be written costs time, not the result
             make_cache_folder(path.parent)
             write_tensors(path, {"scores": total}, {})

@@ -42,21 +42,21 @@ def write_checkpoint(path: Path, state: EpochCheckpoint, key: str) -> None:
     Args:
         key: what the training is: it is not read for another.
     """
-    made = state.teacher
+    teacher = state.teacher
     tensors: dict[str, Tensor] = {"rng": state.rng}
     for part in _PARTS:
-        tensors |= {f"{part}/{name}": t.cpu() for name, t in getattr(made, part).items()}
+        tensors |= {f"{part}/{name}": t.cpu() for name, t in getattr(teacher, part).items()}
     for i, (stop, _) in enumerate(state.stops):
         tensors |= {f"stops/{i}/theta/{name}": t.cpu() for name, t in stop.parameters.items()}
         tensors |= {f"stops/{i}/buffers/{name}": t.cpu() for name, t in stop.buffers.items()}
-    said = {
-        "epoch": state.epoch, "seconds": state.seconds, "step": made.step, "right": made.num_correct,
-        "seen": made.num_seen,
+    description = {
+        "epoch": state.epoch, "seconds": state.seconds, "step": teacher.step, "right": teacher.num_correct,
+        "seen": teacher.num_seen,
         "stops": [[stop.epoch, seconds] for stop, seconds in state.stops], "key": key,
     }  # fmt: skip
     with contextlib.suppress(OSError, PotstillError):
         make_cache_folder(path.parent)
-        write_tensors(path, tensors, {"progress": json.dumps(said)})
+        write_tensors(path, tensors, {"progress": json.dumps(description)})
 
 
 def read_checkpoint(path: Path, like: Teacher, key: str, seed: int, classes: tuple[str, ...]) -> EpochCheckpoint | None:
@@ -68,12 +68,12 @@ def read_checkpoint(path: Path, like: Teacher, key: str, seed: int, classes: tup
     """
     try:
         tensors, metadata = read_tensors(path, MAX_BYTES)
-        said = json.loads(metadata["progress"])
-        if said["key"] != key:
+        description = json.loads(metadata["progress"])
+        if description["key"] != key:
             return None
-        numbers = [int(said[name]) for name in ("epoch", "step", "right", "seen")]
-        passed = [(int(epoch), float(seconds)) for epoch, seconds in said["stops"]]
-        seconds = float(said["seconds"])
+        numbers = [int(description[name]) for name in ("epoch", "step", "right", "seen")]
+        passed = [(int(epoch), float(seconds)) for epoch, seconds in description["stops"]]
+        seconds = float(description["seconds"])
     except (PotstillError, KeyError, ValueError, TypeError):
         return None  # not there or not readable: the training begins anew
     wanted = {f"{part}/{name}": t for part in _PARTS for name, t in getattr(like, part).items()}

@@ -136,14 +136,14 @@ class ExpertTraining(Training):
         return DifficultyOrder(train=self.train, make=self.make, runs=runs, epochs=epochs, batch=batch)
 
     @property
-    def _kept(self) -> Int[Tensor, " m"]:
+    def _training_index(self) -> Int[Tensor, " m"]:
         return training_part(self.train, float(self.full_recipe["holdout"]))
 
     def _rng(self) -> torch.Generator:
-        return generator(self.seed, "training", json.dumps(self._decides, sort_keys=True))
+        return generator(self.seed, "training", json.dumps(self._key_recipe, sort_keys=True))
 
     @property
-    def _decides(self) -> dict[str, float | int | str]:
+    def _key_recipe(self) -> dict[str, float | int | str]:
         """Return the part of the recipe that decides the snapshots; without ``epochs`` if the rate does not depend on
         it.
         """
@@ -157,10 +157,10 @@ class ExpertTraining(Training):
         falls = self.full_recipe["schedule"] == "decay" and epoch > self.epochs // 2 + 1
         return float(self.full_recipe["lr"]) * (0.1 if falls else 1.0)
 
-    def _one(self, net: Any, made: Teacher, index: Tensor, rng: torch.Generator, lr: float) -> Teacher:
+    def _one(self, net: Any, teacher: Teacher, index: Tensor, rng: torch.Generator, lr: float) -> Teacher:
         said = self.full_recipe
         return train_epoch(
-            net, made, self.train, index, rng, batch=int(said["batch"]), lr=lr, momentum=float(said["momentum"]),
+            net, teacher, self.train, index, rng, batch=int(said["batch"]), lr=lr, momentum=float(said["momentum"]),
             weight_decay=float(said["weight_decay"]), augment=self.augment, cutmix=float(said["cutmix"]),
             flat=self.gsam,
         )  # fmt: skip
@@ -186,23 +186,23 @@ class ExpertTraining(Training):
         """
         net, rng, layout = self.make(self.seed).train(), torch.Generator(), rows.layout
         rng.set_state(state.rng)
-        kept = self._kept
-        sorted_ = None if self.order is None or state.epoch == self.epochs else self.order.easy_first(kept)
+        train_index = self._training_index
+        sorted_ = None if self.order is None or state.epoch == self.epochs else self.order.easy_first(train_index)
         if state.epoch == 0:
             rows.write_epoch(0, layout.flat(state.teacher.params), layout.flat_buffers(state.teacher.buffers), 0.0)
         for epoch in range(state.epoch, self.epochs):
-            begun = time.monotonic()
-            index = kept if sorted_ is None else PAD.index(epoch, sorted_, self.train.labels)
-            made = self._one(net, state.teacher, shuffle_indices(self.train, index, rng), rng, self._rate(epoch))
-            theta = layout.flat(made.params)
+            started = time.monotonic()
+            index = train_index if sorted_ is None else PAD.index(epoch, sorted_, self.train.labels)
+            teacher = self._one(net, state.teacher, shuffle_indices(self.train, index, rng), rng, self._rate(epoch))
+            theta = layout.flat(teacher.params)
             if not math.isfinite(float(theta.sum())):
                 raise PotstillError(
                     f"expert {self.number} of {self.make.name} did not stay finite in epoch {epoch + 1}; lower its "
                     "learning rate"
                 )
-            spent = state.seconds + time.monotonic() - begun
-            rows.write_epoch(epoch + 1, theta, layout.flat_buffers(made.buffers), spent)
-            state = _TrainingState(epoch=epoch + 1, teacher=made, rng=rng.get_state(), seconds=spent)
+            seconds = state.seconds + time.monotonic() - started
+            rows.write_epoch(epoch + 1, theta, layout.flat_buffers(teacher.buffers), seconds)
+            state = _TrainingState(epoch=epoch + 1, teacher=teacher, rng=rng.get_state(), seconds=seconds)
             after(state)
 
     # --- what is on the disk --------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ class ExpertTraining(Training):
         A longer training has the same name if the shorter one is its beginning.
         """
         what = {
-            **self.identity(bool(self.full_recipe["holdout"])), "recipe": self._decides, "version": _VERSION,
+            **self.identity(bool(self.full_recipe["holdout"])), "recipe": self._key_recipe, "version": _VERSION,
         }  # fmt: skip
         return cache_dir() / "trajectories" / f"{cache_key(what, self.machine, self.make.device)}.safetensors"
 
@@ -225,11 +225,11 @@ class ExpertTraining(Training):
     def _progress(self) -> Path:
         return self.path().with_name(f".{self.path().stem}.progress")
 
-    def _said(self, layout: Layout) -> dict[str, str]:
+    def _metadata(self, layout: Layout) -> dict[str, str]:
         return {
             "format": FORMAT, "layout": layout_json(layout), "network": self.make.name, "key": self.path().stem,
             "data": self.train.content_hash, "source": self.train.name, "classes": json.dumps(self.train.classes),
-            "seed": str(self.seed), "number": str(self.number), "recipe": json.dumps(self._decides, sort_keys=True),
+            "seed": str(self.seed), "number": str(self.number), "recipe": json.dumps(self._key_recipe, sort_keys=True),
             "epochs": str(self.epochs),
         }  # fmt: skip
 
@@ -269,7 +269,7 @@ class ExpertTraining(Training):
                     self._part.unlink(missing_ok=True)
                     return None
                 layout = Layout.of(self.make(self.seed))
-                rows = FileRows(file, layout, self.epochs, self._said(layout))
+                rows = FileRows(file, layout, self.epochs, self._metadata(layout))
                 self._fill(rows)
                 os.replace(self._part, path)
                 if not self._any_length:
@@ -302,7 +302,7 @@ class ExpertTraining(Training):
         )  # fmt: skip
 
     def remaining(self) -> float:
-        kept, done = self._kept, self._epochs_saved()
+        kept, done = self._training_index, self._epochs_saved()
         if self.order is None:
             return float((self.epochs - done) * len(kept))
         sizes = torch.bincount(self.train.labels[kept]).tolist()

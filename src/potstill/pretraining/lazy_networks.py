@@ -56,9 +56,9 @@ class OnDisk:
         mark_in_use(self.path)  # in the process that it was sent to, too
 
     @classmethod
-    def of(cls, path: Path, found: NetworkWeights, device: torch.device) -> "OnDisk":
+    def of(cls, path: Path, network: NetworkWeights, device: torch.device) -> "OnDisk":
         """Make a reader of the network ``found`` at ``path``."""
-        return cls(path=path, seed=found.seed, epoch=found.epoch, classes=found.classes, device=device)
+        return cls(path=path, seed=network.seed, epoch=network.epoch, classes=network.classes, device=device)
 
     def __call__(self) -> NetworkWeights:
         """

@@ -109,14 +109,16 @@ def parse_buffer(
     net = make(0)
     layout = Layout.of(net)
     running = layout.flat_buffers(dict(net.named_buffers()))
-    made: list[BufferTrajectory] = []
+    trajectories: list[BufferTrajectory] = []
     for number, trajectory in enumerate(content):
         one = f"{what}: trajectory {number}"
         _check(trajectory, one, layout, make)
         own = f"{digest or _digest(trajectory)}/{number}"
-        held = 0 if is_mapped else sum(t.nbytes for snapshot in trajectory for t in snapshot)
-        made.append(BufferTrajectory(BufferReader(trajectory, running, one), len(trajectory) - 1, own, held))
-    return made
+        memory_bytes = 0 if is_mapped else sum(t.nbytes for snapshot in trajectory for t in snapshot)
+        trajectories.append(
+            BufferTrajectory(BufferReader(trajectory, running, one), len(trajectory) - 1, own, memory_bytes)
+        )
+    return trajectories
 
 
 def _kind(value: Any) -> str:
@@ -126,11 +128,11 @@ def _kind(value: Any) -> str:
 
 
 def _digest(trajectory: Sequence[Sequence[Tensor]]) -> str:
-    made = hashlib.sha256()
+    digest = hashlib.sha256()
     for snapshot in trajectory:
         for t in snapshot:
-            made.update(t.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return made.hexdigest()
+            digest.update(t.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _check(trajectory: Any, what: str, layout: Layout, make: NetworkFactory) -> None:

@@ -114,10 +114,10 @@ class Training:
 
         return batch, size
 
-    def _pass(self, net: Network, made: Teacher, index: Tensor, rng: Generator, epoch: int) -> Teacher:
+    def _pass(self, net: Network, teacher: Teacher, index: Tensor, rng: Generator, epoch: int) -> Teacher:
         r = self.recipe
         return train_epoch(
-            net, made, self.train, shuffle_indices(self.train, index, rng), rng, batch=int(r["batch"]),
+            net, teacher, self.train, shuffle_indices(self.train, index, rng), rng, batch=int(r["batch"]),
             lr=float(r["lr"]) * _fall(str(r.get("schedule", "steps")), epoch, self.epochs),
             momentum=float(r["momentum"]), weight_decay=float(r["weight_decay"]), augment=self.augment,
             cutmix=float(r.get("cutmix", 0)),
@@ -134,12 +134,12 @@ class Training:
         """Return True if an epoch is the same in a training of any length."""
         return self.recipe.get("schedule") == "constant"
 
-    def _trained(self, made: Teacher, epoch: int) -> NetworkWeights:
-        if not all(math.isfinite(float(p.sum())) for p in made.params.values()):
+    def _trained(self, teacher: Teacher, epoch: int) -> NetworkWeights:
+        if not all(math.isfinite(float(p.sum())) for p in teacher.params.values()):
             raise PotstillError(
                 f"network {self.number} of {self.make.name} did not stay finite in training; lower its learning rate"
             )
-        theta, buffers, classes = made.params, made.buffers, self.train.classes
+        theta, buffers, classes = teacher.params, teacher.buffers, self.train.classes
         return NetworkWeights(seed=self.seed, parameters=theta, buffers=buffers, epoch=epoch, classes=classes)
 
 
@@ -159,26 +159,26 @@ class TrainNetwork(Training):
         Raises:
             PotstillError: it did not stay finite.
         """
-        begun, net, rng = time.monotonic(), self.make(self.seed).train(), self._rng()
-        made, found, first, last = fresh_teacher(net), list[tuple[NetworkWeights, float]](), 0, self.stops[-1]
+        started, net, rng = time.monotonic(), self.make(self.seed).train(), self._rng()
+        teacher, stops, first, last = fresh_teacher(net), list[tuple[NetworkWeights, float]](), 0, self.stops[-1]
         index = training_part(self.train, float(self.recipe.get("holdout", 0)))
-        key, written = json.dumps(self.stops), begun
-        if (old := read_checkpoint(self.progress(), made, key, self.seed, self.train.classes)) is not None:
-            made, first, found = old.teacher, old.epoch, [*old.stops]
-            begun -= old.seconds
-            rng.set_state(old.rng)
+        key, written = json.dumps(self.stops), started
+        if (checkpoint := read_checkpoint(self.progress(), teacher, key, self.seed, self.train.classes)) is not None:
+            teacher, first, stops = checkpoint.teacher, checkpoint.epoch, [*checkpoint.stops]
+            started -= checkpoint.seconds
+            rng.set_state(checkpoint.rng)
         for epoch in range(first, last + 1):
-            if epoch in self.stops and all(stop.epoch != epoch for stop, _ in found):
-                found.append((self._trained(made, epoch), time.monotonic() - begun))
+            if epoch in self.stops and all(stop.epoch != epoch for stop, _ in stops):
+                stops.append((self._trained(teacher, epoch), time.monotonic() - started))
             if epoch < last:
-                made = self._pass(net, made, index, rng, epoch)
+                teacher = self._pass(net, teacher, index, rng, epoch)
             if epoch + 1 < last and (now := time.monotonic()) - written > EVERY:
                 state = EpochCheckpoint(
-                    epoch=epoch + 1, teacher=made, rng=rng.get_state(), seconds=now - begun, stops=tuple(found)
+                    epoch=epoch + 1, teacher=teacher, rng=rng.get_state(), seconds=now - started, stops=tuple(stops)
                 )  # fmt: skip
                 write_checkpoint(self.progress(), state, key)
                 written = time.monotonic()
-        return found
+        return stops
 
     def progress(self) -> Path:
         """Return the checkpoint file of a training under way."""
@@ -261,8 +261,8 @@ class TrainNetwork(Training):
         path = self.path(trained.epoch)
         try:
             make_cache_folder(path.parent)
-            said = {"seconds": repr(seconds), "classes": json.dumps(trained.classes), "seed": str(trained.seed)}
-            write_tensors(path, tensors, said | {"epoch": str(trained.epoch)})
+            metadata = {"seconds": repr(seconds), "classes": json.dumps(trained.classes), "seed": str(trained.seed)}
+            write_tensors(path, tensors, metadata | {"epoch": str(trained.epoch)})
             if trained.epoch == self.stops[-1]:
                 self.progress().unlink(missing_ok=True)
         except OSError as error:

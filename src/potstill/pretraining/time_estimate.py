@@ -37,7 +37,7 @@ def estimate_time(
 
     Trials draw from generators of their own, and their results are dropped.
     """
-    found, ground = [], AssetContext(train=train, network=make, augmentation=augmentation)
+    estimates, ground = [], AssetContext(train=train, network=make, augmentation=augmentation)
     for asset in assets:
         missing = [job for job in asset.jobs(ground) if not job.is_cached()]
         if not missing:
@@ -47,8 +47,10 @@ def estimate_time(
         workers = min(places, len(missing))
         each = _seconds_per_unit(missing[0], threads, train.device)
         left = sum(job.remaining() for job in missing)
-        found.append(TimeEstimate(name=asset.name, work=asset.describe_work(missing), seconds=each * left / workers))
-    return tuple(found)
+        estimates.append(
+            TimeEstimate(name=asset.name, work=asset.describe_work(missing), seconds=each * left / workers)
+        )
+    return tuple(estimates)
 
 
 def _seconds_per_unit(job: AssetJob, threads: int | None, device: torch.device) -> float:
@@ -59,11 +61,11 @@ def _seconds_per_unit(job: AssetJob, threads: int | None, device: torch.device) 
         torch.set_num_threads(threads)  # as a worker process will have
     try:
         while len(seconds) < 2 or (len(seconds) < MOST and sum(seconds) < ENOUGH):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             trial()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(before)
     return min(seconds) / units

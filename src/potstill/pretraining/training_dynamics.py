@@ -61,15 +61,15 @@ def snapshot_epochs(epochs: int) -> tuple[int, ...]:
     return tuple(sorted({e for e in early if e < epochs} | {epochs}))
 
 
-def check_snapshot_epoch(epoch: int, kept: tuple[int, ...]) -> None:
+def check_snapshot_epoch(epoch: int, snapshots: tuple[int, ...]) -> None:
     """Refuse an ``epoch`` after which no network is kept.
 
     Raises:
         PotstillError: it is not.
     """
-    if epoch not in kept:
+    if epoch not in snapshots:
         raise PotstillError(
-            f"networks are kept after epochs {', '.join(map(str, kept))}, not after {epoch}; ask for one of these"
+            f"networks are kept after epochs {', '.join(map(str, snapshots))}, not after {epoch}; ask for one of these"
         )
 
 
@@ -164,13 +164,13 @@ class RecordTraining(Training):
     @property
     def index(self) -> Int[Tensor, " m"]:
         """Return the training samples."""
-        kept = training_part(self.train, float(self.recipe.get("holdout", 0)))
+        candidates = training_part(self.train, float(self.recipe.get("holdout", 0)))
         part = float(self.recipe.get("part", 1))
         if part == 1:
-            return kept
-        some = torch.randperm(len(kept), generator=generator(self.seed, "part"))
-        y = self.train.labels[kept][some]
-        pools = [kept[some[y == c]] for c in range(len(self.train.classes))]
+            return candidates
+        some = torch.randperm(len(candidates), generator=generator(self.seed, "part"))
+        y = self.train.labels[candidates][some]
+        pools = [candidates[some[y == c]] for c in range(len(self.train.classes))]
         return torch.cat([pool[: max(1, round(part * len(pool)))] for pool in pools]).sort().values
 
     @property
@@ -204,19 +204,19 @@ class RecordTraining(Training):
             teacher = self._pass(net.train(), state.teacher, index, rng, epoch)
             trained = self._trained(teacher, epoch + 1)  # also refuses what is not finite
             closer = epoch + 1 in snapshot_epochs(self.epochs)
-            rows, log_p = self._look(net.eval(), teacher, state.log_p, closer)
+            rows, log_p = self._evaluate_samples(net.eval(), teacher, state.log_p, closer)
             state = _State(
                 epoch=epoch + 1, teacher=teacher, log_p=log_p, rng=rng.get_state(),
                 seconds=state.seconds + time.monotonic() - begun,
             )  # fmt: skip
             yield state, rows, trained if closer else None
 
-    def _look(
+    def _evaluate_samples(
         self, net: Network, teacher: Teacher, before: Tensor | None, closer: bool
     ) -> tuple[dict[str, Tensor], Float[Tensor, "n k"]]:
         weights = {**teacher.params, **teacher.buffers}
-        found: dict[str, list[Tensor]] = {}
-        kept: list[Tensor] = []
+        values_by_name: dict[str, list[Tensor]] = {}
+        log_probabilities: list[Tensor] = []
         with torch.no_grad():
             for at in torch.split(torch.arange(len(self.train)), _CHUNK):
                 batch = self.train.fetch(at)
@@ -241,9 +241,9 @@ class RecordTraining(Training):
                         "gap": training_dynamics.top_two_gap(p),
                     }  # fmt: skip
                 for name, values in said.items():
-                    found.setdefault(name, []).append(values.cpu())
-                kept.append(log_p.cpu())
-        return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(kept)
+                    values_by_name.setdefault(name, []).append(values.cpu())
+                log_probabilities.append(log_p.cpu())
+        return {name: torch.cat(parts) for name, parts in values_by_name.items()}, torch.cat(log_probabilities)
 
     # --- what is on the disk --------------------------------------------------------------------------------------
 
@@ -267,8 +267,8 @@ class RecordTraining(Training):
     def compute(self) -> Run:
         """Train in memory."""
         made = list(self.epochs_made())
-        found = {state.epoch: InMemory(trained) for state, _, trained in made if trained is not None}
-        networks = PerEpoch(tuple(found), LazyNetworks(tuple(found.values())))
+        networks_by_epoch = {state.epoch: InMemory(trained) for state, _, trained in made if trained is not None}
+        networks = PerEpoch(tuple(networks_by_epoch), LazyNetworks(tuple(networks_by_epoch.values())))
         return Run(tuple(rows for _, rows, _ in made), networks, made[-1][0].seconds)
 
     def remaining(self) -> float:
@@ -317,7 +317,7 @@ class RecordTraining(Training):
         rows: list[Mapping[str, Values]] = []
         networks: dict[int, OnDisk] = {}
         seconds = 0.0
-        if (self._saved().epoch or self.epochs * self._whole()) < self.until:
+        if (self._saved().epoch or self.epochs * self._has_last_network()) < self.until:
             warn_other_machines(folder, "records of trainings")
             return None  # rows beyond the state were not confirmed
         try:
@@ -333,7 +333,7 @@ class RecordTraining(Training):
             return None  # not there or not readable: it is made again
         return Run(tuple(rows), PerEpoch(tuple(networks), LazyNetworks(tuple(networks.values()))), seconds)
 
-    def _whole(self) -> bool:
+    def _has_last_network(self) -> bool:
         return (self.folder() / f"network-{self.epochs:05}.safetensors").exists()
 
     def _network_path(self, epoch: int) -> Path:
@@ -350,29 +350,29 @@ class RecordTraining(Training):
         for kind, values in _moving(state.teacher).items():
             parts |= {f"{kind}/{n}": t for n, t in values.items()}
         t = state.teacher
-        said = {
+        metadata_ = {
             "epoch": state.epoch,
             "step": t.step,
             "right": t.num_correct,
             "seen": t.num_seen,
             "seconds": state.seconds,
         }
-        write_tensors(self.folder() / "state.safetensors", parts, {"said": json.dumps(said)})
+        write_tensors(self.folder() / "state.safetensors", parts, {"said": json.dumps(metadata_)})
 
     def _saved(self) -> _State:
         """Return the last checkpoint, or the initial state if there is none or it is damaged."""
         first = self._first()
         with contextlib.suppress(PotstillError, KeyError, ValueError, TypeError):
             tensors, metadata = read_tensors(self.folder() / "state.safetensors", MAX_BYTES)
-            said = json.loads(metadata["said"])
+            state = json.loads(metadata["said"])
             moving = {
                 kind: {n: tensors[f"{kind}/{n}"].to(t.device) for n, t in values.items()}
                 for kind, values in _moving(first.teacher).items()
             }
-            teacher = Teacher(**moving, step=said["step"], num_correct=said["right"], num_seen=said["seen"])
+            teacher = Teacher(**moving, step=state["step"], num_correct=state["right"], num_seen=state["seen"])
             return _State(
-                epoch=said["epoch"], teacher=teacher, log_p=tensors["log_p"], rng=tensors["rng"],
-                seconds=said["seconds"],
+                epoch=state["epoch"], teacher=teacher, log_p=tensors["log_p"], rng=tensors["rng"],
+                seconds=state["seconds"],
             )  # fmt: skip
         return first
 

@@ -110,9 +110,9 @@ def _read_experts(one: Any, make: NetworkFactory, train: Source) -> list[Traject
     return [_from_buffer(found, make) for found in read_replay_buffer(path, make)]
 
 
-def _from_buffer(found: BufferTrajectory, make: NetworkFactory) -> Trajectory:
+def _from_buffer(trajectory: BufferTrajectory, make: NetworkFactory) -> Trajectory:
     return Trajectory(
-        seed=int(hashlib.sha256(found.digest.encode()).hexdigest()[:15], 16), epochs=found.epochs,
-        layout=Layout.of(make(0)), device=make.device, read=found.read, digest=found.digest,
-        memory_bytes=found.memory_bytes,
+        seed=int(hashlib.sha256(trajectory.digest.encode()).hexdigest()[:15], 16), epochs=trajectory.epochs,
+        layout=Layout.of(make(0)), device=make.device, read=trajectory.read, digest=trajectory.digest,
+        memory_bytes=trajectory.memory_bytes,
     )  # fmt: skip

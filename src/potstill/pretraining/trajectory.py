@@ -152,7 +152,7 @@ class ForeignExpertError(PotstillError):
     """A file of another network or of other data."""
 
 
-def open_expert(path: Path, make: NetworkFactory, train: Source, asked: int = 0) -> Trajectory:
+def open_expert(path: Path, make: NetworkFactory, train: Source, epochs_needed: int = 0) -> Trajectory:
     """Open a cached expert, checked by its hash.
 
     Args:
@@ -161,11 +161,11 @@ def open_expert(path: Path, make: NetworkFactory, train: Source, asked: int = 0)
     Raises:
         PotstillError: it is none, cut off, damaged, too short, or of another network or other data; both are named.
     """
-    values, said = read_file(path, check=True)
+    values, metadata = read_file(path, check=True)
     layout = Layout.of(make(0))
     try:
-        network, data, source = said["network"], said["data"], said["source"]
-        classes, seed, written = tuple(json.loads(said["classes"])), int(said["seed"]), said["layout"]
+        network, data, source = metadata["network"], metadata["data"], metadata["source"]
+        classes, seed, written = tuple(json.loads(metadata["classes"])), int(metadata["seed"]), metadata["layout"]
     except (KeyError, ValueError, TypeError) as error:
         raise PotstillError(f"{path}: not a whole expert trajectory ({error}); get the file again") from error
     if network != make.name or written != layout_json(layout):
@@ -186,8 +186,8 @@ def open_expert(path: Path, make: NetworkFactory, train: Source, asked: int = 0)
     wanted["chain"] = (epochs + 1, 32)
     if {name: v.shape for name, v in values.items()} != wanted:
         raise PotstillError(f"{path}: not a whole expert trajectory; get the file again")
-    if (last := asked or epochs) > epochs:
-        raise PotstillError(f"{path}: an expert of {epochs} epochs, but {asked} are needed; train it longer")
+    if (last := epochs_needed or epochs) > epochs:
+        raise PotstillError(f"{path}: an expert of {epochs} epochs, but {epochs_needed} are needed; train it longer")
     return Trajectory(
         seed=seed, epochs=last, layout=layout, device=make.device, read=_FileReader(path),
         digest=snapshots_hash(values, last), classes=classes, seconds=float(values["seconds"][last]),

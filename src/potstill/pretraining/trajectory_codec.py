@@ -123,22 +123,22 @@ class Rows(ABC):
     def write_epoch(self, epoch: int, theta: Tensor, buffers: Tensor, seconds: float) -> None:
         """Write the expert after ``epoch`` epochs; epoch 0 must be written first."""
         self._write("seconds", epoch, np.array([seconds], np.float32))
-        made = hashlib.sha256(b"" if epoch == 0 else self._read("chain", epoch - 1).tobytes())
+        chain = hashlib.sha256(b"" if epoch == 0 else self._read("chain", epoch - 1).tobytes())
         if self.layout.running:
             self._write("buffers", epoch, buffers.numpy())
-            made.update(buffers.numpy().tobytes())
+            chain.update(buffers.numpy().tobytes())
         if epoch == 0:
             self._first = theta.numpy().copy()
             self._write("first", 0, self._first)
-            made.update(self._first.tobytes())
+            chain.update(self._first.tobytes())
         else:
             if self._first is None:
                 self._first = self._read("first", 0).reshape(-1).copy()
             coded, scale = _coded(theta.numpy() - self._first)
             self._write("scale", epoch - 1, np.array([scale], np.float32))
             self._write("later", epoch - 1, coded)
-            made.update(coded.tobytes() + np.float32(scale).tobytes())
-        self._write("chain", epoch, np.frombuffer(made.digest(), np.uint8))
+            chain.update(coded.tobytes() + np.float32(scale).tobytes())
+        self._write("chain", epoch, np.frombuffer(chain.digest(), np.uint8))
 
     @abstractmethod
     def _write(self, name: str, row: int, values: NDArray[Any]) -> None:
@@ -166,8 +166,8 @@ class MemoryRows(Rows):
         self.values[name][row] = values.reshape(self.values[name].shape[1:])
 
     def _read(self, name: str, row: int) -> NDArray[Any]:
-        found: NDArray[Any] = self.values[name][row]
-        return found
+        row_values: NDArray[Any] = self.values[name][row]
+        return row_values
 
     @property
     def size(self) -> int:
@@ -178,10 +178,10 @@ class MemoryRows(Rows):
 class FileRows(Rows):
     """A trajectory in a file under construction."""
 
-    def __init__(self, file: BinaryIO, layout: Layout, epochs: int, said: Mapping[str, str]) -> None:
+    def __init__(self, file: BinaryIO, layout: Layout, epochs: int, metadata: Mapping[str, str]) -> None:
         super().__init__(layout, epochs)
         self.file = file
-        self.plan: FileLayout = plan_layout(self._kinds, {**said, DIGEST: DIGEST_PLACEHOLDER})
+        self.plan: FileLayout = plan_layout(self._kinds, {**metadata, DIGEST: DIGEST_PLACEHOLDER})
 
     def start(self) -> None:
         """Start an empty file of its final size.
@@ -249,11 +249,11 @@ def _rows(values: Mapping[str, NDArray[Any]], epoch: int) -> list[tuple[str, int
 
 def rows_digest(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
     """Return the hash of all rows up to ``epoch``."""
-    made = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, count in _rows(values, epoch):
         for row in range(count):
-            made.update(values[name][row].tobytes())
-    return made.hexdigest()
+            digest.update(values[name][row].tobytes())
+    return digest.hexdigest()
 
 
 def snapshots_hash(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
@@ -267,10 +267,10 @@ def read_file(path: Path, check: bool) -> tuple[dict[str, NDArray[Any]], dict[st
     Raises:
         PotstillError: it is none, cut off or, where that is checked, damaged.
     """
-    values, said = open_memmap(path, check=check)
-    if said.get("format") != FORMAT:
+    values, metadata = open_memmap(path, check=check)
+    if metadata.get("format") != FORMAT:
         raise PotstillError(f"{path}: not an expert trajectory; give a file that potstill kept, or a replay buffer")
-    return values, said
+    return values, metadata
 
 
 def layout_json(layout: Layout) -> str:

@@ -216,7 +216,7 @@ class _Execution:
         for f in forecasts:
             reporter.expect(f.name, f.seconds, f"{run.name} begins with {f}")
         assets, seconds = build_assets(
-            wanted, problem.train, problem.network, augmentation, executor=self.executor, given=run.provided_assets,
+            wanted, problem.train, problem.network, augmentation, executor=self.executor, provided=run.provided_assets,
             progress=self.count,
         )  # fmt: skip
         if limit is not None and not limit.remaining:
