@@ -123,7 +123,7 @@ def test_a_stopped_writer_goes_on_by_the_statistics_of_the_same_batches(tmp_path
     whole = write(tmp_path / "whole", **settings)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "a", progress=stop, **settings)
-    with pytest.raises(PotstillError, match="another recipe or batch"):
+    with pytest.raises(PotstillError, match="of other settings"):
         write(tmp_path / "a", batch=6)
     write(tmp_path / "a", **settings)
     assert (tmp_path / "a").read_bytes() == whole.path.read_bytes()
@@ -180,9 +180,9 @@ def test_a_killed_writer_goes_on_to_the_same_bytes(tmp_path: Path, path: Path) -
     assert part.stat().st_size == path.stat().st_size  # all room is reserved from the start
     done = json.loads(record.read_text())["rows"]
     assert 0 < done < 3 * N
-    with pytest.raises(PotstillError, match="another recipe or batch"):
+    with pytest.raises(PotstillError, match="of other settings"):
         write(made, batch=5)
-    with pytest.raises(PotstillError, match="another recipe or batch"):
+    with pytest.raises(PotstillError, match="of other settings"):
         write(made, top_k=3)
     seen: list[int] = []
     write(made, progress=lambda rows, total: seen.append(rows))

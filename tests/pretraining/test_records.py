@@ -96,7 +96,7 @@ def test_interrupted_at_any_epoch_it_ends_with_the_same_bits(cache: Path, monkey
     expected = bits(training.folder())
     for stop in (1, 2, 3):
         monkeypatch.setenv("POTSTILL_CACHE", str(cache / f"again-{stop}"))
-        made = RecordTraining._look
+        made = RecordTraining._evaluate_samples
         seen = 0
 
         def dies(self: RecordTraining, *args: Any, stop: int = stop, made: Any = made) -> Any:
@@ -105,11 +105,11 @@ def test_interrupted_at_any_epoch_it_ends_with_the_same_bits(cache: Path, monkey
                 raise KeyboardInterrupt
             return made(self, *args)
 
-        monkeypatch.setattr(RecordTraining, "_look", dies)
+        monkeypatch.setattr(RecordTraining, "_evaluate_samples", dies)
         with pytest.raises(KeyboardInterrupt):
             run_of(training)
         assert training.load() is None
-        monkeypatch.setattr(RecordTraining, "_look", made)
+        monkeypatch.setattr(RecordTraining, "_evaluate_samples", made)
         again = run_of(training)
         found = bits(training.folder())
         assert found.keys() == expected.keys()

@@ -265,7 +265,7 @@ def test_what_was_interrupted_and_is_damaged_is_begun_anew(
     if broken == "rows":
         layout = module.Layout.of(MAKE(0))
         with open(file, "rb") as one:
-            place, _ = module.FileRows(one, layout, 3, job._said(layout))._place("later", 0)
+            place, _ = module.FileRows(one, layout, 3, job._metadata(layout))._place("later", 0)
         content[place] ^= 1
     else:
         content[-1] ^= 1
