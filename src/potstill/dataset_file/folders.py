@@ -1,4 +1,4 @@
-"""New folders that are there as a whole or not at all."""
+"""Atomic creation of folders."""
 
 import os
 import shutil
@@ -10,14 +10,14 @@ from potstill.errors import PotstillError
 
 __all__ = ["write_folder"]
 
-_FEW = 64
+_MAX_SINGLE_SYNCS = 64
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """A new folder, filled beside and renamed. An empty one in its place is replaced.
+    """Fill a new folder under a temporary name and rename it; an empty folder in its place is replaced.
 
     Raises:
-        PotstillError: something is there already, or it cannot be written; nothing is left behind then.
+        PotstillError: the path is taken, or cannot be written; nothing is left behind.
     """
     try:
         target = path.resolve()
@@ -43,14 +43,14 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _sync(part: Path) -> None:
-    """Bring all that is in a folder to the disk: file by file where they are few, else at once."""
+    """Sync the files of a folder: one by one where they are few, else all at once."""
     files = [Path(folder, name) for folder, _, names in os.walk(part) for name in names]
-    if len(files) > _FEW and hasattr(os, "sync"):
+    if len(files) > _MAX_SINGLE_SYNCS and hasattr(os, "sync"):
         os.sync()  # a wait for each of thousands would take minutes
         return
     for file in files:
-        with open(file, "rb") as held:
-            os.fsync(held.fileno())
+        with open(file, "rb") as opened:
+            os.fsync(opened.fileno())
     for folder, _, _ in os.walk(part):
         sync_folder(Path(folder))
 

@@ -1,8 +1,8 @@
-"""Files of ``torch.save`` from other people's programs, read without running what is in them.
+"""Files of ``torch.save`` from other programs, read without running code in them.
 
-They are pickles. ``torch.load(weights_only=True)`` reads tensors, numbers, texts, lists and mappings of them; NumPy's
-plain numbers, which several published programs save beside their tensors, by a function of ours in NumPy's place. Any
-other object is refused before it is made, and so are archives that would unpack to more than they weigh.
+``torch.load(weights_only=True)`` reads tensors, numbers, texts, lists and mappings; NumPy scalars, which several
+published programs save, are read by functions here. Other objects and archives that unpack to more than their size are
+refused.
 """
 
 import struct
@@ -23,8 +23,8 @@ __all__ = ["SAFE_GLOBALS", "load_torch_file"]
 _FORMATS = {"i8": "<q", "i4": "<i", "f8": "<d", "f4": "<f"}
 
 
-class _Kind:
-    """What stands in for ``numpy.dtype``: the kind of a plain number, or nothing."""
+class _ScalarType:
+    """Replacement of ``numpy.dtype`` for plain numbers."""
 
     def __init__(self, code: object, *rest: object) -> None:
         if code not in _FORMATS:
@@ -36,28 +36,28 @@ class _Kind:
             raise ValueError("a NumPy value of another byte order")
 
 
-def _number(kind: _Kind, raw: bytes) -> int | float:
-    """What stands in for ``numpy.core.multiarray.scalar``."""
-    if not isinstance(kind, _Kind) or not isinstance(raw, bytes):
+def _scalar(kind: _ScalarType, raw: bytes) -> int | float:
+    """Replacement of ``numpy.core.multiarray.scalar``."""
+    if not isinstance(kind, _ScalarType) or not isinstance(raw, bytes):
         raise ValueError("a NumPy value that is no plain number")
     value: int | float = struct.unpack(kind.format, raw)[0]
     return value
 
 
 SAFE_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_Kind, "numpy.dtype"),
-    (_number, "numpy.core.multiarray.scalar"),  # NumPy 1
-    (_number, "numpy._core.multiarray.scalar"),  # NumPy 2
+    (_ScalarType, "numpy.dtype"),
+    (_scalar, "numpy.core.multiarray.scalar"),  # NumPy 1
+    (_scalar, "numpy._core.multiarray.scalar"),  # NumPy 2
 ]
-"""What may be in them beside what torch allows."""
+"""Objects allowed besides those of torch."""
 
 
 def load_torch_file(path: Path, max_bytes: int) -> Any:
-    """What ``torch.save`` wrote to ``path``, on the CPU.
+    """Return what ``torch.save`` wrote to ``path``, on the CPU.
 
     Raises:
-        PotstillError: it is missing, larger than ``max_bytes``, damaged, holds other objects, or would unpack to more
-            than it weighs: one line. Nothing of it is run.
+        PotstillError: it is missing, larger than ``max_bytes``, damaged, holds other objects, or unpacks to more
+            than its size. No code of it is run.
     """
     try:
         size = path.stat().st_size
@@ -94,5 +94,5 @@ def _tensors(content: Any) -> Iterator[Tensor]:
     elif isinstance(content, dict):
         yield from _tensors(list(content.values()))
     elif isinstance(content, list | tuple):
-        for one in content:
-            yield from _tensors(one)
+        for item in content:
+            yield from _tensors(item)

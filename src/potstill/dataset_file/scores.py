@@ -1,7 +1,7 @@
-"""Scores of every sample of a source, as a parquet file that a person can sort and a selection can read.
+"""Scores of every sample of a source, as a parquet file that people can sort and selections can read.
 
-Rows may be in any order: ``index`` says whose they are. The file's own metadata (key ``potstill``) names the data by
-their content hash, and every method with all settings that decide its numbers.
+Rows may be in any order: ``index`` is the sample. The metadata key ``potstill`` has the content hash of the data, and
+every method with the settings of its scores.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ _FORMAT = "potstill-scores/1"
 
 @dataclass(frozen=True, kw_only=True)
 class MethodScores:
-    """What one method says of all samples."""
+    """Scores of all samples by one method."""
 
     columns: Mapping[str, Float[Tensor, " n"]]
-    """Numbers by name, the score first."""
+    """Columns by name, the score first."""
     config: Mapping[str, Any]
-    """The settings that decide them."""
+    """Settings that decide them."""
     seconds: float = 0.0
-    """Of computing, the training of networks among them."""
+    """Computing time in seconds, training of networks included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,27 +46,27 @@ class Scores:
     """Scores of all samples of a source by several methods."""
 
     source: str
-    """The source's name."""
+    """Name of the source."""
     content_hash: str
-    """Its content hash."""
+    """Content hash of the source."""
     labels: Int[Tensor, " n"]
     classes: tuple[str, ...]
     methods: Mapping[str, MethodScores]
     names: tuple[str, ...] = ()
-    """The file or name of each sample, where the source knows it."""
+    """File or name of each sample, where the source knows it."""
     first_duplicate: Int[Tensor, " n"] | None = None
-    """The index of the first sample with equal inputs: its own, where there is none before."""
+    """Index of the first sample with equal inputs, its own if there is none before."""
     region: Sequence[str] = ()
-    """Of each sample on the data map, where cartography is among the methods."""
+    """Region of each sample on the data map, where cartography is among the methods."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def columns_for(self, method: str, train: Source) -> Mapping[str, Tensor]:
-        """The columns of a method, for these data.
+        """Return the columns of a method for these data.
 
         Raises:
-            PotstillError: it has no scores here, or they are of other data; both are said.
+            PotstillError: there are none, or they are of other data.
         """
         if method not in self.methods:
             raise PotstillError(
@@ -88,25 +88,25 @@ def _short(content: str) -> str:
 
 
 def other_scores(path: Path, scores: Collection[str], hash: str) -> str:
-    """Say what is at ``path`` instead of scores that these methods' of the data of this hash may replace."""
+    """Return what is at ``path`` instead of replaceable scores; empty: scores of the same data and methods."""
     try:
-        held = read_scores(path)
+        existing = read_scores(path)
     except PotstillError:
         return "is there already, and holds no scores that Potstill wrote"
-    if held.content_hash != hash:
-        return f"holds the scores of other data ({held.source})"
-    lost = [name for name in held.methods if name not in scores]
+    if existing.content_hash != hash:
+        return f"holds the scores of other data ({existing.source})"
+    lost = [name for name in existing.methods if name not in scores]
     return f"holds the scores of {', '.join(lost)}, too" if lost else ""
 
 
 def write_scores(scores: Scores, path: Path, *, force: bool = False) -> None:
-    """One row per sample: index, name, label, class, duplicates, region, and every number.
+    """Write one row per sample: index, name, label, class, duplicates, region, and all scores.
 
     Args:
-        force: replace whatever file is there; without it scores of the same data by the same methods or some of them.
+        force: replace any file there; by default only scores of the same data by no other methods.
 
     Raises:
-        PotstillError: it cannot be written, or something else is there.
+        PotstillError: the file cannot be written, or another one is there.
     """
     check_output(path, force=force, found=lambda at: other_scores(at, scores.methods, scores.content_hash))
     n = len(scores)
@@ -137,7 +137,7 @@ def write_scores(scores: Scores, path: Path, *, force: bool = False) -> None:
 
 
 def _digest(scores: Scores) -> str:
-    """Hash of all that is read from a file, in the order of the samples: rows may be sorted otherwise."""
+    """Return the hash of all scores, in the order of the samples."""
     methods = {name: [m.config, m.seconds, list(m.columns)] for name, m in scores.methods.items()}
     names, region = [_text(name) for name in scores.names], list(map(str, scores.region))
     said = [scores.source, scores.content_hash, [_text(c) for c in scores.classes], names, region, methods]
@@ -150,16 +150,15 @@ def _digest(scores: Scores) -> str:
 
 
 def _text(name: str) -> str:
-    """Names of files that are no UTF-8 could not be written."""
+    """Return a file name as valid UTF-8."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def read_scores(path: str | Path) -> Scores:
-    """A file of scores, whatever the order of its rows.
+    """Read a file of scores.
 
     Raises:
-        PotstillError: it is not one, or not whole, or its numbers are not those that were written; the message says
-            what is missing.
+        PotstillError: the file is not one, incomplete or damaged.
     """
     path = Path(path)
     try:
@@ -178,10 +177,8 @@ def read_scores(path: str | Path) -> Scores:
             f"{path}: not a file of scores ({type(error).__name__}: {' '.join(str(error).split())[:200]}); only files "
             "that potstill score wrote, with all rows and their metadata, can be selected from"
         ) from error
-    if said.get(DIGEST, (found := _digest(scores))) != found:  # files of earlier versions say none
-        raise PotstillError(
-            f"{path}: damaged, or changed: it does not have the numbers that it was written with; make it anew"
-        )
+    if said.get(DIGEST) != _digest(scores):
+        raise PotstillError(f"{path}: damaged or changed: its scores are not those that were written; make it anew")
     return scores
 
 

@@ -1,7 +1,7 @@
-"""A state as tensors and JSON, and back, bit for bit: what makes a run resumable.
+"""A method's state as tensors and JSON, and back, bit for bit, so that runs can resume.
 
-Besides values, a tensor's memory order and device come back: another order lets kernels sum in another order, and then
-a resumed run would end with other last bits. What is lost is sharing: one tensor held twice comes back as two.
+Memory order and device of tensors come back too: kernels sum in memory order, which decides the last bits. Sharing is
+lost: one tensor in two places comes back as two.
 """
 
 import dataclasses
@@ -23,14 +23,14 @@ _STORED = frozenset(DTYPES.values())
 
 
 def pack_state(state: Any) -> tuple[dict[str, Tensor], Any]:
-    """The tensors of a state by path (not copied), and a JSON value that says where they belong.
+    """Return the tensors of a state by path (not copied), and the JSON structure of the state.
 
     Args:
         state: a dataclass of tensors, numbers, strings, None, tuples and mappings (with string keys) of these, and
             other such dataclasses.
 
     Raises:
-        TypeError: something else is in it; the message says where.
+        TypeError: another value is in it; the message says where.
     """
     tensors: dict[str, Tensor] = {}
     return tensors, _pack(state, "", tensors)
@@ -49,7 +49,7 @@ def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         return {"tuple": [_pack(v, _join(path, str(n)), tensors) for n, v in enumerate(value)]}
     if isinstance(value, Mapping) and all(type(name) is str for name in value):
         # Pairs, not an object: the order of a mapping evolves with a run like its values.
-        return {"mapping": [[n, _pack(v, _join(path, _escaped(n)), tensors)] for n, v in value.items()]}
+        return {"mapping": [[n, _pack(v, _join(path, _escape(n)), tensors)] for n, v in value.items()]}
     what = f"a {type(value).__name__}" + (" with names that are not strings" if isinstance(value, Mapping) else "")
     raise TypeError(
         f"a state holds tensors, numbers, strings, tuples, mappings and dataclasses, but {path or 'it'} is {what}; "
@@ -71,8 +71,8 @@ def _pack_tensor(value: Tensor, path: str, tensors: dict[str, Tensor]) -> Any:
     return {"tensor": [path, str(value.device), order]}
 
 
-def _escaped(name: str) -> str:
-    """Dots in names are escaped, so that ``{"a.b": …}`` and ``{"a": {"b": …}}`` have different paths."""
+def _escape(name: str) -> str:
+    """Escape dots, so that ``{"a.b": …}`` and ``{"a": {"b": …}}`` have different paths."""
     return name.replace("\\", "\\\\").replace(".", "\\.")
 
 
@@ -81,17 +81,17 @@ def _join(path: str, name: str) -> str:
 
 
 def unpack_state(kind: type[T], tensors: Mapping[str, Tensor], structure: Any) -> T:
-    """The state that ``pack`` took apart, its tensors copied to the devices where they were.
+    """Return the state that ``pack_state`` took apart, its tensors copied to their devices.
 
     Args:
-        kind: the dataclass of the state; nested dataclasses are found through its annotations.
+        kind: dataclass of the state; its annotations give nested dataclasses.
 
     Raises:
         TypeError: the structure does not fit ``kind``, or a tensor's device is not here.
         KeyError: a tensor is missing.
     """
-    made: T = _unpack(kind, tensors, structure)
-    return made
+    state: T = _unpack(kind, tensors, structure)
+    return state
 
 
 def _unpack(kind: Any, tensors: Mapping[str, Tensor], node: Any) -> Any:
@@ -123,24 +123,24 @@ def _unpack(kind: Any, tensors: Mapping[str, Tensor], node: Any) -> Any:
 def _unpack_tensor(tensors: Mapping[str, Tensor], name: str, device: str, order: list[int] | None) -> Tensor:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise TypeError(f"{name} was on {device}, which is not here")
-    made = tensors[name].to(device)
+    tensor = tensors[name].to(device)
     if order is not None:
         inverse = sorted(range(len(order)), key=order.__getitem__)
-        made = made.permute(order).contiguous().permute(inverse)
-    return made.clone()
+        tensor = tensor.permute(order).contiguous().permute(inverse)
+    return tensor.clone()
 
 
-def _choices(kind: Any) -> Iterator[Any]:
-    """What an annotation allows: itself, or the members of ``X | None``."""
+def _members(kind: Any) -> Iterator[Any]:
+    """Yield the members of an annotation: itself, or those of ``X | None``."""
     if get_origin(kind) in (typing.Union, types.UnionType):
         for member in get_args(kind):
-            yield from _choices(member)
+            yield from _members(member)
     else:
         yield kind
 
 
 def _arguments(kind: Any, container: type) -> tuple[Any, ...]:
-    for choice in _choices(kind):
+    for choice in _members(kind):
         origin = get_origin(choice)
         if isinstance(origin, type) and issubclass(origin, container):
             return get_args(choice)
@@ -148,9 +148,9 @@ def _arguments(kind: Any, container: type) -> tuple[Any, ...]:
 
 
 def _dataclass(kind: Any) -> Any:
-    """The dataclass that an annotation means, also as ``X | None``."""
-    origins = [get_origin(choice) or choice for choice in _choices(kind)]
-    found = [o for o in origins if isinstance(o, type) and dataclasses.is_dataclass(o)]
-    if len(found) == 1:
-        return found[0]
+    """Return the dataclass of an annotation, also of ``X | None``."""
+    origins = [get_origin(choice) or choice for choice in _members(kind)]
+    classes = [o for o in origins if isinstance(o, type) and dataclasses.is_dataclass(o)]
+    if len(classes) == 1:
+        return classes[0]
     raise TypeError(f"a dataclass was stored where {kind!r} is annotated; annotate it with its class")

@@ -71,7 +71,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """How the tensors of a set are written."""
+    """Codec and decoder of a set."""
 
     codec: Codec = field(default_factory=Float)
     encoded: Mapping[str, Encoded] = field(default_factory=dict)

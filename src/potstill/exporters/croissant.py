@@ -1,7 +1,6 @@
-"""What the files of a published set are, for machines: Croissant 1.1 (JSON-LD) with its fields on responsible use.
+"""Croissant 1.1 metadata (JSON-LD) of a published set, with its vocabulary for responsible AI.
 
-Made of the set's card and of its rows' schema alone, so that it says nothing that nobody knows: no consent, no
-demographics, no maintenance plan.
+Made from the set's metadata and the schema of its rows alone: nothing about consent, demographics or maintenance.
 """
 
 import hashlib
@@ -36,12 +35,12 @@ _CONTEXT: dict[str, Any] = {
 def croissant(
     distilled: Distilled, columns: Mapping[str, Mapping[str, Any]], files: Mapping[str, bytes], license: str | None
 ) -> dict[str, Any]:
-    """The JSON-LD of a set in files.
+    """Return the JSON-LD of a set in files.
 
     Args:
-        columns: of the rows, by name what Hugging Face says of each (``{"dtype": "float32", "_type": "Value"}``).
-        files: path and content of the rows, a Parquet file, and then of the others.
-        license: what others may do with it.
+        columns: Hugging Face features of the rows by name (``{"dtype": "float32", "_type": "Value"}``).
+        files: content by path, the Parquet file of the rows first.
+        license: identifier of the licence; ``None``: not stated.
     """
     card, n = distilled.metadata, len(distilled)
     source, method = plain_line(card["source"].get("name")), plain_line(card["method"])
@@ -67,14 +66,14 @@ def croissant(
             "sc:description": json.dumps(card["config"], sort_keys=True),
             "prov:wasAssociatedWith": {"@type": "prov:SoftwareAgent", "prov:label": f"potstill {version}"},
         },
-        **_responsible(distilled, source, method),
+        **_responsible_ai(distilled, source, method),
         "distribution": [_file(path, content) for path, content in files.items()],
         "recordSet": [*_classes(distilled.classes), _record_set(rows, columns, distilled)],
     }  # fmt: skip
 
 
-def _responsible(distilled: Distilled, source: str, method: str) -> dict[str, Any]:
-    """The fields of the RAI vocabulary that the card answers."""
+def _responsible_ai(distilled: Distilled, source: str, method: str) -> dict[str, Any]:
+    """Return the fields of the RAI vocabulary that the metadata answer."""
     card = distilled.metadata
     n = card["normalization"]
     if distilled.is_selection:
@@ -85,7 +84,8 @@ def _responsible(distilled: Distilled, source: str, method: str) -> dict[str, An
         sensitive = f"What {source} holds of persons may show in it; no privacy is promised."
     prepared = f"Inputs are in data units ({plain_line(distilled.input.units)})."
     if not distilled.input.parts:
-        prepared += f" Students were shown (x - mean) / std with mean {_some(n['mean'])} and std {_some(n['std'])}"
+        mean, std = _format_values(n["mean"]), _format_values(n["std"])
+        prepared += f" Students were shown (x - mean) / std with mean {mean} and std {std}"
         prepared += ", then whitened." if n["whitening"] else "."
     labels = (
         "classes of the source" if not distilled.has_soft_labels else "rows of probabilities, of a network or learned"
@@ -105,7 +105,7 @@ def _responsible(distilled: Distilled, source: str, method: str) -> dict[str, An
     }
 
 
-def _some(values: Sequence[float]) -> str:
+def _format_values(values: Sequence[float]) -> str:
     return ", ".join(f"{v:.6g}" for v in values[:8]) + (", …" if len(values) > 8 else "")
 
 
@@ -118,7 +118,7 @@ def _file(path: str, content: bytes) -> dict[str, Any]:
 
 
 def _classes(classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The names of the classes, as an enumeration of their numbers; nothing where there are none."""
+    """Return the enumeration of class names; empty where there are no classes."""
     if not classes:
         return []
     fields = [
@@ -135,17 +135,17 @@ def _classes(classes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _record_set(rows: str, columns: Mapping[str, Mapping[str, Any]], distilled: Distilled) -> dict[str, Any]:
-    said = {
+    descriptions = {
         "input": "What is learned from, in data units.", "image": "The input as people see it, in 8 bits.",
         "label": "The class, or the likeliest of soft_label.", "soft_label": "Probabilities of the classes.",
         "weight": "A factor of the row's loss, in the method's own units.", "target": "What is to be predicted.",
     }  # fmt: skip
     ids: list[str] = []
-    for n, name in enumerate(columns):  # an @id has no spaces and nothing that an address has not
+    for n, name in enumerate(columns):  # an @id is a part of a URL
         safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
         ids.append(safe if safe == name and safe not in ids else f"{n}_{safe}")
     fields = [
-        _field(rows, id, name, column, said.get(name, "A value of the input."))
+        _field(rows, id, name, column, descriptions.get(name, "A value of the input."))
         for id, (name, column) in zip(ids, columns.items(), strict=True)
     ]
     return {
@@ -154,7 +154,7 @@ def _record_set(rows: str, columns: Mapping[str, Mapping[str, Any]], distilled: 
     }  # fmt: skip
 
 
-def _field(rows: str, id: str, name: str, column: Mapping[str, Any], said: str) -> dict[str, Any]:
+def _field(rows: str, id: str, name: str, column: Mapping[str, Any], description: str) -> dict[str, Any]:
     kind = column.get("_type", "Value")
     source: dict[str, Any] = {"fileObject": {"@id": rows}, "extract": {"column": name}}
     shaped: dict[str, Any] = {}
@@ -166,6 +166,6 @@ def _field(rows: str, id: str, name: str, column: Mapping[str, Any], said: str) 
     elif kind.startswith("Array"):
         shaped = {"isArray": True, "arrayShape": ",".join(map(str, column["shape"]))}
     return {
-        "@type": "cr:Field", "@id": f"train/{id}", "name": f"train/{plain_line(name)}", "description": said,
+        "@type": "cr:Field", "@id": f"train/{id}", "name": f"train/{plain_line(name)}", "description": description,
         "dataType": value, **shaped, "source": source,
     }  # fmt: skip

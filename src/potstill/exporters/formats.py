@@ -1,4 +1,4 @@
-"""A distilled set in formats that other programs read: pictures, numpy, parquet, WebDataset."""
+"""A distilled set in formats of other programs: images, NumPy, Parquet, CSV, WebDataset."""
 
 import io
 import json
@@ -26,11 +26,11 @@ __all__ = ["EXPORT_FORMATS", "LABEL_COLUMNS", "ExportFormat", "export", "to_arro
 ExportFormat = Literal["png", "npz", "parquet", "csv", "webdataset"]
 EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
 SHARD_SAMPLES, SHARD_BYTES = 10_000, 256 * 2**20
-"""A tar file holds at most so many samples, and about so many bytes of them."""
+"""Maximum samples of a tar file, and about its maximum bytes."""
 
 
 def export(distilled: Distilled, to: str, path: str | Path, *, force: bool = False) -> Path:
-    """Write a set in another format. Numbers and soft labels are kept exactly; pictures are 8-bit views of them.
+    """Write a set in another format, and return its path. Values and soft labels are exact; images are 8-bit copies.
 
     - ``png``: a folder ``CLASS/0000.png`` with ``sheet.png`` and ``labels.json`` (class names, rows, weights, card); or
       the sheet alone, at a path that ends in .png. Values are clamped to [0,1] and rounded to 8 bits: the one format
@@ -77,7 +77,7 @@ def export(distilled: Distilled, to: str, path: str | Path, *, force: bool = Fal
 
 
 def _other_npz(path: Path) -> str:
-    """Say what is there instead of an export."""
+    """Return what is there instead of an export."""
     try:
         with zipfile.ZipFile(path) as held:
             if "card.npy" in held.namelist():
@@ -100,7 +100,7 @@ def _other_parquet(path: Path) -> str:
 
 _OTHER = "is there already, and is no exported set"
 _FILES = {"npz": _other_npz, "parquet": _other_parquet}
-"""Exports that are one file, and what says what is there instead of one."""
+"""Formats of one file, with the check of a file that is there."""
 
 
 def _npz(distilled: Distilled, path: Path) -> None:
@@ -134,8 +134,8 @@ LABEL_COLUMNS = {"label", "soft_label", "scores", "weight", "text", "target"}
 """Columns that are no values of inputs."""
 
 
-def _column_names(said: tuple[str, ...], count: int) -> list[str]:
-    """A table's column names where the card has them, else x0, x1, …; never those that the labels take."""
+def _unique_column_names(said: tuple[str, ...], count: int) -> list[str]:
+    """Return a table's column names, or x0, x1, …; never those of labels."""
     known = len(said) == len(set(said)) == count
     names = list(said) if known else [f"x{n}" for n in range(count)]
     while taken := LABEL_COLUMNS & set(names):
@@ -145,7 +145,7 @@ def _column_names(said: tuple[str, ...], count: int) -> list[str]:
 
 
 _Columns: TypeAlias = dict[str, tuple[Any, Any]]
-"""By name, an Arrow array and Hugging Face's word for what it is."""
+"""Arrow arrays with their Hugging Face features, by name."""
 
 
 def _lists(rows: Iterable[Any], kind: str) -> tuple[Any, Any]:
@@ -156,7 +156,7 @@ def _lists(rows: Iterable[Any], kind: str) -> tuple[Any, Any]:
 
 
 def _array(x: np.ndarray, kind: str) -> tuple[Any, Any]:
-    """Arrays (n, …) of two to five axes each as lists of lists, which Hugging Face reads as arrays of their shape."""
+    """Return arrays (n, …) of two to five axes as nested lists with a Hugging Face array feature."""
     import pyarrow as pa
 
     made = pa.array(x.reshape(-1))
@@ -165,8 +165,8 @@ def _array(x: np.ndarray, kind: str) -> tuple[Any, Any]:
     return made, {"shape": list(x.shape[1:]), "dtype": kind, "_type": f"Array{x.ndim - 1}D"}
 
 
-def _part_columns(name: str, spec: InputSpec, x: Tensor, offsets: Tensor | None, shaped: bool) -> _Columns:
-    """The columns of an input, or of a part of it: one for each value of a table, else one."""
+def _input_columns(name: str, spec: InputSpec, x: Tensor, offsets: Tensor | None, shaped: bool) -> _Columns:
+    """Return the columns of an input or a part: one for each value of a table, else one."""
     import pyarrow as pa
 
     kind = "float32" if x.is_floating_point() else "int64"
@@ -176,13 +176,13 @@ def _part_columns(name: str, spec: InputSpec, x: Tensor, offsets: Tensor | None,
         return {name: _array(x.numpy(), kind)}
     if get_kind(spec).augmentable or x.ndim != 2:
         return {name: _lists(x.flatten(1).numpy(), kind)}
-    named = _column_names(spec.columns, x.shape[1])
+    named = _unique_column_names(spec.columns, x.shape[1])
     value = {"dtype": kind, "_type": "Value"}
     return {column: (pa.array(x[:, n].numpy()), value) for n, column in enumerate(named)}
 
 
 def _targets(distilled: Distilled) -> np.ndarray:
-    """Labels or targets as stored; in float64 where the task subtracted something of them, which is added again."""
+    """Return labels or targets; with the task's offset added again, in float64, where it has one."""
     y: np.ndarray = distilled.labels.numpy()
     offset = (distilled.metadata.get("task") or {}).get("offset")
     if not offset:
@@ -206,10 +206,10 @@ def _target_columns(distilled: Distilled) -> _Columns:
 
 
 def to_arrow(distilled: Distilled, *, shaped: bool = False) -> Any:
-    """The set as an Arrow table, a row for each input, with Hugging Face's words for its columns in the metadata.
+    """Return the set as an Arrow table, a row for each input, with Hugging Face features in its metadata.
 
     Args:
-        shaped: inputs of two to five axes are arrays of that shape in place of flat lists.
+        shaped: keep inputs of two to five axes as arrays, not flat lists.
     """
     import pyarrow as pa
 
@@ -218,7 +218,7 @@ def to_arrow(distilled: Distilled, *, shaped: bool = False) -> Any:
         held = named_tensors(distilled.inputs)
         x = held.get(name + VALUES, held.get(name)) if spec.parts else distilled.inputs
         assert x is not None
-        made = _part_columns(name, part, x, held.get(name + OFFSETS), shaped)
+        made = _input_columns(name, part, x, held.get(name + OFFSETS), shaped)
         taken = {*columns, *LABEL_COLUMNS, "image"} if spec.parts else set()
         columns |= {f"{n}_values" if n in taken else n: c for n, c in made.items()}
     if has_viewable_images(distilled):

@@ -1,8 +1,8 @@
-"""A distilled set as a Hugging Face data set: a folder that ``datasets.load_dataset`` reads, and its way to the Hub.
+"""A distilled set as a Hugging Face data set: a folder that ``datasets.load_dataset`` reads, or a repository of the
+Hub.
 
-``data/train-*.parquet`` has a row for each input, decoded and in data units; ``distilled.safetensors`` is the set with
-its whole card; ``README.md`` says of both what a person has to know, with a program that trains on them, and
-``croissant.json`` says it to machines.
+``data/train-*.parquet`` has a row for each decoded input in data units, ``distilled.safetensors`` is the set itself,
+``README.md`` the dataset card with a program that trains on the rows, ``croissant.json`` the same for machines.
 """
 
 import html
@@ -42,40 +42,45 @@ _TASKS = {
 
 
 def to_hf(distilled: Distilled, path: str | Path, *, license: str | None = None) -> Path:
-    """Write the set as a Hugging Face data set into a new folder.
+    """Write the set as a Hugging Face data set into a new folder, and return its path.
 
     Columns are those of ``export(distilled, "parquet", …)``, but inputs of several axes keep their shape: ``input``
-    (data units, float32), for pictures also ``image`` (what people see of them in 8 bits), ``label``, ``soft_label``,
-    ``weight``.
+    (float32, data units), for images also ``image`` (8 bits), ``label``, ``soft_label``, ``weight``.
 
     Args:
-        license: an identifier of the Hub's for what others may do with it, usually that of the data it was made of.
+        license: an identifier of the Hub such as ``cc-by-4.0``, usually that of the source.
 
     Raises:
         PotstillError: the path is taken or cannot be written.
     """
     path = Path(path)
-    place = json.dumps(f"./{path.resolve().name}")
-    write_folder(path, lambda folder: _fill(folder, distilled, license, _Place(place, f'{place[:-1]}/{SET_FILE}"')))
+    rows = json.dumps(f"./{path.resolve().name}")
+    place = _Place(rows, f'{rows[:-1]}/{SET_FILE}"')
+    write_folder(path, lambda folder: _write_files(folder, distilled, license, place))
     return path
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a program finds the rows, and the set: expressions of Python."""
+    """Python expressions of the rows and of the set's file."""
 
     rows: str
-    whole: str
+    set_file: str
 
 
 def push_to_hub(
     distilled: Distilled, repo: str, *, license: str | None = None, private: bool = True, token: str | None = None,
     api: Any = None,
 ) -> str:  # fmt: skip
-    """Publish what `to_hf` writes as the data set ``repo`` of the Hub; the address is returned. See ``Distilled``.
+    """Publish the folder of `to_hf` as the data set ``repo`` (``USER/NAME``) of the Hub, and return its address.
+
+    Args:
+        license: an identifier of the Hub; required for a public set.
+        token: of the Hub; by default that of ``hf auth login``.
+        api: client of the Hub; by default ``huggingface_hub.HfApi``.
 
     Raises:
-        PotstillError: a public set without a licence, or what the Hub says against it.
+        PotstillError: a public set has no licence, or the Hub refuses or cannot be reached.
     """
     if license is None and not private:
         raise PotstillError(
@@ -85,15 +90,15 @@ def push_to_hub(
     api = import_optional("huggingface_hub", "publishing to the Hub", "hub").HfApi(token=token) if api is None else api
     with tempfile.TemporaryDirectory() as room:
         name = json.dumps(repo)
-        whole = f'hf_hub_download({name}, "{SET_FILE}", repo_type="dataset")'
-        write_folder(folder := Path(room, "set"), lambda new: _fill(new, distilled, license, _Place(name, whole)))
+        place = _Place(name, f'hf_hub_download({name}, "{SET_FILE}", repo_type="dataset")')
+        write_folder(folder := Path(room, "set"), lambda new: _write_files(new, distilled, license, place))
         try:
             address = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
             api.upload_folder(
                 repo_id=repo, repo_type="dataset", folder_path=str(folder),
                 commit_message=f"Add a set of {len(distilled):,} inputs, made by potstill",
             )  # fmt: skip
-        except Exception as error:  # the client's, and those of what it stands on, have no common kind
+        except Exception as error:  # errors of the client and its libraries have no common class
             line = " ".join(str(error).split())[:200]
             raise PotstillError(
                 f"{repo}: not published ({type(error).__name__}: {line}); see to its name, network and `hf auth login`"
@@ -101,7 +106,7 @@ def push_to_hub(
     return str(address)
 
 
-def _fill(folder: Path, distilled: Distilled, license: str | None, place: _Place) -> None:
+def _write_files(folder: Path, distilled: Distilled, license: str | None, place: _Place) -> None:
     import pyarrow.parquet as pq
 
     table, buffer = to_arrow(distilled, shaped=True), io.BytesIO()
@@ -117,28 +122,28 @@ def _fill(folder: Path, distilled: Distilled, license: str | None, place: _Place
     write_atomic(folder / "README.md", page.encode())
 
 
-def _shown(value: object) -> str:
-    """Text of a stranger in Markdown, where none of it is markup."""
+def _escape(value: object) -> str:
+    """Escape text of a stranger for Markdown."""
     return re.sub(r"([\\`*_|~$\[\]])", r"\\\1", html.escape(plain_line(value), quote=False))
 
 
 def _header(distilled: Distilled, license: str | None) -> str:
-    """What the Hub sorts it by, as YAML."""
+    """Return the YAML header of the dataset card."""
     card, n = distilled.metadata, len(distilled)
     kind = "coreset" if distilled.is_selection else "synthetic"
-    said: dict[str, Any] = {
+    header: dict[str, Any] = {
         "pretty_name": f"{plain_line(card['source'].get('name'))} distilled by {plain_line(card['method'])}"
     }
     if license is not None:
-        said["license"] = license
+        header["license"] = license
     if (task := _TASKS.get((_task(card), distilled.input.kind))) is not None:
-        said["task_categories"] = [task]
-    said |= {
+        header["task_categories"] = [task]
+    header |= {
         "tags": ["dataset-distillation", kind, "potstill"],
         "size_categories": [next((word for most, word in _SIZES if n < most), "n>10M")],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
     }
-    return yaml.safe_dump(said, sort_keys=False, allow_unicode=False, width=120)
+    return yaml.safe_dump(header, sort_keys=False, allow_unicode=False, width=120)
 
 
 def _task(card: Mapping[str, Any]) -> str:
@@ -147,13 +152,13 @@ def _task(card: Mapping[str, Any]) -> str:
 
 def _page(distilled: Distilled, columns: Sequence[str], license: str | None, place: _Place) -> str:
     card = distilled.metadata
-    source, name = card["source"], _shown(card["source"].get("name"))
+    source, name = card["source"], _escape(card["source"].get("name"))
     method, n = _code(card["method"]), f"{len(distilled):,}"
     if distilled.is_selection:
         what, traces = f"{n} real samples, chosen from {name} by {method}", "its rows are samples of the source"
     else:
         what, traces = f"{n} synthetic inputs, made of {name} by {method}", "what it was made of may show in it"
-    terms = "No licence is stated; that of the source holds." if license is None else f"Licence: {_shown(license)}."
+    terms = "No licence is stated; that of the source holds." if license is None else f"Licence: {_escape(license)}."
     rows = "\n".join(f"| {head} | {value} |" for head, value in _facts(distilled))
     program = _program(distilled, columns, place)
     return f"""# {name}, distilled
@@ -184,60 +189,60 @@ def _facts(distilled: Distilled) -> Iterable[tuple[str, str]]:
     source, stored = card["source"], card.get("codec", {})
     yield (
         "Source",
-        f"{_shown(source.get('name'))}, {source.get('samples', 0):,} samples, hash {_code(source.get('hash'))}",
+        f"{_escape(source.get('name'))}, {source.get('samples', 0):,} samples, hash {_code(source.get('hash'))}",
     )
     yield "Method", f"{_code(card['method'])}, seed {card['seed']}"
     settings = ", ".join(f"{name} {json.dumps(value)}" for name, value in sorted(card["config"].items()))
-    yield "Settings", _shown(settings) or "none"
-    yield "Inputs", f"{len(distilled):,} of {_shown(format_shape(distilled.input))} ({_shown(distilled.input.units)})"
+    yield "Settings", _escape(settings) or "none"
+    yield "Inputs", f"{len(distilled):,} of {_escape(format_shape(distilled.input))} ({_escape(distilled.input.units)})"
     if distilled.is_classification:
         yield (
             "Classes",
-            f"{len(distilled.classes):,}: {_shown(', '.join(distilled.classes[:20]))}"
+            f"{len(distilled.classes):,}: {_escape(', '.join(distilled.classes[:20]))}"
             + (", …" if len(distilled.classes) > 20 else ""),
         )
         yield "Labels", "rows of probabilities" if distilled.has_soft_labels else "classes"
     else:
-        yield "Task", _shown(_task(card))
+        yield "Task", _escape(_task(card))
     if distilled.weights is not None:
         yield "Weights", "a factor of each row's loss, in the method's own units"
     size = card["bytes"]
     parts = ", ".join(f"{name} {size[name]:,}" for name in ("inputs", "labels", "decoder") if size.get(name))
     yield "Bytes", f"{size['total']:,} ({parts}), as {_code(stored.get('name', 'float32'))}"
-    yield "Values", _shown(card.get("space", card["input"].get("units", "")))
+    yield "Values", _escape(card.get("space", card["input"].get("units", "")))
     learned = card["training"].get("learned_lr")
     if learned is not None:
-        yield "Learned rate", _shown(learned)
-    yield "Trained with", _shown(", ".join(f"{n} {v}" for n, v in sorted(card["training"].items()))) or "not said"
+        yield "Learned rate", _escape(learned)
+    yield "Trained with", _escape(", ".join(f"{n} {v}" for n, v in sorted(card["training"].items()))) or "not said"
     if {"steps", "seconds"} <= cost.keys():
-        yield "Cost", f"{cost['steps']:,} steps, {cost['seconds']:,.1f} s on {_shown(cost.get('device', '?'))}"
-    yield "Outcome", _shown(card["outcome"].get("message"))
-    yield "Made with", _shown(", ".join(f"{n} {v}" for n, v in card["versions"].items()))
+        yield "Cost", f"{cost['steps']:,} steps, {cost['seconds']:,.1f} s on {_escape(cost.get('device', '?'))}"
+    yield "Outcome", _escape(card["outcome"].get("message"))
+    yield "Made with", _escape(", ".join(f"{n} {v}" for n, v in card["versions"].items()))
     for note in source.get("notes", ()):
-        yield "Note", _shown(note)
+        yield "Note", _escape(note)
 
 
 def _code(value: object) -> str:
-    """Text of a stranger between backticks."""
+    """Quote text of a stranger in backticks."""
     return "`" + plain_line(value).replace("`", "'").replace("|", "¦") + "`"
 
 
 def _program(distilled: Distilled, columns: Sequence[str], place: _Place) -> str:
-    """A program that trains on the folder without Potstill, in a block of code."""
+    """Return a program that trains on the folder without Potstill, as a block of code."""
     spec, soft = distilled.input, distilled.has_soft_labels
     load = f'rows = load_dataset({place.rows}, split="train").with_format("torch")'
     if spec.parts or not (distilled.is_classification or distilled.labels.numel() == len(distilled)):
         return f"```python\nfrom datasets import load_dataset\n\n{load}\n```\n\n"
     values = [name for name in columns if name not in LABEL_COLUMNS and name != "image"]
     if values == ["input"]:
-        taken = 'rows["input"]' + ("" if _has_shape(distilled) else f".view(-1, {', '.join(map(str, spec.shape))})")
+        taken = 'rows["input"]' + ("" if _keeps_shape(distilled) else f".view(-1, {', '.join(map(str, spec.shape))})")
     else:
         taken = "torch.stack([rows[c] for c in columns], 1)"
     lines = ["import torch", "from datasets import load_dataset", ""]
     lines += [f"{load}[:]"]
     if values != ["input"]:
         lines += [f"columns = [c for c in rows if c not in {sorted(LABEL_COLUMNS | {'image'})}]"]
-    lines += _prepared(distilled, place)
+    lines += _prepare_lines(distilled, place)
     target = "soft_label" if soft else "label" if distilled.is_classification else "target"
     lines += [f'x, y = prepare({taken}), rows["{target}"]']
     layers = ["Flatten()", f"Linear({spec.num_values}, 128)", "ReLU()", f"Linear(128, {len(distilled.classes) or 1})"]
@@ -262,21 +267,21 @@ def _program(distilled: Distilled, columns: Sequence[str], place: _Place) -> str
     )
 
 
-def _has_shape(distilled: Distilled) -> bool:
+def _keeps_shape(distilled: Distilled) -> bool:
     return 2 <= len(distilled.input.shape) <= 5
 
 
-def _prepared(distilled: Distilled, place: _Place) -> list[str]:
-    """A function ``prepare`` of the program: data units (n, …) to what students see."""
+def _prepare_lines(distilled: Distilled, place: _Place) -> list[str]:
+    """Return the lines of a function ``prepare`` that normalises inputs as students see them."""
     n = distilled.normalization
     view = ", ".join(map(str, [-1, *[1] * (len(distilled.input.shape) - 1)]))
     mean, std = (f"torch.tensor({[round(float(v), 9) for v in values]}).view({view})" for values in (n.mean, n.std))
     if n.whitening is None:
         return [f"prepare = lambda x: (x - {mean}) / {std}"]
     return [
-        *(["from huggingface_hub import hf_hub_download"] if place.whole.startswith("hf_hub") else []),
+        *(["from huggingface_hub import hf_hub_download"] if place.set_file.startswith("hf_hub") else []),
         "from safetensors.torch import load_file",
-        f"white = load_file({place.whole})",
+        f"white = load_file({place.set_file})",
         "def prepare(x):",
         f"    u = ((x - {mean}) / {std}).flatten(1)",
         *(["    u = torch.nn.functional.normalize(u - u.mean(1, keepdim=True))"] if n.whitening.unit_norm else []),

@@ -1,4 +1,4 @@
-"""A distilled set as pictures: a PNG for each input in a folder for each class, and one sheet with all of them."""
+"""A distilled set as images: a PNG for each input in a folder for each class, and one contact sheet."""
 
 import io
 import json
@@ -31,12 +31,12 @@ __all__ = [
 _MOST_COLUMNS, _WIDEST, _TALLEST = 20, 4_000, 16_000
 _GAP, _MARGIN = 2, 110
 _LONGEST_NAME = 120
-"""Bytes of a folder's name; file systems allow 255, other programs append to it."""
+"""Maximum bytes of a folder's name; file systems allow 255, other programs append to it."""
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 
 
 def image_inputs(distilled: Distilled) -> Tensor | None:
-    """The inputs, or the part of them, that are pictures (n, c, h, w) of any number of channels; ``None``: none are."""
+    """Return the inputs, or the part of them, that are images (n, c, h, w); ``None``: none are."""
     if not distilled.input.parts:
         return distilled.inputs if get_kind(distilled.input).augmentable and distilled.inputs.ndim == 4 else None
     name = next((name for name, part in distilled.input.parts if get_kind(part).augmentable), None)
@@ -44,26 +44,26 @@ def image_inputs(distilled: Distilled) -> Tensor | None:
 
 
 def has_viewable_images(distilled: Distilled) -> bool:
-    """Whether the inputs, or a part of them, are grey or colour pictures."""
-    found = image_inputs(distilled)
-    return found is not None and found.shape[1] in (1, 3)
+    """Return whether the inputs, or a part of them, are grey or colour images."""
+    images = image_inputs(distilled)
+    return images is not None and images.shape[1] in (1, 3)
 
 
 def to_uint8(x: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
-    """Data units to bytes, clamped to [0,1] first.
+    """Return images in data units as 8-bit values, clamped to [0, 1].
 
     Raises:
         PotstillError: there are neither 1 nor 3 channels.
     """
     if x.shape[1] not in (1, 3):
-        raise PotstillError(f"pictures need 1 or 3 channels, but these have {x.shape[1]}; export npz")
+        raise PotstillError(f"images need 1 or 3 channels, but these have {x.shape[1]}; export npz")
     pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8)
     array: np.ndarray = pixels[:, 0].numpy() if pixels.shape[1] == 1 else pixels.permute(0, 2, 3, 1).numpy()
     return array
 
 
 def encode_png(picture: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """One picture as a PNG file."""
+    """Return the PNG file of an image."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG")
     return buffer.getvalue()
@@ -75,19 +75,17 @@ def _shown(distilled: Distilled) -> Tensor:
         PotstillError: neither the inputs nor a part of them are pictures.
     """
     if (found := image_inputs(distilled)) is None:
-        raise PotstillError(
-            f"png needs pictures, but this set holds {distilled.input.kind} data; export npz or parquet"
-        )
+        raise PotstillError(f"png needs images, but this set holds {distilled.input.kind} data; export npz or parquet")
     return found
 
 
-def shelf_names(distilled: Distilled) -> tuple[str, ...]:
-    """The classes, or one name for all where there are none."""
+def row_names(distilled: Distilled) -> tuple[str, ...]:
+    """Return the classes, or one name for all where there are none."""
     return distilled.classes if distilled.is_classification else ("items",)
 
 
-def _shelves(labels: Tensor, classes: int, columns: int, most: int) -> tuple[list[tuple[int, list[int]]], int]:
-    """Rows of the sheet as (class, inputs), at most ``most`` of them, and how many classes found no place."""
+def _sheet_rows(labels: Tensor, classes: int, columns: int, most: int) -> tuple[list[tuple[int, list[int]]], int]:
+    """Return at most ``most`` rows of the sheet as (class, inputs), and the number of classes left out."""
     by_class = [(c, torch.nonzero(labels == c).flatten().tolist()) for c in range(classes)]
     by_class = [(c, items) for c, items in by_class if items]
     rows = [(c, items[i : i + columns]) for c, items in by_class for i in range(0, len(items), columns)]
@@ -97,26 +95,26 @@ def _shelves(labels: Tensor, classes: int, columns: int, most: int) -> tuple[lis
 
 
 def _label(name: str) -> str:
-    """The built-in font is Latin only; names from strangers may hold line breaks."""
+    """Return a name in ASCII, as the built-in font is Latin only."""
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in name)[:16]
 
 
 def contact_sheet(distilled: Distilled, scale: int | None = None) -> Image.Image:
-    """The pictures on one sheet, a row per class (long classes wrap), each enlarged by ``scale`` without smoothing.
+    """Return all images on one sheet, rows by class, each enlarged by ``scale`` without smoothing.
 
-    A sheet stays below 16,000 pixels in height: where that is too little, each class keeps its first row, and after
-    that the last classes are left out, which the last line says.
+    The height is at most 16,000 pixels: beyond it each class has its first row alone, and then the last classes are
+    left out, as the last line says.
 
     Raises:
-        PotstillError: the inputs are not pictures of 1 or 3 channels.
+        PotstillError: the inputs are not images of 1 or 3 channels.
     """
-    pictures, labels, names = to_uint8(_shown(distilled)), distilled.hard_labels, shelf_names(distilled)
+    pictures, labels, names = to_uint8(_shown(distilled)), distilled.hard_labels, row_names(distilled)
     h, w = pictures.shape[1:3]
     scale = scale or max(1, 64 // max(h, w))
     cell_w, cell_h = w * scale + _GAP, h * scale + _GAP
     longest = int(torch.bincount(labels).max())
     columns = max(1, min(_MOST_COLUMNS, longest, (_WIDEST - _MARGIN) // cell_w))
-    rows, left_out = _shelves(labels, len(names), columns, max(1, _TALLEST // cell_h))
+    rows, left_out = _sheet_rows(labels, len(names), columns, max(1, _TALLEST // cell_h))
     note = 16 if left_out else 0
     page = Image.new("RGB", (_MARGIN + columns * cell_w, len(rows) * cell_h + _GAP + note), "white")
     draw = ImageDraw.Draw(page)
@@ -136,12 +134,13 @@ def contact_sheet(distilled: Distilled, scale: int | None = None) -> Image.Image
 
 
 def write_png(distilled: Distilled, path: Path) -> None:
-    """``CLASS/0000.png``, ``sheet.png`` and ``labels.json`` in a new folder, or the sheet alone at a path with .png.
+    """Write ``CLASS/0000.png``, ``sheet.png`` and ``labels.json`` to a new folder, or the sheet alone to a path with
+    .png.
 
-    Pictures without classes lie in ``items``. Where they have texts, ``metadata.jsonl`` says that of each file.
+    Images without classes are in ``items``; captions are in ``metadata.jsonl``.
 
     Raises:
-        PotstillError: the set holds no pictures, or ``path`` is taken or cannot be written.
+        PotstillError: the set has no images, or ``path`` is taken or cannot be written.
     """
     pictures, labels = to_uint8(_shown(distilled)), distilled.hard_labels.tolist()
     buffer = io.BytesIO()
@@ -149,7 +148,7 @@ def write_png(distilled: Distilled, path: Path) -> None:
     if path.suffix.lower() == ".png":
         write_atomic(path, buffer.getvalue())
         return
-    folders = class_folder_names(shelf_names(distilled))
+    folders = class_folder_names(row_names(distilled))
 
     def fill(folder: Path) -> None:
         (folder / "sheet.png").write_bytes(buffer.getvalue())
@@ -177,15 +176,14 @@ def write_png(distilled: Distilled, path: Path) -> None:
     write_folder(path, fill)
 
 
-def _cut(name: str) -> str:
+def _truncate(name: str) -> str:
     return name.encode()[:_LONGEST_NAME].decode(errors="ignore").strip(" ._")
 
 
 def class_folder_names(classes: tuple[str, ...]) -> list[str]:
-    """A safe, distinct folder name for each class: names from strangers may hold slashes, dots or nothing at all.
+    """Return a safe, distinct folder name for each class; unsafe names get their class number.
 
-    Names that are safe stay as they are; the others get their class number. Distinct also where a file system does not
-    tell small letters from capitals or composed letters from decomposed ones.
+    Names are distinct also on file systems that ignore case or Unicode composition.
     """
 
     def folded(name: str) -> str:
@@ -194,9 +192,9 @@ def class_folder_names(classes: tuple[str, ...]) -> list[str]:
     names: list[str] = []
     taken = {"sheet.png", "labels.json"}
     for c, name in enumerate(classes):
-        safe = _cut(re.sub(r"[^\w\- ]+", "_", name.encode("utf-8", "replace").decode()))
+        safe = _truncate(re.sub(r"[^\w\- ]+", "_", name.encode("utf-8", "replace").decode()))
         if safe != name or not safe or _RESERVED.fullmatch(safe) or folded(safe) in taken:
-            safe = _cut(f"{c:04}_{safe}")
+            safe = _truncate(f"{c:04}_{safe}")
         while folded(safe) in taken:
             safe = f"_{safe}"
         names.append(safe)

@@ -1,7 +1,6 @@
-"""The rows of a set as a table like the one it was made of: categories, dates, class names and types of the source.
+"""Rows of a set as a table like its source: categories, dates, class names and types.
 
-What the card says of columns is checked here before it is believed; a type is looked up in a fixed list, never built
-from its words.
+Columns in the metadata are validated first; types are looked up in a fixed list.
 """
 
 import json
@@ -31,14 +30,14 @@ _SECONDS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _CENTURIES = (-719_162.0, 2_932_896.0)
 """Days since 1970 of the years 1 and 9999."""
 _LARGEST = 1e300
-"""Beyond it sums are no floats."""
+"""Maximum offset; beyond it sums overflow."""
 _NANOSECONDS = (-106_000.0, 106_000.0)
-"""Days since 1970 that 64 bits of nanoseconds hold."""
+"""Days since 1970 that 64-bit nanoseconds hold."""
 
 
 @dataclass(frozen=True)
 class _Column:
-    """What a card says of a column of the source, checked."""
+    """A validated column of the source."""
 
     name: str
     kind: str
@@ -49,7 +48,7 @@ class _Column:
     whole: bool
     absent: bool
     offset: float
-    """Of numbers: what was subtracted before they became 32-bit floats."""
+    """Offset that was subtracted before values became float32."""
 
     @property
     def width(self) -> int:
@@ -57,15 +56,15 @@ class _Column:
 
 
 def source_table(distilled: Distilled) -> Any:
-    """Rows as a ``pyarrow.Table``: columns of the source in their order, labels or targets, and those of `_beside`.
+    """Return rows as a ``pyarrow.Table``: columns of the source in order, labels or targets, and further columns.
 
-    A category is the one whose value is largest, or no value where it stood for missing cells; a boolean is true above
-    one half; whole numbers and days are rounded where the source held such; real numbers have the fewest digits that
-    say the 32-bit value. A column of the source that is called like one of these keeps its name, and the other one
+    A category is the one of the largest value, or null where that stood for missing cells; a boolean is true above one
+    half; whole numbers and days are rounded where the source had such; real numbers have the fewest digits of their
+    float32. Further columns are ``soft_label``, ``scores``, ``weight`` and ``text``; a name that the source has already
     gets an underscore.
 
     Raises:
-        PotstillError: the set holds no rows of a table, or its card does not describe them.
+        PotstillError: the set has no rows of a table, or its metadata do not describe them.
     """
     spec, inputs = distilled.input, distilled.inputs
     if spec.kind != "table" or spec.parts or not isinstance(inputs, Tensor):
@@ -83,21 +82,21 @@ def source_table(distilled: Distilled) -> Any:
         for column in columns:
             made[column.name] = _cells(column, x[:, at : at + column.width])
             at += column.width
-    labels = _free(_targets(distilled), made)
-    beside = _free(_beside(distilled), {**made, **labels})
-    table = pa.table({**made, **labels, **beside})
+    labels = _with_free_names(_targets(distilled), made)
+    further = _with_free_names(_further_columns(distilled), {**made, **labels})
+    table = pa.table({**made, **labels, **further})
     features = {field.name: _feature(field.type) for field in table.schema}
     if distilled.is_classification:
         (label,) = labels
         features[label] = _class_label(distilled.classes, table.schema.field(label).type) or features[label]
-    said = {"shape": list(spec.shape), "beside": list(beside), "card": distilled.metadata}
+    said = {"shape": list(spec.shape), "beside": list(further), "card": distilled.metadata}
     return table.replace_schema_metadata(
         {"huggingface": json.dumps({"info": {"features": features}}), "potstill": json.dumps(said)}
     )
 
 
-def _free(columns: Mapping[str, Any], taken: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns under names that are not taken."""
+def _with_free_names(columns: Mapping[str, Any], taken: Mapping[str, Any]) -> dict[str, Any]:
+    """Return columns under names that are not in ``taken``."""
     found: dict[str, Any] = {}
     for name, values in columns.items():
         while name in taken or name in found:
@@ -107,7 +106,7 @@ def _free(columns: Mapping[str, Any], taken: Mapping[str, Any]) -> dict[str, Any
 
 
 def _feature(kind: Any) -> dict[str, Any]:
-    """Hugging Face's word for an Arrow type."""
+    """Return the Hugging Face feature of an Arrow type."""
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_type), "_type": "Sequence"}
     if pa.types.is_dictionary(kind):
@@ -117,16 +116,18 @@ def _feature(kind: Any) -> dict[str, Any]:
 
 
 def _class_label(classes: Sequence[str], kind: Any) -> dict[str, Any] | None:
-    """Hugging Face's word for labels: of texts, and of whole numbers that are places among the classes."""
+    """Return the Hugging Face ``ClassLabel`` of texts, or of whole numbers that index the classes."""
     places = pa.types.is_integer(kind) and list(classes) == [str(n) for n in range(len(classes))]
     return {"names": list(classes), "_type": "ClassLabel"} if pa.types.is_string(kind) or places else None
 
 
 def to_pandas(distilled: Distilled) -> Any:
-    """`source_table` as a ``pandas.DataFrame``; dates are ``datetime.date`` where the source has no times of day.
+    """Return the rows of a table as a ``pandas.DataFrame`` like the one that the set was made of.
+
+    Columns are those of `source_table`; dates are ``datetime.date`` where the source has no times of day.
 
     Raises:
-        PotstillError: as there, or pandas is not installed.
+        PotstillError: the set has no rows of a table, or pandas is not installed.
     """
     table = source_table(distilled)
     try:
@@ -138,17 +139,17 @@ def to_pandas(distilled: Distilled) -> Any:
     return frame
 
 
-def column_names(said: Sequence[str], count: int) -> list[str]:
-    """Names of ``count`` values: those that the card says, if they are as many and all different, else x0, x1, …"""
-    return list(said) if len(said) == len(set(said)) == count else [f"x{n}" for n in range(count)]
+def column_names(names: Sequence[str], count: int) -> list[str]:
+    """Return ``names`` if they are ``count`` different ones, else x0, x1, …"""
+    return list(names) if len(names) == len(set(names)) == count else [f"x{n}" for n in range(count)]
 
 
 def names_as_type(names: Sequence[str], kind: str) -> Any:
-    """Labels by their class names, in the type that they had in the source.
+    """Return class names in the type of the source's labels.
 
     Args:
         names: of each row.
-        kind: what the card says of the type; empty: texts.
+        kind: type in the metadata; empty: texts.
     """
     if (inner := _CATEGORY.fullmatch(kind)) is not None:
         return names_as_type(names, "" if inner[1] == "string" else inner[1]).dictionary_encode()
@@ -160,15 +161,15 @@ def names_as_type(names: Sequence[str], kind: str) -> Any:
         if kind == "bool" and set(names) <= {"True", "False"}:
             return pa.array([name == "True" for name in names])
     except (ValueError, OverflowError, pa.ArrowInvalid):
-        pass  # a card may say anything; its class names are what it is checked for
+        pass  # metadata may have any type; only class names are validated
     return pa.array(list(names), pa.string())
 
 
 def _columns(card: Mapping[str, Any], count: int) -> list[_Column] | None:
-    """What the card says of the columns, if anything.
+    """Return the columns in the metadata, if there are any.
 
     Raises:
-        PotstillError: it is not true of ``count`` values.
+        PotstillError: they do not describe ``count`` values.
     """
     said = card["source"].get("columns")
     if said is None:
@@ -185,7 +186,7 @@ def _columns(card: Mapping[str, Any], count: int) -> list[_Column] | None:
 
 
 def _column(said: Any) -> _Column | None:
-    """One column, or ``None`` where what the card says is none."""
+    """Return a validated column, or ``None``."""
     if not isinstance(said, dict) or not isinstance(said.get("name"), str):
         return None
     kind, values, since, word = said.get("kind"), said.get("values", []), said.get("since"), said.get("type", "")
@@ -213,7 +214,7 @@ def _column(said: Any) -> _Column | None:
 
 
 def _cells(column: _Column, x: npt.NDArray[np.float32]) -> Any:
-    """Cells of a column from its values (n, width)."""
+    """Return the cells of a column from its values (n, width)."""
     if column.kind == "category":
         chosen = x.argmax(1)
         last = len(column.values) - 1 if column.absent else len(column.values)
@@ -232,7 +233,7 @@ def _cells(column: _Column, x: npt.NDArray[np.float32]) -> Any:
 
 
 def _numbers(value: npt.NDArray[np.float32], kind: str, offset: float = 0.0) -> Any:
-    """Numbers (n,) above ``offset``, in the type of the source."""
+    """Return ``offset`` + values (n,) in the type of the source."""
     if kind in _WHOLE:
         info = np.iinfo(kind)
         low, high = float(info.min), float(info.max)
@@ -246,7 +247,7 @@ def _numbers(value: npt.NDArray[np.float32], kind: str, offset: float = 0.0) -> 
 
 
 def _dates(column: _Column, days: npt.NDArray[np.float64]) -> Any:
-    """Dates or moments of days since 1970 (n,)."""
+    """Return dates or timestamps of days since 1970 (n,)."""
     found = _MOMENT.fullmatch(column.type)
     unit, zone = (found[1], found[2]) if found else ("us", None)
     days = np.clip(days, *(_NANOSECONDS if unit == "ns" else _CENTURIES))
@@ -266,7 +267,7 @@ def _dates(column: _Column, days: npt.NDArray[np.float64]) -> Any:
 
 
 def _targets(distilled: Distilled) -> dict[str, Any]:
-    """The column of labels, or the columns of targets."""
+    """Return the column of labels, or the columns of targets."""
     said = distilled.metadata["source"].get("label")
     said = said if isinstance(said, dict) else {}
     name, kind = said.get("name"), said.get("type", "")
@@ -293,8 +294,8 @@ def _is_whole(name: str) -> bool:
     return re.fullmatch(r"0|-?[1-9]\d{0,17}", name) is not None
 
 
-def _beside(distilled: Distilled) -> dict[str, Any]:
-    """What a set has beside inputs and labels: columns ``soft_label``, ``scores``, ``weight`` and ``text``."""
+def _further_columns(distilled: Distilled) -> dict[str, Any]:
+    """Return the columns ``soft_label``, ``scores``, ``weight`` and ``text``, where there are any."""
     found: dict[str, Any] = {}
     if distilled.has_soft_labels:
         found["soft_label"] = pa.array(list(distilled.labels.numpy()), pa.list_(pa.float32()))

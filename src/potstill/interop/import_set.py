@@ -1,4 +1,4 @@
-"""Sets that other programs released, as sets of Potstill: back in data units, with a card that says where from."""
+"""Import of sets that other programs released, back in data units."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from potstill.runs.load_data import as_splits, load_data, pick_device
 __all__ = ["RELEASED_FORMATS", "import_set"]
 
 _OF_CIFAR10 = ("mtt", "datm", "idc", "ncfm")
-"""Programs that normalise CIFAR-100 with CIFAR-10's numbers."""
+"""Programs that normalise CIFAR-100 with the constants of CIFAR-10."""
 
 
 def import_set(
@@ -41,18 +41,17 @@ def import_set(
     method: str | None = None,
     **reading: Any,
 ) -> Distilled:
-    """A set that another program released, read without running what is in its files.
+    """Read a set that another program released; no code in its files is run.
 
-    Images that are stored normalised or whitened are led back to data units; the set's normalization leads them to the
-    same numbers again. What that is comes from ``mean`` and ``std``, from the ``known`` name of the data, or from the
-    ``data`` themselves; a whitening only from these, as it is fitted on their training part.
+    Normalised or whitened images are converted to data units. The normalization comes from ``mean`` and ``std``, the
+    ``known`` name of the data, or the ``data``; a whitening is fitted on the ``data``.
 
     Args:
         path: the file, or the folder that it lies in; see ``potstill.interop.released_sets``.
-        form: ``dc``, ``mtt``, ``datm``, ``idc``, ``ncfm``, ``folder`` or, of texts, ``dilm``; by default what the
-            files are named like.
+        form: ``dc``, ``mtt``, ``datm``, ``idc``, ``ncfm``, ``folder`` or, of texts, ``dilm``; by default by the
+            names of the files.
         known: a name with published constants and class names (``cifar10``); nothing is read for it.
-        data: the real data that the set was made of, as for `load_data`: class names, hash, constants, whitening.
+        data: the real data of the set, as for `load_data`: class names, hash, constants, whitening.
         mean, std: of each channel, by which the images were normalised; 0 and 1 where they were not.
         zca: ``mtt``, ``frepo`` or ``kip``: the images are whitened as these papers do.
         factor: of ``idc`` and ``ncfm``: pictures along a side of each stored one; 1: none. By default as the path says.
@@ -94,7 +93,7 @@ def import_set(
         Schema(classes=classes, input=_spec(of, inputs), normalization=normalization),
         Provenance(
             method=name, config={"imported": chosen}, ipc=max(Counter(_hard(labels).tolist()).values()),
-            training=_training(name), source=_of(of, said),
+            training=_training(name), source=_source_metadata(of, said),
             outcome={"kind": "imported", "message": f"released set, read from {said}", "step": 0},
             extra={"imported": {"form": chosen, "sha256": dict(found.files)}},
         ),
@@ -104,7 +103,7 @@ def import_set(
 
 @dataclass(frozen=True)
 class _Origin:
-    """A released set and what is known of where it is from."""
+    """A released set and its known origin."""
 
     found: ReleasedSet
     form: str
@@ -129,7 +128,7 @@ def _normalization(
             )
         if mean is not None:
             raise PotstillError("a whitening brings its own mean and std; leave them out, or zca")
-        made = fit_normalization(_all(of.train), zca)
+        made = fit_normalization(_all_inputs(of.train), zca)
         if made.whitening is not None and made.whitening.unit_norm:
             raise PotstillError(
                 'images whitened as kip cannot be led back to pixels: their length is lost; use `zca="mtt"` or '
@@ -157,7 +156,7 @@ def _normalization(
     return made
 
 
-def _all(train: Source) -> Tensor:
+def _all_inputs(train: Source) -> Tensor:
     x = train.raw(torch.arange(len(train)))
     if not isinstance(x, Tensor):
         raise PotstillError(f"{train.name}: a whitening needs inputs of one tensor; leave zca out")
@@ -165,7 +164,7 @@ def _all(train: Source) -> Tensor:
 
 
 def _labels(of: _Origin) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels by the classes of the data, and their names."""
+    """Return labels by the classes of the data, and the names of the classes."""
     labels, folders = of.found.labels, of.found.folders
     names = STANDARD[of.known].classes if of.known is not None else () if of.train is None else of.train.classes
     k = len(folders) or (labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1)
@@ -203,7 +202,7 @@ def _factor(of: _Origin, factor: int | None) -> int:
 
 
 def _tiled(stored: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """The decoded pictures with their labels, and the stored ones as a payload; classes one after another."""
+    """Return decoded images with their labels, and the stored ones as a payload; classes one after another."""
     order = _hard(labels).argsort(stable=True)
     counts = torch.bincount(_hard(labels))
     if labels.ndim != 1 or int(counts.min()) != int(counts.max()):
@@ -229,13 +228,13 @@ def _spec(of: _Origin, inputs: Tensor) -> InputSpec:
 
 
 def _training(method: str) -> dict[str, Any]:
-    """What its students train with, where a method of that name is known here."""
+    """Return the training settings of the registered method of that name."""
     if method not in registry.names("methods"):
         return {}
     return dict(registry.resolve("methods", method).info.training)
 
 
-def _of(of: _Origin, files: str) -> dict[str, Any]:
+def _source_metadata(of: _Origin, files: str) -> dict[str, Any]:
     notes = [f"made by another program and imported from {files}: that it saw the training part alone is its word"]
     if of.train is not None:
         said = {"name": of.train.name, "samples": len(of.train), "hash": of.train.content_hash}

@@ -1,4 +1,4 @@
-"""Sets that other programs released, in the files that they write: what they hold, not yet in data units.
+"""Readers of sets that other programs released, in the units of their files.
 
 | form | files | images | labels |
 |---|---|---|---|
@@ -34,31 +34,31 @@ RELEASED_FORMATS: tuple[str, ...] = get_args(ReleasedFormat)
 
 @dataclass(frozen=True, eq=False)
 class ReleasedSet:
-    """What the files hold."""
+    """Contents of the files of a released set."""
 
     images: Tensor
-    """float32 (n, c, h, w), as they are there."""
+    """float32 (n, c, h, w), as stored."""
     labels: Tensor
     """int64 (n,), or float32 rows (n, k) of probabilities."""
     in_data_units: bool
-    """Whether images are in data units."""
+    """True where images are in data units."""
     method: str
-    """As the files are named; else the form's first."""
+    """Method in the names of the files; else the first of the format."""
     lr: float | None = None
-    """The students' rate, where it was learned."""
+    """Learned learning rate of students."""
     folders: tuple[str, ...] = ()
-    """Names of the classes' folders."""
+    """Folder names of the classes."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of each file, by its name."""
+    """SHA-256 of each file by name."""
     factor: int | None = None
-    """f of the forms ``idc`` and ``ncfm``, where the path says it."""
+    """f of the formats ``idc`` and ``ncfm``, where the path has it."""
 
 
 def detect_format(path: Path) -> ReleasedFormat:
-    """The form of what lies at ``path``.
+    """Return the format of a file or folder.
 
     Raises:
-        PotstillError: it is of none of them.
+        PotstillError: it has none of these formats.
     """
     if path.is_dir():
         if (path / "images_best.pt").is_file():
@@ -76,7 +76,7 @@ def detect_format(path: Path) -> ReleasedFormat:
     elif _ITERATION.fullmatch(path.name):
         return "ncfm"
     elif re.match(r"images_\w+\.pt$", path.name):
-        return "datm" if _beside(path, "lr").is_file() else "mtt"
+        return "datm" if _sibling(path, "lr").is_file() else "mtt"
     elif re.fullmatch(r"dataset_\d+\.json", path.name):
         return "dilm"
     elif path.suffix in (".pt", ".pth"):
@@ -90,7 +90,7 @@ def detect_format(path: Path) -> ReleasedFormat:
 def read_released_set(
     path: Path, form: str, *, run: int = -1, size: int | tuple[int, int] | None = None, max_bytes: int = 8 * 2**30
 ) -> ReleasedSet:
-    """What the files of a released set hold.
+    """Read the files of a released set.
 
     Args:
         path: the file, or the folder that it lies in.
@@ -124,7 +124,7 @@ _ITERATION = re.compile(r"data_(init|\d+)\.pt")
 
 
 def _iterations(folder: Path) -> list[Path]:
-    """NCFM's files in a run's folder, or in its ``distilled_data``, the last iteration last."""
+    """Return NCFM's files of a run's folder, by iteration."""
     inner = folder / "distilled_data"
     found = {p: m[1] for p in (inner if inner.is_dir() else folder).iterdir() if (m := _ITERATION.fullmatch(p.name))}
     return sorted(found, key=lambda p: -1 if found[p] == "init" else int(found[p]))
@@ -134,7 +134,7 @@ def _hashes(*files: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def _beside(images: Path, what: str) -> Path:
+def _sibling(images: Path, what: str) -> Path:
     return images.with_name(images.name.replace("images", what, 1))
 
 
@@ -143,8 +143,8 @@ def _dc(path: Path, run: int, max_bytes: int) -> ReleasedSet:
     runs = content.get("data") if isinstance(content, dict) else None
     if not isinstance(runs, list) or not runs:
         raise PotstillError(
-            f"{path}: {{'data': [[images, labels], …]}} is required, but this is {_kind(content)}; give a res_*.pt of "
-            "DC, DSA or DM, or another `format=`"
+            f"{path}: {{'data': [[images, labels], …]}} is required, but this is {_describe(content)}; give a res_*.pt "
+            "of DC, DSA or DM, or another `format=`"
         )
     if not -len(runs) <= run < len(runs):
         raise PotstillError(f"{path}: run {run} is asked for, but it holds {len(runs)}; count from 0")
@@ -157,16 +157,16 @@ def _trajectory(path: Path, form: str, max_bytes: int) -> ReleasedSet:
     file = path / "images_best.pt" if path.is_dir() else path
     if "images" not in file.name:
         raise PotstillError(f"{file}: the file of images, or its folder, is required; give images_best.pt")
-    images, labels = load_torch_file(file, max_bytes), load_torch_file(_beside(file, "labels"), max_bytes)
-    files = [file, _beside(file, "labels")]
+    images, labels = load_torch_file(file, max_bytes), load_torch_file(_sibling(file, "labels"), max_bytes)
+    files = [file, _sibling(file, "labels")]
     lr = None
-    if form == "datm" and _beside(file, "lr").is_file():
-        said = load_torch_file(_beside(file, "lr"), max_bytes)
-        files.append(_beside(file, "lr"))
+    if form == "datm" and _sibling(file, "lr").is_file():
+        said = load_torch_file(_sibling(file, "lr"), max_bytes)
+        files.append(_sibling(file, "lr"))
         lr = float(said) if isinstance(said, int | float) or (isinstance(said, Tensor) and said.numel() == 1) else -1.0
         if not 0 < lr < float("inf"):
             raise PotstillError(f"{files[-1]}: one learning rate above 0 is required; leave the file out to go without")
-    # images_zca_*.pt are those that the program has led back to pixels itself.
+    # images_zca_*.pt are converted back to pixels by the program.
     pixels = file.name.startswith("images_zca")
     if form == "datm":
         if not (isinstance(labels, Tensor) and labels.ndim == 2 and labels.is_floating_point()):
@@ -184,24 +184,26 @@ def _folder(path: Path, size: int | tuple[int, int] | None) -> ReleasedSet:
     return ReleasedSet(pixels.float().cpu(), train.labels.cpu(), True, "folder", folders=train.classes, files=said)
 
 
-def _kind(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, dict):
         return f"a mapping of {', '.join(map(repr, list(value)[:4]))}"[:100]
     return f"{type(value).__name__} {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def _pair(content: Any, path: Path) -> tuple[Tensor, Tensor]:
-    """Images and labels, checked, as float32 and int64 or float32."""
+    """Return validated images as float32, and labels as int64 or float32."""
     pair = list(content) if isinstance(content, list | tuple) and len(content) == 2 else []
     if not pair or not all(isinstance(t, Tensor) for t in pair):
-        raise PotstillError(f"{path}: [images, labels] are required, but this is {_kind(content)}; check `format=`")
+        raise PotstillError(f"{path}: [images, labels] are required, but this is {_describe(content)}; check `format=`")
     images, labels = (t.detach() for t in pair)
     soft = labels.ndim == 2 and labels.is_floating_point()
     if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
-        raise PotstillError(f"{path}: images (n, c, h, w) of floats are required, not {_kind(images)}; check `format=`")
+        raise PotstillError(
+            f"{path}: images (n, c, h, w) of floats are required, not {_describe(images)}; check `format=`"
+        )
     if not (soft or (labels.ndim == 1 and labels.dtype == torch.int64)) or len(labels) != len(images):
         raise PotstillError(
-            f"{path}: {len(images)} classes (int64), or rows, are required as labels, not {_kind(labels)} of "
+            f"{path}: {len(images)} classes (int64), or rows, are required as labels, not {_describe(labels)} of "
             f"{labels.dtype}; check `format=`"
         )
     if not bool(images.isfinite().all()) or (not soft and int(labels.min()) < 0):

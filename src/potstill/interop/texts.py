@@ -1,7 +1,7 @@
-"""Texts that another program released: DiLM's ``dataset_N.json``, a JSON object on each line.
+"""Import of texts: DiLM's ``dataset_N.json``, a JSON object on each line.
 
-A line has the texts of one sample by their fields and its class: ``{"sentence": "…", "labels": 0}``, or ``premise`` and
-``hypothesis``, ``question1`` and ``question2``. A run's folder holds several sets that its generator made.
+A line has the texts of one sample by field and its class: ``{"sentence": "…", "labels": 0}``, or ``premise`` and
+``hypothesis``, ``question1`` and ``question2``. A run's folder has several sets.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _BYTES, _CLASSES, _FIELDS = 64 * 2**20, 10_000, 8
 
 @dataclass(frozen=True, kw_only=True)
 class TextSet:
-    """Samples of some fields of text each, and their classes."""
+    """Samples of one or more fields of text, and their classes."""
 
     path: Path
     sha256: str
@@ -36,17 +36,17 @@ class TextSet:
 
 
 def find_text_sets(folder: Path) -> list[Path]:
-    """``dataset_N.json`` of a run's folder, or of its ``dataset``, by their numbers."""
+    """Return ``dataset_N.json`` of a run's folder, or of its ``dataset``, by number."""
     inner = folder / "dataset"
     found = {p: m for p in (inner if inner.is_dir() else folder).iterdir() if (m := _FILE.fullmatch(p.name))}
     return sorted(found, key=lambda p: int(found[p][1]))
 
 
 def read_texts(path: Path, run: int = -1) -> TextSet:
-    """The texts of a file, or of one of the files in a folder.
+    """Read the texts of a file, or of one of the files in a folder.
 
     Args:
-        run: which of them, from 0; the last one by default.
+        run: number of the file, from 0; by default the last.
 
     Raises:
         PotstillError: there are none, or they are something else: one line.
@@ -97,7 +97,7 @@ def _check(file: Path, number: int, row: object, fields: tuple[str, ...]) -> Non
 
 
 def import_texts(path: Path, *, run: int = -1, method: str | None = None) -> Distilled:
-    """A set of texts: `Distilled.captions` holds them as they are, a line for each field, and the inputs their words.
+    """Import a set of texts: captions are the texts, a line for each field, and inputs their words.
 
     Raises:
         PotstillError: as `read_texts`.

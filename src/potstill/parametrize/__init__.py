@@ -1,4 +1,4 @@
-"""What is optimised and how it decodes to inputs."""
+"""Parametrizations: the tensors that are optimised, and their decoding to inputs."""
 
 from potstill.parametrize.pixels import Pixels
 

@@ -1,4 +1,4 @@
-"""What the parametrizations of pictures share: the shape they need and the numbers a problem grants."""
+"""Helpers of the parametrizations of images."""
 
 import math
 from typing import Protocol, runtime_checkable
@@ -11,29 +11,29 @@ __all__ = ["ReducedResolution", "image_shape", "stored_numbers"]
 
 @runtime_checkable
 class ReducedResolution(Protocol):
-    """A parametrization that stores pictures in fewer pixels than they have."""
+    """A parametrization that stores images in fewer pixels than they have."""
 
     @property
     def min_side(self) -> int:
-        """Pixels along the shorter side of what is stored from which on a method takes it by itself."""
+        """Minimum side of stored images, in pixels, at which methods choose it by default."""
 
     def stored_size(self, shape: tuple[int, ...], /) -> tuple[int, int]:
-        """Height and width, in pixels, of what is stored of pictures (c, h, w).
+        """Return height and width of stored images, for images of ``shape`` (c, h, w).
 
         Raises:
-            PotstillError: the inputs are no pictures.
+            PotstillError: the inputs are no images.
         """
 
 
 def image_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The shape (c, h, w) of a picture.
+    """Return the shape (c, h, w) of an image.
 
     Raises:
-        PotstillError: the inputs are no pictures.
+        PotstillError: the inputs are no images.
     """
     if len(shape) != 3:
         raise PotstillError(
-            f"parametrization {name} needs pictures (channels, height, width), but inputs have shape {list(shape)}; "
+            f"parametrization {name} needs images (channels, height, width), but inputs have shape {list(shape)}; "
             "take pixels"
         )
     return shape[0], shape[1], shape[2]

@@ -1,13 +1,12 @@
-"""Compensators: pictures, and others that are added to them in every class alike (UFC; Zhang et al., arXiv:2408.06927).
+"""Inputs, and compensators that are added to the inputs of every class (UFC; Zhang et al., arXiv:2408.06927).
 
-A class c stores p pictures x_ci. For each place i there are m compensators u_ji, which all classes share, and so::
+A class c stores p inputs x_ci. For each place i all classes share m compensators u_ji::
 
     decoded = {x_ci} ∪ {x_ci + u_ji}        i = 1 … p, j = 1 … m
 
-They take m · p pictures in all, not in each class. So the budget of n pictures for each of k classes holds
-p = ⌊n k / (k + m)⌋ pictures, which decode to p · (1 + m) inputs of each class, as published: the more classes, the less
-a compensator costs. They start at zero, as published; every picture is then decoded 1 + m times. The published code
-cuts decoded pixels off at black and white when it saves them; here sums stay as they are, as they were optimised.
+A budget of n inputs for each of k classes holds p = ⌊n k / (k + m)⌋ inputs, which decode to p · (1 + m) of each class,
+as published. Compensators start at zero, as published. The published code clamps decoded pixels when it saves them;
+here they stay as they were optimised.
 """
 
 import math
@@ -24,7 +23,7 @@ __all__ = ["Compensators"]
 
 @dataclass(frozen=True, kw_only=True)
 class Compensators:
-    """Inputs of each class, and what is added to the inputs of all classes.
+    """Inputs of each class, and compensators added to the inputs of all classes.
 
     The payload: ``inputs`` (k · p, …), grouped by class, and ``decoder/compensators`` (m, p, …). Within a class decoded
     inputs come as they are first, then with the first compensators, and so on.
@@ -42,11 +41,11 @@ class Compensators:
 
     @property
     def bounded(self) -> bool:
-        """False: what is added to inputs is none itself."""
+        """False: compensators are no values of inputs."""
         return False
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
-        """(1 + m) · p for every class: all classes store equally many.
+        """Return (1 + m) · p for every class.
 
         Raises:
             PotstillError: a class gets no input.
@@ -61,7 +60,7 @@ class Compensators:
         return ((1 + self.count) * p,) * k
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
-        """The first of every 1 + m initial inputs of a class, and compensators of zero; draws nothing."""
+        """Return the first of every 1 + m initial inputs of a class, and compensators of zero; draws nothing."""
         k, shape = problem.num_classes, x.shape[1:]
         stored = x.reshape(k, 1 + self.count, -1, *shape)[:, 0]
         nothing = torch.zeros(self.count, stored.shape[1], *shape, dtype=x.dtype, device=x.device)

@@ -1,15 +1,14 @@
-"""Field: one small network from a pixel's place to its colour for each input (DDiF; Shin et al., arXiv:2503.04835).
+"""One coordinate network for each input (DDiF; Shin et al., arXiv:2503.04835).
 
-Section 3.2: an input is what its own SIREN (Sitzmann et al., arXiv:2006.09661) says at pixels' places p ∈ [−1, 1]²::
+Section 3.2: an input is its own SIREN (Sitzmann et al., arXiv:2006.09661) at the pixels' coordinates p ∈ [−1, 1]²::
 
     z_1 = sin(ω₀ (p W_1 + b_1)),  z_l = sin(ω (z_{l−1} W_l + b_l)),  x(p) = z_L W_{L+1} + b_{L+1}
 
-All fields are decoded at once, one batched matrix product for each layer; the published code loops over them. It also
-divides both coordinates by the height and has three colours written in (its pictures are square and coloured); here
-each side spans [−1, 1], and the channels are the data's.
+All fields are decoded at once, by one batched matrix product for each layer; the published code loops over them and
+assumes square colour images. Here each side spans [−1, 1], and channels are those of the data.
 
 The start is the published one: weights and biases uniform in ± 1/2 in the first layer and in ± √(6 / width) / ω in the
-others, then every field is fitted to its initial picture with Adam on the mean squared error, all pixels at each step.
+others, then every field is fitted to its initial image by Adam on the mean squared error of all pixels.
 """
 
 import math
@@ -28,12 +27,12 @@ from potstill.parametrize._shared import image_shape, stored_numbers
 __all__ = ["Field"]
 
 _ENOUGH = 282
-"""Inputs of a class beyond which width 0 chooses wider fields: what the published width 20 gives for the storage of 50
-CIFAR-10 pictures per class."""
+"""Inputs of a class beyond which width 0 chooses wider fields: the number at the published width 20 and 50 CIFAR-10
+images per class."""
 _NARROW = 6
-"""The published width for the storage of 1 and 10 CIFAR-10 pictures per class."""
+"""Published width for the storage of 1 and 10 CIFAR-10 images per class."""
 _CHUNK = 1 << 18
-"""Activations of one layer that the warm-up holds at a time: 1 MiB of float32 stays in a core's cache."""
+"""Activations of one layer in memory during warm-up: 1 MiB of float32 fits a core's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +48,8 @@ class Field:
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     width: int = 0
-    """Neurons of a layer. 0 chooses: 6 as long as that gives a class no more than 282 inputs; then the number stays and
-    fields get as wide as the budget lets them (ours; published for CIFAR-10 at 1, 10, 50 pictures per class: 6, 6, 20).
-    Where not even one field of width 6 fits, the widest that does."""
+    """Neurons of a layer. 0: 6 while that gives a class at most 282 inputs, then as wide as the budget allows (ours;
+    published for CIFAR-10 at 1, 10, 50 images per class: 6, 6, 20); less than 6 where not even one such field fits."""
     layers: int = 2
     """Layers of sines, at least 1 (published: 2 for 32 pixels, 3 for 128)."""
     omega0: float = 30.0
@@ -59,10 +57,10 @@ class Field:
     omega: float = 10.0
     """ω, above 0 (published: 10 for 32 pixels, 40 for 128)."""
     warmup: int = 500
-    """Steps of the first fit, at least 0. Published: 5,000 at rate 5e-4, which takes a core a minute for 110 fields of
-    28×28 pixels (mean squared error 0.025 of the pixels' unit squared); 500 at 0.01 take 6 seconds (0.026)."""
+    """Steps of the first fit, at least 0. Published: 5,000 at rate 5e-4, a minute of one core for 110 fields of 28×28
+    pixels (mean squared error 0.025); 500 at 0.01 take 6 seconds (0.026)."""
     lr: float = 0.01
-    """Adam's rate in the first fit, above 0 (published: 5e-4)."""
+    """Learning rate of the first fit, above 0 (published: 5e-4)."""
 
     def __post_init__(self) -> None:
         if min(self.width, self.warmup) < 0 or self.layers < 1:
@@ -81,19 +79,19 @@ class Field:
         return False
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
-        """As many fields as the numbers of each class pay.
+        """Return the fields of each class that its number of values allows.
 
         Raises:
-            PotstillError: fewer than one, or no pictures.
+            PotstillError: a class gets no field, or the inputs are no images.
         """
         return self._plan(numbers, shape)[1]
 
     def _cost(self, width: int, channels: int) -> int:
-        """Numbers of one field."""
+        """Return the number of values of one field."""
         return 3 * width + (self.layers - 1) * (width + 1) * width + (width + 1) * channels
 
     def _plan(self, numbers: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-        """Width, and fields of each class. The number never falls as the budget grows."""
+        """Return width, and fields of each class, which never fall as the budget grows."""
         c, _, _ = image_shape("field", shape)
         least = min(numbers)
         if least < self._cost(self.width or 1, c):
@@ -110,7 +108,7 @@ class Field:
         return width, tuple(n * fields // least for n in numbers)
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
-        """Fields fitted to ``x``. The fit takes no draws; the first weights come from ``rng``."""
+        """Return fields fitted to ``x``; only initial weights are drawn from ``rng``."""
         width, _ = self._plan(stored_numbers(problem), problem.train.input.shape)
         first = {name: t.to(x) for name, t in self._siren(len(x), width, x.shape[1], rng).items()}
         fields = max(1, _CHUNK // (width * x.shape[-1] * x.shape[-2]))
@@ -122,16 +120,16 @@ class Field:
 
     def _siren(self, n: int, width: int, channels: int, rng: Generator) -> dict[str, Tensor]:
         sides = [2] + [width] * self.layers + [channels]
-        made = {}
+        parameters = {}
         for layer in range(self.layers + 1):
             bound = 1 / 2 if layer == 0 else math.sqrt(6 / width) / self.omega
             a, b = sides[layer : layer + 2]
-            made[f"weights/{layer}"] = (torch.rand(n, a, b, generator=rng) * 2 - 1) * bound
-            made[f"biases/{layer}"] = (torch.rand(n, b, generator=rng) * 2 - 1) * bound
-        return made
+            parameters[f"weights/{layer}"] = (torch.rand(n, a, b, generator=rng) * 2 - 1) * bound
+            parameters[f"biases/{layer}"] = (torch.rand(n, b, generator=rng) * 2 - 1) * bound
+        return parameters
 
     def _fit(self, fields: Mapping[str, Tensor], x: Tensor) -> Mapping[str, Tensor]:
-        """Adam on every field's own mean squared error: the sum over fields has the same gradients."""
+        """Minimise every field's mean squared error by Adam; their sum has the same gradients."""
         first, second = zeros(fields), zeros(fields)
         for step in range(self.warmup):
             with torch.enable_grad():
@@ -142,10 +140,10 @@ class Field:
         return fields
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
-        """Every field at every pixel (n, c, h, w)."""
+        """Return every field at every pixel (n, c, h, w)."""
         h, w = shape[1:]
         like = payload["weights/0"]
-        z = _places(h, w).to(like).expand(len(like), -1, -1)
+        z = _coordinates(h, w).to(like).expand(len(like), -1, -1)
         last = len(payload) // 2 - 1
         for layer in range(last + 1):
             z = torch.baddbmm(payload[f"biases/{layer}"][:, None], z, payload[f"weights/{layer}"])
@@ -154,7 +152,7 @@ class Field:
         return z.mT.reshape(len(z), -1, h, w)
 
 
-def _places(h: int, w: int) -> Tensor:
-    """Row and column of every pixel in [−1, 1], (h · w, 2); the middle where a side has one pixel."""
+def _coordinates(h: int, w: int) -> Tensor:
+    """Return row and column of every pixel in [−1, 1], (h · w, 2); 0 where a side has one pixel."""
     rows, columns = (torch.linspace(-1, 1, side) if side > 1 else torch.zeros(1) for side in (h, w))
     return torch.cartesian_prod(rows, columns)

@@ -1,22 +1,20 @@
-"""Frequency: a few cosine coefficients of each input (FreD; Shin, Shin and Moon, arXiv:2311.08819, section 3).
+"""A few cosine coefficients of each input (FreD; Shin, Shin and Moon, arXiv:2311.08819, section 3).
 
-Every class has positions in frequency space, the same for all channels, at which its inputs hold coefficients; all
-others are zero::
+Inputs of a class have coefficients at the same positions in frequency space; all others are zero::
 
     x = C_hᵀ F C_w        F[c, u, v] = a coefficient at a kept (u, v), else 0;  C: the orthonormal DCT-II
 
-Kept are the ``kept`` positions with the largest explained variance over the class's real pictures. The covariance is
-projected on single positions (eq. 6 there), so that is the variance of each coefficient.
+The ``kept`` positions are those of the largest explained variance over the class's real images: the covariance is
+projected on single positions (eq. 6), so it is the variance of each coefficient.
 
-Where the published code and this one differ:
+Differences from the published code:
 
-- Its DCT is not normalised, so its rates (1e3 to 1e9) belong to another scale. This one keeps sums of squares: a step
-  of the coefficients is a step of the pixels.
-- It takes the variance over the pictures that it starts from (``SynSet.init_mask``: 16 of a class for 64 of 1,024
-  positions and one picture's storage). Here it is over the class's real pictures, up to 1,000, as the paper says. Both
-  average the channels before.
-- It does not count what says which positions are kept. Here positions and counts are stored and paid: 15 inputs, not
-  16, for one 32×32 colour picture.
+- Its DCT is not normalised, so its learning rates (1e3 to 1e9) have another scale. This one is orthonormal: a step of
+  the coefficients is a step of the pixels.
+- It takes the variance over the images that it starts from (``SynSet.init_mask``). Here it is over up to 1,000 real
+  images of the class, as in the paper. Both average the channels before.
+- It does not count the bytes of the positions. Here positions and counts are stored and counted: 15 inputs, not 16, for
+  one 32×32 colour image.
 """
 
 from dataclasses import dataclass
@@ -33,10 +31,10 @@ from potstill.parametrize._shared import image_shape
 __all__ = ["Frequency"]
 
 _PICTURES = 1000
-"""Real pictures of a class that the variance is taken over, at most, evenly spaced."""
+"""Maximum number of real images of a class, evenly spaced, for the variance."""
 _CHUNK = 100
 _BYTES = 4
-"""Of one float32 number, and of one class's count of inputs (int32)."""
+"""Bytes of one float32 value, and of one class's count of inputs (int32)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +64,14 @@ class Frequency:
         return False
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
-        """What the bytes of each class pay in coefficients, after its positions and its count.
+        """Return the inputs of each class that its bytes allow, after its positions and its count.
 
         Raises:
-            PotstillError: a class gets no input, there are no pictures, or more positions are asked than there are.
+            PotstillError: a class gets no input, the inputs are no images, or ``kept`` exceeds the positions.
         """
-        kept = self._kept(shape)
+        kept = self._num_positions(shape)
         one = _BYTES * shape[0] * kept
-        fixed = kept * _width(shape).itemsize + _BYTES
+        fixed = kept * _position_dtype(shape).itemsize + _BYTES
         if _BYTES * min(numbers) < fixed + one:
             raise PotstillError(
                 f"frequency: {kept} positions of a class and one input need {fixed + one:,} bytes, but the budget "
@@ -81,7 +79,7 @@ class Frequency:
             )
         return tuple((_BYTES * n - fixed) // one for n in numbers)
 
-    def _kept(self, shape: tuple[int, ...]) -> int:
+    def _num_positions(self, shape: tuple[int, ...]) -> int:
         _, h, w = image_shape("frequency", shape)
         if self.kept > h * w:
             raise PotstillError(
@@ -90,18 +88,18 @@ class Frequency:
         return self.kept or max(1, h * w // 16)
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
-        """The coefficients of ``x`` at the kept positions; what it has elsewhere is lost. Draws nothing."""
+        """Return the coefficients of ``x`` at the kept positions; draws nothing."""
         shape = problem.train.input.shape
         positions = torch.stack([self._positions(problem, c) for c in range(problem.num_classes)])
         payload = {
-            "positions": positions.to(x.device, _width(shape)),
+            "positions": positions.to(x.device, _position_dtype(shape)),
             "counts": torch.tensor(problem.sizes, dtype=torch.int32, device=x.device),
         }
-        where = _where(payload, len(x), shape[0])
+        where = _gather_index(payload, len(x), shape[0])
         return {"coefficients": dct2(x).flatten(2).gather(2, where), **payload}
 
     def _positions(self, problem: Problem, c: int) -> Tensor:
-        """The positions (kept,) of class ``c``, ascending, on the CPU."""
+        """Return the positions (kept,) of class ``c``, ascending, on the CPU."""
         shape = problem.train.input.shape
         index = problem.class_indices[c]
         spaced = torch.linspace(0, len(index) - 1, min(len(index), _PICTURES)).round().long()
@@ -109,7 +107,7 @@ class Frequency:
         squares = torch.zeros_like(total)
         for part in torch.split(index[spaced], _CHUNK):
             pictures = problem.train.fetch(part).x
-            assert isinstance(pictures, Tensor)  # sizes has refused all but pictures
+            assert isinstance(pictures, Tensor)  # sizes refuses all but images
             # The transform is linear: that of the channels' mean is the mean of the channels' transforms.
             grey = dct2(pictures.mean(1).double()).cpu()
             total += grey.sum(0)
@@ -117,30 +115,30 @@ class Frequency:
         variance = squares / len(spaced) - (total / len(spaced)).square()
         # Equal variances, as in a class of one picture, go to the lower frequency.
         by_frequency = _frequency(shape).argsort(stable=True)
-        best = variance.flatten()[by_frequency].argsort(descending=True, stable=True)[: self._kept(shape)]
+        best = variance.flatten()[by_frequency].argsort(descending=True, stable=True)[: self._num_positions(shape)]
         return by_frequency[best].sort().values
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
-        """The inverse transforms (n, c, h, w)."""
+        """Return the inverse transforms (n, c, h, w)."""
         kept = payload["coefficients"]
-        where = _where(payload, len(kept), shape[0])
+        where = _gather_index(payload, len(kept), shape[0])
         flat = torch.zeros(len(kept), shape[0], shape[1] * shape[2], dtype=kept.dtype, device=kept.device)
         return idct2(flat.scatter(2, where, kept).reshape(-1, *shape))
 
 
-def _width(shape: tuple[int, ...]) -> torch.dtype:
-    """The smallest integers that hold every position."""
+def _position_dtype(shape: tuple[int, ...]) -> torch.dtype:
+    """Return the smallest integer type that holds every position."""
     return torch.int16 if shape[1] * shape[2] <= 2**15 else torch.int32
 
 
 def _frequency(shape: tuple[int, ...]) -> Tensor:
-    """u / h + v / w of every position (h · w,)."""
+    """Return u / h + v / w of every position (h · w,)."""
     u, v = (torch.arange(side, dtype=torch.float64) / side for side in shape[1:])
     return (u[:, None] + v).flatten()
 
 
-def _where(payload: Payload, n: int, channels: int) -> Tensor:
-    """The positions of every input and channel, int64 (n, c, kept)."""
+def _gather_index(payload: Payload, n: int, channels: int) -> Tensor:
+    """Return the positions of every input and channel, int64 (n, c, kept)."""
     positions = payload["positions"].long()
     each = torch.repeat_interleave(positions, payload["counts"].long(), 0, output_size=n)
     return each[:, None].expand(-1, channels, -1)

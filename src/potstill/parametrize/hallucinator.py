@@ -1,23 +1,24 @@
-"""Hallucinator: every stored picture seen through several small networks (HaBa; Liu et al., arXiv:2210.16774).
+"""Bases, each decoded by several small shared networks (HaBa; Liu et al., arXiv:2210.16774).
 
-Section 3.2: a basis b_i is a picture of one class; a hallucinator, or style, j is a network that all classes share. The
-published code's style is a 3×3 convolution, a learned scale and shift of every pixel, and the transposed convolution::
+Section 3.2: a basis b_i is an image of one class; a hallucinator, or style, j is a network that all classes share: a
+3×3
+convolution, a learned scale and shift of every pixel, and a transposed convolution::
 
     x_ij = D_j * (γ_j ⊙ (E_j * b_i) + β_j)        i = 1 … bases, j = 1 … styles
 
 E_j has ``width`` channels out, no padding and a bias; γ_j and β_j are (width, h − 2, w − 2); D_j is the transposed
 3×3 convolution back to c channels, with a bias. So s styles make s inputs of each basis.
 
-**The start is ours.** The published one draws E_j and D_j as PyTorch does, so nothing decoded looks like its basis yet.
-Here both are the identity with a little noise on them, which tells the styles apart (without it they would get equal
-gradients for ever). The outermost pixels are out of reach of one identity after the other; they start at the mean
-border of the initial pictures, and D_j's bias is taken back by β_j everywhere else.
+**The start is ours.** The published one draws E_j and D_j as PyTorch does, so that nothing decoded resembles its basis.
+Here both are the identity with a little noise, without which all styles had equal gradients. The outermost pixels are
+out of reach of two identities; they start at the mean border of the initial images, and β_j takes D_j's bias back
+elsewhere.
 
-With ``channels=1`` a basis is grey and its styles colour it (the paper's three bases in the bytes of one): it starts
-as the mean of a picture's channels, and β_j brings what every channel differs from it on average.
+With ``channels=1`` a basis is grey and its styles colour it (the paper's three bases in the bytes of one): it starts as
+the mean of an image's channels, and β_j adds the mean difference of every channel.
 
-The published results count a basis and leave the networks to one further picture per class ("IPC 2" is one basis).
-Here the networks are paid like everything else. The adversarial loss of section 3.3 belongs to a method, not here.
+The published results count the networks as one further image per class ("IPC 2" is one basis). Here their bytes are
+counted. The adversarial loss of section 3.3 belongs to a method, not here.
 """
 
 import math
@@ -40,7 +41,7 @@ _KERNEL = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Hallucinator:
-    """Pictures, and the style networks that all of them go through.
+    """Bases, and the style networks that decode them.
 
     The payload: ``bases`` (n, b, h, w), grouped by class, with b = c channels or 1, and for s styles of width m:
     ``decoder/encode`` (s, m, b, 3, 3) and ``decoder/decode`` (s, m, c, 3, 3), ``decoder/encode_bias`` (s, m),
@@ -56,12 +57,12 @@ class Hallucinator:
     styles: int = 5
     """Networks, at least 1 (published: 5)."""
     width: int = 0
-    """Channels between the convolutions, at least those of a picture; 0: as many (published)."""
+    """Channels between the convolutions, at least those of an image; 0: as many (published)."""
     channels: int = 0
-    """Of a basis: 1, or 0 for a picture's own (published: either)."""
+    """Channels of a basis: 1, or 0 for those of an image (published: either)."""
     spread: float = 0.1
-    """How much of a picture's size (root mean square) the noise on each first convolution adds to it, at least 0: the
-    standard deviation over √(9 c) is that of a weight. Ours."""
+    """Noise of the initial convolutions relative to an image's root mean square, at least 0; its standard deviation
+    over √(9 c) is that of a weight. Ours."""
 
     def __post_init__(self) -> None:
         if self.styles < 1 or self.width < 0 or self.channels not in (0, 1) or not 0 <= self.spread < math.inf:
@@ -76,10 +77,10 @@ class Hallucinator:
         return False
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
-        """Styles times bases of each class, which pays for the networks in proportion to its numbers.
+        """Return styles times bases of each class, which pays for the networks in proportion to its number of values.
 
         Raises:
-            PotstillError: a class gets no basis, there are no pictures, or they are narrower than a kernel.
+            PotstillError: a class gets no basis, or the inputs are no images or narrower than a kernel.
         """
         shapes = self._shapes(shape)
         networks, total = sum(map(math.prod, shapes.values())), sum(numbers)
@@ -93,7 +94,7 @@ class Hallucinator:
         return tuple(self.styles * n for n in bases)
 
     def _shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Of the networks' tensors."""
+        """Return the shapes of the networks' tensors."""
         c, h, w = image_shape("hallucinator", shape)
         s, m = self.styles, self.width or c
         if m < c or min(h, w) < _KERNEL:
@@ -112,28 +113,28 @@ class Hallucinator:
         }
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
-        """The first of every ``styles`` initial inputs as a basis, and styles near the identity."""
+        """Return the first of every ``styles`` initial inputs as a basis, and styles near the identity."""
         c, h, w = problem.train.input.shape
         shapes = self._shapes((c, h, w))
-        made = {name: torch.zeros(shape) for name, shape in shapes.items()}
+        networks = {name: torch.zeros(shape) for name, shape in shapes.items()}
         first = x[:: self.styles]
         bases = first.mean(1, keepdim=True) if self.channels else first
         channel = torch.arange(c)
         for name, into in (("decoder/encode", bases.shape[1]), ("decoder/decode", c)):
             noise = torch.randn(shapes[name], generator=rng)
-            made[name] += self.spread / math.sqrt(_KERNEL * _KERNEL * into) * noise
-            made[name][:, channel, channel % into, _KERNEL // 2, _KERNEL // 2] += 1
+            networks[name] += self.spread / math.sqrt(_KERNEL * _KERNEL * into) * noise
+            networks[name][:, channel, channel % into, _KERNEL // 2, _KERNEL // 2] += 1
         border = torch.ones(h, w, dtype=torch.bool)
         border[1:-1, 1:-1] = False
         edge = x.detach().cpu().float()[..., border].mean((0, 2))
-        made["decoder/decode_bias"] += edge
+        networks["decoder/decode_bias"] += edge
         tint = (first - bases).detach().cpu().float().mean((0, 2, 3))
-        made["decoder/shift"][:, :c] += (tint - edge)[:, None, None]
-        made["decoder/scale"] += 1
-        return {"bases": bases, **{name: t.to(x) for name, t in made.items()}}
+        networks["decoder/shift"][:, :c] += (tint - edge)[:, None, None]
+        networks["decoder/scale"] += 1
+        return {"bases": bases, **{name: t.to(x) for name, t in networks.items()}}
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
-        """Every basis through every style (n, c, h, w), all styles in one grouped convolution."""
+        """Return every basis through every style (n, c, h, w), all styles in one grouped convolution."""
         net = {name.removeprefix("decoder/"): t for name, t in payload.items() if name.startswith("decoder/")}
         s = len(net["encode"])
         inner = F.conv2d(payload["bases"], net["encode"].flatten(0, 1), net["encode_bias"].flatten())

@@ -1,10 +1,7 @@
-"""Small: inputs are stored at a part of their size and enlarged when they are decoded.
+"""Images stored at 1 / f of their height and width, and enlarged when decoded (registered as ``small``).
 
-The plainest way to store more inputs in the same numbers: one of 1 / f of the height and of the width takes 1 / f² of
-them, and decodes by bilinear interpolation (``align_corners=False``) as single cells of ``tiles`` do. So f² as many
-inputs fit, each of which is stored on its own: unlike with ``tiles``, any number of them, not only multiples of f².
-
-The start is means of areas of the initial inputs.
+f² as many fit as whole ones, and any number of them, not only multiples of f² as with ``tiles``. They decode by
+bilinear interpolation (``align_corners=False``) and start from area means of the initial inputs.
 """
 
 import math
@@ -24,7 +21,7 @@ __all__ = ["LowResolution"]
 
 @dataclass(frozen=True, kw_only=True)
 class LowResolution:
-    """Inputs at a part of their size.
+    """Images at 1 / ``factor`` of their height and width.
 
     The payload: ``inputs`` (n, c, ⌈h/f⌉, ⌈w/f⌉), grouped by class.
 
@@ -34,7 +31,7 @@ class LowResolution:
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     factor: int = 2
-    """f, at least 1: how much smaller each side is."""
+    """f, at least 1."""
 
     def __post_init__(self) -> None:
         if self.factor < 1:
@@ -46,12 +43,12 @@ class LowResolution:
         return True
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
-        """As many small inputs as the numbers of each class make up.
+        """Return the inputs of each class that its number of values allows.
 
         Raises:
-            PotstillError: fewer than one, or no pictures.
+            PotstillError: a class gets no input, or the inputs are no images.
         """
-        one = math.prod(self._small(shape))
+        one = math.prod(self._stored_shape(shape))
         if min(numbers) < one:
             raise PotstillError(
                 f"small: one input has {one:,} numbers, but the budget leaves {min(numbers):,} to a class; raise it or "
@@ -59,18 +56,18 @@ class LowResolution:
             )
         return tuple(n // one for n in numbers)
 
-    def _small(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    def _stored_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         c, h, w = image_shape("small", shape)
         return c, math.ceil(h / self.factor), math.ceil(w / self.factor)
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
-        """Means of areas; draws nothing."""
-        return {"inputs": shrink(x, self._small(problem.train.input.shape)[1:])}
+        """Return area means; draws nothing."""
+        return {"inputs": shrink(x, self._stored_shape(problem.train.input.shape)[1:])}
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
-        """The enlarged inputs (n, c, h, w), in the order they are stored."""
+        """Return the enlarged images (n, c, h, w), in the order in which they are stored."""
         return resize(payload["inputs"], (shape[-2], shape[-1]))
 
     def class_rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
-        """One row for each input."""
+        """Return one row for each input."""
         return {"inputs": slice(sum(sizes[: classes.start]), sum(sizes[: classes.stop]))}

@@ -1,4 +1,4 @@
-"""Memory: inputs are combinations of shared bases (Deng and Russakovsky, "Remember the Past", arXiv:2206.02916).
+"""Inputs as combinations of shared bases (Deng and Russakovsky, "Remember the Past", arXiv:2206.02916).
 
 Section 3.1: B bases M_b of a lower resolution are shared by all classes, and every decoded input i has its own
 addressing coefficients A_ib::
@@ -8,8 +8,8 @@ addressing coefficients A_ib::
 The published code's rule for what a budget of N numbers buys k classes, with d numbers in a base, is
 ``n = ⌊(N − B · d) / (k · B)⌋`` inputs of each class.
 
-**The start is ours.** The published one is random (Xavier, ``start="random"``): nothing of the initial inputs is in it.
-Here decoding starts as near to the initial inputs, in squared error over all pixels, as B bases can come. With
+**The start is ours.** The published one is random (Xavier, ``init="random"``). Here decoding starts as near to the
+initial inputs, in squared error over all pixels, as B bases allow. With
 ``up = U_h · U_w`` and thin factors ``U = Q R``, the error of combinations L is ``‖Q_hᵀ X Q_w − R_h L R_wᵀ‖²`` plus what
 no picture of the lower resolution can show. The first term is least for the truncated singular value decomposition of
 ``Q_hᵀ X Q_w`` (Eckart and Young), one row per input.
@@ -29,9 +29,9 @@ from potstill.parametrize._shared import image_shape, stored_numbers
 
 __all__ = ["Memory"]
 
-_STARTS = ("svd", "random")
+_INITS = ("svd", "random")
 _NEGLIGIBLE = 1e-6
-"""Singular values below this share of the largest are noise of float32; their bases start at random."""
+"""Singular values below this share of the largest are float32 noise; their bases start at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +46,17 @@ class Memory:
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     bases: int = 0
-    """B. 0 chooses: ``n = ⌊1.5 · d / k · √e⌋`` inputs of a class where the budget holds e pictures of a class as they
-    are, and as many bases as the rest buys. At one CIFAR-10 picture per class that is 16 bases and 115 inputs, the
-    published setting (run script: 16); the square root shares a larger budget between both, and is ours."""
+    """B. 0: ``n = ⌊1.5 · d / k · √e⌋`` inputs of a class where the budget holds e whole images of a class, and as many
+    bases as the rest allows. At one CIFAR-10 image per class that is 16 bases and 115 inputs, the published setting;
+    the square root is ours."""
     scale: int = 2
-    """How much smaller a base is than an input, along each side, at least 1 (published: 2)."""
+    """Factor between a side of an input and of a base, at least 1 (published: 2)."""
     init: str = "svd"
     """``svd``: the best approximation of the initial inputs (ours); ``random``: Xavier's uniform (published)."""
 
     def __post_init__(self) -> None:
-        if self.init not in _STARTS:
-            raise unknown_name("init of memory", self.init, _STARTS)
+        if self.init not in _INITS:
+            raise unknown_name("init of memory", self.init, _INITS)
         if self.scale < 1 or self.bases < 0:
             raise PotstillError(
                 f"memory: scale must be at least 1 and bases at least 0, not {self.scale} and {self.bases}"
@@ -68,36 +68,35 @@ class Memory:
         return False
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
-        """Equally many inputs of every class: bases belong to all, so all numbers are in one purse.
+        """Return the inputs of each class, equally many, as bases belong to all.
 
         Raises:
-            PotstillError: no pictures, or a budget that pays less than the bases and one input of each class.
+            PotstillError: the inputs are no images, or the budget is below the bases and one input of each class.
         """
         return (self._plan(sum(numbers), len(numbers), shape)[1],) * len(numbers)
 
     @property
     def min_side(self) -> int:
-        """14. Ours; published bases have 16 and more. Quick sets of ``remember``, 5 pictures a class, beside whole
-        pictures of the same bytes, held out, means of two sets: digits, bases of 4 pixels, 35 points behind, MNIST-5k
-        shrunk to bases of 6, 8, 10 and 14 pixels 14, 6, 9 and 2 behind (``benchmarks/tiny_pictures.py``,
-        results/tiny-pictures-memory.json); at one picture a class memory has its strength (docs/strong.md)."""
+        """14 (ours; published bases have 16 and more). Quick sets of ``remember``, 5 images a class, compared with
+        whole images of the same bytes on held-out data: bases of 4 pixels (digits) 35 points behind; of 6, 8, 10 and 14
+        pixels (MNIST-5k) 14, 6, 9 and 2 behind (results/tiny-pictures-memory.json)."""
         return 14
 
     def stored_size(self, shape: tuple[int, ...], /) -> tuple[int, int]:
-        """Height and width, in pixels, of the bases of pictures (c, h, w).
+        """Return height and width of the bases.
 
         Raises:
-            PotstillError: the inputs are no pictures.
+            PotstillError: the inputs are no images.
         """
-        return self._base(shape)[1:]
+        return self._base_shape(shape)[1:]
 
-    def _base(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    def _base_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         c, h, w = image_shape("memory", shape)
         return c, math.ceil(h / self.scale), math.ceil(w / self.scale)
 
     def _plan(self, total: int, k: int, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Bases, and inputs of each class, that ``total`` numbers buy."""
-        d = math.prod(self._base(shape))
+        """Return bases, and inputs of each class, for ``total`` values."""
+        d = math.prod(self._base_shape(shape))
         if self.bases:
             count, n = self.bases, (total - self.bases * d) // (k * self.bases)
         else:
@@ -113,10 +112,10 @@ class Memory:
         return count, n
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
-        """The best approximation of ``x`` by that many bases, or a random start. ``svd`` draws spare bases alone."""
+        """Return the best approximation of ``x``, or a random start; ``svd`` draws only spare bases."""
         numbers, shape = stored_numbers(problem), problem.train.input.shape
         count, _ = self._plan(sum(numbers), len(numbers), shape)
-        base = self._base(shape)
+        base = self._base_shape(shape)
         if self.init == "random":
             a, m = _xavier(len(x), count, rng), _xavier(count, math.prod(base), rng)
         else:
@@ -124,7 +123,7 @@ class Memory:
         return {"decoder/bases": m.reshape(count, *base).to(x), "coefficients": a.to(x)}
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
-        """The combinations (n, c, h, w), enlarged."""
+        """Return the combinations (n, c, h, w), enlarged."""
         bases = payload["decoder/bases"]
         low = (payload["coefficients"] @ bases.flatten(1)).reshape(-1, *bases.shape[1:])
         return resize(low, (shape[-2], shape[-1]))
@@ -136,10 +135,10 @@ def _xavier(rows: int, columns: int, rng: Generator) -> Tensor:
 
 
 def _factors(x: Tensor, count: int, small: tuple[int, int], rng: Generator) -> tuple[Tensor, Tensor]:
-    """Coefficients (n, count) and flattened bases (count, d) whose enlarged products come nearest to ``x``.
+    """Return coefficients (n, count) and bases (count, d) whose enlarged products come nearest to ``x``.
 
-    Both take the root of the singular values, so that neither moves much faster than the other. Bases beyond the rank
-    of ``x`` are drawn with coefficients 0: that changes nothing decoded, and both can still move.
+    Both take the root of the singular values, so that they move at similar speed. Bases beyond the rank of ``x`` are
+    drawn, with coefficients 0.
     """
     (qh, rh), (qw, rw) = (
         torch.linalg.qr(bilinear_matrix(a, b, x.dtype, x.device)) for a, b in zip(small, x.shape[-2:], strict=True)

@@ -1,8 +1,7 @@
-"""Named: inputs with names, of which one part may have a parametrization of its own.
+"""Inputs with names, of which one part may have a parametrization of its own.
 
-Every part of real values is optimised, each as it is stored. Codes and words are carried along as they are at the
-start: nothing moves a whole number by a gradient. ``NAME=PARAMETRIZATION``, as in ``image=tiles:factor=2``, gives one
-part a parametrization of single tensors, which knows nothing of the others: it sees a problem that has this part alone.
+Parts of real values are optimised; codes and words stay as initialised. ``NAME=PARAMETRIZATION``, such as
+``image=tiles:factor=2``, parametrizes one part, in a problem that has this part alone.
 """
 
 from dataclasses import dataclass, field, replace
@@ -33,12 +32,11 @@ __all__ = ["NamedInputs", "parse_named_inputs", "parse_parametrization", "suppor
 
 _SHARED = "decoder/"
 _SHARES = 1 << 12
-"""Parts of the numbers that the part with the parametrization may get."""
+"""Steps in which the values of the parametrized part are chosen."""
 
 
 def parse_parametrization(spelled: str, input: InputSpec) -> Parametrization:
-    """The parametrization that is spelled, for inputs of this kind: of inputs with names ``NAME=PARAMETRIZATION`` is
-    that of one part.
+    """Return the parametrization of a name with its settings; of inputs with names also ``NAME=PARAMETRIZATION``.
 
     Raises:
         PotstillError: as `potstill.core.registry.part` raises it, or there is no such part.
@@ -48,11 +46,10 @@ def parse_parametrization(spelled: str, input: InputSpec) -> Parametrization:
 
 
 def supports_input(spelled: str, input: InputSpec) -> bool:
-    """Whether the parametrization that is spelled, such as ``tiles:factor=2``, can store inputs of this kind; of inputs
-    with names, whether just one part is such.
+    """Return whether a parametrization, such as ``tiles:factor=2``, can store these inputs, or just one part of them.
 
     Raises:
-        PotstillError: there is no such parametrization, or no such setting of it.
+        PotstillError: there is no such parametrization or setting.
     """
     kinds: tuple[str, ...] = getattr(create("parametrizations", spelled), "kinds", ("*",))
     if "*" in kinds:
@@ -64,23 +61,24 @@ def supports_input(spelled: str, input: InputSpec) -> bool:
 class NamedInputs:
     """Inputs with names.
 
-    The payload: the tensors of the parts by their names, but of ``part`` the payload of ``inner`` as ``PART/…``, and
-    what all items share of it as ``decoder/PART/…``.
+    The payload: tensors of the parts by name; of ``part`` the payload of ``inner`` as ``PART/…`` and its shared tensors
+    as
+    ``decoder/PART/…``.
     """
 
     input: InputSpec
     part: str = ""
-    """The part that is parametrized; empty: none."""
+    """Part that is parametrized; empty: none."""
     inner: Parametrization = field(default_factory=Pixels)
 
     @property
     def stores_as_is(self) -> bool:
-        """Whether every part is stored as it is."""
+        """True where every part is stored as it is."""
         return not self.part
 
     @property
     def bounded(self) -> bool:
-        """As of the part."""
+        """As the part's parametrization."""
         return self.inner.bounded
 
     @property
@@ -88,7 +86,7 @@ class NamedInputs:
         return dict(self.input.parts)[self.part]
 
     def _shares(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
-        """What of each class's numbers the part gets, so that its inputs' other parts fit beside it."""
+        """Return the values of each class for the part, so that the other parts of its inputs fit as well."""
         rest = self.input.num_values - self._spec.num_values
 
         def share(parts: int) -> tuple[int, ...]:
@@ -98,16 +96,16 @@ class NamedInputs:
             try:
                 sizes = self.inner.sizes(share(parts), self._spec.shape)
             except PotstillError:
-                return True  # too little for a single input, which is said where it is used
+                return True  # too little for one input: reported where sizes are used
             return all(m + s * rest <= n for m, s, n in zip(share(parts), sizes, numbers, strict=True))
 
         return share(largest_fitting(fits, _SHARES)) if rest else numbers
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
-        """As many inputs as the numbers of each class pay, each with all of its parts; words cost none.
+        """Return the inputs of each class that its number of values allows; words cost none.
 
         Raises:
-            PotstillError: a class gets no input, or no part has values that can be optimised.
+            PotstillError: a class gets no input, or no part has values to optimise.
         """
         if not any(p.kind not in ("words", "categories") for _, p in self.input.parts):
             raise PotstillError("these inputs have no values to optimise, only codes and words; choose a selection")
@@ -116,7 +114,7 @@ class NamedInputs:
         return self.inner.sizes(self._shares(numbers), self._spec.shape)
 
     def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
-        """Stored form of initial inputs with names."""
+        """Return the payload of initial inputs with names."""
         if self.stores_as_is:
             return dict(x)
         alone = replace(
@@ -127,7 +125,7 @@ class NamedInputs:
         return {n: t for n, t in x.items() if n != self.part} | {self._outer(n): t for n, t in made.items()}
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> dict[str, Tensor]:
-        """Inputs by name, grouped by class, differentiable by every floating tensor."""
+        """Return inputs by name, grouped by class, differentiable by every floating tensor."""
         if self.stores_as_is:
             return {name: payload[name] for name in tensor_names(self.input)}
         others = [n for n in tensor_names(self.input) if n != self.part]
@@ -149,7 +147,7 @@ class NamedInputs:
 
 @dataclass(frozen=True)
 class _Part:
-    """A source (`potstill.core.Source`) of one part of another's inputs."""
+    """Source of one part of another source's inputs."""
 
     source: Source
     part: str
@@ -201,11 +199,11 @@ class _Part:
 
 
 def parse_named_inputs(spelled: str, input: InputSpec) -> NamedInputs:
-    """How inputs with names are stored: ``pixels``, as they are; ``PART=PARAMETRIZATION``, or a parametrization alone
-    where one part is a picture.
+    """Return the parametrization of inputs with names: ``pixels``, ``PART=PARAMETRIZATION``, or a parametrization alone
+    where one part is an image.
 
     Raises:
-        PotstillError: there is no such part, or not one that is a picture, or it needs assets (`Needs`).
+        PotstillError: there is no such part, not one image, or the parametrization requires assets.
     """
     first, equals, rest = spelled.partition("=")
     if equals and ":" not in first:
@@ -215,17 +213,16 @@ def parse_named_inputs(spelled: str, input: InputSpec) -> NamedInputs:
     elif spelled == "pixels":
         return NamedInputs(input=input)
     else:
-        pictures = [name for name, p in input.parts if get_kind(p).augmentable]
-        if len(pictures) != 1:
+        images = [name for name, p in input.parts if get_kind(p).augmentable]
+        if len(images) != 1:
             raise PotstillError(
-                f"these inputs have {len(pictures)} parts that are pictures; say which one has the parametrization, as "
+                f"these inputs have {len(images)} parts that are images; say which one has the parametrization, as "
                 f"in {input.parts[0][0]}={spelled}"
             )
-        first, rest = pictures[0], spelled
+        first, rest = images[0], spelled
     inner: Parametrization = create("parametrizations", rest)
     if isinstance(inner, RequiresAssets):
         raise PotstillError(
-            f"parametrization {rest} decodes by what is made of whole inputs, so that it cannot be of {first!r} alone; "
-            "take another"
+            f"parametrization {rest} requires assets of whole inputs, so {first!r} alone cannot have it; take another"
         )
     return NamedInputs(input=input) if isinstance(inner, Pixels) else NamedInputs(input=input, part=first, inner=inner)

@@ -1,4 +1,4 @@
-"""Pixels: the inputs themselves, one stored item for each input (Wang et al., arXiv:1811.10959)."""
+"""Inputs stored as they are (Wang et al., arXiv:1811.10959)."""
 
 import math
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ __all__ = ["Pixels"]
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """The inputs themselves: what is stored is what a network sees."""
+    """The inputs themselves, one stored item for each input."""
 
     @property
     def bounded(self) -> bool:
-        """True: the payload holds the values of inputs."""
+        """True: the payload holds values of inputs."""
         return True
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
-        """As many inputs as the numbers of each class make up.
+        """Return the inputs of each class that its number of values allows.
 
         Raises:
-            PotstillError: fewer than one.
+            PotstillError: a class gets no input.
         """
         one = math.prod(shape)
         if min(numbers) < one:
@@ -35,13 +35,13 @@ class Pixels:
         return tuple(n // one for n in numbers)
 
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
-        """``{"inputs": x}``."""
+        """Return ``{"inputs": x}``."""
         return {"inputs": x}
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
-        """The inputs (n, …), in the order they are stored."""
+        """Return the inputs (n, …), in the order in which they are stored."""
         return payload["inputs"]
 
     def class_rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
-        """One row for each input."""
+        """Return one row for each input."""
         return {"inputs": slice(sum(sizes[: classes.start]), sum(sizes[: classes.stop]))}

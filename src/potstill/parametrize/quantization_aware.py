@@ -1,12 +1,8 @@
-"""Rounding while a set is made, so that it is made for the bits that it is stored in (quantisation-aware distillation).
+"""Quantization-aware distillation: the payload is quantized as its codec will write it, while it is optimised.
 
-A wrapper over any parametrization and a store that can round: whatever is decoded is decoded from what a reader of the
-file will have, and gradients go straight through the rounding (Bengio et al., arXiv:1308.3432) to the full-precision
-payload that the optimiser moves. Nothing else of a method changes.
-
-With ``learned`` the levels are moved too: lowest and highest level of each group, a clip, or colours, whatever the
-store rounds to. Each has the gradient of learned step sizes (LSQ; Esser et al., arXiv:1902.08153), as QuADD does
-(arXiv:2603.02411: "the quantiser in the loop, learnt with the samples").
+A wrapper over any parametrization. Inputs decode from the quantized payload, and gradients pass straight through
+(Bengio et al., arXiv:1308.3432) to the full-precision payload. With ``learned`` the codec's levels are optimised too,
+with the gradients of learned step sizes (LSQ; Esser et al., arXiv:1902.08153), as in QuADD (arXiv:2603.02411).
 """
 
 from collections.abc import Mapping
@@ -27,45 +23,45 @@ _RANGE = "range/"
 
 @runtime_checkable
 class SupportsFakeQuantize(Protocol):
-    """A store that can round as it will be read."""
+    """A codec that can quantize during distillation."""
 
     def fake_quantize(self, x: Tensor, /) -> Tensor:
-        """``read(pack(x))`` to the last bit, with a gradient by ``x`` that goes straight through."""
+        """Return ``decode(pack(x))`` to the last bit, with a straight-through gradient by ``x``."""
         ...
 
 
 @runtime_checkable
 class SupportsLearnedRanges(Protocol):
-    """A store whose levels can be moved."""
+    """A codec whose levels can be optimised."""
 
     def fit_ranges(self, x: Tensor) -> Mapping[str, Tensor]:
-        """The levels for ``x``, as named floating tensors."""
+        """Return the levels for ``x``, as named floating tensors."""
         ...
 
     def fake_quantize_with_ranges(self, x: Tensor, ranges: Mapping[str, Tensor]) -> Tensor:
-        """``read(packed(x, ranges))`` to the last bit, with gradients by ``x`` and by every range."""
+        """Return ``decode(pack_with_ranges(x, ranges))`` to the last bit, with gradients by ``x`` and every range."""
         ...
 
     def pack_with_ranges(self, x: Tensor, ranges: Mapping[str, Tensor]) -> Encoded:
-        """``x`` by these levels."""
+        """Encode ``x`` with these levels."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationAware:
-    """A parametrization whose payload is rounded, as a store will write it, before it is decoded.
+    """A parametrization whose payload is quantized before it is decoded.
 
-    The payload: that of ``inner``, in full precision, and where levels are learned ``range/NAME/…`` for each of its
-    floating tensors. `plain` and `finished` give what is to be kept of it at the end.
+    The payload: that of ``inner`` in full precision, and with ``learned`` the levels ``range/NAME/…`` of each floating
+    tensor. `encode_payload` and `quantized_payload` are its final form.
 
     Raises:
-        PotstillError: the store cannot round, or cannot learn.
+        PotstillError: the codec cannot quantize during distillation, or cannot learn its levels.
     """
 
     inner: Parametrization
     codec: Codec
     learned: bool = False
-    """Move the levels with the payload."""
+    """Optimise the levels with the payload."""
 
     def __post_init__(self) -> None:
         what, kind = (
@@ -75,72 +71,69 @@ class QuantizationAware:
         )
         if not isinstance(self.codec, kind):
             raise PotstillError(
-                f"store {format_codec(self.codec)} cannot {what}; take uint1 to uint8, or leave "
+                f"codec {format_codec(self.codec)} cannot {what}; take uint1 to uint8, or leave "
                 f"{'learned' if self.learned else 'aware'} out"
             )
 
     @property
     def bounded(self) -> bool:
-        """As it is without rounding: levels are values of the payload, too."""
+        """As the inner parametrization: levels are values of the payload."""
         return self.inner.bounded
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
-        """As many as without rounding."""
+        """Return the sizes of the inner parametrization."""
         return self.inner.sizes(numbers, shape)
 
     def assets(self, problem: Problem, /) -> tuple[Asset, ...]:
-        """As without rounding."""
+        """Return the assets of the inner parametrization."""
         return self.inner.assets(problem) if isinstance(self.inner, RequiresAssets) else ()
 
     def with_assets(self, assets: Mapping[str, Payload], /) -> "QuantizationAware":
-        """The same with what ``inner`` needs."""
+        """Return a copy with the assets of the inner parametrization."""
         return replace(self, inner=self.inner.with_assets(assets)) if isinstance(self.inner, RequiresAssets) else self
 
     def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
-        """The payload of ``inner``, and levels fitted to it where they are learned."""
-        made = dict(self.inner.encode(x, problem, rng))
+        """Return the payload of ``inner``, and fitted levels where they are learned."""
+        payload = dict(self.inner.encode(x, problem, rng))
         if not (self.learned and isinstance(self.codec, SupportsLearnedRanges)):
-            return made
-        floating = {name: t for name, t in made.items() if t.is_floating_point()}
+            return payload
+        floating = {name: t for name, t in payload.items() if t.is_floating_point()}
         levels = {_level(name, part): v for name, t in floating.items() for part, v in self.codec.fit_ranges(t).items()}
-        return made | levels
+        return payload | levels
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Any:
-        """Inputs (n, *shape) from the rounded payload, differentiable by every floating tensor."""
-        return self.inner.decode(self._rounded(payload), shape)
+        """Return inputs (n, *shape) from the quantized payload, differentiable by every floating tensor."""
+        return self.inner.decode(self._quantized(payload), shape)
 
-    def _rounded(self, payload: Payload) -> Payload:
+    def _quantized(self, payload: Payload) -> Payload:
         return {
-            name: self._round(name, t, payload) if t.is_floating_point() else t
+            name: self._quantize(name, t, payload) if t.is_floating_point() else t
             for name, t in payload.items()
             if not name.startswith(_RANGE)
         }
 
-    def _round(self, name: str, t: Tensor, payload: Payload) -> Tensor:
+    def _quantize(self, name: str, t: Tensor, payload: Payload) -> Tensor:
         if (levels := _levels(name, payload)) and isinstance(self.codec, SupportsLearnedRanges):
             return self.codec.fake_quantize_with_ranges(t, levels)
-        assert isinstance(self.codec, SupportsFakeQuantize)  # a store that learns rounds, too
+        assert isinstance(self.codec, SupportsFakeQuantize)  # a codec that learns can also quantize
         return self.codec.fake_quantize(t)
 
     def encode_payload(self, payload: Payload) -> Mapping[str, Encoded]:
-        """How each tensor of the inner payload is written; reading it gives what `decode` decoded from, bit for bit."""
-        made: dict[str, Encoded] = {}
+        """Encode the inner payload; decoding it gives the quantized payload that `decode` used, bit for bit."""
+        encoded: dict[str, Encoded] = {}
         for name, t in payload.items():
             if name.startswith(_RANGE):
                 continue
             if not t.is_floating_point():
-                made[name] = encode_ints(t)
+                encoded[name] = encode_ints(t)
             elif (levels := _levels(name, payload)) and isinstance(self.codec, SupportsLearnedRanges):
-                made[name] = self.codec.pack_with_ranges(t, levels)
+                encoded[name] = self.codec.pack_with_ranges(t, levels)
             else:
-                made[name] = self.codec.pack(t)
-        return made
+                encoded[name] = self.codec.pack(t)
+        return encoded
 
     def quantized_payload(self, payload: Payload) -> Payload:
-        """The inner payload as a reader of `finished` has it: rounded, and without levels; whole numbers as they were.
-
-        Shapes and types stay, on the CPU.
-        """
+        """Return the inner payload as `encode_payload` decodes, on the CPU, in its own types."""
         return {name: decode(kept).to(payload[name].dtype) for name, kept in self.encode_payload(payload).items()}
 
 
@@ -149,7 +142,7 @@ def _level(name: str, part: str) -> str:
 
 
 def _levels(name: str, payload: Payload) -> Mapping[str, Tensor]:
-    """The learned levels of one tensor, by their own names."""
+    """Return the learned levels of one tensor by name."""
     first = _level(name, "")
     found = {key.removeprefix(first): t for key, t in payload.items() if key.startswith(first)}
     return {part: t for part, t in found.items() if "/" not in part}
