@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from potstill.active import ACQUISITIONS, label_cost
-from potstill.active.learning import Learner
+from potstill.active.learning import LabelingSchedule, Learner
 from potstill.data import TensorSource
 from potstill.reports.label_curves import draw_label_curves
 from potstill.rng import generator
@@ -149,7 +149,8 @@ def main() -> None:
 
     learner = Learner(network=options.network, steps=options.steps, batch=options.batch, lr=options.lr)
     result = label_cost(
-        parts, options.acquire, rounds=options.rounds, per_round=options.per_round, learner=learner,
+        parts, options.acquire, schedule=LabelingSchedule(rounds=options.rounds, per_round=options.per_round),
+        learner=learner,
         seeds=options.seeds,
         progress=lambda what, done, total: print(f"{time.perf_counter() - began:6.0f} s  {done}/{total}  {what}"),
     )  # fmt: skip
@@ -159,7 +160,12 @@ def main() -> None:
         x, y = crops(list(pictures.values()), options.pool + options.test, options.side, rng)
         pool, test = source(x[: options.pool], y[: options.pool]), source(x[options.pool :], y[options.pool :])
         one = label_cost(
-            lambda s, p=pool, t=test: (p, t), ["random"], rounds=1, per_round=1, learner=learner, seeds=1, seed=seed
+            lambda s, p=pool, t=test: (p, t),
+            ["random"],
+            schedule=LabelingSchedule(rounds=1, per_round=1),
+            learner=learner,
+            seeds=1,
+            seed=seed,
         )
         leaky.append(one["full"]["mean"])
     for curve in result["curves"].values():

@@ -10,7 +10,7 @@ import torch
 
 from potstill.active import ACQUISITIONS, active_learning, label_cost
 from potstill.active.label_cost import needed
-from potstill.active.learning import Learner
+from potstill.active.learning import LabelingSchedule, Learner
 from potstill.cli.main import main
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
@@ -57,7 +57,12 @@ def test_only_the_labels_that_are_asked_for_are_read(acquire):
         return source.labels[index]
 
     run = active_learning(
-        Unlabelled(source), ask, acquire=acquire, rounds=3, per_round=4, start=6, learner=QUICK, test=test
+        Unlabelled(source),
+        ask,
+        acquire=acquire,
+        schedule=LabelingSchedule(rounds=3, per_round=4, initial_labels=6),
+        learner=QUICK,
+        test=test,
     )
     flat = [i for part in asked for i in part]
     assert [len(part) for part in asked] == [6, 4, 4, 4]
@@ -66,7 +71,14 @@ def test_only_the_labels_that_are_asked_for_are_read(acquire):
     assert torch.equal(run.labels, source.labels[run.index])
     assert [r.labels for r in run.rounds] == [6, 10, 14, 18]
     assert run.rounds[-1].accuracy > 0.8
-    again = active_learning(source, ask, acquire=acquire, rounds=3, per_round=4, start=6, learner=QUICK, test=test)
+    again = active_learning(
+        source,
+        ask,
+        acquire=acquire,
+        schedule=LabelingSchedule(rounds=3, per_round=4, initial_labels=6),
+        learner=QUICK,
+        test=test,
+    )
     assert again.index.tolist() == flat
     assert [r.accuracy for r in again.rounds] == [r.accuracy for r in run.rounds]
     json.dumps(run.to_dict())
@@ -75,7 +87,13 @@ def test_only_the_labels_that_are_asked_for_are_read(acquire):
 def test_all_begin_with_the_same_samples():
     source = blobs(60, 0)
     starts = {
-        active_learning(source, lambda i: source.labels[i], acquire=a, rounds=1, per_round=2, start=5, learner=QUICK)
+        active_learning(
+            source,
+            lambda i: source.labels[i],
+            acquire=a,
+            schedule=LabelingSchedule(rounds=1, per_round=2, initial_labels=5),
+            learner=QUICK,
+        )
         .rounds[0]
         .index
         for a in ACQUISITIONS
@@ -90,7 +108,11 @@ def test_a_round_asks_for_what_the_learner_is_least_sure_of():
 
     source = blobs(90, 0)
     run = active_learning(
-        source, lambda i: source.labels[i], acquire="margin", rounds=1, per_round=5, start=9, learner=QUICK
+        source,
+        lambda i: source.labels[i],
+        acquire="margin",
+        schedule=LabelingSchedule(rounds=1, per_round=5, initial_labels=9),
+        learner=QUICK,
     )
     first = torch.tensor(run.rounds[0].index)
     make = factory("linear", source.input, 3)
@@ -113,8 +135,10 @@ def test_a_round_asks_for_what_the_learner_is_least_sure_of():
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(answer, options, message):
+    numbers = {"rounds": 1, "per_round": 3, **{n: v for n, v in options.items() if n != "acquire"}}
+    schedule, acquire = LabelingSchedule(**numbers), options.get("acquire", "margin")
     with pytest.raises(PotstillError, match=message) as refused:
-        active_learning(blobs(60, 0), answer, **{"rounds": 1, "per_round": 3, "learner": QUICK, **options})
+        active_learning(blobs(60, 0), answer, acquire=acquire, schedule=schedule, learner=QUICK)
     assert "\n" not in str(refused.value)
 
 
@@ -127,7 +151,8 @@ def test_needed_labels_lie_on_the_line_between_two_rounds():
 def test_the_cost_of_labels_has_intervals_and_a_plot():
     seen = []
     result = label_cost(
-        lambda s: (blobs(120, s), blobs(90, 100 + s)), ["margin", "random"], rounds=3, per_round=5, learner=QUICK,
+        lambda s: (blobs(120, s), blobs(90, 100 + s)), ["margin", "random"], schedule=LabelingSchedule(rounds=3,
+        per_round=5), learner=QUICK,
         seeds=3, progress=lambda *a: seen.append(a),
     )  # fmt: skip
     assert result["labels"] == [5, 10, 15, 20]
@@ -177,4 +202,4 @@ def test_a_pool_that_is_too_small_is_refused_before_anything_is_trained(monkeypa
     monkeypatch.setattr(module, "fitted", lambda *a: pytest.fail("a learner was trained"))
     pool = blobs(60, 0)
     with pytest.raises(PotstillError, match="cannot give"):
-        label_cost(lambda seed: (pool, pool), rounds=50, per_round=100, seeds=1)
+        label_cost(lambda seed: (pool, pool), schedule=LabelingSchedule(rounds=50, per_round=100), seeds=1)

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from potstill.active.learning import (
     ActiveRun,
+    LabelingSchedule,
     Learner,
     accuracy_on,
     active_learning,
-    check_rounds,
     fitted,
     learner_factory,
     network_name,
@@ -52,10 +52,7 @@ def label_cost(
     parts: Callable[[int], tuple[Source, Source]],
     acquire: Sequence[str] = ("margin",),
     *,
-    rounds: int = 10,
-    per_round: int = 20,
-    start: int | None = None,
-    candidates: int | None = None,
+    schedule: LabelingSchedule | None = None,
     learner: Learner | None = None,
     fraction: float = 0.95,
     seeds: int = 5,
@@ -68,8 +65,8 @@ def label_cost(
 
     Args:
         parts: the pool, with labels, and the test source of a seed.
-        acquire: see `active`.
-        rounds, per_round, start, candidates, learner: as for `active`.
+        acquire: see `active_learning`.
+        schedule, learner: as for `active_learning`.
         fraction: of the accuracy of a learner that is trained on the whole pool's labels, in (0, 1].
         seeds: independent runs of each.
         seed: the first of them.
@@ -83,12 +80,12 @@ def label_cost(
         and overstated if only random fails to.
 
     Raises:
-        PotstillError: as `active`; or a fraction outside (0, 1].
+        PotstillError: as `active_learning`; or a fraction outside (0, 1].
     """
     if not 0 < fraction <= 1:
         raise PotstillError(f"the fraction of the full accuracy must lie in (0, 1], but it is {fraction}")
     names: list[str] = ["random", *(a for a in dict.fromkeys(acquire) if a != "random")]
-    how = learner or Learner()
+    how, schedule = learner or Learner(), schedule or LabelingSchedule()
     runs: dict[str, list[ActiveRun]] = {a: [] for a in names}
     full: list[float] = []
     answers: list[int] = []
@@ -96,7 +93,7 @@ def label_cost(
     total, done = seeds * (len(names) + 1), 0
     for s in range(seed, seed + seeds):
         pool, test = parts(s)
-        check_rounds(pool, rounds, per_round, start)  # before anything is trained
+        schedule.check(pool)  # before anything is trained
         network = network_name(how, pool)
         net = fitted(how, learner_factory(how, pool), pool, s, -1)
         full.append(accuracy_on(net, test))
@@ -107,8 +104,7 @@ def label_cost(
                 progress(f"{a}, seed {s}", done, total)
             runs[a].append(
                 active_learning(
-                    pool, _oracle(pool), acquire=a, rounds=rounds, per_round=per_round,
-                    start=start, candidates=candidates, learner=how, test=test, seed=s,
+                    pool, _oracle(pool), acquire=a, schedule=schedule, learner=how, test=test, seed=s
                 )
             )  # fmt: skip
         done += 1

@@ -22,11 +22,11 @@ __all__ = [
     "ACQUISITIONS",
     "Acquisition",
     "ActiveRun",
+    "LabelingSchedule",
     "Learner",
     "Round",
     "accuracy_on",
     "active_learning",
-    "check_rounds",
     "fitted",
     "labelled",
     "learner_factory",
@@ -90,15 +90,42 @@ class ActiveRun:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelingSchedule:
+    """Numbers of labels that are asked for."""
+
+    rounds: int = 10
+    """Rounds after the start."""
+    per_round: int = 20
+    initial_labels: int | None = None
+    """Random samples that are asked for first; ``None``: as many as in a round."""
+    candidates: int | None = None
+    """Random samples of the pool that a round considers; ``None``: all."""
+
+    @property
+    def first(self) -> int:
+        """Labels that are asked for before the first round."""
+        return self.per_round if self.initial_labels is None else self.initial_labels
+
+    def check(self, pool: Source) -> None:
+        """
+        Raises:
+            PotstillError: the pool cannot give so many labels, or none are asked for.
+        """
+        rounds, per_round, first = self.rounds, self.per_round, self.first
+        if min(rounds + 1, per_round, first) < 1 or first + rounds * per_round > len(pool):
+            raise PotstillError(
+                f"a pool of {len(pool):,} samples cannot give {first:,} labels and {rounds:,} × {per_round:,} more, "
+                "each at least 1; ask for fewer"
+            )
+
+
 def active_learning(
     pool: Source,
     ask: Callable[[Int[Tensor, " b"]], Any],
     *,
     acquire: str = "margin",
-    rounds: int = 10,
-    per_round: int = 20,
-    start: int | None = None,
-    candidates: int | None = None,
+    schedule: LabelingSchedule | None = None,
     learner: Learner | None = None,
     test: Source | None = None,
     seed: int = 0,
@@ -113,10 +140,7 @@ def active_learning(
         ask: called with int64 indices into the pool; returns their classes as numbers, in that order.
         acquire: how to choose: ``random``; the most uncertain by ``least-confidence``, ``entropy`` or ``margin``;
             ``badge`` (uncertain and different); ``core-set`` (far from all that is labelled).
-        rounds: after the start.
-        per_round: labels asked for in each.
-        start: random samples that are asked for first; ``None``: as many as in a round.
-        candidates: a round looks at so many random samples of the pool; ``None``: at all.
+        schedule: default: 20 labels, and 20 more in each of 10 rounds.
         learner: how it is trained.
         test: where each round's learner is measured; nothing is chosen by it.
         seed: decides the start, the networks and all that is drawn. It is the same start for every ``acquire``.
@@ -127,20 +151,22 @@ def active_learning(
     """
     if acquire not in ACQUISITIONS:
         raise unknown_name("acquisition", acquire, ACQUISITIONS)
-    start = check_rounds(pool, rounds, per_round, start)
+    schedule = schedule or LabelingSchedule()
+    schedule.check(pool)
+    per_round, candidates = schedule.per_round, schedule.candidates
     how = learner or Learner()
     make = learner_factory(how, pool)
     index, y = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
     made: list[Round] = []
     net: Network | None = None
-    for number in range(rounds + 1):
+    for number in range(schedule.rounds + 1):
         began = time.perf_counter()
         rng = generator(seed, "acquire", number)
         free = torch.ones(len(pool), dtype=torch.bool)
         free[index] = False
         open_to = free.nonzero().flatten()
         if net is None:
-            chosen = open_to[sample_distinct(len(open_to), start, rng)]
+            chosen = open_to[sample_distinct(len(open_to), schedule.first, rng)]
         else:
             if candidates is not None and candidates < len(open_to):
                 open_to = open_to[sample_distinct(len(open_to), max(candidates, per_round), rng)]
@@ -156,21 +182,6 @@ def active_learning(
         if progress is not None:
             progress(made[-1])
     return ActiveRun(acquire=acquire, seed=seed, rounds=tuple(made), index=index, labels=y)
-
-
-def check_rounds(pool: Source, rounds: int, per_round: int, start: int | None) -> int:
-    """The labels that are asked for first, if the pool can give all that are asked for.
-
-    Raises:
-        PotstillError: it cannot, or nothing is asked for.
-    """
-    start = per_round if start is None else start
-    if min(rounds + 1, per_round, start) < 1 or start + rounds * per_round > len(pool):
-        raise PotstillError(
-            f"a pool of {len(pool):,} samples cannot give {start:,} labels and {rounds:,} × {per_round:,} more, "
-            "each at least 1; ask for fewer"
-        )
-    return start
 
 
 def _answers(given: Any, chosen: Tensor, pool: Source) -> Tensor:

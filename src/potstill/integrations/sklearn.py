@@ -7,7 +7,7 @@ read as `potstill.load_data` reads them (dates, categories, booleans, missing ce
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from sklearn.utils import InputTags, Tags, check_consistent_length, check_random
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from potstill.api.distill import distill
+from potstill.api.distill import run
 from potstill.core import Splits
 from potstill.core.nested import single_tensor
 from potstill.core.registry import make_method
@@ -28,8 +28,12 @@ from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.table_rows import source_table
 from potstill.runs.load_data import load_data
+from potstill.runs.spec import RunIO, RunLimits, RunSpec
 
 __all__ = ["Distiller", "ResamplingError"]
+
+_SHARED = ("balance", "preset", "network", "device")
+"""Parameters that are fields of `RunSpec` of the same name."""
 
 Array = npt.NDArray[Any]
 
@@ -69,6 +73,7 @@ class _Given(NamedTuple):
     """Index into ``classes_`` of each class of the source; ``None`` of real values."""
 
 
+@dataclass(eq=False, repr=False)  # whose __init__ is what scikit-learn asks for
 class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Replaces a training set by a small one, chosen from it or made of it, by any of Potstill's methods.
 
@@ -89,7 +94,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             is an array of pictures; ``None``: the rows are a table's.
         steps: stop after so many steps.
         time_limit: stop after so much time: seconds, or text such as ``10m``.
-        effort: ``quick``, ``good`` or ``published``, as for `potstill.distill`.
+        preset: ``quick``, ``good`` or ``published``, as for `potstill.distill`.
         device: ``auto``, ``cpu`` or ``cuda``.
         options: settings of the method by name, e.g. ``{"iterations": 500}``; also ``augment``, ``parametrization``
             and ``labels``.
@@ -106,40 +111,22 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         distilled_: the set with its card; ``distilled_.save("small.safetensors")`` writes it.
     """
 
-    def __init__(
-        self,
-        method: Any = "k-means",
-        *,
-        ipc: int | None = None,
-        items: int | None = None,
-        bytes: int | str | None = None,
-        balance: str | None = None,
-        random_state: Any = None,
-        task: str | None = None,
-        missing: str | None = None,
-        network: Any = None,
-        shape: tuple[int, ...] | None = None,
-        steps: int | None = None,
-        time_limit: str | float | None = None,
-        preset: str | None = None,
-        device: str = "auto",
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.method = method
-        self.ipc = ipc
-        self.items = items
-        self.bytes = bytes
-        self.balance = balance
-        self.random_state = random_state
-        self.task = task
-        self.missing = missing
-        self.network = network
-        self.shape = shape
-        self.steps = steps
-        self.time_limit = time_limit
-        self.preset = preset
-        self.device = device
-        self.options = options
+    method: Any = "k-means"
+    _: KW_ONLY
+    ipc: int | None = None
+    items: int | None = None
+    bytes: int | str | None = None
+    balance: str | None = None
+    random_state: Any = None
+    task: str | None = None
+    missing: str | None = None
+    network: Any = None
+    shape: tuple[int, ...] | None = None
+    steps: int | None = None
+    time_limit: str | float | None = None
+    preset: str | None = None
+    device: str = "auto"
+    options: Mapping[str, Any] | None = None
 
     def fit(self, X: Any, y: Any) -> "Distiller":
         """Check the data and remember the classes and columns. Nothing is distilled: that is ``fit_resample``.
@@ -174,12 +161,10 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         given = self._read(X, y)
         source = given.source
         try:
-            made = distill(
-                Splits(train=source, test=None), self.method, **self._amount(), preset=self.preset,
-                balance=self.balance, seed=int(seed),
-                network=self.network, steps=self.steps, time_limit=self.time_limit, device=self.device, progress=None,
-                **dict(self.options or {}),
-            )  # fmt: skip
+            shared = {f.name: getattr(self, f.name) for f in fields(RunSpec) if f.name in _SHARED}
+            options = {**shared, **self._size_budget(), "seed": int(seed), **dict(self.options or {})}
+            spec = RunSpec.from_options(Splits(train=source, test=None), self.method, options)
+            made = run(spec, RunLimits(steps=self.steps, time_limit=self.time_limit), RunIO(progress=None))
             for name in ("sample_indices_", "soft_labels_", "sampling_strategy_"):  # of a run before
                 self.__dict__.pop(name, None)
             self.distilled_ = made
@@ -192,7 +177,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         except PotstillError as error:
             raise ResamplingError(str(error)) from error
 
-    def _amount(self) -> dict[str, Any]:
+    def _size_budget(self) -> dict[str, Any]:
         """Return the size budget as keywords."""
         given = {n: v for n in ("ipc", "items", "bytes") if (v := getattr(self, n)) is not None}
         if not given:

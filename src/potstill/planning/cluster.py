@@ -27,7 +27,7 @@ from potstill.execution.described import Cluster
 from potstill.functional.train import copy_parameters, train_step
 from potstill.labels.label_file import label_file_bytes as stored_labels
 from potstill.nn import flops
-from potstill.planning.phases import MIN_STEP_SECONDS, Phase, parallel_phase, training_phase
+from potstill.planning.phases import MIN_STEP_SECONDS, ParallelWork, Phase, training_phase
 from potstill.planning.plan import with_placeholders
 from potstill.pretraining import required_assets
 from potstill.rng import generator
@@ -254,16 +254,16 @@ class _Here:
             times = reads / read
         shards = self._shards(total)
         part = partial(
-            parallel_phase, cluster=self.cluster, kept=self.kept, weights=self._all_weights(), decode=self.decode,
-            each=self._each(),
-        )  # fmt: skip
+            ParallelWork, kept=self.kept, weights=self._all_weights(), decode=self.decode, sample_bytes=self._each()
+        )
         if read:
             reading = part(
-                "reading of the real data", work=first * times * self.rate, jobs=full.num_classes, samples=reads,
-                at_once=256, forward=True, held=decoded,
+                name="reading of the real data", operations=first * times * self.rate, jobs=full.num_classes,
+                samples=reads,
+                batch=256, forward=True, state_bytes=decoded,
                 steps=reads / 256,
             )  # fmt: skip
-            phases.append(reading)
+            phases.append(reading.on(self.cluster))
         inner = method.step_costs(problem, state) or ()
         outer = self.whole.method.step_costs(full, state) or ()
         here, there = (sum(p.samples / p.every for p in parts) for parts in (inner, outer))
@@ -272,10 +272,10 @@ class _Here:
         size = max((p.size for p in outer if p.samples), default=1)
         work = seconds * self.rate * total * (there / here if here else 1.0)
         moving = part(
-            "steps of the method", work=work, jobs=shards, samples=real * total, at_once=size, forward=False,
-            held=decoded * 3, steps=total,
+            name="steps of the method", operations=work, jobs=shards, samples=real * total, batch=size, forward=False,
+            state_bytes=decoded * 3, steps=total,
         )  # fmt: skip
-        return [*phases, moving]
+        return [*phases, moving.on(self.cluster)]
 
     def _shards(self, total: int) -> int:
         """Parts of the steps that do not wait for one another: batches of a recovery, classes of RDED."""
@@ -299,11 +299,12 @@ class _Here:
         teachers = [self.forward * _ratio(self._of(jobs[0]), self) * len(jobs) for _, jobs, _ in self.jobs]
         label = None
         if said.teaching.labels == "teacher":
-            label = parallel_phase(
-                "labels of every epoch", cluster=cluster, kept=self.kept, weights=self._all_weights(),
-                decode=None, work=views * (sum(teachers) or self.forward), jobs=max(1, views // 256), samples=0.0,
-                each=0.0, at_once=256, forward=True, held=0, steps=views / 256,
+            labelling = ParallelWork(
+                name="labels of every epoch", operations=views * (sum(teachers) or self.forward), jobs=max(1,
+                views // 256),
+                steps=views / 256, batch=256, forward=True, weights=self._all_weights(), kept=self.kept,
             )  # fmt: skip
+            label = labelling.on(cluster)
         make = self.whole.problem.network
         batch = said.for_set_size(n, full.num_classes).recipe.batch
         name = f"{said.students} students of {said.name}"

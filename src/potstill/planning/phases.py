@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from potstill.errors import PotstillError
 from potstill.execution.described import Cluster
 
-__all__ = ["MIN_STEP_SECONDS", "Phase", "parallel_phase", "training_phase"]
+__all__ = ["MIN_STEP_SECONDS", "ParallelWork", "Phase", "training_phase"]
 
 MIN_STEP_SECONDS = 0.005
 """Seconds of a step on a device, however little it has to do: an assumption."""
@@ -77,32 +77,49 @@ def training_phase(
     return min(found, key=lambda phase: (not phase.fits, phase.seconds))
 
 
-def parallel_phase(
-    name: str, *, cluster: Cluster, work: float, jobs: int, samples: float, each: float, decode: float | None,
-    at_once: int, kept: float, weights: int, forward: bool, held: int, steps: float,
-) -> Phase:  # fmt: skip
-    """Jobs that do not wait for one another, on as many devices as there are jobs, at most.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelWork:
+    """Jobs that do not wait for one another, on as many devices as there are jobs, at most."""
 
-    Args:
-        work: operations of all.
-        samples: real ones that all read; ``each``: bytes of one; ``decode``: seconds of a core.
-        at_once: samples that pass a network together; ``forward``: without gradients.
-        held: bytes of the set's state, which the devices share.
-        steps: of all jobs.
-    """
-    g = min(cluster.devices, jobs)
-    rounds = math.ceil(jobs / g) * g / jobs  # the last round may leave devices idle
-    memory, parts, fits = _fitted(cluster, weights + math.ceil(held / g), kept / (8 if forward else 1), at_once)
-    nodes = math.ceil(g / cluster.gpus)
-    return Phase(
-        name=name, devices=g, operations=work, exchange=0.0, memory=memory, fits=fits, parts=parts,
-        compute=max(work / cluster.rate, steps * MIN_STEP_SECONDS) / g * rounds,
-        read=samples * each / (nodes * cluster.disk), decode=samples * (decode or 0.0) / (g * cluster.cores),
-    )  # fmt: skip
+    name: str
+    operations: float
+    """Operations of all jobs."""
+    jobs: int
+    steps: float
+    """Steps of all jobs."""
+    batch: int
+    """Samples that pass a network together."""
+    forward: bool
+    """Without gradients."""
+    weights: int
+    """Bytes of the networks on a device."""
+    kept: float
+    """Bytes that a sample keeps for its gradients."""
+    samples: float = 0.0
+    """Real samples that all jobs read."""
+    sample_bytes: float = 0.0
+    decode: float | None = None
+    """Seconds of a core to decode a sample."""
+    state_bytes: int = 0
+    """Bytes of the set's state, which the devices share."""
+
+    def on(self, cluster: Cluster) -> Phase:
+        """Return the phase on these machines."""
+        g = min(cluster.devices, self.jobs)
+        rounds = math.ceil(self.jobs / g) * g / self.jobs  # the last round may leave devices idle
+        always, kept = self.weights + math.ceil(self.state_bytes / g), self.kept / (8 if self.forward else 1)
+        memory, parts, fits = _fitted(cluster, always, kept, self.batch)
+        nodes = math.ceil(g / cluster.gpus)
+        return Phase(
+            name=self.name, devices=g, operations=self.operations, exchange=0.0, memory=memory, fits=fits, parts=parts,
+            compute=max(self.operations / cluster.rate, self.steps * MIN_STEP_SECONDS) / g * rounds,
+            read=self.samples * self.sample_bytes / (nodes * cluster.disk),
+            decode=self.samples * (self.decode or 0.0) / (g * cluster.cores),
+        )  # fmt: skip
 
 
 def _fitted(cluster: Cluster, always: int, kept: float, batch: int) -> tuple[int, int, bool]:
-    """Bytes, parts that the batch is halved into until it fits, and whether it does then."""
+    """Return bytes, the parts that the batch is halved into until it fits, and whether it does then."""
     if batch < 1:
         raise PotstillError(f"a batch has at least one sample, not {batch}")
     parts = 1

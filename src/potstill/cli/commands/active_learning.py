@@ -61,7 +61,7 @@ class ActiveLearning(ForceOption, DeviceOption, DataCommand):
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output, describe_foreign_page
         from potstill.active import ACQUISITIONS, label_cost
-        from potstill.active.learning import Learner
+        from potstill.active.learning import LabelingSchedule, Learner
         from potstill.dataset_file import write_atomic
         from potstill.errors import unknown_name
         from potstill.reports.label_curves import draw_label_curves
@@ -79,8 +79,10 @@ class ActiveLearning(ForceOption, DeviceOption, DataCommand):
             raise PotstillError(f"{self.data}: accuracy needs a test split; give a --test-fraction above 0")
         sources = (splits.train, splits.test)
         result = label_cost(
-            lambda seed: sources, self.acquire, rounds=self.rounds, per_round=self.per_round, start=self.start,
-            candidates=self.candidates,
+            lambda seed: sources, self.acquire,
+            schedule=LabelingSchedule(
+                rounds=self.rounds, per_round=self.per_round, initial_labels=self.start, candidates=self.candidates
+            ),
             learner=Learner(network=self.network, steps=self.steps, batch=self.batch, lr=self.lr),
             fraction=self.fraction, seeds=self.seeds, seed=self.seed, progress=progress.report_count,
         )  # fmt: skip
