@@ -70,7 +70,7 @@ def run(words: list[str], folder: Path) -> dict[str, Any]:
 
 
 def plan(recipe: str, on: str, folder: Path) -> dict[str, Any]:
-    found = run(["plan", f"like:{recipe.partition('/')[0]}", "--recipe", recipe, "--on", on], folder)["answer"]
+    found = run(["plan", f"like:{recipe.partition('/')[0]}", "--recipe", recipe, "--cluster", on], folder)["answer"]
     phases = [{n: p[n] for n in ("name", "seconds", "devices", "memory", "bound", "fits")} for p in found["phases"]]
     names = ("items", "seconds", "gpu_hours", "busy_hours", "memory", "disk", "rate")
     return {"on": on, "phases": phases} | {n: found[n] for n in names}

@@ -103,16 +103,15 @@ def make_data(path: Path, case: Case) -> None:
 
 def timed(words: list[str]) -> int:
     """The command as the console script runs it; beside its JSON, the times after every step go to stderr as JSON."""
-    from potstill.cli.progress import Watcher
-
+    from potstill._util.progress import ProgressReporter
     from potstill.cli.main import main as command
 
     times: list[tuple[float, float]] = []
 
-    def step(self: Watcher, what: str, **progress: Any) -> None:
+    def step(self: ProgressReporter, what: str, **progress: Any) -> None:
         times.append((time.process_time(), time.perf_counter()))
 
-    Watcher.step = step  # type: ignore[method-assign]
+    ProgressReporter.step = step  # type: ignore[method-assign]
     status = command(words)
     if status == 0:
         print(json.dumps(times), file=sys.stderr)
