@@ -29,7 +29,7 @@ import torch
 from machine import machine
 
 import potstill
-from potstill.api.listing import efforts_of
+from potstill.api.listing import presets_of
 from potstill.core import registry
 from potstill.dataset_file import write_atomic
 from potstill.evaluation.statistics import summary
@@ -123,7 +123,7 @@ def timed(args: argparse.Namespace, splits: potstill.Splits, name: str, effort: 
         splits, name, ipc=args.ipc, preset=effort, network=network, profile_steps=args.measure, device="cpu"
     )
     had = min(1.0, (time.process_time() - core) / (time.perf_counter() - wall) / args.threads)
-    fields = efforts_of(registry.resolve("methods", name))[effort]
+    fields = presets_of(registry.resolve("methods", name))[effort]
     m = plan.measured
     assert m is not None
     row = {

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from potstill.api.listing import list_methods, list_parametrizations, list_protocols, list_stores
+from potstill.api.listing import list_codecs, list_methods, list_parametrizations, list_protocols
 from potstill.core.registry import resolve
 from potstill.methods.engine import PublishedRun
 from tools.docs.parts import paper, table
@@ -93,7 +93,7 @@ def parametrizations(root: Path) -> str:
 
 
 def stores(root: Path) -> str:
-    return _settings("store", "how values are written", list_stores(outside=False))
+    return _settings("store", "how values are written", list_codecs(outside=False))
 
 
 def _settings(what: str, said: str, parts: list[dict[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from potstill.api.listing import efforts_said, field_docs, list_methods
+from potstill.api.listing import field_docs, format_presets, list_methods
 from potstill.core.registry import get_method_class
 from tools.docs.method_pictures import OUT as PICTURES
 from tools.docs.method_pictures import file_of
@@ -69,7 +69,7 @@ def method_page(row: dict[str, Any]) -> str:
         described(inspect.getdoc(sys.modules[kind.__module__]) or ""),
         *picture(row),
         "## How long",
-        "\n".join(f"- {said}" for said in efforts_said(row["presets"])) or "It has one length.",
+        "\n".join(f"- {said}" for said in format_presets(row["presets"])) or "It has one length.",
         "## Options",
         options(kind),
     ]

@@ -14,18 +14,18 @@ from potstill.core import Preset, label_mode, registry
 from potstill.kinds import list_kinds
 
 __all__ = [
-    "efforts_of",
-    "efforts_said",
     "field_docs",
+    "format_presets",
     "list_augmentations",
+    "list_codecs",
     "list_data",
     "list_input_kinds",
     "list_methods",
     "list_networks",
     "list_parametrizations",
     "list_protocols",
-    "list_stores",
     "list_tasks",
+    "presets_of",
 ]
 
 
@@ -73,14 +73,14 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
                 "reimplemented": info.reimplemented,
                 "weighted": info.weighted,
                 "kinds": list(info.kinds),
-                "presets": efforts_of(kind),
+                "presets": presets_of(kind),
                 "options": options,
             }
         )
     return rows
 
 
-def efforts_of(kind: Any) -> dict[str, dict[str, Any]]:
+def presets_of(kind: Any) -> dict[str, dict[str, Any]]:
     """Return the fields that each preset sets, beside the published ones; empty where they are all alike."""
     touched = dict.fromkeys(name for fields in kind.presets.values() for name in fields)
     published = {f.name: f.default for f in dataclasses.fields(kind) if f.name in touched}
@@ -88,7 +88,7 @@ def efforts_of(kind: Any) -> dict[str, dict[str, Any]]:
     return {name: {field: fields[field] for field in touched} for name, fields in efforts.items() if touched}
 
 
-def efforts_said(efforts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def format_presets(efforts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A line for each effort: ``quick: iterations 300``."""
     if not efforts:
         return ["quick, good and published are the same"]
@@ -150,7 +150,7 @@ def list_parametrizations(*, outside: bool = True) -> list[dict[str, Any]]:
     return _parts("parametrizations", outside)
 
 
-def list_stores(*, outside: bool = True) -> list[dict[str, Any]]:
+def list_codecs(*, outside: bool = True) -> list[dict[str, Any]]:
     """Every way to write values, and its settings. ``float`` and ``uniform`` are spelled with their bits: ``uint4``."""
     return _parts("codecs", outside)
 

@@ -130,7 +130,7 @@ def extra_options(
     if not with_help:
         with contextlib.suppress(Unreadable):
             return _declared_options(kind, name, reserved, preset)
-    from potstill.api.listing import efforts_of, efforts_said
+    from potstill.api.listing import format_presets, presets_of
     from potstill.core.registry import get_method_class, preset_fields, resolve
 
     if kind == "method" and name == "auto":
@@ -149,7 +149,7 @@ def extra_options(
     defaults = {f.name: preset_values.get(f.name, getattr(found, f.name, f.default)) for f in fields}
     bounds: dict[str, tuple[str, ...]] = {}
     if kind == "method":
-        about = "\n".join([about, *efforts_said(efforts_of(found))])
+        about = "\n".join([about, *format_presets(presets_of(found))])
         bounds = {bound: tuple(getattr(found, bound, ())) for bound in _BOUNDS}
     return ExtraOptions(kind, name, _options_class(fields, defaults, reserved, about), bounds)
 

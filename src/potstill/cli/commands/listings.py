@@ -84,7 +84,7 @@ class Kinds(Listing):
 class Codecs(Listing):
     """List the ways to write values."""
 
-    function, noun = "list_stores", "codec"
+    function, noun = "list_codecs", "codec"
     footer = "\n\nfloat and uniform are spelled with their bits: float16, uint4, uint2:aware=true."
 
 
@@ -151,11 +151,11 @@ class Methods(Listing):
 
 def _method_text(row: dict[str, Any]) -> str:
     """Return one method with all its options: each with its default on a line, its help below."""
-    from potstill.api.listing import efforts_said
+    from potstill.api.listing import format_presets
 
     lines = [f"{row['name']}: {row['title']} ({row['year']}), {row['paper']}", *filled(row["summary"])]
     if row["options"]:
-        presets = efforts_said(row["presets"])
+        presets = format_presets(row["presets"])
         lines += ["", "  --preset", *(part for preset in presets for part in filled(preset, indent=6))]
     for option in row["options"]:
         off = "no-" if option["default"] is True else ""  # a switch that is on is named by what turns it off
