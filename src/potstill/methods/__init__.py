@@ -1,18 +1,138 @@
-"""The published methods as values: ``from potstill.methods import DM``. One file each; the registry names them."""
+"""Published methods as classes: ``from potstill.methods import MTT``. Each is imported when it is first used."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from potstill.methods.decoupled.cda import CDA
+    from potstill.methods.decoupled.cim import CIM
+    from potstill.methods.decoupled.cv_dd import CVDD
+    from potstill.methods.decoupled.delt import DELT
+    from potstill.methods.decoupled.dq import DQ
+    from potstill.methods.decoupled.dwa import DWA
+    from potstill.methods.decoupled.edc import EDC
+    from potstill.methods.decoupled.fadrm import FADRM
+    from potstill.methods.decoupled.g_vbsm import GVBSM
+    from potstill.methods.decoupled.lpld import LPLD
+    from potstill.methods.decoupled.rded import RDED
+    from potstill.methods.decoupled.sre2l import SRe2L
+    from potstill.methods.decoupled.sre2l_plus import SRe2LPlus
+    from potstill.methods.decoupled.ufc import UFC
+    from potstill.methods.decoupled.wmdd import WMDD
+    from potstill.methods.distribution.cafe import CAFE
+    from potstill.methods.distribution.dance import DANCE
+    from potstill.methods.distribution.datadam import DataDAM
     from potstill.methods.distribution.dm import DM
+    from potstill.methods.distribution.dsdm import DSDM
+    from potstill.methods.distribution.idm import IDM
+    from potstill.methods.distribution.m3d import M3D
+    from potstill.methods.distribution.ncfm import NCFM
     from potstill.methods.gradient.dc import DC
+    from potstill.methods.gradient.dream import DREAM
     from potstill.methods.gradient.dsa import DSA
-    from potstill.methods.selection.coverage import Herding, KCenter
+    from potstill.methods.gradient.idc import IDC
+    from potstill.methods.gradient.lgm import LGM
+    from potstill.methods.performance.at_bptt import ATBPTT
+    from potstill.methods.performance.dd import DD
+    from potstill.methods.performance.frepo import FRePo
+    from potstill.methods.performance.kip import KIP
+    from potstill.methods.performance.ld import LD
+    from potstill.methods.performance.rat_bptt import RaTBPTT
+    from potstill.methods.performance.rcig import RCIG
+    from potstill.methods.performance.remember import Remember
+    from potstill.methods.performance.rfad import RFAD
+    from potstill.methods.selection.coverage import FacilityLocation, GraphCut, Herding, KCenter, KMedian
+    from potstill.methods.selection.density import ContextualDiversity, KNNGraph, Moderate, ZCore
+    from potstill.methods.selection.difficulty import IRT, Glicko
+    from potstill.methods.selection.dynamics import TDDS, Cartography, DynUnc, Forgetting
+    from potstill.methods.selection.early_training import EL2N, GraNd
+    from potstill.methods.selection.gradient_matching import CRAIG, GLISTER, GradMatch
     from potstill.methods.selection.k_means import KMeans
-    from potstill.methods.selection.random import Random
+    from potstill.methods.selection.margins import AUM, CCS
+    from potstill.methods.selection.random import Random, Stratified
     from potstill.methods.selection.random_soft import RandomSoft
+    from potstill.methods.selection.uncertainty import Entropy, LeastConfidence, Margin
+    from potstill.methods.trajectory.att import ATT
+    from potstill.methods.trajectory.datm import DATM
+    from potstill.methods.trajectory.ftd import FTD
+    from potstill.methods.trajectory.mtt import MTT
+    from potstill.methods.trajectory.pad import PAD
+    from potstill.methods.trajectory.tesla import TESLA
 
-__all__ = ["DC", "DM", "DSA", "Herding", "KCenter", "KMeans", "Random", "RandomSoft"]
+__all__ = [
+    "ATBPTT",
+    "ATT",
+    "AUM",
+    "CAFE",
+    "CCS",
+    "CDA",
+    "CIM",
+    "CRAIG",
+    "CVDD",
+    "DANCE",
+    "DATM",
+    "DC",
+    "DD",
+    "DELT",
+    "DM",
+    "DQ",
+    "DREAM",
+    "DSA",
+    "DSDM",
+    "DWA",
+    "EDC",
+    "EL2N",
+    "FADRM",
+    "FTD",
+    "GLISTER",
+    "GVBSM",
+    "IDC",
+    "IDM",
+    "IRT",
+    "KIP",
+    "LD",
+    "LGM",
+    "LPLD",
+    "M3D",
+    "MTT",
+    "NCFM",
+    "PAD",
+    "RCIG",
+    "RDED",
+    "RFAD",
+    "TDDS",
+    "TESLA",
+    "UFC",
+    "WMDD",
+    "Cartography",
+    "ContextualDiversity",
+    "DataDAM",
+    "DynUnc",
+    "Entropy",
+    "FRePo",
+    "FacilityLocation",
+    "Forgetting",
+    "Glicko",
+    "GraNd",
+    "GradMatch",
+    "GraphCut",
+    "Herding",
+    "KCenter",
+    "KMeans",
+    "KMedian",
+    "KNNGraph",
+    "LeastConfidence",
+    "Margin",
+    "Moderate",
+    "RaTBPTT",
+    "Random",
+    "RandomSoft",
+    "Remember",
+    "SRe2L",
+    "SRe2LPlus",
+    "Stratified",
+    "ZCore",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,47 @@
-"""The engine of matching methods."""
+"""Public engine of matching methods: parts to build a method from, and the loop that runs it.
+
+A method is a frozen dataclass of its paper's values; `EngineMethod.build_engine` puts the parts together: an objective,
+a source of networks, parameter groups, and the initial samples. A whole method that matches the mean embeddings of
+classes in untrained networks::
+
+    from dataclasses import dataclass
+    from typing import ClassVar
+
+    from potstill.core import MethodInfo
+    from potstill.functional.param_groups import ParamGroup
+    from potstill.methods.engine import (
+        EngineMethod, FixedNetworks, LossObjective, MatchingEngine, MatchingState, default_param_groups,
+    )
+
+    def mean_gap(net, real, synthetic):
+        (x, y), (s, t) = real, synthetic
+        gaps = [net.embed(x[y == c]).mean(0) - net.embed(s[t == c]).mean(0) for c in t.unique()]
+        return sum(gap.square().sum() for gap in gaps)
+
+    @dataclass(frozen=True, kw_only=True)
+    class MeanGap(EngineMethod[MatchingState]):
+        'Match the mean embedding of every class.'
+
+        info: ClassVar[MethodInfo] = MethodInfo(
+            title="Mean gap", paper="this page", year=2026, family="distribution", kinds=("*",)
+        )
+        state_type: ClassVar[type] = MatchingState
+        iterations: int = 100
+        lr: float = 1.0
+
+        def build_engine(self, problem):
+            groups = default_param_groups(ParamGroup(lr=self.lr), lr_labels=0.0)
+            return MatchingEngine(
+                objective=LossObjective(loss=mean_gap, batch_real=32), networks=FixedNetworks(),
+                param_groups=lambda state, last: groups, iterations=self.iterations, steps=self.iterations,
+                initial="real", labels="hard",
+            )
+
+``MeanGap().fit(source, ipc=10)`` runs it in Python; ``potstill.distill(data, MeanGap(), ipc=10)`` also writes the file.
+"""
 
 from potstill.methods.engine.base import Engine, EngineMethod
+from potstill.methods.engine.fit import build_problem, fit
 from potstill.methods.engine.init import (
     Init,
     InitStrategy,
@@ -14,6 +55,7 @@ from potstill.methods.engine.init import (
     initial_scores,
     require_tensor,
 )
+from potstill.methods.engine.loss_objective import LabelledInputs, LossObjective
 from potstill.methods.engine.matching import (
     MatchingEngine,
     apply_update,
@@ -35,7 +77,6 @@ from potstill.methods.engine.objective import (
     LOGITS,
     SCORES,
     TARGETS,
-    Apart,
     Labels,
     LossAndGrads,
     MatchingState,
@@ -43,6 +84,7 @@ from potstill.methods.engine.objective import (
     Objective,
     ObjectiveInputs,
     PoolMember,
+    ShardablePart,
     Update,
     inputs_of_view,
     named_inputs,
@@ -75,7 +117,6 @@ __all__ = [
     "MEMORY_DIVISOR",
     "SCORES",
     "TARGETS",
-    "Apart",
     "Auto",
     "EmbedderKind",
     "Engine",
@@ -83,8 +124,10 @@ __all__ = [
     "FixedNetworks",
     "Init",
     "InitStrategy",
+    "LabelledInputs",
     "Labels",
     "LossAndGrads",
+    "LossObjective",
     "MatchingEngine",
     "MatchingState",
     "NetworkSource",
@@ -95,15 +138,18 @@ __all__ = [
     "ResolvedMode",
     "Settings",
     "SettingsBySize",
+    "ShardablePart",
     "Update",
     "apply_update",
     "augment_function",
+    "build_problem",
     "central_samples",
     "central_samples_of_class",
     "choose_mode_by_memory",
     "decode_inputs",
     "default_param_groups",
     "differentiate_student",
+    "fit",
     "get_trained_networks",
     "gradient_mode",
     "hard_labels",

@@ -1,4 +1,4 @@
-"""A method that is worked by an engine: the dataclass of a paper's values, which builds the parts of one."""
+"""Base class of methods that an engine runs: a frozen dataclass of a paper's values."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -6,8 +6,9 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Generator
 
-from potstill.core import Asset, ClassShardable, Method, Metrics, Problem, Result, StepCost
+from potstill.core import Asset, ClassShardable, Method, Metrics, Problem, Result, Source, StepCost
 from potstill.errors import PotstillError
+from potstill.methods.engine.fit import fit
 
 __all__ = ["Engine", "EngineMethod"]
 
@@ -16,7 +17,7 @@ S = TypeVar("S")
 
 @runtime_checkable
 class Engine(Protocol[S]):
-    """What does the work of many methods: final, and composed of values. Its verbs are those of `Method`."""
+    """Final class, composed of parts, that does the work of many methods; its members are those of `Method`."""
 
     def assets(self, problem: Problem, /) -> tuple[Asset, ...]: ...
     def init(self, problem: Problem, rng: Generator, /) -> S: ...
@@ -28,11 +29,15 @@ class Engine(Protocol[S]):
 
 
 class EngineMethod(Method[S]):
-    """Abstract: the verbs, written once. A method says its engine, and nothing else of what is done."""
+    """Abstract: a method that implements `build_engine` alone."""
 
     @abstractmethod
     def build_engine(self, problem: Problem) -> Engine[S]:
-        """The engine with this method's parts, for these data. It may be asked for before there are assets."""
+        """Return the engine with this method's parts; also called before the assets are built."""
+
+    def fit(self, source: Source, *, ipc: int = 1, seed: int = 0) -> Result:
+        """Run the method on training data without files, checkpoints and codecs; see `potstill.methods.engine.fit`."""
+        return fit(self, source, ipc=ipc, seed=seed)
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.build_engine(problem).assets(problem)
@@ -57,17 +62,18 @@ class EngineMethod(Method[S]):
 
     def shard_obstacle(self, problem: Problem) -> str | None:
         engine = self.build_engine(problem)
-        return (
-            engine.shard_obstacle(problem) if isinstance(engine, ClassShardable) else "it works on all classes at once"
-        )
+        if not isinstance(engine, ClassShardable):
+            return "it works on all classes at once"
+        return engine.shard_obstacle(problem)
 
     def join_shards(self, problem: Problem, parts: Sequence[tuple[range, S]]) -> S:
-        """
+        """Join the states of class shards.
+
         Raises:
-            PotstillError: its engine cannot match classes by themselves.
+            PotstillError: the engine cannot match classes separately.
         """
         engine = self.build_engine(problem)
         if not isinstance(engine, ClassShardable):
-            raise PotstillError(f"{type(self).__name__} works on all classes at once; ask ``shard_obstacle`` before")
+            raise PotstillError(f"{type(self).__name__} works on all classes at once; call shard_obstacle first")
         joined: S = engine.join_shards(problem, parts)
         return joined

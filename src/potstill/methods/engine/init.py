@@ -1,4 +1,4 @@
-"""What inputs and labels of a matched set begin as: real samples, those nearest to centres, noise, or those chosen."""
+"""Initial inputs and labels: random real samples, those nearest to k-means centres, noise, or an `InitStrategy`."""
 
 import math
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
@@ -30,35 +30,35 @@ __all__ = [
 Init: TypeAlias = Literal["real", "noise", "k-means"]
 
 CONFIDENCE = 0.9
-"""What learned labels first give their own class. Ours."""
+"""Initial probability of a learned label's own class. Ours."""
 
 K_MEANS_ITERATIONS = 20
-"""Of a start from centres. Ours."""
+"""Iterations of k-means for initial samples. Ours."""
 
 
 @runtime_checkable
 class InitStrategy(Protocol):
-    """A start of its own: which real samples a set begins with, and their first labels."""
+    """A method's own choice of initial real samples and soft labels."""
 
     def select_samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator, /) -> tuple[Tensor, ...]:
-        """Indices of as many real samples of each class as are wanted, in label order."""
+        """Return indices of so many real samples of each class, in label order."""
         ...
 
     def initial_logits(self, problem: Problem, x: Inputs, /) -> Tensor:
-        """First logits (n, k) of the decoded inputs, which are in model space, where labels are learned."""
+        """Return initial logits (n, k) of learned labels for the decoded inputs, which are in model space."""
         ...
 
 
 def has_classes(problem: Problem) -> bool:
-    """Whether the groups that real samples are drawn by are what is to be learned."""
+    """Return True if the task is classification."""
     return problem.task.name == "classification"
 
 
 def require_tensor(x: Inputs) -> Tensor:
-    """The one tensor of an input.
+    """Return an input that is one tensor.
 
     Raises:
-        PotstillError: the input is a named set of tensors.
+        PotstillError: the input has several tensors by name.
     """
     if not isinstance(x, Tensor):
         raise PotstillError(f"matching needs inputs of one tensor, but these have {', '.join(x)}; join them into one")
@@ -68,7 +68,7 @@ def require_tensor(x: Inputs) -> Tensor:
 def central_samples_of_class(
     problem: Problem, net: Network, index: Tensor, n: int, rng: Generator, iterations: int
 ) -> Tensor:
-    """The samples of a class that lie nearest to ``n`` k-means centres of its embeddings; all where it has no more."""
+    """Return the samples of a class nearest to ``n`` k-means centres of its embeddings; all if it has no more."""
     if len(index) <= n:
         return index
     parts = [embed_real(net, problem.train.fetch(some).x) for some in torch.split(index, 2048)]
@@ -76,7 +76,7 @@ def central_samples_of_class(
 
 
 def central_samples(problem: Problem, net: Network, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
-    """Of each class as many samples as are wanted: those nearest to so many k-means centres of ``net``'s embeddings."""
+    """Return, for each class, so many samples nearest to the k-means centres of ``net``'s embeddings."""
     return tuple(
         central_samples_of_class(problem, net, index, n, rng, K_MEANS_ITERATIONS)
         for index, n in zip(problem.class_indices, wanted, strict=True)
@@ -86,15 +86,15 @@ def central_samples(problem: Problem, net: Network, wanted: tuple[int, ...], rng
 def initial_inputs(
     problem: Problem, how: Init, rng: Generator, space: Space = "model", seed: int | None = None
 ) -> Tensor:
-    """What decoded inputs of one tensor begin as: as `first_samples`."""
+    """Return initial inputs of one tensor; see `initial_samples`."""
     return require_tensor(initial_samples(problem, how, rng, space, seed)[0])
 
 
 def initial_samples(
     problem: Problem, how: Init | InitStrategy, rng: Generator, space: Space = "model", seed: int | None = None
 ) -> tuple[Inputs, Tensor | None]:
-    """What decoded inputs begin as: random real samples of each class, those nearest to k-means centres, noise,
-    or those that ``how`` chooses.
+    """Return initial decoded inputs: random real samples of each class, those nearest to k-means centres, noise, or
+    those that an `InitStrategy` selects.
 
     The centres are those of embeddings in an untrained network, made from ``seed`` or from one that is drawn (DREAM).
     Noise is standard normal in model space; in data units its quarter about one half, clamped to [0, 1] (IDC's).
@@ -134,18 +134,18 @@ def initial_samples(
 
 
 def hard_labels(problem: Problem) -> Tensor:
-    """The class of every decoded input, int64, on the CPU."""
+    """Return the class of every decoded input, int64, on the CPU."""
     return torch.repeat_interleave(torch.arange(problem.num_classes), torch.tensor(problem.sizes))
 
 
 def initial_logits(problem: Problem) -> Tensor:
-    """Logits (n, k) that give every decoded input's own class `CONFIDENCE`, and the others equal shares of the rest."""
+    """Return logits (n, k) that give each input's own class probability `CONFIDENCE` and the others equal shares."""
     k = problem.num_classes
     height = math.log(CONFIDENCE * (k - 1) / (1 - CONFIDENCE))
     return height * torch.nn.functional.one_hot(hard_labels(problem), k).float()
 
 
 def initial_scores(problem: Problem) -> Tensor:
-    """Hard labels as real values (n, k): one-hot − 1/k, whose rows sum to 0."""
+    """Return hard labels as real values (n, k): one-hot − 1/k."""
     k = problem.num_classes
     return torch.nn.functional.one_hot(hard_labels(problem), k).float() - 1 / k

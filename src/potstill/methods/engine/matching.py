@@ -1,8 +1,6 @@
-"""The engine of matching: what is stored moves down an objective that real samples and networks take part in.
+"""The matching engine: synthetic inputs and labels are optimised by an objective on real samples and networks.
 
-What differs between methods are the parts: the objective (`potstill.methods.gradient._gradients`,
-`potstill.methods.distribution._features`), where the networks come from and how they go on
-(`potstill.methods.engine.networks` and its neighbours), the rules by which leaves move, and the start.
+Methods differ in the parts: the objective, the source of networks, the parameter groups, and the initial samples.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,13 +37,13 @@ from potstill.methods.engine.objective import (
     LOGITS,
     SCORES,
     TARGETS,
-    Apart,
     Labels,
     LossAndGrads,
     MatchingState,
     NetworkSource,
     Objective,
     ObjectiveInputs,
+    ShardablePart,
     named_inputs,
 )
 from potstill.rng import draw_seed
@@ -61,37 +59,44 @@ __all__ = [
 ]
 
 
-AVERAGE = "average/"
-"""Before the names of leaves in a memory: their moving averages."""
+EMA_PREFIX = "average/"
+"""Prefix of moving averages of parameters in a state's memory."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class MatchingEngine:
-    """The engine. A step: a block is drawn, what is stored descends, then networks and memories follow."""
+    """Engine of all matching methods. A step prepares a block, updates the parameters, then advances the networks.
+
+    Attributes:
+        objective: loss and gradients of the synthetic data.
+        networks: source of the networks.
+        param_groups: parameter groups for (state, last update of the step); also called for the initial state.
+        iterations: number of iterations, as the network source counts them.
+        steps: steps that the iterations take; ``None``: unknown.
+        initial: initial samples.
+        labels: ``hard``, ``learned`` (softmax of logits), or ``scores`` (learned real values).
+        space: space that the payload decodes to; ``data`` is normalised afterwards.
+        extra_parameters: initial values of further parameters by name, such as ``student/lr``.
+        export_learned: maps their final values to those stored with the set.
+        required_assets: assets built before the first step.
+        init_from_first_network: k-means centres use the network that is matched first (DREAM's condense.py).
+        ema_decay: decay in [0, 1) of the moving average of payload and labels that is the result; 0: the last state.
+    """
 
     objective: Objective[Any]
     networks: NetworkSource
     param_groups: Callable[[MatchingState, bool], ParamGroups]
-    """How leaves move at this state, before which they have none; whether it is the last move of a step's descent."""
     iterations: int
     steps: int | None
-    """How many steps the iterations take, where it is known."""
     initial: Init | InitStrategy
     labels: Labels | Literal["scores"]
-    """``scores``: real values that move, shown as they are."""
     space: Space = "model"
-    """``data``: the payload decodes to data units and is normalised afterwards."""
     extra_parameters: Mapping[str, Tensor] = field(default_factory=dict)
-    """Further leaves as they begin, such as ``student/lr``."""
     export_learned: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
-    """What the set says of what these have become, by name."""
     required_assets: tuple[Asset, ...] = ()
-    """What must be made before the first step."""
     init_from_first_network: bool = False
-    """A start from centres looks at the network that is matched first, as DREAM's condense.py does."""
     ema_decay: float = 0.0
-    """Above 0, in [0, 1): the result is a moving average of payload and labels, which keeps so much at every step."""
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.required_assets
@@ -120,32 +125,30 @@ class MatchingEngine:
 
     def step(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[MatchingState, Metrics]:
         state, block = self.objective.prepare(problem, self.networks, state, rng)
-        leaves, metrics = state.params, dict[str, float]()
-        for name, of, groups, share in self.objective.updates(problem, state, block):
+        params, metrics = state.params, dict[str, float]()
+        for name, loss_and_grads, class_groups, divisor in self.objective.updates(problem, state, block):
             loss = 0.0
-            for group in groups:
-                rules = self._param_groups(state, group is groups[-1])
-                leaves, value = apply_update(problem, leaves, partial(of, group), rules, self.space)
+            for classes in class_groups:
+                groups = self._param_groups(state, classes is class_groups[-1])
+                params, value = apply_update(problem, params, partial(loss_and_grads, classes), groups, self.space)
                 loss += value
-            metrics[name] = loss / share
-        after = replace(state, params=leaves, loss=sum(metrics.values()))
+            metrics[name] = loss / divisor
+        after = replace(state, params=params, loss=sum(metrics.values()))
         after = self.objective.finish_step(problem, after, block)
         if self.ema_decay:
-            after = replace(after, memory={**after.memory, **self._updated_ema(state, leaves)})
+            after = replace(after, memory={**after.memory, **self._updated_ema(state, params)})
         return self.networks.advance(problem, after, block.net, rng), metrics
 
     def done(self, problem: Problem, state: MatchingState) -> bool:
         return state.iteration >= self.iterations
 
     def result(self, problem: Problem, state: MatchingState) -> Synthetic:
-        held = {**state.params.value, **strip_prefix(AVERAGE, state.memory)}
-        found = param_values(replace(state.params, value=held), self._param_groups(state, False))
+        stored = {**state.params.value, **strip_prefix(EMA_PREFIX, state.memory)}
+        values = param_values(replace(state.params, value=stored), self._param_groups(state, False))
+        extra = {n: t for n, t in values.items() if not n.startswith(("payload/", "labels/"))}
         return Synthetic(
-            payload=strip_prefix("payload/", found), space=self.space, labels=_targets(problem, found),
-            centred_labels=SCORES in found and has_classes(problem),
-            extra_parameters=self.export_learned(
-                {n: t for n, t in found.items() if not n.startswith(("payload/", "labels/"))}
-            ),
+            payload=strip_prefix("payload/", values), space=self.space, labels=_targets(problem, values),
+            centred_labels=SCORES in values and has_classes(problem), extra_parameters=self.export_learned(extra),
         )  # fmt: skip
 
     def shard_obstacle(self, problem: Problem) -> str | None:
@@ -161,7 +164,7 @@ class MatchingEngine:
             (self.networks, "its networks train along the way, with all classes"),
             (self.objective, "its objective is no sum over classes"),
         ):
-            if (why := part.shard_obstacle(problem) if isinstance(part, Apart) else what) is not None:
+            if (why := part.shard_obstacle(problem) if isinstance(part, ShardablePart) else what) is not None:
                 return why
         if uses_batch_statistics(problem.network(0)):
             return f"{problem.network.name} has a BatchNorm, in which the classes of a pass see each other"
@@ -172,44 +175,43 @@ class MatchingEngine:
 
     def join_shards(self, problem: Problem, parts: Sequence[tuple[range, MatchingState]]) -> MatchingState:
         decoder = problem.parametrization
-        assert isinstance(decoder, ClassSeparable)  # or it is shard_obstacle
+        assert isinstance(decoder, ClassSeparable)  # or there is a shard obstacle
         _, state = parts[0]
-        made = [{n: t.clone() for n, t in of.items()} for of in _moving_tensors(state)]
-        for classes, one in parts:
-            rows = decoder.class_rows(strip_prefix("payload/", one.params.value), problem.sizes, classes)
-            for whole, part in zip(made, _moving_tensors(one), strict=True):
-                for name, mine in rows.items():
-                    if f"payload/{name}" in whole:
-                        whole[f"payload/{name}"][mine] = part[f"payload/{name}"][mine]
-        held, first, second = made
-        leaves = replace(state.params, value=held, exp_avg=first, exp_avg_sq=second)
-        return replace(state, params=leaves, cached={}, block_steps=0, loss=sum(one.loss for _, one in parts))
+        joined = [{n: t.clone() for n, t in tensors.items()} for tensors in _optimizer_tensors(state)]
+        for classes, shard in parts:
+            rows = decoder.class_rows(strip_prefix("payload/", shard.params.value), problem.sizes, classes)
+            for target, source in zip(joined, _optimizer_tensors(shard), strict=True):
+                for name, shard_rows in rows.items():
+                    if f"payload/{name}" in target:
+                        target[f"payload/{name}"][shard_rows] = source[f"payload/{name}"][shard_rows]
+        value, exp_avg, exp_avg_sq = joined
+        params = replace(state.params, value=value, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
+        return replace(state, params=params, cached={}, block_steps=0, loss=sum(shard.loss for _, shard in parts))
 
-    def _updated_ema(self, before: MatchingState, leaves: ParamState) -> dict[str, Tensor]:
-        """The moving averages after a move, by their names in a memory. They begin as the first values."""
-        kept = {**before.params.value, **strip_prefix(AVERAGE, before.memory)}
-        moving = (n for n in leaves.exp_avg if n.startswith(("payload/", "labels/")))
-        return {AVERAGE + n: torch.lerp(leaves.value[n], kept[n], self.ema_decay) for n in moving}
+    def _updated_ema(self, before: MatchingState, params: ParamState) -> dict[str, Tensor]:
+        """Return the moving averages after an update by their names in the memory; they begin as the first values."""
+        averages = {**before.params.value, **strip_prefix(EMA_PREFIX, before.memory)}
+        moving = (n for n in params.exp_avg if n.startswith(("payload/", "labels/")))
+        return {EMA_PREFIX + n: torch.lerp(params.value[n], averages[n], self.ema_decay) for n in moving}
 
     def _param_groups(self, state: MatchingState, last: bool) -> ParamGroups:
-        """The rules; targets that are no classes stay as they are."""
+        """Return the parameter groups, in which real targets do not move."""
         return {**self.param_groups(state, last), TARGETS: ParamGroup(lr=0.0)}
 
     def num_steps(self, problem: Problem) -> int | None:
         return self.steps
 
     def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
-        compared = self.objective.step_costs(problem, self.networks, state)
-        return (*compared, *self.networks.step_costs(problem, state))
+        costs = self.objective.step_costs(problem, self.networks, state)
+        return (*costs, *self.networks.step_costs(problem, state))
 
 
-def _moving_tensors(state: MatchingState) -> tuple[Mapping[str, Tensor], ...]:
-    """All that moves, and how it did."""
+def _optimizer_tensors(state: MatchingState) -> tuple[Mapping[str, Tensor], ...]:
     return state.params.value, state.params.exp_avg, state.params.exp_avg_sq
 
 
 def augment_function(problem: Problem) -> Callable[[Any, Any], Any]:
-    """The problem's augmentation of inputs, with what was drawn for them. Inputs with names stay as they are."""
+    """Return a function of (inputs, drawn parameters) that augments inputs of one tensor, and no others."""
     apply = problem.augment.apply
     return lambda x, params: apply(x, params) if isinstance(x, Tensor) else x
 
@@ -217,7 +219,7 @@ def augment_function(problem: Problem) -> Callable[[Any, Any], Any]:
 def default_param_groups(
     payload: ParamGroup, lr_labels: float, optimizer: Literal["sgd", "adamw"] | None = None, factor: float = 1.0
 ) -> ParamGroups:
-    """Rules of the payload and of learned labels, which do not decay and are not bounded."""
+    """Return groups for the payload and learned labels; labels have no weight decay and no bounds."""
     kind = payload.optimizer if optimizer is None else optimizer
     return {
         "payload/": replace(payload, lr=payload.lr * factor, optimizer=kind),
@@ -226,36 +228,35 @@ def default_param_groups(
 
 
 def payload_bounds(problem: Problem) -> tuple[float, float] | None:
-    """[0, 1] for a payload that holds values of pictures in data units."""
+    """Return the range of the inputs' values in data units, for a payload that holds such values; else ``None``."""
     return get_kind(problem.train.input).value_range if problem.parametrization.bounded else None
 
 
 def idc_learning_rate(problem: Problem, lr: float, side: int) -> float:
-    """IDC's rate: ``lr`` for ten stored items per class and pictures of ``side``² pixels, in proportion to both.
+    """Return ``lr`` scaled by the stored items per class over 10 and the image area over ``side``².
 
-    IDC's argument.py, tune_lr_img: what its releases take for ``side`` is 28 for MNIST, 224 for ImageNet, else 32.
+    IDC's argument.py, tune_lr_img: ``side`` is 28 for MNIST, 224 for ImageNet, else 32 in its releases.
     """
     shape = problem.train.input.shape
     area = shape[-2] * shape[-1] / side**2 if len(shape) == 3 else 1.0
     return lr * problem.ipc / 10 * area
 
 
-def decode_inputs(problem: Problem, leaves: ParamState, space: Space) -> tuple[Any, Tensor]:
-    """The decoded inputs in model space, and their targets: classes, or rows where they are learned. No graph."""
+def decode_inputs(problem: Problem, params: ParamState, space: Space) -> tuple[Any, Tensor]:
+    """Return the decoded inputs in model space and their targets (classes, or learned rows), without a graph."""
     with torch.no_grad():
-        x = _normalize(problem, problem.decode(strip_prefix("payload/", leaves.value)), space)
-    return x, _targets(problem, leaves.value).to(device_of(x))
+        x = _normalize(problem, problem.decode(strip_prefix("payload/", params.value)), space)
+    return x, _targets(problem, params.value).to(device_of(x))
 
 
-def _targets(problem: Problem, found: Mapping[str, Tensor]) -> Tensor:
-    """Targets as the leaves have them; the classes where none does."""
-    rows = learned_label_rows(found)
-    return found.get(TARGETS, hard_labels(problem)) if rows is None else rows
+def _targets(problem: Problem, values: Mapping[str, Tensor]) -> Tensor:
+    rows = learned_label_rows(values)
+    return values.get(TARGETS, hard_labels(problem)) if rows is None else rows
 
 
-def learned_label_rows(found: Mapping[str, Tensor]) -> Tensor | None:
-    """The rows that learned labels stand for, differentiable; ``None`` where none are learned."""
-    return found[LOGITS].softmax(1) if LOGITS in found else found.get(SCORES)
+def learned_label_rows(values: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the rows of learned labels, differentiable; ``None`` where labels are not learned."""
+    return values[LOGITS].softmax(1) if LOGITS in values else values.get(SCORES)
 
 
 def _normalize(problem: Problem, decoded: Inputs, space: Space) -> Inputs:
@@ -265,32 +266,42 @@ def _normalize(problem: Problem, decoded: Inputs, space: Space) -> Inputs:
 
 def apply_update(
     problem: Problem,
-    leaves: ParamState,
+    params: ParamState,
     objective: Callable[[ObjectiveInputs], LossAndGrads],
-    rules: ParamGroups,
+    groups: ParamGroups,
     space: Space = "model",
 ) -> tuple[ParamState, float]:
-    """The leaves after one move down an objective of what they decode to, and the loss before it.
+    """Make one optimizer step on an objective of the decoded synthetic data.
 
-    An objective that gives no gradient at all makes no move: what does not move by momentum either.
+    Args:
+        problem: data, parametrization and augmentation.
+        params: the parameters.
+        objective: returns the loss and gradients by the names of its inputs; no gradient at all makes no step, not even
+            by momentum.
+        groups: parameter groups by prefix.
+        space: space that the payload decodes to.
+
+    Returns:
+        The parameters after the step, and the loss before it.
     """
-    known = param_values(leaves, rules)
+    values = param_values(params, groups)
     with torch.enable_grad():
         moving = {
-            n: t.detach().requires_grad_() for n, t in known.items()
-            if n in leaves.exp_avg and n.startswith(("payload/", "labels/"))
+            n: t.detach().requires_grad_() for n, t in values.items()
+            if n in params.exp_avg and n.startswith(("payload/", "labels/"))
         }  # fmt: skip
-        ends = named_inputs(_normalize(problem, problem.decode(strip_prefix("payload/", {**known, **moving})), space))
+        payload = strip_prefix("payload/", {**values, **moving})
+        view = named_inputs(_normalize(problem, problem.decode(payload), space))
         if (rows := learned_label_rows(moving)) is not None:
-            ends["labels"] = rows
-    beside = {n: t for n, t in known.items() if not n.startswith(("payload/", "labels/")) or n == TARGETS}
-    loss, slopes = objective({n: t.detach() for n, t in ends.items()} | beside)
-    if not slopes:
-        return leaves, loss
-    through, grads = [n for n in ends if n in slopes], dict[str, Tensor]()
-    if through:
-        found = torch.autograd.grad(
-            [ends[n] for n in through], tuple(moving.values()), [slopes[n] for n in through], allow_unused=True
+            view["labels"] = rows
+    extra = {n: t for n, t in values.items() if not n.startswith(("payload/", "labels/")) or n == TARGETS}
+    loss, view_grads = objective({n: t.detach() for n, t in view.items()} | extra)
+    if not view_grads:
+        return params, loss
+    decoded, grads = [n for n in view if n in view_grads], dict[str, Tensor]()
+    if decoded:
+        by_param = torch.autograd.grad(
+            [view[n] for n in decoded], tuple(moving.values()), [view_grads[n] for n in decoded], allow_unused=True
         )
-        grads = {n: g for n, g in zip(moving, found, strict=True) if g is not None}
-    return step_params(leaves, grads | {n: slopes[n] for n in slopes if n not in ends}, rules), loss
+        grads = {n: g for n, g in zip(moving, by_param, strict=True) if g is not None}
+    return step_params(params, grads | {n: g for n, g in view_grads.items() if n not in view}, groups), loss

@@ -1,4 +1,4 @@
-"""Where the networks of a matching method come from: fresh ones, or trained ones (assets). Others train along."""
+"""Networks of matching methods that do not train along: untrained ones, or trained ones from the assets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,20 +23,23 @@ __all__ = [
 ]
 
 EmbedderKind: TypeAlias = Literal["fresh", "trained", "between"]
-"""Untrained networks, trained ones, or points on the line from one to the other (DANCE)."""
+"""Untrained networks, trained ones, or points on the line between them (DANCE)."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class FixedNetworks:
-    """Networks that stay as they are: an untrained one for every block, or one of several that were trained before."""
+    """Networks that do not train: an untrained one for each block, or one of ``assets["networks"]``.
+
+    Attributes:
+        trained: use trained networks.
+        interpolate: use a random point between the untrained and the trained parameters.
+        with_classifier: also return the trained network to classify.
+    """
 
     trained: bool = False
-    """Take those of ``assets["networks"]``."""
     interpolate: bool = False
-    """Take a random point between its beginning and its end."""
     with_classifier: bool = False
-    """Its end also classifies."""
 
     def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
         return state
@@ -58,12 +61,11 @@ class FixedNetworks:
         return ()
 
     def shard_obstacle(self, problem: Problem) -> str | None:
-        """Nothing: they stay as they are."""
         return None
 
 
 def load_network(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> Network:
-    """A network of its own that has these parameters and buffers, which are copied.
+    """Return a new network with copies of these parameters and buffers.
 
     Raises:
         PotstillError: they are another architecture's.
@@ -82,7 +84,7 @@ def load_network(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffe
 
 
 def get_trained_networks(problem: Problem) -> Sequence[NetworkWeights]:
-    """The trained networks of the problem; each is read when it is asked for.
+    """Return the trained networks of the problem; each is read when it is accessed.
 
     Raises:
         PotstillError: they have not been made.
@@ -97,7 +99,7 @@ def get_trained_networks(problem: Problem) -> Sequence[NetworkWeights]:
 
 
 def interpolate_network(problem: Problem, trained: NetworkWeights, first: float) -> Network:
-    """DANCE's interpolation: ``first`` times the untrained parameters, the rest from the trained ones.
+    """Return a network with ``first`` times the untrained and ``1 - first`` times the trained parameters.
 
     Buffers are the trained network's: only parameters are interpolated (DANCE.py, the loop over ``model_interval``).
     """
@@ -111,7 +113,7 @@ def interpolate_network(problem: Problem, trained: NetworkWeights, first: float)
 
 
 def new_pool_member(problem: Problem, rng: Generator, seed: int | None = None) -> PoolMember:
-    """An untrained network, from ``seed`` or from one that is drawn."""
+    """Return an untrained network, from ``seed`` or from one that is drawn."""
     seed = draw_seed(rng) if seed is None else seed
     net = problem.network(seed)
     theta = copy_parameters(net)

@@ -1,4 +1,4 @@
-"""The contracts of the matching engine: its state, what an objective sees and returns, and where networks come from."""
+"""Protocols and state of the matching engine: objective, network source, class shards."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,6 @@ __all__ = [
     "LOGITS",
     "SCORES",
     "TARGETS",
-    "Apart",
     "Labels",
     "LossAndGrads",
     "MatchingState",
@@ -21,43 +20,43 @@ __all__ = [
     "Objective",
     "ObjectiveInputs",
     "PoolMember",
+    "ShardablePart",
     "Update",
     "inputs_of_view",
     "named_inputs",
 ]
 
 Labels: TypeAlias = Literal["hard", "learned"]
-"""As they are, or logits that move, shown as rows that sum to 1."""
+"""Hard labels, or learned logits whose softmax are soft labels."""
 
 ObjectiveInputs: TypeAlias = Mapping[str, Tensor]
-"""What an objective looks at: ``inputs`` in model space (``inputs/NAME`` of each where they have names), ``labels``
-(rows) where they are learned, and by its own name every leaf that is neither of the payload nor of the labels."""
+"""Tensors passed to the objective: ``inputs`` in model space (``inputs/NAME`` for each of several), soft ``labels`` if
+learned, and extra parameters by name."""
 
 TARGETS = "labels/targets"
-"""The leaf of targets that are no classes: those of the samples that a set begins with."""
+"""Parameter name of targets that are no classes: those of the initial samples."""
 
 LossAndGrads: TypeAlias = tuple[float, Mapping[str, Tensor]]
-"""A loss, and its gradients by the names of `Seen`."""
+"""A loss, and its gradients by the names of `ObjectiveInputs`."""
 
 LOGITS = "labels/logits"
-"""The leaf of learned labels that are rows which sum to 1: their logits."""
+"""Parameter name of the logits of learned soft labels."""
 
 SCORES = "labels/scores"
-"""The leaf of labels that are real values: of classes, in units where a hard label is one-hot − 1/k."""
+"""Parameter name of learned real-valued labels; for classes a hard label is one-hot − 1/k."""
 
 B = TypeVar("B")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolMember:
-    """A network in training, as a value."""
+    """A network in training: parameters, momentum buffers, and its accuracy on the training batches so far."""
 
     seed: int
     theta: Mapping[str, Tensor]
     velocity: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     num_correct: int = 0
-    """Training samples that it classified rightly as it met them, of ``seen``."""
     num_samples: int = 0
 
     @property
@@ -67,76 +66,81 @@ class PoolMember:
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingState:
-    """Everything that evolves while a method matches."""
+    """State of a matching run, as a checkpoint holds it.
+
+    Attributes:
+        params: ``payload/…``, and ``labels/…`` where labels are learned, with their optimizer state.
+        pool: networks that train along.
+        block_seed: seed of draws that several steps share.
+        block_steps: steps made with that seed, or with the present network.
+        cached: tensors of real samples that more steps will use.
+        memory: tensors that the objective or its networks carry from step to step.
+        iteration: steps made, or networks used up.
+        loss: loss of the last step.
+    """
 
     params: ParamState
-    """``payload/…``, and where labels are learned ``labels/logits`` or `SCORES`."""
     pool: tuple[PoolMember, ...] = ()
-    """Networks that train along."""
     block_seed: int = 0
-    """Seed of the draws that some steps share."""
     block_steps: int = 0
-    """Steps made with them, or with the present network."""
     cached: Mapping[str, Tensor] = field(default_factory=dict)
-    """What was taken of real samples, while more steps will use it."""
     memory: Mapping[str, Tensor] = field(default_factory=dict)
-    """What an objective or its networks carry from step to step."""
     iteration: int = 0
-    """Of ``iterations``: steps, or networks used up."""
     loss: float = 0.0
-    """Of the step that led here."""
 
 
 class Update(NamedTuple):
-    """One descent of a step: down ``of``, once for each group of classes."""
+    """An optimizer step for each group of classes; the metric is the summed loss over ``loss_divisor``."""
 
     name: str
     loss_and_grads: Callable[[list[int], ObjectiveInputs], LossAndGrads]
     class_groups: list[list[int]]
     loss_divisor: int = 1
-    """What the loss is divided by before it is shown."""
 
 
 @runtime_checkable
 class NetworkSource(Protocol):
-    """Where networks come from, and how they go on."""
+    """Source of the networks that real and synthetic samples are compared in."""
 
     def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None, /) -> MatchingState:
-        """The first state with the networks that train along; ``seed``: that of the first, if it is drawn already."""
+        """Return the first state with its networks; ``seed``: seed of the first network, if already drawn."""
         ...
 
     def draw_networks(
         self, problem: Problem, state: MatchingState, rng: Generator, /
     ) -> tuple[Network, Network | None]:
-        """The network that embeds, and one that classifies, for objectives that calibrate."""
+        """Return the network that embeds, and one that classifies for objectives that calibrate."""
         ...
 
     def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator, /) -> MatchingState:
-        """The state after ``net`` has served a step, its iteration counted."""
+        """Return the state after ``net`` was used for a step, with the iteration counted."""
         ...
 
     def step_costs(self, problem: Problem, state: MatchingState, /) -> tuple[StepCost, ...]:
-        """What they do in a step, for a plan."""
+        """Return the costs of the networks in a step, for a plan."""
         ...
 
 
 @runtime_checkable
 class Objective(Protocol[B]):
-    """What is compared. A block is what the descents of one step have in common, among it the network, ``net``."""
+    """Compare real and synthetic samples; a block holds what the updates of one step share, and the network ``net``."""
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator, /
-    ) -> tuple[MatchingState, B]: ...
+    ) -> tuple[MatchingState, B]:
+        """Draw networks, real samples and augmentation of a step."""
+        ...
+
     def updates(self, problem: Problem, state: MatchingState, block: B, /) -> Iterable[Update]:
-        """In order; each is asked for when the one before it is made."""
+        """Yield the updates of a step in order; each is made before the next is taken."""
         ...
 
     def init_memory(self, problem: Problem, rng: Generator, /) -> Mapping[str, Tensor]:
-        """The first memory."""
+        """Return the initial memory."""
         ...
 
     def finish_step(self, problem: Problem, state: MatchingState, block: B, /) -> MatchingState:
-        """The state with what the objective carries along and what more steps will use."""
+        """Return the state with the objective's memory and cached tensors."""
         ...
 
     def step_costs(
@@ -145,20 +149,19 @@ class Objective(Protocol[B]):
 
 
 @runtime_checkable
-class Apart(Protocol):
-    """An objective that is a sum over classes, or networks that do not depend on what is stored: neither lets a class
-    see another's samples."""
+class ShardablePart(Protocol):
+    """Objective that is a sum over classes, or networks that do not depend on the synthetic samples."""
 
     def shard_obstacle(self, problem: Problem, /) -> str | None:
-        """What lets them after all; ``None``: nothing."""
+        """Return the reason why classes cannot be matched separately; ``None``: they can."""
         ...
 
 
-def inputs_of_view(seen: ObjectiveInputs) -> Inputs:
-    """The inputs in it, one tensor or several with names."""
-    return seen["inputs"] if "inputs" in seen else strip_prefix("inputs/", seen)
+def inputs_of_view(view: ObjectiveInputs) -> Inputs:
+    """Return the inputs, one tensor or several by name."""
+    return view["inputs"] if "inputs" in view else strip_prefix("inputs/", view)
 
 
 def named_inputs(x: Inputs) -> dict[str, Tensor]:
-    """Inputs by their names in `Seen`."""
+    """Return inputs by their names in `ObjectiveInputs`."""
     return {"inputs": x} if isinstance(x, Tensor) else {f"inputs/{n}": t for n, t in x.items()}

@@ -1,4 +1,4 @@
-"""Settings of publications that have a program for each size of data: which of them a run has is a fact of its data."""
+"""Fields whose defaults depend on the data, and published settings by the size of the data."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,19 +25,18 @@ if TYPE_CHECKING:
     Auto = Annotated[T, "once settled"]
 else:
     Auto = T | None
-"""The type of a field that `potstill.core.Method.settled` fills in from the data: nothing but that is asked of a method
-before, so whatever reads the field reads a value."""
+"""Type of a field that `potstill.core.Method.resolve_defaults` fills in from the data."""
 
 AUTO: Any = None
-"""The default of such a field."""
+"""Default of a field that `potstill.core.Method.resolve_defaults` fills in."""
 
 Settings: TypeAlias = Mapping[str, float | int | bool | str]
-"""Values by a method's fields."""
+"""Values of a method's fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRun:
-    """The settings of one published run, and where they are published."""
+    """Settings of one published run, and their source."""
 
     settings: Settings
     source: str
@@ -45,13 +44,13 @@ class PublishedRun:
 
 
 SettingsBySize: TypeAlias = Mapping[tuple[int, int], Settings]
-"""Pixels along a side and classes of the data that a program is for → its settings."""
+"""Settings of a program by (image side in pixels, classes) of its data."""
 
 
 def nearest_settings(published: SettingsBySize, spec: InputSpec, classes: int) -> Settings:
-    """The settings of the program for the data that are nearest to these: in size, and of equal sizes in classes.
+    """Return the settings of the program whose data are nearest in size, then in classes.
 
-    Near is meant as a ratio: 64 pixels are as far from 32 as from 128. The side is the geometric mean of both.
+    Distances are ratios: 64 pixels are as far from 32 as from 128. The side is the geometric mean of both.
 
     Args:
         published: the programs; at least one.
@@ -61,27 +60,27 @@ def nearest_settings(published: SettingsBySize, spec: InputSpec, classes: int) -
     _, h, w = spec.shape
     side = math.sqrt(h * w)
 
-    def away(program: tuple[int, int]) -> tuple[float, float]:
+    def log_ratios(program: tuple[int, int]) -> tuple[float, float]:
         return abs(math.log(program[0] / side)), abs(math.log(program[1] / classes))
 
-    return published[min(published, key=away)]
+    return published[min(published, key=log_ratios)]
 
 
 def usable_networks(names: Sequence[str], problem: Problem) -> tuple[list[str], list[str]]:
-    """Those networks of a method's own choice that can take the data, and a line for each that cannot."""
-    kept, said = [], []
+    """Return the networks that can take the data, and a note for each that cannot."""
+    usable, notes = [], []
     for name in names:
         try:
             teacher_factory(name, problem)
         except PotstillError as error:
-            said.append(f"{name}, of the usual committee of teachers, is left out: {error}")
+            notes.append(f"{name}, of the usual committee of teachers, is left out: {error}")
         else:
-            kept.append(name)
-    return kept, said
+            usable.append(name)
+    return usable, notes
 
 
 def teacher_factory(name: str, problem: Problem) -> NetworkFactory:
-    """The factory of a further teacher.
+    """Return the factory of a further teacher.
 
     Raises:
         PotstillError: the name is not known, or it cannot take such inputs.
