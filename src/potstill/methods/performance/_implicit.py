@@ -80,7 +80,7 @@ class ImplicitRidge:
     ridge: float
     """λ over the number of items."""
     loss: RidgeLoss
-    inner_steps: int
+    solver_steps: int
     """Steps of conjugate gradients towards ω, from zero."""
     backward_steps: int
     """Steps of them towards v."""
@@ -144,7 +144,7 @@ class ImplicitRidge:
 
             # ω is zero in the last layer, whose weights have a closed form
             omega = conjugate_gradients(
-                lambda v: _zero_head(system(v)), _zero_head(set_.pull(inverse @ y.detach())), self.inner_steps
+                lambda v: _zero_head(system(v)), _zero_head(set_.pull(inverse @ y.detach())), self.solver_steps
             )  # fmt: skip
             found = set_.push(omega, graph=True)
             weights = solve(a, y - found.double(), 0.0)

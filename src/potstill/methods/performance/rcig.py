@@ -53,7 +53,7 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
         "quick": {
             "iterations": 100,
             "batch_real": 128,
-            "inner_steps": 5,
+            "solver_steps": 5,
             "backward_steps": 5,
             "lr": 0.02,
             "ema_decay": 0.9,
@@ -62,7 +62,7 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
         "good": {
             "iterations": 1000,
             "batch_real": 256,
-            "inner_steps": 10,
+            "solver_steps": 10,
             "backward_steps": 10,
             "init_from": "k-means",
         },
@@ -83,7 +83,7 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
     """Real samples of a step, as they come (distill_dataset.py, config.kernel.batch_size)."""
     ridge: float = 5e-4
     """λ over the number of items (l2_rate)."""
-    inner_steps: int = 20
+    solver_steps: int = 20
     """Steps towards ω (n_inner_steps)."""
     backward_steps: int = 20
     """Steps of the system that its slope needs (n_hinv_steps)."""
@@ -119,7 +119,7 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
         return MatchingEngine(
             objective=ImplicitRidge(
                 batch_real=self.batch_real, ridge=self.ridge, loss="platt" if classes else "mean",
-                inner_steps=self.inner_steps,
+                solver_steps=self.solver_steps,
                 backward_steps=self.backward_steps, inverse_hessian=self.inverse_hessian,
             ),
             networks=pool, param_groups=lambda state, last: rules, iterations=self.iterations, steps=self.iterations,
