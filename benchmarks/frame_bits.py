@@ -43,7 +43,8 @@ Row = dict[str, Any]
 SMALL: dict[str, Any] = {
     "networks_trained": 2, "epochs_trained": 1, "num_experts": 2, "train_epochs": 1, "frequencies": 32,
     "frequencies_sampler": 32, "pool_first": 2,
-    "train_steps": 2, "data_train": 24, "iterations": 4, "batch_real": 6, "outer": 2, "inner": 2, "solver_steps": 2, "teacher_steps": 4,
+    "train_steps": 2, "data_train": 24, "iterations": 4, "batch_real": 6, "outer": 2, "inner": 2, "solver_steps": 2,
+    "teacher_steps": 4,
     "batch": 6, "committee": "convnet-d1-w4-batch", "samples": 4, "crops": 2, "ascent": 2, "round_iterations": 2,
     "record_epochs": 3, "trajectory": 3, "runs": 2, "window": 3, "swing": 0, "checkpoints": 2, "epoch": 2,
     "epochs_most": 12,

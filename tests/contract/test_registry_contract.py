@@ -51,6 +51,7 @@ SMALL = {
     "batch_real": 6,
     "outer": 2,
     "inner": 2,
+    "solver_steps": 2,
     "teacher_steps": 4,
     "batch": 6,
     "committee": "convnet-d1-w4-batch",

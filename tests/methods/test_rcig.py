@@ -16,7 +16,7 @@ from potstill.rng import generator
 from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import windows_source
 
-SMALL = RCIG(iterations=4, batch_real=24, pool_size=2, inner_steps=4, backward_steps=4)
+SMALL = RCIG(iterations=4, batch_real=24, pool_size=2, solver_steps=4, backward_steps=4)
 
 
 def test_the_slope_is_that_of_the_loss_at_the_learner_that_the_set_gives() -> None:
@@ -35,7 +35,7 @@ def test_the_slope_is_that_of_the_loss_at_the_learner_that_the_set_gives() -> No
         "labels": torch.eye(4, dtype=torch.float64) - 0.25 + 0.05 * torch.randn(4, 4, generator=g).double(),
         TEMPERATURE: torch.tensor(2.0, dtype=torch.float64),
     }
-    objective = ImplicitRidge(batch_real=12, ridge=0.05, loss="platt", inner_steps=200, backward_steps=200, clip=False)
+    objective = ImplicitRidge(batch_real=12, ridge=0.05, loss="platt", solver_steps=200, backward_steps=200, clip=False)
     objective_loss, slopes = objective.loss_and_grads(problem, block, seen, False)
     taken = [p for n, p in net.named_parameters() if is_body_parameter(n)]
 
@@ -61,7 +61,7 @@ def test_the_slope_is_that_of_the_loss_at_the_learner_that_the_set_gives() -> No
         along = torch.randn(seen[name].shape, generator=g, dtype=torch.float64)
         ends = [loss(*(t + s * 1e-4 * along if n == name else t for n, t in seen.items())) for s in (1, -1)]
         assert float((slopes[name] * along).sum()) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=2e-3, abs=1e-6)
-    short, _ = ImplicitRidge(batch_real=12, ridge=0.05, loss="platt", inner_steps=0, backward_steps=0).loss_and_grads(
+    short, _ = ImplicitRidge(batch_real=12, ridge=0.05, loss="platt", solver_steps=0, backward_steps=0).loss_and_grads(
         problem, block, seen, False
     )  # fmt: skip
     assert short != pytest.approx(objective_loss, rel=1e-3)  # without ω it is another learner
@@ -92,7 +92,7 @@ def test_the_released_inverse_hessian_is_that_of_all_parameters_at_a_learner_tha
     seen = {"inputs": x, "labels": y, TEMPERATURE: torch.tensor(2.0, dtype=torch.float64)}
     made = {
         how: ImplicitRidge(
-            batch_real=12, ridge=0.05, loss="platt", inner_steps=200, backward_steps=200, clip=False, use_margin=False,
+            batch_real=12, ridge=0.05, loss="platt", solver_steps=200, backward_steps=200, clip=False, use_margin=False,
             inverse_hessian=how,
         ).loss_and_grads(problem, block, seen, False)
         for how in ("exact", "released")
@@ -135,7 +135,7 @@ def test_rcig_moves_by_the_adabelief_of_its_program_and_takes_the_released_syste
 
 
 def test_the_slope_through_the_learner_is_no_longer_than_the_direct_one() -> None:
-    objective = ImplicitRidge(batch_real=2, ridge=0.1, loss="mean", inner_steps=1, backward_steps=1)
+    objective = ImplicitRidge(batch_real=2, ridge=0.1, loss="mean", solver_steps=1, backward_steps=1)
     direct, implicit = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 50.0])
     assert objective._clip_implicit(implicit, direct).tolist() == [0.0, 5.0]
     assert objective._clip_implicit(implicit / 100, direct).tolist() == [0.0, 0.5]
