@@ -192,7 +192,7 @@ def test_networks_that_are_given_are_not_made(cache: Path) -> None:
         found = got(other, given={"networks": brought})["networks"]
         for a, b in zip(found, made, strict=True):
             assert (a.seed, a.epoch, a.classes) == (b.seed, b.epoch, b.classes)
-            assert all(torch.equal(t, b.theta[n]) for n, t in a.theta.items())
+            assert all(torch.equal(t, b.parameters[n]) for n, t in a.parameters.items())
     assert len(list((cache / "networks").iterdir())) == 2
     with pytest.raises(PotstillError, match="2 trained networks are needed, but 1 are given"):
         got(other, given={"networks": files[:1]})
@@ -209,7 +209,7 @@ def test_the_name_in_the_cache_and_what_is_in_the_file_stay(cache: Path) -> None
     (job,) = TrainedNetworks(name="networks", count=1, recipe={**RECIPE, "schedule": "cosine"}).jobs(GROUND)
     job.build()
     tensors, said = read_tensors(job.path(), 2**30)
-    assert {n.partition("/")[0] for n in tensors} == {"theta"}
+    assert {n.partition("/")[0] for n in tensors} == {"parameters"}
     assert json.loads(said["classes"]) == list(SOURCE.classes)
     assert float(said["seconds"]) > 0
 

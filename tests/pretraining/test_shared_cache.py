@@ -83,6 +83,5 @@ def test_a_name_is_known_by_what_it_is_of() -> None:
     name = cache_key({"seed": 1}, machine_fingerprint(), torch.device("cpu"))
     assert matches_key(name, {"seed": 1})
     assert matches_key(f"{name[:56]}{'0' * 16}", {"seed": 1}), "made elsewhere"
-    assert matches_key(hashlib.sha256(b'{"seed": 1}').hexdigest(), {"seed": 1}), "an earlier version's"
     assert not any(matches_key(n, {"seed": 1}) for n in (name[:56], f"{name[:55]}z{name[56:]}", f"{name}0", ""))
     assert not matches_key(name, {"seed": 2})

@@ -147,6 +147,7 @@ class DataOptions:
     missing: Annotated[Literal["impute", "drop", "refuse"] | None, optional("impute|drop|refuse")] = None
     """Missing values of a table: impute them from the training part, drop their rows, or refuse (the default)."""
     series: Annotated[str | None, optional("COLUMN")] = None
+    kind: Annotated[str | None, optional("NAME")] = None
     """Column that tells several series apart, for --task forecast."""
     horizontal_flip: Annotated[Literal["yes", "no"] | None, optional("yes|no")] = None
     """Say if a horizontally flipped image keeps its class (else: no for the known digits, yes for all others)."""

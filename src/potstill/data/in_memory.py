@@ -71,7 +71,7 @@ def checked_normalization(normalization: Normalization | None, inputs: Inputs, n
         return normalization
     raise PotstillError(
         f"{name}: inputs have {inputs.shape[1]} channels or columns, but the given normalization is for "
-        f"{len(normalization.mean)}; give one that fits, or leave `normalization=` out"
+        f"{len(normalization.mean)}; give one that fits, or leave normalization out"
     )
 
 

@@ -237,7 +237,7 @@ def assemble_streamed(index: Index, options: ReadOptions) -> Splits:
     if normalization is not None and len(normalization.mean) != channels:
         raise PotstillError(
             f"{name}: images have {channels} channels, but the given normalization is for {len(normalization.mean)}; "
-            "give one that fits, or leave `normalization=` out"
+            "give one that fits, or leave normalization out"
         )
     if normalization is None:
         normalization, used = measure_normalization(source(train, plain))
