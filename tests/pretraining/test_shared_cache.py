@@ -19,7 +19,7 @@ warnings.simplefilter("always")
 data, NET = potstill.load_data("digits"), "convnet-d1-w8"
 with warnings.catch_warnings(record=True) as said:
     made = {
-        method: potstill.distill(data, method=method, ipc=1, network=NET, seed=0, device="cpu", effort="quick", **more)
+        method: potstill.distill(data, method=method, ipc=1, network=NET, seed=0, device="cpu", preset="quick", **more)
         for method, more in {
             "mtt": {"num_experts": 1, "train_epochs": 1, "steps": 2, "codec": "float32"},
             "ncfm": {"networks_trained": 1, "epochs_trained": 2, "steps": 2, "codec": "float32"},

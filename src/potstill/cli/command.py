@@ -147,8 +147,9 @@ class DataOptions:
     missing: Annotated[Literal["impute", "drop", "refuse"] | None, optional("impute|drop|refuse")] = None
     """Missing values of a table: impute them from the training part, drop their rows, or refuse (the default)."""
     series: Annotated[str | None, optional("COLUMN")] = None
-    kind: Annotated[str | None, optional("NAME")] = None
     """Column that tells several series apart, for --task forecast."""
+    kind: Annotated[str | None, optional("NAME")] = None
+    """Kind of data, which chooses among several loaders; else as the data show."""
     horizontal_flip: Annotated[Literal["yes", "no"] | None, optional("yes|no")] = None
     """Say if a horizontally flipped image keeps its class (else: no for the known digits, yes for all others)."""
     duplicates: Annotated[Literal["exact", "near", "together"] | None, optional("exact|near|together")] = None
