@@ -1,6 +1,5 @@
 """A cache that machines of several kinds share changes no result: each takes what its own kind has made."""
 
-import hashlib
 import os
 import subprocess
 import sys
