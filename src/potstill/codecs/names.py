@@ -29,7 +29,7 @@ def parse_codec(spelled: str) -> Codec:
         raise unknown_name("codec", name, spelt)
     made = create("codecs", spelled)
     if not isinstance(made, Codec):
-        raise PotstillError(f"{spelled} is registered as a store, but it cannot pack; docs/storage.md says what one is")
+        raise PotstillError(f"{spelled} is registered as a codec, but has no pack(x); see docs/storage.md")
     return made
 
 
