@@ -1,4 +1,4 @@
-"""Where independent jobs go: this process, this machine's processes, or a Ray cluster. It knows nothing of methods."""
+"""Executors of independent jobs: this process, processes of this machine, ranks, or a Ray cluster."""
 
 from potstill.execution.choice import choose_executor, resolve_executor
 from potstill.execution.cluster import Ray

@@ -1,4 +1,4 @@
-"""Which executor suits a number of jobs."""
+"""Choice of the executor for a number of jobs."""
 
 import torch
 
@@ -10,15 +10,17 @@ from potstill.execution.ranks import active_ranks
 __all__ = ["choose_executor", "resolve_executor"]
 
 WORTH_STARTING = 4
-"""Jobs below which starting processes (a few seconds each, to import torch) is not worth it."""
+"""Fewest jobs for which processes are started, which takes a few seconds each."""
 
 
 def choose_executor(n_jobs: int, device: torch.device | str, *carried: object) -> Executor:
-    """Where ``n_jobs`` long jobs run best: the ranks of torchrun, where it started this process; else one process per
-    core on the CPU, this process on a GPU or for few jobs.
+    """Return the executor for ``n_jobs`` long jobs.
+
+    The ranks of torchrun, where it started this process; else a process per core on the CPU; else, on a GPU or for few
+    jobs, this process.
 
     Args:
-        carried: what each job carries; where that cannot be sent to another process, all stay in this one.
+        carried: values that each job carries; where they cannot be pickled, jobs stay in this process.
     """
     if (ranks := active_ranks()) is not None:
         return ranks
@@ -29,11 +31,10 @@ def choose_executor(n_jobs: int, device: torch.device | str, *carried: object) -
 
 
 def resolve_executor(executor: Executor | str | None) -> Executor | None:
-    """The executor of that name with its settings, such as ``processes``, ``processes:workers=4`` or
-    ``ray:address=auto``. Values stay.
+    """Return the executor of a name with settings, such as ``processes:workers=4`` or ``ray:address=auto``.
 
     Raises:
-        PotstillError: there is none of that name, or it has no such setting.
+        PotstillError: no such executor or setting.
     """
     if not isinstance(executor, str):
         return executor

@@ -1,9 +1,8 @@
-"""Jobs on a Ray cluster: this machine's, made for the occasion, or one that stands.
+"""Executor on a Ray cluster: a running one, or one of this machine alone.
 
-A job is sent as `potstill.execution.Processes` sends it and answers in the same way, so its bits and its exceptions are
-the same. Ray adds what one machine cannot have: a job whose worker or node dies is begun again elsewhere, and what all
-jobs share (a function with its data) goes to each node once, through the object store. Jobs that write files (experts,
-cells of a comparison) write them where they run: the nodes need one file system, as they need one Potstill.
+Jobs are sent and answered as by `potstill.execution.Processes`, with the same bits and exceptions. A job whose worker
+or node dies is run again elsewhere, and shared data go to each node once, through the object store. Jobs that write
+files (experts, cells of a comparison) write them on their node: nodes need one file system and one version of Potstill.
 """
 
 import contextlib
@@ -33,29 +32,29 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 OWN_STORE = 256 * 2**20
-"""Bytes of the object store of a cluster of our own: what jobs share and answer, not the data's size times jobs."""
+"""Bytes of the object store of an own cluster: shared data and results."""
 LISTENS = 10.0
-"""Seconds in which whoever listens at an address answers."""
+"""Seconds to wait for an answer at an address."""
 SENT = ("POTSTILL_", "ATEN_CPU_CAPABILITY")
-"""Beginnings of the names of environment variables that jobs see as this process does."""
+"""Prefixes of environment variables that are passed to jobs."""
 
 
 @dataclass(eq=False)
 class Ray:
-    """Jobs as tasks of Ray.
+    """Executor that runs jobs as Ray tasks.
 
     Args:
-        address: of a cluster: ``auto`` (the one that this machine is part of), ``HOST:PORT`` or ``ray://HOST:PORT``.
-            "": a cluster of this machine alone, which ends with this process, or with ``close``. A session that the
-            process has begun by itself is taken as it is.
-        workers: jobs at a time in a cluster of our own; 0: as many as cores.
-        threads: of torch for each job, and cores that it is given.
-        gpus: that each job is given, or a part of one.
-        retries: how often a job is begun again whose worker or node is gone.
+        address: ``auto`` (the cluster of this machine), ``HOST:PORT`` or ``ray://HOST:PORT``; "": an own cluster of
+            this machine, which ends with this process or with ``close``. A session that the process has started is
+            used.
+        workers: jobs at a time in an own cluster; 0: as many as cores.
+        threads: torch threads of a job, and cores reserved for it.
+        gpus: GPUs, or a part of one, reserved for a job.
+        retries: restarts of a job whose worker or node died.
 
     Raises:
-        PotstillError: (from ``map``) Ray is not installed, there is no such cluster, a job cannot be pickled, or its
-            workers died more often than that.
+        PotstillError: (from ``map``) Ray is not installed, there is no such cluster, a job cannot be pickled, or
+            its workers died more often than ``retries``.
     """
 
     address: str = ""
@@ -75,7 +74,7 @@ class Ray:
             raise PotstillError("executor ray: a cluster that stands has its own workers; leave out workers or address")
 
     def num_workers(self) -> int:
-        """Jobs at a time: of a cluster that stands, as many as its cores and GPUs hold when it is asked.
+        """Return the jobs at a time; for a running cluster, what its cores and GPUs hold now.
 
         Raises:
             PotstillError: there is no such cluster.
@@ -95,13 +94,13 @@ class Ray:
         self.close()
 
     def close(self) -> None:
-        """Leave the cluster, and end it where it is our own; a later ``map`` begins anew."""
+        """Leave the cluster, and stop an own one; a later ``map`` starts again."""
         if self._own:
             _ray().shutdown()
             self._own = False
 
     def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
-        """Results in the order of ``jobs``. What is not done when the caller stops is cancelled."""
+        """Yield results in the order of ``jobs``. Unfinished jobs are cancelled when the caller stops."""
         if not jobs:
             return
         function, sent = dumps(with_current_limits(fn)), [dumps(job) for job in jobs]
@@ -158,17 +157,17 @@ class Ray:
 
 
 def _wants_token(error: BaseException) -> bool:
-    """Whether it ends in a refusal for want of the cluster's token, which Ray wraps in a failure to connect."""
+    """Return True if the cluster refused the connection for want of its token."""
     said = f"{type(error).__name__} {error}"
     before = error.__cause__ or error.__context__
     return "AuthToken" in said or "AuthenticationError" in said or (before is not None and _wants_token(before))
 
 
 def _heard(address: str) -> None:
-    """Whether anybody listens at ``HOST:PORT``, which Ray itself finds out in minutes.
+    """Check that something listens at ``HOST:PORT``; Ray itself takes minutes to find out.
 
     Raises:
-        OSError: nobody does.
+        OSError: nothing does.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
@@ -200,7 +199,7 @@ def _ray() -> Any:
 
 
 def _run(function: bytes, job: bytes, threads: int, folder: str) -> tuple[bytes, dict[str, str]]:
-    """What a worker does: the answer to a job, and what computed it. Paths mean what they mean in ``folder``."""
+    """Run a job in a worker: its reply, and the versions that computed it. Paths are relative to ``folder``."""
     from potstill.execution.memory import keep_freed_memory
 
     with contextlib.suppress(OSError):  # there is none on a machine of its own: then no path can be meant
@@ -233,7 +232,7 @@ def _warn_of(here: dict[str, str], there: dict[str, str]) -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; a run that saves on it takes it back."""
+    """Restore the signal handlers that Ray replaces, so that a run still saves on SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Machines that are not here, as a value: how many devices, how fast, and what joins them."""
+"""Description of a cluster for planning: devices, speed and links."""
 
 import math
 import re
@@ -13,43 +13,43 @@ from potstill.errors import PotstillError, suggestion
 __all__ = ["Cluster", "parse_cluster"]
 
 MOST = 1_000_000
-"""Devices or nodes, at most: more is a slip of the hand."""
+"""Most devices or nodes; more is a typing error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """Equal nodes with equal devices. Rates are a second's."""
+    """Cluster of equal nodes with equal devices; rates are per second."""
 
     nodes: int = 1
     gpus: int = 1
-    """Devices of a node."""
+    """Devices per node."""
     memory: int
     """Bytes of a device."""
     flops: float
-    """Floating-point operations of a device at its best, as its maker says, in the type that is computed in."""
+    """Peak floating-point operations of a device, from the data sheet, in the type of the computation."""
     efficiency: float = 0.35
-    """The part of that which a training reaches: an assumption, unless it is given."""
+    """Fraction of the peak that training reaches; an assumption unless it is given."""
     bandwidth: float | None = None
-    """Bytes between two nodes; needed where there are several."""
+    """Bytes between two nodes; required for several nodes."""
     link: float = 50e9
     """Bytes between two devices of a node."""
     disk: float = 1e9
-    """Bytes that a node reads from its storage."""
+    """Bytes that a node reads from storage."""
     cores: int = 8
-    """CPU cores beside each device, which decode pictures."""
+    """CPU cores per device, which decode images."""
     price: float | None = None
-    """Of a device for an hour, in any money."""
+    """Price of a device for an hour, in any currency."""
     specified: tuple[str, ...] = ()
-    """Which of these were said; the others are assumed."""
+    """Fields that were given; others are assumed."""
 
     @property
     def devices(self) -> int:
-        """Of all nodes."""
+        """Devices of all nodes."""
         return self.nodes * self.gpus
 
     @property
     def rate(self) -> float:
-        """Floating-point operations that a device is taken to do in a second."""
+        """Operations that a device is assumed to make."""
         return self.flops * self.efficiency
 
 
@@ -82,7 +82,7 @@ def _bytes(text: str) -> int:
 
 
 def _rate(text: str) -> float:
-    """Bytes a second: of ``100Gbit``, ``12GB`` or ``2GB/s``."""
+    """Parse bytes a second: ``100Gbit``, ``12GB`` or ``2GB/s``."""
     text = re.sub(r"(/s|ps)$", "", text)
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)([MGT])bit", text):
         value = float(match[1]) * {"M": 1e6, "G": 1e9, "T": 1e12}[match[2]] / 8
@@ -111,10 +111,10 @@ _READ: Mapping[str, Callable[[str], Any]] = {
 
 
 def parse_cluster(spelled: str) -> Cluster:
-    """The machines of ``nodes=4,gpus=8,memory=80GB,flops=312T,bandwidth=100Gbit``, or of a YAML file of such entries.
+    """Parse ``nodes=4,gpus=8,memory=80GB,flops=312T,bandwidth=100Gbit``, or a YAML file of such entries.
 
     Raises:
-        PotstillError: an entry is not known, stands there twice, is missing, or cannot be read.
+        PotstillError: an entry is unknown, duplicate, missing or not readable.
     """
     if Path(spelled).suffix in (".yaml", ".yml"):
         return _made(_of_file(Path(spelled)), spelled)
@@ -148,7 +148,7 @@ def _of_file(path: Path) -> dict[str, str]:
 
 
 def _plain(value: object) -> str:
-    """As a person writes it: YAML reads 312e12 as a number or as text, as it likes."""
+    """Return a YAML value as text; YAML reads 312e12 as a number or as text."""
     return f"{value:.12g}".replace("e+", "e") if isinstance(value, float) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""What an executor is, and the one that stays in this process."""
+"""Contract of an executor, and the executor of this process."""
 
 import io
 import os
@@ -31,41 +31,41 @@ R = TypeVar("R")
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs one function over independent jobs."""
+    """Runs one function on independent jobs."""
 
     def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
-        """``fn(job)`` of every job, in the order of ``jobs``, each as soon as it and all before it are done.
+        """Yield ``fn(job)`` in the order of ``jobs``, each as soon as it and all before it are done.
 
-        The first exception of a job is raised when its turn comes; jobs after it may or may not have run.
+        The exception of a job is raised at its turn; later jobs may or may not have run.
         """
         ...
 
 
 @runtime_checkable
 class ParallelExecutor(Protocol):
-    """An executor that runs jobs side by side, and can say how many."""
+    """Executor that runs several jobs at a time."""
 
     threads: int
-    """Of torch, that each has."""
+    """Torch threads of each job."""
 
     def num_workers(self) -> int:
-        """Jobs at a time."""
+        """Return the jobs at a time."""
         ...
 
 
 def parallelism(executor: Executor) -> tuple[int, int | None]:
-    """Jobs that it runs at a time, for a forecast, and the threads of each; ``None``: those of this process."""
+    """Return the jobs at a time and the threads of each; ``None``: those of this process."""
     return (executor.num_workers(), executor.threads) if isinstance(executor, ParallelExecutor) else (1, None)
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Torch computes with so many threads inside; afterwards with as many as before."""
+    """Set the number of torch threads in the ``with`` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -76,12 +76,13 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Serial:
-    """One job after another in this process, with ``threads`` threads, so that results equal those of `Processes`."""
+    """Executor of this process: one job after another, with ``threads`` threads, so that results equal those of
+    `Processes`."""
 
     threads: int = 1
 
     def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
-        """Results in order, each computed when it is asked for."""
+        """Yield results in order, each computed when it is requested."""
         for job in jobs:
             with torch_threads(self.threads):
                 result = fn(job)
@@ -89,7 +90,7 @@ class Serial:
 
 
 class _Pickler(pickle.Pickler):
-    """Refuses what only the main script knows: workers do not run it again."""
+    """Pickler that refuses objects of the main script, which workers do not run."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, type) or callable(value):
@@ -102,10 +103,10 @@ class _Pickler(pickle.Pickler):
 
 
 def dumps(value: Any) -> bytes:
-    """``value`` as bytes for a worker.
+    """Pickle ``value`` for a worker.
 
     Raises:
-        PotstillError: it cannot be sent, and why.
+        PotstillError: it cannot be pickled.
     """
     buffer = io.BytesIO()
     try:
@@ -119,7 +120,7 @@ def dumps(value: Any) -> bytes:
 
 
 def is_picklable(*values: Any) -> bool:
-    """Whether ``values`` can be sent to another process."""
+    """Return True if ``values`` can be sent to another process."""
     try:
         dumps(values)
     except PotstillError:

@@ -1,4 +1,4 @@
-"""What the process does with memory that torch gives back, and how much it has."""
+"""Memory of the process, and what the C library does with freed memory."""
 
 import contextlib
 import ctypes
@@ -15,11 +15,11 @@ _ALWAYS = 2**31 - 1
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let the C library keep large freed blocks for the next tensor. Only glibc is asked; True if it agreed.
+    """Make glibc keep large freed blocks for the next tensor; True if it did.
 
-    By default glibc takes every block above 32 MB from the system and gives it back when it is freed, so each step of
-    a run touches the same hundreds of megabytes of fresh pages again: a quarter to a half of the time of a training
-    step at width 128 (``benchmarks/speed.py``). Values are not affected; the process keeps its peak until it ends.
+    By default glibc returns every block above 32 MB to the system, so that each step touches hundreds of megabytes of
+    fresh pages: a quarter to a half of a training step at width 128 (``benchmarks/speed.py``). Values do not change;
+    the process keeps its peak until it ends.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -31,10 +31,10 @@ def keep_freed_memory() -> bool:
 
 
 def return_freed_memory() -> bool:
-    """Give back to the system what the C library holds of freed memory. Only glibc is asked; True if it could.
+    """Make glibc return freed memory to the system; True if it could.
 
-    Loading data leaves blocks behind, more or fewer from run to run; without them a run takes less memory, and how
-    much can be told before (`potstill.execution.peak`).
+    Loading data leaves blocks behind, which differ from run to run; without them a run's memory can be predicted
+    (`potstill.execution.peak`).
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -46,7 +46,7 @@ def return_freed_memory() -> bool:
 
 
 def resident_memory() -> int:
-    """Bytes of this process that are in memory now; where the system does not say, its peak."""
+    """Return the bytes of this process in memory; its peak where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -55,7 +55,7 @@ def resident_memory() -> int:
 
 
 def peak_memory() -> int:
-    """Bytes of this process at its peak until now."""
+    """Return the peak bytes of this process so far."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
         # Not ru_maxrss where there is another: it begins with the peak of the process that started this one.

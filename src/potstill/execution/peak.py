@@ -1,13 +1,13 @@
-"""The memory that a distillation takes at its peak on the CPU: a formula of bytes, and nothing else.
+r"""Prediction of a run's peak memory on the CPU, from byte counts.
 
 .. math::
-    peak = \\max\\big(loading,\\; \\textstyle\\sum always + (1 + SPARE) \\cdot \\max moments\\big)
+    peak = \max\big(loading,\; \textstyle\sum always + (1 + SPARE) \cdot \max moments\big)
 
-``always`` is held as long as the run lasts: the process with the data loaded, the index of the real samples by class,
-trained networks, the state. ``moments`` come one after the other: a pass of real samples, a pass of synthetic ones, the
-network's training, the move of what is stored, a checkpoint, the result. The C library keeps what one moment frees for
-the next (`potstill.execution.memory`), so the largest counts, and a part of it once more, because freed pieces do not
-always fit what comes. No term grows with the number of real samples but the data themselves and 8 bytes for each.
+``always`` is held for the whole run: the process with the data, the index of real samples by class, trained networks,
+the state. ``moments`` come one after the other: passes of real and synthetic samples, training of networks, the update,
+a checkpoint, the result. The C library keeps what one moment frees for the next (`potstill.execution.memory`), so the
+largest counts, plus a part of it, since freed blocks do not always fit. Only the data and 8 bytes per sample grow with
+the number of real samples.
 """
 
 from dataclasses import dataclass
@@ -16,71 +16,70 @@ from typing import Literal
 __all__ = ["MemoryEstimate", "MemoryInputs", "PartMemory", "Term", "predict_memory"]
 
 SPARE = 1 / 3
-"""Share of the largest moment that the C library holds beyond what is alive (freed pieces that do not fit), from less
-than a fifth to three quarters. Measured: ``benchmarks/scaling.py``."""
+"""Part of the largest moment that the C library holds in freed blocks that do not fit; measured between a fifth and
+three quarters (``benchmarks/scaling.py``)."""
 
 FETCHED = 3
-"""Copies of an input while it is fetched: in data units, centred and divided, or normalised and augmented."""
+"""Copies of an input while it is read: in data units, centred and divided, normalised and augmented."""
 SORTED = 16
-"""Bytes for each real sample while they are sorted by class, beyond the index that is kept."""
+"""Bytes per real sample while they are sorted by class, beyond the index."""
 WRITTEN = 3
-"""Copies of what is written while it is: each tensor's bytes, all of them as one, and that as a Python object."""
+"""Copies of a file while it is written: tensor bytes, all of them as one, and as a Python object."""
 MADE = 4
-"""Copies of the decoded inputs while the set is made of the last state: decoded, in data units, in model space, and one
-while they are computed."""
+"""Copies of the decoded inputs while the result is made: decoded, in data units, in model space, and one in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartMemory:
-    """What a part of a step holds at its peak: ``fixed + each · at_once`` bytes."""
+    """Peak memory of a part of a step: ``fixed + each · at_once`` bytes."""
 
     name: str
     each: int
-    """Bytes that each class adds that is passed at once."""
+    """Bytes per class in a pass."""
     fixed: int
-    """Bytes whatever their number."""
+    """Bytes that do not depend on the classes."""
     at_once: int
-    """Classes that are passed at once."""
+    """Classes per pass."""
     result_bytes: int = 0
-    """Bytes of its results, which are held while the step goes on, or longer."""
+    """Bytes of its results, held for the rest of the step or longer."""
     joined: bool = False
-    """Whether they are made of several and put together, and so are there twice for a moment."""
+    """True where several results are concatenated, so that they exist twice for a moment."""
     fetched: int = 0
-    """Bytes of the real inputs that are passed at once."""
+    """Bytes of the real inputs of a pass."""
     when: Literal["before", "descent", "after"] = "before"
-    """``descent``: decoded inputs and their graph are alive. ``after``: what is stored is there twice."""
+    """``descent``: decoded inputs and their graph are alive. ``after``: the payload exists twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryInputs:
-    """What the formula takes, in bytes where nothing else is said."""
+    """Inputs of the formula, in bytes unless stated otherwise."""
 
     resident: int
-    """Of the process with the data loaded and the libraries in use."""
+    """Process with data and libraries loaded."""
     loading: int
-    """Of the process at the peak of loading the data."""
+    """Process at the peak of loading."""
     samples: int
     """Number of real samples."""
     networks: int
-    """Of the trained networks that the method holds."""
+    """Trained networks of the method."""
     state: int
-    """Of the tensors of the state."""
+    """Tensors of the state."""
     moving: int
-    """Of the stored values that the optimiser moves."""
+    """Values that the optimiser updates."""
     moments: int
-    """Of its velocity or moments."""
+    """Velocity or moments of the optimiser."""
     decoded: int
-    """Of the inputs that the stored values decode to."""
+    """Decoded inputs."""
     graph: int
-    """Of the decoded inputs with the graph of their decoding; 0 where what is stored are the inputs."""
+    """Decoded inputs with the graph of their decoding; 0 where the payload is the inputs."""
     stored: int
-    """Of the file."""
+    """The file."""
     parts: tuple[PartMemory, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """A summand: bytes, of what, and how they come about."""
+    """Summand: name, bytes and explanation."""
 
     name: str
     bytes: int
@@ -89,21 +88,21 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
-    """The formula with its numbers, in bytes."""
+    """Formula with its numbers, in bytes."""
 
     loading: int
     always: tuple[Term, ...]
     moments: tuple[Term, ...]
-    """In the order of a run. One at a time."""
+    """Moments in the order of a run, one at a time."""
 
     @property
     def largest(self) -> Term:
-        """The moment that decides."""
+        """Largest moment."""
         return max(self.moments, key=lambda term: term.bytes)
 
     @property
     def spare(self) -> Term:
-        """What the C library holds beyond what is alive at that moment."""
+        """Freed memory that the C library holds at that moment."""
         largest = self.largest
         return Term(
             name="kept by the C library",
@@ -113,12 +112,12 @@ class MemoryEstimate:
 
     @property
     def peak(self) -> int:
-        """The prediction."""
+        """Predicted peak."""
         return max(self.loading, sum(term.bytes for term in self.always) + self.largest.bytes + self.spare.bytes)
 
 
 def predict_memory(c: MemoryInputs) -> MemoryEstimate:
-    """The formula of the module's text for these counts. Pure: equal counts, equal terms."""
+    """Return the formula of the module's docstring with these numbers."""
     always = (
         Term(name="process", bytes=c.resident, explanation="measured with the data loaded and the libraries in use"),
         Term(name="index of the real samples", bytes=8 * c.samples, explanation=f"8 × {c.samples:,} samples"),

@@ -1,7 +1,7 @@
-"""Jobs in other processes of this machine.
+"""Executor of other processes on this machine.
 
-Workers are started afresh (never forked, so no lock or CUDA context is copied) and, unlike with ``multiprocessing``,
-they do not run the caller's main script again: a plain script without ``if __name__ == "__main__"`` works.
+Workers are started, not forked, so no lock or CUDA context is copied. Unlike ``multiprocessing`` they do not run the
+caller's main script, so a script needs no ``if __name__ == "__main__"``.
 """
 
 import os
@@ -33,12 +33,10 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 @dataclass(eq=False)
 class Processes:
-    """``workers`` processes with ``threads`` torch threads each. They start with the first ``map`` and are kept.
+    """Executor of ``workers`` processes (0: one per core) with ``threads`` torch threads each.
 
-    ``workers`` 0: one for each core.
-
-    A job's exception is raised here as itself, with the worker's traceback as a note. Ctrl-C, `close`, leaving a
-    ``with`` block and the end of the program stop the workers.
+    Workers start with the first ``map`` and are kept until `close`, the end of a ``with`` block, Ctrl-C or the end of
+    the program. A job's exception is raised as itself, with the worker's traceback as a note.
 
     Raises:
         PotstillError: (from ``map``) a job or the function cannot be pickled, or a worker died.
@@ -57,7 +55,7 @@ class Processes:
         self._end = weakref.finalize(self, _stop, self._running)
 
     def num_workers(self) -> int:
-        """Jobs at a time."""
+        """Return the jobs at a time."""
         return self.workers
 
     def __enter__(self) -> "Processes":
@@ -73,7 +71,8 @@ class Processes:
         _stop(self._running)
 
     def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
-        """Results in the order of ``jobs``. ``fn`` goes to each worker once, so what is common belongs into it."""
+        """Yield results in the order of ``jobs``. ``fn`` is sent to each worker once, so it should hold what jobs
+        share."""
         if not jobs:
             return
         function = pickle.dumps(("fn", dumps(with_current_limits(fn))), pickle.HIGHEST_PROTOCOL)
@@ -128,7 +127,7 @@ def _feed(
     answers: "queue.SimpleQueue[tuple[int, Any]]",
     stopped: threading.Event,
 ) -> None:
-    """Give one worker jobs until there are none. Runs in a thread; whatever goes wrong is an answer with key -1."""
+    """Send jobs to one worker until there are none, in a thread; errors are answers with key -1."""
     assert worker.stdin is not None  # opened as pipes in _start
     assert worker.stdout is not None
     try:

@@ -1,15 +1,13 @@
-"""The processes that torchrun or Ray Train has started: rank 0 runs the program, the others help.
+"""Executor of the processes of torchrun or Ray Train: rank 0 runs the program, the others help.
 
-Only rank 0 reads data, draws, decides and writes. The others wait, and take a part of what they are handed:
+Only rank 0 reads data, draws, decides and writes. The others take a share of
 
-- of a batch in training (`potstill.functional.microbatch.sharing`) each passes its samples through the network. Rank 0
-  takes the loss of all outputs, whatever loss it is, and sends each its part of ∂ℓ/∂outputs back; the ranks' gradients
-  are summed. So the step is that of the whole batch, but for the order of sums. Weights go out and gradients come back
-  at each step, as many bytes as an all-reduce moves;
-- of independent jobs each takes every n-th, with the bits of one process.
+- a training batch (`potstill.functional.microbatch.sharing`): each passes its samples through the network; rank 0 takes
+  the loss of all outputs and sends ∂ℓ/∂outputs back; gradients are summed. The step is that of the whole batch up to
+  the order of sums. Each step sends as many bytes as an all-reduce;
+- independent jobs: every n-th, with the bits of one process.
 
-Nothing can drift apart, since the others keep nothing between steps but the architecture. Messages and tensors of the
-CPU go over gloo, those of GPUs over NCCL.
+The other ranks keep only the architecture between steps. CPU messages and tensors go over gloo, GPU tensors over NCCL.
 """
 
 import os
@@ -52,26 +50,27 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 _PATIENCE = timedelta(days=7)
-"""For the next message: rank 0 may have days of work of its own. A rank that ends is noticed at once."""
+"""Timeout of the next message: rank 0 may work for days. A rank that ends is noticed at once."""
 _ACTIVE: "Ranks | None" = None
 _PATIENT: dist.ProcessGroup | None = None
-"""What carries the messages that are waited for; ``None``: the one of all, which is as patient. A group that another
-program began is not: Ray Train's gives up after half an hour."""
+"""Process group of messages that are waited for; ``None``: the default group. Groups of other programs may time out
+(Ray Train's after half an hour)."""
 
 
 def launched_by_torchrun() -> bool:
-    """Whether torchrun, or what speaks as it does, has started this process as one of several."""
+    """Return True if torchrun, or a compatible launcher, started this process as one of several."""
     said = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "")
     return said[0].isdecimal() and int(said[0]) > 1 and said[1].isdecimal() and "MASTER_ADDR" in os.environ
 
 
 def run_on_ranks(work: Callable[[], R], ranks: "Ranks | None" = None) -> R | None:
-    """What ``work`` returns on rank 0, helped by the other ranks, where it is ``None``.
+    """Return the result of ``work`` on rank 0, helped by the other ranks, which return ``None``.
 
-    ``ranks``: other than as usual.
+    For programs that run on every rank and must return there, such as the training loop of a Ray Train
+    ``TorchTrainer``. An existing process group is used and kept.
 
-    For programs that begin on every rank and whose ranks must return, such as the training loop of a Ray Train
-    ``TorchTrainer``; a process group that is there already is used and left as it is.
+    Args:
+        ranks: settings; ``None``: the defaults.
 
     Raises:
         PotstillError: as `Ranks`.
@@ -84,24 +83,24 @@ def run_on_ranks(work: Callable[[], R], ranks: "Ranks | None" = None) -> R | Non
 
 
 class _Helped(SystemExit):
-    """The end of a rank that has helped."""
+    """End of a rank that has helped."""
 
 
 def active_ranks() -> "Ranks | None":
-    """The ranks that help at present."""
+    """Return the ranks that help now."""
     return _ACTIVE
 
 
 def backend_for(on_gpu: bool, nccl: bool) -> str:
-    """What carries messages and tensors: gloo, and NCCL between GPUs where torch has it."""
+    """Return the backend: gloo, with NCCL between GPUs where torch has it."""
     return "cpu:gloo,cuda:nccl" if on_gpu and nccl else "gloo"
 
 
 def _check_backend(said: str) -> None:
-    """``said`` is as torch tells it: ``cpu:gloo,cuda:gloo``.
+    """Check an existing backend, such as ``cpu:gloo,cuda:gloo``.
 
     Raises:
-        PotstillError: nothing carries what is on the CPU.
+        PotstillError: it has none for the CPU.
     """
     if "cpu:gloo" not in said and "cpu:mpi" not in said:
         raise PotstillError(
@@ -111,21 +110,21 @@ def _check_backend(said: str) -> None:
 
 
 class Ranks:
-    """The processes of torchrun, from ``__enter__`` to ``__exit__``: an executor, and who shares batches.
+    """Processes of torchrun between ``__enter__`` and ``__exit__``: an executor that also shares batches.
 
-    The ranks other than 0 help inside ``__enter__``, and end there with `SystemExit`. So a script has the ``with``
+    The ranks other than 0 help inside ``__enter__`` and end there with `SystemExit`, so a script has the ``with``
     before all its work::
 
         with Ranks():
             small = potstill.distill(...)
 
     Args:
-        least: samples of a batch that a rank must have to be worth a message; smaller batches stay whole.
-        threads: of torch, for each of several jobs.
+        min_samples: fewest samples of a batch per rank; smaller batches are not shared.
+        threads: torch threads of each of several jobs.
 
     Raises:
-        PotstillError: (from ``__enter__``) torchrun did not start this process, or a process group that is there
-            already cannot carry what is on the CPU; (from anything later) a rank is gone.
+        PotstillError: (from ``__enter__``) torchrun did not start this process, or an existing process group has no
+            CPU backend; (later) a rank is gone.
     """
 
     def __init__(self, min_samples: int = 8, threads: int = 1) -> None:
@@ -144,7 +143,7 @@ class Ranks:
         self._stack = ExitStack()
 
     def num_workers(self) -> int:
-        """Jobs at a time."""
+        """Return the jobs at a time."""
         return self.world
 
     def __enter__(self) -> "Ranks":
@@ -192,7 +191,7 @@ class Ranks:
             self._leave()
 
     def _leave(self) -> None:
-        """End the process group that was begun here."""
+        """Destroy the process group that was created here."""
         global _PATIENT
         dist.destroy_process_group(_PATIENT)
         _PATIENT = None
@@ -200,8 +199,8 @@ class Ranks:
     # --- jobs ---------------------------------------------------------------------------------------------------
 
     def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
-        """Results in order. As many jobs as ranks or more: one each at a time. Fewer: here, one after the other, and
-        their batches are shared."""
+        """Yield results in order. With as many jobs as ranks each rank takes one; fewer run here, and share their
+        batches."""
         if len(jobs) < self.world or not is_picklable(fn, *jobs):
             for job in jobs:
                 yield fn(job)
@@ -258,7 +257,7 @@ class Ranks:
         self, network: nn.Module, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], own: Inputs,
         loss_of: Callable[[Tensor], Tensor], sizes: Sequence[int],
     ) -> PassResult:  # fmt: skip
-        """The rest of a step, when the others have their parts. What goes wrong here is told them first."""
+        """Finish a step once the others have their shares. Failures here are sent to them first."""
         failed: BaseException | None = None
         together = uses_batch_statistics(network)  # then ranks also meet inside of the pass, and none can leave alone
         try:
@@ -299,10 +298,10 @@ class Ranks:
         return value, whole, summed
 
     def _check(self, said: Sequence[str | None], failed: BaseException | None) -> None:
-        """All ranks know now whether one has failed, and have dropped the step.
+        """Raise the failure of any rank; all ranks know of it and drop the step.
 
         Raises:
-            PotstillError: one has.
+            PotstillError: a rank failed.
         """
         self._busy = failed is None and all(wrong is None for wrong in said)
         if failed is not None:
@@ -312,7 +311,7 @@ class Ranks:
                 raise PotstillError(f"rank {rank} of {self.world} could not take its part of a batch: {wrong}")
 
     def _key(self, network: nn.Module) -> int | None:
-        """The number by which the others know the network, which is sent once; ``None`` where it cannot be."""
+        """Return the number of a network, which is sent once; ``None`` where it cannot be pickled."""
         if network not in self._held:
             if not is_picklable(network):
                 return None
@@ -324,14 +323,14 @@ class Ranks:
 
 
 class _Helper:
-    """A rank other than 0."""
+    """Rank other than 0."""
 
     def __init__(self) -> None:
         self.networks: dict[int, nn.Module] = {}
         self.function = b""
 
     def serve(self) -> None:
-        """Help until rank 0 has no more to do. It is rank 0 that a scheduler's signal ends, when it has saved."""
+        """Help until rank 0 is done. Signals of a scheduler are ignored: rank 0 ends the work after it has saved."""
         if threading.current_thread() is threading.main_thread():  # of Ray Train it is another
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
@@ -352,7 +351,7 @@ class _Helper:
         self, *, key: int, network: bytes | None, training: list[bool], half: bool, sizes: list[int], gone: list[int],
         named: bool, gpu: bool, like: list[dict[str, tuple[tuple[int, ...], torch.dtype]]],
     ) -> None:  # fmt: skip
-        """This rank's part of a batch, forward and back."""
+        """Pass this rank's share of a batch forward and backward."""
         device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
         for old in gone:
             self.networks.pop(old, None)
@@ -419,7 +418,7 @@ def _told() -> tuple[Any, ...]:
 
 
 def _replies(wrong: str | None) -> list[str | None]:
-    """What went wrong at each rank, known to all of them."""
+    """Return the error of every rank, or ``None`` for each."""
     said: list[str | None] = [None] * dist.get_world_size()
     dist.all_gather_object(said, wrong)
     return said
@@ -439,7 +438,7 @@ def _lost(error: BaseException) -> PotstillError:
 
 
 def _sizes(n: int, world: int) -> list[int]:
-    """Samples of each rank, as equal as can be."""
+    """Return the samples of each rank, as equal as possible."""
     return [n // world + (rank < n % world) for rank in range(world)]
 
 
@@ -468,7 +467,7 @@ def _by_kind(some: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _broadcast(some: Sequence[Tensor]) -> None:
-    """Rank 0's values into every rank's tensors, in one message for each dtype."""
+    """Copy rank 0's values into every rank's tensors, in one message per dtype."""
     for alike in _by_kind(some):
         flat = torch.cat([t.detach().reshape(-1) for t in alike])
         dist.broadcast(flat, 0)
@@ -478,7 +477,7 @@ def _broadcast(some: Sequence[Tensor]) -> None:
 
 
 def _summed(found: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The sum of every rank's tensors, at rank 0; elsewhere nothing of use."""
+    """Return the sum of every rank's tensors at rank 0."""
     made = list(found)
     for alike in _by_kind(found):
         flat = torch.cat([t.reshape(-1) for t in alike])

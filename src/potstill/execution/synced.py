@@ -1,7 +1,7 @@
-"""BatchNorm over a batch that several ranks hold a part of.
+"""BatchNorm over a batch that is shared by ranks.
 
-Means and variances are those of the whole batch, by two sums over the ranks that gradients go through; running
-statistics move as `torch.nn.BatchNorm2d` moves them. torch's own ``SyncBatchNorm`` runs on GPUs alone.
+Means and variances are those of the whole batch, by two differentiable sums over ranks; running statistics are updated
+as in `torch.nn.BatchNorm2d`. torch's ``SyncBatchNorm`` supports GPUs alone.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,11 @@ __all__ = ["sync_batch_norm"]
 
 @contextmanager
 def sync_batch_norm(network: nn.Module, share: float) -> Iterator[None]:
-    """Every BatchNorm of the network that trains takes statistics over all ranks, each of which must be in here.
+    """Make the network's BatchNorms in training mode use statistics over all ranks, inside the ``with`` block on
+    each.
 
     Args:
-        share: this rank's samples as a part of the batch.
+        share: this rank's fraction of the batch.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     for norm in norms:
@@ -49,7 +50,7 @@ def _normed(norm: nn.modules.batchnorm._BatchNorm, share: float, x: Tensor) -> T
 
 
 class _Summed(torch.autograd.Function):
-    """The sum over ranks. What a rank put in moves every rank's sum, so its slope is the sum of theirs."""
+    """Sum over ranks; its gradient is the sum of the ranks' gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -70,7 +71,7 @@ def _sum(x: Tensor) -> Tensor:
 
 
 def _follow(norm: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor) -> None:
-    """The running statistics, moved in place."""
+    """Update the running statistics in place."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None

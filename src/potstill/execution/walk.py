@@ -1,7 +1,7 @@
-"""Bytes of tensors that a computation holds at its peak, counted operation by operation as it runs.
+"""Peak memory of a part of a step, counted operation by operation as it runs.
 
-A walk runs a part of a step for a few classes and for half as many more, so that what a class adds can be told from
-what is there anyway; a step of many classes is not run. The copies that convolutions make inside are counted by rule.
+The part runs for a few classes and for half as many more, which gives the bytes per class; it never runs for all
+classes. Copies inside convolutions are counted by rule.
 """
 
 import weakref
@@ -19,20 +19,20 @@ from potstill.execution.peak import PartMemory
 __all__ = ["TensorMemoryCounter", "measure_part", "peak_bytes", "tensor_bytes"]
 
 SAMPLES, BYTES = 256, 2**27
-"""What the smaller walk passes and holds, at least: with less, modules choose other ways, and what they handle in
-chunks (`potstill.nn.first_block_gemm`, `potstill.functional.features`) is one chunk yet."""
+"""Fewest samples and bytes of the smaller run: below, modules take other paths, and their chunks
+(`potstill.nn.first_block_gemm`, `potstill.functional.features`) are incomplete."""
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
-    """Bytes of the values of ``tensors``."""
+    """Return the bytes of ``tensors``."""
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
 class TensorMemoryCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the storages that operations make while it is entered: bytes ``live`` now, and at the ``peak``.
+    """Counts the storages that operations create inside the ``with`` block: bytes ``live`` now and at the ``peak``.
 
-    Memory that was there before does not count, whatever views of it are made inside. A storage counts until nothing
-    refers to it, an autograd graph included.
+    Memory from before does not count, nor do views of it. A storage counts until nothing refers to it, including
+    autograd graphs.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class TensorMemoryCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 _CONVOLUTIONS = {torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default}
-"""On the CPU these copy what they read and what they make into an order of their own (oneDNN's blocks of channels)."""
+"""Operations that copy inputs and outputs into oneDNN's blocked layout on the CPU."""
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -77,7 +77,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def peak_bytes(run: Callable[[], object]) -> tuple[int, int]:
-    """(peak, kept): bytes that ``run`` holds at its peak, and with nothing left of it but what it returned."""
+    """Return the bytes that ``run`` holds at its peak, and those of what it returns."""
     with TensorMemoryCounter() as held:
         result = run()
         kept = held.live
@@ -86,11 +86,11 @@ def peak_bytes(run: Callable[[], object]) -> tuple[int, int]:
 
 
 def measure_part(part: StepCost, input_bytes: int, steps: int | None = None) -> PartMemory:
-    """What ``part`` holds, from running it for a few classes.
+    """Return the memory of ``part``, from runs with a few classes.
 
     Args:
-        input_bytes: of one input in float32.
-        steps: of the run; ``None``: no end is known.
+        input_bytes: bytes of one float32 input.
+        steps: steps of the run; ``None``: unknown.
     """
     few = min(part.at_once, -(-SAMPLES // max(1, part.size)))
     peak, kept = peak_bytes(part.ready(few))

@@ -1,4 +1,4 @@
-"""The other side of `potstill.execution.processes.Processes`: reads jobs from stdin and answers on what was stdout."""
+"""Worker process of `potstill.execution.processes.Processes`: reads jobs from stdin, replies on the former stdout."""
 
 import os
 import pickle
@@ -18,14 +18,14 @@ _LENGTH = struct.Struct(">Q")
 
 
 def write(stream: BinaryIO, payload: bytes) -> None:
-    """One message: its length, then itself."""
+    """Write one message: its length, then its bytes."""
     stream.write(_LENGTH.pack(len(payload)))
     stream.write(payload)
     stream.flush()
 
 
 def read(stream: BinaryIO) -> bytes | None:
-    """The next message, or ``None`` when the other side is gone, in whatever place of a message."""
+    """Return the next message; ``None`` when the other side is gone."""
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
@@ -36,13 +36,13 @@ def read(stream: BinaryIO) -> bytes | None:
 
 @lru_cache(maxsize=1)
 def _loaded(function: bytes) -> Callable[[Any], Any]:
-    """The function of the present ``map``: it may carry a whole test set, so it is unpickled once."""
+    """Return the function of the current ``map``, unpickled once since it may carry a whole test set."""
     return cast(Callable[[Any], Any], pickle.loads(function))
 
 
 def run_job(function: bytes, job: bytes) -> bytes:
-    """What `opened` reads: ("done", result) or ("raised", exception, traceback); ("lost", text) for an exception that
-    does not travel."""
+    """Return a pickled reply: ("done", result), ("raised", exception, traceback), or ("lost", text, traceback) for
+    an exception that cannot be pickled."""
     try:
         return pickle.dumps(("done", _loaded(function)(pickle.loads(job))), pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # every one of them: the caller is in another process, and it decides
@@ -56,15 +56,15 @@ def run_job(function: bytes, job: bytes) -> bytes:
 
 
 def unpickle_reply(reply: bytes) -> Any:
-    """The result in an answer, or its exception, raised as itself with the worker's traceback as a note."""
+    """Return the result in a reply, or raise its exception with the worker's traceback as a note."""
     return unwrap_reply(pickle.loads(reply))
 
 
 def unwrap_reply(reply: tuple[Any, ...]) -> Any:
-    """As `opened`, of an answer that is unpickled.
+    """Return the result of an unpickled reply, or raise its exception.
 
     Raises:
-        PotstillError: the job raised what does not travel.
+        PotstillError: the job raised an exception that cannot be pickled.
     """
     kind, value, *trace = reply
     if kind == "done":
@@ -76,7 +76,7 @@ def unwrap_reply(reply: tuple[Any, ...]) -> Any:
 
 
 def serve(threads: int) -> None:
-    """Answer until stdin closes. A message is ("fn", function) or ("job", bytes of the job)."""
+    """Reply until stdin closes. A message is ("fn", function) or ("job", pickled job)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent stops its workers itself
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a print in a job must not end up among the answers

@@ -1,6 +1,6 @@
-"""What is to be learned from data: one file for each task. A source says its own; one that says none has classes.
+"""Learning tasks: one file each. Sources without a task have classes.
 
-A task is a frozen dataclass of JSON values, so that a card can hold it, registered by its name in the group ``tasks``.
+A task is a frozen dataclass of JSON values, so that metadata can hold it, registered by name in the group ``tasks``.
 """
 
 from potstill.tasks.classification import Classification

@@ -1,4 +1,4 @@
-"""Classes: cross-entropy trains, accuracy scores."""
+"""Classification, trained by cross-entropy and scored by accuracy."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ __all__ = ["Classification"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classification:
-    """Targets are int64 classes (n,), or rows (n, k) that sum to 1."""
+    """Classification. Targets are int64 classes (n,), or soft labels (n, k) that sum to 1."""
 
     k: int = 1
-    """Classes, at least 1."""
+    """Number of classes, at least 1."""
 
     @property
     def name(self) -> str:
@@ -36,21 +36,21 @@ class Classification:
 
     @property
     def invariant_to(self) -> tuple[str, ...]:
-        """All: a picture is of its class wherever its pixels are."""
+        """All operations: moving pixels does not change a class."""
         return ("*",)
 
     def loss(self, output: Float[Tensor, "n k"], y: Tensor, /) -> Float[Tensor, ""]:
-        """Mean over samples of ``−Σ_c y_c log softmax(output)_c``, for int classes or rows that sum to 1."""
+        """Return the mean over samples of ``−Σ_c y_c log softmax(output)_c``."""
         return F.cross_entropy(output, y.to(output.dtype) if y.is_floating_point() else y.long())
 
     def predict(self, output: Float[Tensor, "n k"], /) -> Tensor:
-        """The likeliest class (n,)."""
+        """Return the most likely class (n,)."""
         return output.argmax(1)
 
     def score(self, answers: Tensor, y: Tensor, /) -> float:
-        """The part of samples whose class is ``y``."""
+        """Return the accuracy."""
         return float((answers == y).double().mean())
 
     def chance_score(self, y: Tensor, /) -> float:
-        """Chance."""
+        """Return 1/k."""
         return 1 / self.k

@@ -1,4 +1,4 @@
-"""The next values of a series: squared error trains and scores, in deviations of the training part."""
+"""Forecasting the next values of a series, trained and scored by the squared error in standard deviations."""
 
 from dataclasses import dataclass
 
@@ -13,24 +13,22 @@ __all__ = ["Forecast"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """Targets are float32 (n, v·horizon), the next values of each variable in turn, in their own units, less
-    ``offset``."""
+    """Forecasting. Targets are float32 (n, v·horizon): the next values of each variable in turn, minus ``offset``."""
 
     window: int = 96
-    """Values of each variable that are seen. Ours: of hours, four days."""
+    """Input values of each variable. Ours: four days of hours."""
     horizon: int = 24
-    """Values of each variable to come that are asked for. Ours: of hours, the next day."""
+    """Predicted values of each variable. Ours: the next day, in hours."""
     season: int = 0
-    """Values after which a season comes again, for the seasonal forecast that sets are measured beside; 0: as the
-    training part says."""
+    """Period of the seasonal baseline, in values; 0: estimated from the training data."""
     variables: tuple[str, ...] = ()
-    """What is measured (v)."""
+    """Names of the variables (v)."""
     mean: tuple[float, ...] = ()
-    """Of the training part (v)."""
+    """Mean of each variable in the training data (v)."""
     std: tuple[float, ...] = ()
-    """Of the training part (v), above 0."""
+    """Standard deviation of each variable in the training data (v), above 0."""
     offset: tuple[float, ...] = ()
-    """Subtracted from the variables (v) in float64, where float32 would not hold what they differ by; (): nothing."""
+    """Offset of each variable (v), subtracted in float64 where float32 would lose its differences; (): none."""
 
     @property
     def name(self) -> str:
@@ -50,27 +48,27 @@ class Forecast:
 
     @property
     def invariant_to(self) -> tuple[str, ...]:
-        """All: there are no pixels."""
+        """All operations: there are no pixels."""
         return ("*",)
 
     def standardize(self, y: Tensor) -> Tensor:
-        """Values (n, v·horizon) less the variable's mean, over its deviation."""
+        """Return values (n, v·horizon) minus the variable's mean, divided by its standard deviation."""
         mean, std = (y.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))
         return (y - mean) / std
 
     def loss(self, output: Float[Tensor, "n t"], y: Float[Tensor, "n t"], /) -> Float[Tensor, ""]:
-        """Mean squared error of the scaled values, which are what a network gives."""
+        """Return the mean squared error; networks predict standardised values."""
         return F.mse_loss(output, self.standardize(y.to(output.dtype)))
 
     def predict(self, output: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
-        """What it predicts, in the series' own units, less ``offset``."""
+        """Return predictions in the series' own units, minus ``offset``."""
         mean, std = (output.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))
         return output * std + mean
 
     def score(self, answers: Tensor, y: Tensor, /) -> float:
-        """Mean squared error in squared deviations of the training part, as forecasters are compared."""
+        """Return the mean squared error of standardised values, as forecasting papers report it."""
         return float((self.standardize(answers.double()) - self.standardize(y.double())).square().mean())
 
     def chance_score(self, y: Tensor, /) -> float:
-        """The error of the training part's mean."""
+        """Return the error of predicting the training mean."""
         return float(self.standardize(y.double()).square().mean())

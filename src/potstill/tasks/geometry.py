@@ -1,8 +1,8 @@
-"""Targets of pictures whose pixels are moved by an augmentation: which stay valid, and those that move along.
+"""Targets of images whose pixels an augmentation moves: those that stay valid, and those that move along.
 
-A class is that of the picture however it lies; a mask is not. A task says for which operations its targets stay as they
-are (`InvariantTargets`), or moves them by what was drawn for the picture (`MovableTargets`), for which `move_maps` and
-`move_boxes` are there. An augmentation leaves out what moves the pixels of a task that says neither.
+A class does not depend on position; a mask does. A task lists the operations that leave its targets valid
+(`InvariantTargets`), or moves its targets as the pixels were moved (`MovableTargets`, with `move_maps` and
+`move_boxes`). For a task with neither, augmentations skip the operations that move pixels.
 """
 
 from collections.abc import Callable
@@ -24,56 +24,55 @@ __all__ = [
 ]
 
 GEOMETRIC = ("flip", "shift", "scale", "rotate", "crop", "shuffle")
-"""Operations that move pixels: mirror images, shifts, changes of size, rotations, crops that are resized, patches that
-change places."""
+"""Operations that move pixels: flips, shifts, scaling, rotations, resized crops, shuffled patches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """How the pixels of pictures (m, c, h, w) were moved by one draw of an augmentation."""
+    """Movement of the pixels of images (m, c, h, w) by one draw of an augmentation."""
 
     maps: Callable[[Tensor], Tensor]
-    """Any maps (m, c, h, w) of those pictures, float32, resampled as their pixels were; zeros come from beyond them."""
+    """Resamples float32 maps (m, c, h, w) of those images as their pixels; zeros come from outside."""
     matrix: Float[Tensor, "n 3 3"] | None
-    """Homogeneous, n = m or 1: from places in the moved picture to those in the picture as it was, (x, y) in [-1, 1]
-    from edge to edge. ``None`` where there is no such matrix: patches changed places."""
+    """Homogeneous matrix, n = m or 1, from positions in the moved image to those before, (x, y) in [-1, 1] from edge
+    to edge; ``None`` where patches were shuffled."""
     size: tuple[int, int]
-    """Height and width, in pixels."""
+    """Height and width in pixels."""
 
 
 @runtime_checkable
 class InvariantTargets(Protocol):
-    """A task whose targets stay right under operations that move pixels."""
+    """Task whose targets stay valid under operations that move pixels."""
 
     @property
     def invariant_to(self) -> tuple[str, ...]:
-        """These, of `GEOMETRIC`; ``("*",)`` for any."""
+        """Operations out of `GEOMETRIC`; ``("*",)`` for all."""
         ...
 
 
 @runtime_checkable
 class MovableTargets(Protocol):
-    """A task whose targets move with the pixels of their pictures, such as masks and boxes."""
+    """Task whose targets move with the pixels, such as masks and boxes."""
 
     def move_targets(self, y: Tensor, movement: Movement, /) -> Tensor:
-        """The targets (m, …) of pictures that were moved so, of the same shape."""
+        """Return the targets (m, …) of the moved images, of the same shape."""
         ...
 
 
 def invariant_operations(task: Any) -> tuple[str, ...]:
-    """The operations of `GEOMETRIC` under which a task says that its targets stay as they are."""
+    """Return the operations of `GEOMETRIC` that leave the task's targets valid."""
     said = task.invariant_to if isinstance(task, InvariantTargets) else ()
     return GEOMETRIC if "*" in said else said
 
 
 def move_maps(maps: Tensor, movement: Movement, fill: float = 0) -> Tensor:
-    """Dense targets (m, h, w) or (m, c, h, w) as their pictures were moved.
+    """Move dense targets (m, h, w) or (m, c, h, w) as the pixels of their images.
 
-    Real values, such as depths, are interpolated as pixels are. Of whole numbers, such as classes, each place takes the
-    one that most of it comes from.
+    Real values, such as depths, are interpolated. For integers, such as classes, each position gets the value with the
+    largest share in it.
 
     Args:
-        fill: what comes from beyond the picture, such as the background's class.
+        fill: value from outside the image, such as the background class.
     """
     if maps.ndim == 3:
         return move_maps(maps[:, None], movement, fill)[:, 0]
@@ -87,11 +86,12 @@ def move_maps(maps: Tensor, movement: Movement, fill: float = 0) -> Tensor:
 
 
 def move_boxes(boxes: Float[Tensor, "m b 4"], movement: Movement) -> Float[Tensor, "m b 4"]:
-    """Boxes (left, top, right, bottom, in pixels) around where their corners were moved to, cut off at the picture's
-    edges: one that left the picture has no area.
+    """Return the bounding boxes of moved boxes (left, top, right, bottom, in pixels), clipped to the image.
+
+    A box that left the image has no area.
 
     Raises:
-        ValueError: patches changed places, so that a box is none any more.
+        ValueError: patches were shuffled.
     """
     if movement.matrix is None:
         raise ValueError("boxes cannot be moved where patches change places")

@@ -1,4 +1,4 @@
-"""What a score is."""
+"""Metric of a task."""
 
 import math
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ __all__ = ["Metric"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """What a score is: its name, which way is better, what it is counted in, and where it can lie."""
+    """Metric: name, better direction, unit and range."""
 
     name: str
     direction: Literal["higher", "lower"]
     unit: str
-    """What one is: ``fraction``, ``squared deviations``, what a column is measured in."""
+    """``fraction``, ``squared deviations``, or the unit of a column."""
     low: float = 0.0
     high: float = math.inf
 
     @classmethod
     def from_scorecard(cls, scorecard: Mapping[str, Any] | None) -> "Metric":
-        """What a scorecard's scores are; accuracy, in one of before there was anything else."""
+        """Return the metric of a scorecard; accuracy where it names none."""
         found = (scorecard or {}).get("score")
         said = found if isinstance(found, Mapping) else {}
         name, unit = str(said.get("metric", "accuracy")), str(said.get("unit", "fraction"))
@@ -32,33 +32,33 @@ class Metric:
 
     @property
     def to_dict(self) -> dict[str, str]:
-        """As a scorecard has it."""
+        """Metric as a scorecard has it."""
         return {"metric": self.name, "direction": self.direction, "unit": self.unit}
 
     @property
     def sign(self) -> int:
-        """1 where a better score is higher, −1 where it is lower."""
+        """1 where higher is better, −1 where lower is."""
         return 1 if self.direction == "higher" else -1
 
     def better(self, a: float, b: float) -> bool:
-        """Whether ``a`` is a better score than ``b``."""
+        """Return True if score ``a`` is better than ``b``."""
         return a > b if self.direction == "higher" else a < b
 
     def format(self, value: float) -> str:
-        """A score for people: per cent of a fraction, else four digits."""
+        """Return a score as text: per cent of a fraction, else four digits."""
         return f"{100 * value:.1f}%" if self.unit == "fraction" else f"{value:.4g}"
 
     def format_difference(self, value: float) -> str:
-        """A difference for people, with its sign: points of a fraction, else four digits."""
+        """Return a signed difference as text: points of a fraction, else four digits."""
         return f"{100 * value:+.1f}" if self.unit == "fraction" else f"{value:+.4g}"
 
     @property
     def difference_unit(self) -> str:
-        """What a difference is counted in."""
+        """Unit of a difference."""
         return "points" if self.unit == "fraction" else self.unit
 
     @property
     def column_title(self) -> str:
-        """Its name as a column has it: with its unit, and said where less is better."""
+        """Column title: name and unit, with a note where lower is better."""
         unit = "" if self.unit == "fraction" or self.unit == self.name else f" ({self.unit})"
         return f"{self.name}{unit}" + (", less is better" if self.direction == "lower" else "")

@@ -1,4 +1,4 @@
-"""Real targets: the squared error of targets that are scaled by the training part trains, its root scores."""
+"""Regression, trained by the squared error of standardised targets and scored by its root."""
 
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ __all__ = ["Regression", "target_statistics"]
 
 
 def target_statistics(y: Float[Tensor, "n t"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each target of the training part; a constant one has deviation 1."""
+    """Return mean and standard deviation of each training target; a constant target gets deviation 1."""
     mean, std = y.double().mean(0), y.double().std(0, correction=0)
     varies = (std > 0) & (std > 1e-12 * mean.abs())  # what varies by 1e-15 in its unit varies, too
     return tuple(mean.tolist()), tuple(torch.where(varies, std, torch.ones_like(std)).tolist())
@@ -21,17 +21,17 @@ def target_statistics(y: Float[Tensor, "n t"]) -> tuple[tuple[float, ...], tuple
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regression:
-    """Targets are float32 (n, t) in their own units, less ``offset``. A network learns them less their mean, over their
-    deviation."""
+    """Regression. Targets are float32 (n, t) in their own units, minus ``offset``; networks predict standardised
+    values."""
 
     targets: tuple[str, ...] = ()
-    """Their names (t)."""
+    """Names of the targets (t)."""
     mean: tuple[float, ...] = ()
-    """Of the training part (t)."""
+    """Mean of each target in the training data (t)."""
     std: tuple[float, ...] = ()
-    """Of the training part (t), above 0."""
+    """Standard deviation of each target in the training data (t), above 0."""
     offset: tuple[float, ...] = ()
-    """Subtracted from the targets (t) in float64, where float32 would not hold what they differ by; (): nothing."""
+    """Offset of each target (t), subtracted in float64 where float32 would lose its differences; (): none."""
 
     @property
     def name(self) -> str:
@@ -52,11 +52,11 @@ class Regression:
 
     @property
     def invariant_to(self) -> tuple[str, ...]:
-        """All, of one target; none of several, which may be places in the picture."""
+        """All operations for one target; none for several, which may be positions."""
         return ("*",) if len(self.targets) <= 1 else ()
 
     def fit(self, targets: Float[Tensor, "n t"], /) -> "Regression":
-        """With mean and deviation of these targets."""
+        """Return the task with mean and deviation of these targets."""
         mean, std = target_statistics(targets)
         return replace(self, mean=mean, std=std)
 
@@ -64,22 +64,22 @@ class Regression:
         return like.new_tensor(self.mean), like.new_tensor(self.std)
 
     def loss(self, output: Float[Tensor, "n t"], y: Float[Tensor, "n t"], /) -> Float[Tensor, ""]:
-        """Mean squared error of the scaled targets."""
+        """Return the mean squared error of standardised targets."""
         mean, std = self._own(output)
         return F.mse_loss(output, (y.to(output.dtype) - mean) / std)
 
     def predict(self, output: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
-        """What it predicts, in the targets' own units, less ``offset``."""
+        """Return predictions in the targets' own units, minus ``offset``."""
         mean, std = self._own(output)
         return output * std + mean
 
     def score(self, answers: Tensor, y: Tensor, /) -> float:
-        """Root of the mean squared error: of one target in its own unit, of several in their deviations."""
+        """Return the root mean squared error: of one target in its own unit, of several in standard deviations."""
         error = answers.double() - y.double()
         if len(self.targets) > 1:
             error = error / error.new_tensor(self.std)
         return float(error.square().mean().sqrt())
 
     def chance_score(self, y: Tensor, /) -> float:
-        """The error of the training part's mean."""
+        """Return the error of predicting the training mean."""
         return self.score(y.double().new_tensor(self.mean).expand(y.shape), y)

@@ -1,9 +1,8 @@
-"""Pairs of two views, such as a picture and its text: each is to be found by the other among many.
+"""Retrieval between two views, such as images and texts.
 
-The loss is the symmetric cross-entropy of CLIP (Radford et al., arXiv:2103.00020, figure 3) with a fixed temperature;
-a first view (a picture) may have several second ones (its captions), which are all right answers. The score is the mean
-of Recall@k both ways, in which each first view stands once among those that are searched, as in the protocols of
-Flickr30k and COCO.
+The loss is CLIP's symmetric cross-entropy (Radford et al., arXiv:2103.00020, figure 3) with a fixed temperature. A
+first view (an image) may have several second ones (its captions), which all count as correct. The score is the mean of
+Recall@k in both directions with each first view once, as in the protocols of Flickr30k and COCO.
 """
 
 from dataclasses import dataclass
@@ -20,19 +19,19 @@ __all__ = ["Retrieval"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieval:
-    """Targets are int64 (n,): the number of each sample's first view, so that equal numbers are one picture.
+    """Retrieval. Targets are int64 (n,): the number of each sample's first view; equal numbers are one image.
 
-    A network's output is (n, 2·d): the two views' embeddings side by side.
+    A network's output is (n, 2·d): the embeddings of both views, side by side.
     """
 
     views: tuple[str, str] = ("image", "text")
     """Names of the two views among the inputs."""
     width: int = 64
-    """d, of an embedding. Ours."""
+    """Embedding size d. Ours."""
     k: int = 10
-    """Of Recall@k."""
+    """k of Recall@k."""
     temperature: float = 0.07
-    """Of the loss (arXiv:2103.00020, its value at the start)."""
+    """Temperature of the loss (initial value of arXiv:2103.00020)."""
 
     @property
     def name(self) -> str:
@@ -52,7 +51,7 @@ class Retrieval:
 
     @property
     def invariant_to(self) -> tuple[str, ...]:
-        """All: a pair stays that pair."""
+        """All operations: a pair stays a pair."""
         return ("*",)
 
     def _views(self, output: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,20 +59,22 @@ class Retrieval:
         return F.normalize(a, dim=1), F.normalize(b, dim=1)
 
     def loss(self, output: Float[Tensor, "n d2"], y: Int[Tensor, " n"], /) -> Float[Tensor, ""]:
-        """Cross-entropy of finding each pair's other view in the batch, mean of both ways."""
+        """Return the cross-entropy of finding each pair's other view in the batch, averaged over both directions."""
         a, b = self._views(output)
         same = (y[:, None] == y[None, :]).to(output.dtype)
         likely = a @ b.T / self.temperature
         return (F.cross_entropy(likely, _rows(same)) + F.cross_entropy(likely.T, _rows(same.T))) / 2
 
     def predict(self, output: Float[Tensor, "n d2"], /) -> Float[Tensor, "n d2"]:
-        """Both embeddings, of unit length."""
+        """Return both embeddings with unit length."""
         return torch.cat(self._views(output), 1)
 
     def recall_both_ways(self, answers: Tensor, y: Tensor, /) -> tuple[float, float]:
-        """Recall@k of the second view by the first, and of the first by the second: the part of views of which one that
-        belongs to it is among the k nearest; equally near ones are counted as if they came last. Samples of one number
-        are one first view: it counts once among those that ask and those that are searched."""
+        """Return Recall@k of second views by first ones and of first views by second ones.
+
+        Recall@k is the share of views with a correct one among the k nearest; ties count as if the correct one came
+        last. Samples with one number are one first view, counted once as query and once as candidate.
+        """
         a, b = self._views(answers.double())
         near = a @ b.T
         numbers, place = torch.unique(y, return_inverse=True)
@@ -87,11 +88,11 @@ class Retrieval:
         )
 
     def score(self, answers: Tensor, y: Tensor, /) -> float:
-        """The mean of Recall@k both ways."""
+        """Return the mean of both recalls."""
         return sum(self.recall_both_ways(answers, y)) / 2
 
     def chance_score(self, y: Tensor, /) -> float:
-        """Chance: k of those that are searched, drawn at random."""
+        """Return the expected score of k random candidates."""
         n = max(1, len(y))
         counts = torch.bincount(torch.unique(y, return_inverse=True)[1])
         if len(counts) == len(y):
@@ -108,7 +109,7 @@ def _rows(same: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
 
 
 def _found(near: Float[Tensor, "n m"], same: Tensor, k: int) -> Float[Tensor, " n"]:
-    """1 where a right one is among the k nearest of each row, else 0."""
+    """Return 1 where a correct candidate is among the k nearest of a row, else 0."""
     best = near.masked_fill(~same, -torch.inf).amax(1, keepdim=True)
     ahead = ((near >= best) & ~same).sum(1)
     return (ahead < k).double()

@@ -1,4 +1,4 @@
-"""What a task is, and which one a source has."""
+"""Contract of a task, and the task of a source."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,63 +13,63 @@ __all__ = ["FittableTask", "Task", "get_targets", "get_task"]
 
 @runtime_checkable
 class Task(Protocol):
-    """What is to be learned: what the targets are, which loss trains on them, and which metric scores them.
+    """Learning task: form of the targets, training loss and metric.
 
-    Where inputs are pictures it says what becomes of its targets when pixels move (`potstill.tasks.InvariantTargets`,
-    `potstill.tasks.MovableTargets`). One that does not gets no augmentation that moves them.
+    For images a task also says how targets change when pixels move (`potstill.tasks.InvariantTargets`,
+    `potstill.tasks.MovableTargets`); otherwise augmentations do not move them.
     """
 
     @property
     def name(self) -> str:
-        """Its name in the registry."""
+        """Registered name."""
         ...
 
     @property
     def metric(self) -> Metric: ...
     @property
     def unit(self) -> str:
-        """What a budget is per, in one word: ``class``, ``item``, ``pair``, ``window``."""
+        """Unit of a budget in one word: ``class``, ``item``, ``pair``, ``window``."""
         ...
 
     @property
     def outputs(self) -> int:
-        """Width of a network's head."""
+        """Width of a network's output."""
         ...
 
     def loss(self, output: Tensor, y: Tensor, /) -> Float[Tensor, ""]:
-        """The mean loss of a network's outputs (n, …) on targets (n, …), differentiable by both."""
+        """Return the mean loss of outputs (n, …) on targets (n, …), differentiable in both."""
         ...
 
     def predict(self, output: Tensor, /) -> Tensor:
-        """What is kept of a network's outputs (n, …) to score them, e.g. the likeliest class (n,)."""
+        """Return the predictions to score from outputs (n, …), such as the most likely class (n,)."""
         ...
 
     def score(self, answers: Tensor, y: Tensor, /) -> float:
-        """The metric of the answers (n, …) to a whole test split with targets ``y`` (n, …), both on the CPU."""
+        """Return the metric of predictions (n, …) for a whole test split with targets ``y`` (n, …), both on the CPU."""
         ...
 
     def chance_score(self, y: Tensor, /) -> float:
-        """The score of who knows nothing of a test split: what a student counts as whose weights are not finite."""
+        """Return the score without knowledge of a test split, which a student with non-finite weights gets."""
         ...
 
 
 @runtime_checkable
 class FittableTask(Protocol):
-    """A task that has numbers of the training part in it, such as the mean and the deviation of its targets."""
+    """Task with statistics of the training data, such as mean and deviation of its targets."""
 
     def fit(self, targets: Tensor, /) -> Task:
-        """The task with the numbers of these targets (n, …), the training part's."""
+        """Return the task with the statistics of the training targets (n, …)."""
         ...
 
 
 def get_task(source: Any) -> Task:
-    """The source's task; classification of its classes where it says none."""
+    """Return the source's task; classification where it has none."""
     found = getattr(source, "task", None)
     return Classification(k=len(source.classes)) if found is None else found
 
 
 def get_targets(source: Any) -> Tensor:
-    """The targets of all samples of a source (n, …), on the CPU; its labels where it has no others."""
+    """Return the targets of all samples (n, …), on the CPU; the labels where a source has no targets."""
     found: Tensor | None = getattr(source, "targets", None)
     labels: Tensor = source.labels
     return labels if found is None else found
