@@ -26,7 +26,7 @@ from potstill.methods.distribution.dm import DM
 from potstill.parametrize.pixels import Pixels
 from potstill.rng import generator
 from potstill.runs.class_shards import shard_classes
-from potstill.testing.contract import ContractError, check_method, check_parametrization, toy_problem
+from potstill.testing import ContractError, check_method, check_parametrization, toy_problem
 
 SMALL: dict[str, Any] = {"network": "convnet-d1-w8", "codec": "float32", "progress": None, "ipc": 2, "steps": 6}
 

@@ -1,28 +1,17 @@
-"""Checks for outside authors: does a new method, source, network, protocol, … keep the contract?"""
+"""Contract checks for authors of methods, sources, networks, protocols and other parts.
 
-from potstill.testing.contract import (
-    ContractError,
-    check_augmentation,
-    check_method,
-    check_network,
-    check_parametrization,
-    check_protocol,
-    check_source,
-    check_task,
-    toy_problem,
-)
+Each check raises `ContractError` with the promise that is broken and how to keep it. The contract tests run the same
+checks on everything that is registered.
+"""
+
+from potstill.testing.common import ContractError, toy_problem
+from potstill.testing.data import check_source, check_task
+from potstill.testing.method import check_method
+from potstill.testing.parts import check_augmentation, check_network, check_parametrization
+from potstill.testing.protocol import check_protocol
 from potstill.testing.toy import toy_source, uneven_source
 
 __all__ = [
-    "ContractError",
-    "check_augmentation",
-    "check_method",
-    "check_network",
-    "check_parametrization",
-    "check_protocol",
-    "check_source",
-    "check_task",
-    "toy_problem",
-    "toy_source",
-    "uneven_source",
-]
+    "ContractError", "check_augmentation", "check_method", "check_network", "check_parametrization", "check_protocol",
+    "check_source", "check_task", "toy_problem", "toy_source", "uneven_source",
+]  # fmt: skip

@@ -1,0 +1,115 @@
+"""Helpers of the contract checks: the error, a toy problem, and comparisons of states."""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from potstill.augment.names import named_augmentation
+from potstill.core import (
+    Asset,
+    AssetContext,
+    Method,
+    Problem,
+    Source,
+)
+from potstill.dataset_file import pack_state
+from potstill.kinds import get_kind
+from potstill.nn import factory
+from potstill.parametrize.named_inputs import parse_parametrization
+from potstill.tasks import get_task
+from potstill.testing.toy import toy_source
+
+__all__ = [
+    "ContractError",
+    "no_side_effects",
+    "open_assets",
+    "require",
+    "same_bits",
+    "state_bits",
+    "to_tuples",
+    "toy_problem",
+]
+
+
+class ContractError(AssertionError):
+    """A promise of the contract that was not kept."""
+
+
+def require(kept: bool, sentence: str) -> None:
+    if not kept:
+        raise ContractError(sentence)
+
+
+def toy_problem(
+    method: Method[Any] | None = None,
+    *,
+    ipc: int = 2,
+    network: str | None = None,
+    kind: str = "image",
+    source: Source | None = None,
+) -> Problem:
+    """A problem that any method solves in moments: four classes of twelve 8×8 pictures (or rows of a table).
+
+    ``source`` puts other data of that kind in their place, such as `uneven_source`. The network is ``convnet-d1-w8``,
+    with BatchNorm where the method's own has it, as those need that match its statistics.
+    """
+    source = toy_source(kind) if source is None else source
+    picture, given = get_kind(source.input).augmentable, source.input
+    norm = "-batch" if "batch" in str(getattr(method, "network", "")).split("-") else ""
+    name = (network or f"convnet-d1-w8{norm}") if picture else {"pair": "towers-w4"}.get(given.kind, "mlp")
+    augment = getattr(method, "augment", "none") if picture else "none"
+    decoder = parse_parametrization(getattr(method, "parametrization", "pixels") if picture else "pixels", given)
+    problem = Problem(
+        train=source,
+        counts=(ipc,) * max(1, len(source.classes)),
+        network=factory(name, given, get_task(source).outputs, normalization=source.normalization),
+        augment=named_augmentation(augment, source),
+        parametrization=decoder,
+    )
+    specs = () if method is None else method.resolve_defaults(problem)[0].assets(problem)
+    return open_assets(problem, (*specs, *problem.parametrization_assets))
+
+
+def open_assets(problem: Problem, assets: Sequence[Asset]) -> Problem:
+    """The problem with ``assets`` made in memory."""
+    none = named_augmentation("none", problem.train)
+    ground = AssetContext(train=problem.train, network=problem.network, augmentation=lambda name: none)
+    return problem.with_assets({a.name: a.open([job.compute() for job in a.jobs(ground)]) for a in assets})
+
+
+def state_bits(state: Any) -> dict[str, Any]:
+    tensors, rest = pack_state(state)
+    return {**{n: t.detach().clone() for n, t in tensors.items()}, "": json.dumps(rest, sort_keys=True)}
+
+
+def same_bits(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(
+        torch.equal(x, b[n]) and x.dtype == b[n].dtype if isinstance(x, Tensor) else x == b[n] for n, x in a.items()
+    )
+
+
+@contextmanager
+def no_side_effects(what: str) -> Iterator[None]:
+    """The global generators stay as they were, and the clock tells a different time at every look."""
+    before = torch.get_rng_state()
+    with mock.patch.object(time, "time", side_effect=(1e9 + 7919.0 * n for n in itertools.count())):
+        yield
+    require(
+        torch.equal(before, torch.get_rng_state()),
+        f"{what} must leave torch's global generator alone; draw from the torch.Generator that it is given",
+    )
+
+
+def to_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: _tuple(v) for n, v in values.items()}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(v) for v in value) if isinstance(value, list) else value

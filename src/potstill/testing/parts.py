@@ -1,0 +1,152 @@
+"""Contract checks of networks, augmentations and parametrizations."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.core import (
+    Augmentation,
+    ClassSeparable,
+    Network,
+    NetworkFactory,
+    Parametrization,
+    Problem,
+)
+from potstill.evaluation.vmap_students import StackedStudents
+from potstill.nn import is_stackable
+from potstill.rng import generator
+from potstill.testing.common import (
+    no_side_effects,
+    open_assets,
+    require,
+    same_bits,
+    toy_problem,
+)
+from potstill.testing.toy import toy_source
+
+__all__ = ["check_augmentation", "check_network", "check_parametrization", "rows_violation"]
+
+
+def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int) -> None:
+    """A factory makes the same network from the same seed, which embeds, classifies and differentiates twice."""
+    with no_side_effects("a network factory"):
+        a, b, c = make(1), make(1), make(2)
+    require(isinstance(a, Network), "a factory must make a core.Network")
+    pairs = list(zip(a.parameters(), b.parameters(), strict=True))
+    require(all(torch.equal(p, q) for p, q in pairs), "the same seed must give the same weights")
+    require(
+        any(not torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True)), "seeds must differ"
+    )
+    x = torch.randn(3, *shape, generator=generator(3), requires_grad=True)
+    a.eval()
+    logits, features = a(x), a.embed(x)
+    require(tuple(logits.shape) == (3, num_classes), f"logits must be (3, {num_classes}), not {tuple(logits.shape)}")
+    require(features.ndim == 2, f"embed must return flattened features, not {tuple(features.shape)}")
+    grads = torch.autograd.grad(logits.logsumexp(1).sum(), tuple(a.parameters()), create_graph=True)
+    total = torch.stack([g.square().sum() for g in grads]).sum()
+    second = torch.autograd.grad(total, x)[0]
+    require(bool(torch.isfinite(second).all()), "the gradient's gradient with respect to the input must be finite")
+    if is_stackable(make):  # those of other packages are trained one by one
+        a, c = a.double(), c.double().eval()
+        alone = a(x.double())
+        own = torch.autograd.grad(alone.logsumexp(1).sum(), tuple(a.parameters()))
+        stack = StackedStudents([a, c])
+        both = stack(x.detach().double().unsqueeze(0), training=False)
+        beside = torch.autograd.grad(both[0].logsumexp(1).sum(), tuple(stack.parameters.values()))
+        close = all(torch.allclose(g, h[0], rtol=1e-6, atol=1e-9) for g, h in zip(own, beside, strict=True))
+        require(
+            close and torch.allclose(both[0], alone, rtol=1e-6, atol=1e-9),
+            "side by side with another (torch.func.vmap) a network must give what it gives alone, and its gradients",
+        )
+
+
+def check_augmentation(augment: Augmentation, shape: tuple[int, int, int] = (3, 12, 12)) -> None:
+    """Pure, seeded, shape-preserving, differentiable, and the same for two batches that share parameters."""
+    x = torch.rand(4, *shape, generator=generator(1))
+    kept = x.clone()
+    for seed in range(12):
+        with no_side_effects("an augmentation"):
+            params = augment.draw(1, shape, generator(seed))
+            y, z = augment.apply(x, params), augment.apply(x[:2], augment.draw(1, shape, generator(seed)))
+        require(torch.equal(x, kept), "apply must not write into its input")
+        require(y.shape == x.shape, f"the picture's shape must stay {tuple(x.shape)}, not {tuple(y.shape)}")
+        require(torch.allclose(y[:2], z, atol=1e-6), "parameters drawn for one sample must be shared by any batch")
+        each = augment.apply(x, augment.draw(4, shape, generator(seed)))
+        require(each.shape == x.shape, "parameters drawn for n samples must apply to n samples")
+        leaf = x.clone().requires_grad_()
+        grad = torch.autograd.grad(augment.apply(leaf, params).square().sum(), leaf)[0]
+        require(bool(torch.isfinite(grad).all()), "an augmentation must be differentiable in its input")
+
+
+def check_parametrization(make: Callable[[], Parametrization], side: int = 16) -> None:
+    """Hold a parametrization against the contract, on a toy problem of square grey pictures with this ``side``.
+
+    Raises:
+        ContractError: the first promise that is broken.
+    """
+    p, source = make(), toy_source("image", side=side)
+    shape = source.input.shape
+    problem = dataclasses.replace(toy_problem(ipc=4), train=source, parametrization=p)
+    k, sizes = problem.num_classes, problem.sizes
+    require(len(sizes) == k and min(sizes) >= 1, "sizes must give every class at least one input")
+    wide = dataclasses.replace(problem, counts=(8,) * k).sizes
+    require(all(b >= a for a, b in zip(sizes, wide, strict=True)), "a larger budget must not give fewer inputs")
+    x = torch.rand(sum(sizes), *shape, generator=generator(2))
+    if needed := problem.parametrization_assets:
+        problem, twice = open_assets(problem, needed), open_assets(problem, needed)
+        p, made = problem.parametrization, [dict(problem.assets[asset.name]) for asset in needed]
+        require(
+            all(isinstance(t, Tensor) for m in made for t in m.values()), "what it needs must open to named tensors"
+        )
+        require(
+            all(same_bits(m, dict(twice.assets[asset.name])) for m, asset in zip(made, needed, strict=True)),
+            "what it needs must have the same bits each time it is made",
+        )
+        require(p == make(), "with what it needs a parametrization must be equal to itself")
+    with no_side_effects("a parametrization"):
+        payload, again = (p.encode(x, problem, generator(3)) for _ in range(2))
+        decoded = problem.decode(payload)
+    require(same_bits(dict(payload), dict(again)), "the same seed must encode to the same bits")
+    require(decoded.shape == x.shape, f"decode(encode(x)) must have the shape {tuple(x.shape)}")
+    require(bool(torch.isfinite(decoded).all()), "decoded inputs must be finite")
+    stored = sum(t.numel() * t.element_size() for t in payload.values())
+    allowed = 4 * sum(problem.counts) * math.prod(shape)
+    require(stored <= allowed, f"a payload must keep to the budget of {allowed:,} bytes, but it has {stored:,}")
+    leaves = {n: t.detach().clone().requires_grad_() for n, t in payload.items() if t.is_floating_point()}
+    require(bool(leaves), "a payload needs a floating tensor to optimise")
+    again_decoded = problem.decode({**payload, **leaves})
+    grads = torch.autograd.grad(again_decoded.square().sum(), tuple(leaves.values()), allow_unused=True)
+    require(
+        all(g is not None and float(g.abs().sum()) > 0 for g in grads),
+        "gradients must reach every floating tensor of the payload",
+    )
+    if isinstance(p, ClassSeparable):
+        require((wrong := rows_violation(p, payload, problem, problem.decode)) is None, wrong or "")
+
+
+def rows_violation(p: ClassSeparable, payload: Any, problem: Problem, decode: Callable[[Any], Any]) -> str | None:
+    """What a parametrization breaks that says which rows belong to which class; ``None``: nothing."""
+    k, sizes = problem.num_classes, problem.sizes
+    floating = {n: t for n, t in payload.items() if t.is_floating_point()}
+    seen = {n: torch.zeros(len(t), dtype=torch.int64) for n, t in floating.items()}
+    before = decode(payload)
+    for c in range(k):
+        rows = p.class_rows(payload, sizes, range(c, c + 1))
+        if rows.keys() != floating.keys():
+            return f"rows() must name every floating tensor of the payload, {', '.join(floating)}"
+        for n, mine in rows.items():
+            seen[n][mine] += 1
+        changed = {n: t.clone() for n, t in payload.items()}
+        for n, mine in rows.items():
+            changed[n][mine] += 1.0
+        other = (decode(changed) != before).flatten(1).any(1)
+        own = slice(sum(sizes[:c]), sum(sizes[: c + 1]))
+        if not bool(other[own].all()) or int(other.sum()) != sizes[c]:
+            return f"rows() of class {c} must change all inputs of that class and no other"
+    if any(bool((count != 1).any()) for count in seen.values()):
+        return "rows() must give every row to exactly one class"
+    return None
