@@ -38,25 +38,25 @@ class PotstillWarning(UserWarning):
     """Problem that does not stop the work. The message is one line, which the command line prints."""
 
 
-def closest_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+def closest_names(name: str, known_names: Iterable[str], most: int = 3) -> list[str]:
     """Return the known names closest to ``name``, nearest first, case ignored."""
     spelled: dict[str, list[str]] = {}
-    for one in sorted(known):
+    for one in sorted(known_names):
         spelled.setdefault(one.lower(), []).append(one)
     near = difflib.get_close_matches(name.lower(), spelled, n=most, cutoff=0.5)
     return [one for lower in near for one in spelled[lower]][:most]
 
 
-def suggestion(name: str, known: Iterable[str], otherwise: str = "known") -> str:
+def suggestion(name: str, known_names: Iterable[str], otherwise: str = "known") -> str:
     """Return ``did you mean dm, dc or dsa?``, or all names after ``otherwise`` where none is close."""
-    names = sorted(known)
+    names = sorted(known_names)
     near = closest_names(name, names)
     if not near:
         return f"{otherwise}: {', '.join(names)}"
     return f"did you mean {' or '.join([', '.join(near[:-1]), near[-1]] if len(near) > 1 else near)}?"
 
 
-def unknown_name(noun: str, name: str, known: Iterable[str]) -> PotstillError:
+def unknown_name(noun: str, name: str, known_names: Iterable[str]) -> PotstillError:
     """Return the error for a name that is not registered.
 
     Args:
@@ -64,7 +64,7 @@ def unknown_name(noun: str, name: str, known: Iterable[str]) -> PotstillError:
         name: name that was given.
         known: all registered names.
     """
-    return PotstillError(f"unknown {noun} {name!r}; {suggestion(name, known)}")
+    return PotstillError(f"unknown {noun} {name!r}; {suggestion(name, known_names)}")
 
 
 def for_command_line(text: str) -> str:
@@ -75,7 +75,7 @@ def for_command_line(text: str) -> str:
     `potstill._util.input_limits.limited(pixels=N)` `` ``--limit pixels=N``.
     """
     text = _LIMIT.sub(r"--limit \1", text)
-    return OPTION.sub(lambda found: _spelled(found[1], found[2].strip()), text)
+    return OPTION.sub(lambda match: _spelled(match[1], match[2].strip()), text)
 
 
 def _spelled(name: str, value: str) -> str:

@@ -96,16 +96,16 @@ def cached_files(root: Path, *, parts: bool = False) -> Iterator[tuple[str, Path
 
 def _below(folder: Path, depth: int = 2) -> list[Path]:
     """Return the regular files in a folder and its subfolders, ordered by name."""
-    found: list[Path] = []
+    files: list[Path] = []
     if folder.is_symlink():
-        return found
+        return files
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda one: one.name):
             if entry.is_file(follow_symlinks=False):
-                found.append(Path(entry.path))
+                files.append(Path(entry.path))
             elif depth > 1 and entry.is_dir(follow_symlinks=False):
-                found += _below(Path(entry.path), depth - 1)
-    return found
+                files += _below(Path(entry.path), depth - 1)
+    return files
 
 
 def mark_in_use(path: Path) -> None:
@@ -138,17 +138,17 @@ def _ended(key: tuple[int, Path], lease: Path) -> None:
 
 def used_by_others(root: Path) -> set[Path]:
     """Return the files that living processes use, and remove the leases of dead ones."""
-    found: set[Path] = set()
+    used_files: set[Path] = set()
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / _USE) as entries:
         for entry in entries:
             if not entry.is_file(follow_symlinks=False) or not re.fullmatch(r"\d+-[0-9a-f]{12}", entry.name):
                 continue
             with contextlib.suppress(OSError):
-                found |= _said(root, Path(entry.path))
-    return found
+                used_files |= _leased_files(root, Path(entry.path))
+    return used_files
 
 
-def _said(root: Path, lease: Path) -> set[Path]:
+def _leased_files(root: Path, lease: Path) -> set[Path]:
     """Return the files that one lease lists; none, and the lease is removed, if its process has ended."""
     descriptor = os.open(lease, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:

@@ -116,18 +116,18 @@ def source_digests(things: Iterable[object]) -> dict[str, str]:
     Args:
         things: objects, classes or functions, such as method, network, source or task.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for thing in things:
         kind = _kind(thing)
         module = sys.modules.get(str(kind.__module__))
         if module is None or _is_installed(module):
             continue
         if (file := getattr(module, "__file__", None)) is None:
-            found |= _text_digest(kind)
+            digests |= _text_digest(kind)
             continue
         for own in _used(module, Path(file).parent):
-            _note(found, own)
-    return dict(sorted(found.items()))
+            _note(digests, own)
+    return dict(sorted(digests.items()))
 
 
 def _kind(thing: object) -> Any:
@@ -137,13 +137,13 @@ def _kind(thing: object) -> Any:
     return thing if inspect.isclass(thing) or inspect.isroutine(thing) else type(thing)
 
 
-def _note(found: dict[str, str], module: ModuleType) -> None:
+def _note(digests: dict[str, str], module: ModuleType) -> None:
     path = Path(str(module.__file__))
     digest = getattr(module, _DIGEST, None) or hashlib.sha256(_text(path)).hexdigest()
     name, more = path.name, 2
-    while found.get(name, digest) != digest:  # two files of one name in two folders
+    while digests.get(name, digest) != digest:  # two files of one name in two folders
         name, more = f"{path.name} ({more})", more + 1
-    found[name] = digest
+    digests[name] = digest
 
 
 def _is_installed(module: ModuleType) -> bool:

@@ -102,7 +102,7 @@ def parse_limits(entries: Iterable[str]) -> dict[str, int]:
     Raises:
         PotstillError: an entry is written otherwise.
     """
-    found: dict[str, int] = {}
+    changes: dict[str, int] = {}
     for entry in entries:
         name, equals, text = entry.partition("=")
         name = name.strip().replace("-", "_")
@@ -116,8 +116,8 @@ def parse_limits(entries: Iterable[str]) -> dict[str, int]:
             raise PotstillError(f"--limit {entry[:80]}: {name} must be a whole number ({error})") from None
         if value < 1:
             raise PotstillError(f"--limit {entry[:80]}: {name} must be at least 1")
-        found[name] = value
-    return found
+        changes[name] = value
+    return changes
 
 
 def changed_limits() -> dict[str, int]:
@@ -131,7 +131,7 @@ def limit_hint(name: str) -> str:
     return f"limit {name} is {getattr(limits(), name):,}, `potstill._util.input_limits.limited({name}=N)` raises it"
 
 
-def check_limit(name: str, found: int, what: str) -> None:
+def check_limit(name: str, value: int, what: str) -> None:
     """Check a value against a limit.
 
     Args:
@@ -142,8 +142,8 @@ def check_limit(name: str, found: int, what: str) -> None:
     Raises:
         PotstillError: ``found`` is above the limit.
     """
-    if found > getattr(limits(), name):
-        raise PotstillError(f"{what}: {found:,} {_noun(name)}; {limit_hint(name)}")
+    if value > getattr(limits(), name):
+        raise PotstillError(f"{what}: {value:,} {_noun(name)}; {limit_hint(name)}")
 
 
 def _noun(name: str) -> str:
@@ -159,11 +159,11 @@ def limit_description(name: str) -> str:
 class _Within:
     """Function that runs under the sender's limits."""
 
-    held: Limits
+    limits_at_sender: Limits
     run: Callable[[Any], Any]
 
     def __call__(self, job: Any) -> Any:
-        token = _CURRENT.set(self.held)
+        token = _CURRENT.set(self.limits_at_sender)
         try:
             return self.run(job)
         finally:

@@ -111,20 +111,20 @@ def input_files(reads: Iterable[object]) -> tuple[str, ...]:
 
 def _paths(reads: Iterable[object]) -> list[Path]:
     """Return the paths among the inputs."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for one in reads:
         if isinstance(one, Path):
-            found.append(one.expanduser() if str(one).startswith("~") else one)
+            paths.append(one.expanduser() if str(one).startswith("~") else one)
         elif isinstance(one, str) and not one.startswith("hub:"):
             file = one.rpartition(":")[0] if is_file_reference(one) and ":" in one else one
-            found.append(Path(os.path.expanduser(file)))
+            paths.append(Path(os.path.expanduser(file)))
         elif isinstance(one, tuple | list):
-            found += _paths(item for item in one if isinstance(item, str | Path))
+            paths += _paths(item for item in one if isinstance(item, str | Path))
         elif not isinstance(one, type) and isinstance(files := getattr(one, "files", None), tuple):
-            found += map(Path, files)
+            paths += map(Path, files)
             if isinstance(path := getattr(one, "path", None), Path):
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
 def _is_same(path: Path, other: Path) -> bool:
@@ -149,10 +149,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > limits().json_bytes:
             return {}
-        held = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return held if isinstance(held, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def describe_foreign_page(path: Path) -> str:

@@ -35,7 +35,9 @@ def path_within(folder: Path, name: object, where: str) -> Path:
             return path
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links in a circle
-        raise PotstillError(f"{where}: {shown} is no path of a file ({_said(error)}); write the name of one") from None
+        raise PotstillError(
+            f"{where}: {shown} is no path of a file ({_error_text(error)}); write the name of one"
+        ) from None
     if not inside:
         raise PotstillError(f"{where}: {shown} leads out of the folder {folder}; keep the files of data within it")
     return path
@@ -49,5 +51,5 @@ def _is_plain(folder: Path, path: Path) -> bool:
     return not any(os.path.islink(at) for at in below)
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

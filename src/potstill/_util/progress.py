@@ -82,13 +82,13 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
         """Create a reporter that says nothing in a task's first ``min_seconds``."""
         self.command_line = command_line
         self._quiet = quiet
-        self._patience = min_seconds
-        self._what, self._named, self._less = "", "", ""
-        self._begun = self._last_line = 0.0
-        self._spoken = False
+        self._min_seconds = min_seconds
+        self._task_name, self._steps_name, self._hint = "", "", ""
+        self._started = self._last_line = 0.0
+        self._printed = False
         self._share: Callable[[], float | None] = lambda: None
         self._detail: Callable[[], str] = str
-        self._pace, self._hinted = EtaEstimator(), False
+        self._eta, self._hinted = EtaEstimator(), False
         self._expected: dict[str, float] = {}
         self._bar: Bar | None = None
         self._lock, self._over = threading.RLock(), threading.Event()
@@ -131,13 +131,13 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
 
     def begin(self, what: str, less: str = "") -> None:
         """Start a task of steps; ``less`` is the hint how to make fewer of them."""
-        self._named, self._less, self._pace, self._hinted = what, self.format_options(less), EtaEstimator(), False
+        self._steps_name, self._hint, self._eta, self._hinted = what, self.format_options(less), EtaEstimator(), False
 
-    def report_step(self, what: str, seen: StepEvent) -> None:
+    def report_step(self, what: str, event: StepEvent) -> None:
         """Report a step of the task ``what``."""
-        if what != self._named:
+        if what != self._steps_name:
             self.begin(what)
-        self(seen)
+        self(event)
 
     def expect(self, what: str, seconds: float, description: str) -> None:
         """Announce a task: its expected seconds, and a description of its work."""
@@ -145,106 +145,106 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
         if seconds >= LONG_WORK_SECONDS:
             self.note(
                 f"{description}: {format_estimate_words(seconds)} on this machine"
-                + (f"; for less: {self._less}" * bool(self._less))
+                + (f"; for less: {self._hint}" * bool(self._hint))
             )
         elif seconds >= 2 * LINE_INTERVAL:
             self.note(f"{description}: {format_estimate_words(seconds)}")
 
-    def __call__(self, seen: StepEvent) -> None:
+    def __call__(self, event: StepEvent) -> None:
         """Report a step of a run, by its number or by its time, whichever ends the run sooner."""
         if self._quiet:
             return
         with self._lock:
-            self._pace.update(seen.step, seen.seconds)
-            left = None if seen.total is None else self._pace.remaining(seen.total)
-            if seen.time_limit is not None:
-                rest = max(0.0, seen.time_limit - seen.seconds)
-                left = rest if left is None else min(left, rest)
-            shares = [seen.step / seen.total] if seen.total else []
-            if seen.time_limit is not None:
-                shares.append(min(seen.seconds / seen.time_limit, 1.0))
+            self._eta.update(event.step, event.seconds)
+            seconds_left = None if event.total is None else self._eta.remaining(event.total)
+            if event.time_limit is not None:
+                rest = max(0.0, event.time_limit - event.seconds)
+                seconds_left = rest if seconds_left is None else min(seconds_left, rest)
+            shares = [event.step / event.total] if event.total else []
+            if event.time_limit is not None:
+                shares.append(min(event.seconds / event.time_limit, 1.0))
             share = max(shares, default=None)
             nearer = bool(shares) and shares[0] == share  # steps that the time will not reach say nothing
-            parts = [f"step {seen.step:,}" + (f" of {seen.total:,}" if seen.total and nearer else "")]
+            parts = [f"step {event.step:,}" + (f" of {event.total:,}" if event.total and nearer else "")]
             parts.append(
-                format_duration(seen.seconds)
-                + (f" of {format_duration(seen.time_limit)}" if seen.time_limit is not None else "")
+                format_duration(event.seconds)
+                + (f" of {format_duration(event.time_limit)}" if event.time_limit is not None else "")
             )
-            if left is not None and self._pace.is_reliable and share != 1.0:
-                parts.append(f"about {format_estimate(left)} left")
-            parts += [f"{name} {value:.4g}" for name, value in seen.metrics.items()]
-            known = self._pace.is_reliable and left is not None
-            if known and not self._hinted and left is not None:
+            if seconds_left is not None and self._eta.is_reliable and share != 1.0:
+                parts.append(f"about {format_estimate(seconds_left)} left")
+            parts += [f"{name} {value:.4g}" for name, value in event.metrics.items()]
+            known = self._eta.is_reliable and seconds_left is not None
+            if known and not self._hinted and seconds_left is not None:
                 self._hinted = True
-                if left >= LONG_WORK_SECONDS:
-                    self._long(seen, left)
-                if left > LINE_INTERVAL:
+                if seconds_left >= LONG_WORK_SECONDS:
+                    self._long(event, seconds_left)
+                if seconds_left > LINE_INTERVAL:
                     self._last_line = 0.0  # how long it will take is worth a line of its own
-            self.show(self._named, share, ", ".join(parts))
+            self.show(self._steps_name, share, ", ".join(parts))
 
     def report_count(self, what: str, done: int, total: int) -> None:
         """Report ``done`` of ``total`` parts of a task, such as networks. It is a `Callback`."""
         if self._quiet:
             return
         now, expected = time.monotonic(), self._expected.get(what)
-        if what != self._what:
-            self._pace, first = EtaEstimator(), done
+        if what != self._task_name:
+            self._eta, first = EtaEstimator(), done
             self._counted = (now, first)
-        begun, first = self._counted
-        self._pace.update(done, now - begun)
+        started, first = self._counted
+        self._eta.update(done, now - started)
 
-        def left() -> float | None:
-            passed = time.monotonic() - begun
+        def seconds_left() -> float | None:
+            passed = time.monotonic() - started
             if done > first and done < total:
-                each = (now - begun) / (done - first)
+                each = (now - started) / (done - first)
                 return max(0.0, each * (total - done) - (time.monotonic() - now))
             return None if expected is None or done >= total else max(0.0, expected - passed)
 
         def share() -> float | None:
             if not total:
                 return None
-            if (rest := left()) is None:
+            if (rest := seconds_left()) is None:
                 return done / total
-            passed = time.monotonic() - begun
+            passed = time.monotonic() - started
             return max(done / total, min(0.99, passed / max(passed + rest, 1e-9)))
 
         def detail() -> str:
-            rest = left()
+            rest = seconds_left()
             return f"{done:,} of {total:,}" + ("" if not rest or rest < 1 else f", about {format_estimate(rest)} left")
 
-        rest = left()
+        rest = seconds_left()
         if rest is not None and rest >= LONG_WORK_SECONDS and done > first and not self._hinted:
             self._hinted = True
             self.note(
                 f"{what}: {format_estimate_words(rest)} more on this machine"
-                + f"; for less: {self._less}" * bool(self._less)
+                + f"; for less: {self._hint}" * bool(self._hint)
             )
-        self._shown(what, share, detail, done >= total)
+        self._update(what, share, detail, done >= total)
 
     def show(self, what: str, share: float | None, detail: str) -> None:
         """Report a task of which ``share`` (0 to 1, if known) is done."""
         if not self._quiet:
-            self._shown(what, lambda: share, lambda: detail, share == 1.0)
+            self._update(what, lambda: share, lambda: detail, share == 1.0)
 
     # --- how it is shown ----------------------------------------------------------------------------------------
 
-    def _long(self, seen: StepEvent, left: float) -> None:
-        steps = "" if seen.total is None else f" for {seen.total - seen.step:,} more steps"
+    def _long(self, event: StepEvent, seconds: float) -> None:
+        steps = "" if event.total is None else f" for {event.total - event.step:,} more steps"
         self.note(
-            f"{self._named}: {format_estimate_words(left)}{steps} on this machine"
-            + (f"; for less: {self._less}" if self._less else "")
+            f"{self._steps_name}: {format_estimate_words(seconds)}{steps} on this machine"
+            + (f"; for less: {self._hint}" if self._hint else "")
         )
 
-    def _shown(self, what: str, share: Callable[[], float | None], detail: Callable[[], str], finished: bool) -> None:
+    def _update(self, what: str, share: Callable[[], float | None], detail: Callable[[], str], finished: bool) -> None:
         with self._lock:
             now = time.monotonic()
-            if what != self._what:
-                self._what, self._begun, self._spoken, self._last_line = what, now, False, 0.0
+            if what != self._task_name:
+                self._task_name, self._started, self._printed, self._last_line = what, now, False, 0.0
             self._share, self._detail = share, detail
             if sys.stderr.isatty():
                 self._draw()
-            elif now - self._begun >= self._patience and (
-                now - self._last_line >= LINE_INTERVAL or (finished and (self._spoken or not self._patience))
+            elif now - self._started >= self._min_seconds and (
+                now - self._last_line >= LINE_INTERVAL or (finished and (self._printed or not self._min_seconds))
             ):
                 self._line()
             if self._ticker is None:
@@ -258,12 +258,12 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
                 now = time.monotonic()
                 if self._bar is not None:
                     self._draw()
-                elif now - self._begun >= self._patience and now - self._last_line >= LINE_INTERVAL:
+                elif now - self._started >= self._min_seconds and now - self._last_line >= LINE_INTERVAL:
                     self._line()
 
     def _line(self) -> None:
-        self._last_line, self._spoken = time.monotonic(), True
-        self.note(f"{self._what}: {self._detail()}")
+        self._last_line, self._printed = time.monotonic(), True
+        self.note(f"{self._task_name}: {self._detail()}")
 
     def _draw(self) -> None:
         if self._bar is None:
@@ -279,10 +279,10 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
                 transient=True,
                 redirect_stdout=False,
             )
-            self._task = self._bar.add_task(one_line(self._what), total=None, detail="")
+            self._task = self._bar.add_task(one_line(self._task_name), total=None, detail="")
             self._bar.start()
         share = self._share()
         self._bar.update(
-            self._task, description=one_line(self._what), total=None if share is None else 1.0,
+            self._task, description=one_line(self._task_name), total=None if share is None else 1.0,
             completed=share or 0.0, detail=one_line(self._detail()),
         )  # fmt: skip

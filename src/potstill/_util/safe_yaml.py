@@ -28,13 +28,13 @@ class _Plain(yaml.SafeLoader):
         return made
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+            if isinstance(key, yaml.ScalarNode) and key.value in keys:
                 raise yaml.MarkedYAMLError(
                     problem=f"{key.value[:40]!r} stands there twice; keep one", problem_mark=key.start_mark
                 )
-            seen.add(str(key.value))
+            keys.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -55,10 +55,10 @@ def read_yaml(path: Path, what: str, hint: str) -> Any:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise PotstillError(f"{path}: cannot read {what} ({reason}); {hint}") from error
     except (RecursionError, ValueError) as error:  # no end of brackets; a date or number that there is not
-        said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise PotstillError(f"{path}: cannot read {what} ({said}); {hint}") from error
+        text = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise PotstillError(f"{path}: cannot read {what} ({text}); {hint}") from error
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""
-        ours = f" ({problem})" if problem and ("alias" in problem or "twice" in problem) else ""
-        raise PotstillError(f"{path}: not YAML{where}{ours}; {hint}") from error
+        detail = f" ({problem})" if problem and ("alias" in problem or "twice" in problem) else ""
+        raise PotstillError(f"{path}: not YAML{where}{detail}; {hint}") from error

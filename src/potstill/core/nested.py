@@ -47,13 +47,13 @@ def tensor_names(spec: InputSpec) -> tuple[str, ...]:
     )
 
 
-def _again(like: Inputs, made: Mapping[str, Tensor]) -> Any:
-    return made[""] if isinstance(like, Tensor) else dict(made)
+def _same_form(like: Inputs, tensors: Mapping[str, Tensor]) -> Any:
+    return tensors[""] if isinstance(like, Tensor) else dict(tensors)
 
 
 def tree_map(f: Callable[[Tensor], Tensor], x: Inputs) -> Any:
     """Return ``f`` of every tensor."""
-    return _again(x, {name: f(t) for name, t in named_tensors(x).items()})
+    return _same_form(x, {name: f(t) for name, t in named_tensors(x).items()})
 
 
 def sample(x: Inputs, i: int) -> Any:
@@ -94,21 +94,21 @@ def index(x: Inputs, at: Tensor) -> Any:
     """Return the samples ``at`` (m,) int64, in that order; ``at`` may be on another device."""
     if isinstance(x, Tensor):
         return x.index_select(0, at.to(x.device))
-    made: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, t in x.items():
         if name.endswith(VALUES):
             continue
         if not name.endswith(OFFSETS):
-            made[name] = t.index_select(0, at.to(t.device))
+            tensors[name] = t.index_select(0, at.to(t.device))
             continue
         words = x[name.removesuffix(OFFSETS) + VALUES]
         at_here = at.to(t.device)
         starts, lengths = t[at_here], ragged_lengths(t, len(words))[at_here]
         begins = lengths.cumsum(0) - lengths
         within = torch.arange(int(lengths.sum()), device=t.device) - begins.repeat_interleave(lengths)
-        made[name.removesuffix(OFFSETS) + VALUES] = words[starts.repeat_interleave(lengths) + within]
-        made[name] = begins
-    return made
+        tensors[name.removesuffix(OFFSETS) + VALUES] = words[starts.repeat_interleave(lengths) + within]
+        tensors[name] = begins
+    return tensors
 
 
 def ragged_lengths(offsets: Tensor, total: int) -> Tensor:
@@ -121,7 +121,7 @@ def concat(parts: Sequence[Inputs]) -> Any:
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat([p for p in parts if isinstance(p, Tensor)])
-    made: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name in first:
         several = [named_tensors(p)[name] for p in parts]
         if name.endswith(OFFSETS):
@@ -130,8 +130,8 @@ def concat(parts: Sequence[Inputs]) -> Any:
                 shifted.append(offsets + before)
                 before += len(named_tensors(part)[name.removesuffix(OFFSETS) + VALUES])
             several = shifted
-        made[name] = torch.cat(several)
-    return made
+        tensors[name] = torch.cat(several)
+    return tensors
 
 
 def flatten_rows(x: Inputs) -> Tensor:
@@ -153,15 +153,15 @@ def zeros_like_spec(spec: InputSpec, n: int, device: torch.device | str = "cpu")
     """Return ``n`` inputs of zeros, with one word in each part of words."""
     if not spec.parts:
         return torch.zeros(n, *spec.shape, device=device)
-    made: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, part in spec.parts:
         if part.kind == "words":
-            made[name + VALUES] = torch.zeros(n, dtype=torch.int64, device=device)
-            made[name + OFFSETS] = torch.arange(n, device=device)
+            tensors[name + VALUES] = torch.zeros(n, dtype=torch.int64, device=device)
+            tensors[name + OFFSETS] = torch.arange(n, device=device)
         else:
             kind = torch.int64 if part.kind == "categories" else torch.float32
-            made[name] = torch.zeros(n, *part.shape, dtype=kind, device=device)
-    return made
+            tensors[name] = torch.zeros(n, *part.shape, dtype=kind, device=device)
+    return tensors
 
 
 def split_sizes(x: Inputs, sizes: Sequence[int]) -> tuple[Any, ...]:

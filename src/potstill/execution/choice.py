@@ -38,5 +38,5 @@ def resolve_executor(executor: Executor | str | None) -> Executor | None:
     """
     if not isinstance(executor, str):
         return executor
-    found: Executor = create("executors", executor)
-    return found
+    created: Executor = create("executors", executor)
+    return created

@@ -62,7 +62,7 @@ class Ray:
     threads: int = 1
     gpus: float = 0.0
     retries: int = 5
-    _own: bool = field(default=False, init=False, repr=False, compare=False)
+    _is_own: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.workers < 0 or self.threads < 1 or self.gpus < 0 or self.retries < 0:
@@ -95,9 +95,9 @@ class Ray:
 
     def close(self) -> None:
         """Leave the cluster, and stop an own one; a later ``map`` starts again."""
-        if self._own:
+        if self._is_own:
             _ray().shutdown()
-            self._own = False
+            self._is_own = False
 
     def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
         """Yield results in the order of ``jobs``. Unfinished jobs are cancelled when the caller stops."""
@@ -108,15 +108,15 @@ class Ray:
         task = ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=self.retries)(_run)
         shared = ray.put(function)
         waiting = [task.remote(shared, job, self.threads, os.getcwd()) for job in sent]
-        here, others = versions(), False
+        own_versions, warned = versions(), False
         waiting.reverse()
         try:
             while waiting:
-                reply, where = _got(ray, waiting[-1], self.retries)
+                reply, job_versions = _get_reply(ray, waiting[-1], self.retries)
                 waiting.pop()
-                if where != here and not others:
-                    others = True
-                    _warn_of(here, where)
+                if job_versions != own_versions and not warned:
+                    warned = True
+                    _warn_of_versions(own_versions, job_versions)
                 yield unpickle_reply(reply)
         finally:
             for reference in waiting:
@@ -128,21 +128,21 @@ class Ray:
             return ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody unless it is asked for
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        own: dict[str, Any] = {
+        options: dict[str, Any] = {
             "address": "local", "num_cpus": (self.workers or num_cores()) * self.threads, "include_dashboard": False,
             "object_store_memory": OWN_STORE,
         }  # fmt: skip
-        seen = {name: value for name, value in os.environ.items() if name.startswith(SENT)}
-        seen["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        variables = {name: value for name, value in os.environ.items() if name.startswith(SENT)}
+        variables["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         try:
-            _heard(self.address)
-            with _signals_kept():
+            _check_listening(self.address)
+            with _keep_signals():
                 ray.init(
-                    **({"address": self.address} if self.address else own), runtime_env={"env_vars": seen},
+                    **({"address": self.address} if self.address else options), runtime_env={"env_vars": variables},
                     log_to_driver=False, logging_level="error",
                 )  # fmt: skip
         except (OSError, ValueError, RuntimeError) as error:
-            said = " ".join(str(error).split())[:200]
+            text = " ".join(str(error).split())[:200]
             where = f"at {self.address}" if self.address else "on this machine"
             if _wants_token(error):
                 raise PotstillError(
@@ -150,9 +150,9 @@ class Ray:
                     "RAY_AUTH_MODE=token, or copy ~/.ray/auth_token from the machine where it was started"
                 ) from error
             raise PotstillError(
-                f"executor ray: no cluster {where} ({said}); start one (ray start --head) or choose processes"
+                f"executor ray: no cluster {where} ({text}); start one (ray start --head) or choose processes"
             ) from error
-        self._own = True
+        self._is_own = True
         return ray
 
 
@@ -163,7 +163,7 @@ def _wants_token(error: BaseException) -> bool:
     return "AuthToken" in said or "AuthenticationError" in said or (before is not None and _wants_token(before))
 
 
-def _heard(address: str) -> None:
+def _check_listening(address: str) -> None:
     """Check that something listens at ``HOST:PORT``; Ray itself takes minutes to find out.
 
     Raises:
@@ -209,20 +209,24 @@ def _run(function: bytes, job: bytes, threads: int, folder: str) -> tuple[bytes,
     return run_job(function, job), versions()
 
 
-def _got(ray: Any, reference: Any, retries: int) -> tuple[bytes, dict[str, str]]:
+def _get_reply(ray: Any, reference: Any, retries: int) -> tuple[bytes, dict[str, str]]:
     try:
-        found: tuple[bytes, dict[str, str]] = ray.get(reference)
+        reply: tuple[bytes, dict[str, str]] = ray.get(reference)
     except ray.exceptions.RayError as error:
         said = str(error).strip().partition("\n")[0][:200]
         raise PotstillError(
             f"a job was begun on the cluster and {retries} times again, but its worker ended each time ({said}); if "
             "memory ran out, give each job more cores (threads=2) so that fewer run at a time"
         ) from error
-    return found
+    return reply
 
 
-def _warn_of(here: dict[str, str], there: dict[str, str]) -> None:
-    differing = [f"{name} {there[name]} there and {here[name]} here" for name in here if there.get(name) != here[name]]
+def _warn_of_versions(versions_here: dict[str, str], versions_there: dict[str, str]) -> None:
+    differing = [
+        f"{name} {versions_there[name]} there and {versions_here[name]} here"
+        for name in versions_here
+        if versions_there.get(name) != versions_here[name]
+    ]
     warnings.warn(
         f"jobs ran where other bits are computed ({'; '.join(differing)}): what they give is worth as much, but the "
         "same seed gives other last digits than on this machine alone",
@@ -231,7 +235,7 @@ def _warn_of(here: dict[str, str], there: dict[str, str]) -> None:
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
+def _keep_signals() -> Iterator[None]:
     """Restore the signal handlers that Ray replaces, so that a run still saves on SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield

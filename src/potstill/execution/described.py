@@ -53,25 +53,25 @@ class Cluster:
         return self.flops * self.efficiency
 
 
-def _whole(text: str) -> int:
+def _parse_int(text: str) -> int:
     if not re.fullmatch(r"\d{1,7}", text) or not 1 <= int(text) <= MOST:
         raise ValueError(f"a whole number from 1 to {MOST:,}")
     return int(text)
 
 
-def _positive(text: str) -> float:
+def _parse_positive(text: str) -> float:
     if not re.fullmatch(r"\d+(\.\d+)?(e\d{1,2})?", text) or not 0 < float(text) < math.inf:
         raise ValueError("a number above 0")
     return float(text)
 
 
-def _part(text: str) -> float:
-    if not (value := _positive(text)) <= 1:
+def _parse_fraction(text: str) -> float:
+    if not (value := _parse_positive(text)) <= 1:
         raise ValueError("a part above 0 and at most 1, such as 0.35")
     return value
 
 
-def _bytes(text: str) -> int:
+def _parse_bytes(text: str) -> int:
     try:
         size = parse_size(text)
     except ValueError:
@@ -81,7 +81,7 @@ def _bytes(text: str) -> int:
     return size
 
 
-def _rate(text: str) -> float:
+def _parse_rate(text: str) -> float:
     """Parse bytes a second: ``100Gbit``, ``12GB`` or ``2GB/s``."""
     text = re.sub(r"(/s|ps)$", "", text)
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)([MGT])bit", text):
@@ -96,7 +96,7 @@ def _rate(text: str) -> float:
     return value
 
 
-def _flops(text: str) -> float:
+def _parse_flops(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d{1,2})?)([GTP]?)(?:FLOPS?(?:/s)?)?", text, re.IGNORECASE)
     value = 0.0 if match is None else float(match[1]) * {"": 1.0, "G": 1e9, "T": 1e12, "P": 1e15}[match[2].upper()]
     if not 1e6 <= value < 1e21:
@@ -104,9 +104,10 @@ def _flops(text: str) -> float:
     return value
 
 
-_READ: Mapping[str, Callable[[str], Any]] = {
-    "nodes": _whole, "gpus": _whole, "memory": _bytes, "flops": _flops, "efficiency": _part, "bandwidth": _rate,
-    "link": _rate, "disk": _rate, "cores": _whole, "price": _positive,
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "nodes": _parse_int, "gpus": _parse_int, "memory": _parse_bytes, "flops": _parse_flops, "efficiency": _parse_fraction,
+    "bandwidth": _parse_rate,
+    "link": _parse_rate, "disk": _parse_rate, "cores": _parse_int, "price": _parse_positive,
 }  # fmt: skip
 
 
@@ -117,7 +118,7 @@ def parse_cluster(spelled: str) -> Cluster:
         PotstillError: an entry is unknown, duplicate, missing or not readable.
     """
     if Path(spelled).suffix in (".yaml", ".yml"):
-        return _made(_of_file(Path(spelled)), spelled)
+        return _build(_read_file(Path(spelled)), spelled)
     entries: dict[str, str] = {}
     for part in spelled.split(","):
         name, sign, value = part.partition("=")
@@ -130,10 +131,10 @@ def parse_cluster(spelled: str) -> Cluster:
         if name in entries:
             raise PotstillError(f"the machines' {name[:40]!r} is given twice; keep one")
         entries[name] = value.strip()
-    return _made(entries, "the machines")
+    return _build(entries, "the machines")
 
 
-def _of_file(path: Path) -> dict[str, str]:
+def _read_file(path: Path) -> dict[str, str]:
     from potstill._util.safe_yaml import read_yaml  # only where there is a file
 
     hint = "write one 'nodes: 4' a line" if path.is_file() else "give a YAML file, or nodes=4,…"
@@ -144,23 +145,23 @@ def _of_file(path: Path) -> dict[str, str]:
         raise PotstillError(
             f"{path}: {str(odd)[:40]!r} is a number or a size, such as 4 or 80GB, not {found[odd]!r:.40}"
         )
-    return {str(name): _plain(value) for name, value in found.items()}
+    return {str(name): _to_text(value) for name, value in found.items()}
 
 
-def _plain(value: object) -> str:
+def _to_text(value: object) -> str:
     """Return a YAML value as text; YAML reads 312e12 as a number or as text."""
     return f"{value:.12g}".replace("e+", "e") if isinstance(value, float) else str(value)
 
 
-def _made(entries: Mapping[str, str], where: str) -> Cluster:
+def _build(entries: Mapping[str, str], where: str) -> Cluster:
     values: dict[str, Any] = {}
     for name, text in entries.items():
-        if name not in _READ:
+        if name not in _PARSERS:
             raise PotstillError(
-                f"{where}: no entry is called {name[:40]!r}; {suggestion(name[:40], _READ, 'there are')}"
+                f"{where}: no entry is called {name[:40]!r}; {suggestion(name[:40], _PARSERS, 'there are')}"
             )
         try:
-            values[name] = _READ[name](text)
+            values[name] = _PARSERS[name](text)
         except (ValueError, OverflowError) as error:
             raise PotstillError(f"{where}: {name} must be {error}, not {text[:40]!r}") from None
     needed = [f.name for f in fields(Cluster) if f.name in ("memory", "flops") and f.name not in values]

@@ -59,8 +59,10 @@ _PATIENT: dist.ProcessGroup | None = None
 
 def launched_by_torchrun() -> bool:
     """Return True if torchrun, or a compatible launcher, started this process as one of several."""
-    said = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "")
-    return said[0].isdecimal() and int(said[0]) > 1 and said[1].isdecimal() and "MASTER_ADDR" in os.environ
+    variables = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "")
+    return (
+        variables[0].isdecimal() and int(variables[0]) > 1 and variables[1].isdecimal() and "MASTER_ADDR" in os.environ
+    )
 
 
 def run_on_ranks(work: Callable[[], R], ranks: "Ranks | None" = None) -> R | None:
@@ -96,15 +98,15 @@ def backend_for(on_gpu: bool, nccl: bool) -> str:
     return "cpu:gloo,cuda:nccl" if on_gpu and nccl else "gloo"
 
 
-def _check_backend(said: str) -> None:
+def _check_backend(backend: str) -> None:
     """Check an existing backend, such as ``cpu:gloo,cuda:gloo``.
 
     Raises:
         PotstillError: it has none for the CPU.
     """
-    if "cpu:gloo" not in said and "cpu:mpi" not in said:
+    if "cpu:gloo" not in backend and "cpu:mpi" not in backend:
         raise PotstillError(
-            f"ranks need a process group for the CPU, but the one that is there already is {said}; begin it with the "
+            f"ranks need a process group with a CPU backend, but the existing one has {backend}; create it with the "
             "backend gloo or cpu:gloo,cuda:nccl (of Ray Train: TorchConfig(backend=…))"
         )
 
@@ -136,7 +138,7 @@ class Ranks:
         self.rank, self.world = 0, 1
         self._held: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
         self._unsent: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-        self._gone: list[int] = []
+        self._dropped: list[int] = []
         self._next = 0
         self._busy = False
         self._own = True
@@ -167,7 +169,7 @@ class Ranks:
             try:
                 _Helper().serve()
             except RuntimeError as error:
-                raise _lost(error) from error
+                raise _rank_lost(error) from error
             finally:
                 self._leave()
             raise _Helped(0)
@@ -183,10 +185,10 @@ class Ranks:
         self._stack.close()
         try:
             if not self._busy:  # in the middle of a step the others wait for something else, and end with this process
-                _tell(("end",))
+                _send(("end",))
         except RuntimeError as lost:
             if error is None:
-                raise _lost(lost) from lost
+                raise _rank_lost(lost) from lost
         finally:
             self._leave()
 
@@ -205,20 +207,20 @@ class Ranks:
             for job in jobs:
                 yield fn(job)
             return
-        sent = dumps(with_current_limits(fn))
+        function = dumps(with_current_limits(fn))
         for first in range(0, len(jobs), self.world):
-            some = jobs[first : first + self.world]
+            batch = jobs[first : first + self.world]
             self._busy = True
             try:
-                _tell(("jobs", sent if first == 0 else None, [dumps(job) for job in some], self.threads))
+                _send(("jobs", function if first == 0 else None, [dumps(job) for job in batch], self.threads))
                 with torch_threads(self.threads), share_batches(None):
-                    own = run_job(sent, dumps(some[0]))
-                found: list[Any] = [None] * self.world
-                dist.gather_object(own, found, group=_PATIENT)
+                    own_reply = run_job(function, dumps(batch[0]))
+                replies: list[Any] = [None] * self.world
+                dist.gather_object(own_reply, replies, group=_PATIENT)
             except RuntimeError as error:
-                raise _lost(error) from error
+                raise _rank_lost(error) from error
             self._busy = False
-            for reply in found[: len(some)]:
+            for reply in replies[: len(batch)]:
                 yield unwrap_reply(pickle.loads(reply))
 
     # --- batches ------------------------------------------------------------------------------------------------
@@ -237,24 +239,24 @@ class Ranks:
         message = {
             "key": key, "network": dumps(network) if network in self._unsent else None,
             "training": [m.training for m in network.modules()], "half": plain.half, "sizes": sizes,
-            "gone": self._gone, "named": not isinstance(x, Tensor), "gpu": device_of(x).type == "cuda",
+            "dropped": self._dropped, "named": not isinstance(x, Tensor), "gpu": device_of(x).type == "cuda",
             "like": [_like(plain.parameters), _like(plain.buffers), _like(named_tensors(x))],
         }  # fmt: skip
-        self._gone, parts = [], [_rows(x, first, size) for first, size in _spans(sizes)]
+        self._dropped, parts = [], [_rows(x, first, size) for first, size in _spans(sizes)]
         self._busy = True
         try:
-            _tell(("pass", message))
+            _send(("pass", message))
             self._unsent.discard(network)
             _broadcast([*plain.parameters.values(), *plain.buffers.values()])
             for rank, part in enumerate(parts[1:], 1):
                 for t in named_tensors(part).values():
                     dist.send(t.contiguous(), rank)
         except RuntimeError as error:
-            raise _lost(error) from error
+            raise _rank_lost(error) from error
         return self._gathered(network, forward, parameters, parts[0], loss_of, sizes)
 
     def _gathered(
-        self, network: nn.Module, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], own: Inputs,
+        self, network: nn.Module, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], own_share: Inputs,
         loss_of: Callable[[Tensor], Tensor], sizes: Sequence[int],
     ) -> PassResult:  # fmt: skip
         """Finish a step once the others have their shares. Failures here are sent to them first."""
@@ -263,7 +265,7 @@ class Ranks:
         try:
             with sync_batch_norm(network, sizes[0] / sum(sizes)):
                 try:
-                    piece = ChunkedForward(forward, parameters, own)
+                    piece = ChunkedForward(forward, parameters, own_share)
                 except (RuntimeError, MemoryError, PotstillError) as error:
                     if together:
                         raise
@@ -277,36 +279,36 @@ class Ranks:
                 try:
                     value, slope = loss_and_gradient(whole, loss_of)
                 except Exception:
-                    _tell(("go", None))
+                    _send(("go", None))
                     self._busy = False
                     raise
-                _tell(("go", slope.dtype))
+                _send(("go", slope.dtype))
                 shares = torch.split(slope, list(sizes))
                 for rank, share in enumerate(shares[1:], 1):
                     dist.send(share.contiguous(), rank)
                 try:
-                    found = piece.backward(shares[0])
+                    grads = piece.backward(shares[0])
                 except (RuntimeError, MemoryError) as error:
                     if together:
                         raise
                     failed = error
                 self._check(_replies(None if failed is None else ""), failed)
-            summed = _summed(found)
+            summed = _summed(grads)
         except dist.DistError as error:
-            raise _lost(error) from error
+            raise _rank_lost(error) from error
         self._busy = False
         return value, whole, summed
 
-    def _check(self, said: Sequence[str | None], failed: BaseException | None) -> None:
+    def _check(self, errors: Sequence[str | None], failed: BaseException | None) -> None:
         """Raise the failure of any rank; all ranks know of it and drop the step.
 
         Raises:
             PotstillError: a rank failed.
         """
-        self._busy = failed is None and all(wrong is None for wrong in said)
+        self._busy = failed is None and all(wrong is None for wrong in errors)
         if failed is not None:
             raise failed
-        for rank, wrong in enumerate(said):
+        for rank, wrong in enumerate(errors):
             if wrong is not None:
                 raise PotstillError(f"rank {rank} of {self.world} could not take its part of a batch: {wrong}")
 
@@ -317,7 +319,7 @@ class Ranks:
                 return None
             self._held[network] = self._next
             self._unsent.add(network)
-            weakref.finalize(network, self._gone.append, self._next)
+            weakref.finalize(network, self._dropped.append, self._next)
             self._next += 1
         return self._held[network]
 
@@ -335,7 +337,7 @@ class _Helper:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
         while True:
-            kind, *rest = _told()
+            kind, *rest = _receive()
             if kind == "end":
                 return
             if kind == "jobs":
@@ -348,12 +350,13 @@ class _Helper:
                 self.share(**rest[0])
 
     def share(
-        self, *, key: int, network: bytes | None, training: list[bool], half: bool, sizes: list[int], gone: list[int],
+        self, *, key: int, network: bytes | None, training: list[bool], half: bool, sizes: list[int],
+        dropped: list[int],
         named: bool, gpu: bool, like: list[dict[str, tuple[tuple[int, ...], torch.dtype]]],
     ) -> None:  # fmt: skip
         """Pass this rank's share of a batch forward and backward."""
         device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
-        for old in gone:
+        for old in dropped:
             self.networks.pop(old, None)
         if network is not None:
             self.networks[key] = pickle.loads(network).to(device)
@@ -373,9 +376,9 @@ class _Helper:
 
         def forward(part: Inputs) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
-                made: Tensor = functional_call(net, {**parameters, **buffers}, (part,))
+                outputs: Tensor = functional_call(net, {**parameters, **buffers}, (part,))
             first = next(iter(named_tensors(part).values()))
-            return made.to(first.dtype) if isinstance(part, Tensor) else made.float() if half else made
+            return outputs.to(first.dtype) if isinstance(part, Tensor) else outputs.float() if half else outputs
 
         together = uses_batch_statistics(net)
         with sync_batch_norm(net, sizes[rank] / sum(sizes)):
@@ -385,32 +388,32 @@ class _Helper:
             except (RuntimeError, MemoryError, PotstillError) as error:
                 if together:
                     raise
-                wrong = _line(error)
+                wrong = _error_line(error)
             if any(said is not None for said in _replies(wrong)) or piece is None:
                 return
             dist.send(piece.outputs, 0)
-            _, kind = _told()
+            _, kind = _receive()
             if kind is None:  # rank 0 could take no loss of them
                 return
             slope = torch.empty(piece.outputs.shape, dtype=kind, device=device)
             dist.recv(slope, 0)
-            found: tuple[Tensor, ...] = ()
+            grads: tuple[Tensor, ...] = ()
             try:
-                found = piece.backward(slope)
+                grads = piece.backward(slope)
             except (RuntimeError, MemoryError) as error:
                 if together:
                     raise
-                wrong = _line(error)
+                wrong = _error_line(error)
             if any(said is not None for said in _replies(wrong)):
                 return
-        _summed(found)
+        _summed(grads)
 
 
-def _tell(message: tuple[Any, ...]) -> None:
+def _send(message: tuple[Any, ...]) -> None:
     dist.broadcast_object_list([message], 0, group=_PATIENT, device=torch.device("cpu"))
 
 
-def _told() -> tuple[Any, ...]:
+def _receive() -> tuple[Any, ...]:
     box: list[Any] = [None]
     dist.broadcast_object_list(box, 0, group=_PATIENT, device=torch.device("cpu"))
     message: tuple[Any, ...] = box[0]
@@ -419,20 +422,20 @@ def _told() -> tuple[Any, ...]:
 
 def _replies(wrong: str | None) -> list[str | None]:
     """Return the error of every rank, or ``None`` for each."""
-    said: list[str | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(said, wrong)
-    return said
+    errors: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(errors, wrong)
+    return errors
 
 
-def _line(error: BaseException) -> str:
-    said = " ".join(str(error).split())[:200]
-    return f"memory does not hold it ({said}); take more ranks, or a smaller batch" if out_of_memory(error) else said
+def _error_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:200]
+    return f"memory does not hold it ({text}); take more ranks, or a smaller batch" if out_of_memory(error) else text
 
 
-def _lost(error: BaseException) -> PotstillError:
-    said = re.sub(r"\[/[^]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0][:120]  # without gloo's files
+def _rank_lost(error: BaseException) -> PotstillError:
+    text = re.sub(r"\[/[^]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0][:120]  # without gloo's files
     return PotstillError(
-        f"all ranks must live until the work is done, but one is gone ({said}); begin again, with `resume=True` "
+        f"all ranks must live until the work is done, but one is gone ({text}); begin again, with `resume=True` "
         "where there is a checkpoint"
     )
 
@@ -476,13 +479,13 @@ def _broadcast(some: Sequence[Tensor]) -> None:
                 t.copy_(part.reshape(t.shape))
 
 
-def _summed(found: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _summed(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return the sum of every rank's tensors at rank 0."""
-    made = list(found)
-    for alike in _by_kind(found):
+    sums = list(tensors)
+    for alike in _by_kind(tensors):
         flat = torch.cat([t.reshape(-1) for t in alike])
         dist.reduce(flat, 0)
-        places = [i for i, t in enumerate(found) if t.dtype == alike[0].dtype]
+        places = [i for i, t in enumerate(tensors) if t.dtype == alike[0].dtype]
         for i, part in zip(places, torch.split(flat, [t.numel() for t in alike]), strict=True):
-            made[i] = part.reshape(found[i].shape)
-    return tuple(made)
+            sums[i] = part.reshape(tensors[i].shape)
+    return tuple(sums)

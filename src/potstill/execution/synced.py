@@ -26,7 +26,7 @@ def sync_batch_norm(network: nn.Module, share: float) -> Iterator[None]:
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     for norm in norms:
-        norm.forward = partial(_normed, norm, share)  # type: ignore[method-assign]
+        norm.forward = partial(_forward, norm, share)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -34,7 +34,7 @@ def sync_batch_norm(network: nn.Module, share: float) -> Iterator[None]:
             del norm.forward
 
 
-def _normed(norm: nn.modules.batchnorm._BatchNorm, share: float, x: Tensor) -> Tensor:
+def _forward(norm: nn.modules.batchnorm._BatchNorm, share: float, x: Tensor) -> Tensor:
     axes, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
     wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
     total = round(x.numel() / x.shape[1] / share)
@@ -42,14 +42,14 @@ def _normed(norm: nn.modules.batchnorm._BatchNorm, share: float, x: Tensor) -> T
     centred = wide - mean.reshape(shape)
     variance = _sum(centred.square().sum(axes)) / total
     if norm.track_running_stats:
-        _follow(norm, mean.detach(), variance.detach() * total / max(1, total - 1))
-    made = centred * torch.rsqrt(variance + norm.eps).reshape(shape)
+        _update_running_statistics(norm, mean.detach(), variance.detach() * total / max(1, total - 1))
+    output = centred * torch.rsqrt(variance + norm.eps).reshape(shape)
     if norm.affine:
-        made = made * norm.weight.reshape(shape) + norm.bias.reshape(shape)
-    return made.to(x.dtype)
+        output = output * norm.weight.reshape(shape) + norm.bias.reshape(shape)
+    return output.to(x.dtype)
 
 
-class _Summed(torch.autograd.Function):
+class _SumOverRanks(torch.autograd.Function):
     """Sum over ranks; its gradient is the sum of the ranks' gradients."""
 
     @staticmethod
@@ -66,11 +66,11 @@ class _Summed(torch.autograd.Function):
 
 
 def _sum(x: Tensor) -> Tensor:
-    summed: Tensor = _Summed.apply(x)  # type: ignore[no-untyped-call]
+    summed: Tensor = _SumOverRanks.apply(x)  # type: ignore[no-untyped-call]
     return summed
 
 
-def _follow(norm: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor) -> None:
+def _update_running_statistics(norm: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor) -> None:
     """Update the running statistics in place."""
     assert norm.running_mean is not None
     assert norm.running_var is not None

@@ -92,17 +92,17 @@ def measure_part(part: StepCost, input_bytes: int, steps: int | None = None) -> 
         input_bytes: bytes of one float32 input.
         steps: steps of the run; ``None``: unknown.
     """
-    few = min(part.at_once, -(-SAMPLES // max(1, part.size)))
-    peak, kept = peak_bytes(part.ready(few))
-    while peak < BYTES and few < part.at_once:
-        few = min(part.at_once, 2 * few)
-        peak, kept = peak_bytes(part.ready(few))
-    more = min(part.at_once, few + -(-few // 2))
-    each, fixed, kept_each, fetched = peak // few, 0, kept // few, 0
-    if more > few:
-        more_peak, more_kept = peak_bytes(part.ready(more))
-        each = max(0, (more_peak - peak) // (more - few))
-        fixed, kept_each = max(0, peak - few * each), max(0, (more_kept - kept) // (more - few))
+    num_classes = min(part.at_once, -(-SAMPLES // max(1, part.size)))
+    peak, kept = peak_bytes(part.ready(num_classes))
+    while peak < BYTES and num_classes < part.at_once:
+        num_classes = min(part.at_once, 2 * num_classes)
+        peak, kept = peak_bytes(part.ready(num_classes))
+    more_classes = min(part.at_once, num_classes + -(-num_classes // 2))
+    each, fixed, kept_each, fetched = peak // num_classes, 0, kept // num_classes, 0
+    if more_classes > num_classes:
+        more_peak, more_kept = peak_bytes(part.ready(more_classes))
+        each = max(0, (more_peak - peak) // (more_classes - num_classes))
+        fixed, kept_each = max(0, peak - num_classes * each), max(0, (more_kept - kept) // (more_classes - num_classes))
         fetched = part.size * part.at_once * input_bytes if part.real else 0
     results = min(part.classes, steps // part.every) if part.stays and steps is not None else part.classes
     return PartMemory(

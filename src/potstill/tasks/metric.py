@@ -23,10 +23,10 @@ class Metric:
     def from_scorecard(cls, scorecard: Mapping[str, Any] | None) -> "Metric":
         """Return the metric of a scorecard; accuracy where it names none."""
         found = (scorecard or {}).get("score")
-        said = found if isinstance(found, Mapping) else {}
-        name, unit = str(said.get("metric", "accuracy")), str(said.get("unit", "fraction"))
+        values = found if isinstance(found, Mapping) else {}
+        name, unit = str(values.get("metric", "accuracy")), str(values.get("unit", "fraction"))
         return cls(
-            name=name, direction="lower" if said.get("direction") == "lower" else "higher", unit=unit,
+            name=name, direction="lower" if values.get("direction") == "lower" else "higher", unit=unit,
             high=1.0 if unit == "fraction" else math.inf,
         )  # fmt: skip
 

@@ -60,17 +60,17 @@ class Regression:
         mean, std = target_statistics(targets)
         return replace(self, mean=mean, std=std)
 
-    def _own(self, like: Tensor) -> tuple[Tensor, Tensor]:
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         return like.new_tensor(self.mean), like.new_tensor(self.std)
 
     def loss(self, output: Float[Tensor, "n t"], y: Float[Tensor, "n t"], /) -> Float[Tensor, ""]:
         """Return the mean squared error of standardised targets."""
-        mean, std = self._own(output)
+        mean, std = self._statistics(output)
         return F.mse_loss(output, (y.to(output.dtype) - mean) / std)
 
     def predict(self, output: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
         """Return predictions in the targets' own units, minus ``offset``."""
-        mean, std = self._own(output)
+        mean, std = self._statistics(output)
         return output * std + mean
 
     def score(self, answers: Tensor, y: Tensor, /) -> float:

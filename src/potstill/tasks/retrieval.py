@@ -63,7 +63,7 @@ class Retrieval:
         a, b = self._views(output)
         same = (y[:, None] == y[None, :]).to(output.dtype)
         likely = a @ b.T / self.temperature
-        return (F.cross_entropy(likely, _rows(same)) + F.cross_entropy(likely.T, _rows(same.T))) / 2
+        return (F.cross_entropy(likely, _normalise_rows(same)) + F.cross_entropy(likely.T, _normalise_rows(same.T))) / 2
 
     def predict(self, output: Float[Tensor, "n d2"], /) -> Float[Tensor, "n d2"]:
         """Return both embeddings with unit length."""
@@ -78,13 +78,13 @@ class Retrieval:
         a, b = self._views(answers.double())
         near = a @ b.T
         numbers, place = torch.unique(y, return_inverse=True)
-        found = _found(near, y[:, None] == y[None, :], self.k)
-        of_each = torch.zeros(len(numbers), dtype=found.dtype, device=found.device).index_add(0, place, found)
-        there = torch.full((len(numbers), len(y)), -torch.inf, dtype=near.dtype, device=near.device)
-        there = there.scatter_reduce(0, place[:, None].expand_as(near), near, "amax")
+        hits = _hits(near, y[:, None] == y[None, :], self.k)
+        of_each = torch.zeros(len(numbers), dtype=hits.dtype, device=hits.device).index_add(0, place, hits)
+        best_similarity = torch.full((len(numbers), len(y)), -torch.inf, dtype=near.dtype, device=near.device)
+        best_similarity = best_similarity.scatter_reduce(0, place[:, None].expand_as(near), near, "amax")
         return (
             float((of_each / torch.bincount(place)).mean()),
-            float(_found(there.T, y[:, None] == numbers[None, :], self.k).mean()),
+            float(_hits(best_similarity.T, y[:, None] == numbers[None, :], self.k).mean()),
         )
 
     def score(self, answers: Tensor, y: Tensor, /) -> float:
@@ -104,11 +104,11 @@ class Retrieval:
         return (float((1 - missed).mean()) + min(1.0, self.k / len(counts))) / 2
 
 
-def _rows(same: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
+def _normalise_rows(same: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
     return same / same.sum(1, keepdim=True)
 
 
-def _found(near: Float[Tensor, "n m"], same: Tensor, k: int) -> Float[Tensor, " n"]:
+def _hits(near: Float[Tensor, "n m"], same: Tensor, k: int) -> Float[Tensor, " n"]:
     """Return 1 where a correct candidate is among the k nearest of a row, else 0."""
     best = near.masked_fill(~same, -torch.inf).amax(1, keepdim=True)
     ahead = ((near >= best) & ~same).sum(1)

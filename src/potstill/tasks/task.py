@@ -64,12 +64,12 @@ class FittableTask(Protocol):
 
 def get_task(source: Any) -> Task:
     """Return the source's task; classification where it has none."""
-    found = getattr(source, "task", None)
-    return Classification(k=len(source.classes)) if found is None else found
+    task = getattr(source, "task", None)
+    return Classification(k=len(source.classes)) if task is None else task
 
 
 def get_targets(source: Any) -> Tensor:
     """Return the targets of all samples (n, …), on the CPU; the labels where a source has no targets."""
-    found: Tensor | None = getattr(source, "targets", None)
+    targets: Tensor | None = getattr(source, "targets", None)
     labels: Tensor = source.labels
-    return labels if found is None else found
+    return labels if targets is None else targets

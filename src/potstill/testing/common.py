@@ -39,12 +39,12 @@ __all__ = [
 
 
 class ContractError(AssertionError):
-    """A promise of the contract that was not kept."""
+    """Broken promise of a contract."""
 
 
-def require(kept: bool, sentence: str) -> None:
-    if not kept:
-        raise ContractError(sentence)
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ContractError(message)
 
 
 def toy_problem(
@@ -55,10 +55,16 @@ def toy_problem(
     kind: str = "image",
     source: Source | None = None,
 ) -> Problem:
-    """A problem that any method solves in moments: four classes of twelve 8×8 pictures (or rows of a table).
+    """Return a problem that any method solves in moments: four classes of twelve 8×8 images, or rows of a table.
 
-    ``source`` puts other data of that kind in their place, such as `uneven_source`. The network is ``convnet-d1-w8``,
-    with BatchNorm where the method's own has it, as those need that match its statistics.
+    The network is ``convnet-d1-w8``, with BatchNorm where the method's own network has it.
+
+    Args:
+        method: method whose augmentation, parametrization and assets the problem gets.
+        ipc: items per class.
+        network: network instead of ``convnet-d1-w8``.
+        kind: kind of the toy data.
+        source: data to use instead of the toy data.
     """
     source = toy_source(kind) if source is None else source
     picture, given = get_kind(source.input).augmentable, source.input
@@ -78,7 +84,7 @@ def toy_problem(
 
 
 def open_assets(problem: Problem, assets: Sequence[Asset]) -> Problem:
-    """The problem with ``assets`` made in memory."""
+    """Return the problem with ``assets`` built in memory."""
     none = named_augmentation("none", problem.train)
     ground = AssetContext(train=problem.train, network=problem.network, augmentation=lambda name: none)
     return problem.with_assets({a.name: a.open([job.compute() for job in a.jobs(ground)]) for a in assets})
@@ -97,7 +103,7 @@ def same_bits(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def no_side_effects(what: str) -> Iterator[None]:
-    """The global generators stay as they were, and the clock tells a different time at every look."""
+    """Check that the global generator is not used; the clock differs at every call."""
     before = torch.get_rng_state()
     with mock.patch.object(time, "time", side_effect=(1e9 + 7919.0 * n for n in itertools.count())):
         yield

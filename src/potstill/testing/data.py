@@ -26,7 +26,11 @@ __all__ = ["check_source", "check_task"]
 
 
 def check_source(source: Source) -> None:
-    """Labels, shapes, hash and normalization of a source agree with each other."""
+    """Check that labels, shapes, hash and normalization of a source agree with each other.
+
+    Raises:
+        ContractError: a promise is broken.
+    """
     labels = source.labels
     require(labels.dtype == torch.int64 and labels.device.type == "cpu", "labels must be int64 on the CPU")
     require(len(labels) == len(source) > 0, f"a source of {len(source)} samples must have as many labels")
@@ -63,15 +67,15 @@ def check_source(source: Source) -> None:
 
 
 def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
-    """A task's loss can be descended, what it asks of outputs is what its score rewards, and a card can hold it.
+    """Check a task: its loss can be minimised, its score rewards lower loss, and metadata can hold it.
 
     Args:
-        task: as a value, before it is fitted where it has numbers of the training part.
-        y: targets (n, …) of a dozen samples or more that are not all equal.
-        perfect: answers (n, …) that are all right, where the targets themselves are none.
+        task: task, not yet fitted if it is a `FittableTask`.
+        y: targets (n, …) of a dozen samples or more, not all equal.
+        perfect: correct predictions (n, …), where the targets themselves are none.
 
     Raises:
-        ContractError: the first promise that is broken.
+        ContractError: a promise is broken.
     """
     kind = type(task)
     require(isinstance(task, Task), f"{kind.__name__} must have all that potstill.tasks.Task has")

@@ -40,19 +40,19 @@ def check_method(
     source: Source | None = None,
     ipc: int = 2,
 ) -> None:
-    """Hold a method against the contract on a toy problem.
+    """Check a method on a toy problem.
 
-    Call it once more with ``source=uneven_source()``: equal classes of grey, square pictures hide much.
+    Also call it with ``source=uneven_source()``: toy images are square, grey and equally many per class.
 
     Args:
-        method: a method as a value with settings small enough for a test, or a registered name.
-        steps: how many steps to make at most; at least 2 show whether the state carries all that evolves.
-        kind: ``image`` or ``table``: the toy data.
-        source: data of that kind in place of the toy ones.
-        ipc: the budget, in items per class; some parametrizations need more than two.
+        method: a method with settings small enough for a test, or a registered name.
+        steps: most steps to make; at least 2, to show that the state holds all that changes.
+        kind: kind of the toy data, ``image`` or ``table``.
+        source: data to use instead of the toy data.
+        ipc: items per class; some parametrizations need more than two.
 
     Raises:
-        ContractError: the first promise that is broken.
+        ContractError: a promise is broken.
     """
     if isinstance(method, str):
         method = make_method(method, {})[1]
@@ -136,7 +136,7 @@ def _resolve_defaults(method: Method[Any], problem: Problem) -> Method[Any]:
 def _trajectory(
     method: Method[Any], problem: Problem, steps: int, seed: int
 ) -> list[tuple[Any, dict[str, Any], Tensor]]:
-    """States with a copy of their bits and the generator's state, from ``init`` on."""
+    """Return the states from ``init`` on, each with a copy of its bits and the generator's state."""
     rng = generator(seed)
     state = method.init(problem, rng)
     require(
@@ -194,10 +194,10 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
             isinstance(result, Synthetic), f"result must be a Selection or a Synthetic, not {type(result).__name__}"
         )
         decoded = problem.decode(result.payload)
-        for name, tensor in result.learned.items():
+        for name, tensor in result.extra_parameters.items():
             fits = tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
             require(fits, f"what is learned must be finite floats, but {name!r} is not")
-        rate = result.learned.get("student/lr", torch.ones(()))
+        rate = result.extra_parameters.get("student/lr", torch.ones(()))
         require(rate.ndim == 0 and float(rate) > 0, "learned 'student/lr' must be one number above 0")
         specs = dict(problem.train.input.parts) or {"": problem.train.input}
         for name, values in named_tensors(decoded).items():
@@ -245,7 +245,7 @@ _ROUNDING = 0.01
 
 
 def shards_violation(method: Method[Any], problem: Problem, steps: int) -> str | None:
-    """What a method breaks that says its classes can be matched by themselves; ``None``: nothing, or it does not."""
+    """Return the promise that a `ClassShardable` method breaks, or ``None``."""
     if not isinstance(method, ClassShardable) or method.shard_obstacle(problem) is not None or problem.num_classes < 2:
         return None
     k = problem.num_classes

@@ -32,7 +32,16 @@ __all__ = ["check_augmentation", "check_network", "check_parametrization", "rows
 
 
 def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int) -> None:
-    """A factory makes the same network from the same seed, which embeds, classifies and differentiates twice."""
+    """Check a network factory: equal seeds give equal networks, which embed, classify and differentiate twice.
+
+    Args:
+        make: factory.
+        shape: shape of one input.
+        num_classes: k, the width of the logits.
+
+    Raises:
+        ContractError: a promise is broken.
+    """
     with no_side_effects("a network factory"):
         a, b, c = make(1), make(1), make(2)
     require(isinstance(a, Network), "a factory must make a core.Network")
@@ -65,7 +74,16 @@ def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int
 
 
 def check_augmentation(augment: Augmentation, shape: tuple[int, int, int] = (3, 12, 12)) -> None:
-    """Pure, seeded, shape-preserving, differentiable, and the same for two batches that share parameters."""
+    """Check an augmentation: no state, seeded, differentiable, same shape, and equal for batches that share
+    parameters.
+
+    Args:
+        augment: augmentation.
+        shape: image shape (c, h, w).
+
+    Raises:
+        ContractError: a promise is broken.
+    """
     x = torch.rand(4, *shape, generator=generator(1))
     kept = x.clone()
     for seed in range(12):
@@ -83,10 +101,14 @@ def check_augmentation(augment: Augmentation, shape: tuple[int, int, int] = (3, 
 
 
 def check_parametrization(make: Callable[[], Parametrization], side: int = 16) -> None:
-    """Hold a parametrization against the contract, on a toy problem of square grey pictures with this ``side``.
+    """Check a parametrization on a toy problem of square grey images.
+
+    Args:
+        make: returns the parametrization.
+        side: height and width of the images.
 
     Raises:
-        ContractError: the first promise that is broken.
+        ContractError: a promise is broken.
     """
     p, source = make(), toy_source("image", side=side)
     shape = source.input.shape
@@ -129,7 +151,7 @@ def check_parametrization(make: Callable[[], Parametrization], side: int = 16) -
 
 
 def rows_violation(p: ClassSeparable, payload: Any, problem: Problem, decode: Callable[[Any], Any]) -> str | None:
-    """What a parametrization breaks that says which rows belong to which class; ``None``: nothing."""
+    """Return the promise that a `ClassSeparable` parametrization breaks, or ``None``."""
     k, sizes = problem.num_classes, problem.sizes
     floating = {n: t for n, t in payload.items() if t.is_floating_point()}
     seen = {n: torch.zeros(len(t), dtype=torch.int64) for n, t in floating.items()}

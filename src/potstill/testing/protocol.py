@@ -38,45 +38,45 @@ __all__ = ["check_protocol"]
 
 
 def check_protocol(protocol: Protocol | str, *, epochs: int = 2) -> None:
-    """Hold a protocol against the contract: as a value, for pictures and tables, and with one tiny student of each.
+    """Check a protocol: as a value, for images and tables, and with a tiny student of each.
 
     Args:
         protocol: a protocol, or a registered name.
-        epochs: how long the students train in place of the protocol's own length; at least 1.
+        epochs: epochs of the students, instead of the protocol's own; at least 1.
 
     Raises:
-        ContractError: the first promise that is broken.
+        ContractError: a promise is broken.
     """
-    given: Protocol = resolve("protocols", protocol) if isinstance(protocol, str) else protocol
-    require(isinstance(given, Protocol), f"a protocol must be a Protocol, not {type(given).__name__}")
-    require(bool(given.name and given.paper and given.summary), "a protocol must say name, paper and summary")
+    checked: Protocol = resolve("protocols", protocol) if isinstance(protocol, str) else protocol
+    require(isinstance(checked, Protocol), f"a protocol must be a Protocol, not {type(checked).__name__}")
+    require(bool(checked.name and checked.paper and checked.summary), "a protocol must say name, paper and summary")
     values = json.loads(
-        json.dumps(given.flat_fields() | {"cases": [*map(dataclasses.asdict, given.cases)]}, default=repr)
+        json.dumps(checked.flat_fields() | {"cases": [*map(dataclasses.asdict, checked.cases)]}, default=repr)
     )
     cases = tuple(Case(**to_tuples(case)) for case in values["cases"])
     try:
-        again = given.change(**to_tuples(values) | {"cases": cases})
-        shorter = given.override(epochs=epochs)
-        if given.network is not None and given.network not in names("learners"):
-            factory(given.network, InputSpec(kind="image", shape=(3, 32, 32)), 10)
+        again = checked.change(**to_tuples(values) | {"cases": cases})
+        shorter = checked.override(epochs=epochs)
+        if checked.network is not None and checked.network not in names("learners"):
+            factory(checked.network, InputSpec(kind="image", shape=(3, 32, 32)), 10)
     except PotstillError as error:
         raise ContractError(f"a protocol's fields must be in their ranges, but: {error}") from error
-    require(again == given, f"a protocol's fields must survive JSON, but {values} does not")
-    more = given.recipe.batch + 1
-    changed = {given.change(batch=more), given.override(batch=more)}
-    prints = [given.fingerprint(), given.fingerprint(), again.fingerprint()]
+    require(again == checked, f"a protocol's fields must survive JSON, but {values} does not")
+    more = checked.recipe.batch + 1
+    changed = {checked.change(batch=more), checked.override(batch=more)}
+    prints = [checked.fingerprint(), checked.fingerprint(), again.fingerprint()]
     require(len(set(prints)) == 1, f"a protocol must have one fingerprint, also when it is read again, not {prints}")
     require(
         prints[0] not in {p.fingerprint() for p in changed},
         "another batch must give another fingerprint: numbers of two recipes would be put into one table",
     )
-    sources = dict.fromkeys(["toy", *itertools.chain.from_iterable(case.sources for case in given.cases)])
+    sources = dict.fromkeys(["toy", *itertools.chain.from_iterable(case.sources for case in checked.cases)])
     for kind, name, mirrored in itertools.product(("image", "table"), sources, (True, False)):
         _check_student(shorter, kind, name, mirrored, trained=name == "toy" and mirrored)
 
 
 def _check_student(protocol: Protocol, kind: str, name: str, mirrored: bool, trained: bool) -> None:
-    """What the protocol says for data of that kind and name; with ``trained``, a student of it too."""
+    """Check the protocol for data of that kind and name; with ``trained``, also a student."""
     source = toy_source(kind)
     assert isinstance(source, TensorSource)
     source = dataclasses.replace(source, input=dataclasses.replace(source.input, horizontal_flip=mirrored))
@@ -129,7 +129,7 @@ def _check_student(protocol: Protocol, kind: str, name: str, mirrored: bool, tra
 
 @dataclasses.dataclass(frozen=True)
 class _Double:
-    """Another factory's networks in float64, in which rounding is far below what is looked for."""
+    """Factory whose networks are in float64, where rounding does not matter."""
 
     make: NetworkFactory
 

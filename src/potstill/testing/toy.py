@@ -1,4 +1,4 @@
-"""Small data made from a seed, for tests of contracts: not for showing what a method is worth."""
+"""Small generated data for contract checks; they say nothing about a method's quality."""
 
 from typing import Any
 
@@ -14,7 +14,8 @@ __all__ = ["mixed_source", "pairs_source", "toy_source", "uneven_source", "windo
 
 
 def toy_source(kind: str = "image", *, per_class: int = 12, classes: int = 4, side: int = 8) -> Source:
-    """``classes`` × ``per_class`` samples: grey pictures (``side`` pixels) of noisy bars, or rows of six columns."""
+    """Return ``classes`` × ``per_class`` samples: grey images (``side`` pixels) of noisy bars, or rows of six
+    columns."""
     rng = generator(11, "toy", kind)
     labels = torch.arange(classes).repeat_interleave(per_class)
     if kind == "image":
@@ -29,7 +30,7 @@ def toy_source(kind: str = "image", *, per_class: int = 12, classes: int = 4, si
 
 
 def uneven_source() -> Source:
-    """What own data are like: classes of 7, 40 and 150 colour pictures that are wider (12 pixels) than high (8)."""
+    """Return data like a user's: classes of 7, 40 and 150 colour images that are wider (12 pixels) than high (8)."""
     sizes, (h, w) = torch.tensor([7, 40, 150]), (8, 12)
     rng = generator(11, "toy", "uneven")
     labels = torch.arange(len(sizes)).repeat_interleave(sizes)
@@ -43,7 +44,7 @@ def uneven_source() -> Source:
 
 
 def pairs_source(n: int = 40, *, side: int = 8) -> Source:
-    """Pictures and texts without classes: a text says which row of its picture is bright; two samples to a pair."""
+    """Return images and texts without classes: a text names the bright row of its image; two samples per image."""
     rng = generator(11, "toy", "pairs")
     pair = torch.arange(n) // 2
     texts: tuple[str, ...] = tuple(f"row {p % side} bright" + " again" * (p % 3) for p in pair.tolist())
@@ -66,7 +67,7 @@ def pairs_source(n: int = 40, *, side: int = 8) -> Source:
 
 
 def mixed_source(n: int = 48, *, classes: bool = False) -> Source:
-    """Rows of three numbers and two columns of codes, with two classes or a real target."""
+    """Return rows of three numbers and two columns of codes, with two classes or a real target."""
     rng = generator(11, "toy", "mixed")
     numbers = torch.randn(n, 3, generator=rng) * torch.tensor([1.0, 10.0, 0.1])
     codes = torch.stack([torch.arange(n) % 2, torch.arange(n) % 5], 1)
@@ -89,7 +90,7 @@ def mixed_source(n: int = 48, *, classes: bool = False) -> Source:
 
 
 def windows_source(n: int = 30) -> Source:
-    """Windows of eight values of two variables, of which the next three are asked for."""
+    """Return windows of eight values of two variables, with the next three as targets."""
     time = torch.arange(n + 11) / 3
     series = torch.stack([time.sin(), 5 + time.cos()])
     windows = series.unfold(1, 11, 1)[:, :n].permute(1, 0, 2).float()
