@@ -105,9 +105,9 @@ def _parse_flops(text: str) -> float:
 
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
-    "nodes": _parse_int, "gpus": _parse_int, "memory": _parse_bytes, "flops": _parse_flops, "efficiency": _parse_fraction,
-    "bandwidth": _parse_rate,
-    "link": _parse_rate, "disk": _parse_rate, "cores": _parse_int, "price": _parse_positive,
+    "nodes": _parse_int, "gpus": _parse_int, "memory": _parse_bytes, "flops": _parse_flops,
+    "efficiency": _parse_fraction, "bandwidth": _parse_rate, "link": _parse_rate, "disk": _parse_rate,
+    "cores": _parse_int, "price": _parse_positive,
 }  # fmt: skip
 
 
