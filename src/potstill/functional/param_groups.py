@@ -1,8 +1,8 @@
-"""What is optimised, by name, and how each of it moves.
+"""Named parameters and their optimizer state as values, with parameter groups by name prefix.
 
-A leaf is a tensor with a name: ``payload/inputs``, ``labels/logits``, ``student/lr``, ``latents/…``. A rule stands for
-all leaves whose names begin with its prefix; the longest prefix decides. Nothing is written into, so old leaves stay
-valid, and all of it is a value that a checkpoint can hold.
+A parameter is a tensor with a name: ``payload/inputs``, ``labels/logits``, ``student/lr``. A group holds for all
+parameters whose names begin with its prefix; the longest prefix decides. Nothing is changed in place, so earlier states
+stay valid, and a state is a value that a checkpoint can hold.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,43 +37,41 @@ _ADAPTIVE: Mapping[str, Callable[..., Moved]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ParamGroup:
-    """How leaves of a prefix move."""
+    """Optimizer settings of the parameters with one prefix; ``momentum`` is SGD's."""
 
     lr: float
     optimizer: Optimizer = "sgd"
     momentum: float = 0.0
-    """Of SGD."""
     weight_decay: float = 0.0
     bounds: tuple[float, float] | None = None
-    """Bounds that values are put back into after every move; of logarithms where it is ``positive``."""
+    """Bounds that values are clamped to after every step; of logarithms with ``log_scale``."""
     log_scale: bool = False
-    """The logarithm is held and moves, so that the value is above 0 whatever the step."""
+    """Optimise the logarithm, so that the value stays above 0."""
     scale: tuple[float, ...] = ()
-    """Of each number of the last axis, above 0: values over these are held and move, so that a rate means as much for
-    targets in thousands as for ones in tenths. None: as they are. Bounds are then of what is held."""
+    """Positive scale of each number of the last axis: values divided by it are optimised, so that one learning rate
+    suits targets in thousands and in tenths; bounds are of the scaled values. Empty: no scaling."""
 
 
 ParamGroups: TypeAlias = Mapping[str, ParamGroup]
-"""By prefix; ``""`` stands for all that no other names."""
+"""Groups by prefix; ``""`` matches all parameters that no other prefix matches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParamState:
-    """All that an optimiser holds, as a value."""
+    """Parameters with their optimizer state."""
 
     value: Mapping[str, Tensor]
-    """By name; where the rule is ``positive``, logarithms; where it has ``units``, values over them. Whole numbers
-    (positions) do not move."""
+    """Tensors by name: logarithms with ``log_scale``, scaled values with ``scale``. Integer tensors do not move."""
     exp_avg: Mapping[str, Tensor]
-    """SGD's velocity, or the first moment of another optimiser, of all that moves."""
+    """SGD's momentum buffer, or the first moment of other optimizers, of every floating parameter."""
     exp_avg_sq: Mapping[str, Tensor]
-    """The second moment."""
+    """Second moment of adaptive optimizers."""
     num_steps: int = 0
-    """Moves made."""
+    """Number of steps made."""
 
 
 def group_of(name: str, groups: ParamGroups) -> ParamGroup:
-    """The rule of a leaf.
+    """Return the group of a parameter.
 
     Raises:
         ValueError: no prefix is the beginning of its name.
@@ -87,7 +85,7 @@ def group_of(name: str, groups: ParamGroups) -> ParamGroup:
 
 
 def init_params(initial: Mapping[str, Tensor], groups: ParamGroups) -> ParamState:
-    """Leaves with these values that have not moved yet.
+    """Return the state of parameters with these initial values.
 
     Raises:
         ValueError: one has no rule, or must be positive and is not.
@@ -107,7 +105,7 @@ def init_params(initial: Mapping[str, Tensor], groups: ParamGroups) -> ParamStat
 
 
 def param_values(state: ParamState, groups: ParamGroups) -> dict[str, Tensor]:
-    """What the leaves stand for, by name."""
+    """Return the values of the parameters by name: logarithms and scales undone."""
     return {n: _param_value(t, group_of(n, groups)) if n in state.exp_avg else t for n, t in state.value.items()}
 
 
@@ -117,12 +115,12 @@ def _param_value(t: Tensor, rule: ParamGroup) -> Tensor:
 
 
 def strip_prefix(prefix: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those whose names begin with ``prefix``, without it."""
+    """Return the tensors whose names begin with ``prefix``, without it."""
     return {n.removeprefix(prefix): t for n, t in named.items() if n.startswith(prefix)}
 
 
 def step_params(state: ParamState, grads: Mapping[str, Tensor], groups: ParamGroups) -> ParamState:
-    """The leaves after one move of each by its rule.
+    """Return the state after one optimizer step of every floating parameter.
 
     Args:
         grads: by leaf name, of the values (not of logarithms); what is missing counts as zero.

@@ -50,15 +50,15 @@ __all__ = [
 ]
 
 Loss: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], int], Tensor]
-"""The student's loss of (θ, leaves, number of the step), a scalar."""
+"""Scalar loss of the student as a function of (θ, leaves, step number)."""
 
 Outer: TypeAlias = Callable[[Mapping[str, Tensor]], Tensor]
-"""What is asked of the weights at the end, a scalar."""
+"""Scalar function of the final weights."""
 
 Mode: TypeAlias = Literal["replay", "full", "tesla"]
 
 MAX_BYTES_IN_MEMORY = 16 * 2**20
-"""Bytes of a trail that are kept in memory; a longer one lies in a temporary file. Ours."""
+"""Maximum bytes of a trace in memory; a longer one is written to a temporary file. Ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +71,12 @@ class InnerOptimizer:
 
     optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: float = 0.0
-    """Of SGD, in [0, 1)."""
+    """Momentum of SGD, in [0, 1)."""
     weight_decay: float = 0.0
     """Added to the gradient as ``weight_decay · θ``, in both."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of Adam."""
+    """Decay rates of Adam's moments."""
     eps: float = 1e-8
-    """Of Adam."""
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("sgd", "adam"):
@@ -96,17 +95,17 @@ class InnerOptimizer:
 
     @property
     def num_moments(self) -> int:
-        """How many tensors of the weights' size it carries beside them."""
+        """Number of moment tensors of the weights' size."""
         return 2 if self.optimizer == "adam" else int(self.momentum > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudentState:
-    """A student between two steps."""
+    """Weights and optimizer state of a student between two steps."""
 
     theta: Mapping[str, Tensor]
     exp_avg: Mapping[str, Tensor] = field(default_factory=dict)
-    """SGD's velocity where it has momentum, or Adam's first moment; else empty."""
+    """SGD's momentum buffer, or Adam's first moment; else empty."""
     exp_avg_sq: Mapping[str, Tensor] = field(default_factory=dict)
     """Adam's second moment; else empty."""
     num_steps: int = 0
@@ -118,11 +117,11 @@ class UnrolledGrads(NamedTuple):
 
     loss: float
     leaves: dict[str, Tensor]
-    """By every leaf of floating numbers; zeros where no step uses it."""
+    """Gradients by every floating leaf; zeros where no step uses it."""
     lr: Tensor
-    """By the learning rate, a scalar."""
+    """Gradient by the learning rate, a scalar."""
     theta: dict[str, Tensor]
-    """By the first weights."""
+    """Gradients by the initial weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class _FlatState:
 
 @dataclass(frozen=True, slots=True)
 class _StateLayout:
-    """Names and shapes of what the vectors hold."""
+    """Names and shapes of the tensors in a flat state."""
 
     shapes: Mapping[str, torch.Size]
     moments: int
@@ -152,7 +151,7 @@ class _StateLayout:
             raise ValueError(f"weights must be of one dtype on one device, but they are {sorted(map(str, kinds))}")
         carried = (state.exp_avg, state.exp_avg_sq)
         if any(set(m) != (set(state.theta) if i < inner.num_moments else set()) for i, m in enumerate(carried)):
-            raise ValueError(f"the state was not begun for {inner}; begin(theta, inner) makes one that is")
+            raise ValueError(f"the state was not begun for {inner}; init_student(theta, inner) makes one that is")
         ((dtype, device),) = kinds
         return cls({n: t.shape for n, t in state.theta.items()}, inner.num_moments, dtype, device)
 
@@ -167,7 +166,6 @@ class _StateLayout:
         )
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
-        """Views of it."""
         pieces = torch.split(vector, [prod(s) for s in self.shapes.values()])
         return {n: t.view(s) for t, (n, s) in zip(pieces, self.shapes.items(), strict=True)}
 
@@ -179,14 +177,14 @@ class _StateLayout:
 
 @final
 class StudentTrace(Sequence[StudentState]):
-    """The states of a training, from the one before the first step to the one after the last.
+    """All states of a training, from before the first step to after the last.
 
     An item is a fresh `State`; ``trail[i]`` is that after i steps.
     """
 
     def __init__(self, form: _StateLayout, steps: range, count: int, limit: int, states: int) -> None:
         self.steps = steps
-        """The numbers of the steps, as the loss gets them."""
+        """Step numbers, as the loss gets them."""
         self._form, self._count, self._stored = form, count, 0
         self._file: IO[bytes] | None = None
         self._each = (1 + form.moments) * form.size * torch.empty((), dtype=form.dtype).element_size()
@@ -197,12 +195,12 @@ class StudentTrace(Sequence[StudentState]):
             self._memory = torch.empty(shape, dtype=form.dtype, device=form.device)
 
     def __len__(self) -> int:
-        """States that are known: steps and one more, or 1 if it is only `begun`."""
+        """Number of states: steps + 1, or 1 for `start_trace`."""
         return self._stored
 
     @property
     def on_disk(self) -> bool:
-        """Whether it lies in a file."""
+        """True if the states are in a temporary file."""
         return self._memory is None
 
     @overload
@@ -220,7 +218,7 @@ class StudentTrace(Sequence[StudentState]):
         return (self[i] for i in range(self._stored))
 
     def flat_state(self, index: int) -> _FlatState:
-        """The vectors after ``index`` steps: those that are kept; they are not written into."""
+        """Return the flat state after ``index`` steps; read-only."""
         if self._memory is not None:
             return _FlatState(self._memory[index].unbind(), self._count + index)
         assert self._file is not None, "a state is there"
@@ -235,7 +233,7 @@ class StudentTrace(Sequence[StudentState]):
         return _FlatState(tuple(whole.to(self._form.device).unbind()), self._count + index)
 
     def append(self, flat: _FlatState) -> None:
-        """Keep one more state."""
+        """Append a state."""
         if self._memory is not None:
             for place, part in zip(self._memory[self._stored], flat.parts, strict=True):
                 place.copy_(part)
@@ -258,14 +256,14 @@ class StudentTrace(Sequence[StudentState]):
 
 
 def init_student(theta: Mapping[str, Tensor], inner: InnerOptimizer) -> StudentState:
-    """A student with these weights that has made no step. The weights are copied."""
+    """Return a student with copies of these weights that has made no step."""
     zeros = [{n: torch.zeros_like(t) for n, t in theta.items()} for _ in range(inner.num_moments)]
     first, second = (*zeros, {}, {})[:2]
     return StudentState(theta={n: t.detach().clone() for n, t in theta.items()}, exp_avg=first, exp_avg_sq=second)
 
 
 def start_trace(state: StudentState, steps: range) -> StudentTrace:
-    """A trail of which only the first state is known: enough for mode ``full``, which keeps its own."""
+    """Return a trace with the first state alone, as mode ``full`` needs it."""
     moments = bool(state.exp_avg) + bool(state.exp_avg_sq)
     some = next(iter(state.theta.values()))
     form = _StateLayout({n: t.shape for n, t in state.theta.items()}, moments, some.dtype, some.device)
@@ -277,7 +275,7 @@ def start_trace(state: StudentState, steps: range) -> StudentTrace:
 def run_step(
     loss: Loss, state: StudentState, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: InnerOptimizer, step: int
 ) -> StudentState:
-    """The state after one step. No graph is kept, and nothing is written into the arguments.
+    """Return the state after one step, without a graph.
 
     Raises:
         NonFiniteError: the loss or a weight is not finite.
@@ -293,7 +291,7 @@ def run_steps(
     inner: InnerOptimizer,
     steps: range,
 ) -> StudentState:
-    """The state after ``steps``, and none between them: a burn-in. Otherwise as `train`."""
+    """Return the state after ``steps`` (a burn-in), as `train_student` without the states between."""
     form = _StateLayout.of(state, inner)
     flat = form.flatten(state)
     for after in _iterate_states(loss, form, flat, leaves, lr, inner, steps):
@@ -311,11 +309,11 @@ def train_student(
     *,
     limit: int = MAX_BYTES_IN_MEMORY,
 ) -> StudentTrace:
-    """Train a student, and keep all its states.
+    """Train a student and return all its states.
 
     Args:
         loss: its loss; called once for each of ``steps``.
-        state: as `begin` made it, or as another training left it.
+        state: as `init_student` made it, or as another training left it.
         leaves: what the loss looks at, by name.
         lr: the learning rate; a scalar tensor may be one.
         steps: their numbers, as the loss gets them.
@@ -344,13 +342,13 @@ def unrolled_grads(
     mode: Mode = "replay",
     until: int | None = None,
 ) -> UnrolledGrads:
-    """Gradients of ``outer`` at the end of a training by what went into it.
+    """Return the gradients of ``outer`` at the end of a training by its leaves, learning rate and initial weights.
 
     Args:
         loss, leaves, lr, inner: those that the trail was made with.
-        trail: what `train` returned; for ``full`` what `begun` returns is enough.
+        trail: returned by `train_student`; for ``full`` that of `start_trace` suffices.
         outer: of the weights after ``until`` steps.
-        mode: see the module's text.
+        mode: see the module docstring.
         until: how many steps count; all of them if it is ``None``.
 
     Raises:
@@ -416,7 +414,7 @@ def _grads_step_by_step(
     n: int,
     through: bool,
 ) -> UnrolledGrads:
-    """Step by step from the end; ``through``: whether weights depend on the steps before."""
+    """Return the gradients step by step from the end; ``through=False`` takes weights as constants (TESLA)."""
     form = trail._form
     end = trail.flat_state(n).parts[0].detach().requires_grad_()
     with torch.enable_grad():
@@ -449,7 +447,7 @@ def _step_vjp(
     cotangents: tuple[Tensor, ...],
     through: bool,
 ) -> tuple[tuple[Tensor, ...], Tensor, dict[str, Tensor]]:
-    """One step's vector-Jacobian product: by the state before it, the rate and the leaves that it used."""
+    """Return one step's vector-Jacobian product by the state before it, the rate and the leaves."""
     x = _require_grad(leaves)
     theta = {name: t.requires_grad_() for name, t in form.unflatten(flat.parts[0].detach()).items()}
     with torch.enable_grad():
@@ -483,7 +481,7 @@ def _iterate_states(
     inner: InnerOptimizer,
     steps: range,
 ) -> Iterator[_FlatState]:
-    """The states after each of ``steps``."""
+    """Yield the states after each of ``steps``."""
     still, flags = {name: t.detach() for name, t in leaves.items()}, list[Tensor]()
     beta = _lr_tensor(lr, form)
     for step in steps:
@@ -501,7 +499,7 @@ def _iterate_states(
 def _optimizer_update(
     parts: tuple[Tensor, ...], g: Tensor, lr: Tensor, inner: InnerOptimizer, count: int
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """Weights and moments after an update, of vectors; differentiable by all of them and ``lr``."""
+    """Return flat weights and moments after an update, differentiable by all of them and ``lr``."""
     if inner.optimizer == "sgd":
         (theta,), (velocity,) = sgd(
             (parts[0],), (g,), parts[1:] or None, lr=lr, momentum=inner.momentum, weight_decay=inner.weight_decay
@@ -539,7 +537,7 @@ def _lr_tensor(lr: float | Tensor, form: _StateLayout) -> Tensor:
 
 
 def _all_finite(*values: Tensor) -> Tensor:
-    """Whether all of them are finite: a tensor, so that a GPU need not be waited for."""
+    """Return a boolean tensor: all values are finite. The GPU is not waited for."""
     with torch.no_grad():
         return torch.stack([v.detach().isfinite().all() for v in values]).all()
 

@@ -33,28 +33,28 @@ from potstill.rng import generator
 __all__ = ["GradientDistance", "Sampler"]
 
 Sampler: TypeAlias = Literal["random", "k-means"]
-"""How real samples are drawn: at random, or those nearest to k-means centres of their features (DREAM)."""
+"""Draw of real samples: random, or nearest to k-means centres of their features (DREAM)."""
 
 BATCH_NORM_SAMPLES = 16
 """Real samples per class whose statistics a BatchNorm network is frozen with (DC's main.py, BNSizePC)."""
 
 K_MEANS_ITERATIONS = 10
-"""Of a choice of real samples near to centres. Ours."""
+"""Iterations of k-means in the draw of real samples. Ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """What the moves of one step have in common."""
+    """Network and draws that the updates of one step share."""
 
     net: Network
     member: PoolMember
-    """Its parameters, and the statistics that it is frozen with."""
+    """Parameters of the network, and its frozen BatchNorm statistics."""
     real_indices: Mapping[str, Tensor]
-    """Indices of real samples, by the number of their class."""
+    """Indices of real samples by class number."""
     omega: list[object]
-    """The augmentation of each class."""
+    """Augmentation parameters of each class."""
     rows: list[Tensor]
-    """Which of its synthetic samples are looked at."""
+    """Rows of the synthetic samples of each class that are matched."""
 
 
 @final
@@ -63,17 +63,17 @@ class GradientDistance:
     """Match the gradients of one network in training, class by class."""
 
     distance: Distance
-    """Of the synthetic gradients from the real ones."""
+    """Distance of synthetic and real gradients."""
     batch_real: int
     space: Space
-    """What the payload decodes to."""
+    """Space that the payload decodes to."""
     sampler: Sampler = "random"
     interval: int = 1
-    """Steps that one draw of real samples serves."""
+    """Steps that use one draw of real samples."""
     max_synthetic: int = 0
-    """Synthetic samples of a class that one step looks at, at most; 0 for all."""
+    """Maximum number of synthetic samples of a class in a step; 0: all."""
     per_class_updates: bool = False
-    """Whether each class has a move of its own."""
+    """Make one update for each class."""
 
     def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}
@@ -109,7 +109,7 @@ class GradientDistance:
     def loss_and_grads(
         self, problem: Problem, block: Block, shown: ObjectiveInputs, classes: list[int]
     ) -> LossAndGrads:
-        """The distance over ``classes``, one after the other."""
+        """Return the distance summed over ``classes``, and its gradients."""
         apply, net, member, loss = augment_function(problem), block.net, block.member, 0.0
         slopes = {n: torch.zeros_like(t) for n, t in shown.items() if n != TARGETS and t.is_floating_point()}
         classified, criterion = has_classes(problem), problem.task.loss
@@ -186,7 +186,6 @@ class GradientDistance:
         ])  # fmt: skip
 
     def _draw_rows(self, size: int, rng: Generator) -> Tensor:
-        """Which of a class's synthetic samples this step looks at."""
         return (
             torch.randperm(size, generator=rng)[: self.max_synthetic]
             if 0 < self.max_synthetic < size
@@ -199,12 +198,11 @@ def _by_class(index: Iterator[Tensor] | list[Tensor] | tuple[Tensor, ...]) -> di
 
 
 def _all_of_class(c: int, x: Inputs) -> Tensor:
-    """The label ``c`` for each of ``x``."""
     return torch.full((num_samples(x),), c, dtype=torch.int64, device=device_of(x))
 
 
 def _frozen_statistics(net: Network, member: PoolMember, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
-    """BatchNorm statistics from real samples of all classes; leaves the norm layers of ``net`` in eval mode.
+    """Return BatchNorm statistics from real samples of all classes; leaves the norm layers of ``net`` in eval mode.
 
     One synthetic sample per class is too few for them. Networks without BatchNorm are left alone, nothing is drawn.
     """

@@ -27,12 +27,12 @@ from potstill.rng import draw_seed, generator
 __all__ = ["LinearGradients", "ViewTransform"]
 
 EMBED_CHUNK = 32
-"""Synthetic views whose pass through the network is held at a time. More pass twice, in parts: once for their features,
+"""Synthetic views embedded at a time. More pass twice, in parts: once for their features,
 and once more for what the features' slopes say of them."""
 
 
 class ViewParameters(NamedTuple):
-    """Of a batch of views."""
+    """Augmentation parameters and noise of a batch of views."""
 
     params: Any
     noise: Tensor | None
@@ -40,12 +40,12 @@ class ViewParameters(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ViewTransform:
-    """How a sample is looked at: augmented on its own, and half of the pictures with noise in data units."""
+    """Random views of samples: augmentation per sample, and noise in data units on half of the images."""
 
     noise_std: float
-    """Its standard deviation; 0 for none."""
+    """Standard deviation of the noise; 0: none."""
     noise_mean: float
-    """Its mean."""
+    """Mean of the noise."""
 
     def draw(self, problem: Problem, n: int, rng: Generator) -> ViewParameters:
         """For ``n`` samples."""
@@ -67,17 +67,17 @@ class ViewTransform:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """What a step's descent is made with."""
+    """Network, classifier and draws of one step."""
 
     net: Network
     weight: Tensor
-    """Of the random classifier (k, d)."""
+    """Weight of the random classifier (k, d)."""
     real_features: Mapping[str, Tensor]
     """``features`` and ``labels`` of real samples."""
     real_grads: Tensor
-    """The gradient that real samples give it (k, d + 1)."""
+    """Gradient of the classifier on real samples (k, d + 1)."""
     view_params: ViewParameters
-    """For the synthetic views."""
+    """Parameters of the synthetic views."""
 
 
 @final
@@ -86,7 +86,7 @@ class LinearGradients:
     """Match the gradients of a random linear classifier on the features of all classes."""
 
     views_per_sample: int
-    """Of each synthetic sample in a step."""
+    """Views of each synthetic sample in a step."""
     batch_real: int | None
     """Real samples in a step; ``None``: as many as there are synthetic views."""
     steps_per_network: int
@@ -95,7 +95,7 @@ class LinearGradients:
     """Standard deviation of the classifier's weights."""
     view_transform: ViewTransform
     space: Space
-    """What the payload decodes to."""
+    """Space that the payload decodes to."""
 
     def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}

@@ -33,7 +33,7 @@ def published_loops(ipc: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticValues:
-    """Of DC and DSA: gradients of a network that trains on the synthetic samples. The defaults are DC's."""
+    """Fields of DC and DSA, whose network trains on the synthetic samples. The defaults are DC's."""
 
     state_type: ClassVar[type] = MatchingState
     may_be_zero: ClassVar[tuple[str, ...]] = ("inner",)
@@ -44,13 +44,13 @@ class SyntheticValues:
     batch_real: int = 256
     """Real samples per class and step (main.py, --batch_real)."""
     init_from: Init = "noise"
-    """Start from noise or from random real samples (main.py, --init)."""
+    """Initial samples: noise or from random real samples (main.py, --init)."""
     labels: Labels = "hard"
     """Learned labels join the optimisation. Ours; hard as published."""
     lr_labels: float = 0.1
     """Learning rate of the labels' logits, where they are learned. Ours."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """What moves the stored values. Parametrizations with weights of their own (``field``) need AdamW."""
+    """Optimizer of the stored values. Parametrizations with network weights (``field``) need AdamW."""
     lr: float = 0.1
     """Learning rate of the synthetic data (main.py, --lr_img)."""
     momentum: float = 0.5
@@ -70,12 +70,12 @@ class SyntheticValues:
     network: str = "convnet"
     """Network whose gradients are matched."""
     parametrization: str = "pixels"
-    """What is optimised."""
+    """Parametrization of the synthetic inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RealValues:
-    """Of IDC and DREAM: convolutional gradients of a network that trains on real samples. The defaults are IDC's.
+    """Fields of IDC and DREAM, whose network trains on real samples. The defaults are IDC's.
 
     They are from IDC's repository (arXiv:2205.14959): argument.py, condense.py and misc/reproduce.py.
     """
@@ -89,13 +89,13 @@ class RealValues:
     batch_real: int = 64
     """Real samples per class and update (--batch_real)."""
     init_from: Init = "real"
-    """Start from random real samples (--init mix)."""
+    """Initial samples: random real ones (--init mix)."""
     labels: Labels = "hard"
     """Learned labels join the optimisation. Ours; hard as published."""
     lr_labels: float = 0.1
     """Learning rate of the labels' logits, where they are learned. Ours."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """What moves the stored values. Parametrizations with weights of their own (``field``) need AdamW."""
+    """Optimizer of the stored values. Parametrizations with network weights (``field``) need AdamW."""
     outer: int = 100
     """Updates with each (argument.py, --inner_loop)."""
     lr: float = 5e-3
@@ -119,7 +119,7 @@ class RealValues:
     cutmix: float = 0.5
     """Probability of CutMix in a batch of that training (--mix_p)."""
     sampler: Sampler = "random"
-    """How real samples are drawn; ``k-means`` is DREAM's."""
+    """Draw of real samples; ``k-means`` is DREAM's."""
     interval: int = 1
     """Updates that one draw serves."""
     updates: Literal["all", "class"] = "all"
@@ -129,7 +129,7 @@ class RealValues:
     network: str = "convnet"
     """Network whose gradients are matched."""
     parametrization: str = "tiles"
-    """What is optimised (--factor 2)."""
+    """Parametrization of the synthetic inputs (--factor 2)."""
 
 
 def build_synthetic_engine(method: SyntheticValues, problem: Problem, *, augmented: bool) -> MatchingEngine:

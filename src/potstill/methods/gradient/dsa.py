@@ -40,7 +40,7 @@ class DSA(SyntheticValues, EngineMethod[MatchingState]):
     }
 
     init_from: Init = "real"
-    """Start from random real samples (the repository's DSA commands) or from noise."""
+    """Initial samples: random real ones (the repository's DSA commands) or from noise."""
     augment: str = "dsa"
     """Siamese augmentation (section 3.2 of the paper)."""
 

@@ -70,13 +70,13 @@ class LGM(EngineMethod[MatchingState]):
     """Steps with one network and its features of real samples: more is faster, for batches that say more of a class.
     Every step has a classifier of its own. Ours; 1 as published."""
     init_from: Init = "noise"
-    """Start from noise (init_mode) or from real samples."""
+    """Initial samples: noise (init_mode) or from real samples."""
     labels: Labels = "hard"
     """Learned labels join the optimisation. Ours; hard as published."""
     lr_labels: float = 0.1
     """Learning rate of the labels' logits, where they are learned. Ours."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    """What moves the stored values: Adam (pyramid.py); AdamW without decay is it."""
+    """Optimizer of the stored values: Adam (pyramid.py); AdamW without decay is it."""
     lr: float = 2e-3
     """Learning rate (distill_config.py, lr)."""
     momentum: float = 0.5
@@ -92,7 +92,7 @@ class LGM(EngineMethod[MatchingState]):
     network: str = "efficientnet-lite0"
     """Backbone whose features are classified; of the networks that are drawn afresh there is another at each step."""
     parametrization: str = "pixels"
-    """What is optimised."""
+    """Parametrization of the synthetic inputs."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         space: Space = "data" if get_kind(problem.train.input).value_range is not None else "model"

@@ -58,7 +58,7 @@ and the learner is not at a minimum in them: a slope that is not the loss's."""
 
 @dataclass(frozen=True, kw_only=True)
 class ImplicitBlock:
-    """What the moves of one step have in common."""
+    """Network, augmentation and real samples of one step."""
 
     net: Network
     omega: object
@@ -87,7 +87,7 @@ class ImplicitRidge:
     use_margin: bool = True
     """A learned label's largest number is to stay 1/(2k) above the next."""
     clip: bool = True
-    """Whether the slope through ω is at most as long as the direct one, of inputs and labels each."""
+    """Clip the gradient through ω to the norm of the direct one, for inputs and labels each."""
     inverse_hessian: InverseHessian = "exact"
     """The parameters of the system for v."""
 
@@ -126,7 +126,7 @@ class ImplicitRidge:
     def loss_and_grads(
         self, problem: Problem, block: ImplicitBlock, seen: ObjectiveInputs, probable: bool
     ) -> LossAndGrads:
-        """The loss on the block's real samples, and its whole slope; ``probable``: labels are rows that sum to 1."""
+        """Return the loss on the block's real samples and its total gradient; ``probable``: labels are softmax rows."""
         moving = {n: t for n, t in seen.items() if t.is_floating_point() and n != TARGETS}
         leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
         ends = tuple(leaves.values())
@@ -168,7 +168,7 @@ class ImplicitRidge:
         return float(whole.detach()), slopes
 
     def _in_system(self, name: str) -> bool:
-        """Whether a parameter is in the system for v."""
+        """Return True for parameters in the linear system for v."""
         return self.inverse_hessian == "released" or is_body_parameter(name)
 
     def _clip_implicit(self, implicit: Tensor | None, direct: Tensor) -> Tensor:
@@ -213,7 +213,7 @@ class ImplicitRidge:
 
 
 def is_body_parameter(name: str) -> bool:
-    """Whether a parameter is one that the model is linear in: all but the head's weights, which have a closed form."""
+    """Return True for parameters that the model is linear in: all but the head's weights, which have a closed form."""
     return not (name.startswith("classifier.") and name.endswith("weight"))
 
 

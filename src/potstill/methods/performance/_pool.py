@@ -45,9 +45,9 @@ class OnlineNetworkPool:
     max_steps: int = 1
     """Steps after one that it served, at most: a random number."""
     staggered: bool = True
-    """Whether the first networks count as if they were of all ages."""
+    """Give the first networks all ages."""
     steps_per_network: int = 1
-    """Of the objective: steps that a network serves in a row, and after the last of which alone it trains."""
+    """Steps with one network, after the last of which it trains."""
 
     def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
         apart = self.max_age // self.count if self.staggered else 0
@@ -60,7 +60,6 @@ class OnlineNetworkPool:
         return load_network(problem, member.seed, member.theta, member.buffers).eval(), None
 
     def _member_index(self, state: MatchingState) -> int:
-        """Of the network that serves the present step."""
         return int(torch.randint(self.count, (1,), generator=generator(state.block_seed, "member")))
 
     def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:

@@ -65,7 +65,7 @@ NUMBERS_PER_PASS = 2**18
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """What the moves of one step have in common."""
+    """Networks, augmentation and real samples that the updates of one step share."""
 
     net: Network
     networks: tuple[Network, ...]
@@ -114,17 +114,17 @@ class KernelRidge:
     """Fit real samples by kernel ridge regression on what is stored."""
 
     kernel: FullyConnected
-    """Of what the networks embed."""
+    """Kernel of the embeddings."""
     batch_real: int
     """Real samples of a step, of all classes together."""
     ridge: float
-    """Over the mean of the kernel's diagonal."""
+    """Ridge relative to the mean of the kernel's diagonal."""
     loss: RidgeLoss
     space: Space = "model"
     num_networks: int = 1
     """Networks whose features stand side by side."""
     balanced: bool = True
-    """As many real samples of each class; otherwise as they come."""
+    """Draw real samples balanced over classes; otherwise uniformly."""
     steps_per_network: int = 1
     """Moves with the same networks, real samples and augmentation."""
     use_margin: bool = False
@@ -232,7 +232,7 @@ class KernelRidge:
 def ridge_loss(
     problem: Problem, fit: RidgeLoss, answers: Tensor, targets: Tensor, y: Tensor, leaves: Mapping[str, Tensor]
 ) -> Tensor:
-    """How far answers (n, t) are from real samples' targets (n, t), which are ``y`` as the task has them."""
+    """Return the loss of answers (n, t) for real targets (n, t), which are ``y`` as the task has them."""
     if fit == "platt" and has_classes(problem):
         return F.cross_entropy(leaves[TEMPERATURE].double() * answers, y.long())
     squares = (answers - targets).square()
@@ -251,7 +251,7 @@ def label_margin(problem: Problem, leaves: Mapping[str, Tensor], y: Tensor, cap:
 
 
 def set_targets(problem: Problem, leaves: Mapping[str, Tensor], seen: ObjectiveInputs, probable: bool) -> Tensor:
-    """Of what is stored, as the learner has them, differentiable; ``probable``: they are rows that sum to 1."""
+    """Return the synthetic targets as the learner has them, differentiable; ``probable``: they are softmax rows."""
     if "labels" not in leaves:
         return regression_targets(problem, seen.get(TARGETS, hard_labels(problem))).to(
             next(iter(leaves.values())).device
@@ -284,7 +284,7 @@ def regression_targets(problem: Problem, y: Tensor) -> Tensor:
 
 
 def decode_set(problem: Problem, state: MatchingState, rules: ParamGroups) -> tuple[Inputs, Tensor]:
-    """What is stored as a learner has it: inputs that the leaves decode to, and targets as in `wanted`. No graph."""
+    """Return decoded inputs and targets as a learner has them, without a graph; targets as in `wanted`. No graph."""
     known = param_values(state.params, rules)
     with torch.no_grad():
         x: Inputs = problem.decode(strip_prefix("payload/", known))

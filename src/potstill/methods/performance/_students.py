@@ -28,7 +28,7 @@ T = TypeVar("T", bound="StudentValues")
 
 @dataclass(frozen=True, kw_only=True)
 class StudentValues:
-    """What every method of unrolled training has; those without a default are the publication's."""
+    """Fields of every method of unrolled training; those without a default are the publication's."""
 
     state_type: ClassVar[type] = MatchingState
     may_be_zero: ClassVar[tuple[str, ...]] = ("students",)
@@ -55,12 +55,12 @@ class StudentValues:
     lr_lr: float = 0.01
     """Learning rate of its logarithm, with Adam, where it is learned. Ours."""
     mode: Literal["auto", "replay", "full", "by-memory"] = "auto"
-    """How gradients go through a student's steps: ``replay`` exactly in the memory of one of them, ``full`` exactly in
+    """Differentiation of a student's steps: ``replay`` exactly in the memory of one of them, ``full`` exactly in
     one graph, ``auto`` in one graph where it is small and else in replay, whatever the machine, ``by-memory`` in one
     graph where a quarter of the machine's memory holds it (the last bits then depend on the machine, and the card says
     which it was). Ours."""
     students: int = 0
-    """How many students there are, which begin as the networks of the seeds 0, 1, …; 0: a fresh one at every step."""
+    """Number of students, initialised with the seeds 0, 1, …; 0: a fresh one at every step."""
 
     def resolve_defaults(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
         """With a mode that goes by the machine's memory decided."""

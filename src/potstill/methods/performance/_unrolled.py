@@ -78,7 +78,7 @@ class FreshStudents:
     """Networks of unrolled training: an untrained one for every step."""
 
     count: int = 0
-    """How many there are, which are those of the seeds 0, 1, …; 0: every step draws another."""
+    """Number of networks, of the seeds 0, 1, …; 0: every step draws another."""
 
     def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
         return state
@@ -103,7 +103,7 @@ class RealBatch:
 
     @classmethod
     def draw(cls, problem: Problem, batch: int, rng: Generator) -> "RealBatch":
-        """About ``batch`` samples, equally many of each class, at least one, all of a class that has no more."""
+        """Draw about ``batch`` samples, equally many of each class, at least one, all of a class that has no more."""
         each = max(1, batch // problem.num_classes)
         at = torch.cat(draw_per_class(problem.class_indices, each, rng))
         found = problem.train.fetch(at)
@@ -117,7 +117,7 @@ class RealBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """What the descent of one step looks at."""
+    """Network, batches and real samples of one step."""
 
     net: Network
     start: int
@@ -126,7 +126,7 @@ class Block:
     """For each step of the student: which decoded inputs it sees, and how they are augmented."""
     real: RealBatch
     outcomes: dict[str, float] = field(default_factory=dict)
-    """What the descent leaves for the state after it: ``norm``, before clipping, and ``right``."""
+    """Values for the next state that the update sets: ``norm``, before clipping, and ``right``."""
 
 
 @final
@@ -146,9 +146,9 @@ class Unrolling:
     """The gradient by the decoded inputs is no longer than this, or with ``average`` than so many times the moving
     average of its norm; 0: it is as it is."""
     clip_decay: float = 0.0
-    """How much of that average stays in a step; 0: there is none."""
+    """Decay of that average; 0: there is none."""
     mode: Mode | None = None
-    """How gradients go through a window; ``None``: in one graph where that is small (`SMALL`), else in replay."""
+    """Differentiation of a window; ``None``: by its size (`potstill.methods.engine.gradient_mode`)."""
 
     def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}
@@ -179,7 +179,7 @@ class Unrolling:
     def loss_and_grads(
         self, problem: Problem, state: MatchingState, block: Block, seen: ObjectiveInputs
     ) -> LossAndGrads:
-        """The loss on real samples, and its gradients, clipped."""
+        """Return the loss on real samples and its clipped gradients."""
         leaves, lr = trainable(seen), seen.get(STUDENT_LR, 1.0 if STEP_LRS in seen else self.lr)
         loss = student_loss(problem, block.net, block.batches, seen, scores=_has_scores(problem, state))
         at = run_steps(
@@ -196,7 +196,7 @@ class Unrolling:
         return gradient_mode(self.mode, elements)
 
     def _max_norm(self, state: MatchingState, found: Mapping[str, Tensor], block: Block) -> float:
-        """How long the gradient may be; the average is that with this step's (distill_higher.py of RaT-BPTT)."""
+        """Return the maximum gradient norm; the average includes this step (distill_higher.py of RaT-BPTT)."""
         if not self.clip:
             return 0.0
         norm = input_grad_norm(found)
@@ -215,7 +215,7 @@ class Unrolling:
         return replace(state, memory=memory)
 
     def draw_batch(self, problem: Problem, step: int, rng: Generator) -> tuple[Tensor | None, object]:
-        """What a step of a student looks at."""
+        """Draw the batch of a student's step and its augmentation."""
         rows = self.batches(problem.sizes, step, rng)
         n = sum(problem.sizes) if rows is None else len(rows)
         return rows, problem.augment.draw(n, problem.train.input.shape, rng)
@@ -223,7 +223,7 @@ class Unrolling:
     def step_norms(
         self, problem: Problem, state: MatchingState, net: Network, batches: list[tuple[Tensor | None, object]]
     ) -> Tensor:
-        """Norms of the gradients of a student's steps (n,)."""
+        """Return the gradient norms of a student's steps (n,)."""
         seen = self._current_inputs(problem, state)
         loss, made = student_loss(problem, net, batches, seen, scores=_has_scores(problem, state)), list[Tensor]()
         student = init_student(copy_parameters(net), self.inner)
@@ -234,7 +234,7 @@ class Unrolling:
         return torch.stack(made)
 
     def _current_inputs(self, problem: Problem, state: MatchingState) -> dict[str, Tensor]:
-        """What is seen at this state, without a graph. Learned rates are not: the values of leaves need their rules."""
+        """Return the objective's inputs at this state without a graph and without learned rates."""
         S, rows = decode_inputs(problem, state.params, self.space)
         seen = named_inputs(S)
         if SCORES in state.params.value or (has_classes(problem) and rows.is_floating_point()):
@@ -293,7 +293,7 @@ def _state_tensors(state: StudentState) -> list[Tensor]:
 
 
 def _step_norm(before: StudentState, after: StudentState, inner: InnerOptimizer, lr: float) -> Tensor:
-    """Of the gradient that led from one state to the next, without the weights' decay."""
+    """Return the norm of the gradient between two states, without weight decay."""
     if inner.optimizer == "adam":
         decay = inner.betas[0]
         grads = [(after.exp_avg[n] - decay * m) / (1 - decay) for n, m in before.exp_avg.items()]
@@ -307,12 +307,12 @@ def _step_norm(before: StudentState, after: StudentState, inner: InnerOptimizer,
 
 
 def trainable(seen: ObjectiveInputs) -> dict[str, Tensor]:
-    """What gradients are asked of, apart from the learned rate that steps share: inputs, labels, rates of steps."""
+    """Return the tensors to differentiate by, without the shared learned rate: inputs, labels, rates of steps."""
     return {n: t for n, t in seen.items() if t.is_floating_point() and n not in (TARGETS, STUDENT_LR)}
 
 
 def _has_scores(problem: Problem, state: MatchingState) -> bool:
-    """Whether labels of classes are real values."""
+    """Return True if class labels are learned real values."""
     return SCORES in state.params.value and has_classes(problem)
 
 
@@ -349,7 +349,7 @@ def student_loss(
 
 
 def real_loss(problem: Problem, net: Network, real: RealBatch, outcomes: dict[str, float]) -> Outer:
-    """The task's loss of weights on real samples, `CHUNK` at once, whose first derivative is exact.
+    """Return the task's loss on real samples as a function of weights, with exact first derivatives.
 
     The parts' gradients are summed as they come; what is returned is linear in the weights, with this value and slope.
     ``found`` gets ``right``: the part of them that the student is right about, or 0 where there are no classes.
@@ -382,13 +382,13 @@ def real_loss(problem: Problem, net: Network, real: RealBatch, outcomes: dict[st
 
 
 def input_grad_norm(found: Mapping[str, Tensor]) -> float:
-    """The norm of the gradient by the decoded inputs."""
+    """Return the gradient norm by the decoded inputs."""
     parts = [g.square().sum() for n, g in found.items() if n.startswith("inputs")]
     return float(torch.stack(parts).sum().sqrt()) if parts else 0.0
 
 
 def clip_grads(found: Mapping[str, Tensor], longest: float) -> dict[str, Tensor]:
-    """The gradients, those by the inputs shortened to ``longest`` where they are longer; 0: none is."""
+    """Return the gradients, those by the inputs clipped to ``longest`` where they are longer; 0: none is."""
     norm = input_grad_norm(found)
     if not longest or norm <= longest:
         return dict(found)

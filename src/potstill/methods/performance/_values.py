@@ -17,7 +17,7 @@ Labels: TypeAlias = Literal["hard", "learned", "scores"]
 
 @dataclass(frozen=True, kw_only=True)
 class KernelValues:
-    """What every method has whose learner is kernel ridge regression; the defaults are those of the final classes."""
+    """Fields of every method whose learner is kernel ridge regression."""
 
     state_type: ClassVar[type] = MatchingState
     fractions: ClassVar[tuple[str, ...]] = ("momentum",)
@@ -29,21 +29,21 @@ class KernelValues:
     optimizer: Optimizer
     labels: Labels
     init_from: Init = "real"
-    """Start from random real samples."""
+    """Initial samples: random real ones."""
     lr_labels: float | None = None
     """Learning rate of labels and real targets, where they are learned; None: that of the inputs, as published."""
     momentum: float = 0.0
-    """Of SGD, where that is the optimiser."""
+    """Momentum of SGD."""
 
 
 def kernel_param_groups(
     method: KernelValues, problem: Problem, *, factor: float = 1.0, temperature: float = 0.0
 ) -> ParamGroups:
-    """How leaves move. Real targets do in their deviations.
+    """Return the parameter groups; real targets are optimised in their deviations.
 
     Args:
         factor: what rates are multiplied with.
-        temperature: the rate of the temperature's logarithm.
+        temperature: learning rate of the temperature's logarithm.
     """
     payload = ParamGroup(lr=method.lr * factor, optimizer=method.optimizer, momentum=method.momentum)
     rate = method.lr if method.lr_labels is None else method.lr_labels
@@ -56,5 +56,5 @@ def kernel_param_groups(
 
 
 def cosine_decay(state: MatchingState, iterations: int, end: float) -> float:
-    """From 1 down to ``end`` along half a cosine, over the iterations."""
+    """Return a factor that falls from 1 to ``end`` along half a cosine over the iterations."""
     return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, state.iteration / iterations)))

@@ -19,7 +19,7 @@ __all__ = ["WindowValues", "build_windowed_engine"]
 
 @dataclass(frozen=True, kw_only=True)
 class WindowValues:
-    """Of RaT-BPTT and AT-BPTT. The defaults are those of RaT-BPTT's README for CIFAR-10 at 10 per class."""
+    """Fields of RaT-BPTT and AT-BPTT. The defaults are those of RaT-BPTT's README for CIFAR-10 at 10 per class."""
 
     may_be_zero: ClassVar[tuple[str, ...]] = ("students", "min_burn_in")
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "clip_decay")
@@ -28,15 +28,15 @@ class WindowValues:
     """Steps. The README's 60,000 passes are 600,000; its author says that about 1,200 passes of 10 steps suffice
     (issue 3 of the repository)."""
     batch_real: int = 5000
-    """Real samples of a step, as many of each class (--batch_size)."""
+    """Real samples of a step, balanced over classes (--batch_size)."""
     init_from: Init = "noise"
-    """Start from noise (framework/base.py, x_init)."""
+    """Initial samples: noise (framework/base.py, x_init)."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    """What moves the stored values: Adam (--outer_optim)."""
+    """Optimizer of the stored values: Adam (--outer_optim)."""
     lr: float = 1e-3
-    """Learning rate of what is stored (--lr)."""
+    """Learning rate of the synthetic inputs (--lr)."""
     inner_optimizer: Literal["adam", "sgd"] = "adam"
-    """What trains the students (--inner_optim)."""
+    """Optimizer of the students (--inner_optim)."""
     lr_net: float = 1e-3
     """Learning rate of the students (--inner_lr)."""
     momentum_net: float = 0.9
@@ -50,21 +50,21 @@ class WindowValues:
     batch_per_class: int = 10
     """Decoded inputs of each class in a step of a student (--batch_per_class)."""
     clip: float = 2.0
-    """The gradient is cut to so many times the moving average of its norm (base.py); 0: it is not."""
+    """The gradient is clipped to so many times the moving average of its norm (base.py); 0: it is not."""
     clip_decay: float = 0.9
-    """How much of that average stays in a step (--clip_coef)."""
+    """Decay of that average (--clip_coef)."""
     augment: str = "flip-rotate"
     """Per-sample augmentation of the student's batches and of the real one (--syn_strategy, --real_strategy)."""
     network: str = "convnet"
-    """The student."""
+    """Network of the students."""
     parametrization: str = "pixels"
-    """What is optimised."""
+    """Parametrization of the synthetic inputs."""
 
 
 def build_windowed_engine(
     method: StudentValues, values: WindowValues, problem: Problem, windows: Windows
 ) -> MatchingEngine:
-    """The engine of a method that has both kinds of values, with these windows."""
+    """Return the engine of a method with both kinds of fields and these windows."""
     sgd = values.inner_optimizer == "sgd"
     inner = InnerOptimizer(
         optimizer=values.inner_optimizer, momentum=values.momentum_net if sgd else 0.0,

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 WindowMemory: TypeAlias = Mapping[str, Tensor]
-"""What is carried from step to step."""
+"""Tensors carried from step to step."""
 
 NormProbe: TypeAlias = Callable[[int], Tensor]
 """Norms (n,) of the gradients of a student's first n steps."""
@@ -35,29 +35,29 @@ NormProbe: TypeAlias = Callable[[int], Tensor]
 
 @runtime_checkable
 class Windows(Protocol):
-    """Where windows lie."""
+    """Placement of windows."""
 
     @property
     def max_steps(self) -> tuple[int, int]:
-        """Steps of a student in all, and steps of a window, at most."""
+        """Maximum steps of a student, and of a window."""
         ...
 
     def prepare(self, memory: WindowMemory, probe: NormProbe, rng: Generator, /) -> WindowMemory:
-        """The memory before a choice."""
+        """Return the memory before a choice."""
         ...
 
     def choose(self, memory: WindowMemory, rng: Generator, /) -> tuple[int, int]:
-        """Start and size."""
+        """Return start and size of a window."""
         ...
 
     def update(self, memory: WindowMemory, right: float, /) -> WindowMemory:
-        """The memory after a step whose student was right about this part of the real batch."""
+        """Return the memory after a step whose student classified this fraction of the real batch correctly."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Stateless:
-    """Windows that remember nothing."""
+    """Windows without memory."""
 
     def prepare(self, memory: WindowMemory, probe: NormProbe, rng: Generator) -> WindowMemory:
         return memory
@@ -84,7 +84,7 @@ class AllSteps(_Stateless):
 @final
 @dataclass(frozen=True, kw_only=True)
 class RandomWindow(_Stateless):
-    """A window of one size at a random place: its start is uniform in [least, total − size] (RaT-BPTT).
+    """A window of one size at a random place: its start is uniform in [min_burn_in, total − size] (RaT-BPTT).
 
     Raises:
         PotstillError: it does not fit.
@@ -192,21 +192,21 @@ def _check_window(size: int, total: int, least: int) -> None:
 
 @runtime_checkable
 class Batches(Protocol):
-    """What each step of a student looks at."""
+    """Batches of a student's steps."""
 
     def __call__(self, sizes: tuple[int, ...], step: int, rng: Generator, /) -> Tensor | None:
-        """Decoded inputs by their numbers, int64; ``None``: all of them. ``sizes``: how many each class has."""
+        """Return the rows of decoded inputs, int64; ``None``: all of them. ``sizes``: how many each class has."""
         ...
 
     def size(self, sizes: tuple[int, ...], /) -> int:
-        """How many that are, at most."""
+        """Return the maximum batch size."""
         ...
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class BalancedBatches:
-    """Equally many random ones of each class, all of a class that has no more."""
+    """Equally many random inputs of each class, all of a class that has no more."""
 
     per_class: int
 
@@ -226,7 +226,7 @@ class BalancedBatches:
 @final
 @dataclass(frozen=True, kw_only=True)
 class RandomBatch:
-    """Random ones of all."""
+    """Random inputs of all classes."""
 
     batch: int
 
@@ -246,7 +246,7 @@ class StepBatches:
     per_class: int
 
     def steps(self, sizes: tuple[int, ...]) -> int:
-        """Steps until the first ones come again."""
+        """Return the steps until the first batch comes again."""
         return math.ceil(max(sizes) / self.per_class)
 
     def __call__(self, sizes: tuple[int, ...], step: int, rng: Generator) -> Tensor | None:

@@ -54,19 +54,19 @@ class DD(StudentValues, EngineMethod[MatchingState]):
     iterations: int = 23_600
     """Steps: 400 passes over MNIST (base_options.py, --epochs)."""
     batch_real: int = 1024
-    """Real samples of a step, as many of each class (--batch_size)."""
+    """Real samples of a step, balanced over classes (--batch_size)."""
     init_from: Init = "noise"
-    """Start from noise (train_distilled_image.py)."""
+    """Initial samples: noise (train_distilled_image.py)."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    """What moves the stored values."""
+    """Optimizer of the stored values."""
     lr: float = 0.01
-    """Learning rate of what is stored (--lr)."""
+    """Learning rate of the synthetic inputs (--lr)."""
     decay_every: int = 2360
     """Steps after which all rates are halved: 40 passes (--decay_epochs)."""
     decay: float = 0.5
-    """What they are multiplied with (--decay_factor)."""
+    """Factor of the decay (--decay_factor)."""
     lr_net: float = 0.02
-    """The rate that every step of a student begins with (--distill_lr; 0.001 for CIFAR-10)."""
+    """Initial learning rate of every step of a student (--distill_lr; 0.001 for CIFAR-10)."""
     learn_lr: bool = True
     """The steps' rates are learned."""
     epochs: int = 3
@@ -76,9 +76,9 @@ class DD(StudentValues, EngineMethod[MatchingState]):
     augment: str = "none"
     """Augmentation of the student's batches and of the real one."""
     network: str = "convnet"
-    """The student (published: LeNet for MNIST, AlexCifarNet for CIFAR-10)."""
+    """Network of the students (published: LeNet for MNIST, AlexCifarNet for CIFAR-10)."""
     parametrization: str = "pixels"
-    """What is optimised."""
+    """Parametrization of the synthetic inputs."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         turns = StepBatches(per_class=self.per_step)
@@ -93,5 +93,5 @@ class DD(StudentValues, EngineMethod[MatchingState]):
 
 
 def _with_mean(learned: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """What was learned, and the mean of the rates."""
+    """Return the learned values with the mean of the rates."""
     return {**learned, STUDENT_LR: learned[STEP_LRS].mean()} if STEP_LRS in learned else learned

@@ -30,7 +30,7 @@ __all__ = ["FRePo"]
 
 @dataclass(frozen=True, kw_only=True)
 class FRePo(KernelValues, EngineMethod[MatchingState]):
-    """Samples from which ridge regression on the features of networks in training foretells the real ones."""
+    """Samples from which ridge regression on the features of networks in training predicts the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation using Neural Feature Regression",
@@ -59,19 +59,19 @@ class FRePo(KernelValues, EngineMethod[MatchingState]):
     lr: float = 3e-4
     """Learning rate of inputs and labels at first (distill.py, config.kernel.learning_rate)."""
     lr_end: float = 0.1
-    """Part of it that is left at the end of the cosine (frepo.py, alpha)."""
+    """Final fraction of the learning rate after the cosine decay (frepo.py, alpha)."""
     optimizer: Optimizer = "lamb"
-    """What moves them (config.kernel.optimizer)."""
+    """Optimizer of inputs and labels (config.kernel.optimizer)."""
     batch_real: int = 1024
     """Real samples of a step, as they come (config.kernel.batch_size)."""
     ridge: float = 1e-6
-    """Over the mean of the kernel's diagonal (frepo.py, reg)."""
+    """Ridge relative to the mean of the kernel's diagonal (frepo.py, reg)."""
     labels: Labels = "scores"
-    """Learned real values (--learn_label), or the classes."""
+    """Learned real-valued labels (--learn_label), or the classes."""
     pool_size: int = 10
-    """In the pool (--num_nn_state)."""
+    """Networks in the pool (--num_nn_state)."""
     max_age: int = 100
-    """Steps after which a network is exchanged (--max_online_updates). The first ones are of ages 0 to this."""
+    """Age in steps at which a network is replaced (--max_online_updates); the first ones have ages 0 to this."""
     lr_net: float = 3e-4
     """Learning rate of the networks, of Adam (config.online.learning_rate)."""
     batch_train: int = 1000
@@ -80,13 +80,13 @@ class FRePo(KernelValues, EngineMethod[MatchingState]):
     """Moves of the set with one network and one batch of real samples, after which that network trains for a step. More
     is faster, as real samples pass a network once in so many. Ours; 1 as published."""
     margin: bool = True
-    """Whether a label's largest number is to stay 1/k above the next (frepo.py, lb_margin_th)."""
+    """Keep a label's largest number 1/k above the next (frepo.py, lb_margin_th)."""
     augment: str = "none"
     """Siamese augmentation of what is compared; there is none where the program makes its sets."""
     network: str = "convnet"
     """Networks of the pool."""
     parametrization: str = "pixels"
-    """What is optimised."""
+    """Parametrization of the synthetic inputs."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         first = kernel_param_groups(self, problem)

@@ -25,7 +25,7 @@ __all__ = ["KIP"]
 
 @dataclass(frozen=True, kw_only=True)
 class KIP(KernelValues, EngineMethod[MatchingState]):
-    """Samples from which kernel ridge regression with a wide network's kernel foretells the real ones."""
+    """Samples from which kernel ridge regression with a wide network's kernel predicts the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Meta-Learning from Kernel Ridge-Regression",
@@ -47,9 +47,9 @@ class KIP(KernelValues, EngineMethod[MatchingState]):
     lr: float = 4e-2
     """Learning rate of inputs and, where they are learned, of targets (LEARNING_RATE)."""
     optimizer: Optimizer = "adamw"
-    """What moves them: Adam, which is AdamW without decay."""
+    """Optimizer of inputs and labels: Adam, which is AdamW without decay."""
     batch_real: int = 5000
-    """Real samples of a step, as many of each class (TARGET_BATCH_SIZE)."""
+    """Real samples of a step, balanced over classes (TARGET_BATCH_SIZE)."""
     ridge: float = 1e-6
     """ρ, over the mean of the kernel's diagonal (reg)."""
     depth: int = 1
@@ -59,7 +59,7 @@ class KIP(KernelValues, EngineMethod[MatchingState]):
     augment: str = "none"
     """Siamese augmentation."""
     parametrization: str = "pixels"
-    """What is optimised."""
+    """Parametrization of the synthetic inputs."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         rules = kernel_param_groups(self, problem)

@@ -52,12 +52,12 @@ STUDENT_OPTIMIZER = InnerOptimizer(optimizer="adam")
 class _Block:
     net: Network
     seed: int
-    """Of the student that begins if this one has served."""
+    """Seed of the next student."""
     batch: list[tuple[Tensor | None, object]]
     real: RealBatch
     outcomes: dict[str, float] = field(default_factory=dict)
     next_states: list[StudentState] = field(default_factory=list)
-    """The student after its own step, which the descent makes."""
+    """State of the student after its own step, which the update sets."""
 
 
 @final
@@ -66,7 +66,7 @@ class OneStepAhead:
     """The loss on real samples one step of a student ahead, which trains along; only labels are asked for gradients."""
 
     unrolling: Unrolling
-    """A window of one step."""
+    """Unrolled window of one step."""
     lr_student: float
     patience: int
 
@@ -100,7 +100,7 @@ class OneStepAhead:
         yield Update("loss", compared, [list(range(problem.num_classes))])
 
     def finish_step(self, problem: Problem, state: MatchingState, block: _Block) -> MatchingState:
-        """The student after its step, or another where the mean of its last errors has stopped falling."""
+        """Return the state with the student after its step, or a new one where its mean error has stopped falling."""
         error = torch.tensor([1 - block.outcomes["right"]])
         errors, held = torch.cat([state.memory["errors"], error])[-self.patience :], state.memory
         lowest, since = float(held["lowest"]), int(held["since"])
@@ -154,9 +154,9 @@ class LD(EngineMethod[MatchingState]):
     iterations: int = 19_600
     """Steps: 400 passes over 50,000 samples (experiment_configs, epochs)."""
     batch_real: int = 1024
-    """Real samples of a step, as many of each class (arg_extractor.py, --batch_size)."""
+    """Real samples of a step, balanced over classes (arg_extractor.py, --batch_size)."""
     init_from: Init = "real"
-    """The pictures: random real ones."""
+    """Initial samples: random real ones."""
     lr_labels: float = 0.01
     """Learning rate of the labels' logits, with Adam (published: Adam's 0.001 on rows)."""
     lr_net: float = 0.01
@@ -169,13 +169,13 @@ class LD(EngineMethod[MatchingState]):
     """Errors in the moving average, and steps that it may stand still (stats_gap: 50 for 100 pictures, 200 for
     more)."""
     labels: Literal["learned"] = "learned"
-    """Labels are what is learned."""
+    """Soft labels are learned."""
     augment: str = "none"
     """Augmentation of the student's batches and of the real one."""
     network: str = "convnet"
-    """The student (published: LeNet for MNIST, AlexNet for CIFAR)."""
+    """Network of the students (published: LeNet for MNIST, AlexNet for CIFAR)."""
     parametrization: str = "pixels"
-    """How the pictures are stored."""
+    """Parametrization of the images."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         rules: ParamGroups = {

@@ -51,7 +51,7 @@ class RaTBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
     }  # fmt: skip
 
     min_burn_in: int = 0
-    """The burn-in is no shorter than this (--minwindow)."""
+    """Minimum length of the burn-in (--minwindow)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         return build_windowed_engine(

@@ -38,7 +38,7 @@ __all__ = ["RCIG"]
 
 @dataclass(frozen=True, kw_only=True)
 class RCIG(KernelValues, EngineMethod[MatchingState]):
-    """Samples on which a linearised network, fitted to them, foretells the real ones: by implicit gradients."""
+    """Samples on which a linearised network, fitted to them, predicts the real ones: by implicit gradients."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation with Convexified Implicit Gradients",
@@ -73,27 +73,27 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
     lr: float = 3e-3
     """Learning rate of inputs and labels (configs_final/depth_3.txt, proto_learning_rate)."""
     lr_temperature: float = 0.03
-    """That of the temperature's logarithm (algorithms.py)."""
+    """Learning rate of the temperature's logarithm (algorithms.py)."""
     optimizer: Optimizer = "adabelief-old-mean"
-    """What moves them: AdaBelief about the mean before the step, as optax had it then (algorithms.py, optax.adabelief);
-    ``adabelief`` is the paper's."""
+    """Optimizer of inputs and labels: AdaBelief about the mean before the step, as in optax then (algorithms.py,
+    optax.adabelief); ``adabelief`` is the paper's."""
     ema_decay: float = 0.99
-    """Part of the moving average that stays at every step (algorithms.py, get_updated_ema); 0: none is taken."""
+    """Decay of the moving average that is the result (algorithms.py, get_updated_ema); 0: no average."""
     batch_real: int = 1024
     """Real samples of a step, as they come (distill_dataset.py, config.kernel.batch_size)."""
     ridge: float = 5e-4
     """λ over the number of items (l2_rate)."""
     solver_steps: int = 20
-    """Steps towards ω (n_inner_steps)."""
+    """Steps of the solver for ω (n_inner_steps)."""
     backward_steps: int = 20
-    """Steps of the system that its slope needs (n_hinv_steps)."""
+    """Steps of the solver for the gradient through ω (n_hinv_steps)."""
     inverse_hessian: InverseHessian = "exact"
     """The parameters of that system: ``exact``, those that ω has, which makes the slope the loss's own; ``released``,
     the last layer's weights too, as the program has it (algorithms.py, get_h_inv_vp)."""
     pool_size: int = 30
     """Networks in the pool (pool_model_count)."""
     max_age: int = 100
-    """Steps after which a network is exchanged (max_online_steps)."""
+    """Age in steps at which a network is replaced (max_online_steps)."""
     steps_net: int = 15
     """Steps of a network after each that it serves: a random number up to this (one less than n_max_steps_pool)."""
     lr_net: float = 5e-5
@@ -101,13 +101,13 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
     batch_train: int = 1000
     """Items of the set in a step of a network, at most. Ours; all of them in the program but of its largest sets."""
     labels: Labels = "scores"
-    """Learned real values (learn_labels), or the classes."""
+    """Learned real-valued labels (learn_labels), or the classes."""
     augment: str = "none"
     """Siamese augmentation (aug)."""
     network: str = "convnet"
     """Networks of the pool; ``convnet-nonorm`` is nearest to the published one."""
     parametrization: str = "pixels"
-    """What is optimised."""
+    """Parametrization of the synthetic inputs."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         rules, classes = kernel_param_groups(self, problem, temperature=self.lr_temperature), has_classes(problem)

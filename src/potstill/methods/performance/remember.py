@@ -54,31 +54,31 @@ class Remember(StudentValues, EngineMethod[MatchingState]):
     iterations: int = 500_000
     """Steps (configs, n_iters)."""
     batch_real: int = 640
-    """Real samples of a step, as many of each class (runners, n_queries: 64 of each of CIFAR-10's classes)."""
+    """Real samples of a step, balanced over classes (runners, n_queries: 64 of each of CIFAR-10's classes)."""
     init_from: Init = "real"
     """The memory begins near to random real samples. Ours."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """What moves the stored values (configs, compressor_optim)."""
+    """Optimizer of the stored values (configs, compressor_optim)."""
     lr: float = 0.1
-    """Learning rate of what is stored (configs)."""
+    """Learning rate of the synthetic inputs (configs)."""
     momentum: float = 0.5
-    """Its momentum (configs)."""
+    """Momentum of the synthetic inputs (configs)."""
     lr_net: float = 0.01
     """Learning rate of the students (configs, bptt_optim)."""
     momentum_net: float = 0.9
-    """Their momentum (README); below 1."""
+    """Momentum of the students (README); below 1."""
     inner_steps: int = 150
     """N: steps of a student (README)."""
     batch_per_class: int = 32
     """Decoded inputs of each class in a step of a student (README, minibatch_size)."""
     clip: float = 2.0
-    """The gradient is cut to this norm (runners, clip_grad_norm_); 0: it is not."""
+    """The gradient is clipped to this norm (runners, clip_grad_norm_); 0: it is not."""
     augment: str = "none"
     """Augmentation of the student's batches and of the real one (README: none, or flip_rotate)."""
     network: str = "convnet"
-    """The student."""
+    """Network of the students."""
     parametrization: str = "memory"
-    """What is optimised."""
+    """Parametrization of the synthetic inputs."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         return build_unrolled_engine(

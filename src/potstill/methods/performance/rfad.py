@@ -30,7 +30,7 @@ __all__ = ["RFAD"]
 
 @dataclass(frozen=True, kw_only=True)
 class RFAD(KernelValues, EngineMethod[MatchingState]):
-    """Samples from which ridge regression on the features of many untrained networks foretells the real ones."""
+    """Samples from which ridge regression on the features of many untrained networks predicts the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Efficient Dataset Distillation using Random Feature Approximation",
@@ -52,26 +52,26 @@ class RFAD(KernelValues, EngineMethod[MatchingState]):
     lr: float = 1e-3
     """Learning rate of inputs and labels (--lr)."""
     lr_temperature: float = 1e-2
-    """That of the temperature's logarithm (distillation.py)."""
+    """Learning rate of the temperature's logarithm (distillation.py)."""
     optimizer: Optimizer = "adabelief"
-    """What moves them (distillation.py)."""
+    """Optimizer of inputs and labels (distillation.py)."""
     batch_real: int = 5120
     """Real samples of a step, as they come (--n_batches 4, of 1,280 each)."""
     ridge: float = 5e-3
-    """Over the mean of the kernel's diagonal (--jit)."""
+    """Ridge relative to the mean of the kernel's diagonal (--jit)."""
     num_networks: int = 8
-    """N (--n_models)."""
+    """N: number of networks (--n_models)."""
     platt: bool = True
     """Cross-entropy with a learned temperature, of classes (--platt); otherwise half the mean squared error."""
     labels: Labels = "scores"
-    """Learned real values (--learn_labels), or the classes."""
+    """Learned real-valued labels (--learn_labels), or the classes."""
     augment: str = "none"
     """Siamese augmentation."""
     network: str = "convnet"
     """Networks whose features stand side by side, fresh at every step; ``convnet-w256-nonorm`` is nearest to the
     published one."""
     parametrization: str = "pixels"
-    """What is optimised."""
+    """Parametrization of the synthetic inputs."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         rules = kernel_param_groups(self, problem, temperature=self.lr_temperature)
