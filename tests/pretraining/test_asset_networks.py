@@ -170,8 +170,8 @@ def test_the_rate_falls_by_steps_along_a_cosine_or_not_at_all(monkeypatch: pytes
     def rates(**changes: Any) -> list[float]:
         seen: list[float] = []
 
-        def spy(net: Any, made: Any, *_: Any, lr: float, **__: Any) -> Any:
-            seen.append(lr)
+        def spy(net: Any, made: Any, source: Any, order: Any, rng: Any, sgd: Any, **__: Any) -> Any:
+            seen.append(sgd.lr)
             return made
 
         monkeypatch.setattr("potstill.pretraining.networks.train_epoch", spy)

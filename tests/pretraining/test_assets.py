@@ -124,7 +124,7 @@ def test_a_third_kind_is_made_kept_forecast_planned_and_said_on_the_card(cache: 
     (expected,) = estimate_time([ClassMeans()], SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE))
     assert str(expected) == "averaging 4 classes"
     said = plan(DATA, NeedsMeans(), ipc=1, profile_steps=0).networks
-    assert [(n.name, n.count, n.kept) for n in said] == [("means", 4, 0)]
+    assert [(n.name, n.count, n.cached) for n in said] == [("means", 4, 0)]
     assert not (cache / "means").exists()
     seen: list[tuple[str, int, int]] = []
     small = potstill.distill(DATA, NeedsMeans(), ipc=1, preparing=lambda *row: seen.append(row))

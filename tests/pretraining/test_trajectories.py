@@ -146,8 +146,8 @@ def test_a_longer_training_begins_as_a_shorter_one_unless_the_rate_falls(monkeyp
     assert all(torch.equal(t, long.at(2)[n]) for n, t in short.at(2).items())
     rates: list[float] = []
 
-    def spy(net: Any, made: Any, *_: Any, lr: float, **__: Any) -> Any:
-        rates.append(lr)
+    def spy(net: Any, made: Any, source: Any, order: Any, rng: Any, sgd: Any, **__: Any) -> Any:
+        rates.append(sgd.lr)
         return made
 
     monkeypatch.setattr(module, "train_epoch", spy)
@@ -611,7 +611,7 @@ class NeedsExperts(Random):
 
 def test_distil_makes_them_or_takes_those_that_are_given_and_says_so(tmp_path: Path) -> None:
     (needed,) = potstill.plan(DATA, NeedsExperts(), ipc=1, profile_steps=0).networks
-    assert (needed.name, needed.count, needed.kept) == ("experts", 2, 0)
+    assert (needed.name, needed.count, needed.cached) == ("experts", 2, 0)
     small = potstill.distill(DATA, NeedsExperts(), ipc=1)
     (entry,) = small.metadata["experts"]
     assert (entry["epochs"], entry["recipe"]["optimizer"]) == (3, "sgd")
@@ -621,7 +621,7 @@ def test_distil_makes_them_or_takes_those_that_are_given_and_says_so(tmp_path: P
     (entry,) = potstill.distill(DATA, NeedsExperts(), ipc=1, experts=[path]).metadata["experts"]
     assert (entry["given"], entry["recipe"], entry["count"]) == (True, {}, 2)
     planned = potstill.plan(DATA, NeedsExperts(), ipc=1, experts=[path])
-    assert [(n.count, n.kept, n.seconds, n.given) for n in planned.networks] == [(2, 2, 0.0, True)]
+    assert [(n.count, n.cached, n.seconds, n.provided) for n in planned.networks] == [(2, 2, 0.0, True)]
     torch.save(buffer_of()[:1] + [[p[:1] for p in one] for one in buffer_of()[1:]], path)
     with pytest.raises(PotstillError):
         potstill.plan(DATA, NeedsExperts(), ipc=1, experts=[path])

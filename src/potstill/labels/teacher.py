@@ -23,7 +23,7 @@ from potstill.functional.train import copy_parameters, train_step
 from potstill.kinds import get_kind
 from potstill.tasks import Classification, get_task
 
-__all__ = ["Teacher", "fresh_teacher", "soft_labels", "teacher_step", "train_epoch", "train_teacher"]
+__all__ = ["SGD", "Teacher", "fresh_teacher", "soft_labels", "teacher_step", "train_epoch", "train_teacher"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,17 @@ class Teacher:
     num_correct: int = 0
     """Training samples classified correctly when they were met, of ``num_seen``; 0 without classes."""
     num_seen: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SGD:
+    """Settings of SGD."""
+
+    batch: int
+    """Samples of a step, at least 1."""
+    lr: float
+    momentum: float
+    weight_decay: float
 
 
 def fresh_teacher(network: nn.Module) -> Teacher:
@@ -84,25 +95,17 @@ def teacher_step(
     if augment is not None:
         one = single_tensor(x, "an augmentation")
         x = augment.apply(one, augment.draw(size, tuple(one.shape[1:]), rng))
-    return _stepped(network, teacher, x, y, get_task(source), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    sgd = SGD(batch=batch, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    return _stepped(network, teacher, x, y, get_task(source), sgd)
 
 
 def _stepped(
-    network: nn.Module,
-    teacher: Teacher,
-    x: Inputs,
-    y: Tensor,
-    task: Task,
-    *,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    flat: GSAM | None = None,
+    network: nn.Module, teacher: Teacher, x: Inputs, y: Tensor, task: Task, sgd: SGD, flat: GSAM | None = None
 ) -> tuple[Teacher, Float[Tensor, ""]]:
     step = train_step if flat is None else partial(gsam_step, gsam=flat)
     after = step(
-        network, teacher.params, teacher.velocity, x, y, lr=lr, momentum=momentum, weight_decay=weight_decay,
-        buffers=teacher.buffers, criterion=task.loss,
+        network, teacher.params, teacher.velocity, x, y, lr=sgd.lr, momentum=sgd.momentum,
+        weight_decay=sgd.weight_decay, buffers=teacher.buffers, criterion=task.loss,
     )  # fmt: skip
     right = 0
     if isinstance(task, Classification):
@@ -120,11 +123,8 @@ def train_epoch(
     source: Source,
     order: Int[Tensor, " n"],
     rng: Generator,
+    sgd: SGD,
     *,
-    batch: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
     augment: Augmentation,
     cutmix: float = 0.0,
     flat: GSAM | None = None,
@@ -137,7 +137,7 @@ def train_epoch(
         cutmix: the part of the batches of pictures that CutMix mixes, in [0, 1]. Where there is any, a cutout is left
             out of IDC's augmentation.
         flat: go towards flat minima (`potstill.functional.sharpness_aware`): two gradients a step.
-        network, teacher, source, rng, batch, lr, momentum, weight_decay: as for `teacher_step`.
+        network, teacher, source, rng, sgd: as for `teacher_step`.
 
     Raises:
         PotstillError: the source has no targets.
@@ -147,15 +147,13 @@ def train_epoch(
     if mix is not None and isinstance(augment, IDCAugment):
         augment = augment.beside_cutmix()
     shape, task = source.input.shape, get_task(source)
-    for fetched in prefetch(source, torch.split(order, batch) if len(order) else ()):
+    for fetched in prefetch(source, torch.split(order, sgd.batch) if len(order) else ()):
         inputs, y = _labelled(source, fetched)
         x = single_tensor(inputs, "an augmentation")
         x = augment.apply(x, augment.draw(len(x), shape, rng))
         if mix is not None:
             x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), len(source.classes))
-        teacher, _ = _stepped(
-            network, teacher, x, y, task, lr=lr, momentum=momentum, weight_decay=weight_decay, flat=flat
-        )
+        teacher, _ = _stepped(network, teacher, x, y, task, sgd, flat)
     return teacher
 
 

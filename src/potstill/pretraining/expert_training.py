@@ -40,7 +40,7 @@ from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.files import read_metadata
 from potstill.errors import PotstillError, unknown_name
 from potstill.functional.sharpness_aware import GSAM
-from potstill.labels.teacher import Teacher, fresh_teacher, train_epoch
+from potstill.labels.teacher import SGD, Teacher, fresh_teacher, train_epoch
 from potstill.pretraining.cache_keys import cache_key, warn_other_machines
 from potstill.pretraining.curriculum import PAD, DifficultyOrder
 from potstill.pretraining.networks import Training, training_part
@@ -159,10 +159,11 @@ class ExpertTraining(Training):
 
     def _one(self, net: Any, teacher: Teacher, index: Tensor, rng: torch.Generator, lr: float) -> Teacher:
         said = self.full_recipe
+        momentum, weight_decay = float(said["momentum"]), float(said["weight_decay"])
         return train_epoch(
-            net, teacher, self.train, index, rng, batch=int(said["batch"]), lr=lr, momentum=float(said["momentum"]),
-            weight_decay=float(said["weight_decay"]), augment=self.augment, cutmix=float(said["cutmix"]),
-            flat=self.gsam,
+            net, teacher, self.train, index, rng,
+            SGD(batch=int(said["batch"]), lr=lr, momentum=momentum, weight_decay=weight_decay), augment=self.augment,
+            cutmix=float(said["cutmix"]), flat=self.gsam,
         )  # fmt: skip
 
     def estimate(self) -> tuple[Callable[[], object], float]:

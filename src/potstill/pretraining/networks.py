@@ -35,7 +35,7 @@ from potstill.errors import PotstillError
 from potstill.functional.train import copy_parameters
 from potstill.kinds import get_kind
 from potstill.labels.metadata import check_class_order
-from potstill.labels.teacher import Teacher, fresh_teacher, train_epoch
+from potstill.labels.teacher import SGD, Teacher, fresh_teacher, train_epoch
 from potstill.nn import factory
 from potstill.pretraining.cache_keys import cache_key, machine_fingerprint, warn_other_machines
 from potstill.pretraining.epoch_checkpoint import EpochCheckpoint, read_checkpoint, write_checkpoint
@@ -108,18 +108,20 @@ class Training:
 
         def batch() -> object:
             return train_epoch(
-                net, made, self.train, torch.arange(size), generator(0, "trial"), batch=size, lr=0.0, momentum=0.9,
-                weight_decay=5e-4, augment=self.augment, cutmix=float(self.recipe.get("cutmix", 0)),
+                net, made, self.train, torch.arange(size), generator(0, "trial"),
+                SGD(batch=size, lr=0.0, momentum=0.9, weight_decay=5e-4), augment=self.augment,
+                cutmix=float(self.recipe.get("cutmix", 0)),
             )  # fmt: skip
 
         return batch, size
 
     def _pass(self, net: Network, teacher: Teacher, index: Tensor, rng: Generator, epoch: int) -> Teacher:
         r = self.recipe
+        lr = float(r["lr"]) * _fall(str(r.get("schedule", "steps")), epoch, self.epochs)
+        momentum, weight_decay = float(r["momentum"]), float(r["weight_decay"])
         return train_epoch(
-            net, teacher, self.train, shuffle_indices(self.train, index, rng), rng, batch=int(r["batch"]),
-            lr=float(r["lr"]) * _fall(str(r.get("schedule", "steps")), epoch, self.epochs),
-            momentum=float(r["momentum"]), weight_decay=float(r["weight_decay"]), augment=self.augment,
+            net, teacher, self.train, shuffle_indices(self.train, index, rng), rng,
+            SGD(batch=int(r["batch"]), lr=lr, momentum=momentum, weight_decay=weight_decay), augment=self.augment,
             cutmix=float(r.get("cutmix", 0)),
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from potstill.core import Network, Problem, StepCost
 from potstill.core.nested import index
 from potstill.functional.sampling import sample_distinct
 from potstill.functional.train import train_step
-from potstill.labels.teacher import Teacher, train_epoch
+from potstill.labels.teacher import SGD, Teacher, train_epoch
 from potstill.methods.engine import MatchingState, PoolMember, augment_function, decode_inputs, new_pool_member
 from potstill.rng import generator
 
@@ -117,7 +117,7 @@ class OnReal:
         order = sample_distinct(len(problem.train), self.samples, rng)
         made = train_epoch(
             net, Teacher(params=member.theta, velocity=member.velocity, buffers=member.buffers), problem.train, order,
-            rng, batch=self.batch, lr=self.lr, momentum=0.9, weight_decay=5e-4, augment=problem.augment,
+            rng, SGD(batch=self.batch, lr=self.lr, momentum=0.9, weight_decay=5e-4), augment=problem.augment,
             cutmix=self.cutmix,
         )  # fmt: skip
         return replace(member, theta=made.params, velocity=made.velocity, buffers=made.buffers)
