@@ -48,7 +48,7 @@ from potstill.labels.label_file import label_file_bytes
 from potstill.labels.losses import kl
 from potstill.labels.quantized_network import quantize_networks, restore_networks
 from potstill.labels.teacher_file import Labels, open_labels, teacher_file_bytes, write_teacher
-from potstill.labels.write import LabelTeacher, mean_logits, write_labels
+from potstill.labels.write import LabelTeacher, RowSettings, mean_logits, write_labels
 from potstill.nn import factory
 from potstill.rng import derive_seed, generator
 
@@ -142,8 +142,8 @@ class Bench:
         x, _, views = self.sample(seed)
         path = folder / "labels"
         written = write_labels(
-            path, [self.expert], x, views, classes=self.classes, epochs=self.args.epochs, pool=pool, top_k=top_k,
-            dtype=dtype, temperature=t,
+            path, [self.expert], x, views, classes=self.classes, epochs=self.args.epochs, pool=pool,
+            rows=RowSettings(top_k=top_k, dtype=dtype, temperature=t),
         )  # fmt: skip
         said = label_file_bytes(len(x), self.classes, pool, top_k, dtype, temperature=t)
         return self._read(open_labels(path), x, seed, t, said) | {"kept_mass": written.kept_mass()}

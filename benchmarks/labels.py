@@ -50,7 +50,7 @@ from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.label_file import epoch_batch, label_file_bytes
 from potstill.labels.losses import kl
 from potstill.labels.teacher_file import teacher_file_bytes
-from potstill.labels.write import LabelTeacher, mean_logits, write_labels
+from potstill.labels.write import LabelTeacher, RowSettings, WriteSettings, mean_logits, write_labels
 from potstill.nn import factory
 from potstill.rng import derive_seed, generator
 
@@ -148,8 +148,9 @@ def reading(folder: Path, name: str, classes: int, k: int, batch: int, repeats: 
     """The labels' share of a training step."""
     x, expert = _random(500, classes, name)
     store = write_labels(
-        folder / f"read-{name}-{classes}-{k}", [expert], x, ViewSchedule(), classes=expert.classes, epochs=2, top_k=k
-    )
+        folder / f"read-{name}-{classes}-{k}", [expert], x, ViewSchedule(), classes=expert.classes, epochs=2,
+        rows=RowSettings(top_k=k),
+    )  # fmt: skip
     student = factory(name, InputSpec(kind="image", shape=(3, 32, 32)), classes)(1)
     optimiser = torch.optim.AdamW(student.parameters(), lr=1e-3, fused=True)
     taken: dict[str, list[float]] = {"labels": [], "views": [], "step": []}
@@ -193,7 +194,8 @@ def writing(folder: Path, name: str, n: int = 1000, classes: int = 1000) -> dict
         timed("teacher", lambda: [mean_logits([expert], v) for v in ready])
         timed("teacher and views", lambda: [mean_logits([expert], views.view(x, 0, part)) for part in parts])
         timed("written", lambda p=path: write_labels(  # type: ignore[misc]
-            p, [expert], x, views, classes=expert.classes, epochs=1, top_k=100, batch=250, inputs_hash="0" * 64
+            p, [expert], x, views, classes=expert.classes, epochs=1, rows=RowSettings(top_k=100),
+            settings=WriteSettings(batch=250, inputs_hash="0" * 64),
         ))  # fmt: skip
     found = {what: statistics.median(r[1:]) for what, r in rates.items()}
     print(f"writing {name}: {found['written']:.0f} labels/s, teacher alone {found['teacher']:.0f}, with views "
@@ -272,8 +274,8 @@ class Bench:
         x, _, views = self.sample(seed)
         path = folder / f"{seed}-{k}-{dtype}-{pool}"
         store = write_labels(
-            path, [self.expert], x, views, classes=self.classes, epochs=self.args.epochs, pool=pool, top_k=k,
-            dtype=dtype, temperature=self.args.temperature,
+            path, [self.expert], x, views, classes=self.classes, epochs=self.args.epochs, pool=pool,
+            rows=RowSettings(top_k=k, dtype=dtype, temperature=self.args.temperature),
         )  # fmt: skip
         said = label_file_bytes(len(x), self.classes, pool, k, dtype, temperature=self.args.temperature, views=views,
                         networks=[self.expert.name])  # fmt: skip

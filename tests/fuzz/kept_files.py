@@ -52,15 +52,15 @@ def _make() -> Any:
 
 def labels(folder: Path) -> list[bytes]:
     from potstill.augment.view_schedule import ViewSchedule
-    from potstill.labels.write import LabelTeacher, write_labels
+    from potstill.labels.write import LabelTeacher, RowSettings, write_labels
 
     found = []
-    for number, more in enumerate(({}, {"top_k": 2, "dtype": "uint8", "level": True})):
+    for number, more in enumerate((dict[str, Any](), {"top_k": 2, "dtype": "uint8", "level": True})):
         path = folder / f"l{number}.safetensors"
         write_labels(
             path, [LabelTeacher(name="t", network=_make()(0), classes=CLASSES)], _source().raw(_all()),
             ViewSchedule(seed=5),
-            classes=CLASSES, epochs=2, **more,
+            classes=CLASSES, epochs=2, rows=RowSettings(**more),
         )  # fmt: skip
         found.append(path.read_bytes())
     return found

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from label_samples import import_flat
 from torch import Tensor
 from torch.utils.data import BatchSampler, RandomSampler
 
 from potstill.cli.main import main
 from potstill.dataset_file import load
 from potstill.errors import PotstillError
-from potstill.labels.fkd import import_fkd, sampler_order
+from potstill.labels.fkd import sampler_order
 from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs
 from potstill.rng import generator
 
@@ -93,7 +94,7 @@ def test_a_folder_comes_back_view_by_view(tmp_path: Path, mix: str, index: bool)
     x = pictures(side)
     made = produce(tmp_path / "FKD", x, mix, index)
     known = KNOWN | {"picture": side, "inputs_hash": hash_inputs(x)}
-    store = import_fkd(tmp_path / "FKD", tmp_path / "labels", **known)
+    store = import_flat(tmp_path / "FKD", tmp_path / "labels", **known)
     store.check(CLASSES, hash_inputs(x))
     assert store.about.epochs == EPOCHS
     for epoch, items, images, logits in made:
@@ -140,7 +141,7 @@ def test_published_labels_are_made_smaller_on_the_way(tmp_path: Path) -> None:
     x = pictures()
     made = produce(tmp_path / "FKD", x, "cutmix")
     known = KNOWN | {"inputs_hash": hash_inputs(x), "epochs": 2, "top_k": 3, "dtype": "uint8", "level": False}
-    store = import_fkd(tmp_path / "FKD", tmp_path / "labels", **known)
+    store = import_flat(tmp_path / "FKD", tmp_path / "labels", **known)
     epoch, items, _, logits = made[4]
     true, top = (logits / 20).softmax(1), logits.topk(3, dim=1).indices
     found = store.decode(epoch, items, 20.0)
@@ -186,7 +187,7 @@ def test_other_objects_are_refused_and_nothing_is_run(
     (tmp_path / "FKD" / "epoch_0").mkdir(parents=True)
     torch.save(hostile, tmp_path / "FKD" / "epoch_0" / "batch_0.tar")
     with pytest.raises(PotstillError) as refused:
-        import_fkd("FKD", "labels", **KNOWN, inputs_hash="")
+        import_flat("FKD", "labels", **KNOWN, inputs_hash="")
     assert "\n" not in str(refused.value)
     assert "not a batch of FKD labels" in str(refused.value)
     assert os.listdir(tmp_path) == ["FKD"]
@@ -222,7 +223,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, place: int, value: Any, said:
     produce(tmp_path / "FKD", pictures(), "cutmix")
     edited(tmp_path / "FKD" / "epoch_0" / "batch_1.tar", place, value)
     with pytest.raises(PotstillError, match=said):
-        import_fkd(tmp_path / "FKD", tmp_path / "labels", **KNOWN, inputs_hash="")
+        import_flat(tmp_path / "FKD", tmp_path / "labels", **KNOWN, inputs_hash="")
     assert not (tmp_path / "labels").exists()
 
 
@@ -233,7 +234,7 @@ def test_folders_that_are_not_whole_are_refused(tmp_path: Path) -> None:
 
     def refused(said: str, folder: str = "FKD", **changed: Any) -> None:
         with pytest.raises(PotstillError, match=said):
-            import_fkd(tmp_path / folder, tmp_path / "labels", **(square | changed))
+            import_flat(tmp_path / folder, tmp_path / "labels", **(square | changed))
 
     refused("epoch_0, epoch_1, … are required", "missing")
     refused("5 folders", epochs=5)
@@ -262,7 +263,7 @@ def test_folders_that_are_not_whole_are_refused(tmp_path: Path) -> None:
 def test_damaged_recorded_views_are_refused(tmp_path: Path) -> None:
     x = pictures()
     produce(tmp_path / "FKD", x, "cutmix")
-    import_fkd(tmp_path / "FKD", tmp_path / "labels", **KNOWN, inputs_hash=hash_inputs(x))
+    import_flat(tmp_path / "FKD", tmp_path / "labels", **KNOWN, inputs_hash=hash_inputs(x))
     content = (tmp_path / "labels").read_bytes()
     length = 8 + struct.unpack("<Q", content[:8])[0]
     bare = re.sub(rb'"sha256":"\w{64}"', b'"nothing":"' + b"x" * 63 + b'"', content[:length])

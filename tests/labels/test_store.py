@@ -18,7 +18,7 @@ import safetensors.numpy
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from label_samples import CLASSES, VIEWS, Batches, N, expert, pictures, write
+from label_samples import CLASSES, VIEWS, Batches, N, expert, pictures, write, write_flat
 from torch.utils.data import DataLoader
 
 from potstill.augment.view_schedule import ViewSchedule
@@ -26,7 +26,7 @@ from potstill.dataset_file.memmap_safetensors import FileLayout, write_digest
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import random_permutation
 from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs, label_file_bytes
-from potstill.labels.write import LabelTeacher, hash_network, mean_logits, write_labels
+from potstill.labels.write import LabelTeacher, hash_network, mean_logits
 from potstill.rng import derive_seed
 
 ALL = torch.arange(N)
@@ -48,7 +48,7 @@ def test_bytes_are_as_forecast(tmp_path: Path, top_k: int | None, dtype: str, mo
     asked = {"top_k": top_k, "dtype": dtype} | more
     names = tuple(f'Kläße, "{c}"' for c in range(12))
     with torch.no_grad():
-        store = write_labels(
+        store = write_flat(
             tmp_path / "a", [expert(classes=names)], pictures(), VIEWS, classes=names, epochs=4, pool=2, **asked
         )
     by_batch = asked.pop("statistics", None) is not None
@@ -82,7 +82,7 @@ def test_rows_are_the_teachers_for_the_views_that_training_sees(path: Path) -> N
 
 def test_a_committee_is_the_mean_of_logits(tmp_path: Path) -> None:
     both = [expert(0), expert(1)]
-    store = write_labels(
+    store = write_flat(
         tmp_path / "a", both, pictures(), VIEWS, classes=CLASSES, epochs=1, level=True, batch=7, temperature=3.0
     )
     x = VIEWS.view(pictures(), 0, ALL)
@@ -236,7 +236,7 @@ def test_a_disk_that_is_too_small_shows_before_the_work(tmp_path: Path, monkeypa
 def test_class_orders_that_differ_are_shown_and_refused(tmp_path: Path, path: Path) -> None:
     swapped = (CLASSES[0], CLASSES[2], CLASSES[1], *CLASSES[3:])
     with pytest.raises(PotstillError) as refused:
-        write_labels(tmp_path / "a", [expert(), expert(classes=swapped)], pictures(), VIEWS, classes=CLASSES, epochs=1)
+        write_flat(tmp_path / "a", [expert(), expert(classes=swapped)], pictures(), VIEWS, classes=CLASSES, epochs=1)
     said = str(refused.value)
     assert "differ from class 1 on" in said
     assert "class 0, class 1, class 2" in said
@@ -295,12 +295,12 @@ def test_a_teacher_that_breaks_is_named(tmp_path: Path) -> None:
     with torch.no_grad():
         broken.network.weight[0, 3] = float("nan")  # type: ignore[index, union-attr]
     with pytest.raises(PotstillError, match="item 0 in epoch 0"):
-        write_labels(tmp_path / "a", [broken], pictures(), VIEWS, classes=CLASSES, epochs=1)
+        write_flat(tmp_path / "a", [broken], pictures(), VIEWS, classes=CLASSES, epochs=1)
     narrow = LabelTeacher(name="narrow", network=expert(classes=CLASSES[:5]).network, classes=CLASSES)
     with pytest.raises(PotstillError, match="teachers of 12 classes are required, but these give 5"):
-        write_labels(tmp_path / "b", [narrow], pictures(), VIEWS, classes=CLASSES, epochs=1)
+        write_flat(tmp_path / "b", [narrow], pictures(), VIEWS, classes=CLASSES, epochs=1)
     with pytest.raises(PotstillError, match="at least one teacher"):
-        write_labels(tmp_path / "c", [], pictures(), VIEWS, classes=CLASSES, epochs=1)
+        write_flat(tmp_path / "c", [], pictures(), VIEWS, classes=CLASSES, epochs=1)
 
 
 # Hostile files
@@ -432,6 +432,6 @@ def test_a_file_that_changes_between_processes_is_noticed(path: Path, tmp_path: 
 def test_tables_have_labels_too(tmp_path: Path) -> None:
     rows = pictures().flatten(1)
     views = ViewSchedule(scale=None, flip=0.0, mix="mixup")
-    store = write_labels(tmp_path / "a", [expert()], rows, views, classes=CLASSES, epochs=2)
+    store = write_flat(tmp_path / "a", [expert()], rows, views, classes=CLASSES, epochs=2)
     x, labels = epoch_batch(store, rows, 1, ALL[:5])
     torch.testing.assert_close(labels, mean_logits([expert()], x).softmax(1), rtol=1e-2, atol=1e-3)

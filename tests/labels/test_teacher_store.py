@@ -11,15 +11,15 @@ import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from label_samples import CLASSES, N
+from label_samples import CLASSES, N, write_flat, write_teacher_flat
 from torch import Tensor
 
 from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import InputSpec
 from potstill.errors import PotstillError
 from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs
-from potstill.labels.teacher_file import TeacherFile, open_labels, teacher_file_bytes, write_teacher
-from potstill.labels.write import LabelTeacher, mean_logits, write_labels
+from potstill.labels.teacher_file import TeacherFile, open_labels, teacher_file_bytes
+from potstill.labels.write import LabelTeacher, mean_logits
 from potstill.nn import factory
 from potstill.rng import generator
 
@@ -40,7 +40,7 @@ def expert(name: str = NAME, seed: int = 0, classes: tuple[str, ...] = CLASSES) 
 
 def write(path: Path, experts: list[LabelTeacher] | None = None, **settings: Any) -> TeacherFile:
     given: dict[str, Any] = {"classes": CLASSES, "input": SPEC} | settings
-    return write_teacher(path, experts or [expert()], pictures(), VIEWS, **given)
+    return write_teacher_flat(path, experts or [expert()], pictures(), VIEWS, **given)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_bytes_are_those_of_the_tensors_and_as_forecast(
 
 def test_it_labels_the_views_of_a_file_of_rows_as_the_teacher_does(tmp_path: Path, path: Path) -> None:
     teacher, store = expert(), open_labels(path)
-    rows = write_labels(tmp_path / "rows", [teacher], pictures(), VIEWS, classes=CLASSES, epochs=3, level=True)
+    rows = write_flat(tmp_path / "rows", [teacher], pictures(), VIEWS, classes=CLASSES, epochs=3, level=True)
     assert isinstance(store, TeacherFile)
     assert isinstance(open_labels(tmp_path / "rows"), LabelFile)
     for epoch, index in ((0, ALL), (2, torch.tensor([7, 3, 3]))):
@@ -95,7 +95,7 @@ def test_by_the_statistics_of_a_batch_it_labels_as_a_network_in_train_mode(tmp_p
 
 
 def test_weights_of_items_are_mixed_as_for_rows(tmp_path: Path, path: Path) -> None:
-    rows = write_labels(tmp_path / "rows", [expert()], pictures(), VIEWS, classes=CLASSES, epochs=3)
+    rows = write_flat(tmp_path / "rows", [expert()], pictures(), VIEWS, classes=CLASSES, epochs=3)
     weights = torch.rand(N, generator=generator(3))
     assert torch.equal(TeacherFile(path).mixed(weights, 2, ALL, SPEC.shape), rows.mixed(weights, 2, ALL, SPEC.shape))
 
@@ -146,7 +146,7 @@ def test_other_sets_orders_and_teachers_are_refused(tmp_path: Path, path: Path) 
     with pytest.raises(PotstillError, match="one of potstill's own networks, but 'Mine' is none"):
         write(tmp_path / "a", [LabelTeacher(name="Mine", network=expert().network, classes=CLASSES)])
     with pytest.raises(PotstillError, match="at least one"):
-        write_teacher(tmp_path / "a", [], x, VIEWS, classes=CLASSES, input=SPEC)
+        write_teacher_flat(tmp_path / "a", [], x, VIEWS, classes=CLASSES, input=SPEC)
     with pytest.raises(PotstillError, match="float16"):
         write(tmp_path / "a", dtype="float16")
     assert not list(tmp_path.iterdir())
@@ -246,6 +246,6 @@ def test_pickles_and_other_kinds_are_refused(path: Path, tmp_path: Path) -> None
             open_labels(place)
     with pytest.raises(PotstillError, match="a teacher that labels, not rows"):
         LabelFile(path)
-    rows = write_labels(tmp_path / "rows", [expert()], pictures(), VIEWS, classes=CLASSES, epochs=1)
+    rows = write_flat(tmp_path / "rows", [expert()], pictures(), VIEWS, classes=CLASSES, epochs=1)
     with pytest.raises(PotstillError, match="rows of labels, not a teacher"):
         TeacherFile(rows.path)

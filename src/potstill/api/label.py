@@ -28,7 +28,7 @@ from potstill.labels.fkd import import_fkd
 from potstill.labels.label_file import LabelFile, hash_inputs, label_file_bytes
 from potstill.labels.metadata import TEACHER_BITS
 from potstill.labels.teacher_file import Labels, teacher_file_bytes, write_teacher
-from potstill.labels.write import resolve_pool, write_labels
+from potstill.labels.write import RowSettings, WriteSettings, resolve_pool, write_labels
 from potstill.nn import CustomNetwork, default_network_name, factory, parse_network
 from potstill.runs.load_data import as_splits, pick_device
 
@@ -150,14 +150,19 @@ def label(
     if store_as == "teacher":
         return write_teacher(
             out, experts, x, task.views, classes=seen.classes, input=seen.input, dtype=teacher_type(dtype),
-            statistics=said.teaching.teacher_statistics, batch=shared, replace=force,
+            settings=WriteSettings(statistics=said.teaching.teacher_statistics, batch=shared, replace=force),
         )  # fmt: skip
     return write_labels(
         out, experts, x, task.views, classes=seen.classes,
-        epochs=task.epochs, pool=pool, top_k=top_k, dtype=dtype or "float16",
-        temperature=said.teaching.temperature, level=said.teaching.loss == "mse",
-        statistics=said.teaching.teacher_statistics, batch=shared, replace=force,
-        progress=None if progress is None else lambda done, total: progress("labels", done, total),
+        epochs=task.epochs, pool=pool,
+        rows=RowSettings(
+            top_k=top_k, dtype=dtype or "float16", temperature=said.teaching.temperature,
+            level=said.teaching.loss == "mse",
+        ),
+        settings=WriteSettings(
+            statistics=said.teaching.teacher_statistics, batch=shared, replace=force,
+            progress=None if progress is None else lambda done, total: progress("labels", done, total),
+        ),
     )  # fmt: skip
 
 
@@ -170,9 +175,15 @@ def _published(
     picture = (x.shape[2], x.shape[3])
     return import_fkd(
         folder, out, classes=task.seen.classes, items=len(x), picture=picture, size=picture,
-        inputs_hash=hash_inputs(x), epochs=epochs, top_k=top_k, dtype=dtype or "float16",
-        temperature=task.said.teaching.temperature, level=task.said.teaching.loss == "mse", replace=force,
-        progress=None if progress is None else lambda done, total: progress("labels", done, total),
+        epochs=epochs,
+        rows=RowSettings(
+            top_k=top_k, dtype=dtype or "float16", temperature=task.said.teaching.temperature,
+            level=task.said.teaching.loss == "mse",
+        ),
+        settings=WriteSettings(
+            inputs_hash=hash_inputs(x), replace=force,
+            progress=None if progress is None else lambda done, total: progress("labels", done, total),
+        ),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ more.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ from torch import Tensor
 from potstill.augment.imported_views import ImportedViews
 from potstill.dataset_file.memmap_safetensors import write_in_parts
 from potstill.errors import PotstillError
-from potstill.labels.codec import LabelCodec
 from potstill.labels.fkd_files import FKDBatch, read_batch
 from potstill.labels.label_file import LabelFile, plan_label_file
 from potstill.labels.metadata import LabelMetadata
+from potstill.labels.write import DEFAULT_WRITING, RowSettings, WriteSettings
 
 __all__ = ["import_fkd", "sampler_order"]
 
+PUBLISHED_ROWS = RowSettings(temperature=20.0, level=True)
 SEED = 42
 """Seed of the sampler, hard-coded in the consumer (get_img2batch_idx_list)."""
 
@@ -54,16 +55,10 @@ def import_fkd(
     items: int,
     picture: tuple[int, int],
     size: tuple[int, int],
-    inputs_hash: str,
     epochs: int | None = None,
-    top_k: int | None = None,
-    dtype: str = "float16",
-    temperature: float = 20.0,
-    level: bool = True,
     network: str = "unknown",
-    record_every: float = 5.0,
-    replace: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    rows: RowSettings = PUBLISHED_ROWS,
+    settings: WriteSettings = DEFAULT_WRITING,
 ) -> LabelFile:
     """Import the labels of a published folder, with its crops, flips and mixes.
 
@@ -74,15 +69,16 @@ def import_fkd(
         items: pictures of the set, in the order of the producer's ImageFolder (folders, then files, sorted).
         picture: (height, width) of the stored pictures.
         size: (height, width) of the views that were labelled.
-        inputs_hash: `hash_inputs` of the pictures in that order, as they will be trained on.
         epochs: the first so many; all if ``None``.
-        top_k, dtype, temperature, level: how to store them, as for `LabelCodec`.
         network: the teacher's name, where it is known.
-        record_every, replace, progress: as for `write_labels`.
+        rows: storage of the rows.
+        settings: writing of the file; ``inputs_hash`` is required: the hash of the pictures in the producer's order.
 
     Raises:
         PotstillError: a file is missing, of another form, holds other objects, or says what cannot be: one line.
     """
+    if settings.inputs_hash is None:
+        raise PotstillError("imported labels need the hash of the pictures; give settings with inputs_hash")
     folder = Path(folder)
     found = sum(1 for p in folder.glob("epoch_*") if re.fullmatch(r"epoch_\d+", p.name)) if folder.is_dir() else 0
     stored = found if epochs is None else epochs
@@ -96,11 +92,8 @@ def import_fkd(
         raise PotstillError(f"{folder}: boxes of this variant are only known for square pictures, not {picture}")
     orders = sampler_order(items, stored) if first.index is None else None
     about = LabelMetadata(
-        classes=tuple(classes), items=items, content_hash=inputs_hash, epochs=stored,
-        coding=LabelCodec(
-            classes=len(classes), top_k=top_k or len(classes), dtype=dtype, temperature=temperature, level=level
-        ),
-        views=views, networks=((network, ""),), version=version("potstill"),
+        classes=tuple(classes), items=items, content_hash=settings.inputs_hash, epochs=stored,
+        coding=rows.codec(len(classes)), views=views, networks=((network, ""),), version=version("potstill"),
     )  # fmt: skip
 
     def make(start: int, end: int) -> Mapping[str, NDArray[Any]]:
@@ -110,7 +103,13 @@ def import_fkd(
 
     parts = [(e * items, (e + 1) * items) for e in range(stored)]
     write_in_parts(
-        Path(path), plan_label_file(about), parts, make, record_every=record_every, replace=replace, progress=progress
+        Path(path),
+        plan_label_file(about),
+        parts,
+        make,
+        record_every=settings.record_every,
+        replace=settings.replace,
+        progress=settings.progress,
     )
     return LabelFile(path)
 

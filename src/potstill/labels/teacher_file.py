@@ -26,13 +26,12 @@ from potstill.labels.label_file import LabelFile, hash_inputs, mix_values
 from potstill.labels.metadata import (
     TEACHER_BITS,
     TEACHER_FORMAT,
-    Statistics,
     TeacherMetadata,
     check_class_order,
     parse_description,
 )
 from potstill.labels.quantized_network import layout_hash, quantize_networks, restore_networks, tensor_sizes
-from potstill.labels.write import LabelTeacher, hash_network, mean_logits
+from potstill.labels.write import DEFAULT_WRITING, LabelTeacher, WriteSettings, hash_network, mean_logits
 from potstill.nn import build_on_meta, factory
 
 __all__ = ["Labels", "TeacherFile", "open_labels", "teacher_file_bytes", "write_teacher"]
@@ -183,10 +182,7 @@ def write_teacher(
     input: InputSpec,
     items: int | None = None,
     dtype: str = "uint8",
-    statistics: Statistics = "running",
-    batch: int = 256,
-    inputs_hash: str | None = None,
-    replace: bool = False,
+    settings: WriteSettings = DEFAULT_WRITING,
 ) -> TeacherFile:
     """Store teachers whose mean logits label the views of a set. Arguments as for `write_labels`, and:
 
@@ -205,11 +201,11 @@ def write_teacher(
     if n is None:
         raise PotstillError("labels need at least one item, but none is known; give inputs, or items=n")
     about = TeacherMetadata(
-        classes=names, items=n, content_hash=inputs_hash or hash_inputs(inputs, n), dtype=dtype,
+        classes=names, items=n, content_hash=settings.inputs_hash or hash_inputs(inputs, n), dtype=dtype,
         input=InputSpec(kind=input.kind, shape=tuple(input.shape)), views=views,
         networks=tuple((expert.name, hash_network(expert.network)) for expert in teachers),
         layouts=tuple(layout_hash(expert.network) for expert in teachers), version=version("potstill"),
-        statistics=statistics, batch=batch if statistics == "batch" else None,
+        statistics=settings.statistics, batch=settings.batch if settings.statistics == "batch" else None,
     )  # fmt: skip
     for expert, layout in zip(teachers, about.layouts, strict=True):
         if layout_hash(build_on_meta(expert.name, input, len(names))) != layout:
@@ -221,7 +217,7 @@ def write_teacher(
     if path.exists():
         if _same(path, about):
             return TeacherFile(path)
-        if not replace:
+        if not settings.replace:
             raise PotstillError(f"{path}: another file is there; {REPLACE_HINT}")
     description = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
     write_tensors(path, quantize_networks([e.network for e in teachers], TEACHER_BITS[dtype]), {"labels": description})

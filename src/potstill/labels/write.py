@@ -22,7 +22,16 @@ from potstill.labels.label_file import LabelFile, hash_inputs, plan_label_file
 from potstill.labels.metadata import LabelMetadata, Statistics, check_class_order
 from potstill.rng import derive_seed
 
-__all__ = ["LabelTeacher", "hash_network", "mean_logits", "resolve_pool", "teacher_logits", "write_labels"]
+__all__ = [
+    "LabelTeacher",
+    "RowSettings",
+    "WriteSettings",
+    "hash_network",
+    "mean_logits",
+    "resolve_pool",
+    "teacher_logits",
+    "write_labels",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +47,56 @@ class LabelTeacher:
     name: str
     network: nn.Module
     classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowSettings:
+    """Storage of label rows.
+
+    Attributes:
+        top_k: classes to keep of each row; all if ``None``.
+        dtype: "float16", or "uint8" for 8 bits, "uint4" for 4.
+        temperature: the one that students will train with.
+        level: store the log-sum-exp, from which logits come back.
+    """
+
+    top_k: int | None = None
+    dtype: str = "float16"
+    temperature: float = 1.0
+    level: bool = False
+
+    def codec(self, classes: int) -> LabelCodec:
+        """Return the codec of rows of so many classes."""
+        return LabelCodec(
+            classes=classes, top_k=self.top_k or classes, dtype=self.dtype, temperature=self.temperature,
+            level=self.level,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteSettings:
+    """Writing of a label file.
+
+    Attributes:
+        batch: views of one pass. It may change last bits of a teacher's logits, so an interrupted file is continued
+            only with the batch that it began with.
+        statistics: as for `teacher_logits`. With ``batch`` a pass has the views of ``batch`` items in an order that the
+            views' seed gives to each epoch, as in training; the last pass of an epoch may be smaller.
+        inputs_hash: `potstill.labels.label_file.hash_inputs` of the inputs, if known; otherwise they are read for it.
+        record_every: seconds between checkpoints of the file.
+        replace: overwrite another file.
+        progress: called with the number of labels done and of all labels.
+    """
+
+    batch: int = 256
+    statistics: Statistics = "running"
+    inputs_hash: str | None = None
+    record_every: float = 5.0
+    replace: bool = False
+    progress: Callable[[int, int], None] | None = None
+
+
+DEFAULT_WRITING = WriteSettings()
 
 
 def hash_network(network: nn.Module) -> str:
@@ -107,16 +166,8 @@ def write_labels(
     epochs: int,
     pool: int | None = None,
     items: int | None = None,
-    top_k: int | None = None,
-    dtype: str = "float16",
-    temperature: float = 1.0,
-    level: bool = False,
-    batch: int = 256,
-    statistics: Statistics = "running",
-    inputs_hash: str | None = None,
-    record_every: float = 5.0,
-    replace: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    rows: RowSettings = RowSettings(),
+    settings: WriteSettings = DEFAULT_WRITING,
 ) -> LabelFile:
     """Label every view of every stored epoch, or continue an interrupted file.
 
@@ -125,24 +176,15 @@ def write_labels(
 
     Args:
         path: of the file; it gets this name when it is whole.
-        experts: whose mean logits are stored; all must have ``classes`` in this order.
+        teachers: their mean logits are stored; all must have ``classes`` in this order.
         inputs: all items (n, …) in model space, or a function from indices to items.
         views: the recipe of crops, flips and mixes.
         classes: the data's, in label order.
         epochs: that will be trained.
         pool: epochs to store, at most ``epochs``; all of them if ``None``. See `potstill.labels.label_file`.
         items: n, where ``inputs`` is a function.
-        top_k: classes to keep of each row; all if ``None``.
-        dtype, temperature, level: as for `LabelCodec`; ``temperature`` is the one that students will train with.
-        batch: views of one pass. It may change last bits of a teacher's logits, so a stopped file goes on only with
-            the batch that it began with.
-        statistics: as for `teacher_logits`. With ``batch`` the views of a pass are those of
-            ``batch`` items in an order that the views' seed gives to each epoch, as in training; the last pass of an
-            epoch may be smaller.
-        inputs_hash: the inputs' `hash_inputs`, where it is known; otherwise they are read once for it.
-        record_every: seconds after which it is put on record how far the file is.
-        replace: another file that is there.
-        progress: called with the labels that are done and all labels.
+        rows: storage of the rows.
+        settings: writing of the file.
 
     Returns:
         The store, open.
@@ -151,7 +193,7 @@ def write_labels(
         PotstillError: a teacher's class order differs, a logit is not finite, another file is there, the disk is too
             small, or a setting is out of its range: one line.
     """
-    path, names = Path(path), tuple(classes)
+    path, names, batch, statistics = Path(path), tuple(classes), settings.batch, settings.statistics
     for expert in teachers:
         check_class_order(expert.classes, names, f"the teacher {expert.name!r}", "the data")
     n = len(inputs) if isinstance(inputs, Tensor) else items
@@ -163,11 +205,9 @@ def write_labels(
     about = LabelMetadata(
         classes=names,
         items=n,
-        content_hash=inputs_hash or hash_inputs(inputs, n),
+        content_hash=settings.inputs_hash or hash_inputs(inputs, n),
         epochs=stored,
-        coding=LabelCodec(
-            classes=len(names), top_k=top_k or len(names), dtype=dtype, temperature=temperature, level=level
-        ),
+        coding=rows.codec(len(names)),
         views=views,
         networks=tuple((expert.name, hash_network(expert.network)) for expert in teachers),
         version=version("potstill"),
@@ -202,6 +242,12 @@ def write_labels(
         return about.coding.encode(logits)
 
     write_in_parts(
-        path, plan_label_file(about), parts, make, record_every=record_every, replace=replace, progress=progress
+        path,
+        plan_label_file(about),
+        parts,
+        make,
+        record_every=settings.record_every,
+        replace=settings.replace,
+        progress=settings.progress,
     )
     return LabelFile(path)
