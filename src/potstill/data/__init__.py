@@ -11,14 +11,6 @@ from potstill.data.subset import SourceView
 from potstill.data.table_encoding import column_metadata
 
 __all__ = [
-    "KNOWN",
-    "SeriesSource",
-    "SourceView",
-    "StreamSource",
-    "TensorSource",
-    "column_metadata",
-    "fit_normalization",
-    "holdout",
-    "load",
-    "stratify",
+    "KNOWN", "SeriesSource", "SourceView", "StreamSource", "TensorSource", "column_metadata", "fit_normalization",
+    "holdout", "load", "stratify",
 ]  # fmt: skip

@@ -137,11 +137,7 @@ def _rescale(x: Array, way: str) -> Array:
 
 
 def _check_same_scale(arrays: list[Array], name: str) -> None:
-    """Refuse two parts of one dtype whose values lie on two scales.
-
-    Raises:
-        PotstillError: one part keeps to [0, 1] (of uint16: to 8 bits), the other goes far beyond.
-    """
+    """Refuse two parts of one dtype whose values lie on two scales."""
     (low, high), (low_2, high_2) = (_value_range([x]) for x in arrays)
     small, large = min(high, high_2), max(high, high_2)
     most = 255 if _is_wide(arrays[0]) else 1
@@ -158,11 +154,7 @@ def _dtype_word(x: Array) -> str:
 
 
 def _read_pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]]:
-    """Convert images to uint8 where that is lossless, else to float32; also return the units and notes.
-
-    A training and a test part of one type are read alike, by the range of both. Of two types each is read by its own,
-    which must leave no doubt: both become pixels in [0, 1], or it is refused.
-    """
+    """Convert images to uint8 where that is lossless, else to float32; also return the units and notes."""
     types = [_dtype_word(x) for x in arrays]
     if len(set(types)) == 2 and all(x.size for x in arrays):
         scales = [_detect_scale([x]) for x in arrays]
@@ -260,11 +252,7 @@ def canonicalize_inputs(
 
 
 def _check_label_list(labels: Sequence[Any], where: str) -> None:
-    """Refuse label lists that NumPy would silently turn into texts or objects.
-
-    Raises:
-        PotstillError: a label is missing, or some are texts and others numbers.
-    """
+    """Refuse label lists that NumPy would silently turn into texts or objects."""
     first: tuple[int, bool] | None = None
     for i, value in enumerate(labels):
         if value is None or value is np.ma.masked or (isinstance(value, float | np.floating) and np.isnan(value)):

@@ -7,13 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "float32_offsets",
-    "note_ambiguous_axes",
-    "note_channels",
-    "note_float16",
-    "note_merged_values",
+    "float32_offsets", "note_ambiguous_axes", "note_channels", "note_float16", "note_merged_values",
     "restore_uint8",
-]
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 

@@ -241,7 +241,7 @@ def _voc(folder: Path, base: Path | None) -> Detection:
     if not files:
         raise PotstillError(f"{folder}: there are no .xml files; give COCO's .json or a folder of VOC's .xml files")
     pictures = base or (at.parent / "JPEGImages" if (at.parent / "JPEGImages").is_dir() else at)
-    found: list[tuple[Path, Path, int, int, list[list[float]], list[str]]] = []
+    annotated: list[tuple[Path, Path, int, int, list[list[float]], list[str]]] = []
     for file in files:
         root = _xml(file)
         name = _text(root, "filename", file)
@@ -255,8 +255,8 @@ def _voc(folder: Path, base: Path | None) -> Detection:
             # VOC counts pixels from 1 and the last one belongs to the box
             boxes.append([left - 1, top - 1, right, bottom])
             labels.append(_text(node, "name", file))
-        found.append((file, path_within(pictures, name, str(file)), height, width, boxes, labels))
-    classes = tuple(sorted({label for *_, labels in found for label in labels}))
+        annotated.append((file, path_within(pictures, name, str(file)), height, width, boxes, labels))
+    classes = tuple(sorted({label for *_, labels in annotated for label in labels}))
     if not classes:
         raise _wrong(folder, "there are no objects in any annotation")
     images = tuple(
@@ -264,7 +264,7 @@ def _voc(folder: Path, base: Path | None) -> Detection:
             id=file.stem, path=picture, height=height, width=width, boxes=_boxes(boxes),
             labels=torch.tensor([classes.index(label) for label in labels], dtype=torch.int64),
         )
-        for file, picture, height, width, boxes, labels in found
+        for file, picture, height, width, boxes, labels in annotated
     )  # fmt: skip
     return Detection(name=folder.resolve().name, classes=classes, images=images)
 

@@ -46,10 +46,7 @@ def _hidden_folders(base: Path) -> list[str]:
 
 
 def _pictures(base: Path, skipped: Counter[str]) -> tuple[list[str], int]:
-    """List image files below ``base``, relative to it and sorted, and count the other files.
-
-    Names of hidden and of system's folders and files, which are not looked into, are counted in ``skipped``.
-    """
+    """List image files below ``base``, relative to it and sorted, and count the other files."""
     images: list[str] = []
     others = 0
     visited: set[str] = set()
@@ -105,11 +102,7 @@ def _parts(root: Path) -> tuple[Path, Path | None, list[str]]:
 
 
 def _classes(base: Path) -> dict[str, list[Path]]:
-    """Return class folders by class name, sorted by name, or by number if all are numbers.
-
-    A class is the folder's name in composed Unicode (NFC): one name in two forms, as copies between a Mac and other
-    systems make them, is one class.
-    """
+    """Return class folders by class name, sorted by name, or by number if all are numbers."""
     folders: dict[str, list[Path]] = {}
     for path in _folders(base):
         folders.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)

@@ -130,11 +130,6 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _check_places(content: bytes) -> None:
-    """
-    Raises:
-        pickle.UnpicklingError: it puts something at a place beyond its own length, for which Python's reader would
-            reserve memory for all places before it, up to 64 GiB.
-    """
     for code, place, _ in pickletools.genops(content):
         if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(place or 0) <= len(content):
             raise pickle.UnpicklingError(f"it asks for place {place:,} in a file of {len(content):,} bytes")

@@ -16,17 +16,8 @@ from potstill.errors import PotstillError
 from potstill.rng import generator
 
 __all__ = [
-    "PARENT",
-    "GroupValues",
-    "encode_groups",
-    "get_groups",
-    "join_groups",
-    "match_file_groups",
-    "note_group_overlap",
-    "read_column_groups",
-    "refuse_groups",
-    "source_key",
-    "split_group_values",
+    "PARENT", "GroupValues", "encode_groups", "get_groups", "join_groups", "match_file_groups",
+    "note_group_overlap", "read_column_groups", "refuse_groups", "source_key", "split_group_values",
     "stratify_groups",
 ]  # fmt: skip
 

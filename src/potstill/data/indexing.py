@@ -107,11 +107,7 @@ def _file_groups(group: object, files: Callable[[], list[str]], name: str) -> Gr
 
 
 def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[str, str, int, int]]:
-    """Yield name, key, offset and size of the files in a tar, from its headers.
-
-    Raises:
-        PotstillError: it is compressed, cut off, or has a broken header (what comes before is kept with ``skip_bad``).
-    """
+    """Yield name, key, offset and size of the files in a tar, from its headers."""
     length = shard.stat().st_size
 
     def broken(what: str) -> None:

@@ -245,13 +245,9 @@ def _set_horizontal_flip(splits: Splits, data: object, flip: bool | None) -> Spl
 
 
 def _of_source(source: TensorSource, group: object) -> RawSplits:
-    """Return a source as parts to be split.
-
-    A normalization that equals the fit of all inputs is fitted anew on the training part, so that no test sample
-    enters.
-    """
-    given = source.normalization
-    is_fit = _equals_fit(given, fit_normalization(source.inputs))
+    """Return a source as parts to be split."""
+    normalization = source.normalization
+    is_fit = _equals_fit(normalization, fit_normalization(source.inputs))
     return RawSplits(
         name=source.name,
         train=source.inputs,
@@ -260,18 +256,16 @@ def _of_source(source: TensorSource, group: object) -> RawSplits:
         classes=source.classes,
         task=source.task,
         targets=source.targets,
-        normalization=None if is_fit else given,
+        normalization=None if is_fit else normalization,
         places=source.places,
         names=source.names,
         groups=None if source.groups is None or group is not None else source.groups.numpy(),
     )
 
 
-def _equals_fit(given: Normalization, fitted: Normalization) -> bool:
-    equal = torch.equal(given.mean.cpu(), fitted.mean) and torch.equal(given.std.cpu(), fitted.std)
-    return (
-        equal and given.whitening is None and all(_equals_fit(n, fitted.parts[name]) for name, n in given.parts.items())
-    )
+def _equals_fit(found: Normalization, fitted: Normalization) -> bool:
+    equal = torch.equal(found.mean.cpu(), fitted.mean) and torch.equal(found.std.cpu(), fitted.std)
+    return equal and found.whitening is None and all(_equals_fit(n, fitted.parts[k]) for k, n in found.parts.items())
 
 
 def _of_object(data: object, options: ReadOptions) -> RawSplits:

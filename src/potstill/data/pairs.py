@@ -110,10 +110,6 @@ def read_pairs(task: Retrieval, data: object, options: ReadOptions) -> Splits:
 
 
 def _text(value: object, where: str, row: int, column: str, what: str) -> str:
-    """
-    Raises:
-        PotstillError: the cell is empty.
-    """
     if value is None or value != value or not str(value).strip():
         of = f" ({what})" if what else ""
         raise PotstillError(f"{where}: row {row + 1}{of} is empty in column {column!r}; fill it or remove the row")

@@ -246,11 +246,7 @@ def _choose_format(
     parts: Sequence[_Texts], column: str, words: Sequence[str], values: dict[str, dict[_Format, float]],
     shared: set[_Format],
 ) -> _Format:  # fmt: skip
-    """Choose the intended format.
-
-    Raises:
-        PotstillError: several are possible, and would say different things.
-    """
+    """Choose the intended format."""
     first, *others = sorted(shared, key=lambda way: _ORDER.index(way.style))
     if first == _SHORT_YEAR:
         raise PotstillError(

@@ -27,16 +27,9 @@ from potstill.data.lossy_decode import LossCounter, LossFlags, header_losses, to
 from potstill.errors import PotstillError
 
 __all__ = [
-    "SUFFIXES",
-    "BadPictureError",
-    "DecodedImages",
-    "choose_common_size",
-    "decode_image",
-    "decode_images",
-    "read_header",
-    "resize_and_crop",
-    "silence_pillow",
-]
+    "SUFFIXES", "BadPictureError", "DecodedImages", "choose_common_size", "decode_image", "decode_images",
+    "read_header", "resize_and_crop", "silence_pillow",
+]  # fmt: skip
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
@@ -167,10 +160,7 @@ def read_header(picture: Picture) -> tuple[int, int, bool]:
 
 
 def _may_be_turned(picture: Picture) -> bool:
-    """Return True if a PNG has a chunk that may hold an orientation; walks over the chunk headers.
-
-    A damaged file counts as True: decoding reports the damage.
-    """
+    """Return True if a PNG has a chunk that may hold an orientation; walks over the chunk headers."""
     if isinstance(picture, Image.Image):
         return True
     with _as_file(picture) as file:

@@ -122,10 +122,6 @@ def read_npz_arrays(path: Path) -> dict[str, Any]:
 
 
 def _check_claims(path: Path, loaded: Any) -> None:
-    """
-    Raises:
-        PotstillError: an array in it claims more values than the file has for it, or more than fit into memory.
-    """
     total, unpacked = 0, UnpackBudget(path)
     for member in loaded.zip.infolist():
         unpacked.add(member.file_size)

@@ -104,11 +104,7 @@ def check_read_options(value: object) -> dict[str, Any]:
 
 
 def _is_quick(pattern: str) -> bool:
-    """Return True if a regular expression from a file needs polynomially many steps on any path.
-
-    No repeated group, no reference back and at most `_REPEATS` repeats: then there are at most as many ways to share a
-    path out among the repeats as its length to the power of their number.
-    """
+    """Return True if a regular expression from a file needs polynomially many steps on any path."""
     plain = re.sub(r"\\.|\[\^?\]?[^\]]*\]", "x", pattern)  # what stands escaped or in a class is one character
     repeats = len(re.findall(r"[*+?{]", re.sub(r"\(\?", "(", plain)))
     back = re.search(r"\\[1-9]|\(\?P=|\(\?\(", pattern)

@@ -68,11 +68,7 @@ def _read_tables(
         empty = np.asarray(cells.is_null(nan_is_null=True).combine_chunks())
         if empty.any() and options.missing in ("impute", "drop"):  # nobody can say what is not known
             notes.append(f"{name}: {int(empty.sum()):,} rows without a target were left out")
-            table, cells, empty = (
-                table.filter(pa.array(~empty)),
-                cells.filter(pa.array(~empty)),
-                empty[~empty],
-            )
+            table, cells, empty = (table.filter(pa.array(~empty)), cells.filter(pa.array(~empty)), empty[~empty])
         numbers = np.asarray(
             cells.combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
         )

@@ -238,11 +238,7 @@ class _SeriesTable:
 
 
 def _fill_missing(table: _SeriesTable, options: ReadOptions) -> tuple[_SeriesTable, list[str]]:
-    """Fill missing values with the previous one in their stretch; a stretch begins where all columns have a value.
-
-    Raises:
-        PotstillError: values are missing and that was not asked for, or a column holds none, or one beyond 32 bits.
-    """
+    """Fill missing values with the previous one in their stretch; a stretch begins where all columns have a value."""
     values, name, notes = table.values, table.name, list[str]()
     back = np.argsort(table.rows)
     for i, column in enumerate(table.variables):

@@ -20,16 +20,9 @@ from potstill.data.splits import RawSplits
 from potstill.errors import PotstillError
 
 __all__ = [
-    "check_new_member",
-    "expand_braces",
-    "is_shards",
-    "list_shards",
-    "member_extension",
-    "parse_cls",
-    "read_shards",
-    "sample_key",
-    "shards_name",
-]
+    "check_new_member", "expand_braces", "is_shards", "list_shards", "member_extension", "parse_cls", "read_shards",
+    "sample_key", "shards_name",
+]  # fmt: skip
 
 _BRACES = re.compile(r"\{(\d++)\.\.(\d++)\}|\{([^{},]*+,[^{}]*+)\}")  # nothing is tried twice, however long it is
 

@@ -39,15 +39,9 @@ from potstill.rng import generator
 from potstill.tasks import FittableTask
 
 __all__ = [
-    "RawSplits",
-    "assemble",
-    "check_splits",
-    "count_absent_classes",
-    "draw_test_split",
-    "holdout",
-    "parse_size",
+    "RawSplits", "assemble", "check_splits", "count_absent_classes", "draw_test_split", "holdout", "parse_size",
     "stratify",
-]
+]  # fmt: skip
 
 
 def stratify(
@@ -160,10 +154,7 @@ def _as_files(x: Tensor) -> bool:
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize images (n, c, h, w) with antialiasing to cover ``size`` and crop the middle; the dtype stays.
-
-    Pixels of 8 bits in one channel or three as files of pictures are, to the bit; others bilinearly.
-    """
+    """Resize images (n, c, h, w) with antialiasing to cover ``size`` and crop the middle; the dtype stays."""
     h, w = x.shape[-2:]
     scale = max(size[0] / h, size[1] / w)
     cover = [max(size[0], round(h * scale)), max(size[1], round(w * scale))]
@@ -215,10 +206,7 @@ def _select(x: Inputs | Frame, at: Tensor) -> Any:
 
 
 def check_splits(
-    name: str,
-    classes: tuple[str, ...] | None,
-    train: tuple[int, Tensor],
-    test: tuple[int, Tensor] | None,
+    name: str, classes: tuple[str, ...] | None, train: tuple[int, Tensor], test: tuple[int, Tensor] | None
 ) -> None:
     """Check that samples, labels and class names of a training and a test part fit together.
 
@@ -277,11 +265,7 @@ def draw_test_split(
 
 
 def _add_groups(parts: RawSplits, group: str | Sequence[Any] | None) -> RawSplits:
-    """Add groups from ``group`` where the reader found none: from file names, or as given.
-
-    Raises:
-        PotstillError: they cannot be told.
-    """
+    """Add groups from ``group`` where the reader found none: from file names, or as given."""
     if group is None or parts.groups is not None:
         return parts
     if isinstance(group, str):

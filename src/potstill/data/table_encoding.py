@@ -19,20 +19,9 @@ from potstill.data.parsed import dictionary_codes, parse_column
 from potstill.errors import PotstillError, unknown_name
 
 __all__ = [
-    "Column",
-    "Frame",
-    "Kind",
-    "Missing",
-    "check_float32_range",
-    "column_metadata",
-    "encode_frames",
-    "is_number_type",
-    "is_text_type",
-    "label_type",
-    "parse_missing",
-    "read_frames",
-    "to_texts",
-]
+    "Column", "Frame", "Kind", "Missing", "check_float32_range", "column_metadata", "encode_frames",
+    "is_number_type", "is_text_type", "label_type", "parse_missing", "read_frames", "to_texts",
+]  # fmt: skip
 
 Kind: TypeAlias = Literal["number", "boolean", "category", "date"]
 Missing: TypeAlias = Literal["impute", "drop", "refuse"]
@@ -61,7 +50,7 @@ class Column:
     type: str = ""
     """Arrow type of the cells as read; a dictionary is ``category<TYPE>``. Empty: float64, boolean, text; for dates,
     microseconds."""
-    whole: bool = False
+    at_midnight: bool = False
     """True if all dates of the training part are at midnight."""
     absent: bool = False
     """True if the last category stands for missing cells."""
@@ -238,11 +227,7 @@ def _read_column(values: Any, column: str, about: Any, name: str) -> _RawColumn:
 
 
 def _days(values: Any, column: str, name: str) -> npt.NDArray[np.float64]:
-    """Return days since 1970 of dates and times, counted in their own unit to stay exact.
-
-    Raises:
-        PotstillError: one lies outside the years 1 to 9999.
-    """
+    """Return days since 1970 of dates and times, counted in their own unit to stay exact."""
     kind = values.type
     unit = "d" if pa.types.is_date32(kind) else "ms" if pa.types.is_date64(kind) else kind.unit
     if unit == "ns":  # what is below a microsecond is left out
@@ -398,7 +383,7 @@ def _fit_column(raw: _RawColumn, other: _RawColumn | None) -> Column:
         (offset,) = float32_offsets(present[:, None])
         return replace(column, offset=offset or None)
     at_midnight = not raw.type.startswith("date") and bool((present % 1 == 0).all())
-    return replace(column, since=_date(float(present.min())), whole=at_midnight)
+    return replace(column, since=_date(float(present.min())), at_midnight=at_midnight)
 
 
 def _fill_text(column: Column) -> str:

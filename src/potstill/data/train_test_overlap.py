@@ -21,13 +21,8 @@ from potstill.functional.duplicates import WITHIN, Digests, near_duplicates
 from potstill.kinds import get_kind
 
 __all__ = [
-    "Duplicates",
-    "first_equal",
-    "first_equal_encoded",
-    "keep_copies_together",
-    "note_overlap",
-    "parse_duplicates",
-]
+    "Duplicates", "first_equal", "first_equal_encoded", "keep_copies_together", "note_overlap", "parse_duplicates",
+]  # fmt: skip
 
 Duplicates: TypeAlias = Literal["exact", "near", "together"]
 

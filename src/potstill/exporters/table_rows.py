@@ -208,8 +208,8 @@ def _column(said: Any) -> _Column | None:
         except (ValueError, TypeError):
             return None
     return _Column(
-        name=said["name"], kind=kind, values=tuple(values), since=days, type=word, whole=said.get("whole") is True,
-        absent=said.get("absent") is True, offset=float(offset),
+        name=said["name"], kind=kind, values=tuple(values), since=days, type=word,
+        whole=said.get("at_midnight") is True, absent=said.get("absent") is True, offset=float(offset),
     )  # fmt: skip
 
 

@@ -16,15 +16,9 @@ from potstill.errors import PotstillError, unknown_name
 from potstill.labels.codec import LabelCodec
 
 __all__ = [
-    "FORMAT",
-    "TEACHER_BITS",
-    "TEACHER_FORMAT",
-    "FileMetadata",
-    "LabelMetadata",
-    "Statistics",
-    "TeacherMetadata",
+    "FORMAT", "TEACHER_BITS", "TEACHER_FORMAT", "FileMetadata", "LabelMetadata", "Statistics", "TeacherMetadata",
     "parse_description",
-]
+]  # fmt: skip
 
 Statistics: TypeAlias = Literal["running", "batch"]
 """BatchNorm statistics that a teacher labels with: running ones of its training, or those of each labelled batch."""

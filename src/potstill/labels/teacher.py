@@ -220,11 +220,7 @@ def soft_labels(
 
 
 def _labelled(source: Source, fetched: Batch) -> tuple[Inputs, Tensor]:
-    """Return inputs and targets of a batch.
-
-    Raises:
-        PotstillError: the source has no targets.
-    """
+    """Return inputs and targets of a batch."""
     if fetched.y is None:
         raise PotstillError(f"a teacher needs labels, but {source.name} has none; choose a source with classes")
     return fetched.x, fetched.y

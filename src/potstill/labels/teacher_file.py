@@ -23,13 +23,7 @@ from potstill.core import InputSpec
 from potstill.dataset_file.files import check_writable, read_metadata, read_tensors, write_tensors
 from potstill.errors import PotstillError
 from potstill.labels.label_file import LabelFile, hash_inputs, mix_values
-from potstill.labels.metadata import (
-    TEACHER_BITS,
-    TEACHER_FORMAT,
-    TeacherMetadata,
-    check_class_order,
-    parse_description,
-)
+from potstill.labels.metadata import TEACHER_BITS, TEACHER_FORMAT, TeacherMetadata, check_class_order, parse_description
 from potstill.labels.quantized_network import layout_hash, quantize_networks, restore_networks, tensor_sizes
 from potstill.labels.write import DEFAULT_WRITING, LabelTeacher, WriteSettings, hash_network, mean_logits
 from potstill.nn import build_on_meta, factory

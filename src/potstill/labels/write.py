@@ -23,15 +23,9 @@ from potstill.labels.metadata import LabelMetadata, Statistics, check_class_orde
 from potstill.rng import derive_seed
 
 __all__ = [
-    "LabelTeacher",
-    "RowSettings",
-    "WriteSettings",
-    "hash_network",
-    "mean_logits",
-    "resolve_pool",
-    "teacher_logits",
+    "LabelTeacher", "RowSettings", "WriteSettings", "hash_network", "mean_logits", "resolve_pool", "teacher_logits",
     "write_labels",
-]
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

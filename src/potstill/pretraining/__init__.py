@@ -7,18 +7,7 @@ from potstill.pretraining.trajectories import ExpertTrajectories
 from potstill.pretraining.trajectory import Trajectories, Trajectory
 
 __all__ = [
-    "ExpertTraining",
-    "ExpertTrajectories",
-    "Record",
-    "RecordTraining",
-    "Recording",
-    "TimeEstimate",
-    "TrainNetwork",
-    "TrainedNetworks",
-    "Trajectories",
-    "Trajectory",
-    "build_assets",
-    "estimate_time",
-    "required_assets",
+    "ExpertTraining", "ExpertTrajectories", "Record", "RecordTraining", "Recording", "TimeEstimate", "TrainNetwork",
+    "TrainedNetworks", "Trajectories", "Trajectory", "build_assets", "estimate_time", "required_assets",
     "training_part",
-]
+]  # fmt: skip

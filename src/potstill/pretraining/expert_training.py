@@ -338,10 +338,7 @@ class ExpertTraining(Training):
         return {"params": teacher.params, "buffers": teacher.buffers, **speed}
 
     def _resume(self, rows: FileRows) -> _TrainingState:
-        """Return the state to resume from, with the file filled up to it.
-
-        It is that of the interrupted training or of a shorter cached one; the initial state if neither is intact.
-        """
+        """Return the state to resume from, with the file filled up to it."""
         if (saved := self._saved()) is None or saved[0].epoch > self.epochs:
             rows.start()
             return self._first()

@@ -15,10 +15,7 @@ from potstill.pretraining.expert_training import PUBLISHED, ExpertTraining
 from potstill.pretraining.mtt_buffers import BufferTrajectory, parse_buffer, read_replay_buffer
 from potstill.pretraining.networks import TrainedNetworks, Training, describe_work
 from potstill.pretraining.trajectory import PlaceholderReader, Trajectories, Trajectory, open_expert
-from potstill.pretraining.trajectory_codec import (
-    Layout,
-    layout_json,
-)
+from potstill.pretraining.trajectory_codec import Layout, layout_json
 
 __all__ = ["ExpertTrajectories"]
 

@@ -32,18 +32,9 @@ from potstill.dataset_file.memmap_safetensors import FileLayout, TensorField, op
 from potstill.errors import PotstillError
 
 __all__ = [
-    "FORMAT",
-    "FileRows",
-    "Layout",
-    "MemoryRows",
-    "Rows",
-    "Snapshot",
-    "layout_json",
-    "read_file",
-    "read_rows",
-    "rows_digest",
-    "snapshots_hash",
-]
+    "FORMAT", "FileRows", "Layout", "MemoryRows", "Rows", "Snapshot", "layout_json", "read_file", "read_rows",
+    "rows_digest", "snapshots_hash",
+]  # fmt: skip
 
 Snapshot: TypeAlias = tuple[Float[Tensor, " p"], Float[Tensor, " b"]]
 """Parameters and running statistics, one row each, in memory of their own."""
