@@ -214,7 +214,7 @@ def test_a_checkpoint_whose_meta_is_of_another_kind_is_refused(tmp_path: Path, w
         checkpoint, state=state, rng_state=generator(0).get_state(), step=1, identity={"method": repr(method)},
         meta=meta,
     )  # fmt: skip
-    with pytest.raises(PotstillError, match="not a whole checkpoint"):
+    with pytest.raises(PotstillError, match="an incomplete checkpoint"):
         go(method, checkpoint=checkpoint, resume=True)
 
 
@@ -262,7 +262,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path: Path) -> 
     assert older.exists()
     good = older.read_bytes()
     _flipped(checkpoint)
-    with pytest.warns(PotstillWarning, match=r"damaged.*; the run goes on from the checkpoint before it, of step 2"):
+    with pytest.warns(PotstillWarning, match=r"damaged.*; the run resumes from the checkpoint before it, of step 2"):
         on = go(Walk(), steps=4, checkpoint=checkpoint, every=0.0, resume=True)
     assert on.outcome.step == 4
     # what was damaged does not take the place of what was good

@@ -148,7 +148,7 @@ def edited(path: Path, change: Any) -> Path:
         (lambda c, t: c["decoder"].update(parametrization="nowhere"), "nowhere"),
         (lambda c, t: c["decoder"].update(parametrization="memory"), "does not fit its decoder 'memory'"),
         (lambda c, t: c["decoder"].update(space="other"), "decoder.space"),
-        (lambda c, t: c.update(decoder=None), "names no decoder"),
+        (lambda c, t: c.update(decoder=None), "name no decoder"),
         (lambda c, t: c.update(codec=None), "codec.tensors"),
         (lambda c, t: c["codec"]["tensors"].pop("labels"), "no tensor 'labels'"),
         (lambda c, t: c["codec"]["tensors"].update(other={"codec": "float"}), "no tensor 'other'"),
@@ -162,26 +162,6 @@ def test_a_file_that_contradicts_itself_is_refused_in_one_line(change: Any, said
     with pytest.raises(PotstillError, match=said) as refused:
         load(path)
     assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("name", ["herding", "soft", "tiles"])
-def test_the_first_format_is_read_as_it_was(name: str, tmp_path: Path) -> None:
-    path = DATA / f"first-{name}.safetensors"
-    read, raw = load(path), safetensors.torch.load_file(path)
-    assert read.metadata["format"] == "potstill/1"
-    assert torch.equal(read.inputs, raw["inputs"])
-    assert torch.equal(read.labels, raw["labels"])
-    assert {f"payload/{n}" for n in read.payload} == {n for n in raw if n.startswith("payload/")}
-    assert read.save(tmp_path / "a.safetensors").read_bytes() == path.read_bytes()
-    assert potstill.inspect(read)["items"] == len(raw["inputs"])
-    page = potstill.report(path, tmp_path / "page.html").read_text()
-    assert "potstill" in page
-
-
-def test_indices_of_the_first_format_are_put_together_again() -> None:
-    whole = load(DATA / "first-herding.safetensors")
-    assert is_index_file(DATA / "first-indices.safetensors")
-    assert same(materialize(DATA / "first-indices.safetensors", potstill.load_data("digits").train), whole)
 
 
 @pytest.mark.parametrize(
@@ -246,5 +226,5 @@ def test_a_store_of_pictures_refuses_a_table_before_the_work(method: str) -> Non
 
 
 def test_a_store_that_is_none_names_those_that_are() -> None:
-    with pytest.raises(PotstillError, match=r"unknown store 'uin4'.*uint4"):
+    with pytest.raises(PotstillError, match=r"unknown codec 'uin4'.*uint4"):
         potstill.distill(toy(), "random", ipc=2, codec="uin4")

@@ -100,7 +100,7 @@ def test_a_file_without_a_hash_is_read_and_one_of_another_content_is_not(tmp_pat
     safetensors.torch.save_file(tensors, path, {"card": said["card"]})
     assert torch.equal(load(path).inputs, a_set().inputs)
     safetensors.torch.save_file({**tensors, "inputs": tensors["inputs"] / 2}, path, said)
-    with pytest.raises(PotstillError, match="does not have the content that it was written with"):
+    with pytest.raises(PotstillError, match="its content is not the one that was written"):
         load(path)
 
 

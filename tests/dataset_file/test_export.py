@@ -163,7 +163,7 @@ def test_webdataset_folder_has_shards_of_bounded_size(tmp_path: Path, monkeypatc
 def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
     with pytest.raises(PotstillError, match="did you mean parquet"):
         export(make(), "parquett", tmp_path / "x")
-    with pytest.raises(PotstillError, match="png needs pictures"):
+    with pytest.raises(PotstillError, match="png needs images"):
         export(make(shape=(7,)), "png", tmp_path / "x")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("keep")

@@ -208,7 +208,7 @@ def test_shards_hold_every_part(tmp_path: Path) -> None:
 
 
 def test_png_of_what_has_no_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PotstillError, match="png needs pictures"):
+    with pytest.raises(PotstillError, match="png needs images"):
         potstill.export(chosen(mixed_source()), "png", tmp_path / "a")
 
 
@@ -287,7 +287,7 @@ def codec(card: dict[str, Any], name: str) -> dict[str, Any]:
         ("pairs", lambda c, t: c["input"].update(parts=[]), "parts that its input lacks"),
         ("pairs", lambda c, t: c["input"].update(parts=3), "valid 'input.parts'"),
         ("pairs", lambda c, t: c["normalization"]["parts"].update(sound={"mean": [0], "std": [1]}), "parts that its"),
-        ("pairs", lambda c, t: c["normalization"]["parts"].update(text={"mean": [0], "std": [1]}), "has no values"),
+        ("pairs", lambda c, t: c["normalization"]["parts"].update(text={"mean": [0], "std": [1]}), "without values"),
         ("pairs", lambda c, t: c["normalization"]["parts"]["image"].update(std=[0]), "positive std"),
         ("pairs", lambda c, t: c["task"].update(width="wide"), "no valid 'width'"),
         ("pairs", lambda c, t: c["task"].update(views=["image"]), "no valid 'views'"),
@@ -298,11 +298,11 @@ def codec(card: dict[str, Any], name: str) -> dict[str, Any]:
         ("mixed", lambda c, t: c["input"]["parts"][1].update(levels=[1, 5]), "part 'codes' is not categories"),
         ("mixed", lambda c, t: c["input"]["parts"][1].update(levels=[2]), "part 'codes' is not categories"),
         ("mixed", lambda c, t: c["input"]["parts"][1].update(kind="table"), "part 'codes' is not table"),
-        ("mixed", lambda c, t: c["task"].update(mean=[1.0, 2.0]), "are not such as its task"),
+        ("mixed", lambda c, t: c["task"].update(mean=[1.0, 2.0]), "cannot score targets"),
         ("mixed", lambda c, t: c["task"].update(mean=["a"]), "no valid 'mean'"),
         ("mixed", lambda c, t: codec(c, "labels").update(shape=[3, 2]), "which its codec does not write"),
-        ("windows", lambda c, t: c["task"].update(horizon=4), "are not such as its task"),
-        ("windows", lambda c, t: c["task"].update(std=[0.0, 0.0]), "are not such as its task"),
+        ("windows", lambda c, t: c["task"].update(horizon=4), "cannot score targets"),
+        ("windows", lambda c, t: c["task"].update(std=[0.0, 0.0]), "cannot score targets"),
         ("windows", lambda c, t: t.update(labels=t["labels"] * torch.nan), "targets must be finite"),
     ],
 )  # fmt: skip

@@ -190,7 +190,7 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
         read_checkpoint(path, Outer, {"config": {}})
     with pytest.raises(PotstillError, match="another version of the method"):
         read_checkpoint(path, Inner, {"config": {"lr": 1}})
-    with pytest.raises(PotstillError, match="without a card"):
+    with pytest.raises(PotstillError, match="no metadata key card"):
         load(path)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(PotstillError, match="cut off or damaged"):

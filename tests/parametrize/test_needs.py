@@ -279,9 +279,7 @@ def test_it_is_rounded_while_it_is_made_and_bought_by_bytes(tmp_path: Path) -> N
 
 def test_it_cannot_be_of_one_part() -> None:
     pair = InputSpec(kind="pair", shape=(), parts=(("image", SOURCE.input), ("other", SOURCE.input)))
-    with pytest.raises(
-        PotstillError, match=r"parametrization linear:rank=3 decodes by .* of 'image' alone; take another"
-    ):
+    with pytest.raises(PotstillError, match=r"parametrization linear:rank=3 requires assets .*'image' alone"):
         parse_parametrization("image=linear:rank=3", pair)
 
 
