@@ -9,6 +9,7 @@ from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Sch
 
 def build_set(inputs: Inputs, labels: Any, *, scores: bool = False, **given: Any) -> Distilled:
     """Build a set; ``given`` are fields of its values, ``scores``: labels are scores."""
+    given = {name: value for name, value in given.items() if (name, value) != ("codec", None)}
     values = {}
     given |= {"inputs": inputs, "labels": labels, "scores": labels if scores else None}
     for kind in (Contents, Schema, Provenance, Encoding):

@@ -162,7 +162,7 @@ def test_patches_of_a_group_each_are_the_published_formula(
     patches = n * -(-h // side) * -(-w // side)
     made = Patches(bits=bits, side=side, groups=min(256, patches))
     kept = made.pack(x)
-    each = made._each(x)
+    each = made._quantize_patches(x)
     torch.testing.assert_close(each, naive_patches(x, bits, side), rtol=1e-4, atol=1e-4)
     back = decode(kept)
     assert back.shape == x.shape

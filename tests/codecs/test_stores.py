@@ -234,7 +234,7 @@ def test_what_contradicts_itself_is_refused(bad: Encoded, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("spelled", "said"),
-    [("uint0", "bits must be"), ("uint17", "bits must be"), ("float8", "16 or 32 bits"), ("zip", "stor"),
+    [("uint0", "bits must be"), ("uint17", "bits must be"), ("float8", "16 or 32 bits"), ("zip", "codec"),
      ("uint4:q=1", "q")],
 )  # fmt: skip
 def test_a_store_that_is_none_is_refused(spelled: str, said: str) -> None:
@@ -265,9 +265,9 @@ SMALL = parse_codec("half:bits=4").pack(torch.rand(2, 1, 8, 8, generator=generat
         ({"shape": [2, 1, 800, 8]}, "may grow, by up to"),
         ({"shape": [2, 1, 3, 8]}, "may grow"),
         ({"shape": [2, 2, 8, 8]}, "may grow"),
-        ({"shape": [2, 8, 8]}, "must say how smaller"),
-        ({"within": "uint4"}, "must say how smaller"),
-        ({"within": {"codec": "small", "shape": [2, 1, 4, 4]}}, "must say how smaller"),
+        ({"shape": [2, 8, 8]}, "must describe the smaller"),
+        ({"within": "uint4"}, "must describe the smaller"),
+        ({"within": {"codec": "small", "shape": [2, 1, 4, 4]}}, "must describe the smaller"),
         ({"within": {**SMALL.metadata["within"], "bits": 2}}, "need 8 bytes"),
         ({"within": {"shape": [2, 1, 4, 4]}}, "its codec is 'None'"),
     ],

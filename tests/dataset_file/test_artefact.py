@@ -504,7 +504,7 @@ def test_bytes_count_what_training_needs_once() -> None:
         ({"index": torch.tensor([1, -1])}, "index must be one int64"),
         ({"payload": {"x": torch.tensor([math.inf])}}, "payload 'x' must be finite"),
         ({"normalization": Normalization(torch.zeros(1), torch.zeros(1))}, "positive std"),
-        ({"classes": ("a", "a")}, "stands there twice"),
+        ({"classes": ("a", "a")}, "have the same name"),
     ],
 )
 def test_what_could_not_be_loaded_is_not_built(changes: dict[str, Any], message: str) -> None:

@@ -23,7 +23,6 @@ from potstill.methods.distribution.dm import DM
 from potstill.testing.toy import toy_source
 from tests.build_set import build_set
 
-DATA = Path(__file__).parent / "data"
 QUICK: dict[str, Any] = {"network": "convnet-d2-w8", "progress": None}
 STORES = (
     "float32", "float16", "exact", "uint8", "uint4", "uint3", "uint2", "uint1", "uint4:labels=4", "uint2:aware=false",
@@ -177,7 +176,7 @@ def test_a_budget_in_bytes_is_kept_and_used(method: str, store: str | None) -> N
 
 
 def test_what_is_read_cannot_be_set_beside_the_file() -> None:
-    made = load(DATA / "first-herding.safetensors")
+    made = potstill.distill("digits", "herding", ipc=1, progress=None)
     for name in ("inputs", "labels", "index", "weights"):
         with pytest.raises(AttributeError):
             setattr(made, name, None)

@@ -114,9 +114,9 @@ def test_equal_sets_are_equal_bytes(tmp_path: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from potstill._util.file_lock import only_run
+from potstill._util.file_lock import exclusive_output
 
-with only_run(Path(sys.argv[1])):
+with exclusive_output(Path(sys.argv[1])):
     print("running", flush=True)
     sys.stdin.read()
 """

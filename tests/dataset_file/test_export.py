@@ -181,7 +181,7 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("potstill.exporters.images.png_bytes", full)
+    monkeypatch.setattr("potstill.exporters.images.encode_png", full)
     with pytest.raises(PotstillError, match="No space left on device"):
         export(make(), "png", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -55,7 +55,7 @@ def test_a_selection_as_a_frame_is_its_rows() -> None:
 
 def test_what_was_made_has_the_types_of_the_source() -> None:
     frame = shop()
-    found = made(frame, method="dm", how={"steps": 3, "lr": 5.0}).to_pandas()
+    found = to_pandas(made(frame, method="dm", how={"steps": 3, "lr": 5.0}))
     assert found.drop(columns="species").dtypes.to_dict() == frame.drop(columns="species").dtypes.to_dict()
     assert set(found["town"]) <= {"Zürich", "Bern, BE"}
     assert set(found["size"]) <= {36, 37, 38}

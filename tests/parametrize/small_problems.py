@@ -34,7 +34,9 @@ def problem(
         normalization=fit_normalization(inputs), inputs=inputs, labels=labels,
     )  # fmt: skip
     counts = tuple(max(1, n // math.prod(shape)) for n in numbers)
-    return dataclasses.replace(toy_problem(), train=source, counts=counts, numbers=tuple(numbers), parametrization=p)
+    return dataclasses.replace(
+        toy_problem(), train=source, counts=counts, value_budget=tuple(numbers), parametrization=p
+    )
 
 
 def inputs(prob: Problem, seed: int = 1) -> Tensor:

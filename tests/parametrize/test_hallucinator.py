@@ -119,7 +119,7 @@ def test_what_is_paid_is_what_is_stored(
     assert stored(payload) == 4 * (networks + one * bases) <= 4 * sum(numbers)
     assert networks + one * (bases + k) > sum(numbers)
     assert prob.decode(payload).shape == (sum(prob.sizes), *shape)
-    more = dataclasses.replace(prob, numbers=tuple(2 * n for n in numbers))
+    more = dataclasses.replace(prob, value_budget=tuple(2 * n for n in numbers))
     assert all(b >= a for a, b in zip(prob.sizes, more.sizes, strict=True))
 
 

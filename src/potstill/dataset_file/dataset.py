@@ -219,7 +219,9 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
 
     def _repr_html_(self) -> str:
         spec, cost = self.metadata["input"], self.metadata.get("cost", {})
-        groups = f" in {len(self.classes):,} classes" if self.classes else f" ({self.metadata['task']['name']})"
+        groups = (
+            f" in {len(self.classes):,} classes" if self.is_classification else f" ({self.metadata['task']['name']})"
+        )
         rows: list[tuple[str, object]] = [
             ("made of", self.metadata["source"].get("name")),
             ("by", self.metadata["method"]),

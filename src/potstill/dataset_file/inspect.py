@@ -23,13 +23,14 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
         PotstillError: the path has no set that can be loaded.
     """
     small = load(distilled) if isinstance(distilled, str | Path) else distilled
-    counts = torch.bincount(small.hard_labels, minlength=len(small.classes)).tolist() if small.classes else []
+    classes = small.classes if small.is_classification else ()
+    counts = torch.bincount(small.hard_labels, minlength=len(classes)).tolist()[: len(classes)]
     return {
         "metadata": small.to_dict(),
         "items": len(small),
         "kind": "selection" if small.is_selection else "synthetic",
         "labels": _label_kind(small),
-        "per_class": dict(zip(small.classes, counts, strict=True)),
+        "per_class": dict(zip(classes, counts, strict=True)),
         "range": _value_range(small.inputs),
         "weights": None if small.weights is None else _weight_summary(small.weights),
         "tensors": {
