@@ -12,7 +12,7 @@ from potstill.cli.main import main
 from potstill.errors import PotstillError
 from tests.build_set import build_set
 
-QUICK = {"students": 2, "steps": 6, "real": (1,), "stops": (1, 4), "groups": 3, "network": "convnet-d1-w4"}
+QUICK = {"students": 2, "steps": 6, "real": (1,), "teacher_steps": (1, 4), "groups": 3, "network": "convnet-d1-w4"}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,13 @@ def test_an_item_whose_label_is_wrong_is_read_otherwise_and_near_to_another_clas
         outcome=made.metadata["outcome"], cost=made.metadata["cost"],
     )  # fmt: skip
     found = potstill.diagnose(
-        wrong, digits, parts=("nearest", "labeller"), students=1, stops=(60,), network="convnet-d1-w16", progress=None
+        wrong,
+        digits,
+        parts=("nearest", "labeller"),
+        students=1,
+        teacher_steps=(60,),
+        network="convnet-d1-w16",
+        progress=None,
     )["parts"]
     assert found["nearest"]["other_class"] == 10
     assert not found["nearest"]["selected"]
@@ -100,7 +106,7 @@ def test_an_item_whose_label_is_wrong_is_read_otherwise_and_near_to_another_clas
 
 
 def test_validation_leaves_the_test_part_out(digits, chosen):
-    found = potstill.diagnose(chosen, digits, parts="calibration", on="validation", progress=None, **QUICK)
+    found = potstill.diagnose(chosen, digits, parts="calibration", split="validation", progress=None, **QUICK)
     assert found["asked"] == {"part": "validation", "samples": len(digits.train) - found["data"]["samples"]}
     assert found["data"]["made_of_train"] is None
 
@@ -154,7 +160,7 @@ def test_numbers_have_no_classes_to_agree_on(tmp_path):
         ({"parts": "tea"}, "part of a study"),
         ({"on": "train"}, "test or the validation"),
         ({"students": 0}, "students of at least 1"),
-        ({"stops": (3, 1)}, "that rise"),
+        ({"teacher_steps": (3, 1)}, "that rise"),
         ({"network": "forest"}, "networks"),
     ],
 )

@@ -37,12 +37,12 @@ def diagnose(
     *,
     parts: Sequence[str] | str | None = None,
     plan: bool = False,
-    on: str | None = None,
+    split: str | None = None,
     students: int | None = None,
     steps: int | None = None,
     lr: float | None = None,
     real: Sequence[int] | None = None,
-    stops: Sequence[int] | None = None,
+    teacher_steps: Sequence[int] | None = None,
     groups: int | None = None,
     network: str | CustomNetwork | Callable[..., Any] | None = None,
     seed: int = 0,
@@ -50,18 +50,18 @@ def diagnose(
     executor: Executor | str | None = None,
     progress: CountCallback = "auto",
 ) -> dict[str, Any]:
-    """The report card of a distilled set, as JSON values.
+    """Return the report card of a distilled set, as JSON values.
 
     Args:
         distilled: a set, or the path of one, also of one that holds the indices of a selection alone.
         data: what it was made of: anything ``load_data`` takes, or what it returned.
         parts: which (`parts`); one or several. By default all.
         plan: only what it will take: ``expected`` (of each part students, networks and seconds) and ``seconds``.
-        on: ``test`` or ``validation``: which real samples students are asked about (default: test, if there is one).
+        split: ``test`` or ``validation``: which real samples students are asked about (default: test, if there is one).
         students: of each training set; 3 by default.
         steps, lr: updates (180) and learning rate of students (what was learned with the set, else 0.03).
         real: for ``mixing``, real samples per class that are added to the set.
-        stops: for ``agreement`` and ``labeller``, updates after which networks of real data are looked at.
+        teacher_steps: for ``agreement`` and ``labeller``, updates after which networks of real data are looked at.
         groups: for ``influence``, items that are left out one by one at most; of larger sets groups of one class.
         network: the students'; by default what the set was made with.
         seed: decides every draw.
@@ -75,7 +75,7 @@ def diagnose(
         PotstillWarning: the set was not made of this training data.
     """
     keep_freed_memory()
-    wanted: dict[str, Any] = {n: tuple(v) for n, v in (("amounts", real), ("stops", stops)) if v is not None}
+    wanted: dict[str, Any] = {n: tuple(v) for n, v in (("amounts", real), ("stops", teacher_steps)) if v is not None}
     wanted |= {} if groups is None else {"groups": groups}
     named = (parts,) if isinstance(parts, str) else tuple(PARTS) if parts is None else tuple(dict.fromkeys(parts))
     asked = DiagnosticOptions(
@@ -95,7 +95,7 @@ def diagnose(
         distilled,
         splits,
         network=parse_network(network),
-        eval_split=on,
+        eval_split=split,
         students=students,
         steps=steps,
         lr=lr,

@@ -74,15 +74,15 @@ def verify(path: str | Path) -> list[Verdict]:
 def verify_file(path: str | Path) -> Verdict:
     """Return the kind of one file, and its damage."""
     path = Path(path)
-    found = Verdict(path=str(path), kind="", bytes=0, sealed=False)
+    verdict = Verdict(path=str(path), kind="", bytes=0, sealed=False)
     try:
-        found = replace(found, bytes=path.stat().st_size)
+        verdict = replace(verdict, bytes=path.stat().st_size)
         kind, sealed, check = _recognised(path)
-        found = replace(found, kind=kind, sealed=sealed)
-        return replace(found, about=check()) if kind else replace(found, problem="not a file that Potstill writes")
+        verdict = replace(verdict, kind=kind, sealed=sealed)
+        return replace(verdict, about=check()) if kind else replace(verdict, problem="not a file that Potstill writes")
     except (PotstillError, OSError) as error:
-        said = os_error_text(error) if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
-        return replace(found, kind=found.kind or "unreadable", problem=said)
+        reason_text = os_error_text(error) if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
+        return replace(verdict, kind=verdict.kind or "unreadable", problem=reason_text)
 
 
 def _recognised(path: Path) -> tuple[str, bool, Callable[[], str]]:

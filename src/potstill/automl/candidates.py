@@ -202,13 +202,13 @@ def usual_candidates(source: Source, store: str | None) -> tuple[Candidate, ...]
     if image and min(sides) >= _TINY:
         pixels = sides[0] * sides[1]
         cosines = f"frequency:kept={max(1, pixels // 16, min(64, pixels // 4))}"
-        made = [
+        optimised = [
             f"dm:{_FEW}", f"dm:{_RATE}/{cosines}", f"m3d:{_RATE}", f"frepo/{cosines}", f"m3d:{_FEW}/tiles",
             f"rfad/{cosines}", *([f"m3d:{_FEW}/small:factor=2"] if min(sides) >= 24 else []),
         ]  # fmt: skip
     else:  # too few numbers for half the resolution or for few coefficients
-        made = [f"dm:{_FEW}", "frepo", "rfad", f"m3d:{_RATE}/pixels", f"dm:{_RATE}", f"m3d:{_FEW}/pixels"]
-    found = [Candidate.read(text) for text in (*real, *made)]
+        optimised = [f"dm:{_FEW}", "frepo", "rfad", f"m3d:{_RATE}/pixels", f"dm:{_RATE}", f"m3d:{_FEW}/pixels"]
+    candidates = [Candidate.read(text) for text in (*real, *optimised)]
     if store is not None:
-        found = [dataclasses.replace(candidate, store=store) for candidate in found]
-    return tuple(dict.fromkeys(found))
+        candidates = [dataclasses.replace(candidate, store=store) for candidate in candidates]
+    return tuple(dict.fromkeys(candidates))

@@ -29,7 +29,7 @@ def asked_sizes(
     items: Sequence[int] | int | None,
     bytes: Sequence[int | str] | int | str | None,
 ) -> list[tuple[Unit, int]]:
-    """Return the size budgets in the order asked for: items per class or in all, then bytes.
+    """Return the size budgets in the order given: items per class or in all, then bytes.
 
     Raises:
         PotstillError: no size is given, both kinds of items are, or one is no amount.
@@ -38,12 +38,12 @@ def asked_sizes(
         raise PotstillError(
             "a comparison needs its sizes once: ipc, items per class, or items in all; and, or instead, bytes"
         )
-    found: list[tuple[Unit, int]] = []
-    wanted: list[tuple[Unit, Any]] = [("ipc", ipc), ("items", items), ("bytes", bytes)]
-    for unit, asked in wanted:
-        if asked is None:
+    sizes: list[tuple[Unit, int]] = []
+    requested: list[tuple[Unit, Any]] = [("ipc", ipc), ("items", items), ("bytes", bytes)]
+    for unit, values in requested:
+        if values is None:
             continue
-        amounts: list[Any] = list(asked) if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
+        amounts: list[Any] = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
         if unit == "bytes":
             try:
                 amounts = [parse_size(a) if isinstance(a, str) else a for a in amounts]
@@ -52,10 +52,10 @@ def asked_sizes(
         if not amounts or not all(type(amount) is int and amount >= 1 for amount in amounts):
             what = {"ipc": "item per class", "items": "item in all", "bytes": "byte"}[unit]
             raise PotstillError(
-                f"{unit} must be whole numbers of at least 1 {what}, such as [1, 10], not {asked!r:.80}"
+                f"{unit} must be whole numbers of at least 1 {what}, such as [1, 10], not {values!r:.80}"
             )
-        found += [(unit, amount) for amount in dict.fromkeys(amounts)]
-    return found
+        sizes += [(unit, amount) for amount in dict.fromkeys(amounts)]
+    return sizes
 
 
 def asked_methods(
@@ -119,7 +119,7 @@ def asked_measures(
     overrides: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
 ) -> tuple[Measure, ...]:
-    """The protocols with their options: what all are given, and what each is given over that.
+    """Return the protocols with their options: those of all, and those of each, which win.
 
     Raises:
         PotstillError: there is no such protocol, or it has no such option.
@@ -132,18 +132,18 @@ def asked_measures(
     for name in of_each:
         if name not in names:
             raise unknown_name("protocol with options", name, names)
-    found = []
+    measures = []
     for name in names:
         value = values[name]
         chosen = registry.resolve("protocols", name) if isinstance(value, str) else value
-        given = {**overrides, **of_each.get(name, {})}
-        found.append(
+        fields = {**overrides, **of_each.get(name, {})}
+        measures.append(
             Measure(
-                name=name, protocol=chosen.override(**given) if given else chosen, seeds=seeds, overrides=given,
+                name=name, protocol=chosen.override(**fields) if fields else chosen, seeds=seeds, overrides=fields,
                 alone=len(names) == 1,
             )
         )  # fmt: skip
-    return tuple(found)
+    return tuple(measures)
 
 
 def check_storage(parametrizations: Sequence[str], stores: Sequence[str], train: Source) -> None:

@@ -149,12 +149,12 @@ def _summed(
     answers = count_answers(metric, samples)
     if sets < 2:
         at, of = next(iter(values.items()))
-        found = summary(of, answers, metric.low, samples=single.get(at))
+        score = summary(of, answers, metric.low, samples=single.get(at))
     else:
         means, matrix = [sum(of) / len(of) for of in values.values()], over_sets(single, list(values))
         known = None if matrix is None else SampleScores.from_matrix(matrix)
-        found = summary(means, answers, metric.low, samples=known)
-    return metric.to_dict | found | {"over": "students" if sets < 2 else "sets"}
+        score = summary(means, answers, metric.low, samples=known)
+    return metric.to_dict | score | {"over": "students" if sets < 2 else "sets"}
 
 
 def _difference(

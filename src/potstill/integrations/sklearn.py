@@ -146,7 +146,8 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             y: n classes: numbers or texts, as an array, a series, a column, or one-hot rows; or real values.
 
         Returns:
-            ``X`` and ``y`` of the small set, of the same types and units as what was given. What was selected is a copy
+            ``X`` and ``y`` of the small set,
+            of the same types and units as the training data. What was selected is a copy
             of the rows. What was made of a frame has its columns and their types (a category is the nearest one,
             numbers of a whole column are rounded); what was made of an array of integers is float. By convention there
             are these two and no weights: those are in ``sample_weight_`` afterwards.
@@ -158,22 +159,22 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         seed = 0 if self.random_state is None else self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
-        given = self._read(X, y)
-        source = given.source
+        training = self._read(X, y)
+        source = training.source
         try:
             shared = {f.name: getattr(self, f.name) for f in fields(RunSpec) if f.name in _SHARED}
             options = {**shared, **self._size_budget(), "seed": int(seed), **dict(self.options or {})}
             spec = RunSpec.from_options(Splits(train=source, test=None), self.method, options)
-            made = run(spec, RunLimits(steps=self.steps, time_limit=self.time_limit), RunIO(progress=None))
+            distilled = run(spec, RunLimits(steps=self.steps, time_limit=self.time_limit), RunIO(progress=None))
             for name in ("sample_indices_", "soft_labels_", "sampling_strategy_"):  # of a run before
                 self.__dict__.pop(name, None)
-            self.distilled_ = made
-            weight = made.sample_weight
-            self.sample_weight_ = np.ones(len(made), np.float32) if weight is None else weight.numpy()
-            if made.index is not None:
-                at = made.index if source.places is None else source.places[made.index]
+            self.distilled_ = distilled
+            weight = distilled.sample_weight
+            self.sample_weight_ = np.ones(len(distilled), np.float32) if weight is None else weight.numpy()
+            if distilled.index is not None:
+                at = distilled.index if source.places is None else source.places[distilled.index]
                 self.sample_indices_ = at.numpy()
-            return self._inputs(X, given, made), self._targets(y, made, given.order)
+            return self._inputs(X, training, distilled), self._targets(y, distilled, training.order)
         except PotstillError as error:
             raise ResamplingError(str(error)) from error
 

@@ -93,11 +93,11 @@ class ClusterPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values single_tensor."""
-        found: dict[str, Any] = dataclasses.asdict(self)
-        for phase, said in zip(self.phases, found["phases"], strict=True):
-            said |= {"seconds": phase.seconds, "bound": phase.bound}
+        value: dict[str, Any] = dataclasses.asdict(self)
+        for phase, phase_value in zip(self.phases, value["phases"], strict=True):
+            phase_value |= {"seconds": phase.seconds, "bound": phase.bound}
         names = ("seconds", "gpu_hours", "busy_hours", "memory", "price")
-        return found | {name: getattr(self, name) for name in names}
+        return value | {name: getattr(self, name) for name in names}
 
 
 def plan_cluster(
@@ -207,26 +207,26 @@ class _Here:
 
     def teachers(self) -> list[Phase]:
         """The training of each asset, shared by as many devices as make it shortest."""
-        found: list[Phase] = []
+        phases: list[Phase] = []
         trials = [
             list(a.jobs(asset_context(self.small.problem)))
             for a in required_assets(self.small.method, self.small.problem)
         ]
         for (name, jobs, batch), trial in zip(self.jobs, trials, strict=True):
-            left = [job for job in jobs if not job.is_cached()]
-            units = sum(job.remaining() for job in left)
+            missing = [job for job in jobs if not job.is_cached()]
+            units = sum(job.remaining() for job in missing)
             if not units:
                 continue
             run, few = trial[0].estimate()
             work = _least(run) / few * self.rate
-            make = self._of(left[0])
+            make = self._of(missing[0])
             phase = training_phase(
-                f"training of {name}", self.cluster, networks=len(left), samples=units / len(left), work=work,
+                f"training of {name}", self.cluster, networks=len(missing), samples=units / len(missing), work=work,
                 batch=batch, weights=_weight(make), kept=self.kept * _ratio(make, self), each=self._each(),
                 decode=self.decode,
             )  # fmt: skip
-            found.append(phase)
-        return found
+            phases.append(phase)
+        return phases
 
     def _each(self) -> float:
         train = self.whole.problem.train

@@ -54,7 +54,7 @@ def training_phase(
         work: operations of a sample; ``each``: bytes that it is read from; ``decode``: seconds of a core.
         weights: bytes of a network; ``kept``: bytes that a sample keeps for its gradients.
     """
-    found: list[Phase] = []
+    phases: list[Phase] = []
     node = min(cluster.gpus, batch)
     for g in sorted({1, node, min(cluster.devices, batch)}):
         groups = max(1, min(networks, cluster.devices // g))
@@ -73,8 +73,8 @@ def training_phase(
             decode=networks * samples * (decode or 0.0) / (groups * g * cluster.cores),
             memory=memory, fits=fits, parts=parts,
         )  # fmt: skip
-        found.append(phase)
-    return min(found, key=lambda phase: (not phase.fits, phase.seconds))
+        phases.append(phase)
+    return min(phases, key=lambda phase: (not phase.fits, phase.seconds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

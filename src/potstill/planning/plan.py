@@ -135,11 +135,11 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values single_tensor."""
-        found: dict[str, Any] = dataclasses.asdict(self)
-        found |= {"real_per_step": self.real_per_step, "seconds": self.seconds}
+        value: dict[str, Any] = dataclasses.asdict(self)
+        value |= {"real_per_step": self.real_per_step, "seconds": self.seconds}
         if (m := self.memory) is not None:
-            found["memory"] |= {"peak": m.peak, "largest": m.largest.name, "spare": dataclasses.asdict(m.spare)}
-        return found
+            value["memory"] |= {"peak": m.peak, "largest": m.largest.name, "spare": dataclasses.asdict(m.spare)}
+        return value
 
 
 def plan(

@@ -78,8 +78,8 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PotstillWarning)  # printed by load_set_and_data
             result = diagnose(
-                small, splits, parts=self.parts, plan=self.plan, on=self.split, students=self.students,
-                steps=self.steps, lr=self.lr, real=self.real, stops=self.teacher_steps, groups=self.groups,
+                small, splits, parts=self.parts, plan=self.plan, split=self.split, students=self.students,
+                steps=self.steps, lr=self.lr, real=self.real, teacher_steps=self.teacher_steps, groups=self.groups,
                 network=self.network, seed=self.seed, device=self.device, executor=self.executor_spec,
                 progress=progress,
             )  # fmt: skip
