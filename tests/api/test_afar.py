@@ -10,7 +10,7 @@ from potstill.cli.recipe import find_recipe
 from potstill.data.synthetic_shape import parse_like
 from potstill.errors import PotstillError
 from potstill.execution.described import parse_cluster
-from potstill.planning.phases import parallel_phase, training_phase
+from potstill.planning.phases import ParallelWork, training_phase
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(ROOT.glob("recipes/imagenet-*/*.yaml"))
@@ -89,10 +89,11 @@ def test_more_devices_shorten_a_training_until_the_exchange_of_gradients_bounds_
 
 def test_what_does_not_fit_is_halved_or_said():
     def steps(memory, held=0):
-        return parallel_phase(
-            "s", cluster=parse_cluster(f"memory={memory},flops=1T"), work=1e12, jobs=1, samples=0, each=0,
-            decode=None, at_once=100, kept=1e8, weights=10**6, forward=False, held=held, steps=1,
+        work = ParallelWork(
+            name="s", operations=1e12, jobs=1, steps=1, batch=100, kept=1e8, weights=10**6, forward=False,
+            state_bytes=held,
         )  # fmt: skip
+        return work.on(parse_cluster(f"memory={memory},flops=1T"))
 
     assert (steps("80GB").parts, steps("80GB").fits) == (1, True)
     assert (steps("4GB").parts, steps("4GB").fits) == (4, True)
