@@ -120,10 +120,10 @@ class Bench:
     def cell(self, candidate: Candidate, seed: int) -> tuple[potstill.Distilled, dict[str, Any]]:
         """One cell of the grid: for so many seconds, by what a step is seen to cost."""
         options: dict[str, Any] = {
-            "parametrization": candidate.parametrization, "store": candidate.store, "network": self.network,
+            "parametrization": candidate.parametrization, "store": candidate.codec, "network": self.network,
             **dict(candidate.options),
         }  # fmt: skip
-        if candidate.real:
+        if candidate.is_real:
             return self.distill(candidate.method, seed, **options), {}
         marks: list[float] = []
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from potstill.active import ACQUISITIONS, active_learning, label_cost
-from potstill.active.label_cost import needed
+from potstill.active.label_cost import labels_for_accuracy
 from potstill.active.learning import LabelingSchedule, Learner
 from potstill.cli.main import main
 from potstill.data import TensorSource
@@ -103,7 +103,7 @@ def test_all_begin_with_the_same_samples():
 
 def test_a_round_asks_for_what_the_learner_is_least_sure_of():
     from potstill.active.acquisition import margin
-    from potstill.active.learning import fitted, labelled, scored
+    from potstill.active.learning import labelled_source, predict, train_learner
     from potstill.nn import factory
 
     source = blobs(90, 0)
@@ -116,8 +116,8 @@ def test_a_round_asks_for_what_the_learner_is_least_sure_of():
     )
     first = torch.tensor(run.rounds[0].index)
     make = factory("linear", source.input, 3)
-    net = fitted(QUICK, make, labelled(source, first, source.labels[first]), 0, 0)
-    scores = margin(scored(net, source)[0])
+    net = train_learner(QUICK, make, labelled_source(source, first, source.labels[first]), 0, 0)
+    scores = margin(predict(net, source)[0])
     scores[first] = -1
     assert run.rounds[1].index == tuple(scores.argsort(descending=True, stable=True)[:5].tolist())
 
@@ -143,9 +143,9 @@ def test_what_cannot_be_is_refused_in_one_line(answer, options, message):
 
 
 def test_needed_labels_lie_on_the_line_between_two_rounds():
-    assert needed([10, 20, 30], [0.5, 0.7, 0.6], 0.6) == pytest.approx(15)
-    assert needed([10, 20], [0.5, 0.7], 0.4) == 10
-    assert needed([10, 20], [0.5, 0.7], 0.8) is None
+    assert labels_for_accuracy([10, 20, 30], [0.5, 0.7, 0.6], 0.6) == pytest.approx(15)
+    assert labels_for_accuracy([10, 20], [0.5, 0.7], 0.4) == 10
+    assert labels_for_accuracy([10, 20], [0.5, 0.7], 0.8) is None
 
 
 def test_the_cost_of_labels_has_intervals_and_a_plot():

@@ -11,7 +11,7 @@ from potstill.automl import auto, halving
 from potstill.automl.candidates import Candidate, usual_candidates
 from potstill.automl.result import Entry
 from potstill.automl.resume import Journal, Stopwatch
-from potstill.automl.scoring import Judge, behind, students_at
+from potstill.automl.scoring import Judge, is_behind, num_students
 from potstill.automl.successive_halving import rung_sizes, share, steps_in, survivors
 from potstill.cli.main import main
 from potstill.core import Splits
@@ -69,13 +69,13 @@ def test_rungs_keep_a_third_until_one_is_left():
 
 def test_a_candidate_is_spelled_as_it_was_read():
     text = "m3d:lr=0.02,optimizer=adamw/frequency:kept=16%uint4@3,9,40"
-    read = Candidate.read(text)
+    read = Candidate.parse(text)
     assert read.options == (("lr", 0.02), ("optimizer", "adamw"))
-    assert (read.steps, read.parametrization, read.store) == ((3, 9, 40), "frequency:kept=16", "uint4")
-    assert read.spelled(read.steps) == text
+    assert (read.steps, read.parametrization, read.codec) == ((3, 9, 40), "frequency:kept=16", "uint4")
+    assert read.format(read.steps) == text
     for wrong in ("dmm", "dm:lr", "dm:nothing=1", "dm/nowhere", "dm@x", "dm@9,3"):
         with pytest.raises(PotstillError):
-            Candidate.read(wrong)
+            Candidate.parse(wrong)
 
 
 def settle_usual(source, candidate):
@@ -92,12 +92,12 @@ def test_every_usual_candidate_exists_and_some_are_real(few):
     for source in (few.train, table):
         found = usual_candidates(source, None)
         for candidate in found:
-            if not candidate.real:  # a table has no tiles, which m3d takes by itself
+            if not candidate.is_real:  # a table has no tiles, which m3d takes by itself
                 settle_usual(source, candidate)
-        assert sum(c.real for c in found) >= 3
-        assert sum(not c.real for c in found) >= 4
-        assert all(Candidate.read(c.spelled()) == c for c in found)
-    assert {c.store for c in usual_candidates(table, "uint6")} == {"uint6"}
+        assert sum(c.is_real for c in found) >= 3
+        assert sum(not c.is_real for c in found) >= 4
+        assert all(Candidate.parse(c.format()) == c for c in found)
+    assert {c.codec for c in usual_candidates(table, "uint6")} == {"uint6"}
 
 
 def test_what_the_clock_chose_comes_again_without_it(few, whole):
@@ -123,7 +123,7 @@ def test_what_the_clock_chose_comes_again_without_it(few, whole):
 
 def test_an_interrupted_choice_goes_on_to_the_same_bits(few, whole, three_steps, monkeypatch, tmp_path):
     """What students said before is not asked again."""
-    asked, calls, trained = Judge.ask, [0], []
+    asked, calls, trained = Judge.correct_by_students, [0], []
 
     def ask(self, entry, number, students):
         calls[0] += 1
@@ -160,12 +160,14 @@ def test_only_what_is_behind_by_more_than_noise_and_hope_is_dropped():
     few_wrong, many_wrong = right.clone(), right.clone()
     few_wrong[:1] = False
     many_wrong[:60] = False
-    leader, near, far = (Entry(candidate=Candidate.read("dm"), right=[r]) for r in (right, few_wrong, many_wrong))
-    assert not behind(leader, leader)
-    assert not behind(near, leader)
-    assert behind(far, leader)
-    assert not behind(far, leader, hope=0.3)
-    assert [students_at(rung, 3) for rung in range(4)] == [1, 2, 3, 3]
+    leader, near, far = (
+        Entry(candidate=Candidate.parse("dm"), correct_rows=[r]) for r in (right, few_wrong, many_wrong)
+    )
+    assert not is_behind(leader, leader)
+    assert not is_behind(near, leader)
+    assert is_behind(far, leader)
+    assert not is_behind(far, leader, hope=0.3)
+    assert [num_students(rung, 3) for rung in range(4)] == [1, 2, 3, 3]
 
 
 def test_the_limit_is_of_the_clock_and_counts_what_went_before(monkeypatch):

@@ -10,7 +10,7 @@ from scipy import stats
 
 import potstill
 from potstill.api.compare import compare
-from potstill.comparison.verdicts import judge
+from potstill.comparison.verdicts import test_pairs
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.evaluation.statistics import holm_correction, paired_difference
@@ -76,7 +76,7 @@ def test_what_is_no_better_than_chance_is_not_told_apart_and_what_is_better_is_s
         "bad": {k: [0.3 + e * 1.1] for k, e in enumerate(noise)},
     }
     rows = rows_of(scores, metric)
-    tests, (verdict,) = judge(rows, scores, 5, metric, 10_000)
+    tests, (verdict,) = test_pairs(rows, scores, 5, metric, 10_000)
     marked = {row["id"]: (row["best"], row["not_told_apart"]) for row in rows}
     if metric.direction == "higher":
         assert marked == {"good": (True, True), "alike": (False, True), "bad": (False, False)}

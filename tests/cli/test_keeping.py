@@ -17,7 +17,7 @@ import pytest
 
 from potstill._util.cache import make_cache_folder
 from potstill._util.file_lock import lock_file
-from potstill.api.cache import kept, prune
+from potstill.api.cache import list_cache, prune
 from potstill.api.verify import verify, verify_file
 from potstill.cli.main import main
 from potstill.errors import PotstillError
@@ -122,7 +122,7 @@ def test_the_cache_is_listed_verified_and_pruned(
     cache = tmp_path / "cache"
     shutil.copytree(made / "cache", cache)
     monkeypatch.setenv("POTSTILL_CACHE", str(cache))
-    rows = {row.kind: row for row in kept()}
+    rows = {row.kind: row for row in list_cache()}
     assert {"networks", "trajectories", "records", "full"} <= rows.keys()
     assert main(["cache", "--json"]) == 0
     assert {row["kind"] for row in json.loads(capsys.readouterr().out)["kinds"]} == rows.keys()
@@ -141,10 +141,10 @@ def test_the_cache_is_listed_verified_and_pruned(
     assert not old.exists()
     for path in cache.rglob("*.*"):
         os.utime(path, (1e9 + len(path.name), 1e9 + len(path.name)))
-    left = sum(row.bytes for row in kept())
+    left = sum(row.bytes for row in list_cache())
     files, freed = prune(at_most=left // 2)
     assert files >= 1
-    assert sum(row.bytes for row in kept()) == left - freed <= left // 2
+    assert sum(row.bytes for row in list_cache()) == left - freed <= left // 2
     with pytest.raises(PotstillError, match="holds no 'pictures'; there is"):
         prune(kind="pictures", at_most=0)
     capsys.readouterr()
@@ -189,7 +189,7 @@ def test_a_prune_deletes_nothing_that_is_not_ours(
     for path in (*shared.rglob("*"), *other.rglob("*")):
         os.utime(path, (0, 0))  # last, as reading is using
     gone = shared / f"networks/{'a' * 72}.safetensors"
-    assert [row.files for row in kept()] == [1]
+    assert [row.files for row in list_cache()] == [1]
     assert main(["cache", "prune", "--unused", "30"]) == 0
     assert capsys.readouterr().out == "deleted 1 file, 4 bytes\n"
     assert {p: p.read_text() for p in before if p.is_file()} == {p: t for p, t in before.items() if p != gone}

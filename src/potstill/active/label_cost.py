@@ -11,21 +11,21 @@ from potstill.active.learning import (
     Learner,
     accuracy_on,
     active_learning,
-    fitted,
     learner_factory,
     network_name,
+    train_learner,
 )
 from potstill.core import Source
 from potstill.errors import PotstillError
 from potstill.evaluation.statistics import summary
 
-__all__ = ["label_cost", "needed"]
+__all__ = ["label_cost", "labels_for_accuracy"]
 
 _SAID = ("steps", "batch", "lr", "momentum", "weight_decay")
 """Fields of the learner that the result holds."""
 
 
-def needed(labels: Sequence[int], accuracy: Sequence[float], target: float) -> float | None:
+def labels_for_accuracy(labels: Sequence[int], accuracy: Sequence[float], target: float) -> float | None:
     """Labels at which a curve first reaches ``target``, on the line between two rounds; ``None``: it never does."""
     for i, (count, value) in enumerate(zip(labels, accuracy, strict=True)):
         if value >= target:
@@ -95,7 +95,7 @@ def label_cost(
         pool, test = parts(s)
         schedule.check(pool)  # before anything is trained
         network = network_name(how, pool)
-        net = fitted(how, learner_factory(how, pool), pool, s, -1)
+        net = train_learner(how, learner_factory(how, pool), pool, s, -1)
         full.append(accuracy_on(net, test))
         answers.append(len(test))
         for a in names:
@@ -115,7 +115,7 @@ def label_cost(
     costs: dict[str, list[float]] = {}
     for a in names:
         accuracies = [[float(r.accuracy or 0.0) for r in run.rounds] for run in runs[a]]
-        found = [needed(labels, row, fraction * f) for row, f in zip(accuracies, full, strict=True)]
+        found = [labels_for_accuracy(labels, row, fraction * f) for row, f in zip(accuracies, full, strict=True)]
         costs[a] = [float(labels[-1]) if n is None else n for n in found]
         pairs = [r - c for r, c in zip(costs["random"], costs[a], strict=True)]
         area = [_mean_height(labels, row) for row in accuracies]

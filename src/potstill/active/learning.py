@@ -27,11 +27,11 @@ __all__ = [
     "Round",
     "accuracy_on",
     "active_learning",
-    "fitted",
-    "labelled",
+    "labelled_source",
     "learner_factory",
     "network_name",
-    "scored",
+    "predict",
+    "train_learner",
 ]
 
 Acquisition = Literal["random", "least-confidence", "entropy", "margin", "badge", "core-set"]
@@ -175,7 +175,7 @@ def active_learning(
         y = torch.cat([y, _answers(ask(chosen), chosen, pool)])
         began = time.perf_counter()
         index = torch.cat([index, chosen])
-        net = fitted(how, make, labelled(pool, index, y), seed, number)
+        net = train_learner(how, make, labelled_source(pool, index, y), seed, number)
         accuracy = None if test is None else accuracy_on(net, test)
         spent += time.perf_counter() - began
         made.append(Round(index=tuple(chosen.tolist()), labels=len(index), accuracy=accuracy, seconds=spent))
@@ -198,7 +198,7 @@ def _answers(given: Any, chosen: Tensor, pool: Source) -> Tensor:
     return y.cpu().long()
 
 
-def labelled(pool: Source, index: Int[Tensor, " m"], y: Int[Tensor, " m"]) -> TensorSource:
+def labelled_source(pool: Source, index: Int[Tensor, " m"], y: Int[Tensor, " m"]) -> TensorSource:
     """The samples that have labels, in memory. The pool gives their inputs alone."""
     inputs = pool.raw(index)
     if not isinstance(inputs, Tensor):
@@ -224,7 +224,7 @@ def learner_factory(how: Learner, pool: Source) -> NetworkFactory:
     return factory(_network(how, pool), pool.input, k, pool.device, normalization=pool.normalization)
 
 
-def fitted(how: Learner, make: NetworkFactory, source: Source, seed: int, number: int) -> Network:
+def train_learner(how: Learner, make: NetworkFactory, source: Source, seed: int, number: int) -> Network:
     """A network trained on ``source``, in evaluation mode; ``number`` tells the rounds of a run apart."""
     net = make(derive_seed(seed, "learner", number))
     trained = train_teacher(
@@ -235,7 +235,7 @@ def fitted(how: Learner, make: NetworkFactory, source: Source, seed: int, number
     return net.eval()
 
 
-def scored(
+def predict(
     net: Network, source: Source, index: Int[Tensor, " n"] | None = None
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n d"]]:
     """Probabilities and embeddings of the samples at ``index`` (else of all), of which only the inputs are read."""
@@ -252,17 +252,19 @@ def scored(
 
 def accuracy_on(net: Network, test: Source) -> float:
     """The part of ``test`` that is classified rightly."""
-    return float((scored(net, test)[0].argmax(1).cpu() == test.labels).double().mean())
+    return float((predict(net, test)[0].argmax(1).cpu() == test.labels).double().mean())
 
 
-def _choose(acquire: str, net: Network, pool: Source, open_to: Tensor, known: Tensor, m: int, rng: Generator) -> Tensor:
+def _choose(
+    acquire: str, net: Network, pool: Source, open_to: Tensor, labelled_index: Tensor, m: int, rng: Generator
+) -> Tensor:
     """``m`` positions in ``open_to``."""
     if acquire == "random":
         return sample_distinct(len(open_to), m, rng)
-    p, h = scored(net, pool, open_to)
+    p, h = predict(net, pool, open_to)
     if acquire == "badge":
         return badge(p, h, m, rng)
     if acquire == "core-set":
-        return core_set(h, scored(net, pool, known)[1], m)
+        return core_set(h, predict(net, pool, labelled_index)[1], m)
     scores = {"least-confidence": least_confidence, "entropy": entropy, "margin": margin}[acquire](p)
     return top(scores, m)

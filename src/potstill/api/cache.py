@@ -17,13 +17,13 @@ from potstill._util.file_lock import try_lock
 from potstill.api.verify import Verdict, verify
 from potstill.errors import PotstillError
 
-__all__ = ["Kept", "kept", "prune", "verify_cache"]
+__all__ = ["CacheUsage", "list_cache", "prune", "verify_cache"]
 
 DAY = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class CacheUsage:
     """Number and size of the cached files of one kind."""
 
     kind: str
@@ -37,7 +37,7 @@ class Kept:
         return {"kind": self.kind, "files": self.files, "bytes": self.bytes, "used_days_ago": round(self.used, 2)}
 
 
-def kept(folder: str | Path | None = None) -> list[Kept]:
+def list_cache(folder: str | Path | None = None) -> list[CacheUsage]:
     """Return the cached files by kind, the largest first.
 
     Args:
@@ -49,7 +49,7 @@ def kept(folder: str | Path | None = None) -> list[Kept]:
             said = path.stat()
             found.setdefault(kind, []).append((said.st_size, max(said.st_mtime, said.st_atime)))
     rows = [
-        Kept(
+        CacheUsage(
             kind=kind, files=len(each), bytes=sum(size for size, _ in each),
             used=max(0.0, now - max(at for _, at in each)) / DAY,
         )
@@ -93,7 +93,7 @@ def prune(
             "deleted: give POTSTILL_CACHE a folder of its own, or delete by hand"
         )
     if kind is not None and (kind not in CACHE_FOLDERS or not (folder / kind).is_dir()):
-        there = ", ".join(sorted(row.kind for row in kept(folder))) or "nothing"
+        there = ", ".join(sorted(row.kind for row in list_cache(folder))) or "nothing"
         raise PotstillError(f"the cache {folder} holds no {kind!r}; there is {there}")
     now, gone, freed = time.time(), 0, 0
     broken = {v.path for v in verify_cache(folder) if v.problem} if damaged else set()

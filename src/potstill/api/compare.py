@@ -10,8 +10,8 @@ import torch
 from potstill._util.file_lock import exclusive_output
 from potstill._util.outputs import check_not_input, read_json_object
 from potstill.comparison.cells import CellMaker, Result, SharedSettings, to_json
-from potstill.comparison.grid import Grid, asked_measures, asked_methods, asked_sizes, check_storage, several
-from potstill.comparison.leaderboard import FAIR, board
+from potstill.comparison.grid import Grid, as_tuple, check_storage, parse_measures, parse_methods, parse_sizes
+from potstill.comparison.leaderboard import FAIR, build_leaderboard
 from potstill.core import Method
 from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
@@ -104,16 +104,16 @@ def compare(
             there; or a method or protocol has no such option.
         Interrupted: a signal came; the same call goes on from the checkpoint of the cell under way.
     """
-    sizes, options = asked_sizes(ipc, items, bytes), options or {}
+    sizes, options = parse_sizes(ipc, items, bytes), options or {}
     if type(repeats) is not int or repeats < 1:
         raise PotstillError(f"repeats must be a whole number of at least 1, not {repeats!r}; leave it out for one set")
-    requested_methods, out = asked_methods(methods, options), Path(out)
+    requested_methods, out = parse_methods(methods, options), Path(out)
     limit = parse_time_limit(time_limit)
     grid = Grid(
-        sizes=sizes, methods=requested_methods, parametrizations=several(parametrizations), codecs=several(codecs),
+        sizes=sizes, methods=requested_methods, parametrizations=as_tuple(parametrizations), codecs=as_tuple(codecs),
         repeats=repeats, options=options,
     )  # fmt: skip
-    measures = asked_measures(several(protocol if protocols is None else protocols), seeds, overrides, options)
+    measures = parse_measures(as_tuple(protocol if protocols is None else protocols), seeds, overrides, options)
     splits = as_splits(data, pick_device(device))
     check_storage(grid.parametrizations, grid.codecs, splits.train)
     shared = SharedSettings(
@@ -143,7 +143,7 @@ def compare(
         written = b""
         for of_cell in (runner or Serial(torch.get_num_threads())).map(make, cells):
             results.append(of_cell)
-            written = to_json(board(cells, results, splits, repeats))
+            written = to_json(build_leaderboard(cells, results, splits, repeats))
             write_atomic(leaderboard_file, written)  # so that a page can show what is there
     leaderboard: dict[str, Any] = json.loads(written)
     return leaderboard

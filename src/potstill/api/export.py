@@ -207,7 +207,7 @@ def _linked(source: Path, target: Path, link: Link) -> None:
 
 def _rows(distilled: Distilled, path: Path, data: Any, places: Tensor, label: str | None, skip_bad: bool) -> None:
     datasets = import_optional("datasets", "export to hf", "hub")
-    chosen = _chosen(datasets, data, places.tolist(), label, skip_bad)
+    chosen = _selected_source(datasets, data, places.tolist(), label, skip_bad)
     further = {
         "soft_label": distilled.labels if distilled.labels.is_floating_point() else None,
         "weight": distilled.weights,
@@ -241,7 +241,7 @@ class _quiet:
             self._datasets.enable_progress_bars()
 
 
-def _chosen(datasets: Any, data: Any, places: list[int], label: str | None, skip_bad: bool) -> Any:
+def _selected_source(datasets: Any, data: Any, places: list[int], label: str | None, skip_bad: bool) -> Any:
     """The chosen rows as a ``datasets.Dataset``, with all the columns that they have in the data."""
     hub: HubDataset | None = open_hub(data)
     if hub is not None:

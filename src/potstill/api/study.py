@@ -128,6 +128,6 @@ def other_study(path: Path, file: Path) -> str:
     return "" if (path.parent / named).resolve() == file.resolve() else f"holds the report card of {named[:80]}"
 
 
-def beside(path: Path, out: Path) -> str:
+def relative_path(path: Path, out: Path) -> str:
     """Return the path of the set relative to the report card's folder, so that both can be moved together."""
     return os.path.relpath(path, out.parent)

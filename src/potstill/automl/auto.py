@@ -21,7 +21,7 @@ from potstill._util.file_lock import exclusive_output
 from potstill._util.import_from_file import source_digests
 from potstill._util.progress import ProgressReporter
 from potstill.automl.candidate_run import CandidateRuns
-from potstill.automl.candidates import asked_candidates, check_served, options_of
+from potstill.automl.candidates import check_served, parse_candidates, parse_options
 from potstill.automl.halving import Race
 from potstill.automl.result import Choice, Entry
 from potstill.automl.resume import Journal, Stopwatch
@@ -67,17 +67,17 @@ def distil_automatically(
         Interrupted: a signal came; ``checkpoint`` holds the choice.
     """
     _check_unset(spec, limits, io)
-    options = options_of(spec.options, spec.codec)
+    options = parse_options(spec.options, spec.codec)
     io = dataclasses.replace(io, executor=resolve_executor(io.executor))
     splits = as_splits(spec.data, pick_device(spec.device))
     train, clock, checkpoint = splits.train, limits.clock, io.checkpoint_path
     check_served(train)
     assert spec.codec is None or isinstance(spec.codec, str)
-    candidates = asked_candidates(options, train, spec.codec)
-    is_timed = not any(c.steps for c in candidates if not c.real)
+    candidates = parse_candidates(options, train, spec.codec)
+    is_timed = not any(c.steps for c in candidates if not c.is_real)
     seconds = (SECONDS if clock is None else clock.seconds) if is_timed else None
     about = {
-        "data": source_key(train), "candidates": [c.spelled(c.steps) for c in candidates],
+        "data": source_key(train), "candidates": [c.format(c.steps) for c in candidates],
         "options": dataclasses.asdict(options), "seed": spec.seed, "network": str(spec.network), "time_limit": seconds,
         "keep": dataclasses.asdict(spec.size_budget), "device": str(train.device),
     }  # fmt: skip
@@ -102,7 +102,11 @@ def distil_automatically(
         spec = dataclasses.replace(spec, data=splits, network=spec.network or _narrow_network(train))
         runs = CandidateRuns(spec=spec, io=io, reporter=reporter, spent=watch.read)
         race = Race(
-            entries=[Entry(candidate=c) for c in candidates], runs=runs, journal=journal, seconds=seconds, asked=options
+            entries=[Entry(candidate=c) for c in candidates],
+            runs=runs,
+            journal=journal,
+            seconds=seconds,
+            options=options,
         )
         try:
             small = _answer(race, io.progress if callable(io.progress) else reporter)
@@ -151,7 +155,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     """Run the race, compare its winner with the best real samples, and make the set of all training data."""
     runs, entries, seed = race.runs, race.entries, race.runs.spec.seed
     train, budget = runs.splits.train, runs.spec.size_budget
-    fraction = min(race.asked.validation, 2 * MAX_HELD_OUT / len(train))
+    fraction = min(race.options.validation, 2 * MAX_HELD_OUT / len(train))
     made_of, held_out = holdout(train, fraction, derive_seed(seed, "auto", "held") % 2**31)
     runs.balance = "natural" if budget.natural else "equal"
     runs.bytes = budget.amount if budget.unit == "bytes" else runs.measure_bytes()
@@ -162,7 +166,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     if alive:
         gain, better = _compared(judge, (alive[0], rival), [entries.index(e) for e in (alive[0], rival)], race)
     chosen = alive[0] if better else rival
-    final = None if chosen.candidate.real else int(race.once("final steps", lambda: _final_steps(chosen, race)))
+    final = None if chosen.candidate.is_real else int(race.once("final steps", lambda: _final_steps(chosen, race)))
     runs.reporter.begin(chosen.candidate.method)
     small = runs.run(
         chosen, runs.resolve(chosen.candidate, train, final), final, race.journal.folder / "final.checkpoint",
@@ -170,9 +174,9 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     )  # fmt: skip
     network = runs.spec.network
     small.metadata["choice"] = Choice(
-        entries=entries, alive=alive, rival=rival, chosen=chosen, gain=gain, final_steps=final, bytes=runs.bytes,
-        probe=judge.probe, held=(len(made_of), len(judge.choosing), len(judge.confirming)), samples=len(train),
-        seed=seed, options=race.asked, network=None if network is None else str(network), time_limit=race.seconds,
+        entries=entries, alive=alive, rival=rival, chosen_entry=chosen, gain=gain, final_steps=final, bytes=runs.bytes,
+        probe=judge.probe, split_sizes=(len(made_of), len(judge.choosing), len(judge.confirming)), samples=len(train),
+        seed=seed, options=race.options, network=None if network is None else str(network), time_limit=race.seconds,
         seconds=runs.spent(),
     ).to_dict()  # fmt: skip
     return small
@@ -183,8 +187,8 @@ def _compared(
 ) -> tuple[tuple[AccuracyLoss, list[float]], bool]:
     """Compare winner and rival by fresh students on the part that nothing was chosen on, and decide for the winner
     where it is ahead by half a point on all held-out samples, and not shown to be behind on that part."""
-    fresh = range(1000, 1000 + race.asked.confirm)
-    correct = [judge.ask(entry, number, fresh) for entry, number in zip(pair, numbers, strict=True)]
+    fresh = range(1000, 1000 + race.options.confirm)
+    correct = [judge.correct_by_students(entry, number, fresh) for entry, number in zip(pair, numbers, strict=True)]
     confirmed = [rows[:, judge.confirming] for rows in correct]
     loss = paired_loss(confirmed[0], confirmed[1], confidence=0.975)
     ahead = float(correct[0].double().mean() - correct[1].double().mean())

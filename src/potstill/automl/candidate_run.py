@@ -44,20 +44,20 @@ class CandidateRuns:
 
     def measure_bytes(self) -> int:
         """Return the bytes of as many random samples as were asked for, the budget in bytes of all candidates."""
-        plain = Candidate.read("random%exact")
+        plain = Candidate.parse("random%exact")
         spec = dataclasses.replace(self.spec, method=plain.method, codec="exact", options={})
         return int(self.run(Entry(candidate=plain), resolve_run(spec), None, None).metadata["bytes"]["total"])
 
     def resolve(self, candidate: Candidate, train: Source, iterations: int | None = None) -> ResolvedRun:
         """Return the candidate's run on ``train``; without ``iterations`` no schedule of it ends."""
         options = dict(candidate.options)
-        if not candidate.real:
+        if not candidate.is_real:
             options.setdefault("iterations", ENDLESS if iterations is None else max(1, iterations))
         return resolve_run(
             dataclasses.replace(
                 self.spec, data=dataclasses.replace(self.splits, train=train, test=None), method=candidate.method,
                 ipc=None, items=None, bytes=self.bytes, balance=self.balance, preset="quick",
-                parametrization=candidate.parametrization, codec=candidate.store, options=options,
+                parametrization=candidate.parametrization, codec=candidate.codec, options=options,
             )
         )  # fmt: skip
 

@@ -12,10 +12,16 @@ from potstill.kinds import get_kind
 from potstill.tasks import Classification, get_task
 
 __all__ = [
-    "SPELLED", "AutoOptions", "Candidate", "asked_candidates", "check_served", "options_of", "usual_candidates",
+    "SPELLED",
+    "AutoOptions",
+    "Candidate",
+    "check_served",
+    "parse_candidates",
+    "parse_options",
+    "usual_candidates",
 ]  # fmt: skip
 
-SPELLED = "METHOD[:field=value,…][/PARAMETRIZATION][%STORE][@STEPS,…]"
+SPELLED = "METHOD[:field=value,…][/PARAMETRIZATION][%CODEC][@STEPS,…]"
 """How a candidate is written."""
 _FEW = "batch_real=64"
 """Real samples of each class in a step: a quarter of the published, as in docs/how-to-choose.md."""
@@ -35,13 +41,13 @@ class Candidate:
     options: tuple[tuple[str, Any], ...] = ()
     """Fields of the method."""
     parametrization: str | None = None
-    store: str | None = None
+    codec: str | None = None
     """``None``: as a budget in bytes is written by default."""
     steps: tuple[int, ...] = ()
     """In all, at the end of each rung and of the final run; empty: as many as the time buys."""
 
     @classmethod
-    def read(cls, text: str) -> "Candidate":
+    def parse(cls, text: str) -> "Candidate":
         """The candidate that is spelled so.
 
         Raises:
@@ -49,7 +55,7 @@ class Candidate:
             one of its fields or the parametrization is unknown.
         """
         front, _, numbers = text.partition("@")
-        front, _, store = front.partition("%")
+        front, _, codec = front.partition("%")
         front, _, parametrization = front.partition("/")
         method, _, settings = front.partition(":")
         options: dict[str, Any] = {}
@@ -69,7 +75,7 @@ class Candidate:
             registry.resolve("parametrizations", parametrization.partition(":")[0])
         return cls(
             method=method, options=tuple(options.items()), parametrization=parametrization or None,
-            store=store or None, steps=steps,
+            codec=codec or None, steps=steps,
         )  # fmt: skip
 
     @property
@@ -77,23 +83,23 @@ class Candidate:
         """It without its steps, as it is spelled."""
         settings = ",".join(f"{name}={value}" for name, value in self.options)
         over = "" if self.parametrization is None else f"/{self.parametrization}"
-        written = "" if self.store is None else f"%{self.store}"
+        written = "" if self.codec is None else f"%{self.codec}"
         return f"{self.method}{':' + settings if settings else ''}{over}{written}"
 
     @property
-    def real(self) -> bool:
+    def is_real(self) -> bool:
         """True if it selects real samples."""
         return registry.get_method_class(self.method).info.is_selection
 
-    def spelled(self, steps: Sequence[int] = ()) -> str:
+    def format(self, steps: Sequence[int] = ()) -> str:
         """It with so many steps."""
         return self.name + (f"@{','.join(map(str, steps))}" if steps else "")
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """For people: method, what is stored, in which bits."""
         over = "" if self.parametrization is None else f" over {self.parametrization}"
         settings = f" ({', '.join(f'{n} {v}' for n, v in self.options)})" if self.options else ""
-        return f"{self.method}{over}{settings}{'' if self.store is None else f' in {self.store}'}"
+        return f"{self.method}{over}{settings}{'' if self.codec is None else f' in {self.codec}'}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +107,7 @@ class AutoOptions:
     """Choose the method, and what it stores, on a part held out of the training data."""
 
     candidates: tuple[str, ...] = ()
-    """Candidates in place of the usual list: METHOD[:field=value,…][/PARAMETRIZATION][%STORE][@STEPS,…]. With @STEPS,
+    """Candidates in place of the usual list: METHOD[:field=value,…][/PARAMETRIZATION][%CODEC][@STEPS,…]. With @STEPS,
     as a card says them, no clock decides anything. Real samples must be among them."""
     validation: float = 0.3
     """Part of the training data that is held out, and at most 3,000 samples: half to choose, half to confirm."""
@@ -133,10 +139,10 @@ def _value(text: str) -> Any:
         return text
 
 
-def options_of(options: Mapping[str, Any], store: object) -> AutoOptions:
+def parse_options(options: Mapping[str, Any], codec: object) -> AutoOptions:
     """
     Raises:
-        PotstillError: an option does not exist or is out of range, or the store is no name.
+        PotstillError: an option does not exist or is out of range, or the codec is no name.
     """
     known = {field.name for field in dataclasses.fields(AutoOptions)}
     if strange := next((name for name in options if name not in known), None):
@@ -144,27 +150,27 @@ def options_of(options: Mapping[str, Any], store: object) -> AutoOptions:
             f"auto has no option {strange!r}; it has {', '.join(sorted(known))}. Fields of a method stand in "
             f"candidates: {SPELLED}"
         )
-    if store is not None and not isinstance(store, str):
-        raise PotstillError("auto takes a store by its name, such as uint4, as its candidates are words")
+    if codec is not None and not isinstance(codec, str):
+        raise PotstillError("auto takes a codec by its name, such as uint4, as its candidates are words")
     words = options.get("candidates", ())
     if isinstance(words, str) or not all(isinstance(word, str) for word in words):
         raise PotstillError(f"auto: candidates must be several words, each {SPELLED}")
     return AutoOptions(**{**options, "candidates": tuple(words)})
 
 
-def asked_candidates(asked: AutoOptions, source: Source, store: str | None) -> tuple[Candidate, ...]:
+def parse_candidates(asked: AutoOptions, source: Source, codec: str | None) -> tuple[Candidate, ...]:
     """Return the requested candidates, written by ``codec`` where they do not say how, or the usual list.
 
     Raises:
         PotstillError: one is spelled wrong, none keeps real samples, or some have steps and others none.
     """
-    read = [Candidate.read(text) for text in asked.candidates]
+    read = [Candidate.parse(text) for text in asked.candidates]
     candidates = tuple(
-        c if c.store or store is None else dataclasses.replace(c, store=store) for c in read
-    ) or usual_candidates(source, store)
-    if not any(c.real for c in candidates):
+        c if c.codec or codec is None else dataclasses.replace(c, codec=codec) for c in read
+    ) or usual_candidates(source, codec)
+    if not any(c.is_real for c in candidates):
         raise PotstillError("auto holds every candidate against real samples; add random or k-means to the candidates")
-    made = [c for c in candidates if not c.real]
+    made = [c for c in candidates if not c.is_real]
     if any(c.steps for c in made) and not all(c.steps for c in made):
         lacks = next(c.name for c in made if not c.steps)
         raise PotstillError(f"auto: some candidates have steps, but {lacks} has none; give them to all or to none")
@@ -188,12 +194,12 @@ def check_served(source: Source) -> None:
         )
 
 
-def usual_candidates(source: Source, store: str | None) -> tuple[Candidate, ...]:
+def usual_candidates(source: Source, codec: str | None) -> tuple[Candidate, ...]:
     """A short list for such data, the most promising first: pictures, small pictures, or anything flat. Real samples
     are always among them, as they are and in few bits; drawn ones come last, as a lucky draw does not come again.
 
     Args:
-        store: the only one to write with; ``None``: each kind's usual ones.
+        codec: the only one to write with; ``None``: each kind's usual ones.
     """
     image = get_kind(source.input).augmentable
     bits = "uint4" if image else "uint8"
@@ -208,7 +214,7 @@ def usual_candidates(source: Source, store: str | None) -> tuple[Candidate, ...]
         ]  # fmt: skip
     else:  # too few numbers for half the resolution or for few coefficients
         optimised = [f"dm:{_FEW}", "frepo", "rfad", f"m3d:{_RATE}/pixels", f"dm:{_RATE}", f"m3d:{_FEW}/pixels"]
-    candidates = [Candidate.read(text) for text in (*real, *optimised)]
-    if store is not None:
-        candidates = [dataclasses.replace(candidate, store=store) for candidate in candidates]
+    candidates = [Candidate.parse(text) for text in (*real, *optimised)]
+    if codec is not None:
+        candidates = [dataclasses.replace(candidate, codec=codec) for candidate in candidates]
     return tuple(dict.fromkeys(candidates))

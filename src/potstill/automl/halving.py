@@ -15,7 +15,7 @@ from potstill.automl.candidate_run import CandidateRuns
 from potstill.automl.candidates import AutoOptions
 from potstill.automl.result import Entry
 from potstill.automl.resume import Journal
-from potstill.automl.scoring import FIRST, Judge, behind, students_at
+from potstill.automl.scoring import FIRST, Judge, is_behind, num_students
 from potstill.automl.successive_halving import rung_sizes, share, steps_in, survivors
 from potstill.core import NetworkFactory, Source
 from potstill.data import stratify
@@ -47,29 +47,29 @@ class Race:
     journal: Journal
     seconds: float | None
     """``None``: the candidates' steps are given."""
-    asked: AutoOptions
+    options: AutoOptions
 
     def once(self, name: str, find: Callable[[], Any]) -> Any:
         """Return the journal's value of that name, or compute and keep it."""
         return self.journal.once(name, find, self.runs.spent)
 
-    def real(self, kept: Source, held: Source) -> Judge:
+    def real(self, made_of: Source, held_out: Source) -> Judge:
         """Real samples are made and judged, by one student each and by more as long as they are not behind."""
-        reals = [e for e in self.entries if e.candidate.real]
+        reals = [e for e in self.entries if e.candidate.is_real]
         make: NetworkFactory | None = None
         for entry in reals:
             try:
-                run = self.runs.resolve(entry.candidate, kept)
-                entry.made, make = self.runs.run(entry, run, None, None), make or run.problem.network
+                run = self.runs.resolve(entry.candidate, made_of)
+                entry.distilled, make = self.runs.run(entry, run, None, None), make or run.problem.network
             except PotstillError as error:
                 entry.left_out = str(error)
-        there = [e for e in reals if e.made]
+        there = [e for e in reals if e.distilled]
         if make is None or not there:
             raise PotstillError(f"auto: no real samples fit: {reals[0].left_out}")
 
         def judge(steps: int) -> Judge:
             probe = make_probe(
-                make, kept, held, students=self.asked.students, seed=derive_seed(self.runs.spec.seed, "auto"),
+                make, made_of, held_out, students=self.options.students, seed=derive_seed(self.runs.spec.seed, "auto"),
                 steps=steps,
                 executor=resolve_executor(self.runs.io.executor),
             )  # fmt: skip
@@ -78,41 +78,41 @@ class Race:
             )
 
         choosing, confirming = stratify(
-            held.labels, 0.5, derive_seed(self.runs.spec.seed, "auto", "confirm") % 2**31, get_groups(held)
+            held_out.labels, 0.5, derive_seed(self.runs.spec.seed, "auto", "confirm") % 2**31, get_groups(held_out)
         )
         steps, students, confirm = self.once("students", lambda: self._students(judge, there))
-        self.asked = dataclasses.replace(self.asked, students=students, confirm=confirm)
+        self.options = dataclasses.replace(self.options, students=students, confirm=confirm)
         used = judge(steps)
-        for most in range(1, self.asked.students + 1):
+        for most in range(1, self.options.students + 1):
             leader = max(there, key=lambda e: e.accuracy) if most > 1 else None
-            for entry in [e for e in there if leader is None or not behind(e, leader)]:
-                used.more(entry, self.entries.index(entry), most)
-            self.runs.reporter.report_count("real samples", most, self.asked.students)
+            for entry in [e for e in there if leader is None or not is_behind(e, leader)]:
+                used.train_missing(entry, self.entries.index(entry), most)
+            self.runs.reporter.report_count("real samples", most, self.options.students)
         for entry in there:
-            entry.note()
+            entry.end_rung()
         return used
 
     def best_real(self) -> Entry:
         """Return the first of the real samples that are not behind the best: what is told apart by luck alone may be so
         by the luck of a draw, and the answer is drawn anew."""
-        reals = [e for e in self.entries if e.candidate.real and e.right]
+        reals = [e for e in self.entries if e.candidate.is_real and e.correct_rows]
         leader = max(reals, key=lambda e: e.accuracy)
-        return next(e for e in reals if not behind(e, leader))
+        return next(e for e in reals if not is_behind(e, leader))
 
     def _students(self, judge: Callable[[int], Judge], there: Sequence[Entry]) -> tuple[int, int, int]:
         """Updates of a student, and how many choose and confirm: those asked for, or what `JUDGING` buys of them."""
-        steps, students, confirm = self.asked.student_steps, self.asked.students, self.asked.confirm
+        steps, students, confirm = self.options.student_steps, self.options.students, self.options.confirm
         if self.seconds is None:
             return steps or STUDENT_STEPS[1], students, confirm
         small, entry = judge(steps or STUDENT_STEPS[0]), there[0]
-        small.ask(entry, self.entries.index(entry), range(900, 901))  # what is done once is done
+        small.correct_by_students(entry, self.entries.index(entry), range(900, 901))  # what is done once is done
         begun = self.runs.spent()
-        small.ask(entry, self.entries.index(entry), range(901, 902))
+        small.correct_by_students(entry, self.entries.index(entry), range(901, 902))
         one = self.runs.spent() - begun
         sizes = rung_sizes(max(1, len(self.entries) - len(there)))
 
         def bought(students: int, confirm: int) -> float:
-            race = len(there) + 2 * (students - 1) + self._still(sizes, students=students, confirm=confirm)
+            race = len(there) + 2 * (students - 1) + self._remaining_students(sizes, students=students, confirm=confirm)
             return JUDGING * (self.seconds or 0.0) / race / one
 
         while bought(students, confirm) < 1 and (students, confirm) != (1, min(CONFIRM, confirm)):
@@ -122,20 +122,20 @@ class Race:
             steps = int(min(most, max(least, least * bought(students, confirm)))) // 10 * 10
         return steps, students, confirm
 
-    def _still(
+    def _remaining_students(
         self, sizes: Sequence[int], rung: int = 0, students: int | None = None, confirm: int | None = None
     ) -> int:
         """Students that will be trained from this rung on, where nobody is dropped early."""
-        most = students or self.asked.students
-        races = sum(size * students_at(r, most) for r, size in enumerate(sizes) if r >= rung and (size > 1 or r == 0))
-        return races + 2 * int(confirm or self.asked.confirm)
+        most = students or self.options.students
+        races = sum(size * num_students(r, most) for r, size in enumerate(sizes) if r >= rung and (size > 1 or r == 0))
+        return races + 2 * int(confirm or self.options.confirm)
 
-    def start(self, kept: Source) -> tuple[int, ...]:
+    def start(self, made_of: Source) -> tuple[int, ...]:
         """Every other candidate is settled, and a few steps of it are made to know what one costs."""
-        others = [e for e in self.entries if not e.candidate.real]
+        others = [e for e in self.entries if not e.candidate.is_real]
         for number, entry in enumerate(others):
             try:
-                entry.run = self.runs.resolve(entry.candidate, kept)
+                entry.run = self.runs.resolve(entry.candidate, made_of)
                 if self.seconds is not None:
                     found = self.once(f"first steps of {number}", partial(self._first, entry, number, others))
                     if found["left_out"]:
@@ -160,7 +160,7 @@ class Race:
             if left <= 0:
                 raise PotstillError("no time was left to try it; a longer time limit reaches it")
             left = min(left, 2 * left / (len(others) - number))
-            outcome = self.runs.run(entry, entry.run, steps, self._kept_at(entry), limit=left).metadata["outcome"]
+            outcome = self.runs.run(entry, entry.run, steps, self._checkpoint_of(entry), limit=left).metadata["outcome"]
             if outcome["kind"] == "time limit reached":
                 why = f"{outcome['step']} steps took {format_duration(left)}, its share; a longer time limit has more"
             elif outcome["kind"] != "steps reached":
@@ -171,34 +171,39 @@ class Race:
             why = str(error)
         return {"left_out": why, "steps": steps, "cost": entry.cost, "setup": entry.setup}
 
-    def _kept_at(self, entry: Entry) -> Path:
+    def _checkpoint_of(self, entry: Entry) -> Path:
         return self.journal.folder / f"{self.entries.index(entry)}.checkpoint"
 
     def rungs(self, judge: Judge, sizes: tuple[int, ...]) -> list[Entry]:
         """Return the remaining candidates, best first; none where nothing could be tried. The last rung is the winner's
         alone."""
-        alive = [e for e in self.entries if not e.candidate.real and e.left_out is None]
+        alive = [e for e in self.entries if not e.candidate.is_real and e.left_out is None]
         for rung, size in enumerate(sizes):
-            alive = _left(alive, size) if rung else alive
+            alive = _surviving(alive, size) if rung else alive
             if len(alive) == 1 and rung < len(sizes) - 1:
                 continue  # it goes on alone, with the time of the rungs between
             each = 0.0
             if self.seconds is not None:
                 shared = [*sizes[:rung], len(alive), *sizes[rung + 1 :]]
                 setups = sum(e.setup for e in alive)
-                left = CHOOSING * self.seconds - self.runs.spent() - self._still(shared, rung) * judge.cost - setups
+                left = (
+                    CHOOSING * self.seconds
+                    - self.runs.spent()
+                    - self._remaining_students(shared, rung) * judge.cost
+                    - setups
+                )
                 each = share(left, rung, shared)
             for number, entry in enumerate(alive):
                 if not entry.stopped:
-                    self._go_on(entry, rung, each)
-                if len(alive) > 1 or not entry.asked_at:  # alone, it is fresh students who are asked next
-                    entry.right.clear()
-                    judge.more(entry, self.entries.index(entry), students_at(rung, self.asked.students))
-                entry.note()
+                    self._continue(entry, rung, each)
+                if len(alive) > 1 or not entry.judged_steps:  # alone, it is fresh students who are asked next
+                    entry.correct_rows.clear()
+                    judge.train_missing(entry, self.entries.index(entry), num_students(rung, self.options.students))
+                entry.end_rung()
                 self.runs.reporter.report_count(f"rung {rung + 1} of {len(sizes)}", number + 1, len(alive))
-        return _left(alive, len(alive)) if len(alive) > 1 else alive
+        return _surviving(alive, len(alive)) if len(alive) > 1 else alive
 
-    def _go_on(self, entry: Entry, rung: int, each: float) -> None:
+    def _continue(self, entry: Entry, rung: int, each: float) -> None:
         """More steps from where the entry stopped."""
         assert entry.run is not None
         given, place = entry.candidate.steps, len(entry.rungs)
@@ -211,14 +216,14 @@ class Race:
 
         named = f"{self.entries.index(entry)} in rung {rung}"
         steps = self.once(f"steps of {named}", until)
-        entry.made = self.runs.run(entry, entry.run, steps, self._kept_at(entry))
-        outcome = entry.made.metadata["outcome"]
+        entry.distilled = self.runs.run(entry, entry.run, steps, self._checkpoint_of(entry))
+        outcome = entry.distilled.metadata["outcome"]
         entry.steps, entry.stopped = self.once(
             f"end of {named}", lambda: [outcome["step"], outcome["kind"] != "steps reached"]
         )
 
 
-def _left(alive: Sequence[Entry], size: int) -> list[Entry]:
+def _surviving(alive: Sequence[Entry], size: int) -> list[Entry]:
     """The best, best first: ``size`` of them at most, and nobody who is behind by more than noise and hope."""
     ranked = [alive[i] for i in survivors([e.accuracy for e in alive], size)]
     leader = ranked[0]
@@ -228,4 +233,4 @@ def _left(alive: Sequence[Entry], size: int) -> list[Entry]:
             return FIRST
         return max(0.0, entry.gain - leader.gain)
 
-    return [entry for entry in ranked if not behind(entry, leader, hope(entry))]
+    return [entry for entry in ranked if not is_behind(entry, leader, hope(entry))]

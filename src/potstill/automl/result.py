@@ -23,7 +23,7 @@ class Entry:
 
     candidate: Candidate
     run: ResolvedRun | None = None
-    made: Distilled | None = None
+    distilled: Distilled | None = None
     steps: int = 0
     """Made until now."""
     cost: float = 0.0
@@ -34,9 +34,9 @@ class Entry:
     """It cannot go on: it diverged or is finished."""
     rungs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     """``steps``, ``accuracy`` and ``students`` of each rung."""
-    right: list[Bool[Tensor, " held"]] = dataclasses.field(default_factory=list)
+    correct_rows: list[Bool[Tensor, " held"]] = dataclasses.field(default_factory=list)
     """By student of the current set: which of the choosing samples it classified correctly."""
-    asked_at: int = 0
+    judged_steps: int = 0
     """Steps of the set that they learned."""
     left_out: str | None = None
     """Why it is none any more."""
@@ -44,7 +44,7 @@ class Entry:
     @property
     def accuracy(self) -> float:
         """Mean accuracy of the students of the current set, a fraction."""
-        return float(torch.stack(self.right).double().mean())
+        return float(torch.stack(self.correct_rows).double().mean())
 
     @property
     def gain(self) -> float:
@@ -52,14 +52,14 @@ class Entry:
         known = [r["accuracy"] for r in self.rungs if r["accuracy"] is not None]
         return known[-1] - known[-2] if len(known) > 1 else math.inf
 
-    def note(self) -> None:
+    def end_rung(self) -> None:
         """Keep what was said of it in the rung that ends."""
-        asked = self.asked_at == self.steps
+        asked = self.judged_steps == self.steps
         self.rungs.append(
             {
                 "steps": self.steps,
                 "accuracy": self.accuracy if asked else None,
-                "students": len(self.right) if asked else 0,
+                "students": len(self.correct_rows) if asked else 0,
             }
         )
 
@@ -73,13 +73,13 @@ class Choice:
     """The candidates of the last rung, best first."""
     rival: Entry
     """The best real samples."""
-    chosen: Entry
+    chosen_entry: Entry
     gain: tuple[AccuracyLoss, list[float]] | None
     """The winner's gain over the best real samples, and the accuracies of both; ``None``: there was no winner."""
     final_steps: int | None
     bytes: int
     probe: Probe
-    held: tuple[int, int, int]
+    split_sizes: tuple[int, int, int]
     """Samples that sets were made of, that chose, and that confirmed."""
     samples: int
     seed: int
@@ -93,18 +93,18 @@ class Choice:
         """Return JSON values."""
         winner = self.alive[0] if self.alive else None
         student_steps = self.probe.protocol.recipe.steps[0]
-        again = [e.candidate.spelled(self._steps(e)) for e in self.entries if e.left_out is None]
-        candidate, final = self.chosen.candidate, self.final_steps
+        again = [e.candidate.format(self._steps(e)) for e in self.entries if e.left_out is None]
+        candidate, final = self.chosen_entry.candidate, self.final_steps
         network: dict[str, Any] = {} if self.network is None else {"network": self.network}
         shared: dict[str, Any] = {"bytes": self.bytes, "seed": self.seed, **network}
         recipe = shared | {
             "method": candidate.method, "preset": "quick",
             **({} if candidate.parametrization is None else {"parametrization": candidate.parametrization}),
-            **({} if candidate.store is None else {"codec": candidate.store}),
+            **({} if candidate.codec is None else {"codec": candidate.codec}),
             **({} if final is None else {"steps": final, "iterations": max(1, final)}), **dict(candidate.options),
         }  # fmt: skip
         found: dict[str, Any] = {
-            "answer": "real" if candidate.real else "made",
+            "answer": "real" if candidate.is_real else "made",
             "chosen": candidate.name,
             "winner": None if winner is None else winner.candidate.name,
             "rival": self.rival.candidate.name,
@@ -113,7 +113,8 @@ class Choice:
             "time_limit": self.time_limit,
             "seconds": self.seconds,
             "held": {
-                "made_of": self.held[0], "choose": self.held[1], "confirm": self.held[2], "samples": self.samples,
+                "made_of": self.split_sizes[0], "choose": self.split_sizes[1],
+                "confirm": self.split_sizes[2], "samples": self.samples,
             },
             "students": {
                 "network": self.probe.make.name, "steps": student_steps, "choose": self.options.students,
@@ -141,16 +142,16 @@ class Choice:
         return {"text": self._text(winner), **found}
 
     def _steps(self, entry: Entry) -> list[int]:
-        if entry.candidate.real:
+        if entry.candidate.is_real:
             return []
-        final = [self.final_steps] if entry is self.chosen and self.final_steps is not None else []
+        final = [self.final_steps] if entry is self.chosen_entry and self.final_steps is not None else []
         return [r["steps"] for r in entry.rungs] + final
 
     def _text(self, winner: Entry | None) -> str:
         """Return one paragraph for people."""
-        made_of, choosing, confirming = self.held
-        real = [e for e in self.entries if e.candidate.real and e.left_out is None]
-        made = [e for e in self.entries if not e.candidate.real and e.left_out is None]
+        made_of, choosing, confirming = self.split_sizes
+        real = [e for e in self.entries if e.candidate.is_real and e.left_out is None]
+        made = [e for e in self.entries if not e.candidate.is_real and e.left_out is None]
         parts = [
             f"Tried {len(real)} ways to keep real samples and {len(made)} to make a set, each in at most "
             f"{self.bytes:,} bytes, of {made_of:,} of the {self.samples:,} training samples; "
@@ -160,7 +161,8 @@ class Choice:
         parts.append(
             "Students told right when last asked: "
             + ", ".join(
-                f"{e.candidate.words()} {e.accuracy:.1%}" + ("" if e.candidate.real else f" after {e.asked_at:,} steps")
+                f"{e.candidate.describe()} {e.accuracy:.1%}"
+                + ("" if e.candidate.is_real else f" after {e.judged_steps:,} steps")
                 for e in ranked
             )
         )
@@ -169,12 +171,12 @@ class Choice:
         else:
             low, high = 100 * self.gain[0].low, 100 * self.gain[0].high
             parts.append(
-                f"{winner.candidate.words()} won; beside the best real samples, {self.rival.candidate.words()}, fresh "
-                f"students told {self.gain[1][0]:.1%} and {self.gain[1][1]:.1%} right: "
+                f"{winner.candidate.describe()} won; beside the best real samples, {self.rival.candidate.describe()}, "
+                f"fresh students told {self.gain[1][0]:.1%} and {self.gain[1][1]:.1%} right: "
                 f"{100 * self.gain[0].mean:+.1f} points, 95 % interval "
                 f"{low:+.1f} to {high:+.1f} over {self.options.confirm} students and the samples, one set of each"
             )
-        if self.chosen.candidate.real:
+        if self.chosen_entry.candidate.is_real:
             verdict = "real samples are the answer"
             if self.gain is not None:
                 verdict = f"real samples are {'better' if self.gain[0].high < 0 else 'as good'} here"
@@ -182,23 +184,23 @@ class Choice:
                 verdict += (
                     f", beside {winner.steps:,} steps of what was made, which a longer time limit would let go on"
                 )
-            parts.append(f"So {verdict}: the set is {self.rival.candidate.words()}, of all training samples")
+            parts.append(f"So {verdict}: the set is {self.rival.candidate.describe()}, of all training samples")
         else:
             parts.append(
-                f"So the set is {winner.candidate.words() if winner else ''}, made anew of all training samples"
+                f"So the set is {winner.candidate.describe() if winner else ''}, made anew of all training samples"
             )
             parts[-1] += f" in {self.final_steps:,} steps"
             if self.gain is not None and self.gain[0].low <= 0:
                 parts[-1] += "; it was ahead, but that it is better than the real samples is not shown"
         if lost := [e for e in self.entries if e.left_out is not None]:
-            parts.append("Left out: " + "; ".join(f"{e.candidate.words()} ({e.left_out})" for e in lost))
+            parts.append("Left out: " + "; ".join(f"{e.candidate.describe()} ({e.left_out})" for e in lost))
         return ". ".join(parts) + "."
 
 
 def _describe_entry(entry: Entry) -> dict[str, Any]:
-    card = {} if entry.made is None else entry.made.metadata
+    card = {} if entry.distilled is None else entry.distilled.metadata
     return {
-        "name": entry.candidate.name, "real": entry.candidate.real, "rungs": entry.rungs, "left_out": entry.left_out,
-        "bytes": card.get("bytes", {}).get("total"), "items": None if entry.made is None else len(entry.made),
+        "name": entry.candidate.name, "real": entry.candidate.is_real, "rungs": entry.rungs, "left_out": entry.left_out,
+        "bytes": card.get("bytes", {}).get("total"), "items": None if entry.distilled is None else len(entry.distilled),
         "seconds_a_step": entry.cost or None,
     }  # fmt: skip

@@ -12,7 +12,7 @@ from potstill.automl.result import Entry
 from potstill.automl.resume import Journal
 from potstill.evaluation.candidate_trials import Probe, paired_loss
 
-__all__ = ["FIRST", "Judge", "behind", "students_at"]
+__all__ = ["FIRST", "Judge", "is_behind", "num_students"]
 
 SURE = 0.9
 """How sure it must be, one-sided, that a candidate is behind before it is dropped for that."""
@@ -20,17 +20,19 @@ FIRST = 0.1
 """What a candidate may still gain on the leader after the first rung, as a fraction; later its last gain says it."""
 
 
-def students_at(rung: int, most: int) -> int:
+def num_students(rung: int, most: int) -> int:
     """Students of a candidate in a rung: one more in each, ``most`` at most, as fewer candidates share them."""
     return min(most, 1 + rung)
 
 
-def behind(other: Entry, leader: Entry, hope: float = 0.0) -> bool:
+def is_behind(other: Entry, leader: Entry, hope: float = 0.0) -> bool:
     """Tell whether a candidate is behind the leader by more than noise and than ``hope``, a fraction."""
-    shared = min(len(other.right), len(leader.right))
+    shared = min(len(other.correct_rows), len(leader.correct_rows))
     if other is leader or shared == 0:
         return False
-    loss = paired_loss(torch.stack(leader.right[:shared]), torch.stack(other.right[:shared]), confidence=SURE)
+    loss = paired_loss(
+        torch.stack(leader.correct_rows[:shared]), torch.stack(other.correct_rows[:shared]), confidence=SURE
+    )
     return loss.low > hope
 
 
@@ -50,7 +52,7 @@ class Judge:
     """Seconds of a student, the mean of those that were trained here."""
     trained: int = 0
 
-    def ask(self, entry: Entry, number: int, students: Sequence[int]) -> Bool[Tensor, "students held"]:
+    def correct_by_students(self, entry: Entry, number: int, students: Sequence[int]) -> Bool[Tensor, "students held"]:
         """Which held-out samples each student gets right that learned the entry's set.
 
         Args:
@@ -59,9 +61,9 @@ class Judge:
         rows, columns = len(students), len(self.probe.held_out)
 
         def said() -> str:
-            assert entry.made is not None
+            assert entry.distilled is not None
             begun, device = self.seconds(), self.probe.held_out.device
-            pair = (entry.made.model_space().to(device), entry.made.labels.to(device))
+            pair = (entry.distilled.model_space().to(device), entry.distilled.labels.to(device))
             right = self.probe.correct([[pair]], students=students)[0]
             took = self.seconds() - begun
             self.cost = (self.cost * self.trained + took) / (self.trained + rows)
@@ -72,9 +74,9 @@ class Judge:
         bits = np.frombuffer(bytes.fromhex(self.journal.once(named, said, self.seconds)), np.uint8)
         return torch.from_numpy(np.unpackbits(bits, count=rows * columns).reshape(rows, columns).astype(bool))
 
-    def more(self, entry: Entry, number: int, most: int) -> None:
+    def train_missing(self, entry: Entry, number: int, most: int) -> None:
         """Ask as many students as are still missing to ``most`` about the entry, on the part that chooses."""
-        if len(entry.right) < most:
-            right = self.ask(entry, number, range(len(entry.right), most))
-            entry.right += list(right[:, self.choosing])
-            entry.asked_at = entry.steps
+        if len(entry.correct_rows) < most:
+            right = self.correct_by_students(entry, number, range(len(entry.correct_rows), most))
+            entry.correct_rows += list(right[:, self.choosing])
+            entry.judged_steps = entry.steps

@@ -13,18 +13,18 @@ from potstill.errors import PotstillError, unknown_name
 from potstill.evaluation import Protocol
 from potstill.parametrize.named_inputs import parse_parametrization
 
-__all__ = ["OF_PROTOCOL", "Grid", "asked_measures", "asked_methods", "asked_sizes", "check_storage", "several"]
+__all__ = ["OF_PROTOCOL", "Grid", "as_tuple", "check_storage", "parse_measures", "parse_methods", "parse_sizes"]
 
 OF_PROTOCOL = "protocol:"
 """Before a protocol's name, where options of methods and of protocols stand in one mapping: ``dc`` is both."""
 
 
-def several(given: Sequence[Any] | Any) -> tuple[Any, ...]:
+def as_tuple(given: Sequence[Any] | Any) -> tuple[Any, ...]:
     """One name or value, or several, as several."""
     return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
 
 
-def asked_sizes(
+def parse_sizes(
     ipc: Sequence[int] | int | None,
     items: Sequence[int] | int | None,
     bytes: Sequence[int | str] | int | str | None,
@@ -58,7 +58,7 @@ def asked_sizes(
     return sizes
 
 
-def asked_methods(
+def parse_methods(
     methods: Sequence[str | Method[Any]] | str | Method[Any], options: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str | Method[Any]]:
     """The methods by what the board calls them, ``random`` first; their options are looked at.
@@ -113,7 +113,7 @@ def _alike(one: str | Method[Any], other: str | Method[Any]) -> bool:
     return type(one) is type(other) and one == other
 
 
-def asked_measures(
+def parse_measures(
     protocols: Sequence[str | Protocol],
     seeds: int | None,
     overrides: Mapping[str, Any],

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from potstill.comparison.cells import Cell, Measure, Result
-from potstill.comparison.verdicts import BySet, against, judge, over_sets, tested
+from potstill.comparison.verdicts import BySet, against, compare_pairs, over_sets, tested
 from potstill.core import Splits
 from potstill.evaluation.samples import SampleScores
 from potstill.evaluation.statistics import count_answers, summary
 from potstill.runs.loop import versions
 from potstill.tasks.metric import Metric
 
-__all__ = ["FAIR", "board"]
+__all__ = ["FAIR", "build_leaderboard"]
 
 FAIR = (
     "random stands here for as many real samples, at their own bytes; the fair comparison is at equal bytes, which "
@@ -31,7 +31,7 @@ _Cards: TypeAlias = Mapping[int, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class _One:
+class _MeasuredSet:
     """One set of a row, measured under the row's protocol."""
 
     cell: Cell
@@ -39,7 +39,9 @@ class _One:
     result: Result
 
 
-def board(cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Splits, sets: int) -> dict[str, Any]:
+def build_leaderboard(
+    cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Splits, sets: int
+) -> dict[str, Any]:
     """The leaderboard of the cells that are made so far, the first of ``cells``.
 
     Args:
@@ -47,10 +49,10 @@ def board(cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Split
         sets: of each row, when all is done.
     """
     done = list(made)
-    found: dict[str, list[_One]] = {}
+    found: dict[str, list[_MeasuredSet]] = {}
     for cell, results in zip(cells, done, strict=False):
         for measure, result in zip(cell.shared.measures, results, strict=True):
-            found.setdefault(f"{cell.row}@{measure.name}", []).append(_One(cell, measure, result))
+            found.setdefault(f"{cell.row}@{measure.name}", []).append(_MeasuredSet(cell, measure, result))
     cards = {key: {o.cell.repeat: o.result for o in of if not isinstance(o.result, str)} for key, of in found.items()}
     rows = [_row(key, of, cards[key]) for key, of in found.items()]
     metric = Metric.from_scorecard(next((card for of in cards.values() for card in of.values()), None))
@@ -71,7 +73,7 @@ def board(cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Split
         return units.index(row["unit"]), row["amount"], protocols.index(row["protocol"]), mean
 
     rows.sort(key=order)
-    tests, verdicts = judge(rows, scores, sets, metric, samples, single)
+    tests, verdicts = compare_pairs(rows, scores, sets, metric, samples, single)
     fair = [*([FAIR] if set(units) - {"bytes"} else []), *([FAIR_BYTES] if "bytes" in units else [])]
     return {
         "source": splits.train.name, "protocol": protocols[0], "protocols": protocols, "sets": sets,
@@ -81,7 +83,7 @@ def board(cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Split
     }  # fmt: skip
 
 
-def _row(key: str, of: Sequence[_One], cards: _Cards) -> _Row:
+def _row(key: str, of: Sequence[_MeasuredSet], cards: _Cards) -> _Row:
     """A row without its scores."""
     first = next((one for one in of if not isinstance(one.result, str)), of[0])
     cell = first.cell
@@ -104,7 +106,7 @@ def _row(key: str, of: Sequence[_One], cards: _Cards) -> _Row:
     }  # fmt: skip
 
 
-def _of_set(one: _One) -> dict[str, Any]:
+def _of_set(one: _MeasuredSet) -> dict[str, Any]:
     """Return the entry of one set in its row."""
     about = {"set": one.cell.repeat, "seed": one.cell.seed}
     if isinstance(card := one.result, str):

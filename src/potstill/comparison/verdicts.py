@@ -10,7 +10,7 @@ from potstill.evaluation.samples import SampleScores
 from potstill.evaluation.statistics import count_answers, difference, holm_correction, paired_difference
 from potstill.tasks.metric import Metric
 
-__all__ = ["LEVEL", "against", "judge", "size_said", "tested"]
+__all__ = ["LEVEL", "against", "compare_pairs", "format_size", "tested"]
 
 LEVEL = 0.05
 """Of p, corrected by Holm over all pairs at one size under one protocol. All pairs, and not those with the best alone:
@@ -75,7 +75,7 @@ def over_sets(single: BySet, sets: Sequence[int]) -> Any:
     return np.stack([single[at].rows for at in sets])
 
 
-def judge(
+def compare_pairs(
     rows: Sequence[dict[str, Any]], scores: Mapping[str, Mapping[int, Sequence[float]]], sets: int, metric: Metric,
     samples: int, single: Mapping[str, BySet] | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # fmt: skip
@@ -133,11 +133,11 @@ def _verdict(ranked: Sequence[dict[str, Any]], tests: Sequence[Mapping[str, Any]
         beats = p is not None and p <= LEVEL and metric.better(gap["mean"], 0.0)
     return {
         "best": best["id"], "not_told_apart": [row["id"] for row in others], "worse": worse, "beats_random": beats,
-        "text": _said(best, others, worse, beats, metric),
+        "text": _sentence(best, others, worse, beats, metric),
     }  # fmt: skip
 
 
-def _said(
+def _sentence(
     best: Mapping[str, Any],
     others: Sequence[Mapping[str, Any]],
     worse: Sequence[str],
@@ -146,7 +146,7 @@ def _said(
 ) -> str:
     """``At 10 items per class under potstill: dm has the best mean …``."""
     name, score = _name(best), metric.format(best["score"]["mean"])
-    head = f"At {size_said(best['unit'], best['amount'])} under {best['protocol']}"
+    head = f"At {format_size(best['unit'], best['amount'])} under {best['protocol']}"
     if not others and not worse:
         return f"{head}: {name} alone was measured, with {score}."
     first = f"{head}: {name} is better than all others, with {score}." if not others else (
@@ -165,7 +165,7 @@ def _said(
     return f"{first} That it is better than random real samples cannot be said: {by}{doubt}."
 
 
-def size_said(unit: str, amount: int) -> str:
+def format_size(unit: str, amount: int) -> str:
     """A size in words: ``10 items per class``, ``20,000 bytes``."""
     noun = "byte" if unit == "bytes" else "item"
     return f"{amount:,} {noun}" + ("" if amount == 1 else "s") + {"ipc": " per class", "items": " in all"}.get(unit, "")

@@ -80,10 +80,10 @@ class DistilledData(LightningDataModule):
         if (doubt := describe_data_mismatch(self.small.metadata, splits)) is not None:
             warnings.warn(doubt, PotstillWarning, stacklevel=2)
         if validation:
-            self._validation = self._seen(holdout(splits.train, validation, seed)[1])
-        self._test = None if splits.test is None else self._seen(splits.test)
+            self._validation = self._normalized(holdout(splits.train, validation, seed)[1])
+        self._test = None if splits.test is None else self._normalized(splits.test)
 
-    def _seen(self, source: Source) -> Source:
+    def _normalized(self, source: Source) -> Source:
         return SourceView.of(source, self.small.normalization)
 
     def train_dataloader(self) -> DataLoader[Any]:

@@ -63,7 +63,7 @@ class _Tags(Tags):  # type: ignore[misc]
     sampler_tags: _SamplerTags = field(default_factory=_SamplerTags)
 
 
-class _Given(NamedTuple):
+class _TrainingData(NamedTuple):
     """The training data as they were read."""
 
     source: TensorSource
@@ -202,7 +202,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             raise ResamplingError(str(unknown_name("task", str(self.task), ("classification", "regression"))))
         return self.task == "regression"
 
-    def _read(self, X: Any, y: Any) -> _Given:
+    def _read(self, X: Any, y: Any) -> _TrainingData:
         """The data as a source.
 
         Raises:
@@ -231,16 +231,16 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             if is_real:
                 splits = load_data((inputs, y), task="regression", test_fraction=0)
                 assert isinstance(splits.train, TensorSource)
-                return _Given(splits.train, X)
+                return _TrainingData(splits.train, X)
             codes = self._codes(y)
             names = [str(c) for c in self.classes_]
             kind = "table" if shape is None else "image"
             source = TensorSource.make(inputs, codes, classes=names, name="arrays", kind=kind)
-            return _Given(source, X, np.arange(len(names)))
+            return _TrainingData(source, X, np.arange(len(names)))
         except PotstillError as error:
             raise ResamplingError(str(error)) from error
 
-    def _read_frame(self, X: Any, y: Any) -> _Given:
+    def _read_frame(self, X: Any, y: Any) -> _TrainingData:
         """A frame, or an array with missing values, read column by column.
 
         Raises:
@@ -272,10 +272,10 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         source = splits.train
         assert isinstance(source, TensorSource)
         if codes is None:
-            return _Given(source)
+            return _TrainingData(source)
         order = np.zeros(len(source.classes), dtype=np.int64)  # numbers that are texts are sorted as numbers there
         order[source.labels.numpy()] = codes if source.places is None else codes[source.places.numpy()]
-        return _Given(source, None, order)
+        return _TrainingData(source, None, order)
 
     def _codes(self, y: Array) -> Array:
         """The number of each sample's class (n,); ``classes_`` is set.
@@ -298,14 +298,14 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             raise ResamplingError(f"at least two classes are needed, but y has 1 class, {self.classes_[0]!r}")
         return np.asarray(codes)
 
-    def _inputs(self, X: Any, given: _Given, made: Distilled) -> Any:
+    def _inputs(self, X: Any, training: _TrainingData, distilled: Distilled) -> Any:
         """Inputs of the small set, in the units, the layout and the types of ``X``."""
-        if made.index is not None:
+        if distilled.index is not None:
             return _rows(X, self.sample_indices_)
-        source, values = given.source, given.values
+        source, values = training.source, training.values
         if values is None:
-            return _like(X, source_table(made), [column.name for column in source.columns])
-        x = made.inputs.numpy()
+            return _like(X, source_table(distilled), [column.name for column in source.columns])
+        x = distilled.inputs.numpy()
         if self.shape is not None:
             last = len(self.shape) == 3 and tuple(self.shape) != source.input.shape
             x = np.moveaxis(x, 1, -1) if last else x
@@ -321,19 +321,19 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             return flat.tolist()
         return type(X)(flat, columns=X.columns) if hasattr(X, "iloc") else flat
 
-    def _targets(self, y: Any, made: Distilled, order: Array | None) -> Any:
+    def _targets(self, y: Any, distilled: Distilled, order: Array | None) -> Any:
         """Labels or real values of the small set, as those that were given."""
         index = getattr(self, "sample_indices_", None)
         if order is None:
             if index is not None:
                 return _rows(y, index)
-            found = made.labels.double().numpy() + np.array(getattr(made.task, "offset", ()) or 0.0)
+            found = distilled.labels.double().numpy() + np.array(getattr(distilled.task, "offset", ()) or 0.0)
             kind = np.asarray(y).dtype
             found = np.rint(found).astype(kind) if kind.kind in "iu" else found.astype(kind)
             return _wrapped(y, found if np.ndim(y) == 2 else found[:, 0], None)
-        kept = order[made.hard_labels.numpy()]
-        if made.labels.ndim == 2:
-            self.soft_labels_ = made.labels.numpy()[:, np.argsort(order)]
+        kept = order[distilled.hard_labels.numpy()]
+        if distilled.labels.ndim == 2:
+            self.soft_labels_ = distilled.labels.numpy()[:, np.argsort(order)]
         self.sampling_strategy_ = {c: int((kept == i).sum()) for i, c in enumerate(self.classes_.tolist())}
         if np.ndim(y) == 2 and np.shape(y)[1] > 1:
             return _wrapped(y, np.eye(np.shape(y)[1], dtype=np.asarray(y).dtype)[kept], index)

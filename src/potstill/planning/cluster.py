@@ -135,7 +135,7 @@ def plan_cluster(
     if total is None:
         raise PotstillError(f"{whole.name} does not say how many steps it makes; give `steps=N`")
     said = _protocol(protocol, whole)
-    here = _Here(whole=whole, small=small, cluster=cluster)
+    here = _Machine(whole=whole, small=small, cluster=cluster)
     n = sum(whole.problem.sizes)
     decoded = n * 4 * whole.problem.train.input.num_values
     phases = [*here.teachers(), *here.steps(whole.seed, total, decoded)]
@@ -153,9 +153,9 @@ def plan_cluster(
     )  # fmt: skip
 
 
-def _protocol(asked: str | None, settled: ResolvedRun) -> Protocol:
+def _protocol(requested: str | None, settled: ResolvedRun) -> Protocol:
     known = set(names("protocols"))
-    name = asked or (settled.name if settled.name in known else "sre2l")
+    name = requested or (settled.name if settled.name in known else "sre2l")
     chosen: Protocol = resolve("protocols", name)
     train = settled.problem.train
     return chosen.resolve(train.name, settled.problem.network.name, train.input)
@@ -171,16 +171,16 @@ def _set_bytes(settled: ResolvedRun, n: int) -> int:
     return inputs + label_bytes(n, problem.num_classes, store.label_bits if soft else None)
 
 
-def _labels(said: Protocol, train: Source, n: int, here: "_Here") -> int:
-    if said.teaching.labels != "teacher":
+def _labels(protocol: Protocol, train: Source, n: int, machine: "_Machine") -> int:
+    if protocol.teaching.labels != "teacher":
         return 0
     return stored_labels(
-        n, max(2, len(train.classes)), here.epochs(said, n), temperature=said.teaching.temperature,
-        level=said.teaching.loss == "mse",
+        n, max(2, len(train.classes)), machine.epochs(protocol, n), temperature=protocol.teaching.temperature,
+        level=protocol.teaching.loss == "mse",
     )  # fmt: skip
 
 
-class _Here:
+class _Machine:
     """Timings and counts of this machine, and the phases that follow from them."""
 
     def __init__(self, *, whole: ResolvedRun, small: ResolvedRun, cluster: Cluster) -> None:
@@ -218,7 +218,7 @@ class _Here:
             if not units:
                 continue
             run, few = trial[0].estimate()
-            work = _least(run) / few * self.rate
+            work = _min_seconds(run) / few * self.rate
             make = self._of(missing[0])
             phase = training_phase(
                 f"training of {name}", self.cluster, networks=len(missing), samples=units / len(missing), work=work,
@@ -267,7 +267,7 @@ class _Here:
         inner = method.step_costs(problem, state) or ()
         outer = self.whole.method.step_costs(full, state) or ()
         here, there = (sum(p.samples / p.every for p in parts) for parts in (inner, outer))
-        seconds = _least(lambda: method.step(problem, state, rng), most=5)
+        seconds = _min_seconds(lambda: method.step(problem, state, rng), most=5)
         real = sum(p.samples / p.every for p in outer if p.real)
         size = max((p.size for p in outer if p.samples), default=1)
         work = seconds * self.rate * total * (there / here if here else 1.0)
@@ -348,15 +348,15 @@ def _weight(make: NetworkFactory) -> int:
     return sum(t.numel() * t.element_size() for t in make(0).state_dict().values())
 
 
-def _ratio(make: NetworkFactory, here: _Here) -> float:
+def _ratio(make: NetworkFactory, machine: _Machine) -> float:
     """Return the ratio of a network's operations to those of the method's own."""
-    spec = here.whole.problem.train.input
-    if make.name == here.whole.problem.network.name or not here.forward:
+    spec = machine.whole.problem.train.input
+    if make.name == machine.whole.problem.network.name or not machine.forward:
         return 1.0
-    return flops(make(0), spec) / here.forward
+    return flops(make(0), spec) / machine.forward
 
 
-def _least(run: Callable[[], object], most: int = 3) -> float:
+def _min_seconds(run: Callable[[], object], most: int = 3) -> float:
     """The least seconds of two to ``most`` runs after one that warms up: other work can only make one longer."""
     seconds: list[float] = []
     run()
@@ -396,4 +396,4 @@ def _decoding(train: Source) -> float | None:
     pixels = smooth.mul(255).to(torch.uint8).permute(1, 2, 0).squeeze(2).numpy()
     held = io.BytesIO()
     Image.fromarray(pixels).save(held, "JPEG", quality=90)
-    return _least(lambda: [Image.open(io.BytesIO(held.getvalue())).convert("RGB").load() for _ in range(20)]) / 20
+    return _min_seconds(lambda: [Image.open(io.BytesIO(held.getvalue())).convert("RGB").load() for _ in range(20)]) / 20

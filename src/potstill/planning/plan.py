@@ -194,8 +194,8 @@ def plan(
             )
         # Only now: what steps leave behind would be counted as held.
         timed, around = ((), 1) if profile_steps == 0 else time_steps(
-            run.name, run.method, with_placeholders(run)[0], run.seed, asked=steps, measure=profile_steps,
-            rough=first_state.rough, told=lambda seconds: estimates.show_timed(first_state.steps, seconds),
+            run.name, run.method, with_placeholders(run)[0], run.seed, max_steps=steps, measure=profile_steps,
+            rough=first_state.rough, on_first_step=lambda seconds: estimates.show_timed(first_state.steps, seconds),
         )  # fmt: skip
         networks = first_state.networks if profile_steps == 0 else _with_seconds(run, first_state.networks, executor)
     return _summarize(run, first_state, networks, memory, summarize_timing(timed, around, first_state.steps))

@@ -69,8 +69,8 @@ def _passed(part: StepCost) -> int:
 
 
 def time_steps(
-    name: str, method: Method[Any], problem: Problem, seed: int, *, asked: int | None, measure: int | None,
-    rough: float | None, told: Callable[[float], None],
+    name: str, method: Method[Any], problem: Problem, seed: int, *, max_steps: int | None, measure: int | None,
+    rough: float | None, on_first_step: Callable[[float], None],
 ) -> tuple[tuple[float, ...], int]:  # fmt: skip
     """Seconds of each of some steps, the first included, and how many steps a reading of real samples serves.
 
@@ -88,14 +88,14 @@ def time_steps(
     around = max((part.every for part in parts or ()), default=1)
     seconds: list[float] = []
     most = MOST if measure is None else measure + 1
-    while len(seconds) < most and not method.done(problem, state) and (asked is None or len(seconds) < asked):
+    while len(seconds) < most and not method.done(problem, state) and (max_steps is None or len(seconds) < max_steps):
         begun = time.perf_counter()
         state, _metrics = method.step(problem, state, rng)
         if problem.train.device.type == "cuda":
             torch.cuda.synchronize(problem.train.device)
         seconds.append(time.perf_counter() - begun)
         if len(seconds) == 1:
-            told(seconds[0] * mean_step_share(parts))
+            on_first_step(seconds[0] * mean_step_share(parts))
         if measure is None and _enough(seconds):
             break
     if len(seconds) == 1:  # the first alone: what it did besides others is left out

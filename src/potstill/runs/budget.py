@@ -41,8 +41,8 @@ _FINE = 2
 
 
 def resolve_codec(
-    asked: str | Codec | None,
-    wanted: Budget,
+    codec: str | Codec | None,
+    budget: Budget,
     decoder: Parametrization,
     selects: bool,
     sample: Inputs,
@@ -59,27 +59,27 @@ def resolve_codec(
     Raises:
         PotstillError: there is no such store, or it writes no inputs of this kind.
     """
-    if asked == "auto" and not tried:
+    if codec == "auto" and not tried:
         raise PotstillError(
             "store auto tries bits on classifiers of inputs of one tensor, which these data are not for; name a store, "
             "such as uint8 or exact"
         )
-    if asked is None and selects:
+    if codec is None and selects:
         return Exact(), Exact()
-    if asked is None and wanted.unit == "bytes":
+    if codec is None and budget.unit == "bytes":
         bits = Uniform(bits=4 if decoder.bounded else 8)
         return bits, bits
-    if asked is None and not tried:
+    if codec is None and not tried:
         return Uniform(bits=8), Uniform(bits=8)
-    if asked is None or asked == "auto":
+    if codec is None or codec == "auto":
         return None, Exact() if selects else Uniform(bits=8)
-    made = stored_by(asked) if isinstance(asked, str) else asked
+    made = stored_by(codec) if isinstance(codec, str) else codec
     if _plain(decoder) or selects:  # a store of pictures alone says so before the work, and not after it
         for tensor in named_tensors(sample).values():
             if tensor.is_floating_point():
                 made.pack(tensor)
     coarse = isinstance(made, Uniform) and made.bits < _FINE and not selects
-    if isinstance(asked, str) and coarse and "aware=" not in asked:
+    if isinstance(codec, str) and coarse and "aware=" not in codec:
         made = dataclasses.replace(made, aware=True)  # type: ignore[type-var]
     return made, made
 
@@ -97,7 +97,7 @@ def quantization_aware(decoder: Parametrization, store: Codec | None, selects: b
 
 
 def allocate_budget(
-    problem: Problem, wanted: Budget, store: Codec, info: MethodInfo, soft: bool, *, scores: bool = False
+    problem: Problem, budget: Budget, store: Codec, info: MethodInfo, soft: bool, *, scores: bool = False
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Items of each class, and for a budget in bytes the float32 numbers that each class of a synthetic set may store.
 
@@ -106,14 +106,14 @@ def allocate_budget(
     """
     train, decoder = problem.train, problem.parametrization
     k, spec = problem.num_classes, train.input
-    natural = wanted.natural and len(set(_samples(problem))) > 1
-    if wanted.unit != "bytes":
+    natural = budget.natural and len(set(_samples(problem))) > 1
+    if budget.unit != "bytes":
         try:
-            equal = wanted.counts(k, 1)
+            equal = budget.counts(k, 1)
         except ValueError as error:
             raise PotstillError(str(error)) from error
-        return _shared_out(problem, wanted.amount) if natural else equal, ()
-    most, one = wanted.amount, spec.num_values
+        return _shared_out(problem, budget.amount) if natural else equal, ()
+    most, one = budget.amount, spec.num_values
     sample: Inputs = train.raw(torch.arange(min(len(train), 64)))
     kinds = {"": spec.kind, **{name: part.kind for name, part in spec.parts}}
     # What repeats in some windows, or in some rows of a part, does not in fewer: those count as they are.
@@ -197,9 +197,9 @@ def _samples(problem: Problem) -> tuple[int, ...]:
     return tuple(max(1, len(index)) for index in problem.class_indices)
 
 
-def describe_proportions(wanted: Budget, problem: Problem, info: MethodInfo) -> tuple[str, ...]:
+def describe_proportions(budget: Budget, problem: Problem, info: MethodInfo) -> tuple[str, ...]:
     """That classes get items in proportion to their samples, where that is not as many of each, in a line."""
-    if not wanted.natural or not info.balanced or len(counts := set(problem.counts)) == 1:
+    if not budget.natural or not info.balanced or len(counts := set(problem.counts)) == 1:
         return ()
     return (
         f"items of each class in proportion to its samples, {min(counts):,} to {max(counts):,}; balance equal gives "

@@ -154,7 +154,7 @@ def parse_loggers(log: Any) -> tuple[Logger, ...]:
     return tuple(made)
 
 
-class _Told:
+class _LoggerGroup:
     """Tells loggers of one run; those that fail are left out, and ``warn`` hears it once."""
 
     def __init__(self, loggers: Sequence[Logger], warn: Callable[[str], None]) -> None:
@@ -218,7 +218,7 @@ def logging_context(
     if not loggers:
         yield None, lambda result: None
         return
-    told = _Told(loggers, warn)
+    told = _LoggerGroup(loggers, warn)
     told.start(settings())
     ended: list[Mapping[str, Any]] = []
     try:

@@ -69,7 +69,7 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output
-        from potstill.api.study import beside, diagnose, other_study
+        from potstill.api.study import diagnose, other_study, relative_path
         from potstill.dataset_file import write_atomic
 
         if self.out is not None:
@@ -87,7 +87,7 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
         if self.plan:
             return Answer(value, estimate_text(result))
         if self.out is not None:
-            document = {**value, "file": beside(self.file, self.out)}
+            document = {**value, "file": relative_path(self.file, self.out)}
             write_atomic(self.out, (json_document(document) + "\n").encode())
         return Answer(value, diagnosis_text(result))
 

@@ -73,7 +73,7 @@ class Cache(Command):
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.cache_dir import cache_dir
-        from potstill.api.cache import kept, prune, verify_cache
+        from potstill.api.cache import list_cache, prune, verify_cache
 
         if self.what == "verify":
             return _verdicts(verify_cache())
@@ -84,7 +84,7 @@ class Cache(Command):
                 damaged=self.damaged,
             )  # fmt: skip
             return Answer({"files": files, "bytes": freed}, f"deleted {plural(files, 'file')}, {freed:,} bytes")
-        rows = kept()
+        rows = list_cache()
         table = [
             (row.kind, f"{row.files:,}", f"{row.bytes:,}", f"{format_estimate_words(row.used * 86_400)} ago")
             for row in rows
