@@ -199,7 +199,7 @@ def test_the_command(tmp_path, capsys):
 
 def test_a_pool_that_is_too_small_is_refused_before_anything_is_trained(monkeypatch):
     module = importlib.import_module("potstill.active.label_cost")  # the name of its function, too
-    monkeypatch.setattr(module, "fitted", lambda *a: pytest.fail("a learner was trained"))
+    monkeypatch.setattr(module, "train_learner", lambda *a: pytest.fail("a learner was trained"))
     pool = blobs(60, 0)
     with pytest.raises(PotstillError, match="cannot give"):
         label_cost(lambda seed: (pool, pool), schedule=LabelingSchedule(rounds=50, per_round=100), seeds=1)

@@ -131,10 +131,10 @@ def test_an_interrupted_choice_goes_on_to_the_same_bits(few, whole, three_steps,
             raise KeyboardInterrupt
         return asked(self, entry, number, students)
 
-    monkeypatch.setattr(Judge, "ask", ask)
+    monkeypatch.setattr(Judge, "correct_by_students", ask)
     with pytest.raises(Interrupted, match="choice"):
         potstill.distill(few, "auto", checkpoint=tmp_path / "choice", **TOLD)
-    monkeypatch.setattr(Judge, "ask", asked)
+    monkeypatch.setattr(Judge, "correct_by_students", asked)
     with pytest.raises(PotstillError, match="asked for otherwise \\(seed"):
         potstill.distill(few, "auto", checkpoint=tmp_path / "choice", resume=True, **{**TOLD, "seed": 4})
     once = Journal.once
