@@ -9,7 +9,7 @@ from potstill.cli.main import main
 from potstill.cli.recipe import find_recipe
 from potstill.data.synthetic_shape import parse_like
 from potstill.errors import PotstillError
-from potstill.execution.described import parse_cluster
+from potstill.execution.cluster_spec import parse_cluster
 from potstill.planning.phases import ParallelWork, training_phase
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import torch
 from potstill._util.input_limits import limited, limits
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Executor, Processes, Ray, Serial, parallelism, resolve_executor
-from potstill.execution import cluster as module
+from potstill.execution import ray_cluster as module
 from potstill.native import versions
 from tests.execution.test_processes import Product, chatter, fail_at_three, fussy, settings, square
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from potstill.core import InputSpec, StepCost
 from potstill.execution.memory import peak_memory, resident_memory
-from potstill.execution.walk import BYTES, SAMPLES, measure_part, peak_bytes, tensor_bytes
+from potstill.execution.step_memory import BYTES, SAMPLES, measure_part, peak_bytes, tensor_bytes
 from potstill.nn import factory
 
 

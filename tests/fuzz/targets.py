@@ -280,13 +280,13 @@ def _grid(path: Path) -> Any:
 
 
 def _cluster(text: str) -> Any:
-    from potstill.execution.described import parse_cluster
+    from potstill.execution.cluster_spec import parse_cluster
 
     return parse_cluster(text)
 
 
 def _cluster_file(path: Path) -> Any:
-    from potstill.execution.described import parse_cluster
+    from potstill.execution.cluster_spec import parse_cluster
 
     return parse_cluster(str(path))
 

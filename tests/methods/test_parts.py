@@ -8,7 +8,7 @@ import pytest
 
 from potstill.core import Method, StepCost
 from potstill.core.registry import names, resolve
-from potstill.execution.walk import measure_part, peak_bytes
+from potstill.execution.step_memory import measure_part, peak_bytes
 from potstill.methods.distribution.dm import DM
 from potstill.methods.distribution.idm import IDM
 from potstill.methods.gradient.dc import DC

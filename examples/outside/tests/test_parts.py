@@ -31,7 +31,7 @@ def test_the_task() -> None:
     check_task(Counts(), y)
     # y = 2, rate 1: 2 (2 log 2 − 1); y = 0, rate 1: 2
     assert Counts().score(torch.ones(2, 1), torch.tensor([[2.0], [0.0]])) == pytest.approx(2 * math.log(2))
-    assert Counts(mean=3.0).answer(torch.zeros(1, 1)).item() == pytest.approx(3)
+    assert Counts(mean=3.0).predict(torch.zeros(1, 1)).item() == pytest.approx(3)
 
 
 def test_the_source(file: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from potstill._util.formatting import format_duration, format_estimate, format_estimate_words
 from potstill._util.html import one_line
@@ -15,7 +15,7 @@ from potstill.errors import for_command_line
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-__all__ = ["LONG_WORK_SECONDS", "EtaEstimator", "ProgressReporter", "StepEvent"]
+__all__ = ["LONG_WORK_SECONDS", "Callback", "EtaEstimator", "ProgressReporter", "StepEvent"]
 
 LINE_INTERVAL = 10.0
 """Seconds between lines where stderr is no terminal."""
@@ -25,6 +25,9 @@ MIN_ETA_SECONDS = 3.0
 """Seconds of steps after the first before an estimate is shown."""
 QUIET_SECONDS = 2.0
 """Seconds before work called from Python is reported."""
+
+Callback: TypeAlias = Callable[[str, int, int], None]
+"""Called with name, done and total for every network, student or file that is finished."""
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from potstill._util.progress import Callback
 from potstill.active.learning import (
     ActiveRun,
     LabelingSchedule,
@@ -57,7 +58,7 @@ def label_cost(
     fraction: float = 0.95,
     seeds: int = 5,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callback | None = None,
 ) -> dict[str, Any]:
     """Active learning on data whose labels are known, to see what it would have saved; ``random`` is always among them.
 

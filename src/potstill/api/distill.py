@@ -1,10 +1,11 @@
 """`potstill.distill`, and `potstill.run`, which takes the same choices as three values."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from potstill._util.progress import Callback
 from potstill._util.time_limit import TimeLimit
 from potstill.automl.auto import distil_automatically
 from potstill.core import Codec, Method
@@ -50,7 +51,7 @@ def distill(
     resume: bool | Literal["force"] = False,
     checkpoint_every: str | float = 60.0,
     progress: StepCallback = "auto",
-    preparing: Callable[[str, int, int], None] | None = None,
+    preparing: Callback | None = None,
     command: str | None = None,
     scores: Scores | str | Path | None = None,
     executor: Executor | str | None = None,

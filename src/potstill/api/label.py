@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from potstill._util.outputs import check_output
+from potstill._util.progress import Callback
 from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import NetworkFactory, Source, registry
 from potstill.dataset_file import Distilled, load
@@ -86,7 +87,7 @@ def label(
     seed: int = 0,
     device: str = "auto",
     executor: Executor | str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callback | None = None,
     **overrides: Any,
 ) -> Labels:
     """Write a teacher's labels of every view of a set that a protocol's students will see, or the teacher itself.
@@ -168,7 +169,7 @@ def label(
 
 def _published(
     task: _Task, x: Tensor, folder: Path, out: Path, store_as: str, epochs: int | None, top_k: int | None,
-    dtype: str | None, force: bool, progress: Callable[[str, int, int], None] | None,
+    dtype: str | None, force: bool, progress: Callback | None,
 ) -> LabelFile:  # fmt: skip
     if store_as != "rows" or x.ndim != 4:
         raise PotstillError("published labels are rows of pictures; leave `store_as=` out, and give a set of pictures")

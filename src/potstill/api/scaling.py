@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from potstill._util.outputs import check_not_input, describe_foreign_page
+from potstill._util.progress import Callback
 from potstill.core import NetworkFactory, NetworkWeights, Splits, registry
 from potstill.core.nested import concat
 from potstill.data import TensorSource, holdout
@@ -67,7 +68,7 @@ def scaling(
     seed: int = 0,
     device: str = "auto",
     executor: Executor | str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callback | None = None,
 ) -> dict[str, Any]:
     """Measure students over budgets × teachers, fit the data–knowledge law, and say what a soft label buys in data.
 
@@ -161,7 +162,7 @@ class _Bench:
     seed: int
     sets: Sequence[Sequence[Tensor]]
     """Indices into ``train``: of each set, of each class, in the order in which budgets take them."""
-    say: Callable[[str, int, int], None]
+    say: Callback
     executor: Executor | None
 
     def teachers(self, stops: Sequence[int]) -> tuple[NetworkWeights, ...]:

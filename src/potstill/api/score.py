@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill._util.outputs import check_output
+from potstill._util.progress import Callback
 from potstill.augment.names import named_augmentation
 from potstill.core import Asset, Method, ScoringMethod, Source, registry
 from potstill.dataset_file.scores import MethodScores, Scores, other_scores, write_scores
@@ -50,7 +51,7 @@ def score(
     network: str | CustomNetwork | Callable[..., Any] | None = None,
     device: str = "auto",
     executor: Executor | str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callback | None = None,
     **options: Any,
 ) -> Scores:
     """Numbers of every training sample, as several methods have them.
@@ -121,7 +122,7 @@ def score(
     return scores
 
 
-def _named(progress: Callable[[str, int, int], None], name: str, _: str, done: int, total: int) -> None:
+def _named(progress: Callback, name: str, _: str, done: int, total: int) -> None:
     progress(name, done, total)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from potstill._util.progress import Callback
 from potstill.augment.mix import label_rows as as_rows
 from potstill.core import Augmentation, Batch, Inputs, NetworkFactory, Source, Splits, Task
 from potstill.core.nested import concat, index, to_device
@@ -37,7 +38,7 @@ __all__ = [
     "with_executor",
 ]  # fmt: skip
 
-Report = Callable[[str, int, int], None]
+Report = Callback
 LR, STEPS, STUDENTS = 0.03, 180, 3
 """Default learning rate, updates, and students of each condition. Ours."""
 MAX_EVALUATED = 2000

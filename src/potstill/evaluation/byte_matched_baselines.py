@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from potstill._util.progress import Callback
 from potstill.codecs import (
     decode,
     encode_classes,
@@ -362,7 +363,7 @@ def best_codecs(made: TrainingSet, most: int = SHARED_CODECS) -> list[str]:
 
 def make_baseline(
     name: str, where: BaselineContext, *, draws: int, rows: SoftLabelFn | None = None, codecs: Sequence[str] = (),
-    say: Callable[[str, int, int], None] | None = None,
+    say: Callback | None = None,
 ) -> TrainingSet:  # fmt: skip
     """Return a baseline in the bytes of the set, with the codec that is best for it on held-out training data.
 
@@ -434,7 +435,7 @@ def _call(job: Callable[[], Any]) -> Any:
 
 def _tried(
     where: BaselineContext, fit: Source, held: Source, trial: Sequence[Order], entries: Sequence[_Entry], soft: bool,
-    say: Callable[[str, int, int], None],
+    say: Callback,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Train small students with each codec and return the results, best first: some on all, then more on the leaders.
 

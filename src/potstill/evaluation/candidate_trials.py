@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 from torch import Tensor
 
+from potstill._util.progress import Callback
 from potstill.augment.names import named_augmentation
 from potstill.core import Augmentation, Inputs, InputSpec, NetworkFactory, Source
 from potstill.core.nested import num_samples
@@ -246,7 +247,7 @@ def choose_fewest_bits(
     made_of: Int[Tensor, " m"] | None = None,
     max_operations: float = MAX_OPERATIONS,
     executor: Executor | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callback | None = None,
     seconds: float | None = None,
 ) -> tuple[Candidate | None, dict[str, Any]]:
     """Return the candidate of fewest bits that loses no accuracy against ``full``, shown by a non-inferiority test.
@@ -354,7 +355,7 @@ class _Pairs:
     weights: Tensor | None
     candidates: Sequence[Candidate]
     left: float
-    say: Callable[[str, int, int], None]
+    say: Callback
     whole: list[Tensor] = field(default_factory=list)
     """Correctness of the set's own students, for each half."""
     tried: dict[int, dict[str, Any]] = field(default_factory=dict)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from potstill._util.progress import Callback
 from potstill.augment.crop import Crops, PadCrop
 from potstill.augment.mix import CutMix, Mix, MixUp
 from potstill.augment.view_schedule import ViewSchedule
@@ -87,7 +88,7 @@ def train_teachers(
     train: Source,
     make: NetworkFactory,
     augmentation: Callable[[str], Augmentation],
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callback | None = None,
     executor: Executor | None = None,
 ) -> Teachers:
     """Return the protocol's teachers, trained on ``train`` or from the cache. They depend on no evaluation seed.

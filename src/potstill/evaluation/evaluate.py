@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from potstill._util.progress import Callback
 from potstill.augment.names import augmentation_name
 from potstill.core import NetworkFactory, Source, Splits
 from potstill.core.nested import single_tensor, to_device
@@ -80,7 +81,7 @@ def evaluate(
     weights: bool = True,
     side_by_side: int | None = None,
     executor: Executor | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callback | None = None,
     expect: Callable[[float], None] | None = None,
 ) -> Scorecard:
     """Measure ``distilled`` against the test split of ``splits``.

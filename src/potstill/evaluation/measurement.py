@@ -2,13 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from potstill._util.progress import Callback
 from potstill.augment.mix import label_rows
 from potstill.augment.names import augmentation_name
 from potstill.core import Augmentation, NetworkFactory, Source, Task
@@ -49,7 +50,7 @@ class EvaluationContext:
     students: int
     seed: int
     executor: Executor
-    report: Callable[[str, int, int], None]
+    report: Callback
     side_by_side: int
     teachers: Teachers | None = None
 

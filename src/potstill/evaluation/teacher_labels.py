@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from potstill._util.progress import Callback
 from potstill.core import Augmentation, NetworkFactory, Source
 from potstill.data.iterate import map_samples
 from potstill.dataset_file import Distilled
@@ -116,7 +117,7 @@ def resolve_labeller(
     train: Source,
     make: NetworkFactory,
     augmentation: Callable[[str], Augmentation],
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callback | None = None,
     executor: Executor | None = None,
 ) -> Labeller:
     """Return the labeller of ``distilled`` and its baselines: the protocol's, else the set's own, else the student's.
@@ -229,7 +230,7 @@ def _entry(value: Mapping[str, Any]) -> _Entry:
 
 def _from_card(
     entries: Sequence[_Entry], train: Source, make: NetworkFactory, augmentation: Callable[[str], Augmentation],
-    progress: Callable[[str, int, int], None] | None, executor: Executor | None,
+    progress: Callback | None, executor: Executor | None,
 ) -> Teachers:  # fmt: skip
     """Return the networks, from the cache or retrained."""
     k = len(train.classes)

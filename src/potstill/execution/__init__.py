@@ -1,10 +1,10 @@
 """Executors of independent jobs: this process, processes of this machine, ranks, or a Ray cluster."""
 
 from potstill.execution.choice import choose_executor, resolve_executor
-from potstill.execution.cluster import Ray
 from potstill.execution.executor import Executor, Serial, is_picklable, parallelism
 from potstill.execution.processes import Processes
 from potstill.execution.ranks import Ranks, run_on_ranks
+from potstill.execution.ray_cluster import Ray
 
 __all__ = [
     "Executor",

@@ -32,7 +32,7 @@ from potstill.core import Inputs
 from potstill.core.nested import device_of, named_tensors, num_samples
 from potstill.errors import PotstillError
 from potstill.execution.executor import dumps, is_picklable, torch_threads
-from potstill.execution.synced import sync_batch_norm
+from potstill.execution.shared_batch_norm import sync_batch_norm
 from potstill.execution.worker import run_job, unwrap_reply
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.microbatch import (

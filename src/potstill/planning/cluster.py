@@ -23,7 +23,7 @@ from potstill.data.synthetic_shape import LikeSource
 from potstill.errors import PotstillError
 from potstill.evaluation.forecast import measure_step_seconds
 from potstill.evaluation.protocol import Protocol
-from potstill.execution.described import Cluster
+from potstill.execution.cluster_spec import Cluster
 from potstill.functional.train import copy_parameters, train_step
 from potstill.labels.label_file import label_file_bytes as stored_labels
 from potstill.nn import flops

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from potstill.errors import PotstillError
-from potstill.execution.described import Cluster
+from potstill.execution.cluster_spec import Cluster
 
 __all__ = ["MIN_STEP_SECONDS", "ParallelWork", "Phase", "training_phase"]
 

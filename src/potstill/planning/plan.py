@@ -1,7 +1,7 @@
 """Forecast of a distillation before it starts: choices, size of the set, cost of a step, memory.
 
-The first state is made as the run would make it; parts of a step are run for a few classes (`potstill.execution.walk`),
-and the formula of `potstill.execution.peak` makes the memory of the whole of that.
+The first state is that of the run. Parts of a step are run for a few classes (`potstill.execution.step_memory`), from
+which `potstill.execution.peak` predicts the memory of the whole.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ from potstill.errors import PotstillError
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
 from potstill.execution.peak import MemoryEstimate, MemoryInputs, PartMemory, predict_memory
-from potstill.execution.walk import measure_part, peak_bytes, tensor_bytes
+from potstill.execution.step_memory import measure_part, peak_bytes, tensor_bytes
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.planning.step_timing import LONGEST, StepTiming, estimate_step_seconds, summarize_timing, time_steps
 from potstill.pretraining import estimate_time, required_assets

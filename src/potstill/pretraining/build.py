@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from potstill._util.progress import Callback
 from potstill.core import Asset, AssetContext, AssetJob, Augmentation, Method, NetworkFactory, Problem, Source
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Executor, choose_executor
@@ -32,7 +33,7 @@ def build_assets(
     *,
     executor: Executor | None = None,
     provided: Mapping[str, Any] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callback | None = None,
 ) -> tuple[dict[str, Any], float]:
     """Load or build ``assets``; return them by name, with the seconds of computing that went into them.
 
@@ -64,9 +65,7 @@ def _produce(job: AssetJob) -> tuple[Any, str] | None:
     return job.build()
 
 
-def _parts(
-    asset: Asset, ground: AssetContext, executor: Executor | None, progress: Callable[[str, int, int], None] | None
-) -> list[Any]:
+def _parts(asset: Asset, ground: AssetContext, executor: Executor | None, progress: Callback | None) -> list[Any]:
     jobs = asset.jobs(ground)
     parts = [job.load() for job in jobs]
     missing = [n for n, part in enumerate(parts) if part is None]

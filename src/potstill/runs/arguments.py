@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
 from potstill._util.formatting import parse_size, to_seconds
-from potstill._util.progress import QUIET_SECONDS, ProgressReporter
+from potstill._util.progress import QUIET_SECONDS, Callback, ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.core import Budget, Method, Preset
 from potstill.errors import PotstillError, unknown_name
@@ -19,7 +19,7 @@ __all__ = [
 StepCallback: TypeAlias = Callable[[Progress], None] | Literal["auto"] | None
 """A function called after every step; ``auto``: a progress bar or lines on stderr; ``None``: silent."""
 
-CountCallback: TypeAlias = ProgressReporter | Callable[[str, int, int], None] | Literal["auto"] | None
+CountCallback: TypeAlias = ProgressReporter | Callback | Literal["auto"] | None
 """A function ``callback(name, done, total)``; ``auto``: a progress bar or lines on stderr; ``None``: silent."""
 
 

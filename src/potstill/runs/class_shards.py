@@ -9,12 +9,13 @@ batches, and those of RDED classes that never meet: their bits do not depend on 
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from potstill._util.file_lock import OutputBusyError
+from potstill._util.progress import Callback
 from potstill.core import ClassShardable, Method, Problem
 from potstill.errors import PotstillError
 from potstill.execution import Executor, choose_executor
@@ -86,7 +87,7 @@ class ShardedRun:
                     raise
                 time.sleep(0.5)
 
-    def run(self, executor: Executor | None, count: Callable[[str, int, int], None]) -> LoopResult[Any]:
+    def run(self, executor: Executor | None, count: Callback) -> LoopResult[Any]:
         """Run all shards and join their states, as `potstill.runs.loop.run_loop` of all classes.
 
         Args:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from potstill._util.formatting import format_duration, format_estimate_words
-from potstill._util.progress import ProgressReporter
+from potstill._util.progress import Callback, ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.augment.names import named_augmentation
 from potstill.codecs import Exact, Float, Uniform, decode, format_codec
@@ -131,7 +131,7 @@ class _Execution:
         return run_identity(self.run)
 
     @property
-    def count(self) -> Callable[[str, int, int], None]:
+    def count(self) -> Callback:
         return self.io.preparing or self.reporter.report_count
 
     def distil(self, output: SetOutput | None, keep_checkpoint: bool) -> Distilled:

@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from potstill._util.progress import Callback
 from potstill._util.time_limit import TimeLimit
 from potstill.core import Budget, Codec, Method
 from potstill.dataset_file import Distilled
@@ -161,7 +162,7 @@ class RunIO:
 
     progress: StepCallback = "auto"
     """Called after every step; ``auto``: a progress bar on stderr; ``None``: silent."""
-    preparing: Callable[[str, int, int], None] | None = None
+    preparing: Callback | None = None
     """``preparing(name, done, total)`` is called while prerequisites are made, such as expert trajectories."""
     log: LogOption = None
     """Loggers: ``tensorboard:DIR``, ``wandb:PROJECT``, ``mlflow:EXPERIMENT``, values, or several."""

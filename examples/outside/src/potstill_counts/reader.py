@@ -37,7 +37,7 @@ def read_counts(task: Any, data: object, asked: Any) -> Splits:
     order = torch.randperm(len(x), generator=generator(asked.seed, "split"))
     test = round(asked.test_fraction * len(x))
     train, held = order[test:].sort().values, order[:test].sort().values
-    fitted = task.fitted(y[train])
+    fitted = task.fit(y[train])
 
     def source(index: torch.Tensor) -> TensorSource:
         made = TensorSource(

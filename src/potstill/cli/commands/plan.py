@@ -85,7 +85,7 @@ class Plan(RunOptions):
 
     def _run_for_cluster(self, machines: str, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.data.synthetic_shape import parse_like
-        from potstill.execution.described import parse_cluster
+        from potstill.execution.cluster_spec import parse_cluster
         from potstill.planning.cluster import plan_cluster
 
         cluster = parse_cluster(machines)
