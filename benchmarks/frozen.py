@@ -33,14 +33,14 @@ from benchmarks.photo_patches import photo_patches  # noqa: E402
 NETWORK = "efficientnet-lite0-r32"
 TRAIN, TEST = 100, 50
 CLOSED: dict[str, Any] = {
-    "network": NETWORK, "effort": "quick", "nets": 1, "labels": "hard", "iterations": 60, "batch_real": 128,
+    "network": NETWORK, "effort": "quick", "labels": "hard", "iterations": 60, "batch_real": 128,
 }  # fmt: skip
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random", {}),
     "herding": ("herding", {"features": "untrained", "network": NETWORK}),
     "lgm": ("lgm", {"network": NETWORK, "effort": "quick"}),
-    "frepo": ("frepo", CLOSED),
-    "rfad": ("rfad", CLOSED),
+    "frepo": ("frepo", {**CLOSED, "pool_size": 1}),
+    "rfad": ("rfad", {**CLOSED, "num_networks": 1}),
 }
 """Of each row: the method, and its settings."""
 

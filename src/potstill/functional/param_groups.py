@@ -90,18 +90,18 @@ def init_params(initial: Mapping[str, Tensor], groups: ParamGroups) -> ParamStat
     Raises:
         ValueError: one has no rule, or must be positive and is not.
     """
-    held: dict[str, Tensor] = {}
+    values: dict[str, Tensor] = {}
     for name, value in initial.items():
-        held[name] = value.detach().clone()
+        values[name] = value.detach().clone()
         if value.is_floating_point() and group_of(name, groups).log_scale:
             if not bool((value > 0).all()):
                 raise ValueError(f"{name!r} must be above 0, but it is {float(value.min()):g} somewhere")
-            held[name] = held[name].log()
+            values[name] = values[name].log()
         if value.is_floating_point() and (units := group_of(name, groups).scale):
-            held[name] = held[name] / value.new_tensor(units)
-    moving = {n: t for n, t in held.items() if t.is_floating_point()}
+            values[name] = values[name] / value.new_tensor(units)
+    moving = {n: t for n, t in values.items() if t.is_floating_point()}
     twice = {n: t for n, t in moving.items() if group_of(n, groups).optimizer in _ADAPTIVE}
-    return ParamState(value=held, exp_avg=zeros(moving), exp_avg_sq=zeros(twice))
+    return ParamState(value=values, exp_avg=zeros(moving), exp_avg_sq=zeros(twice))
 
 
 def param_values(state: ParamState, groups: ParamGroups) -> dict[str, Tensor]:
@@ -130,7 +130,7 @@ def step_params(state: ParamState, grads: Mapping[str, Tensor], groups: ParamGro
     """
     if odd := sorted(set(grads) - set(state.exp_avg)):
         raise ValueError(f"{odd[0]!r} is no leaf that moves; those are {', '.join(sorted(state.exp_avg))}")
-    held, first, second = dict(state.value), dict(state.exp_avg), dict(state.exp_avg_sq)
+    values, first, second = dict(state.value), dict(state.exp_avg), dict(state.exp_avg_sq)
     for name in state.exp_avg:
         rule, p = group_of(name, groups), state.value[name]
         g = torch.zeros_like(p) if (found := grads.get(name)) is None else found
@@ -140,12 +140,12 @@ def step_params(state: ParamState, grads: Mapping[str, Tensor], groups: ParamGro
             after, speed = sgd(
                 (p,), (g,), (first[name],), lr=rule.lr, momentum=rule.momentum, weight_decay=rule.weight_decay
             )
-            held[name], first[name] = after[0], speed[0]
+            values[name], first[name] = after[0], speed[0]
         else:
             m, v = {"": first[name]}, {"": second[name]}
             step = _ADAPTIVE[rule.optimizer]
             moved = step({"": p}, {"": g}, m, v, state.num_steps, lr=rule.lr, weight_decay=rule.weight_decay)
-            held[name], first[name], second[name] = (t[""] for t in moved)
+            values[name], first[name], second[name] = (t[""] for t in moved)
         if rule.bounds is not None:
-            held[name] = held[name].clamp(*rule.bounds)
-    return ParamState(value=held, exp_avg=first, exp_avg_sq=second, num_steps=state.num_steps + 1)
+            values[name] = values[name].clamp(*rule.bounds)
+    return ParamState(value=values, exp_avg=first, exp_avg_sq=second, num_steps=state.num_steps + 1)

@@ -33,21 +33,9 @@ from potstill.errors import NonFiniteError, PotstillError
 from potstill.functional.optim import sgd
 
 __all__ = [
-    "MAX_BYTES_IN_MEMORY",
-    "InnerOptimizer",
-    "Loss",
-    "Mode",
-    "Outer",
-    "StudentState",
-    "StudentTrace",
-    "UnrolledGrads",
-    "init_student",
-    "run_step",
-    "run_steps",
-    "start_trace",
-    "train_student",
-    "unrolled_grads",
-]
+    "MAX_BYTES_IN_MEMORY", "InnerOptimizer", "Loss", "Mode", "Outer", "StudentState", "StudentTrace", "UnrolledGrads",
+    "init_student", "run_step", "run_steps", "start_trace", "train_student", "unrolled_grads",
+]  # fmt: skip
 
 Loss: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], int], Tensor]
 """Scalar loss of the student as a function of (θ, leaves, step number)."""

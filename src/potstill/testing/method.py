@@ -215,7 +215,7 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
             return
         soft = result.labels.is_floating_point()
         labels, rows = (result.labels.argmax(1), result.labels) if soft else (result.labels, None)
-        if result.scores:
+        if result.centred_labels:
             fits = soft and tuple(result.labels.shape) == (many, k) and bool(torch.isfinite(result.labels).all())
             require(fits, f"scores must be finite float rows of {k} numbers, one for each class")
             require(many == sum(problem.sizes), f"the budget is {sum(problem.sizes)} items, not {many}")

@@ -40,7 +40,7 @@ K_MEANS_ITERATIONS = 20
 class InitStrategy(Protocol):
     """A method's own choice of initial real samples and soft labels."""
 
-    def select_samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator, /) -> tuple[Tensor, ...]:
+    def select_samples(self, problem: Problem, counts: tuple[int, ...], rng: Generator, /) -> tuple[Tensor, ...]:
         """Return indices of so many real samples of each class, in label order."""
         ...
 
@@ -75,11 +75,11 @@ def central_samples_of_class(
     return index[k_means_medoids(torch.cat(parts), n, rng, iterations).cpu()]
 
 
-def central_samples(problem: Problem, net: Network, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
+def central_samples(problem: Problem, net: Network, counts: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
     """Return, for each class, so many samples nearest to the k-means centres of ``net``'s embeddings."""
     return tuple(
         central_samples_of_class(problem, net, index, n, rng, K_MEANS_ITERATIONS)
-        for index, n in zip(problem.class_indices, wanted, strict=True)
+        for index, n in zip(problem.class_indices, counts, strict=True)
     )
 
 
@@ -119,15 +119,15 @@ def initial_samples(
         x = torch.randn(sum(sizes), *shape, generator=rng)
         return ((x / 4 + 0.5).clamp(0, 1) if space == "data" else x).to(problem.train.device), None
     # A class must have as many samples as its budget holds; where they decode to more inputs, samples come again.
-    wanted = tuple(
+    counts = tuple(
         min(size, max(n, len(i))) for n, size, i in zip(problem.counts, sizes, problem.class_indices, strict=True)
     )
-    chosen = random_per_class(problem.class_indices, wanted, rng, problem.train.classes)
+    chosen = random_per_class(problem.class_indices, counts, rng, problem.train.classes)
     if isinstance(how, InitStrategy):
-        chosen = how.select_samples(problem, wanted, rng)
+        chosen = how.select_samples(problem, counts, rng)
     elif how == "k-means":
         net = problem.network(draw_seed(rng) if seed is None else seed).eval().requires_grad_(False)
-        chosen = central_samples(problem, net, wanted, rng)
+        chosen = central_samples(problem, net, counts, rng)
     index = torch.cat([i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True)])
     batch = problem.train.fetch(index)
     return problem.train.raw(index) if space == "data" else batch.x, None if has_classes(problem) else batch.y

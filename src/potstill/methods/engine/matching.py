@@ -49,14 +49,9 @@ from potstill.methods.engine.objective import (
 from potstill.rng import draw_seed
 
 __all__ = [
-    "MatchingEngine",
-    "apply_update",
-    "augment_function",
-    "decode_inputs",
-    "default_param_groups",
-    "idc_learning_rate",
+    "MatchingEngine", "apply_update", "augment_function", "decode_inputs", "default_param_groups", "idc_learning_rate",
     "payload_bounds",
-]
+]  # fmt: skip
 
 
 EMA_PREFIX = "average/"

@@ -14,13 +14,8 @@ from potstill.methods.engine.objective import MatchingState, PoolMember
 from potstill.rng import draw_seed
 
 __all__ = [
-    "EmbedderKind",
-    "FixedNetworks",
-    "get_trained_networks",
-    "interpolate_network",
-    "load_network",
-    "new_pool_member",
-]
+    "EmbedderKind", "FixedNetworks", "get_trained_networks", "interpolate_network", "load_network", "new_pool_member",
+]  # fmt: skip
 
 EmbedderKind: TypeAlias = Literal["fresh", "trained", "between"]
 """Untrained networks, trained ones, or points on the line between them (DANCE)."""

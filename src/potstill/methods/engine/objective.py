@@ -10,21 +10,9 @@ from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.functional.param_groups import ParamState, strip_prefix
 
 __all__ = [
-    "LOGITS",
-    "SCORES",
-    "TARGETS",
-    "Labels",
-    "LossAndGrads",
-    "MatchingState",
-    "NetworkSource",
-    "Objective",
-    "ObjectiveInputs",
-    "PoolMember",
-    "ShardablePart",
-    "Update",
-    "inputs_of_view",
-    "named_inputs",
-]
+    "LOGITS", "SCORES", "TARGETS", "Labels", "LossAndGrads", "MatchingState", "NetworkSource", "Objective",
+    "ObjectiveInputs", "PoolMember", "ShardablePart", "Update", "inputs_of_view", "named_inputs",
+]  # fmt: skip
 
 Labels: TypeAlias = Literal["hard", "learned"]
 """Hard labels, or learned logits whose softmax are soft labels."""

@@ -10,15 +10,9 @@ from potstill.errors import PotstillError
 from potstill.nn import factory
 
 __all__ = [
-    "AUTO",
-    "Auto",
-    "PublishedRun",
-    "Settings",
-    "SettingsBySize",
-    "nearest_settings",
-    "teacher_factory",
+    "AUTO", "Auto", "PublishedRun", "Settings", "SettingsBySize", "nearest_settings", "teacher_factory",
     "usable_networks",
-]
+]  # fmt: skip
 
 T = TypeVar("T")
 if TYPE_CHECKING:

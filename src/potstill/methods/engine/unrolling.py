@@ -37,15 +37,9 @@ from potstill.methods.engine.matching import augment_function
 from potstill.rng import generator
 
 __all__ = [
-    "FULL_GRAPH_ELEMENTS",
-    "MEMORY_DIVISOR",
-    "ResolvedMode",
-    "choose_mode_by_memory",
-    "differentiate_student",
-    "gradient_mode",
-    "measure_graph_bytes",
-    "objective_mode",
-]
+    "FULL_GRAPH_ELEMENTS", "MEMORY_DIVISOR", "ResolvedMode", "choose_mode_by_memory", "differentiate_student",
+    "gradient_mode", "measure_graph_bytes", "objective_mode",
+]  # fmt: skip
 
 ResolvedMode: TypeAlias = Literal["full", "replay"]
 

@@ -86,15 +86,15 @@ class GradientDistance:
         member = replace(member, buffers=_frozen_statistics(net, member, problem, rng))
         drawn = state.cached or self._draw_real(problem, member, rng)
         omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in problem.sizes]
-        seen = [self._draw_rows(size, rng) for size in problem.sizes]
+        view = [self._draw_rows(size, rng) for size in problem.sizes]
         state = replace(state, pool=(member,))
-        return state, Block(net=net, member=member, real_indices=drawn, omega=omega, rows=seen)
+        return state, Block(net=net, member=member, real_indices=drawn, omega=omega, rows=view)
 
     def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
         k = problem.num_classes
 
-        def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            return self.loss_and_grads(problem, block, seen, classes)
+        def compared(classes: list[int], view: ObjectiveInputs) -> LossAndGrads:
+            return self.loss_and_grads(problem, block, view, classes)
 
         yield Update(
             "loss", compared, [[c] for c in range(k)] if self.per_class_updates else [list(range(k))], loss_divisor=k
@@ -145,15 +145,15 @@ class GradientDistance:
         net = problem.network(member.seed).eval()  # only a BatchNorm tells the difference, and a step freezes it
         index = draw_per_class(problem.class_indices, self.batch_real, rng)
         omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in range(k)]
-        seen = [self._draw_rows(size, rng) for size in problem.sizes]
-        block = Block(net=net, member=member, real_indices=_by_class(index), omega=omega, rows=seen)
+        view = [self._draw_rows(size, rng) for size in problem.sizes]
+        block = Block(net=net, member=member, real_indices=_by_class(index), omega=omega, rows=view)
         S, rows = decode_inputs(problem, state.params, self.space)
         shown = named(S)
         if not has_classes(problem):
             shown[TARGETS] = rows
         elif rows.is_floating_point():
             shown["labels"] = rows
-        largest = max(range(k), key=lambda c: len(index[c]) + len(seen[c]))
+        largest = max(range(k), key=lambda c: len(index[c]) + len(view[c]))
 
         def match() -> object:
             return self.loss_and_grads(problem, block, shown, [largest])[0]

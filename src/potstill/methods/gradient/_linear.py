@@ -56,13 +56,13 @@ class ViewTransform:
         added = self.noise_mean + self.noise_std * torch.randn(n, *shape, generator=rng)
         return ViewParameters(params, added * (torch.rand(n, *(1 for _ in shape), generator=rng) < 0.5))
 
-    def apply(self, problem: Problem, x: Tensor, drawn: ViewParameters) -> Tensor:
-        """``x`` (n, …) in model space, as it is seen; differentiable."""
-        x = problem.augment.apply(x, drawn.params)
-        if drawn.noise is None:
+    def apply(self, problem: Problem, x: Tensor, params_of_view: ViewParameters) -> Tensor:
+        """``x`` (n, …) in model space, as it is view; differentiable."""
+        x = problem.augment.apply(x, params_of_view.params)
+        if params_of_view.noise is None:
             return x
         normalization = problem.train.normalization
-        return normalization.apply(normalization.invert(x) + drawn.noise.to(x))
+        return normalization.apply(normalization.invert(x) + params_of_view.noise.to(x))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +112,11 @@ class LinearGradients:
         weight = self.spread * torch.randn(problem.num_classes, kept["features"].shape[1], generator=rng)
         weight = weight.to(kept["features"])
         real = linear_gradient(kept["features"], kept["labels"], weight)
-        drawn = self.view_transform.draw(problem, self.views_per_sample * sum(problem.sizes), rng)
-        return state, Block(net=net, weight=weight, real_features=kept, real_grads=real, view_params=drawn)
+        params_of_view = self.view_transform.draw(problem, self.views_per_sample * sum(problem.sizes), rng)
+        return state, Block(net=net, weight=weight, real_features=kept, real_grads=real, view_params=params_of_view)
 
     def _real_features(self, problem: Problem, net: Network, rng: Generator) -> dict[str, Tensor]:
-        """Features and classes of some real samples, each seen once; all classes as often as the data have them."""
+        """Features and classes of some real samples, each view once; all classes as often as the data have them."""
         wanted = self.batch_real or self.views_per_sample * sum(problem.sizes)
         batch = problem.train.fetch(sample_distinct(len(problem.train), wanted, rng))
         x = require_tensor(batch.x)
@@ -126,16 +126,16 @@ class LinearGradients:
 
     def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
         yield Update(
-            "gap", lambda _, seen: self.loss_and_grads(problem, block, seen), [list(range(problem.num_classes))]
+            "gap", lambda _, view: self.loss_and_grads(problem, block, view), [list(range(problem.num_classes))]
         )  # fmt: skip
 
     def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
         used = (state.block_steps + 1) % self.steps_per_network
         return replace(state, block_steps=used, cached=block.real_features if used else {})
 
-    def loss_and_grads(self, problem: Problem, block: Block, seen: ObjectiveInputs) -> LossAndGrads:
+    def loss_and_grads(self, problem: Problem, block: Block, view: ObjectiveInputs) -> LossAndGrads:
         """The cosine distance of the two gradients, and its slopes."""
-        leaves = {n: seen[n].detach().requires_grad_() for n in ("inputs", "labels") if n in seen}
+        leaves = {n: view[n].detach().requires_grad_() for n in ("inputs", "labels") if n in view}
         y = leaves.get("labels", hard_labels(problem).to(block.weight.device))
         with torch.enable_grad():
             views = self.view_transform.apply(
@@ -154,7 +154,7 @@ class LinearGradients:
         rng = generator(0, "plan")
         _, block = self.prepare(problem, networks, state, rng)
         S, rows = decode_inputs(problem, state.params, self.space)
-        seen = {"inputs": require_tensor(S)} | ({"labels": rows} if rows.is_floating_point() else {})
+        view = {"inputs": require_tensor(S)} | ({"labels": rows} if rows.is_floating_point() else {})
         n = self.views_per_sample * sum(problem.sizes)
         real = min(len(problem.train), self.batch_real or n)
         return (
@@ -165,7 +165,7 @@ class LinearGradients:
             ),
             StepCost(
                 what="synthetic views", samples=n, size=n,
-                ready=lambda _: lambda: self.loss_and_grads(problem, block, seen)[0], when="descent",
+                ready=lambda _: lambda: self.loss_and_grads(problem, block, view)[0], when="descent",
             ),
         )  # fmt: skip
 
@@ -193,5 +193,5 @@ class _ChunkedEmbedding(torch.autograd.Function):
 def _embed_views(net: Network, x: Tensor) -> Tensor:
     if len(x) <= EMBED_CHUNK:
         return net.embed(x)
-    made: Tensor = _ChunkedEmbedding.apply(x, net)  # type: ignore[no-untyped-call]
-    return made
+    features: Tensor = _ChunkedEmbedding.apply(x, net)  # type: ignore[no-untyped-call]
+    return features

@@ -115,8 +115,8 @@ class ImplicitRidge:
     def updates(self, problem: Problem, state: MatchingState, block: ImplicitBlock) -> Iterator[Update]:
         probable = LOGITS in state.params.value
 
-        def fitted(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            return self.loss_and_grads(problem, block, seen, probable)
+        def fitted(classes: list[int], view: ObjectiveInputs) -> LossAndGrads:
+            return self.loss_and_grads(problem, block, view, probable)
 
         yield Update("loss", fitted, [list(range(problem.num_classes))])
 
@@ -124,16 +124,16 @@ class ImplicitRidge:
         return state
 
     def loss_and_grads(
-        self, problem: Problem, block: ImplicitBlock, seen: ObjectiveInputs, probable: bool
+        self, problem: Problem, block: ImplicitBlock, view: ObjectiveInputs, probable: bool
     ) -> LossAndGrads:
         """Return the loss on the block's real samples and its total gradient; ``probable``: labels are softmax rows."""
-        moving = {n: t for n, t in seen.items() if t.is_floating_point() and n != TARGETS}
+        moving = {n: t for n, t in view.items() if t.is_floating_point() and n != TARGETS}
         leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
         ends = tuple(leaves.values())
         with torch.enable_grad():
-            S = inputs_of_view({**seen, **leaves})
+            S = inputs_of_view({**view, **leaves})
             set_ = Linearised(block.net, augment_function(problem)(S, block.omega), self._in_system)
-            y = set_targets(problem, leaves, seen, probable)
+            y = set_targets(problem, leaves, view, probable)
             h = set_.features.double()
             eye = torch.eye(len(h), dtype=h.dtype, device=h.device)
             a = h @ h.T + self.ridge * len(h) * eye
@@ -194,15 +194,15 @@ class ImplicitRidge:
 
     def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         held = state.params.value
-        seen = {n: t.detach() for n, t in named_inputs(problem.decode(strip_prefix("payload/", held))).items()}
-        n = len(next(iter(seen.values())))
+        view = {n: t.detach() for n, t in named_inputs(problem.decode(strip_prefix("payload/", held))).items()}
+        n = len(next(iter(view.values())))
         if learned := sorted({LOGITS, SCORES} & held.keys()):
-            seen["labels"] = torch.zeros_like(held[learned[0]])
-        seen |= {name: held[name] for name in (TARGETS, TEMPERATURE) if name in held}
+            view["labels"] = torch.zeros_like(held[learned[0]])
+        view |= {name: held[name] for name in (TARGETS, TEMPERATURE) if name in held}
 
         def whole(_: int) -> Callable[[], object]:
             block = self._make_block(problem, networks, state, generator(0, "plan"))
-            return lambda: self.loss_and_grads(problem, block, seen, LOGITS in held)[0]
+            return lambda: self.loss_and_grads(problem, block, view, LOGITS in held)[0]
 
         many = min(self.batch_real, len(problem.train))
         return (

@@ -172,19 +172,19 @@ class KernelRidge:
     def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
         probable = LOGITS in state.params.value
 
-        def fitted(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            return self.loss_and_grads(problem, block, seen, probable)
+        def fitted(classes: list[int], view: ObjectiveInputs) -> LossAndGrads:
+            return self.loss_and_grads(problem, block, view, probable)
 
         yield Update("loss", fitted, [list(range(problem.num_classes))])
 
-    def loss_and_grads(self, problem: Problem, block: Block, seen: ObjectiveInputs, probable: bool) -> LossAndGrads:
+    def loss_and_grads(self, problem: Problem, block: Block, view: ObjectiveInputs, probable: bool) -> LossAndGrads:
         """The loss on the block's real samples; ``probable``: labels are learned rows that sum to 1."""
-        moving = {n: t for n, t in seen.items() if t.is_floating_point() and n != TARGETS}
+        moving = {n: t for n, t in view.items() if t.is_floating_point() and n != TARGETS}
         leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
         with torch.enable_grad():
-            S = inputs_of_view({**seen, **leaves})
+            S = inputs_of_view({**view, **leaves})
             rows = concat_embeddings(block.networks, augment_function(problem)(S, block.omega))
-            y = set_targets(problem, leaves, seen, probable)
+            y = set_targets(problem, leaves, view, probable)
             mean = y.new_zeros(y.shape[1]) if has_classes(problem) else y.mean(0)
             answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y - mean, self.ridge) + mean
             loss = ridge_loss(problem, self.loss, answers, block.targets, block.y, leaves)
@@ -203,18 +203,18 @@ class KernelRidge:
         state = replace(state, block_steps=0, cached={})
         index = self._draw_real(problem, generator(0, "plan"))
         held, k = state.params.value, problem.num_classes
-        seen = {n: t.detach() for n, t in named_inputs(problem.decode(strip_prefix("payload/", held))).items()}
-        n = len(next(iter(seen.values())))
+        view = {n: t.detach() for n, t in named_inputs(problem.decode(strip_prefix("payload/", held))).items()}
+        n = len(next(iter(view.values())))
         if learned := sorted({LOGITS, SCORES} & held.keys()):
-            seen["labels"] = torch.zeros_like(held[learned[0]])
-        seen |= {name: held[name] for name in (TARGETS, TEMPERATURE) if name in held}
+            view["labels"] = torch.zeros_like(held[learned[0]])
+        view |= {name: held[name] for name in (TARGETS, TEMPERATURE) if name in held}
 
         def real(_: int) -> Callable[[], Block]:
             return lambda: self._make_block(problem, networks, state, index, generator(0, "plan"))
 
         def synthetic(_: int) -> Callable[[], object]:
             block = real(1)()
-            return lambda: self.loss_and_grads(problem, block, seen, LOGITS in held)[0]
+            return lambda: self.loss_and_grads(problem, block, view, LOGITS in held)[0]
 
         return (
             StepCost(
@@ -250,10 +250,10 @@ def label_margin(problem: Problem, leaves: Mapping[str, Tensor], y: Tensor, cap:
     return (best[:, 0] - best[:, 1]).clamp_max(cap).mean()
 
 
-def set_targets(problem: Problem, leaves: Mapping[str, Tensor], seen: ObjectiveInputs, probable: bool) -> Tensor:
+def set_targets(problem: Problem, leaves: Mapping[str, Tensor], view: ObjectiveInputs, probable: bool) -> Tensor:
     """Return the synthetic targets as the learner has them, differentiable; ``probable``: they are softmax rows."""
     if "labels" not in leaves:
-        return regression_targets(problem, seen.get(TARGETS, hard_labels(problem))).to(
+        return regression_targets(problem, view.get(TARGETS, hard_labels(problem))).to(
             next(iter(leaves.values())).device
         )
     y = leaves["labels"].double()

@@ -53,17 +53,9 @@ from potstill.methods.performance._windows import Batches, Windows
 from potstill.rng import draw_seed, generator
 
 __all__ = [
-    "STEP_LRS",
-    "STUDENT_LR",
-    "Block",
-    "FreshStudents",
-    "RealBatch",
-    "Unrolling",
-    "clip_grads",
-    "real_loss",
-    "student_loss",
-    "trainable",
-]
+    "STEP_LRS", "STUDENT_LR", "Block", "FreshStudents", "RealBatch", "Unrolling", "clip_grads", "real_loss",
+    "student_loss", "trainable",
+]  # fmt: skip
 
 STUDENT_LR, STEP_LRS = "student/lr", "student/rates"
 """The leaf of a learned learning rate, and that of one for each step."""
@@ -106,13 +98,13 @@ class RealBatch:
         """Draw about ``batch`` samples, equally many of each class, at least one, all of a class that has no more."""
         each = max(1, batch // problem.num_classes)
         at = torch.cat(draw_per_class(problem.class_indices, each, rng))
-        found = problem.train.fetch(at)
+        samples = problem.train.fetch(at)
         drawn = problem.augment.draw(len(at), problem.train.input.shape, rng)
-        y = found.y
+        y = samples.y
         if has_classes(problem) or y is None:
-            y = problem.train.labels[at].to(device_of(found.x))
+            y = problem.train.labels[at].to(device_of(samples.x))
         with torch.no_grad():
-            return cls(x=augment_function(problem)(found.x, drawn), y=y)
+            return cls(x=augment_function(problem)(samples.x, drawn), y=y)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,35 +163,35 @@ class Unrolling:
         return replace(state, memory={**memory, **kept}), made
 
     def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
-        def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            return self.loss_and_grads(problem, state, block, seen)
+        def compared(classes: list[int], view: ObjectiveInputs) -> LossAndGrads:
+            return self.loss_and_grads(problem, state, block, view)
 
         yield Update("loss", compared, [list(range(problem.num_classes))])
 
     def loss_and_grads(
-        self, problem: Problem, state: MatchingState, block: Block, seen: ObjectiveInputs
+        self, problem: Problem, state: MatchingState, block: Block, view: ObjectiveInputs
     ) -> LossAndGrads:
         """Return the loss on real samples and its clipped gradients."""
-        leaves, lr = trainable(seen), seen.get(STUDENT_LR, 1.0 if STEP_LRS in seen else self.lr)
-        loss = student_loss(problem, block.net, block.batches, seen, scores=_has_scores(problem, state))
+        leaves, lr = trainable(view), view.get(STUDENT_LR, 1.0 if STEP_LRS in view else self.lr)
+        loss = student_loss(problem, block.net, block.batches, view, scores=_has_scores(problem, state))
         at = run_steps(
             loss, init_student(copy_parameters(block.net), self.inner), leaves, lr, self.inner, range(block.start)
         )
         outer = real_loss(problem, block.net, block.real, block.outcomes)
         window = range(block.start, len(block.batches))
         made = differentiate_student(loss, at, leaves, lr, self.inner, window, outer, self._mode(problem, len(window)))
-        found = made.leaves | ({STUDENT_LR: made.lr} if STUDENT_LR in seen else {})
-        return made.loss, clip_grads(found, self._max_norm(state, found, block))
+        grads = made.leaves | ({STUDENT_LR: made.lr} if STUDENT_LR in view else {})
+        return made.loss, clip_grads(grads, self._max_norm(state, grads, block))
 
     def _mode(self, problem: Problem, window: int) -> Mode:
         elements = window * self.batches.size(problem.sizes) * problem.train.input.num_values
         return gradient_mode(self.mode, elements)
 
-    def _max_norm(self, state: MatchingState, found: Mapping[str, Tensor], block: Block) -> float:
+    def _max_norm(self, state: MatchingState, grads: Mapping[str, Tensor], block: Block) -> float:
         """Return the maximum gradient norm; the average includes this step (distill_higher.py of RaT-BPTT)."""
         if not self.clip:
             return 0.0
-        norm = input_grad_norm(found)
+        norm = input_grad_norm(grads)
         if not self.clip_decay:
             return self.clip
         before = state.memory.get("norm")
@@ -224,11 +216,11 @@ class Unrolling:
         self, problem: Problem, state: MatchingState, net: Network, batches: list[tuple[Tensor | None, object]]
     ) -> Tensor:
         """Return the gradient norms of a student's steps (n,)."""
-        seen = self._current_inputs(problem, state)
-        loss, made = student_loss(problem, net, batches, seen, scores=_has_scores(problem, state)), list[Tensor]()
+        view = self._current_inputs(problem, state)
+        loss, made = student_loss(problem, net, batches, view, scores=_has_scores(problem, state)), list[Tensor]()
         student = init_student(copy_parameters(net), self.inner)
         for i in range(len(batches)):
-            after = run_step(loss, student, trainable(seen), self.lr, self.inner, i)
+            after = run_step(loss, student, trainable(view), self.lr, self.inner, i)
             made.append(_step_norm(student, after, self.inner, self.lr))
             student = after
         return torch.stack(made)
@@ -236,22 +228,22 @@ class Unrolling:
     def _current_inputs(self, problem: Problem, state: MatchingState) -> dict[str, Tensor]:
         """Return the objective's inputs at this state without a graph and without learned rates."""
         S, rows = decode_inputs(problem, state.params, self.space)
-        seen = named_inputs(S)
+        view = named_inputs(S)
         if SCORES in state.params.value or (has_classes(problem) and rows.is_floating_point()):
-            seen["labels"] = rows
+            view["labels"] = rows
         elif not has_classes(problem):
-            seen[TARGETS] = rows
-        return seen
+            view[TARGETS] = rows
+        return view
 
     def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         rng = generator(0, "plan")
         total, window = self.windows.max_steps
-        net, seen = problem.network(0), self._current_inputs(problem, state)
+        net, view = problem.network(0), self._current_inputs(problem, state)
         loss = student_loss(
             problem,
             net,
             [self.draw_batch(problem, i, rng) for i in range(window)],
-            seen,
+            view,
             scores=_has_scores(problem, state),
         )
         n, real = self.batches.size(problem.sizes), RealBatch.draw(problem, self.batch_real, rng)
@@ -260,16 +252,16 @@ class Unrolling:
             student, mode = init_student(copy_parameters(net), self.inner), self._mode(problem, window)
             if mode == "full":
                 return unrolled_grads(
-                    loss, start_trace(student, range(window)), trainable(seen), self.lr, self.inner, _sum_weights, mode
+                    loss, start_trace(student, range(window)), trainable(view), self.lr, self.inner, _sum_weights, mode
                 )
-            trail = train_student(loss, student, trainable(seen), self.lr, self.inner, range(1))
+            trail = train_student(loss, student, trainable(view), self.lr, self.inner, range(1))
             kept = torch.empty(
                 min(MAX_BYTES_IN_MEMORY, 4 * window * sum(t.numel() for t in _state_tensors(student))),
                 dtype=torch.uint8,
             )
-            return unrolled_grads(loss, trail, trainable(seen), self.lr, self.inner, _sum_weights, mode), kept
+            return unrolled_grads(loss, trail, trainable(view), self.lr, self.inner, _sum_weights, mode), kept
 
-        def asked() -> object:
+        def real_gradient() -> object:
             theta = {name: t.requires_grad_() for name, t in copy_parameters(net).items()}
             with torch.enable_grad():
                 return torch.autograd.grad(real_loss(problem, net, real, {})(theta), tuple(theta.values()))
@@ -279,7 +271,7 @@ class Unrolling:
             StepCost(
                 what="real samples of the student's end", real=True, samples=len(real.y),
                 size=min(REAL_CHUNK, len(real.y)),
-                ready=lambda _: asked, when="descent",
+                ready=lambda _: real_gradient, when="descent",
             ),
         )  # fmt: skip
 
@@ -306,9 +298,9 @@ def _step_norm(before: StudentState, after: StudentState, inner: InnerOptimizer,
     return torch.stack([g.square().sum() for g in grads]).sum().sqrt()
 
 
-def trainable(seen: ObjectiveInputs) -> dict[str, Tensor]:
+def trainable(view: ObjectiveInputs) -> dict[str, Tensor]:
     """Return the tensors to differentiate by, without the shared learned rate: inputs, labels, rates of steps."""
-    return {n: t for n, t in seen.items() if t.is_floating_point() and n not in (TARGETS, STUDENT_LR)}
+    return {n: t for n, t in view.items() if t.is_floating_point() and n not in (TARGETS, STUDENT_LR)}
 
 
 def _has_scores(problem: Problem, state: MatchingState) -> bool:
@@ -320,7 +312,7 @@ def student_loss(
     problem: Problem,
     net: Network,
     batches: list[tuple[Tensor | None, object]],
-    seen: ObjectiveInputs,
+    view: ObjectiveInputs,
     *,
     scores: bool = False,
 ) -> Loss:
@@ -330,9 +322,9 @@ def student_loss(
     makes steps at these rates. ``scores``: labels are those of classes as real values, to which 1/k is added; a row may
     then have negative numbers, and pushes a student away from a class.
     """
-    apply, criterion, fixed = augment_function(problem), problem.task.loss, dict(seen)
+    apply, criterion, fixed = augment_function(problem), problem.task.loss, dict(view)
     above = 1 / problem.num_classes if scores else 0.0
-    hard = hard_labels(problem).to(device_of(inputs_of_view(seen))) if has_classes(problem) else None
+    hard = hard_labels(problem).to(device_of(inputs_of_view(view))) if has_classes(problem) else None
 
     def loss(theta: Mapping[str, Tensor], leaves: Mapping[str, Tensor], step: int) -> Tensor:
         rows, drawn = batches[step]
@@ -352,7 +344,7 @@ def real_loss(problem: Problem, net: Network, real: RealBatch, outcomes: dict[st
     """Return the task's loss on real samples as a function of weights, with exact first derivatives.
 
     The parts' gradients are summed as they come; what is returned is linear in the weights, with this value and slope.
-    ``found`` gets ``right``: the part of them that the student is right about, or 0 where there are no classes.
+    ``outcomes`` gets ``right``: the part of them that the student is right about, or 0 where there are no classes.
     """
     criterion, n, classed = problem.task.loss, num_samples(real.x), has_classes(problem)
 
@@ -381,15 +373,15 @@ def real_loss(problem: Problem, net: Network, real: RealBatch, outcomes: dict[st
     return outer
 
 
-def input_grad_norm(found: Mapping[str, Tensor]) -> float:
+def input_grad_norm(grads: Mapping[str, Tensor]) -> float:
     """Return the gradient norm by the decoded inputs."""
-    parts = [g.square().sum() for n, g in found.items() if n.startswith("inputs")]
+    parts = [g.square().sum() for n, g in grads.items() if n.startswith("inputs")]
     return float(torch.stack(parts).sum().sqrt()) if parts else 0.0
 
 
-def clip_grads(found: Mapping[str, Tensor], longest: float) -> dict[str, Tensor]:
+def clip_grads(grads: Mapping[str, Tensor], longest: float) -> dict[str, Tensor]:
     """Return the gradients, those by the inputs clipped to ``longest`` where they are longer; 0: none is."""
-    norm = input_grad_norm(found)
+    norm = input_grad_norm(grads)
     if not longest or norm <= longest:
-        return dict(found)
-    return {n: g * (longest / norm) if n.startswith("inputs") else g for n, g in found.items()}
+        return dict(grads)
+    return {n: g * (longest / norm) if n.startswith("inputs") else g for n, g in grads.items()}

@@ -14,17 +14,9 @@ from torch import Generator, Tensor
 from potstill.errors import PotstillError
 
 __all__ = [
-    "AdaptiveWindow",
-    "AllSteps",
-    "BalancedBatches",
-    "Batches",
-    "NormProbe",
-    "RandomBatch",
-    "RandomWindow",
-    "StepBatches",
-    "WindowMemory",
-    "Windows",
-]
+    "AdaptiveWindow", "AllSteps", "BalancedBatches", "Batches", "NormProbe", "RandomBatch", "RandomWindow",
+    "StepBatches", "WindowMemory", "Windows",
+]  # fmt: skip
 
 WindowMemory: TypeAlias = Mapping[str, Tensor]
 """Tensors carried from step to step."""

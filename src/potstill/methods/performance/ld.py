@@ -87,9 +87,9 @@ class OneStepAhead:
         return state, _Block(net=net, seed=draw_seed(rng), batch=batch, real=real)
 
     def updates(self, problem: Problem, state: MatchingState, block: _Block) -> Iterator[Update]:
-        def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            student, fixed = _from_memory(state.memory), {n: t for n, t in seen.items() if n != "labels"}
-            loss, leaves = student_loss(problem, block.net, block.batch, fixed), {"labels": seen["labels"]}
+        def compared(classes: list[int], view: ObjectiveInputs) -> LossAndGrads:
+            student, fixed = _from_memory(state.memory), {n: t for n, t in view.items() if n != "labels"}
+            loss, leaves = student_loss(problem, block.net, block.batch, fixed), {"labels": view["labels"]}
             lr, inner = self.unrolling.lr, self.unrolling.inner
             trail = train_student(loss, init_student(student.theta, inner), leaves, lr, inner, range(1))
             outer = real_loss(problem, block.net, block.real, block.outcomes)

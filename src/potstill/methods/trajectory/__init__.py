@@ -14,13 +14,6 @@ from potstill.methods.trajectory._parts import (
 from potstill.methods.trajectory._values import Published, TrajectoryMethod, build_trajectory_engine
 
 __all__ = [
-    "LastStep",
-    "NearestStep",
-    "PartialDistance",
-    "Published",
-    "RelativeDistance",
-    "StartEpochs",
-    "TrajectoryMethod",
-    "TrajectoryParts",
-    "build_trajectory_engine",
-]
+    "LastStep", "NearestStep", "PartialDistance", "Published", "RelativeDistance", "StartEpochs", "TrajectoryMethod",
+    "TrajectoryParts", "build_trajectory_engine",
+]  # fmt: skip
