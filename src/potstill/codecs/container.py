@@ -96,10 +96,10 @@ def unpack_codes(stored: Encoded, shape: tuple[int, ...]) -> Tensor:
     bits = parse_int(stored.metadata, "bits", 1, MOST_BITS)
     packed = get_tensor(stored, "", (torch.uint8,))
     try:
-        found: Tensor = unpack_bits(packed, bits, math.prod(shape))
+        unpacked: Tensor = unpack_bits(packed, bits, math.prod(shape))
     except ValueError as error:
         raise PotstillError(str(error)) from error
-    return found.reshape(shape)
+    return unpacked.reshape(shape)
 
 
 _FLOATS: Final = (torch.float32, torch.float16)
@@ -117,8 +117,8 @@ def _ints(stored: Encoded) -> Tensor:
 def _halves(stored: Encoded) -> Tensor:
     shape = parse_shape(stored.metadata)
     low, high = unpack_codes(stored, (2, *shape))
-    found: Tensor = low + (high << MOST_BITS) + parse_int(stored.metadata, "least", -(2**62), 2**62)
-    return found
+    values: Tensor = low + (high << MOST_BITS) + parse_int(stored.metadata, "least", -(2**62), 2**62)
+    return values
 
 
 def _runs(stored: Encoded) -> Tensor:
@@ -130,10 +130,10 @@ def _runs(stored: Encoded) -> Tensor:
 
 
 def _grid(stored: Encoded) -> Tensor:
-    found: Tensor = unpack_codes(stored, parse_shape(stored.metadata)).float() / parse_int(
+    values: Tensor = unpack_codes(stored, parse_shape(stored.metadata)).float() / parse_int(
         stored.metadata, "parts", 1, 2**16
     )
-    return found
+    return values
 
 
 def _levels(stored: Encoded) -> Tensor:

@@ -33,18 +33,18 @@ def parse_codec(spelled: str) -> Codec:
     return made
 
 
-def format_codec(made: Codec) -> str:
+def format_codec(codec: Codec) -> str:
     """Return the name of a codec, with settings that are not defaults."""
-    kind = type(made)
+    kind = type(codec)
     names = {attribute: name for name, attribute in targets("codecs").items()}
     name = names.get(f"{kind.__module__}:{kind.__qualname__}", kind.__name__)
     given = {
-        f.name: getattr(made, f.name)
-        for f in dataclasses.fields(made)  # type: ignore[arg-type]
-        if getattr(made, f.name) != f.default
+        f.name: getattr(codec, f.name)
+        for f in dataclasses.fields(codec)  # type: ignore[arg-type]
+        if getattr(codec, f.name) != f.default
     }
     if name in ("uniform", "float"):
-        bits = getattr(made, "bits")  # noqa: B009
+        bits = getattr(codec, "bits")  # noqa: B009
         given.pop("bits", None)
         name = f"{'uint' if name == 'uniform' else 'float'}{bits}"
     return name + (":" + ",".join(f"{n}={v}" for n, v in given.items()) if given else "")

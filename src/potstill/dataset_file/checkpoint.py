@@ -237,11 +237,11 @@ def differences(stored: Any, wanted: Any) -> list[str]:
     return _differences(stored, json.loads(json.dumps(wanted)), "")
 
 
-def _differences(stored: Any, wanted: Any, path: str) -> list[str]:
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        names = sorted(stored.keys() | wanted.keys())
-        return [d for n in names for d in _differences(stored.get(n), wanted.get(n), f"{path}.{n}" if path else n)]
-    return [] if stored == wanted else [f"{path} was {_short(stored)} and now is {_short(wanted)}"]
+def _differences(stored: Any, current: Any, path: str) -> list[str]:
+    if isinstance(stored, dict) and isinstance(current, dict):
+        names = sorted(stored.keys() | current.keys())
+        return [d for n in names for d in _differences(stored.get(n), current.get(n), f"{path}.{n}" if path else n)]
+    return [] if stored == current else [f"{path} was {_short(stored)} and now is {_short(current)}"]
 
 
 def _short(value: Any) -> str:

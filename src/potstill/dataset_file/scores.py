@@ -182,8 +182,8 @@ def read_scores(path: str | Path) -> Scores:
     return scores
 
 
-def _scores(table: Any, said: Any) -> Scores:
-    if not isinstance(said, dict) or said.get("format") != _FORMAT:
+def _scores(table: Any, header: Any) -> Scores:
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise ValueError(f"its metadata do not say {_FORMAT}")
     index = table["index"].to_numpy()
     n = len(index)
@@ -199,7 +199,7 @@ def _scores(table: Any, said: Any) -> Scores:
             columns={name: column(name, np.float32) for name in about["columns"]}, config=about["config"],
             seconds=float(about["seconds"]),
         )
-        for method, about in said["methods"].items()
+        for method, about in header["methods"].items()
     }  # fmt: skip
     if not all(isinstance(m.config, dict) for m in methods.values()):
         raise ValueError("the settings of a method are no mapping")
@@ -212,6 +212,6 @@ def _scores(table: Any, said: Any) -> Scores:
     names = tuple(np.array(table["name"].to_pylist())[order].tolist()) if "name" in table.column_names else ()
     region = np.array(table["region"].to_pylist())[order].tolist() if "region" in table.column_names else []
     return Scores(
-        source=str(said["source"]), content_hash=str(said["hash"]), labels=column("label", np.int64),
-        classes=tuple(map(str, said["classes"])), methods=methods, names=names, first_duplicate=first, region=region,
+        source=str(header["source"]), content_hash=str(header["hash"]), labels=column("label", np.int64),
+        classes=tuple(map(str, header["classes"])), methods=methods, names=names, first_duplicate=first, region=region,
     )  # fmt: skip

@@ -134,10 +134,10 @@ LABEL_COLUMNS = {"label", "soft_label", "scores", "weight", "text", "target"}
 """Columns that are no values of inputs."""
 
 
-def _unique_column_names(said: tuple[str, ...], count: int) -> list[str]:
+def _unique_column_names(names_in_metadata: tuple[str, ...], count: int) -> list[str]:
     """Return a table's column names, or x0, x1, …; never those of labels."""
-    known = len(said) == len(set(said)) == count
-    names = list(said) if known else [f"x{n}" for n in range(count)]
+    known = len(names_in_metadata) == len(set(names_in_metadata)) == count
+    names = list(names_in_metadata) if known else [f"x{n}" for n in range(count)]
     while taken := LABEL_COLUMNS & set(names):
         names = [f"{n}_value" if n in taken else n for n in names]
         names = names if len(set(names)) == count else [f"x{n}" for n in range(count)]

@@ -97,12 +97,12 @@ def source_table(distilled: Distilled) -> Any:
 
 def _with_free_names(columns: Mapping[str, Any], taken: Mapping[str, Any]) -> dict[str, Any]:
     """Return columns under names that are not in ``taken``."""
-    found: dict[str, Any] = {}
+    renamed: dict[str, Any] = {}
     for name, values in columns.items():
-        while name in taken or name in found:
+        while name in taken or name in renamed:
             name += "_"
-        found[name] = values
-    return found
+        renamed[name] = values
+    return renamed
 
 
 def _feature(kind: Any) -> dict[str, Any]:
@@ -185,11 +185,16 @@ def _columns(card: Mapping[str, Any], count: int) -> list[_Column] | None:
     return columns
 
 
-def _column(said: Any) -> _Column | None:
+def _column(described: Any) -> _Column | None:
     """Return a validated column, or ``None``."""
-    if not isinstance(said, dict) or not isinstance(said.get("name"), str):
+    if not isinstance(described, dict) or not isinstance(described.get("name"), str):
         return None
-    kind, values, since, word = said.get("kind"), said.get("values", []), said.get("since"), said.get("type", "")
+    kind, values, since, word = (
+        described.get("kind"),
+        described.get("values", []),
+        described.get("since"),
+        described.get("type", ""),
+    )
     if kind not in ("number", "boolean", "category", "date") or not isinstance(word, str):
         return None
     if (
@@ -198,7 +203,7 @@ def _column(said: Any) -> _Column | None:
         or (kind == "category") != bool(values)
     ):
         return None
-    offset = said.get("offset", 0.0)
+    offset = described.get("offset", 0.0)
     if isinstance(offset, bool) or not isinstance(offset, int | float) or not abs(offset) <= _LARGEST:
         return None
     days = 0.0
@@ -208,8 +213,8 @@ def _column(said: Any) -> _Column | None:
         except (ValueError, TypeError):
             return None
     return _Column(
-        name=said["name"], kind=kind, values=tuple(values), since=days, type=word,
-        whole=said.get("at_midnight") is True, absent=said.get("absent") is True, offset=float(offset),
+        name=described["name"], kind=kind, values=tuple(values), since=days, type=word,
+        whole=described.get("at_midnight") is True, absent=described.get("absent") is True, offset=float(offset),
     )  # fmt: skip
 
 
@@ -296,13 +301,13 @@ def _is_whole(name: str) -> bool:
 
 def _further_columns(distilled: Distilled) -> dict[str, Any]:
     """Return the columns ``soft_label``, ``scores``, ``weight`` and ``text``, where there are any."""
-    found: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     if distilled.has_soft_labels:
-        found["soft_label"] = pa.array(list(distilled.labels.numpy()), pa.list_(pa.float32()))
+        columns["soft_label"] = pa.array(list(distilled.labels.numpy()), pa.list_(pa.float32()))
     if distilled.scores is not None:
-        found["scores"] = pa.array(list(distilled.scores.numpy()), pa.list_(pa.float32()))
+        columns["scores"] = pa.array(list(distilled.scores.numpy()), pa.list_(pa.float32()))
     if distilled.weights is not None:
-        found["weight"] = pa.array(distilled.weights.numpy())
+        columns["weight"] = pa.array(distilled.weights.numpy())
     if distilled.captions:
-        found["text"] = pa.array(distilled.captions, pa.string())
-    return found
+        columns["text"] = pa.array(distilled.captions, pa.string())
+    return columns

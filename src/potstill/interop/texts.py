@@ -131,5 +131,5 @@ def import_texts(path: Path, *, run: int = -1, method: str | None = None) -> Dis
     )  # fmt: skip
 
 
-def _words(found: TextSet, n: int, field: str) -> dict[str, torch.Tensor]:
-    return encode_texts([row[n] for row in found.rows], field)
+def _words(texts: TextSet, n: int, field: str) -> dict[str, torch.Tensor]:
+    return encode_texts([row[n] for row in texts.rows], field)

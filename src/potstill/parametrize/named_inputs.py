@@ -41,8 +41,10 @@ def parse_parametrization(spelled: str, input: InputSpec) -> Parametrization:
     Raises:
         PotstillError: as `potstill.core.registry.part` raises it, or there is no such part.
     """
-    made: Parametrization = parse_named_inputs(spelled, input) if input.parts else create("parametrizations", spelled)
-    return made
+    parametrization: Parametrization = (
+        parse_named_inputs(spelled, input) if input.parts else create("parametrizations", spelled)
+    )
+    return parametrization
 
 
 def supports_input(spelled: str, input: InputSpec) -> bool:
