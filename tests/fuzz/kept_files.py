@@ -128,7 +128,7 @@ def _jobs(kind: str) -> Any:
 
 def _kept(folder: Path, kind: str, names: str) -> list[bytes]:
     with cached_in(folder / "cache"):
-        _jobs(kind).produce()
+        _jobs(kind).build()
     return [path.read_bytes() for path in sorted((folder / "cache").rglob(names))[:2]]
 
 
