@@ -545,7 +545,7 @@ def _gives_scores(name: str) -> bool:
     from potstill.core import registry
 
     kind = registry.resolve("methods", name)
-    return hasattr(kind, "columns") and hasattr(kind, "selecting")
+    return hasattr(kind, "columns") and hasattr(kind, "selection_fields")
 
 
 def _content(path: Path) -> str:
