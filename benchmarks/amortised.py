@@ -49,7 +49,7 @@ def main() -> None:
             begun = time.perf_counter()
             small = potstill.distill(
                 splits, "dm", ipc=args.ipc, seed=seed, steps=args.steps, network=args.network,
-                batch_real=args.batch_real, reuse=reuse,
+                batch_real=args.batch_real, steps_per_network=reuse,
             )  # fmt: skip
             seconds[reuse].append((time.perf_counter() - begun) / args.steps)
             score = evaluate(

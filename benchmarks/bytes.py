@@ -138,7 +138,12 @@ class Candidate:
 
 def distilled(data: str, kb: float) -> list[Candidate]:
     """Methods, what is stored of them, and the bits that are tried."""
-    common: dict[str, Any] = {"network": DATA[data].network, "batch_real": 64, "reuse": 4, "init_from": "k-means"}
+    common: dict[str, Any] = {
+        "network": DATA[data].network,
+        "batch_real": 64,
+        "steps_per_network": 4,
+        "init_from": "k-means",
+    }
     if data == "letters":
         return [Candidate(maker="dm", options=common, codec=b) for b in ("uint8", "uint4", "uint3")]
     m3d = {**common, "optimizer": "adamw", "lr": 0.02}

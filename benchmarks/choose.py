@@ -53,15 +53,16 @@ from potstill.evaluation.statistics import summary
 from potstill.execution import Serial
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
-    "dm": {"batch_real": 64, "reuse": 4},
-    "m3d": {"batch_real": 64, "reuse": 4},
-    "datadam": {"batch_real": 64, "reuse": 4},
+    "dm": {"batch_real": 64, "steps_per_network": 4},
+    "m3d": {"batch_real": 64, "steps_per_network": 4},
+    "datadam": {"batch_real": 64, "steps_per_network": 4},
     "ncfm": {
-        "batch_real": 64, "reuse": 4, "frequencies": 1024, "networks_trained": 4, "epochs_trained": 1,
-        "batch_trained": 64,
+        "batch_real": 64, "steps_per_network": 4, "frequencies": 1024, "pretrained_networks": 4, "pretrain_epochs": 1,
+        "pretrain_batch": 64,
     },
     "idm": {
-        "batch_real": 64, "reuse": 4, "train_steps": 5, "batch_train": 64, "forget_every": 0, "pool_first": 3,
+        "batch_real": 64, "steps_per_network": 4, "pool_steps": 5, "pool_batch": 64, "forget_every": 0,
+        "pool_initial": 3,
     },
     "dsa": {"batch_real": 64, "inner": 5},
     "idc": {"batch_real": 64, "metric": "l1", "lr": 1e-3, "lr_side": 28, "data_train": 500, "outer": 20},
@@ -70,10 +71,11 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "batch_real": 64, "metric": "l1", "lr": 1e-3, "lr_side": 28, "data_train": 500, "outer": 20, "batch_train": 64,
     },
     "cafe": {"batch_real": 64, "init_from": "real", "augment": "dsa"},
-    "dance": {"batch_real": 64, "reuse": 4, "networks_trained": 4, "epochs_trained": 1},
+    "dance": {"batch_real": 64, "steps_per_network": 4, "pretrained_networks": 4, "pretrain_epochs": 1},
     "dsdm": {
-        "batch_real": 64, "reuse": 4, "networks_trained": 4, "epochs_trained": 1, "history_from": 50, "lr_side": 28,
-        "batch_trained": 64, "schedule_trained": "steps",
+        "batch_real": 64, "steps_per_network": 4, "pretrained_networks": 4, "pretrain_epochs": 1, "history_from": 50,
+        "lr_side": 28,
+        "pretrain_batch": 64, "pretrain_schedule": "steps",
     },
 }  # fmt: skip
 """Settings of each objective."""
@@ -192,7 +194,7 @@ class Bench:
         """The rule by validation, then the sets by it."""
         options = {"method": method, "network": self.args.network, "parametrization": PARAMETRIZATIONS[over]}
         options |= OBJECTIVES[method]
-        block = max(int(options.get("reuse", 1)), 2)
+        block = max(int(options.get("steps_per_network", 1)), 2)
         probe = self.distil(options, CHOICE_SEED, 1 + block)
         steps = 1 + block * max(1, round(self.args.choice / probe.step / block))
         tried = [self.tried(options, rule, steps) for rule in self.args.rules]

@@ -58,8 +58,7 @@ from potstill.functional.distribution import (
 )
 from potstill.functional.gradient import convolutional, distance
 from potstill.functional.train import copy_parameters, gradients
-from potstill.methods.distribution._sampling import frequencies
-from potstill.methods.distribution._statistics import MEANS, Measure, Views, class_means_of_cross_entropy
+from potstill.methods.distribution._statistics import MEANS, DistributionObjective, Views, class_mean_cross_entropy
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
 from potstill.methods.distribution.datadam import DataDAM
@@ -383,18 +382,23 @@ def pictures(dtype: torch.dtype, classes: int, real: int, syn: int) -> tuple[Ten
     return made, leaves[0], leaves[1]
 
 
-def views(net: ConvNet, x: Tensor, classes: int, layered: bool = False) -> Views:
-    *layers, features = net.activations(x) if layered else (net.embed(x),)
+def views(net: ConvNet, x: Tensor, classes: int, needs_layers: bool = False) -> Views:
+    *layers, features = net.activations(x) if needs_layers else (net.embed(x),)
     weights = membership([len(x) // classes] * classes, x)
     return Views(features=features, layers=tuple(layers), weights=weights, classes=tuple(range(classes)))
 
 
 def ours_gap(
-    measure: Measure | DataDAM | CAFE, net: ConvNet, real: Tensor, syn: Tensor, classes: int, layered: bool = False
+    measure: DistributionObjective | DataDAM | CAFE,
+    net: ConvNet,
+    real: Tensor,
+    syn: Tensor,
+    classes: int,
+    needs_layers: bool = False,
 ) -> Tensor:
     with torch.no_grad():
-        kept = measure.statistics(views(net, real, classes, layered), {}, generator(0))
-    return measure.gap(kept, views(net, syn, classes, layered), {})
+        kept = measure.statistics(views(net, real, classes, needs_layers), {}, generator(0))
+    return measure.gap(kept, views(net, syn, classes, needs_layers), {})
 
 
 SEEN: list[tuple[Tensor, Tensor]] = []
@@ -524,7 +528,7 @@ def compare_datadam(
     theirs = 100 * 0.01 * gap(sides[0][-1], sides[1][-1], err_type="MSE_B")
     for a, b in zip(sides[0][:-2], sides[1][:-2], strict=True):
         theirs = theirs + 100 * gap(*(attend(f, param=1, exp=power, norm="l2") for f in (a, b)), err_type="MSE_B")
-    return worst(ours_gap(DataDAM(power=power), ours_of(net), real, mine, 3, layered=True), mine, theirs, yours)
+    return worst(ours_gap(DataDAM(power=power), ours_of(net), real, mine, 3, needs_layers=True), mine, theirs, yours)
 
 
 def compare_cafe(utils: types.ModuleType, networks: types.ModuleType, at: Path, dtype: torch.dtype) -> float:
@@ -546,7 +550,7 @@ def compare_cafe(utils: types.ModuleType, networks: types.ModuleType, at: Path, 
     if run_statements(at / "distill.py", lambda text: text.split(" = ")[0] in names, space) != 6:
         raise ValueError("distill.py is not the file that was read")
     theirs = space["loss_middle"] + space["loss_output"]
-    return worst(ours_gap(CAFE(), ours_of(net), real, mine, 10, layered=True), mine, theirs, yours)
+    return worst(ours_gap(CAFE(), ours_of(net), real, mine, 10, needs_layers=True), mine, theirs, yours)
 
 
 def compare_idm(utils: types.ModuleType, networks: types.ModuleType, at: Path, dtype: torch.dtype) -> float:
@@ -571,7 +575,7 @@ def compare_idm(utils: types.ModuleType, networks: types.ModuleType, at: Path, d
         theirs = theirs + space["loss_c"]
     own, method = ours_of(net), IDM()
     seen = views(own, mine, 3)
-    ours = ours_gap(MEANS, own, real, mine, 3) + method.ce * 62.5 * class_means_of_cross_entropy(
+    ours = ours_gap(MEANS, own, real, mine, 3) + method.ce * 62.5 * class_mean_cross_entropy(
         own.classifier(seen.features), torch.arange(3).repeat_interleave(3), (3, 3, 3)
     )
     return worst(ours, mine, theirs, yours)
@@ -589,7 +593,7 @@ def compare_dance(utils: types.ModuleType, networks: types.ModuleType, at: Path,
     for c, (a, b) in enumerate(zip(by_class(real, 3), by_class(yours, 3), strict=True)):
         inner = inner + space["innerloss"](a, b, both)
         inter = inter + space["interloss"](b, torch.full((3,), c), both)
-    calibration = DANCE().calibration * class_means_of_cross_entropy(
+    calibration = DANCE().calibration * class_mean_cross_entropy(
         own(mine), torch.arange(3).repeat_interleave(3), (3, 3, 3)
     )
     return max(worst(ours_gap(MEANS, own, real, mine, 3), mine, inner, yours), worst(calibration, mine, inter, yours))

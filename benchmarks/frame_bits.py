@@ -41,13 +41,14 @@ from machine import machine
 Row = dict[str, Any]
 
 SMALL: dict[str, Any] = {
-    "networks_trained": 2, "epochs_trained": 1, "num_experts": 2, "train_epochs": 1, "frequencies": 32,
-    "frequencies_sampler": 32, "pool_first": 2,
-    "train_steps": 2, "data_train": 24, "iterations": 4, "batch_real": 6, "outer": 2, "inner": 2, "solver_steps": 2,
+    "pretrained_networks": 2, "num_teachers": 2, "pretrain_epochs": 1, "teacher_epochs": 1, "num_experts": 2,
+    "train_epochs": 1, "frequencies": 32,
+    "frequencies_sampler": 32, "pool_initial": 2,
+    "pool_steps": 2, "data_train": 24, "iterations": 4, "batch_real": 6, "outer": 2, "inner": 2, "solver_steps": 2,
     "teacher_steps": 4,
     "batch": 6, "committee": "convnet-d1-w4-batch", "samples": 4, "crops": 2, "ascent": 2, "round_iterations": 2,
     "record_epochs": 3, "trajectory": 3, "runs": 2, "window": 3, "swing": 0, "checkpoints": 2, "epoch": 2,
-    "epochs_most": 12,
+    "max_epochs": 12,
 }  # fmt: skip
 """Settings that shorten a method where it has them."""
 MATCHING = ("dc", "dsa", "idc", "dream", "dm", "cafe", "idm", "datadam", "m3d", "ncfm", "dance", "dsdm")
@@ -303,7 +304,7 @@ class Bench:
             yield f"axis/zca {family}", lambda family=family: self.made("grey", "dm", zca=family)
         for name in ("none", "dsa-noflip", "idc", "cim", "flip", "rrc", "pad-crop", "patches"):
             yield f"axis/augment {name}", lambda name=name: self.made("grey", "dm", augment=name)
-        yield "axis/reuse", lambda: self.made("grey", "dm", reuse=3, steps=5)
+        yield "axis/reuse", lambda: self.made("grey", "dm", steps_per_network=3, steps=5)
         yield "axis/effort quick", lambda: self.made("grey", "dm", preset="quick", steps=2)
         for network in ("convnet", "convnet-d2-w16-batch", "mlp-w16", "lenet", "resnet18-batch"):
             yield (

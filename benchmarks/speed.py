@@ -98,7 +98,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     dm, dsa, rng = DM(batch_real=args.batch), DSA(batch_real=args.batch, outer=2, inner=0), generator(0)
     dm_state, dsa_state = dm.init(problem, rng), dsa.init(problem, rng)
     dc, plain = DC(batch_real=args.batch, outer=2, inner=0), replace(problem, augment=none())
-    amortised = DM(batch_real=args.batch, reuse=REUSE)
+    amortised = DM(batch_real=args.batch, steps_per_network=REUSE)
 
     def block() -> None:
         state = dm_state
@@ -110,7 +110,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     five = resolve("protocols", "dsa").override(epochs=4)  # the published loop makes one epoch more than it is told
     y = torch.arange(10, device=args.device).repeat_interleave(args.ipc)
     job = StudentJob(make=problem.network, x=x, y=y, protocol=five, lr=0.01, steps=None, augment=dsa_noflip(), seed=0)
-    idc, ncfm = IDC(outer=1, batch_real=64), NCFM(networks_trained=1)
+    idc, ncfm = IDC(outer=1, batch_real=64), NCFM(pretrained_networks=1)
     tiled = replace(problem, parametrization=Tiles())
     theta = copy_parameters(problem.network(1))
     tiled = replace(tiled, assets={"networks": (NetworkWeights(seed=1, parameters=theta, buffers={}),)})

@@ -30,7 +30,7 @@ from potstill.evaluation import Protocol, evaluate
 from potstill.evaluation.statistics import summary
 from potstill.execution import Serial
 
-M3D: dict[str, Any] = {"method": "m3d", "batch_real": 64, "reuse": 4, "optimizer": "adamw", "lr": 0.02}
+M3D: dict[str, Any] = {"method": "m3d", "batch_real": 64, "steps_per_network": 4, "optimizer": "adamw", "lr": 0.02}
 ROWS: dict[str, dict[str, Any]] = {
     "pixels": {**M3D, "parametrization": "pixels"},
     "small": {**M3D, "parametrization": "small"},

@@ -53,7 +53,13 @@ AWARE = (
     "half:bits=2,aware=true",
 )  # fmt: skip
 NETWORK = "convnet-w32"
-METHOD: dict[str, Any] = {"network": NETWORK, "batch_real": 64, "reuse": 4, "optimizer": "adamw", "lr": 0.02}
+METHOD: dict[str, Any] = {
+    "network": NETWORK,
+    "batch_real": 64,
+    "steps_per_network": 4,
+    "optimizer": "adamw",
+    "lr": 0.02,
+}
 STUDENT: dict[str, Any] = {"lr": 0.03, "batch": 32, "updates": 200, "augment": "dsa"}
 
 

@@ -65,7 +65,7 @@ IMAGENET = 1_281_167
 RESNET18 = 2 * 1.8e9
 """Operations of a forward pass at 224 × 224, two per product (arXiv:1512.03385, table 1); backward: twice that."""
 NETWORK = "convnet-d3-w8-batch"
-TRAINING: dict[str, Any] = {"epochs_trained": 1, "batch_trained": 128, "lr_trained": 0.05, "augment_training": "none"}
+TRAINING: dict[str, Any] = {"teacher_epochs": 1, "teacher_batch": 128, "teacher_lr": 0.05, "teacher_augment": "none"}
 SRE2L_ITERATIONS = 2
 
 

@@ -58,7 +58,7 @@ SGD = {
     "lr_labels": 5.0,
 }  # fmt: skip
 """The first quick settings of the trajectory methods, of their first rows; rows with ``-now`` are of today's."""
-MATCHED = {"batch_real": 64, "reuse": 4}
+MATCHED = {"batch_real": 64, "steps_per_network": 4}
 ARMS: dict[str, dict[str, Any]] = {
     "dm": {"method": "dm", **MATCHED},
     "dm-tiles": {"method": "dm", "parametrization": "tiles", **MATCHED},

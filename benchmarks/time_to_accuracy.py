@@ -66,9 +66,9 @@ STEPS = {"dm": 20_001, "dsa": 1_001}
 TEST = 10_000
 """Test pictures of MNIST and of Fashion-MNIST."""
 WAYS = (
-    "dm --reuse 8",
-    "dm --reuse 8 --network convnet-d3-w32",
-    "dm --reuse 8 --network convnet-d3-w32 --parametrization tiles",
+    "dm --steps-per-network 8",
+    "dm --steps-per-network 8 --network convnet-d3-w32",
+    "dm --steps-per-network 8 --network convnet-d3-w32 --parametrization tiles",
 )
 
 

@@ -44,7 +44,7 @@ def three_steps(monkeypatch):
 
 
 TAUGHT = {"student_steps": 40, "students": 1, "confirm": 3}
-SOME = ["random", "dm:batch_real=8,reuse=1", "dm:batch_real=8,lr=0.1,reuse=1"]
+SOME = ["random", "dm:batch_real=8,steps_per_network=1", "dm:batch_real=8,lr=0.1,steps_per_network=1"]
 TOLD = {"bytes": 450, "seed": 3, "time_limit": "1h", "candidates": SOME, **SMALL, **QUICK}
 
 

@@ -85,12 +85,13 @@ def test_balanced_data_keep_their_bits(unit: str, method: str) -> None:
 
 
 SMALL = {
-    "networks_trained": 2, "epochs_trained": 1, "num_experts": 2, "train_epochs": 1, "frequencies": 32,
-    "frequencies_sampler": 32, "pool_first": 2,
-    "nets": 2, "train_steps": 2, "data_train": 24, "iterations": 4, "batch_real": 6, "outer": 2, "inner": 2,
+    "pretrained_networks": 2, "num_teachers": 2, "pretrain_epochs": 1, "teacher_epochs": 1, "num_experts": 2,
+    "train_epochs": 1, "frequencies": 32,
+    "frequencies_sampler": 32, "pool_initial": 2,
+    "nets": 2, "pool_steps": 2, "data_train": 24, "iterations": 4, "batch_real": 6, "outer": 2, "inner": 2,
     "teacher_steps": 4, "batch": 6, "committee": "convnet-d1-w4-batch", "samples": 4, "crops": 2, "ascent": 2,
     "round_iterations": 2, "record_epochs": 3, "trajectory": 3, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2,
-    "epochs_most": 12, "total": 5, "swing": 1, "inner_steps": 3, "student_steps": 3,
+    "max_epochs": 12, "total": 5, "swing": 1, "inner_steps": 3, "student_steps": 3,
 }  # fmt: skip
 
 

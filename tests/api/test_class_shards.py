@@ -115,9 +115,10 @@ def walked(method: Method[Any], problem: Problem, steps: int) -> Any:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("dm", {}), ("dm", {"reuse": 2}), ("dm", {"parametrization": "small", "optimizer": "adamw", "lr": 0.01}),
+        ("dm", {}), ("dm", {"steps_per_network": 2}), ("dm", {"parametrization": "small", "optimizer": "adamw",
+        "lr": 0.01}),
         ("dm", {"parametrization": "tiles"}), ("m3d", {"parametrization": "pixels"}), ("datadam", {}),
-        ("dance", {"networks_trained": 1, "epochs_trained": 1}),
+        ("dance", {"pretrained_networks": 1, "pretrain_epochs": 1}),
     ],
 )  # fmt: skip
 def test_the_number_of_shards_changes_rounding_only(name: str, options: dict[str, Any]) -> None:
@@ -153,7 +154,7 @@ def quick(name: str, **changes: Any) -> Any:
     """A method of the decoupled family, as short as can be, with what it leaves to the data settled."""
     kind = resolve("methods", name)
     fields = {f.name for f in dataclasses.fields(kind)}
-    given = {"epochs_trained": 1, "iterations": 3, "committee": "", "factor": 1, **changes}
+    given = {"teacher_epochs": 1, "iterations": 3, "committee": "", "factor": 1, **changes}
     return make_method(name, {n: v for n, v in given.items() if n in fields})[1].resolve_defaults(toy_problem())[0]
 
 
@@ -215,7 +216,7 @@ def test_shards_of_a_recovery_share_its_batches_evenly_and_each_begins_none_of_t
 
 
 def test_a_recovery_in_shards_through_processes_is_that_of_one_run(tmp_path: Path) -> None:
-    given: dict[str, Any] = {"epochs_trained": 1, "iterations": 3, "batch": 4, "steps": None, "labels": "hard"}
+    given: dict[str, Any] = {"teacher_epochs": 1, "iterations": 3, "batch": 4, "steps": None, "labels": "hard"}
     for method, more in (("sre2l", given), ("rded", {**given, "samples": 9})):
         more = {n: v for n, v in more.items() if method == "sre2l" or n not in ("iterations", "batch")}
         whole = potstill.distill("digits", method, **{**SMALL, "network": "convnet-d1-w8-batch", **more})
@@ -278,8 +279,8 @@ def test_a_killed_worker_loses_no_shard_that_was_done_and_the_bits_stay(tmp_path
         ("dm", {"network": "convnet-d1-w8-batch"}, "BatchNorm"),
         ("dm", {"parametrization": "hallucinator"}, "parametrization hallucinator shares"),
         ("dm", {"codec": "uint1"}, "parametrization aware shares"),
-        ("sre2l", {"parametrization": "tiles", "epochs_trained": 1}, "tiles shares what it stores between the batches"),
-        ("dq", {"epochs_trained": 1}, "works on all classes at once"),
+        ("sre2l", {"parametrization": "tiles", "teacher_epochs": 1}, "tiles shares what it stores between the batches"),
+        ("dq", {"teacher_epochs": 1}, "works on all classes at once"),
         ("dm", {"class_shards": 11}, "from 1 to the 10 classes, but are 11"),
         ("dm", {"class_shards": 0}, "from 1 to the 10 classes, but are 0"),
         ("dm", {"time_limit": "10s"}, "say steps instead"),

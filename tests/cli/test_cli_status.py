@@ -188,7 +188,7 @@ def test_a_listing_shows_settings_as_pairs_of_name_and_default(monkeypatch, caps
 @pytest.mark.parametrize(
     "words",
     [
-        ["--reuse", "0"],
+        ["--steps-per-network", "0"],
         ["--method", "idc", "--cutmix", "2"],
         ["--method", "random-soft", "--temperature", "0"],
         ["--method", "rded", "--temperature", "-1"],

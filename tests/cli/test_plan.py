@@ -31,7 +31,19 @@ def planned(capsys, *words):
 
 
 def test_the_plan_says_what_the_run_then_makes(tmp_path, capsys):
-    words = ["--method", "dm", "--ipc", "2", "--iterations", "3", "--reuse", "1", "--parametrization", "tiles", *SMALL]
+    words = [
+        "--method",
+        "dm",
+        "--ipc",
+        "2",
+        "--iterations",
+        "3",
+        "--steps-per-network",
+        "1",
+        "--parametrization",
+        "tiles",
+        *SMALL,
+    ]
     found = planned(capsys, *words)
     path = tmp_path / "a.safetensors"
     assert main(["distill", "digits", *words, "--out", str(path), "--json", "--quiet"]) == 0

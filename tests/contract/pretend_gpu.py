@@ -283,7 +283,7 @@ def rest(settings: dict[str, Any]) -> dict[str, Any]:
                 lambda name=name, spelled=spelled: distil(name, parametrization=spelled),
             )  # fmt: skip
     _attempt(failures, "learned labels", lambda: distil("dm", labels="learned", lr_labels=0.5))
-    _attempt(failures, "reuse", lambda: distil("dm", reuse=3, steps=5))
+    _attempt(failures, "steps_per_network", lambda: distil("dm", steps_per_network=3, steps=5))
     small = potstill.distill(splits, "random", ipc=2)
     given: dict[str, Any] = {"protocol": "sre2l", "device": DEVICE, "epochs": 2, "teacher_epochs": 1}
     network = "convnet-d1-w4-batch"

@@ -37,15 +37,17 @@ from potstill.testing import (
 from potstill.testing.toy import windows_source
 
 SMALL = {
-    "networks_trained": 2,
-    "epochs_trained": 1,
+    "pretrained_networks": 2,
+    "num_teachers": 2,
+    "pretrain_epochs": 1,
+    "teacher_epochs": 1,
     "num_experts": 2,
     "train_epochs": 1,
     "frequencies": 32,
     "frequencies_sampler": 32,
-    "pool_first": 2,
+    "pool_initial": 2,
     "nets": 2,
-    "train_steps": 2,
+    "pool_steps": 2,
     "data_train": 24,
     "iterations": 4,
     "batch_real": 6,
@@ -65,7 +67,7 @@ SMALL = {
     "window": 3,
     "checkpoints": 2,
     "epoch": 2,
-    "epochs_most": 12,
+    "max_epochs": 12,
     "total": 5,
     "swing": 1,
     "inner_steps": 3,
@@ -187,10 +189,10 @@ def test_a_count_of_zero_works_or_is_refused_by_its_name(name: str, field: str) 
 def test_the_counts_that_may_be_zero() -> None:
     admitted = {n: set(registry.resolve("methods", n).may_be_zero) & set(counts(n)) for n in registry.names("methods")}
     recovered = {
-        n: {"pad", "jitter", "epochs_trained"}
+        n: {"pad", "jitter", "teacher_epochs"}
         for n in ("sre2l", "cda", "sre2l++", "g-vbsm", "edc", "fadrm", "delt", "dwa", "lpld", "wmdd", "ufc")
     }
-    in_trained = {n: {"epochs_trained"} for n in ("dm", "cafe", "datadam", "m3d", "dance")}
+    in_trained = {n: {"pretrain_epochs"} for n in ("dm", "cafe", "datadam", "m3d", "dance")}
     assert {n: fields for n, fields in admitted.items() if fields} == {
         **in_trained,
         "k-means": {"iterations"},
@@ -199,9 +201,9 @@ def test_the_counts_that_may_be_zero() -> None:
         "dsa": {"inner"},
         "idc": {"max_synthetic", "data_train"},
         "dream": {"max_synthetic", "data_train"},
-        "idm": {"epochs_trained", "trained", "forget_every"},
-        "ncfm": {"epochs_trained", "patience"},
-        "dsdm": {"epochs_trained", "history_from"},
+        "idm": {"pretrain_epochs", "pool_trained", "forget_every"},
+        "ncfm": {"pretrain_epochs", "patience"},
+        "dsdm": {"pretrain_epochs", "history_from"},
         "dd": {"students"},
         "remember": {"students"},
         "rat-bptt": {"students", "min_burn_in"},
@@ -211,11 +213,11 @@ def test_the_counts_that_may_be_zero() -> None:
             n: {"batch", "min_start_epoch", "expansion_end", "min_updates_per_epoch", "label_experts"}
             for n in ("datm", "pad")
         },
-        "rded": {"epochs_trained"},
-        "cim": {"epochs_trained"},
-        "dq": {"epochs_trained"},
+        "rded": {"teacher_epochs"},
+        "cim": {"teacher_epochs"},
+        "dq": {"teacher_epochs"},
         "kip": {"depth"},
-        "cv-dd": {"pad", "jitter", "epochs_trained", "batch_labels"},
+        "cv-dd": {"pad", "jitter", "teacher_epochs", "label_batch"},
         **recovered,
     }
 
@@ -374,7 +376,7 @@ def test_every_method_that_makes_a_set_can_be_rounded_while_it_does(name: str) -
 
 @pytest.mark.parametrize("name", [n for n in MATCHING if n in ("dm", "idm", "datadam", "m3d", "ncfm", "dance", "dsdm")])
 def test_real_statistics_can_be_reused(name: str) -> None:
-    method = small(name, reuse=2)
+    method = small(name, steps_per_network=2)
     check_method(method, steps=4)
 
 
@@ -559,13 +561,13 @@ class _NoCount(registry.resolve("methods", "dm")):  # type: ignore[misc]
 class _NoFraction(registry.resolve("methods", "dm")):  # type: ignore[misc]
     """A fraction that is a whole number."""
 
-    fractions = ("momentum", "reuse")
+    fractions = ("momentum", "steps_per_network")
 
 
 def test_check_method_finds_bounds_of_fields_that_are_none() -> None:
     with pytest.raises(ContractError, match="may_be_zero names epochs_traned, which is no field for a whole number"):
         check_method(_NoCount(iterations=2, batch_real=4))
-    with pytest.raises(ContractError, match="fractions names reuse, which is no field for a float"):
+    with pytest.raises(ContractError, match="fractions names steps_per_network, which is no field for a float"):
         check_method(_NoFraction(iterations=2, batch_real=4))
 
 

@@ -43,22 +43,22 @@ def test_what_an_effort_sets_is_listed_beside_what_is_published(row: dict[str, A
 
 
 def test_a_method_by_name_is_quick_and_its_fields_decide_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3, "reuse": 2}, "good": {"iterations": 5}})
+    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3, "steps_per_network": 2}, "good": {"iterations": 5}})
     quick = potstill.distill(DATA, "dm", **SMALL)
     assert quick.metadata["cost"]["steps"] == 3
-    assert quick.metadata["effort"] == {"name": "quick", "fields": {"iterations": 3, "reuse": 2}}
-    same = potstill.distill(DATA, "dm", preset="published", iterations=3, reuse=2, **SMALL)
+    assert quick.metadata["effort"] == {"name": "quick", "fields": {"iterations": 3, "steps_per_network": 2}}
+    same = potstill.distill(DATA, "dm", preset="published", iterations=3, steps_per_network=2, **SMALL)
     assert torch.equal(quick.inputs, same.inputs)
     assert same.metadata["effort"] == {"name": "published", "fields": {}}
-    good = potstill.distill(DATA, "dm", preset="good", reuse=3, **SMALL)
-    assert (good.metadata["cost"]["steps"], good.metadata["config"]["reuse"]) == (5, 3)
+    good = potstill.distill(DATA, "dm", preset="good", steps_per_network=3, **SMALL)
+    assert (good.metadata["cost"]["steps"], good.metadata["config"]["steps_per_network"]) == (5, 3)
 
 
 def test_what_is_given_wins_and_is_not_said_to_be_the_efforts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3, "reuse": 2}})
+    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3, "steps_per_network": 2}})
     made = potstill.distill(DATA, "dm", iterations=4, **SMALL)
     assert made.metadata["cost"]["steps"] == 4
-    assert made.metadata["effort"] == {"name": "quick", "fields": {"reuse": 2}}
+    assert made.metadata["effort"] == {"name": "quick", "fields": {"steps_per_network": 2}}
 
 
 def test_a_run_that_is_told_its_steps_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +106,12 @@ def test_preparation_that_does_not_fit_into_the_time_limit_is_refused_before_it_
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
     with pytest.raises(PotstillError) as error:
         potstill.distill(
-            DATA, "dance", preset="published", time_limit=0.5, networks_trained=3, epochs_trained=100_000, **SMALL
+            DATA, "dance", preset="published", time_limit=0.5, pretrained_networks=3, pretrain_epochs=100_000, **SMALL
         )
     said = str(error.value)
     assert "training 3 networks for 100,000 epochs" in said
     assert "more than the time limit of 0 s" in said
-    assert '`effort="quick"`, fewer `networks_trained=` or fewer `epochs_trained=`' in said
+    assert '`effort="quick"`, fewer `pretrained_networks=` or fewer `pretrain_epochs=`' in said
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -120,7 +120,7 @@ def test_preparation_counts_and_what_it_made_is_kept(tmp_path: Path, monkeypatch
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
     monkeypatch.setattr("potstill.runs.runner.forecast", lambda *a: ())
     with pytest.raises(PotstillError, match="the rest of the limit of 0 s; they are kept"):
-        potstill.distill(DATA, "dance", time_limit=1e-6, networks_trained=1, epochs_trained=1, **SMALL)
+        potstill.distill(DATA, "dance", time_limit=1e-6, pretrained_networks=1, pretrain_epochs=1, **SMALL)
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1
 
 

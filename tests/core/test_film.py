@@ -100,7 +100,7 @@ def test_what_is_stored_may_be_no_picture(tmp_path: Path, method: str) -> None:
 
 def test_pictures_stand_with_the_class_that_they_are_made_for(tmp_path: Path) -> None:
     out = tmp_path / "small.safetensors"
-    asked: dict[str, Any] = {**SETTINGS, "ipc": 2, "network": "convnet-d2-w16-batch", "epochs_trained": 1}
+    asked: dict[str, Any] = {**SETTINGS, "ipc": 2, "network": "convnet-d2-w16-batch", "teacher_epochs": 1}
     small = potstill.distill("digits", "sre2l", preset="quick", steps=2, snapshots=f"{out}.film", **asked)
     assert small.has_soft_labels
     film = load_snapshots(out)

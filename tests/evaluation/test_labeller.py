@@ -27,7 +27,7 @@ from potstill.reports.entry import Entry
 from potstill.reports.sections import entry_sections, warnings
 
 BN, OTHER, INSTANCE = "convnet-d1-w8-batch", "convnet-d1-w4-batch", "convnet-d1-w8"
-MADE: dict[str, Any] = {"network": BN, "epochs_trained": 3, "iterations": 2, "batch_trained": 16}
+MADE: dict[str, Any] = {"network": BN, "teacher_epochs": 3, "iterations": 2, "teacher_batch": 16}
 SHORT: dict[str, Any] = {"epochs": 2, "seeds": 2, "full": False, "robust_scores": False, "teacher_epochs": 1}
 
 
@@ -51,7 +51,7 @@ def test_a_card_says_which_networks_a_method_asked_for(pictures: Splits, small: 
     assert one["epoch"] == 3
     assert len(one["hash"]) == 64
     two = potstill.distill(
-        replace(pictures, test=None), "sre2l", ipc=1, networks_trained=2, committee=f"{OTHER},{INSTANCE}", **MADE
+        replace(pictures, test=None), "sre2l", ipc=1, num_teachers=2, committee=f"{OTHER},{INSTANCE}", **MADE
     ).metadata["teachers"]  # fmt: skip
     assert [(e["network"], len(e["networks"])) for e in two] == [
         (f"{BN}-avg", 2), (f"{OTHER}-avg", 1), (f"{INSTANCE}-instance-avg", 1)
@@ -64,8 +64,9 @@ def test_a_card_says_which_networks_a_method_asked_for(pictures: Splits, small: 
 
 def test_networks_that_only_embed_are_named_and_do_not_label(pictures: Splits) -> None:
     small = potstill.distill(
-        replace(pictures, test=None), "dm", ipc=1, network=INSTANCE, steps=1, embedders="trained", networks_trained=2,
-        epochs_trained=1,
+        replace(pictures, test=None), "dm", ipc=1, network=INSTANCE, steps=1, embedders="trained",
+        pretrained_networks=2,
+        pretrain_epochs=1,
     )  # fmt: skip
     (made,) = small.metadata["teachers"]
     assert made["labels"] is False
@@ -111,7 +112,7 @@ def test_the_teacher_that_made_a_set_labels_it_and_its_baselines(
 def test_a_comparison_holds_a_set_against_real_samples_with_its_own_labels(pictures: Splits, tmp_path: Path) -> None:
     found = potstill.compare(
         pictures, ["rded"], [1], out=tmp_path / "board", protocol="sre2l", network=BN, seeds=2, epochs=2,
-        teacher_epochs=1, options={"rded": {"epochs_trained": 2, "batch_trained": 16, "samples": 4, "crops": 2}},
+        teacher_epochs=1, options={"rded": {"teacher_epochs": 2, "teacher_batch": 16, "samples": 4, "crops": 2}},
     )  # fmt: skip
     rows = {row["method"]: row["scorecard"] for row in found["rows"]}
     assert rows["random"]["labeller"]["chosen"] == "student"

@@ -6,8 +6,8 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Method, Problem
-from potstill.methods.decoupled import Member
-from potstill.methods.decoupled._turn import Turn
+from potstill.methods.decoupled import TeacherNetwork
+from potstill.methods.decoupled._state import IterationContext
 from potstill.rng import generator
 from potstill.testing import toy_problem
 
@@ -49,8 +49,8 @@ def work(state: Any) -> Tensor:
     return made
 
 
-def members(method: Any, problem: Problem) -> tuple[Member, ...]:
-    made: tuple[Member, ...] = method.teachers().members(problem)
+def members(method: Any, problem: Problem) -> tuple[TeacherNetwork, ...]:
+    made: tuple[TeacherNetwork, ...] = method.teachers().load(problem)
     return made
 
 
@@ -62,10 +62,10 @@ def batches(method: Any, problem: Problem) -> tuple[Tensor, ...]:
 def voices(method: Any, problem: Problem, state: Any) -> list[Any]:
     """Number, teacher and weight of each that the next iteration asks."""
     items = batches(method, problem)[state.batch]
-    turn = Turn(
+    turn = IterationContext(
         problem=problem, members=members(method, problem), state=state, items=items, y=torch.empty(0), rng=generator(0)
     )
-    return [(v.number, v.member, v.weight) for v in method.build_engine(problem).voices(turn)]
+    return [(v.number, v.member, v.weight) for v in method.build_engine(problem).teacher_schedule(turn)]
 
 
 def view(method: Any, problem: Problem, state: Any, x: Tensor, rng: Generator) -> Tensor:
@@ -75,4 +75,4 @@ def view(method: Any, problem: Problem, state: Any, x: Tensor, rng: Generator) -
 
 
 def staged(method: Any, problem: Problem, state: Any, items: Tensor) -> Any:
-    return method.build_engine(problem).staged(problem, members(method, problem), state, items)
+    return method.build_engine(problem).start_stage(problem, members(method, problem), state, items)

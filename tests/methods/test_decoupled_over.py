@@ -23,7 +23,7 @@ from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
 from potstill.testing import check_method, toy_source
 
-PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none"}
+PLAIN: dict[str, Any] = {"teacher_epochs": 1, "teacher_augment": "none"}
 SMALL: dict[str, Any] = {
     **PLAIN, "iterations": 3, "batch": 6, "committee": "convnet-d1-w4-batch", "samples": 4, "crops": 2, "ascent": 2,
     "round_iterations": 1,
@@ -110,7 +110,7 @@ def test_fadrm_gives_back_to_the_tiles_of_the_batch_alone_and_sees_small_stages_
     problem, state, rng = started(method, ipc=1)
     engine, asked = method.build_engine(problem), members(method, problem)
     made = [s for s, _ in steps(method, problem, state, rng, 3)]  # one batch, and the first stage of the next
-    begun = engine.staged(problem, asked, made[3], batches(method, problem)[1])
+    begun = engine.start_stage(problem, asked, made[3], batches(method, problem)[1])
     (first,), (before,), (after,) = made[2].payload.values(), made[3].work.values(), begun.work.values()
     mine = before[0] != first
     assert 0 < int(mine.sum()) < mine.numel()

@@ -19,24 +19,23 @@ from potstill.functional.statistics import (
     statistics_distance,
 )
 from potstill.functional.transforms import resize
-from potstill.methods.decoupled._parts import groups
-from potstill.methods.decoupled._realism import chosen, class_mosaics
-from potstill.methods.decoupled._state import plan
+from potstill.methods.decoupled._parts import group_numbers
+from potstill.methods.decoupled._realism import class_mosaics, select_crops
+from potstill.methods.decoupled._state import plan_batches
 from potstill.methods.decoupled.cda import CDA
 from potstill.methods.decoupled.cv_dd import CVDD
-from potstill.methods.decoupled.delt import DELT, outward
-from potstill.methods.decoupled.dwa import DWA, ascended
-from potstill.methods.decoupled.edc import EDC, shuffled
+from potstill.methods.decoupled.delt import DELT, order_from_median
+from potstill.methods.decoupled.dwa import DWA, perturb_weights
+from potstill.methods.decoupled.edc import EDC, shuffle_quarters
 from potstill.methods.decoupled.fadrm import FADRM
 from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.lpld import LPLD
 from potstill.methods.decoupled.rded import RDED
-from potstill.methods.decoupled.sre2l import SRe2L
-from potstill.methods.decoupled.sre2l_plus import SRe2LPlus
+from potstill.methods.decoupled.sre2l import SRe2L, SRe2LPlus
 from potstill.rng import generator
 from potstill.testing import toy_problem
 
-PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none"}
+PLAIN: dict[str, Any] = {"teacher_epochs": 1, "teacher_augment": "none"}
 STILL: dict[str, Any] = {"crop": 1.0, "pad": 0, "flip": False, "jitter": 0}
 """A view that is the batch itself."""
 
@@ -50,7 +49,7 @@ def test_dwa_climbs_the_loss_by_rho_at_most_and_leaves_running_statistics() -> N
     member = members(method, problem)[0]
     items = batches(method, problem)[0]
     x, y = pixels(state)[items], torch.arange(4)
-    theta = ascended(member.network, member.weights, x, y, 0.015, 12)
+    theta = perturb_weights(member.network, member.weights, x, y, 0.015, 12)
     away = math.sqrt(sum(float((theta[n] - member.weights[n]).square().sum()) for n in theta))
     assert 0.01 < away <= 0.015 + 1e-6
     assert not any("running" in n for n in theta)
@@ -72,7 +71,7 @@ def test_one_ascent_step_is_the_normalised_gradient() -> None:
     x, y = pixels(state)[::2], torch.arange(4)
     F.cross_entropy(net(x), y).backward()
     size = math.sqrt(sum(float(p.grad.square().sum()) for p in net.parameters()))
-    for name, value in ascended(member.network, member.weights, x, y, 0.5, 1).items():
+    for name, value in perturb_weights(member.network, member.weights, x, y, 0.5, 1).items():
         p = net.get_parameter(name)
         torch.testing.assert_close(value, (p + 0.5 * p.grad / size).detach(), rtol=1e-4, atol=1e-6)
 
@@ -85,7 +84,7 @@ def test_dwa_weighs_variances() -> None:
         _, seen = record_statistics(
             member.network, member.weights, pixels(state)[::2], {torch.nn.BatchNorm2d: batch_norm_statistics}
         )
-        (layer,), (wanted,) = seen.values(), member.running().values()
+        (layer,), (wanted,) = seen.values(), member.running_statistics().values()
         expected = 10 * ((layer["mean"] - wanted["mean"]).norm() + r_var * (layer["var"] - wanted["var"]).norm())
         assert method.step(problem, state, rng)[1]["bn"] == pytest.approx(float(expected), rel=1e-4)
 
@@ -103,7 +102,7 @@ def test_fadrm_with_alpha_zero_is_the_resized_mosaic_at_every_stage() -> None:
     for t in (0, 2, 4, 6):
         begun = staged(method, problem, made[t][0], items)
         torch.testing.assert_close(work(begun), resize(pixels(state)[items], tuple(work(begun).shape[2:])))
-        assert int(begun.count.sum()) == 0
+        assert int(begun.steps.sum()) == 0
 
 
 def test_fadrm_gives_back_half_and_its_cosine_goes_over_all_stages() -> None:
@@ -113,17 +112,17 @@ def test_fadrm_gives_back_half_and_its_cosine_goes_over_all_stages() -> None:
     begun = staged(method, problem, made[2][0], items)
     torch.testing.assert_close(work(begun), 0.5 * work(made[2][0]) + 0.5 * pixels(state)[items])
     assert staged(method, problem, made[3][0], items) is made[3][0]
-    assert method.build_engine(problem).rate(4) == pytest.approx(0.125)
+    assert method.build_engine(problem).learning_rate(4) == pytest.approx(0.125)
     assert method.done(problem, made[8][0])
     assert pixels(made[8][0]).shape == pixels(state).shape
 
 
 def test_fadrm_asks_one_teacher_after_the_other() -> None:
-    method = FADRM(iterations=4, networks_trained=3, samples=4, crops=2, **PLAIN)
+    method = FADRM(iterations=4, num_teachers=3, samples=4, crops=2, **PLAIN)
     problem, state, _ = started(method, ipc=1)
     asked = [[v[0] for v in voices(method, problem, replace(state, iteration=t))] for t in range(6)]
     assert asked == [[0], [1], [2], [0], [1], [2]]
-    both = at_toy(SRe2L(iterations=4, networks_trained=2, **PLAIN))
+    both = at_toy(SRe2L(iterations=4, num_teachers=2, **PLAIN))
     assert [(v[0], v[2]) for v in voices(both, toy_problem(both), state)] == [(0, 0.5), (1, 0.5)]
 
 
@@ -131,14 +130,14 @@ def test_fadrm_asks_one_teacher_after_the_other() -> None:
 
 
 def test_delt_moves_early_groups_longer() -> None:
-    assert groups(5, 3) == [0, 0, 1, 1, 2]
-    assert groups(1, 8) == [0]
+    assert group_numbers(5, 3) == [0, 0, 1, 1, 2]
+    assert group_numbers(1, 8) == [0]
     method = DELT(iterations=8, round_iterations=2, labels="hard", **PLAIN)
     problem, state, rng = started(method, ipc=5)
     assert method.rounds == 4
     made = steps(method, problem, state, rng, 7)
-    assert [int(s.count.sum()) for s, _ in made[1:]] == [8, 16, 28, 40, 56, 72, 92]
-    assert made[7][0].count.reshape(4, 5).tolist() == [[7, 7, 5, 3, 1]] * 4
+    assert [int(s.steps.sum()) for s, _ in made[1:]] == [8, 16, 28, 40, 56, 72, 92]
+    assert made[7][0].steps.reshape(4, 5).tolist() == [[7, 7, 5, 3, 1]] * 4
     assert torch.equal(work(made[2][0])[4::5], pixels(state)[4::5])
 
 
@@ -146,15 +145,15 @@ def test_a_delt_batch_of_late_items_waits_for_their_turn() -> None:
     method = DELT(iterations=4, round_iterations=2, batch=1, labels="hard", **PLAIN, **STILL)
     problem, state, rng = started(method)
     made = steps(method, problem, state, rng, 8)  # one item of each of two groups
-    assert [int(s.count.sum()) for s, _ in made[1:]] == [1, 2, 3, 0, 0, 0, 1, 0]
+    assert [int(s.steps.sum()) for s, _ in made[1:]] == [1, 2, 3, 0, 0, 0, 1, 0]
     assert all(math.isfinite(shown["loss"]) for _, shown in made[1:])
     assert torch.equal(work(made[6][0]), pixels(state)[1:2])
     assert not torch.equal(pixels(made[8][0])[1], pixels(state)[1])
 
 
 def test_delt_begins_at_the_median_and_goes_outward() -> None:
-    assert outward(torch.tensor([0.0, 1, 2, 3, 4])).tolist() == [2, 1, 3, 0, 4]
-    assert outward(torch.tensor([3.0, 0, 2, 1])).tolist() == [3, 2, 1, 0]
+    assert order_from_median(torch.tensor([0.0, 1, 2, 3, 4])).tolist() == [2, 1, 3, 0, 4]
+    assert order_from_median(torch.tensor([3.0, 0, 2, 1])).tolist() == [3, 2, 1, 0]
     method = DELT(iterations=2, **PLAIN)
     problem, state, _ = started(method, ipc=3)
     member = members(method, problem)[0]
@@ -209,7 +208,14 @@ def by_hand(method: Any, problem: Problem, number: int, found: Any, conv: Any) -
 
 
 def test_iterations_of_g_vbsm_against_a_naive_loop() -> None:
-    options: dict[str, Any] = {"densify": 0.5, "memory": 0.8, "drop": 0.4, "cell": 4, "pad": 2, "jitter": 3}
+    options: dict[str, Any] = {
+        "densify": 0.5,
+        "ema_decay": 0.8,
+        "drop_rate": 0.4,
+        "cell_size": 4,
+        "pad": 2,
+        "jitter": 3,
+    }
     method = at_toy(GVBSM(iterations=6, committee="", lr=0.05, **options, **PLAIN))
     problem, state, rng = started(method)
     net, member = problem.network(0).eval(), members(method, problem)[0]
@@ -263,7 +269,7 @@ def test_iterations_of_g_vbsm_against_a_naive_loop() -> None:
 
 
 def test_g_vbsm_matches_both_kinds_of_layers_with_averages_of_each_teacher() -> None:
-    method = at_toy(GVBSM(iterations=8, densify=0.0, drop=0.0, **TWO, **STILL))
+    method = at_toy(GVBSM(iterations=8, densify=0.0, drop_rate=0.0, **TWO, **STILL))
     problem, state, rng = started(method)
     made = steps(method, problem, state, rng, 4)
     everything = problem.train.fetch(torch.arange(len(problem.train))).x
@@ -279,7 +285,7 @@ def test_g_vbsm_matches_both_kinds_of_layers_with_averages_of_each_teacher() -> 
 
 
 def test_g_vbsm_asks_every_teacher_equally_often_and_spreads_each_class() -> None:
-    method = at_toy(GVBSM(iterations=8, drop=0.0, **TWO, **STILL))
+    method = at_toy(GVBSM(iterations=8, drop_rate=0.0, **TWO, **STILL))
     problem, state, rng = started(method)
     asked = [voices(method, problem, replace(state, iteration=t))[0][0] for t in range(8)]
     assert (asked.count(0), asked.count(1)) == (4, 4)
@@ -315,18 +321,18 @@ def test_edc_s_class_statistics_keep_their_names() -> None:
 
 def test_quarters_change_places() -> None:
     x = torch.arange(4.0).reshape(1, 1, 2, 2).expand(9, 1, 2, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    made = shuffled(x, generator(1))
+    made = shuffle_quarters(x, generator(1))
     assert all(sorted(m[0, ::2, ::2].flatten().tolist()) == [0, 1, 2, 3] for m in made)
     assert not torch.equal(made, x)
     odd = torch.rand(2, 1, 5, 5, generator=generator(2))
-    assert torch.equal(shuffled(odd, generator(1))[:, :, 4], odd[:, :, 4])
+    assert torch.equal(shuffle_quarters(odd, generator(1))[:, :, 4], odd[:, :, 4])
 
 
 # --- CV-DD and SRe2L++ ------------------------------------------------------------------------------------------------
 
 
 def test_cv_dd_s_pairs_take_turns_and_count_by_their_worth() -> None:
-    method = at_toy(CVDD(iterations=1, networks_trained=2, samples=4, crops=2, priors=(60.0, 50.0, 40.0), **TWO))
+    method = at_toy(CVDD(iterations=1, num_teachers=2, samples=4, crops=2, priors=(60.0, 50.0, 40.0), **TWO))
     problem, state, _ = started(method, ipc=4)
     pairs = []
     for batch in range(4):
@@ -341,14 +347,14 @@ def test_cv_dd_s_pairs_take_turns_and_count_by_their_worth() -> None:
     assert votes[0] / votes[1] == pytest.approx(math.exp(10 / 10))
     assert replace(method, priors=()).build_engine(problem).labeller.votes == pytest.approx((1 / 3,) * 3)
     with pytest.raises(PotstillError, match="one number for each of the 3 teachers, but there are 2"):
-        replace(method, priors=(1.0, 2.0)).worth(problem)
+        replace(method, priors=(1.0, 2.0)).teacher_priors(problem)
 
 
 def test_cv_dd_labels_with_the_statistics_of_few_pictures() -> None:
-    method = at_toy(CVDD(iterations=1, samples=4, crops=2, batch_labels=4, **PLAIN, committee=""))
+    method = at_toy(CVDD(iterations=1, samples=4, crops=2, label_batch=4, **PLAIN, committee=""))
     problem, state, _ = started(method)
     before = {n: t.clone() for n, t in members(method, problem)[0].weights.items()}
-    rows = method.build_engine(problem).labeller.rows(problem, pixels(state))
+    rows = method.build_engine(problem).labeller.soft_rows(problem, pixels(state))
     net = problem.network(0).train()
     expected = torch.zeros(8, 4)
     for index in ([0, 2, 4, 6], [1, 3, 5, 7]):  # one of each class
@@ -356,13 +362,13 @@ def test_cv_dd_labels_with_the_statistics_of_few_pictures() -> None:
         expected[index] = net(pixels(state)[index]).softmax(1).detach()
     torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(
-        rows, replace(method, batch_labels=0).build_engine(problem).labeller.rows(problem, pixels(state)), atol=1e-3
+        rows, replace(method, label_batch=0).build_engine(problem).labeller.soft_rows(problem, pixels(state)), atol=1e-3
     )
     member = members(method, problem)[0]
     assert not member.network.training
     assert not any(m.training for m in member.network.modules())
     assert all(torch.equal(t, before[n]) for n, t in member.weights.items())
-    assert [b.tolist() for b in plan(problem.sizes, 99, "slots")] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert [b.tolist() for b in plan_batches(problem.sizes, 99, "slots")] == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
 
 def test_sre2l_plus_begins_with_mosaics() -> None:
@@ -390,11 +396,11 @@ def test_cda_is_sre2l_with_a_curriculum() -> None:
 
 def test_the_best_crop_of_every_picture_comes_first() -> None:
     scores = torch.tensor([[3.0, 1.0], [0.2, 0.1], [5.0, 9.0]])  # three pictures of two crops
-    assert chosen(scores, 2).tolist() == [3, 1]
-    assert chosen(scores, 3).tolist() == [3, 1, 4]
-    assert chosen(scores, 5).tolist() == [3, 1, 4, 2, 0]  # then the second best
-    assert chosen(scores, 8).tolist() == [3, 1, 4, 2, 0, 5, 3, 1]  # then all again
-    assert chosen(scores, 1, "medium").tolist() == [1]
+    assert select_crops(scores, 2).tolist() == [3, 1]
+    assert select_crops(scores, 3).tolist() == [3, 1, 4]
+    assert select_crops(scores, 5).tolist() == [3, 1, 4, 2, 0]  # then the second best
+    assert select_crops(scores, 8).tolist() == [3, 1, 4, 2, 0, 5, 3, 1]  # then all again
+    assert select_crops(scores, 1, "medium").tolist() == [1]
 
 
 def test_rded_keeps_crops_by_their_score_in_the_middle_of_a_black_picture() -> None:

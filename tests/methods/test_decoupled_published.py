@@ -32,7 +32,7 @@ from potstill.runs.resolve import resolve_run
 from potstill.runs.spec import RunSpec
 from potstill.testing import toy_problem, toy_source
 
-PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none", "committee": ""}
+PLAIN: dict[str, Any] = {"teacher_epochs": 1, "teacher_augment": "none", "committee": ""}
 
 
 def source(side: int, channels: int = 3, classes: int = 10) -> TensorSource:
@@ -74,15 +74,15 @@ def test_edc_takes_as_many_steps_as_are_published_for_such_data() -> None:
     names = (
         "iterations",
         "crop",
-        "memory",
+        "ema_decay",
         "r_bn",
         "batch",
-        "cell",
+        "cell_size",
         "init_from",
         "factor",
         "shuffle",
         "jitter",
-        "drop",
+        "drop_rate",
     )
     wanted = {
         (32, 10): (75, 0.08, 0.8, 0.01, 100, 4, "real", 1, False, 0, 0.0),
@@ -95,7 +95,7 @@ def test_edc_takes_as_many_steps_as_are_published_for_such_data() -> None:
 
 
 def test_g_vbsm_moves_small_pictures_and_crops_large_ones() -> None:
-    names = ("lr", "batch", "cell", "memory", "drop", "crop", "pad", "jitter", "flip", "iterations")
+    names = ("lr", "batch", "cell_size", "ema_decay", "drop_rate", "crop", "pad", "jitter", "flip", "iterations")
     wanted = {
         32: (0.05, 100, 4, 0.8, 0.4, 1.0, 4, 32, True, 4000),
         64: (0.05, 100, 4, 0.8, 0.4, 1.0, 8, 32, True, 4000),
@@ -135,13 +135,13 @@ def test_fadrm_begins_with_crops_in_the_middle_of_the_ranking() -> None:
 def test_what_is_asked_for_stays_and_the_card_shows_what_the_rest_became() -> None:
     data = Splits(train=source(8), test=None)
     small = potstill.distill(
-        data, "edc", ipc=1, iterations=2, cell=2, network="convnet-d1-w4-batch", device="cpu", **PLAIN
+        data, "edc", ipc=1, iterations=2, cell_size=2, network="convnet-d1-w4-batch", device="cpu", **PLAIN
     )
     config = small.metadata["config"]
-    assert (config["iterations"], config["cell"], config["crop"], config["shuffle"]) == (2, 2, 0.08, False)
+    assert (config["iterations"], config["cell_size"], config["crop"], config["shuffle"]) == (2, 2, 0.08, False)
     assert None not in config.values()
-    found = resolve_run(RunSpec(data, EDC(memory=0.5), ipc=1, device="cpu"))
-    assert said(found.method, "memory", "iterations") == (0.5, 75)
+    found = resolve_run(RunSpec(data, EDC(ema_decay=0.5), ipc=1, device="cpu"))
+    assert said(found.method, "ema_decay", "iterations") == (0.5, 75)
 
 
 def test_a_method_that_is_not_settled_says_what_to_do() -> None:
@@ -196,16 +196,19 @@ def test_the_loss_spreads_pictures_as_the_teachers_see_them(monkeypatch: pytest.
 
 def test_a_convolution_that_is_left_out_counts_for_nothing_and_its_average_waits() -> None:
     options: dict[str, Any] = {"densify": 0.0, "crop": 1.0, "pad": 0, "flip": False, "jitter": 0, **PLAIN}
-    never = at_toy(GVBSM(drop=1.0, **options))
+    never = at_toy(GVBSM(drop_rate=1.0, **options))
     problem, state, rng = started(never)
     after, shown = never.step(problem, state, rng)
     assert {n.split("/")[2] for n in after.memory} == {"features.1"}
     (member,) = members(never, problem)
     a = F.conv2d(pixels(state), member.weights["features.0.weight"], member.weights["features.0.bias"], padding=3)
-    found, norms = {"mean": a.mean((0, 2, 3)), "var": a.var((0, 2, 3), correction=0)}, member.running()["features.1"]
+    found, norms = (
+        {"mean": a.mean((0, 2, 3)), "var": a.var((0, 2, 3), correction=0)},
+        member.running_statistics()["features.1"],
+    )
     assert shown["bn"] == pytest.approx(float(sum((found[s] - norms[s]).norm() for s in found)), rel=1e-4)
 
-    often = replace(never, drop=0.4)
+    often = replace(never, drop_rate=0.4)
     kept, average, begun = 0, None, state
     for seed in range(100):
         begun, _ = often.step(problem, replace(begun, iteration=0, seed=seed), rng)
@@ -255,8 +258,8 @@ def test_what_was_left_out_stands_in_the_plan_on_the_card_and_in_the_terminal(
     tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options: dict[str, Any] = {
-        "network": "convnet-d1-w4-batch", "epochs_trained": 1, "augment_training": "none", "iterations": 1,
-        "crops": 1, "samples": 2, "networks_trained": 1, "preset": "published",
+        "network": "convnet-d1-w4-batch", "teacher_epochs": 1, "teacher_augment": "none", "iterations": 1,
+        "crops": 1, "samples": 2, "num_teachers": 1, "preset": "published",
     }  # fmt: skip
     data = Splits(train=source(8), test=None)
     made = plan(data, "edc", ipc=1, profile_steps=0, device="cpu", **options)
@@ -274,7 +277,7 @@ def test_what_was_left_out_stands_in_the_plan_on_the_card_and_in_the_terminal(
 @pytest.mark.parametrize(
     ("option", "value", "sentence"),
     [
-        ("cell", 0, "cell must be at least 1, but it is 0"),
+        ("cell_size", 0, "cell_size must be at least 1, but it is 0"),
         ("crop", 1.5, "crop must be from 0 to 1, but it is 1.5"),
     ],
 )

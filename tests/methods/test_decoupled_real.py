@@ -12,8 +12,8 @@ from decoupled_toys import at_toy, batches, members, pixels, started, steps, voi
 from potstill.core import Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import statistics_distance
-from potstill.methods.decoupled import Member
-from potstill.methods.decoupled._graph_cut import bins, last_layer_factors
+from potstill.methods.decoupled import TeacherNetwork
+from potstill.methods.decoupled._graph_cut import graph_cut_bins, last_layer_factors
 from potstill.methods.decoupled.cim import CIM, residual
 from potstill.methods.decoupled.dq import DQ
 from potstill.methods.decoupled.lpld import LPLD
@@ -23,12 +23,12 @@ from potstill.parametrize.pixels import Pixels
 from potstill.rng import generator
 from potstill.testing import toy_problem
 
-PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none"}
+PLAIN: dict[str, Any] = {"teacher_epochs": 1, "teacher_augment": "none"}
 STILL: dict[str, Any] = {"crop": 1.0, "flip": False, "jitter": 0}
 """A view that is the batch itself."""
 
 
-def network(problem: Problem, member: Member) -> Any:
+def network(problem: Problem, member: TeacherNetwork) -> Any:
     net = problem.network(0).eval()
     net.load_state_dict(dict(member.weights))
     return net
@@ -39,11 +39,11 @@ def test_a_member_embeds_as_its_network_does() -> None:
     problem = toy_problem(method)
     (member,) = members(method, problem)
     net, x = network(problem, member), problem.train.fetch(torch.arange(5)).x
-    logits, h, seen = member.seen(x)
+    logits, h, seen = member.forward_with_features(x)
     torch.testing.assert_close(h, net.embed(x))
     torch.testing.assert_close(logits, net(x))
     assert not seen
-    again = member.embedded(problem.train, torch.arange(5))
+    again = member.embed_samples(problem.train, torch.arange(5))
     torch.testing.assert_close(again[0], logits)
     torch.testing.assert_close(again[1], h)
     assert not again[1].requires_grad
@@ -64,7 +64,7 @@ def test_dq_takes_equally_many_of_every_bin_of_its_network_s_gradients() -> None
             factors = last_layer_factors(net(x), net.embed(x), torch.full((len(index),), c))
         own = set(chosen[8 * c : 8 * c + 8].tolist())
         assert len(own) == 8
-        assert [len(own & set(index[b].tolist())) for b in bins(*factors, 4)] == [2] * 4
+        assert [len(own & set(index[b].tolist())) for b in graph_cut_bins(*factors, 4)] == [2] * 4
     assert method.done(problem, made[-1][0])
 
 
@@ -72,13 +72,13 @@ def test_dq_is_random_real_samples_until_a_class_is_done_and_random_within_bins(
     method = DQ(bins=3, **PLAIN)
     problem, state, rng = started(method, ipc=4)
     after, shown = method.step(problem, state, rng)
-    assert all(torch.equal(a, b) for a, b in zip(after.chosen[1:], state.chosen[1:], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(after.selected[1:], state.selected[1:], strict=True))
     assert shown["bins"] == 3.0
     other, _ = method.step(problem, state, generator(77))
-    assert set(after.chosen[0].tolist()) != set(other.chosen[0].tolist())
+    assert set(after.selected[0].tolist()) != set(other.selected[0].tolist())
     everything = toy_problem(method, ipc=12)
     full, _ = method.step(everything, method.init(everything, generator(0)), generator(1))
-    assert sorted(full.chosen[0].tolist()) == everything.class_indices[0].tolist()
+    assert sorted(full.selected[0].tolist()) == everything.class_indices[0].tolist()
     with pytest.raises(PotstillError, match="at least 13 samples"):
         method.init(toy_problem(method, ipc=13), generator(0))
     soft = replace(method, labels="soft").result(problem, state)
@@ -158,7 +158,7 @@ def test_cim_s_residual_is_differentiable() -> None:
     method = CIM(**PLAIN)
     problem = toy_problem(method)
     (member,) = members(method, problem)
-    wide = Member(member.network, {n: t.double() for n, t in member.weights.items()})
+    wide = TeacherNetwork(member.network, {n: t.double() for n, t in member.weights.items()})
     real = problem.train.fetch(torch.arange(2)).x.double()
     made = (0.5 * real + 0.1).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: residual(wide, real, x), (made,), eps=1e-7, atol=1e-5)
@@ -198,10 +198,10 @@ def test_ufc_s_loss_is_sre2l_s_of_all_classes_with_one_addition() -> None:
     pictures = pixels(state)[1::2]
     under_way, item = {"decoder/compensators": u}, torch.tensor([3])
     assert torch.equal(
-        method.build_engine(problem).canvas.seen(problem, state.payload, under_way, item, 0)[0], pictures
+        method.build_engine(problem).workspace.decode(problem, state.payload, under_way, item, 0)[0], pictures
     )
-    logits, _, seen = member.seen(pictures + u, method.build_engine(problem).match.rules)
-    loss = F.cross_entropy(logits, torch.arange(4)) + 1.0 * statistics_distance(seen, member.running())
+    logits, _, seen = member.forward_with_features(pictures + u, method.build_engine(problem).match.rules)
+    loss = F.cross_entropy(logits, torch.arange(4)) + 1.0 * statistics_distance(seen, member.running_statistics())
     (grad,) = torch.autograd.grad(loss, u)
     after, shown = method.step(problem, state, rng)
     assert shown["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
@@ -214,9 +214,9 @@ def test_ufc_s_loss_is_sre2l_s_of_all_classes_with_one_addition() -> None:
 def test_ufc_sees_parts_of_many_classes_in_turn() -> None:
     method = at_toy(UFC(iterations=4, batch=3, **NETS))
     problem, state, _ = started(method, ipc=4)
-    canvas, items = method.build_engine(problem).canvas, batches(method, problem)[1]
-    taken = canvas.taken(state.payload, items)
-    seen = [canvas.seen(problem, state.payload, taken, items, t) for t in range(3)]
+    canvas, items = method.build_engine(problem).workspace, batches(method, problem)[1]
+    taken = canvas.extract(state.payload, items)
+    seen = [canvas.decode(problem, state.payload, taken, items, t) for t in range(3)]
     assert [y.tolist() for _, y in seen] == [[0, 1, 2], [3], [0, 1, 2]]
     assert [len(x) for x, _ in seen] == [3, 1, 3]
 
@@ -282,7 +282,7 @@ def test_wmdd_says_before_teachers_are_trained_that_its_solver_is_missing(monkey
 
 def golden(method: Any, count: int, shown: str, **options: Any) -> float:
     """A value after some steps from a teacher that is not trained: it has the bits of its seed."""
-    problem, state, rng = started(replace(method, epochs_trained=0), **options)
+    problem, state, rng = started(replace(method, teacher_epochs=0), **options)
     return float(steps(method, problem, state, rng, count)[-1][1][shown])
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from potstill.errors import PotstillError
 from potstill.functional.statistics import batch_norm_statistics, record_statistics
-from potstill.methods.decoupled._state import bounds, plan
-from potstill.methods.decoupled._statistics import measured, overall
+from potstill.methods.decoupled._state import pixel_bounds, plan_batches
+from potstill.methods.decoupled._statistics import measure_statistics, pool_statistics
 from potstill.methods.decoupled.cda import CDA
 from potstill.methods.decoupled.sre2l import SRe2L
 from potstill.nn import factory
@@ -22,12 +22,12 @@ from potstill.rng import generator
 from potstill.runs.loop import LoopLimits, run_loop
 from potstill.testing import toy_problem, toy_source
 
-PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none"}
+PLAIN: dict[str, Any] = {"teacher_epochs": 1, "teacher_augment": "none"}
 
 
 def test_the_teacher_is_pleased_and_stays_as_it_was() -> None:
     # the toy's classes are places, which a roll would change
-    training = {"epochs_trained": 30, "lr_trained": 0.05, "batch_trained": 16, "augment_training": "none"}
+    training = {"teacher_epochs": 30, "teacher_lr": 0.05, "teacher_batch": 16, "teacher_augment": "none"}
     method = at_toy(SRe2L(iterations=200, jitter=0, **training))
     problem, state, rng = started(method, ipc=1)
     (member,) = members(method, problem)
@@ -88,7 +88,7 @@ def test_as_many_layers_are_watched_as_there_are_batch_norms() -> None:
 
 def test_the_rate_is_half_a_cosine_that_ends_at_zero() -> None:
     method = at_toy(SRe2L(iterations=100, **PLAIN))
-    rates = [method.build_engine(toy_problem(method)).rate(t) for t in (0, 50, 100)]
+    rates = [method.build_engine(toy_problem(method)).learning_rate(t) for t in (0, 50, 100)]
     assert rates == pytest.approx([0.25, 0.125, 0])
 
 
@@ -136,10 +136,10 @@ def test_a_roll_is_by_up_to_jitter_pixels() -> None:
 
 def test_batches_by_slots_by_classes_and_of_a_class() -> None:
     sizes = (3, 2, 1)  # items 0 1 2 | 3 4 | 5
-    assert [b.tolist() for b in plan(sizes, 100, "slots")] == [[0, 3, 5], [1, 4], [2]]
-    assert [b.tolist() for b in plan(sizes, 2, "slots")] == [[0, 3], [5], [1, 4], [2]]
-    assert [b.tolist() for b in plan(sizes, 4, "classes")] == [[0, 1, 2, 3], [4, 5]]
-    assert [b.tolist() for b in plan(sizes, 2, "class")] == [[0, 1], [2], [3, 4], [5]]
+    assert [b.tolist() for b in plan_batches(sizes, 100, "slots")] == [[0, 3, 5], [1, 4], [2]]
+    assert [b.tolist() for b in plan_batches(sizes, 2, "slots")] == [[0, 3], [5], [1, 4], [2]]
+    assert [b.tolist() for b in plan_batches(sizes, 4, "classes")] == [[0, 1, 2, 3], [4, 5]]
+    assert [b.tolist() for b in plan_batches(sizes, 2, "class")] == [[0, 1], [2], [3, 4], [5]]
 
 
 def test_a_stopped_run_has_finished_items_some_under_way_and_first_values() -> None:
@@ -163,7 +163,7 @@ def test_values_stay_those_of_pixels() -> None:
     values = problem.train.normalization.invert(x)
     assert float(values.min()) >= -1e-6
     assert float(values.max()) <= 1 + 1e-6
-    limits = bounds(problem)
+    limits = pixel_bounds(problem)
     assert limits is not None
     torch.testing.assert_close(problem.train.normalization.invert(limits[1]), torch.ones(1, 1, 1, 1))
 
@@ -190,7 +190,7 @@ def test_a_network_without_batch_norm_is_refused_in_one_line() -> None:
 
 
 def test_a_committee_is_trained_and_its_mean_logits_are_the_labels() -> None:
-    options: dict[str, Any] = {"iterations": 2, "networks_trained": 2, "temperature": 2.0, **PLAIN}
+    options: dict[str, Any] = {"iterations": 2, "num_teachers": 2, "temperature": 2.0, **PLAIN}
     method = at_toy(SRe2L(committee="convnet-d1-w4-batch, mlp", **options))
     assert all(spec.labels for spec in method.assets(toy_problem(network="convnet-d1-w8-batch")))
     method = replace(method, committee="convnet-d1-w4-batch")
@@ -231,7 +231,7 @@ def test_real_statistics_are_those_of_all_samples_at_once() -> None:
     method = at_toy(SRe2L(**PLAIN))
     problem = toy_problem(method)
     member = members(method, problem)[0]
-    rows = measured(problem, member, method.build_engine(problem).match.rules, problem.class_indices)
+    rows = measure_statistics(problem, member, method.build_engine(problem).match.rules, problem.class_indices)
     for c, index in enumerate(problem.class_indices):
         a = F.conv2d(
             problem.train.fetch(index).x, member.weights["features.0.weight"], member.weights["features.0.bias"],
@@ -240,6 +240,6 @@ def test_real_statistics_are_those_of_all_samples_at_once() -> None:
         torch.testing.assert_close(rows["features.1/mean"][c], a.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(rows["features.1/var"][c], a.var((0, 2, 3), correction=0), rtol=1e-3, atol=1e-4)
     everything = torch.cat(problem.class_indices)
-    once = measured(problem, member, method.build_engine(problem).match.rules, [everything])
-    for key, value in overall(rows, [len(i) for i in problem.class_indices]).items():
+    once = measure_statistics(problem, member, method.build_engine(problem).match.rules, [everything])
+    for key, value in pool_statistics(rows, [len(i) for i in problem.class_indices]).items():
         torch.testing.assert_close(value, once[key][0], rtol=1e-3, atol=1e-4)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from potstill.core import Network, Problem
 from potstill.errors import PotstillError
 from potstill.functional.param_groups import ParamGroup
-from potstill.methods.distribution import FeatureValues, Memory, Statistics, Views
+from potstill.methods.distribution import FeatureMatchingMethod, Memory, Statistics, Views
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
 from potstill.methods.distribution.datadam import DataDAM
@@ -32,7 +32,7 @@ from potstill.methods.engine import MatchingState
 from potstill.rng import draw_seed, generator
 from potstill.testing import toy_problem, uneven_source
 
-SMALL: dict[str, Any] = {"networks_trained": 2, "epochs_trained": 2}
+SMALL: dict[str, Any] = {"pretrained_networks": 2, "pretrain_epochs": 2}
 
 
 @dataclass
@@ -94,7 +94,9 @@ def rule_at(method: Any, problem: Problem, state: MatchingState) -> ParamGroup:
     return method.build_engine(problem).param_groups(state, True)["payload/"]
 
 
-def started(method: FeatureValues, seed: int = 3, **options: Any) -> tuple[Problem, MatchingState, torch.Generator]:
+def started(
+    method: FeatureMatchingMethod, seed: int = 3, **options: Any
+) -> tuple[Problem, MatchingState, torch.Generator]:
     problem, rng = toy_problem(method, **options), generator(seed)
     return problem, method.init(problem, rng), rng
 
@@ -180,7 +182,7 @@ def layers_of(net: Network, x: Tensor) -> list[Tensor]:
 # --- fresh networks ---------------------------------------------------------------------------------------------------
 
 
-def check_fresh_step(method: FeatureValues, loss_of: Callable[[Any, Any], Tensor], **options: Any) -> None:
+def check_fresh_step(method: FeatureMatchingMethod, loss_of: Callable[[Any, Any], Tensor], **options: Any) -> None:
     problem, state, rng = started(method, **options)
     draws = drawn(problem, rng.get_state(), method.batch_real)
     following, metrics = method.step(problem, state, rng)
@@ -317,7 +319,7 @@ def test_cafe_replaces_its_network_when_ten_accuracies_stay_close() -> None:
 
 @pytest.mark.parametrize("a", [0.0, 0.75])
 def test_idm_takes_the_published_step(a: float) -> None:
-    method = IDM(batch_real=7, pool_first=2, train_steps=1)
+    method = IDM(batch_real=7, pool_initial=2, pool_steps=1)
     problem, state, rng = started(method)
     state = replace(state, pool=tuple(replace(m, num_correct=round(4 * a), num_samples=4) for m in state.pool))
     draws = drawn(problem, rng.get_state(), 7)
@@ -338,7 +340,7 @@ def test_idm_takes_the_published_step(a: float) -> None:
 
 
 def test_idm_trains_some_of_its_pool_and_counts_what_they_got_right() -> None:
-    method = IDM(batch_real=4, pool_first=3, trained=1, train_steps=3, batch_train=10, pool_every=100)
+    method = IDM(batch_real=4, pool_initial=3, pool_trained=1, pool_steps=3, pool_batch=10, pool_every=100)
     problem, state, rng = started(method)
     replay = generator(0)
     replay.set_state(rng.get_state())
@@ -364,7 +366,7 @@ def test_idm_trains_some_of_its_pool_and_counts_what_they_got_right() -> None:
 
 
 def test_idm_lets_the_oldest_network_go() -> None:
-    method = IDM(batch_real=4, pool_first=2, pool_most=3, pool_every=2, trained=0)
+    method = IDM(batch_real=4, pool_initial=2, pool_max=3, pool_every=2, pool_trained=0)
     problem, state, rng = started(method)
     first = [m.seed for m in state.pool]
     pools = []
@@ -380,7 +382,7 @@ def test_idm_lets_the_oldest_network_go() -> None:
 
 
 def test_idm_leaves_its_pool_alone_while_statistics_are_reused() -> None:
-    method = IDM(batch_real=4, pool_first=2, reuse=2, train_steps=1, pool_every=2)
+    method = IDM(batch_real=4, pool_initial=2, steps_per_network=2, pool_steps=1, pool_every=2)
     problem, state, rng = started(method)
     once, _ = method.step(problem, state, rng)
     assert once.pool == state.pool
@@ -445,7 +447,7 @@ def test_dance_takes_the_published_step(embedders: Any, weight: float) -> None:
 
 
 @pytest.mark.parametrize("method", [DANCE(**SMALL, batch_real=5), DSDM(**SMALL, batch_real=5)])
-def test_synthetic_samples_may_pass_in_parts(method: FeatureValues, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synthetic_samples_may_pass_in_parts(method: FeatureMatchingMethod, monkeypatch: pytest.MonkeyPatch) -> None:
     problem, state, _ = started(method)
     whole, shown = method.step(problem, state, generator(1))
     monkeypatch.setattr("potstill.methods.distribution._features.FORWARD_SAMPLES", 5)  # a class at a time
@@ -462,7 +464,7 @@ def test_synthetic_samples_may_pass_in_parts(method: FeatureValues, monkeypatch:
     NCFM(**SMALL, batch_real=200, frequencies=8, sampler=True), DANCE(**SMALL, batch_real=200),
 ])  # fmt: skip
 def test_real_samples_of_very_unequal_classes_may_pass_in_parts(
-    method: FeatureValues, monkeypatch: pytest.MonkeyPatch
+    method: FeatureMatchingMethod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = toy_problem(method, source=uneven_source())
     state, seen = method.init(problem, generator(1)), []
@@ -651,7 +653,7 @@ def test_ncfm_halves_its_rate_as_torch_does_on_a_plateau() -> None:
     first, rates = rule_at(method, problem, state).lr, []
     for value in [5.0, 4.0, 4.1, 4.0, 3.9999, 3.0, 3.5, 3.4, 3.3, 3.2, 3.1, 3.0, 2.9, 2.0, 3, 3, 3, 3, 3, 3, 3, 1]:
         theirs.step(value)
-        state = replace(state, memory=method.remember(replace(state, loss=float(value)), {}, pytest.fail))
+        state = replace(state, memory=method.update_memory(replace(state, loss=float(value)), {}, pytest.fail))
         rates.append(optimiser.param_groups[0]["lr"])
         assert rule_at(method, problem, state).lr == first * rates[-1]
     assert rates[0] == 1
@@ -673,7 +675,7 @@ def test_a_halved_rate_halves_the_step() -> None:
 
 @pytest.mark.parametrize("method", [
     DANCE(**SMALL, batch_real=5, momentum=0.0), DSDM(**SMALL, batch_real=5, momentum=0.0),
-    IDM(batch_real=5, momentum=0.0, pool_first=2, train_steps=1),
+    IDM(batch_real=5, momentum=0.0, pool_initial=2, pool_steps=1),
 ], ids=lambda m: type(m).__name__)  # fmt: skip
 def test_steps_of_the_classes_add_up_to_one_step_of_all(method: Any) -> None:
     problem, state, _ = started(method)
@@ -736,8 +738,8 @@ def test_learned_labels_weigh_every_sample_in_every_class(kind: str) -> None:
 
 
 def test_cafe_does_not_reuse_statistics_of_a_network_that_changes() -> None:
-    method = CAFE(reuse=2)
-    with pytest.raises(PotstillError, match="reuse must be 1, but it is 2"):
+    method = CAFE(steps_per_network=2)
+    with pytest.raises(PotstillError, match="steps_per_network must be 1, not 2"):
         method.init(toy_problem(method), generator(0))
 
 
@@ -762,7 +764,7 @@ def test_datadams_batch_norm_sees_all_classes_at_once(
 @pytest.mark.parametrize("embedders", ["trained", "between"])
 @pytest.mark.parametrize("kind", [DM, DataDAM, M3D])
 def test_any_objective_matches_in_trained_networks(kind: Any, embedders: Any) -> None:
-    method = kind(batch_real=6, embedders=embedders, networks_trained=2, epochs_trained=1)
+    method = kind(batch_real=6, embedders=embedders, pretrained_networks=2, pretrain_epochs=1)
     problem = toy_problem(method)
     assert len(problem.assets["networks"]) == 2
     trained = [t.theta for t in problem.assets["networks"]]
@@ -777,7 +779,7 @@ def test_any_objective_matches_in_trained_networks(kind: Any, embedders: Any) ->
 
 def test_embedders_that_clash_are_refused() -> None:
     for kind in (IDM, CAFE):
-        method = kind(embedders="trained", networks_trained=1, epochs_trained=0)
+        method = kind(embedders="trained", pretrained_networks=1, pretrain_epochs=0)
         with pytest.raises(PotstillError, match="trains networks of its own, so embedders cannot be 'trained'"):
             method.init(toy_problem(method), generator(0))
     method = DANCE(embedders="fresh")

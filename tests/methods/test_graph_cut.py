@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from potstill.methods.decoupled._graph_cut import bins, last_layer_factors, similarity, spread
+from potstill.methods.decoupled._graph_cut import graph_cut_bins, last_layer_factors, share_out, similarity
 from potstill.rng import generator
 
 
@@ -53,13 +53,13 @@ def naive(s: torch.Tensor, count: int, weight: float) -> list[list[int]]:
 @pytest.mark.parametrize(("n", "count", "weight"), [(8, 2, 1.0), (8, 3, 1.0), (8, 4, 0.0), (23, 5, 0.3)])
 def test_bins_equal_brute_force(n: int, count: int, weight: float) -> None:
     logits, h, y = sample(n, seed=n)
-    found = bins(*last_layer_factors(logits, h, y), count, weight)
+    found = graph_cut_bins(*last_layer_factors(logits, h, y), count, weight)
     assert [b.tolist() for b in found] == naive(by_gradients(logits, h, y), count, weight)
 
 
 def test_bins_are_disjoint_cover_all_and_differ_by_one_at_most() -> None:
     for n, count in ((10, 3), (9, 10), (1, 10), (40, 10)):
-        found = bins(*last_layer_factors(*sample(n)), count)
+        found = graph_cut_bins(*last_layer_factors(*sample(n)), count)
         assert sorted(torch.cat(found).tolist()) == list(range(n))
         sizes = [len(b) for b in found]
         assert len(sizes) == min(n, count)
@@ -71,29 +71,29 @@ def test_early_bins_are_typical() -> None:
     logits, h, y = sample(60, seed=4)
     a, b = last_layer_factors(logits, h, y)
     near = similarity(a, b, a, b).sum(1)
-    found = bins(a, b, 6)
+    found = graph_cut_bins(a, b, 6)
     assert near[found[0]].mean() > near[found[-1]].mean()
 
 
 def test_golden() -> None:
-    found = bins(*last_layer_factors(*sample(12, seed=1)), 3)
+    found = graph_cut_bins(*last_layer_factors(*sample(12, seed=1)), 3)
     assert [b.tolist() for b in found] == [[10, 4, 2, 3], [0, 5, 11, 9], [7, 8, 6, 1]]
 
 
 def test_duplicates_and_samples_without_a_gradient_are_no_trouble() -> None:
     logits, h, y = sample(1)
     same = last_layer_factors(logits.expand(6, -1), h.expand(6, -1), y.expand(6))
-    assert [b.tolist() for b in bins(*same, 2)] == [[0, 1, 2], [3, 4, 5]]  # ties go to the first
+    assert [b.tolist() for b in graph_cut_bins(*same, 2)] == [[0, 1, 2], [3, 4, 5]]  # ties go to the first
     certain = torch.tensor([[200.0, 0, 0]]).expand(4, -1)
-    found = bins(*last_layer_factors(certain, h.expand(4, -1), torch.zeros(4, dtype=torch.int64)), 2)
+    found = graph_cut_bins(*last_layer_factors(certain, h.expand(4, -1), torch.zeros(4, dtype=torch.int64)), 2)
     assert sorted(torch.cat(found).tolist()) == [0, 1, 2, 3]
 
 
 def test_every_bin_gives_as_many_and_some_one_more() -> None:
-    assert spread([4, 4, 3], 11, generator(0)) == [4, 4, 3]
-    assert spread([4, 4, 3], 10, generator(0)) in ([4, 3, 3], [3, 4, 3])
-    assert spread([4, 4, 3], 3, generator(0)) == [1, 1, 1]
-    drawn = [spread([5] * 10, 3, generator(seed)) for seed in range(200)]
+    assert share_out([4, 4, 3], 11, generator(0)) == [4, 4, 3]
+    assert share_out([4, 4, 3], 10, generator(0)) in ([4, 3, 3], [3, 4, 3])
+    assert share_out([4, 4, 3], 3, generator(0)) == [1, 1, 1]
+    drawn = [share_out([5] * 10, 3, generator(seed)) for seed in range(200)]
     assert all(sum(one) == 3 and max(one) == 1 for one in drawn)
     often = [sum(one[i] for one in drawn) for i in range(10)]
     assert min(often) > 30  # 60 are expected; five standard deviations are 32

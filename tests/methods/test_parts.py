@@ -19,9 +19,10 @@ from potstill.rng import generator
 from potstill.testing import toy_problem
 
 QUICK = {
-    "networks_trained": 2, "epochs_trained": 0, "num_experts": 2, "batch_real": 6, "committee": "convnet-d1-w4-batch",
+    "pretrained_networks": 2, "num_teachers": 2, "pretrain_epochs": 0, "teacher_epochs": 0, "num_experts": 2,
+    "batch_real": 6, "committee": "convnet-d1-w4-batch",
     "batch": 6,
-    "samples": 4, "crops": 2, "ascent": 2, "round_iterations": 2, "train_steps": 2, "pool_first": 2,
+    "samples": 4, "crops": 2, "ascent": 2, "round_iterations": 2, "pool_steps": 2, "pool_initial": 2,
     "record_epochs": 3, "trajectory": 3, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2,
 }  # fmt: skip
 """Settings that shorten a method where it has them."""
@@ -40,7 +41,7 @@ def parts_of(method: Method[Any], **options: Any) -> dict[str, StepCost]:
 
 
 def test_distribution_matching_passes_the_batch_and_all_that_is_stored() -> None:
-    method = DM(batch_real=5, reuse=4)
+    method = DM(batch_real=5, steps_per_network=4)
     problem = toy_problem(method)
     parts = parts_of(method)
     k = problem.num_classes
@@ -74,7 +75,7 @@ def test_selection_takes_one_class_in_a_step() -> None:
 
 
 def test_a_pool_grows_with_the_steps() -> None:
-    part = parts_of(IDM(batch_real=5, pool_first=2, pool_most=6, pool_every=10))["networks that join the pool"]
+    part = parts_of(IDM(batch_real=5, pool_initial=2, pool_max=6, pool_every=10))["networks that join the pool"]
     assert (part.classes, part.every, part.stays) == (4, 10, True)
     one = measure_part(part, 4, steps=10).result_bytes
     assert one > 0

@@ -32,7 +32,7 @@ from potstill.rng import draw_seed, generator
 from potstill.testing import toy_problem, toy_source
 from tools.docs.choice import choose
 
-SMALL: dict[str, Any] = {"networks_trained": 1, "epochs_trained": 1, "batch_real": 5}
+SMALL: dict[str, Any] = {"pretrained_networks": 1, "pretrain_epochs": 1, "batch_real": 5}
 
 
 # --- networks that are trained before the first step ------------------------------------------------------------------
@@ -67,7 +67,7 @@ def test_networks_are_trained_as_released(
 
 def test_the_number_of_networks_is_that_of_the_released_commands() -> None:
     """DANCE's command trains 20 and draws from --num_premodel = 5 of them (arg_condense.py:198, DANCE.py:315)."""
-    assert [m().networks_trained for m in (DANCE, NCFM, DSDM)] == [5, 20, 10]
+    assert [m().pretrained_networks for m in (DANCE, NCFM, DSDM)] == [5, 20, 10]
 
 
 # --- NCFM -------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from potstill.core import Problem, Splits
 from potstill.data import StreamSource, load
 from potstill.data.iterate import iterate_groups, map_samples
 from potstill.execution import Serial
-from potstill.methods.decoupled._statistics import measured
+from potstill.methods.decoupled._statistics import measure_statistics
 from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.rded import RDED
 from potstill.pretraining import build_assets
@@ -93,7 +93,7 @@ def counted(splits: Splits) -> tuple[Splits, Counting]:
     return Splits(train=replace(splits.train, reader=reader), test=splits.test), reader
 
 
-QUICK: dict[str, Any] = {"epochs_trained": 1, "batch_trained": 8, "network": "convnet-d1-w4-batch"}
+QUICK: dict[str, Any] = {"teacher_epochs": 1, "teacher_batch": 8, "network": "convnet-d1-w4-batch"}
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_statistics_of_classes_that_lie_scattered_are_taken_in_one_pass(shards: 
     method = GVBSM(**QUICK, committee="")
     problem = ready(held, method)
     method, _ = method.resolve_defaults(problem)
-    (member,) = method.teachers().members(problem)
-    wanted = measured(problem, member, method.build_engine(problem).match.rules, problem.class_indices)
-    found = measured(
+    (member,) = method.teachers().load(problem)
+    wanted = measure_statistics(problem, member, method.build_engine(problem).match.rules, problem.class_indices)
+    found = measure_statistics(
         replace(problem, train=splits.train), member, method.build_engine(problem).match.rules, problem.class_indices
     )
     assert wanted.keys() == found.keys()

@@ -203,9 +203,11 @@ def test_side_by_side_where_that_gives_what_each_gives_alone() -> None:
 # --- what is done with them -------------------------------------------------------------------------------------------
 
 SMALL: dict[str, Any] = {
-    "iterations": 2, "batch_real": 6, "networks_trained": 1, "epochs_trained": 1, "num_experts": 1, "train_epochs": 1,
+    "iterations": 2, "batch_real": 6, "pretrained_networks": 1, "num_teachers": 1, "pretrain_epochs": 1,
+    "teacher_epochs": 1, "num_experts": 1, "train_epochs": 1,
     "record_epochs": 2, "runs": 1,
-    "samples": 4, "crops": 2, "outer": 1, "inner": 1, "epoch": 1, "teacher_steps": 2, "batch_trained": 16, "batch": 6,
+    "samples": 4, "crops": 2, "outer": 1, "inner": 1, "epoch": 1, "teacher_steps": 2, "pretrain_batch": 16,
+    "teacher_batch": 16, "batch": 6,
 }  # fmt: skip
 
 

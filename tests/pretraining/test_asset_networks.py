@@ -144,7 +144,7 @@ def test_a_network_that_runs_away_is_refused() -> None:
 
 def test_distil_makes_them_and_counts_their_time_on_the_card(cache: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    method = DANCE(networks_trained=2, epochs_trained=1, batch_real=6, iterations=1)
+    method = DANCE(pretrained_networks=2, pretrain_epochs=1, batch_real=6, iterations=1)
     data = Splits(train=SOURCE, test=None)
     small = potstill.distill(data, method, ipc=1, network="convnet-d1-w4", preparing=lambda *row: seen.append(row))
     assert [row[1:] for row in seen] == [(0, 2), (1, 2), (2, 2)]

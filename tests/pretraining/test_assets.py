@@ -215,7 +215,7 @@ def test_the_name_in_the_cache_and_what_is_in_the_file_stay(cache: Path) -> None
 
 
 def test_distil_from_given_networks_gives_the_same_bits_and_says_so(cache: Path) -> None:
-    method = DANCE(networks_trained=2, epochs_trained=1, batch_real=6, iterations=1)
+    method = DANCE(pretrained_networks=2, pretrain_epochs=1, batch_real=6, iterations=1)
     asked: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "codec": "float32"}
     small = potstill.distill(DATA, method, **asked, executor="serial")
     files = sorted((cache / "networks").iterdir())
@@ -241,7 +241,7 @@ def file_hash(path: Path) -> str:
 
 
 def test_a_checkpoint_from_other_networks_is_not_gone_on_with(cache: Path, tmp_path: Path) -> None:
-    method = DANCE(networks_trained=1, epochs_trained=1, batch_real=6, iterations=3)
+    method = DANCE(pretrained_networks=1, pretrain_epochs=1, batch_real=6, iterations=3)
     spec = TrainedNetworks(name="networks", count=2, recipe=RECIPE)
     one, two = got(spec)["networks"]
     checkpoint = tmp_path / "run.checkpoint"

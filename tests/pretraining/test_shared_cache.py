@@ -21,7 +21,7 @@ with warnings.catch_warnings(record=True) as said:
         method: potstill.distill(data, method=method, ipc=1, network=NET, seed=0, device="cpu", preset="quick", **more)
         for method, more in {
             "mtt": {"num_experts": 1, "train_epochs": 1, "steps": 2, "codec": "float32"},
-            "ncfm": {"networks_trained": 1, "epochs_trained": 2, "steps": 2, "codec": "float32"},
+            "ncfm": {"pretrained_networks": 1, "pretrain_epochs": 2, "steps": 2, "codec": "float32"},
             "forgetting": {},
         }.items()
     }

@@ -17,7 +17,7 @@ from potstill.reports.sections import _networks
 
 LONG = (
     "dd begins with training 3 networks for 100,000 epochs: about 40 hours on this machine, more than the time limit "
-    "of 10 min; ask for fewer `networks_trained=` or fewer `epochs_trained=`, or a longer limit <b>x</b>"
+    "of 10 min; ask for fewer `pretrained_networks=` or fewer `pretrain_epochs=`, or a longer limit <b>x</b>"
 )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_a_failure_fills_one_line_and_opens_to_the_whole(tmp_path: Path, digits:
     (short,) = re.findall(r"<summary>(.*?)</summary>", cell)
     assert short == "dd begins with training 3 networks for 100,000 epochs: about 40 hours on this …"
     assert len(short) <= 80
-    assert "fewer `epochs_trained=`, or a longer limit &lt;b&gt;x" in cell
+    assert "fewer `pretrain_epochs=`, or a longer limit &lt;b&gt;x" in cell
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "at-bptt": "methods.performance.at_bptt:ATBPTT", "kip": "methods.performance.kip:KIP",
         "frepo": "methods.performance.frepo:FRePo", "rfad": "methods.performance.rfad:RFAD",
         "rcig": "methods.performance.rcig:RCIG", "sre2l": "methods.decoupled.sre2l:SRe2L",
-        "cda": "methods.decoupled.cda:CDA", "sre2l++": "methods.decoupled.sre2l_plus:SRe2LPlus",
+        "cda": "methods.decoupled.cda:CDA", "sre2l++": "methods.decoupled.sre2l:SRe2LPlus",
         "cv-dd": "methods.decoupled.cv_dd:CVDD", "g-vbsm": "methods.decoupled.g_vbsm:GVBSM",
         "edc": "methods.decoupled.edc:EDC", "fadrm": "methods.decoupled.fadrm:FADRM",
         "delt": "methods.decoupled.delt:DELT", "dwa": "methods.decoupled.dwa:DWA",

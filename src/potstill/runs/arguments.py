@@ -110,7 +110,10 @@ def advise_shorter_run(preset: Preset | None, method: Method[Any], prepares: boo
     if preset in ("good", "published") and type(method).presets:
         advice.append('`preset="quick"`')
     if prepares:
-        names = ("networks_trained", "epochs_trained", "num_experts", "train_epochs", "record_epochs", "runs")
+        names = (
+            "pretrained_networks", "pretrain_epochs", "num_teachers", "teacher_epochs", "num_experts", "train_epochs",
+            "record_epochs", "runs",
+        )  # fmt: skip
         advice += [f"fewer `{name}=`" for name in names if getattr(method, name, 0) > 1]
     else:
         advice += ["`steps=N`", '`time_limit="30m"`']

@@ -1,7 +1,10 @@
-"""Decoupled methods: pictures are made to please frozen teachers. A new one says its `Recovery`: see `sre2l`."""
+"""Decoupled methods: images are recovered from frozen teachers. A new method returns a `Recovery`: see `sre2l`."""
 
-from potstill.methods.decoupled._recover import Recovering, Recovery
+from potstill.methods.decoupled._recover import Recovery, RecoveryMethod, RecoverySettings
 from potstill.methods.decoupled._state import RecoverState
-from potstill.methods.decoupled._teachers import Labeller, Member, Taught, Teachers
+from potstill.methods.decoupled._teachers import Labeller, TeacherConfig, TeacherEnsemble, TeacherNetwork
 
-__all__ = ["Labeller", "Member", "RecoverState", "Recovering", "Recovery", "Taught", "Teachers"]
+__all__ = [
+    "Labeller", "RecoverState", "Recovery", "RecoveryMethod", "RecoverySettings", "TeacherConfig", "TeacherEnsemble",
+    "TeacherNetwork",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Parts of a recovery, as values: what pictures begin as, how they are seen, their stages, who moves, what is lost."""
+"""Parts of a recovery as values: initial images, view, prior, stages and groups of items."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,45 +13,45 @@ from potstill.core import InputSpec, Problem
 from potstill.functional.crops import Curriculum, cropped, min_crop_area
 from potstill.functional.statistics import densification, mean_l2_norm, total_variation
 from potstill.functional.transforms import resize
-from potstill.methods.decoupled._realism import Rank, mosaics
-from potstill.methods.decoupled._teachers import Member
+from potstill.methods.decoupled._realism import Rank, make_mosaics
+from potstill.methods.decoupled._teachers import TeacherNetwork
 from potstill.methods.engine import initial_inputs
 
-__all__ = ["Begin", "Beginning", "Groups", "Prior", "Stages", "Start", "View", "groups"]
+__all__ = ["Groups", "ImageInit", "ImageInitName", "InitialImages", "Prior", "Stages", "View", "group_numbers"]
 
 RATIO = (3 / 4, 4 / 3)
-"""Width to height of a crop, at least and at most (torchvision's RandomResizedCrop)."""
+"""Range of a crop's width over height (torchvision's RandomResizedCrop)."""
 
-Start: TypeAlias = Literal["noise", "real", "mosaic"]
-"""What items begin as: standard normal noise, random real samples, or mosaics of realistic crops (RDED's)."""
+ImageInitName: TypeAlias = Literal["noise", "real", "mosaic"]
+"""Initial images: standard normal noise, random real samples, or mosaics of realistic crops (RDED's)."""
 
-Begin: TypeAlias = Callable[[Problem, Sequence[Member], Generator], Tensor]
-"""Makes what all items begin as, in model space, classes in label order."""
+InitialImages: TypeAlias = Callable[[Problem, Sequence[TeacherNetwork], Generator], Tensor]
+"""Function that returns the initial images of all items, in model space, in label order."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beginning:
-    """Noise, real samples, or mosaics."""
+class ImageInit:
+    """Initial images: noise, real samples, or mosaics."""
 
-    how: Start
+    init: ImageInitName
     rank: Rank
     factor: int
     samples: int
     crops: int
 
-    def __call__(self, problem: Problem, members: Sequence[Member], rng: Generator) -> Tensor:
+    def __call__(self, problem: Problem, members: Sequence[TeacherNetwork], rng: Generator) -> Tensor:
         if problem.initial is not None:
             return initial_inputs(problem, "real", rng)
-        if self.how != "mosaic":
-            return initial_inputs(problem, self.how, rng)
-        return mosaics(
+        if self.init != "mosaic":
+            return initial_inputs(problem, self.init, rng)
+        return make_mosaics(
             problem, members, rng, samples=self.samples, crops=self.crops, factor=self.factor, rank=self.rank
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """How the teachers see a batch: under one crop, move, flip and roll."""
+    """Augmentation of a batch for the teachers: one crop, shift, flip and roll for all of it."""
 
     crop: float
     curriculum: Curriculum
@@ -61,10 +61,7 @@ class View:
     jitter: int
 
     def __call__(self, x: Tensor, t: int, total: int, spec: InputSpec, rng: Generator) -> Tensor:
-        """The batch (n, c, h', w') at iteration ``t`` of ``total``, of the size that the data has.
-
-        Not every teacher takes pictures of another size, so those of a stage that is smaller are enlarged.
-        """
+        """Return the batch (n, c, h', w') at iteration ``t`` of ``total``, resized to the data's size."""
         (h, w), (_, height, width) = x.shape[2:], spec.shape
         size = (height, width)
         least = min_crop_area(t, total, self.crop, self.curriculum, self.milestone)
@@ -86,14 +83,14 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """What else the loss has of the pictures, as the teachers see them."""
+    """Loss terms of the images alone."""
 
     tv: float
     l2: float
     densify: float = 0.0
     """ν: weight of data densification."""
     tau: float = 4.0
-    """τ: its temperature."""
+    """τ: temperature of data densification."""
 
     def __call__(self, view: Tensor, y: Tensor) -> Tensor:
         total = view.new_zeros(())
@@ -106,43 +103,43 @@ class Prior:
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """Parts of a batch's iterations, of equal length; with each Adam begins anew."""
+    """Equal parts of a batch's iterations; Adam restarts with each."""
 
     count: int = 1
     alpha: float = 1.0
-    """What a picture keeps of itself between two of them; the rest is what it began as."""
+    """Fraction of an image kept between two stages; the rest is the initial image."""
     shrink: float = 1.0
-    """Sides of every second stage, counted back from the last but one, as a part of the picture's."""
+    """Relative side of every second stage, counted back from the last but one."""
 
-    def at(self, t: int, total: int) -> int:
-        """The stage of an iteration; where there are more stages than iterations, some are left out."""
+    def stage_of(self, t: int, total: int) -> int:
+        """Return the stage of iteration ``t``; stages beyond the number of iterations are skipped."""
         return t * self.count // total
 
-    def begins(self, t: int, total: int) -> bool:
-        """Whether a further one begins with this iteration."""
-        return t > 0 and self.at(t, total) != self.at(t - 1, total)
+    def is_new_stage(self, t: int, total: int) -> bool:
+        """Return True if iteration ``t`` starts a stage other than the first."""
+        return t > 0 and self.stage_of(t, total) != self.stage_of(t - 1, total)
 
-    def size(self, shape: tuple[int, ...], stage: int) -> tuple[int, int]:
-        """Height and width of a stage of pictures (c, h, w)."""
+    def image_size(self, shape: tuple[int, ...], stage: int) -> tuple[int, int]:
+        """Return height and width of images (c, h, w) in a stage."""
         _, h, w = shape
         if (self.count - 1 - stage) % 2 == 0:
             return h, w
         return max(1, round(self.shrink * h)), max(1, round(self.shrink * w))
 
 
-def groups(n: int, rounds: int) -> list[int]:
-    """The group of each of ``n`` items: nearly equal parts, the first ``n % rounds`` one larger."""
+def group_numbers(n: int, rounds: int) -> list[int]:
+    """Return the group of each of ``n`` items: nearly equal parts, the first ``n % rounds`` one larger."""
     return [g for g in range(rounds) for _ in range(n // rounds + (g < n % rounds))]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """Which items move: those of each class in so many groups, of which one more enters every so many iterations."""
+    """Groups of each class's items, of which one more starts to move every ``every`` iterations."""
 
     count: int = 1
     every: int = 1
 
-    def entered(self, sizes: Sequence[int], items: Tensor, t: int) -> Tensor:
-        """Which of the batch's items iteration ``t`` moves (b,)."""
-        group = torch.tensor([g for n in sizes for g in groups(n, self.count)])[items]
+    def active_items(self, sizes: Sequence[int], items: Tensor, t: int) -> Tensor:
+        """Return True (b,) for items of the batch that move in iteration ``t``."""
+        group = torch.tensor([g for n in sizes for g in group_numbers(n, self.count)])[items]
         return group <= t // self.every

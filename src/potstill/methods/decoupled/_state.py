@@ -1,89 +1,132 @@
-"""What evolves while pictures are recovered, and which items share a batch."""
+"""State of a recovery, batches of items, and an iteration as its parts see it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from potstill.core import Payload, Problem
 from potstill.functional.optim import adamw, zeros
+from potstill.methods.decoupled._teachers import TeacherNetwork
 
-__all__ = ["Batches", "Composition", "RecoverState", "bounds", "moved", "plan"]
+__all__ = [
+    "Batches", "Composition", "IterationContext", "RecoverState", "TeacherSchedule", "WeightedTeacher", "adam_step",
+    "all_teachers", "next_teacher", "pixel_bounds", "plan_batches",
+]  # fmt: skip
 
 Composition: TypeAlias = Literal["slots", "classes", "class"]
-"""Who shares a batch: one item of each class (``slots``), items in class order (``classes``), or those of one class."""
+"""Items of a batch: one of each class (``slots``), items in class order (``classes``), or of one class (``class``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecoverState:
-    """Batches are made one after the other; only the one under way has moments."""
+    """Batches are recovered one after the other; only the current one has moments."""
 
     payload: Payload
-    """What is stored of all items: finished, or as they begin."""
+    """Stored tensors of all items, finished or initial."""
     batch: int = 0
-    """Batches that are finished."""
+    """Number of finished batches."""
     iteration: int = 0
-    """Steps of the batch under way."""
+    """Steps of the current batch."""
     work: Payload = field(default_factory=dict)
-    """What of it is under way (b, …), perhaps of another size; nothing before the batch's first step."""
-    first: Payload = field(default_factory=dict)
-    second: Payload = field(default_factory=dict)
-    count: Tensor
-    """Steps that each row of it has moved (b,)."""
+    """Tensors of the current batch (b, …), perhaps resized; empty before its first step."""
+    exp_avg: Payload = field(default_factory=dict)
+    exp_avg_sq: Payload = field(default_factory=dict)
+    steps: Tensor
+    """Adam steps of each row (b,)."""
     memory: Mapping[str, Tensor] = field(default_factory=dict)
-    """What else belongs to the batch under way."""
+    """Further tensors of the current batch."""
     real: Mapping[str, Tensor] = field(default_factory=dict)
     """Statistics of the real data."""
     seed: int
-    """Of all draws after the first state: those of an iteration follow from it and from the numbers of the batch and of
-    the iteration, so that a batch needs none of the others."""
+    """Seed of all draws after the initial state, with the numbers of batch and iteration, so that batches are
+    independent."""
 
     @classmethod
-    def of(cls, payload: Payload, real: Mapping[str, Tensor], seed: int, batch: int = 0) -> "RecoverState":
-        """Between two batches."""
-        return cls(payload=payload, count=torch.zeros(0, dtype=torch.int64), real=real, seed=seed, batch=batch)
+    def between_batches(cls, payload: Payload, real: Mapping[str, Tensor], seed: int, batch: int = 0) -> "RecoverState":
+        """Return a state without a current batch."""
+        return cls(payload=payload, steps=torch.zeros(0, dtype=torch.int64), real=real, seed=seed, batch=batch)
 
-    def waited(self, iterations: int) -> "RecoverState":
-        """After an iteration of a batch that another shard makes."""
+    def skip_iteration(self, iterations: int) -> "RecoverState":
+        """Return the state after an iteration of a batch that another shard recovers."""
         last = self.iteration + 1 == iterations
         return replace(self, batch=self.batch + last, iteration=0 if last else self.iteration + 1)
 
-    def begun(self, work: Payload, memory: Mapping[str, Tensor]) -> "RecoverState":
-        """With this under way, which has not moved."""
-        count = torch.zeros(len(next(iter(work.values()))), dtype=torch.int64)
-        return replace(self, work=work, first=zeros(work), second=zeros(work), count=count, memory=memory)
+    def with_work(self, work: Payload, memory: Mapping[str, Tensor]) -> "RecoverState":
+        """Return the state with new work, zero moments and ``memory``."""
+        steps = torch.zeros(len(next(iter(work.values()))), dtype=torch.int64)
+        return replace(self, work=work, exp_avg=zeros(work), exp_avg_sq=zeros(work), steps=steps, memory=memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterationContext:
+    """Values of one iteration."""
+
+    problem: Problem
+    members: Sequence[TeacherNetwork]
+    """All teachers."""
+    state: RecoverState
+    items: Tensor
+    """Items of the batch that move."""
+    y: Tensor
+    """Class of each decoded image."""
+    rng: Generator
+
+
+@dataclass(frozen=True)
+class WeightedTeacher:
+    """A teacher of an iteration and its weight in the loss."""
+
+    number: int
+    member: TeacherNetwork
+    weight: float
+
+
+TeacherSchedule: TypeAlias = Callable[[IterationContext], list[WeightedTeacher]]
+"""Function that returns the teachers of an iteration."""
+
+
+def all_teachers(context: IterationContext) -> list[WeightedTeacher]:
+    """Return all teachers with equal weights."""
+    return [WeightedTeacher(n, member, 1 / len(context.members)) for n, member in enumerate(context.members)]
+
+
+def next_teacher(context: IterationContext) -> list[WeightedTeacher]:
+    """Return one teacher after the other."""
+    number = context.state.iteration % len(context.members)
+    return [WeightedTeacher(number, context.members[number], 1.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batches:
-    """Which items share statistics, crop and flip."""
+    """Division of items into batches that share statistics, crop and flip."""
 
     size: int
     composition: Composition
 
     def __call__(self, problem: Problem) -> tuple[Tensor, ...]:
-        return plan(tuple(problem.sizes), self.size, self.composition)
+        return plan_batches(tuple(problem.sizes), self.size, self.composition)
 
 
-@lru_cache(maxsize=8)  # asked for in every iteration, and of 50,000 items as slow as one
-def plan(sizes: tuple[int, ...], batch: int, how: Composition) -> tuple[Tensor, ...]:
-    """The items of each batch, by their positions in label order; every item is in exactly one."""
+@lru_cache(maxsize=8)  # called in every iteration, and slow for 50,000 items
+def plan_batches(sizes: tuple[int, ...], batch: int, composition: Composition) -> tuple[Tensor, ...]:
+    """Return the items of each batch, as positions in label order; every item is in exactly one."""
     starts = [sum(sizes[:c]) for c in range(len(sizes))]
     groups: list[list[int]]
-    if how == "slots":
+    if composition == "slots":
         groups = [[s + j for s, n in zip(starts, sizes, strict=True) if j < n] for j in range(max(sizes))]
-    elif how == "class":
+    elif composition == "class":
         groups = [list(range(s, s + n)) for s, n in zip(starts, sizes, strict=True)]
     else:
         groups = [list(range(sum(sizes)))]
     return tuple(part for g in groups for part in torch.split(torch.tensor(g), batch))
 
 
-def bounds(problem: Problem) -> tuple[Tensor, Tensor] | None:
-    """The least and greatest normalised values of pixels in [0, 1], each (1, c, 1, 1); none of whitened inputs."""
+def pixel_bounds(problem: Problem) -> tuple[Tensor, Tensor] | None:
+    """Return the normalised values of pixels 0 and 1, each (1, c, 1, 1); ``None`` for whitened inputs."""
     normal = problem.train.normalization
     if normal.whitening is not None:
         return None  # a mix of pixels has no range of its own
@@ -91,19 +134,19 @@ def bounds(problem: Problem) -> tuple[Tensor, Tensor] | None:
     return normal.apply(zero), normal.apply(zero + 1)
 
 
-def moved(state: RecoverState, active: Tensor, grads: Payload, lr: float) -> RecoverState:
-    """After one step of Adam (β 0.5, 0.9) of the ``active`` rows; each corrects its moments by its own count."""
-    before, count = (state.work, state.first, state.second), state.count.clone()
+def adam_step(state: RecoverState, active: Tensor, grads: Payload, lr: float) -> RecoverState:
+    """Return the state after an Adam step (β 0.5, 0.9) of the ``active`` rows, each with its own step count."""
+    before, steps = (state.work, state.exp_avg, state.exp_avg_sq), state.steps.clone()
     parts = [{n: t.clone() for n, t in part.items()} for part in before]
-    for made in sorted(set(state.count[active].tolist())):
-        own = active & (state.count == made)
-        here = {n: own.to(t.device) for n, t in grads.items()}
-        work, first, second = ({n: t[here[n]] for n, t in part.items()} for part in before)
-        slopes = {n: g[own[active].to(g.device)] for n, g in grads.items()}
-        after = adamw(work, slopes, first, second, int(made), lr=lr, betas=(0.5, 0.9))
+    for step in sorted(set(state.steps[active].tolist())):
+        rows = active & (state.steps == step)
+        masks = {n: rows.to(t.device) for n, t in grads.items()}
+        work, exp_avg, exp_avg_sq = ({n: t[masks[n]] for n, t in part.items()} for part in before)
+        row_grads = {n: g[rows[active].to(g.device)] for n, g in grads.items()}
+        after = adamw(work, row_grads, exp_avg, exp_avg_sq, int(step), lr=lr, betas=(0.5, 0.9))
         for part, changed in zip(parts, after, strict=True):
             for n, t in changed.items():
-                part[n][here[n]] = t
-        count[own] += 1
-    work, first, second = parts
-    return replace(state, work=work, first=first, second=second, count=count, iteration=state.iteration + 1)
+                part[n][masks[n]] = t
+        steps[rows] += 1
+    work, exp_avg, exp_avg_sq = parts
+    return replace(state, work=work, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq, steps=steps, iteration=state.iteration + 1)

@@ -1,4 +1,4 @@
-"""What of the teachers' layers is matched: real statistics, and how far a batch is from them."""
+"""Losses of layer statistics: real statistics of the teachers' layers, and a batch's distance from them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,189 +17,212 @@ from potstill.functional.statistics import (
     record_statistics,
     statistics_distance,
     update_averages,
-)
-from potstill.methods.decoupled._teachers import CHUNK, Member, Rules
-from potstill.methods.decoupled._turn import Turn, Voice
+)  # fmt: skip
+from potstill.methods.decoupled._state import IterationContext, WeightedTeacher
+from potstill.methods.decoupled._teachers import CHUNK, StatisticsRules, TeacherNetwork
 from potstill.methods.engine import require_tensor
 
-__all__ = ["Broad", "Match", "OfClasses", "Running", "measured", "overall", "rows_of"]
+__all__ = [
+    "AveragedStatistics", "ClassStatistics", "RunningStatistics", "StatisticsLoss", "mean_class_rows",
+    "measure_statistics", "pool_statistics",
+]  # fmt: skip
 
 
 @runtime_checkable
-class Match(Protocol):
-    """What is matched, of which layers."""
+class StatisticsLoss(Protocol):
+    """Distance of a batch's layer statistics from real ones."""
 
     @property
-    def rules(self) -> Rules:
-        """What is taken from the inputs of which layers."""
+    def rules(self) -> StatisticsRules:
+        """Statistics of layers' inputs, by layer type."""
         ...
 
-    def real(self, problem: Problem, members: Sequence[Member]) -> Mapping[str, Tensor]:
-        """What is taken from the real data before the first step."""
+    def real_statistics(self, problem: Problem, members: Sequence[TeacherNetwork]) -> Mapping[str, Tensor]:
+        """Return statistics of the real data, computed before the first step."""
         ...
 
-    def distance(self, turn: Turn, voice: Voice, seen: LayerStatistics) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """How far the batch's statistics are from the real ones, and what the batch remembers of it from now on."""
+    def distance(
+        self, context: IterationContext, teacher: WeightedTeacher, statistics: LayerStatistics
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the distance from the real statistics, and entries of the batch's memory."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
-    """BatchNorms against their running statistics."""
+class RunningStatistics:
+    """BatchNorm inputs against the running statistics."""
 
     first: float
-    """What the first layer counts, where the others count 1."""
+    """Weight of the first layer, relative to the others."""
     var: float = 1.0
-    """What a variance counts, where a mean counts 1."""
+    """Weight of variances, relative to means."""
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> StatisticsRules:
         return {nn.BatchNorm2d: batch_norm_statistics}
 
-    def real(self, problem: Problem, members: Sequence[Member]) -> Mapping[str, Tensor]:
+    def real_statistics(self, problem: Problem, members: Sequence[TeacherNetwork]) -> Mapping[str, Tensor]:
         return {}
 
-    def distance(self, turn: Turn, voice: Voice, seen: LayerStatistics) -> tuple[Tensor, Mapping[str, Tensor]]:
-        return statistics_distance(seen, voice.member.running(), first=self.first, var_weight=self.var), {}
+    def distance(
+        self, context: IterationContext, teacher: WeightedTeacher, statistics: LayerStatistics
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        targets = teacher.member.running_statistics()
+        return statistics_distance(statistics, targets, first=self.first, var_weight=self.var), {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfClasses:
-    """BatchNorms against those of all real samples of the batch's class (LPLD, WMDD).
+class ClassStatistics:
+    """BatchNorm inputs against those of all real samples of the batch's class (LPLD, WMDD).
 
-    Where a batch is of several classes, against the mean of its items' classes.
+    For a batch of several classes, against the mean of its items' classes.
     """
 
     first: float
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> StatisticsRules:
         return {nn.BatchNorm2d: batch_norm_statistics}
 
-    def real(self, problem: Problem, members: Sequence[Member]) -> Mapping[str, Tensor]:
-        return _numbered([measured(problem, member, self.rules, problem.class_indices) for member in members])
+    def real_statistics(self, problem: Problem, members: Sequence[TeacherNetwork]) -> Mapping[str, Tensor]:
+        return _prefix_by_teacher(
+            [measure_statistics(problem, member, self.rules, problem.class_indices) for member in members]
+        )
 
-    def distance(self, turn: Turn, voice: Voice, seen: LayerStatistics) -> tuple[Tensor, Mapping[str, Tensor]]:
-        return statistics_distance(seen, rows_of(turn.state.real, voice.number, seen, turn.y), first=self.first), {}
+    def distance(
+        self, context: IterationContext, teacher: WeightedTeacher, statistics: LayerStatistics
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        targets = mean_class_rows(context.state.real, teacher.number, statistics, context.y)
+        return statistics_distance(statistics, targets, first=self.first), {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Broad:
-    """BatchNorms and convolutions, averaged over the steps (G-VBSM), and those of the batch's classes too (EDC)."""
+class AveragedStatistics:
+    """BatchNorm and convolution inputs, averaged over steps (G-VBSM), and those of the batch's classes (EDC)."""
 
     first: float
-    """What counts so much is the network's first layer of either kind, where it is not left out."""
-    memory: float
-    """What the averages keep in each step."""
-    cell: int
-    """Pixels along the side of a cell of a convolution's input."""
-    drop: float
-    """The probability that a convolution is left out of a step."""
+    """Weight of the network's first layer of either kind, unless it is dropped."""
+    ema_decay: float
+    """Weight of the previous average in each step."""
+    cell_size: int
+    """Side of a cell of a convolution's input in pixels."""
+    drop_rate: float
+    """Probability that a convolution is left out of a step."""
     category: float | None = None
-    """The part of the classes' statistics; none: they are not taken."""
+    """Weight of the classes' statistics; ``None``: they are not used."""
 
     @property
-    def rules(self) -> Rules:
-        return {nn.BatchNorm2d: batch_norm_statistics, nn.Conv2d: partial(convolution_statistics, cell=self.cell)}
+    def rules(self) -> StatisticsRules:
+        convolutions = partial(convolution_statistics, cell=self.cell_size)
+        return {nn.BatchNorm2d: batch_norm_statistics, nn.Conv2d: convolutions}
 
-    def real(self, problem: Problem, members: Sequence[Member]) -> Mapping[str, Tensor]:
+    def real_statistics(self, problem: Problem, members: Sequence[TeacherNetwork]) -> Mapping[str, Tensor]:
         sizes = [len(i) for i in problem.class_indices]
-        rows = [measured(problem, member, self.rules, problem.class_indices) for member in members]
-        of_all = {f"all/{key}": value for key, value in _numbered([overall(r, sizes) for r in rows]).items()}
-        return of_all if self.category is None else of_all | _numbered(rows)
+        rows = [measure_statistics(problem, member, self.rules, problem.class_indices) for member in members]
+        pooled = _prefix_by_teacher([pool_statistics(r, sizes) for r in rows])
+        of_all = {f"all/{key}": value for key, value in pooled.items()}
+        return of_all if self.category is None else of_all | _prefix_by_teacher(rows)
 
-    def distance(self, turn: Turn, voice: Voice, seen: LayerStatistics) -> tuple[Tensor, Mapping[str, Tensor]]:
-        name, running = f"average/{voice.number}/", voice.member.running()
-        before = {n.removeprefix(name): t for n, t in turn.state.memory.items() if n.startswith(name)}
-        kept = {n: s for n, s in seen.items() if n in running or not self._dropped(turn)}
-        now = {f"{layer}/{part}": value for layer, parts in kept.items() for part, value in parts.items()}
-        after = update_averages(before, now, self.memory)
-        averages = {layer: {part: after[f"{layer}/{part}"] for part in parts} for layer, parts in kept.items()}
-        first, real = (self.first if next(iter(seen)) in kept else 1.0), turn.state.real
-        wanted = {
-            layer: running.get(layer) or {part: real[f"all/{voice.number}/{layer}/{part}"] for part in parts}
+    def distance(
+        self, context: IterationContext, teacher: WeightedTeacher, statistics: LayerStatistics
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        prefix, running = f"average/{teacher.number}/", teacher.member.running_statistics()
+        before = {n.removeprefix(prefix): t for n, t in context.state.memory.items() if n.startswith(prefix)}
+        layers = {n: s for n, s in statistics.items() if n in running or not self._drops(context)}
+        now = {f"{layer}/{part}": value for layer, parts in layers.items() for part, value in parts.items()}
+        after = update_averages(before, now, self.ema_decay)
+        averages = {layer: {part: after[f"{layer}/{part}"] for part in parts} for layer, parts in layers.items()}
+        first, real = (self.first if next(iter(statistics)) in layers else 1.0), context.state.real
+        targets = {
+            layer: running.get(layer) or {part: real[f"all/{teacher.number}/{layer}/{part}"] for part in parts}
             for layer, parts in averages.items()
         }
-        total = statistics_distance(averages, wanted, first=first)
+        total = statistics_distance(averages, targets, first=first)
         if self.category is not None:
-            of_classes = statistics_distance(averages, rows_of(real, voice.number, averages, turn.y), first=first)
+            class_targets = mean_class_rows(real, teacher.number, averages, context.y)
+            of_classes = statistics_distance(averages, class_targets, first=first)
             total = (1 - self.category) * total + self.category * of_classes
-        return total, {name + n: value for n, value in after.items()}
+        return total, {prefix + n: value for n, value in after.items()}
 
-    def _dropped(self, turn: Turn) -> bool:
-        return self.drop > 0 and bool(torch.rand((), generator=turn.rng) < self.drop)
-
-
-def _numbered(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {f"{number}/{key}": value for number, own in enumerate(rows) for key, value in own.items()}
+    def _drops(self, context: IterationContext) -> bool:
+        return self.drop_rate > 0 and bool(torch.rand((), generator=context.rng) < self.drop_rate)
 
 
-def measured(problem: Problem, member: Member, rules: Rules, groups: Sequence[Tensor]) -> dict[str, Tensor]:
-    """What the layers of a teacher see of real samples: ``layer/statistic`` → one row for each group of indices.
+def _prefix_by_teacher(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{number}/{key}": value for number, row in enumerate(rows) for key, value in row.items()}
 
-    Moments are pooled over the passes, so that they do not depend on how many there are. Published code averages the
-    variances of batches, which leaves out what the batches' means differ.
 
-    Streamed data whose groups lie scattered over shards are passed once as they lie.
+def measure_statistics(
+    problem: Problem, member: TeacherNetwork, rules: StatisticsRules, groups: Sequence[Tensor]
+) -> dict[str, Tensor]:
+    """Return statistics of a teacher's layers on real samples: ``layer/statistic`` → one row per group of indices.
+
+    Moments are pooled over passes and do not depend on their number; published code averages batch variances, which
+    ignores the differences of the batches' means. Streamed data are read once in their order.
     """
     sizes = [len(group) for group in groups]
     pooled: list[dict[str, Tensor]] = [{} for _ in groups]
     for numbers, batch in iterate_groups(problem.train, groups, CHUNK):
         x = require_tensor(batch.x)
-        own = {g: (numbers == g).to(x.device) for g in sorted(set(numbers.tolist()))}
+        masks = {g: (numbers == g).to(x.device) for g in sorted(set(numbers.tolist()))}
+        group_rules = {kind: _per_group_rule(masks, rule) for kind, rule in rules.items()}
         with torch.no_grad():
-            _, seen = record_statistics(
-                member.network, member.weights, x, {kind: _of_each(own, r) for kind, r in rules.items()}
-            )
-        for g, here in own.items():
+            _, statistics = record_statistics(member.network, member.weights, x, group_rules)
+        for g, mask in masks.items():
             flat = {
                 f"{layer}/{name.partition('/')[2]}": value
-                for layer, parts in seen.items() for name, value in parts.items() if name.startswith(f"{g}/")
+                for layer, parts in statistics.items() for name, value in parts.items() if name.startswith(f"{g}/")
             }  # fmt: skip
             for key, value in flat.items():
-                if key.endswith("var"):  # the mean square, until all are in
+                if key.endswith("var"):  # the mean square, until all samples are in
                     value = value + flat[key.removesuffix("var") + "mean"].square()
-                pooled[g][key] = pooled[g].get(key, 0.0) + value * (int(here.sum()) / sizes[g])
+                pooled[g][key] = pooled[g].get(key, 0.0) + value * (int(mask.sum()) / sizes[g])
     rows: dict[str, list[Tensor]] = {}
-    for one in pooled:
-        for key, value in one.items():
+    for group_moments in pooled:
+        for key, value in group_moments.items():
             if key.endswith("var"):
-                value = (value - one[key.removesuffix("var") + "mean"].square()).clamp_min(0)
+                value = (value - group_moments[key.removesuffix("var") + "mean"].square()).clamp_min(0)
             rows.setdefault(key, []).append(value)
     return {key: torch.stack(value) for key, value in rows.items()}
 
 
-def _of_each(
-    own: Mapping[int, Tensor], rule: Callable[[Tensor], Mapping[str, Tensor]]
+def _per_group_rule(
+    masks: Mapping[int, Tensor], rule: Callable[[Tensor], Mapping[str, Tensor]]
 ) -> Callable[[Tensor], Mapping[str, Tensor]]:
-    """The rule for the samples of each group, by its number."""
+    """Return the rule applied to the samples of each group, with the group's number as prefix."""
 
-    def of(a: Tensor) -> dict[str, Tensor]:
-        parts = {g: rule(a if len(own) == 1 else a[here]) for g, here in own.items()}
-        return {f"{g}/{name}": value for g, found in parts.items() for name, value in found.items()}
+    def group_rule(a: Tensor) -> dict[str, Tensor]:
+        by_group = {g: rule(a if len(masks) == 1 else a[mask]) for g, mask in masks.items()}
+        return {f"{g}/{name}": value for g, parts in by_group.items() for name, value in parts.items()}
 
-    return of
+    return group_rule
 
 
-def rows_of(real: Mapping[str, Tensor], number: int, seen: LayerStatistics, y: Tensor) -> dict[str, dict[str, Tensor]]:
-    """The mean over items of the rows of their classes ``y``, of teacher ``number``, for every statistic of ``seen``.
+def mean_class_rows(
+    real: Mapping[str, Tensor], number: int, statistics: LayerStatistics, y: Tensor
+) -> dict[str, dict[str, Tensor]]:
+    """Return the mean over items of their classes' rows, for every statistic of teacher ``number``.
 
     Args:
-        real: ``number/layer/statistic`` → (classes, …), of what `measured` returned.
+        real: ``number/layer/statistic`` → (classes, …), from `measure_statistics`.
+        number: number of the teacher.
+        statistics: layers and names to look up.
+        y: classes of the items (n,).
     """
     return {
-        layer: {name: real[f"{number}/{layer}/{name}"][y].mean(0) for name in parts} for layer, parts in seen.items()
+        layer: {name: real[f"{number}/{layer}/{name}"][y].mean(0) for name in parts}
+        for layer, parts in statistics.items()
     }
 
 
-def overall(rows: Mapping[str, Tensor], sizes: Sequence[int]) -> dict[str, Tensor]:
-    """The moments of all samples, from those of groups of ``sizes``: what `measured` gives for the groups' union."""
-    made: dict[str, Tensor] = {}
+def pool_statistics(rows: Mapping[str, Tensor], sizes: Sequence[int]) -> dict[str, Tensor]:
+    """Return the moments of all samples from those of groups of ``sizes``."""
+    pooled: dict[str, Tensor] = {}
     for key, value in rows.items():
         part = torch.tensor(sizes, dtype=value.dtype, device=value.device) / sum(sizes)
         if key.endswith("var"):
             mean = rows[key.removesuffix("var") + "mean"]
-            made[key] = (part @ (value + mean.square()) - (part @ mean).square()).clamp_min(0)
+            pooled[key] = (part @ (value + mean.square()) - (part @ mean).square()).clamp_min(0)
         else:
-            made[key] = part @ value
-    return made
+            pooled[key] = part @ value
+    return pooled

@@ -1,6 +1,6 @@
-"""Frozen teachers: one network, several with other seeds, or a committee of architectures; and the labels they give.
+"""Frozen teachers: one network, several seeds, or a committee of architectures; and the labels they give.
 
-Every teacher is an asset: trained once on the training source, kept, shared by all methods that ask for the same.
+Every teacher is an asset: trained once on the training source, cached, and shared by methods with the same recipe.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -23,40 +23,42 @@ from potstill.methods.engine import (
     require_tensor,
     teacher_factory,
     usable_networks,
-)
+)  # fmt: skip
 from potstill.pretraining import TrainedNetworks
 
-__all__ = ["CHUNK", "Labeller", "Member", "Rules", "Taught", "Teachers", "of_member"]
+__all__ = [
+    "CHUNK", "Labeller", "StatisticsRules", "TeacherConfig", "TeacherEnsemble", "TeacherNetwork", "teacher_logits",
+]  # fmt: skip
 
-T = TypeVar("T", bound="Taught")
+T = TypeVar("T", bound="TeacherConfig")
 
-Rules: TypeAlias = Mapping[type[nn.Module], Callable[[Tensor], Mapping[str, Tensor]]]
-"""What is taken from the inputs of which layers."""
+StatisticsRules: TypeAlias = Mapping[type[nn.Module], Callable[[Tensor], Mapping[str, Tensor]]]
+"""Functions from a layer's input to its statistics, by layer type."""
 
 CHUNK = 256
-"""Samples of one pass where nothing is differentiated."""
+"""Samples per pass without gradients."""
 
 
 @lru_cache(maxsize=8)
-def _made(make: Hashable) -> Network:
+def _build_layers(make: Hashable) -> Network:
     return cast(NetworkFactory, make)(0).eval().requires_grad_(False)
 
 
-def _architecture(make: NetworkFactory) -> Network:
-    """Layers only: its own weights are never used, so that one serves every teacher of the kind."""
-    return _made(cast(Hashable, make))
+def _layers_only(make: NetworkFactory) -> Network:
+    """Return a shared network of the architecture, whose own weights are never used."""
+    return _build_layers(cast(Hashable, make))
 
 
 @dataclass(frozen=True)
-class Member:
-    """A trained network as a function. ``network`` is in evaluation mode and gives the layers only."""
+class TeacherNetwork:
+    """A trained network as a function. ``network`` is in evaluation mode and provides the layers only."""
 
     network: Network
     weights: Mapping[str, Tensor]
     """Parameters and buffers by name."""
 
-    def running(self) -> dict[str, dict[str, Tensor]]:
-        """The running mean and variance of every BatchNorm by its name, in module order."""
+    def running_statistics(self) -> dict[str, dict[str, Tensor]]:
+        """Return the running mean and variance of every BatchNorm by name, in module order."""
         return {
             name: {"mean": self.weights[f"{name}.running_mean"], "var": self.weights[f"{name}.running_var"]}
             for name, module in self.network.named_modules()
@@ -64,77 +66,83 @@ class Member:
         }
 
     def logits(self, x: Tensor) -> Tensor:
-        """Of inputs in model space (n, …), without a graph."""
+        """Return the logits of inputs in model space (n, …), without a graph."""
         with torch.no_grad():
             return torch.cat([functional_call(self.network, dict(self.weights), (p,)) for p in torch.split(x, CHUNK)])
 
-    def seen(self, x: Tensor, rules: Rules | None = None) -> tuple[Tensor, Tensor, dict[str, dict[str, Tensor]]]:
-        """Logits and embeddings (n, d) of inputs in model space, and what ``rules`` take of the layers on the way."""
+    def forward_with_features(
+        self, x: Tensor, rules: StatisticsRules | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, dict[str, Tensor]]]:
+        """Return logits, embeddings (n, d) and layer statistics by ``rules`` of inputs in model space."""
         head, rules = self.network.classifier, rules or {}
         name = next(n for n, m in self.network.named_modules() if m is head)
-        logits, found = record_statistics(self.network, self.weights, x, {**rules, type(head): lambda a: {"input": a}})
-        layers = {n: s for n, s in found.items() if isinstance(self.network.get_submodule(n), tuple(rules))}
-        return logits, found[name]["input"], layers
+        with_head: StatisticsRules = {**rules, type(head): lambda a: {"input": a}}
+        logits, statistics = record_statistics(self.network, self.weights, x, with_head)
+        layers = {n: s for n, s in statistics.items() if isinstance(self.network.get_submodule(n), tuple(rules))}
+        return logits, statistics[name]["input"], layers
 
-    def embedded(self, source: Source, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and embeddings of real samples, without a graph, in one pass over them."""
+    def embed_samples(self, source: Source, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and embeddings of real samples, without a graph, in one pass over them."""
+
+        def both(x: Tensor) -> Tensor:
+            return torch.cat(self.forward_with_features(x)[:2], 1)
+
         with torch.no_grad():
-            both = map_samples(source, index, CHUNK, lambda batch: torch.cat(self.seen(require_tensor(batch.x))[:2], 1))
+            rows = map_samples(source, index, CHUNK, lambda batch: both(require_tensor(batch.x)))
         k = len(source.classes)
-        return both[:, :k], both[:, k:]
+        return rows[:, :k], rows[:, k:]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teachers:
-    """The trained networks that a method asks, as a value: which they are, and how they are trained."""
+class TeacherEnsemble:
+    """The teachers of a method: their architectures and their training."""
 
     count: int = 1
-    """Those of the problem's own architecture."""
+    """Teachers of the problem's own architecture."""
     committee: tuple[str, ...] = ()
-    """The names of further networks, one teacher of each."""
+    """Names of further networks, one teacher each."""
     recipe: Mapping[str, float | int | str]
-    matched: bool = True
-    """Whether statistics of BatchNorms are matched, so that the problem's own architecture must have some."""
+    needs_batch_norm: bool = True
+    """True if BatchNorm statistics are matched, so that the problem's own architecture must have some."""
 
     def architectures(self, problem: Problem) -> list[tuple[str, NetworkFactory, int]]:
-        """The name of the asset, the factory and the number of teachers, for each architecture.
+        """Return the name of the asset, the factory and the number of teachers, for each architecture.
 
         Raises:
-            PotstillError: a name of the committee is not known, stands there twice, or cannot eat such inputs.
+            PotstillError: a network of the committee is unknown, repeated, or does not take such inputs.
         """
         names = self.committee
         if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
-            raise PotstillError(f"a committee has each network once, but {twice} stands there twice; drop one")
-        made = [teacher_factory(n, problem) for n in names]
-        further: list[tuple[str, NetworkFactory, int]] = [(f"networks/{f.name}", f, 1) for f in made]
+            raise PotstillError(f"a committee has each network once, but {twice} is listed twice; drop one")
+        factories = [teacher_factory(n, problem) for n in names]
+        further: list[tuple[str, NetworkFactory, int]] = [(f"networks/{f.name}", f, 1) for f in factories]
         return [("networks", problem.network, self.count), *further]
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
-        """What must be trained, or be there already.
+        """Return the networks to train.
 
         Raises:
-            PotstillError: as `architectures`; or BatchNorms are matched, and there are none.
+            PotstillError: as `architectures`; or BatchNorms are matched, and the network has none.
         """
-        specs = []
+        assets = []
         for name, make, count in self.architectures(problem):
-            has = any(isinstance(m, nn.BatchNorm2d) for m in _architecture(make).modules())
-            if self.matched and name == "networks" and not has:
+            has_batch_norm = any(isinstance(m, nn.BatchNorm2d) for m in _layers_only(make).modules())
+            if self.needs_batch_norm and name == "networks" and not has_batch_norm:
                 raise PotstillError(
                     f"this method matches the statistics of BatchNorm layers, but network {make.name} has none; "
                     "choose one that has, e.g. convnet-batch or resnet18-batch"
                 )
-            own = {} if name == "networks" else {"network": make.name}
-            recipe = {**self.recipe, **own}
-            specs.append(TrainedNetworks(name=name, count=count, recipe=recipe, labels=True))
-        return tuple(specs)
+            recipe = {**self.recipe, **({} if name == "networks" else {"network": make.name})}
+            assets.append(TrainedNetworks(name=name, count=count, recipe=recipe, labels=True))
+        return tuple(assets)
 
-    def members(self, problem: Problem) -> tuple[Member, ...]:
-        """Every teacher: those of the problem's architecture first, then the committee's in its order.
+    def load(self, problem: Problem) -> tuple[TeacherNetwork, ...]:
+        """Return all teachers: those of the problem's architecture first, then the committee's in order.
 
         Raises:
-            PotstillError: they have not been made, or are of another architecture.
+            PotstillError: they have not been trained, or have another architecture.
         """
-        found: list[Member] = []
+        members: list[TeacherNetwork] = []
         for name, make, count in self.architectures(problem):
             trained: tuple[NetworkWeights, ...] = tuple(problem.assets.get(name, ()))
             if len(trained) < count:
@@ -142,126 +150,125 @@ class Teachers:
                     f"this method needs {count} trained {make.name}, but the problem has {len(trained)} in "
                     f"assets[{name!r}]; run it through potstill.distill, or make them with potstill.pretraining"
                 )
-            network = _architecture(make)
+            network = _layers_only(make)
             shapes = {n: t.shape for n, t in (*network.named_parameters(), *network.named_buffers())}
             for one in trained[:count]:
                 weights = {**one.parameters, **one.buffers}
                 if {n: t.shape for n, t in weights.items()} != shapes:
-                    raise PotstillError(f"the networks in assets[{name!r}] are not {make.name}; make them anew")
-                found.append(Member(network, weights))
-        return tuple(found)
+                    raise PotstillError(f"the networks in assets[{name!r}] are not {make.name}; train them anew")
+                members.append(TeacherNetwork(network, weights))
+        return tuple(members)
 
 
-def of_member(member: Member, x: Tensor, problem: Problem) -> Tensor:
-    """A teacher's own logits, (n, k)."""
+def teacher_logits(member: TeacherNetwork, x: Tensor, problem: Problem) -> Tensor:
+    """Return a teacher's logits (n, k)."""
     return member.logits(x)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labeller:
-    """What a result's inputs are labelled with, by the teachers that made them."""
+    """Labels of a result by the teachers that recovered it."""
 
-    teachers: Teachers
+    teachers: TeacherEnsemble
     soft: bool = True
-    """A row per input, or its class."""
+    """Soft labels per input, or its class."""
     temperature: float = 1.0
-    votes: tuple[float, ...] = ()
-    """What each teacher's logits weigh; they sum to 1. None: all the same."""
-    logits: Callable[[Member, Tensor, Problem], Tensor] = of_member
-    """Of a teacher, for all inputs in model space."""
+    weights: tuple[float, ...] = ()
+    """Weights of the teachers' logits, summing to 1; empty: equal weights."""
+    logits: Callable[[TeacherNetwork, Tensor, Problem], Tensor] = teacher_logits
+    """Function that returns a teacher's logits for all inputs in model space."""
 
-    def rows(self, problem: Problem, x: Tensor) -> Tensor:
-        """Soft labels (n, k) of inputs in model space: the softmax of the teachers' mean logits."""
-        members = self.teachers.members(problem)
-        votes = self.votes or (1 / len(members),) * len(members)
-        voices = zip(members, votes, strict=True)
-        logits = torch.stack([vote * self.logits(member, x, problem) for member, vote in voices]).sum(0)
+    def soft_rows(self, problem: Problem, x: Tensor) -> Tensor:
+        """Return soft labels (n, k) of inputs in model space: the softmax of the teachers' mean logits."""
+        members = self.teachers.load(problem)
+        weights = self.weights or (1 / len(members),) * len(members)
+        weighted = zip(members, weights, strict=True)
+        logits = torch.stack([weight * self.logits(member, x, problem) for member, weight in weighted]).sum(0)
         return (logits / self.temperature).softmax(1)
 
     def labels(self, problem: Problem, x: Tensor) -> Tensor:
-        """Of the decoded inputs of a result, in model space."""
-        return self.rows(problem, x) if self.soft else hard_labels(problem)
+        """Return the labels of a result's decoded inputs in model space."""
+        return self.soft_rows(problem, x) if self.soft else hard_labels(problem)
 
-    def part(self, problem: Problem) -> StepCost:
-        """A pass of the labels that the result is given, for a plan."""
+    def step_cost(self, problem: Problem) -> StepCost:
+        """Return the cost of a labelling pass, for a plan."""
         size = min(CHUNK, sum(problem.sizes))
 
         def label() -> None:
-            self.rows(problem, torch.zeros(size, *problem.train.input.shape, device=problem.train.device))
+            self.soft_rows(problem, torch.zeros(size, *problem.train.input.shape, device=problem.train.device))
 
         return StepCost(what="labels of the result", samples=0, size=size, ready=lambda _: label)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taught:
-    """The settings of teachers and of the labels that they give.
+class TeacherConfig:
+    """Fields of teachers and of their labels.
 
-    The published labels of this family are many: one row per epoch and crop. A row per input is what a set of pictures
-    can hold by itself.
+    The papers of this family publish one soft label per epoch and crop; a set by itself can hold one per input.
     """
 
     positive: ClassVar[tuple[str, ...]] = ("temperature",)
     published: ClassVar[SettingsBySize] = {}
-    """The settings of programs that are published for data of several sizes, of those fields that are `AUTO`."""
-    usual: ClassVar[tuple[str, ...]] = ()
-    """The further teachers where ``committee`` is left to the data: those of these that can take them."""
+    """Published settings by data size, of fields whose default is `AUTO`."""
+    default_committee: ClassVar[tuple[str, ...]] = ()
+    """Further teachers if ``committee`` is AUTO: those of these that take the data."""
 
     labels: Literal["hard", "soft"] = "soft"
-    """One row of the teacher's per input, or its class. Published are rows per epoch and crop, of which one row is the
-    nearest that a set can hold."""
+    """One soft label of the teacher's per input, or its class. Published are soft labels per epoch and crop."""
     temperature: float = 1.0
-    """The rows are softmax(logits / temperature); above 0. Ours: published students and teachers share one of 20."""
+    """Soft labels are softmax(logits / temperature); above 0. Ours: published students and teachers share one of 20."""
     network: str = "resnet18-batch"
     """The teacher's architecture (published: ResNet-18). It needs BatchNorm."""
-    networks_trained: int = 1
+    num_teachers: int = 1
     """Teachers of that architecture, with other seeds."""
     committee: str = ""
-    """Further teachers: their networks' names, with commas between. Those without BatchNorm classify, and have no
-    such statistics to match."""
-    epochs_trained: int = 50
-    """Passes that each was trained for; 0 leaves them untrained (SRe2L for Tiny-ImageNet; 200 for CIFAR)."""
-    batch_trained: int = 128
+    """Further teachers: network names separated by commas. Those without BatchNorm classify only."""
+    teacher_epochs: int = 50
+    """Training epochs of each teacher; 0 leaves them untrained (SRe2L for Tiny-ImageNet; 200 for CIFAR)."""
+    teacher_batch: int = 128
     """Samples per step of that training (squeeze_cifar.py)."""
-    lr_trained: float = 0.1
-    """Its learning rate (squeeze_cifar.py), of SGD with momentum 0.9 and weight decay 5e-4."""
-    schedule_trained: Literal["cosine", "steps", "constant"] = "cosine"
-    """How that rate falls (squeeze_cifar.py)."""
-    augment_training: str = "dsa"
+    teacher_lr: float = 0.1
+    """Initial learning rate (squeeze_cifar.py) of SGD with momentum 0.9 and weight decay 5e-4."""
+    teacher_schedule: Literal["cosine", "steps", "constant"] = "cosine"
+    """Learning rate schedule (squeeze_cifar.py)."""
+    teacher_augment: str = "dsa"
     """Per-sample augmentation of that training. Ours: published are crops and flips."""
 
     def resolve_defaults(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
-        """With what is left to the data, and a line for each thing that they do not admit."""
-        left = self._left()
+        """Return the method with AUTO fields resolved, and a line for each teacher that cannot take the data."""
+        unset = self._unset_fields()
         nearby = nearest_settings(self.published, problem.train.input, problem.num_classes) if self.published else {}
-        changes: dict[str, Any] = {name: value for name, value in nearby.items() if name in left}
-        said: list[str] = []
-        if "committee" in left:
-            kept, said = usable_networks(self.usual, problem)
-            changes["committee"] = ",".join(kept)
-        return replace(self, **changes), tuple(said)
+        changes: dict[str, Any] = {name: value for name, value in nearby.items() if name in unset}
+        lines: list[str] = []
+        if "committee" in unset:
+            usable, lines = usable_networks(self.default_committee, problem)
+            changes["committee"] = ",".join(usable)
+        return replace(self, **changes), tuple(lines)
 
-    def _left(self) -> list[str]:
-        """Fields that are still left to the data."""
+    def _unset_fields(self) -> list[str]:
         return [f.name for f in fields(self) if f.default is None and getattr(self, f.name) is None]
 
-    def teachers(self, matched: bool = True) -> Teachers:
-        """The teachers as a value; ``matched``: whether the statistics of their BatchNorms are.
+    def teachers(self, needs_batch_norm: bool = True) -> TeacherEnsemble:
+        """Return the teachers; ``needs_batch_norm``: True if their BatchNorm statistics are matched.
 
         Raises:
-            PotstillError: fields are still left to the data.
+            PotstillError: a field is still AUTO.
         """
-        if left := self._left():
-            what = f"{type(self).__name__} leaves {left[0]} to the data"
-            raise PotstillError(f"{what}; take method.resolve_defaults(problem)[0], or give {left[0]}")
+        if unset := self._unset_fields():
+            raise PotstillError(
+                f"{type(self).__name__} leaves {unset[0]} to the data; take method.resolve_defaults(problem)[0], or "
+                f"give {unset[0]}"
+            )
         recipe: dict[str, float | int | str] = {
-            "epochs": self.epochs_trained, "batch": self.batch_trained, "lr": self.lr_trained, "momentum": 0.9,
-            "weight_decay": 5e-4, "schedule": self.schedule_trained, "augment": self.augment_training,
+            "epochs": self.teacher_epochs, "batch": self.teacher_batch, "lr": self.teacher_lr, "momentum": 0.9,
+            "weight_decay": 5e-4, "schedule": self.teacher_schedule, "augment": self.teacher_augment,
         }  # fmt: skip
         names = (name.strip() for name in self.committee.split(","))
-        return Teachers(
-            count=self.networks_trained, committee=tuple(n for n in names if n), recipe=recipe, matched=matched
-        )
+        return TeacherEnsemble(
+            count=self.num_teachers, committee=tuple(n for n in names if n), recipe=recipe,
+            needs_batch_norm=needs_batch_norm,
+        )  # fmt: skip
 
     def labeller(self) -> Labeller:
-        """What they label with."""
+        """Return the labeller of the result."""
         return Labeller(teachers=self.teachers(), soft=self.labels == "soft", temperature=self.temperature)

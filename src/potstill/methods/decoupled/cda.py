@@ -11,15 +11,15 @@ at the end. m, the milestone, is 1 in the published scripts.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo
 from potstill.functional.crops import Curriculum
-from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import RecoveryMethod
 
 __all__ = ["CDA"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDA(Recovering, Taught, EngineMethod[RecoverState]):
+class CDA(RecoveryMethod):
     """SRe2L with crops that shrink along a curriculum."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -29,19 +29,12 @@ class CDA(Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
     )
-    presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
-        "good": {"epochs_trained": 20, "iterations": 500},
-    }
 
     iterations: int = 4000
-    """K: steps of each batch (CDA/README.md, Tiny-ImageNet and ImageNet-1K)."""
+    """K: steps per batch (CDA/README.md, Tiny-ImageNet and ImageNet-1K)."""
     lr: float = 0.4
     """Learning rate (Tiny-ImageNet there; 0.25 for ImageNet-1K)."""
     r_bn: float = 0.05
     """Weight of the statistics (Tiny-ImageNet there; 0.01 for ImageNet-1K)."""
     curriculum: Curriculum = "cosine"
-    """How the least crop falls."""
-
-    def build_engine(self, problem: Problem) -> Recovery:
-        return self.recovery(problem, self.labeller())
+    """Decrease of the minimum crop."""

@@ -27,35 +27,39 @@ from potstill.core import Asset, Method, MethodInfo, Metrics, Presets, Problem, 
 from potstill.data.iterate import map_samples
 from potstill.functional.param_groups import ParamGroup, ParamGroups, ParamState, init_params, strip_prefix
 from potstill.functional.sampling import draw_per_class
-from potstill.methods.decoupled._realism import score
-from potstill.methods.decoupled._teachers import CHUNK, Member, Taught
+from potstill.methods.decoupled._realism import teacher_cross_entropy
+from potstill.methods.decoupled._teachers import CHUNK, TeacherConfig, TeacherNetwork
 from potstill.methods.engine import LossAndGrads, ObjectiveInputs, apply_update, require_tensor
 from potstill.rng import generator
 
-__all__ = ["CIM", "CIMState", "easiest"]
+__all__ = ["CIM", "CIMState", "easiest_samples"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CIMState:
-    leaves: ParamState
+    params: ParamState
     index: Tensor
-    """The real picture of every decoded one."""
+    """Real sample of every decoded image."""
 
 
-def easiest(problem: Problem, members: Sequence[Member], c: int, samples: int, rng: Generator) -> Tensor:
-    """Indices (n,) of the real pictures of class ``c`` that the teachers find easiest, n = ``problem.sizes[c]``.
+def easiest_samples(
+    problem: Problem, members: Sequence[TeacherNetwork], c: int, samples: int, rng: Generator
+) -> Tensor:
+    """Return indices (n,) of the real samples of class ``c`` that the teachers find easiest, n = ``problem.sizes[c]``.
 
-    Of random ``samples``, or of n if that is more; a class that has fewer than n gives them again.
+    Of ``samples`` random ones, at least n; a class with fewer repeats them.
     """
     n = problem.sizes[c]
     (index,) = draw_per_class([problem.class_indices[c]], max(samples, n), rng)
-    scores = map_samples(problem.train, index, CHUNK, lambda batch: score(members, require_tensor(batch.x), c))
+    scores = map_samples(
+        problem.train, index, CHUNK, lambda batch: teacher_cross_entropy(members, require_tensor(batch.x), c)
+    )
     order = scores.argsort(stable=True).cpu()
     return index[order[torch.arange(n) % len(order)]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CIM(Taught, Method[CIMState]):
+class CIM(TeacherConfig, Method[CIMState]):
     """Mosaics of easy pictures that keep the features of each."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -66,61 +70,61 @@ class CIM(Taught, Method[CIMState]):
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 1000, "batch": 100, "loss": "mse"},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 100},
-        "good": {"epochs_trained": 20},
+        "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 100},
+        "good": {"teacher_epochs": 20},
     }
     state_type: ClassVar[type] = CIMState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
+    may_be_zero: ClassVar[tuple[str, ...]] = ("teacher_epochs",)
 
     iterations: int = 200
     """Steps (--niter there)."""
     lr: float = 0.01
     """Learning rate (condense.py)."""
     samples: int = 300
-    """Real samples of each class that the easiest are chosen from (--mipc there)."""
+    """Real samples per class among which the easiest are selected (--mipc there)."""
     augment: str = "cim"
-    """What each pair is seen under: flip, crop and cutout (--dsa_strategy there)."""
+    """Augmentation of each pair: flip, crop and cutout (--dsa_strategy there)."""
     parametrization: str = "tiles"
-    """How many pictures one holds (--factor there, 2)."""
+    """Stored representation; images per stored one (--factor there, 2)."""
 
     @property
     def rules(self) -> ParamGroups:
         return {"payload/": ParamGroup(lr=self.lr, optimizer="adamw")}
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
-        return self.teachers(matched=False).assets(problem)
+        return self.teachers(needs_batch_norm=False).assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> CIMState:
-        members = self.teachers().members(problem)
-        index = torch.cat([easiest(problem, members, c, self.samples, rng) for c in range(problem.num_classes)])
+        members = self.teachers().load(problem)
+        index = torch.cat([easiest_samples(problem, members, c, self.samples, rng) for c in range(problem.num_classes)])
         stored = problem.parametrization.encode(require_tensor(problem.train.raw(index)), problem, rng)
-        leaves = init_params({f"payload/{n}": t for n, t in stored.items()}, self.rules)
-        return CIMState(leaves=leaves, index=index)
+        params = init_params({f"payload/{n}": t for n, t in stored.items()}, self.rules)
+        return CIMState(params=params, index=index)
 
     def step(self, problem: Problem, state: CIMState, rng: Generator) -> tuple[CIMState, Metrics]:
-        members = self.teachers().members(problem)
-        drawn = problem.augment.draw(1, problem.train.input.shape, rng)
+        members = self.teachers().load(problem)
+        augmentation = problem.augment.draw(1, problem.train.input.shape, rng)
 
         def objective(stored: ObjectiveInputs) -> LossAndGrads:
             x, total, slopes = stored["inputs"], 0.0, list[Tensor]()
             for part in torch.split(torch.arange(len(x)), CHUNK):
-                real = problem.augment.apply(require_tensor(problem.train.fetch(state.index[part]).x), drawn)
+                real = problem.augment.apply(require_tensor(problem.train.fetch(state.index[part]).x), augmentation)
                 with torch.enable_grad():
                     leaf = x[part.to(x.device)].requires_grad_()
-                    seen = problem.augment.apply(leaf, drawn)
-                    loss = torch.stack([residual(member, real, seen) for member in members]).mean()
+                    view = problem.augment.apply(leaf, augmentation)
+                    loss = torch.stack([feature_residual(member, real, view) for member in members]).mean()
                     slopes.append(torch.autograd.grad(loss, leaf)[0])
                 total += float(loss.detach())
             return total, {"inputs": torch.cat(slopes)}
 
-        leaves, loss = apply_update(problem, state.leaves, objective, self.rules, "data")
-        return replace(state, leaves=leaves), {"residual": loss / len(state.index)}
+        params, loss = apply_update(problem, state.params, objective, self.rules, "data")
+        return replace(state, params=params), {"residual": loss / len(state.index)}
 
     def done(self, problem: Problem, state: CIMState) -> bool:
-        return state.leaves.num_steps >= self.iterations
+        return state.params.num_steps >= self.iterations
 
     def result(self, problem: Problem, state: CIMState) -> Synthetic:
-        payload = strip_prefix("payload/", state.leaves.value)
+        payload = strip_prefix("payload/", state.params.value)
         with torch.no_grad():
             x = problem.train.normalization.apply(problem.decode(payload))
         return Synthetic(payload=payload, labels=self.labeller().labels(problem, x), space="data")
@@ -135,11 +139,11 @@ class CIM(Taught, Method[CIMState]):
             return self.step(problem, state, generator(0, "plan"))[1]
 
         pairs = StepCost(what="real pictures and decoded ones", samples=2 * n, size=2 * n, ready=lambda _: match)
-        return (pairs, self.labeller().part(problem))
+        return (pairs, self.labeller().step_cost(problem))
 
 
-def residual(member: Member, real: Tensor, made: Tensor) -> Tensor:
-    """Σ over pairs (n, c, h, w) of the mean absolute difference of their embeddings."""
+def feature_residual(member: TeacherNetwork, real: Tensor, decoded: Tensor) -> Tensor:
+    """Return the sum over pairs (n, c, h, w) of the mean absolute difference of their embeddings."""
     with torch.no_grad():
-        wanted = member.seen(real)[1]
-    return (wanted - member.seen(made)[1]).abs().mean(1).sum()
+        target = member.forward_with_features(real)[1]
+    return (target - member.forward_with_features(decoded)[1]).abs().mean(1).sum()

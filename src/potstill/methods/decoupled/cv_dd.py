@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, combinations
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,10 +23,11 @@ from torch import Tensor
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import record_statistics
-from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
-from potstill.methods.decoupled._state import plan
-from potstill.methods.decoupled._teachers import Member, of_member
-from potstill.methods.decoupled._turn import Turn, Voice
+from potstill.methods.decoupled._parts import ImageInitName
+from potstill.methods.decoupled._realism import Rank
+from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
+from potstill.methods.decoupled._state import IterationContext, WeightedTeacher, plan_batches
+from potstill.methods.decoupled._teachers import TeacherNetwork, teacher_logits
 from potstill.methods.engine import AUTO, Auto
 
 __all__ = ["CVDD"]
@@ -39,7 +40,7 @@ def _softmax(values: list[float]) -> list[float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CVDD(Recovering, Taught, EngineMethod[RecoverState]):
+class CVDD(RecoveryMethod):
     """SRe2L++ with pairs of teachers, in which the more accurate one counts more."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -50,36 +51,36 @@ class CVDD(Recovering, Taught, EngineMethod[RecoverState]):
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 400},
-        "good": {"epochs_trained": 6, "iterations": 300},
+        "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 400},
+        "good": {"teacher_epochs": 6, "iterations": 300},
     }
-    may_be_zero: ClassVar[tuple[str, ...]] = (*Recovering.may_be_zero, "batch_labels")
-    usual: ClassVar[tuple[str, ...]] = ("resnet50-batch", "convnet-batch", "vgg11-batch", "alexnet-batch")
+    may_be_zero: ClassVar[tuple[str, ...]] = (*RecoveryMethod.may_be_zero, "label_batch")
+    default_committee: ClassVar[tuple[str, ...]] = ("resnet50-batch", "convnet-batch", "vgg11-batch", "alexnet-batch")
 
     iterations: int = 4000
-    """Steps of each batch (recover.py)."""
+    """Steps per batch (recover.py)."""
     lr: float = 0.25
     """Learning rate (there)."""
     r_bn: float = 0.01
     """r: weight of the statistics (there)."""
-    init_from: Literal["noise", "real", "mosaic"] = "mosaic"
-    """Begin with mosaics."""
-    start_rank: Literal["lowest", "medium"] = "medium"
-    """Of crops in the middle of the ranking (there)."""
+    init_from: ImageInitName = "mosaic"
+    """Initial images: mosaics."""
+    init_rank: Rank = "medium"
+    """Crops of mosaics: from the middle of the ranking (there)."""
     committee: Auto[str] = AUTO
-    """Further teachers: their networks' names, with commas between; by default those of resnet50-batch, convnet-batch,
-    vgg11-batch and alexnet-batch that can take the data. Ours; published are ResNet-50, ShuffleNetV2, MobileNetV2 and
+    """Further teachers: network names separated by commas; by default those of resnet50-batch, convnet-batch,
+    vgg11-batch and alexnet-batch that take the data. Ours; published are ResNet-50, ShuffleNetV2, MobileNetV2 and
     DenseNet-121."""
     priors: tuple[float, ...] = ()
-    """a: the accuracy of each teacher, in percent, in the order of `network`, then `committee`. Empty: all the same."""
-    batch_labels: int = 8
-    """Pictures that are labelled at once, with their own BatchNorm statistics; 0: with the running ones."""
+    """a: accuracy of each teacher in percent, in the order of `network`, then `committee`. Empty: equal."""
+    label_batch: int = 8
+    """Images labelled together with their own BatchNorm statistics; 0: with the running statistics."""
 
-    def worth(self, problem: Problem) -> list[float]:
-        """a, one for each teacher.
+    def teacher_priors(self, problem: Problem) -> list[float]:
+        """Return a, one for each teacher.
 
         Raises:
-            PotstillError: there are not as many as teachers.
+            PotstillError: their number differs from the number of teachers.
         """
         count = sum(n for _, _, n in self.teachers().architectures(problem))
         if self.priors and len(self.priors) != count:
@@ -90,43 +91,43 @@ class CVDD(Recovering, Taught, EngineMethod[RecoverState]):
         return list(self.priors) or [0.0] * count
 
     def build_engine(self, problem: Problem) -> Recovery:
-        worth = self.worth(problem)
+        priors = self.teacher_priors(problem)
         labeller = replace(
             self.labeller(),
-            votes=tuple(_softmax([a / 10 for a in worth])),
-            logits=partial(_of_batches, most=self.batch_labels) if self.batch_labels else of_member,
+            weights=tuple(_softmax([a / 10 for a in priors])),
+            logits=partial(_logits_by_batches, size=self.label_batch) if self.label_batch else teacher_logits,
         )
-        return replace(self.recovery(problem, labeller), voices=partial(_pair, worth))
+        return replace(self.recovery(problem, labeller), teacher_schedule=partial(_teacher_pair, priors))
 
 
-def _pair(worth: list[float], turn: Turn) -> list[Voice]:
-    """The teachers for a class's item: all pairs in turn."""
-    item = int(turn.items[0])
-    slot = item - max(first for first in accumulate(turn.problem.sizes, initial=0) if first <= item)
-    pairs: list[tuple[int, ...]] = [*combinations(range(len(worth)), 2)] or [(0,)]
-    chosen = pairs[slot % len(pairs)]
-    weights = _softmax([worth[i] / 5 for i in chosen])
-    return [Voice(i, turn.members[i], weight) for i, weight in zip(chosen, weights, strict=True)]
+def _teacher_pair(priors: list[float], context: IterationContext) -> list[WeightedTeacher]:
+    """Return the pair of teachers for a class's item: all pairs in turn."""
+    item = int(context.items[0])
+    slot = item - max(first for first in accumulate(context.problem.sizes, initial=0) if first <= item)
+    pairs: list[tuple[int, ...]] = [*combinations(range(len(priors)), 2)] or [(0,)]
+    pair = pairs[slot % len(pairs)]
+    weights = _softmax([priors[i] / 5 for i in pair])
+    return [WeightedTeacher(i, context.members[i], weight) for i, weight in zip(pair, weights, strict=True)]
 
 
-def _of_batches(member: Member, x: Tensor, problem: Problem, most: int) -> Tensor:
-    """Logits of pictures by the statistics of so many of them at once."""
+def _logits_by_batches(member: TeacherNetwork, x: Tensor, problem: Problem, size: int) -> Tensor:
+    """Return logits with the BatchNorm statistics of batches of about ``size`` images."""
     if len(x) < 2:
         return member.logits(x)
-    order = torch.cat(plan(problem.sizes, len(x), "slots")).to(x.device)  # neighbours of different classes
+    order = torch.cat(plan_batches(problem.sizes, len(x), "slots")).to(x.device)  # neighbours of different classes
     logits = x.new_zeros(len(x), problem.num_classes)
-    for index in _together(order, most):
-        logits[index] = _of_the_batch(member, x[index])
+    for index in _even_parts(order, size):
+        logits[index] = _logits_with_batch_statistics(member, x[index])
     return logits
 
 
-def _together(order: Tensor, most: int) -> list[Tensor]:
-    """Parts of nearly equal size, of at least two: a single picture has no statistics to speak of."""
-    return list(order.tensor_split(max(1, min(-(-len(order) // most), len(order) // 2))))
+def _even_parts(order: Tensor, size: int) -> list[Tensor]:
+    """Split into parts of nearly equal size, at least two each, as one image has no statistics."""
+    return list(order.tensor_split(max(1, min(-(-len(order) // size), len(order) // 2))))
 
 
-def _of_the_batch(member: Member, x: Tensor) -> Tensor:
-    """Logits with the batch's own statistics; dropout is left out."""
+def _logits_with_batch_statistics(member: TeacherNetwork, x: Tensor) -> Tensor:
+    """Return logits with the batch's own statistics, without dropout."""
     norms = [m for m in member.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     try:
         for norm in norms:

@@ -12,44 +12,48 @@ objective is CDA's. One cosine over K holds for all, so late groups begin at a l
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import Batch, MethodInfo, Presets, Problem
 from potstill.data.iterate import map_samples
 from potstill.functional.crops import Curriculum
-from potstill.methods.decoupled._parts import Groups
-from potstill.methods.decoupled._realism import score
-from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._parts import Groups, ImageInitName
+from potstill.methods.decoupled._realism import teacher_cross_entropy
+from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
 from potstill.methods.decoupled._state import Composition
-from potstill.methods.decoupled._teachers import Member
+from potstill.methods.decoupled._teachers import TeacherNetwork
 from potstill.methods.engine import require_tensor
 from potstill.methods.selection._by_class import check_class_sizes
 
-__all__ = ["DELT", "middling", "outward"]
+__all__ = ["DELT", "median_samples", "order_from_median"]
 
 
-def outward(scores: Tensor) -> Tensor:
-    """Positions of ``scores`` (n,) from their median outward: in turn above and below it."""
+def order_from_median(scores: Tensor) -> Tensor:
+    """Return positions of ``scores`` (n,) from their median outward, alternately above and below."""
     order = scores.argsort(stable=True)
-    away = (torch.arange(len(order), device=order.device) - (len(order) - 1) / 2).abs()
-    return order[away.argsort(stable=True)]
+    distance = (torch.arange(len(order), device=order.device) - (len(order) - 1) / 2).abs()
+    return order[distance.argsort(stable=True)]
 
 
-def middling(problem: Problem, members: Sequence[Member], rng: Generator) -> Tensor:
-    """Of each class the samples around the median of the teachers' confidence; where there are too few, again."""
+def median_samples(problem: Problem, members: Sequence[TeacherNetwork], rng: Generator) -> Tensor:
+    """Return the samples around the median of the teachers' confidence per class, repeated if there are too few."""
     check_class_sizes(problem)
-    kept = []
+    selected = []
     for c, (index, n) in enumerate(zip(problem.class_indices, problem.sizes, strict=True)):
-        scores = map_samples(problem.train, index, 1024, lambda batch, c=c: score(members, require_tensor(batch.x), c))  # type: ignore[misc]
-        kept.append(index[outward(scores).cpu()[torch.arange(n) % len(index)]])
-    return require_tensor(problem.train.fetch(torch.cat(kept)).x)
+
+        def score(batch: Batch, c: int = c) -> Tensor:
+            return teacher_cross_entropy(members, require_tensor(batch.x), c)
+
+        scores = map_samples(problem.train, index, 1024, score)
+        selected.append(index[order_from_median(scores).cpu()[torch.arange(n) % len(index)]])
+    return require_tensor(problem.train.fetch(torch.cat(selected)).x)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DELT(Recovering, Taught, EngineMethod[RecoverState]):
+class DELT(RecoveryMethod):
     """CDA from middling real samples, of which some are optimised long and some only a little."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -60,26 +64,26 @@ class DELT(Recovering, Taught, EngineMethod[RecoverState]):
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400, "round_iterations": 50},
-        "good": {"epochs_trained": 20, "iterations": 800, "round_iterations": 100},
+        "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 400, "round_iterations": 50},
+        "good": {"teacher_epochs": 20, "iterations": 800, "round_iterations": 100},
     }
 
     iterations: int = 4000
-    """K: steps of each batch (scripts)."""
+    """K: steps per batch (scripts)."""
     round_iterations: int = 500
-    """RI: steps after which the next group begins (scripts)."""
+    """RI: steps between the starts of groups (scripts)."""
     lr: float = 0.25
     """Learning rate (scripts)."""
     r_bn: float = 0.01
     """Weight of the statistics (scripts)."""
     jitter: int = 0
-    """The batch is not rolled."""
+    """No roll of the batch."""
     curriculum: Curriculum = "cosine"
-    """How the least crop falls: as with CDA."""
+    """Decrease of the minimum crop, as in CDA."""
     composition: Composition = "classes"
     """A batch holds items in class order."""
-    init_from: Literal["noise", "real", "mosaic"] = "real"
-    """``real``: those around the median of the teacher's confidence."""
+    init_from: ImageInitName = "real"
+    """Initial images; ``real``: samples around the median of the teacher's confidence."""
 
     @property
     def rounds(self) -> int:
@@ -87,9 +91,9 @@ class DELT(Recovering, Taught, EngineMethod[RecoverState]):
         return max(1, self.iterations // self.round_iterations)
 
     def build_engine(self, problem: Problem) -> Recovery:
-        usual = self.recovery(problem, self.labeller())
+        base = self.recovery(problem, self.labeller())
         return replace(
-            usual,
-            begin=middling if self.init_from == "real" else usual.begin,
+            base,
+            initial_images=median_samples if self.init_from == "real" else base.initial_images,
             groups=Groups(count=self.rounds, every=self.round_iterations),
         )

@@ -23,8 +23,8 @@ from torch import Generator
 
 from potstill.core import Asset, Method, MethodInfo, Metrics, Presets, Problem, Selection, StepCost
 from potstill.functional.sampling import random_per_class, sample_distinct
-from potstill.methods.decoupled._graph_cut import bins, last_layer_factors, spread
-from potstill.methods.decoupled._teachers import Taught
+from potstill.methods.decoupled._graph_cut import graph_cut_bins, last_layer_factors, share_out
+from potstill.methods.decoupled._teachers import TeacherConfig
 from potstill.methods.engine import require_tensor
 from potstill.methods.selection._by_class import SelectionState, advance, check_class_sizes, largest_class_cost
 from potstill.rng import generator
@@ -33,7 +33,7 @@ __all__ = ["DQ"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DQ(Taught, Method[SelectionState]):
+class DQ(TeacherConfig, Method[SelectionState]):
     """Random real samples of every bin between typical and odd."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -45,41 +45,41 @@ class DQ(Taught, Method[SelectionState]):
         training={"optimizer": "sgd", "lr": 0.1, "epochs": 200, "batch": 16},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10},
-        "good": {"epochs_trained": 20},
+        "quick": {"network": "convnet-batch", "teacher_epochs": 10},
+        "good": {"teacher_epochs": 20},
     }
     state_type: ClassVar[type] = SelectionState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
+    may_be_zero: ClassVar[tuple[str, ...]] = ("teacher_epochs",)
 
     bins: int = 10
     """Bins of each class (CIFAR-10 there)."""
     graph_cut: float = 1.0
     """λ: what being near to all that is left counts (DeepCore's GraphCut, which the code uses)."""
-    epochs_trained: int = 40
+    teacher_epochs: int = 40
     """Passes that the network was trained for (-se there)."""
     labels: Literal["hard", "soft"] = "hard"
     """The classes (published), or one row of the network's per sample."""
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
-        return self.teachers(matched=False).assets(problem)
+        return self.teachers(needs_batch_norm=False).assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> SelectionState:
         check_class_sizes(problem)
-        self.teachers().members(problem)
+        self.teachers().load(problem)
         return SelectionState(selected=random_per_class(problem.class_indices, problem.counts, rng))
 
     def step(self, problem: Problem, state: SelectionState, rng: Generator) -> tuple[SelectionState, Metrics]:
         c, index = state.classes_done, problem.class_indices[state.classes_done]
-        member = self.teachers().members(problem)[0]
-        logits, features = member.embedded(problem.train, index)
+        member = self.teachers().load(problem)[0]
+        logits, features = member.embed_samples(problem.train, index)
         y = torch.full((len(index),), c, device=logits.device)
-        made = bins(*last_layer_factors(logits, features, y), self.bins, self.graph_cut)
-        taken = [
-            own.cpu()[sample_distinct(len(own), m, rng)]
-            for own, m in zip(made, spread([len(b) for b in made], problem.counts[c], rng), strict=True)
+        bins = graph_cut_bins(*last_layer_factors(logits, features, y), self.bins, self.graph_cut)
+        selected = [
+            rows.cpu()[sample_distinct(len(rows), m, rng)]
+            for rows, m in zip(bins, share_out([len(b) for b in bins], problem.counts[c], rng), strict=True)
         ]
         right = float((logits.argmax(1) == c).float().mean())
-        return advance(state, index[torch.cat(taken)]), {"right": right, "bins": float(len(made))}
+        return advance(state, index[torch.cat(selected)]), {"right": right, "bins": float(len(bins))}
 
     def done(self, problem: Problem, state: SelectionState) -> bool:
         return state.classes_done == problem.num_classes
@@ -92,7 +92,7 @@ class DQ(Taught, Method[SelectionState]):
         rows = (
             None
             if self.labels == "hard"
-            else self.labeller().rows(problem, require_tensor(problem.train.fetch(index).x))
+            else self.labeller().soft_rows(problem, require_tensor(problem.train.fetch(index).x))
         )
         return Selection(index=index, soft_labels=rows)
 
@@ -100,4 +100,4 @@ class DQ(Taught, Method[SelectionState]):
         own = largest_class_cost(
             problem, lambda c: self.step(problem, replace(state, classes_done=c), generator(0, "plan"))
         )
-        return (own, self.labeller().part(problem)) if self.labels == "soft" else (own,)
+        return (own, self.labeller().step_cost(problem)) if self.labels == "soft" else (own,)

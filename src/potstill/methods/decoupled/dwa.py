@@ -18,35 +18,36 @@ augmentation shows it; here on X₀ itself. As with SRe2L, small pictures are ro
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Problem
 from potstill.functional.statistics import l2_norm
-from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
-from potstill.methods.decoupled._statistics import Running
-from potstill.methods.decoupled._teachers import Member
-from potstill.methods.decoupled._turn import Turn, Voice, together
+from potstill.methods.decoupled._parts import ImageInitName
+from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
+from potstill.methods.decoupled._state import IterationContext, WeightedTeacher, all_teachers
+from potstill.methods.decoupled._statistics import RunningStatistics
+from potstill.methods.decoupled._teachers import TeacherNetwork
 from potstill.methods.engine import AUTO, Auto, SettingsBySize
 
-__all__ = ["DWA", "ascended"]
+__all__ = ["DWA", "perturb_weights"]
 
 
-def ascended(
+def perturb_weights(
     network: nn.Module, weights: Mapping[str, Tensor], x: Tensor, y: Tensor, rho: float, steps: int
 ) -> dict[str, Tensor]:
-    """The parameters after ``steps`` steps of length ρ / steps up the cross-entropy of ``x``; no buffers.
+    """Return the parameters after ``steps`` ascent steps of length ρ / steps on the cross-entropy of ``x``.
 
     Args:
-        network: gives the layers, in evaluation mode.
+        network: provides the layers, in evaluation mode.
         weights: parameters and buffers by name.
         x, y: inputs in model space and their int classes.
-        rho: ρ, the length of the whole way at most.
-        steps: at least 1.
+        rho: ρ, total length of the path.
+        steps: number of steps, at least 1.
     """
     names = [n for n, _ in network.named_parameters()]
     buffers = {n: t for n, t in weights.items() if n not in set(names)}
@@ -62,7 +63,7 @@ def ascended(
 
 
 @dataclass(frozen=True, kw_only=True)
-class DWA(Recovering, Taught, EngineMethod[RecoverState]):
+class DWA(RecoveryMethod):
     """SRe2L from real pictures, with a teacher that is pushed away from each batch of them."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -72,10 +73,6 @@ class DWA(Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "temperature": 30},
     )
-    presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
-        "good": {"epochs_trained": 20, "iterations": 500},
-    }
 
     published: ClassVar[SettingsBySize] = {
         (32, 100): {
@@ -95,47 +92,50 @@ class DWA(Recovering, Taught, EngineMethod[RecoverState]):
     82-90 and distillation_imgnet.py:124-132 do."""
 
     iterations: Auto[int] = AUTO
-    """Steps of each batch, by the data's size: 1,000 as for CIFAR, 2,000 for larger pictures."""
+    """Steps per batch, by data size: 1,000 as for CIFAR, 2,000 for larger images."""
     lr: Auto[float] = AUTO
-    """Learning rate, by the data's size: 0.25; 0.1 as for Tiny-ImageNet."""
+    """Learning rate, by data size: 0.25; 0.1 as for Tiny-ImageNet."""
     r_bn: float = 0.01
     """Weight of the statistics (all scripts)."""
     r_var: Auto[float] = AUTO
-    """What a variance counts, where a mean counts 1, by the data's size: 11; 2 as for ImageNet-1K."""
+    """Weight of variances relative to means, by data size: 11; 2 as for ImageNet-1K."""
     batch: Auto[int] = AUTO
-    """Items of a batch, by the data's size: 100; 200 as for Tiny-ImageNet."""
+    """Items of a batch, by data size: 100; 200 as for Tiny-ImageNet."""
     crop: Auto[float] = AUTO
-    """Least part of the area that a crop keeps, by the data's size: the whole as for CIFAR, 0.08 for larger ones."""
+    """Minimum area of a crop, by data size: 1 as for CIFAR, 0.08 for larger ones."""
     flip: Auto[bool] = AUTO
-    """Mirror the batch in half of the iterations, by the data's size: not pictures as small as CIFAR's. Never where the
-    source shows digits."""
+    """Flip the batch in half of the iterations, by data size: not for images as small as CIFAR's, and never for
+    digits."""
     jitter: Auto[int] = AUTO
-    """The batch is rolled by 0 … so many pixels along each side, by the data's size: 4; 32 as for ImageNet-1K."""
+    """Maximum roll of the batch in pixels along each side, by data size: 4; 32 as for ImageNet-1K."""
     rho: float = 0.015
-    """ρ: how far the weights move (all scripts)."""
+    """ρ: length of the weights' perturbation (all scripts)."""
     ascent: Auto[int] = AUTO
-    """K: steps of that, by the data's size: 12; 15 as for ImageNet-1K."""
-    init_from: Literal["noise", "real", "mosaic"] = "real"
-    """Begin with random real samples."""
+    """K: steps of that, by data size: 12; 15 as for ImageNet-1K."""
+    init_from: ImageInitName = "real"
+    """Initial images: random real samples."""
 
     def build_engine(self, problem: Problem) -> Recovery:
-        usual = self.recovery(problem, self.labeller())
-        opening = partial(_climbed, rho=self.rho, steps=self.ascent)
-        return replace(usual, opening=opening, voices=_pushed, match=Running(first=self.first_layer, var=self.r_var))
+        base = self.recovery(problem, self.labeller())
+        setup = partial(_perturbed_weights, rho=self.rho, steps=self.ascent)
+        match = RunningStatistics(first=self.first_layer, var=self.r_var)
+        return replace(base, batch_setup=setup, teacher_schedule=_perturbed_teachers, match=match)
 
 
-def _climbed(members: Sequence[Member], x: Tensor, y: Tensor, *, rho: float, steps: int) -> dict[str, Tensor]:
-    """The weights that a batch's teachers have, by its first pictures."""
-    pushed = [ascended(member.network, member.weights, x, y, rho, steps) for member in members]
-    return {f"theta/{number}/{n}": p for number, theta in enumerate(pushed) for n, p in theta.items()}
+def _perturbed_weights(
+    members: Sequence[TeacherNetwork], x: Tensor, y: Tensor, *, rho: float, steps: int
+) -> dict[str, Tensor]:
+    """Return the teachers' weights for a batch, perturbed on its initial images."""
+    perturbed = [perturb_weights(member.network, member.weights, x, y, rho, steps) for member in members]
+    return {f"theta/{number}/{n}": p for number, theta in enumerate(perturbed) for n, p in theta.items()}
 
 
-def _pushed(turn: Turn) -> list[Voice]:
-    """All teachers, with the batch's weights."""
+def _perturbed_teachers(context: IterationContext) -> list[WeightedTeacher]:
+    """Return all teachers with the batch's weights."""
 
-    def own(voice: Voice) -> Member:
-        prefix = f"theta/{voice.number}/"
-        theta = {n.removeprefix(prefix): p for n, p in turn.state.memory.items() if n.startswith(prefix)}
-        return replace(voice.member, weights={**voice.member.weights, **theta})
+    def perturbed(teacher: WeightedTeacher) -> TeacherNetwork:
+        prefix = f"theta/{teacher.number}/"
+        theta = {n.removeprefix(prefix): p for n, p in context.state.memory.items() if n.startswith(prefix)}
+        return replace(teacher.member, weights={**teacher.member.weights, **theta})
 
-    return [replace(voice, member=own(voice)) for voice in together(turn)]
+    return [replace(teacher, member=perturbed(teacher)) for teacher in all_teachers(context)]

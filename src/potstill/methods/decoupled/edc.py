@@ -13,54 +13,54 @@ change places ("real image initialisation"). The flatness term is off in every p
 
 Teachers are trained as SRe2L's; there as G-VBSM's.
 
-There is a program for each of five data sets: settings that are not given are those of the data that are nearest in
-size, then in the number of classes. So ten classes of small pictures take 75 steps, a hundred take 2,000.
+Settings are published for five data sets; defaults are those of the nearest in image size, then in classes: ten classes
+of small images take 75 steps, a hundred take 2,000.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.decoupled._broad import Broadly
-from potstill.methods.decoupled._parts import Begin
-from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._parts import ImageInitName, InitialImages
+from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
 from potstill.methods.decoupled._state import Composition
-from potstill.methods.decoupled._teachers import Member
+from potstill.methods.decoupled._teachers import TeacherNetwork
+from potstill.methods.decoupled.g_vbsm import AveragedMatching
 from potstill.methods.engine import AUTO, Auto, Settings, SettingsBySize
 
-__all__ = ["EDC", "shuffled"]
+__all__ = ["EDC", "shuffle_quarters"]
 
 _SMALL: Settings = {
     "init_from": "real",
     "factor": 1,
     "shuffle": False,
-    "cell": 4,
-    "memory": 0.8,
+    "cell_size": 4,
+    "ema_decay": 0.8,
     "r_bn": 0.01,
     "batch": 100,
 }
-_LARGE: Settings = {"init_from": "mosaic", "factor": 2, "shuffle": True, "cell": 16, "crop": 0.5}
+_LARGE: Settings = {"init_from": "mosaic", "factor": 2, "shuffle": True, "cell_size": 16, "crop": 0.5}
 
 
-def shuffled(x: Tensor, rng: Generator) -> Tensor:
-    """Every picture (n, c, h, w) with its 2 × 2 parts in another order; of odd sides the last row or column stays."""
+def shuffle_quarters(x: Tensor, rng: Generator) -> Tensor:
+    """Shuffle the 2 × 2 parts of every image (n, c, h, w); the last row or column of odd sides stays."""
     h, w = x.shape[2] // 2, x.shape[3] // 2
     parts = torch.stack([x[:, :, i : i + h, j : j + w] for i in (0, h) for j in (0, w)], 1)
     order = torch.rand(len(x), 4, generator=rng).argsort(1).to(x.device)
     parts = parts[torch.arange(len(x), device=x.device)[:, None], order]
-    made = x.clone()
+    result = x.clone()
     for n, (i, j) in enumerate((i, j) for i in (0, h) for j in (0, w)):
-        made[:, :, i : i + h, j : j + w] = parts[:, n]
-    return made
+        result[:, :, i : i + h, j : j + w] = parts[:, n]
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)
-class EDC(Broadly, Recovering, Taught, EngineMethod[RecoverState]):
+class EDC(AveragedMatching, RecoveryMethod):
     """G-VBSM from real pictures, with the statistics of classes as well."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -71,61 +71,64 @@ class EDC(Broadly, Recovering, Taught, EngineMethod[RecoverState]):
         training={"optimizer": "sgd", "lr": 0.1, "epochs": 1000, "batch": 50, "loss": "mse-gt"},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 75},
-        "good": {"epochs_trained": 10, "iterations": 75},
+        "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 75},
+        "good": {"teacher_epochs": 10, "iterations": 75},
     }
-    fractions: ClassVar[tuple[str, ...]] = (*Broadly.fractions, "category")
-    usual: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
+    fractions: ClassVar[tuple[str, ...]] = (*AveragedMatching.fractions, "category")
+    default_committee: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
     published: ClassVar[SettingsBySize] = {
         (32, 10): {**_SMALL, "iterations": 75, "crop": 0.08},
         (32, 100): {**_SMALL, "iterations": 2000, "crop": 0.5},
         (64, 200): {**_SMALL, "iterations": 2000, "crop": 0.5},
-        (224, 10): {**_LARGE, "iterations": 50, "memory": 0.0, "r_bn": 0.01, "batch": 100},
-        (224, 1000): {**_LARGE, "iterations": 1000, "memory": 0.8, "r_bn": 0.1, "batch": 80},
+        (224, 10): {**_LARGE, "iterations": 50, "ema_decay": 0.0, "r_bn": 0.01, "batch": 100},
+        (224, 1000): {**_LARGE, "iterations": 1000, "ema_decay": 0.8, "r_bn": 0.1, "batch": 80},
     }
     """recover.sh and recover/recover.py of Branch_CIFAR_10 (line 238: crops of 8 % and more), Branch_CIFAR_100 (198),
     Branch_Tiny_ImageNet (185), Branch_ImageNet_10 (106-113, 207) and Branch_full_ImageNet_1k (109-115, 210)."""
 
     iterations: Auto[int] = AUTO
-    """Steps of each batch, by the data's size and classes: 75 as for CIFAR-10 (published for one item per class), 2,000
+    """Steps per batch, by data size and classes: 75 as for CIFAR-10 (published for one item per class), 2,000
     as for CIFAR-100 and Tiny-ImageNet, 50 as for ten classes of ImageNet, 1,000 as for ImageNet-1K."""
     lr: float = 0.05
     """Learning rate (all scripts)."""
     r_bn: Auto[float] = AUTO
-    """r: weight of all statistics, by the data's size and classes: 0.01; 0.1 as for ImageNet-1K."""
-    memory: Auto[float] = AUTO
-    """What the averages over steps keep in each, by the data's size and classes: 0.8; 0 as for ten classes of
+    """r: weight of all statistics, by data size and classes: 0.01; 0.1 as for ImageNet-1K."""
+    ema_decay: Auto[float] = AUTO
+    """Decay of the moving averages over steps, by data size and classes: 0.8; 0 as for ten classes of
     ImageNet."""
     category: float = 0.5
     """a: the part of the classes' statistics (recover/utils.py)."""
     batch: Auto[int] = AUTO
-    """Items of a batch, by the data's size and classes: 100; 80 as for ImageNet-1K."""
+    """Items of a batch, by data size and classes: 100; 80 as for ImageNet-1K."""
     crop: Auto[float] = AUTO
-    """Least part of the area that a crop keeps, by the data's size and classes: 0.5; 0.08 as for CIFAR-10."""
+    """Minimum area of a crop, by data size and classes: 0.5; 0.08 as for CIFAR-10."""
     jitter: int = 0
-    """The batch is not rolled."""
-    init_from: Auto[Literal["noise", "real", "mosaic"]] = AUTO
-    """Begin, by the data's size, with random real samples, or with mosaics as for ImageNet."""
+    """No roll of the batch."""
+    init_from: Auto[ImageInitName] = AUTO
+    """Initial images by data size: random real samples, or with mosaics as for ImageNet."""
     factor: Auto[int] = AUTO
-    """Crops along a side of a mosaic, by the data's size: 1; 2 as for ImageNet."""
+    """Crops along a side of a mosaic, by data size: 1; 2 as for ImageNet."""
     shuffle: Auto[bool] = AUTO
-    """Whether the quarters of the first pictures change places, by the data's size: not small ones, but those of
-    ImageNet."""
+    """Shuffle the quarters of the initial images, by data size: only for ImageNet's sizes."""
     composition: Composition = "classes"
     """A batch holds items in class order."""
     committee: Auto[str] = AUTO
-    """Further teachers: their networks' names, with commas between; by default those of convnet-batch, vgg11-batch and
-    alexnet-batch that can take the data. Ours; published are two to seven others beside."""
+    """Further teachers: network names separated by commas; by default those of convnet-batch, vgg11-batch and
+    alexnet-batch that take the data. Ours; published are two to seven others beside."""
 
     def build_engine(self, problem: Problem) -> Recovery:
-        usual = self.recovery(problem, self.labeller())
-        begin = usual.begin if self.init_from == "noise" else partial(_mirrored, usual.begin, self.shuffle)
-        return replace(self.broadly(usual, self.first_layer, self.category), begin=begin)
+        base = self.recovery(problem, self.labeller())
+        images = base.initial_images
+        if self.init_from != "noise":
+            images = partial(_flip_half, images, self.shuffle)
+        return replace(self.averaged_recovery(base, self.first_layer, self.category), initial_images=images)
 
 
-def _mirrored(begin: Begin, shuffle: bool, problem: Problem, members: Sequence[Member], rng: Generator) -> Tensor:
-    """Pictures that ``begin`` makes, half of them mirrored, perhaps with quarters that change places."""
-    x = begin(problem, members, rng)
-    x = shuffled(x, rng) if shuffle else x
-    mirrored = torch.rand(len(x), 1, 1, 1, generator=rng).to(x.device) < 0.5
-    return torch.where(mirrored, x.flip(3), x) if problem.train.input.horizontal_flip else x
+def _flip_half(
+    images: InitialImages, shuffle: bool, problem: Problem, members: Sequence[TeacherNetwork], rng: Generator
+) -> Tensor:
+    """Return initial images of which half are flipped, with shuffled quarters if ``shuffle``."""
+    x = images(problem, members, rng)
+    x = shuffle_quarters(x, rng) if shuffle else x
+    flip = torch.rand(len(x), 1, 1, 1, generator=rng).to(x.device) < 0.5
+    return torch.where(flip, x.flip(3), x) if problem.train.input.horizontal_flip else x

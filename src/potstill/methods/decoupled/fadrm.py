@@ -10,18 +10,19 @@ of batches of 8 in 19 of the 20 relabelling scripts (``--eval-mode F``), as a pr
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.decoupled._parts import Stages
-from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
-from potstill.methods.decoupled._turn import in_turn
+from potstill.core import MethodInfo, Problem
+from potstill.methods.decoupled._parts import ImageInitName, Stages
+from potstill.methods.decoupled._realism import Rank
+from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
+from potstill.methods.decoupled._state import next_teacher
 
 __all__ = ["FADRM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FADRM(Recovering, Taught, EngineMethod[RecoverState]):
+class FADRM(RecoveryMethod):
     """SRe2L in stages that give back a part of the first picture."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -31,10 +32,6 @@ class FADRM(Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
     )
-    presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
-        "good": {"epochs_trained": 20, "iterations": 500},
-    }
     fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone", "alpha", "shrink")
 
     iterations: int = 2000
@@ -46,15 +43,15 @@ class FADRM(Recovering, Taught, EngineMethod[RecoverState]):
     stages: int = 4
     """Stages of equal length (there)."""
     alpha: float = 0.5
-    """α: what a picture keeps of itself between two stages (there)."""
+    """α: fraction of an image kept between two stages (there)."""
     shrink: float = 1.0
-    """Sides of every second stage, counted back from the last but one, as a part of the picture's: 1 as published for
-    CIFAR and Tiny-ImageNet; 200/224 for ImageNet-1K."""
-    init_from: Literal["noise", "real", "mosaic"] = "mosaic"
-    """Begin with mosaics."""
-    start_rank: Literal["lowest", "medium"] = "medium"
-    """Of crops in the middle of the ranking (--patch-diff medium, in all 20 recover scripts)."""
+    """Relative side of every second stage, counted back from the last but one: 1 as published for CIFAR and
+    Tiny-ImageNet; 200/224 for ImageNet-1K."""
+    init_from: ImageInitName = "mosaic"
+    """Initial images: mosaics."""
+    init_rank: Rank = "medium"
+    """Crops of mosaics: from the middle of the ranking (--patch-diff medium, in all 20 recover scripts)."""
 
     def build_engine(self, problem: Problem) -> Recovery:
         stages = Stages(count=self.stages, alpha=self.alpha, shrink=self.shrink)
-        return replace(self.recovery(problem, self.labeller()), stages=stages, voices=in_turn)
+        return replace(self.recovery(problem, self.labeller()), stages=stages, teacher_schedule=next_teacher)

@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
 from potstill.methods.decoupled._state import Composition
-from potstill.methods.decoupled._statistics import OfClasses
+from potstill.methods.decoupled._statistics import ClassStatistics
 
 __all__ = ["LPLD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LPLD(Recovering, Taught, EngineMethod[RecoverState]):
+class LPLD(RecoveryMethod):
     """SRe2L class by class, with the BatchNorm statistics of each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -35,12 +35,12 @@ class LPLD(Recovering, Taught, EngineMethod[RecoverState]):
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 200},
-        "good": {"epochs_trained": 20, "iterations": 300},
+        "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 200},
+        "good": {"teacher_epochs": 20, "iterations": 300},
     }
 
     iterations: int = 4000
-    """Steps of each batch (README, Tiny-ImageNet and ImageNet-1K)."""
+    """Steps per batch (README, Tiny-ImageNet and ImageNet-1K)."""
     lr: float = 0.1
     """Learning rate (Tiny-ImageNet there; 0.25 for ImageNet-1K)."""
     r_bn: float = 0.05
@@ -49,4 +49,4 @@ class LPLD(Recovering, Taught, EngineMethod[RecoverState]):
     """A batch holds the items of one class."""
 
     def build_engine(self, problem: Problem) -> Recovery:
-        return replace(self.recovery(problem, self.labeller()), match=OfClasses(first=self.first_layer))
+        return replace(self.recovery(problem, self.labeller()), match=ClassStatistics(first=self.first_layer))

@@ -21,8 +21,8 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Method, MethodInfo, Metrics, Presets, Problem, StepCost, Synthetic
-from potstill.methods.decoupled._realism import class_mosaics, drawn, score
-from potstill.methods.decoupled._teachers import Taught
+from potstill.methods.decoupled._realism import class_mosaics, draw_crops, teacher_cross_entropy
+from potstill.methods.decoupled._teachers import TeacherConfig
 from potstill.methods.engine import has_classes, initial_inputs
 from potstill.rng import generator
 
@@ -34,11 +34,11 @@ class RDEDState:
     x: Tensor
     """All items in data units, classes in label order."""
     classes: int = 0
-    """Classes that are made."""
+    """Number of finished classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RDED(Taught, Method[RDEDState]):
+class RDED(TeacherConfig, Method[RDEDState]):
     """Mosaics of the real crops that a trained network finds most realistic."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -49,11 +49,11 @@ class RDED(Taught, Method[RDEDState]):
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 50, "temperature": 20},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10},
-        "good": {"epochs_trained": 20},
+        "quick": {"network": "convnet-batch", "teacher_epochs": 10},
+        "good": {"teacher_epochs": 20},
     }
     state_type: ClassVar[type] = RDEDState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
+    may_be_zero: ClassVar[tuple[str, ...]] = ("teacher_epochs",)
 
     samples: int = 300
     """Real samples of each class that are cropped (scripts, --mipc); fewer where there are fewer."""
@@ -63,24 +63,24 @@ class RDED(Taught, Method[RDEDState]):
     """f: crops along a side of a picture (1 for CIFAR and Tiny-ImageNet, 2 for ImageNet's sets)."""
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
-        return self.teachers(matched=False).assets(problem)
+        return self.teachers(needs_batch_norm=False).assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> RDEDState:
-        self.teachers().members(problem)
+        self.teachers().load(problem)
         return RDEDState(x=initial_inputs(problem, "real", rng, "data"))
 
     def step(self, problem: Problem, state: RDEDState, rng: Generator) -> tuple[RDEDState, Metrics]:
         c = state.classes
         if c not in problem.shard_classes:
-            drawn(problem, c, rng, samples=self.samples, crops=self.crops)
+            draw_crops(problem, c, rng, samples=self.samples, crops=self.crops)
             return replace(state, classes=c + 1), {}
-        members = self.teachers().members(problem)
-        made = class_mosaics(
+        members = self.teachers().load(problem)
+        mosaics = class_mosaics(
             problem, members, c, rng, samples=self.samples, crops=self.crops, factor=self.factor
         )  # fmt: skip
         first = sum(problem.sizes[:c])
-        x = torch.cat([state.x[:first], made, state.x[first + len(made) :]])
-        ce = score(members, problem.train.normalization.apply(made), c).mean()
+        x = torch.cat([state.x[:first], mosaics, state.x[first + len(mosaics) :]])
+        ce = teacher_cross_entropy(members, problem.train.normalization.apply(mosaics), c).mean()
         return RDEDState(x=x, classes=c + 1), {"ce": float(ce)}
 
     def done(self, problem: Problem, state: RDEDState) -> bool:
@@ -109,4 +109,4 @@ class RDED(Taught, Method[RDEDState]):
             return self.step(problem, replace(state, classes=largest), generator(0, "plan"))[1]
 
         crops = StepCost(what="crops of a class", samples=size, size=size, real=True, ready=lambda _: make)
-        return (crops, self.labeller().part(problem))
+        return (crops, self.labeller().step_cost(problem))

@@ -12,20 +12,26 @@ row per picture.
 There is a program for each size of data: that of CIFAR rolls the batch and neither crops nor mirrors it; those of
 Tiny-ImageNet and ImageNet-1K crop and mirror it as well. Its settings go by the size of the data at hand, where they
 are not given. (Tiny-ImageNet's rolls go both ways there, here from 0 on.)
+
+SRe2L++, the baseline of Cui et al., CV-DD, arXiv:2501.07575, starts from real mosaics as RDED makes them, of crops in
+the middle of the teacher's ranking. Its labels are published with the batch statistics of crops: see
+`potstill.methods.decoupled.cv_dd`, and a protocol's ``teacher_statistics="batch"``.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
+from potstill.core import MethodInfo
+from potstill.methods.decoupled._parts import ImageInitName
+from potstill.methods.decoupled._realism import Rank
+from potstill.methods.decoupled._recover import RecoveryMethod
 from potstill.methods.engine import AUTO, Auto, SettingsBySize
 
-__all__ = ["SRe2L"]
+__all__ = ["SRe2L", "SRe2LPlus"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SRe2L(Recovering, Taught, EngineMethod[RecoverState]):
+class SRe2L(RecoveryMethod):
     """Pictures that a trained network classifies rightly and whose BatchNorm statistics are the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -35,10 +41,6 @@ class SRe2L(Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "sgd", "lr": 0.2, "epochs": 100, "temperature": 20},
     )
-    presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
-        "good": {"epochs_trained": 20, "iterations": 500},
-    }
 
     published: ClassVar[SettingsBySize] = {
         (32, 100): {"iterations": 1000, "lr": 0.25, "r_bn": 0.01, "crop": 1.0, "flip": False, "jitter": 4},
@@ -49,19 +51,40 @@ class SRe2L(Recovering, Taught, EngineMethod[RecoverState]):
     and recover/data_synthesis.py:59-64 do."""
 
     iterations: Auto[int] = AUTO
-    """Steps of each batch, by the data's size: 1,000 as for CIFAR, 4,000 for larger pictures."""
+    """Steps per batch, by data size: 1,000 as for CIFAR, 4,000 for larger images."""
     lr: Auto[float] = AUTO
-    """Learning rate of Adam with β 0.5 and 0.9, along half a cosine to zero, by the data's size: 0.25; 0.1 as for
+    """Learning rate of Adam with β 0.5 and 0.9, along half a cosine to zero, by data size: 0.25; 0.1 as for
     Tiny-ImageNet."""
     r_bn: Auto[float] = AUTO
-    """r: weight of the statistics, by the data's size: 0.01; 1 as for Tiny-ImageNet."""
+    """r: weight of the statistics, by data size: 0.01; 1 as for Tiny-ImageNet."""
     crop: Auto[float] = AUTO
-    """Least part of the area that a crop keeps, by the data's size: the whole as for CIFAR, 0.08 for larger ones."""
+    """Minimum area of a crop, by data size: 1 as for CIFAR, 0.08 for larger ones."""
     flip: Auto[bool] = AUTO
-    """Mirror the batch in half of the iterations, by the data's size: not pictures as small as CIFAR's. Never where the
-    source shows digits."""
+    """Flip the batch in half of the iterations, by data size: not for images as small as CIFAR's, and never for
+    digits."""
     jitter: Auto[int] = AUTO
-    """The batch is rolled by 0 … so many pixels along each side, by the data's size: 4; 32 as for ImageNet-1K."""
+    """Maximum roll of the batch in pixels along each side, by data size: 4; 32 as for ImageNet-1K."""
 
-    def build_engine(self, problem: Problem) -> Recovery:
-        return self.recovery(problem, self.labeller())
+
+@dataclass(frozen=True, kw_only=True)
+class SRe2LPlus(RecoveryMethod):
+    """SRe2L that begins with mosaics of real crops."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="SRe2L++, of Dataset Distillation via Committee Voting",
+        paper="arXiv:2501.07575",
+        year=2025,
+        family="decoupled",
+        training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
+    )
+
+    iterations: int = 4000
+    """Steps per batch (recover.py of CV-DD)."""
+    lr: float = 0.25
+    """Learning rate (there)."""
+    r_bn: float = 0.01
+    """Weight of the statistics (there)."""
+    init_from: ImageInitName = "mosaic"
+    """Initial images: mosaics."""
+    init_rank: Rank = "medium"
+    """Crops of mosaics: from the middle of the ranking (there)."""

@@ -18,15 +18,16 @@ is not followed.
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from potstill.core import MethodInfo, Payload, Presets, Problem
 from potstill.errors import PotstillError
-from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
-from potstill.methods.decoupled._turn import Turn, Voice
+from potstill.methods.decoupled._parts import ImageInitName
+from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
+from potstill.methods.decoupled._state import IterationContext, RecoverState, WeightedTeacher
 from potstill.methods.engine import AUTO, Auto
 from potstill.parametrize.compensators import Compensators
 from potstill.parametrize.quantization_aware import QuantizationAware
@@ -37,7 +38,7 @@ _NAME = "decoder/compensators"
 
 
 @dataclass(frozen=True, kw_only=True)
-class UFC(Recovering, Taught, EngineMethod[RecoverState]):
+class UFC(RecoveryMethod):
     """Real pictures, and what is added to those of all classes alike."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -48,10 +49,10 @@ class UFC(Recovering, Taught, EngineMethod[RecoverState]):
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "batch": 64, "temperature": 30},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 400},
-        "good": {"epochs_trained": 10, "iterations": 400},
+        "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 400},
+        "good": {"teacher_epochs": 10, "iterations": 400},
     }
-    usual: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
+    default_committee: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
 
     iterations: int = 1000
     """Steps of each compensator (CIFAR there; 2,000 for ImageNet-1K)."""
@@ -62,35 +63,35 @@ class UFC(Recovering, Taught, EngineMethod[RecoverState]):
     batch: int = 100
     """Classes that are seen at once; where there are more, one part of them after the other."""
     crop: float = 1.0
-    """Least part of the area that a crop keeps: the whole (CIFAR there)."""
+    """Minimum area of a crop: the whole (CIFAR there)."""
     flip: bool = False
     """Pictures are not mirrored (CIFAR there)."""
-    init_from: Literal["noise", "real", "mosaic"] = "real"
-    """What is compensated: random real samples; ours: mosaics, or noise."""
+    init_from: ImageInitName = "real"
+    """Compensated images: random real samples; ours: mosaics, or noise."""
     committee: Auto[str] = AUTO
-    """Further teachers: their networks' names, with commas between; by default those of convnet-batch, vgg11-batch and
-    alexnet-batch that can take the data. Ours, see above. Compensators take turns."""
+    """Further teachers: network names separated by commas; by default those of convnet-batch, vgg11-batch and
+    alexnet-batch that take the data. Ours, see above. Compensators take turns."""
     parametrization: str = "compensators"
-    """What is stored, and how many compensators of each place: one per network as published (``count=4``)."""
+    """Stored representation, with the number of compensators per place: one per network as published (``count=4``)."""
 
     def build_engine(self, problem: Problem) -> Recovery:
         count = _compensators(problem).count
         places = problem.sizes[0] // (1 + count)
         return replace(
             self.recovery(problem, self.labeller()),
-            canvas=Added(places=places, classes=self.batch),
-            what="a picture of each class with a compensator",
-            most=min(self.batch, problem.num_classes),
+            workspace=CompensatorWorkspace(places=places, classes=self.batch),
+            sample_description="an image of each class with a compensator",
+            max_samples=min(self.batch, problem.num_classes),
             batches=lambda _: torch.split(torch.arange(count * places), 1),
-            voices=partial(_of_compensator, places),
+            teacher_schedule=partial(_teacher_of_compensator, places),
         )
 
 
 def _compensators(problem: Problem) -> Compensators:
-    """The problem's parametrization.
+    """Return the problem's parametrization.
 
     Raises:
-        PotstillError: it is another.
+        PotstillError: it is not `Compensators`.
     """
     made = problem.parametrization
     if isinstance(made, QuantizationAware):  # which rounds what it stores, and stores the same
@@ -103,42 +104,42 @@ def _compensators(problem: Problem) -> Compensators:
     return made
 
 
-def _of_compensator(places: int, turn: Turn) -> list[Voice]:
-    """All places with the first network, then with the next."""
-    number = int(turn.items[0]) // places % len(turn.members)
-    return [Voice(number, turn.members[number], 1.0)]
+def _teacher_of_compensator(places: int, context: IterationContext) -> list[WeightedTeacher]:
+    """Return one network for all places, then the next."""
+    number = int(context.items[0]) // places % len(context.members)
+    return [WeightedTeacher(number, context.members[number], 1.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Added:
-    """The canvas: one compensator after the other, seen with the pictures of its place; those stay as they are."""
+class CompensatorWorkspace:
+    """Workspace of one compensator at a time, added to the fixed images of its place."""
 
     places: int
-    """p: pictures of a class."""
+    """p: images per class."""
     classes: int
-    """That are seen at once, at most."""
+    """Maximum number of classes per iteration."""
 
-    def taken(self, payload: Payload, items: Tensor) -> Payload:
+    def extract(self, payload: Payload, items: Tensor) -> Payload:
         return {_NAME: payload[_NAME].flatten(0, 1)[items.to(payload[_NAME].device)]}
 
-    def rows(self, active: Tensor) -> Tensor:
+    def active_rows(self, active: Tensor) -> Tensor:
         return active
 
-    def seen(
+    def decode(
         self, problem: Problem, payload: Payload, work: Payload, items: Tensor, iteration: int
     ) -> tuple[Tensor, Tensor]:
         parts = torch.split(torch.arange(problem.num_classes), self.classes)
         y = parts[iteration % len(parts)]
-        pictures = payload["inputs"][int(items[0]) % self.places :: self.places]
-        return pictures[y.to(pictures.device)] + work[_NAME], y
+        images = payload["inputs"][int(items[0]) % self.places :: self.places]
+        return images[y.to(images.device)] + work[_NAME], y
 
-    def staged(self, state: RecoverState, first: Payload, size: tuple[int, int], alpha: float) -> Payload:
-        return first
+    def resize_stage(self, state: RecoverState, initial: Payload, size: tuple[int, int], alpha: float) -> Payload:
+        return initial
 
-    def within(self, problem: Problem, state: RecoverState) -> Payload:
-        return state.work  # no picture itself
+    def clamp(self, problem: Problem, state: RecoverState) -> Payload:
+        return state.work  # compensators are no images
 
-    def put(self, payload: Payload, work: Payload, items: Tensor) -> Payload:
-        made = payload[_NAME].clone()
-        made.view(-1, *made.shape[2:])[items.to(made.device)] = work[_NAME]
-        return {**payload, _NAME: made}
+    def write_back(self, payload: Payload, work: Payload, items: Tensor) -> Payload:
+        after = payload[_NAME].clone()
+        after.view(-1, *after.shape[2:])[items.to(after.device)] = work[_NAME]
+        return {**payload, _NAME: after}

@@ -28,11 +28,10 @@ from torch import Generator, Tensor
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import LayerStatistics, l2_norm
-from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
-from potstill.methods.decoupled._state import Composition
-from potstill.methods.decoupled._statistics import OfClasses
-from potstill.methods.decoupled._teachers import Member, Rules
-from potstill.methods.decoupled._turn import Turn, Voice
+from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
+from potstill.methods.decoupled._state import Composition, IterationContext, WeightedTeacher
+from potstill.methods.decoupled._statistics import ClassStatistics
+from potstill.methods.decoupled._teachers import StatisticsRules, TeacherNetwork
 
 __all__ = ["WMDD", "barycentre"]
 
@@ -69,31 +68,36 @@ def barycentre(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Atoms:
-    """The aim: each item's embedding to its atom."""
+class BarycentreTarget:
+    """Distance of each item's embedding from its atom of the barycentre."""
 
     name: ClassVar[str] = "features"
 
     iterations: int
 
-    def real(self, problem: Problem, members: Sequence[Member], rng: Generator) -> Mapping[str, Tensor]:
+    def real_statistics(
+        self, problem: Problem, members: Sequence[TeacherNetwork], rng: Generator
+    ) -> Mapping[str, Tensor]:
         atoms: dict[str, Tensor] = {}
         for number, member in enumerate(members):
             rows = []
             for index, m in zip(problem.class_indices, problem.sizes, strict=True):
-                h = member.embedded(problem.train, index)[1]
+                h = member.embed_samples(problem.train, index)[1]
                 first = torch.randperm(len(h), generator=rng)[torch.arange(m) % len(h)]
                 rows.append(barycentre(h, h[first.to(h.device)], self.iterations))
             atoms[f"atoms/{number}"] = torch.cat(rows)
         return atoms
 
-    def away(self, turn: Turn, voice: Voice, view: Tensor, rules: Rules) -> tuple[Tensor, LayerStatistics]:
-        _, h, seen = voice.member.seen(view, rules)
-        return l2_norm(h - turn.state.real[f"atoms/{voice.number}"][turn.items.to(h.device)]), seen
+    def loss(
+        self, context: IterationContext, teacher: WeightedTeacher, view: Tensor, rules: StatisticsRules
+    ) -> tuple[Tensor, LayerStatistics]:
+        _, h, statistics = teacher.member.forward_with_features(view, rules)
+        atoms = context.state.real[f"atoms/{teacher.number}"][context.items.to(h.device)]
+        return l2_norm(h - atoms), statistics
 
 
 @dataclass(frozen=True, kw_only=True)
-class WMDD(Recovering, Taught, EngineMethod[RecoverState]):
+class WMDD(RecoveryMethod):
     """Pictures whose embeddings are the Wasserstein barycentre of each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -104,22 +108,23 @@ class WMDD(Recovering, Taught, EngineMethod[RecoverState]):
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 100, "temperature": 20},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 200},
-        "good": {"epochs_trained": 20, "iterations": 300},
+        "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 200},
+        "good": {"teacher_epochs": 20, "iterations": 300},
     }
 
     iterations: int = 2000
-    """Steps of each batch (run.sh)."""
+    """Steps per batch (run.sh)."""
     lr: float = 0.25
     """Learning rate (there; 0.1 for Tiny-ImageNet)."""
     r_bn: float = 0.01
     """r: weight of the statistics (there; 1 for Tiny-ImageNet, and to be tuned)."""
     barycentre_iterations: int = 100
-    """Moves of the atoms, at most (POT's default, as there)."""
+    """Maximum number of moves of the atoms (POT's default, as there)."""
     composition: Composition = "class"
     """A batch holds the items of one class."""
 
     def build_engine(self, problem: Problem) -> Recovery:
-        check_solver()  # before a teacher is trained
-        aim, match = Atoms(iterations=self.barycentre_iterations), OfClasses(first=self.first_layer)
-        return replace(self.recovery(problem, self.labeller()), aim=aim, match=match)
+        check_solver()  # before teachers are trained
+        target = BarycentreTarget(iterations=self.barycentre_iterations)
+        match = ClassStatistics(first=self.first_layer)
+        return replace(self.recovery(problem, self.labeller()), target=target, match=match)

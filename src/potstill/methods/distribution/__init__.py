@@ -1,15 +1,15 @@
-"""Distribution matching. A new objective says its statistics and their distance, as a `Measure`, and has an engine."""
+"""Distribution matching. A new method passes its statistics and their distance as a `DistributionObjective`."""
 
-from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views
-from potstill.methods.distribution._values import FeatureValues, feature_matching
+from potstill.methods.distribution._statistics import DistributionObjective, Memory, Statistics, Views
+from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 
 __all__ = [
+    "DistributionObjective",
     "EngineMethod",
-    "FeatureValues",
+    "FeatureMatchingMethod",
     "MatchingEngine",
     "MatchingState",
-    "Measure",
     "Memory",
     "Statistics",
     "Views",

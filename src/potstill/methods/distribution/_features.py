@@ -1,8 +1,7 @@
-"""The objective of feature matching: the passes of real samples and synthetic ones through a network, and their gap.
+"""Feature matching objective: passes of real and synthetic samples through a network, and their distance.
 
-A block is a network, an augmentation for each class and the real samples' statistics, which several steps may share
-(``reuse``): then the real samples pass through the network only once in so many. Passes come in parts that suit the
-machine.
+A block is a network, an augmentation per class and the real samples' statistics, which several steps may share
+(``steps_per_network``): then real samples pass through the network once per block. Passes are split to bound memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,11 +20,11 @@ from potstill.functional.distribution import membership, row_membership
 from potstill.functional.features import embed_real, uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
 from potstill.methods.distribution._statistics import (
-    Measure,
+    DistributionObjective,
     Memory,
     Statistics,
     Views,
-    class_means_of_cross_entropy,
+    class_mean_cross_entropy,
     groups,
     is_shared,
     joined,
@@ -44,40 +43,40 @@ from potstill.methods.engine import (
 )
 from potstill.rng import draw_seed, generator
 
-__all__ = ["FORWARD_SAMPLES", "Block", "Features"]
+__all__ = ["FORWARD_SAMPLES", "Block", "FeatureObjective"]
 
 FORWARD_SAMPLES = 2560
-"""Real samples in one pass: ten classes of the published batch. More classes go in several passes."""
+"""Real samples per pass: ten classes of the published batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """What steps with one network share."""
+    """Values that steps with one network share."""
 
     net: Network
     classifier: Network | None
     real: Statistics
     draws: tuple[object, ...]
-    """The augmentation of each class."""
+    """Augmentation parameters of each class."""
     rng: Generator
-    """For what follows the draws of the block."""
+    """Generator after the draws of the block."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Features:
-    """Match what a measure says of the features of every class."""
+class FeatureObjective:
+    """Objective that matches class statistics of features."""
 
-    measure: Measure
+    measure: DistributionObjective
     batch_real: int
-    reuse: int
-    """Steps with one network and its real statistics."""
+    steps_per_network: int
+    """Steps per network and its real statistics."""
     space: Space
-    """What the payload decodes to."""
+    """Space that the payload decodes to."""
     turns: bool = False
-    """Whether each class has a move of its own."""
+    """True if every class has an update of its own."""
     calibration: float = 0.0
-    """Weight of a descent of its own down the classifier's loss, where the networks give one (NCFM, DANCE)."""
+    """Weight of a separate update by the classifier's loss (NCFM, DANCE)."""
 
     def init_memory(self, problem: Problem, rng: Generator) -> Memory:
         return {} if self.measure.begin is None else self.measure.begin(problem, rng)
@@ -90,7 +89,7 @@ class Features:
         drawn = generator(state.block_seed, "block")
         net, classifier = networks.draw_networks(problem, state, drawn)
         net.requires_grad_(False)
-        draws = _draws(problem, state, drawn)
+        draws = _draw_augmentations(problem, state, drawn)
         real = state.cached or self.real_statistics(
             problem, net, draws, state.memory, generator(state.block_seed, "real")
         )
@@ -99,48 +98,49 @@ class Features:
     def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
         every, apart = [list(problem.shard_classes)], [[c] for c in problem.shard_classes]
 
-        def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            return self.compared(problem, state, block, seen, classes)
+        def matching_gradient(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
+            return self.matching_gradient(problem, state, block, seen, classes)
 
-        yield Update("loss", compared, apart if self.turns else every)
+        yield Update("loss", matching_gradient, apart if self.turns else every)
         if (classifier := block.classifier) is not None:
             classifier.requires_grad_(False)
             omega = problem.augment.draw(1, problem.train.input.shape, block.rng)
 
-            def calibrated(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-                return self.calibrated(problem, classifier, omega, seen, classes)
+            def calibration_gradient(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
+                return self.calibration_gradient(problem, classifier, omega, seen, classes)
 
             # learned labels are of every class
-            yield Update("calibration", calibrated, apart if self.turns and not _learned(state) else every)
+            yield Update(
+                "calibration", calibration_gradient, apart if self.turns and not _has_learned_labels(state) else every
+            )
 
     def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
-        used = (state.block_steps + 1) % self.reuse
+        used = (state.block_steps + 1) % self.steps_per_network
         after = replace(state, block_steps=used, cached=block.real if used else {})
-        if self.measure.remember is None:
+        if self.measure.update_memory is None:
             return after
-        views = self.measure.remember(after, block.real, lambda: self.synthetic_views(problem, after, block))
+        views = self.measure.update_memory(after, block.real, lambda: self.synthetic_views(problem, after, block))
         return replace(after, memory=views)
 
     # --- the passes ---------------------------------------------------------------------------------------------
 
     def views(self, net: Network, x: Inputs, weights: Tensor, classes: Sequence[int]) -> Views:
-        """What the network makes of ``x``."""
-        if not self.measure.layered:
+        """Return features, and activations if needed, of ``x``."""
+        if not self.measure.needs_layers:
             return Views(features=net.embed(x), layers=(), weights=weights, classes=tuple(classes))
         if not isinstance(net, Layered):
             raise PotstillError(
-                f"this method looks at inner layers, but {type(net).__name__} does not show its activations; "
-                "choose a convnet"
+                f"this method needs inner layers, but {type(net).__name__} has no method activations; choose a convnet"
             )
         *layers, features = net.activations(single_tensor(x, "inner layers"))
         return Views(features=features, layers=tuple(layers), weights=weights, classes=tuple(classes))
 
     def synthetic_views(self, problem: Problem, state: MatchingState, block: Block) -> Views:
-        """Of all that is stored, as it is now, under the draws of the block; no graph."""
+        """Return the views of all synthetic samples under the block's augmentations, without a graph."""
         net, draws = block.net, block.draws
         S, y = decode_inputs(problem, state.params, self.space)
         with torch.no_grad():
-            if _learned(state):
+            if _has_learned_labels(state):
                 return self.views(net, augment_function(problem)(S, draws[0]), row_membership(y), range(len(draws)))
             x = concat(
                 [
@@ -160,7 +160,7 @@ class Features:
     def real_statistics(
         self, problem: Problem, net: Network, draws: Sequence[object], memory: Memory, rng: Generator
     ) -> Statistics:
-        """Statistics of a fresh draw of real samples, in passes of several classes."""
+        """Return statistics of a fresh draw of real samples, in passes of several classes."""
         index = draw_per_class(problem.class_indices, self.batch_real, rng)
         seed = draw_seed(rng)
         parts = [
@@ -170,32 +170,32 @@ class Features:
         return {n: t if is_shared(n) else joined([p[n] for p in parts]) for n, t in parts[0].items()}
 
     def shard_obstacle(self, problem: Problem) -> str | None:
-        """Whether a gap between classes, a term of its own or what is carried along joins them."""
+        """Return why classes cannot be sharded: a term or a memory joins them; else ``None``."""
         m = self.measure
         if self.turns:
             return "each class has a move of its own, which carries the others along by their momentum"
-        if m.crosses or m.penalty is not None:
+        if m.compares_classes or m.penalty is not None:
             return "its objective has a term of all classes together"
-        if m.begin is not None or m.remember is not None:
+        if m.begin is not None or m.update_memory is not None:
             return "what it carries from step to step is of all classes"
         return None
 
     def _real_groups(self, net: Network, index: Sequence[Tensor], classes: range) -> list[list[int]]:
-        """Classes whose real samples pass together."""
-        most = 1 if self.measure.layered else FORWARD_SAMPLES  # activations are large: one class at a time
-        if self.measure.joint and uses_batch_statistics(net):
+        """Return groups of classes whose real samples pass together."""
+        most = 1 if self.measure.needs_layers else FORWARD_SAMPLES  # activations are large: one class at a time
+        if self.measure.joint_batch_norm and uses_batch_statistics(net):
             most = sum(len(i) for i in index)
         return [[classes[i] for i in group] for group in groups([len(index[c]) for c in classes], most)]
 
     def _synthetic_groups(self, sizes: list[int]) -> list[list[int]]:
-        """Classes whose synthetic samples pass together, where labels are hard."""
-        return groups(sizes, sum(sizes) if self.measure.crosses else FORWARD_SAMPLES)
+        """Return groups of classes whose synthetic samples pass together, for hard labels."""
+        return groups(sizes, sum(sizes) if self.measure.compares_classes else FORWARD_SAMPLES)
 
     def _of_group(
         self, problem: Problem, net: Network, draws: Sequence[object], index: Sequence[Tensor], group: Sequence[int],
         memory: Memory, rng: Generator,
     ) -> Statistics:  # fmt: skip
-        """Statistics of the real samples at ``index`` of the classes in ``group``, from one pass."""
+        """Return statistics of the real samples at ``index`` of the classes in ``group``, from one pass."""
         with torch.no_grad():
             x = RealData(source=problem.train).batch(*(index[c] for c in group)).x
             sizes = [len(index[c]) for c in group]
@@ -203,16 +203,16 @@ class Features:
                 [augment_function(problem)(p, draws[c]) for p, c in zip(split_sizes(x, sizes), group, strict=True)]
             )
             weights = membership(sizes, next(t for t in named_tensors(x).values() if t.is_floating_point()))
-            if self.measure.layered:
+            if self.measure.needs_layers:
                 seen = self.views(net, x, weights, group)
             else:
                 seen = Views(features=embed_real(net, x), layers=(), weights=weights, classes=tuple(group))
             return self.measure.statistics(seen, memory, rng)
 
-    def compared(
+    def matching_gradient(
         self, problem: Problem, state: MatchingState, block: Block, seen: ObjectiveInputs, classes: list[int]
     ) -> LossAndGrads:
-        """The gap and the penalty over ``classes``; passes of several classes where labels are hard."""
+        """Return distance plus penalty over ``classes`` and its gradients."""
         S, Y, net = inputs_of_view(seen), seen.get("labels"), block.net
         sizes, apply, draws = problem.sizes, augment_function(problem), block.draws
         firsts = [0, *torch.tensor(sizes).cumsum(0).tolist()]
@@ -233,7 +233,7 @@ class Features:
                     y = hard_labels(problem)[rows].to(weights.device)
                 else:  # a sample may belong to every class, so all of them are seen
                     rows = torch.arange(len(Y))
-                    leaves = _copies({"inputs": single_tensor(S, "learned labels"), "labels": Y})
+                    leaves = _leaf_copies({"inputs": single_tensor(S, "learned labels"), "labels": Y})
                     x, y = apply(leaves["inputs"], draws[0]), leaves["labels"]
                     weights = row_membership(y)[part]
                 syn = self.views(net, x, weights, part)
@@ -252,18 +252,18 @@ class Features:
                 loss += float(value.detach())
         return loss, slopes
 
-    def calibrated(
+    def calibration_gradient(
         self, problem: Problem, net: Network, omega: object, seen: ObjectiveInputs, classes: Sequence[int]
     ) -> LossAndGrads:
-        """The classifier's loss over ``classes`` and its slopes; hard labels in passes of several classes."""
+        """Return the classifier's loss over ``classes`` and its gradients."""
 
         def loss_of(x: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Tensor:
-            return self.calibration * class_means_of_cross_entropy(net(augment_function(problem)(x, omega)), y, sizes)
+            return self.calibration * class_mean_cross_entropy(net(augment_function(problem)(x, omega)), y, sizes)
 
         S = seen["inputs"]
         with torch.enable_grad():
             if "labels" in seen:
-                leaves = _copies(seen)
+                leaves = _leaf_copies(seen)
                 value = loss_of(leaves["inputs"], leaves["labels"], problem.sizes)
                 found = torch.autograd.grad(value, (leaves["inputs"], leaves["labels"]))
                 return float(value.detach()), dict(zip(("inputs", "labels"), found, strict=True))
@@ -279,15 +279,15 @@ class Features:
         return loss, {"inputs": slopes}
 
     def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
-        """The passes of a step; real samples pass once in ``reuse`` steps."""
+        """Return the passes of a step; real samples pass once in ``steps_per_network`` steps."""
         rng = generator(0, "plan")
         net, classifier = networks.draw_networks(problem, state, rng)
         net.requires_grad_(False)
-        draws = _draws(problem, state, rng)
+        draws = _draw_augmentations(problem, state, rng)
         k, sizes = problem.num_classes, problem.sizes
         index = draw_per_class(problem.class_indices, self.batch_real, rng)
         S, rows = decode_inputs(problem, state.params, self.space)
-        learned = _learned(state)
+        learned = _has_learned_labels(state)
 
         def of_real(c: int, most: int | None = None) -> Callable[[], Statistics]:
             some = [i[:most] for i in index[:c]]
@@ -298,14 +298,15 @@ class Features:
             block = Block(net=net, classifier=None, real=real, draws=draws, rng=rng)
             m = sum(sizes[:c]) if learned else sum(sizes)  # then every sample is seen for every class
             seen = named_inputs(chosen(S, torch.arange(m))) | ({"labels": rows[:m]} if learned else {})
-            return lambda: self.compared(problem, state, block, seen, list(range(c)))[0]
+            return lambda: self.matching_gradient(problem, state, block, seen, list(range(c)))[0]
 
         together = [len(g) for g in groups(list(sizes), FORWARD_SAMPLES)]
         at_once = k if learned else 1 if self.turns else max(map(len, self._synthetic_groups(list(sizes))))
         made = [
             StepCost(
                 what="real samples", real=True, classes=k, samples=sum(map(len, index)), size=max(map(len, index)),
-                ready=of_real, at_once=max(len(g) for g in self._real_groups(net, index, range(k))), every=self.reuse,
+                ready=of_real, every=self.steps_per_network,
+                at_once=max(len(g) for g in self._real_groups(net, index, range(k))),
             ),
             StepCost(
                 what="synthetic samples", classes=k, samples=sum(sizes), size=max(sizes), at_once=at_once,
@@ -317,7 +318,7 @@ class Features:
             omega = problem.augment.draw(1, problem.train.input.shape, rng)
 
             def of_calibration(c: int) -> Callable[[], object]:
-                return lambda: self.calibrated(problem, classifier, omega, {"inputs": S}, range(c))[0]
+                return lambda: self.calibration_gradient(problem, classifier, omega, {"inputs": S}, range(c))[0]
 
             calibration = StepCost(
                 what="calibration", classes=k, samples=sum(sizes), size=max(sizes), at_once=max(together),
@@ -327,18 +328,18 @@ class Features:
         return tuple(made)
 
 
-def _learned(state: MatchingState) -> bool:
-    """Whether labels are."""
+def _has_learned_labels(state: MatchingState) -> bool:
+    """Return True if labels are learned."""
     return "labels/logits" in state.params.value
 
 
-def _draws(problem: Problem, state: MatchingState, rng: Generator) -> tuple[object, ...]:
-    """One augmentation per class; one for all where a sample may belong to several."""
+def _draw_augmentations(problem: Problem, state: MatchingState, rng: Generator) -> tuple[object, ...]:
+    """Draw one augmentation per class, or one for all if labels are learned."""
     shape, k = problem.train.input.shape, problem.num_classes
-    if _learned(state):
+    if _has_learned_labels(state):
         return (problem.augment.draw(1, shape, rng),) * k
     return tuple(problem.augment.draw(1, shape, rng) for _ in range(k))
 
 
-def _copies(seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _leaf_copies(seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n: t.detach().clone().requires_grad_() for n, t in seen.items()}

@@ -1,4 +1,4 @@
-"""NCFM's sampling network: it makes frequencies from noise, and climbs the loss that the set descends."""
+"""NCFM's sampling network: maps noise to frequencies and maximises the loss that the set minimises."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,14 @@ from potstill.core import Network, Problem
 from potstill.functional.optim import sgd
 from potstill.methods.distribution._statistics import Memory
 
-__all__ = ["NOISE_REPEATS", "climbed", "frequencies", "network"]
+__all__ = ["NOISE_REPEATS", "ascend_sampler", "init_sampler", "sample_frequencies"]
 
 NOISE_REPEATS = 16
-"""Each noise vector of the sampling network serves so many frequencies (SampleNet.py)."""
+"""Frequencies per noise vector of the sampling network (SampleNet.py)."""
 
 
-def climbed(memory: Memory, loss: Callable[[Memory], Tensor], lr: float, momentum: float) -> Memory:
-    """The network's parameters (``psi/…``) and their speeds after one step up the loss of them."""
+def ascend_sampler(memory: Memory, loss: Callable[[Memory], Tensor], lr: float, momentum: float) -> Memory:
+    """Return the network's parameters (``psi/…``) and velocities after an ascent step on their loss."""
     names = [n for n in memory if n.startswith("psi/")]
     psi = {n: memory[n].detach().requires_grad_() for n in names}
     with torch.enable_grad():
@@ -29,24 +29,24 @@ def climbed(memory: Memory, loss: Callable[[Memory], Tensor], lr: float, momentu
     return {**after, **{"speed/" + n: v for n, v in speed.items()}}
 
 
-def network(net: Network, problem: Problem, rng: Generator) -> dict[str, Tensor]:
-    """Three linear layers of the embedding's width, each with a batch norm, as torch first makes them."""
+def init_sampler(net: Network, problem: Problem, rng: Generator) -> dict[str, Tensor]:
+    """Initialise three linear layers of the embedding's width with BatchNorms, as torch does."""
     x = problem.train.fetch(torch.tensor([0])).x
     assert isinstance(x, Tensor)
     with torch.no_grad():
         d = net.embed(torch.cat([x, x])).shape[1]
-    made: dict[str, Tensor] = {}
+    params: dict[str, Tensor] = {}
     for layer in range(3):
         bound = d**-0.5
-        made[f"psi/{layer}.weight"] = (torch.rand(d, d, generator=rng) * 2 - 1) * bound
-        made[f"psi/{layer}.bias"] = (torch.rand(d, generator=rng) * 2 - 1) * bound
-        made[f"psi/{layer}.scale"], made[f"psi/{layer}.shift"] = torch.ones(d), torch.zeros(d)
-    made = {n: p.to(problem.train.device) for n, p in made.items()}
-    return {**made, **{"speed/" + n: torch.zeros_like(p) for n, p in made.items()}}
+        params[f"psi/{layer}.weight"] = (torch.rand(d, d, generator=rng) * 2 - 1) * bound
+        params[f"psi/{layer}.bias"] = (torch.rand(d, generator=rng) * 2 - 1) * bound
+        params[f"psi/{layer}.scale"], params[f"psi/{layer}.shift"] = torch.ones(d), torch.zeros(d)
+    params = {n: p.to(problem.train.device) for n, p in params.items()}
+    return {**params, **{"speed/" + n: torch.zeros_like(p) for n, p in params.items()}}
 
 
-def frequencies(memory: Memory, d: int, count: int, rng: Generator) -> Tensor:
-    """t (count, d): standard normal, or what the sampling network makes of noise."""
+def sample_frequencies(memory: Memory, d: int, count: int, rng: Generator) -> Tensor:
+    """Return t (count, d): standard normal, or the sampling network's output."""
     if "psi/0.weight" not in memory:
         return torch.randn(count, d, generator=rng)
     a = torch.randn(max(2, count // NOISE_REPEATS), d, generator=rng).to(memory["psi/0.weight"])

@@ -1,4 +1,4 @@
-"""What feature matching works on: statistics, views, what a method measures by them; and sums over classes."""
+"""Statistics, views and objectives of feature matching, and sums over classes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from potstill.functional.train import cross_entropy
 from potstill.methods.engine import MatchingState
 
 __all__ = [
-    "MEANS", "Measure", "Memory", "Statistics", "Views", "class_means_of_cross_entropy", "groups", "is_shared",
-    "joined", "padded", "unpadded",
+    "MEANS", "DistributionObjective", "Memory", "Statistics", "Views", "class_mean_cross_entropy", "groups",
+    "is_shared",
+    "joined", "pad_parts", "unpad_parts",
 ]  # fmt: skip
 
 Statistics = Mapping[str, Tensor]
-"""What the real samples of some classes are reduced to; the first axis of every tensor is the class, but for names that
-begin with ``shared/`` (frequencies), which hold for all classes."""
+"""Statistics of real samples; the first axis is the class, except for names with the prefix ``shared/``."""
 
 
 Memory = Mapping[str, Tensor]
@@ -26,83 +26,82 @@ Memory = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """What a network makes of samples of some classes."""
+    """Features of samples of some classes."""
 
     features: Tensor
     """Embeddings (n, d)."""
     layers: tuple[Tensor, ...]
-    """Activations of the inner layers (n, c, h, w), for methods that look at them."""
+    """Activations of the inner layers (n, c, h, w), if the method needs them."""
     weights: Tensor
-    """(k, n): how much each sample counts in each class's statistic; rows sum to 1."""
+    """Weight (k, n) of each sample in each class's statistic; rows sum to 1."""
     classes: tuple[int, ...]
-    """The k classes of the rows of ``weights``."""
+    """Classes of the rows of ``weights``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
-    """What a method keeps of real samples, and how far synthetic ones are from it."""
+class DistributionObjective:
+    """Statistics of real samples and the distance of synthetic samples from them."""
 
     statistics: Callable[[Views, Memory, Generator], Statistics]
-    """Of real samples; draws (frequencies) are shared with the synthetic side through them."""
+    """Statistics of real samples; they also share draws (frequencies) with the synthetic side."""
     gap: Callable[[Statistics, Views, Memory], Tensor]
-    """The distance of the synthetic samples from them, summed over classes. The memory holds what the method carries
-    along, of all classes: ``Views.classes`` says which are looked at."""
-    layered: bool = False
-    """Whether the statistics look at inner layers."""
-    joint: bool = False
-    """Whether a BatchNorm sees the samples of all classes at once, as some publications let it."""
-    crosses: bool = False
-    """Whether the gap compares classes with each other, so that all synthetic samples pass together."""
+    """Distance of synthetic samples from the statistics, summed over classes. The memory is of all classes;
+    ``Views.classes`` are those compared."""
+    needs_layers: bool = False
+    """True if statistics use inner layers."""
+    joint_batch_norm: bool = False
+    """True if a BatchNorm gets the samples of all classes at once, as in some publications."""
+    compares_classes: bool = False
+    """True if classes are compared with each other, so that all synthetic samples pass together."""
     penalty: Callable[[MatchingState, Network, Views, Tensor], Tensor | None] | None = None
-    """A term that joins the gap, from the synthetic samples' views and their classes or rows."""
+    """Further loss term of the synthetic samples' views and their classes or soft labels."""
     begin: Callable[[Problem, Generator], Memory] | None = None
-    """The first memory, where there is one."""
-    remember: Callable[[MatchingState, Statistics, Callable[[], Views]], Memory] | None = None
-    """The memory after a step, from the state after it, the real statistics, and the synthetic samples as they then
-    are."""
+    """Initial memory."""
+    update_memory: Callable[[MatchingState, Statistics, Callable[[], Views]], Memory] | None = None
+    """Memory after a step, from the state after it, the real statistics and the current synthetic views."""
 
 
-MEANS = Measure(
+MEANS = DistributionObjective(
     statistics=lambda real, memory, rng: {"mu": class_means(real.weights, real.features)},
     gap=lambda real, syn, memory: mean_gap(real["mu"], class_means(syn.weights, syn.features)),
 )
-"""DM's: the squared distance of the means of the embeddings."""
+"""DM's objective: the squared distance of mean embeddings."""
 
 
 def is_shared(name: str) -> bool:
-    """Whether a statistic holds for all classes."""
+    """Return True if a statistic holds for all classes."""
     return name.startswith("shared/")
 
 
 def groups(sizes: list[int], most: int) -> list[list[int]]:
-    """Consecutive classes whose samples fit one pass together; a class that does not fit goes alone."""
-    made: list[list[int]] = [[]]
-    held = 0
+    """Group consecutive classes whose samples fit into one pass; a class that does not fit is alone."""
+    grouped: list[list[int]] = [[]]
+    total = 0
     for c, size in enumerate(sizes):
-        if made[-1] and held + size > most:
-            made.append([])
-            held = 0
-        made[-1].append(c)
-        held += size
-    return made
+        if grouped[-1] and total + size > most:
+            grouped.append([])
+            total = 0
+        grouped[-1].append(c)
+        total += size
+    return grouped
 
 
-def class_means_of_cross_entropy(logits: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Cross-entropy summed over classes of the mean within each, as class-wise steps add it up."""
+def class_mean_cross_entropy(logits: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Return the sum over classes of each class's mean cross-entropy."""
     if y.is_floating_point():
         return cross_entropy(logits, y) * y.shape[1]
     losses = torch.nn.functional.cross_entropy(logits, y, reduction="none")
     return (membership(sizes, losses) @ losses).sum()
 
 
-def padded(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Tensors of several lengths as one with a class axis, filled up with zeros, and their lengths."""
+def pad_parts(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack tensors of several lengths with zero padding; return them and their lengths."""
     sizes = torch.tensor([len(p) for p in parts])
     return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True), sizes
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Statistics of several groups of classes as one; those that `padded` filled up are filled to the longest."""
+    """Concatenate statistics of groups of classes, padding those of `pad_parts` to the longest."""
     longest = max((p.shape[1] for p in parts if p.ndim > 1), default=0)
     filled = [
         p if p.ndim < 2 or p.shape[1] == longest
@@ -112,6 +111,6 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(filled)
 
 
-def unpadded(whole: Tensor, sizes: Tensor) -> list[Tensor]:
-    """The parts that `padded` joined."""
-    return [part[:n] for part, n in zip(whole, sizes.tolist(), strict=True)]
+def unpad_parts(stacked: Tensor, sizes: Tensor) -> list[Tensor]:
+    """Return the tensors that `pad_parts` stacked."""
+    return [part[:n] for part, n in zip(stacked, sizes.tolist(), strict=True)]

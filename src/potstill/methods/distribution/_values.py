@@ -1,4 +1,4 @@
-"""The values that every method of feature matching has beside its paper's, and the engine that they build."""
+"""Fields that all feature matching methods share, and the engine that they build."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,10 +7,11 @@ from typing import ClassVar, Literal, TypeAlias
 from potstill.core import Asset, Problem, Space
 from potstill.errors import PotstillError
 from potstill.functional.param_groups import ParamGroup, ParamGroups
-from potstill.methods.distribution._features import Features
-from potstill.methods.distribution._statistics import Measure
+from potstill.methods.distribution._features import FeatureObjective
+from potstill.methods.distribution._statistics import DistributionObjective
 from potstill.methods.engine import (
     EmbedderKind,
+    EngineMethod,
     FixedNetworks,
     Init,
     Labels,
@@ -24,15 +25,15 @@ from potstill.pretraining import TrainedNetworks
 
 RulesAt: TypeAlias = Callable[[MatchingState], ParamGroups]
 
-__all__ = ["FeatureValues", "feature_matching", "in_trained"]
+__all__ = ["FeatureMatchingMethod", "feature_matching", "match_in_trained_networks"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureValues:
-    """What is not published, and every method has; the other fields are those of the final classes."""
+class FeatureMatchingMethod(EngineMethod[MatchingState]):
+    """Abstract: the fields that all methods share; most are not published."""
 
     state_type: ClassVar[type] = MatchingState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
+    may_be_zero: ClassVar[tuple[str, ...]] = ("pretrain_epochs",)
     fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
     batch_real: int
@@ -41,30 +42,30 @@ class FeatureValues:
     momentum: float
     init_from: Init
     labels: Labels = "hard"
-    """Learned labels weigh every sample in every class. Ours; hard as published."""
+    """Hard labels, as published, or learned ones, which weight every sample in every class. Ours."""
     lr_labels: float = 0.1
-    """Learning rate of the labels' logits, where they are learned. Ours."""
+    """Learning rate of learned labels' logits. Ours."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """What moves the stored values. Parametrizations with weights of their own (``field``) need AdamW."""
-    reuse: int = 1
-    """Steps with one network and its real statistics: more is faster and sees fewer networks. Ours; 1 as published."""
+    """Optimiser of the stored values. Parametrizations with weights of their own (``field``) need AdamW."""
+    steps_per_network: int = 1
+    """Steps per network and its real statistics: more is faster with fewer networks. Ours; 1 as published."""
     embedders: EmbedderKind = "fresh"
-    """Networks that embed: untrained ones, trained ones, or points on the line from one to the other (DANCE)."""
-    networks_trained: int = 5
-    """Networks that are trained before the first step, where trained ones embed. Ours."""
-    epochs_trained: int = 20
-    """Passes that each is trained for; 0 leaves them untrained. Ours."""
-    batch_trained: int = 64
-    """Batch of that training. Ours."""
-    schedule_trained: Literal["steps", "cosine", "constant"] = "steps"
-    """How its rate falls from 0.01: times 0.2 after 2/3 and 5/6 of the passes, along a cosine, or not. Ours."""
-    augment_training: str = "idc"
+    """Networks that embed: untrained, trained, or interpolated between the two (DANCE)."""
+    pretrained_networks: int = 5
+    """Pretrained networks, if trained ones embed. Ours."""
+    pretrain_epochs: int = 20
+    """Training epochs of each; 0 leaves them untrained. Ours."""
+    pretrain_batch: int = 64
+    """Batch size of that training. Ours."""
+    pretrain_schedule: Literal["steps", "cosine", "constant"] = "steps"
+    """Learning rate schedule from 0.01: times 0.2 after 2/3 and 5/6 of the epochs, cosine, or constant. Ours."""
+    pretrain_augment: str = "idc"
     """Per-sample augmentation of that training. Ours."""
 
 
 def feature_matching(
-    method: FeatureValues,
-    measure: Measure,
+    method: FeatureMatchingMethod,
+    measure: DistributionObjective,
     *,
     rules: RulesAt | None = None,
     networks: NetworkSource | None = None,
@@ -73,17 +74,17 @@ def feature_matching(
     calibration: float = 0.0,
     known: bool = True,
 ) -> MatchingEngine:
-    """The engine with these parts.
+    """Return the matching engine with these parts.
 
     Args:
-        rules: how leaves move at a state; by default at the method's rates and momentum.
-        networks: the method's own; by default what ``embedders`` says.
-        turns: each class has a move of its own.
-        calibration: weight of a descent down a trained classifier's loss.
+        rules: parameter groups by state; default: the method's learning rates and momentum.
+        networks: the method's network source; default: that of ``embedders``.
+        turns: True if every class has an update of its own.
+        calibration: weight of an update by a trained classifier's loss.
         known: every step is an iteration.
 
     Raises:
-        PotstillError: ``embedders`` says what cannot be with these parts.
+        PotstillError: ``embedders`` does not suit these parts.
     """
     if networks is not None and method.embedders != "fresh":
         raise PotstillError(
@@ -100,8 +101,9 @@ def feature_matching(
     )
     plain = default_param_groups(ParamGroup(lr=method.lr, momentum=method.momentum), method.lr_labels, method.optimizer)
     return MatchingEngine(
-        objective=Features(
-            measure=measure, batch_real=method.batch_real, reuse=method.reuse, space=space, turns=turns,
+        objective=FeatureObjective(
+            measure=measure, batch_real=method.batch_real, steps_per_network=method.steps_per_network, space=space,
+            turns=turns,
             calibration=calibration,
         ),
         networks=ready if networks is None else networks, required_assets=_needed(method),
@@ -110,17 +112,17 @@ def feature_matching(
     )  # fmt: skip
 
 
-def in_trained(
-    method: FeatureValues, problem: Problem, measure: Measure, *, payload: ParamGroup, calibration: float, updates: str,
+def match_in_trained_networks(
+    method: FeatureMatchingMethod, problem: Problem, measure: DistributionObjective, *, payload: ParamGroup,
+    calibration: float, updates: str,
     factor: Callable[[MatchingState], float] | None = None,
 ) -> MatchingEngine:  # fmt: skip
-    """What DANCE, NCFM and DSDM share: matching in trained networks, which may calibrate too.
+    """Return the engine of DANCE, NCFM and DSDM: matching in trained networks, optionally with calibration.
 
-    What is stored holds values in data units and is kept in [0, 1], as in these publications; they clamp once in an
-    iteration, here it is done after every move.
+    Stored values are in data units and clamped to [0, 1] after every update (the publications: once per iteration).
 
     Args:
-        factor: what all rates are multiplied with at a state.
+        factor: factor of all learning rates, by state.
     """
     bounded = replace(payload, bounds=payload_bounds(problem))
 
@@ -134,14 +136,14 @@ def in_trained(
     )
 
 
-def _needed(method: FeatureValues) -> tuple[Asset, ...]:
-    """The networks that are trained before."""
+def _needed(method: FeatureMatchingMethod) -> tuple[Asset, ...]:
+    """Return the networks to train before the first step."""
     if method.embedders == "fresh":
         return ()
     recipe: dict[str, float | int | str] = {
-        "epochs": method.epochs_trained, "batch": method.batch_trained, "lr": 0.01, "momentum": 0.9,
-        "weight_decay": 5e-4, "augment": method.augment_training, "cutmix": 0.5,
+        "epochs": method.pretrain_epochs, "batch": method.pretrain_batch, "lr": 0.01, "momentum": 0.9,
+        "weight_decay": 5e-4, "augment": method.pretrain_augment, "cutmix": 0.5,
     }  # fmt: skip
-    if method.schedule_trained != "steps":
-        recipe["schedule"] = method.schedule_trained
-    return (TrainedNetworks(name="networks", count=method.networks_trained, recipe=recipe),)
+    if method.pretrain_schedule != "steps":
+        recipe["schedule"] = method.pretrain_schedule
+    return (TrainedNetworks(name="networks", count=method.pretrained_networks, recipe=recipe),)

@@ -1,4 +1,4 @@
-"""CAFE's network: it trains on the synthetic data while its accuracy moves, and is replaced when that stays."""
+"""CAFE's network: trained on the synthetic data, and replaced when its accuracy stops changing."""
 
 from dataclasses import dataclass, replace
 from typing import final
@@ -20,24 +20,24 @@ from potstill.methods.engine import (
 )
 from potstill.rng import generator
 
-__all__ = ["PROBE", "WATCHED", "Watched"]
+__all__ = ["ACCURACY_SAMPLES", "WINDOW", "WatchedNetwork"]
 
-WATCHED = 10
-"""Accuracies that are looked back upon (distill.py)."""
-PROBE = 128
-"""Real samples per class that an accuracy is taken on (distill.py)."""
+WINDOW = 10
+"""Number of recent accuracies that are compared (distill.py)."""
+ACCURACY_SAMPLES = 128
+"""Real samples per class for an accuracy (distill.py)."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Watched:
-    """One network. An iteration is one that has been used up."""
+class WatchedNetwork:
+    """Network source of one network; an iteration ends when it is replaced."""
 
-    flat: float
-    """It is replaced when ten accuracies lie within this."""
-    moved: float
-    """Its training ends when ten accuracies have moved by this."""
-    epochs_most: int
+    replace_below: float
+    """Range of the recent accuracies below which the network is replaced."""
+    stop_above: float
+    """Range of the recent accuracies above which its training ends."""
+    max_epochs: int
     batch: int
     lr: float
 
@@ -52,8 +52,8 @@ class Watched:
         (member,) = state.pool
         net.requires_grad_(True).train()
         watched = torch.cat([state.memory.get("watched", torch.zeros(0)), _accuracy(problem, net, member, rng)])
-        watched = watched[-WATCHED:]
-        if len(watched) == WATCHED and float(watched.max() - watched.min()) < self.flat:
+        watched = watched[-WINDOW:]
+        if len(watched) == WINDOW and float(watched.max() - watched.min()) < self.replace_below:
             fresh = (new_pool_member(problem, rng),)
             return replace(state, pool=fresh, memory={}, iteration=state.iteration + 1)
         member = self._after_training(problem, state, net, member, rng)
@@ -77,20 +77,20 @@ class Watched:
     ) -> PoolMember:
         S, y = decode_inputs(problem, state.params, "model")
         seen = torch.zeros(0)
-        for _ in range(self.epochs_most):
+        for _ in range(self.max_epochs):
             for batch in torch.split(torch.randperm(len(S), generator=rng), self.batch):
                 x = problem.augment.apply(S[batch], problem.augment.draw(len(batch), problem.train.input.shape, rng))
                 stepped = train_step(net, member.theta, None, x, y[batch], lr=self.lr, buffers=member.buffers)
                 member = replace(member, theta=stepped.params, buffers=stepped.buffers)
-            seen = torch.cat([seen, _accuracy(problem, net, member, rng)])[-WATCHED:]
-            if len(seen) == WATCHED and float(seen.max() - seen.min()) > self.moved:
+            seen = torch.cat([seen, _accuracy(problem, net, member, rng)])[-WINDOW:]
+            if len(seen) == WINDOW and float(seen.max() - seen.min()) > self.stop_above:
                 break
         return member
 
 
 def _accuracy(problem: Problem, net: Network, member: PoolMember, rng: Generator) -> Tensor:
-    """(1,): on random real samples of every class, as classes count alike."""
-    index = torch.cat(draw_per_class(problem.class_indices, PROBE, rng))
+    """Return the mean class accuracy (1,) on random real samples."""
+    index = torch.cat(draw_per_class(problem.class_indices, ACCURACY_SAMPLES, rng))
     x, y = require_tensor(problem.train.fetch(index).x), problem.train.labels[index]
     buffers = {n: b.clone() for n, b in member.buffers.items()} if uses_batch_statistics(net) else member.buffers
     with torch.no_grad():

@@ -25,16 +25,23 @@ from potstill.core import MethodInfo, Presets, Problem
 from potstill.errors import PotstillError
 from potstill.functional.distribution import class_means, mean_gap
 from potstill.functional.param_groups import ParamGroup, ParamGroups
-from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
-from potstill.methods.distribution._values import FeatureValues, feature_matching
-from potstill.methods.distribution._watched import Watched
-from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState, default_param_groups
+from potstill.methods.distribution._statistics import (
+    DistributionObjective,
+    Memory,
+    Statistics,
+    Views,
+    pad_parts,
+    unpad_parts,
+)
+from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
+from potstill.methods.distribution._watched import WatchedNetwork
+from potstill.methods.engine import Init, MatchingEngine, MatchingState, default_param_groups
 
 __all__ = ["CAFE"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CAFE(FeatureValues, EngineMethod[MatchingState]):
+class CAFE(FeatureMatchingMethod):
     """Align the features of every layer, and let the synthetic centres tell real samples apart."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -46,13 +53,13 @@ class CAFE(FeatureValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "none", "epochs": 600},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 3, "batch_real": 64, "epochs_most": 10},
-        "good": {"iterations": 30, "batch_real": 128, "epochs_most": 20},
+        "quick": {"iterations": 3, "batch_real": 64, "max_epochs": 10},
+        "good": {"iterations": 30, "batch_real": 128, "max_epochs": 20},
     }
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "lambda_1", "lambda_2")
 
     iterations: int = 2000
-    """Networks, one after the other (distill.py, --Iteration)."""
+    """Number of networks, one after the other (distill.py, --Iteration)."""
     lr: float = 0.1
     """Learning rate of the synthetic data; halved at 1,200, 1,600 and 1,800 of 2,000 (distill.py)."""
     momentum: float = 0.5
@@ -65,8 +72,8 @@ class CAFE(FeatureValues, EngineMethod[MatchingState]):
     """The network is replaced when ten accuracies lie within this (--lambda_1)."""
     lambda_2: float = 0.03
     """The network's training ends when ten accuracies have moved by this (--lambda_2)."""
-    epochs_most: int = 100
-    """Passes of that training between two updates, at most. Ours: the published loop has no end of its own."""
+    max_epochs: int = 100
+    """Maximum epochs of that training between two updates. Ours: the published loop is unbounded."""
     lr_net: float = 0.01
     """Learning rate of the network (--lr_net)."""
     batch_train: int = 256
@@ -74,25 +81,29 @@ class CAFE(FeatureValues, EngineMethod[MatchingState]):
     batch_real: int = 256
     """Real samples per class and step (--batch_real)."""
     init_from: Init = "noise"
-    """Start from noise (--init)."""
-    reuse: int = 1
+    """Initial images: noise (--init)."""
+    steps_per_network: int = 1
     """Must stay 1: the network changes at every step."""
     augment: str = "none"
     """Siamese augmentation, and that of the network's training (--method, --dsa_strategy); dsa for CAFE+DSA."""
     network: str = "convnet"
     """Network whose layers are aligned."""
     parametrization: str = "pixels"
-    """What is optimised."""
+    """Stored and optimised representation."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        if self.reuse != 1:
-            raise PotstillError(f"cafe's network changes at every step, so reuse must be 1, but it is {self.reuse}")
-        measure = Measure(statistics=self.statistics, gap=self.gap, layered=True, crosses=True)
-        networks = Watched(
-            flat=self.lambda_1, moved=self.lambda_2, epochs_most=self.epochs_most, batch=self.batch_train,
+        if self.steps_per_network != 1:
+            raise PotstillError(
+                f"cafe changes its network at every step: steps_per_network must be 1, not {self.steps_per_network}"
+            )
+        measure = DistributionObjective(
+            statistics=self.statistics, gap=self.gap, needs_layers=True, compares_classes=True
+        )
+        networks = WatchedNetwork(
+            replace_below=self.lambda_1, stop_above=self.lambda_2, max_epochs=self.max_epochs, batch=self.batch_train,
             lr=self.lr_net,
         )  # fmt: skip
-        # how many updates a network serves depends on its accuracy
+        # the number of steps depends on the networks' accuracy
         return feature_matching(self, measure, rules=self.rules, networks=networks, known=False)
 
     def rules(self, state: MatchingState) -> ParamGroups:
@@ -103,7 +114,7 @@ class CAFE(FeatureValues, EngineMethod[MatchingState]):
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         layers = {f"l{n}": class_means(real.weights, f) for n, f in enumerate(real.layers)}
-        t, sizes = padded([real.features[w > 0] for w in real.weights])
+        t, sizes = pad_parts([real.features[w > 0] for w in real.weights])
         return {**layers, "f": class_means(real.weights, real.features), "t": t, "sizes": sizes}
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
@@ -116,7 +127,7 @@ class CAFE(FeatureValues, EngineMethod[MatchingState]):
         # Once more with the discrimination loss. The released code then means over a class axis of length one.
         loss = loss + mean_gap(real["f"], centres)
         if len(syn.classes) > 1:
-            for c, t in enumerate(unpadded(real["t"], real["sizes"])):
+            for c, t in enumerate(unpad_parts(real["t"], real["sizes"])):
                 y = torch.full((len(t),), c, device=t.device)
                 loss = loss + self.discrimination * F.cross_entropy(t @ centres.T, y, reduction="sum")
         return loss

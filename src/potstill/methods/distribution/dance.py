@@ -15,14 +15,14 @@ from typing import ClassVar, Literal
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._statistics import MEANS
-from potstill.methods.distribution._values import FeatureValues, in_trained
-from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
+from potstill.methods.distribution._values import FeatureMatchingMethod, match_in_trained_networks
+from potstill.methods.engine import Init, MatchingEngine
 
 __all__ = ["DANCE"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DANCE(FeatureValues, EngineMethod[MatchingState]):
+class DANCE(FeatureMatchingMethod):
     """Match means in networks between untrained and trained, and calibrate the classes."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -34,8 +34,8 @@ class DANCE(FeatureValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 300, "reuse": 8, "networks_trained": 2, "epochs_trained": 5},
-        "good": {"iterations": 4_000, "reuse": 8, "networks_trained": 5, "epochs_trained": 20},
+        "quick": {"iterations": 300, "steps_per_network": 8, "pretrained_networks": 2, "pretrain_epochs": 5},
+        "good": {"iterations": 4_000, "steps_per_network": 8, "pretrained_networks": 5, "pretrain_epochs": 20},
     }
 
     iterations: int = 10_000
@@ -46,32 +46,34 @@ class DANCE(FeatureValues, EngineMethod[MatchingState]):
     """Momentum (arg_condense.py, --mom_img)."""
     batch_real: int = 128
     """Real samples per class and step (--batch_real)."""
-    networks_trained: int = 5
-    """Networks that were trained before (arg_condense.py, --num_premodel: the README's commands train 20, and match in
+    pretrained_networks: int = 5
+    """Pretrained networks (arg_condense.py, --num_premodel: the README's commands train 20, and match in
     the first five)."""
-    epochs_trained: int = 60
-    """Passes that each was trained for (reproduce_pretrain.py; 80 for ImageNet's subsets); 0 leaves them untrained."""
-    batch_trained: int = 64
-    """Batch of that training (arg_pretrain.py, --batch_real)."""
-    schedule_trained: Literal["steps", "cosine", "constant"] = "steps"
+    pretrain_epochs: int = 60
+    """Training epochs of each (reproduce_pretrain.py; 80 for ImageNet's subsets); 0 leaves them untrained."""
+    pretrain_batch: int = 64
+    """Batch size of that training (arg_pretrain.py, --batch_real)."""
+    pretrain_schedule: Literal["steps", "cosine", "constant"] = "steps"
     """Its rate falls in steps (pretrain.py)."""
-    augment_training: str = "idc"
+    pretrain_augment: str = "idc"
     """Per-sample augmentation of that training."""
     embedders: Literal["fresh", "trained", "between"] = "between"
     """Match between the beginning and the end, not at the end."""
     calibration: float = 1.0
     """Weight of the calibration step; 0 leaves it out."""
     updates: Literal["all", "class"] = "all"
-    """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
+    """One step for all classes, or one per class, as published; the same with SGD."""
     init_from: Init = "real"
-    """Start from random real samples (--init mix)."""
+    """Initial images: random real samples (--init mix)."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout (reproduce_condense.py, aug_type)."""
     network: str = "convnet"
     """Network that embeds."""
     parametrization: str = "tiles"
-    """What is optimised (--factor 2)."""
+    """Stored and optimised representation (--factor 2)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         payload = ParamGroup(lr=self.lr * problem.ipc, momentum=self.momentum)
-        return in_trained(self, problem, MEANS, payload=payload, calibration=self.calibration, updates=self.updates)
+        return match_in_trained_networks(
+            self, problem, MEANS, payload=payload, calibration=self.calibration, updates=self.updates
+        )

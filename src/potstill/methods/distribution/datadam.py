@@ -17,15 +17,15 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.distribution import attention, class_means, mean_gap
-from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views
-from potstill.methods.distribution._values import FeatureValues, feature_matching
-from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
+from potstill.methods.distribution._statistics import DistributionObjective, Memory, Statistics, Views
+from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
+from potstill.methods.engine import Init, MatchingEngine
 
 __all__ = ["DataDAM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataDAM(FeatureValues, EngineMethod[MatchingState]):
+class DataDAM(FeatureMatchingMethod):
     """Match spatial attention of the inner layers and the mean embedding."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -37,8 +37,8 @@ class DataDAM(FeatureValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1800},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 300, "reuse": 8},
-        "good": {"iterations": 3_000, "reuse": 8},
+        "quick": {"iterations": 300, "steps_per_network": 8},
+        "good": {"iterations": 3_000, "steps_per_network": 8},
     }
 
     iterations: int = 8000
@@ -56,16 +56,18 @@ class DataDAM(FeatureValues, EngineMethod[MatchingState]):
     batch_real: int = 64
     """Real samples per class and step (main_DataDAM.py, --batch_real)."""
     init_from: Init = "real"
-    """Start from random real samples or from noise; the released code reads files of its own choice."""
+    """Initial images: random real samples or noise; the released code reads files of its own choice."""
     augment: str = "dsa"
     """Siamese augmentation (section 4.1)."""
     network: str = "convnet"
-    """Network whose layers are looked at, fresh at every step."""
+    """Network whose layers are looked at, new at every step."""
     parametrization: str = "pixels"
-    """What is optimised."""
+    """Stored and optimised representation."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        measure = Measure(statistics=self.statistics, gap=self.gap, layered=True, joint=True)
+        measure = DistributionObjective(
+            statistics=self.statistics, gap=self.gap, needs_layers=True, joint_batch_norm=True
+        )
         return feature_matching(self, measure)
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:

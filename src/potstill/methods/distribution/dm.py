@@ -13,14 +13,14 @@ from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.distribution._statistics import MEANS
-from potstill.methods.distribution._values import FeatureValues, feature_matching
-from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
+from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
+from potstill.methods.engine import Init, MatchingEngine
 
 __all__ = ["DM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DM(FeatureValues, EngineMethod[MatchingState]):
+class DM(FeatureMatchingMethod):
     """Match the mean embedding of every class under random networks."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -34,8 +34,8 @@ class DM(FeatureValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 600, "reuse": 8},
-        "good": {"iterations": 10_000, "reuse": 8},
+        "quick": {"iterations": 600, "steps_per_network": 8},
+        "good": {"iterations": 10_000, "steps_per_network": 8},
     }
 
     iterations: int = 20_000
@@ -47,13 +47,13 @@ class DM(FeatureValues, EngineMethod[MatchingState]):
     batch_real: int = 256
     """Real samples per class and step (main_DM.py, --batch_real)."""
     init_from: Init = "real"
-    """Start from random real samples or from noise (main_DM.py, --init), or from those nearest to k-means centres."""
+    """Initial images: random real samples or noise (main_DM.py, --init), or from those nearest to k-means centres."""
     augment: str = "dsa"
     """Siamese augmentation (section 3.2 of the paper)."""
     network: str = "convnet"
-    """Network that embeds, fresh at every step."""
+    """Network that embeds, new at every step."""
     parametrization: str = "pixels"
-    """What is optimised."""
+    """Stored and optimised representation."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         return feature_matching(self, MEANS)

@@ -25,15 +25,15 @@ from potstill.functional.distribution import (
     mean_gap,
 )
 from potstill.functional.param_groups import ParamGroup
-from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded
-from potstill.methods.distribution._values import FeatureValues, in_trained
-from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState, idc_learning_rate
+from potstill.methods.distribution._statistics import DistributionObjective, Memory, Statistics, Views, pad_parts
+from potstill.methods.distribution._values import FeatureMatchingMethod, match_in_trained_networks
+from potstill.methods.engine import Init, MatchingEngine, MatchingState, idc_learning_rate
 
 __all__ = ["DSDM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DSDM(FeatureValues, EngineMethod[MatchingState]):
+class DSDM(FeatureMatchingMethod):
     """Match mean and covariance in trained networks, and hold to the set's own history."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -45,11 +45,11 @@ class DSDM(FeatureValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1500},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 250, "reuse": 8, "networks_trained": 2, "epochs_trained": 5},
-        "good": {"iterations": 3_000, "reuse": 8, "networks_trained": 5, "epochs_trained": 15},
+        "quick": {"iterations": 250, "steps_per_network": 8, "pretrained_networks": 2, "pretrain_epochs": 5},
+        "good": {"iterations": 3_000, "steps_per_network": 8, "pretrained_networks": 5, "pretrain_epochs": 15},
     }
 
-    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained", "history_from")
+    may_be_zero: ClassVar[tuple[str, ...]] = ("pretrain_epochs", "history_from")
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "smoothing")
 
     iterations: int = 10_000
@@ -71,40 +71,42 @@ class DSDM(FeatureValues, EngineMethod[MatchingState]):
     """β (argument.py, --smooth_factor)."""
     batch_real: int = 256
     """Real samples per class and step (argument.py, --batch_real)."""
-    networks_trained: int = 10
-    """Networks that were trained before (argument.py, --pretrained_model_number)."""
-    epochs_trained: int = 20
-    """Passes that each was trained for (argument.py, --pretrained_epochs); 0 leaves them untrained."""
-    batch_trained: int = 256
-    """Batch of that training (pre_train_model.py: that of the real samples, argument.py, --batch_real)."""
-    schedule_trained: Literal["steps", "cosine", "constant"] = "constant"
+    pretrained_networks: int = 10
+    """Pretrained networks (argument.py, --pretrained_model_number)."""
+    pretrain_epochs: int = 20
+    """Training epochs of each (argument.py, --pretrained_epochs); 0 leaves them untrained."""
+    pretrain_batch: int = 256
+    """Batch size of that training (pre_train_model.py: that of the real samples, argument.py, --batch_real)."""
+    pretrain_schedule: Literal["steps", "cosine", "constant"] = "constant"
     """Its rate stays (pre_train_model.py has no schedule)."""
-    augment_training: str = "idc"
+    pretrain_augment: str = "idc"
     """Per-sample augmentation of that training."""
     embedders: Literal["fresh", "trained", "between"] = "trained"
     """Match at the end of training."""
     calibration: float = 0.0
     """No calibration step."""
     updates: Literal["all", "class"] = "all"
-    """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
+    """One step for all classes, or one per class, as published; the same with SGD."""
     init_from: Init = "real"
-    """Start from random real samples."""
+    """Initial images: random real samples."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout."""
     network: str = "convnet"
     """Network that embeds."""
     parametrization: str = "tiles"
-    """What is optimised (--factor 2)."""
+    """Stored and optimised representation (--factor 2)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         payload = ParamGroup(lr=idc_learning_rate(problem, self.lr, self.lr_side), momentum=self.momentum)
-        measure = Measure(statistics=self.statistics, gap=self.gap, remember=self.remember)
-        return in_trained(self, problem, measure, payload=payload, calibration=self.calibration, updates=self.updates)
+        measure = DistributionObjective(statistics=self.statistics, gap=self.gap, update_memory=self.update_memory)
+        return match_in_trained_networks(
+            self, problem, measure, payload=payload, calibration=self.calibration, updates=self.updates
+        )
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         spreads = [covariance_factors(real.features[w > 0], w[w > 0]) for w in real.weights]
-        centred, _ = padded([s.centred for s in spreads])
-        weights, _ = padded([s.weights for s in spreads])
+        centred, _ = pad_parts([s.centred for s in spreads])
+        weights, _ = pad_parts([s.weights for s in spreads])
         return {"mu": class_means(real.weights, real.features), "centred": centred, "weights": weights}
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
@@ -119,7 +121,7 @@ class DSDM(FeatureValues, EngineMethod[MatchingState]):
             loss = loss + self.history / d * mean_gap(memory["h"][list(syn.classes)], mu_S)
         return loss
 
-    def remember(self, state: MatchingState, real: Statistics, views: Callable[[], Views]) -> Memory:
+    def update_memory(self, state: MatchingState, real: Statistics, views: Callable[[], Views]) -> Memory:
         syn = views()
         mu_S = class_means(syn.weights, syn.features)
         h, beta = state.memory.get("h", mu_S), self.smoothing

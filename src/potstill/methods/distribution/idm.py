@@ -19,16 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.core import MethodInfo, Network, Presets, Problem
-from potstill.methods.distribution._pool import TrainedAlong, chosen
+from potstill.methods.distribution._pool import TrainingPool, pool_member
 from potstill.methods.distribution._statistics import MEANS, Views
-from potstill.methods.distribution._values import FeatureValues, feature_matching
-from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
+from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
+from potstill.methods.engine import Init, MatchingEngine, MatchingState
 
 __all__ = ["IDM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IDM(FeatureValues, EngineMethod[MatchingState]):
+class IDM(FeatureMatchingMethod):
     """Match means in a pool of networks in training, and keep the classes apart."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -40,10 +40,10 @@ class IDM(FeatureValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 150, "batch_real": 64, "trained": 1, "train_steps": 4, "batch_train": 64},
-        "good": {"iterations": 1_000, "batch_real": 128, "train_steps": 5, "batch_train": 128},
+        "quick": {"iterations": 150, "batch_real": 64, "pool_trained": 1, "pool_steps": 4, "pool_batch": 64},
+        "good": {"iterations": 1_000, "batch_real": 128, "pool_steps": 5, "pool_batch": 128},
     }
-    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained", "trained", "forget_every")
+    may_be_zero: ClassVar[tuple[str, ...]] = ("pretrain_epochs", "pool_trained", "forget_every")
 
     iterations: int = 20_000
     """Steps (IDM_cifar10.py, --Iteration)."""
@@ -57,43 +57,44 @@ class IDM(FeatureValues, EngineMethod[MatchingState]):
     """Real samples per class and step (5,000 at one item per class)."""
     forget_every: int = 100
     """Steps after which the accuracies a count anew (command.txt, --eval_interval: 500 at 50 items); 0 for never."""
-    pool_first: int = 4
-    """Networks at the start (IDM_cifar10.py: three, and one that joins before the first step)."""
-    pool_most: int = 100
-    """Networks at most; the oldest goes (--net_num)."""
+    pool_initial: int = 4
+    """Initial number of networks (IDM_cifar10.py: three, and one that joins before the first step)."""
+    pool_max: int = 100
+    """Maximum number of networks; the oldest is dropped (--net_num)."""
     pool_every: int = 30
     """Steps between new networks (--net_generate_interval; 5 at one item per class)."""
-    trained: int = 2
-    """Networks of the pool that train after each step (--fetch_net_num); 0 for none."""
-    train_steps: int = 10
-    """Their steps (--model_train_steps; 50 for CIFAR-100)."""
-    batch_train: int = 256
-    """Real samples of each (--trained_bs)."""
-    lr_net: float = 0.01
+    pool_trained: int = 2
+    """Networks trained after each step (--fetch_net_num); 0 for none."""
+    pool_steps: int = 10
+    """Training steps of each (--model_train_steps; 50 for CIFAR-100)."""
+    pool_batch: int = 256
+    """Batch size of that training (--trained_bs)."""
+    pool_lr: float = 0.01
     """Learning rate, with momentum 0.9 and weight decay 5e-4 (--lr_net, --net_decay)."""
     updates: Literal["all", "class"] = "all"
-    """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
+    """One step for all classes, or one per class, as published; the same with SGD."""
     init_from: Init = "real"
-    """Start from random real samples (--init real)."""
+    """Initial images: random real samples (--init real)."""
     augment: str = "dsa"
     """Siamese augmentation."""
     network: str = "convnet"
     """Network that embeds."""
     parametrization: str = "tiles"
-    """What is optimised (--aug)."""
+    """Stored and optimised representation (--aug)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        networks = TrainedAlong(
-            first=self.pool_first, most=self.pool_most, every=self.pool_every, trained=self.trained,
-            steps=self.train_steps, batch=self.batch_train, lr=self.lr_net, forget_every=self.forget_every,
-            reuse=self.reuse,
+        networks = TrainingPool(
+            initial_size=self.pool_initial, max_size=self.pool_max, every=self.pool_every,
+            num_trained=self.pool_trained, steps=self.pool_steps, batch=self.pool_batch, lr=self.pool_lr,
+            forget_every=self.forget_every,
+            steps_per_network=self.steps_per_network,
         )  # fmt: skip
         measure = replace(MEANS, penalty=self.penalty)
         return feature_matching(self, measure, networks=networks, turns=self.updates == "class")
 
     def penalty(self, state: MatchingState, net: Network, syn: Views, y: Tensor) -> Tensor | None:
-        """Cross-entropy, which keeps the classes apart, weighed by the accuracy of the network."""
-        a = 100 * chosen(state).accuracy
+        """Return the cross-entropy weighted by the network's accuracy."""
+        a = 100 * pool_member(state).accuracy
         if not self.ce or not a:
             return None
         losses = F.cross_entropy(net.classifier(syn.features), y, reduction="none")

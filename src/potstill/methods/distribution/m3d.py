@@ -18,15 +18,22 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.distribution import class_means, gaussian_kernel, mean_gap, mmd
-from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
-from potstill.methods.distribution._values import FeatureValues, feature_matching
-from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
+from potstill.methods.distribution._statistics import (
+    DistributionObjective,
+    Memory,
+    Statistics,
+    Views,
+    pad_parts,
+    unpad_parts,
+)
+from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
+from potstill.methods.engine import Init, MatchingEngine
 
 __all__ = ["M3D"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class M3D(FeatureValues, EngineMethod[MatchingState]):
+class M3D(FeatureMatchingMethod):
     """Match the kernel mean of the embeddings of every class: our reading of an unpublished program."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -39,8 +46,8 @@ class M3D(FeatureValues, EngineMethod[MatchingState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 400, "reuse": 8},
-        "good": {"iterations": 6_000, "reuse": 8},
+        "quick": {"iterations": 400, "steps_per_network": 8},
+        "good": {"iterations": 6_000, "steps_per_network": 8},
     }
 
     iterations: int = 10_000
@@ -56,36 +63,36 @@ class M3D(FeatureValues, EngineMethod[MatchingState]):
     batch_real: int = 256
     """Real samples per class and step. Ours: DM's."""
     init_from: Init = "real"
-    """Start from random real samples or from noise."""
+    """Initial images: random real samples or noise."""
     augment: str = "dsa"
     """Siamese augmentation."""
     network: str = "convnet"
-    """Network that embeds, fresh at every step."""
+    """Network that embeds, new at every step."""
     parametrization: str = "tiles"
-    """What is optimised: the paper decodes four inputs from each stored one (IDC's partition)."""
+    """Stored and optimised representation: the paper decodes four inputs from each stored one (IDC's partition)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
-        return feature_matching(self, Measure(statistics=self.statistics, gap=self.gap))
+        return feature_matching(self, DistributionObjective(statistics=self.statistics, gap=self.gap))
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
-        kept, sigma, own = [], [], []
+        parts, sigma, kernel_means = [], [], []
         for w in real.weights:
             t = real.features[w > 0]
             distance = torch.pdist(t)
             sigma.append(distance.median() if len(distance) else t.new_ones(()))
             sigma[-1] = torch.where(sigma[-1] > 0, sigma[-1], 1.0)
-            own.append(gaussian_kernel(t, t, self._widths(sigma[-1])).mean())
-            kept.append(t)
-        features, sizes = padded(kept)
+            kernel_means.append(gaussian_kernel(t, t, self._widths(sigma[-1])).mean())
+            parts.append(t)
+        features, sizes = pad_parts(parts)
         return {
-            "t": features, "sizes": sizes, "sigma": torch.stack(sigma), "own": torch.stack(own),
+            "t": features, "sizes": sizes, "sigma": torch.stack(sigma), "own": torch.stack(kernel_means),
             "mu": class_means(real.weights, real.features),
         }  # fmt: skip
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
         s, W = syn.features, syn.weights
         loss = mean_gap(real["mu"], class_means(W, s))
-        for c, t in enumerate(unpadded(real["t"], real["sizes"])):
+        for c, t in enumerate(unpad_parts(real["t"], real["sizes"])):
             used = W[c] > 0
             b = self._widths(real["sigma"][c])
             loss = loss + self.moments * mmd(t, s[used], W[c][used], b, real["own"][c])

@@ -30,17 +30,24 @@ from torch import Generator, Tensor
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.distribution import amplitude_phase_gap, characteristic_function
 from potstill.functional.param_groups import ParamGroup
-from potstill.methods.distribution._sampling import climbed, frequencies, network
-from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
-from potstill.methods.distribution._values import FeatureValues, in_trained
-from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
+from potstill.methods.distribution._sampling import ascend_sampler, init_sampler, sample_frequencies
+from potstill.methods.distribution._statistics import (
+    DistributionObjective,
+    Memory,
+    Statistics,
+    Views,
+    pad_parts,
+    unpad_parts,
+)
+from potstill.methods.distribution._values import FeatureMatchingMethod, match_in_trained_networks
+from potstill.methods.engine import Init, MatchingEngine, MatchingState
 from potstill.rng import draw_seed, generator
 
 __all__ = ["NCFM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NCFM(FeatureValues, EngineMethod[MatchingState]):
+class NCFM(FeatureMatchingMethod):
     """Match the characteristic function of the embeddings of every class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -52,26 +59,38 @@ class NCFM(FeatureValues, EngineMethod[MatchingState]):
         training={"lr": 0.001, "augmentation": "dsa", "epochs": 2000},
     )
     presets: ClassVar[Presets] = {
-        "quick": {"iterations": 300, "reuse": 8, "batch_real": 128, "networks_trained": 2, "epochs_trained": 5},
-        "good": {"iterations": 4_000, "reuse": 8, "batch_real": 256, "networks_trained": 5, "epochs_trained": 20},
+        "quick": {
+            "iterations": 300,
+            "steps_per_network": 8,
+            "batch_real": 128,
+            "pretrained_networks": 2,
+            "pretrain_epochs": 5,
+        },
+        "good": {
+            "iterations": 4_000,
+            "steps_per_network": 8,
+            "batch_real": 256,
+            "pretrained_networks": 5,
+            "pretrain_epochs": 20,
+        },
     }
 
-    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained", "patience")
+    may_be_zero: ClassVar[tuple[str, ...]] = ("pretrain_epochs", "patience")
 
     iterations: int = 20_000
     """Steps (config/ipc10/cifar10.yaml, niter)."""
     lr: float = 1e-3
     """Learning rate of AdamW (lr_img × lr_scale_adam there); one step for all classes takes √k times that (updates)."""
     weight_decay: float = 5e-4
-    """Of AdamW, at a turn of one class (weight_decay there); one step for all classes decays with √k times that."""
+    """Weight decay of AdamW per class update (weight_decay there); one update for all classes uses √k times that."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    """What moves the stored values (optimizer there: sgd for CIFAR-100 at 10 items, with lr 0.01 and without decay)."""
+    """Optimiser of the stored values (optimizer there: sgd for CIFAR-100 at 10 items, with lr 0.01, no decay)."""
     momentum: float = 0.5
-    """Of SGD (mom_img): the sampling network's, and that of the stored values where SGD moves them."""
+    """Momentum of SGD (mom_img), for the sampling network and, with SGD, the stored values."""
     frequencies: int = 4096
-    """Number of t where they are normal (num_freqs)."""
+    """Number of normal frequencies t (num_freqs)."""
     frequencies_sampler: int = 64
-    """Number of t where a network makes them (SampleNet.py, t_batchsize), of a sixteenth as many noises."""
+    """Number of t from the sampling network (SampleNet.py, t_batchsize), from a sixteenth as many noise vectors."""
     alpha: float = 0.5
     """Weight of the amplitude."""
     beta: float = 0.5
@@ -79,22 +98,22 @@ class NCFM(FeatureValues, EngineMethod[MatchingState]):
     scale: float = 300.0
     """γ (NCFM.py, match_loss)."""
     sampler: bool = False
-    """Whether a network makes t, and climbs the loss. The released configurations say no."""
+    """Sample t by a network that maximises the loss; off in the released configurations."""
     lr_sampler: float = 1e-3
     """Its learning rate (lr_sampling_net); its SGD has no decay (utils/utils.py, get_optimizer)."""
     patience: int = 500
     """Steps without a better loss after which the learning rate is halved; 0: at the first that is not better."""
     batch_real: int = 1024
     """Real samples per class and step (batch_real)."""
-    networks_trained: int = 20
-    """Networks that were trained before (num_premodel)."""
-    epochs_trained: int = 60
-    """Passes that each was trained for (pertrain_epochs); 0 leaves them untrained."""
-    batch_trained: int = 128
-    """Batch of that training (batch_size)."""
-    schedule_trained: Literal["steps", "cosine", "constant"] = "steps"
+    pretrained_networks: int = 20
+    """Pretrained networks (num_premodel)."""
+    pretrain_epochs: int = 60
+    """Training epochs of each (pertrain_epochs); 0 leaves them untrained."""
+    pretrain_batch: int = 128
+    """Batch size of that training (batch_size)."""
+    pretrain_schedule: Literal["steps", "cosine", "constant"] = "steps"
     """Its rate falls in steps (pretrain_script.py)."""
-    augment_training: str = "idc"
+    pretrain_augment: str = "idc"
     """Per-sample augmentation of that training."""
     embedders: Literal["fresh", "trained", "between"] = "between"
     """Match between the beginning and the end."""
@@ -103,23 +122,25 @@ class NCFM(FeatureValues, EngineMethod[MatchingState]):
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each, as published."""
     init_from: Init = "real"
-    """Start from random real samples (init mix)."""
+    """Initial images: random real samples (init mix)."""
     lr_labels: float = 1e-2
-    """Learning rate of the labels' logits, where they are learned. Ours."""
+    """Learning rate of learned labels' logits. Ours."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout (aug_type)."""
     network: str = "convnet"
     """Network that embeds."""
     parametrization: str = "tiles"
-    """What is optimised (factor 2)."""
+    """Stored and optimised representation (factor 2)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         payload = ParamGroup(lr=self.lr, momentum=self.momentum)
         if self.optimizer == "adamw":
             turns = problem.num_classes if self.updates == "all" else 1
             payload = ParamGroup(lr=self.lr * turns**0.5, weight_decay=self.weight_decay * turns**0.5)
-        measure = Measure(statistics=self.statistics, gap=self.gap, begin=self.begin, remember=self.remember)
-        return in_trained(
+        measure = DistributionObjective(
+            statistics=self.statistics, gap=self.gap, begin=self.begin, update_memory=self.update_memory
+        )
+        return match_in_trained_networks(
             self, problem, measure, payload=payload, calibration=self.calibration, updates=self.updates,
             factor=lambda state: float(state.memory.get("scale", 1.0)),
         )  # fmt: skip
@@ -127,13 +148,13 @@ class NCFM(FeatureValues, EngineMethod[MatchingState]):
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         h = F.normalize(real.features, dim=1)
         seed = draw_seed(rng)
-        t = frequencies(memory, h.shape[1], self._count, generator(seed)).to(h)
+        t = sample_frequencies(memory, h.shape[1], self._num_frequencies, generator(seed)).to(h)
         re, im = characteristic_function(h, t, real.weights)
-        kept = {"re": re, "im": im, "shared/t": t}
+        statistics = {"re": re, "im": im, "shared/t": t}
         if self.sampler:  # the maximisation needs Φ_T as a function of t
-            kept["h"], kept["sizes"] = padded([h[w > 0] for w in real.weights])
-            kept["shared/seed"] = torch.tensor(seed)
-        return kept
+            statistics["h"], statistics["sizes"] = pad_parts([h[w > 0] for w in real.weights])
+            statistics["shared/seed"] = torch.tensor(seed)
+        return statistics
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
         h = F.normalize(syn.features, dim=1)
@@ -143,9 +164,9 @@ class NCFM(FeatureValues, EngineMethod[MatchingState]):
     def begin(self, problem: Problem, rng: Generator) -> Memory:
         # the greatest number, not infinity: a state holds finite numbers only
         plateau = {"best": torch.tensor(3.4e38), "waited": torch.tensor(0), "scale": torch.tensor(1.0)}
-        return plateau | (network(problem.network(draw_seed(rng)), problem, rng) if self.sampler else {})
+        return plateau | (init_sampler(problem.network(draw_seed(rng)), problem, rng) if self.sampler else {})
 
-    def remember(self, state: MatchingState, real: Statistics, views: Callable[[], Views]) -> Memory:
+    def update_memory(self, state: MatchingState, real: Statistics, views: Callable[[], Views]) -> Memory:
         memory = dict(state.memory)
         better = state.loss < float(memory["best"]) * (1 - 1e-4)  # the threshold of torch's ReduceLROnPlateau
         memory["best"] = torch.tensor(state.loss) if better else memory["best"]
@@ -153,26 +174,28 @@ class NCFM(FeatureValues, EngineMethod[MatchingState]):
         if int(memory["waited"]) > self.patience:
             memory |= {"scale": memory["scale"] / 2, "waited": torch.tensor(0)}
         if self.sampler:
-            memory |= self._climbed(memory, views(), real)
+            memory |= self._ascended_sampler(memory, views(), real)
         return memory
 
     @property
-    def _count(self) -> int:
+    def _num_frequencies(self) -> int:
         """Number of t."""
         return self.frequencies_sampler if self.sampler else self.frequencies
 
-    def _climbed(self, memory: Memory, syn: Views, real: Statistics) -> Memory:
-        """The sampling network after one step up the loss."""
+    def _ascended_sampler(self, memory: Memory, syn: Views, real: Statistics) -> Memory:
+        """Return the sampling network after an ascent step."""
 
         def loss(psi: Memory) -> Tensor:
             rng = generator(int(real["shared/seed"]))
-            t = frequencies({**memory, **psi}, syn.features.shape[1], self._count, rng).to(syn.features)
+            t = sample_frequencies({**memory, **psi}, syn.features.shape[1], self._num_frequencies, rng).to(
+                syn.features
+            )
             phi = characteristic_function(F.normalize(syn.features, dim=1), t, syn.weights)
             parts = [
                 characteristic_function(h, t, h.new_full((1, len(h)), 1 / len(h)))
-                for h in unpadded(real["h"], real["sizes"])
+                for h in unpad_parts(real["h"], real["sizes"])
             ]  # fmt: skip
             target = (torch.cat([re for re, _ in parts]), torch.cat([im for _, im in parts]))
             return self.scale * amplitude_phase_gap(target, phi, self.alpha, self.beta)
 
-        return climbed(memory, loss, self.lr_sampler, self.momentum)
+        return ascend_sampler(memory, loss, self.lr_sampler, self.momentum)
