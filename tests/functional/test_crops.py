@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from potstill.functional.crops import assemble_mosaics, centred, cropped, min_crop_area
+from potstill.functional.crops import assemble_mosaics, crop_resize, min_crop_area, pad_centre
 from potstill.rng import generator
 
 
@@ -30,16 +30,16 @@ def test_a_crop_is_the_box_resized() -> None:
     x = torch.rand(2, 3, 8, 9, generator=generator(1), dtype=torch.float64)
     box = (1, 2, 4, 5)
     expected = F.interpolate(x[:, :, 1:5, 2:7], (8, 9), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(cropped(x, box, (8, 9)), expected)
-    assert torch.equal(cropped(x, (0, 0, 8, 9), (8, 9)), x)
-    torch.testing.assert_close(cropped(x[0], box, (8, 9)), expected[0])
-    smaller = cropped(x, (0, 0, 8, 8), (2, 2))
+    torch.testing.assert_close(crop_resize(x, box, (8, 9)), expected)
+    assert torch.equal(crop_resize(x, (0, 0, 8, 9), (8, 9)), x)
+    torch.testing.assert_close(crop_resize(x[0], box, (8, 9)), expected[0])
+    smaller = crop_resize(x, (0, 0, 8, 8), (2, 2))
     torch.testing.assert_close(smaller.mean(), x[..., :8].mean(), atol=0.05, rtol=0)
-    assert torch.autograd.gradcheck(lambda z: cropped(z, box, (4, 4)), (x[:1, :1].clone().requires_grad_(),))
+    assert torch.autograd.gradcheck(lambda z: crop_resize(z, box, (4, 4)), (x[:1, :1].clone().requires_grad_(),))
 
 
 def test_a_patch_stands_in_the_middle_of_nothing() -> None:
-    whole = centred(torch.ones(1, 1, 2, 3), (5, 6))
+    whole = pad_centre(torch.ones(1, 1, 2, 3), (5, 6))
     assert whole.sum() == 6
     assert torch.equal(whole[0, 0, 1:3, 1:4], torch.ones(2, 3))
 

@@ -14,7 +14,7 @@ from potstill.errors import PotstillError
 from potstill.functional.statistics import statistics_distance
 from potstill.methods.decoupled import TeacherNetwork
 from potstill.methods.decoupled._graph_cut import graph_cut_bins, last_layer_factors
-from potstill.methods.decoupled.cim import CIM, residual
+from potstill.methods.decoupled.cim import CIM, feature_residual
 from potstill.methods.decoupled.dq import DQ
 from potstill.methods.decoupled.lpld import LPLD
 from potstill.methods.decoupled.ufc import UFC
@@ -161,7 +161,7 @@ def test_cim_s_residual_is_differentiable() -> None:
     wide = TeacherNetwork(member.network, {n: t.double() for n, t in member.weights.items()})
     real = problem.train.fetch(torch.arange(2)).x.double()
     made = (0.5 * real + 0.1).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: residual(wide, real, x), (made,), eps=1e-7, atol=1e-5)
+    assert torch.autograd.gradcheck(lambda x: feature_residual(wide, real, x), (made,), eps=1e-7, atol=1e-5)
 
 
 # --- UFC --------------------------------------------------------------------------------------------------------------

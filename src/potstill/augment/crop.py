@@ -85,12 +85,12 @@ def crop_and_resize(x: Float[Tensor, "n c h w"], box: Int[Tensor, "n 4"], size: 
     h, w = x.shape[2:]
     box = box.to(x.device)
 
-    def places(first: Tensor, length: Tensor, out: int, whole: int) -> Tensor:
+    def positions(first: Tensor, length: Tensor, out: int, side: int) -> Tensor:
         at = (torch.arange(out, device=x.device, dtype=torch.float64) + 0.5) * length[:, None] / out - 0.5
         at = torch.minimum(at.clamp_min(0), (length - 1)[:, None].double()) + first[:, None]
-        return (2 * at + 1) / whole - 1
+        return (2 * at + 1) / side - 1
 
-    y, z = places(box[:, 0], box[:, 2], size[0], h), places(box[:, 1], box[:, 3], size[1], w)
+    y, z = positions(box[:, 0], box[:, 2], size[0], h), positions(box[:, 1], box[:, 3], size[1], w)
     at = (z[:, None, :].expand(-1, size[0], -1), y[:, :, None].expand(-1, -1, size[1]))
     grid = torch.stack(at, -1).to(x.dtype)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)

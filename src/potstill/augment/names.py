@@ -27,8 +27,8 @@ def load_augmentation(name: str, source: Source) -> Augmentation:
     Raises:
         PotstillError: the name is unknown.
     """
-    made: Augmentation = registry.resolve("augmentations", augmentation_name(name, source.input))()
-    return made
+    augmentation: Augmentation = registry.resolve("augmentations", augmentation_name(name, source.input))()
+    return augmentation
 
 
 def named_augmentation(name: str, source: Source, *, moves_targets: bool = False) -> Augmentation:

@@ -342,10 +342,10 @@ class _Adjoint(torch.autograd.Function):
 
     @staticmethod
     def forward(gradient: Tensor, grid: Tensor) -> Tensor:
-        made: Tensor = torch.ops.aten.grid_sampler_2d_backward(
+        x: Tensor = torch.ops.aten.grid_sampler_2d_backward(
             gradient, torch.zeros_like(gradient), grid, 0, 0, False, [True, False]
         )[0]
-        return made
+        return x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

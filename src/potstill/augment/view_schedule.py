@@ -235,10 +235,10 @@ def _beta(alpha: float, draw: Any) -> NDArray[np.float64]:
         return uniform(draw(0)[0])
     if alpha > 1:
         u, v = (uniform(w) for w in draw(0)[:2])
-        made: NDArray[np.float64] = 0.5 * (
+        ulrich: NDArray[np.float64] = 0.5 * (
             1.0 + np.cos(2 * math.pi * v) * np.sqrt(1.0 - u ** (2.0 / (2.0 * alpha - 1.0)))
         )
-        return made
+        return ulrich
     words = draw(np.arange(_DRAWS)[:, None])
     a, b = (np.log(uniform(w)) / alpha for w in words[:2])
     total = np.logaddexp(a, b)

@@ -59,15 +59,15 @@ def herding(features: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
     """
     _check(features, m)
     mean = features.mean(0)
-    away = _distances(features, mean)
-    taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
+    distances_to = _distances(features, mean)
+    is_taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     total = torch.zeros_like(mean)
     order = []
     for _ in range(m):
         # t · (μ − mean) = −(f_i + total) for centred features; the factor t does not move the minimum
-        best = int(away(-total).masked_fill(taken, math.inf).argmin())
+        best = int(distances_to(-total).masked_fill(is_taken, math.inf).argmin())
         order.append(best)
-        taken[best] = True
+        is_taken[best] = True
         total = total + (features[best] - mean)
     return torch.tensor(order, dtype=torch.int64)
 
@@ -88,19 +88,19 @@ def k_center(features: Float[Tensor, "n d"], m: int, first: Literal["medoid"] | 
     """
     _check(features, m)
     mean = features.mean(0) if features.numel() > _LARGE else torch.zeros_like(features[0])
-    away = _distances(features, mean)
+    distances_to = _distances(features, mean)
     start = int(squared_distances(features, features.mean(0)).argmin()) if first == "medoid" else int(first)
     if not 0 <= start < len(features):
         raise PotstillError(
             f"the first centre must be a row in 0…{len(features) - 1}, but it is {start}; choose another"
         )
     order = [start]
-    reach = away(features[start] - mean)
+    reach = distances_to(features[start] - mean)
     reach[start] = -1.0  # below every distance, so a taken row is not taken again even among duplicates
     while len(order) < m:
         farthest = int(reach.argmax())
         order.append(farthest)
-        reach = torch.minimum(reach, away(features[farthest] - mean))
+        reach = torch.minimum(reach, distances_to(features[farthest] - mean))
         reach[farthest] = -1.0
     return torch.tensor(order, dtype=torch.int64)
 
@@ -156,11 +156,11 @@ def medoids(features: Float[Tensor, "n d"], centroids: Float[Tensor, "m d"]) -> 
     _check(features, len(centroids))
     if features.numel() > _LARGE:
         return _medoids(features, centroids)
-    taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
+    is_taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     order = []
     for centroid in centroids:
-        best = int(squared_distances(features, centroid).masked_fill(taken, math.inf).argmin())
-        taken[best] = True
+        best = int(squared_distances(features, centroid).masked_fill(is_taken, math.inf).argmin())
+        is_taken[best] = True
         order.append(best)
     return torch.tensor(order, dtype=torch.int64)
 

@@ -32,8 +32,8 @@ def philox(key: int, *counter: ArrayLike) -> tuple[Words, Words, Words, Words]:
     Returns:
         Four arrays of words of the broadcast shape.
     """
-    given = np.broadcast_arrays(*(np.asarray(c, np.uint64) for c in (*counter, 0, 0, 0, 0)[:4]))
-    c0, c1, c2, c3 = (c.ravel() for c in given)  # not of no axes: NumPy would make scalars of them
+    arrays = np.broadcast_arrays(*(np.asarray(c, np.uint64) for c in (*counter, 0, 0, 0, 0)[:4]))
+    c0, c1, c2, c3 = (c.ravel() for c in arrays)  # not of no axes: NumPy would make scalars of them
     k0, k1 = key & 0xFFFFFFFF, key >> 32
     for _ in range(_ROUNDS):
         first, second = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
@@ -44,7 +44,7 @@ def philox(key: int, *counter: ArrayLike) -> tuple[Words, Words, Words, Words]:
             first & _MASK,
         )
         k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
-    shape = given[0].shape
+    shape = arrays[0].shape
     return c0.reshape(shape), c1.reshape(shape), c2.reshape(shape), c3.reshape(shape)
 
 

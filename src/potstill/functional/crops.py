@@ -9,12 +9,12 @@ from torch import Tensor
 
 from potstill.functional.transforms import resize
 
-__all__ = ["Curriculum", "assemble_mosaics", "cropped", "min_crop_area", "pad_centre"]
+__all__ = ["Curriculum", "assemble_mosaics", "crop_resize", "min_crop_area", "pad_centre"]
 
 Curriculum: TypeAlias = Literal["none", "cosine", "linear", "step"]
 
 
-def cropped(
+def crop_resize(
     x: Float[Tensor, "*n h w"], box: tuple[int, int, int, int], size: tuple[int, int]
 ) -> Float[Tensor, "*n a b"]:
     """Crop one box (top, left, height, width in pixels) from all images and resize it bilinearly to ``size``.
@@ -58,12 +58,12 @@ def assemble_mosaics(patches: Float[Tensor, "m c a b"], factor: int, size: tuple
     first cells are a pixel smaller than the last.
     """
     n = len(patches) // factor**2
-    made = patches.new_zeros(n, patches.shape[1], *size)
+    mosaics = patches.new_zeros(n, patches.shape[1], *size)
     rows, columns = ([side * f // factor for f in range(factor + 1)] for side in size)
     for j in range(factor**2):
         (a, b), (c, d) = rows[j // factor :][:2], columns[j % factor :][:2]
-        own = patches[j * n : (j + 1) * n]
-        if own.shape[2:] != (b - a, d - c):
-            own = F.interpolate(own, (b - a, d - c), mode="nearest")
-        made[:, :, a:b, c:d] = own
-    return made
+        cell = patches[j * n : (j + 1) * n]
+        if cell.shape[2:] != (b - a, d - c):
+            cell = F.interpolate(cell, (b - a, d - c), mode="nearest")
+        mosaics[:, :, a:b, c:d] = cell
+    return mosaics

@@ -56,18 +56,21 @@ def item_response(right: Num[Tensor, "m n"], rounds: int = 50, nodes: int = 61) 
     theta = torch.linspace(-4, 4, nodes, dtype=torch.float64)
     log_w = (-theta.square() / 2).log_softmax(0)
     items = [r.double() for r in torch.split(right, max(1, _NUMBERS // nodes), dim=1)]
-    found = [(torch.ones(r.shape[1], dtype=torch.float64), torch.zeros(r.shape[1], dtype=torch.float64)) for r in items]
+    parameters = [
+        (torch.ones(r.shape[1], dtype=torch.float64), torch.zeros(r.shape[1], dtype=torch.float64)) for r in items
+    ]
     posterior = log_w.expand(len(right), -1).exp()
     for _ in range(rounds):
-        said = log_w.expand(len(right), -1)
-        for r, (s, c) in zip(items, found, strict=True):
+        log_posterior = log_w.expand(len(right), -1)
+        for r, (s, c) in zip(items, parameters, strict=True):
             z = s[:, None] * theta + c[:, None]
-            said = said + r @ F.logsigmoid(z) + (1 - r) @ F.logsigmoid(-z)
-        posterior = said.softmax(1)
-        found = [
-            _newton_steps(r.T @ posterior, posterior.sum(0), theta, *now) for r, now in zip(items, found, strict=True)
+            log_posterior = log_posterior + r @ F.logsigmoid(z) + (1 - r) @ F.logsigmoid(-z)
+        posterior = log_posterior.softmax(1)
+        parameters = [
+            _newton_steps(r.T @ posterior, posterior.sum(0), theta, *now)
+            for r, now in zip(items, parameters, strict=True)
         ]
-    s, c = (torch.cat(values) for values in zip(*found, strict=True))
+    s, c = (torch.cat(values) for values in zip(*parameters, strict=True))
     b = -c / s.clamp_min(_LEAST)
     return ItemResponse((b - b.mean()).float(), s.float(), (posterior @ theta - b.mean()).float())
 

@@ -42,18 +42,18 @@ def chunks(rows: int, columns: int, entries: int | None = None) -> Iterator[slic
 
 def squared_distances(x: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
     """Return squared distances of every row to one point, from differences: equal rows are at exactly 0."""
-    made = x.new_empty(len(x))
+    distances = x.new_empty(len(x))
     for part in chunks(len(x), x.shape[1], _CACHED):
-        torch.sum((x[part] - point).square_(), 1, out=made[part])
-    return made
+        torch.sum((x[part] - point).square_(), 1, out=distances[part])
+    return distances
 
 
 def squared_norms(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """Return squared norms of the rows."""
-    made = x.new_empty(len(x))
+    norms = x.new_empty(len(x))
     for part in chunks(len(x), x.shape[1], _CACHED):
-        torch.sum(x[part].square(), 1, out=made[part])
-    return made
+        torch.sum(x[part].square(), 1, out=norms[part])
+    return norms
 
 
 def mean_squared_distance(x: Float[Tensor, "n d"]) -> float:

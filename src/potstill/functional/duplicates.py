@@ -44,8 +44,8 @@ class Digests:
 
     def first_positions(self) -> Int[Tensor, " n"]:
         """Return the position of the first sample that equals each one; its own if there is no earlier one."""
-        seen: dict[bytes, int] = {}
-        return torch.tensor([seen.setdefault(digest, i) for i, digest in enumerate(self._of)], dtype=torch.int64)
+        positions: dict[bytes, int] = {}
+        return torch.tensor([positions.setdefault(digest, i) for i, digest in enumerate(self._of)], dtype=torch.int64)
 
 
 def near_duplicates(

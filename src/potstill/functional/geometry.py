@@ -60,11 +60,11 @@ def geometric_medians(
         PotstillError: ``m`` is not in 1…n.
     """
     _check(len(x), m)
-    chosen = [int(torch.randint(len(x), (1,), generator=rng))]
-    reach = squared_distances(x, x[chosen[0]])
+    initial = [int(torch.randint(len(x), (1,), generator=rng))]
+    reach = squared_distances(x, x[initial[0]])
     rows = centre_rows(x)
     trials = 2 + int(math.log(m))
-    while len(chosen) < m:
+    while len(initial) < m:
         # uniforms inverted through the cumulative distances on the CPU: the same draws on every device
         cumulative = reach.sqrt().double().cpu().cumsum(0)
         draws = torch.rand(trials, generator=rng, dtype=torch.float64) * cumulative[-1]
@@ -72,11 +72,11 @@ def geometric_medians(
         reaches = torch.minimum(rows.distances_to(x[drawn.to(x.device)]), reach.unsqueeze(1))
         sums = torch.stack([r.sqrt().sum(0, dtype=torch.float64) for r in torch.split(reaches, 1 << 20)])
         best = int(sums.sum(0).argmin())
-        chosen.append(int(drawn[best]))
+        initial.append(int(drawn[best]))
         reach = reaches[:, best].clone()
     before = math.inf
-    owner, gap = nearest_centres(rows, x[chosen])
-    centres = _means(x, owner, torch.ones_like(gap), x[chosen])  # off the rows: a step from a row leads nowhere
+    owner, gap = nearest_centres(rows, x[initial])
+    centres = _means(x, owner, torch.ones_like(gap), x[initial])  # off the rows: a step from a row leads nowhere
     owner, gap = nearest_centres(rows, centres)
     for _ in range(iterations):
         distance = gap.sqrt()
@@ -93,9 +93,9 @@ def geometric_medians(
 
 def _means(x: Tensor, owner: Tensor, weights: Tensor, centres: Tensor) -> Tensor:
     """Return the weighted means of the clusters; an empty cluster keeps its centre."""
-    held = torch.bincount(owner.cpu(), weights.double().cpu(), minlength=len(centres)).to(x).unsqueeze(1)
+    cluster_weights = torch.bincount(owner.cpu(), weights.double().cpu(), minlength=len(centres)).to(x).unsqueeze(1)
     sums = cluster_sums(x, owner, len(centres), weights)
-    return torch.where(held > 0, sums / held.clamp_min(torch.finfo(x.dtype).tiny), centres)
+    return torch.where(cluster_weights > 0, sums / cluster_weights.clamp_min(torch.finfo(x.dtype).tiny), centres)
 
 
 def k_median(x: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int = 100) -> Int[Tensor, " m"]:
@@ -112,18 +112,18 @@ def k_median(x: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int = 
     centres, owner = geometric_medians(x, m, rng, iterations)
     sizes = torch.bincount(owner, minlength=m).cpu()
     members = torch.split(torch.argsort(owner, stable=True), sizes.tolist())
-    chosen = [_medoid(x, members[c], centres[c]) for c in sizes.argsort(descending=True, stable=True) if sizes[c]]
-    while len(chosen) < m:
-        reach = nearest_centres(x, x[chosen])[1]
-        reach[chosen] = -1.0
-        chosen.append(int(reach.argmax()))
-    return torch.tensor(chosen)
+    selected = [_medoid(x, members[c], centres[c]) for c in sizes.argsort(descending=True, stable=True) if sizes[c]]
+    while len(selected) < m:
+        reach = nearest_centres(x, x[selected])[1]
+        reach[selected] = -1.0
+        selected.append(int(reach.argmax()))
+    return torch.tensor(selected)
 
 
 def _medoid(x: Tensor, members: Tensor, centre: Tensor) -> int:
     parts = list(chunks(len(members), x.shape[1], CHUNK // 4))
-    away = torch.cat([squared_norms(x[members[part]].sub_(centre)) for part in parts])
-    candidates = members[away.topk(min(_CANDIDATES, len(members)), largest=False).indices.sort().values]
+    distances = torch.cat([squared_norms(x[members[part]].sub_(centre)) for part in parts])
+    candidates = members[distances.topk(min(_CANDIDATES, len(members)), largest=False).indices.sort().values]
     near = x[candidates].sub_(centre)
     of_near = squared_norms(near)
     total = torch.zeros(len(candidates), dtype=torch.float64, device=x.device)
@@ -209,21 +209,21 @@ def divergence_center(log_p: Float[Tensor, "n k"], m: int) -> Int[Tensor, " m"]:
     _check(n, m)
     parts = list(chunks(n, log_p.shape[1], CHUNK // 128))
 
-    def away(log_q: Tensor) -> Tensor:
-        q, made = log_q.exp(), log_p.new_empty(n)
+    def divergence_to(log_q: Tensor) -> Tensor:
+        q, distances = log_q.exp(), log_p.new_empty(n)
         for s in parts:  # written where it stays: see `distances`
-            torch.sum((log_p[s].exp() - q).mul_(log_p[s] - log_q), 1, out=made[s])
-        return made.div_(2)
+            torch.sum((log_p[s].exp() - q).mul_(log_p[s] - log_q), 1, out=distances[s])
+        return distances.div_(2)
 
     mean = sum(log_p[s].exp().sum(0, dtype=torch.float64) for s in parts)
     assert isinstance(mean, Tensor)
-    best = int(away((mean / n).log().to(log_p)).argmin())
-    order, reach = [best], away(log_p[best])
+    best = int(divergence_to((mean / n).log().to(log_p)).argmin())
+    order, reach = [best], divergence_to(log_p[best])
     while len(order) < m:
         reach[order[-1]] = -math.inf
         best = int(reach.argmax())
         order.append(best)
-        reach = torch.minimum(reach, away(log_p[best]))
+        reach = torch.minimum(reach, divergence_to(log_p[best]))
     return torch.tensor(order)
 
 
@@ -292,14 +292,14 @@ def _losses(
     exponent: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the neighbours of each winner, without itself, and the score that they lose."""
-    own = near == winner[:, None]
-    own[~own.any(1), -1] = True  # rows that coincide can crowd it out of its own neighbours
-    others, away = near[~own].reshape(len(near), -1), gap[~own].reshape(len(near), -1)
-    order = np.lexsort((others, away), axis=1)
-    others, away = np.take_along_axis(others, order, 1), np.take_along_axis(away, order, 1)
-    first = away[:, :1]
+    is_self = near == winner[:, None]
+    is_self[~is_self.any(1), -1] = True  # rows that coincide can crowd it out of its own neighbours
+    others, distance = near[~is_self].reshape(len(near), -1), gap[~is_self].reshape(len(near), -1)
+    order = np.lexsort((others, distance), axis=1)
+    others, distance = np.take_along_axis(others, order, 1), np.take_along_axis(distance, order, 1)
+    first = distance[:, :1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = (first / away) ** exponent  # as a multiple of the nearest's, which neither over- nor underflows
+        share = (first / distance) ** exponent  # as a multiple of the nearest's, which neither over- nor underflows
         share = share / share.sum(1, keepdims=True)
     alone = first[:, 0] == 0
     share[alone] = 0.0

@@ -66,9 +66,9 @@ def craig(gradients: Factors, m: int) -> WeightedPositions:
     reach, owner = torch.zeros_like(squared), torch.zeros(n, dtype=torch.int64)
     order: list[int] = []
     while len(order) < m:
-        _, i, known = heapq.heappop(heap)
+        _, i, evaluated_at = heapq.heappop(heap)
         column = columns(torch.tensor([i]))[:, 0]
-        if known < len(order):  # what it gained once is only a bound now
+        if evaluated_at < len(order):  # what it gained once is only a bound now
             heapq.heappush(heap, (-float((column - reach).clamp_min(0).sum()), i, len(order)))
             continue
         nearer = column.cpu() > reach.cpu() if order else torch.ones(n, dtype=torch.bool)
@@ -97,24 +97,24 @@ def grad_match(gradients: Factors, m: int, ridge: float = 0.5) -> WeightedPositi
     n = len(gradients.delta)
     _check(n, m)
     g = Factors(gradients.delta.double(), gradients.features.double())
-    wanted = g.total()
-    aim = g.along(wanted)  # ⟨g_i, Σ_j g_j⟩
+    total = g.total()
+    alignment = g.along(total)  # ⟨g_i, Σ_j g_j⟩
     order: list[int] = []
     kernel = np.zeros((m, m))
     weight = np.zeros(0)
-    taken = torch.zeros(n, dtype=torch.bool, device=aim.device)
-    residual = aim
+    is_taken = torch.zeros(n, dtype=torch.bool, device=alignment.device)
+    residual = alignment
     for step in range(m):
-        best = int(residual.masked_fill(taken, -torch.inf).argmax())
+        best = int(residual.masked_fill(is_taken, -torch.inf).argmax())
         order.append(best)
-        taken[best] = True
-        chosen = g.take(torch.tensor(order, device=aim.device))
-        row = chosen.inner(g.take(torch.tensor([best], device=aim.device)))[:, 0].cpu().numpy()
+        is_taken[best] = True
+        selected = g.take(torch.tensor(order, device=alignment.device))
+        row = selected.inner(g.take(torch.tensor([best], device=alignment.device)))[:, 0].cpu().numpy()
         kernel[step, : step + 1] = kernel[: step + 1, step] = row
         kernel[step, step] += ridge
-        weight = _nonnegative(kernel[: step + 1, : step + 1], aim[order].cpu().numpy(), np.append(weight, 0.0))
-        made = torch.from_numpy(weight).to(aim)
-        residual = aim - g.along((made[:, None] * chosen.delta).T @ chosen.features)
+        weight = _nonnegative(kernel[: step + 1, : step + 1], alignment[order].cpu().numpy(), np.append(weight, 0.0))
+        weights = torch.from_numpy(weight).to(alignment)
+        residual = alignment - g.along((weights[:, None] * selected.delta).T @ selected.features)
     return WeightedPositions(torch.tensor(order), torch.from_numpy(weight).float())
 
 
@@ -168,16 +168,16 @@ def glister(candidates: Factors, validation: Factors, logits: Float[Tensor, "v k
     n = len(candidates.delta)
     _check(n, m)
     truth = logits.softmax(1) - validation.delta  # one-hot labels
-    taken = torch.zeros(n, dtype=torch.bool, device=logits.device)
+    is_taken = torch.zeros(n, dtype=torch.bool, device=logits.device)
     delta, order = validation.delta, list[int]()
     rounds = min(rounds, m)
     for done in range(rounds):
-        gain = candidates.along(delta.T @ validation.features).masked_fill(taken, -torch.inf)
+        gain = candidates.along(delta.T @ validation.features).masked_fill(is_taken, -torch.inf)
         count = m * (done + 1) // rounds - m * done // rounds
-        some = torch.argsort(gain, descending=True, stable=True)[:count]
-        order += some.tolist()
-        taken[some] = True
-        step = candidates.take(some).total()
+        selected = torch.argsort(gain, descending=True, stable=True)[:count]
+        order += selected.tolist()
+        is_taken[selected] = True
+        step = candidates.take(selected).total()
         logits = logits - lr * validation.features @ step.T
         delta = logits.softmax(1) - truth
     return torch.tensor(order)

@@ -81,7 +81,7 @@ def gradient_norms(network: Network, x: Tensor, y: Int[Tensor, " n"]) -> Float[T
     each = vmap(grad(loss), in_dims=(None, 0, 0))
     size = max(1, _NUMBERS // sum(p.numel() for p in theta.values()))
     norms = []
-    for some, labels in zip(torch.split(x, size), torch.split(y, size), strict=True):
-        grads = each(theta, some, labels)
+    for batch, labels in zip(torch.split(x, size), torch.split(y, size), strict=True):
+        grads = each(theta, batch, labels)
         norms.append(sum(g.flatten(1).square().sum(1) for g in grads.values()).sqrt())
     return torch.cat(norms)

@@ -172,25 +172,25 @@ def forward_backward(
     while True:
         try:
             if size < n:
-                found = forward_backward_in_parts(forward, parameters, x, loss_of, size)
+                result = forward_backward_in_parts(forward, parameters, x, loss_of, size)
             else:
                 with torch.enable_grad():
                     outputs = forward(x)
                     value = loss_of(outputs)
-                    found = value.detach(), outputs.detach(), torch.autograd.grad(value, tuple(parameters))
+                    result = value.detach(), outputs.detach(), torch.autograd.grad(value, tuple(parameters))
             break
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            said = str(error).strip().partition("\n")[0][:120]
+            message = str(error).strip().partition("\n")[0][:120]
         # outside of the handler, so that nothing of the failed pass is held by its traceback
         if uses_batch_statistics(network):
             raise PotstillError(
-                f"memory does not hold a batch of {n:,} ({said}), and it cannot be passed in parts, as the network's "
-                "BatchNorm takes statistics of all of it; ask for a smaller batch, or a network without (-instance)"
+                f"memory does not hold a batch of {n:,} ({message}), and it cannot be split, as the network's "
+                "BatchNorm needs statistics of all of it; ask for a smaller batch, or a network without (-instance)"
             )
         if size == 1:
-            raise PotstillError(f"memory does not hold one sample's training step ({said}); take a smaller network")
+            raise PotstillError(f"memory does not hold one sample's training step ({message}); take a smaller network")
         size = (size + 1) // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -201,4 +201,4 @@ def forward_backward(
             "result in more time",
             PotstillWarning, stacklevel=3,
         )  # fmt: skip
-    return found
+    return result

@@ -110,15 +110,15 @@ def _with_distances(x: Tensor, index: Tensor, metric: Metric) -> Neighbours:
 
 
 def _exact(x: Tensor, k: int, metric: Metric) -> Tensor:
-    found = torch.empty(len(x), k, dtype=torch.int64, device=x.device)
+    index = torch.empty(len(x), k, dtype=torch.int64, device=x.device)
     x = x - x.mean(0)
     of_x = squared_norms(x)
     for part in chunks(len(x), len(x), max(CHUNK, 32 * len(x))):
         gaps = torch.cdist(x[part], x, p=1.0) if metric == "l1" else pairwise_from_norms(x[part], x, of_x[part], of_x)
         rows = torch.arange(part.start, part.stop, device=x.device)
         gaps[rows - part.start, rows] = math.inf
-        found[part] = gaps.topk(k, largest=False).indices
-    return found
+        index[part] = gaps.topk(k, largest=False).indices
+    return index
 
 
 def _centres(x: Tensor, rng: Generator) -> Tensor:

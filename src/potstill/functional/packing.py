@@ -32,12 +32,12 @@ def pack_bits(codes: Int64[Tensor, " n"], bits: int) -> UInt8[Tensor, " m"]:
     flat = codes.detach().cpu().flatten()
     if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= 1 << bits):
         raise ValueError(f"codes must be in 0…{(1 << bits) - 1}, but they go from {flat.min()} to {flat.max()}")
-    whole = flat.to(torch.int32).numpy().astype("<u2")
+    values = flat.to(torch.int32).numpy().astype("<u2")
     if bits in (8, 16):
-        return torch.from_numpy(whole.astype("u1") if bits == 8 else whole.view("u1").copy())
+        return torch.from_numpy(values.astype("u1") if bits == 8 else values.view("u1").copy())
     parts = [np.zeros(0, np.uint8)]
-    for first in range(0, len(whole), _CHUNK):
-        part = whole[first : first + _CHUNK].view("u1").reshape(-1, 2)
+    for first in range(0, len(values), _CHUNK):
+        part = values[first : first + _CHUNK].view("u1").reshape(-1, 2)
         rows = np.unpackbits(part, axis=1, bitorder="little")[:, :bits]
         parts.append(np.packbits(rows.reshape(-1), bitorder="little"))
     return torch.from_numpy(np.concatenate(parts))
@@ -58,14 +58,14 @@ def unpack_bits(packed: UInt8[Tensor, " m"], bits: int, count: int) -> Int64[Ten
     raw = packed.detach().cpu().contiguous().numpy()
     if bits in (8, 16):
         return torch.from_numpy(raw.astype(np.int64) if bits == 8 else raw.view("<u2").astype(np.int64))
-    made = np.empty(count, np.int64)
+    codes = np.empty(count, np.int64)
     weights = 1 << np.arange(bits, dtype=np.int64)
     step = _CHUNK * bits // 8
     for n, first in enumerate(range(0, len(raw), step)):
-        here = min(_CHUNK, count - n * _CHUNK)
-        stream = np.unpackbits(raw[first : first + step], bitorder="little")[: here * bits]
-        made[n * _CHUNK : n * _CHUNK + here] = stream.reshape(here, bits) @ weights
-    return torch.from_numpy(made)
+        size = min(_CHUNK, count - n * _CHUNK)
+        stream = np.unpackbits(raw[first : first + step], bitorder="little")[: size * bits]
+        codes[n * _CHUNK : n * _CHUNK + size] = stream.reshape(size, bits) @ weights
+    return torch.from_numpy(codes)
 
 
 def _check(bits: int) -> None:

@@ -22,8 +22,8 @@ def clamp_infinite(scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """
     if bool(scores.isnan().any()):
         raise PotstillError("scores must be numbers, but some are NaN; train with a lower rate and score again")
-    known = scores[scores.isfinite()]
-    high, low = (float(known.max()) + 1, float(known.min()) - 1) if len(known) else (1.0, 0.0)
+    finite = scores[scores.isfinite()]
+    high, low = (float(finite.max()) + 1, float(finite.min()) - 1) if len(finite) else (1.0, 0.0)
     return scores.clamp(low, high)
 
 
@@ -40,13 +40,13 @@ def proportional_counts(sizes: Sequence[int], total: int) -> tuple[int, ...]:
             "asked; change the budget"
         )
     exact = [total * size / n for size in sizes]
-    made = [min(size, max(1, int(x))) for x, size in zip(exact, sizes, strict=True)]
-    while sum(made) != total:
-        up = sum(made) < total
-        room = [c for c, size in enumerate(sizes) if (made[c] < size if up else made[c] > 1)]
-        best = max(room, key=lambda c: (exact[c] - made[c]) * (1 if up else -1))
-        made[best] += 1 if up else -1
-    return tuple(made)
+    counts = [min(size, max(1, int(x))) for x, size in zip(exact, sizes, strict=True)]
+    while sum(counts) != total:
+        up = sum(counts) < total
+        room = [c for c, size in enumerate(sizes) if (counts[c] < size if up else counts[c] > 1)]
+        best = max(room, key=lambda c: (exact[c] - counts[c]) * (1 if up else -1))
+        counts[best] += 1 if up else -1
+    return tuple(counts)
 
 
 def choose_by_score(
@@ -70,17 +70,17 @@ def choose_by_score(
     n = len(hardness)
     if not 0 <= m <= n:
         raise PotstillError(f"a pool of {n} samples can give 0 to {n}, but {m} are asked; lower the budget")
-    drawn = torch.randperm(n, generator=rng)
-    easy_first = drawn[torch.argsort(hardness.cpu()[drawn], stable=True)]
-    left = easy_first[: max(m, n - int(cut * n))]
+    shuffled = torch.randperm(n, generator=rng)
+    easy_first = shuffled[torch.argsort(hardness.cpu()[shuffled], stable=True)]
+    candidates = easy_first[: max(m, n - int(cut * n))]
     if keep == "hardest":
-        return left.flip(0)[:m]
+        return candidates.flip(0)[:m]
     if keep == "easiest":
-        return left[:m]
+        return candidates[:m]
     if keep == "middle":
-        value = hardness.cpu()[left]
-        return left[torch.argsort((value - value.median()).abs(), stable=True)[:m]] if n else left
-    return _stratified(hardness.cpu()[left], left, m, rng, bins)
+        value = hardness.cpu()[candidates]
+        return candidates[torch.argsort((value - value.median()).abs(), stable=True)[:m]] if n else candidates
+    return _stratified(hardness.cpu()[candidates], candidates, m, rng, bins)
 
 
 def _stratified(value: Tensor, positions: Tensor, m: int, rng: Generator, bins: int) -> Tensor:
@@ -88,9 +88,9 @@ def _stratified(value: Tensor, positions: Tensor, m: int, rng: Generator, bins: 
     width = (high - low) / bins
     stratum = ((value - low) / width).long().clamp_max(bins - 1) if width > 0 else torch.zeros(len(value)).long()
     pools = sorted((positions[stratum == b] for b in sorted(set(stratum.tolist()))), key=len)
-    chosen: list[Tensor] = []
+    selected: list[Tensor] = []
     for visited, pool in enumerate(pools):
-        todo = m - sum(map(len, chosen))
+        todo = m - sum(map(len, selected))
         count = min(len(pool), todo // (len(pools) - visited))
-        chosen.append(pool[torch.randperm(len(pool), generator=rng)[:count]])
-    return torch.cat(chosen) if chosen else positions[:0]
+        selected.append(pool[torch.randperm(len(pool), generator=rng)[:count]])
+    return torch.cat(selected) if selected else positions[:0]

@@ -89,13 +89,13 @@ def _solve_shifted(k: Tensor, y: Tensor, ridge: float, mean: Tensor, of: str) ->
     eye = torch.eye(n, dtype=k.dtype, device=k.device)
     # A pivot of rounding errors alone may still be above 0: then there is a decomposition that means nothing.
     floor = torch.finfo(k.dtype).eps * n * size
-    tried = ridge
+    rho = ridge
     for again in range(RETRIES + 1):
-        tried = ridge if again == 0 else max(tried, LEAST) * 10
-        lower, wrong = torch.linalg.cholesky_ex(k + tried * mean * eye)
-        if int(wrong) == 0 and float(lower.detach().diagonal().min()) ** 2 > floor:
+        rho = ridge if again == 0 else max(rho, LEAST) * 10
+        lower, info = torch.linalg.cholesky_ex(k + rho * mean * eye)
+        if int(info) == 0 and float(lower.detach().diagonal().min()) ** 2 > floor:
             return torch.cholesky_solve(y, lower)
     raise NonFiniteError(
-        f"the kernel matrix {of} is singular even with a ridge of {tried:.0e} of its mean diagonal; "
+        f"the kernel matrix {of} is singular even with a ridge of {rho:.0e} of its mean diagonal; "
         "no two items may be equal; raise the ridge"
     )

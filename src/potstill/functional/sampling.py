@@ -83,11 +83,11 @@ def proportional_allocation(sizes: Sequence[int], total: int) -> tuple[int, ...]
         )
     counts = [min(size, 1) for size in sizes]
     exact = [total * size / sum(sizes) for size in sizes]
-    while (left := total - sum(counts)) > 0:
+    while (remaining := total - sum(counts)) > 0:
         # the class that is furthest below its share; whole items at once where shares are large
         short = [e - c if c < size else -math.inf for e, c, size in zip(exact, counts, sizes, strict=True)]
         whole = [min(int(s), size - c) if s > 1 else 0 for s, c, size in zip(short, counts, sizes, strict=True)]
-        if 0 < sum(whole) <= left:
+        if 0 < sum(whole) <= remaining:
             counts = [c + w for c, w in zip(counts, whole, strict=True)]
         else:
             counts[max(range(len(counts)), key=lambda c: short[c])] += 1
@@ -101,13 +101,15 @@ def sample_distinct(size: int, n: int, rng: Generator) -> Int[Tensor, " _"]:
     """
     if size < _MANY or n > size // _FEW:
         return torch.randperm(size, generator=rng)[:n]
-    found = torch.empty(0, dtype=torch.int64)
-    while len(found) < n:  # so few are taken that one round suffices as a rule, and two always nearly
-        found = torch.cat([found, torch.randint(size, (n,), generator=rng)])
-        values, place = torch.unique(found, return_inverse=True)
-        first = torch.full((len(values),), len(found)).scatter_reduce(0, place, torch.arange(len(found)), "amin")
-        found = found[first.sort().values]
-    return found[:n]
+    drawn_numbers = torch.empty(0, dtype=torch.int64)
+    while len(drawn_numbers) < n:  # so few are taken that one round suffices as a rule, and two always nearly
+        drawn_numbers = torch.cat([drawn_numbers, torch.randint(size, (n,), generator=rng)])
+        values, place = torch.unique(drawn_numbers, return_inverse=True)
+        first = torch.full((len(values),), len(drawn_numbers)).scatter_reduce(
+            0, place, torch.arange(len(drawn_numbers)), "amin"
+        )
+        drawn_numbers = drawn_numbers[first.sort().values]
+    return drawn_numbers[:n]
 
 
 def _sample_from(index: Tensor, n: int, rng: Generator) -> Tensor:

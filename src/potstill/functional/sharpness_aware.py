@@ -83,18 +83,18 @@ def gsam_step(
 
     Running statistics are those of the pass before the ascent.
     """
-    kept = dict(network.named_buffers()) if buffers is None else buffers
-    fresh = {name: b.detach().clone() for name, b in kept.items()}
+    old_buffers = dict(network.named_buffers()) if buffers is None else buffers
+    new_buffers = {name: b.detach().clone() for name, b in old_buffers.items()}
     x, before = tree_map(Tensor.detach, x), {n: p.detach() for n, p in params.items()}
     with torch.enable_grad():
         used = {n: p.requires_grad_() for n, p in ((n, p.clone()) for n, p in before.items())}
-        logits = functional_call(network, {**used, **fresh}, (x,))
+        logits = functional_call(network, {**used, **new_buffers}, (x,))
         value = criterion(logits, y)
         first = dict(zip(used, torch.autograd.grad(value, tuple(used.values())), strict=True))
-    unseen = {name: b.clone() for name, b in fresh.items()}
+    unseen = {name: b.clone() for name, b in new_buffers.items()}
     second = dict(zip(used, gradients(network, ascend(before, first, gsam.rho), x, y, False, unseen, criterion),
                       strict=True))  # fmt: skip
     with torch.no_grad():
         along = gsam_direction(first, second, gsam.alpha)
         after, speed = sgd(before, along, velocity, lr=lr, momentum=momentum, weight_decay=weight_decay)
-    return TrainStepResult(after, speed, fresh, value.detach(), logits.detach())
+    return TrainStepResult(after, speed, new_buffers, value.detach(), logits.detach())

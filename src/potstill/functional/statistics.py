@@ -94,20 +94,22 @@ def record_statistics(
     Returns:
         The output, and the statistics by layer name in module order, with a graph if ``x`` has one.
     """
-    found: dict[str, dict[str, Tensor]] = {}
+    statistics: dict[str, dict[str, Tensor]] = {}
     hooks = []
 
-    def look(name: str, rule: Callable[[Tensor], Mapping[str, Tensor]]) -> Callable[[nn.Module, tuple[Tensor]], None]:
-        def seen(module: nn.Module, inputs: tuple[Tensor]) -> None:
+    def make_hook(
+        name: str, rule: Callable[[Tensor], Mapping[str, Tensor]]
+    ) -> Callable[[nn.Module, tuple[Tensor]], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor]) -> None:
             # half precision overflows in a variance
             a = inputs[0].float() if inputs[0].dtype in (torch.float16, torch.bfloat16) else inputs[0]
-            found[name] = dict(rule(a))  # at once: a later layer may write into its input
+            statistics[name] = dict(rule(a))  # at once: a later layer may write into its input
 
-        return seen
+        return hook
 
     layers = {n: rule for n, m in network.named_modules() for kind, rule in rules.items() if isinstance(m, kind)}
     try:
-        hooks += [network.get_submodule(n).register_forward_pre_hook(look(n, rule)) for n, rule in layers.items()]
+        hooks += [network.get_submodule(n).register_forward_pre_hook(make_hook(n, rule)) for n, rule in layers.items()]
         used = weights
         if network.training:
             buffers = {n for n, _ in network.named_buffers()}
@@ -116,7 +118,7 @@ def record_statistics(
     finally:
         for hook in hooks:
             hook.remove()
-    return out, {n: found[n] for n in layers if n in found}
+    return out, {n: statistics[n] for n in layers if n in statistics}
 
 
 def statistics_distance(

@@ -132,17 +132,17 @@ def stochastic_greedy(
     _check(n, m)
     if not 0 < epsilon < 1:
         raise PotstillError(f"epsilon must lie between 0 and 1, but it is {epsilon}; the paper's examples use 0.1")
-    looked = math.ceil(n / m * math.log(1 / epsilon))
-    left = torch.ones(n, dtype=torch.bool)
+    num_candidates = math.ceil(n / m * math.log(1 / epsilon))
+    is_left = torch.ones(n, dtype=torch.bool)
     order: list[int] = []
     for _ in range(m):
-        rest = left.nonzero().flatten()
-        drawn = rest[sample_distinct(len(rest), looked, rng)].sort().values
-        values = torch.cat([gains(part) for part in torch.split(drawn, _BATCH)])
-        best = int(drawn[int(values.argmax())])
+        rest = is_left.nonzero().flatten()
+        candidates = rest[sample_distinct(len(rest), num_candidates, rng)].sort().values
+        values = torch.cat([gains(part) for part in torch.split(candidates, _BATCH)])
+        best = int(candidates[int(values.argmax())])
         take(best)
         order.append(best)
-        left[best] = False
+        is_left[best] = False
     return torch.tensor(order)
 
 
@@ -257,12 +257,12 @@ def graph_cut(x: Float[Tensor, "n d"], m: int, kernel: Kernel = "cosine", weight
     """
     _check(len(x), m)
     k = row_similarity(x, kernel)
-    own = (
+    self_similarity = (
         (k.norms > 0).to(torch.float64) / 2 + 0.5
         if kernel == "cosine"
         else torch.ones_like(k.norms, dtype=torch.float64)
     )
-    gain = weight * k.totals() - own
+    gain = weight * k.totals() - self_similarity
     order: list[int] = []
     for _ in range(m):
         best = int(gain.argmax())

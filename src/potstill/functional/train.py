@@ -119,14 +119,14 @@ def train_step(
     Returns:
         Parameters, velocity and buffers after the step, loss and outputs before it.
     """
-    kept = dict(network.named_buffers()) if buffers is None else buffers
-    fresh = {name: b.detach().clone() for name, b in kept.items()}
+    old_buffers = dict(network.named_buffers()) if buffers is None else buffers
+    new_buffers = {name: b.detach().clone() for name, b in old_buffers.items()}
     with torch.enable_grad():
         used = {n: p.detach().requires_grad_() for n, p in params.items()}
         value, logits, slopes = forward_backward(
-            network, lambda some: functional_call(network, {**used, **fresh}, (some,)), tuple(used.values()),
+            network, lambda some: functional_call(network, {**used, **new_buffers}, (some,)), tuple(used.values()),
             tree_map(Tensor.detach, x), lambda outputs: criterion(outputs, y),
-            PureForward(parameters=used, buffers=fresh),
+            PureForward(parameters=used, buffers=new_buffers),
         )  # fmt: skip
         grads = dict(zip(used, slopes, strict=True))
     with torch.no_grad():
@@ -138,4 +138,4 @@ def train_step(
             momentum=momentum,
             weight_decay=weight_decay,
         )
-    return TrainStepResult(after, speed, fresh, value, logits)
+    return TrainStepResult(after, speed, new_buffers, value, logits)

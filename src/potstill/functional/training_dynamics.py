@@ -128,9 +128,9 @@ def regions(coordinates: Cartography, ambiguous: float = 1 / 3) -> Int[Tensor, "
     a mean probability of the true class below 1/2 (ours: the paper draws no line).
     """
     n = len(coordinates.confidence)
-    made = torch.where(coordinates.confidence < 0.5, 2, 0)
-    made[torch.argsort(coordinates.variability, descending=True, stable=True)[: round(ambiguous * n)]] = 1
-    return made
+    region = torch.where(coordinates.confidence < 0.5, 2, 0)
+    region[torch.argsort(coordinates.variability, descending=True, stable=True)[: round(ambiguous * n)]] = 1
+    return region
 
 
 def dynamic_uncertainty(probability: Float[Tensor, "e n"], window: int) -> Float[Tensor, " n"]:

@@ -33,7 +33,7 @@ def default_depth(side: int) -> int:
 
     The published depths leave 4×4 positions: 3 at 32 (and at 28, which is padded), 4 at 64, 5 at 128, 6 at 256.
     """
-    return 2 + sum(side >= bound for bound in (17, 48, 96, 192))
+    return 2 + sum(side >= limit for limit in (17, 48, 96, 192))
 
 
 def _norm(norm: Norm, channels: int, height: int, width: int) -> nn.Module:

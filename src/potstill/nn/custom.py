@@ -42,9 +42,9 @@ class CustomNetwork:
     @property
     def constructor(self) -> Callable[..., Any]:
         """Class or function that makes the network."""
-        found = self.source.load() if isinstance(self.source, FileReference) else self.source
-        _check_constructor(found)
-        return cast("Callable[..., Any]", found)
+        constructor = self.source.load() if isinstance(self.source, FileReference) else self.source
+        _check_constructor(constructor)
+        return cast("Callable[..., Any]", constructor)
 
     def __str__(self) -> str:
         if isinstance(self.source, FileReference):
@@ -110,14 +110,14 @@ class WrappedNetwork(Network):
                     f"network {self.factory.name} has no nn.Linear whose input could be its features, and no method "
                     "embed(x); give it one, or choose a method that needs no features"
                 )
-            seen: list[Tensor] = []
+            head_inputs: list[Tensor] = []
             head = self.net.get_submodule(self.factory.head)
-            hook = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+            hook = head.register_forward_pre_hook(lambda module, inputs: head_inputs.append(inputs[0]))
             try:
                 self.net(x)
             finally:
                 hook.remove()
-        return seen[-1].flatten(1)
+        return head_inputs[-1].flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         with self._seeded_draws(x):

@@ -80,26 +80,26 @@ def _torchvision(model: str, shape: tuple[int, int, int], num_classes: int) -> t
     options: dict[str, Any] = {"image_size": shape[1]} if model.startswith("vit_") else {}
     if model in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}
-    whole = library.get_model(model, weights=None, num_classes=num_classes, **options)
-    head = next((a for a in _HEADS if isinstance(getattr(whole, a, None), nn.Module)), None)
+    network = library.get_model(model, weights=None, num_classes=num_classes, **options)
+    head = next((a for a in _HEADS if isinstance(getattr(network, a, None), nn.Module)), None)
     if head is None:
         raise PotstillError(f"torchvision model {model!r} has no classifier that can be taken off; choose another")
-    classifier = getattr(whole, head)
-    setattr(whole, head, nn.Identity())
+    classifier = getattr(network, head)
+    setattr(network, head, nn.Identity())
     if shape[0] != 3:
-        _replace_first_convolution(whole, shape[0])
-    return whole, classifier
+        _replace_first_convolution(network, shape[0])
+    return network, classifier
 
 
 class _Logits(nn.Module):
     """A transformers model without its classifier: its logits are the features."""
 
-    def __init__(self, whole: nn.Module) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.whole = whole
+        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.whole(pixel_values=x).logits
+        features: Tensor = self.model(pixel_values=x).logits
         return features
 
 
@@ -115,12 +115,12 @@ def _transformers(kind: str, shape: tuple[int, int, int], num_classes: int) -> t
     for field, value in (("num_channels", shape[0]), ("image_size", sides)):
         if hasattr(config, field):
             setattr(config, field, value)
-    whole = library.AutoModelForImageClassification.from_config(config)
-    classifier = getattr(whole, "classifier", None)
+    network = library.AutoModelForImageClassification.from_config(config)
+    classifier = getattr(network, "classifier", None)
     if not isinstance(classifier, nn.Module):
         raise PotstillError(f"transformers model {kind!r} has no classifier that can be taken off; choose another")
-    whole.classifier = nn.Identity()
-    return _Logits(whole), classifier
+    network.classifier = nn.Identity()
+    return _Logits(network), classifier
 
 
 def _replace_first_convolution(network: nn.Module, channels: int) -> None:

@@ -295,7 +295,7 @@ def _parse_parts(
 ) -> dict[str, str]:
     """Parse the parts of a name: one word per axis (default: the first), and numbers by letter."""
     numbers = numbers or {}
-    chosen: dict[str, str] = {}
+    values: dict[str, str] = {}
     for part in parts:
         key = next((axis for axis, words in axes.items() if part in words), None)
         match = re.fullmatch(r"([a-z])([1-9]\d{0,4})", part)
@@ -305,13 +305,13 @@ def _parse_parts(
             _refuse(
                 name, part, [*(w for words in axes.values() for w in words), *(f"{n}{v}" for n, v in numbers.items())]
             )
-        elif key in chosen:
+        elif key in values:
             raise PotstillError(
-                f"each part of a network's name is chosen once, but {name!r} has {chosen[key]} and {part}; drop one"
+                f"each part of a network's name is chosen once, but {name!r} has {values[key]} and {part}; drop one"
             )
         else:
-            chosen[key] = part
-    return {axis: words[0] for axis, words in axes.items()} | {n: str(v) for n, v in numbers.items()} | chosen
+            values[key] = part
+    return {axis: words[0] for axis, words in axes.items()} | {n: str(v) for n, v in numbers.items()} | values
 
 
 def _refuse(name: str, part: str, valid_parts: list[str]) -> None:

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from potstill.augment.crop import boxes
 from potstill.core import InputSpec, Problem
-from potstill.functional.crops import Curriculum, cropped, min_crop_area
+from potstill.functional.crops import Curriculum, crop_resize, min_crop_area
 from potstill.functional.statistics import densification, mean_l2_norm, total_variation
 from potstill.functional.transforms import resize
 from potstill.methods.decoupled._realism import Rank, make_mosaics
@@ -67,7 +67,7 @@ class View:
         least = min_crop_area(t, total, self.crop, self.curriculum, self.milestone)
         if least < 1:
             top, left, rows, columns = boxes(1, h, w, (least, 1.0), RATIO, rng)[0].tolist()
-            x = cropped(x, (top, left, rows, columns), size)
+            x = crop_resize(x, (top, left, rows, columns), size)
         else:
             x = resize(x, size)
         if self.pad:

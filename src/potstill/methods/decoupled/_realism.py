@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from potstill.augment.crop import boxes
 from potstill.core import Problem
-from potstill.functional.crops import assemble_mosaics, cropped, pad_centre
+from potstill.functional.crops import assemble_mosaics, crop_resize, pad_centre
 from potstill.functional.sampling import draw_per_class
 from potstill.methods.decoupled._teachers import CHUNK, TeacherNetwork
 from potstill.methods.engine import require_tensor
@@ -72,7 +72,7 @@ def class_mosaics(
     cell = (max(1, h // factor), max(1, w // factor))
 
     def patches(numbers: Sequence[int]) -> Tensor:
-        return torch.stack([cropped(images[n // crops], (*rows[n],), cell) for n in numbers])
+        return torch.stack([crop_resize(images[n // crops], (*rows[n],), cell) for n in numbers])
 
     def score(numbers: Sequence[int]) -> Tensor:
         x = problem.train.normalization.apply(pad_centre(patches(numbers), (h, w)))

@@ -98,16 +98,16 @@ class FeatureObjective:
     def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
         every, apart = [list(problem.shard_classes)], [[c] for c in problem.shard_classes]
 
-        def matching_gradient(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-            return self.matching_gradient(problem, state, block, seen, classes)
+        def matching_gradient(classes: list[int], inputs: ObjectiveInputs) -> LossAndGrads:
+            return self.matching_gradient(problem, state, block, inputs, classes)
 
         yield Update("loss", matching_gradient, apart if self.turns else every)
         if (classifier := block.classifier) is not None:
             classifier.requires_grad_(False)
             omega = problem.augment.draw(1, problem.train.input.shape, block.rng)
 
-            def calibration_gradient(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
-                return self.calibration_gradient(problem, classifier, omega, seen, classes)
+            def calibration_gradient(classes: list[int], inputs: ObjectiveInputs) -> LossAndGrads:
+                return self.calibration_gradient(problem, classifier, omega, inputs, classes)
 
             # learned labels are of every class
             yield Update(
@@ -150,11 +150,11 @@ class FeatureObjective:
             )
             most = num_samples(x) if uses_batch_statistics(net) else FORWARD_SAMPLES
             nothing = torch.empty(0, device=device_of(x))
-            seen = [self.views(net, some, nothing, ()) for some in iter_batches(x, most)]
+            views = [self.views(net, some, nothing, ()) for some in iter_batches(x, most)]
             return Views(
-                features=torch.cat([v.features for v in seen]),
-                layers=tuple(torch.cat(layer) for layer in zip(*(v.layers for v in seen), strict=True)),
-                weights=membership(problem.sizes, seen[0].features), classes=tuple(range(len(draws))),
+                features=torch.cat([v.features for v in views]),
+                layers=tuple(torch.cat(layer) for layer in zip(*(v.layers for v in views), strict=True)),
+                weights=membership(problem.sizes, views[0].features), classes=tuple(range(len(draws))),
             )  # fmt: skip
 
     def real_statistics(
@@ -204,16 +204,16 @@ class FeatureObjective:
             )
             weights = membership(sizes, next(t for t in named_tensors(x).values() if t.is_floating_point()))
             if self.measure.needs_layers:
-                seen = self.views(net, x, weights, group)
+                views = self.views(net, x, weights, group)
             else:
-                seen = Views(features=embed_real(net, x), layers=(), weights=weights, classes=tuple(group))
-            return self.measure.statistics(seen, memory, rng)
+                views = Views(features=embed_real(net, x), layers=(), weights=weights, classes=tuple(group))
+            return self.measure.statistics(views, memory, rng)
 
     def matching_gradient(
-        self, problem: Problem, state: MatchingState, block: Block, seen: ObjectiveInputs, classes: list[int]
+        self, problem: Problem, state: MatchingState, block: Block, inputs: ObjectiveInputs, classes: list[int]
     ) -> LossAndGrads:
         """Return distance plus penalty over ``classes`` and its gradients."""
-        S, Y, net = inputs_of_view(seen), seen.get("labels"), block.net
+        S, Y, net = inputs_of_view(inputs), inputs.get("labels"), block.net
         sizes, apply, draws = problem.sizes, augment_function(problem), block.draws
         firsts = [0, *torch.tensor(sizes).cumsum(0).tolist()]
         parts = [[classes[i] for i in g] for g in self._synthetic_groups([sizes[c] for c in classes])]
@@ -243,8 +243,8 @@ class FeatureObjective:
                 penalty = self.measure.penalty
                 if penalty is not None and (extra := penalty(state, net, syn, y)) is not None:
                     value = value + extra
-                found = torch.autograd.grad(value, tuple(leaves.values()), allow_unused=True)
-                for n, by in zip(leaves, found, strict=True):
+                grads = torch.autograd.grad(value, tuple(leaves.values()), allow_unused=True)
+                for n, by in zip(leaves, grads, strict=True):
                     if n != "labels":
                         slopes[n][rows] = by if by is not None else 0.0
                     elif by is not None:
@@ -253,20 +253,20 @@ class FeatureObjective:
         return loss, slopes
 
     def calibration_gradient(
-        self, problem: Problem, net: Network, omega: object, seen: ObjectiveInputs, classes: Sequence[int]
+        self, problem: Problem, net: Network, omega: object, inputs: ObjectiveInputs, classes: Sequence[int]
     ) -> LossAndGrads:
         """Return the classifier's loss over ``classes`` and its gradients."""
 
         def loss_of(x: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Tensor:
             return self.calibration * class_mean_cross_entropy(net(augment_function(problem)(x, omega)), y, sizes)
 
-        S = seen["inputs"]
+        S = inputs["inputs"]
         with torch.enable_grad():
-            if "labels" in seen:
-                leaves = _leaf_copies(seen)
+            if "labels" in inputs:
+                leaves = _leaf_copies(inputs)
                 value = loss_of(leaves["inputs"], leaves["labels"], problem.sizes)
-                found = torch.autograd.grad(value, (leaves["inputs"], leaves["labels"]))
-                return float(value.detach()), dict(zip(("inputs", "labels"), found, strict=True))
+                grads = torch.autograd.grad(value, (leaves["inputs"], leaves["labels"]))
+                return float(value.detach()), dict(zip(("inputs", "labels"), grads, strict=True))
             loss, slopes = 0.0, torch.zeros_like(S)
             y, firsts = hard_labels(problem).to(S.device), [0, *torch.tensor(problem.sizes).cumsum(0).tolist()]
             sizes = [problem.sizes[c] for c in classes]
@@ -302,7 +302,7 @@ class FeatureObjective:
 
         together = [len(g) for g in groups(list(sizes), FORWARD_SAMPLES)]
         at_once = k if learned else 1 if self.turns else max(map(len, self._synthetic_groups(list(sizes))))
-        made = [
+        costs = [
             StepCost(
                 what="real samples", real=True, classes=k, samples=sum(map(len, index)), size=max(map(len, index)),
                 ready=of_real, every=self.steps_per_network,
@@ -324,8 +324,8 @@ class FeatureObjective:
                 what="calibration", classes=k, samples=sum(sizes), size=max(sizes), at_once=max(together),
                 ready=of_calibration, when="descent",
             )  # fmt: skip
-            made.append(calibration)
-        return tuple(made)
+            costs.append(calibration)
+        return tuple(costs)
 
 
 def _has_learned_labels(state: MatchingState) -> bool:
@@ -341,5 +341,5 @@ def _draw_augmentations(problem: Problem, state: MatchingState, rng: Generator) 
     return tuple(problem.augment.draw(1, shape, rng) for _ in range(k))
 
 
-def _leaf_copies(seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {n: t.detach().clone().requires_grad_() for n, t in seen.items()}
+def _leaf_copies(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n: t.detach().clone().requires_grad_() for n, t in inputs.items()}

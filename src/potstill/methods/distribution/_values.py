@@ -72,7 +72,7 @@ def feature_matching(
     space: Space = "model",
     turns: bool = False,
     calibration: float = 0.0,
-    known: bool = True,
+    fixed_steps: bool = True,
 ) -> MatchingEngine:
     """Return the matching engine with these parts.
 
@@ -81,7 +81,7 @@ def feature_matching(
         networks: the method's network source; default: that of ``embedders``.
         turns: True if every class has an update of its own.
         calibration: weight of an update by a trained classifier's loss.
-        known: every step is an iteration.
+        fixed_steps: True if every step is an iteration.
 
     Raises:
         PotstillError: ``embedders`` does not suit these parts.
@@ -108,7 +108,7 @@ def feature_matching(
         ),
         networks=ready if networks is None else networks, required_assets=_needed(method),
         param_groups=lambda state, _: plain if rules is None else rules(state), iterations=method.iterations,
-        steps=method.iterations if known else None, initial=method.init_from, labels=method.labels, space=space,
+        steps=method.iterations if fixed_steps else None, initial=method.init_from, labels=method.labels, space=space,
     )  # fmt: skip
 
 

@@ -104,7 +104,7 @@ class CAFE(FeatureMatchingMethod):
             lr=self.lr_net,
         )  # fmt: skip
         # the number of steps depends on the networks' accuracy
-        return feature_matching(self, measure, rules=self.rules, networks=networks, known=False)
+        return feature_matching(self, measure, rules=self.rules, networks=networks, fixed_steps=False)
 
     def rules(self, state: MatchingState) -> ParamGroups:
         halvings = sum(state.iteration >= part * self.iterations for part in (0.6, 0.8, 0.9))
