@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from potstill.methods.decoupled.g_vbsm import GVBSM
     from potstill.methods.decoupled.lpld import LPLD
     from potstill.methods.decoupled.rded import RDED
-    from potstill.methods.decoupled.sre2l import SRe2L
-    from potstill.methods.decoupled.sre2l_plus import SRe2LPlus
+    from potstill.methods.decoupled.sre2l import SRe2L, SRe2LPlus
     from potstill.methods.decoupled.ufc import UFC
     from potstill.methods.decoupled.wmdd import WMDD
     from potstill.methods.distribution.cafe import CAFE
