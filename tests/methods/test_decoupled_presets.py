@@ -342,10 +342,10 @@ def test_cv_dd_s_pairs_take_turns_and_count_by_their_worth() -> None:
     assert pairs == [(0, 1), (0, 2), (1, 2), (0, 1)]
     weights = [v[2] for v in voices(method, problem, replace(state, batch=1))]
     assert weights[0] / weights[1] == pytest.approx(math.exp(20 / 5))
-    votes = method.build_engine(problem).labeller.votes
+    votes = method.build_engine(problem).labeller.weights
     assert sum(votes) == pytest.approx(1)
     assert votes[0] / votes[1] == pytest.approx(math.exp(10 / 10))
-    assert replace(method, priors=()).build_engine(problem).labeller.votes == pytest.approx((1 / 3,) * 3)
+    assert replace(method, priors=()).build_engine(problem).labeller.weights == pytest.approx((1 / 3,) * 3)
     with pytest.raises(PotstillError, match="one number for each of the 3 teachers, but there are 2"):
         replace(method, priors=(1.0, 2.0)).teacher_priors(problem)
 

@@ -129,7 +129,7 @@ def test_sre2l_and_dwa_have_the_other_settings_of_each_program_too() -> None:
 
 
 def test_fadrm_begins_with_crops_in_the_middle_of_the_ranking() -> None:
-    assert FADRM().start_rank == "medium"
+    assert FADRM().init_rank == "medium"
 
 
 def test_what_is_asked_for_stays_and_the_card_shows_what_the_rest_became() -> None:
@@ -237,12 +237,12 @@ def test_edc_mirrors_small_pictures_and_leaves_their_quarters() -> None:
 def test_the_usual_committee_is_of_those_that_can_take_the_data(kind: type[Method[Any]]) -> None:
     own, notes = settled(kind(), 28)
     members = own.committee.split(",")
-    assert members == [n for n in kind.usual if n != "vgg11-batch"]  # type: ignore[attr-defined]
+    assert members == [n for n in kind.default_committee if n != "vgg11-batch"]  # type: ignore[attr-defined]
     (note,) = notes
     assert note.startswith("vgg11-batch, of the usual committee of teachers, is left out: ")
     assert "28×28 are too small; it takes 32×32 and more" in note
     whole, nothing = settled(kind(), 32)
-    assert (whole.committee, nothing) == (",".join(kind.usual), ())  # type: ignore[attr-defined]
+    assert (whole.committee, nothing) == (",".join(kind.default_committee), ())  # type: ignore[attr-defined]
     assert settled(kind(), 28, channels=1)[1] == ()  # the published VGG has a wider border for one channel
 
 

@@ -100,7 +100,7 @@ def test_cim_begins_with_mosaics_of_the_easiest_pictures_each_in_its_place() -> 
         wanted = index[loss.argsort()[:8]]
         assert sorted(state.index[8 * c : 8 * c + 8].tolist()) == sorted(wanted.tolist())
         assert state.index[8 * c] == wanted[0]
-    (mosaics,) = state.leaves.value.values()
+    (mosaics,) = state.params.value.values()
     real = problem.train.raw(state.index)
     for c in range(4):
         for k in range(4):
@@ -117,7 +117,7 @@ def test_cim_s_first_step_against_a_naive_loop() -> None:
     method = CIM(samples=12, augment="none", lr=0.02, **PLAIN)
     problem, state, rng = started(method)
     net = network(problem, members(method, problem)[0])
-    (mosaics,) = state.leaves.value.values()
+    (mosaics,) = state.params.value.values()
     delta = torch.zeros_like(mosaics, requires_grad=True)
     adam = torch.optim.AdamW([delta], 0.02, weight_decay=0.0)
     norm = problem.train.normalization
@@ -136,7 +136,7 @@ def test_cim_s_first_step_against_a_naive_loop() -> None:
         adam.step()
         state, shown = method.step(problem, state, rng)
         assert shown["residual"] == pytest.approx(float(loss.detach()) / 32, rel=1e-4)
-    (after,) = state.leaves.value.values()
+    (after,) = state.params.value.values()
     torch.testing.assert_close(after, (mosaics + delta).detach(), rtol=1e-3, atol=1e-4)
 
 
