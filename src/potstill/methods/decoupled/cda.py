@@ -23,12 +23,9 @@ class CDA(RecoveryMethod):
     """SRe2L with crops that shrink along a curriculum."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Distillation via Curriculum Data Augmentation in Large Data Era",
-        paper="arXiv:2311.18838",
-        year=2024,
-        family="decoupled",
-        training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
-    )
+        title="Dataset Distillation via Curriculum Data Augmentation in Large Data Era", paper="arXiv:2311.18838",
+        year=2024, family="decoupled", training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
+    )  # fmt: skip
 
     iterations: int = 4000
     """K: steps per batch (CDA/README.md, Tiny-ImageNet and ImageNet-1K)."""

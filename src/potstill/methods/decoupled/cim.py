@@ -64,11 +64,9 @@ class CIM(TeacherConfig, Method[CIMState]):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Condensing Large-Scale Datasets Directly with Minimal Information Loss",
-        paper="ECCV 2026; github.com/LINs-lab/CIM",
-        year=2026,
-        family="decoupled",
+        paper="ECCV 2026; github.com/LINs-lab/CIM", year=2026, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 1000, "batch": 100, "loss": "mse"},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 100},
         "good": {"teacher_epochs": 20},

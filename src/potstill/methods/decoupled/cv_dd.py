@@ -44,12 +44,9 @@ class CVDD(RecoveryMethod):
     """SRe2L++ with pairs of teachers, in which the more accurate one counts more."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Distillation via Committee Voting",
-        paper="arXiv:2501.07575",
-        year=2025,
-        family="decoupled",
+        title="Dataset Distillation via Committee Voting", paper="arXiv:2501.07575", year=2025, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 400},
         "good": {"teacher_epochs": 6, "iterations": 300},

@@ -57,12 +57,9 @@ class DELT(RecoveryMethod):
     """CDA from middling real samples, of which some are optimised long and some only a little."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="DELT: A Simple Diversity-driven EarlyLate Training for Dataset Distillation",
-        paper="arXiv:2411.19946",
-        year=2025,
-        family="decoupled",
-        training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
-    )
+        title="DELT: A Simple Diversity-driven EarlyLate Training for Dataset Distillation", paper="arXiv:2411.19946",
+        year=2025, family="decoupled", training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 400, "round_iterations": 50},
         "good": {"teacher_epochs": 20, "iterations": 800, "round_iterations": 100},

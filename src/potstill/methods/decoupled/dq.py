@@ -37,13 +37,9 @@ class DQ(TeacherConfig, Method[SelectionState]):
     """Random real samples of every bin between typical and odd."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Quantization",
-        paper="arXiv:2308.10524",
-        year=2023,
-        family="decoupled",
-        is_selection=True,
+        title="Dataset Quantization", paper="arXiv:2308.10524", year=2023, family="decoupled", is_selection=True,
         training={"optimizer": "sgd", "lr": 0.1, "epochs": 200, "batch": 16},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10},
         "good": {"teacher_epochs": 20},

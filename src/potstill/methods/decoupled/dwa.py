@@ -68,11 +68,9 @@ class DWA(RecoveryMethod):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Diversity-Driven Synthesis: Enhancing Dataset Distillation through Directed Weight Adjustment",
-        paper="arXiv:2409.17612",
-        year=2024,
-        family="decoupled",
+        paper="arXiv:2409.17612", year=2024, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "temperature": 30},
-    )
+    )  # fmt: skip
 
     published: ClassVar[SettingsBySize] = {
         (32, 100): {

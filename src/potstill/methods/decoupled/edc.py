@@ -64,12 +64,9 @@ class EDC(AveragedMatching, RecoveryMethod):
     """G-VBSM from real pictures, with the statistics of classes as well."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Elucidating the Design Space of Dataset Condensation",
-        paper="arXiv:2404.13733",
-        year=2024,
-        family="decoupled",
-        training={"optimizer": "sgd", "lr": 0.1, "epochs": 1000, "batch": 50, "loss": "mse-gt"},
-    )
+        title="Elucidating the Design Space of Dataset Condensation", paper="arXiv:2404.13733", year=2024,
+        family="decoupled", training={"optimizer": "sgd", "lr": 0.1, "epochs": 1000, "batch": 50, "loss": "mse-gt"},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 75},
         "good": {"teacher_epochs": 10, "iterations": 75},

@@ -26,12 +26,10 @@ class FADRM(RecoveryMethod):
     """SRe2L in stages that give back a part of the first picture."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="FADRM: Fast and Accurate Data Residual Matching for Dataset Distillation",
-        paper="arXiv:2506.24125",
-        year=2025,
-        family="decoupled",
+        title="FADRM: Fast and Accurate Data Residual Matching for Dataset Distillation", paper="arXiv:2506.24125",
+        year=2025, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
-    )
+    )  # fmt: skip
     fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone", "alpha", "shrink")
 
     iterations: int = 2000

@@ -66,11 +66,9 @@ class GVBSM(AveragedMatching, RecoveryMethod):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Generalized Large-Scale Data Condensation via Various Backbone and Statistical Matching",
-        paper="arXiv:2311.17950",
-        year=2024,
-        family="decoupled",
+        paper="arXiv:2311.17950", year=2024, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 1000, "batch": 100, "loss": "mse-gt"},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 400},
         "good": {"teacher_epochs": 10, "iterations": 400},

@@ -28,12 +28,9 @@ class LPLD(RecoveryMethod):
     """SRe2L class by class, with the BatchNorm statistics of each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation?",
-        paper="arXiv:2410.15919",
-        year=2024,
-        family="decoupled",
-        training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
-    )
+        title="Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation?", paper="arXiv:2410.15919",
+        year=2024, family="decoupled", training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 200},
         "good": {"teacher_epochs": 20, "iterations": 300},

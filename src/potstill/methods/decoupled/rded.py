@@ -43,11 +43,9 @@ class RDED(TeacherConfig, Method[RDEDState]):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm",
-        paper="arXiv:2312.03526",
-        year=2024,
-        family="decoupled",
+        paper="arXiv:2312.03526", year=2024, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 50, "temperature": 20},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10},
         "good": {"teacher_epochs": 20},

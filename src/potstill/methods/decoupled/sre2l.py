@@ -36,11 +36,9 @@ class SRe2L(RecoveryMethod):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Squeeze, Recover and Relabel: Dataset Condensation at ImageNet Scale From A New Perspective",
-        paper="arXiv:2306.13092",
-        year=2023,
-        family="decoupled",
+        paper="arXiv:2306.13092", year=2023, family="decoupled",
         training={"optimizer": "sgd", "lr": 0.2, "epochs": 100, "temperature": 20},
-    )
+    )  # fmt: skip
 
     published: ClassVar[SettingsBySize] = {
         (32, 100): {"iterations": 1000, "lr": 0.25, "r_bn": 0.01, "crop": 1.0, "flip": False, "jitter": 4},
@@ -71,12 +69,9 @@ class SRe2LPlus(RecoveryMethod):
     """SRe2L that begins with mosaics of real crops."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="SRe2L++, of Dataset Distillation via Committee Voting",
-        paper="arXiv:2501.07575",
-        year=2025,
-        family="decoupled",
-        training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
-    )
+        title="SRe2L++, of Dataset Distillation via Committee Voting", paper="arXiv:2501.07575", year=2025,
+        family="decoupled", training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
+    )  # fmt: skip
 
     iterations: int = 4000
     """Steps per batch (recover.py of CV-DD)."""

@@ -43,11 +43,9 @@ class UFC(RecoveryMethod):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Breaking Class Barriers: Efficient Dataset Distillation via Inter-Class Feature Compensator",
-        paper="arXiv:2408.06927",
-        year=2025,
-        family="decoupled",
+        paper="arXiv:2408.06927", year=2025, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "batch": 64, "temperature": 30},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 400},
         "good": {"teacher_epochs": 10, "iterations": 400},

@@ -101,12 +101,10 @@ class WMDD(RecoveryMethod):
     """Pictures whose embeddings are the Wasserstein barycentre of each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Distillation via the Wasserstein Metric",
-        paper="arXiv:2311.18531",
-        year=2025,
+        title="Dataset Distillation via the Wasserstein Metric", paper="arXiv:2311.18531", year=2025,
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 100, "temperature": 20},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 200},
         "good": {"teacher_epochs": 20, "iterations": 300},

@@ -40,7 +40,14 @@ class FeatureMatchingMethod(EngineMethod[MatchingState]):
     iterations: int
     lr: float
     momentum: float
-    init_from: Init
+    init_from: Init = "real"
+    """Initial images: random real samples, noise, or real samples nearest to k-means centres."""
+    augment: str = "dsa"
+    """Siamese augmentation."""
+    network: str = "convnet"
+    """Network that embeds."""
+    parametrization: str = "pixels"
+    """Stored and optimised representation."""
     labels: Labels = "hard"
     """Hard labels, as published, or learned ones, which weight every sample in every class. Ours."""
     lr_labels: float = 0.1

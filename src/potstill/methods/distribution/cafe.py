@@ -45,13 +45,9 @@ class CAFE(FeatureMatchingMethod):
     """Align the features of every layer, and let the synthetic centres tell real samples apart."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="CAFE: Learning to Condense Dataset by Aligning Features",
-        paper="arXiv:2203.01531",
-        year=2022,
-        family="distribution",
-        kinds=("image",),
-        training={"lr": 0.01, "augmentation": "none", "epochs": 600},
-    )
+        title="CAFE: Learning to Condense Dataset by Aligning Features", paper="arXiv:2203.01531", year=2022,
+        family="distribution", kinds=("image",), training={"lr": 0.01, "augmentation": "none", "epochs": 600},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 3, "batch_real": 64, "max_epochs": 10},
         "good": {"iterations": 30, "batch_real": 128, "max_epochs": 20},
@@ -86,10 +82,6 @@ class CAFE(FeatureMatchingMethod):
     """Must stay 1: the network changes at every step."""
     augment: str = "none"
     """Siamese augmentation, and that of the network's training (--method, --dsa_strategy); dsa for CAFE+DSA."""
-    network: str = "convnet"
-    """Network whose layers are aligned."""
-    parametrization: str = "pixels"
-    """Stored and optimised representation."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         if self.steps_per_network != 1:

@@ -16,7 +16,7 @@ from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._statistics import MEANS
 from potstill.methods.distribution._values import FeatureMatchingMethod, match_in_trained_networks
-from potstill.methods.engine import Init, MatchingEngine
+from potstill.methods.engine import MatchingEngine
 
 __all__ = ["DANCE"]
 
@@ -26,13 +26,9 @@ class DANCE(FeatureMatchingMethod):
     """Match means in networks between untrained and trained, and calibrate the classes."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dual-View Distribution Alignment for Dataset Condensation",
-        paper="arXiv:2406.01063",
-        year=2024,
-        family="distribution",
-        kinds=("*",),
-        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+        title="Dual-View Distribution Alignment for Dataset Condensation", paper="arXiv:2406.01063", year=2024,
+        family="distribution", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 300, "steps_per_network": 8, "pretrained_networks": 2, "pretrain_epochs": 5},
         "good": {"iterations": 4_000, "steps_per_network": 8, "pretrained_networks": 5, "pretrain_epochs": 20},
@@ -63,12 +59,8 @@ class DANCE(FeatureMatchingMethod):
     """Weight of the calibration step; 0 leaves it out."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one per class, as published; the same with SGD."""
-    init_from: Init = "real"
-    """Initial images: random real samples (--init mix)."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout (reproduce_condense.py, aug_type)."""
-    network: str = "convnet"
-    """Network that embeds."""
     parametrization: str = "tiles"
     """Stored and optimised representation (--factor 2)."""
 

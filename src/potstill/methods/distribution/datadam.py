@@ -19,7 +19,7 @@ from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.distribution import attention, class_means, mean_gap
 from potstill.methods.distribution._statistics import DistributionObjective, Memory, Statistics, Views
 from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
-from potstill.methods.engine import Init, MatchingEngine
+from potstill.methods.engine import MatchingEngine
 
 __all__ = ["DataDAM"]
 
@@ -29,13 +29,9 @@ class DataDAM(FeatureMatchingMethod):
     """Match spatial attention of the inner layers and the mean embedding."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="DataDAM: Efficient Dataset Distillation with Attention Matching",
-        paper="arXiv:2310.00093",
-        year=2023,
-        family="distribution",
-        kinds=("image",),
-        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1800},
-    )
+        title="DataDAM: Efficient Dataset Distillation with Attention Matching", paper="arXiv:2310.00093", year=2023,
+        family="distribution", kinds=("image",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1800},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 300, "steps_per_network": 8},
         "good": {"iterations": 3_000, "steps_per_network": 8},
@@ -55,14 +51,6 @@ class DataDAM(FeatureMatchingMethod):
     """γ, a factor of the whole loss (main_DataDAM.py)."""
     batch_real: int = 64
     """Real samples per class and step (main_DataDAM.py, --batch_real)."""
-    init_from: Init = "real"
-    """Initial images: random real samples or noise; the released code reads files of its own choice."""
-    augment: str = "dsa"
-    """Siamese augmentation (section 4.1)."""
-    network: str = "convnet"
-    """Network whose layers are looked at, new at every step."""
-    parametrization: str = "pixels"
-    """Stored and optimised representation."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         measure = DistributionObjective(

@@ -14,7 +14,7 @@ from typing import ClassVar
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.distribution._statistics import MEANS
 from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
-from potstill.methods.engine import Init, MatchingEngine
+from potstill.methods.engine import MatchingEngine
 
 __all__ = ["DM"]
 
@@ -24,15 +24,10 @@ class DM(FeatureMatchingMethod):
     """Match the mean embedding of every class under random networks."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Condensation with Distribution Matching",
-        paper="arXiv:2110.04181",
-        year=2023,
-        family="distribution",
-        kinds=("*",),
-        multi_input=True,
-        tasks=("*",),
+        title="Dataset Condensation with Distribution Matching", paper="arXiv:2110.04181", year=2023,
+        family="distribution", kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "steps_per_network": 8},
         "good": {"iterations": 10_000, "steps_per_network": 8},
@@ -46,14 +41,6 @@ class DM(FeatureMatchingMethod):
     """Momentum of the synthetic data (main_DM.py)."""
     batch_real: int = 256
     """Real samples per class and step (main_DM.py, --batch_real)."""
-    init_from: Init = "real"
-    """Initial images: random real samples or noise (main_DM.py, --init), or from those nearest to k-means centres."""
-    augment: str = "dsa"
-    """Siamese augmentation (section 3.2 of the paper)."""
-    network: str = "convnet"
-    """Network that embeds, new at every step."""
-    parametrization: str = "pixels"
-    """Stored and optimised representation."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         return feature_matching(self, MEANS)

@@ -27,7 +27,7 @@ from potstill.functional.distribution import (
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._statistics import DistributionObjective, Memory, Statistics, Views, pad_parts
 from potstill.methods.distribution._values import FeatureMatchingMethod, match_in_trained_networks
-from potstill.methods.engine import Init, MatchingEngine, MatchingState, idc_learning_rate
+from potstill.methods.engine import MatchingEngine, MatchingState, idc_learning_rate
 
 __all__ = ["DSDM"]
 
@@ -38,12 +38,9 @@ class DSDM(FeatureMatchingMethod):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Diversified Semantic Distribution Matching for Dataset Distillation",
-        paper="doi:10.1145/3664647.3680900",
-        year=2024,
-        family="distribution",
-        kinds=("*",),
+        paper="doi:10.1145/3664647.3680900", year=2024, family="distribution", kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1500},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 250, "steps_per_network": 8, "pretrained_networks": 2, "pretrain_epochs": 5},
         "good": {"iterations": 3_000, "steps_per_network": 8, "pretrained_networks": 5, "pretrain_epochs": 15},
@@ -87,12 +84,8 @@ class DSDM(FeatureMatchingMethod):
     """No calibration step."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one per class, as published; the same with SGD."""
-    init_from: Init = "real"
-    """Initial images: random real samples."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout."""
-    network: str = "convnet"
-    """Network that embeds."""
     parametrization: str = "tiles"
     """Stored and optimised representation (--factor 2)."""
 

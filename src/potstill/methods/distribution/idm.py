@@ -22,7 +22,7 @@ from potstill.core import MethodInfo, Network, Presets, Problem
 from potstill.methods.distribution._pool import TrainingPool, pool_member
 from potstill.methods.distribution._statistics import MEANS, Views
 from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
-from potstill.methods.engine import Init, MatchingEngine, MatchingState
+from potstill.methods.engine import MatchingEngine, MatchingState
 
 __all__ = ["IDM"]
 
@@ -32,13 +32,9 @@ class IDM(FeatureMatchingMethod):
     """Match means in a pool of networks in training, and keep the classes apart."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Improved Distribution Matching for Dataset Condensation",
-        paper="arXiv:2307.09742",
-        year=2023,
-        family="distribution",
-        kinds=("*",),
-        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+        title="Improved Distribution Matching for Dataset Condensation", paper="arXiv:2307.09742", year=2023,
+        family="distribution", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 150, "batch_real": 64, "pool_trained": 1, "pool_steps": 4, "pool_batch": 64},
         "good": {"iterations": 1_000, "batch_real": 128, "pool_steps": 5, "pool_batch": 128},
@@ -73,12 +69,6 @@ class IDM(FeatureMatchingMethod):
     """Learning rate, with momentum 0.9 and weight decay 5e-4 (--lr_net, --net_decay)."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one per class, as published; the same with SGD."""
-    init_from: Init = "real"
-    """Initial images: random real samples (--init real)."""
-    augment: str = "dsa"
-    """Siamese augmentation."""
-    network: str = "convnet"
-    """Network that embeds."""
     parametrization: str = "tiles"
     """Stored and optimised representation (--aug)."""
 

@@ -27,7 +27,7 @@ from potstill.methods.distribution._statistics import (
     unpad_parts,
 )
 from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
-from potstill.methods.engine import Init, MatchingEngine
+from potstill.methods.engine import MatchingEngine
 
 __all__ = ["M3D"]
 
@@ -37,14 +37,10 @@ class M3D(FeatureMatchingMethod):
     """Match the kernel mean of the embeddings of every class: our reading of an unpublished program."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy",
-        paper="arXiv:2312.15927",
-        year=2024,
-        family="distribution",
-        reimplemented=True,
-        kinds=("*",),
+        title="M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy", paper="arXiv:2312.15927", year=2024,
+        family="distribution", reimplemented=True, kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 400, "steps_per_network": 8},
         "good": {"iterations": 6_000, "steps_per_network": 8},
@@ -62,12 +58,6 @@ class M3D(FeatureMatchingMethod):
     """Weight of the Gaussian kernels beside the linear one, whose values are squared distances. Ours."""
     batch_real: int = 256
     """Real samples per class and step. Ours: DM's."""
-    init_from: Init = "real"
-    """Initial images: random real samples or noise."""
-    augment: str = "dsa"
-    """Siamese augmentation."""
-    network: str = "convnet"
-    """Network that embeds, new at every step."""
     parametrization: str = "tiles"
     """Stored and optimised representation: the paper decodes four inputs from each stored one (IDC's partition)."""
 

@@ -40,7 +40,7 @@ from potstill.methods.distribution._statistics import (
     unpad_parts,
 )
 from potstill.methods.distribution._values import FeatureMatchingMethod, match_in_trained_networks
-from potstill.methods.engine import Init, MatchingEngine, MatchingState
+from potstill.methods.engine import MatchingEngine, MatchingState
 from potstill.rng import draw_seed, generator
 
 __all__ = ["NCFM"]
@@ -52,12 +52,9 @@ class NCFM(FeatureMatchingMethod):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation with Neural Characteristic Function: A Minmax Perspective",
-        paper="arXiv:2502.20653",
-        year=2025,
-        family="distribution",
-        kinds=("*",),
+        paper="arXiv:2502.20653", year=2025, family="distribution", kinds=("*",),
         training={"lr": 0.001, "augmentation": "dsa", "epochs": 2000},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 300,
@@ -121,14 +118,10 @@ class NCFM(FeatureMatchingMethod):
     """Weight of the calibration step (calib_weight); 0 leaves it out."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each, as published."""
-    init_from: Init = "real"
-    """Initial images: random real samples (init mix)."""
     lr_labels: float = 1e-2
     """Learning rate of learned labels' logits. Ours."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout (aug_type)."""
-    network: str = "convnet"
-    """Network that embeds."""
     parametrization: str = "tiles"
     """Stored and optimised representation (factor 2)."""
 
