@@ -41,7 +41,7 @@ def list_cache(folder: str | Path | None = None) -> list[CacheUsage]:
     """Return the cached files by kind, the largest first.
 
     Args:
-        folder: of the cache, if not `potstill._util.cache_dir.cache_folder`.
+        folder: of the cache, if not `potstill._util.cache_dir.cache_dir`.
     """
     folder, now, found = Path(folder or cache_dir()), time.time(), dict[str, list[tuple[int, float]]]()
     for kind, path in cached_files(folder):

@@ -67,7 +67,7 @@ class Teachers:
         """Return a function from inputs to mean logits (n, k), without a graph.
 
         Args:
-            statistics: of the networks' BatchNorms, as for `potstill.labels.write.logits_of`.
+            statistics: of the networks' BatchNorms, as for `potstill.labels.write.mean_logits`.
         """
         networks = self.networks()
 

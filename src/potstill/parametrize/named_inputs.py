@@ -39,7 +39,7 @@ def parse_parametrization(spelled: str, input: InputSpec) -> Parametrization:
     """Return the parametrization of a name with its settings; of inputs with names also ``NAME=PARAMETRIZATION``.
 
     Raises:
-        PotstillError: as `potstill.core.registry.part` raises it, or there is no such part.
+        PotstillError: as `potstill.core.registry.create` raises it, or there is no such part.
     """
     parametrization: Parametrization = (
         parse_named_inputs(spelled, input) if input.parts else create("parametrizations", spelled)

@@ -6,7 +6,7 @@ r"""DSDM: Diversified Semantic Distribution Matching (Li et al., ACM MM 2024): m
 
 μ and C are mean and unbiased covariance of the embeddings of class c in one of several trained networks, h the moving
 average of the synthetic means over the steps, which joins the loss late. As published, h mixes features of different
-networks. The covariances are compared through Gram matrices (`potstill.functional.distribution.spread_gap`).
+networks. The covariances are compared through Gram matrices (`potstill.functional.distribution.covariance_gap`).
 """
 
 from collections.abc import Callable
