@@ -2,7 +2,7 @@
 
 Only rank 0 reads data, draws, decides and writes. The others take a share of
 
-- a training batch (`potstill.functional.microbatch.share_batches`): each passes its samples through the network; rank 0 takes
+- a training batch (`potstill.functional.microbatch.sharing`): each passes its samples through the network; rank 0 takes
   the loss of all outputs and sends ∂ℓ/∂outputs back; gradients are summed. The step is that of the whole batch up to
   the order of sums. Each step sends as many bytes as an all-reduce;
 - independent jobs: every n-th, with the bits of one process.

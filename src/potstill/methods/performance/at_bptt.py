@@ -7,7 +7,7 @@ r"""AT-BPTT: Exploring Automatic Truncated Optimization for Dataset Distillation
 
 RaT-BPTT with windows whose place follows the norms of a student's gradients and whose size follows the rank r of how
 fast these change, in three stages that end when students on real samples stop getting better
-(`potstill.methods.performance._windows.AdaptiveWindow` says them in full). In the program each size is counted from the last,
+(`potstill.methods.performance._windows.Adaptive` says them in full). In the program each size is counted from the last,
 so that sizes walk away from W_0 (base.py, ``model.module.window``); here W_0 stays. Everything else is RaT-BPTT's.
 """
 
