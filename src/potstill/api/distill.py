@@ -105,7 +105,7 @@ def distill(
         scores: numbers that `potstill.score` made, to select by: with their settings.
         executor: where independent jobs run: ``serial``, ``processes``, ``ray`` or a `potstill.execution.Executor`.
             The bits do not depend on it. Default: as many processes as help.
-        networks: trained networks in place of those that the method would train: values (`potstill.core.TrainedNetwork`) or
+        networks: trained networks in place of those that the method would train: values or
             paths of cached ones.
         experts: expert trajectories in place of those that the method would train: cached files, published replay
             buffers (``replay_buffer_0.pt``), folders of either, or values (`potstill.pretraining.Trajectory`).
