@@ -62,7 +62,7 @@ def spoiled(defect: str) -> Any:
         def predict(self, output: Tensor, /) -> Tensor:
             return output[:-1] if defect == "fewer" else output
 
-        def score(self, answers: Tensor, y: Tensor, /) -> float:
+        def score(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> float:
             assert defect == "fewer" or answers.shape == y.shape
             error = (answers.double() - y.double()[: len(answers)]).square().mean()
             return error if defect == "tensor" else float(error)  # type: ignore[return-value]

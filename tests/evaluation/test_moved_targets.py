@@ -49,7 +49,7 @@ class Masks:
     def predict(self, output: Tensor, /) -> Tensor:
         return (output > 0).float()
 
-    def score(self, answers: Tensor, y: Tensor, /) -> float:
+    def score(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> float:
         both, either = answers.minimum(y).sum(1), answers.maximum(y).sum(1)
         return float((both / either.clamp_min(1)).double().mean())
 

@@ -46,7 +46,7 @@ from potstill.evaluation.naive import naive_scores
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
-from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, count_answers, difference
+from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, count_answers, difference, summary
 from potstill.evaluation.teacher_labels import Labeller, resolve_labeller, stored_labeller
 from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
 from potstill.evaluation.vmap_students import default_group_size
@@ -274,6 +274,7 @@ def _content(
             if context.is_classification else {}
         ),
         **({"per_group": own.per_group} if own.per_group else {}),
+        **({"metrics": _further_metrics(context, own)} if own.further else {}),
         **({"confusion": own.confusion} if own.confusion else {}),
         **({"units": own.units, "naive": naive_scores(context.task, train, context.test)} if own.units else {}),
         "networks": dict(r.by_network),
@@ -308,6 +309,11 @@ def _network_entry(context: EvaluationContext, own: Measurement, random: Measure
     if random is None:
         return entry
     return {**entry, "baselines": {"random": context.with_score(context.summarize(random))}}
+
+
+def _further_metrics(context: EvaluationContext, own: Measurement) -> dict[str, Any]:
+    metrics = getattr(context.task, "further_metrics", {})
+    return {name: metrics[name].to_dict | summary(values) for name, values in own.further.items()}
 
 
 def _label_bytes(context: EvaluationContext, stored: Labels | None) -> dict[str, int]:

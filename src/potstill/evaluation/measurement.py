@@ -30,7 +30,7 @@ from potstill.evaluation.vmap_students import predict_all
 from potstill.execution import Executor
 from potstill.functional.label_simplex import to_scores
 from potstill.rng import derive_seed
-from potstill.tasks import Classification, get_targets, get_task
+from potstill.tasks import Classification, MultiMetricTask, get_targets, get_task
 
 __all__ = ["EvaluationContext", "Measurement", "mean", "measure"]
 
@@ -105,6 +105,8 @@ class Measurement:
     """Accuracy on each class; empty without classes."""
     per_group: list[dict[str, Any]]
     """Score on each group of test samples (``group``, ``mean``, ``n``); empty without groups."""
+    further: Mapping[str, list[float]]
+    """Further metrics of each student, by name."""
     units: Mapping[str, Mapping[str, float]]
     """Forecast errors of each variable in its own units; else empty."""
     confusion: list[list[int]]
@@ -151,16 +153,17 @@ def measure(
         for n in range(students)
     ]
     answers = context.predict(label, jobs, context.test)
-    task, test, targets = context.task, context.test, get_targets(context.test)
+    task, test, targets, groups = context.task, context.test, get_targets(context.test), get_groups(context.test)
     settings["augment"] = augmentation_name(name, context.train.input)
     if omitted := omitted_augmentations(name, p, context.train):
         settings["left_out"] = omitted
     classes = len(test.classes) if context.is_classification else 0
     return Measurement(
-        values=_student_scores(task, answers, targets),
+        values=_student_scores(task, answers, targets, groups),
         samples=sample_scores(task, answers, targets),
         per_class=_per_class(answers, test) if classes else [],
-        per_group=_per_group(task, answers, targets, get_groups(test)),
+        per_group=_per_group(task, answers, targets, groups),
+        further=_further_scores(task, answers, targets, groups),
         units=unit_errors(task, answers, targets),
         confusion=_confusion(answers, test) if 0 < classes <= MAX_CONFUSION_CLASSES else [],
         chosen=settings if learner is None else {"augment": "none"},
@@ -193,9 +196,21 @@ def _student_targets(context: EvaluationContext, training_set: TrainingSet, stud
     return to_scores(label_rows(y, k, torch.float32)) if training_set.scores is None else training_set.scores
 
 
-def _student_scores(task: Task, answers: Sequence[Tensor | None], targets: Tensor) -> list[float]:
+def _student_scores(
+    task: Task, answers: Sequence[Tensor | None], targets: Tensor, groups: Tensor | None = None
+) -> list[float]:
     """Return each student's score; a diverged student counts as chance."""
-    return [task.chance_score(targets) if answer is None else task.score(answer, targets) for answer in answers]
+    return [task.chance_score(targets) if a is None else task.score(a, targets, groups) for a in answers]
+
+
+def _further_scores(
+    task: Task, answers: Sequence[Tensor | None], targets: Tensor, groups: Tensor | None
+) -> dict[str, list[float]]:
+    """Return the further metrics of students that did not diverge, by name."""
+    if not isinstance(task, MultiMetricTask):
+        return {}
+    found = [task.further_scores(answer, targets, groups) for answer in answers if answer is not None]
+    return {name: [scores[name] for scores in found] for name in (found[0] if found else ())}
 
 
 def _per_class(answers: Sequence[Tensor | None], test: Source) -> list[float]:
@@ -215,9 +230,11 @@ def _per_group(
 ) -> list[dict[str, Any]]:
     """Return the score on each group of test samples, the mean over students."""
     found: list[dict[str, Any]] = []
-    for group in () if groups is None else torch.unique(groups).tolist():
+    if groups is None:
+        return found
+    for group in torch.unique(groups).tolist():
         at = torch.where(groups == group)[0]
-        scores = _student_scores(task, [None if a is None else a[at] for a in answers], targets[at])
+        scores = _student_scores(task, [None if a is None else a[at] for a in answers], targets[at], groups[at])
         found.append({"group": group, "mean": mean(scores), "n": len(at)})
     return found
 

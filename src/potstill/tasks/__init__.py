@@ -17,7 +17,7 @@ from potstill.tasks.geometry import (
 from potstill.tasks.metric import Metric
 from potstill.tasks.regression import Regression
 from potstill.tasks.retrieval import Retrieval
-from potstill.tasks.task import FittableTask, Task, get_targets, get_task
+from potstill.tasks.task import FittableTask, MultiMetricTask, Task, get_targets, get_task
 
 __all__ = [
     "GEOMETRIC",
@@ -28,6 +28,7 @@ __all__ = [
     "Metric",
     "MovableTargets",
     "Movement",
+    "MultiMetricTask",
     "Regression",
     "Retrieval",
     "Task",

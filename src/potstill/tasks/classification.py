@@ -1,7 +1,9 @@
 """Classification, trained by cross-entropy and scored by accuracy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -50,6 +52,18 @@ class Classification:
     def score(self, answers: Tensor, y: Tensor, /) -> float:
         """Return the accuracy."""
         return float((answers == y).double().mean())
+
+    @property
+    def further_metrics(self) -> Mapping[str, Metric]:
+        """Accuracy on the group of samples with the lowest one."""
+        return {"worst_group_accuracy": self.metric}
+
+    def further_scores(self, answers: Tensor, y: Tensor, groups: Tensor | None, /) -> Mapping[str, float]:
+        """Return the worst group's accuracy, if there are groups."""
+        if groups is None:
+            return {}
+        correct = (answers == y).double()
+        return {"worst_group_accuracy": min(float(correct[groups == g].mean()) for g in torch.unique(groups))}
 
     def chance_score(self, y: Tensor, /) -> float:
         """Return 1/k."""

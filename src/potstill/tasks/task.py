@@ -1,5 +1,6 @@
 """Contract of a task, and the task of a source."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -8,7 +9,7 @@ from torch import Tensor
 from potstill.tasks.classification import Classification
 from potstill.tasks.metric import Metric
 
-__all__ = ["FittableTask", "Task", "get_targets", "get_task"]
+__all__ = ["FittableTask", "MultiMetricTask", "Task", "get_targets", "get_task"]
 
 
 @runtime_checkable
@@ -50,6 +51,20 @@ class Task(Protocol):
 
     def chance_score(self, y: Tensor, /) -> float:
         """Return the score without knowledge of a test split, which a student with non-finite weights gets."""
+        ...
+
+
+@runtime_checkable
+class MultiMetricTask(Protocol):
+    """A task with further metrics beside the main one, by which sets are compared."""
+
+    @property
+    def further_metrics(self) -> Mapping[str, Metric]:
+        """Further metrics by name."""
+        ...
+
+    def further_scores(self, answers: Tensor, y: Tensor, groups: Tensor | None, /) -> Mapping[str, float]:
+        """Return the further metrics that can be computed, by name. Arguments as for `Task.score`."""
         ...
 
 

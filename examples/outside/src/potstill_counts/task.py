@@ -47,7 +47,7 @@ class Counts:
         """The rate (n, 1)."""
         return self.mean * output.exp()
 
-    def score(self, answers: Tensor, y: Tensor, /) -> float:
+    def score(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> float:
         """Mean of 2 (y log(y / rate) − (y − rate))."""
         rate, y = answers.double().clamp_min(1e-12), y.double()
         return float(2 * (torch.xlogy(y, y / rate) - (y - rate)).mean())
