@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.datasets import load_wine
 
 from potstill.reports import Gallery
+from potstill.reports.drawings import parallel_axes
 from potstill.reports.gallery import gallery
-from potstill.reports.parallel import parallel_axes
 
 
 def points(drawn: str) -> list[list[tuple[float, float]]]:

@@ -4,7 +4,7 @@ import json
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 from report_samples import card, estimate, scorecard
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
+from potstill import reports
 from potstill.errors import PotstillError
-from potstill.reports import Gallery, collect, read_set, render
+from potstill.reports import Entry, Gallery, render
+
+
+def collect(paths: Sequence[Path]) -> list[Entry]:
+    return reports.collect(paths, load_file)
+
+
+def read_set(path: Path) -> tuple[Mapping[str, Any], Gallery | None]:
+    return reports.read_set(path, load_file)
 
 
 def save(path: Path, g: Gallery, held: Mapping[str, Any] | None = None, **more: np.ndarray) -> Path:
@@ -200,7 +209,7 @@ def damaged(path: Path, how: str, digits: Gallery) -> None:
     elif how == "labels of no class":
         save_file(tensors | {"labels": digits.labels + 5}, path, metadata=metadata)
     elif how == "newer":
-        save(path, digits, card(format="potstill/3"))
+        save(path, digits, card(format="potstill/99"))
     elif how == "no labels":
         save_file({"inputs": digits.inputs}, path, metadata=metadata)
     elif how == "card cut":
@@ -223,8 +232,8 @@ def damaged(path: Path, how: str, digits: Gallery) -> None:
         ("a header that lies", "not a safetensors file"),
         ("too few labels", "(7,) labels"),
         ("labels of no class", "outside its 10 classes"),
-        ("newer", "its format is 'potstill/3'"),
-        ("no labels", "no tensor labels"),
+        ("newer", "its format is 'potstill/99'"),
+        ("no labels", "labels"),
         ("card cut", "its card is not valid JSON"),
         ("missing", "no such file"),
         ("percent", "an accuracy must be a fraction in [0,1], but one is 87.31"),

@@ -1,7 +1,6 @@
-"""Results on disk to entries: distilled sets with the scorecards and leaderboards that belong to them.
+"""Collect entries from results on disk: distilled sets with their scorecards and leaderboards.
 
-Files of the first format are read with numpy, and of the inputs only what is shown. Later ones hold codes of few bits
-and what inputs decode from, which needs torch: they are read by whoever calls this (`Decode`).
+Decoding inputs needs torch, so the caller passes a function for it (`ReadArrays`).
 """
 
 import json
@@ -132,22 +131,8 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Slices:
-    """Inputs in a file, read where they are asked for."""
-
-    held: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.held.get_shape())
-
-    def __getitem__(self, index: slice) -> np.ndarray:
-        return np.asarray(self.held[index])
-
-
 def read_set(path: Path, read_arrays: ReadArrays | None = None) -> tuple[Mapping[str, Any], Gallery | None]:
-    """The card of a distilled set and the inputs that a page shows of it.
+    """Return the metadata of a distilled set and its displayed inputs.
 
     Args:
         read_arrays: decodes the inputs of a set; without it encoded inputs are not shown.
@@ -187,32 +172,19 @@ class _Set:
     gallery: Gallery | None
     scorecards: list[Mapping[str, Any]] = field(default_factory=list)
     study: Mapping[str, Any] | None = None
-    film: Snapshots | None = None
+    snapshots: Snapshots | None = None
 
     def entries(self) -> list[Entry]:
+        """Return one entry, or one for each of several scorecards."""
         name = self.path.stem
-        if len(self.scorecards) <= 1:
-            return [
-                Entry(
-                    name=name,
-                    card=self.card,
-                    scorecard=next(iter(self.scorecards), None),
-                    gallery=self.gallery,
-                    study=self.study,
-                    snapshots=self.film,
-                )
-            ]
+        several = len(self.scorecards) > 1
         return [
             Entry(
-                name=f"{name} · {s.get('protocol', '')} · {s.get('network', '')}",
-                card=self.card,
-                scorecard=s,
-                gallery=self.gallery,
-                study=self.study,
-                snapshots=self.film,
+                name=f"{name} · {s.get('protocol', '')} · {s.get('network', '')}" if several and s else name,
+                card=self.card, scorecard=s, gallery=self.gallery, study=self.study, snapshots=self.snapshots,
             )
-            for s in self.scorecards
-        ]
+            for s in self.scorecards or [None]
+        ]  # fmt: skip
 
 
 def _is_scorecard(value: object) -> bool:
@@ -368,7 +340,7 @@ def collect(paths: Sequence[Path], read_arrays: ReadArrays | None = None) -> lis
     files = list(dict.fromkeys(file for path in paths for file in _files(path)))
     given = set(paths)
     sets = [
-        _Set(path, *read_set(path, read_arrays), film=load_snapshots(path))
+        _Set(path, *read_set(path, read_arrays), snapshots=load_snapshots(path))
         for path in files
         if path.suffix == ".safetensors" and (path in given or not _foreign(path))
     ]

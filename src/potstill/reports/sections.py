@@ -5,6 +5,7 @@ from typing import Any
 
 from potstill._util.formatting import describe_codec
 from potstill._util.html import Html, join_html, tag
+from potstill.reports.drawings import labelled
 from potstill.reports.entry import Entry
 from potstill.reports.figures import Point, bar, bars, curves, dot_plot, value
 from potstill.reports.gallery import gallery
@@ -23,7 +24,6 @@ from potstill.reports.numbers import (
     to_number,
     verdict,
 )
-from potstill.reports.parallel import labelled
 from potstill.reports.snapshots import snapshots_section
 from potstill.reports.study import study_section
 from potstill.tasks.metric import Metric

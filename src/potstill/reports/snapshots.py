@@ -15,10 +15,8 @@ from safetensors import SafetensorError, safe_open
 
 from potstill._util.html import Html, tag
 from potstill.errors import PotstillError
+from potstill.reports.drawings import draw_window, image_strip, labelled, parallel_axes
 from potstill.reports.numbers import format_count
-from potstill.reports.parallel import labelled, parallel_axes
-from potstill.reports.strips import image_strip
-from potstill.reports.windows import draw_window
 
 __all__ = ["Snapshots", "load_snapshots", "snapshots_section"]
 

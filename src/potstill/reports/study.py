@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from potstill._util.html import Html, tag
+from potstill.reports.drawings import labelled
 from potstill.reports.numbers import format_interval, format_percent, format_score, to_estimate, to_number
-from potstill.reports.parallel import labelled
 from potstill.tasks.metric import Metric
 
 __all__ = ["is_study", "study_section"]

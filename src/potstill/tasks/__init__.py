@@ -3,21 +3,26 @@
 A task is a frozen dataclass of JSON values, so that metadata can hold it, registered by name in the group ``tasks``.
 """
 
-from potstill.tasks.classification import Classification
-from potstill.tasks.forecast import Forecast
-from potstill.tasks.geometry import (
-    GEOMETRIC,
-    InvariantTargets,
-    MovableTargets,
-    Movement,
-    invariant_operations,
-    move_boxes,
-    move_maps,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from potstill.tasks.metric import Metric
-from potstill.tasks.regression import Regression
-from potstill.tasks.retrieval import Retrieval
-from potstill.tasks.task import FittableTask, MultiMetricTask, Task, get_targets, get_task
+
+if TYPE_CHECKING:
+    from potstill.tasks.classification import Classification
+    from potstill.tasks.forecast import Forecast
+    from potstill.tasks.geometry import (
+        GEOMETRIC,
+        InvariantTargets,
+        MovableTargets,
+        Movement,
+        invariant_operations,
+        move_boxes,
+        move_maps,
+    )
+    from potstill.tasks.regression import Regression
+    from potstill.tasks.retrieval import Retrieval
+    from potstill.tasks.task import FittableTask, MultiMetricTask, Task, get_targets, get_task
 
 __all__ = [
     "GEOMETRIC",
@@ -38,3 +43,13 @@ __all__ = [
     "move_boxes",
     "move_maps",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a name when it is used first: pages need `Metric` without torch."""
+    if name in __all__:
+        for module in ("classification", "forecast", "geometry", "regression", "retrieval", "task"):
+            found = importlib.import_module(f"potstill.tasks.{module}")
+            if name in found.__all__:
+                return getattr(found, name)
+    raise AttributeError(f"module 'potstill.tasks' has no attribute {name!r}")

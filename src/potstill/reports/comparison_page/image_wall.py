@@ -10,9 +10,9 @@ import numpy as np
 
 from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
+from potstill.reports.drawings import LONGEST, WANTED, image_strip
 from potstill.reports.entry import Gallery
 from potstill.reports.gallery import gallery
-from potstill.reports.strips import LONGEST, WANTED, image_strip
 
 __all__ = ["COPY", "NearestReal", "image_walls"]
 

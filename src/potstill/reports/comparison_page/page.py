@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
-from potstill._util.html import Html, tag
+from potstill._util.html import Html, join_html, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.comparison_page.confusions import confusions
 from potstill.reports.comparison_page.costs import classes, origin, sets, storage
@@ -14,10 +14,9 @@ from potstill.reports.comparison_page.image_wall import NearestReal, image_walls
 from potstill.reports.comparison_page.leaderboard import leaderboard
 from potstill.reports.comparison_page.pareto import assign_marks, draw_pareto, legend
 from potstill.reports.comparison_page.pca_map import PcaMap, draw_pca_maps
-from potstill.reports.comparison_page.snapshots import snapshots_sections as drawn_films
 from potstill.reports.comparison_page.summary import summary_table
 from potstill.reports.numbers import format_count, format_duration
-from potstill.reports.snapshots import Snapshots
+from potstill.reports.snapshots import Snapshots, snapshots_section
 
 __all__ = ["content_policy", "render_board", "render_waiting"]
 
@@ -88,6 +87,31 @@ def _frontiers(board: Board) -> list[Html]:
     return [legend(of), *out] if out else []
 
 
+def _snapshots_sections(board: Board, held: Mapping[str, Snapshots | str]) -> list[Html]:
+    """Return the snapshots of each set, folded but the first, in the order of the leaderboard.
+
+    Args:
+        held: by the name of the set's file, without its ending while the set is being made; a text says why there are
+            none.
+    """
+    titles: dict[str, str] = {}
+    for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
+        titles.setdefault(row.file, f"{row.label}, {row.size}")
+    making = {name: f"{name}, being made" for name in held if not name.endswith(".safetensors")}
+    out: list[Html] = []
+    for n, (name, title) in enumerate({**making, **titles}.items()):
+        if (film := held.get(name)) is None:
+            continue
+        inner = (
+            [tag("p", film, class_="note")]
+            if isinstance(film, str)
+            else snapshots_section(film, str(n), title, name in titles)
+        )
+        head = tag("summary", tag("h3", tag("bdi", title)))
+        out.append(tag("details", head, *inner, open=None if out else "", class_="one"))
+    return [join_html(out)] if out else []
+
+
 def _progress(board: Board, live: bool) -> Html | None:
     if not live and not board.making and board.done == board.total:
         return None
@@ -128,7 +152,7 @@ def render_board(
             "gallery",
             [*image_walls(board, nearest or {}, nearest is not None), *draw_pca_maps(board, pca_map)],
         ),
-        _part("How they came to be", "film", drawn_films(board, snapshots or {})),
+        _part("How they came to be", "film", _snapshots_sections(board, snapshots or {})),
         _part("Classes", "classes", [*classes(board), *confusions(board)]),
         _part("What is stored", "storage", storage(board)),
         _part("Each set", "sets", sets(board, anchors)),
