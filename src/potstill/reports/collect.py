@@ -178,12 +178,13 @@ class _Set:
         """Return one entry, or one for each of several scorecards."""
         name = self.path.stem
         several = len(self.scorecards) > 1
+        scorecards: list[Mapping[str, Any] | None] = [*self.scorecards] or [None]
         return [
             Entry(
                 name=f"{name} · {s.get('protocol', '')} · {s.get('network', '')}" if several and s else name,
                 card=self.card, scorecard=s, gallery=self.gallery, study=self.study, snapshots=self.snapshots,
             )
-            for s in self.scorecards or [None]
+            for s in scorecards
         ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Num
 
 from potstill._util.html import Html, tag
 
-__all__ = ["LONGEST", "WANTED", "draw_window", "image_strip", "labelled", "parallel_axes"]
+__all__ = ["LONGEST", "WANTED", "draw_window", "image_strip", "labelled", "parallel_axes", "scroll_box"]
 
 _MOST_AXES, _MOST_LINES, _MARKS = 12, 240, 8
 _HEIGHT, _STEP, _EDGE, _TOP, _BOTTOM = 230, 92, 46, 34, 22
@@ -73,8 +73,14 @@ def parallel_axes(
     note += f" {rows.shape[1] - d:,} more columns are not drawn." if rows.shape[1] > d else ""
     note += f" One row of {every} is drawn." if every > 1 else ""
     note += " Colours and dashes repeat after eight classes." if len(classes) > _MARKS else ""
-    box = tag("div", svg, class_="scroll", tabindex=0, role="region", aria_label=labelled("Rows as lines", of))
+    box = scroll_box(svg, labelled("Rows as lines", of))
     return tag("figure", _keys(classes), box, tag("figcaption", note), class_="parallel")
+
+
+def scroll_box(inner: Html, label: str, *, narrow: bool = False) -> Html:
+    """Return a box with an accessible name inside which a wide table scrolls."""
+    name = "scroll narrow" if narrow else "scroll"
+    return tag("div", inner, class_=name, tabindex=0, role="region", aria_label=label)
 
 
 def labelled(what: str, of: str) -> str:
@@ -146,10 +152,14 @@ def draw_window(
     return tag("li", tag("figure", drawn, tag("figcaption", below), class_="window"))
 
 
+def _window_y(value: float, low: float, room: float) -> float:
+    return _WINDOW_HEIGHT - _WINDOW_HEIGHT * (value - low) / room
+
+
 def _points(values: Float[np.ndarray, " t"], first: int, last: int, low: float, high: float) -> str:
     room = max(high - low, 1e-12)
     return " ".join(
-        f"{_WINDOW_WIDTH * (first + t) / max(1, last):.1f},{_WINDOW_HEIGHT - _WINDOW_HEIGHT * (float(v) - low) / room:.1f}"
+        f"{_WINDOW_WIDTH * (first + t) / max(1, last):.1f},{_window_y(float(v), low, room):.1f}"
         for t, v in enumerate(values)
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
-from potstill.reports.drawings import draw_window, labelled, parallel_axes
+from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box
 from potstill.reports.entry import Gallery
 
 __all__ = ["gallery", "shown"]
@@ -115,7 +115,7 @@ def _rows(g: Gallery, of: str) -> list[Html]:
     note += f", in the data's own units.{f' {_WEIGHTS}' if weights else ''}"
     note += "" if g.scores is None else f" {_scores(g.scores)}"
     return [
-        tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=labelled("Distilled rows", of)),
+        scroll_box(table, labelled("Distilled rows", of)),
         tag("p", note, class_="note"),
         *([] if lines is None else [lines]),
     ]
@@ -172,7 +172,7 @@ def _table(g: Gallery, most: int, of: str) -> Html:
     return join_html(
         [
             lines,
-            tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=labelled("Distilled rows", of)),
+            scroll_box(table, labelled("Distilled rows", of)),
         ]
     )
 

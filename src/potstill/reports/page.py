@@ -20,17 +20,8 @@ from potstill.reports.numbers import (
     to_number,
     verdict,
 )
-from potstill.reports.sections import (
-    about,
-    codec_line,
-    difference_cell,
-    entry_sections,
-    estimate_cells,
-    headline,
-    sentence,
-    table,
-    warnings,
-)
+from potstill.reports.sections import about, entry_sections, headline, sentence, warnings
+from potstill.reports.tables import codec_line, difference_cell, estimate_cells, table
 
 __all__ = ["Entry", "Gallery", "render", "write"]
 

@@ -1,22 +1,18 @@
 """Sections of a page about one distilled set. Each returns ``None`` if its facts are missing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from potstill._util.formatting import describe_codec
 from potstill._util.html import Html, join_html, tag
-from potstill.reports.drawings import labelled
 from potstill.reports.entry import Entry
-from potstill.reports.figures import Point, bar, bars, curves, dot_plot, value
+from potstill.reports.figures import Point, bars, curves, dot_plot, value
 from potstill.reports.gallery import gallery
 from potstill.reports.numbers import (
     ACCURACY,
     Estimate,
     format_count,
     format_difference,
-    format_duration,
     format_interval,
-    format_percent,
     format_score,
     format_size,
     significant,
@@ -24,14 +20,13 @@ from potstill.reports.numbers import (
     to_number,
     verdict,
 )
+from potstill.reports.provenance import commands, provenance, storage
 from potstill.reports.snapshots import snapshots_section
 from potstill.reports.study import study_section
+from potstill.reports.tables import TONES, codec_line, difference_cell, estimate_cells, table
 from potstill.tasks.metric import Metric
 
-__all__ = [
-    "about", "codec_line", "difference_cell", "entry_sections", "estimate_cells", "headline", "sentence", "table",
-    "warnings",
-]  # fmt: skip
+__all__ = ["about", "entry_sections", "headline", "sentence", "warnings"]
 
 _BASELINES = {
     "random": "Random real samples",
@@ -66,42 +61,6 @@ _DIFFERENCES = {
     "ior": ("Improvement over random", "This set minus random real samples of the same bytes."),
 }
 """For any score; the direction is the metric's."""
-_TONE = {1: ("good", "better"), 0: ("unsure", "open"), -1: ("bad", "worse")}
-
-
-def table(caption: str, head: Sequence[str], body: Sequence[Html], *, narrow: bool = False, of: str = "") -> Html:
-    """Return a table with an accessible caption that scrolls inside its own box; ``of`` says whose it is."""
-    cells = [tag("th", name, scope="col") for name in head]
-    inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)), tag("tbody", *body))
-    return tag(
-        "div",
-        inner,
-        class_="scroll narrow" if narrow else "scroll",
-        tabindex=0,
-        role="region",
-        aria_label=labelled(caption, of),
-    )
-
-
-def estimate_cells(e: Estimate, metric: Metric) -> list[Html]:
-    """Return cells of runs, mean, standard deviation and interval."""
-    return [
-        tag("td", format_count(e.n)),
-        tag("td", value(format_score(e.mean, metric), e.mean)),
-        tag("td", value(format_score(e.std, metric), e.std)),
-        tag("td", format_interval(e, metric)),
-    ]
-
-
-def difference_cell(gap: Estimate | None, metric: Metric, *, judged: bool = True) -> Html:
-    """Return a difference with its interval, coloured by its significance if ``judged``."""
-    if gap is None:
-        return tag("td", "—")
-    said = tag(
-        "span", format_difference(gap.mean, metric), class_=_TONE[significant(gap, metric)][1] if judged else None
-    )
-    ends = f" [{format_interval(gap, metric, difference=True)}]"
-    return tag("td", said, tag("span", ends, class_="soft") if gap.low is not None else None)
 
 
 def sentence(entry: Entry) -> str:
@@ -169,7 +128,7 @@ def warnings(entry: Entry) -> Html | None:
 
 
 def _comparison(title: str, gap: Estimate, other: Estimate, name: str, metric: Metric) -> Html:
-    tone, word = _TONE[significant(gap, metric)]
+    tone, word = TONES[significant(gap, metric)]
     detail = f"{format_difference(gap.mean, metric)} {metric.difference_unit}"
     detail += f", 95% interval {format_interval(gap, metric, difference=True)}" if gap.low is not None else ""
     detail += "; less is better" if metric.direction == "lower" else ""
@@ -294,12 +253,6 @@ def _scorecard(entry: Entry) -> list[Html] | None:
     ]
 
 
-def codec_line(store: object, per_class: float | None = None) -> Html | None:
-    """Return the codec in words, to stand below a name; ``None`` if unknown."""
-    said = describe_codec(str(store), None if per_class is None else int(per_class)) if store else ""
-    return tag("span", said, class_="how") if said else None
-
-
 def _fair(entry: Entry) -> list[str]:
     """Return sentences about which comparisons are fair, and what was left out."""
     held = {n: b for n, b in entry.scorecard_section("baselines").items() if isinstance(b, Mapping) and b.get("codec")}
@@ -403,125 +356,6 @@ def _curve(entry: Entry) -> list[Html] | None:
     return [drawn] if drawn is not None else None
 
 
-def _storage(entry: Entry) -> list[Html] | None:
-    held = entry.card_section("bytes") or entry.scorecard_section("bytes")
-    cost = entry.card_section("cost")
-    total = to_number(held.get("total"))
-    out: list[Html] = []
-    if total is not None:
-        rows = [(key.capitalize(), to_number(held.get(key))) for key in ("inputs", "labels", "decoder")]
-        body = [
-            tag("tr", tag("th", name, scope="row"), tag("td", value(format_size(b), b)))
-            for name, b in rows
-            if b is not None
-        ]
-        body.append(
-            tag("tr", tag("th", "Total", scope="row"), tag("td", value(format_size(total), total)), class_="own")
-        )
-        coded = to_number(held.get("coded")) or to_number(entry.scorecard_section("bytes").get("coded"))
-        if coded is not None:
-            body.append(
-                tag("tr", tag("th", "Total, entropy-coded", scope="row"), tag("td", value(format_size(coded), coded)))
-            )
-        real, basis = _source_bytes(entry)
-        if real is not None:
-            body.append(
-                tag("tr", tag("th", f"All real data ({basis})", scope="row"), tag("td", value(format_size(real), real)))
-            )
-            smaller = f"The set takes {100 * total / real:.3g}% of the bytes of the real data ({basis})."
-            out += [
-                tag("div", bar(total / real, own=True, height=12), class_="stack"),
-                tag("p", smaller, class_="note"),
-            ]
-        out.insert(0, tag("p", "Everything that training on the set needs, as stored.", class_="soft"))
-        out.append(table("Stored bytes", ("Part", "Bytes"), body, narrow=True, of=entry.name))
-    facts = {
-        "Time": format_duration(to_number(cost.get("seconds"))) if cost.get("seconds") is not None else "",
-        "Steps": format_count(to_number(cost.get("steps"))) if cost.get("steps") is not None else "",
-        "Peak memory": format_size(to_number(cost.get("peak_memory"))) if cost.get("peak_memory") is not None else "",
-        "Device": str(cost.get("device") or ""),
-        "Measuring took": format_duration(to_number(entry.scorecard_section("cost").get("seconds")))
-        if entry.scorecard_section("cost").get("seconds")
-        else "",
-    }
-    if listing := _list(facts):
-        out.append(listing)
-    return out or None
-
-
-def _source_bytes(entry: Entry) -> tuple[float | None, str]:
-    """Return bytes of the real data and their basis: as measured, or from the metadata, else images at 8 bits a
-    value."""
-    measured = entry.scorecard_section("full")
-    if measured.get("bytes") and "codec" in measured:
-        return to_number(measured["bytes"]), "as they are"
-    if stored := to_number(entry.card_section("source").get("bytes")):
-        return stored, "as stored"
-    shape = entry.card_section("input").get("shape")
-    if entry.noun != "pictures" or entry.samples is None or not isinstance(shape, list | tuple):
-        return None, ""
-    values = entry.samples
-    for side in shape:
-        values *= int(to_number(side) or 0)
-    return (to_number(values), "8 bits a value") if values > 0 else (None, "")
-
-
-def _list(facts: Mapping[str, str | Html]) -> Html | None:
-    pairs = [join_html([tag("dt", key), tag("dd", shown)]) for key, shown in facts.items() if shown]
-    return tag("dl", *pairs, class_="list") if pairs else None
-
-
-def _inline(values: Mapping[str, Any]) -> Html:
-    return tag("code", ", ".join(f"{key} = {held}" for key, held in values.items()))
-
-
-def _labeller(entry: Entry) -> str | Html:
-    """Return who labelled the set and its baselines, if a teacher did."""
-    held = entry.scorecard_section("labeller")
-    if not held.get("name"):
-        return ""
-    whose = {True: ", the set's own teacher", False: ", not the set's own teacher"}.get(held.get("own"), "")  # type: ignore[arg-type]
-    known = [(to_number(held.get(key)), what) for key, what in (("agreement", "the set's"), ("agreement_real", "real"))]
-    said = " and ".join(f"{format_percent(part)} of {what} inputs" for part, what in known if part is not None)
-    hashes = held.get("hash")
-    shown = " ".join(str(h)[:12] for h in (hashes if isinstance(hashes, list | tuple) else [hashes]) if h)
-    takes = f"; it takes {said} for their classes" if said else ""
-    return join_html([tag("bdi", str(held["name"])), " ", tag("code", shown), f"{whose}{takes}"])
-
-
-def _provenance(entry: Entry) -> list[Html] | None:
-    card, source, score = entry.card, entry.card_section("source"), entry.scorecard or {}
-    kind, message = entry.outcome
-    notes = source.get("notes")
-    facts: dict[str, str | Html] = {
-        "Real data": tag("bdi", entry.source) if entry.source else "",
-        "Real samples": format_count(entry.samples) if entry.samples is not None else "",
-        "Hash of the real data": tag("code", str(source["hash"])) if source.get("hash") else "",
-        "Notes of the loader": " ".join(map(str, notes)) if isinstance(notes, list | tuple) else "",
-        "Method": tag("bdi", entry.method) if card.get("method") else "",
-        "Options": _inline(entry.card_section("config")) if entry.card_section("config") else "",
-        "Distilled with": tag("bdi", str(card.get("network") or "")) if card.get("network") else "",
-        "Trained as": _inline(entry.card_section("training")) if entry.card_section("training") else "",
-        "Seed": str(card["seed"]) if card.get("seed") is not None else "",
-        "Outcome": f"{kind}: {message}" if message else kind,
-        "Protocol": f"{score['protocol']} (version {score.get('protocol_version', '—')})"
-        if score.get("protocol")
-        else "",
-        "Labels by": _labeller(entry),
-        "Protocol fingerprint": tag("code", str(score["fingerprint"])) if score.get("fingerprint") else "",
-        "Chosen for the students": _inline(score["chosen"]) if isinstance(score.get("chosen"), Mapping) else "",
-        "Versions": ", ".join(f"{k} {v}" for k, v in entry.card_section("versions").items()),
-        "File format": str(card.get("format") or ""),
-    }
-    listing = _list(facts)
-    return [listing] if listing is not None else None
-
-
-def _command(entry: Entry) -> list[Html] | None:
-    commands = [entry.card.get("command"), (entry.scorecard or {}).get("command")]
-    return [tag("pre", tag("code", str(command)), tabindex=0) for command in commands if command] or None
-
-
 def _inputs(entry: Entry) -> list[Html] | None:
     held = entry.gallery
     return [gallery(held, entry.name)] if held is not None and len(held.inputs) else None
@@ -540,8 +374,8 @@ def entry_sections(entry: Entry, level: int, key: str = "set") -> list[Html]:
         "Robust scores": _scores(entry),
         "Report card": study_section(entry.study, entry.name),
         "While it was distilled": _curve(entry),
-        "Storage and cost": _storage(entry),
-        "Where it comes from": _provenance(entry),
-        "How it was made and measured": _command(entry),
+        "Storage and cost": storage(entry),
+        "Where it comes from": provenance(entry),
+        "How it was made and measured": commands(entry),
     }
     return [tag("section", tag(heading, title), *body, class_="part") for title, body in made.items() if body]

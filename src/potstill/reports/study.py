@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from potstill._util.html import Html, tag
-from potstill.reports.drawings import labelled
 from potstill.reports.numbers import format_interval, format_percent, format_score, to_estimate, to_number
+from potstill.reports.tables import table
 from potstill.tasks.metric import Metric
 
 __all__ = ["is_study", "study_section"]
@@ -51,13 +51,11 @@ def _rows(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 
 def _table(of: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
-    cells = [tag("th", name, scope="col") for name in head]
     body = [
         tag("tr", tag("th", tag("bdi", str(first)), scope="row"), *(tag("td", tag("bdi", str(c))) for c in rest))
         for first, *rest in rows
     ]
-    inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)), tag("tbody", *body))
-    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=labelled(caption, of))
+    return table(caption, head, body, of=of)
 
 
 def _share(value: object) -> str:

@@ -6,7 +6,7 @@ from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
 from potstill.reports.numbers import format_count, format_percent, to_number
-from potstill.reports.sections import table
+from potstill.reports.tables import table
 
 __all__ = ["confusions"]
 

@@ -9,7 +9,8 @@ from potstill._util.html import Html, join_html, plain_line, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
 from potstill.reports.numbers import format_count, format_duration, format_percent, format_size, to_number
-from potstill.reports.sections import about, entry_sections, headline, sentence, table, warnings
+from potstill.reports.sections import about, entry_sections, headline, sentence, warnings
+from potstill.reports.tables import table
 
 __all__ = ["classes", "origin", "sets", "storage"]
 

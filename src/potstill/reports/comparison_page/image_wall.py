@@ -10,9 +10,10 @@ import numpy as np
 
 from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
-from potstill.reports.drawings import LONGEST, WANTED, image_strip
+from potstill.reports.drawings import LONGEST, WANTED, image_strip, scroll_box
 from potstill.reports.entry import Gallery
 from potstill.reports.gallery import gallery
+from potstill.reports.tables import bare_table
 
 __all__ = ["COPY", "NearestReal", "image_walls"]
 
@@ -137,16 +138,10 @@ def image_walls(board: Board, near: Mapping[str, NearestReal], given: bool) -> l
         top.append(tag("p", note, class_="note"))
     if near:
         lines = [_distances(row, near[row.id]) for rows in held.values() for row in rows if row.id in near]
-        head = "".join(
-            tag("th", name, scope="col") for name in ("Method", "Size", "Nearest of all", "Median", "Copies")
-        )
-        inner_table = tag(
-            "table", tag("caption", "Distance to the nearest real picture"), tag("thead", tag("tr", Html(head))),
-            tag("tbody", *lines),
-        )  # fmt: skip
+        head = ("Method", "Size", "Nearest of all", "Median", "Copies")
         note = tag(
             "p", f"Root mean square difference of pixels in [0,1]. A copy is nearer than {COPY:g}.", class_="note"
         )
-        box = tag("div", inner_table, class_="scroll", tabindex=0, role="region", aria_label="Distances")
+        box = scroll_box(bare_table("Distance to the nearest real picture", head, lines), "Distances")
         parts.append(tag("details", tag("summary", "How near they are to real pictures"), note, box))
     return [*top, *parts]

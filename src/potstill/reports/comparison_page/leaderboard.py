@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from potstill._util.formatting import describe_codec
 from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
+from potstill.reports.drawings import scroll_box
 from potstill.reports.figures import value
 from potstill.reports.numbers import (
     format_count,
@@ -16,6 +17,7 @@ from potstill.reports.numbers import (
     shorten,
     significant,
 )
+from potstill.reports.tables import bare_table
 
 __all__ = ["leaderboard"]
 
@@ -132,11 +134,5 @@ def leaderboard(board: Board, anchors: Mapping[str, str]) -> list[Html]:
         "Method", "Size", *(["Protocol"] if len(protocols) > 1 else []), titled[:1].upper() + titled[1:],
         "95% interval", "n", "Verdict", f"Minus random, {unit}", "Bytes", "Stored as", "Items", "Time to make",
     ]  # fmt: skip
-    table = tag(
-        "table",
-        tag("caption", "Leaderboard"),
-        tag("thead", tag("tr", *(tag("th", name, scope="col") for name in head))),
-        tag("tbody", *(_line(row, len(protocols) > 1, anchors) for row in rows)),
-        id="rows",
-    )
-    return [controls, tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Leaderboard")]
+    lines = [_line(row, len(protocols) > 1, anchors) for row in rows]
+    return [controls, scroll_box(bare_table("Leaderboard", head, lines, id="rows"), "Leaderboard")]

@@ -7,7 +7,7 @@ from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Row
 from potstill.reports.figures import value
 from potstill.reports.numbers import Estimate, format_duration, format_interval, format_score, format_size
-from potstill.reports.sections import table
+from potstill.reports.tables import table
 from potstill.tasks.metric import Metric
 
 __all__ = ["MARKS", "assign_marks", "draw_pareto", "legend"]

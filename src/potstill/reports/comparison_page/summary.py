@@ -6,7 +6,7 @@ from potstill._util.html import Html, join_html, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
 from potstill.reports.numbers import Estimate, format_duration, format_interval, format_score, format_size, to_number
-from potstill.reports.sections import table
+from potstill.reports.tables import table
 from potstill.tasks.metric import Metric
 
 __all__ = ["summary_table"]
