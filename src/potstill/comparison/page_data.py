@@ -38,7 +38,7 @@ class ComparisonFolder:
     data: Any = None
     _sets: dict[Path, tuple[tuple[int, int], Entry]] = field(default_factory=dict)
     _near: dict[Path, tuple[tuple[int, int], NearestReal | None]] = field(default_factory=dict)
-    _seen: dict[Path, tuple[tuple[int, int], Snapshots | str | None]] = field(default_factory=dict)
+    _snapshots: dict[Path, tuple[tuple[int, int], Snapshots | str | None]] = field(default_factory=dict)
     _real: Any = None
     _directions: PcaProjection | None = None
 
@@ -83,18 +83,18 @@ class ComparisonFolder:
 
     def _films(self) -> dict[str, Snapshots | str]:
         """Return the snapshots by file name of the set; by its stem while the set is being made."""
-        found: dict[str, Snapshots | str] = {}
+        snapshots: dict[str, Snapshots | str] = {}
         for file in sorted(self.path.glob("*.safetensors.film")):
             path = file.with_suffix("")
             stamp = _stamp(file)
-            if path not in self._seen or self._seen[path][0] != stamp:
+            if path not in self._snapshots or self._snapshots[path][0] != stamp:
                 try:
-                    self._seen[path] = (stamp, load_snapshots(path))
+                    self._snapshots[path] = (stamp, load_snapshots(path))
                 except PotstillError as error:
-                    self._seen[path] = (stamp, str(error))
-            if (film := self._seen[path][1]) is not None:
-                found[path.name if path.is_file() else path.stem] = film
-        return found
+                    self._snapshots[path] = (stamp, str(error))
+            if (film := self._snapshots[path][1]) is not None:
+                snapshots[path.name if path.is_file() else path.stem] = film
+        return snapshots
 
     def _nearest(self, file: str, board: Board) -> NearestReal | None:
         path = self.path / file

@@ -18,7 +18,7 @@ AMOUNTS = (1, 5, 20)
 
 def _rows(bench: Bench, amounts: tuple[int, ...]) -> list[tuple[int, Condition, Condition | None, Condition]]:
     """For each k: the set and k real samples, these alone, and these with real ones in place of the set."""
-    made: list[tuple[int, Condition, Condition | None, Condition]] = [
+    rows: list[tuple[int, Condition, Condition | None, Condition]] = [
         (0, bench.distilled_condition(), None, bench.random_condition())
     ]
     for k in amounts:
@@ -35,8 +35,8 @@ def _rows(bench: Bench, amounts: tuple[int, ...]) -> list[tuple[int, Condition, 
             items=sum(more),
             data_for=lambda n, m=tuple(more): bench.draw_real(n, m),  # type: ignore[misc]
         )
-        made.append((k, mixed, alone, instead))
-    return made
+        rows.append((k, mixed, alone, instead))
+    return rows
 
 
 def conditions(bench: Bench, amounts: tuple[int, ...]) -> list[Condition]:

@@ -189,13 +189,13 @@ class Bench:
         if lesson.name in self.output_cache:
             return self.output_cache[lesson.name]
         jobs = [self.job(lesson.data_for(n), n) for n in range(self.students)]
-        found: list[Tensor | None] = []
+        outputs: list[Tensor | None] = []
         for made in self.executor.map(partial(_outputs, self.eval_source), jobs):
-            found.append(made)
-            self.report(f"students of {lesson.name}", len(found), len(jobs))
+            outputs.append(made)
+            self.report(f"students of {lesson.name}", len(outputs), len(jobs))
         if keep:
-            self.output_cache[lesson.name] = found
-        return found
+            self.output_cache[lesson.name] = outputs
+        return outputs
 
     def scores(self, outputs: Sequence[Tensor | None]) -> list[float]:
         """Return the task's score of each student; a diverged student counts as chance."""
@@ -235,8 +235,8 @@ def network_outputs(network: torch.nn.Module, source: Source) -> Tensor:
     network.eval()
 
     def of(batch: Batch) -> Tensor:
-        made: Tensor = network(batch.x)
-        return made.float().cpu()
+        outputs: Tensor = network(batch.x)
+        return outputs.float().cpu()
 
     with torch.no_grad():
         return map_samples(source, torch.arange(len(source)), TEST_CHUNK, of)

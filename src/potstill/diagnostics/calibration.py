@@ -19,24 +19,24 @@ def conditions(bench: Bench) -> list[Condition]:
 def measure_calibration(bench: Bench) -> dict[str, Any]:
     """Return the expected calibration error of each, over bins of equal width, and the bins of all students
     together."""
-    found: dict[str, Any] = {"bins": BINS, "width": "equal"}
+    results: dict[str, Any] = {"bins": BINS, "width": "equal"}
     errors = {}
     for name, lesson in (("set", bench.distilled_condition()), ("random", bench.random_condition())):
         rows = [o.softmax(1) for o in drop_diverged(bench.outputs(lesson))]
-        found[name] = {"ece": None, "confidence": None, "accuracy": None, "table": []}
+        results[name] = {"ece": None, "confidence": None, "accuracy": None, "table": []}
         if not rows:
             continue
         errors[name] = [reliability(p, bench.eval_source.labels).ece for p in rows]
         every = torch.cat(rows)
         labels = bench.eval_source.labels.repeat(len(rows))
-        found[name] = {
+        results[name] = {
             "ece": summary(errors[name], low=0.0),
             "confidence": float(every.max(1).values.double().mean()),
             "accuracy": float((every.argmax(1) == labels).double().mean()),
             "table": _table(every, labels),
         }
-    found["difference"] = difference(errors["set"], errors["random"]) if len(errors) == 2 else None
-    return found
+    results["difference"] = difference(errors["set"], errors["random"]) if len(errors) == 2 else None
+    return results
 
 
 def _table(rows: Tensor, labels: Tensor) -> list[dict[str, Any]]:

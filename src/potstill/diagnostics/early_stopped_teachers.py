@@ -32,7 +32,7 @@ TIMES = (1, 2, 4)
 class _Looked:
     """Outputs of one network after each stop, for the test samples and for the items of the set."""
 
-    asked: tuple[Tensor, ...]
+    eval_outputs: tuple[Tensor, ...]
     items: tuple[Tensor, ...]
 
 
@@ -60,22 +60,22 @@ def _looked(bench: Bench, stops: tuple[int, ...]) -> list[_Looked]:
     if bench.stopped_networks.get(stops) is None:
         walk = _Walk(make=bench.make, real=bench.real, stops=stops, x=bench.distilled_data.x)
         seeds = [derive_seed(bench.seed, "study", "stopped", n) for n in range(count_networks(bench))]
-        made: list[_Looked] = []
+        outputs: list[_Looked] = []
         for found in bench.executor.map(partial(_walked, walk, bench.eval_source), seeds):
-            made.append(found)
-            bench.report("networks of real data", len(made), len(seeds))
-        bench.stopped_networks[stops] = made
+            outputs.append(found)
+            bench.report("networks of real data", len(outputs), len(seeds))
+        bench.stopped_networks[stops] = outputs
     looked: list[_Looked] = bench.stopped_networks[stops]
     return looked
 
 
-def _walked(walk: _Walk, asked: Source, seed: int) -> _Looked:
+def _walked(walk: _Walk, eval_source: Source, seed: int) -> _Looked:
     """Train on real data and evaluate at each stop."""
     network = walk.make(derive_seed(seed, "network")).train()
     rng, task = generator(seed, "samples"), get_task(walk.real)
     theta, buffers = copy_parameters(network), {n: b.detach().clone() for n, b in network.named_buffers()}
     speed, done = None, 0
-    found: list[tuple[Tensor, Tensor]] = []
+    outputs: list[tuple[Tensor, Tensor]] = []
     for stop in walk.stops:
         for _ in range(done, stop):
             batch = walk.real.fetch(sample_distinct(len(walk.real), BATCH, rng))
@@ -88,9 +88,9 @@ def _walked(walk: _Walk, asked: Source, seed: int) -> _Looked:
         shell = _Fixed(network, {**theta, **buffers})
         with torch.no_grad():
             items = torch.cat([shell.eval()(x).float().cpu() for x in iter_batches(walk.x, 500)])
-        found.append((network_outputs(shell, asked), items))
+        outputs.append((network_outputs(shell, eval_source), items))
         network.train()
-    return _Looked(asked=tuple(a for a, _ in found), items=tuple(i for _, i in found))
+    return _Looked(eval_outputs=tuple(a for a, _ in outputs), items=tuple(i for _, i in outputs))
 
 
 class _Fixed(torch.nn.Module):
@@ -101,8 +101,8 @@ class _Fixed(torch.nn.Module):
         self.network, self.state = network, state
 
     def forward(self, x: Any) -> Tensor:
-        made: Tensor = functional_call(self.network, self.state, (x,))
-        return made
+        outputs: Tensor = functional_call(self.network, self.state, (x,))
+        return outputs
 
 
 def _same(a: Tensor, b: Tensor) -> float:
@@ -133,7 +133,7 @@ def measure_agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
     mine, at_stop = accuracy(own), list[list[float]]()
     curve = list[dict[str, Any]]()
     for place, stop in enumerate(stops):
-        networks = [one.asked[place] for one in looked]
+        networks = [one.eval_outputs[place] for one in looked]
         at_stop.append(_each(own, networks))
         curve.append(
             {"steps": stop, "epochs": stop * BATCH / len(bench.real), "accuracy": accuracy(networks),
@@ -143,18 +143,18 @@ def measure_agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
     early = min(range(len(stops)), key=lambda n: abs(curve[n]["accuracy"] - mine))
     subsets = {lesson.items: drop_diverged(bench.outputs(lesson)) for lesson in conditions(bench)[1:]}
     subsets = {items: outputs for items, outputs in subsets.items() if outputs}
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "networks": len(looked), "curve": curve, "accuracy": mine, "peak": curve[peak], "early": curve[early],
         "among": bench.summarize(_each(own, own)) if len(own) > 1 else None, "subset": None, "gap": None,
     }  # fmt: skip
     if subsets:
         items = min(subsets, key=lambda n: abs(accuracy(subsets[n]) - mine))
         theirs = _each(own, subsets[items])
-        found["subset"] = {
+        results["subset"] = {
             "items": items, "accuracy": accuracy(subsets[items]), "agreement": bench.summarize(theirs)
         }  # fmt: skip
-        found["gap"] = difference(at_stop[early], theirs)
-    return found
+        results["gap"] = difference(at_stop[early], theirs)
+    return results
 
 
 def measure_readability(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
@@ -170,10 +170,10 @@ def measure_readability(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
     return {
         "networks": len(looked), "steps": stops[-1],
         "agreement": bench.summarize([right(one.items[-1], labels) for one in looked]) | {"items": len(labels)},
-        "real": bench.summarize([right(one.asked[-1], asked) for one in looked]),
+        "real": bench.summarize([right(one.eval_outputs[-1], asked) for one in looked]),
         "curve": [
             {"steps": stop, "items": sum(right(one.items[n], labels) for one in looked) / len(looked),
-             "real": sum(right(one.asked[n], asked) for one in looked) / len(looked)}
+             "real": sum(right(one.eval_outputs[n], asked) for one in looked) / len(looked)}
             for n, stop in enumerate(stops)
         ],
         "taken_for_another": [

@@ -83,16 +83,16 @@ def _losses(bench: Bench, outputs: Tensor) -> Tensor:
 
 
 def _of_group(
-    bench: Bench, items: Tensor, whole: Sequence[Tensor | None], base: Sequence[Tensor | None],
+    bench: Bench, items: Tensor, full_outputs: Sequence[Tensor | None], base: Sequence[Tensor | None],
     outputs: Sequence[Tensor | None], groups: int,
 ) -> dict[str, Any]:  # fmt: skip
     pairs = [(b, _losses(bench, o)) for b, o in zip(base, outputs, strict=True) if b is not None and o is not None]
-    both = [(w, o) for w, o in zip(whole, outputs, strict=True) if w is not None and o is not None]
-    found: dict[str, Any] = {"items": items.tolist()}
+    both = [(w, o) for w, o in zip(full_outputs, outputs, strict=True) if w is not None and o is not None]
+    entry: dict[str, Any] = {"items": items.tolist()}
     if bench.classes:
-        found["class"] = bench.real.classes[int(bench.distilled.hard_labels[items[0]])]
+        entry["class"] = bench.real.classes[int(bench.distilled.hard_labels[items[0]])]
     if not pairs:
-        return {**found, "loss": None, "interval": None, "told": False, "score": None, "samples": []}
+        return {**entry, "loss": None, "interval": None, "told": False, "score": None, "samples": []}
     gaps = torch.stack([without - b for b, without in pairs])
     by_student = gaps.mean(1)
     mean, ends = float(by_student.mean()), None
@@ -101,15 +101,15 @@ def _of_group(
         half /= math.sqrt(len(by_student))
         ends = [mean - half, mean + half]
     scores = [b - a for a, b in zip(*(bench.scores(side) for side in zip(*both, strict=True)), strict=True)]
-    found |= {
+    entry |= {
         "loss": mean, "interval": ends, "told": ends is not None and (ends[0] > 0 or ends[1] < 0),
         "score": sum(scores) / len(scores), "samples": [],
     }  # fmt: skip
     if bench.classes:
         top = gaps.mean(0).topk(min(_SHOWN, gaps.shape[1]))
         labels = bench.eval_source.labels
-        found["samples"] = [
+        entry["samples"] = [
             {"sample": at, "class": bench.real.classes[int(labels[at])], "loss": value}
             for value, at in zip(top.values.tolist(), top.indices.tolist(), strict=True)
         ]
-    return found
+    return entry

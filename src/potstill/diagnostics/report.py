@@ -67,7 +67,7 @@ class _Part:
     """Further seconds, given those of an update by batch size."""
 
 
-def _curved(bench: Bench, asked: DiagnosticOptions, step: Callable[[int], float]) -> float:
+def _curved(bench: Bench, options: DiagnosticOptions, step: Callable[[int], float]) -> float:
     each = bench.protocol.recipe.steps[0]
     products = (sharpness.VECTORS + sharpness.PRODUCTS) * (
         step(sharpness.count_samples(bench)) + step(len(bench.distilled))
@@ -110,7 +110,7 @@ def _without(bench: Bench, name: str) -> str | None:
     return None
 
 
-def estimate_costs(bench: Bench, asked: DiagnosticOptions) -> dict[str, dict[str, Any]]:
+def estimate_costs(bench: Bench, options: DiagnosticOptions) -> dict[str, dict[str, Any]]:
     """Return students, networks of real data and seconds on one worker for each part, from a few timed updates.
 
     Shared work counts for the first part.
@@ -126,29 +126,31 @@ def estimate_costs(bench: Bench, asked: DiagnosticOptions) -> dict[str, dict[str
         return max(one, 0.0) * max(1.0, samples / most)
 
     answers = len(bench.eval_source) * many / most / 3
-    seen: set[str] = set()
+    trained_names: set[str] = set()
     walked, found = False, dict[str, dict[str, Any]]()
-    for name in asked.parts:
+    for name in options.parts:
         part = PARTS[name]
         if _without(bench, name) is not None:
             continue
-        fresh = {lesson.name: lesson for lesson in part.lessons(bench, asked) if lesson.name not in seen}
-        seen |= fresh.keys()
+        fresh = {lesson.name: lesson for lesson in part.lessons(bench, options) if lesson.name not in trained_names}
+        trained_names |= fresh.keys()
         updates = bench.protocol.recipe.steps[0]
         seconds = sum(bench.students * (updates * step(min(most, of.items)) + answers) for of in fresh.values())
         networks = 0
         if part.walks and not walked:
             networks, walked = early_stopped_teachers.count_networks(bench), True
-            seconds += networks * (asked.stops[-1] * step(early_stopped_teachers.BATCH) + len(asked.stops) * answers)
+            seconds += networks * (
+                options.stops[-1] * step(early_stopped_teachers.BATCH) + len(options.stops) * answers
+            )
         found[name] = {
             "students": bench.students * len(fresh), "networks": networks,
-            "seconds": seconds + part.more(bench, asked, step),
+            "seconds": seconds + part.more(bench, options, step),
         }  # fmt: skip
     return found
 
 
 def run_diagnostics(
-    bench: Bench, asked: DiagnosticOptions, forecast: Mapping[str, Mapping[str, Any]] | None = None
+    bench: Bench, options: DiagnosticOptions, forecast: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
     """Compute the parts.
 
@@ -160,12 +162,12 @@ def run_diagnostics(
         students, ``asked`` (split, number of samples), ``cost`` (seconds expected and taken, of each part).
     """
     parts, left, seconds = dict[str, Any](), dict[str, str](), dict[str, float]()
-    for name in asked.parts:
+    for name in options.parts:
         why = _without(bench, name)
         begun = time.monotonic()
         if why is None:
             try:
-                parts[name] = PARTS[name].of(bench, asked)
+                parts[name] = PARTS[name].of(bench, options)
             except PotstillError as error:
                 why = str(error)
         if why is not None:

@@ -43,12 +43,15 @@ def measure_curvature(bench: Bench) -> dict[str, Any]:
         (name, lesson) for name, lesson in (("set", bench.distilled_condition()), ("random", bench.random_condition()))
     ]
     jobs = [bench.job(lesson.data_for(n), n) for _, lesson in kinds for n in range(count_students(bench))]
-    made: list[dict[str, Any] | None] = []
+    points_of_jobs: list[dict[str, Any] | None] = []
     for found in bench.executor.map(partial(_at, held, bench.task), jobs):
-        made.append(found)
-        bench.report("curvature", len(made), len(jobs))
+        points_of_jobs.append(found)
+        bench.report("curvature", len(points_of_jobs), len(jobs))
     each = count_students(bench)
-    points = {name: [m for m in made[i * each : (i + 1) * each] if m is not None] for i, (name, _) in enumerate(kinds)}
+    points = {
+        name: [m for m in points_of_jobs[i * each : (i + 1) * each] if m is not None]
+        for i, (name, _) in enumerate(kinds)
+    }
     return {
         "samples": count_samples(bench), "vectors": VECTORS, "products": PRODUCTS,
         **{name: {on: _summed([m[on] for m in several]) for on in held} for name, several in points.items()},
@@ -56,9 +59,9 @@ def measure_curvature(bench: Bench) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _few(own: TrainingData, rng: torch.Generator) -> TrainingData:
-    at = torch.randperm(num_samples(own.x), generator=rng)[:MAX_SAMPLES]
-    return TrainingData(x=index(own.x, at), y=own.y[at.to(own.y.device)])
+def _few(data: TrainingData, rng: torch.Generator) -> TrainingData:
+    at = torch.randperm(num_samples(data.x), generator=rng)[:MAX_SAMPLES]
+    return TrainingData(x=index(data.x, at), y=data.y[at.to(data.y.device)])
 
 
 def _summed(several: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -80,14 +83,14 @@ def _ratio(points: dict[str, list[dict[str, Any]]]) -> float | None:
     return own / other if other > 0 else None
 
 
-def _at(held: dict[str, TrainingData], task: Task, job: StudentJob) -> dict[str, Any] | None:
+def _at(data_by_name: dict[str, TrainingData], task: Task, job: StudentJob) -> dict[str, Any] | None:
     """Train a student and return the curvature of each loss there, with the same random vectors for all."""
     network = train(job).eval()
     names, theta = zip(*network.named_parameters(), strict=True)
     if not all(bool(torch.isfinite(p).all()) for p in theta):
         return None
-    found: dict[str, Any] = {}
-    for name, taught in held.items():
+    curvatures: dict[str, Any] = {}
+    for name, taught in data_by_name.items():
 
         def loss(values: tuple[Tensor, ...], taught: TrainingData = taught) -> Tensor:
             outputs = functional_call(network, dict(zip(names, values, strict=True)), (taught.x,))
@@ -98,8 +101,8 @@ def _at(held: dict[str, TrainingData], task: Task, job: StudentJob) -> dict[str,
         times = product(loss, theta)
         estimate = trace(times, theta, VECTORS, generator(derive_seed(0, "study", "vectors")))
         top = largest(times, theta, PRODUCTS, generator(derive_seed(0, "study", "power")))
-        found[name] = {
+        curvatures[name] = {
             "loss": value, "trace": estimate.mean, "error": estimate.error, "eigenvalue": top.value,
             "settled": top.settled,
         }  # fmt: skip
-    return found
+    return curvatures

@@ -189,7 +189,7 @@ def _size(stored: tuple[Mapping[str, Encoded], Encoded]) -> int:
     return sum(map(encoded_bytes, stored[0].values())) + encoded_bytes(stored[1])
 
 
-def _taken(order: Order, per_class: int) -> Int[Tensor, " m"]:
+def _take(order: Order, per_class: int) -> Int[Tensor, " m"]:
     counts = order.counts(per_class) if isinstance(order, ProportionalOrder) else [per_class] * len(order)
     return torch.cat([of_class[:count] for of_class, count in zip(order, counts, strict=True)])
 
@@ -209,12 +209,12 @@ def max_items_per_class(
 
     def fits(n: int) -> bool:
         try:
-            return _size(_stored(train, _taken(order, n), codec, soft)) <= byte_budget
+            return _size(_stored(train, _take(order, n), codec, soft)) <= byte_budget
         except PotstillError:
             return False  # too many for one picture file, or values that the codec does not hold
 
     def foreseen(n: int) -> bool:
-        return _foreseen(train, _taken(order, n), codec, soft) <= byte_budget
+        return _foreseen(train, _take(order, n), codec, soft) <= byte_budget
 
     if not train.input.parts and has_fixed_size(parse_codec(codec)):
         with suppress(PotstillError):  # no such shapes
@@ -259,7 +259,7 @@ def pack_samples(
     coded: list[int | None] = []
     picture = get_kind(train.input).value_range is not None
     for order in draws:
-        index = _taken(order, per_class)
+        index = _take(order, per_class)
         inputs, labels = _stored(train, index, codec, soft=False)
         y = decode(labels)
         if rows is not None:
@@ -312,14 +312,14 @@ class _Entry:
 
 
 def _fitting(
-    train: Source, order: Order, where: BaselineContext, soft: bool, among: Sequence[str] = ()
+    train: Source, order: Order, where: BaselineContext, soft: bool, codecs: Sequence[str] = ()
 ) -> list[_Entry]:
     """Return every codec with the samples per class that fit, without coarser ones that fit no more.
 
     Args:
         among: restrict to these, unless none of them fits.
     """
-    found: list[_Entry] = []
+    entries: list[_Entry] = []
     every = max(len(of_class) for of_class in order)
     for family in candidate_codecs(train.input, where.quick, where.byte_budget):
         if family[0].startswith("mosaic") and where.byte_budget > MAX_MOSAIC_BYTES:
@@ -329,11 +329,11 @@ def _fitting(
             if before < every:
                 n = max_items_per_class(train, order, where.byte_budget, codec, soft=soft, guess=max(1, before))
                 if n > before:
-                    found.append(_Entry(codec, n))
+                    entries.append(_Entry(codec, n))
                 before = max(before, n)
-        if found and found[0] == _Entry("exact", every):
+        if entries and entries[0] == _Entry("exact", every):
             break  # all there is, as it is
-    return [e for e in found if e.codec in among] or found
+    return [e for e in entries if e.codec in codecs] or entries
 
 
 def count_trials(where: BaselineContext) -> int:
@@ -425,7 +425,7 @@ def _least(train: Source, order: Order, where: BaselineContext, soft: bool) -> i
     sizes = []
     for codec in (c for family in candidate_codecs(train.input, where.quick, where.byte_budget) for c in family):
         with suppress(PotstillError):  # values that it does not hold
-            sizes.append(_size(_stored(train, _taken(order, 1), codec, soft)))
+            sizes.append(_size(_stored(train, _take(order, 1), codec, soft)))
     return min(sizes, default=0)
 
 
@@ -434,20 +434,20 @@ def _call(job: Callable[[], Any]) -> Any:
 
 
 def _tried(
-    where: BaselineContext, fit: Source, held: Source, trial: Sequence[Order], entries: Sequence[_Entry], soft: bool,
+    where: BaselineContext, fit: Source, held_out: Source, trial: Sequence[Order], entries: Sequence[_Entry], soft: bool,
     say: Callback,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Train small students with each codec and return the results, best first: some on all, then more on the leaders.
 
     A single codec needs no trial.
     """
-    said: list[dict[str, Any]] = [{"codec": e.codec, "per_class": e.per_class} for e in entries]
+    results: list[dict[str, Any]] = [{"codec": e.codec, "per_class": e.per_class} for e in entries]
     if len(entries) == 1:
-        return said
+        return results
     probe = make_probe(
         where.make,
         where.train,
-        held,
+        held_out,
         students=FIRST_STUDENTS,
         seed=where.seed,
         steps=where.steps,
@@ -465,10 +465,10 @@ def _tried(
         made = pack_samples(fit, draws, entries[n].per_class, entries[n].codec, rows)
         found = probe.student_scores(made.pairs, numbers)
         merits[n] = torch.cat([merits[n], found]) if n in merits else found
-        said[n] |= {"bytes": made.bytes, name: float(merits[n].mean()), "students": len(merits[n])}
+        results[n] |= {"bytes": made.bytes, name: float(merits[n].mean()), "students": len(merits[n])}
 
     def worse(n: int) -> float:
-        return -metric.sign * float(said[n][name])
+        return -metric.sign * float(results[n][name])
 
     for n in range(len(entries)):
         say("how to store them", n, len(entries))
@@ -478,7 +478,7 @@ def _tried(
         more(n, trial[FIRST_STUDENTS:] or trial, range(FIRST_STUDENTS, FIRST_STUDENTS + MORE_STUDENTS))
     say("how to store them", len(entries), len(entries))
     ranked = [*sorted(ranked[:leading], key=worse), *ranked[leading:]]
-    return [said[n] for n in ranked]
+    return [results[n] for n in ranked]
 
 
 def count_exact_bytes(train: Source, most: int = 1 << 24) -> int:

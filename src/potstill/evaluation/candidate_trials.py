@@ -295,8 +295,8 @@ def choose_fewest_bits(
     held = held_out_indices(train, seed, without=made_of)
     if len(held) == 0:
         return unprobed("there are no samples to ask about")
-    asked: Source = train.subset(held)  # type: ignore[attr-defined]
-    probe = make_probe(make, train, asked, students=STUDENTS[1], seed=seed, lr=LR if lr is None else lr)
+    test_source: Source = train.subset(held)  # type: ignore[attr-defined]
+    probe = make_probe(make, train, test_source, students=STUDENTS[1], seed=seed, lr=LR if lr is None else lr)
     one = probe.operations(num_samples(full[0]))
     within = ""
     if seconds is not None:
@@ -320,7 +320,7 @@ def choose_fewest_bits(
         )
     bench = _Pairs(
         probe=replace(probe, students=students, executor=executor), full=full, weights=weights,
-        left=max_operations - one, say=progress or (lambda what, done, total: None), candidates=candidates,
+        operations_left=max_operations - one, say=progress or (lambda what, done, total: None), candidates=candidates,
     )  # fmt: skip
     at = len(candidates) // 2
     while True:
@@ -332,17 +332,18 @@ def choose_fewest_bits(
             break
         at = following
     best = max((n for n, t in bench.tried.items() if t["passed"]), default=None)
-    chosen: Candidate | None
+    choice: Candidate | None
     if best is not None:
-        chosen, why = candidates[best], "the fewest bits of which it is shown that they lose less than half a point"
+        choice, why = candidates[best], "the fewest bits of which it is shown that they lose less than half a point"
     elif 0 in bench.tried and bench.tried[0]["loss"]["low"] > 0 and bench.tried[0]["loss"]["mean"] > MARGIN:
-        chosen, why = None, "every candidate is shown to lose"
+        choice, why = None, "every candidate is shown to lose"
     else:
-        chosen, why = first, "a loss of half a point could not be ruled out for fewer bits"
-    return chosen, {
-        "chosen": None if chosen is None else chosen.name, "probed": True, "why": why, "margin": MARGIN,
+        choice, why = first, "a loss of half a point could not be ruled out for fewer bits"
+    return choice, {
+        "chosen": None if choice is None else choice.name, "probed": True, "why": why, "margin": MARGIN,
         "students": students, "samples": len(held), "network": probe.make.name, "steps": probe.protocol.recipe.steps[0],
-        "operations": max_operations - bench.left, "accuracy": bench.accuracy, "tried": list(bench.tried.values()),
+        "operations": max_operations - bench.operations_left, "accuracy": bench.accuracy,
+        "tried": list(bench.tried.values()),
     }  # fmt: skip
 
 
@@ -366,14 +367,14 @@ class _Pairs:
 
     def _right(self, pair: Pair, half: range) -> Tensor | None:
         cost = self.probe.operations(num_samples(pair[0])) * len(half)
-        if cost > self.left:
+        if cost > self.operations_left:
             return None
-        self.left -= cost
+        self.operations_left -= cost
         return self.probe.correct([[pair]], self.weights, half)[0]
 
     @property
     def accuracy(self) -> dict[str, Any]:
-        return _accuracies(torch.cat(self.whole))
+        return _accuracies(torch.cat(self.full_correct))
 
     def passes(self, at: int) -> bool | None:
         """Test a candidate; ``None`` if the remaining operations do not pay for it."""
@@ -382,16 +383,16 @@ class _Pairs:
         pair, size = candidate.load()
         sure = 1 - 0.05 / len(halves)  # each half is looked at, so each look is surer
         for number, half in enumerate(halves):
-            if number == len(self.whole):
+            if number == len(self.full_correct):
                 own = self._right(self.full, half)
                 if own is None:
                     break
-                self.whole.append(own)
+                self.full_correct.append(own)
             said = self._right(pair, half)
             if said is None:
                 break
             found.append(said)
-            loss = paired_loss(torch.cat(self.whole[: len(found)]), torch.cat(found), sure)
+            loss = paired_loss(torch.cat(self.full_correct[: len(found)]), torch.cat(found), sure)
             if loss.high <= MARGIN or loss.low > 0:
                 break
         if not found:

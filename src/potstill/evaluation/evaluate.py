@@ -189,8 +189,9 @@ def evaluate(
         baseline = None if random is None else measure(other, f"{other.make.name}: random", random[0])
         by_network[other.make.name] = _network_entry(other, result, baseline)
     results = _Results(
-        context=context, own=own, baselines=measured, proportional=baseline_context.proportional, reference=reference,
-        left_out=failed | left_out, scores=scores, by_network=by_network, labeller=labeller, stored=stored,
+        context=context, measurement=own, baselines=measured, proportional=baseline_context.proportional,
+        reference=reference, left_out=failed | left_out, scores=scores, by_network=by_network, labeller=labeller,
+        stored=stored,
     )  # fmt: skip
     return Scorecard(content=_content(results, protocol, distilled, splits, weights, started))
 
@@ -210,7 +211,7 @@ class _Results:
     """Everything that an evaluation measured."""
 
     context: EvaluationContext
-    own: Measurement
+    measurement: Measurement
     baselines: Mapping[str, tuple[TrainingSet, Measurement]]
     proportional: bool
     reference: Mapping[str, Any] | None
@@ -225,7 +226,7 @@ def _content(
     r: _Results, protocol: Protocol, distilled: Distilled, splits: Splits, weights: bool, started: float
 ) -> dict[str, Any]:
     """Return the scorecard's JSON."""
-    context, own, card, test = r.context, r.own, distilled.metadata, splits.test
+    context, own, card, test = r.context, r.measurement, distilled.metadata, splits.test
     assert test is not None
     train, learner, metric = context.train, context.learner, context.task.metric
     summarized = context.summarize(own)
@@ -257,7 +258,7 @@ def _content(
                 "bytes": s.bytes, "coded": s.entropy_coded_bytes, "items": s.items,
                 "per_class": s.per_class if train.classes and not r.proportional else None, "codec": s.codec,
                 **({"balance": "natural"} if r.proportional else {}),
-                "draws": len(s.pairs), "tried": list(s.trials), "chosen": dict(m.chosen), "difference": gaps[name],
+                "draws": len(s.pairs), "tried": list(s.trials), "chosen": dict(m.settings), "difference": gaps[name],
                 **({"units": m.units} if m.units else {}),
             }
             for name, (s, m) in r.baselines.items()
@@ -279,7 +280,7 @@ def _content(
         **({"units": own.units, "naive": naive_scores(context.task, train, context.test)} if own.units else {}),
         "networks": dict(r.by_network),
         "test_samples": {name: m.samples.to_dict() for name, m in measurements.items() if m.samples is not None},
-        "chosen": dict(own.chosen),
+        "chosen": dict(own.settings),
         "diverged": own.diverged,
         **({} if r.labeller is None else {"labeller": r.labeller.to_dict()}),
         "seed": context.seed,
@@ -296,24 +297,24 @@ def _content(
     }  # fmt: skip
 
 
-def _interval(context: EvaluationContext, own: Measurement) -> str:
+def _interval(context: EvaluationContext, measurement: Measurement) -> str:
     """Return what the set's interval holds for, in words."""
-    if own.samples is None:
+    if measurement.samples is None:
         return PLAIN_INTERVAL
     stochastic = context.learner is None or context.learner.learner.draws
-    return ONE_INTERVAL if len(own.values) == 1 and stochastic else INTERVAL
+    return ONE_INTERVAL if len(measurement.values) == 1 and stochastic else INTERVAL
 
 
-def _network_entry(context: EvaluationContext, own: Measurement, random: Measurement | None) -> dict[str, Any]:
-    entry = context.with_score(context.summarize(own))
+def _network_entry(context: EvaluationContext, measurement: Measurement, random: Measurement | None) -> dict[str, Any]:
+    entry = context.with_score(context.summarize(measurement))
     if random is None:
         return entry
     return {**entry, "baselines": {"random": context.with_score(context.summarize(random))}}
 
 
-def _further_metrics(context: EvaluationContext, own: Measurement) -> dict[str, Any]:
+def _further_metrics(context: EvaluationContext, measurement: Measurement) -> dict[str, Any]:
     metrics = getattr(context.task, "further_metrics", {})
-    return {name: metrics[name].to_dict | summary(values) for name, values in own.further.items()}
+    return {name: metrics[name].to_dict | summary(values) for name, values in measurement.further.items()}
 
 
 def _label_bytes(context: EvaluationContext, stored: Labels | None) -> dict[str, int]:
@@ -441,7 +442,7 @@ def _measure_baselines(
 
 def _robust_scores(
     context: EvaluationContext,
-    own: Measurement,
+    measurement: Measurement,
     own_set: TrainingSet,
     distilled: Distilled,
     baselines: Mapping[str, tuple[TrainingSet, Measurement]],
@@ -453,13 +454,13 @@ def _robust_scores(
     if "random" not in baselines:
         return scores
     random_set, random = baselines["random"]
-    scores["ior"] = gain = ior(mean(own.values), mean(random.values))
+    scores["ior"] = gain = ior(mean(measurement.values), mean(random.values))
     if not context.is_classification:
         if reference is not None:
-            scores["hlr"] = hlr(reference["mean"], mean(own.values))
+            scores["hlr"] = hlr(reference["mean"], mean(measurement.values))
         return scores
     if reference is not None and ((distilled.labels.ndim == 1 and not context.teacher_labels) or robust):
-        hard = own
+        hard = measurement
         if distilled.labels.ndim == 2 or context.teacher_labels:
             protocol = context.protocol
             if context.teacher_labels:
@@ -470,11 +471,11 @@ def _robust_scores(
         scores["hlr"] = shortfall = hlr(reference["mean"], mean(hard.values))
         scores["lrs"] = lrs(shortfall, gain)
     if robust and get_kind(context.train.input).augmentable:
-        augment = augmentation_name("dsa", context.train.input) if own.chosen["augment"] == "none" else "none"
+        augment = augmentation_name("dsa", context.train.input) if measurement.settings["augment"] == "none" else "none"
         suffix = "without augmentation" if augment == "none" else f"with {augment}"
         own_mean, random_mean = (
-            mean(measure(context, f"{name} {suffix}", training_set, augment=augment, chosen=m.chosen).values)
-            for name, training_set, m in (("this set", own_set, own), ("random", random_set, random))
+            mean(measure(context, f"{name} {suffix}", training_set, augment=augment, chosen=m.settings).values)
+            for name, training_set, m in (("this set", own_set, measurement), ("random", random_set, random))
         )
         scores["ars"] = ars(gain, own_mean - random_mean)  # symmetric in its two gains while γ is 1/2
     return scores

@@ -18,7 +18,7 @@ _MOST = 256 * 2**20
 """Maximum bytes of cached features per source: 50,000 images of 1,280 features."""
 _SOURCES = 2
 """Maximum number of cached sources: test data, and a validation part."""
-_kept: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
+_cache: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
 
 
 def classifier_and_features(
@@ -50,18 +50,18 @@ def cached_features(network: FrozenBackbone, source: Source, chunk: int, precisi
     seen = [_digest(n) for n in (source.normalization, network.normalization)]
     device = network.classifier.weight.device
     key = (source.content_hash, network.backbone, str(network.side), precision, str(device), *seen)
-    if key not in _kept:
+    if key not in _cache:
 
         def embedded(batch: Batch) -> Tensor:
             assert isinstance(batch.x, Tensor)
             return network.embed(batch.x).float()
 
         with torch.no_grad():
-            _kept[key] = map_samples(source, torch.arange(len(source)), chunk, embedded)
-    _kept.move_to_end(key)
-    while len(_kept) > _SOURCES:
-        _kept.popitem(last=False)
-    return _kept[key]
+            _cache[key] = map_samples(source, torch.arange(len(source)), chunk, embedded)
+    _cache.move_to_end(key)
+    while len(_cache) > _SOURCES:
+        _cache.popitem(last=False)
+    return _cache[key]
 
 
 def _digest(normalization: Normalization | None) -> str:

@@ -111,7 +111,7 @@ class Measurement:
     """Forecast errors of each variable in its own units; else empty."""
     confusion: list[list[int]]
     """Confusion matrix (rows: true classes); empty without classes, or above `MAX_CONFUSION_CLASSES`."""
-    chosen: Mapping[str, Any]
+    settings: Mapping[str, Any]
     """Selected settings: ``lr``, ``steps``, ``augment``, ``left_out``."""
     diverged: int
     """Number of students with non-finite weights."""
@@ -166,7 +166,7 @@ def measure(
         further=_further_scores(task, answers, targets, groups),
         units=unit_errors(task, answers, targets),
         confusion=_confusion(answers, test) if 0 < classes <= MAX_CONFUSION_CLASSES else [],
-        chosen=settings if learner is None else {"augment": "none"},
+        settings=settings if learner is None else {"augment": "none"},
         diverged=sum(answer is None for answer in answers),
     )
 
@@ -229,14 +229,14 @@ def _per_group(
     task: Task, answers: Sequence[Tensor | None], targets: Tensor, groups: Tensor | None
 ) -> list[dict[str, Any]]:
     """Return the score on each group of test samples, the mean over students."""
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     if groups is None:
-        return found
+        return entries
     for group in torch.unique(groups).tolist():
         at = torch.where(groups == group)[0]
         scores = _student_scores(task, [None if a is None else a[at] for a in answers], targets[at], groups[at])
-        found.append({"group": group, "mean": mean(scores), "n": len(at)})
-    return found
+        entries.append({"group": group, "mean": mean(scores), "n": len(at)})
+    return entries
 
 
 def _confusion(answers: Sequence[Tensor | None], test: Source) -> list[list[int]]:

@@ -31,7 +31,7 @@ def _covered(source: SeriesSource) -> Bool[Tensor, " T"]:
     return ends.cumsum(0)[:-1] > 0
 
 
-def find_season(series: Float[Tensor, "T v"], longest: int, known: Bool[Tensor, " T"] | None = None) -> int | None:
+def find_season(series: Float[Tensor, "T v"], longest: int, mask: Bool[Tensor, " T"] | None = None) -> int | None:
     """Return the season of a series: the lag, from 2 to ``longest``, at which its autocorrelation has its highest peak.
 
     The autocorrelation is that of the differences, which a trend does not raise, averaged over variables. ``None``
@@ -41,8 +41,8 @@ def find_season(series: Float[Tensor, "T v"], longest: int, known: Bool[Tensor, 
         known: mask of the points to use.
     """
     steps = series.double().diff(dim=0)
-    if known is not None:
-        steps = torch.where((known[1:] & known[:-1])[:, None], steps, 0.0)
+    if mask is not None:
+        steps = torch.where((mask[1:] & mask[:-1])[:, None], steps, 0.0)
     longest = min(longest, len(steps) // 2)
     if longest < 2:
         return None

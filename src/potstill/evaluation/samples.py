@@ -57,14 +57,14 @@ class SampleScores:
         return {"rows": base64.b64encode(packed).decode(), "residual": self.residual}
 
     @classmethod
-    def from_dict(cls, said: Any) -> "SampleScores | None":
+    def from_dict(cls, value: Any) -> "SampleScores | None":
         """Read `to_dict`'s JSON; ``None`` for anything else."""
-        if not isinstance(said, Mapping) or not isinstance(said.get("rows"), str):
+        if not isinstance(value, Mapping) or not isinstance(value.get("rows"), str):
             return None
-        residual = said.get("residual")
+        residual = value.get("residual")
         try:
             inflate = zlib.decompressobj()
-            raw = inflate.decompress(base64.b64decode(said["rows"], validate=True), 4 * MAX_ROWS + 1)
+            raw = inflate.decompress(base64.b64decode(value["rows"], validate=True), 4 * MAX_ROWS + 1)
             rows = np.frombuffer(raw, "<f4").astype(np.float64)
         except (binascii.Error, zlib.error, ValueError):
             return None
@@ -101,8 +101,8 @@ def _grouped(matrix: Float[np.ndarray, "n m"], groups: int) -> Float[np.ndarray,
     padded = np.pad(matrix, ((0, 0), (0, short))).reshape(len(matrix), -1, groups).sum(1)
     counts = np.full(groups, -(-m // groups))
     counts[groups - short :] -= 1
-    found: Float[np.ndarray, "n g"] = padded / counts
-    return found
+    means: Float[np.ndarray, "n g"] = padded / counts
+    return means
 
 
 def _dealt(task: Task, m: int) -> Tensor | None:
@@ -119,5 +119,5 @@ def _jackknife(task: Task, answers: Tensor | None, y: Tensor, groups: Tensor) ->
     if answers is None:
         return np.full(many, task.chance_score(y))
     without = np.array([task.score(answers[groups != g], y[groups != g]) for g in range(many)])
-    found: Float[np.ndarray, " g"] = task.score(answers, y) + (many - 1) * (without.mean() - without)
-    return found
+    contributions: Float[np.ndarray, " g"] = task.score(answers, y) + (many - 1) * (without.mean() - without)
+    return contributions

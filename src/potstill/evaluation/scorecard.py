@@ -51,7 +51,7 @@ def _labelled(labeller: Mapping[str, Any] | None) -> list[str]:
     return [line, *([f"warning: {labeller['warning']}"] if labeller["warning"] else [])]
 
 
-def _chosen(content: Mapping[str, Any]) -> list[str]:
+def _selected_settings(content: Mapping[str, Any]) -> list[str]:
     """Return the lines about students' learning rates: a protocol that selects them gives several under one
     fingerprint."""
     sides = {"this set": content.get("chosen"), **{n: b.get("chosen") for n, b in content["baselines"].items()}}
@@ -186,7 +186,7 @@ class Scorecard:
             + (" · QUICK: a shortened protocol, to look at and not to report" if c.get("quick") else ""),
             *(f"{a:<14}{b:>{wide}}{c:>{span}}{d:>4}{e:>8}{f:>12}  {g}".rstrip() for a, b, c, d, e, f, g in every),
             *self._fair(),
-            *_chosen(c),
+            *_selected_settings(c),
         ]
         for name, d in c["difference"].items():
             if d["ci95"] is None:

@@ -10,9 +10,9 @@ def hlr(full: float, hard: float) -> float:
     return full - hard
 
 
-def ior(own: float, random: float) -> float:
+def ior(distilled: float, random: float) -> float:
     """Improvement over random real samples of the same size. Higher is better."""
-    return own - random
+    return distilled - random
 
 
 def _squash(alpha: float) -> float:

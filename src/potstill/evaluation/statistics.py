@@ -83,15 +83,15 @@ def summary(
     x = np.asarray(values, dtype=np.float64)
     n, mean = len(x), float(x.mean())
     std = float(x.std(ddof=1)) if n > 1 else None
-    found: dict[str, Any] = {"mean": mean, "std": std, "ci95": None, "n": n, "values": [float(v) for v in x]}
+    result: dict[str, Any] = {"mean": mean, "std": std, "ci95": None, "n": n, "values": [float(v) for v in x]}
     columns = [_columns(x, samples)] if n > 1 else []
     same = _same_test(mean, columns)["ci95"]
     if same is not None:
         same = [max(low, same[0]), same[1]] if answers is None else [max(0.0, same[0]), min(1.0, same[1])]
     if answers is None and samples is None:
-        return found | {"ci95": same}
-    found["ci95"] = _of_score(columns, mean, answers, low, samples)
-    return found | {"ci95_same_test": _within(same, found["ci95"])}
+        return result | {"ci95": same}
+    result["ci95"] = _of_score(columns, mean, answers, low, samples)
+    return result | {"ci95_same_test": _within(same, result["ci95"])}
 
 
 def difference(
@@ -172,12 +172,12 @@ def holm_correction(p: Sequence[float | None]) -> list[float | None]:
     (Scandinavian Journal of Statistics 6, 1979). ``None``, a test that could not be made, is skipped.
     """
     known = sorted((value, at) for at, value in enumerate(p) if value is not None)
-    found: list[float | None] = [None] * len(p)
+    corrected: list[float | None] = [None] * len(p)
     least = 0.0
     for rank, (value, at) in enumerate(known):
         least = max(least, min(1.0, (len(known) - rank) * value))
-        found[at] = least
-    return found
+        corrected[at] = least
+    return corrected
 
 
 class _Columns(NamedTuple):

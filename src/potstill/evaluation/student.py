@@ -239,8 +239,8 @@ def _against(criterion: Criterion, outputs: Tensor, *, y: Tensor) -> Tensor:
     return criterion(outputs, y)
 
 
-def _taught(p: Protocol, told: Tensor, y: Tensor, weight: Tensor | None, outputs: Tensor) -> Tensor:
-    return teacher_loss(p, outputs, told, y, weight)
+def _taught(p: Protocol, teacher_logits: Tensor, y: Tensor, weight: Tensor | None, outputs: Tensor) -> Tensor:
+    return teacher_loss(p, outputs, teacher_logits, y, weight)
 
 
 def _weighed_squares(weight: Tensor, y: Tensor, outputs: Tensor) -> Tensor:
@@ -366,19 +366,19 @@ def _best(source: Source, job: StudentJob) -> Tensor | None:
     network = job.make(derive_seed(job.seed, "network"))
     task, targets = get_task(source), get_targets(source)
     best = math.nan
-    found: Tensor | None = None
+    best_answers: Tensor | None = None
 
     def look() -> None:
-        nonlocal best, found
+        nonlocal best, best_answers
         if _finite(network):
             predicted = predict(network, source, job.protocol.recipe.precision)
             score = task.score(predicted, targets)
-            if found is None or task.metric.better(score, best):  # the first of equals
-                best, found = score, predicted
+            if best_answers is None or task.metric.better(score, best):  # the first of equals
+                best, best_answers = score, predicted
         network.train()
 
     fit(network, job, look)
-    return found
+    return best_answers
 
 
 def _finite(network: torch.nn.Module) -> bool:

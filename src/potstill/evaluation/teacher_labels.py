@@ -184,7 +184,7 @@ def _first(protocol: Protocol, train: Source, make: NetworkFactory) -> NetworkFa
     return factory(named, train.input, len(train.classes), train.device, normalization=train.normalization)
 
 
-def stored_labeller(asked: Labeller | None, distilled: Distilled, store: Labels) -> Labeller:
+def stored_labeller(baseline_labeller: Labeller | None, distilled: Distilled, store: Labels) -> Labeller:
     """Return the labeller of the labels in ``store``, for the scorecard.
 
     Args:
@@ -193,10 +193,10 @@ def stored_labeller(asked: Labeller | None, distilled: Distilled, store: Labels)
     made_by = sorted(h for e in _entries(distilled.metadata) for h in e.hashes)
     hashes = sorted(h for _, h in store.about.networks)
     own = hashes == made_by if made_by else None
-    if asked is not None and sorted(h for _, h in asked.networks) == hashes:
-        return replace(asked, source="file", networks=store.about.networks, is_own=own, retrained=False)
-    why = "" if asked is None else f"baselines are labelled by another, {asked.name}"
-    teachers = None if asked is None else asked.teachers
+    if baseline_labeller is not None and sorted(h for _, h in baseline_labeller.networks) == hashes:
+        return replace(baseline_labeller, source="file", networks=store.about.networks, is_own=own, retrained=False)
+    why = "" if baseline_labeller is None else f"baselines are labelled by another, {baseline_labeller.name}"
+    teachers = None if baseline_labeller is None else baseline_labeller.teachers
     return Labeller(source="file", networks=store.about.networks, is_own=own, why=why, teachers=teachers)
 
 
@@ -269,8 +269,8 @@ def _agreement_real(label: Callable[[Tensor], Tensor], train: Source) -> float:
     drawn = torch.cat(random_per_class(index, counts, generator(0, "agreement", "real"), train.classes))
     drawn = drawn[torch.randperm(len(drawn), generator=generator(0, "agreement"))]
 
-    def said(batch: Any) -> Tensor:
+    def classify(batch: Any) -> Tensor:
         return label(batch.x).argmax(1)
 
-    found = map_samples(train, drawn, CHUNK, said)
+    found = map_samples(train, drawn, CHUNK, classify)
     return float((found.cpu() == train.labels[drawn].cpu()).double().mean())

@@ -71,8 +71,8 @@ class StackedStudents:
         self.shell.train(training)
 
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-            made: Tensor = functional_call(self.shell, (parameters, buffers), (x,))
-            return made
+            output: Tensor = functional_call(self.shell, (parameters, buffers), (x,))
+            return output
 
         shared = len(x) == 1
         with autocast_context(self.precision, x.device):
@@ -111,7 +111,7 @@ def group_jobs(jobs: Sequence[StudentJob], most: int) -> Iterator[list[StudentJo
 
 
 def _alike(one: StudentJob, other: StudentJob) -> bool:
-    def said(job: StudentJob) -> tuple[object, ...]:
+    def group_key(job: StudentJob) -> tuple[object, ...]:
         return (
             job.make, job.protocol, job.lr, job.steps, job.augment,
             _one(job).shape, _one(job).device, job.y.shape, job.y.dtype, job.weights is None, job.task,
@@ -121,14 +121,14 @@ def _alike(one: StudentJob, other: StudentJob) -> bool:
         return False
     own = all(job.teachers is None and job.stored_labels is None and isinstance(job.x, Tensor) for job in (one, other))
     own = own and not (uses_scores(one) and one.weights is not None)  # a squared error is not linear in its targets
-    return own and said(one) == said(other) and is_stackable(one.make)
+    return own and group_key(one) == group_key(other) and is_stackable(one.make)
 
 
 def _one(job: StudentJob) -> Tensor:
     return single_tensor(job.x, "a student beside others")
 
 
-def _own(job: StudentJob) -> tuple[int, ...]:
+def _set_key(job: StudentJob) -> tuple[int, ...]:
     return id(job.x), id(job.y), id(job.weights)
 
 
@@ -136,14 +136,14 @@ class _Samples:
     """The sets of several jobs in one tensor; shared sets are in it once. Weights are in the labels."""
 
     def __init__(self, jobs: Sequence[StudentJob], classes: int) -> None:
-        sets = {_own(job): job for job in jobs}
+        sets = {_set_key(job): job for job in jobs}
         self.x = torch.cat([_one(job) for job in sets.values()])
         self.y = torch.cat([
             job.y if job.weights is None else weight_labels(job.y, job.weights, classes, _one(job).dtype)
             for job in sets.values()
         ])  # fmt: skip
         place = {key: n for n, key in enumerate(sets)}
-        self.first = torch.tensor([[place[_own(job)] * len(_one(job))] for job in jobs])
+        self.first = torch.tensor([[place[_set_key(job)] * len(_one(job))] for job in jobs])
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs (S, m, …) and labels at ``index`` (S, m), counted in each job's own set."""
@@ -209,11 +209,11 @@ def fit_stacked(jobs: Sequence[StudentJob], look: Callable[[StackedStudents], No
     return stack
 
 
-def _augmented(augment: Augmentation, x: Tensor, drawn: Sequence[object]) -> Tensor:
+def _augmented(augment: Augmentation, x: Tensor, parameters: Sequence[object]) -> Tensor:
     """Augment every student's batch with its own parameters, at once for equal groups of operations."""
-    known = [d for d in drawn if isinstance(d, SiameseParams)]
-    if len(known) < len(drawn):
-        return torch.stack([augment.apply(batch, d) for batch, d in zip(x, drawn, strict=True)])
+    known = [d for d in parameters if isinstance(d, SiameseParams)]
+    if len(known) < len(parameters):
+        return torch.stack([augment.apply(batch, d) for batch, d in zip(x, parameters, strict=True)])
     by_operations: dict[tuple[str, ...], list[int]] = {}
     for student, d in enumerate(known):
         by_operations.setdefault(d.groups, []).append(student)
@@ -257,7 +257,7 @@ def train_and_predict_stacked(source: Source, jobs: Sequence[StudentJob]) -> lis
 def _together(source: Source, jobs: Sequence[StudentJob]) -> list[Tensor | None]:
     task, targets = get_task(source), get_targets(source)
     best: list[float] = [math.nan] * len(jobs)
-    found: list[Tensor | None] = [None] * len(jobs)
+    best_answers: list[Tensor | None] = [None] * len(jobs)
 
     def look(stack: StackedStudents) -> None:
         finite = _finite(stack)
@@ -265,14 +265,14 @@ def _together(source: Source, jobs: Sequence[StudentJob]) -> list[Tensor | None]
             if not finite[student]:
                 continue
             score = task.score(predicted, targets)
-            if found[student] is None or task.metric.better(score, best[student]):  # the first of equals
-                best[student], found[student] = score, predicted
+            if best_answers[student] is None or task.metric.better(score, best[student]):  # the first of equals
+                best[student], best_answers[student] = score, predicted
 
     if jobs[0].protocol.selection.select == "best-on-test":
         fit_stacked(jobs, look)
-        return found
+        return best_answers
     look(fit_stacked(jobs))
-    return found
+    return best_answers
 
 
 def _finite(stack: StackedStudents) -> list[bool]:

@@ -56,13 +56,13 @@ def dot(x: float, y: float, colour: str, radius: float = 4) -> Html:
 
 
 def text_label(
-    x: float, y: float, said: object, anchor: str = "start", *, size: int | None = None, bold: bool = False,
+    x: float, y: float, content: object, anchor: str = "start", *, size: int | None = None, bold: bool = False,
     colour: str | None = None,
 ) -> Html:  # fmt: skip
     """Return a line of text at a position."""
     weight = 600 if bold else None
     return tag(
-        "text", escape(said), x=_n(x), y=_n(y), text_anchor=anchor, font_size=size, font_weight=weight, fill=colour
+        "text", escape(content), x=_n(x), y=_n(y), text_anchor=anchor, font_size=size, font_weight=weight, fill=colour
     )
 
 

@@ -192,7 +192,7 @@ def _is_scorecard(value: object) -> bool:
     return isinstance(value, dict) and isinstance(value.get("score", value.get("accuracy")), dict)
 
 
-def _own(scorecard: Mapping[str, Any]) -> Any:
+def _score_entry(scorecard: Mapping[str, Any]) -> Any:
     return scorecard.get("score") or scorecard.get("accuracy")
 
 
@@ -200,7 +200,7 @@ def _check_fractions(path: Path, scorecard: Mapping[str, Any]) -> None:
     """Check that fractions lie in [0, 1]: a percentage would be shown a hundred times too large."""
     if Metric.from_scorecard(scorecard).unit != "fraction":
         return
-    own = _own(scorecard)
+    own = _score_entry(scorecard)
     groups = [scorecard.get(key) for key in ("baselines", "networks")]
     held = [value for group in groups if isinstance(group, Mapping) for value in group.values()]
     for value in [own, scorecard.get("full"), *held]:
@@ -223,9 +223,11 @@ def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
             f"{path}: neither a scorecard (accuracy) nor a leaderboard (rows); give what evaluate or compare wrote"
         )
     source = {"source": {"name": board["source"]}} if isinstance(board.get("source"), str) else {}
-    whole: list[dict[str, Any]] = [{**source, **row, "scorecard": _nested(row)} for row in rows]
-    randoms = {row.get("ipc"): row["scorecard"] for row in whole if row.get("method") == "random" and row["scorecard"]}
-    for row in whole:
+    completed_rows: list[dict[str, Any]] = [{**source, **row, "scorecard": _nested(row)} for row in rows]
+    randoms = {
+        row.get("ipc"): row["scorecard"] for row in completed_rows if row.get("method") == "random" and row["scorecard"]
+    }
+    for row in completed_rows:
         score, random = row["scorecard"], randoms.get(row.get("ipc"))
         if score is None:
             continue
@@ -242,7 +244,7 @@ def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
                 "difference": row.get("difference"),
             }
             row["scorecard"] = {**score, "baselines": {"random-items": baseline}}
-    return whole
+    return completed_rows
 
 
 def _named(row: Mapping[str, Any]) -> bool:
@@ -293,15 +295,15 @@ def _stem(path: Path) -> str:
     return name.removesuffix(".scorecard").removesuffix(".study")
 
 
-def _same(card: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+def _same(card: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
     """Return True if a scorecard or row names the set with this metadata."""
-    keys = [key for key in ("method", "ipc", "seed") if said.get(key) is not None]
-    return "method" in keys and all(card.get(key) == said[key] for key in keys)
+    keys = [key for key in ("method", "ipc", "seed") if description.get(key) is not None]
+    return "method" in keys and all(card.get(key) == description[key] for key in keys)
 
 
-def _owner(sets: Sequence[_Set], path: Path, said: Mapping[str, Any]) -> _Set | None:
+def _owner(sets: Sequence[_Set], path: Path, description: Mapping[str, Any]) -> _Set | None:
     """Return the set of a scorecard or row at ``path``: by file, stem or content, or the only one beside it."""
-    named = said.get("file")
+    named = description.get("file")
     if isinstance(named, str):
         target = (path.parent / named).resolve()
         return next(
@@ -312,10 +314,10 @@ def _owner(sets: Sequence[_Set], path: Path, said: Mapping[str, Any]) -> _Set | 
     by_stem = next((s for s in beside if s.path.stem == _stem(path)), None)
     if by_stem is not None:
         return by_stem
-    alike = [s for s in beside or sets if _same(s.card, said)]
+    alike = [s for s in beside or sets if _same(s.card, description)]
     if len(alike) == 1:
         return alike[0]
-    return beside[0] if len(beside) == 1 and "method" not in said and path.name == "scorecard.json" else None
+    return beside[0] if len(beside) == 1 and "method" not in description and path.name == "scorecard.json" else None
 
 
 def _row_entry(row: Mapping[str, Any], scorecard: Mapping[str, Any] | None) -> Entry:
@@ -372,6 +374,6 @@ def collect(paths: Sequence[Path], read_arrays: ReadArrays | None = None) -> lis
             loose.append(_row_entry(row, scorecard))
         elif scorecard is not None:
             # compare writes each scorecard beside its set as well; the row knows more, so it takes that one's place.
-            others = [s for s in owner.scorecards if _own(s) != _own(scorecard)]
+            others = [s for s in owner.scorecards if _score_entry(s) != _score_entry(scorecard)]
             owner.scorecards = [*others, scorecard]
     return [*(entry for found in sets for entry in found.entries()), *loose]

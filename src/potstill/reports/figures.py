@@ -25,7 +25,7 @@ class Point:
 
     label: str
     estimate: Estimate
-    own: bool = False
+    is_own: bool = False
 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -80,7 +80,7 @@ def dot_plot(
             tag("span", p.label, class_="lab"),
             tag("svg", *marks, height=32, aria_hidden="true"),
             tag("span", figures),
-            class_="row own" if p.own else "row",
+            class_="row own" if p.is_own else "row",
         )
 
     def tick(t: float) -> str:
@@ -99,13 +99,13 @@ def dot_plot(
     )
 
 
-def bar(share: float, *, own: bool = False, height: int = 10) -> Html:
+def bar(share: float, *, is_own: bool = False, height: int = 10) -> Html:
     """Return one horizontal bar, ``share`` of the width in [0,1]."""
     width = f"{100 * min(max(share, 0.0), 1.0):.2f}%"
     return tag(
         "svg",
         tag("rect", width="100%", height=height, rx=height // 2, class_="base"),
-        tag("rect", width=width, height=height, rx=height // 2, class_="fill own" if own else "fill"),
+        tag("rect", width=width, height=height, rx=height // 2, class_="fill own" if is_own else "fill"),
         height=height,
         aria_hidden="true",
     )
@@ -187,10 +187,10 @@ def _curve(name: str, series: Sequence[tuple[float, float]], dropped: int) -> Ht
 def curves(history: Sequence[Mapping[str, Any]], most: int = 4) -> Html | None:
     """Return a small plot against the step for each of the first ``most`` metrics; ``None`` if none has two points."""
     names = dict.fromkeys(key for record in history for key in record if key not in {"step", "seconds"})
-    drawn: list[Html] = []
+    plots: list[Html] = []
     for name in sorted(names, key=lambda n: (n != "loss", list(names).index(n))):
         records = [(to_number(r.get("step")), to_number(r.get(name))) for r in history if r.get(name) is not None]
         series = sorted((x, y) for x, y in records if x is not None and y is not None)
-        if len(series) >= 2 and len(drawn) < most:
-            drawn.append(_curve(name, series, len(records) - len(series)))
-    return tag("div", *drawn, class_="curves") if drawn else None
+        if len(series) >= 2 and len(plots) < most:
+            plots.append(_curve(name, series, len(records) - len(series)))
+    return tag("div", *plots, class_="curves") if plots else None

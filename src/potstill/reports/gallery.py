@@ -24,25 +24,25 @@ def shown(sizes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(min(size, each) if c < _MOST_CLASSES else 0 for c, size in enumerate(sizes))
 
 
-def _tile(g: Gallery, i: int, alt: str, wanted: int) -> Html:
+def _tile(g: Gallery, i: int, alt: str, side: int) -> Html:
     """Return an image, with its weight below if it has one."""
     if g.weights is None:
-        return inline_image(g.inputs[i], alt, wanted, _LONGEST)
+        return inline_image(g.inputs[i], alt, side, _LONGEST)
     weight = f"×{g.weights[i]:.3g}"
-    drawn = inline_image(g.inputs[i], f"{alt}, weight {weight}", wanted, _LONGEST)
+    drawn = inline_image(g.inputs[i], f"{alt}, weight {weight}", side, _LONGEST)
     return tag("span", drawn, tag("small", weight), class_="weighed")
 
 
-def _scores(found: tuple[float, float]) -> str:
-    low, high = (f"{end:.2f}".replace("-", "−") for end in found)
+def _scores(score_range: tuple[float, float]) -> str:
+    low, high = (f"{end:.2f}".replace("-", "−") for end in score_range)
     return (
         f"Labels are scores, from {low} to {high}: real numbers in which a hard label is one-hot − "
         "1/k. Cross-entropy reads the nearest rows of probabilities; each input stands with its highest class."
     )
 
 
-def _more(total: int, here: int, noun: str) -> str:
-    return f"{total:,} {noun}" if total == here else f"{here:,} of {total:,} shown"
+def _more(total: int, displayed: int, noun: str) -> str:
+    return f"{total:,} {noun}" if total == displayed else f"{displayed:,} of {total:,} shown"
 
 
 def _pictures(g: Gallery) -> list[Html]:

@@ -34,7 +34,7 @@ def draw_label_curves(result: Mapping[str, Any], title: str) -> str:
         place: float = _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (clipped - low) / (high - low)
         return place
 
-    def drawn(values: list[float]) -> list[tuple[float, float]]:
+    def to_points(values: list[float]) -> list[tuple[float, float]]:
         return [(x(count), y(value)) for count, value in zip(labels, values, strict=True)]
 
     right, under = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
@@ -51,8 +51,8 @@ def draw_label_curves(result: Mapping[str, Any], title: str) -> str:
     for n, (name, curve) in enumerate(curves.items()):
         colour, rows = COLOURS[n % len(COLOURS)], curve["accuracy"]
         if all(a["ci95"] for a in rows):
-            marks.append(band(drawn([a["ci95"][1] for a in rows]), drawn([a["ci95"][0] for a in rows]), colour))
-        marks.append(polyline(drawn([a["mean"] for a in rows]), colour, width=2))
+            marks.append(band(to_points([a["ci95"][1] for a in rows]), to_points([a["ci95"][0] for a in rows]), colour))
+        marks.append(polyline(to_points([a["mean"] for a in rows]), colour, width=2))
         at = under - 18 * (len(curves) - n) + 6
         marks += [line(right + 8, at - 4, right + 28, at - 4, colour, width=2), text_label(right + 34, at, name)]
     return document(_WIDTH, _HEIGHT, title, marks)

@@ -15,36 +15,36 @@ ERRORS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.
 """Candidate axis marks."""
 
 
-def draw_law(found: Mapping[str, Any]) -> str:
+def draw_law(result: Mapping[str, Any]) -> str:
     """Return error against items per class, both logarithmic, with the law as curves.
 
     Args:
         found: the content of a ``scaling.json``.
     """
-    axes = _Axes(found)
-    budgets = found["settings"]["ipc"]
-    marks = axes.grid(budgets, found["source"])
+    axes = _Axes(result)
+    budgets = result["settings"]["ipc"]
+    marks = axes.grid(budgets, result["source"])
     series = [("hard", "classes", INK)]
-    known = {t["stop"]: t["accuracy"] for t in found["teachers"]}
-    for stop, colour in zip(found["settings"]["stops"], _colours(len(known)), strict=True):
+    known = {t["stop"]: t["accuracy"] for t in result["teachers"]}
+    for stop, colour in zip(result["settings"]["stops"], _colours(len(known)), strict=True):
         unit = "epoch" if stop == 1 else "epochs"
         series.append((str(stop), f"{stop} {unit} ({100 * known[stop]:.1f} %)", colour))
     for place, (name, label, colour) in enumerate(series):
-        points = [axes.at(n, e) for n, e in zip(found["law"]["amounts"], found["law"]["curves"][name], strict=True)]
+        points = [axes.at(n, e) for n, e in zip(result["law"]["amounts"], result["law"]["curves"][name], strict=True)]
         marks.append(polyline(points, colour))
         aside = 3 * (place - (len(series) - 1) / 2)  # points of one budget stand side by side
         for n in budgets:
-            accuracy = found["cells"][f"{n}-{name}"]["accuracy"]
+            accuracy = result["cells"][f"{n}-{name}"]["accuracy"]
             x, y = axes.at(n, 1 - accuracy["mean"])
             if accuracy["ci95"]:
                 low, high = (axes.at(n, 1 - v)[1] for v in accuracy["ci95"])
                 marks.append(line(x + aside, low, x + aside, high, colour))
             marks.append(dot(x + aside, y, colour, 3.5))
         marks += _legend(place, label, colour, "labels" if place == 0 else "teacher of" if place == 1 else None)
-    marks += _worth(found, axes)
+    marks += _worth(result, axes)
     said = (
-        f"Error of students against items per class, {found['source']}: {found['sentence']} Bars are 95 % intervals "
-        f"over {found['settings']['sets']} sets, curves are the law."
+        f"Error of students against items per class, {result['source']}: {result['sentence']} Bars are 95 % intervals "
+        f"over {result['settings']['sets']} sets, curves are the law."
     )
     return document(WIDTH, HEIGHT, said, marks)
 
@@ -52,10 +52,10 @@ def draw_law(found: Mapping[str, Any]) -> str:
 class _Axes:
     """Coordinates of an amount of data and an error."""
 
-    def __init__(self, found: Mapping[str, Any]) -> None:
-        budgets = found["settings"]["ipc"]
-        shown = [1 - c["accuracy"]["mean"] for c in found["cells"].values()]
-        shown += [error for curve in found["law"]["curves"].values() for error in curve]
+    def __init__(self, result: Mapping[str, Any]) -> None:
+        budgets = result["settings"]["ipc"]
+        shown = [1 - c["accuracy"]["mean"] for c in result["cells"].values()]
+        shown += [error for curve in result["law"]["curves"].values() for error in curve]
         spread = max(max(shown) / max(min(shown), 1e-3), 1.05) ** 0.06
         self.low, self.high = max(min(shown), 1e-3) / spread, min(max(shown), 1.0) * spread
         self.first, self.last = budgets[0], budgets[-1]
@@ -83,12 +83,12 @@ class _Axes:
         return marks
 
 
-def _worth(found: Mapping[str, Any], axes: _Axes) -> list[Html]:
+def _worth(result: Mapping[str, Any], axes: _Axes) -> list[Html]:
     """Return a dashed line from the soft labels of the sentence to the hard labels that they are worth."""
-    row = next(r for r in found["worth"] if r["ipc"] == found["said_of"])
+    row = next(r for r in result["worth"] if r["ipc"] == result["said_of"])
     if row["value"] is None:
         return []
-    amounts, curve = found["law"]["amounts"], found["law"]["curves"][str(row["stop"])]
+    amounts, curve = result["law"]["amounts"], result["law"]["curves"][str(row["stop"])]
     error = math.exp(_between(math.log(row["ipc"]), [*map(math.log, amounts)], [*map(math.log, curve)]))
     left, right = axes.at(row["ipc"], error), axes.at(row["value"], error)
     return [

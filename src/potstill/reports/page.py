@@ -111,7 +111,7 @@ def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
     rows = sorted(
         ((a, n, e, own) for a, n, e, own in named if own is not None), key=lambda row: -metric.sign * row[3].mean
     )
-    dots = [Point(label=name, estimate=own, own=True) for _, name, _, own in rows]
+    dots = [Point(label=name, estimate=own, is_own=True) for _, name, _, own in rows]
     held = [e.baselines for _, _, e, _ in rows]
     random = next((b["random"] for b in held if "random" in b), None)
     random = None if "random" in methods else random  # then it has a row of its own

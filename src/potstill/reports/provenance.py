@@ -45,7 +45,7 @@ def storage(entry: Entry) -> list[Html] | None:
             )
             smaller = f"The set takes {100 * total / real:.3g}% of the bytes of the real data ({basis})."
             out += [
-                tag("div", bar(total / real, own=True, height=12), class_="stack"),
+                tag("div", bar(total / real, is_own=True, height=12), class_="stack"),
                 tag("p", smaller, class_="note"),
             ]
         out.insert(0, tag("p", "Everything that training on the set needs, as stored.", class_="soft"))

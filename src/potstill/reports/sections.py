@@ -223,7 +223,7 @@ def _scorecard(entry: Entry) -> list[Html] | None:
     if entry.full is not None:
         whole = entry.scorecard_section("full")
         rows.append(("All real data", entry.full, {**whole, "items": entry.samples}, own - entry.full))
-    dots = [Point(label=label, estimate=e, own=k == 0) for k, (label, e, _, _) in enumerate(rows)]
+    dots = [Point(label=label, estimate=e, is_own=k == 0) for k, (label, e, _, _) in enumerate(rows)]
     body = [
         tag(
             "tr",

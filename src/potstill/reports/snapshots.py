@@ -63,13 +63,13 @@ def load_snapshots(path: Path) -> Snapshots | None:
         if file.stat().st_size > _BYTES:
             raise ValueError(f"more than {_BYTES:,} bytes")
         with safe_open(file, framework="np") as held:
-            said: Mapping[str, Any] = json.loads((held.metadata() or {}).get("film", ""))
-            if said["format"] != _FORMAT or not 0 < len(said["steps"]) <= _MOST:
+            metadata: Mapping[str, Any] = json.loads((held.metadata() or {}).get("film", ""))
+            if metadata["format"] != _FORMAT or not 0 < len(metadata["steps"]) <= _MOST:
                 raise ValueError(f"its format is not {_FORMAT}")
-            steps = tuple(int(step) for step in said["steps"])
+            steps = tuple(int(step) for step in metadata["steps"])
             stages = tuple(held.get_tensor(f"stage/{n}") for n in range(len(steps)))
-            labels, classes = held.get_tensor("labels"), tuple(map(str, said["classes"]))
-            columns = tuple(map(str, said.get("columns", ())))
+            labels, classes = held.get_tensor("labels"), tuple(map(str, metadata["classes"]))
+            columns = tuple(map(str, metadata.get("columns", ())))
         shape, dtype = stages[0].shape, _DTYPES.get(stages[0].ndim)
         whole = all(x.dtype == dtype and x.shape == shape and x.size for x in stages)
         named = labels.dtype == np.int64 and labels.shape == shape[:1] and 0 <= labels.min() <= labels.max()
@@ -137,22 +137,22 @@ def _lines(film: Snapshots, rows: np.ndarray, step: int, of: str) -> list[Html]:
     return [tag("p", "Rows of one column alone are not drawn.", class_="note") if lines is None else lines]
 
 
-def _windows(film: Snapshots, held: np.ndarray, step: int, of: str) -> list[Html]:
+def _windows(film: Snapshots, windows: np.ndarray, step: int, of: str) -> list[Html]:
     """Return the windows of one step, each variable of each on one scale over all steps."""
     every = np.stack(film.stages).astype(np.float64)
-    low, high, v = every.min((0, 3)), every.max((0, 3)), held.shape[1]
+    low, high, v = every.min((0, 3)), every.max((0, 3)), windows.shape[1]
     names = film.columns if len(film.columns) == v else tuple(f"variable {j + 1}" for j in range(v))
     after = f"after {format_count(step)} steps"
     drawn = [
         draw_window(
-            held[i],
+            windows[i],
             None,
             names,
             ", ".join(part for part in (of, f"window {i + 1}", name, after) if part),
             name or f"window {i + 1}",
             (low[i], high[i]),
         )
-        for i in range(len(held))
+        for i in range(len(windows))
         for name in (film.classes[film.labels[i]] if film.classes else "",)
     ]
     return [tag("ul", *drawn, class_="items windows")]

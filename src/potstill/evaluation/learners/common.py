@@ -42,9 +42,9 @@ def training_rows(
     return matrix(x), targets, None if counts is None else counts.numpy()
 
 
-def answers_of(found: Num[np.ndarray, "n ..."], classes: bool) -> Tensor:
+def answers_of(predictions: Num[np.ndarray, "n ..."], classes: bool) -> Tensor:
     """Return predictions in the form that ``score`` takes: int64 classes (n,), or float32 values (n, t)."""
-    made = torch.from_numpy(np.ascontiguousarray(found))
+    made = torch.from_numpy(np.ascontiguousarray(predictions))
     return made.long() if classes else made.float().reshape(len(made), -1)
 
 

@@ -40,6 +40,6 @@ class Forest:
         kind = RandomForestClassifier if classes else RandomForestRegressor
         if not classes and targets.shape[1] == 1:
             targets = targets[:, 0]
-        made: Any = kind(n_estimators=self.trees, random_state=seed % 2**32)
-        made.fit(rows, targets, sample_weight=counts)
-        return lambda inputs: answers_of(made.predict(matrix(inputs)), classes)
+        model: Any = kind(n_estimators=self.trees, random_state=seed % 2**32)
+        model.fit(rows, targets, sample_weight=counts)
+        return lambda inputs: answers_of(model.predict(matrix(inputs)), classes)

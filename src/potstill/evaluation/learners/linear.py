@@ -37,6 +37,6 @@ class LinearModel:
 
         classes = isinstance(task, Classification)
         rows, targets, counts = training_rows(x, y, weights, classes)
-        made: Any = LogisticRegression(C=self.strength, max_iter=1000) if classes else Ridge(alpha=self.strength)
-        made.fit(rows, targets, sample_weight=counts)
-        return lambda inputs: answers_of(made.predict(matrix(inputs)), classes)
+        model: Any = LogisticRegression(C=self.strength, max_iter=1000) if classes else Ridge(alpha=self.strength)
+        model.fit(rows, targets, sample_weight=counts)
+        return lambda inputs: answers_of(model.predict(matrix(inputs)), classes)

@@ -170,7 +170,7 @@ def _group(value: Mapping[str, Any]) -> tuple[str, str, float]:
     return str(value.get("protocol") or ""), str(value.get("unit") or "ipc"), to_number(value.get("amount")) or 0.0
 
 
-def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
+def _row(row: Mapping[str, Any], leaderboard: Mapping[str, Any]) -> Row:
     card = _mapping(row.get("scorecard"))
     settings = _mapping(card.get("settings"))
     unit = str(row.get("unit") or next((u for u in ("bytes", "items", "ipc") if u in settings), "ipc"))
@@ -181,7 +181,7 @@ def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
     score = row.get("score") or card.get("score") or card.get("accuracy")
     gap = _mapping(row.get("difference"))
     asked = [str(row[key]) for key in ("parametrization", "requested_codec") if row.get(key) is not None]
-    protocol = str(row.get("protocol") or held.get("protocol") or card.get("protocol") or "")
+    protocol = str(row.get("protocol") or leaderboard.get("protocol") or card.get("protocol") or "")
     paid = [to_number(x) for x in (row.get("seconds"), _mapping(card.get("making")).get("seconds"))]
     return Row(
         id=str(row.get("id") or "-".join((method, f"{unit}{amount:g}", *asked)) + f"@{protocol}"),
@@ -262,7 +262,7 @@ def _with_set(row: Row, folder: Path, read: Read) -> Row:
 def _ranked(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[tuple[str, str, float], str]]]:
     """Rank rows of scorecards without a leaderboard, and return a finding for each group."""
     out: list[Row] = []
-    said: list[tuple[tuple[str, str, float], str]] = []
+    findings: list[tuple[tuple[str, str, float], str]] = []
     for group in sorted({row.group for row in rows}):
         members = [row for row in rows if row.group == group]
         scored = sorted(
@@ -271,29 +271,29 @@ def _ranked(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[tuple[str, str, 
         )
         if scored:
             best, metric = scored[0], scored[0].metric
-            alikes = [not significant(_own(best) - _own(row), metric) for row in scored]
+            alikes = [not significant(_score_of(best) - _score_of(row), metric) for row in scored]
             out += [
                 replace(row, rank=k + 1, best=k == 0, not_told_apart=alike)
                 for k, (row, alike) in enumerate(zip(scored, alikes, strict=True))
             ]
-            said.append((group, _finding(scored, alikes)))
+            findings.append((group, _finding(scored, alikes)))
         out += [row for row in members if row.score is None]
-    return out, said
+    return out, findings
 
 
-def _own(row: Row) -> Estimate:
+def _score_of(row: Row) -> Estimate:
     return row.score or Estimate(mean=0.0)
 
 
 def _finding(scored: Sequence[Row], not_told_apart: Sequence[bool]) -> str:
     best, metric = scored[0], scored[0].metric
-    text = f"Best mean: {best.label}, {format_score(_own(best).mean, metric)}."
+    text = f"Best mean: {best.label}, {format_score(_score_of(best).mean, metric)}."
     rivals = [row.label for row, alike in zip(scored[1:], not_told_apart[1:], strict=True) if alike]
     if rivals:
         text += f" Not told apart from it: {', '.join(rivals)}."
     random = next((row for row in scored if row.method == "random"), None)
     if random is not None and random is not best:
-        gap = best.difference or _own(best) - _own(random)
+        gap = best.difference or _score_of(best) - _score_of(random)
         what = f"{format_difference(gap.mean, metric)} {metric.difference_unit}"
         text += f" Against random: {what}." if significant(gap, metric) > 0 else f" Not shown to beat random: {what}."
     elif random is best:

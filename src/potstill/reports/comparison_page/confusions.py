@@ -59,9 +59,9 @@ def _names(rows: Sequence[Row], many: int) -> tuple[str, ...]:
     return names if len(names) == many else tuple(map(str, range(many)))
 
 
-def _mistakes(row: Row, found: Sequence[Sequence[int]], names: Sequence[str]) -> Html:
+def _mistakes(row: Row, matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Html:
     rated = sorted(
-        ((n / sum(of), c, d) for c, of in enumerate(found) for d, n in enumerate(of) if c != d and n),
+        ((n / sum(of), c, d) for c, of in enumerate(matrix) for d, n in enumerate(of) if c != d and n),
         key=lambda mistake: -mistake[0],
     )[:_MOST]
     cells = [
@@ -77,9 +77,9 @@ def _mistakes(row: Row, found: Sequence[Sequence[int]], names: Sequence[str]) ->
     return tag("tr", tag("th", tag("bdi", row.label), scope="row"), *cells, *[tag("td", "—")] * (_MOST - len(cells)))
 
 
-def _matrix(row: Row, found: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Html:
+def _matrix(row: Row, matrix: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Html:
     body = []
-    for c, of in enumerate(found):
+    for c, of in enumerate(matrix):
         total = sum(of)
         cells = [_cell(n / total if total else 0.0, n, c == d) for d, n in enumerate(of)]
         body.append(tag("tr", tag("th", tag("bdi", names[c]), scope="row"), *cells))

@@ -72,18 +72,18 @@ def _class(name: str, by: Sequence[float | None]) -> Html:
 
 def storage(board: Board) -> list[Html]:
     """Return the bytes of each set: inputs, labels, and decoder."""
-    seen: dict[str, tuple[Row, list[float]]] = {}
+    sizes_by_set: dict[str, tuple[Row, list[float]]] = {}
     for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.bytes or 0)):
         held = row.scorecard.get("bytes")
         if not isinstance(held, Mapping) and row.entry is not None:
             held = row.entry.card_section("bytes")
         if isinstance(held, Mapping) and (to_number(held.get("total")) or 0) > 0:
-            seen.setdefault(row.file or row.id, (row, [to_number(held.get(kind)) or 0.0 for kind in _KINDS]))
-    if not seen:
+            sizes_by_set.setdefault(row.file or row.id, (row, [to_number(held.get(kind)) or 0.0 for kind in _KINDS]))
+    if not sizes_by_set:
         return []
-    most = max(sum(kinds) for _, kinds in seen.values()) or 1.0
+    most = max(sum(kinds) for _, kinds in sizes_by_set.values()) or 1.0
     body = []
-    for row, kinds in seen.values():
+    for row, kinds in sizes_by_set.values():
         start, bars = 0.0, []
         for kind, held in zip(_KINDS, kinds, strict=True):
             width = 100 * held / most
@@ -138,8 +138,8 @@ def _several(values: Any) -> str:
     return "; ".join(dict.fromkeys(str(v) for v in values if v))
 
 
-def _versions(held: object) -> str:
-    return ", ".join(f"{k} {v}" for k, v in held.items() if v) if isinstance(held, Mapping) else ""
+def _versions(versions: object) -> str:
+    return ", ".join(f"{k} {v}" for k, v in versions.items() if v) if isinstance(versions, Mapping) else ""
 
 
 def sets(board: Board, anchors: Mapping[str, str]) -> list[Html]:

@@ -88,18 +88,18 @@ def _pictures(row: Row) -> Gallery | None:
     return g if g is not None and g.inputs.ndim == 4 and g.classes and len(g.inputs) else None
 
 
-def image_walls(board: Board, near: Mapping[str, NearestReal], given: bool) -> list[Html]:
+def image_walls(board: Board, near: Mapping[str, NearestReal], has_data: bool) -> list[Html]:
     """Return the gallery of a board, one part for each size; the first is open."""
-    seen: set[str] = set()
-    held: dict[str, list[Row]] = {}
+    drawn_files: set[str] = set()
+    rows_by_size: dict[str, list[Row]] = {}
     for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
-        if row.entry is not None and row.entry.gallery is not None and row.file not in seen:
-            seen.add(row.file)
-            held.setdefault(row.size, []).append(row)
+        if row.entry is not None and row.entry.gallery is not None and row.file not in drawn_files:
+            drawn_files.add(row.file)
+            rows_by_size.setdefault(row.size, []).append(row)
     parts: list[Html] = []
     classes: dict[str, None] = {}
     cut = False
-    for size, rows in held.items():
+    for size, rows in rows_by_size.items():
         drawn = [row for row in rows if _pictures(row) is not None]
         inner = _wall(drawn, near) if drawn else []
         for row in rows:
@@ -132,12 +132,12 @@ def image_walls(board: Board, near: Mapping[str, NearestReal], given: bool) -> l
         note += (
             "Below each strip, behind the line: for each picture the real training picture of its class that is "
             "nearest to it. Pictures that are real themselves have none."
-            if given
+            if has_data
             else "Give the report the training data to see the real picture nearest to each."
         )
         top.append(tag("p", note, class_="note"))
     if near:
-        lines = [_distances(row, near[row.id]) for rows in held.values() for row in rows if row.id in near]
+        lines = [_distances(row, near[row.id]) for rows in rows_by_size.values() for row in rows if row.id in near]
         head = ("Method", "Size", "Nearest of all", "Median", "Copies")
         note = tag(
             "p", f"Root mean square difference of pixels in [0,1]. A copy is nearer than {COPY:g}.", class_="note"

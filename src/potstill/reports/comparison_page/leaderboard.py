@@ -25,9 +25,9 @@ _LEVEL = 0.05
 """Significance level of a corrected p, whatever the uncorrected interval beside it says."""
 
 
-def _cell(said: str | Html, key: float | str | None, **more: str | None) -> Html:
+def _cell(content: str | Html, key: float | str | None, **more: str | None) -> Html:
     """Return a cell that sorts by ``key``; without one it stays last."""
-    return tag("td", said, data_v="" if key is None else str(key), **more)
+    return tag("td", content, data_v="" if key is None else str(key), **more)
 
 
 def _counted(n: float, over: str) -> str:

@@ -25,13 +25,13 @@ _HEAD = re.compile(r"^At [\d,]+ [a-z ]{1,30} under [^:]{1,60}: ")
 """Prefix of a verdict; its size and protocol stand before it on the page."""
 
 
-def _own(name: str) -> str:
+def _read_resource(name: str) -> str:
     return files("potstill.reports.comparison_page").joinpath(name).read_text(encoding="utf-8")
 
 
 def content_policy(live: bool = False) -> str:
     """Return the content security policy: the page may run our one script, known by its hash."""
-    digest = base64.b64encode(hashlib.sha256(_own("question.js").encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(_read_resource("question.js").encode()).digest()).decode()
     rules = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return rules + ("; connect-src 'self'" if live else "")
 
@@ -49,9 +49,9 @@ def _document(title: str, body: Sequence[Html | None], version: str | None) -> s
         again,
         tag("link", rel="icon", href="data:,"),
         tag("title", title),
-        tag("style", Html(style + _own("question.css"))),
+        tag("style", Html(style + _read_resource("question.css"))),
     )
-    script = tag("script", Html(_own("question.js")))
+    script = tag("script", Html(_read_resource("question.js")))
     page = tag("html", head, tag("body", *body, script), lang="en", data_version=version)
     return f"<!doctype html>\n{page}\n"
 
@@ -87,7 +87,7 @@ def _frontiers(board: Board) -> list[Html]:
     return [legend(of), *out] if out else []
 
 
-def _snapshots_sections(board: Board, held: Mapping[str, Snapshots | str]) -> list[Html]:
+def _snapshots_sections(board: Board, snapshots: Mapping[str, Snapshots | str]) -> list[Html]:
     """Return the snapshots of each set, folded but the first, in the order of the leaderboard.
 
     Args:
@@ -97,10 +97,10 @@ def _snapshots_sections(board: Board, held: Mapping[str, Snapshots | str]) -> li
     titles: dict[str, str] = {}
     for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
         titles.setdefault(row.file, f"{row.label}, {row.size}")
-    making = {name: f"{name}, being made" for name in held if not name.endswith(".safetensors")}
+    making = {name: f"{name}, being made" for name in snapshots if not name.endswith(".safetensors")}
     out: list[Html] = []
     for n, (name, title) in enumerate({**making, **titles}.items()):
-        if (film := held.get(name)) is None:
+        if (film := snapshots.get(name)) is None:
             continue
         inner = (
             [tag("p", film, class_="note")]

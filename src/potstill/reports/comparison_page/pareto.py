@@ -75,11 +75,11 @@ def _levels(low: float, high: float) -> list[float]:
 
 def _front(places: Sequence[tuple[float, float]], sign: int) -> list[int]:
     """Return the indices of the Pareto front of (cost, score), cheapest first."""
-    kept: list[int] = []
+    front: list[int] = []
     for k in sorted(range(len(places)), key=lambda k: (places[k][0], -sign * places[k][1])):
-        if not kept or sign * places[k][1] > sign * places[kept[-1]][1]:
-            kept.append(k)
-    return kept
+        if not front or sign * places[k][1] > sign * places[front[-1]][1]:
+            front.append(k)
+    return front
 
 
 def _bytes_tick(x: float) -> str:
@@ -119,7 +119,7 @@ def draw_pareto(rows: Sequence[Row], of: dict[str, int], what: str, key: str) ->
     best = _front([(x, e.mean) for x, (_, e, _) in zip(xs, drawn, strict=True)], metric.sign)
     tick, name = (_bytes_tick, "bytes") if what == "bytes" else (_time_tick, "time to make it")
     title = f"Test {metric.column_title} against {name}"
-    said = _said([drawn[k][:2] for k in best], metric, name)
+    said = _description([drawn[k][:2] for k in best], metric, name)
     grid = [tag("line", x1=f"{across(t):.2f}%", x2=f"{across(t):.2f}%", y1=0, y2="100%", class_="grid")
             for t in _ticks(left, right)]  # fmt: skip
     grid += [tag("line", x1=0, x2="100%", y1=f"{up(t):.2f}%", y2=f"{up(t):.2f}%", class_="grid")
@@ -138,7 +138,7 @@ def draw_pareto(rows: Sequence[Row], of: dict[str, int], what: str, key: str) ->
         tag("title", title, id=f"{key}-t"),
         tag("desc", said, id=f"{key}-d"),
         *grid,
-        *_whole(whole, up, metric),
+        *_reference_line(whole, up, metric),
         *(_thread(places, of[methods[label]], methods[label]) for label, places in threads.items()),
         _steps([(across(xs[k]), up(drawn[k][1].mean)) for k in best]),
         *marks,
@@ -171,7 +171,7 @@ def draw_pareto(rows: Sequence[Row], of: dict[str, int], what: str, key: str) ->
     )
 
 
-def _said(best: Sequence[tuple[Row, object]], metric: Metric, name: str) -> str:
+def _description(best: Sequence[tuple[Row, object]], metric: Metric, name: str) -> str:
     steps = [
         f"{row.label} at {row.size}, {format_score(row.score.mean, metric)}" for row, _ in best if row.score is not None
     ]
@@ -180,9 +180,9 @@ def _said(best: Sequence[tuple[Row, object]], metric: Metric, name: str) -> str:
     return f"Best means as {grow}: {'; '.join(shown_steps)}."
 
 
-def _range(scores: Sequence[Estimate], whole: float | None, metric: Metric) -> tuple[float, float, bool]:
+def _range(scores: Sequence[Estimate], full_score: float | None, metric: Metric) -> tuple[float, float, bool]:
     """Return the ends of the score axis, and whether intervals are cut: means are squeezed to a third at most."""
-    means = [e.mean for e in scores] + ([] if whole is None else [whole])
+    means = [e.mean for e in scores] + ([] if full_score is None else [full_score])
     least = 0.02 if metric.unit == "fraction" else 1e-6 + 0.02 * abs(max(means))
     spread = max(max(means) - min(means), least)
     ends = [y for e in scores for y in (e.low, e.high) if y is not None]
@@ -209,12 +209,12 @@ def _aside(places: Sequence[tuple[float, float]]) -> list[int]:
     return lanes
 
 
-def _whole(whole: float | None, up: Callable[[float], float], metric: Metric) -> list[Html]:
+def _reference_line(full_score: float | None, up: Callable[[float], float], metric: Metric) -> list[Html]:
     """Return a line at the score of all real data."""
-    if whole is None:
+    if full_score is None:
         return []
-    y = f"{up(whole):.2f}%"
-    said = tag("text", f"all real data: {format_score(whole, metric)}", x=4, y=y, dy=-5)
+    y = f"{up(full_score):.2f}%"
+    said = tag("text", f"all real data: {format_score(full_score, metric)}", x=4, y=y, dy=-5)
     return [tag("g", tag("line", x1=0, x2="100%", y1=y, y2=y), said, class_="whole")]
 
 
@@ -248,9 +248,9 @@ def _steps(places: Sequence[tuple[float, float]]) -> Html:
     return tag("svg", line, viewBox="0 0 100 100", preserveAspectRatio="none", class_="stairs")
 
 
-def _table(drawn: Sequence[tuple[Row, object, float]], best: Sequence[int], title: str, what: str) -> Html:
+def _table(points: Sequence[tuple[Row, object, float]], best: Sequence[int], title: str, what: str) -> Html:
     def row(k: int) -> Html:
-        r, _, spent = drawn[k]
+        r, _, spent = points[k]
         assert r.score is not None
         return tag(
             "tr",
@@ -262,6 +262,6 @@ def _table(drawn: Sequence[tuple[Row, object, float]], best: Sequence[int], titl
             tag("td", "yes" if k in best else ""),
         )
 
-    order = sorted(range(len(drawn)), key=lambda k: drawn[k][2])
+    order = sorted(range(len(points)), key=lambda k: points[k][2])
     head = ("Method", "Size", "Bytes" if what == "bytes" else "Time", "Mean", "95% interval", "On the line")
     return table(title, head, [row(k) for k in order])

@@ -58,7 +58,7 @@ class _Frame:
         most = np.minimum(np.maximum(most, others.max(0)), most + 0.5 * room)
         return cls(least - 0.04 * room, most + 0.04 * room)
 
-    def drawn(self, places: np.ndarray) -> tuple[list[tuple[float, float]], int]:
+    def to_drawing(self, places: np.ndarray) -> tuple[list[tuple[float, float]], int]:
         """Return the drawing's coordinates, and how many positions lie beyond it; these are drawn at its edge."""
         share = (places - self.least) / (self.most - self.least)
         beyond = int(((share < 0) | (share > 1)).any(1).sum())
@@ -75,11 +75,11 @@ def draw_pca_maps(board: Board, map_: PcaMap | None) -> list[Html]:
         _Frame.around(map_.real.positions, np.concatenate(list(map_.positions.values()))),
         assign_marks(board.rows),
     )
-    held: dict[str, list[Row]] = {}
+    rows_by_size: dict[str, list[Row]] = {}
     for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
-        same = [other.file for other in held.get(row.size, ())]
+        same = [other.file for other in rows_by_size.get(row.size, ())]
         if row.id in map_.positions and row.file not in same:
-            held.setdefault(row.size, []).append(row)
+            rows_by_size.setdefault(row.size, []).append(row)
     parts = [
         tag(
             "details",
@@ -87,7 +87,7 @@ def draw_pca_maps(board: Board, map_: PcaMap | None) -> list[Html]:
             tag("div", *(_drawing(row, map_, frame, of[row.method]) for row in rows), class_="maps"),
             open=None if k else "",
         )
-        for k, (size, rows) in enumerate(held.items())
+        for k, (size, rows) in enumerate(rows_by_size.items())
     ]
     real = map_.real
     dots = (
@@ -123,7 +123,7 @@ def _dots(real: RealProjection, frame: _Frame) -> list[Html]:
     """Return a path of dots for each class."""
     out = []
     for c in range(max(1, len(real.classes))):
-        places, _ = frame.drawn(real.positions[real.labels == c])
+        places, _ = frame.to_drawing(real.positions[real.labels == c])
         if places:
             path = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places)
             out.append(tag("path", d=path, data_class=real.classes[c] if real.classes else None))
@@ -132,7 +132,7 @@ def _dots(real: RealProjection, frame: _Frame) -> list[Html]:
 
 def _drawing(row: Row, map_: PcaMap, frame: _Frame, slot: int) -> Html:
     mine = map_.positions[row.id]
-    places, beyond = frame.drawn(mine)
+    places, beyond = frame.to_drawing(mine)
     across, up = mine.std(0) / np.maximum(map_.real.positions.std(0), 1e-12)
     spread = f"spread {across:.2f} and {up:.2f}"
     outside = f", {beyond:,} beyond the drawing" if beyond else ""
