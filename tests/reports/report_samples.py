@@ -4,8 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from potstill.reports.collect import FORMAT
-
 __all__ = ["HOSTILE", "card", "estimate", "scorecard"]
 
 HOSTILE = (
