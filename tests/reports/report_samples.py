@@ -57,7 +57,7 @@ def scorecard(mean: float = 0.8731, random: float = 0.7924, **changes: Any) -> d
 def card(**changes: Any) -> dict[str, Any]:
     loss = 40 * np.exp(-np.arange(0, 1000, 10) / 180) + 1.7 + 0.25 * np.sin(np.arange(100) * 1.7)
     held: dict[str, Any] = {
-        "format": "potstill/3",
+        "format": FORMAT,
         "method": "dm",
         "config": {"iterations": 1000, "lr": 1.0, "batch": 256, "network": "convnet", "augment": "dsa-noflip"},
         "seed": 0,

@@ -53,7 +53,7 @@ def test_where_less_is_better_the_page_says_so_and_ranks_so() -> None:
 def test_sizes_without_classes_are_of_what_is_counted() -> None:
     board = [in_price(m, v, (-35.0, -40.0, -30.0)) for m, v in (("dm", 120.0), ("dc", 121.0))]
     of_windows = {"ipc": 10, "task": {"name": "forecast"}, "input": {"kind": "series"}}
-    shown = [dataclasses.replace(e, card={**e.metadata, **of_windows}) for e in board]
+    shown = [dataclasses.replace(e, card={**e.card, **of_windows}) for e in board]
     said = words(render(shown, title="Flow", command="potstill report x"))
     assert "10 windows" in said
     assert "per class" not in said

@@ -145,14 +145,7 @@ def read_set(path: Path, read_arrays: ReadArrays | None = None) -> tuple[Mapping
     try:
         with safe_open(path, framework="np") as file:
             card = _card(path, file.metadata())
-            codec = card.get("codec")
-            if isinstance(codec, Mapping) and codec.get("tensors"):  # encoded tensors
-                return card, None if read_arrays is None else _gallery(path, read_arrays(path), card)
-            there = set(file.keys())
-            if missing := {"inputs", "labels"} - there:
-                raise PotstillError(f"{path}: has no tensor {' and no '.join(sorted(missing))}; distil it again")
-            arrays = {name: file.get_tensor(name) for name in ("labels", "weights", "index") if name in there}
-            return card, _gallery(path, {"inputs": _Slices(file.get_slice("inputs")), **arrays}, card)
+        return card, None if read_arrays is None else _gallery(path, read_arrays(path), card)
     except (SafetensorError, OSError) as error:
         raise PotstillError(
             f"{path}: not a safetensors file, or cut short ({error}); copy or distil it again"
