@@ -434,8 +434,8 @@ def _call(job: Callable[[], Any]) -> Any:
 
 
 def _tried(
-    where: BaselineContext, fit: Source, held_out: Source, trial: Sequence[Order], entries: Sequence[_Entry], soft: bool,
-    say: Callback,
+    where: BaselineContext, fit: Source, held_out: Source, trial: Sequence[Order], entries: Sequence[_Entry],
+    soft: bool, say: Callback,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Train small students with each codec and return the results, best first: some on all, then more on the leaders.
 
