@@ -355,9 +355,9 @@ class _Pairs:
     full: Pair
     weights: Tensor | None
     candidates: Sequence[Candidate]
-    left: float
+    operations_left: float
     say: Callback
-    whole: list[Tensor] = field(default_factory=list)
+    full_correct: list[Tensor] = field(default_factory=list)
     """Correctness of the set's own students, for each half."""
     tried: dict[int, dict[str, Any]] = field(default_factory=dict)
 

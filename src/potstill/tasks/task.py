@@ -45,8 +45,12 @@ class Task(Protocol):
         """Return the predictions to score from outputs (n, …), such as the most likely class (n,)."""
         ...
 
-    def score(self, answers: Tensor, y: Tensor, /) -> float:
-        """Return the metric of predictions (n, …) for a whole test split with targets ``y`` (n, …), both on the CPU."""
+    def score(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> float:
+        """Return the metric of predictions (n, …) for a whole test split with targets ``y`` (n, …), both on the CPU.
+
+        Args:
+            groups: group number of each sample (n,), for metrics that depend on groups; ``None``: no groups.
+        """
         ...
 
     def chance_score(self, y: Tensor, /) -> float:
