@@ -49,7 +49,7 @@ class Classification:
         """Return the most likely class (n,)."""
         return output.argmax(1)
 
-    def score(self, answers: Tensor, y: Tensor, /) -> float:
+    def score(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> float:
         """Return the accuracy."""
         return float((answers == y).double().mean())
 

@@ -65,7 +65,7 @@ class Forecast:
         mean, std = (output.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))
         return output * std + mean
 
-    def score(self, answers: Tensor, y: Tensor, /) -> float:
+    def score(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> float:
         """Return the mean squared error of standardised values, as forecasting papers report it."""
         return float((self.standardize(answers.double()) - self.standardize(y.double())).square().mean())
 

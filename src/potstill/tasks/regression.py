@@ -73,7 +73,7 @@ class Regression:
         mean, std = self._statistics(output)
         return output * std + mean
 
-    def score(self, answers: Tensor, y: Tensor, /) -> float:
+    def score(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> float:
         """Return the root mean squared error: of one target in its own unit, of several in standard deviations."""
         error = answers.double() - y.double()
         if len(self.targets) > 1:

@@ -87,7 +87,7 @@ class Retrieval:
             float(_hits(best_similarity.T, y[:, None] == numbers[None, :], self.k).mean()),
         )
 
-    def score(self, answers: Tensor, y: Tensor, /) -> float:
+    def score(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> float:
         """Return the mean of both recalls."""
         return sum(self.recall_both_ways(answers, y)) / 2
 
