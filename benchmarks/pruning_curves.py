@@ -42,7 +42,7 @@ from potstill.data import TensorSource
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation.statistics import summary
-from potstill.functional.pruning import shares
+from potstill.functional.pruning import proportional_counts
 from potstill.nn import factory
 from potstill.pretraining import build_assets
 from potstill.rng import derive_seed, generator
@@ -206,7 +206,7 @@ def select(splits: Splits, method: str, keep: float, args: argparse.Namespace, n
     )
     train, made = splits.train, settled.method
     sizes = torch.bincount(train.labels, minlength=len(train.classes)).tolist()
-    counts = shares(sizes, round(keep * len(train)))
+    counts = proportional_counts(sizes, round(keep * len(train)))
     problem = dataclasses.replace(settled.problem, counts=counts)
     assets, _ = build_assets(made.assets(problem), train, problem.network, lambda n: named_augmentation(n, train))
     problem, rng = dataclasses.replace(problem, assets=assets), generator(repeat, "pruning", method)

@@ -10,7 +10,7 @@ import torch
 import potstill
 from potstill.core import Splits
 from potstill.errors import PotstillError
-from potstill.methods.decoupled._parts import Beginning
+from potstill.methods.decoupled._parts import ImageInit
 from potstill.rng import generator
 from potstill.testing import toy_problem, toy_source
 
@@ -39,7 +39,7 @@ def test_it_starts_from_the_inputs_of_an_earlier_set(method: str, tmp_path: Path
 def test_recovery_starts_from_it_too_whatever_its_own_start(how: Any) -> None:
     problem = toy_problem()
     x = torch.rand(8, 1, 8, 8, generator=generator(3))
-    begin = Beginning(how=how, rank="lowest", factor=2, samples=4, crops=1)
+    begin = ImageInit(init=how, rank="lowest", factor=2, samples=4, crops=1)
     found = begin(dataclasses.replace(problem, initial=x), (), generator(1))
     torch.testing.assert_close(found, problem.train.normalization.apply(x))
 

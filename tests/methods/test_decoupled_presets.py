@@ -405,7 +405,7 @@ def test_the_best_crop_of_every_picture_comes_first() -> None:
 
 def test_rded_keeps_crops_by_their_score_in_the_middle_of_a_black_picture() -> None:
     from potstill.augment.crop import boxes
-    from potstill.functional.crops import cropped
+    from potstill.functional.crops import crop_resize
 
     method = RDED(samples=5, crops=3, factor=2, **PLAIN)
     problem, _, _ = started(method)
@@ -420,7 +420,7 @@ def test_rded_keeps_crops_by_their_score_in_the_middle_of_a_black_picture() -> N
     for n, picture in enumerate(pictures):
         tried = []
         for top, left, height, width in drawn[3 * n : 3 * n + 3]:
-            patch = cropped(picture[None], (top, left, height, width), (4, 4))
+            patch = crop_resize(picture[None], (top, left, height, width), (4, 4))
             canvas = torch.zeros(1, 1, 8, 8)
             canvas[:, :, 2:6, 2:6] = patch
             logits = member.logits(problem.train.normalization.apply(canvas))
