@@ -299,7 +299,7 @@ class Bench:
             yield f"axis/items/{name}", lambda name=name: self.made("uneven", name, ipc=None, items=13)
             yield f"axis/bytes/{name}", lambda name=name: self.made("uneven", name, ipc=None, bytes=3000, codec=None)
         for start in ("noise", "k-means"):
-            yield f"axis/start {start}", lambda start=start: self.made("grey", "dm", start=start)
+            yield f"axis/start {start}", lambda start=start: self.made("grey", "dm", init_from=start)
         for family in ("mtt", "frepo", "kip"):
             yield f"axis/zca {family}", lambda family=family: self.made("grey", "dm", zca=family)
         for name in ("none", "dsa-noflip", "idc", "cim", "flip", "rrc", "pad-crop", "patches"):
@@ -713,7 +713,7 @@ def compare(before: Path, after: Path, reasons: Mapping[str, str]) -> int:
         if changed or new != []:
             how_far = ""
             if one and two and "around" in changed:
-                how_far = f" (mean, deviation {one['around']} → {two['around']})"
+                how_far = f" (mean, deviation {one.get('around')} → {two.get('around')})"
             if two and "error" in two:
                 how_far = f" ({two['error']})"
             reason = "; ".join(dict.fromkeys(said)) + ("**none**" if open_ else "")
