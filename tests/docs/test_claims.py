@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from potstill.dataset_file.metadata import FIRST, FORMAT
+from potstill.dataset_file.metadata import FORMAT
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,8 +27,7 @@ def rows(text: str, name: str) -> list[list[str]]:
 @pytest.mark.parametrize("name", ["versions", "file-format"])
 def test_a_page_names_the_format_that_is_written(name: str) -> None:
     named = set(re.findall(r"potstill/\d+", page(name)))
-    assert FORMAT in named
-    assert named <= {FORMAT, FIRST}
+    assert named == {FORMAT}
 
 
 def test_a_difference_is_bold_only_where_the_set_is_ahead_of_every_rival() -> None:
