@@ -20,7 +20,7 @@ def write(folder, text):
 
 
 def test_the_fields_of_the_method_are_options():
-    parsed = parse("distill", [*BASE, "--method", "dm", "--iterations", "500", "--lr=5", "--start", "noise"])
+    parsed = parse("distill", [*BASE, "--method", "dm", "--iterations", "500", "--lr=5", "--init-from", "noise"])
     assert parsed.options == {"iterations": 500, "lr": 5.0, "init_from": "noise"}
     assert parsed.command.method == "dm"
 
