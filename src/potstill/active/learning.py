@@ -157,7 +157,7 @@ def active_learning(
     how = learner or Learner()
     make = learner_factory(how, pool)
     index, y = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
-    made: list[Round] = []
+    rounds: list[Round] = []
     net: Network | None = None
     for number in range(schedule.rounds + 1):
         began = time.perf_counter()
@@ -178,22 +178,22 @@ def active_learning(
         net = train_learner(how, make, labelled_source(pool, index, y), seed, number)
         accuracy = None if test is None else accuracy_on(net, test)
         spent += time.perf_counter() - began
-        made.append(Round(index=tuple(chosen.tolist()), labels=len(index), accuracy=accuracy, seconds=spent))
+        rounds.append(Round(index=tuple(chosen.tolist()), labels=len(index), accuracy=accuracy, seconds=spent))
         if progress is not None:
-            progress(made[-1])
-    return ActiveRun(acquire=acquire, seed=seed, rounds=tuple(made), index=index, labels=y)
+            progress(rounds[-1])
+    return ActiveRun(acquire=acquire, seed=seed, rounds=tuple(rounds), index=index, labels=y)
 
 
-def _answers(given: Any, chosen: Tensor, pool: Source) -> Tensor:
+def _answers(oracle: Any, indices: Tensor, pool: Source) -> Tensor:
     try:
-        y = torch.as_tensor(given)
+        y = torch.as_tensor(oracle)
     except (TypeError, ValueError, RuntimeError):
         y = torch.zeros(0)
     k = len(pool.classes)
-    if y.shape != chosen.shape or y.is_floating_point() or y.is_complex() or int(y.min()) < 0 or int(y.max()) >= k:
+    if y.shape != indices.shape or y.is_floating_point() or y.is_complex() or int(y.min()) < 0 or int(y.max()) >= k:
         raise PotstillError(
-            f"{len(chosen)} samples were asked for, so {len(chosen)} class numbers in 0…{k - 1} must be answered, but "
-            f"the answer is {str(given)[:60]!r}"
+            f"{len(indices)} samples were asked for, so {len(indices)} class numbers in 0…{k - 1} must be answered, "
+            f"but the answer is {str(oracle)[:60]!r}"
         )
     return y.cpu().long()
 

@@ -152,11 +152,11 @@ def _files(
         raise PotstillError(f"{data}: its pictures are no files of their own, so none can be linked; copy them")
     names = classes if isinstance(reader, FileReader) else class_folder_names(classes)
     y = index.labels[places].tolist()
-    made: dict[int, str] = {}
+    result: dict[int, str] = {}
 
     def fill(folder: Path) -> None:
         for place, c in zip(places.tolist(), y, strict=True):
-            if place in made:
+            if place in result:
                 continue
             if isinstance(reader, FileReader):
                 source = Path(reader.where(place))
@@ -169,17 +169,17 @@ def _files(
                 target = Path(folder, names[c], f"{place:08}.{_ending(content)}")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-            made[place] = target.relative_to(folder).as_posix()
-        said: dict[str, Any] = {
-            "files": [made[p] for p in places.tolist()],
+            result[place] = target.relative_to(folder).as_posix()
+        metadata: dict[str, Any] = {
+            "files": [result[p] for p in places.tolist()],
             "index": distilled.index.tolist() if distilled.index is not None else [],
             "labels": distilled.labels.tolist(),
             "classes": list(classes),
             "card": distilled.metadata,
         }
         if distilled.weights is not None:
-            said["weights"] = distilled.weights.tolist()
-        (folder / "selection.json").write_text(json.dumps(said), encoding="ascii")
+            metadata["weights"] = distilled.weights.tolist()
+        (folder / "selection.json").write_text(json.dumps(metadata), encoding="ascii")
 
     write_folder(path, fill)
 

@@ -41,8 +41,8 @@ class _Task:
     """Everything that is known before teachers are trained."""
 
     small: Distilled
-    seen: Source
-    said: Protocol
+    source: Source
+    protocol: Protocol
     make: NetworkFactory
     views: ViewSchedule
     epochs: int
@@ -50,18 +50,18 @@ class _Task:
     @property
     def networks(self) -> list[str]:
         """Names of the teachers."""
-        return labeller_names(self.said, self.small, self.seen, self.make)
+        return labeller_names(self.protocol, self.small, self.source, self.make)
 
     def bytes(self, pool: int | None, top_k: int | None, dtype: str | None) -> dict[str, int]:
         """Return the bytes of rows and, where it can be stored, of the teacher."""
-        said, classes = self.said, self.seen.classes
+        said, classes = self.protocol, self.source.classes
         rows = label_file_bytes(
             len(self.small), classes, resolve_pool(self.epochs, pool), top_k, dtype or "float16",
             temperature=said.teaching.temperature, level=said.teaching.loss == "mse",
         )  # fmt: skip
         try:
             kind = teacher_type(dtype)
-            return {"rows": rows, "teacher": teacher_file_bytes(self.networks, self.seen.input, len(classes), kind)}
+            return {"rows": rows, "teacher": teacher_file_bytes(self.networks, self.source.input, len(classes), kind)}
         except PotstillError:  # a network of the user's own, which no file can build
             return {"rows": rows}
 
@@ -127,7 +127,7 @@ def label(
     task = _task(distilled, data, protocol, network, seed, device, overrides)
     if store_as not in (known := ("rows", "teacher", "auto")):
         raise unknown_name("way to store labels", store_as, known)
-    small, seen, said = task.small, task.seen, task.said
+    small, seen, said = task.small, task.source, task.protocol
     x = small.model_space()
     assert isinstance(x, Tensor)
     if fkd is not None:
@@ -175,11 +175,11 @@ def _published(
         raise PotstillError("published labels are rows of pictures; leave `store_as=` out, and give a set of pictures")
     picture = (x.shape[2], x.shape[3])
     return import_fkd(
-        folder, out, classes=task.seen.classes, items=len(x), picture=picture, size=picture,
+        folder, out, classes=task.source.classes, items=len(x), picture=picture, size=picture,
         epochs=epochs,
         rows=RowSettings(
-            top_k=top_k, dtype=dtype or "float16", temperature=task.said.teaching.temperature,
-            level=task.said.teaching.loss == "mse",
+            top_k=top_k, dtype=dtype or "float16", temperature=task.protocol.teaching.temperature,
+            level=task.protocol.teaching.loss == "mse",
         ),
         settings=WriteSettings(
             inputs_hash=hash_inputs(x), replace=force,
@@ -212,19 +212,21 @@ def _task(
     network: str | CustomNetwork | Callable[..., Any] | None, seed: int, device: str, overrides: dict[str, Any],
 ) -> _Task:  # fmt: skip
     small = load(distilled) if isinstance(distilled, str | Path) else distilled
-    chosen: Protocol = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
-    chosen = chosen.override(**overrides) if overrides else chosen
+    resolved: Protocol = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
+    resolved = resolved.override(**overrides) if overrides else resolved
     train = as_splits(data, pick_device(device), small.metadata).train
     check_compatible(small, train)
     seen = normalize_like(train, small)
-    name = parse_network(network) or chosen.network or network_from_metadata(small) or default_network_name(seen.input)
+    name = (
+        parse_network(network) or resolved.network or network_from_metadata(small) or default_network_name(seen.input)
+    )
     make = factory(name, seen.input, len(seen.classes), seen.device, normalization=seen.normalization)
-    said = chosen.resolve(seen.name, make.name, seen.input)
+    said = resolved.resolve(seen.name, make.name, seen.input)
     views = make_views(said, student_augmentation(said.recipe.augment, seen), seed)
     return _Task(
         small=small,
-        seen=seen,
-        said=said,
+        source=seen,
+        protocol=said,
         make=make,
         views=views,
         epochs=(said.recipe.epochs or 0) + said.recipe.extra_epoch,
@@ -240,4 +242,4 @@ def _check_teacher(task: _Task, pool: int | None, top_k: int | None, dtype: str 
         )
     if dtype is not None and dtype not in TEACHER_BITS:
         raise unknown_name("type of a teacher's weights", dtype, tuple(TEACHER_BITS))
-    teacher_file_bytes(task.networks, task.seen.input, len(task.seen.classes))
+    teacher_file_bytes(task.networks, task.source.input, len(task.source.classes))

@@ -35,11 +35,11 @@ def _first_line(target: Any) -> str:
 
 def field_docs(kind: type) -> dict[str, str]:
     """The string below each field of a dataclass, by field; of an inherited field, that of the class it is from."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
-            found |= _docs_in(base)
-    return found
+            result |= _docs_in(base)
+    return result
 
 
 @functools.cache

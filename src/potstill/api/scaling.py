@@ -120,7 +120,7 @@ def scaling(
     cells = _read(file, settings)
     kept, held = holdout(train, min(validation, MOST_HELD / len(train)), derive_seed(seed, "held out") % 2**31)
     bench = _Bench(
-        train=kept, held=holdout(held, 0.5, derive_seed(seed, "halves") % 2**31), make=make, protocol=protocol,
+        train=kept, held_out=holdout(held, 0.5, derive_seed(seed, "halves") % 2**31), make=make, protocol=protocol,
         seed=seed,
         sets=_draws(kept, budgets[-1], repeats, seed), say=progress or (lambda what, done, total: None),
         executor=resolve_executor(executor),
@@ -137,7 +137,7 @@ def scaling(
         cells[key] = cell
         _write(file, {**head, "cells": cells})
     head |= {
-        "held": [len(half) for half in bench.held], "cells": cells,
+        "held": [len(half) for half in bench.held_out], "cells": cells,
         "teachers": [
             {"stop": t.epoch, "choice": bench.accuracy_of(t, 0), "accuracy": bench.accuracy_of(t, 1)} for t in teachers
         ],
@@ -155,7 +155,7 @@ class _Bench:
 
     train: TensorSource
     """Training data of teachers and students."""
-    held: tuple[TensorSource, TensorSource]
+    held_out: tuple[TensorSource, TensorSource]
     """To choose the stop on, and to score on."""
     make: NetworkFactory
     protocol: Protocol
@@ -186,29 +186,31 @@ class _Bench:
 
     def accuracy_of(self, teacher: NetworkWeights, part: int) -> float:
         """Return a teacher's accuracy on one half of the held-out samples."""
-        half = self.held[part]
+        half = self.held_out[part]
         found = self.rows(teacher, _inputs(half, torch.arange(len(half)))).argmax(1).cpu()
         return float((found == half.labels).double().mean())
 
     def cells(
-        self, wanted: Sequence[tuple[int, int | None]], teachers: Mapping[int | None, NetworkWeights]
+        self, pairs: Sequence[tuple[int, int | None]], teachers: Mapping[int | None, NetworkWeights]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each of the ``wanted`` (items per class, stop or classes), as soon as all its students are done."""
-        jobs = [self._student(n, stop, teachers, at) for n, stop in wanted for at in range(len(self.sets))]
+        jobs = [self._student(n, stop, teachers, at) for n, stop in pairs for at in range(len(self.sets))]
         executor = self.executor or choose_executor(len(jobs), self.make.device, self.make)
         results = (
-            _two_accuracies(self.held, predicted)
-            for predicted in predict_all(_whole(self.held), jobs, executor, default_group_size(self.make.device))
+            _two_accuracies(self.held_out, predicted)
+            for predicted in predict_all(
+                _join_parts(self.held_out), jobs, executor, default_group_size(self.make.device)
+            )
         )
         self.say("students", 0, len(jobs))
-        for place, (n, stop) in enumerate(wanted):
+        for place, (n, stop) in enumerate(pairs):
             found = []
             for at in range(len(self.sets)):
                 found.append(next(results))
                 self.say("students", place * len(self.sets) + at + 1, len(jobs))
             chosen, scored, diverged = zip(*found, strict=True)
             yield _key(n, stop), {
-                "ipc": n, "stop": stop, "accuracy": summary(scored, len(self.held[1])), "choice": list(chosen),
+                "ipc": n, "stop": stop, "accuracy": summary(scored, len(self.held_out[1])), "choice": list(chosen),
                 "diverged": sum(diverged),
             }  # fmt: skip
 
@@ -229,22 +231,22 @@ def _sample_bytes(train: TensorSource) -> dict[str, int]:
     return {"hard": hard, "soft": hard + len(train.classes)}
 
 
-def _whole(held: tuple[TensorSource, TensorSource]) -> TensorSource:
+def _join_parts(held_out: tuple[TensorSource, TensorSource]) -> TensorSource:
     """Both halves of what is held out, in a row."""
     return replace(
-        held[0], inputs=concat([h.inputs for h in held]), labels=torch.cat([h.labels for h in held]),
+        held_out[0], inputs=concat([h.inputs for h in held_out]), labels=torch.cat([h.labels for h in held_out]),
         places=None, names=(),
     )  # fmt: skip
 
 
 def _two_accuracies(
-    held: tuple[TensorSource, TensorSource], predicted: Tensor | None
+    held_out: tuple[TensorSource, TensorSource], predicted: Tensor | None
 ) -> tuple[float, float, bool]:  # fmt: skip
     """A student's on both halves, and whether it diverged: then it knows nothing and counts as chance."""
     if predicted is None:
-        return 1 / len(held[0].classes), 1 / len(held[0].classes), True
-    right = (predicted == torch.cat([h.labels for h in held])).double()
-    return float(right[: len(held[0])].mean()), float(right[len(held[0]) :].mean()), False
+        return 1 / len(held_out[0].classes), 1 / len(held_out[0].classes), True
+    right = (predicted == torch.cat([h.labels for h in held_out])).double()
+    return float(right[: len(held_out[0])].mean()), float(right[len(held_out[0]) :].mean()), False
 
 
 def _draws(train: TensorSource, most: int, sets: int, seed: int) -> list[Sequence[Tensor]]:
@@ -273,10 +275,10 @@ def _check(budgets: tuple[int, ...], stops: tuple[int, ...], sets: int) -> None:
         raise PotstillError(f"at least one set is needed, but sets is {sets}; two or more give intervals")
 
 
-def _conclude(found: Mapping[str, Any]) -> dict[str, Any]:
+def _conclude(cells: Mapping[str, Any]) -> dict[str, Any]:
     """The law, what each budget of soft labels is worth, and that in a sentence."""
-    said = found["settings"]
-    choice, score = (_measured(found, part) for part in (0, 1))
+    said = cells["settings"]
+    choice, score = (_measured(cells, part) for part in (0, 1))
     law = fit_law(score)
     worths = label_worth(score, choice, said["ipc"], generator(said["seed"], "bootstrap"))
     rows = [{"ipc": n, **asdict(each)} for n, each in zip(said["ipc"], worths, strict=True)]
@@ -295,22 +297,22 @@ def _conclude(found: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _measured(found: Mapping[str, Any], part: int) -> MeasuredErrors:
+def _measured(cells: Mapping[str, Any], part: int) -> MeasuredErrors:
     """Errors of students and teachers on one half of what was held out."""
-    said, samples = found["settings"], found["held"][part]
+    said, samples = cells["settings"], cells["held"][part]
 
     def error(accuracy: float) -> float:
         """Half a sample is counted as wrong and half as right, so that none is 0 or 1."""
         return float(((1 - accuracy) * samples + 0.5) / (samples + 1))
 
     def errors(n: int, stop: int | None) -> list[float]:
-        cell = found["cells"][_key(n, stop)]
+        cell = cells["cells"][_key(n, stop)]
         return [error(v) for v in (cell["choice"] if part == 0 else cell["accuracy"]["values"])]
 
     return MeasuredErrors(
         ipc=tuple(said["ipc"]), stops=tuple(said["stops"]), hard=np.array([errors(n, None) for n in said["ipc"]]).T,
         soft=np.array([[errors(n, s) for s in said["stops"]] for n in said["ipc"]]).transpose(2, 0, 1),
-        teacher=np.array([error(t[("choice", "accuracy")[part]]) for t in found["teachers"]]),
+        teacher=np.array([error(t[("choice", "accuracy")[part]]) for t in cells["teachers"]]),
     )  # fmt: skip
 
 

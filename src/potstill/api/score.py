@@ -99,7 +99,7 @@ def score(
         check_output(
             out, reads=[splits], force=force, found=lambda at: other_scores(at, every, splits.train.content_hash)
         )
-    found: dict[str, MethodScores] = {}
+    result: dict[str, MethodScores] = {}
     for name, (settled, made, specs) in every.items():
         begun, problem = time.monotonic(), settled.problem
         assets, _ = build_assets(
@@ -108,14 +108,14 @@ def score(
         )  # fmt: skip
         columns = made.columns(dataclasses.replace(problem, assets=assets))
         config = dataclasses.asdict(settled.method)  # type: ignore[call-overload]
-        found[name] = MethodScores(
+        result[name] = MethodScores(
             columns={n: values.detach().cpu().float() for n, values in columns.items()},
             config={n: value for n, value in config.items() if n not in made.selection_fields},
             seconds=round(time.monotonic() - begun, 3),
         )
     scores = Scores(
-        source=train.name, content_hash=train.content_hash, labels=train.labels, classes=train.classes, methods=found,
-        names=getattr(train, "names", ()), first_duplicate=duplicates(train), region=_regions(found),
+        source=train.name, content_hash=train.content_hash, labels=train.labels, classes=train.classes, methods=result,
+        names=getattr(train, "names", ()), first_duplicate=duplicates(train), region=_regions(result),
     )  # fmt: skip
     if out is not None:
         write_scores(scores, Path(out), force=True)
@@ -133,10 +133,10 @@ def _kind(name: str | Method[Any]) -> Any:
     return kind
 
 
-def _regions(found: Mapping[str, MethodScores]) -> list[str]:
-    if "cartography" not in found:
+def _regions(result: Mapping[str, MethodScores]) -> list[str]:
+    if "cartography" not in result:
         return []
-    columns = found["cartography"].columns
+    columns = result["cartography"].columns
     where = regions(Cartography(columns["confidence"], columns["variability"], columns["correctness"]))
     return [REGIONS[r] for r in where.tolist()]
 

@@ -75,12 +75,12 @@ def diagnose(
         PotstillWarning: the set was not made of this training data.
     """
     keep_freed_memory()
-    wanted: dict[str, Any] = {n: tuple(v) for n, v in (("amounts", real), ("stops", teacher_steps)) if v is not None}
-    wanted |= {} if groups is None else {"groups": groups}
+    requested: dict[str, Any] = {n: tuple(v) for n, v in (("amounts", real), ("stops", teacher_steps)) if v is not None}
+    requested |= {} if groups is None else {"groups": groups}
     named = (parts,) if isinstance(parts, str) else tuple(PARTS) if parts is None else tuple(dict.fromkeys(parts))
     asked = DiagnosticOptions(
         parts=tuple(sorted(named, key=lambda n: [*PARTS].index(n) if n in PARTS else -1)),
-        **wanted,
+        **requested,
     )
     path = Path(distilled) if isinstance(distilled, str | Path) else None
     indices = path if path is not None and is_index_file(path) else None

@@ -107,40 +107,40 @@ def _recognised(path: Path) -> tuple[str, bool, Callable[[], str]]:
     return kind, DIGEST in said, lambda: check(path, said)
 
 
-def _set(path: Path, said: Mapping[str, str]) -> str:
+def _set(path: Path, metadata: Mapping[str, str]) -> str:
     small = load(path)
     return f"{len(small):,} inputs of {small.metadata['source'].get('name')} by {small.metadata['method']}"
 
 
-def _selection(path: Path, said: Mapping[str, str]) -> str:
+def _selection(path: Path, metadata: Mapping[str, str]) -> str:
     index, card, _ = read_indices(path)
     return f"{len(index):,} samples of {card['source'].get('name')} by {card['method']}"
 
 
-def _labels(path: Path, said: Mapping[str, str]) -> str:
+def _labels(path: Path, metadata: Mapping[str, str]) -> str:
     _pieces(path)
     about = open_labels(path).about
     return f"of {about.items:,} items in {len(about.classes):,} classes"
 
 
-def _checkpoint(path: Path, said: Mapping[str, str]) -> str:
+def _checkpoint(path: Path, metadata: Mapping[str, str]) -> str:
     read_tensors(path, MAX_BYTES)
     identity, _ = read_identity(path)
-    return f"of {identity.get('method', 'a run')}, after step {parse_json(said['checkpoint'])['step']}"
+    return f"of {identity.get('method', 'a run')}, after step {parse_json(metadata['checkpoint'])['step']}"
 
 
-def _film(path: Path, said: Mapping[str, str]) -> str:
+def _film(path: Path, metadata: Mapping[str, str]) -> str:
     read_tensors(path, MAX_BYTES)
     film = load_snapshots(path.with_suffix(""))
     return "" if film is None else f"{len(film.steps)} stages of {len(film.labels)} {film.noun}"
 
 
-def _trajectory(path: Path, said: Mapping[str, str]) -> str:
+def _trajectory(path: Path, metadata: Mapping[str, str]) -> str:
     _pieces(path)
-    return f"{said.get('network')} on {said.get('source')}, {said.get('epochs')} epochs"
+    return f"{metadata.get('network')} on {metadata.get('source')}, {metadata.get('epochs')} epochs"
 
 
-def _tensors(path: Path, said: Mapping[str, str]) -> str:
+def _tensors(path: Path, metadata: Mapping[str, str]) -> str:
     return f"{_pieces(path)} tensors"
 
 
@@ -196,9 +196,9 @@ def _json(path: Path) -> tuple[str, bool, Callable[[], str]]:
     return "", False, str
 
 
-def _result(path: Path, found: Mapping[str, Any]) -> str:
-    said = hashlib.sha256(json.dumps(found["result"], sort_keys=True).encode()).hexdigest()
-    here = found.keys() <= {"what", "result", "sha256"} and matches_key(path.stem, found["what"])
-    if not here or found.get("sha256", said) != said:
+def _result(path: Path, result: Mapping[str, Any]) -> str:
+    said = hashlib.sha256(json.dumps(result["result"], sort_keys=True).encode()).hexdigest()
+    here = result.keys() <= {"what", "result", "sha256"} and matches_key(path.stem, result["what"])
+    if not here or result.get("sha256", said) != said:
         raise PotstillError("damaged: its content is not what it was written with; delete it, and it is made again")
     return ""

@@ -195,10 +195,10 @@ def _compared(
     return (loss, [float(rows.double().mean()) for rows in confirmed]), ahead > MARGIN and loss.high > 0
 
 
-def _final_steps(chosen: Entry, race: Race) -> int:
+def _final_steps(entry: Entry, race: Race) -> int:
     """Return the steps of the final run, at least those that it was chosen for."""
-    steps = chosen.candidate.steps
+    steps = entry.candidate.steps
     if race.seconds is None:
-        return steps[len(chosen.rungs)] if len(steps) > len(chosen.rungs) else 2 * chosen.steps
-    left = 0.95 * (race.seconds - race.runs.spent()) - 1.25 * chosen.setup
-    return steps_in(left, chosen.cost, least=chosen.steps)
+        return steps[len(entry.rungs)] if len(steps) > len(entry.rungs) else 2 * entry.steps
+    left = 0.95 * (race.seconds - race.runs.spent()) - 1.25 * entry.setup
+    return steps_in(left, entry.cost, least=entry.steps)

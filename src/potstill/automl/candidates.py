@@ -158,13 +158,13 @@ def parse_options(options: Mapping[str, Any], codec: object) -> AutoOptions:
     return AutoOptions(**{**options, "candidates": tuple(words)})
 
 
-def parse_candidates(asked: AutoOptions, source: Source, codec: str | None) -> tuple[Candidate, ...]:
+def parse_candidates(options: AutoOptions, source: Source, codec: str | None) -> tuple[Candidate, ...]:
     """Return the requested candidates, written by ``codec`` where they do not say how, or the usual list.
 
     Raises:
         PotstillError: one is spelled wrong, none keeps real samples, or some have steps and others none.
     """
-    read = [Candidate.parse(text) for text in asked.candidates]
+    read = [Candidate.parse(text) for text in options.candidates]
     candidates = tuple(
         c if c.codec or codec is None else dataclasses.replace(c, codec=codec) for c in read
     ) or usual_candidates(source, codec)

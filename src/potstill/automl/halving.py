@@ -99,20 +99,22 @@ class Race:
         leader = max(reals, key=lambda e: e.accuracy)
         return next(e for e in reals if not is_behind(e, leader))
 
-    def _students(self, judge: Callable[[int], Judge], there: Sequence[Entry]) -> tuple[int, int, int]:
+    def _students(self, judge: Callable[[int], Judge], rivals: Sequence[Entry]) -> tuple[int, int, int]:
         """Updates of a student, and how many choose and confirm: those asked for, or what `JUDGING` buys of them."""
         steps, students, confirm = self.options.student_steps, self.options.students, self.options.confirm
         if self.seconds is None:
             return steps or STUDENT_STEPS[1], students, confirm
-        small, entry = judge(steps or STUDENT_STEPS[0]), there[0]
+        small, entry = judge(steps or STUDENT_STEPS[0]), rivals[0]
         small.correct_by_students(entry, self.entries.index(entry), range(900, 901))  # what is done once is done
         begun = self.runs.spent()
         small.correct_by_students(entry, self.entries.index(entry), range(901, 902))
         one = self.runs.spent() - begun
-        sizes = rung_sizes(max(1, len(self.entries) - len(there)))
+        sizes = rung_sizes(max(1, len(self.entries) - len(rivals)))
 
         def bought(students: int, confirm: int) -> float:
-            race = len(there) + 2 * (students - 1) + self._remaining_students(sizes, students=students, confirm=confirm)
+            race = (
+                len(rivals) + 2 * (students - 1) + self._remaining_students(sizes, students=students, confirm=confirm)
+            )
             return JUDGING * (self.seconds or 0.0) / race / one
 
         while bought(students, confirm) < 1 and (students, confirm) != (1, min(CONFIRM, confirm)):

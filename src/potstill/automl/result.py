@@ -103,7 +103,7 @@ class Choice:
             **({} if candidate.codec is None else {"codec": candidate.codec}),
             **({} if final is None else {"steps": final, "iterations": max(1, final)}), **dict(candidate.options),
         }  # fmt: skip
-        found: dict[str, Any] = {
+        result: dict[str, Any] = {
             "answer": "real" if candidate.is_real else "made",
             "chosen": candidate.name,
             "winner": None if winner is None else winner.candidate.name,
@@ -134,12 +134,12 @@ class Choice:
         }  # fmt: skip
         if self.gain is not None:
             loss, accuracies = self.gain
-            found["difference"] = {
+            result["difference"] = {
                 "mean": loss.mean, "ci95": [loss.low, loss.high], "shown": loss.low > 0,
                 "winner": accuracies[0], "rival": accuracies[1],
                 "unit": "fraction of held-out samples that students tell right",
             }  # fmt: skip
-        return {"text": self._text(winner), **found}
+        return {"text": self._text(winner), **result}
 
     def _steps(self, entry: Entry) -> list[int]:
         if entry.candidate.is_real:

@@ -87,8 +87,8 @@ class Journal:
             self.spent = seconds()
             kept = {"head": self._head, "found": self._found, "spent": self.spent}
             write_atomic(self._path, json.dumps(kept).encode())
-        found: T = self._found[name]
-        return found
+        result: T = self._found[name]
+        return result
 
     def clear(self) -> None:
         """Remove what is there, files of a choice alone."""

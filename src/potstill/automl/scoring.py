@@ -60,7 +60,7 @@ class Judge:
         """
         rows, columns = len(students), len(self.probe.held_out)
 
-        def said() -> str:
+        def message() -> str:
             assert entry.distilled is not None
             begun, device = self.seconds(), self.probe.held_out.device
             pair = (entry.distilled.model_space().to(device), entry.distilled.labels.to(device))
@@ -71,7 +71,7 @@ class Judge:
             return np.packbits(right.numpy()).tobytes().hex()
 
         named = f"students {students[0]} to {students[-1]} of {number} after {entry.steps}"
-        bits = np.frombuffer(bytes.fromhex(self.journal.once(named, said, self.seconds)), np.uint8)
+        bits = np.frombuffer(bytes.fromhex(self.journal.once(named, message, self.seconds)), np.uint8)
         return torch.from_numpy(np.unpackbits(bits, count=rows * columns).reshape(rows, columns).astype(bool))
 
     def train_missing(self, entry: Entry, number: int, most: int) -> None:

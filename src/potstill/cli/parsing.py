@@ -139,18 +139,18 @@ def extra_options(
         about = inspect.getdoc(AutoOptions) or ""
         return ExtraOptions(kind, name, _options_class(option_fields(AutoOptions), {}, reserved, about))
     try:
-        found: Any = get_method_class(name) if kind == "method" else resolve("protocols", name)
+        result: Any = get_method_class(name) if kind == "method" else resolve("protocols", name)
     except PotstillError as error:
         raise Misuse(str(error)) from error
     # A method is registered as a class with defaults, a protocol as a value.
-    base, about = (found, found.info.title) if kind == "method" else (type(found), found.summary)
-    preset_values = preset_fields(found, preset) if kind == "method" else found.flat_fields()
+    base, about = (result, result.info.title) if kind == "method" else (type(result), result.summary)
+    preset_values = preset_fields(result, preset) if kind == "method" else result.flat_fields()
     fields = option_fields(base)
-    defaults = {f.name: preset_values.get(f.name, getattr(found, f.name, f.default)) for f in fields}
+    defaults = {f.name: preset_values.get(f.name, getattr(result, f.name, f.default)) for f in fields}
     bounds: dict[str, tuple[str, ...]] = {}
     if kind == "method":
-        about = "\n".join([about, *format_presets(presets_of(found))])
-        bounds = {bound: tuple(getattr(found, bound, ())) for bound in _BOUNDS}
+        about = "\n".join([about, *format_presets(presets_of(result))])
+        bounds = {bound: tuple(getattr(result, bound, ())) for bound in _BOUNDS}
     return ExtraOptions(kind, name, _options_class(fields, defaults, reserved, about), bounds)
 
 

@@ -68,10 +68,10 @@ def decompress_tensor(way: str, coded: bytes, like: Tensor, bits: int | None = N
     return torch.frombuffer(bytearray(coded), dtype=torch.uint8).view(like.dtype).reshape(like.shape)
 
 
-def _bits(said: Mapping[str, Any]) -> int | None:
+def _bits(metadata: Mapping[str, Any]) -> int | None:
     """Return the bits of the packed codes, also of an inner tensor."""
-    within = said.get("within")
-    found = said.get("bits", within.get("bits") if isinstance(within, Mapping) else None)
+    within = metadata.get("within")
+    found = metadata.get("bits", within.get("bits") if isinstance(within, Mapping) else None)
     return found if type(found) is int and 1 <= found <= MOST_BITS else None
 
 

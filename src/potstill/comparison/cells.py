@@ -265,9 +265,9 @@ class Cell:
     def _own_files(self) -> dict[str, str]:
         """Return the SHA-256 of each of the user's own files that the set is made with."""
         network = self.shared.network
-        own: list[Any] = [network.constructor] if isinstance(network, CustomNetwork) else []
+        constructors: list[Any] = [network.constructor] if isinstance(network, CustomNetwork) else []
         method = get_method_class(self.method) if self.value is None and is_file_reference(self.method) else self.value
-        return source_digests([*([] if method is None else [method]), *own])
+        return source_digests([*([] if method is None else [method]), *constructors])
 
     def to_dict(self, measure: Measure) -> dict[str, Any]:
         """Return which cell it is: JSON values."""
@@ -354,12 +354,12 @@ def _failing_cell() -> Any:
         raise _FailedCell(str(error)) from error
 
 
-def _check_equal(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+def _check_equal(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """
     Raises:
         PotstillError: they differ; the message says in what.
     """
-    if differing := differences(dict(found), dict(expected)):
+    if differing := differences(dict(stored), dict(expected)):
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise PotstillError(
             f"{path}: is not what this comparison would make: {'; '.join(differing[:3])}{more}; choose another folder, "

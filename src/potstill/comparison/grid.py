@@ -19,9 +19,9 @@ OF_PROTOCOL = "protocol:"
 """Before a protocol's name, where options of methods and of protocols stand in one mapping: ``dc`` is both."""
 
 
-def as_tuple(given: Sequence[Any] | Any) -> tuple[Any, ...]:
+def as_tuple(values: Sequence[Any] | Any) -> tuple[Any, ...]:
     """One name or value, or several, as several."""
-    return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+    return tuple(values) if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
 
 
 def parse_sizes(

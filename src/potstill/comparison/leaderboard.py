@@ -40,7 +40,7 @@ class _MeasuredSet:
 
 
 def build_leaderboard(
-    cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Splits, sets: int
+    cells: Sequence[Cell], collected: Iterable[Sequence[Result]], splits: Splits, sets: int
 ) -> dict[str, Any]:
     """The leaderboard of the cells that are made so far, the first of ``cells``.
 
@@ -48,13 +48,13 @@ def build_leaderboard(
         made: of each cell that is done the scorecards, one for each protocol.
         sets: of each row, when all is done.
     """
-    done = list(made)
-    found: dict[str, list[_MeasuredSet]] = {}
+    done = list(collected)
+    entries: dict[str, list[_MeasuredSet]] = {}
     for cell, results in zip(cells, done, strict=False):
         for measure, result in zip(cell.shared.measures, results, strict=True):
-            found.setdefault(f"{cell.row}@{measure.name}", []).append(_MeasuredSet(cell, measure, result))
-    cards = {key: {o.cell.repeat: o.result for o in of if not isinstance(o.result, str)} for key, of in found.items()}
-    rows = [_row(key, of, cards[key]) for key, of in found.items()]
+            entries.setdefault(f"{cell.row}@{measure.name}", []).append(_MeasuredSet(cell, measure, result))
+    cards = {key: {o.cell.repeat: o.result for o in of if not isinstance(o.result, str)} for key, of in entries.items()}
+    rows = [_row(key, of, cards[key]) for key, of in entries.items()]
     metric = Metric.from_scorecard(next((card for of in cards.values() for card in of.values()), None))
     samples = len(splits.test or ())
     scores = {key: {at: _values(card) for at, card in of.items()} for key, of in cards.items() if of}

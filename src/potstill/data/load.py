@@ -263,9 +263,9 @@ def _of_source(source: TensorSource, group: object) -> RawSplits:
     )
 
 
-def _equals_fit(found: Normalization, fitted: Normalization) -> bool:
-    equal = torch.equal(found.mean.cpu(), fitted.mean) and torch.equal(found.std.cpu(), fitted.std)
-    return equal and found.whitening is None and all(_equals_fit(n, fitted.parts[k]) for k, n in found.parts.items())
+def _equals_fit(result: Normalization, fitted: Normalization) -> bool:
+    equal = torch.equal(result.mean.cpu(), fitted.mean) and torch.equal(result.std.cpu(), fitted.std)
+    return equal and result.whitening is None and all(_equals_fit(n, fitted.parts[k]) for k, n in result.parts.items())
 
 
 def _of_object(data: object, options: ReadOptions) -> RawSplits:

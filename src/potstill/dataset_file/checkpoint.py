@@ -228,13 +228,13 @@ def _parse_content(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     return content
 
 
-def differences(stored: Any, wanted: Any) -> list[str]:
+def differences(stored: Any, requested: Any) -> list[str]:
     """Return differences of JSON values, as ``name was … and now is …``, nested names joined by dots.
 
     Args:
         wanted: tuples count as lists.
     """
-    return _differences(stored, json.loads(json.dumps(wanted)), "")
+    return _differences(stored, json.loads(json.dumps(requested)), "")
 
 
 def _differences(stored: Any, current: Any, path: str) -> list[str]:

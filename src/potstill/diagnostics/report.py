@@ -59,11 +59,11 @@ class _Part:
     """One part: its function, training conditions, and needs."""
 
     of: Callable[[Bench, DiagnosticOptions], dict[str, Any]]
-    lessons: Callable[[Bench, DiagnosticOptions], list[Condition]] = lambda bench, asked: []
+    lessons: Callable[[Bench, DiagnosticOptions], list[Condition]] = lambda bench, options: []
     walks: bool = False
     """Needs early-stopped networks of real data."""
     classes: bool = True
-    more: Callable[[Bench, DiagnosticOptions, Callable[[int], float]], float] = lambda bench, asked, step: 0.0
+    more: Callable[[Bench, DiagnosticOptions, Callable[[int], float]], float] = lambda bench, options, step: 0.0
     """Further seconds, given those of an update by batch size."""
 
 
@@ -76,26 +76,26 @@ def _curved(bench: Bench, options: DiagnosticOptions, step: Callable[[int], floa
 
 
 PARTS: Mapping[str, _Part] = {
-    "nearest": _Part(of=lambda bench, asked: nearest_real.find_nearest(bench), classes=False),
+    "nearest": _Part(of=lambda bench, options: nearest_real.find_nearest(bench), classes=False),
     "labeller": _Part(
-        of=lambda bench, asked: early_stopped_teachers.measure_readability(bench, asked.stops), walks=True
+        of=lambda bench, options: early_stopped_teachers.measure_readability(bench, options.stops), walks=True
     ),
     "calibration": _Part(
-        of=lambda bench, asked: calibration.measure_calibration(bench),
-        lessons=lambda bench, asked: calibration.conditions(bench),
+        of=lambda bench, options: calibration.measure_calibration(bench),
+        lessons=lambda bench, options: calibration.conditions(bench),
     ),
     "mixing": _Part(
-        of=lambda bench, asked: augmentation_value.measure_mixing(bench, asked.amounts),
-        lessons=lambda bench, asked: augmentation_value.conditions(bench, asked.amounts), classes=False,
+        of=lambda bench, options: augmentation_value.measure_mixing(bench, options.amounts),
+        lessons=lambda bench, options: augmentation_value.conditions(bench, options.amounts), classes=False,
     ),
     "agreement": _Part(
-        of=lambda bench, asked: early_stopped_teachers.measure_agreement(bench, asked.stops),
-        lessons=lambda bench, asked: early_stopped_teachers.conditions(bench), walks=True,
+        of=lambda bench, options: early_stopped_teachers.measure_agreement(bench, options.stops),
+        lessons=lambda bench, options: early_stopped_teachers.conditions(bench), walks=True,
     ),
-    "curvature": _Part(of=lambda bench, asked: sharpness.measure_curvature(bench), classes=False, more=_curved),
+    "curvature": _Part(of=lambda bench, options: sharpness.measure_curvature(bench), classes=False, more=_curved),
     "influence": _Part(
-        of=lambda bench, asked: influence.measure_influence(bench, asked.groups),
-        lessons=lambda bench, asked: influence.conditions(bench, asked.groups), classes=False,
+        of=lambda bench, options: influence.measure_influence(bench, options.groups),
+        lessons=lambda bench, options: influence.conditions(bench, options.groups), classes=False,
     ),
 }  # fmt: skip
 """Parts by name, cheap ones first."""

@@ -356,9 +356,9 @@ def count_shared_codecs(where: BaselineContext) -> int:
     return 1 if where.quick else SHARED_CODECS
 
 
-def best_codecs(made: TrainingSet, most: int = SHARED_CODECS) -> list[str]:
+def best_codecs(training_set: TrainingSet, most: int = SHARED_CODECS) -> list[str]:
     """Return the best codecs of its trials."""
-    return [tried["codec"] for tried in made.trials[:most]]
+    return [tried["codec"] for tried in training_set.trials[:most]]
 
 
 def make_baseline(

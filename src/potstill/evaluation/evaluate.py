@@ -474,7 +474,7 @@ def _robust_scores(
         augment = augmentation_name("dsa", context.train.input) if measurement.settings["augment"] == "none" else "none"
         suffix = "without augmentation" if augment == "none" else f"with {augment}"
         own_mean, random_mean = (
-            mean(measure(context, f"{name} {suffix}", training_set, augment=augment, chosen=m.settings).values)
+            mean(measure(context, f"{name} {suffix}", training_set, augment=augment, selected=m.settings).values)
             for name, training_set, m in (("this set", own_set, measurement), ("random", random_set, random))
         )
         scores["ars"] = ars(gain, own_mean - random_mean)  # symmetric in its two gains while γ is 1/2

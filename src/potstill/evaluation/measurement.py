@@ -128,7 +128,7 @@ def measure(
     training_set: TrainingSet,
     *,
     augment: str | None = None,
-    chosen: Mapping[str, Any] | None = None,
+    selected: Mapping[str, Any] | None = None,
 ) -> Measurement:
     """Select settings where the protocol leaves them open, train the students, and predict the test split once each.
 
@@ -146,7 +146,7 @@ def measure(
     augmentation = student_augmentation(name, context.train)
     fixed: dict[str, Any] = {"lr": 0.0, "steps": None}  # a recipe does not apply to learners
     learner = context.learner
-    settings = dict(chosen or (_select(context, label, training_set, augmentation) if learner is None else fixed))
+    settings = dict(selected or (_select(context, label, training_set, augmentation) if learner is None else fixed))
     students = context.students if learner is None or learner.learner.draws else len(training_set.pairs)
     jobs = [
         _job(context, training_set, n, p, settings["lr"], settings["steps"], augmentation, "student")

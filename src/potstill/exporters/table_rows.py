@@ -74,17 +74,17 @@ def source_table(distilled: Distilled) -> Any:
         )
     x: npt.NDArray[np.float32] = inputs.numpy()
     columns = _columns(distilled.metadata, x.shape[1])
-    made: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     if columns is None:
-        made = {name: pa.array(x[:, n]) for n, name in enumerate(column_names(spec.columns, x.shape[1]))}
+        result = {name: pa.array(x[:, n]) for n, name in enumerate(column_names(spec.columns, x.shape[1]))}
     else:
         at = 0
         for column in columns:
-            made[column.name] = _cells(column, x[:, at : at + column.width])
+            result[column.name] = _cells(column, x[:, at : at + column.width])
             at += column.width
-    labels = _with_free_names(_targets(distilled), made)
-    further = _with_free_names(_further_columns(distilled), {**made, **labels})
-    table = pa.table({**made, **labels, **further})
+    labels = _with_free_names(_targets(distilled), result)
+    further = _with_free_names(_further_columns(distilled), {**result, **labels})
+    table = pa.table({**result, **labels, **further})
     features = {field.name: _feature(field.type) for field in table.schema}
     if distilled.is_classification:
         (label,) = labels
@@ -95,11 +95,11 @@ def source_table(distilled: Distilled) -> Any:
     )
 
 
-def _with_free_names(columns: Mapping[str, Any], taken: Mapping[str, Any]) -> dict[str, Any]:
+def _with_free_names(columns: Mapping[str, Any], reserved: Mapping[str, Any]) -> dict[str, Any]:
     """Return columns under names that are not in ``taken``."""
     renamed: dict[str, Any] = {}
     for name, values in columns.items():
-        while name in taken or name in renamed:
+        while name in reserved or name in renamed:
             name += "_"
         renamed[name] = values
     return renamed

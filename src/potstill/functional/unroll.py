@@ -450,13 +450,13 @@ def _step_vjp(
         (t, c) for t, c in zip(grads, form.unflatten(of_g).values(), strict=True) if t is not None and t.requires_grad
     ]
     wanted = (*(theta.values() if through else ()), *x.values())
-    found: Sequence[Tensor | None] = [None] * len(wanted)
+    results: Sequence[Tensor | None] = [None] * len(wanted)
     if carrying and wanted:
         outputs, given = zip(*carrying, strict=True)
-        found = torch.autograd.grad(outputs, wanted, given, allow_unused=True)
+        results = torch.autograd.grad(outputs, wanted, given, allow_unused=True)
     if through:
-        of_parts[0] = of_parts[0] + _concat_grads(found[: len(theta)], theta)
-    by_leaves = dict(zip(x, found[len(wanted) - len(x) :], strict=True))
+        of_parts[0] = of_parts[0] + _concat_grads(results[: len(theta)], theta)
+    by_leaves = dict(zip(x, results[len(wanted) - len(x) :], strict=True))
     return tuple(of_parts), of_lr, {name: t for name, t in by_leaves.items() if t is not None}
 
 

@@ -89,8 +89,8 @@ class DistilledData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """The small set, in another order in each epoch."""
         rng = torch.Generator().manual_seed(self.seed)
-        held: Dataset[Any] = self.small.with_weights() if self.weighted else self.small
-        return DataLoader(held, batch_size=self.batch_size, shuffle=True, generator=rng)
+        dataset: Dataset[Any] = self.small.with_weights() if self.weighted else self.small
+        return DataLoader(dataset, batch_size=self.batch_size, shuffle=True, generator=rng)
 
     def val_dataloader(self) -> "DataLoader[Any] | list[Any]":
         """Training data that are real, in their order; none without ``data``."""

@@ -160,24 +160,24 @@ class _Second(torch.autograd.Function):
     @staticmethod
     def forward(
         grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, eps: float,
-        wanted: tuple[bool, bool, bool],
+        needs_grad: tuple[bool, bool, bool],
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
         n, c, h, w = x.shape
         grad = grad.contiguous()
-        of_x = torch.empty_like(x) if wanted[0] else None
+        of_x = torch.empty_like(x) if needs_grad[0] else None
         if _kernels(x):
             parts, each = (weight.contiguous(), bias.contiguous(), mean, rstd), x.new_empty(2, n, c)
             run("blocks", "block_backward", grad, x, *parts, of_x, *each, n, c, h, w, torch.get_num_threads())
             of_both = each.sum(1)
-            return of_x, of_both[0] if wanted[1] else None, of_both[1] if wanted[2] else None
-        of_weight = torch.zeros_like(weight) if wanted[1] else None
-        of_bias = torch.zeros_like(bias) if wanted[2] else None
+            return of_x, of_both[0] if needs_grad[1] else None, of_both[1] if needs_grad[2] else None
+        of_weight = torch.zeros_like(weight) if needs_grad[1] else None
+        of_bias = torch.zeros_like(bias) if needs_grad[2] else None
         for rows in _slices(x):
             part = x[rows]
             y, _, _ = torch.native_group_norm(part, weight, bias, len(part), c, h * w, c, eps)
             u = masked_spread(grad[rows], y)
             a, b, d = torch.ops.aten.native_group_norm_backward(
-                u, part, mean[rows], rstd[rows], weight, len(part), c, h * w, c, wanted
+                u, part, mean[rows], rstd[rows], weight, len(part), c, h * w, c, needs_grad
             )
             if of_x is not None:
                 of_x[rows] = a

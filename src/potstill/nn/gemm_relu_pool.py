@@ -51,18 +51,24 @@ def _kernels(s: Tensor, width: int) -> bool:
 
 
 def _gradients(
-    grad: Tensor, s: Tensor, patches: Tensor, width: int, left: Tensor, right: Tensor, wanted: tuple[bool, bool, bool]
+    grad: Tensor,
+    s: Tensor,
+    patches: Tensor,
+    width: int,
+    left_factor: Tensor,
+    right: Tensor,
+    needs_grad: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Call ``product_gradients`` of blocks.c: gradients by grad, s and patches, if needed."""
     n, o, p = s.shape
-    grad, s, patches, left, right = (t.contiguous() for t in (grad, s, patches, left, right))
+    grad, s, patches, left_factor, right = (t.contiguous() for t in (grad, s, patches, left_factor, right))
     by_grad, by_s, by_patches = (
-        torch.empty_like(t) if want else None for t, want in zip((grad, s, patches), wanted, strict=True)
+        torch.empty_like(t) if want else None for t, want in zip((grad, s, patches), needs_grad, strict=True)
     )
     threads = torch.get_num_threads()
     scratch = s.new_empty(threads * (o * p + 2 * o) * _LANES)
     size = n, o, p, patches.shape[2] // width, width, threads
-    run("blocks", "product_gradients", grad, s, patches, left, right, by_grad, by_s, by_patches, scratch, *size)
+    run("blocks", "product_gradients", grad, s, patches, left_factor, right, by_grad, by_s, by_patches, scratch, *size)
     return by_grad, by_s, by_patches
 
 
@@ -129,13 +135,13 @@ class _Second(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        grad: Tensor, s: Tensor, patches: Tensor, width: int, wanted: tuple[bool, bool]
+        grad: Tensor, s: Tensor, patches: Tensor, width: int, needs_grad: tuple[bool, bool]
     ) -> tuple[Tensor | None, Tensor | None]:
         if _kernels(s, width):
-            return _gradients(grad, s, patches, width, s, patches, (False, *wanted))[1:]
+            return _gradients(grad, s, patches, width, s, patches, (False, *needs_grad))[1:]
         grad = grad.contiguous()
-        of_s = torch.empty_like(s) if wanted[0] else None
-        of_patches = torch.empty_like(patches) if wanted[1] else None
+        of_s = torch.empty_like(s) if needs_grad[0] else None
+        of_patches = torch.empty_like(patches) if needs_grad[1] else None
         for rows in _slices(s, patches):
             u = _reached(grad[rows], torch.bmm(s[rows], patches[rows]), width)
             if of_s is not None:

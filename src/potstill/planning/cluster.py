@@ -135,7 +135,7 @@ def plan_cluster(
     if total is None:
         raise PotstillError(f"{whole.name} does not say how many steps it makes; give `steps=N`")
     said = _protocol(protocol, whole)
-    here = _Machine(whole=whole, small=small, cluster=cluster)
+    here = _Machine(full=whole, small=small, cluster=cluster)
     n = sum(whole.problem.sizes)
     decoded = n * 4 * whole.problem.train.input.num_values
     phases = [*here.teachers(), *here.steps(whole.seed, total, decoded)]
@@ -156,9 +156,9 @@ def plan_cluster(
 def _protocol(requested: str | None, settled: ResolvedRun) -> Protocol:
     known = set(names("protocols"))
     name = requested or (settled.name if settled.name in known else "sre2l")
-    chosen: Protocol = resolve("protocols", name)
+    resolved: Protocol = resolve("protocols", name)
     train = settled.problem.train
-    return chosen.resolve(train.name, settled.problem.network.name, train.input)
+    return resolved.resolve(train.name, settled.problem.network.name, train.input)
 
 
 def _set_bytes(settled: ResolvedRun, n: int) -> int:
@@ -183,18 +183,18 @@ def _labels(protocol: Protocol, train: Source, n: int, machine: "_Machine") -> i
 class _Machine:
     """Timings and counts of this machine, and the phases that follow from them."""
 
-    def __init__(self, *, whole: ResolvedRun, small: ResolvedRun, cluster: Cluster) -> None:
-        self.whole, self.small, self.cluster = whole, small, cluster
+    def __init__(self, *, full: ResolvedRun, small: ResolvedRun, cluster: Cluster) -> None:
+        self.whole, self.small, self.cluster = full, small, cluster
         make, train = small.problem.network, small.problem.train
         self.batch = min(8, len(train))
         self.forward = flops(make(0), train.input)
         self.step = measure_step_seconds(make, train, self.batch)
         self.rate = 3 * self.forward * self.batch / self.step
         self.kept = _saved(make, train, self.batch) / self.batch
-        self.decode = _decoding(whole.problem.train)
+        self.decode = _decoding(full.problem.train)
         self.jobs: list[tuple[str, list[Any], int]] = []
-        for asset in required_assets(whole.method, whole.problem):
-            jobs = list(asset.jobs(asset_context(whole.problem)))
+        for asset in required_assets(full.method, full.problem):
+            jobs = list(asset.jobs(asset_context(full.problem)))
             self.jobs.append((asset.name, jobs, int(asset.recipe.get("batch", 128))))
 
     def weights(self) -> int:
@@ -287,18 +287,18 @@ class _Machine:
     def _all_weights(self) -> int:
         return self.weights() or _weight(self.whole.problem.network)
 
-    def epochs(self, said: Protocol, n: int) -> int:
+    def epochs(self, protocol: Protocol, n: int) -> int:
         """Return the epochs of a student."""
-        sized = said.for_set_size(n, max(1, self.whole.problem.num_classes)).recipe
+        sized = protocol.for_set_size(n, max(1, self.whole.problem.num_classes)).recipe
         return sized.epochs or max(1, max(sized.steps, default=1) * sized.batch // n)
 
-    def measuring(self, said: Protocol, n: int) -> tuple[Phase | None, Phase]:
+    def measuring(self, protocol: Protocol, n: int) -> tuple[Phase | None, Phase]:
         """The labels that a teacher stores, and the students that learn from them."""
         full, cluster = self.whole.problem, self.cluster
-        views = n * self.epochs(said, n)
+        views = n * self.epochs(protocol, n)
         teachers = [self.forward * _ratio(self._of(jobs[0]), self) * len(jobs) for _, jobs, _ in self.jobs]
         label = None
-        if said.teaching.labels == "teacher":
+        if protocol.teaching.labels == "teacher":
             labelling = ParallelWork(
                 name="labels of every epoch", operations=views * (sum(teachers) or self.forward), jobs=max(1,
                 views // 256),
@@ -306,10 +306,10 @@ class _Machine:
             )  # fmt: skip
             label = labelling.on(cluster)
         make = self.whole.problem.network
-        batch = said.for_set_size(n, full.num_classes).recipe.batch
-        name = f"{said.students} students of {said.name}"
+        batch = protocol.for_set_size(n, full.num_classes).recipe.batch
+        name = f"{protocol.students} students of {protocol.name}"
         students = training_phase(
-            name, cluster, networks=said.students, samples=float(views), work=self.step / self.batch * self.rate,
+            name, cluster, networks=protocol.students, samples=float(views), work=self.step / self.batch * self.rate,
             batch=batch, weights=_weight(make), kept=self.kept, each=0.0, decode=None,
         )  # fmt: skip
         return label, students
@@ -373,18 +373,18 @@ def _saved(make: NetworkFactory, train: Source, batch: int) -> int:
     theta, fetched = copy_parameters(net), train.fetch(torch.arange(batch))
     own = {t.untyped_storage().data_ptr() for t in net.state_dict().values()}
     own |= {t.untyped_storage().data_ptr() for t in theta.values()}
-    kept: dict[int, int] = {}
+    retained: dict[int, int] = {}
 
     def pack(t: Tensor) -> Tensor:
         if (at := t.untyped_storage().data_ptr()) not in own:
-            kept[at] = t.untyped_storage().nbytes()
+            retained[at] = t.untyped_storage().nbytes()
         return t
 
     assert fetched.y is not None
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         buffers = {n: b.detach().clone() for n, b in net.named_buffers()}
         train_step(net, theta, None, fetched.x, fetched.y, lr=0.0, buffers=buffers, criterion=get_task(train).loss)
-    return sum(kept.values())
+    return sum(retained.values())
 
 
 def _decoding(train: Source) -> float | None:

@@ -135,7 +135,7 @@ def parse_loggers(log: Any) -> tuple[Logger, ...]:
         PotstillError: there is none of that name, its package is missing, or a value is no logger.
     """
     asked = () if log is None else log if isinstance(log, Sequence) and not isinstance(log, str) else (log,)
-    made: list[Logger] = []
+    results: list[Logger] = []
     for one in asked:
         if isinstance(one, str):
             name, _, where = one.partition(":")
@@ -143,15 +143,15 @@ def parse_loggers(log: Any) -> tuple[Logger, ...]:
                 raise unknown_name("logger", name, list(LOGGERS))
             make: Any = LOGGERS[name]
             with _one_line(name):
-                made.append(make(where) if where else make())
+                results.append(make(where) if where else make())
         elif isinstance(one, Logger):
-            made.append(one)
+            results.append(one)
         else:
             raise PotstillError(
                 f"log: a logger has start, record and finish, but a {type(one).__name__} was given; give one, or "
                 f"{', '.join(LOGGERS)} with a place, such as tensorboard:runs"
             )
-    return tuple(made)
+    return tuple(results)
 
 
 class _LoggerGroup:
@@ -166,16 +166,16 @@ class _LoggerGroup:
             with _one_line(type(logger).__name__):
                 logger.start(settings)
 
-    def __call__(self, seen: Progress) -> None:
-        apart = max(1, (seen.total or 0) // POINTS)
-        self._late = seen
-        if seen.step % apart == 0 or seen.step == seen.total:
-            self._record(seen)
+    def __call__(self, event: Progress) -> None:
+        apart = max(1, (event.total or 0) // POINTS)
+        self._late = event
+        if event.step % apart == 0 or event.step == event.total:
+            self._record(event)
 
-    def _record(self, seen: Progress) -> None:
+    def _record(self, event: Progress) -> None:
         self._late = None
-        values = {name: float(value) for name, value in seen.metrics.items()} | {"seconds": seen.seconds}
-        self._each(lambda logger: logger.record(seen.step, values))
+        values = {name: float(value) for name, value in event.metrics.items()} | {"seconds": event.seconds}
+        self._each(lambda logger: logger.record(event.step, values))
 
     def finish(self, result: Mapping[str, Any] | None) -> None:
         if self._late is not None:  # a budget may end a run between two points

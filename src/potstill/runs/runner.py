@@ -371,7 +371,11 @@ class _SetBuilder:
         return payload, Encoding(decoder=decoder)
 
     def _write(
-        self, values: tuple[Contents, Encoding], codec: Codec, said: Mapping[str, Any] | None = None, coded: bool = True
+        self,
+        values: tuple[Contents, Encoding],
+        codec: Codec,
+        metadata: Mapping[str, Any] | None = None,
+        coded: bool = True,
     ) -> Distilled:
         run, problem, loop, train = self.execution.run, self.problem, self.loop, self.problem.train
         from_metadata = ("balance", "initial", "limits", "class_shards", "own_files", "run_digest")
@@ -384,7 +388,7 @@ class _SetBuilder:
             **{name: self.metadata[name] for name in from_metadata if name in self.metadata},
             **self._asset_metadata,
             **({"resumed_with_others": list(loop.changes)} if loop.changes else {}),
-            "codec": dict(said or {}),
+            "codec": dict(metadata or {}),
         }
         contents, encoding = values
         provenance = Provenance(

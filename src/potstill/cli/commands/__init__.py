@@ -50,5 +50,5 @@ COMMANDS: Mapping[str, str] = MappingProxyType({name: about for name, (_, about)
 def command_class(name: str) -> "type[Command]":
     """Return the class of the command ``name``."""
     module, _, attribute = _TABLE[name][0].partition(":")
-    found: type[Command] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
-    return found
+    result: type[Command] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    return result

@@ -84,13 +84,13 @@ def get_trained_networks(problem: Problem) -> Sequence[NetworkWeights]:
     Raises:
         PotstillError: they have not been made.
     """
-    made: Sequence[NetworkWeights] | None = problem.assets.get("networks")
-    if not made:
+    trained: Sequence[NetworkWeights] | None = problem.assets.get("networks")
+    if not trained:
         raise PotstillError(
             "this method matches in trained networks, but the problem has none in assets['networks']; "
             "run it through potstill.distill, or make them with potstill.pretraining"
         )
-    return made
+    return trained
 
 
 def interpolate_network(problem: Problem, trained: NetworkWeights, first: float) -> Network:

@@ -200,14 +200,14 @@ class ImplicitRidge:
             view["labels"] = torch.zeros_like(held[learned[0]])
         view |= {name: held[name] for name in (TARGETS, TEMPERATURE) if name in held}
 
-        def whole(_: int) -> Callable[[], object]:
+        def full_step(_: int) -> Callable[[], object]:
             block = self._make_block(problem, networks, state, generator(0, "plan"))
             return lambda: self.loss_and_grads(problem, block, view, LOGITS in held)[0]
 
         many = min(self.batch_real, len(problem.train))
         return (
             StepCost(
-                what="implicit gradients", real=True, samples=many + n, size=many + n, ready=whole, when="descent"
+                what="implicit gradients", real=True, samples=many + n, size=many + n, ready=full_step, when="descent"
             ),
         )
 

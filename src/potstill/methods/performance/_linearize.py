@@ -39,8 +39,8 @@ class Linearised:
         taken: which parameters the model is linear in, by their names.
     """
 
-    def __init__(self, network: Network, x: Inputs, taken: Callable[[str], bool]) -> None:
-        theta = {n: p.detach().requires_grad_() for n, p in network.named_parameters() if taken(n)}
+    def __init__(self, network: Network, x: Inputs, is_selected: Callable[[str], bool]) -> None:
+        theta = {n: p.detach().requires_grad_() for n, p in network.named_parameters() if is_selected(n)}
         self.theta: Mapping[str, Tensor] = theta
         with torch.enable_grad():
             named = {f"network.{n}": p for n, p in theta.items()}

@@ -66,8 +66,8 @@ class StudentValues:
         """With a mode that goes by the machine's memory decided."""
         if self.mode != "by-memory":
             return self, ()
-        made: MatchingEngine = replace(self, mode="auto").build_engine(problem)  # type: ignore[attr-defined]
-        objective = made.objective
+        result: MatchingEngine = replace(self, mode="auto").build_engine(problem)  # type: ignore[attr-defined]
+        objective = result.objective
         assert isinstance(objective, Unrolling)
         mode, why = choose_mode_by_memory(
             problem, objective.batches.size(problem.sizes), objective.windows.max_steps[1]
