@@ -38,7 +38,7 @@ def test_targets_far_from_zero_keep_what_they_differ_by():
         note == "frame: target 'price' is taken less 1,000,000,000: floats of 32 bits do not hold its digits; scores "
         "stand in its own unit" for note in far.notes
     )  # fmt: skip
-    worst = [s.train.task.worst(s.test.targets) for s in (far, near)]
+    worst = [s.train.task.chance_score(s.test.targets) for s in (far, near)]
     assert worst[0] == pytest.approx(worst[1], rel=1e-6)
     assert worst[0] > 10
 

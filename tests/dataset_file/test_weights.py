@@ -217,7 +217,7 @@ def _full(factors: Factors) -> Tensor:
 
 
 def test_glister_weighs_nothing() -> None:
-    method: Any = make_method("glister", {"record_epochs": 2, "held": 0.25})[1]
+    method: Any = make_method("glister", {"record_epochs": 2, "holdout": 0.25})[1]
     assert isinstance(method, GradientSelection)
     problem = toy_problem(method)
     assert method.result(problem, method.init(problem, generator(0))).weights is None

@@ -191,9 +191,9 @@ class TrainNetwork(Training):
         bits.
         """
         epoch = self.epochs if epoch is None else epoch
-        what = {**self.identity(bool(self.recipe.get("holdout"))), "recipe": dict(self.recipe), "version": 3}
+        what = {**self.identity(bool(self.recipe.get("holdout"))), "recipe": dict(self.recipe), "version": 5}
         if self._any_length:
-            what |= {"recipe": {**self.recipe, "epochs": epoch}, "version": 4}  # of any training that is as long
+            what |= {"recipe": {**self.recipe, "epochs": epoch}, "version": 6}  # of any training that is as long
         elif epoch != self.epochs:
             what["epoch"] = epoch
         return cache_dir() / "networks" / f"{cache_key(what, self.machine, self.make.device)}.safetensors"
