@@ -70,9 +70,9 @@ def unknown_name(noun: str, name: str, known_names: Iterable[str]) -> PotstillEr
 def for_command_line(text: str) -> str:
     """Return ``text`` with options as the command line spells them: `` `label="COLUMN"` `` as ``--label COLUMN``.
 
-    `` `stream=True` `` becomes ``--stream``, `` `full=False` `` ``--no-full``, `` `mirror=False` `` ``--mirror no``, ``
-    `size=(H, W)` `` ``--size HxW``, `` `networks=["a", "b"]` `` ``--networks a,b``, `` `label=` `` ``--label``, and ``
-    `potstill._util.input_limits.limited(pixels=N)` `` ``--limit pixels=N``.
+    `` `stream=True` `` becomes ``--stream``, `` `full=False` `` ``--no-full``, `` `horizontal_flip=False` ``
+    ``--horizontal-flip no``, `` `size=(H, W)` `` ``--size HxW``, `` `networks=["a", "b"]` `` ``--networks a,b``,
+    `` `label=` `` ``--label``, and `` `potstill._util.input_limits.limited(pixels=N)` `` ``--limit pixels=N``.
     """
     text = _LIMIT.sub(r"--limit \1", text)
     return OPTION.sub(lambda match: _spelled(match[1], match[2].strip()), text)

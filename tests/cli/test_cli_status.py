@@ -11,9 +11,9 @@ import pytest
 import potstill
 from potstill._util.file_lock import exclusive_output
 from potstill.api import distill as api
-from potstill.api import load_data as loading
 from potstill.cli.main import main
 from potstill.errors import PotstillError, PotstillWarning
+from potstill.runs import load_data as loading
 from potstill.runs.loop import Interrupted, Progress
 
 DISTILL = ["distill", "digits", "--ipc", "1"]
@@ -94,7 +94,7 @@ def test_every_option_reaches_the_library(monkeypatch, out):
     assert seen["items"] == 30
     assert seen["data"].train.name == "digits"
     wanted = {
-        "effort": "published", "seed": 3, "steps": 4, "network": "mlp", "zca": "mtt",
+        "preset": "published", "seed": 3, "steps": 4, "network": "mlp", "zca": "mtt",
         "device": "cpu",
         "checkpoint_every": 5.0, "lr": 2.0, "resume": True, "method": "dm", "augment": None, "parametrization": None,
         "labels": None,

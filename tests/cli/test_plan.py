@@ -262,7 +262,7 @@ def test_a_plan_says_what_it_knows_as_it_gets_to_know_it(capsys):
     """It was silent until its last line, for two minutes."""
     assert main(["plan", "digits", "--ipc", "1", *SMALL]) == 0
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "potstill: dm, effort quick: reading digits"
+    assert told[0] == "potstill: dm, preset quick: reading digits"
     roughly, first = told[-2:]
     assert re.fullmatch(r"potstill: roughly, by counted operations: .* for 600 steps; now steps are timed", roughly)
     assert re.fullmatch(r"potstill: by the first step: .* for 600 steps", first)

@@ -1,4 +1,4 @@
-"""How hard a method tries: stated fields for each effort, what is given wins, and a limit that covers preparation."""
+"""How hard a method tries: stated fields for each preset, what is given wins, and a limit that covers preparation."""
 
 import dataclasses
 from pathlib import Path
@@ -25,63 +25,63 @@ FIRST = {method: path for path, method in reversed(RECIPES.items())}
 
 
 @pytest.mark.parametrize("name", names("methods"))
-@pytest.mark.parametrize("effort", ["quick", "good"])
-def test_an_effort_sets_fields_that_the_method_has_to_values_that_it_takes(name: str, effort: Any) -> None:
+@pytest.mark.parametrize("preset", ["quick", "good"])
+def test_a_preset_sets_fields_that_the_method_has_to_values_that_it_takes(name: str, preset: Any) -> None:
     kind = resolve("methods", name)
-    _, made = make_method(name, {}, effort)
-    assert {n: getattr(made, n) for n in kind.efforts.get(effort, {})} == dict(kind.efforts.get(effort, {}))
+    _, made = make_method(name, {}, preset)
+    assert {n: getattr(made, n) for n in kind.presets.get(preset, {})} == dict(kind.presets.get(preset, {}))
     assert make_method(name, {}, "published")[1] == kind()
-    assert kind.efforts.keys() <= {"quick", "good"}
+    assert kind.presets.keys() <= {"quick", "good"}
 
 
 @pytest.mark.parametrize("row", list_methods(), ids=lambda row: row["name"])
-def test_what_an_effort_sets_is_listed_beside_what_is_published(row: dict[str, Any]) -> None:
+def test_what_a_preset_sets_is_listed_beside_what_is_published(row: dict[str, Any]) -> None:
     kind = resolve("methods", row["name"])
     defaults = {f.name: f.default for f in dataclasses.fields(kind)}
-    for effort, fields in row["presets"].items():
-        assert fields == {n: kind.efforts.get(effort, {}).get(n, defaults[n]) for n in fields}
+    for preset, fields in row["presets"].items():
+        assert fields == {n: kind.presets.get(preset, {}).get(n, defaults[n]) for n in fields}
 
 
 def test_a_method_by_name_is_quick_and_its_fields_decide_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3, "steps_per_network": 2}, "good": {"iterations": 5}})
+    monkeypatch.setattr(DM, "presets", {"quick": {"iterations": 3, "steps_per_network": 2}, "good": {"iterations": 5}})
     quick = potstill.distill(DATA, "dm", **SMALL)
     assert quick.metadata["cost"]["steps"] == 3
-    assert quick.metadata["effort"] == {"name": "quick", "fields": {"iterations": 3, "steps_per_network": 2}}
+    assert quick.metadata["preset"] == {"name": "quick", "fields": {"iterations": 3, "steps_per_network": 2}}
     same = potstill.distill(DATA, "dm", preset="published", iterations=3, steps_per_network=2, **SMALL)
     assert torch.equal(quick.inputs, same.inputs)
-    assert same.metadata["effort"] == {"name": "published", "fields": {}}
+    assert same.metadata["preset"] == {"name": "published", "fields": {}}
     good = potstill.distill(DATA, "dm", preset="good", steps_per_network=3, **SMALL)
     assert (good.metadata["cost"]["steps"], good.metadata["config"]["steps_per_network"]) == (5, 3)
 
 
-def test_what_is_given_wins_and_is_not_said_to_be_the_efforts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3, "steps_per_network": 2}})
+def test_what_is_given_wins_and_is_not_said_to_be_the_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DM, "presets", {"quick": {"iterations": 3, "steps_per_network": 2}})
     made = potstill.distill(DATA, "dm", iterations=4, **SMALL)
     assert made.metadata["cost"]["steps"] == 4
-    assert made.metadata["effort"] == {"name": "quick", "fields": {"steps_per_network": 2}}
+    assert made.metadata["preset"] == {"name": "quick", "fields": {"steps_per_network": 2}}
 
 
 def test_a_run_that_is_told_its_steps_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3}})
+    monkeypatch.setattr(DM, "presets", {"quick": {"iterations": 3}})
     for ends in ({"steps": 4}, {"time_limit": "1h", "steps": 4}):
         made = potstill.distill(DATA, "dm", **ends, **SMALL)
         assert (made.metadata["config"]["iterations"], made.metadata["cost"]["steps"]) == (20_000, 4)
 
 
 def test_a_time_limit_cuts_a_run_and_changes_nothing_else_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3}})
+    monkeypatch.setattr(DM, "presets", {"quick": {"iterations": 3}})
     made, limited = (potstill.distill(DATA, "dm", **limit, **SMALL) for limit in ({}, {"time_limit": "1h"}))
     assert torch.equal(made.inputs, limited.inputs)
-    assert (limited.metadata["effort"]["name"], limited.metadata["cost"]["steps"]) == ("quick", 3)
+    assert (limited.metadata["preset"]["name"], limited.metadata["cost"]["steps"]) == ("quick", 3)
 
 
 def test_a_method_as_a_value_is_run_as_it_is() -> None:
     some = DM(iterations=2, batch_real=4)
     made = potstill.distill(DATA, some, ipc=1, network="convnet-d1-w4", progress=None)
-    assert (made.metadata["cost"]["steps"], made.metadata["effort"]) == (2, None)
-    with pytest.raises(PotstillError, match="leave effort out or give the name"):
+    assert (made.metadata["cost"]["steps"], made.metadata["preset"]) == (2, None)
+    with pytest.raises(PotstillError, match="leave preset out or give the name"):
         potstill.distill(DATA, some, ipc=1, preset="quick")
-    with pytest.raises(PotstillError, match="unknown effort 'quik'; did you mean quick"):
+    with pytest.raises(PotstillError, match="unknown preset 'quik'; did you mean quick"):
         potstill.distill(DATA, "dm", ipc=1, preset="quik")
 
 
@@ -111,7 +111,7 @@ def test_preparation_that_does_not_fit_into_the_time_limit_is_refused_before_it_
     said = str(error.value)
     assert "training 3 networks for 100,000 epochs" in said
     assert "more than the time limit of 0 s" in said
-    assert '`effort="quick"`, fewer `pretrained_networks=` or fewer `pretrain_epochs=`' in said
+    assert '`preset="quick"`, fewer `pretrained_networks=` or fewer `pretrain_epochs=`' in said
     assert not list(tmp_path.rglob("*.safetensors"))
 
 

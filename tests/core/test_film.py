@@ -113,7 +113,7 @@ def test_what_has_no_changing_pictures_is_refused_before_any_work(tmp_path: Path
         potstill.distill("digits", "random", ipc=1, snapshots=tmp_path / "f", progress=None)
     for kind, shape in (("sound", (2, 4)), ("series", (1, 2, 4))):
         strange = TensorSource.make(torch.rand(8, *shape).numpy(), [0, 1] * 4, name="strange", kind=kind)
-        with pytest.raises(PotstillError, match=f"but strange is {kind} data of shape .*; leave film out"):
+        with pytest.raises(PotstillError, match=f"but strange is {kind} data of shape .*; leave snapshots out"):
             potstill.distill(Splits(train=strange, test=None), "dm", ipc=1, snapshots=tmp_path / "f", progress=None)
     with pytest.raises(PotstillError, match="but snapshots was given"):
         potstill.distill("digits", "auto", ipc=1, time_limit="10s", snapshots=tmp_path / "f", progress=None)
@@ -123,7 +123,7 @@ def test_what_has_no_changing_pictures_is_refused_before_any_work(tmp_path: Path
 def test_a_film_that_cannot_be_written_costs_no_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = potstill.distill("digits", "dm", steps=4, snapshots=tmp_path / "none" / "f", **SETTINGS)
     assert len(small) == 40
-    assert capsys.readouterr().err.count("no film of the pictures") == 1
+    assert capsys.readouterr().err.count("no snapshots of the pictures") == 1
 
 
 def test_pictures_are_few_however_many_there_are() -> None:
@@ -169,7 +169,7 @@ def test_a_damaged_film_is_one_line(tmp_path: Path, harm: str) -> None:
     write_tensors(file, tensors, {"film": json.dumps(said) if harm != "code" else "[1"})
     if harm == "cut":
         file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(PotstillError, match="no film of a set, or damaged") as refused:
+    with pytest.raises(PotstillError, match="no snapshots of a set, or damaged") as refused:
         load_snapshots(out)
     assert "\n" not in str(refused.value)
 

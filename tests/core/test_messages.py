@@ -24,8 +24,8 @@ NOT_OURS = ("torchrun --nproc", "ray start --head", "--force-reinstall")
 NOT_MESSAGES = {
     "errors.py": "what translates them",
     "native/build.py": "of the C compiler",
-    "storage/hugging_face.py": "the README of a published set, with a line for a shell",
-    "verbs/report.py": "the command that makes the page again, word by word",
+    "exporters/hugging_face.py": "the README of a published set, with a line for a shell",
+    "api/report.py": "the command that makes the page again, word by word",
 }
 
 

@@ -24,7 +24,7 @@ from potstill.functional.train import copy_parameters
 from potstill.labels.losses import kl
 from potstill.nn import factory
 from potstill.rng import generator
-from potstill.testing import contract
+from potstill.testing.protocol import _Double
 
 WEIGHTS = torch.tensor([3.0, 1.0, 0.0, 2.0, 1.0, 1.0])
 PLAIN: dict[str, Any] = {"augment": "none", "mix": "none", "ema": 0.0}
@@ -35,7 +35,7 @@ def job(pictures: Splits, protocol: Protocol, weights: Tensor | None, **changes:
     batch = pictures.train.fetch(torch.arange(0, len(pictures.train), 7)[:6])
     assert isinstance(batch.x, Tensor)
     assert batch.y is not None
-    make = contract._Double(factory("convnet-d1-w8", pictures.train.input, 4))
+    make = _Double(factory("convnet-d1-w8", pictures.train.input, 4))
     teachers = None
     if protocol.teaching.labels == "teacher":
         net = make(5)

@@ -120,7 +120,7 @@ def test_a_comparison_shows_those_that_are_done_and_the_one_that_is_being_made(
     assert titles == ["dc-ipc1, being made", "dm, 1 per class", "dm, 5 per class"]
     for part in page.locator("#film details").all():
         part.evaluate("d => { d.open = true }")
-    assert "no film of a set, or damaged" in page.locator("#film details").last.inner_text()
+    assert "no snapshots of a set, or damaged" in page.locator("#film details").last.inner_text()
     assert page.locator("#film .stage:visible .when").first.inner_text() == "After 5 steps, the latest as yet."
     first, second = page.locator("#film fieldset").all()
     first.get_by_role("radio", name="0").focus()

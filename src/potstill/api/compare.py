@@ -54,7 +54,7 @@ def compare(
 ) -> dict[str, Any]:
     """Distil and evaluate every method at every size; ``random`` is always among them.
 
-    The grid is methods × sizes × parametrizations × stores × sets × protocols. Each cell is two files in ``out``: the
+    The grid is methods × sizes × parametrizations × codecs × repeats × protocols. Each cell is two files in ``out``: the
     set, and its scorecard under a protocol, with settings, versions, cost and the curve of the distillation. A cell
     that is there already, made of the same data with the same settings, is not made again, so an interrupted comparison
     goes on where it stopped, and a larger one takes over what a smaller one made. What is there and was made otherwise
@@ -62,7 +62,7 @@ def compare(
     of hours of work. The comparison then ends before it begins, and says which file differs in what.
 
     ``out/leaderboard.json`` is written after every set and holds the rows, best first within each size, with items,
-    bytes and store, and each row's difference from random with its interval: at a size in items from as many random
+    bytes and codec, and each row's difference from random with its interval: at a size in items from as many random
     samples, at their own bytes, where `evaluate` measures random samples in the bytes of the set. A set that is
     labelled by the teacher that made it is held against random samples of the same bytes that this teacher labels too.
     Every pair at one size under one protocol is tested, corrected by Holm; what cannot be told apart from the best is
@@ -72,18 +72,18 @@ def compare(
     Args:
         data: anything ``load_data`` takes.
         methods: registered names, ``file.py:Class``, or methods as values, such as ``DM(iterations=5)``, which are
-            called so on the board and run as they are, whatever ``effort`` says.
+            called so on the board and run as they are, whatever ``preset`` says.
         ipc: items per class.
         items: items in all, in place of ``ipc``: where there are no classes.
         bytes: stored bytes, numbers or text such as ``20kB``, beside or in place of items.
         balance: how items and bytes are shared out between classes, as for `potstill.distill`; ``ipc`` stays equal.
         parametrizations: what is stored and optimised, each in turn, by the methods that have it to choose. Default:
             the methods' own.
-        stores: how values are written, each in turn. Default: as `potstill.distill` does.
-        sets: of each, with the seeds ``seed``, ``seed`` + 1, …
+        codecs: how values are written, each in turn. Default: as `potstill.distill` does.
+        repeats: sets of each, with the seeds ``seed``, ``seed`` + 1, …
         network: to distil and to measure with: a registered name, or one of your own as `potstill.distill` takes it.
         out: folder, made if it is not there.
-        effort: how hard each method tries, as for `potstill.distill`.
+        preset: how hard each method tries, as for `potstill.distill`.
         time_limit: time for each set that is made, all that it takes: seconds, or text such as ``10m``.
         seeds: students per set; with one, intervals are of this one student, and nothing is tested.
         protocol: how to measure: a registered name, or a protocol as a value.
@@ -93,7 +93,7 @@ def compare(
         executor: where cells are made: ``serial``, ``processes`` (so many at a time as there are cores), or an
             `potstill.execution.Executor`. Default: one after another here, each with as many processes as help.
         progress: called with the cell's name after every step of distilling, where cells are made in this process.
-        film: keep some inputs of each made set at a few steps, beside it, for the page.
+        snapshots: keep some inputs of each made set at a few steps, beside it, for the page.
         **overrides: fields of every protocol's recipe, e.g. ``epochs=50``.
 
     Returns:

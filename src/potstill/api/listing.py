@@ -84,17 +84,17 @@ def presets_of(kind: Any) -> dict[str, dict[str, Any]]:
     """Return the fields that each preset sets, beside the published ones; empty where they are all alike."""
     touched = dict.fromkeys(name for fields in kind.presets.values() for name in fields)
     published = {f.name: f.default for f in dataclasses.fields(kind) if f.name in touched}
-    efforts = {name: {**published, **kind.presets.get(name, {})} for name in get_args(Preset)}
-    return {name: {field: fields[field] for field in touched} for name, fields in efforts.items() if touched}
+    presets = {name: {**published, **kind.presets.get(name, {})} for name in get_args(Preset)}
+    return {name: {field: fields[field] for field in touched} for name, fields in presets.items() if touched}
 
 
-def format_presets(efforts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line for each effort: ``quick: iterations 300``."""
-    if not efforts:
+def format_presets(presets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each preset: ``quick: iterations 300``."""
+    if not presets:
         return ["quick, good and published are the same"]
     return [
         f"{name}: " + ", ".join(f"{field.replace('_', '-')} {_plain(value)}" for field, value in fields.items())
-        for name, fields in efforts.items()
+        for name, fields in presets.items()
     ]
 
 

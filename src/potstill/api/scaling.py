@@ -79,10 +79,10 @@ def scaling(
     Args:
         data: anything ``load_data`` takes. Its test split is not read.
         ipc: items per class, four budgets or more.
-        stops: epochs after which the teacher is stopped; one training gives all.
+        teacher_epochs: epochs after which the teacher is stopped; one training gives all.
         out: folder, made if it is not there.
         network: of teacher and students.
-        sets: draws; intervals are over them, given this one teacher.
+        repeats: draws; intervals are over them, given this one teacher.
         steps, batch, lr: of a student: SGD with momentum 0.9 and the augmentation of the protocol ``potstill``, the
             rate along a cosine to zero; the same for every cell.
         validation: part of the training data to hold out, at most 4,000 samples.
@@ -266,13 +266,13 @@ def _key(n: int, stop: int | None) -> str:
 
 
 def _check(budgets: tuple[int, ...], stops: tuple[int, ...], sets: int) -> None:
-    for name, values, least in (("ipc", budgets, MIN_BUDGETS), ("stops", stops, 1)):
+    for name, values, least in (("ipc", budgets, MIN_BUDGETS), ("teacher_epochs", stops, 1)):
         if len(values) < least or len(set(values)) < len(values) or min(values) < 1:
             raise PotstillError(
                 f"{name} must be {least} or more different whole numbers from 1 on, not {values}; change them"
             )
     if sets < 1:
-        raise PotstillError(f"at least one set is needed, but sets is {sets}; two or more give intervals")
+        raise PotstillError(f"at least one set is needed, but repeats is {sets}; two or more give intervals")
 
 
 def _conclude(cells: Mapping[str, Any]) -> dict[str, Any]:

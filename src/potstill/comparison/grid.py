@@ -146,14 +146,14 @@ def parse_measures(
     return tuple(measures)
 
 
-def check_storage(parametrizations: Sequence[str], stores: Sequence[str], train: Source) -> None:
+def check_storage(parametrizations: Sequence[str], codecs: Sequence[str], train: Source) -> None:
     """
     Raises:
         PotstillError: one of them does not exist, or does not suit the data.
     """
     for spelled in parametrizations:
         parse_parametrization(spelled, train.input)
-    for spelled in stores:
+    for spelled in codecs:
         if spelled != "auto":
             parse_codec(spelled)
 

@@ -79,7 +79,8 @@ def load_snapshots(path: Path) -> Snapshots | None:
             raise ValueError("its values are not finite")
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         said_of = " ".join(str(error).split())[:120]
-        raise PotstillError(f"{file}: no film of a set, or damaged ({said_of}); delete it, or distil again") from error
+        why = f"no snapshots of a set, or damaged ({said_of}); delete it, or distil again"
+        raise PotstillError(f"{file}: {why}") from error
     return Snapshots(steps=steps, stages=stages, labels=labels, classes=classes, columns=columns)
 
 

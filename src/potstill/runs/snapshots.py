@@ -37,7 +37,7 @@ class SnapshotRecorder:
 
     Args:
         path: the file.
-        method, problem: what is run, which `check_film` has passed.
+        method, problem: what is run, which `check_snapshots` has passed.
         identity: what decides the bits of the run: what another run has left in the file is not gone on with.
         resume: the run goes on from a checkpoint; stages that are there stay.
         warn: told, if no inputs can be had or written; the run goes on.
@@ -74,7 +74,7 @@ class SnapshotRecorder:
         try:
             with torch.no_grad():
                 shown = self._shown(state)
-        except Exception:  # what is half made cannot always be read; a film is worth no run
+        except Exception:  # what is half made cannot always be read; snapshots are worth no run
             return
         if shown is None:
             return
@@ -88,7 +88,7 @@ class SnapshotRecorder:
 
     def _end(self, why: str) -> None:
         self._over = True
-        self._warn(f"no film of the {self._noun} in {self._path.name}: {why}")
+        self._warn(f"no snapshots of the {self._noun} in {self._path.name}: {why}")
 
     def _shown(self, state: Any) -> Tensor | None:
         """Return images as uint8 (n, c, h, w), else float32 in the data's units; ``None``: nothing to show yet."""
@@ -162,11 +162,13 @@ def check_snapshots(name: str, method: Method[Any], source: Source) -> None:
     kind = source.input.kind
     if len(source.input.shape) not in _AXES.get(kind, ()):
         raise PotstillError(
-            f"a film is of pictures, rows of numbers or windows of a series, but {source.name} is {kind} data of "
-            f"shape {list(source.input.shape)}; leave film out"
+            f"snapshots are of pictures, rows or windows of a series, but {source.name} is {kind} data of "
+            f"shape {list(source.input.shape)}; leave snapshots out"
         )
     if method.info.is_selection:
-        raise PotstillError(f"a film is of inputs that change, but {name} chooses real samples; leave film out")
+        raise PotstillError(
+            f"snapshots are of inputs that change, but {name} chooses real samples; leave snapshots out"
+        )
 
 
 def select_inputs(labels: Int[Tensor, " n"], values: int) -> Int[Tensor, " m"]:

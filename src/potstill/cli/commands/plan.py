@@ -167,8 +167,8 @@ def _peak(plan: "PlanResult") -> str:
 
 def _steps(plan: "PlanResult", time_limit: float | None) -> str:
     steps = "not known" if plan.method_steps is None else f"{plan.method_steps:,}"
-    effort = "" if plan.preset is None else f" (preset {plan.preset})"
-    text = f"steps: {steps} as set for the method{effort}"
+    preset = "" if plan.preset is None else f" (preset {plan.preset})"
+    text = f"steps: {steps} as set for the method{preset}"
     if plan.steps is not None and plan.steps != plan.method_steps:
         text += f", stopped after {plan.steps:,}"
     if time_limit is not None:
