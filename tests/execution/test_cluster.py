@@ -168,12 +168,12 @@ def test_an_address_where_nobody_listens_is_found_out_at_once() -> None:
         port = taken.getsockname()[1]
         for address in (f"127.0.0.1:{port}", f"ray://localhost:{port}"):
             with pytest.raises(ConnectionRefusedError):
-                module._heard(address)
+                module._check_listening(address)
         taken.listen()
-        module._heard(f"127.0.0.1:{port}")
+        module._check_listening(f"127.0.0.1:{port}")
     with pytest.raises(ValueError, match="at most 65,535"):
-        module._heard("127.0.0.1:99999")
-    module._heard("auto")
+        module._check_listening("127.0.0.1:99999")
+    module._check_listening("auto")
 
 
 def test_a_cluster_that_wants_its_token_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_a_cluster_that_wants_its_token_says_so(monkeypatch: pytest.MonkeyPatch)
                 raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379") from error
 
     monkeypatch.setattr(module, "_ray", Closed)
-    monkeypatch.setattr(module, "_heard", lambda address: None)
+    monkeypatch.setattr(module, "_check_listening", lambda address: None)
     with pytest.raises(PotstillError, match=r"the cluster at 10.0.0.1:6379 asks for its token; give it as") as error:
         list(Ray(address="10.0.0.1:6379").map(square, [1]))
     assert "\n" not in str(error.value)

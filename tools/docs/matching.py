@@ -12,7 +12,7 @@ __all__ = ["effort", "recipes", "results", "scaling", "speed", "students", "time
 
 _WORK = {
     "dm": ("one DM step", "256"),
-    "dm-reuse": ("one DM step of eight with one network (`--reuse 8`)", "256"),
+    "dm-reuse": ("one DM step of eight with one network (`--steps-per-network 8`)", "256"),
     "dc": ("one DC step", "256"),
     "dsa": ("one DSA step", "256"),
     "student": ("five epochs of a student", "—"),

@@ -157,7 +157,7 @@ class Race:
         left = CHOOSING * self.seconds - self.runs.spent()
         # a reading of real samples serves so many steps: one dear step in each round
         method = entry.run.method
-        steps = max(2, getattr(method, "reuse", 1), getattr(method, "steps_per_network", 1)) + 1
+        steps = max(2, getattr(method, "steps_per_network", 1)) + 1
         try:
             if left <= 0:
                 raise PotstillError("no time was left to try it; a longer time limit reaches it")
