@@ -54,8 +54,8 @@ def compare(
 ) -> dict[str, Any]:
     """Distil and evaluate every method at every size; ``random`` is always among them.
 
-    The grid is methods × sizes × parametrizations × codecs × repeats × protocols. Each cell is two files in ``out``: the
-    set, and its scorecard under a protocol, with settings, versions, cost and the curve of the distillation. A cell
+    The grid is methods × sizes × parametrizations × codecs × repeats × protocols. Each cell is two files in ``out``:
+    the set, and its scorecard under a protocol, with settings, versions, cost and the curve of the distillation. A cell
     that is there already, made of the same data with the same settings, is not made again, so an interrupted comparison
     goes on where it stopped, and a larger one takes over what a smaller one made. What is there and was made otherwise
     is neither adopted nor replaced: it may hold samples that this comparison tests on, and it may be all that is left
