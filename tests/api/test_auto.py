@@ -81,7 +81,7 @@ def test_a_candidate_is_spelled_as_it_was_read():
 def settle_usual(source, candidate):
     spec = RunSpec(
         Splits(train=source, test=None), candidate.method, bytes=2000, parametrization=candidate.parametrization,
-        device="cpu", codec=candidate.store, preset="quick", options=dict(candidate.options),
+        device="cpu", codec=candidate.codec, preset="quick", options=dict(candidate.options),
     )  # fmt: skip
     return resolve_run(spec)
 

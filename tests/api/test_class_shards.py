@@ -317,8 +317,8 @@ def test_the_command_runs_shards_and_leaves_no_checkpoints(tmp_path: Path, capsy
 class Careless(DM):
     """Forgets all shards but the first."""
 
-    def joined(self, problem: Problem, parts: Sequence[tuple[range, MatchingState]]) -> MatchingState:
-        return super().joined(problem, parts[:1])
+    def join_shards(self, problem: Problem, parts: Sequence[tuple[range, MatchingState]]) -> MatchingState:
+        return super().join_shards(problem, parts[:1])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

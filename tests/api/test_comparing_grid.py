@@ -1,4 +1,4 @@
-"""``compare`` over a grid: several sets, protocols, stores and sizes in bytes; what is claimed, and what is not."""
+"""``compare`` over a grid: several sets, protocols, codecs and sizes in bytes; what is claimed, and what is not."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from scipy import stats
 
 import potstill
 from potstill.api.compare import compare
-from potstill.comparison.verdicts import test_pairs
+from potstill.comparison.verdicts import compare_pairs
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.evaluation.statistics import holm_correction, paired_difference
@@ -76,7 +76,7 @@ def test_what_is_no_better_than_chance_is_not_told_apart_and_what_is_better_is_s
         "bad": {k: [0.3 + e * 1.1] for k, e in enumerate(noise)},
     }
     rows = rows_of(scores, metric)
-    tests, (verdict,) = test_pairs(rows, scores, 5, metric, 10_000)
+    tests, (verdict,) = compare_pairs(rows, scores, 5, metric, 10_000)
     marked = {row["id"]: (row["best"], row["not_told_apart"]) for row in rows}
     if metric.direction == "higher":
         assert marked == {"good": (True, True), "alike": (False, True), "bad": (False, False)}
@@ -127,7 +127,7 @@ def test_a_grid_is_made_once_and_grows(tmp_path: Path) -> None:
     assert len(board["verdicts"]) == 2
 
 
-def test_protocols_share_sets_and_stores_and_parametrizations_are_axes(tmp_path: Path) -> None:
+def test_protocols_share_sets_and_codecs_and_parametrizations_are_axes(tmp_path: Path) -> None:
     board = compare(
         small(), ["dm"], 1, protocols=["potstill", "dc"], codecs=["uint4", "uint8"],
         parametrizations=["pixels", "tiles"],
@@ -152,7 +152,7 @@ def test_protocols_share_sets_and_stores_and_parametrizations_are_axes(tmp_path:
         ({"ipc": None}, "sizes once"),
         ({"bytes": "many"}, "bytes: a size such as"),
         ({"repeats": 0}, "repeats must be"),
-        ({"stores": ["uint44x"]}, "unknown codec"),
+        ({"codecs": ["uint44x"]}, "unknown codec"),
         ({"parametrizations": ["tile"]}, "did you mean tiles"),
         ({"protocols": ["dx"]}, "unknown protocol"),
         ({"options": {"protocol:dc": {"epochs": 1}}}, "protocol with options"),

@@ -198,7 +198,7 @@ def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "here"
 
 
-class _AfterTwo(driver._Signals):
+class _AfterTwo(driver._SignalFlag):
     """A signal that comes after two steps, or after as many as there are."""
 
     asked = 0
@@ -238,7 +238,7 @@ def test_an_edited_input_is_told(
     told = EDITS[kind][2]
     if ended == "interrupted":
         with monkeypatch.context() as patch:
-            patch.setattr(driver, "_Signals", _AfterTwo)
+            patch.setattr(driver, "_SignalFlag", _AfterTwo)
             assert main(_words(kind)) == 130
         assert Path("out.safetensors.checkpoint").is_file()
     else:
@@ -267,7 +267,7 @@ def test_unedited_it_goes_on_and_ends_as_it_would_have(
     assert "was there" in capsys.readouterr().out
     Path("out.safetensors").unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "_Signals", _AfterTwo)
+        patch.setattr(driver, "_SignalFlag", _AfterTwo)
         assert main(_words(kind)) in (0, 130)
     assert main([*_words(kind), "--resume"]) == 0
     assert torch.equal(potstill.load("out.safetensors").inputs, whole.inputs)
@@ -281,7 +281,7 @@ def test_a_comparison_adopts_nothing_of_an_edited_method(
     words += ["--seeds", "2", "--out", "board", "--quiet"]
     with monkeypatch.context() as patch:
         if left == "checkpoint":
-            patch.setattr(driver, "_Signals", _AfterTwo)
+            patch.setattr(driver, "_SignalFlag", _AfterTwo)
         assert main(words) == (130 if left == "checkpoint" else 0)
     if left == "scorecard alone":
         Path("board/pull-Pull-ipc1.safetensors").unlink()
@@ -307,7 +307,7 @@ def test_the_card_names_the_users_own_files(place: Path) -> None:
 
 def test_an_edited_method_may_go_on_where_that_is_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "_Signals", _AfterTwo)
+        patch.setattr(driver, "_SignalFlag", _AfterTwo)
         assert main(_words("own method")) == 130
     EDITS["own method"][1]()
     _forget()

@@ -226,11 +226,11 @@ def test_a_hostile_file_of_indices_is_refused(tmp_path):
     index = decode(Encoded({"": tensors["index"]}, said))
     many, turned = encode_ints(index + 10**6), encode_ints(index.flip(0))
     for bad, description, message in (
-        (many.tensors[""], many.said, "is not among"),
+        (many.tensors[""], many.metadata, "is not among"),
         (tensors["index"], {**said, "least": -2000}, "index"),
         (tensors["index"].float(), said, "index"),
         (tensors["index"], None, "index"),
-        (turned.tensors[""], turned.said, "the samples have hash"),
+        (turned.tensors[""], turned.metadata, "the samples have hash"),
     ):
         tensors_said = {**card["codec"]["tensors"], "index": description}
         edited = {**card, "codec": {**card["codec"], "tensors": tensors_said}}

@@ -158,7 +158,7 @@ def test_numbers_have_no_classes_to_agree_on(tmp_path):
     ("wrong", "said"),
     [
         ({"parts": "tea"}, "part of a study"),
-        ({"on": "train"}, "test or the validation"),
+        ({"split": "train"}, "test or the validation"),
         ({"students": 0}, "students of at least 1"),
         ({"teacher_steps": (3, 1)}, "that rise"),
         ({"network": "forest"}, "networks"),

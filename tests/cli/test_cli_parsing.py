@@ -20,7 +20,7 @@ def write(folder, text):
 
 
 def test_the_fields_of_the_method_are_options():
-    parsed = parse("distill", [*BASE, "--method", "dm", "--iterations", "500", "--lr=5", "--init-from", "noise"])
+    parsed = parse("distill", [*BASE, "--method", "dm", "--iterations", "500", "--lr=5", "--init", "noise"])
     assert parsed.options == {"iterations": 500, "lr": 5.0, "init_from": "noise"}
     assert parsed.command.method == "dm"
 
@@ -105,6 +105,12 @@ def test_a_recipe_gives_defaults_and_the_command_line_wins(tmp_path):
     assert (command.ipc, command.time_limit, command.reading.skip_bad, command.reading.size) == (7, 600.0, True, (8, 9))
     # A recipe is run as published but for what it says; the command line's lr is that, so it is not handed on.
     assert (parsed.preset, parsed.options) == ("published", {"batch_real": 32})
+
+
+@pytest.mark.parametrize("key", ["init", "init-from"])
+def test_a_recipe_has_the_names_of_options_and_of_fields(tmp_path, key):
+    recipe = write(tmp_path, f"method: dm\nipc: 3\n{key}: noise\n")
+    assert parse("distill", ["digits", "--out", "a.safetensors", "--recipe", recipe]).options == {"init_from": "noise"}
 
 
 def test_a_recipe_may_name_the_data_the_output_and_the_method(tmp_path):

@@ -31,7 +31,7 @@ CASES: dict[str, tuple[list[str], int, str]] = {
     "two amounts": (["plan", "digits", "--ipc", "1", "--bytes", "2kB"], 2, "say once how much to keep"),
     "amount": (["distill", "digits", "--ipc", "0", *MADE], 2, "--ipc must be at least 1, but it is 0"),
     "number": (["distill", "digits", "--ipc", "1", "--lr", "fast", *MADE], 2, "could not convert string to float"),
-    "choice": (["distill", "digits", "--ipc", "1", "--init-from", "rael", *MADE], 2, "'real','noise','k-means'"),
+    "choice": (["distill", "digits", "--ipc", "1", "--init", "rael", *MADE], 2, "'real','noise','k-means'"),
     "bound": (["distill", "digits", "--ipc", "1", "--iterations", "-5", *MADE], 2, "must be at least 1, but it is -5"),
     "time": (["distill", "digits", "--ipc", "1", "--time-limit", "soon", *MADE], 2, "a duration above 0"),
     "suffix": (["distill", "digits", "--ipc", "1", "--out", "made.pt"], 2, "must end in .safetensors"),

@@ -8,7 +8,16 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 
-__all__ = ["NAME_GROUPS", "TYRO_CONFIG", "OptionField", "every_value", "last_value", "option_fields", "to_words"]
+__all__ = [
+    "NAME_GROUPS",
+    "OPTION_NAMES",
+    "TYRO_CONFIG",
+    "OptionField",
+    "every_value",
+    "last_value",
+    "option_fields",
+    "to_words",
+]
 
 TYRO_CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 NAME_GROUPS: dict[str, Any] = {
@@ -17,6 +26,8 @@ NAME_GROUPS: dict[str, Any] = {
     "codec": "codecs", "codecs": "codecs", "executor": "executors",
 }  # fmt: skip
 """Groups of the registry whose names are values of an option."""
+OPTION_NAMES = {"init_from": "init"}
+"""Options of other names than their fields: a method has a method ``init``, so that its field is ``init_from``."""
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
 
 
@@ -40,7 +51,8 @@ class OptionField(NamedTuple):
 
     @property
     def flag(self) -> str:
-        return ("--no-" if self.is_switch and self.default else "--") + self.name.replace("_", "-")
+        name = OPTION_NAMES.get(self.name, self.name)
+        return ("--no-" if self.is_switch and self.default else "--") + name.replace("_", "-")
 
     @property
     def about(self) -> str:

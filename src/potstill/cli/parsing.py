@@ -23,7 +23,7 @@ from potstill._util.import_from_file import is_file_reference
 from potstill.cli.command import Command, Misuse, Parsed
 from potstill.cli.commands import command_class
 from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, read_declaration
-from potstill.cli.options import NAME_GROUPS, TYRO_CONFIG, OptionField, last_value, option_fields
+from potstill.cli.options import NAME_GROUPS, OPTION_NAMES, TYRO_CONFIG, OptionField, last_value, option_fields
 from potstill.cli.recipe import read_recipe, recipe_words
 from potstill.core.registry import check_value, names, targets
 from potstill.errors import PotstillError, suggestion, unknown_name
@@ -190,7 +190,8 @@ def _options_class(fields: Sequence[OptionField], defaults: Mapping[str, Any], r
         default = defaults.get(field.name, field.default)
         if field.name not in reserved and _is_plain(default):
             doc = field.docstring
-            hint: Any = Annotated[field.hint, arg(help=f"Not so: {doc}" if default is True else doc)]
+            option = arg(name=OPTION_NAMES.get(field.name), help=f"Not so: {doc}" if default is True else doc)
+            hint: Any = Annotated[field.hint, option]
             entries.append((field.name, hint, dataclasses.field(default=default)))
     options = dataclasses.make_dataclass("Options", entries, frozen=True, kw_only=True)
     options.__doc__ = about

@@ -10,7 +10,7 @@ import tyro
 
 from potstill.cli.command import Misuse
 from potstill.cli.commands import command_class
-from potstill.cli.options import TYRO_CONFIG, option_fields, to_words
+from potstill.cli.options import OPTION_NAMES, TYRO_CONFIG, option_fields, to_words
 from potstill.errors import PotstillError, suggestion
 
 __all__ = ["find_recipe", "read_recipe", "recipe_words"]
@@ -74,7 +74,8 @@ def recipe_words(
     Raises:
         Misuse: an entry that is no option, or has a value of the wrong type.
     """
-    known = {field.name: field for field in option_fields(both) if field.name not in _EXCLUDED}
+    fields = {field.name: field for field in option_fields(both) if field.name not in _EXCLUDED}
+    known = fields | {OPTION_NAMES[name]: field for name, field in fields.items() if name in OPTION_NAMES}
     cls: Any = command_class(command)
     required = {"data": "", "out": Path()}
     empty = both(cls(**{n: required[n] for n in required if n in cls.__dataclass_fields__}), options())
