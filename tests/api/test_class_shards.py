@@ -127,7 +127,7 @@ def test_the_number_of_shards_changes_rounding_only(name: str, options: dict[str
     trained = problem.assets.get("networks", ())
     doubled = [
         dataclasses.replace(
-            t, theta={n: p.double() for n, p in t.theta.items()},
+            t, parameters={n: p.double() for n, p in t.parameters.items()},
             buffers={n: b.double() if b.is_floating_point() else b for n, b in t.buffers.items()},
         )
         for t in trained
@@ -278,7 +278,7 @@ def test_a_killed_worker_loses_no_shard_that_was_done_and_the_bits_stay(tmp_path
         ("dm", {"labels": "learned"}, "labels are learned"),
         ("dm", {"network": "convnet-d1-w8-batch"}, "BatchNorm"),
         ("dm", {"parametrization": "hallucinator"}, "parametrization hallucinator shares"),
-        ("dm", {"codec": "uint1"}, "parametrization aware shares"),
+        ("dm", {"codec": "uint1"}, "parametrization quantization-aware shares"),
         ("sre2l", {"parametrization": "tiles", "teacher_epochs": 1}, "tiles shares what it stores between the batches"),
         ("dq", {"teacher_epochs": 1}, "works on all classes at once"),
         ("dm", {"class_shards": 11}, "from 1 to the 10 classes, but are 11"),

@@ -188,9 +188,7 @@ def test_help_names_every_option(name, capsys):
     assert all(option in shown.out for option in OPTIONS[name] if option.startswith("--"))
 
 
-@pytest.mark.parametrize(
-    ("method", "option"), [("dm", "--batch-real"), ("dsa", "--init"), ("herding", "--features")]
-)
+@pytest.mark.parametrize(("method", "option"), [("dm", "--batch-real"), ("dsa", "--init"), ("herding", "--features")])
 def test_help_with_a_method_lists_its_own_options_with_what_they_mean(method, option, capsys):
     from potstill.api.listing import list_methods
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.api.listing import list_codecs, list_methods, list_parametrizations, list_protocols
+from potstill.cli.options import OPTION_NAMES
 from potstill.core.registry import resolve
 from potstill.methods.engine import PublishedRun
 from tools.docs.parts import paper, table
@@ -58,7 +59,8 @@ def options(root: Path, family: str) -> str:
     parts = []
     for m in _of(family):
         rows: list[list[object]] = [
-            [f"`--{o['name'].replace('_', '-')}`", f"`{o['default']}`", o["help"]] for o in m["options"]
+            [f"`--{OPTION_NAMES.get(o['name'], o['name']).replace('_', '-')}`", f"`{o['default']}`", o["help"]]
+            for o in m["options"]
         ]
         about = f"{m['title']} ({m['year']}), {paper(m['paper'])}. {m['summary']}"
         body = table(["option", "default", "what it is"], rows) if rows else "It has no options."

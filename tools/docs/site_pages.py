@@ -17,6 +17,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from potstill.api.listing import field_docs, format_presets, list_methods
+from potstill.cli.options import OPTION_NAMES
 from potstill.core.registry import get_method_class
 from tools.docs.method_pictures import OUT as PICTURES
 from tools.docs.method_pictures import file_of
@@ -114,7 +115,7 @@ def options(kind: Any) -> str:
     """Every option with its default, and what it is, which says where the default comes from."""
     docs = field_docs(kind)
     rows = [
-        f"| `--{'no-' if f.default is True else ''}{f.name.replace('_', '-')}` | `{plain(f.default)}` "
+        f"| `--{'no-' if f.default is True else ''}{OPTION_NAMES.get(f.name, f.name).replace('_', '-')}` | `{plain(f.default)}` "
         f"| {docs.get(f.name, '').replace('``', '`').replace('|', chr(92) + '|')} |"
         for f in dataclasses.fields(kind)
     ]

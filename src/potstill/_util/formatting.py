@@ -3,6 +3,7 @@
 import re
 
 __all__ = [
+    "class_name",
     "describe_codec",
     "format_duration",
     "format_estimate",
@@ -18,6 +19,11 @@ _MOST_SECONDS, _MOST_BYTES = 100 * 365.25 * 86400, 2**60
 _BYTES = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
 }  # fmt: skip
+
+
+def class_name(value: object) -> str:
+    """Return the name of a value's class as a word: ``quantization-aware``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(value).__name__).lower()
 
 
 def parse_duration(text: str) -> float:

@@ -260,8 +260,8 @@ def shards_violation(method: Method[Any], problem: Problem, steps: int) -> str |
         moved = float((whole.payload[name] - first.payload[name]).float().norm())
         if float((mine - whole.payload[name]).float().norm()) > _ROUNDING * moved:
             return (
-                f"undivided() says that classes can be matched by themselves, but joined shards end elsewhere in {name}"
-                " than the whole run; say why they cannot, or draw in a shard all that the whole run draws"
+                "shard_obstacle() says that classes can be matched by themselves, but joined shards end elsewhere in "
+                f"{name} than the whole run; say why they cannot, or draw in a shard all that the whole run draws"
             )
     return None
 

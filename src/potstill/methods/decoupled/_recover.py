@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from potstill._util.formatting import class_name
 from potstill.core import Asset, Metrics, Presets, Problem, StepCost, Synthetic
 from potstill.functional.crops import Curriculum
 from potstill.functional.statistics import LayerStatistics, record_statistics
@@ -216,7 +217,7 @@ class Recovery:
         if not has_classes(problem):
             return f"{problem.task.name} has no classes to divide"
         if isinstance(self.workspace, WholePayload):
-            name = type(problem.parametrization).__name__.lower()
+            name = class_name(problem.parametrization)
             return f"parametrization {name} shares what it stores between the batches, or does not say what is whose"
         return None
 

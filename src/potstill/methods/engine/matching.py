@@ -11,6 +11,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Generator, Tensor
 
+from potstill._util.formatting import class_name
 from potstill.core import Asset, ClassSeparable, Inputs, Metrics, Normalization, Problem, Space, StepCost, Synthetic
 from potstill.core.nested import device_of
 from potstill.functional.features import uses_batch_statistics
@@ -164,7 +165,7 @@ class MatchingEngine:
         if uses_batch_statistics(problem.network(0)):
             return f"{problem.network.name} has a BatchNorm, in which the classes of a pass see each other"
         if not isinstance(problem.parametrization, ClassSeparable):
-            name = type(problem.parametrization).__name__.lower()
+            name = class_name(problem.parametrization)
             return f"parametrization {name} shares what it stores between classes, or does not say what is whose"
         return None
 
