@@ -115,8 +115,8 @@ def options(kind: Any) -> str:
     """Every option with its default, and what it is, which says where the default comes from."""
     docs = field_docs(kind)
     rows = [
-        f"| `--{'no-' if f.default is True else ''}{OPTION_NAMES.get(f.name, f.name).replace('_', '-')}` | `{plain(f.default)}` "
-        f"| {docs.get(f.name, '').replace('``', '`').replace('|', chr(92) + '|')} |"
+        f"| `--{'no-' if f.default is True else ''}{OPTION_NAMES.get(f.name, f.name).replace('_', '-')}` "
+        f"| `{plain(f.default)}` | {docs.get(f.name, '').replace('``', '`').replace('|', chr(92) + '|')} |"
         for f in dataclasses.fields(kind)
     ]
     return "\n".join(["| option | default | what it is |", "| --- | --- | --- |", *rows]) if rows else "It has none."
