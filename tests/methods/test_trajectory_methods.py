@@ -22,7 +22,7 @@ from potstill.methods.engine import MatchingState, unrolling
 from potstill.methods.trajectory._expert_init import ExpertInit
 from potstill.methods.trajectory._objective import STUDENT_LR, Block, TrajectoryDistance, draw_batches
 from potstill.methods.trajectory._parts import LastStep, NearestStep, PartialDistance, RelativeDistance, StartEpochs
-from potstill.methods.trajectory._values import TrajectoryMethod, trajectory_param_groups
+from potstill.methods.trajectory._values import TrajectoryFields, trajectory_param_groups
 from potstill.methods.trajectory.att import ATT
 from potstill.methods.trajectory.datm import DATM
 from potstill.methods.trajectory.ftd import FTD
@@ -67,7 +67,7 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def small(kind: type[TrajectoryMethod], problem: Problem, **changes: Any) -> Any:
+def small(kind: type[TrajectoryFields], problem: Problem, **changes: Any) -> Any:
     return kind(**{**SETTINGS, **changes}).resolve_defaults(problem)[0]
 
 
@@ -358,7 +358,7 @@ FLAT = {**PLAIN, "optimizer": "gsam", "rho": 0.01, "alpha": 0.3}
     (FTD, {**FLAT, "epochs": 50}), (DATM, {**FLAT, "epochs": 100}),
     (PAD, {**FLAT, "epochs": 100, "curriculum": "pad"}),
 ])  # fmt: skip
-def test_experts_are_trained_as_published(kind: type[TrajectoryMethod], recipe: dict[str, Any]) -> None:
+def test_experts_are_trained_as_published(kind: type[TrajectoryFields], recipe: dict[str, Any]) -> None:
     problem = problem_with()
     (asset,) = kind().resolve_defaults(problem)[0].assets(problem)  # type: ignore[attr-defined]
     assert (asset.name, asset.count, asset.recipe) == ("experts", 100, recipe)
@@ -403,7 +403,7 @@ def test_experts_are_trained_as_published(kind: type[TrajectoryMethod], recipe: 
     (PAD, 100, 50, {"drop_ratio": 0.0}), (PAD, 10, 10, {"iterations": 10_000, "curriculum": "pad"}),
 ])  # fmt: skip
 def test_settings_are_those_of_the_nearest_published_run(
-    kind: type[TrajectoryMethod], classes: int, ipc: int, wanted: dict[str, Any]
+    kind: type[TrajectoryFields], classes: int, ipc: int, wanted: dict[str, Any]
 ) -> None:
     problem = replace(toy_problem(source=toy_source(classes=classes, per_class=1, side=8)), counts=(ipc,) * classes)
     method, said = kind().resolve_defaults(problem)
@@ -415,7 +415,7 @@ def test_settings_are_those_of_the_nearest_published_run(
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_every_published_run_says_where_it_is_published(kind: type[TrajectoryMethod]) -> None:
+def test_every_published_run_says_where_it_is_published(kind: type[TrajectoryFields]) -> None:
     known = {f.name for f in dataclasses.fields(kind)}
     for run_, published in kind.published.items():
         assert published.settings.keys() <= known, run_
@@ -440,7 +440,7 @@ def test_the_other_efforts_are_as_they_were(effort: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_a_published_span_is_cut_where_experts_end_and_that_is_said(kind: type[TrajectoryMethod]) -> None:
+def test_a_published_span_is_cut_where_experts_end_and_that_is_said(kind: type[TrajectoryFields]) -> None:
     problem = replace(problem_with(), counts=(10,) * 4)
     method, said = kind(train_epochs=5, num_experts=1).resolve_defaults(problem)
     assert method.max_start_epoch - 1 + method.expert_epochs == 5
@@ -518,7 +518,7 @@ def test_a_budget_beyond_the_class_size_is_refused(start: Any) -> None:
 
 @pytest.mark.parametrize("spelled", ["pixels", "tiles", "frequency:kept=16", "memory:bases=2"])
 @pytest.mark.parametrize(("kind", "labels"), [(MTT, "hard"), (DATM, "learned")])
-def test_everything_that_is_stored_moves(kind: type[TrajectoryMethod], labels: Any, spelled: str) -> None:
+def test_everything_that_is_stored_moves(kind: type[TrajectoryFields], labels: Any, spelled: str) -> None:
     source = toy_source("image", side=16, classes=2)
     more = {"threshold": 0.0} if kind is DATM else {}
     method = small(kind, problem_with(), labels=labels, parametrization=spelled, lr=0.1, lr_lr=1e-3, **more)
@@ -540,7 +540,7 @@ def test_everything_that_is_stored_moves(kind: type[TrajectoryMethod], labels: A
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_experts_train_in_smaller_batches_where_data_are_few_and_that_is_said(kind: type[TrajectoryMethod]) -> None:
+def test_experts_train_in_smaller_batches_where_data_are_few_and_that_is_said(kind: type[TrajectoryFields]) -> None:
     problem = problem_with()
     n = len(problem.train)
     published = kind().resolve_defaults(problem)[0]
@@ -554,7 +554,7 @@ def test_experts_train_in_smaller_batches_where_data_are_few_and_that_is_said(ki
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_quick_experts_make_more_than_a_few_updates_an_epoch_on_small_data(kind: type[TrajectoryMethod]) -> None:
+def test_quick_experts_make_more_than_a_few_updates_an_epoch_on_small_data(kind: type[TrajectoryFields]) -> None:
     quick = kind(**kind.presets["quick"])
     problem = problem_with()
     batch = quick.resolve_defaults(problem)[0].expert_batch

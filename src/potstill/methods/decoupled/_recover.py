@@ -35,12 +35,12 @@ from potstill.methods.decoupled._state import (
     all_teachers,
 )  # fmt: skip
 from potstill.methods.decoupled._statistics import RunningStatistics, StatisticsLoss
-from potstill.methods.decoupled._teachers import Labeller, StatisticsRules, TeacherConfig, TeacherNetwork
+from potstill.methods.decoupled._teachers import Labeller, StatisticsRules, TeacherNetwork
 from potstill.methods.decoupled._workspace import WholePayload, Workspace, make_workspace
-from potstill.methods.engine import EngineMethod, has_classes
+from potstill.methods.engine import has_classes
 from potstill.rng import draw_seed, generator
 
-__all__ = ["ClassTarget", "Recovery", "RecoveryMethod", "Target"]
+__all__ = ["ClassTarget", "Recovery", "Target"]
 
 BatchSetup: TypeAlias = Callable[[Sequence[TeacherNetwork], Tensor, Tensor], Mapping[str, Tensor]]
 """Function from a batch's initial images and classes to its ``state.memory``."""
@@ -313,11 +313,3 @@ class RecoverySettings:
             view=view, match=RunningStatistics(first=self.first_layer), r_bn=self.r_bn,
             prior=Prior(tv=self.tv, l2=self.l2),
         )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecoveryMethod(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
-    """Abstract: a method that recovers images; by default SRe2L with its fields."""
-
-    def build_engine(self, problem: Problem) -> Recovery:
-        return self.recovery(problem, self.labeller())

@@ -11,15 +11,18 @@ at the end. m, the milestone, is 1 in the published scripts.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo
+from potstill.core import MethodInfo, Problem
 from potstill.functional.crops import Curriculum
-from potstill.methods.decoupled._recover import RecoveryMethod
+from potstill.methods.decoupled._recover import Recovery, RecoverySettings
+from potstill.methods.decoupled._state import RecoverState
+from potstill.methods.decoupled._teachers import TeacherConfig
+from potstill.methods.engine import EngineMethod
 
 __all__ = ["CDA"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDA(RecoveryMethod):
+class CDA(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """SRe2L with crops that shrink along a curriculum."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -35,3 +38,6 @@ class CDA(RecoveryMethod):
     """Weight of the statistics (Tiny-ImageNet there; 0.01 for ImageNet-1K)."""
     curriculum: Curriculum = "cosine"
     """Decrease of the minimum crop."""
+
+    def build_engine(self, problem: Problem) -> Recovery:
+        return self.recovery(problem, self.labeller())

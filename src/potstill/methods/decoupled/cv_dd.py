@@ -25,10 +25,10 @@ from potstill.errors import PotstillError
 from potstill.functional.statistics import record_statistics
 from potstill.methods.decoupled._parts import ImageInitName
 from potstill.methods.decoupled._realism import Rank
-from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
-from potstill.methods.decoupled._state import IterationContext, WeightedTeacher, plan_batches
-from potstill.methods.decoupled._teachers import TeacherNetwork, teacher_logits
-from potstill.methods.engine import AUTO, Auto
+from potstill.methods.decoupled._recover import Recovery, RecoverySettings
+from potstill.methods.decoupled._state import IterationContext, RecoverState, WeightedTeacher, plan_batches
+from potstill.methods.decoupled._teachers import TeacherConfig, TeacherNetwork, teacher_logits
+from potstill.methods.engine import AUTO, Auto, EngineMethod
 
 __all__ = ["CVDD"]
 
@@ -40,7 +40,7 @@ def _softmax(values: list[float]) -> list[float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CVDD(RecoveryMethod):
+class CVDD(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """SRe2L++ with pairs of teachers, in which the more accurate one counts more."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -51,7 +51,7 @@ class CVDD(RecoveryMethod):
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 400},
         "good": {"teacher_epochs": 6, "iterations": 300},
     }
-    may_be_zero: ClassVar[tuple[str, ...]] = (*RecoveryMethod.may_be_zero, "label_batch")
+    may_be_zero: ClassVar[tuple[str, ...]] = (*RecoverySettings.may_be_zero, "label_batch")
     default_committee: ClassVar[tuple[str, ...]] = ("resnet50-batch", "convnet-batch", "vgg11-batch", "alexnet-batch")
 
     iterations: int = 4000

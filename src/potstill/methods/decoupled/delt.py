@@ -22,10 +22,10 @@ from potstill.data.iterate import map_samples
 from potstill.functional.crops import Curriculum
 from potstill.methods.decoupled._parts import Groups, ImageInitName
 from potstill.methods.decoupled._realism import teacher_cross_entropy
-from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
-from potstill.methods.decoupled._state import Composition
-from potstill.methods.decoupled._teachers import TeacherNetwork
-from potstill.methods.engine import require_tensor
+from potstill.methods.decoupled._recover import Recovery, RecoverySettings
+from potstill.methods.decoupled._state import Composition, RecoverState
+from potstill.methods.decoupled._teachers import TeacherConfig, TeacherNetwork
+from potstill.methods.engine import EngineMethod, require_tensor
 from potstill.methods.selection._by_class import check_class_sizes
 
 __all__ = ["DELT", "median_samples", "order_from_median"]
@@ -53,7 +53,7 @@ def median_samples(problem: Problem, members: Sequence[TeacherNetwork], rng: Gen
 
 
 @dataclass(frozen=True, kw_only=True)
-class DELT(RecoveryMethod):
+class DELT(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """CDA from middling real samples, of which some are optimised long and some only a little."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -28,11 +28,11 @@ from torch.func import functional_call
 from potstill.core import MethodInfo, Problem
 from potstill.functional.statistics import l2_norm
 from potstill.methods.decoupled._parts import ImageInitName
-from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
-from potstill.methods.decoupled._state import IterationContext, WeightedTeacher, all_teachers
+from potstill.methods.decoupled._recover import Recovery, RecoverySettings
+from potstill.methods.decoupled._state import IterationContext, RecoverState, WeightedTeacher, all_teachers
 from potstill.methods.decoupled._statistics import RunningStatistics
-from potstill.methods.decoupled._teachers import TeacherNetwork
-from potstill.methods.engine import AUTO, Auto, SettingsBySize
+from potstill.methods.decoupled._teachers import TeacherConfig, TeacherNetwork
+from potstill.methods.engine import AUTO, Auto, EngineMethod, SettingsBySize
 
 __all__ = ["DWA", "perturb_weights"]
 
@@ -63,7 +63,7 @@ def perturb_weights(
 
 
 @dataclass(frozen=True, kw_only=True)
-class DWA(RecoveryMethod):
+class DWA(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """SRe2L from real pictures, with a teacher that is pushed away from each batch of them."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -27,11 +27,11 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.decoupled._parts import ImageInitName, InitialImages
-from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
-from potstill.methods.decoupled._state import Composition
-from potstill.methods.decoupled._teachers import TeacherNetwork
+from potstill.methods.decoupled._recover import Recovery, RecoverySettings
+from potstill.methods.decoupled._state import Composition, RecoverState
+from potstill.methods.decoupled._teachers import TeacherConfig, TeacherNetwork
 from potstill.methods.decoupled.g_vbsm import AveragedMatching
-from potstill.methods.engine import AUTO, Auto, Settings, SettingsBySize
+from potstill.methods.engine import AUTO, Auto, EngineMethod, Settings, SettingsBySize
 
 __all__ = ["EDC", "shuffle_quarters"]
 
@@ -60,7 +60,7 @@ def shuffle_quarters(x: Tensor, rng: Generator) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EDC(AveragedMatching, RecoveryMethod):
+class EDC(AveragedMatching, RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """G-VBSM from real pictures, with the statistics of classes as well."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -15,14 +15,16 @@ from typing import ClassVar
 from potstill.core import MethodInfo, Problem
 from potstill.methods.decoupled._parts import ImageInitName, Stages
 from potstill.methods.decoupled._realism import Rank
-from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
-from potstill.methods.decoupled._state import next_teacher
+from potstill.methods.decoupled._recover import Recovery, RecoverySettings
+from potstill.methods.decoupled._state import RecoverState, next_teacher
+from potstill.methods.decoupled._teachers import TeacherConfig
+from potstill.methods.engine import EngineMethod
 
 __all__ = ["FADRM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FADRM(RecoveryMethod):
+class FADRM(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """SRe2L in stages that give back a part of the first picture."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

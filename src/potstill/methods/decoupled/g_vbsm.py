@@ -23,10 +23,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
-from potstill.methods.decoupled._state import Composition, next_teacher
+from potstill.methods.decoupled._recover import Recovery, RecoverySettings
+from potstill.methods.decoupled._state import Composition, RecoverState, next_teacher
 from potstill.methods.decoupled._statistics import AveragedStatistics
-from potstill.methods.engine import AUTO, Auto, SettingsBySize
+from potstill.methods.decoupled._teachers import TeacherConfig
+from potstill.methods.engine import AUTO, Auto, EngineMethod, SettingsBySize
 
 __all__ = ["GVBSM", "AveragedMatching"]
 
@@ -61,7 +62,7 @@ class AveragedMatching:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GVBSM(AveragedMatching, RecoveryMethod):
+class GVBSM(AveragedMatching, RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """Match BatchNorms and convolutions of several networks in turn, and spread each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -16,15 +16,17 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
-from potstill.methods.decoupled._state import Composition
+from potstill.methods.decoupled._recover import Recovery, RecoverySettings
+from potstill.methods.decoupled._state import Composition, RecoverState
 from potstill.methods.decoupled._statistics import ClassStatistics
+from potstill.methods.decoupled._teachers import TeacherConfig
+from potstill.methods.engine import EngineMethod
 
 __all__ = ["LPLD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LPLD(RecoveryMethod):
+class LPLD(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """SRe2L class by class, with the BatchNorm statistics of each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

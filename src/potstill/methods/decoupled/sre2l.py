@@ -21,17 +21,19 @@ the middle of the teacher's ranking. Its labels are published with the batch sta
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo
+from potstill.core import MethodInfo, Problem
 from potstill.methods.decoupled._parts import ImageInitName
 from potstill.methods.decoupled._realism import Rank
-from potstill.methods.decoupled._recover import RecoveryMethod
-from potstill.methods.engine import AUTO, Auto, SettingsBySize
+from potstill.methods.decoupled._recover import Recovery, RecoverySettings
+from potstill.methods.decoupled._state import RecoverState
+from potstill.methods.decoupled._teachers import TeacherConfig
+from potstill.methods.engine import AUTO, Auto, EngineMethod, SettingsBySize
 
 __all__ = ["SRe2L", "SRe2LPlus"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SRe2L(RecoveryMethod):
+class SRe2L(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """Pictures that a trained network classifies rightly and whose BatchNorm statistics are the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -63,9 +65,12 @@ class SRe2L(RecoveryMethod):
     jitter: Auto[int] = AUTO
     """Maximum roll of the batch in pixels along each side, by data size: 4; 32 as for ImageNet-1K."""
 
+    def build_engine(self, problem: Problem) -> Recovery:
+        return self.recovery(problem, self.labeller())
+
 
 @dataclass(frozen=True, kw_only=True)
-class SRe2LPlus(RecoveryMethod):
+class SRe2LPlus(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """SRe2L that begins with mosaics of real crops."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -83,3 +88,6 @@ class SRe2LPlus(RecoveryMethod):
     """Initial images: mosaics."""
     init_rank: Rank = "medium"
     """Crops of mosaics: from the middle of the ranking (there)."""
+
+    def build_engine(self, problem: Problem) -> Recovery:
+        return self.recovery(problem, self.labeller())

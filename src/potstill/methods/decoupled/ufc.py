@@ -26,9 +26,10 @@ from torch import Tensor
 from potstill.core import MethodInfo, Payload, Presets, Problem
 from potstill.errors import PotstillError
 from potstill.methods.decoupled._parts import ImageInitName
-from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
+from potstill.methods.decoupled._recover import Recovery, RecoverySettings
 from potstill.methods.decoupled._state import IterationContext, RecoverState, WeightedTeacher
-from potstill.methods.engine import AUTO, Auto
+from potstill.methods.decoupled._teachers import TeacherConfig
+from potstill.methods.engine import AUTO, Auto, EngineMethod
 from potstill.parametrize.compensators import Compensators
 from potstill.parametrize.quantization_aware import QuantizationAware
 
@@ -38,7 +39,7 @@ _NAME = "decoder/compensators"
 
 
 @dataclass(frozen=True, kw_only=True)
-class UFC(RecoveryMethod):
+class UFC(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """Real pictures, and what is added to those of all classes alike."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -28,10 +28,11 @@ from torch import Generator, Tensor
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import LayerStatistics, l2_norm
-from potstill.methods.decoupled._recover import Recovery, RecoveryMethod
-from potstill.methods.decoupled._state import Composition, IterationContext, WeightedTeacher
+from potstill.methods.decoupled._recover import Recovery, RecoverySettings
+from potstill.methods.decoupled._state import Composition, IterationContext, RecoverState, WeightedTeacher
 from potstill.methods.decoupled._statistics import ClassStatistics
-from potstill.methods.decoupled._teachers import StatisticsRules, TeacherNetwork
+from potstill.methods.decoupled._teachers import StatisticsRules, TeacherConfig, TeacherNetwork
+from potstill.methods.engine import EngineMethod
 
 __all__ = ["WMDD", "barycentre"]
 
@@ -97,7 +98,7 @@ class BarycentreTarget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WMDD(RecoveryMethod):
+class WMDD(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """Pictures whose embeddings are the Wasserstein barycentre of each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

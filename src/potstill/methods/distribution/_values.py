@@ -11,7 +11,6 @@ from potstill.methods.distribution._features import FeatureObjective
 from potstill.methods.distribution._statistics import DistributionObjective
 from potstill.methods.engine import (
     EmbedderKind,
-    EngineMethod,
     FixedNetworks,
     Init,
     Labels,
@@ -25,11 +24,11 @@ from potstill.pretraining import TrainedNetworks
 
 RulesAt: TypeAlias = Callable[[MatchingState], ParamGroups]
 
-__all__ = ["FeatureMatchingMethod", "feature_matching", "match_in_trained_networks"]
+__all__ = ["FeatureMatchingFields", "feature_matching", "match_in_trained_networks"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureMatchingMethod(EngineMethod[MatchingState]):
+class FeatureMatchingFields:
     """Abstract: the fields that all methods share; most are not published."""
 
     state_type: ClassVar[type] = MatchingState
@@ -71,7 +70,7 @@ class FeatureMatchingMethod(EngineMethod[MatchingState]):
 
 
 def feature_matching(
-    method: FeatureMatchingMethod,
+    method: FeatureMatchingFields,
     measure: DistributionObjective,
     *,
     rules: RulesAt | None = None,
@@ -120,7 +119,7 @@ def feature_matching(
 
 
 def match_in_trained_networks(
-    method: FeatureMatchingMethod, problem: Problem, measure: DistributionObjective, *, payload: ParamGroup,
+    method: FeatureMatchingFields, problem: Problem, measure: DistributionObjective, *, payload: ParamGroup,
     calibration: float, updates: str,
     factor: Callable[[MatchingState], float] | None = None,
 ) -> MatchingEngine:  # fmt: skip
@@ -143,7 +142,7 @@ def match_in_trained_networks(
     )
 
 
-def _needed(method: FeatureMatchingMethod) -> tuple[Asset, ...]:
+def _needed(method: FeatureMatchingFields) -> tuple[Asset, ...]:
     """Return the networks to train before the first step."""
     if method.embedders == "fresh":
         return ()

@@ -33,15 +33,15 @@ from potstill.methods.distribution._statistics import (
     pad_parts,
     unpad_parts,
 )
-from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
+from potstill.methods.distribution._values import FeatureMatchingFields, feature_matching
 from potstill.methods.distribution._watched import WatchedNetwork
-from potstill.methods.engine import Init, MatchingEngine, MatchingState, default_param_groups
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState, default_param_groups
 
 __all__ = ["CAFE"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CAFE(FeatureMatchingMethod):
+class CAFE(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Align the features of every layer, and let the synthetic centres tell real samples apart."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

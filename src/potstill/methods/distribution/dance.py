@@ -15,14 +15,14 @@ from typing import ClassVar, Literal
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._statistics import MEANS
-from potstill.methods.distribution._values import FeatureMatchingMethod, match_in_trained_networks
-from potstill.methods.engine import MatchingEngine
+from potstill.methods.distribution._values import FeatureMatchingFields, match_in_trained_networks
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 
 __all__ = ["DANCE"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DANCE(FeatureMatchingMethod):
+class DANCE(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match means in networks between untrained and trained, and calibrate the classes."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -18,14 +18,14 @@ from torch import Generator, Tensor
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.distribution import attention, class_means, mean_gap
 from potstill.methods.distribution._statistics import DistributionObjective, Memory, Statistics, Views
-from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
-from potstill.methods.engine import MatchingEngine
+from potstill.methods.distribution._values import FeatureMatchingFields, feature_matching
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 
 __all__ = ["DataDAM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataDAM(FeatureMatchingMethod):
+class DataDAM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match spatial attention of the inner layers and the mean embedding."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -13,14 +13,14 @@ from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.distribution._statistics import MEANS
-from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
-from potstill.methods.engine import MatchingEngine
+from potstill.methods.distribution._values import FeatureMatchingFields, feature_matching
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 
 __all__ = ["DM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DM(FeatureMatchingMethod):
+class DM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match the mean embedding of every class under random networks."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -26,14 +26,14 @@ from potstill.functional.distribution import (
 )
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._statistics import DistributionObjective, Memory, Statistics, Views, pad_parts
-from potstill.methods.distribution._values import FeatureMatchingMethod, match_in_trained_networks
-from potstill.methods.engine import MatchingEngine, MatchingState, idc_learning_rate
+from potstill.methods.distribution._values import FeatureMatchingFields, match_in_trained_networks
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState, idc_learning_rate
 
 __all__ = ["DSDM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DSDM(FeatureMatchingMethod):
+class DSDM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match mean and covariance in trained networks, and hold to the set's own history."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -21,14 +21,14 @@ from torch import Tensor
 from potstill.core import MethodInfo, Network, Presets, Problem
 from potstill.methods.distribution._pool import TrainingPool, pool_member
 from potstill.methods.distribution._statistics import MEANS, Views
-from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
-from potstill.methods.engine import MatchingEngine, MatchingState
+from potstill.methods.distribution._values import FeatureMatchingFields, feature_matching
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 
 __all__ = ["IDM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IDM(FeatureMatchingMethod):
+class IDM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match means in a pool of networks in training, and keep the classes apart."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

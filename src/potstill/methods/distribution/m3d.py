@@ -26,14 +26,14 @@ from potstill.methods.distribution._statistics import (
     pad_parts,
     unpad_parts,
 )
-from potstill.methods.distribution._values import FeatureMatchingMethod, feature_matching
-from potstill.methods.engine import MatchingEngine
+from potstill.methods.distribution._values import FeatureMatchingFields, feature_matching
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 
 __all__ = ["M3D"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class M3D(FeatureMatchingMethod):
+class M3D(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match the kernel mean of the embeddings of every class: our reading of an unpublished program."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -39,15 +39,15 @@ from potstill.methods.distribution._statistics import (
     pad_parts,
     unpad_parts,
 )
-from potstill.methods.distribution._values import FeatureMatchingMethod, match_in_trained_networks
-from potstill.methods.engine import MatchingEngine, MatchingState
+from potstill.methods.distribution._values import FeatureMatchingFields, match_in_trained_networks
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.rng import draw_seed, generator
 
 __all__ = ["NCFM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NCFM(FeatureMatchingMethod):
+class NCFM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match the characteristic function of the embeddings of every class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -11,9 +11,9 @@ from potstill.methods.trajectory._parts import (
     StartEpochs,
     TrajectoryParts,
 )
-from potstill.methods.trajectory._values import Published, TrajectoryMethod, build_trajectory_engine
+from potstill.methods.trajectory._values import Published, TrajectoryFields, build_trajectory_engine
 
 __all__ = [
-    "LastStep", "NearestStep", "PartialDistance", "Published", "RelativeDistance", "StartEpochs", "TrajectoryMethod",
+    "LastStep", "NearestStep", "PartialDistance", "Published", "RelativeDistance", "StartEpochs", "TrajectoryFields",
     "TrajectoryParts", "build_trajectory_engine",
 ]  # fmt: skip

@@ -13,7 +13,6 @@ from potstill.functional.param_groups import ParamGroup, ParamGroups
 from potstill.methods.engine import (
     AUTO,
     Auto,
-    EngineMethod,
     FixedNetworks,
     Init,
     InitStrategy,
@@ -30,9 +29,9 @@ from potstill.methods.trajectory._objective import STUDENT_LR, TrajectoryDistanc
 from potstill.methods.trajectory._parts import StartEpochs, TrajectoryParts
 from potstill.pretraining.trajectories import ExpertTrajectories
 
-__all__ = ["GOOD", "QUICK", "InitFrom", "Published", "TrajectoryMethod", "build_trajectory_engine", "nearest_run"]
+__all__ = ["GOOD", "QUICK", "InitFrom", "Published", "TrajectoryFields", "build_trajectory_engine", "nearest_run"]
 
-T = TypeVar("T", bound="TrajectoryMethod")
+T = TypeVar("T", bound="TrajectoryFields")
 
 MAX_LR_FACTOR = 1000.0
 """Largest ratio of a learned rate to its initial value, either way, so that no step makes it 0. Ours."""
@@ -75,7 +74,7 @@ def nearest_run(runs: Published, classes: int, ipc: int) -> PublishedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrajectoryMethod(EngineMethod[MatchingState]):
+class TrajectoryFields:
     """Abstract: fields that all methods of the family have.
 
     A field whose default is `AUTO` takes the value of the published run whose classes and items per class are nearest.
@@ -183,12 +182,12 @@ class TrajectoryMethod(EngineMethod[MatchingState]):
         return method, notes
 
 
-def _unset_fields(method: TrajectoryMethod) -> list[str]:
+def _unset_fields(method: TrajectoryFields) -> list[str]:
     return [f.name for f in fields(method) if f.default is None and getattr(method, f.name) is None]
 
 
 def build_trajectory_engine(
-    method: TrajectoryMethod, problem: Problem, parts: TrajectoryParts | None = None
+    method: TrajectoryFields, problem: Problem, parts: TrajectoryParts | None = None
 ) -> MatchingEngine:
     """Return the engine of a method.
 
@@ -242,7 +241,7 @@ def build_trajectory_engine(
     )  # fmt: skip
 
 
-def trajectory_param_groups(method: TrajectoryMethod) -> ParamGroups:
+def trajectory_param_groups(method: TrajectoryFields) -> ParamGroups:
     """Return the parameter groups; the student's rate stays within `MAX_LR_FACTOR` of its initial value."""
     initial, reach = math.log(method.lr_student), math.log(MAX_LR_FACTOR)
     return {

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.engine import AUTO, Auto, MatchingEngine
+from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._parts import LastStep, NearestStep, TrajectoryParts
 from potstill.methods.trajectory._published import ATT as RUNS
-from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryMethod, build_trajectory_engine
+from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryFields, build_trajectory_engine
 
 __all__ = ["ATT"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ATT(TrajectoryMethod):
+class ATT(TrajectoryFields, EngineMethod[MatchingState]):
     """Train students along experts' trajectories, and compare them where they come nearest."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -36,7 +36,7 @@ class ATT(TrajectoryMethod):
         "quick": {**QUICK, "init_from": "k-means", "expert_batch": 256, "ema_decay": 0.0},
         "good": {**GOOD, "init_from": "k-means", "expert_batch": 256, "ema_decay": 0.0},
     }  # fmt: skip
-    fractions: ClassVar[tuple[str, ...]] = (*TrajectoryMethod.fractions, "ema_decay")
+    fractions: ClassVar[tuple[str, ...]] = (*TrajectoryFields.fractions, "ema_decay")
     published: ClassVar[Published] = RUNS
 
     iterations: Auto[int] = AUTO

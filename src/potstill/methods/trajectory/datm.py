@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.engine import AUTO, Auto, Labels, MatchingEngine
+from potstill.methods.engine import AUTO, Auto, EngineMethod, Labels, MatchingEngine, MatchingState
 from potstill.methods.trajectory._parts import StartEpochs, TrajectoryParts
 from potstill.methods.trajectory._published import DATM as RUNS
 from potstill.methods.trajectory._values import (
@@ -22,24 +22,24 @@ from potstill.methods.trajectory._values import (
     QUICK,
     InitFrom,
     Published,
-    TrajectoryMethod,
+    TrajectoryFields,
     build_trajectory_engine,
 )
 from potstill.methods.trajectory.ftd import gsam_training
 
-__all__ = ["DATM", "RUNS", "AlignedMethod"]
+__all__ = ["DATM", "RUNS", "AlignedFields"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignedMethod(TrajectoryMethod):
-    """Abstract: fields of DATM and PAD, which align the experts' epochs with the size of the set."""
+class AlignedFields:
+    """Fields of DATM and PAD, which align the experts' epochs with the size of the set."""
 
     presets: ClassVar[Presets] = {
         "quick": {**QUICK, "expansion_end": 50, "init_from": "right", "label_experts": 0},
         "good": {**GOOD, "expansion_end": 300, "init_from": "right", "label_experts": 0},
     }  # fmt: skip
     may_be_zero: ClassVar[tuple[str, ...]] = (
-        *TrajectoryMethod.may_be_zero, "min_start_epoch", "expansion_end", "label_experts",
+        *TrajectoryFields.may_be_zero, "min_start_epoch", "expansion_end", "label_experts",
     )  # fmt: skip
 
     iterations: int = 10_000
@@ -48,6 +48,8 @@ class AlignedMethod(TrajectoryMethod):
     """First epoch of experts that students start from (configs, min_start_epoch)."""
     initial_start_epoch: Auto[int] = AUTO
     """Students start below this epoch at first (configs, current_max_start_epoch)."""
+    max_start_epoch: Auto[int] = AUTO
+    """Students start below this epoch in the end (configs, max_start_epoch)."""
     expansion_end: Auto[int] = AUTO
     """Iterations over which that bound grows to ``max_start_epoch`` (configs, expansion_end_epoch); 0: no growth."""
     threshold: Auto[float] = AUTO
@@ -78,7 +80,7 @@ class AlignedMethod(TrajectoryMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DATM(AlignedMethod):
+class DATM(AlignedFields, TrajectoryFields, EngineMethod[MatchingState]):
     """Train students along segments that are as hard as the set is large, with learned labels."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.engine import AUTO, Auto, MatchingEngine
+from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._parts import TrajectoryParts
 from potstill.methods.trajectory._published import FTD as RUNS
-from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryMethod, build_trajectory_engine
+from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryFields, build_trajectory_engine
 
 __all__ = ["FTD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FTD(TrajectoryMethod):
+class FTD(TrajectoryFields, EngineMethod[MatchingState]):
     """Train students along experts that were trained towards flat minima, and average the set."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -37,7 +37,7 @@ class FTD(TrajectoryMethod):
         "quick": {**QUICK, "init_from": "k-means", "ema_decay": 0.9, "gsam_alpha": 0.3},
         "good": {**GOOD, "init_from": "k-means", "ema_decay": 0.99, "gsam_alpha": 0.3},
     }  # fmt: skip
-    fractions: ClassVar[tuple[str, ...]] = (*TrajectoryMethod.fractions, "ema_decay")
+    fractions: ClassVar[tuple[str, ...]] = (*TrajectoryFields.fractions, "ema_decay")
     published: ClassVar[Published] = RUNS
 
     ema_decay: Auto[float] = AUTO

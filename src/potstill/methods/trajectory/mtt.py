@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.engine import MatchingEngine
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._published import MTT as RUNS
-from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryMethod, build_trajectory_engine
+from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryFields, build_trajectory_engine
 
 __all__ = ["MTT", "RUNS"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MTT(TrajectoryMethod):
+class MTT(TrajectoryFields, EngineMethod[MatchingState]):
     """Train students along the trajectories of experts on the real data."""
 
     info: ClassVar[MethodInfo] = MethodInfo(

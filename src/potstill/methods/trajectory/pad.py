@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from potstill.core import MethodInfo, Problem
-from potstill.methods.engine import AUTO, Auto, MatchingEngine
+from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._parts import PartialDistance
 from potstill.methods.trajectory._published import PAD as RUNS
-from potstill.methods.trajectory._values import Published, build_trajectory_engine
-from potstill.methods.trajectory.datm import AlignedMethod
+from potstill.methods.trajectory._values import Published, TrajectoryFields, build_trajectory_engine
+from potstill.methods.trajectory.datm import AlignedFields
 
 __all__ = ["PAD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PAD(AlignedMethod):
+class PAD(AlignedFields, TrajectoryFields, EngineMethod[MatchingState]):
     """DATM with experts that see easy samples first, and without the parameters that are nearest already."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -33,7 +33,7 @@ class PAD(AlignedMethod):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    fractions: ClassVar[tuple[str, ...]] = (*AlignedMethod.fractions, "drop_ratio")
+    fractions: ClassVar[tuple[str, ...]] = (*TrajectoryFields.fractions, "drop_ratio")
     published: ClassVar[Published] = RUNS
 
     drop_ratio: Auto[float] = AUTO

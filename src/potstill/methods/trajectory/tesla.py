@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import MethodInfo, Presets, Problem
-from potstill.methods.engine import MatchingEngine
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._published import TESLA as RUNS
-from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryMethod, build_trajectory_engine
+from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryFields, build_trajectory_engine
 
 __all__ = ["TESLA"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TESLA(TrajectoryMethod):
+class TESLA(TrajectoryFields, EngineMethod[MatchingState]):
     """Train students along experts' trajectories, with an approximate gradient in constant memory."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
