@@ -46,7 +46,8 @@ SMALL = {
     "frequencies": 32,
     "frequencies_sampler": 32,
     "pool_initial": 2,
-    "nets": 2,
+    "pool_size": 2,
+    "num_networks": 2,
     "pool_steps": 2,
     "data_train": 24,
     "iterations": 4,
@@ -98,7 +99,7 @@ def real_table() -> TensorSource:
     assert isinstance(rows, torch.Tensor)
     target = rows.sum(1, keepdim=True)
     made = TensorSource.make(rows, torch.zeros(48, dtype=torch.int64), name="toy-real", kind="table")
-    return dataclasses.replace(made, classes=(), task=Regression(targets=("y",)).fitted(target), targets=target)
+    return dataclasses.replace(made, classes=(), task=Regression(targets=("y",)).fit(target), targets=target)
 
 
 OTHER_KINDS = {"table": toy_source("table"), "real": real_table(), "series": windows_source()}
@@ -337,7 +338,9 @@ def test_every_objective_works_over_every_parametrization(name: str, spelled: st
     if method.assets(problem):
         net = problem.network(5)
         theta = {n: p.detach() for n, p in net.named_parameters()}
-        problem = dataclasses.replace(problem, assets={"networks": (NetworkWeights(seed=5, theta=theta, buffers={}),)})
+        problem = dataclasses.replace(
+            problem, assets={"networks": (NetworkWeights(seed=5, parameters=theta, buffers={}),)}
+        )
     rng = torch.Generator().manual_seed(0)
     state = method.init(problem, rng)
     before = method.result(problem, state)
@@ -479,9 +482,9 @@ def _broken(defect: str, **changes: object) -> _BrokenProtocol:
 
 def test_check_protocol_passes_without_a_defect_and_names_what_cannot_be_resolved() -> None:
     check_protocol(_broken("none"))
-    with pytest.raises(ContractError, match="must be registered, but: unknown_name augmentation 'dsaa'"):
+    with pytest.raises(ContractError, match="must be registered, but: unknown augmentation 'dsaa'"):
         check_protocol(_broken("none", augment="dsaa"))
-    with pytest.raises(ContractError, match="in their ranges, but: unknown_name network 'convnot'"):
+    with pytest.raises(ContractError, match="in their ranges, but: unknown network 'convnot'"):
         check_protocol(_broken("none", network="convnot"))
     wrong = _broken("none")
     object.__setattr__(wrong.recipe, "momentum", 1.5)

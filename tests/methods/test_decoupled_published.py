@@ -145,7 +145,9 @@ def test_what_is_asked_for_stays_and_the_card_shows_what_the_rest_became() -> No
 
 
 def test_a_method_that_is_not_settled_says_what_to_do() -> None:
-    with pytest.raises(PotstillError, match=r"^GVBSM leaves lr to the data; take method.settled\(problem\)\[0\]"):
+    with pytest.raises(
+        PotstillError, match=r"^GVBSM leaves lr to the data; take method.resolve_defaults\(problem\)\[0\]"
+    ):
         GVBSM(**PLAIN).init(toy_problem(), generator(0))
 
 

@@ -106,7 +106,7 @@ def between(problem: Problem, trained: Any, first: float) -> Network:
     net = problem.network(trained.seed)
     with torch.no_grad():
         for name, p in net.named_parameters():
-            p.copy_(first * p + (1 - first) * trained.theta[name])
+            p.copy_(first * p + (1 - first) * trained.parameters[name])
     return net.requires_grad_(False)
 
 
@@ -192,7 +192,7 @@ def check_fresh_step(method: FeatureMatchingMethod, loss_of: Callable[[Any, Any]
     name, stored = stored_of(state)
     leaf = stored.clone().requires_grad_()
     sides = (real_parts(problem, draws), decoded(problem, leaf, method.build_engine(problem).space))
-    if method.build_engine(problem).objective.measure.layered:
+    if method.build_engine(problem).objective.measure.needs_layers:
         real, syn = (
             [layers_of(net, problem.augment.apply(x, o)) for x, o in zip(part, omegas, strict=True)] for part in sides
         )
@@ -767,7 +767,7 @@ def test_any_objective_matches_in_trained_networks(kind: Any, embedders: Any) ->
     method = kind(batch_real=6, embedders=embedders, pretrained_networks=2, pretrain_epochs=1)
     problem = toy_problem(method)
     assert len(problem.assets["networks"]) == 2
-    trained = [t.theta for t in problem.assets["networks"]]
+    trained = [t.parameters for t in problem.assets["networks"]]
     state = method.init(problem, generator(0))
     used = dict(method.build_engine(problem).networks.draw_networks(problem, state, generator(3))[0].named_parameters())
     same = [all(torch.equal(p, used[n]) for n, p in theta.items()) for theta in trained]

@@ -47,8 +47,8 @@ def trunk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ranged]:
         ("lgm", {"iterations": 3, "views": 2, "noise": 0.0, "zca": "frepo", "augment": "none"}),
         ("dm", {"iterations": 2, "batch_real": 6, "augment": "none", "init_from": "real", "lr": 0.0}),
         ("herding", {"features": "untrained"}),
-        ("frepo", {"iterations": 2, "nets": 1, "batch_real": 20, "lr": 0.0}),
-        ("rfad", {"iterations": 2, "nets": 1, "batch_real": 20, "lr": 0.0}),
+        ("frepo", {"iterations": 2, "pool_size": 1, "batch_real": 20, "lr": 0.0}),
+        ("rfad", {"iterations": 2, "num_networks": 1, "batch_real": 20, "lr": 0.0}),
     ],
 )
 def test_the_backbone_sees_pixels_wherever_a_set_is_made_and_measured(
@@ -70,7 +70,16 @@ def test_the_backbone_sees_pixels_wherever_a_set_is_made_and_measured(
 @pytest.mark.parametrize("method", ["frepo", "rfad"])
 def test_closed_forms_on_its_features_come_nearer(method: str, trunk: Ranged) -> None:
     """A backbone does not change, so that the loss of one pool of it falls from step to step: a closed-form probe."""
-    _, made = make_method(method, {"iterations": 12, "nets": 1, "batch_real": 48, "lr": 0.02, "network": "ranged"})
+    _, made = make_method(
+        method,
+        {
+            "iterations": 12,
+            "pool_size" if method == "frepo" else "num_networks": 1,
+            "batch_real": 48,
+            "lr": 0.02,
+            "network": "ranged",
+        },
+    )
     source = toy_source()
     problem = dataclasses.replace(
         toy_problem(made), network=factory("ranged", source.input, 4, normalization=source.normalization)

@@ -306,8 +306,8 @@ def test_the_margin_holds_a_label_to_its_class() -> None:
     for gap, pulled in ((0.1, True), (0.5, False)):
         y = torch.full((4, 4), -0.2) + torch.diag(torch.full((4,), gap))
         with_it, slopes = engine.objective.loss_and_grads(problem, block, {**seen, "labels": y}, False)
-        bare = dataclasses.replace(engine.objective, margin=False)
-        without, others = bare.fitted(problem, block, {**seen, "labels": y}, False)
+        bare = dataclasses.replace(engine.objective, use_margin=False)
+        without, others = bare.loss_and_grads(problem, block, {**seen, "labels": y}, False)
         assert with_it == pytest.approx(without - min(gap, 0.25), abs=1e-6)
         extra = (slopes["labels"] - others["labels"]).diagonal()
         assert torch.allclose(extra, torch.full((4,), -0.25 if pulled else 0.0), atol=1e-6)

@@ -209,7 +209,7 @@ def test_labels_may_be_real_values_that_are_shown_as_they_are() -> None:
 
 def test_real_targets_may_move_as_well() -> None:
     problem = toy_problem(source=windows_source(), network="mlp-w8", ipc=4)
-    some = engine(labels="scores", init_from="real")
+    some = engine(labels="scores", initial="real")
     begun, after = moved(some, problem, 1)
     assert begun.params.value["labels/scores"].shape == (4, 6)
     fixed = moved(replace(some, labels="hard"), problem, 0)[0].params.value["labels/targets"]

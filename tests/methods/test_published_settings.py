@@ -97,7 +97,7 @@ def test_ncfm_shrinks_as_far_as_the_turns_of_all_classes_do(
     classes: int, updates: Any, calibration: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """compute_loss.py: AdamW steps after every class, in matching and once more in calibration."""
-    monkeypatch.setattr(_features, "class_means_of_cross_entropy", lambda logits, y, sizes: 0.0 * logits.sum())
+    monkeypatch.setattr(_features, "class_mean_cross_entropy", lambda logits, y, sizes: 0.0 * logits.sum())
     lr, decay = 1e-3, 0.1
     method = Still(**SMALL, frequencies=8, lr=lr, weight_decay=decay, updates=updates, calibration=calibration)
     problem = problem_of(method, classes)
@@ -149,7 +149,7 @@ def test_idm_forgets_the_accuracies_so_that_some_steps_have_no_classification() 
     As released, two of up to 100 networks train after each of 100 steps: (1 − 0.98¹⁰⁰) / 2 = 43 % of steps have none.
     Here, one of ten after each of twenty: (1 − 0.9²⁰) / 2 = 44 %.
     """
-    assert (IDM().forget_every, IDM().pool_first) == (100, 4)
+    assert (IDM().forget_every, IDM().pool_initial) == (100, 4)
     asked: list[bool] = []
 
     class Watched(IDM):
@@ -159,7 +159,7 @@ def test_idm_forgets_the_accuracies_so_that_some_steps_have_no_classification() 
             return found
 
     method = Watched(
-        batch_real=2, pool_first=10, pool_most=10, pool_every=1000, trained=1, train_steps=2, batch_train=48,
+        batch_real=2, pool_initial=10, pool_max=10, pool_every=1000, pool_trained=1, pool_steps=2, pool_batch=48,
         forget_every=20, parametrization="pixels", augment="none",
     )  # fmt: skip
     problem = toy_problem(method)
@@ -173,7 +173,7 @@ def test_idm_forgets_the_accuracies_so_that_some_steps_have_no_classification() 
 
 
 def test_idm_never_forgets_if_told_so() -> None:
-    method = IDM(batch_real=2, pool_first=2, trained=2, train_steps=1, batch_train=8, forget_every=0)
+    method = IDM(batch_real=2, pool_initial=2, pool_trained=2, pool_steps=1, pool_batch=8, forget_every=0)
     problem = toy_problem(method)
     rng = generator(4)
     state = method.init(problem, rng)

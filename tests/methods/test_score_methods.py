@@ -397,8 +397,8 @@ def test_a_plan_says_which_trainings_are_missing() -> None:
     data = unbalanced()
     options: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "record_epochs": 3, "epoch": 1, "runs": 2}
     before = potstill.plan(data, "el2n", **options)
-    assert [(n.name, n.count, n.kept) for n in before.networks] == [("record", 2, 0)]
+    assert [(n.name, n.count, n.cached) for n in before.networks] == [("record", 2, 0)]
     assert before.memory is not None
     potstill.distill(data, "el2n", **options)
-    assert [n.kept for n in potstill.plan(data, "el2n", **options).networks] == [2]
-    assert [n.kept for n in potstill.plan(data, "el2n", **{**options, "epoch": 2}).networks] == [0]
+    assert [n.cached for n in potstill.plan(data, "el2n", **options).networks] == [2]
+    assert [n.cached for n in potstill.plan(data, "el2n", **{**options, "epoch": 2}).networks] == [0]

@@ -85,7 +85,7 @@ def test_trained_features_are_the_embedding_of_the_trained_network() -> None:
     problem = toy_problem(method)
     (made,) = problem.assets["networks"]
     net = problem.network(made.seed)
-    net.load_state_dict({**made.theta, **made.buffers})
+    net.load_state_dict({**made.parameters, **made.buffers})
     index = problem.class_indices[2]
     with torch.no_grad():
         expected = net.eval().embed(problem.train.fetch(index).x)

@@ -102,8 +102,10 @@ def chosen_from(method, source, monkeypatch, wrong: int | None = None):  # type:
     (spec,) = method.assets(problem)
     stops, _ = build_assets([spec], source, problem.network, lambda name: named_augmentation(name, source))
     if wrong is not None:
-        upside_down = {n: -p if n.startswith("classifier") else p for n, p in stops["stops"][wrong].theta.items()}
-        stops["stops"] = tuple(replace(s, theta=upside_down) if i == wrong else s for i, s in enumerate(stops["stops"]))
+        upside_down = {n: -p if n.startswith("classifier") else p for n, p in stops["stops"][wrong].parameters.items()}
+        stops["stops"] = tuple(
+            replace(s, parameters=upside_down) if i == wrong else s for i, s in enumerate(stops["stops"])
+        )
     return replace(problem, assets=stops)
 
 

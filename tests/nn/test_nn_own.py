@@ -310,7 +310,7 @@ def test_other_processes_run_the_file_or_import_the_module_and_what_they_cannot_
     assert pickle.loads(pickle.dumps(here)) == here
     file.write_text(file.read_text() + "\n# another\n")
     with pytest.raises(PotstillError, match="changed after the run began"):
-        FileReference(here.own.made_by.path, "Plain", "0" * 64).load()
+        FileReference(here.definition.source.path, "Plain", "0" * 64).load()
 
 
 def _first(job: tuple[Any, int]) -> Tensor:

@@ -111,7 +111,7 @@ def test_gradients_are_those_without_rounding_between_the_end_levels() -> None:
     slope = torch.randn(4, 1, 6, 6, generator=generator(0, "slope"))
     x = payload["inputs"].clone().requires_grad_()
     (found,) = torch.autograd.grad((prob.decode({"inputs": x}) * slope).sum(), x)
-    levels = parse_codec("uint4").fitted(payload["inputs"])  # type: ignore[attr-defined]
+    levels = parse_codec("uint4").fit_ranges(payload["inputs"])  # type: ignore[attr-defined]
     low, high = (levels[end].reshape(-1, *[1] * (x.ndim - 1)) for end in ("low", "high"))
     inside = (x.detach() >= low) & (x.detach() <= high)
     assert torch.equal(found, slope * inside)
@@ -159,12 +159,12 @@ def test_learned_levels_find_what_they_are_asked_for() -> None:
     optimizer = torch.optim.Adam([low, high], lr=0.02)
     errors = []
     for _ in range(200):
-        loss = (made.through(x, {"low": low, "high": high}) - x).square().mean()  # type: ignore[attr-defined]
+        loss = (made.fake_quantize_with_ranges(x, {"low": low, "high": high}) - x).square().mean()  # type: ignore[attr-defined]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         errors.append(loss.item())
-    best = float((made.rounded(x) - x).square().mean())  # type: ignore[attr-defined]
+    best = float((made.fake_quantize(x) - x).square().mean())  # type: ignore[attr-defined]
     assert errors[0] > 10 * best
     assert errors[-1] < 1.2 * best
 

@@ -163,7 +163,7 @@ def test_seeds_and_gradients() -> None:
     [
         ("field:width=6", (1, 8, 8), (66, 80), "width 6 has 67 numbers, .* leaves 66 .* lower width"),
         ("field", (1, 8, 8), (6, 80), "a network of width 1 has 7 numbers, .* leaves 6 to a class; raise it$"),
-        ("field", (6,), (64,), r"field needs pictures .* \[6\]; take pixels"),
+        ("field", (6,), (64,), r"field needs images .* \[6\]; take pixels"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(

@@ -151,7 +151,7 @@ def test_seeds_and_gradients() -> None:
     [
         ("frequency:kept=8", (1, 8, 8), (12, 13), "8 positions of a class and one input need 52 bytes, .* leaves 48"),
         ("frequency:kept=65", (1, 8, 8), (640,), "kept must be at most 64 for 8×8 pixels, not 65"),
-        ("frequency", (6,), (64,), r"frequency needs pictures .* \[6\]; take pixels"),
+        ("frequency", (6,), (64,), r"frequency needs images .* \[6\]; take pixels"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(

@@ -139,7 +139,7 @@ def test_seeds_and_gradients(channels: int) -> None:
         ("hallucinator", (3, 32, 32), (3072,) * 10, "5 styles take 27,840 numbers and .* 3,072, .* 30,720 for 10"),
         ("hallucinator", (1, 2, 9), (640,), "at least 3×3 pixels"),
         ("hallucinator:width=2", (3, 8, 8), (6400,), "no more channels than width 2, but they have 8×8 and 3"),
-        ("hallucinator", (6,), (64,), r"hallucinator needs pictures .* \[6\]; take pixels"),
+        ("hallucinator", (6,), (64,), r"hallucinator needs images .* \[6\]; take pixels"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(

@@ -94,7 +94,7 @@ def test_what_is_paid_is_what_is_stored(
 ) -> None:
     d = shape[0] * math.ceil(shape[1] / scale) * math.ceil(shape[2] / scale)
     prob = problem(
-        create("parametrizations", f"memory:bases={bases},scale={scale},start={start}"),
+        create("parametrizations", f"memory:bases={bases},scale={scale},init={start}"),
         shape,
         (numbers[0] + (d + len(numbers)) * max(1, bases), *numbers[1:]),
     )
@@ -139,7 +139,7 @@ def test_random_is_xaviers_uniform() -> None:
     [
         ("memory:bases=4", (1, 8, 8), (35, 36), "4 bases and one input of each of 2 classes need 72 numbers, .* 71"),
         ("memory", (1, 8, 8), (10, 7), "1 bases and one input of each of 2 classes need 18 numbers, .* 17"),
-        ("memory", (6,), (64,), r"memory needs pictures .* \[6\]; take pixels"),
+        ("memory", (6,), (64,), r"memory needs images .* \[6\]; take pixels"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(

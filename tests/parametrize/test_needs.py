@@ -262,7 +262,7 @@ def test_a_run_goes_on_with_what_it_decoded_by_and_with_nothing_else(
 
 def test_a_plan_counts_it_and_makes_nothing(cache: Path) -> None:
     said = plan(DATA, "dm", ipc=1, parametrization="linear:rank=6", network="convnet-d1-w4", profile_steps=0)
-    assert [(n.name, n.count, n.kept, n.recipe) for n in said.networks] == [("basis", 1, 0, {"rank": 6})]
+    assert [(n.name, n.count, n.cached, n.recipe) for n in said.networks] == [("basis", 1, 0, {"rank": 6})]
     assert not cache.exists()
     with pytest.raises(PotstillError, match="begins with fitting a basis of 6"):
         made(time_limit=1e-9)

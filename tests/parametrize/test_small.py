@@ -75,5 +75,5 @@ def test_means_of_areas_are_pooling() -> None:
 def test_settings_out_of_range_are_refused(factor: int) -> None:
     with pytest.raises(PotstillError, match="factor must be at least 1"):
         LowResolution(factor=factor)
-    with pytest.raises(PotstillError, match="needs pictures"):
+    with pytest.raises(PotstillError, match="needs images"):
         LowResolution().sizes((100,), (30,))

@@ -165,7 +165,7 @@ def test_it_draws_nothing_and_keeps_to_the_range_of_its_cells() -> None:
     ("spelled", "shape", "numbers", "message"),
     [
         ("tiles", (1, 8, 8), (63, 64), "one picture has 64 numbers, but the budget leaves 63 to a class; raise it"),
-        ("tiles", (6,), (64,), r"tiles needs pictures .* \[6\]; take pixels"),
+        ("tiles", (6,), (64,), r"tiles needs images .* \[6\]; take pixels"),
         ("tiles:factor=3", (1, 4, 9), (64,), "every cell must hold a pixel, but 3 cells .* lower factor"),
         ("tiles:factor=9", (1, 8, 8), (64,), "every cell must hold a pixel"),
     ],

@@ -42,8 +42,8 @@ def build_assets(
     Args:
         train, make: the data and the architecture, of those that name no other.
         augmentation: an augmentation by name.
-        executor: where their jobs run; results do not depend on it. Default: what `choose` says.
-        given: what is there already, by the asset's name: it is not made.
+        executor: where their jobs run; results do not depend on it. Default: what `choose_executor` says.
+        provided: what is there already, by the asset's name: it is not made.
         progress: called with what is made, how many are there, how many there will be.
 
     Raises:

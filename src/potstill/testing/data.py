@@ -85,10 +85,10 @@ def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
     require(known is None or resolve("tasks", task.name) is kind, f"{task.name} is registered as {known}; rename it")
     if isinstance(task, FittableTask):
         task = task.fit(y)
-        require(type(task) is kind, f"fitted must return a {kind.__name__}, not {type(task).__name__}")
+        require(type(task) is kind, f"fit must return a {kind.__name__}, not {type(task).__name__}")
         require(
             isinstance(task, FittableTask) and task.fit(y) == task,
-            "fitted twice on the same targets must be the same",
+            "fit twice on the same targets must be the same",
         )
     values = json.loads(json.dumps(dataclasses.asdict(task)))  # type: ignore[call-overload]
     require(kind(**to_tuples(values)) == task, f"{kind.__name__}'s fields must survive JSON, but {values} do not")
@@ -130,7 +130,7 @@ def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
         task.loss(learned, y).backward()  # type: ignore[no-untyped-call]
         descent.step()
     answers = task.predict(learned.detach())
-    require(len(answers) == len(y), f"answer must give {len(y)} answers to {len(y)} outputs, not {len(answers)}")
+    require(len(answers) == len(y), f"predict must give {len(y)} answers to {len(y)} outputs, not {len(answers)}")
     found = _score(task, answers, y)
     require(
         metric.better(found, worst),

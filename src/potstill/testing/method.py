@@ -155,7 +155,8 @@ def _trajectory(
         states.append((state, state_bits(state), rng.get_state()))
     horizon = method.num_steps(problem)
     require(
-        horizon is None or horizon + 1 >= len(states), f"horizon says {horizon} steps, but {len(states) - 1} were made"
+        horizon is None or horizon + 1 >= len(states),
+        f"num_steps says {horizon} steps, but {len(states) - 1} were made",
     )
     return states
 
@@ -219,10 +220,10 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
             fits = soft and tuple(result.labels.shape) == (many, k) and bool(torch.isfinite(result.labels).all())
             require(fits, f"scores must be finite float rows of {k} numbers, one for each class")
             require(many == sum(problem.sizes), f"the budget is {sum(problem.sizes)} items, not {many}")
-            require(info.soft_labels or label_mode(method) != "hard", "scores need info.soft or labels='scores'")
+            require(info.soft_labels or label_mode(method) != "hard", "scores need info.soft_labels or labels='scores'")
             return
     soft_asked = info.soft_labels or label_mode(method) != "hard"
-    require((rows is not None) == soft_asked, f"info.soft is {info.soft_labels}, but the labels say otherwise")
+    require((rows is not None) == soft_asked, f"info.soft_labels is {info.soft_labels}, but the labels say otherwise")
     if soft_asked and not info.soft_labels:
         return  # labels that are learned, or a teacher's, may be of another class; their number was checked
     if rows is not None:
