@@ -24,7 +24,7 @@ from potstill.dataset_file import Distilled, inspect, load
 from potstill.dataset_file.inspect import describe
 from potstill.errors import PotstillError
 from potstill.functional.gradient_norms import Factors
-from potstill.methods.selection.gradient_matching import GradientSelection
+from potstill.methods.selection._gradient_selection import GradientSelection
 from potstill.rng import generator
 from potstill.runs.loop import Interrupted, Progress
 from potstill.testing import check_method, toy_problem, toy_source
@@ -254,7 +254,7 @@ def test_the_list_of_methods_says_who_weighs() -> None:
 
 
 def test_a_selection_whose_weights_are_no_weights_breaks_the_contract() -> None:
-    from potstill.methods.selection.gradient_matching import CRAIG
+    from potstill.methods.selection.craig import CRAIG
     from potstill.testing import ContractError
 
     class Negative(CRAIG):

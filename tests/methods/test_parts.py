@@ -14,7 +14,7 @@ from potstill.methods.distribution.idm import IDM
 from potstill.methods.gradient.dc import DC
 from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
-from potstill.methods.selection.coverage import Herding
+from potstill.methods.selection.herding import Herding
 from potstill.rng import generator
 from potstill.testing import toy_problem
 

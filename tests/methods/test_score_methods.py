@@ -21,10 +21,13 @@ from potstill.errors import PotstillError, PotstillWarning
 from potstill.functional.gradient_norms import gradient_norms
 from potstill.functional.training_dynamics import aum, tdds
 from potstill.methods.selection._record import get_record
-from potstill.methods.selection.dynamics import TDDS, DynUnc, Forgetting
-from potstill.methods.selection.early_training import EL2N, GraNd
-from potstill.methods.selection.gradient_matching import GLISTER
-from potstill.methods.selection.margins import AUM
+from potstill.methods.selection.aum import AUM
+from potstill.methods.selection.dyn_unc import DynUnc
+from potstill.methods.selection.el2n import EL2N
+from potstill.methods.selection.forgetting import Forgetting
+from potstill.methods.selection.glister import GLISTER
+from potstill.methods.selection.grand import GraNd
+from potstill.methods.selection.tdds import TDDS
 from potstill.pretraining.training_dynamics import Record, Run
 from potstill.rng import generator
 from potstill.testing import toy_problem, toy_source

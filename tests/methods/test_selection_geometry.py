@@ -14,10 +14,17 @@ from potstill.functional.sampling import proportional_allocation
 from potstill.methods.selection import _features
 from potstill.methods.selection._by_class import FeatureSelection
 from potstill.methods.selection._features import class_features, read_class
-from potstill.methods.selection.coverage import FacilityLocation, GraphCut, Herding, KCenter, KMedian
-from potstill.methods.selection.density import ContextualDiversity, KNNGraph, Moderate, ZCore
+from potstill.methods.selection.contextual_diversity import ContextualDiversity
+from potstill.methods.selection.facility_location import FacilityLocation
+from potstill.methods.selection.graph_cut import GraphCut
+from potstill.methods.selection.herding import Herding
+from potstill.methods.selection.k_center import KCenter
 from potstill.methods.selection.k_means import KMeans
-from potstill.methods.selection.random import Stratified
+from potstill.methods.selection.k_median import KMedian
+from potstill.methods.selection.knn_graph import KNNGraph
+from potstill.methods.selection.moderate import Moderate
+from potstill.methods.selection.stratified import Stratified
+from potstill.methods.selection.zcore import ZCore
 from potstill.rng import generator
 from potstill.testing import toy_problem
 

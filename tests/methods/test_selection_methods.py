@@ -11,7 +11,8 @@ from potstill.augment.names import named_augmentation
 from potstill.core import Problem, Splits
 from potstill.data import load
 from potstill.errors import PotstillError
-from potstill.methods.selection.coverage import Herding, KCenter
+from potstill.methods.selection.herding import Herding
+from potstill.methods.selection.k_center import KCenter
 from potstill.methods.selection.k_means import KMeans
 from potstill.methods.selection.random import Random
 from potstill.methods.selection.random_soft import RandomSoft

@@ -40,17 +40,35 @@ if TYPE_CHECKING:
     from potstill.methods.performance.rcig import RCIG
     from potstill.methods.performance.remember import Remember
     from potstill.methods.performance.rfad import RFAD
-    from potstill.methods.selection.coverage import FacilityLocation, GraphCut, Herding, KCenter, KMedian
-    from potstill.methods.selection.density import ContextualDiversity, KNNGraph, Moderate, ZCore
-    from potstill.methods.selection.difficulty import IRT, Glicko
-    from potstill.methods.selection.dynamics import TDDS, Cartography, DynUnc, Forgetting
-    from potstill.methods.selection.early_training import EL2N, GraNd
-    from potstill.methods.selection.gradient_matching import CRAIG, GLISTER, GradMatch
+    from potstill.methods.selection.aum import AUM
+    from potstill.methods.selection.cartography import Cartography
+    from potstill.methods.selection.ccs import CCS
+    from potstill.methods.selection.contextual_diversity import ContextualDiversity
+    from potstill.methods.selection.craig import CRAIG
+    from potstill.methods.selection.dyn_unc import DynUnc
+    from potstill.methods.selection.el2n import EL2N
+    from potstill.methods.selection.entropy import Entropy
+    from potstill.methods.selection.facility_location import FacilityLocation
+    from potstill.methods.selection.forgetting import Forgetting
+    from potstill.methods.selection.glicko import Glicko
+    from potstill.methods.selection.glister import GLISTER
+    from potstill.methods.selection.grad_match import GradMatch
+    from potstill.methods.selection.grand import GraNd
+    from potstill.methods.selection.graph_cut import GraphCut
+    from potstill.methods.selection.herding import Herding
+    from potstill.methods.selection.irt import IRT
+    from potstill.methods.selection.k_center import KCenter
     from potstill.methods.selection.k_means import KMeans
-    from potstill.methods.selection.margins import AUM, CCS
-    from potstill.methods.selection.random import Random, Stratified
+    from potstill.methods.selection.k_median import KMedian
+    from potstill.methods.selection.knn_graph import KNNGraph
+    from potstill.methods.selection.least_confidence import LeastConfidence
+    from potstill.methods.selection.margin import Margin
+    from potstill.methods.selection.moderate import Moderate
+    from potstill.methods.selection.random import Random
     from potstill.methods.selection.random_soft import RandomSoft
-    from potstill.methods.selection.uncertainty import Entropy, LeastConfidence, Margin
+    from potstill.methods.selection.stratified import Stratified
+    from potstill.methods.selection.tdds import TDDS
+    from potstill.methods.selection.zcore import ZCore
     from potstill.methods.trajectory.att import ATT
     from potstill.methods.trajectory.datm import DATM
     from potstill.methods.trajectory.ftd import FTD

@@ -13,7 +13,7 @@ from potstill.functional.training_dynamics import rank_correlation
 from potstill.methods.selection._score import ScoreSelection
 from potstill.pretraining import Record, Recording
 
-__all__ = ["MIN_SAMPLES", "RecordScore", "RecordedTraining", "check_epochs", "check_swings", "get_record"]
+__all__ = ["MIN_SAMPLES", "RecordScore", "RecordedTraining", "check_epochs", "check_swings", "get_record", "last_epoch"]
 
 _ALIKE = 0.8
 """Rank correlation from which on a spread over epochs orders samples as their mean probability does."""
@@ -81,6 +81,12 @@ def get_record(problem: Problem) -> Record:
             "potstill.distill, or make it with potstill.pretraining"
         )
     return record
+
+
+def last_epoch(problem: Problem, series: str) -> Tensor:
+    """Return a recorded number of every sample (n,) after the last epoch, averaged over runs."""
+    record = get_record(problem)
+    return record.after(series, record.epochs).mean(0)
 
 
 def check_epochs(least: int, epochs: int, what: str) -> None:

@@ -1,30 +1,25 @@
-"""Random real samples: equally many of every class, or in proportion to the classes' sizes.
+r"""Random: distinct real samples of every class, drawn uniformly; the baseline of all other methods.
 
-The stratified draw (Neyman, J. R. Stat. Soc. 97, 1934, proportional allocation) has the class counts that a draw from
-all data has on average.
+As the baseline in dataset distillation (Wang et al., arXiv:1811.10959), m samples of each class c:
+
+.. math::
+    S_c \sim \mathrm{Uniform} \big\{ S \subseteq \{ i : y_i = c \} : |S| = m \big\}
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from potstill.core import Method, MethodInfo, Metrics, Problem, Selection, StepCost
-from potstill.data.iterate import iterate_samples
-from potstill.functional.duplicates import Digests
-from potstill.functional.sampling import proportional_allocation, random_per_class
-from potstill.methods.engine import require_tensor
+from potstill.functional.sampling import random_per_class
 from potstill.methods.selection._by_class import (
-    ClassByClass,
-    SelectionState,
-    advance,
     check_class_sizes,
     selection_info,
-)  # fmt: skip
-from potstill.methods.selection._features import CHUNK
+)
 
-__all__ = ["Random", "RandomState", "Stratified", "StratifiedState"]
+__all__ = ["Random", "RandomState"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,47 +54,3 @@ class Random(Method[RandomState]):
 
     def step_costs(self, problem: Problem, state: RandomState) -> tuple[StepCost, ...]:
         return ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class StratifiedState(SelectionState):
-    """``selected`` of a class that is not done yet may hold repeats."""
-
-    repeats: int = 0
-    """Samples so far that equal an earlier one of their class."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stratified(ClassByClass[StratifiedState]):
-    """Random real samples in proportion to the sizes of the classes."""
-
-    info: ClassVar[MethodInfo] = selection_info(
-        "Stratified random samples", "Neyman, J. R. Stat. Soc. 97(4), 1934", 1934, balanced=False
-    )
-    state_type: ClassVar[type] = StratifiedState
-
-    shares: Literal["proportional", "equal"] = "proportional"
-    """Items per class: in proportion to its samples, at least one; or the same for every class."""
-
-    def init(self, problem: Problem, rng: Generator) -> StratifiedState:
-        if self.shares == "equal":
-            check_class_sizes(problem)
-            counts = problem.counts
-        else:
-            counts = proportional_allocation(tuple(len(i) for i in problem.class_indices), sum(problem.counts))
-        return StratifiedState(selected=random_per_class(problem.class_indices, counts, rng))
-
-    def step(self, problem: Problem, state: StratifiedState, rng: Generator) -> tuple[StratifiedState, Metrics]:
-        c = state.classes_done
-        index = problem.class_indices[c]
-        digests = Digests(len(index))
-        for positions, batch in iterate_samples(problem.train, index, CHUNK):
-            digests.add(positions, require_tensor(batch.x))
-        first = digests.first_positions()
-        # a random order of all samples, distinct ones before repeats
-        order = torch.randperm(len(index), generator=rng)
-        rank = torch.full((len(index),), len(index)).scatter_reduce(0, first[order], torch.arange(len(order)), "amin")
-        is_repeat = torch.arange(len(order)) > rank[first[order]]
-        selected = index[order[is_repeat.int().argsort(stable=True)][: len(state.selected[c])]]
-        repeats = state.repeats + int((first != torch.arange(len(index))).sum())
-        return advance(state, selected, repeats=repeats), {"duplicates": float(repeats)}

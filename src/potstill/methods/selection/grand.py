@@ -1,16 +1,15 @@
-r"""Scores early in training: Paul et al., "Deep Learning on a Data Diet", NeurIPS 2021, arXiv:2107.07075.
+r"""GraNd: samples with the largest gradient early in training.
 
-EL2N (definition 2.2) and GraNd (definition 2.1):
+Paul et al., "Deep Learning on a Data Diet", NeurIPS 2021, arXiv:2107.07075, definition 2.1.
 
 .. math::
-    s(x, y) = \mathbb{E}_w \lVert p(w, x) - \mathrm{onehot}(y) \rVert_2, \qquad
     s(x, y) = \mathbb{E}_w \lVert \nabla_w \ell(p(w, x), y) \rVert_2
 
-The expectation is over networks trained for a few epochs from different initial weights (the paper: ten, after epoch 10
-or 20 of 200). Only those epochs are trained, on the schedule of the whole training. GraNd's norm over all parameters is
-exact: per-sample gradients (``torch.func``) in evaluation mode; ``gradients="last-layer"`` takes the classifier's part
-alone, :math:`\lVert p - y \rVert \sqrt{\lVert h \rVert^2 + 1}`, at the cost of a forward pass. At initialisation
-GraNd says nothing (Kirsch, arXiv:2303.14753), so the earliest epoch here is the first.
+The expectation is over networks trained for a few epochs from different initial weights (the paper: ten); only those
+epochs are trained, on the schedule of the whole training. The norm over all parameters is exact: per-sample gradients
+(``torch.func``) in evaluation mode; ``gradients="last-layer"`` takes the classifier's part alone,
+:math:`\lVert p - y \rVert \sqrt{\lVert h \rVert^2 + 1}`, at the cost of a forward pass. At initialisation the score
+says nothing (Kirsch, arXiv:2303.14753), so the earliest epoch here is the first.
 """
 
 from collections.abc import Mapping
@@ -27,27 +26,10 @@ from potstill.methods.selection._by_class import selection_info
 from potstill.methods.selection._record import RecordScore, get_record
 from potstill.pretraining.training_dynamics import check_snapshot_epoch, snapshot_epochs
 
-__all__ = ["EL2N", "GraNd"]
+__all__ = ["GraNd"]
+
 
 CHUNK = 512
-
-
-@dataclass(frozen=True, kw_only=True)
-class EL2N(RecordScore):
-    """Real samples with the largest error early in training."""
-
-    info: ClassVar[MethodInfo] = selection_info("EL2N: error norm early in training", "arXiv:2107.07075", 2021)
-
-    runs: int = 5
-    """Independent trainings, over which the error is averaged (the paper: 10)."""
-    epoch: int = 3
-    """Epoch after which the error is taken: a tenth of ``record_epochs`` (the paper: 20 of 200)."""
-
-    def assets(self, problem: Problem) -> tuple[Asset, ...]:
-        return () if "scores" in problem.assets else (self.record_asset(until=self.epoch),)
-
-    def columns(self, problem: Problem) -> Mapping[str, Tensor]:
-        return {"el2n": get_record(problem).after("el2n", self.epoch).mean(0)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,34 @@
+r"""Least confidence: samples of whose best class a trained network is least sure.
+
+Lewis and Gale, SIGIR 1994; for pruning labelled data, selection via proxy (Coleman et al., ICLR 2020,
+arXiv:1906.11829).
+
+.. math::
+    s(x) = 1 - \max_c p_c(x)
+
+Labels are not used: a wrongly labelled sample that the network is sure of counts as easy.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from potstill.core import MethodInfo, Problem
+from potstill.methods.selection._by_class import selection_info
+from potstill.methods.selection._record import RecordScore, last_epoch
+
+__all__ = ["LeastConfidence"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastConfidence(RecordScore):
+    """Real samples of whose class a trained network is least sure."""
+
+    info: ClassVar[MethodInfo] = selection_info(
+        "Least confidence (selection via proxy)", "SIGIR 1994; arXiv:1906.11829", 2020
+    )
+
+    def columns(self, problem: Problem) -> Mapping[str, Tensor]:
+        return {"least_confidence": last_epoch(problem, "least_confidence")}
