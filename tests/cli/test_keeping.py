@@ -293,6 +293,6 @@ def test_the_folder_of_a_choice_under_way_is_no_checkpoint_of_another_run(
         assert main(words) == 1
         said = capsys.readouterr().err
         assert said.count("\n") == 1
-        assert "as a choice of method auto or class shards leave under way" in said
+        assert "as method auto or class shards leave when they are interrupted" in said
         assert (kept / "journal.json").read_text() == "{}", "nothing is lost"
         assert not out.exists()

@@ -46,7 +46,7 @@ class First(Method[Kept]):
         return state.iteration > 0
 
     def result(self, problem, state):
-        found = [own[self.skip : self.skip + n] for own, n in zip(problem.by_class, problem.counts, strict=True)]
+        found = [own[self.skip : self.skip + n] for own, n in zip(problem.class_indices, problem.counts, strict=True)]
         return Selection(index=torch.cat(found))
 """
 NETWORK = """

@@ -81,9 +81,9 @@ def test_the_terms_of_the_memory_add_up_to_its_peak(capsys):
     largest = max(term["bytes"] for term in memory["moments"])
     total = sum(term["bytes"] for term in memory["always"]) + largest + memory["spare"]["bytes"]
     assert memory["peak"] == max(memory["loading"], total)
-    assert {"process", "state"} <= {term["what"] for term in memory["always"]}
+    assert {"process", "state"} <= {term["name"] for term in memory["always"]}
     assert {"real samples", "synthetic samples", "move", "checkpoint", "writing"} <= {
-        term["what"] for term in memory["moments"]
+        term["name"] for term in memory["moments"]
     }
 
 
@@ -97,7 +97,7 @@ def test_every_method_says_what_a_step_holds(method, capsys):
 
 def test_networks_to_train_first_are_counted_and_those_in_the_cache_too(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
-    words = ["--method", "dance", "--ipc", "1", "--networks-trained", "2", "--epochs-trained", "0", *SMALL]
+    words = ["--method", "dance", "--ipc", "1", "--pretrained-networks", "2", "--pretrain-epochs", "0", *SMALL]
     (needed,) = planned(capsys, *words)["networks"]
     assert (needed["count"], needed["kept"]) == (2, 0)
     path = tmp_path / "a.safetensors"
@@ -132,7 +132,8 @@ def test_a_plan_begins_with_time_and_memory_in_units_that_people_use(capsys):
 
 def test_what_must_be_trained_first_is_part_of_the_time(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
-    words = ["--method", "dance", "--ipc", "1", "--networks-trained", "1", "--epochs-trained", "400", "--steps", "1"]
+    trained = ["--pretrained-networks", "1", "--pretrain-epochs", "400"]
+    words = ["--method", "dance", "--ipc", "1", *trained, "--steps", "1"]
     found = planned(capsys, *words, *SMALL, "--profile-steps", "1")
     assert found["networks"][0]["seconds"] > 0
     assert found["seconds"] == found["measured"]["forecast"] + found["networks"][0]["seconds"]
@@ -239,7 +240,7 @@ def test_in_python_a_plan_is_a_value():
     assert (made.classes, made.inputs, made.per_class, made.shape) == (10, 10, (1, 1), (1, 8, 8))
     assert made.to_dict()["memory"]["peak"] == made.memory.peak
     assert potstill.plan is plan
-    with pytest.raises(potstill.PotstillError, match="steps to measure must be at least 0"):
+    with pytest.raises(potstill.PotstillError, match="steps to profile must be at least 0"):
         plan(data, "dm", ipc=1, profile_steps=-1)
 
 

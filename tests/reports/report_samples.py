@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from potstill.dataset_file.metadata import FORMAT
+
 __all__ = ["HOSTILE", "card", "estimate", "scorecard"]
 
 HOSTILE = (

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from potstill._util.html import plain_line
 from potstill._util.optional import import_optional
 from potstill.dataset_file.dataset import Distilled, format_shape
@@ -129,6 +127,8 @@ def _escape(value: object) -> str:
 
 def _header(distilled: Distilled, license: str | None) -> str:
     """Return the YAML header of the dataset card."""
+    import yaml  # only where a card is written
+
     card, n = distilled.metadata, len(distilled)
     kind = "coreset" if distilled.is_selection else "synthetic"
     header: dict[str, Any] = {

@@ -26,11 +26,11 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem
+from potstill.methods.decoupled._averaged import AveragedMatching
 from potstill.methods.decoupled._parts import ImageInitName, InitialImages
 from potstill.methods.decoupled._recover import Recovery, RecoverySettings
 from potstill.methods.decoupled._state import Composition, RecoverState
 from potstill.methods.decoupled._teachers import TeacherConfig, TeacherNetwork
-from potstill.methods.decoupled.g_vbsm import AveragedMatching
 from potstill.methods.engine import AUTO, Auto, EngineMethod, Settings, SettingsBySize
 
 __all__ = ["EDC", "shuffle_quarters"]

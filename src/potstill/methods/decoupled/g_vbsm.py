@@ -19,46 +19,17 @@ WRN-16-2 and ShuffleNet besides ResNet-18 and a ConvNet: ours has Potstill's net
 can be named.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
+from potstill.methods.decoupled._averaged import AveragedMatching
 from potstill.methods.decoupled._recover import Recovery, RecoverySettings
-from potstill.methods.decoupled._state import Composition, RecoverState, next_teacher
-from potstill.methods.decoupled._statistics import AveragedStatistics
+from potstill.methods.decoupled._state import Composition, RecoverState
 from potstill.methods.decoupled._teachers import TeacherConfig
 from potstill.methods.engine import AUTO, Auto, EngineMethod, SettingsBySize
 
-__all__ = ["GVBSM", "AveragedMatching"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AveragedMatching:
-    """Fields that G-VBSM and EDC share: alternating teachers, BatchNorms and convolutions, averages over steps."""
-
-    fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone", "ema_decay", "drop_rate")
-    positive: ClassVar[tuple[str, ...]] = ("temperature", "tau")
-
-    ema_decay: Auto[float] = AUTO
-    """Decay of the moving averages over steps."""
-    cell_size: Auto[int] = AUTO
-    """Side of a cell of a convolution's input in pixels (recover/utils.py, ConvFeatureHook), by data size: 4 as for
-    CIFAR and Tiny-ImageNet, 16 as for ImageNet."""
-    drop_rate: float = 0.0
-    """Probability that a convolution is dropped in a step (drop_rate there)."""
-    densify: float = 0.0
-    """ν: weight of data densification."""
-    tau: float = 4.0
-    """τ: temperature of data densification."""
-
-    def averaged_recovery(self, base: Recovery, first: float, category: float | None = None) -> Recovery:
-        """Return ``base`` with these settings; for the other arguments see `AveragedStatistics`."""
-        match = AveragedStatistics(
-            first=first, ema_decay=self.ema_decay, cell_size=self.cell_size, drop_rate=self.drop_rate,
-            category=category,
-        )  # fmt: skip
-        prior = replace(base.prior, densify=self.densify, tau=self.tau)
-        return replace(base, teacher_schedule=next_teacher, match=match, prior=prior)
+__all__ = ["GVBSM"]
 
 
 @dataclass(frozen=True, kw_only=True)

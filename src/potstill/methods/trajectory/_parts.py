@@ -11,7 +11,7 @@ from potstill.functional.unroll import StudentTrace
 
 __all__ = [
     "Distance", "LastStep", "NearestStep", "PartialDistance", "RelativeDistance", "StartEpochs", "StopRule",
-    "TrajectoryParts", "squared_distance",
+    "TrajectoryParts", "gsam_training", "squared_distance",
 ]  # fmt: skip
 
 Weights: TypeAlias = Mapping[str, Tensor]
@@ -117,3 +117,8 @@ class TrajectoryParts:
     ema_decay: float = 0.0
     expert_training: Mapping[str, float | str] = field(default_factory=dict)
     label_experts: int = 0
+
+
+def gsam_training(alpha: float) -> dict[str, float | str]:
+    """Return settings of experts trained by GSAM (buffer_FTD.py, --alpha)."""
+    return {"optimizer": "gsam", "rho": 0.01, "alpha": alpha}

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.trajectory._parts import TrajectoryParts
+from potstill.methods.trajectory._parts import TrajectoryParts, gsam_training
 from potstill.methods.trajectory._published import FTD as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryFields, build_trajectory_engine
 
@@ -51,8 +51,3 @@ class FTD(TrajectoryFields, EngineMethod[MatchingState]):
         training = gsam_training(self.gsam_alpha) if self.gsam else {}
         parts = TrajectoryParts(ema_decay=self.ema_decay, expert_training=training)
         return build_trajectory_engine(self, problem, parts)
-
-
-def gsam_training(alpha: float) -> dict[str, float | str]:
-    """Return settings of experts trained by GSAM (buffer_FTD.py, --alpha)."""
-    return {"optimizer": "gsam", "rho": 0.01, "alpha": alpha}
