@@ -85,7 +85,7 @@ def test_a_method_that_learns_a_rate_keeps_the_contract() -> None:
 def test_a_learned_rate_is_in_the_file_on_the_card_and_in_training(
     pictures: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = made(pictures, store="uint4")
+    small = made(pictures, codec="uint4")
     rate = small.learned["student/lr"]
     assert rate.shape == ()
     assert abs(float(rate) - 0.02) > 1e-4, "nothing was learned, so nothing is shown"
@@ -128,9 +128,9 @@ def test_what_is_no_rate_is_refused(pictures: Splits, tmp_path: Path) -> None:
     path = small.save(tmp_path / "a.safetensors")
     rate = float(small.learned["student/lr"])
     for tensor, said, sentence in (
-        (torch.tensor(-1.0), -1.0, "must be one number above 0, but it is -1.0"),
+        (torch.tensor(-1.0), -1.0, "must be one number above 0, not -1.0"),
         (torch.tensor(float("nan")), rate, "must be finite"),
-        (torch.tensor(rate), rate * 2, "but the card's training.learned_lr is"),
+        (torch.tensor(rate), rate * 2, "but its training.learned_lr is"),
     ):
         with pytest.raises(PotstillError, match=sentence):
             potstill.load(forged(small, {"learned/student/lr": tensor}, said, path))
@@ -142,7 +142,7 @@ def test_a_rate_that_is_not_one_number_is_refused_when_the_set_is_made(pictures:
             found = super().result(problem, state)
             return replace(found, extra_parameters={"student/lr": torch.ones(2)})
 
-    with pytest.raises(PotstillError, match=r"learned 'student/lr' must be one number above 0, but it is \[1.0, 1.0\]"):
+    with pytest.raises(PotstillError, match=r"learned 'student/lr' must be one number above 0, not \[1.0, 1.0\]"):
         potstill.distill(pictures, method=Several(), ipc=2, network="convnet-d1-w4", steps=1)
     with pytest.raises(ContractError, match="learned 'student/lr' must be one number above 0"):
         check_method(Several())

@@ -93,7 +93,7 @@ def test_black_and_white_pictures_take_one_bit() -> None:
     assert chosen.name == "uint1"
     assert [t["name"] for t in record["tried"]] == ["uint4", "uint2", "uint1"]
     assert all(t["passed"] and t["loss"]["high"] <= MARGIN for t in record["tried"])
-    assert record["tried"][-1]["bytes"] == chosen.pair()[1]
+    assert record["tried"][-1]["bytes"] == chosen.load()[1]
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_the_choice_is_repeated_to_the_last_number_wherever_students_are_trained
 
 
 def test_what_costs_too_much_is_not_tried_and_it_is_said() -> None:
-    chosen, record = _asked(_source(_binary), most=1e6)
+    chosen, record = _asked(_source(_binary), max_operations=1e6)
     assert chosen.name == "uint8"
     assert record["probed"] is False
     assert "operations, more than" in record["why"]
@@ -114,7 +114,7 @@ def test_what_costs_too_much_is_not_tried_and_it_is_said() -> None:
     source = _source(_binary)
     _, whole = _asked(source)
     spent = whole["operations"]
-    _, part = _asked(source, most=0.7 * spent)
+    _, part = _asked(source, max_operations=0.7 * spent)
     assert part["operations"] <= 0.7 * spent
     assert part["students"] < whole["students"]
 

@@ -99,18 +99,15 @@ def test_robust_scores_are_said_in_words(digits: Any, small: Any) -> None:
     assert not re.search(r"\b(HLR|IOR|LRS|ARS)\b", str(score))
 
 
-def test_networks_and_old_words_of_reading_still_work_and_say_their_new_names(digits: Any, small: Any) -> None:
-    with pytest.warns(DeprecationWarning, match="networks is now called network"):
-        score = potstill.evaluate(
-            small, digits, networks=["mlp-w8"], seeds=1, steps=2, lr=0.01, baselines=False, full=False,
-            robust_scores=False, progress=None,
-        )  # fmt: skip
+def test_words_of_reading_have_one_name_and_a_network_may_be_one_of_several(digits: Any, small: Any) -> None:
+    score = potstill.evaluate(
+        small, digits, network=["mlp-w8"], seeds=1, steps=2, lr=0.01, baselines=False, full=False,
+        robust_scores=False, progress=None,
+    )  # fmt: skip
     assert score.content["network"] == "mlp-w8"
-    with pytest.warns(DeprecationWarning, match="seed is now called split_seed"):
-        old = potstill.load_data("digits", seed=3)
-    assert old.train.content_hash == potstill.load_data("digits", split_seed=3).train.content_hash
-    with pytest.warns(DeprecationWarning, match="root is now called data_root"), pytest.raises(PotstillError):
-        potstill.load_data("mnist", root="/nowhere")
+    for word, value in (("seed", 3), ("root", "/nowhere")):
+        with pytest.raises(TypeError, match=word):
+            potstill.load_data("digits", **{word: value})
 
 
 def test_how_long_it_will_take_is_said_before_it_begins(

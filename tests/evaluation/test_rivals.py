@@ -292,7 +292,7 @@ def test_a_whitened_sets_room_is_its_bytes_without_the_whitening(pictures: Split
     d = 64
     white = Whitening(torch.zeros(d), torch.eye(d), torch.eye(d))
     normalization = replace(pictures.train.normalization, whitening=white)
-    sizes = make_set(pictures, ipc=4, store=parse_codec("uint4"), normalization=normalization).metadata["bytes"]
+    sizes = make_set(pictures, ipc=4, codec=parse_codec("uint4"), normalization=normalization).metadata["bytes"]
     assert baseline_byte_budget(sizes) == sizes["total"] - sizes["whitening"]
 
 

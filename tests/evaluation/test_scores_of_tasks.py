@@ -12,7 +12,7 @@ from potstill.augment.siamese import none
 from potstill.core import Batch, InputSpec, Network, Normalization, Splits
 from potstill.data import SeriesSource, TensorSource
 from potstill.data.in_memory import fit_normalization
-from potstill.dataset_file import Distilled
+from potstill.dataset_file import Contents, Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, student
 from potstill.evaluation.byte_matched_baselines import (
@@ -74,9 +74,8 @@ class Held(Distilled):
             "source": {"name": train.name, "hash": train.content_hash},
         }  # fmt: skip
         self.normalization, self.spec = train.normalization, train.input
-        self._inputs: Any = train.raw(torch.arange(8))
         self._model_space: Any = batch.x
-        self._labels, self._weights, self._missing, self._scores = batch.y, weights, "", None
+        self._contents = Contents(inputs=train.raw(torch.arange(8)), labels=batch.y, weights=weights)
 
     @property
     def input(self) -> InputSpec:

@@ -178,7 +178,7 @@ def test_stored_labels_are_weighted_too(pictures: Splits, make_set: Any, tmp_pat
 
 
 def weighing(made: Distilled, weights: Tensor | None) -> Distilled:
-    made._weights = weights
+    made._contents = replace(made._contents, weights=weights)
     return made
 
 
