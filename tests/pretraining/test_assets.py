@@ -189,19 +189,19 @@ def test_networks_that_are_given_are_not_made(cache: Path) -> None:
     files = [job.path() for job in spec.jobs(GROUND)]
     other = dataclasses.replace(spec, recipe={**RECIPE, "epochs": 9})
     for brought in (tuple(made), files, [str(files[0]), made[1]]):
-        found = got(other, given={"networks": brought})["networks"]
+        found = got(other, provided={"networks": brought})["networks"]
         for a, b in zip(found, made, strict=True):
             assert (a.seed, a.epoch, a.classes) == (b.seed, b.epoch, b.classes)
             assert all(torch.equal(t, b.parameters[n]) for n, t in a.parameters.items())
     assert len(list((cache / "networks").iterdir())) == 2
     with pytest.raises(PotstillError, match="2 trained networks are needed, but 1 are given"):
-        got(other, given={"networks": files[:1]})
+        got(other, provided={"networks": files[:1]})
     wrong = NetworkWeights(seed=0, parameters={"a": torch.zeros(1)}, buffers={})
     with pytest.raises(PotstillError, match=r"must be a convnet-d1-w4.*but is another"):
-        got(other, given={"networks": [wrong, wrong]})
+        got(other, provided={"networks": [wrong, wrong]})
     turned = dataclasses.replace(made[0], classes=SOURCE.classes[::-1])
     with pytest.raises(PotstillError, match="classes"):
-        got(other, given={"networks": [turned, turned]})
+        got(other, provided={"networks": [turned, turned]})
 
 
 def test_the_name_in_the_cache_and_what_is_in_the_file_stay(cache: Path) -> None:
