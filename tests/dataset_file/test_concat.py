@@ -59,6 +59,7 @@ def test_parametrized_and_selected_sets_join(tmp_path: Path) -> None:
     joined = reloaded(potstill.concat([made, chosen]), tmp_path)
     assert torch.equal(joined.inputs, torch.cat([made.inputs, chosen.inputs]))
     assert joined.index is None
+    assert joined.metadata["cost"]["device"] == made.metadata["cost"]["device"]
     both = potstill.concat([chosen, chosen])
     assert chosen.index is not None
     assert both.index is not None

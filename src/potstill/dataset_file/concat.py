@@ -192,6 +192,7 @@ def _join_metadata(sets: Sequence[Distilled], classes: Sequence[str]) -> dict[st
         training.pop("learned_lr", None)
     spaces = [card.get("space", "raw") for card in cards]
     hashes = [str(card["source"].get("hash")) for card in cards]
+    devices = [card["cost"]["device"] for card in cards if "device" in card["cost"]]
     source = {
         "name": " + ".join(dict.fromkeys(str(card["source"].get("name")) for card in cards)),
         "samples": sum(card["source"].get("samples", 0) for card in cards),
@@ -214,7 +215,8 @@ def _join_metadata(sets: Sequence[Distilled], classes: Sequence[str]) -> dict[st
             name: sum(card["cost"].get(name, 0) for card in cards)
             for name in ("seconds", "steps")
             if all(name in card["cost"] for card in cards)
-        },
+        }
+        | ({"device": _common(devices, "mixed")} if len(devices) == len(cards) else {}),
         "space": _common(spaces, "unclamped" if "unclamped" in spaces else "raw"),
         "parts": [
             {name: s.metadata[name] for name in _PROVENANCE}
