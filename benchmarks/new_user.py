@@ -144,7 +144,7 @@ class Halves(Method[HalvesState]):
 
     def step(self, problem: Problem, state: HalvesState, rng: Generator) -> tuple[HalvesState, Metrics]:
         labels = torch.repeat_interleave(torch.arange(problem.num_classes), torch.tensor(problem.counts))
-        own = problem.by_class[int(labels[state.made])]
+        own = problem.class_indices[int(labels[state.made])]
         chosen = own[torch.randperm(len(own), generator=rng)[: max(1, round(self.share * len(own)))]]
         x = state.x.clone()
         x[state.made] = problem.train.fetch(chosen).x.mean(0)
@@ -157,7 +157,7 @@ class Halves(Method[HalvesState]):
         labels = torch.repeat_interleave(torch.arange(problem.num_classes), torch.tensor(problem.counts))
         return Synthetic(payload={"inputs": state.x}, labels=labels)
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         return sum(problem.counts)
 '''
 

@@ -88,7 +88,7 @@ SMALL = {
     "pretrained_networks": 2, "num_teachers": 2, "pretrain_epochs": 1, "teacher_epochs": 1, "num_experts": 2,
     "train_epochs": 1, "frequencies": 32,
     "frequencies_sampler": 32, "pool_initial": 2,
-    "nets": 2, "pool_steps": 2, "data_train": 24, "iterations": 4, "batch_real": 6, "outer": 2, "inner": 2,
+    "num_networks": 2, "pool_steps": 2, "data_train": 24, "iterations": 4, "batch_real": 6, "outer": 2, "inner": 2,
     "teacher_steps": 4, "batch": 6, "committee": "convnet-d1-w4-batch", "samples": 4, "crops": 2, "ascent": 2,
     "round_iterations": 2, "record_epochs": 3, "trajectory": 3, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2,
     "max_epochs": 12, "total": 5, "swing": 1, "inner_steps": 3, "student_steps": 3,

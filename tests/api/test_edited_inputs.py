@@ -54,7 +54,7 @@ class Pull(Method[State]):
     """Steps."""
 
     def init(self, problem, rng):
-        found = [own[: n] for own, n in zip(problem.by_class, problem.counts, strict=True)]
+        found = [own[: n] for own, n in zip(problem.class_indices, problem.counts, strict=True)]
         return State(x=problem.train.fetch(torch.cat(found)).x, iteration=0)
 
     def step(self, problem, state, rng):
