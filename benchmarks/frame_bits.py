@@ -240,7 +240,7 @@ class Bench:
             fields = {option["name"] for option in entry["options"]}
             if "*" in entry["kinds"] or "image" in entry["kinds"]:
                 yield f"method/{name}/grey", lambda name=name: self.made("grey", name, steps=4)
-                sizes = {k: v for k, v in {"batch_real": 48, "batch_train": 32}.items() if k in fields}
+                sizes = {k: v for k, v in {"batch_real": 48, "pool_batch": 32}.items() if k in fields}
                 yield (
                     f"method/{name}/uneven",
                     lambda name=name, sizes=sizes: self.made("uneven", name, steps=2, ipc=3, **sizes),
