@@ -149,8 +149,7 @@ def test_a_longer_protocol_is_expected_to_take_longer(digits: Any) -> None:
         "items": [10],
         "students": 5,
         "again": [],
-        "trials": 0,
-        "trial_steps": 0,
+        "trial_updates": 0,
         "full": False,
         "soft": False,
     }

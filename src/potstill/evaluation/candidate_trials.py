@@ -242,10 +242,8 @@ def choose_fewest_bits(
     make: NetworkFactory,
     *,
     seed: int,
-    lr: float | None = None,
     weights: Tensor | None = None,
     made_of: Int[Tensor, " m"] | None = None,
-    max_operations: float = MAX_OPERATIONS,
     executor: Executor | None = None,
     progress: Callback | None = None,
     seconds: float | None = None,
@@ -259,18 +257,16 @@ def choose_fewest_bits(
     are
     some of those that a synthetic set was made of: the comparison is of the set with itself, rounded.
 
-    Students come in two halves: if the first is conclusive at 97.5%, the second is skipped.
+    Students come in two halves: if the first is conclusive at 97.5%, the second is skipped. If `MAX_OPERATIONS` do not
+    pay for the fewest `STUDENTS` on `TYPICAL_SETS` sets, nothing is tried, and the first candidate is taken unprobed.
 
     Args:
         full: the set as it was made, in model space.
         candidates: from many bits to few, at least one.
         train: real samples to test on.
         make: the set's network.
-        lr: the students' learning rate, if it was learned with the set.
         weights: of the set's samples, mean 1.
         made_of: indices of samples that a selection holds, excluded from the test.
-        max_operations: operations budget. If it does not pay for the fewest `STUDENTS` on `TYPICAL_SETS` sets, nothing
-            is tried, and the first candidate is taken unprobed.
         executor: runs the students; the result does not depend on it.
         progress: called with a label, candidates tried, and candidates in all.
         seconds: time limit. A timed student converts it to operations; the result then depends on this machine, too.
@@ -296,9 +292,9 @@ def choose_fewest_bits(
     if len(held) == 0:
         return unprobed("there are no samples to ask about")
     test_source: Source = train.subset(held)  # type: ignore[attr-defined]
-    probe = make_probe(make, train, test_source, students=STUDENTS[1], seed=seed, lr=LR if lr is None else lr)
+    probe = make_probe(make, train, test_source, students=STUDENTS[1], seed=seed)
     one = probe.operations(num_samples(full[0]))
-    within = ""
+    max_operations, within = MAX_OPERATIONS, ""
     if seconds is not None:
         begun = time.monotonic()
         if seconds > one / SPEED:  # else not even this one would fit

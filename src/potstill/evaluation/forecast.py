@@ -25,7 +25,7 @@ SOFT_BATCH = 256
 
 def estimate_seconds(
     protocol: Protocol, make: NetworkFactory, train: Source, executor: Executor, *, students: int,
-    items: Sequence[int], again: Sequence[int], trials: int, trial_steps: int, full: bool, soft: bool,
+    items: Sequence[int], again: Sequence[int], trial_updates: int, full: bool, soft: bool,
 ) -> float:  # fmt: skip
     """Return the estimated wall-clock seconds on this machine, for the first network alone.
 
@@ -35,7 +35,7 @@ def estimate_seconds(
         students: number of students per set.
         items: sizes of the sets for which the protocol selects rate and length.
         again: sizes of the sets that are trained once more with the selected values.
-        trials: number of small students that select the baselines' codec, ``trial_steps`` updates each.
+        trial_updates: updates of all small students that select the baselines' codec.
         full: the network is trained on the full data too.
         soft: random-soft's teacher is trained too.
     """
@@ -60,9 +60,9 @@ def estimate_seconds(
 
     trained = sum(n * seconds(batch) for batch, n in updates.items())
     total = trained / workers
-    if trials:
+    if trial_updates:
         small = narrow_network(make, train)
-        total += trials * trial_steps * measure_step_seconds(small, train, min(BATCH, len(train)), threads) / workers
+        total += trial_updates * measure_step_seconds(small, train, min(BATCH, len(train)), threads) / workers
     p = protocol
     if full or soft or p.teaching.labels == "teacher":
         on_real = measure_step_seconds(make, train, int(RECIPE["batch"]), threads) / int(RECIPE["batch"])  # a sample

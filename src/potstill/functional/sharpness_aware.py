@@ -73,14 +73,13 @@ def gsam_step(
     y: Tensor,
     gsam: GSAM,
     *,
-    lr: float,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
     buffers: Mapping[str, Tensor] | None = None,
     criterion: Criterion = cross_entropy,
+    **sgd_settings: float,
 ) -> TrainStepResult:
-    """One SGD step along `gsam_direction` on one batch; arguments and result as in `train.train_step`.
+    """Take one SGD step along `gsam_direction` on one batch; arguments and result as in `train.train_step`.
 
+    ``sgd_settings`` are ``lr``, ``momentum`` and ``weight_decay``, as `optim.sgd` takes them.
     Running statistics are those of the pass before the ascent.
     """
     old_buffers = dict(network.named_buffers()) if buffers is None else buffers
@@ -96,5 +95,5 @@ def gsam_step(
                       strict=True))  # fmt: skip
     with torch.no_grad():
         along = gsam_direction(first, second, gsam.alpha)
-        after, speed = sgd(before, along, velocity, lr=lr, momentum=momentum, weight_decay=weight_decay)
+        after, speed = sgd(before, along, velocity, **sgd_settings)
     return TrainStepResult(after, speed, new_buffers, value.detach(), logits.detach())
