@@ -139,7 +139,7 @@ def test_a_method_of_other_data_than_pictures_runs_without_a_parametrization_bei
 @pytest.mark.parametrize("name", OWN_STORED)
 def test_a_parametrization_that_is_asked_for_and_stores_pictures_is_refused_for_a_table(name: str) -> None:
     own = registry.resolve("methods", name).parametrization
-    with pytest.raises(PotstillError, match=f"parametrization {own} needs pictures"):
+    with pytest.raises(PotstillError, match=f"parametrization {own} needs images"):
         potstill.distill(Splits(train=toy_source("table"), test=None), name, ipc=2, parametrization=own, progress=None)
 
 
@@ -147,7 +147,7 @@ def test_a_method_that_is_a_value_gives_way_as_its_name_does_unless_it_says_anot
     table = Splits(train=toy_source("table"), test=None)
     made = potstill.distill(table, small("idc"), ipc=2, steps=1, progress=None)
     assert made.metadata["config"]["parametrization"] == "pixels"
-    with pytest.raises(PotstillError, match="parametrization tiles needs pictures"):
+    with pytest.raises(PotstillError, match="parametrization tiles needs images"):
         potstill.distill(table, small("idc", parametrization="tiles:factor=3"), ipc=2, steps=1, progress=None)
 
 

@@ -51,8 +51,8 @@ def test_networks_are_trained_as_released(
 ) -> None:
     seen: list[tuple[float, int]] = []
 
-    def watched(net: Any, made: Any, source: Any, order: Any, rng: Any, **said: Any) -> Any:
-        seen.append((round(said["lr"], 6), said["batch"]))
+    def watched(net: Any, made: Any, source: Any, order: Any, rng: Any, sgd: Any, **said: Any) -> Any:
+        seen.append((round(sgd.lr, 6), sgd.batch))
         return made
 
     monkeypatch.setattr("potstill.pretraining.networks.train_epoch", watched)

@@ -137,13 +137,13 @@ def test_tdds_looks_at_the_first_30_of_200_epochs() -> None:
         (
             "tdds",
             {"record_epochs": 10},
-            "epochs up to 30 are looked at, but record_epochs is 10; record at least 30",
+            "epochs up to 30 are needed, but record_epochs is 10; raise it to at least 30",
         ),
         ("tdds", {"trajectory": 8}, "3 to 8 epochs.*but it has 10"),
         ("dyn-unc", {"record_epochs": 9}, "2 to 9 epochs.*but it has 10"),
-        ("cartography", {"record_epochs": 1}, "needs 2 of them or more, but record_epochs is 1; record more"),
-        ("forgetting", {"record_epochs": 1}, "needs 2 of them or more, but record_epochs is 1; record more"),
-        ("el2n", {"record_epochs": 2}, "epochs up to 3 are looked at, but record_epochs is 2; record at least 3"),
+        ("cartography", {"record_epochs": 1}, "needs at least 2, but record_epochs is 1; raise record_epochs"),
+        ("forgetting", {"record_epochs": 1}, "needs at least 2, but record_epochs is 1; raise record_epochs"),
+        ("el2n", {"record_epochs": 2}, "epochs up to 3 are needed, but record_epochs is 2; raise it to at least 3"),
         ("grand", {"epoch": 3}, "networks are kept after epochs 1, 2, 5, 10, 20, 30, not after 3"),
     ],
 )
@@ -298,7 +298,7 @@ def test_what_does_not_fit_the_file_is_refused(table: Path, tmp_path: Path) -> N
     with pytest.raises(PotstillError, match=r"are of aum, not of entropy.*potstill score --methods entropy"):
         potstill.distill(data, "entropy", ipc=1, scores=few)
     for broken, said in (
-        (rows.slice(0, 20), "damaged, or changed"),
+        (rows.slice(0, 20), "damaged or changed"),
         (rows.replace_schema_metadata({}), "not a file of scores.*metadata"),
         (rows.drop_columns(["aum"]), "not a file of scores.*aum"),
     ):

@@ -148,7 +148,7 @@ def test_what_a_stop_is_chosen_on_is_in_neither_teacher_nor_set_and_never_of_the
     assert len(held) == 20
     assert not held & set(seen)
     state = method.init(problem, generator(0))
-    assert set(state.choice.held.tolist()) == held
+    assert set(state.choice.validation.tolist()) == held
     assert not held & set(state.index.tolist())
     assert not held & set(seen)
     for _ in range(4):
@@ -191,7 +191,9 @@ def test_students_are_sgd_on_the_rows_and_start_alike_at_every_stop(monkeypatch:
             assert metrics["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
         for name, p in net.named_parameters():
             torch.testing.assert_close(state.choice.student.params[name], p.detach(), rtol=1e-4, atol=1e-6)
-        expected = (net.eval()(source.fetch(state.choice.held).x).argmax(1) == source.labels[state.choice.held]).float()
+        expected = (
+            net.eval()(source.fetch(state.choice.validation).x).argmax(1) == source.labels[state.choice.validation]
+        ).float()
         assert float(state.choice.scores[stop, 0]) == pytest.approx(float(expected.mean()))
     assert method.done(problem, state)
 

@@ -52,7 +52,7 @@ MAX_BYTES = 2**40
 _CHUNK = 512
 LOOK = 1 / 3
 """Cost of a pass over the samples without a gradient, relative to one with it."""
-_VERSION = 3
+_VERSION = 4
 
 
 def snapshot_epochs(epochs: int) -> tuple[int, ...]:
