@@ -193,7 +193,8 @@ def test_help_with_a_method_lists_its_own_options_with_what_they_mean(method, op
     from potstill.api.listing import list_methods
 
     row = next(row for row in list_methods() if row["name"] == method)
-    doc = next(o["help"] for o in row["options"] if "--" + o["name"].replace("_", "-") == option)
+    names = {o["name"].removesuffix("_from").replace("_", "-"): o["help"] for o in row["options"]}
+    doc = names[option.removeprefix("--")]
     with pytest.raises(SystemExit) as stop:
         main(["distill", "--method", method, "--help"])
     shown = capsys.readouterr().out

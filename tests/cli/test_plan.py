@@ -99,11 +99,11 @@ def test_networks_to_train_first_are_counted_and_those_in_the_cache_too(tmp_path
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
     words = ["--method", "dance", "--ipc", "1", "--pretrained-networks", "2", "--pretrain-epochs", "0", *SMALL]
     (needed,) = planned(capsys, *words)["networks"]
-    assert (needed["count"], needed["kept"]) == (2, 0)
+    assert (needed["count"], needed["cached"]) == (2, 0)
     path = tmp_path / "a.safetensors"
     assert main(["distill", "digits", *words, "--steps", "1", "--out", str(path), "--quiet"]) == 0
     capsys.readouterr()
-    assert planned(capsys, *words)["networks"][0]["kept"] == 2
+    assert planned(capsys, *words)["networks"][0]["cached"] == 2
     assert main(["plan", "digits", *words]) == 0
     assert "2 networks trained on the real data (2 of them in the cache already)" in capsys.readouterr().out
 

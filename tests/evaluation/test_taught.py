@@ -217,10 +217,10 @@ def test_a_committee_is_of_several_architectures(pictures: Splits, make_set: Any
 
 
 def _wide(t: NetworkWeights) -> NetworkWeights:
-    theta, buffers = (
+    parameters, buffers = (
         {n: v.double() if v.is_floating_point() else v for n, v in p.items()} for p in (t.parameters, t.buffers)
     )
-    return replace(t, theta=theta, buffers=buffers)
+    return replace(t, parameters=parameters, buffers=buffers)
 
 
 def _cos(part: float) -> float:

@@ -89,7 +89,7 @@ def test_what_carries_messages_is_chosen_by_what_there_is():
     assert backend_for(True, True) == "cpu:gloo,cuda:nccl"
     assert backend_for(True, False) == backend_for(False, True) == "gloo"
     _check_backend("cpu:gloo,cuda:nccl")
-    with pytest.raises(PotstillError, match="is cuda:nccl; begin it with the backend gloo"):
+    with pytest.raises(PotstillError, match="has cuda:nccl; create it with the backend gloo"):
         _check_backend("cuda:nccl")
 
 
