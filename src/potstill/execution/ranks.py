@@ -132,7 +132,7 @@ class Ranks:
     def __init__(self, min_samples: int = 8, threads: int = 1) -> None:
         if min_samples < 1 or threads < 1:
             raise PotstillError(
-                f"ranks: least and threads must be at least 1, but they are {min_samples} and {threads}"
+                f"ranks: min_samples and threads must be at least 1, but they are {min_samples} and {threads}"
             )
         self.min_samples, self.threads = min_samples, threads
         self.rank, self.world = 0, 1
