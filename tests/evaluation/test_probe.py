@@ -10,6 +10,7 @@ from potstill.codecs import decode, encoded_bytes, parse_codec
 from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
+from potstill.evaluation import candidate_trials
 from potstill.evaluation.candidate_trials import (
     BATCH,
     MARGIN,
@@ -105,8 +106,10 @@ def test_the_choice_is_repeated_to_the_last_number_wherever_students_are_trained
     assert _asked(source, seed=1)[1] != one[1]
 
 
-def test_what_costs_too_much_is_not_tried_and_it_is_said() -> None:
-    chosen, record = _asked(_source(_binary), max_operations=1e6)
+def test_what_costs_too_much_is_not_tried_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(candidate_trials, "MAX_OPERATIONS", 1e6)
+        chosen, record = _asked(_source(_binary))
     assert chosen.name == "uint8"
     assert record["probed"] is False
     assert "operations, more than" in record["why"]
@@ -114,7 +117,8 @@ def test_what_costs_too_much_is_not_tried_and_it_is_said() -> None:
     source = _source(_binary)
     _, whole = _asked(source)
     spent = whole["operations"]
-    _, part = _asked(source, max_operations=0.7 * spent)
+    monkeypatch.setattr(candidate_trials, "MAX_OPERATIONS", 0.7 * spent)
+    _, part = _asked(source)
     assert part["operations"] <= 0.7 * spent
     assert part["students"] < whole["students"]
 
