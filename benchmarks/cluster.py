@@ -192,7 +192,7 @@ def students(executor: Any, longer: int) -> None:
     """Eight students of one set."""
     small = potstill.distill("digits", "random", ipc=5, seed=0, progress=None)
     potstill.evaluate(
-        small, "digits", network="convnet-d2-w32", seeds=8, baselines=False, full=False, robust_scores=False,
+        small, "digits", networks="convnet-d2-w32", seeds=8, baselines=False, full=False, robust_scores=False,
         executor=executor, epochs=150 * longer,
     )  # fmt: skip
 

@@ -151,7 +151,7 @@ def measured(
     )
     core = time.process_time() - core
     score = potstill.evaluate(
-        small, splits, protocol="potstill", network=[student], seeds=args.students, baselines=False, full=False,
+        small, splits, protocol="potstill", networks=[student], seeds=args.students, baselines=False, full=False,
         robust_scores=False, device="cpu", progress=None, lr=0.03, steps=120,
     )  # fmt: skip
     row = {

@@ -65,7 +65,7 @@ def cell(splits: Splits, row: str, seed: int, students: int) -> dict[str, Any]:
     small = potstill.distill(splits, method, ipc=1, seed=seed, progress=None, **settings)
     made = time.process_time() - begun
     card = potstill.evaluate(
-        small, splits, network=NETWORK, seeds=students, seed=seed, augment="none", baselines=False, full=False,
+        small, splits, networks=NETWORK, seeds=students, seed=seed, augment="none", baselines=False, full=False,
         robust_scores=False, progress=None,
     ).to_dict()  # fmt: skip
     return {"score": card["score"], "seconds": round(made, 1), "method": small.metadata["method"]}

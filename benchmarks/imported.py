@@ -109,7 +109,7 @@ def case(args: argparse.Namespace, splits: Any, model: str, ipc: int, students: 
         small = potstill.import_set(file, data=splits, mean=MEAN, std=STD)
     begun = time.perf_counter()
     card = potstill.evaluate(
-        small, splits, protocol="dsa", network=NETWORKS[model], seeds=students, seed=args.seed, baselines=False,
+        small, splits, protocol="dsa", networks=NETWORKS[model], seeds=students, seed=args.seed, baselines=False,
         full=False, robust_scores=False, progress=None, device="cpu", epochs=args.epochs,
     )  # fmt: skip
     here = time.perf_counter() - begun

@@ -74,7 +74,7 @@ def cell(kind: Kind, splits: Any, method: str, seed: int, students: int) -> dict
     scores = {}
     for learner in kind.learners:
         card = potstill.evaluate(
-            again, splits, network=learner, seeds=students, seed=seed, quick=kind.quick, robust_scores=False,
+            again, splits, networks=learner, seeds=students, seed=seed, quick=kind.quick, robust_scores=False,
             progress=None,
         ).to_dict()  # fmt: skip
         scores[learner] = {

@@ -126,7 +126,7 @@ def one(
         made.append(small)
         if not args.only_distil:
             scores.append(potstill.evaluate(
-                small, splits, protocol=protocol, network=["convnet-d3-w128"], seeds=args.students, seed=seed,
+                small, splits, protocol=protocol, networks=["convnet-d3-w128"], seeds=args.students, seed=seed,
                 baselines=False, full=False, robust_scores=False, device=args.device,
                 **({} if args.epochs is None else {"epochs": args.epochs}),
             ).to_dict())  # fmt: skip

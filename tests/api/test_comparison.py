@@ -115,7 +115,7 @@ def test_options_of_methods_and_of_the_protocol_reach_them_and_are_kept(folder: 
     assert score["settings"]["overrides"] == {"steps": 4, "lr": 0.01}
     assert rows["random"]["scorecard"]["settings"]["options"] is None
     plain = potstill.evaluate(
-        folder / "k-means-ipc1.safetensors", small(), network="mlp", seeds=1, steps=5, baselines=False, full=False
+        folder / "k-means-ipc1.safetensors", small(), networks="mlp", seeds=1, steps=5, baselines=False, full=False
     )
     assert score["fingerprint"] != plain.content["fingerprint"]
     forget_scorecards(folder)

@@ -123,7 +123,7 @@ def test_python_reads_a_path_by_the_card_and_splits_as_they_are(
 def few() -> Callable[..., potstill.Scorecard]:
     def evaluate(data: object) -> potstill.Scorecard:
         return potstill.evaluate(
-            "s.safetensors", data, network="mlp", seeds=1, baselines=False, full=False, robust_scores=False,
+            "s.safetensors", data, networks="mlp", seeds=1, baselines=False, full=False, robust_scores=False,
             steps=(2,), lr=(0.01,), progress=None,
         )  # fmt: skip
 

@@ -247,7 +247,7 @@ def protocols(names: Sequence[str]) -> dict[str, Any]:
 
         def measured(device: str, name: str = name, changes: Any = changes, **more: Any) -> float:
             score = potstill.evaluate(
-                small, splits, protocol=name, network=[network], seeds=2, full=False, robust_scores=False,
+                small, splits, protocol=name, networks=[network], seeds=2, full=False, robust_scores=False,
                 baselines=name in ("dc", "sre2l"), device=device, **more, **changes,
             )  # fmt: skip
             return float(score.content["accuracy"]["mean"])
@@ -293,7 +293,7 @@ def rest(settings: dict[str, Any]) -> dict[str, Any]:
     _attempt(
         failures, "stored labels",
         lambda: potstill.evaluate(
-            small, splits, network=[network], seeds=1, stored=folder / "l.safetensors", robust_scores=False, **given
+            small, splits, networks=[network], seeds=1, stored=folder / "l.safetensors", robust_scores=False, **given
         ),
     )  # fmt: skip
     return {"failures": failures}

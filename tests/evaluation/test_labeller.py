@@ -37,7 +37,7 @@ def small(pictures: Splits) -> Distilled:
 
 
 def score(small: Distilled, data: Splits, **options: Any) -> Scorecard:
-    return potstill.evaluate(small, data, **{"protocol": "sre2l", "network": BN, **SHORT, **options})
+    return potstill.evaluate(small, data, **{"protocol": "sre2l", "networks": BN, **SHORT, **options})
 
 
 def test_a_card_says_which_networks_a_method_asked_for(pictures: Splits, small: Distilled, tmp_path: Path) -> None:

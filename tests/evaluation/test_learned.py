@@ -164,7 +164,7 @@ class Counting:
 def test_the_callers_executor_trains_the_students(table: Splits, make_set: Any) -> None:
     where = Counting()
     score = potstill.evaluate(
-        make_set(table), table, network=["forest:trees=2", "linear"], seeds=3, baselines=False, full=False,
+        make_set(table), table, networks=["forest:trees=2", "linear"], seeds=3, baselines=False, full=False,
         executor=where, steps=2, lr=0.01, least_epochs=0, progress=None,
     )  # fmt: skip
     assert where.jobs == 6

@@ -178,7 +178,7 @@ def test_what_is_left_out_is_said_by_distill_evaluate_and_the_card() -> None:
     assert [n for n in small.metadata["source"]["notes"] if n.startswith(said)]
     protocol = registry.resolve("protocols", "potstill").override(steps=2, lr=0.01, least_epochs=0)
     card = potstill.evaluate(
-        small, splits, protocol=protocol, network="mlp-w16", seeds=2, baselines=False, full=False, progress=None
+        small, splits, protocol=protocol, networks="mlp-w16", seeds=2, baselines=False, full=False, progress=None
     )
     assert [line for line in card.to_dict()["chosen"]["left_out"] if line.startswith(said)]
     assert f"students trained with {said}" in str(card)
@@ -194,7 +194,7 @@ def test_masks_that_move_are_said_to_in_a_method_only() -> None:
     ]
     protocol = registry.resolve("protocols", "potstill").override(steps=2, lr=0.01, least_epochs=0)
     card = potstill.evaluate(
-        small, splits, protocol=protocol, network="mlp-w16", seeds=1, baselines=False, full=False, progress=None
+        small, splits, protocol=protocol, networks="mlp-w16", seeds=1, baselines=False, full=False, progress=None
     )
     assert "left_out" not in card.to_dict()["chosen"]
 
@@ -210,7 +210,7 @@ def test_pictures_of_a_task_that_does_not_say_are_not_mixed_either() -> None:
     small = potstill.distill(splits, "random", items=10, progress=None)
     short = protocol.override(epochs=2)
     card = potstill.evaluate(
-        small, splits, protocol=short, network="mlp-w16", seeds=1, baselines=False, full=False, progress=None
+        small, splits, protocol=short, networks="mlp-w16", seeds=1, baselines=False, full=False, progress=None
     )
     assert len(card.to_dict()["chosen"]["left_out"]) == 2
 

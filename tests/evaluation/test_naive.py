@@ -15,7 +15,7 @@ from potstill.cli.main import main
 from potstill.evaluation.naive import find_season, naive_forecasts, naive_scores, unit_errors
 from potstill.tasks import get_targets, get_task
 
-SHORT: dict[str, Any] = {"network": "linear", "seeds": 2, "steps": 4, "lr": 0.01, "progress": None}
+SHORT: dict[str, Any] = {"networks": "linear", "seeds": 2, "steps": 4, "lr": 0.01, "progress": None}
 
 
 def waves(points: int = 400, season: int = 12, noise: float = 0.05) -> np.ndarray:

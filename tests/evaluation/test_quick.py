@@ -14,7 +14,7 @@ from potstill.core.registry import names, resolve
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.evaluation import describe_data_mismatch
 
-SMALL = {"network": "convnet-d1-w4", "baselines": False, "device": "cpu", "progress": None}
+SMALL = {"networks": "convnet-d1-w4", "baselines": False, "device": "cpu", "progress": None}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_a_set_of_which_nobody_knows_what_it_was_made_of_is_not_doubted(digits: 
 
 def test_robust_scores_are_said_in_words(digits: Any, small: Any) -> None:
     score = potstill.evaluate(
-        small, digits, network="mlp-w8", seeds=2, steps=2, lr=0.01, device="cpu", progress=None, full=False
+        small, digits, networks="mlp-w8", seeds=2, steps=2, lr=0.01, device="cpu", progress=None, full=False
     )
     said = [line for line in str(score).splitlines() if re.search(r"\((hlr|ior|lrs|ars)\)", line)]
     assert said
@@ -101,7 +101,7 @@ def test_robust_scores_are_said_in_words(digits: Any, small: Any) -> None:
 
 def test_words_of_reading_have_one_name_and_a_network_may_be_one_of_several(digits: Any, small: Any) -> None:
     score = potstill.evaluate(
-        small, digits, network=["mlp-w8"], seeds=1, steps=2, lr=0.01, baselines=False, full=False,
+        small, digits, networks=["mlp-w8"], seeds=1, steps=2, lr=0.01, baselines=False, full=False,
         robust_scores=False, progress=None,
     )  # fmt: skip
     assert score.content["network"] == "mlp-w8"
@@ -121,7 +121,7 @@ def test_how_long_it_will_take_is_said_before_it_begins(
         return 7200.0
 
     monkeypatch.setattr(sys.modules["potstill.evaluation.evaluate"], "estimate_seconds", long)
-    settings = {"network": "mlp-w8", "seeds": 1, "steps": 2, "lr": 0.01, "device": "cpu", "full": False}
+    settings = {"networks": "mlp-w8", "seeds": 1, "steps": 2, "lr": 0.01, "device": "cpu", "full": False}
     potstill.evaluate(small, digits, **settings)
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "potstill: evaluation: about 2 hours on this machine; for less: `quick=True` or `seeds=K`"
@@ -183,7 +183,7 @@ def test_what_was_asked_for_already_is_no_advice(
     monkeypatch.setattr("potstill._util.progress.LONG_WORK_SECONDS", 0.0)
     potstill.evaluate(small, digits, quick=True, seeds=1, epochs=1, **{**SMALL, "progress": "auto"})
     said = capsys.readouterr().err
-    assert 'for less: a narrower network, such as `network="convnet-w32"`' in said
+    assert 'for less: a narrower network, such as convnet-w32' in said
     assert "quick=True" not in said
 
 

@@ -319,7 +319,9 @@ def test_rivals_of_a_set_in_natural_proportions_are_in_such_too() -> None:
 
     def rival_of(balance: str) -> tuple[dict[str, Any], str]:
         small = potstill.distill(splits, "random", items=18, balance=balance, progress=None)
-        made = potstill.evaluate(small, splits, protocol=protocol, network="mlp-w8", seeds=1, full=False, progress=None)
+        made = potstill.evaluate(
+            small, splits, protocol=protocol, networks="mlp-w8", seeds=1, full=False, progress=None
+        )
         return made.to_dict()["baselines"]["random"], str(made)
 
     natural, said = rival_of("natural")

@@ -6,7 +6,7 @@ import potstill
 def test_the_chosen_learning_rates_stand_beside_the_fingerprint() -> None:
     data = potstill.load_data("digits", size=4)
     small = potstill.distill(data, "random", ipc=2, codec="exact", progress=None)
-    score = potstill.evaluate(small, data, network="linear", seeds=2, quick=True, full=False, robust_scores=False)
+    score = potstill.evaluate(small, data, networks="linear", seeds=2, quick=True, full=False, robust_scores=False)
     sides = {"this set": score.content, **score.content["baselines"]}
     rates = {name: side["chosen"]["lr"] for name, side in sides.items()}
     lines = str(score).splitlines()

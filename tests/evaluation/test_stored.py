@@ -88,7 +88,7 @@ def test_labels_of_another_set_or_for_other_students_are_refused(
     with pytest.raises(PotstillError, match="protocol dsa trains on the set's own labels"):
         potstill.evaluate(small, pictures, protocol="dsa", stored=store.path)
     with pytest.raises(PotstillError, match="inputs"):
-        potstill.evaluate(make_set(pictures, 3), pictures, protocol="sre2l", network=[NETWORK], stored=store.path)
+        potstill.evaluate(make_set(pictures, 3), pictures, protocol="sre2l", networks=[NETWORK], stored=store.path)
     with pytest.raises(PotstillError, match="none"):
         potstill.evaluate(small, pictures, protocol="sre2l", stored=store.path.parent / "none")
 

@@ -218,7 +218,7 @@ def scorecard(folder: Path) -> list[bytes]:
     from potstill.api.evaluate import evaluate
 
     data = load_data("digits")
-    card = evaluate(distill(data, method="random", ipc=1, seed=0), data, network="mlp-w2", students=2, epochs=1)
+    card = evaluate(distill(data, method="random", ipc=1, seed=0), data, networks="mlp-w2", students=2, epochs=1)
     card.save(folder / "c.json")
     board = {"methods": ["dm"], "rows": [{"method": "dm", "ipc": 1, "accuracy": [0.5, 0.6]}]}
     return [(folder / "c.json").read_bytes(), json.dumps(board).encode()]

@@ -103,7 +103,7 @@ def test_a_set_is_made_saved_measured_and_again_the_same(kind: str, tmp_path: Pa
     again = potstill.load(tmp_path / "a.safetensors")
     assert torch.equal(again.labels, small.labels)
     score = potstill.evaluate(
-        again, whole, seeds=2, network=NETWORKS[kind], steps=4, lr=0.01, baselines=False, full=False, progress=None
+        again, whole, seeds=2, networks=NETWORKS[kind], steps=4, lr=0.01, baselines=False, full=False, progress=None
     )  # fmt: skip
     found = score.to_dict()["score"]
     assert found["metric"] == {"windows": "mse", "pairs": "recall@10"}[kind]

@@ -251,12 +251,12 @@ def test_methods_say_what_a_network_lacks(pictures: Splits) -> None:
 def test_a_set_is_measured_on_them_and_the_scorecard_says_which(pictures: Splits) -> None:
     small = distil(pictures, "random", Plain)
     settings: dict[str, Any] = {"protocol": "dc", "epochs": 3, "seeds": 2, "full": False, "robust_scores": False}
-    score = potstill.evaluate(small, pictures, network=[Plain, "convnet-d1-w4", Dropping], **settings)
+    score = potstill.evaluate(small, pictures, networks=[Plain, "convnet-d1-w4", Dropping], **settings)
     names = list(score.content["networks"])
     assert [n.partition("@")[0] for n in names] == ["own_nets:Plain", "convnet-d1-w4-instance-avg", "own_nets:Dropping"]
-    again = potstill.evaluate(small, pictures, network=[Plain, "convnet-d1-w4", Dropping], **settings)
+    again = potstill.evaluate(small, pictures, networks=[Plain, "convnet-d1-w4", Dropping], **settings)
     assert again.content["networks"] == score.content["networks"]
-    beside = potstill.evaluate(small, pictures, network=Plain, side_by_side=2, baselines=False, **settings)
+    beside = potstill.evaluate(small, pictures, networks=Plain, side_by_side=2, baselines=False, **settings)
     assert beside.content["cost"]["side_by_side"] == 2
 
 

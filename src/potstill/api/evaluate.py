@@ -26,7 +26,7 @@ def evaluate(
     data: Any,
     *,
     protocol: str | Protocol = "potstill",
-    network: Sequence[str | CustomNetwork | Callable[..., Any]]
+    networks: Sequence[str | CustomNetwork | Callable[..., Any]]
     | str
     | CustomNetwork
     | Callable[..., Any]
@@ -52,7 +52,7 @@ def evaluate(
         data: what it was made of: anything ``load_data`` takes, read with the options on the set's card; or what
             ``load_data`` returned, with a test split.
         protocol: a registered name, or a protocol as a value.
-        network: which students, one or several; the first is the headline, the others make the cross-architecture
+        networks: students, one or several; the first is the headline, the others make the cross-architecture
             table. Names of networks, or of learners that are none (``linear-model``, ``forest``, ``ridge``, the
             closed forms ``krr-ntk``, ``nngp``, ``ridge-features``), or classes and functions of your own that make a
             ``torch.nn.Module``, or ``file.py:Net``. By default the protocol's, else the one that the set was made with,
@@ -76,7 +76,7 @@ def evaluate(
         PotstillWarning: the set was not made of this training data, so that it may hold samples that it is tested on.
     """
     keep_freed_memory()
-    several = [network] if isinstance(network, str | CustomNetwork) or callable(network) else network or ()
+    several = [networks] if isinstance(networks, str | CustomNetwork) or callable(networks) else networks or ()
     indices = Path(distilled) if isinstance(distilled, str | Path) and is_index_file(Path(distilled)) else None
     small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
     card = small.metadata if isinstance(small, Distilled) else read_indices(Path(small))[1]
@@ -116,5 +116,5 @@ def evaluate(
 def _less(quick: bool, full: bool) -> str:
     """Return the arguments that shorten an evaluation, without those that were given."""
     if quick:
-        return 'a narrower network, such as `network="convnet-w32"`'
+        return 'a narrower network, such as convnet-w32'
     return "`quick=True`, `seeds=K` or `full=False`" if full else "`quick=True` or `seeds=K`"

@@ -142,7 +142,7 @@ class CellMaker:
         with _failing_cell():
             score = evaluate(
                 small, self.splits, protocol=measure.protocol,
-                network=None if shared.network is None else [shared.network], seeds=measure.seeds, seed=cell.seed,
+                networks=None if shared.network is None else [shared.network], seeds=measure.seeds, seed=cell.seed,
                 robust_scores=False, baselines=is_self_labelled(measure.protocol, small),
                 full=cell.repeat == 0,  # of all the data, whichever set it is
                 device=shared.device, executor=self.executor, progress=None,
