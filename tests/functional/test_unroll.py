@@ -416,7 +416,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
 
 def test_a_state_of_another_optimiser_is_refused() -> None:
     net = mlp()
-    with pytest.raises(ValueError, match=r"begin.theta, inner. makes one"):
+    with pytest.raises(ValueError, match=r"init_student.theta, inner. makes one"):
         run_step(student(net), init_student(copy_parameters(net), SGD), stored(), 0.1, ADAM, 0)
     mixed = {"a": torch.zeros(1), "b": torch.zeros(1, dtype=torch.float64)}
     with pytest.raises(ValueError, match="one dtype"):

@@ -17,17 +17,17 @@ here = pytest.mark.skipif(not native.available(), reason="no C compiler, or regi
 DAMAGE = """
 import sys
 from potstill.native import build
-from potstill._util.cache_dir import cache_folder
+from potstill._util.cache_dir import cache_dir
 
 library = build.library.__wrapped__
 assert library("blocks") is not None
 for damage in (lambda b: b[: len(b) // 3], lambda b: bytes(len(b)), lambda b: b""):
-    (made,) = (cache_folder() / "native").glob("blocks-*.so")
+    (made,) = (cache_dir() / "native").glob("blocks-*.so")
     whole = made.read_bytes()
     made.unlink()  # not in place: this process has it mapped
     made.write_bytes(damage(whole))
     assert library("blocks") is not None
-    (again,) = (cache_folder() / "native").glob("blocks-*.so")
+    (again,) = (cache_dir() / "native").glob("blocks-*.so")
     print(again.read_bytes() == whole)
 """
 

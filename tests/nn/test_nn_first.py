@@ -117,7 +117,7 @@ def test_a_network_is_the_same_network(shape: tuple[int, int, int], monkeypatch:
         return [n(x), *torch.autograd.grad(F.cross_entropy(n(x), y), list(n.parameters()))]
 
     fast = both(net)
-    monkeypatch.setattr("potstill.nn.convnet.suits", lambda *a: False)
+    monkeypatch.setattr("potstill.nn.convnet.supports_first_block", lambda *a: False)
     for a, b in zip(both(copy.deepcopy(net)), fast, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-7, atol=1e-9)
 

@@ -242,7 +242,7 @@ def test_dropout_and_own_features_are_distilled_with(pictures: Splits, method: s
 def test_methods_say_what_a_network_lacks(pictures: Splits) -> None:
     with pytest.raises(PotstillError, match=r"BatchNorm layers, but network own_nets:Plain@.* has none"):
         distil(pictures, "sre2l", Plain)
-    with pytest.raises(PotstillError, match="does not show its activations"):
+    with pytest.raises(PotstillError, match="has no method activations"):
         distil(pictures, "cafe", Plain)
     with pytest.raises(PotstillError, match=r"logits must be an nn\.Linear of the features"):
         distil(pictures, "grad-match", Embedding)
