@@ -183,7 +183,7 @@ def test_what_was_asked_for_already_is_no_advice(
     monkeypatch.setattr("potstill._util.progress.LONG_WORK_SECONDS", 0.0)
     potstill.evaluate(small, digits, quick=True, seeds=1, epochs=1, **{**SMALL, "progress": "auto"})
     said = capsys.readouterr().err
-    assert 'for less: a narrower network, such as convnet-w32' in said
+    assert "for less: a narrower network, such as convnet-w32" in said
     assert "quick=True" not in said
 
 

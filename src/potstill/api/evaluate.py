@@ -116,5 +116,5 @@ def evaluate(
 def _less(quick: bool, full: bool) -> str:
     """Return the arguments that shorten an evaluation, without those that were given."""
     if quick:
-        return 'a narrower network, such as convnet-w32'
+        return "a narrower network, such as convnet-w32"
     return "`quick=True`, `seeds=K` or `full=False`" if full else "`quick=True` or `seeds=K`"
