@@ -208,6 +208,7 @@ class Bench:
         import potstill
 
         given = {"seeds": 2, "full": False, "robust_scores": False, "baselines": False, "progress": None} | changes
+        given["networks"] = given.pop("network", None)
         return of_score(potstill.evaluate(small, self.data[data], protocol=protocol, **given).to_dict())
 
     def all(self) -> Iterator[tuple[str, Callable[[], Row]]]:

@@ -227,7 +227,7 @@ def test_it_scores_as_under_the_code_that_wrote_it(tmp_path: Path, digits: Split
     released, imported = theirs(z, LABELS, test), theirs(small.model_space(), small.labels, test)
     assert released > 0.4
     assert abs(released - imported) < 0.01
-    options: Any = {"network": "mlp", "epochs": 30, "seeds": 1, "baselines": False, "full": False}
+    options: Any = {"networks": "mlp", "epochs": 30, "seeds": 1, "baselines": False, "full": False}
     card = potstill.evaluate(small, digits, protocol="dc", robust_scores=False, progress=None, **options)
     assert card.to_dict()["accuracy"]["mean"] > 0.4  # a quarter of that by chance
 

@@ -198,7 +198,7 @@ def test_indices_and_data_make_the_same_file_again(tmp_path, method, zca):
 def test_indices_are_evaluated_with_the_data_that_an_evaluation_needs_anyway(tmp_path):
     small = potstill.distill("digits", "random", ipc=1)
     potstill.export(small, "indices", tmp_path / "light.safetensors")
-    options = {"network": ["mlp"], "seeds": 1, "baselines": False, "full": False, "robust_scores": False, "epochs": 3}
+    options = {"networks": ["mlp"], "seeds": 1, "baselines": False, "full": False, "robust_scores": False, "epochs": 3}
     light, whole = (potstill.evaluate(s, "digits", **options) for s in (tmp_path / "light.safetensors", small))
     assert light.to_dict()["accuracy"] == whole.to_dict()["accuracy"]
 

@@ -190,7 +190,7 @@ def test_a_score_is_that_of_the_set_that_a_reader_loads_to_the_last_student(
     made = potstill.distill(data, DM(iterations=2), ipc=2, labels="learned", **settings, **QUICK)
     path = made.save(tmp_path / "a.safetensors")
     cheap: dict[str, Any] = {
-        "network": "convnet-d2-w8", "seeds": 2, "epochs": 3, "lr": (0.01,), "baselines": False, "full": False,
+        "networks": "convnet-d2-w8", "seeds": 2, "epochs": 3, "lr": (0.01,), "baselines": False, "full": False,
         "robust_scores": False, "progress": None,
     }  # fmt: skip
     here, there = (potstill.evaluate(x, data, **cheap).to_dict() for x in (made, path))

@@ -71,7 +71,7 @@ def test_students_equal_a_plain_loop_over_the_file(pictures: Splits, labelled: A
 def test_an_evaluation_reads_them_and_says_what_they_take(pictures: Splits, labelled: Any) -> None:
     small, store = labelled
     settings: dict[str, Any] = {
-        "protocol": SRE2L.override(**SHORT, test_every=2), "network": [NETWORK], "seeds": 2, "full": False,
+        "protocol": SRE2L.override(**SHORT, test_every=2), "networks": [NETWORK], "seeds": 2, "full": False,
     }  # fmt: skip
     score = potstill.evaluate(small, pictures, stored=store.path, **settings).to_dict()
     assert score["bytes"]["stored_labels"] == store.nbytes
@@ -98,7 +98,7 @@ def test_the_statistics_that_labelled_are_those_that_the_protocol_says(
 ) -> None:
     small, store = labelled
     assert store.about.statistics == "running"
-    settings: dict[str, Any] = SHORT | {"network": [NETWORK], "seeds": 1, "full": False, "baselines": False}
+    settings: dict[str, Any] = SHORT | {"networks": [NETWORK], "seeds": 1, "full": False, "baselines": False}
     with pytest.raises(PotstillError, match=r"sre2l-cifar has labels by .* batch statistics, but .* by running ones"):
         potstill.evaluate(small, pictures, protocol="sre2l-cifar", stored=store.path, **settings)
     made = potstill.label(small, pictures, tmp_path / "b", protocol="sre2l-cifar", network=NETWORK, **SHORT)
@@ -142,7 +142,7 @@ def test_students_learn_of_a_stored_teacher(
     )  # fmt: skip
     assert isinstance(store, TeacherFile)
     assert (store.nbytes, len(store.about.networks)) == (sizes["teacher"], 1 + len(more.get("committee", ())))
-    settings: dict[str, Any] = short | {"network": [NETWORK], "seeds": 2, "full": False, "baselines": False}
+    settings: dict[str, Any] = short | {"networks": [NETWORK], "seeds": 2, "full": False, "baselines": False}
     scores = [
         potstill.evaluate(small, pictures, protocol=protocol, stored=store.path, **settings).to_dict() for _ in range(2)
     ]

@@ -111,7 +111,7 @@ def distilled(ranks: Ranks) -> dict[str, Any]:
     }  # fmt: skip
     small = potstill.distill(data, "mtt", **options)
     asked: dict[str, Any] = {
-        "network": ["convnet-d1-w4"],
+        "networks": ["convnet-d1-w4"],
         "seeds": 1,
         "baselines": False,
         "full": False,

@@ -189,7 +189,7 @@ def test_a_set_is_measured_on_streamed_data_and_says_whether_it_was_made_of_them
     held, read = load(folder, stream=False), load(folder, stream=True)
     small = potstill.distill(read, "random", ipc=2, device="cpu")
     options: dict[str, Any] = {
-        "network": ["convnet-d1-w4"], "seeds": 1, "epochs": 2, "robust_scores": False, "device": "cpu",
+        "networks": ["convnet-d1-w4"], "seeds": 1, "epochs": 2, "robust_scores": False, "device": "cpu",
     }  # fmt: skip
     cards = [potstill.evaluate(small, data, full=False, **options).to_dict() for data in (read, held)]
     assert [c["data"]["made_of_train"] for c in cards] == [True, None]
