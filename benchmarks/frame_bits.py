@@ -111,7 +111,7 @@ def of_score(card: Mapping[str, Any]) -> Row:
     row = {k: card[k] for k in ("fingerprint", "protocol_version", "optimistic", "network", "chosen", "per_class")}
     row["accuracy"] = card["accuracy"]["values"]
     for name, rival in card["baselines"].items():
-        row[f"baseline {name}"] = {k: rival.get(k) for k in ("values", "bytes", "items", "store", "tried")}
+        row[f"baseline {name}"] = {k: rival.get(k) for k in ("values", "bytes", "items", "codec", "tried")}
     if card["full"] is not None:
         row["full"] = card["full"].get("values", card["full"]["mean"])
     if any(value is not None for value in card["scores"].values()):

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from potstill.api.listing import list_methods
+from potstill.cli.options import OPTION_NAMES
 from potstill.core.registry import get_method_class
 
 pages = pytest.importorskip("tools.docs.site_pages", reason="the site is built with the docs extra")
@@ -17,7 +18,8 @@ def test_a_method_has_a_page_with_everything(row):
     assert page.startswith(f"# {row['name']}\n")
     for option in row["options"]:
         switched = "no-" if option["default"] is True else ""
-        assert f"| `--{switched}{option['name'].replace('_', '-')}` |" in page
+        name = OPTION_NAMES.get(option["name"], option["name"]).replace("_", "-")
+        assert f"| `--{switched}{name}` |" in page
     assert ".. math::" not in page
     said = sys.modules[get_method_class(row["name"]).__module__].__doc__ or ""
     assert page.count("<math") == said.count(".. math::")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from potstill.core import Network, Problem
 from potstill.errors import PotstillError
 from potstill.functional.param_groups import ParamGroup
-from potstill.methods.distribution import FeatureMatchingMethod, Memory, Statistics, Views
+from potstill.methods.distribution import FeatureMatchingFields, Memory, Statistics, Views
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
 from potstill.methods.distribution.datadam import DataDAM
@@ -95,7 +95,7 @@ def rule_at(method: Any, problem: Problem, state: MatchingState) -> ParamGroup:
 
 
 def started(
-    method: FeatureMatchingMethod, seed: int = 3, **options: Any
+    method: FeatureMatchingFields, seed: int = 3, **options: Any
 ) -> tuple[Problem, MatchingState, torch.Generator]:
     problem, rng = toy_problem(method, **options), generator(seed)
     return problem, method.init(problem, rng), rng
@@ -182,7 +182,7 @@ def layers_of(net: Network, x: Tensor) -> list[Tensor]:
 # --- fresh networks ---------------------------------------------------------------------------------------------------
 
 
-def check_fresh_step(method: FeatureMatchingMethod, loss_of: Callable[[Any, Any], Tensor], **options: Any) -> None:
+def check_fresh_step(method: FeatureMatchingFields, loss_of: Callable[[Any, Any], Tensor], **options: Any) -> None:
     problem, state, rng = started(method, **options)
     draws = drawn(problem, rng.get_state(), method.batch_real)
     following, metrics = method.step(problem, state, rng)
@@ -447,7 +447,7 @@ def test_dance_takes_the_published_step(embedders: Any, weight: float) -> None:
 
 
 @pytest.mark.parametrize("method", [DANCE(**SMALL, batch_real=5), DSDM(**SMALL, batch_real=5)])
-def test_synthetic_samples_may_pass_in_parts(method: FeatureMatchingMethod, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synthetic_samples_may_pass_in_parts(method: FeatureMatchingFields, monkeypatch: pytest.MonkeyPatch) -> None:
     problem, state, _ = started(method)
     whole, shown = method.step(problem, state, generator(1))
     monkeypatch.setattr("potstill.methods.distribution._features.FORWARD_SAMPLES", 5)  # a class at a time
@@ -464,7 +464,7 @@ def test_synthetic_samples_may_pass_in_parts(method: FeatureMatchingMethod, monk
     NCFM(**SMALL, batch_real=200, frequencies=8, sampler=True), DANCE(**SMALL, batch_real=200),
 ])  # fmt: skip
 def test_real_samples_of_very_unequal_classes_may_pass_in_parts(
-    method: FeatureMatchingMethod, monkeypatch: pytest.MonkeyPatch
+    method: FeatureMatchingFields, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = toy_problem(method, source=uneven_source())
     state, seen = method.init(problem, generator(1)), []
