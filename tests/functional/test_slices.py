@@ -101,7 +101,7 @@ def test_what_cannot_be_halved_is_one_line() -> None:
     with pytest.raises(PotstillError, match=r"does not hold one sample's training step \(.*allocate memory.*smaller"):
         forward_backward(network, Limited(network, 0, cpu_error), tuple(network.parameters()), X, classes)
     batch = net(nn.BatchNorm2d(5))
-    with pytest.raises(PotstillError, match=r"a batch of 11 .*BatchNorm takes statistics of all of it"):
+    with pytest.raises(PotstillError, match=r"a batch of 11 .*BatchNorm needs statistics of all of it"):
         forward_backward(batch, Limited(batch, 3, cpu_error), tuple(batch.parameters()), X, classes)
     with pytest.warns(PotstillWarning):
         forward_backward(batch.eval(), Limited(batch, 6, cpu_error), tuple(batch.parameters()), X, classes)

@@ -314,7 +314,7 @@ def test_a_trail_in_a_file_has_the_same_bits(name: str, dtype: torch.dtype) -> N
     assert len(inside) == len(outside) == 7
     for a, b in zip(inside, outside, strict=True):
         assert a.num_steps == b.num_steps
-        for kind in ("theta", "first", "second"):
+        for kind in ("theta", "exp_avg", "exp_avg_sq"):
             left, right = getattr(a, kind), getattr(b, kind)
             assert left.keys() == right.keys()
             assert all(torch.equal(left[n], right[n]) and right[n].dtype == dtype for n in left)

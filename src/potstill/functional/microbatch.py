@@ -187,7 +187,7 @@ def forward_backward(
         if uses_batch_statistics(network):
             raise PotstillError(
                 f"memory does not hold a batch of {n:,} ({message}), and it cannot be split, as the network's "
-                "BatchNorm needs statistics of all of it; ask for a smaller batch, or a network without (-instance)"
+                "BatchNorm needs statistics of all of it; ask for a smaller batch, or a network without it (-instance)"
             )
         if size == 1:
             raise PotstillError(f"memory does not hold one sample's training step ({message}); take a smaller network")
