@@ -208,7 +208,7 @@ def test_a_committee_is_trained_and_its_mean_logits_are_the_labels() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"committee": "convnet-d1-w4-batch,convnet-d1-w4-batch"}, "convnet-d1-w4-batch stands there twice"),
+        ({"committee": "convnet-d1-w4-batch,convnet-d1-w4-batch"}, "convnet-d1-w4-batch is listed twice"),
         ({"committee": "convnot"}, "unknown network 'convnot'"),
     ],
 )
