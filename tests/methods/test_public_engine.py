@@ -29,7 +29,8 @@ def test_the_documented_method_keeps_the_contract_and_lowers_its_loss() -> None:
     few, many = (method(iterations=n).fit(source, ipc=2) for n in (1, 60))
     network, real = build_problem(method(), source, 2).network, (source.fetch(torch.arange(48)).x, source.labels)
     losses = [
-        sum(float(loss(network(n), real, (r.payload["inputs"], r.labels))) for n in range(3)) for r in (few, many)
+        sum(float(loss(network(n), real, (r.payload["inputs"], r.labels)).detach()) for n in range(3))
+        for r in (few, many)
     ]
     assert losses[1] < losses[0]
 
