@@ -26,7 +26,7 @@ with warnings.catch_warnings(record=True) as said:
         }.items()
     }
     score = potstill.evaluate(
-        made["mtt"], data, network=NET, seeds=1, steps=2, baselines=False, robust_scores=False, device="cpu"
+        made["mtt"], data, networks=NET, seeds=1, steps=2, baselines=False, robust_scores=False, device="cpu"
     )
 hashes = [hashlib.sha256(s.inputs.numpy().tobytes()).hexdigest() for s in made.values()]
 told = [str(w.message) for w in said]
