@@ -1,8 +1,8 @@
 """The bits of everything that is registered, to lay two versions of Potstill beside each other.
 
-    python benchmarks/frame_bits.py --out results/frame_bits/before.json            # one side, of the code it runs on
+    python benchmarks/frame_bits.py --out before.json                     # one side, of the code it runs on
     python benchmarks/frame_bits.py --out after.json --only 'method/dm/*,store/*'   # some rows of it
-    python benchmarks/frame_bits.py --compare results/frame_bits/before.json after.json
+    python benchmarks/frame_bits.py --compare before.json after.json
 
 One side is made on data of its own (arrays from a fixed seed; nothing of the source tree is read) in a few minutes on
 one core: small sets by every method, parametrization and store, scores by every protocol, draws of every augmentation,
