@@ -1,5 +1,7 @@
 """The options of every command, frozen: scripts hold on to them, so a change here needs a changelog entry."""
 
+import re
+
 import pytest
 
 from potstill.cli.commands import COMMANDS, command_class
@@ -201,3 +203,14 @@ def test_help_with_a_method_lists_its_own_options_with_what_they_mean(method, op
     assert stop.value.code == 0
     assert option in shown
     assert doc.split()[0] in shown
+
+
+@pytest.mark.parametrize("name", ["dm", "mtt", "datm", "sre2l", "herding"])
+def test_options_of_a_listing_are_options_of_distill(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", name]) == 0
+    text = capsys.readouterr().out
+    assert "None" not in text
+    listed = set(re.findall(r"^  (--[\w-]+)", text, re.M)) - {"--preset"}
+    with pytest.raises(SystemExit):
+        main(["distill", "--method", name, "--help"])
+    assert listed <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from potstill._util.formatting import OPTION_NAMES
 from potstill.api.listing import list_methods
-from potstill.cli.options import OPTION_NAMES
 from potstill.core.registry import get_method_class
 
 pages = pytest.importorskip("tools.docs.site_pages", reason="the site is built with the docs extra")

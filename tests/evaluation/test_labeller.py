@@ -191,13 +191,13 @@ def test_stored_labels_are_the_own_teachers_too(pictures: Splits, small: Distill
     store = potstill.label(small, pictures, tmp_path / "x.labels", protocol="sre2l", network=INSTANCE, epochs=2)
     made = small.metadata["teachers"][0]["networks"][0]["hash"]
     assert store.about.networks == ((f"{BN}-avg", made),)
-    found = score(small, pictures, stored=tmp_path / "x.labels", network=INSTANCE).to_dict()["labeller"]
+    found = score(small, pictures, stored=tmp_path / "x.labels", networks=INSTANCE).to_dict()["labeller"]
     assert (found["chosen"], found["own"], found["hash"]) == ("file", True, made)
     assert found["agreement"] is not None
-    alone = score(small, pictures, stored=tmp_path / "x.labels", network=INSTANCE, baselines=False)
+    alone = score(small, pictures, stored=tmp_path / "x.labels", networks=INSTANCE, baselines=False)
     assert alone.to_dict()["labeller"]["agreement"] is None
     assert "labels by" in str(alone)
-    other = score(small, pictures, stored=tmp_path / "x.labels", network=INSTANCE, teacher=OTHER).to_dict()["labeller"]
+    other = score(small, pictures, stored=tmp_path / "x.labels", networks=INSTANCE, teacher=OTHER).to_dict()["labeller"]
     assert other["own"] is True
     assert other["why"] == f"baselines are labelled by another, {OTHER}-avg"
 

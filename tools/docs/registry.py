@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from potstill._util.formatting import OPTION_NAMES
 from potstill.api.listing import list_codecs, list_methods, list_parametrizations, list_protocols
-from potstill.cli.options import OPTION_NAMES
 from potstill.core.registry import resolve
 from potstill.methods.engine import PublishedRun
 from tools.docs.parts import paper, table

@@ -3,12 +3,14 @@
 import re
 
 __all__ = [
+    "OPTION_NAMES",
     "class_name",
     "describe_codec",
     "format_duration",
     "format_estimate",
     "format_estimate_words",
     "format_size",
+    "option_name",
     "parse_duration",
     "parse_size",
     "to_seconds",
@@ -19,6 +21,15 @@ _MOST_SECONDS, _MOST_BYTES = 100 * 365.25 * 86400, 2**60
 _BYTES = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
 }  # fmt: skip
+
+
+OPTION_NAMES = {"init_from": "init"}
+"""Options of other names than their fields: a method has a method ``init``, so that its field is ``init_from``."""
+
+
+def option_name(field: str) -> str:
+    """Return the option of a field on the command line, without the leading hyphens: ``init`` of ``init_from``."""
+    return OPTION_NAMES.get(field, field).replace("_", "-")
 
 
 def class_name(value: object) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from potstill._util.formatting import option_name
 from potstill.core import Preset, label_mode, registry
 from potstill.kinds import list_kinds
 
@@ -93,15 +94,16 @@ def format_presets(presets: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not presets:
         return ["quick, good and published are the same"]
     return [
-        f"{name}: " + ", ".join(f"{field.replace('_', '-')} {_plain(value)}" for field, value in fields.items())
+        f"{name}: " + ", ".join(f"{option_name(field)} {_plain(value)}" for field, value in fields.items())
         for name, fields in presets.items()
     ]
 
 
 def _plain(value: Any) -> str:
+    """Return a value as text; ``auto`` for a field that the method fills in from the data."""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return '""' if value == "" else str(value)
+    return {"": '""', None: "auto"}.get(value, str(value))
 
 
 def _type_name(annotation: Any) -> str:

@@ -8,9 +8,10 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 
+from potstill._util.formatting import option_name
+
 __all__ = [
     "NAME_GROUPS",
-    "OPTION_NAMES",
     "TYRO_CONFIG",
     "OptionField",
     "every_value",
@@ -26,8 +27,6 @@ NAME_GROUPS: dict[str, Any] = {
     "codec": "codecs", "codecs": "codecs", "executor": "executors",
 }  # fmt: skip
 """Groups of the registry whose names are values of an option."""
-OPTION_NAMES = {"init_from": "init"}
-"""Options of other names than their fields: a method has a method ``init``, so that its field is ``init_from``."""
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
 
 
@@ -51,8 +50,7 @@ class OptionField(NamedTuple):
 
     @property
     def flag(self) -> str:
-        name = OPTION_NAMES.get(self.name, self.name)
-        return ("--no-" if self.is_switch and self.default else "--") + name.replace("_", "-")
+        return ("--no-" if self.is_switch and self.default else "--") + option_name(self.name)
 
     @property
     def about(self) -> str:

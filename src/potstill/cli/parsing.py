@@ -19,11 +19,12 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import arg
 
+from potstill._util.formatting import OPTION_NAMES
 from potstill._util.import_from_file import is_file_reference
 from potstill.cli.command import Command, Misuse, Parsed
 from potstill.cli.commands import command_class
 from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, read_declaration
-from potstill.cli.options import NAME_GROUPS, OPTION_NAMES, TYRO_CONFIG, OptionField, last_value, option_fields
+from potstill.cli.options import NAME_GROUPS, TYRO_CONFIG, OptionField, last_value, option_fields
 from potstill.cli.recipe import read_recipe, recipe_words
 from potstill.core.registry import check_value, names, targets
 from potstill.errors import PotstillError, suggestion, unknown_name

@@ -8,9 +8,10 @@ from typing import Any
 
 import tyro
 
+from potstill._util.formatting import OPTION_NAMES
 from potstill.cli.command import Misuse
 from potstill.cli.commands import command_class
-from potstill.cli.options import OPTION_NAMES, TYRO_CONFIG, option_fields, to_words
+from potstill.cli.options import TYRO_CONFIG, option_fields, to_words
 from potstill.errors import PotstillError, suggestion
 
 __all__ = ["find_recipe", "read_recipe", "recipe_words"]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from tyro.conf import Positional, arg
 
+from potstill._util.formatting import option_name
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Command, Misuse, Parsed
 from potstill.cli.text import columns, filled
@@ -159,7 +160,7 @@ def _method_text(row: dict[str, Any]) -> str:
         lines += ["", "  --preset", *(part for preset in presets for part in filled(preset, indent=6))]
     for option in row["options"]:
         off = "no-" if option["default"] is True else ""  # a switch that is on is named by what turns it off
-        default = '""' if option["default"] == "" else option["default"]
-        lines += ["", f"  --{off}{option['name'].replace('_', '-')}  (default: {default})"]
+        default = {"": '""', None: "auto: by the data"}.get(option["default"], option["default"])
+        lines += ["", f"  --{off}{option_name(option['name'])}  (default: {default})"]
         lines += filled(option["help"], indent=6)
     return "\n".join(lines if row["options"] else [*lines, "", "  It has no options."])
