@@ -10,6 +10,7 @@ import pytest
 
 import potstill
 from potstill._util.file_lock import exclusive_output
+from potstill._util.formatting import option_name
 from potstill.api import distill as api
 from potstill.cli.main import main
 from potstill.errors import PotstillError, PotstillWarning
@@ -217,8 +218,8 @@ def test_a_method_by_name_shows_every_option_with_its_default_and_what_it_is(mon
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines()[1:])) <= 60
     for option in row["options"]:
-        flag = option["name"].replace("_", "-")
-        default = '""' if option["default"] == "" else option["default"]
+        flag = option_name(option["name"])
+        default = {"": '""', None: "auto: by the data"}.get(option["default"], option["default"])
         spelled = f"no-{flag}" if option["default"] is True else flag
         assert f"  --{spelled}  (default: {default})\n" in shown
         assert option["help"]
