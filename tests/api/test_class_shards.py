@@ -215,6 +215,7 @@ def test_shards_of_a_recovery_share_its_batches_evenly_and_each_begins_none_of_t
     assert begun == [6, 3, 3]
 
 
+@pytest.mark.slow
 def test_a_recovery_in_shards_through_processes_is_that_of_one_run(tmp_path: Path) -> None:
     given: dict[str, Any] = {"teacher_epochs": 1, "iterations": 3, "batch": 4, "steps": None, "labels": "hard"}
     for method, more in (("sre2l", given), ("rded", {**given, "samples": 9})):

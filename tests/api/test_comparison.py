@@ -57,7 +57,7 @@ def forget_scorecards(folder: Path) -> None:
     ],
     ids=["seed", "split", "network", "time"],
 )
-@pytest.mark.parametrize("scorecards", [True, False])
+@pytest.mark.parametrize("scorecards", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_set_of_other_settings_is_not_adopted(
     folder: Path, first: Any, second: Any, said: str, scorecards: bool
 ) -> None:

@@ -57,9 +57,9 @@ def test_steps_leave_what_is_reserved_and_end_nearest_to_the_limit(
 
 def test_a_limit_that_began_earlier_counts_from_then(capsys: pytest.CaptureFixture[str]) -> None:
     """As that of the command line, which begins with the command."""
-    begun = TimeLimit(30.0, time.monotonic() - 20.0)
+    begun = TimeLimit(23.0, time.monotonic() - 20.0)
     made = potstill.distill("digits", "dm", time_limit=begun, **SMALL | {"progress": "auto"})
-    assert made.metadata["limits"] == {"steps": None, "time_limit": 30.0}
+    assert made.metadata["limits"] == {"steps": None, "time_limit": 23.0}
     late = potstill.distill("digits", "dm", time_limit=TimeLimit(5.0, time.monotonic() - 7.0), **SMALL)
     assert (late.metadata["outcome"]["kind"], late.metadata["cost"]["steps"]) == ("time limit reached", 0)
     assert parse_time_limit(begun) is begun
@@ -82,6 +82,7 @@ def _search(seconds: float | None) -> dict[str, Any]:
     return candidate_trials.choose_fewest_bits((x, y), candidates, source, make, seed=0, seconds=seconds)[1]
 
 
+@pytest.mark.slow
 def test_the_search_for_bits_keeps_to_the_seconds_that_are_left() -> None:
     short, long, without = _search(0.0), _search(1e9), _search(None)
     assert (short["chosen"], short["probed"]) == ("uint8", False)

@@ -171,6 +171,7 @@ def test_a_wide_convnet_is_probed_by_a_narrow_one_of_the_same_kind(pictures: Spl
     assert name("mlp") == "mlp-w128"
 
 
+@pytest.mark.slow
 def test_soft_labels_and_tables_are_probed(table: Splits) -> None:
     train = table.train
     assert isinstance(train, TensorSource)

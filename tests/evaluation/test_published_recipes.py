@@ -294,6 +294,7 @@ def test_the_protocols_network_is_the_default_for_pictures_only(pictures: Splits
     assert measured(pictures, make_set, seeds=1)["network"] == "convnet-d1-w8-instance-avg"
 
 
+@pytest.mark.slow
 def test_without_augmentation_means_without_mixes(
     pictures: Splits, make_set: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +343,7 @@ def test_soft_rows_are_trained_on_as_they_are(pictures: Splits) -> None:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_datm_trains_a_set_at_the_rate_that_its_card_has_and_all_else_at_its_own(
     pictures: Splits, make_set: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_scorecard_says_that_it_is_quick(digits: Any, small: Any) -> None:
     assert (long.content["n"], long.content["chosen"]["lr"]) == (1, 0.01)
 
 
+@pytest.mark.slow
 def test_a_set_of_another_split_is_said_before_it_is_measured(small: Any, tmp_path: Path, capsys: Any) -> None:
     other = potstill.load_data("digits", size=8, split_seed=1)
     with pytest.warns(PotstillWarning, match="not made of this training data: it may hold samples that it is tested"):

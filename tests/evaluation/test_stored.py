@@ -68,6 +68,7 @@ def test_students_equal_a_plain_loop_over_the_file(pictures: Splits, labelled: A
             assert torch.allclose(a, b, rtol=1e-3, atol=1e-4), name
 
 
+@pytest.mark.slow
 def test_an_evaluation_reads_them_and_says_what_they_take(pictures: Splits, labelled: Any) -> None:
     small, store = labelled
     settings: dict[str, Any] = {

@@ -233,6 +233,7 @@ def test_bfloat16_is_in_the_products_and_the_fingerprint_and_nowhere_else(pictur
         DC.override(precision="float16")
 
 
+@pytest.mark.slow
 def test_an_evaluation_side_by_side_says_so_and_finds_the_same(pictures: Splits, make_set: Any) -> None:
     small = make_set(pictures)
     protocol = DSA.override(epochs=20)

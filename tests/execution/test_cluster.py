@@ -101,6 +101,7 @@ def test_what_a_job_prints_stays_there(local: Ray, capfd: pytest.CaptureFixture[
     assert "a job that prints" not in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_job_whose_worker_dies_is_begun_again(local: Ray, tmp_path: Path) -> None:
     assert list(local.map(die_once, [str(tmp_path / str(i)) for i in range(3)])) == [7, 7, 7]
 

@@ -98,6 +98,7 @@ def test_a_rank_that_dies_is_one_line_and_nobody_waits():
     assert found["said"].startswith("all ranks must live until the work is done, but one is gone (")
 
 
+@pytest.mark.slow
 def test_the_command_line_under_torchrun_says_all_once(tmp_path):
     out = tmp_path / "small.safetensors"
     words = ["distill", "digits", "--method", "random", "--ipc", "1", "--out", str(out), "--json"]

@@ -20,7 +20,7 @@ from potstill.methods.trajectory.mtt import MTT
 from potstill.testing import toy_problem, toy_source
 
 METHODS = (
-    MTT(student_steps=5), RaTBPTT(window=4, total=6, batch_per_class=2), DD(),
+    MTT(student_steps=5, num_experts=1, train_epochs=22), RaTBPTT(window=4, total=6, batch_per_class=2), DD(),
     Remember(inner_steps=7, batch_per_class=1),
 )  # fmt: skip
 SEEN = {"MTT": (8, 5), "RaTBPTT": (8, 4), "DD": (4, 6), "Remember": (4, 7)}

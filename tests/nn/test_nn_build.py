@@ -33,6 +33,7 @@ for damage in (lambda b: b[: len(b) // 3], lambda b: bytes(len(b)), lambda b: b"
 
 
 @here
+@pytest.mark.slow
 def test_a_damaged_kernel_is_made_again(tmp_path: Path) -> None:
     environment = {**os.environ, "POTSTILL_CACHE": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", DAMAGE], env=environment, capture_output=True, text=True)

@@ -134,6 +134,7 @@ def test_a_third_kind_is_made_kept_forecast_planned_and_said_on_the_card(cache: 
     assert estimate_time([ClassMeans()], SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE)) == ()
 
 
+@pytest.mark.slow
 def test_a_third_kind_is_made_in_other_processes_too(cache: Path) -> None:
     here = got(ClassMeans(), executor=Serial())
     for file in (cache / "means").iterdir():

@@ -44,6 +44,7 @@ def _run(cache: Path, capability: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_processor_of_another_kind_changes_nothing(tmp_path: Path) -> None:
     if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
         pytest.skip("this processor can be no other kind")
