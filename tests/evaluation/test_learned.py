@@ -13,8 +13,7 @@ from potstill.core import Splits, registry
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate
 from potstill.evaluation.estimators import Learner, is_learner_name, make_learner
-from potstill.evaluation.learners.common import training_rows
-from potstill.evaluation.learners.ridge import Ridge
+from potstill.evaluation.learners import Ridge, training_rows
 from potstill.evaluation.protocols import POTSTILL as PROTOCOL
 from potstill.evaluation.statistics import difference
 from potstill.execution import Serial

@@ -111,9 +111,9 @@ _PATHS: dict[Group, dict[str, str]] = {
         "patches": "codecs.patches:Patches", "palette": "codecs.palette:Palette",
     },
     "learners": {
-        "linear-model": "evaluation.learners.linear:LinearModel", "forest": "evaluation.learners.forest:Forest",
-        "ridge": "evaluation.learners.ridge:Ridge", "krr-ntk": "evaluation.learners.kernel:KrrNtk",
-        "nngp": "evaluation.learners.kernel:Nngp", "ridge-features": "evaluation.learners.features:RidgeFeatures",
+        "linear-model": "evaluation.learners:LinearModel", "forest": "evaluation.learners:Forest",
+        "ridge": "evaluation.learners:Ridge", "krr-ntk": "evaluation.learners:KrrNtk",
+        "nngp": "evaluation.learners:Nngp", "ridge-features": "evaluation.learners:RidgeFeatures",
     },
     "tasks": {
         "classification": "tasks.classification:Classification", "regression": "tasks.regression:Regression",

@@ -1,1 +1,0 @@
-"""Students that are no networks: one file each, registered by name in the group ``learners``."""
