@@ -3,10 +3,10 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from potstill._util.formatting import format_duration, format_estimate, format_estimate_words
 from potstill._util.html import one_line
@@ -15,7 +15,7 @@ from potstill.errors import for_command_line
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-__all__ = ["LONG_WORK_SECONDS", "Callback", "EtaEstimator", "ProgressReporter", "StepEvent"]
+__all__ = ["LONG_WORK_SECONDS", "Callback", "EtaEstimator", "ProgressReporter", "StepEvent", "collect_results"]
 
 LINE_INTERVAL = 10.0
 """Seconds between lines where stderr is no terminal."""
@@ -28,6 +28,16 @@ QUIET_SECONDS = 2.0
 
 Callback: TypeAlias = Callable[[str, int, int], None]
 """Called with name, done and total for every network, student or file that is finished."""
+T = TypeVar("T")
+
+
+def collect_results(results: Iterable[T], report: Callback, name: str, total: int) -> list[T]:
+    """Return results that come one after another as a list; ``report`` is called for each."""
+    collected: list[T] = []
+    for result in results:
+        collected.append(result)
+        report(name, len(collected), total)
+    return collected
 
 
 @runtime_checkable

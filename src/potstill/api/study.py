@@ -1,5 +1,7 @@
 """``study``: the report card of a set, part by part, with what each will take said before it runs."""
 
+import dataclasses
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,7 +11,7 @@ from typing import Any
 from potstill._util.outputs import read_json_object
 from potstill._util.progress import ProgressReporter
 from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
-from potstill.diagnostics import PARTS, DiagnosticOptions, estimate_costs, make_bench, total_seconds, with_executor
+from potstill.diagnostics import PARTS, DiagnosticOptions, estimate_costs, make_bench
 from potstill.diagnostics import run_diagnostics as measure
 from potstill.errors import PotstillWarning
 from potstill.evaluation import describe_data_mismatch
@@ -92,17 +94,11 @@ def diagnose(
         distilled = materialize(indices, splits.train)
     assert isinstance(distilled, Distilled)
     bench = make_bench(
-        distilled,
-        splits,
-        network=parse_network(network),
-        eval_split=split,
-        students=students,
-        steps=steps,
-        lr=lr,
+        distilled, splits, network=parse_network(network), eval_split=split, students=students, steps=steps, lr=lr,
         seed=seed,
-    )
+    )  # fmt: skip
     forecast = estimate_costs(bench, asked)
-    seconds = total_seconds(forecast)
+    seconds = math.fsum(part["seconds"] for part in forecast.values())
     if plan:
         return {"expected": forecast, "seconds": seconds, "network": bench.make.name, "asked": len(bench.eval_source)}
     if (doubt := describe_data_mismatch(distilled.metadata, splits)) is not None:
@@ -116,7 +112,7 @@ def diagnose(
             watcher.begin("study", '`parts=["nearest", "labeller"]`')
             watcher.note(f"to be computed, about, on one worker: {said}") if watcher.command_line else None
         count = progress if callable(progress) and not isinstance(progress, ProgressReporter) else watcher.report_count
-        return measure(with_executor(bench, runner, count), asked, forecast)
+        return measure(dataclasses.replace(bench, executor=runner, report=count), asked, forecast)
 
 
 def other_study(path: Path, file: Path) -> str:

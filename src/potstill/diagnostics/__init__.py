@@ -5,10 +5,7 @@ beside real samples, the networks that its students resemble, curvature of the l
 the paper, nearest real samples, readability by real networks, and calibration. Numbers are reported without verdicts.
 """
 
-from potstill.diagnostics.bench import Bench, make_bench, with_executor
-from potstill.diagnostics.report import PARTS, DiagnosticOptions, estimate_costs, run_diagnostics, total_seconds
+from potstill.diagnostics.bench import Bench, make_bench
+from potstill.diagnostics.report import PARTS, DiagnosticOptions, estimate_costs, run_diagnostics
 
-__all__ = [
-    "PARTS", "Bench", "DiagnosticOptions", "estimate_costs", "make_bench", "run_diagnostics", "total_seconds",
-    "with_executor",
-]  # fmt: skip
+__all__ = ["PARTS", "Bench", "DiagnosticOptions", "estimate_costs", "make_bench", "run_diagnostics"]

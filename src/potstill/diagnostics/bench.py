@@ -1,14 +1,14 @@
 """Shared by all diagnostics: the students, their training data, and the real samples that they are tested on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from potstill._util.progress import Callback
+from potstill._util.progress import Callback, collect_results
 from potstill.augment.mix import label_rows as as_rows
 from potstill.core import Augmentation, Batch, Inputs, NetworkFactory, Source, Splits, Task
 from potstill.core.nested import concat, index, to_device
@@ -33,12 +33,10 @@ from potstill.nn import CustomNetwork, default_network_name, factory
 from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task
 
-__all__ = [
-    "Bench", "Condition", "Report", "TrainingData", "drop_diverged", "make_bench", "network_outputs", "targets",
-    "with_executor",
-]  # fmt: skip
+__all__ = ["Bench", "Condition", "TrainingData", "drop_diverged", "make_bench", "network_outputs"]
 
-Report = Callback
+J = TypeVar("J")
+R = TypeVar("R")
 LR, STEPS, STUDENTS = 0.03, 180, 3
 """Default learning rate, updates, and students of each condition. Ours."""
 MAX_EVALUATED = 2000
@@ -86,10 +84,10 @@ class Bench:
     students: int
     seed: int
     executor: Executor = field(default_factory=Serial)
-    report: Report = lambda what, done, total: None
+    report: Callback = lambda what, done, total: None
     output_cache: dict[str, list[Tensor | None]] = field(default_factory=dict)
     """Outputs of conditions, by name."""
-    stopped_networks: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    stopped_networks: dict[tuple[int, ...], list[list[tuple[Tensor, Tensor]]]] = field(default_factory=dict)
     """Outputs of networks of real data, by their stops."""
 
     @cached_property
@@ -148,7 +146,7 @@ class Bench:
         weights = None
         if one.weights is not None or other.weights is not None:
             weights = torch.cat(
-                [torch.ones(len(t.y)).to(t.y.device) if t.weights is None else t.weights for t in (one, other)]
+                [t.y.new_ones(len(t.y), dtype=torch.float32) if t.weights is None else t.weights for t in (one, other)]
             )
         return TrainingData(x=concat([one.x, other.x]), y=torch.cat(ys), weights=weights)
 
@@ -183,39 +181,35 @@ class Bench:
             seed=derive_seed(self.seed, "study", "student", student),
         )  # fmt: skip
 
+    def run(self, name: str, function: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
+        """Run independent jobs on the executor, and report each."""
+        return collect_results(self.executor.map(function, jobs), self.report, name, len(jobs))
+
     def outputs(self, lesson: Condition, *, keep: bool = True) -> list[Tensor | None]:
         """Return the outputs (n, …) of every student of a condition for ``eval_source``, on the CPU; ``None`` if it
         diverged."""
         if lesson.name in self.output_cache:
             return self.output_cache[lesson.name]
         jobs = [self.job(lesson.data_for(n), n) for n in range(self.students)]
-        outputs: list[Tensor | None] = []
-        for made in self.executor.map(partial(_outputs, self.eval_source), jobs):
-            outputs.append(made)
-            self.report(f"students of {lesson.name}", len(outputs), len(jobs))
+        outputs = self.run(f"students of {lesson.name}", partial(_outputs, self.eval_source), jobs)
         if keep:
             self.output_cache[lesson.name] = outputs
         return outputs
 
     def scores(self, outputs: Sequence[Tensor | None]) -> list[float]:
         """Return the task's score of each student; a diverged student counts as chance."""
-        y = targets(self.eval_source)
+        y = get_targets(self.eval_source)
         return [self.task.chance_score(y) if o is None else self.task.score(self.task.predict(o), y) for o in outputs]
 
     def sample_scores(self, outputs: Sequence[Tensor | None]) -> SampleScores | None:
         """Return the scores of the single test samples."""
         said = [None if o is None else self.task.predict(o) for o in outputs]
-        return sample_scores(self.task, said, targets(self.eval_source))
+        return sample_scores(self.task, said, get_targets(self.eval_source))
 
     def summarize(self, values: Sequence[float], samples: SampleScores | None = None) -> dict[str, Any]:
         """Return mean and interval of students' ``values``."""
         answers = count_answers(self.task.metric, len(self.eval_source))
         return summary(values, answers, self.task.metric.low, samples=samples)
-
-
-def targets(source: Source) -> Tensor:
-    """The targets of all samples, on the CPU."""
-    return get_targets(source)
 
 
 def drop_diverged(outputs: Sequence[Tensor | None]) -> list[Tensor]:
@@ -225,9 +219,8 @@ def drop_diverged(outputs: Sequence[Tensor | None]) -> list[Tensor]:
 
 def _outputs(source: Source, job: StudentJob) -> Tensor | None:
     network = train(job)
-    return (
-        network_outputs(network, source) if all(bool(torch.isfinite(p).all()) for p in network.parameters()) else None
-    )
+    finite = all(bool(torch.isfinite(p).all()) for p in network.parameters())
+    return network_outputs(network, source) if finite else None
 
 
 def network_outputs(network: torch.nn.Module, source: Source) -> Tensor:
@@ -291,18 +284,6 @@ def make_bench(
     rate = lr or learned_lr(small) or LR
     said = PROTOCOL.override(steps=updates, lr=rate, least_epochs=0).resolve(real.name, make.name, real.input)
     return Bench(
-        distilled=small,
-        make=make,
-        real=real,
-        eval_source=whole,
-        test=test,
-        eval_split=where,
-        protocol=said,
-        students=many,
-        seed=seed,
-    )
-
-
-def with_executor(bench: Bench, executor: Executor, report: Report | None) -> Bench:
-    """Return the same setup with another executor."""
-    return replace(bench, executor=executor, report=report or bench.report)
+        distilled=small, make=make, real=real, eval_source=whole, test=test, eval_split=where, protocol=said,
+        students=many, seed=seed,
+    )  # fmt: skip

@@ -1,15 +1,14 @@
 """Networks trained on real data and stopped early: agreement with students of the set, and readability of its items."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from potstill.core import NetworkFactory, Source
+from potstill.core import Inputs, NetworkFactory, Source
 from potstill.core.nested import iter_batches
 from potstill.diagnostics.bench import Bench, Condition, drop_diverged, network_outputs
 from potstill.evaluation.statistics import difference
@@ -28,21 +27,8 @@ TIMES = (1, 2, 4)
 """Multiples of the set's items: sizes of the random real sets that are compared with."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Looked:
-    """Outputs of one network after each stop, for the test samples and for the items of the set."""
-
-    eval_outputs: tuple[Tensor, ...]
-    items: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Walk:
-    make: NetworkFactory
-    real: Source
-    stops: tuple[int, ...]
-    x: Any
-    """The set's inputs, in model space."""
+_Stops: TypeAlias = list[tuple[Tensor, Tensor]]
+"""Outputs of one network after each stop, for the test samples and for the items of the set."""
 
 
 def count_networks(bench: Bench) -> int:
@@ -55,30 +41,27 @@ def conditions(bench: Bench) -> list[Condition]:
     return [bench.distilled_condition(), *(bench.random_condition(times) for times in TIMES)]
 
 
-def _looked(bench: Bench, stops: tuple[int, ...]) -> list[_Looked]:
-    """Return every network at every stop; trained once for all diagnostics."""
-    if bench.stopped_networks.get(stops) is None:
-        walk = _Walk(make=bench.make, real=bench.real, stops=stops, x=bench.distilled_data.x)
+def _outputs_at_stops(bench: Bench, stops: tuple[int, ...]) -> list[_Stops]:
+    """Return every network's outputs at every stop; trained once for all diagnostics."""
+    if stops not in bench.stopped_networks:
+        walk = partial(_train_with_stops, bench.make, bench.real, stops, bench.distilled_data.x, bench.eval_source)
         seeds = [derive_seed(bench.seed, "study", "stopped", n) for n in range(count_networks(bench))]
-        outputs: list[_Looked] = []
-        for found in bench.executor.map(partial(_walked, walk, bench.eval_source), seeds):
-            outputs.append(found)
-            bench.report("networks of real data", len(outputs), len(seeds))
-        bench.stopped_networks[stops] = outputs
-    looked: list[_Looked] = bench.stopped_networks[stops]
-    return looked
+        bench.stopped_networks[stops] = bench.run("networks of real data", walk, seeds)
+    return bench.stopped_networks[stops]
 
 
-def _walked(walk: _Walk, eval_source: Source, seed: int) -> _Looked:
+def _train_with_stops(
+    make: NetworkFactory, real: Source, stops: tuple[int, ...], x: Inputs, eval_source: Source, seed: int
+) -> _Stops:
     """Train on real data and evaluate at each stop."""
-    network = walk.make(derive_seed(seed, "network")).train()
-    rng, task = generator(seed, "samples"), get_task(walk.real)
+    network = make(derive_seed(seed, "network")).train()
+    rng, task = generator(seed, "samples"), get_task(real)
     theta, buffers = copy_parameters(network), {n: b.detach().clone() for n, b in network.named_buffers()}
     speed, done = None, 0
-    outputs: list[tuple[Tensor, Tensor]] = []
-    for stop in walk.stops:
+    outputs: _Stops = []
+    for stop in stops:
         for _ in range(done, stop):
-            batch = walk.real.fetch(sample_distinct(len(walk.real), BATCH, rng))
+            batch = real.fetch(sample_distinct(len(real), BATCH, rng))
             assert batch.y is not None
             theta, speed, buffers, *_ = train_step(  # type: ignore[assignment]
                 network, theta, speed, batch.x, batch.y, lr=LR, momentum=MOMENTUM, buffers=buffers,
@@ -87,10 +70,10 @@ def _walked(walk: _Walk, eval_source: Source, seed: int) -> _Looked:
         done = stop
         shell = _Fixed(network, {**theta, **buffers})
         with torch.no_grad():
-            items = torch.cat([shell.eval()(x).float().cpu() for x in iter_batches(walk.x, 500)])
+            items = torch.cat([shell.eval()(part).float().cpu() for part in iter_batches(x, 500)])
         outputs.append((network_outputs(shell, eval_source), items))
         network.train()
-    return _Looked(eval_outputs=tuple(a for a, _ in outputs), items=tuple(i for _, i in outputs))
+    return outputs
 
 
 class _Fixed(torch.nn.Module):
@@ -123,7 +106,7 @@ def measure_agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
     accuracy is nearest to the students' own, and with networks of random real samples of the nearest accuracy.
     """
     own, labels = drop_diverged(bench.outputs(bench.distilled_condition())), bench.eval_source.labels
-    looked = _looked(bench, stops)
+    stopped = _outputs_at_stops(bench, stops)
 
     def accuracy(outputs: Sequence[Tensor]) -> float:
         return sum(float((o.argmax(1) == labels).double().mean()) for o in outputs) / len(outputs)
@@ -133,7 +116,7 @@ def measure_agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
     mine, at_stop = accuracy(own), list[list[float]]()
     curve = list[dict[str, Any]]()
     for place, stop in enumerate(stops):
-        networks = [one.eval_outputs[place] for one in looked]
+        networks = [one[place][0] for one in stopped]
         at_stop.append(_each(own, networks))
         curve.append(
             {"steps": stop, "epochs": stop * BATCH / len(bench.real), "accuracy": accuracy(networks),
@@ -144,7 +127,7 @@ def measure_agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
     subsets = {lesson.items: drop_diverged(bench.outputs(lesson)) for lesson in conditions(bench)[1:]}
     subsets = {items: outputs for items, outputs in subsets.items() if outputs}
     results: dict[str, Any] = {
-        "networks": len(looked), "curve": curve, "accuracy": mine, "peak": curve[peak], "early": curve[early],
+        "networks": len(stopped), "curve": curve, "accuracy": mine, "peak": curve[peak], "early": curve[early],
         "among": bench.summarize(_each(own, own)) if len(own) > 1 else None, "subset": None, "gap": None,
     }  # fmt: skip
     if subsets:
@@ -159,21 +142,21 @@ def measure_agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
 
 def measure_readability(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
     """Return the fraction of items that networks of real data classify as labelled, at the last stop and before."""
-    looked, labels, asked = _looked(bench, stops), bench.distilled.hard_labels, bench.eval_source.labels
+    stopped, labels, asked = _outputs_at_stops(bench, stops), bench.distilled.hard_labels, bench.eval_source.labels
 
     def right(outputs: Tensor, y: Tensor) -> float:
         return float((outputs.argmax(1) == y).double().mean())
 
-    last = torch.stack([one.items[-1].argmax(1) for one in looked])
+    last = torch.stack([one[-1][1].argmax(1) for one in stopped])
     agree = (last == labels).double().mean(0)
     said = last.mode(0).values
     return {
-        "networks": len(looked), "steps": stops[-1],
-        "agreement": bench.summarize([right(one.items[-1], labels) for one in looked]) | {"items": len(labels)},
-        "real": bench.summarize([right(one.eval_outputs[-1], asked) for one in looked]),
+        "networks": len(stopped), "steps": stops[-1],
+        "agreement": bench.summarize([right(one[-1][1], labels) for one in stopped]) | {"items": len(labels)},
+        "real": bench.summarize([right(one[-1][0], asked) for one in stopped]),
         "curve": [
-            {"steps": stop, "items": sum(right(one.items[n], labels) for one in looked) / len(looked),
-             "real": sum(right(one.eval_outputs[n], asked) for one in looked) / len(looked)}
+            {"steps": stop, "items": sum(right(one[n][1], labels) for one in stopped) / len(stopped),
+             "real": sum(right(one[n][0], asked) for one in stopped) / len(stopped)}
             for n, stop in enumerate(stops)
         ],
         "taken_for_another": [

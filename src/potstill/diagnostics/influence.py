@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 from torch import Tensor
 
-from potstill.diagnostics.bench import Bench, Condition, targets
+from potstill.diagnostics.bench import Bench, Condition
 from potstill.functional.sampling import proportional_allocation
+from potstill.tasks import get_targets
 
 __all__ = ["MAX_GROUPS", "conditions", "item_groups", "measure_influence"]
 
@@ -79,7 +80,7 @@ def _losses(bench: Bench, outputs: Tensor) -> Tensor:
     """Return the loss of each test sample (n,); without classes the mean loss (1,)."""
     if bench.classes:
         return F.cross_entropy(outputs.double(), bench.eval_source.labels, reduction="none")
-    return bench.task.loss(outputs, targets(bench.eval_source)).double().reshape(1)
+    return bench.task.loss(outputs, get_targets(bench.eval_source)).double().reshape(1)
 
 
 def _of_group(

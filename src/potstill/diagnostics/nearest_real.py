@@ -1,22 +1,29 @@
 """Nearest real sample of each item of a set, and copies."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor
 
 from potstill.core import Source
 from potstill.core.nested import single_tensor
 from potstill.diagnostics.bench import Bench
-from potstill.diagnostics.near_copies import WITHIN, nearest_rows, usual_gap
 from potstill.errors import PotstillError
+from potstill.functional.distances import chunks, pairwise_squared
+from potstill.functional.sampling import sample_distinct
 from potstill.kinds import get_kind
 from potstill.rng import generator
 
-__all__ = ["MAX_BYTES", "find_nearest"]
+__all__ = ["find_nearest", "nearest_rows", "usual_gap"]
 
 MAX_BYTES = 4 * 2**30
 """Maximum size of the real samples, as float32."""
+WITHIN = 0.5
+"""Fraction of `usual_gap` below which a row counts as a near copy. Ours."""
+_CANDIDATES = 8
+"""Candidates per row from products, which cannot order rows that nearly coincide."""
 _CHUNK = 1024
 
 
@@ -76,3 +83,58 @@ def _rows(source: Source, pixels: bool) -> Tensor:
         return single_tensor(x, "a distance").flatten(1).float()
 
     return torch.cat([of(at) for at in torch.split(torch.arange(len(source)), _CHUNK)])
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest of the many rows to each of the few."""
+
+    index: Int[Tensor, " m"]
+    distance: Float[Tensor, " m"]
+    """Euclidean; exactly 0 where the rows are equal."""
+
+    def exact(self) -> Bool[Tensor, " m"]:
+        return self.distance == 0
+
+    def near(self, usual: float) -> Bool[Tensor, " m"]:
+        """Return True for rows that are not equal, but nearer than `WITHIN` times ``usual``."""
+        return (self.distance > 0) & (self.distance < WITHIN * usual)
+
+
+def nearest_rows(few: Float[Tensor, "m d"], many: Float[Tensor, "n d"]) -> Nearest:
+    """Return the nearest row of ``many`` for each of ``few``; equal rows are at 0; the lowest index on a tie.
+
+    Products find candidates, exact differences decide between them.
+    """
+    held = min(_CANDIDATES, len(many))
+    best = torch.full((len(few), held), float("inf"), dtype=few.dtype, device=few.device)
+    at = torch.zeros(len(few), held, dtype=torch.int64, device=few.device)
+    for part in chunks(len(many), max(len(few), many.shape[1])):
+        gaps = pairwise_squared(few, many[part])
+        found = gaps.topk(min(held, gaps.shape[1]), largest=False)
+        both, places = torch.cat([best, found.values], 1), torch.cat([at, found.indices + part.start], 1)
+        best, kept = both.topk(held, largest=False)
+        at = places.gather(1, kept)
+    at = at.sort(1).values
+    gaps = (few[:, None, :] - many[at]).double().square().sum(2)
+    place = gaps.argmin(1, keepdim=True)
+    return Nearest(index=at.gather(1, place)[:, 0], distance=gaps.gather(1, place)[:, 0].sqrt())
+
+
+def usual_gap(x: Float[Tensor, "n d"], rng: Generator, most: int = 500) -> float:
+    """Return the median distance of a row to its nearest other row, over at most ``most`` random rows.
+
+    Infinite for a single row; repeated rows are at 0 up to rounding.
+    """
+    if len(x) < 2:
+        return float("inf")
+    at = sample_distinct(len(x), min(most, len(x)), rng).to(x.device)
+    gaps = torch.full((len(at),), float("inf"), dtype=torch.float64, device=x.device)
+    rows = x[at].double()
+    for part in chunks(len(x), max(len(at), x.shape[1])):
+        found = pairwise_squared(rows, x[part].double())
+        own = at - part.start
+        inside = (own >= 0) & (own < found.shape[1])
+        found[inside, own[inside]] = float("inf")
+        gaps = torch.minimum(gaps, found.min(1).values)
+    return float(gaps.median().sqrt())

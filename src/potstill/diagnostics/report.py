@@ -1,6 +1,5 @@
 """The diagnostics report: its parts, their estimated cost, and all of them as one JSON document."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from potstill.errors import PotstillError, unknown_name
 from potstill.evaluation.fitting import same_content
 from potstill.evaluation.forecast import measure_step_seconds
 
-__all__ = ["FORMAT", "PARTS", "DiagnosticOptions", "estimate_costs", "run_diagnostics", "total_seconds"]
+__all__ = ["FORMAT", "PARTS", "DiagnosticOptions", "estimate_costs", "run_diagnostics"]
 
 FORMAT = "potstill/study/1"
 _HVP = 4.0
@@ -58,44 +57,35 @@ class DiagnosticOptions:
 class _Part:
     """One part: its function, training conditions, and needs."""
 
-    of: Callable[[Bench, DiagnosticOptions], dict[str, Any]]
-    lessons: Callable[[Bench, DiagnosticOptions], list[Condition]] = lambda bench, options: []
-    walks: bool = False
+    measure: Callable[[Bench, DiagnosticOptions], dict[str, Any]]
+    conditions: Callable[[Bench, DiagnosticOptions], list[Condition]] = lambda bench, options: []
+    needs_stopped_networks: bool = False
     """Needs early-stopped networks of real data."""
     classes: bool = True
-    more: Callable[[Bench, DiagnosticOptions, Callable[[int], float]], float] = lambda bench, options, step: 0.0
-    """Further seconds, given those of an update by batch size."""
-
-
-def _curved(bench: Bench, options: DiagnosticOptions, step: Callable[[int], float]) -> float:
-    each = bench.protocol.recipe.steps[0]
-    products = (sharpness.VECTORS + sharpness.PRODUCTS) * (
-        step(sharpness.count_samples(bench)) + step(len(bench.distilled))
-    )
-    return 2 * sharpness.count_students(bench) * (each * step(len(bench.distilled)) + _HVP * products)
 
 
 PARTS: Mapping[str, _Part] = {
-    "nearest": _Part(of=lambda bench, options: nearest_real.find_nearest(bench), classes=False),
+    "nearest": _Part(measure=lambda bench, options: nearest_real.find_nearest(bench), classes=False),
     "labeller": _Part(
-        of=lambda bench, options: early_stopped_teachers.measure_readability(bench, options.stops), walks=True
+        measure=lambda bench, options: early_stopped_teachers.measure_readability(bench, options.stops),
+        needs_stopped_networks=True,
     ),
     "calibration": _Part(
-        of=lambda bench, options: calibration.measure_calibration(bench),
-        lessons=lambda bench, options: calibration.conditions(bench),
+        measure=lambda bench, options: calibration.measure_calibration(bench),
+        conditions=lambda bench, options: calibration.conditions(bench),
     ),
     "mixing": _Part(
-        of=lambda bench, options: augmentation_value.measure_mixing(bench, options.amounts),
-        lessons=lambda bench, options: augmentation_value.conditions(bench, options.amounts), classes=False,
+        measure=lambda bench, options: augmentation_value.measure_mixing(bench, options.amounts),
+        conditions=lambda bench, options: augmentation_value.conditions(bench, options.amounts), classes=False,
     ),
     "agreement": _Part(
-        of=lambda bench, options: early_stopped_teachers.measure_agreement(bench, options.stops),
-        lessons=lambda bench, options: early_stopped_teachers.conditions(bench), walks=True,
+        measure=lambda bench, options: early_stopped_teachers.measure_agreement(bench, options.stops),
+        conditions=lambda bench, options: early_stopped_teachers.conditions(bench), needs_stopped_networks=True,
     ),
-    "curvature": _Part(of=lambda bench, options: sharpness.measure_curvature(bench), classes=False, more=_curved),
+    "curvature": _Part(measure=lambda bench, options: sharpness.measure_curvature(bench), classes=False),
     "influence": _Part(
-        of=lambda bench, options: influence.measure_influence(bench, options.groups),
-        lessons=lambda bench, options: influence.conditions(bench, options.groups), classes=False,
+        measure=lambda bench, options: influence.measure_influence(bench, options.groups),
+        conditions=lambda bench, options: influence.conditions(bench, options.groups), classes=False,
     ),
 }  # fmt: skip
 """Parts by name, cheap ones first."""
@@ -125,28 +115,27 @@ def estimate_costs(bench: Bench, options: DiagnosticOptions) -> dict[str, dict[s
         one = few + max(0.0, many - few) * (n - small) / max(1, most - small)
         return max(one, 0.0) * max(1.0, samples / most)
 
-    answers = len(bench.eval_source) * many / most / 3
+    answers, updates = len(bench.eval_source) * many / most / 3, bench.protocol.recipe.steps[0]
     trained_names: set[str] = set()
-    walked, found = False, dict[str, dict[str, Any]]()
+    walked, costs = False, dict[str, dict[str, Any]]()
     for name in options.parts:
         part = PARTS[name]
         if _without(bench, name) is not None:
             continue
-        fresh = {lesson.name: lesson for lesson in part.lessons(bench, options) if lesson.name not in trained_names}
+        fresh = {lesson.name: lesson for lesson in part.conditions(bench, options) if lesson.name not in trained_names}
         trained_names |= fresh.keys()
-        updates = bench.protocol.recipe.steps[0]
         seconds = sum(bench.students * (updates * step(min(most, of.items)) + answers) for of in fresh.values())
         networks = 0
-        if part.walks and not walked:
+        if part.needs_stopped_networks and not walked:
             networks, walked = early_stopped_teachers.count_networks(bench), True
-            seconds += networks * (
-                options.stops[-1] * step(early_stopped_teachers.BATCH) + len(options.stops) * answers
-            )
-        found[name] = {
-            "students": bench.students * len(fresh), "networks": networks,
-            "seconds": seconds + part.more(bench, options, step),
-        }  # fmt: skip
-    return found
+            each = options.stops[-1] * step(early_stopped_teachers.BATCH) + len(options.stops) * answers
+            seconds += networks * each
+        if name == "curvature":
+            sizes = sharpness.count_samples(bench), len(bench.distilled)
+            products = (sharpness.VECTORS + sharpness.PRODUCTS) * sum(map(step, sizes))
+            seconds += 2 * sharpness.count_students(bench) * (updates * step(sizes[1]) + _HVP * products)
+        costs[name] = {"students": bench.students * len(fresh), "networks": networks, "seconds": seconds}
+    return costs
 
 
 def run_diagnostics(
@@ -163,17 +152,14 @@ def run_diagnostics(
     """
     parts, left, seconds = dict[str, Any](), dict[str, str](), dict[str, float]()
     for name in options.parts:
-        why = _without(bench, name)
         begun = time.monotonic()
-        if why is None:
-            try:
-                parts[name] = PARTS[name].of(bench, options)
-            except PotstillError as error:
-                why = str(error)
-        if why is not None:
-            left[name] = why
-        else:
+        try:
+            if (why := _without(bench, name)) is not None:
+                raise PotstillError(why)
+            parts[name] = PARTS[name].measure(bench, options)
             seconds[name] = round(time.monotonic() - begun, 3)
+        except PotstillError as error:
+            left[name] = str(error)
     small, recipe = bench.distilled, bench.protocol.recipe
     return {
         "format": FORMAT,
@@ -194,17 +180,9 @@ def run_diagnostics(
         },
         "parts": parts, "left_out": left, "seed": bench.seed,
         "cost": {
-            "expected": None if forecast is None else _rounded(forecast), "seconds": seconds,
+            "expected": None if forecast is None else {n: float(f"{of['seconds']:.3g}") for n, of in forecast.items()},
+            "seconds": seconds,
             "device": str(bench.real.device),
         },
         "versions": {"potstill": version("potstill"), "torch": torch.__version__},
     }  # fmt: skip
-
-
-def _rounded(forecast: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    return {name: float(f"{of['seconds']:.3g}") for name, of in forecast.items()}
-
-
-def total_seconds(forecast: Mapping[str, Mapping[str, Any]]) -> float:
-    """Return the seconds of all parts."""
-    return math.fsum(of["seconds"] for of in forecast.values())

@@ -1,4 +1,7 @@
-"""Published evaluation protocols, and ours, each with its paper, source files and known deviations."""
+"""Published evaluation protocols, and ours, each with its paper, source files and known deviations.
+
+Where one is optimistic, ``select="last"`` gives the last epoch.
+"""
 
 from potstill.evaluation.protocol import Case, ModelSelection, Protocol, Recipe, Teaching
 
@@ -34,10 +37,8 @@ DC = Protocol(
 )  # fmt: skip
 """``dc``: protocol of DC (arXiv:2006.05929; evaluate_synset and main.py of the published code).
 
-SGD at 0.01 with momentum 0.9 and weight decay 5e-4, batch 256, 301 epochs; after epoch index 151 the rate falls to a
-tenth and the optimiser is new. No augmentation, with two exceptions that train for 1001 epochs: MNIST (each sample is
-cropped, scaled or rotated) and the ConvNet with batch norm (each is cropped or gets noise). The last epoch counts.
-Published: 5 distilled sets × 20 networks.
+After epoch index 151 the rate falls to a tenth and the optimiser is new. MNIST (each sample is cropped, scaled or
+rotated) and the ConvNet with batch norm (cropped, or noise) are the two exceptions with augmentation.
 """
 
 DSA = Protocol(
@@ -49,8 +50,7 @@ DSA = Protocol(
 )  # fmt: skip
 """``dsa``: protocol of DSA and DM (arXiv:2102.08259, arXiv:2110.04181; evaluate_synset of the published code).
 
-As ``dc``, with 1001 epochs and the siamese augmentation drawn for each sample on its own; digits are not flipped.
-Published: 5 distilled sets × 20 networks.
+As ``dc``, longer and with the siamese augmentation drawn for each sample on its own; digits are not flipped.
 """
 
 DATADAM = Protocol(
@@ -62,18 +62,12 @@ DATADAM = Protocol(
 )  # fmt: skip
 """``datadam``: protocol of DataDAM (arXiv:2310.00093; main_DataDAM.py and utils.py of the published code).
 
-As ``dsa``, with batch 64 and 1801 epochs: SGD at 0.01 with momentum 0.9 and weight decay 5e-4, after epoch index 901
-the rate falls to a tenth and the optimiser is new; DSA's augmentation with parameters for each sample; the last
-epoch counts.
+As ``dsa`` in batches of 64, longer. **The student has batch norm**: the published code builds its ``ConvNet`` with it
+whatever the default norm says. Numbers beside those of ``dsa`` differ by norm and length, not by the set alone. The
+published depth is 3; ours goes by the picture's size (3 at 32).
 
-**The student has batch norm**: the published code builds its ``ConvNet`` with batch norm whatever the default norm
-says, so this protocol trains ``convnet-batch`` unless another network is asked for. Numbers beside those of ``dsa``
-differ by norm and length, not by the set alone. The published ConvNet has depth 3; ours goes by the picture's size
-(3 at 32).
-
-The code flips digits too unless told otherwise; here, as under ``dsa``, they are not flipped. It also prints the
-best of the sets that one distillation passes through, by test accuracy; that is no choice of this protocol's, which
-measures the set that it is given. Published: 1 distilled set × 10 networks.
+The code flips digits too unless told otherwise; here, as under ``dsa``, they are not flipped. It also prints the best
+of the sets that one distillation passes through, by test accuracy: a choice among sets, and no part of measuring one.
 """
 
 MTT = Protocol(
@@ -86,15 +80,13 @@ MTT = Protocol(
 )  # fmt: skip
 """``mtt``: protocol of MTT, FTD, TESLA and ATT (arXiv:2203.11932; evaluate_synset and distill.py of the code).
 
-As ``dsa``: 1001 epochs of SGD with momentum 0.9 and weight decay 5e-4 in batches of 256, after epoch index 501 a tenth
-of the rate and a new optimiser, per-sample DSA augmentation, last epoch, 5 networks. The rate is the one that was
-**learned with the set**, which its card says; sets without one, and the baselines, have 0.01, at which it begins.
+As ``dsa``, but the rate is the one that was **learned with the set**, which its metadata say; sets without one, and the
+baselines, have 0.01, at which it begins.
 
-The published tables keep the best of the sets that one run of the distillation passed through (every 100 iterations),
-by their accuracy on the test data. That is a choice among sets and no part of measuring one: it is not made here, so a
-number under this protocol is not optimistic, and stands below a table's by what that choice gave. CIFAR is published
-with ZCA whitening: give ``--zca`` where the set is made; its file then holds the whitening, and students and test data
-are seen through it. FTD measures the moving average of its pictures: that is what its sets are.
+The published tables keep the best of the sets that one run passed through (every 100 iterations), by their accuracy on
+the test data. That is a choice among sets and no part of measuring one: it is not made here, so a number under this
+protocol is not optimistic, and stands below a table's by what that choice gave. CIFAR is published with ZCA whitening:
+give ``--zca`` where the set is made. FTD measures the moving average of its pictures: that is what its sets are.
 """
 
 DATM_SOFT = Protocol(
@@ -107,14 +99,8 @@ DATM_SOFT = Protocol(
 )  # fmt: skip
 """``datm-soft``: protocol of DATM (arXiv:2310.05773; evaluate_synset and evaluation.py of the published code).
 
-As ``dsa`` in batches of 128: 1001 epochs of SGD with momentum 0.9 and weight decay 5e-4, after epoch index 501 a tenth
-of the rate and a new optimiser, per-sample DSA augmentation, last epoch. Labels are the set's own rows, in a soft
-cross-entropy; a set of classes is trained on as such. The rate is the one that was **learned with the set**, which its
-card says; sets without one, and the baselines, have 0.01, at which DATM's rate begins.
-
-The published tables keep the best of the sets that one run of the distillation passed through, by their accuracy on the
-test data, which is not part of measuring a set. CIFAR is published with ZCA whitening: give ``--zca`` where the set is
-made. The published configurations test one network, the code's default is five.
+As ``mtt`` in batches of 128, on the set's own rows in a soft cross-entropy. CIFAR is published with ZCA whitening
+(``--zca``). The published configurations test one network, the code's default is five.
 """
 
 DATM = DATM_SOFT.change(
@@ -124,13 +110,9 @@ DATM = DATM_SOFT.change(
 )  # fmt: skip
 """``datm``: protocol of DATM, PAD and EDF by their published configurations (arXiv:2310.05773; DATM.py, configs/).
 
-The same training as ``datm-soft``: 1001 epochs of SGD in batches of 128 at the rate learned with the set (0.01 where
-there is none), soft cross-entropy with the set's own rows, DSA augmentation, last epoch. What differs is how many
-networks are trained on a set: the configurations test **one** (``num_eval: 1``), ``datm-soft`` five, the default of the
-code. A number here stands for what a published table has and says little of its spread: report ``datm-soft``.
-
-The published tables keep the best of the sets that a run passed through (every 500 iterations) by their accuracy on the
-test data: a choice among sets that is not made here (see ``mtt``), and which with one network is the more optimistic.
+As ``datm-soft``, but the configurations test **one** network (``num_eval: 1``): a number stands for what a published
+table has and says little of its spread. Report ``datm-soft``. The tables' choice of the best set (see ``mtt``) is not
+made here, and is the more optimistic with one network.
 """
 
 NO_DISTILLATION = Protocol(
@@ -149,15 +131,12 @@ NO_DISTILLATION = Protocol(
 )  # fmt: skip
 """``no-distillation``: protocol of random pictures with soft labels (arXiv:2406.10485; softlabel/ of the code).
 
-3001 epochs of SGD (rate 0.01, momentum 0.9, weight decay 5e-4), batch 256; the rate is times 0.3 after each quarter of
-3000 epochs, so a fourth time for the epoch beyond. Per-sample DSA augmentation; cross-entropy with the set's own rows,
-at the temperature that they have (1 as published). Sets of ``random-soft`` are what it was made for.
+The rate falls after each quarter of 3000 epochs, so a fourth time for the epoch beyond. Cross-entropy with the set's
+own rows, at the temperature that they have (1 as published). Sets of ``random-soft`` are what it was made for.
 
-**Optimistic**: the code tests every 200 epochs and after the last, and reports the best; ``select="last"`` gives the
-last. Its looks come one epoch later than ours.
-
-Tiny-ImageNet is published with 1000 epochs, and at a rate of 0.1 from 10 pictures per class on; ImageNet-1K with AdamW
-at 1e-3 to 5e-3 along a cosine; CIFAR-10 with ZCA whitening. Override these.
+**Optimistic**: the code tests every 200 epochs and after the last, and reports the best; its looks come one epoch later
+than ours. Tiny-ImageNet is published at a rate of 0.1 from 10 pictures per class on; ImageNet-1K with AdamW at 1e-3 to
+5e-3 along a cosine; CIFAR-10 with ZCA whitening. Override these.
 """
 
 REMEMBER = Protocol(
@@ -168,14 +147,12 @@ REMEMBER = Protocol(
 )  # fmt: skip
 """``remember``: protocol of Remember the Past (arXiv:2206.02916; tools/evaluator.py and trainer.py of the code).
 
-SGD at 0.01 with momentum 0.9 for 300 epochs, at a constant rate and without weight decay (configs, backbone_optim;
-utils/optimizer_utils.py passes none), on cross-entropy, in batches of 640 (tools/trainer.py), each pass in an order of
-its own. No augmentation, as the README's commands have it (``none``); a set that was made with flips and rotations is
-trained with them there: ``augment="flip-rotate"``. 10 networks (configs, num_eval), last epoch.
+Learning rate and momentum are those of configs, backbone_optim (utils/optimizer_utils.py passes no weight decay), the
+batch that of tools/trainer.py. A set that was made with flips and rotations is trained with them in the code:
+``augment="flip-rotate"``.
 
-The code looks at the test data every 200 steps of a distillation and its README says that with ``validation_ratio 0``,
-as in its commands, it does so directly; that is a choice among sets and no part of measuring one (see ``mtt``), so this
-protocol is not optimistic. The student is the ConvNet of depth 3, width 128, with instance norm.
+The code looks at the test data every 200 steps of a distillation, directly with ``validation_ratio 0`` as in its
+README: a choice among sets (see ``mtt``), so this protocol is not optimistic.
 """
 
 IDC = Protocol(
@@ -191,27 +168,17 @@ IDC = Protocol(
 )  # fmt: skip
 """``idc``: protocol of IDC (arXiv:2205.14959; argument.py, train.py and test.py of the published code).
 
-SGD at 0.01 with momentum 0.9 and weight decay 5e-4, batch 64, 1000 epochs; the rate falls to a fifth after 2/3 and
-again after 5/6 of the epochs, and momentum goes on. Every batch is flipped, recoloured and cropped, scaled or
-rotated, each sample on its own (digits are not flipped); then, with probability 1/2, it is mixed by CutMix with an
-even share. The cutout of the published strategy is struck out wherever CutMix is used.
-
-**Optimistic**: the code looks at the test data after each quarter of the epochs and prints the best of the four
-beside the last; here the best counts. ``select="last"`` gives the last. The student is IDC's ConvNet (depth 3, width
-128, instance norm), our ``convnet``. Sets of several formations are decoded before they are trained on.
+The cutout of the published strategy is struck out wherever CutMix is used. Sets of several formations are decoded
+before they are trained on. **Optimistic**: the code tests after each quarter of the epochs and prints the best of the
+four beside the last; here the best counts.
 
 What the code does besides, and a protocol here cannot tell, as it knows the data and not how the set is stored:
 
 - MNIST at a factor above 1 and SVHN at factor 1 with one picture per class are trained on without CutMix
   (``mix="none"``); that SVHN keeps cutout.
-- From 50 pictures per class on, at a factor above 1, the DenseNet of the cross-architecture table is trained for 400
-  epochs.
-- ImageNet (224 pixels, ResNetAP-10) has other augmentation (random resized crops, flips, colour jitter, PCA noise),
-  CutMix on every batch, and E epochs by the number of decoded pictures per class: 1: 3000, up to 10: 2000, up to 50:
-  1500, up to 200: 1000, up to 500: 500, else 300, with 100 classes 2/3 of that, rounded down to hundreds, and then at
-  rate 0.1, weight decay 1e-4 and batch 128. That recipe is not offered.
-
-Published: the README evaluates 1 distilled set × 3 networks.
+- From 50 pictures per class on, at a factor above 1, the DenseNet of the cross-architecture table has 400 epochs.
+- ImageNet (224 pixels, ResNetAP-10) has other augmentation, CutMix on every batch, and 300 to 3000 epochs by the number
+  of decoded pictures. That recipe is not offered.
 """
 
 NCFM = Protocol(
@@ -230,19 +197,13 @@ NCFM = Protocol(
 )  # fmt: skip
 """``ncfm``: protocol of NCFM (arXiv:2502.20653; condenser/evaluate.py and config/ of the published code).
 
-AdamW at 0.001, batch 128, 2000 epochs; the rate is halved after each fifth of the epochs. The configuration's weight
-decay of 5e-4 never reaches AdamW, which so has torch's default of 0.01. Augmentation and CutMix are IDC's (see
-``idc``).
+The configuration's weight decay of 5e-4 never reaches AdamW, which so has torch's default of 0.01. Augmentation and
+CutMix are IDC's. **Optimistic**: each network counts with its best epoch on the test data.
 
-**Optimistic**: each network counts with its best epoch on the test data, which are looked at after every 100 epochs
-and after the last. ``select="last"`` gives the last.
-
-Tiny-ImageNet is published with 2000 epochs at 1, 300 at 10 and 40 at 50 pictures per class, looked at every 100, 50
-and 5 epochs. A protocol knows the data and not the size: here Tiny-ImageNet has 300 and 50, override the others. The
-student is the ConvNet with instance norm, of depth 3 (Tiny-ImageNet: 4, subsets of ImageNet at 128 pixels: 5), our
-``convnet``. Several GPUs share a batch in the published code, and each then draws its own augmentation; here a batch
-is one. Soft labels of a teacher, which the code offers as an option, come here with the set or not at all.
-Published: 10 networks (ImageNet: 3) on one distilled set. No digits are published; they are not flipped.
+Tiny-ImageNet is published with 2000 epochs at 1, 300 at 10 and 40 at 50 pictures per class, tested every 100, 50 and 5
+epochs. A protocol knows the data and not the size: here it has 300 and 50, override the others. Several GPUs share a
+batch in the published code, and each then draws its own augmentation; here a batch is one. No digits are published;
+they are not flipped.
 """
 
 SRE2L = Protocol(
@@ -258,18 +219,13 @@ SRE2L = Protocol(
 )  # fmt: skip
 """``sre2l``: protocol of SRe2L on ImageNet-1K (arXiv:2306.13092; validate/train_FKD of the published code).
 
-300 epochs of AdamW (rate 1e-3, weight decay 0.01 on tensors of more than one axis only), batch 1024, the rate set every
-epoch along a cosine to zero; each picture cropped (8 to 100 % of its area), perhaps mirrored, every batch mixed by
-CutMix with an even share. The teacher labels what results; the loss is the divergence of the softmaxes at temperature
-20, **without** the factor T² (in the published code that line is commented out).
+The loss is **without** the factor T² (in the published code that line is commented out). **Optimistic**: the code tests
+every ten epochs and reports the best.
 
-**Optimistic**: the code tests every ten epochs and reports the best; ``select="last"`` gives the last.
-
-The published program stores the teacher's logits in half precision for every epoch and crop beforehand; here the
-teacher answers as the batch is made, which gives the same labels without the rounding. Its gradient accumulation (two
-half batches) is one batch here. The teacher of the publication is torchvision's; here one is trained on the training
-data by the recipe that the same repository gives for CIFAR (SGD 0.1, momentum 0.9, weight decay 5e-4, cosine, 200
-epochs, batch 128). It has the student's architecture, ResNet-18 with BatchNorm, whose stem is that for small pictures.
+The published program stores the teacher's logits in half precision for every epoch and crop; here the teacher answers
+as the batch is made, without the rounding. Its gradient accumulation (two half batches) is one batch here. The
+teacher of the publication is torchvision's; here one is trained on the training data by the recipe that the same
+repository gives for CIFAR (the defaults of `Teaching`). Teacher and student have a stem for small pictures.
 """
 
 SRE2L_CIFAR = Protocol(
@@ -284,17 +240,13 @@ SRE2L_CIFAR = Protocol(
 )  # fmt: skip
 """``sre2l-cifar``: protocol of SRe2L on CIFAR (arXiv:2306.13092; relabel_cifar.py of the published code).
 
-400 epochs of AdamW (rate 1e-3, weight decay 0.01), batch 128, cosine to zero; shifts by up to four pixels and flips;
-every batch mixed by MixUp (Beta(0.8, 0.8)). The teacher labels the mixed batch; divergence at temperature 30 without
-T². The last epoch counts. An answer of the authors in the repository's issues speaks of 800 epochs for the paper's
-table; the file says 400.
+Without T². An answer of the authors in the repository's issues speaks of 800 epochs for the paper's table; the file
+says 400.
 
 The teacher's BatchNorms go by the statistics of the batch that it labels, as the program never puts it into evaluation
 mode (relabel_cifar.py:85-92, 138; DWA's validation_cifar.py:152-158, 206 does the same). Version 1 of this protocol
-labelled with those of the teacher's training: ``teacher_statistics="running"``.
-
-Teacher and student are ResNet-18 with BatchNorm and a stem for small pictures; the teacher is trained as the
-repository does (SGD 0.1, momentum 0.9, weight decay 5e-4, cosine, 200 epochs, batch 128, shifts and flips).
+labelled with those of the teacher's training: ``teacher_statistics="running"``. The teacher is trained as in the
+repository (the defaults of `Teaching`).
 """
 
 CDA = SRE2L.change(
@@ -302,16 +254,12 @@ CDA = SRE2L.change(
     summary="CDA's recipe: SRe2L's for ImageNet with batches of 128, KL at T = 20, best epoch on test",
     batch=128,
 )  # fmt: skip
-"""``cda``: protocol of CDA (arXiv:2311.18838).
+"""``cda``: protocol of CDA (arXiv:2311.18838), optimistic as ``sre2l``.
 
 The repository sends readers to SRe2L's relabelling for it, so this is ``sre2l`` but for the batch: 128 in place of
 1024, as in the programs of LPLD (arXiv:2410.15919), which grew out of these two. CDA's repository itself names none.
-300 epochs of AdamW (rate 1e-3, weight decay 0.01 on tensors of more than one axis only), the rate set every
-epoch along a cosine to zero; crops of 8 to 100 % of the area, flips, every batch mixed by CutMix; the teacher's
-divergence at temperature 20 without T².
-
-**Optimistic**: tested every ten epochs, the best counts; ``select="last"`` gives the last. Tiny-ImageNet is published
-with SGD (0.2, momentum 0.9, weight decay 1e-4) for 100 epochs of batch 256 without mixing, and with T²: override it.
+Tiny-ImageNet is published with SGD (0.2, momentum 0.9, weight decay 1e-4) for 100 epochs of batch 256 without mixing,
+and with T²: override it.
 """
 
 RDED = Protocol(
@@ -327,19 +275,14 @@ RDED = Protocol(
 )  # fmt: skip
 """``rded``: protocol of RDED on small pictures (arXiv:2312.03526; argument.py, validation of the published code).
 
-300 epochs of AdamW (rate 1e-3, weight decay 0.01 on tensors of more than one axis only); batch 10, 50 or 100 from 1, 10
-or 50 pictures per class on, twice that from 100 classes on, and never more than the set has; flips; every batch mixed
-by CutMix. The teacher labels the mixed batch; divergence at temperature 20 without T². The rate is set every epoch
-along **half** of a cosine's fall: (1 + cos(πe/2E))/2, so that it ends at half of where it began.
+Without T². The rate falls along **half** of a cosine, so that it ends at half of where it began. **Optimistic**: the
+best of the looks at the test data in the last fifth of the epochs counts.
 
-**Optimistic**: the best of the looks at the test data in the last fifth of the epochs counts (every ten epochs);
-``select="last"`` gives the last.
-
-Left out: for sets whose pictures hold several crops the code also shuffles patches and crops
-(``augment="patches"`` does that for 2×2); its extra pass of the student in training mode, which only logs an accuracy
-but moves BatchNorm's running statistics a second time; other rates for other students (ConvNet on CIFAR-100 0.002 and
-batch 25, AlexNet and transformers 1e-4, VGG 5e-4, MobileNet 0.0025, EfficientNet 0.002). The teacher is trained as for
-``sre2l-cifar``; the publication's were made by its authors.
+Left out: for sets whose pictures hold several crops the code also shuffles patches and crops (``augment="patches"``
+does that for 2×2); its extra pass of the student in training mode, which only logs an accuracy but moves BatchNorm's
+running statistics a second time; other rates for other students (ConvNet on CIFAR-100 0.002 and batch 25, AlexNet and
+transformers 1e-4, VGG 5e-4, MobileNet 0.0025, EfficientNet 0.002). The teacher is trained as for ``sre2l-cifar``; the
+publication's were made by its authors.
 """
 
 EDC = Protocol(
@@ -358,14 +301,8 @@ EDC = Protocol(
 )  # fmt: skip
 """``edc``: protocol of EDC on ImageNet-1K (arXiv:2404.13733; Branch_full_ImageNet_1k/train of the published code).
 
-300 epochs of AdamW (rate 1e-3, weight decay 0.01 on tensors of more than one axis only), batch 100. The rate is set
-every epoch along **half** of a cosine's fall ("smoothing", --st 2): (1 + cos(πe/2E))/2, which ends at half of where it
-began. Each picture's quarters are shuffled, then it is cropped (50 to 100 %) and perhaps mirrored; every batch is mixed
-by CutMix. The loss is the squared error of the logits from a committee's mean logits, plus 0.025 of the cross-entropy
-with the set's own classes, which are not mixed. What is tested is a moving average of the weights that keeps 0.99 at
-every update.
-
-**Optimistic**: tested every 30 epochs, the best counts; ``select="last"`` gives the last.
+The rate falls along half of a cosine ("smoothing", --st 2). The cross-entropy is with the set's own classes, which are
+not mixed. **Optimistic**: tested every 30 epochs, the best counts.
 
 Where the released code does not do what the paper says, the paper counts: its option ``--ls-type cos`` is overwritten
 by a line that falls to half of the rate; and its average is of parameters only, tested with the BatchNorm statistics of
@@ -391,20 +328,15 @@ FREPO = Protocol(
 )  # fmt: skip
 """``frepo``: protocol of FRePo and RCIG (arXiv:2206.00719; script/eval.py and proto_evaluate of the code).
 
-Adam at 3e-4 without weight decay; the rate rises from 0 over 500 updates, then falls along a cosine to a hundredth. As
-many updates as the set has items for: 1,000 for 10, 2,000 for 100, 20,000 for 200, 5,000 for 400 and 500, 10,000 for
-1,000, 40,000 for 2,000 and 5,000; the code knows no other numbers, here a set takes those of the last that it reaches.
-Batches of all items, at most 500. **The loss is a squared error** between outputs and scores, the learned labels as
-they are; a class is one-hot − 1/k. FRePo's own augmentation: one of flip, color, crop, rotate, translate and cutout for
-a batch; without flip for MNIST and Fashion-MNIST, and here for all that may not be mirrored. 5 networks, last update.
+**The loss is a squared error** between outputs and scores, the learned labels as they are; a class is one-hot − 1/k.
+The code has updates for the listed numbers of items only; here a set takes those of the last that it reaches. FRePo's
+own augmentation: one of flip, color, crop, rotate, translate and cutout for a batch.
 
-The code keeps the sets of a distillation that did best on the test data; that is a choice among sets and no part of
-measuring one (see ``mtt``), so this protocol is not optimistic. RCIG's program trains the same way, and with
-cross-entropy at a learned temperature beside it, which is not offered.
-
-What differs: the code takes its batches in the order of the set, which matters above 500 items only; here they are
-drawn anew in each pass. The loss is the mean over classes too, which Adam does not see. The published network has 128,
-256 and 512 channels and no norm; here it is the network the set was made with. ZCA whitening is the set's own.
+The code keeps the sets of a distillation that did best on the test data (see ``mtt``), so this protocol is not
+optimistic. RCIG's program trains the same way, and with cross-entropy at a learned temperature beside it, which is not
+offered. The code takes its batches in the order of the set, which matters above 500 items only; here they are drawn
+anew in each pass. The loss is the mean over classes too, which Adam does not see. The published network has 128, 256
+and 512 channels and no norm; here it is the network the set was made with.
 """
 
 KIP = Protocol(
@@ -417,17 +349,14 @@ KIP = Protocol(
 )  # fmt: skip
 """``kip``: protocol of KIP's sets (arXiv:2011.00050, arXiv:2107.13034; KIP.ipynb, nn_training.ipynb of the code).
 
-For pictures where no network is named, the student is KIP's **own learner**: kernel ridge regression with the neural
-tangent kernel of an infinitely wide fully connected network of one hidden layer (``krr-ntk``), λ = 1e-6 of the kernel's
-mean diagonal, on scores. It is solved once and has no spread, and the recipe below does not concern it. The numbers of
-the paper's tables are of convolutional kernels, which are not offered.
+For pictures where no network is named, the student is KIP's **own learner** (``krr-ntk``), which is solved once and
+does not concern itself with the recipe. The numbers of the paper's tables are of convolutional kernels, which are not
+offered.
 
-With ``--network`` a network is trained as the finite transfer of the paper is (nn_training.ipynb): SGD with momentum
-0.9, batches of 100, 5,000 updates along a cosine to zero, a squared error from scores, weight decay 0.001, no
-augmentation. Rate and weight decay were found by a grid search on validation data of 5,000 training samples, the rate
-in parts of the largest stable one of a network's kernel; here the rate is chosen on as many, among five, and the decay
-is the notebook's. Published: ConvNets of width 1,024 without norm, with ZCA of the KIP family (``--zca kip``); name the
-network ``convnet-w1024-nonorm`` for it.
+With ``--network`` a network is trained as the finite transfer of the paper is (nn_training.ipynb). Its rate was found
+in parts of the largest stable one of a network's kernel, on validation data of 5,000 training samples; here it is
+chosen on as many, among five. Published: ConvNets of width 1,024 without norm (``convnet-w1024-nonorm``), with ZCA of
+the KIP family (``--zca kip``).
 """
 
 RAT_BPTT = Protocol(
@@ -442,16 +371,12 @@ RAT_BPTT = Protocol(
 )  # fmt: skip
 """``rat-bptt``: protocol of RaT-BPTT and AT-BPTT (arXiv:2311.07025; test and init_train of framework/base.py).
 
-Adam at 1e-3, constant, without weight decay, on cross-entropy, in batches of 100 (10 per class of 10, as the README's
-command has it); for a batch either mirror images or rotations by up to 15°, each sample on its own. Pictures that may
-not be mirrored are rotated only. 3,000 updates, 8 networks; learned labels are rows in a soft cross-entropy.
+For a batch either mirror images or rotations by up to 15°, each sample on its own; pictures that may not be mirrored
+are rotated only. **Optimistic**: the code reports the length whose mean over the networks is best on the test data;
+here each network counts with its own best, which is at least as much, by little where networks agree.
 
-**Optimistic**: the code tests after 300, 600, 1,000 and 3,000 updates and reports the length that is best on the test
-data. ``select="last"`` gives the last. The code takes the length whose mean over the networks is best; here each
-network counts with its own best, which is at least as much, by little where networks agree.
-
-What differs: the code draws each batch with as many of every class; here a pass goes through the whole set in a random
-order, so that batches of sets of more than 100 items are of equal numbers on average only. Looks are after the pass in
-which those updates lie. From 100 classes on the code takes one per class: ``batch=100`` is that. The student is the
-ConvNet of depth 3, width 128, with instance norm; ZCA whitening of the KIP family comes with the set (``--zca kip``).
+The code draws each batch with as many of every class; here a pass goes through the whole set in a random order, so that
+batches of sets of more than 100 items are of equal numbers on average only. Looks are after the pass in which those
+updates lie. From 100 classes on the code takes one per class: ``batch=100`` is that. ZCA whitening of the KIP family
+comes with the set (``--zca kip``).
 """
