@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 import types
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def ours(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     layout = Layout.of(job.make(0))
 
     def epoch() -> None:
-        job.run(MemoryRows(layout, 1), job._first())
+        deque(job.run(MemoryRows(layout, 1), job.first()), maxlen=0)
 
     return dict.fromkeys(WHAT, epoch)  # nothing is tested between epochs
 
@@ -173,9 +174,8 @@ def error(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     job, exact = job_of(args.small, args.epochs), list[torch.Tensor]()
     rows = MemoryRows(Layout.of(job.make(0)), args.epochs)
-    state = job._first()
-    exact.append(rows.layout.flat(state.teacher.params))
-    job.run(rows, state, lambda state: exact.append(rows.layout.flat(state.teacher.params)))
+    first = job.first()
+    exact.extend(rows.layout.flat(state.teacher.params) for state in (first, *job.run(rows, first)))
     found: dict[str, list[float]] = {}
     for t in range(1, args.epochs + 1 - AHEAD):
         moved = float((exact[t + AHEAD] - exact[t]).norm())

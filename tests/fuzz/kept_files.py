@@ -160,18 +160,15 @@ def under_way(folder: Path) -> list[bytes]:
     from potstill.pretraining.epoch_checkpoint import EpochCheckpoint, write_checkpoint
 
     path = folder / "p.progress"
-    state = EpochCheckpoint(
-        epoch=1, teacher=fresh_teacher(_make()(0)), rng=torch.Generator().get_state(), seconds=1.0, stops=()
-    )
-    write_checkpoint(path, state, "k")
+    state = EpochCheckpoint(epoch=1, teacher=fresh_teacher(_make()(0)), rng=torch.Generator().get_state(), seconds=1.0)
+    write_checkpoint(path, state)
     return [path.read_bytes()]
 
 
 def read_under_way(path: Path) -> Any:
-    from potstill.labels.teacher import fresh_teacher
     from potstill.pretraining.epoch_checkpoint import read_checkpoint
 
-    return read_checkpoint(path, fresh_teacher(_make()(0)), "k", 0, CLASSES)
+    return read_checkpoint(path, _jobs("networks").first())
 
 
 def decoded(folder: Path) -> list[bytes]:

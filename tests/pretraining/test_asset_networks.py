@@ -138,7 +138,7 @@ def test_training_is_the_plain_loop() -> None:
 def test_a_network_that_runs_away_is_refused() -> None:
     recipe = {**RECIPE, "lr": 1e30}
     job = TrainNetwork(train=SOURCE, make=MAKE, augment=named_augmentation("none", SOURCE), recipe=recipe, number=0)
-    with pytest.raises(PotstillError, match="did not stay finite in training; lower its learning rate"):
+    with pytest.raises(PotstillError, match="did not stay finite in epoch 1; lower its learning rate"):
         job()
 
 
@@ -277,8 +277,8 @@ def test_a_training_goes_on_after_its_last_whole_epoch_with_the_same_bits(
         train=SOURCE, make=MAKE, augment=named_augmentation("idc", SOURCE), recipe=recipe, number=0, snapshots=(1, 4)
     )
     whole = job.run()
-    assert not job.progress().exists(), "a short training writes nothing"
-    monkeypatch.setattr(asset_networks, "EVERY", -1.0)
+    assert not job.progress.exists(), "a short training writes nothing"
+    job = dataclasses.replace(job, save_every=-1.0)
     plain, met = asset_networks.train_epoch, list[int]()
 
     def breaks(*args: Any, **options: Any) -> Any:
@@ -290,7 +290,7 @@ def test_a_training_goes_on_after_its_last_whole_epoch_with_the_same_bits(
     monkeypatch.setattr(asset_networks, "train_epoch", breaks)
     with pytest.raises(Stopped):
         job.run()
-    assert job.progress().exists()
+    assert job.progress.exists()
     again = job.run()
     assert len(met) == 5, "two epochs, one that broke, and the two that were left"
     assert [stop.epoch for stop, _ in again] == [1, 4]
@@ -300,20 +300,17 @@ def test_a_training_goes_on_after_its_last_whole_epoch_with_the_same_bits(
     assert again[0][1] <= again[1][1]
     for stop in again:
         job.save(*stop)
-    assert not job.progress().exists()
+    assert not job.progress.exists()
 
 
-def test_a_training_under_way_that_is_broken_or_of_another_is_begun_anew(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(asset_networks, "EVERY", -1.0)
-    augment = named_augmentation("idc", SOURCE)
-    job = TrainNetwork(train=SOURCE, make=MAKE, augment=augment, recipe={**RECIPE, "epochs": 3}, number=0)
+def test_a_training_under_way_that_is_broken_or_of_another_is_begun_anew(cache: Path) -> None:
+    augment, recipe = named_augmentation("idc", SOURCE), {**RECIPE, "epochs": 3}
+    job = TrainNetwork(train=SOURCE, make=MAKE, augment=augment, recipe=recipe, number=0, save_every=-1.0)
     whole, _ = job()
-    content = job.progress().read_bytes()
-    for broken in (content[:500], b"", content.replace(b"params/", b"perams/")):
-        job.progress().write_bytes(broken)
+    content = job.progress.read_bytes()
+    for broken in (content[:500], b"", content.replace(b"teacher.params.", b"teacher.perams.")):
+        job.progress.write_bytes(broken)
         assert equal(job()[0], whole)
     other = dataclasses.replace(job, snapshots=(1, 3))
-    assert other.progress() == job.progress()
+    assert other.progress == job.progress
     assert [stop.epoch for stop, _ in other.run()] == [1, 3]

@@ -39,7 +39,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def one(**recipe: Any) -> RecordTraining:
     spec = dataclasses.replace(SPEC, count=1, recipe={**RECIPE, **recipe})
-    return dataclasses.replace(spec.jobs(GROUND)[0], record_every=0.0)
+    return dataclasses.replace(spec.jobs(GROUND)[0], save_every=0.0)
 
 
 def run_of(training: RecordTraining) -> Run:
@@ -56,7 +56,8 @@ def bits(folder: Path) -> dict[str, bytes]:
 def test_it_says_what_a_plain_loop_sees() -> None:
     training = one()
     record = Record((training.compute(),))
-    net, rng = MAKE(training.seed).train(), training._rng()
+    net, rng = MAKE(training.seed).train(), torch.Generator()
+    rng.set_state(training.first().rng)
     opt = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     every = SOURCE.fetch(torch.arange(len(SOURCE)))
     assert isinstance(every.x, Tensor)

@@ -31,8 +31,9 @@ from potstill.pretraining import (
     build_assets,
     estimate_time,
 )
-from potstill.pretraining import expert_training as module
+from potstill.pretraining import networks as module
 from potstill.pretraining.curriculum import PAD, DifficultyOrder
+from potstill.pretraining.trajectory_codec import FileRows, Layout, MemoryRows
 from potstill.testing import toy_source
 from potstill.testing.toy import windows_source
 
@@ -74,9 +75,8 @@ def equal(a: Trajectory, b: Trajectory) -> bool:
 
 def exact(job: ExpertTraining) -> list[dict[str, Tensor]]:
     """What the training went through, unrounded."""
-    states = [job._first()]
-    job.run(module.MemoryRows(module.Layout.of(job.make(0)), job.epochs), states[0], states.append)
-    return [dict(state.teacher.params) for state in states]
+    first, rows = job.first(), MemoryRows(Layout.of(job.make(0)), job.epochs)
+    return [dict(state.teacher.params) for state in (first, *job.run(rows, first))]
 
 
 def test_they_are_an_asset_that_is_made_once_and_then_read_from_one_file_each(cache: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_training_goes_on_after_its_last_whole_epoch_with_the_same_bits(
     make = factory(network, SOURCE.input, 4)
     job = job_of(make=make, epochs=4, momentum=0.5)
     whole = job.compute()
-    monkeypatch.setattr(module, "EVERY", -1.0)
+    job = dataclasses.replace(job, save_every=-1.0)
     plain, met = module.train_epoch, list[int]()
 
     def breaks(*args: Any, **options: Any) -> Any:
@@ -248,7 +248,7 @@ def test_what_was_interrupted_and_is_damaged_is_begun_anew(
 ) -> None:
     job = job_of()
     whole = job.compute()
-    monkeypatch.setattr(module, "EVERY", -1.0)
+    job = dataclasses.replace(job, save_every=-1.0)
     plain, met = module.train_epoch, list[int]()
 
     def breaks(*args: Any, **options: Any) -> Any:
@@ -260,12 +260,12 @@ def test_what_was_interrupted_and_is_damaged_is_begun_anew(
     monkeypatch.setattr(module, "train_epoch", breaks)
     with pytest.raises(Stopped):
         job.build()
-    file = job._progress if broken == "state" else job._part
+    file = job.progress if broken == "state" else job._part
     content = bytearray(file.read_bytes())
     if broken == "rows":
-        layout = module.Layout.of(MAKE(0))
+        layout = Layout.of(MAKE(0))
         with open(file, "rb") as one:
-            place, _ = module.FileRows(one, layout, 3, job._metadata(layout))._place("later", 0)
+            place, _ = FileRows(one, layout, 3, job._metadata(layout))._place("later", 0)
         content[place] ^= 1
     else:
         content[-1] ^= 1

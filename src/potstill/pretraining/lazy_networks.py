@@ -1,5 +1,6 @@
 """Trained networks as a sequence that reads each when it is asked for, with few in memory."""
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,14 +8,17 @@ from pathlib import Path
 from typing import Any, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from potstill._util.cache import mark_in_use
 from potstill.core import NetworkWeights
-from potstill.dataset_file import read_tensors
+from potstill.dataset_file import read_tensors, write_tensors
 from potstill.errors import PotstillError
 
-__all__ = ["MAX_BYTES", "InMemory", "LazyNetworks", "OnDisk", "PerEpoch", "network_bytes", "split_tensors"]
+__all__ = [
+    "CachedFile", "InMemory", "LazyNetworks", "OnDisk", "PerEpoch", "fits_network", "network_bytes", "read_network",
+    "write_network",
+]  # fmt: skip
 
 MAX_BYTES = 4 * 2**30
 """Largest cache file that is read."""
@@ -24,7 +28,44 @@ MAX_OPEN_BYTES = 2**28
 
 def network_bytes(trained: NetworkWeights) -> int:
     """Return the bytes of a network's parameters and buffers."""
-    return sum(t.numel() * t.element_size() for part in (trained.parameters, trained.buffers) for t in part.values())
+    return sum(t.nbytes for part in (trained.parameters, trained.buffers) for t in part.values())
+
+
+def fits_network(trained: NetworkWeights, net: nn.Module) -> bool:
+    """Return True if names and shapes are those of ``net``."""
+    wanted = {n: t.shape for n, t in (*net.named_parameters(), *net.named_buffers())}
+    return {n: t.shape for n, t in {**trained.parameters, **trained.buffers}.items()} == wanted
+
+
+def write_network(path: Path, trained: NetworkWeights, seconds: float) -> None:
+    """Write a trained network, and the seconds that it took.
+
+    Raises:
+        PotstillError: it cannot be written.
+    """
+    tensors = {f"parameters/{n}": t.cpu() for n, t in trained.parameters.items()}
+    tensors |= {f"buffers/{n}": t.cpu() for n, t in trained.buffers.items()}
+    metadata = {"seconds": repr(seconds), "classes": json.dumps(trained.classes), "seed": str(trained.seed)}
+    write_tensors(path, tensors, metadata | {"epoch": str(trained.epoch)})
+
+
+def read_network(path: Path, device: torch.device) -> tuple[NetworkWeights, float]:
+    """Return the trained network in a file, on ``device``, and the seconds that it took.
+
+    Raises:
+        PotstillError: it cannot be read, or is no trained network.
+    """
+    tensors, metadata = read_tensors(path, MAX_BYTES)
+    parts: dict[str, dict[str, Tensor]] = {"parameters": {}, "buffers": {}}
+    try:
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor.to(device)
+        seed, epoch, seconds = int(metadata["seed"]), int(metadata["epoch"]), float(metadata["seconds"])
+        classes = tuple(json.loads(metadata["classes"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise PotstillError(f"{path}: not a trained network ({error}); get the file again") from error
+    return NetworkWeights(seed=seed, **parts, epoch=epoch, classes=classes), seconds
 
 
 @dataclass(frozen=True)
@@ -37,28 +78,25 @@ class InMemory:
         return self.trained
 
 
-@dataclass(frozen=True, kw_only=True)
-class OnDisk:
-    """Reader of a network in a file that was checked when it was found."""
+@dataclass(frozen=True)
+class CachedFile:
+    """A cached file that was checked when it was found; it is marked as in use, in every process that has it."""
 
     path: Path
-    seed: int
-    epoch: int | None
-    classes: tuple[str, ...]
-    device: torch.device
 
     def __post_init__(self) -> None:
         mark_in_use(self.path)
 
-    def __setstate__(self, state: Any) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
         mark_in_use(self.path)  # in the process that it was sent to, too
 
-    @classmethod
-    def of(cls, path: Path, network: NetworkWeights, device: torch.device) -> "OnDisk":
-        """Make a reader of the network ``found`` at ``path``."""
-        return cls(path=path, seed=network.seed, epoch=network.epoch, classes=network.classes, device=device)
+
+@dataclass(frozen=True)
+class OnDisk(CachedFile):
+    """Reader of a network in a file."""
+
+    device: torch.device
 
     def __call__(self) -> NetworkWeights:
         """
@@ -66,13 +104,11 @@ class OnDisk:
             PotstillError: it cannot be read any more.
         """
         try:
-            tensors, _ = read_tensors(self.path, MAX_BYTES)
+            return read_network(self.path, self.device)[0]
         except PotstillError as error:
             raise PotstillError(
                 f"{error}; this trained network was there when the run began: begin again, which makes it anew"
             ) from error
-        parts = split_tensors(tensors, self.device)
-        return NetworkWeights(seed=self.seed, **parts, epoch=self.epoch, classes=self.classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,12 +165,3 @@ class PerEpoch(Mapping[int, NetworkWeights]):
 
     def __len__(self) -> int:
         return len(self.epochs)
-
-
-def split_tensors(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, dict[str, Tensor]]:
-    """Split a file's tensors into ``parameters`` and ``buffers``, on ``device``."""
-    parts: dict[str, dict[str, Tensor]] = {"parameters": {}, "buffers": {}}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition("/")
-        parts.setdefault(part, {})[rest] = tensor.to(device)
-    return {part: parts[part] for part in ("parameters", "buffers")}

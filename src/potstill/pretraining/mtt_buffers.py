@@ -22,9 +22,10 @@ from torch import Tensor
 
 from potstill.core import NetworkFactory
 from potstill.errors import PotstillError
+from potstill.pretraining.trajectory import Trajectory
 from potstill.pretraining.trajectory_codec import Layout, Snapshot
 
-__all__ = ["BufferReader", "BufferTrajectory", "parse_buffer", "read_replay_buffer"]
+__all__ = ["BufferReader", "parse_buffer", "read_replay_buffer"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +48,7 @@ class BufferReader:
         return row, self.buffers.clone()
 
 
-@dataclass(frozen=True, eq=False)
-class BufferTrajectory:
-    """A checked trajectory of a buffer."""
-
-    read: BufferReader
-    epochs: int
-    digest: str
-    memory_bytes: int
-
-
-def read_replay_buffer(path: Path, make: NetworkFactory) -> list[BufferTrajectory]:
+def read_replay_buffer(path: Path, make: NetworkFactory) -> list[Trajectory]:
     """Read the trajectories of a published file.
 
     Raises:
@@ -93,7 +84,7 @@ def _loaded(path: Path) -> tuple[Any, bool]:
 
 def parse_buffer(
     content: Any, what: str, make: NetworkFactory, digest: str = "", is_mapped: bool = False
-) -> list[BufferTrajectory]:
+) -> list[Trajectory]:
     """Check the trajectories of a buffer's content. Errors as of `read_replay_buffer`.
 
     Args:
@@ -109,15 +100,16 @@ def parse_buffer(
     net = make(0)
     layout = Layout.of(net)
     running = layout.flat_buffers(dict(net.named_buffers()))
-    trajectories: list[BufferTrajectory] = []
+    trajectories: list[Trajectory] = []
     for number, trajectory in enumerate(content):
         one = f"{what}: trajectory {number}"
         _check(trajectory, one, layout, make)
         own = f"{digest or _digest(trajectory)}/{number}"
-        memory_bytes = 0 if is_mapped else sum(t.nbytes for snapshot in trajectory for t in snapshot)
-        trajectories.append(
-            BufferTrajectory(BufferReader(trajectory, running, one), len(trajectory) - 1, own, memory_bytes)
-        )
+        trajectories.append(Trajectory(
+            seed=int(hashlib.sha256(own.encode()).hexdigest()[:15], 16), epochs=len(trajectory) - 1, layout=layout,
+            device=make.device, read=BufferReader(trajectory, running, one), digest=own,
+            memory_bytes=0 if is_mapped else sum(t.nbytes for snapshot in trajectory for t in snapshot),
+        ))  # fmt: skip
     return trajectories
 
 

@@ -10,28 +10,30 @@ after e epochs has the bits of a training of e epochs, and both have one name in
 rate that falls over 50 epochs has hardly fallen after 10.
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Int
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from potstill._util.cache import make_cache_folder
 from potstill._util.cache_dir import cache_dir
-from potstill.core import AssetContext, Augmentation, Network, NetworkFactory, NetworkWeights, Source
+from potstill.core import AssetContext, Augmentation, NetworkFactory, NetworkWeights, Source
 from potstill.data import stratify
 from potstill.data.groups import get_groups, source_key
 from potstill.data.iterate import shuffle_indices
-from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
+from potstill.functional.sharpness_aware import GSAM
 from potstill.functional.train import copy_parameters
 from potstill.kinds import get_kind
 from potstill.labels.metadata import check_class_order
@@ -39,24 +41,26 @@ from potstill.labels.teacher import SGD, Teacher, fresh_teacher, train_epoch
 from potstill.nn import factory
 from potstill.pretraining.cache_keys import cache_key, machine_fingerprint, warn_other_machines
 from potstill.pretraining.epoch_checkpoint import EpochCheckpoint, read_checkpoint, write_checkpoint
-from potstill.pretraining.lazy_networks import MAX_BYTES, InMemory, LazyNetworks, OnDisk, split_tensors
+from potstill.pretraining.lazy_networks import InMemory, LazyNetworks, OnDisk, fits_network, read_network, write_network
 from potstill.rng import derive_seed, generator
 
-__all__ = ["Placeholder", "TrainNetwork", "TrainedNetworks", "Training", "describe_work", "training_part"]
-
-EVERY = 60.0
-"""Least number of seconds between two checkpoints of a training."""
+__all__ = [
+    "Placeholder", "TrainNetwork", "TrainedNetworks", "Training", "describe_work", "training_jobs", "training_part",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(ABC):
     """Training of one network: SGD with momentum, the rate times 0.2 after 2/3 and 5/6 of the epochs.
 
     The recipe of IDC, DANCE and NCFM (pretrain.py): every epoch in a new order, per-sample augmentation, and CutMix in
     a part ``cutmix`` of the batches. ``schedule`` in the recipe says how the rate falls: ``steps`` as above,
-    ``cosine`` along half a cosine to zero, epoch by epoch, or ``constant``. ``holdout`` in the recipe is a part of
-    each class that it does not see: see `training_part`.
+    ``cosine`` along half a cosine to zero, epoch by epoch, ``constant``, or ``decay``: times 0.1 after epoch
+    epochs // 2 + 1. ``holdout`` in the recipe is a part of each class that it does not see: see `training_part`.
     """
+
+    called: ClassVar[str] = "network"
+    """The trained network, in errors."""
 
     train: Source
     make: NetworkFactory
@@ -67,6 +71,8 @@ class Training:
     """Epochs after which the network is wanted; empty: after the last."""
     machine: Mapping[str, str] = field(default_factory=machine_fingerprint)
     """Fingerprint of the machine whose bits they are: the one that asks."""
+    save_every: float = 60.0
+    """Seconds between checkpoints; later work is repeated after an interruption."""
 
     def __post_init__(self) -> None:
         if odd := [epoch for epoch in self.snapshots if not 0 <= epoch <= self.epochs]:
@@ -76,9 +82,129 @@ class Training:
             )
 
     @property
+    def full_recipe(self) -> Mapping[str, float | int | str]:
+        """Return the recipe with its defaults."""
+        return {"schedule": "steps", "cutmix": 0.0, "holdout": 0.0, **self.recipe}
+
+    @property
+    def key_recipe(self) -> dict[str, float | int | str]:
+        """Return the settings that decide an epoch's bits: without ``epochs`` if the rate does not depend on it."""
+        return {name: value for name, value in self.recipe.items() if name != "epochs" or not self.any_length}
+
+    @property
+    def any_length(self) -> bool:
+        """Return True if an epoch is the same in a training of any length."""
+        return self.full_recipe["schedule"] == "constant"
+
+    @property
     def epochs(self) -> int:
         """Return the passes over the data that the recipe asks for."""
-        return int(self.recipe["epochs"])
+        return int(self.full_recipe["epochs"])
+
+    @property
+    def until(self) -> int:
+        """Return the epochs that are wanted."""
+        return self.epochs
+
+    @property
+    def seed(self) -> int:
+        """Seed of the initial parameters."""
+        return derive_seed(0, "asset", self.called, self.number)
+
+    @property
+    def index(self) -> Int[Tensor, " m"]:
+        """Return the training samples."""
+        return training_part(self.train, float(self.full_recipe["holdout"]))
+
+    @property
+    def gsam(self) -> GSAM | None:
+        """Return the settings of steps to flat minima, or ``None``."""
+        return None
+
+    @property
+    @abstractmethod
+    def progress(self) -> Path:
+        """Return the checkpoint file of a training under way."""
+
+    def cache_name(self, **more: Any) -> str:
+        """Return the name for everything that decides the bits; ``more``: recipe and version."""
+        n = self.train.normalization
+        whitening = [] if n.whitening is None else [
+            hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
+        ]  # fmt: skip
+        what = {
+            "data": source_key(self.train, bool(self.full_recipe["holdout"])), "mean": n.mean.tolist(),
+            "std": n.std.tolist(), "whitening": whitening, "network": self.make.name, "augment": repr(self.augment),
+            "number": self.number, **more,
+        }  # fmt: skip
+        return cache_key(what, self.machine, self.make.device)
+
+    def estimate(self) -> tuple[Callable[[], object], float]:
+        """A batch of the training, which leaves nothing behind, and how many samples it has."""
+        size = min(int(self.full_recipe["batch"]), len(self.train))
+        net, first = self.make(self.seed).train(), self.first()
+        return lambda: self._pass(net, first.teacher, torch.arange(size), generator(0, "trial"), 0.0), size
+
+    def first(self) -> EpochCheckpoint:
+        """Return the state before the first epoch."""
+        rng = generator(self.seed, "training", json.dumps(self.key_recipe, sort_keys=True)).get_state()
+        return EpochCheckpoint(epoch=0, teacher=fresh_teacher(self.make(self.seed)), rng=rng, seconds=0.0)
+
+    def saved(self) -> EpochCheckpoint:
+        """Return the last checkpoint, or the state before the first epoch if there is none or it is damaged."""
+        return read_checkpoint(self.progress, self.first())
+
+    def remaining(self) -> float:
+        """Return the samples that training will still pass."""
+        return max(0, self.until - self.saved().epoch) * len(self.index)
+
+    def train_from(self, state: EpochCheckpoint) -> Iterator[EpochCheckpoint]:
+        """Train; yield the state after each epoch that is wanted. ``seconds`` counts what the caller does meanwhile.
+
+        Raises:
+            PotstillError: it did not stay finite.
+        """
+        if state.epoch >= self.until:
+            return
+        started, net, rng = time.monotonic() - state.seconds, self.make(self.seed), Generator()
+        rng.set_state(state.rng)
+        samples = self.epoch_samples()
+        for epoch in range(state.epoch, self.until):
+            order = shuffle_indices(self.train, samples(epoch), rng)
+            lr = float(self.full_recipe["lr"]) * _fall(str(self.full_recipe["schedule"]), epoch, self.epochs)
+            teacher = self._pass(net.train(), state.teacher, order, rng, lr)
+            if not all(math.isfinite(float(p.sum())) for p in teacher.params.values()):
+                raise PotstillError(
+                    f"{self.called} {self.number} of {self.make.name} did not stay finite in epoch {epoch + 1}; lower "
+                    "its learning rate"
+                )
+            seconds = time.monotonic() - started
+            state = EpochCheckpoint(epoch=epoch + 1, teacher=teacher, rng=rng.get_state(), seconds=seconds)
+            yield state
+
+    def epoch_samples(self) -> Callable[[int], Tensor]:
+        """Return a function from an epoch to the samples that it sees."""
+        index = self.index
+        return lambda epoch: index
+
+    def _pass(self, net: nn.Module, teacher: Teacher, order: Tensor, rng: Generator, lr: float) -> Teacher:
+        r = self.full_recipe
+        sgd = SGD(batch=int(r["batch"]), lr=lr, momentum=float(r["momentum"]), weight_decay=float(r["weight_decay"]))
+        return train_epoch(
+            net, teacher, self.train, order, rng, sgd, augment=self.augment, cutmix=float(r["cutmix"]), flat=self.gsam
+        )
+
+    def trained(self, state: EpochCheckpoint) -> NetworkWeights:
+        """Return the network of a state."""
+        return NetworkWeights(
+            seed=self.seed, parameters=state.teacher.params, buffers=state.teacher.buffers, epoch=state.epoch,
+            classes=self.train.classes,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainNetwork(Training):
+    """Training job of one network (an `potstill.core.AssetJob`) that gives `LazyNetworks` of its stops."""
 
     @property
     def stops(self) -> tuple[int, ...]:
@@ -86,68 +212,8 @@ class Training:
         return tuple(sorted(set(self.snapshots))) or (self.epochs,)
 
     @property
-    def seed(self) -> int:
-        """Seed of the initial parameters."""
-        return derive_seed(0, "asset", "network", self.number)
-
-    def identity(self, is_held_out: bool) -> dict[str, Any]:
-        """Return what decides the bits beside recipe and machine, for cache keys."""
-        n = self.train.normalization
-        whitening = [] if n.whitening is None else [
-            hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
-        ]  # fmt: skip
-        return {
-            "data": source_key(self.train, is_held_out), "mean": n.mean.tolist(), "std": n.std.tolist(),
-            "whitening": whitening, "network": self.make.name, "augment": repr(self.augment), "number": self.number,
-        }  # fmt: skip
-
-    def estimate(self) -> tuple[Callable[[], object], float]:
-        """A batch of the training, which leaves nothing behind, and how many samples it has."""
-        net, size = self.make(self.seed).train(), min(int(self.recipe["batch"]), len(self.train))
-        made = fresh_teacher(net)
-
-        def batch() -> object:
-            return train_epoch(
-                net, made, self.train, torch.arange(size), generator(0, "trial"),
-                SGD(batch=size, lr=0.0, momentum=0.9, weight_decay=5e-4), augment=self.augment,
-                cutmix=float(self.recipe.get("cutmix", 0)),
-            )  # fmt: skip
-
-        return batch, size
-
-    def _pass(self, net: Network, teacher: Teacher, index: Tensor, rng: Generator, epoch: int) -> Teacher:
-        r = self.recipe
-        lr = float(r["lr"]) * _fall(str(r.get("schedule", "steps")), epoch, self.epochs)
-        momentum, weight_decay = float(r["momentum"]), float(r["weight_decay"])
-        return train_epoch(
-            net, teacher, self.train, shuffle_indices(self.train, index, rng), rng,
-            SGD(batch=int(r["batch"]), lr=lr, momentum=momentum, weight_decay=weight_decay), augment=self.augment,
-            cutmix=float(r.get("cutmix", 0)),
-        )  # fmt: skip
-
-    def _rng(self) -> Generator:
-        said = dict(self.recipe)
-        if self._any_length:
-            del said["epochs"]
-        return generator(self.seed, "training", json.dumps(said, sort_keys=True))
-
-    @property
-    def _any_length(self) -> bool:
-        """Return True if an epoch is the same in a training of any length."""
-        return self.recipe.get("schedule") == "constant"
-
-    def _trained(self, teacher: Teacher, epoch: int) -> NetworkWeights:
-        if not all(math.isfinite(float(p.sum())) for p in teacher.params.values()):
-            raise PotstillError(
-                f"network {self.number} of {self.make.name} did not stay finite in training; lower its learning rate"
-            )
-        theta, buffers, classes = teacher.params, teacher.buffers, self.train.classes
-        return NetworkWeights(seed=self.seed, parameters=theta, buffers=buffers, epoch=epoch, classes=classes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainNetwork(Training):
-    """Training job of one network (an `potstill.core.AssetJob`) that gives `LazyNetworks` of its stops."""
+    def until(self) -> int:
+        return self.stops[-1]
 
     def __call__(self) -> tuple[NetworkWeights, float]:
         """Return the trained network after its last stop, and the seconds that it took."""
@@ -161,42 +227,36 @@ class TrainNetwork(Training):
         Raises:
             PotstillError: it did not stay finite.
         """
-        started, net, rng = time.monotonic(), self.make(self.seed).train(), self._rng()
-        teacher, stops, first, last = fresh_teacher(net), list[tuple[NetworkWeights, float]](), 0, self.stops[-1]
-        index = training_part(self.train, float(self.recipe.get("holdout", 0)))
-        key, written = json.dumps(self.stops), started
-        if (checkpoint := read_checkpoint(self.progress(), teacher, key, self.seed, self.train.classes)) is not None:
-            teacher, first, stops = checkpoint.teacher, checkpoint.epoch, [*checkpoint.stops]
-            started -= checkpoint.seconds
-            rng.set_state(checkpoint.rng)
-        for epoch in range(first, last + 1):
-            if epoch in self.stops and all(stop.epoch != epoch for stop, _ in stops):
-                stops.append((self._trained(teacher, epoch), time.monotonic() - started))
-            if epoch < last:
-                teacher = self._pass(net, teacher, index, rng, epoch)
-            if epoch + 1 < last and (now := time.monotonic()) - written > EVERY:
-                state = EpochCheckpoint(
-                    epoch=epoch + 1, teacher=teacher, rng=rng.get_state(), seconds=now - started, stops=tuple(stops)
-                )  # fmt: skip
-                write_checkpoint(self.progress(), state, key)
+        begin, written = self.saved(), time.monotonic()
+        if [stop.epoch for stop, _ in begin.stops] != [stop for stop in self.stops if 0 < stop <= begin.epoch]:
+            begin = self.first()  # it had other stops
+        stops = [(self.trained(self.first()), 0.0)] if self.stops[0] == 0 else []
+        stops += begin.stops
+        for state in self.train_from(begin):
+            if state.epoch in self.stops:
+                stops.append((self.trained(state), state.seconds))
+            if state.epoch < self.until and time.monotonic() - written > self.save_every:
+                with contextlib.suppress(OSError):  # a failure costs time after an interruption, not the result
+                    write_checkpoint(self.progress, replace(state, stops=tuple(stops[self.stops[0] == 0 :])))
                 written = time.monotonic()
         return stops
 
+    @property
     def progress(self) -> Path:
-        """Return the checkpoint file of a training under way."""
-        return self.path(self.stops[-1]).with_suffix(".progress")
+        return self.path(self.until).with_suffix(".progress")
 
     def path(self, epoch: int | None = None) -> Path:
         """Return the cache file of the network after ``epoch`` (the last), named by everything that decides its
         bits.
         """
         epoch = self.epochs if epoch is None else epoch
-        what = {**self.identity(bool(self.recipe.get("holdout"))), "recipe": dict(self.recipe), "version": 5}
-        if self._any_length:
-            what |= {"recipe": {**self.recipe, "epochs": epoch}, "version": 6}  # of any training that is as long
-        elif epoch != self.epochs:
-            what["epoch"] = epoch
-        return cache_dir() / "networks" / f"{cache_key(what, self.machine, self.make.device)}.safetensors"
+        if self.any_length:  # of any training that is as long
+            name = self.cache_name(recipe={**self.recipe, "epochs": epoch}, version=6)
+        else:
+            name = self.cache_name(
+                recipe=dict(self.recipe), version=5, **({} if epoch == self.epochs else {"epoch": epoch})
+            )
+        return cache_dir() / "networks" / f"{name}.safetensors"
 
     def is_cached(self) -> bool:
         """Return True if all stops seem to be in the cache."""
@@ -213,26 +273,19 @@ class TrainNetwork(Training):
             if (found := self.load_epoch(epoch)) is None:
                 warn_other_machines(self.path(epoch), "trained networks")
                 return None
-            readers.append(OnDisk.of(self.path(epoch), found[0], self.make.device))
+            readers.append(OnDisk(self.path(epoch), self.make.device))
             seconds = found[1]
         return LazyNetworks(tuple(readers), seconds)
 
     def build(self) -> tuple[LazyNetworks, str] | None:
         """Train and cache all stops; if they cannot be cached, return them and the reason."""
         stops = self.run()
-        why = [said for stop in stops if (said := self.save(*stop))]
+        why = [error for stop in stops if (error := self.save(*stop))]
         return (_in_memory(stops), why[-1]) if why else None
 
     def compute(self) -> LazyNetworks:
         """Its stops in memory."""
         return _in_memory(self.run())
-
-    def remaining(self) -> float:
-        """Return the samples that training will still pass."""
-        first = fresh_teacher(self.make(self.seed))
-        begun = read_checkpoint(self.progress(), first, json.dumps(self.stops), self.seed, self.train.classes)
-        epochs = self.stops[-1] - (0 if begun is None else begun.epoch)
-        return epochs * len(training_part(self.train, float(self.recipe.get("holdout", 0))))
 
     def load_epoch(self, epoch: int | None = None) -> tuple[NetworkWeights, float] | None:
         """Read the cached network after ``epoch`` (the last), or ``None`` if it is missing or damaged.
@@ -240,33 +293,24 @@ class TrainNetwork(Training):
         Raises:
             PotstillError: it was trained on the classes in another order; both are shown.
         """
-        epoch = self.epochs if epoch is None else epoch
+        path = self.path(epoch)
         try:
-            tensors, metadata = read_tensors(self.path(epoch), MAX_BYTES)
-            seconds = float(metadata["seconds"])
-            classes = tuple(json.loads(metadata["classes"]))
-        except (PotstillError, KeyError, ValueError, TypeError):
+            trained, seconds = read_network(path, self.make.device)
+        except PotstillError:
             return None  # not there or not readable: it is made again and written anew
-        net = self.make(self.seed)
-        wanted = {f"parameters/{n}": p.shape for n, p in net.named_parameters()}
-        wanted |= {f"buffers/{n}": b.shape for n, b in net.named_buffers()}
-        if {n: t.shape for n, t in tensors.items()} != wanted:
+        if not fits_network(trained, self.make(self.seed)):
             return None
-        check_class_order(classes, self.train.classes, f"the kept network {self.path(epoch).name}", "the data")
-        parts = split_tensors(tensors, self.make.device)
-        return NetworkWeights(seed=self.seed, **parts, epoch=epoch, classes=classes), seconds
+        check_class_order(trained.classes, self.train.classes, f"the kept network {path.name}", "the data")
+        return trained, seconds
 
     def save(self, trained: NetworkWeights, seconds: float) -> str:
         """Write the network to the cache. Return why that failed, or nothing."""
-        tensors = {f"parameters/{n}": t.cpu() for n, t in trained.parameters.items()}
-        tensors |= {f"buffers/{n}": t.cpu() for n, t in trained.buffers.items()}
         path = self.path(trained.epoch)
         try:
             make_cache_folder(path.parent)
-            metadata = {"seconds": repr(seconds), "classes": json.dumps(trained.classes), "seed": str(trained.seed)}
-            write_tensors(path, tensors, metadata | {"epoch": str(trained.epoch)})
-            if trained.epoch == self.stops[-1]:
-                self.progress().unlink(missing_ok=True)
+            write_network(path, trained, seconds)
+            if trained.epoch == self.until:
+                self.progress.unlink(missing_ok=True)
         except OSError as error:
             return f"{path.parent}: cannot be written ({error.strerror})"
         except PotstillError as error:
@@ -290,6 +334,8 @@ def _fall(schedule: str, epoch: int, epochs: int) -> float:
     """Return the factor of the learning rate."""
     if schedule == "cosine":
         return (1 + math.cos(math.pi * epoch / epochs)) / 2
+    if schedule == "decay":
+        return 0.1 if epoch > epochs // 2 + 1 else 1.0
     return 1.0 if schedule == "constant" else 0.2 ** sum(epoch >= m for m in (2 * epochs // 3, 5 * epochs // 6))
 
 
@@ -316,6 +362,34 @@ def describe_work(networks: int, epochs: int) -> str:
     return f"training {some} for {epochs:,} epochs"
 
 
+J = TypeVar("J", bound=Training)
+
+
+def training_jobs(
+    job: type[J], ground: AssetContext, count: int, recipe: Mapping[str, float | int | str],
+    snapshots: tuple[int, ...] = (),
+) -> tuple[J, ...]:  # fmt: skip
+    """Return ``count`` trainings of type ``job``.
+
+    Args:
+        recipe: settings of `Training`; ``network`` names another architecture, ``augment`` an augmentation.
+
+    Raises:
+        PotstillError: there is no such network, or it cannot eat such inputs.
+    """
+    train, make = ground.train, ground.network
+    if "network" in recipe:
+        name, k = str(recipe["network"]), len(train.classes)
+        make = factory(name, train.input, k, make.device, normalization=train.normalization)
+    settings = {n: value for n, value in recipe.items() if n != "network"}
+    picture = get_kind(train.input).augmentable
+    augment = ground.augmentation(str(settings.get("augment", "none")) if picture else "none")
+    return tuple(
+        job(train=train, make=make, augment=augment, recipe=settings, number=n, snapshots=snapshots)
+        for n in range(count)
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedNetworks:
     """Asset of trained networks (an `potstill.core.Asset`): a sequence by number, a network's stops by epoch."""
@@ -330,22 +404,8 @@ class TrainedNetworks:
     """True if these are the method's teachers, which label its result where a protocol lets teachers label."""
 
     def jobs(self, ground: AssetContext) -> tuple[TrainNetwork, ...]:
-        """Return a training for each network.
-
-        Raises:
-            PotstillError: there is no such network, or it cannot eat such inputs.
-        """
-        train, make = ground.train, ground.network
-        recipe = {n: value for n, value in self.recipe.items() if n != "network"}
-        if "network" in self.recipe:
-            name, k = str(self.recipe["network"]), len(train.classes)
-            make = factory(name, train.input, k, make.device, normalization=train.normalization)
-        picture = get_kind(train.input).augmentable
-        augment = ground.augmentation(str(recipe.get("augment", "none")) if picture else "none")
-        return tuple(
-            TrainNetwork(train=train, make=make, augment=augment, recipe=recipe, number=n, snapshots=self.snapshots)
-            for n in range(self.count)
-        )
+        """Return a training for each network. Errors as of `training_jobs`."""
+        return training_jobs(TrainNetwork, ground, self.count, self.recipe, self.snapshots)
 
     def open(self, parts: Sequence[LazyNetworks]) -> LazyNetworks:
         """Return all networks as one lazily read sequence."""
@@ -381,22 +441,13 @@ class TrainedNetworks:
 
 
 def _read_network(one: Any, job: TrainNetwork, train: Source) -> Callable[[], NetworkWeights]:
-    read = InMemory(one) if isinstance(one, NetworkWeights) else _file(Path(one), job.make.device)
-    trained, what = read(), "a network that is given" if isinstance(one, NetworkWeights) else str(one)
-    net = job.make(0)
-    shapes = {n: t.shape for n, t in (*net.named_parameters(), *net.named_buffers())}
-    if {n: t.shape for n, t in {**trained.parameters, **trained.buffers}.items()} != shapes:
+    is_value = isinstance(one, NetworkWeights)
+    what, read = (
+        ("a network that is given", InMemory(one)) if is_value else (str(one), OnDisk(Path(one), job.make.device))
+    )
+    trained = one if is_value else read_network(Path(one), job.make.device)[0]
+    if not fits_network(trained, job.make(0)):
         raise PotstillError(f"{what}: must be a {job.make.name}, but is another; give such a one, or say its network")
     if trained.classes:
         check_class_order(trained.classes, train.classes, what, "the data")
     return read
-
-
-def _file(path: Path, device: torch.device) -> OnDisk:
-    """A network that an earlier run kept, by what the file says of itself."""
-    said = read_tensors(path, MAX_BYTES)[1]
-    try:
-        epoch, classes = int(said["epoch"]) if "epoch" in said else None, tuple(json.loads(said.get("classes", "[]")))
-        return OnDisk(path=path, seed=int(said.get("seed", "0")), epoch=epoch, classes=classes, device=device)
-    except (TypeError, ValueError) as error:
-        raise PotstillError(f"{path}: not a trained network ({error}); get the file again") from error

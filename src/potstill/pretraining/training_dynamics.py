@@ -8,11 +8,9 @@ training that was wanted for its first epochs only goes on when all are wanted.
 Of a sample an epoch takes 21 bytes; networks are kept after 1, 2, 5, 10, 20, 50, … epochs and after the last.
 """
 
-import contextlib
 import dataclasses
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,20 +20,21 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.func import functional_call
 
 from potstill._util.cache import make_cache_folder
 from potstill._util.cache_dir import cache_dir
 from potstill.core import AssetContext, Network, NetworkWeights
-from potstill.dataset_file import read_tensors, write_tensors
+from potstill.dataset_file import write_tensors
 from potstill.dataset_file.memmap_safetensors import open_memmap
 from potstill.errors import PotstillError
 from potstill.functional import training_dynamics
-from potstill.labels.teacher import Teacher, fresh_teacher
-from potstill.pretraining.cache_keys import cache_key, warn_other_machines
-from potstill.pretraining.lazy_networks import InMemory, LazyNetworks, OnDisk, PerEpoch, split_tensors
-from potstill.pretraining.networks import Placeholder, TrainedNetworks, Training, describe_work, training_part
+from potstill.labels.teacher import Teacher
+from potstill.pretraining.cache_keys import warn_other_machines
+from potstill.pretraining.epoch_checkpoint import EpochCheckpoint, raise_os_errors, write_checkpoint
+from potstill.pretraining.lazy_networks import InMemory, LazyNetworks, OnDisk, PerEpoch, read_network, write_network
+from potstill.pretraining.networks import Placeholder, Training, describe_work, training_jobs
 from potstill.rng import derive_seed, generator
 
 Values: TypeAlias = Tensor | NDArray[Any]
@@ -135,17 +134,6 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _State:
-    """State of the training."""
-
-    epoch: int
-    teacher: Teacher
-    log_p: Tensor | None
-    rng: Tensor
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class RecordTraining(Training):
     """Training job of a network that records every sample after every epoch.
 
@@ -153,19 +141,17 @@ class RecordTraining(Training):
     number of epochs wanted, where that is fewer than the schedule has; it does not decide any bit.
     """
 
-    record_every: float = 5.0
-    """Seconds between checkpoints; later work is repeated after an interruption."""
-
     @property
     def until(self) -> int:
-        """Return the epochs that are wanted."""
         return min(int(self.recipe.get("until", 0)) or self.epochs, self.epochs)
 
     @property
+    def key_recipe(self) -> dict[str, float | int | str]:
+        return {name: v for name, v in self.recipe.items() if name != "until"}
+
+    @property
     def index(self) -> Int[Tensor, " m"]:
-        """Return the training samples."""
-        candidates = training_part(self.train, float(self.recipe.get("holdout", 0)))
-        part = float(self.recipe.get("part", 1))
+        candidates, part = super().index, float(self.recipe.get("part", 1))
         if part == 1:
             return candidates
         some = torch.randperm(len(candidates), generator=generator(self.seed, "part"))
@@ -177,39 +163,27 @@ class RecordTraining(Training):
     def seed(self) -> int:
         return derive_seed(0, "asset", "record", self.number)
 
-    def _rng(self) -> Generator:
-        said = {name: v for name, v in self.recipe.items() if name != "until"}
-        return generator(self.seed, "training", json.dumps(said, sort_keys=True))
-
     def folder(self) -> Path:
         """Return the cache folder, named by everything that decides the bits."""
-        recipe = {name: v for name, v in self.recipe.items() if name != "until"}
-        what = {**self.identity(bool(self.recipe.get("holdout"))), "recipe": recipe, "version": _VERSION}
-        return cache_dir() / "records" / cache_key(what, self.machine, self.make.device)
+        return cache_dir() / "records" / self.cache_name(recipe=self.key_recipe, version=_VERSION)
 
-    def epochs_made(self) -> Iterator[tuple[_State, Mapping[str, Tensor], NetworkWeights | None]]:
-        """Yield the state, the recorded values and, if kept, the network after each epoch from the beginning."""
-        yield from self._from(self._first())
+    @property
+    def progress(self) -> Path:
+        return self.folder() / "state.safetensors"
 
-    def _first(self) -> _State:
-        return _State(
-            epoch=0, teacher=fresh_teacher(self.make(self.seed)), log_p=None, rng=self._rng().get_state(), seconds=0.0
-        )
+    def recorded_from(self, state: EpochCheckpoint) -> Iterator[tuple[EpochCheckpoint, Mapping[str, Tensor]]]:
+        """Yield the state and the recorded values after each epoch from ``state`` on."""
+        net, log_p = self.make(self.seed).eval(), state.log_p
+        for trained in self.train_from(state):
+            started = time.monotonic()
+            rows, log_p = self._evaluate_samples(net, trained.teacher, log_p, trained.epoch in self.network_epochs)
+            seconds = trained.seconds + time.monotonic() - started
+            yield dataclasses.replace(trained, log_p=log_p, seconds=seconds), rows
 
-    def _from(self, state: _State) -> Iterator[tuple[_State, Mapping[str, Tensor], NetworkWeights | None]]:
-        net, index, rng = self.make(self.seed), self.index, generator(0)
-        rng.set_state(state.rng)
-        for epoch in range(state.epoch, self.until):
-            begun = time.monotonic()
-            teacher = self._pass(net.train(), state.teacher, index, rng, epoch)
-            trained = self._trained(teacher, epoch + 1)  # also refuses what is not finite
-            closer = epoch + 1 in snapshot_epochs(self.epochs)
-            rows, log_p = self._evaluate_samples(net.eval(), teacher, state.log_p, closer)
-            state = _State(
-                epoch=epoch + 1, teacher=teacher, log_p=log_p, rng=rng.get_state(),
-                seconds=state.seconds + time.monotonic() - begun,
-            )  # fmt: skip
-            yield state, rows, trained if closer else None
+    @property
+    def network_epochs(self) -> tuple[int, ...]:
+        """Return the epochs after which the network is kept."""
+        return snapshot_epochs(self.epochs)
 
     def _evaluate_samples(
         self, net: Network, teacher: Teacher, before: Tensor | None, closer: bool
@@ -228,24 +202,21 @@ class RecordTraining(Training):
                 )
                 p = log_p.exp()
                 said = {
-                    "probability": p.gather(1, batch.y[:, None])[:, 0], "margin": training_dynamics.logit_margin(z,
-                    batch.y),
+                    "probability": p.gather(1, batch.y[:, None])[:, 0],
+                    "margin": training_dynamics.logit_margin(z, batch.y),
                     "probability_margin": training_dynamics.probability_margin(p, batch.y),
                     "el2n": training_dynamics.el2n(p, batch.y), "movement": moved,
                     "correct": (z.argmax(1) == batch.y).to(torch.uint8),
                 }  # fmt: skip
                 if closer:
                     said |= {
-                        "least_confidence": training_dynamics.least_confidence(p), "entropy":
-                        training_dynamics.entropy(p),
-                        "gap": training_dynamics.top_two_gap(p),
+                        "least_confidence": training_dynamics.least_confidence(p),
+                        "entropy": training_dynamics.entropy(p), "gap": training_dynamics.top_two_gap(p),
                     }  # fmt: skip
                 for name, values in said.items():
                     values_by_name.setdefault(name, []).append(values.cpu())
                 log_probabilities.append(log_p.cpu())
         return {name: torch.cat(parts) for name, parts in values_by_name.items()}, torch.cat(log_probabilities)
-
-    # --- what is on the disk --------------------------------------------------------------------------------------
 
     def is_cached(self) -> bool:
         """Return True if all that is wanted is cached and intact."""
@@ -260,139 +231,75 @@ class RecordTraining(Training):
         """
         try:
             self._write()
-            return None
-        except CannotKeep as error:
-            return self.compute(), str(error)
+        except OSError as error:
+            return self.compute(), f"{self.folder()}: cannot be written ({error.strerror})"
+        return None if self.is_cached() else (self.compute(), f"{self.folder()}: what was just written cannot be read")
 
     def compute(self) -> Run:
         """Train in memory."""
-        made = list(self.epochs_made())
-        networks_by_epoch = {state.epoch: InMemory(trained) for state, _, trained in made if trained is not None}
-        networks = PerEpoch(tuple(networks_by_epoch), LazyNetworks(tuple(networks_by_epoch.values())))
-        return Run(tuple(rows for _, rows, _ in made), networks, made[-1][0].seconds)
+        made = list(self.recorded_from(self.first()))
+        networks = {s.epoch: InMemory(self.trained(s)) for s, _ in made if s.epoch in self.network_epochs}
+        return Run(tuple(rows for _, rows in made), _by_epoch(networks), made[-1][0].seconds)
 
     def remaining(self) -> float:
         """Return the samples that training will still pass, those that are only evaluated at their relative cost."""
-        return (self.until - min(self._saved().epoch, self.until)) * (len(self.index) + LOOK * len(self.train))
+        return super().remaining() * (1 + LOOK * len(self.train) / len(self.index))
 
     def placeholder(self) -> Run:
         """Return an untrained network and zeros that take no memory."""
         zero = torch.zeros(1).expand(len(self.train))
         rows = tuple(dict.fromkeys(FIELDS + CLOSER, zero) for _ in range(self.until))
-        epochs = snapshot_epochs(self.epochs)
-        return Run(rows, PerEpoch(epochs, LazyNetworks(tuple(Placeholder(self, epoch) for epoch in epochs))))
+        return Run(rows, _by_epoch({epoch: Placeholder(self, epoch) for epoch in self.network_epochs}))
 
     def _write(self) -> None:
         if self.is_cached():
             return
-        folder, state = self.folder(), self._saved()
-        if state.epoch >= self.until:  # it was there once, and is damaged now
-            state = self._first()
-        with _keeping(folder):
-            make_cache_folder(folder)
-        written, since = state, time.monotonic()
-        for following, rows, trained in self._from(state):
-            state = following
-            with _keeping(folder):
-                write_tensors(folder / f"rows-{state.epoch:05}.safetensors", rows, {"n": str(len(self.train))})
-                if trained is not None:
-                    parts = {f"parameters/{n}": t for n, t in trained.parameters.items()}
-                    parts |= {f"buffers/{n}": t for n, t in trained.buffers.items()}
-                    about = {"said": json.dumps({"seconds": state.seconds, "classes": self.train.classes})}
-                    write_tensors(self._network_path(state.epoch), parts, about)
-                if time.monotonic() - since >= self.record_every:
-                    self._save(state)
-                    written, since = state, time.monotonic()
-        if state is not written:
-            with _keeping(folder):
-                self._save(state)
-        if state.epoch == self.epochs:
-            (folder / "state.safetensors").unlink(missing_ok=True)  # nothing goes on from there
-        if not self.is_cached():
-            raise CannotKeep(f"{folder}: what was just written there cannot be read")
+        begin = self.saved()
+        if begin.epoch >= self.until:  # it was there once, and is damaged now
+            begin = self.first()
+        make_cache_folder(self.folder())
+        written = time.monotonic()
+        for state, rows in self.recorded_from(begin):
+            with raise_os_errors():
+                write_tensors(self._rows_path(state.epoch), rows, {"n": str(len(self.train))})
+                if state.epoch in self.network_epochs:
+                    write_network(self._network_path(state.epoch), self.trained(state), state.seconds)
+            if state.epoch == self.until or time.monotonic() - written >= self.save_every:
+                write_checkpoint(self.progress, state)
+                written = time.monotonic()
+        if self.until == self.epochs:
+            self.progress.unlink(missing_ok=True)  # nothing goes on from there
 
     def load(self) -> Run | None:
         """Return the cached run if it is complete and intact; networks are read when asked for."""
-        folder, n, wanted = self.folder(), len(self.train), snapshot_epochs(self.epochs)
-        rows: list[Mapping[str, Values]] = []
-        networks: dict[int, OnDisk] = {}
-        seconds = 0.0
-        if (self._saved().epoch or self.epochs * self._has_last_network()) < self.until:
-            warn_other_machines(folder, "records of trainings")
+        n, rows, networks, seconds = len(self.train), list[Mapping[str, Values]](), dict[int, OnDisk](), 0.0
+        is_finished = self._network_path(self.epochs).exists()
+        if (self.saved().epoch or self.epochs * is_finished) < self.until:
+            warn_other_machines(self.folder(), "records of trainings")
             return None  # rows beyond the state were not confirmed
         try:
             for epoch in range(1, self.until + 1):
-                found, _ = open_memmap(folder / f"rows-{epoch:05}.safetensors", MAX_BYTES, check=True)
-                if not all(f in found and found[f].shape == (n,) for f in FIELDS + CLOSER * (epoch in wanted)):
+                found, _ = open_memmap(self._rows_path(epoch), MAX_BYTES, check=True)
+                fields = FIELDS + CLOSER * (epoch in self.network_epochs)
+                if not all(f in found and found[f].shape == (n,) for f in fields):
                     return None
                 rows.append(found)
-                if epoch in wanted:
-                    trained, seconds = self._network(epoch)
-                    networks[epoch] = OnDisk.of(self._network_path(epoch), trained, self.make.device)
-        except (PotstillError, KeyError, ValueError, TypeError):
+                if epoch in self.network_epochs:
+                    seconds = read_network(self._network_path(epoch), self.make.device)[1]
+                    networks[epoch] = OnDisk(self._network_path(epoch), self.make.device)
+        except PotstillError:
             return None  # not there or not readable: it is made again
-        return Run(tuple(rows), PerEpoch(tuple(networks), LazyNetworks(tuple(networks.values()))), seconds)
+        return Run(tuple(rows), _by_epoch(networks), seconds)
 
-    def _has_last_network(self) -> bool:
-        return (self.folder() / f"network-{self.epochs:05}.safetensors").exists()
+    def _rows_path(self, epoch: int) -> Path:
+        return self.folder() / f"rows-{epoch:05}.safetensors"
 
     def _network_path(self, epoch: int) -> Path:
         return self.folder() / f"network-{epoch:05}.safetensors"
 
-    def _network(self, epoch: int) -> tuple[NetworkWeights, float]:
-        tensors, metadata = read_tensors(self._network_path(epoch), MAX_BYTES)
-        said, parts = json.loads(metadata["said"]), split_tensors(tensors, self.make.device)
-        return NetworkWeights(seed=self.seed, **parts, epoch=epoch, classes=tuple(said["classes"])), said["seconds"]
 
-    def _save(self, state: _State) -> None:
-        assert state.log_p is not None
-        parts = {"log_p": state.log_p, "rng": state.rng}
-        for kind, values in _moving(state.teacher).items():
-            parts |= {f"{kind}/{n}": t for n, t in values.items()}
-        t = state.teacher
-        metadata_ = {
-            "epoch": state.epoch,
-            "step": t.step,
-            "right": t.num_correct,
-            "seen": t.num_seen,
-            "seconds": state.seconds,
-        }
-        write_tensors(self.folder() / "state.safetensors", parts, {"said": json.dumps(metadata_)})
-
-    def _saved(self) -> _State:
-        """Return the last checkpoint, or the initial state if there is none or it is damaged."""
-        first = self._first()
-        with contextlib.suppress(PotstillError, KeyError, ValueError, TypeError):
-            tensors, metadata = read_tensors(self.folder() / "state.safetensors", MAX_BYTES)
-            state = json.loads(metadata["said"])
-            moving = {
-                kind: {n: tensors[f"{kind}/{n}"].to(t.device) for n, t in values.items()}
-                for kind, values in _moving(first.teacher).items()
-            }
-            teacher = Teacher(**moving, step=state["step"], num_correct=state["right"], num_seen=state["seen"])
-            return _State(
-                epoch=state["epoch"], teacher=teacher, log_p=tensors["log_p"], rng=tensors["rng"],
-                seconds=state["seconds"],
-            )  # fmt: skip
-        return first
-
-
-def _moving(teacher: Teacher) -> dict[str, Mapping[str, Tensor]]:
-    return {"params": teacher.params, "velocity": teacher.velocity, "buffers": teacher.buffers}
-
-
-class CannotKeep(PotstillError):
-    """The cache cannot be written; the message says where and why."""
-
-
-@contextlib.contextmanager
-def _keeping(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CannotKeep(f"{folder}: cannot be written ({error.strerror})") from error
-    except PotstillError as error:
-        raise CannotKeep(str(error)) from error
+def _by_epoch(networks: Mapping[int, Callable[[], NetworkWeights]]) -> PerEpoch:
+    return PerEpoch(tuple(networks), LazyNetworks(tuple(networks.values())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,10 +312,8 @@ class Recording:
     """Settings of the trainings, as for `RecordTraining` and `TrainedNetworks`."""
 
     def jobs(self, ground: AssetContext) -> tuple[RecordTraining, ...]:
-        """Return a training for each run. Errors as of `TrainedNetworks`."""
-        fields = [f.name for f in dataclasses.fields(Training)]
-        trainings = TrainedNetworks(name=self.name, count=self.count, recipe=self.recipe).jobs(ground)
-        return tuple(RecordTraining(**{name: getattr(job, name) for name in fields}) for job in trainings)
+        """Return a training for each run. Errors as of `potstill.pretraining.networks.training_jobs`."""
+        return training_jobs(RecordTraining, ground, self.count, self.recipe)
 
     def open(self, parts: Sequence[Run]) -> Record:
         """Return all runs as one lazily read record."""

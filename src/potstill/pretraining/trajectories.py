@@ -1,7 +1,5 @@
 """The asset of expert trajectories: which trainings it needs, and experts that a user gives instead."""
 
-import dataclasses
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +10,8 @@ from potstill.core import AssetContext, NetworkFactory, Source
 from potstill.errors import PotstillError
 from potstill.labels.metadata import check_class_order
 from potstill.pretraining.expert_training import PUBLISHED, ExpertTraining
-from potstill.pretraining.mtt_buffers import BufferTrajectory, parse_buffer, read_replay_buffer
-from potstill.pretraining.networks import TrainedNetworks, Training, describe_work
+from potstill.pretraining.mtt_buffers import parse_buffer, read_replay_buffer
+from potstill.pretraining.networks import describe_work, training_jobs
 from potstill.pretraining.trajectory import PlaceholderReader, Trajectories, Trajectory, open_expert
 from potstill.pretraining.trajectory_codec import Layout, layout_json
 
@@ -33,11 +31,12 @@ class ExpertTrajectories:
     """Least number of epochs that given experts must have; 0: as many as would be trained."""
 
     def jobs(self, ground: AssetContext) -> tuple[ExpertTraining, ...]:
-        """Return a training for each expert. Errors as of `TrainedNetworks`, and of an unknown setting."""
-        recipe = {"augment": PUBLISHED["augment"], **self.recipe}
-        trainings = TrainedNetworks(name=self.name, count=self.count, recipe=recipe).jobs(ground)
-        fields = [f.name for f in dataclasses.fields(Training)]
-        return tuple(ExpertTraining(**{name: getattr(job, name) for name in fields}) for job in trainings)
+        """Return a training for each expert.
+
+        Raises:
+            PotstillError: a setting is unknown or out of its range, or there is no such network.
+        """
+        return training_jobs(ExpertTraining, ground, self.count, {"augment": PUBLISHED["augment"], **self.recipe})
 
     def open(self, parts: Sequence[Trajectory]) -> Trajectories:
         """Return all experts, each read when asked for."""
@@ -94,7 +93,7 @@ def _read_experts(one: Any, make: NetworkFactory, train: Source) -> list[Traject
             check_class_order(one.classes, train.classes, "an expert that is given", "the data")
         return [one]
     if not isinstance(one, str | Path):
-        return [_from_buffer(found, make) for found in parse_buffer([one], "experts that are given", make)]
+        return parse_buffer([one], "experts that are given", make)
     path = Path(one)
     if path.is_dir():
         names = [p for p in path.iterdir() if p.suffix in (".pt", ".safetensors") and not p.name.startswith(".")]
@@ -104,12 +103,4 @@ def _read_experts(one: Any, make: NetworkFactory, train: Source) -> list[Traject
         return [part for file in inside for part in _read_experts(file, make, train)]
     if path.suffix == ".safetensors":
         return [open_expert(path, make, train)]
-    return [_from_buffer(found, make) for found in read_replay_buffer(path, make)]
-
-
-def _from_buffer(trajectory: BufferTrajectory, make: NetworkFactory) -> Trajectory:
-    return Trajectory(
-        seed=int(hashlib.sha256(trajectory.digest.encode()).hexdigest()[:15], 16), epochs=trajectory.epochs,
-        layout=Layout.of(make(0)), device=make.device, read=trajectory.read, digest=trajectory.digest,
-        memory_bytes=trajectory.memory_bytes,
-    )  # fmt: skip
+    return read_replay_buffer(path, make)

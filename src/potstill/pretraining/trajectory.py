@@ -5,20 +5,21 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import torch
 from torch import Tensor
 
-from potstill._util.cache import mark_in_use
 from potstill.core import NetworkFactory, NetworkWeights, Source
 from potstill.errors import PotstillError
 from potstill.functional.train import copy_parameters
 from potstill.labels.metadata import check_class_order
+from potstill.pretraining.lazy_networks import CachedFile
 from potstill.pretraining.trajectory_codec import (
     Layout,
     MemoryRows,
     Snapshot,
+    fields,
     layout_json,
     read_file,
     read_rows,
@@ -104,17 +105,8 @@ class Trajectories(Sequence[Trajectory]):
 
 
 @dataclass(frozen=True)
-class _FileReader:
-    """Reader of a file that was checked when it was found."""
-
-    path: Path
-
-    def __post_init__(self) -> None:
-        mark_in_use(self.path)
-
-    def __setstate__(self, state: Any) -> None:
-        object.__setattr__(self, "path", state["path"])
-        mark_in_use(self.path)  # in the process that it was sent to, too
+class _FileReader(CachedFile):
+    """Reader of an expert's file."""
 
     def __call__(self, epoch: int) -> Snapshot:
         try:
@@ -180,11 +172,7 @@ def open_expert(path: Path, make: NetworkFactory, train: Source, epochs_needed: 
         )
     check_class_order(classes, train.classes, str(path), "the data")
     epochs = len(values["later"]) if "later" in values else 0
-    wanted = {"first": (1, layout.size), "later": (epochs, layout.size), "scale": (epochs,), "seconds": (epochs + 1,)}
-    if layout.running:
-        wanted["buffers"] = (epochs + 1, layout.running)
-    wanted["chain"] = (epochs + 1, 32)
-    if {name: v.shape for name, v in values.items()} != wanted:
+    if {name: v.shape for name, v in values.items()} != {n: f.shape for n, f in fields(layout, epochs).items()}:
         raise PotstillError(f"{path}: not a whole expert trajectory; get the file again")
     if (last := epochs_needed or epochs) > epochs:
         raise PotstillError(f"{path}: an expert of {epochs} epochs, but {epochs_needed} are needed; train it longer")
