@@ -117,7 +117,7 @@ from typing import ClassVar
 import torch
 from torch import Generator
 
-from potstill.core import Method, MethodInfo, Metrics, Problem, Synthetic
+from potstill.core import Method, MethodInfo, Metrics, Problem, Synthetic, UnitFloat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +134,7 @@ class Halves(Method[HalvesState]):
         title="Means of halves", paper="mine", year=2026, family="distribution", kinds=("*",)
     )
     state_type: ClassVar[type] = HalvesState
-    fractions: ClassVar[tuple[str, ...]] = ("share",)
-    share: float = 0.5
+    share: UnitFloat = 0.5
     """Part of the class in each mean."""
 
     def init(self, problem: Problem, rng: Generator) -> HalvesState:

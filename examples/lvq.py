@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo, Metrics, Problem, Synthetic
+from potstill.core import Method, MethodInfo, Metrics, Problem, Synthetic, UnitFloat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +29,12 @@ class LVQ(Method[LVQState]):
         title="Learning vector quantization", paper="Kohonen 1990", year=1990, family="distribution", kinds=("*",)
     )
     state_type: ClassVar[type] = LVQState
-    fractions: ClassVar[tuple[str, ...]] = ("rate",)
 
     iterations: int = 1_000
     """Steps."""
     batch_real: int = 32
     """Real samples in one step."""
-    rate: float = 0.2
+    rate: UnitFloat = 0.2
     """How far a prototype moves at first, as a part of the way; it falls to 0 in a straight line."""
 
     def labels(self, problem: Problem) -> Tensor:

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import torch
 
-from potstill.core import Method, MethodInfo, Selection
+from potstill.core import Method, MethodInfo, NonNegativeInt, Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,8 @@ class First(Method[Kept]):
         title="First", paper="this file", year=2026, family="selection", is_selection=True, kinds=("*",)
     )
     state_type: ClassVar[type] = Kept
-    may_be_zero: ClassVar[tuple[str, ...]] = ("skip",)
 
-    skip: int = 0
+    skip: NonNegativeInt = 0
     \"\"\"How many are passed over.\"\"\"
 
     def init(self, problem, rng):

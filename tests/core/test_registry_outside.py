@@ -15,11 +15,12 @@ def installed(tmp_path: Path) -> dict[str, str]:
     """The environment of a machine on which a package is installed that adds a method."""
     (tmp_path / "fresh_method.py").write_text(
         "from dataclasses import dataclass\n"
+        "from potstill.core import NonNegativeInt\n"
         "from potstill.methods import DM\n\n"
         "@dataclass(frozen=True, kw_only=True)\n"
         "class Fresh(DM):\n"
         '    """Not one of ours."""\n\n'
-        "    may_be_zero = (*DM.may_be_zero, 'iterations')\n"
+        "    iterations: NonNegativeInt = 300\n"
     )
     about = tmp_path / "fresh_method-1.0.dist-info"
     about.mkdir()

@@ -8,10 +8,11 @@ import functools
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from potstill._util.formatting import option_name
 from potstill.core import Preset, label_mode, registry
+from potstill.core.bounds import bounds_of
 from potstill.kinds import list_kinds
 
 __all__ = [
@@ -57,10 +58,14 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
     for name in registry.names("methods", outside=outside):
         kind = registry.resolve("methods", name)
         docs, info = field_docs(kind), kind.info
+        hints, types = get_type_hints(kind, include_extras=True), get_type_hints(kind)
         options = [
-            {"name": f.name, "default": f.default, "type": _type_name(f.type), "help": docs.get(f.name, "")}
+            {
+                "name": f.name, "default": f.default, "type": _type_name(types[f.name]),
+                "bounds": _bounds(hints[f.name], f.default), "help": docs.get(f.name, ""),
+            }
             for f in dataclasses.fields(kind)
-        ]
+        ]  # fmt: skip
         rows.append(
             {
                 "name": name,
@@ -104,6 +109,12 @@ def _plain(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return {"": '""', None: "auto"}.get(value, str(value))
+
+
+def _bounds(hint: Any, default: Any) -> str | None:
+    """Return the valid numbers of a field in words; ``None`` where it holds none."""
+    bounds = bounds_of(hint, default)
+    return None if bounds is None else str(bounds)
 
 
 def _type_name(annotation: Any) -> str:

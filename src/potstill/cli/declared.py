@@ -19,8 +19,8 @@ import potstill
 __all__ = ["DeclaredClass", "DeclaredField", "DeclaredValue", "Unreadable", "read_declaration", "read_keys"]
 
 _ROOT = Path(potstill.__file__).parent
-_OUTSIDE = ("typing", "collections.abc", "math", "pathlib")
-"""Modules of the standard library whose names may be used."""
+_IMPORTED = ("typing", "collections.abc", "math", "pathlib", "potstill.core.bounds")
+"""Modules without torch whose names are imported."""
 _BUILTINS: Mapping[str, Any] = {
     kind.__name__: kind for kind in (int, float, str, bool, bytes, tuple, dict, list, set, frozenset, object)
 }
@@ -120,14 +120,14 @@ class _Module:
             return self.evaluate(node.value)
         if name in self._from:
             module, original = self._from[name]
-            if module.partition(".")[0] == "potstill":
+            if module.partition(".")[0] == "potstill" and module not in _IMPORTED:
                 try:
                     return _module(module).value(original)
                 except Unreadable:
                     return _module(f"{module}.{original}")
             if (module, original) == ("dataclasses", "replace"):
                 return dataclasses.replace
-            if module in _OUTSIDE:
+            if module in _IMPORTED:
                 imported = importlib.import_module(module)
                 return getattr(imported, original) if original else imported
         if name in _BUILTINS:

@@ -13,7 +13,6 @@ import shlex
 import typing
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
 from typing import Annotated, Any, NamedTuple
 
 import tyro
@@ -31,8 +30,6 @@ from potstill.errors import PotstillError, suggestion, unknown_name
 
 __all__ = ["PROTOCOL_FIELDS", "ExtraOptions", "check_bounds", "extra_options", "options_of", "parse", "preset_of"]
 
-_BOUNDS = ("may_be_zero", "fractions", "positive")
-"""Attributes of a method that bound its numbers."""
 _CHECKED_NAMES = ("augment", "parametrization", "protocols", "methods", "parametrizations", "executor")
 """Options whose names are looked up when a command is parsed; other names are looked up where they are used."""
 _MAY_BE_ZERO = {"seed", "profile_steps", "port", "run"}
@@ -92,8 +89,6 @@ class ExtraOptions(NamedTuple):
     name: str
     options: Any
     """A dataclass of those fields."""
-    bounds: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    """Fields of a method that may be 0, are fractions, or are above 0."""
 
     @property
     def heading(self) -> str:
@@ -148,11 +143,9 @@ def extra_options(
     preset_values = preset_fields(result, preset) if kind == "method" else result.flat_fields()
     fields = option_fields(base)
     defaults = {f.name: preset_values.get(f.name, getattr(result, f.name, f.default)) for f in fields}
-    bounds: dict[str, tuple[str, ...]] = {}
     if kind == "method":
         about = "\n".join([about, *format_presets(presets_of(result))])
-        bounds = {bound: tuple(getattr(result, bound, ())) for bound in _BOUNDS}
-    return ExtraOptions(kind, name, _options_class(fields, defaults, reserved, about), bounds)
+    return ExtraOptions(kind, name, _options_class(fields, defaults, reserved, about))
 
 
 def _declared_options(kind: str, name: str, reserved: Set[str], preset: Any) -> ExtraOptions:
@@ -180,8 +173,7 @@ def _declared_options(kind: str, name: str, reserved: Set[str], preset: Any) -> 
         raise Unreadable(target)
     fields = [OptionField(*field) for field in cls.flat_fields()]
     defaults = {field.name: preset_values.get(field.name, field.default) for field in fields}
-    bounds = {bound: tuple(cls.attribute(bound, ())) for bound in _BOUNDS} if kind == "method" else {}
-    return ExtraOptions(kind, name, _options_class(fields, defaults, reserved, ""), bounds)
+    return ExtraOptions(kind, name, _options_class(fields, defaults, reserved, ""))
 
 
 def _options_class(fields: Sequence[OptionField], defaults: Mapping[str, Any], reserved: Set[str], about: str) -> Any:
@@ -211,14 +203,13 @@ def check_bounds(extra: ExtraOptions, values: Mapping[str, Any]) -> None:
     Raises:
         Misuse: one is out of them.
     """
-    if not extra.bounds or extra.name == "auto":
+    if extra.kind != "method" or extra.name == "auto":
         return
-    method: Any = SimpleNamespace(**extra.bounds, **values)
-    hints = typing.get_type_hints(extra.options)
+    hints = typing.get_type_hints(extra.options, include_extras=True)
     for field in dataclasses.fields(extra.options):
         if field.name in values:
             try:
-                check_value(f"method {extra.name}: {field.name}", method, field, hints[field.name])
+                check_value(f"method {extra.name}: {field.name}", values[field.name], hints[field.name], field.default)
             except PotstillError as error:
                 raise Misuse(str(error)) from error
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from potstill.core.assets import Asset, AssetContext, AssetJob
+    from potstill.core.bounds import Bounds, NonNegativeInt, PositiveFloat, UnitFloat
     from potstill.core.data import (
         Batch,
         Inputs,
@@ -49,14 +50,15 @@ if TYPE_CHECKING:
     from potstill.tasks import Metric, Task
 
 __all__ = [
-    "Asset", "AssetContext", "AssetJob", "Augmentation", "Batch", "Budget", "ClassSeparable", "ClassShardable",
-    "Codec", "Encoded", "Family", "GeometricAugmentation", "InputSpec", "Inputs", "Layered", "Method", "MethodInfo",
-    "Metric", "Metrics", "Network", "NetworkFactory", "NetworkWeights", "Normalization", "Parametrization",
-    "Payload", "Preset", "Presets", "Problem", "RequiresAssets", "Result", "ScoringMethod", "Selection", "Source",
-    "Space", "Splits", "StepCost", "Synthetic", "TargetMovingAugmentation", "Task", "Whitening", "label_mode",
+    "Asset", "AssetContext", "AssetJob", "Augmentation", "Batch", "Bounds", "Budget", "ClassSeparable",
+    "ClassShardable", "Codec", "Encoded", "Family", "GeometricAugmentation", "InputSpec", "Inputs", "Layered",
+    "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory", "NetworkWeights", "NonNegativeInt",
+    "Normalization", "Parametrization", "Payload", "PositiveFloat", "Preset", "Presets", "Problem", "RequiresAssets",
+    "Result", "ScoringMethod", "Selection", "Source", "Space", "Splits", "StepCost", "Synthetic",
+    "TargetMovingAugmentation", "Task", "UnitFloat", "Whitening", "label_mode",
 ]  # fmt: skip
 
-_MODULES = ("core.data", "core.parts", "core.assets", "core.problem", "core.method", "tasks")
+_MODULES = ("core.bounds", "core.data", "core.parts", "core.assets", "core.problem", "core.method", "tasks")
 
 
 def __getattr__(name: str) -> Any:

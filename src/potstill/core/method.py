@@ -131,20 +131,15 @@ M = TypeVar("M", bound="Method[Any]")
 class Method(ABC, Generic[S]):
     """Published method: a frozen dataclass whose fields are its hyperparameters.
 
-    Fields hold JSON values (numbers, strings, booleans, None, tuples of them). The fields ``network``, ``augment`` and
-    ``parametrization`` name parts, which a run resolves and passes in `Problem`. The state is a frozen dataclass of
-    tensors, ints, tuples and mappings of tensors, and other such dataclasses.
+    Fields hold JSON values (numbers, strings, booleans, None, tuples of them). An ``int`` is at least 1 and a ``float``
+    at least 0; `NonNegativeInt`, `UnitFloat` and `PositiveFloat` (`potstill.core.bounds`) have other bounds. The fields
+    ``network``, ``augment`` and ``parametrization`` name parts, which a run resolves and passes in `Problem`. The state
+    is a frozen dataclass of tensors, ints, tuples and mappings of tensors, and other such dataclasses.
     """
 
     info: ClassVar[MethodInfo]
     state_type: ClassVar[type]
     """Class of the state, to read a checkpoint."""
-    may_be_zero: ClassVar[tuple[str, ...]] = ()
-    """Integer fields that may be 0; others are at least 1, or at least their default if that is smaller."""
-    fractions: ClassVar[tuple[str, ...]] = ()
-    """Float fields in [0, 1]; other floats are at least 0."""
-    positive: ClassVar[tuple[str, ...]] = ()
-    """Float fields above 0, such as temperatures."""
     presets: ClassVar[Presets] = {}
     """Fields that the presets ``quick`` and ``good`` change from the published defaults."""
 

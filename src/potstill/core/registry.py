@@ -6,14 +6,14 @@ Packages add entries under the entry point groups ``potstill.GROUP`` for every g
 import dataclasses
 import functools
 import importlib
-import math
 import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from potstill._util.import_from_file import FileReference, is_file_reference
+from potstill.core.bounds import bounds_of
 from potstill.errors import PotstillError, closest_names, suggestion, unknown_name
 
 if TYPE_CHECKING:  # names are known without torch
@@ -255,9 +255,10 @@ def make_method(
         if option not in fields:
             raise PotstillError(f"method {name}: {unknown_name('option', option, fields)}")
     made = kind(**{**preset_fields(kind, preset), **options}) if base is None else dataclasses.replace(base, **options)  # type: ignore[type-var]
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     for field in fields.values():
-        check_value(f"method {name}: {field.name}", made, field, hints[field.name])
+        value = getattr(made, field.name)
+        check_value(f"method {name}: {field.name}", value, hints[field.name], field.default)
     return name, made
 
 
@@ -266,13 +267,17 @@ def preset_fields(kind: "type[Method[Any]]", preset: "Preset | None") -> Mapping
     return {} if preset is None or preset == "published" else kind.presets.get(preset, {})
 
 
-def check_value(what: str, method: "Method[Any]", field: Any, hint: Any) -> None:
-    """Check a field: choices against the annotation's literals, numbers against its type and the class's bounds.
+def check_value(what: str, value: Any, hint: Any, default: Any) -> None:
+    """Check a field's value: choices against the literals of its type, numbers against `potstill.core.bounds`.
+
+    Args:
+        what: the field, in messages.
+        hint: its type, with annotations.
 
     Raises:
         PotstillError: the value is none of the choices, of another type, or out of bounds.
     """
-    value, kinds = getattr(method, field.name), _alternatives(hint)
+    kinds = _alternatives(hint)
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     kinds = {kind for kind in kinds if get_origin(kind) is not Literal}
     if words and kinds <= {NoneType} and value not in words and (value is not None or not kinds):
@@ -284,16 +289,12 @@ def check_value(what: str, method: "Method[Any]", field: Any, hint: Any) -> None
     if not number or not (float in kinds or isinstance(value, int)):
         kind = " or ".join(["float" if float in kinds else "int", *words])
         raise PotstillError(f"{what} must be {kind}, not {value!r}")
-    least: float = 0 if float in kinds or field.name in method.may_be_zero else 1
-    if isinstance(field.default, int | float):
-        least = min(least, field.default)  # what the author chose cannot be out of bounds
-    most = 1 if field.name in method.fractions else math.inf
-    above = field.name in method.positive
-    if not least <= value <= most or (above and value == 0):
-        bounds = "above 0" if above else f"at least {least}" if most == math.inf else f"from {least} to {most}"
+    bounds = bounds_of(hint, default)
+    if bounds is not None and value not in bounds:
         raise PotstillError(f"{what} must be {bounds}, but it is {value!r}; change it")
 
 
 def _alternatives(hint: Any) -> set[Any]:
-    """Return ``int | None`` as {int, NoneType}; anything but a union alone."""
-    return set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
+    """Return ``int | None`` as {int, NoneType}, without annotations; anything but a union alone."""
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return {get_args(member)[0] if get_origin(member) is Annotated else member for member in members}

@@ -5,7 +5,7 @@ import inspect
 import json
 import sys
 from dataclasses import replace
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -95,17 +95,6 @@ def _check_declaration(method: Method[Any]) -> None:
     config = dataclasses.asdict(method)  # type: ignore[call-overload]
     taken = sorted(config.keys() & (inspect.signature(distill).parameters.keys() - set(PARTS)))
     require(not taken, f"{kind.__name__}.{taken[0] if taken else ''} has the name of an option of distill; rename it")
-    hints = {n: hint for n, hint in get_type_hints(kind).items() if n in config}
-    for bound, kinds, noun in (
-        ("may_be_zero", (int, int | None), "whole number"),
-        ("fractions", (float, float | None), "float"),
-        ("positive", (float, float | None), "float"),
-    ):
-        wrong = [n for n in getattr(kind, bound) if hints.get(n) not in kinds]
-        require(
-            not wrong,
-            f"{kind.__name__}.{bound} names {wrong[0] if wrong else ''}, which is no field for a {noun}; correct it",
-        )
     round_trip = json.loads(json.dumps(config))
     again = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in round_trip.items()})
     require(again == method, f"{kind.__name__}'s fields must survive JSON, but {config} does not")

@@ -1,8 +1,8 @@
 """Fields and parts that G-VBSM and EDC share."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
+from potstill.core import PositiveFloat, UnitFloat
 from potstill.methods.decoupled._recover import Recovery
 from potstill.methods.decoupled._state import next_teacher
 from potstill.methods.decoupled._statistics import AveragedStatistics
@@ -15,19 +15,16 @@ __all__ = ["AveragedMatching"]
 class AveragedMatching:
     """Fields that G-VBSM and EDC share: alternating teachers, BatchNorms and convolutions, averages over steps."""
 
-    fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone", "ema_decay", "drop_rate")
-    positive: ClassVar[tuple[str, ...]] = ("temperature", "tau")
-
     ema_decay: Auto[float] = AUTO
     """Decay of the moving averages over steps."""
     cell_size: Auto[int] = AUTO
     """Side of a cell of a convolution's input in pixels (recover/utils.py, ConvFeatureHook), by data size: 4 as for
     CIFAR and Tiny-ImageNet, 16 as for ImageNet."""
-    drop_rate: float = 0.0
+    drop_rate: UnitFloat = 0.0
     """Probability that a convolution is dropped in a step (drop_rate there)."""
     densify: float = 0.0
     """ν: weight of data densification."""
-    tau: float = 4.0
+    tau: PositiveFloat = 4.0
     """τ: temperature of data densification."""
 
     def averaged_recovery(self, base: Recovery, first: float, category: float | None = None) -> Recovery:

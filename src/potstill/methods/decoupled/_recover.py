@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from potstill._util.formatting import class_name
-from potstill.core import Asset, Metrics, Presets, Problem, StepCost, Synthetic
+from potstill.core import Asset, Metrics, NonNegativeInt, Presets, Problem, StepCost, Synthetic, UnitFloat
 from potstill.functional.crops import Curriculum
 from potstill.functional.statistics import LayerStatistics, record_statistics
 from potstill.functional.transforms import resize
@@ -253,8 +253,6 @@ class RecoverySettings:
     """Fields of a recovery that are common to all methods."""
 
     state_type: ClassVar[type] = RecoverState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("pad", "jitter", "teacher_epochs")
-    fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone")
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 400},
         "good": {"teacher_epochs": 20, "iterations": 500},
@@ -277,17 +275,17 @@ class RecoverySettings:
     """Real samples per class that are cropped for mosaics (RDED's scripts, --mipc)."""
     crops: int = 5
     """Crops of each of them (RDED's --num-crop)."""
-    crop: float = 0.08
+    crop: UnitFloat = 0.08
     """Minimum area of a crop (torchvision's RandomResizedCrop)."""
     curriculum: Curriculum = "none"
     """Decrease of the minimum area from 1 to ``crop``: none, along a cosine, linear, or a step."""
-    milestone: float = 1.0
+    milestone: UnitFloat = 1.0
     """Fraction of the iterations at which it has reached ``crop``."""
     flip: bool = True
     """Flip the batch in half of the iterations; never if the source shows digits."""
-    pad: int = 0
+    pad: NonNegativeInt = 0
     """Maximum shift of the batch in pixels, with zero padding (torchvision's RandomCrop)."""
-    jitter: int = 4
+    jitter: NonNegativeInt = 4
     """Maximum roll of the batch in pixels along each side."""
     first_layer: float = 10.0
     """Weight of the first layer's statistics, relative to the others."""

@@ -12,7 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from potstill.core import Asset, Network, NetworkFactory, NetworkWeights, Problem, Source, StepCost
+from potstill.core import (
+    Asset,
+    Network,
+    NetworkFactory,
+    NetworkWeights,
+    NonNegativeInt,
+    PositiveFloat,
+    Problem,
+    Source,
+    StepCost,
+)
 from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
 from potstill.functional.statistics import record_statistics
@@ -207,7 +217,6 @@ class TeacherConfig:
     The papers of this family publish one soft label per epoch and crop; a set by itself can hold one per input.
     """
 
-    positive: ClassVar[tuple[str, ...]] = ("temperature",)
     published: ClassVar[SettingsBySize] = {}
     """Published settings by data size, of fields whose default is `AUTO`."""
     default_committee: ClassVar[tuple[str, ...]] = ()
@@ -215,7 +224,7 @@ class TeacherConfig:
 
     labels: Literal["hard", "soft"] = "soft"
     """One soft label of the teacher's per input, or its class. Published are soft labels per epoch and crop."""
-    temperature: float = 1.0
+    temperature: PositiveFloat = 1.0
     """Soft labels are softmax(logits / temperature); above 0. Ours: published students and teachers share one of 20."""
     network: str = "resnet18-batch"
     """The teacher's architecture (published: ResNet-18). It needs BatchNorm."""
@@ -223,7 +232,7 @@ class TeacherConfig:
     """Teachers of that architecture, with other seeds."""
     committee: str = ""
     """Further teachers: network names separated by commas. Those without BatchNorm classify only."""
-    teacher_epochs: int = 50
+    teacher_epochs: NonNegativeInt = 50
     """Training epochs of each teacher; 0 leaves them untrained (SRe2L for Tiny-ImageNet; 200 for CIFAR)."""
     teacher_batch: int = 128
     """Samples per step of that training (squeeze_cifar.py)."""

@@ -72,7 +72,6 @@ class CIM(TeacherConfig, Method[CIMState]):
         "good": {"teacher_epochs": 20},
     }
     state_type: ClassVar[type] = CIMState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("teacher_epochs",)
 
     iterations: int = 200
     """Steps (--niter there)."""

@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import record_statistics
 from potstill.methods.decoupled._parts import ImageInitName
@@ -51,7 +51,6 @@ class CVDD(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 400},
         "good": {"teacher_epochs": 6, "iterations": 300},
     }
-    may_be_zero: ClassVar[tuple[str, ...]] = (*RecoverySettings.may_be_zero, "label_batch")
     default_committee: ClassVar[tuple[str, ...]] = ("resnet50-batch", "convnet-batch", "vgg11-batch", "alexnet-batch")
 
     iterations: int = 4000
@@ -70,7 +69,7 @@ class CVDD(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     DenseNet-121."""
     priors: tuple[float, ...] = ()
     """a: accuracy of each teacher in percent, in the order of `network`, then `committee`. Empty: equal."""
-    label_batch: int = 8
+    label_batch: NonNegativeInt = 8
     """Images labelled together with their own BatchNorm statistics; 0: with the running statistics."""
 
     def teacher_priors(self, problem: Problem) -> list[float]:

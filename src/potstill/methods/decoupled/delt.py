@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Batch, MethodInfo, Presets, Problem
+from potstill.core import Batch, MethodInfo, NonNegativeInt, Presets, Problem
 from potstill.data.iterate import map_samples
 from potstill.functional.crops import Curriculum
 from potstill.methods.decoupled._parts import Groups, ImageInitName
@@ -73,7 +73,7 @@ class DELT(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """Learning rate (scripts)."""
     r_bn: float = 0.01
     """Weight of the statistics (scripts)."""
-    jitter: int = 0
+    jitter: NonNegativeInt = 0
     """No roll of the batch."""
     curriculum: Curriculum = "cosine"
     """Decrease of the minimum crop, as in CDA."""

@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator
 
-from potstill.core import Asset, Method, MethodInfo, Metrics, Presets, Problem, Selection, StepCost
+from potstill.core import Asset, Method, MethodInfo, Metrics, NonNegativeInt, Presets, Problem, Selection, StepCost
 from potstill.functional.sampling import random_per_class, sample_distinct
 from potstill.methods.decoupled._graph_cut import graph_cut_bins, last_layer_factors, share_out
 from potstill.methods.decoupled._teachers import TeacherConfig
@@ -45,13 +45,12 @@ class DQ(TeacherConfig, Method[SelectionState]):
         "good": {"teacher_epochs": 20},
     }
     state_type: ClassVar[type] = SelectionState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("teacher_epochs",)
 
     bins: int = 10
     """Bins of each class (CIFAR-10 there)."""
     graph_cut: float = 1.0
     """λ: what being near to all that is left counts (DeepCore's GraphCut, which the code uses)."""
-    teacher_epochs: int = 40
+    teacher_epochs: NonNegativeInt = 40
     """Passes that the network was trained for (-se there)."""
     labels: Literal["hard", "soft"] = "hard"
     """The classes (published), or one row of the network's per sample."""

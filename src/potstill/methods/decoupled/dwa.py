@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import MethodInfo, NonNegativeInt, Problem, UnitFloat
 from potstill.functional.statistics import l2_norm
 from potstill.methods.decoupled._parts import ImageInitName
 from potstill.methods.decoupled._recover import Recovery, RecoverySettings
@@ -99,12 +99,12 @@ class DWA(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """Weight of variances relative to means, by data size: 11; 2 as for ImageNet-1K."""
     batch: Auto[int] = AUTO
     """Items of a batch, by data size: 100; 200 as for Tiny-ImageNet."""
-    crop: Auto[float] = AUTO
+    crop: Auto[UnitFloat] = AUTO
     """Minimum area of a crop, by data size: 1 as for CIFAR, 0.08 for larger ones."""
     flip: Auto[bool] = AUTO
     """Flip the batch in half of the iterations, by data size: not for images as small as CIFAR's, and never for
     digits."""
-    jitter: Auto[int] = AUTO
+    jitter: Auto[NonNegativeInt] = AUTO
     """Maximum roll of the batch in pixels along each side, by data size: 4; 32 as for ImageNet-1K."""
     rho: float = 0.015
     """ρ: length of the weights' perturbation (all scripts)."""

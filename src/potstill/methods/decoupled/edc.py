@@ -25,7 +25,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem, UnitFloat
 from potstill.methods.decoupled._averaged import AveragedMatching
 from potstill.methods.decoupled._parts import ImageInitName, InitialImages
 from potstill.methods.decoupled._recover import Recovery, RecoverySettings
@@ -71,7 +71,6 @@ class EDC(AveragedMatching, RecoverySettings, TeacherConfig, EngineMethod[Recove
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 75},
         "good": {"teacher_epochs": 10, "iterations": 75},
     }
-    fractions: ClassVar[tuple[str, ...]] = (*AveragedMatching.fractions, "category")
     default_committee: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
     published: ClassVar[SettingsBySize] = {
         (32, 10): {**_SMALL, "iterations": 75, "crop": 0.08},
@@ -90,16 +89,16 @@ class EDC(AveragedMatching, RecoverySettings, TeacherConfig, EngineMethod[Recove
     """Learning rate (all scripts)."""
     r_bn: Auto[float] = AUTO
     """r: weight of all statistics, by data size and classes: 0.01; 0.1 as for ImageNet-1K."""
-    ema_decay: Auto[float] = AUTO
+    ema_decay: Auto[UnitFloat] = AUTO
     """Decay of the moving averages over steps, by data size and classes: 0.8; 0 as for ten classes of
     ImageNet."""
-    category: float = 0.5
+    category: UnitFloat = 0.5
     """a: the part of the classes' statistics (recover/utils.py)."""
     batch: Auto[int] = AUTO
     """Items of a batch, by data size and classes: 100; 80 as for ImageNet-1K."""
-    crop: Auto[float] = AUTO
+    crop: Auto[UnitFloat] = AUTO
     """Minimum area of a crop, by data size and classes: 0.5; 0.08 as for CIFAR-10."""
-    jitter: int = 0
+    jitter: NonNegativeInt = 0
     """No roll of the batch."""
     init_from: Auto[ImageInitName] = AUTO
     """Initial images by data size: random real samples, or with mosaics as for ImageNet."""

@@ -12,7 +12,7 @@ of batches of 8 in 19 of the 20 relabelling scripts (``--eval-mode F``), as a pr
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import MethodInfo, Problem, UnitFloat
 from potstill.methods.decoupled._parts import ImageInitName, Stages
 from potstill.methods.decoupled._realism import Rank
 from potstill.methods.decoupled._recover import Recovery, RecoverySettings
@@ -32,7 +32,6 @@ class FADRM(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
         year=2025, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
     )  # fmt: skip
-    fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone", "alpha", "shrink")
 
     iterations: int = 2000
     """Steps of each batch, over all stages (4 × 500, recover/scripts)."""
@@ -42,9 +41,9 @@ class FADRM(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """Weight of the statistics (there)."""
     stages: int = 4
     """Stages of equal length (there)."""
-    alpha: float = 0.5
+    alpha: UnitFloat = 0.5
     """α: fraction of an image kept between two stages (there)."""
-    shrink: float = 1.0
+    shrink: UnitFloat = 1.0
     """Relative side of every second stage, counted back from the last but one: 1 as published for CIFAR and
     Tiny-ImageNet; 200/224 for ImageNet-1K."""
     init_from: ImageInitName = "mosaic"

@@ -22,7 +22,7 @@ can be named.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem, UnitFloat
 from potstill.methods.decoupled._averaged import AveragedMatching
 from potstill.methods.decoupled._recover import Recovery, RecoverySettings
 from potstill.methods.decoupled._state import Composition, RecoverState
@@ -87,26 +87,26 @@ class GVBSM(AveragedMatching, RecoverySettings, TeacherConfig, EngineMethod[Reco
     """r: weight of all statistics (all scripts)."""
     densify: float = 1.0
     """ν: weight of data densification (--nuc-norm in all scripts)."""
-    ema_decay: Auto[float] = AUTO
+    ema_decay: Auto[UnitFloat] = AUTO
     """Decay of the moving averages over steps (--training-momentum), by data size: 0.8; 0.4 as for
     ImageNet-1K."""
-    drop_rate: Auto[float] = AUTO
+    drop_rate: Auto[UnitFloat] = AUTO
     """Probability that a convolution is dropped in a step (--drop-rate), by data size: 0.4; 0 as for
     ImageNet-1K."""
     batch: Auto[int] = AUTO
     """Items of a batch, by data size: 100; 80 as for ImageNet-1K."""
-    crop: Auto[float] = AUTO
+    crop: Auto[UnitFloat] = AUTO
     """Minimum area of a crop, by data size: the whole; 0.08 as for ImageNet-1K."""
-    pad: Auto[int] = AUTO
+    pad: Auto[NonNegativeInt] = AUTO
     """Maximum shift of the batch in pixels, by data size: 4 as for CIFAR, 8 as for Tiny-ImageNet, else 0."""
-    jitter: int = 32
+    jitter: NonNegativeInt = 32
     """Maximum roll of the batch in pixels along each side (--jitter in all scripts)."""
     composition: Composition = "classes"
     """A batch holds items in class order, so several of a class."""
     committee: Auto[str] = AUTO
     """Further teachers: network names separated by commas; by default those of convnet-batch, vgg11-batch and
     alexnet-batch that take the data. Ours, see above."""
-    teacher_epochs: int = 50
+    teacher_epochs: NonNegativeInt = 50
     """Training epochs of each teacher (CIFAR-100 there; 5 for CIFAR-10: weak teachers, on purpose)."""
     teacher_batch: int = 64
     """Samples per step of that training (there)."""

@@ -51,7 +51,6 @@ class RDED(TeacherConfig, Method[RDEDState]):
         "good": {"teacher_epochs": 20},
     }
     state_type: ClassVar[type] = RDEDState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("teacher_epochs",)
 
     samples: int = 300
     """Real samples of each class that are cropped (scripts, --mipc); fewer where there are fewer."""

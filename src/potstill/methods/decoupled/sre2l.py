@@ -21,7 +21,7 @@ the middle of the teacher's ranking. Its labels are published with the batch sta
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import MethodInfo, NonNegativeInt, Problem, UnitFloat
 from potstill.methods.decoupled._parts import ImageInitName
 from potstill.methods.decoupled._realism import Rank
 from potstill.methods.decoupled._recover import Recovery, RecoverySettings
@@ -57,12 +57,12 @@ class SRe2L(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     Tiny-ImageNet."""
     r_bn: Auto[float] = AUTO
     """r: weight of the statistics, by data size: 0.01; 1 as for Tiny-ImageNet."""
-    crop: Auto[float] = AUTO
+    crop: Auto[UnitFloat] = AUTO
     """Minimum area of a crop, by data size: 1 as for CIFAR, 0.08 for larger ones."""
     flip: Auto[bool] = AUTO
     """Flip the batch in half of the iterations, by data size: not for images as small as CIFAR's, and never for
     digits."""
-    jitter: Auto[int] = AUTO
+    jitter: Auto[NonNegativeInt] = AUTO
     """Maximum roll of the batch in pixels along each side, by data size: 4; 32 as for ImageNet-1K."""
 
     def build_engine(self, problem: Problem) -> Recovery:

@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from potstill.core import MethodInfo, Payload, Presets, Problem
+from potstill.core import MethodInfo, Payload, Presets, Problem, UnitFloat
 from potstill.errors import PotstillError
 from potstill.methods.decoupled._parts import ImageInitName
 from potstill.methods.decoupled._recover import Recovery, RecoverySettings
@@ -61,7 +61,7 @@ class UFC(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     """r: weight of the statistics (CIFAR there; 0.01 for ImageNet-1K)."""
     batch: int = 100
     """Classes that are seen at once; where there are more, one part of them after the other."""
-    crop: float = 1.0
+    crop: UnitFloat = 1.0
     """Minimum area of a crop: the whole (CIFAR there)."""
     flip: bool = False
     """Pictures are not mirrored (CIFAR there)."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
-from potstill.core import Asset, Problem, Space
+from potstill.core import Asset, NonNegativeInt, Problem, Space
 from potstill.errors import PotstillError
 from potstill.functional.param_groups import ParamGroup, ParamGroups
 from potstill.methods.distribution._features import FeatureObjective
@@ -32,8 +32,6 @@ class FeatureMatchingFields:
     """Abstract: the fields that all methods share; most are not published."""
 
     state_type: ClassVar[type] = MatchingState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("pretrain_epochs",)
-    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
     batch_real: int
     iterations: int
@@ -59,7 +57,7 @@ class FeatureMatchingFields:
     """Networks that embed: untrained, trained, or interpolated between the two (DANCE)."""
     pretrained_networks: int = 5
     """Pretrained networks, if trained ones embed. Ours."""
-    pretrain_epochs: int = 20
+    pretrain_epochs: NonNegativeInt = 20
     """Training epochs of each; 0 leaves them untrained. Ours."""
     pretrain_batch: int = 64
     """Batch size of that training. Ours."""

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Presets, Problem, UnitFloat
 from potstill.errors import PotstillError
 from potstill.functional.distribution import class_means, mean_gap
 from potstill.functional.param_groups import ParamGroup, ParamGroups
@@ -52,21 +52,20 @@ class CAFE(FeatureMatchingFields, EngineMethod[MatchingState]):
         "quick": {"iterations": 3, "batch_real": 64, "max_epochs": 10},
         "good": {"iterations": 30, "batch_real": 128, "max_epochs": 20},
     }
-    fractions: ClassVar[tuple[str, ...]] = ("momentum", "lambda_1", "lambda_2")
 
     iterations: int = 2000
     """Number of networks, one after the other (distill.py, --Iteration)."""
     lr: float = 0.1
     """Learning rate of the synthetic data; halved at 1,200, 1,600 and 1,800 of 2,000 (distill.py)."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum of the synthetic data (distill.py)."""
     weights: tuple[float, float] = (0.1, 1.0)
     """w of the first half of the layers and of the second (distill.py: 0.1, 0.1, 1, 1)."""
     discrimination: float = 0.01
     """β (distill.py, --inner_weight)."""
-    lambda_1: float = 0.04
+    lambda_1: UnitFloat = 0.04
     """The network is replaced when ten accuracies lie within this (--lambda_1)."""
-    lambda_2: float = 0.03
+    lambda_2: UnitFloat = 0.03
     """The network's training ends when ten accuracies have moved by this (--lambda_2)."""
     max_epochs: int = 100
     """Maximum epochs of that training between two updates. Ours: the published loop is unbounded."""

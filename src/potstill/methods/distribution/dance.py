@@ -12,7 +12,7 @@ encoder"), then moves the set once down the trained network's own loss (the inte
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem, UnitFloat
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._statistics import MEANS
 from potstill.methods.distribution._values import FeatureMatchingFields, match_in_trained_networks
@@ -38,14 +38,14 @@ class DANCE(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Steps (arguments/reproduce_condense.py, niter)."""
     lr: float = 0.01
     """Learning rate for one stored item per class; it grows with them (lr_img = 0.01 × ipc there)."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum (arg_condense.py, --mom_img)."""
     batch_real: int = 128
     """Real samples per class and step (--batch_real)."""
     pretrained_networks: int = 5
     """Pretrained networks (arg_condense.py, --num_premodel: the README's commands train 20, and match in
     the first five)."""
-    pretrain_epochs: int = 60
+    pretrain_epochs: NonNegativeInt = 60
     """Training epochs of each (reproduce_pretrain.py; 80 for ImageNet's subsets); 0 leaves them untrained."""
     pretrain_batch: int = 64
     """Batch size of that training (arg_pretrain.py, --batch_real)."""

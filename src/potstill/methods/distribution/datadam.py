@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Presets, Problem, UnitFloat
 from potstill.functional.distribution import attention, class_means, mean_gap
 from potstill.methods.distribution._statistics import DistributionObjective, Memory, Statistics, Views
 from potstill.methods.distribution._values import FeatureMatchingFields, feature_matching
@@ -41,7 +41,7 @@ class DataDAM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Steps of the synthetic data (section 4.1 of the paper; the code's default is 20,000)."""
     lr: float = 1.0
     """Learning rate of the synthetic data; the paper uses 10 above 50 items per class (section 4.1)."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum of the synthetic data (main_DataDAM.py)."""
     power: float = 4.0
     """p of the attention (section 4.1; the released code has 1)."""

@@ -11,7 +11,7 @@ r"""DM: Dataset Condensation with Distribution Matching (Zhao and Bilen, WACV 20
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Presets, Problem, UnitFloat
 from potstill.methods.distribution._statistics import MEANS
 from potstill.methods.distribution._values import FeatureMatchingFields, feature_matching
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
@@ -37,7 +37,7 @@ class DM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Steps of the synthetic data (main_DM.py, --Iteration)."""
     lr: float = 1.0
     """Learning rate of the synthetic data; the paper uses 10 from 100 items per class (main_DM.py, --lr_img)."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum of the synthetic data (main_DM.py)."""
     batch_real: int = 256
     """Real samples per class and step (main_DM.py, --batch_real)."""

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem, UnitFloat
 from potstill.functional.distribution import (
     CovarianceFactors,
     class_means,
@@ -46,9 +46,6 @@ class DSDM(FeatureMatchingFields, EngineMethod[MatchingState]):
         "good": {"iterations": 3_000, "steps_per_network": 8, "pretrained_networks": 5, "pretrain_epochs": 15},
     }
 
-    may_be_zero: ClassVar[tuple[str, ...]] = ("pretrain_epochs", "history_from")
-    fractions: ClassVar[tuple[str, ...]] = ("momentum", "smoothing")
-
     iterations: int = 10_000
     """Steps (argument.py, --niter)."""
     lr: float = 0.1
@@ -56,21 +53,21 @@ class DSDM(FeatureMatchingFields, EngineMethod[MatchingState]):
     with the items and with the area (argument.py, tune_lr_img)."""
     lr_side: int = 32
     """Side of pictures, in pixels, that ``lr`` is meant for (tune_lr_img: 32, also for Fashion-MNIST; 28 for MNIST)."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum (argument.py, --mom_img)."""
     covariance: float = 50.0
     """λ (argument.py, --cov_weight)."""
     history: float = 0.2
     """γ (argument.py, --h_p_weight)."""
-    history_from: int = 2000
+    history_from: NonNegativeInt = 2000
     """Steps before the history joins (argument.py, --smooth_iter); 0: as soon as there is one."""
-    smoothing: float = 0.99
+    smoothing: UnitFloat = 0.99
     """β (argument.py, --smooth_factor)."""
     batch_real: int = 256
     """Real samples per class and step (argument.py, --batch_real)."""
     pretrained_networks: int = 10
     """Pretrained networks (argument.py, --pretrained_model_number)."""
-    pretrain_epochs: int = 20
+    pretrain_epochs: NonNegativeInt = 20
     """Training epochs of each (argument.py, --pretrained_epochs); 0 leaves them untrained."""
     pretrain_batch: int = 256
     """Batch size of that training (pre_train_model.py: that of the real samples, argument.py, --batch_real)."""

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.core import MethodInfo, Network, Presets, Problem
+from potstill.core import MethodInfo, Network, NonNegativeInt, Presets, Problem, UnitFloat
 from potstill.methods.distribution._pool import TrainingPool, pool_member
 from potstill.methods.distribution._statistics import MEANS, Views
 from potstill.methods.distribution._values import FeatureMatchingFields, feature_matching
@@ -39,19 +39,18 @@ class IDM(FeatureMatchingFields, EngineMethod[MatchingState]):
         "quick": {"iterations": 150, "batch_real": 64, "pool_trained": 1, "pool_steps": 4, "pool_batch": 64},
         "good": {"iterations": 1_000, "batch_real": 128, "pool_steps": 5, "pool_batch": 128},
     }
-    may_be_zero: ClassVar[tuple[str, ...]] = ("pretrain_epochs", "pool_trained", "forget_every")
 
     iterations: int = 20_000
     """Steps (IDM_cifar10.py, --Iteration)."""
     lr: float = 0.2
     """Learning rate of what is stored (command.txt, --lr_img)."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum (IDM_cifar10.py)."""
     ce: float = 0.5
     """λ (command.txt, --ce_weight: 0.5 for CIFAR-10 at 1 and 10 items per class, 0.1 at 50)."""
     batch_real: int = 256
     """Real samples per class and step (5,000 at one item per class)."""
-    forget_every: int = 100
+    forget_every: NonNegativeInt = 100
     """Steps after which the accuracies a count anew (command.txt, --eval_interval: 500 at 50 items); 0 for never."""
     pool_initial: int = 4
     """Initial number of networks (IDM_cifar10.py: three, and one that joins before the first step)."""
@@ -59,7 +58,7 @@ class IDM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Maximum number of networks; the oldest is dropped (--net_num)."""
     pool_every: int = 30
     """Steps between new networks (--net_generate_interval; 5 at one item per class)."""
-    pool_trained: int = 2
+    pool_trained: NonNegativeInt = 2
     """Networks trained after each step (--fetch_net_num); 0 for none."""
     pool_steps: int = 10
     """Training steps of each (--model_train_steps; 50 for CIFAR-100)."""

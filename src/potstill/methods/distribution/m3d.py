@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Presets, Problem, UnitFloat
 from potstill.functional.distribution import class_means, gaussian_kernel, mean_gap, mmd
 from potstill.methods.distribution._statistics import (
     DistributionObjective,
@@ -50,7 +50,7 @@ class M3D(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Steps of the synthetic data. Ours: the paper's code is not published."""
     lr: float = 1.0
     """Learning rate of the synthetic data. Ours: DM's."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum of the synthetic data. Ours: DM's."""
     bandwidths: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Widths b of the Gaussian kernels, in units of the class's median distance. Ours."""

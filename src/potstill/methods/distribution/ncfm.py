@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem, UnitFloat
 from potstill.functional.distribution import amplitude_phase_gap, characteristic_function
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._sampling import ascend_sampler, init_sampler, sample_frequencies
@@ -72,8 +72,6 @@ class NCFM(FeatureMatchingFields, EngineMethod[MatchingState]):
         },
     }
 
-    may_be_zero: ClassVar[tuple[str, ...]] = ("pretrain_epochs", "patience")
-
     iterations: int = 20_000
     """Steps (config/ipc10/cifar10.yaml, niter)."""
     lr: float = 1e-3
@@ -82,7 +80,7 @@ class NCFM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Weight decay of AdamW per class update (weight_decay there); one update for all classes uses √k times that."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
     """Optimiser of the stored values (optimizer there: sgd for CIFAR-100 at 10 items, with lr 0.01, no decay)."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum of SGD (mom_img), for the sampling network and, with SGD, the stored values."""
     frequencies: int = 4096
     """Number of normal frequencies t (num_freqs)."""
@@ -98,13 +96,13 @@ class NCFM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Sample t by a network that maximises the loss; off in the released configurations."""
     lr_sampler: float = 1e-3
     """Its learning rate (lr_sampling_net); its SGD has no decay (utils/utils.py, get_optimizer)."""
-    patience: int = 500
+    patience: NonNegativeInt = 500
     """Steps without a better loss after which the learning rate is halved; 0: at the first that is not better."""
     batch_real: int = 1024
     """Real samples per class and step (batch_real)."""
     pretrained_networks: int = 20
     """Pretrained networks (num_premodel)."""
-    pretrain_epochs: int = 60
+    pretrain_epochs: NonNegativeInt = 60
     """Training epochs of each (pertrain_epochs); 0 leaves them untrained."""
     pretrain_batch: int = 128
     """Batch size of that training (batch_size)."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from potstill.core import Problem
+from potstill.core import NonNegativeInt, Problem, UnitFloat
 from potstill.functional.gradient import convolutional, distance
 from potstill.functional.param_groups import ParamGroup, ParamGroups
 from potstill.methods.engine import (
@@ -36,8 +36,6 @@ class SyntheticValues:
     """Fields of DC and DSA, whose network trains on the synthetic samples. The defaults are DC's."""
 
     state_type: ClassVar[type] = MatchingState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("inner",)
-    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
     iterations: int = 1000
     """Networks, one after the other (main.py, --Iteration)."""
@@ -53,7 +51,7 @@ class SyntheticValues:
     """Optimizer of the stored values. Parametrizations with network weights (``field``) need AdamW."""
     lr: float = 0.1
     """Learning rate of the synthetic data (main.py, --lr_img)."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum of the synthetic data (main.py)."""
     lr_net: float = 0.01
     """Learning rate of the network (main.py, --lr_net)."""
@@ -61,7 +59,7 @@ class SyntheticValues:
     """Batch of the network's training on the synthetic data (main.py, --batch_train)."""
     outer: int | None = None
     """Updates per network; None: by items per class as published (utils.py, get_loops)."""
-    inner: int | None = None
+    inner: NonNegativeInt | None = None
     """Epochs of the network after each update; None: by items per class as published; 0: it does not train."""
     metric: Literal["ours", "mse", "cos"] = "ours"
     """Distance of gradients; "ours" is the paper's row-wise cosine distance (main.py, --dis_metric)."""
@@ -81,8 +79,6 @@ class RealValues:
     """
 
     state_type: ClassVar[type] = MatchingState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("max_synthetic", "data_train")
-    fractions: ClassVar[tuple[str, ...]] = ("momentum", "cutmix")
 
     iterations: int = 2000
     """Networks, one after the other (argument.py, --niter)."""
@@ -104,19 +100,19 @@ class RealValues:
     lr_side: int = 32
     """Side of pictures, in pixels, that ``lr`` is meant for (tune_lr_img: 32, also for Fashion-MNIST; 28 for MNIST, 224
     for ImageNet)."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum of what is stored (--mom_img)."""
     metric: Literal["mse", "l1"] = "mse"
     """D: squared or absolute differences, summed (--metric)."""
-    max_synthetic: int = 128
+    max_synthetic: NonNegativeInt = 128
     """Decoded samples of a class that an update looks at (--batch_syn_max); 0 for all."""
     lr_net: float = 0.01
     """Learning rate of the network (--lr), with momentum 0.9 and weight decay 5e-4."""
     batch_train: int = 64
     """Batch of the network's training (condense.py: that of the real samples)."""
-    data_train: int = 2000
+    data_train: NonNegativeInt = 2000
     """Real samples that it sees between two updates (--n_data: 2,000 for CIFAR, 500 for others); 0 for none."""
-    cutmix: float = 0.5
+    cutmix: UnitFloat = 0.5
     """Probability of CutMix in a batch of that training (--mix_p)."""
     sampler: Sampler = "random"
     """Draw of real samples; ``k-means`` is DREAM's."""

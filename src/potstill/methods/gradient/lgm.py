@@ -18,7 +18,7 @@ mean 0.5, which also makes pictures brighter; that is ``noise_mean``.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import MethodInfo, Presets, Problem, Space
+from potstill.core import MethodInfo, Presets, Problem, Space, UnitFloat
 from potstill.functional.param_groups import ParamGroup
 from potstill.kinds import get_kind
 from potstill.methods.engine import (
@@ -54,7 +54,6 @@ class LGM(EngineMethod[MatchingState]):
         training={"optimizer": "adam", "lr": 0.001, "augmentation": "rrc", "epochs": 1000},
     )
     state_type: ClassVar[type] = MatchingState
-    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 60, "lr": 0.01, **_FEW},
         "good": {"iterations": 600, "lr": 0.005, **_FEW},
@@ -79,7 +78,7 @@ class LGM(EngineMethod[MatchingState]):
     """Optimizer of the stored values: Adam (pyramid.py); AdamW without decay is it."""
     lr: float = 2e-3
     """Learning rate (distill_config.py, lr)."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum of SGD, where that moves them (pixels.py)."""
     spread: float = 0.01
     """Standard deviation of the classifier's weights; its bias is 0 (linear_classifier.py)."""

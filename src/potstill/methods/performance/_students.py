@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, TypeVar
 
 import torch
 
-from potstill.core import Problem
+from potstill.core import NonNegativeInt, Problem, UnitFloat
 from potstill.functional.param_groups import ParamGroup, ParamGroups
 from potstill.functional.unroll import InnerOptimizer
 from potstill.methods.engine import (
@@ -31,8 +31,6 @@ class StudentValues:
     """Fields of every method of unrolled training; those without a default are the publication's."""
 
     state_type: ClassVar[type] = MatchingState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("students",)
-    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
     iterations: int
     batch_real: int
@@ -45,7 +43,7 @@ class StudentValues:
     Ours."""
     optimizer: Literal["sgd", "adamw"]
     lr: float
-    momentum: float = 0.0
+    momentum: UnitFloat = 0.0
     """Momentum of what is stored, with SGD."""
     lr_net: float
     momentum_net: float = 0.0
@@ -59,7 +57,7 @@ class StudentValues:
     one graph, ``auto`` in one graph where it is small and else in replay, whatever the machine, ``by-memory`` in one
     graph where a quarter of the machine's memory holds it (the last bits then depend on the machine, and the card says
     which it was). Ours."""
-    students: int = 0
+    students: NonNegativeInt = 0
     """Number of students, initialised with the seeds 0, 1, …; 0: a fresh one at every step."""
 
     def resolve_defaults(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
-from potstill.core import Problem
+from potstill.core import Problem, UnitFloat
 from potstill.functional.param_groups import Optimizer, ParamGroup, ParamGroups
 from potstill.methods.engine import Init, MatchingState, has_classes
 from potstill.methods.performance._ridge import TEMPERATURE, target_statistics
@@ -20,7 +20,6 @@ class KernelValues:
     """Fields of every method whose learner is kernel ridge regression."""
 
     state_type: ClassVar[type] = MatchingState
-    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
     iterations: int
     lr: float
@@ -32,7 +31,7 @@ class KernelValues:
     """Initial samples: random real ones."""
     lr_labels: float | None = None
     """Learning rate of labels and real targets, where they are learned; None: that of the inputs, as published."""
-    momentum: float = 0.0
+    momentum: UnitFloat = 0.0
     """Momentum of SGD."""
 
 

@@ -6,9 +6,9 @@ torch's (which makes the burn-in there, and all steps here) adds it after: at th
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
-from potstill.core import Problem
+from potstill.core import Problem, UnitFloat
 from potstill.functional.unroll import InnerOptimizer
 from potstill.methods.engine import Init, MatchingEngine
 from potstill.methods.performance._students import StudentValues, build_unrolled_engine
@@ -20,9 +20,6 @@ __all__ = ["WindowValues", "build_windowed_engine"]
 @dataclass(frozen=True, kw_only=True)
 class WindowValues:
     """Fields of RaT-BPTT and AT-BPTT. The defaults are those of RaT-BPTT's README for CIFAR-10 at 10 per class."""
-
-    may_be_zero: ClassVar[tuple[str, ...]] = ("students", "min_burn_in")
-    fractions: ClassVar[tuple[str, ...]] = ("momentum", "clip_decay")
 
     iterations: int = 12_000
     """Steps. The README's 60,000 passes are 600,000; its author says that about 1,200 passes of 10 steps suffice
@@ -51,7 +48,7 @@ class WindowValues:
     """Decoded inputs of each class in a step of a student (--batch_per_class)."""
     clip: float = 2.0
     """The gradient is clipped to so many times the moving average of its norm (base.py); 0: it is not."""
-    clip_decay: float = 0.9
+    clip_decay: UnitFloat = 0.9
     """Decay of that average (--clip_coef)."""
     augment: str = "flip-rotate"
     """Per-sample augmentation of the student's batches and of the real one (--syn_strategy, --real_strategy)."""

@@ -14,7 +14,7 @@ so that sizes walk away from W_0 (base.py, ``model.module.window``); here W_0 st
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues
 from potstill.methods.performance._windowed import WindowValues, build_windowed_engine
@@ -36,7 +36,6 @@ class ATBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
         multi_input=True,
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "flip-rotate", "steps": 1000},
     )
-    may_be_zero: ClassVar[tuple[str, ...]] = ("students", "swing")
     presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 200, "batch_real": 128, "init_from": "k-means", "lr": 0.03, "lr_net": 0.005, "window": 8,
@@ -50,7 +49,7 @@ class ATBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
 
     window: int = 40
     """W_0: steps that gradients go through (README, --window)."""
-    swing: int = 10
+    swing: NonNegativeInt = 10
     """d: how much longer or shorter a window becomes (README, -d)."""
     interval: int = 10
     """Steps that one look at a student's gradients serves: a pass over the real data, as published (50,000 / 5,000)."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Presets, Problem, UnitFloat
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer, ParamGroups
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
@@ -41,7 +41,6 @@ class FRePo(KernelValues, EngineMethod[MatchingState]):
         multi_input=True,
         tasks=("classification", "regression", "forecast"),
     )
-    fractions: ClassVar[tuple[str, ...]] = ("momentum", "lr_end")
     presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 600,
@@ -58,7 +57,7 @@ class FRePo(KernelValues, EngineMethod[MatchingState]):
     """Steps (README, --num_train_steps)."""
     lr: float = 3e-4
     """Learning rate of inputs and labels at first (distill.py, config.kernel.learning_rate)."""
-    lr_end: float = 0.1
+    lr_end: UnitFloat = 0.1
     """Final fraction of the learning rate after the cosine decay (frepo.py, alpha)."""
     optimizer: Optimizer = "lamb"
     """Optimizer of inputs and labels (config.kernel.optimizer)."""

@@ -13,7 +13,7 @@ What it makes is for the learner that it was made with: kernel ridge regression 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
@@ -36,7 +36,6 @@ class KIP(KernelValues, EngineMethod[MatchingState]):
         multi_input=True,
         tasks=("classification", "regression", "forecast"),
     )
-    may_be_zero: ClassVar[tuple[str, ...]] = ("depth",)
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "batch_real": 2000, "labels": "scores"},
         "good": {"iterations": 3000, "labels": "scores"},
@@ -52,7 +51,7 @@ class KIP(KernelValues, EngineMethod[MatchingState]):
     """Real samples of a step, balanced over classes (TARGET_BATCH_SIZE)."""
     ridge: float = 1e-6
     """ρ, over the mean of the kernel's diagonal (reg)."""
-    depth: int = 1
+    depth: NonNegativeInt = 1
     """Hidden layers of the network: 1 to 3 are the papers' FC1 to FC3 (DEPTH); 0 is the linear kernel."""
     labels: Labels = "hard"
     """Targets are the classes (LEARN_LABELS False), or learned real values: ``scores``."""

@@ -16,7 +16,7 @@ Tiny-ImageNet) are rows cut at 0; learned labels here are a softmax of logits, o
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues
 from potstill.methods.performance._windowed import WindowValues, build_windowed_engine
@@ -50,7 +50,7 @@ class RaTBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
         },
     }  # fmt: skip
 
-    min_burn_in: int = 0
+    min_burn_in: NonNegativeInt = 0
     """Minimum length of the burn-in (--minwindow)."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:

@@ -25,7 +25,7 @@ from typing import ClassVar
 
 import torch
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Presets, Problem, UnitFloat
 from potstill.functional.param_groups import Optimizer
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState, has_classes
 from potstill.methods.performance._implicit import ImplicitRidge, InverseHessian
@@ -48,7 +48,6 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
         kinds=("*",),
         tasks=("classification", "regression", "forecast"),
     )
-    fractions: ClassVar[tuple[str, ...]] = ("momentum", "ema_decay")
     presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 100,
@@ -77,7 +76,7 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
     optimizer: Optimizer = "adabelief-old-mean"
     """Optimizer of inputs and labels: AdaBelief about the mean before the step, as in optax then (algorithms.py,
     optax.adabelief); ``adabelief`` is the paper's."""
-    ema_decay: float = 0.99
+    ema_decay: UnitFloat = 0.99
     """Decay of the moving average that is the result (algorithms.py, get_updated_ema); 0: no average."""
     batch_real: int = 1024
     """Real samples of a step, as they come (distill_dataset.py, config.kernel.batch_size)."""

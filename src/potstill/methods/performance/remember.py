@@ -16,7 +16,7 @@ The memory's start is near to the initial inputs (ours); ``--parametrization mem
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Presets, Problem, UnitFloat
 from potstill.functional.unroll import InnerOptimizer
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues, build_unrolled_engine
@@ -61,7 +61,7 @@ class Remember(StudentValues, EngineMethod[MatchingState]):
     """Optimizer of the stored values (configs, compressor_optim)."""
     lr: float = 0.1
     """Learning rate of the synthetic inputs (configs)."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum of the synthetic inputs (configs)."""
     lr_net: float = 0.01
     """Learning rate of the students (configs, bptt_optim)."""

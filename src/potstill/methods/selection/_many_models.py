@@ -10,7 +10,7 @@ from typing import ClassVar
 from jaxtyping import Num
 from torch import Tensor
 
-from potstill.core import Asset, Presets, Problem
+from potstill.core import Asset, PositiveFloat, Presets, Problem
 from potstill.functional.difficulty import evenly_spaced
 from potstill.functional.pruning import Keep
 from potstill.methods.selection._record import RecordScore, get_record
@@ -23,13 +23,12 @@ class ManyModelScore(RecordScore):
     """Abstract: a score from which of many models get each sample right."""
 
     presets: ClassVar[Presets] = {"quick": {"runs": 4, "record_epochs": 10}}
-    positive: ClassVar[tuple[str, ...]] = ("train_fraction",)
 
     keep: Keep = "stratified"
     """Ours: equally many of each degree of difficulty. Easy2Hard publishes ratings, not a selection."""
     runs: int = 8
     """Trainings, each from other initial weights and on another part of the data. Ours."""
-    train_fraction: float = 0.5
+    train_fraction: PositiveFloat = 0.5
     """Fraction of each class that a model is trained on, above 0; 1 and more is all."""
     checkpoints: int = 5
     """Evenly spaced epochs of each training whose networks are models of their own; rating periods in Glicko-2."""

@@ -3,11 +3,10 @@ all methods with equal fields."""
 
 import warnings
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.core import Asset, Problem
+from potstill.core import Asset, Problem, UnitFloat
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.functional.training_dynamics import rank_correlation
 from potstill.methods.selection._score import ScoreSelection
@@ -29,8 +28,6 @@ class RecordedTraining:
     as they are trained on, which mixes epochs, augmentation and dropout into the record.
     """
 
-    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
-
     record_epochs: int = 30
     """Epochs of the training. Papers train CIFAR for 200; ours: few enough for a CPU."""
     runs: int = 1
@@ -41,7 +38,7 @@ class RecordedTraining:
     """Samples per step (as EL2N, Dyn-Unc and CCS)."""
     lr: float = 0.05
     """Initial learning rate. Ours: 0.1 is published for residual networks."""
-    momentum: float = 0.9
+    momentum: UnitFloat = 0.9
     """Momentum (as EL2N, Dyn-Unc and CCS)."""
     weight_decay: float = 5e-4
     """Weight decay (as EL2N, Dyn-Unc and CCS)."""
@@ -123,5 +120,3 @@ def check_swings(what: str, spread: Tensor, confidence: Tensor, epochs: int) -> 
 @dataclass(frozen=True, kw_only=True)
 class RecordScore(RecordedTraining, ScoreSelection):
     """Abstract: a score that is read from a record of training."""
-
-    fractions: ClassVar[tuple[str, ...]] = ("momentum", "cut")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, Metrics, Problem, Selection, StepCost
+from potstill.core import Method, Metrics, Problem, Selection, StepCost, UnitFloat
 from potstill.errors import PotstillError
 from potstill.functional.pruning import Keep, choose_by_score, clamp_infinite, proportional_counts
 from potstill.functional.sampling import random_per_class
@@ -38,7 +38,6 @@ class ScoreSelection(Method[ScoreState]):
     """Abstract: ``columns`` returns scores; ``hardness`` orients them."""
 
     state_type: ClassVar[type] = ScoreState
-    fractions: ClassVar[tuple[str, ...]] = ("cut",)
     selection_fields: ClassVar[tuple[str, ...]] = ("pool", "keep", "cut", "bins")
 
     pool: Pool = "class"
@@ -46,7 +45,7 @@ class ScoreSelection(Method[ScoreState]):
     ``global``: the best of all samples (most papers); a class may then get none."""
     keep: Keep = "hardest"
     """Samples to keep: ``hardest``, ``easiest``, ``middle`` (nearest to the median), or ``stratified`` by score."""
-    cut: float = 0.0
+    cut: UnitFloat = 0.0
     """β: fraction of each pool's hardest samples that is dropped first, since wrong labels are the hardest."""
     bins: int = 50
     """Strata of equal width for ``stratified``."""

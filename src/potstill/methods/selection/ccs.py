@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import MethodInfo, Problem, UnitFloat
 from potstill.functional.pruning import Keep
 from potstill.functional.training_dynamics import aum
 from potstill.methods.selection._by_class import selection_info
@@ -35,7 +35,7 @@ class CCS(RecordScore):
 
     keep: Keep = "stratified"
     """Strata over the score (algorithm 1)."""
-    cut: float = 0.2
+    cut: UnitFloat = 0.2
     """β: fraction of the hardest samples that is dropped (the paper: 0 to 0.3, more for smaller sets)."""
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo
+from potstill.core import MethodInfo, PositiveFloat
 from potstill.functional.neighbours import Search, neighbours
 from potstill.functional.submodular import Kernel, facility_location, facility_location_sparse
 from potstill.methods.selection._by_class import FeatureSelection, selection_info
@@ -29,13 +29,12 @@ class FacilityLocation(FeatureSelection):
     info: ClassVar[MethodInfo] = selection_info(
         "Facility location", "ICML 2015 (Wei, Iyer and Bilmes); arXiv:2204.08499", 2015
     )
-    positive: ClassVar[tuple[str, ...]] = ("epsilon",)
 
     similarity: Kernel = "cosine"
     """cosine: (1 + cos)/2 (DeepCore's, moved into [0, 1]); rbf: by distance, with the class's own width."""
     greedy: Literal["lazy", "stochastic"] = "lazy"
     """Evaluate what the greedy choice needs, or a random subset in each step (arXiv:1409.7938)."""
-    epsilon: float = 0.1
+    epsilon: PositiveFloat = 0.1
     """ε of stochastic greedy, below 1."""
     neighbours: int | None = None
     """Count only similarities to this many nearest neighbours (by distance): for large classes."""

@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Generator
 
-from potstill.core import Asset, MethodInfo, Problem
+from potstill.core import Asset, MethodInfo, PositiveFloat, Problem
 from potstill.functional.gradient_coreset import WeightedPositions, glister
 from potstill.methods.selection._by_class import (
     selection_info,
@@ -35,11 +35,10 @@ class GLISTER(GradientSelection):
     info: ClassVar[MethodInfo] = selection_info(
         "GLISTER: generalization-based subset selection", "arXiv:2012.10630", 2021
     )
-    positive: ClassVar[tuple[str, ...]] = ("holdout", "rate")
 
-    holdout: float = 0.1
+    holdout: PositiveFloat = 0.1
     """Fraction of each class that is held out, above 0 and below 1 (the paper: 10 %)."""
-    rate: float = 0.05
+    rate: PositiveFloat = 0.05
     """η of the simulated steps of the last layer; equal to ``lr``, so that they are steps of the training."""
     rounds: int = 33
     """Times that the validation gradient is computed anew (the paper: after each 3 % of the set)."""

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from torch import Generator
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import MethodInfo, PositiveFloat, Problem
 from potstill.functional.gradient_coreset import WeightedPositions, grad_match
 from potstill.methods.selection._by_class import (
     selection_info,
@@ -33,9 +33,8 @@ class GradMatch(GradientSelection):
     info: ClassVar[MethodInfo] = selection_info(
         "GRAD-MATCH: gradient matching by orthogonal matching pursuit", "arXiv:2103.00123", 2021, weighted=True
     )
-    positive: ClassVar[tuple[str, ...]] = ("ridge",)
 
-    ridge: float = 0.5
+    ridge: PositiveFloat = 0.5
     """λ, above 0 (the paper's experiments: 0.5)."""
 
     def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> WeightedPositions:

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Asset, Method, MethodInfo, Metrics, Problem, Result, Synthetic
+from potstill.core import Asset, Method, MethodInfo, Metrics, NonNegativeInt, Problem, Result, Synthetic
 from potstill.errors import PotstillError
 from potstill.functional.coreset import k_means, medoids
 from potstill.functional.distances import chunks
@@ -50,11 +50,10 @@ class KMeans(FeatureSettings, ClassByClass[KMeansState]):
         "k-means", "Lloyd, IEEE Trans. Inf. Theory 28(2), 1982", 1982, tasks=("*",), multi_input=True
     )
     state_type: ClassVar[type] = KMeansState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("iterations",)
 
     keep: Literal["medoid", "centroid"] = "medoid"
     """Keep the real samples nearest to the centroids, or the centroids (in input space only)."""
-    iterations: int = 100
+    iterations: NonNegativeInt = 100
     """Maximum iterations of Lloyd's algorithm; stops when no sample changes its cluster. 0: the initial k-means++."""
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo
+from potstill.core import Method, MethodInfo, NonNegativeInt
 from potstill.functional.geometry import k_median
 from potstill.methods.selection._by_class import FeatureSelection, FeatureSelectionState, selection_info
 
@@ -26,9 +26,8 @@ class KMedian(FeatureSelection):
     """Medoids of clusters within every class, by distances instead of their squares."""
 
     info: ClassVar[MethodInfo] = selection_info("k-median", "Kaufman and Rousseeuw 1987; Weiszfeld 1937", 1987)
-    may_be_zero: ClassVar[tuple[str, ...]] = ("iterations",)
 
-    iterations: int = 100
+    iterations: NonNegativeInt = 100
     """Maximum number of rounds; stops when the sum of distances no longer falls. 0: the initial k-means++ rows."""
 
     def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo
+from potstill.core import MethodInfo, PositiveFloat
 from potstill.functional.geometry import graph_density
 from potstill.functional.neighbours import Metric, Search, neighbours, symmetric_graph
 from potstill.methods.selection._by_class import FeatureSelection, selection_info
@@ -29,13 +29,12 @@ class KNNGraph(FeatureSelection):
     """Samples in dense places of every class, each place once."""
 
     info: ClassVar[MethodInfo] = selection_info("k-NN graph density (RALF)", "doi:10.1109/CVPR.2012.6248108", 2012)
-    positive: ClassVar[tuple[str, ...]] = ("sigma",)
 
     neighbours: int = 10
     """k (section 3.2); at most the number of other samples in the class."""
     metric: Metric = "l1"
     """Distance: l1 as in the paper; l2 is many times faster."""
-    sigma: float | None = None
+    sigma: PositiveFloat | None = None
     """σ; by default such that 2σ² is the mean distance of joined samples. Ours."""
     search: Search = "exact"
     """Neighbour search: exact, or approximate for l2 and large classes, in cells or by faiss."""

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo, Metrics, Problem, Selection, StepCost
+from potstill.core import Method, MethodInfo, Metrics, PositiveFloat, Problem, Selection, StepCost, UnitFloat
 from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
 from potstill.labels.teacher import Teacher, fresh_teacher, soft_labels, teacher_step
@@ -58,15 +58,13 @@ class RandomSoft(Method[RandomSoftState]):
         soft_labels=True, training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )  # fmt: skip
     state_type: ClassVar[type] = RandomSoftState
-    fractions: ClassVar[tuple[str, ...]] = ("momentum", "validation")
-    positive: ClassVar[tuple[str, ...]] = ("temperature",)
 
     teacher_steps: int | Literal["auto"] = 200
     """Steps of the teacher's training, or ``auto``: chosen on held-out training samples. Ours: the paper chooses an
     epoch for each budget on test data."""
     stops: tuple[int, ...] = (25, 50, 100, 200, 400, 800)
     """With ``auto``: steps to choose from, rounded to whole epochs, at least one (ours)."""
-    validation: float = 0.2
+    validation: UnitFloat = 0.2
     """With ``auto``: fraction of each class to hold out (ours)."""
     students: int = 2
     """With ``auto``: students that score a stop (ours)."""
@@ -77,11 +75,11 @@ class RandomSoft(Method[RandomSoftState]):
     lr: float = 0.01
     """Learning rate of the teacher (appendix of the paper: as trajectory-matching experts), and with ``auto`` of the
     students."""
-    momentum: float = 0.9
+    momentum: UnitFloat = 0.9
     """Momentum of the teacher."""
     weight_decay: float = 5e-4
     """Weight decay of the teacher."""
-    temperature: float = 1.0
+    temperature: PositiveFloat = 1.0
     """τ, above 0: above 1 softens the labels further (section 3 of the paper: 1)."""
     network: str = "convnet"
     """The teacher's network."""

@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from potstill.core import Asset, MethodInfo, Problem
+from potstill.core import Asset, MethodInfo, Problem, UnitFloat
 from potstill.functional.training_dynamics import check_window, tdds
 from potstill.methods.selection._by_class import selection_info
 from potstill.methods.selection._record import RecordScore, get_record
@@ -33,7 +33,6 @@ class TDDS(RecordScore):
     """Real samples whose predictions move most unsteadily while the network is trained."""
 
     info: ClassVar[MethodInfo] = selection_info("Temporal dual-depth scoring", "arXiv:2311.13613", 2024)
-    fractions: ClassVar[tuple[str, ...]] = (*RecordScore.fractions, "decay")
 
     record_epochs: int = 200
     """Epochs of the training's schedule, of which only ``trajectory`` are trained (train.py: 200)."""
@@ -41,7 +40,7 @@ class TDDS(RecordScore):
     """T: first epochs, which are scored (the released command: 30, for 10 % kept)."""
     window: int = 10
     """J: consecutive epochs of a window, at least 3 (the paper: 10)."""
-    decay: float = 0.9
+    decay: UnitFloat = 0.9
     """β: weight of the newest window (the paper: 0.9)."""
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Presets
+from potstill.core import NonNegativeInt, Presets
 from potstill.methods.engine import AUTO, Auto, Labels
 from potstill.methods.trajectory._parts import StartEpochs, TrajectoryParts, gsam_training
-from potstill.methods.trajectory._values import GOOD, QUICK, InitFrom, TrajectoryFields
+from potstill.methods.trajectory._values import GOOD, QUICK, InitFrom
 
 __all__ = ["AlignedFields"]
 
@@ -19,25 +19,22 @@ class AlignedFields:
         "quick": {**QUICK, "expansion_end": 50, "init_from": "right", "label_experts": 0},
         "good": {**GOOD, "expansion_end": 300, "init_from": "right", "label_experts": 0},
     }  # fmt: skip
-    may_be_zero: ClassVar[tuple[str, ...]] = (
-        *TrajectoryFields.may_be_zero, "min_start_epoch", "expansion_end", "label_experts",
-    )  # fmt: skip
 
     iterations: int = 10_000
     """Steps (configs, Iteration)."""
-    min_start_epoch: Auto[int] = AUTO
+    min_start_epoch: Auto[NonNegativeInt] = AUTO
     """First epoch of experts that students start from (configs, min_start_epoch)."""
     initial_start_epoch: Auto[int] = AUTO
     """Students start below this epoch at first (configs, current_max_start_epoch)."""
     max_start_epoch: Auto[int] = AUTO
     """Students start below this epoch in the end (configs, max_start_epoch)."""
-    expansion_end: Auto[int] = AUTO
+    expansion_end: Auto[NonNegativeInt] = AUTO
     """Iterations over which that bound grows to ``max_start_epoch`` (configs, expansion_end_epoch); 0: no growth."""
     threshold: Auto[float] = AUTO
     """Steps with a larger loss are skipped (configs, threshold); 0: none."""
     labels: Labels = "learned"
     """Soft labels are learned."""
-    label_experts: Auto[int] = AUTO
+    label_experts: Auto[NonNegativeInt] = AUTO
     """Experts whose mean logits labels begin as; 0: for each sample, all that classify it correctly."""
     init_from: Auto[InitFrom] = AUTO
     """Initial samples: those that experts classify correctly, or random real ones (configs, pix_init)."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import torch
 
-from potstill.core import Problem
+from potstill.core import NonNegativeInt, PositiveFloat, Problem, UnitFloat
 from potstill.errors import PotstillError
 from potstill.functional.param_groups import ParamGroup, ParamGroups
 from potstill.methods.engine import (
@@ -84,9 +84,6 @@ class TrajectoryFields:
     """
 
     state_type: ClassVar[type] = MatchingState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("batch", "min_updates_per_epoch")
-    fractions: ClassVar[tuple[str, ...]] = ("momentum", "momentum_labels")
-    positive: ClassVar[tuple[str, ...]] = ("lr_student",)
     published: ClassVar[Published]
 
     iterations: Auto[int] = 5000
@@ -97,15 +94,15 @@ class TrajectoryFields:
     """M: epochs of the expert between the student's start and its target (--expert_epochs)."""
     max_start_epoch: Auto[int] = AUTO
     """Students start below this epoch of an expert (--max_start_epoch)."""
-    batch: Auto[int] = AUTO
+    batch: Auto[NonNegativeInt] = AUTO
     """Decoded samples of a student's step (--batch_syn); 0: all."""
     lr: Auto[float] = AUTO
     """Learning rate of the synthetic inputs (--lr_img), in model space; the same for every parametrization."""
-    momentum: float = 0.5
+    momentum: UnitFloat = 0.5
     """Momentum of the synthetic inputs (distill.py)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimizer of the stored values. Parametrizations with network weights (``field``) need AdamW."""
-    lr_student: Auto[float] = AUTO
+    lr_student: Auto[PositiveFloat] = AUTO
     """β_0: initial learning rate of students (--lr_teacher); it is learned."""
     lr_lr: Auto[float] = AUTO
     """Learning rate of that learning rate, as published (--lr_lr); 0: it stays."""
@@ -113,7 +110,7 @@ class TrajectoryFields:
     """Learned labels are optimised too, from the experts' logits on. Ours; hard as published."""
     lr_labels: Auto[float] = AUTO
     """Learning rate of the labels' logits, where they are learned (DATM's --lr_y)."""
-    momentum_labels: float = 0.9
+    momentum_labels: UnitFloat = 0.9
     """Momentum of the labels (DATM.py)."""
     mode: Literal["auto", "replay", "full", "by-memory", "tesla"] = "auto"
     """Differentiation of the student's training: ``replay`` exactly in the memory of one step, ``full`` exactly in one
@@ -130,7 +127,7 @@ class TrajectoryFields:
     """Learning rate of the experts' SGD (--lr_teacher)."""
     expert_batch: int = 256
     """Batch of the experts' training (--batch_train)."""
-    min_updates_per_epoch: int = 0
+    min_updates_per_epoch: NonNegativeInt = 0
     """Fewest updates in an epoch of the experts, by smaller batches where data are few: with six an epoch, as 1,400
     samples in batches of 256 give, experts hardly learn. 0: the batch is the same for all data, as published."""
     expert_augment: str = "dsa"

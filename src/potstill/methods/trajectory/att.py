@@ -11,7 +11,7 @@ result.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Presets, Problem, UnitFloat
 from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._parts import LastStep, NearestStep, TrajectoryParts
 from potstill.methods.trajectory._published import ATT as RUNS
@@ -36,12 +36,11 @@ class ATT(TrajectoryFields, EngineMethod[MatchingState]):
         "quick": {**QUICK, "init_from": "k-means", "expert_batch": 256, "ema_decay": 0.0},
         "good": {**GOOD, "init_from": "k-means", "expert_batch": 256, "ema_decay": 0.0},
     }  # fmt: skip
-    fractions: ClassVar[tuple[str, ...]] = (*TrajectoryFields.fractions, "ema_decay")
     published: ClassVar[Published] = RUNS
 
     iterations: Auto[int] = AUTO
     """Steps, 3,000 to 1,000,000 by run (README, --Iteration)."""
-    ema_decay: Auto[float] = AUTO
+    ema_decay: Auto[UnitFloat] = AUTO
     """Decay of the moving average that is the result (README, --ema_decay); 0: the result is the last state."""
     expert_batch: int = 512
     """Batch of the experts' training (buffer_ATT.py, --batch_train)."""

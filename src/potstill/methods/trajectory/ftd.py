@@ -12,7 +12,7 @@ along the student's way lead less far off. The rest is MTT; the result is the av
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Presets, Problem, UnitFloat
 from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._parts import TrajectoryParts, gsam_training
 from potstill.methods.trajectory._published import FTD as RUNS
@@ -37,10 +37,9 @@ class FTD(TrajectoryFields, EngineMethod[MatchingState]):
         "quick": {**QUICK, "init_from": "k-means", "ema_decay": 0.9, "gsam_alpha": 0.3},
         "good": {**GOOD, "init_from": "k-means", "ema_decay": 0.99, "gsam_alpha": 0.3},
     }  # fmt: skip
-    fractions: ClassVar[tuple[str, ...]] = (*TrajectoryFields.fractions, "ema_decay")
     published: ClassVar[Published] = RUNS
 
-    ema_decay: Auto[float] = AUTO
+    ema_decay: Auto[UnitFloat] = AUTO
     """Decay of the moving average that is the result; 0: the result is the last state."""
     gsam: bool = True
     """Train experts towards flat minima, by GSAM with ρ = 0.01; otherwise by SGD."""

@@ -11,7 +11,7 @@ and what is done here. (As released it stops at an argument that is never define
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import MethodInfo, Problem, UnitFloat
 from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._aligned import AlignedFields
 from potstill.methods.trajectory._parts import PartialDistance
@@ -33,10 +33,9 @@ class PAD(AlignedFields, TrajectoryFields, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    fractions: ClassVar[tuple[str, ...]] = (*TrajectoryFields.fractions, "drop_ratio")
     published: ClassVar[Published] = RUNS
 
-    drop_ratio: Auto[float] = AUTO
+    drop_ratio: Auto[UnitFloat] = AUTO
     """Fraction of the parameters, those nearest to the target, that the loss leaves out (configs, loss_ratio)."""
     curriculum: Literal["none", "pad"] = "pad"
     """Show experts easy samples first, and later leave the easiest out."""
