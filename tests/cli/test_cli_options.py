@@ -36,6 +36,7 @@ MAKING = (
         "--parametrization",
         "--labels",
         "--augment",
+        "--initial",
         "--zca",
         "--codec",
         "--device",

@@ -109,8 +109,9 @@ def distill(
             paths of cached ones.
         experts: expert trajectories in place of those that the method would train: cached files, published replay
             buffers (``replay_buffer_0.pt``), folders of either, or values (`potstill.pretraining.Trajectory`).
-        initial: an earlier set, or its path, whose inputs the optimisation starts from. It has as many inputs of each
-            class as this one will have.
+        initial: an earlier set, or its path, whose inputs the optimisation starts from. Its classes are matched by
+            name. Of a class with more inputs than this set will have, the first are taken; inputs and classes that it
+            lacks are initialized by the method. Notes count both.
         log: loggers of settings, metrics and result: ``tensorboard:DIR``, ``wandb:PROJECT``, ``mlflow:EXPERIMENT``, a
             `potstill.runs.loggers.Logger`, or several.
         snapshots: file for some inputs at a few steps, a megabyte at most, which `potstill.report` shows; it finds the

@@ -139,8 +139,10 @@ class Problem:
     assets: Mapping[str, Any] = field(default_factory=dict)
     """Opened assets of ``Method.assets``, by name."""
     initial: Tensor | None = None
-    """Initial inputs (sum(sizes), …) in data units, classes in label order; ``None``: the method's own initialization.
-    """
+    """Initial inputs (m, …) in data units; ``None``: the method's own initialization."""
+    initial_rows: Tensor | None = None
+    """Rows (m,) of the set, int64, whose inputs ``initial`` has; the others are initialized by the method. ``None``:
+    all rows, classes in label order."""
     shard: tuple[int, int] | None = None
     """First class and one past the last that a `ClassShardable` method matches; ``None``: all."""
 

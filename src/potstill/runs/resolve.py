@@ -35,6 +35,7 @@ from potstill.core.nested import to_device
 from potstill.core.registry import make_method
 from potstill.data import TensorSource
 from potstill.dataset_file import Distilled, load
+from potstill.dataset_file.dataset import format_shape
 from potstill.dataset_file.scores import Scores, read_scores
 from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
@@ -360,25 +361,51 @@ def _check_provided_assets(run: ResolvedRun) -> None:
 def _start_from(run: ResolvedRun, earlier: Distilled) -> ResolvedRun:
     """Return the run that starts from an earlier set's decoded inputs.
 
+    Classes are matched by name. Of a class with more inputs the first are taken; what is missing the method
+    initializes.
+
     Raises:
-        PotstillError: the method has no start to choose, or the set is of other classes, shapes or counts.
+        PotstillError: the method has no init to choose, or the set is of another kind, shape or task, or shares no
+            class.
     """
-    problem, x, why = run.problem, earlier.inputs, ""
-    if not hasattr(run.method, "init_from"):
-        why = f"{run.name} has no start to choose"
-    elif not isinstance(x, Tensor) or not problem.train.classes or x.shape[1:] != problem.train.input.shape:
-        why = f"its inputs are not the data's, of shape {problem.train.input.shape}"
-    elif tuple(earlier.metadata["classes"]) != problem.train.classes:
-        why = "its classes are not the data's"
-    else:
-        counts = torch.bincount(earlier.hard_labels, minlength=problem.num_classes).tolist()
-        if counts != list(problem.sizes):
-            why = f"it has {counts} inputs of the classes, but this one will have {list(problem.sizes)}"
+    problem, x = run.problem, earlier.inputs
+    spec, classes = problem.train.input, problem.train.classes
+    fits = isinstance(x, Tensor) and x.shape[1:] == spec.shape
+    why = ""
+    init_from = getattr(run.method, "init_from", None)
+    if init_from is None:
+        why = f"{run.name} has no init to choose"
+    elif earlier.input.kind != spec.kind or not fits:
+        found = f"{earlier.input.kind} {format_shape(earlier.input)}"
+        why = f"its inputs are {found}, but the data's are {spec.kind} {format_shape(spec)}"
+    elif not classes or not earlier.is_classification:
+        why = f"inputs are matched by class, but {'its' if classes else 'these'} targets are no classes"
+    elif not set(classes) & set(earlier.classes):
+        why = f"it has none of the classes {', '.join(classes[:5])}{' …' if len(classes) > 5 else ''}"
     if why or not isinstance(x, Tensor):
         raise PotstillError(f"a run cannot start from this set: {why}; leave initial out, or give one that fits")
-    order = torch.argsort(earlier.hard_labels, stable=True)
+    taken, rows = [torch.zeros(0, dtype=torch.int64)], []
+    labels, start = earlier.hard_labels, 0
+    for name, size in zip(classes, problem.sizes, strict=True):
+        if name in earlier.classes:
+            first = torch.nonzero(labels == earlier.classes.index(name)).flatten()[:size]
+            taken.append(first)
+            rows.append(start + torch.arange(len(first)))
+        start += size
+    chosen, filled = torch.cat(taken), start - sum(map(len, taken))
+    if not len(chosen):
+        raise PotstillError(
+            "a run cannot start from this set: it has no inputs of the data's classes; leave initial out, or give one "
+            "that fits"
+        )
+    notes = []
+    if filled:
+        notes.append(f"{filled} of {start} inputs are not in the initial set: init_from={init_from!r} makes them")
+    if dropped := len(x) - len(chosen):
+        notes.append(f"{dropped} of {len(x)} inputs of the initial set have no place in this one: the first are taken")
     initial = {"method": str(earlier.metadata["method"]), "hash": hash_tensors({"inputs": x, "labels": earlier.labels})}
-    return dataclasses.replace(run, problem=dataclasses.replace(problem, initial=x[order]), initial=initial)
+    problem = dataclasses.replace(problem, initial=x[chosen], initial_rows=torch.cat(rows) if filled else None)
+    return dataclasses.replace(run, problem=problem, initial=initial, adjustments=(*run.adjustments, *notes))
 
 
 def _with_settings_of_scores(spec: RunSpec, scores: Scores) -> RunSpec:

@@ -78,7 +78,7 @@ class RunSpec:
     experts: Any = None
     """Expert trajectories in place of those that the method would train: values, files or folders."""
     initial: Distilled | str | Path | None = None
-    """A distilled set, or its path, whose inputs the optimisation starts from."""
+    """A distilled set, or its path, whose inputs the optimisation starts from, matched by class name."""
     class_shards: int | None = None
     """Number of groups of classes that are distilled as separate jobs; ``None``: one job."""
     options: Mapping[str, Any] = field(default_factory=dict)

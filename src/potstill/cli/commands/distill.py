@@ -64,6 +64,9 @@ class RunOptions(JobOptions, DataCommand):
     """Labels in the file: hard (classes), learned (rows that are optimised too), soft (a teacher's)."""
     augment: Annotated[str | None, optional("NAME")] = None
     """Augmentation while distilling: one of `potstill augmentations`."""
+    initial: Annotated[Path | None, optional("FILE")] = None
+    """Start from the inputs of this distilled set; classes go by name, and what it lacks the method initializes. --init
+    FILE.safetensors is the same."""
     zca: Annotated[str | None, optional("mtt|frepo|kip")] = None
     """Whiten the inputs first, as one of these papers does, and distil the whitened ones."""
     codec: Annotated[str | None, optional("NAME")] = None
@@ -71,6 +74,16 @@ class RunOptions(JobOptions, DataCommand):
     of accuracy on a held-out split. (default: auto; exact for selected samples; uint4 with --bytes)"""
 
     options_of: ClassVar[Literal["method", "protocol"] | None] = "method"
+
+    @classmethod
+    def expand_words(cls, words: Sequence[str]) -> Sequence[str]:
+        """Write ``--init FILE.safetensors``, a set in place of the name of an init, as ``--initial``."""
+        expanded = list(words)
+        for i, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
+            flag, equals, value = word.partition("=")
+            if flag == "--init" and (value or following).endswith(".safetensors"):
+                expanded[i] = f"--initial{equals}{value}"
+        return expanded
 
     def check(self) -> None:
         name = type(self).__name__.lower()
@@ -86,7 +99,18 @@ class RunOptions(JobOptions, DataCommand):
         from potstill._util.time_limit import TimeLimit
 
         budget = {unit: int(n) for unit in ("ipc", "items", "bytes") if (n := getattr(self, unit)) is not None}
-        names = ("balance", "seed", "steps", "network", "parametrization", "labels", "augment", "zca", "device")
+        names = (
+            "balance",
+            "seed",
+            "steps",
+            "network",
+            "parametrization",
+            "labels",
+            "augment",
+            "zca",
+            "initial",
+            "device",
+        )
         return {
             **budget,
             **{name: getattr(self, name) for name in names},
@@ -133,8 +157,8 @@ class Distill(ForceOption, RunOptions):
 
     @classmethod
     def expand_words(cls, words: Sequence[str]) -> Sequence[str]:
-        """Write ``--resume [force]`` with its value, so that a word after it is not taken for one."""
-        expanded: list[str] = []
+        """Write ``--resume [force]`` with its value, too, so that a word after it is not taken for one."""
+        words, expanded = super().expand_words(words), []
         for word, following in zip(words, [*words[1:], ""], strict=True):
             if word == "--resume":
                 expanded.append(f"--resume={'force' if following == 'force' else 'yes'}")

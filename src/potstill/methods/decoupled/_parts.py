@@ -15,7 +15,7 @@ from potstill.functional.statistics import densification, mean_l2_norm, total_va
 from potstill.functional.transforms import resize
 from potstill.methods.decoupled._realism import Rank, make_mosaics
 from potstill.methods.decoupled._teachers import TeacherNetwork
-from potstill.methods.engine import initial_inputs
+from potstill.methods.engine import initial_inputs, overlay_initial
 
 __all__ = ["Groups", "ImageInit", "ImageInitName", "InitialImages", "Prior", "Stages", "View", "group_numbers"]
 
@@ -40,13 +40,13 @@ class ImageInit:
     crops: int
 
     def __call__(self, problem: Problem, members: Sequence[TeacherNetwork], rng: Generator) -> Tensor:
-        if problem.initial is not None:
-            return initial_inputs(problem, "real", rng)
-        if self.init != "mosaic":
-            return initial_inputs(problem, self.init, rng)
-        return make_mosaics(
+        given = problem.initial is not None and problem.initial_rows is None
+        if given or self.init != "mosaic":
+            return initial_inputs(problem, "real" if self.init == "mosaic" else self.init, rng)
+        mosaics = make_mosaics(
             problem, members, rng, samples=self.samples, crops=self.crops, factor=self.factor, rank=self.rank
         )
+        return overlay_initial(problem, mosaics)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,7 @@ from potstill.methods.engine.init import (
     initial_logits,
     initial_samples,
     initial_scores,
+    overlay_initial,
     require_tensor,
 )
 from potstill.methods.engine.loss_objective import LabelledInputs, LossObjective
@@ -119,6 +120,6 @@ __all__ = [
     "decode_inputs", "default_param_groups", "differentiate_student", "fit", "get_trained_networks", "gradient_mode",
     "hard_labels", "has_classes", "idc_learning_rate", "initial_inputs", "initial_logits", "initial_samples",
     "initial_scores", "inputs_of_view", "interpolate_network", "load_network", "measure_graph_bytes", "named_inputs",
-    "nearest_settings", "new_pool_member", "objective_mode", "payload_bounds", "require_tensor", "teacher_factory",
-    "usable_networks",
+    "nearest_settings", "new_pool_member", "objective_mode", "overlay_initial", "payload_bounds", "require_tensor",
+    "teacher_factory", "usable_networks",
 ]  # fmt: skip

@@ -24,6 +24,7 @@ __all__ = [
     "initial_logits",
     "initial_samples",
     "initial_scores",
+    "overlay_initial",
     "require_tensor",
 ]  # fmt: skip
 
@@ -98,7 +99,7 @@ def initial_samples(
 
     The centres are those of embeddings in an untrained network, made from ``seed`` or from one that is drawn (DREAM).
     Noise is standard normal in model space; in data units its quarter about one half, clamped to [0, 1] (IDC's).
-    Where the problem has inputs to start from, it is those, and nothing is drawn.
+    Inputs that the problem starts from take their rows; where they are all rows, nothing is drawn.
 
     Returns:
         The inputs, and the targets of the real samples that they are, where those are no classes.
@@ -107,9 +108,29 @@ def initial_samples(
         PotstillError: a class has fewer samples than a start from real ones needs, or there are no classes, and noise
             would have no targets.
     """
-    if problem.initial is not None:
-        x = problem.initial.to(problem.train.device)
-        return x if space == "data" else problem.train.normalization.apply(x), None
+    if problem.initial is not None and problem.initial_rows is None:
+        return _given_inputs(problem, problem.initial, space), None
+    x, targets = _draw_samples(problem, how, rng, space, seed)
+    return overlay_initial(problem, require_tensor(x), space) if problem.initial is not None else x, targets
+
+
+def overlay_initial(problem: Problem, x: Tensor, space: Space = "model") -> Tensor:
+    """Return inputs ``x`` of all rows with those that the problem starts from in their rows."""
+    if problem.initial is None:
+        return x
+    given = _given_inputs(problem, problem.initial, space)
+    return given if problem.initial_rows is None else x.index_copy(0, problem.initial_rows.to(x.device), given)
+
+
+def _given_inputs(problem: Problem, x: Tensor, space: Space) -> Tensor:
+    x = x.to(problem.train.device)
+    return x if space == "data" else problem.train.normalization.apply(x)
+
+
+def _draw_samples(
+    problem: Problem, how: Init | InitStrategy, rng: Generator, space: Space, seed: int | None
+) -> tuple[Inputs, Tensor | None]:
+    """Return inputs of all rows as the method initializes them, and targets that are no classes."""
     if how == "noise" and not has_classes(problem):
         raise PotstillError(
             f"noise has no {problem.task.name} targets; start from real samples: init_from='real' or 'k-means'"
