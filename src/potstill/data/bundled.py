@@ -10,7 +10,7 @@ import torch
 
 from potstill._util.optional import import_optional
 from potstill.core import InputSpec
-from potstill.data.splits import RawSplits
+from potstill.data.splits import RawPart, RawSplits
 
 __all__ = ["BUNDLED", "read_bundled"]
 
@@ -52,8 +52,7 @@ def read_bundled(name: str) -> RawSplits:
     x = x[:, None].contiguous()
     return RawSplits(
         name=name,
-        train=x,
-        train_labels=torch.from_numpy(np.asarray(y).astype(np.int64)),
+        train=RawPart(inputs=x, labels=torch.from_numpy(np.asarray(y).astype(np.int64))),
         spec=InputSpec(kind="image", shape=tuple(x.shape[1:]), horizontal_flip=False),
         classes=tuple("0123456789"),
     )

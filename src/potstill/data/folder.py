@@ -13,7 +13,7 @@ import torch
 from potstill.core import InputSpec
 from potstill.data.decode_cache import decode_cached
 from potstill.data.pictures import SUFFIXES
-from potstill.data.splits import RawSplits
+from potstill.data.splits import RawPart, RawSplits
 from potstill.errors import PotstillError
 
 __all__ = ["ClassFiles", "FolderListing", "list_folder", "read_folder", "relative_paths"]
@@ -212,18 +212,14 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, che
     is_train = torch.tensor([part.training for part in listed.files for _ in part.names])
     parts = [(part.folder, part.names) for part in listed.files]
     got = decode_cached(root, parts, size=size, skip_bad=skip_bad, name=listed.name, check=check_cache)
-    positions = torch.tensor(got.positions)
-    y, train_mask = labels[positions], is_train[positions]
+    places = torch.tensor(got.positions)
+    names = tuple(files[i] for i in got.positions)
+    part, in_train = RawPart(inputs=got.pixels, labels=labels[places], names=names, places=places), is_train[places]
     return RawSplits(
         name=listed.name,
-        train=got.pixels[train_mask],
-        train_labels=y[train_mask],
-        test=got.pixels[~train_mask] if listed.split else None,
-        test_labels=y[~train_mask] if listed.split else None,
+        train=part.select(torch.where(in_train)[0]),
+        test=part.select(torch.where(~in_train)[0]) if listed.split else None,
         spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])),
         classes=listed.classes,
-        names=tuple(files[i] for i in got.positions if is_train[i]),
-        test_names=tuple(files[i] for i in got.positions if not is_train[i]),
         notes=(*listed.notes, *got.notes),
-        places=positions[train_mask],
     )

@@ -21,7 +21,7 @@ from potstill.data.in_memory import TensorSource, fit_normalization
 from potstill.data.python_objects import read_arrays, read_dataset, read_mapping, read_npz
 from potstill.data.read_options import ReadOptions
 from potstill.data.shards import expand_braces, is_shards, read_shards
-from potstill.data.splits import RawSplits, assemble, parse_size
+from potstill.data.splits import RawPart, RawSplits, assemble, parse_size
 from potstill.data.standard_datasets import STANDARD, find_hub_standard, read_standard
 from potstill.data.streamed import StreamSource
 from potstill.data.streaming import assemble_streamed
@@ -248,19 +248,14 @@ def _of_source(source: TensorSource, group: object) -> RawSplits:
     """Return a source as parts to be split."""
     normalization = source.normalization
     is_fit = _equals_fit(normalization, fit_normalization(source.inputs))
+    part = RawPart(
+        inputs=source.inputs, labels=source.labels, targets=source.targets, places=source.places, names=source.names,
+        groups=source.groups if group is None else None,
+    )  # fmt: skip
     return RawSplits(
-        name=source.name,
-        train=source.inputs,
-        train_labels=source.labels,
-        spec=source.input,
-        classes=source.classes,
-        task=source.task,
-        targets=source.targets,
+        name=source.name, train=part, spec=source.input, classes=source.classes, task=source.task,
         normalization=None if is_fit else normalization,
-        places=source.places,
-        names=source.names,
-        groups=None if source.groups is None or group is not None else source.groups.numpy(),
-    )
+    )  # fmt: skip
 
 
 def _equals_fit(result: Normalization, fitted: Normalization) -> bool:
@@ -305,7 +300,7 @@ def _of_name(data: str | Path, options: ReadOptions) -> RawSplits:
             return read_bundled(data) if data in BUNDLED else read_standard(data, root=options.root)
         if is_shards(data):
             _refuse_table_options(options, data)
-            return read_shards(data, size=options.size, skip_bad=options.skip_bad, group=options.group)
+            return read_shards(data, options)
     try:
         path = Path(data).expanduser()
     except RuntimeError:  # ~USER without a home here
@@ -329,7 +324,7 @@ def _of_file(path: Path, options: ReadOptions) -> RawSplits:
     if suffix == ".npz":
         return read_npz(path, options.group)
     if suffix == ".tar":
-        return read_shards(str(path), size=options.size, skip_bad=options.skip_bad, group=options.group)
+        return read_shards(str(path), options)
     raise PotstillError(f"{path}: files ending in {suffix or 'nothing'} are not read; give one of {', '.join(_FILES)}")
 
 

@@ -21,7 +21,7 @@ from potstill.core.nested import OFFSETS, VALUES
 from potstill.data.groups import GroupValues, encode_groups, join_groups, match_file_groups, split_group_values
 from potstill.data.pictures import decode_images
 from potstill.data.read_options import ReadOptions
-from potstill.data.splits import RawSplits, assemble
+from potstill.data.splits import RawPart, RawSplits, assemble
 from potstill.data.table import read_csv
 from potstill.data.train_test_overlap import first_equal
 from potstill.errors import PotstillError
@@ -152,10 +152,13 @@ def _assemble_pairs(
     related = join_groups(
         pictures if several else None, None if groups is None else encode_groups(groups)[0],
     )  # fmt: skip
+    part = RawPart(
+        inputs={image: pixels, **encode_texts(texts, text)}, labels=torch.zeros(n, dtype=torch.int64),
+        targets=pictures, names=names, texts=tuple(texts), groups=related,
+    )  # fmt: skip
     parts = RawSplits(
         name=name,
-        train={image: pixels, **encode_texts(texts, text)},
-        train_labels=torch.zeros(n, dtype=torch.int64),
+        train=part,
         spec=InputSpec(
             kind="pair", shape=(), units="pixels in [0,1] and words", horizontal_flip=False,
             parts=(
@@ -163,7 +166,6 @@ def _assemble_pairs(
                 (text, InputSpec(kind="words", shape=(), levels=(WORDS,))),
             ),
         ),
-        classes=(), task=task, targets=pictures, names=names, notes=tuple(notes), texts=tuple(texts),
-        groups=None if related is None else related.numpy(),
+        classes=(), task=task, notes=tuple(notes),
     )  # fmt: skip
     return assemble(parts, options)

@@ -19,7 +19,7 @@ from potstill.data.arrays import canonicalize_inputs, check_one_dtype, encode_la
 from potstill.data.groups import split_group_values
 from potstill.data.limits import UnpackBudget, require_memory
 from potstill.data.pictures import decode_images
-from potstill.data.splits import RawSplits
+from potstill.data.splits import RawPart, RawSplits
 from potstill.errors import PotstillError
 
 __all__ = ["read_arrays", "read_dataset", "read_npz"]
@@ -43,16 +43,13 @@ def read_arrays(
     train, test, spec, notes = canonicalize_inputs(x, x_test, name=name)
     given = None if classes is None else tuple(str(c) for c in to_array(classes, f"{name}: classes").tolist())
     labels, test_labels, names, more = encode_labels(y, y_test, classes=given, name=name)
+    test_part = None
+    if test is not None and test_labels is not None:
+        test_part = RawPart(inputs=test, labels=test_labels)
     return RawSplits(
-        name=name,
-        train=train,
-        train_labels=labels,
-        test=test,
-        test_labels=test_labels,
-        spec=spec,
-        classes=names,
+        name=name, train=RawPart(inputs=train, labels=labels), test=test_part, spec=spec, classes=names,
         notes=(*notes, *more),
-    )
+    )  # fmt: skip
 
 
 def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None) -> RawSplits:
@@ -86,16 +83,15 @@ def named_groups(parts: RawSplits, arrays: Mapping[str, Any], group: str) -> Raw
     """
     if group not in arrays:
         raise PotstillError(f"{parts.name}: there is no array {group!r} to group by; it has {', '.join(arrays)}")
-    several = [
-        None
-        if (values := arrays.get(key)) is None
-        else split_group_values(to_array(values, key).tolist(), many, 0, parts.name)[0]
-        for key, many in (
-            (group, len(parts.train_labels)),
-            (f"{group}_test", 0 if parts.test_labels is None else len(parts.test_labels)),
-        )
-    ]
-    return replace(parts, groups=several[0], test_groups=several[1])
+
+    def grouped(part: RawPart, key: str) -> RawPart:
+        if key not in arrays:
+            return part
+        values = to_array(arrays[key], key).tolist()
+        return replace(part, groups=split_group_values(values, len(part.labels), 0, parts.name)[0])
+
+    test = None if parts.test is None else grouped(parts.test, f"{group}_test")
+    return replace(parts, train=grouped(parts.train, group), test=test)
 
 
 def read_npz(path: Path, group: object = None) -> RawSplits:
@@ -187,4 +183,5 @@ def read_dataset(data: Dataset[Any], *, size: tuple[int, int] | None, skip_bad: 
     usable = isinstance(named, list | tuple) and integers and min(labels) >= 0 and max(labels) < len(named)
     classes = tuple(str(c) for c in named) if usable and named else None
     y, _, names, more = encode_labels(labels, None, classes=classes, name=name)
-    return RawSplits(name=name, train=train, train_labels=y, spec=spec, classes=names, notes=(*notes, *more))
+    part = RawPart(inputs=train, labels=y)
+    return RawSplits(name=name, train=part, spec=spec, classes=names, notes=(*notes, *more))

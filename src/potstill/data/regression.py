@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 import torch
+from torch import Tensor
 
 from potstill.core import Splits
 from potstill.data.arrays import to_array
@@ -16,7 +17,7 @@ from potstill.data.canonicalize import float32_offsets
 from potstill.data.frames import to_arrow_tables
 from potstill.data.parsed import parse_column
 from potstill.data.read_options import ReadOptions
-from potstill.data.splits import RawSplits, assemble
+from potstill.data.splits import RawPart, RawSplits, assemble
 from potstill.data.table import TABLE_SUFFIXES, find_label_column, read_table_file, read_tables
 from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type, label_type, parse_missing
 from potstill.errors import PotstillError
@@ -80,7 +81,7 @@ def _read_tables(
         stubs[0], stubs[1] if len(stubs) > 1 else None, replace(options, label=column, size=None, skip_bad=False),
         name=name,
     )  # fmt: skip
-    at = torch.arange(len(values[0])) if parts.places is None else parts.places
+    at = torch.arange(len(values[0])) if parts.train.places is None else parts.train.places
     targets = [values[0][at.numpy()], *(v[~np.isnan(v)] for v in values[1:])]
     if parts.test is not None and len(targets[1]) != len(parts.test):
         raise PotstillError(f"{name}: the test part has rows with missing values; leave them out of the file")
@@ -161,8 +162,12 @@ def _assemble_targets(
     task = replace(task, offset=offset if notes else ())
     targets = [torch.from_numpy((part - np.array(offset)).astype(np.float32)) for part in values]
     parts = replace(
-        parts, notes=(*parts.notes, *notes), classes=(), train_labels=torch.zeros_like(parts.train_labels),
-        test_labels=None if parts.test_labels is None else torch.zeros_like(parts.test_labels),
-        task=replace(task, targets=names), targets=targets[0], test_targets=targets[1] if len(targets) > 1 else None,
+        parts, notes=(*parts.notes, *notes), classes=(), task=replace(task, targets=names),
+        train=_with_targets(parts.train, targets[0]),
+        test=None if parts.test is None else _with_targets(parts.test, targets[1]),
     )  # fmt: skip
     return assemble(parts, options)
+
+
+def _with_targets(part: RawPart, targets: Tensor) -> RawPart:
+    return replace(part, labels=torch.zeros_like(part.labels), targets=targets)

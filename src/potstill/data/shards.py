@@ -5,18 +5,16 @@ import os
 import re
 import tarfile
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from potstill._util.input_limits import check_limit, limit_hint, limits
-from potstill.core import InputSpec
-from potstill.data.arrays import encode_labels
 from potstill.data.error_text import reason
 from potstill.data.groups import match_file_groups
 from potstill.data.limits import UnpackBudget
-from potstill.data.pictures import SUFFIXES, decode_images
-from potstill.data.splits import RawSplits
+from potstill.data.pictures import SUFFIXES
+from potstill.data.read_options import ReadOptions
+from potstill.data.splits import RawSplits, decode_labelled
 from potstill.errors import PotstillError
 
 __all__ = [
@@ -132,14 +130,12 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
     return samples
 
 
-def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool, group: object = None) -> RawSplits:
+def read_shards(pattern: str, options: ReadOptions) -> RawSplits:
     """Read all shards that ``pattern`` names into memory, samples sorted by key within a shard.
 
     Args:
         pattern: a ``.tar`` file, or several: ``train-{000..099}.tar``.
-        size: (height, width), or ``None``: see ``pictures.decode_images``.
-        skip_bad: leave broken pictures out instead of raising.
-        group: a text, as for ``groups.match_file_groups``, of samples' keys.
+        options: ``size``, ``skip_bad`` and ``group`` (a text is matched with samples' keys) are used.
 
     Raises:
         PotstillError: a shard is missing or broken, a sample has no picture or no ``.cls``, no samples at all.
@@ -161,16 +157,8 @@ def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool, g
     if not items:
         raise PotstillError(f"{pattern}: there are no samples in {len(shards)} shards; give shards of pictures")
     name = shards_name(pattern, shards)
-    got = decode_images(items, size=size, skip_bad=skip_bad, name=name)
-    y, _, classes, notes = encode_labels(parse_cls([labels[i] for i in got.positions]), None, name=name)
-    spec = InputSpec(kind="image", shape=tuple(got.pixels.shape[1:]))
-    return RawSplits(
-        name=name,
-        train=got.pixels,
-        train_labels=y,
-        spec=spec,
-        classes=classes,
-        groups=match_file_groups(group, keys, name)[got.positions] if isinstance(group, str) else None,
-        notes=(*notes, *got.notes),
-        places=torch.tensor(got.positions),
-    )
+    parts = decode_labelled(items, [parse_cls(labels)], name, options)
+    if not isinstance(options.group, str):
+        return parts
+    groups = match_file_groups(options.group, keys, name)[parts.train.places]
+    return replace(parts, train=replace(parts.train, groups=groups))

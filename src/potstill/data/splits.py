@@ -14,8 +14,8 @@ from torch.nn import functional
 from potstill._util.input_limits import check_limit
 from potstill.core import Inputs, InputSpec, Normalization, Source, Splits, Task
 from potstill.core.nested import index, num_samples
+from potstill.data.arrays import encode_labels
 from potstill.data.groups import (
-    GroupValues,
     encode_groups,
     get_groups,
     join_groups,
@@ -28,7 +28,7 @@ from potstill.data.groups import (
 from potstill.data.in_memory import TensorSource, checked_normalization, fit_normalization, split_chunks, to_data_units
 from potstill.data.leaking_columns import leaking_columns
 from potstill.data.limits import require_memory
-from potstill.data.pictures import resize_and_crop
+from potstill.data.pictures import Picture, decode_images, resize_and_crop
 from potstill.data.read_options import ReadOptions
 from potstill.data.subset import SourceView
 from potstill.data.table_encoding import Column, Frame, encode_frames
@@ -39,8 +39,8 @@ from potstill.rng import generator
 from potstill.tasks import FittableTask
 
 __all__ = [
-    "RawSplits", "assemble", "check_splits", "count_absent_classes", "draw_test_split", "holdout", "parse_size",
-    "stratify",
+    "RawPart", "RawSplits", "TimeOrdered", "assemble", "check_splits", "decode_labelled", "draw_test_split", "holdout",
+    "note_given_split", "parse_size", "stratify",
 ]  # fmt: skip
 
 
@@ -62,8 +62,7 @@ def stratify(
     Raises:
         PotstillError: ``fraction`` is not in (0, 1).
     """
-    if not 0 < fraction < 1:
-        raise PotstillError(f"the fraction to hold out must lie between 0 and 1, not be {fraction}")
+    _check_fraction(fraction)
     if groups is not None and len((by_group := stratify_groups(labels, groups, fraction, seed))[1]):
         return by_group
     is_held_out = torch.zeros(len(labels), dtype=torch.bool)
@@ -75,6 +74,11 @@ def stratify(
         order = torch.randperm(size, generator=generator(seed, "split", label))
         is_held_out[members[order[:count]]] = True
     return torch.where(~is_held_out)[0], torch.where(is_held_out)[0]
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise PotstillError(f"the fraction to hold out must lie between 0 and 1, not be {fraction}")
 
 
 S = TypeVar("S", bound=Source)
@@ -112,41 +116,79 @@ def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawSplits:
-    """Stored inputs and int64 labels as a reader returns them, with or without a test part."""
+class RawPart:
+    """Samples of one part, training or test, as a reader returns them."""
 
-    name: str
-    train: Inputs | Frame
+    inputs: Inputs | Frame
     """Inputs as sources store them; rows of a table, which are encoded by the statistics of the training part."""
-    train_labels: Int[Tensor, " n"]
-    spec: InputSpec
-    classes: tuple[str, ...]
-    test: Inputs | Frame | None = None
-    test_labels: Tensor | None = None
-    task: Task | None = None
-    """The learning task; ``None``: classification."""
+    labels: Int[Tensor, " n"]
     targets: Tensor | None = None
-    """Targets of the training part (n, …), if they are not the labels."""
-    test_targets: Tensor | None = None
-    normalization: Normalization | None = None
-    """Published constants; ``None``: fitted on the training part."""
+    """Targets (n, …), if they are not the labels."""
     names: tuple[str, ...] = ()
-    """Name of each training sample, if known."""
-    test_names: tuple[str, ...] = ()
-    """Name of each test sample, if known."""
-    groups: GroupValues | None = None
-    """Group of each training sample (n,), if known."""
-    test_groups: GroupValues | None = None
-    """Group of each test sample (m,), if known."""
+    """Name of each sample, if known."""
     texts: tuple[str, ...] = ()
     """Text of each sample of image-text pairs."""
+    groups: Any = None
+    """Group of each sample (n,): texts or numbers, or ``None``."""
+    places: Int[Tensor, " n"] | None = None
+    """Position of each sample among the files or rows that were read; ``None``: all, in order."""
+
+    def __len__(self) -> int:
+        return len(self.inputs) if isinstance(self.inputs, Frame) else num_samples(self.inputs)
+
+    def select(self, at: Int[Tensor, " m"]) -> "RawPart":
+        """Return the samples at ``at``."""
+
+        def texts(values: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(values[i] for i in at.tolist()) if values else ()
+
+        return RawPart(
+            inputs=self.inputs[at] if isinstance(self.inputs, Frame) else index(self.inputs, at),
+            labels=self.labels[at],
+            targets=None if self.targets is None else self.targets[at],
+            names=texts(self.names),
+            texts=texts(self.texts),
+            groups=None if self.groups is None else self.groups[at],
+            places=None if self.places is None else self.places[at],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawSplits:
+    """A training part, and a test part if the data have one, as a reader returns them."""
+
+    name: str
+    train: RawPart
+    test: RawPart | None = None
+    spec: InputSpec
+    classes: tuple[str, ...]
+    task: Task | None = None
+    """The learning task; ``None``: classification."""
+    normalization: Normalization | None = None
+    """Published constants; ``None``: fitted on the training part."""
     notes: tuple[str, ...] = ()
     label_column: tuple[str, str] | None = None
     """Label or target column of a table and its type (`table_encoding.label_type`)."""
-    places: Int[Tensor, " n"] | None = None
-    """Position of each training sample among the files or rows that were read; ``None``: all, in order."""
-    test_places: Int[Tensor, " m"] | None = None
-    """Position of each test sample, if known."""
+
+
+def decode_labelled(
+    items: Sequence[tuple[str, Picture]], labels: Sequence[Sequence[Any]], name: str, options: ReadOptions,
+    classes: tuple[str, ...] | None = None,
+) -> RawSplits:  # fmt: skip
+    """Decode image files with the labels of the training part, and of the test part if there are two."""
+    got = decode_images(items, size=options.size, skip_bad=options.skip_bad, name=name)
+    values, first = [v for part in labels for v in part], len(labels[0])
+    cut = sum(i < first for i in got.positions)
+    kept = [values[i] for i in got.positions]
+    has_test = len(labels) == 2
+    y, z, classes, notes = encode_labels(kept[:cut], kept[cut:] if has_test else None, classes=classes, name=name)
+    places = torch.tensor(got.positions, dtype=torch.int64)
+    return RawSplits(
+        name=name,
+        train=RawPart(inputs=got.pixels[:cut], labels=y, places=places[:cut]),
+        test=None if z is None else RawPart(inputs=got.pixels[cut:], labels=z, places=places[cut:] - first),
+        spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])), classes=classes, notes=(*notes, *got.notes),
+    )  # fmt: skip
 
 
 def _as_files(x: Tensor) -> bool:
@@ -178,7 +220,7 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return out
 
 
-def count_absent_classes(classes: tuple[str, ...], labels: Tensor) -> int:
+def _count_absent_classes(classes: tuple[str, ...], labels: Tensor) -> int:
     return int((torch.bincount(labels, minlength=len(classes)) == 0).sum())
 
 
@@ -195,14 +237,6 @@ def parse_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
         raise PotstillError(f"the picture size must be at least 1 × 1, not {h} × {w}")
     check_limit("pixels", h * w, f"the picture size {h:,} × {w:,}")
     return h, w
-
-
-def _size(x: Inputs | Frame) -> int:
-    return len(x) if isinstance(x, Frame) else num_samples(x)
-
-
-def _select(x: Inputs | Frame, at: Tensor) -> Any:
-    return x[at] if isinstance(x, Frame) else index(x, at)
 
 
 def check_splits(
@@ -241,72 +275,82 @@ def check_splits(
 
 
 def draw_test_split(
-    name: str, classes: tuple[str, ...], labels: Int[Tensor, " n"], fraction: float, seed: int,
-    groups: Int[Tensor, " n"] | None = None,
+    name: str, classes: tuple[str, ...], labels: Int[Tensor, " n"], options: ReadOptions,
+    groups: Int[Tensor, " n"] | None, first_copies: Int[Tensor, " n"] | None,
 ) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"], list[str]]:  # fmt: skip
-    """Draw the test split: training indices, test indices and notes. Arguments as for `stratify`.
+    """Draw the test split, stratified, with groups kept whole: training indices, test indices and notes.
+
+    Args:
+        name, classes, labels: of the data.
+        options: fraction and seed.
+        groups: group numbers; ``None``: no groups.
+        first_copies: of each sample the first that equals it, if copies are kept together.
 
     Raises:
         PotstillError: no class has two samples, or two groups.
     """
-    if groups is not None:
-        return _draw_groups(name, classes, labels, fraction, seed, groups)
-    train_index, test_index = stratify(labels, fraction, seed)
+    fraction, seed = options.test_fraction, options.seed
+    groups = None if groups is None else join_groups(groups, first_copies)
+    if groups is None:
+        train_index, test_index = stratify(labels, fraction, seed)
+        share, cause = "", "every class has a single sample, so no test split can be drawn; add samples"
+        lacking = "classes have a single sample, which stays in training"
+    else:
+        _check_fraction(fraction)
+        train_index, test_index = stratify_groups(labels, groups, fraction, seed)
+        total, drawn_groups = len(torch.unique(groups)), len(torch.unique(groups[test_index]))
+        share = f"{drawn_groups:,} of {total:,} whole groups, near "
+        reason = "each class lies in one group" if classes else "there is one group"
+        cause = f"no test split can be drawn that keeps {total:,} groups whole, because {reason}; give smaller groups"
+        lacking = f"of {len(classes)} classes have no group to spare and no test samples"
     if len(test_index) == 0:
-        raise PotstillError(f"{name}: every class has a single sample, so no test split can be drawn; add samples")
+        raise PotstillError(f"{name}: {cause}")
     each = " of each class" if classes else ""
     notes = [
-        f"{name}: no test split found; {len(test_index):,} of {len(test_index) + len(train_index):,} samples "
-        f"({fraction:.0%}{each}) were drawn as test with seed {seed}"
+        f"{name}: no test split found; {len(test_index):,} of {len(labels):,} samples ({share}{fraction:.0%}{each}) "
+        f"were drawn as test with seed {seed}"
     ]
-    if lonely := count_absent_classes(classes, labels[test_index]):
-        notes.append(f"{name}: {lonely} classes have a single sample, which stays in training")
-    return train_index, test_index, notes
-
-
-def _add_groups(parts: RawSplits, group: str | Sequence[Any] | None) -> RawSplits:
-    """Add groups from ``group`` where the reader found none: from file names, or as given."""
-    if group is None or parts.groups is not None:
-        return parts
-    if isinstance(group, str):
-        refuse_groups(None if parts.names else group, parts.name)
-        return replace(
-            parts, groups=match_file_groups(group, parts.names, parts.name),
-            test_groups=match_file_groups(group, parts.test_names, parts.name) if parts.test_names else None,
-        )  # fmt: skip
-    sizes = _size(parts.train), 0 if parts.test is None else _size(parts.test)
-    if parts.places is not None and not torch.equal(parts.places, torch.arange(sizes[0])):
-        raise PotstillError(
-            f"{parts.name}: samples were left out, so groups as an array cannot be told; give a column, or whole data"
-        )
-    train, test = split_group_values(group, *sizes, parts.name)
-    return replace(parts, groups=train, test_groups=test)
-
-
-def _draw_groups(
-    name: str, classes: tuple[str, ...], labels: Tensor, fraction: float, seed: int, groups: Tensor
-) -> tuple[Tensor, Tensor, list[str]]:
-    stratify(labels, fraction, seed)  # refuses a bad fraction
-    train_index, test_index = stratify_groups(labels, groups, fraction, seed)
-    total, drawn_groups = len(torch.unique(groups)), len(torch.unique(groups[test_index]))
-    if len(test_index) == 0:
-        why = "each class lies in one group" if classes else "there is one group"
-        raise PotstillError(
-            f"{name}: no test split can be drawn that keeps {total:,} groups whole, because {why}; give smaller groups"
-        )
-    each = " of each class" if classes else ""
-    notes = [
-        f"{name}: no test split found; {len(test_index):,} of {len(labels):,} samples "
-        f"({drawn_groups:,} of {total:,} whole groups, near {fraction:.0%}{each}) were drawn as test with seed {seed}"
-    ]
-    if lonely := count_absent_classes(classes, labels[test_index]):
-        notes.append(f"{name}: {lonely} of {len(classes)} classes have no group to spare and no test samples")
-    if not len(stratify_groups(labels[train_index], groups[train_index], fraction, seed)[1]):
+    if lonely := _count_absent_classes(classes, labels[test_index]):
+        notes.append(f"{name}: {lonely} {lacking}")
+    if groups is not None and not len(stratify_groups(labels[train_index], groups[train_index], fraction, seed)[1]):
         notes.append(
             f"{name}: each class has one group left in training, so parts of it that are held out to choose on, "
             "such as a learning rate, are of the same groups"
         )
+    if groups is None and first_copies is not None:
+        train_index, test_index, more = keep_copies_together(train_index, test_index, first_copies, labels, name)
+        notes += more
     return train_index, test_index, notes
+
+
+def note_given_split(
+    name: str, classes: tuple[str, ...], groups: Tensor | None, test_labels: Tensor, test_groups: Tensor | None
+) -> list[str]:
+    """Return notes on classes that a given test part lacks, and on groups that it shares with the training part."""
+    absent = _count_absent_classes(classes, test_labels)
+    notes = [f"{name}: {absent} of {len(classes)} classes have no test samples"] if absent else []
+    return notes if groups is None or test_groups is None else notes + note_group_overlap(groups, test_groups, name)
+
+
+def _add_groups(parts: RawSplits, group: str | Sequence[Any] | None) -> RawSplits:
+    """Add groups from ``group`` where the reader found none: from file names, or as given."""
+    train, test = parts.train, parts.test
+    if group is None or train.groups is not None:
+        return parts
+    if isinstance(group, str):
+        refuse_groups(None if train.names else group, parts.name)
+        groups = match_file_groups(group, train.names, parts.name)
+        test_groups = match_file_groups(group, test.names, parts.name) if test is not None and test.names else None
+    else:
+        if train.places is not None and not torch.equal(train.places, torch.arange(len(train))):
+            raise PotstillError(
+                f"{parts.name}: samples were left out, so groups as an array cannot be told; give a column, or whole "
+                "data"
+            )
+        groups, test_groups = split_group_values(group, len(train), 0 if test is None else len(test), parts.name)
+    return replace(
+        parts, train=replace(train, groups=groups), test=None if test is None else replace(test, groups=test_groups)
+    )
 
 
 def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
@@ -315,90 +359,79 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
 
     Args:
         parts: what was read.
-        reading: options of ``load``. Test samples that are exact copies of training samples are always looked for.
+        options: options of ``load``. Test samples that are exact copies of training samples are always looked for.
 
     Raises:
         PotstillError: fewer than two classes, a class without training samples, lengths that differ, a bad fraction.
     """
     parts = _add_groups(parts, options.group)
-    of_test = None if parts.test is None or parts.test_labels is None else (_size(parts.test), parts.test_labels)
+    name, train, test, spec, notes = parts.name, parts.train, parts.test, parts.spec, list(parts.notes)
     check_splits(
-        parts.name, parts.classes if parts.task is None else None, (_size(parts.train), parts.train_labels), of_test
-    )
-    notes = list(parts.notes)
-    train, test, spec = parts.train, parts.test, parts.spec
-    train_labels, test_labels, names = parts.train_labels, parts.test_labels, parts.names
-    targets, test_targets = parts.targets, parts.test_targets
-    test_names = parts.test_names
-    groups, test_groups = (None, None) if parts.groups is None else encode_groups(parts.groups, parts.test_groups)
-    texts, test_texts = parts.texts, tuple[str, ...]()
-    places = torch.arange(_size(train)) if parts.places is None else parts.places
-    if (target := options.size) is not None:
+        name, parts.classes if parts.task is None else None, (len(train), train.labels),
+        None if test is None else (len(test), test.labels),
+    )  # fmt: skip
+    if train.groups is not None:
+        groups, test_groups = encode_groups(train.groups, None if test is None else test.groups)
+        train, test = replace(train, groups=groups), None if test is None else replace(test, groups=test_groups)
+    if train.places is None:
+        train = replace(train, places=torch.arange(len(train)))
+    if (size := options.size) is not None:
         if not get_kind(spec).augmentable:
-            raise PotstillError(f"{parts.name}: a size was asked for, but the inputs are no pictures; leave it out")
-        if target != spec.shape[1:]:
-            assert isinstance(train, Tensor)
-            assert test is None or isinstance(test, Tensor)
+            raise PotstillError(f"{name}: a size was asked for, but the inputs are no pictures; leave it out")
+        if size != spec.shape[1:]:
+            assert isinstance(train.inputs, Tensor)
             notes.append(
-                f"{parts.name}: pictures of {spec.shape[1]} × {spec.shape[2]} resized to {target[0]} × {target[1]}"
-                + ("" if _as_files(train) else ", bilinearly, as their values are not those of files of pictures")
+                f"{name}: pictures of {spec.shape[1]} × {spec.shape[2]} resized to {size[0]} × {size[1]}"
+                + (
+                    ""
+                    if _as_files(train.inputs)
+                    else ", bilinearly, as their values are not those of files of pictures"
+                )
             )
-            train, test = _resize(train, target), None if test is None else _resize(test, target)
-            spec = replace(spec, shape=(spec.shape[0], *target))
+            train = replace(train, inputs=_resize(train.inputs, size))
+            if test is not None:
+                assert isinstance(test.inputs, Tensor)
+                test = replace(test, inputs=_resize(test.inputs, size))
+            spec = replace(spec, shape=(spec.shape[0], *size))
     is_drawn = test is None and options.test_fraction != 0
     if is_drawn:
-        first = first_equal(train) if options.duplicates == "together" else None
-        train_index, test_index, split_notes = draw_test_split(
-            parts.name, parts.classes, train_labels, options.test_fraction, options.seed,
-            None if groups is None else join_groups(groups, first),
-        )  # fmt: skip
-        if first is not None and groups is None:
-            train_index, test_index, more = keep_copies_together(
-                train_index, test_index, first, train_labels, parts.name
-            )
-            split_notes += more
-        test, test_labels = _select(train, test_index), train_labels[test_index]
-        train, train_labels, places = _select(train, train_index), train_labels[train_index], places[train_index]
-        if targets is not None:
-            targets, test_targets = targets[train_index], targets[test_index]
-        if names:
-            names, test_names = (tuple(names[i] for i in at.tolist()) for at in (train_index, test_index))
-        if groups is not None:
-            groups, test_groups = groups[train_index], groups[test_index]
-        if parts.texts:
-            texts, test_texts = (tuple(parts.texts[i] for i in at.tolist()) for at in (train_index, test_index))
-        notes += split_notes
-    elif test_labels is not None:
-        if lacking := count_absent_classes(parts.classes, test_labels):
-            notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
-        if groups is not None and test_groups is not None:
-            notes += note_group_overlap(groups, test_groups, parts.name)
-    if spec.kind == "table" and isinstance(train, Frame | Tensor):
-        notes += leaking_columns(train, train_labels, targets, parts.name)
-    columns: tuple[Column, ...] = ()
-    if isinstance(train, Frame):
-        assert test is None or isinstance(test, Frame)
-        train, test, columns, more = encode_frames(train, test)
-        values = tuple(name for column in columns for name in column.names)
-        spec = replace(spec, shape=tuple(train.shape[1:]), columns=values)
+        copies = first_equal(train.inputs) if options.duplicates == "together" else None
+        at, test_at, more = draw_test_split(name, parts.classes, train.labels, options, train.groups, copies)
+        train, test = train.select(at), train.select(test_at)
         notes += more
-    assert not isinstance(test, Frame)
-    normalization = checked_normalization(options.normalization, train, parts.name) or parts.normalization
-    normalization = normalization or fit_normalization(train)
+    elif test is not None:
+        notes += note_given_split(name, parts.classes, train.groups, test.labels, test.groups)
+    if spec.kind == "table" and isinstance(train.inputs, Frame | Tensor):
+        notes += leaking_columns(train.inputs, train.labels, train.targets, name)
+    columns: tuple[Column, ...] = ()
+    if isinstance(train.inputs, Frame):
+        frame = None if test is None else test.inputs
+        assert frame is None or isinstance(frame, Frame)
+        x, x_test, columns, more = encode_frames(train.inputs, frame)
+        train = replace(train, inputs=x)
+        test = test if test is None or x_test is None else replace(test, inputs=x_test)
+        values = tuple(name for column in columns for name in column.names)
+        spec = replace(spec, shape=tuple(x.shape[1:]), columns=values)
+        notes += more
+    task, targets = parts.task, train.targets
+    task = task.fit(targets) if isinstance(task, FittableTask) and targets is not None else task
 
-    task = parts.task.fit(targets) if isinstance(parts.task, FittableTask) and targets is not None else parts.task
-
-    def source(x: Inputs, y: Tensor, t: Tensor | None, at: Tensor | None = None) -> TensorSource:
-        splits = TensorSource(
-            name=parts.name, input=spec, classes=parts.classes, normalization=normalization, inputs=x, labels=y,
-            places=at, columns=columns, label_column=parts.label_column, task=task, targets=t,
-        )  # fmt: skip
-        return splits if splits.device == torch.device(options.device) else splits.to(options.device)
-
-    test_source = source(test, test_labels, test_targets) if test is not None and test_labels is not None else None
-    test_source = (
-        None if test_source is None else replace(test_source, names=test_names, texts=test_texts, groups=test_groups)
+    assert not isinstance(train.inputs, Frame)
+    normalization = (
+        checked_normalization(options.normalization, train.inputs, name)
+        or parts.normalization
+        or fit_normalization(train.inputs)
     )
-    train_source = replace(source(train, train_labels, targets, places), names=names, texts=texts, groups=groups)
-    splits = Splits(train=train_source, test=test_source)
+
+    def source(part: RawPart) -> TensorSource:
+        inputs = part.inputs
+        assert not isinstance(inputs, Frame)
+        made = TensorSource(
+            name=name, input=spec, classes=parts.classes, normalization=normalization, inputs=inputs,
+            labels=part.labels, targets=part.targets, places=part.places, names=part.names, texts=part.texts,
+            groups=part.groups, columns=columns, label_column=parts.label_column, task=task,
+        )  # fmt: skip
+        return made if made.device == torch.device(options.device) else made.to(options.device)
+
+    splits = Splits(train=source(train), test=None if test is None else source(test))
     return replace(splits, notes=(*notes, *note_overlap(splits, options.duplicates, is_drawn)))

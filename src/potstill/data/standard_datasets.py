@@ -23,7 +23,7 @@ from potstill.data.error_text import reason
 from potstill.data.formats import Array, read_cifar_binary, read_idx, read_mat, read_pickle
 from potstill.data.hub import HubDataset, fetch_hub, read_hub
 from potstill.data.read_options import ReadOptions
-from potstill.data.splits import RawSplits
+from potstill.data.splits import RawPart, RawSplits
 from potstill.errors import PotstillError
 
 __all__ = ["STANDARD", "Standard", "find_hub_standard", "read_standard"]
@@ -345,14 +345,12 @@ def read_standard(name: str, *, root: Path | None) -> RawSplits:
     for v in labels:
         if len(v) and not 0 <= int(v.min()) <= int(v.max()) < len(about.classes):
             raise PotstillError(f"{where}: labels go up to {int(v.max())}, but {name} has {len(about.classes)} classes")
-    return RawSplits(
-        name=name,
-        train=torch.from_numpy(np.array(x, dtype=np.uint8)),
-        train_labels=labels[0],
-        test=torch.from_numpy(np.array(x_test, dtype=np.uint8)),
-        test_labels=labels[1],
-        spec=InputSpec(kind="image", shape=tuple(x.shape[1:]), horizontal_flip=about.mirrored),
-        classes=about.classes,
-        normalization=normalization,
-        notes=tuple(notes),
+    train, test = (
+        RawPart(inputs=torch.from_numpy(np.array(pixels, dtype=np.uint8)), labels=v)
+        for pixels, v in zip((x, x_test), labels, strict=True)
     )
+    spec = InputSpec(kind="image", shape=tuple(x.shape[1:]), horizontal_flip=about.mirrored)
+    return RawSplits(
+        name=name, train=train, test=test, spec=spec, classes=about.classes, normalization=normalization,
+        notes=tuple(notes),
+    )  # fmt: skip

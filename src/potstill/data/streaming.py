@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from potstill.core import InputSpec, Normalization, Splits
-from potstill.data.groups import encode_groups, join_groups, note_group_overlap
+from potstill.data.groups import encode_groups
 from potstill.data.indexing import Index
 from potstill.data.iterate import pass_batch_size
 from potstill.data.lossy_decode import LossCounter
 from potstill.data.pictures import BadPictureError, choose_common_size, decode_image, read_header, silence_pillow
 from potstill.data.read_options import ReadOptions
-from potstill.data.splits import check_splits, count_absent_classes, draw_test_split
+from potstill.data.splits import check_splits, draw_test_split, note_given_split
 from potstill.data.streamed import StreamSource, num_decode_threads, start_decoding
-from potstill.data.train_test_overlap import first_equal_encoded, keep_copies_together, note_overlap
+from potstill.data.train_test_overlap import first_equal_encoded, note_overlap
 from potstill.errors import PotstillError
 from potstill.functional.sampling import sample_distinct
 from potstill.rng import generator
@@ -195,21 +195,12 @@ def assemble_streamed(index: Index, options: ReadOptions) -> Splits:
     train, test = torch.where(training)[0], torch.where(~training)[0] if index.split else None
     is_drawn = test is None and options.test_fraction != 0
     if is_drawn:
-        first = first_equal_encoded(index.reader, at[train]) if options.duplicates == "together" else None
-        train_index, test_index, split_notes = draw_test_split(
-            name, classes, labels[train], options.test_fraction, options.seed,
-            None if groups is None else join_groups(groups, first),
-        )  # fmt: skip
-        if first is not None and groups is None:
-            train_index, test_index, more = keep_copies_together(train_index, test_index, first, labels[train], name)
-            split_notes += more
-        train, test = train[train_index], train[test_index]
-        notes += split_notes
+        copies = first_equal_encoded(index.reader, at) if options.duplicates == "together" else None
+        train, test, more = draw_test_split(name, classes, labels, options, groups, copies)
+        notes += more
     elif test is not None:
-        if lacking := count_absent_classes(classes, labels[test]):
-            notes.append(f"{name}: {lacking} of {len(classes)} classes have no test samples")
-        if groups is not None:
-            notes += note_group_overlap(groups[train], groups[test], name)
+        of_parts = (None, None) if groups is None else (groups[train], groups[test])
+        notes += note_given_split(name, classes, of_parts[0], labels[test], of_parts[1])
     notes += _loss_notes(index, index.size)
     grey = _is_grey(index, index.size) if index.grey is None else index.grey
     spec = InputSpec(kind="image", shape=(1 if grey else 3, *index.size))

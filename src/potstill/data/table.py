@@ -22,12 +22,12 @@ from potstill._util.input_limits import check_limit, limit_hint, limits
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.error_text import reason
-from potstill.data.groups import read_column_groups
+from potstill.data.groups import GroupValues, read_column_groups
 from potstill.data.limits import UnpackBudget, require_memory
-from potstill.data.pictures import Picture, decode_images
+from potstill.data.pictures import Picture
 from potstill.data.read_options import ReadOptions
 from potstill.data.readers import cell_path
-from potstill.data.splits import RawSplits
+from potstill.data.splits import RawPart, RawSplits, decode_labelled
 from potstill.data.table_encoding import is_text_type, label_type, parse_missing, read_frames, to_texts
 from potstill.errors import PotstillError
 
@@ -331,11 +331,12 @@ def read_tables(
             replace(options, group=None), name=name, base=base,
         )  # fmt: skip
         note = f"{name}: column {group!r} says the groups and is no input"
-        at, of_test = parts.places, parts.test_places
-        return replace(
-            parts, groups=values[0] if at is None else values[0][at], notes=(*parts.notes, note),
-            test_groups=None if test is None else values[1] if of_test is None else values[1][of_test],
-        )  # fmt: skip
+
+        def grouped(part: RawPart, groups: GroupValues) -> RawPart:
+            return replace(part, groups=groups if part.places is None else groups[part.places])
+
+        of_test = None if parts.test is None else grouped(parts.test, values[1])
+        return replace(parts, train=grouped(parts.train, values[0]), test=of_test, notes=(*parts.notes, note))
     way = parse_missing(missing)
     tables = [train] if test is None else [train, test]
     if min(t.num_rows for t in tables) == 0:
@@ -389,15 +390,11 @@ def read_tables(
     y, z, classes, more = encode_labels(labels[0], labels[1] if test is not None else None, classes=named, name=name)
     return RawSplits(
         name=name,
-        train=frames[0],
-        train_labels=y,
-        test=frames[1] if test is not None else None,
-        test_labels=z,
+        train=RawPart(inputs=frames[0], labels=y, places=torch.from_numpy(frames[0].rows)),
+        test=None if z is None else RawPart(inputs=frames[1], labels=z, places=torch.from_numpy(frames[1].rows)),
         spec=InputSpec(kind="table", shape=(len(columns),), units="column values"),
         classes=classes,
         notes=(*notes, *more),
-        places=torch.from_numpy(frames[0].rows),
-        test_places=None if test is None else torch.from_numpy(frames[1].rows),
         label_column=(column, label_type(train.column(column).type, named=named is not None)),
     )
 
@@ -434,22 +431,4 @@ def _pictures(
                 items.append((where, cell_path(cell["path"], base, where)))
             else:
                 raise PotstillError(f"{where} has no picture in column {column!r}; fill it or remove the row")
-    got = decode_images(items, size=options.size, skip_bad=options.skip_bad, name=name)
-    cut = sum(i < len(labels[0]) for i in got.positions)
-    values = [v for part in labels for v in part]
-    kept_labels = [values[i] for i in got.positions]
-    y, z, classes, notes = encode_labels(
-        kept_labels[:cut], kept_labels[cut:] if len(tables) == 2 else None, classes=named, name=name
-    )
-    return RawSplits(
-        name=name,
-        train=got.pixels[:cut],
-        train_labels=y,
-        test=got.pixels[cut:] if len(tables) == 2 else None,
-        test_labels=z,
-        spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])),
-        classes=classes,
-        notes=(*got.notes, *notes),
-        places=torch.tensor(got.positions[:cut]),
-        test_places=torch.tensor(got.positions[cut:]) - len(labels[0]) if len(tables) == 2 else None,
-    )
+    return decode_labelled(items, labels, name, options, named)
