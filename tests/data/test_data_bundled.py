@@ -8,5 +8,5 @@ from potstill.data.bundled import read_bundled
 
 def test_digits_are_scikit_learns() -> None:
     bunch, parts = load_digits(), read_bundled("digits")
-    np.testing.assert_array_equal(parts.train[:, 0].numpy(), (bunch.images / 16).astype(np.float32))
-    np.testing.assert_array_equal(parts.train_labels.numpy(), bunch.target)
+    np.testing.assert_array_equal(parts.train.inputs[:, 0].numpy(), (bunch.images / 16).astype(np.float32))
+    np.testing.assert_array_equal(parts.train.labels.numpy(), bunch.target)

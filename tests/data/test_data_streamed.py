@@ -101,16 +101,25 @@ def both(data, **options):
     return held, read
 
 
-class Counting:
+class Counting(readers.Reader):
     """A reader that counts what is read, and how often the next picture lies before the last."""
 
     def __init__(self, reader):
         self.reader, self.together, self.window = reader, reader.together, reader.window
-        self.counts, self.opened, self.where = np.zeros(len(reader), dtype=int), reader.opened, reader.where
+        self.counts = np.zeros(len(reader), dtype=int)
         self.last, self.back, self.lock = -1, 0, threading.Lock()
 
     def __len__(self):
         return len(self.reader)
+
+    def where(self, place):
+        return self.reader.where(place)
+
+    def opened(self, place):
+        return self.reader.opened(place)
+
+    def read_one(self, place):
+        return self.read([place])[0]
 
     def read(self, places):
         with self.lock:

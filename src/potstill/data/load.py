@@ -250,7 +250,7 @@ def _of_source(source: TensorSource, group: object) -> RawSplits:
     is_fit = _equals_fit(normalization, fit_normalization(source.inputs))
     part = RawPart(
         inputs=source.inputs, labels=source.labels, targets=source.targets, places=source.places, names=source.names,
-        groups=source.groups if group is None else None,
+        groups=None if source.groups is None or group is not None else source.groups.numpy(),
     )  # fmt: skip
     return RawSplits(
         name=source.name, train=part, spec=source.input, classes=source.classes, task=source.task,

@@ -154,7 +154,8 @@ def _assemble_pairs(
     )  # fmt: skip
     part = RawPart(
         inputs={image: pixels, **encode_texts(texts, text)}, labels=torch.zeros(n, dtype=torch.int64),
-        targets=pictures, names=names, texts=tuple(texts), groups=related,
+        targets=pictures, names=names, texts=tuple(texts),
+        groups=None if related is None else related.numpy(),
     )  # fmt: skip
     parts = RawSplits(
         name=name,

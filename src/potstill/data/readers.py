@@ -8,10 +8,11 @@ import hashlib
 import io
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,36 +33,36 @@ _READ = 64
 """Images whose bytes are in memory at a time for a digest."""
 
 
-@runtime_checkable
-class Reader(Protocol):
-    """Protocol of readers: the bytes of images by position."""
+class Reader(ABC):
+    """Reader of encoded images by position."""
 
-    @property
-    def together(self) -> int:
-        """Number of neighbours worth reading at a time; 1 where any order costs the same."""
-        ...
+    together: int
+    """Number of neighbours worth reading at a time; 1 where any order costs the same."""
+    window: int
+    """Number of images, in runs of ``together``, that may be read in any order at little cost."""
 
-    @property
-    def window(self) -> int:
-        """Number of images, in runs of ``together``, that may be read in any order at little cost."""
-        ...
-
+    @abstractmethod
     def __len__(self) -> int: ...
-    def read(self, places: Sequence[int], /) -> list[bytes]:
-        """Return the encoded images at ``places``, ascending.
 
-        Raises:
-            PotstillError: one is no longer there.
-        """
-        ...
-
-    def opened(self, place: int, /) -> io.BufferedIOBase:
-        """Open the encoded image as a file, so that reading its header does not read all of it."""
-        ...
-
+    @abstractmethod
     def where(self, place: int, /) -> str:
         """Return a name for messages: the file, or the shard and the member."""
-        ...
+
+    @abstractmethod
+    def read_one(self, place: int, /) -> bytes:
+        """Return the encoded image at ``place``.
+
+        Raises:
+            PotstillError: it is no longer there.
+        """
+
+    def read(self, places: Sequence[int], /) -> list[bytes]:
+        """Return the encoded images at ``places``, ascending. Errors as `read_one`."""
+        return [self.read_one(place) for place in places]
+
+    def opened(self, place: int, /) -> io.BufferedIOBase:
+        """Open the encoded image as a file; where possible, reading its header does not read all of it."""
+        return io.BytesIO(self.read_one(place))
 
 
 def content_digest(reader: Reader, places: Iterable[int]) -> bytes:
@@ -119,7 +120,7 @@ def _read_bytes(path: str) -> bytes:
         os.close(file)
 
 
-class FileReader:
+class FileReader(Reader):
     """Reader of image files; positions follow the given folders, and the names within one."""
 
     together = 1
@@ -143,15 +144,12 @@ class FileReader:
         """Return the file's path relative to the common parent of all folders."""
         return os.path.relpath(self.where(place), os.path.commonpath(self._folders))
 
-    def read(self, places: Sequence[int], /) -> list[bytes]:
-        contents = []
-        for place in places:
-            path = self.where(place)
-            try:
-                contents.append(_read_bytes(path))
-            except OSError as error:
-                raise _unreadable(path, error) from None
-        return contents
+    def read_one(self, place: int, /) -> bytes:
+        path = self.where(place)
+        try:
+            return _read_bytes(path)
+        except OSError as error:
+            raise _unreadable(path, error) from None
 
     def opened(self, place: int, /) -> io.BufferedIOBase:
         path = self.where(place)
@@ -161,21 +159,34 @@ class FileReader:
             raise _unreadable(path, error) from None
 
 
-class _ShardFile:
-    """An open shard, closed when the last thread drops it."""
+class _CachingReader(Reader):
+    """Reader that keeps what it used last (open shards, row groups), but not in a pickle."""
 
-    def __init__(self, path: str) -> None:
-        self.number = os.open(path, os.O_RDONLY)
+    def __init__(self) -> None:
+        self._cached: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def __del__(self) -> None:
-        if (number := getattr(self, "number", None)) is not None:
-            os.close(number)
+    def __getstate__(self) -> dict[str, Any]:
+        return {n: v for n, v in self.__dict__.items() if n not in ("_cached", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _CachingReader.__init__(self)
+
+    def _get(self, number: int, make: Callable[[int], Any], is_full: Callable[[], bool]) -> Any:
+        """Return what ``make`` gives for a number; one thread makes it, the others wait."""
+        with self._lock:
+            value = self._cached.pop(number, None)
+            self._cached[number] = value = make(number) if value is None else value
+            while len(self._cached) > 1 and is_full():
+                self._cached.popitem(last=False)
+            return value
 
 
 class _FileSlice(io.RawIOBase):
     """A byte range of a shard as a file."""
 
-    def __init__(self, shard: _ShardFile, offset: int, size: int) -> None:
+    def __init__(self, shard: pa.NativeFile, offset: int, size: int) -> None:
         self._shard, self._offset, self._size, self._at = shard, offset, size, 0
 
     def readable(self) -> bool:
@@ -190,13 +201,13 @@ class _FileSlice(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         wanted = max(0, min(len(buffer), self._size - self._at))
-        got = os.pread(self._shard.number, wanted, self._offset + self._at)
+        got = self._shard.read_at(wanted, self._offset + self._at)
         buffer[: len(got)] = got
         self._at += len(got)
         return len(got)
 
 
-class TarReader:
+class TarReader(_CachingReader):
     """Reader of uncompressed tar shards by offset and size; positions follow the shards, and the samples within one."""
 
     together = 16
@@ -205,24 +216,10 @@ class TarReader:
     def __init__(
         self, shards: Sequence[Path], counts: Sequence[int], members: PackedStrings, spans: npt.NDArray[np.int64]
     ):
-        """
-        Args:
-            shards: the files.
-            counts: pictures in each.
-            members: the pictures' names in their shards.
-            spans: (n, 2), where their bytes begin, and how many these are.
-        """
+        """``counts``: pictures in each shard; ``spans`` (n, 2): where their bytes begin, and how many these are."""
         self._shards, self._members, self._spans = [str(s) for s in shards], members, spans
         self._ends: npt.NDArray[np.int64] = np.cumsum([0, *counts], dtype=np.int64)
-        self._files: OrderedDict[int, _ShardFile] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {n: v for n, v in self.__dict__.items() if n not in ("_files", "_lock")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._files, self._lock = OrderedDict(), threading.Lock()
+        super().__init__()
 
     def __len__(self) -> int:
         return len(self._members)
@@ -233,43 +230,32 @@ class TarReader:
     def where(self, place: int, /) -> str:
         return f"{self._shards[self._shard(place)]}:{self._members[place]}"
 
-    def _open(self, shard: int) -> _ShardFile:
-        with self._lock:
-            file = self._files.pop(shard, None)
-            if file is None:
-                try:
-                    file = _ShardFile(self._shards[shard])
-                except OSError as error:
-                    raise _unreadable(self._shards[shard], error) from None
-            self._files[shard] = file
-            if len(self._files) > _OPEN:
-                self._files.popitem(last=False)
-            return file
+    def _open(self, shard: int) -> pa.NativeFile:
+        try:
+            return pa.OSFile(self._shards[shard])
+        except OSError as error:
+            raise _unreadable(self._shards[shard], error) from None
 
-    def read(self, places: Sequence[int], /) -> list[bytes]:
-        contents = []
-        for place in places:
-            shard = self._open(self._shard(place))
-            offset, size = map(int, self._spans[place])
-            try:
-                content = os.pread(shard.number, size, offset)
-                while len(content) < size and (
-                    more := os.pread(shard.number, size - len(content), offset + len(content))
-                ):
-                    content += more  # one call reads 2 GiB at most
-            except OSError as error:
-                raise _unreadable(self.where(place), error) from None
-            if len(content) < size:
-                raise PotstillError(
-                    f"{self.where(place)}: the shard ends after {len(content):,} of its {size:,} bytes; "
-                    "load the data again"
-                )
-            contents.append(content)
-        return contents
+    def _located(self, place: int) -> tuple[pa.NativeFile, int, int]:
+        """Return the open shard of an image, the offset of its bytes and their number."""
+        shard = self._get(self._shard(place), self._open, lambda: len(self._cached) > _OPEN)
+        offset, size = map(int, self._spans[place])
+        return shard, offset, size
+
+    def read_one(self, place: int, /) -> bytes:
+        shard, offset, size = self._located(place)
+        try:
+            content: bytes = shard.read_at(size, offset)
+        except OSError as error:
+            raise _unreadable(self.where(place), error) from None
+        if len(content) < size:
+            raise PotstillError(
+                f"{self.where(place)}: the shard ends after {len(content):,} of its {size:,} bytes; load the data again"
+            )
+        return content
 
     def opened(self, place: int, /) -> io.BufferedIOBase:
-        offset, size = map(int, self._spans[place])
-        return io.BufferedReader(_FileSlice(self._open(self._shard(place)), offset, size))
+        return io.BufferedReader(_FileSlice(*self._located(place)))
 
 
 def cell_path(name: object, base: Path | None, where: str) -> Path:
@@ -295,7 +281,7 @@ def _cell_bytes(value: Any, base: Path | None, where: str) -> bytes:
         raise _unreadable(str(path), error) from None
 
 
-class ArrowReader:
+class ArrowReader(Reader):
     """Reader of rows of a Hugging Face dataset, whose Arrow files are memory-mapped."""
 
     together = 16
@@ -318,11 +304,11 @@ class ArrowReader:
         values = self._data[list(places)].column(self._column).to_pylist()
         return [_cell_bytes(v, self._base, self.where(p)) for p, v in zip(places, values, strict=True)]
 
-    def opened(self, place: int, /) -> io.BufferedIOBase:
-        return io.BytesIO(self.read([place])[0])
+    def read_one(self, place: int, /) -> bytes:
+        return self.read([place])[0]
 
 
-class ParquetReader:
+class ParquetReader(_CachingReader):
     """Reader of rows of a Parquet file by row groups, the latest of which are cached: near rows should come
     together.
     """
@@ -334,15 +320,7 @@ class ParquetReader:
         self._ends: npt.NDArray[np.int64] = np.cumsum([0, *(g.num_rows for g in groups)], dtype=np.int64)
         self.together = max(1, len(self) // max(1, len(groups)))
         self.window = max(self.together, len(self) * _HELD // max(1, sum(g.total_byte_size for g in groups)))
-        self._groups: OrderedDict[int, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {n: v for n, v in self.__dict__.items() if n not in ("_held", "_lock")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._groups, self._lock = OrderedDict(), threading.Lock()
+        super().__init__()
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -350,31 +328,16 @@ class ParquetReader:
     def where(self, place: int, /) -> str:
         return f"{self._name}: row {place + 1}"
 
-    def _group(self, group: int) -> Any:
-        with self._lock:  # one thread reads a group, the others wait for it
-            values = self._groups.pop(group, None)
-            if values is None:
-                try:
-                    # Opened anew: an open file holds what it has decoded.
-                    with pyarrow.parquet.ParquetFile(self._path) as file:
-                        values = file.read_row_group(group, columns=[self._column]).column(self._column)
-                except (pa.ArrowException, OSError) as error:
-                    rows = f"rows {self._ends[group] + 1:,} to {self._ends[group + 1]:,}"
-                    raise PotstillError(
-                        f"{self._path}: {rows} cannot be read ({reason(error)}); write it anew"
-                    ) from None
-            self._groups[group] = values
-            while len(self._groups) > 1 and sum(v.nbytes for v in self._groups.values()) > _HELD:
-                self._groups.popitem(last=False)
-            return values
+    def _read_group(self, group: int) -> Any:
+        try:
+            with pyarrow.parquet.ParquetFile(self._path) as file:  # opened anew: an open one holds what it has decoded
+                return file.read_row_group(group, columns=[self._column]).column(self._column)
+        except (pa.ArrowException, OSError) as error:
+            rows = f"rows {self._ends[group] + 1:,} to {self._ends[group + 1]:,}"
+            raise PotstillError(f"{self._path}: {rows} cannot be read ({reason(error)}); write it anew") from None
 
-    def read(self, places: Sequence[int], /) -> list[bytes]:
-        contents = []
-        for place in places:
-            group = int(np.searchsorted(self._ends, place, side="right")) - 1
-            value = self._group(group)[int(place - self._ends[group])].as_py()
-            contents.append(_cell_bytes(value, self._path.parent, self.where(place)))
-        return contents
-
-    def opened(self, place: int, /) -> io.BufferedIOBase:
-        return io.BytesIO(self.read([place])[0])
+    def read_one(self, place: int, /) -> bytes:
+        group = int(np.searchsorted(self._ends, place, side="right")) - 1
+        values = self._get(group, self._read_group, lambda: sum(v.nbytes for v in self._cached.values()) > _HELD)
+        value = values[int(place - self._ends[group])].as_py()
+        return _cell_bytes(value, self._path.parent, self.where(place))

@@ -25,23 +25,9 @@ if TYPE_CHECKING:
     from potstill.tasks.task import FittableTask, MultiMetricTask, Task, get_targets, get_task
 
 __all__ = [
-    "GEOMETRIC",
-    "Classification",
-    "FittableTask",
-    "Forecast",
-    "InvariantTargets",
-    "Metric",
-    "MovableTargets",
-    "Movement",
-    "MultiMetricTask",
-    "Regression",
-    "Retrieval",
-    "Task",
-    "get_targets",
-    "get_task",
-    "invariant_operations",
-    "move_boxes",
-    "move_maps",
+    "GEOMETRIC", "Classification", "FittableTask", "Forecast", "InvariantTargets", "Metric", "MovableTargets",
+    "Movement", "MultiMetricTask", "Regression", "Retrieval", "Task", "get_targets", "get_task",
+    "invariant_operations", "move_boxes", "move_maps",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,29 +18,19 @@ __all__ = ["Classification"]
 class Classification:
     """Classification. Targets are int64 classes (n,), or soft labels (n, k) that sum to 1."""
 
+    name: ClassVar[str] = "classification"
+    metric: ClassVar[Metric] = Metric(name="accuracy", direction="higher", unit="fraction", high=1.0)
+    further_metrics: ClassVar[Mapping[str, Metric]] = {"worst_group_accuracy": metric}
+    """Accuracy on the group of samples with the lowest one."""
+    unit: ClassVar[str] = "class"
+    invariant_to: ClassVar[tuple[str, ...]] = ("*",)
+    """All operations: moving pixels does not change a class."""
     k: int = 1
     """Number of classes, at least 1."""
 
     @property
-    def name(self) -> str:
-        return "classification"
-
-    @property
-    def metric(self) -> Metric:
-        return Metric(name="accuracy", direction="higher", unit="fraction", high=1.0)
-
-    @property
-    def unit(self) -> str:
-        return "class"
-
-    @property
     def outputs(self) -> int:
         return self.k
-
-    @property
-    def invariant_to(self) -> tuple[str, ...]:
-        """All operations: moving pixels does not change a class."""
-        return ("*",)
 
     def loss(self, output: Float[Tensor, "n k"], y: Tensor, /) -> Float[Tensor, ""]:
         """Return the mean over samples of ``−Σ_c y_c log softmax(output)_c``."""
@@ -52,11 +43,6 @@ class Classification:
     def score(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> float:
         """Return the accuracy."""
         return float((answers == y).double().mean())
-
-    @property
-    def further_metrics(self) -> Mapping[str, Metric]:
-        """Accuracy on the group of samples with the lowest one."""
-        return {"worst_group_accuracy": self.metric}
 
     def further_scores(self, answers: Tensor, y: Tensor, groups: Tensor | None, /) -> Mapping[str, float]:
         """Return the worst group's accuracy, if there are groups."""

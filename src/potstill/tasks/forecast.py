@@ -1,6 +1,7 @@
 """Forecasting the next values of a series, trained and scored by the squared error in standard deviations."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -15,6 +16,11 @@ __all__ = ["Forecast"]
 class Forecast:
     """Forecasting. Targets are float32 (n, v·horizon): the next values of each variable in turn, minus ``offset``."""
 
+    name: ClassVar[str] = "forecast"
+    metric: ClassVar[Metric] = Metric(name="mse", direction="lower", unit="squared deviations")
+    unit: ClassVar[str] = "window"
+    invariant_to: ClassVar[tuple[str, ...]] = ("*",)
+    """All operations: there are no pixels."""
     window: int = 96
     """Input values of each variable. Ours: four days of hours."""
     horizon: int = 24
@@ -31,29 +37,16 @@ class Forecast:
     """Offset of each variable (v), subtracted in float64 where float32 would lose its differences; (): none."""
 
     @property
-    def name(self) -> str:
-        return "forecast"
-
-    @property
-    def metric(self) -> Metric:
-        return Metric(name="mse", direction="lower", unit="squared deviations")
-
-    @property
-    def unit(self) -> str:
-        return "window"
-
-    @property
     def outputs(self) -> int:
         return len(self.variables) * self.horizon
 
-    @property
-    def invariant_to(self) -> tuple[str, ...]:
-        """All operations: there are no pixels."""
-        return ("*",)
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = (like.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))
+        return mean, std
 
     def standardize(self, y: Tensor) -> Tensor:
         """Return values (n, v·horizon) minus the variable's mean, divided by its standard deviation."""
-        mean, std = (y.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))
+        mean, std = self._statistics(y)
         return (y - mean) / std
 
     def loss(self, output: Float[Tensor, "n t"], y: Float[Tensor, "n t"], /) -> Float[Tensor, ""]:
@@ -62,7 +55,7 @@ class Forecast:
 
     def predict(self, output: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
         """Return predictions in the series' own units, minus ``offset``."""
-        mean, std = (output.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))
+        mean, std = self._statistics(output)
         return output * std + mean
 
     def score(self, answers: Tensor, y: Tensor, groups: Tensor | None = None, /) -> float:

@@ -1,6 +1,7 @@
 """Regression, trained by the squared error of standardised targets and scored by its root."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ class Regression:
     """Regression. Targets are float32 (n, t) in their own units, minus ``offset``; networks predict standardised
     values."""
 
+    name: ClassVar[str] = "regression"
+    unit: ClassVar[str] = "item"
     targets: tuple[str, ...] = ()
     """Names of the targets (t)."""
     mean: tuple[float, ...] = ()
@@ -34,17 +37,9 @@ class Regression:
     """Offset of each target (t), subtracted in float64 where float32 would lose its differences; (): none."""
 
     @property
-    def name(self) -> str:
-        return "regression"
-
-    @property
     def metric(self) -> Metric:
         unit = self.targets[0] if len(self.targets) == 1 else "deviations"
         return Metric(name="rmse", direction="lower", unit=unit)
-
-    @property
-    def unit(self) -> str:
-        return "item"
 
     @property
     def outputs(self) -> int:

@@ -6,6 +6,7 @@ Recall@k in both directions with each first view once, as in the protocols of Fl
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,10 @@ class Retrieval:
     A network's output is (n, 2·d): the embeddings of both views, side by side.
     """
 
+    name: ClassVar[str] = "retrieval"
+    unit: ClassVar[str] = "pair"
+    invariant_to: ClassVar[tuple[str, ...]] = ("*",)
+    """All operations: a pair stays a pair."""
     views: tuple[str, str] = ("image", "text")
     """Names of the two views among the inputs."""
     width: int = 64
@@ -34,25 +39,12 @@ class Retrieval:
     """Temperature of the loss (initial value of arXiv:2103.00020)."""
 
     @property
-    def name(self) -> str:
-        return "retrieval"
-
-    @property
     def metric(self) -> Metric:
         return Metric(name=f"recall@{self.k}", direction="higher", unit="fraction", high=1.0)
 
     @property
-    def unit(self) -> str:
-        return "pair"
-
-    @property
     def outputs(self) -> int:
         return 2 * self.width
-
-    @property
-    def invariant_to(self) -> tuple[str, ...]:
-        """All operations: a pair stays a pair."""
-        return ("*",)
 
     def _views(self, output: Tensor) -> tuple[Tensor, Tensor]:
         a, b = output.reshape(len(output), 2, -1).unbind(1)
@@ -62,8 +54,9 @@ class Retrieval:
         """Return the cross-entropy of finding each pair's other view in the batch, averaged over both directions."""
         a, b = self._views(output)
         same = (y[:, None] == y[None, :]).to(output.dtype)
+        right, right_back = (s / s.sum(1, keepdim=True) for s in (same, same.T))
         likely = a @ b.T / self.temperature
-        return (F.cross_entropy(likely, _normalise_rows(same)) + F.cross_entropy(likely.T, _normalise_rows(same.T))) / 2
+        return (F.cross_entropy(likely, right) + F.cross_entropy(likely.T, right_back)) / 2
 
     def predict(self, output: Float[Tensor, "n d2"], /) -> Float[Tensor, "n d2"]:
         """Return both embeddings with unit length."""
@@ -102,10 +95,6 @@ class Retrieval:
         for j in range(int(counts.max())):
             missed *= torch.where(counts > j, max(0, n - self.k - j) / (n - j), 1.0)
         return (float((1 - missed).mean()) + min(1.0, self.k / len(counts))) / 2
-
-
-def _normalise_rows(same: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
-    return same / same.sum(1, keepdim=True)
 
 
 def _hits(near: Float[Tensor, "n m"], same: Tensor, k: int) -> Float[Tensor, " n"]:
