@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from potstill.active.box_coreset import ImageClass, csod, image_class_means
+from potstill.active.detection import ImageClass, csod, image_class_means
 from potstill.errors import PotstillError
 from potstill.rng import generator
 

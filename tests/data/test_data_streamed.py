@@ -19,7 +19,7 @@ from picture_files import encoded, noise, put
 from PIL import Image
 
 from potstill.core import Source
-from potstill.data import StreamSource, indexing, load, readers, streamed, streaming, streaming_policy
+from potstill.data import StreamSource, indexing, load, readers, streamed, streaming
 from potstill.data.iterate import iterate_samples, pass_batch_size, prefetch, shuffle_indices
 from potstill.data.pictures import silence_pillow
 from potstill.errors import PotstillError
@@ -529,9 +529,9 @@ def test_data_larger_than_half_of_the_memory_are_streamed_by_themselves(tmp_path
     pattern, rows = shards(tmp_path / "s"), str(table(tmp_path / "t.parquet"))
     for data, n in ((tmp_path / "f", 21), (pattern, 15), (rows, 9)):
         needed = n * 3 * 12 * 10
-        monkeypatch.setattr(streaming_policy, "machine_memory", lambda: 2 * needed)  # noqa: B023
+        monkeypatch.setattr(streaming, "machine_memory", lambda: 2 * needed)  # noqa: B023
         assert not isinstance(load(data, test_fraction=0).train, StreamSource)
-        monkeypatch.setattr(streaming_policy, "machine_memory", lambda: 2 * needed - 2)  # noqa: B023
+        monkeypatch.setattr(streaming, "machine_memory", lambda: 2 * needed - 2)  # noqa: B023
         splits = load(data, test_fraction=0)
         assert isinstance(splits.train, StreamSource)
         assert any("GiB of pixels are more than half of this machine's memory" in note for note in splits.notes)
@@ -541,7 +541,7 @@ def test_data_larger_than_half_of_the_memory_are_streamed_by_themselves(tmp_path
 
 
 def test_the_memory_of_the_machine_is_that_of_the_system_or_less():
-    assert 2**20 < streaming_policy.machine_memory() <= 2**60
+    assert 2**20 < streaming.machine_memory() <= 2**60
 
 
 def test_an_index_is_small(tmp_path):

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from potstill._util.progress import Callback
 from potstill.active.learning import (
     ActiveRun,
@@ -12,8 +10,7 @@ from potstill.active.learning import (
     Learner,
     accuracy_on,
     active_learning,
-    learner_factory,
-    network_name,
+    learner_network,
     train_learner,
 )
 from potstill.core import Source
@@ -38,15 +35,9 @@ def labels_for_accuracy(labels: Sequence[int], accuracy: Sequence[float], target
 
 
 def _mean_height(labels: Sequence[int], accuracy: Sequence[float]) -> float:
-    """The area below a curve over its width."""
-    steps = [
-        (b - a) * (low + high) / 2 for a, b, low, high in zip(labels, labels[1:], accuracy, accuracy[1:], strict=False)
-    ]
-    return sum(steps) / (labels[-1] - labels[0])
-
-
-def _oracle(pool: Source) -> Callable[[Tensor], Tensor]:
-    return lambda index: pool.labels[index]
+    """Return the area below a curve over its width."""
+    pairs = zip(labels, labels[1:], accuracy, accuracy[1:], strict=False)
+    return sum((b - a) * (low + high) / 2 for a, b, low, high in pairs) / (labels[-1] - labels[0])
 
 
 def label_cost(
@@ -95,19 +86,15 @@ def label_cost(
     for s in range(seed, seed + seeds):
         pool, test = parts(s)
         schedule.check(pool)  # before anything is trained
-        network = network_name(how, pool)
-        net = train_learner(how, learner_factory(how, pool), pool, s, -1)
-        full.append(accuracy_on(net, test))
+        network, make = learner_network(how, pool)
+        full.append(accuracy_on(train_learner(how, make, pool, s, -1), test))
         answers.append(len(test))
         for a in names:
             done += 1
             if progress is not None:
                 progress(f"{a}, seed {s}", done, total)
-            runs[a].append(
-                active_learning(
-                    pool, _oracle(pool), acquire=a, schedule=schedule, learner=how, test=test, seed=s
-                )
-            )  # fmt: skip
+            ask = pool.labels.__getitem__
+            runs[a].append(active_learning(pool, ask, acquire=a, schedule=schedule, learner=how, test=test, seed=s))
         done += 1
     labels = [r.labels for r in runs["random"][0].rounds]
     curves: dict[str, Any] = {}

@@ -15,24 +15,13 @@ from potstill.data import TensorSource
 from potstill.errors import PotstillError, unknown_name
 from potstill.functional.sampling import sample_distinct
 from potstill.labels.teacher import train_teacher
-from potstill.nn import CustomNetwork, default_network_name, factory, parse_network
+from potstill.nn import default_network_name, factory, parse_network
 from potstill.rng import derive_seed, generator
 
 __all__ = [
-    "ACQUISITIONS",
-    "Acquisition",
-    "ActiveRun",
-    "LabelingSchedule",
-    "Learner",
-    "Round",
-    "accuracy_on",
-    "active_learning",
-    "labelled_source",
-    "learner_factory",
-    "network_name",
-    "predict",
-    "train_learner",
-]
+    "ACQUISITIONS", "Acquisition", "ActiveRun", "LabelingSchedule", "Learner", "Round", "accuracy_on",
+    "active_learning", "labelled_source", "learner_network", "predict", "train_learner",
+]  # fmt: skip
 
 Acquisition = Literal["random", "least-confidence", "entropy", "margin", "badge", "core-set"]
 ACQUISITIONS: tuple[Acquisition, ...] = get_args(Acquisition)
@@ -155,7 +144,7 @@ def active_learning(
     schedule.check(pool)
     per_round, candidates = schedule.per_round, schedule.candidates
     how = learner or Learner()
-    make = learner_factory(how, pool)
+    _, make = learner_network(how, pool)
     index, y = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
     rounds: list[Round] = []
     net: Network | None = None
@@ -209,19 +198,11 @@ def labelled_source(pool: Source, index: Int[Tensor, " m"], y: Int[Tensor, " m"]
     )  # fmt: skip
 
 
-def network_name(how: Learner, pool: Source) -> str:
-    """The learner's own, or what suits the pool's inputs."""
-    return str(_network(how, pool))
-
-
-def _network(how: Learner, pool: Source) -> str | CustomNetwork:
-    return parse_network(how.network) or default_network_name(pool.input)
-
-
-def learner_factory(how: Learner, pool: Source) -> NetworkFactory:
-    """Fresh networks of the learner, for the pool's inputs and classes."""
-    k = len(pool.classes)
-    return factory(_network(how, pool), pool.input, k, pool.device, normalization=pool.normalization)
+def learner_network(how: Learner, pool: Source) -> tuple[str, NetworkFactory]:
+    """Return the name of the learner's network (its own, or what suits the pool), and the maker of fresh ones."""
+    network = parse_network(how.network) or default_network_name(pool.input)
+    make = factory(network, pool.input, len(pool.classes), pool.device, normalization=pool.normalization)
+    return str(network), make
 
 
 def train_learner(how: Learner, make: NetworkFactory, source: Source, seed: int, number: int) -> Network:

@@ -17,9 +17,8 @@ from potstill._util.optional import import_optional
 from potstill._util.outputs import check_not_input
 from potstill.core import Source, Splits
 from potstill.data.hub import HubDataset, open_hub, select_splits
-from potstill.data.indexing import Index
+from potstill.data.indexing import Index, build_index
 from potstill.data.readers import FileReader
-from potstill.data.streaming_policy import build_index
 from potstill.data.table import read_csv, read_parquet
 from potstill.dataset_file import Distilled, check_source, read_indices, require_selection
 from potstill.dataset_file.folders import write_folder

@@ -61,16 +61,16 @@ def fit_normalization(inputs: Inputs) -> Normalization:
     return Normalization(mean.float().cpu(), std.float().cpu())
 
 
-def checked_normalization(normalization: Normalization | None, inputs: Inputs, name: str) -> Normalization | None:
-    """Return a ``given`` normalization if it has the channels or columns of ``inputs`` (n, c, …).
+def checked_normalization(normalization: Normalization | None, channels: int, name: str) -> Normalization | None:
+    """Return a given normalization if it is for that many channels or columns.
 
     Raises:
-        PotstillError: it has not.
+        PotstillError: it is not.
     """
-    if normalization is None or not isinstance(inputs, Tensor) or len(normalization.mean) == inputs.shape[1]:
+    if normalization is None or len(normalization.mean) == channels:
         return normalization
     raise PotstillError(
-        f"{name}: inputs have {inputs.shape[1]} channels or columns, but the given normalization is for "
+        f"{name}: inputs have {channels} channels or columns, but the given normalization is for "
         f"{len(normalization.mean)}; give one that fits, or leave normalization out"
     )
 

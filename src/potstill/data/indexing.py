@@ -1,7 +1,7 @@
 """Indexes of streamed image data: the position and class of each image, in the same order as in memory."""
 
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,21 @@ from potstill.data.folder import list_folder, relative_paths
 from potstill.data.groups import GroupValues, match_file_groups, read_column_groups, split_group_values
 from potstill.data.hub import HubDataset, select_splits
 from potstill.data.limits import UnpackBudget
-from potstill.data.pictures import SUFFIXES
 from potstill.data.readers import ArrowReader, FileReader, PackedStrings, ParquetReader, Reader, TarReader
-from potstill.data.shards import check_new_member, list_shards, member_extension, parse_cls, sample_key, shards_name
+from potstill.data.shards import (
+    check_new_member,
+    find_picture,
+    is_shards,
+    list_shards,
+    member_extension,
+    parse_cls,
+    sample_key,
+    shards_name,
+)
 from potstill.data.table import find_image_column, find_label_column, hub_features, read_labels
 from potstill.errors import PotstillError
 
-__all__ = ["Index", "index_folder", "index_hub", "index_parquet", "index_shards"]
+__all__ = ["Index", "build_index", "index_folder", "is_parquet"]
 
 _BLOCK = 512
 """Bytes of a tar's blocks."""
@@ -61,10 +69,6 @@ class Index:
     def at(self) -> Int[Tensor, " n"]:
         return torch.arange(len(self.labels)) if self.places is None else self.places
 
-    def noted(self, *notes: str) -> "Index":
-        """Return the index with further notes."""
-        return replace(self, notes=(*self.notes, *notes))
-
     def only(self, mask: Tensor) -> "Index":
         """Return the images where ``kept`` (n,) is True."""
         groups = None if self.groups is None else self.groups[mask.numpy()]
@@ -72,23 +76,52 @@ class Index:
             self, places=self.at[mask], labels=self.labels[mask], training=self.training[mask], groups=groups
         )
 
-    def grouped(self, group: object) -> "Index":
-        """Return the index with groups given as values, one for each image.
 
-        Raises:
-            PotstillError: there are not as many.
-        """
-        if self.groups is not None or not isinstance(group, tuple):
-            return self
-        return replace(self, groups=split_group_values(group, len(self.labels), 0, self.name)[0])
+def build_index(data: object, label: str | None, skip_bad: bool, group: object = None) -> Index | None:
+    """Index a path, a pattern of shards or an opened Hugging Face dataset; ``None`` for other data.
 
+    Args:
+        data: what to index.
+        label: the column of labels of a table.
+        skip_bad: take what is whole of broken shards.
+        group: as for ``load``.
 
-def index_folder(root: Path, group: object = None) -> Index:
-    """Index an image folder: a listing, no file is opened. Errors as ``folder.list_folder``.
-
-    ``group``: a text, as for ``groups.match_file_groups``.
+    Raises:
+        PotstillError: what the index meets.
     """
+    index = _build_index(data, label, skip_bad, group if isinstance(group, str) else None)
+    if index is None or not isinstance(group, tuple):
+        return index
+    return replace(index, groups=split_group_values(group, len(index.labels), 0, index.name)[0])
+
+
+def _build_index(data: object, label: str | None, skip_bad: bool, group: str | None) -> Index | None:
+    if isinstance(data, HubDataset):
+        return _index_hub(data, label, group)
+    if not isinstance(data, str | Path):
+        return None
+    try:
+        path = Path(data).expanduser()
+    except RuntimeError:  # ~somebody who has no home here
+        return None
+    if is_parquet(path):
+        return _index_parquet(path, label, group)
+    if not is_shards(data) and not path.is_dir():
+        return None
+    if label is not None:
+        raise PotstillError(f"{data} has its own labels; leave `label=` out (it names the column of a table)")
+    return _index_shards(str(data), skip_bad, group) if is_shards(data) else index_folder(path, group)
+
+
+def is_parquet(path: Path) -> bool:
+    """Return True for a Parquet file that exists."""
+    return path.suffix.lower() in (".parquet", ".pq") and path.is_file()
+
+
+def index_folder(root: Path, group: str | None = None) -> Index:
+    """Index an image folder: a listing, no file is opened. ``group``: as for `match_file_groups`."""
     listed = list_folder(root)
+    files = list(relative_paths(root, listed.files))
     counts = torch.tensor([len(part.names) for part in listed.files])
     return Index(
         name=listed.name,
@@ -98,12 +131,8 @@ def index_folder(root: Path, group: object = None) -> Index:
         training=torch.repeat_interleave(torch.tensor([part.training for part in listed.files]), counts),
         split=listed.split,
         notes=listed.notes,
-        groups=_file_groups(group, lambda: list(relative_paths(root, listed.files)), listed.name),
+        groups=None if group is None else match_file_groups(group, files, listed.name),
     )
-
-
-def _file_groups(group: object, files: Callable[[], list[str]], name: str) -> GroupValues | None:
-    return match_file_groups(group, files(), name) if isinstance(group, str) else None
 
 
 def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[str, str, int, int]]:
@@ -151,14 +180,10 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
         raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard anew") from None
 
 
-def index_shards(pattern: str, *, skip_bad: bool, group: object = None) -> Index:
+def _index_shards(pattern: str, skip_bad: bool, group: str | None) -> Index:
     """Index WebDataset shards in one pass over their headers, which also reads the ``.cls`` files.
 
-    ``group``: a text, as for ``groups.match_file_groups``, of samples' keys.
-
-    Raises:
-        PotstillError: a shard is missing, compressed, cut off or broken (what comes before is kept with ``skip_bad``);
-            a sample has no picture or no class.
+    With ``skip_bad`` what comes before the end of a shard that is cut off is taken.
     """
     shards = list_shards(pattern)
     members, counts, texts, keys = list[str](), list[int](), list[str](), list[str]()
@@ -173,14 +198,12 @@ def index_shards(pattern: str, *, skip_bad: bool, group: object = None) -> Index
         before = len(members)
         with open(shard, "rb") as file:
             for number, (key, files) in enumerate(sorted(samples.items()), 1):
-                picture = next((files[e] for e in sorted(files) if f".{e.rpartition('.')[2]}" in SUFFIXES), None)
-                lacking = "no picture" if picture is None else f"no {key}.cls" if "cls" not in files else None
-                if picture is None or lacking:
+                try:
+                    picture = find_picture(shard, key, files)
+                except PotstillError:
                     if skip_bad and notes and number == len(samples):  # what is cut off of the last sample
                         continue
-                    if picture is None:
-                        raise PotstillError(f"{shard}: sample {key!r} has no picture, only {', '.join(sorted(files))}")
-                    raise PotstillError(f"{shard}: sample {key!r} has no {key}.cls; write its class there")
+                    raise
                 _, offset, size = files["cls"]
                 file.seek(offset)
                 texts.append(file.read(size).decode("utf-8", errors="replace").strip())
@@ -201,18 +224,12 @@ def index_shards(pattern: str, *, skip_bad: bool, group: object = None) -> Index
         training=torch.ones(len(y), dtype=torch.bool),
         split=False,
         notes=(*notes, *more),
-        groups=_file_groups(group, lambda: keys, name),
+        groups=None if group is None else match_file_groups(group, keys, name),
     )
 
 
-def index_parquet(path: Path, *, label: str | None, group: object = None) -> Index | None:
-    """Index a Parquet file with an image column, reading only its labels; ``None`` without such a column.
-
-    ``group``: a text, the column that says the groups.
-
-    Raises:
-        PotstillError: no Parquet file, no label column, a row without a label.
-    """
+def _index_parquet(path: Path, label: str | None, group: str | None) -> Index | None:
+    """Index a Parquet file with an image column, reading only its labels; ``None`` without such a column."""
     name = path.name
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -225,7 +242,7 @@ def index_parquet(path: Path, *, label: str | None, group: object = None) -> Ind
                 return None
             labels = read_labels(file.read(columns=[column]), column, name)
             groups = None
-            if isinstance(group, str):
+            if group is not None:
                 table = file.read(columns=[group]) if group in schema.names else empty
                 groups = read_column_groups(table, group, name)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -233,15 +250,10 @@ def index_parquet(path: Path, *, label: str | None, group: object = None) -> Ind
     return _of_rows(ParquetReader(path, picture, name), labels, None, features.get(column), name, (), groups)
 
 
-def index_hub(opened: HubDataset, *, label: str | None, group: object = None) -> Index | None:
+def _index_hub(opened: HubDataset, label: str | None, group: str | None) -> Index | None:
     """Index a ``datasets.Dataset`` or ``DatasetDict`` with an image column; ``None`` without one.
 
-    ``group``: a text, the column that says the groups.
-
     Its Arrow files are mapped into memory by Hugging Face, so that nothing but the rows that are read is loaded.
-
-    Raises:
-        PotstillError: a streamed data set, no ``train`` among several splits, no label column, a row without a label.
     """
     import datasets
 
@@ -255,21 +267,18 @@ def index_hub(opened: HubDataset, *, label: str | None, group: object = None) ->
     if picture is None:
         return None
     parts = [part for part in (train, test) if part is not None]
-    labels = [read_labels(part.select_columns([column]).with_format("arrow")[:], column, name) for part in parts]
+
+    def read_column(part: Any, column: str) -> Any:
+        return part.select_columns([c for c in part.column_names if c == column]).with_format("arrow")[:]
+
+    labels = [read_labels(read_column(part, column), column, name) for part in parts]
     groups = None
-    if isinstance(group, str):
-        part_groups = [
-            read_column_groups(
-                p.select_columns([c for c in p.column_names if c == group]).with_format("arrow")[:], group, name
-            )
-            for p in parts
-        ]
-        groups = np.concatenate(part_groups)
+    if group is not None:
+        groups = np.concatenate([read_column_groups(read_column(part, group), group, name) for part in parts])
     images = datasets.concatenate_datasets([part.select_columns([picture]) for part in parts])
     reader = ArrowReader(images, picture, name, opened.base)
-    return _of_rows(
-        reader, labels[0], labels[1] if len(labels) > 1 else None, features.get(column), name, notes, groups
-    )
+    test_labels = None if test is None else labels[1]
+    return _of_rows(reader, labels[0], test_labels, features.get(column), name, notes, groups)
 
 
 def _of_rows(

@@ -24,8 +24,7 @@ from potstill.data.shards import expand_braces, is_shards, read_shards
 from potstill.data.splits import RawPart, RawSplits, assemble, parse_size
 from potstill.data.standard_datasets import STANDARD, find_hub_standard, read_standard
 from potstill.data.streamed import StreamSource
-from potstill.data.streaming import assemble_streamed
-from potstill.data.streaming_policy import index_if_streamed
+from potstill.data.streaming import assemble_streamed, index_if_streamed
 from potstill.data.table import CSV_SUFFIXES, TABLE_SUFFIXES, read_labelled_csv, read_parquet, read_tables
 from potstill.data.table_encoding import parse_missing
 from potstill.data.train_test_overlap import parse_duplicates

@@ -4,9 +4,10 @@ import itertools
 import os
 import re
 import tarfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from potstill._util.input_limits import check_limit, limit_hint, limits
 from potstill.data.error_text import reason
@@ -18,10 +19,11 @@ from potstill.data.splits import RawSplits, decode_labelled
 from potstill.errors import PotstillError
 
 __all__ = [
-    "check_new_member", "expand_braces", "is_shards", "list_shards", "member_extension", "parse_cls", "read_shards",
-    "sample_key", "shards_name",
+    "check_new_member", "expand_braces", "find_picture", "is_shards", "list_shards", "member_extension", "parse_cls",
+    "read_shards", "sample_key", "shards_name",
 ]  # fmt: skip
 
+T = TypeVar("T")
 _BRACES = re.compile(r"\{(\d++)\.\.(\d++)\}|\{([^{},]*+,[^{}]*+)\}")  # nothing is tried twice, however long it is
 
 
@@ -104,6 +106,20 @@ def check_new_member(shard: Path, member: str, extension: str, files: Collection
         )
 
 
+def find_picture(shard: Path, key: str, files: Mapping[str, T]) -> T:
+    """Return the picture among a sample's files by extension.
+
+    Raises:
+        PotstillError: there is none, or no class beside it.
+    """
+    picture = next((files[e] for e in sorted(files) if f".{e.rpartition('.')[2]}" in SUFFIXES), None)
+    if picture is None:
+        raise PotstillError(f"{shard}: sample {key!r} has no picture, only {', '.join(sorted(files))}")
+    if "cls" not in files:
+        raise PotstillError(f"{shard}: sample {key!r} has no {key}.cls; write its class there")
+    return picture
+
+
 def parse_cls(texts: list[str]) -> list[int] | list[str]:
     """Return labels of ``.cls`` files: numbers if all are written as such; ``00`` is a name."""
     return [int(t) for t in texts] if all(re.fullmatch(r"-?[1-9][0-9]*|0", t) for t in texts) else texts
@@ -146,12 +162,7 @@ def read_shards(pattern: str, options: ReadOptions) -> RawSplits:
     keys: list[str] = []
     for shard in shards:
         for key, files in sorted(_samples(shard).items()):
-            picture = next((files[e] for e in sorted(files) if f".{e.rpartition('.')[2]}" in SUFFIXES), None)
-            if picture is None:
-                raise PotstillError(f"{shard}: sample {key!r} has no picture, only {', '.join(sorted(files))}")
-            if "cls" not in files:
-                raise PotstillError(f"{shard}: sample {key!r} has no {key}.cls; write its class there")
-            items.append((f"{shard}:{key}", picture))
+            items.append((f"{shard}:{key}", find_picture(shard, key, files)))
             keys.append(key)
             labels.append(files["cls"].decode("utf-8", errors="replace").strip())
     if not items:

@@ -417,11 +417,10 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
     task = task.fit(targets) if isinstance(task, FittableTask) and targets is not None else task
 
     assert not isinstance(train.inputs, Frame)
-    normalization = (
-        checked_normalization(options.normalization, train.inputs, name)
-        or parts.normalization
-        or fit_normalization(train.inputs)
-    )
+    normalization = options.normalization
+    if isinstance(train.inputs, Tensor):
+        normalization = checked_normalization(normalization, train.inputs.shape[1], name)
+    normalization = normalization or parts.normalization or fit_normalization(train.inputs)
 
     def source(part: RawPart) -> TensorSource:
         inputs = part.inputs

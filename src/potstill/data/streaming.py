@@ -1,27 +1,34 @@
-"""Assembly of streaming sources from an index: size, colour, split and normalization, with as little decoding as
-possible.
+"""Streaming: on request, or if images would fill more than half of the memory; and the assembly of such sources.
 
-All of it as in memory, found out with as little decoding as can be.
+Size, colour, split and normalization are as in memory, with as little decoding as possible.
 """
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet
 import torch
 from torch import Tensor
 
 from potstill.core import InputSpec, Normalization, Splits
 from potstill.data.groups import encode_groups
-from potstill.data.indexing import Index
+from potstill.data.hub import HubDataset
+from potstill.data.in_memory import checked_normalization
+from potstill.data.indexing import Index, build_index, is_parquet
 from potstill.data.iterate import pass_batch_size
+from potstill.data.limits import machine_memory
 from potstill.data.lossy_decode import LossCounter
 from potstill.data.pictures import BadPictureError, choose_common_size, decode_image, read_header, silence_pillow
 from potstill.data.read_options import ReadOptions
+from potstill.data.shards import is_shards, list_shards
 from potstill.data.splits import check_splits, draw_test_split, note_given_split
 from potstill.data.streamed import StreamSource, num_decode_threads, start_decoding
 from potstill.data.train_test_overlap import first_equal_encoded, note_overlap
@@ -29,7 +36,7 @@ from potstill.errors import PotstillError
 from potstill.functional.sampling import sample_distinct
 from potstill.rng import generator
 
-__all__ = ["NORMALIZATION_SAMPLES", "assemble_streamed", "with_image_size"]
+__all__ = ["NORMALIZATION_SAMPLES", "assemble_streamed", "index_if_streamed"]
 
 NORMALIZATION_SAMPLES = 10_000
 """Largest number of training images that the normalization is measured on."""
@@ -37,6 +44,64 @@ _FEW = 64
 """Images examined for losses of decoding."""
 _CHUNK = 256
 """Images per step of a pass over all of them."""
+_LARGEST = 3 * 128 * 128
+"""Largest number of bytes of an image in memory if no size is given (`pictures.choose_common_size`)."""
+_MEMBER = 1024
+"""Smallest number of bytes of a tar member: a header and a block. A sample has two."""
+
+
+def index_if_streamed(data: object, options: ReadOptions) -> Index | None:
+    """Return the index of ``data`` if they are to be streamed; ``None`` if they are to be held in memory.
+
+    Args:
+        data: a path, a pattern of shards, or an opened Hugging Face set.
+        options: of ``load``; ``stream`` is ``True``, or ``None``: as the memory decides.
+
+    Raises:
+        PotstillError: ``stream`` of data that are not pictures on a disk, or what the index meets.
+    """
+    label, size, skip_bad = options.label, options.size, options.skip_bad
+    if options.stream:
+        if (index := build_index(data, label, skip_bad, options.group)) is None:
+            raise PotstillError(
+                "only pictures on a disk can be streamed: a folder, shards, a Parquet file or a Hugging Face set with "
+                "a column of pictures; leave streaming out for these data"
+            )
+        return index
+    most = machine_memory() // 2
+    at_most = _count(data) * (_LARGEST if size is None else 3 * size[0] * size[1])
+    if at_most <= most or (index := build_index(data, label, skip_bad, options.group)) is None:
+        return None
+    index = _with_image_size(index, size, skip_bad)
+    assert index.size is not None
+    needed = len(index.labels) * 3 * index.size[0] * index.size[1]
+    if needed <= most:
+        return None
+    note = (
+        f"{index.name}: {needed / 2**30:.1f} GiB of pixels are more than half of this machine's memory "
+        f"({2 * most / 2**30:.1f} GiB)"
+    )
+    return replace(index, notes=(*index.notes, note))
+
+
+def _count(data: object) -> int:
+    """Return an upper bound of the number of images, by a quick look; 0 for other or unreadable data."""
+    if isinstance(data, HubDataset):
+        parts = data.data.values() if isinstance(data.data, Mapping) else [data.data]
+        return sum(int(getattr(part, "num_rows", 0)) for part in parts)
+    if not isinstance(data, str | Path):
+        return 0
+    with suppress(PotstillError, RuntimeError, OSError, UnicodeDecodeError, pa.ArrowException):
+        if is_shards(data):
+            shards = list_shards(str(data))
+            packed = any(s.suffix == ".gz" for s in shards)
+            return 0 if packed else sum(s.stat().st_size for s in shards) // (2 * _MEMBER)
+        path = Path(data).expanduser()
+        if path.is_dir():
+            return sum(len(files) for _, _, files in os.walk(path, followlinks=False))
+        if is_parquet(path):
+            return int(pyarrow.parquet.read_metadata(path).num_rows)
+    return 0
 
 
 def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[int, str]]:
@@ -69,11 +134,6 @@ def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[in
     return headers, bad
 
 
-def _common(heads: npt.NDArray[np.int64]) -> tuple[tuple[int, int], str | None]:
-    kinds, counts = np.unique(heads[:, :2], axis=0, return_counts=True)
-    return choose_common_size({(int(h), int(w)): int(n) for (h, w), n in zip(kinds, counts, strict=True)})
-
-
 def _without(index: Index, bad: dict[int, str]) -> Index:
     """Return the index without the broken images."""
     if not bad:
@@ -100,18 +160,15 @@ def _notes(index: Index) -> list[str]:
     return notes
 
 
-def with_image_size(index: Index, size: tuple[int, int] | None, skip_bad: bool) -> Index:
-    """Set the images' size, from their headers where none is given.
-
-    Raises:
-        PotstillError: a picture has no whole header (unless ``skip_bad``), or none has.
-    """
+def _with_image_size(index: Index, size: tuple[int, int] | None, skip_bad: bool) -> Index:
+    """Set the images' size, from their headers where none is given."""
     if size is not None:
         return replace(index, size=size)
     heads, bad = _heads(index, skip_bad)
     index = _without(index, bad)
     readable = heads[heads[:, 0] > 0]
-    target, note = _common(readable)
+    kinds, counts = np.unique(readable[:, :2], axis=0, return_counts=True)
+    target, note = choose_common_size({(int(h), int(w)): int(n) for (h, w), n in zip(kinds, counts, strict=True)})
     size_notes = () if note is None else (f"{index.name}: {note}",)
     return replace(index, size=target, grey=True if readable[:, 2].all() else None, sizing=size_notes)
 
@@ -122,7 +179,7 @@ def _drop_broken(index: Index, size: tuple[int, int] | None) -> Index:
     bad, grey = _decode_all(index, index.size)
     rest = _without(index, bad)
     if bad and size is None:  # a picture with a whole header but broken pixels must not decide the size
-        rest = with_image_size(rest, None, False)
+        rest = _with_image_size(rest, None, False)
     return replace(rest, grey=grey)
 
 
@@ -183,7 +240,7 @@ def assemble_streamed(index: Index, options: ReadOptions) -> Splits:
             training samples.
     """
     if index.size is None:
-        index = with_image_size(index, options.size, options.skip_bad)
+        index = _with_image_size(index, options.size, options.skip_bad)
     if options.skip_bad:
         index = _drop_broken(index, options.size)
     assert index.size is not None
@@ -212,15 +269,10 @@ def assemble_streamed(index: Index, options: ReadOptions) -> Splits:
         )  # fmt: skip
 
     channels = spec.shape[0]
-    plain = Normalization(torch.zeros(channels), torch.ones(channels))
-    normalization = options.normalization
-    if normalization is not None and len(normalization.mean) != channels:
-        raise PotstillError(
-            f"{name}: images have {channels} channels, but the given normalization is for {len(normalization.mean)}; "
-            "give one that fits, or leave normalization out"
-        )
+    normalization = checked_normalization(options.normalization, channels, name)
     if normalization is None:
-        normalization, used = measure_normalization(source(train, plain))
+        plain = Normalization(torch.zeros(channels), torch.ones(channels))
+        normalization, used = _measure_normalization(source(train, plain))
         notes.append(f"{name}: streamed; normalised by {used:,} of {len(train):,} training pictures")
     else:
         notes.append(f"{name}: streamed")
@@ -230,7 +282,7 @@ def assemble_streamed(index: Index, options: ReadOptions) -> Splits:
     return replace(splits, notes=(*notes, *note_overlap(splits, options.duplicates, is_drawn)))
 
 
-def measure_normalization(source: StreamSource) -> tuple[Normalization, int]:
+def _measure_normalization(source: StreamSource) -> tuple[Normalization, int]:
     """Return mean and standard deviation per channel of at most `NORMALIZATION_SAMPLES` images, and their number.
 
     Pixels are counted by value, so that a pass of any length takes little memory. Of all pictures it is what

@@ -74,12 +74,13 @@ def import_set(
         raise unknown_name("standard set", known, STANDARD)
     if (mean is None) != (std is None):
         raise PotstillError("both mean and std are required, or neither; give the other one, too")
-    found = read_released_set(path, chosen, run=run, size=reading.get("size"), max_bytes=limits().set_bytes)
+    found = read_released_set(path, chosen, run=run, size=reading.get("size"))
     of = _Origin(found, chosen, known, _source(data, reading))
     normalization = _normalization(of, mean, std, zca)
     inputs = found.images if found.in_data_units else normalization.invert(found.images)
     labels, classes = _labels(of)
     name = method or found.method
+    is_registered = name in registry.names("methods")
     rate = found.lr if lr is None else lr
     payload: dict[str, Tensor] = {}
     decoder: dict[str, Any] | None = None
@@ -93,7 +94,8 @@ def import_set(
         Schema(classes=classes, input=_spec(of, inputs), normalization=normalization),
         Provenance(
             method=name, config={"imported": chosen}, ipc=max(Counter(_hard(labels).tolist()).values()),
-            training=_training(name), source=_source_metadata(of, said),
+            training=dict(registry.resolve("methods", name).info.training) if is_registered else {},
+            source=_source_metadata(of, said),
             outcome={"kind": "imported", "message": f"released set, read from {said}", "step": 0},
             extra={"imported": {"form": chosen, "sha256": dict(found.files)}},
         ),
@@ -225,13 +227,6 @@ def _spec(of: _Origin, inputs: Tensor) -> InputSpec:
             f"images of shape {made}, but their data have {real}; give the size that the set has, or its own data"
         )
     return of.train.input
-
-
-def _training(method: str) -> dict[str, Any]:
-    """Return the training settings of the registered method of that name."""
-    if method not in registry.names("methods"):
-        return {}
-    return dict(registry.resolve("methods", method).info.training)
 
 
 def _source_metadata(of: _Origin, files: str) -> dict[str, Any]:

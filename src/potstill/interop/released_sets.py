@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from potstill._util.input_limits import limits
 from potstill.dataset_file.safe_unpickle import load_torch_file
 from potstill.errors import PotstillError, unknown_name
 from potstill.interop.texts import find_text_sets
@@ -88,7 +89,7 @@ def detect_format(path: Path) -> ReleasedFormat:
 
 
 def read_released_set(
-    path: Path, form: str, *, run: int = -1, size: int | tuple[int, int] | None = None, max_bytes: int = 8 * 2**30
+    path: Path, form: str, *, run: int = -1, size: int | tuple[int, int] | None = None
 ) -> ReleasedSet:
     """Read the files of a released set.
 
@@ -97,7 +98,6 @@ def read_released_set(
         form: one of ``RELEASED`` that has images.
         run: of the form ``dc``, which of its experiments; the last one by default.
         size: resize pictures of the form ``folder``.
-        max_bytes: refuse larger files.
 
     Raises:
         PotstillError: no such form, or the files are missing, unsafe, or of another form: one line.
@@ -107,17 +107,17 @@ def read_released_set(
     if form == "folder":
         return _folder(path, size)
     if form == "dc":
-        return _dc(path, run, max_bytes)
+        return _dc(path, run)
     if form in ("idc", "ncfm"):
         file = path
         if path.is_dir():
             file = (_iterations(path) or [path / "data_N.pt"])[-1] if form == "ncfm" else path / "data.pt"
-        images, labels = _pair(load_torch_file(file, max_bytes), file)
+        images, labels = _pair(_load(file), file)
         found = re.search(r"factor(\d)", path.resolve().as_posix())
         return ReleasedSet(
             images, labels, True, form, files=_hashes(file), factor=None if found is None else int(found[1])
         )
-    return _trajectory(path, form, max_bytes)
+    return _trajectory(path, form)
 
 
 _ITERATION = re.compile(r"data_(init|\d+)\.pt")
@@ -138,8 +138,12 @@ def _sibling(images: Path, what: str) -> Path:
     return images.with_name(images.name.replace("images", what, 1))
 
 
-def _dc(path: Path, run: int, max_bytes: int) -> ReleasedSet:
-    content = load_torch_file(path, max_bytes)
+def _load(file: Path) -> Any:
+    return load_torch_file(file, limits().set_bytes)
+
+
+def _dc(path: Path, run: int) -> ReleasedSet:
+    content = _load(path)
     runs = content.get("data") if isinstance(content, dict) else None
     if not isinstance(runs, list) or not runs:
         raise PotstillError(
@@ -153,15 +157,15 @@ def _dc(path: Path, run: int, max_bytes: int) -> ReleasedSet:
     return ReleasedSet(images, labels, False, named[1].lower() if named else "dc", files=_hashes(path))
 
 
-def _trajectory(path: Path, form: str, max_bytes: int) -> ReleasedSet:
+def _trajectory(path: Path, form: str) -> ReleasedSet:
     file = path / "images_best.pt" if path.is_dir() else path
     if "images" not in file.name:
         raise PotstillError(f"{file}: the file of images, or its folder, is required; give images_best.pt")
-    images, labels = load_torch_file(file, max_bytes), load_torch_file(_sibling(file, "labels"), max_bytes)
+    images, labels = _load(file), _load(_sibling(file, "labels"))
     files = [file, _sibling(file, "labels")]
     lr = None
     if form == "datm" and _sibling(file, "lr").is_file():
-        said = load_torch_file(_sibling(file, "lr"), max_bytes)
+        said = _load(_sibling(file, "lr"))
         files.append(_sibling(file, "lr"))
         lr = float(said) if isinstance(said, int | float) or (isinstance(said, Tensor) and said.numel() == 1) else -1.0
         if not 0 < lr < float("inf"):
