@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from potstill.api.compare import compare
+    from potstill.api.diagnose import diagnose
     from potstill.api.distill import distill, run
     from potstill.api.evaluate import evaluate
     from potstill.api.export import export, materialize
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from potstill.api.report import report
     from potstill.api.scaling import scaling
     from potstill.api.score import score
-    from potstill.api.study import diagnose
     from potstill.core import Budget, Splits
     from potstill.data import TensorSource
     from potstill.dataset_file import Distilled, concat, inspect, load
@@ -41,7 +41,7 @@ _HOMES = {
     "TensorSource": "potstill.data",
     "compare": "potstill.api.compare",
     "concat": "potstill.dataset_file",
-    "diagnose": "potstill.api.study",
+    "diagnose": "potstill.api.diagnose",
     "distill": "potstill.api.distill",
     "evaluate": "potstill.api.evaluate",
     "export": "potstill.api.export",

@@ -15,7 +15,7 @@ from question_samples import METHODS, comparison
 from report_samples import HOSTILE
 
 from potstill.api.report import report
-from potstill.api.view import Server, serve
+from potstill.api.serve import Server, serve
 from potstill.comparison.page_data import ComparisonFolder
 from potstill.core import Splits
 from potstill.data.in_memory import TensorSource

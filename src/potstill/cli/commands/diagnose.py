@@ -69,7 +69,7 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output
-        from potstill.api.study import diagnose, other_study, relative_path
+        from potstill.api.diagnose import diagnose, other_study, relative_path
         from potstill.dataset_file import write_atomic
 
         if self.out is not None:

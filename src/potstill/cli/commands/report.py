@@ -65,7 +65,7 @@ class Serve(DataCommand):
     """Its real data, to show the nearest real image beside each distilled one."""
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
-        from potstill.api.view import serve
+        from potstill.api.serve import serve
 
         data = None if self.data is None else load_data(parsed, self.data, progress, folder_metadata(self.folder))
 

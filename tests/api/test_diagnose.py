@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import potstill
-from potstill.api.study import parts
+from potstill.api.diagnose import parts
 from potstill.cli.main import main
 from potstill.errors import PotstillError
 from tests.build_set import build_set
