@@ -16,8 +16,9 @@ from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from potstill._util.field_docs import field_docs
 from potstill._util.formatting import OPTION_NAMES
-from potstill.api.listing import field_docs, format_presets, list_methods
+from potstill.api.listing import format_presets, list_methods
 from potstill.core.registry import get_method_class
 from tools.docs.method_pictures import OUT as PICTURES
 from tools.docs.method_pictures import file_of

@@ -4,19 +4,17 @@
 """
 
 import dataclasses
-import functools
 import inspect
-import re
 from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
+from potstill._util.field_docs import field_docs
 from potstill._util.formatting import option_name
 from potstill.core import Preset, label_mode, registry
 from potstill.core.bounds import bounds_of
 from potstill.kinds import list_kinds
 
 __all__ = [
-    "field_docs",
     "format_presets",
     "list_augmentations",
     "list_codecs",
@@ -33,23 +31,6 @@ __all__ = [
 
 def _first_line(target: Any) -> str:
     return (inspect.getdoc(target) or "").split("\n")[0]
-
-
-def field_docs(kind: type) -> dict[str, str]:
-    """The string below each field of a dataclass, by field; of an inherited field, that of the class it is from."""
-    result: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        if dataclasses.is_dataclass(base):
-            result |= _docs_in(base)
-    return result
-
-
-@functools.cache
-def _docs_in(kind: type) -> dict[str, str]:
-    """Return the strings below the fields that a class declares itself. Its file is read for it, which takes
-    milliseconds."""
-    texts = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', inspect.getsource(kind), flags=re.MULTILINE | re.DOTALL)
-    return {name: " ".join(text.split()) for name, text in texts}
 
 
 def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:

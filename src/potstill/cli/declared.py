@@ -1,76 +1,36 @@
-"""Fields of registered methods and protocols, read from their source and not imported.
+"""Methods, protocols and constants of this package, read from their source without their imports.
 
 Importing a method imports torch, which takes seconds, and a misspelled option should not wait for that. Source files
-are parsed, and requested names evaluated as far as they are made of constants, of other such names and
-of ``typing``. Everything else raises `Unreadable`, and the caller imports the object instead.
+are parsed; assignments and dataclasses without their methods are then executed one by one, as they are asked for, with
+names of this package and of a few modules of the standard library. All else raises `Unreadable`, and the caller imports
+the object instead.
 """
 
 import ast
+import builtins
 import dataclasses
 import functools
 import importlib
-import operator
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import potstill
 
-__all__ = ["DeclaredClass", "DeclaredField", "DeclaredValue", "Unreadable", "read_declaration", "read_keys"]
+__all__ = ["Unreadable", "read_declaration", "read_keys"]
 
 _ROOT = Path(potstill.__file__).parent
-_IMPORTED = ("typing", "collections.abc", "math", "pathlib", "potstill.core.bounds")
+_IMPORTED = ("collections.abc", "dataclasses", "math", "pathlib", "typing", "potstill.core.bounds")
 """Modules without torch whose names are imported."""
-_BUILTINS: Mapping[str, Any] = {
-    kind.__name__: kind for kind in (int, float, str, bool, bytes, tuple, dict, list, set, frozenset, object)
-}
-_BINARY: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Pow: operator.pow, ast.BitOr: operator.or_,
-}  # fmt: skip
-_UNARY: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {
-    ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_,
-}  # fmt: skip
+_NOT_BASES = {"ABC", "Generic", "Protocol"}
+"""Base classes without fields."""
 
 
 class Unreadable(Exception):
-    """A source cannot be evaluated without running it."""
-
-
-class DeclaredField(NamedTuple):
-    """A field of a dataclass."""
-
-    name: str
-    hint: Any
-    """A type, or a `DeclaredClass`."""
-    default: Any
-    """``dataclasses.MISSING`` where there is none; a `DeclaredClass` where it is called for the default."""
-    doc: str
-    """The string below it."""
-
-
-class DeclaredValue(NamedTuple):
-    """An instance: ``Recipe(epochs=300)``."""
-
-    kind: "DeclaredClass"
-    explicit: Mapping[str, Any]
-    """Values by field; a field of a part may stand beside the part."""
-
-    def values(self) -> dict[str, Any]:
-        """Return values by field, those that are not explicit by their defaults."""
-        return {f.name: self.explicit.get(f.name, f.default) for f in self.kind.fields()}
-
-    def flat(self) -> dict[str, Any]:
-        """Return values by field, those of its parts in place of the parts."""
-        values: dict[str, Any] = {}
-        for name, value in self.values().items():
-            part = DeclaredValue(value, {}) if isinstance(value, DeclaredClass) else value
-            values |= part.flat() if isinstance(part, DeclaredValue) else {name: value}
-        return values | {name: value for name, value in self.explicit.items() if name in values}
+    """A source cannot be executed without its imports."""
 
 
 class _Module:
-    """Names that a source file of this package binds at its top level."""
+    """Names that a source file of this package binds at its top level, executed as they are asked for."""
 
     def __init__(self, name: str) -> None:
         relative = Path(*name.split(".")[1:])
@@ -78,118 +38,67 @@ class _Module:
         path = next((p for p in paths if p.is_file()), None)
         if name.partition(".")[0] != "potstill" or path is None:
             raise Unreadable(f"{name} has no source here")
-        self.name = name
-        self._bound: dict[str, ast.stmt | ast.alias] = {}
-        self._from: dict[str, tuple[str, str]] = {}
-        self._bind(ast.parse(path.read_bytes()).body)
+        self._name, self._text = name, path.read_text(encoding="utf-8")
+        self._globals: dict[str, Any] = {"__name__": name}
+        self._nodes: dict[str, ast.stmt] = {}
+        self._imports: dict[str, tuple[str, str]] = {}
+        self._index(ast.parse(self._text).body)
 
-    def _bind(self, body: list[ast.stmt]) -> None:
+    def _index(self, body: list[ast.stmt]) -> None:
         for node in body:
             match node:
                 case ast.ImportFrom(module=str(module), names=names, level=0):
-                    self._from |= {alias.asname or alias.name: (module, alias.name) for alias in names}
+                    self._imports |= {alias.asname or alias.name: (module, alias.name) for alias in names}
                 case ast.Import(names=names):
-                    self._from |= {alias.asname: (alias.name, "") for alias in names if alias.asname}
-                    self._from |= {alias.name: (alias.name, "") for alias in names if "." not in alias.name}
-                case ast.ClassDef(name=name):
-                    self._bound[name] = node
-                case (
-                    ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr())
-                ):
-                    self._bound[name] = node
+                    self._imports |= {alias.asname or alias.name: (alias.name, "") for alias in names}
+                case ast.ClassDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+                    self._nodes[name] = node
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                    self._nodes[name] = ast.copy_location(ast.Assign([node.target], value), node)
                 case ast.If(test=ast.Name(id="TYPE_CHECKING"), body=body, orelse=orelse):
-                    self._bind([*body, *orelse])  # names that a package imports lazily are declared in the body
+                    self._index([*body, *orelse])  # names that a package imports lazily are declared in the body
                 case _:
                     pass
 
     def expression(self, name: str) -> ast.expr | None:
         """Return the expression that is assigned to ``name``."""
-        node = self._bound.get(name)
-        return node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        return getattr(self._nodes.get(name), "value", None)
 
-    def value(self, name: str) -> Any:
-        """Return the value of ``name`` in this module.
+    def __getattr__(self, name: str) -> Any:
+        """Return the value of ``name`` in this module, or raise `Unreadable`."""
+        if name not in self._globals:
+            self._globals[name] = self._imported(name) if name in self._imports else self._executed(name)
+        return self._globals[name]
 
-        Raises:
-            Unreadable: that cannot be evaluated.
-        """
-        node = self._bound.get(name)
-        if isinstance(node, ast.ClassDef):
-            return DeclaredClass(self, node)
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            return self.evaluate(node.value)
-        if name in self._from:
-            module, original = self._from[name]
-            if module.partition(".")[0] == "potstill" and module not in _IMPORTED:
-                try:
-                    return _module(module).value(original)
-                except Unreadable:
-                    return _module(f"{module}.{original}")
-            if (module, original) == ("dataclasses", "replace"):
-                return dataclasses.replace
-            if module in _IMPORTED:
-                imported = importlib.import_module(module)
-                return getattr(imported, original) if original else imported
-        if name in _BUILTINS:
-            return _BUILTINS[name]
-        raise Unreadable(f"{self.name}: {name}")
-
-    def evaluate(self, node: ast.expr) -> Any:
-        """
-        Raises:
-            Unreadable: the expression is none of those that are evaluated here.
-        """
+    def _imported(self, name: str) -> Any:
+        module, original = self._imports[name]
+        if module in _IMPORTED:
+            imported = importlib.import_module(module)
+            return getattr(imported, original) if original else imported
         try:
-            return self._evaluate(node)
-        except (TypeError, ValueError, ArithmeticError, KeyError, AttributeError, RecursionError) as error:
-            raise Unreadable(f"{self.name}, line {node.lineno}") from error
+            return getattr(_module(module), original)
+        except Unreadable:
+            return _module(f"{module}.{original}")
 
-    def _evaluate(self, node: ast.expr) -> Any:
-        go = self.evaluate
-        match node:
-            case ast.Constant(value=value):
-                return value
-            case ast.Name(id=name):
-                return self.value(name)
-            case ast.Tuple(elts=entries) | ast.List(elts=entries):
-                entries_read = [v for e in entries for v in (go(e.value) if isinstance(e, ast.Starred) else [go(e)])]
-                return tuple(entries_read) if isinstance(node, ast.Tuple) else entries_read
-            case ast.Dict(keys=keys, values=values):
-                mapping: dict[Any, Any] = {}
-                for key, value in zip(keys, values, strict=True):
-                    mapping |= dict(go(value)) if key is None else {go(key): go(value)}
-                return mapping
-            case ast.UnaryOp(op=op, operand=operand):
-                return _UNARY[type(op)](go(operand))
-            case ast.BinOp(left=left, op=op, right=right):
-                return _BINARY[type(op)](go(left), go(right))
-            case ast.Subscript(value=value, slice=index):
-                return go(value)[go(index)]
-            case ast.Attribute(value=ast.Name() as value, attr=name):
-                owner = go(value)
-                if isinstance(owner, _Module):
-                    return owner.value(name)
-                return owner.attribute(name) if isinstance(owner, DeclaredClass) else getattr(owner, name)
-            case ast.Call(func=ast.Attribute(value=value, attr="change"), args=[], keywords=keywords):
-                changed = go(value)
-                if isinstance(changed, DeclaredValue):
-                    return changed._replace(explicit={**changed.explicit, **self._keywords(keywords)})
-            case ast.Call(func=func, args=args, keywords=keywords):
-                called = go(func)
-                if called is TypeVar or called is frozenset:
-                    return called(*map(go, args))
-                if isinstance(called, DeclaredClass) and not args:
-                    return DeclaredValue(called, self._keywords(keywords))
-                if called is dataclasses.replace and isinstance(whole := go(args[0]), DeclaredValue):
-                    return whole._replace(explicit={**whole.explicit, **self._keywords(keywords)})
-            case _:
-                pass
-        raise Unreadable(f"{self.name}, line {node.lineno}")
-
-    def _keywords(self, keywords: list[ast.keyword]) -> dict[str, Any]:
-        if any(k.arg is None for k in keywords):
-            raise Unreadable(f"{self.name}, line {keywords[0].lineno}")
-        return {str(k.arg): self.evaluate(k.value) for k in keywords}
+    def _executed(self, name: str) -> Any:
+        node = self._nodes.get(name)
+        if node is None:
+            raise Unreadable(f"{self._name}: {name}")
+        executed = _without_methods(node) if isinstance(node, ast.ClassDef) else node
+        names = [n for n in ast.walk(executed) if isinstance(n, ast.Name)]
+        bound = {n.id for n in names if isinstance(n.ctx, ast.Store)}
+        try:
+            for used in {n.id for n in names} - bound - vars(builtins).keys():
+                getattr(self, used)
+            module = ast.fix_missing_locations(ast.Module([executed], []))
+            exec(compile(module, self._name, "exec"), self._globals)
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+            raise Unreadable(f"{self._name}, line {node.lineno}") from error
+        value = self._globals[name]
+        if isinstance(node, ast.ClassDef):
+            value.__source__ = ast.get_source_segment(self._text, node)
+            value.change = _change
+        return value
 
 
 @functools.cache
@@ -197,116 +106,49 @@ def _module(name: str) -> _Module:
     return _Module(name)
 
 
-class DeclaredClass:
-    """A dataclass of this package as its source declares it."""
-
-    def __init__(self, module: _Module, node: ast.ClassDef) -> None:
-        self._module, self._node = module, node
-
-    @functools.cached_property
-    def _order(self) -> "list[DeclaredClass]":
-        """Itself and its base classes of this package, in the method resolution order."""
-        return [
-            declaration for kind in self._shell.__mro__ if (declaration := getattr(kind, "declared", None)) is not None
-        ]
-
-    @functools.cached_property
-    def _shell(self) -> type:
-        """An empty class with the same ancestors, so that Python orders them."""
-        bases: list[type] = []
-        for base in self._node.bases:
-            try:
-                base_class = self._module.evaluate(base.value if isinstance(base, ast.Subscript) else base)
-            except Unreadable as error:
-                name = base.value if isinstance(base, ast.Subscript) else base
-                if isinstance(name, ast.Name) and name.id in ("ABC", "Generic", "Protocol"):
-                    continue
-                raise Unreadable(f"{self._module.name}: a base of {self._node.name}") from error
-            if isinstance(base_class, DeclaredClass):
-                bases.append(base_class._shell)
-        return type(self._node.name, tuple(bases) or (_Shell,), {"declared": self})
-
-    def attribute(self, name: str, default: Any = None) -> Any:
-        """Return the value that the class or the next of its ancestors assigns in its body.
-
-        Raises:
-            Unreadable: it cannot be evaluated.
-        """
-        for kind in self._order:
-            for node in reversed(kind._node.body):
-                match node:
-                    case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
-                        return kind._module.evaluate(value)
-                    case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value) if target == name:
-                        return kind._module.evaluate(value)
-                    case _:
-                        pass
-        return default
-
-    def fields(self) -> list[DeclaredField]:
-        """Return its fields in a dataclass's order, but for those that ``__init__`` does not take.
-
-        Raises:
-            Unreadable: a type or a default cannot be evaluated.
-        """
-        fields: dict[str, DeclaredField | None] = {}
-        for kind in reversed(self._order):
-            if not any("dataclass" in ast.unparse(decorator) for decorator in kind._node.decorator_list):
-                continue
-            body = kind._node.body
-            for node, below in zip(body, [*body[1:], ast.Pass()], strict=True):
-                match node:
-                    case ast.AnnAssign(target=ast.Name(id=name)) if "ClassVar" not in ast.unparse(node.annotation):
-                        fields[name] = kind._field(name, node, _text(below))
-                    case _:
-                        pass
-        return [field for field in fields.values() if field is not None]
-
-    def flat_fields(self) -> list[DeclaredField]:
-        """Return its fields, those of its parts in place of the parts."""
-        parts = [f.hint.flat_fields() if isinstance(f.hint, DeclaredClass) else [f] for f in self.fields()]
-        return [field for part in parts for field in part]
-
-    def _field(self, name: str, node: ast.AnnAssign, doc: str) -> DeclaredField | None:
-        hint, value, module = self._module.evaluate(node.annotation), node.value, self._module
-        match value:
-            case None:
-                return DeclaredField(name, hint, dataclasses.MISSING, doc)
-            case ast.Call(func=ast.Name(id="field"), keywords=keywords):
-                arguments = {str(k.arg): k.value for k in keywords}
-                if "init" in arguments and module.evaluate(arguments["init"]) is False:
-                    return None
-                if "default_factory" in arguments:
-                    factory = module.evaluate(arguments["default_factory"])
-                    return DeclaredField(name, hint, factory if isinstance(factory, DeclaredClass) else factory(), doc)
-                default = module.evaluate(arguments["default"]) if "default" in arguments else dataclasses.MISSING
-                return DeclaredField(name, hint, default, doc)
-            case _:
-                return DeclaredField(name, hint, module.evaluate(value), doc)
+def _without_methods(node: ast.ClassDef) -> ast.ClassDef:
+    """Return a class with its fields, its presets, and base classes that have some."""
+    bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
+    decorators = [decorator for decorator in node.decorator_list if "dataclass" in ast.unparse(decorator)]
+    return ast.copy_location(
+        ast.ClassDef(
+            name=node.name,
+            bases=[base for base in bases if not (isinstance(base, ast.Name) and base.id in _NOT_BASES)],
+            keywords=[],
+            body=[statement for statement in node.body if _is_kept(statement)] or [ast.Pass()],
+            decorator_list=decorators,
+        ),
+        node,
+    )
 
 
-def _text(node: ast.stmt) -> str:
-    """Return the string that a statement consists of, on one line."""
-    match node:
-        case ast.Expr(value=ast.Constant(value=str(text))):
-            return " ".join(text.split())
+def _is_kept(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation):
+            return name == "presets" or "ClassVar" not in ast.unparse(annotation)
+        case ast.Assign(targets=[ast.Name(id="presets")]):
+            return True
         case _:
-            return ""
+            return False
 
 
-class _Shell:
-    """Ancestor of the empty classes, so that none is ``object`` alone."""
+def _change(value: Any, **changes: Any) -> Any:
+    """Return a value with other fields, those of its parts included, as `potstill.evaluation.Protocol.change` does."""
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    parts = {name: _change(part, **changes) for name, part in fields.items() if dataclasses.is_dataclass(part)}
+    own = {name: new for name, new in changes.items() if name in fields}
+    return dataclasses.replace(value, **parts | own)
 
 
 def read_declaration(target: str) -> Any:
-    """Return the value of ``module:name``: a constant, a `DeclaredClass` or a `DeclaredValue`.
+    """Return the value of ``module:name``: a constant, or a dataclass or an instance of one without its methods.
 
     Raises:
-        Unreadable: it is not of this package, or cannot be evaluated.
+        Unreadable: it is not of this package, or cannot be executed without other packages.
     """
     module, _, name = target.partition(":")
     try:
-        return _module(module).value(name)
+        return getattr(_module(module), name)
     except (OSError, SyntaxError, ValueError) as error:
         raise Unreadable(target) from error
 
@@ -315,11 +157,11 @@ def read_keys(target: str) -> list[Any]:
     """Return the keys of the mapping at ``module:name``, without its values.
 
     Raises:
-        Unreadable: it is no mapping that is written out there, or a key cannot be evaluated.
+        Unreadable: it is no mapping that is written out there, or a key is no constant.
     """
-    name, _, attribute = target.partition(":")
-    module = _module(name)
-    node = module.expression(attribute)
-    if not isinstance(node, ast.Dict):
-        raise Unreadable(target)
-    return [module.evaluate(key) for key in node.keys if key is not None]
+    module, _, name = target.partition(":")
+    node = _module(module).expression(name)
+    try:
+        return [ast.literal_eval(key) for key in node.keys if key is not None]  # type: ignore[union-attr]
+    except (AttributeError, ValueError) as error:
+        raise Unreadable(target) from error

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 
+from potstill._util.field_docs import field_docs
 from potstill._util.formatting import option_name
 
 __all__ = [
@@ -36,8 +37,8 @@ class OptionField(NamedTuple):
     name: str
     hint: Any
     default: Any
-    owner: Any
-    """The class that declares it; or its docstring, where that was read from the source."""
+    owner: type
+    """The class that declares it."""
 
     @property
     def is_positional(self) -> bool:
@@ -61,10 +62,6 @@ class OptionField(NamedTuple):
     @property
     def docstring(self) -> str:
         """The string below the field in its class."""
-        if isinstance(self.owner, str):
-            return self.owner
-        from potstill.api.listing import field_docs
-
         return field_docs(self.owner).get(self.name, "")
 
 

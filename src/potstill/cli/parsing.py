@@ -7,6 +7,7 @@ likewise.
 
 import contextlib
 import dataclasses
+import importlib
 import inspect
 import re
 import shlex
@@ -22,10 +23,10 @@ from potstill._util.formatting import OPTION_NAMES
 from potstill._util.import_from_file import is_file_reference
 from potstill.cli.command import Command, Misuse, Parsed
 from potstill.cli.commands import command_class
-from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, read_declaration
+from potstill.cli.declared import Unreadable, read_declaration
 from potstill.cli.options import NAME_GROUPS, TYRO_CONFIG, OptionField, last_value, option_fields
 from potstill.cli.recipe import read_recipe, recipe_words
-from potstill.core.registry import check_value, names, targets
+from potstill.core.registry import check_value, get_method_class, names, resolve, targets
 from potstill.errors import PotstillError, suggestion, unknown_name
 
 __all__ = ["PROTOCOL_FIELDS", "ExtraOptions", "check_bounds", "extra_options", "options_of", "parse", "preset_of"]
@@ -123,69 +124,67 @@ def extra_options(
     Raises:
         Misuse: there is none of that name.
     """
-    if not with_help:
-        with contextlib.suppress(Unreadable):
-            return _declared_options(kind, name, reserved, preset)
-    from potstill.api.listing import format_presets, presets_of
-    from potstill.core.registry import get_method_class, preset_fields, resolve
-
-    if kind == "method" and name == "auto":
-        from potstill.automl.candidates import AutoOptions
-
-        about = inspect.getdoc(AutoOptions) or ""
-        return ExtraOptions(kind, name, _options_class(option_fields(AutoOptions), {}, reserved, about))
-    try:
-        result: Any = get_method_class(name) if kind == "method" else resolve("protocols", name)
-    except PotstillError as error:
-        raise Misuse(str(error)) from error
-    # A method is registered as a class with defaults, a protocol as a value.
-    base, about = (result, result.info.title) if kind == "method" else (type(result), result.summary)
-    preset_values = preset_fields(result, preset) if kind == "method" else result.flat_fields()
-    fields = option_fields(base)
-    defaults = {f.name: preset_values.get(f.name, getattr(result, f.name, f.default)) for f in fields}
-    if kind == "method":
-        about = "\n".join([about, *format_presets(presets_of(result))])
-    return ExtraOptions(kind, name, _options_class(fields, defaults, reserved, about))
+    part = _resolve_part(kind, name, imported=with_help)
+    is_class = isinstance(part, type)  # a method is registered as a class with defaults, a protocol as a value
+    cls = part if is_class else type(part)
+    values = getattr(part, "presets", {}).get(preset, {}) if is_class else _flat_values(part)
+    fields = [field._replace(default=values.get(field.name, field.default)) for field in option_fields(cls)]
+    about = _describe_part(part) if with_help else ""
+    return ExtraOptions(kind, name, _options_class(fields, reserved, about))
 
 
-def _declared_options(kind: str, name: str, reserved: Set[str], preset: Any) -> ExtraOptions:
-    """Return `extra_options` without an import, and without their help.
+def _resolve_part(kind: str, name: str, imported: bool) -> Any:
+    """Return a method's class or a protocol, as its source declares it unless it is to be imported.
 
     Raises:
         Misuse: there is none of that name.
-        Unreadable: it is of another package, or its source is written in another way.
     """
     group: Any = f"{kind}s"
-    if is_file_reference(name):
-        raise Unreadable(name)
-    target = targets(group).get(name)
-    if kind == "method" and name == "auto":
-        target = "potstill.automl.candidates:AutoOptions"
-    elif target is None:
-        raise Misuse(str(unknown_name(kind, name, targets(group))))
-    assert target is not None
-    value = read_declaration(target)
-    if isinstance(value, DeclaredValue):  # a protocol
-        preset_values, cls = value.flat(), value.kind
-    elif isinstance(value, DeclaredClass):
-        preset_values, cls = (value.attribute("presets") or {}).get(preset, {}), value
-    else:
-        raise Unreadable(target)
-    fields = [OptionField(*field) for field in cls.flat_fields()]
-    defaults = {field.name: preset_values.get(field.name, field.default) for field in fields}
-    return ExtraOptions(kind, name, _options_class(fields, defaults, reserved, ""))
+    known = targets(group) | ({"auto": "potstill.automl.candidates:AutoOptions"} if kind == "method" else {})
+    if name not in known:
+        if kind != "method" or not is_file_reference(name):
+            raise Misuse(str(unknown_name(kind, name, targets(group))))
+    elif not imported:
+        with contextlib.suppress(Unreadable):
+            return read_declaration(known[name])
+    try:
+        if kind == "method" and name == "auto":
+            return importlib.import_module("potstill.automl.candidates").AutoOptions
+        return get_method_class(name) if kind == "method" else resolve(group, name)
+    except PotstillError as error:
+        raise Misuse(str(error)) from error
 
 
-def _options_class(fields: Sequence[OptionField], defaults: Mapping[str, Any], reserved: Set[str], about: str) -> Any:
+def _flat_values(value: Any) -> dict[str, Any]:
+    """Return the values of a dataclass by field, those of its parts in place of the parts."""
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        held = getattr(value, field.name)
+        flat |= _flat_values(held) if dataclasses.is_dataclass(held) else {field.name: held}
+    return flat
+
+
+def _describe_part(part: Any) -> str:
+    """Return what a method or protocol is, for the heading of its options."""
+    from potstill.api.listing import format_presets, presets_of
+
+    if not isinstance(part, type):
+        return str(part.summary)
+    if not hasattr(part, "info"):  # the options of auto
+        return inspect.getdoc(part) or ""
+    method: Any = part
+    return "\n".join([method.info.title, *format_presets(presets_of(method))])
+
+
+def _options_class(fields: Sequence[OptionField], reserved: Set[str], about: str) -> Any:
     """Return a dataclass of the fields that can be written on a command line and whose names are not reserved."""
     entries: list[Any] = []
     for field in fields:
-        default = defaults.get(field.name, field.default)
-        if field.name not in reserved and _is_plain(default):
+        if field.name not in reserved and _is_plain(field.default):
             doc = field.docstring
-            option = arg(name=OPTION_NAMES.get(field.name), help=f"Not so: {doc}" if default is True else doc)
+            option = arg(name=OPTION_NAMES.get(field.name), help=f"Not so: {doc}" if field.default is True else doc)
             hint: Any = Annotated[field.hint, option]
-            entries.append((field.name, hint, dataclasses.field(default=default)))
+            entries.append((field.name, hint, dataclasses.field(default=field.default)))
     options = dataclasses.make_dataclass("Options", entries, frozen=True, kw_only=True)
     options.__doc__ = about
     return options
