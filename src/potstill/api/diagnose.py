@@ -18,7 +18,7 @@ from potstill.evaluation import describe_data_mismatch
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import CustomNetwork, parse_network
-from potstill.reports.study import is_study
+from potstill.reports.diagnosis import is_study
 from potstill.runs.arguments import CountCallback, progress_context
 from potstill.runs.load_data import as_splits, pick_device
 

@@ -13,11 +13,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from potstill.errors import PotstillError
+from potstill.reports.diagnosis import is_study
 from potstill.reports.entry import Entry, Gallery
 from potstill.reports.gallery import shown
 from potstill.reports.numbers import to_estimate
 from potstill.reports.snapshots import Snapshots, load_snapshots
-from potstill.reports.study import is_study
 from potstill.tasks.metric import Metric
 
 __all__ = ["ReadArrays", "collect", "read_set"]

@@ -9,7 +9,7 @@ from potstill._util.html import Html, join_html, tag
 from potstill.reports.numbers import ACCURACY, Estimate, format_interval, format_percent, format_score, to_number
 from potstill.tasks.metric import Metric
 
-__all__ = ["Point", "bar", "bars", "curves", "dot_plot", "value"]
+__all__ = ["Point", "bar", "bars", "curves", "dot_plot", "linear_ticks", "value"]
 
 _MOST_POINTS = 400
 
@@ -28,9 +28,9 @@ class Point:
     is_own: bool = False
 
 
-def _ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers inside [low, high]."""
-    raw = max(high - low, 1e-9) / about
+def linear_ticks(low: float, high: float) -> list[float]:
+    """Return about five round numbers inside [low, high]."""
+    raw = max(high - low, 1e-9) / 5
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
     first = math.ceil(low / step - 1e-9)
@@ -56,7 +56,7 @@ def dot_plot(
     least = 0.02 if metric.unit == "fraction" else 1e-6 + 0.02 * abs(max(ends))
     spread = max(max(ends) - min(ends), least)
     low, high = max(metric.low, min(ends) - 0.08 * spread), min(metric.high, max(ends) + 0.08 * spread)
-    ticks = _ticks(low, high)
+    ticks = linear_ticks(low, high)
     grid = [tag("line", x1=_at(t, low, high), x2=_at(t, low, high), y1=0, y2=32, class_="grid") for t in ticks]
     if reference is not None:
         x = _at(reference, low, high)

@@ -8,40 +8,67 @@ from potstill._util.atomic_write import os_error_text, write_atomic
 from potstill._util.html import Html, join_html, tag
 from potstill.errors import PotstillError
 from potstill.reports.entry import Entry, Gallery
-from potstill.reports.figures import Point, dot_plot, value
+from potstill.reports.figures import Point, dot_plot
 from potstill.reports.numbers import (
     Estimate,
     format_count,
     format_difference,
     format_duration,
     format_score,
-    format_size,
     significant,
     to_number,
     verdict,
 )
-from potstill.reports.sections import about, entry_sections, headline, sentence, warnings
-from potstill.reports.tables import codec_line, difference_cell, estimate_cells, table
+from potstill.reports.sections import about, entry_sections, headline, sentence, warning, warnings
+from potstill.reports.tables import (
+    codec_line,
+    difference_cell,
+    estimate_cells,
+    estimate_head,
+    note,
+    row,
+    size_value,
+    table,
+)
 
-__all__ = ["Entry", "Gallery", "render", "write"]
+__all__ = ["Entry", "Gallery", "document", "page_header", "render", "write"]
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """Content security policy: the page loads nothing but itself."""
 
 
-def _document(title: str, body: Sequence[Html]) -> str:
-    head = tag(
+def document(
+    title: str, body: Sequence[Html | None], *, policy: str = POLICY, style: str = "", head: Html | None = None,
+    version: str | None = None,
+) -> str:  # fmt: skip
+    """Return a whole page.
+
+    Args:
+        policy: content security policy.
+        style: style sheet beside the common one.
+        head: further element of the head.
+        version: version of a live page.
+    """
+    common = files("potstill.reports").joinpath("style.css").read_text(encoding="utf-8")
+    whole_head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
+        head,
         tag("link", rel="icon", href="data:,"),
         tag("title", title),
-        tag("style", Html(files("potstill.reports").joinpath("style.css").read_text(encoding="utf-8"))),
+        tag("style", Html(common + style)),
     )
-    return f"<!doctype html>\n{tag('html', head, tag('body', *body), lang='en')}\n"
+    return f"<!doctype html>\n{tag('html', whole_head, tag('body', *body), lang='en', data_version=version)}\n"
+
+
+def page_header(kicker: str, title: str, *more: Html | None) -> Html:
+    """Return the top of a page."""
+    heading = tag("h1", tag("bdi", title))
+    return tag("header", tag("p", kicker, class_="kicker"), heading, *more, class_="top")
 
 
 def _group(entry: Entry) -> tuple[str, ...]:
@@ -68,14 +95,13 @@ _EQUAL_ITEMS = (
 def _row(entry: Entry, anchor: str, label: str) -> Html:
     own = entry.score or Estimate(mean=0.0)
     flag = tag("span", f" {entry.flags}", class_="open") if entry.flags else None
-    return tag(
-        "tr",
-        tag("th", tag("a", tag("bdi", label), href=f"#{anchor}"), flag, codec_line(entry.codec), scope="row"),
+    return row(
+        join_html([tag("a", tag("bdi", label), href=f"#{anchor}"), flag, codec_line(entry.codec)]),
         *estimate_cells(own, entry.metric),
         difference_cell(_gap(entry), entry.metric),
-        tag("td", format_count(entry.items)),
-        tag("td", value(format_size(entry.bytes), entry.bytes)),
-        tag("td", format_duration(to_number(entry.card_section("cost").get("seconds")))),
+        format_count(entry.items),
+        size_value(entry.bytes),
+        format_duration(to_number(entry.card_section("cost").get("seconds"))),
     )
 
 
@@ -109,7 +135,7 @@ def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
         for anchor, entry in members
     ]
     rows = sorted(
-        ((a, n, e, own) for a, n, e, own in named if own is not None), key=lambda row: -metric.sign * row[3].mean
+        ((a, n, e, own) for a, n, e, own in named if own is not None), key=lambda of: -metric.sign * of[3].mean
     )
     dots = [Point(label=name, estimate=own, is_own=True) for _, name, _, own in rows]
     held = [e.baselines for _, _, e, _ in rows]
@@ -119,19 +145,11 @@ def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
     for label, reference in (("Random real samples", random), ("All real data", full)):
         dots += [Point(label=label, estimate=reference)] if reference is not None else []
     head = (
-        "Method",
-        "n",
-        "Mean",
-        "Std",
-        "95% interval",
-        f"Minus random, {metric.difference_unit}",
-        "Items",
-        "Bytes",
-        "Time to distil",
-    )
-    fair = [tag("p", _EQUAL_ITEMS, class_="note")] if any("random-items" in b for b in held) and random is None else []
+        *estimate_head("Method"), f"Minus random, {metric.difference_unit}", "Items", "Bytes", "Time to distil",
+    )  # fmt: skip
+    fair = [note(_EQUAL_ITEMS)] if any("random-items" in b for b in held) and random is None else []
     return [
-        tag("p", _finding([row[1:] for row in rows])),
+        tag("p", _finding([of[1:] for of in rows])),
         *fair,
         dot_plot(dots, f"Test {metric.column_title}. Copper: the sets; grey: what they are measured against.", metric),
         table(f"Leaderboard: {_where(rows[0][2])}", head, [_row(e, anchor, name) for anchor, name, e, _ in rows]),
@@ -146,9 +164,8 @@ def _leaderboard(entries: Sequence[tuple[str, Entry]]) -> list[Html]:
             groups.setdefault(_group(entry), []).append((anchor, entry))
     out: list[Html] = []
     if len({key[:-1] for key in groups}) > 1:
-        out.append(
-            tag("p", "These sets were measured in different ways. Compare only within one table.", class_="soft")
-        )
+        text = "These sets were measured in different ways. Compare only within one table."
+        out.append(tag("p", text, class_="soft"))
     for members in groups.values():
         entry = members[0][1]
         size = "per class" if entry.classes or not entry.card.get("task") else entry.noun
@@ -157,7 +174,7 @@ def _leaderboard(entries: Sequence[tuple[str, Entry]]) -> list[Html]:
         out.append(tag("section", tag("h3", tag("bdi", title)), *below, *_board(members), class_="board"))
     unmeasured = [entry.name for _, entry in entries if entry.score is None]
     if unmeasured:
-        out.append(tag("p", f"Not measured: {', '.join(unmeasured)}.", class_="note"))
+        out.append(note(f"Not measured: {', '.join(unmeasured)}."))
     return out
 
 
@@ -172,69 +189,39 @@ def _repeat(command: str, level: int) -> Html:
 
 
 def _one(entry: Entry, title: str, command: str) -> list[Html]:
-    top = tag(
-        "header",
-        tag("p", "Potstill report", class_="kicker"),
-        tag("h1", tag("bdi", title)),
-        tag("p", sentence(entry), class_="lede"),
-        about(entry),
-        class_="top",
-    )
-    return [
-        top,
-        tag("main", warnings(entry), headline(entry) or _unmeasured(), *entry_sections(entry, 2), _repeat(command, 2)),
-    ]
+    sections = (warnings(entry), _headline(entry), *entry_sections(entry, 2), _repeat(command, 2))
+    return [page_header("Potstill report", title, _lede(sentence(entry)), about(entry)), tag("main", *sections)]
 
 
-def _unmeasured() -> Html:
-    return tag(
-        "div",
-        tag("strong", "Not measured yet."),
-        tag(
-            "p",
-            "There is no scorecard beside this set, so nothing is known of how well it trains a model; "
-            "potstill evaluate makes one.",
-        ),
-        class_="warn",
-        role="note",
+def _lede(text: str) -> Html:
+    return tag("p", text, class_="lede")
+
+
+def _headline(entry: Entry) -> Html:
+    missing = (
+        "There is no scorecard beside this set, so nothing is known of how well it trains a model; potstill evaluate "
+        "makes one."
     )
+    return headline(entry) or warning("Not measured yet.", missing)
 
 
 def _many(entries: Sequence[Entry], title: str, command: str) -> list[Html]:
     anchored = [(f"set-{k}", entry) for k, entry in enumerate(entries, 1)]
     sources = dict.fromkeys(e.source for e in entries if e.source)
     of = f" of {next(iter(sources))}" if len(sources) == 1 else ""
-    top = tag(
-        "header",
-        tag("p", "Potstill report", class_="kicker"),
-        tag("h1", tag("bdi", title)),
-        tag("p", f"{len(entries)} small training sets{of}, side by side.", class_="lede"),
-        class_="top",
-    )
+    top = page_header("Potstill report", title, _lede(f"{len(entries)} small training sets{of}, side by side."))
     links = [tag("li", tag("a", tag("bdi", e.name), href=f"#{anchor}")) for anchor, e in anchored]
-    board = tag(
-        "section",
-        tag("h2", "Leaderboard"),
-        *_leaderboard(anchored),
-        tag("nav", tag("ul", *links, class_="jump"), aria_label="The sets"),
-        class_="part",
-        id="leaderboard",
-    )
+    nav = tag("nav", tag("ul", *links, class_="jump"), aria_label="The sets")
+    heading = tag("h2", "Leaderboard")
+    board = tag("section", heading, *_leaderboard(anchored), nav, class_="part", id="leaderboard")
+    back = tag("p", tag("a", "Back to the leaderboard", href="#leaderboard"), class_="back")
     sets = [
         tag(
-            "section",
-            tag("h2", tag("bdi", entry.name)),
-            tag("p", sentence(entry), class_="lede"),
-            about(entry),
-            warnings(entry),
-            headline(entry) or _unmeasured(),
-            *entry_sections(entry, 3, anchor),
-            tag("p", tag("a", "Back to the leaderboard", href="#leaderboard"), class_="back"),
-            class_="set",
-            id=anchor,
+            "section", tag("h2", tag("bdi", e.name)), _lede(sentence(e)), about(e), warnings(e), _headline(e),
+            *entry_sections(e, 3, anchor), back, class_="set", id=anchor,
         )
-        for anchor, entry in anchored
-    ]
+        for anchor, e in anchored
+    ]  # fmt: skip
     return [top, tag("main", board, *sets, _repeat(command, 2))]
 
 
@@ -253,17 +240,9 @@ def render(entries: Sequence[Entry], *, title: str, command: str) -> str:
         raise PotstillError("a report needs at least one scorecard, leaderboard or distilled set, but none was given")
     body = _one(entries[0], title, command) if len(entries) == 1 else _many(entries, title, command)
     versions = [v for e in entries if isinstance(v := e.card.get("versions"), Mapping)]
-    made = (
-        f"Made by Potstill {versions[0]['potstill']}."
-        if versions and versions[0].get("potstill")
-        else "Made by Potstill."
-    )
-    foot = tag(
-        "footer",
-        join_html([made, " This file holds all it shows: it needs no network and runs no script."]),
-        class_="foot",
-    )
-    return _document(title, [*body, foot])
+    version = f" {versions[0]['potstill']}" if versions and versions[0].get("potstill") else ""
+    made = f"Made by Potstill{version}. This file holds all it shows: it needs no network and runs no script."
+    return document(title, [*body, tag("footer", made, class_="foot")])
 
 
 def write(html: str, path: Path) -> None:

@@ -1,19 +1,13 @@
 """Sections of a page about storage, cost and provenance of one distilled set."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from potstill._util.html import Html, join_html, tag
 from potstill.reports.entry import Entry
-from potstill.reports.figures import bar, value
-from potstill.reports.numbers import (
-    format_count,
-    format_duration,
-    format_percent,
-    format_size,
-    to_number,
-)
-from potstill.reports.tables import table
+from potstill.reports.figures import bar
+from potstill.reports.numbers import format_count, format_duration, format_percent, format_size, to_number
+from potstill.reports.tables import note, row, size_value, table
 
 __all__ = ["commands", "provenance", "storage"]
 
@@ -24,44 +18,37 @@ def storage(entry: Entry) -> list[Html] | None:
     total = to_number(held.get("total"))
     out: list[Html] = []
     if total is not None:
-        rows = [(key.capitalize(), to_number(held.get(key))) for key in ("inputs", "labels", "decoder")]
-        body = [
-            tag("tr", tag("th", name, scope="row"), tag("td", value(format_size(b), b)))
-            for name, b in rows
-            if b is not None
-        ]
-        body.append(
-            tag("tr", tag("th", "Total", scope="row"), tag("td", value(format_size(total), total)), class_="own")
-        )
-        coded = to_number(held.get("coded")) or to_number(entry.scorecard_section("bytes").get("coded"))
-        if coded is not None:
-            body.append(
-                tag("tr", tag("th", "Total, entropy-coded", scope="row"), tag("td", value(format_size(coded), coded)))
-            )
         real, basis = _source_bytes(entry)
+        rows = {key.capitalize(): to_number(held.get(key)) for key in ("inputs", "labels", "decoder")}
+        rows["Total"] = total
+        rows["Total, entropy-coded"] = to_number(held.get("coded")) or to_number(
+            entry.scorecard_section("bytes").get("coded")
+        )
+        rows[f"All real data ({basis})"] = real
+        body = [
+            row(name, size_value(size), class_="own" if name == "Total" else None)
+            for name, size in rows.items()
+            if size is not None
+        ]
+        out.append(tag("p", "Everything that training on the set needs, as stored.", class_="soft"))
         if real is not None:
-            body.append(
-                tag("tr", tag("th", f"All real data ({basis})", scope="row"), tag("td", value(format_size(real), real)))
-            )
             smaller = f"The set takes {100 * total / real:.3g}% of the bytes of the real data ({basis})."
-            out += [
-                tag("div", bar(total / real, is_own=True, height=12), class_="stack"),
-                tag("p", smaller, class_="note"),
-            ]
-        out.insert(0, tag("p", "Everything that training on the set needs, as stored.", class_="soft"))
+            out += [tag("div", bar(total / real, is_own=True, height=12), class_="stack"), note(smaller)]
         out.append(table("Stored bytes", ("Part", "Bytes"), body, narrow=True, of=entry.name))
     facts = {
-        "Time": format_duration(to_number(cost.get("seconds"))) if cost.get("seconds") is not None else "",
-        "Steps": format_count(to_number(cost.get("steps"))) if cost.get("steps") is not None else "",
-        "Peak memory": format_size(to_number(cost.get("peak_memory"))) if cost.get("peak_memory") is not None else "",
+        "Time": _known(cost.get("seconds"), format_duration),
+        "Steps": _known(cost.get("steps"), format_count),
+        "Peak memory": _known(cost.get("peak_memory"), format_size),
         "Device": str(cost.get("device") or ""),
-        "Measuring took": format_duration(to_number(entry.scorecard_section("cost").get("seconds")))
-        if entry.scorecard_section("cost").get("seconds")
-        else "",
+        "Measuring took": _known(entry.scorecard_section("cost").get("seconds") or None, format_duration),
     }
     if listing := _list(facts):
         out.append(listing)
     return out or None
+
+
+def _known(number: object, write: Callable[[float | None], str]) -> str:
+    return "" if number is None else write(to_number(number))
 
 
 def _source_bytes(entry: Entry) -> tuple[float | None, str]:

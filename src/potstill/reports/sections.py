@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from potstill._util.html import Html, join_html, tag
+from potstill.reports.diagnosis import diagnosis_section
 from potstill.reports.entry import Entry
 from potstill.reports.figures import Point, bars, curves, dot_plot, value
 from potstill.reports.gallery import gallery
@@ -13,8 +14,6 @@ from potstill.reports.numbers import (
     format_count,
     format_difference,
     format_interval,
-    format_score,
-    format_size,
     significant,
     to_estimate,
     to_number,
@@ -22,11 +21,22 @@ from potstill.reports.numbers import (
 )
 from potstill.reports.provenance import commands, provenance, storage
 from potstill.reports.snapshots import snapshots_section
-from potstill.reports.study import study_section
-from potstill.reports.tables import TONES, codec_line, difference_cell, estimate_cells, table
+from potstill.reports.tables import (
+    TONES,
+    codec_line,
+    difference_cell,
+    estimate_cells,
+    estimate_head,
+    fold,
+    note,
+    row,
+    score_value,
+    size_value,
+    table,
+)
 from potstill.tasks.metric import Metric
 
-__all__ = ["about", "entry_sections", "headline", "sentence", "warnings"]
+__all__ = ["about", "entry_sections", "headline", "sentence", "warning", "warnings"]
 
 _BASELINES = {
     "random": "Random real samples",
@@ -63,14 +73,32 @@ _DIFFERENCES = {
 """For any score; the direction is the metric's."""
 
 
+_WARNINGS = {
+    "optimistic": (
+        "Optimistic.",
+        "This protocol picks the best of many scores on the test data, as its paper did. On new data expect less, and "
+        "do not compare it with numbers measured otherwise.",
+    ),
+    "quick": (
+        "Quick.",
+        "The protocol was shortened (few students, short training), to look at the set and not to report it. Measure "
+        "in full for numbers to rely on.",
+    ),
+    "other data": (
+        "Made of other data.",
+        "The set was not made of the training data it was measured against. If it holds what it was tested on, the "
+        "score is too high.",
+    ),
+}
+
+
 def sentence(entry: Entry) -> str:
     """Return a description of the set in one sentence."""
     noun, items, samples = entry.noun, entry.items, entry.samples
     own = f"{format_count(items)} {noun}" if items is not None else f"A small set of {noun}"
     chosen = "chosen from" if entry.gallery is not None and entry.gallery.real else "that stand for"
-    real = f"{format_count(samples)}" if samples is not None else "a larger set"
-    source = f" of {entry.source}" if entry.source else ""
-    return f"{own} {chosen} the {real}{source}." if samples is not None else f"{own} {chosen} {real}{source}."
+    real = f"the {format_count(samples)}" if samples is not None else "a larger set"
+    return f"{own} {chosen} {real}{f' of {entry.source}' if entry.source else ''}."
 
 
 def about(entry: Entry) -> Html:
@@ -90,41 +118,22 @@ def about(entry: Entry) -> Html:
 
 def warnings(entry: Entry) -> Html | None:
     """Return the warnings before any number: an optimistic or shortened protocol, an unfinished run."""
-    notes = []
-    if entry.optimistic:
-        notes.append(
-            (
-                "Optimistic.",
-                "This protocol picks the best of many scores on the test data, as its paper did. On new data expect "
-                "less, and do not compare it with numbers measured otherwise.",
-            )
-        )
-    if entry.quick:
-        notes.append(
-            (
-                "Quick.",
-                "The protocol was shortened (few students, short training), to look at the set and not to report it. "
-                "Measure in full for numbers to rely on.",
-            )
-        )
-    if entry.scorecard_section("data").get("made_of_train") is False:
-        notes.append(
-            (
-                "Made of other data.",
-                "The set was not made of the training data it was measured against. If it holds what it was tested on, "
-                "the score is too high.",
-            )
-        )
+    shown = {
+        "optimistic": entry.optimistic, "quick": entry.quick,
+        "other data": entry.scorecard_section("data").get("made_of_train") is False,
+    }  # fmt: skip
+    notes = [warning(*_WARNINGS[name]) for name, is_shown in shown.items() if is_shown]
     if (warned := entry.scorecard_section("labeller").get("warning")) is not None:
-        notes.append(("Look at who labelled.", str(warned)[:1].upper() + str(warned)[1:] + "."))
+        notes.append(warning("Look at who labelled.", str(warned)[:1].upper() + str(warned)[1:] + "."))
     kind, message = entry.outcome
     if kind and kind != "finished":
-        notes.append((f"Not finished: {kind}.", message or "The set is what the run had made until then."))
-    return (
-        join_html(tag("div", tag("strong", title), tag("p", body), class_="warn", role="note") for title, body in notes)
-        if notes
-        else None
-    )
+        notes.append(warning(f"Not finished: {kind}.", message or "The set is what the run had made until then."))
+    return join_html(notes) if notes else None
+
+
+def warning(title: str, text: str) -> Html:
+    """Return a box that stands before any number."""
+    return tag("div", tag("strong", title), tag("p", text), class_="warn", role="note")
 
 
 def _comparison(title: str, gap: Estimate, other: Estimate, name: str, metric: Metric) -> Html:
@@ -136,7 +145,7 @@ def _comparison(title: str, gap: Estimate, other: Estimate, name: str, metric: M
         detail += " (includes zero)"
     return tag(
         "div",
-        tag("dt", title, " ", value(format_score(other.mean, metric), other.mean)),
+        tag("dt", title, " ", score_value(other.mean, metric)),
         tag("dd", tag("span", verdict(gap, name, metric).capitalize(), class_=word)),
         tag("dd", detail, class_="sub"),
         class_=tone,
@@ -170,17 +179,9 @@ def headline(entry: Entry) -> Html | None:
         share = f"{100 * own.mean / full.mean:.0f}% of it is kept" if full.mean > 0 else ""
         if metric.direction == "lower":
             share = f"{own.mean / full.mean:.3g} times that is left; less is better" if full.mean > 0 else ""
-        what = (
-            f", with {100 * entry.items / entry.samples:.2g}% of the samples" if entry.items and entry.samples else ""
-        )
-        facts.append(
-            tag(
-                "div",
-                tag("dt", "All real data: ", value(format_score(full.mean, metric), full.mean)),
-                tag("dd", share),
-                tag("dd", what.lstrip(", "), class_="sub"),
-            )
-        )
+        part = f"with {100 * entry.items / entry.samples:.2g}% of the samples" if entry.items and entry.samples else ""
+        title = tag("dt", "All real data: ", score_value(full.mean, metric))
+        facts.append(tag("div", title, tag("dd", share), tag("dd", part, class_="sub")))
     many = own.n is not None and own.n > 1
     runs = f"{own.n:,} independent trainings" if many else "one training"
     if own.low is None:
@@ -195,7 +196,7 @@ def headline(entry: Entry) -> Html | None:
         tag(
             "div",
             tag("p", f"{_title(metric)} on the real test data", class_="what"),
-            tag("div", value(format_score(own.mean, metric), own.mean), class_="big"),
+            tag("div", score_value(own.mean, metric), class_="big"),
             tag("p", kept, class_="sub"),
             tag("p", "Trained on nothing but this set: ", tag("bdi", network), ".", class_="sub"),
         ),
@@ -225,31 +226,21 @@ def _scorecard(entry: Entry) -> list[Html] | None:
         rows.append(("All real data", entry.full, {**whole, "items": entry.samples}, own - entry.full))
     dots = [Point(label=label, estimate=e, is_own=k == 0) for k, (label, e, _, _) in enumerate(rows)]
     body = [
-        tag(
-            "tr",
-            tag("th", label, codec_line(said.get("codec"), to_number(said.get("per_class"))), scope="row"),
+        row(
+            join_html([label, codec_line(said.get("codec"), to_number(said.get("per_class")))]),
             *estimate_cells(e, metric),
             difference_cell(gap, metric, judged=label != "All real data"),
-            tag("td", format_count(to_number(said.get("items")))),
-            tag("td", value(format_size(to_number(said.get("bytes"))), to_number(said.get("bytes")))),
+            format_count(to_number(said.get("items"))),
+            size_value(to_number(said.get("bytes"))),
             class_="own" if k == 0 else None,
         )
         for k, (label, e, said, gap) in enumerate(rows)
     ]
-    head = (
-        "Trained on",
-        "n",
-        "Mean",
-        "Std",
-        "95% interval",
-        f"This set minus it, {metric.difference_unit}",
-        "Items",
-        "Bytes",
-    )
+    head = (*estimate_head("Trained on"), f"This set minus it, {metric.difference_unit}", "Items", "Bytes")
     return [
         dot_plot(dots, f"Test {metric.name} under the same protocol.", metric, reference=own.mean),
         table(f"Test {metric.column_title} of this set and its baselines", head, body, of=entry.name),
-        *(tag("p", line, class_="note") for line in _fair(entry)),
+        *map(note, _fair(entry)),
     ]
 
 
@@ -288,23 +279,14 @@ def _networks(entry: Entry) -> list[Html] | None:
     body = []
     for name, _, e in measured:
         random = randoms.get(name)
-        extra = (
-            [
-                tag("td", value(format_score(random.mean, metric), random.mean) if random else "—"),
-                difference_cell(None if random is None else e - random, metric),
-            ]
-            if randoms
-            else []
-        )
-        body.append(tag("tr", tag("th", tag("bdi", name), scope="row"), *estimate_cells(e, metric), *extra))
+        gap = None if random is None else e - random
+        extra = [score_value(random.mean, metric) if random else "—", difference_cell(gap, metric)] if randoms else []
+        body.append(row(name, *estimate_cells(e, metric), *extra))
     against = ["Random", f"Minus random, {metric.difference_unit}"] if randoms else []
-    head = ["Network", "n", "Mean", "Std", "95% interval", *against]
+    head = [*estimate_head("Network"), *against]
+    text = "The same set, other networks trained on it: how far it carries beyond the one it was made with."
     return [
-        tag(
-            "p",
-            "The same set, other networks trained on it: how far it carries beyond the one it was made with.",
-            class_="soft",
-        ),
+        tag("p", text, class_="soft"),
         table(f"Test {metric.column_title} by network", head, body, of=entry.name),
     ]
 
@@ -328,7 +310,7 @@ def _per_class(entry: Entry) -> list[Html] | None:
     return [
         tag("p", f"The ten classes with the lowest accuracy, of {len(rows):,}.", class_="soft"),
         bars(ranked[:10]),
-        tag("details", tag("summary", f"All {len(rows):,} classes"), drawn),
+        fold(Html(f"All {len(rows):,} classes"), drawn),
     ]
 
 
@@ -340,14 +322,8 @@ def _scores(entry: Entry) -> list[Html] | None:
             said = format_difference(e.mean, metric) if key in _DIFFERENCES else f"{e.mean:.3f}".replace("-", "−")
             less = (metric.direction == "lower") != (key == "hlr")
             meaning = meaning if metric == ACCURACY else f"{meaning} {'Lower' if less else 'Higher'} is better."
-            cards.append(
-                tag(
-                    "div",
-                    tag("dt", title),
-                    tag("dd", value(said, e.mean), class_="value"),
-                    tag("dd", meaning, class_="note"),
-                )
-            )
+            shown = tag("dd", value(said, e.mean), class_="value")
+            cards.append(tag("div", tag("dt", title), shown, tag("dd", meaning, class_="note")))
     return [tag("dl", *cards, class_="scores")] if cards else None
 
 
@@ -372,7 +348,7 @@ def entry_sections(entry: Entry, level: int, key: str = "set") -> list[Html]:
         "On other networks": _networks(entry),
         "Class by class": _per_class(entry),
         "Robust scores": _scores(entry),
-        "Report card": study_section(entry.study, entry.name),
+        "Report card": diagnosis_section(entry.study, entry.name),
         "While it was distilled": _curve(entry),
         "Storage and cost": storage(entry),
         "Where it comes from": provenance(entry),

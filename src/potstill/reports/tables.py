@@ -12,11 +12,15 @@ from potstill.reports.numbers import (
     format_difference,
     format_interval,
     format_score,
+    format_size,
     significant,
 )
 from potstill.tasks.metric import Metric
 
-__all__ = ["TONES", "bare_table", "codec_line", "difference_cell", "estimate_cells", "table"]
+__all__ = [
+    "TONES", "bare_table", "codec_line", "difference_cell", "estimate_cells", "estimate_head", "fold", "note", "row",
+    "score_value", "select", "size_value", "table",
+]  # fmt: skip
 
 TONES = {1: ("good", "better"), 0: ("unsure", "open"), -1: ("bad", "worse")}
 
@@ -32,12 +36,50 @@ def table(caption: str, head: Sequence[str], body: Sequence[Html], *, narrow: bo
     return scroll_box(bare_table(caption, head, body), labelled(caption, of), narrow=narrow)
 
 
+def row(label: str, *cells: str | None, **attributes: str | None) -> Html:
+    """Return a table's row with its heading; cells that are no ``td`` become one."""
+    made = (cell if isinstance(cell, Html) and cell.startswith("<td") else tag("td", cell) for cell in cells)
+    heading = label if isinstance(label, Html) else tag("bdi", label)
+    return tag("tr", tag("th", heading, scope="row"), *made, **attributes)
+
+
+def note(text: str, *more: str | None) -> Html:
+    """Return a paragraph in small print."""
+    return tag("p", text, *more, class_="note")
+
+
+def fold(title: Html, *inner: Html | None, is_open: bool = False, **attributes: str) -> Html:
+    """Return a part that unfolds below its title."""
+    return tag("details", tag("summary", title), *inner, open="" if is_open else None, **attributes)
+
+
+def select(name: str, label: str, options: Sequence[str]) -> Html:
+    """Return a choice among ``options``, or all of them."""
+    held = [tag("option", "all", value=""), *(tag("option", text, value=text) for text in options)]
+    return tag("label", tag("span", label), tag("select", *held, name=name))
+
+
+def score_value(score: float | None, metric: Metric) -> Html:
+    """Return a score with its exact value."""
+    return value(format_score(score, metric), score)
+
+
+def size_value(size: float | None) -> Html:
+    """Return bytes with their exact number."""
+    return value(format_size(size), size)
+
+
+def estimate_head(name: str) -> tuple[str, ...]:
+    """Return the heads of a name and of `estimate_cells`."""
+    return name, "n", "Mean", "Std", "95% interval"
+
+
 def estimate_cells(e: Estimate, metric: Metric) -> list[Html]:
     """Return cells of runs, mean, standard deviation and interval."""
     return [
         tag("td", format_count(e.n)),
-        tag("td", value(format_score(e.mean, metric), e.mean)),
-        tag("td", value(format_score(e.std, metric), e.std)),
+        tag("td", score_value(e.mean, metric)),
+        tag("td", score_value(e.std, metric)),
         tag("td", format_interval(e, metric)),
     ]
 

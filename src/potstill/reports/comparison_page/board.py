@@ -108,6 +108,21 @@ class Board:
     def measured(self) -> list[Row]:
         return [row for row in self.rows if row.score is not None]
 
+    @property
+    def by_size(self) -> list[Row]:
+        """Rows by size, best first within each."""
+        return sorted(self.rows, key=lambda row: (row.unit, row.amount, row.rank or 99))
+
+    def sets_by_size(self, is_shown: Callable[[Row], bool]) -> dict[str, list[Row]]:
+        """Return the first shown row of each set, by size."""
+        first: dict[str, Row] = {}
+        for row in filter(is_shown, self.by_size):
+            first.setdefault(row.file, row)
+        rows_by_size: dict[str, list[Row]] = {}
+        for row in first.values():
+            rows_by_size.setdefault(row.size, []).append(row)
+        return rows_by_size
+
 
 def read_board(folder: Path, read: Read) -> Board:
     """Return the rows of ``folder``: of its ``leaderboard.json``, or of the scorecards written so far.

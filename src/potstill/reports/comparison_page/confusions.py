@@ -6,7 +6,8 @@ from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
 from potstill.reports.numbers import format_count, format_percent, to_number
-from potstill.reports.tables import table
+from potstill.reports.tables import fold, note, table
+from potstill.reports.tables import row as table_row
 
 __all__ = ["confusions"]
 
@@ -27,18 +28,11 @@ def confusions(board: Board) -> list[Html]:
         title = f"{held[0][0].size}, {held[0][0].protocol}"
         lines = [_mistakes(row, found, names) for row, found in held if len(found) == len(names)]
         head = ("Method", *(f"{word} mistake" for word in ("Commonest", "Second", "Third")))
-        out.append(
-            tag(
-                "details",
-                tag("summary", tag("h4", title)),
-                table(f"Commonest mistakes, {title}", head, lines),
-                _matrix(*best, names, title),
-                open=None if out else "",
-            )
-        )
+        mistakes = table(f"Commonest mistakes, {title}", head, lines)
+        out.append(fold(tag("h4", title), mistakes, _matrix(*best, names, title), is_open=not out))
     if out:
-        note = "Share of a class's test samples that was taken for another, over students of the first set."
-        return [tag("h3", "What is taken for what"), tag("p", note, class_="note"), *out]
+        text = "Share of a class's test samples that was taken for another, over students of the first set."
+        return [tag("h3", "What is taken for what"), note(text), *out]
     return []
 
 
@@ -64,17 +58,11 @@ def _mistakes(row: Row, matrix: Sequence[Sequence[int]], names: Sequence[str]) -
         ((n / sum(of), c, d) for c, of in enumerate(matrix) for d, n in enumerate(of) if c != d and n),
         key=lambda mistake: -mistake[0],
     )[:_MOST]
-    cells = [
-        tag(
-            "td",
-            tag("bdi", names[c]),
-            " as ",
-            tag("bdi", names[d]),
-            tag("span", f" {format_percent(share)}", class_="soft"),
-        )
-        for share, c, d in rated
-    ]
-    return tag("tr", tag("th", tag("bdi", row.label), scope="row"), *cells, *[tag("td", "—")] * (_MOST - len(cells)))
+    cells = []
+    for share, c, d in rated:
+        soft = tag("span", f" {format_percent(share)}", class_="soft")
+        cells.append(tag("td", tag("bdi", names[c]), " as ", tag("bdi", names[d]), soft))
+    return table_row(row.label, *cells, *["—"] * (_MOST - len(cells)))
 
 
 def _matrix(row: Row, matrix: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Html:
@@ -82,11 +70,11 @@ def _matrix(row: Row, matrix: Sequence[Sequence[int]], names: Sequence[str], tit
     for c, of in enumerate(matrix):
         total = sum(of)
         cells = [_cell(n / total if total else 0.0, n, c == d) for d, n in enumerate(of)]
-        body.append(tag("tr", tag("th", tag("bdi", names[c]), scope="row"), *cells))
+        body.append(table_row(names[c], *cells))
     what, said = ("Best mean", "the best mean, ") if row.best else ("First", "")
     how = "Down: the real class; across: what it was taken for."
     caption = f"{what}: {row.label}, {title}. {how}"
-    words = tag("p", tag("bdi", row.label), f", {said}in percent. {how}", class_="note")
+    words = note(tag("bdi", row.label), f", {said}in percent. {how}")
     return tag("div", words, table(caption, ("Class", *names), body), class_="confused")
 
 

@@ -8,9 +8,10 @@ from potstill._util.formatting import describe_codec
 from potstill._util.html import Html, join_html, plain_line, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
-from potstill.reports.numbers import format_count, format_duration, format_percent, format_size, to_number
+from potstill.reports.numbers import format_count, format_duration, format_percent, to_number
 from potstill.reports.sections import about, entry_sections, headline, sentence, warnings
-from potstill.reports.tables import table
+from potstill.reports.tables import fold, note, size_value, table
+from potstill.reports.tables import row as table_row
 
 __all__ = ["classes", "origin", "sets", "storage"]
 
@@ -20,8 +21,7 @@ _KINDS = ("inputs", "labels", "decoder")
 def classes(board: Board) -> list[Html]:
     """Return the score of each class under each method, one table for each size; empty without any."""
     out: list[Html] = []
-    groups = dict.fromkeys(row.group for row in board.measured)
-    for group in sorted(groups, key=lambda g: (g[0], g[1], g[2])):
+    for group in sorted({row.group for row in board.measured}):
         rows = [row for row in board.measured if row.group == group]
         held = [(row, by) for row in rows if (by := _per_class(row))]
         if not held:
@@ -33,18 +33,12 @@ def classes(board: Board) -> list[Html]:
         title = f"{held[0][0].size}, {held[0][0].protocol}"
         hardest = min(range(many), key=lambda c: sum(by[c] for _, by in held if c < len(by)))
         mean = sum(by[hardest] for _, by in held if hardest < len(by)) / len(held)
-        out.append(
-            tag(
-                "details",
-                tag("summary", tag("h3", title)),
-                tag("p", "Hardest on average: ", tag("bdi", names[hardest]), f", {format_percent(mean)}."),
-                table(f"Score by class, {title}", ("Class", *(row.label for row, _ in held)), body),
-                open=None if out else "",
-            )
-        )
+        worst = tag("p", "Hardest on average: ", tag("bdi", names[hardest]), f", {format_percent(mean)}.")
+        scores = table(f"Score by class, {title}", ("Class", *(row.label for row, _ in held)), body)
+        out.append(fold(tag("h3", title), worst, scores, is_open=not out))
     if out:
-        note = "Share of each class's test samples that is right, mean over students of the first set. Bold: highest."
-        out.insert(0, tag("p", f"{note} No test was made of single classes.", class_="note"))
+        text = "Share of each class's test samples that is right, mean over students of the first set. Bold: highest."
+        out.insert(0, note(f"{text} No test was made of single classes."))
     return out
 
 
@@ -67,7 +61,7 @@ def _class(name: str, by: Sequence[float | None]) -> Html:
         )
         for x in by
     ]
-    return tag("tr", tag("th", tag("bdi", name), scope="row"), *cells)
+    return table_row(name, *cells)
 
 
 def storage(board: Board) -> list[Html]:
@@ -89,21 +83,13 @@ def storage(board: Board) -> list[Html]:
             width = 100 * held / most
             bars.append(tag("rect", x=f"{start:.2f}%", width=f"{width:.2f}%", height=12, class_=f"s-{kind}"))
             start += width
-        body.append(
-            tag(
-                "tr",
-                tag("th", tag("bdi", row.label), scope="row"),
-                tag("td", row.size),
-                *(tag("td", value(format_size(x), x)) for x in kinds),
-                tag("td", value(format_size(row.bytes), row.bytes)),
-                tag("td", describe_codec(row.codec) if row.codec else "—"),
-                tag("td", tag("svg", *bars, width=160, height=12, aria_hidden="true", class_="stack")),
-            )
-        )
+        sizes = map(size_value, (*kinds, row.bytes))
+        stack = tag("svg", *bars, width=160, height=12, aria_hidden="true", class_="stack")
+        body.append(table_row(row.label, row.size, *sizes, describe_codec(row.codec) if row.codec else "—", stack))
     keys = [tag("li", tag("i", class_=f"s-{kind}", aria_hidden="true"), kind) for kind in _KINDS]
     head = ("Method", "Size", "Inputs", "Labels", "Decoder", "In all", "Stored as", "Share of the largest")
-    note = "Bytes as stored, with everything that training on the set needs. A decoder turns what is stored to inputs."
-    return [tag("p", note, class_="note"), tag("ul", *keys, class_="keys"), table("Bytes of each set", head, body)]
+    text = "Bytes as stored, with everything that training on the set needs. A decoder turns what is stored to inputs."
+    return [note(text), tag("ul", *keys, class_="keys"), table("Bytes of each set", head, body)]
 
 
 def origin(board: Board) -> Html:
@@ -155,7 +141,5 @@ def sets(board: Board, anchors: Mapping[str, str]) -> list[Html]:
         if isinstance(command, str) and command:
             text.append(tag("pre", tag("code", command), tabindex=0))
         inner = [part for part in (*text, *entry_sections(entry, 4)) if part is not None]
-        out.append(
-            tag("details", tag("summary", tag("h3", tag("bdi", title))), *inner, id=anchors[row.id], class_="one")
-        )
+        out.append(fold(tag("h3", tag("bdi", title)), *inner, id=anchors[row.id], class_="one"))
     return out

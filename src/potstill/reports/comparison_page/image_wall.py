@@ -13,7 +13,8 @@ from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.drawings import LONGEST, WANTED, image_strip, scroll_box
 from potstill.reports.entry import Gallery
 from potstill.reports.gallery import gallery
-from potstill.reports.tables import bare_table
+from potstill.reports.tables import bare_table, fold, note, select
+from potstill.reports.tables import row as table_row
 
 __all__ = ["COPY", "NearestReal", "image_walls"]
 
@@ -49,17 +50,9 @@ def _side(row: Row, g: Gallery, index: Sequence[int], name: str, near: NearestRe
 
 
 def _distances(row: Row, near: NearestReal) -> Html:
-    copies = int((near.distances <= COPY).sum())
-    said = f"{copies:,} of {len(near.distances):,}"
-    middle = float(np.median(near.distances))
-    return tag(
-        "tr",
-        tag("th", tag("bdi", row.label), scope="row"),
-        tag("td", row.size),
-        tag("td", f"{near.distances.min():.3f}"),
-        tag("td", f"{middle:.3f}"),
-        tag("td", said),
-    )
+    copies = f"{int((near.distances <= COPY).sum()):,} of {len(near.distances):,}"
+    distances = (f"{distance:.3f}" for distance in (near.distances.min(), np.median(near.distances)))
+    return table_row(row.label, row.size, *distances, copies)
 
 
 def _wall(rows: Sequence[Row], near: Mapping[str, NearestReal]) -> list[Html]:
@@ -90,12 +83,7 @@ def _pictures(row: Row) -> Gallery | None:
 
 def image_walls(board: Board, near: Mapping[str, NearestReal], has_data: bool) -> list[Html]:
     """Return the gallery of a board, one part for each size; the first is open."""
-    drawn_files: set[str] = set()
-    rows_by_size: dict[str, list[Row]] = {}
-    for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
-        if row.entry is not None and row.entry.gallery is not None and row.file not in drawn_files:
-            drawn_files.add(row.file)
-            rows_by_size.setdefault(row.size, []).append(row)
+    rows_by_size = board.sets_by_size(lambda row: row.entry is not None and row.entry.gallery is not None)
     parts: list[Html] = []
     classes: dict[str, None] = {}
     cut = False
@@ -108,40 +96,26 @@ def image_walls(board: Board, near: Mapping[str, NearestReal], has_data: bool) -
                 cut = cut or len(g.inputs) < sum(g.sizes)
             elif row.entry is not None and row.entry.gallery is not None:
                 inner += [tag("h4", tag("bdi", row.label)), gallery(row.entry.gallery, f"{row.label}, {size}")]
-        parts.append(tag("details", tag("summary", tag("h3", size)), *inner, open=None if parts else ""))
+        parts.append(fold(tag("h3", size), *inner, is_open=not parts))
     if not parts:
         return []
     top: list[Html] = []
     if classes:
-        options = [tag("option", "all", value=""), *(tag("option", name, value=name) for name in classes)]
-        top.append(
-            tag(
-                "form",
-                tag("label", tag("span", "Class"), tag("select", *options, name="class")),
-                tag(
-                    "label",
-                    tag("span", "Zoom"),
-                    Html('<input type="range" name="zoom" min="1" max="4" step="1" value="1">'),
-                ),
-                id="looking",
-                hidden="",
-                aria_label="Choose what the gallery shows",
-            )
-        )
-        note = "At most 12 pictures of a class are shown. " if cut else ""
-        note += (
+        zoom = Html('<input type="range" name="zoom" min="1" max="4" step="1" value="1">')
+        controls = (select("class", "Class", list(classes)), tag("label", tag("span", "Zoom"), zoom))
+        top.append(tag("form", *controls, id="looking", hidden="", aria_label="Choose what the gallery shows"))
+        text = "At most 12 pictures of a class are shown. " if cut else ""
+        text += (
             "Below each strip, behind the line: for each picture the real training picture of its class that is "
             "nearest to it. Pictures that are real themselves have none."
             if has_data
             else "Give the report the training data to see the real picture nearest to each."
         )
-        top.append(tag("p", note, class_="note"))
+        top.append(note(text))
     if near:
         lines = [_distances(row, near[row.id]) for rows in rows_by_size.values() for row in rows if row.id in near]
         head = ("Method", "Size", "Nearest of all", "Median", "Copies")
-        note = tag(
-            "p", f"Root mean square difference of pixels in [0,1]. A copy is nearer than {COPY:g}.", class_="note"
-        )
+        text = f"Root mean square difference of pixels in [0,1]. A copy is nearer than {COPY:g}."
         box = scroll_box(bare_table("Distance to the nearest real picture", head, lines), "Distances")
-        parts.append(tag("details", tag("summary", "How near they are to real pictures"), note, box))
+        parts.append(fold(Html("How near they are to real pictures"), note(text), box))
     return [*top, *parts]

@@ -1,9 +1,9 @@
 """The leaderboard of all rows: a plain table without the script; with it, it sorts and filters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from potstill._util.formatting import describe_codec
-from potstill._util.html import Html, tag
+from potstill._util.html import Html, escape, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.drawings import scroll_box
 from potstill.reports.figures import value
@@ -12,12 +12,10 @@ from potstill.reports.numbers import (
     format_difference,
     format_duration,
     format_interval,
-    format_score,
-    format_size,
     shorten,
     significant,
 )
-from potstill.reports.tables import bare_table
+from potstill.reports.tables import bare_table, fold, score_value, select, size_value
 
 __all__ = ["leaderboard"]
 
@@ -60,7 +58,7 @@ def _why(text: str) -> Html | None:
     """Return why a row has no score: one short line, which unfolds to the whole text."""
     if not text or (short := shorten(text)) == text:
         return tag("span", text, class_="how") if text else None
-    return tag("details", tag("summary", short), text, class_="how")
+    return fold(escape(short), escape(text), class_="how")
 
 
 def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
@@ -73,12 +71,12 @@ def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
         tag("th", name, flag, _why(row.error or row.problem), scope="row", data_v=row.label),
         _cell(row.size, row.amount),
         *([_cell(tag("bdi", row.protocol), row.protocol)] if several else []),
-        _cell("—" if e is None else value(format_score(e.mean, metric), e.mean), None if e is None else e.mean),
+        _cell("—" if e is None else score_value(e.mean, metric), None if e is None else e.mean),
         _cell("—" if e is None else format_interval(e, metric), None if e is None else e.low),
         _cell("—" if e is None or e.n is None else _counted(e.n, row.over), None if e is None else e.n),
         _verdict(row),
         _gap(row),
-        _cell(value(format_size(row.bytes), row.bytes), row.bytes),
+        _cell(size_value(row.bytes), row.bytes),
         _cell(describe_codec(row.codec) if row.codec else "—", row.codec),
         _cell(format_count(row.items), row.items),
         _cell(value(format_duration(row.seconds), row.seconds), row.seconds),
@@ -95,13 +93,6 @@ def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
     )
 
 
-def _choice(name: str, label: str, options: Sequence[str]) -> Html | None:
-    if len(options) < 2:
-        return None
-    held = [tag("option", "all", value=""), *(tag("option", text, value=text) for text in options)]
-    return tag("label", tag("span", label), tag("select", *held, name=name))
-
-
 def leaderboard(board: Board, anchors: Mapping[str, str]) -> list[Html]:
     """Return the controls, which the script shows, and the table.
 
@@ -115,9 +106,15 @@ def leaderboard(board: Board, anchors: Mapping[str, str]) -> list[Html]:
     controls = tag(
         "form",
         tag("label", tag("span", "Find"), Html('<input type="search" name="find" autocomplete="off">')),
-        _choice("method", "Method", list(dict.fromkeys(row.method for row in rows))),
-        _choice("size", "Size", list(dict.fromkeys(row.size for row in rows))),
-        _choice("protocol", "Protocol", protocols),
+        *(
+            select(name, label, options)
+            for name, label, options in (
+                ("method", "Method", list(dict.fromkeys(row.method for row in rows))),
+                ("size", "Size", list(dict.fromkeys(row.size for row in rows))),
+                ("protocol", "Protocol", protocols),
+            )
+            if len(options) > 1
+        ),
         tag(
             "label",
             Html('<input type="checkbox" name="top">'),

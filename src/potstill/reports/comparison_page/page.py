@@ -16,11 +16,15 @@ from potstill.reports.comparison_page.pareto import assign_marks, draw_pareto, l
 from potstill.reports.comparison_page.pca_map import PcaMap, draw_pca_maps
 from potstill.reports.comparison_page.summary import summary_table
 from potstill.reports.numbers import format_count, format_duration
+from potstill.reports.page import document, page_header
 from potstill.reports.snapshots import Snapshots, snapshots_section
+from potstill.reports.tables import fold, note
 
 __all__ = ["content_policy", "render_board", "render_waiting"]
 
 
+_KICKER = "Potstill comparison"
+_THEME_BUTTON = Html('<button type="button" id="theme" hidden>Colours: as the system</button>')
 _HEAD = re.compile(r"^At [\d,]+ [a-z ]{1,30} under [^:]{1,60}: ")
 """Prefix of a verdict; its size and protocol stand before it on the page."""
 
@@ -37,23 +41,12 @@ def content_policy(live: bool = False) -> str:
 
 
 def _document(title: str, body: Sequence[Html | None], version: str | None) -> str:
-    style = files("potstill.reports").joinpath("style.css").read_text(encoding="utf-8")
     again = tag("noscript", Html('<meta http-equiv="refresh" content="10">')) if version is not None else None
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=content_policy(version is not None)),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="referrer", content="no-referrer"),
-        again,
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title),
-        tag("style", Html(style + _read_resource("question.css"))),
-    )
     script = tag("script", Html(_read_resource("question.js")))
-    page = tag("html", head, tag("body", *body, script), lang="en", data_version=version)
-    return f"<!doctype html>\n{page}\n"
+    return document(
+        title, [*body, script], policy=content_policy(version is not None), style=_read_resource("question.css"),
+        head=again, version=version,
+    )  # fmt: skip
 
 
 def _part(title: str, key: str, inner: Sequence[Html | None]) -> Html | None:
@@ -68,8 +61,8 @@ def _findings(board: Board) -> list[Html]:
     for group, said in board.findings:
         where = sizes.get(group, f"{group[2]:g}") + (f", {group[0]}" if several else "")
         lines.append(tag("li", tag("b", tag("bdi", where)), ": ", tag("bdi", _HEAD.sub("", said))))
-    note = tag("p", board.test.rstrip(".") + ".", class_="note") if board.test else None
-    told = [tag("ul", *lines, class_="says-list"), *([note] if note else [])] if lines else []
+    told = [tag("ul", *lines, class_="says-list")] if lines else []
+    told += [note(board.test.rstrip(".") + ".")] if lines and board.test else []
     return [*summary_table(board), *told]
 
 
@@ -95,20 +88,15 @@ def _snapshots_sections(board: Board, snapshots: Mapping[str, Snapshots | str]) 
             none.
     """
     titles: dict[str, str] = {}
-    for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
+    for row in board.by_size:
         titles.setdefault(row.file, f"{row.label}, {row.size}")
     making = {name: f"{name}, being made" for name in snapshots if not name.endswith(".safetensors")}
     out: list[Html] = []
     for n, (name, title) in enumerate({**making, **titles}.items()):
         if (film := snapshots.get(name)) is None:
             continue
-        inner = (
-            [tag("p", film, class_="note")]
-            if isinstance(film, str)
-            else snapshots_section(film, str(n), title, name in titles)
-        )
-        head = tag("summary", tag("h3", tag("bdi", title)))
-        out.append(tag("details", head, *inner, open=None if out else "", class_="one"))
+        said = [note(film)] if isinstance(film, str) else snapshots_section(film, str(n), title, name in titles)
+        out.append(fold(tag("h3", tag("bdi", title)), *said, is_open=not out, class_="one"))
     return [join_html(out)] if out else []
 
 
@@ -165,20 +153,11 @@ def render_board(
     spent = f", made in {format_duration(made)}" if made else ""
     spent += f" and measured in {format_duration(measured)}" if made and measured else ""
     links = [(name, key) for name, key in _LINKS if any(s is not None and f' id="{key}"' in s[:60] for s in sections)]
-    top = tag(
-        "header",
-        tag("p", "Potstill comparison", class_="kicker"),
-        tag("h1", tag("bdi", title)),
-        tag("p", lede, " on ", tag("bdi", board.source), f"{spent}.", class_="lede"),
-        _progress(board, version is not None),
-        tag(
-            "nav",
-            tag("ul", *(tag("li", tag("a", n, href=f"#{k}")) for n, k in links), class_="jump"),
-            Html('<button type="button" id="theme" hidden>Colours: as the system</button>'),
-            aria_label="Parts of this page",
-        ),
-        class_="top",
-    )
+    jumps = tag("ul", *(tag("li", tag("a", n, href=f"#{k}")) for n, k in links), class_="jump")
+    top = page_header(
+        _KICKER, title, tag("p", lede, " on ", tag("bdi", board.source), f"{spent}.", class_="lede"),
+        _progress(board, version is not None), tag("nav", jumps, _THEME_BUTTON, aria_label="Parts of this page"),
+    )  # fmt: skip
     said = "This file holds all it shows. It needs no network; its one script sorts, filters and changes colours."
     foot = tag("footer", tag("p", f"Made by Potstill. {said}"), class_="foot")
     skip = tag("a", "Skip to the findings", href="#found", class_="skip")
@@ -204,12 +183,6 @@ def _n(k: int, noun: str) -> str:
 
 def render_waiting(title: str, why: str, version: str) -> str:
     """Return a live page while there is nothing to show; it reloads when there is."""
-    top = tag(
-        "header",
-        tag("p", "Potstill comparison", class_="kicker"),
-        tag("h1", tag("bdi", title)),
-        Html('<button type="button" id="theme" hidden>Colours: as the system</button>'),
-        class_="top",
-    )
+    top = page_header(_KICKER, title, _THEME_BUTTON)
     said = tag("p", tag("b", "Live. "), "Nothing to show yet: ", tag("bdi", why), class_="live", id="live")
     return _document(title, [top, tag("main", said)], version)

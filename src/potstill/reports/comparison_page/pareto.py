@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Row
-from potstill.reports.figures import value
+from potstill.reports.figures import linear_ticks, value
 from potstill.reports.numbers import Estimate, format_duration, format_interval, format_score, format_size
-from potstill.reports.tables import table
+from potstill.reports.tables import fold, row, score_value, size_value, table
 from potstill.tasks.metric import Metric
 
 __all__ = ["MARKS", "assign_marks", "draw_pareto", "legend"]
@@ -56,7 +56,7 @@ def legend(of: dict[str, int]) -> Html:
     return tag("ul", *keys, class_="keys")
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def _log_ticks(low: float, high: float) -> list[float]:
     """Return at most six round numbers inside [low, high], for a logarithmic axis."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 2, 5), (1, 3), (1,)):
@@ -64,13 +64,6 @@ def _ticks(low: float, high: float) -> list[float]:
         if len(found) <= 6:
             return found or [low]
     return found[:: -(-len(found) // 6)]
-
-
-def _levels(low: float, high: float) -> list[float]:
-    raw = max(high - low, 1e-9) / 5
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
-    return [k * step for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def _front(places: Sequence[tuple[float, float]], sign: int) -> list[int]:
@@ -121,9 +114,9 @@ def draw_pareto(rows: Sequence[Row], of: dict[str, int], what: str, key: str) ->
     title = f"Test {metric.column_title} against {name}"
     said = _description([drawn[k][:2] for k in best], metric, name)
     grid = [tag("line", x1=f"{across(t):.2f}%", x2=f"{across(t):.2f}%", y1=0, y2="100%", class_="grid")
-            for t in _ticks(left, right)]  # fmt: skip
+            for t in _log_ticks(left, right)]  # fmt: skip
     grid += [tag("line", x1=0, x2="100%", y1=f"{up(t):.2f}%", y2=f"{up(t):.2f}%", class_="grid")
-             for t in _levels(low, high)]  # fmt: skip
+             for t in linear_ticks(low, high)]  # fmt: skip
     aside = _aside([(across(x), up(e.mean)) for x, (_, e, _) in zip(xs, drawn, strict=True)])
     marks = [
         _dot(row, f"{across(x):.2f}%", up, of, what, lane)
@@ -146,8 +139,8 @@ def draw_pareto(rows: Sequence[Row], of: dict[str, int], what: str, key: str) ->
         role="img",
         aria_labelledby=f"{key}-t {key}-d",
     )
-    ys = [tag("span", format_score(t, metric), style=f"top:{up(t):.2f}%") for t in _levels(low, high)]
-    below = [tag("span", tick(t), style=f"left:{across(t):.2f}%") for t in _ticks(left, right)]
+    ys = [tag("span", format_score(t, metric), style=f"top:{up(t):.2f}%") for t in linear_ticks(low, high)]
+    below = [tag("span", tick(t), style=f"left:{across(t):.2f}%") for t in _log_ticks(left, right)]
     clamped = what == "time" and any(c < floor for _, _, c in drawn)
     note = f"{said} Mark: mean; upright line: 95% interval. Cost on a logarithmic scale."
     note += " Dashed: what nothing cheaper beats." + (" Thin lines join the sizes of a method." if threads else "")
@@ -166,7 +159,7 @@ def draw_pareto(rows: Sequence[Row], of: dict[str, int], what: str, key: str) ->
             class_="field",
         ),
         tag("figcaption", note),
-        tag("details", tag("summary", "The same as a table"), _table(drawn, best, title, what)),
+        fold(Html("The same as a table"), _table(drawn, best, title, what)),
         class_="front",
     )
 
@@ -249,19 +242,13 @@ def _steps(places: Sequence[tuple[float, float]]) -> Html:
 
 
 def _table(points: Sequence[tuple[Row, object, float]], best: Sequence[int], title: str, what: str) -> Html:
-    def row(k: int) -> Html:
+    def line(k: int) -> Html:
         r, _, spent = points[k]
         assert r.score is not None
-        return tag(
-            "tr",
-            tag("th", tag("bdi", r.label), scope="row"),
-            tag("td", r.size),
-            tag("td", value(format_size(spent) if what == "bytes" else format_duration(spent), spent)),
-            tag("td", value(format_score(r.score.mean, r.metric), r.score.mean)),
-            tag("td", format_interval(r.score, r.metric)),
-            tag("td", "yes" if k in best else ""),
-        )
+        cost = size_value(spent) if what == "bytes" else value(format_duration(spent), spent)
+        score = score_value(r.score.mean, r.metric)
+        return row(r.label, r.size, cost, score, format_interval(r.score, r.metric), "yes" if k in best else "")
 
     order = sorted(range(len(points)), key=lambda k: points[k][2])
     head = ("Method", "Size", "Bytes" if what == "bytes" else "Time", "Mean", "95% interval", "On the line")
-    return table(title, head, [row(k) for k in order])
+    return table(title, head, [line(k) for k in order])

@@ -9,6 +9,7 @@ from potstill._util.html import Html, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.comparison_page.pareto import assign_marks
 from potstill.reports.numbers import format_percent
+from potstill.reports.tables import fold, note
 
 __all__ = ["PcaMap", "RealProjection", "draw_pca_maps"]
 
@@ -71,31 +72,15 @@ def draw_pca_maps(board: Board, map_: PcaMap | None) -> list[Html]:
     """Return one drawing for each row, by size; empty without real samples."""
     if map_ is None or not map_.positions:
         return []
-    frame, of = (
-        _Frame.around(map_.real.positions, np.concatenate(list(map_.positions.values()))),
-        assign_marks(board.rows),
-    )
-    rows_by_size: dict[str, list[Row]] = {}
-    for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
-        same = [other.file for other in rows_by_size.get(row.size, ())]
-        if row.id in map_.positions and row.file not in same:
-            rows_by_size.setdefault(row.size, []).append(row)
-    parts = [
-        tag(
-            "details",
-            tag("summary", tag("h4", size)),
-            tag("div", *(_drawing(row, map_, frame, of[row.method]) for row in rows), class_="maps"),
-            open=None if k else "",
-        )
-        for k, (size, rows) in enumerate(rows_by_size.items())
-    ]
-    real = map_.real
-    dots = (
-        f"{len(real.positions):,} of {real.samples:,}"
-        if len(real.positions) < real.samples
-        else f"all {real.samples:,}"
-    )
-    note = (
+    real, of = map_.real, assign_marks(board.rows)
+    frame = _Frame.around(real.positions, np.concatenate(list(map_.positions.values())))
+    parts: list[Html] = []
+    for size, rows in board.sets_by_size(lambda row: row.id in map_.positions).items():
+        drawings = (_drawing(row, map_, frame, of[row.method]) for row in rows)
+        parts.append(fold(tag("h4", size), tag("div", *drawings, class_="maps"), is_open=not parts))
+    shown = len(real.positions)
+    dots = f"{shown:,} of {real.samples:,}" if shown < real.samples else f"all {real.samples:,}"
+    text = (
         f"Grey: {dots} real training samples, along the two directions in which they differ most. These hold "
         f"{format_percent(sum(real.variance_shares))} of their differences, so what lies close together here may "
         "differ in other ways. Spread: standard deviation over that of the real samples, across and up. Well below 1 a "
@@ -103,20 +88,10 @@ def draw_pca_maps(board: Board, map_: PcaMap | None) -> list[Html]:
     )
     pictures = any(row.entry and row.entry.gallery and row.entry.gallery.inputs.ndim == 4 for row in board.rows)
     if real.classes and pictures:
-        note += " The choice of a class above is one here, too."
-    return [
-        tag("h3", "Among real samples"),
-        tag("p", note, class_="note"),
-        tag(
-            "svg",
-            tag("g", *_dots(real, frame), id="map-real", class_="real"),
-            width=0,
-            height=0,
-            aria_hidden="true",
-            class_="map",
-        ),
-        *parts,
-    ]
+        text += " The choice of a class above is one here, too."
+    background = tag("g", *_dots(real, frame), id="map-real", class_="real")
+    svg = tag("svg", background, width=0, height=0, aria_hidden="true", class_="map")
+    return [tag("h3", "Among real samples"), note(text), svg, *parts]
 
 
 def _dots(real: RealProjection, frame: _Frame) -> list[Html]:
@@ -139,16 +114,10 @@ def _drawing(row: Row, map_: PcaMap, frame: _Frame, slot: int) -> Html:
     said = (
         f"{len(mine):,} inputs of {row.label} at {row.size} among {len(map_.real.positions):,} real samples: {spread}"
     )
-    marks = _marks(row, places)
     svg = tag(
-        "svg",
-        Html('<use href="#map-real"/>'),
-        *marks,
-        viewBox=f"0 0 {_SIDE} {_SIDE}",
-        role="img",
-        aria_label=said + outside,
-        class_=f"map m{slot}",
-    )
+        "svg", Html('<use href="#map-real"/>'), *_marks(row, places), viewBox=f"0 0 {_SIDE} {_SIDE}", role="img",
+        aria_label=said + outside, class_=f"map m{slot}",
+    )  # fmt: skip
     words = tag("span", f"{spread}{outside}", class_="soft")
     return tag("figure", svg, tag("figcaption", tag("b", tag("bdi", row.label)), " ", words))
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from potstill.reports import collect, render
-from potstill.reports.study import is_study, study_section
+from potstill.reports.diagnosis import is_study, diagnosis_section
 
 STUDY = {
     "format": "potstill/study/1",
@@ -52,5 +52,5 @@ def test_other_json_is_no_report_card(value):
 
 
 def test_a_card_of_nothing_and_a_broken_one_are_still_a_section():
-    assert study_section(None) is None
-    assert study_section({"parts": {"mixing": {"curve": "x"}, "nearest": 3, "agreement": {"peak": None}}})
+    assert diagnosis_section(None) is None
+    assert diagnosis_section({"parts": {"mixing": {"curve": "x"}, "nearest": 3, "agreement": {"peak": None}}})
