@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
-from question_samples import METHODS, comparison
+from question_samples import comparison
 from report_samples import HOSTILE
 
 from potstill.api.report import report
@@ -182,26 +182,17 @@ def test_other_training_data_are_refused(digits: Gallery, real: Splits, tmp_path
     assert not (tmp_path / "page.html").exists()
 
 
-def test_a_leaderboard_of_before_is_ranked_here(digits: Gallery, tmp_path: Path) -> None:
-    rows = {(r.method, r.amount): r for r in read_board_of(comparison(tmp_path / "board", digits, tested=False)).rows}
-    assert rows["dm", 5].best
-    assert rows["k-means", 5].not_told_apart
-    assert not rows["herding", 5].not_told_apart
-    assert rows["dm", 1].seconds == 40.0
-    assert rows["mtt", 5].error
-
-
 def read_board_of(folder: Path) -> Any:
     held = ComparisonFolder(folder)
     return read_board(folder, held._set)
 
 
-def test_scorecards_alone_are_enough_while_it_runs(show: Show, digits: Gallery, tmp_path: Path) -> None:
-    folder = comparison(tmp_path / "board", digits)
-    (folder / "leaderboard.json").unlink()
+def test_a_page_before_the_first_cell_names_what_is_made(show: Show, tmp_path: Path) -> None:
+    (folder := tmp_path / "board").mkdir()
+    with pytest.raises(PotstillError, match="holds no leaderboard"):
+        ComparisonFolder(folder).page("c")
     (folder / "dm-ipc10.safetensors.checkpoint").write_bytes(b"half")
     page = show(ComparisonFolder(folder).page("c"))
-    assert sorted(set(methods(page))) == sorted(METHODS)
     assert "being made: dm-ipc10" in page.locator("#live").inner_text()
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from potstill.reports import collect, render
-from potstill.reports.diagnosis import is_study, diagnosis_section
+from potstill.reports.diagnosis import diagnosis_section, is_study
 
 STUDY = {
     "format": "potstill/study/1",

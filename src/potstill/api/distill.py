@@ -183,11 +183,7 @@ def _plan_output(spec: RunSpec, io: RunIO) -> SetOutput | None:
 
 
 def _check_sharding(spec: RunSpec, limits: RunLimits, io: RunIO) -> None:
-    """Check that checkpoint, time limit and snapshots fit the number of class shards.
-
-    Raises:
-        PotstillError: they do not.
-    """
+    """Check that checkpoint, time limit and snapshots fit the number of class shards."""
     checkpoint = io.checkpoint_path
     if spec.class_shards is None:
         if checkpoint is not None and checkpoint.is_dir():

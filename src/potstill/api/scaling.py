@@ -335,11 +335,7 @@ def _sentence(row: Mapping[str, Any], budgets: Sequence[int]) -> str:
 
 
 def _read(file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The cells that an earlier call has measured with the same settings.
-
-    Raises:
-        PotstillError: the file holds something else.
-    """
+    """Return the cells that an earlier call measured with the same settings."""
     try:
         found = parse_json(file.read_bytes())
     except FileNotFoundError:

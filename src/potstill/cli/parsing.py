@@ -134,11 +134,7 @@ def extra_options(
 
 
 def _resolve_part(kind: str, name: str, imported: bool) -> Any:
-    """Return a method's class or a protocol, as its source declares it unless it is to be imported.
-
-    Raises:
-        Misuse: there is none of that name.
-    """
+    """Return a method's class or a protocol, as its source declares it unless it is to be imported."""
     group: Any = f"{kind}s"
     known = targets(group) | ({"auto": "potstill.automl.candidates:AutoOptions"} if kind == "method" else {})
     if name not in known:

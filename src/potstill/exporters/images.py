@@ -70,10 +70,7 @@ def encode_png(picture: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -
 
 
 def _shown(distilled: Distilled) -> Tensor:
-    """
-    Raises:
-        PotstillError: neither the inputs nor a part of them are pictures.
-    """
+    """Return the pictures of a set, or refuse a set that has none."""
     if (found := image_inputs(distilled)) is None:
         raise PotstillError(f"png needs images, but this set holds {distilled.input.kind} data; export npz or parquet")
     return found

@@ -166,11 +166,7 @@ def names_as_type(names: Sequence[str], kind: str) -> Any:
 
 
 def _columns(card: Mapping[str, Any], count: int) -> list[_Column] | None:
-    """Return the columns in the metadata, if there are any.
-
-    Raises:
-        PotstillError: they do not describe ``count`` values.
-    """
+    """Return the columns in the metadata, if there are any."""
     said = card["source"].get("columns")
     if said is None:
         return None

@@ -127,10 +127,7 @@ class _Batches(Dataset[tuple[Any, Tensor]]):
 
 
 def _check_suits(small: Distilled, train: Source) -> None:
-    """
-    Raises:
-        PotstillError: the set is of other shapes or classes than the data.
-    """
+    """Refuse a set of other shapes or classes than the data."""
     if small.input.shape != train.input.shape or tuple(small.classes) != tuple(train.classes):
         raise PotstillError(
             f"the set has inputs {small.input.shape} of {len(small.classes)} classes, but {train.name} has "

@@ -193,21 +193,13 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
 
     @property
     def _is_real(self) -> bool:
-        """True if ``y`` are real values.
-
-        Raises:
-            ResamplingError: there is no such task here.
-        """
+        """True if ``y`` are real values."""
         if self.task not in (None, "classification", "regression"):
             raise ResamplingError(str(unknown_name("task", str(self.task), ("classification", "regression"))))
         return self.task == "regression"
 
     def _read(self, X: Any, y: Any) -> _TrainingData:
-        """The data as a source.
-
-        Raises:
-            ValueError: they cannot be read.
-        """
+        """Return the data as a source."""
         shape = None if self.shape is None else tuple(self.shape)
         is_real = self._is_real
         if y is not None and not hasattr(y, "ndim") and not is_frame(y):
@@ -241,11 +233,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             raise ResamplingError(str(error)) from error
 
     def _read_frame(self, X: Any, y: Any) -> _TrainingData:
-        """A frame, or an array with missing values, read column by column.
-
-        Raises:
-            ValueError: it cannot be read.
-        """
+        """Return a frame, or an array with missing values, read column by column."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         frame = X
@@ -278,11 +266,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         return _TrainingData(source, None, order)
 
     def _codes(self, y: Array) -> Array:
-        """The number of each sample's class (n,); ``classes_`` is set.
-
-        Raises:
-            ValueError: they are no classes.
-        """
+        """Return the number of each sample's class (n,), and set ``classes_``."""
         if y.ndim == 2 and y.shape[1] > 1:
             if not (np.isin(y, (0, 1)).all() and (y.sum(1) == 1).all()):
                 raise ResamplingError(

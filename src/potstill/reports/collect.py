@@ -16,7 +16,7 @@ from potstill.errors import PotstillError
 from potstill.reports.diagnosis import is_study
 from potstill.reports.entry import Entry, Gallery
 from potstill.reports.gallery import shown
-from potstill.reports.numbers import to_estimate
+from potstill.reports.numbers import read_json, to_estimate
 from potstill.reports.snapshots import Snapshots, load_snapshots
 from potstill.tasks.metric import Metric
 
@@ -38,15 +38,6 @@ _KEPT = ("method", "ipc", "seed", "classes", "input", "source", "bytes", "cost",
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PotstillError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise PotstillError(f"{path}: not valid JSON ({_line(error)}); write it again") from error
 
 
 def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
@@ -345,7 +336,7 @@ def collect(paths: Sequence[Path], read_arrays: ReadArrays | None = None) -> lis
     for path in files:
         if path.suffix == ".safetensors":
             continue
-        value = _json(path)
+        value = read_json(path, "write it again")
         if is_study(value):
             if (owner := _owner(sets, path, value)) is not None:
                 owner.study = value

@@ -1,15 +1,32 @@
 """Numbers from results JSON and their display. Fractions inside, percent only here."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from potstill.errors import PotstillError
 from potstill.tasks.metric import Metric
 
 __all__ = [
-    "ACCURACY", "Estimate", "format_count", "format_difference", "format_duration", "format_interval", "format_percent",
-    "format_score", "format_size", "shorten", "significant", "to_estimate", "to_number", "verdict",
+    "ACCURACY",
+    "Estimate",
+    "format_count",
+    "format_difference",
+    "format_duration",
+    "format_interval",
+    "format_percent",
+    "format_score",
+    "format_size",
+    "read_json",
+    "shorten",
+    "significant",
+    "to_estimate",
+    "to_number",
+    "verdict",
 ]  # fmt: skip
 
 
@@ -24,6 +41,24 @@ def shorten(text: str, most: int = 80) -> str:
         return found
     cut = found[: most - 2]
     return f"{cut[: cut.rfind(' ')] if ' ' in cut[most // 2 :] else cut} …"
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Return the JSON value in a file.
+
+    Args:
+        remedy: end of the message where it is none.
+
+    Raises:
+        PotstillError: the file cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PotstillError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise PotstillError(f"{path}: not valid JSON ({line}); {remedy}") from error
 
 
 def to_number(value: object) -> float | None:

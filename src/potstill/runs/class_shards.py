@@ -133,11 +133,7 @@ def _join_results(state: Any, results: list[LoopResult[Any]]) -> LoopResult[Any]
 
 
 def _prepare_folder(folder: Path, shards: int, resume: bool) -> None:
-    """Make the folder of the checkpoints, empty unless the run is resumed.
-
-    Raises:
-        PotstillError: there is nothing to resume, or it was divided otherwise; or the folder holds other files.
-    """
+    """Make the folder of the checkpoints, empty unless the run is resumed."""
     found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     if resume:
         if not folder.exists():

@@ -331,11 +331,7 @@ class _Loop(Generic[S]):
 def _read_meta(
     path: Path, meta: Mapping[str, Any]
 ) -> tuple[float, int, list[Mapping[str, float]], list[Mapping[str, Any]], float]:
-    """Return seconds, stride, history, changes and seconds of the limit spent before, of a checkpoint.
-
-    Raises:
-        PotstillError: they are not what this loop wrote.
-    """
+    """Return what this loop wrote into a checkpoint: seconds, stride, history, changes, seconds spent before."""
     seconds, stride, history, changes, spent = (
         meta.get(name) for name in ("seconds", "stride", "history", "changes", "spent")
     )

@@ -201,11 +201,7 @@ def run_identity(run: ResolvedRun) -> dict[str, Any]:
 
 
 def _set_parts(name: str, method: Method[Any], train: Source, spec: RunSpec) -> Method[Any]:
-    """Return the method with the parts that the spec names; network and augmentation give way to other data.
-
-    Raises:
-        PotstillError: the method has no such part to choose, or the part does not exist.
-    """
+    """Return the method with the parts that the spec names; network and augmentation give way to other data."""
     fields: Mapping[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
     network = parse_network(spec.network)
     requested = {
@@ -234,11 +230,7 @@ def _set_parts(name: str, method: Method[Any], train: Source, spec: RunSpec) -> 
 
 
 def _check_suits(name: str, info: MethodInfo, train: Source) -> None:
-    """Check that the method does the source's task, and takes its kind of inputs.
-
-    Raises:
-        PotstillError: it does not.
-    """
+    """Check that the method does the source's task, and takes its kind of inputs."""
     task = get_task(train)
     if not {"*", task.name} & set(info.tasks):
         raise PotstillError(
@@ -293,11 +285,7 @@ def _resolve_parametrization(
 
 
 def _resolve_network(name: str, method: Method[Any], train: Source, spec: RunSpec) -> NetworkFactory:
-    """Return the factory of the network that the spec or the method names, or of the default for the data.
-
-    Raises:
-        PotstillError: the network cannot be built, or the method differentiates gradients and the network cannot.
-    """
+    """Return the factory of the network that the spec or the method names, or of the default for the data."""
     network = parse_network(spec.network) or getattr(method, "network", None)
     if network is None and train.input.parts and default_network_name(train.input) == "mlp":
         return NoNetwork(train.input, train.device)
@@ -346,11 +334,7 @@ def _describe_omitted_augmentations(method: Method[Any], train: Source) -> tuple
 
 
 def _check_provided_assets(run: ResolvedRun) -> None:
-    """Check that the method asks for the assets that the user provides.
-
-    Raises:
-        PotstillError: it asks for none such.
-    """
+    """Check that the method asks for the assets that the user provides."""
     if not run.provided_assets:
         return
     known = {asset.name for asset in run.method.assets(run.problem)}
@@ -363,10 +347,6 @@ def _start_from(run: ResolvedRun, earlier: Distilled) -> ResolvedRun:
 
     Classes are matched by name. Of a class with more inputs the first are taken; what is missing the method
     initializes.
-
-    Raises:
-        PotstillError: the method has no init to choose, or the set is of another kind, shape or task, or shares no
-            class.
     """
     problem, x = run.problem, earlier.inputs
     spec, classes = problem.train.input, problem.train.classes
@@ -409,11 +389,7 @@ def _start_from(run: ResolvedRun, earlier: Distilled) -> ResolvedRun:
 
 
 def _with_settings_of_scores(spec: RunSpec, scores: Scores) -> RunSpec:
-    """Return the spec with the network, augmentation and fields that the scores were made with.
-
-    Raises:
-        PotstillError: the method does not select by scores or has none here, or the spec asks for other settings.
-    """
+    """Return the spec with the network, augmentation and fields that the scores were made with."""
     name, method = make_method(spec.method, {})
     if not isinstance(method, ScoringMethod):
         raise PotstillError(f"method {name} does not select by scores; leave the scores out, or choose one that does")

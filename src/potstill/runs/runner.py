@@ -188,11 +188,7 @@ class _Execution:
         }  # fmt: skip
 
     def _prepare(self) -> tuple[Problem, float]:
-        """Return the problem with the assets that the method and the parametrization ask for, and their seconds.
-
-        Raises:
-            PotstillError: they will take, or have taken, all of the time limit.
-        """
+        """Return the problem with the assets that the method and the parametrization ask for, and their seconds."""
         run, problem, limit, reporter = self.run, self.run.problem, self.clock, self.reporter
         if run.scores is not None:
             columns = run.scores.columns_for(run.name, problem.train)

@@ -81,12 +81,7 @@ def _frontiers(board: Board) -> list[Html]:
 
 
 def _snapshots_sections(board: Board, snapshots: Mapping[str, Snapshots | str]) -> list[Html]:
-    """Return the snapshots of each set, folded but the first, in the order of the leaderboard.
-
-    Args:
-        held: by the name of the set's file, without its ending while the set is being made; a text says why there are
-            none.
-    """
+    """Return the snapshots of each set, or why there are none, folded but the first."""
     titles: dict[str, str] = {}
     for row in board.by_size:
         titles.setdefault(row.file, f"{row.label}, {row.size}")
