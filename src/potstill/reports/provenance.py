@@ -36,18 +36,18 @@ def storage(entry: Entry) -> list[Html] | None:
             out += [tag("div", bar(total / real, is_own=True, height=12), class_="stack"), note(smaller)]
         out.append(table("Stored bytes", ("Part", "Bytes"), body, narrow=True, of=entry.name))
     facts = {
-        "Time": _known(cost.get("seconds"), format_duration),
-        "Steps": _known(cost.get("steps"), format_count),
-        "Peak memory": _known(cost.get("peak_memory"), format_size),
+        "Time": _written(cost.get("seconds"), format_duration),
+        "Steps": _written(cost.get("steps"), format_count),
+        "Peak memory": _written(cost.get("peak_memory"), format_size),
         "Device": str(cost.get("device") or ""),
-        "Measuring took": _known(entry.scorecard_section("cost").get("seconds") or None, format_duration),
+        "Measuring took": _written(entry.scorecard_section("cost").get("seconds") or None, format_duration),
     }
     if listing := _list(facts):
         out.append(listing)
     return out or None
 
 
-def _known(number: object, write: Callable[[float | None], str]) -> str:
+def _written(number: object, write: Callable[[float | None], str]) -> str:
     return "" if number is None else write(to_number(number))
 
 
