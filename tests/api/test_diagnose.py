@@ -134,7 +134,13 @@ def test_a_table_has_a_card_from_the_command_line_too(tmp_path, capsys, monkeypa
     assert plan["seconds"] == pytest.approx(sum(of["seconds"] for of in plan["expected"].values()))
     assert main([*words, *few, "--out", "w.study.json"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"{name}:" in shown for name in parts())
+    captions = (
+        "Items nearest to real samples", "Items that networks of real data read", "Calibration error over",
+        "Mixed with real samples", "Agreement with networks stopped early", "Curvature of the loss",
+        "Influence of items",
+    )  # fmt: skip
+    assert len(captions) == len(parts())
+    assert all(f"\n{caption}" in shown for caption in captions)
     held = json.loads((tmp_path / "w.study.json").read_text())
     assert held["file"] == "w.safetensors"
     assert held["parts"]["nearest"]["space"] == "normalised values"
