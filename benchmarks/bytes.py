@@ -54,7 +54,7 @@ from torch import Tensor
 import potstill
 from potstill.augment.names import named_augmentation
 from potstill.codecs import decode, encode_classes, encode_ints, encoded_bytes, parse_codec
-from potstill.core import Parametrization, Source, Splits, Synthetic, registry
+from potstill.core import DecodeContext, Parametrization, Source, Splits, Synthetic, registry
 from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
 from potstill.dataset_file import write_atomic
@@ -321,7 +321,7 @@ class Bench:
                 sizes["ranges" if suffix else "codes"] += part.numel() * part.element_size()
             out[name] = decode(packed)
         decoder: Parametrization = registry.part("parametrizations", c.over)
-        x = decoder.decode(out, self.shape)
+        x = decoder.decode(out, DecodeContext(input=self.train.input))
         return (x if model else self.train.normalization.apply(x)), sizes
 
     # --- students -----------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ from torch import Tensor, nn
 
 from potstill import native
 from potstill.augment import dc, siamese
+from potstill.core import DecodeContext, InputSpec
 from potstill.functional.distribution import (
     characteristic_function,
     class_means,
@@ -448,7 +449,9 @@ def compare_tiles(
     target = torch.zeros(stored, dtype=torch.int64)
     expected = torch.cat([theirs.decode(x, target)[0] for x in by_class(yours, 3)])
     payload = {"inputs/0": mine.reshape(3, stored, 3, side, side)}
-    made = Tiles(factor=factor, mode=mode).decode(payload, (3, side, side))
+    made = Tiles(factor=factor, mode=mode).decode(
+        payload, DecodeContext(input=InputSpec(kind="image", shape=(3, side, side)))
+    )
     weight = normal(dtype, *expected.shape, path="weight")
     return max(error(made, expected), worst((made * weight).sum(), mine, (expected * weight).sum(), yours))
 
@@ -459,7 +462,7 @@ def compare_idm_tiles(utils: types.ModuleType, networks: types.ModuleType, at: P
     expected = space["number_sign_augment"](yours, torch.zeros(5, dtype=torch.int64))[0]
     # IDM counts cells column by column; the order of a class's samples decides nothing
     expected = expected.reshape(2, 2, 5, 3, 32, 32).transpose(0, 1).flatten(0, 2)
-    made = Tiles().decode({"inputs/0": mine[None]}, (3, 32, 32))
+    made = Tiles().decode({"inputs/0": mine[None]}, DecodeContext(input=InputSpec(kind="image", shape=(3, 32, 32))))
     weight = normal(dtype, *expected.shape, path="weight")
     return max(error(made, expected), worst((made * weight).sum(), mine, (expected * weight).sum(), yours))
 

@@ -29,7 +29,7 @@ from photo_patches import fashion, photo_patches
 
 import potstill
 from potstill.augment.names import named_augmentation
-from potstill.core import NetworkFactory, Splits
+from potstill.core import DecodeContext, NetworkFactory, Splits
 from potstill.core.registry import names, resolve
 from potstill.dataset_file import Distilled, load
 from potstill.evaluation import Protocol
@@ -250,7 +250,7 @@ class Bench:
         assert isinstance(raw, torch.Tensor)
         tiles = Tiles(factor=2, shrink="area")
         stored = torch.stack([tiles._mosaics(part, self.ipc) for part in torch.split(raw, count)])
-        x = tiles.decode({"inputs/0": stored}, train.input.shape)
+        x = tiles.decode({"inputs/0": stored}, DecodeContext(input=train.input))
         row |= {"options": {"factor": 2, "shrink": "area"}, "steps": 0, "inputs": len(x), "seconds": [0.0]}
         return train.normalization.apply(x), torch.arange(len(index)).repeat_interleave(count)
 

@@ -384,9 +384,7 @@ def test_every_method_that_makes_a_set_can_be_rounded_while_it_does(name: str) -
     with torch.no_grad():
         decoded = problem.decode(result.payload)
     assert torch.isfinite(decoded).all()
-    assert torch.equal(
-        decoded, wrapped.inner.decode(wrapped.quantized_payload(result.payload), problem.train.input.shape)
-    )
+    assert torch.equal(decoded, wrapped.inner.decode(wrapped.quantized_payload(result.payload), problem.context))
 
 
 @pytest.mark.parametrize("name", [n for n in MATCHING if n in ("dm", "idm", "datadam", "m3d", "ncfm", "dance", "dsdm")])

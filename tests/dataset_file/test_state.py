@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from potstill.core import DecodeContext, InputSpec
 from potstill.dataset_file import load, pack_state, read_checkpoint, read_tensors, unpack_state, write_checkpoint
 from potstill.errors import PotstillError
 from potstill.parametrize import Pixels
@@ -236,4 +237,4 @@ def test_pixels_are_their_own_payload() -> None:
     x = torch.rand(2, 1, 3, 3)
     assert Pixels().sizes((8, 11), (1, 2, 2)) == (2, 2)
     assert Pixels().encode(x, toy_problem(), generator(0))["inputs"] is x
-    assert Pixels().decode({"inputs": x}, (1, 2, 2)) is x
+    assert Pixels().decode({"inputs": x}, DecodeContext(input=InputSpec(kind="image", shape=(1, 2, 2)))) is x

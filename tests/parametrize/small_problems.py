@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from potstill.core import InputSpec, Parametrization, Payload, Problem
+from potstill.core import DecodeContext, InputSpec, Parametrization, Payload, Problem
 from potstill.data import TensorSource, fit_normalization
 from potstill.rng import generator
 from potstill.testing import toy_problem
@@ -18,6 +18,11 @@ SHAPES = [(1, 8, 8), (3, 13, 9), (1, 6, 11), (2, 16, 16)]
 
 MANY = st.lists(st.integers(1, 4000), min_size=1, max_size=5).map(tuple)
 """Numbers that each class may store, unequal as a rule."""
+
+
+def context(*shape: int) -> DecodeContext:
+    """Context of pictures of ``shape``."""
+    return DecodeContext(input=InputSpec(kind="image", shape=shape))
 
 
 def problem(

@@ -9,11 +9,11 @@ import torch
 from covering import covering
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_problems import encoded, inputs, problem
+from small_problems import context, encoded, inputs, problem
 from torch import Tensor
 
 from potstill.codecs import decode, encoded_bytes, parse_codec
-from potstill.core import Codec, Parametrization, Payload, Synthetic
+from potstill.core import Codec, DecodeContext, Parametrization, Payload, Synthetic
 from potstill.core.registry import create, make_method
 from potstill.errors import PotstillError
 from potstill.functional.quantize import straight_through
@@ -50,8 +50,8 @@ def test_what_is_decoded_is_what_is_written(spelled: str, stored: str, learned: 
         with torch.no_grad():
             decoded = prob.decode(payload)
         kept = reread(p, payload)
-        assert torch.equal(p.inner.decode(kept, (3, 12, 10)), decoded)
-        assert torch.equal(p.inner.decode(p.quantized_payload(payload), (3, 12, 10)), decoded)
+        assert torch.equal(p.inner.decode(kept, context(3, 12, 10)), decoded)
+        assert torch.equal(p.inner.decode(p.quantized_payload(payload), context(3, 12, 10)), decoded)
         assert kept.keys() == p.quantized_payload(payload).keys() == {n for n in payload if not n.startswith("range/")}
         leaves = {n: t.clone().requires_grad_() for n, t in payload.items() if t.is_floating_point()}
         assert torch.equal(prob.decode({**payload, **leaves}), decoded)
@@ -74,7 +74,7 @@ def test_stores_of_pictures_too(spelled: str, stored: str) -> None:
         for name, t in payload.items():
             payload[name] = t + 0.03 * torch.randn(t.shape, generator=generator(5, name))
         decoded = prob.decode(payload)
-        assert torch.equal(p.inner.decode(reread(p, payload), (3, 12, 10)), decoded)
+        assert torch.equal(p.inner.decode(reread(p, payload), context(3, 12, 10)), decoded)
         leaves = {n: t.requires_grad_() for n, t in payload.items()}
         found = torch.autograd.grad(prob.decode(leaves).square().sum(), tuple(leaves.values()))
         assert all(float(g.abs().sum()) > 0 for g in found)
@@ -195,7 +195,7 @@ def test_methods_run_over_it_unchanged(name: str, spelled: str, learned: bool) -
     kept = p.encode_payload(last.payload)
     with torch.no_grad():
         assert torch.equal(
-            p.inner.decode({n: decode(k) for n, k in kept.items()}, (1, 16, 16)), prob.decode(last.payload)
+            p.inner.decode({n: decode(k) for n, k in kept.items()}, context(1, 16, 16)), prob.decode(last.payload)
         )
     moved = [n for n in last.payload if n.startswith("range/") and not torch.equal(last.payload[n], first.payload[n])]
     assert bool(moved) == learned
@@ -232,7 +232,7 @@ def test_tensors_of_one_prefix_keep_their_own_levels() -> None:
         def encode(self, x: Tensor, problem: object, rng: object, /) -> Payload:
             return {"a": x, "a/b": x * 10, "a/low": x * 100}
 
-        def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+        def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
             return payload["a"] + payload["a/b"] + payload["a/low"]
 
     inner: Parametrization = Two()  # type: ignore[assignment]
@@ -243,7 +243,7 @@ def test_tensors_of_one_prefix_keep_their_own_levels() -> None:
     kept = reread(p, payload)
     for name in ("a", "a/b", "a/low"):
         torch.testing.assert_close(kept[name], payload[name], rtol=0.02, atol=0.5)
-    assert torch.equal(p.decode(payload, (1, 4, 4)), sum(kept.values()))
+    assert torch.equal(p.decode(payload, context(1, 4, 4)), sum(kept.values()))
 
 
 @pytest.mark.parametrize(
@@ -260,4 +260,4 @@ def test_without_learned_levels_a_plain_payload_is_decoded_too() -> None:
     p = aware("pixels", "uint3", learned=True)
     prob = problem(p, (1, 5, 5), (50, 50))
     x = inputs(prob)
-    assert torch.equal(p.decode({"inputs": x}, (1, 5, 5)), decode(parse_codec("uint3").pack(x)))
+    assert torch.equal(p.decode({"inputs": x}, context(1, 5, 5)), decode(parse_codec("uint3").pack(x)))

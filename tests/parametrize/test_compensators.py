@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from small_problems import context
 
 from potstill.core import Problem
 from potstill.errors import PotstillError
@@ -60,6 +61,6 @@ def test_a_compensator_s_gradient_is_the_sum_over_classes() -> None:
     small = {"inputs": torch.rand(4, 1, 2, 2, dtype=torch.float64, requires_grad=True)}
     extra = torch.rand(2, 2, 1, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda a, b: Compensators(count=2).decode({"inputs": a, "decoder/compensators": b}, (1, 2, 2)),
+        lambda a, b: Compensators(count=2).decode({"inputs": a, "decoder/compensators": b}, context(1, 2, 2)),
         (small["inputs"], extra),
     )

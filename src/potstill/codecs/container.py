@@ -1,6 +1,7 @@
 """Encoded tensors as a file has them: named tensors, and JSON that says how to decode them.
 
-The list of encodings is closed, so that a file can be read by whoever has it. Every `Codec` writes one of these:
+The list of encodings is closed, so that a file can be read by whoever has it. Every `Codec` writes one of these,
+but for a `ContextCodec`, which decodes by itself:
 
 ========  ==============================================================================================================
 codec     tensors by suffix, and the value at each place
@@ -31,7 +32,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from potstill.core import Encoded
+from potstill.core import ContextCodec, DecodeContext, Encoded
+from potstill.core.registry import create, targets
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS, unpack_bits
 
@@ -190,14 +192,24 @@ DECODERS: Mapping[str, Callable[[Encoded], Tensor] | str] = {
 """Decoders by name: functions, or ``module:function`` for those that need more than torch."""
 
 
-def decode(stored: Encoded) -> Tensor:
+def decode(stored: Encoded, context: DecodeContext | None = None) -> Tensor:
     """Decode a tensor: float32, or int64 for whole numbers.
+
+    Args:
+        context: context of the data, for inputs that a `ContextCodec` wrote.
 
     Raises:
         PotstillError: description and tensors do not fit each other, or there is no such codec.
     """
     name = stored.metadata.get("codec")
     decoder = DECODERS.get(name) if isinstance(name, str) else None
+    if (
+        decoder is None
+        and context is not None
+        and isinstance(name, str)
+        and name.partition(":")[0] in targets("codecs")
+    ):
+        return _unpack(stored, name[:200], context)
     if decoder is None:
         raise PotstillError(
             f"its codec is {str(name)[:40]!r}, but this version reads {', '.join(DECODERS)}; upgrade potstill"
@@ -207,3 +219,18 @@ def decode(stored: Encoded) -> Tensor:
         decoder = getattr(importlib.import_module(module), attribute)
     tensor: Tensor = decoder(stored)
     return tensor
+
+
+def _unpack(stored: Encoded, name: str, context: DecodeContext) -> Tensor:
+    codec, shape = create("codecs", name), parse_shape(stored.metadata)
+    if not isinstance(codec, ContextCodec) or shape[1:] != context.shape:
+        raise PotstillError(f"its codec {name!r} does not write inputs of {list(context.shape)}; get the file again")
+    try:
+        x = codec.unpack(stored, context)
+    except (RuntimeError, ValueError, KeyError, IndexError, TypeError) as error:
+        # Torch operations on tensors that the codec did not write raise any of these: the file is wrong.
+        line = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise PotstillError(f"its tensors do not fit its codec {name!r} ({line}); get the file again") from error
+    if tuple(x.shape) != shape or not x.is_floating_point():
+        raise PotstillError(f"its codec {name!r} decodes to {list(x.shape)}, not {list(shape)}; get the file again")
+    return x.float()

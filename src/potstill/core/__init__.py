@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from potstill.core.bounds import Bounds, NonNegativeInt, PositiveFloat, UnitFloat
     from potstill.core.data import (
         Batch,
+        DecodeContext,
         Inputs,
         InputSpec,
         Metrics,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from potstill.core.parts import (
         Augmentation,
         Codec,
+        ContextCodec,
         Encoded,
         GeometricAugmentation,
         Layered,
@@ -51,11 +53,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Asset", "AssetContext", "AssetJob", "Augmentation", "Batch", "Bounds", "Budget", "ClassSeparable",
-    "ClassShardable", "Codec", "Encoded", "Family", "GeometricAugmentation", "InputSpec", "Inputs", "Layered",
-    "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory", "NetworkWeights", "NonNegativeInt",
-    "Normalization", "Parametrization", "Payload", "PositiveFloat", "Preset", "Presets", "Problem", "RequiresAssets",
-    "Result", "ScoringMethod", "Selection", "Source", "Space", "Splits", "StepCost", "Synthetic",
-    "TargetMovingAugmentation", "Task", "UnitFloat", "Whitening", "label_mode",
+    "ClassShardable", "Codec", "ContextCodec", "DecodeContext", "Encoded", "Family", "GeometricAugmentation",
+    "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory",
+    "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload", "PositiveFloat", "Preset",
+    "Presets", "Problem", "RequiresAssets", "Result", "ScoringMethod", "Selection", "Source", "Space", "Splits",
+    "StepCost", "Synthetic", "TargetMovingAugmentation", "Task", "UnitFloat", "Whitening", "label_mode",
 ]  # fmt: skip
 
 _MODULES = ("core.bounds", "core.data", "core.parts", "core.assets", "core.problem", "core.method", "tasks")

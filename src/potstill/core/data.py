@@ -15,6 +15,7 @@ from torch import Tensor
 
 __all__ = [
     "Batch",
+    "DecodeContext",
     "InputSpec",
     "Inputs",
     "Metrics",
@@ -83,6 +84,23 @@ class InputSpec:
         if self.parts:
             return sum(part.num_values for _, part in self.parts if part.kind != "words")
         return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeContext:
+    """Facts that decoders of parametrizations and codecs may use, all of which a reader of the file has too."""
+
+    input: InputSpec
+    """Kind, shape and units of one decoded input."""
+    classes: tuple[str, ...] = ()
+    """Class names in label order; empty for tasks without classes."""
+    assets: Mapping[str, Payload] = field(default_factory=dict)
+    """Tensors of each asset that the decoder uses, by asset name, on the device of the values."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one decoded input."""
+        return self.input.shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from potstill.core.data import DecodeContext
 from potstill.tasks import Movement
 
 __all__ = [
     "Augmentation",
     "Codec",
+    "ContextCodec",
     "Encoded",
     "GeometricAugmentation",
     "Layered",
@@ -128,4 +130,25 @@ class Codec(Protocol):
 
     def pack(self, x: Tensor, /) -> Encoded:
         """Encode ``x`` (float32, any shape) in one of the encodings of the file format."""
+        ...
+
+
+@runtime_checkable
+class ContextCodec(Codec, Protocol):
+    """`Codec` of whole inputs that decodes them itself and by the context of the data, such as an asset.
+
+    Its ``Encoded.metadata["codec"]`` is its registered name with its settings, by which a reader finds ``unpack``. A
+    codec that uses assets has ``assets(problem)`` as well (`RequiresAssets`).
+    """
+
+    def pack(self, x: Tensor, context: DecodeContext | None = None, /) -> Encoded:
+        """Encode inputs ``x`` (n, *context.shape), float32 on the CPU.
+
+        Raises:
+            PotstillError: there is no context, or inputs that it does not write.
+        """
+        ...
+
+    def unpack(self, stored: Encoded, context: DecodeContext, /) -> Tensor:
+        """Return inputs (n, *context.shape), float32; nothing in ``stored`` can be relied on."""
         ...

@@ -10,8 +10,8 @@ from jaxtyping import Int
 from torch import Generator, Tensor
 
 from potstill.core.assets import Asset
-from potstill.core.data import Payload, Source
-from potstill.core.parts import Augmentation, NetworkFactory
+from potstill.core.data import DecodeContext, Payload, Source
+from potstill.core.parts import Augmentation, Codec, NetworkFactory
 from potstill.tasks import Task, get_task
 
 __all__ = ["Budget", "ClassSeparable", "Parametrization", "Problem", "RequiresAssets"]
@@ -88,26 +88,21 @@ class Parametrization(Protocol):
         """
         ...
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Any:
-        """Return inputs (n, *shape), grouped by class in label order, differentiable in every floating tensor."""
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Any:
+        """Return inputs (n, *context.shape), classes in label order, differentiable in every floating tensor."""
         ...
 
 
 @runtime_checkable
 class RequiresAssets(Protocol):
-    """`Parametrization` whose decoder uses shared assets, such as a generator, that are in no distilled set's file.
+    """`Parametrization` or `ContextCodec` whose decoder uses shared assets, such as a generator, that are in no file.
 
     Each opens to named tensors. The file's metadata has their hash, by which a reader finds them. ``sizes`` is called
-    before they are there, ``encode`` and ``decode`` after. Keep them in a field with ``compare=False``: it is no
-    setting.
+    before they are there, ``encode``, ``decode``, ``pack`` and ``unpack`` after: they are in the context.
     """
 
     def assets(self, problem: "Problem", /) -> "tuple[Asset, ...]":
         """Return the assets of its decoder; a function of data and settings."""
-        ...
-
-    def with_assets(self, assets: Mapping[str, Payload], /) -> Parametrization:
-        """Return an equal copy that holds its opened assets, by name."""
         ...
 
 
@@ -134,6 +129,8 @@ class Problem:
     network: NetworkFactory
     augment: Augmentation
     parametrization: Parametrization
+    codec: Codec | None = None
+    """Codec of the file; ``None``: chosen at the end, or not known."""
     value_budget: tuple[int, ...] = ()
     """float32 values that each class may store; empty: those of its items."""
     assets: Mapping[str, Any] = field(default_factory=dict)
@@ -181,23 +178,26 @@ class Problem:
         return self.parametrization.sizes(self.values_per_class, self.train.input.shape)
 
     @property
-    def parametrization_assets(self) -> "tuple[Asset, ...]":
-        """Assets of the parametrization's decoder."""
-        return self.parametrization.assets(self) if isinstance(self.parametrization, RequiresAssets) else ()
+    def decoder_assets(self) -> "tuple[Asset, ...]":
+        """Assets of the decoders of the parametrization and the codec."""
+        parts: tuple[object, ...] = (self.parametrization, self.codec)
+        return tuple(asset for part in parts if isinstance(part, RequiresAssets) for asset in part.assets(self))
 
     def with_assets(self, assets: Mapping[str, Any]) -> "Problem":
-        """Return a copy with opened assets by name; the parametrization gets those that its decoder uses."""
-        mine = {
-            a.name: {n: t.to(self.train.device) for n, t in assets[a.name].items()} for a in self.parametrization_assets
-        }
-        p = self.parametrization
-        return replace(
-            self, assets=assets, parametrization=p.with_assets(mine) if mine and isinstance(p, RequiresAssets) else p
-        )
+        """Return a copy with opened assets by name."""
+        return replace(self, assets=assets)
+
+    @cached_property
+    def context(self) -> DecodeContext:
+        """Context of the decoders, with those of their assets that are opened."""
+        opened = {a.name: self.assets[a.name] for a in self.decoder_assets if a.name in self.assets}
+        device = self.train.device
+        assets = {name: {n: t.to(device) for n, t in tensors.items()} for name, tensors in opened.items()}
+        return DecodeContext(input=self.train.input, classes=self.train.classes, assets=assets)
 
     def decode(self, payload: Payload) -> Any:
         """Return the inputs of ``payload``, classes in label order, differentiable."""
-        return self.parametrization.decode(payload, self.train.input.shape)
+        return self.parametrization.decode(payload, self.context)
 
     @cached_property
     def class_indices(self) -> tuple[Int[Tensor, " _"], ...]:

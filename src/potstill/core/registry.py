@@ -93,6 +93,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "memory": "parametrize.memory:Memory", "frequency": "parametrize.frequency:Frequency",
         "hallucinator": "parametrize.hallucinator:Hallucinator", "field": "parametrize.field:Field",
         "compensators": "parametrize.compensators:Compensators", "small": "parametrize.low_resolution:LowResolution",
+        "basis": "pretraining.basis:Basis",
     },
     "protocols": {
         "potstill": "evaluation.protocols:POTSTILL", "dc": "evaluation.protocols:DC", "dsa": "evaluation.protocols:DSA",
@@ -109,6 +110,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "float": "codecs.exact:Float", "exact": "codecs.exact:Exact", "uniform": "codecs.uniform:Uniform",
         "half": "codecs.downsample:Downsample", "mosaic": "codecs.mosaic:Mosaic", "apot": "codecs.apot:APoT",
         "patches": "codecs.patches:Patches", "palette": "codecs.palette:Palette",
+        "basis": "pretraining.basis:BasisCodec",
     },
     "learners": {
         "linear-model": "evaluation.learners:LinearModel", "forest": "evaluation.learners:Forest",

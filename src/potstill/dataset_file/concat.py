@@ -116,6 +116,8 @@ def _payload_parts(distilled: Distilled) -> Iterator[tuple[dict[str, Any], dict[
             payload = {name.removeprefix(start): e for name, e in encoded.items() if name.startswith(start)}
             yield {**decoder, "items": items}, payload
         return
+    if metadata["codec"].get("assets"):
+        raise PotstillError("inputs that their codec decodes by an asset cannot be joined; write the set as float32")
     normalised = metadata["codec"].get("normalised", False)
     if normalised and (
         distilled.normalization.whitening is not None

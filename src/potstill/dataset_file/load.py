@@ -42,7 +42,7 @@ def load(path: str | Path, *, max_bytes: int | None = None, decoder: DecoderSour
             check_limit("set_bytes", os.path.getsize(path), str(path))
     tensors, header = read_tensors(path, max_bytes)
     metadata = parse_metadata(path, header)
-    if decoder is not None and not decoder_assets(metadata.get("decoder")):
+    if decoder is not None and not (decoder_assets(metadata.get("decoder")) or decoder_assets(metadata.get("codec"))):
         raise PotstillError(f"{path}: decodes by no asset, but a decoder is given; leave it out")
     distilled = validated_set(path, metadata, tensors, max_bytes, decoder)
     distilled.path = path

@@ -18,7 +18,17 @@ from potstill.codecs import decode, encode_classes, encode_ints, encode_probabil
 from potstill.codecs.entropy import compress_tensor
 from potstill.codecs.exact import Exact, Float
 from potstill.codecs.uniform import Uniform
-from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Parametrization, RequiresAssets
+from potstill.core import (
+    Codec,
+    ContextCodec,
+    DecodeContext,
+    Encoded,
+    Inputs,
+    InputSpec,
+    Normalization,
+    Parametrization,
+    RequiresAssets,
+)
 from potstill.core.nested import concat, named_tensors, tensor_names, tree_map
 from potstill.dataset_file.metadata import has_scores, input_from_json
 from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, decoder_parts, load_decoders
@@ -57,7 +67,8 @@ def encode_contents(contents: Contents, schema: Schema, encoding: Encoding) -> t
     parts: dict[str, Encoded] = {}
     normalised: bool | list[str] = False
     if not contents.payload:
-        parts, normalised = encode_inputs(inputs, schema.input, codec, normalization)
+        context = DecodeContext(input=schema.input, classes=schema.classes, assets=encoding.assets)
+        parts, normalised = encode_inputs(inputs, schema.input, codec, normalization, context)
     for name, tensor in contents.payload.items():
         parts[PAYLOAD + name] = encoding.encoded.get(name) or _encode_tensor(tensor, codec)
     if contents.scores is not None:
@@ -131,7 +142,7 @@ def _pop_texts(decoded: dict[str, Tensor], n: int) -> tuple[str, ...]:
 
 
 def encode_inputs(
-    inputs: Inputs, input: InputSpec, codec: Codec, normalization: Normalization
+    inputs: Inputs, input: InputSpec, codec: Codec, normalization: Normalization, context: DecodeContext | None = None
 ) -> tuple[dict[str, Encoded], bool | list[str]]:
     """Encode inputs in data units, codes and words exactly.
 
@@ -144,7 +155,8 @@ def encode_inputs(
     """
     if isinstance(inputs, Tensor):
         image = get_kind(input).value_range is not None
-        return {"inputs": encode_input_tensor(inputs, codec, normalization, image)}, quantizes_normalised(codec, image)
+        encoded_inputs = encode_input_tensor(inputs, codec, normalization, image, context)
+        return {"inputs": encoded_inputs}, quantizes_normalised(codec, image)
     kinds = {name: part.kind for name, part in input.parts}
     parts = [n for n in normalization.parts if quantizes_normalised(codec, kinds.get(n) == "image")]
     encoded = {
@@ -155,8 +167,9 @@ def encode_inputs(
 
 
 def decode_inputs(
-    parts: Mapping[str, Encoded], input: InputSpec, normalised: Any, normalization: Normalization
-) -> Inputs:
+    parts: Mapping[str, Encoded], input: InputSpec, normalised: Any, normalization: Normalization,
+    context: DecodeContext | None = None,
+) -> Inputs:  # fmt: skip
     """Decode what `encode_inputs` returned to inputs in data units.
 
     Raises:
@@ -168,7 +181,9 @@ def decode_inputs(
         affine = normalization.parts.get(part) if part else normalization
         is_normalised = normalised is True if not part else isinstance(normalised, list) and part in normalised
         try:
-            decoded[part] = decode(encoded) if affine is None else decode_input_tensor(encoded, is_normalised, affine)
+            decoded[part] = (
+                decode(encoded) if affine is None else decode_input_tensor(encoded, is_normalised, affine, context)
+            )
         except PotstillError as error:
             raise PotstillError(f"tensor {name[:80]!r}: {error}") from error
     return decoded[""] if "" in decoded else {n: decoded[n] for n in (*tensor_names(input), *decoded) if n in decoded}
@@ -179,18 +194,23 @@ def quantizes_normalised(codec: Codec, image: bool) -> bool:
     return not image and not isinstance(codec, Exact | Float)
 
 
-def encode_input_tensor(inputs: Tensor, codec: Codec, normalization: Normalization, image: bool) -> Encoded:
+def encode_input_tensor(
+    inputs: Tensor, codec: Codec, normalization: Normalization, image: bool, context: DecodeContext | None = None
+) -> Encoded:
     """Encode inputs (n, …) in data units."""
-    return codec.pack(_affine(inputs, normalization) if quantizes_normalised(codec, image) else inputs)
+    x = _affine(inputs, normalization) if quantizes_normalised(codec, image) else inputs
+    return codec.pack(x, context) if isinstance(codec, ContextCodec) else codec.pack(x)
 
 
-def decode_input_tensor(encoded: Encoded, normalised: bool, normalization: Normalization) -> Tensor:
+def decode_input_tensor(
+    encoded: Encoded, normalised: bool, normalization: Normalization, context: DecodeContext | None = None
+) -> Tensor:
     """Decode what `encode_input_tensor` returned to inputs in data units.
 
     Raises:
         PotstillError: the tensors contradict their description, or hold one number for each input.
     """
-    x = decode(encoded)
+    x = decode(encoded, context)
     if x.ndim < 2:
         raise PotstillError(f"at least one input with values is required, but inputs are {list(x.shape)}")
     return x * _as_channels(normalization.std, x) + _as_channels(normalization.mean, x) if normalised else x
@@ -246,17 +266,18 @@ def decode_contents(
         if n == DECODED or n.startswith(f"{DECODED}/")
     }
     spec, missing = input_from_json(metadata["input"]), ""
-    inputs = decode_inputs(parts, spec, normalised, normalization) if parts else None
-    if inputs is None and payload:
-        try:
-            if stored:
-                inputs = stored.get("", stored)
-            else:
-                inputs = decode_payload(payload, metadata, normalization, len(labels), max_bytes, decoder)
-        except MissingDecoder as error:
-            missing = str(error)
-    elif payload or stored:
-        inputs = None
+    inputs: Inputs | None = None
+    try:
+        if parts:
+            context = _context(spec, metadata, metadata["codec"], decoder, max_bytes)
+            inputs = decode_inputs(parts, spec, normalised, normalization, context)
+            inputs = None if payload or stored else inputs
+        elif payload and stored:
+            inputs = stored.get("", stored)
+        elif payload:
+            inputs = decode_payload(payload, metadata, normalization, len(labels), max_bytes, decoder)
+    except MissingDecoder as error:
+        missing = str(error)
     if (inputs is None and not missing) or (isinstance(inputs, Tensor) and inputs.dtype != torch.float32):
         raise PotstillError("holds no tensor 'inputs' of numbers, or another besides it; it is not a distilled set")
     return Contents(
@@ -311,14 +332,25 @@ def decode_payload(
     decoded = []
     for prefix, part, items in parts:
         inner = {name.removeprefix(prefix): t for name, t in payload.items() if name.startswith(prefix)}
-        decoded.append(_decode_part(inner, part, spec, normalization, items, max_bytes, decoder))
+        context = _context(spec, metadata, part, decoder, max_bytes)
+        decoded.append(_decode_part(inner, part, normalization, items, context))
     return decoded[0] if len(decoded) == 1 else concat(decoded)
 
 
+def _context(
+    spec: InputSpec, metadata: Mapping[str, Any], described: Mapping[str, Any], source: DecoderSource | None,
+    max_bytes: int,
+) -> DecodeContext:  # fmt: skip
+    """Return the context of one decoder, with the assets that its description names."""
+    assets = load_decoders(described, source, max_bytes) if described.get("assets") else {}
+    return DecodeContext(input=spec, classes=tuple(metadata["classes"]), assets=assets)
+
+
 def _decode_part(
-    payload: Mapping[str, Tensor], described: Mapping[str, Any], spec: InputSpec, normalization: Normalization, n: int,
-    max_bytes: int, decoder: DecoderSource | None,
+    payload: Mapping[str, Tensor], described: Mapping[str, Any], normalization: Normalization, n: int,
+    context: DecodeContext,
 ) -> Inputs:  # fmt: skip
+    spec = context.input
     name, space = described["parametrization"][:200], described.get("space")
     if space not in ("model", "data"):
         raise PotstillError("its metadata lack a valid 'decoder.space'; get the file again")
@@ -329,12 +361,9 @@ def _decode_part(
             raise PotstillError(f"its decoder has {setting} {value:,}; {limit_hint('decoder_setting')}")
     if isinstance(inner, RequiresAssets) != bool(described.get("assets")):
         raise PotstillError(f"its decoder {name!r} and the assets in its metadata do not fit; get the file again")
-    assets = load_decoders(described, decoder, max_bytes)
     try:
         with torch.no_grad():
-            if isinstance(parametrization, RequiresAssets) and assets:
-                parametrization = parametrization.with_assets(assets)
-            decoded = parametrization.decode(payload, spec.shape)
+            decoded = parametrization.decode(payload, context)
     except (RuntimeError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
         # Torch operations on a payload that was not made for them raise any of these: the file is wrong.
         line = str(error).splitlines()[0][:120] if str(error) else type(error).__name__

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from potstill._util.input_limits import limit_hint, limits
 from potstill.augment.zca import fit_normalization
-from potstill.core import InputSpec, Normalization, Source, Splits, registry
+from potstill.core import DecodeContext, InputSpec, Normalization, Source, Splits, registry
 from potstill.data.standard_datasets import STANDARD
 from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
 from potstill.errors import PotstillError, unknown_name
@@ -212,7 +212,7 @@ def _tiled(stored: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tensor,
     payload = {"inputs/0": stored[order].reshape(len(counts), int(counts[0]), *stored.shape[1:])}
     tiles = Tiles(factor=factor)
     tiles.sizes((int(counts[0]) * stored[0].numel(),), tuple(stored.shape[1:]))  # cells that hold a pixel
-    decoded = tiles.decode(payload, tuple(stored.shape[1:]))
+    decoded = tiles.decode(payload, DecodeContext(input=InputSpec(kind="image", shape=tuple(stored.shape[1:]))))
     return decoded, torch.arange(len(counts)).repeat_interleave(len(decoded) // len(counts)), payload
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Payload, Problem
+from potstill.core import DecodeContext, Payload, Problem
 from potstill.errors import PotstillError
 
 __all__ = ["Compensators"]
@@ -66,8 +66,8 @@ class Compensators:
         nothing = torch.zeros(self.count, stored.shape[1], *shape, dtype=x.dtype, device=x.device)
         return {"inputs": stored.flatten(0, 1), "decoder/compensators": nothing}
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Inputs as they are and with each compensator (n, …), grouped by class."""
         added = payload["decoder/compensators"]
-        stored = payload["inputs"].reshape(-1, 1, added.shape[1], *shape)
+        stored = payload["inputs"].reshape(-1, 1, added.shape[1], *context.shape)
         return torch.cat([stored, stored + added], 1).flatten(0, 2)

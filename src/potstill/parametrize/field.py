@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Payload, Problem
+from potstill.core import DecodeContext, Payload, Problem
 from potstill.errors import PotstillError
 from potstill.functional.optim import adamw, zeros
 from potstill.parametrize._shared import image_shape, stored_numbers
@@ -115,7 +115,7 @@ class Field:
         parts = []
         for at in range(0, len(x), fields):
             part = slice(at, at + fields)
-            parts.append(self._fit({name: t[part] for name, t in first.items()}, x[part].detach()))
+            parts.append(self._fit({name: t[part] for name, t in first.items()}, x[part].detach(), problem.context))
         return {name: torch.cat([part[name] for part in parts]) for name in first}
 
     def _siren(self, n: int, width: int, channels: int, rng: Generator) -> dict[str, Tensor]:
@@ -128,20 +128,20 @@ class Field:
             parameters[f"biases/{layer}"] = (torch.rand(n, b, generator=rng) * 2 - 1) * bound
         return parameters
 
-    def _fit(self, fields: Mapping[str, Tensor], x: Tensor) -> Mapping[str, Tensor]:
+    def _fit(self, fields: Mapping[str, Tensor], x: Tensor, context: DecodeContext) -> Mapping[str, Tensor]:
         """Minimise every field's mean squared error by Adam; their sum has the same gradients."""
         first, second = zeros(fields), zeros(fields)
         for step in range(self.warmup):
             with torch.enable_grad():
                 leaves = {name: t.detach().requires_grad_() for name, t in fields.items()}
-                loss = (self.decode(leaves, tuple(x.shape[1:])) - x).square().mean((1, 2, 3)).sum()
+                loss = (self.decode(leaves, context) - x).square().mean((1, 2, 3)).sum()
             grads = dict(zip(leaves, torch.autograd.grad(loss, tuple(leaves.values())), strict=True))
             fields, first, second = adamw(fields, grads, first, second, step, lr=self.lr)
         return fields
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Return every field at every pixel (n, c, h, w)."""
-        h, w = shape[1:]
+        h, w = context.shape[1:]
         like = payload["weights/0"]
         z = _coordinates(h, w).to(like).expand(len(like), -1, -1)
         last = len(payload) // 2 - 1

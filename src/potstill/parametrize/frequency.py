@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Payload, Problem
+from potstill.core import DecodeContext, Payload, Problem
 from potstill.errors import PotstillError
 from potstill.functional.transforms import dct2, idct2
 from potstill.parametrize._shared import image_shape
@@ -118,12 +118,13 @@ class Frequency:
         best = variance.flatten()[by_frequency].argsort(descending=True, stable=True)[: self._num_positions(shape)]
         return by_frequency[best].sort().values
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Return the inverse transforms (n, c, h, w)."""
         kept = payload["coefficients"]
-        where = _gather_index(payload, len(kept), shape[0])
-        flat = torch.zeros(len(kept), shape[0], shape[1] * shape[2], dtype=kept.dtype, device=kept.device)
-        return idct2(flat.scatter(2, where, kept).reshape(-1, *shape))
+        c, h, w = context.shape
+        where = _gather_index(payload, len(kept), c)
+        flat = torch.zeros(len(kept), c, h * w, dtype=kept.dtype, device=kept.device)
+        return idct2(flat.scatter(2, where, kept).reshape(-1, c, h, w))
 
 
 def _position_dtype(shape: tuple[int, ...]) -> torch.dtype:

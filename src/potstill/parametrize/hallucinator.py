@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import Payload, Problem
+from potstill.core import DecodeContext, Payload, Problem
 from potstill.errors import PotstillError
 from potstill.parametrize._shared import image_shape
 
@@ -133,11 +133,11 @@ class Hallucinator:
         networks["decoder/scale"] += 1
         return {"bases": bases, **{name: t.to(x) for name, t in networks.items()}}
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Return every basis through every style (n, c, h, w), all styles in one grouped convolution."""
         net = {name.removeprefix("decoder/"): t for name, t in payload.items() if name.startswith("decoder/")}
         s = len(net["encode"])
         inner = F.conv2d(payload["bases"], net["encode"].flatten(0, 1), net["encode_bias"].flatten())
         inner = net["scale"].flatten(0, 1) * inner + net["shift"].flatten(0, 1)
         out = F.conv_transpose2d(inner, net["decode"].flatten(0, 1), net["decode_bias"].flatten(), groups=s)
-        return out.reshape(-1, *shape)
+        return out.reshape(-1, *context.shape)

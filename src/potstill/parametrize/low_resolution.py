@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from potstill.core import Payload, Problem
+from potstill.core import DecodeContext, Payload, Problem
 from potstill.errors import PotstillError
 from potstill.functional.transforms import resize, shrink
 from potstill.parametrize._shared import image_shape
@@ -64,9 +64,9 @@ class LowResolution:
         """Return area means; draws nothing."""
         return {"inputs": shrink(x, self._stored_shape(problem.train.input.shape)[1:])}
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Return the enlarged images (n, c, h, w), in the order in which they are stored."""
-        return resize(payload["inputs"], (shape[-2], shape[-1]))
+        return resize(payload["inputs"], (context.shape[-2], context.shape[-1]))
 
     def class_rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
         """Return one row for each input."""

@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Payload, Problem
+from potstill.core import DecodeContext, Payload, Problem
 from potstill.errors import PotstillError, unknown_name
 from potstill.functional.transforms import bilinear_matrix, resize
 from potstill.parametrize._shared import image_shape, stored_numbers
@@ -122,11 +122,11 @@ class Memory:
             a, m = _factors(x.detach().cpu().double(), count, base[1:], rng)
         return {"decoder/bases": m.reshape(count, *base).to(x), "coefficients": a.to(x)}
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Return the combinations (n, c, h, w), enlarged."""
         bases = payload["decoder/bases"]
         low = (payload["coefficients"] @ bases.flatten(1)).reshape(-1, *bases.shape[1:])
-        return resize(low, (shape[-2], shape[-1]))
+        return resize(low, (context.shape[-2], context.shape[-1]))
 
 
 def _xavier(rows: int, columns: int, rng: Generator) -> Tensor:

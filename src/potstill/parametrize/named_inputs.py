@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from potstill.codecs import largest_fitting
 from potstill.core import (
     Batch,
+    DecodeContext,
     Inputs,
     InputSpec,
     Normalization,
@@ -126,13 +127,14 @@ class NamedInputs:
         made = self.inner.encode(x[self.part], alone, rng)
         return {n: t for n, t in x.items() if n != self.part} | {self._outer(n): t for n, t in made.items()}
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> dict[str, Tensor]:
+    def decode(self, payload: Payload, context: DecodeContext, /) -> dict[str, Tensor]:
         """Return inputs by name, grouped by class, differentiable by every floating tensor."""
         if self.stores_as_is:
             return {name: payload[name] for name in tensor_names(self.input)}
         others = [n for n in tensor_names(self.input) if n != self.part]
         mine = {inner: t for n, t in payload.items() if n not in others and (inner := self._inner(n)) is not None}
-        made = {n: payload[n] for n in others} | {self.part: self.inner.decode(mine, self._spec.shape)}
+        decoded = self.inner.decode(mine, replace(context, input=self._spec))
+        made = {n: payload[n] for n in others} | {self.part: decoded}
         return {name: made[name] for name in tensor_names(self.input)}
 
     def _outer(self, name: str) -> str:

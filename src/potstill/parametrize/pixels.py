@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
-from potstill.core import Payload, Problem
+from potstill.core import DecodeContext, Payload, Problem
 from potstill.errors import PotstillError
 
 __all__ = ["Pixels"]
@@ -38,7 +38,7 @@ class Pixels:
         """Return ``{"inputs": x}``."""
         return {"inputs": x}
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Return the inputs (n, …), in the order in which they are stored."""
         return payload["inputs"]
 

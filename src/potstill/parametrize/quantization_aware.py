@@ -6,14 +6,14 @@ with the gradients of learned step sizes (LSQ; Esser et al., arXiv:1902.08153), 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
 from potstill.codecs import decode, encode_ints
 from potstill.codecs.names import format_codec
-from potstill.core import Asset, Codec, Encoded, Parametrization, Payload, Problem, RequiresAssets
+from potstill.core import Asset, Codec, DecodeContext, Encoded, Parametrization, Payload, Problem, RequiresAssets
 from potstill.errors import PotstillError
 
 __all__ = ["QuantizationAware", "SupportsFakeQuantize", "SupportsLearnedRanges"]
@@ -88,10 +88,6 @@ class QuantizationAware:
         """Return the assets of the inner parametrization."""
         return self.inner.assets(problem) if isinstance(self.inner, RequiresAssets) else ()
 
-    def with_assets(self, assets: Mapping[str, Payload], /) -> "QuantizationAware":
-        """Return a copy with the assets of the inner parametrization."""
-        return replace(self, inner=self.inner.with_assets(assets)) if isinstance(self.inner, RequiresAssets) else self
-
     def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
         """Return the payload of ``inner``, and fitted levels where they are learned."""
         payload = dict(self.inner.encode(x, problem, rng))
@@ -101,9 +97,9 @@ class QuantizationAware:
         levels = {_level(name, part): v for name, t in floating.items() for part, v in self.codec.fit_ranges(t).items()}
         return payload | levels
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Any:
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Any:
         """Return inputs (n, *shape) from the quantized payload, differentiable by every floating tensor."""
-        return self.inner.decode(self._quantized(payload), shape)
+        return self.inner.decode(self._quantized(payload), context)
 
     def _quantized(self, payload: Payload) -> Payload:
         return {

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import Payload, Problem
+from potstill.core import DecodeContext, Payload, Problem
 from potstill.errors import PotstillError, unknown_name
 from potstill.functional.transforms import resize
 from potstill.parametrize._shared import image_shape, stored_numbers
@@ -166,7 +166,7 @@ class Tiles:
         whole = F.interpolate(x, size=(math.ceil(h / factor), math.ceil(w / factor)), mode="area")
         return whole[..., : room[0], : room[1]]
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Return the enlarged cells (n, c, h, w), grouped by class in label order."""
         runs = [payload[f"inputs/{r}"] for r in range(len(payload))]
         return torch.cat([self._run(stored) for stored in runs])

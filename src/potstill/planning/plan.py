@@ -289,7 +289,7 @@ def _inspect_first_state(
         counts = MemoryInputs(
             resident=0, loading=0, samples=len(problem.train),
             networks=sum(getattr(asset, "held", 0) for asset in problem.assets.values())
-            + sum(tensor_bytes(problem.assets[asset.name]) for asset in problem.parametrization_assets),
+            + sum(tensor_bytes(problem.assets[asset.name]) for asset in problem.decoder_assets),
             state=tensor_bytes(pack_state(state)[0]), moving=moving,
             moments=moving * (2 if getattr(method, "optimizer", "sgd") == "adamw" else 1),
             decoded=tensor_bytes(inputs), graph=graph,
@@ -320,12 +320,14 @@ def with_placeholders(run: ResolvedRun) -> tuple[Problem, tuple[RequiredAsset, .
         PotstillError: a provided asset does not fit.
     """
     problem, provided = run.problem, run.provided_assets
-    if run.scores is not None:
-        return problem.with_assets({"scores": run.scores.columns_for(run.name, problem.train)}), ()
     assets: dict[str, Any] = {}
     required: list[RequiredAsset] = []
-    context = asset_context(problem)
-    for asset in required_assets(run.method, problem):
+    context, wanted = asset_context(problem), problem.decoder_assets
+    if run.scores is not None:
+        assets["scores"] = run.scores.columns_for(run.name, problem.train)
+    else:
+        wanted = required_assets(run.method, problem)
+    for asset in wanted:
         recipe = dict(asset.recipe)
         if asset.name in provided:
             assets[asset.name] = asset.adopt(provided[asset.name], context)

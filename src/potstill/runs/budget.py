@@ -15,12 +15,13 @@ from potstill.codecs import (
     encode_ints,
     encoded_bytes,
     estimate_bytes,
+    format_codec,
     index_bytes,
     label_bytes,
     largest_fitting,
 )  # fmt: skip
 from potstill.codecs import parse_codec as stored_by
-from potstill.core import Budget, Codec, Inputs, MethodInfo, Parametrization, Problem, Source
+from potstill.core import Budget, Codec, ContextCodec, Inputs, MethodInfo, Parametrization, Problem, Source
 from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, ragged_lengths, zeros_like_spec
 from potstill.errors import PotstillError
 from potstill.functional.sampling import proportional_allocation
@@ -74,7 +75,13 @@ def resolve_codec(
     if codec is None or codec == "auto":
         return None, Exact() if selects else Uniform(bits=8)
     made = stored_by(codec) if isinstance(codec, str) else codec
-    if _plain(decoder) or selects:  # a store of pictures alone says so before the work, and not after it
+    if isinstance(made, ContextCodec):
+        if not (isinstance(sample, Tensor) and (selects or _plain(decoder))):
+            raise PotstillError(
+                f"codec {format_codec(made)} writes whole inputs of one tensor; take parametrization pixels, or "
+                "another codec"
+            )
+    elif _plain(decoder) or selects:  # a store of pictures alone says so before the work, and not after it
         for tensor in named_tensors(sample).values():
             if tensor.is_floating_point():
                 made.pack(tensor)
@@ -150,7 +157,7 @@ def allocate_budget(
             return counts, tuple(count * one for count in counts)
         return (max(1, each),) * k, (each * one,) * k
     bits_of_one = bits_per_value(store, (64, one) if spec.parts else (64, *spec.shape), seen)
-    known = decoder.bounded and most <= _TRIED and not problem.parametrization_assets
+    known = decoder.bounded and most <= _TRIED and not problem.decoder_assets
 
     def spent(numbers: tuple[int, ...], exact: bool) -> int:
         """Bytes of a set of so many numbers of each class; 0 where they are too few for one input."""
@@ -174,7 +181,7 @@ def allocate_budget(
     def fitting(shared: Callable[[int], tuple[int, ...]], bound: int) -> int:
         """The greatest n whose ``shared(n)`` fits."""
         each = largest_fitting(lambda n: spent(shared(n), known) <= most, bound)
-        if not known and most <= _TRIED and not problem.parametrization_assets:
+        if not known and most <= _TRIED and not problem.decoder_assets:
             # Whole numbers, such as positions, are not written in the values' few bits, so the estimate may be too low.
             while (taken := spent(shared(each), True)) > most:
                 each = min(each - 1, each * most // taken)

@@ -147,7 +147,7 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
     scored_labels = label_mode(method) == "scores"
     counts, numbers = allocate_budget(problem, budget, sizing_codec, info, soft, scores=scored_labels)
     rounding = quantization_aware(decoder, codec, info.is_selection)
-    problem = dataclasses.replace(problem, counts=counts, value_budget=numbers, parametrization=rounding)
+    problem = dataclasses.replace(problem, counts=counts, value_budget=numbers, parametrization=rounding, codec=codec)
     notes = (
         *parametrization_notes,
         *init_notes,

@@ -17,7 +17,18 @@ from potstill._util.time_limit import TimeLimit
 from potstill.augment.names import named_augmentation
 from potstill.codecs import Exact, Float, Uniform, decode, format_codec
 from potstill.codecs.patches import Patches
-from potstill.core import AssetContext, Codec, Encoded, Problem, Result, Selection, Space, Synthetic
+from potstill.core import (
+    AssetContext,
+    Codec,
+    Encoded,
+    Parametrization,
+    Problem,
+    RequiresAssets,
+    Result,
+    Selection,
+    Space,
+    Synthetic,
+)
 from potstill.core.nested import to_device
 from potstill.core.registry import preset_fields
 from potstill.data import column_metadata
@@ -150,7 +161,7 @@ class _Execution:
         if run.provided_assets and (existing := self._existing(output)) is not None:
             return existing
         metadata = self._run_metadata()
-        decoders = {asset.name: problem.assets[asset.name] for asset in problem.parametrization_assets}
+        decoders = {asset.name: problem.assets[asset.name] for asset in problem.decoder_assets}
         if decoders:
             self.identity["decoder"] = {name: hash_tensors(tensors) for name, tensors in decoders.items()}
             for tensors in decoders.values():
@@ -190,12 +201,15 @@ class _Execution:
     def _prepare(self) -> tuple[Problem, float]:
         """Return the problem with the assets that the method and the parametrization ask for, and their seconds."""
         run, problem, limit, reporter = self.run, self.run.problem, self.clock, self.reporter
+        stored: dict[str, Any] = {}
+        spent, wanted = 0.0, problem.decoder_assets
         if run.scores is not None:
-            columns = run.scores.columns_for(run.name, problem.train)
-            return dataclasses.replace(problem, assets={"scores": columns}), run.scores.methods[run.name].seconds
-        wanted = required_assets(run.method, problem)
+            stored = {"scores": run.scores.columns_for(run.name, problem.train)}
+            spent = run.scores.methods[run.name].seconds
+        else:
+            wanted = required_assets(run.method, problem)
         if not wanted:
-            return problem, 0.0
+            return problem.with_assets(stored), spent
         started = time.monotonic()
         advice = advise_shorter_run(run.preset, run.method, prepares=True)
         reporter.begin("preparation", advice)
@@ -221,7 +235,7 @@ class _Execution:
                 f"{names} took {took}, the rest of the limit of {most}; they are kept, so the same command goes on "
                 "from there"
             )
-        return problem.with_assets(assets), seconds
+        return problem.with_assets({**stored, **assets}), spent + seconds
 
     def _cache_decoder(self, tensors: Mapping[str, Tensor]) -> None:
         """Keep what a set decodes by where a reader looks for it."""
@@ -336,12 +350,8 @@ class _SetBuilder:
         inputs = decoded if result.space == "data" else train.normalization.invert(decoded)
         payload, encoding = self._payload(result, decoded)
         if encoding.decoder is not None:
-            needed = [(asset, problem.assets[asset.name]) for asset in problem.parametrization_assets]
-            encoding = dataclasses.replace(
-                encoding,
-                assets={asset.name: tensors for asset, tensors in needed},
-                decoder={**encoding.decoder, **(assets_to_json(needed) if needed else {})},
-            )
+            decoder = {**encoding.decoder, **_describe_assets(problem.parametrization, problem)}
+            encoding = dataclasses.replace(encoding, decoder=decoder)
         labels = result.labels.detach().cpu()
         contents = Contents(
             inputs=to_device(inputs, "cpu"), labels=labels, payload=payload, learned=result.extra_parameters,
@@ -384,7 +394,7 @@ class _SetBuilder:
             **{name: self.metadata[name] for name in from_metadata if name in self.metadata},
             **self._asset_metadata,
             **({"resumed_with_others": list(loop.changes)} if loop.changes else {}),
-            "codec": dict(metadata or {}),
+            "codec": {**(metadata or {}), **_describe_assets(codec, problem)},
         }
         contents, encoding = values
         provenance = Provenance(
@@ -406,7 +416,9 @@ class _SetBuilder:
             extra=extra,
         )
         schema = Schema(classes=train.classes, input=train.input, normalization=train.normalization, task=problem.task)
-        return build(contents, schema, provenance, dataclasses.replace(encoding, codec=codec, measure_entropy=coded))
+        assets = {asset.name: to_device(problem.assets[asset.name], "cpu") for asset in problem.decoder_assets}
+        encoding = dataclasses.replace(encoding, codec=codec, measure_entropy=coded, assets=assets)
+        return build(contents, schema, provenance, encoding)
 
     @cached_property
     def _asset_metadata(self) -> dict[str, list[Mapping[str, Any]]]:
@@ -447,6 +459,13 @@ class _SetBuilder:
             seconds=None if limit is None else (1 - _WRITING) * limit.remaining,
         )  # fmt: skip
         return self._write(contents, exact if chosen is None else codecs[chosen.name], {"auto": said})
+
+
+def _describe_assets(part: Parametrization | Codec, problem: Problem) -> dict[str, Any]:
+    """Return the metadata of the assets that a part decodes by; empty where there are none."""
+    if not isinstance(part, RequiresAssets) or not (wanted := part.assets(problem)):
+        return {}
+    return assets_to_json([(asset, problem.assets[asset.name]) for asset in wanted])
 
 
 def _refine_patches(codec: Patches, decoded: Tensor, space: Space, problem: Problem, seed: int) -> Encoded:

@@ -118,9 +118,9 @@ def check_parametrization(make: Callable[[], Parametrization], side: int = 16) -
     wide = dataclasses.replace(problem, counts=(8,) * k).sizes
     require(all(b >= a for a, b in zip(sizes, wide, strict=True)), "a larger budget must not give fewer inputs")
     x = torch.rand(sum(sizes), *shape, generator=generator(2))
-    if needed := problem.parametrization_assets:
+    if needed := problem.decoder_assets:
         problem, twice = open_assets(problem, needed), open_assets(problem, needed)
-        p, made = problem.parametrization, [dict(problem.assets[asset.name]) for asset in needed]
+        made = [dict(problem.assets[asset.name]) for asset in needed]
         require(
             all(isinstance(t, Tensor) for m in made for t in m.values()), "what it needs must open to named tensors"
         )
@@ -128,7 +128,6 @@ def check_parametrization(make: Callable[[], Parametrization], side: int = 16) -
             all(same_bits(m, dict(twice.assets[asset.name])) for m, asset in zip(made, needed, strict=True)),
             "what it needs must have the same bits each time it is made",
         )
-        require(p == make(), "with what it needs a parametrization must be equal to itself")
     with no_side_effects("a parametrization"):
         payload, again = (p.encode(x, problem, generator(3)) for _ in range(2))
         decoded = problem.decode(payload)
