@@ -7,6 +7,7 @@ import pytest
 import torch
 from potstill_counts.method import KennardStone
 from potstill_counts.network import Rates
+from potstill_counts.pool import Mixtures, NearestRow
 from potstill_counts.reader import read_counts
 from potstill_counts.task import Counts
 
@@ -15,7 +16,7 @@ from potstill.data import TensorSource
 from potstill.data.read_options import ReadOptions
 from potstill.errors import PotstillError
 from potstill.nn import factory, parse_network
-from potstill.testing import check_method, check_network, check_source, check_task, toy_source
+from potstill.testing import check_method, check_network, check_parametrization, check_source, check_task, toy_source
 
 ROWS = [f"{a / 7:.3f},{b / 3:.3f},{(a + 2 * b) % 9}" for a in range(8) for b in range(5)]
 
@@ -59,3 +60,27 @@ def test_the_method(file: Path) -> None:
     line = TensorSource.make(torch.tensor([[4.0], [0.0], [5.0], [10.0], [9.0]]), [0] * 5, classes=("all",))
     small = potstill.distill(potstill.Splits(train=line, test=None), KennardStone(), items=3, progress=None)
     assert small.inputs.flatten().tolist() == [10.0, 0.0, 5.0] or small.inputs.flatten().tolist() == [0.0, 10.0, 5.0]
+
+
+def test_the_parametrization(tmp_path: Path) -> None:
+    check_parametrization(Mixtures)
+    table = potstill.Splits(train=toy_source("table"), test=None)
+    small = potstill.distill(table, "dm", ipc=8, parametrization="mixtures:rows=12", steps=2, codec="float32")
+    assert set(small.payload) == {"logits"}
+    assert [asset["name"] for asset in small.metadata["decoder"]["assets"]] == ["pool"]
+    assert torch.equal(potstill.load(small.save(tmp_path / "small.safetensors")).inputs, small.inputs)
+
+
+def test_the_codec(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+    splits = read_counts(Counts(), file, ReadOptions(label="visits"))
+    small = potstill.distill(splits, KennardStone(), items=9, codec=NearestRow(rows=8), progress=None)
+    assert small.metadata["bytes"]["inputs"] == math.ceil(9 * 3 / 8)
+    pool = splits.train.raw(torch.arange(8) * len(splits.train) // 8)
+    assert float(torch.cdist(small.inputs, pool).min(1).values.max()) < 1e-5, "rows of the pool, and no others"
+    path = small.save(tmp_path / "small.safetensors")
+    assert torch.equal(potstill.load(path).inputs, small.inputs)
+    (asset,) = (tmp_path / "cache" / "decoders").iterdir()
+    asset.unlink()
+    with pytest.raises(PotstillError, match="it decodes by the asset 'pool' of hash"):
+        _ = potstill.load(path).inputs
