@@ -8,14 +8,13 @@ same one. Its pixels have a check sum, so a damaged file is found and made again
 import hashlib
 import json
 import os
-import tempfile
 import time
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import PIL
 import torch
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from potstill._util.atomic_write import temporary_path
 from potstill._util.cache import cached_files, make_cache_folder
 from potstill._util.cache_dir import cache_dir
 from potstill.data.pictures import DecodedImages, decode_images
@@ -137,22 +137,14 @@ def _write(file: Path, got: DecodedImages, content: str) -> None:
     positions = torch.tensor(got.positions, dtype=torch.int64)
     notes = json.dumps(got.notes)
     metadata = {"notes": notes, "content": content, "sum": _sum(got.pixels, positions, notes, content)}
-    part: str | None = None
-    try:
+    part = temporary_path(file)
+    with suppress(OSError, SafetensorError):
         make_cache_folder(file.parent)
-        number, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=file.parent)
-        os.close(number)
-        tensors: dict[str, Any] = {"pixels": got.pixels, "kept": positions}
-        save_file(tensors, part, metadata=metadata)
+        save_file({"pixels": got.pixels, "kept": positions}, part, metadata=metadata)
         os.replace(part, file)
-        part = None
         _prune(file)
-    except (OSError, SafetensorError):
-        pass
-    finally:
-        if part is not None:
-            with suppress(OSError):
-                os.unlink(part)
+    with suppress(OSError):
+        part.unlink()
 
 
 def _prune(newest: Path) -> None:

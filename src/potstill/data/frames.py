@@ -1,7 +1,7 @@
 """Data frames of any library that speaks Arrow (pandas, polars, pyarrow) as Arrow tables with a label column."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,17 +10,7 @@ from potstill.data.arrays import to_array
 from potstill.data.error_text import reason
 from potstill.errors import PotstillError
 
-__all__ = ["ArrowTables", "is_frame", "to_arrow_tables"]
-
-
-class ArrowTables(NamedTuple):
-    """Arrow tables made of frames."""
-
-    parts: tuple[Any, Any]
-    """The training table, and the test table or ``None``."""
-    label: str | None
-    """Name of the label column, if known."""
-    name: str
+__all__ = ["is_frame", "to_arrow_tables"]
 
 
 def is_frame(data: object) -> bool:
@@ -52,21 +42,23 @@ def _table(frame: Any, name: str) -> Any:
         raise PotstillError(f"{name}: cannot be read column by column ({text}); give each column one type") from None
 
 
-def to_arrow_tables(data: object, label: str | None) -> ArrowTables | None:
+def to_arrow_tables(data: object, label: str | None) -> tuple[list[Any], str | None] | None:
     """Convert frames to Arrow tables: a frame, a training and a test frame, ``(frame, y)`` or ``(frame, y, frame,
     y)``.
 
-    Returns ``None`` for anything else.
+    Returns:
+        The training table, the test table if there is one, and the label column if it is known; ``None`` for other
+        data.
 
     Raises:
         PotstillError: a column that holds values of several types, or not as many labels as rows.
     """
     if is_frame(data):
-        return ArrowTables((_table(data, "frame"), None), label, "frame")
+        return [_table(data, "frame")], label
     if not isinstance(data, tuple | list) or len(data) not in (2, 4) or not is_frame(data[0]):
         return None
     if len(data) == 2 and is_frame(data[1]) and sorted(_names(data[1])) == sorted(_names(data[0])):
-        return ArrowTables((_table(data[0], "frame"), _table(data[1], "frame (test)")), label, "frame")
+        return [_table(data[0], "frame"), _table(data[1], "frame (test)")], label
     if any(is_frame(y) and len(_names(y)) > 1 for y in data[1::2]):  # one-hot rows
         return None
     tables = []
@@ -82,7 +74,7 @@ def to_arrow_tables(data: object, label: str | None) -> ArrowTables | None:
         if len(labels) != table.num_rows:
             raise PotstillError(f"{part}: {table.num_rows} inputs but {len(labels)} labels; give one label for each")
         tables.append(table.append_column(column, labels))
-    return ArrowTables((tables[0], tables[1] if len(tables) > 1 else None), column, "frame")
+    return tables, column
 
 
 def _labels(y: Any, name: str) -> Any:

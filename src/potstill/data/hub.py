@@ -150,6 +150,6 @@ def read_hub(opened: HubDataset, options: ReadOptions) -> RawSplits:
         PotstillError: a streamed data set, no ``train`` among several splits, or as ``table.read_tables``.
     """
     train, test, notes = select_splits(opened.data, opened.name)
-    tables = [None if part is None else part.with_format("arrow")[:] for part in (train, test)]
-    parts = read_tables(tables[0], tables[1], options, name=opened.name, base=opened.base)
+    tables = [part.with_format("arrow")[:] for part in (train, test) if part is not None]
+    parts = read_tables(tables, options, name=opened.name, base=opened.base)
     return replace(parts, notes=(*notes, *parts.notes))

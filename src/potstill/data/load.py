@@ -208,7 +208,7 @@ def _read_classes(data: object, options: ReadOptions) -> Splits:
     elif isinstance(data, str | Path):
         parts = _of_name(data, options)
     elif (tables := to_arrow_tables(data, options.label)) is not None:
-        parts = read_tables(*tables.parts, replace(options, label=tables.label), name=tables.name)
+        parts = read_tables(tables[0], replace(options, label=tables[1]), name="frame")
     else:
         _refuse_missing(options, "arrays and datasets of samples")
         parts = _of_object(data, options)
@@ -318,7 +318,7 @@ def _of_file(path: Path, options: ReadOptions) -> RawSplits:
     suffix = ".tar" if path.name.endswith(".tar.gz") else path.suffix.lower()
     if suffix in TABLE_SUFFIXES:
         table = read_labelled_csv(path, options.label) if suffix in CSV_SUFFIXES else read_parquet(path)
-        return read_tables(table, None, options, name=path.name, base=path.parent)
+        return read_tables([table], options, name=path.name, base=path.parent)
     _refuse_table_options(options, str(path))
     if suffix == ".npz":
         return read_npz(path, options.group)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,11 @@ from torch import Tensor
 from potstill._util.input_limits import limit_hint, limits
 from potstill.data.error_text import reason
 from potstill.data.limits import require_memory
-from potstill.data.lossy_decode import LossCounter, LossFlags, header_losses, to_eight_bits
 from potstill.errors import PotstillError
 
 __all__ = [
-    "SUFFIXES", "BadPictureError", "DecodedImages", "choose_common_size", "decode_image", "decode_images",
-    "read_header", "resize_and_crop", "silence_pillow",
+    "SUFFIXES", "BadPictureError", "DecodedImages", "LossCounter", "choose_common_size", "decode_image",
+    "decode_images", "read_header", "resize_and_crop", "silence_pillow",
 ]  # fmt: skip
 
 SUFFIXES = frozenset(
@@ -46,6 +46,14 @@ _TURNING = (b"Raw profile type exif", b"XML:com.adobe.xmp")
 _GREY = ("1", "L", "LA", "La", "I", "F")
 """Pillow modes without colour."""
 
+_LOSSES = {
+    "clear": "pictures with transparency were put on white",
+    "deep": "pictures of more than 8 bits a channel were rounded to 8",
+    "frames": "files hold several pictures; the first of each was taken",
+}
+"""What decoding loses, and the notes on it. 16-bit integer grey is also ``dim`` without a value above 255, or
+``bright``."""
+
 Picture = Path | bytes | io.BufferedIOBase | Image.Image
 
 
@@ -60,6 +68,61 @@ class DecodedImages:
     pixels: UInt8[Tensor, "n c h w"]
     positions: list[int]
     notes: tuple[str, ...]
+
+
+class LossCounter:
+    """Counts of what decoding lost over a dataset."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._counts, self._first_dim = name, Counter[str](), ""
+
+    def add(self, lost: set[str], where: str) -> None:
+        """Count the losses of one image."""
+        self._counts.update(lost)
+        if "dim" in lost:
+            self._first_dim = self._first_dim or where
+
+    def notes(self, of: str = "") -> list[str]:
+        """Return notes on the losses.
+
+        Args:
+            of: number of images examined, if not all were.
+
+        Raises:
+            PotstillError: 16-bit pictures that hold no value above 255, so that their scale cannot be told.
+        """
+        if (dim := self._counts["dim"]) and not self._counts["bright"]:
+            raise PotstillError(
+                f"{self._first_dim}: a picture of 16 bits without a value above 255, as are all {dim:,} of 16 bits in "
+                f"{self._name}: nearly black, or 8-bit pixels in a wider file, which cannot be told; save them with "
+                "8 bits, or times 257"
+            )
+        return [f"{self._name}: {n:,}{of} {text}" for loss, text in _LOSSES.items() if (n := self._counts[loss])]
+
+
+def _header_losses(image: Image.Image) -> set[str]:
+    """Return what is lost as soon as Pillow reads ``image``: further frames, and lower bytes of 16-bit colours."""
+    wide = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    deep = image.format == "PNG" and image.mode not in ("I", "I;16") and wide
+    several = getattr(image, "n_frames", 1) > 1
+    return {loss for loss, is_lost in (("deep", deep), ("frames", several)) if is_lost}
+
+
+def _to_eight_bits(image: Image.Image) -> tuple[npt.NDArray[np.uint8], set[str]]:
+    """Convert 16-bit, 32-bit and float grey to 8-bit grey (h, w), and return what was lost."""
+    x: npt.NDArray[Any] = np.asarray(image).astype(np.float64)
+    low, high = float(x.min()), float(x.max())
+    scale = 1.0 if image.mode == "F" else 65535.0
+    if not (low >= 0 and high <= scale):
+        raise BadPictureError(f"its grey values go from {low:.4g} to {high:.4g}; they must lie in 0 … {scale:.0f}")
+    rounded = np.rint(x * (255 / scale)).astype(np.uint8)
+    lost = set[str]()
+    # Floats of 32 bits are not exact themselves; what is left of that is far below a step of 16 bits.
+    if np.abs(rounded * (scale / 255) - x).max() > scale / 65535 / 2:
+        lost.add("deep")
+    if image.mode != "F" and high > 0:
+        lost.add("dim" if high <= 255 else "bright")
+    return rounded, lost
 
 
 class _Quiet:
@@ -188,7 +251,7 @@ def _as_file(picture: Path | bytes | io.BufferedIOBase) -> Iterator[io.BufferedI
         yield file
 
 
-def decode_image(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], LossFlags]:
+def decode_image(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], set[str]]:
     """Decode to (h, w, 3) upright pixels that cover ``size``, cropped in the middle; also return what was lost.
 
     Raises:
@@ -199,21 +262,19 @@ def decode_image(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[n
         if image.format == "JPEG" and image is not picture:
             # Decoding at a fraction of the size, still twice what is needed, is several times faster for photographs.
             image.draft(image.mode, (2 * max(h, w),) * 2)
-        lost = header_losses(image)
+        lost = _header_losses(image)
         shown = image
         if image is picture:  # somebody else's
             shown = ImageOps.exif_transpose(image)
         else:  # no copy where there is nothing to turn
             ImageOps.exif_transpose(image, in_place=True)
         if shown.mode in ("F", "I") or shown.mode.startswith("I;"):
-            try:
-                grey, lost = to_eight_bits(shown)
-            except ValueError as error:
-                raise BadPictureError(str(error)) from None
+            grey, lost = _to_eight_bits(shown)
             shown = Image.fromarray(grey)
         if shown.has_transparency_data:
             shown = shown.convert("RGBA")
-            lost = lost._replace(clear=shown.getchannel("A").getextrema() != (255, 255))
+            if shown.getchannel("A").getextrema() != (255, 255):
+                lost.add("clear")
             shown = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
         if shown.mode != "RGB":  # else it would be copied
             shown = shown.convert("RGB")
@@ -236,10 +297,7 @@ def choose_common_size(sides: Mapping[tuple[int, int], int]) -> tuple[tuple[int,
     first = next(iter(sides))
     if len(sides) == 1 and max(first) <= _EQUAL_CAP:
         return first, None
-    shorter: Counter[int] = Counter()
-    for pair, count in sides.items():
-        shorter[min(pair)] += count
-    middle = next(side for side, until in _running(shorter) if 2 * until >= shorter.total())  # the lower median
+    middle = median_low([min(pair) for pair in Counter(sides).elements()])
     side = next((b for b in _BUCKETS if b <= middle), _BUCKETS[-1])
     low, high = min(sides), max(sides)
     of = f"{low[0]} × {low[1]}" + ("" if low == high else f" to {high[0]} × {high[1]}")
@@ -247,14 +305,6 @@ def choose_common_size(sides: Mapping[tuple[int, int], int]) -> tuple[tuple[int,
         f"pictures of {of} (height × width) resized to {side} × {side}: the shorter side fits, the middle is kept; "
         "give a size for another"
     )
-
-
-def _running(counts: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-    """Yield each number in ascending order with the cumulative count."""
-    until = 0
-    for number in sorted(counts):
-        until += counts[number]
-        yield number, until
 
 
 def decode_images(

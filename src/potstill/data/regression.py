@@ -40,31 +40,28 @@ def read_regression(task: Regression, data: object, options: ReadOptions) -> Spl
         PotstillError: targets that are missing, not finite or no numbers; and as for tables and arrays with classes.
     """
     if isinstance(data, str | Path) and (path := Path(data)).suffix.lower() in TABLE_SUFFIXES:
-        return _read_tables(task, (read_table_file(path), None), options.label, path.name, options)
+        return _read_tables(task, [read_table_file(path)], options.label, path.name, options)
     if (tables := to_arrow_tables(data, options.label)) is not None:
-        return _read_tables(task, tables.parts, tables.label, tables.name, options)
+        return _read_tables(task, tables[0], tables[1], "frame", options)
     return _read_arrays(task, data, options)
 
 
-def _read_tables(
-    task: Regression, tables: tuple[Any, Any], label: str | None, name: str, options: ReadOptions
-) -> Splits:
+def _read_tables(task: Regression, tables: list[Any], label: str | None, name: str, options: ReadOptions) -> Splits:
     column = find_label_column(tables[0], label, {}, name)
     values, stubs, notes = [], [], list[str]()
     kind = "" if is_text_type(cells := tables[0].column(column).type) else label_type(cells)
-    present = [table for table in tables if table is not None]
-    for table in present[1:]:
+    for table in tables[1:]:
         if column not in table.column_names:
             raise PotstillError(f"{name}: the test part lacks the column {column!r} of the training part")
     for table, cells in zip(
-        present, _numbers_of([t.column(column) for t in present], column, name, options, notes), strict=True
+        tables, _numbers_of([t.column(column) for t in tables], column, name, options, notes), strict=True
     ):
         if not is_number_type(cells.type):
             raise PotstillError(
                 f"{name}: a real-valued target must be a column of numbers, but {column!r} holds {cells.type}; name "
                 'another with `label="COLUMN"`, or leave `task="regression"` out'
             )
-        where = name if table is present[0] else f"{name} (test part)"
+        where = name if table is tables[0] else f"{name} (test part)"
         check_float32_range(np.array(cells.cast(pa.float64(), safe=False).to_numpy()), column, where)
         empty = np.asarray(cells.is_null(nan_is_null=True).combine_chunks())
         if empty.any() and options.missing in ("impute", "drop"):  # nobody can say what is not known
@@ -77,10 +74,7 @@ def _read_tables(
         # a missing target is treated as a missing label is; the one group that is left has the number 0
         zeros = pa.array(np.zeros(table.num_rows, dtype=np.int64), mask=empty)
         stubs.append(table.set_column(table.column_names.index(column), column, zeros))
-    parts = read_tables(
-        stubs[0], stubs[1] if len(stubs) > 1 else None, replace(options, label=column, size=None, skip_bad=False),
-        name=name,
-    )  # fmt: skip
+    parts = read_tables(stubs, replace(options, label=column, size=None, skip_bad=False), name=name)
     at = torch.arange(len(values[0])) if parts.train.places is None else parts.train.places
     targets = [values[0][at.numpy()], *(v[~np.isnan(v)] for v in values[1:])]
     if parts.test is not None and len(targets[1]) != len(parts.test):

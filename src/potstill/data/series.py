@@ -291,7 +291,7 @@ def _read_table(data: object, options: ReadOptions) -> tuple[_SeriesTable, list[
         else:
             raise PotstillError(f"{data}: a series is read from a csv, parquet or npz file")
     elif (tables := to_arrow_tables(data, None)) is not None:
-        table = tables.parts[0]
+        table = tables[0][0]
     if table is None:
         return _of_array(data, name, options), []
     check_unique_columns(table, name)

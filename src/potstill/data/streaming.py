@@ -25,8 +25,14 @@ from potstill.data.in_memory import checked_normalization
 from potstill.data.indexing import Index, build_index, is_parquet
 from potstill.data.iterate import pass_batch_size
 from potstill.data.limits import machine_memory
-from potstill.data.lossy_decode import LossCounter
-from potstill.data.pictures import BadPictureError, choose_common_size, decode_image, read_header, silence_pillow
+from potstill.data.pictures import (
+    BadPictureError,
+    LossCounter,
+    choose_common_size,
+    decode_image,
+    read_header,
+    silence_pillow,
+)
 from potstill.data.read_options import ReadOptions
 from potstill.data.shards import is_shards, list_shards
 from potstill.data.splits import check_splits, draw_test_split, note_given_split

@@ -302,17 +302,14 @@ def read_labels(table: Any, column: str, name: str) -> list[Any]:
     return plain if all(isinstance(v, bool | int | float | str) for v in plain) else [str(v) for v in plain]
 
 
-def read_tables(
-    train: Any, test: Any, options: ReadOptions, *, name: str, base: Path | None = None
-) -> RawSplits:  # fmt: skip
+def read_tables(tables: list[Any], options: ReadOptions, *, name: str, base: Path | None = None) -> RawSplits:
     """Read Arrow tables with a label column.
 
     With an image column (Hugging Face's ``Image``, a struct with ``bytes``, or binary) these are images; else every
     other column is an input, of the kinds that ``table_encoding.read_frames`` tells apart.
 
     Args:
-        train: ``pyarrow.Table`` of the training part.
-        test: that of the test part, or ``None``.
+        tables: ``pyarrow.Table`` of the training part, and that of the test part if there is one.
         options: ``label``, ``size``, ``skip_bad``, ``missing`` and ``group`` (a text: a column, which is then no input)
             are used.
         name: name of the data, for messages.
@@ -321,15 +318,14 @@ def read_tables(
     Raises:
         PotstillError: no label column, empty cells (unless ``missing`` says otherwise), columns of other kinds.
     """
+    train, tables = tables[0], list(tables)
     label, missing, group = options.label, options.missing, options.group
     if isinstance(group, str):
         if group == find_label_column(train, label, hub_features(train), name):
             raise PotstillError(f"{name}: column {group!r} is the label, and cannot say the groups, too; name another")
-        values = [read_column_groups(table, group, name) for table in (train, test) if table is not None]
-        parts = read_tables(
-            train.drop_columns([group]), None if test is None else test.drop_columns([group]),
-            replace(options, group=None), name=name, base=base,
-        )  # fmt: skip
+        values = [read_column_groups(table, group, name) for table in tables]
+        inputs = [table.drop_columns([group]) for table in tables]
+        parts = read_tables(inputs, replace(options, group=None), name=name, base=base)
         note = f"{name}: column {group!r} says the groups and is no input"
 
         def grouped(part: RawPart, groups: GroupValues) -> RawPart:
@@ -338,7 +334,6 @@ def read_tables(
         of_test = None if parts.test is None else grouped(parts.test, values[1])
         return replace(parts, train=grouped(parts.train, values[0]), test=of_test, notes=(*parts.notes, note))
     way = parse_missing(missing)
-    tables = [train] if test is None else [train, test]
     if min(t.num_rows for t in tables) == 0:
         raise PotstillError(f"{name}: there are no rows; give at least one sample")
     for table in tables:
@@ -364,7 +359,7 @@ def read_tables(
         raise PotstillError(f"{name}: there is no column beside {column!r}; give at least one to learn from")
     frames, notes = read_frames(tables, columns, features, name, way)
     if way == "drop":
-        for i, part in enumerate(("" if test is None else " of the training part", " of the test part")[: len(tables)]):
+        for i, part in enumerate([""] if len(tables) == 1 else [" of the training part", " of the test part"]):
             complete = frames[i].complete_rows & ~find_missing_labels(tables[i], column)
             if dropped := int((~complete).sum()):
                 notes.append(
@@ -387,7 +382,7 @@ def read_tables(
         notes.append(f"{name}: {', '.join(sorted(exported))}, which a distilled set has beside its rows, were not read")
     if blank - exported:
         notes.append(f"{name}: the column without a name (row numbers) was not read")
-    y, z, classes, more = encode_labels(labels[0], labels[1] if test is not None else None, classes=named, name=name)
+    y, z, classes, more = encode_labels(labels[0], labels[1] if len(labels) == 2 else None, classes=named, name=name)
     return RawSplits(
         name=name,
         train=RawPart(inputs=frames[0], labels=y, places=torch.from_numpy(frames[0].rows)),
