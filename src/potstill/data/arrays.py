@@ -54,11 +54,7 @@ def to_array(values: Any, where: str) -> Array:
 
 
 def check_one_dtype(samples: Sequence[Any], where: str) -> None:
-    """Refuse samples of several dtypes: stacking would convert them and keep each sample's own value range.
-
-    Raises:
-        PotstillError: two of the ``samples`` are arrays or tensors of different types.
-    """
+    """Refuse samples of several dtypes: stacking would convert them and keep each sample's own value range."""
     first: tuple[int, str] | None = None
     for i, x in enumerate(samples):
         if isinstance(x, np.ndarray | Tensor):

@@ -17,7 +17,7 @@ from potstill.rng import generator
 
 __all__ = [
     "PARENT", "GroupValues", "encode_groups", "get_groups", "join_groups", "match_file_groups",
-    "note_group_overlap", "read_column_groups", "refuse_groups", "source_key", "split_group_values",
+    "note_group_overlap", "read_column_groups", "source_key", "split_group_values",
     "stratify_groups",
 ]  # fmt: skip
 
@@ -120,17 +120,6 @@ def read_column_groups(table: Any, column: str, name: str) -> GroupValues:
     return np.array([str(v) for v in values], dtype=np.str_)
 
 
-def refuse_groups(group: object, what: str) -> None:
-    """
-    Raises:
-        PotstillError: ``group`` is given, of data that have nothing that could say it.
-    """
-    if group is not None:
-        raise PotstillError(
-            f"{what} has no column and no files to group by; leave `group=` out (in Python it may be an array)"
-        )
-
-
 def join_groups(*several: Tensor | None) -> Int[Tensor, " n"] | None:
     """Return the finest groups in which every given group (n,) stays whole."""
     given = [groups.numpy() for groups in several if groups is not None]
@@ -138,15 +127,16 @@ def join_groups(*several: Tensor | None) -> Int[Tensor, " n"] | None:
         return None
     if len(given) == 1:
         return torch.from_numpy(given[0])
-    numbers = [np.unique(groups, return_inverse=True)[1].reshape(-1) for groups in given]
-    joined, before = np.arange(len(given[0])), None
-    while before is None or not np.array_equal(joined, before):  # each sample takes the least number beside it
-        before = joined.copy()
-        for number in numbers:
-            least = np.full(int(number.max(initial=-1)) + 1, len(joined))
-            np.minimum.at(least, number, joined)
-            joined = least[number]
-    return torch.from_numpy(np.unique(joined, return_inverse=True)[1].reshape(-1).astype(np.int64))
+    from scipy.sparse import coo_array  # type: ignore[import-untyped,unused-ignore]  # slow, and of use here alone
+    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped,unused-ignore]
+
+    n = len(given[0])
+    group = np.concatenate(
+        [(k + 1) * n + np.unique(g, return_inverse=True)[1].reshape(-1) for k, g in enumerate(given)]
+    )
+    sample, size = np.tile(np.arange(n), len(given)), (len(given) + 1) * n
+    graph = coo_array((np.ones(len(group), dtype=bool), (sample, group)), shape=(size, size))
+    return torch.from_numpy(connected_components(graph, directed=False)[1][:n].astype(np.int64))
 
 
 def stratify_groups(

@@ -122,14 +122,14 @@ def select_splits(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
     Raises:
         PotstillError: no ``train`` among several splits, or a set that is read from the net as it goes.
     """
-    train, test, notes = _two(data, name)
+    train, test, notes = _choose_splits(data, name)
     for part in (train, test):
         if part is not None and not (hasattr(part, "with_format") and hasattr(part, "num_rows")):
             raise PotstillError(f"{name}: is streamed ({type(part).__name__}); load it with streaming=False")
     return train, test, notes
 
 
-def _two(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
+def _choose_splits(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
     if not isinstance(data, Mapping):
         return data, None, ()
     keys = list(data)

@@ -50,10 +50,7 @@ def machine_memory() -> int:
 
 
 def require_memory(needed: int, what: str, cure: str) -> None:
-    """
-    Raises:
-        PotstillError: ``what`` would take more bytes than this machine has memory.
-    """
+    """Refuse ``what`` if it would take more bytes than this machine has memory."""
     if needed > (most := machine_memory()):
         raise PotstillError(
             f"{what} would take {needed / 2**30:,.1f} GiB, but this machine has {most / 2**30:,.1f} GiB of memory; "

@@ -62,7 +62,7 @@ def read_pairs(task: Retrieval, data: object, options: ReadOptions) -> Splits:
     Args:
         task: names of the two views: the picture's and the text's.
         data: the folder, with ``metadata.csv`` or ``metadata.jsonl`` in it, or arrays (pictures, texts).
-        asked: ``label`` names the column of texts (else ``text`` or ``caption``).
+        options: ``label`` names the column of texts (else ``text`` or ``caption``).
 
     Raises:
         PotstillError: no such file, column or picture.

@@ -61,15 +61,20 @@ def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None) -> 
     Raises:
         PotstillError: the names are others.
     """
-    if isinstance(group, str):
-        return named_groups(read_mapping(arrays, name), arrays, group)
     classes = arrays.get("classes")
-    for keys in _KEYS:
+    parts = read_arrays(*pick_arrays(arrays, name), classes=classes, name=name)
+    return named_groups(parts, arrays, group) if isinstance(group, str) else parts
+
+
+def pick_arrays(arrays: Mapping[str, Any], name: str) -> list[Any]:
+    """Return inputs and labels, and those of a test part, by their usual names.
+
+    Raises:
+        PotstillError: the names are others.
+    """
+    for keys in (*_KEYS, ("x", "y"), *(k[:2] for k in _KEYS)):
         if all(k in arrays for k in keys):
-            return read_arrays(*(arrays[k] for k in keys), classes=classes, name=name)
-    for x, y in (("x", "y"), *(k[:2] for k in _KEYS)):
-        if x in arrays and y in arrays:
-            return read_arrays(arrays[x], arrays[y], classes=classes, name=name)
+            return [arrays[k] for k in keys]
     raise PotstillError(
         f"{name}: needs the arrays x_train, y_train, x_test and y_test (or x and y); it has {', '.join(arrays)}"
     )

@@ -16,6 +16,7 @@ from potstill.data.arrays import to_array
 from potstill.data.canonicalize import float32_offsets
 from potstill.data.frames import to_arrow_tables
 from potstill.data.parsed import parse_column
+from potstill.data.python_objects import named_groups, pick_arrays, read_arrays, read_npz_arrays
 from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawPart, RawSplits, assemble
 from potstill.data.table import TABLE_SUFFIXES, find_label_column, read_table_file, read_tables
@@ -25,8 +26,6 @@ from potstill.tasks import Regression
 
 __all__ = ["read_regression"]
 
-_KEYS = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
-
 
 def read_regression(task: Regression, data: object, options: ReadOptions) -> Splits:
     """Read a CSV or Parquet file or a data frame with a target column, an ``.npz``, or arrays (x, y).
@@ -34,7 +33,7 @@ def read_regression(task: Regression, data: object, options: ReadOptions) -> Spl
     Args:
         task: what is asked for; its targets, means and deviations are filled in by the training part.
         data: what holds it.
-        asked: how to read it; ``label`` names the column of targets.
+        options: how to read it; ``label`` names the column of targets.
 
     Raises:
         PotstillError: targets that are missing, not finite or no numbers; and as for tables and arrays with classes.
@@ -98,17 +97,12 @@ def _numbers_of(columns: list[Any], column: str, name: str, options: ReadOptions
 
 
 def _read_arrays(task: Regression, data: object, options: ReadOptions) -> Splits:
-    from potstill.data.python_objects import named_groups, read_arrays, read_npz_arrays
-
     name, arrays_or_pairs = "arrays", data
     if isinstance(data, str | Path) and Path(data).suffix.lower() == ".npz":
         name, arrays_or_pairs = Path(data).stem, read_npz_arrays(Path(data))
     arrays = arrays_or_pairs if isinstance(arrays_or_pairs, dict) else {}
     if isinstance(arrays_or_pairs, dict):
-        keys = next((k for k in _KEYS if all(part in arrays_or_pairs for part in k)), None)
-        if keys is None:
-            raise PotstillError(f"{name}: needs the arrays x_train, y_train, x_test and y_test (or x and y)")
-        arrays_or_pairs = tuple(arrays_or_pairs[k] for k in keys)
+        arrays_or_pairs = pick_arrays(arrays, name)
     if not isinstance(arrays_or_pairs, tuple | list) or len(arrays_or_pairs) not in (2, 4):
         raise PotstillError(
             "a real-valued target is read from a csv, parquet or npz file, a data frame, or arrays (x, y), not from "

@@ -21,6 +21,7 @@ from potstill.data.canonicalize import float32_offsets
 from potstill.data.columns import batch_columns
 from potstill.data.frames import to_arrow_tables
 from potstill.data.parsed import parse_column
+from potstill.data.python_objects import read_npz_arrays
 from potstill.data.read_options import ReadOptions
 from potstill.data.table import TABLE_SUFFIXES, check_unique_columns, read_table_file
 from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type
@@ -30,6 +31,13 @@ from potstill.tasks import Forecast
 from potstill.tasks.regression import target_statistics
 
 __all__ = ["SeriesSource", "read_series"]
+
+
+def _too_short(name: str, span: int, found: str, cure: str = "") -> PotstillError:
+    return PotstillError(
+        f"{name}: a window and what follows it take {span} points in time, but {found}; ask for less with "
+        f'`task="forecast:window=W,horizon=H"`{cure}'
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,10 +62,7 @@ class SeriesSource:
     def __post_init__(self) -> None:
         whole = self.task.window + self.task.horizon
         if len(self.starts) == 0 or int(self.starts.max()) + whole > len(self.series):
-            raise PotstillError(
-                f"{self.name}: a window and what follows it take {whole} points in time, but there are "
-                f'{len(self.series)}; ask for less with `task="forecast:window=W,horizon=H"`'
-            )
+            raise _too_short(self.name, whole, f"there are {len(self.series)}")
 
     @property
     def input(self) -> InputSpec:
@@ -161,8 +166,8 @@ def read_series(task: Forecast, data: object, options: ReadOptions) -> Splits:
     Args:
         task: window and horizon; ``variables`` are filled in.
         data: a CSV or Parquet file, a data frame, or an array; of an ``.npz`` the array ``x``.
-        asked: ``label`` names the one column to forecast by itself; ``series`` the column that says which series a row
-            belongs to; ``missing``: ``impute`` fills a missing value with the one before it.
+        options: ``label`` names the one column to forecast by itself; ``series`` the column that says which series a
+            row belongs to; ``missing``: ``impute`` fills a missing value with the one before it.
 
     Raises:
         PotstillError: it is none of these, values are missing, two rows have one time, or it is too short for the
@@ -176,20 +181,15 @@ def read_series(task: Forecast, data: object, options: ReadOptions) -> Splits:
         raise PotstillError(f"of a series a part is kept for the test, but the fraction is {options.test_fraction}")
     span = task.window + task.horizon
     if len(table.values) < span:
-        raise PotstillError(
-            f"{name}: a window and what follows it take {span} points in time, but there are {len(table.values)}; ask "
-            'for less with `task="forecast:window=W,horizon=H"`'
-        )
+        raise _too_short(name, span, f"there are {len(table.values)}")
     table, more = _fill_missing(table, options)
     notes += more
     at = np.arange(max(0, len(table.values) - span + 1))
     starts = at[table.stretch[at] == table.stretch[at + span - 1]]
     if not len(starts):
         longest = int(np.bincount(table.stretch).max(initial=0))
-        raise PotstillError(
-            f"{name}: a window and what follows it take {span} points in time, but no more than {longest} follow each "
-            'other without a gap; ask for less with `task="forecast:window=W,horizon=H"`, or fill the gaps with rows'
-        )
+        most = f"no more than {longest} follow each other without a gap"
+        raise _too_short(name, span, most, ", or fill the gaps with rows")
     offset = float32_offsets(table.values)
     for column, shift in zip(variables, offset, strict=True):
         if shift:
@@ -283,8 +283,6 @@ def _read_table(data: object, options: ReadOptions) -> tuple[_SeriesTable, list[
         if not path.is_file():
             raise PotstillError(f"{data}: no such file; a series is read from a csv, parquet or npz file")
         if suffix == ".npz":
-            from potstill.data.python_objects import read_npz_arrays
-
             data = read_npz_arrays(path).get("x")
         elif suffix in TABLE_SUFFIXES:
             table = read_table_file(path)

@@ -95,10 +95,7 @@ def shards_name(pattern: str, shards: list[Path]) -> str:
 
 
 def check_new_member(shard: Path, member: str, extension: str, files: Collection[str]) -> None:
-    """
-    Raises:
-        PotstillError: the sample that ``member`` belongs to has ``files`` with that extension already.
-    """
+    """Refuse a second file of one extension in the sample that ``member`` belongs to."""
     if extension in files:
         raise PotstillError(
             f"{shard}: two files are the {extension or 'file without an ending'} of one sample, the second is "

@@ -21,7 +21,6 @@ from potstill.data.groups import (
     join_groups,
     match_file_groups,
     note_group_overlap,
-    refuse_groups,
     split_group_values,
     stratify_groups,
 )  # fmt: skip
@@ -338,7 +337,11 @@ def _add_groups(parts: RawSplits, group: str | Sequence[Any] | None) -> RawSplit
     if group is None or train.groups is not None:
         return parts
     if isinstance(group, str):
-        refuse_groups(None if train.names else group, parts.name)
+        if not train.names:
+            raise PotstillError(
+                f"{parts.name} has no column and no files to group by; leave `group=` out (in Python it may be an "
+                "array)"
+            )
         groups = match_file_groups(group, train.names, parts.name)
         test_groups = match_file_groups(group, test.names, parts.name) if test is not None and test.names else None
     else:

@@ -286,20 +286,16 @@ def _find(name: str, about: Standard, root: Path | None) -> tuple[Four, str] | N
         roots.append(Path(shared))
     system = [Path(p, "share", "datasets") for p in SYSTEM]
     for base in (*(p.expanduser() for p in roots), *system):
-        for folder in _places(base, name, about):
+        folders = [(place, place, _from_folder) for place in _places(base, name, about) if place.is_dir()]
+        archives = [p / a for p in (base, base / name) for a in about.archives]
+        files = [(archive, archive.parent, _from_archive) for archive in archives if archive.is_file()]
+        for place, folder, open_place in (*folders, *files):
             try:
-                four = about.read(_from_folder(folder)) if folder.is_dir() else None
+                four = about.read(open_place(place))
             except PotstillError as error:
                 raise PotstillError(f"{folder}/{error}") from None
             if four is not None:
-                return four, str(folder)
-        for archive in (p / a for p in (base, base / name) for a in about.archives):
-            try:
-                four = about.read(_from_archive(archive)) if archive.is_file() else None
-            except PotstillError as error:
-                raise PotstillError(f"{archive.parent}/{error}") from None
-            if four is not None:
-                return four, str(archive)
+                return four, str(place)
     if name == "mnist" and (four := _installed()) is not None:
         return four, f"the installed package {PACKAGE}"
     return None

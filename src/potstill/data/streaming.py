@@ -129,14 +129,9 @@ def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[in
                         ) from None
                     bad[place] = str(error)
 
-    starts = range(0, len(at), _CHUNK)
-    if (threads := num_decode_threads()) == 1:
-        for first in starts:
-            look(first)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            for done in [pool.submit(copy_context().run, look, first) for first in starts]:
-                done.result()
+    with ThreadPoolExecutor(num_decode_threads()) as pool:
+        for done in [pool.submit(copy_context().run, look, first) for first in range(0, len(at), _CHUNK)]:
+            done.result()
     return headers, bad
 
 
@@ -236,7 +231,7 @@ def assemble_streamed(index: Index, options: ReadOptions) -> Splits:
 
     Args:
         index: where the pictures are.
-        reading: options of ``load``. Without a size pictures have that of ``pictures.decode_images``, from headers;
+        options: options of ``load``. Without a size pictures have that of ``pictures.decode_images``, from headers;
             broken ones are left out by a pass over all of them; copies are looked for where ``duplicates`` is given,
             by encoded bytes, because that reads all of them. Without a ``normalization`` it is measured on at most
             `NORMALIZATION_SAMPLES` training images.

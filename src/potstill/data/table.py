@@ -126,11 +126,7 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def check_table(rows: int, columns: int, where: str) -> None:
-    """Refuse a table beyond the limits or this machine's memory.
-
-    Raises:
-        PotstillError: a table of that size is beyond a limit, or beyond this machine's memory.
-    """
+    """Refuse a table beyond the limits or this machine's memory."""
     check_limit("rows", rows, where)
     check_limit("columns", columns, where)
     check_limit("cells", rows * columns, where)
@@ -187,11 +183,7 @@ def _loses_names(kind: Any, texts: Any) -> bool:
 
 
 def check_unique_columns(table: Any, name: str) -> None:
-    """Refuse an Arrow ``table`` with duplicate column names or names that are not text.
-
-    Raises:
-        PotstillError: two columns of the Arrow ``table`` have one name, or one has none that is text.
-    """
+    """Refuse an Arrow ``table`` with duplicate column names or names that are not text."""
     try:
         count = Counter(c for c in table.column_names if c != "")
     except UnicodeDecodeError:
@@ -205,11 +197,7 @@ def check_unique_columns(table: Any, name: str) -> None:
 
 
 def read_parquet(path: Path) -> Any:
-    """Read the Arrow table in a Parquet file.
-
-    Raises:
-        PotstillError: the file is no Parquet file, or text in it is no UTF-8.
-    """
+    """Read the Arrow table in a Parquet file; one that is no such file, or holds text that is no UTF-8, is refused."""
     try:
         file = pyarrow.parquet.ParquetFile(path)
         about, unpacked = file.metadata, UnpackBudget(path)

@@ -102,11 +102,7 @@ class Frame:
         return complete
 
     def refuse_holes(self) -> None:
-        """Refuse missing values, naming the first.
-
-        Raises:
-            PotstillError: a value is missing; its row and column are named.
-        """
+        """Refuse missing values, naming the row and column of the first."""
         for column in self.columns:
             if (at := np.flatnonzero(column.empty)).size:
                 row = int(self.rows[at[0]]) + 1
@@ -248,11 +244,7 @@ def _numbers(values: Any, column: str, name: str, empty: float = np.nan) -> npt.
 
 
 def check_float32_range(x: npt.NDArray[np.float64], column: str, name: str) -> None:
-    """Refuse infinite cells (n,) and those beyond float32.
-
-    Raises:
-        PotstillError: one of the cells (n,) of a column is infinite, or is that as a float of 32 bits.
-    """
+    """Refuse infinite cells (n,) and those beyond float32."""
     with np.errstate(over="ignore"):
         bad = np.flatnonzero(np.isinf(x.astype(np.float32)))
     if bad.size:

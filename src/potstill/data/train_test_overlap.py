@@ -87,7 +87,7 @@ def keep_copies_together(
     A class that would be left without training samples keeps all of its copies there.
 
     Args:
-        kept, held: the split of n samples.
+        train_index, test_index: the split of n samples.
         first: of each sample the first that equals it, as `first_equal` says.
         labels: classes.
         name: for messages.
@@ -118,8 +118,8 @@ def note_overlap(splits: Splits, search: Duplicates | None, is_drawn: bool) -> l
 
     Args:
         splits: sources of one kind.
-        way: ``None``: exact copies, unless the data are streamed; ``near``: nearly equal ones, too.
-        drawn: whether the split was drawn here.
+        search: ``None``: exact copies, unless the data are streamed; ``near``: nearly equal ones, too.
+        is_drawn: whether the split was drawn here.
     """
     train, test = splits.train, splits.test
     if test is None or (search is None and isinstance(train, StreamSource)):
