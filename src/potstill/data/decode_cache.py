@@ -27,6 +27,7 @@ from potstill._util.atomic_write import temporary_path
 from potstill._util.cache import cached_files, make_cache_folder
 from potstill._util.cache_dir import cache_dir
 from potstill.data.pictures import DecodedImages, decode_images
+from potstill.data.read_options import ReadOptions
 from potstill.data.readers import FileReader, content_digest
 
 __all__ = ["MAX_CACHE_BYTES", "decode_cached"]
@@ -42,20 +43,21 @@ _Stamp: TypeAlias = tuple[str, int, int, int]
 
 
 def decode_cached(
-    root: Path, parts: Sequence[tuple[Path, Sequence[str]]], *, size: tuple[int, int] | None, skip_bad: bool, name: str,
-    check: bool = False,
-) -> DecodedImages:  # fmt: skip
+    root: Path, parts: Sequence[tuple[Path, Sequence[str]]], name: str, options: ReadOptions
+) -> DecodedImages:
     """``pictures.decode_images`` of files, read from the cache if the files have not changed since they were decoded.
 
     Args:
         root: the folder that all of them are in.
         parts: folders, each with the names of its pictures, in order.
-        size, skip_bad, name: as for ``pictures.decode_images``.
-        check: compare the contents of the files with those that were decoded, not only their names, sizes and times.
+        name: of the data, for notes.
+        options: ``size`` and ``skip_bad``; with ``check_cache`` the contents of the files are compared with those that
+            were decoded, not only their names, sizes and times.
 
     Raises:
         PotstillError: as ``pictures.decode_images``.
     """
+    size, skip_bad = options.size, options.skip_bad
     paths = [Path(folder, file) for folder, files in parts for file in files]
     items = [(str(path), path) for path in paths]
     stamps = _stamps(paths) if len(paths) >= _FEWEST else None
@@ -63,7 +65,11 @@ def decode_cached(
         return decode_images(items, size=size, skip_bad=skip_bad, name=name)
     file = _place(root, stamps, size, skip_bad)
     cached, why = _read(file)
-    if cached is not None and check and cached[1] != content_digest(FileReader(parts), range(len(paths))).hex():
+    if (
+        cached is not None
+        and options.check_cache
+        and cached[1] != content_digest(FileReader(parts), range(len(paths))).hex()
+    ):
         cached, why = None, "did not match the files' contents"
     if cached is not None:
         with suppress(OSError):

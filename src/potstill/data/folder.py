@@ -13,6 +13,7 @@ import torch
 from potstill.core import InputSpec
 from potstill.data.decode_cache import decode_cached
 from potstill.data.pictures import SUFFIXES
+from potstill.data.read_options import ReadOptions
 from potstill.data.splits import RawPart, RawSplits
 from potstill.errors import PotstillError
 
@@ -194,14 +195,8 @@ def list_folder(root: Path) -> FolderListing:
     return FolderListing(name=name, classes=classes, files=files, split=test is not None, notes=tuple(notes))
 
 
-def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, check_cache: bool = False) -> RawSplits:
+def read_folder(root: Path, options: ReadOptions) -> RawSplits:
     """Read a folder in image-folder layout into memory, from the cache if it was decoded before.
-
-    Args:
-        root: holds ``train/`` and ``test/`` (or ``val/``), or the class folders themselves.
-        size: (height, width), or ``None``: see ``pictures.decode_images``.
-        skip_bad: leave broken pictures out instead of raising.
-        check_cache: compare the files' contents with what was decoded from them.
 
     Raises:
         PotstillError: as `list_folder`, or a broken picture.
@@ -211,7 +206,7 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, che
     labels = torch.tensor([part.label for part in listed.files for _ in part.names])
     is_train = torch.tensor([part.training for part in listed.files for _ in part.names])
     parts = [(part.folder, part.names) for part in listed.files]
-    got = decode_cached(root, parts, size=size, skip_bad=skip_bad, name=listed.name, check=check_cache)
+    got = decode_cached(root, parts, listed.name, options)
     places = torch.tensor(got.positions)
     names = tuple(files[i] for i in got.positions)
     part, in_train = RawPart(inputs=got.pixels, labels=labels[places], names=names, places=places), is_train[places]

@@ -127,12 +127,9 @@ class TensorSource:
         if self.labels.dtype != torch.int64 or self.labels.device.type != "cpu" or self.labels.ndim != 1:
             found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)} on {self.labels.device}"
             raise PotstillError(f"{self.name}: labels must be int64 (n,) on the CPU, not {found}")
-        several = {
-            "inputs": num_samples(self.inputs),
-            "targets": len(self.labels if self.targets is None else self.targets),
-        }
-        several["groups"] = len(self.labels if self.groups is None else self.groups)
-        several["weights"] = len(self.labels if self.weights is None else self.weights)
+        several = {"inputs": num_samples(self.inputs)}
+        for what, values in (("targets", self.targets), ("groups", self.groups), ("weights", self.weights)):
+            several[what] = len(self.labels if values is None else values)
         for what, many in several.items():
             if many != len(self.labels):
                 raise PotstillError(f"{self.name}: {many} {what} but {len(self.labels)} labels; give one each")

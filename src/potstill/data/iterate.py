@@ -12,9 +12,7 @@ from jaxtyping import Int
 from torch import Generator, Tensor
 
 from potstill.core import Batch, Source
-from potstill.data.columns import batch_columns
-from potstill.data.in_memory import normalize_inplace, to_data_units
-from potstill.data.streamed import StreamSource, start_decoding
+from potstill.data.streamed import StreamSource
 
 __all__ = ["iterate_groups", "iterate_samples", "map_samples", "pass_batch_size", "prefetch", "shuffle_indices"]
 
@@ -41,27 +39,13 @@ def prefetch(source: Source, indices: Iterable[Int[Tensor, " _"]]) -> Iterator[B
     if not isinstance(source, StreamSource):
         yield from (source.fetch(index) for index in indices)
         return
-    pending: deque[tuple[Tensor, Tensor, Callable[[], Tensor]]] = deque()
-    todo = iter(indices)
-
-    def start() -> None:
-        for index in todo:
-            once, place = torch.unique(source.places[index.cpu()], return_inverse=True)
-            pending.append((index, place, start_decoding(source.reader, once, source.input.shape)))
-            if len(pending) > _AHEAD:
-                return
-
-    while True:
-        start()
-        if not pending:
-            return
-        index, place, wait = pending.popleft()
-        decoded = wait()
-        if not torch.equal(place, torch.arange(len(decoded))):
-            decoded = decoded.index_select(0, place)
-        x = to_data_units(decoded.to(source.device))
-        y = source.labels[index.cpu()].to(source.device)
-        yield Batch(normalize_inplace(x, source.normalization), y, batch_columns(source, index, source.device))
+    pending: deque[Callable[[], Batch]] = deque()
+    for index in indices:
+        pending.append(source.start_fetch(index))
+        if len(pending) > _AHEAD:
+            yield pending.popleft()()
+    while pending:
+        yield pending.popleft()()
 
 
 def iterate_samples(

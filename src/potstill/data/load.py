@@ -264,7 +264,8 @@ def _equals_fit(result: Normalization, fitted: Normalization) -> bool:
 
 def _of_object(data: object, options: ReadOptions) -> RawSplits:
     if isinstance(data, tuple | list):
-        flat = [v for pair in data for v in pair] if _is_nested_pairs(data) else list(data)
+        is_nested = len(data) == 2 and all(isinstance(v, tuple) and len(v) == 2 for v in data)  # as Keras gives it
+        flat = [v for pair in data for v in pair] if is_nested else list(data)
         if len(flat) in (2, 4):
             return read_arrays(*flat)
         raise PotstillError(
@@ -286,11 +287,6 @@ def _is_array(data: object) -> bool:
     return isinstance(data, np.ndarray | torch.Tensor)
 
 
-def _is_nested_pairs(data: tuple[Any, ...] | list[Any]) -> bool:
-    """Return True for ((x_train, y_train), (x_test, y_test)), as Keras gives it."""
-    return len(data) == 2 and all(isinstance(v, tuple) and len(v) == 2 for v in data)
-
-
 def _of_name(data: str | Path, options: ReadOptions) -> RawSplits:
     text = str(data)
     if isinstance(data, str):
@@ -306,7 +302,7 @@ def _of_name(data: str | Path, options: ReadOptions) -> RawSplits:
         raise PotstillError(f"{text}: no such file or folder; check the path") from None
     if os.path.isdir(path):  # as Path.is_dir, but False for a name too long for a file
         _refuse_table_options(options, text)
-        return read_folder(path, size=options.size, skip_bad=options.skip_bad, check_cache=options.check_cache)
+        return read_folder(path, options)
     if os.path.isfile(path):
         return _of_file(path, options)
     if isinstance(data, Path) or "/" in text or "\\" in text or text.startswith(("~", ".")) or path.suffix in _FILES:

@@ -38,6 +38,15 @@ _CELL = re.compile(
     rf"|[0-9]+)(?P<power>[eE][+-]?[0-9]{{1,3}})?\s*(?P<after>%|{_CURRENCY})?"
 )
 _GROUPS = r"[1-9][0-9]{0,2}"
+
+
+def _grouped(between: str, point: str) -> tuple[re.Pattern[str], str, str]:
+    """Return the style of numbers with thousands after one of ``between``."""
+    decimals = rf"(?:{re.escape(point)}[0-9]{'*' if point == '.' else '+'})?"
+    return re.compile(rf"(?:[0-9]+|{_GROUPS}(?:[{between}][0-9]{{3}})+){decimals}"), between, point
+
+
+_BLANKS = " \u00a0\u202f"
 _STYLES: dict[str, tuple[re.Pattern[str], str, str]] = {
     "a decimal point": (re.compile(r"[0-9]*\.?[0-9]*"), "", "."),
     "a decimal comma": (re.compile(r"[0-9]*,?[0-9]+"), "", ","),
@@ -45,18 +54,10 @@ _STYLES: dict[str, tuple[re.Pattern[str], str, str]] = {
         re.compile(rf"(?:[0-9]+|{_GROUPS}(?:,[0-9]{{3}})+|[1-9][0-9]?(?:,[0-9]{{2}})+,[0-9]{{3}})(?:\.[0-9]*)?"),
         ",", ".",
     ),
-    "thousands after a point and a decimal comma": (
-        re.compile(rf"(?:[0-9]+|{_GROUPS}(?:\.[0-9]{{3}})+)(?:,[0-9]+)?"), ".", ","
-    ),
-    "thousands after a blank": (
-        re.compile(rf"(?:[0-9]+|{_GROUPS}(?:[ \u00a0\u202f][0-9]{{3}})+)(?:\.[0-9]*)?"), " \u00a0\u202f", "."
-    ),
-    "thousands after a blank and a decimal comma": (
-        re.compile(rf"(?:[0-9]+|{_GROUPS}(?:[ \u00a0\u202f][0-9]{{3}})+)(?:,[0-9]+)?"), " \u00a0\u202f", ","
-    ),
-    "thousands after an apostrophe": (
-        re.compile(rf"(?:[0-9]+|{_GROUPS}(?:['’][0-9]{{3}})+)(?:\.[0-9]*)?"), "'’", "."
-    ),
+    "thousands after a point and a decimal comma": _grouped(".", ","),
+    "thousands after a blank": _grouped(_BLANKS, "."),
+    "thousands after a blank and a decimal comma": _grouped(_BLANKS, ","),
+    "thousands after an apostrophe": _grouped("'’", "."),
 }  # fmt: skip
 """Number styles: pattern without the sign, group separators, decimal sign."""
 _TIME = (

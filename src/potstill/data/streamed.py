@@ -23,7 +23,7 @@ from potstill.data.readers import FileReader, Reader, content_digest
 from potstill.data.repr import describe_source, source_html
 from potstill.errors import PotstillError
 
-__all__ = ["StreamSource", "decode_pixels", "num_decode_threads", "start_decoding"]
+__all__ = ["StreamSource", "num_decode_threads", "start_decoding"]
 
 _TASK = 32
 """Images that a thread decodes per task."""
@@ -109,13 +109,6 @@ def start_decoding(
     return wait
 
 
-def decode_pixels(reader: Reader, places: Int[Tensor, " m"], shape: tuple[int, ...]) -> UInt8[Tensor, "m c h w"]:
-    """Return the images at ``places``, in any order, decoding each once."""
-    once, place = torch.unique(places, return_inverse=True)
-    decoded = start_decoding(reader, once, shape)()
-    return decoded if torch.equal(once, places) else decoded.index_select(0, place)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StreamSource:
     """Images of one split on disk (a ``core.Source``): labels and an index in memory.
@@ -179,19 +172,40 @@ class StreamSource:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def start_fetch(self, index: Int[Tensor, " m"], /) -> Callable[[], Batch]:
+        """Start decoding the samples at ``index``, and return a function that waits for the batch."""
+        at, wait = index.cpu(), self._start_raw(index)
+
+        def finish() -> Batch:
+            x = normalize_inplace(wait(), self.normalization)
+            return Batch(x, self.labels[at].to(self.device), batch_columns(self, at, self.device))
+
+        return finish
+
     def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
         """Return the samples at ``index``: inputs in model space, int64 labels, and columns, on ``device``.
 
         Raises:
             PotstillError: a picture is broken or no longer there; it is named.
         """
-        at = index.cpu()
-        x = normalize_inplace(self.raw(index), self.normalization)
-        return Batch(x, self.labels[at].to(self.device), batch_columns(self, at, self.device))
+        return self.start_fetch(index)()
+
+    def _start_raw(self, index: Tensor) -> Callable[[], Tensor]:
+        """Start decoding each image at ``index`` once, in the order of the disk."""
+        once, place = torch.unique(self.places[index.cpu()], return_inverse=True)
+        wait = start_decoding(self.reader, once, self.input.shape)
+
+        def finish() -> Tensor:
+            decoded = wait()
+            if not torch.equal(place, torch.arange(len(decoded))):
+                decoded = decoded.index_select(0, place)
+            return to_data_units(decoded.to(self.device))
+
+        return finish
 
     def raw(self, index: Int[Tensor, " m"], /) -> Tensor:
         """Return the inputs at ``index`` in data units (float32; pixels in [0, 1]), on ``device``."""
-        return to_data_units(decode_pixels(self.reader, self.places[index.cpu()], self.input.shape).to(self.device))
+        return self._start_raw(index)()
 
     def to(self, device: torch.device | str, /) -> "StreamSource":
         """Return the same source with batches on ``device``."""

@@ -202,7 +202,10 @@ def _clock(
     for field in table.schema:
         if not field.name or field.name in others or (times := _times(table.column(field.name))) is None:
             continue
-        _refuse_no_time(times, field.name, name)
+        if (empty := np.flatnonzero(np.isnan(times))).size:
+            raise PotstillError(
+                f"{name}: row {int(empty[0]) + 1} has no time in column {field.name!r}; fill it or remove the row"
+            )
         clock = _Clock(times, (field.name,))
         return clock if _once(times, groups) else _with_hours(table, clock, integers, groups)
     if index is not None:
@@ -221,13 +224,6 @@ def _times(values: Any) -> npt.NDArray[np.float64] | None:
     unit = _DAY if pa.types.is_date32(kind) else 1e-3 if pa.types.is_date64(kind) else _SECONDS[kind.unit]
     counted = values.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64()).cast(pa.float64(), safe=False)
     return np.asarray(counted.to_numpy() * unit)
-
-
-def _refuse_no_time(times: npt.NDArray[np.float64], column: str, name: str) -> None:
-    if (empty := np.flatnonzero(np.isnan(times))).size:
-        raise PotstillError(
-            f"{name}: row {int(empty[0]) + 1} has no time in column {column!r}; fill it or remove the row"
-        )
 
 
 def _with_hours(

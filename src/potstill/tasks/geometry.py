@@ -14,14 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 __all__ = [
-    "GEOMETRIC",
-    "InvariantTargets",
-    "MovableTargets",
-    "Movement",
-    "invariant_operations",
-    "move_boxes",
-    "move_maps",
-]
+    "GEOMETRIC", "InvariantTargets", "MovableTargets", "Movement", "invariant_operations", "move_boxes", "move_maps",
+]  # fmt: skip
 
 GEOMETRIC = ("flip", "shift", "scale", "rotate", "crop", "shuffle")
 """Operations that move pixels: flips, shifts, scaling, rotations, resized crops, shuffled patches."""
