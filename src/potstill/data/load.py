@@ -18,7 +18,7 @@ from potstill.data.folder import read_folder
 from potstill.data.frames import to_arrow_tables
 from potstill.data.hub import open_hub, read_hub
 from potstill.data.in_memory import TensorSource, fit_normalization
-from potstill.data.python_objects import read_arrays, read_dataset, read_mapping, read_npz
+from potstill.data.python_objects import read_arrays, read_dataset, read_mapping, read_npz_arrays
 from potstill.data.read_options import ReadOptions
 from potstill.data.shards import expand_braces, is_shards, read_shards
 from potstill.data.splits import RawPart, RawSplits, assemble, parse_size
@@ -170,26 +170,22 @@ def find_loader(kind: str | None, task: str, data: object) -> Loader | None:
     """
     kinds = [name.rpartition("/")[0] for name in names("loaders") if name.rpartition("/")[2] == task]
     builtin = ["image", "table"] if task == "classification" else []
-    if kind is not None:
-        if kind in kinds:
-            return cast("Loader", resolve("loaders", f"{kind}/{task}"))
-        if kind in builtin:
-            return None
+    if kind is None and not builtin and len(kinds) == 1:
+        kind = kinds[0]
+    elif kind is None:
+        accepting = (k for k in kinds if getattr(resolve("loaders", f"{k}/{task}"), "accepts", lambda _: False)(data))
+        kind = next(accepting, None)
+        if kind is None and not builtin:
+            raise PotstillError(
+                f"task {task} has loaders for the kinds {', '.join(kinds)}, and none accepts these data; say which "
+                "with `kind=`"
+                if kinds else f"there is no loader for task {task}; an installed package may register KIND/{task}"
+            )  # fmt: skip
+    elif kind not in (*builtin, *kinds):
         raise PotstillError(
             f"there is no loader for kind {kind!r} and task {task}; kinds with one: {', '.join([*builtin, *kinds])}"
         )
-    if len(kinds) == 1 and not builtin:
-        return cast("Loader", resolve("loaders", f"{kinds[0]}/{task}"))
-    for name in kinds:
-        loader = resolve("loaders", f"{name}/{task}")
-        if getattr(loader, "accepts", lambda _: False)(data):
-            return cast("Loader", loader)
-    if builtin:
-        return None
-    raise PotstillError(
-        f"task {task} has loaders for the kinds {', '.join(kinds)}, and none accepts these data; say which with `kind=`"
-        if kinds else f"there is no loader for task {task}; an installed package may register KIND/{task}"
-    )  # fmt: skip
+    return cast("Loader", resolve("loaders", f"{kind}/{task}")) if kind in kinds else None
 
 
 def _read_classes(data: object, options: ReadOptions) -> Splits:
@@ -317,7 +313,7 @@ def _of_file(path: Path, options: ReadOptions) -> RawSplits:
         return read_tables([table], options, name=path.name, base=path.parent)
     _refuse_table_options(options, str(path))
     if suffix == ".npz":
-        return read_npz(path, options.group)
+        return read_mapping(read_npz_arrays(path), path.stem, options.group)
     if suffix == ".tar":
         return read_shards(str(path), options)
     raise PotstillError(f"{path}: files ending in {suffix or 'nothing'} are not read; give one of {', '.join(_FILES)}")

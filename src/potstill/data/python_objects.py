@@ -22,7 +22,7 @@ from potstill.data.pictures import decode_images
 from potstill.data.splits import RawPart, RawSplits
 from potstill.errors import PotstillError
 
-__all__ = ["read_arrays", "read_dataset", "read_npz"]
+__all__ = ["named_groups", "pick_arrays", "read_arrays", "read_dataset", "read_mapping", "read_npz_arrays"]
 
 _NPZ_ERRORS = (
     OSError, ValueError, EOFError, KeyError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
@@ -99,17 +99,12 @@ def named_groups(parts: RawSplits, arrays: Mapping[str, Any], group: str) -> Raw
     return replace(parts, train=grouped(parts.train, group), test=test)
 
 
-def read_npz(path: Path, group: object = None) -> RawSplits:
-    """Read an ``.npz`` file of plain arrays; pickled objects in it are refused, not run. ``group``: as `read_mapping`.
+def read_npz_arrays(path: Path) -> dict[str, Any]:
+    """Return the plain arrays in an ``.npz`` file by name; pickled objects in it are refused, not run.
 
     Raises:
-        PotstillError: the file is no ``.npz``, or holds objects or other names.
+        PotstillError: the file is no ``.npz``, or holds objects.
     """
-    return read_mapping(read_npz_arrays(path), path.stem, group)
-
-
-def read_npz_arrays(path: Path) -> dict[str, Any]:
-    """Return the arrays in an ``.npz`` file by name. Errors as `read_npz`."""
     try:
         with path.open("rb") as file:  # opened here, because NumPy leaves it open when it finds no archive in it
             loaded = np.load(file, allow_pickle=False)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
 
+from potstill._util.input_limits import check_limit
 from potstill._util.paths import path_within
 from potstill.data.error_text import reason
 from potstill.errors import PotstillError
@@ -258,27 +259,30 @@ class TarReader(_CachingReader):
         return io.BufferedReader(_FileSlice(*self._located(place)))
 
 
-def cell_path(name: object, base: Path | None, where: str) -> Path:
-    """Return the path in a cell of images.
+def cell_picture(value: Any, column: str, base: Path | None, where: str) -> bytes | Path:
+    """Return the picture in a cell, which holds bytes, or a struct of bytes or of a path.
 
     Args:
-        base: the folder of the data, which it must lie in; ``None``: the data were made in this process, and so was it.
+        base: the folder of the data, which paths must lie in; ``None``: the data were made in this process, as paths.
+
+    Raises:
+        PotstillError: the cell holds no picture, too large a one, or a path out of the folder.
     """
-    return path_within(base, name, where) if base is not None else Path(str(name))
-
-
-def _cell_bytes(value: Any, base: Path | None, where: str) -> bytes:
-    """Return the bytes in a cell of images: the bytes themselves, or a struct of bytes or of a path within ``base``."""
     cell = value if isinstance(value, dict) else {"bytes": value}
     if cell.get("bytes") is not None:
+        check_limit("cell_bytes", len(cell["bytes"]), where)
         return bytes(cell["bytes"])
     if not cell.get("path"):
-        raise PotstillError(f"{where} has no picture; fill it or remove the row")
-    path = cell_path(cell["path"], base, where)
+        raise PotstillError(f"{where} has no picture in column {column!r}; fill it or remove the row")
+    return path_within(base, cell["path"], where) if base is not None else Path(str(cell["path"]))
+
+
+def _cell_bytes(value: Any, column: str, base: Path | None, where: str) -> bytes:
+    picture = cell_picture(value, column, base, where)
     try:
-        return path.read_bytes()
+        return picture.read_bytes() if isinstance(picture, Path) else picture
     except OSError as error:
-        raise _unreadable(str(path), error) from None
+        raise _unreadable(str(picture), error) from None
 
 
 class ArrowReader(Reader):
@@ -302,7 +306,7 @@ class ArrowReader(Reader):
         if not places:
             return []
         values = self._data[list(places)].column(self._column).to_pylist()
-        return [_cell_bytes(v, self._base, self.where(p)) for p, v in zip(places, values, strict=True)]
+        return [_cell_bytes(v, self._column, self._base, self.where(p)) for p, v in zip(places, values, strict=True)]
 
     def read_one(self, place: int, /) -> bytes:
         return self.read([place])[0]
@@ -340,4 +344,4 @@ class ParquetReader(_CachingReader):
         group = int(np.searchsorted(self._ends, place, side="right")) - 1
         values = self._get(group, self._read_group, lambda: sum(v.nbytes for v in self._cached.values()) > _HELD)
         value = values[int(place - self._ends[group])].as_py()
-        return _cell_bytes(value, self._path.parent, self.where(place))
+        return _cell_bytes(value, self._column, self._path.parent, self.where(place))

@@ -26,7 +26,7 @@ from potstill.data.groups import GroupValues, read_column_groups
 from potstill.data.limits import UnpackBudget, require_memory
 from potstill.data.pictures import Picture
 from potstill.data.read_options import ReadOptions
-from potstill.data.readers import cell_path
+from potstill.data.readers import cell_picture
 from potstill.data.splits import RawPart, RawSplits, decode_labelled
 from potstill.data.table_encoding import is_text_type, label_type, parse_missing, read_frames, to_texts
 from potstill.errors import PotstillError
@@ -46,17 +46,17 @@ _ZEROS = b"potstill:zeros"
 """Schema metadata key that lists the numeric CSV columns written with leading zeros."""
 
 
-def read_csv(path: Path) -> Any:
+def read_csv(path: Path, **convert_options: Any) -> Any:
     """Read a CSV file with a header; the delimiter is a comma, or else a semicolon or tab, by the header.
+
+    Args:
+        path: the file.
+        convert_options: of ``pyarrow.csv.ConvertOptions``.
 
     Raises:
         PotstillError: the file is no CSV in UTF-8, a quote is not closed on its line, or a column name stands there
             twice.
     """
-    return _csv(path, {})
-
-
-def _csv(path: Path, convert_options: dict[str, Any]) -> Any:
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = next(_lines(file, path), "")
@@ -78,7 +78,7 @@ def _csv(path: Path, convert_options: dict[str, Any]) -> Any:
         and not convert_options
         and (whole := [f.name for f in table.schema if f.name and pa.types.is_integer(f.type)])
     ):
-        texts = _csv(path, {"include_columns": whole, "column_types": dict.fromkeys(whole, pa.string())})
+        texts = read_csv(path, include_columns=whole, column_types=dict.fromkeys(whole, pa.string()))
         names = [
             c for c in whole if pyarrow.compute.any(pyarrow.compute.match_substring_regex(texts[c], _ZERO)).as_py()
         ]
@@ -102,7 +102,7 @@ def read_labelled_csv(path: Path, label: str | None) -> Any:
     """
     table = read_csv(path)
     column = find_label_column(table, label, {}, path.name)
-    texts = _csv(path, {"include_columns": [column], "column_types": {column: pa.string()}}).column(0)
+    texts = read_csv(path, include_columns=[column], column_types={column: pa.string()}).column(0)
     place = table.column_names.index(column)
     kind = table.column(place).type
     _check_similar_labels(texts.to_pylist(), column, path.name, pa.types.is_boolean(kind))
@@ -406,12 +406,5 @@ def _pictures(
     for part, table in zip(("", " (test)"), tables, strict=False):
         for row, value in enumerate(table.column(column).to_pylist(), 1):
             where = f"{name}{part}: row {row}"
-            cell = value if isinstance(value, dict) else {"bytes": value}
-            check_limit("cell_bytes", len(cell.get("bytes") or b""), where)
-            if cell.get("bytes") is not None:
-                items.append((where, cell["bytes"]))
-            elif cell.get("path"):
-                items.append((where, cell_path(cell["path"], base, where)))
-            else:
-                raise PotstillError(f"{where} has no picture in column {column!r}; fill it or remove the row")
+            items.append((where, cell_picture(value, column, base, where)))
     return decode_labelled(items, labels, name, options, named)
