@@ -87,8 +87,7 @@ def split_group_values(
 
     Args:
         values: one for each sample, the training part first; those of a test part may be left out.
-        train, test: samples of both parts.
-        name: for messages.
+        train, test: numbers of samples.
 
     Raises:
         PotstillError: there are not as many as samples.

@@ -144,11 +144,7 @@ def _choose_splits(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
 
 
 def read_hub(opened: HubDataset, options: ReadOptions) -> RawSplits:
-    """Read a ``datasets.Dataset`` or ``DatasetDict``; the image and label columns are found by their features.
-
-    Raises:
-        PotstillError: a streamed data set, no ``train`` among several splits, or as ``table.read_tables``.
-    """
+    """Read a ``datasets.Dataset`` or ``DatasetDict``. Errors as `select_splits` and ``table.read_tables``."""
     train, test, notes = select_splits(opened.data, opened.name)
     tables = [part.with_format("arrow")[:] for part in (train, test) if part is not None]
     parts = read_tables(tables, options, name=opened.name, base=opened.base)

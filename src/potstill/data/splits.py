@@ -280,9 +280,7 @@ def draw_test_split(
     """Draw the test split, stratified, with groups kept whole: training indices, test indices and notes.
 
     Args:
-        name, classes, labels: of the data.
         options: fraction and seed.
-        groups: group numbers; ``None``: no groups.
         first_copies: of each sample the first that equals it, if copies are kept together.
 
     Raises:

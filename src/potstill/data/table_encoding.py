@@ -154,9 +154,7 @@ def read_frames(
 
     Args:
         tables: each a ``pyarrow.Table``; the first is the training part.
-        columns: those to read.
-        features: what Hugging Face wrote about them.
-        name: for messages.
+        features: what Hugging Face wrote about the columns.
         way: what is done with missing values; unless they are refused, "?" and the like are some among numbers.
 
     Raises:

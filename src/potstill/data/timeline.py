@@ -89,7 +89,6 @@ def find_timeline(
 
     Args:
         table: ``pyarrow.Table`` with one row for each point in time, or for each point and series.
-        name: for messages.
         series: the column that says which series a row belongs to.
         label: the one column that is forecast, which is then no time.
         index: the times of a frame's index (n,), in seconds since 1970.

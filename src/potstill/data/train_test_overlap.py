@@ -89,8 +89,6 @@ def keep_copies_together(
     Args:
         train_index, test_index: the split of n samples.
         first: of each sample the first that equals it, as `first_equal` says.
-        labels: classes.
-        name: for messages.
 
     Raises:
         PotstillError: nothing is left to test on.
