@@ -145,7 +145,7 @@ class Bench:
             path, [self.expert], x, views, classes=self.classes, epochs=self.args.epochs, pool=pool,
             rows=RowSettings(top_k=top_k, dtype=dtype, temperature=t),
         )  # fmt: skip
-        said = label_file_bytes(len(x), self.classes, pool, top_k, dtype, temperature=t)
+        said = label_file_bytes(len(x), self.classes, pool, top_k, dtype)
         return self._read(open_labels(path), x, seed, t, said) | {"kept_mass": written.kept_mass()}
 
     def as_teacher(self, seed: int, folder: Path, t: float, dtype: str) -> dict[str, Any]:

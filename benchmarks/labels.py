@@ -47,7 +47,7 @@ from potstill.data import TensorSource
 from potstill.evaluation.statistics import summary
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
-from potstill.labels.label_file import epoch_batch, label_file_bytes
+from potstill.labels.label_file import label_file_bytes
 from potstill.labels.losses import kl
 from potstill.labels.teacher_file import teacher_file_bytes
 from potstill.labels.write import LabelTeacher, RowSettings, WriteSettings, mean_logits, write_labels
@@ -117,7 +117,7 @@ def imagenet() -> dict[str, Any]:
         rows.append({"teacher": "resnet18-batch", "dtype": dtype, "bytes": size, "smaller": full / size})
         print(f"ImageNet-1K, ResNet-18 in {dtype}: {size / 2**30:.4f} GiB, {full / size:,.0f} times less", flush=True)
     for k, dtype, pool in IMAGENET:
-        size = label_file_bytes(50_000, 1000, pool, k, dtype, temperature=20.0, networks=["resnet18"])
+        size = label_file_bytes(50_000, 1000, pool, k, dtype)
         rows.append({"top_k": k or 1000, "dtype": dtype, "pool": pool, "bytes": size, "smaller": full / size})
         print(f"ImageNet-1K, 50 per class, top {k or 1000:4} {dtype:7} pool {pool:3}: {size / 2**30:7.3f} GiB, "
               f"{full / size:6.1f} times less than {full / 2**30:.1f} GiB", flush=True)  # fmt: skip
@@ -134,7 +134,7 @@ def sized(report: dict[str, Any]) -> None:
         cell["bytes"] = len(classes)
     for cell in (c for c in report["accuracy"]["cells"] if c["labels"] == "stored"):
         cell["bytes"] = cell["forecast"] = label_file_bytes(
-            s["ipc"] * len(classes), classes, cell["pool"], cell["top_k"], cell["dtype"], temperature=s["temperature"]
+            s["ipc"] * len(classes), classes, cell["pool"], cell["top_k"], cell["dtype"]
         )
 
 
@@ -173,7 +173,7 @@ def reading(folder: Path, name: str, classes: int, k: int, batch: int, repeats: 
     print(f"reading {name} {classes} classes, top {k}, batch {batch}: labels {ms['labels']:.2f} ms, views "
           f"{ms['views']:.2f}, step {ms['step']:.1f}; labels are {100 * share:.2f}%", flush=True)  # fmt: skip
     return {"network": name, "classes": classes, "top_k": k, "batch": batch, "ms": ms, "share": share, "n": repeats,
-            "forecast": label_file_bytes(500, expert.classes, 2, k, networks=[name]),
+            "forecast": label_file_bytes(500, expert.classes, 2, k),
             "bytes": store.nbytes}  # fmt: skip
 
 
@@ -277,10 +277,9 @@ class Bench:
             path, [self.expert], x, views, classes=self.classes, epochs=self.args.epochs, pool=pool,
             rows=RowSettings(top_k=k, dtype=dtype, temperature=self.args.temperature),
         )  # fmt: skip
-        said = label_file_bytes(len(x), self.classes, pool, k, dtype, temperature=self.args.temperature, views=views,
-                        networks=[self.expert.name])  # fmt: skip
+        said = label_file_bytes(len(x), self.classes, pool, k, dtype)
         t = self.args.temperature
-        found = self.student(seed, len(x), lambda e, i: epoch_batch(store, x, e, i, t), t)
+        found = self.student(seed, len(x), lambda e, i: store.batch_of(x, e, i, t), t)
         path.unlink()
         return found, store.nbytes, said
 

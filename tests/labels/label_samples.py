@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from potstill.augment.view_schedule import ViewSchedule
 from potstill.labels.fkd import import_fkd
-from potstill.labels.label_file import LabelFile, epoch_batch
+from potstill.labels.label_file import LabelFile
 from potstill.labels.teacher_file import TeacherFile, write_teacher
 from potstill.labels.write import LabelTeacher, RowSettings, WriteSettings, write_labels
 from potstill.rng import generator
@@ -78,7 +78,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, asked: tuple[int, list[int]]) -> tuple[Tensor, Tensor]:
         epoch, index = asked
-        return epoch_batch(self.store, self.x, epoch, torch.tensor(index), 4.0)
+        return self.store.batch_of(self.x, epoch, torch.tensor(index), 4.0)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from potstill.cli.main import main
 from potstill.dataset_file import load
 from potstill.errors import PotstillError
 from potstill.labels.fkd import sampler_order
-from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs
+from potstill.labels.label_file import LabelFile, hash_inputs
 from potstill.rng import generator
 
 N, B, EPOCHS, SIDE, SIZE = 22, 8, 3, (10, 8), (7, 6)
@@ -98,7 +98,7 @@ def test_a_folder_comes_back_view_by_view(tmp_path: Path, mix: str, index: bool)
     store.check(CLASSES, hash_inputs(x))
     assert store.about.epochs == EPOCHS
     for epoch, items, images, logits in made:
-        seen, rows = epoch_batch(store, x, epoch, items, 20.0)
+        seen, rows = store.batch_of(x, epoch, items, 20.0)
         torch.testing.assert_close(seen, images, rtol=0, atol=2e-5)
         torch.testing.assert_close(rows, (logits / 20).softmax(1), rtol=1e-2, atol=1e-3)
         torch.testing.assert_close(store.logits(epoch, items), logits, rtol=0, atol=0.1)
@@ -278,7 +278,7 @@ def test_damaged_recorded_views_are_refused(tmp_path: Path) -> None:
         store = LabelFile(tmp_path / "damaged")
         for epoch in range(EPOCHS):
             try:
-                seen, rows = epoch_batch(store, x, epoch, torch.arange(N))
+                seen, rows = store.batch_of(x, epoch, torch.arange(N))
             except PotstillError as error:
                 if "get the file again" not in str(error):
                     pytest.fail(str(error))

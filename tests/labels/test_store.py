@@ -25,7 +25,7 @@ from potstill.augment.view_schedule import ViewSchedule
 from potstill.dataset_file.memmap_safetensors import FileLayout, write_digest
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import random_permutation
-from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs, label_file_bytes
+from potstill.labels.label_file import LabelFile, hash_inputs, label_file_bytes
 from potstill.labels.write import LabelTeacher, hash_network, mean_logits
 from potstill.rng import derive_seed
 
@@ -51,9 +51,8 @@ def test_bytes_are_as_forecast(tmp_path: Path, top_k: int | None, dtype: str, mo
         store = write_flat(
             tmp_path / "a", [expert(classes=names)], pictures(), VIEWS, classes=names, epochs=4, pool=2, **asked
         )
-    by_batch = asked.pop("statistics", None) is not None
-    assert (store.about.statistics, store.about.batch) == (("batch", 7) if by_batch else ("running", None))
-    said = label_file_bytes(N, names, 2, views=VIEWS, networks=["slow-linear"], **asked)
+    assert (store.about.statistics, store.about.batch) == (("batch", 7) if "batch" in more else ("running", None))
+    said = label_file_bytes(N, names, 2, top_k, dtype, level=more.get("level", False))
     tensors = safetensors.numpy.load_file(tmp_path / "a").values()
     assert store.nbytes == said == sum(t.nbytes for t in tensors)
     assert store.file_bytes == (tmp_path / "a").stat().st_size > store.nbytes
@@ -72,7 +71,7 @@ def test_imagenet_fits() -> None:
 def test_rows_are_the_teachers_for_the_views_that_training_sees(path: Path) -> None:
     store, teacher = LabelFile(path), expert()
     for epoch, index in ((0, ALL), (2, torch.tensor([7, 3, 3]))):
-        x, rows = epoch_batch(store, pictures(), epoch, index)
+        x, rows = store.batch_of(pictures(), epoch, index)
         assert torch.equal(x, VIEWS.view(pictures(), epoch, index))
         true = mean_logits([teacher], x).softmax(1)
         top = true.topk(4, dim=1).indices
@@ -133,7 +132,7 @@ def test_a_stopped_writer_goes_on_by_the_statistics_of_the_same_batches(tmp_path
 def test_all_readers_see_the_same_bits(path: Path) -> None:
     """Other batch sizes, other orders, spawned workers that live for all epochs, more epochs than are stored."""
     store = LabelFile(path)
-    whole = [epoch_batch(store, pictures(), e, ALL, 4.0) for e in range(5)]
+    whole = [store.batch_of(pictures(), e, ALL, 4.0) for e in range(5)]
     rng = torch.Generator().manual_seed(1)
     for workers, size in ((0, 1), (0, 7), (2, 3)):
         asked = [(e, i.tolist()) for e in range(5) for i in torch.randperm(N, generator=rng).split(size)]
@@ -433,5 +432,5 @@ def test_tables_have_labels_too(tmp_path: Path) -> None:
     rows = pictures().flatten(1)
     views = ViewSchedule(scale=None, flip=0.0, mix="mixup")
     store = write_flat(tmp_path / "a", [expert()], rows, views, classes=CLASSES, epochs=2)
-    x, labels = epoch_batch(store, rows, 1, ALL[:5])
+    x, labels = store.batch_of(rows, 1, ALL[:5])
     torch.testing.assert_close(labels, mean_logits([expert()], x).softmax(1), rtol=1e-2, atol=1e-3)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from potstill.core import Batch, InputSpec, Normalization
 from potstill.errors import PotstillError
 from potstill.functional.train import cross_entropy
-from potstill.labels.teacher import fresh_teacher, soft_labels, teacher_step, train_teacher
+from potstill.labels.teacher import SGD, fresh_teacher, soft_labels, teacher_step, train_teacher
 from potstill.rng import generator
 
 
@@ -63,7 +63,7 @@ def test_a_step_equals_sgd_of_torch_on_the_same_draw() -> None:
     teacher = fresh_teacher(net)
     rng = generator(3, "t")
     for _ in range(3):
-        teacher, _ = teacher_step(net, teacher, blobs, rng, batch=8, lr=0.1, momentum=0.9, weight_decay=0.01)
+        teacher, _ = teacher_step(net, teacher, blobs, rng, SGD(batch=8, lr=0.1, momentum=0.9, weight_decay=0.01))
     twin = network()
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
     for index in blobs.fetched:
@@ -82,7 +82,7 @@ def test_the_network_and_the_old_teacher_stay_as_they_were() -> None:
     before = {n: t.clone() for n, t in net.state_dict().items()}
     first = fresh_teacher(net)
     kept = {n: t.clone() for n, t in {**first.params, **first.buffers, **first.velocity}.items()}
-    second, _ = teacher_step(net, first, Blobs(), generator(0), batch=16)
+    second, _ = teacher_step(net, first, Blobs(), generator(0), SGD(batch=16))
     assert all(torch.equal(before[n], t) for n, t in net.state_dict().items())
     assert all(torch.equal(kept[n], t) for n, t in {**first.params, **first.buffers, **first.velocity}.items())
     assert int(second.buffers["1.num_batches_tracked"]) == 1
@@ -91,9 +91,9 @@ def test_the_network_and_the_old_teacher_stay_as_they_were() -> None:
 
 def test_training_repeats_bit_for_bit_and_learns() -> None:
     blobs = Blobs()
-    one = train_teacher(network(), blobs, generator(5), steps=60, lr=0.1)
-    two = train_teacher(network(), blobs, generator(5), steps=60, lr=0.1)
-    other = train_teacher(network(), blobs, generator(6), steps=60, lr=0.1)
+    one = train_teacher(network(), blobs, generator(5), 60, SGD(lr=0.1))
+    two = train_teacher(network(), blobs, generator(5), 60, SGD(lr=0.1))
+    other = train_teacher(network(), blobs, generator(6), 60, SGD(lr=0.1))
     assert all(torch.equal(p, two.params[n]) for n, p in one.params.items())
     assert not torch.equal(one.params["0.weight"], other.params["0.weight"])
     rows = soft_labels(network(), one, blobs.x)
@@ -102,15 +102,15 @@ def test_training_repeats_bit_for_bit_and_learns() -> None:
 
 def test_an_augmentation_is_drawn_for_every_sample() -> None:
     net, blobs = network(), Blobs()
-    plain, _ = teacher_step(net, fresh_teacher(net), blobs, generator(0), batch=8)
-    scaled, _ = teacher_step(net, fresh_teacher(net), blobs, generator(0), batch=8, augment=Scale())
+    plain, _ = teacher_step(net, fresh_teacher(net), blobs, generator(0), SGD(batch=8))
+    scaled, _ = teacher_step(net, fresh_teacher(net), blobs, generator(0), SGD(batch=8), augment=Scale())
     assert blobs.fetched[0] == blobs.fetched[1]
     assert not torch.equal(plain.params["0.weight"], scaled.params["0.weight"])
 
 
 def test_rows_sum_to_one_soften_with_temperature_and_use_running_statistics() -> None:
     net, blobs = network(norm=True), Blobs()
-    teacher = train_teacher(net, blobs, generator(5), steps=20, lr=0.1)
+    teacher = train_teacher(net, blobs, generator(5), 20, SGD(lr=0.1))
     sharp, soft = (soft_labels(net, teacher, blobs.x, t) for t in (0.5, 4.0))
     assert torch.allclose(sharp.sum(1), torch.ones(60))
     assert float(sharp.max(1).values.mean()) > float(soft.max(1).values.mean())

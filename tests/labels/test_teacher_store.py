@@ -17,7 +17,7 @@ from torch import Tensor
 from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import InputSpec
 from potstill.errors import PotstillError
-from potstill.labels.label_file import LabelFile, epoch_batch, hash_inputs
+from potstill.labels.label_file import LabelFile, hash_inputs
 from potstill.labels.teacher_file import TeacherFile, open_labels, teacher_file_bytes
 from potstill.labels.write import LabelTeacher, mean_logits
 from potstill.nn import factory
@@ -70,13 +70,13 @@ def test_it_labels_the_views_of_a_file_of_rows_as_the_teacher_does(tmp_path: Pat
     assert isinstance(store, TeacherFile)
     assert isinstance(open_labels(tmp_path / "rows"), LabelFile)
     for epoch, index in ((0, ALL), (2, torch.tensor([7, 3, 3]))):
-        x, labels = epoch_batch(store, pictures(), epoch, index, 4.0)
-        other, wanted = epoch_batch(rows, pictures(), epoch, index, 4.0)
+        x, labels = store.batch_of(pictures(), epoch, index, 4.0)
+        other, wanted = rows.batch_of(pictures(), epoch, index, 4.0)
         assert torch.equal(x, other)
         torch.testing.assert_close(labels, wanted, rtol=0.02, atol=1e-3)
         _, logits = store.batch_of(pictures(), epoch, index, None)
         torch.testing.assert_close(logits, mean_logits([teacher], x), rtol=0.05, atol=0.02)
-    beyond, _ = epoch_batch(store, pictures(), 7, ALL)  # no epoch is the last
+    beyond, _ = store.batch_of(pictures(), 7, ALL)  # no epoch is the last
     assert torch.equal(beyond, VIEWS.view(pictures(), 7, ALL))
 
 
@@ -244,8 +244,8 @@ def test_pickles_and_other_kinds_are_refused(path: Path, tmp_path: Path) -> None
     for place in (tmp_path, tmp_path / "missing", Path("/dev/null")):
         with pytest.raises(PotstillError):
             open_labels(place)
-    with pytest.raises(PotstillError, match="a teacher that labels, not rows"):
+    with pytest.raises(PotstillError, match="not rows of labels, but a teacher"):
         LabelFile(path)
     rows = write_flat(tmp_path / "rows", [expert()], pictures(), VIEWS, classes=CLASSES, epochs=1)
-    with pytest.raises(PotstillError, match="rows of labels, not a teacher"):
+    with pytest.raises(PotstillError, match="not a teacher, but rows of labels"):
         TeacherFile(rows.path)

@@ -14,7 +14,7 @@ from potstill.core import Augmentation, Network, NetworkFactory, Source
 from potstill.data import TensorSource
 from potstill.errors import PotstillError, unknown_name
 from potstill.functional.sampling import sample_distinct
-from potstill.labels.teacher import train_teacher
+from potstill.labels.teacher import SGD, train_teacher
 from potstill.nn import default_network_name, factory, parse_network
 from potstill.rng import derive_seed, generator
 
@@ -209,8 +209,8 @@ def train_learner(how: Learner, make: NetworkFactory, source: Source, seed: int,
     """A network trained on ``source``, in evaluation mode; ``number`` tells the rounds of a run apart."""
     net = make(derive_seed(seed, "learner", number))
     trained = train_teacher(
-        net.train(), source, generator(seed, "batches", number), steps=how.steps, batch=how.batch, lr=how.lr,
-        momentum=how.momentum, weight_decay=how.weight_decay, augment=how.augment,
+        net.train(), source, generator(seed, "batches", number), how.steps,
+        SGD(batch=how.batch, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay), augment=how.augment,
     )  # fmt: skip
     net.load_state_dict({**trained.params, **trained.buffers}, strict=False)
     return net.eval()

@@ -57,7 +57,7 @@ class _Task:
         said, classes = self.protocol, self.source.classes
         rows = label_file_bytes(
             len(self.small), classes, resolve_pool(self.epochs, pool), top_k, dtype or "float16",
-            temperature=said.teaching.temperature, level=said.teaching.loss == "mse",
+            level=said.teaching.loss == "mse",
         )  # fmt: skip
         try:
             kind = teacher_type(dtype)

@@ -19,7 +19,7 @@ from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation.estimators import LearnerFactory
 from potstill.evaluation.student import predict
-from potstill.labels.teacher import fresh_teacher, teacher_step
+from potstill.labels.teacher import SGD, fresh_teacher, teacher_step
 from potstill.pretraining.cache_keys import cache_key, machine_fingerprint, warn_other_machines
 from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task
@@ -57,12 +57,11 @@ class FullReference:
         network = self.make(derive_seed(self.seed, "full")).train()
         rng = generator(self.seed, "full")
         trained = fresh_teacher(network)
-        steps, lr = int(self.recipe["steps"]), float(self.recipe["lr"])
+        steps, batch = int(self.recipe["steps"]), int(self.recipe["batch"])
+        lr, momentum, weight_decay = (float(self.recipe[name]) for name in ("lr", "momentum", "weight_decay"))
         for step in range(steps):
-            trained, _ = teacher_step(
-                network, trained, self.train, rng, batch=int(self.recipe["batch"]), lr=lr * (1 - step / steps),
-                momentum=float(self.recipe["momentum"]), weight_decay=float(self.recipe["weight_decay"]),
-            )  # fmt: skip
+            sgd = SGD(batch=batch, lr=lr * (1 - step / steps), momentum=momentum, weight_decay=weight_decay)
+            trained, _ = teacher_step(network, trained, self.train, rng, sgd)
         network.load_state_dict({**trained.params, **trained.buffers})
         finite = all(bool(torch.isfinite(p).all()) for p in trained.params.values())
         score = task.score(predict(network, self.test), targets) if finite else task.chance_score(targets)

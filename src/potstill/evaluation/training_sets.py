@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.core import Inputs, Network, NetworkFactory, Source
 from potstill.core.nested import num_samples
-from potstill.labels.teacher import Teacher, train_teacher
+from potstill.labels.teacher import SGD, Teacher, train_teacher
 from potstill.labels.teacher_file import Labels
 from potstill.rng import derive_seed, generator
 
@@ -65,4 +65,4 @@ class TeacherJob:
 
     def __call__(self) -> Teacher:
         batch = min(256, max(32, len(self.train) // 8))
-        return train_teacher(self.network(), self.train, generator(self.seed, "teacher"), steps=self.steps, batch=batch)
+        return train_teacher(self.network(), self.train, generator(self.seed, "teacher"), self.steps, SGD(batch=batch))

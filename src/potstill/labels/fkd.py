@@ -22,12 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from potstill.augment.imported_views import ImportedViews
-from potstill.dataset_file.memmap_safetensors import write_in_parts
 from potstill.errors import PotstillError
 from potstill.labels.fkd_files import FKDBatch, read_batch
-from potstill.labels.label_file import LabelFile, plan_label_file
+from potstill.labels.label_file import LabelFile
 from potstill.labels.metadata import LabelMetadata
-from potstill.labels.write import DEFAULT_WRITING, RowSettings, WriteSettings
+from potstill.labels.write import DEFAULT_WRITING, RowSettings, WriteSettings, write_rows
 
 __all__ = ["import_fkd", "sampler_order"]
 
@@ -102,16 +101,7 @@ def import_fkd(
         return _epoch(f"{folder}/epoch_{epoch}", batches, None if orders is None else orders[epoch], about)
 
     parts = [(e * items, (e + 1) * items) for e in range(stored)]
-    write_in_parts(
-        Path(path),
-        plan_label_file(about),
-        parts,
-        make,
-        record_every=settings.record_every,
-        replace=settings.replace,
-        progress=settings.progress,
-    )
-    return LabelFile(path)
+    return write_rows(Path(path), about, parts, make, settings)
 
 
 def _epoch(

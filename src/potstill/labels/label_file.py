@@ -15,11 +15,11 @@ on batches, so batches are as mixed as ever.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -34,10 +34,16 @@ from potstill.dataset_file.memmap_safetensors import FileLayout, TensorField, op
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import random_permutation
 from potstill.labels.codec import LabelCodec
-from potstill.labels.metadata import LabelMetadata
+from potstill.labels.metadata import FileMetadata, LabelMetadata
 from potstill.rng import derive_seed
 
-__all__ = ["LabelFile", "epoch_batch", "hash_inputs", "label_file_bytes", "mix_values", "plan_label_file"]
+__all__ = [
+    "LabelFile", "StoredLabels", "check_epoch_number", "count_items", "hash_inputs", "label_file_bytes",
+    "plan_label_file",
+]  # fmt: skip
+
+M = TypeVar("M", bound=FileMetadata)
+
 
 CHECKED = 2**28
 """Largest file that is checked against its hash when it is opened (a fraction of a second); larger ones by ``potstill
@@ -53,39 +59,19 @@ def plan_label_file(about: LabelMetadata) -> FileLayout:
 
 
 def label_file_bytes(
-    items: int,
-    classes: Sequence[str] | int,
-    epochs: int,
-    top_k: int | None = None,
-    dtype: str = "float16",
-    *,
-    temperature: float = 1.0,
-    level: bool = False,
-    views: ViewSchedule | ImportedViews | None = None,
-    networks: Sequence[str] = ("teacher",),
-    batch: int | None = None,
-) -> int:
+    items: int, classes: Sequence[str] | int, epochs: int, top_k: int | None = None, dtype: str = "float16",
+    *, level: bool = False,
+) -> int:  # fmt: skip
     """Return the tensor bytes that a file will have, before anything is written (`LabelFile.nbytes`).
 
     Args:
         items: inputs of the set.
-        classes: their names in label order, or only how many: the file then counts names "0", "1", ….
+        classes: their names in label order, or only how many.
         epochs: stored ones (the pool, where there is one).
-        top_k, dtype, temperature, level: as for `LabelCodec`; all classes if ``top_k`` is ``None``.
-        views: the recipe.
-        networks: names of the teachers.
-        batch: views that share the teachers' BatchNorm statistics, where those are the batch's.
+        top_k, dtype, level: as for `LabelCodec`; all classes if ``top_k`` is ``None``.
     """
-    names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
-    coding = LabelCodec(
-        classes=len(names), top_k=top_k or len(names), dtype=dtype, temperature=temperature, level=level
-    )  # fmt: skip
-    about = LabelMetadata(
-        classes=names, items=items, content_hash="0" * 64, epochs=epochs, coding=coding, views=views or ViewSchedule(),
-        networks=tuple((name, "0" * 64) for name in networks), version=version("potstill"),
-        statistics="running" if batch is None else "batch", batch=batch,
-    )  # fmt: skip
-    return plan_label_file(about).tensor_bytes
+    k = classes if isinstance(classes, int) else len(classes)
+    return items * epochs * LabelCodec(classes=k, top_k=top_k or k, dtype=dtype, level=level).bytes_per_row()
 
 
 def _is_small(path: Path) -> bool:
@@ -95,6 +81,18 @@ def _is_small(path: Path) -> bool:
         return False  # whoever reads it says what is wrong
 
 
+def count_items(inputs: Tensor | FetchInputs, items: int | None) -> int:
+    """Return the number of inputs: ``items`` where ``inputs`` is a function.
+
+    Raises:
+        PotstillError: it is not known, or there is none.
+    """
+    n = len(inputs) if isinstance(inputs, Tensor) else items
+    if n is None or n < 1:
+        raise PotstillError(f"labels need at least one item, but the number of items is {n}; give inputs, or items=n")
+    return n
+
+
 def hash_inputs(inputs: Tensor | FetchInputs, items: int | None = None, chunk: int = 256) -> str:
     """Return the SHA-256 of the inputs in their order: type, shape and bytes.
 
@@ -102,10 +100,7 @@ def hash_inputs(inputs: Tensor | FetchInputs, items: int | None = None, chunk: i
         inputs: all of them (n, …), or a function from indices to inputs, which is called for ``chunk`` at a time.
         items: n, where ``inputs`` is a function.
     """
-    n = len(inputs) if isinstance(inputs, Tensor) else items
-    if n is None:
-        raise PotstillError("the hash of fetched inputs needs the number of items, but none was given; give items=n")
-    digest = hashlib.sha256()
+    n, digest = count_items(inputs, items), hashlib.sha256()
     for first in range(0, n, chunk):
         index = torch.arange(first, min(n, first + chunk))
         x = inputs[first : first + chunk] if isinstance(inputs, Tensor) else inputs(index)
@@ -115,10 +110,10 @@ def hash_inputs(inputs: Tensor | FetchInputs, items: int | None = None, chunk: i
     return digest.hexdigest()
 
 
-class LabelFile:
-    """An open label file: any items of any epoch, in any order and number, read when asked for.
+class StoredLabels(ABC, Generic[M]):
+    """An open file from which labels of any items of any training epoch come, in any order and number.
 
-    It can be sent to other processes: each maps the file for itself, and the system keeps one copy of what is read.
+    It can be sent to other processes, which open the file for themselves.
 
     Attributes:
         path: of the file.
@@ -127,29 +122,12 @@ class LabelFile:
         file_bytes: of the whole file, with its description.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        """Open a store; nothing of it is run or believed unchecked, and no value is read yet.
-
-        Raises:
-            PotstillError: the file is missing, cut off, foreign, of a newer format, or contradicts itself: one line.
-        """
-        self.path = Path(path)
-        self._fields, metadata = open_memmap(self.path, check=_is_small(self.path))
-        self.about = LabelMetadata.read(self.path, metadata)
-        planned = plan_label_file(self.about)
-        wanted = {name: (field.dtype, field.shape) for name, (_, field) in planned.fields.items()}
-        found = {name: (array.dtype, array.shape) for name, array in self._fields.items()}
-        for name in sorted(wanted.keys() | found.keys()):
-            if wanted.get(name) != found.get(name):
-                raise PotstillError(
-                    f"{self.path}: {name[:40]!r} must be {_field_text(wanted.get(name))} by its description, but it is "
-                    f"{_field_text(found.get(name))}; get the file again"
-                )
-        self.nbytes = planned.tensor_bytes
-        self.file_bytes = self.path.stat().st_size
+    def __init__(self, path: Path, about: M, nbytes: int) -> None:
+        self.path, self.about, self.nbytes = path, about, nbytes
+        self.file_bytes = path.stat().st_size
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.path, self.about)
+        return _reopened, (type(self), self.path, self.about)
 
     def __len__(self) -> int:
         return self.about.items
@@ -166,10 +144,108 @@ class LabelFile:
         """
         self.about.check(tuple(classes), content_hash)
 
+    def view(self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
+        """Return the views that the teacher saw of the items at ``index`` in a stored epoch.
+
+        Args:
+            inputs: all items (n, …), or a function from indices to items; those that were labelled (`check`).
+
+        Raises:
+            PotstillError: there is no such epoch or item, or the inputs are not such as were labelled.
+        """
+        self._check(epoch, index)
+        if isinstance(inputs, Tensor) and len(inputs) != len(self):
+            raise PotstillError(
+                f"{self.path}: labels of {len(self)} items, but there are {len(inputs)} inputs; give those"
+            )
+        views = self.about.views
+        if isinstance(views, ViewSchedule):
+            return views.view(inputs, epoch, index, len(self))
+        return views.view(inputs, self._recorded_fields(epoch), index, len(self))
+
+    def mixed(
+        self, values: Float[Tensor, " n"], epoch: int, index: Int[Tensor, " m"], shape: tuple[int, ...]
+    ) -> Float[Tensor, " m"]:
+        """Mix ``values`` of the items as `view` mixes the items: each view's own and its partner's, in their shares.
+
+        Args:
+            values: a number of every item.
+            epoch, index: as for `view`.
+            shape: of a view (c, h, w).
+
+        Raises:
+            PotstillError: there is no such epoch or item.
+        """
+        self._check(epoch, index)
+        views, index = self.about.views, index.cpu().long()
+        if isinstance(views, ViewSchedule):
+            mixes = views.mixes(epoch, index, len(self), shape)
+        else:
+            mixes = views.mixes(self._recorded_fields(epoch), index, len(self), shape)
+        return _mix_values(values, index, mixes)
+
+    @abstractmethod
     def stored_epoch(self, epoch: int) -> int:
-        """Return the stored epoch that training epoch ``epoch`` reads (see the module)."""
-        if epoch < 0:
-            raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
+        """Return the stored epoch that training epoch ``epoch`` reads.
+
+        Raises:
+            PotstillError: epochs are numbered from 0.
+        """
+
+    @abstractmethod
+    def batch_of(
+        self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float | None = 1.0
+    ) -> tuple[Tensor, Float[Tensor, "m k"]]:
+        """Return a training batch: the views of the items at ``index`` in training epoch ``epoch``, and their labels.
+
+        Args:
+            inputs: all items, or a function that fetches some.
+            epoch: of training, from 0; those beyond the stored ones read the pool again. Hand it over with the index,
+                not by an attribute of a dataset: a worker that lives for several epochs would not see that change.
+            index: int64, any batch in any order.
+            temperature: of the rows; ``None``: logits.
+
+        Returns:
+            Views (m, …) where the inputs are, and rows (m, k), those of a file of rows on the CPU.
+        """
+
+    def _recorded_fields(self, epoch: int) -> dict[str, NDArray[Any]]:
+        """Return the fields of imported views of a stored epoch."""
+        return {}
+
+    def _check(self, epoch: int, index: Tensor) -> None:
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
+            raise PotstillError(
+                f"{self.path}: items 0…{len(self) - 1} are stored, but {int(index.min())}…{int(index.max())} were "
+                "asked for; check the index"
+            )
+
+
+class LabelFile(StoredLabels[LabelMetadata]):
+    """An open file of label rows, read by memory map: the system keeps one copy of what is read."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a file; nothing of it is run or believed unchecked, and no value is read yet.
+
+        Raises:
+            PotstillError: the file is missing, cut off, foreign, of a newer format, or contradicts itself: one line.
+        """
+        path = Path(path)
+        self._fields, metadata = open_memmap(path, check=_is_small(path))
+        about = LabelMetadata.read(path, metadata)
+        planned = plan_label_file(about)
+        wanted = {name: (field.dtype, field.shape) for name, (_, field) in planned.fields.items()}
+        found = {name: (array.dtype, array.shape) for name, array in self._fields.items()}
+        for name in sorted(wanted.keys() | found.keys()):
+            if wanted.get(name) != found.get(name):
+                raise PotstillError(
+                    f"{path}: {name[:40]!r} must be {_field_text(wanted.get(name))} by its description, but it is "
+                    f"{_field_text(found.get(name))}; get the file again"
+                )
+        super().__init__(path, about, planned.tensor_bytes)
+
+    def stored_epoch(self, epoch: int) -> int:
+        check_epoch_number(epoch)
         turn, place = divmod(epoch, self.about.epochs)
         views = self.about.views
         return _order(views.seed if isinstance(views, ViewSchedule) else 0, self.about.epochs, turn)[place]
@@ -198,58 +274,15 @@ class LabelFile:
         index = torch.arange(min(most, len(self)))
         return float(self.about.coding.kept_mass(self._stored_rows(0, index), self.about.coding.temperature).mean())
 
-    def view(self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
-        """Return the views that the teacher saw of the items at ``index`` in a stored epoch.
-
-        Args:
-            inputs: all items (n, …), or a function from indices to items; those that were labelled (`check`).
-
-        Raises:
-            PotstillError: there is no such epoch or item, or the inputs are not such as were labelled.
-        """
-        self._check(epoch, index)
-        if isinstance(inputs, Tensor) and len(inputs) != len(self):
-            raise PotstillError(
-                f"{self.path}: labels of {len(self)} items, but there are {len(inputs)} inputs; give those"
-            )
-        views = self.about.views
-        if isinstance(views, ViewSchedule):
-            return views.view(inputs, epoch, index, len(self))
-        return views.view(inputs, self._recorded_fields(views, epoch), index, len(self))
-
-    def mixed(
-        self, values: Float[Tensor, " n"], epoch: int, index: Int[Tensor, " m"], shape: tuple[int, ...]
-    ) -> Float[Tensor, " m"]:
-        """Mix ``values`` of the items as `view` mixes the items: each view's own and its partner's, in their shares.
-
-        Args:
-            values: a number of every item.
-            epoch, index: as for `view`.
-            shape: of a view (c, h, w).
-
-        Raises:
-            PotstillError: there is no such epoch or item.
-        """
-        self._check(epoch, index)
-        views, index = self.about.views, index.cpu().long()
-        if isinstance(views, ViewSchedule):
-            mixes = views.mixes(epoch, index, len(self), shape)
-        else:
-            mixes = views.mixes(self._recorded_fields(views, epoch), index, len(self), shape)
-        return mix_values(values, index, mixes)
-
     def batch_of(
-        self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float | None
+        self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float | None = 1.0
     ) -> tuple[Tensor, Float[Tensor, "m k"]]:
-        """Return the views of the items at ``index`` in training epoch ``epoch``, and their rows at ``temperature``,
-        or their logits if it is ``None``. Arguments as for `epoch_batch`.
-        """
         stored = self.stored_epoch(epoch)
         view = self.view(inputs, stored, index)
         return view, self.logits(stored, index) if temperature is None else self.decode(stored, index, temperature)
 
-    def _recorded_fields(self, views: ImportedViews, epoch: int) -> dict[str, NDArray[Any]]:
-        return {name: self._fields[name][epoch] for name in views.fields()}
+    def _recorded_fields(self, epoch: int) -> dict[str, NDArray[Any]]:
+        return {name: values[epoch] for name, values in self._fields.items()}
 
     def _stored_rows(self, epoch: int, index: Tensor) -> dict[str, NDArray[Any]]:
         self._check(epoch, index)
@@ -262,48 +295,22 @@ class LabelFile:
                 f"{self.path}: epochs 0…{self.about.epochs - 1} are stored, but {epoch} was asked for; stored_epoch "
                 "says which one a training epoch reads"
             )
-        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
-            raise PotstillError(
-                f"{self.path}: items 0…{len(self) - 1} are stored, but {int(index.min())}…{int(index.max())} were "
-                "asked for; check the index"
-            )
+        super()._check(epoch, index)
 
 
-@runtime_checkable
-class Labeller(Protocol):
-    """Protocol of labellers of a training epoch's views: a file of rows, or a stored teacher."""
-
-    def batch_of(
-        self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float | None
-    ) -> tuple[Tensor, Float[Tensor, "m k"]]: ...
+def check_epoch_number(epoch: int) -> None:
+    """Refuse a negative number of a training epoch."""
+    if epoch < 0:
+        raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
 
 
-def mix_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], mixes: MixPlan | None) -> Float[Tensor, " m"]:
+def _mix_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], mixes: MixPlan | None) -> Float[Tensor, " m"]:
     """Mix ``values`` of items in the shares of a mix: each view's own and its partner's."""
     values_of_views = values[index.to(values.device)]
     if mixes is None:
         return values_of_views
     share = mixes.share.to(values)
     return share * values_of_views + (1 - share) * values[mixes.partner.to(values.device)]
-
-
-def epoch_batch(
-    store: Labeller, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0
-) -> tuple[Tensor, Float[Tensor, "m k"]]:
-    """Return a training batch: the views of the items at ``index`` in training epoch ``epoch``, and their rows.
-
-    Args:
-        store: their labels; training epochs beyond those stored read the pool again.
-        inputs: all items, or a function that fetches some.
-        epoch: of training, from 0. Hand it over with the index, not by an attribute of a dataset: a worker that lives
-            for several epochs would not see that change.
-        index: int64, any batch in any order.
-        temperature: of the rows.
-
-    Returns:
-        Views (m, …) where the inputs are, and rows (m, k), those of a file on the CPU.
-    """
-    return store.batch_of(inputs, epoch, index, temperature)
 
 
 @lru_cache(maxsize=8)
@@ -315,8 +322,8 @@ def _order(seed: int, epochs: int, turn: int) -> tuple[int, ...]:
     )
 
 
-def _reopened(path: Path, about: LabelMetadata) -> LabelFile:
-    store = LabelFile(path)
+def _reopened(kind: Callable[[Path], StoredLabels[Any]], path: Path, about: FileMetadata) -> StoredLabels[Any]:
+    store = kind(path)
     if store.about != about:
         raise PotstillError(f"{path}: became another file while it was in use; begin again with the one that is there")
     return store

@@ -3,10 +3,11 @@
 A file holds rows (`LabelMetadata`), or the teacher that gives them (`TeacherMetadata`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 from potstill.augment.imported_views import ImportedViews
 from potstill.augment.view_schedule import ViewSchedule
@@ -23,6 +24,7 @@ __all__ = [
 Statistics: TypeAlias = Literal["running", "batch"]
 """BatchNorm statistics that a teacher labels with: running ones of its training, or those of each labelled batch."""
 
+F = TypeVar("F", bound="FileMetadata")
 FORMAT = "potstill-labels/2"
 TEACHER_FORMAT = "potstill-teacher/1"
 TEACHER_BITS = {"uint8": 8, "uint4": 4}
@@ -32,7 +34,7 @@ _MOST = 2**48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileMetadata:
+class FileMetadata(ABC):
     """Metadata shared by files of rows and of teachers: labelled inputs, views, teachers.
 
     Attributes:
@@ -40,6 +42,7 @@ class FileMetadata:
         items: inputs that were labelled.
         content_hash: of those inputs.
         networks: name of each teacher, and the hash of its parameters.
+        views: how what was labelled is made of the inputs.
         version: of potstill, that wrote it.
         statistics: of the teachers' BatchNorms.
         batch: how many views share them, where they are the batch's.
@@ -49,19 +52,28 @@ class FileMetadata:
     items: int
     content_hash: str
     networks: tuple[tuple[str, str], ...]
+    views: ViewSchedule | ImportedViews
     version: str
     statistics: Statistics = "running"
     batch: int | None = None
 
-    def _check(self) -> None:
+    format: ClassVar[str]
+    contents: ClassVar[str]
+    """Contents of such a file, in errors."""
+
+    def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):
             raise PotstillError("class names must differ from one another, but some are given twice; rename them")
         if (self.statistics == "batch") != (self.batch is not None):
             raise PotstillError(
                 f"statistics are running, or batch with its size, not {self.statistics!r:.60} with batch {self.batch!r}"
             )
-        for name, value in (("items", self.items), ("batch", 1 if self.batch is None else self.batch)):
-            _at_least_one(name, value)
+        for name, value in self._counts().items():
+            if not 1 <= value < 2**31:
+                raise PotstillError(f"a store needs at least one of {name}, but it has {value}; check the number")
+
+    def _counts(self) -> dict[str, int]:
+        return {"items": self.items, "batch": 1 if self.batch is None else self.batch}
 
     def check(self, classes: tuple[str, ...], content_hash: str) -> None:
         """Refuse these labels for data with other classes, another order of classes, or other inputs.
@@ -76,8 +88,58 @@ class FileMetadata:
                 "these data, or give those that were labelled, in their order"
             )
 
-    def _batch_json(self) -> dict[str, Any]:
-        return {"statistics": self.statistics, "batch": self.batch} if self.statistics == "batch" else {}
+    def to_json(self) -> dict[str, Any]:
+        """Return the metadata as JSON values."""
+        kind = "recorded" if isinstance(self.views, ImportedViews) else _COUNTED
+        common = {"classes": list(self.classes), "items": self.items, "content_hash": self.content_hash}
+        batch = {"statistics": self.statistics, "batch": self.batch} if self.statistics == "batch" else {}
+        return {
+            "format": self.format, **common, **self._own_json(), "views": {"kind": kind, **self.views.to_json()},
+            "networks": self._networks_json(), "version": self.version, **batch,
+        }  # fmt: skip
+
+    @abstractmethod
+    def _own_json(self) -> dict[str, Any]:
+        """Return the values that only such a file has."""
+
+    def _networks_json(self) -> list[dict[str, str]]:
+        return [{"name": name, "hash": digest} for name, digest in self.networks]
+
+    @classmethod
+    def read(cls: type[F], path: Path, metadata: Mapping[str, str]) -> F:
+        """Read and check the metadata of a file of this kind.
+
+        Raises:
+            PotstillError: they are not those of such a file, or of a newer one: one line.
+        """
+        raw, kind = parse_description(path, metadata)
+        try:
+            if kind != cls.format:
+                raise PotstillError(f"not {cls.contents}; open it with open_labels")
+            classes, networks = _list_field(raw, "classes", str, "names"), _list_field(raw, "networks", dict, "objects")
+            views = dict(take_field(raw, "views", dict))
+            if (views_kind := views.pop("kind", None)) not in ("recorded", _COUNTED):
+                raise PotstillError(f"its views are of kind {views_kind!r:.60}, which is not known; update potstill")
+            if (statistics := raw.get("statistics", "running")) not in get_args(Statistics):
+                raise PotstillError(f"its statistics are {statistics!r:.60}, which are not known; update potstill")
+            return cls(
+                classes=classes, items=take_field(raw, "items", int),
+                content_hash=take_field(raw, "content_hash", str),
+                networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks),
+                version=take_field(raw, "version", str), statistics=statistics,
+                batch=take_field(raw, "batch", int) if "batch" in raw else None,
+                views=(ImportedViews if views_kind == "recorded" else ViewSchedule).from_json(views),
+                **cls._own_fields(raw, classes, networks),
+            )  # fmt: skip
+        except PotstillError as error:
+            raise PotstillError(f"{path}: {error}") from error
+
+    @classmethod
+    @abstractmethod
+    def _own_fields(
+        cls, raw: Mapping[str, Any], classes: tuple[str, ...], networks: tuple[dict[str, Any], ...]
+    ) -> dict[str, Any]:
+        """Return the fields that only such a file has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,98 +149,60 @@ class LabelMetadata(FileMetadata):
     Attributes:
         epochs: stored ones: the pool.
         coding: how rows are stored.
-        views: how what was labelled is made of the inputs.
     """
+
+    format: ClassVar[str] = FORMAT
+    contents: ClassVar[str] = "rows of labels, but a teacher"
 
     epochs: int
     coding: LabelCodec
-    views: ViewSchedule | ImportedViews
 
     def __post_init__(self) -> None:
+        FileMetadata.__post_init__(self)
         if self.coding.classes != len(self.classes):
             raise PotstillError(f"labels of {self.coding.classes} classes need as many names, not {len(self.classes)}")
-        self._check()
-        _at_least_one("epochs", self.epochs)
         if self.items * self.epochs * self.coding.bytes_per_row() >= _MOST:
             raise PotstillError(f"{self.epochs} epochs of {self.items} items are too many; store fewer")
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the metadata as JSON values."""
-        recorded = isinstance(self.views, ImportedViews)
-        views = self.views.to_json()
+    def _counts(self) -> dict[str, int]:
+        return {**FileMetadata._counts(self), "epochs": self.epochs}
+
+    def _own_json(self) -> dict[str, Any]:
         return {
-            "format": FORMAT,
-            "classes": list(self.classes),
-            "items": self.items,
-            "content_hash": self.content_hash,
-            "epochs": self.epochs,
-            "top_k": self.coding.top_k,
-            "dtype": self.coding.dtype,
-            "temperature": float(self.coding.temperature),
-            "level": self.coding.level,
-            "views": {"kind": "recorded" if recorded else _COUNTED, **views},
-            "networks": [{"name": name, "hash": digest} for name, digest in self.networks],
-            "version": self.version,
-            **self._batch_json(),
-        }
+            "epochs": self.epochs, "top_k": self.coding.top_k, "dtype": self.coding.dtype,
+            "temperature": float(self.coding.temperature), "level": self.coding.level,
+        }  # fmt: skip
 
     @classmethod
-    def read(cls, path: Path, metadata: Mapping[str, str]) -> "LabelMetadata":
-        """Read and check the metadata of a file of rows.
-
-        Raises:
-            PotstillError: they are not those of a store of labels, or of a newer one: one line.
-        """
-        description, kind = parse_description(path, metadata)
-        if kind == TEACHER_FORMAT:
-            raise PotstillError(f"{path}: a teacher that labels, not rows; open it with open_labels")
-        try:
-            return cls._parsed(description)
-        except PotstillError as error:
-            raise PotstillError(f"{path}: {error}") from error
-
-    @classmethod
-    def _parsed(cls, raw: Mapping[str, Any]) -> "LabelMetadata":
-        classes = names(raw, "classes")
-        views = dict(take_field(raw, "views", dict))
-        kind = views.pop("kind", None)
-        if kind not in ("recorded", _COUNTED):
-            raise PotstillError(f"its views are of kind {kind!r:.60}, which is not known; update potstill")
-        return cls(
-            classes=classes,
-            items=take_field(raw, "items", int),
-            content_hash=take_field(raw, "content_hash", str),
-            epochs=take_field(raw, "epochs", int),
-            coding=LabelCodec(
-                classes=len(classes), top_k=take_field(raw, "top_k", int), dtype=take_field(raw, "dtype", str),
-                temperature=take_field(raw, "temperature", float), level=take_field(raw, "level", bool),
-            ),
-            views=ImportedViews.from_json(views) if kind == "recorded" else ViewSchedule.from_json(views),
-            networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks(raw)),
-            version=take_field(raw, "version", str),
-            statistics=statistics(raw),
-            batch=take_field(raw, "batch", int) if "batch" in raw else None,
-        )  # fmt: skip
+    def _own_fields(
+        cls, raw: Mapping[str, Any], classes: tuple[str, ...], networks: tuple[dict[str, Any], ...]
+    ) -> dict[str, Any]:
+        kinds = {"top_k": int, "dtype": str, "temperature": float, "level": bool}
+        coding = LabelCodec(classes=len(classes), **{name: take_field(raw, name, kind) for name, kind in kinds.items()})
+        return {"epochs": take_field(raw, "epochs", int), "coding": coding}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherMetadata(FileMetadata):
-    """Metadata of a stored teacher.
+    """Metadata of a stored teacher, whose ``views`` are of any epoch.
 
     Attributes:
         dtype: of its weights, "uint8" or "uint4".
         input: what it eats.
         layouts: of each network the hash of its tensors' names and shapes.
-        views: how what it labels is made of the inputs, in any epoch.
     """
+
+    format: ClassVar[str] = TEACHER_FORMAT
+    contents: ClassVar[str] = "a teacher, but rows of labels"
 
     dtype: str
     input: InputSpec
     layouts: tuple[str, ...]
-    views: ViewSchedule
 
     def __post_init__(self) -> None:
-        self._check()
+        FileMetadata.__post_init__(self)
+        if isinstance(self.views, ImportedViews):
+            raise PotstillError("a stored teacher labels views of a schedule, not imported ones; store rows")
         if self.dtype not in TEACHER_BITS:
             raise unknown_name("type of a teacher's weights", self.dtype, tuple(TEACHER_BITS))
         if len(self.layouts) != len(self.networks) or not self.networks:
@@ -186,55 +210,25 @@ class TeacherMetadata(FileMetadata):
         if self.input.kind not in ("image", "table") or not all(0 < n < 2**31 for n in self.input.shape):
             raise PotstillError(f"no network labels inputs of {self.input.kind!r:.60} and {self.input.shape!r:.60}")
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the metadata as JSON values."""
-        return {
-            "format": TEACHER_FORMAT,
-            "classes": list(self.classes),
-            "items": self.items,
-            "content_hash": self.content_hash,
-            "dtype": self.dtype,
-            "input": {"kind": self.input.kind, "shape": list(self.input.shape)},
-            "views": {"kind": _COUNTED, **self.views.to_json()},
-            "networks": [
-                {"name": name, "hash": digest, "layout": layout}
-                for (name, digest), layout in zip(self.networks, self.layouts, strict=True)
-            ],
-            "version": self.version,
-            **self._batch_json(),
-        }
+    def _own_json(self) -> dict[str, Any]:
+        return {"dtype": self.dtype, "input": {"kind": self.input.kind, "shape": list(self.input.shape)}}
+
+    def _networks_json(self) -> list[dict[str, str]]:
+        entries = FileMetadata._networks_json(self)
+        return [{**entry, "layout": layout} for entry, layout in zip(entries, self.layouts, strict=True)]
 
     @classmethod
-    def read(cls, path: Path, metadata: Mapping[str, str]) -> "TeacherMetadata":
-        """Read and check the metadata of a stored teacher.
-
-        Raises:
-            PotstillError: they are not those of a stored teacher, or of a newer one: one line.
-        """
-        raw, kind = parse_description(path, metadata)
-        try:
-            if kind != TEACHER_FORMAT:
-                raise PotstillError("rows of labels, not a teacher; open it with open_labels")
-            shape, views = (
-                take_field(given := take_field(raw, "input", dict), "shape", list),
-                dict(take_field(raw, "views", dict)),
-            )
-            if views.pop("kind", None) != _COUNTED:
-                raise PotstillError("its views are of a kind that is not known; update potstill")
-            if not all(type(n) is int for n in shape) or not 1 <= len(shape) <= 8:
-                raise PotstillError(f"its inputs must have a shape, not {shape!r:.60}; get the file again")
-            return cls(
-                classes=names(raw, "classes"), items=take_field(raw, "items", int),
-                content_hash=take_field(raw, "content_hash", str), dtype=take_field(raw, "dtype", str),
-                input=InputSpec(kind=take_field(given, "kind", str), shape=tuple(shape)),
-                views=ViewSchedule.from_json(views),
-                networks=tuple((take_field(n, "name", str), take_field(n, "hash", str)) for n in networks(raw)),
-                layouts=tuple(take_field(n, "layout", str) for n in networks(raw)),
-                version=take_field(raw, "version", str),
-                statistics=statistics(raw), batch=take_field(raw, "batch", int) if "batch" in raw else None,
-            )  # fmt: skip
-        except PotstillError as error:
-            raise PotstillError(f"{path}: {error}") from error
+    def _own_fields(
+        cls, raw: Mapping[str, Any], classes: tuple[str, ...], networks: tuple[dict[str, Any], ...]
+    ) -> dict[str, Any]:
+        given = take_field(raw, "input", dict)
+        shape = take_field(given, "shape", list)
+        if not all(type(n) is int for n in shape) or not 1 <= len(shape) <= 8:
+            raise PotstillError(f"its inputs must have a shape, not {shape!r:.60}; get the file again")
+        return {
+            "dtype": take_field(raw, "dtype", str), "layouts": tuple(take_field(n, "layout", str) for n in networks),
+            "input": InputSpec(kind=take_field(given, "kind", str), shape=tuple(shape)),
+        }  # fmt: skip
 
 
 def parse_description(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str]:
@@ -271,31 +265,11 @@ def take_field(description: Mapping[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-def names(description: Mapping[str, Any], what: str) -> tuple[str, ...]:
-    value = take_field(description, what, list)
-    if not all(isinstance(v, str) for v in value):
-        raise PotstillError(f"its {what} must be names; get the file again")
-    return tuple(value)
-
-
-def networks(description: Mapping[str, Any]) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = take_field(description, "networks", list)
-    if not all(isinstance(n, dict) for n in entries):
-        raise PotstillError("its networks must be objects; get the file again")
-    return entries
-
-
-def statistics(description: Mapping[str, Any]) -> Statistics:
-    value = description.get("statistics", "running")
-    if value not in get_args(Statistics):
-        raise PotstillError(f"its statistics are {value!r:.60}, which are not known; update potstill")
-    checked: Statistics = value
-    return checked
-
-
-def _at_least_one(name: str, value: int) -> None:
-    if not 1 <= value < 2**31:
-        raise PotstillError(f"a store needs at least one of {name}, but it has {value}; check the number")
+def _list_field(description: Mapping[str, Any], name: str, kind: type, called: str) -> tuple[Any, ...]:
+    values = take_field(description, name, list)
+    if not all(isinstance(v, kind) for v in values):
+        raise PotstillError(f"its {name} must be {called}; get the file again")
+    return tuple(values)
 
 
 def check_class_order(one: tuple[str, ...], other: tuple[str, ...], whose: str, whom: str) -> None:

@@ -43,11 +43,11 @@ class Teacher:
 class SGD:
     """Settings of SGD."""
 
-    batch: int
+    batch: int = 256
     """Samples of a step, at least 1."""
-    lr: float
-    momentum: float
-    weight_decay: float
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
 
 
 def fresh_teacher(network: nn.Module) -> Teacher:
@@ -61,26 +61,17 @@ def fresh_teacher(network: nn.Module) -> Teacher:
 
 
 def teacher_step(
-    network: nn.Module,
-    teacher: Teacher,
-    source: Source,
-    rng: Generator,
-    *,
-    batch: int = 256,
-    lr: float = 0.01,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
+    network: nn.Module, teacher: Teacher, source: Source, rng: Generator, sgd: SGD = SGD(), *,
     augment: Augmentation | None = None,
-) -> tuple[Teacher, Float[Tensor, ""]]:
-    """Make one SGD step on ``min(batch, n)`` random samples of ``source``.
+) -> tuple[Teacher, Float[Tensor, ""]]:  # fmt: skip
+    """Make one SGD step on ``min(sgd.batch, n)`` random samples of ``source``.
 
     Args:
         network: gives the architecture and the mode (train or eval); it is not changed.
         teacher: the teacher before the step; it stays valid.
         source: real data, on the network's device.
         rng: decides the samples, drawn with replacement, and then the augmentation.
-        batch: samples of a step, at least 1.
-        lr, momentum, weight_decay: of SGD.
+        sgd: settings of SGD.
         augment: applied with one parameter per sample; ``None`` for none.
 
     Returns:
@@ -90,12 +81,11 @@ def teacher_step(
         PotstillError: the source has no targets.
         ValueError: inputs of several tensors are to be augmented.
     """
-    size = min(batch, len(source))
+    size = min(sgd.batch, len(source))
     x, y = _labelled(source, source.fetch(torch.randint(len(source), (size,), generator=rng)))
     if augment is not None:
         one = single_tensor(x, "an augmentation")
         x = augment.apply(one, augment.draw(size, tuple(one.shape[1:]), rng))
-    sgd = SGD(batch=batch, lr=lr, momentum=momentum, weight_decay=weight_decay)
     return _stepped(network, teacher, x, y, get_task(source), sgd)
 
 
@@ -118,17 +108,9 @@ def _stepped(
 
 
 def train_epoch(
-    network: nn.Module,
-    teacher: Teacher,
-    source: Source,
-    order: Int[Tensor, " n"],
-    rng: Generator,
-    sgd: SGD,
-    *,
-    augment: Augmentation,
-    cutmix: float = 0.0,
-    flat: GSAM | None = None,
-) -> Teacher:
+    network: nn.Module, teacher: Teacher, source: Source, order: Int[Tensor, " n"], rng: Generator, sgd: SGD, *,
+    augment: Augmentation, cutmix: float = 0.0, flat: GSAM | None = None,
+) -> Teacher:  # fmt: skip
     """Make one pass of SGD over the samples at ``order``, each augmented separately, as IDC, DANCE and NCFM train
     networks.
 
@@ -158,33 +140,13 @@ def train_epoch(
 
 
 def train_teacher(
-    network: nn.Module,
-    source: Source,
-    rng: Generator,
-    *,
-    steps: int,
-    batch: int = 256,
-    lr: float = 0.01,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
+    network: nn.Module, source: Source, rng: Generator, steps: int, sgd: SGD = SGD(), *,
     augment: Augmentation | None = None,
-) -> Teacher:
-    """Return a teacher after ``steps`` calls of `teacher_step`, from the network's own parameters. Arguments as
-    there.
-    """
+) -> Teacher:  # fmt: skip
+    """Return a teacher after ``steps`` calls of `teacher_step`, from the network's parameters. Arguments as there."""
     teacher = fresh_teacher(network)
     for _ in range(steps):
-        teacher, _ = teacher_step(
-            network,
-            teacher,
-            source,
-            rng,
-            batch=batch,
-            lr=lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            augment=augment,
-        )
+        teacher, _ = teacher_step(network, teacher, source, rng, sgd, augment=augment)
     return teacher
 
 

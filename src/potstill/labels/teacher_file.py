@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -22,7 +22,7 @@ from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import InputSpec
 from potstill.dataset_file.files import check_writable, read_metadata, read_tensors, write_tensors
 from potstill.errors import PotstillError
-from potstill.labels.label_file import LabelFile, hash_inputs, mix_values
+from potstill.labels.label_file import LabelFile, StoredLabels, check_epoch_number, count_items, hash_inputs
 from potstill.labels.metadata import TEACHER_BITS, TEACHER_FORMAT, TeacherMetadata, check_class_order, parse_description
 from potstill.labels.quantized_network import layout_hash, quantize_networks, restore_networks, tensor_sizes
 from potstill.labels.write import DEFAULT_WRITING, LabelTeacher, WriteSettings, hash_network, mean_logits
@@ -34,32 +34,23 @@ _MOST = 2**36
 """Largest file in bytes that can be a teacher's."""
 
 
-class TeacherFile:
-    """An open teacher file: networks in evaluation mode, built by name from the file.
-
-    It can be sent to other processes, which open the file for themselves.
-
-    Attributes:
-        path: of the file.
-        about: what it says of itself.
-        nbytes: of the tensors in the file.
-        file_bytes: of the whole file, with its description.
-    """
+class TeacherFile(StoredLabels[TeacherMetadata]):
+    """An open teacher file: networks in evaluation mode, built by name from the file, label any training epoch."""
 
     def __init__(self, path: str | Path) -> None:
-        """Open a store; nothing of it is run or believed unchecked.
+        """Open a file; nothing of it is run or believed unchecked.
 
         Raises:
             PotstillError: the file is missing, damaged, foreign, of a newer format, or not of the networks that it
                 names: one line.
         """
-        self.path = Path(path)
-        tensors, metadata = read_tensors(self.path, _MOST)
-        self.about = TeacherMetadata.read(self.path, metadata)
-        bits, spec, k = TEACHER_BITS[self.about.dtype], self.about.input, len(self.about.classes)
+        path = Path(path)
+        tensors, metadata = read_tensors(path, _MOST)
+        about = TeacherMetadata.read(path, metadata)
+        bits, spec, k = TEACHER_BITS[about.dtype], about.input, len(about.classes)
         try:
-            outlines = [build_on_meta(name, spec, k) for name, _ in self.about.networks]
-            for (name, _), outline, layout in zip(self.about.networks, outlines, self.about.layouts, strict=True):
+            outlines = [build_on_meta(name, spec, k) for name, _ in about.networks]
+            for (name, _), outline, layout in zip(about.networks, outlines, about.layouts, strict=True):
                 if layout_hash(outline) != layout:
                     raise PotstillError(
                         f"its tensors must be laid out as those of {name:.60}, but they are not; it is of another "
@@ -69,35 +60,18 @@ class TeacherFile:
             wanted = {part: size for part, (_, size) in tensor_sizes(outlines, bits).items()}
             if wanted != (found := {part: t.numel() for part, t in tensors.items()}):
                 raise PotstillError(f"its networks need tensors of {wanted}, but it holds {found!r:.200}; get it again")
-            made = [factory(name, spec, k)(0) for name, _ in self.about.networks]
+            made = [factory(name, spec, k)(0) for name, _ in about.networks]
             restore_networks(made, tensors, bits)
         except PotstillError as error:
-            raise PotstillError(f"{self.path}: {error}") from error
+            raise PotstillError(f"{path}: {error}") from error
         self._experts = [
-            LabelTeacher(name=name, network=network.eval().requires_grad_(False), classes=self.about.classes)
-            for (name, _), network in zip(self.about.networks, made, strict=True)
+            LabelTeacher(name=name, network=network.eval().requires_grad_(False), classes=about.classes)
+            for (name, _), network in zip(about.networks, made, strict=True)
         ]
-        self.nbytes = sum(t.numel() * t.element_size() for t in tensors.values())
-        self.file_bytes = self.path.stat().st_size
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.path, self.about)
-
-    def __len__(self) -> int:
-        return self.about.items
-
-    def check(self, classes: Sequence[str], content_hash: str) -> None:
-        """Refuse other data, as `LabelFile.check`."""
-        self.about.check(tuple(classes), content_hash)
+        super().__init__(path, about, sum(t.nbytes for t in tensors.values()))
 
     def stored_epoch(self, epoch: int) -> int:
-        """Return ``epoch``: every training epoch has views of its own.
-
-        Raises:
-            PotstillError: epochs are numbered from 0.
-        """
-        if epoch < 0:
-            raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
+        check_epoch_number(epoch)
         return epoch
 
     def label(self, view: Tensor) -> Float[Tensor, "m k"]:
@@ -106,32 +80,12 @@ class TeacherFile:
             expert.network.to(view.device)
         return mean_logits(self._experts, view, self.about.statistics)
 
-    def view(self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
-        """Return the views of the items at ``index``, as `LabelFile.view`, for any epoch."""
-        if isinstance(inputs, Tensor) and len(inputs) != len(self):
-            raise PotstillError(
-                f"{self.path}: labels of {len(self)} items, but there are {len(inputs)} inputs; give those"
-            )
-        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
-            raise PotstillError(f"{self.path}: items 0…{len(self) - 1} have labels, but others were asked for")
-        return self.about.views.view(inputs, self.stored_epoch(epoch), index, len(self))
-
     def batch_of(
-        self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float | None
+        self, inputs: Tensor | FetchInputs, epoch: int, index: Int[Tensor, " m"], temperature: float | None = 1.0
     ) -> tuple[Tensor, Float[Tensor, "m k"]]:
-        """Return views and labels as `LabelFile.batch_of`; batch statistics are those of the views asked for at
-        once.
-        """
-        view = self.view(inputs, epoch, index)
-        logits = self.label(view)
+        view = self.view(inputs, self.stored_epoch(epoch), index)
+        logits = self.label(view)  # batch statistics are those of the views asked for at once
         return view, logits if temperature is None else (logits / temperature).softmax(1)
-
-    def mixed(
-        self, values: Float[Tensor, " n"], epoch: int, index: Int[Tensor, " m"], shape: tuple[int, ...]
-    ) -> Float[Tensor, " m"]:
-        """Mix values as `LabelFile.mixed`."""
-        index = index.cpu().long()
-        return mix_values(values, index, self.about.views.mixes(self.stored_epoch(epoch), index, len(self), shape))
 
 
 Labels: TypeAlias = LabelFile | TeacherFile
@@ -191,9 +145,7 @@ def write_teacher(
     path, names = Path(path), tuple(classes)
     for expert in teachers:
         check_class_order(expert.classes, names, f"the teacher {expert.name!r}", "the data")
-    n = len(inputs) if isinstance(inputs, Tensor) else items
-    if n is None:
-        raise PotstillError("labels need at least one item, but none is known; give inputs, or items=n")
+    n = count_items(inputs, items)
     about = TeacherMetadata(
         classes=names, items=n, content_hash=settings.inputs_hash or hash_inputs(inputs, n), dtype=dtype,
         input=InputSpec(kind=input.kind, shape=tuple(input.shape)), views=views,
@@ -223,10 +175,3 @@ def _same(path: Path, about: TeacherMetadata) -> bool:
         return TeacherFile(path).about == about
     except PotstillError:
         return False
-
-
-def _reopened(path: Path, about: TeacherMetadata) -> TeacherFile:
-    store = TeacherFile(path)
-    if store.about != about:
-        raise PotstillError(f"{path}: became another file while it was in use; begin again with the one that is there")
-    return store

@@ -18,13 +18,13 @@ from potstill.dataset_file.shared_decoders import hash_tensors
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import random_permutation
 from potstill.labels.codec import LabelCodec
-from potstill.labels.label_file import LabelFile, hash_inputs, plan_label_file
+from potstill.labels.label_file import LabelFile, count_items, hash_inputs, plan_label_file
 from potstill.labels.metadata import LabelMetadata, Statistics, check_class_order
 from potstill.rng import derive_seed
 
 __all__ = [
     "LabelTeacher", "RowSettings", "WriteSettings", "hash_network", "mean_logits", "resolve_pool", "teacher_logits",
-    "write_labels",
+    "write_labels", "write_rows",
 ]  # fmt: skip
 
 
@@ -190,22 +190,14 @@ def write_labels(
     path, names, batch, statistics = Path(path), tuple(classes), settings.batch, settings.statistics
     for expert in teachers:
         check_class_order(expert.classes, names, f"the teacher {expert.name!r}", "the data")
-    n = len(inputs) if isinstance(inputs, Tensor) else items
-    if n is None or n < 1:
-        raise PotstillError(f"labels need at least one item, but the number of items is {n}; give inputs, or items=n")
+    n = count_items(inputs, items)
     if batch < 1:
         raise PotstillError(f"a batch must hold at least 1 view, but it is {batch}; 256 is usual")
     stored = resolve_pool(epochs, pool)
     about = LabelMetadata(
-        classes=names,
-        items=n,
-        content_hash=settings.inputs_hash or hash_inputs(inputs, n),
-        epochs=stored,
-        coding=rows.codec(len(names)),
-        views=views,
+        classes=names, items=n, content_hash=settings.inputs_hash or hash_inputs(inputs, n), epochs=stored,
+        coding=rows.codec(len(names)), views=views, version=version("potstill"), statistics=statistics,
         networks=tuple((expert.name, hash_network(expert.network)) for expert in teachers),
-        version=version("potstill"),
-        statistics=statistics,
         batch=batch if statistics == "batch" else None,
     )  # fmt: skip
     step = n if statistics == "batch" else batch  # rows are written as they lie, so an epoch in its own order at once
@@ -235,13 +227,16 @@ def write_labels(
             )
         return about.coding.encode(logits)
 
+    return write_rows(path, about, parts, make, settings)
+
+
+def write_rows(
+    path: Path, about: LabelMetadata, parts: Sequence[tuple[int, int]],
+    make: Callable[[int, int], Mapping[str, NDArray[Any]]], settings: WriteSettings,
+) -> LabelFile:  # fmt: skip
+    """Write a file of rows in parts, or continue it; ``make`` returns the fields of rows ``first`` to ``end``."""
     write_in_parts(
-        path,
-        plan_label_file(about),
-        parts,
-        make,
-        record_every=settings.record_every,
-        replace=settings.replace,
+        path, plan_label_file(about), parts, make, record_every=settings.record_every, replace=settings.replace,
         progress=settings.progress,
-    )
+    )  # fmt: skip
     return LabelFile(path)

@@ -175,9 +175,8 @@ def _labels(protocol: Protocol, train: Source, n: int, machine: "_Machine") -> i
     if protocol.teaching.labels != "teacher":
         return 0
     return stored_labels(
-        n, max(2, len(train.classes)), machine.epochs(protocol, n), temperature=protocol.teaching.temperature,
-        level=protocol.teaching.loss == "mse",
-    )  # fmt: skip
+        n, max(2, len(train.classes)), machine.epochs(protocol, n), level=protocol.teaching.loss == "mse"
+    )
 
 
 class _Machine:

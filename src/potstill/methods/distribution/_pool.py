@@ -8,7 +8,7 @@ import torch
 from torch import Generator
 
 from potstill.core import Network, Problem, StepCost
-from potstill.labels.teacher import Teacher, teacher_step
+from potstill.labels.teacher import SGD, Teacher, teacher_step
 from potstill.methods.engine import MatchingState, PoolMember, load_network, new_pool_member
 from potstill.rng import generator
 
@@ -80,9 +80,7 @@ class TrainingPool:
             num_seen=member.num_samples,
         )
         for _ in range(steps):
-            teacher, _ = teacher_step(
-                net, teacher, problem.train, rng, batch=self.batch, lr=self.lr, momentum=0.9, weight_decay=5e-4
-            )
+            teacher, _ = teacher_step(net, teacher, problem.train, rng, SGD(batch=self.batch, lr=self.lr))
         return replace(
             member,
             theta=teacher.params,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from potstill.core import NetworkWeights, Problem
 from potstill.functional.train import train_step
-from potstill.labels.teacher import Teacher, fresh_teacher, soft_labels
+from potstill.labels.teacher import SGD, Teacher, fresh_teacher, soft_labels
 from potstill.methods.engine import require_tensor
 from potstill.rng import derive_seed, generator
 
@@ -44,10 +44,7 @@ class StudentSettings:
     """Training of the students."""
 
     steps: int
-    batch: int
-    lr: float
-    momentum: float
-    weight_decay: float
+    sgd: SGD
     temperature: float
 
 
@@ -91,13 +88,13 @@ def train_student(
     number, at = divmod(choice.step, settings.steps)
     stop, student = divmod(number, choice.scores.shape[1])
     before = _fresh_student(problem, seed, student) if at == 0 else choice.student
-    size = min(settings.batch, len(index))
+    size = min(settings.sgd.batch, len(index))
     batch = torch.randperm(len(index), generator=generator(seed, "batch", student, at))[:size]
     network = problem.network(derive_seed(seed, "student", student)).train()
     stepped = train_step(
         network, before.params, before.velocity, require_tensor(problem.train.fetch(index[batch]).x),
-        choice.rows[stop][batch.to(choice.rows.device)], lr=settings.lr, momentum=settings.momentum,
-        weight_decay=settings.weight_decay, buffers=before.buffers,
+        choice.rows[stop][batch.to(choice.rows.device)], lr=settings.sgd.lr,
+        momentum=settings.sgd.momentum, weight_decay=settings.sgd.weight_decay, buffers=before.buffers,
     )  # fmt: skip
     after = Teacher(params=stepped.params, velocity=stepped.velocity, buffers=stepped.buffers, step=before.step + 1)
     scores = choice.scores

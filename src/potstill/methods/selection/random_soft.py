@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from potstill.core import Method, MethodInfo, Metrics, PositiveFloat, Problem, Selection, StepCost, UnitFloat
 from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
-from potstill.labels.teacher import Teacher, fresh_teacher, soft_labels, teacher_step
+from potstill.labels.teacher import SGD, Teacher, fresh_teacher, soft_labels, teacher_step
 from potstill.methods.engine import require_tensor
 from potstill.methods.selection._by_class import check_class_sizes, selection_info
 from potstill.methods.selection._stop_choice import (
@@ -126,20 +126,18 @@ class RandomSoft(Method[RandomSoftState]):
         )
 
     @property
+    def _sgd(self) -> SGD:
+        return SGD(batch=self.batch, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    @property
     def _student_settings(self) -> StudentSettings:
-        return StudentSettings(
-            steps=self.student_steps, batch=self.batch, lr=self.lr, momentum=self.momentum,
-            weight_decay=self.weight_decay, temperature=self.temperature,
-        )  # fmt: skip
+        return StudentSettings(steps=self.student_steps, sgd=self._sgd, temperature=self.temperature)
 
     def step(self, problem: Problem, state: RandomSoftState, rng: Generator) -> tuple[RandomSoftState, Metrics]:
         if state.choice is not None:
             choice, value = train_student(problem, state.choice, state.index, state.seed, self._student_settings)
             return replace(state, choice=choice), {"loss": value}
-        teacher, loss = teacher_step(
-            problem.network(state.seed).train(), state.teacher, problem.train, rng, batch=self.batch, lr=self.lr,
-            momentum=self.momentum, weight_decay=self.weight_decay,
-        )  # fmt: skip
+        teacher, loss = teacher_step(problem.network(state.seed).train(), state.teacher, problem.train, rng, self._sgd)
         return replace(state, teacher=teacher), {"loss": float(loss)}
 
     def done(self, problem: Problem, state: RandomSoftState) -> bool:
