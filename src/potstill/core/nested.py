@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from potstill.core import Inputs, InputSpec
 
@@ -22,7 +22,9 @@ __all__ = [
     "iter_batches",
     "named_tensors",
     "num_samples",
+    "padded",
     "ragged_lengths",
+    "random_inputs",
     "sample",
     "single_tensor",
     "split_sizes",
@@ -162,6 +164,35 @@ def zeros_like_spec(spec: InputSpec, n: int, device: torch.device | str = "cpu")
             kind = torch.int64 if part.kind == "categories" else torch.float32
             tensors[name] = torch.zeros(n, *part.shape, dtype=kind, device=device)
     return tensors
+
+
+def random_inputs(spec: InputSpec, n: int, rng: Generator) -> Any:
+    """Return ``n`` random inputs: standard normal values, any codes, and one word or more in each part of words."""
+    if not spec.parts:
+        return torch.randn(n, *spec.shape, generator=rng)
+    tensors: dict[str, Tensor] = {}
+    for name, part in spec.parts:
+        if part.kind == "words":
+            lengths = 1 + torch.arange(n) % 3
+            tensors[name + VALUES] = torch.randint(part.levels[0], (int(lengths.sum()),), generator=rng)
+            tensors[name + OFFSETS] = lengths.cumsum(0) - lengths
+        elif part.kind == "categories":
+            columns = [torch.randint(levels, (n,), generator=rng) for levels in part.levels]
+            tensors[name] = torch.stack(columns, 1).reshape(n, *part.shape)
+        else:
+            tensors[name] = torch.randn(n, *part.shape, generator=rng)
+    return tensors
+
+
+def padded(x: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    """Return the words of part ``name`` as rows (n, longest), 0 after the last, and a mask that is True for words."""
+    words, offsets = x[name + VALUES], x[name + OFFSETS]
+    lengths = ragged_lengths(offsets, len(words))
+    place = torch.arange(max(1, int(lengths.max()) if len(lengths) else 1), device=words.device)
+    mask = place < lengths.unsqueeze(1)
+    rows = words.new_zeros(mask.shape)
+    rows[mask] = words
+    return rows, mask
 
 
 def split_sizes(x: Inputs, sizes: Sequence[int]) -> tuple[Any, ...]:

@@ -1,7 +1,9 @@
 """Custom networks: a class or function that returns a plain ``torch.nn.Module``, or ``file.py:Net``.
 
-It is called without arguments, or with ``shape`` (of one input) and ``classes`` (their number) if its signature takes
-them. Features are the result of its method ``embed`` if it has one, else the input of the ``nn.Linear`` that runs last.
+It is called without arguments, or with ``shape`` (of one input), ``classes`` (their number) and ``spec`` (the
+`potstill.core.InputSpec`) if its signature takes them. Inputs of several tensors come as a mapping by name, and their
+``shape`` is a mapping of the parts' shapes. Features are the result of its method ``embed`` if it has one, else the
+input of the ``nn.Linear`` that runs last.
 """
 
 import ast
@@ -22,13 +24,14 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.parameter import is_lazy
 
 from potstill._util.import_from_file import FileReference, is_file_reference
-from potstill.core import InputSpec, Network
+from potstill.core import Inputs, InputSpec, Network
+from potstill.core.nested import device_of, named_tensors, random_inputs, tree_map, zeros_like_spec
 from potstill.errors import PotstillError
 from potstill.rng import derive_seed, generator
 
 __all__ = ["CustomFactory", "CustomNetwork", "custom_factory", "parse_network"]
 
-_OFFERED = ("shape", "classes")
+_OFFERED = ("shape", "classes", "spec")
 _BREAKS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, NameError)
 """Exceptions that a custom network's code may raise."""
 
@@ -100,7 +103,7 @@ class WrappedNetwork(Network):
             )
         return self.net.get_submodule(self.factory.head)
 
-    def embed(self, x: Tensor) -> Tensor:
+    def embed(self, x: Inputs) -> Tensor:
         with self._seeded_draws(x):
             if self.factory.has_embed:
                 features: Tensor = cast(Any, self.net).embed(x)
@@ -119,13 +122,13 @@ class WrappedNetwork(Network):
                 hook.remove()
         return head_inputs[-1].flatten(1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inputs) -> Tensor:
         with self._seeded_draws(x):
             logits: Tensor = self.net(x)
         return logits
 
     @contextmanager
-    def _seeded_draws(self, x: Tensor) -> Iterator[None]:
+    def _seeded_draws(self, x: Inputs) -> Iterator[None]:
         """Seed the net's draws in training (dropout) by its input and weights; restores torch's global generators.
 
         Every step draws anew, and a repeated or resumed run draws the same.
@@ -133,9 +136,9 @@ class WrappedNetwork(Network):
         if not (self.training and self.factory.is_stochastic):
             yield
             return
-        last = next(reversed(list(self.net.parameters())), x)
-        seed = derive_seed(_bit_sum(x), _bit_sum(last))
-        devices = [x.device] if x.device.type == "cuda" else []
+        device, last = device_of(x), next(reversed(list(self.net.parameters())))
+        seed = derive_seed(*map(_bit_sum, named_tensors(x).values()), _bit_sum(last))
+        devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.default_generator.manual_seed(seed)
             if devices:
@@ -146,7 +149,7 @@ class WrappedNetwork(Network):
 class WrappedLayeredNetwork(WrappedNetwork):
     """Custom network with a method ``activations``."""
 
-    def activations(self, x: Tensor) -> tuple[Tensor, ...]:
+    def activations(self, x: Inputs) -> tuple[Tensor, ...]:
         """Return inner activations and features, as `potstill.core.Layered`."""
         with self._seeded_draws(x):
             return tuple(cast(Any, self.net).activations(x))
@@ -195,15 +198,16 @@ def _build(definition: CustomNetwork, spec: InputSpec, num_classes: int, seed: i
         parameters = inspect.signature(maker).parameters
     except (TypeError, ValueError):  # a class that is written in C
         parameters = {}  # type: ignore[assignment]
-    values = {"shape": tuple(spec.shape), "classes": num_classes}
+    shape = {name: part.shape for name, part in spec.parts} if spec.parts else tuple(spec.shape)
+    values = {"shape": shape, "classes": num_classes, "spec": spec}
     needed = [
         n for n, p in parameters.items()
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and n not in _OFFERED
     ]  # fmt: skip
     if needed:
         raise PotstillError(
-            f"network {definition} needs {', '.join(needed)} to be made, but only shape and classes are given; give "
-            f"it a default, or a function that makes it: lambda: {str(definition).rpartition(':')[2]}({needed[0]}=…)"
+            f"network {definition} needs {', '.join(needed)} to be made, but only shape, classes and spec are given; "
+            f"give it a default, or a function: lambda: {str(definition).rpartition(':')[2]}({needed[0]}=…)"
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "network"))
@@ -218,17 +222,19 @@ def _build(definition: CustomNetwork, spec: InputSpec, num_classes: int, seed: i
         if any(is_lazy(p) for p in (*net.parameters(), *net.buffers())):
             training = net.training
             with torch.no_grad():
-                _forward(definition, net.eval(), torch.zeros(2, *spec.shape))
+                _forward(definition, net.eval(), zeros_like_spec(spec, 2))
             net.train(training)
     return net.train()
 
 
-def _forward(definition: CustomNetwork, net: nn.Module, x: Tensor) -> Any:
+def _forward(definition: CustomNetwork, net: nn.Module, x: Inputs) -> Any:
     try:
         return net(x)
     except _BREAKS as error:
+        shapes = {name: "×".join(map(str, t.shape[1:])) for name, t in named_tensors(x).items()}
+        found = f"shape {shapes['']}" if isinstance(x, Tensor) else f"several tensors by name ({', '.join(shapes)})"
         raise PotstillError(
-            f"network {definition} cannot take inputs of shape {'×'.join(map(str, x.shape[1:]))} "
+            f"network {definition} cannot take inputs of {found} "
             f"({_first_line(error)}); make it from the data's shape: def __init__(self, shape, classes)"
         ) from error
 
@@ -251,15 +257,15 @@ def custom_factory(definition: CustomNetwork, spec: InputSpec, num_classes: int,
     """
     net, again = (_build(definition, spec, num_classes, 0) for _ in range(2))
     _check_parameters(definition, net, again)
-    x = torch.randn(4, *spec.shape, generator=generator(0, "own network"))
-    before, ran, given_to = x.clone(), list[str](), dict[str, tuple[Tensor, Tensor]]()
+    x = random_inputs(spec, 4, generator(0, "own network"))
+    before, ran, given_to = tree_map(Tensor.clone, x), list[str](), dict[str, tuple[Tensor, Tensor]]()
     hooks = [_record_call(name, m, ran, given_to) for name, m in net.named_modules() if isinstance(m, nn.Linear)]
     with torch.no_grad():
         logits = _forward(definition, net.eval(), x)
     for hook in hooks:
         hook.remove()
     _check_logits(definition, logits, num_classes)
-    if not torch.equal(x, before):
+    if not all(torch.equal(t, named_tensors(before)[name]) for name, t in named_tensors(x).items()):
         raise PotstillError(f"network {definition} writes into its inputs; let its first operation not be in place")
     draws = _check_gradients(definition, net, x)
     _check_same_start(definition, net, again)
@@ -336,7 +342,7 @@ def _check_logits(definition: CustomNetwork, logits: Any, num_classes: int) -> N
         )
 
 
-def _check_gradients(definition: CustomNetwork, net: nn.Module, x: Tensor) -> bool:
+def _check_gradients(definition: CustomNetwork, net: nn.Module, x: Inputs) -> bool:
     """Check that every parameter has a gradient; return True if the net draws random numbers in training.
 
     Raises:
@@ -364,14 +370,17 @@ def _check_same_start(definition: CustomNetwork, net: nn.Module, twin: nn.Module
             )
 
 
-def _second_order_error(net: nn.Module, x: Tensor) -> str | None:
-    """Return torch's error of differentiating gradients by the inputs, or ``None``."""
-    leaf = x.clone().requires_grad_()
+def _second_order_error(net: nn.Module, x: Inputs) -> str | None:
+    """Return torch's error of differentiating gradients by the inputs' real values, or ``None``."""
+    leaf = tree_map(lambda t: t.clone().requires_grad_(t.is_floating_point()), x)
+    leaves = [t for t in named_tensors(leaf).values() if t.requires_grad]
+    if not leaves:
+        return "its inputs have no real values"
     try:
         with torch.random.fork_rng(devices=[]):
             value = net.eval()(leaf).logsumexp(1).sum()
             slopes = torch.autograd.grad(value, list(net.parameters()), create_graph=True)
-            torch.autograd.grad(torch.stack([s.square().sum() for s in slopes]).sum(), leaf)
+            torch.autograd.grad(torch.stack([s.square().sum() for s in slopes]).sum(), leaves)
     except RuntimeError as error:
         return _first_line(error)
     return None
@@ -405,7 +414,7 @@ def _class_source(kind: type) -> str:
 
 
 def _can_stack(factory: CustomFactory) -> bool:
-    if factory.is_stochastic:
+    if factory.is_stochastic or factory.input.parts:
         return False
     nets = [factory(seed).double() for seed in (1, 2)]
     x = torch.randn(4, *factory.input.shape, generator=generator(1, "own network"), dtype=torch.float64).to(

@@ -11,11 +11,13 @@ from torch import Tensor
 from potstill.core import (
     Augmentation,
     ClassSeparable,
+    InputSpec,
     Network,
     NetworkFactory,
     Parametrization,
     Problem,
 )
+from potstill.core.nested import named_tensors, random_inputs, tree_map
 from potstill.evaluation.vmap_students import StackedStudents
 from potstill.nn import is_stackable
 from potstill.rng import generator
@@ -31,12 +33,12 @@ from potstill.testing.toy import toy_source
 __all__ = ["check_augmentation", "check_network", "check_parametrization", "rows_violation"]
 
 
-def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int) -> None:
+def check_network(make: NetworkFactory, shape: tuple[int, ...] | InputSpec, num_classes: int) -> None:
     """Check a network factory: equal seeds give equal networks, which embed, classify and differentiate twice.
 
     Args:
         make: factory.
-        shape: shape of one input.
+        shape: shape of one input, or its `InputSpec`, which inputs of several tensors by name need.
         num_classes: k, the width of the logits.
 
     Raises:
@@ -50,16 +52,21 @@ def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int
     require(
         any(not torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True)), "seeds must differ"
     )
-    x = torch.randn(3, *shape, generator=generator(3), requires_grad=True)
+    spec = shape if isinstance(shape, InputSpec) else InputSpec(kind="any", shape=shape)
+    x = tree_map(lambda t: t.requires_grad_(t.is_floating_point()), random_inputs(spec, 3, generator(3)))
     a.eval()
     logits, features = a(x), a.embed(x)
     require(tuple(logits.shape) == (3, num_classes), f"logits must be (3, {num_classes}), not {tuple(logits.shape)}")
     require(features.ndim == 2, f"embed must return flattened features, not {tuple(features.shape)}")
     grads = torch.autograd.grad(logits.logsumexp(1).sum(), tuple(a.parameters()), create_graph=True)
     total = torch.stack([g.square().sum() for g in grads]).sum()
-    second = torch.autograd.grad(total, x)[0]
-    require(bool(torch.isfinite(second).all()), "the gradient's gradient with respect to the input must be finite")
-    if is_stackable(make):  # those of other packages are trained one by one
+    real = [t for t in named_tensors(x).values() if t.requires_grad]
+    second = torch.autograd.grad(total, real)
+    require(
+        all(bool(torch.isfinite(s).all()) for s in second),
+        "the gradient's gradient with respect to the input must be finite",
+    )
+    if is_stackable(make) and isinstance(x, Tensor):  # those of other packages are trained one by one
         a, c = a.double(), c.double().eval()
         alone = a(x.double())
         own = torch.autograd.grad(alone.logsumexp(1).sum(), tuple(a.parameters()))
