@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from potstill_counts.captioned import Captioned
 from potstill_counts.method import KennardStone
 from potstill_counts.network import Rates
 from potstill_counts.pool import Mixtures, NearestRow
@@ -17,6 +18,7 @@ from potstill.data.read_options import ReadOptions
 from potstill.errors import PotstillError
 from potstill.nn import factory, parse_network
 from potstill.testing import check_method, check_network, check_parametrization, check_source, check_task, toy_source
+from potstill.testing.toy import pairs_source
 
 ROWS = [f"{a / 7:.3f},{b / 3:.3f},{(a + 2 * b) % 9}" for a in range(8) for b in range(5)]
 
@@ -51,6 +53,18 @@ def test_the_source(file: Path) -> None:
 def test_the_network() -> None:
     spec = toy_source("table").input
     check_network(factory(parse_network(Rates), spec, 1), spec.shape, 1)
+
+
+def test_the_network_of_pictures_and_texts() -> None:
+    source = pairs_source()
+    make = factory(parse_network(Captioned), source.input, source.task.outputs)
+    check_network(make, source.input, source.task.outputs)
+    data = potstill.Splits(train=source, test=source)
+    small = potstill.distill(data, "random", items=8, progress=None)
+    score = potstill.evaluate(
+        small, data, networks=["captioned"], protocol="dc", epochs=3, seeds=2, baselines=False, full=False
+    )
+    assert "potstill_counts.captioned:Captioned" in score.to_dict()["network"]
 
 
 def test_the_method(file: Path) -> None:

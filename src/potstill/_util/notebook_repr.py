@@ -2,12 +2,12 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from potstill._util.html import Html, join_html, tag
 
-__all__ = ["MAX_CLASSES", "MAX_IMAGES", "image_rows", "inline_image", "table", "titled_table"]
+__all__ = ["MAX_CLASSES", "MAX_IMAGES", "inline_image", "sample_rows", "table", "titled_table"]
 
 MAX_CLASSES, MAX_IMAGES = 10, 8
 """Classes, and pictures of each, that are shown: a cell is no page."""
@@ -58,15 +58,16 @@ def titled_table(title: str, rows: Iterable[tuple[str, object]]) -> Html:
     return join_html([tag("b", title), table((), rows)])
 
 
-def image_rows(rows: Iterable[tuple[str, Sequence[Any]]]) -> Html:
-    """Return images by class, one row each.
+def sample_rows(rows: Iterable[tuple[str, Sequence[Any]]], draw: Callable[[Any, str], Html]) -> Html:
+    """Return samples by class, one row each.
 
     Args:
-        rows: class name and images as NumPy arrays (c, h, w).
+        rows: class name and samples as NumPy arrays.
+        draw: returns a sample, and its text alternative, as HTML.
     """
     shown = []
-    for name, pictures in rows:
-        drawn = (inline_image(x, f"{name}, {n + 1}", 40, 64) for n, x in enumerate(pictures))
+    for name, samples in rows:
+        drawn = (draw(x, f"{name}, {n + 1}") for n, x in enumerate(samples))
         spaced = tag("span", join_html(drawn, " "), style="image-rendering:pixelated")
         shown.append((Html(tag("bdi", name)), Html(spaced)))
     return table((), shown)

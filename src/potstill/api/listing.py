@@ -159,7 +159,7 @@ def list_input_kinds() -> list[dict[str, Any]]:
     return [
         {
             "name": kind.name, "axes": kind.axes, "augmentable": kind.augmentable, "network": kind.network,
-            "parametrization": kind.parametrization,
+            "augment": kind.augment, "parametrization": kind.parametrization,
         }
         for kind in list_kinds()
     ]  # fmt: skip

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from potstill._util.html import one_line
-from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, image_rows, titled_table
+from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, sample_rows, titled_table
 from potstill.kinds import get_kind
 
 __all__ = ["describe_source", "source_html"]
@@ -27,7 +27,7 @@ def describe_source(source: Any) -> str:
 
 
 def source_html(source: Any, *, pictures: bool) -> str:
-    """Return the same as HTML, with the samples of each class and, from memory, the first images.
+    """Return the same as HTML, with the samples of each class and, from memory, the first of each that its kind draws.
 
     Args:
         pictures: whether they can be had without reading files.
@@ -40,8 +40,8 @@ def source_html(source: Any, *, pictures: bool) -> str:
     rows = [("inputs", _inputs(source))]
     rows += [(f"{len(sizes):,} classes", listed + (f" and {hidden:,} more" if hidden > 0 else ""))]
     made = titled_table(source.name, rows)
-    if pictures and get_kind(source.input).draw is not None:
-        made = type(made)(made + image_rows(_first(source, c) for c in range(min(MAX_CLASSES, len(sizes)))))
+    if pictures and (draw := get_kind(source.input).draw) is not None:
+        made = type(made)(made + sample_rows((_first(source, c) for c in range(min(MAX_CLASSES, len(sizes)))), draw))
     return made
 
 

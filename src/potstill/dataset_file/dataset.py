@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, image_rows, titled_table
+from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, sample_rows, titled_table
 from potstill._util.outputs import check_output
 from potstill.core import InputSpec, Normalization, Task
 from potstill.core.nested import sample
@@ -21,6 +21,7 @@ from potstill.dataset_file.metadata import input_from_json, is_classification, m
 from potstill.dataset_file.replacing import describe_conflict
 from potstill.dataset_file.values import Contents
 from potstill.errors import PotstillError
+from potstill.kinds import get_kind
 
 __all__ = ["Distilled", "format_shape", "item_bytes"]
 
@@ -230,12 +231,13 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
             ("steps", f"{cost['steps']:,} in {cost['seconds']:,.0f} s" if {"steps", "seconds"} <= cost.keys() else "?"),
         ]
         html = titled_table(repr(self), rows)
-        if spec["kind"] != "image" or not self.is_classification or self._contents.missing:
+        draw = get_kind(spec["kind"]).draw
+        if draw is None or self.input.parts or not self.is_classification or self._contents.missing:
             return html
         hard = self.hard_labels
         first = (torch.where(hard == c)[0][:MAX_IMAGES] for c in range(min(MAX_CLASSES, len(self.classes))))
         by_class = zip(self.classes, first, strict=False)
-        return html + image_rows((name, list(self.inputs[index].numpy())) for name, index in by_class)
+        return html + sample_rows(((name, list(self.inputs[index].numpy())) for name, index in by_class), draw)
 
 
 class _WeightedDataset(Dataset[tuple[Any, ...]]):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from potstill.core import Source, Splits
+from potstill.core import Source, Splits, registry
 from potstill.data.read_options import describe_option_changes
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
@@ -113,7 +113,7 @@ def check_compatible(distilled: Distilled, train: Source) -> None:
 
 
 def network_from_metadata(distilled: Distilled) -> str | None:
-    """Return the name of the network that the set was made with, if it is one that Potstill can build.
+    """Return the name of the network that the set was made with, if Potstill or an installed package registers it.
 
     Raises:
         PotstillError: it is a custom network of the set's maker; code named in metadata is never imported.
@@ -121,6 +121,10 @@ def network_from_metadata(distilled: Distilled) -> str | None:
     name = distilled.metadata.get("network")
     if name is None or (isinstance(name, str) and is_public_name(name)):
         return name
+    target = str(name).partition("@")[0]  # module:Class@hash
+    registered = next((n for n, path in registry.targets("networks").items() if path == target), None)
+    if registered is not None:
+        return registered
     raise PotstillError(
         f"the set was made with a network of its maker's own, {name}; say which network to train on it, yours "
         'or another: `network="FILE.py:Net"` or `network="convnet"`'

@@ -459,16 +459,17 @@ class Protocol:
         return self.change(batch=min(items, reached[-1] * (2 if classes >= 100 else 1)), batch_by_ipc=())
 
     def resolve(self, source: str, network: str, input: InputSpec) -> "Protocol":
-        """Return this protocol for the data and student: the first case that fits is applied; only images are augmented
-        and mixed.
+        """Return this protocol for the data and student: the first case that fits is applied; only images are mixed,
+        and inputs of other kinds get the kind's augmentation.
         """
         case = next((c for c in self.cases if c.fits(source, network, input.horizontal_flip)), Case())
-        image, recipe = get_kind(input).augmentable, self.recipe
+        kind, recipe = get_kind(input), self.recipe
+        image = kind.augmentable
         return self.change(
             epochs=case.epochs or recipe.epochs,
-            augment=(case.augment or recipe.augment) if image else "none",
+            augment=(case.augment or recipe.augment) if image else kind.augment,
             mix=recipe.mix if image else "none",
-            teacher_augment=self.teaching.teacher_augment if image else "none",
+            teacher_augment=self.teaching.teacher_augment if image else kind.augment,
             test_every=case.test_every or self.selection.test_every,
             cases=(),
         )

@@ -48,6 +48,8 @@ class Kind:
     """Range of valid values in data units; ``None``: any."""
     network: str = "mlp"
     """Network where none is named."""
+    augment: str = "none"
+    """Augmentation of methods and students where image augmentations do not apply."""
     parametrization: str = "pixels"
     """Parametrization where none is named."""
     draw: Callable[[Any, str], Html] | None = None

@@ -224,7 +224,8 @@ def _set_parts(name: str, method: Method[Any], train: Source, spec: RunSpec) -> 
         gives_way = default == "convnet" or (frozen and not get_kind(train.input).augmentable)
         changes["network"] = default_network_name(train.input) if gives_way else default
     if "augment" in fields:
-        augment = spec.augment or (fields["augment"] if get_kind(train.input).augmentable else "none")
+        kind = get_kind(train.input)
+        augment = spec.augment or (fields["augment"] if kind.augmentable else kind.augment)
         changes["augment"] = augmentation_name(augment, train.input)
     return dataclasses.replace(method, **changes)  # type: ignore[type-var]
 
