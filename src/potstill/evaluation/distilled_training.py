@@ -117,36 +117,34 @@ def train_teachers(
 
 
 def teacher_loss(
-    p: Protocol, logits: Float[Tensor, "n k"], teacher: Float[Tensor, "n k"], y: Tensor,
-    weight: Float[Tensor, " n"] | None = None,
+    p: Protocol, teacher: Float[Tensor, "n k"], y: Tensor, weight: Float[Tensor, " n"] | None,
+    logits: Float[Tensor, "n k"],
 ) -> Tensor:  # fmt: skip
     """Return a student's loss on the teacher's logits, plus the protocol's share of cross-entropy on the labels ``y``.
 
     Args:
         weight: multiplies each sample's loss before the mean.
     """
-    if p.teaching.loss == "kl":
-        T = p.teaching.temperature
-        loss = kl(logits, (teacher / T).softmax(1), temperature=T, t_squared=p.teaching.t_squared, weight=weight)
+    target = (teacher / p.teaching.temperature).softmax(1) if p.teaching.loss == "kl" else teacher
+    return _target_loss(p, logits, target, y, weight)
+
+
+def _target_loss(p: Protocol, logits: Tensor, target: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the loss on a teacher's probabilities or logits, plus ``hard_weight`` times the cross-entropy on the set's
+    own labels (soft ones by their class)."""
+    t = p.teaching
+    if t.loss == "kl":
+        loss = kl(logits, target, temperature=t.temperature, t_squared=t.t_squared, weight=weight)
+    elif weight is None:
+        loss = F.mse_loss(logits, target)
     else:
-        loss = _squares(logits, teacher, weight)
-    return loss + _hard(p, logits, y, weight)
-
-
-def _squares(logits: Tensor, teacher: Tensor, weight: Tensor | None) -> Tensor:
-    if weight is None:
-        return F.mse_loss(logits, teacher)
-    return ((logits - teacher).square().mean(1) * weight).mean()
-
-
-def _hard(p: Protocol, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor | float:
-    """Cross-entropy on the set's own labels (soft ones by their class), times ``hard_weight``."""
-    if not p.teaching.hard_weight:
-        return 0.0
+        loss = ((logits - target).square().mean(1) * weight).mean()
+    if not t.hard_weight:
+        return loss
     y = y if y.ndim == 1 else y.argmax(1)
     if weight is None:
-        return p.teaching.hard_weight * F.cross_entropy(logits, y)
-    return p.teaching.hard_weight * (F.cross_entropy(logits, y, reduction="none") * weight).mean()
+        return loss + t.hard_weight * F.cross_entropy(logits, y)
+    return loss + t.hard_weight * (F.cross_entropy(logits, y, reduction="none") * weight).mean()
 
 
 def stored_label_loss(
@@ -166,17 +164,7 @@ def stored_label_loss(
     weight = None
     if weights is not None:
         weight = store.mixed(weights, store.stored_epoch(epoch), index, tuple(view.shape[1:]))
-    if p.teaching.loss == "kl":
-        loss = kl(
-            logits,
-            target.to(view.device),
-            temperature=p.teaching.temperature,
-            t_squared=p.teaching.t_squared,
-            weight=weight,
-        )
-    else:
-        loss = _squares(logits, target.to(view.device), weight)
-    return loss + _hard(p, logits, y[index.to(y.device)], weight)
+    return _target_loss(p, logits, target.to(view.device), y[index.to(y.device)], weight)
 
 
 def check_stored_labels(p: Protocol, store: Labels) -> None:

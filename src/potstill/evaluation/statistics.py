@@ -120,16 +120,11 @@ def difference(
     if any(alone) and not (fixed and alone[0] and (both is not None or not alone[1])):
         return {"mean": gap, "ci95": None, "p": None}
     columns = [_columns(v, s) for v, s in zip((x, y), both or (None, None), strict=True) if len(v) > 1]
-    same = _same_test(gap, columns)
-    if answers is None and both is None:
-        return {"mean": gap, **same}
-    if both is None:
-        spread = _unseen(x, y, answers or 0, columns)
-    else:
+    spread = None if answers is None else _unseen(x, y, answers, columns)
+    if both is not None:
         rows = both[0].rows - both[1].rows
         spread = _Spread(*_of_rows(rows, gap, answers, math.sqrt(len(x) * len(y))), columns)
-    found = _claim(gap, spread, answers)
-    return {"mean": gap, **found, "ci95_same_test": _within(same["ci95"], found["ci95"])}
+    return _tested(gap, columns, spread, answers)
 
 
 def paired_difference(
@@ -156,15 +151,10 @@ def paired_difference(
     if n < 2:
         return {"mean": gap, "ci95": None, "p": None}
     columns = [_columns(x - y, samples)]
-    same = _same_test(gap, columns)
-    if answers is None and samples is None:
-        return {"mean": gap, **same}
-    if samples is None:
-        spread = _unseen(x, y, answers or 0, columns)
-    else:
+    spread = None if answers is None else _unseen(x, y, answers, columns)
+    if samples is not None:
         spread = _Spread(*_of_rows(samples.rows, gap, answers, n * students), columns, _OF_PAIRS)
-    found = _claim(gap, spread, answers)
-    return {"mean": gap, **found, "ci95_same_test": _within(same["ci95"], found["ci95"])}
+    return _tested(gap, columns, spread, answers)
 
 
 def holm_correction(p: Sequence[float | None]) -> list[float | None]:
@@ -294,6 +284,15 @@ def _claim(gap: float, spread: _Spread, answers: int | None) -> dict[str, Any]:
     if answers is not None:
         ci = [max(-1.0, ci[0]), min(1.0, ci[1])]
     return {"ci95": ci, "p": _level(abs(gap), spread)}
+
+
+def _tested(gap: float, columns: list[_Columns], spread: _Spread | None, answers: int | None) -> dict[str, Any]:
+    """Return a difference with both intervals and p; without a spread for new test samples, those on these."""
+    same = _same_test(gap, columns)
+    if spread is None:
+        return {"mean": gap, **same}
+    found = _claim(gap, spread, answers)
+    return {"mean": gap, **found, "ci95_same_test": _within(same["ci95"], found["ci95"])}
 
 
 def _same_test(gap: float, columns: list[_Columns]) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
     squared = uses_scores(job)
     if job.weights is not None and given and not squared:
         every_y = weight_labels(job.y, job.weights, classes, single_tensor(job.x, "a weight").dtype)
-    average = WeightAverage(network.state_dict(), p.recipe.ema) if p.recipe.ema else None
+    average = WeightAverage(network.state_dict(), p.recipe.ema)
     moves = make_optimizer(p, parameters, job.lr)
 
     criterion = make_criterion(job)
@@ -201,7 +201,7 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
                 loss = stored_label_loss(p, logits, job.stored_labels, x, job.y, number, batch, job.weights)
                 gradients = torch.autograd.grad(loss, parameters)
             elif not isinstance(job.x, Tensor):  # with names: there is nothing that could augment or mix them
-                own = partial(_against, criterion, y=job.y[batch])
+                own = partial(_swapped, criterion, job.y[batch])
                 gradients = forward_backward(network, logits, parameters, index(job.x, batch), own, plain)[2]
             else:
                 shape = tuple(job.x.shape[1:])
@@ -215,32 +215,24 @@ def fit(network: Network, job: StudentJob, on_evaluate: Callable[[], None] | Non
                     y = y if label is not None else mixed  # a teacher says what a mix is; classes stay as they are
                     if weight is not None:
                         weight = drawn.share * weight + (1 - drawn.share) * weight[drawn.partner.to(weight.device)]
-                own = partial(_against, criterion, y=y)
+                own = partial(_swapped, criterion, y)
                 if label is not None:
-                    own = partial(_taught, p, label(x), y, weight)
+                    own = partial(teacher_loss, p, label(x), y, weight)
                 elif squared and weight is not None:
                     own = partial(_weighed_squares, weight, y)
                 gradients = forward_backward(network, logits, parameters, x, own, plain)[2]
             assign_gradients(parameters, gradients)
             moves.step()
-            if average is not None:
-                average.update(network.state_dict())
+            average.update(network.state_dict())
         if on_evaluate is not None and epoch.evaluate_after:
-            if average is not None:
-                average.swap(network.state_dict())
+            average.swap(network.state_dict())
             on_evaluate()
-            if average is not None:
-                average.swap(network.state_dict())
-    if average is not None:
-        average.swap(network.state_dict())
+            average.swap(network.state_dict())
+    average.swap(network.state_dict())
 
 
-def _against(criterion: Criterion, outputs: Tensor, *, y: Tensor) -> Tensor:
+def _swapped(criterion: Criterion, y: Tensor, outputs: Tensor) -> Tensor:
     return criterion(outputs, y)
-
-
-def _taught(p: Protocol, teacher_logits: Tensor, y: Tensor, weight: Tensor | None, outputs: Tensor) -> Tensor:
-    return teacher_loss(p, outputs, teacher_logits, y, weight)
 
 
 def _weighed_squares(weight: Tensor, y: Tensor, outputs: Tensor) -> Tensor:
@@ -270,29 +262,29 @@ def weight_labels(y: Tensor, weights: Tensor, classes: int, dtype: torch.dtype) 
 
 
 class WeightAverage:
-    """Moving average of a network's parameters and of BatchNorm's statistics alike.
+    """Moving average of a network's parameters and of BatchNorm's statistics alike; of none with a decay of 0.
 
     Published code averages parameters only and tests them with the last statistics.
     """
 
     def __init__(self, state: Mapping[str, Tensor], decay: float) -> None:
         self.decay = decay
-        self.averages = {n: t.detach().clone() for n, t in state.items()}
+        self.averages = {n: t.detach().clone() for n, t in state.items()} if decay else {}
 
     def update(self, state: Mapping[str, Tensor]) -> None:
         """Move the average towards the network's current state."""
-        for name, value in state.items():
-            if value.is_floating_point():
-                self.averages[name].lerp_(value, 1 - self.decay)
+        for name, average in self.averages.items():
+            if average.is_floating_point():
+                average.lerp_(state[name], 1 - self.decay)
             else:
-                self.averages[name].copy_(value)  # a count of batches
+                average.copy_(state[name])  # a count of batches
 
     def swap(self, state: Mapping[str, Tensor]) -> None:
         """Exchange the average's values and the network's."""
-        for name, value in state.items():
-            now = value.clone()
-            value.copy_(self.averages[name])
-            self.averages[name] = now
+        for name, average in self.averages.items():
+            now = state[name].clone()
+            state[name].copy_(average)
+            average.copy_(now)
 
 
 def make_optimizer(p: Protocol, every: Sequence[Tensor], lr: float, axes: int = 0) -> torch.optim.Optimizer:
@@ -303,13 +295,11 @@ def make_optimizer(p: Protocol, every: Sequence[Tensor], lr: float, axes: int = 
             {"params": [w for w in every if w.ndim - axes > 1]},
             {"params": [w for w in every if w.ndim - axes < 2], "weight_decay": 0.0},
         ]  # fmt: skip
-    if p.recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=lr, weight_decay=p.recipe.weight_decay, fused=True)
-    if p.recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=p.recipe.weight_decay, fused=True)
-    return torch.optim.SGD(
-        parameters, lr=lr, momentum=p.recipe.momentum, weight_decay=p.recipe.weight_decay, fused=True
-    )
+    decay = p.recipe.weight_decay
+    if p.recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, momentum=p.recipe.momentum, weight_decay=decay, fused=True)
+    kind = torch.optim.Adam if p.recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, lr=lr, weight_decay=decay, fused=True)
 
 
 def assign_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
@@ -342,9 +332,8 @@ def predict(network: torch.nn.Module, source: Source, precision: Precision = "fl
                 features = cached_features(network, source, TEST_CHUNK, precision)
             if features is not None:
                 features = features.to(network.classifier.weight.device)
-                return torch.cat(
-                    [task.predict(network.classifier(some)).cpu() for some in torch.split(features, TEST_CHUNK)]
-                )
+                parts = torch.split(features, TEST_CHUNK)
+                return torch.cat([task.predict(network.classifier(part)).cpu() for part in parts])
         return map_samples(source, torch.arange(len(source)), TEST_CHUNK, answered)
 
 

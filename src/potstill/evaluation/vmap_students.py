@@ -110,18 +110,20 @@ def group_jobs(jobs: Sequence[StudentJob], most: int) -> Iterator[list[StudentJo
         yield group
 
 
-def _alike(one: StudentJob, other: StudentJob) -> bool:
-    def group_key(job: StudentJob) -> tuple[object, ...]:
-        return (
-            job.make, job.protocol, job.lr, job.steps, job.augment,
-            _one(job).shape, _one(job).device, job.y.shape, job.y.dtype, job.weights is None, job.task,
-        )  # fmt: skip
+def _group_key(job: StudentJob) -> tuple[object, ...]:
+    x = _one(job)
+    return (
+        job.make, job.protocol, job.lr, job.steps, job.augment, x.shape, x.device, job.y.shape, job.y.dtype,
+        job.weights is None, job.task,
+    )  # fmt: skip
 
+
+def _alike(one: StudentJob, other: StudentJob) -> bool:
     if isinstance(one.make, LearnerFactory):
         return False
     own = all(job.teachers is None and job.stored_labels is None and isinstance(job.x, Tensor) for job in (one, other))
     own = own and not (uses_scores(one) and one.weights is not None)  # a squared error is not linear in its targets
-    return own and group_key(one) == group_key(other) and is_stackable(one.make)
+    return own and _group_key(one) == _group_key(other) and is_stackable(one.make)
 
 
 def _one(job: StudentJob) -> Tensor:
@@ -169,7 +171,7 @@ def fit_stacked(jobs: Sequence[StudentJob], look: Callable[[StackedStudents], No
         with torch.no_grad():
             classes = stack(first[:1].unsqueeze(0), training=False).shape[2]
     samples = _Samples(jobs, classes)
-    average = WeightAverage(stack.state, p.recipe.ema) if p.recipe.ema else None
+    average = WeightAverage(stack.state, p.recipe.ema)
     moves = make_optimizer(p, parameters, job.lr, axes=1)
     for epoch in iterate_epochs(job):
         if epoch.new_optimizer:
@@ -179,33 +181,26 @@ def fit_stacked(jobs: Sequence[StudentJob], look: Callable[[StackedStudents], No
             for group in moves.param_groups:
                 group["lr"] = rate
             x, y = samples.take(batch)
-            drawn = []
-            mixes = []
-            for rng in orders:  # each student's draws in the order in which it would make them alone
-                drawn.append(job.augment.draw(batch.shape[1], shape, rng))
-                if mix is not None:
-                    mixes.append(mix.draw(batch.shape[1], shape, rng))
+            # each student has a generator of its own, and draws in the order in which it would alone
+            drawn = [job.augment.draw(batch.shape[1], shape, rng) for rng in orders]
             x = _augmented(job.augment, x, drawn)
             if isinstance(job.task, MovableTargets):
                 moved = [move_targets(job.task, job.augment, a, d, shape) for a, d in zip(y, drawn, strict=True)]
                 y = torch.stack(moved)
             if mix is not None:
+                mixes = [mix.draw(batch.shape[1], shape, rng) for rng in orders]
                 pairs = [mix.apply(a, b, m, classes) for a, b, m in zip(x, y, mixes, strict=True)]
-                x, y = torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])
+                x, y = (torch.stack(part) for part in zip(*pairs, strict=True))
             losses = vmap(criterion)(stack(x, training=True), y)
             gradients = torch.autograd.grad(losses.sum(), parameters)
             assign_gradients(parameters, gradients)
             moves.step()
-            if average is not None:
-                average.update(stack.state)
+            average.update(stack.state)
         if look is not None and epoch.evaluate_after:
-            if average is not None:
-                average.swap(stack.state)
+            average.swap(stack.state)
             look(stack)
-            if average is not None:
-                average.swap(stack.state)
-    if average is not None:
-        average.swap(stack.state)
+            average.swap(stack.state)
+    average.swap(stack.state)
     return stack
 
 
@@ -260,7 +255,7 @@ def _together(source: Source, jobs: Sequence[StudentJob]) -> list[Tensor | None]
     best_answers: list[Tensor | None] = [None] * len(jobs)
 
     def look(stack: StackedStudents) -> None:
-        finite = _finite(stack)
+        finite = torch.stack([torch.isfinite(p).flatten(1).all(1) for p in stack.parameters.values()]).all(0)
         for student, predicted in enumerate(_predict(stack, source)):
             if not finite[student]:
                 continue
@@ -268,13 +263,8 @@ def _together(source: Source, jobs: Sequence[StudentJob]) -> list[Tensor | None]
             if best_answers[student] is None or task.metric.better(score, best[student]):  # the first of equals
                 best[student], best_answers[student] = score, predicted
 
-    if jobs[0].protocol.selection.select == "best-on-test":
-        fit_stacked(jobs, look)
-        return best_answers
-    look(fit_stacked(jobs))
+    best_on_test = jobs[0].protocol.selection.select == "best-on-test"
+    stack = fit_stacked(jobs, look if best_on_test else None)
+    if not best_on_test:
+        look(stack)
     return best_answers
-
-
-def _finite(stack: StackedStudents) -> list[bool]:
-    each_finite = [torch.isfinite(p).flatten(1).all(1) for p in stack.parameters.values()]
-    return [bool(f) for f in torch.stack(each_finite).all(0)]
