@@ -111,8 +111,20 @@ def _check_ranges(values: Any, **below: float) -> None:
         _require(_is(float, value) and 0 <= value < bound, f"{name} must be in [0, {bound:g})", value)
 
 
+class _Checked:
+    """Part of a protocol; ``check`` also takes values of wrong types, which its own signature would refuse."""
+
+    def __post_init__(self) -> None:
+        self.check(self)
+
+    @classmethod
+    def check(cls, values: Any) -> None:
+        """Check all ranges. ``values`` may be any object with these fields, of any type."""
+        _check_kinds(cls, values)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(_Checked):
     """Training recipe of a student.
 
     Raises:
@@ -175,36 +187,26 @@ class Recipe:
     (torch's autocast) is for hardware that is faster with it.
     """
 
-    def __post_init__(self) -> None:
-        self.check(self)
-
     @classmethod
     def check(cls, values: Any) -> None:
-        """Check all ranges. ``values`` may be any object with these fields, of any type."""
-        _check_kinds(cls, values)
+        super().check(values)
         _check_counts(values, "batch")
         _require(_is(int, values.least_epochs), "least_epochs must be a whole number", values.least_epochs)
         epochs = () if values.epochs is None else (values.epochs,)
         for name, given in (("epochs", epochs), ("steps", values.steps)):
             _require(all(_is(int, v) and v >= 1 for v in given), f"{name} must be whole numbers of at least 1", given)
-        _require(
-            bool(values.lr) and all(_is(float, v) and 0 < v < math.inf for v in values.lr),
-            "lr must be above 0",
-            values.lr,
-        )
+        positive = all(_is(float, v) and 0 < v < math.inf for v in values.lr)
+        _require(bool(values.lr) and positive, "lr must be above 0", values.lr)
         _check_ranges(values, momentum=1.0, weight_decay=math.inf, drop_factor=math.inf, ema=1.0, lowest=1.0)
         for name, what in (("batch_by_ipc", "batch"), ("steps_by_items", "updates")):
             rule = getattr(values, name)
             pairs = all(len(pair) == 2 and all(_is(int, v) and v >= 1 for v in pair) for pair in rule)
-            _require(
-                pairs and list(rule) == sorted(rule), f"{name} must be pairs of items and {what}, fewest first", rule
-            )
+            ascending = pairs and list(rule) == sorted(rule)
+            _require(ascending, f"{name} must be pairs of items and {what}, fewest first", rule)
         _require(bool(values.steps) or not values.steps_by_items, "steps_by_items needs steps", values.steps)
         _require(_is(int, values.warm_up) and values.warm_up >= 0, "warm_up must be a whole number", values.warm_up)
-        cosine = values.schedule in ("cosine", "half-cosine")
-        _require(
-            cosine or not (values.warm_up or values.lowest), "warm_up and lowest need schedule cosine", values.schedule
-        )
+        fits = values.schedule in ("cosine", "half-cosine") or not (values.warm_up or values.lowest)
+        _require(fits, "warm_up and lowest need schedule cosine", values.schedule)
         _require(values.rate_per == "step" or not values.warm_up, "warm_up needs rate_per step", values.rate_per)
         parts, end = values.milestones, [1] if values.extra_epoch else []
         known = isinstance(parts, tuple) and all(_is(float, v) and (0 < v < 1 or v in end) for v in parts)
@@ -218,7 +220,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teaching:
+class Teaching(_Checked):
     """Labels that students learn from: the set's own, or those of teachers, and the teachers' training.
 
     Raises:
@@ -263,13 +265,9 @@ class Teaching:
     of views that it labels (batch-specific soft labels).
     """
 
-    def __post_init__(self) -> None:
-        self.check(self)
-
     @classmethod
     def check(cls, values: Any) -> None:
-        """Check all ranges. ``values`` may be any object with these fields, of any type."""
-        _check_kinds(cls, values)
+        super().check(values)
         _check_counts(values, "teachers", "teacher_epochs", "teacher_batch")
         _check_ranges(values, hard_weight=math.inf, teacher_weight_decay=math.inf)
         for name, value in (("temperature", values.temperature), ("teacher_lr", values.teacher_lr)):
@@ -282,7 +280,7 @@ class Teaching:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSelection:
+class ModelSelection(_Checked):
     """Selection of rates, lengths and epochs, and the data used for it.
 
     Raises:
@@ -307,13 +305,9 @@ class ModelSelection:
     validation_most: int = 1000
     """Maximum number of validation samples."""
 
-    def __post_init__(self) -> None:
-        self.check(self)
-
     @classmethod
     def check(cls, values: Any) -> None:
-        """Check all ranges. ``values`` may be any object with these fields, of any type."""
-        _check_kinds(cls, values)
+        super().check(values)
         _check_counts(values, "validation_students", "validation_most")
         _check_ranges(values, validation=1.0, test_from=1.0)
         at = values.test_at
