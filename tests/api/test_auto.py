@@ -9,10 +9,9 @@ import torch
 import potstill
 from potstill.automl import auto, halving
 from potstill.automl.candidates import Candidate, usual_candidates
-from potstill.automl.result import Entry
-from potstill.automl.resume import Journal, Stopwatch
-from potstill.automl.scoring import Judge, is_behind, num_students
-from potstill.automl.successive_halving import rung_sizes, share, steps_in, survivors
+from potstill.automl.halving import rung_sizes, share, steps_in, survivors
+from potstill.automl.resume import Journal, stopwatch
+from potstill.automl.scoring import Entry, Judge, is_behind, num_students
 from potstill.cli.main import main
 from potstill.core import Splits
 from potstill.errors import PotstillError
@@ -174,9 +173,9 @@ def test_the_limit_is_of_the_clock_and_counts_what_went_before(monkeypatch):
     """It was of what the process had for itself: on a busy machine the command took twice its limit."""
     now = {"wall": 100.0}
     monkeypatch.setattr("time.monotonic", lambda: now["wall"])
-    watch = Stopwatch(before=5.0)
+    watch = stopwatch(before=5.0)
     now["wall"] = 110.0
-    assert watch.read() == 15.0
+    assert watch() == 15.0
 
 
 def test_a_set_that_teaches_more_wins_and_is_made_of_all_data(digits):

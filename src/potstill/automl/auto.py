@@ -22,11 +22,10 @@ from potstill._util.import_from_file import source_digests
 from potstill._util.progress import ProgressReporter
 from potstill.automl.candidate_run import CandidateRuns
 from potstill.automl.candidates import check_served, parse_candidates, parse_options
-from potstill.automl.halving import Race
-from potstill.automl.result import Choice, Entry
-from potstill.automl.resume import Journal, Stopwatch
-from potstill.automl.scoring import Judge
-from potstill.automl.successive_halving import steps_in
+from potstill.automl.halving import Race, steps_in
+from potstill.automl.result import Choice
+from potstill.automl.resume import Journal, stopwatch
+from potstill.automl.scoring import Entry, Judge
 from potstill.core import Source
 from potstill.data import holdout
 from potstill.data.groups import source_key
@@ -98,16 +97,11 @@ def distil_automatically(
         journal = Journal(
             checkpoint or Path(folder) / "choice", about, by, resume=bool(io.resume), anyway=io.resume == "force"
         )
-        watch = Stopwatch(journal.spent + (0.0 if clock is None else clock.elapsed))
+        spent = stopwatch(journal.spent + (0.0 if clock is None else clock.elapsed))
         spec = dataclasses.replace(spec, data=splits, network=spec.network or _narrow_network(train))
-        runs = CandidateRuns(spec=spec, io=io, reporter=reporter, spent=watch.read)
-        race = Race(
-            entries=[Entry(candidate=c) for c in candidates],
-            runs=runs,
-            journal=journal,
-            seconds=seconds,
-            options=options,
-        )
+        runs = CandidateRuns(spec=spec, io=io, reporter=reporter, spent=spent)
+        entries = [Entry(candidate=c) for c in candidates]
+        race = Race(entries=entries, runs=runs, journal=journal, seconds=seconds, options=options)
         try:
             small = _answer(race, io.progress if callable(io.progress) else reporter)
         except (Interrupted, KeyboardInterrupt) as error:
@@ -172,12 +166,9 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
         chosen, runs.resolve(chosen.candidate, train, final), final, race.journal.folder / "final.checkpoint",
         progress=progress,
     )  # fmt: skip
-    network = runs.spec.network
     small.metadata["choice"] = Choice(
-        entries=entries, alive=alive, rival=rival, chosen_entry=chosen, gain=gain, final_steps=final, bytes=runs.bytes,
-        probe=judge.probe, split_sizes=(len(made_of), len(judge.choosing), len(judge.confirming)), samples=len(train),
-        seed=seed, options=race.options, network=None if network is None else str(network), time_limit=race.seconds,
-        seconds=runs.spent(),
+        race=race, judge=judge, alive=alive, rival=rival, chosen_entry=chosen, gain=gain, final_steps=final,
+        made_of=len(made_of),
     ).to_dict()  # fmt: skip
     return small
 

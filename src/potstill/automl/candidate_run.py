@@ -8,7 +8,7 @@ from typing import Literal
 from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.automl.candidates import Candidate
-from potstill.automl.result import Entry
+from potstill.automl.scoring import Entry
 from potstill.core import Source, Splits
 from potstill.dataset_file import Distilled
 from potstill.runs.loop import Progress

@@ -1,6 +1,7 @@
-"""The race of ``--method auto``: real samples first, then rungs of more steps for fewer candidates.
+"""The race of ``--method auto``: real samples first, then successive halving (arXiv:1502.07943) of the others.
 
-Every rung has the same time. What a candidate makes in it is counted in steps, once, and kept in the journal.
+Every rung has the same time, shared by fewer candidates than the one before. What a candidate makes in it is counted in
+steps, once, and kept in the journal, so that a run can be repeated without a clock.
 """
 
 import dataclasses
@@ -13,10 +14,8 @@ from typing import Any
 from potstill._util.formatting import format_duration
 from potstill.automl.candidate_run import CandidateRuns
 from potstill.automl.candidates import AutoOptions
-from potstill.automl.result import Entry
 from potstill.automl.resume import Journal
-from potstill.automl.scoring import FIRST, Judge, is_behind, num_students
-from potstill.automl.successive_halving import rung_sizes, share, steps_in, survivors
+from potstill.automl.scoring import Entry, Judge, is_behind, num_students
 from potstill.core import NetworkFactory, Source
 from potstill.data import stratify
 from potstill.data.groups import get_groups
@@ -26,7 +25,10 @@ from potstill.execution import resolve_executor
 from potstill.rng import derive_seed
 from potstill.runs.loop import Interrupted
 
-__all__ = ["Race"]
+__all__ = ["Race", "rung_sizes", "share", "steps_in", "survivors"]
+
+FIRST = 0.1
+"""What a candidate may still gain on the leader after the first rung, as a fraction; later its last gain says it."""
 
 CHOOSING = 0.6
 """Part of the time that choosing may take; the rest makes the answer of all data."""
@@ -70,8 +72,7 @@ class Race:
         def judge(steps: int) -> Judge:
             probe = make_probe(
                 make, made_of, held_out, students=self.options.students, seed=derive_seed(self.runs.spec.seed, "auto"),
-                steps=steps,
-                executor=resolve_executor(self.runs.io.executor),
+                steps=steps, executor=resolve_executor(self.runs.io.executor),
             )  # fmt: skip
             return Judge(
                 probe=probe, choosing=choosing, confirming=confirming, journal=self.journal, seconds=self.runs.spent
@@ -112,10 +113,8 @@ class Race:
         sizes = rung_sizes(max(1, len(self.entries) - len(rivals)))
 
         def bought(students: int, confirm: int) -> float:
-            race = (
-                len(rivals) + 2 * (students - 1) + self._remaining_students(sizes, students=students, confirm=confirm)
-            )
-            return JUDGING * (self.seconds or 0.0) / race / one
+            race = self._remaining_students(sizes, students=students, confirm=confirm)
+            return JUDGING * (self.seconds or 0.0) / (len(rivals) + 2 * (students - 1) + race) / one
 
         while bought(students, confirm) < 1 and (students, confirm) != (1, min(CONFIRM, confirm)):
             students, confirm = max(1, students - 1), max(min(CONFIRM, confirm), confirm - 1)
@@ -187,14 +186,8 @@ class Race:
             each = 0.0
             if self.seconds is not None:
                 shared = [*sizes[:rung], len(alive), *sizes[rung + 1 :]]
-                setups = sum(e.setup for e in alive)
-                left = (
-                    CHOOSING * self.seconds
-                    - self.runs.spent()
-                    - self._remaining_students(shared, rung) * judge.cost
-                    - setups
-                )
-                each = share(left, rung, shared)
+                reserved = self._remaining_students(shared, rung) * judge.cost + sum(e.setup for e in alive)
+                each = share(CHOOSING * self.seconds - self.runs.spent() - reserved, rung, shared)
             for number, entry in enumerate(alive):
                 if not entry.stopped:
                     self._continue(entry, rung, each)
@@ -236,3 +229,29 @@ def _surviving(alive: Sequence[Entry], size: int) -> list[Entry]:
         return max(0.0, entry.gain - leader.gain)
 
     return [entry for entry in ranked if not is_behind(entry, leader, hope(entry))]
+
+
+def rung_sizes(candidates: int) -> tuple[int, ...]:
+    """Return the maximum number of candidates of each rung: a third, rounded up, to one, which goes on alone."""
+    if candidates < 1:
+        raise ValueError(f"at least one candidate is needed, not {candidates}")
+    sizes = [candidates]
+    while sizes[-1] > 1:
+        sizes.append(math.ceil(sizes[-1] / 3))
+    return tuple(sizes)
+
+
+def share(seconds: float, rung: int, sizes: Sequence[int]) -> float:
+    """Seconds of each candidate of ``rung``, of ``seconds`` for all rungs of these sizes that are still to come."""
+    return max(0.0, seconds) / (len(sizes) - rung) / sizes[rung]
+
+
+def steps_in(seconds: float, cost: float, least: int = 1) -> int:
+    """Steps of ``cost`` seconds each that fit into ``seconds``, ``least`` at least."""
+    return max(least, int(seconds / cost)) if cost > 0 else least
+
+
+def survivors(scores: Sequence[float], keep: int) -> tuple[int, ...]:
+    """Places of the ``keep`` best scores, best first; of equal ones the first, and no number counts as the least."""
+    ranked = sorted(range(len(scores)), key=lambda i: math.inf if math.isnan(scores[i]) else -scores[i])
+    return tuple(ranked[:keep])

@@ -1,4 +1,4 @@
-"""The journal of a choice, from which an interrupted one continues, and its stopwatch."""
+"""The journal of a choice, from which an interrupted one continues."""
 
 import contextlib
 import json
@@ -10,21 +10,16 @@ from typing import Any, TypeVar
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 
-__all__ = ["Journal", "Stopwatch"]
+__all__ = ["Journal", "stopwatch"]
 
 T = TypeVar("T")
 _FILE = "choice.json"
 
 
-class Stopwatch:
-    """Seconds by the clock on the wall, from ``before`` on: seconds that went before."""
-
-    def __init__(self, before: float = 0.0) -> None:
-        self._begun = time.monotonic() - before
-
-    def read(self) -> float:
-        """Seconds until now."""
-        return time.monotonic() - self._begun
+def stopwatch(before: float = 0.0) -> Callable[[], float]:
+    """Return a clock on the wall that shows the seconds from now on, and ``before``."""
+    begun = time.monotonic() - before
+    return lambda: time.monotonic() - begun
 
 
 class Journal:

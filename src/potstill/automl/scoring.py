@@ -1,23 +1,68 @@
-"""Students that compare candidates in pairs: the same starts, orders and held-out samples for each candidate."""
+"""Candidates under way, and the students that compare them in pairs: the same starts, orders and held-out samples for
+each candidate."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from potstill.automl.result import Entry
+from potstill.automl.candidates import Candidate
 from potstill.automl.resume import Journal
+from potstill.dataset_file import Distilled
 from potstill.evaluation.candidate_trials import Probe, paired_loss
+from potstill.runs.resolve import ResolvedRun
 
-__all__ = ["FIRST", "Judge", "is_behind", "num_students"]
+__all__ = ["Entry", "Judge", "is_behind", "num_students"]
 
 SURE = 0.9
 """How sure it must be, one-sided, that a candidate is behind before it is dropped for that."""
-FIRST = 0.1
-"""What a candidate may still gain on the leader after the first rung, as a fraction; later its last gain says it."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Entry:
+    """A candidate and what has become of it."""
+
+    candidate: Candidate
+    run: ResolvedRun | None = None
+    distilled: Distilled | None = None
+    steps: int = 0
+    """Made until now."""
+    cost: float = 0.0
+    """Seconds of a step."""
+    setup: float = 0.0
+    """Seconds before the first step, and to write the set."""
+    stopped: bool = False
+    """It cannot go on: it diverged or is finished."""
+    rungs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """``steps``, ``accuracy`` and ``students`` of each rung."""
+    correct_rows: list[Bool[Tensor, " held"]] = dataclasses.field(default_factory=list)
+    """By student of the current set: which of the choosing samples it classified correctly."""
+    judged_steps: int = 0
+    """Steps of the set that they learned."""
+    left_out: str | None = None
+    """Why it is none any more."""
+
+    @property
+    def accuracy(self) -> float:
+        """Mean accuracy of the students of the current set, a fraction."""
+        return float(torch.stack(self.correct_rows).double().mean())
+
+    @property
+    def gain(self) -> float:
+        """From one rung to the next when last asked, as a fraction; infinite before it was asked twice."""
+        known = [r["accuracy"] for r in self.rungs if r["accuracy"] is not None]
+        return known[-1] - known[-2] if len(known) > 1 else math.inf
+
+    def end_rung(self) -> None:
+        """Keep what was said of it in the rung that ends."""
+        asked = self.judged_steps == self.steps
+        accuracy, students = (self.accuracy, len(self.correct_rows)) if asked else (None, 0)
+        self.rungs.append({"steps": self.steps, "accuracy": accuracy, "students": students})
 
 
 def num_students(rung: int, most: int) -> int:

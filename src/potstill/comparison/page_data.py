@@ -1,9 +1,10 @@
 """Data of a comparison's page, re-read only where files changed."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,11 +13,12 @@ from potstill.comparison.image_arrays import load_arrays
 from potstill.comparison.pca_map import PcaProjection
 from potstill.errors import PotstillError
 from potstill.reports import Entry, Snapshots, load_snapshots, read_set
-from potstill.reports.comparison_page import Board, NearestReal, PcaMap, Row, read_board, render_board
+from potstill.reports.comparison_page import NearestReal, PcaMap, Row, read_board, render_board
 from potstill.runs.load_data import load_as_made
 
 __all__ = ["ComparisonFolder", "is_comparison"]
 
+T = TypeVar("T")
 _CHUNK = 512
 
 
@@ -36,9 +38,7 @@ class ComparisonFolder:
 
     path: Path
     data: Any = None
-    _sets: dict[Path, tuple[tuple[int, int], Entry]] = field(default_factory=dict)
-    _near: dict[Path, tuple[tuple[int, int], NearestReal | None]] = field(default_factory=dict)
-    _snapshots: dict[Path, tuple[tuple[int, int], Snapshots | str | None]] = field(default_factory=dict)
+    _cache: dict[tuple[str, Path], tuple[tuple[int, int], Any]] = field(default_factory=dict)
     _real: Any = None
     _directions: PcaProjection | None = None
 
@@ -61,58 +61,46 @@ class ComparisonFolder:
                 sets were made of.
         """
         board = read_board(self.path, self._set)
-        near = {row.id: near for row in board.rows if (near := self._nearest(row.file, board)) is not None}
+        near = {row.id: near for row in board.rows if (near := self._nearest(row)) is not None}
         places = {row.id: at for row in board.rows if (at := self._places(row)) is not None}
-        title = f"{board.source}: {self.path.resolve().name}"
         return render_board(
-            board,
-            title=title,
-            command=command,
-            nearest=None if self.data is None else near,
-            pca_map=PcaMap(real=self._directions.real, positions=places) if self._directions is not None else None,
-            snapshots=self._films(),
-            version=version,
-        )
+            board, title=f"{board.source}: {self.path.resolve().name}", command=command,
+            nearest=None if self.data is None else near, snapshots=self._films(), version=version,
+            pca_map=None if self._directions is None else PcaMap(real=self._directions.real, positions=places),
+        )  # fmt: skip
+
+    def _cached(self, file: Path, make: Callable[[Path], T]) -> T:
+        """Return ``make(file)``, made again only where the file has changed."""
+        key, stamp = (make.__name__, file), _stamp(file)
+        if key not in self._cache or self._cache[key][0] != stamp:
+            self._cache[key] = (stamp, make(file))
+        made: T = self._cache[key][1]
+        return made
 
     def _set(self, path: Path) -> Entry:
-        stamp = _stamp(path)
-        if path not in self._sets or self._sets[path][0] != stamp:
-            card, gallery = read_set(path, load_arrays)
-            self._sets[path] = (stamp, Entry(name=path.stem, card=card, gallery=gallery))
-        return self._sets[path][1]
+        return self._cached(path, _read_entry)
 
     def _films(self) -> dict[str, Snapshots | str]:
         """Return the snapshots by file name of the set; by its stem while the set is being made."""
         snapshots: dict[str, Snapshots | str] = {}
         for file in sorted(self.path.glob("*.safetensors.film")):
             path = file.with_suffix("")
-            stamp = _stamp(file)
-            if path not in self._snapshots or self._snapshots[path][0] != stamp:
-                try:
-                    self._snapshots[path] = (stamp, load_snapshots(path))
-                except PotstillError as error:
-                    self._snapshots[path] = (stamp, str(error))
-            if (film := self._snapshots[path][1]) is not None:
+            if (film := self._cached(file, _read_snapshots)) is not None:
                 snapshots[path.name if path.is_file() else path.stem] = film
         return snapshots
 
-    def _nearest(self, file: str, board: Board) -> NearestReal | None:
-        path = self.path / file
-        if self.data is None or not file or path not in self._sets:
+    def _nearest(self, row: Row) -> NearestReal | None:
+        if self.data is None or row.entry is None:
             return None
-        stamp, entry = self._sets[path]
-        if path not in self._near or self._near[path][0] != stamp:
-            self._near[path] = (stamp, self._measured(path, entry))
-        return self._near[path][1]
+        return self._cached(self.path / row.file, self._find_nearest)
 
-    def _measured(self, path: Path, entry: Entry) -> NearestReal | None:
+    def _find_nearest(self, path: Path) -> NearestReal | None:
+        entry = self._set(path)
         g = entry.gallery
         if g is None or g.real or g.inputs.ndim != 4 or not g.classes or not len(g.inputs):
             return None
-        train = self._training(path, entry)
-        pictures, distances = _neighbours(
-            train, torch.from_numpy(g.inputs), torch.from_numpy(np.asarray(g.hard_labels))
-        )
+        train, labels = self._training(path, entry), torch.from_numpy(np.asarray(g.hard_labels))
+        pictures, distances = _neighbours(train, torch.from_numpy(g.inputs), labels)
         return NearestReal(pictures=pictures, distances=distances)
 
     def _places(self, row: Row) -> np.ndarray | None:
@@ -140,6 +128,19 @@ class ComparisonFolder:
                 "same reading options, or leave `data=` out"
             )
         return train
+
+
+def _read_entry(path: Path) -> Entry:
+    card, gallery = read_set(path, load_arrays)
+    return Entry(name=path.stem, card=card, gallery=gallery)
+
+
+def _read_snapshots(file: Path) -> Snapshots | str | None:
+    """Return the snapshots in ``file``, or why they cannot be read."""
+    try:
+        return load_snapshots(file.with_suffix(""))
+    except PotstillError as error:
+        return str(error)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

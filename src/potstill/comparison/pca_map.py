@@ -60,12 +60,9 @@ class PcaProjection:
         share = sizes[:2].square() / sizes.square().sum()
         labels = train.labels[index].cpu().numpy() if train.classes else np.zeros(len(index), dtype=np.int64)
         real = RealProjection(
-            positions=(centred @ axes).float().numpy(),
-            labels=labels.astype(np.int64),
-            classes=tuple(train.classes),
-            variance_shares=(float(share[0]), float(share[1])),
-            samples=len(train),
-        )
+            positions=(centred @ axes).float().numpy(), labels=labels.astype(np.int64), classes=tuple(train.classes),
+            variance_shares=(float(share[0]), float(share[1])), samples=len(train),
+        )  # fmt: skip
         return cls(shape=tuple(x.shape[1:]), mean=mean, scale=scale, axes=axes, real=real)
 
     def project(self, inputs: np.ndarray) -> Float[np.ndarray, "n 2"] | None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from operator import call
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -151,27 +152,22 @@ def count_strata(train: Source) -> int:
 def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mapping[str, Encoded], Encoded]:
     """Encode the samples at ``index``: inputs by name, and targets. Soft labels are placeholders of the right size."""
     x, k = train.raw(index), len(train.classes)
-    labels = (
-        encode_probabilities(torch.full((len(index), k), 1 / k), SOFT_LABEL_BITS)
-        if soft
-        else _targets_stored(train, index)
-    )
-    if isinstance(x, Tensor):
-        one = encode_input_tensor(
-            x.cpu(), parse_codec(codec), train.normalization, get_kind(train.input).value_range is not None
-        )
-        return {"": one}, labels
-    return {name: _part(t, codec) for name, t in x.items()}, labels
+    if soft:
+        labels = encode_probabilities(torch.full((len(index), k), 1 / k), SOFT_LABEL_BITS)
+    else:
+        labels = _targets_stored(train, index)
+    if not isinstance(x, Tensor):
+        return {name: _part(t, codec) for name, t in x.items()}, labels
+    picture = get_kind(train.input).value_range is not None
+    return {"": encode_input_tensor(x.cpu(), parse_codec(codec), train.normalization, picture)}, labels
 
 
 def _foreseen(train: Source, index: Tensor, codec: str, soft: bool) -> int:
     """Predict the size of `_stored` from shapes and labels alone."""
-    labels = (
-        label_bytes(len(index), len(train.classes), SOFT_LABEL_BITS)
-        if soft
-        else encoded_bytes(_targets_stored(train, index))
-    )
-    return estimate_bytes(parse_codec(codec), (len(index), *train.input.shape)) + labels
+    inputs = estimate_bytes(parse_codec(codec), (len(index), *train.input.shape))
+    if soft:
+        return inputs + label_bytes(len(index), len(train.classes), SOFT_LABEL_BITS)
+    return inputs + encoded_bytes(_targets_stored(train, index))
 
 
 def _part(x: Tensor, codec: str) -> Encoded:
@@ -261,21 +257,16 @@ def pack_samples(
     for order in draws:
         index = _take(order, per_class)
         inputs, labels = _stored(train, index, codec, soft=False)
-        y = decode(labels)
         if rows is not None:
-            labels = encode_probabilities(
-                rows(single_tensor(train.fetch(index).x, "a teacher's label")).cpu(), SOFT_LABEL_BITS
-            )
-            y = decode(labels)
+            probabilities = rows(single_tensor(train.fetch(index).x, "a teacher's label")).cpu()
+            labels = encode_probabilities(probabilities, SOFT_LABEL_BITS)
+        y = decode(labels)
         x: Inputs = {name: decode(part) for name, part in inputs.items()}
         if "" in inputs:
             x = decode_input_tensor(inputs[""], quantizes_normalised(parse_codec(codec), picture), train.normalization)
         pairs.append((train.normalization.apply(to_device(x, train.device)), y.to(train.device)))
         sizes.append(_size((inputs, labels)))
-        parts = [
-            *(entropy_coded_bytes(part) if code else None for part in inputs.values()),
-            entropy_coded_bytes(labels),
-        ]
+        parts = [entropy_coded_bytes(part) for part in (*inputs.values(), labels)] if code else [None]
         coded.append(None if None in parts else sum(p for p in parts if p is not None))
     return TrainingSet(
         pairs=pairs, bytes=max(sizes), per_class=per_class, codec=codec,
@@ -284,11 +275,9 @@ def pack_samples(
 
 
 def _shared(train: Source, order: Order, where: BaselineContext) -> Order:
-    return (
-        ProportionalOrder(order, torch.bincount(train.labels, minlength=len(order)).tolist())
-        if where.proportional
-        else order
-    )
+    if not where.proportional:
+        return order
+    return ProportionalOrder(order, torch.bincount(train.labels, minlength=len(order)).tolist())
 
 
 def _order(train: Source, name: str, seed: int, draw: str, most: int | None = None) -> Order:
@@ -305,8 +294,7 @@ def _herded(train: Source, index: Tensor, m: int) -> Tensor:
     return herding(x.flatten(1), m).cpu() if m else torch.zeros(0, dtype=torch.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     codec: str
     per_class: int
 
@@ -429,10 +417,6 @@ def _least(train: Source, order: Order, where: BaselineContext, soft: bool) -> i
     return min(sizes, default=0)
 
 
-def _call(job: Callable[[], Any]) -> Any:
-    return job()
-
-
 def _tried(
     where: BaselineContext, fit: Source, held_out: Source, trial: Sequence[Order], entries: Sequence[_Entry],
     soft: bool, say: Callback,
@@ -445,18 +429,13 @@ def _tried(
     if len(entries) == 1:
         return results
     probe = make_probe(
-        where.make,
-        where.train,
-        held_out,
-        students=FIRST_STUDENTS,
-        seed=where.seed,
-        steps=where.steps,
+        where.make, where.train, held_out, students=FIRST_STUDENTS, seed=where.seed, steps=where.steps,
         executor=where.executor,
-    )
+    )  # fmt: skip
     rows: SoftLabelFn | None = None
     if soft:
         job = TeacherJob(train=fit, make=probe.make, seed=where.seed)
-        rows = partial(soft_labels, job.network(), next(iter(where.executor.map(_call, [job]))))
+        rows = partial(soft_labels, job.network(), next(iter(where.executor.map(call, [job]))))
     leading, metric = 1 if where.quick else FINALISTS, get_task(where.train).metric
     name = "accuracy" if metric.name == "accuracy" else "score"
     merits: dict[int, Tensor] = {}

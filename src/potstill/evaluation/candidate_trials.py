@@ -300,10 +300,8 @@ def choose_fewest_bits(
         if seconds > one / SPEED:  # else not even this one would fit
             probe.correct([[full]], weights, [0])
         took = max(time.monotonic() - begun, one / SPEED)
-        max_operations, within = (
-            min(max_operations, one * (seconds - took) / took),
-            " in what is left of the time limit",
-        )
+        max_operations = min(max_operations, one * (seconds - took) / took)
+        within = " in what is left of the time limit"
     students = min(STUDENTS[1], int(max_operations / (one * TYPICAL_SETS)))
     if students < STUDENTS[0]:
         return unprobed(
@@ -311,22 +309,15 @@ def choose_fewest_bits(
             f"more than {f'{max_operations:.1e}' if max_operations > 0 else 'there is time for'}{within}"
         )
     if executor is None:
-        executor = (
-            choose_executor(students, make.device, make) if students * one * TYPICAL_SETS / SPEED > 20 else Serial()
-        )
+        is_long = students * one * TYPICAL_SETS / SPEED > 20
+        executor = choose_executor(students, make.device, make) if is_long else Serial()
     bench = _Pairs(
         probe=replace(probe, students=students, executor=executor), full=full, weights=weights,
         operations_left=max_operations - one, say=progress or (lambda what, done, total: None), candidates=candidates,
     )  # fmt: skip
     at = len(candidates) // 2
-    while True:
-        passed = bench.passes(at)
-        if passed is None:
-            break
-        following = at + 1 if passed else at - 1
-        if not 0 <= following < len(candidates) or following in bench.tried:
-            break
-        at = following
+    while 0 <= at < len(candidates) and at not in bench.tried and (passed := bench.passes(at)) is not None:
+        at += 1 if passed else -1
     best = max((n for n, t in bench.tried.items() if t["passed"]), default=None)
     choice: Candidate | None
     if best is not None:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from operator import call
 from typing import Any
 
 import torch
 
-from potstill._util.progress import Callback
+from potstill._util.progress import Callback, collect_results
 from potstill.augment.names import augmentation_name
 from potstill.core import NetworkFactory, Source, Splits
 from potstill.core.nested import single_tensor, to_device
@@ -372,10 +373,6 @@ def _count_draws(context: EvaluationContext) -> int:
     return MIN_DRAWS if 0 < cost <= CHEAP_OPERATIONS else context.students
 
 
-def _call(job: Callable[[], Any]) -> Any:
-    return job()
-
-
 def _references(context: EvaluationContext, full: bool, soft: bool) -> tuple[Any, SoftLabelFn | None]:
     """Return the full-data reference and the soft-label teacher, made in parallel; ``None`` for what is not wanted."""
     reference = FullReference(train=context.train, test=context.test, make=context.make, seed=context.seed)
@@ -383,12 +380,9 @@ def _references(context: EvaluationContext, full: bool, soft: bool) -> tuple[Any
     result = reference.load_cached() if full else None
     is_missing = full and result is None
     jobs: list[Callable[[], Any]] = [*([reference] if is_missing else []), *([teacher] if soft else [])]
-    outcomes: list[Any] = []
     if jobs:
         context.report("full data and teacher", 0, len(jobs))
-    for outcome in context.executor.map(_call, jobs):
-        outcomes.append(outcome)
-        context.report("full data and teacher", len(outcomes), len(jobs))
+    outcomes = collect_results(context.executor.map(call, jobs), context.report, "full data and teacher", len(jobs))
     if is_missing:
         result = outcomes[0]
         reference.save(result)
@@ -431,12 +425,10 @@ def _measure_baselines(
     labels = distilled.hard_labels if context.is_classification else torch.zeros(len(distilled), dtype=torch.int64)
     counts = torch.minimum(torch.bincount(labels, minlength=k), sizes).tolist()
     items = make_item_matched(baseline_context, counts, draws)
-    random = measured.get("random")
-    is_exact = random is not None and random[0].codec == "exact"
-    if random is not None and is_exact and torch.equal(random[0].pair_for(0)[1], items.pair_for(0)[1]):
-        measured["random-items"] = items, random[1]  # the same samples with the same codec
-    else:
-        measured["random-items"] = items, measure_all("random-items", items)
+    random, found = measured.get("random"), None
+    if random and random[0].codec == "exact" and torch.equal(random[0].pair_for(0)[1], items.pair_for(0)[1]):
+        found = random[1]  # the same samples with the same codec
+    measured["random-items"] = items, found or measure_all("random-items", items)
     return measured, failed
 
 

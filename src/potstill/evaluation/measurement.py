@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill._util.progress import Callback
+from potstill._util.progress import Callback, collect_results
 from potstill.augment.mix import label_rows
 from potstill.augment.names import augmentation_name
 from potstill.core import Augmentation, NetworkFactory, Source, Task
@@ -85,12 +85,9 @@ class EvaluationContext:
 
     def predict(self, label: str, jobs: list[StudentJob], source: Source) -> list[Tensor | None]:
         """Train the students and return their answers for ``source``."""
-        answers: list[Tensor | None] = []
         self.report(label, 0, len(jobs))
-        for predicted in predict_all(source, jobs, self.executor, self.side_by_side):
-            answers.append(predicted)
-            self.report(label, len(answers), len(jobs))
-        return answers
+        answers = predict_all(source, jobs, self.executor, self.side_by_side)
+        return collect_results(answers, self.report, label, len(jobs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,24 +226,22 @@ def _per_group(
     task: Task, answers: Sequence[Tensor | None], targets: Tensor, groups: Tensor | None
 ) -> list[dict[str, Any]]:
     """Return the score on each group of test samples, the mean over students."""
-    entries: list[dict[str, Any]] = []
     if groups is None:
-        return entries
-    for group in torch.unique(groups).tolist():
-        at = torch.where(groups == group)[0]
-        scores = _student_scores(task, [None if a is None else a[at] for a in answers], targets[at], groups[at])
-        entries.append({"group": group, "mean": mean(scores), "n": len(at)})
-    return entries
+        return []
+    at_by_group = {group: torch.where(groups == group)[0] for group in torch.unique(groups).tolist()}
+    return [
+        {"group": group, "n": len(at), "mean": mean(
+            _student_scores(task, [None if a is None else a[at] for a in answers], targets[at], groups[at])
+        )}
+        for group, at in at_by_group.items()
+    ]  # fmt: skip
 
 
 def _confusion(answers: Sequence[Tensor | None], test: Source) -> list[list[int]]:
     """Return counts by true class (row) and answer (column), without diverged students."""
     k = len(test.classes)
-    counts = torch.zeros(k * k, dtype=torch.int64)
-    for answer in answers:
-        if answer is not None:
-            counts += torch.bincount((test.labels * k + answer).cpu(), minlength=k * k)
-    return counts.reshape(k, k).tolist()
+    pairs = [(test.labels * k + answer).cpu() for answer in answers if answer is not None]
+    return torch.bincount(torch.cat([test.labels[:0].cpu(), *pairs]), minlength=k * k).reshape(k, k).tolist()
 
 
 def _select(
