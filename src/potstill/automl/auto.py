@@ -36,12 +36,11 @@ from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import MARGIN, MAX_HELD_OUT, AccuracyLoss, narrow_network, paired_loss
 from potstill.execution import resolve_executor
 from potstill.kinds import get_kind
-from potstill.nn import CustomNetwork, default_network_name, factory, parse_network
+from potstill.nn import CustomNetwork, default_network_name, factory_for, parse_network
 from potstill.rng import derive_seed
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.runs.loop import Interrupted, Progress, versions
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
-from potstill.tasks import get_task
 
 __all__ = ["distil_automatically"]
 
@@ -138,11 +137,7 @@ def _narrow_network(train: Source) -> str | None:
     """Return the name of the network for image candidates where none is named."""
     if not get_kind(train.input).augmentable:
         return None
-    outputs = get_task(train).outputs
-    whole = factory(
-        default_network_name(train.input), train.input, outputs, train.device, normalization=train.normalization
-    )
-    return narrow_network(whole, train).name
+    return narrow_network(factory_for(default_network_name(train.input), train), train).name
 
 
 def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:

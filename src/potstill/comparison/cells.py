@@ -1,6 +1,5 @@
 """One set of a comparison and its measurements: files in the comparison's folder, made only where they are missing."""
 
-import contextlib
 import hashlib
 import json
 import math
@@ -42,9 +41,7 @@ def to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
-def stem_of(
-    method: str, unit: Unit, amount: int, parametrization: str | None, codec: str | None, repeat: int
-) -> str:  # fmt: skip
+def stem_of(method: str, unit: Unit, amount: int, parametrization: str | None, codec: str | None, repeat: int) -> str:
     """Return the stem of a cell's files: ``dm-ipc10-tiles_factor_2-uint4-set1``.
 
     ``somewhere/pull.py:Pull`` gives ``pull-Pull``, the value ``DM(iterations=5)`` gives ``DM_iterations_5``; the first
@@ -104,20 +101,16 @@ class CellMaker:
         cards = [cell.read_scorecard(measure) for measure in cell.shared.measures]
         if None not in cards:
             return [card for card in cards if card is not None]
-        try:
-            small = self._distil(cell)
-        except _FailedCell as error:
-            return [str(error) if card is None else card for card in cards]
-        results: list[Result] = []
-        for measure, card in zip(cell.shared.measures, cards, strict=True):
-            try:
-                results.append(self._measure(cell, small, measure) if card is None else card)
-            except _FailedCell as error:
-                results.append(str(error))
-        return results
+        small = self._distil(cell)
+        if isinstance(small, str):
+            return [small if card is None else card for card in cards]
+        return [
+            self._measure(cell, small, measure) if card is None else card
+            for measure, card in zip(cell.shared.measures, cards, strict=True)
+        ]
 
-    def _distil(self, cell: "Cell") -> Distilled:
-        """Return the set, from its file if it is there."""
+    def _distil(self, cell: "Cell") -> Distilled | str:
+        """Return the set, from its file if it is there; or why there is none."""
         if cell.file.exists():
             return load(cell.file)
         progress = self.progress
@@ -126,8 +119,12 @@ class CellMaker:
             checkpoint=cell.checkpoint, resume=cell.checkpoint.exists(),
             snapshots=Path(f"{cell.file}.film") if self.snapshots and self._optimises_images(cell) else None,
         )  # fmt: skip
-        with _failing_cell():
+        try:
             small = run(cell.spec(self.splits), RunLimits(time_limit=cell.shared.time_limit), io)
+        except Interrupted:
+            raise
+        except PotstillError as error:
+            return str(error)
         small.save(cell.file)
         drop_checkpoint(cell.checkpoint)
         return small
@@ -137,9 +134,10 @@ class CellMaker:
         input = self.splits.train.input
         return get_kind(input).augmentable and not input.parts and not method.info.is_selection
 
-    def _measure(self, cell: "Cell", small: Distilled, measure: Measure) -> Mapping[str, Any]:
+    def _measure(self, cell: "Cell", small: Distilled, measure: Measure) -> Result:
+        """Return the scorecard, and write it; or why there is none."""
         shared = cell.shared
-        with _failing_cell():
+        try:
             score = evaluate(
                 small, self.splits, protocol=measure.protocol,
                 networks=None if shared.network is None else [shared.network], seeds=measure.seeds, seed=cell.seed,
@@ -147,6 +145,10 @@ class CellMaker:
                 full=cell.repeat == 0,  # of all the data, whichever set it is
                 device=shared.device, executor=self.executor, progress=None,
             )  # fmt: skip
+        except Interrupted:
+            raise
+        except PotstillError as error:
+            return str(error)
         curve = [{name: _finite(value) for name, value in row.items()} for row in small.metadata.get("history", ())]
         result = {
             **score.to_dict(), "settings": cell.settings(measure), "outcome": small.metadata["outcome"],
@@ -156,10 +158,6 @@ class CellMaker:
         write_atomic(cell.scorecard_path(measure), written)
         card: Mapping[str, Any] = json.loads(written)
         return card
-
-
-class _FailedCell(Exception):
-    """A cell that could not be made, with the reason; the others go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,17 +339,6 @@ def _read_protocol(path: Path) -> str | None:
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
     return protocol if isinstance(protocol, str) else None
-
-
-@contextlib.contextmanager
-def _failing_cell() -> Any:
-    """Turn an error into a failed cell; an interruption ends the comparison."""
-    try:
-        yield
-    except Interrupted:
-        raise
-    except PotstillError as error:
-        raise _FailedCell(str(error)) from error
 
 
 def _check_equal(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ def parse_sizes(
     for unit, values in requested:
         if values is None:
             continue
-        amounts: list[Any] = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
+        amounts: list[Any] = list(as_tuple(values))
         if unit == "bytes":
             try:
                 amounts = [parse_size(a) if isinstance(a, str) else a for a in amounts]
@@ -87,9 +87,7 @@ def parse_methods(
             continue
         if name not in names:
             raise unknown_name("method with options", name, names)
-        if name in registry.names("methods") or not isinstance(
-            names[name], str
-        ):  # others are reported with their cells
+        if name in registry.names("methods") or not isinstance(names[name], str):  # others fail in their cells
             registry.make_method(names[name], options[name])
     return names
 

@@ -29,7 +29,7 @@ from potstill.evaluation.statistics import count_answers, summary
 from potstill.evaluation.student import TEST_CHUNK, StudentJob, train
 from potstill.execution import Executor, Serial
 from potstill.functional.sampling import class_indices
-from potstill.nn import CustomNetwork, default_network_name, factory
+from potstill.nn import CustomNetwork, default_network_name, factory_for
 from potstill.rng import derive_seed, generator
 from potstill.tasks import Classification, get_targets, get_task
 
@@ -125,14 +125,14 @@ class Bench:
         """Real samples of each class."""
         return class_indices(self.real.labels, count_strata(self.real))
 
-    def draw_real(self, student: int, counts: Sequence[int], after: int = 0) -> TrainingData:
-        """Draw ``counts`` real samples of each class for a student, behind the first ``after`` of its own random order.
+    def draw_real(self, student: int, counts: Sequence[int]) -> TrainingData:
+        """Draw ``counts`` real samples of each class for a student, in its own random order.
 
         A class with fewer gives all it has: two draws of one student share the same samples.
         """
         rng = generator(self.seed, "study", "real", student)
         orders = [of[torch.randperm(len(of), generator=rng)] for of in self.class_indices]
-        at = torch.cat([order[after : after + n] for order, n in zip(orders, counts, strict=True)])
+        at = torch.cat([order[:n] for order, n in zip(orders, counts, strict=True)])
         batch = self.real.fetch(at)
         assert batch.y is not None
         return TrainingData(x=batch.x, y=batch.y)
@@ -276,7 +276,7 @@ def make_bench(
     name = network or network_from_metadata(small) or default_network_name(real.input)
     if isinstance(name, str) and is_learner_name(name):
         raise PotstillError(f"a study needs students that are networks, but {name} is none; name a network")
-    make = factory(name, real.input, get_task(real).outputs, real.device, normalization=real.normalization)
+    make = factory_for(name, real)
     many, updates = STUDENTS if students is None else students, STEPS if steps is None else steps
     for what, number in (("students", many), ("steps", updates)):
         if number < 1:

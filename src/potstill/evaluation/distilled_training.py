@@ -25,7 +25,7 @@ from potstill.labels.losses import kl
 from potstill.labels.metadata import Statistics
 from potstill.labels.teacher_file import Labels
 from potstill.labels.write import LabelTeacher, teacher_logits
-from potstill.nn import factory
+from potstill.nn import factory_for
 from potstill.pretraining import TrainedNetworks, build_assets
 
 __all__ = [
@@ -103,10 +103,7 @@ def train_teachers(
         "weight_decay": said.teacher_weight_decay, "augment": said.teacher_augment, "schedule": "cosine",
     }  # fmt: skip
     spec = TrainedNetworks(name="teachers", count=said.teachers, recipe=recipe)
-    others = [
-        factory(name, train.input, len(train.classes), train.device, normalization=train.normalization)
-        for name in said.committee
-    ]
+    others = [factory_for(name, train) for name in said.committee]
     specs = [
         TrainedNetworks(name=f"teachers/{n}", count=1, recipe={**recipe, "network": other.name})
         for n, other in enumerate(others)

@@ -56,8 +56,7 @@ from potstill.kinds import get_kind
 from potstill.labels.label_file import hash_inputs
 from potstill.labels.teacher import soft_labels
 from potstill.labels.teacher_file import Labels
-from potstill.nn import CustomNetwork, default_network_name, factory, is_stackable
-from potstill.tasks import get_task
+from potstill.nn import CustomNetwork, default_network_name, factory_for, is_stackable
 
 __all__ = ["evaluate", "normalize_like"]
 
@@ -332,7 +331,7 @@ def _factories(
     names = networks or [published or network_from_metadata(distilled) or default_network_name(train.input)]
     return [
         make_learner(name, train) if isinstance(name, str) and is_learner_name(name)
-        else factory(name, train.input, get_task(train).outputs, train.device, normalization=train.normalization)
+        else factory_for(name, train)
         for name in dict.fromkeys(names)
     ]  # fmt: skip
 

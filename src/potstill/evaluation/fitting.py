@@ -78,38 +78,33 @@ def check_compatible(distilled: Distilled, train: Source) -> None:
     Raises:
         PotstillError: which of them differs.
     """
-    made, given = distilled.classes, train.classes
-    if made != given:
-        if sorted(made) == sorted(given):
-            at = next(i for i, (a, b) in enumerate(zip(made, given, strict=True)) if a != b)
-            raise PotstillError(
-                f"the set's classes are in another order than the data's: label {at} is {made[at]!r} in the set and "
-                f"{given[at]!r} in the data; give the data that the set was made of"
-            )
-        odd = [c for c in made if c not in given] or [c for c in given if c not in made]
-        raise PotstillError(
-            f"the set has {len(made)} classes and the data {len(given)}, and {odd[0]!r} is not in both; "
-            "give the data that the set was made of"
+    if (why := _describe_difference(distilled, train)) is not None:
+        raise PotstillError(f"{why}; give the data that the set was made of, read alike")
+
+
+def _describe_difference(distilled: Distilled, train: Source) -> str | None:
+    """Return in what the set does not fit the data; ``None`` if it does."""
+    made, given, a, b = distilled.classes, train.classes, distilled.input, train.input
+    if made != given and sorted(made) == sorted(given):
+        at = next(i for i, (x, y) in enumerate(zip(made, given, strict=True)) if x != y)
+        return (
+            f"the set's classes are in another order than the data's: label {at} is {made[at]!r} in the set and "
+            f"{given[at]!r} in the data"
         )
-    a, b = distilled.input, train.input
+    if made != given:
+        odd = [c for c in made if c not in given] or [c for c in given if c not in made]
+        return f"the set has {len(made)} classes and the data {len(given)}, and {odd[0]!r} is not in both"
     if [(name, part.kind, part.shape) for name, part in a.parts] != [(n, p.kind, p.shape) for n, p in b.parts]:
         mine, theirs = (", ".join(name for name, _ in spec.parts) or "one tensor" for spec in (a, b))
-        raise PotstillError(
-            f"the set holds inputs of {mine}, but the data inputs of {theirs}, or of other kinds or sizes; give the "
-            "data that the set was made of"
-        )
-    if a.kind != b.kind or a.shape != b.shape:
-        raise PotstillError(
-            f"the set holds {a.kind} inputs of {'×'.join(map(str, a.shape))}, but the data {b.kind} inputs of "
-            f"{'×'.join(map(str, b.shape))}; give the data that the set was made of, at the same size"
-        )
+        return f"the set holds inputs of {mine}, but the data inputs of {theirs}, or of other kinds or sizes"
+    if (a.kind, a.shape) != (b.kind, b.shape):
+        mine, theirs = (f"{spec.kind} inputs of {'×'.join(map(str, spec.shape))}" for spec in (a, b))
+        return f"the set holds {mine}, but the data {theirs}"
     offsets = [tuple((distilled.metadata.get("task") or {}).get("offset", ())), getattr(get_task(train), "offset", ())]
     if offsets[0] != offsets[1]:
-        said = [", ".join(f"{v:,.15g}" for v in offset) or "nothing" for offset in offsets]
-        raise PotstillError(
-            f"the set's targets are taken less {said[0]}, the data's less {said[1]}; give the data that the "
-            "set was made of"
-        )
+        mine, theirs = (", ".join(f"{v:,.15g}" for v in offset) or "nothing" for offset in offsets)
+        return f"the set's targets are taken less {mine}, the data's less {theirs}"
+    return None
 
 
 def network_from_metadata(distilled: Distilled) -> str | None:

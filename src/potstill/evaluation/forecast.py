@@ -63,15 +63,13 @@ def estimate_seconds(
     if trial_updates:
         small = narrow_network(make, train)
         total += trial_updates * measure_step_seconds(small, train, min(BATCH, len(train)), threads) / workers
-    p = protocol
-    if full or soft or p.teaching.labels == "teacher":
+    teaching = protocol.teaching
+    if full or soft or teaching.labels == "teacher":
         on_real = measure_step_seconds(make, train, int(RECIPE["batch"]), threads) / int(RECIPE["batch"])  # a sample
         total += on_real * (full * int(RECIPE["steps"]) * int(RECIPE["batch"]) + soft * TEACHER_STEPS * SOFT_BATCH)
-        if p.teaching.labels == "teacher":  # trained once, then asked for the labels of every batch
-            total += (
-                (p.teaching.teachers + len(p.teaching.committee)) * p.teaching.teacher_epochs * len(train) * on_real
-            )
-            total += (p.teaching.teachers + len(p.teaching.committee)) * trained / workers / 3
+        if teaching.labels == "teacher":  # trained once, then asked for the labels of every batch
+            teachers = teaching.teachers + len(teaching.committee)
+            total += teachers * (teaching.teacher_epochs * len(train) * on_real + trained / workers / 3)
     return total
 
 

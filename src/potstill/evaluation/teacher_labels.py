@@ -25,7 +25,7 @@ from potstill.execution import Executor
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.teacher_file import Labels
 from potstill.labels.write import hash_network
-from potstill.nn import factory, is_public_name
+from potstill.nn import factory_for, is_public_name
 from potstill.pretraining import TrainedNetworks, build_assets
 from potstill.rng import generator
 
@@ -155,10 +155,7 @@ def labeller_names(protocol: Protocol, distilled: Distilled, train: Source, make
     entries = _entries(distilled.metadata)
     if _choice(protocol, entries, make)[0] == "set":
         return [e.network for e in entries for _ in e.hashes]
-    others = [
-        factory(n, train.input, len(train.classes), train.device, normalization=train.normalization).name
-        for n in protocol.teaching.committee
-    ]
+    others = [factory_for(name, train).name for name in protocol.teaching.committee]
     return [*[_first(protocol, train, make).name] * protocol.teaching.teachers, *others]
 
 
@@ -178,10 +175,7 @@ def _choice(protocol: Protocol, entries: Sequence[_Entry], make: NetworkFactory)
 
 
 def _first(protocol: Protocol, train: Source, make: NetworkFactory) -> NetworkFactory:
-    named = protocol.teaching.teacher
-    if not named:
-        return make
-    return factory(named, train.input, len(train.classes), train.device, normalization=train.normalization)
+    return factory_for(protocol.teaching.teacher, train) if protocol.teaching.teacher else make
 
 
 def stored_labeller(baseline_labeller: Labeller | None, distilled: Distilled, store: Labels) -> Labeller:
@@ -233,12 +227,7 @@ def _from_card(
     progress: Callback | None, executor: Executor | None,
 ) -> Teachers:  # fmt: skip
     """Return the networks, from the cache or retrained."""
-    k = len(train.classes)
-    makes = [
-        make if e.network == make.name
-        else factory(e.network, train.input, k, train.device, normalization=train.normalization)
-        for e in entries
-    ]  # fmt: skip
+    makes = [make if e.network == make.name else factory_for(e.network, train) for e in entries]
     parts: list[Teachers] = []
     for n, (entry, one) in enumerate(zip(entries, makes, strict=True)):
         spec = TrainedNetworks(name=f"teachers/{n}", count=len(entry.hashes), recipe=entry.recipe)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from potstill.core import InputSpec, Network, NetworkFactory, Normalization, registry
+from potstill.core import InputSpec, Network, NetworkFactory, Normalization, Source, registry
 from potstill.core.nested import zeros_like_spec
 from potstill.errors import PotstillError, suggestion, unknown_name
 from potstill.kinds import get_kind
@@ -23,6 +23,7 @@ from potstill.nn.pretrained import BACKBONES, FrozenBackbone, FrozenBackboneFact
 from potstill.nn.resnet import ResNet
 from potstill.nn.vit import ViT
 from potstill.rng import generator
+from potstill.tasks import get_task
 
 __all__ = [
     "Factory",
@@ -31,6 +32,7 @@ __all__ = [
     "catalogue",
     "default_network_name",
     "factory",
+    "factory_for",
     "flops",
     "is_public_name",
     "is_stackable",
@@ -159,6 +161,11 @@ def factory(
             f"{_smallest_input_hint(canonical, input, num_classes)}"
         )
     return Factory(canonical, input, num_classes, torch.device(device))
+
+
+def factory_for(name: str | CustomNetwork, source: Source) -> Factory | CustomFactory | FrozenBackboneFactory:
+    """Return `factory` of a network for the inputs and the task of ``source``, on its device."""
+    return factory(name, source.input, get_task(source).outputs, source.device, normalization=source.normalization)
 
 
 def build_on_meta(name: str, input: InputSpec, num_classes: int) -> Network:

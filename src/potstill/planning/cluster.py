@@ -125,11 +125,8 @@ def plan_cluster(
     small = whole
     if isinstance(train, LikeSource):
         few = Splits(train=train.shrink(FEW, FEW), test=None)
-        small = resolve_run(
-            dataclasses.replace(
-                spec, data=few, method=made, ipc=1, items=None, bytes=None, balance=None, preset=None, options={}
-            )
-        )
+        one_of_each: dict[str, Any] = {"ipc": 1, "items": None, "bytes": None, "balance": None}
+        small = resolve_run(dataclasses.replace(spec, data=few, method=made, preset=None, options={}, **one_of_each))
     horizon = made.num_steps(whole.problem)
     total = min((n for n in (horizon, steps) if n is not None), default=None)
     if total is None:
@@ -245,22 +242,18 @@ class _Machine:
         first, read = time.perf_counter() - begun, len(asked)
         phases: list[Phase] = []
         each = min(int(getattr(self.whole.method, "samples", 0)) or len(train), len(full.train) // full.num_classes)
-        times = 1.0
         if read:
             # all of them, so many of each class, or as many as the set has items
             some = full.num_classes * each if read > sum(problem.sizes) else sum(full.sizes)
             reads = len(full.train) if read == len(train) else some
-            times = reads / read
         shards = self._shards(total)
         part = partial(
             ParallelWork, kept=self.kept, weights=self._all_weights(), decode=self.decode, sample_bytes=self._each()
         )
         if read:
             reading = part(
-                name="reading of the real data", operations=first * times * self.rate, jobs=full.num_classes,
-                samples=reads,
-                batch=256, forward=True, state_bytes=decoded,
-                steps=reads / 256,
+                name="reading of the real data", operations=first * (reads / read) * self.rate, jobs=full.num_classes,
+                samples=reads, batch=256, forward=True, state_bytes=decoded, steps=reads / 256,
             )  # fmt: skip
             phases.append(reading.on(self.cluster))
         inner = method.step_costs(problem, state) or ()
@@ -299,9 +292,9 @@ class _Machine:
         label = None
         if protocol.teaching.labels == "teacher":
             labelling = ParallelWork(
-                name="labels of every epoch", operations=views * (sum(teachers) or self.forward), jobs=max(1,
-                views // 256),
-                steps=views / 256, batch=256, forward=True, weights=self._all_weights(), kept=self.kept,
+                name="labels of every epoch", operations=views * (sum(teachers) or self.forward),
+                jobs=max(1, views // 256), steps=views / 256, batch=256, forward=True, weights=self._all_weights(),
+                kept=self.kept,
             )  # fmt: skip
             label = labelling.on(cluster)
         make = self.whole.problem.network

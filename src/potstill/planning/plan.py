@@ -189,9 +189,8 @@ def plan(
         return_freed_memory()
         memory = None
         if train.device.type == "cpu" and first_state.counts is not None:
-            memory = predict_memory(
-                dataclasses.replace(first_state.counts, loading=loading, resident=resident_memory())
-            )
+            counts = dataclasses.replace(first_state.counts, loading=loading, resident=resident_memory())
+            memory = predict_memory(counts)
         # Only now: what steps leave behind would be counted as held.
         timed, around = ((), 1) if profile_steps == 0 else time_steps(
             run.name, run.method, with_placeholders(run)[0], run.seed, max_steps=steps, measure=profile_steps,
@@ -258,9 +257,9 @@ class _Estimates(NamedTuple):
 
 
 def _describe_seconds(steps: int | None, seconds: float) -> str:
-    return (
-        f"{seconds:.2g} s a step" if steps is None else f"{format_estimate_words(seconds * steps)} for {steps:,} steps"
-    )
+    if steps is None:
+        return f"{seconds:.2g} s a step"
+    return f"{format_estimate_words(seconds * steps)} for {steps:,} steps"
 
 
 def _inspect_first_state(
@@ -300,15 +299,10 @@ def _inspect_first_state(
             ),
         )  # fmt: skip
     return _FirstState(
-        sizes=sizes,
-        bytes=_bytes(run, result, n, labels, payload),
-        horizon=horizon,
-        steps=steps,
-        passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples),
-        networks=networks,
-        counts=counts,
+        sizes=sizes, bytes=_bytes(run, result, n, labels, payload), horizon=horizon, steps=steps, networks=networks,
+        passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples), counts=counts,
         rough=rough,
-    )
+    )  # fmt: skip
 
 
 def with_placeholders(run: ResolvedRun) -> tuple[Problem, tuple[RequiredAsset, ...]]:
@@ -346,13 +340,11 @@ def _training(
 ) -> list[PartMemory]:
     """Return a little of the training of each asset that is not cached, where this process trains it."""
     walked: list[PartMemory] = []
-    if not required:
-        return walked
-    for asset, needed in zip(required_assets(method, problem), required, strict=True):
+    for asset, needed in zip(required_assets(method, problem) if required else (), required, strict=True):
         missing = needed.count - needed.cached
-        if not missing or not isinstance(
-            executor or choose_executor(missing, problem.train.device, problem.network), Serial
-        ):
+        if not missing:
+            continue
+        if not isinstance(executor or choose_executor(missing, problem.train.device, problem.network), Serial):
             continue
         trial, _ = asset.jobs(asset_context(problem))[0].estimate()
         # What it makes stands among the assets already.

@@ -12,15 +12,7 @@ from potstill.core import Method, Problem, StepCost
 from potstill.evaluation.candidate_trials import count_operations
 from potstill.rng import generator
 
-__all__ = [
-    "LONGEST",
-    "StepTiming",
-    "estimate_step_seconds",
-    "mean_step_seconds",
-    "mean_step_share",
-    "summarize_timing",
-    "time_steps",
-]
+__all__ = ["LONGEST", "StepTiming", "estimate_step_seconds", "summarize_timing", "time_steps"]
 
 SPEED = 5e10
 """Operations per second and core, for a rough estimate: 7e10 of DM on 28×28 pictures in a ConvNet of width 128."""
@@ -75,10 +67,10 @@ def time_steps(
     """Seconds of each of some steps, the first included, and how many steps a reading of real samples serves.
 
     Args:
-        asked: steps that the run will make at most.
+        max_steps: steps that the run will make at most.
         measure: how many to run besides the first; ``None``: as many as `ENOUGH` holds, within `LONGEST`.
         rough: seconds that a step is expected to take.
-        told: called with what a step takes, by the first.
+        on_first_step: called with what a step takes, by the first.
     """
     if measure is None and rough is not None and rough > 3 * LONGEST:
         return (), 1
