@@ -113,7 +113,7 @@ def _of_set(one: _MeasuredSet) -> dict[str, Any]:
         return about | {"error": card}
     return about | {
         "file": one.cell.file.name, "scorecard": one.cell.scorecard_path(one.measure).name,
-        "score": (card.get("score") or card["accuracy"])["mean"], "students": _values(card),
+        "score": card["score"]["mean"], "students": _values(card),
         "bytes": card.get("bytes", {}).get("total"), "items": card.get("set", {}).get("items"),
         "seconds": _making_seconds(card), "evaluate_seconds": card.get("cost", {}).get("seconds"),
         "outcome": card.get("outcome", {}).get("kind"),
@@ -132,9 +132,8 @@ def _mean_of(values: Sequence[float | None]) -> float | None:
 
 
 def _values(card: Mapping[str, Any]) -> list[float]:
-    """A scorecard's students, one score each; of a scorecard of before there were others, their accuracies."""
-    score = card.get("score") or card["accuracy"]
-    return [float(value) for value in score["values"]]
+    """Return the score of each student."""
+    return [float(value) for value in card["score"]["values"]]
 
 
 def _single(cards: _Cards, name: str) -> dict[int, SampleScores]:

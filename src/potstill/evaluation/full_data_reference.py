@@ -108,9 +108,8 @@ class FullReference:
         if not isinstance(found, dict) or found.get("what") != self._what():
             return None
         result = found.get("result")
-        if found.get("sha256", _hash(result)) != _hash(result):  # files of earlier versions say none
-            return None
-        return result if isinstance(result, dict) and isinstance(result.get("mean"), float) else None
+        intact = found.get("sha256") == _hash(result) and isinstance(result, dict)
+        return result if intact and isinstance(result.get("mean"), float) else None
 
     def save(self, result: Mapping[str, Any]) -> None:
         """Write ``result`` to the cache; failure to write is ignored."""

@@ -95,7 +95,7 @@ class Scorecard:
     @property
     def score(self) -> float:
         """Mean test score of the first network, in the metric's unit."""
-        return float((self.content.get("score") or self.content["accuracy"])["mean"])
+        return float(self.content["score"]["mean"])
 
     @property
     def accuracy(self) -> float:
@@ -136,7 +136,7 @@ class Scorecard:
         c = self.content
         own = {"items": c["set"].get("items"), "bytes": c["bytes"]["total"], "codec": c["set"].get("codec")}
         rows = [
-            ("this set", c.get("score") or c["accuracy"], own),
+            ("this set", c["score"], own),
             *((name, b, b) for name, b in c["baselines"].items()),
         ]
         if c["full"] is not None:
