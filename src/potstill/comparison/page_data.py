@@ -74,8 +74,8 @@ class ComparisonFolder:
         key, stamp = (make.__name__, file), _stamp(file)
         if key not in self._cache or self._cache[key][0] != stamp:
             self._cache[key] = (stamp, make(file))
-        made: T = self._cache[key][1]
-        return made
+        content: T = self._cache[key][1]
+        return content
 
     def _set(self, path: Path) -> Entry:
         return self._cached(path, _read_entry)
