@@ -108,8 +108,9 @@ class FullReference:
         if not isinstance(found, dict) or found.get("what") != self._what():
             return None
         result = found.get("result")
-        intact = found.get("sha256") == _hash(result) and isinstance(result, dict)
-        return result if intact and isinstance(result.get("mean"), float) else None
+        if found.get("sha256") != _hash(result) or not isinstance(result, dict):
+            return None
+        return result if isinstance(result.get("mean"), float) else None
 
     def save(self, result: Mapping[str, Any]) -> None:
         """Write ``result`` to the cache; failure to write is ignored."""
