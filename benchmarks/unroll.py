@@ -41,7 +41,7 @@ from potstill.augment.siamese import Siamese, dsa_noflip
 from potstill.core import Network
 from potstill.data import load
 from potstill.execution.memory import keep_freed_memory, peak_memory, resident_memory, return_freed_memory
-from potstill.functional.optim import adamw, zeros
+from potstill.functional.optim import adaptive_step, zeros
 from potstill.functional.train import copy_parameters, cross_entropy, train_step
 from potstill.functional.unroll import (
     InnerOptimizer,
@@ -313,7 +313,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Job]:
             return cross_entropy(functional_call(work.net, dict(theta), (seen,)), y)
 
         found = one(work.loss, first, x, inner, range(steps, 2 * steps), mode, outer, 1e-3)
-        adamw(x, {"inputs": found.leaves["inputs"]}, *moments, 0, lr=1e-3)
+        adaptive_step("adamw", x, {"inputs": found.leaves["inputs"]}, *moments, 0, lr=1e-3)
         return found.leaves["inputs"]
 
     jobs = {"mtt": mtt, "rat": rat}

@@ -1,10 +1,14 @@
 """The functional SGD and AdamW are torch's, the others their papers', and all leave their arguments alone."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from potstill.functional.optim import adabelief, adamw, lamb, sgd, zeros
+from potstill.functional.optim import adaptive_step, sgd, sgd_tensor, zeros
 from potstill.rng import generator
+
+adamw, lamb, adabelief = (partial(adaptive_step, rule) for rule in ("adamw", "lamb", "adabelief"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -15,29 +19,29 @@ def test_many_steps_equal_torch_to_the_bit(
     dtype: torch.dtype, momentum: float, weight_decay: float, from_zeros: bool
 ) -> None:
     rng = generator(0, "sgd")
-    start = tuple(torch.randn(s, generator=rng, dtype=dtype) for s in [(37, 5), (3,), (2, 3, 3, 3)])
-    theirs = [p.clone().requires_grad_() for p in start]
+    start = {str(s): torch.randn(s, generator=rng, dtype=dtype) for s in [(37, 5), (3,), (2, 3, 3, 3)]}
+    theirs = [p.clone().requires_grad_() for p in start.values()]
     optimiser = torch.optim.SGD(theirs, lr=0.013, momentum=momentum, weight_decay=weight_decay)
     # seven steps of at most three rounded operations on values of order 1; kernels may fuse two of them or not
     bound = 7 * 3 * torch.finfo(dtype).eps
     ours = start
     velocity = zeros(start) if from_zeros else None
     for _ in range(7):
-        grads = tuple(torch.randn(p.shape, generator=rng, dtype=dtype) for p in start)
-        for p, g in zip(theirs, grads, strict=True):
+        grads = {n: torch.randn(p.shape, generator=rng, dtype=dtype) for n, p in start.items()}
+        for p, g in zip(theirs, grads.values(), strict=True):
             p.grad = g.clone()
         optimiser.step()
         ours, velocity = sgd(ours, grads, velocity, lr=0.013, momentum=momentum, weight_decay=weight_decay)
-        for p, q in zip(ours, theirs, strict=True):
+        for p, q in zip(ours.values(), theirs, strict=True):
             torch.testing.assert_close(p, q.detach(), rtol=bound, atol=bound)
 
 
-def test_mappings_give_the_same_as_tuples_and_nothing_is_written() -> None:
+def test_mappings_give_the_same_as_tensors_and_nothing_is_written() -> None:
     p, g, v = torch.ones(3), torch.full((3,), 2.0), torch.full((3,), 4.0)
     made, speed = sgd({"a": p}, {"a": g}, {"a": v}, lr=0.5, momentum=0.5, weight_decay=1.0)
     assert torch.equal(speed["a"], torch.full((3,), 5.0))
     assert torch.equal(made["a"], torch.full((3,), -1.5))
-    assert torch.equal(sgd((p,), (g,), (v,), lr=0.5, momentum=0.5, weight_decay=1.0)[0][0], made["a"])
+    assert torch.equal(sgd_tensor(p, g, v, lr=0.5, momentum=0.5, weight_decay=1.0)[0], made["a"])
     assert (p == 1).all()
     assert (g == 2).all()
     assert (v == 4).all()
@@ -52,8 +56,8 @@ def test_steps_can_be_differentiated() -> None:
     lr = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
 
     def two(p: torch.Tensor, g: torch.Tensor, h: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
-        once, v = sgd((p,), (g,), None, lr=lr, momentum=0.9, weight_decay=0.1)
-        return sgd(once, (h * once[0],), v, lr=lr, momentum=0.9, weight_decay=0.1)[0][0]
+        once, v = sgd_tensor(p, g, None, lr=lr, momentum=0.9, weight_decay=0.1)
+        return sgd_tensor(once, h * once, v, lr=lr, momentum=0.9, weight_decay=0.1)[0]
 
     assert torch.autograd.gradcheck(two, (p, g, h, lr))
 
@@ -140,7 +144,9 @@ def test_adabelief_about_the_old_mean_is_what_optax_0_1_4_prints() -> None:
         0.0,
     )
     for count, g in enumerate([0.3, -0.7, 0.2, 0.2, 1.5]):
-        p, m, s = adabelief(p, {"a": torch.tensor([g], dtype=torch.float64)}, m, s, count, lr=0.05, about="old mean")
+        p, m, s = adaptive_step(
+            "adabelief-old-mean", p, {"a": torch.tensor([g], dtype=torch.float64)}, m, s, count, lr=0.05
+        )
         second = 0.999 * second + 0.001 * (g - mean) ** 2 + 1e-16
         mean = 0.9 * mean + 0.1 * g
         by_hand -= 0.05 * (mean / (1 - 0.9 ** (count + 1))) / ((second / (1 - 0.999 ** (count + 1))) ** 0.5 + 1e-16)

@@ -258,7 +258,7 @@ def test_frepos_networks_serve_several_moves_in_a_row_and_then_train_for_a_step(
             seen = {
                 "inputs": by_hand.params.value["payload/inputs"], "labels": by_hand.params.value["labels/scores"]
             }  # fmt: skip
-            loss, slopes = engine.objective.loss_and_grads(problem, derived, seen, False)
+            loss, slopes = engine.objective.loss_and_grads(problem, state, derived, seen)
             assert shown["loss"] == pytest.approx(loss, rel=1e-12)
             names = {"payload/inputs": slopes["inputs"], "labels/scores": slopes["labels"]}
             leaves = step_params(
@@ -305,9 +305,9 @@ def test_the_margin_holds_a_label_to_its_class() -> None:
     seen = {"inputs": state.params.value["payload/inputs"]}
     for gap, pulled in ((0.1, True), (0.5, False)):
         y = torch.full((4, 4), -0.2) + torch.diag(torch.full((4,), gap))
-        with_it, slopes = engine.objective.loss_and_grads(problem, block, {**seen, "labels": y}, False)
+        with_it, slopes = engine.objective.loss_and_grads(problem, state, block, {**seen, "labels": y})
         bare = dataclasses.replace(engine.objective, use_margin=False)
-        without, others = bare.loss_and_grads(problem, block, {**seen, "labels": y}, False)
+        without, others = bare.loss_and_grads(problem, state, block, {**seen, "labels": y})
         assert with_it == pytest.approx(without - min(gap, 0.25), abs=1e-6)
         extra = (slopes["labels"] - others["labels"]).diagonal()
         assert torch.allclose(extra, torch.full((4,), -0.25 if pulled else 0.0), atol=1e-6)

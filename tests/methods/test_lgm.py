@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from potstill.core import Problem, Synthetic
-from potstill.methods.engine import FixedNetworks
+from potstill.functional.param_groups import init_params
+from potstill.methods.engine import FixedNetworks, MatchingState
 from potstill.methods.gradient import _linear
 from potstill.methods.gradient._linear import Block, LinearGradients
 from potstill.methods.gradient.lgm import LGM
 from potstill.rng import generator
 from potstill.testing import check_method, toy_problem, uneven_source
 
+STATE = MatchingState(params=init_params({}, {}))
 TINY: dict[str, Any] = {"iterations": 4, "views": 2, "network": "convnet-d1-w8"}
 
 
@@ -32,7 +34,7 @@ def test_the_gap_is_the_cosine_of_gradients_of_a_linear_layer() -> None:
     method = LGM(**TINY, augment="none", noise=0.0)
     problem = toy_problem(method)
     objective, block, seen = _made(method, problem)
-    loss, slopes = objective.loss_and_grads(problem, block, seen)
+    loss, slopes = objective.loss_and_grads(problem, STATE, block, seen)
     layer = nn.Linear(block.weight.shape[1], problem.num_classes)
     with torch.no_grad():
         layer.weight.copy_(block.weight)
@@ -57,10 +59,10 @@ def test_samples_that_are_the_real_ones_have_no_gap() -> None:
     problem = replace(problem, counts=(12,) * 4, initial=problem.train.raw(whole))
     objective, block, seen = _made(method, problem)
     assert len(problem.train) == 48  # and all of them are drawn
-    loss, slopes = objective.loss_and_grads(problem, block, seen)
+    loss, slopes = objective.loss_and_grads(problem, STATE, block, seen)
     assert abs(loss) < 1e-5
     assert float(slopes["inputs"].abs().max()) < 1e-4
-    wrong, _ = objective.loss_and_grads(problem, block, {"inputs": seen["inputs"].flip(0)})
+    wrong, _ = objective.loss_and_grads(problem, STATE, block, {"inputs": seen["inputs"].flip(0)})
     assert wrong > 0.5
 
 
@@ -71,9 +73,9 @@ def test_a_pass_in_parts_gives_the_same_slopes(labels: Any, monkeypatch: pytest.
     objective, block, seen = _made(method, problem)
     if labels == "learned":
         seen["labels"] = torch.rand(8, 4, generator=generator(5)).softmax(1)
-    loss, slopes = objective.loss_and_grads(problem, block, seen)
+    loss, slopes = objective.loss_and_grads(problem, STATE, block, seen)
     monkeypatch.setattr(_linear, "EMBED_CHUNK", 3)
-    again, found = objective.loss_and_grads(problem, block, seen)
+    again, found = objective.loss_and_grads(problem, STATE, block, seen)
     assert again == pytest.approx(loss, rel=1e-5)
     for name in slopes:
         torch.testing.assert_close(found[name], slopes[name], rtol=1e-4, atol=1e-7)

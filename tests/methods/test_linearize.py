@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import InputSpec
-from potstill.methods.performance._linearize import Linearised, conjugate_gradients
+from potstill.methods.performance._implicit import Linearised, conjugate_gradients
 from potstill.nn import factory
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from potstill.core import Synthetic
+from potstill.functional.param_groups import init_params
+from potstill.methods.engine import MatchingState
 from potstill.methods.performance._implicit import ImplicitBlock, ImplicitRidge, is_body_parameter
 from potstill.methods.performance._pool import POOL_STEPS
 from potstill.methods.performance._ridge import TEMPERATURE, label_margin, regression_targets, ridge_loss
@@ -16,6 +18,7 @@ from potstill.rng import generator
 from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import windows_source
 
+STATE = MatchingState(params=init_params({}, {}))
 SMALL = RCIG(iterations=4, batch_real=24, pool_size=2, solver_steps=4, backward_steps=4)
 
 
@@ -36,7 +39,7 @@ def test_the_slope_is_that_of_the_loss_at_the_learner_that_the_set_gives() -> No
         TEMPERATURE: torch.tensor(2.0, dtype=torch.float64),
     }
     objective = ImplicitRidge(batch_real=12, ridge=0.05, loss="platt", solver_steps=200, backward_steps=200, clip=False)
-    objective_loss, slopes = objective.loss_and_grads(problem, block, seen, False)
+    objective_loss, slopes = objective.loss_and_grads(problem, STATE, block, seen)
     taken = [p for n, p in net.named_parameters() if is_body_parameter(n)]
 
     def jacobian(x: Tensor) -> Tensor:
@@ -62,7 +65,7 @@ def test_the_slope_is_that_of_the_loss_at_the_learner_that_the_set_gives() -> No
         ends = [loss(*(t + s * 1e-4 * along if n == name else t for n, t in seen.items())) for s in (1, -1)]
         assert float((slopes[name] * along).sum()) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=2e-3, abs=1e-6)
     short, _ = ImplicitRidge(batch_real=12, ridge=0.05, loss="platt", solver_steps=0, backward_steps=0).loss_and_grads(
-        problem, block, seen, False
+        problem, STATE, block, seen
     )  # fmt: skip
     assert short != pytest.approx(objective_loss, rel=1e-3)  # without ω it is another learner
 
@@ -94,7 +97,7 @@ def test_the_released_inverse_hessian_is_that_of_all_parameters_at_a_learner_tha
         how: ImplicitRidge(
             batch_real=12, ridge=0.05, loss="platt", solver_steps=200, backward_steps=200, clip=False, use_margin=False,
             inverse_hessian=how,
-        ).loss_and_grads(problem, block, seen, False)
+        ).loss_and_grads(problem, STATE, block, seen)
         for how in ("exact", "released")
     }  # fmt: skip
     everything = dict(net.named_parameters())

@@ -34,6 +34,7 @@ from potstill.rng import generator
 from potstill.runs.loop import run_loop
 from potstill.testing import toy_problem, toy_source
 
+STATE = MatchingState(params=init_params({}, {}))
 ALL = (MTT, TESLA, FTD, ATT, DATM, PAD)
 
 
@@ -120,7 +121,7 @@ def test_the_objective_is_the_loop_written_by_hand(mode: Any, drop: float) -> No
     block, seen = doubled(problem, OBJECTIVE)
     assert [len(rows) for rows in block.rows] == [5, 3, 5, 3]  # parts of two permutations of 8
     distance = PartialDistance(drop) if drop else RelativeDistance()
-    loss, slopes = replace(OBJECTIVE, mode=mode, distance=distance).loss_and_grads(problem, block, seen)
+    loss, slopes = replace(OBJECTIVE, mode=mode, distance=distance).loss_and_grads(problem, STATE, block, seen)
     wanted, by = by_hand(block, seen, drop)
     assert loss == pytest.approx(float(wanted), rel=1e-12)
     assert slopes.keys() == {"inputs", "labels", STUDENT_LR}
@@ -131,12 +132,12 @@ def test_the_objective_is_the_loop_written_by_hand(mode: Any, drop: float) -> No
 def test_the_gradient_is_that_of_finite_differences() -> None:
     problem = problem_with()
     block, seen = doubled(problem, OBJECTIVE)
-    _, slopes = OBJECTIVE.loss_and_grads(problem, block, seen)
+    _, slopes = OBJECTIVE.loss_and_grads(problem, STATE, block, seen)
     rng = generator(7)
     for name, value in seen.items():
         way = torch.randn(value.shape, generator=rng, dtype=torch.float64)
         ahead, behind = (
-            OBJECTIVE.loss_and_grads(problem, block, {**seen, name: value + s * 1e-6 * way})[0] for s in (1, -1)
+            OBJECTIVE.loss_and_grads(problem, STATE, block, {**seen, name: value + s * 1e-6 * way})[0] for s in (1, -1)
         )
         assert float((slopes[name] * way).sum()) == pytest.approx((ahead - behind) / 2e-6, rel=1e-5)
 
@@ -144,7 +145,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
 def test_a_known_number() -> None:
     """Written down when the objective was held against a loop by hand; it only changes if the arithmetic does."""
     block, seen = doubled(problem := problem_with(), OBJECTIVE)
-    loss, slopes = OBJECTIVE.loss_and_grads(problem, block, seen)
+    loss, slopes = OBJECTIVE.loss_and_grads(problem, STATE, block, seen)
     assert loss == pytest.approx(GOLDEN[0], rel=1e-6)
     assert [float(slopes[n].norm()) for n in ("inputs", "labels", STUDENT_LR)] == pytest.approx(GOLDEN[1:], rel=1e-5)
 
@@ -155,8 +156,8 @@ GOLDEN = (1.029647412, 0.0051041549, 0.027312194, 0.35059731)
 def test_teslas_gradient_is_another_and_not_far_off() -> None:
     problem = problem_with()
     block, seen = doubled(problem, OBJECTIVE)
-    loss, exact = OBJECTIVE.loss_and_grads(problem, block, seen)
-    again, tesla = small(TESLA, problem).build_engine(problem).objective.loss_and_grads(problem, block, seen)
+    loss, exact = OBJECTIVE.loss_and_grads(problem, STATE, block, seen)
+    again, tesla = small(TESLA, problem).build_engine(problem).objective.loss_and_grads(problem, STATE, block, seen)
     assert again == pytest.approx(loss, rel=1e-12)
     cosine = F.cosine_similarity(exact["inputs"].flatten(), tesla["inputs"].flatten(), 0)
     assert 0.8 < float(cosine) < 0.999
@@ -170,8 +171,8 @@ def test_what_is_large_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     block, seen = doubled(problem, OBJECTIVE)
     for held in (4 * 5 * 64, 4 * 5 * 64 - 1):
         monkeypatch.setattr(unrolling, "FULL_GRAPH_ELEMENTS", held)
-        OBJECTIVE.loss_and_grads(problem, block, seen)
-    replace(OBJECTIVE, mode="replay").loss_and_grads(problem, block, seen)
+        OBJECTIVE.loss_and_grads(problem, STATE, block, seen)
+    replace(OBJECTIVE, mode="replay").loss_and_grads(problem, STATE, block, seen)
     assert asked == ["full", "replay", "replay"]
 
 
@@ -188,7 +189,7 @@ def test_hard_labels_are_the_classes() -> None:
     block, seen = doubled(problem, OBJECTIVE)
     hard = {n: t for n, t in seen.items() if n != "labels"}
     rows = torch.eye(4, dtype=torch.float64).repeat_interleave(2, 0)
-    loss, slopes = OBJECTIVE.loss_and_grads(problem, block, hard)
+    loss, slopes = OBJECTIVE.loss_and_grads(problem, STATE, block, hard)
     assert loss == pytest.approx(float(by_hand(block, {**seen, "labels": rows})[0]), rel=1e-12)
     assert slopes.keys() == {"inputs", STUDENT_LR}
 
@@ -260,7 +261,7 @@ def test_att_compares_the_step_that_comes_nearest() -> None:
     there = replace(block, target={n: p + 1e-3 for n, p in states[1].items()})  # the second step comes nearest
     att = small(ATT, problem).build_engine(problem).objective
     assert att.stop_rule == NearestStep()
-    loss_, slopes = att.loss_and_grads(problem, there, seen)
+    loss_, slopes = att.loss_and_grads(problem, STATE, there, seen)
     shorter = replace(there, rows=there.rows[:2], omega=there.omega[:2])
     wanted, by = by_hand(shorter, seen)
     assert loss_ == pytest.approx(float(wanted), rel=1e-9)

@@ -19,13 +19,12 @@ from potstill.errors import NonFiniteError, PotstillError
 from potstill.functional.param_groups import init_params, strip_prefix
 from potstill.functional.train import copy_parameters
 from potstill.functional.unroll import InnerOptimizer
-from potstill.methods.engine import MatchingState, unrolling
+from potstill.methods.engine import FixedNetworks, MatchingState, unrolling
 from potstill.methods.performance import _unrolled
 from potstill.methods.performance._unrolled import (
     STEP_LRS,
     STUDENT_LR,
     Block,
-    FreshStudents,
     RealBatch,
     Unrolling,
     real_loss,
@@ -68,7 +67,7 @@ def objective(inner: str = "sgd", start: int = 2, size: int = 3, **changes: Any)
 def doubled(problem: Problem, made: Unrolling, seed: int = 3) -> tuple[MatchingState, Block, dict[str, Tensor]]:
     """A state, a block, and what is seen, in float64."""
     state = RAT.init(problem, generator(seed))
-    state, block = made.prepare(problem, FreshStudents(), state, generator(seed))
+    state, block = made.prepare(problem, FixedNetworks(), state, generator(seed))
     real = replace(block.real, x=block.real.x.double())  # type: ignore[union-attr]
     seen = {"inputs": state.params.value["payload/inputs"].double()}
     return state, replace(block, net=block.net.double(), real=real), seen
@@ -393,7 +392,7 @@ def test_a_learned_rate_moves_stays_positive_and_is_in_the_result(method: Any) -
 def test_known_students_are_the_networks_of_the_first_seeds() -> None:
     problem = toy_problem(RAT)
     state = RAT.init(problem, generator(1))
-    students = FreshStudents(count=2)
+    students = FixedNetworks(count=2)
     made = [students.draw_networks(problem, state, generator(i))[0] for i in range(8)]
     known = [problem.network(i).state_dict()["classifier.weight"] for i in range(2)]
     which = [[torch.equal(net.state_dict()["classifier.weight"], k) for k in known].index(True) for net in made]
@@ -423,7 +422,7 @@ def test_dds_gradient_by_its_rates_is_the_change_of_the_loss() -> None:
     problem = toy_problem(method)
     made = method.build_engine(problem).objective
     state = method.init(problem, generator(1))
-    state, block = made.prepare(problem, FreshStudents(), state, generator(1))
+    state, block = made.prepare(problem, FixedNetworks(), state, generator(1))
     real = replace(block.real, x=block.real.x.double())
     block = replace(block, net=block.net.double(), real=real)
     seen = {"inputs": state.params.value["payload/inputs"].double(), STEP_LRS: torch.full((4,), 0.05).double()}

@@ -13,17 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 __all__ = [
-    "CentredRows",
-    "centre_rows",
-    "chunks",
-    "cluster_sums",
-    "mean_squared_distance",
-    "nearest_centres",
-    "pairwise_from_norms",
-    "pairwise_squared",
-    "squared_distances",
-    "squared_norms",
-]
+    "CentredRows", "centre_rows", "chunks", "cluster_sums", "mean_squared_distance", "nearest_centres",
+    "pairwise_from_norms", "pairwise_squared", "squared_distances", "squared_norms",
+]  # fmt: skip
 
 CHUNK = 1 << 24
 """Entries of a temporary tensor; 64 MiB in float32."""

@@ -17,20 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 __all__ = [
-    "CovarianceFactors",
-    "amplitude_phase_gap",
-    "attention",
-    "characteristic_function",
-    "class_means",
-    "covariance_factors",
-    "covariance_gap",
-    "gaussian_kernel",
-    "mean_embedding_gap",
-    "mean_gap",
-    "membership",
-    "mmd",
+    "CovarianceFactors", "amplitude_phase_gap", "attention", "characteristic_function", "class_means",
+    "covariance_factors", "covariance_gap", "gaussian_kernel", "mean_embedding_gap", "mean_gap", "membership", "mmd",
     "row_membership",
-]
+]  # fmt: skip
 
 
 def membership(sizes: Sequence[int], like: Tensor) -> Float[Tensor, "k n"]:

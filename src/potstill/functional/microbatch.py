@@ -25,16 +25,9 @@ from potstill.errors import PotstillError, PotstillWarning
 from potstill.functional.features import uses_batch_statistics
 
 __all__ = [
-    "BatchSharing",
-    "ChunkedForward",
-    "PassResult",
-    "PureForward",
-    "forward_backward",
-    "forward_backward_in_parts",
-    "loss_and_gradient",
-    "out_of_memory",
-    "share_batches",
-]
+    "BatchSharing", "ChunkedForward", "PassResult", "PureForward", "forward_backward", "forward_backward_in_parts",
+    "loss_and_gradient", "out_of_memory", "share_batches",
+]  # fmt: skip
 
 PassResult: TypeAlias = tuple[Tensor, Tensor, tuple[Tensor, ...]]
 """Loss, outputs (n, …), and gradients of the loss by each parameter."""

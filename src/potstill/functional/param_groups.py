@@ -5,34 +5,21 @@ parameters whose names begin with its prefix; the longest prefix decides. Nothin
 stay valid, and a state is a value that a checkpoint can hold.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from potstill.functional.optim import Moved, adabelief, adamw, lamb, sgd, zeros
+from potstill.functional.optim import Adaptive, adaptive_step, sgd_tensor, zeros
 
 __all__ = [
-    "Optimizer",
-    "ParamGroup",
-    "ParamGroups",
-    "ParamState",
-    "group_of",
-    "init_params",
-    "param_values",
-    "step_params",
+    "Optimizer", "ParamGroup", "ParamGroups", "ParamState", "group_of", "init_params", "param_values", "step_params",
     "strip_prefix",
-]
+]  # fmt: skip
 
-Optimizer: TypeAlias = Literal["sgd", "adamw", "lamb", "adabelief", "adabelief-old-mean"]
-"""``adabelief`` is the paper's; ``adabelief-old-mean`` compares gradients with the mean before the step."""
-
-_ADAPTIVE: Mapping[str, Callable[..., Moved]] = {
-    "adamw": adamw, "lamb": lamb, "adabelief": adabelief, "adabelief-old-mean": partial(adabelief, about="old mean"),
-}  # fmt: skip
+Optimizer: TypeAlias = Literal["sgd"] | Adaptive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +87,7 @@ def init_params(initial: Mapping[str, Tensor], groups: ParamGroups) -> ParamStat
         if value.is_floating_point() and (units := group_of(name, groups).scale):
             values[name] = values[name] / value.new_tensor(units)
     moving = {n: t for n, t in values.items() if t.is_floating_point()}
-    twice = {n: t for n, t in moving.items() if group_of(n, groups).optimizer in _ADAPTIVE}
+    twice = {n: t for n, t in moving.items() if group_of(n, groups).optimizer != "sgd"}
     return ParamState(value=values, exp_avg=zeros(moving), exp_avg_sq=zeros(twice))
 
 
@@ -137,15 +124,13 @@ def step_params(state: ParamState, grads: Mapping[str, Tensor], groups: ParamGro
         g = g * _param_value(p, rule) if rule.log_scale else g
         g = g * g.new_tensor(rule.scale) if rule.scale else g
         if rule.optimizer == "sgd":
-            after, speed = sgd(
-                (p,), (g,), (first[name],), lr=rule.lr, momentum=rule.momentum, weight_decay=rule.weight_decay
+            values[name], first[name] = sgd_tensor(
+                p, g, first[name], lr=rule.lr, momentum=rule.momentum, weight_decay=rule.weight_decay
             )
-            values[name], first[name] = after[0], speed[0]
         else:
-            m, v = {"": first[name]}, {"": second[name]}
-            step = _ADAPTIVE[rule.optimizer]
-            moved = step({"": p}, {"": g}, m, v, state.num_steps, lr=rule.lr, weight_decay=rule.weight_decay)
-            values[name], first[name], second[name] = (t[""] for t in moved)
+            before = {name: p}, {name: g}, {name: first[name]}, {name: second[name]}
+            moved = adaptive_step(rule.optimizer, *before, state.num_steps, lr=rule.lr, weight_decay=rule.weight_decay)
+            values[name], first[name], second[name] = (t[name] for t in moved)
         if rule.bounds is not None:
             values[name] = values[name].clamp(*rule.bounds)
     return ParamState(value=values, exp_avg=first, exp_avg_sq=second, num_steps=state.num_steps + 1)

@@ -17,19 +17,9 @@ from torch.func import functional_call
 from potstill.functional.transforms import resize
 
 __all__ = [
-    "LayerStatistics",
-    "batch_norm_statistics",
-    "cell_moments",
-    "convolution_statistics",
-    "densification",
-    "l2_norm",
-    "mean_l2_norm",
-    "moments",
-    "record_statistics",
-    "statistics_distance",
-    "total_variation",
-    "update_averages",
-]
+    "LayerStatistics", "batch_norm_statistics", "cell_moments", "convolution_statistics", "densification", "l2_norm",
+    "mean_l2_norm", "moments", "record_statistics", "statistics_distance", "total_variation", "update_averages",
+]  # fmt: skip
 
 LayerStatistics: TypeAlias = Mapping[str, Mapping[str, Tensor]]
 """Statistics by layer, in the order of the network's modules, and by name: ``mean`` and ``var``, and of convolutions

@@ -22,15 +22,9 @@ from potstill.functional.neighbours import Neighbours
 from potstill.functional.sampling import sample_distinct
 
 __all__ = [
-    "Kernel",
-    "Similarity",
-    "facility_location",
-    "facility_location_sparse",
-    "graph_cut",
-    "lazy_greedy",
-    "row_similarity",
-    "stochastic_greedy",
-]
+    "Kernel", "Similarity", "facility_location", "facility_location_sparse", "graph_cut", "lazy_greedy",
+    "row_similarity", "stochastic_greedy",
+]  # fmt: skip
 
 Kernel: TypeAlias = Literal["cosine", "rbf"]
 Gains: TypeAlias = Callable[[Int[Tensor, " b"]], Float[Tensor, " b"]]

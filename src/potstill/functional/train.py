@@ -15,14 +15,8 @@ from potstill.functional.microbatch import PureForward, forward_backward
 from potstill.functional.optim import sgd
 
 __all__ = [
-    "Criterion",
-    "TrainStepResult",
-    "copy_parameters",
-    "cross_entropy",
-    "gradients",
-    "network_loss",
-    "train_step",
-]
+    "Criterion", "TrainStepResult", "copy_parameters", "cross_entropy", "gradients", "network_loss", "train_step",
+]  # fmt: skip
 
 
 Criterion: TypeAlias = Callable[[Tensor, Tensor], Float[Tensor, ""]]

@@ -15,23 +15,10 @@ from torch import Tensor
 from potstill.errors import PotstillError
 
 __all__ = [
-    "Cartography",
-    "aum",
-    "cartography",
-    "check_window",
-    "dynamic_uncertainty",
-    "el2n",
-    "entropy",
-    "forgetting",
-    "least_confidence",
-    "logit_margin",
-    "movement",
-    "probability_margin",
-    "rank_correlation",
-    "regions",
-    "tdds",
+    "Cartography", "aum", "cartography", "check_window", "dynamic_uncertainty", "el2n", "entropy", "forgetting",
+    "least_confidence", "logit_margin", "movement", "probability_margin", "rank_correlation", "regions", "tdds",
     "top_two_gap",
-]
+]  # fmt: skip
 
 
 def least_confidence(p: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from potstill.errors import NonFiniteError, PotstillError
-from potstill.functional.optim import sgd
+from potstill.functional.optim import sgd_tensor
 
 __all__ = [
     "MAX_BYTES_IN_MEMORY", "InnerOptimizer", "Loss", "Mode", "Outer", "StudentState", "StudentTrace", "UnrolledGrads",
@@ -489,8 +489,9 @@ def _optimizer_update(
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Return flat weights and moments after an update, differentiable by all of them and ``lr``."""
     if inner.optimizer == "sgd":
-        (theta,), (velocity,) = sgd(
-            (parts[0],), (g,), parts[1:] or None, lr=lr, momentum=inner.momentum, weight_decay=inner.weight_decay
+        before = parts[1] if inner.momentum else None
+        theta, velocity = sgd_tensor(
+            parts[0], g, before, lr=lr, momentum=inner.momentum, weight_decay=inner.weight_decay
         )
         return (theta, velocity) if inner.momentum else (theta,)
     theta, first, second = parts

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 
 from potstill.core import DecodeContext, Payload, Problem
 from potstill.errors import PotstillError
-from potstill.functional.optim import adamw, zeros
+from potstill.functional.optim import adaptive_step, zeros
 from potstill.parametrize._shared import image_shape, stored_numbers
 
 __all__ = ["Field"]
@@ -136,7 +136,7 @@ class Field:
                 leaves = {name: t.detach().requires_grad_() for name, t in fields.items()}
                 loss = (self.decode(leaves, context) - x).square().mean((1, 2, 3)).sum()
             grads = dict(zip(leaves, torch.autograd.grad(loss, tuple(leaves.values())), strict=True))
-            fields, first, second = adamw(fields, grads, first, second, step, lr=self.lr)
+            fields, first, second = adaptive_step("adamw", fields, grads, first, second, step, lr=self.lr)
         return fields
 
     def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:

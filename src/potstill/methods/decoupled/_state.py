@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Payload, Problem
-from potstill.functional.optim import adamw, zeros
+from potstill.functional.optim import adaptive_step, zeros
 from potstill.methods.decoupled._teachers import TeacherNetwork
 
 __all__ = [
@@ -143,7 +143,7 @@ def adam_step(state: RecoverState, active: Tensor, grads: Payload, lr: float) ->
         masks = {n: rows.to(t.device) for n, t in grads.items()}
         work, exp_avg, exp_avg_sq = ({n: t[masks[n]] for n, t in part.items()} for part in before)
         row_grads = {n: g[rows[active].to(g.device)] for n, g in grads.items()}
-        after = adamw(work, row_grads, exp_avg, exp_avg_sq, int(step), lr=lr, betas=(0.5, 0.9))
+        after = adaptive_step("adamw", work, row_grads, exp_avg, exp_avg_sq, int(step), lr=lr, betas=(0.5, 0.9))
         for part, changed in zip(parts, after, strict=True):
             for n, t in changed.items():
                 part[n][masks[n]] = t

@@ -5,13 +5,6 @@ from potstill.methods.distribution._values import FeatureMatchingFields, feature
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 
 __all__ = [
-    "DistributionObjective",
-    "EngineMethod",
-    "FeatureMatchingFields",
-    "MatchingEngine",
-    "MatchingState",
-    "Memory",
-    "Statistics",
-    "Views",
-    "feature_matching",
+    "DistributionObjective", "EngineMethod", "FeatureMatchingFields", "MatchingEngine", "MatchingState", "Memory",
+    "Statistics", "Views", "feature_matching",
 ]  # fmt: skip

@@ -13,8 +13,7 @@ from potstill.methods.engine import MatchingState
 
 __all__ = [
     "MEANS", "DistributionObjective", "Memory", "Statistics", "Views", "class_mean_cross_entropy", "groups",
-    "is_shared",
-    "joined", "pad_parts", "unpad_parts",
+    "is_shared", "joined", "pad_parts", "unpad_parts",
 ]  # fmt: skip
 
 Statistics = Mapping[str, Tensor]

@@ -14,18 +14,8 @@ from potstill.functional.sampling import random_per_class
 from potstill.rng import draw_seed
 
 __all__ = [
-    "Init",
-    "InitStrategy",
-    "central_samples",
-    "central_samples_of_class",
-    "hard_labels",
-    "has_classes",
-    "initial_inputs",
-    "initial_logits",
-    "initial_samples",
-    "initial_scores",
-    "overlay_initial",
-    "require_tensor",
+    "Init", "InitStrategy", "central_samples", "central_samples_of_class", "hard_labels", "has_classes",
+    "initial_inputs", "initial_logits", "initial_samples", "initial_scores", "overlay_initial", "require_tensor",
 ]  # fmt: skip
 
 Init: TypeAlias = Literal["real", "noise", "k-means"]

@@ -1,6 +1,6 @@
 """An objective from a loss function of a network, a real batch and the synthetic samples."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
@@ -13,11 +13,11 @@ from potstill.functional.sampling import draw_per_class
 from potstill.methods.engine.init import hard_labels
 from potstill.methods.engine.matching import augment_function, decode_inputs
 from potstill.methods.engine.objective import (
+    JointObjective,
     LossAndGrads,
     MatchingState,
     NetworkSource,
     ObjectiveInputs,
-    Update,
     inputs_of_view,
     named_inputs,
 )
@@ -40,7 +40,7 @@ class Block:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class LossObjective:
+class LossObjective(JointObjective[Block]):
     """Minimise a loss of (network, real samples, synthetic samples), both augmented alike.
 
     Attributes:
@@ -50,9 +50,6 @@ class LossObjective:
 
     loss: Callable[[Network, LabelledInputs, LabelledInputs], Tensor]
     batch_real: int = 64
-
-    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
-        return {}
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
@@ -65,16 +62,9 @@ class LossObjective:
         y = labels.to(device_of(x)) if batch.y is None else batch.y
         return state, Block(net=net, real=(x, y), omega=omega)
 
-    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
-        yield Update(
-            "loss", lambda _, view: self.loss_and_grads(problem, block, view), [list(range(problem.num_classes))]
-        )
-
-    def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
-        return state
-
-    def loss_and_grads(self, problem: Problem, block: Block, view: ObjectiveInputs) -> LossAndGrads:
-        """Return the loss and its gradients by synthetic inputs and learned labels."""
+    def loss_and_grads(
+        self, problem: Problem, state: MatchingState, block: Block, view: ObjectiveInputs
+    ) -> LossAndGrads:
         names = [n for n, t in view.items() if t.is_floating_point() and n.startswith(("inputs", "labels"))]
         with torch.enable_grad():
             leaves = {n: view[n].detach().requires_grad_() for n in names}
@@ -91,7 +81,7 @@ class LossObjective:
 
         def step() -> object:
             block = self.prepare(problem, networks, state, rng)[1]
-            return self.loss_and_grads(problem, block, view)
+            return self.loss_and_grads(problem, state, block, view)
 
         return (StepCost(
             what="loss of real and synthetic samples", real=True, samples=samples, size=samples, ready=lambda _: step,

@@ -1,16 +1,16 @@
 """Networks of matching methods that do not train along: untrained ones, or trained ones from the assets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Network, NetworkWeights, Problem, StepCost
+from potstill.core import Network, NetworkWeights, Problem
 from potstill.errors import PotstillError
 from potstill.functional.train import copy_parameters
-from potstill.methods.engine.objective import MatchingState, PoolMember
+from potstill.methods.engine.objective import MatchingState, PoolMember, StaticNetworks
 from potstill.rng import draw_seed
 
 __all__ = [
@@ -23,37 +23,30 @@ EmbedderKind: TypeAlias = Literal["fresh", "trained", "between"]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class FixedNetworks:
+class FixedNetworks(StaticNetworks):
     """Networks that do not train: an untrained one for each block, or one of ``assets["networks"]``.
 
     Attributes:
+        count: number of untrained networks, of the seeds 0, 1, …; 0: every block draws another.
         trained: use trained networks.
         interpolate: use a random point between the untrained and the trained parameters.
         with_classifier: also return the trained network to classify.
     """
 
+    count: int = 0
     trained: bool = False
     interpolate: bool = False
     with_classifier: bool = False
 
-    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
-        return state
-
     def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
         if not self.trained:
-            return problem.network(draw_seed(rng)), None
+            seed = int(torch.randint(self.count, (1,), generator=rng)) if self.count else draw_seed(rng)
+            return problem.network(seed), None
         made = get_trained_networks(problem)
         chosen = made[int(torch.randint(len(made), (1,), generator=rng))]
         first = float(torch.rand((), generator=rng)) if self.interpolate else 0.0
-        return interpolate_network(problem, chosen, first), interpolate_network(
-            problem, chosen, 0.0
-        ) if self.with_classifier else None
-
-    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
-        return replace(state, iteration=state.iteration + 1)
-
-    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
-        return ()
+        classifier = interpolate_network(problem, chosen, 0.0) if self.with_classifier else None
+        return interpolate_network(problem, chosen, first), classifier
 
     def shard_obstacle(self, problem: Problem) -> str | None:
         return None

@@ -1,8 +1,9 @@
 """Protocols and state of the matching engine: objective, network source, class shards."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from torch import Generator, Tensor
 
@@ -10,8 +11,9 @@ from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.functional.param_groups import ParamState, strip_prefix
 
 __all__ = [
-    "LOGITS", "SCORES", "TARGETS", "Labels", "LossAndGrads", "MatchingState", "NetworkSource", "Objective",
-    "ObjectiveInputs", "PoolMember", "ShardablePart", "Update", "inputs_of_view", "named_inputs",
+    "LOGITS", "SCORES", "TARGETS", "JointObjective", "Labels", "LossAndGrads", "MatchingState", "NetworkSource",
+    "Objective", "ObjectiveInputs", "PoolMember", "ShardablePart", "StaticNetworks", "Update", "inputs_of_view",
+    "named_inputs",
 ]  # fmt: skip
 
 Labels: TypeAlias = Literal["hard", "learned"]
@@ -134,6 +136,41 @@ class Objective(Protocol[B]):
     def step_costs(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, /
     ) -> tuple[StepCost, ...]: ...
+
+
+class StaticNetworks:
+    """Base of network sources whose networks do not train: every step is an iteration."""
+
+    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
+        return state
+
+    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
+        return replace(state, iteration=state.iteration + 1)
+
+    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
+        return ()
+
+
+class JointObjective(Generic[B]):
+    """Base of objectives that make one update of all classes in a step."""
+
+    metric: ClassVar[str] = "loss"
+
+    @abstractmethod
+    def loss_and_grads(self, problem: Problem, state: MatchingState, block: B, view: ObjectiveInputs) -> LossAndGrads:
+        """Return the loss and its gradients by the names of ``view``."""
+
+    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+        return {}
+
+    def updates(self, problem: Problem, state: MatchingState, block: B) -> Iterator[Update]:
+        def gradient(classes: list[int], view: ObjectiveInputs) -> LossAndGrads:
+            return self.loss_and_grads(problem, state, block, view)
+
+        yield Update(self.metric, gradient, [list(range(problem.num_classes))])
+
+    def finish_step(self, problem: Problem, state: MatchingState, block: B) -> MatchingState:
+        return state
 
 
 @runtime_checkable

@@ -1,8 +1,8 @@
 """The objective of linear gradient matching: gradients of random linear classifiers on a network's features."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import torch
 from torch import Generator, Tensor
@@ -13,11 +13,11 @@ from potstill.functional.gradient import cosine, linear_gradient
 from potstill.functional.sampling import sample_distinct
 from potstill.kinds import get_kind
 from potstill.methods.engine import (
+    JointObjective,
     LossAndGrads,
     MatchingState,
     NetworkSource,
     ObjectiveInputs,
-    Update,
     decode_inputs,
     hard_labels,
     require_tensor,
@@ -82,8 +82,10 @@ class Block:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class LinearGradients:
+class LinearGradients(JointObjective[Block]):
     """Match the gradients of a random linear classifier on the features of all classes."""
+
+    metric: ClassVar[str] = "gap"
 
     views_per_sample: int
     """Views of each synthetic sample in a step."""
@@ -96,9 +98,6 @@ class LinearGradients:
     view_transform: ViewTransform
     space: Space
     """Space that the payload decodes to."""
-
-    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
-        return {}
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
@@ -124,17 +123,14 @@ class LinearGradients:
         views = self.view_transform.apply(problem, x, self.view_transform.draw(problem, len(x), rng))
         return {"features": embed_real(net, views), "labels": batch.y}
 
-    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
-        yield Update(
-            "gap", lambda _, view: self.loss_and_grads(problem, block, view), [list(range(problem.num_classes))]
-        )  # fmt: skip
-
     def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
         used = (state.block_steps + 1) % self.steps_per_network
         return replace(state, block_steps=used, cached=block.real_features if used else {})
 
-    def loss_and_grads(self, problem: Problem, block: Block, view: ObjectiveInputs) -> LossAndGrads:
-        """The cosine distance of the two gradients, and its slopes."""
+    def loss_and_grads(
+        self, problem: Problem, state: MatchingState, block: Block, view: ObjectiveInputs
+    ) -> LossAndGrads:
+        """Return the cosine distance of the two gradients, and its slopes."""
         leaves = {n: view[n].detach().requires_grad_() for n in ("inputs", "labels") if n in view}
         y = leaves.get("labels", hard_labels(problem).to(block.weight.device))
         with torch.enable_grad():
@@ -165,7 +161,7 @@ class LinearGradients:
             ),
             StepCost(
                 what="synthetic views", samples=n, size=n,
-                ready=lambda _: lambda: self.loss_and_grads(problem, block, view)[0], when="descent",
+                ready=lambda _: lambda: self.loss_and_grads(problem, state, block, view)[0], when="descent",
             ),
         )  # fmt: skip
 

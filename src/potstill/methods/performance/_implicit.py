@@ -9,14 +9,19 @@ The head has a closed form for any ω (`potstill.functional.ridge`), so that wha
 The loss on real samples depends on the set directly, at ω, and through ω: with g its slope by ω and v the solution of
 the same system for g, that part of its slope is ``∂/∂S ⟨J_S v, A⁻¹(y_S − J_S ω)⟩``. RCIG's program solves for v in the
 last layer's weights as well, in which the learner is not fitted (`InverseHessian`); there J_S has those columns too.
+
+Products with the Jacobian J(x) of the outputs by the parameters need no forward mode: a pull ``Jᵀ r`` is linear in r,
+so that its own pull is the push ``J ω``; both are recorded, to be differentiated by x.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, TypeAlias, final
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
+from torch.func import functional_call
 
 from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.core.nested import iter_batches, named_tensors
@@ -27,16 +32,15 @@ from potstill.methods.engine import (
     LOGITS,
     SCORES,
     TARGETS,
+    JointObjective,
     LossAndGrads,
     MatchingState,
     NetworkSource,
     ObjectiveInputs,
-    Update,
     augment_function,
     inputs_of_view,
     named_inputs,
 )
-from potstill.methods.performance._linearize import Linearised, conjugate_gradients
 from potstill.methods.performance._ridge import (
     NUMBERS_PER_PASS,
     TEMPERATURE,
@@ -48,7 +52,93 @@ from potstill.methods.performance._ridge import (
 )
 from potstill.rng import draw_seed, generator
 
-__all__ = ["ImplicitRidge", "InverseHessian"]
+__all__ = ["ImplicitRidge", "InverseHessian", "Linearised", "conjugate_gradients"]
+
+Tangent: TypeAlias = Mapping[str, Tensor]
+"""By the names of parameters."""
+
+
+class _Both(nn.Module):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Inputs) -> tuple[Tensor, Tensor]:
+        h = self.network.embed(x)
+        return h, self.network.classifier(h)
+
+
+class Linearised:
+    """A network made linear in its parameters, at some inputs: features, outputs, products with their Jacobian.
+
+    Args:
+        network: gives architecture, mode and parameters.
+        x: inputs (n, …).
+        is_selected: True for the names of parameters that the model is linear in.
+    """
+
+    def __init__(self, network: Network, x: Inputs, is_selected: Callable[[str], bool]) -> None:
+        theta = {n: p.detach().requires_grad_() for n, p in network.named_parameters() if is_selected(n)}
+        self.theta: Mapping[str, Tensor] = theta
+        with torch.enable_grad():
+            named = {f"network.{n}": p for n, p in theta.items()}
+            self.features, self.outputs = functional_call(_Both(network), named, (x,))
+
+    @cached_property
+    def _transposed(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """A point of outputs, and its pull, which is recorded."""
+        with torch.enable_grad():
+            u = torch.zeros_like(self.outputs, requires_grad=True)
+            return u, self._pull(u, graph=True)
+
+    def _pull(self, r: Tensor, graph: bool) -> dict[str, Tensor]:
+        found = torch.autograd.grad(
+            self.outputs, tuple(self.theta.values()), r.to(self.outputs), create_graph=graph, retain_graph=True,
+            allow_unused=True,
+        )  # fmt: skip
+        return {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(self.theta.items(), found, strict=True)}
+
+    def pull(self, r: Tensor) -> dict[str, Tensor]:
+        """``Jᵀ r`` for r (n, k); no graph."""
+        return self._pull(r, graph=False)
+
+    def push(self, omega: Tangent, graph: bool = False) -> Tensor:
+        """``J ω`` (n, k); ``graph``: differentiable by the inputs."""
+        u, pulled = self._transposed
+        with torch.enable_grad():
+            along = torch.stack([(g * omega[n]).sum() for n, g in pulled.items()]).sum()
+            (found,) = torch.autograd.grad(along, u, create_graph=graph, retain_graph=True)
+        return found
+
+
+def conjugate_gradients(
+    product: Callable[[Tangent], Tangent], b: Tangent, steps: int, small: float = 1e-10
+) -> dict[str, Tensor]:
+    """``M⁻¹ b`` for a symmetric positive definite M, after so many steps from zero, or when the rest is small.
+
+    Args:
+        product: M times a tangent.
+        small: the part of ‖b‖² that is left, at which it ends.
+    """
+    x = {n: torch.zeros_like(t) for n, t in b.items()}
+    rest = direction = dict(b)
+    size = first = _dot(rest, rest)
+    for _ in range(steps):
+        if size <= small * first:
+            break
+        moved = product(direction)
+        by = size / _dot(direction, moved)
+        x = {n: x[n] + by * direction[n] for n in x}
+        rest = {n: rest[n] - by * moved[n] for n in x}
+        after = _dot(rest, rest)
+        direction = {n: rest[n] + after / size * direction[n] for n in x}
+        size = after
+    return x
+
+
+def _dot(a: Tangent, b: Tangent) -> float:
+    return sum(float((t.double() * b[n].double()).sum()) for n, t in a.items())
+
 
 InverseHessian: TypeAlias = Literal["exact", "released"]
 """``exact``: the system for v is over the parameters that ω has, all but the last layer's weights, so that the slope is
@@ -73,7 +163,7 @@ class ImplicitBlock:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ImplicitRidge:
+class ImplicitRidge(JointObjective[ImplicitBlock]):
     """Fit real samples by a linearised network and a head that were fitted to what is stored."""
 
     batch_real: int
@@ -90,9 +180,6 @@ class ImplicitRidge:
     """Clip the gradient through ω to the norm of the direct one, for inputs and labels each."""
     inverse_hessian: InverseHessian = "exact"
     """The parameters of the system for v."""
-
-    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
-        return {}
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
@@ -112,28 +199,17 @@ class ImplicitRidge:
         x = augment_function(problem)(batch.x, omega)
         return ImplicitBlock(net=net, omega=omega, x=x, y=y, targets=regression_targets(problem, y))
 
-    def updates(self, problem: Problem, state: MatchingState, block: ImplicitBlock) -> Iterator[Update]:
-        probable = LOGITS in state.params.value
-
-        def fitted(classes: list[int], view: ObjectiveInputs) -> LossAndGrads:
-            return self.loss_and_grads(problem, block, view, probable)
-
-        yield Update("loss", fitted, [list(range(problem.num_classes))])
-
-    def finish_step(self, problem: Problem, state: MatchingState, block: ImplicitBlock) -> MatchingState:
-        return state
-
     def loss_and_grads(
-        self, problem: Problem, block: ImplicitBlock, view: ObjectiveInputs, probable: bool
+        self, problem: Problem, state: MatchingState, block: ImplicitBlock, view: ObjectiveInputs
     ) -> LossAndGrads:
-        """Return the loss on the block's real samples and its total gradient; ``probable``: labels are softmax rows."""
+        """Return the loss on the block's real samples and its total gradient."""
         moving = {n: t for n, t in view.items() if t.is_floating_point() and n != TARGETS}
         leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
         ends = tuple(leaves.values())
         with torch.enable_grad():
             S = inputs_of_view({**view, **leaves})
             set_ = Linearised(block.net, augment_function(problem)(S, block.omega), self._in_system)
-            y = set_targets(problem, leaves, view, probable)
+            y = set_targets(problem, leaves, view, LOGITS in state.params.value)
             h = set_.features.double()
             eye = torch.eye(len(h), dtype=h.dtype, device=h.device)
             a = h @ h.T + self.ridge * len(h) * eye
@@ -202,7 +278,7 @@ class ImplicitRidge:
 
         def full_step(_: int) -> Callable[[], object]:
             block = self._make_block(problem, networks, state, generator(0, "plan"))
-            return lambda: self.loss_and_grads(problem, block, view, LOGITS in held)[0]
+            return lambda: self.loss_and_grads(problem, state, block, view)[0]
 
         many = min(self.batch_real, len(problem.train))
         return (

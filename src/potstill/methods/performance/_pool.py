@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.core.nested import index
-from potstill.functional.optim import adamw
+from potstill.functional.optim import adaptive_step
 from potstill.functional.param_groups import strip_prefix
 from potstill.functional.sampling import sample_distinct
 from potstill.functional.train import gradients
@@ -88,8 +88,8 @@ class OnlineNetworkPool:
         net = problem.network(member.seed).train()
         buffers = {n: b.clone() for n, b in member.buffers.items()}
         found = gradients(net, member.theta, x, y, buffers=buffers, criterion=half_squares)
-        theta, first, second = adamw(
-            member.theta, dict(zip(member.theta, found, strict=True)), strip_prefix("first/", member.velocity),
+        theta, first, second = adaptive_step(
+            "adamw", member.theta, dict(zip(member.theta, found, strict=True)), strip_prefix("first/", member.velocity),
             strip_prefix("second/", member.velocity), steps, lr=self.lr,
         )  # fmt: skip
         return replace(member, theta=theta, velocity=_adam_moments(first, second), buffers=buffers)

@@ -6,7 +6,7 @@ deviations of the training part, and the learner fits what they differ from the 
 `potstill.evaluation.learners` do; what is stored stays in the task's own units.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
@@ -25,11 +25,12 @@ from potstill.methods.engine import (
     LOGITS,
     SCORES,
     TARGETS,
+    JointObjective,
     LossAndGrads,
     MatchingState,
     NetworkSource,
     ObjectiveInputs,
-    Update,
+    StaticNetworks,
     augment_function,
     hard_labels,
     has_classes,
@@ -39,17 +40,8 @@ from potstill.methods.engine import (
 from potstill.rng import draw_seed, generator
 
 __all__ = [
-    "NUMBERS_PER_PASS",
-    "TEMPERATURE",
-    "KernelRidge",
-    "NoNetworks",
-    "RidgeLoss",
-    "decode_set",
-    "label_margin",
-    "regression_targets",
-    "ridge_loss",
-    "set_targets",
-    "target_statistics",
+    "NUMBERS_PER_PASS", "TEMPERATURE", "KernelRidge", "NoNetworks", "RidgeLoss", "decode_set", "label_margin",
+    "regression_targets", "ridge_loss", "set_targets", "target_statistics",
 ]  # fmt: skip
 
 RidgeLoss: TypeAlias = Literal["mean", "sum", "platt"]
@@ -92,25 +84,16 @@ class _IdentityNetwork(Network):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class NoNetworks:
+class NoNetworks(StaticNetworks):
     """No network: what embeds an input is the input. Kernels of infinitely wide networks need no more."""
-
-    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
-        return state
 
     def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
         return _IdentityNetwork(problem.train.input), None
 
-    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
-        return replace(state, iteration=state.iteration + 1)
-
-    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
-        return ()
-
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class KernelRidge:
+class KernelRidge(JointObjective[Block]):
     """Fit real samples by kernel ridge regression on what is stored."""
 
     kernel: FullyConnected
@@ -129,9 +112,6 @@ class KernelRidge:
     """Moves with the same networks, real samples and augmentation."""
     use_margin: bool = False
     """A learned label's largest number is to stay 1/k above the next (FRePo)."""
-
-    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
-        return {}
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
@@ -169,22 +149,15 @@ class KernelRidge:
             return sample_distinct(len(problem.train), self.batch_real, rng)
         return torch.cat(draw_per_class(problem.class_indices, -(-self.batch_real // problem.num_classes), rng))
 
-    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
-        probable = LOGITS in state.params.value
-
-        def fitted(classes: list[int], view: ObjectiveInputs) -> LossAndGrads:
-            return self.loss_and_grads(problem, block, view, probable)
-
-        yield Update("loss", fitted, [list(range(problem.num_classes))])
-
-    def loss_and_grads(self, problem: Problem, block: Block, view: ObjectiveInputs, probable: bool) -> LossAndGrads:
-        """The loss on the block's real samples; ``probable``: labels are learned rows that sum to 1."""
+    def loss_and_grads(
+        self, problem: Problem, state: MatchingState, block: Block, view: ObjectiveInputs
+    ) -> LossAndGrads:
         moving = {n: t for n, t in view.items() if t.is_floating_point() and n != TARGETS}
         leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
         with torch.enable_grad():
             S = inputs_of_view({**view, **leaves})
             rows = concat_embeddings(block.networks, augment_function(problem)(S, block.omega))
-            y = set_targets(problem, leaves, view, probable)
+            y = set_targets(problem, leaves, view, LOGITS in state.params.value)
             mean = y.new_zeros(y.shape[1]) if has_classes(problem) else y.mean(0)
             answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y - mean, self.ridge) + mean
             loss = ridge_loss(problem, self.loss, answers, block.targets, block.y, leaves)
@@ -214,7 +187,7 @@ class KernelRidge:
 
         def synthetic(_: int) -> Callable[[], object]:
             block = real(1)()
-            return lambda: self.loss_and_grads(problem, block, view, LOGITS in held)[0]
+            return lambda: self.loss_and_grads(problem, state, block, view)[0]
 
         return (
             StepCost(

@@ -6,7 +6,7 @@ with a window w of W steps after a burn-in of s, through which alone gradients g
 time). They are exact in the memory of one step (`potstill.functional.unroll`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -35,11 +35,11 @@ from potstill.functional.unroll import (
 from potstill.methods.engine import (
     SCORES,
     TARGETS,
+    JointObjective,
     LossAndGrads,
     MatchingState,
     NetworkSource,
     ObjectiveInputs,
-    Update,
     augment_function,
     decode_inputs,
     differentiate_student,
@@ -50,40 +50,15 @@ from potstill.methods.engine import (
     named_inputs,
 )
 from potstill.methods.performance._windows import Batches, Windows
-from potstill.rng import draw_seed, generator
+from potstill.rng import generator
 
-__all__ = [
-    "STEP_LRS", "STUDENT_LR", "Block", "FreshStudents", "RealBatch", "Unrolling", "clip_grads", "real_loss",
-    "student_loss", "trainable",
-]  # fmt: skip
+__all__ = ["STEP_LRS", "STUDENT_LR", "Block", "RealBatch", "Unrolling", "real_loss", "student_loss", "trainable"]
 
 STUDENT_LR, STEP_LRS = "student/lr", "student/rates"
 """The leaf of a learned learning rate, and that of one for each step."""
 
 REAL_CHUNK = 256
 """Real samples that pass a network at once. Ours: the gradient is that of all, in the memory of so many."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class FreshStudents:
-    """Networks of unrolled training: an untrained one for every step."""
-
-    count: int = 0
-    """Number of networks, of the seeds 0, 1, …; 0: every step draws another."""
-
-    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
-        return state
-
-    def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
-        drawn = int(torch.randint(self.count, (1,), generator=rng)) if self.count else draw_seed(rng)
-        return problem.network(drawn).train(), None
-
-    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
-        return replace(state, iteration=state.iteration + 1)
-
-    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
-        return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +98,7 @@ class Block:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Unrolling:
+class Unrolling(JointObjective[Block]):
     """The loss of students after a burn-in and a window, on real samples."""
 
     windows: Windows
@@ -142,9 +117,6 @@ class Unrolling:
     mode: Mode | None = None
     """Differentiation of a window; ``None``: by its size (`potstill.methods.engine.gradient_mode`)."""
 
-    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
-        return {}
-
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
     ) -> tuple[MatchingState, Block]:
@@ -161,12 +133,6 @@ class Unrolling:
         kept = {n: t for n, t in state.memory.items() if n == "norm"}
         made = Block(net=net, start=start, batches=batches, real=RealBatch.draw(problem, self.batch_real, rng))
         return replace(state, memory={**memory, **kept}), made
-
-    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
-        def compared(classes: list[int], view: ObjectiveInputs) -> LossAndGrads:
-            return self.loss_and_grads(problem, state, block, view)
-
-        yield Update("loss", compared, [list(range(problem.num_classes))])
 
     def loss_and_grads(
         self, problem: Problem, state: MatchingState, block: Block, view: ObjectiveInputs

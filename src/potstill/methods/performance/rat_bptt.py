@@ -18,8 +18,7 @@ from typing import ClassVar
 
 from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.performance._students import StudentValues
-from potstill.methods.performance._windowed import WindowValues, build_windowed_engine
+from potstill.methods.performance._students import StudentValues, WindowValues, build_windowed_engine
 from potstill.methods.performance._windows import RandomWindow
 
 __all__ = ["RaTBPTT"]

@@ -9,7 +9,7 @@ r"""The objective of trajectory matching: a student trained on the set should en
 with parameters per sample and one group of operations per batch. β, the student's learning rate, is learned.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, final, runtime_checkable
@@ -24,11 +24,11 @@ from potstill.functional.train import network_loss as loss_of
 from potstill.functional.unroll import InnerOptimizer, Loss, Mode, init_student
 from potstill.methods.engine import (
     TARGETS,
+    JointObjective,
     LossAndGrads,
     MatchingState,
     NetworkSource,
     ObjectiveInputs,
-    Update,
     augment_function,
     decode_inputs,
     differentiate_student,
@@ -76,7 +76,7 @@ class Block:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TrajectoryDistance:
+class TrajectoryDistance(JointObjective[Block]):
     """Train a student from an expert's checkpoint, and compare it with a later checkpoint.
 
     Attributes:
@@ -96,9 +96,6 @@ class TrajectoryDistance:
     batch: int = 0
     mode: Mode | None = None
     max_loss: float = 0.0
-
-    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
-        return {}
 
     def prepare(
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
@@ -121,15 +118,9 @@ class TrajectoryDistance:
         net = problem.network(expert.seed).train()
         return state, Block(net=net, start=start, target=target, rows=rows, omega=omega)
 
-    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
-        yield Update(
-            "loss", lambda _, view: self.loss_and_grads(problem, block, view), [list(range(problem.num_classes))]
-        )
-
-    def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
-        return state
-
-    def loss_and_grads(self, problem: Problem, block: Block, view: ObjectiveInputs) -> LossAndGrads:
+    def loss_and_grads(
+        self, problem: Problem, state: MatchingState, block: Block, view: ObjectiveInputs
+    ) -> LossAndGrads:
         """Return the loss and its gradients by inputs, learned labels and the student's learning rate.
 
         Raises:
@@ -168,7 +159,7 @@ class TrajectoryDistance:
         size = len(rows[0])
         return (StepCost(
             what="student's training", samples=self.student_steps * size, size=size * (steps if full else 1),
-            ready=lambda _: lambda: self.loss_and_grads(problem, block, view), when="descent",
+            ready=lambda _: lambda: self.loss_and_grads(problem, state, block, view), when="descent",
         ),)  # fmt: skip
 
 

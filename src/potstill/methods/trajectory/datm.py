@@ -15,9 +15,9 @@ from typing import ClassVar
 
 from potstill.core import MethodInfo, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.trajectory._aligned import AlignedFields
 from potstill.methods.trajectory._published import DATM as RUNS
 from potstill.methods.trajectory._values import (
+    AlignedFields,
     Published,
     TrajectoryFields,
     build_trajectory_engine,

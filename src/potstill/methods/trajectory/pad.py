@@ -13,10 +13,9 @@ from typing import ClassVar, Literal
 
 from potstill.core import MethodInfo, Problem, UnitFloat
 from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
-from potstill.methods.trajectory._aligned import AlignedFields
 from potstill.methods.trajectory._parts import PartialDistance
 from potstill.methods.trajectory._published import PAD as RUNS
-from potstill.methods.trajectory._values import Published, TrajectoryFields, build_trajectory_engine
+from potstill.methods.trajectory._values import AlignedFields, Published, TrajectoryFields, build_trajectory_engine
 
 __all__ = ["PAD"]
 
