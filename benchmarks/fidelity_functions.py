@@ -53,7 +53,6 @@ from potstill.core import DecodeContext, InputSpec
 from potstill.functional.distribution import (
     characteristic_function,
     class_means,
-    mean_embedding_gap,
     mean_gap,
     membership,
 )
@@ -335,7 +334,7 @@ def compare_dm(utils: types.ModuleType, networks: types.ModuleType, dtype: torch
             ]
             ours = mean_gap(sides[0], sides[1])
         else:
-            ours = torch.stack([mean_embedding_gap(own.embed(a), own.embed(b)) for a, b in parts]).sum()
+            ours = torch.stack([mean_gap(own.embed(a).mean(0), own.embed(b).mean(0)) for a, b in parts]).sum()
         found = max(found, worst(ours, mine, theirs, yours))
     return found
 

@@ -49,7 +49,6 @@ from potstill.functional.unroll import (
     StudentState,
     UnrolledGrads,
     init_student,
-    run_step,
     run_steps,
     start_trace,
     train_student,
@@ -132,7 +131,9 @@ def child(asked: dict[str, Any]) -> dict[str, Any]:
     keep_freed_memory()
     inner = InnerOptimizer(**asked.get("inner", {}))
     work, first, outer = ready(asked["width"], asked["ipc"], inner)
-    run_step(work.loss, first, work.leaves, LEARNING_RATE, inner, 0)  # libraries are loaded, kernels are compiled
+    run_steps(
+        work.loss, first, work.leaves, LEARNING_RATE, inner, range(1)
+    )  # libraries are loaded, kernels are compiled
     return_freed_memory()
     Path("/proc/self/clear_refs").write_text("5")  # the peak until now is forgotten
     before = resident_memory()

@@ -18,7 +18,6 @@ from potstill.functional.distribution import (
     covariance_factors,
     covariance_gap,
     gaussian_kernel,
-    mean_embedding_gap,
     mean_gap,
     membership,
     mmd,
@@ -99,7 +98,6 @@ def test_means_of_known_numbers_and_their_slope() -> None:
 def test_gap_of_known_numbers() -> None:
     real = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
     syn = torch.tensor([[0.0, 1.0]])
-    assert float(mean_embedding_gap(real, syn)) == 2.0**2 + 3.0**2
     assert float(mean_gap(real.mean(0), syn.mean(0))) == 2.0**2 + 3.0**2
 
 
@@ -108,18 +106,18 @@ def test_gap_sums_over_classes_and_features() -> None:
     naive = sum(
         (float(real[c, :, d].sum()) / 7 - float(syn[c, :, d].sum()) / 2) ** 2 for c in range(3) for d in range(5)
     )
-    assert float(mean_embedding_gap(real, syn)) == pytest.approx(naive, rel=1e-12)
+    assert float(mean_gap(real.mean(1), syn.mean(1))) == pytest.approx(naive, rel=1e-12)
     grouped = mean_gap(
         class_means(membership([7] * 3, LIKE), real.flatten(0, 1)),
         class_means(membership([2] * 3, LIKE), syn.flatten(0, 1)),
     )
     assert float(grouped) == pytest.approx(naive, rel=1e-12)
-    assert float(mean_embedding_gap(real, real.flip(1))) == pytest.approx(0.0, abs=1e-25)
+    assert float(mean_gap(real.mean(1), real.flip(1).mean(1))) == pytest.approx(0.0, abs=1e-25)
 
 
 def test_gap_derivative() -> None:
     real, syn = draw(2, 4, 3, path="real"), draw(2, 2, 3, path="syn")
-    assert torch.autograd.gradcheck(lambda s: mean_embedding_gap(real, s), (syn.requires_grad_(),))
+    assert torch.autograd.gradcheck(lambda s: mean_gap(real.mean(1), s.mean(1)), (syn.requires_grad_(),))
 
 
 # --- attention --------------------------------------------------------------------------------------------------------

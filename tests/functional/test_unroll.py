@@ -19,7 +19,6 @@ from potstill.functional.unroll import (
     Mode,
     UnrolledGrads,
     init_student,
-    run_step,
     run_steps,
     start_trace,
     train_student,
@@ -248,7 +247,7 @@ def test_a_window_goes_on_where_the_burn_in_ended() -> None:
     assert (window[0].num_steps, len(window)) == (8, 5)
     for n, t in window[4].theta.items():
         assert torch.equal(t, whole[12].theta[n])
-    one = run_step(loss, whole[3], leaves, 0.01, ADAM, 3)
+    one = run_steps(loss, whole[3], leaves, 0.01, ADAM, range(3, 4))
     assert all(torch.equal(one.exp_avg_sq[n], t) for n, t in whole[4].exp_avg_sq.items())
     outer = partial(distance, far(net))
     parts = [unrolled_grads(loss, window, leaves, 0.01, ADAM, outer, mode) for mode in ("replay", "full")]
@@ -417,7 +416,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
 def test_a_state_of_another_optimiser_is_refused() -> None:
     net = mlp()
     with pytest.raises(ValueError, match=r"init_student.theta, inner. makes one"):
-        run_step(student(net), init_student(copy_parameters(net), SGD), stored(), 0.1, ADAM, 0)
+        run_steps(student(net), init_student(copy_parameters(net), SGD), stored(), 0.1, ADAM, range(1))
     mixed = {"a": torch.zeros(1), "b": torch.zeros(1, dtype=torch.float64)}
     with pytest.raises(ValueError, match="one dtype"):
-        run_step(student(net), init_student(mixed, SGD), stored(), 0.1, SGD, 0)
+        run_steps(student(net), init_student(mixed, SGD), stored(), 0.1, SGD, range(1))

@@ -23,7 +23,7 @@ from potstill.functional.distances import (
     squared_distances,
 )
 
-__all__ = ["herding", "k_center", "k_means", "k_means_medoids", "medoids"]
+__all__ = ["check_size", "herding", "k_center", "k_means", "k_means_medoids", "medoids"]
 
 _CHUNK = 1 << 24
 """Entries of a temporary tensor; 64 MiB in float32."""
@@ -34,11 +34,12 @@ _LARGE = 1 << 22
 ``‖x − μ‖² − 2 (x − μ)ᵀ(p − μ) + ‖p − μ‖²``."""
 
 
-def _check(features: Tensor, m: int) -> None:
-    if not 1 <= m <= len(features):
+def check_size(n: int, m: int) -> None:
+    """Raise a PotstillError unless ``m`` of ``n`` samples can be selected."""
+    if not 1 <= m <= n:
         raise PotstillError(
-            f"a coreset of this class can have 1 to {len(features)} samples, but {m} are asked; "
-            f"ask for at most {len(features)} per class or add samples"
+            f"a coreset of this class can have 1 to {n} samples, but {m} are asked; ask for at most {n} per class or "
+            "add samples"
         )
 
 
@@ -57,7 +58,7 @@ def herding(features: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
     Raises:
         PotstillError: ``m`` is not in 1…n.
     """
-    _check(features, m)
+    check_size(len(features), m)
     mean = features.mean(0)
     distances_to = _distances(features, mean)
     is_taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
@@ -86,7 +87,7 @@ def k_center(features: Float[Tensor, "n d"], m: int, first: Literal["medoid"] | 
     Raises:
         PotstillError: ``m`` is not in 1…n, or ``first`` is not a row.
     """
-    _check(features, m)
+    check_size(len(features), m)
     mean = features.mean(0) if features.numel() > _LARGE else torch.zeros_like(features[0])
     distances_to = _distances(features, mean)
     start = int(squared_distances(features, features.mean(0)).argmin()) if first == "medoid" else int(first)
@@ -125,7 +126,7 @@ def k_means(
     Raises:
         PotstillError: ``m`` is not in 1…n.
     """
-    _check(features, m)
+    check_size(len(features), m)
     centres = _plus_plus(features, m, rng)
     rows: Tensor | CentredRows = centre_rows(features) if features.numel() > _LARGE else features
     assignment, gaps = _nearest(rows, centres)
@@ -153,7 +154,7 @@ def medoids(features: Float[Tensor, "n d"], centroids: Float[Tensor, "m d"]) -> 
     Raises:
         PotstillError: there are more centroids than rows.
     """
-    _check(features, len(centroids))
+    check_size(len(features), len(centroids))
     if features.numel() > _LARGE:
         return _medoids(features, centroids)
     is_taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)

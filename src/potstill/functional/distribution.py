@@ -18,8 +18,7 @@ from torch import Tensor
 
 __all__ = [
     "CovarianceFactors", "amplitude_phase_gap", "attention", "characteristic_function", "class_means",
-    "covariance_factors", "covariance_gap", "gaussian_kernel", "mean_embedding_gap", "mean_gap", "membership", "mmd",
-    "row_membership",
+    "covariance_factors", "covariance_gap", "gaussian_kernel", "mean_gap", "membership", "mmd", "row_membership",
 ]  # fmt: skip
 
 
@@ -52,11 +51,6 @@ def class_means(weights: Float[Tensor, "k n"], features: Float[Tensor, "n *d"]) 
 def mean_gap(real: Float[Tensor, "*k d"], syn: Float[Tensor, "*k d"]) -> Float[Tensor, ""]:
     """Return the squared distance of means, summed over features and classes."""
     return ((real - syn) ** 2).sum()
-
-
-def mean_embedding_gap(real: Float[Tensor, "*k n d"], syn: Float[Tensor, "*k m d"]) -> Float[Tensor, ""]:
-    """Return DM's loss ``‖mean(real) − mean(syn)‖²``, summed over features and leading class axes."""
-    return mean_gap(real.mean(-2), syn.mean(-2))
 
 
 def attention(activation: Float[Tensor, "n c h w"], power: float) -> Float[Tensor, "n hw"]:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from potstill.errors import PotstillError
+from potstill.functional.coreset import check_size
 from potstill.functional.distances import (
     CHUNK,
     centre_rows,
@@ -28,14 +28,6 @@ __all__ = ["divergence_center", "geometric_medians", "graph_density", "k_median"
 
 _CANDIDATES = 64
 """Rows nearest to a cluster's centre among which its medoid is searched."""
-
-
-def _check(n: int, m: int) -> None:
-    if not 1 <= m <= n:
-        raise PotstillError(
-            f"a coreset of this class can have 1 to {n} samples, but {m} are asked; "
-            f"ask for at most {n} per class or add samples"
-        )
 
 
 def geometric_medians(
@@ -59,7 +51,7 @@ def geometric_medians(
     Raises:
         PotstillError: ``m`` is not in 1…n.
     """
-    _check(len(x), m)
+    check_size(len(x), m)
     initial = [int(torch.randint(len(x), (1,), generator=rng))]
     reach = squared_distances(x, x[initial[0]])
     rows = centre_rows(x)
@@ -155,7 +147,7 @@ def graph_density(graph: Graph, m: int, sigma: float | None = None) -> Int[Tenso
         PotstillError: ``m`` is not in 1…n.
     """
     n = len(graph.offset) - 1
-    _check(n, m)
+    check_size(n, m)
     offset, target, length = graph.offset.cpu(), graph.target.cpu(), graph.distance.cpu().double()
     scale = 2 * sigma**2 if sigma is not None else float(length.mean()) or 1.0
     degree = offset.diff()
@@ -180,7 +172,7 @@ def moderate(x: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
     Raises:
         PotstillError: ``m`` is not in 1…n.
     """
-    _check(len(x), m)
+    check_size(len(x), m)
     distance = squared_distances(x, x.mean(0)).sqrt()
     return (distance - distance.median()).abs().argsort(stable=True)[:m].cpu()
 
@@ -206,7 +198,7 @@ def divergence_center(log_p: Float[Tensor, "n k"], m: int) -> Int[Tensor, " m"]:
         PotstillError: ``m`` is not in 1…n.
     """
     n = len(log_p)
-    _check(n, m)
+    check_size(n, m)
     parts = list(chunks(n, log_p.shape[1], CHUNK // 128))
 
     def divergence_to(log_q: Tensor) -> Tensor:

@@ -13,11 +13,7 @@ from torch import Tensor
 
 from potstill.errors import unknown_name
 
-__all__ = ["Distance", "DistanceName", "convolutional", "cosine", "cosine_rows", "distance", "linear_gradient", "mse"]
-
-DistanceName: TypeAlias = Literal["ours", "mse", "cos"]
-"""DC's names of its three distances."""
-
+__all__ = ["Distance", "convolutional", "cosine", "cosine_rows", "distance", "linear_gradient", "mse"]
 
 Distance: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Float[Tensor, ""]]
 """A distance of the synthetic batch's gradients (first) from the real batch's, parameter by parameter."""

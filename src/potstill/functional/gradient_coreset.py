@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from potstill.errors import PotstillError
+from potstill.functional.coreset import check_size
 from potstill.functional.gradient_norms import Factors
 
 __all__ = ["WeightedPositions", "craig", "glister", "grad_match"]
@@ -29,14 +29,6 @@ class WeightedPositions(NamedTuple):
     weight: Float[Tensor, " m"]
 
 
-def _check(n: int, m: int) -> None:
-    if not 1 <= m <= n:
-        raise PotstillError(
-            f"a coreset of this class can have 1 to {n} samples, but {m} are asked; ask for at most {n} per class or "
-            "add samples"
-        )
-
-
 def craig(gradients: Factors, m: int) -> WeightedPositions:
     """Select by CRAIG (arXiv:1906.01827, algorithm 1): facility location on distances of gradients.
 
@@ -50,7 +42,7 @@ def craig(gradients: Factors, m: int) -> WeightedPositions:
         PotstillError: ``m`` is not in 1…n.
     """
     n = len(gradients.delta)
-    _check(n, m)
+    check_size(n, m)
     squared = gradients.squared()
     far = 2 * float(squared.max().sqrt())
 
@@ -95,7 +87,7 @@ def grad_match(gradients: Factors, m: int, ridge: float = 0.5) -> WeightedPositi
         PotstillError: ``m`` is not in 1…n.
     """
     n = len(gradients.delta)
-    _check(n, m)
+    check_size(n, m)
     g = Factors(gradients.delta.double(), gradients.features.double())
     total = g.total()
     alignment = g.along(total)  # ⟨g_i, Σ_j g_j⟩
@@ -166,7 +158,7 @@ def glister(candidates: Factors, validation: Factors, logits: Float[Tensor, "v k
         PotstillError: ``m`` is not in 1…n.
     """
     n = len(candidates.delta)
-    _check(n, m)
+    check_size(n, m)
     truth = logits.softmax(1) - validation.delta  # one-hot labels
     is_taken = torch.zeros(n, dtype=torch.bool, device=logits.device)
     delta, order = validation.delta, list[int]()

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
+from potstill.functional.coreset import check_size
 from potstill.functional.distances import CHUNK, chunks, mean_squared_distance, squared_norms
 from potstill.functional.neighbours import Neighbours
 from potstill.functional.sampling import sample_distinct
@@ -94,7 +95,7 @@ def lazy_greedy(gains: Gains, take: Callable[[int], None], upper: Float[Tensor, 
     Raises:
         PotstillError: ``m`` is not in 1…n.
     """
-    _check(len(upper), m)
+    check_size(len(upper), m)
     order: list[int] = []
     fresh = torch.zeros(len(upper), dtype=torch.bool)
     for _ in range(m):
@@ -123,7 +124,7 @@ def stochastic_greedy(
     Raises:
         PotstillError: ``m`` is not in 1…n, or ``epsilon`` not between 0 and 1.
     """
-    _check(n, m)
+    check_size(n, m)
     if not 0 < epsilon < 1:
         raise PotstillError(f"epsilon must lie between 0 and 1, but it is {epsilon}; the paper's examples use 0.1")
     num_candidates = math.ceil(n / m * math.log(1 / epsilon))
@@ -165,7 +166,7 @@ def facility_location(
     Raises:
         PotstillError: ``m`` is not in 1…n, ``epsilon`` is not between 0 and 1, or stochastic greedy has no generator.
     """
-    _check(len(x), m)
+    check_size(len(x), m)
     k = row_similarity(x, kernel)
     reached = torch.zeros(len(x), dtype=x.dtype, device=x.device)
 
@@ -189,16 +190,14 @@ def facility_location(
     return stochastic_greedy(gains, take, len(x), m, epsilon, rng)
 
 
-def facility_location_sparse(
-    nearest: Neighbours, m: int, similar: Callable[[Tensor], Tensor] | None = None
-) -> Int[Tensor, " m"]:
+def facility_location_sparse(nearest: Neighbours, m: int) -> Int[Tensor, " m"]:
     r"""Maximise facility location with :math:`k(i, s) = 0` unless s is i or a neighbour of i; a step costs O(n).
+
+    A row has similarity 1 to itself and ``exp(−d² / v)`` to a neighbour, v the mean squared distance of neighbours.
 
     Args:
         nearest: neighbours of n rows.
         m: number to select, 1 ≤ m ≤ n.
-        similar: function from distances to similarities in [0, 1]; a row has 1 to itself. Default ``exp(−d² / v)`` with
-            v the mean squared distance of neighbours.
 
     Returns:
         Distinct rows in order of selection; every prefix is the selection for a smaller ``m``.
@@ -207,10 +206,10 @@ def facility_location_sparse(
         PotstillError: ``m`` is not in 1…n.
     """
     n, k = nearest.others.shape
-    _check(n, m)
+    check_size(n, m)
     index, distance = nearest.others.cpu(), nearest.distance.cpu().double()
     width = float(distance.square().mean()) or 1.0
-    alike = torch.exp(-distance.square() / width) if similar is None else similar(distance).double()
+    alike = torch.exp(-distance.square() / width)
     index = torch.cat([torch.arange(n).unsqueeze(1), index], 1)
     alike = torch.cat([torch.ones(n, 1, dtype=torch.float64), alike], 1)
     gain = torch.bincount(index.flatten(), alike.flatten(), minlength=n)
@@ -249,7 +248,7 @@ def graph_cut(x: Float[Tensor, "n d"], m: int, kernel: Kernel = "cosine", weight
     Raises:
         PotstillError: ``m`` is not in 1…n.
     """
-    _check(len(x), m)
+    check_size(len(x), m)
     k = row_similarity(x, kernel)
     self_similarity = (
         (k.norms > 0).to(torch.float64) / 2 + 0.5
@@ -266,8 +265,3 @@ def graph_cut(x: Float[Tensor, "n d"], m: int, kernel: Kernel = "cosine", weight
             gain[part] -= 2 * k.of(part, at).squeeze(1).double()
         gain[best] = -math.inf
     return torch.tensor(order)
-
-
-def _check(n: int, m: int) -> None:
-    if not 1 <= m <= n:
-        raise PotstillError(f"of {n} samples 1 to {n} can be chosen, but {m} are asked; ask for fewer or add samples")

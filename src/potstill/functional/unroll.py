@@ -34,7 +34,7 @@ from potstill.functional.optim import sgd_tensor
 
 __all__ = [
     "MAX_BYTES_IN_MEMORY", "InnerOptimizer", "Loss", "Mode", "Outer", "StudentState", "StudentTrace", "UnrolledGrads",
-    "init_student", "run_step", "run_steps", "start_trace", "train_student", "unrolled_grads",
+    "init_student", "run_steps", "start_trace", "train_student", "unrolled_grads",
 ]  # fmt: skip
 
 Loss: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], int], Tensor]
@@ -260,43 +260,26 @@ def start_trace(state: StudentState, steps: range) -> StudentTrace:
     return trail
 
 
-def run_step(
-    loss: Loss, state: StudentState, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: InnerOptimizer, step: int
-) -> StudentState:
-    """Return the state after one step, without a graph.
+def run_steps(
+    loss: Loss, state: StudentState, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: InnerOptimizer,
+    steps: range,
+) -> StudentState:  # fmt: skip
+    """Return the state after ``steps`` (a burn-in), as `train_student` without the states between.
 
     Raises:
         NonFiniteError: the loss or a weight is not finite.
     """
-    return run_steps(loss, state, leaves, lr, inner, range(step, step + 1))
-
-
-def run_steps(
-    loss: Loss,
-    state: StudentState,
-    leaves: Mapping[str, Tensor],
-    lr: float | Tensor,
-    inner: InnerOptimizer,
-    steps: range,
-) -> StudentState:
-    """Return the state after ``steps`` (a burn-in), as `train_student` without the states between."""
     form = _StateLayout.of(state, inner)
     flat = form.flatten(state)
-    for after in _iterate_states(loss, form, flat, leaves, lr, inner, steps):
+    for after in _Training(form, loss, leaves, _lr_tensor(lr, form), inner).states(flat, steps):
         flat = after
     return form.to_state(flat)
 
 
 def train_student(
-    loss: Loss,
-    state: StudentState,
-    leaves: Mapping[str, Tensor],
-    lr: float | Tensor,
-    inner: InnerOptimizer,
-    steps: range,
-    *,
-    limit: int = MAX_BYTES_IN_MEMORY,
-) -> StudentTrace:
+    loss: Loss, state: StudentState, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: InnerOptimizer,
+    steps: range, *, limit: int = MAX_BYTES_IN_MEMORY,
+) -> StudentTrace:  # fmt: skip
     """Train a student and return all its states.
 
     Args:
@@ -315,21 +298,15 @@ def train_student(
     trail = StudentTrace(form, steps, state.num_steps, limit, len(steps) + 1)
     first = form.flatten(state)
     trail.append(first)
-    for flat in _iterate_states(loss, form, first, leaves, lr, inner, steps):
+    for flat in _Training(form, loss, leaves, _lr_tensor(lr, form), inner).states(first, steps):
         trail.append(flat)
     return trail
 
 
 def unrolled_grads(
-    loss: Loss,
-    trail: StudentTrace,
-    leaves: Mapping[str, Tensor],
-    lr: float | Tensor,
-    inner: InnerOptimizer,
-    outer: Outer,
-    mode: Mode = "replay",
-    until: int | None = None,
-) -> UnrolledGrads:
+    loss: Loss, trail: StudentTrace, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: InnerOptimizer,
+    outer: Outer, mode: Mode = "replay", until: int | None = None,
+) -> UnrolledGrads:  # fmt: skip
     """Return the gradients of ``outer`` at the end of a training by its leaves, learning rate and initial weights.
 
     Args:
@@ -348,159 +325,130 @@ def unrolled_grads(
     if not 0 <= n <= len(trail.steps) or (mode != "full" and n >= len(trail)):
         raise ValueError(f"a trail of {len(trail) - 1} steps was given, but the gradients of {n} are wanted")
     if mode == "tesla" and (inner.optimizer != "sgd" or inner.momentum or inner.weight_decay):
+        settings = f"momentum {inner.momentum:g}" if inner.optimizer == "sgd" else f"betas {inner.betas}"
         raise PotstillError(
             "tesla approximates SGD without momentum and weight decay, but the student has "
-            f"{_describe_optimizer(inner)}; use mode replay, which is exact"
+            f"{inner.optimizer} with {settings} and weight decay {inner.weight_decay:g}; "
+            "use mode replay, which is exact"
         )
-    beta = _lr_tensor(lr, trail._form).requires_grad_()
+    training = _Training(trail._form, loss, leaves, _lr_tensor(lr, trail._form).requires_grad_(), inner)
     if mode == "full":
-        return _grads_in_one_graph(loss, trail, leaves, beta, inner, outer, n)
-    return _grads_step_by_step(loss, trail, leaves, beta, inner, outer, n, through=mode == "replay")
+        return training.grads_in_one_graph(trail, outer, n)
+    return training.grads_step_by_step(trail, outer, n, through=mode == "replay")
 
 
-def _grads_in_one_graph(
-    loss: Loss,
-    trail: StudentTrace,
-    leaves: Mapping[str, Tensor],
-    beta: Tensor,
-    inner: InnerOptimizer,
-    outer: Outer,
-    n: int,
-) -> UnrolledGrads:
-    form, x = trail._form, _require_grad(leaves)
-    flat = trail.flat_state(0)
-    flat = replace(flat, parts=tuple(t.detach().requires_grad_() for t in flat.parts))
-    first, flags = flat.parts[0], list[Tensor]()
-    with torch.enable_grad():
-        for step in trail.steps[:n]:
-            theta = form.unflatten(flat.parts[0])
-            value = loss(theta, {**leaves, **x}, step)
-            g = _concat_grads(
-                torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True), theta
-            )
-            flat = _FlatState(_optimizer_update(flat.parts, g, beta, inner, flat.num_steps), flat.num_steps + 1)
-            flags.append(_all_finite(value, flat.parts[0]))
-        _check_finite(flags, trail.steps[:n], "the student's loss or weights", float(beta.detach()))
-        value = outer(form.unflatten(flat.parts[0]))
-        wanted = (first, beta, *x.values())
-        found = torch.autograd.grad(value, wanted, allow_unused=True)
-    by_theta, by_lr, *by_leaves = (torch.zeros_like(t) if g is None else g for g, t in zip(found, wanted, strict=True))
-    if not bool(_all_finite(*by_leaves, by_theta, by_lr)):
-        raise NonFiniteError(
-            f"the gradients through {n} steps are not finite; use mode replay, which says at which step, or fewer steps"
-        )
-    return _to_grads(value, dict(zip(x, by_leaves, strict=True)), by_lr, form.unflatten(by_theta))
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """What all steps of a training share; ``beta`` is the learning rate."""
 
+    form: _StateLayout
+    loss: Loss
+    leaves: Mapping[str, Tensor]
+    beta: Tensor
+    inner: InnerOptimizer
 
-def _grads_step_by_step(
-    loss: Loss,
-    trail: StudentTrace,
-    leaves: Mapping[str, Tensor],
-    beta: Tensor,
-    inner: InnerOptimizer,
-    outer: Outer,
-    n: int,
-    through: bool,
-) -> UnrolledGrads:
-    """Return the gradients step by step from the end; ``through=False`` takes weights as constants (TESLA)."""
-    form = trail._form
-    end = trail.flat_state(n).parts[0].detach().requires_grad_()
-    with torch.enable_grad():
-        value = outer(form.unflatten(end))
-        (found,) = torch.autograd.grad(value, (end,), allow_unused=True)
-    cotangents = (torch.zeros_like(end) if found is None else found, *(torch.zeros_like(end),) * form.moments)
-    sums = {name: torch.zeros_like(t) for name, t in _require_grad(leaves).items()}
-    by_lr, flags = torch.zeros_like(beta), [_all_finite(value, *cotangents)]
-    for i in reversed(range(n)):
-        cotangents, of_lr, of_leaves = _step_vjp(
-            loss, form, trail.flat_state(i), leaves, beta, inner, trail.steps[i], cotangents, through
-        )
-        for name, slope in of_leaves.items():
-            sums[name] += slope
-        by_lr = by_lr + of_lr
-        flags.append(_all_finite(of_lr, *cotangents, *of_leaves.values()))
-    before = [trail.steps[i] for i in reversed(range(n))]
-    _check_finite(flags, ["the outer loss", *before], "the gradient on the way back", float(beta.detach()))
-    return _to_grads(value, sums, by_lr, form.unflatten(cotangents[0]))
+    def states(self, flat: _FlatState, steps: range) -> Iterator[_FlatState]:
+        """Yield the states after each of ``steps``, without a graph."""
+        still, flags = {name: t.detach() for name, t in self.leaves.items()}, list[Tensor]()
+        for step in steps:
+            theta = {name: t.requires_grad_() for name, t in self.form.unflatten(flat.parts[0].detach()).items()}
+            with torch.enable_grad():
+                value = self.loss(theta, still, step)
+                g = _concat_grads(torch.autograd.grad(value, tuple(theta.values()), allow_unused=True), theta)
+            with torch.no_grad():
+                flat = self.updated(flat, g)
+                flags.append(_all_finite(value, flat.parts[0]))
+            yield flat
+        _check_finite(flags, steps, "the student's loss or weights", float(self.beta.detach()))
 
-
-def _step_vjp(
-    loss: Loss,
-    form: _StateLayout,
-    flat: _FlatState,
-    leaves: Mapping[str, Tensor],
-    beta: Tensor,
-    inner: InnerOptimizer,
-    step: int,
-    cotangents: tuple[Tensor, ...],
-    through: bool,
-) -> tuple[tuple[Tensor, ...], Tensor, dict[str, Tensor]]:
-    """Return one step's vector-Jacobian product by the state before it, the rate and the leaves."""
-    x = _require_grad(leaves)
-    theta = {name: t.requires_grad_() for name, t in form.unflatten(flat.parts[0].detach()).items()}
-    with torch.enable_grad():
-        value = loss(theta, {**leaves, **x}, step)
-        grads = torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True)
-        # The update's own product, on vectors: the network's graph begins where the gradient does.
-        g = _concat_grads(grads, theta).detach().requires_grad_()
-        parts = tuple(t.detach().requires_grad_() for t in flat.parts)
-        made = _optimizer_update(parts, g, beta, inner, flat.num_steps)
-        of_g, of_lr, *of_parts = torch.autograd.grad(made, (g, beta, *parts), cotangents)
-    carrying = [
-        (t, c) for t, c in zip(grads, form.unflatten(of_g).values(), strict=True) if t is not None and t.requires_grad
-    ]
-    wanted = (*(theta.values() if through else ()), *x.values())
-    results: Sequence[Tensor | None] = [None] * len(wanted)
-    if carrying and wanted:
-        outputs, given = zip(*carrying, strict=True)
-        results = torch.autograd.grad(outputs, wanted, given, allow_unused=True)
-    if through:
-        of_parts[0] = of_parts[0] + _concat_grads(results[: len(theta)], theta)
-    by_leaves = dict(zip(x, results[len(wanted) - len(x) :], strict=True))
-    return tuple(of_parts), of_lr, {name: t for name, t in by_leaves.items() if t is not None}
-
-
-def _iterate_states(
-    loss: Loss,
-    form: _StateLayout,
-    flat: _FlatState,
-    leaves: Mapping[str, Tensor],
-    lr: float | Tensor,
-    inner: InnerOptimizer,
-    steps: range,
-) -> Iterator[_FlatState]:
-    """Yield the states after each of ``steps``."""
-    still, flags = {name: t.detach() for name, t in leaves.items()}, list[Tensor]()
-    beta = _lr_tensor(lr, form)
-    for step in steps:
-        theta = {name: t.requires_grad_() for name, t in form.unflatten(flat.parts[0].detach()).items()}
+    def grads_in_one_graph(self, trail: StudentTrace, outer: Outer, n: int) -> UnrolledGrads:
+        form, x = self.form, _require_grad(self.leaves)
+        flat = trail.flat_state(0)
+        flat = replace(flat, parts=tuple(t.detach().requires_grad_() for t in flat.parts))
+        first, flags = flat.parts[0], list[Tensor]()
         with torch.enable_grad():
-            value = loss(theta, still, step)
-            g = _concat_grads(torch.autograd.grad(value, tuple(theta.values()), allow_unused=True), theta)
-        with torch.no_grad():
-            flat = _FlatState(_optimizer_update(flat.parts, g, beta, inner, flat.num_steps), flat.num_steps + 1)
-            flags.append(_all_finite(value, flat.parts[0]))
-        yield flat
-    _check_finite(flags, steps, "the student's loss or weights", float(beta.detach()))
-
-
-def _optimizer_update(
-    parts: tuple[Tensor, ...], g: Tensor, lr: Tensor, inner: InnerOptimizer, count: int
-) -> tuple[Tensor, ...]:  # fmt: skip
-    """Return flat weights and moments after an update, differentiable by all of them and ``lr``."""
-    if inner.optimizer == "sgd":
-        before = parts[1] if inner.momentum else None
-        theta, velocity = sgd_tensor(
-            parts[0], g, before, lr=lr, momentum=inner.momentum, weight_decay=inner.weight_decay
+            for step in trail.steps[:n]:
+                theta = form.unflatten(flat.parts[0])
+                value = self.loss(theta, {**self.leaves, **x}, step)
+                grads = torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True)
+                flat = self.updated(flat, _concat_grads(grads, theta))
+                flags.append(_all_finite(value, flat.parts[0]))
+            _check_finite(flags, trail.steps[:n], "the student's loss or weights", float(self.beta.detach()))
+            value = outer(form.unflatten(flat.parts[0]))
+            wanted = (first, self.beta, *x.values())
+            found = torch.autograd.grad(value, wanted, allow_unused=True)
+        by_theta, by_lr, *by_leaves = (
+            torch.zeros_like(t) if g is None else g for g, t in zip(found, wanted, strict=True)
         )
-        return (theta, velocity) if inner.momentum else (theta,)
-    theta, first, second = parts
-    g = torch.add(g, theta, alpha=inner.weight_decay) if inner.weight_decay else g
-    b1, b2 = inner.betas
-    m = torch.lerp(first, g, 1 - b1)
-    v = torch.addcmul(second * b2, g, g, value=1 - b2)
-    root = _safe_sqrt(v) / (1 - b2 ** (count + 1)) ** 0.5 + inner.eps
-    return theta - (lr / (1 - b1 ** (count + 1))) * (m / root), m, v
+        if not bool(_all_finite(*by_leaves, by_theta, by_lr)):
+            raise NonFiniteError(
+                f"the gradients through {n} steps are not finite; use mode replay, which says at which step, or fewer "
+                "steps"
+            )
+        leaves = dict(zip(x, by_leaves, strict=True))
+        return UnrolledGrads(float(value.detach()), leaves, by_lr, form.unflatten(by_theta))
+
+    def grads_step_by_step(self, trail: StudentTrace, outer: Outer, n: int, through: bool) -> UnrolledGrads:
+        """Return the gradients step by step from the end; ``through=False`` takes weights as constants (TESLA)."""
+        end = trail.flat_state(n).parts[0].detach().requires_grad_()
+        with torch.enable_grad():
+            value = outer(self.form.unflatten(end))
+            (found,) = torch.autograd.grad(value, (end,), allow_unused=True)
+        cotangents = (torch.zeros_like(end) if found is None else found, *(torch.zeros_like(end),) * self.form.moments)
+        sums = {name: torch.zeros_like(t) for name, t in _require_grad(self.leaves).items()}
+        by_lr, flags = torch.zeros_like(self.beta), [_all_finite(value, *cotangents)]
+        for i in reversed(range(n)):
+            cotangents, of_lr, of_leaves = self.step_vjp(trail.flat_state(i), trail.steps[i], cotangents, through)
+            for name, slope in of_leaves.items():
+                sums[name] += slope
+            by_lr = by_lr + of_lr
+            flags.append(_all_finite(of_lr, *cotangents, *of_leaves.values()))
+        before = [trail.steps[i] for i in reversed(range(n))]
+        _check_finite(flags, ["the outer loss", *before], "the gradient on the way back", float(self.beta.detach()))
+        return UnrolledGrads(float(value.detach()), sums, by_lr, self.form.unflatten(cotangents[0]))
+
+    def step_vjp(
+        self, flat: _FlatState, step: int, cotangents: tuple[Tensor, ...], through: bool
+    ) -> tuple[tuple[Tensor, ...], Tensor, dict[str, Tensor]]:
+        """Return one step's vector-Jacobian product by the state before it, the rate and the leaves."""
+        x = _require_grad(self.leaves)
+        theta = {name: t.requires_grad_() for name, t in self.form.unflatten(flat.parts[0].detach()).items()}
+        with torch.enable_grad():
+            value = self.loss(theta, {**self.leaves, **x}, step)
+            grads = torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True)
+            # The update's own product, on vectors: the network's graph begins where the gradient does.
+            g = _concat_grads(grads, theta).detach().requires_grad_()
+            parts = tuple(t.detach().requires_grad_() for t in flat.parts)
+            made = self.updated(replace(flat, parts=parts), g).parts
+            of_g, of_lr, *of_parts = torch.autograd.grad(made, (g, self.beta, *parts), cotangents)
+        slopes = zip(grads, self.form.unflatten(of_g).values(), strict=True)
+        carrying = [(t, c) for t, c in slopes if t is not None and t.requires_grad]
+        wanted = (*(theta.values() if through else ()), *x.values())
+        results: Sequence[Tensor | None] = [None] * len(wanted)
+        if carrying and wanted:
+            outputs, given = zip(*carrying, strict=True)
+            results = torch.autograd.grad(outputs, wanted, given, allow_unused=True)
+        if through:
+            of_parts[0] = of_parts[0] + _concat_grads(results[: len(theta)], theta)
+        by_leaves = dict(zip(x, results[len(wanted) - len(x) :], strict=True))
+        return tuple(of_parts), of_lr, {name: t for name, t in by_leaves.items() if t is not None}
+
+    def updated(self, flat: _FlatState, g: Tensor) -> _FlatState:
+        """Return the state after an update, differentiable by its parts, ``g`` and the learning rate."""
+        inner, count = self.inner, flat.num_steps + 1
+        if inner.optimizer == "sgd":
+            theta, *moments = flat.parts
+            before = moments[0] if moments else None
+            settings = {"momentum": inner.momentum, "weight_decay": inner.weight_decay}
+            after = sgd_tensor(theta, g, before, lr=self.beta, **settings)
+            return _FlatState(after[: len(flat.parts)], count)
+        theta, first, second = flat.parts
+        g = torch.add(g, theta, alpha=inner.weight_decay) if inner.weight_decay else g
+        b1, b2 = inner.betas
+        m = torch.lerp(first, g, 1 - b1)
+        v = torch.addcmul(second * b2, g, g, value=1 - b2)
+        root = _safe_sqrt(v) / (1 - b2**count) ** 0.5 + inner.eps
+        return _FlatState((theta - (self.beta / (1 - b1**count)) * (m / root), m, v), count)
 
 
 def _safe_sqrt(v: Tensor) -> Tensor:
@@ -543,12 +491,3 @@ def _check_finite(flags: Sequence[Tensor], steps: Sequence[int | str], what: str
         f"{what} must be finite, but at {where} it is not (learning rate {lr:g}); take a smaller learning rate, or "
         "fewer steps"
     )
-
-
-def _describe_optimizer(inner: InnerOptimizer) -> str:
-    settings = f"momentum {inner.momentum:g}" if inner.optimizer == "sgd" else f"betas {inner.betas}"
-    return f"{inner.optimizer} with {settings} and weight decay {inner.weight_decay:g}"
-
-
-def _to_grads(value: Tensor, leaves: dict[str, Tensor], lr: Tensor, theta: dict[str, Tensor]) -> UnrolledGrads:
-    return UnrolledGrads(float(value.detach()), leaves, lr, theta)

@@ -26,7 +26,6 @@ from potstill.functional.unroll import (
     Outer,
     StudentState,
     init_student,
-    run_step,
     run_steps,
     start_trace,
     train_student,
@@ -186,7 +185,7 @@ class Unrolling(JointObjective[Block]):
         loss, made = student_loss(problem, net, batches, view, scores=_has_scores(problem, state)), list[Tensor]()
         student = init_student(copy_parameters(net), self.inner)
         for i in range(len(batches)):
-            after = run_step(loss, student, trainable(view), self.lr, self.inner, i)
+            after = run_steps(loss, student, trainable(view), self.lr, self.inner, range(i, i + 1))
             made.append(_step_norm(student, after, self.inner, self.lr))
             student = after
         return torch.stack(made)

@@ -25,7 +25,7 @@ from potstill.functional.unroll import (
     InnerOptimizer,
     StudentState,
     init_student,
-    run_step,
+    run_steps,
     train_student,
     unrolled_grads,
 )
@@ -96,7 +96,7 @@ class OneStepAhead(JointObjective[_Block]):
         trail = train_student(loss, init_student(student.theta, inner), leaves, lr, inner, range(1))
         outer = real_loss(problem, block.net, block.real, block.outcomes)
         made = unrolled_grads(loss, trail, leaves, lr, inner, outer)
-        block.next_states.append(run_step(loss, student, leaves, self.lr_student, STUDENT_OPTIMIZER, 0))
+        block.next_states.append(run_steps(loss, student, leaves, self.lr_student, STUDENT_OPTIMIZER, range(1)))
         return made.loss, made.leaves
 
     def finish_step(self, problem: Problem, state: MatchingState, block: _Block) -> MatchingState:
