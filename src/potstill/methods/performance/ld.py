@@ -11,7 +11,7 @@ Two things differ: labels are a softmax of logits, where the program clamps rows
 they begin at their pictures' classes (``engine.init.CONFIDENCE``), where the program's are uniform.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, final
 
@@ -33,12 +33,12 @@ from potstill.methods.engine import (
     EngineMethod,
     FixedNetworks,
     Init,
-    JointObjective,
     LossAndGrads,
     MatchingEngine,
     MatchingState,
     NetworkSource,
     ObjectiveInputs,
+    Update,
 )
 from potstill.methods.performance._unrolled import RealBatch, Unrolling, real_loss, student_loss
 from potstill.methods.performance._windows import AllSteps, RandomBatch
@@ -63,7 +63,7 @@ class _Block:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class OneStepAhead(JointObjective[_Block]):
+class OneStepAhead:
     """The loss on real samples one step of a student ahead, which trains along; only labels are asked for gradients."""
 
     unrolling: Unrolling
@@ -87,17 +87,19 @@ class OneStepAhead(JointObjective[_Block]):
         real = RealBatch.draw(problem, self.unrolling.batch_real, rng)
         return state, _Block(net=net, seed=draw_seed(rng), batch=batch, real=real)
 
-    def loss_and_grads(
-        self, problem: Problem, state: MatchingState, block: _Block, view: ObjectiveInputs
-    ) -> LossAndGrads:
-        student, fixed = _from_memory(state.memory), {n: t for n, t in view.items() if n != "labels"}
-        loss, leaves = student_loss(problem, block.net, block.batch, fixed), {"labels": view["labels"]}
-        lr, inner = self.unrolling.lr, self.unrolling.inner
-        trail = train_student(loss, init_student(student.theta, inner), leaves, lr, inner, range(1))
-        outer = real_loss(problem, block.net, block.real, block.outcomes)
-        made = unrolled_grads(loss, trail, leaves, lr, inner, outer)
-        block.next_states.append(run_steps(loss, student, leaves, self.lr_student, STUDENT_OPTIMIZER, range(1)))
-        return made.loss, made.leaves
+    def updates(self, problem: Problem, state: MatchingState, block: _Block) -> Iterator[Update]:
+        def gradient(classes: list[int], view: ObjectiveInputs) -> LossAndGrads:
+            student, fixed = _from_memory(state.memory), {n: t for n, t in view.items() if n != "labels"}
+            loss, leaves = student_loss(problem, block.net, block.batch, fixed), {"labels": view["labels"]}
+            lr, inner = self.unrolling.lr, self.unrolling.inner
+            trail = train_student(loss, init_student(student.theta, inner), leaves, lr, inner, range(1))
+            made = unrolled_grads(
+                loss, trail, leaves, lr, inner, real_loss(problem, block.net, block.real, block.outcomes)
+            )
+            block.next_states.append(run_steps(loss, student, leaves, self.lr_student, STUDENT_OPTIMIZER, range(1)))
+            return made.loss, made.leaves
+
+        yield Update("loss", gradient, [list(range(problem.num_classes))])
 
     def finish_step(self, problem: Problem, state: MatchingState, block: _Block) -> MatchingState:
         """Return the state with the student after its step, or a new one where its mean error has stopped falling."""
