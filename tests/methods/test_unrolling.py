@@ -11,8 +11,8 @@ import potstill
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.functional.unroll import InnerOptimizer, init_student, start_trace, train_student, unrolled_grads
-from potstill.methods.engine import choose_mode_by_memory, measure_graph_bytes, unrolling
-from potstill.methods.engine.unrolling import PROBE_SIZES
+from potstill.methods.engine import choose_mode_by_memory, unrolling
+from potstill.methods.engine.unrolling import PROBE_SIZES, measure_graph_bytes
 from potstill.methods.performance.dd import DD
 from potstill.methods.performance.rat_bptt import RaTBPTT
 from potstill.methods.performance.remember import Remember

@@ -74,12 +74,9 @@ def gaussian_kernel(
 
 
 def mmd(
-    real: Float[Tensor, "n d"],
-    syn: Float[Tensor, "m d"],
-    weights: Float[Tensor, " m"],
-    bandwidths: Float[Tensor, " b"],
-    real_kernel_mean: Float[Tensor, ""],
-) -> Float[Tensor, ""]:
+    real: Float[Tensor, "n d"], syn: Float[Tensor, "m d"], weights: Float[Tensor, " m"],
+    bandwidths: Float[Tensor, " b"], real_kernel_mean: Float[Tensor, ""],
+) -> Float[Tensor, ""]:  # fmt: skip
     """Return the squared maximum mean discrepancy ``E k(r, r') − 2 E k(r, s) + E k(s, s')`` of one class (biased).
 
     Args:
@@ -99,12 +96,9 @@ def characteristic_function(
 
 
 def amplitude_phase_gap(
-    real: tuple[Float[Tensor, "k f"], Float[Tensor, "k f"]],
-    syn: tuple[Float[Tensor, "k f"], Float[Tensor, "k f"]],
-    alpha: float = 0.5,
-    beta: float = 0.5,
-    floor: float = 1e-12,
-) -> Float[Tensor, ""]:
+    real: tuple[Float[Tensor, "k f"], Float[Tensor, "k f"]], syn: tuple[Float[Tensor, "k f"], Float[Tensor, "k f"]],
+    alpha: float = 0.5, beta: float = 0.5, floor: float = 1e-12,
+) -> Float[Tensor, ""]:  # fmt: skip
     """Return NCFM's loss ``√(α (|Φ_r| − |Φ_s|)² + β · 2(|Φ_r||Φ_s| − Re Φ_r Φ̄_s))``, mean over t, sum over classes.
 
     ``floor`` bounds the phase term from below, as published, so that the root has a gradient; it also bounds |Φ|, where

@@ -220,15 +220,9 @@ def divergence_center(log_p: Float[Tensor, "n k"], m: int) -> Int[Tensor, " m"]:
 
 
 def zcore_scores(
-    x: Float[Tensor, "n d"],
-    rng: Generator,
-    *,
-    samples: int,
-    dimensions: int = 2,
-    neighbours: int = 1000,
-    exponent: float = 4.0,
-    draws_per_tree: int = 1,
-) -> Float[Tensor, " n"]:
+    x: Float[Tensor, "n d"], rng: Generator, *, samples: int, dimensions: int = 2, neighbours: int = 1000,
+    exponent: float = 4.0, draws_per_tree: int = 1,
+) -> Float[Tensor, " n"]:  # fmt: skip
     """Return zero-shot scores of coverage less redundancy (ZCore, arXiv:2411.15349) in float64; high scores are kept.
 
     A draw takes some dimensions and a point in them, each coordinate triangular between the minimum, the median and the
@@ -277,12 +271,9 @@ def _triangular(part: Tensor, u: Tensor) -> Tensor:
 
 
 def _losses(
-    winner: NDArray[np.int64],
-    times: NDArray[np.int64],
-    gap: NDArray[np.float64],
-    near: NDArray[np.int64],
+    winner: NDArray[np.int64], times: NDArray[np.int64], gap: NDArray[np.float64], near: NDArray[np.int64],
     exponent: float,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:  # fmt: skip
     """Return the neighbours of each winner, without itself, and the score that they lose."""
     is_self = near == winner[:, None]
     is_self[~is_self.any(1), -1] = True  # rows that coincide can crowd it out of its own neighbours

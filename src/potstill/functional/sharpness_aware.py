@@ -66,17 +66,10 @@ def gsam_direction(first: Mapping[str, Tensor], second: Mapping[str, Tensor], al
 
 
 def gsam_step(
-    network: nn.Module,
-    params: Mapping[str, Tensor],
-    velocity: Mapping[str, Tensor] | None,
-    x: Inputs,
-    y: Tensor,
-    gsam: GSAM,
-    *,
-    buffers: Mapping[str, Tensor] | None = None,
-    criterion: Criterion = cross_entropy,
+    network: nn.Module, params: Mapping[str, Tensor], velocity: Mapping[str, Tensor] | None, x: Inputs, y: Tensor,
+    gsam: GSAM, *, buffers: Mapping[str, Tensor] | None = None, criterion: Criterion = cross_entropy,
     **sgd_settings: float,
-) -> TrainStepResult:
+) -> TrainStepResult:  # fmt: skip
     """Take one SGD step along `gsam_direction` on one batch; arguments and result as in `train.train_step`.
 
     ``sgd_settings`` are ``lr``, ``momentum`` and ``weight_decay``, as `optim.sgd` takes them.

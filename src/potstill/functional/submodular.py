@@ -142,14 +142,9 @@ def stochastic_greedy(
 
 
 def facility_location(
-    x: Float[Tensor, "n d"],
-    m: int,
-    kernel: Kernel = "cosine",
-    *,
-    greedy: Literal["lazy", "stochastic"] = "lazy",
-    epsilon: float = 0.1,
-    rng: Generator | None = None,
-) -> Int[Tensor, " m"]:
+    x: Float[Tensor, "n d"], m: int, kernel: Kernel = "cosine", *, greedy: Literal["lazy", "stochastic"] = "lazy",
+    epsilon: float = 0.1, rng: Generator | None = None,
+) -> Int[Tensor, " m"]:  # fmt: skip
     r"""Maximise the facility location :math:`f(S) = \sum_i \max_{s \in S} k(i, s)` greedily.
 
     An evaluation costs n · d; the initial bounds of lazy greedy n · d for ``cosine`` and n² · d for ``rbf``.

@@ -44,13 +44,9 @@ def copy_parameters(network: nn.Module) -> dict[str, Tensor]:
 
 
 def network_loss(
-    network: nn.Module,
-    params: Mapping[str, Tensor],
-    x: Inputs,
-    y: Tensor,
-    buffers: Mapping[str, Tensor] | None = None,
+    network: nn.Module, params: Mapping[str, Tensor], x: Inputs, y: Tensor, buffers: Mapping[str, Tensor] | None = None,
     criterion: Criterion = cross_entropy,
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, ""]:  # fmt: skip
     """Return the loss of ``network`` with ``params`` in place of its own; the network is not changed.
 
     Args:
@@ -67,14 +63,9 @@ def network_loss(
 
 
 def gradients(
-    network: nn.Module,
-    params: Mapping[str, Tensor],
-    x: Inputs,
-    y: Tensor,
-    create_graph: bool = False,
-    buffers: Mapping[str, Tensor] | None = None,
-    criterion: Criterion = cross_entropy,
-) -> tuple[Tensor, ...]:
+    network: nn.Module, params: Mapping[str, Tensor], x: Inputs, y: Tensor, create_graph: bool = False,
+    buffers: Mapping[str, Tensor] | None = None, criterion: Criterion = cross_entropy,
+) -> tuple[Tensor, ...]:  # fmt: skip
     """Return the gradients of `network_loss` by every parameter, in the order of ``params``.
 
     Args:
@@ -88,18 +79,10 @@ def gradients(
 
 
 def train_step(
-    network: nn.Module,
-    params: Mapping[str, Tensor],
-    velocity: Mapping[str, Tensor] | None,
-    x: Inputs,
-    y: Tensor,
-    *,
-    lr: float,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    buffers: Mapping[str, Tensor] | None = None,
+    network: nn.Module, params: Mapping[str, Tensor], velocity: Mapping[str, Tensor] | None, x: Inputs, y: Tensor, *,
+    lr: float, momentum: float = 0.0, weight_decay: float = 0.0, buffers: Mapping[str, Tensor] | None = None,
     criterion: Criterion = cross_entropy,
-) -> TrainStepResult:
+) -> TrainStepResult:  # fmt: skip
     """Take one SGD step on one batch as a pure function.
 
     A batch that does not fit into memory is split, with the same result (`potstill.functional.microbatch`).
@@ -125,11 +108,7 @@ def train_step(
         grads = dict(zip(used, slopes, strict=True))
     with torch.no_grad():
         after, speed = sgd(
-            {n: p.detach() for n, p in params.items()},
-            grads,
-            velocity,
-            lr=lr,
-            momentum=momentum,
+            {n: p.detach() for n, p in params.items()}, grads, velocity, lr=lr, momentum=momentum,
             weight_decay=weight_decay,
-        )
+        )  # fmt: skip
     return TrainStepResult(after, speed, new_buffers, value, logits)

@@ -68,16 +68,10 @@ class FeatureMatchingFields:
 
 
 def feature_matching(
-    method: FeatureMatchingFields,
-    measure: DistributionObjective,
-    *,
-    rules: RulesAt | None = None,
-    networks: NetworkSource | None = None,
-    space: Space = "model",
-    turns: bool = False,
-    calibration: float = 0.0,
+    method: FeatureMatchingFields, measure: DistributionObjective, *, rules: RulesAt | None = None,
+    networks: NetworkSource | None = None, space: Space = "model", turns: bool = False, calibration: float = 0.0,
     fixed_steps: bool = True,
-) -> MatchingEngine:
+) -> MatchingEngine:  # fmt: skip
     """Return the matching engine with these parts.
 
     Args:

@@ -95,22 +95,15 @@ class TrainingPool:
         """Train by SGD on random real samples and count correct predictions before each step."""
         net = problem.network(member.seed).train()
         teacher = Teacher(
-            params=member.theta,
-            velocity=member.velocity,
-            buffers=member.buffers,
-            num_correct=member.num_correct,
+            params=member.theta, velocity=member.velocity, buffers=member.buffers, num_correct=member.num_correct,
             num_seen=member.num_samples,
-        )
+        )  # fmt: skip
         for _ in range(steps):
             teacher, _ = teacher_step(net, teacher, problem.train, rng, SGD(batch=self.batch, lr=self.lr))
         return replace(
-            member,
-            theta=teacher.params,
-            velocity=teacher.velocity,
-            buffers=teacher.buffers,
-            num_correct=teacher.num_correct,
-            num_samples=teacher.num_seen,
-        )
+            member, theta=teacher.params, velocity=teacher.velocity, buffers=teacher.buffers,
+            num_correct=teacher.num_correct, num_samples=teacher.num_seen,
+        )  # fmt: skip
 
 
 def pool_member(state: MatchingState) -> PoolMember:

@@ -57,20 +57,14 @@ class NCFM(FeatureMatchingFields, EngineMethod[MatchingState]):
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {
-            "iterations": 300,
-            "steps_per_network": 8,
-            "batch_real": 128,
-            "pretrained_networks": 2,
+            "iterations": 300, "steps_per_network": 8, "batch_real": 128, "pretrained_networks": 2,
             "pretrain_epochs": 5,
         },
         "good": {
-            "iterations": 4_000,
-            "steps_per_network": 8,
-            "batch_real": 256,
-            "pretrained_networks": 5,
+            "iterations": 4_000, "steps_per_network": 8, "batch_real": 256, "pretrained_networks": 5,
             "pretrain_epochs": 20,
         },
-    }
+    }  # fmt: skip
 
     iterations: int = 20_000
     """Steps (config/ipc10/cifar10.yaml, niter)."""

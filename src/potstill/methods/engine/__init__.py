@@ -52,7 +52,6 @@ from potstill.methods.engine.init import (
     initial_inputs,
     initial_logits,
     initial_samples,
-    initial_scores,
     overlay_initial,
     require_tensor,
 )
@@ -70,7 +69,6 @@ from potstill.methods.engine.networks import (
     EmbedderKind,
     FixedNetworks,
     get_trained_networks,
-    interpolate_network,
     load_network,
     new_pool_member,
 )
@@ -103,25 +101,20 @@ from potstill.methods.engine.published import (
     usable_networks,
 )
 from potstill.methods.engine.unrolling import (
-    FULL_GRAPH_ELEMENTS,
-    MEMORY_DIVISOR,
-    ResolvedMode,
     choose_mode_by_memory,
     differentiate_student,
     gradient_mode,
-    measure_graph_bytes,
     objective_mode,
 )
 
 __all__ = [
-    "AUTO", "FULL_GRAPH_ELEMENTS", "LOGITS", "MEMORY_DIVISOR", "SCORES", "TARGETS", "Auto", "EmbedderKind", "Engine",
-    "EngineMethod", "FixedNetworks", "Init", "InitStrategy", "JointObjective", "LabelledInputs", "Labels",
-    "LossAndGrads", "LossObjective", "MatchingEngine", "MatchingState", "NetworkSource", "Objective", "ObjectiveInputs",
-    "PoolMember", "PublishedRun", "ResolvedMode", "Settings", "SettingsBySize", "ShardablePart", "StaticNetworks",
-    "Update", "apply_update", "augment_function", "build_problem", "central_samples", "central_samples_of_class",
-    "choose_mode_by_memory", "decode_inputs", "default_param_groups", "differentiate_student", "fit",
-    "get_trained_networks", "gradient_mode", "hard_labels", "has_classes", "idc_learning_rate", "initial_inputs",
-    "initial_logits", "initial_samples", "initial_scores", "inputs_of_view", "interpolate_network", "load_network",
-    "measure_graph_bytes", "named_inputs", "nearest_settings", "new_pool_member", "objective_mode", "overlay_initial",
-    "payload_bounds", "require_tensor", "teacher_factory", "usable_networks",
+    "AUTO", "LOGITS", "SCORES", "TARGETS", "Auto", "EmbedderKind", "Engine", "EngineMethod", "FixedNetworks", "Init",
+    "InitStrategy", "JointObjective", "LabelledInputs", "Labels", "LossAndGrads", "LossObjective", "MatchingEngine",
+    "MatchingState", "NetworkSource", "Objective", "ObjectiveInputs", "PoolMember", "PublishedRun", "Settings",
+    "SettingsBySize", "ShardablePart", "StaticNetworks", "Update", "apply_update", "augment_function", "build_problem",
+    "central_samples", "central_samples_of_class", "choose_mode_by_memory", "decode_inputs", "default_param_groups",
+    "differentiate_student", "fit", "get_trained_networks", "gradient_mode", "hard_labels", "has_classes",
+    "idc_learning_rate", "initial_inputs", "initial_logits", "initial_samples", "inputs_of_view", "load_network",
+    "named_inputs", "nearest_settings", "new_pool_member", "objective_mode", "overlay_initial", "payload_bounds",
+    "require_tensor", "teacher_factory", "usable_networks",
 ]  # fmt: skip

@@ -261,12 +261,9 @@ def _normalize(problem: Problem, decoded: Inputs, space: Space) -> Inputs:
 
 
 def apply_update(
-    problem: Problem,
-    params: ParamState,
-    objective: Callable[[ObjectiveInputs], LossAndGrads],
-    groups: ParamGroups,
+    problem: Problem, params: ParamState, objective: Callable[[ObjectiveInputs], LossAndGrads], groups: ParamGroups,
     space: Space = "model",
-) -> tuple[ParamState, float]:
+) -> tuple[ParamState, float]:  # fmt: skip
     """Make one optimizer step on an objective of the decoded synthetic data.
 
     Args:

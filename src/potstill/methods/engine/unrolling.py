@@ -91,7 +91,10 @@ def differentiate_student(
 def choose_mode_by_memory(problem: Problem, samples: int, steps: int) -> tuple[ResolvedMode, str]:
     """Return the mode for a student's ``steps`` on ``samples`` each by the machine's memory, and a note about it."""
     required = steps * measure_graph_bytes(problem, samples)
-    available = device_memory(problem.network.device) // MEMORY_DIVISOR
+    device, total = problem.network.device, machine_memory()
+    if device.type == "cuda":
+        total = int(torch.cuda.get_device_properties(device).total_memory)
+    available = total // MEMORY_DIVISOR
     mode: ResolvedMode = "full" if required <= available else "replay"
     return mode, (
         f"mode {mode}: one graph of {steps} steps takes about {format_size(required)}, and a {MEMORY_DIVISOR}th of the "
@@ -110,13 +113,6 @@ def objective_mode(mode: Literal["auto", "replay", "full", "by-memory", "tesla"]
             "mode by-memory is chosen once for a run; take method.resolve_defaults(problem)[0], or give replay"
         )
     return None if mode == "auto" else mode
-
-
-def device_memory(device: torch.device) -> int:
-    """Return the total memory of a device in bytes."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    return machine_memory()
 
 
 def measure_graph_bytes(problem: Problem, samples: int) -> int:
@@ -140,14 +136,6 @@ def _saved_bytes(problem: Problem, samples: int) -> int:
         alive.append(t)
         return t
 
-    step = _gradient_step(problem, samples)
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        step()
-    return sum(sizes.values())
-
-
-def _gradient_step(problem: Problem, samples: int) -> Callable[[], object]:
-    """Return a function that computes a twice differentiable gradient of a student's loss."""
     batch = problem.train.fetch(torch.arange(samples) % len(problem.train))
     y = batch.y
     if has_classes(problem) or y is None:
@@ -156,9 +144,7 @@ def _gradient_step(problem: Problem, samples: int) -> Callable[[], object]:
     net = problem.network(0).train()
     x = tree_map(lambda t: t.detach().requires_grad_(t.is_floating_point()), batch.x)
     theta = {n: p.detach().requires_grad_() for n, p in copy_parameters(net).items()}
-
-    def step() -> object:
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         value = loss_of(net, theta, augment_function(problem)(x, omega), y, criterion=problem.task.loss)
-        return torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True)
-
-    return step
+        torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True)
+    return sum(sizes.values())

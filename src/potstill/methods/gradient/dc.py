@@ -24,15 +24,9 @@ class DC(SyntheticValues, EngineMethod[MatchingState]):
     """Match the gradients that real and synthetic samples of a class give a network."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Condensation with Gradient Matching",
-        paper="arXiv:2006.05929",
-        year=2021,
-        family="gradient",
-        kinds=("*",),
-        multi_input=True,
-        tasks=("*",),
-        training={"lr": 0.01, "augmentation": "none", "epochs": 300},
-    )
+        title="Dataset Condensation with Gradient Matching", paper="arXiv:2006.05929", year=2021, family="gradient",
+        kinds=("*",), multi_input=True, tasks=("*",), training={"lr": 0.01, "augmentation": "none", "epochs": 300},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 10, "batch_real": 64, "inner": 5, "init_from": "real"},
         "good": {"iterations": 60, "batch_real": 128, "inner": 10, "init_from": "real"},

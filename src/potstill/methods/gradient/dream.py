@@ -21,13 +21,9 @@ class DREAM(RealValues, EngineMethod[MatchingState]):
     """IDC on representative real samples."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="DREAM: Efficient Dataset Distillation by Representative Matching",
-        paper="arXiv:2302.14416",
-        year=2023,
-        family="gradient",
-        kinds=("*",),
-        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+        title="DREAM: Efficient Dataset Distillation by Representative Matching", paper="arXiv:2302.14416", year=2023,
+        family="gradient", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 5, "outer": 20, "batch_real": 32, "data_train": 256},
         "good": {"iterations": 40, "outer": 20, "batch_real": 64, "data_train": 500},

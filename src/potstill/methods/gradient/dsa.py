@@ -25,15 +25,10 @@ class DSA(SyntheticValues, EngineMethod[MatchingState]):
     """Match gradients under an augmentation that real and synthetic samples share."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Condensation with Differentiable Siamese Augmentation",
-        paper="arXiv:2102.08259",
-        year=2021,
-        family="gradient",
-        kinds=("*",),
-        multi_input=True,
-        tasks=("*",),
+        title="Dataset Condensation with Differentiable Siamese Augmentation", paper="arXiv:2102.08259", year=2021,
+        family="gradient", kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 10, "batch_real": 64, "inner": 5},
         "good": {"iterations": 60, "batch_real": 128, "inner": 10},

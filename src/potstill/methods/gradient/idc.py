@@ -25,13 +25,9 @@ class IDC(RealValues, EngineMethod[MatchingState]):
     """Match gradients of networks in training, on inputs decoded from a fraction of their size."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Condensation via Efficient Synthetic-Data Parameterization",
-        paper="arXiv:2205.14959",
-        year=2022,
-        family="gradient",
-        kinds=("*",),
-        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+        title="Dataset Condensation via Efficient Synthetic-Data Parameterization", paper="arXiv:2205.14959", year=2022,
+        family="gradient", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 5, "outer": 20, "batch_real": 32, "data_train": 256},
         "good": {"iterations": 40, "outer": 20, "batch_real": 64, "data_train": 500},

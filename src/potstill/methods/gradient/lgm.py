@@ -46,13 +46,10 @@ class LGM(EngineMethod[MatchingState]):
     """Match the gradients of random linear classifiers on the features of a frozen backbone."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Distillation for Pre-Trained Self-Supervised Vision Models",
-        paper="arXiv:2511.16674",
-        year=2025,
-        family="gradient",
-        kinds=("*",),
+        title="Dataset Distillation for Pre-Trained Self-Supervised Vision Models", paper="arXiv:2511.16674", year=2025,
+        family="gradient", kinds=("*",),
         training={"optimizer": "adam", "lr": 0.001, "augmentation": "rrc", "epochs": 1000},
-    )
+    )  # fmt: skip
     state_type: ClassVar[type] = MatchingState
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 60, "lr": 0.01, **_FEW},

@@ -81,16 +81,9 @@ class StudentValues:
 
 
 def build_unrolled_engine(
-    method: StudentValues,
-    problem: Problem,
-    *,
-    windows: Windows,
-    batches: Batches,
-    inner: InnerOptimizer,
-    clip: float = 0.0,
-    average: float = 0.0,
-    factor: Callable[[MatchingState], float] | None = None,
-) -> MatchingEngine:
+    method: StudentValues, problem: Problem, *, windows: Windows, batches: Batches, inner: InnerOptimizer,
+    clip: float = 0.0, average: float = 0.0, factor: Callable[[MatchingState], float] | None = None,
+) -> MatchingEngine:  # fmt: skip
     """The engine of a method with these windows and batches of its students.
 
     Args:

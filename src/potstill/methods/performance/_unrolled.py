@@ -205,12 +205,9 @@ class Unrolling(JointObjective[Block]):
         total, window = self.windows.max_steps
         net, view = problem.network(0), self._current_inputs(problem, state)
         loss = student_loss(
-            problem,
-            net,
-            [self.draw_batch(problem, i, rng) for i in range(window)],
-            view,
+            problem, net, [self.draw_batch(problem, i, rng) for i in range(window)], view,
             scores=_has_scores(problem, state),
-        )
+        )  # fmt: skip
         n, real = self.batches.size(problem.sizes), RealBatch.draw(problem, self.batch_real, rng)
 
         def replayed() -> object:
@@ -274,13 +271,9 @@ def _has_scores(problem: Problem, state: MatchingState) -> bool:
 
 
 def student_loss(
-    problem: Problem,
-    net: Network,
-    batches: list[tuple[Tensor | None, object]],
-    view: ObjectiveInputs,
-    *,
+    problem: Problem, net: Network, batches: list[tuple[Tensor | None, object]], view: ObjectiveInputs, *,
     scores: bool = False,
-) -> Loss:
+) -> Loss:  # fmt: skip
     """The student's loss at its step i: that of the task, on batch i of what is decoded.
 
     Where there are rates of steps, it is multiplied with that of the step, so that a student of plain SGD at rate 1

@@ -33,6 +33,10 @@ class KernelValues:
     """Learning rate of labels and real targets, where they are learned; None: that of the inputs, as published."""
     momentum: UnitFloat = 0.0
     """Momentum of SGD."""
+    augment: str = "none"
+    """Siamese augmentation of what is compared."""
+    parametrization: str = "pixels"
+    """Parametrization of the synthetic inputs."""
 
 
 def kernel_param_groups(

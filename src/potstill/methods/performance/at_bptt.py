@@ -28,13 +28,9 @@ class ATBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="When Random Is Not Enough: Exploring Automatic Truncated Optimization for Dataset Distillation",
-        paper="https://github.com/GH209515338/AT-BPTT",
-        year=2025,
-        family="performance",
-        kinds=("*",),
-        multi_input=True,
+        paper="https://github.com/GH209515338/AT-BPTT", year=2025, family="performance", kinds=("*",), multi_input=True,
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "flip-rotate", "steps": 1000},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 200, "batch_real": 128, "init_from": "k-means", "lr": 0.03, "lr_net": 0.005, "window": 8,

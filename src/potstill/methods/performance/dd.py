@@ -37,15 +37,9 @@ class DD(StudentValues, EngineMethod[MatchingState]):
     """Gradients through a few steps of a student, each on samples and at a rate of its own."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Distillation",
-        paper="arXiv:1811.10959",
-        year=2018,
-        family="performance",
-        kinds=("*",),
-        multi_input=True,
-        tasks=("*",),
-        training={"lr": 0.02, "augmentation": "none", "epochs": 3},
-    )
+        title="Dataset Distillation", paper="arXiv:1811.10959", year=2018, family="performance", kinds=("*",),
+        multi_input=True, tasks=("*",), training={"lr": 0.02, "augmentation": "none", "epochs": 3},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "batch_real": 128, "init_from": "k-means", "lr": 0.03, "decay_every": 150},
         "good": {"iterations": 6_000, "batch_real": 256, "init_from": "k-means", "lr": 0.03, "decay_every": 1_500},

@@ -33,25 +33,15 @@ class FRePo(KernelValues, EngineMethod[MatchingState]):
     """Samples from which ridge regression on the features of networks in training predicts the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Distillation using Neural Feature Regression",
-        paper="arXiv:2206.00719",
-        year=2022,
-        family="performance",
-        kinds=("*",),
-        multi_input=True,
-        tasks=("classification", "regression", "forecast"),
-    )
+        title="Dataset Distillation using Neural Feature Regression", paper="arXiv:2206.00719", year=2022,
+        family="performance", kinds=("*",), multi_input=True, tasks=("classification", "regression", "forecast"),
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {
-            "iterations": 600,
-            "batch_real": 256,
-            "lr": 0.01,
-            "lr_net": 1e-3,
-            "ridge": 1e-3,
-            "init_from": "k-means",
+            "iterations": 600, "batch_real": 256, "lr": 0.01, "lr_net": 1e-3, "ridge": 1e-3, "init_from": "k-means",
         },
         "good": {"iterations": 10_000, "batch_real": 512, "lr": 3e-3, "init_from": "k-means"},
-    }
+    }  # fmt: skip
 
     iterations: int = 500_000
     """Steps (README, --num_train_steps)."""
@@ -80,12 +70,8 @@ class FRePo(KernelValues, EngineMethod[MatchingState]):
     is faster, as real samples pass a network once in so many. Ours; 1 as published."""
     margin: bool = True
     """Keep a label's largest number 1/k above the next (frepo.py, lb_margin_th)."""
-    augment: str = "none"
-    """Siamese augmentation of what is compared; there is none where the program makes its sets."""
     network: str = "convnet"
     """Networks of the pool."""
-    parametrization: str = "pixels"
-    """Parametrization of the synthetic inputs."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         first = kernel_param_groups(self, problem)

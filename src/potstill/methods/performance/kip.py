@@ -28,14 +28,9 @@ class KIP(KernelValues, EngineMethod[MatchingState]):
     """Samples from which kernel ridge regression with a wide network's kernel predicts the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Meta-Learning from Kernel Ridge-Regression",
-        paper="arXiv:2011.00050",
-        year=2021,
-        family="performance",
-        kinds=("*",),
-        multi_input=True,
-        tasks=("classification", "regression", "forecast"),
-    )
+        title="Dataset Meta-Learning from Kernel Ridge-Regression", paper="arXiv:2011.00050", year=2021,
+        family="performance", kinds=("*",), multi_input=True, tasks=("classification", "regression", "forecast"),
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "batch_real": 2000, "labels": "scores"},
         "good": {"iterations": 3000, "labels": "scores"},
@@ -55,10 +50,6 @@ class KIP(KernelValues, EngineMethod[MatchingState]):
     """Hidden layers of the network: 1 to 3 are the papers' FC1 to FC3 (DEPTH); 0 is the linear kernel."""
     labels: Labels = "hard"
     """Targets are the classes (LEARN_LABELS False), or learned real values: ``scores``."""
-    augment: str = "none"
-    """Siamese augmentation."""
-    parametrization: str = "pixels"
-    """Parametrization of the synthetic inputs."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         rules = kernel_param_groups(self, problem)

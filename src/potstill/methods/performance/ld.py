@@ -138,15 +138,10 @@ class LD(EngineMethod[MatchingState]):
     """Learn the labels of real pictures that stay as they are."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Flexible Dataset Distillation: Learn Labels Instead of Images",
-        paper="arXiv:2006.08572",
-        year=2020,
-        family="performance",
-        soft_labels=True,
-        kinds=("*",),
-        multi_input=True,
+        title="Flexible Dataset Distillation: Learn Labels Instead of Images", paper="arXiv:2006.08572", year=2020,
+        family="performance", soft_labels=True, kinds=("*",), multi_input=True,
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "none", "batch": 50},
-    )
+    )  # fmt: skip
     state_type: ClassVar[type] = MatchingState
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "batch_real": 128, "init_from": "k-means", "lr_labels": 0.05},

@@ -29,15 +29,10 @@ class RaTBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
     """Gradients through a window of a student's training that lies at random."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Embarrassingly Simple Dataset Distillation",
-        paper="arXiv:2311.07025",
-        year=2024,
-        family="performance",
-        kinds=("*",),
-        multi_input=True,
-        tasks=("*",),
+        title="Embarrassingly Simple Dataset Distillation", paper="arXiv:2311.07025", year=2024, family="performance",
+        kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "flip-rotate", "steps": 1000},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 200, "batch_real": 128, "init_from": "k-means", "lr": 0.03, "lr_net": 0.005, "window": 10,

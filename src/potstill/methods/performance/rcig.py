@@ -41,31 +41,18 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
     """Samples on which a linearised network, fitted to them, predicts the real ones: by implicit gradients."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Distillation with Convexified Implicit Gradients",
-        paper="arXiv:2302.06755",
-        year=2023,
-        family="performance",
-        kinds=("*",),
-        tasks=("classification", "regression", "forecast"),
-    )
+        title="Dataset Distillation with Convexified Implicit Gradients", paper="arXiv:2302.06755", year=2023,
+        family="performance", kinds=("*",), tasks=("classification", "regression", "forecast"),
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {
-            "iterations": 100,
-            "batch_real": 128,
-            "solver_steps": 5,
-            "backward_steps": 5,
-            "lr": 0.02,
-            "ema_decay": 0.9,
+            "iterations": 100, "batch_real": 128, "solver_steps": 5, "backward_steps": 5, "lr": 0.02, "ema_decay": 0.9,
             "init_from": "k-means",
         },
         "good": {
-            "iterations": 1000,
-            "batch_real": 256,
-            "solver_steps": 10,
-            "backward_steps": 10,
-            "init_from": "k-means",
+            "iterations": 1000, "batch_real": 256, "solver_steps": 10, "backward_steps": 10, "init_from": "k-means",
         },
-    }
+    }  # fmt: skip
 
     iterations: int = 10_000
     """Steps (distill_dataset.py, --max_steps)."""
@@ -101,12 +88,8 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
     """Items of the set in a step of a network, at most. Ours; all of them in the program but of its largest sets."""
     labels: Labels = "scores"
     """Learned real-valued labels (learn_labels), or the classes."""
-    augment: str = "none"
-    """Siamese augmentation (aug)."""
     network: str = "convnet"
     """Networks of the pool; ``convnet-nonorm`` is nearest to the published one."""
-    parametrization: str = "pixels"
-    """Parametrization of the synthetic inputs."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         rules, classes = kernel_param_groups(self, problem, temperature=self.lr_temperature), has_classes(problem)

@@ -31,19 +31,13 @@ class Remember(StudentValues, EngineMethod[MatchingState]):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Remember the Past: Distilling Datasets into Addressable Memories for Neural Networks",
-        paper="arXiv:2206.02916",
-        year=2022,
-        family="performance",
-        kinds=("*",),
-        multi_input=True,
-        tasks=("*",),
+        paper="arXiv:2206.02916", year=2022, family="performance", kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.01, "augmentation": "none", "epochs": 300},
-    )
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 120, "batch_real": 128, "init_from": "k-means", "optimizer": "adamw", "lr": 0.01,
-            "lr_net": 0.02,
-            "inner_steps": 15, "batch_per_class": 3,
+            "lr_net": 0.02, "inner_steps": 15, "batch_per_class": 3,
         },
         "good": {
             "iterations": 2_000, "batch_real": 256, "init_from": "k-means", "optimizer": "adamw", "lr": 0.01,

@@ -33,14 +33,9 @@ class RFAD(KernelValues, EngineMethod[MatchingState]):
     """Samples from which ridge regression on the features of many untrained networks predicts the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Efficient Dataset Distillation using Random Feature Approximation",
-        paper="arXiv:2210.12067",
-        year=2022,
-        family="performance",
-        kinds=("*",),
-        multi_input=True,
-        tasks=("classification", "regression", "forecast"),
-    )
+        title="Efficient Dataset Distillation using Random Feature Approximation", paper="arXiv:2210.12067", year=2022,
+        family="performance", kinds=("*",), multi_input=True, tasks=("classification", "regression", "forecast"),
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 400, "batch_real": 256, "num_networks": 2, "lr": 0.02, "init_from": "k-means"},
         "good": {"iterations": 2000, "batch_real": 512, "num_networks": 4, "lr": 5e-3, "init_from": "k-means"},
@@ -65,13 +60,9 @@ class RFAD(KernelValues, EngineMethod[MatchingState]):
     """Cross-entropy with a learned temperature, of classes (--platt); otherwise half the mean squared error."""
     labels: Labels = "scores"
     """Learned real-valued labels (--learn_labels), or the classes."""
-    augment: str = "none"
-    """Siamese augmentation."""
     network: str = "convnet"
     """Networks whose features stand side by side, fresh at every step; ``convnet-w256-nonorm`` is nearest to the
     published one."""
-    parametrization: str = "pixels"
-    """Parametrization of the synthetic inputs."""
 
     def build_engine(self, problem: Problem) -> MatchingEngine:
         rules = kernel_param_groups(self, problem, temperature=self.lr_temperature)

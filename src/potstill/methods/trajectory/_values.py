@@ -41,7 +41,7 @@ MAX_LR_FACTOR = 1000.0
 
 QUICK: Mapping[str, Any] = {
     "num_experts": 3, "train_epochs": 8, "min_updates_per_epoch": 80, "iterations": 150, "expert_epochs": 1,
-    "student_steps": 30, "optimizer": "adamw", "lr": 0.03, "lr_labels": 0.05, "lr_lr": 1e-5,
+    "student_steps": 30, "optimizer": "adamw", "lr": 0.03, "lr_labels": 0.05, "lr_lr": 1e-5, "init_from": "k-means",
 }  # fmt: skip
 """Preset ``quick``: experts that learn on small data too, a target that a student can reach, and steps whose length
 does not depend on the scale of the gradients: at the published rate of SGD, 1,000,
@@ -87,6 +87,7 @@ class TrajectoryFields:
     """
 
     state_type: ClassVar[type] = MatchingState
+    presets: ClassVar[Presets] = {"quick": QUICK, "good": GOOD}
     published: ClassVar[Published]
 
     iterations: Auto[int] = 5000

@@ -25,16 +25,12 @@ class ATT(TrajectoryFields, EngineMethod[MatchingState]):
     """Train students along experts' trajectories, and compare them where they come nearest."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Distillation by Automatic Training Trajectories",
-        paper="arXiv:2407.14245",
-        year=2024,
-        family="trajectory",
-        kinds=("*",),
-        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+        title="Dataset Distillation by Automatic Training Trajectories", paper="arXiv:2407.14245", year=2024,
+        family="trajectory", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
-        "quick": {**QUICK, "init_from": "k-means", "expert_batch": 256, "ema_decay": 0.0},
-        "good": {**GOOD, "init_from": "k-means", "expert_batch": 256, "ema_decay": 0.0},
+        "quick": {**QUICK, "expert_batch": 256, "ema_decay": 0.0},
+        "good": {**GOOD, "expert_batch": 256, "ema_decay": 0.0},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 

@@ -32,12 +32,9 @@ class DATM(AlignedFields, TrajectoryFields, EngineMethod[MatchingState]):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching",
-        paper="arXiv:2310.05773",
-        year=2024,
-        family="trajectory",
-        kinds=("*",),
+        paper="arXiv:2310.05773", year=2024, family="trajectory", kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+    )  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     def build_engine(self, problem: Problem) -> MatchingEngine:

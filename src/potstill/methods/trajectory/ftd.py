@@ -26,16 +26,12 @@ class FTD(TrajectoryFields, EngineMethod[MatchingState]):
     """Train students along experts that were trained towards flat minima, and average the set."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation",
-        paper="arXiv:2211.11004",
-        year=2023,
-        family="trajectory",
-        kinds=("*",),
-        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+        title="Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation", paper="arXiv:2211.11004",
+        year=2023, family="trajectory", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )  # fmt: skip
     presets: ClassVar[Presets] = {
-        "quick": {**QUICK, "init_from": "k-means", "ema_decay": 0.9, "gsam_alpha": 0.3},
-        "good": {**GOOD, "init_from": "k-means", "ema_decay": 0.99, "gsam_alpha": 0.3},
+        "quick": {**QUICK, "ema_decay": 0.9, "gsam_alpha": 0.3},
+        "good": {**GOOD, "ema_decay": 0.99, "gsam_alpha": 0.3},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 

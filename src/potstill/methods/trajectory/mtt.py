@@ -14,10 +14,10 @@ of the whole unroll, here exactly in the memory of one step (``mode="replay"``) 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._published import MTT as RUNS
-from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryFields, build_trajectory_engine
+from potstill.methods.trajectory._values import Published, TrajectoryFields, build_trajectory_engine
 
 __all__ = ["MTT", "RUNS"]
 
@@ -27,17 +27,9 @@ class MTT(TrajectoryFields, EngineMethod[MatchingState]):
     """Train students along the trajectories of experts on the real data."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset Distillation by Matching Training Trajectories",
-        paper="arXiv:2203.11932",
-        year=2022,
-        family="trajectory",
-        kinds=("*",),
-        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
-    presets: ClassVar[Presets] = {
-        "quick": {**QUICK, "init_from": "k-means"},
-        "good": {**GOOD, "init_from": "k-means"},
-    }  # fmt: skip
+        title="Dataset Distillation by Matching Training Trajectories", paper="arXiv:2203.11932", year=2022,
+        family="trajectory", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     def build_engine(self, problem: Problem) -> MatchingEngine:

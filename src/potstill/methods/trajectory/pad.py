@@ -25,13 +25,9 @@ class PAD(AlignedFields, TrajectoryFields, EngineMethod[MatchingState]):
     """DATM with experts that see easy samples first, and without the parameters that are nearest already."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Prioritize Alignment in Dataset Distillation",
-        paper="arXiv:2408.03360",
-        year=2024,
-        family="trajectory",
-        kinds=("*",),
-        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
+        title="Prioritize Alignment in Dataset Distillation", paper="arXiv:2408.03360", year=2024, family="trajectory",
+        kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     drop_ratio: Auto[UnitFloat] = AUTO

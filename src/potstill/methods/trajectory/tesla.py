@@ -14,10 +14,10 @@ rates of inputs are halved here, where the gradient is the paper's. Its labels o
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import MethodInfo, Presets, Problem
+from potstill.core import MethodInfo, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._published import TESLA as RUNS
-from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryFields, build_trajectory_engine
+from potstill.methods.trajectory._values import Published, TrajectoryFields, build_trajectory_engine
 
 __all__ = ["TESLA"]
 
@@ -27,16 +27,9 @@ class TESLA(TrajectoryFields, EngineMethod[MatchingState]):
     """Train students along experts' trajectories, with an approximate gradient in constant memory."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory",
-        paper="arXiv:2211.10586",
-        year=2023,
-        family="trajectory",
-        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
-    )
-    presets: ClassVar[Presets] = {
-        "quick": {**QUICK, "init_from": "k-means"},
-        "good": {**GOOD, "init_from": "k-means"},
-    }  # fmt: skip
+        title="Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory", paper="arXiv:2211.10586",
+        year=2023, family="trajectory", training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     mode: Literal["auto", "replay", "full", "by-memory", "tesla"] = "tesla"
