@@ -7,14 +7,6 @@ from potstill.execution.ranks import Ranks, run_on_ranks
 from potstill.execution.ray_cluster import Ray
 
 __all__ = [
-    "Executor",
-    "Processes",
-    "Ranks",
-    "Ray",
-    "Serial",
-    "choose_executor",
-    "is_picklable",
-    "parallelism",
-    "resolve_executor",
-    "run_on_ranks",
-]
+    "Executor", "Processes", "Ranks", "Ray", "Serial", "choose_executor", "is_picklable", "parallelism",
+    "resolve_executor", "run_on_ranks",
+]  # fmt: skip

@@ -71,29 +71,23 @@ def _parse_fraction(text: str) -> float:
     return value
 
 
-def _parse_bytes(text: str) -> int:
+def _parse_bytes(text: str, example: str = "a size such as 80GB") -> int:
     try:
         size = parse_size(text)
     except ValueError:
         size = 0
     if size <= 0:
-        raise ValueError("a size such as 80GB")
+        raise ValueError(example)
     return size
 
 
 def _parse_rate(text: str) -> float:
     """Parse bytes a second: ``100Gbit``, ``12GB`` or ``2GB/s``."""
     text = re.sub(r"(/s|ps)$", "", text)
-    if match := re.fullmatch(r"(\d+(?:\.\d+)?)([MGT])bit", text):
-        value = float(match[1]) * {"M": 1e6, "G": 1e9, "T": 1e12}[match[2]] / 8
-    else:
-        try:
-            value = float(parse_size(text))
-        except ValueError:
-            value = 0.0
-    if value <= 0:
-        raise ValueError("a rate such as 100Gbit or 12GB (a second)")
-    return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([MGT])bit", text)
+    if match is None or float(match[1]) == 0:
+        return float(_parse_bytes(text, "a rate such as 100Gbit or 12GB (a second)"))
+    return float(match[1]) * {"M": 1e6, "G": 1e9, "T": 1e12}[match[2]] / 8
 
 
 def _parse_flops(text: str) -> float:

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,18 +16,13 @@ import torch
 from potstill.errors import PotstillError
 
 __all__ = [
-    "Executor",
-    "ParallelExecutor",
-    "Serial",
-    "dumps",
-    "is_picklable",
-    "num_cores",
-    "parallelism",
+    "Executor", "ParallelExecutor", "Serial", "WorkerPool", "dumps", "is_picklable", "num_cores", "parallelism",
     "torch_threads",
-]
+]  # fmt: skip
 
 J = TypeVar("J")
 R = TypeVar("R")
+P = TypeVar("P", bound="WorkerPool")
 
 
 @runtime_checkable
@@ -51,6 +47,20 @@ class ParallelExecutor(Protocol):
     def num_workers(self) -> int:
         """Return the jobs at a time."""
         ...
+
+
+class WorkerPool(ABC):
+    """Abstract: workers that end with a ``with`` block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop the workers; a later ``map`` starts new ones."""
+
+    def __enter__(self: P) -> P:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def parallelism(executor: Executor) -> tuple[int, int | None]:

@@ -77,7 +77,7 @@ class MemoryInputs:
     parts: tuple[PartMemory, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Term:
     """Summand: name, bytes and explanation."""
 
@@ -104,11 +104,7 @@ class MemoryEstimate:
     def spare(self) -> Term:
         """Freed memory that the C library holds at that moment."""
         largest = self.largest
-        return Term(
-            name="kept by the C library",
-            bytes=round(SPARE * largest.bytes),
-            explanation=f"{SPARE:.2g} × {largest.name}",
-        )
+        return Term("kept by the C library", round(SPARE * largest.bytes), f"{SPARE:.2g} × {largest.name}")
 
     @property
     def peak(self) -> int:
@@ -118,47 +114,33 @@ class MemoryEstimate:
 
 def predict_memory(c: MemoryInputs) -> MemoryEstimate:
     """Return the formula of the module's docstring with these numbers."""
+    results = [p for p in c.parts if p.result_bytes]
     always = (
-        Term(name="process", bytes=c.resident, explanation="measured with the data loaded and the libraries in use"),
-        Term(name="index of the real samples", bytes=8 * c.samples, explanation=f"8 × {c.samples:,} samples"),
-        Term(name="trained networks", bytes=c.networks, explanation="parameters and buffers"),
-        Term(
-            name="state",
-            bytes=c.state,
-            explanation="what is stored, its velocity or moments, the networks of the method",
-        ),
-        *(
-            Term(name=f"results of {p.name}", bytes=p.result_bytes, explanation="as long as a step, or longer")
-            for p in c.parts
-            if p.result_bytes
-        ),
+        Term("process", c.resident, "measured with the data loaded and the libraries in use"),
+        Term("index of the real samples", 8 * c.samples, f"8 × {c.samples:,} samples"),
+        Term("trained networks", c.networks, "parameters and buffers"),
+        Term("state", c.state, "what is stored, its velocity or moments, the networks of the method"),
+        *(Term(f"results of {p.name}", p.result_bytes, "as long as a step, or longer") for p in results),
     )
     around = {"before": 0, "descent": c.graph, "after": c.moving + c.moments}
-    moments = [Term(name="sorting by class", bytes=SORTED * c.samples, explanation=f"{SORTED} × {c.samples:,} samples")]
+    moments = [Term("sorting by class", SORTED * c.samples, f"{SORTED} × {c.samples:,} samples")]
     for p in c.parts:
         if p.fetched:
-            moments.append(
-                Term(name=f"fetching {p.name}", bytes=FETCHED * p.fetched, explanation=f"{FETCHED} × {p.fetched:,}")
-            )
+            moments.append(Term(f"fetching {p.name}", FETCHED * p.fetched, f"{FETCHED} × {p.fetched:,}"))
         if p.result_bytes and p.joined:
-            moments.append(Term(name=f"joining results of {p.name}", bytes=p.result_bytes, explanation="once more"))
+            moments.append(Term(f"joining results of {p.name}", p.result_bytes, "once more"))
         moments.append(_moment(p, around[p.when]))
     if c.moving:
-        moments.append(
-            Term(
-                name="move",
-                bytes=c.graph + c.decoded + 3 * c.moving + c.moments,
-                explanation=f"decoding {c.graph:,} + slopes {c.decoded:,} + "
-                f"gradient, step and new values 3 × {c.moving:,} "
-                f"+ new velocity or moments {c.moments:,}",
-            )
+        how = (
+            f"decoding {c.graph:,} + slopes {c.decoded:,} + gradient, step and new values 3 × {c.moving:,} + new "
+            f"velocity or moments {c.moments:,}"
         )
-    moments.append(Term(name="checkpoint", bytes=WRITTEN * c.state, explanation=f"{WRITTEN} × state {c.state:,}"))
-    moments.append(Term(name="result", bytes=MADE * c.decoded, explanation=f"{MADE} × decoded inputs {c.decoded:,}"))
+        moments.append(Term("move", c.graph + c.decoded + 3 * c.moving + c.moments, how))
+    moments.append(Term("checkpoint", WRITTEN * c.state, f"{WRITTEN} × state {c.state:,}"))
+    moments.append(Term("result", MADE * c.decoded, f"{MADE} × decoded inputs {c.decoded:,}"))
     # By then the state is gone.
-    writing = max(0, 2 * c.decoded + WRITTEN * c.stored - c.state)
     how = f"inputs in both units 2 × {c.decoded:,} + {WRITTEN} × file {c.stored:,} − state {c.state:,}"
-    moments.append(Term(name="writing", bytes=writing, explanation=how))
+    moments.append(Term("writing", max(0, 2 * c.decoded + WRITTEN * c.stored - c.state), how))
     return MemoryEstimate(loading=c.loading, always=always, moments=tuple(moments))
 
 
@@ -166,4 +148,4 @@ def _moment(p: PartMemory, around: int) -> Term:
     how = f"{p.at_once:,} × {p.each:,}" + (f" + {p.fixed:,}" if p.fixed else "")
     if around:
         how += f" + {'decoding' if p.when == 'descent' else 'what has moved'} {around:,}"
-    return Term(name=p.name, bytes=p.fixed + p.each * p.at_once + around, explanation=how)
+    return Term(p.name, p.fixed + p.each * p.at_once + around, how)

@@ -14,12 +14,11 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, TypeVar
 
 from potstill._util.input_limits import with_current_limits
 from potstill.errors import PotstillError
-from potstill.execution.executor import dumps, num_cores
+from potstill.execution.executor import WorkerPool, dumps, num_cores
 from potstill.execution.worker import read, unwrap_reply, write
 
 __all__ = ["Processes"]
@@ -32,7 +31,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 
 @dataclass(eq=False)
-class Processes:
+class Processes(WorkerPool):
     """Executor of ``workers`` processes (0: one per core) with ``threads`` torch threads each.
 
     Workers start with the first ``map`` and are kept until `close`, the end of a ``with`` block, Ctrl-C or the end of
@@ -58,16 +57,7 @@ class Processes:
         """Return the jobs at a time."""
         return self.workers
 
-    def __enter__(self) -> "Processes":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Stop the workers; a later ``map`` starts new ones."""
         _stop(self._running)
 
     def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:

@@ -15,14 +15,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
 
 from potstill._util.input_limits import with_current_limits
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.execution.executor import dumps, num_cores
+from potstill.execution.executor import WorkerPool, dumps, num_cores
 from potstill.execution.worker import run_job, unpickle_reply
 from potstill.native import versions
 
@@ -40,7 +39,7 @@ SENT = ("POTSTILL_", "ATEN_CPU_CAPABILITY")
 
 
 @dataclass(eq=False)
-class Ray:
+class Ray(WorkerPool):
     """Executor that runs jobs as Ray tasks.
 
     Args:
@@ -84,14 +83,6 @@ class Ray:
         has = self._session().cluster_resources()
         room = [has.get("CPU", 0.0) / self.threads] + ([has.get("GPU", 0.0) / self.gpus] if self.gpus else [])
         return max(1, int(min(room)))
-
-    def __enter__(self) -> "Ray":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the cluster, and stop an own one; a later ``map`` starts again."""

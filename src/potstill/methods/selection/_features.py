@@ -19,14 +19,8 @@ from potstill.pretraining import TrainedNetworks
 from potstill.rng import draw_seed
 
 __all__ = [
-    "ClassSamples",
-    "FeatureName",
-    "FeatureSpace",
-    "class_features",
-    "feature_assets",
-    "network_seed",
-    "read_class",
-]
+    "ClassSamples", "FeatureName", "FeatureSpace", "class_features", "feature_assets", "network_seed", "read_class",
+]  # fmt: skip
 
 FeatureName = Literal["input", "untrained", "trained"]
 """``input``: the normalised input, flattened. ``untrained``: the embedding of one freshly initialised network.

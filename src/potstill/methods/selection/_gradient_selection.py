@@ -12,12 +12,7 @@ from potstill.functional.gradient_coreset import WeightedPositions
 from potstill.functional.gradient_norms import Factors, factors
 from potstill.functional.sampling import random_per_class
 from potstill.methods.engine import load_network, require_tensor
-from potstill.methods.selection._by_class import (
-    ClassByClass,
-    SelectionState,
-    advance,
-    check_class_sizes,
-)
+from potstill.methods.selection._by_class import ClassByClass, SelectionState, advance, check_class_sizes
 from potstill.methods.selection._record import RecordedTraining, get_record
 
 __all__ = ["GradientSelection", "GradientSelectionState"]

@@ -19,9 +19,7 @@ from torch import Generator
 
 from potstill.core import Asset, MethodInfo, PositiveFloat, Problem
 from potstill.functional.gradient_coreset import WeightedPositions, glister
-from potstill.methods.selection._by_class import (
-    selection_info,
-)
+from potstill.methods.selection._by_class import selection_info
 from potstill.methods.selection._gradient_selection import GradientSelection
 from potstill.pretraining import training_part
 

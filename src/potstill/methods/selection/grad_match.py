@@ -18,9 +18,7 @@ from torch import Generator
 
 from potstill.core import MethodInfo, PositiveFloat, Problem
 from potstill.functional.gradient_coreset import WeightedPositions, grad_match
-from potstill.methods.selection._by_class import (
-    selection_info,
-)
+from potstill.methods.selection._by_class import selection_info
 from potstill.methods.selection._gradient_selection import GradientSelection
 
 __all__ = ["GradMatch"]

@@ -14,10 +14,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Method, MethodInfo, Metrics, Problem, Selection, StepCost
 from potstill.functional.sampling import random_per_class
-from potstill.methods.selection._by_class import (
-    check_class_sizes,
-    selection_info,
-)
+from potstill.methods.selection._by_class import check_class_sizes, selection_info
 
 __all__ = ["Random", "RandomState"]
 
