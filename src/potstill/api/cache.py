@@ -46,8 +46,8 @@ def list_cache(folder: str | Path | None = None) -> list[CacheUsage]:
     folder, now, found = Path(folder or cache_dir()), time.time(), dict[str, list[tuple[int, float]]]()
     for kind, path in cached_files(folder):
         with contextlib.suppress(OSError):  # another process has removed it meanwhile
-            said = path.stat()
-            found.setdefault(kind, []).append((said.st_size, max(said.st_mtime, said.st_atime)))
+            last, size = _use(path)
+            found.setdefault(kind, []).append((size, last))
     rows = [
         CacheUsage(
             kind=kind, files=len(each), bytes=sum(size for size, _ in each),
@@ -106,9 +106,8 @@ def prune(
                 gone, freed = gone + 1, freed + size
     for of, path in cached_files(folder):
         with contextlib.suppress(OSError):
-            said = path.stat()
             if kind in (None, of):
-                found.append((max(said.st_mtime, said.st_atime), said.st_size, path))
+                found.append((*_use(path), path))
     used = used_by_others(folder)  # as late as can be
     found = [one for one in found if one[2] not in used]
     left = sum(size for _, size, _ in found)
@@ -119,6 +118,12 @@ def prune(
                 path.unlink()
                 gone, freed, left = gone + 1, freed + size, left - size
     return gone, freed
+
+
+def _use(path: Path) -> tuple[float, int]:
+    """Return the time of the last use of a file, and its bytes."""
+    status = path.stat()
+    return max(status.st_mtime, status.st_atime), status.st_size
 
 
 def _abandoned(path: Path) -> bool:

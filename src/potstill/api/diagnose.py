@@ -10,7 +10,7 @@ from typing import Any
 
 from potstill._util.outputs import read_json_object
 from potstill._util.progress import ProgressReporter
-from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
+from potstill.dataset_file import Distilled
 from potstill.diagnostics import PARTS, DiagnosticOptions, estimate_costs, make_bench
 from potstill.diagnostics import run_diagnostics as measure
 from potstill.errors import PotstillWarning
@@ -19,8 +19,8 @@ from potstill.execution import Executor, Serial, choose_executor, resolve_execut
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import CustomNetwork, parse_network
 from potstill.reports.diagnosis import is_study
-from potstill.runs.arguments import CountCallback, progress_context
-from potstill.runs.load_data import as_splits, pick_device
+from potstill.runs.arguments import CountCallback, count_callback, progress_context
+from potstill.runs.load_data import load_set_and_splits
 
 __all__ = ["diagnose", "parts"]
 
@@ -81,27 +81,18 @@ def diagnose(
     requested |= {} if groups is None else {"groups": groups}
     named = (parts,) if isinstance(parts, str) else tuple(PARTS) if parts is None else tuple(dict.fromkeys(parts))
     asked = DiagnosticOptions(
-        parts=tuple(sorted(named, key=lambda n: [*PARTS].index(n) if n in PARTS else -1)),
-        **requested,
+        parts=tuple(sorted(named, key=lambda n: [*PARTS].index(n) if n in PARTS else -1)), **requested
     )
-    path = Path(distilled) if isinstance(distilled, str | Path) else None
-    indices = path if path is not None and is_index_file(path) else None
-    if path is not None and indices is None:
-        distilled = load(path)
-    card = distilled.metadata if isinstance(distilled, Distilled) else read_indices(Path(distilled))[1]
-    splits = as_splits(data, pick_device(device), card)
-    if indices is not None:
-        distilled = materialize(indices, splits.train)
-    assert isinstance(distilled, Distilled)
+    small, splits = load_set_and_splits(distilled, data, device)
     bench = make_bench(
-        distilled, splits, network=parse_network(network), eval_split=split, students=students, steps=steps, lr=lr,
+        small, splits, network=parse_network(network), eval_split=split, students=students, steps=steps, lr=lr,
         seed=seed,
     )  # fmt: skip
     forecast = estimate_costs(bench, asked)
     seconds = math.fsum(part["seconds"] for part in forecast.values())
     if plan:
         return {"expected": forecast, "seconds": seconds, "network": bench.make.name, "asked": len(bench.eval_source)}
-    if (doubt := describe_data_mismatch(distilled.metadata, splits)) is not None:
+    if (doubt := describe_data_mismatch(small.metadata, splits)) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
     runner = resolve_executor(executor)
     if runner is None:
@@ -111,7 +102,7 @@ def diagnose(
         if progress == "auto" or isinstance(progress, ProgressReporter):
             watcher.begin("study", '`parts=["nearest", "labeller"]`')
             watcher.note(f"to be computed, about, on one worker: {said}") if watcher.command_line else None
-        count = progress if callable(progress) and not isinstance(progress, ProgressReporter) else watcher.report_count
+        count = count_callback(progress, watcher)
         return measure(dataclasses.replace(bench, executor=runner, report=count), asked, forecast)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from potstill._util.progress import ProgressReporter
 from potstill.core import registry
-from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
+from potstill.dataset_file import Distilled
 from potstill.errors import PotstillWarning
 from potstill.evaluation import Protocol, Scorecard, describe_data_mismatch
 from potstill.evaluation import evaluate as measure
@@ -15,8 +15,8 @@ from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.labels.teacher_file import open_labels
 from potstill.nn import CustomNetwork, parse_network
-from potstill.runs.arguments import CountCallback, progress_context
-from potstill.runs.load_data import as_splits, pick_device
+from potstill.runs.arguments import CountCallback, count_callback, progress_context
+from potstill.runs.load_data import load_set_and_splits
 
 __all__ = ["evaluate"]
 
@@ -77,13 +77,7 @@ def evaluate(
     """
     keep_freed_memory()
     several = [networks] if isinstance(networks, str | CustomNetwork) or callable(networks) else networks or ()
-    indices = Path(distilled) if isinstance(distilled, str | Path) and is_index_file(Path(distilled)) else None
-    small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
-    card = small.metadata if isinstance(small, Distilled) else read_indices(Path(small))[1]
-    splits = as_splits(data, pick_device(device), card)
-    if indices is not None:
-        small = materialize(indices, splits.train)
-    assert isinstance(small, Distilled)
+    small, splits = load_set_and_splits(distilled, data, device)
     chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.quick() if quick else chosen
     chosen = chosen.override(**overrides) if overrides else chosen
@@ -106,9 +100,7 @@ def evaluate(
             weights=weights,
             side_by_side=side_by_side,
             executor=resolve_executor(executor),
-            progress=progress
-            if callable(progress) and not isinstance(progress, ProgressReporter)
-            else watcher.report_count,
+            progress=count_callback(progress, watcher),
             expect=(lambda s: watcher.expect("evaluation", s, "evaluation")) if shown else None,
         )
 

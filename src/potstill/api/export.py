@@ -1,10 +1,11 @@
 """Export a set, or the selected samples as files, rows or indices; rebuild a set from its indices."""
 
+import contextlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -225,19 +226,16 @@ def _rows(distilled: Distilled, path: Path, data: Any, places: Tensor, label: st
     write_folder(path, fill)
 
 
-class _quiet:
-    """No progress bars of Hugging Face's, for as long as it lasts."""
-
-    def __init__(self, datasets: Any) -> None:
-        self._datasets = datasets
-
-    def __enter__(self) -> None:
-        self._shown = self._datasets.is_progress_bar_enabled()
-        self._datasets.disable_progress_bars()
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._datasets.enable_progress_bars()
+@contextlib.contextmanager
+def _quiet(datasets: Any) -> Iterator[None]:
+    """Show no progress bars of Hugging Face's."""
+    is_shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if is_shown:
+            datasets.enable_progress_bars()
 
 
 def _selected_source(datasets: Any, data: Any, places: list[int], label: str | None, skip_bad: bool) -> Any:

@@ -52,12 +52,18 @@ class _Task:
         """Names of the teachers."""
         return labeller_names(self.protocol, self.small, self.source, self.make)
 
+    def row_settings(self, top_k: int | None, dtype: str | None) -> RowSettings:
+        """Return how each label is stored."""
+        teaching = self.protocol.teaching
+        return RowSettings(
+            top_k=top_k, dtype=dtype or "float16", temperature=teaching.temperature, level=teaching.loss == "mse"
+        )
+
     def bytes(self, pool: int | None, top_k: int | None, dtype: str | None) -> dict[str, int]:
         """Return the bytes of rows and, where it can be stored, of the teacher."""
-        said, classes = self.protocol, self.source.classes
+        classes, row = self.source.classes, self.row_settings(top_k, dtype)
         rows = label_file_bytes(
-            len(self.small), classes, resolve_pool(self.epochs, pool), top_k, dtype or "float16",
-            level=said.teaching.loss == "mse",
+            len(self.small), classes, resolve_pool(self.epochs, pool), top_k, row.dtype, level=row.level,
         )  # fmt: skip
         try:
             kind = teacher_type(dtype)
@@ -156,10 +162,7 @@ def label(
     return write_labels(
         out, experts, x, task.views, classes=seen.classes,
         epochs=task.epochs, pool=pool,
-        rows=RowSettings(
-            top_k=top_k, dtype=dtype or "float16", temperature=said.teaching.temperature,
-            level=said.teaching.loss == "mse",
-        ),
+        rows=task.row_settings(top_k, dtype),
         settings=WriteSettings(
             statistics=said.teaching.teacher_statistics, batch=shared, replace=force,
             progress=None if progress is None else lambda done, total: progress("labels", done, total),
@@ -177,10 +180,7 @@ def _published(
     return import_fkd(
         folder, out, classes=task.source.classes, items=len(x), picture=picture, size=picture,
         epochs=epochs,
-        rows=RowSettings(
-            top_k=top_k, dtype=dtype or "float16", temperature=task.protocol.teaching.temperature,
-            level=task.protocol.teaching.loss == "mse",
-        ),
+        rows=task.row_settings(top_k, dtype),
         settings=WriteSettings(
             inputs_hash=hash_inputs(x), replace=force,
             progress=None if progress is None else lambda done, total: progress("labels", done, total),
@@ -223,14 +223,8 @@ def _task(
     make = factory(name, seen.input, len(seen.classes), seen.device, normalization=seen.normalization)
     said = resolved.resolve(seen.name, make.name, seen.input)
     views = make_views(said, student_augmentation(said.recipe.augment, seen), seed)
-    return _Task(
-        small=small,
-        source=seen,
-        protocol=said,
-        make=make,
-        views=views,
-        epochs=(said.recipe.epochs or 0) + said.recipe.extra_epoch,
-    )
+    epochs = (said.recipe.epochs or 0) + said.recipe.extra_epoch
+    return _Task(small=small, source=seen, protocol=said, make=make, views=views, epochs=epochs)
 
 
 def _check_teacher(task: _Task, pool: int | None, top_k: int | None, dtype: str | None) -> None:

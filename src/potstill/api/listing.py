@@ -38,33 +38,27 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
     rows = []
     for name in registry.names("methods", outside=outside):
         kind = registry.resolve("methods", name)
-        docs, info = field_docs(kind), kind.info
-        hints, types = get_type_hints(kind, include_extras=True), get_type_hints(kind)
-        options = [
-            {
-                "name": f.name, "default": f.default, "type": _type_name(types[f.name]),
-                "bounds": _bounds(hints[f.name], f.default), "help": docs.get(f.name, ""),
-            }
-            for f in dataclasses.fields(kind)
-        ]  # fmt: skip
-        rows.append(
-            {
-                "name": name,
-                "family": info.family,
-                "paper": info.paper,
-                "title": info.title,
-                "year": info.year,
-                "summary": _first_line(kind),
-                "is_selection": info.is_selection,
-                "soft_labels": info.soft_labels or label_mode(kind) != "hard",
-                "reimplemented": info.reimplemented,
-                "weighted": info.weighted,
-                "kinds": list(info.kinds),
-                "presets": presets_of(kind),
-                "options": options,
-            }
-        )
+        info, hints = kind.info, get_type_hints(kind, include_extras=True)
+        options = _options(kind)
+        for option in options:
+            bounds = bounds_of(hints[option["name"]], option["default"])
+            option["bounds"] = None if bounds is None else str(bounds)
+        rows.append({
+            "name": name, "family": info.family, "paper": info.paper, "title": info.title, "year": info.year,
+            "summary": _first_line(kind), "is_selection": info.is_selection,
+            "soft_labels": info.soft_labels or label_mode(kind) != "hard", "reimplemented": info.reimplemented,
+            "weighted": info.weighted, "kinds": list(info.kinds), "presets": presets_of(kind), "options": options,
+        })  # fmt: skip
     return rows
+
+
+def _options(kind: Any) -> list[dict[str, Any]]:
+    """Return the fields of a dataclass, with their defaults, types and help."""
+    docs, types = field_docs(kind), get_type_hints(kind)
+    return [
+        {"name": f.name, "default": f.default, "type": _type_name(types[f.name]), "help": docs.get(f.name, "")}
+        for f in dataclasses.fields(kind)
+    ]
 
 
 def presets_of(kind: Any) -> dict[str, dict[str, Any]]:
@@ -92,33 +86,21 @@ def _plain(value: Any) -> str:
     return {"": '""', None: "auto"}.get(value, str(value))
 
 
-def _bounds(hint: Any, default: Any) -> str | None:
-    """Return the valid numbers of a field in words; ``None`` where it holds none."""
-    bounds = bounds_of(hint, default)
-    return None if bounds is None else str(bounds)
-
-
 def _type_name(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
 def list_protocols(*, outside: bool = True) -> list[dict[str, Any]]:
     """Every protocol: name, version, paper, fingerprint, whether it was published with a choice on test data."""
-    rows = []
-    for name in registry.names("protocols", outside=outside):
-        p = registry.resolve("protocols", name)
-        rows.append(
-            {
-                "name": name,
-                "version": p.version,
-                "paper": p.paper,
-                "optimistic": p.optimistic,
-                "fingerprint": p.fingerprint(),
-                "summary": p.summary,
-                "recipe": p.flat_fields() | {"cases": [dataclasses.asdict(case) for case in p.cases]},
-            }
-        )
-    return rows
+    protocols = {name: registry.resolve("protocols", name) for name in registry.names("protocols", outside=outside)}
+    return [
+        {
+            "name": name, "version": p.version, "paper": p.paper, "optimistic": p.optimistic,
+            "fingerprint": p.fingerprint(), "summary": p.summary,
+            "recipe": p.flat_fields() | {"cases": [dataclasses.asdict(case) for case in p.cases]},
+        }
+        for name, p in protocols.items()
+    ]  # fmt: skip
 
 
 def list_networks() -> list[dict[str, Any]]:
@@ -166,16 +148,8 @@ def list_input_kinds() -> list[dict[str, Any]]:
 
 
 def _parts(group: registry.Group, outside: bool) -> list[dict[str, Any]]:
-    rows = []
-    for name in registry.names(group, outside=outside):
-        kind = registry.resolve(group, name)
-        docs = field_docs(kind)
-        settings = [
-            {"name": f.name, "default": f.default, "type": _type_name(f.type), "help": docs.get(f.name, "")}
-            for f in dataclasses.fields(kind)
-        ]
-        rows.append({"name": name, "summary": _first_line(kind), "options": settings})
-    return rows
+    parts = {name: registry.resolve(group, name) for name in registry.names(group, outside=outside)}
+    return [{"name": name, "summary": _first_line(kind), "options": _options(kind)} for name, kind in parts.items()]
 
 
 def list_augmentations() -> list[dict[str, Any]]:

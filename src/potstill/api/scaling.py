@@ -127,11 +127,8 @@ def scaling(
     )  # fmt: skip
     teachers = bench.teachers(epochs)
     head: dict[str, Any] = {
-        "settings": settings,
-        "source": train.name,
-        "classes": len(train.classes),
-        "samples": len(kept),
-    }
+        "settings": settings, "source": train.name, "classes": len(train.classes), "samples": len(kept),
+    }  # fmt: skip
     missing = [(n, s) for n in budgets for s in (None, *epochs) if _key(n, s) not in cells]
     for key, cell in bench.cells(missing, {t.epoch: t for t in teachers}):
         cells[key] = cell
@@ -170,13 +167,9 @@ class _Bench:
         recipe = {**TEACHER, "epochs": max(stops)}
         spec = TrainedNetworks(name="teacher", count=1, recipe=recipe, snapshots=tuple(stops))
         made, _ = build_assets(
-            [spec],
-            self.train,
-            self.make,
-            lambda name: student_augmentation(name, self.train),
-            executor=self.executor,
-            progress=self.say,
-        )
+            [spec], self.train, self.make, lambda name: student_augmentation(name, self.train),
+            executor=self.executor, progress=self.say,
+        )  # fmt: skip
         return tuple(made["teacher"])
 
     def rows(self, teacher: NetworkWeights, x: Tensor) -> Tensor:

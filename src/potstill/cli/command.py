@@ -5,8 +5,9 @@ wrong from the words alone, and `Command.execute` calls the Python API.
 """
 
 import dataclasses
+import inspect
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
@@ -84,6 +85,16 @@ class Command:
             Misuse: options that do not go together.
             PotstillError: an input that does not exist.
         """
+
+    def arguments_for(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Return the options that are arguments of ``function``, by name, without those that are left to its defaults.
+
+        ``data`` has been read and is none of them.
+        """
+        names = inspect.signature(function).parameters.keys() - {"data"}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in names}
+        values |= {"executor": self.executor_spec} if isinstance(self, JobOptions) else {}
+        return {name: value for name, value in values.items() if value is not None}
 
     def execute(self, parsed: "Parsed", progress: "ProgressReporter") -> Answer:
         """Run the command."""

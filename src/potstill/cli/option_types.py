@@ -1,7 +1,8 @@
 """Option values that tyro does not know by itself: durations, comma lists, image sizes."""
 
 import re
-from typing import Annotated, Any, NewType
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NewType, TypeVar
 
 from tyro.constructors import PrimitiveConstructorSpec
 
@@ -13,16 +14,24 @@ __all__ = [
 ]  # fmt: skip
 
 
+T = TypeVar("T")
+
+
+def _distinct(text: str, parts: Sequence[str], parse: Callable[[str], T | None], what: str) -> tuple[T, ...]:
+    """Return the parts as values, or refuse the text if one is no such value or comes twice."""
+    values = [value for part in parts if (value := parse(part.strip())) is not None]
+    if len(values) < len(parts) or len(set(values)) < len(values):
+        raise ValueError(f"different {what} with commas between them are needed, not {text!r}")
+    return tuple(values)
+
+
 def parse_names(text: str) -> tuple[str, ...]:
     """Return the names in ``dm,dc``.
 
     Raises:
         ValueError: a name is empty or comes twice.
     """
-    values = tuple(part.strip() for part in text.split(","))
-    if "" in values or len(set(values)) < len(values):
-        raise ValueError(f"different names with commas between them are needed, such as random,dm, not {text!r}")
-    return values
+    return _distinct(text, text.split(","), lambda part: part or None, "names (random,dm)")
 
 
 def parse_integers(text: str) -> tuple[int, ...]:
@@ -31,12 +40,11 @@ def parse_integers(text: str) -> tuple[int, ...]:
     Raises:
         ValueError: a part is no such number or comes twice.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if len(set(parts)) < len(parts) or not all(re.fullmatch(r"[1-9]\d*", part) for part in parts):
-        raise ValueError(
-            f"different whole numbers above 0 with commas between them are needed, such as 1,10, not {text!r}"
-        )
-    return tuple(int(part) for part in parts)
+
+    def parse(part: str) -> int | None:
+        return int(part) if re.fullmatch(r"[1-9]\d*", part) else None
+
+    return _distinct(text, text.split(","), parse, "whole numbers above 0 (1,10)")
 
 
 def parse_specs(text: str) -> tuple[str, ...]:
@@ -51,9 +59,7 @@ def parse_specs(text: str) -> tuple[str, ...]:
             specs[-1] += f",{part}"
         else:
             specs.append(part)
-    if "" in specs or len(set(specs)) < len(specs):
-        raise ValueError(f"different names with commas between them are needed, such as pixels,tiles, not {text!r}")
-    return tuple(specs)
+    return _distinct(text, specs, lambda part: part or None, "names (pixels,tiles)")
 
 
 def parse_byte_counts(text: str) -> tuple[int, ...]:
@@ -62,10 +68,11 @@ def parse_byte_counts(text: str) -> tuple[int, ...]:
     Raises:
         ValueError: a part is no size above 0 or comes twice.
     """
-    sizes = tuple(parse_size(part) for part in text.split(","))
-    if len(set(sizes)) < len(sizes) or min(sizes) < 1:
-        raise ValueError(f"different sizes above 0 with commas between them are needed, such as 20kB,1MB, not {text!r}")
-    return sizes
+
+    def parse(part: str) -> int | None:
+        return size if (size := parse_size(part)) > 0 else None
+
+    return _distinct(text, text.split(","), parse, "sizes above 0 (20kB,1MB)")
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
@@ -101,8 +108,6 @@ Seconds = Annotated[_Seconds, _spec(parse_duration, float, "10m", lambda value: 
 Names = Annotated[tuple[str, ...], _spec(parse_names, tuple, "A,B,C", ",".join)]
 Integers = Annotated[tuple[int, ...], _spec(parse_integers, tuple, "1,10", _comma_list)]
 Specs = Annotated[tuple[str, ...], _spec(parse_specs, tuple, "A,B", ",".join)]
-ByteCounts = Annotated[
-    tuple[int, ...], _spec(parse_byte_counts, tuple, "20kB,100kB", lambda value: ",".join(map(str, value)))
-]
+ByteCounts = Annotated[tuple[int, ...], _spec(parse_byte_counts, tuple, "20kB,100kB", _comma_list)]
 Size = Annotated[tuple[int, int], _spec(parse_image_size, tuple, "HxW", lambda value: f"{value[0]}x{value[1]}")]
 Bytes = Annotated[_Bytes, _spec(parse_size, int, "20kB", str)]

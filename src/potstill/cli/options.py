@@ -11,15 +11,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 from potstill._util.field_docs import field_docs
 from potstill._util.formatting import option_name
 
-__all__ = [
-    "NAME_GROUPS",
-    "TYRO_CONFIG",
-    "OptionField",
-    "every_value",
-    "last_value",
-    "option_fields",
-    "to_words",
-]
+__all__ = ["NAME_GROUPS", "TYRO_CONFIG", "OptionField", "every_value", "last_value", "option_fields", "to_words"]
 
 TYRO_CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 NAME_GROUPS: dict[str, Any] = {

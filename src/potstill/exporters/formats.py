@@ -18,7 +18,7 @@ from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown_name
-from potstill.exporters.images import encode_png, has_viewable_images, image_inputs, to_uint8, write_png
+from potstill.exporters.images import encode_png, has_viewable_images, require_images, to_uint8, write_png
 from potstill.kinds import get_kind
 
 __all__ = ["EXPORT_FORMATS", "LABEL_COLUMNS", "ExportFormat", "export", "to_arrow"]
@@ -222,7 +222,7 @@ def to_arrow(distilled: Distilled, *, shaped: bool = False) -> Any:
         taken = {*columns, *LABEL_COLUMNS, "image"} if spec.parts else set()
         columns |= {f"{n}_values" if n in taken else n: c for n, c in made.items()}
     if has_viewable_images(distilled):
-        encoded = [{"bytes": encode_png(p), "path": None} for p in to_uint8(_pictures(distilled))]
+        encoded = [{"bytes": encode_png(p), "path": None} for p in to_uint8(require_images(distilled))]
         struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         columns["image"] = pa.array(encoded, type=struct), {"_type": "Image"}
     columns |= _target_columns(distilled)
@@ -282,12 +282,6 @@ def _csv(distilled: Distilled, path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _pictures(distilled: Distilled) -> Tensor:
-    found = image_inputs(distilled)
-    assert found is not None
-    return found
-
-
 def _webdataset(distilled: Distilled, path: Path) -> None:
     n = len(distilled)
     if path.suffix == ".tar":
@@ -325,7 +319,7 @@ def _tar(distilled: Distilled, samples: range, out: io.BufferedIOBase) -> None:
             if distilled.weights is not None:
                 files["weight.json"] = json.dumps(float(distilled.weights[i])).encode()
             if has_viewable_images(distilled):
-                files["png"] = encode_png(to_uint8(_pictures(distilled)[i : i + 1])[0])
+                files["png"] = encode_png(to_uint8(require_images(distilled)[i : i + 1])[0])
             for ending, content in sorted(files.items()):
                 info = tarfile.TarInfo(f"{i:08}.{ending}")  # modification time 0: equal sets, equal bytes
                 info.size = len(content)

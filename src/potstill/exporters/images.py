@@ -24,6 +24,7 @@ __all__ = [
     "encode_png",
     "has_viewable_images",
     "image_inputs",
+    "require_images",
     "to_uint8",
     "write_png",
 ]
@@ -69,8 +70,12 @@ def encode_png(picture: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -
     return buffer.getvalue()
 
 
-def _shown(distilled: Distilled) -> Tensor:
-    """Return the pictures of a set, or refuse a set that has none."""
+def require_images(distilled: Distilled) -> Tensor:
+    """Return the inputs, or the part of them, that are images (n, c, h, w).
+
+    Raises:
+        PotstillError: neither the inputs nor a part of them are images.
+    """
     if (found := image_inputs(distilled)) is None:
         raise PotstillError(f"png needs images, but this set holds {distilled.input.kind} data; export npz or parquet")
     return found
@@ -105,7 +110,7 @@ def contact_sheet(distilled: Distilled, scale: int | None = None) -> Image.Image
     Raises:
         PotstillError: the inputs are not images of 1 or 3 channels.
     """
-    pictures, labels, names = to_uint8(_shown(distilled)), distilled.hard_labels, row_names(distilled)
+    pictures, labels, names = to_uint8(require_images(distilled)), distilled.hard_labels, row_names(distilled)
     h, w = pictures.shape[1:3]
     scale = scale or max(1, 64 // max(h, w))
     cell_w, cell_h = w * scale + _GAP, h * scale + _GAP
@@ -139,7 +144,7 @@ def write_png(distilled: Distilled, path: Path) -> None:
     Raises:
         PotstillError: the set has no images, or ``path`` is taken or cannot be written.
     """
-    pictures, labels = to_uint8(_shown(distilled)), distilled.hard_labels.tolist()
+    pictures, labels = to_uint8(require_images(distilled)), distilled.hard_labels.tolist()
     buffer = io.BytesIO()
     contact_sheet(distilled).save(buffer, format="PNG")
     if path.suffix.lower() == ".png":

@@ -18,6 +18,7 @@ from potstill.data.subset import SourceView
 from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.evaluation import describe_data_mismatch
+from potstill.evaluation.fitting import check_compatible
 from potstill.runs.load_data import as_splits, load_as_made, pick_device
 
 try:
@@ -76,7 +77,7 @@ class DistilledData(LightningDataModule):
         if data is None:
             return
         splits = as_splits(load_as_made(self.small.metadata, data, **reading), pick_device("cpu"))
-        _check_suits(self.small, splits.train)
+        check_compatible(self.small, splits.train)
         if (doubt := describe_data_mismatch(self.small.metadata, splits)) is not None:
             warnings.warn(doubt, PotstillWarning, stacklevel=2)
         if validation:
@@ -124,12 +125,3 @@ class _Batches(Dataset[tuple[Any, Tensor]]):
         batch = self._source.fetch(torch.as_tensor(index))
         assert batch.y is not None
         return batch.x, batch.y
-
-
-def _check_suits(small: Distilled, train: Source) -> None:
-    """Refuse a set of other shapes or classes than the data."""
-    if small.input.shape != train.input.shape or tuple(small.classes) != tuple(train.classes):
-        raise PotstillError(
-            f"the set has inputs {small.input.shape} of {len(small.classes)} classes, but {train.name} has "
-            f"{train.input.shape} of {len(train.classes)}; give the data that it was made of, read as they were then"
-        )

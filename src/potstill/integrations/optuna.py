@@ -16,6 +16,7 @@ from potstill.data.subset import SourceView
 from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import held_out_indices
+from potstill.evaluation.fitting import check_compatible
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.tasks import Classification, get_targets, get_task
 
@@ -57,11 +58,7 @@ class Objective:
         self._small, self._fit = small if isinstance(small, Distilled) else load(small), fit
         alone = isinstance(data, Source) and not isinstance(data, Splits)
         source: Source = data.to("cpu") if alone else as_splits(data, pick_device("cpu")).train
-        if source.input.shape != self._small.input.shape or tuple(source.classes) != tuple(self._small.classes):
-            raise PotstillError(
-                f"the set has inputs {self._small.input.shape}, but {source.name} has {source.input.shape} and "
-                f"{len(source.classes)} classes; give the data that it was made of"
-            )
+        check_compatible(self._small, source)
         index = held_out_indices(source, seed, max_samples=samples)
         batch = SourceView.of(source, self._small.normalization).fetch(index)
         self._x, self._y = batch.x, get_targets(source)[index].cpu()

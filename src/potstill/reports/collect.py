@@ -207,7 +207,9 @@ def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
             f"{path}: neither a scorecard (accuracy) nor a leaderboard (rows); give what evaluate or compare wrote"
         )
     source = {"source": {"name": board["source"]}} if isinstance(board.get("source"), str) else {}
-    completed_rows: list[dict[str, Any]] = [{**source, **row, "scorecard": _nested(row)} for row in rows]
+    completed_rows = [dict(source, **row) for row in rows]
+    for row in completed_rows:
+        row["scorecard"] = row["scorecard"] if _is_scorecard(row.get("scorecard")) else None
     randoms = {
         row.get("ipc"): row["scorecard"] for row in completed_rows if row.get("method") == "random" and row["scorecard"]
     }
@@ -220,13 +222,9 @@ def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
             stored = random["bytes"].get("total") if isinstance(random.get("bytes"), dict) else None
             about = random["set"] if isinstance(random.get("set"), dict) else {}
             baseline = {
-                "n": random.get("n"),
-                **(random.get("score") or random["accuracy"]),
-                "bytes": stored,
-                "items": about.get("items"),
-                "codec": about.get("codec"),
-                "difference": row.get("difference"),
-            }
+                "n": random.get("n"), **(random.get("score") or random["accuracy"]), "bytes": stored,
+                "items": about.get("items"), "codec": about.get("codec"), "difference": row.get("difference"),
+            }  # fmt: skip
             row["scorecard"] = {**score, "baselines": {"random-items": baseline}}
     return completed_rows
 
@@ -235,13 +233,6 @@ def _named(row: Mapping[str, Any]) -> bool:
     """Return True if a row's method and size have valid types."""
     method, ipc = row.get("method", ""), row.get("ipc", 0)
     return isinstance(method, str) and isinstance(ipc, int | float)
-
-
-def _nested(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the scorecard of a row: under its key, or the row itself."""
-    if _is_scorecard(row.get("scorecard")):
-        return dict(row["scorecard"])
-    return row if _is_scorecard(row) else None
 
 
 def _files(path: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from potstill._util.html import Html, join_html, tag
 from potstill._util.notebook_repr import inline_image
 from potstill.reports.drawings import draw_window, labelled, parallel_axes, scroll_box
 from potstill.reports.entry import Gallery
+from potstill.reports.tables import bare_table, note, row
 
 __all__ = ["gallery", "shown"]
 
@@ -81,12 +82,12 @@ def _pictures(g: Gallery) -> list[Html]:
         notes.append(_scores(g.scores))
     elif g.labels.ndim == 2:
         notes.append("Labels are rows of probabilities; pictures stand with their most probable class.")
-    row = tag("ul", *shelves, class_="shelf")
+    shelf = tag("ul", *shelves, class_="shelf")
     if most <= _FEW:
         side = min(max(height, width), _LONGEST)
         room = most * (side * max(1, round(wanted / side)) + 4)
-        row = tag("ul", *shelves, class_="shelf few", style=f"--room:{room}px")
-    return [row, *([tag("p", " ".join(notes), class_="note")] if notes else [])]
+        shelf = tag("ul", *shelves, class_="shelf few", style=f"--room:{room}px")
+    return [shelf, *([note(" ".join(notes))] if notes else [])]
 
 
 def _rows(g: Gallery, of: str) -> list[Html]:
@@ -95,30 +96,25 @@ def _rows(g: Gallery, of: str) -> list[Html]:
     kept = columns[:_MOST_COLUMNS]
     weights = [] if g.weights is None else ["weight"]
 
-    def cells(i: int) -> list[Html]:
-        first = [] if g.weights is None else [tag("td", f"×{g.weights[i]:.3g}")]
-        return [*first, *(tag("td", f"{x:.4g}") for x in flat[i, : len(kept)])]
+    def cells(i: int) -> list[str]:
+        first = [] if g.weights is None else [f"×{g.weights[i]:.3g}"]
+        return [*first, *(f"{x:.4g}" for x in flat[i, : len(kept)])]
 
     body = [
-        tag("tr", tag("th", tag("bdi", name), scope="row"), *cells(i))
+        row(name, *cells(i))
         for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True))
         for i in np.flatnonzero(g.hard_labels == c)[:take].tolist()
     ]
-    names = (*weights, *kept)
-    head = tag("tr", tag("th", "class", scope="col"), *(tag("th", tag("bdi", name), scope="col") for name in names))
-    table = tag("table", tag("caption", "Distilled rows by class"), tag("thead", head), tag("tbody", *body))
+    head = ["class", *(tag("bdi", name) for name in (*weights, *kept))]
+    table = bare_table("Distilled rows by class", head, body)
     drawn = [i for c, take in enumerate(shown(g.sizes)) for i in np.flatnonzero(g.hard_labels == c)[:take].tolist()]
     lines = parallel_axes(flat[drawn], columns, g.hard_labels[drawn].astype(np.int64), g.classes, of)
-    note = f"{len(body):,} of {sum(g.sizes):,} rows"
+    text = f"{len(body):,} of {sum(g.sizes):,} rows"
     if len(kept) < len(columns):
-        note += f", {len(kept)} of {len(columns):,} columns"
-    note += f", in the data's own units.{f' {_WEIGHTS}' if weights else ''}"
-    note += "" if g.scores is None else f" {_scores(g.scores)}"
-    return [
-        scroll_box(table, labelled("Distilled rows", of)),
-        tag("p", note, class_="note"),
-        *([] if lines is None else [lines]),
-    ]
+        text += f", {len(kept)} of {len(columns):,} columns"
+    text += f", in the data's own units.{f' {_WEIGHTS}' if weights else ''}"
+    text += "" if g.scores is None else f" {_scores(g.scores)}"
+    return [scroll_box(table, labelled("Distilled rows", of)), note(text), *([] if lines is None else [lines])]
 
 
 def gallery(g: Gallery, of: str = "") -> Html:
@@ -145,36 +141,19 @@ def _pairs(g: Gallery, most: int) -> Html:
     return tag("ul", *tiles, class_="items")
 
 
-def _target(g: Gallery, i: int) -> list[Html]:
-    if g.targets is None:
-        return []
-    return [tag("td", f"{value:.4g}") for value in g.targets[i].reshape(-1)[:_MOST_COLUMNS]]
-
-
 def _table(g: Gallery, most: int, of: str) -> Html:
     flat = g.inputs.reshape(len(g.inputs), -1)[:, :_MOST_COLUMNS]
     columns = g.columns if len(g.columns) >= flat.shape[1] else tuple(f"column {j + 1}" for j in range(flat.shape[1]))
     wide = 0 if g.targets is None else min(_MOST_COLUMNS, int(np.prod(g.targets.shape[1:])))
     asked = g.target_names if len(g.target_names) == wide else tuple(f"target {j + 1}" for j in range(wide))
-    heads = [tag("bdi", name) for name in (*columns[: flat.shape[1]], *(f"{name} (target)" for name in asked))]
-    body = [
-        tag("tr", tag("th", str(i + 1), scope="row"), *(tag("td", f"{x:.4g}") for x in flat[i]), *_target(g, i))
-        for i in range(most)
-    ]
-    head = tag("tr", tag("th", "item", scope="col"), *(tag("th", name, scope="col") for name in heads))
-    table = tag("table", tag("caption", "Distilled rows and what is to be learned of each"), tag("thead", head),
-                tag("tbody", *body))  # fmt: skip
-    rows = flat[:most]
-    if g.targets is not None:  # first, as not all columns are drawn
-        rows = np.concatenate([g.targets[:most].reshape(most, -1)[:, :wide], rows], 1)
-    names = [*(f"{name} (target)" for name in asked), *columns[: flat.shape[1]]]
-    lines = parallel_axes(rows, names, np.zeros(most, dtype=np.int64), (), of)
-    return join_html(
-        [
-            lines,
-            scroll_box(table, labelled("Distilled rows", of)),
-        ]
-    )
+    named, targets = [*columns[: flat.shape[1]]], [f"{name} (target)" for name in asked]
+    values = np.zeros((most, 0)) if g.targets is None else g.targets[:most].reshape(most, -1)[:, :wide]
+    body = [row(str(i + 1), *(f"{x:.4g}" for x in (*flat[i], *values[i]))) for i in range(most)]
+    head = ["item", *(tag("bdi", name) for name in (*named, *targets))]
+    table = bare_table("Distilled rows and what is to be learned of each", head, body)
+    rows = np.concatenate([values, flat[:most]], 1)  # targets first, as not all columns are drawn
+    lines = parallel_axes(rows, [*targets, *named], np.zeros(most, dtype=np.int64), (), of)
+    return join_html([lines, scroll_box(table, labelled("Distilled rows", of))])
 
 
 def _window(g: Gallery, i: int, names: Sequence[str]) -> Html:
@@ -195,4 +174,4 @@ def items(g: Gallery, of: str = "") -> list[Html]:
         noun = "windows; each variable has a scale of its own, dashed is what follows"
     else:
         shown, noun = _table(g, most, of), "rows, in the data's own units"
-    return [shown, tag("p", f"{most:,} of {total:,} {noun}.", class_="note")]
+    return [shown, note(f"{most:,} of {total:,} {noun}.")]

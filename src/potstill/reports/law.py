@@ -1,9 +1,11 @@
 """The plane of data and knowledge as SVG, readable on light and dark pages: errors of students and the law."""
 
-import bisect
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from potstill._util.html import Html
 from potstill.reports.chart import COLOURS, INK, RULE, document, dot, line, polyline, text_label
@@ -26,7 +28,7 @@ def draw_law(result: Mapping[str, Any]) -> str:
     marks = axes.grid(budgets, result["source"])
     series = [("hard", "classes", INK)]
     known = {t["stop"]: t["accuracy"] for t in result["teachers"]}
-    for stop, colour in zip(result["settings"]["stops"], _colours(len(known)), strict=True):
+    for stop, colour in zip(result["settings"]["stops"], itertools.cycle(COLOURS[1:]), strict=False):
         unit = "epoch" if stop == 1 else "epochs"
         series.append((str(stop), f"{stop} {unit} ({100 * known[stop]:.1f} %)", colour))
     for place, (name, label, colour) in enumerate(series):
@@ -89,23 +91,12 @@ def _worth(result: Mapping[str, Any], axes: _Axes) -> list[Html]:
     if row["value"] is None:
         return []
     amounts, curve = result["law"]["amounts"], result["law"]["curves"][str(row["stop"])]
-    error = math.exp(_between(math.log(row["ipc"]), [*map(math.log, amounts)], [*map(math.log, curve)]))
+    error = math.exp(np.interp(math.log(row["ipc"]), np.log(amounts), np.log(curve)))
     left, right = axes.at(row["ipc"], error), axes.at(row["value"], error)
     return [
         line(*left, *right, INK, dashes="5 4"),
         text_label(right[0] + 4, right[1] - 6, f"{row['ipc']} soft = {row['value']:.3g} hard", "start", size=12),
     ]
-
-
-def _between(x: float, xs: list[float], ys: list[float]) -> float:
-    at = min(max(bisect.bisect_left(xs, x), 1), len(xs) - 1)
-    part = (x - xs[at - 1]) / (xs[at] - xs[at - 1])
-    return ys[at - 1] + part * (ys[at] - ys[at - 1])
-
-
-def _colours(n: int) -> list[str]:
-    others = COLOURS[1:]
-    return [others[i % len(others)] for i in range(n)]
 
 
 def _legend(place: int, label: str, colour: str, head: str | None) -> list[Html]:

@@ -285,10 +285,7 @@ def _networks(entry: Entry) -> list[Html] | None:
     against = ["Random", f"Minus random, {metric.difference_unit}"] if randoms else []
     head = [*estimate_head("Network"), *against]
     text = "The same set, other networks trained on it: how far it carries beyond the one it was made with."
-    return [
-        tag("p", text, class_="soft"),
-        table(f"Test {metric.column_title} by network", head, body, of=entry.name),
-    ]
+    return [tag("p", text, class_="soft"), table(f"Test {metric.column_title} by network", head, body, of=entry.name)]
 
 
 def _per_class(entry: Entry) -> list[Html] | None:

@@ -17,6 +17,7 @@ from potstill._util.html import Html, tag
 from potstill.errors import PotstillError
 from potstill.reports.drawings import draw_window, image_strip, labelled, parallel_axes
 from potstill.reports.numbers import format_count
+from potstill.reports.tables import note
 
 __all__ = ["Snapshots", "load_snapshots", "snapshots_section"]
 
@@ -102,11 +103,11 @@ def snapshots_section(film: Snapshots, key: str, of: str = "", over: bool = True
     legend = tag("legend", labelled(f"{film.noun.capitalize()} after so many steps", of))
     row = tag("fieldset", legend, tag("div", *buttons, class_="steps"))
     scale = "" if film.noun == "pictures" else " Scales are the same at every step."
-    note = (
+    text = (
         f"Each stage has about twice the steps of the one before. {film.noun.capitalize()} are shown before they are "
         f"written in fewer bits; arrow keys move from step to step.{scale}"
     )
-    return [tag("div", row, *stages, class_="film"), tag("p", note, class_="note")]
+    return [tag("div", row, *stages, class_="film"), note(text)]
 
 
 def _when(step: int, last: bool, over: bool) -> str:
@@ -122,7 +123,7 @@ def _shelf(film: Snapshots, pictures: np.ndarray, step: int, of: str) -> list[Ht
     figures = []
     for c in sorted(set(film.labels.tolist())):
         name = film.classes[c] if film.classes else ""
-        what = ", ".join(part for part in (of, name, f"after {format_count(step)} steps") if part)
+        what = _name(of, name, f"after {format_count(step)} steps")
         caption = tag("figcaption", tag("bdi", name)) if name else None
         figures.append(tag("figure", *([caption] if caption else []), image_strip(shown[film.labels == c], what)))
     return [tag("div", *figures, class_="cast")]
@@ -133,9 +134,9 @@ def _lines(film: Snapshots, rows: np.ndarray, step: int, of: str) -> list[Html]:
     every = np.concatenate(film.stages)
     d = rows.shape[1]
     names = film.columns if len(film.columns) == d else tuple(f"column {j + 1}" for j in range(d))
-    what = ", ".join(part for part in (of, f"after {format_count(step)} steps") if part)
+    what = _name(of, f"after {format_count(step)} steps")
     lines = parallel_axes(rows, names, film.labels, film.classes, what, (every.min(0), every.max(0)))
-    return [tag("p", "Rows of one column alone are not drawn.", class_="note") if lines is None else lines]
+    return [note("Rows of one column alone are not drawn.") if lines is None else lines]
 
 
 def _windows(film: Snapshots, windows: np.ndarray, step: int, of: str) -> list[Html]:
@@ -144,19 +145,18 @@ def _windows(film: Snapshots, windows: np.ndarray, step: int, of: str) -> list[H
     low, high, v = every.min((0, 3)), every.max((0, 3)), windows.shape[1]
     names = film.columns if len(film.columns) == v else tuple(f"variable {j + 1}" for j in range(v))
     after = f"after {format_count(step)} steps"
-    drawn = [
-        draw_window(
-            windows[i],
-            None,
-            names,
-            ", ".join(part for part in (of, f"window {i + 1}", name, after) if part),
-            name or f"window {i + 1}",
-            (low[i], high[i]),
+    drawn = []
+    for i, window in enumerate(windows):
+        name, number = film.classes[film.labels[i]] if film.classes else "", f"window {i + 1}"
+        drawn.append(
+            draw_window(window, None, names, _name(of, number, name, after), name or number, (low[i], high[i]))
         )
-        for i in range(len(windows))
-        for name in (film.classes[film.labels[i]] if film.classes else "",)
-    ]
     return [tag("ul", *drawn, class_="items windows")]
+
+
+def _name(*parts: str) -> str:
+    """Return an accessible name of the parts that are not empty."""
+    return ", ".join(filter(None, parts))
 
 
 _DRAWN: Mapping[str, Callable[[Snapshots, np.ndarray, int, str], list[Html]]] = {

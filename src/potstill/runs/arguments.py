@@ -12,8 +12,8 @@ from potstill.errors import PotstillError, unknown_name
 from potstill.runs.loop import Progress
 
 __all__ = [
-    "CountCallback", "StepCallback", "advise_shorter_run", "parse_duration", "parse_preset", "parse_size_budget",
-    "parse_time_limit", "progress_context",
+    "CountCallback", "StepCallback", "advise_shorter_run", "count_callback", "parse_duration", "parse_preset",
+    "parse_size_budget", "parse_time_limit", "progress_context",
 ]  # fmt: skip
 
 StepCallback: TypeAlias = Callable[[Progress], None] | Literal["auto"] | None
@@ -118,6 +118,12 @@ def advise_shorter_run(preset: Preset | None, method: Method[Any], prepares: boo
     else:
         advice += ["`steps=N`", '`time_limit="30m"`']
     return " or ".join([", ".join(advice[:-1]), advice[-1]] if len(advice) > 1 else advice)
+
+
+def count_callback(progress: CountCallback, reporter: ProgressReporter) -> Callback:
+    """Return the function that is called with counts: the caller's own, or the reporter's."""
+    is_own = callable(progress) and not isinstance(progress, ProgressReporter)
+    return progress if is_own else reporter.report_count  # type: ignore[return-value]
 
 
 @contextmanager

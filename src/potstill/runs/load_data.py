@@ -10,9 +10,10 @@ import torch
 from potstill.core import Splits
 from potstill.data import load as load_splits
 from potstill.data.read_options import merge_read_options
+from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
 from potstill.errors import PotstillError
 
-__all__ = ["as_splits", "load_as_made", "load_data", "pick_device"]
+__all__ = ["as_splits", "load_as_made", "load_data", "load_set_and_splits", "pick_device"]
 
 
 def pick_device(device: str) -> torch.device:
@@ -89,3 +90,20 @@ def as_splits(data: Any, device: torch.device, card: Mapping[str, Any] | None = 
     splits = data if isinstance(data, Splits) else load_data(data) if card is None else load_as_made(card, data)
     test = None if splits.test is None else splits.test.to(device)
     return replace(splits, train=splits.train.to(device), test=test)
+
+
+def load_set_and_splits(distilled: Distilled | str | Path, data: Any, device: str) -> tuple[Distilled, Splits]:
+    """Return a distilled set with the real data that it was made of.
+
+    Args:
+        distilled: a set, or the path of one, also of one that holds the indices of a selection alone.
+        data: as for `load_data`; the set's own reading options apply.
+        device: device of the data.
+    """
+    if isinstance(distilled, Distilled):
+        return distilled, as_splits(data, pick_device(device), distilled.metadata)
+    path = Path(distilled)
+    if not is_index_file(path):
+        return load_set_and_splits(load(path), data, device)
+    splits = as_splits(data, pick_device(device), read_indices(path)[1])
+    return materialize(path, splits.train), splits

@@ -14,13 +14,7 @@ from potstill.dataset_file.scores import Scores
 from potstill.errors import PotstillError
 from potstill.execution import Executor
 from potstill.nn import CustomNetwork
-from potstill.runs.arguments import (
-    StepCallback,
-    parse_duration,
-    parse_preset,
-    parse_size_budget,
-    parse_time_limit,
-)
+from potstill.runs.arguments import StepCallback, parse_duration, parse_preset, parse_size_budget, parse_time_limit
 from potstill.runs.loggers import LogOption
 
 __all__ = ["NetworkOption", "RunIO", "RunLimits", "RunSpec"]

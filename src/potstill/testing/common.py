@@ -12,13 +12,7 @@ import torch
 from torch import Tensor
 
 from potstill.augment.names import named_augmentation
-from potstill.core import (
-    Asset,
-    AssetContext,
-    Method,
-    Problem,
-    Source,
-)
+from potstill.core import Asset, AssetContext, Method, Problem, Source
 from potstill.dataset_file import pack_state
 from potstill.kinds import get_kind
 from potstill.nn import factory

@@ -7,20 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from potstill.core import (
-    Batch,
-    Source,
-)
+from potstill.core import Batch, Source
 from potstill.core.nested import OFFSETS, VALUES, named_tensors
 from potstill.core.registry import resolve, targets
 from potstill.kinds import get_kind
 from potstill.rng import generator
 from potstill.tasks import GEOMETRIC, FittableTask, InvariantTargets, Metric, Task, get_targets, get_task
-from potstill.testing.common import (
-    no_side_effects,
-    require,
-    to_tuples,
-)
+from potstill.testing.common import no_side_effects, require, to_tuples
 
 __all__ = ["check_source", "check_task"]
 
@@ -87,8 +80,7 @@ def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
         task = task.fit(y)
         require(type(task) is kind, f"fit must return a {kind.__name__}, not {type(task).__name__}")
         require(
-            isinstance(task, FittableTask) and task.fit(y) == task,
-            "fit twice on the same targets must be the same",
+            isinstance(task, FittableTask) and task.fit(y) == task, "fit twice on the same targets must be the same"
         )
     values = json.loads(json.dumps(dataclasses.asdict(task)))  # type: ignore[call-overload]
     require(kind(**to_tuples(values)) == task, f"{kind.__name__}'s fields must survive JSON, but {values} do not")

@@ -11,16 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.api.distill import distill
-from potstill.core import (
-    ClassShardable,
-    Method,
-    MethodInfo,
-    Problem,
-    Selection,
-    Source,
-    Synthetic,
-    label_mode,
-)
+from potstill.core import ClassShardable, Method, MethodInfo, Problem, Selection, Source, Synthetic, label_mode
 from potstill.core.nested import named_tensors, num_samples
 from potstill.core.registry import make_method
 from potstill.dataset_file import pack_state, unpack_state
@@ -33,12 +24,7 @@ __all__ = ["check_method", "shards_violation"]
 
 
 def check_method(
-    method: Method[Any] | str,
-    *,
-    steps: int = 3,
-    kind: str = "image",
-    source: Source | None = None,
-    ipc: int = 2,
+    method: Method[Any] | str, *, steps: int = 3, kind: str = "image", source: Source | None = None, ipc: int = 2
 ) -> None:
     """Check a method on a toy problem.
 

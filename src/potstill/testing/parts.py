@@ -21,13 +21,7 @@ from potstill.core.nested import named_tensors, random_inputs, tree_map
 from potstill.evaluation.vmap_students import StackedStudents
 from potstill.nn import is_stackable
 from potstill.rng import generator
-from potstill.testing.common import (
-    no_side_effects,
-    open_assets,
-    require,
-    same_bits,
-    toy_problem,
-)
+from potstill.testing.common import no_side_effects, open_assets, require, same_bits, toy_problem
 from potstill.testing.toy import toy_source
 
 __all__ = ["check_augmentation", "check_network", "check_parametrization", "rows_violation"]

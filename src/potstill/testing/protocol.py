@@ -8,12 +8,7 @@ import torch
 from torch import Tensor
 
 from potstill.augment.mix import label_rows as as_rows
-from potstill.core import (
-    InputSpec,
-    Network,
-    NetworkFactory,
-    NetworkWeights,
-)
+from potstill.core import InputSpec, Network, NetworkFactory, NetworkWeights
 from potstill.core.registry import names, resolve
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
@@ -25,13 +20,7 @@ from potstill.evaluation.vmap_students import fit_stacked
 from potstill.functional.label_simplex import to_scores
 from potstill.functional.train import copy_parameters
 from potstill.nn import factory
-from potstill.testing.common import (
-    ContractError,
-    no_side_effects,
-    require,
-    same_bits,
-    to_tuples,
-)
+from potstill.testing.common import ContractError, no_side_effects, require, same_bits, to_tuples
 from potstill.testing.toy import toy_source
 
 __all__ = ["check_protocol"]

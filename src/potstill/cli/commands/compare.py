@@ -140,14 +140,8 @@ class Compare(JobOptions, DataCommand):
         from potstill.api.compare import compare
 
         splits = load_data(parsed, self.data, progress, folder_metadata(self.out))
-        board = compare(
-            splits, self.methods, self.ipc, items=self.items, bytes=self.bytes, balance=self.balance,
-            parametrizations=self.parametrizations or (), codecs=self.codecs or (), repeats=self.repeats,
-            out=self.out, preset=self.preset, time_limit=self.time_limit, seeds=self.seeds, protocol=self.protocol,
-            protocols=self.protocols, network=self.network, device=self.device, executor=self.executor_spec,
-            seed=self.seed, options=parsed.settings, progress=progress.report_step, snapshots=self.snapshots,
-            **parsed.options,
-        )  # fmt: skip
+        arguments = {**self.arguments_for(compare), **parsed.options}
+        board = compare(splits, options=parsed.settings, progress=progress.report_step, **arguments)
         failed = [row["error"] for row in board["rows"] if "scorecard" not in row]
         if len(failed) == len(board["rows"]):
             raise PotstillError(f"every cell failed; the first: {failed[0]}")

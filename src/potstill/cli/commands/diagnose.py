@@ -71,12 +71,7 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
         small, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PotstillWarning)  # printed by load_set_and_data
-            result = diagnose(
-                small, splits, parts=self.parts, plan=self.plan, split=self.split, students=self.students,
-                steps=self.steps, lr=self.lr, real=self.real, teacher_steps=self.teacher_steps, groups=self.groups,
-                network=self.network, seed=self.seed, device=self.device, executor=self.executor_spec,
-                progress=progress,
-            )  # fmt: skip
+            result = diagnose(small, splits, progress=progress, **self.arguments_for(diagnose))
         value: dict[str, Any] = {**result, "file": str(self.file), "command": parsed.line}
         if self.plan:
             return Answer(value, estimate_text(result))

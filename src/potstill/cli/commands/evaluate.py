@@ -75,11 +75,9 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PotstillWarning)  # printed by load_set_and_data
             score = evaluate(
-                small, splits, protocol=self.protocol, networks=list(self.network) or None, quick=self.quick,
-                seeds=self.seeds, seed=self.seed, baselines=not self.no_baselines, full=not self.no_full,
-                robust_scores=not self.no_robust_scores, stored=self.stored, weights=not self.no_weights,
-                side_by_side=self.side_by_side, device=self.device, executor=self.executor_spec, progress=progress,
-                **parsed.options,
+                small, splits, networks=list(self.network) or None, baselines=not self.no_baselines,
+                full=not self.no_full, robust_scores=not self.no_robust_scores, weights=not self.no_weights,
+                progress=progress, **self.arguments_for(evaluate), **parsed.options,
             )  # fmt: skip
         value = {**score.to_dict(), "file": str(self.file), "command": parsed.line}
         if self.out is not None:

@@ -46,59 +46,31 @@ def _cell(value: Any) -> str:
     return f"{value['name']}={value['default']}" if isinstance(value, Mapping) else str(value)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Networks(Listing):
-    """List the networks."""
-
-    function, noun = "list_networks", "network"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parametrizations(Listing):
-    """List what can be stored and optimised."""
-
-    function, noun = "list_parametrizations", "parametrization"
+def _listing(name: str, about: str, function: str, noun: str, footer: str = "") -> type[Listing]:
+    """Return the command that prints all columns of a listing."""
+    values = {"__doc__": about, "__module__": __name__, "function": function, "noun": noun, "footer": footer}
+    return dataclass(frozen=True, kw_only=True)(type(name, (Listing,), values))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Augmentations(Listing):
-    """List the augmentations."""
-
-    function, noun = "list_augmentations", "augmentation"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tasks(Listing):
-    """List the tasks, and their settings (NAME:setting=value)."""
-
-    function, noun = "list_tasks", "task"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kinds(Listing):
-    """List the kinds of input."""
-
-    function, noun = "list_input_kinds", "kind"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Codecs(Listing):
-    """List the ways to write values."""
-
-    function, noun = "list_codecs", "codec"
-    footer = "\n\nfloat and uniform are spelled with their bits: float16, uint4, uint2:aware=true."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data(Listing):
-    """List the data sets that are known by name, and the forms of your own."""
-
-    function, noun = "list_data", "data"
-    footer = """
+Networks = _listing("Networks", "List the networks.", "list_networks", "network")
+Parametrizations = _listing(
+    "Parametrizations", "List what can be stored and optimised.", "list_parametrizations", "parametrization"
+)
+Augmentations = _listing("Augmentations", "List the augmentations.", "list_augmentations", "augmentation")
+Tasks = _listing("Tasks", "List the tasks, and their settings (NAME:setting=value).", "list_tasks", "task")
+Kinds = _listing("Kinds", "List the kinds of input.", "list_input_kinds", "kind")
+Codecs = _listing(
+    "Codecs", "List the ways to write values.", "list_codecs", "codec",
+    "\n\nfloat and uniform are spelled with their bits: float16, uint4, uint2:aware=true.",
+)  # fmt: skip
+Data = _listing(
+    "Data", "List the data sets that are known by name, and the forms of your own.", "list_data", "data",
+    """
 
 Your own data: a folder of images (train/CLASS/*.png and test/CLASS/*.png, or CLASS/*.png), an .npz file with
 x_train, y_train, x_test and y_test, a .csv or .parquet file with --label COLUMN, hub:NAME (Hugging Face Hub),
-or WebDataset shards 'train-{000..099}.tar'."""
+or WebDataset shards 'train-{000..099}.tar'.""",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

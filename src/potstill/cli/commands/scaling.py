@@ -52,12 +52,8 @@ class Scaling(JobOptions, DataCommand):
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.api.scaling import scaling
 
-        result = scaling(
-            load_data(parsed, self.data, progress), ipc=self.ipc, teacher_epochs=self.teacher_epochs, out=self.out,
-            network=self.network, repeats=self.repeats, steps=self.steps, batch=self.batch, lr=self.lr,
-            validation=self.validation, seed=self.seed, device=self.device, executor=self.executor_spec,
-            progress=progress.report_count,
-        )  # fmt: skip
+        splits = load_data(parsed, self.data, progress)
+        result = scaling(splits, progress=progress.report_count, **self.arguments_for(scaling))
         text = f"{scaling_text(result)}\nPlot: {self.out / 'scaling.svg'}"
         return Answer({**result, "command": parsed.line}, text)
 
