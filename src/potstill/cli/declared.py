@@ -115,14 +115,14 @@ def _without_methods(node: ast.ClassDef) -> ast.ClassDef:
             name=node.name,
             bases=[base for base in bases if not (isinstance(base, ast.Name) and base.id in _NOT_BASES)],
             keywords=[],
-            body=[statement for statement in node.body if _is_kept(statement)] or [ast.Pass()],
+            body=[statement for statement in node.body if _is_option(statement)] or [ast.Pass()],
             decorator_list=decorators,
         ),
         node,
     )
 
 
-def _is_kept(statement: ast.stmt) -> bool:
+def _is_option(statement: ast.stmt) -> bool:
     match statement:
         case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation):
             return name == "presets" or "ClassVar" not in ast.unparse(annotation)

@@ -96,14 +96,10 @@ def _keys(classes: Sequence[str]) -> Html | None:
     """Return the legend of the first eight classes."""
     if not classes:
         return None
-    keys = [
-        tag(
-            "li",
-            tag("svg", tag("polyline", points="0,8 26,8", class_=f"p{c}"), width=26, height=16, aria_hidden="true"),
-            tag("bdi", name),
-        )
-        for c, name in enumerate(classes[:_MARKS])
-    ]
+    keys = []
+    for c, name in enumerate(classes[:_MARKS]):
+        line = tag("polyline", points="0,8 26,8", class_=f"p{c}")
+        keys.append(tag("li", tag("svg", line, width=26, height=16, aria_hidden="true"), tag("bdi", name)))
     return tag("ul", *keys, class_="line-keys")
 
 
@@ -188,13 +184,7 @@ def image_strip(pictures: Num[np.ndarray, "n c h w"], alt: str, *, near: bool = 
     times = max(1, round(WANTED / max(h, w)))
     size = f"--w:{sheet.shape[1] * times};--h:{h * times}"
     return tag(
-        "img",
-        src="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
-        alt=alt,
-        style=size,
-        width=sheet.shape[1] * times,
-        height=h * times,
-        loading="lazy",
-        decoding="async",
+        "img", src="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), alt=alt, style=size,
+        width=sheet.shape[1] * times, height=h * times, loading="lazy", decoding="async",
         class_="near" if near else None,
-    )
+    )  # fmt: skip

@@ -58,16 +58,12 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One distilled set on the page. Keys are those of the metadata and the scorecard; missing ones are not shown.
-
-    ``curve`` is the history of the run, ``{"step", "seconds", metric…}`` per record; ``None`` uses the metadata's.
-    """
+    """One distilled set on the page. Keys are those of the metadata and the scorecard; missing ones are not shown."""
 
     name: str
     card: Mapping[str, Any]
     scorecard: Mapping[str, Any] | None = None
     gallery: Gallery | None = None
-    curve: Sequence[Mapping[str, Any]] | None = None
     study: Mapping[str, Any] | None = None
     """Its diagnostics, as `potstill diagnose` writes them."""
     snapshots: Snapshots | None = None
@@ -123,8 +119,8 @@ class Entry:
 
     @property
     def history(self) -> Sequence[Mapping[str, Any]]:
-        """Records of the run; may be empty."""
-        records = self.curve if self.curve is not None else self.card.get("history")
+        """Records of the run, ``{"step", "seconds", metric…}``; may be empty."""
+        records = self.card.get("history")
         return [r for r in records if isinstance(r, Mapping)] if isinstance(records, Sequence) else []
 
     @property

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from potstill._util.html import Html, join_html, tag
+from potstill._util.html import Html, tag
 from potstill.reports.numbers import ACCURACY, Estimate, format_interval, format_percent, format_score, to_number
 from potstill.tasks.metric import Metric
 
 __all__ = ["Point", "bar", "bars", "curves", "dot_plot", "linear_ticks", "value"]
 
-_MOST_POINTS = 400
+_MOST_POINTS, _MOST_CURVES = 400, 4
 
 
 def value(shown: str, exact: float | None) -> Html:
@@ -69,19 +69,10 @@ def dot_plot(
             x1, x2 = _at(max(e.low, low), low, high), _at(min(e.high, high), low, high)
             marks.append(tag("line", x1=x1, x2=x2, y1=16, y2=16, class_="whisker"))
         marks.append(tag("circle", cx=_at(e.mean, low, high), cy=16, r=6, class_="dot"))
-        figures = join_html(
-            [
-                value(format_score(e.mean, metric), e.mean),
-                tag("span", f" · {format_interval(e, metric)}" if e.low is not None else "", class_="soft"),
-            ]
-        )
-        return tag(
-            "div",
-            tag("span", p.label, class_="lab"),
-            tag("svg", *marks, height=32, aria_hidden="true"),
-            tag("span", figures),
-            class_="row own" if p.is_own else "row",
-        )
+        interval = tag("span", f" · {format_interval(e, metric)}" if e.low is not None else "", class_="soft")
+        score = tag("span", value(format_score(e.mean, metric), e.mean), interval)
+        drawing = tag("svg", *marks, height=32, aria_hidden="true")
+        return tag("div", tag("span", p.label, class_="lab"), drawing, score, class_="row own" if p.is_own else "row")
 
     def tick(t: float) -> str:
         return f"{100 * t:.0f}%" if metric.unit == "fraction" and spread >= 0.05 else format_score(t, metric)
@@ -90,44 +81,26 @@ def dot_plot(
     axis = tag("div", tag("span"), tag("svg", *labels, height=18, aria_hidden="true"), tag("span"), class_="row axis")
     better = " Less is better." if metric.direction == "lower" else ""
     zero = "" if low == 0 else " The axis does not start at zero."
-    return tag(
-        "figure",
-        *map(row, points),
-        axis,
-        tag("figcaption", f"{caption} Dot: mean; line: 95% interval.{better}{zero}"),
-        class_="plot",
-    )
+    words = tag("figcaption", f"{caption} Dot: mean; line: 95% interval.{better}{zero}")
+    return tag("figure", *map(row, points), axis, words, class_="plot")
 
 
 def bar(share: float, *, is_own: bool = False, height: int = 10) -> Html:
     """Return one horizontal bar, ``share`` of the width in [0,1]."""
     width = f"{100 * min(max(share, 0.0), 1.0):.2f}%"
-    return tag(
-        "svg",
-        tag("rect", width="100%", height=height, rx=height // 2, class_="base"),
-        tag("rect", width=width, height=height, rx=height // 2, class_="fill own" if is_own else "fill"),
-        height=height,
-        aria_hidden="true",
-    )
+    base = tag("rect", width="100%", height=height, rx=height // 2, class_="base")
+    fill = tag("rect", width=width, height=height, rx=height // 2, class_="fill own" if is_own else "fill")
+    return tag("svg", base, fill, height=height, aria_hidden="true")
 
 
 def bars(rows: Sequence[tuple[str, float]]) -> Html:
     """Return a bar from 0 to 100% per row, in the order given."""
-    return tag(
-        "div",
-        *(
-            tag(
-                "div",
-                tag("span", tag("bdi", label)),
-                bar(share),
-                tag("span", value(format_percent(share), share)),
-                class_="row",
-            )
-            for label, share in rows
-        ),
-        class_="bars",
-        style=f"--label:{min(max(len(label) for label, _ in rows) + 1, 16)}ch",
-    )
+    lines = []
+    for label, share in rows:
+        percent = tag("span", value(format_percent(share), share))
+        lines.append(tag("div", tag("span", tag("bdi", label)), bar(share), percent, class_="row"))
+    width = min(max(len(label) for label, _ in rows) + 1, 16)
+    return tag("div", *lines, class_="bars", style=f"--label:{width}ch")
 
 
 def _thin(series: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, float]], int]:
@@ -168,29 +141,22 @@ def _curve(name: str, series: Sequence[tuple[float, float]], dropped: int) -> Ht
     if dropped:
         notes.append(f"{dropped} records that were not finite are left out.")
     line = tag("polyline", points=where, vector_effect="non-scaling-stroke")
-    return tag(
-        "figure",
-        tag(
-            "div",
-            tag("div", *(tag("span", _plain(m)) for m in marks), class_="ys"),
-            tag(
-                "svg", *rules, line, viewBox="0 0 1000 300", preserveAspectRatio="none", role="img", aria_label=notes[0]
-            ),
-            tag("div", tag("span", f"step {_plain(left)}"), tag("span", _plain(right)), class_="xs"),
-            class_="frame",
-        ),
-        tag("figcaption", " ".join(notes)),
-        class_="curve",
+    box = {"viewBox": "0 0 1000 300", "preserveAspectRatio": "none"}
+    frame = (
+        tag("div", *(tag("span", _plain(m)) for m in marks), class_="ys"),
+        tag("svg", *rules, line, **box, role="img", aria_label=notes[0]),
+        tag("div", tag("span", f"step {_plain(left)}"), tag("span", _plain(right)), class_="xs"),
     )
+    return tag("figure", tag("div", *frame, class_="frame"), tag("figcaption", " ".join(notes)), class_="curve")
 
 
-def curves(history: Sequence[Mapping[str, Any]], most: int = 4) -> Html | None:
-    """Return a small plot against the step for each of the first ``most`` metrics; ``None`` if none has two points."""
+def curves(history: Sequence[Mapping[str, Any]]) -> Html | None:
+    """Return a small plot against the step for each of the first four metrics; ``None`` if none has two points."""
     names = dict.fromkeys(key for record in history for key in record if key not in {"step", "seconds"})
     plots: list[Html] = []
     for name in sorted(names, key=lambda n: (n != "loss", list(names).index(n))):
         records = [(to_number(r.get("step")), to_number(r.get(name))) for r in history if r.get(name) is not None]
         series = sorted((x, y) for x, y in records if x is not None and y is not None)
-        if len(series) >= 2 and len(plots) < most:
+        if len(series) >= 2 and len(plots) < _MOST_CURVES:
             plots.append(_curve(name, series, len(records) - len(series)))
     return tag("div", *plots, class_="curves") if plots else None

@@ -332,9 +332,8 @@ def _read_meta(
     path: Path, meta: Mapping[str, Any]
 ) -> tuple[float, int, list[Mapping[str, float]], list[Mapping[str, Any]], float]:
     """Return what this loop wrote into a checkpoint: seconds, stride, history, changes, seconds spent before."""
-    seconds, stride, history, changes, spent = (
-        meta.get(name) for name in ("seconds", "stride", "history", "changes", "spent")
-    )
+    values: list[Any] = [meta.get(name) for name in ("seconds", "stride", "history", "changes", "spent")]
+    seconds, stride, history, changes, spent = values
 
     def is_rows(value: object) -> bool:
         return isinstance(value, list) and all(isinstance(row, dict) for row in value)
@@ -345,10 +344,4 @@ def _read_meta(
     numbers = is_number(seconds) and is_number(spent) and type(stride) is int and stride >= 1
     if not numbers or not is_rows(history) or not is_rows(changes):
         raise PotstillError(f"{path}: an incomplete checkpoint (its metadata is damaged); start anew without resume")
-    return (
-        float(meta["seconds"]),
-        int(meta["stride"]),
-        list(meta["history"]),
-        list(meta["changes"]),
-        float(meta["spent"]),
-    )
+    return float(seconds), stride, list(history), list(changes), float(spent)

@@ -82,15 +82,9 @@ def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
         _cell(value(format_duration(row.seconds), row.seconds), row.seconds),
     ]
     return tag(
-        "tr",
-        *cells,
-        class_="own" if row.best else None,
-        data_id=row.id,
-        data_method=row.method,
-        data_size=row.size,
-        data_protocol=row.protocol,
-        data_top="1" if row.best or row.not_told_apart else "0",
-    )
+        "tr", *cells, class_="own" if row.best else None, data_id=row.id, data_method=row.method, data_size=row.size,
+        data_protocol=row.protocol, data_top="1" if row.best or row.not_told_apart else "0",
+    )  # fmt: skip
 
 
 def leaderboard(board: Board, anchors: Mapping[str, str]) -> list[Html]:

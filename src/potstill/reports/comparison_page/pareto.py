@@ -44,15 +44,10 @@ def _mark(slot: int, x: str = "50%", y: str = "50%") -> Html:
 
 def legend(of: dict[str, int]) -> Html:
     """Return the marks' legend."""
-    keys = [
-        tag(
-            "li",
-            tag("svg", _mark(slot), width=16, height=16, class_=f"m{slot}", aria_hidden="true"),
-            tag("bdi", method),
-            data_method=method,
-        )
-        for method, slot in of.items()
-    ]
+    keys = []
+    for method, slot in of.items():
+        mark = tag("svg", _mark(slot), width=16, height=16, class_=f"m{slot}", aria_hidden="true")
+        keys.append(tag("li", mark, tag("bdi", method), data_method=method))
     return tag("ul", *keys, class_="keys")
 
 
