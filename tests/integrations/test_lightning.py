@@ -106,7 +106,7 @@ def test_without_data_there_is_nothing_to_validate_or_test_with(file: Path) -> N
 
 
 def test_other_data_are_refused_and_another_split_is_said(file: Path) -> None:
-    with pytest.raises(PotstillError, match="give the data that it was made of"):
+    with pytest.raises(PotstillError, match="give the data that the set was made of"):
         DistilledData(file, "mnist-5k")
     with pytest.warns(PotstillWarning, match="not made of this training data"):
         DistilledData(file, "digits", split_seed=1)

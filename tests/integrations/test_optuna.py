@@ -72,5 +72,5 @@ def test_answers_of_another_shape_are_refused(digits: Splits, small: Distilled) 
 
 
 def test_other_data_are_refused(small: Distilled) -> None:
-    with pytest.raises(PotstillError, match="give the data that it was made of"):
+    with pytest.raises(PotstillError, match="give the data that the set was made of"):
         Objective(small, "mnist-5k", neighbours)

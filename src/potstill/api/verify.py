@@ -156,7 +156,7 @@ _KINDS: dict[str, tuple[str, Callable[[Path, Mapping[str, str]], str]]] = {
     "film": ("film", _film),
     "layout": ("expert trajectory", _trajectory),
     "epoch": ("trained network", _tensors),
-    "said": ("record of a training", _tensors),
+    "n": ("record of a training", _tensors),
     DIGEST: ("tensors", _tensors),
 }
 """By what its metadata say, the first that they do: what it is, and what reads all of it."""
