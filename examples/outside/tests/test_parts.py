@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from potstill_counts.captioned import Captioned
+from potstill_counts.graph import GraphNet, graph_source
 from potstill_counts.method import KennardStone
 from potstill_counts.network import Rates
 from potstill_counts.pool import Mixtures, NearestRow
@@ -98,3 +99,38 @@ def test_the_codec(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     asset.unlink()
     with pytest.raises(PotstillError, match="it decodes by the asset 'pool' of hash"):
         _ = potstill.load(path).inputs
+
+
+def rings_and_stars(first: int, count: int = 24) -> TensorSource:
+    """Rings (class 0) and stars (class 1) of 3 to 9 nodes, all nodes alike."""
+    sizes, labels = [3 + (first + i) % 7 for i in range(count)], torch.arange(count) % 2
+    edges = []
+    for n, star in zip(sizes, labels.tolist(), strict=True):
+        a = torch.arange(1 if star else 0, n)
+        b = torch.zeros_like(a) if star else (a + 1) % n
+        edges.append(torch.cat([torch.stack([a, b], 1), torch.stack([b, a], 1)]))
+    return graph_source([torch.ones(n, 1) for n in sizes], edges, labels, ("ring", "star"))
+
+
+def test_graphs_of_any_size(tmp_path: Path) -> None:
+    data = potstill.Splits(train=rings_and_stars(0), test=rings_and_stars(3, 12))
+    check_source(data.train)
+    small = potstill.distill(data, "random", ipc=3, codec="exact", seed=1)
+    assert small.index is not None
+    path = small.save(tmp_path / "graphs.safetensors")
+    again = potstill.load(path)
+    for i, at in enumerate(small.index.tolist()):
+        graph, whole = again[i][0], data.train.raw(torch.tensor([at]))
+        assert torch.equal(graph["nodes"], whole["nodes/values"])
+        assert torch.equal(graph["edges"], whole["edges/values"])
+    joined = potstill.concat([small, potstill.distill(data, "random", ipc=2, codec="exact", seed=2)])
+    assert len(joined) == 10
+    bought = potstill.distill(data, "random", bytes=300, codec="exact")
+    assert 2 <= len(bought) < len(data.train)
+    assert bought.metadata["bytes"]["total"] <= 300
+    card = potstill.evaluate(
+        path, data, networks=GraphNet, protocol="dc", seeds=2, epochs=150, baselines=False, full=False
+    )
+    assert card.score > 0.6, "rings and stars are told apart"
+    with pytest.raises(PotstillError, match="no values to optimise"):
+        potstill.distill(data, "dm", ipc=3, network=GraphNet)

@@ -36,7 +36,7 @@ def _shown(small: Distilled) -> tuple[Tensor, tuple[str, ...]]:
         return small.inputs, small.input.columns
     if (pictures := image_inputs(small)) is not None:
         return pictures, ()
-    parts = [(name, part) for name, part in small.input.parts if part.kind != "words"]
+    parts = [(name, part) for name, part in small.input.parts if not part.ragged]
     values = [small.inputs[name].flatten(1).float() for name, _ in parts]
     columns = [
         part.columns if len(part.columns) == x.shape[1] else tuple(f"{name} {j + 1}" for j in range(x.shape[1]))

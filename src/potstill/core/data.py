@@ -62,8 +62,11 @@ class InputSpec:
     """Kind, shape and units of one input.
 
     Inputs with several tensors have one spec for each name in ``parts``, and the shape (). The kinds of such parts are
-    those of single tensors, ``categories`` (int64 codes (d,)) and ``words``: int64 word numbers of any length, stored
-    as ``NAME/values`` (the words of all samples in one row) and ``NAME/offsets`` (n,), the start of each sample in it.
+    those of single tensors, ``categories`` (int64 codes (d,)) and ``words`` (int64 word numbers of any length).
+
+    A part is ragged where its first axis differs by sample: ``words``, and shapes that begin with -1, such as (-1, d)
+    for the nodes of a graph. It is stored as ``NAME/values`` (all samples one after the other) and ``NAME/offsets``
+    (n,), the start of each sample. Its values are float32, or int64 codes where it has ``levels``.
     """
 
     kind: str
@@ -74,15 +77,20 @@ class InputSpec:
     columns: tuple[str, ...] = ()
     """Column names of a table, where they are known."""
     levels: tuple[int, ...] = ()
-    """Number of codes in each column of ``categories``; vocabulary size of ``words``."""
+    """Number of codes in each column of ``categories`` and of ragged codes; vocabulary size of ``words``."""
     parts: tuple[tuple[str, "InputSpec"], ...] = ()
     """Name and spec of each tensor; empty for a single tensor."""
 
     @property
+    def ragged(self) -> bool:
+        """True where the first axis differs by sample."""
+        return self.kind == "words" or self.shape[:1] == (-1,)
+
+    @property
     def num_values(self) -> int:
-        """Number of values in one input, over all parts of a fixed size (``words`` do not count)."""
+        """Number of values in one input, over all parts of a fixed size (ragged ones do not count)."""
         if self.parts:
-            return sum(part.num_values for _, part in self.parts if part.kind != "words")
+            return sum(part.num_values for _, part in self.parts if not part.ragged)
         return math.prod(self.shape)
 
 

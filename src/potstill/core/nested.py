@@ -1,7 +1,7 @@
 """Functions on inputs of one tensor or of several by name.
 
-Every tensor has the samples along its first axis, but for words: ``NAME/values`` holds the words of all samples in one
-row, and ``NAME/offsets`` (n,) the start of each sample in it.
+Every tensor has the samples along its first axis, but for ragged parts, such as words: ``NAME/values`` holds those of
+all samples, one after the other, and ``NAME/offsets`` (n,) the start of each sample.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,9 +44,7 @@ def named_tensors(x: Inputs) -> Mapping[str, Tensor]:
 
 def tensor_names(spec: InputSpec) -> tuple[str, ...]:
     """Return the names of the tensors in order; empty for a single tensor."""
-    return tuple(
-        name + ending for name, part in spec.parts for ending in ((VALUES, OFFSETS) if part.kind == "words" else ("",))
-    )
+    return tuple(name + ending for name, part in spec.parts for ending in ((VALUES, OFFSETS) if part.ragged else ("",)))
 
 
 def _same_form(like: Inputs, tensors: Mapping[str, Tensor]) -> Any:
@@ -137,7 +135,7 @@ def concat(parts: Sequence[Inputs]) -> Any:
 
 
 def flatten_rows(x: Inputs) -> Tensor:
-    """Return every sample as a row (n, d) of float64; words are padded with -1 to the longest sample."""
+    """Return every sample as a row (n, d) of float64; ragged parts are padded with -1 to the longest sample."""
     if isinstance(x, Tensor):
         return x.flatten(1).double()
     parts = []
@@ -145,20 +143,23 @@ def flatten_rows(x: Inputs) -> Tensor:
         if name.endswith(OFFSETS):
             words = x[name.removesuffix(OFFSETS) + VALUES]
             several = torch.split(words, ragged_lengths(t, len(words)).tolist())
-            parts.append(torch.nn.utils.rnn.pad_sequence(list(several), batch_first=True, padding_value=-1).double())
+            parts.append(
+                torch.nn.utils.rnn.pad_sequence(list(several), batch_first=True, padding_value=-1).flatten(1).double()
+            )
         elif not name.endswith(VALUES):
             parts.append(t.reshape(len(t), -1).double())
     return torch.cat(parts, 1)
 
 
 def zeros_like_spec(spec: InputSpec, n: int, device: torch.device | str = "cpu") -> Any:
-    """Return ``n`` inputs of zeros, with one word in each part of words."""
+    """Return ``n`` inputs of zeros, of length one in each ragged part."""
     if not spec.parts:
         return torch.zeros(n, *spec.shape, device=device)
     tensors: dict[str, Tensor] = {}
     for name, part in spec.parts:
-        if part.kind == "words":
-            tensors[name + VALUES] = torch.zeros(n, dtype=torch.int64, device=device)
+        if part.ragged:
+            kind = torch.int64 if part.levels or part.kind == "words" else torch.float32
+            tensors[name + VALUES] = torch.zeros(n, *part.shape[1:], dtype=kind, device=device)
             tensors[name + OFFSETS] = torch.arange(n, device=device)
         else:
             kind = torch.int64 if part.kind == "categories" else torch.float32
@@ -172,9 +173,15 @@ def random_inputs(spec: InputSpec, n: int, rng: Generator) -> Any:
         return torch.randn(n, *spec.shape, generator=rng)
     tensors: dict[str, Tensor] = {}
     for name, part in spec.parts:
-        if part.kind == "words":
+        if part.ragged:
             lengths = 1 + torch.arange(n) % 3
-            tensors[name + VALUES] = torch.randint(part.levels[0], (int(lengths.sum()),), generator=rng)
+            shape = (int(lengths.sum()), *part.shape[1:])
+            if part.kind == "words":
+                tensors[name + VALUES] = torch.randint(part.levels[0], shape, generator=rng)
+            elif part.levels:  # 0, as codes may number the rows of another part
+                tensors[name + VALUES] = torch.zeros(shape, dtype=torch.int64)
+            else:
+                tensors[name + VALUES] = torch.randn(shape, generator=rng)
             tensors[name + OFFSETS] = lengths.cumsum(0) - lengths
         elif part.kind == "categories":
             columns = [torch.randint(levels, (n,), generator=rng) for levels in part.levels]

@@ -141,13 +141,14 @@ def _invalid_key(metadata: Mapping[str, Any]) -> str | None:
     return None if isinstance(metadata.get("space", ""), str) else "space"
 
 
-def _invalid_input_key(described: Mapping[str, Any]) -> str | None:
+def _invalid_input_key(described: Mapping[str, Any], part: bool = False) -> str | None:
     """Return the first key of ``input`` that is missing or of the wrong type."""
     if not isinstance(described.get("kind"), str):
         return "input.kind"
     for name, least in (("shape", 0), ("levels", 1)):
         value = described.get(name, [] if name == "levels" else None)
-        if not isinstance(value, list) or not all(_is(d, int) and d >= least for d in value):
+        ragged = part and name == "shape" and isinstance(value, list) and value[:1] == [-1]
+        if not isinstance(value, list) or not all(_is(d, int) and d >= least for d in value[ragged:]):
             return f"input.{name}"
     parts = described.get("parts", [])
     if not isinstance(parts, list) or not all(isinstance(part, dict) and "parts" not in part for part in parts):
@@ -157,7 +158,7 @@ def _invalid_input_key(described: Mapping[str, Any]) -> str | None:
         return "input.parts"
     if len(set(part_names)) != len(part_names) or (parts and described["shape"]):
         return "input.parts"
-    return next((key for part in parts if (key := _invalid_input_key(part)) is not None), None)
+    return next((key for part in parts if (key := _invalid_input_key(part, True)) is not None), None)
 
 
 def input_to_json(input: InputSpec) -> dict[str, Any]:

@@ -130,6 +130,8 @@ def _pop_texts(decoded: dict[str, Tensor], n: int) -> tuple[str, ...]:
     if (
         values is None
         or offsets is None
+        or values.dtype != torch.int64
+        or values.ndim != 1
         or not are_valid_offsets(values, offsets, n)
         or bool(((values < 0) | (values > 255)).any())
     ):

@@ -141,8 +141,8 @@ def check_shapes(what: str, inputs: Inputs, spec: InputSpec, n: int) -> None:
         odd = min(set(inputs) ^ set(tensor_names(spec)))
         raise PotstillError(f"{what}: its parts and its inputs must have the same names, but {odd[:80]!r} differs")
     for name, part in spec.parts:
-        if part.kind == "words":
-            fits = _are_valid_words(inputs[name + VALUES], inputs[name + OFFSETS], n, part.levels)
+        if part.ragged:
+            fits = _are_valid_ragged(inputs[name + VALUES], inputs[name + OFFSETS], n, part)
         else:
             x = inputs[name]
             fits = tuple(x.shape) == (n, *part.shape)
@@ -159,16 +159,21 @@ def check_shapes(what: str, inputs: Inputs, spec: InputSpec, n: int) -> None:
 
 
 def are_valid_offsets(values: Tensor, offsets: Tensor, n: int) -> bool:
-    """Return whether ``offsets`` (n,) begin at 0 and ascend within ``values``, both int64."""
-    if values.dtype != torch.int64 or offsets.dtype != torch.int64 or values.ndim != 1 or offsets.shape != (n,):
+    """Return whether int64 ``offsets`` (n,) begin at 0 and ascend within ``values``."""
+    if offsets.dtype != torch.int64 or offsets.shape != (n,):
         return False
     bounds = torch.cat([offsets, offsets.new_tensor([len(values)])])
     return int(bounds[0]) == 0 and not bool((bounds.diff() < 0).any())
 
 
-def _are_valid_words(values: Tensor, offsets: Tensor, n: int, levels: tuple[int, ...]) -> bool:
-    in_range = not len(values) or (len(levels) == 1 and int(values.min()) >= 0 and int(values.max()) < levels[0])
-    return are_valid_offsets(values, offsets, n) and in_range
+def _are_valid_ragged(values: Tensor, offsets: Tensor, n: int, part: InputSpec) -> bool:
+    if values.shape[1:] != part.shape[1:] or values.ndim == 0 or not are_valid_offsets(values, offsets, n):
+        return False
+    if part.kind != "words" and not part.levels:
+        return values.is_floating_point()
+    if values.dtype != torch.int64 or len(part.levels) != (values.shape[-1] if values.ndim > 1 else 1):
+        return False
+    return not bool(((values < 0) | (values >= torch.tensor(part.levels))).any())
 
 
 def check_learned(what: str, learned: Mapping[str, Tensor], training: Mapping[str, Any]) -> None:

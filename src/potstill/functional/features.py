@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from potstill.core import Inputs, InputSpec, Network
 from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, num_samples, ragged_lengths
+from potstill.errors import PotstillError
 
 __all__ = ["embed_real", "input_rows", "uses_batch_statistics"]
 
@@ -50,6 +51,11 @@ def input_rows(x: Inputs, spec: InputSpec) -> Float[Tensor, "n d"]:
         if part.kind == "categories":
             columns = zip(x[name].unbind(1), part.levels, strict=True)
             rows += [F.one_hot(codes, k).float() * 0.5**0.5 for codes, k in columns]
+        elif part.kind != "words" and part.ragged:
+            raise PotstillError(
+                f"distances need inputs of one size, but {name!r} has any length; take random, or a method "
+                "that embeds inputs by a network"
+            )
         elif part.kind == "words":
             values, offsets = x[name + VALUES], x[name + OFFSETS]
             owner = torch.repeat_interleave(torch.arange(len(offsets)).to(values), ragged_lengths(offsets, len(values)))

@@ -110,8 +110,10 @@ class NamedInputs:
         Raises:
             PotstillError: a class gets no input, or no part has values to optimise.
         """
-        if not any(p.kind not in ("words", "categories") for _, p in self.input.parts):
-            raise PotstillError("these inputs have no values to optimise, only codes and words; choose a selection")
+        if not any(not p.ragged and p.kind != "categories" for _, p in self.input.parts):
+            raise PotstillError(
+                "these inputs have no values to optimise, only codes, words or parts of any length; choose a selection"
+            )
         if self.stores_as_is:
             return Pixels().sizes(numbers, (self.input.num_values,))
         return self.inner.sizes(self._shares(numbers), self._spec.shape)
@@ -211,7 +213,7 @@ def parse_named_inputs(spelled: str, input: InputSpec) -> NamedInputs:
     """
     first, equals, rest = spelled.partition("=")
     if equals and ":" not in first:
-        known = [name for name, p in input.parts if p.kind not in ("words", "categories")]
+        known = [name for name, p in input.parts if not p.ragged and p.kind != "categories"]
         if first not in known:
             raise PotstillError(f"a part of values may have a parametrization, {' or '.join(known)}, but not {first!r}")
     elif spelled == "pixels":

@@ -21,7 +21,7 @@ from potstill.codecs import (
     largest_fitting,
 )  # fmt: skip
 from potstill.codecs import parse_codec as stored_by
-from potstill.core import Budget, Codec, ContextCodec, Inputs, MethodInfo, Parametrization, Problem, Source
+from potstill.core import Budget, Codec, ContextCodec, Inputs, InputSpec, MethodInfo, Parametrization, Problem, Source
 from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, ragged_lengths, zeros_like_spec
 from potstill.errors import PotstillError
 from potstill.functional.sampling import proportional_allocation
@@ -128,11 +128,11 @@ def allocate_budget(
     held = {name: x for name, x in named_tensors(sample).items() if kinds.get(name) in alike}
     seen = held.get("")
     labels = _target_bytes(train, store.label_bits if soft else None, scores)
-    whole = _whole_bytes(train)
+    whole = _whole_bytes(train, store)
 
     def values(n: int) -> int:
         parts = spec.parts or (("", spec),)
-        real = ((name, part) for name, part in parts if part.kind not in ("words", "categories"))
+        real = ((name, part) for name, part in parts if not part.ragged and part.kind != "categories")
         return sum(estimate_bytes(store, (n, *part.shape), held.get(name)) for name, part in real)
 
     def size(n: int) -> int:
@@ -246,17 +246,24 @@ def _target_bytes(train: Source, bits: int | None, scores: bool = False) -> Call
     return lambda n: index_bytes(n * each, int(targets.max()) + 1)
 
 
-def _whole_bytes(train: Source) -> Callable[[int], int]:
-    """Bytes of the codes and words of so many inputs, at most: of words, those of the longest samples."""
+def _whole_bytes(train: Source, store: Codec) -> Callable[[int], int]:
+    """Bytes of the codes and ragged parts of so many inputs, at most: of ragged ones, those of the longest samples."""
     sizes: list[Callable[[int], int]] = []
     for name, part in train.input.parts:
         if part.kind == "categories":
             sizes.append(partial(_code_bytes, math.prod(part.shape), max(part.levels, default=1)))
-        elif part.kind == "words":
+        elif part.ragged:
             some = (named_tensors(train.raw(at)) for at in iter_batches(torch.arange(len(train)), 4096))
             lengths = torch.cat([ragged_lengths(x[name + OFFSETS], len(x[name + VALUES])).cpu() for x in some])
-            sizes.append(_ragged_bytes(lengths, max(part.levels, default=1)))
+            sizes.append(_ragged_bytes(lengths, partial(_ragged_values_bytes, part, store)))
     return lambda n: sum(size(n) for size in sizes)
+
+
+def _ragged_values_bytes(part: InputSpec, store: Codec, total: int) -> int:
+    """Bytes of a ragged part of this length over all samples."""
+    if part.kind == "words" or part.levels:
+        return index_bytes(total * math.prod(part.shape[1:]), max(part.levels, default=1))
+    return estimate_bytes(store, (total, *part.shape[1:]))
 
 
 def _code_bytes(each: int, levels: int, n: int) -> int:
@@ -266,10 +273,11 @@ def _code_bytes(each: int, levels: int, n: int) -> int:
 def _text_bytes(train: Source) -> Callable[[int], int]:
     """Bytes of the texts of so many samples, at most, where a source has texts."""
     texts: tuple[str, ...] = getattr(train, "texts", ())
-    return _ragged_bytes(torch.tensor([len(t.encode("utf-8", "replace")) for t in texts]), 256)
+    lengths = torch.tensor([len(t.encode("utf-8", "replace")) for t in texts])
+    return _ragged_bytes(lengths, lambda total: index_bytes(total, 256))
 
 
-def _ragged_bytes(lengths: Tensor, levels: int) -> Callable[[int], int]:
+def _ragged_bytes(lengths: Tensor, values: Callable[[int], int]) -> Callable[[int], int]:
     """Bytes of the ``n`` longest of samples of these lengths, and of where each begins; 0 where there are none."""
     longest = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.long().sort(descending=True).values.cumsum(0)])
 
@@ -277,6 +285,6 @@ def _ragged_bytes(lengths: Tensor, levels: int) -> Callable[[int], int]:
         if not len(lengths):
             return 0
         total = int(longest[min(n, len(lengths))]) + max(0, n - len(lengths)) * int(longest[1])
-        return index_bytes(total, levels) + index_bytes(n, total + 1)
+        return values(total) + index_bytes(n, total + 1)
 
     return size
