@@ -1,9 +1,8 @@
 """`potstill.distill`, and `potstill.run`, which takes the same choices as three values."""
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from potstill._util.progress import Callback
 from potstill._util.time_limit import TimeLimit
@@ -24,8 +23,6 @@ from potstill.runs.snapshots import check_snapshots
 from potstill.runs.spec import NetworkOption, RunIO, RunLimits, RunSpec
 
 __all__ = ["distill", "run"]
-
-T = TypeVar("T")
 
 
 def distill(
@@ -129,13 +126,20 @@ def distill(
             preparation does not fit into the time limit.
         Interrupted: a signal came; ``checkpoint`` holds the run.
     """
-    arguments = locals()
-    return run(_select(RunSpec, arguments), _select(RunLimits, arguments), _select(RunIO, arguments))
-
-
-def _select(kind: type[T], arguments: Mapping[str, Any]) -> T:
-    """Return the dataclass with those of the arguments that are its fields."""
-    return kind(**{field.name: arguments[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+    spec = RunSpec(
+        data=data, method=method, ipc=ipc, items=items, bytes=bytes, balance=balance, preset=preset, seed=seed,
+        network=network, parametrization=parametrization, labels=labels, augment=augment, zca=zca, codec=codec,
+        device=device, scores=scores, networks=networks, experts=experts, initial=initial, class_shards=class_shards,
+        options=options,
+    )  # fmt: skip
+    limits = RunLimits(
+        steps=steps, time_limit=time_limit, checkpoint_every=checkpoint_every,
+    )  # fmt: skip
+    io = RunIO(
+        progress=progress, preparing=preparing, log=log, executor=executor, checkpoint=checkpoint, resume=resume,
+        snapshots=snapshots, out=out, force=force, command=command,
+    )  # fmt: skip
+    return run(spec, limits, io)
 
 
 def run(spec: RunSpec, limits: RunLimits | None = None, io: RunIO | None = None) -> Distilled:
