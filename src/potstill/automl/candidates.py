@@ -22,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 SPELLED = "METHOD[:field=value,…][/PARAMETRIZATION][%CODEC][@STEPS,…]"
-"""How a candidate is written."""
+"""Spelling of a candidate."""
 _FEW = "batch_real=64"
 """Real samples of each class in a step: a quarter of the published, as in docs/how-to-choose.md."""
 _RATE = f"{_FEW},optimizer=adamw,lr=0.02"

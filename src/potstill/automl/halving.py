@@ -28,7 +28,7 @@ from potstill.runs.loop import Interrupted
 __all__ = ["Race", "rung_sizes", "share", "steps_in", "survivors"]
 
 FIRST = 0.1
-"""What a candidate may still gain on the leader after the first rung, as a fraction; later its last gain says it."""
+"""Fraction that a candidate may still gain on the leader after the first rung; later its last gain says it."""
 
 CHOOSING = 0.6
 """Part of the time that choosing may take; the rest makes the answer of all data."""

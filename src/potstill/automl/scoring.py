@@ -20,7 +20,7 @@ from potstill.runs.resolve import ResolvedRun
 __all__ = ["Entry", "Judge", "is_behind", "num_students"]
 
 SURE = 0.9
-"""How sure it must be, one-sided, that a candidate is behind before it is dropped for that."""
+"""One-sided confidence that a candidate is behind, above which it is dropped."""
 
 
 @dataclasses.dataclass(kw_only=True)

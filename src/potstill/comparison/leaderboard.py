@@ -19,11 +19,11 @@ FAIR = (
     "random stands here for as many real samples, at their own bytes; the fair comparison is at equal bytes, which "
     "evaluate makes for each set"
 )
-"""What a leaderboard says of its rival."""
+"""Remark of a leaderboard on its baseline."""
 FAIR_BYTES = "at a size in bytes, random stands for the real samples that fit into them"
 
 _LARGE = ("curve", "test_samples")
-"""What of a scorecard stays in its own file."""
+"""Parts of a scorecard that stay in its own file."""
 
 _Row: TypeAlias = dict[str, Any]
 _Cards: TypeAlias = Mapping[int, Mapping[str, Any]]

@@ -180,8 +180,8 @@ class _Columns(NamedTuple):
     df: int
 
     @property
-    def own(self) -> float:
-        """S."""
+    def excess(self) -> float:
+        """Variance of the students alone, S."""
         return max(0.0, self.all - self.noise)
 
 
@@ -199,7 +199,7 @@ class _Spread(NamedTuple):
 
     @property
     def total(self) -> float:
-        return self.rows + sum(c.own for c in self.columns)
+        return self.rows + sum(c.excess for c in self.columns)
 
     @property
     def half(self) -> Callable[[float], float]:
@@ -207,10 +207,10 @@ class _Spread(NamedTuple):
         v, rows = self.total, self.df
         if v == 0:
             return lambda level: 0.0
-        doubt = self.rows**2 / rows + sum(c.own * c.all / c.df for c in self.columns)
+        doubt = self.rows**2 / rows + sum(c.excess * c.all / c.df for c in self.columns)
         df = max(1.0, v**2 / doubt) if doubt > 0 else math.inf
         parts = [
-            (c.df, c.own**2 / c.all if self.noise is None else c.own + self.noise * (c.all - c.own))
+            (c.df, c.excess**2 / c.all if self.noise is None else c.excess + self.noise * (c.all - c.excess))
             for c in self.columns if c.all > 0
         ]  # fmt: skip
 

@@ -19,7 +19,7 @@ SPEED = 5e10
 ENOUGH = 5.0
 """Seconds of steps that are run to know how long they take, where nobody says how many."""
 MOST = 64
-"""Of such steps, at most."""
+"""Maximum number of such steps."""
 LONGEST = 20.0
 """Seconds that measuring may take where nobody says how many steps to run: no step is begun that would end later, and
 none at all where a step is expected to take three times as long."""
