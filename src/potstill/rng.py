@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import torch
 from torch import Generator
 
-__all__ = ["derive_seed", "draw_seed", "generator"]
+__all__ = ["class_generators", "derive_seed", "draw_seed", "generator"]
 
 
 def derive_seed(seed: int, *path: str | int) -> int:
@@ -25,3 +26,13 @@ def generator(seed: int, *path: str | int) -> Generator:
 def draw_seed(rng: Generator) -> int:
     """Draw a seed in [0, 2**62) from ``rng``, for a network factory."""
     return int(torch.randint(0, 2**62, (1,), generator=rng).item())
+
+
+def class_generators(rng: Generator, names: Sequence[str]) -> tuple[Generator, ...]:
+    """Return a generator for each class, keyed by its name.
+
+    One number is drawn from ``rng`` whatever the classes are, so that a class's draws depend on it and on the class's
+    name alone: they are the same whichever other classes there are, and however large these are.
+    """
+    base = draw_seed(rng)
+    return tuple(generator(base, name) for name in names)

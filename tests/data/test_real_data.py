@@ -1,13 +1,16 @@
 """The one door to real data: draws by class name, sums that add up over parts, and a place to change them."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from potstill.core import Batch
+from potstill.core import Batch, SampleSum
 from potstill.data import TensorSource
 from potstill.data.columns import batch_columns, column_names
-from potstill.data.real_data import RealData, SampleSum
+from potstill.data.real_data import RealData
+from potstill.rng import generator
 
 X = np.arange(24, dtype=np.float32).reshape(12, 2)
 Y = ["a", "b", "c"] * 4
@@ -20,7 +23,7 @@ def rows(batch: Batch) -> Tensor:
 
 
 def test_a_batch_is_what_the_source_fetches() -> None:
-    real = RealData(source=SOURCE)
+    real = RealData.of_source(SOURCE)
     batch, expected = real.batch(torch.tensor([3, 1]), torch.tensor([5])), SOURCE.fetch(torch.tensor([3, 1, 5]))
     assert torch.equal(rows(batch), rows(expected))
     assert batch.y is not None
@@ -30,50 +33,30 @@ def test_a_batch_is_what_the_source_fetches() -> None:
 
 def test_a_draw_of_a_class_does_not_depend_on_other_classes() -> None:
     only = [i for i, y in enumerate(Y) if y != "a"]
-    part = RealData(source=TensorSource.make(X[only], [Y[i] for i in only]))
-    real = RealData(source=SOURCE)
-    for step in range(3):
-        drawn = real.draw("c", 2, seed=7, step=step)
-        assert [only[i] for i in part.draw("c", 2, seed=7, step=step).tolist()] == drawn.tolist()
+    part = RealData.of_source(TensorSource.make(X[only], [Y[i] for i in only]))
+    real, rngs = RealData.of_source(SOURCE), (generator(7), generator(7))
+    for count in (2, 3, 99):
+        drawn = real.draw(count, rngs[0])[2]
+        assert [only[i] for i in part.draw(count, rngs[1])[1].tolist()] == drawn.tolist()
         assert all(Y[i] == "c" for i in drawn.tolist())
-    assert len(real.draw("c", 99, seed=7)) == 4
+        assert len(drawn) == min(count, 4)
 
 
-def test_class_sums_are_sums_and_counts_that_add_up_over_parts() -> None:
-    whole = RealData(source=SOURCE).class_sums(rows)
-    halves = [RealData(source=SOURCE.subset(torch.arange(*ends))).class_sums(rows) for ends in ((0, 5), (5, 12))]
-    for name, value in whole.items():
-        members = torch.tensor([y == name for y in Y])
-        x = rows(SOURCE.fetch(torch.where(members)[0])).double()
-        torch.testing.assert_close(value.total, x.sum(0))
-        torch.testing.assert_close(value.mean, x.mean(0))
-        added = halves[0][name] + halves[1][name]
-        assert added.count == value.count == 4
-        torch.testing.assert_close(added.total, value.total)
-
-
-def test_the_sum_of_gradients_is_that_of_the_samples() -> None:
-    w = torch.tensor([0.5, -1.0])
-
-    def losses(params: dict[str, Tensor], batch: Batch) -> Tensor:
-        return (rows(batch) @ params["w"]).square()
-
-    found = RealData(source=SOURCE).gradient_sum(losses, {"w": w}, torch.arange(12))["w"]
-    x = rows(SOURCE.fetch(torch.arange(12)))
-    torch.testing.assert_close(found.total, (2 * (x @ w)[:, None] * x).sum(0))
-    assert found.count == 12
-
-
-def test_every_sum_passes_the_release() -> None:
+def test_every_mean_passes_the_release_as_a_sum_with_its_number() -> None:
     asked: list[str] = []
 
     def release(query: str, value: SampleSum) -> SampleSum:
         asked.append(query)
-        return SampleSum(value.total * 0, value.count)
+        return value + SampleSum(torch.full_like(value.total, 6.0), 2)
 
-    real = RealData(source=SOURCE, release=release)
-    assert not real.class_sums(rows, ["b"])["b"].total.any()
-    assert asked == ["class b"]
+    real = replace(RealData.of_source(SOURCE), release=release)
+    x = torch.arange(8.0).reshape(4, 2)
+    torch.testing.assert_close(real.class_mean("b", x), (x.sum(0) + 6) / 6)
+    assert torch.equal(RealData.of_source(SOURCE).class_mean("b", x), x.mean(0))
+    index = real.by_class["b"]
+    gradient = real.mean_gradient("b", index, lambda batch: {"w": rows(batch).mean(0)})["w"]
+    torch.testing.assert_close(gradient, (rows(SOURCE.fetch(index)).sum(0) + 6) / 6)
+    assert asked == ["class b", "gradient class b w"]
 
 
 def test_batches_have_the_columns_that_the_source_states() -> None:

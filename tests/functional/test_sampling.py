@@ -4,10 +4,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from potstill.errors import PotstillError
 from potstill.functional.sampling import class_indices, draw_per_class, random_per_class, sample_distinct
 from potstill.rng import generator
+
+
+def named(labels: list[int]) -> dict[str, Tensor]:
+    names = ("cat", "dog")[: max(labels) + 1]
+    return dict(zip(names, class_indices(torch.tensor(labels), len(names)), strict=True))
 
 
 @given(st.lists(st.integers(0, 4), max_size=40))
@@ -24,7 +30,7 @@ def test_labels_outside_the_classes_are_refused() -> None:
 
 @given(st.integers(0, 12), st.integers(0, 1000))
 def test_draws_are_distinct_and_all_of_a_small_class(n: int, seed: int) -> None:
-    groups = class_indices(torch.tensor([0] * 3 + [1] * 9), 2)
+    groups = named([0] * 3 + [1] * 9)
     small, large = draw_per_class(groups, n, generator(seed, "draw"))
     assert len(set(small.tolist())) == len(small) == min(n, 3)
     assert len(set(large.tolist())) == len(large) == min(n, 9)
@@ -33,7 +39,7 @@ def test_draws_are_distinct_and_all_of_a_small_class(n: int, seed: int) -> None:
 
 
 def test_draws_move_on_and_repeat_by_seed() -> None:
-    groups = class_indices(torch.zeros(50, dtype=torch.int64), 1)
+    groups = named([0] * 50)
     rng = generator(0, "draw")
     first, second = draw_per_class(groups, 10, rng)[0], draw_per_class(groups, 10, rng)[0]
     assert not torch.equal(first, second)
@@ -41,7 +47,7 @@ def test_draws_move_on_and_repeat_by_seed() -> None:
 
 
 def test_draws_are_uniform() -> None:
-    groups = class_indices(torch.zeros(10, dtype=torch.int64), 1)
+    groups = named([0] * 10)
     rng = generator(4, "uniform")
     hits = torch.zeros(10)
     for _ in range(2000):
@@ -51,12 +57,21 @@ def test_draws_are_uniform() -> None:
 
 
 def test_exact_counts_and_the_error_that_names_the_class() -> None:
-    groups = class_indices(torch.tensor([0, 1, 1, 1]), 2)
+    groups = named([0, 1, 1, 1])
     assert [len(g) for g in random_per_class(groups, (1, 2), generator(0, "r"))] == [1, 2]
-    with pytest.raises(PotstillError, match=r"class 0 \('cat'\) has 1; ask for at most 1"):
-        random_per_class(groups, (2, 2), generator(0, "r"), ("cat", "dog"))
-    with pytest.raises(PotstillError, match="class 0 has 1"):
+    with pytest.raises(PotstillError, match=r"class 'cat' has 1; ask for at most 1"):
         random_per_class(groups, (2, 2), generator(0, "r"))
+    with pytest.raises(PotstillError, match=r"5 distinct samples are required, but there are 4; ask for fewer"):
+        random_per_class({"": torch.arange(4)}, (5,), generator(0, "r"))
+
+
+@given(st.integers(0, 2**40), st.integers(1, 9), st.integers(1, 30), st.integers(1, 30))
+def test_a_draw_depends_on_name_size_and_step_alone(seed: int, n: int, cats: int, dogs: int) -> None:
+    groups = named([0] * cats + [1] * dogs)
+    rng, alone = generator(seed), generator(seed)
+    for _ in range(2):  # the second step, too: as much of the generator is used whatever the classes are
+        drawn = draw_per_class(groups, n, rng)[1] - cats
+        assert torch.equal(drawn, draw_per_class({"dog": torch.arange(dogs)}, n, alone)[0])
 
 
 @pytest.mark.parametrize(("size", "n"), [(20_000, 1), (20_000, 300), (10**6, 15_000), (20_000, 5_000), (7, 20), (0, 3)])

@@ -32,7 +32,7 @@ from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.lpld import LPLD
 from potstill.methods.decoupled.rded import RDED
 from potstill.methods.decoupled.sre2l import SRe2L, SRe2LPlus
-from potstill.rng import generator
+from potstill.rng import class_generators, generator
 from potstill.testing import toy_problem
 
 PLAIN: dict[str, Any] = {"teacher_epochs": 1, "teacher_augment": "none"}
@@ -374,10 +374,9 @@ def test_cv_dd_labels_with_the_statistics_of_few_pictures() -> None:
 def test_sre2l_plus_begins_with_mosaics() -> None:
     method = SRe2LPlus(iterations=2, samples=5, crops=2, **PLAIN)
     problem, state, _ = started(method)
-    rng = generator(3)
     parts = [
-        class_mosaics(problem, members(method, problem), c, rng, samples=5, crops=2, factor=1, rank="medium")
-        for c in range(4)
+        class_mosaics(problem, members(method, problem), c, g, samples=5, crops=2, factor=1, rank="medium")
+        for c, g in enumerate(class_generators(generator(3), problem.class_names))
     ]
     torch.testing.assert_close(pixels(state), problem.train.normalization.apply(torch.cat(parts)))
 

@@ -29,7 +29,7 @@ from potstill.methods.distribution.idm import IDM
 from potstill.methods.distribution.m3d import M3D
 from potstill.methods.distribution.ncfm import NCFM
 from potstill.methods.engine import MatchingState
-from potstill.rng import draw_seed, generator
+from potstill.rng import class_generators, draw_seed, generator
 from potstill.testing import toy_problem, uneven_source
 
 SMALL: dict[str, Any] = {"pretrained_networks": 2, "pretrain_epochs": 2}
@@ -47,7 +47,10 @@ class Draws:
     """Of the statistics."""
 
     def omegas(self, problem: Problem) -> list[object]:
-        return [problem.augment.draw(1, problem.train.input.shape, self.rng) for _ in problem.counts]
+        return [
+            problem.augment.draw(1, problem.train.input.shape, g)
+            for g in class_generators(self.rng, problem.class_names)
+        ]
 
 
 def drawn(problem: Problem, rng_state: Tensor, batch: int) -> Draws:
@@ -55,7 +58,10 @@ def drawn(problem: Problem, rng_state: Tensor, batch: int) -> Draws:
     rng.set_state(rng_state)
     block = draw_seed(rng)
     real = generator(block, "real")
-    index = [i[torch.randperm(len(i), generator=real)[:batch]] for i in problem.class_indices]
+    index = [
+        i[torch.randperm(len(i), generator=g)[:batch]]
+        for i, g in zip(problem.class_indices, class_generators(real, problem.class_names), strict=True)
+    ]
     return Draws(block, generator(block, "block"), index, draw_seed(real))
 
 

@@ -17,7 +17,7 @@ from potstill.functional.param_groups import ParamGroup, init_params
 from potstill.methods.engine import MatchingState
 from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
-from potstill.rng import draw_seed, generator
+from potstill.rng import class_generators, draw_seed, generator
 from potstill.testing import toy_problem
 
 SMALL: dict[str, Any] = {"iterations": 2, "outer": 3, "data_train": 0}
@@ -86,10 +86,14 @@ def test_idc_takes_the_published_step(metric: Any, most: int, last: bool) -> Non
     replay = replayed(rng)
     following, metrics = method.step(problem, state, rng)
 
-    drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.class_indices]
-    omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
+    drawn = [
+        i[torch.randperm(len(i), generator=g)[:5]]
+        for i, g in zip(problem.class_indices, class_generators(replay, problem.class_names), strict=True)
+    ]
+    generators = class_generators(replay, problem.class_names)
+    omegas = [problem.augment.draw(1, problem.train.input.shape, g) for g in generators]
     # 3 stored pictures decode to 12; an update may look at some of them alone
-    seen = [torch.randperm(12, generator=replay)[:most] if most < 12 else torch.arange(12) for _ in problem.counts]
+    seen = [torch.randperm(12, generator=g)[:most] if most < 12 else torch.arange(12) for g in generators]
     stored = state.params.value["payload/inputs/0"]
     leaf = stored.clone().requires_grad_()
     net = network_of(problem, state)
@@ -140,10 +144,8 @@ def test_the_network_trains_on_real_samples_between_updates(cutmix: float) -> No
     replay = replayed(rng)
     following, _ = method.step(problem, state, rng)
     shape, net = problem.train.input.shape, network_of(problem, state)
-    for index in problem.class_indices:
-        torch.randperm(len(index), generator=replay)
-    for _ in problem.counts:
-        problem.augment.draw(1, shape, replay)
+    for _ in ("real samples", "augmentations and rows"):
+        draw_seed(replay)
     # beside CutMix, cutout is left out
     augment: Any = problem.augment
     if cutmix:
@@ -213,10 +215,11 @@ def test_dream_draws_the_samples_nearest_to_centres_and_uses_them_for_some_updat
         trace.append(state.cached)
         if n == 0:
             net = network_of(problem, before)
+            generators = class_generators(replay, problem.class_names)
             for c, index in enumerate(problem.class_indices):
                 with torch.no_grad():
                     features = net.embed(problem.train.fetch(index).x)
-                centres = k_means(features, 4, replay, 10)[0]
+                centres = k_means(features, 4, generators[c], 10)[0]
                 chosen = [int((index == i).nonzero()) for i in state.cached[str(c)]]
                 assert len(set(chosen)) == 4
                 check_nearest(features, chosen, centres)
@@ -233,7 +236,9 @@ def test_dream_takes_idcs_step_on_its_samples() -> None:
     state = replace(state, cached={str(c): index for c, index in enumerate(kept)}, block_steps=1)
     replay = replayed(rng)
     following, metrics = method.step(problem, state, rng)
-    omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]  # no draw of samples
+    omegas = [
+        problem.augment.draw(1, problem.train.input.shape, g) for g in class_generators(replay, problem.class_names)
+    ]  # no draw of samples
     leaf = state.params.value["payload/inputs/0"].clone().requires_grad_()
     everything = [torch.arange(8)] * 4
     net = network_of(problem, state)
@@ -249,11 +254,11 @@ def test_dream_starts_from_central_samples() -> None:
     problem, state, _ = started(method, ipc=1)
     replay = generator(3)
     net = problem.network(draw_seed(replay)).eval()
-    for index in problem.class_indices:
-        torch.randperm(len(index), generator=replay)  # random samples are drawn first, and not used
+    draw_seed(replay)  # random samples are drawn first, and not used
+    generators = class_generators(replay, problem.class_names)
     for c, index in enumerate(problem.class_indices):
         x = net.embed(problem.train.fetch(index).x).detach()
-        centres = k_means(x, 4, replay, 20)[0]
+        centres = k_means(x, 4, generators[c], 20)[0]
         shrunk = F.interpolate(problem.train.raw(index), size=(4, 4), mode="nearest")
         stored = state.params.value["payload/inputs/0"][c, 0]
         cells = [stored[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4] for i in (0, 1) for j in (0, 1)]
@@ -266,8 +271,13 @@ def test_learned_labels_enter_the_synthetic_gradient() -> None:
     problem, state, rng = started(method)
     replay = replayed(rng)
     following, metrics = method.step(problem, state, rng)
-    drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.class_indices]
-    omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
+    drawn = [
+        i[torch.randperm(len(i), generator=g)[:5]]
+        for i, g in zip(problem.class_indices, class_generators(replay, problem.class_names), strict=True)
+    ]
+    omegas = [
+        problem.augment.draw(1, problem.train.input.shape, g) for g in class_generators(replay, problem.class_names)
+    ]
     net = network_of(problem, state)
     logits = state.params.value["labels/logits"].clone().requires_grad_()
     leaf = state.params.value["payload/inputs/0"].clone().requires_grad_()

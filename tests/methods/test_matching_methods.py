@@ -13,7 +13,7 @@ from potstill.methods.distribution.dm import DM
 from potstill.methods.gradient._values import published_loops
 from potstill.methods.gradient.dc import DC
 from potstill.methods.gradient.dsa import DSA
-from potstill.rng import draw_seed, generator
+from potstill.rng import class_generators, draw_seed, generator
 from potstill.testing import toy_problem
 
 
@@ -44,8 +44,13 @@ def _naive_from(problem: Problem, S: Tensor, rng_state: Tensor, batch: int) -> t
     block = draw_seed(rng)
     first, real = generator(block, "block"), generator(block, "real")
     net = problem.network(draw_seed(first))
-    omega = [problem.augment.draw(1, problem.train.input.shape, first) for _ in problem.counts]
-    drawn = [i[torch.randperm(len(i), generator=real)[:batch]] for i in problem.class_indices]
+    omega = [
+        problem.augment.draw(1, problem.train.input.shape, g) for g in class_generators(first, problem.class_names)
+    ]
+    drawn = [
+        i[torch.randperm(len(i), generator=g)[:batch]]
+        for i, g in zip(problem.class_indices, class_generators(real, problem.class_names), strict=True)
+    ]
     S = S.clone().requires_grad_()
     loss = torch.zeros(())
     for c, (index, s) in enumerate(zip(drawn, S.split(list(problem.counts)), strict=True)):
@@ -100,8 +105,13 @@ def test_gradient_matching_takes_the_published_step(method: DC | DSA) -> None:
     following, metrics = method.step(problem, state, rng)
 
     net = problem.network(state.pool[0].seed)
-    drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.class_indices]
-    omega = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
+    drawn = [
+        i[torch.randperm(len(i), generator=g)[:5]]
+        for i, g in zip(problem.class_indices, class_generators(replay, problem.class_names), strict=True)
+    ]
+    omega = [
+        problem.augment.draw(1, problem.train.input.shape, g) for g in class_generators(replay, problem.class_names)
+    ]
     S = state.params.value["payload/inputs"].clone().requires_grad_()
     loss = torch.zeros(())
     for c, (index, s) in enumerate(zip(drawn, S.split(list(problem.counts)), strict=True)):

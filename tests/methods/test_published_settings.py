@@ -28,7 +28,7 @@ from potstill.methods.distribution.ncfm import NCFM
 from potstill.methods.engine import MatchingState
 from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
-from potstill.rng import draw_seed, generator
+from potstill.rng import class_generators, draw_seed, generator
 from potstill.testing import toy_problem, toy_source
 from tools.docs.choice import choose
 
@@ -210,13 +210,13 @@ def test_dream_starts_from_what_is_central_to_its_first_network() -> None:
     state = method.init(problem, generator(3))
     net, replay = problem.network(state.pool[0].seed).eval(), generator(3)
     assert state.pool[0].seed == draw_seed(replay)
-    for index in problem.class_indices:
-        torch.randperm(len(index), generator=replay)  # random samples are drawn first, and not used
+    draw_seed(replay)  # random samples are drawn first, and not used
     stored = state.params.value["payload/inputs"].split(3)
     by_pixels = 0
-    for index, x in zip(problem.class_indices, stored, strict=True):
+    generators = class_generators(replay, problem.class_names)
+    for index, x, g in zip(problem.class_indices, stored, generators, strict=True):
         features = embed_real(net, problem.train.fetch(index).x)  # type: ignore[arg-type]
-        chosen = index[k_means_medoids(features, 3, replay, 20)]
+        chosen = index[k_means_medoids(features, 3, g, 20)]
         assert torch.equal(problem.train.raw(chosen), x)  # type: ignore[arg-type]
         pixels = problem.train.fetch(index).x.flatten(1)  # type: ignore[union-attr]
         by_pixels += torch.equal(index[k_means_medoids(pixels, 3, generator(0), 20)], chosen)
@@ -227,7 +227,8 @@ def test_cafe_starts_from_noise_and_augments_nothing() -> None:
     """distill.py: --init noise, --dsa_strategy None; --method is DC in the README's command and in run.sh."""
     problem = toy_problem(CAFE(), ipc=3)
     stored = CAFE().init(problem, generator(1)).params.value["payload/inputs"]
-    assert torch.equal(stored, torch.randn(12, 1, 8, 8, generator=generator(1)))
+    generators = class_generators(generator(1), problem.class_names)
+    assert torch.equal(stored, torch.cat([torch.randn(3, 1, 8, 8, generator=g) for g in generators]))
     assert (CAFE().augment, CAFE().info.training["augmentation"]) == ("none", "none")
 
 

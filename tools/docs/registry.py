@@ -25,6 +25,10 @@ FAMILIES = {
 """Families in the order in which a reader meets them, by what they do."""
 
 
+INDEPENDENT = {"none": "together", "deletion": "keep their bits", "separate": "can run apart"}
+"""What a table says of a method's `MethodInfo.class_independence`."""
+
+
 def _of(family: str) -> list[dict[str, Any]]:
     return [m for m in list_methods(outside=False) if m["family"] == family]
 
@@ -47,9 +51,18 @@ def methods(root: Path) -> str:
         for m in _of(family):
             kinds = "anything" if "*" in m["kinds"] else ", ".join(m["kinds"])
             name = f"[`{m['name']}`](methods/{family}.md#{_anchor(_heading(m))})"
-            rows.append([name, m["summary"], "soft" if m["soft_labels"] else "hard", kinds, paper(m["paper"])])
+            rows.append(
+                [
+                    name,
+                    m["summary"],
+                    "soft" if m["soft_labels"] else "hard",
+                    kinds,
+                    INDEPENDENT[m["class_independence"]],
+                    paper(m["paper"]),
+                ]
+            )
         if rows:
-            body = table(["method", "what it does", "labels", "works on", "paper"], rows)
+            body = table(["method", "what it does", "labels", "works on", "classes", "paper"], rows)
             parts.append(f"## {does}\n\nFamily `{family}`. Every option: [{family}](methods/{family}.md).\n\n{body}")
     return "\n\n".join(parts)
 

@@ -47,6 +47,7 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
             "name": name, "family": info.family, "paper": info.paper, "title": info.title, "year": info.year,
             "summary": _first_line(kind), "is_selection": info.is_selection,
             "soft_labels": info.soft_labels or label_mode(kind) != "hard", "reimplemented": info.reimplemented,
+            "class_independence": info.class_independence,
             "weighted": info.weighted, "kinds": list(info.kinds), "presets": presets_of(kind), "options": options,
         })  # fmt: skip
     return rows

@@ -21,6 +21,7 @@ from potstill.core import NetworkFactory, NetworkWeights, Splits, registry
 from potstill.core.nested import concat
 from potstill.data import TensorSource, holdout
 from potstill.data.groups import source_key
+from potstill.data.real_data import RealData
 from potstill.dataset_file import write_atomic
 from potstill.dataset_file.files import parse_json
 from potstill.errors import PotstillError
@@ -33,7 +34,6 @@ from potstill.evaluation.student import StudentJob
 from potstill.evaluation.vmap_students import default_group_size, predict_all
 from potstill.execution import Executor, choose_executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
-from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.teacher import Teacher, soft_labels
 from potstill.nn import CustomNetwork, default_network_name, factory, parse_network
 from potstill.pretraining import TrainedNetworks, build_assets
@@ -243,9 +243,9 @@ def _two_accuracies(
 
 
 def _draws(train: TensorSource, most: int, sets: int, seed: int) -> list[Sequence[Tensor]]:
-    by_class = class_indices(train.labels, len(train.classes))
-    counts = [most] * len(by_class)
-    return [random_per_class(by_class, counts, generator(seed, "set", n), train.classes) for n in range(sets)]
+    real = RealData.of_source(train)
+    counts = [most] * len(real.by_class)
+    return [real.draw_exactly(counts, generator(seed, "set", n)) for n in range(sets)]
 
 
 def _inputs(source: TensorSource, index: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         Metrics,
         Normalization,
         Payload,
+        Release,
+        SampleSum,
         Source,
         Space,
         Splits,
@@ -56,8 +58,9 @@ __all__ = [
     "ClassShardable", "Codec", "ContextCodec", "DecodeContext", "Encoded", "Family", "GeometricAugmentation",
     "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory",
     "NetworkWeights", "NonNegativeInt", "Normalization", "Parametrization", "Payload", "PositiveFloat", "Preset",
-    "Presets", "Problem", "RequiresAssets", "Result", "ScoringMethod", "Selection", "Source", "Space", "Splits",
-    "StepCost", "Synthetic", "TargetMovingAugmentation", "Task", "UnitFloat", "Whitening", "label_mode",
+    "Presets", "Problem", "Release", "RequiresAssets", "Result", "SampleSum", "ScoringMethod", "Selection",
+    "Source", "Space", "Splits", "StepCost", "Synthetic", "TargetMovingAugmentation", "Task", "UnitFloat",
+    "Whitening", "label_mode",
 ]  # fmt: skip
 
 _MODULES = ("core.bounds", "core.data", "core.parts", "core.assets", "core.problem", "core.method", "tasks")

@@ -5,7 +5,7 @@ Shapes: n samples, m indexed samples, k classes, (c, h, w) an image, d features.
 
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeAlias, overload, runtime_checkable
 
@@ -21,6 +21,8 @@ __all__ = [
     "Metrics",
     "Normalization",
     "Payload",
+    "Release",
+    "SampleSum",
     "Source",
     "Space",
     "Splits",
@@ -55,6 +57,30 @@ class Batch:
     x: Inputs
     y: Tensor | None
     columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleSum:
+    """A sum over samples and their number; sums of disjoint parts add up."""
+
+    total: Tensor
+    count: int
+
+    def __add__(self, other: "SampleSum") -> "SampleSum":
+        return SampleSum(self.total + other.total, self.count + other.count)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean over the samples."""
+        return self.total / self.count
+
+
+Release: TypeAlias = Callable[[str, SampleSum], SampleSum]
+"""Function that every sum over real samples passes before a method sees it: the place for noise, clients, accounting.
+
+It gets the query (``class NAME`` with the statistic's name, or ``gradient class NAME PARAMETER``) and the sum over this
+machine's samples, and returns what the method sees.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

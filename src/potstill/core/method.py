@@ -82,6 +82,10 @@ class MethodInfo:
     """It returns soft labels."""
     balanced: bool = True
     """Every class gets its own budget; otherwise classes share it, each with at least one item."""
+    class_independence: Literal["none", "deletion", "separate"] = "none"
+    """``deletion``: with given normalization and trained networks or scores, removing a real sample of one class leaves
+    the bits of the other classes' items. ``separate``: also, each class distilled alone gives its items of the joint
+    run."""
     reimplemented: bool = False
     """The authors published no code, so this implementation follows the paper; comparisons say so."""
     weighted: bool = False

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Generator, Tensor
 
 from potstill.core.assets import Asset
-from potstill.core.data import DecodeContext, Payload, Source
+from potstill.core.data import DecodeContext, Payload, Release, Source
 from potstill.core.parts import Augmentation, Codec, NetworkFactory
 from potstill.tasks import Task, get_task
 
@@ -142,6 +142,8 @@ class Problem:
     all rows, classes in label order."""
     shard: tuple[int, int] | None = None
     """First class and one past the last that a `ClassShardable` method matches; ``None``: all."""
+    release: Release | None = None
+    """Applied to every sum over real samples that a method asks for; ``None``: sums are as they are."""
 
     @cached_property
     def task(self) -> Task:
@@ -204,3 +206,8 @@ class Problem:
         """Indices of every class's real samples, ascending, in label order, on the CPU; sorted once."""
         sizes = torch.bincount(self.train.labels, minlength=self.num_classes)
         return torch.split(torch.argsort(self.train.labels, stable=True), sizes.tolist())
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names that draws are keyed by, in label order: the classes', or one empty name for tasks without classes."""
+        return tuple(self.train.classes) or ("",)

@@ -1,137 +1,108 @@
-"""The one door of a method to real data: batches, class statistics and gradients, as sums and counts.
+"""The one door of a method to real data: keyed draws, batches, and means that pass ``release``.
 
-A method gets samples (`RealData.batch`) or sums over samples (`RealData.class_sums`, `RealData.gradient_sum`). Sums of
-several parts (shards, clients) add up, and all of them pass through ``release``, where a caller may add noise or count
-the queries.
+A method gets samples (`RealData.draw`, `RealData.batch`), or sums over samples with their number. Sums of several parts
+(shards, clients) add up, and all of them pass through ``release``, where a caller may add other clients' sums or noise,
+or count the queries.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Generator, Tensor
 
-from potstill.core import Batch, Source
-from potstill.data.iterate import iterate_groups, iterate_samples
-from potstill.functional.sampling import class_indices, sample_distinct
-from potstill.rng import generator
+from potstill.core import Batch, Inputs, Problem, Release, SampleSum, Source
+from potstill.data.iterate import iterate_samples, map_samples
+from potstill.functional.sampling import class_indices, draw_per_class, random_per_class
 
-__all__ = ["RealData", "Release", "SampleSum"]
-
-CHUNK = 512
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SampleSum:
-    """A sum over samples and their number; sums of disjoint parts add up."""
-
-    total: Tensor
-    count: int
-
-    def __add__(self, other: "SampleSum") -> "SampleSum":
-        return SampleSum(self.total + other.total, self.count + other.count)
-
-    @property
-    def mean(self) -> Tensor:
-        """Return the mean over the samples."""
-        return self.total / self.count
-
-
-Release: TypeAlias = Callable[[str, SampleSum], SampleSum]
-"""Function that every sum passes before a method sees it: the place for noise, clients and accounting.
-
-It gets the query (``class NAME`` for a class statistic, ``gradient PARAMETER`` for a gradient) and the sum over this
-machine's samples, and returns what the method sees.
-"""
-
-
-def release_unchanged(query: str, value: SampleSum) -> SampleSum:
-    """Return ``value``."""
-    return value
+__all__ = ["RealData"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RealData:
-    """View of a source of real samples.
+    """View of real samples.
 
     Args:
         source: the training samples, or this machine's part of them.
-        release: applied to every sum.
+        by_class: positions of each class's samples by its name, in label order; one class ``""`` where there are none.
+        release: applied to every sum; ``None``: sums are as they are.
     """
 
     source: Source
-    release: Release = release_unchanged
+    by_class: Mapping[str, Int[Tensor, " _"]]
+    release: Release | None = None
 
-    @cached_property
-    def by_class(self) -> Mapping[str, Int[Tensor, " _"]]:
-        """Positions of each class's samples, ascending, in label order; one class ``""`` where there are none."""
-        names = self.source.classes or ("",)
-        return dict(zip(names, class_indices(self.source.labels, len(names)), strict=True))
+    @classmethod
+    def of(cls, problem: Problem) -> "RealData":
+        """Return the view of a problem's training data."""
+        by_class = dict(zip(problem.class_names, problem.class_indices, strict=True))
+        return cls(source=problem.train, by_class=by_class, release=problem.release)
 
-    def draw(self, name: str, count: int, *, seed: int, step: int = 0) -> Int[Tensor, " _"]:
-        """Draw ``min(count, size)`` distinct samples of a class.
+    @classmethod
+    def of_source(cls, source: Source) -> "RealData":
+        """Return the view of a source outside of a problem."""
+        names = tuple(source.classes) or ("",)
+        return cls(source=source, by_class=dict(zip(names, class_indices(source.labels, len(names)), strict=True)))
 
-        The draw depends on the seed, the step, the class's name and its size alone, so it is the same whichever other
-        classes this machine has.
+    def draw(self, count: int, rng: Generator) -> tuple[Int[Tensor, " _"], ...]:
+        """Draw ``min(count, size)`` distinct samples of each class.
+
+        One number is drawn from ``rng``. A class's draw depends on it, the class's name and its size alone, so it is
+        the same whichever other classes this machine has.
 
         Returns:
-            int64 positions in the source, on the CPU.
+            int64 positions in the source by class, on the CPU.
         """
-        members = self.by_class[name]
-        return members[sample_distinct(len(members), count, generator(seed, "real", name, step))]
+        return draw_per_class(self.by_class, count, rng)
+
+    def draw_exactly(self, counts: Sequence[int], rng: Generator) -> tuple[Int[Tensor, " _"], ...]:
+        """Draw ``counts[c]`` distinct samples of each class, keyed as in `draw`.
+
+        Raises:
+            PotstillError: a class has fewer samples.
+        """
+        return random_per_class(self.by_class, counts, rng)
 
     def batch(self, *index: Int[Tensor, " _"]) -> Batch:
         """Fetch the samples at the concatenated ``index``, normalised, with targets and columns."""
         return self.source.fetch(torch.cat(index))
 
-    def class_sums(
-        self, rows: Callable[[Batch], Float[Tensor, "n ..."]], classes: Sequence[str] | None = None
-    ) -> dict[str, SampleSum]:
-        """Sum a statistic of each sample over each class, in passes of bounded memory.
+    def raw(self, *index: Int[Tensor, " _"]) -> Inputs:
+        """Return the inputs at the concatenated ``index`` in data units."""
+        return self.source.raw(torch.cat(index))
+
+    def iterate(self, index: Int[Tensor, " m"], most: int) -> Iterator[tuple[Int[Tensor, " _"], Batch]]:
+        """Yield every sample at ``index`` once, in batches of at most ``most``; see `iterate_samples`."""
+        return iterate_samples(self.source, index, most)
+
+    def map(self, index: Int[Tensor, " m"], most: int, rows: Callable[[Batch], Tensor]) -> Tensor:
+        """Return ``rows`` of every sample at ``index``, computed in batches of at most ``most``; see `map_samples`."""
+        return map_samples(self.source, index, most, rows)
+
+    def released_mean(self, query: str, mean: Float[Tensor, "*d"], count: int) -> Float[Tensor, "*d"]:
+        """Return the mean that a method may see of a mean over ``count`` samples.
 
         Args:
-            rows: statistic of each sample of a batch, such as an embedding.
-            classes: names; ``None``: all.
-
-        Returns:
-            float64 sums and counts by class name; a class without samples is left out.
+            query: what is summed: ``class NAME``, or ``gradient class NAME PARAMETER``.
+            mean: mean over this machine's samples.
+            count: number of those samples.
         """
-        names = list(self.by_class if classes is None else classes)
-        sums: dict[str, SampleSum] = {}
-        with torch.no_grad():
-            for numbers, batch in iterate_groups(self.source, [self.by_class[name] for name in names], CHUNK):
-                values = rows(batch).double()
-                for number in torch.unique(numbers).tolist():
-                    some = values[(numbers == number).to(values.device)]
-                    part = SampleSum(some.sum(0), len(some))
-                    name = names[number]
-                    sums[name] = sums[name] + part if name in sums else part
-        return {name: self.release(f"class {name}", value) for name, value in sums.items()}
+        return mean if self.release is None else self.release(query, SampleSum(mean * count, count)).mean
 
-    def gradient_sum(
-        self,
-        losses: Callable[[Mapping[str, Tensor], Batch], Float[Tensor, " n"]],
-        params: Mapping[str, Tensor],
-        index: Int[Tensor, " m"],
-    ) -> dict[str, SampleSum]:
-        """Sum the gradients of each sample's loss over the samples at ``index``.
+    def class_mean(self, name: str, rows: Float[Tensor, "n *d"]) -> Float[Tensor, "*d"]:
+        """Return the released mean of rows of a class's samples."""
+        return self.released_mean(f"class {name}", rows.mean(0), len(rows))
+
+    def mean_gradient(
+        self, name: str, index: Int[Tensor, " m"], gradient: Callable[[Batch], Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Return the released gradient of the mean loss of a class's samples.
 
         Args:
-            losses: loss of each sample of a batch, given the parameters.
-            params: parameters by name.
-            index: positions in the source.
-
-        Returns:
-            Sums of gradients by parameter name.
+            name: name of the class.
+            index: positions of the samples.
+            gradient: gradients of the mean loss of a batch by parameter name.
         """
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
-        total = {name: torch.zeros_like(p) for name, p in params.items()}
-        for _, batch in iterate_samples(self.source, index, CHUNK):
-            with torch.enable_grad():
-                gradients = torch.autograd.grad(losses(leaves, batch).sum(), list(leaves.values()))
-            for name, gradient in zip(leaves, gradients, strict=True):
-                total[name] += gradient
-        return {name: self.release(f"gradient {name}", SampleSum(t, len(index))) for name, t in total.items()}
+        found = gradient(self.batch(index))
+        return {n: self.released_mean(f"gradient class {name} {n}", g, len(index)) for n, g in found.items()}

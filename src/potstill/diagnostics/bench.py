@@ -14,6 +14,7 @@ from potstill.core import Augmentation, Batch, Inputs, NetworkFactory, Source, S
 from potstill.core.nested import concat, index, to_device
 from potstill.data import holdout
 from potstill.data.iterate import map_samples
+from potstill.data.real_data import RealData
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation.augmentation import student_augmentation
@@ -130,8 +131,8 @@ class Bench:
 
         A class with fewer gives all it has: two draws of one student share the same samples.
         """
-        rng = generator(self.seed, "study", "real", student)
-        orders = [of[torch.randperm(len(of), generator=rng)] for of in self.class_indices]
+        real = RealData.of_source(self.real)
+        orders = real.draw(len(self.real), generator(self.seed, "study", "real", student))
         at = torch.cat([order[:n] for order, n in zip(orders, counts, strict=True)])
         batch = self.real.fetch(at)
         assert batch.y is not None

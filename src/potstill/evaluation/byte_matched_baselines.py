@@ -32,6 +32,7 @@ from potstill.codecs.exact import encode_ints
 from potstill.core import Encoded, Inputs, InputSpec, NetworkFactory, Source
 from potstill.core.nested import named_tensors, single_tensor, to_device
 from potstill.data.groups import get_groups
+from potstill.data.real_data import RealData
 from potstill.data.splits import TimeOrdered, stratify
 from potstill.dataset_file.payload_io import decode_input_tensor, encode_input_tensor, quantizes_normalised
 from potstill.errors import PotstillError
@@ -39,7 +40,6 @@ from potstill.evaluation.candidate_trials import Pair, make_probe
 from potstill.evaluation.training_sets import TeacherJob, TrainingSet
 from potstill.execution import Executor, Serial
 from potstill.functional.coreset import herding
-from potstill.functional.sampling import class_indices
 from potstill.kinds import get_kind
 from potstill.labels.teacher import soft_labels
 from potstill.rng import derive_seed, generator
@@ -282,11 +282,11 @@ def _shared(train: Source, order: Order, where: BaselineContext) -> Order:
 
 def _order(train: Source, name: str, seed: int, draw: str, most: int | None = None) -> Order:
     """Return the samples of each class in the order of ``random`` or ``herding`` (at most ``most``)."""
-    by_class = class_indices(train.labels, count_strata(train))
+    real = RealData.of_source(train)
     if name == "herding":
-        return [i[_herded(train, i, min(most or len(i), len(i)))] for i in by_class]
-    rng = generator(seed, "baseline", draw)  # the same samples for every kind of random baseline
-    return [i[torch.randperm(len(i), generator=rng)] for i in by_class]
+        return [i[_herded(train, i, min(most or len(i), len(i)))] for i in real.by_class.values()]
+    # the same samples for every kind of random baseline
+    return list(real.draw(len(train), generator(seed, "baseline", draw)))
 
 
 def _herded(train: Source, index: Tensor, m: int) -> Tensor:

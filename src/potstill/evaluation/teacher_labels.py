@@ -17,12 +17,12 @@ from torch import Tensor
 from potstill._util.progress import Callback
 from potstill.core import Augmentation, NetworkFactory, Source
 from potstill.data.iterate import map_samples
+from potstill.data.real_data import RealData
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation.distilled_training import Teachers, train_teachers
 from potstill.evaluation.protocol import Protocol
 from potstill.execution import Executor
-from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.teacher_file import Labels
 from potstill.labels.write import hash_network
 from potstill.nn import factory_for, is_public_name
@@ -253,9 +253,8 @@ def _agreement(label: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> float
 
 
 def _agreement_real(label: Callable[[Tensor], Tensor], train: Source) -> float:
-    index = class_indices(train.labels, len(train.classes))
-    counts = [min(len(i), max(1, REAL // len(index))) for i in index]
-    drawn = torch.cat(random_per_class(index, counts, generator(0, "agreement", "real"), train.classes))
+    most = max(1, REAL // len(train.classes))
+    drawn = torch.cat(RealData.of_source(train).draw(most, generator(0, "agreement", "real")))
     drawn = drawn[torch.randperm(len(drawn), generator=generator(0, "agreement"))]
 
     def classify(batch: Any) -> Tensor:

@@ -43,7 +43,7 @@ def check_size(n: int, m: int) -> None:
         )
 
 
-def herding(features: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
+def herding(features: Float[Tensor, "n d"], m: int, mean: Float[Tensor, " d"] | None = None) -> Int[Tensor, " m"]:
     """Select by herding (Welling; iCaRL, arXiv:1611.07725): greedily keep the running mean nearest to the class mean.
 
     Step t takes the sample i, not yet taken, with the least ``‖μ − (f_i + Σ_{j taken} f_j) / t‖``.
@@ -51,6 +51,7 @@ def herding(features: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
     Args:
         features: rows of one class.
         m: number to select, 1 ≤ m ≤ n.
+        mean: class mean; ``None``: that of ``features``.
 
     Returns:
         Distinct row indices in order of selection; every prefix is the selection for a smaller ``m``.
@@ -59,7 +60,7 @@ def herding(features: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
         PotstillError: ``m`` is not in 1…n.
     """
     check_size(len(features), m)
-    mean = features.mean(0)
+    mean = features.mean(0) if mean is None else mean
     distances_to = _distances(features, mean)
     is_taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     total = torch.zeros_like(mean)
@@ -73,13 +74,17 @@ def herding(features: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
     return torch.tensor(order, dtype=torch.int64)
 
 
-def k_center(features: Float[Tensor, "n d"], m: int, first: Literal["medoid"] | int = "medoid") -> Int[Tensor, " m"]:
+def k_center(
+    features: Float[Tensor, "n d"], m: int, first: Literal["medoid"] | int = "medoid", *,
+    mean: Float[Tensor, " d"] | None = None,
+) -> Int[Tensor, " m"]:  # fmt: skip
     """Select by farthest-point traversal (Gonzalez 1985; k-Center Greedy, arXiv:1708.00489), a 2-approximation.
 
     Args:
         features: rows of one class.
         m: number to select, 1 ≤ m ≤ n.
         first: row to start from; "medoid": the row nearest to the mean.
+        mean: class mean; ``None``: that of ``features``.
 
     Returns:
         Distinct row indices in order of selection; every prefix is the selection for a smaller ``m``.
@@ -88,9 +93,10 @@ def k_center(features: Float[Tensor, "n d"], m: int, first: Literal["medoid"] | 
         PotstillError: ``m`` is not in 1…n, or ``first`` is not a row.
     """
     check_size(len(features), m)
-    mean = features.mean(0) if features.numel() > _LARGE else torch.zeros_like(features[0])
+    mean = features.mean(0) if mean is None else mean
+    start = int(squared_distances(features, mean).argmin()) if first == "medoid" else int(first)
+    mean = mean if features.numel() > _LARGE else torch.zeros_like(mean)
     distances_to = _distances(features, mean)
-    start = int(squared_distances(features, features.mean(0)).argmin()) if first == "medoid" else int(first)
     if not 0 <= start < len(features):
         raise PotstillError(
             f"the first centre must be a row in 0…{len(features) - 1}, but it is {start}; choose another"

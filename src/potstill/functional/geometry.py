@@ -163,8 +163,13 @@ def graph_density(graph: Graph, m: int, sigma: float | None = None) -> Int[Tenso
     return torch.tensor(order)
 
 
-def moderate(x: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
+def moderate(x: Float[Tensor, "n d"], m: int, mean: Float[Tensor, " d"] | None = None) -> Int[Tensor, " m"]:
     """Select the rows whose distance to the mean is nearest to the median distance (Moderate Coreset, ICLR 2023).
+
+    Args:
+        x: rows of one class.
+        m: number to select, 1 ≤ m ≤ n.
+        mean: class mean; ``None``: that of ``x``.
 
     Returns:
         Distinct rows, the most moderate first.
@@ -173,7 +178,7 @@ def moderate(x: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
         PotstillError: ``m`` is not in 1…n.
     """
     check_size(len(x), m)
-    distance = squared_distances(x, x.mean(0)).sqrt()
+    distance = squared_distances(x, x.mean(0) if mean is None else mean).sqrt()
     return (distance - distance.median()).abs().argsort(stable=True)[:m].cpu()
 
 

@@ -1,13 +1,14 @@
 """Random draws of real samples by class, from a given generator; indices are on the CPU."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
+from potstill.rng import class_generators
 
 __all__ = ["class_indices", "draw_per_class", "proportional_allocation", "random_per_class", "sample_distinct"]
 
@@ -33,38 +34,49 @@ def class_indices(labels: Int[Tensor, " n"], num_classes: int) -> tuple[Int[Tens
     return torch.split(torch.argsort(labels, stable=True), counts.tolist())
 
 
-def draw_per_class(class_idx: Sequence[Int[Tensor, " _"]], n: int, rng: Generator) -> tuple[Int[Tensor, " _"], ...]:
+def draw_per_class(by_class: Mapping[str, Int[Tensor, " _"]], n: int, rng: Generator) -> tuple[Int[Tensor, " _"], ...]:
     """Draw up to ``n`` distinct random samples of each class.
 
     A class with fewer than ``n`` samples yields all of them in random order, as published (DC's ``get_images``).
+
+    Args:
+        by_class: indices of each class's samples by its name.
+        n: number to draw per class.
+        rng: generator, of which one number is used. A class's draw depends on it, the class's name and size alone.
     """
-    return tuple(_sample_from(index, n, rng) for index in class_idx)
+    return _draw(by_class, [n] * len(by_class), rng)
 
 
 def random_per_class(
-    class_idx: Sequence[Int[Tensor, " _"]], counts: Sequence[int], rng: Generator, classes: Sequence[str] | None = None
+    by_class: Mapping[str, Int[Tensor, " _"]], counts: Sequence[int], rng: Generator
 ) -> tuple[Int[Tensor, " _"], ...]:
     """Draw exactly ``counts[c]`` distinct random samples of each class c.
 
     Args:
-        class_idx: indices of each class (`class_indices`).
+        by_class: indices of each class's samples by its name; the one name ``""`` if samples have no classes.
         counts: number to draw per class.
-        rng: generator of the draws.
-        classes: class names for errors; empty if samples have no classes.
+        rng: generator, of which one number is used. A class's draw depends on it, the class's name and size alone.
 
     Raises:
         PotstillError: a class has fewer samples than asked.
     """
-    for c, (index, count) in enumerate(zip(class_idx, counts, strict=True)):
-        if len(index) < count and classes == ():
+    for (name, index), count in zip(by_class.items(), counts, strict=True):
+        if len(index) < count and not name:
             raise PotstillError(f"{count} distinct samples are required, but there are {len(index)}; ask for fewer")
         if len(index) < count:
-            named = f"class {c}" if classes is None else f"class {c} ({classes[c]!r})"
             raise PotstillError(
-                f"{count} distinct samples of every class are required, but {named} has {len(index)}; "
+                f"{count} distinct samples of every class are required, but class {name!r} has {len(index)}; "
                 f"ask for at most {len(index)} per class or add samples"
             )
-    return tuple(_sample_from(index, count, rng) for index, count in zip(class_idx, counts, strict=True))
+    return _draw(by_class, counts, rng)
+
+
+def _draw(by_class: Mapping[str, Tensor], counts: Sequence[int], rng: Generator) -> tuple[Tensor, ...]:
+    generators = class_generators(rng, tuple(by_class))
+    return tuple(
+        index[sample_distinct(len(index), n, g)]
+        for index, n, g in zip(by_class.values(), counts, generators, strict=True)
+    )
 
 
 def proportional_allocation(sizes: Sequence[int], total: int) -> tuple[int, ...]:
@@ -110,7 +122,3 @@ def sample_distinct(size: int, n: int, rng: Generator) -> Int[Tensor, " _"]:
         )
         drawn_numbers = drawn_numbers[first.sort().values]
     return drawn_numbers[:n]
-
-
-def _sample_from(index: Tensor, n: int, rng: Generator) -> Tensor:
-    return index[sample_distinct(len(index), n, rng)]

@@ -23,6 +23,7 @@ from potstill.core import DecodeContext, Payload, Problem
 from potstill.errors import PotstillError
 from potstill.functional.optim import adaptive_step, zeros
 from potstill.parametrize._shared import image_shape, stored_numbers
+from potstill.rng import class_generators
 
 __all__ = ["Field"]
 
@@ -110,7 +111,7 @@ class Field:
     def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
         """Return fields fitted to ``x``; only initial weights are drawn from ``rng``."""
         width, _ = self._plan(stored_numbers(problem), problem.train.input.shape)
-        first = {name: t.to(x) for name, t in self._siren(len(x), width, x.shape[1], rng).items()}
+        first = {name: t.to(x) for name, t in self._siren(problem, width, rng).items()}
         fields = max(1, _CHUNK // (width * x.shape[-1] * x.shape[-2]))
         parts = []
         for at in range(0, len(x), fields):
@@ -118,14 +119,21 @@ class Field:
             parts.append(self._fit({name: t[part] for name, t in first.items()}, x[part].detach(), problem.context))
         return {name: torch.cat([part[name] for part in parts]) for name in first}
 
-    def _siren(self, n: int, width: int, channels: int, rng: Generator) -> dict[str, Tensor]:
-        sides = [2] + [width] * self.layers + [channels]
+    def _siren(self, problem: Problem, width: int, rng: Generator) -> dict[str, Tensor]:
+        """Draw the initial parameters, the fields of each class from a generator of its own."""
+        sides = [2] + [width] * self.layers + [problem.train.input.shape[0]]
+        generators = class_generators(rng, problem.class_names)
+
+        def draw(*shape: int) -> Tensor:
+            draws = zip(problem.sizes, generators, strict=True)
+            return torch.cat([torch.rand(n, *shape, generator=g) for n, g in draws]) * 2 - 1
+
         parameters = {}
         for layer in range(self.layers + 1):
             bound = 1 / 2 if layer == 0 else math.sqrt(6 / width) / self.omega
             a, b = sides[layer : layer + 2]
-            parameters[f"weights/{layer}"] = (torch.rand(n, a, b, generator=rng) * 2 - 1) * bound
-            parameters[f"biases/{layer}"] = (torch.rand(n, b, generator=rng) * 2 - 1) * bound
+            parameters[f"weights/{layer}"] = draw(a, b) * bound
+            parameters[f"biases/{layer}"] = draw(b) * bound
         return parameters
 
     def _fit(self, fields: Mapping[str, Tensor], x: Tensor, context: DecodeContext) -> Mapping[str, Tensor]:

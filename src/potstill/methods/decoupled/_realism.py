@@ -9,10 +9,12 @@ from torch import Generator, Tensor
 
 from potstill.augment.crop import boxes
 from potstill.core import Problem
+from potstill.data.real_data import RealData
 from potstill.functional.crops import assemble_mosaics, crop_resize, pad_centre
-from potstill.functional.sampling import draw_per_class
+from potstill.functional.sampling import sample_distinct
 from potstill.methods.decoupled._teachers import CHUNK, TeacherNetwork
 from potstill.methods.engine import require_tensor
+from potstill.rng import class_generators
 
 __all__ = ["class_mosaics", "draw_crops", "make_mosaics", "select_crops", "teacher_cross_entropy"]
 
@@ -52,7 +54,8 @@ def select_crops(scores: Tensor, count: int, rank: Rank = "lowest") -> Tensor:
 
 def draw_crops(problem: Problem, c: int, rng: Generator, *, samples: int, crops: int) -> tuple[Tensor, Tensor]:
     """Draw ``samples`` images of a class, and ``crops`` boxes (n, 4) of each of them."""
-    (index,) = draw_per_class([problem.class_indices[c]], samples, rng)
+    index = problem.class_indices[c]
+    index = index[sample_distinct(len(index), samples, rng)]
     _, h, w = problem.train.input.shape
     return index, boxes(len(index) * crops, h, w, (MIN_AREA, 1.0), (1.0, 1.0), rng)
 
@@ -68,7 +71,7 @@ def class_mosaics(
     """
     channels, h, w = problem.train.input.shape
     index, drawn_boxes = draw_crops(problem, c, rng, samples=samples, crops=crops)
-    images, rows = require_tensor(problem.train.raw(index)), drawn_boxes.tolist()
+    images, rows = require_tensor(RealData.of(problem).raw(index)), drawn_boxes.tolist()
     cell = (max(1, h // factor), max(1, w // factor))
 
     def patches(numbers: Sequence[int]) -> Tensor:
@@ -90,7 +93,7 @@ def make_mosaics(
 ) -> Tensor:  # fmt: skip
     """Return the mosaics of every class in label order, in model space."""
     mosaics = [
-        class_mosaics(problem, members, c, rng, samples=samples, crops=crops, factor=factor, rank=rank)
-        for c in range(problem.num_classes)
+        class_mosaics(problem, members, c, g, samples=samples, crops=crops, factor=factor, rank=rank)
+        for c, g in enumerate(class_generators(rng, problem.class_names))
     ]
     return problem.train.normalization.apply(torch.cat(mosaics))

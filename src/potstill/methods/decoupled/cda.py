@@ -28,6 +28,7 @@ class CDA(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation via Curriculum Data Augmentation in Large Data Era", paper="arXiv:2311.18838",
         year=2024, family="decoupled", training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
+        class_independence="deletion",
     )  # fmt: skip
 
     iterations: int = 4000

@@ -24,13 +24,13 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Method, MethodInfo, Metrics, Presets, Problem, StepCost, Synthetic
-from potstill.data.iterate import map_samples
+from potstill.data.real_data import RealData
 from potstill.functional.param_groups import ParamGroup, ParamGroups, ParamState, init_params, strip_prefix
-from potstill.functional.sampling import draw_per_class
+from potstill.functional.sampling import sample_distinct
 from potstill.methods.decoupled._realism import teacher_cross_entropy
 from potstill.methods.decoupled._teachers import CHUNK, TeacherConfig, TeacherNetwork
 from potstill.methods.engine import LossAndGrads, ObjectiveInputs, apply_update, require_tensor
-from potstill.rng import generator
+from potstill.rng import class_generators, generator
 
 __all__ = ["CIM", "CIMState", "easiest_samples"]
 
@@ -50,9 +50,10 @@ def easiest_samples(
     Of ``samples`` random ones, at least n; a class with fewer repeats them.
     """
     n = problem.sizes[c]
-    (index,) = draw_per_class([problem.class_indices[c]], max(samples, n), rng)
-    scores = map_samples(
-        problem.train, index, CHUNK, lambda batch: teacher_cross_entropy(members, require_tensor(batch.x), c)
+    index = problem.class_indices[c]
+    index = index[sample_distinct(len(index), max(samples, n), rng)]
+    scores = RealData.of(problem).map(
+        index, CHUNK, lambda batch: teacher_cross_entropy(members, require_tensor(batch.x), c)
     )
     order = scores.argsort(stable=True).cpu()
     return index[order[torch.arange(n) % len(order)]]
@@ -66,6 +67,7 @@ class CIM(TeacherConfig, Method[CIMState]):
         title="Condensing Large-Scale Datasets Directly with Minimal Information Loss",
         paper="ECCV 2026; github.com/LINs-lab/CIM", year=2026, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 1000, "batch": 100, "loss": "mse"},
+        class_independence="deletion",
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 100},
@@ -93,8 +95,9 @@ class CIM(TeacherConfig, Method[CIMState]):
 
     def init(self, problem: Problem, rng: Generator) -> CIMState:
         members = self.teachers().load(problem)
-        index = torch.cat([easiest_samples(problem, members, c, self.samples, rng) for c in range(problem.num_classes)])
-        stored = problem.parametrization.encode(require_tensor(problem.train.raw(index)), problem, rng)
+        generators = class_generators(rng, problem.class_names)
+        index = torch.cat([easiest_samples(problem, members, c, self.samples, g) for c, g in enumerate(generators)])
+        stored = problem.parametrization.encode(require_tensor(RealData.of(problem).raw(index)), problem, rng)
         params = init_params({f"payload/{n}": t for n, t in stored.items()}, self.rules)
         return CIMState(params=params, index=index)
 
@@ -104,8 +107,9 @@ class CIM(TeacherConfig, Method[CIMState]):
 
         def objective(stored: ObjectiveInputs) -> LossAndGrads:
             x, total, slopes = stored["inputs"], 0.0, list[Tensor]()
+            train = RealData.of(problem)
             for part in torch.split(torch.arange(len(x)), CHUNK):
-                real = problem.augment.apply(require_tensor(problem.train.fetch(state.index[part]).x), augmentation)
+                real = problem.augment.apply(require_tensor(train.batch(state.index[part]).x), augmentation)
                 with torch.enable_grad():
                     leaf = x[part.to(x.device)].requires_grad_()
                     view = problem.augment.apply(leaf, augmentation)

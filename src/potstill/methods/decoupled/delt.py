@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Batch, MethodInfo, NonNegativeInt, Presets, Problem
-from potstill.data.iterate import map_samples
+from potstill.data.real_data import RealData
 from potstill.functional.crops import Curriculum
 from potstill.methods.decoupled._parts import Groups, ImageInitName
 from potstill.methods.decoupled._realism import teacher_cross_entropy
@@ -41,15 +41,15 @@ def order_from_median(scores: Tensor) -> Tensor:
 def median_samples(problem: Problem, members: Sequence[TeacherNetwork], rng: Generator) -> Tensor:
     """Return the samples around the median of the teachers' confidence per class, repeated if there are too few."""
     check_class_sizes(problem)
-    selected = []
+    selected, real = [], RealData.of(problem)
     for c, (index, n) in enumerate(zip(problem.class_indices, problem.sizes, strict=True)):
 
         def score(batch: Batch, c: int = c) -> Tensor:
             return teacher_cross_entropy(members, require_tensor(batch.x), c)
 
-        scores = map_samples(problem.train, index, 1024, score)
+        scores = real.map(index, 1024, score)
         selected.append(index[order_from_median(scores).cpu()[torch.arange(n) % len(index)]])
-    return require_tensor(problem.train.fetch(torch.cat(selected)).x)
+    return require_tensor(real.batch(*selected).x)
 
 
 @dataclass(frozen=True, kw_only=True)

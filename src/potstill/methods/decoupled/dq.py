@@ -22,11 +22,19 @@ import torch
 from torch import Generator
 
 from potstill.core import Asset, Method, MethodInfo, Metrics, NonNegativeInt, Presets, Problem, Selection, StepCost
-from potstill.functional.sampling import random_per_class, sample_distinct
+from potstill.data.real_data import RealData
+from potstill.functional.sampling import sample_distinct
 from potstill.methods.decoupled._graph_cut import graph_cut_bins, last_layer_factors, share_out
 from potstill.methods.decoupled._teachers import TeacherConfig
 from potstill.methods.engine import require_tensor
-from potstill.methods.selection._by_class import SelectionState, advance, check_class_sizes, largest_class_cost
+from potstill.methods.selection._by_class import (
+    SelectionState,
+    advance,
+    check_class_sizes,
+    class_generator,
+    largest_class_cost,
+    random_selection,
+)
 from potstill.rng import generator
 
 __all__ = ["DQ"]
@@ -39,6 +47,7 @@ class DQ(TeacherConfig, Method[SelectionState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Quantization", paper="arXiv:2308.10524", year=2023, family="decoupled", is_selection=True,
         training={"optimizer": "sgd", "lr": 0.1, "epochs": 200, "batch": 16},
+        class_independence="deletion",
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10},
@@ -61,11 +70,11 @@ class DQ(TeacherConfig, Method[SelectionState]):
     def init(self, problem: Problem, rng: Generator) -> SelectionState:
         check_class_sizes(problem)
         self.teachers().load(problem)
-        return SelectionState(selected=random_per_class(problem.class_indices, problem.counts, rng))
+        return random_selection(problem, rng)
 
     def step(self, problem: Problem, state: SelectionState, rng: Generator) -> tuple[SelectionState, Metrics]:
         c, index = state.classes_done, problem.class_indices[state.classes_done]
-        member = self.teachers().load(problem)[0]
+        member, rng = self.teachers().load(problem)[0], class_generator(problem, state)
         logits, features = member.embed_samples(problem.train, index)
         y = torch.full((len(index),), c, device=logits.device)
         bins = graph_cut_bins(*last_layer_factors(logits, features, y), self.bins, self.graph_cut)
@@ -87,7 +96,7 @@ class DQ(TeacherConfig, Method[SelectionState]):
         rows = (
             None
             if self.labels == "hard"
-            else self.labeller().soft_rows(problem, require_tensor(problem.train.fetch(index).x))
+            else self.labeller().soft_rows(problem, require_tensor(RealData.of(problem).batch(index).x))
         )
         return Selection(index=index, soft_labels=rows)
 

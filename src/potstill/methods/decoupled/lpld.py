@@ -32,6 +32,7 @@ class LPLD(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation?", paper="arXiv:2410.15919",
         year=2024, family="decoupled", training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
+        class_independence="deletion",
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 200},

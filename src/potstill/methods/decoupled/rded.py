@@ -9,8 +9,8 @@ in the middle of a black picture; the best crop of every picture is kept (divers
 (realism), and f × f of them are put together to one picture. Relabelling is as in SRe2L. Crop j · n + i goes
 to place j, in reading order, of picture i of n.
 
-One step makes the pictures of one class. Until then they are random real samples. A shard of the classes draws for the
-others, too, and makes its own: it ends with the bits of the whole run.
+One step makes the pictures of one class. Until then they are random real samples. A shard of the classes makes its own:
+it ends with the bits of the whole run.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Method, MethodInfo, Metrics, Presets, Problem, StepCost, Synthetic
-from potstill.methods.decoupled._realism import class_mosaics, draw_crops, teacher_cross_entropy
+from potstill.methods.decoupled._realism import class_mosaics, teacher_cross_entropy
 from potstill.methods.decoupled._teachers import TeacherConfig
 from potstill.methods.engine import has_classes, initial_inputs
-from potstill.rng import generator
+from potstill.rng import draw_seed, generator
 
 __all__ = ["RDED", "RDEDState"]
 
@@ -33,6 +33,8 @@ __all__ = ["RDED", "RDEDState"]
 class RDEDState:
     x: Tensor
     """All items in data units, classes in label order."""
+    seed: int
+    """Seed of the draws of each class."""
     classes: int = 0
     """Number of finished classes."""
 
@@ -45,6 +47,7 @@ class RDED(TeacherConfig, Method[RDEDState]):
         title="On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm",
         paper="arXiv:2312.03526", year=2024, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 50, "temperature": 20},
+        class_independence="deletion",
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10},
@@ -64,21 +67,21 @@ class RDED(TeacherConfig, Method[RDEDState]):
 
     def init(self, problem: Problem, rng: Generator) -> RDEDState:
         self.teachers().load(problem)
-        return RDEDState(x=initial_inputs(problem, "real", rng, "data"))
+        return RDEDState(x=initial_inputs(problem, "real", rng, "data"), seed=draw_seed(rng))
 
     def step(self, problem: Problem, state: RDEDState, rng: Generator) -> tuple[RDEDState, Metrics]:
         c = state.classes
         if c not in problem.shard_classes:
-            draw_crops(problem, c, rng, samples=self.samples, crops=self.crops)
             return replace(state, classes=c + 1), {}
         members = self.teachers().load(problem)
+        rng = generator(state.seed, problem.class_names[c])
         mosaics = class_mosaics(
             problem, members, c, rng, samples=self.samples, crops=self.crops, factor=self.factor
         )  # fmt: skip
         first = sum(problem.sizes[:c])
         x = torch.cat([state.x[:first], mosaics, state.x[first + len(mosaics) :]])
         ce = teacher_cross_entropy(members, problem.train.normalization.apply(mosaics), c).mean()
-        return RDEDState(x=x, classes=c + 1), {"ce": float(ce)}
+        return replace(state, x=x, classes=c + 1), {"ce": float(ce)}
 
     def done(self, problem: Problem, state: RDEDState) -> bool:
         return state.classes >= problem.num_classes
@@ -93,7 +96,7 @@ class RDED(TeacherConfig, Method[RDEDState]):
     def join_shards(self, problem: Problem, parts: Sequence[tuple[range, RDEDState]]) -> RDEDState:
         rows = [slice(sum(problem.sizes[: r.start]), sum(problem.sizes[: r.stop])) for r, _ in parts]
         x = torch.cat([s.x[at] for at, (_, s) in zip(rows, parts, strict=True)])
-        return RDEDState(x=x, classes=min(s.classes for _, s in parts))
+        return replace(parts[0][1], x=x, classes=min(s.classes for _, s in parts))
 
     def num_steps(self, problem: Problem) -> int:
         return problem.num_classes

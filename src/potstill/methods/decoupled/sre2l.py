@@ -40,6 +40,7 @@ class SRe2L(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
         title="Squeeze, Recover and Relabel: Dataset Condensation at ImageNet Scale From A New Perspective",
         paper="arXiv:2306.13092", year=2023, family="decoupled",
         training={"optimizer": "sgd", "lr": 0.2, "epochs": 100, "temperature": 20},
+        class_independence="deletion",
     )  # fmt: skip
 
     published: ClassVar[SettingsBySize] = {

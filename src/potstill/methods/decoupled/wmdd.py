@@ -33,6 +33,7 @@ from potstill.methods.decoupled._state import Composition, IterationContext, Rec
 from potstill.methods.decoupled._statistics import ClassStatistics
 from potstill.methods.decoupled._teachers import StatisticsRules, TeacherConfig, TeacherNetwork
 from potstill.methods.engine import EngineMethod
+from potstill.rng import class_generators
 
 __all__ = ["WMDD", "barycentre"]
 
@@ -82,9 +83,10 @@ class BarycentreTarget:
         atoms: dict[str, Tensor] = {}
         for number, member in enumerate(members):
             rows = []
-            for index, m in zip(problem.class_indices, problem.sizes, strict=True):
+            generators = class_generators(rng, problem.class_names)
+            for index, m, g in zip(problem.class_indices, problem.sizes, generators, strict=True):
                 h = member.embed_samples(problem.train, index)[1]
-                first = torch.randperm(len(h), generator=rng)[torch.arange(m) % len(h)]
+                first = torch.randperm(len(h), generator=g)[torch.arange(m) % len(h)]
                 rows.append(barycentre(h, h[first.to(h.device)], self.iterations))
             atoms[f"atoms/{number}"] = torch.cat(rows)
         return atoms
@@ -105,6 +107,7 @@ class WMDD(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
         title="Dataset Distillation via the Wasserstein Metric", paper="arXiv:2311.18531", year=2025,
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 100, "temperature": 20},
+        class_independence="deletion",
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 200},

@@ -18,7 +18,6 @@ from potstill.data.real_data import RealData
 from potstill.errors import PotstillError
 from potstill.functional.distribution import membership, row_membership
 from potstill.functional.features import embed_real, uses_batch_statistics
-from potstill.functional.sampling import draw_per_class
 from potstill.methods.distribution._statistics import (
     DistributionObjective,
     Memory,
@@ -41,7 +40,7 @@ from potstill.methods.engine import (
     inputs_of_view,
     named_inputs,
 )
-from potstill.rng import draw_seed, generator
+from potstill.rng import class_generators, draw_seed, generator
 
 __all__ = ["FORWARD_SAMPLES", "Block", "FeatureObjective"]
 
@@ -155,13 +154,14 @@ class FeatureObjective:
                 features=torch.cat([v.features for v in views]),
                 layers=tuple(torch.cat(layer) for layer in zip(*(v.layers for v in views), strict=True)),
                 weights=membership(problem.sizes, views[0].features), classes=tuple(range(len(draws))),
+                sizes=list(problem.sizes),
             )  # fmt: skip
 
     def real_statistics(
         self, problem: Problem, net: Network, draws: Sequence[object], memory: Memory, rng: Generator
     ) -> Statistics:
         """Return statistics of a fresh draw of real samples, in passes of several classes."""
-        index = draw_per_class(problem.class_indices, self.batch_real, rng)
+        index = RealData.of(problem).draw(self.batch_real, rng)
         seed = draw_seed(rng)
         parts = [
             self._of_group(problem, net, draws, index, group, memory, generator(seed))
@@ -197,7 +197,8 @@ class FeatureObjective:
     ) -> Statistics:  # fmt: skip
         """Return statistics of the real samples at ``index`` of the classes in ``group``, from one pass."""
         with torch.no_grad():
-            x = RealData(source=problem.train).batch(*(index[c] for c in group)).x
+            real = RealData.of(problem)
+            x = real.batch(*(index[c] for c in group)).x
             sizes = [len(index[c]) for c in group]
             x = concat(
                 [augment_function(problem)(p, draws[c]) for p, c in zip(split_sizes(x, sizes), group, strict=True)]
@@ -207,7 +208,13 @@ class FeatureObjective:
                 views = self.views(net, x, weights, group)
             else:
                 views = Views(features=embed_real(net, x), layers=(), weights=weights, classes=tuple(group))
-            return self.measure.statistics(views, memory, rng)
+            names = problem.class_names
+
+            def release(name: str, means: Tensor) -> Tensor:
+                rows = zip(group, means, sizes, strict=True)
+                return torch.stack([real.released_mean(f"class {names[c]} {name}", m, n) for c, m, n in rows])
+
+            return self.measure.statistics(replace(views, sizes=sizes, release=release), memory, rng)
 
     def matching_gradient(
         self, problem: Problem, state: MatchingState, block: Block, inputs: ObjectiveInputs, classes: list[int]
@@ -237,6 +244,7 @@ class FeatureObjective:
                     x, y = apply(leaves["inputs"], draws[0]), leaves["labels"]
                     weights = row_membership(y)[part]
                 syn = self.views(net, x, weights, part)
+                syn = syn if Y is not None else replace(syn, sizes=[sizes[c] for c in part])
                 where = [c - problem.shard_classes.start for c in part]
                 real = {n: t if is_shared(n) else t[where] for n, t in block.real.items()}
                 value = self.measure.gap(real, syn, state.memory)
@@ -285,7 +293,7 @@ class FeatureObjective:
         net.requires_grad_(False)
         draws = _draw_augmentations(problem, state, rng)
         k, sizes = problem.num_classes, problem.sizes
-        index = draw_per_class(problem.class_indices, self.batch_real, rng)
+        index = RealData.of(problem).draw(self.batch_real, rng)
         S, rows = decode_inputs(problem, state.params, self.space)
         learned = _has_learned_labels(state)
 
@@ -338,7 +346,7 @@ def _draw_augmentations(problem: Problem, state: MatchingState, rng: Generator) 
     shape, k = problem.train.input.shape, problem.num_classes
     if _has_learned_labels(state):
         return (problem.augment.draw(1, shape, rng),) * k
-    return tuple(problem.augment.draw(1, shape, rng) for _ in range(k))
+    return tuple(problem.augment.draw(1, shape, g) for g in class_generators(rng, problem.class_names))
 
 
 def _leaf_copies(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from potstill.core import Network, Problem
+from potstill.data.real_data import RealData
 from potstill.functional.optim import sgd
 from potstill.methods.distribution._statistics import Memory
 
@@ -31,7 +32,7 @@ def ascend_sampler(memory: Memory, loss: Callable[[Memory], Tensor], lr: float, 
 
 def init_sampler(net: Network, problem: Problem, rng: Generator) -> dict[str, Tensor]:
     """Initialise three linear layers of the embedding's width with BatchNorms, as torch does."""
-    x = problem.train.fetch(torch.tensor([0])).x
+    x = RealData.of(problem).batch(torch.tensor([0])).x
     assert isinstance(x, Tensor)
     with torch.no_grad():
         d = net.embed(torch.cat([x, x])).shape[1]

@@ -35,6 +35,20 @@ class Views:
     """Weight (k, n) of each sample in each class's statistic; rows sum to 1."""
     classes: tuple[int, ...]
     """Classes of the rows of ``weights``."""
+    sizes: list[int] | None = None
+    """Samples of each class, which come in this order; ``None``: samples have soft labels."""
+    release: Callable[[str, Tensor], Tensor] | None = None
+    """Function from a statistic's name and its class means over real samples to those that the method may see."""
+
+    def means(self, rows: Tensor, name: str = "") -> Tensor:
+        """Return the mean (k, …) of ``rows`` (n, …) in each class: of hard labels, from the class's own rows alone."""
+        if self.sizes is None:
+            return self.released(name, class_means(self.weights, rows))
+        return self.released(name, torch.stack([part.mean(0) for part in torch.split(rows.flatten(1), self.sizes)]))
+
+    def released(self, name: str, means: Tensor) -> Tensor:
+        """Return the class means (k, …) that the method may see."""
+        return means if self.release is None else self.release(name, means)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +75,8 @@ class DistributionObjective:
 
 
 MEANS = DistributionObjective(
-    statistics=lambda real, memory, rng: {"mu": class_means(real.weights, real.features)},
-    gap=lambda real, syn, memory: mean_gap(real["mu"], class_means(syn.weights, syn.features)),
+    statistics=lambda real, memory, rng: {"mu": real.means(real.features, "mu")},
+    gap=lambda real, syn, memory: mean_gap(real["mu"], syn.means(syn.features)),
 )
 """DM's objective: the squared distance of mean embeddings."""
 

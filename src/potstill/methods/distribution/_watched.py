@@ -7,8 +7,8 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Network, Problem, StepCost
+from potstill.data.real_data import RealData
 from potstill.functional.features import uses_batch_statistics
-from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import train_step
 from potstill.methods.engine import (
     MatchingState,
@@ -90,8 +90,9 @@ class WatchedNetwork:
 
 def _accuracy(problem: Problem, net: Network, member: PoolMember, rng: Generator) -> Tensor:
     """Return the mean class accuracy (1,) on random real samples."""
-    index = torch.cat(draw_per_class(problem.class_indices, ACCURACY_SAMPLES, rng))
-    x, y = require_tensor(problem.train.fetch(index).x), problem.train.labels[index]
+    real = RealData.of(problem)
+    index = torch.cat(real.draw(ACCURACY_SAMPLES, rng))
+    x, y = require_tensor(real.batch(index).x), problem.train.labels[index]
     buffers = {n: b.clone() for n, b in member.buffers.items()} if uses_batch_statistics(net) else member.buffers
     with torch.no_grad():
         guess = torch.cat([

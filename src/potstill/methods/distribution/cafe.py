@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem, UnitFloat
 from potstill.errors import PotstillError
-from potstill.functional.distribution import class_means, mean_gap
+from potstill.functional.distribution import mean_gap
 from potstill.functional.param_groups import ParamGroup, ParamGroups
 from potstill.methods.distribution._statistics import (
     DistributionObjective,
@@ -104,17 +104,17 @@ class CAFE(FeatureMatchingFields, EngineMethod[MatchingState]):
         )
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
-        layers = {f"l{n}": class_means(real.weights, f) for n, f in enumerate(real.layers)}
+        layers = {f"l{n}": real.means(f, f"l{n}") for n, f in enumerate(real.layers)}
         t, sizes = pad_parts([real.features[w > 0] for w in real.weights])
-        return {**layers, "f": class_means(real.weights, real.features), "t": t, "sizes": sizes}
+        return {**layers, "f": real.means(real.features, "f"), "t": t, "sizes": sizes}
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
-        centres = class_means(syn.weights, syn.features)
+        centres = syn.means(syn.features)
         early, late = self.weights
         half = (len(syn.layers) + 1) // 2
         loss = late * mean_gap(real["f"], centres)
         for n, f in enumerate(syn.layers):
-            loss = loss + (early if n < half else late) * mean_gap(real[f"l{n}"], class_means(syn.weights, f))
+            loss = loss + (early if n < half else late) * mean_gap(real[f"l{n}"], syn.means(f))
         # Once more with the discrimination loss. The released code then means over a class axis of length one.
         loss = loss + mean_gap(real["f"], centres)
         if len(syn.classes) > 1:

@@ -28,6 +28,7 @@ class DANCE(FeatureMatchingFields, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dual-View Distribution Alignment for Dataset Condensation", paper="arXiv:2406.01063", year=2024,
         family="distribution", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        class_independence="deletion",
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 300, "steps_per_network": 8, "pretrained_networks": 2, "pretrain_epochs": 5},

@@ -16,7 +16,7 @@ from typing import ClassVar
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem, UnitFloat
-from potstill.functional.distribution import attention, class_means, mean_gap
+from potstill.functional.distribution import attention, mean_gap
 from potstill.methods.distribution._statistics import DistributionObjective, Memory, Statistics, Views
 from potstill.methods.distribution._values import FeatureMatchingFields, feature_matching
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
@@ -31,6 +31,7 @@ class DataDAM(FeatureMatchingFields, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="DataDAM: Efficient Dataset Distillation with Attention Matching", paper="arXiv:2310.00093", year=2023,
         family="distribution", kinds=("image",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1800},
+        class_independence="separate",
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 300, "steps_per_network": 8},
@@ -60,12 +61,12 @@ class DataDAM(FeatureMatchingFields, EngineMethod[MatchingState]):
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         # the attention of the last inner layer is left out: its place is taken by the embedding
-        z = {f"z{n}": class_means(real.weights, attention(f, self.power)) for n, f in enumerate(real.layers[:-1])}
-        return {**z, "f": class_means(real.weights, real.features)}
+        z = {f"z{n}": real.means(attention(f, self.power), f"z{n}") for n, f in enumerate(real.layers[:-1])}
+        return {**z, "f": real.means(real.features, "f")}
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
-        L_om = mean_gap(real["f"], class_means(syn.weights, syn.features))
+        L_om = mean_gap(real["f"], syn.means(syn.features))
         loss = self.task_balance * L_om
         for n, f in enumerate(syn.layers[:-1]):
-            loss = loss + mean_gap(real[f"z{n}"], class_means(syn.weights, attention(f, self.power)))
+            loss = loss + mean_gap(real[f"z{n}"], syn.means(attention(f, self.power)))
         return self.scale * loss

@@ -27,6 +27,7 @@ class DM(FeatureMatchingFields, EngineMethod[MatchingState]):
         title="Dataset Condensation with Distribution Matching", paper="arXiv:2110.04181", year=2023,
         family="distribution", kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        class_independence="separate",
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "steps_per_network": 8},

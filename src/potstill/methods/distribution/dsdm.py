@@ -19,7 +19,6 @@ from torch import Generator, Tensor
 from potstill.core import MethodInfo, NonNegativeInt, Presets, Problem, UnitFloat
 from potstill.functional.distribution import (
     CovarianceFactors,
-    class_means,
     covariance_factors,
     covariance_gap,
     mean_gap,
@@ -40,6 +39,7 @@ class DSDM(FeatureMatchingFields, EngineMethod[MatchingState]):
         title="Diversified Semantic Distribution Matching for Dataset Distillation",
         paper="doi:10.1145/3664647.3680900", year=2024, family="distribution", kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1500},
+        class_independence="deletion",
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 250, "steps_per_network": 8, "pretrained_networks": 2, "pretrain_epochs": 5},
@@ -97,11 +97,11 @@ class DSDM(FeatureMatchingFields, EngineMethod[MatchingState]):
         spreads = [covariance_factors(real.features[w > 0], w[w > 0]) for w in real.weights]
         centred, _ = pad_parts([s.centred for s in spreads])
         weights, _ = pad_parts([s.weights for s in spreads])
-        return {"mu": class_means(real.weights, real.features), "centred": centred, "weights": weights}
+        return {"mu": real.means(real.features, "mu"), "centred": centred, "weights": weights}
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
         d = syn.features.shape[1]
-        mu_S = class_means(syn.weights, syn.features)
+        mu_S = syn.means(syn.features)
         loss = mean_gap(real["mu"], mu_S)
         for c, w in enumerate(syn.weights):
             C_S = covariance_factors(syn.features[w > 0], w[w > 0])
@@ -113,6 +113,6 @@ class DSDM(FeatureMatchingFields, EngineMethod[MatchingState]):
 
     def update_memory(self, state: MatchingState, real: Statistics, views: Callable[[], Views]) -> Memory:
         syn = views()
-        mu_S = class_means(syn.weights, syn.features)
+        mu_S = syn.means(syn.features)
         h, beta = state.memory.get("h", mu_S), self.smoothing
         return {"h": (1 - beta) * mu_S + beta * h, "step": torch.tensor(state.iteration + 1)}

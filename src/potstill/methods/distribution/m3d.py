@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Presets, Problem, UnitFloat
-from potstill.functional.distribution import class_means, gaussian_kernel, mean_gap, mmd
+from potstill.functional.distribution import gaussian_kernel, mean_gap, mmd
 from potstill.methods.distribution._statistics import (
     DistributionObjective,
     Memory,
@@ -40,6 +40,7 @@ class M3D(FeatureMatchingFields, EngineMethod[MatchingState]):
         title="M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy", paper="arXiv:2312.15927", year=2024,
         family="distribution", reimplemented=True, kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        class_independence="separate",
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 400, "steps_per_network": 8},
@@ -76,12 +77,12 @@ class M3D(FeatureMatchingFields, EngineMethod[MatchingState]):
         features, sizes = pad_parts(parts)
         return {
             "t": features, "sizes": sizes, "sigma": torch.stack(sigma), "own": torch.stack(kernel_means),
-            "mu": class_means(real.weights, real.features),
+            "mu": real.means(real.features, "mu"),
         }  # fmt: skip
 
     def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
         s, W = syn.features, syn.weights
-        loss = mean_gap(real["mu"], class_means(W, s))
+        loss = mean_gap(real["mu"], syn.means(s))
         for c, t in enumerate(unpad_parts(real["t"], real["sizes"])):
             used = W[c] > 0
             b = self._widths(real["sigma"][c])

@@ -135,7 +135,7 @@ class NCFM(FeatureMatchingFields, EngineMethod[MatchingState]):
         seed = draw_seed(rng)
         t = sample_frequencies(memory, h.shape[1], self._num_frequencies, generator(seed)).to(h)
         re, im = characteristic_function(h, t, real.weights)
-        statistics = {"re": re, "im": im, "shared/t": t}
+        statistics = {"re": real.released("re", re), "im": real.released("im", im), "shared/t": t}
         if self.sampler:  # the maximisation needs Φ_T as a function of t
             statistics["h"], statistics["sizes"] = pad_parts([h[w > 0] for w in real.weights])
             statistics["shared/seed"] = torch.tensor(seed)

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Generator
 
-from potstill.core import Asset, ClassShardable, Method, Metrics, Problem, Result, Source, StepCost
+from potstill.core import Asset, ClassShardable, Method, Metrics, Problem, Release, Result, Source, StepCost
 from potstill.errors import PotstillError
 from potstill.methods.engine.fit import fit
 
@@ -35,9 +35,9 @@ class EngineMethod(Method[S]):
     def build_engine(self, problem: Problem) -> Engine[S]:
         """Return the engine with this method's parts; also called before the assets are built."""
 
-    def fit(self, source: Source, *, ipc: int = 1, seed: int = 0) -> Result:
+    def fit(self, source: Source, *, ipc: int = 1, seed: int = 0, release: Release | None = None) -> Result:
         """Run the method on training data without files, checkpoints and codecs; see `potstill.methods.engine.fit`."""
-        return fit(self, source, ipc=ipc, seed=seed)
+        return fit(self, source, ipc=ipc, seed=seed, release=release)
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.build_engine(problem).assets(problem)

@@ -1,9 +1,10 @@
 """Run a method in Python without the driver: no files, checkpoints, limits or codecs."""
 
+from dataclasses import replace
 from typing import Any
 
 from potstill.augment.names import named_augmentation
-from potstill.core import Method, Problem, Result, Source
+from potstill.core import Method, Problem, Release, Result, Source
 from potstill.core.registry import make_method
 from potstill.kinds import get_kind
 from potstill.nn import default_network_name, factory
@@ -45,7 +46,7 @@ def build_problem(method: Method[Any], source: Source, ipc: int) -> Problem:
     )  # fmt: skip
 
 
-def fit(method: Method[Any], source: Source, *, ipc: int = 1, seed: int = 0) -> Result:
+def fit(method: Method[Any], source: Source, *, ipc: int = 1, seed: int = 0, release: Release | None = None) -> Result:
     """Run a method on training data until it is done.
 
     The payload has the bits of ``potstill.distill(source, method, ipc=ipc, seed=seed)`` before a codec rounds it.
@@ -55,6 +56,8 @@ def fit(method: Method[Any], source: Source, *, ipc: int = 1, seed: int = 0) -> 
         source: training data; its test split, if any, is never seen.
         ipc: items per class, at least 1.
         seed: seed of every draw.
+        release: function of a query and this machine's sum that returns the sum that the method sees, such as one with
+            noise or of all clients (`potstill.core.Release`).
 
     Returns:
         The distilled inputs and labels; `potstill.core.Synthetic` of methods that optimise them.
@@ -62,7 +65,7 @@ def fit(method: Method[Any], source: Source, *, ipc: int = 1, seed: int = 0) -> 
     Raises:
         PotstillError: a part of the method does not suit the data, or its defaults do not resolve.
     """
-    problem = build_problem(method, source, ipc)
+    problem = replace(build_problem(method, source, ipc), release=release)
     method = method.resolve_defaults(problem)[0]
     assets, _ = build_assets(
         required_assets(method, problem), source, problem.network, lambda name: named_augmentation(name, source)

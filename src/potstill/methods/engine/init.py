@@ -7,11 +7,11 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Problem, Space
+from potstill.data.real_data import RealData
 from potstill.errors import PotstillError
 from potstill.functional.coreset import k_means_medoids
 from potstill.functional.features import embed_real
-from potstill.functional.sampling import random_per_class
-from potstill.rng import draw_seed
+from potstill.rng import class_generators, draw_seed
 
 __all__ = [
     "Init", "InitStrategy", "central_samples", "central_samples_of_class", "hard_labels", "has_classes",
@@ -62,15 +62,15 @@ def central_samples_of_class(
     """Return the samples of a class nearest to ``n`` k-means centres of its embeddings; all if it has no more."""
     if len(index) <= n:
         return index
-    parts = [embed_real(net, problem.train.fetch(some).x) for some in torch.split(index, 2048)]
+    parts = [embed_real(net, RealData.of(problem).batch(some).x) for some in torch.split(index, 2048)]
     return index[k_means_medoids(torch.cat(parts), n, rng, iterations).cpu()]
 
 
 def central_samples(problem: Problem, net: Network, counts: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
     """Return, for each class, so many samples nearest to the k-means centres of ``net``'s embeddings."""
     return tuple(
-        central_samples_of_class(problem, net, index, n, rng, K_MEANS_ITERATIONS)
-        for index, n in zip(problem.class_indices, counts, strict=True)
+        central_samples_of_class(problem, net, index, n, g, K_MEANS_ITERATIONS)
+        for index, n, g in zip(problem.class_indices, counts, class_generators(rng, problem.class_names), strict=True)
     )
 
 
@@ -127,21 +127,23 @@ def _draw_samples(
         )
     sizes, shape = problem.sizes, problem.train.input.shape
     if how == "noise":
-        x = torch.randn(sum(sizes), *shape, generator=rng)
+        generators = class_generators(rng, problem.class_names)
+        x = torch.cat([torch.randn(size, *shape, generator=g) for size, g in zip(sizes, generators, strict=True)])
         return ((x / 4 + 0.5).clamp(0, 1) if space == "data" else x).to(problem.train.device), None
     # A class must have as many samples as its budget holds; where they decode to more inputs, samples come again.
     counts = tuple(
         min(size, max(n, len(i))) for n, size, i in zip(problem.counts, sizes, problem.class_indices, strict=True)
     )
-    chosen = random_per_class(problem.class_indices, counts, rng, problem.train.classes)
+    real = RealData.of(problem)
+    chosen = real.draw_exactly(counts, rng)
     if isinstance(how, InitStrategy):
         chosen = how.select_samples(problem, counts, rng)
     elif how == "k-means":
         net = problem.network(draw_seed(rng) if seed is None else seed).eval().requires_grad_(False)
         chosen = central_samples(problem, net, counts, rng)
     index = torch.cat([i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True)])
-    batch = problem.train.fetch(index)
-    return problem.train.raw(index) if space == "data" else batch.x, None if has_classes(problem) else batch.y
+    batch = real.batch(index)
+    return real.raw(index) if space == "data" else batch.x, None if has_classes(problem) else batch.y
 
 
 def hard_labels(problem: Problem) -> Tensor:

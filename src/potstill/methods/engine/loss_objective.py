@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.core.nested import device_of
-from potstill.functional.sampling import draw_per_class
+from potstill.data.real_data import RealData
 from potstill.methods.engine.init import hard_labels
 from potstill.methods.engine.matching import augment_function, decode_inputs
 from potstill.methods.engine.objective import (
@@ -55,8 +55,9 @@ class LossObjective(JointObjective[Block]):
         self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
     ) -> tuple[MatchingState, Block]:
         net = networks.draw_networks(problem, state, rng)[0].requires_grad_(False)
-        rows = torch.cat(draw_per_class(problem.class_indices, self.batch_real, rng))
-        batch, labels = problem.train.fetch(rows), problem.train.labels[rows]
+        real = RealData.of(problem)
+        rows = torch.cat(real.draw(self.batch_real, rng))
+        batch, labels = real.batch(rows), problem.train.labels[rows]
         omega = problem.augment.draw(1, problem.train.input.shape, rng)
         x = augment_function(problem)(batch.x, omega)
         y = labels.to(device_of(x)) if batch.y is None else batch.y

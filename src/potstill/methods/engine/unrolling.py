@@ -17,6 +17,7 @@ from potstill._util.formatting import format_size
 from potstill.core import Problem
 from potstill.core.nested import tree_map
 from potstill.data.limits import machine_memory
+from potstill.data.real_data import RealData
 from potstill.errors import NonFiniteError, PotstillError
 from potstill.functional.train import copy_parameters
 from potstill.functional.train import network_loss as loss_of
@@ -136,7 +137,7 @@ def _saved_bytes(problem: Problem, samples: int) -> int:
         alive.append(t)
         return t
 
-    batch = problem.train.fetch(torch.arange(samples) % len(problem.train))
+    batch = RealData.of(problem).batch(torch.arange(samples) % len(problem.train))
     y = batch.y
     if has_classes(problem) or y is None:
         y = problem.train.labels[torch.arange(samples) % len(problem.train)].to(problem.network.device)

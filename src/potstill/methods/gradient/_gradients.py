@@ -7,10 +7,10 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Generator, Tensor, nn
 
-from potstill.core import Inputs, Network, Problem, Space, StepCost
+from potstill.core import Batch, Inputs, Network, Problem, Space, StepCost
 from potstill.core.nested import device_of, index, num_samples
+from potstill.data.real_data import RealData
 from potstill.functional.gradient import Distance
-from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import gradients
 from potstill.methods.engine import (
     TARGETS,
@@ -28,7 +28,7 @@ from potstill.methods.engine import (
     load_network,
 )
 from potstill.methods.engine import named_inputs as named
-from potstill.rng import generator
+from potstill.rng import class_generators, generator
 
 __all__ = ["GradientDistance", "Sampler"]
 
@@ -85,8 +85,7 @@ class GradientDistance:
         (member,) = state.pool
         member = replace(member, buffers=_frozen_statistics(net, member, problem, rng))
         drawn = state.cached or self._draw_real(problem, member, rng)
-        omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in problem.sizes]
-        view = [self._draw_rows(size, rng) for size in problem.sizes]
+        omega, view = self._draw_views(problem, rng)
         state = replace(state, pool=(member,))
         return state, Block(net=net, member=member, real_indices=drawn, omega=omega, rows=view)
 
@@ -112,15 +111,18 @@ class GradientDistance:
         """Return the distance summed over ``classes``, and its gradients."""
         apply, net, member, loss = augment_function(problem), block.net, block.member, 0.0
         slopes = {n: torch.zeros_like(t) for n, t in shown.items() if n != TARGETS and t.is_floating_point()}
-        classified, criterion = has_classes(problem), problem.task.loss
+        classified, criterion, real = has_classes(problem), problem.task.loss, RealData.of(problem)
         firsts = [0, *torch.tensor(problem.sizes).cumsum(0).tolist()]
         for c in classes:
             rows, omega = firsts[c] + block.rows[c], block.omega[c]
-            batch = problem.train.fetch(block.real_indices[str(c)])
-            y_T = _all_of_class(c, batch.x) if classified or batch.y is None else batch.y
-            g_T = gradients(
-                net, member.theta, apply(batch.x, omega), y_T, buffers=member.buffers, criterion=criterion
-            )  # fmt: skip
+
+            def real_gradient(batch: Batch, c: int = c, omega: object = omega) -> dict[str, Tensor]:
+                y_T = _all_of_class(c, batch.x) if classified or batch.y is None else batch.y
+                x = apply(batch.x, omega)
+                g_T = gradients(net, member.theta, x, y_T, buffers=member.buffers, criterion=criterion)
+                return dict(zip(member.theta, g_T, strict=True))
+
+            g_T = real.mean_gradient(problem.class_names[c], block.real_indices[str(c)], real_gradient)
             some = named(index(inputs_of_view(shown), rows))
             some |= {"labels": shown["labels"][rows]} if "labels" in shown else {}
             leaves = {n: some[n].requires_grad_() for n in slopes}
@@ -133,7 +135,7 @@ class GradientDistance:
                     net, member.theta, apply(s, omega), y, create_graph=True, buffers=member.buffers,
                     criterion=criterion,
                 )  # fmt: skip
-                gap = self.distance(g_S, g_T)
+                gap = self.distance(g_S, list(g_T.values()))
             for n, found in zip(leaves, torch.autograd.grad(gap, tuple(leaves.values())), strict=True):
                 slopes[n][rows] = found
             loss += float(gap.detach())
@@ -143,9 +145,8 @@ class GradientDistance:
         rng, k = generator(0, "plan"), problem.num_classes
         (member,) = state.pool
         net = problem.network(member.seed).eval()  # only a BatchNorm tells the difference, and a step freezes it
-        index = draw_per_class(problem.class_indices, self.batch_real, rng)
-        omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in range(k)]
-        view = [self._draw_rows(size, rng) for size in problem.sizes]
+        index = RealData.of(problem).draw(self.batch_real, rng)
+        omega, view = self._draw_views(problem, rng)
         block = Block(net=net, member=member, real_indices=_by_class(index), omega=omega, rows=view)
         S, rows = decode_inputs(problem, state.params, self.space)
         shown = named(S)
@@ -178,12 +179,18 @@ class GradientDistance:
 
     def _draw_real(self, problem: Problem, member: PoolMember, rng: Generator) -> dict[str, Tensor]:
         if self.sampler == "random":
-            return _by_class(draw_per_class(problem.class_indices, self.batch_real, rng))
+            return _by_class(RealData.of(problem).draw(self.batch_real, rng))
         net = load_network(problem, member.seed, member.theta, member.buffers).eval().requires_grad_(False)
         return _by_class([
-            central_samples_of_class(problem, net, index, self.batch_real, rng, K_MEANS_ITERATIONS)
-            for index in problem.class_indices
+            central_samples_of_class(problem, net, index, self.batch_real, g, K_MEANS_ITERATIONS)
+            for index, g in zip(problem.class_indices, class_generators(rng, problem.class_names), strict=True)
         ])  # fmt: skip
+
+    def _draw_views(self, problem: Problem, rng: Generator) -> tuple[list[object], list[Tensor]]:
+        """Draw the augmentation parameters and the synthetic rows of each class."""
+        generators = class_generators(rng, problem.class_names)
+        omega = [problem.augment.draw(1, problem.train.input.shape, g) for g in generators]
+        return omega, [self._draw_rows(size, g) for size, g in zip(problem.sizes, generators, strict=True)]
 
     def _draw_rows(self, size: int, rng: Generator) -> Tensor:
         return (
@@ -209,7 +216,8 @@ def _frozen_statistics(net: Network, member: PoolMember, problem: Problem, rng: 
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return member.buffers
-    x = problem.train.fetch(torch.cat(draw_per_class(problem.class_indices, BATCH_NORM_SAMPLES, rng))).x
+    real = RealData.of(problem)
+    x = real.batch(*real.draw(BATCH_NORM_SAMPLES, rng)).x
     made = {n: b.clone() for n, b in member.buffers.items()}
     with torch.no_grad():
         torch.func.functional_call(net, {**member.theta, **made}, (x,))

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Network, Problem, Space, StepCost
+from potstill.data.real_data import RealData
 from potstill.functional.features import embed_real
 from potstill.functional.gradient import cosine, linear_gradient
 from potstill.functional.sampling import sample_distinct
@@ -117,7 +118,7 @@ class LinearGradients(JointObjective[Block]):
     def _real_features(self, problem: Problem, net: Network, rng: Generator) -> dict[str, Tensor]:
         """Features and classes of some real samples, each view once; all classes as often as the data have them."""
         wanted = self.batch_real or self.views_per_sample * sum(problem.sizes)
-        batch = problem.train.fetch(sample_distinct(len(problem.train), wanted, rng))
+        batch = RealData.of(problem).batch(sample_distinct(len(problem.train), wanted, rng))
         x = require_tensor(batch.x)
         assert batch.y is not None
         views = self.view_transform.apply(problem, x, self.view_transform.draw(problem, len(x), rng))

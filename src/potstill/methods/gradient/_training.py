@@ -8,6 +8,7 @@ from torch import Generator
 
 from potstill.core import Network, Problem, StepCost
 from potstill.core.nested import index
+from potstill.data.real_data import RealData
 from potstill.functional.sampling import sample_distinct
 from potstill.functional.train import train_step
 from potstill.labels.teacher import SGD, Teacher, train_epoch
@@ -53,7 +54,7 @@ class OneByOne:
         (member,) = state.pool
         net, (real, batch, samples) = problem.network(member.seed).eval(), self.training.size(problem)
         if real:
-            fetched = problem.train.fetch(torch.arange(min(batch, samples)))
+            fetched = RealData.of(problem).batch(torch.arange(min(batch, samples)))
             x, y = fetched.x, fetched.y
         else:
             x, y = decode_inputs(problem, state.params, "model")

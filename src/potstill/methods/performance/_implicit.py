@@ -25,6 +25,7 @@ from torch.func import functional_call
 
 from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.core.nested import iter_batches, named_tensors
+from potstill.data.real_data import RealData
 from potstill.functional.param_groups import strip_prefix
 from potstill.functional.ridge import solve
 from potstill.functional.sampling import sample_distinct
@@ -194,7 +195,7 @@ class ImplicitRidge(JointObjective[ImplicitBlock]):
         net = networks.draw_networks(problem, state, rng)[0]
         omega = problem.augment.draw(1, problem.train.input.shape, rng)
         index = sample_distinct(len(problem.train), self.batch_real, rng)
-        batch = problem.train.fetch(index)
+        batch = RealData.of(problem).batch(index)
         y = batch.y if batch.y is not None else problem.train.labels[index]
         x = augment_function(problem)(batch.x, omega)
         return ImplicitBlock(net=net, omega=omega, x=x, y=y, targets=regression_targets(problem, y))

@@ -16,11 +16,12 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, InputSpec, Network, Problem, Space, StepCost
 from potstill.core.nested import iter_batches
+from potstill.data.real_data import RealData
 from potstill.functional.features import input_rows
 from potstill.functional.kernels import FullyConnected, concat_embeddings
 from potstill.functional.param_groups import ParamGroups, param_values, strip_prefix
 from potstill.functional.ridge import predict
-from potstill.functional.sampling import draw_per_class, sample_distinct
+from potstill.functional.sampling import sample_distinct
 from potstill.methods.engine import (
     LOGITS,
     SCORES,
@@ -132,7 +133,7 @@ class KernelRidge(JointObjective[Block]):
             return Block(
                 net=nets[0], networks=nets, omega=omega, rows=held["rows"], targets=held["targets"], y=held["y"]
             )  # fmt: skip
-        batch = problem.train.fetch(index)
+        batch = RealData.of(problem).batch(index)
         y = batch.y if batch.y is not None else problem.train.labels[index]
         part = max(1, NUMBERS_PER_PASS // max(1, problem.train.input.num_values))
         with torch.no_grad():
@@ -147,7 +148,7 @@ class KernelRidge(JointObjective[Block]):
     def _draw_real(self, problem: Problem, rng: Generator) -> Tensor:
         if not self.balanced:
             return sample_distinct(len(problem.train), self.batch_real, rng)
-        return torch.cat(draw_per_class(problem.class_indices, -(-self.batch_real // problem.num_classes), rng))
+        return torch.cat(RealData.of(problem).draw(-(-self.batch_real // problem.num_classes), rng))
 
     def loss_and_grads(
         self, problem: Problem, state: MatchingState, block: Block, view: ObjectiveInputs

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Problem, Space, StepCost
 from potstill.core.nested import device_of, index, iter_batches, num_samples
-from potstill.functional.sampling import draw_per_class
+from potstill.data.real_data import RealData
 from potstill.functional.train import copy_parameters
 from potstill.functional.train import network_loss as loss_of
 from potstill.functional.unroll import (
@@ -71,8 +71,9 @@ class RealBatch:
     def draw(cls, problem: Problem, batch: int, rng: Generator) -> "RealBatch":
         """Draw about ``batch`` samples, equally many of each class, at least one, all of a class that has no more."""
         each = max(1, batch // problem.num_classes)
-        at = torch.cat(draw_per_class(problem.class_indices, each, rng))
-        samples = problem.train.fetch(at)
+        real = RealData.of(problem)
+        at = torch.cat(real.draw(each, rng))
+        samples = real.batch(at)
         drawn = problem.augment.draw(len(at), problem.train.input.shape, rng)
         y = samples.y
         if has_classes(problem) or y is None:

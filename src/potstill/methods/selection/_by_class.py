@@ -9,23 +9,23 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Method, MethodInfo, Metrics, Problem, Result, Selection, StepCost
+from potstill.data.real_data import RealData
 from potstill.errors import PotstillError
 from potstill.functional.duplicates import near_duplicates
-from potstill.functional.sampling import random_per_class
 from potstill.methods.selection._features import (
     CHUNK,
     ClassSamples,
     FeatureName,
     FeatureSpace,
     feature_assets,
-    network_seed,
     read_class,
 )  # fmt: skip
-from potstill.rng import generator
+from potstill.rng import draw_seed, generator
 
 __all__ = [
     "ClassByClass", "FeatureSelection", "FeatureSelectionState", "FeatureSettings", "SelectionState", "advance",
-    "check_class_sizes", "largest_class_cost", "select_distinct", "selection_info",
+    "check_class_sizes", "class_generator", "largest_class_cost", "random_selection", "select_distinct",
+    "selection_info",
 ]  # fmt: skip
 
 
@@ -73,10 +73,23 @@ class SelectionState:
 
     selected: tuple[Tensor, ...]
     """Indices into the training source by class; random ones for classes that are not done yet."""
+    seed: int
+    """Seed of a random network, and of the draws of each class's step."""
     classes_done: int = 0
 
 
 S = TypeVar("S", bound=SelectionState)
+
+
+def random_selection(problem: Problem, rng: Generator) -> SelectionState:
+    """Return the state before the first step, with random samples of every class."""
+    check_class_sizes(problem)
+    return SelectionState(selected=RealData.of(problem).draw_exactly(problem.counts, rng), seed=draw_seed(rng))
+
+
+def class_generator(problem: Problem, state: SelectionState) -> Generator:
+    """Return the generator of the current class's step, which depends on the state's seed and the class's name."""
+    return generator(state.seed, "class", problem.class_names[state.classes_done])
 
 
 def advance(state: S, selected: Tensor, **changes: Any) -> S:
@@ -114,7 +127,6 @@ class ClassByClass(Method[S]):
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSelectionState(SelectionState):
-    seed: int
     repeats: int = 0
     """Samples so far that equal an earlier one of their class."""
     near: int = 0
@@ -139,16 +151,22 @@ class FeatureSelection(FeatureSettings, ClassByClass[FeatureSelectionState]):
     space: ClassVar[FeatureSpace] = "features"
 
     @abstractmethod
-    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
-        """Return ``m`` distinct positions in ``features`` (n, d)."""
+    def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:
+        """Return ``m`` distinct positions in ``features`` (n, d).
+
+        Args:
+            features: features of the distinct samples of one class.
+            mean: their mean (d,), as released.
+            m: number to select.
+            rng: generator of the class.
+        """
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return feature_assets(self.features, self.pretrain_epochs)
 
     def init(self, problem: Problem, rng: Generator) -> FeatureSelectionState:
-        check_class_sizes(problem)
-        selected = random_per_class(problem.class_indices, problem.counts, rng)
-        return FeatureSelectionState(selected=selected, seed=network_seed(rng))
+        first = random_selection(problem, rng)
+        return FeatureSelectionState(selected=first.selected, seed=first.seed)
 
     def step(
         self, problem: Problem, state: FeatureSelectionState, rng: Generator
@@ -157,11 +175,12 @@ class FeatureSelection(FeatureSettings, ClassByClass[FeatureSelectionState]):
         index = problem.class_indices[c]
         samples = read_class(problem, index, self.features, state.seed, self.space)
         mean, gap, near = samples.rows.mean(0), 0.0, 0
+        real, name, rng = RealData.of(problem), problem.class_names[c], class_generator(problem, state)
 
         def choose(rows: Tensor, m: int) -> Tensor:
             nonlocal gap, near
             near = int(near_duplicates(rows).sum())
-            positions = self.choose(rows, m, rng)
+            positions = self.choose(rows, real.class_mean(name, rows), m, rng)
             gap = float((mean - rows[positions.to(rows.device)].mean(0)).norm())
             return positions
 

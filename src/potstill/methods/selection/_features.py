@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from potstill.core import Asset, Inputs, Network, Problem
-from potstill.data.iterate import iterate_samples
+from potstill.data.real_data import RealData
 from potstill.functional.duplicates import Digests
 from potstill.functional.features import input_rows
 from potstill.methods.engine import get_trained_networks, load_network
 from potstill.pretraining import TrainedNetworks
-from potstill.rng import draw_seed
 
 __all__ = [
-    "ClassSamples", "FeatureName", "FeatureSpace", "class_features", "feature_assets", "network_seed", "read_class",
+    "ClassSamples", "FeatureName", "FeatureSpace", "class_features", "feature_assets", "read_class",
 ]  # fmt: skip
 
 FeatureName = Literal["input", "untrained", "trained"]
@@ -47,11 +46,6 @@ class ClassSamples:
     def repeats(self) -> int:
         """Number of samples that equal an earlier one."""
         return int((self.first != torch.arange(len(self.first))).sum())
-
-
-def network_seed(rng: Generator) -> int:
-    """Draw the seed of the embedding network; always drawn, so that draws do not depend on ``features``."""
-    return draw_seed(rng)
 
 
 def feature_assets(features: FeatureName, epochs: int) -> tuple[Asset, ...]:
@@ -86,7 +80,7 @@ def _read_rows(
     net = _feature_network(problem, features, seed)
     rows: Tensor | None = None
     with torch.no_grad():
-        for positions, batch in iterate_samples(problem.train, index, CHUNK):
+        for positions, batch in RealData.of(problem).iterate(index, CHUNK):
             on_batch(positions, batch.x)
             if net is None:
                 part = input_rows(batch.x, problem.train.input)

@@ -8,11 +8,17 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Metrics, Problem, Selection
+from potstill.data.real_data import RealData
 from potstill.functional.gradient_coreset import WeightedPositions
 from potstill.functional.gradient_norms import Factors, factors
-from potstill.functional.sampling import random_per_class
 from potstill.methods.engine import load_network, require_tensor
-from potstill.methods.selection._by_class import ClassByClass, SelectionState, advance, check_class_sizes
+from potstill.methods.selection._by_class import (
+    ClassByClass,
+    SelectionState,
+    advance,
+    class_generator,
+    random_selection,
+)
 from potstill.methods.selection._record import RecordedTraining, get_record
 
 __all__ = ["GradientSelection", "GradientSelectionState"]
@@ -50,7 +56,7 @@ class GradientSelection(RecordedTraining, ClassByClass[GradientSelectionState]):
         net = load_network(problem, weights.seed, weights.parameters, weights.buffers).eval()
         parts: list[Factors] = []
         for at in torch.split(index, CHUNK):
-            batch = problem.train.fetch(at)
+            batch = RealData.of(problem).batch(at)
             assert batch.y is not None  # its record could not have been made
             parts.append(factors(net, require_tensor(batch.x), batch.y))
         gradients = Factors(torch.cat([f.delta for f in parts]), torch.cat([f.features for f in parts]))
@@ -58,19 +64,18 @@ class GradientSelection(RecordedTraining, ClassByClass[GradientSelectionState]):
             return gradients, net.classifier(gradients.features[:, :-1])
 
     def init(self, problem: Problem, rng: Generator) -> GradientSelectionState:
-        check_class_sizes(problem)
-        selected = random_per_class(problem.class_indices, problem.counts, rng)
+        first = random_selection(problem, rng)
         weights = tuple(
             torch.full((len(some),), len(every) / len(some))
-            for some, every in zip(selected, problem.class_indices, strict=True)
+            for some, every in zip(first.selected, problem.class_indices, strict=True)
         )
-        return GradientSelectionState(selected=selected, weights=weights)
+        return GradientSelectionState(selected=first.selected, seed=first.seed, weights=weights)
 
     def step(
         self, problem: Problem, state: GradientSelectionState, rng: Generator
     ) -> tuple[GradientSelectionState, Metrics]:
         c = state.classes_done
-        index, weight = self.choose(problem, c, problem.counts[c], rng)
+        index, weight = self.choose(problem, c, problem.counts[c], class_generator(problem, state))
         weights = (*state.weights[:c], weight, *state.weights[c + 1 :])
         return advance(state, index, weights=weights), {"largest weight": float(weight.max())}
 

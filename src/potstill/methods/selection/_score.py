@@ -17,7 +17,7 @@ from potstill.errors import PotstillError
 from potstill.functional.pruning import Keep, choose_by_score, clamp_infinite, proportional_counts
 from potstill.functional.sampling import random_per_class
 from potstill.methods.selection._by_class import check_class_sizes
-from potstill.rng import generator
+from potstill.rng import draw_seed, generator
 
 __all__ = ["Pool", "ScoreSelection", "ScoreState"]
 
@@ -31,6 +31,8 @@ class ScoreState:
     selected: tuple[Tensor, ...]
     """Indices by pool; random ones for pools that are not done yet."""
     steps: int
+    seed: int
+    """Seed of the draws of each pool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +74,13 @@ class ScoreSelection(Method[ScoreState]):
         check_class_sizes(problem)
         return problem.class_indices, problem.counts
 
+    def _pool_names(self, problem: Problem) -> tuple[str, ...]:
+        return ("",) if self.pool == "global" else problem.class_names
+
     def init(self, problem: Problem, rng: Generator) -> ScoreState:
         pools, counts = self.pools(problem)
-        selected = random_per_class(pools, counts, rng)
-        return ScoreState(hardness=torch.zeros(len(problem.train)), selected=selected, steps=0)
+        selected = random_per_class(dict(zip(self._pool_names(problem), pools, strict=True)), counts, rng)
+        return ScoreState(hardness=torch.zeros(len(problem.train)), selected=selected, steps=0, seed=draw_seed(rng))
 
     def step(self, problem: Problem, state: ScoreState, rng: Generator) -> tuple[ScoreState, Metrics]:
         if state.steps == 0:
@@ -85,7 +90,7 @@ class ScoreSelection(Method[ScoreState]):
             return replace(state, hardness=hardness, steps=1), {"mean hardness": float(hardness.mean())}
         pools, counts = self.pools(problem)
         c = state.steps - 1
-        hardness = state.hardness[pools[c]]
+        rng, hardness = generator(state.seed, "pool", self._pool_names(problem)[c]), state.hardness[pools[c]]
         positions = choose_by_score(hardness, counts[c], rng, keep=self.keep, cut=self.cut, bins=self.bins)
         selected = (*state.selected[:c], pools[c][positions], *state.selected[c + 1 :])
         mean = float(hardness[positions].mean()) if len(positions) else 0.0

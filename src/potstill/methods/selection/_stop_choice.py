@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from potstill.core import NetworkWeights, Problem
+from potstill.data.real_data import RealData
 from potstill.functional.train import train_step
 from potstill.labels.teacher import SGD, Teacher, fresh_teacher, soft_labels
 from potstill.methods.engine import require_tensor
@@ -66,7 +67,7 @@ def start_choice(
         stops: one teacher at several epochs.
         students: students per stop.
     """
-    x = require_tensor(problem.train.fetch(index).x)
+    x = require_tensor(RealData.of(problem).batch(index).x)
     rows = [
         soft_labels(
             problem.network(stop.seed), Teacher(params=stop.parameters, velocity={}, buffers=stop.buffers), x,
@@ -92,7 +93,7 @@ def train_student(
     batch = torch.randperm(len(index), generator=generator(seed, "batch", student, at))[:size]
     network = problem.network(derive_seed(seed, "student", student)).train()
     stepped = train_step(
-        network, before.params, before.velocity, require_tensor(problem.train.fetch(index[batch]).x),
+        network, before.params, before.velocity, require_tensor(RealData.of(problem).batch(index[batch]).x),
         choice.rows[stop][batch.to(choice.rows.device)], lr=settings.sgd.lr,
         momentum=settings.sgd.momentum, weight_decay=settings.sgd.weight_decay, buffers=before.buffers,
     )  # fmt: skip
@@ -118,6 +119,6 @@ def _accuracy(problem: Problem, weights: Teacher, validation: Tensor, seed: int,
     network = problem.network(derive_seed(seed, "student", student))
     correct = 0
     for part in torch.split(validation, 500):
-        predicted = soft_labels(network, weights, require_tensor(problem.train.fetch(part).x)).argmax(1).cpu()
+        predicted = soft_labels(network, weights, require_tensor(RealData.of(problem).batch(part).x)).argmax(1).cpu()
         correct += int((predicted == problem.train.labels[part]).sum())
     return correct / len(validation)

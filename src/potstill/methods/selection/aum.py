@@ -28,7 +28,9 @@ __all__ = ["AUM"]
 class AUM(RecordScore):
     """Real samples whose label the network agrees with soonest and most."""
 
-    info: ClassVar[MethodInfo] = selection_info("AUM: area under the margin", "arXiv:2001.10528", 2020)
+    info: ClassVar[MethodInfo] = selection_info(
+        "AUM: area under the margin", "arXiv:2001.10528", 2020, class_independence="deletion"
+    )
 
     keep: Keep = "easiest"
     """Samples to keep: the paper drops those of the lowest area; see the other scores for the choices."""

@@ -29,7 +29,9 @@ __all__ = ["Cartography"]
 class Cartography(RecordScore):
     """Real samples of a region of the data map: ambiguous, easy or hard."""
 
-    info: ClassVar[MethodInfo] = selection_info("Dataset cartography", "arXiv:2009.10795", 2020)
+    info: ClassVar[MethodInfo] = selection_info(
+        "Dataset cartography", "arXiv:2009.10795", 2020, class_independence="deletion"
+    )
     selection_fields: ClassVar[tuple[str, ...]] = (*RecordScore.selection_fields, "region")
 
     region: Literal["ambiguous", "easy", "hard"] = "ambiguous"

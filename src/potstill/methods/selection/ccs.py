@@ -31,7 +31,9 @@ __all__ = ["CCS"]
 class CCS(RecordScore):
     """Real samples of every degree of difficulty but the highest."""
 
-    info: ClassVar[MethodInfo] = selection_info("Coverage-centric coreset selection", "arXiv:2210.15809", 2023)
+    info: ClassVar[MethodInfo] = selection_info(
+        "Coverage-centric coreset selection", "arXiv:2210.15809", 2023, class_independence="deletion"
+    )
 
     keep: Keep = "stratified"
     """Strata over the score (algorithm 1)."""

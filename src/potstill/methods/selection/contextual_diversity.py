@@ -28,7 +28,9 @@ __all__ = ["ContextualDiversity"]
 class ContextualDiversity(FeatureSelection):
     """Samples of every class whose predictions by a network differ most."""
 
-    info: ClassVar[MethodInfo] = selection_info("Contextual diversity", "arXiv:2008.05723", 2020)
+    info: ClassVar[MethodInfo] = selection_info(
+        "Contextual diversity", "arXiv:2008.05723", 2020, class_independence="deletion"
+    )
     space: ClassVar[FeatureSpace] = "log-probabilities"
 
     features: FeatureName = "trained"
@@ -42,5 +44,5 @@ class ContextualDiversity(FeatureSelection):
             )
         return super().init(problem, rng)
 
-    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
+    def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:
         return divergence_center(features, m)

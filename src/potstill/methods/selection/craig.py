@@ -30,7 +30,11 @@ class CRAIG(GradientSelection):
     """Real samples whose gradients lie near those of all others of their class."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "CRAIG: coresets for gradient descent", "arXiv:1906.01827", 2020, weighted=True
+        "CRAIG: coresets for gradient descent",
+        "arXiv:1906.01827",
+        2020,
+        weighted=True,
+        class_independence="deletion",
     )
 
     def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> WeightedPositions:

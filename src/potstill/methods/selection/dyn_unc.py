@@ -31,7 +31,9 @@ __all__ = ["DynUnc"]
 class DynUnc(RecordScore):
     """Real samples of which the network stays unsure while it is trained."""
 
-    info: ClassVar[MethodInfo] = selection_info("Dynamic uncertainty", "arXiv:2306.05175", 2024)
+    info: ClassVar[MethodInfo] = selection_info(
+        "Dynamic uncertainty", "arXiv:2306.05175", 2024, class_independence="deletion"
+    )
 
     window: int = 10
     """J: consecutive epochs of a window (the paper: 10)."""

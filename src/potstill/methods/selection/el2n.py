@@ -26,7 +26,9 @@ __all__ = ["EL2N"]
 class EL2N(RecordScore):
     """Real samples with the largest error early in training."""
 
-    info: ClassVar[MethodInfo] = selection_info("EL2N: error norm early in training", "arXiv:2107.07075", 2021)
+    info: ClassVar[MethodInfo] = selection_info(
+        "EL2N: error norm early in training", "arXiv:2107.07075", 2021, class_independence="deletion"
+    )
 
     runs: int = 5
     """Independent trainings, over which the error is averaged (the paper: 10)."""

@@ -26,7 +26,9 @@ __all__ = ["Entropy"]
 class Entropy(RecordScore):
     """Real samples over which a trained network's probabilities are spread most."""
 
-    info: ClassVar[MethodInfo] = selection_info("Entropy (selection via proxy)", "Settles 2009; arXiv:1906.11829", 2020)
+    info: ClassVar[MethodInfo] = selection_info(
+        "Entropy (selection via proxy)", "Settles 2009; arXiv:1906.11829", 2020, class_independence="deletion"
+    )
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
         return {"entropy": last_epoch(problem, "entropy")}

@@ -27,7 +27,10 @@ class FacilityLocation(FeatureSelection):
     """Samples such that every other one of the class is similar to one of them."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Facility location", "ICML 2015 (Wei, Iyer and Bilmes); arXiv:2204.08499", 2015
+        "Facility location",
+        "ICML 2015 (Wei, Iyer and Bilmes); arXiv:2204.08499",
+        2015,
+        class_independence="separate",
     )
 
     similarity: Kernel = "cosine"
@@ -41,7 +44,7 @@ class FacilityLocation(FeatureSelection):
     search: Search = "exact"
     """Neighbour search: exact, or approximate for large classes, in cells or by faiss."""
 
-    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
+    def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:
         if self.neighbours is not None and len(features) > 1:
             k = min(self.neighbours, len(features) - 1)
             return facility_location_sparse(neighbours(features, k, search=self.search, rng=rng), m)

@@ -30,7 +30,9 @@ __all__ = ["Forgetting"]
 class Forgetting(RecordScore):
     """Real samples that a network forgets most often while it learns."""
 
-    info: ClassVar[MethodInfo] = selection_info("Example forgetting", "arXiv:1812.05159", 2019)
+    info: ClassVar[MethodInfo] = selection_info(
+        "Example forgetting", "arXiv:1812.05159", 2019, class_independence="deletion"
+    )
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
         if "scores" not in problem.assets:

@@ -29,7 +29,10 @@ class Glicko(ManyModelScore):
     """Real samples of every degree of difficulty, as Glicko-2 rates it."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Glicko-2 ratings", "glicko.net/glicko/glicko2.pdf; arXiv:2409.18433", 2024
+        "Glicko-2 ratings",
+        "glicko.net/glicko/glicko2.pdf; arXiv:2409.18433",
+        2024,
+        class_independence="deletion",
     )
 
     tau: float = 0.5

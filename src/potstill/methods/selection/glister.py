@@ -31,7 +31,10 @@ class GLISTER(GradientSelection):
     """Real samples that lower the loss of a held-out part fastest."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "GLISTER: generalization-based subset selection", "arXiv:2012.10630", 2021
+        "GLISTER: generalization-based subset selection",
+        "arXiv:2012.10630",
+        2021,
+        class_independence="deletion",
     )
 
     holdout: PositiveFloat = 0.1

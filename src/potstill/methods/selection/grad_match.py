@@ -29,7 +29,11 @@ class GradMatch(GradientSelection):
     """Real samples whose weighted gradients sum to that of their class."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "GRAD-MATCH: gradient matching by orthogonal matching pursuit", "arXiv:2103.00123", 2021, weighted=True
+        "GRAD-MATCH: gradient matching by orthogonal matching pursuit",
+        "arXiv:2103.00123",
+        2021,
+        weighted=True,
+        class_independence="deletion",
     )
 
     ridge: PositiveFloat = 0.5

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import Asset, MethodInfo, Problem
+from potstill.data.real_data import RealData
 from potstill.functional.gradient_norms import gradient_norms, last_layer_norms
 from potstill.methods.engine import load_network, require_tensor
 from potstill.methods.selection._by_class import selection_info
@@ -36,7 +37,9 @@ CHUNK = 512
 class GraNd(RecordScore):
     """Real samples with the largest gradient early in training."""
 
-    info: ClassVar[MethodInfo] = selection_info("GraNd: gradient norm early in training", "arXiv:2107.07075", 2021)
+    info: ClassVar[MethodInfo] = selection_info(
+        "GraNd: gradient norm early in training", "arXiv:2107.07075", 2021, class_independence="deletion"
+    )
 
     runs: int = 5
     """Independent trainings, over which the norm is averaged (the paper: 10)."""
@@ -60,7 +63,7 @@ class GraNd(RecordScore):
             weights = record.network(run, self.epoch)
             net = load_network(problem, weights.seed, weights.parameters, weights.buffers).eval()
             for at in torch.split(torch.arange(len(problem.train)), CHUNK):
-                batch = problem.train.fetch(at)
+                batch = RealData.of(problem).batch(at)
                 assert batch.y is not None  # its record could not have been made
                 x, y = require_tensor(batch.x), batch.y
                 norms = gradient_norms(net, x, y) if self.gradients == "full" else last_layer_norms(net, x, y)

@@ -24,12 +24,14 @@ __all__ = ["GraphCut"]
 class GraphCut(FeatureSelection):
     """Samples like the rest of their class and unlike each other."""
 
-    info: ClassVar[MethodInfo] = selection_info("Graph cut", "arXiv:2006.15412; arXiv:2204.08499", 2021)
+    info: ClassVar[MethodInfo] = selection_info(
+        "Graph cut", "arXiv:2006.15412; arXiv:2204.08499", 2021, class_independence="separate"
+    )
 
     similarity: Kernel = "cosine"
     """cosine: (1 + cos)/2, a step costs n · d; rbf: by distance, with the class's own width, n² · d at the start."""
     weight: float = 2.0
     """λ: the smallest with which f never falls. DeepCore takes 1; less is more diverse."""
 
-    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
+    def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:
         return graph_cut(features, m, self.similarity, self.weight)

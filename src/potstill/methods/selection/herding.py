@@ -25,8 +25,13 @@ class Herding(FeatureSelection):
     """Real samples whose mean is the class's mean."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Herding", "ICML 2009; arXiv:1611.07725", 2009, tasks=("*",), multi_input=True
+        "Herding",
+        "ICML 2009; arXiv:1611.07725",
+        2009,
+        tasks=("*",),
+        multi_input=True,
+        class_independence="separate",
     )
 
-    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
-        return herding(features, m)
+    def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:
+        return herding(features, m, mean)

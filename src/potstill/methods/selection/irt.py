@@ -29,7 +29,10 @@ class IRT(ManyModelScore):
     """Real samples of every degree of difficulty, as item response theory estimates it."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Item response theory (2PL)", "Psychometrika 46, 1981; arXiv:2409.18433", 2024
+        "Item response theory (2PL)",
+        "Psychometrika 46, 1981; arXiv:2409.18433",
+        2024,
+        class_independence="deletion",
     )
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:

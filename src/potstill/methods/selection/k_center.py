@@ -25,8 +25,13 @@ class KCenter(FeatureSelection):
     """Real samples that leave no other sample of the class far away."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "k-Center greedy", "arXiv:1708.00489", 2018, tasks=("*",), multi_input=True
+        "k-Center greedy",
+        "arXiv:1708.00489",
+        2018,
+        tasks=("*",),
+        multi_input=True,
+        class_independence="separate",
     )
 
-    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
-        return k_center(features, m)
+    def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:
+        return k_center(features, m, mean=mean)

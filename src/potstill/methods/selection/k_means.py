@@ -16,18 +16,18 @@ from potstill.core import Asset, Method, MethodInfo, Metrics, NonNegativeInt, Pr
 from potstill.errors import PotstillError
 from potstill.functional.coreset import k_means, medoids
 from potstill.functional.distances import chunks
-from potstill.functional.sampling import random_per_class
 from potstill.methods.engine import hard_labels
 from potstill.methods.selection._by_class import (
     ClassByClass,
     FeatureSettings,
     SelectionState,
     advance,
-    check_class_sizes,
+    class_generator,
+    random_selection,
     select_distinct,
     selection_info,
 )  # fmt: skip
-from potstill.methods.selection._features import class_features, feature_assets, network_seed, read_class
+from potstill.methods.selection._features import class_features, feature_assets, read_class
 from potstill.tasks import Classification
 
 __all__ = ["KMeans", "KMeansState"]
@@ -37,7 +37,6 @@ __all__ = ["KMeans", "KMeansState"]
 class KMeansState(SelectionState):
     """``selected`` holds, by class, indices of its medoids, or its centroids (m, d)."""
 
-    seed: int
     repeats: int = 0
     """Samples so far that equal an earlier one of their class."""
 
@@ -47,7 +46,12 @@ class KMeans(FeatureSettings, ClassByClass[KMeansState]):
     """Centres of clusters within every class."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "k-means", "Lloyd, IEEE Trans. Inf. Theory 28(2), 1982", 1982, tasks=("*",), multi_input=True
+        "k-means",
+        "Lloyd, IEEE Trans. Inf. Theory 28(2), 1982",
+        1982,
+        tasks=("*",),
+        multi_input=True,
+        class_independence="separate",
     )
     state_type: ClassVar[type] = KMeansState
 
@@ -60,21 +64,21 @@ class KMeans(FeatureSettings, ClassByClass[KMeansState]):
         return feature_assets(self.features, self.pretrain_epochs) if self.keep == "medoid" else ()
 
     def init(self, problem: Problem, rng: Generator) -> KMeansState:
-        check_class_sizes(problem)
+        first = random_selection(problem, rng)
         if self.keep == "centroid" and (problem.train.input.parts or not isinstance(problem.task, Classification)):
             raise PotstillError(
                 f"k-means keeps centroids of classes of one tensor, but {problem.train.name} has none such; keep medoid"
             )
-        selected = random_per_class(problem.class_indices, problem.counts, rng)
+        selected = first.selected
         if self.keep == "centroid":
             selected = tuple(class_features(problem, index, "input", 0) for index in selected)
-        return KMeansState(selected=selected, seed=network_seed(rng))
+        return KMeansState(selected=selected, seed=first.seed)
 
     def step(self, problem: Problem, state: KMeansState, rng: Generator) -> tuple[KMeansState, Metrics]:
         c = state.classes_done
         index = problem.class_indices[c]
         samples = read_class(problem, index, "input" if self.keep == "centroid" else self.features, state.seed)
-        inertia = 0.0
+        inertia, rng = 0.0, class_generator(problem, state)
 
         def cluster(rows: Tensor, m: int) -> Tensor:
             nonlocal inertia

@@ -25,12 +25,14 @@ __all__ = ["KMedian"]
 class KMedian(FeatureSelection):
     """Medoids of clusters within every class, by distances instead of their squares."""
 
-    info: ClassVar[MethodInfo] = selection_info("k-median", "Kaufman and Rousseeuw 1987; Weiszfeld 1937", 1987)
+    info: ClassVar[MethodInfo] = selection_info(
+        "k-median", "Kaufman and Rousseeuw 1987; Weiszfeld 1937", 1987, class_independence="separate"
+    )
 
     iterations: NonNegativeInt = 100
     """Maximum number of rounds; stops when the sum of distances no longer falls. 0: the initial k-means++ rows."""
 
-    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
+    def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:
         return k_median(features, m, rng, self.iterations)
 
     def single_round(self) -> Method[FeatureSelectionState]:

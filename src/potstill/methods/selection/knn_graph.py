@@ -28,7 +28,9 @@ __all__ = ["KNNGraph"]
 class KNNGraph(FeatureSelection):
     """Samples in dense places of every class, each place once."""
 
-    info: ClassVar[MethodInfo] = selection_info("k-NN graph density (RALF)", "doi:10.1109/CVPR.2012.6248108", 2012)
+    info: ClassVar[MethodInfo] = selection_info(
+        "k-NN graph density (RALF)", "doi:10.1109/CVPR.2012.6248108", 2012, class_independence="separate"
+    )
 
     neighbours: int = 10
     """k (section 3.2); at most the number of other samples in the class."""
@@ -39,7 +41,7 @@ class KNNGraph(FeatureSelection):
     search: Search = "exact"
     """Neighbour search: exact, or approximate for l2 and large classes, in cells or by faiss."""
 
-    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
+    def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:
         k = min(self.neighbours, len(features) - 1)
         if k == 0:
             return torch.tensor([0])

@@ -27,7 +27,10 @@ class LeastConfidence(RecordScore):
     """Real samples of whose class a trained network is least sure."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Least confidence (selection via proxy)", "SIGIR 1994; arXiv:1906.11829", 2020
+        "Least confidence (selection via proxy)",
+        "SIGIR 1994; arXiv:1906.11829",
+        2020,
+        class_independence="deletion",
     )
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:

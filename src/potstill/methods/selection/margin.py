@@ -25,7 +25,9 @@ __all__ = ["Margin"]
 class Margin(RecordScore):
     """Real samples between whose two best classes a trained network can hardly decide."""
 
-    info: ClassVar[MethodInfo] = selection_info("Margin (selection via proxy)", "IDA 2001; arXiv:1906.11829", 2020)
+    info: ClassVar[MethodInfo] = selection_info(
+        "Margin (selection via proxy)", "IDA 2001; arXiv:1906.11829", 2020, class_independence="deletion"
+    )
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
         return {"margin": last_epoch(problem, "gap")}

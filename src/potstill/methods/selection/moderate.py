@@ -27,10 +27,12 @@ __all__ = ["Moderate"]
 class Moderate(FeatureSelection):
     """Samples that are neither typical nor odd for their class."""
 
-    info: ClassVar[MethodInfo] = selection_info("Moderate Coreset", "ICLR 2023 (openreview 7D5EECbOaf9)", 2023)
+    info: ClassVar[MethodInfo] = selection_info(
+        "Moderate Coreset", "ICLR 2023 (openreview 7D5EECbOaf9)", 2023, class_independence="deletion"
+    )
 
     features: FeatureName = "trained"
     """Features for distances: the embedding of a trained network, as in the paper, or others."""
 
-    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
-        return moderate(features, m)
+    def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:
+        return moderate(features, m, mean)

@@ -13,8 +13,11 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Method, MethodInfo, Metrics, Problem, Selection, StepCost
-from potstill.functional.sampling import random_per_class
-from potstill.methods.selection._by_class import check_class_sizes, selection_info
+from potstill.data.real_data import RealData
+from potstill.methods.selection._by_class import (
+    check_class_sizes,
+    selection_info,
+)
 
 __all__ = ["Random", "RandomState"]
 
@@ -29,13 +32,18 @@ class Random(Method[RandomState]):
     """Random real samples of every class."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Random real samples", "arXiv:1811.10959 (as a baseline)", 2018, tasks=("*",), multi_input=True
+        "Random real samples",
+        "arXiv:1811.10959 (as a baseline)",
+        2018,
+        tasks=("*",),
+        multi_input=True,
+        class_independence="separate",
     )
     state_type: ClassVar[type] = RandomState
 
     def init(self, problem: Problem, rng: Generator) -> RandomState:
         check_class_sizes(problem)
-        return RandomState(index=torch.cat(random_per_class(problem.class_indices, problem.counts, rng)))
+        return RandomState(index=torch.cat(RealData.of(problem).draw_exactly(problem.counts, rng)))
 
     def step(self, problem: Problem, state: RandomState, rng: Generator) -> tuple[RandomState, Metrics]:
         return state, {}

@@ -19,6 +19,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Method, MethodInfo, Metrics, PositiveFloat, Problem, Selection, StepCost, UnitFloat
+from potstill.data.real_data import RealData
 from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
 from potstill.labels.teacher import SGD, Teacher, fresh_teacher, soft_labels, teacher_step
@@ -104,7 +105,7 @@ class RandomSoft(Method[RandomSoftState]):
         check_class_sizes(problem)
         if self.teacher_steps == "auto":
             return self._init_choice(problem, rng)
-        index = torch.cat(random_per_class(problem.class_indices, problem.counts, rng))
+        index = torch.cat(RealData.of(problem).draw_exactly(problem.counts, rng))
         seed = draw_seed(rng)
         return RandomSoftState(index=index, teacher=fresh_teacher(problem.network(seed)), seed=seed)
 
@@ -114,8 +115,9 @@ class RandomSoft(Method[RandomSoftState]):
         in_training[training_part(train, self.validation)] = True
         if in_training.all():
             raise PotstillError("every class has a single sample, so that none can be held out; set teacher_steps")
-        by_class = [index[in_training[index]] for index in problem.class_indices]
-        index = torch.cat(random_per_class(by_class, problem.counts, rng, train.classes))
+        parts = [index[in_training[index]] for index in problem.class_indices]
+        by_class = dict(zip(problem.class_names, parts, strict=True))
+        index = torch.cat(random_per_class(by_class, problem.counts, rng))
         seed = draw_seed(rng)
         choice = start_choice(
             problem, index, torch.where(~in_training)[0], problem.assets["stops"], self.students, seed,
@@ -148,7 +150,7 @@ class RandomSoft(Method[RandomSoftState]):
     def result(self, problem: Problem, state: RandomSoftState) -> Selection:
         if state.choice is not None:
             return Selection(index=state.index, soft_labels=state.choice.rows[best_stop(state.choice)])
-        x = require_tensor(problem.train.fetch(state.index).x)
+        x = require_tensor(RealData.of(problem).batch(state.index).x)
         rows = soft_labels(problem.network(state.seed), state.teacher, x, self.temperature)
         return Selection(index=state.index, soft_labels=rows)
 

@@ -16,18 +16,20 @@ import torch
 from torch import Generator
 
 from potstill.core import MethodInfo, Metrics, Problem
-from potstill.data.iterate import iterate_samples
+from potstill.data.real_data import RealData
 from potstill.functional.duplicates import Digests
-from potstill.functional.sampling import proportional_allocation, random_per_class
+from potstill.functional.sampling import proportional_allocation
 from potstill.methods.engine import require_tensor
 from potstill.methods.selection._by_class import (
     ClassByClass,
     SelectionState,
     advance,
     check_class_sizes,
+    class_generator,
     selection_info,
 )
 from potstill.methods.selection._features import CHUNK
+from potstill.rng import draw_seed
 
 __all__ = ["Stratified", "StratifiedState"]
 
@@ -58,17 +60,18 @@ class Stratified(ClassByClass[StratifiedState]):
             counts = problem.counts
         else:
             counts = proportional_allocation(tuple(len(i) for i in problem.class_indices), sum(problem.counts))
-        return StratifiedState(selected=random_per_class(problem.class_indices, counts, rng))
+        selected = RealData.of(problem).draw_exactly(counts, rng)
+        return StratifiedState(selected=selected, seed=draw_seed(rng))
 
     def step(self, problem: Problem, state: StratifiedState, rng: Generator) -> tuple[StratifiedState, Metrics]:
         c = state.classes_done
         index = problem.class_indices[c]
         digests = Digests(len(index))
-        for positions, batch in iterate_samples(problem.train, index, CHUNK):
+        for positions, batch in RealData.of(problem).iterate(index, CHUNK):
             digests.add(positions, require_tensor(batch.x))
         first = digests.first_positions()
         # a random order of all samples, distinct ones before repeats
-        order = torch.randperm(len(index), generator=rng)
+        order = torch.randperm(len(index), generator=class_generator(problem, state))
         rank = torch.full((len(index),), len(index)).scatter_reduce(0, first[order], torch.arange(len(order)), "amin")
         is_repeat = torch.arange(len(order)) > rank[first[order]]
         selected = index[order[is_repeat.int().argsort(stable=True)][: len(state.selected[c])]]

@@ -32,7 +32,9 @@ __all__ = ["TDDS"]
 class TDDS(RecordScore):
     """Real samples whose predictions move most unsteadily while the network is trained."""
 
-    info: ClassVar[MethodInfo] = selection_info("Temporal dual-depth scoring", "arXiv:2311.13613", 2024)
+    info: ClassVar[MethodInfo] = selection_info(
+        "Temporal dual-depth scoring", "arXiv:2311.13613", 2024, class_independence="deletion"
+    )
 
     record_epochs: int = 200
     """Epochs of the training's schedule, of which only ``trajectory`` are trained (train.py: 200)."""

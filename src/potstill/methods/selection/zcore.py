@@ -28,7 +28,9 @@ __all__ = ["ZCore"]
 class ZCore(FeatureSelection):
     """Samples that cover what random points of the feature space are nearest to, without repetition."""
 
-    info: ClassVar[MethodInfo] = selection_info("Zero-Shot Coreset Selection", "arXiv:2411.15349", 2024)
+    info: ClassVar[MethodInfo] = selection_info(
+        "Zero-Shot Coreset Selection", "arXiv:2411.15349", 2024, class_independence="separate"
+    )
 
     samples: int = 100_000
     """Draws per class; the paper makes 10⁶ for all classes together."""
@@ -41,7 +43,7 @@ class ZCore(FeatureSelection):
     draws_per_tree: int = 100
     """Consecutive draws that share their dimensions and so one search tree. Ours; 1 as published."""
 
-    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
+    def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:
         if len(features) == 1:
             return features.new_zeros(1).long()
         scores = zcore_scores(

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Problem
-from potstill.functional.sampling import random_per_class
+from potstill.data.real_data import RealData
 from potstill.methods.engine import central_samples, hard_labels, load_network, require_tensor
 from potstill.methods.trajectory._objective import get_experts
 from potstill.rng import draw_seed
@@ -43,8 +43,8 @@ class ExpertInit:
             net = problem.network(draw_seed(rng)).eval().requires_grad_(False)
             return central_samples(problem, net, counts, rng)
         if self.select == "real":
-            return random_per_class(problem.class_indices, counts, rng, problem.train.classes)
-        orders = [index[torch.randperm(len(index), generator=rng)] for index in problem.class_indices]
+            return RealData.of(problem).draw_exactly(counts, rng)
+        orders = RealData.of(problem).draw(len(problem.train), rng)
         selected = [torch.empty(0, dtype=torch.int64) for _ in orders]
         for net in _final_networks(problem):
             for c, (order, n) in enumerate(zip(orders, counts, strict=True)):
@@ -52,7 +52,7 @@ class ExpertInit:
                     if len(selected[c]) >= n:
                         break
                     with torch.no_grad():
-                        predicted = net(problem.train.fetch(batch).x).argmax(1).cpu()
+                        predicted = net(RealData.of(problem).batch(batch).x).argmax(1).cpu()
                     selected[c] = torch.cat([selected[c], batch[predicted == c]])[:n]
             if all(len(index) == n for index, n in zip(selected, counts, strict=True)):
                 break
