@@ -40,9 +40,9 @@ from torch import Tensor, nn
 
 from potstill.augment.view_schedule import ViewSchedule
 from potstill.data import TensorSource
+from potstill.data.real_data import RealData
 from potstill.evaluation.statistics import summary
 from potstill.execution.memory import keep_freed_memory
-from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.codec import LabelCodec
 from potstill.labels.label_file import label_file_bytes
 from potstill.labels.losses import kl
@@ -112,8 +112,7 @@ class Bench:
     def sample(self, seed: int) -> tuple[Tensor, Tensor, ViewSchedule]:
         """A set: inputs, classes, and the views of its students."""
         counts = [self.args.ipc] * len(self.classes)
-        groups = class_indices(self.train.labels, len(self.classes))
-        index = torch.cat(random_per_class(groups, counts, generator(seed, "set")))
+        index = torch.cat(RealData.of_source(self.train).draw_exactly(counts, generator(seed, "set")))
         return self.all[index], self.train.labels[index], ViewSchedule(seed=seed, scale=(0.5, 1.0), flip=0.0)
 
     def student(self, seed: int, n: int, batch_of: Callable[[int, Tensor], tuple[Tensor, Tensor]], t: float) -> float:

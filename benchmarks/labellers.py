@@ -31,6 +31,7 @@ import potstill
 from potstill.augment.names import named_augmentation
 from potstill.core import DecodeContext, NetworkFactory, Splits
 from potstill.core.registry import names, resolve
+from potstill.data.real_data import RealData
 from potstill.dataset_file import Distilled, load
 from potstill.evaluation import Protocol
 from potstill.evaluation.augmentation import student_augmentation
@@ -39,7 +40,6 @@ from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import StudentJob
 from potstill.evaluation.vmap_students import predict_all
 from potstill.execution import Serial
-from potstill.functional.sampling import class_indices, random_per_class
 from potstill.nn import factory
 from potstill.parametrize.tiles import Tiles
 from potstill.pretraining import TrainedNetworks, build_assets
@@ -242,10 +242,8 @@ class Bench:
     def tiles(self, seed: int, row: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Four random real pictures in each stored one."""
         train, count = self.splits.train, 4 * self.ipc
-        index = class_indices(train.labels, len(train.classes))
-        drawn = torch.cat(
-            random_per_class(index, [count] * len(index), generator(seed, "random-tiles"), train.classes)
-        )  # fmt: skip
+        counts = [count] * len(train.classes)
+        drawn = torch.cat(RealData.of_source(train).draw_exactly(counts, generator(seed, "random-tiles")))
         raw = train.raw(drawn)
         assert isinstance(raw, torch.Tensor)
         tiles = Tiles(factor=2, shrink="area")

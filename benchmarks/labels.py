@@ -44,9 +44,9 @@ import potstill
 from potstill.augment.view_schedule import ViewSchedule
 from potstill.core import InputSpec
 from potstill.data import TensorSource
+from potstill.data.real_data import RealData
 from potstill.evaluation.statistics import summary
 from potstill.execution.memory import keep_freed_memory
-from potstill.functional.sampling import class_indices, random_per_class
 from potstill.labels.label_file import label_file_bytes
 from potstill.labels.losses import kl
 from potstill.labels.teacher_file import teacher_file_bytes
@@ -249,7 +249,7 @@ class Bench:
         """A set: inputs, classes, and the views of its students."""
         k = len(self.classes)
         counts = [self.args.ipc] * k
-        index = torch.cat(random_per_class(class_indices(self.train.labels, k), counts, generator(seed, "set")))
+        index = torch.cat(RealData.of_source(self.train).draw_exactly(counts, generator(seed, "set")))
         batch = self.train.fetch(index)
         assert isinstance(batch.x, Tensor)
         return batch.x, self.train.labels[index], ViewSchedule(seed=seed, scale=(0.5, 1.0), flip=self.flip)

@@ -28,12 +28,12 @@ from machine import machine
 from potstill.augment.names import named_augmentation
 from potstill.core import InputSpec
 from potstill.data import load
+from potstill.data.real_data import RealData
 from potstill.evaluation.protocols import DSA
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import StudentJob, train, train_and_predict
 from potstill.evaluation.vmap_students import fit_stacked, train_and_predict_stacked
 from potstill.execution import Processes, Serial
-from potstill.functional.sampling import class_indices, random_per_class
 from potstill.nn import factory
 from potstill.rng import generator
 
@@ -89,8 +89,7 @@ def accuracies(args: argparse.Namespace) -> dict[str, Any]:
     train_data, test = splits.train, splits.test
     assert test is not None
     counts = [args.ipc] * len(train_data.classes)
-    by_class = class_indices(train_data.labels, len(train_data.classes))
-    index = torch.cat(random_per_class(by_class, counts, generator(0, "set"), train_data.classes))
+    index = torch.cat(RealData.of_source(train_data).draw_exactly(counts, generator(0, "set")))
     batch = train_data.fetch(index)
     assert isinstance(batch.x, torch.Tensor)
     assert batch.y is not None
