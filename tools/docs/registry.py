@@ -26,7 +26,7 @@ FAMILIES = {
 
 
 INDEPENDENT = {"none": "together", "deletion": "keep their bits", "separate": "can run apart"}
-"""What a table says of a method's `MethodInfo.class_independence`."""
+"""Text in a table for each value of `MethodInfo.class_independence`."""
 
 
 def _of(family: str) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ def test_two_clients_that_share_sums_make_the_joint_set() -> None:
     assert float((alone - joint).norm()) > 10 * float((one - joint).norm())
 
 
-def test_noise_on_class_sums_is_seen_by_the_method() -> None:
+def test_noise_on_the_sums_is_seen_by_the_method() -> None:
     noise = GaussianNoise(std=5.0, rng=generator(0))
     noisy = fit(METHOD, toy_source(), ipc=2, seed=4, release=noise).payload["inputs"]
     assert noise.queries == 5 * 4  # one sum of each class in each step
