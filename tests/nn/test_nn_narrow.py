@@ -18,7 +18,11 @@ wide = torch.backends.cpu.get_cpu_capability() == "AVX512" and available()
 def test_the_tests_of_the_kernels_pass_with_narrow_registers():
     here = Path(__file__).parent
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}
-    asked = [sys.executable, "-c", "from potstill.native import loaded, available; print(available(), loaded())"]
+    asked = [
+        sys.executable,
+        "-c",
+        "from potstill.native import available, loaded_kernels; print(available(), loaded_kernels())",
+    ]
     found = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout.split()
     own = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
     assert found[0] == own[0] == "True"

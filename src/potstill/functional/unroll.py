@@ -339,7 +339,7 @@ def unrolled_grads(
 
 @dataclass(frozen=True, slots=True)
 class _Training:
-    """What all steps of a training share; ``beta`` is the learning rate."""
+    """Values that all steps of a training share; ``beta`` is the learning rate."""
 
     form: _StateLayout
     loss: Loss
