@@ -9,6 +9,7 @@ from potstill_counts.captioned import Captioned
 from potstill_counts.graph import GraphNet, graph_source
 from potstill_counts.method import KennardStone
 from potstill_counts.network import Rates
+from potstill_counts.node_values import NodeValues, with_node_values
 from potstill_counts.pool import Mixtures, NearestRow
 from potstill_counts.reader import read_counts
 from potstill_counts.task import Counts
@@ -18,6 +19,7 @@ from potstill.data import TensorSource
 from potstill.data.read_options import ReadOptions
 from potstill.errors import PotstillError
 from potstill.nn import factory, parse_network
+from potstill.tasks import list_targets, pad_targets
 from potstill.testing import check_method, check_network, check_parametrization, check_source, check_task, toy_source
 from potstill.testing.toy import pairs_source
 
@@ -134,3 +136,30 @@ def test_graphs_of_any_size(tmp_path: Path) -> None:
     assert card.score > 0.6, "rings and stars are told apart"
     with pytest.raises(PotstillError, match="no values to optimise"):
         potstill.distill(data, "dm", ipc=3, network=GraphNet)
+
+
+def test_targets_of_any_number(tmp_path: Path) -> None:
+    def degrees(graphs: TensorSource) -> TensorSource:
+        each = [graphs.raw(torch.tensor([i])) for i in range(len(graphs))]
+        return with_node_values(
+            graphs, [torch.bincount(g["edges/values"][:, 0], minlength=len(g["nodes/values"])).float() for g in each]
+        )
+
+    # a star of 3 nodes has degrees 2, 1 and 1: who says 1 is off by 1, 0 and 0
+    assert NodeValues().score(torch.ones(1, 1), pad_targets([torch.tensor([2.0, 1, 1])])) == pytest.approx(3**-0.5)
+    data = potstill.Splits(train=degrees(rings_and_stars(0)), test=degrees(rings_and_stars(3, 12)))
+    check_source(data.train)
+    check_task(
+        NodeValues(), pad_targets([torch.full((1 + i % 3,), float(i)) for i in range(24)]), torch.arange(24.0)[:, None]
+    )
+    sets = [potstill.distill(data, "random", items=n, codec="exact", seed=n, progress=None) for n in (6, 3)]
+    path = sets[0].save(tmp_path / "graphs.safetensors")
+    again = potstill.load(path)
+    assert again.index is not None
+    for item, at in enumerate(again.index.tolist()):
+        assert torch.equal(list_targets(again.labels)[item], list_targets(data.train.targets)[at])
+    assert len(list_targets(potstill.concat(sets).labels)) == 9
+    card = potstill.evaluate(
+        path, data, networks=GraphNet, protocol="dc", seeds=2, epochs=60, baselines=False, full=False
+    )
+    assert card.score < data.test.task.chance_score(data.test.targets)

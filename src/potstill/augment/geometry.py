@@ -7,7 +7,7 @@ from torch import Tensor
 
 from potstill.augment.siamese import Siamese
 from potstill.core import Augmentation, GeometricAugmentation, TargetMovingAugmentation, Task
-from potstill.tasks import GEOMETRIC, MovableTargets, invariant_operations
+from potstill.tasks import GEOMETRIC, MovableTargets, invariant_operations, is_ragged
 
 __all__ = ["can_mix_targets", "fit_to_task", "move_targets"]
 
@@ -32,8 +32,9 @@ def fit_to_task(augment: Augmentation, task: Task, *, moves_targets: bool) -> tu
 
 
 def can_mix_targets(task: Task | None) -> bool:
-    """Return True if targets of two samples may be mixed (not if positions in an image matter); ``None``: classes."""
-    return task is None or set(invariant_operations(task)) >= set(GEOMETRIC)
+    """Return True if targets of two samples may be mixed (not if positions in an image matter, or their number
+    differs); ``None``: classes."""
+    return task is None or (not is_ragged(task) and set(invariant_operations(task)) >= set(GEOMETRIC))
 
 
 def move_targets(task: Task | None, augment: Augmentation, y: Tensor, params: Any, shape: tuple[int, ...]) -> Tensor:

@@ -148,7 +148,7 @@ class DataOptions:
     label: Annotated[str | None, optional("COLUMN")] = None
     """Label column of a table."""
     task: Annotated[str | None, optional("NAME")] = None
-    """Task, if not classification: regression, forecast:window=96,horizon=24, or retrieval."""
+    """Task, if not classification: regression, forecast:window=96,horizon=24, retrieval, or multi-label."""
     size: Annotated[Size | None, optional("HxW")] = None
     """Resize images to this height and width: 32 or 32x48."""
     skip_bad: Flag = False

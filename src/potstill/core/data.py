@@ -50,8 +50,9 @@ class Batch:
     """Samples along the first axis of every tensor.
 
     ``x`` is normalised where it comes from `Source.fetch`. ``y`` has the targets in the task's form: int64 classes
-    (n,), soft labels (n, k) that sum to 1, real values (n, t), or pair numbers (n,). ``columns``: further values by
-    name, such as weights or groups.
+    (n,), soft labels (n, k) that sum to 1, real values (n, t), pair numbers (n,), or padded rows (n, most, …) where
+    their number differs by sample (`potstill.tasks.RaggedTask`). ``columns``: further values by name, such as weights
+    or groups.
     """
 
     x: Inputs

@@ -120,10 +120,11 @@ _PATHS: dict[Group, dict[str, str]] = {
     "tasks": {
         "classification": "tasks.classification:Classification", "regression": "tasks.regression:Regression",
         "forecast": "tasks.forecast:Forecast", "retrieval": "tasks.retrieval:Retrieval",
+        "multi-label": "tasks.multi_label:MultiLabel",
     },
     "loaders": {  # by the task whose data they read
         "table/regression": "data.regression:read_regression", "series/forecast": "data.series:read_series",
-        "pair/retrieval": "data.pairs:read_pairs",
+        "pair/retrieval": "data.pairs:read_pairs", "table/multi-label": "data.multi_label:read_multi_label",
     },
     "executors": {
         "serial": "execution.executor:Serial", "processes": "execution.processes:Processes",

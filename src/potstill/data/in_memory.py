@@ -19,6 +19,7 @@ from potstill.data.columns import batch_columns
 from potstill.data.repr import describe_source, source_html
 from potstill.data.table_encoding import Column
 from potstill.errors import PotstillError
+from potstill.tasks import is_ragged, split_targets
 
 __all__ = ["TensorSource", "checked_normalization", "fit_normalization"]
 
@@ -103,7 +104,8 @@ class TensorSource:
     task: Task | None = None
     """The learning task; ``None``: classification."""
     targets: Tensor | None = None
-    """Targets of the task (n, …), on the CPU, if they are not the labels."""
+    """Targets of the task (n, …), on the CPU, if they are not the labels. Of a task whose targets differ in number by
+    sample: padded rows, as `potstill.tasks.pad_targets` makes them."""
     places: Int[Tensor, " n"] | None = None
     """Position of each sample among the files or rows that were read; ``None``: unknown."""
     names: tuple[str, ...] = ()
@@ -133,6 +135,11 @@ class TensorSource:
         for what, many in several.items():
             if many != len(self.labels):
                 raise PotstillError(f"{self.name}: {many} {what} but {len(self.labels)} labels; give one each")
+        if is_ragged(self.task):
+            try:
+                split_targets(self.labels if self.targets is None else self.targets)
+            except ValueError as error:
+                raise PotstillError(f"{self.name}: {error}") from error
         if isinstance(self.inputs, Tensor) and tuple(self.inputs.shape[1:]) != self.input.shape:
             raise PotstillError(
                 f"{self.name}: inputs have shape {tuple(self.inputs.shape[1:])}, the spec says {self.input.shape}"

@@ -92,7 +92,8 @@ def load(
         device: where inputs are held and batches made.
         task: what is to be learned, where the data cannot say it: ``regression`` (the label is a number),
             ``forecast:window=96,horizon=24`` (rows are points in time), ``retrieval`` (a folder of pictures with their
-            texts in ``metadata.csv``); a name with settings, or a task as a value. ``None``: classes.
+            texts in ``metadata.csv``), ``multi-label`` (a cell has several labels with ``;`` between them); a name with
+            settings, or a task as a value. ``None``: classes.
         kind: kind of data, which chooses the loader (`find_loader`); ``None``: as the data show.
         group: which samples are related (frames of a clip, pictures of a patient) and lie on one side of a drawn split
             and of what is held out to choose on: a column of a table; of files ``parent``, the name of the folder that

@@ -35,7 +35,7 @@ from potstill.data.train_test_overlap import first_equal, keep_copies_together, 
 from potstill.errors import PotstillError
 from potstill.kinds import get_kind
 from potstill.rng import generator
-from potstill.tasks import FittableTask
+from potstill.tasks import FittableTask, is_ragged
 
 __all__ = [
     "RawPart", "RawSplits", "TimeOrdered", "assemble", "check_splits", "decode_labelled", "draw_test_split", "holdout",
@@ -402,7 +402,7 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
         notes += more
     elif test is not None:
         notes += note_given_split(name, parts.classes, train.groups, test.labels, test.groups)
-    if spec.kind == "table" and isinstance(train.inputs, Frame | Tensor):
+    if spec.kind == "table" and isinstance(train.inputs, Frame | Tensor) and not is_ragged(parts.task):
         notes += leaking_columns(train.inputs, train.labels, train.targets, name)
     columns: tuple[Column, ...] = ()
     if isinstance(train.inputs, Frame):

@@ -14,11 +14,12 @@ from potstill.core import Encoded, Normalization
 from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.load import validated_set
 from potstill.dataset_file.normalization import is_same, normalization_to_json, to_float32
-from potstill.dataset_file.payload_io import bytes_by_part, encode_texts
+from potstill.dataset_file.payload_io import bytes_by_part, encode_targets, encode_texts
 from potstill.dataset_file.shared_decoders import decoder_parts
 from potstill.dataset_file.validate import LEARNED_LR, WHITENING
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS
+from potstill.tasks import concat_targets
 
 __all__ = ["concat"]
 
@@ -134,6 +135,8 @@ def _encode_labels(sets: Sequence[Distilled], classes: Sequence[str]) -> dict[st
     first = sets[0]
     if first.scores is not None:
         return {"scores": Float().pack(torch.cat([s.scores for s in sets if s.scores is not None]))}
+    if first.has_ragged_targets:
+        return encode_targets(concat_targets([s.labels for s in sets]), None, Float(), ragged=True)
     if not first.is_classification:
         if first.labels.is_floating_point():
             return {"labels": Float().pack(torch.cat([s.labels for s in sets]))}

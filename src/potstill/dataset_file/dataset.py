@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, TensorDataset
 from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, sample_rows, titled_table
 from potstill._util.outputs import check_output
 from potstill.core import InputSpec, Normalization, Task
-from potstill.core.nested import sample
+from potstill.core.nested import OFFSETS, sample
 from potstill.dataset_file.files import write_tensors
 from potstill.dataset_file.metadata import input_from_json, is_classification, metadata_text, task_from_json
 from potstill.dataset_file.replacing import describe_conflict
@@ -95,7 +95,8 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
 
     @property
     def labels(self) -> Tensor:
-        """Targets: int64 classes (n,) or float32 rows (n, k) that sum to 1; real values (n, t), numbers of pairs (n,).
+        """Targets: int64 classes (n,) or float32 rows (n, k) that sum to 1; real values (n, t), numbers of pairs (n,);
+        padded rows (n, most, …) where their number differs by item (`potstill.tasks.target_mask` finds the targets).
 
         Of a set with `scores`: the nearest probabilities to scores + 1/k, for cross-entropy.
         """
@@ -143,6 +144,11 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
     def has_soft_labels(self) -> bool:
         """True where labels are rows of class probabilities."""
         return self.is_classification and self.labels.is_floating_point()
+
+    @property
+    def has_ragged_targets(self) -> bool:
+        """True where the number of targets differs by item."""
+        return f"labels{OFFSETS}" in self.metadata["codec"]["tensors"]
 
     @property
     def is_selection(self) -> bool:

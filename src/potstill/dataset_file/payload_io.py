@@ -29,7 +29,7 @@ from potstill.core import (
     Parametrization,
     RequiresAssets,
 )
-from potstill.core.nested import concat, named_tensors, tensor_names, tree_map
+from potstill.core.nested import OFFSETS, VALUES, concat, named_tensors, tensor_names, tree_map
 from potstill.dataset_file.metadata import has_scores, input_from_json
 from potstill.dataset_file.shared_decoders import DecoderSource, MissingDecoder, decoder_parts, load_decoders
 from potstill.dataset_file.validate import WHITENING, are_valid_offsets, check_scores, check_shapes
@@ -39,14 +39,16 @@ from potstill.functional.label_simplex import to_probabilities
 from potstill.functional.packing import MOST_BITS
 from potstill.kinds import get_kind
 from potstill.parametrize.named_inputs import parse_parametrization
+from potstill.tasks import is_ragged, join_targets, split_targets
 
 __all__ = [
     "CAPTIONS", "SHARED", "bytes_by_part", "decode_contents", "decode_input_tensor", "decode_inputs", "decode_payload",
-    "encode_contents", "encode_input_tensor", "encode_inputs", "encode_labels", "encode_scores", "encode_texts",
-    "entropy_coded_size", "quantizes_normalised",
+    "encode_contents", "encode_input_tensor", "encode_inputs", "encode_labels", "encode_scores", "encode_targets",
+    "encode_texts", "entropy_coded_size", "pop_targets", "quantizes_normalised",
 ]  # fmt: skip
 
-DECODED, CAPTIONS, SCORES, LEARNED, PAYLOAD = "decoded", "captions", "scores", "learned/", "payload/"
+DECODED, CAPTIONS, SCORES, LABELS = "decoded", "captions", "scores", "labels"
+LEARNED, PAYLOAD = "learned/", "payload/"
 SHARED = "decoder/"
 """Prefix of payload tensors shared by all items, such as a dictionary or a generator's weights."""
 _SHARED = re.compile(rf"payload/(\d+/)?{SHARED}")
@@ -75,7 +77,7 @@ def encode_contents(contents: Contents, schema: Schema, encoding: Encoding) -> t
         parts[SCORES] = encode_scores(contents.scores, codec)
     else:
         classes = len(schema.classes) if schema.task is None or schema.task.name == "classification" else None
-        parts["labels"] = encode_labels(contents.labels, classes, codec)
+        parts |= encode_targets(contents.labels, classes, codec, ragged=is_ragged(schema.task))
     parts |= encode_texts(contents.captions)
     if contents.index is not None:
         parts["index"] = encode_ints(contents.index)
@@ -104,6 +106,40 @@ def encode_labels(labels: Tensor, classes: int | None, codec: Codec) -> Encoded:
     if labels.is_floating_point():
         return encode_probabilities(labels, codec.label_bits)
     return encode_classes(labels, classes)
+
+
+def encode_targets(labels: Tensor, classes: int | None, codec: Codec, *, ragged: bool) -> dict[str, Encoded]:
+    """Encode targets by their names in the file: ``labels``, or values and offsets without the padding of ragged ones.
+
+    Raises:
+        PotstillError: ragged targets are no padded rows, or no sample has any.
+    """
+    if not ragged:
+        return {LABELS: encode_labels(labels, classes, codec)}
+    try:
+        values, offsets = split_targets(labels)
+    except ValueError as error:
+        raise PotstillError(f"the distilled set: {error}") from error
+    if not len(values):
+        raise PotstillError("the distilled set: at least one target is required, but no sample has any; take more")
+    return {LABELS + VALUES: encode_labels(values, None, codec), LABELS + OFFSETS: encode_ints(offsets)}
+
+
+def pop_targets(decoded: dict[str, Tensor]) -> Tensor | None:
+    """Remove the targets of a file from ``decoded`` and return them, ragged ones as padded rows; ``None``: none."""
+    values, offsets = (decoded.pop(LABELS + ending, None) for ending in (VALUES, OFFSETS))
+    if values is None and offsets is None:
+        return decoded.pop(LABELS, None)
+    if (
+        values is None
+        or offsets is None
+        or LABELS in decoded
+        or values.ndim == 0
+        or values.dtype not in (torch.float32, torch.int64)
+        or not are_valid_offsets(values, offsets, offsets.numel())
+    ):
+        raise PotstillError("its ragged targets must be values and the offset of each item's; get the file again")
+    return join_targets(values, offsets)
 
 
 def encode_scores(scores: Tensor, codec: Codec) -> Encoded:
@@ -244,7 +280,8 @@ def decode_contents(
         PotstillError: tensors and metadata contradict each other, or this machine has no such parametrization.
     """
     parts, decoded, normalised = _decode_tensors(remaining, metadata)
-    labels, index, weights = (decoded.pop(name, None) for name in ("labels", "index", "weights"))
+    index, weights = (decoded.pop(name, None) for name in ("index", "weights"))
+    labels = pop_targets(decoded)
     scores = decoded.pop(SCORES, None)
     if (scores is None) == has_scores(metadata) or (scores is not None and labels is not None):
         raise PotstillError(

@@ -26,11 +26,11 @@ from potstill.dataset_file.metadata import (
     parse_metadata,
 )
 from potstill.dataset_file.normalization import read_normalization
-from potstill.dataset_file.payload_io import CAPTIONS, decode_inputs, encode_inputs, encode_labels, encode_texts
+from potstill.dataset_file.payload_io import CAPTIONS, decode_inputs, encode_inputs, encode_targets, encode_texts
 from potstill.dataset_file.replacing import describe_conflict
 from potstill.dataset_file.validate import check_shapes
 from potstill.errors import PotstillError
-from potstill.tasks import get_targets
+from potstill.tasks import get_targets, get_task, is_ragged
 
 __all__ = ["check_source", "is_index_file", "materialize", "read_indices", "require_selection", "write_indices"]
 
@@ -143,9 +143,9 @@ def materialize(path: Path, source: Source) -> Distilled:
         raise PotstillError(f"{path}: {error}") from error
     encoded, normalised = encode_inputs(inputs, spec, codec, normalization)
     inputs = decode_inputs(encoded, spec, normalised, normalization)
-    if not any(n.partition(".")[0] == "labels" for n in stored):
+    if not any(n.partition("/")[0].partition(".")[0] == "labels" for n in stored):
         classes = len(source.classes) if is_classification(metadata) else None
-        encoded["labels"] = encode_labels(get_targets(source)[index], classes, codec)
+        encoded |= encode_targets(get_targets(source)[index], classes, codec, ragged=is_ragged(get_task(source)))
     if texts := getattr(source, "texts", ()):
         encoded |= encode_texts([texts[i] for i in index.tolist()])
     for name, part in encoded.items():

@@ -19,8 +19,9 @@ class Contents:
     inputs: Inputs | None
     """float32 (n, …) in data units; of inputs with names also int64 codes and words. ``None``: see ``missing``."""
     labels: Tensor
-    """Targets of the task: int64 classes (n,), rows (n, k) that sum to 1, real values, numbers of pairs. Where there
-    are ``scores``, the nearest probabilities to them, whatever is given here."""
+    """Targets of the task: int64 classes (n,), rows (n, k) that sum to 1, real values, numbers of pairs, or padded rows
+    (n, most, …) where their number differs by item. Where there are ``scores``, the nearest probabilities to them,
+    whatever is given here."""
     payload: Mapping[str, Tensor] = field(default_factory=dict)
     """Tensors that the inputs decode from; those under ``decoder/`` are shared by all items."""
     index: Tensor | None = None

@@ -32,7 +32,7 @@ from potstill.execution import Executor, Serial
 from potstill.functional.sampling import class_indices
 from potstill.nn import CustomNetwork, default_network_name, factory_for
 from potstill.rng import derive_seed, generator
-from potstill.tasks import Classification, get_targets, get_task
+from potstill.tasks import Classification, concat_targets, get_targets, get_task, is_ragged
 
 __all__ = ["Bench", "Condition", "TrainingData", "drop_diverged", "make_bench", "network_outputs"]
 
@@ -144,12 +144,13 @@ class Bench:
         if self.classes and any(y.is_floating_point() for y in ys):
             k = len(self.real.classes)
             ys = [as_rows(y, k, torch.float32) for y in ys]
+        y = concat_targets(ys) if is_ragged(self.task) else torch.cat(ys)
         weights = None
         if one.weights is not None or other.weights is not None:
             weights = torch.cat(
                 [t.y.new_ones(len(t.y), dtype=torch.float32) if t.weights is None else t.weights for t in (one, other)]
             )
-        return TrainingData(x=concat([one.x, other.x]), y=torch.cat(ys), weights=weights)
+        return TrainingData(x=concat([one.x, other.x]), y=y, weights=weights)
 
     def without(self, items: Tensor) -> TrainingData:
         """Return the set without some items."""

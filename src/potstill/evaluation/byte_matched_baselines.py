@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import call
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Int
@@ -30,7 +30,7 @@ from potstill.codecs import (
 from potstill.codecs.entropy import entropy_coded_bytes
 from potstill.codecs.exact import encode_ints
 from potstill.core import Encoded, Inputs, InputSpec, NetworkFactory, Source
-from potstill.core.nested import named_tensors, single_tensor, to_device
+from potstill.core.nested import OFFSETS, VALUES, named_tensors, single_tensor, to_device
 from potstill.data.groups import get_groups
 from potstill.data.real_data import RealData
 from potstill.data.splits import TimeOrdered, stratify
@@ -43,7 +43,7 @@ from potstill.functional.coreset import herding
 from potstill.kinds import get_kind
 from potstill.labels.teacher import soft_labels
 from potstill.rng import derive_seed, generator
-from potstill.tasks import Classification, get_targets, get_task
+from potstill.tasks import Classification, get_targets, get_task, is_ragged, join_targets, split_targets
 
 __all__ = [
     "BASELINES", "CHEAP_OPERATIONS", "MIN_DRAWS", "TRIAL_STEPS", "BaselineContext", "SoftLabelFn",
@@ -52,6 +52,8 @@ __all__ = [
     "pack_samples",
 ]  # fmt: skip
 
+Encodings: TypeAlias = Mapping[str, Encoded]
+"""Encoded tensors by name; ``""`` for one that has no parts."""
 BASELINES = ("random", "herding", "random-soft")
 """Baselines in the bytes of the set, in display order. ``random-items`` comes after them: the literature's comparison,
 as many real samples as the set has inputs, exact, whatever their bytes.
@@ -149,11 +151,11 @@ def count_strata(train: Source) -> int:
     return max(1, len(train.classes))
 
 
-def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mapping[str, Encoded], Encoded]:
+def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Encodings, Encodings]:
     """Encode the samples at ``index``: inputs by name, and targets. Soft labels are placeholders of the right size."""
     x, k = train.raw(index), len(train.classes)
     if soft:
-        labels = encode_probabilities(torch.full((len(index), k), 1 / k), SOFT_LABEL_BITS)
+        labels: Encodings = {"": encode_probabilities(torch.full((len(index), k), 1 / k), SOFT_LABEL_BITS)}
     else:
         labels = _targets_stored(train, index)
     if not isinstance(x, Tensor):
@@ -167,7 +169,7 @@ def _foreseen(train: Source, index: Tensor, codec: str, soft: bool) -> int:
     inputs = estimate_bytes(parse_codec(codec), (len(index), *train.input.shape))
     if soft:
         return inputs + label_bytes(len(index), len(train.classes), SOFT_LABEL_BITS)
-    return inputs + encoded_bytes(_targets_stored(train, index))
+    return inputs + sum(map(encoded_bytes, _targets_stored(train, index).values()))
 
 
 def _part(x: Tensor, codec: str) -> Encoded:
@@ -175,14 +177,17 @@ def _part(x: Tensor, codec: str) -> Encoded:
     return parse_codec(codec).pack(x) if x.is_floating_point() else encode_ints(x)
 
 
-def _targets_stored(train: Source, index: Tensor) -> Encoded:
+def _targets_stored(train: Source, index: Tensor) -> Encodings:
     if isinstance(get_task(train), Classification):
-        return encode_classes(train.labels[index], len(train.classes))
-    return _part(get_targets(train)[index], "exact")
+        return {"": encode_classes(train.labels[index], len(train.classes))}
+    targets = get_targets(train)[index]
+    if not is_ragged(get_task(train)):
+        return {"": _part(targets, "exact")}
+    return {name: _part(t, "exact") for name, t in zip((VALUES, OFFSETS), split_targets(targets), strict=True)}
 
 
-def _size(stored: tuple[Mapping[str, Encoded], Encoded]) -> int:
-    return sum(map(encoded_bytes, stored[0].values())) + encoded_bytes(stored[1])
+def _size(stored: tuple[Encodings, Encodings]) -> int:
+    return sum(encoded_bytes(part) for side in stored for part in side.values())
 
 
 def _take(order: Order, per_class: int) -> Int[Tensor, " m"]:
@@ -259,14 +264,14 @@ def pack_samples(
         inputs, labels = _stored(train, index, codec, soft=False)
         if rows is not None:
             probabilities = rows(single_tensor(train.fetch(index).x, "a teacher's label")).cpu()
-            labels = encode_probabilities(probabilities, SOFT_LABEL_BITS)
-        y = decode(labels)
+            labels = {"": encode_probabilities(probabilities, SOFT_LABEL_BITS)}
+        y = join_targets(decode(labels[VALUES]), decode(labels[OFFSETS])) if VALUES in labels else decode(labels[""])
         x: Inputs = {name: decode(part) for name, part in inputs.items()}
         if "" in inputs:
             x = decode_input_tensor(inputs[""], quantizes_normalised(parse_codec(codec), picture), train.normalization)
         pairs.append((train.normalization.apply(to_device(x, train.device)), y.to(train.device)))
         sizes.append(_size((inputs, labels)))
-        parts = [entropy_coded_bytes(part) for part in (*inputs.values(), labels)] if code else [None]
+        parts = [entropy_coded_bytes(part) for part in (*inputs.values(), *labels.values())] if code else [None]
         coded.append(None if None in parts else sum(p for p in parts if p is not None))
     return TrainingSet(
         pairs=pairs, bytes=max(sizes), per_class=per_class, codec=codec,
@@ -469,4 +474,5 @@ def count_exact_bytes(train: Source, most: int = 1 << 24) -> int:
     n = min(len(train), max(1, most // max(1, train.input.num_values)))
     index = torch.arange(len(train)) if n == len(train) else torch.linspace(0, len(train) - 1, n).long()
     inputs = sum(encoded_bytes(_part(part.cpu(), "exact")) for part in named_tensors(train.raw(index)).values())
-    return round(inputs * len(train) / n) + encoded_bytes(_targets_stored(train, train.labels.argsort(stable=True)))
+    targets = _targets_stored(train, train.labels.argsort(stable=True))
+    return round(inputs * len(train) / n) + sum(map(encoded_bytes, targets.values()))

@@ -20,6 +20,7 @@ from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.images import encode_png, has_viewable_images, require_images, to_uint8, write_png
 from potstill.kinds import get_kind
+from potstill.tasks import list_targets, split_targets, target_mask
 
 __all__ = ["EXPORT_FORMATS", "LABEL_COLUMNS", "ExportFormat", "export", "to_arrow"]
 
@@ -107,7 +108,7 @@ def _npz(distilled: Distilled, path: Path) -> None:
     normalization = distilled.normalization
     arrays = {f"x/{n}" if n else "x": t.numpy() for n, t in named_tensors(distilled.inputs).items()}
     arrays |= {
-        "y": _targets(distilled),
+        **_target_arrays(distilled),
         "classes": np.array(distilled.classes, dtype=None if distilled.classes else str),
         "mean": normalization.mean.numpy(),
         "std": normalization.std.numpy(),
@@ -190,10 +191,18 @@ def _targets(distilled: Distilled) -> np.ndarray:
     return y.astype(np.float64) + np.repeat(np.array(offset, dtype=np.float64), y.shape[1] // len(offset))
 
 
+def _target_arrays(distilled: Distilled) -> dict[str, np.ndarray]:
+    if not distilled.has_ragged_targets:
+        return {"y": _targets(distilled)}
+    return {f"y{n}": t.numpy() for n, t in zip((VALUES, OFFSETS), split_targets(distilled.labels), strict=True)}
+
+
 def _target_columns(distilled: Distilled) -> _Columns:
     import pyarrow as pa
 
     labels, hard = distilled.labels, pa.array(distilled.hard_labels.numpy())
+    if distilled.has_ragged_targets:
+        return {"target": _lists((t.flatten().numpy() for t in list_targets(labels)), str(labels.numpy().dtype))}
     if not distilled.is_classification:
         y = _targets(distilled)
         kind = str(y.dtype)
@@ -311,7 +320,9 @@ def _tar(distilled: Distilled, samples: range, out: io.BufferedIOBase) -> None:
                 files["cls"] = str(int(hard[i])).encode()
             if distilled.has_soft_labels or not distilled.is_classification:
                 named = "soft.json" if distilled.has_soft_labels else "target.json"
-                files[named] = json.dumps(distilled.labels[i].tolist()).encode()
+                own = distilled.labels[i]
+                own = own[target_mask(own[None])[0]] if distilled.has_ragged_targets else own
+                files[named] = json.dumps(own.tolist()).encode()
             if distilled.scores is not None:
                 files["scores.json"] = json.dumps(distilled.scores[i].tolist()).encode()
             if distilled.captions:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from potstill.dataset_file.dataset import Distilled
 from potstill.errors import PotstillError
+from potstill.tasks import list_targets
 
 __all__ = ["column_names", "names_as_type", "source_table", "to_pandas"]
 
@@ -278,6 +279,11 @@ def _targets(distilled: Distilled) -> dict[str, Any]:
         if "type" not in said and not isinstance(name, str) and all(_is_whole(c) for c in distilled.classes):
             kind = "int64"
         return {name if isinstance(name, str) else "label": names_as_type(names, kind)}
+    if distilled.has_ragged_targets:
+        known: tuple[str, ...] = getattr(distilled.task, "labels", ())
+        rows = (t.tolist() for t in list_targets(distilled.labels))
+        cells = [";".join(known[each] if known else str(each) for each in row) for row in rows]
+        return {name if isinstance(name, str) else "targets": pa.array(cells, pa.string())}
     y = distilled.labels.flatten(1).numpy() if distilled.labels.ndim > 1 else distilled.labels.numpy()[:, None]
     offset = getattr(distilled.task, "offset", ()) or (0.0,) * y.shape[1]
     if isinstance(name, str) and y.shape[1] == 1 and y.dtype == np.float32:

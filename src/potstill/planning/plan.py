@@ -29,7 +29,7 @@ from potstill.core import (
 )
 from potstill.core.nested import named_tensors, single_tensor, zeros_like_spec
 from potstill.dataset_file import pack_state
-from potstill.dataset_file.payload_io import SHARED, encode_inputs, encode_labels, encode_texts
+from potstill.dataset_file.payload_io import SHARED, encode_inputs, encode_targets, encode_texts
 from potstill.dataset_file.validate import WHITENING
 from potstill.errors import PotstillError
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
@@ -44,7 +44,7 @@ from potstill.runs.arguments import progress_context
 from potstill.runs.resolve import ResolvedRun, resolve_run
 from potstill.runs.runner import asset_context
 from potstill.runs.spec import RunLimits, RunSpec
-from potstill.tasks import Classification, get_targets
+from potstill.tasks import Classification, get_targets, is_ragged
 
 __all__ = ["Passes", "Plan", "RequiredAsset", "StepTiming", "plan", "with_placeholders"]
 
@@ -383,7 +383,9 @@ def _bytes(run: ResolvedRun, result: Result, n: int, labels: Tensor, payload: Ma
             n, k, store.label_bits, scores=isinstance(result, Synthetic) and result.centred_labels
         )
     else:
-        sizes["labels"] = encoded_bytes(encode_labels(labels.cpu(), k if classified else None, store))
+        ragged = is_ragged(run.problem.task)
+        targets = encode_targets(labels.cpu(), k if classified else None, store, ragged=ragged)
+        sizes["labels"] = sum(map(encoded_bytes, targets.values()))
     if isinstance(result, Selection) and (texts := getattr(train, "texts", ())):
         sizes["captions"] = sum(map(encoded_bytes, encode_texts([texts[i] for i in result.index.tolist()]).values()))
     if isinstance(result, Selection):

@@ -108,7 +108,7 @@ def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | 
         return None
     task = card.get("task")
     called = task.get("targets", ()) if isinstance(task, Mapping) else ()
-    real = np.issubdtype(targets.dtype, np.floating)
+    real = np.issubdtype(targets.dtype, np.floating) and bool((targets > np.finfo(np.float32).min).all())  # no padding
     return Gallery(
         inputs=inputs[:_MOST_ITEMS].astype(np.float32),
         labels=np.zeros(len(inputs[:_MOST_ITEMS]), np.int64),

@@ -29,7 +29,7 @@ from potstill.parametrize import Pixels
 from potstill.parametrize.named_inputs import NamedInputs
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
-from potstill.tasks import Classification, get_targets, get_task
+from potstill.tasks import Classification, get_targets, get_task, is_ragged, split_targets, target_mask
 
 __all__ = ["allocate_budget", "describe_proportions", "quantization_aware", "resolve_codec"]
 
@@ -241,6 +241,13 @@ def _target_bytes(train: Source, bits: int | None, scores: bool = False) -> Call
         return lambda n: label_bytes(n, task.k, bits, scores=scores)
     targets = get_targets(train)
     each = targets[:1].numel()
+    if is_ragged(task):
+        values, _ = split_targets(targets)
+        width, codes = values[:1].numel(), 1 if values.is_floating_point() else int(values.max()) + 1
+        lengths = target_mask(targets).sum(1)
+        if values.is_floating_point():
+            return _ragged_bytes(lengths, lambda total: 4 * width * total)
+        return _ragged_bytes(lengths, lambda total: index_bytes(total * width, codes))
     if targets.is_floating_point():
         return lambda n: 4 * n * each
     return lambda n: index_bytes(n * each, int(targets.max()) + 1)

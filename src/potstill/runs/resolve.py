@@ -51,7 +51,7 @@ from potstill.runs.budget import allocate_budget, describe_proportions, quantiza
 from potstill.runs.class_shards import check_shards
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.runs.spec import RunLimits, RunSpec
-from potstill.tasks import Classification, get_task
+from potstill.tasks import Classification, get_task, is_ragged
 
 __all__ = ["PARTS", "ResolvedRun", "resolve_run", "run_identity"]
 
@@ -237,6 +237,11 @@ def _check_suits(name: str, info: MethodInfo, train: Source) -> None:
         raise PotstillError(
             f"method {name} does {' and '.join(info.tasks)}, but {train.name} is {task.name}; `potstill methods` says "
             "what each does"
+        )
+    if is_ragged(task) and info.soft_labels:
+        raise PotstillError(
+            f"method {name} makes labels of its own, but the number of targets of {train.name} differs by sample; take "
+            "one that keeps those of its samples, such as random or dm"
         )
     if train.input.parts and not info.multi_input:
         names = ", ".join(part for part, _ in train.input.parts)

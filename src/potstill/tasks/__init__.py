@@ -20,21 +20,36 @@ if TYPE_CHECKING:
         move_boxes,
         move_maps,
     )
+    from potstill.tasks.multi_label import MultiLabel
+    from potstill.tasks.ragged import (
+        RaggedTask,
+        concat_targets,
+        is_ragged,
+        join_targets,
+        list_targets,
+        pad_targets,
+        split_targets,
+        target_mask,
+    )
     from potstill.tasks.regression import Regression
     from potstill.tasks.retrieval import Retrieval
     from potstill.tasks.task import FittableTask, MultiMetricTask, Task, get_targets, get_task
 
 __all__ = [
     "GEOMETRIC", "Classification", "FittableTask", "Forecast", "InvariantTargets", "Metric", "MovableTargets",
-    "Movement", "MultiMetricTask", "Regression", "Retrieval", "Task", "get_targets", "get_task",
-    "invariant_operations", "move_boxes", "move_maps",
+    "Movement", "MultiLabel", "MultiMetricTask", "RaggedTask", "Regression", "Retrieval", "Task", "concat_targets",
+    "get_targets", "get_task", "invariant_operations", "is_ragged", "join_targets", "list_targets", "move_boxes",
+    "move_maps", "pad_targets", "split_targets", "target_mask",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """Import the module of a name when it is used first: pages need `Metric` without torch."""
     if name in __all__:
-        for module in ("classification", "forecast", "geometry", "regression", "retrieval", "task"):
+        modules = (
+            "classification", "forecast", "geometry", "multi_label", "ragged", "regression", "retrieval", "task",
+        )  # fmt: skip
+        for module in modules:
             found = importlib.import_module(f"potstill.tasks.{module}")
             if name in found.__all__:
                 return getattr(found, name)
