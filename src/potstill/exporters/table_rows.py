@@ -280,9 +280,9 @@ def _targets(distilled: Distilled) -> dict[str, Any]:
             kind = "int64"
         return {name if isinstance(name, str) else "label": names_as_type(names, kind)}
     if distilled.has_ragged_targets:
-        known: tuple[str, ...] = getattr(distilled.task, "labels", ())
+        label_names: tuple[str, ...] = getattr(distilled.task, "labels", ())
         rows = (t.tolist() for t in list_targets(distilled.labels))
-        cells = [";".join(known[each] if known else str(each) for each in row) for row in rows]
+        cells = [";".join(label_names[each] if label_names else str(each) for each in row) for row in rows]
         return {name if isinstance(name, str) else "targets": pa.array(cells, pa.string())}
     y = distilled.labels.flatten(1).numpy() if distilled.labels.ndim > 1 else distilled.labels.numpy()[:, None]
     offset = getattr(distilled.task, "offset", ()) or (0.0,) * y.shape[1]
