@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from potstill.cli.declared import Unreadable, read_declaration
+from potstill.cli.main import main
 from potstill.cli.options import option_fields
 from potstill.cli.parsing import _flat_values
 from potstill.core import registry
@@ -129,3 +130,11 @@ def test_data_that_are_not_there_are_refused_alike_before_and_while_they_are_loa
     with pytest.raises(PotstillError) as early:
         check_command(parsed.command)
     assert str(early.value) == str(late.value)
+
+
+@pytest.mark.parametrize(("second", "hint"), [("dm", "say --method dm"), ("more", "follows 'digits'")])
+def test_a_second_word_is_told_its_option(second, hint, capsys):
+    assert main(["distill", "digits", second, "--ipc", "1", "--out", "a.safetensors"]) == 2
+    shown = capsys.readouterr().err
+    assert hint in shown
+    assert shown.count("\n") == 1

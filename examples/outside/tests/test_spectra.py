@@ -16,7 +16,7 @@ from potstill.kinds import get_kind
 from potstill.nn import factory, parse_network
 from potstill.rng import generator
 from potstill.tasks import Classification
-from potstill.testing import check_network, check_source
+from potstill.testing import check_augmentation, check_network, check_source
 
 BINS = 48
 
@@ -48,6 +48,7 @@ def test_the_loader(file: Path) -> None:
 def test_the_network_and_the_augmentation(file: Path) -> None:
     spec = read_spectra(Classification(k=2), file, ReadOptions()).train.input
     check_network(factory(parse_network(Peaks), spec, 2), spec.shape, 2)
+    check_augmentation(Drift(), spec.shape)
     x, drift = torch.zeros(3, 1, 5), Drift(line=1.0, gain=0.0)
     one = drift.apply(x, torch.tensor([[1.0, 3.0, 0.0]]))
     assert one[2].flatten().tolist() == [1.0, 1.5, 2.0, 2.5, 3.0]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from potstill._util.html import Html, join_html, tag
+from potstill.errors import PotstillError
 
 __all__ = ["MAX_CLASSES", "MAX_IMAGES", "inline_image", "sample_rows", "table", "titled_table"]
 
@@ -64,10 +65,17 @@ def sample_rows(rows: Iterable[tuple[str, Sequence[Any]]], draw: Callable[[Any, 
     Args:
         rows: class name and samples as NumPy arrays.
         draw: returns a sample, and its text alternative, as HTML.
+
+    Raises:
+        PotstillError: ``draw`` returns plain text.
     """
     shown = []
     for name, samples in rows:
-        drawn = (draw(x, f"{name}, {n + 1}") for n, x in enumerate(samples))
+        drawn = [draw(x, f"{name}, {n + 1}") for n, x in enumerate(samples)]
+        if any(not isinstance(one, Html) for one in drawn):
+            raise PotstillError(
+                "draw of a kind must return potstill.kinds.Html, but it returned a plain string; make it with tag(…)"
+            )
         spaced = tag("span", join_html(drawn, " "), style="image-rendering:pixelated")
         shown.append((Html(tag("bdi", name)), Html(spaced)))
     return table((), shown)

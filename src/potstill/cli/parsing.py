@@ -52,6 +52,7 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
     cls = command_class(name)
     line = shlex.join(["potstill", name, *argv])
     argv = cls.expand_words(argv)
+    _check_second_word(cls, argv)
     path = last_value(argv, "--recipe") if cls.options_of == "method" else None
     recipe = {} if path is None else read_recipe(Path(path))
     extra = _extra_of_command(cls, argv, recipe)
@@ -81,6 +82,13 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
         preset=preset_of(argv, recipe) if cls.options_of == "method" else None,
         explicit=frozenset(field.name for field in option_fields(cls) if field.flag in flags),
     )  # fmt: skip
+
+
+def _check_second_word(cls: type[Command], argv: Sequence[str]) -> None:
+    """Refuse a method that is given as a second word instead of by ``--method``."""
+    if cls.options_of == "method" and len(argv) > 1 and not any(word.startswith("-") for word in argv[:2]):
+        hint = f"; say --method {argv[1]}" if argv[1] in targets("methods") else ""
+        raise Misuse(f"one word, the data, is required before the options, but {argv[1]!r} follows {argv[0]!r}{hint}")
 
 
 class ExtraOptions(NamedTuple):

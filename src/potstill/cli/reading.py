@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from potstill._util.input_limits import changed_limits
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import DataCommand, DataOptions, Parsed
-from potstill.cli.text import plural
+from potstill.cli.text import count_inputs
 from potstill.errors import PotstillError
 
 if TYPE_CHECKING:
@@ -113,7 +113,6 @@ def data_words(options: DataOptions, *, from_set: bool = False) -> list[str]:
 def set_summary(card: Mapping[str, Any], items: int) -> str:
     """Return a set in a phrase: ``100 pictures of 1×28×28 in 10 classes, 314,400 bytes``."""
     spec, classes = card["input"], len(card["classes"])
-    noun = {"image": "picture", "pair": "pair", "series": "window"}.get(spec["kind"], "row")
-    shape = "×".join(map(str, spec["shape"])) or " and ".join(part["name"] for part in spec.get("parts", ()))
+    counted = count_inputs(items, spec["kind"], spec["shape"], [part["name"] for part in spec.get("parts", ())])
     goal = f"in {classes} classes" if classes else f"for {card['task']['name']}"
-    return f"{plural(items, noun)} of {shape} {goal}, {card['bytes']['total']:,} bytes"
+    return f"{counted} {goal}, {card['bytes']['total']:,} bytes"

@@ -11,12 +11,26 @@ from typing import Any
 from potstill._util.formatting import format_duration
 from potstill._util.html import one_line
 
-__all__ = ["columns", "filled", "format_duration", "json_document", "one_line", "plural"]
+__all__ = ["columns", "count_inputs", "filled", "format_duration", "json_document", "one_line", "plural"]
 
 
 def plural(number: int, noun: str) -> str:
     """``1 step``, ``2,000 steps``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def count_inputs(number: int, kind: str, shape: Sequence[int], parts: Sequence[str] = ()) -> str:
+    """``100 pictures of 1×28×28``; a kind of an installed package says its size in its own words."""
+    from potstill.core import InputSpec, registry
+    from potstill.kinds import BUILT_IN, get_kind
+
+    own = get_kind(kind)
+    if not parts and kind in registry.targets("kinds") and own not in BUILT_IN:
+        return f"{number:,} {own.describe_size(InputSpec(kind=kind, shape=tuple(shape)))}"
+    size = "×".join(map(str, shape)) or " and ".join(parts)
+    return plural(number, {"image": "picture", "pair": "pair", "series": "window"}.get(kind, "row")) + (
+        f" of {size}" if size else ""
+    )
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,5 +1,8 @@
 """Kinds of input, such as images or tables: what other layers ask of a kind instead of comparing its name."""
 
-from potstill.kinds.kind import IMAGE, PAIR, SERIES, TABLE, TEXTS, WAVES, Kind, get_kind, list_kinds
+from potstill._util.html import Html, tag
+from potstill.kinds.kind import BUILT_IN, IMAGE, PAIR, SERIES, TABLE, TEXTS, WAVES, Kind, get_kind, list_kinds
 
-__all__ = ["IMAGE", "PAIR", "SERIES", "TABLE", "TEXTS", "WAVES", "Kind", "get_kind", "list_kinds"]
+__all__ = [
+    "BUILT_IN", "IMAGE", "PAIR", "SERIES", "TABLE", "TEXTS", "WAVES", "Html", "Kind", "get_kind", "list_kinds", "tag",
+]  # fmt: skip

@@ -12,7 +12,7 @@ from potstill._util.notebook_repr import inline_image
 from potstill.core import InputSpec, registry
 from potstill.errors import PotstillError
 
-__all__ = ["IMAGE", "PAIR", "SERIES", "TABLE", "TEXTS", "WAVES", "Kind", "get_kind", "list_kinds"]
+__all__ = ["BUILT_IN", "IMAGE", "PAIR", "SERIES", "TABLE", "TEXTS", "WAVES", "Kind", "get_kind", "list_kinds"]
 
 
 def _size(spec: InputSpec, noun: str) -> str:
@@ -53,7 +53,8 @@ class Kind:
     parametrization: str = "pixels"
     """Parametrization where none is named."""
     draw: Callable[[Any, str], Html] | None = None
-    """Returns one sample (a NumPy array, and its text alternative) as HTML; ``None``: samples are not drawn."""
+    """Returns one sample (a NumPy array, and its text alternative) as `Html`, which `potstill.kinds.tag` makes;
+    ``None``: samples are not drawn."""
     size: Callable[[InputSpec, str], str] = _size
     """Returns the size of inputs in words, from their spec and ``noun``."""
 
@@ -79,6 +80,8 @@ TEXTS = Kind(name="texts", noun="texts inputs")
 """Texts, as word numbers."""
 PAIR = Kind(name="pair", noun="pair inputs", network="towers")
 """Pairs of an image and a text."""
+BUILT_IN = (IMAGE, TABLE, SERIES, WAVES, TEXTS, PAIR)
+"""Kinds of this package."""
 
 
 def get_kind(kind: str | InputSpec) -> Kind:

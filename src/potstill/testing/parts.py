@@ -74,13 +74,13 @@ def check_network(make: NetworkFactory, shape: tuple[int, ...] | InputSpec, num_
         )
 
 
-def check_augmentation(augment: Augmentation, shape: tuple[int, int, int] = (3, 12, 12)) -> None:
+def check_augmentation(augment: Augmentation, shape: tuple[int, ...] = (3, 12, 12)) -> None:
     """Check an augmentation: no state, seeded, differentiable, same shape, and equal for batches that share
     parameters.
 
     Args:
         augment: augmentation.
-        shape: image shape (c, h, w).
+        shape: shape of one sample, such as (c, h, w) of an image.
 
     Raises:
         ContractError: a promise is broken.
@@ -92,7 +92,7 @@ def check_augmentation(augment: Augmentation, shape: tuple[int, int, int] = (3, 
             params = augment.draw(1, shape, generator(seed))
             y, z = augment.apply(x, params), augment.apply(x[:2], augment.draw(1, shape, generator(seed)))
         require(torch.equal(x, kept), "apply must not write into its input")
-        require(y.shape == x.shape, f"the picture's shape must stay {tuple(x.shape)}, not {tuple(y.shape)}")
+        require(y.shape == x.shape, f"the shape must stay {tuple(x.shape)}, not {tuple(y.shape)}")
         require(torch.allclose(y[:2], z, atol=1e-6), "parameters drawn for one sample must be shared by any batch")
         each = augment.apply(x, augment.draw(4, shape, generator(seed)))
         require(each.shape == x.shape, "parameters drawn for n samples must apply to n samples")

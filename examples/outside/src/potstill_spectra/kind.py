@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from potstill._util.html import Html, tag
 from potstill.core import InputSpec
-from potstill.kinds import Kind
+from potstill.kinds import Html, Kind, tag
 
 
 def draw_curve(x: Any, alt: str) -> Html:

@@ -11,7 +11,7 @@ from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Flag, Misuse, Parsed, optional
 from potstill.cli.commands.distill import RunOptions
 from potstill.cli.reading import load_data
-from potstill.cli.text import columns, plural
+from potstill.cli.text import columns, count_inputs, plural
 from potstill.errors import PotstillError
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ class Plan(RunOptions):
 
 def plan_text(plan: "PlanResult", time_limit: float | None, details: bool = False) -> str:
     """Return a plan as text; with ``details`` the forward passes of a step and the memory term by term."""
-    shape = f" of {'×'.join(map(str, plan.shape))}" if plan.shape else ""
-    noun = {"image": "picture", "pair": "pair", "series": "window"}.get(plan.kind, "row")
+    made = count_inputs(plan.inputs, plan.kind, plan.shape).partition(" of ")[0]
     low, high = plan.per_class
     per_class = f", {low:,} of each class" if low == high else f", {low:,} to {high:,} of each class"
     classes = f" in {plan.classes:,} classes" if plan.classes else ""
@@ -111,8 +110,8 @@ def plan_text(plan: "PlanResult", time_limit: float | None, details: bool = Fals
         "",
         f"{plan.method} over {plan.parametrization} in {plan.network}; labels {plan.labels}, augmentation "
         f"{plan.augment}, on {plan.device}",
-        f"real data: {plural(plan.samples, noun)}{shape}{classes}",
-        f"the set: {plural(plan.inputs, noun)}{per_class if plan.classes else ''}; {_stored(plan)} "
+        f"real data: {count_inputs(plan.samples, plan.kind, plan.shape)}{classes}",
+        f"the set: {made}{per_class if plan.classes else ''}; {_stored(plan)} "
         f"({size['inputs']:,} of inputs, {size['labels']:,} of labels, {size['decoder']:,} of a decoder)",
         _steps(plan, time_limit),
         *_networks(plan),
