@@ -19,6 +19,7 @@ from potstill.cli.main import main
 from potstill.core import Problem, Splits
 from potstill.data import StreamSource, load
 from potstill.data.iterate import iterate_groups, map_samples
+from potstill.data.readers import Reader
 from potstill.execution import Serial
 from potstill.methods.decoupled._statistics import measure_statistics
 from potstill.methods.decoupled.g_vbsm import GVBSM
@@ -70,21 +71,29 @@ def shards(tmp_path: Path) -> str:
     return str(tmp_path / "s-{0..2}.tar")
 
 
-class Counting:
+class Counting(Reader):
     """A reader that counts what is read."""
 
     def __init__(self, reader: Any) -> None:
         self.reader, self.together, self.window = reader, reader.together, reader.window
-        self.opened, self.where = reader.opened, reader.where
         self.order: list[int] = []
 
     def __len__(self) -> int:
         return len(self.reader)
 
-    def read(self, places: Any) -> list[bytes]:
+    def where(self, place: int, /) -> str:
+        return str(self.reader.where(place))
+
+    def read_one(self, place: int, /) -> bytes:
+        return self.read([place])[0]
+
+    def read(self, places: Any, /) -> list[bytes]:
         self.order += places
         found: list[bytes] = self.reader.read(places)
         return found
+
+    def opened(self, place: int, /) -> Any:
+        return self.reader.opened(place)
 
 
 def counted(splits: Splits) -> tuple[Splits, Counting]:

@@ -86,7 +86,7 @@ def card(**changes: Any) -> Scorecard:
     difference = {"mean": 0.1, "ci95": [-0.1, 0.3]}
     content = {
         "protocol": "dc", "protocol_version": 1, "fingerprint": "f", "network": "net", "n": 5, "optimistic": False,
-        "accuracy": accuracy, "baselines": {
+        "score": accuracy, "accuracy": accuracy, "baselines": {
             "random": {**accuracy, "bytes": 990, "items": 40, "codec": "half:bits=1", "per_class": 20},
             "random-items": {**accuracy, "bytes": 4000, "items": 3, "codec": "exact", "per_class": 2},
         }, "full": None, "left_out": {"herding": "it does not fit"},

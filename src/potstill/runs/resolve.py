@@ -121,7 +121,7 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
     name, default = make_method(spec.method, spec.options, preset)
     method = _set_parts(name, default, train, spec)
     info, task = method.info, get_task(train)
-    _check_suits(name, info, train)
+    _check_suits(name, info, method, train)
     method, parametrization_notes = _resolve_parametrization(name, method, train, spec)
     if spec.zca is not None:
         train = _whiten(train, spec.zca)
@@ -230,7 +230,7 @@ def _set_parts(name: str, method: Method[Any], train: Source, spec: RunSpec) -> 
     return dataclasses.replace(method, **changes)  # type: ignore[type-var]
 
 
-def _check_suits(name: str, info: MethodInfo, train: Source) -> None:
+def _check_suits(name: str, info: MethodInfo, method: Method[Any], train: Source) -> None:
     """Check that the method does the source's task, and takes its kind of inputs."""
     task = get_task(train)
     if not {"*", task.name} & set(info.tasks):
@@ -238,10 +238,10 @@ def _check_suits(name: str, info: MethodInfo, train: Source) -> None:
             f"method {name} does {' and '.join(info.tasks)}, but {train.name} is {task.name}; `potstill methods` says "
             "what each does"
         )
-    if is_ragged(task) and info.soft_labels:
+    if is_ragged(task) and (info.soft_labels or label_mode(method) != "hard"):
         raise PotstillError(
             f"method {name} makes labels of its own, but the number of targets of {train.name} differs by sample; take "
-            "one that keeps those of its samples, such as random or dm"
+            "one that keeps those of its samples, such as random or dm, with labels hard"
         )
     if train.input.parts and not info.multi_input:
         names = ", ".join(part for part, _ in train.input.parts)
