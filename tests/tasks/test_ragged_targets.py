@@ -161,7 +161,7 @@ def test_methods_keep_the_targets_or_refuse_in_one_line(file: Path, method: str)
 
 def test_labels_are_not_learned_where_their_number_differs(file: Path) -> None:
     data = potstill.load_data(file, label="tags", task="multi-label")
-    with pytest.raises(PotstillError, match="makes labels of its own.*with labels hard"):
+    with pytest.raises(PotstillError, match=r"makes labels of its own.*with labels hard"):
         potstill.distill(data, "dm", items=4, labels="learned", steps=1, progress=None)
 
 
