@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+import potstill
+from potstill.core import Splits
+from potstill.errors import PotstillError
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
+from potstill.testing import toy_source
 
 module = importlib.import_module("potstill.api.distill")
 FIELDS = {f.name: f for kind in (RunSpec, RunLimits, RunIO) for f in dataclasses.fields(kind)}
@@ -51,3 +55,9 @@ def test_each_keyword_reaches_its_field(monkeypatch: pytest.MonkeyPatch):
         module.distill("digits", lr=3, **given)
     assert {n: taken[n] for n in given} == given
     assert (taken["data"], taken["options"]) == ("digits", {"lr": 3})
+
+
+def test_class_names_that_are_not_unique_are_refused_in_one_line() -> None:
+    twice = dataclasses.replace(toy_source(classes=3), classes=("crane", "dog", "crane"))
+    with pytest.raises(PotstillError, match=r"class names must differ.*'crane' stands twice"):
+        potstill.distill(Splits(train=twice, test=None), "random", ipc=1, progress=None)

@@ -5,6 +5,7 @@ method gave way to the data.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,6 +234,11 @@ def _set_parts(name: str, method: Method[Any], train: Source, spec: RunSpec) -> 
 def _check_suits(name: str, info: MethodInfo, method: Method[Any], train: Source) -> None:
     """Check that the method does the source's task, and takes its kind of inputs."""
     task = get_task(train)
+    if twice := [name for name, times in Counter(train.classes).items() if times > 1]:
+        raise PotstillError(
+            f"class names must differ, as draws are keyed by them, but {twice[0]!r} stands twice in {train.name}; give "
+            "each class its own name"
+        )
     if not {"*", task.name} & set(info.tasks):
         raise PotstillError(
             f"method {name} does {' and '.join(info.tasks)}, but {train.name} is {task.name}; `potstill methods` says "
