@@ -1,5 +1,6 @@
 """Built-in learners: scikit-learn's linear models and forests, and ridge regression in closed form."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -46,9 +47,9 @@ class _BuiltIn:
 class _ScikitLearn(_BuiltIn):
     """Learner whose estimator is scikit-learn's."""
 
+    @abstractmethod
     def estimator(self, classes: bool, seed: int) -> Any:
         """Return the unfitted estimator."""
-        raise NotImplementedError
 
     def fit(self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int) -> Predictor:
         classes = isinstance(task, Classification)
