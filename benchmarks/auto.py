@@ -1,4 +1,4 @@
-"""What `--method auto` loses against trying everything, and what it saves: docs/auto.md.
+"""What `--method auto` loses against trying everything, and what it saves: docs/guides/automatic.md.
 
     python benchmarks/auto.py --data digits --bytes 1000
     python benchmarks/auto.py --data letters.csv --label lettr --bytes 4000      # LetterRecognition of R's mlbench
@@ -15,7 +15,7 @@ students and samples, lies above 0. Seconds are those of the process's own proce
 machine.
 
 Results: results/auto/DATA-BYTES.json, written after every cell; what is there is not made again.
-``python -m tools.docs`` writes the rows of docs/auto.md.
+``python -m tools.docs`` writes the rows of docs/guides/automatic.md.
 """
 
 import argparse

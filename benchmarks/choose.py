@@ -1,4 +1,4 @@
-"""Every objective over every parametrization at equal stored bytes, on Fashion-MNIST: docs/how-to-choose.md's tables.
+"""Every objective over every parametrization at equal stored bytes, on Fashion-MNIST (docs/benchmarks/choice.md).
 
     python benchmarks/choose.py --part 0/2 & python benchmarks/choose.py --part 1/2      # two cores, one thread each
     python benchmarks/choose.py --only dm idc --over pixels tiles                        # a part of the grid
@@ -21,7 +21,7 @@ longer budget may want a lower one.
 
 **How it is measured.** Protocol ``potstill`` with one length, one batch and one rate for all cells (``--steps``,
 ``--batch``, ``--student-lr``): ``--students`` per set, on fresh networks. The interval of a cell is Student's t over
-all students of all its sets, so it is too narrow where sets differ; docs/how-to-choose.md therefore compares cells by
+all students of all its sets, so it is too narrow where sets differ; docs/benchmarks/choice.md compares cells by
 the spread between sets, pooled over sound cells. ``random``, ``herding`` and ``k-means`` are real samples of the same
 bytes.
 

@@ -5,7 +5,7 @@
 Operations are counted in closed form, 2 for a product and its sum: passes of networks (a backward pass to inputs or
 to weights alone costs as much as a forward one), kernels and their slopes, and linear systems. Seconds are the
 processor's, of one thread, the median of some steps on made-up 28×28 pictures of ten classes. Results go to
-results/kernel_costs.json, and are printed; `python -m tools.docs` writes them into docs/speed.md.
+results/kernel_costs.json, and are printed; `python -m tools.docs` writes them into docs/benchmarks/speed.md.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What soft labels buy in data: the data–knowledge law of small students, for docs/scaling.md.
+"""What soft labels buy in data: the data–knowledge law of small students, for docs/benchmarks/scaling.md.
 
     python benchmarks/knowledge.py                         # about a quarter of an hour of one core
     python benchmarks/knowledge.py --data mnist-5k --sets 2 --steps 50 --out build/knowledge --images build

@@ -5,7 +5,7 @@
 
 Each is a sequence of commands as the documentation has them, the mistakes of a first try among them, in a folder and
 with a cache of its own. ``DIR/NAME.json`` has every command with its exit code, its seconds by the clock and of the
-processor, and what it said; it is written after every command. The data of docs/new-user.md: Debian's package
+processor, and what it said; it is written after every command. The data: Debian's package
 ``tuxpaint-stamps-default`` (folders animals, food, household, plants, town, vehicles), the PyPI package
 ``conformal-clip-data`` (its folder ``simulated``), and ``income`` of Debian's ``r-cran-kernlab`` as CSV. Of the second
 line: folders creatures, objects, tiles and worldmap of the images in Debian's ``supertux-data`` (transparent frames of

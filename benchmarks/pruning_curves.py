@@ -1,6 +1,6 @@
 """Pruning curves: accuracy against the part of the data that is kept, with right and with wrong labels.
 
-    python benchmarks/pruning_curves.py --repeats 5                       # as in docs/selection.md, in about two hours
+    python benchmarks/pruning_curves.py --repeats 5                       # docs/benchmarks/selection.md, two hours
     python benchmarks/pruning_curves.py --subset 6000 --steps 1500 --repeats 5 --epochs 30 \\
         --keep 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1                      # more of it, in hours
     python benchmarks/pruning_curves.py --plot                            # only draw docs/img/pruning-*.svg

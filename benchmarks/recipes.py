@@ -6,7 +6,7 @@ Each recipe is run by ``potstill distill`` with the steps that it states and mea
 shortened (``evaluate --quick``), on ConvNet-W32; a row is written as soon as it is made, and a recipe whose file has
 not changed is not run again. Seconds are those of a core (all threads, user and system), which other work on the
 machine disturbs less than the clock.
-Expected scores in docs/recipes.md are made of the result.
+Expected scores in docs/benchmarks/recipes.md are made of the result.
 """
 
 import argparse

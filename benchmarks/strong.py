@@ -1,4 +1,4 @@
-"""How strong small sets are after a minute, ten minutes and longer, at the bytes that papers count: docs/strong.md.
+"""How strong small sets are after a minute, ten minutes and longer, at the bytes of papers: docs/benchmarks/strong.md.
 
     python benchmarks/strong.py make  --data fashion-mnist --ipc 1 --seconds 60 [--only frepo-small …] [--sets 2]
     python benchmarks/strong.py score --data fashion-mnist --ipc 1 --seconds 60 [--protocol dsa …] [--networks …]

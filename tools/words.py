@@ -2,8 +2,8 @@
 
     python -m tools.words [--list RULE] [--update]
 
-Words are those of the last column of ``docs/glossary.md``, counted in docstrings and comments of ``src`` and in the
-prose of the pages. ``tools/words.json`` has the largest count of each rule; ``--update`` lowers it to today's.
+Words are those of the last column of ``docs/reference/glossary.md``, counted in docstrings and comments of ``src`` and
+in the prose of the pages. ``tools/words.json`` has the largest count of each rule; ``--update`` lowers it to today's.
 """
 
 import argparse
@@ -30,7 +30,7 @@ BARE_NAMES = {
 """Participles and adverbs that say nothing of a value's type, as names of functions, classes, fields and parameters."""
 PLAIN_WORDS = ("kept", "told", "said", "asked", "anew", "borne", "dear", "nobody", "whoever")
 """Words of a story: a technical text says stored, printed, requested, again, expensive."""
-PAGES_OF_HISTORY = {"CHANGELOG.md", "mended.md", "first-hour.md", "new-user.md"}
+PAGES_OF_HISTORY = {"CHANGELOG.md"}
 """Pages that quote how things were called."""
 
 Hits = dict[str, list[str]]
@@ -38,7 +38,9 @@ Hits = dict[str, list[str]]
 
 def forbidden_words() -> tuple[str, ...]:
     """Return the words of the glossary's last column, and `PLAIN_WORDS`."""
-    rows = re.findall(r"^\|.*\| ([^|]+) \|$", (ROOT / "docs" / "glossary.md").read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\|.*\| ([^|]+) \|$", (ROOT / "docs" / "reference" / "glossary.md").read_text("utf-8"), re.MULTILINE
+    )
     words = [word.strip() for row in rows[1:] for word in row.split(",") if word.strip(" -")]
     return (*words, *PLAIN_WORDS)
 

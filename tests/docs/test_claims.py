@@ -24,16 +24,16 @@ def rows(text: str, name: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-@pytest.mark.parametrize("name", ["versions", "file-format"])
+@pytest.mark.parametrize("name", ["reference/versions", "reference/file-format"])
 def test_a_page_names_the_format_that_is_written(name: str) -> None:
     named = set(re.findall(r"potstill/\d+", page(name)))
     assert named == {FORMAT}
 
 
 def test_a_difference_is_bold_only_where_the_set_is_ahead_of_every_rival() -> None:
-    against = {(row[0], row[1]): row[2:] for row in rows(page("bytes"), "bytes-ahead")}
+    against = {(row[0], row[1]): row[2:] for row in rows(page("benchmarks/bytes"), "bytes-ahead")}
     bold = 0
-    for data, budget, *_, gap in rows(page("bytes"), "bytes"):
+    for data, budget, *_, gap in rows(page("benchmarks/bytes"), "bytes"):
         if gap.startswith("**"):
             bold += 1
             assert all(cell.startswith("**") for cell in against[data, budget] if cell != "—"), (data, budget)
@@ -41,8 +41,8 @@ def test_a_difference_is_bold_only_where_the_set_is_ahead_of_every_rival() -> No
 
 
 def test_seconds_that_were_asked_are_not_called_seconds_of_a_core() -> None:
-    assert "seconds of a core" not in page("strong")
-    table = rows(page("strong"), "strong")
+    assert "seconds of a core" not in page("benchmarks/strong")
+    table = rows(page("benchmarks/strong"), "strong")
     asked = [row for row in table if len(row) == 10 and row[3].isdigit()]
     assert asked
     assert all(re.fullmatch(r"[\d,]+", row[4]) for row in asked)  # the clock beside it
@@ -50,15 +50,21 @@ def test_seconds_that_were_asked_are_not_called_seconds_of_a_core() -> None:
 
 def test_a_protocol_that_is_not_the_publications_is_said() -> None:
     """Rows of DC that another recipe than its own measured."""
-    others = {row[0] for row in rows(page("results"), "results") if row[2].startswith("`dc`") and "`dc`" not in row[3]}
+    others = {
+        row[0]
+        for row in rows(page("benchmarks/published"), "results")
+        if row[2].startswith("`dc`") and "`dc`" not in row[3]
+    }
     assert others == {"mnist"}
-    assert re.search(r"two MNIST rows of DC were measured by `dsa`, which is not the recipe", page("results"))
+    assert re.search(
+        r"two MNIST rows of DC were measured by `dsa`, which is not the recipe", page("benchmarks/published")
+    )
 
 
 def test_a_recipe_that_promises_a_score_has_one() -> None:
-    measured = {re.sub(r"`recipes/(.*)\.yaml`", r"\1", row[0]) for row in rows(page("recipes"), "recipes")}
+    measured = {re.sub(r"`recipes/(.*)\.yaml`", r"\1", row[0]) for row in rows(page("benchmarks/recipes"), "recipes")}
     for path in sorted((ROOT / "recipes").glob("*.yaml")):
-        if "Expected score: docs/recipes.md" in path.read_text(encoding="utf-8"):
+        if "Expected score: docs/benchmarks/recipes.md" in path.read_text(encoding="utf-8"):
             assert path.stem in measured, path.name
 
 

@@ -27,7 +27,7 @@ def test_a_method_has_a_page_with_everything(row):
 
 def test_a_page_shows_what_was_measured():
     page = pages.method_page(next(row for row in list_methods() if row["name"] == "dm"))
-    assert re.search(r"\[Beside what was published\]\(\.\./results\.md\)", page)
+    assert re.search(r"\[Beside what was published\]\(\.\./benchmarks/published\.md\)", page)
     assert "| `dm`, " in page
     assert "| `dc`, " not in page
     other = pages.numbers("dsa")  # the name of a protocol, too
@@ -53,6 +53,6 @@ def test_every_method_has_a_picture_of_what_it_makes():
 def test_the_reference_has_all_names():
     import potstill
 
-    text = (pages.ROOT / "docs/api.md").read_text(encoding="utf-8")
+    text = (pages.ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
     public = {name for name in potstill.__all__ if not name.startswith("_")}
     assert set(re.findall(r"^::: potstill\.(\w+)$", text, re.MULTILINE)) == public

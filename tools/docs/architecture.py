@@ -1,4 +1,4 @@
-"""The picture in docs/architecture.md: layers, the flow of a sample and of an option, all read from the code.
+"""Picture of docs/explanation/architecture.md: layers, the flow of a sample and of an option, read from the code.
 
 Layers and who stands in them come from the import rules in pyproject.toml. A flow is a list of stops (``module:name``);
 where one is not defined as it is said, nothing is drawn: no picture can be out of date.

@@ -1,4 +1,4 @@
-"""The pictures and the table of docs/page.md: the page of a comparison in light, dark and at a phone's width.
+"""Pictures and table of docs/learn/first-comparison.md: a comparison's page in light, dark and on a phone.
 
     potstill compare digits --methods random,k-means,herding,dm,frepo --ipc 1,2,5,10 --sets 3 --seeds 2 \
         --network convnet-d2-w32 --steps 150 --set dm.iterations=100 --set frepo.iterations=100 --out board
@@ -29,7 +29,7 @@ def table(page: Page) -> str:
 
 
 def main() -> None:
-    """Write the pictures to docs/img and the table into docs/page.md."""
+    """Write the pictures to docs/img and the table into docs/learn/first-comparison.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path)
     url = parser.parse_args().page.resolve().as_uri()
@@ -48,9 +48,10 @@ def main() -> None:
             Image.open(target).convert("RGB").quantize(128).save(target, optimize=True)
             print(f"{target.name}: {target.stat().st_size / 1000:.0f} kB")
             if name == "light":
-                before, _, rest = (HERE / "page.md").read_text(encoding="utf-8").partition(BEGIN)
+                shown = HERE / "learn" / "first-comparison.md"
+                before, _, rest = shown.read_text(encoding="utf-8").partition(BEGIN)
                 after = rest.partition(END)[2]
-                (HERE / "page.md").write_text(f"{before}{BEGIN}\n{table(page)}\n{END}{after}", encoding="utf-8")
+                shown.write_text(f"{before}{BEGIN}\n{table(page)}\n{END}{after}", encoding="utf-8")
             context.close()
         browser.close()
 

@@ -50,7 +50,7 @@ def methods(root: Path) -> str:
         rows: list[list[object]] = []
         for m in _of(family):
             kinds = "anything" if "*" in m["kinds"] else ", ".join(m["kinds"])
-            name = f"[`{m['name']}`](methods/{family}.md#{_anchor(_heading(m))})"
+            name = f"[`{m['name']}`](../methods/{family}.md#{_anchor(_heading(m))})"
             rows.append(
                 [
                     name,
@@ -63,7 +63,7 @@ def methods(root: Path) -> str:
             )
         if rows:
             body = table(["method", "what it does", "labels", "works on", "classes", "paper"], rows)
-            parts.append(f"## {does}\n\nFamily `{family}`. Every option: [{family}](methods/{family}.md).\n\n{body}")
+            parts.append(f"## {does}\n\nFamily `{family}`. Every option: [{family}](../methods/{family}.md).\n\n{body}")
     return "\n\n".join(parts)
 
 

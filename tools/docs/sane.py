@@ -8,7 +8,7 @@ from tools.docs.parts import table
 __all__ = ["sane"]
 
 NEAR = 0.05
-"""Accuracy by which sets of random samples differ among themselves here (docs/strong.md says five points)."""
+"""Accuracy by which sets of random samples differ among themselves here (docs/benchmarks/strong.md: five points)."""
 
 
 def sane(root: Path) -> str:

@@ -27,19 +27,41 @@ from tools.docs.parts import paper
 __all__ = ["method_page", "numbers", "on_config", "on_files"]
 
 ROOT = Path(__file__).resolve().parents[2]
-MEASURED = {"results.md": "Beside what was published", "strong.md": "Strong small sets", "recipes.md": "Recipes"}
+MEASURED = {
+    "benchmarks/published.md": "Beside what was published",
+    "benchmarks/strong.md": "Strong small sets",
+    "benchmarks/recipes.md": "Recipes",
+}
 """Pages whose tables are made by scripts, and have rows of methods."""
 SCROLLS = 'style="overflow-x: auto" tabindex="0"'
 """Of an equation: on a phone it is wider than the page."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Every method's page in the menu, by family."""
+    """Add every method's page to the menu, by family."""
     families: dict[str, list[dict[str, str]]] = {}
     for row in list_methods(outside=False):
         families.setdefault(row["family"].capitalize(), []).append({row["name"]: place(row["name"])})
-    config.nav.append({"Every method": [{family: pages} for family, pages in families.items()]})
+    config.nav = [_written(entry, config.docs_dir) for entry in config.nav]
+    methods = next(entry["Methods"] for entry in config.nav if "Methods" in entry)
+    methods.append({"Every method": [{family: pages} for family, pages in families.items()]})
     return config
+
+
+def _written(entry: Any, folder: str) -> Any:
+    """Return an entry of the menu without the pages that are not written yet."""
+    if isinstance(entry, str):
+        return entry
+    ((title, below),) = entry.items()
+    if isinstance(below, str):
+        return entry
+    kept = [_written(one, folder) for one in below]
+    return {title: [one for one in kept if not isinstance(one, dict) or _there(one, folder)]}
+
+
+def _there(entry: dict[str, Any], folder: str) -> bool:
+    below = next(iter(entry.values()))
+    return bool(below) if isinstance(below, list) else (Path(folder) / below).exists()
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -109,7 +109,7 @@ _PUBLISHED = {
     ("mnist", 10): ("IDC 98.4",),
     ("mnist", 50): ("DSA 99.2",),
 }
-"""Highest figures whose source was read, in float32 pictures: docs/strong.md, "Beside published figures"."""
+"""Highest figures whose source was read, in float32 pictures: docs/benchmarks/strong.md, "Beside published figures"."""
 _OURS = {1: "frepo-frequency", 10: ("ncfm-frequency160", "rfad-frequency160"), 50: "rfad-frequency256"}
 """What stands for ours at each size: the arm that was given the most time, not the one that scored best."""
 _REAL = {1: "random-frequency", 10: "random-frequency160", 50: "random-frequency256"}

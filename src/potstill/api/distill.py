@@ -69,7 +69,7 @@ def distill(
     Args:
         data: anything `potstill.load_data` takes, or what it returned. Only the training split is read.
         method: a registered name, or a method as a value, e.g. ``DM(iterations=500)``; or ``auto``: chosen on a part
-            held out of the training data, within ``time_limit`` (docs/auto.md), with fields of
+            held out of the training data, within ``time_limit`` (docs/guides/automatic.md), with fields of
             `potstill.automl.candidates.AutoOptions` as options.
         ipc: items per class; or ``items`` in all; or stored ``bytes``, as a number or text: ``20kB``.
         balance: how ``items`` and ``bytes`` are divided among classes: ``natural``, in proportion to the classes'
@@ -83,9 +83,9 @@ def distill(
             first) and the search for bits of ``codec="auto"`` count; the search gets 30 % of it at most, and the set
             is written as uint8 where that is too little. It changes no other setting.
         network, parametrization, labels, augment: parts in place of the method's own. A network may also be a class or
-            function that makes a ``torch.nn.Module``, or ``file.py:Net`` (docs/own-networks.md).
+            function that makes a ``torch.nn.Module``, or ``file.py:Net`` (docs/guides/networks.md).
         zca: ZCA whitening of the inputs as in ``mtt``, ``frepo`` or ``kip``; it is stored with the set.
-        codec: how values are written (docs/storage.md): ``float32``, ``float16``, ``uint8``, ``uint4``, ``uint2`` …, or
+        codec: how values are written (docs/benchmarks/codecs.md): ``float32``, ``float16``, ``uint8``, ``uint4``, …, or
             ``auto``: the fewest bits that cost no measurable accuracy on a part of the training data. Default:
             ``auto``, but exact for selected samples, and 4 bits a value for a budget in ``bytes`` (8 where the
             parametrization is no image). A set of 1 bit is rounded while it is made, straight through; of more bits
@@ -114,8 +114,8 @@ def distill(
         snapshots: file for some inputs at a few steps, a megabyte at most, which `potstill.report` shows; it finds the
             one named as the set with ``.film`` appended. The set has the same bits.
         class_shards: distil the classes in so many groups, each a job of the executor with a checkpoint of its own in
-            the folder ``checkpoint`` (docs/how-to.md). For methods whose objective is a sum over classes, whose bits
-            then depend on the number of groups, in the order of sums; and for RDED and recoveries, whose bits do not.
+            the folder ``checkpoint`` (docs/guides/resume.md). For methods whose objective is a sum over classes,
+            whose bits then depend on the number of groups, in the order of sums; and for RDED and recoveries, whose bits do not.
         out: file that the set is also written to, ``….safetensors``. A set of this same run is replaced; with
             ``resume`` and without a checkpoint it is returned.
         force: replace what is at ``out``, but for a file that is read.

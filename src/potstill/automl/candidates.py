@@ -24,7 +24,7 @@ __all__ = [
 SPELLED = "METHOD[:field=value,…][/PARAMETRIZATION][%CODEC][@STEPS,…]"
 """Spelling of a candidate."""
 _FEW = "batch_real=64"
-"""Real samples of each class in a step: a quarter of the published, as in docs/how-to-choose.md."""
+"""Real samples of each class in a step: a quarter of the published, as in docs/benchmarks/choice.md."""
 _RATE = f"{_FEW},optimizer=adamw,lr=0.02"
 """What validation chose for most cells of that page that are not made at the published rate."""
 

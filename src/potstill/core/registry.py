@@ -228,7 +228,7 @@ def get_method_class(name: str) -> "type[Method[Any]]":
     kind = FileReference.read(name).load() if is_file_reference(name) else resolve("methods", name)
     if not (isinstance(kind, type) and issubclass(kind, Method) and dataclasses.is_dataclass(kind)):
         raise PotstillError(
-            f"method {name} must be a frozen dataclass that inherits from potstill.core.Method; docs/add-a-method.md "
+            f"method {name} must be a frozen dataclass that inherits from potstill.core.Method; docs/extend/method.md "
             "has a whole one"
         )
     return kind

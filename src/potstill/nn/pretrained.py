@@ -3,7 +3,7 @@
 Images are preprocessed differentiably: normalisation inverted to values in [0, 1] (not clamped), grey repeated to three
 channels, resized (bilinear, antialiased) to a shorter side of ``N`` in ``-rN``, then normalised as in the backbone's
 training. The default side is that of the training, but at most three times the image's: for 32×32 crops of photographs
-EfficientNet-Lite0's features are better at 96 than at 224, in a tenth of the time (docs/own-networks.md).
+EfficientNet-Lite0's features are better at 96 than at 224, in a tenth of the time (docs/guides/networks.md).
 
 ==================  ============================================  ==================================================
 name                weights                                       licence and source

@@ -5,7 +5,7 @@ smaller still has all 11 bits. A snapshot is decoded from its own row and the fi
 
 What the rounding costs: beside the norm of what two more epochs move (θ_{t+2} − θ_t), the norm of the error is 0.45 %
 in the median and at most 0.9 % over 50 epochs of convnet-w32 on mnist-5k; by bfloat16 differences, of the same bytes,
-it would be 3.7 % and 7.2 % (``benchmarks/experts.py``; docs/speed.md, "Expert trajectories").
+it would be 3.7 % and 7.2 % (``benchmarks/experts.py``; docs/benchmarks/speed.md, "Expert trajectories").
 
 On the disk it is one safetensors file per expert, filled row by row under a hidden name, hashed, and renamed.
 """

@@ -38,7 +38,7 @@ _RANGES = 64
 _TRIED = 1 << 22
 """Bytes up to which what a budget holds is found by packing it, and not by a rule."""
 _FINE = 2
-"""Bits from which a set is rounded afterwards unless it is said otherwise: docs/storage.md has what was measured."""
+"""Bits from which a set is rounded afterwards by default: docs/benchmarks/codecs.md has what was measured."""
 
 
 def resolve_codec(

@@ -46,7 +46,7 @@ QUICK: Mapping[str, Any] = {
 """Preset ``quick``: experts that learn on small data too, a target that a student can reach, and steps whose length
 does not depend on the scale of the gradients: at the published rate of SGD, 1,000,
 sets of 50 small inputs diverged. Chosen
-on held-out training data (``benchmarks/small_data.py``; docs/strong.md)."""
+on held-out training data (``benchmarks/small_data.py``; docs/benchmarks/strong.md)."""
 GOOD: Mapping[str, Any] = {**QUICK, "num_experts": 10, "iterations": 1000}
 """Preset ``good``: more experts and steps. With the published values for the rest, sets of 50 small inputs diverged,
 and the last epochs of 25, in which experts hardly move, led them away from what early ones teach (ibid.)."""
