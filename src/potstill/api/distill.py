@@ -115,7 +115,8 @@ def distill(
             one named as the set with ``.film`` appended. The set has the same bits.
         class_shards: distil the classes in so many groups, each a job of the executor with a checkpoint of its own in
             the folder ``checkpoint`` (docs/guides/resume.md). For methods whose objective is a sum over classes,
-            whose bits then depend on the number of groups, in the order of sums; and for RDED and recoveries, whose bits do not.
+            whose bits then depend on the number of groups, in the order of sums; and for RDED and recoveries, whose
+            bits do not.
         out: file that the set is also written to, ``….safetensors``. A set of this same run is replaced; with
             ``resume`` and without a checkpoint it is returned.
         force: replace what is at ``out``, but for a file that is read.
