@@ -76,9 +76,7 @@ class Import(ForceOption, DataCommand):
         following += data_words(self.reading)
         hint = f"Measure it: {shlex.join(following)}"
         if small.input.kind == "texts":
-            hint = (
-                "Its texts are captions in Python (docs/guides/share.md): no loader reads texts to measure it on"
-            )
+            hint = "Its texts are captions in Python (docs/guides/share.md): no loader reads texts to measure it on"
         return Answer(
             {"path": str(self.out), "items": len(small), **small.metadata},
             f"{self.out}: {set_summary(small.metadata, len(small))}\n{hint}",
