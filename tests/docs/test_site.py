@@ -2,6 +2,7 @@
 
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,31 @@ from potstill.api.listing import list_methods
 from potstill.core.registry import get_method_class
 
 pages = pytest.importorskip("tools.docs.site_pages", reason="the site is built with the docs extra")
+GeneratedPage = pytest.importorskip("tools.docs.generated_page").GeneratedPage
+
+
+def test_pages_are_added_to_the_menu_and_missing_ones_left_out(tmp_path, monkeypatch):
+    (tmp_path / "written.md").write_text("# Written")
+    made = [
+        GeneratedPage("reference/new/index.md", "New", ("Reference", "New"), "# New"),
+        GeneratedPage("reference/new/one.md", "one", ("Reference", "New"), "# one"),
+        GeneratedPage("written/other.md", "Other", ("Another", "Heading"), "# Other"),
+    ]
+    monkeypatch.setattr(pages, "MAKERS", (lambda: made,))
+    config = SimpleNamespace(
+        docs_dir=str(tmp_path),
+        nav=[{"Reference": [{"New": ["reference/new/index.md"]}, {"Written": "written.md"}, {"Not": "not.md"}]}],
+    )
+    assert pages.on_config(config).nav == [
+        {
+            "Reference": [
+                {"New": ["reference/new/index.md", {"one": "reference/new/one.md"}]},
+                {"Written": "written.md"},
+            ]
+        },
+        {"Another": [{"Heading": [{"Other": "written/other.md"}]}]},
+    ]
+    pages.pages.cache_clear()
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row["name"]) for row in list_methods(outside=False)])

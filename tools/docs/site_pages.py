@@ -1,14 +1,16 @@
-"""The pages of the site that are made when it is built: one for each method, out of its code and the measured tables.
+"""The pages of the site that are made when it is built, out of the code and the measured tables: see `MAKERS`.
 
 A hook of MkDocs (``mkdocs.yml``), so that what the code says of itself is written once.
 """
 
 import dataclasses
+import functools
 import inspect
 import json
 import re
 import sys
 import textwrap
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,12 @@ from potstill._util.field_docs import field_docs
 from potstill._util.formatting import OPTION_NAMES
 from potstill.api.listing import format_presets, list_methods
 from potstill.core.registry import get_method_class
+from tools.docs.generated_page import GeneratedPage
 from tools.docs.method_pictures import OUT as PICTURES
 from tools.docs.method_pictures import file_of
 from tools.docs.parts import paper
 
-__all__ = ["method_page", "numbers", "on_config", "on_files"]
+__all__ = ["MAKERS", "method_page", "numbers", "on_config", "on_files", "pages"]
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = {
@@ -37,37 +40,71 @@ SCROLLS = 'style="overflow-x: auto" tabindex="0"'
 """Of an equation: on a phone it is wider than the page."""
 
 
+@functools.cache
+def pages() -> list[GeneratedPage]:
+    """Return every page that is made, in the order of the menu."""
+    return [page for make in MAKERS for page in make()]
+
+
+def method_pages() -> list[GeneratedPage]:
+    """Return a page for each method, by family."""
+    return [
+        GeneratedPage(
+            place(row["name"]), row["name"], ("Methods", "Every method", row["family"].capitalize()), method_page(row)
+        )
+        for row in list_methods(outside=False)
+    ]
+
+
+MAKERS = (method_pages,)
+"""Functions that return generated pages; a new group of pages is a module with one and a line here."""
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add every method's page to the menu, by family."""
-    families: dict[str, list[dict[str, str]]] = {}
-    for row in list_methods(outside=False):
-        families.setdefault(row["family"].capitalize(), []).append({row["name"]: place(row["name"])})
-    config.nav = [_written(entry, config.docs_dir) for entry in config.nav]
-    methods = next(entry["Methods"] for entry in config.nav if "Methods" in entry)
-    methods.append({"Every method": [{family: pages} for family, pages in families.items()]})
+    """Add the pages to the menu."""
+    pages.cache_clear()  # ``mkdocs serve`` builds again and again
+    made = pages()
+    places = {page.place for page in made}
+    config.nav = [_written(entry, config.docs_dir, places) for entry in config.nav]
+    for page in made:
+        section = config.nav
+        for heading in page.menu:
+            section = _below(section, heading)
+        if page.place not in (entry if isinstance(entry, str) else next(iter(entry.values())) for entry in section):
+            section.append({page.title: page.place})
     return config
 
 
-def _written(entry: Any, folder: str) -> Any:
+def _below(section: list[Any], heading: str) -> list[Any]:
+    """Return the entries under a heading of the menu, which is added where it is missing."""
+    for entry in section:
+        if isinstance(entry, dict) and isinstance(entry.get(heading), list):
+            return entry[heading]
+    below: list[Any] = []
+    section.append({heading: below})
+    return below
+
+
+def _written(entry: Any, folder: str, made: Set[str]) -> Any:
     """Return an entry of the menu without the pages that are not written yet."""
     if isinstance(entry, str):
         return entry
     ((title, below),) = entry.items()
     if isinstance(below, str):
         return entry
-    kept = [_written(one, folder) for one in below]
-    return {title: [one for one in kept if not isinstance(one, dict) or _there(one, folder)]}
+    kept = [_written(one, folder, made) for one in below]
+    return {title: [one for one in kept if _is_there(one, folder, made)]}
 
 
-def _there(entry: dict[str, Any], folder: str) -> bool:
-    below = next(iter(entry.values()))
-    return bool(below) if isinstance(below, list) else (Path(folder) / below).exists()
+def _is_there(entry: Any, folder: str, made: Set[str]) -> bool:
+    below = next(iter(entry.values())) if isinstance(entry, dict) else entry
+    return bool(below) if isinstance(below, list) else below in made or (Path(folder) / below).exists()
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """The pages themselves; they lie nowhere on disk."""
-    for row in list_methods(outside=False):
-        files.append(File.generated(config, place(row["name"]), content=method_page(row)))
+    """Add the pages to the files of the site."""
+    for page in pages():
+        files.append(File.generated(config, page.place, content=page.text))
     return files
 
 
