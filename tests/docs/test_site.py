@@ -11,6 +11,7 @@ from potstill.api.listing import list_methods
 from potstill.core.registry import get_method_class
 
 pages = pytest.importorskip("tools.docs.site_pages", reason="the site is built with the docs extra")
+method_page = pytest.importorskip("tools.docs.method_page")
 GeneratedPage = pytest.importorskip("tools.docs.generated_page").GeneratedPage
 
 
@@ -40,7 +41,7 @@ def test_pages_are_added_to_the_menu_and_missing_ones_left_out(tmp_path, monkeyp
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row["name"]) for row in list_methods(outside=False)])
 def test_a_method_has_a_page_with_everything(row):
-    page = pages.method_page(row)
+    page = method_page.method_page(row)
     assert page.startswith(f"# {row['name']}\n")
     for option in row["options"]:
         switched = "no-" if option["default"] is True else ""
@@ -52,11 +53,11 @@ def test_a_method_has_a_page_with_everything(row):
 
 
 def test_a_page_shows_what_was_measured():
-    page = pages.method_page(next(row for row in list_methods() if row["name"] == "dm"))
+    page = method_page.method_page(next(row for row in list_methods() if row["name"] == "dm"))
     assert re.search(r"\[Beside what was published\]\(\.\./benchmarks/published\.md\)", page)
     assert "| `dm`, " in page
     assert "| `dc`, " not in page
-    other = pages.numbers("dsa")  # the name of a protocol, too
+    other = method_page.numbers("dsa")  # the name of a protocol, too
     assert "| `dsa`, " in other
     assert "| `dm`, " not in other
 
@@ -65,20 +66,20 @@ def test_every_method_has_a_picture_of_what_it_makes():
     from PIL import Image
 
     names = [row["name"] for row in list_methods(outside=False)]
-    kept = {pages.file_of(name): pages.PICTURES / f"{pages.file_of(name)}.png" for name in names}
+    kept = {method_page.file_of(name): method_page.PICTURES / f"{method_page.file_of(name)}.png" for name in names}
     for name, file in kept.items():
         with Image.open(file) as picture:
             picture.load()
             assert picture.size == (6 * (10 * 9 - 1), 6 * (3 * 9 - 1)), name
-    assert {p.stem for p in pages.PICTURES.glob("*.png")} == set(kept)
-    assert sum(p.stat().st_size for p in pages.PICTURES.iterdir()) < 300_000
-    page = pages.method_page(next(row for row in list_methods() if row["name"] == "sre2l++"))
+    assert {p.stem for p in method_page.PICTURES.glob("*.png")} == set(kept)
+    assert sum(p.stat().st_size for p in method_page.PICTURES.iterdir()) < 300_000
+    page = method_page.method_page(next(row for row in list_methods() if row["name"] == "sre2l++"))
     assert "](../img/methods/sre2lpp.png)" in page
 
 
 def test_the_reference_has_all_names():
     import potstill
 
-    text = (pages.ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
+    text = (method_page.ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
     public = {name for name in potstill.__all__ if not name.startswith("_")}
     assert set(re.findall(r"^::: potstill\.(\w+)$", text, re.MULTILINE)) == public
