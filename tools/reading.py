@@ -3,7 +3,7 @@
     python -m tools.reading [--all]
 
 Prose is what is left of a page without front matter, code, tables, HTML and blocks that `tools.docs` makes; what is
-folded counts. A page has at most 1,200 words of it, and its median sentence has at most 18. ``--all`` prints every page.
+folded counts. A page has at most 1,200 words of it, and its median sentence has at most 18. ``--all`` prints all.
 """
 
 import argparse

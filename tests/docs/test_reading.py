@@ -1,7 +1,5 @@
 """How pages read: the measure itself, and the pages held to it."""
 
-import pytest
-
 from tools import reading
 
 PAGE = """---
