@@ -27,7 +27,17 @@ _YES_OR_NO = {"horizontal_flip"}
 
 
 class PotstillError(Exception):
-    """Expected failure. The message is one line, which the command line prints to stderr before it exits with 1."""
+    """Failure that you can act on: one line with what is required, what was found and what to change.
+
+    The command line prints it to stderr and exits with 1.
+
+    Examples:
+        >>> try:
+        ...     potstill.load_data("no-such-folder/")
+        ... except potstill.PotstillError as error:
+        ...     print(error)
+        no-such-folder/: no such file or folder; check the path
+    """
 
 
 class NonFiniteError(PotstillError):

@@ -12,6 +12,7 @@ from potstill.core.registry import get_method_class
 
 pages = pytest.importorskip("tools.docs.site_pages", reason="the site is built with the docs extra")
 method_page = pytest.importorskip("tools.docs.method_page")
+python = pytest.importorskip("tools.docs.site_python")
 GeneratedPage = pytest.importorskip("tools.docs.generated_page").GeneratedPage
 
 
@@ -77,9 +78,18 @@ def test_every_method_has_a_picture_of_what_it_makes():
     assert "](../img/methods/sre2lpp.png)" in page
 
 
-def test_the_reference_has_all_names():
+def test_every_public_name_has_its_page_and_stands_in_the_index():
     import potstill
 
-    text = (method_page.ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
+    made = {page.place: page for page in python.python_pages()}
     public = {name for name in potstill.__all__ if not name.startswith("_")}
-    assert set(re.findall(r"^::: potstill\.(\w+)$", text, re.MULTILINE)) == public
+    assert {name for group in python.GROUPS.values() for name in group} == public == set(python.RELATED)
+    assert set(made) == {"reference/python/index.md", *(f"reference/python/{name}.md" for name in public)}
+    index = made["reference/python/index.md"].text
+    for name in public:
+        assert index.count(f"[`{name}`]({name}.md)") == 1
+        page = made[f"reference/python/{name}.md"].text
+        assert f"::: potstill.{name}\n" in page
+        for related in python.RELATED[name]:
+            assert f"]({related}.md)" in page
+            assert related in public - {name}

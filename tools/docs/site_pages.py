@@ -13,6 +13,7 @@ from mkdocs.structure.files import File, Files
 
 from tools.docs.generated_page import GeneratedPage
 from tools.docs.method_page import method_pages
+from tools.docs.site_python import python_pages
 
 __all__ = ["MAKERS", "on_config", "on_files", "pages"]
 
@@ -23,7 +24,7 @@ def pages() -> list[GeneratedPage]:
     return [page for make in MAKERS for page in make()]
 
 
-MAKERS = (method_pages,)
+MAKERS = (method_pages, python_pages)
 """Functions that return generated pages; a new group of pages is a module with one and a line here."""
 
 

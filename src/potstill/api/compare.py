@@ -52,49 +52,55 @@ def compare(
     snapshots: bool = False,
     **overrides: Any,
 ) -> dict[str, Any]:
-    """Distil and evaluate every method at every size; ``random`` is always among them.
+    """Distil and evaluate every method at every size, and rank them; ``random`` is always among them.
 
     The grid is methods × sizes × parametrizations × codecs × repeats × protocols. Each cell is two files in ``out``:
     the set, and its scorecard under a protocol, with settings, versions, cost and the curve of the distillation. A cell
     that is there already, made of the same data with the same settings, is not made again, so an interrupted comparison
-    goes on where it stopped, and a larger one takes over what a smaller one made. What is there and was made otherwise
-    is neither adopted nor replaced: it may hold samples that this comparison tests on, and it may be all that is left
-    of hours of work. The comparison then ends before it begins, and says which file differs in what.
+    continues where it stopped, and a larger one takes over what a smaller one made. A cell that was made otherwise is
+    neither adopted nor replaced: the comparison then ends before it begins, and names the file and the difference.
 
     ``out/leaderboard.json`` is written after every set and holds the rows, best first within each size, with items,
     bytes and codec, and each row's difference from random with its interval: at a size in items from as many random
     samples, at their own bytes, where `evaluate` measures random samples in the bytes of the set. A set that is
     labelled by the teacher that made it is held against random samples of the same bytes that this teacher labels too.
-    Every pair at one size under one protocol is tested, corrected by Holm; what cannot be told apart from the best is
-    said to be so, which is not to be as good. With one set of each, students and test samples are tested, which tells
-    sets apart and not methods; with several, the means of the sets, paired by their seeds, and test samples.
+    Every pair at one size under one protocol is tested, corrected by Holm; rows that are not told apart from the best
+    are marked, which does not mean that they are as good. With one set of each, students and test samples are tested,
+    which tells sets apart and not methods; with several, the means of the sets, paired by their seeds, and test
+    samples.
 
     Args:
-        data: anything ``load_data`` takes.
-        methods: registered names, ``file.py:Class``, or methods as values, such as ``DM(iterations=5)``, which are
-            called so on the board and run as they are, whatever ``preset`` says.
-        ipc: items per class.
-        items: items in all, in place of ``ipc``: where there are no classes.
-        bytes: stored bytes, numbers or text such as ``20kB``, beside or in place of items.
-        balance: how items and bytes are shared out between classes, as for `potstill.distill`; ``ipc`` stays equal.
-        parametrizations: what is stored and optimised, each in turn, by the methods that have it to choose. Default:
-            the methods' own.
-        codecs: how values are written, each in turn. Default: as `potstill.distill` does.
-        repeats: sets of each, with the seeds ``seed``, ``seed`` + 1, …
-        network: to distil and to measure with: a registered name, or one of your own as `potstill.distill` takes it.
-        out: folder, made if it is not there.
-        preset: how hard each method tries, as for `potstill.distill`.
-        time_limit: time for each set that is made, all that it takes: seconds, or text such as ``10m``.
-        seeds: students per set; with one, intervals are of this one student, and nothing is tested.
-        protocol: how to measure: a registered name, or a protocol as a value.
-        protocols: how to measure: several, in place of ``protocol``.
-        options: fields of methods, by the method's name: ``{"dm": {"iterations": 500}}``; and of one protocol's recipe:
-            ``{"protocol:dc": {"epochs": 50}}``.
-        executor: where cells are made: ``serial``, ``processes`` (so many at a time as there are cores), or an
+        data: anything `potstill.load_data` takes or returns.
+        methods: registered names, ``file.py:Class``, or methods as values, such as ``DM(iterations=5)``, which run as
+            they are, whatever ``preset`` is.
+        ipc: size budgets: items per class, one or several. At least one budget is required; default: none.
+        items: size budgets: items in all, for data without classes. Default: none.
+        bytes: size budgets: stored bytes, numbers or text such as ``20kB``, beside or in place of ``ipc``. Default:
+            none.
+        balance: division of ``items`` and ``bytes`` among classes: ``natural`` (default) or ``equal``. ``ipc`` stays
+            equal.
+        parametrizations: parametrizations to try, for the methods that have a choice. Default: each method's own.
+        codecs: codecs to try. Default: as for `potstill.distill`.
+        repeats: sets of each cell, with the seeds ``seed``, ``seed`` + 1, …
+        out: folder of the results, made if it is not there.
+        preset: ``quick``, ``good`` or ``published``, as for `potstill.distill`. Default: ``quick``.
+        time_limit: time for each set, preparation included: seconds, or text such as ``10m``. Default: none.
+        seeds: students per set. With one, intervals are of this one student, and nothing is tested. Default: the
+            protocol's number.
+        protocol: a registered name, or a `potstill.Protocol`.
+        protocols: several protocols, in place of ``protocol``. Default: ``protocol`` alone.
+        network: network to distil and to measure with, as for `potstill.distill`. Default: each method's and
+            protocol's.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: seed of the first set of each cell.
+        options: fields of methods by the method's name: ``{"dm": {"iterations": 500}}``; and of one protocol:
+            ``{"protocol:dc": {"epochs": 50}}``. Default: none.
+        executor: where cells are made: ``serial``, ``processes`` (as many at a time as there are cores), or a
             `potstill.execution.Executor`. Default: one after another here, each with as many processes as help.
-        progress: called with the cell's name after every step of distilling, where cells are made in this process.
-        snapshots: keep some inputs of each made set at a few steps, beside it, for the page.
-        **overrides: fields of every protocol's recipe, e.g. ``epochs=50``.
+        progress: callback ``progress(cell, progress)`` after every step of distilling, where cells are made in this
+            process. Default: silent.
+        snapshots: save some inputs of each made set at a few steps, for the page.
+        **overrides: fields of every protocol, e.g. ``epochs=50``.
 
     Returns:
         The content of ``leaderboard.json``.
@@ -102,7 +108,14 @@ def compare(
     Raises:
         PotstillError: ``out`` cannot be written, holds cells that were made otherwise, or another comparison runs
             there; or a method or protocol has no such option.
-        Interrupted: a signal came; the same call goes on from the checkpoint of the cell under way.
+        Interrupted: a signal came; the same call continues from the checkpoint of the cell in progress.
+
+    Examples:
+        >>> board = potstill.compare(
+        ...     "digits", ["herding"], ipc=1, out="board", seeds=1, network="convnet-w8-d1", epochs=1
+        ... )
+        >>> sorted(row["method"] for row in board["rows"])
+        ['herding', 'random']
     """
     sizes, options = parse_sizes(ipc, items, bytes), options or {}
     if type(repeats) is not int or repeats < 1:

@@ -52,29 +52,43 @@ def diagnose(
     executor: Executor | str | None = None,
     progress: CountCallback = "auto",
 ) -> dict[str, Any]:
-    """Return the report card of a distilled set, as JSON values.
+    """Diagnose a distilled set: copies of real samples, calibration, influence of items, and more, as JSON values.
 
     Args:
-        distilled: a set, or the path of one, also of one that holds the indices of a selection alone.
-        data: what it was made of: anything ``load_data`` takes, or what it returned.
-        parts: which (`parts`); one or several. By default all.
-        plan: only what it will take: ``expected`` (of each part students, networks and seconds) and ``seconds``.
-        split: ``test`` or ``validation``: which real samples students are asked about (default: test, if there is one).
-        students: of each training set; 3 by default.
-        steps, lr: updates (180) and learning rate of students (what was learned with the set, else 0.03).
-        real: for ``mixing``, real samples per class that are added to the set.
-        teacher_steps: for ``agreement`` and ``labeller``, updates after which networks of real data are looked at.
-        groups: for ``influence``, items that are left out one by one at most; of larger sets groups of one class.
-        network: the students'; by default what the set was made with.
-        seed: decides every draw.
-        executor: where students are trained, as for `potstill.distill`; the result does not depend on it.
-        progress: called with what is made, how much is done, and of how much; ``auto``: show it on stderr.
+        distilled: a set, or the path of one, also of a file with the indices of a selection alone.
+        data: the data that it was made of: anything `potstill.load_data` takes or returns.
+        parts: parts to compute, one or several names of `potstill.api.diagnose.parts`. Default: all.
+        plan: return only the cost: ``expected`` (students, networks and seconds of each part) and ``seconds``.
+        split: ``test`` or ``validation``: real samples that students are tested on. Default: ``test``, if there is one.
+        students: students of each training set. Default: 3.
+        steps: updates of a student. Default: 180.
+        lr: learning rate of students. Default: what was learned with the set, else 0.03.
+        real: for ``mixing``: real samples per class that are added to the set. Default: the part's own amounts.
+        teacher_steps: for ``agreement`` and ``labeller``: updates after which networks of real data are compared.
+            Default: the part's own.
+        groups: for ``influence``: largest number of items that are left out one by one; of larger sets groups of one
+            class are left out. Default: the part's own.
+        network: network of the students. Default: what the set was made with.
+        seed: seed of every draw.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        executor: where students are trained, as for `potstill.distill`; the result does not depend on it. Default:
+            processes where they help.
+        progress: callback ``progress(name, done, total)``; ``auto``: show it on stderr; ``None``: silent.
+
+    Returns:
+        The diagnosis, by part; with ``plan`` the cost of it.
 
     Raises:
         PotstillError: the set does not fit the data, there is no such part, or a number is out of its range.
 
     Warns:
         PotstillWarning: the set was not made of this training data.
+
+    Examples:
+        >>> small = potstill.distill("digits", "dm", ipc=1, steps=2, progress=None)
+        >>> found = potstill.diagnose(small, "digits", parts="nearest", progress=None)
+        >>> list(found["parts"])
+        ['nearest']
     """
     keep_freed_memory()
     requested: dict[str, Any] = {n: tuple(v) for n, v in (("amounts", real), ("stops", teacher_steps)) if v is not None}

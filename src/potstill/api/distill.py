@@ -62,70 +62,91 @@ def distill(
     force: bool = False,
     **options: Any,
 ) -> Distilled:
-    """Distil a small set from ``data``.
+    """Make a distilled set: a small training set that stands in for the training split of ``data``.
 
-    The arguments are fields of `RunSpec`, `RunLimits` and `RunIO`, which `run` takes as values.
+    The arguments are fields of `potstill.RunSpec`, `potstill.RunLimits` and `potstill.RunIO`, which `potstill.run`
+    takes as values.
 
     Args:
-        data: anything `potstill.load_data` takes, or what it returned. Only the training split is read.
-        method: a registered name, or a method as a value, e.g. ``DM(iterations=500)``; or ``auto``: chosen on a part
-            held out of the training data, within ``time_limit`` (docs/guides/automatic.md), with fields of
-            `potstill.automl.candidates.AutoOptions` as options.
-        ipc: items per class; or ``items`` in all; or stored ``bytes``, as a number or text: ``20kB``.
-        balance: how ``items`` and ``bytes`` are divided among classes: ``natural``, in proportion to the classes'
-            samples and at least one of each (default), or ``equal``.
-        preset: fields of a method given by name: ``quick`` (minutes on a laptop), ``good`` (about an hour) or
-            ``published`` (its paper's). Each is a number of steps that `potstill methods NAME` shows. Options that are
-            given win over it. Default: ``quick``; ``published`` where ``steps`` is given.
+        data: anything `potstill.load_data` takes or returns. Only the training split is read.
+        method: a registered name (``potstill methods`` lists them), a method as a value, e.g. ``DM(iterations=500)``,
+            or ``auto``: selected on a held-out split within ``time_limit``, with fields of
+            `potstill.automl.candidates.AutoOptions` as options (docs/guides/automatic.md).
+        ipc: size budget: items per class, at least 1. Give exactly one of ``ipc``, ``items`` and ``bytes``. Default:
+            none.
+        items: size budget: items in all. Default: none.
+        bytes: size budget: stored bytes in all, labels counted: a number, or text such as ``20kB``. Default: none.
+        balance: division of ``items`` and ``bytes`` among classes: ``natural``, in proportion to the samples of each
+            class and at least one of each (default), or ``equal``.
+        preset: length of a method given by name: ``quick`` (minutes on a laptop), ``good`` (about an hour) or
+            ``published`` (its paper's); ``potstill methods NAME`` shows the steps of each. Options that you give win
+            over it. Default: ``quick``; ``published`` where ``steps`` is given.
         seed: seed of every draw. The same seed gives the same bits on the CPU.
-        steps: stop after this many steps.
-        time_limit: stop after this much time, in seconds or as text: ``10m``. Loading, preparation (networks trained
-            first) and the search for bits of ``codec="auto"`` count; the search gets 30 % of it at most, and the set
-            is written as uint8 where that is too little. It changes no other setting.
-        network, parametrization, labels, augment: parts in place of the method's own. A network may also be a class or
-            function that makes a ``torch.nn.Module``, or ``file.py:Net`` (docs/guides/networks.md).
-        zca: ZCA whitening of the inputs as in ``mtt``, ``frepo`` or ``kip``; it is stored with the set.
-        codec: how values are written (docs/benchmarks/codecs.md): ``float32``, ``float16``, ``uint8``, ``uint4``, …, or
-            ``auto``: the fewest bits that cost no measurable accuracy on a part of the training data. Default:
-            ``auto``, but exact for selected samples, and 4 bits a value for a budget in ``bytes`` (8 where the
-            parametrization is no image). A set of 1 bit is rounded while it is made, straight through; of more bits
-            with ``uint2:aware=true``.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        checkpoint: checkpoint file; with it SIGINT and SIGTERM end the run after the current step.
-        resume: continue from ``checkpoint``; ``"force"``: also where other versions or kernels computed it until
-            there, which the metadata say.
+        steps: largest number of steps, at least 0. Default: all steps of the method.
+        time_limit: largest wall-clock time: seconds, or text such as ``10m``. Loading, preparation (networks trained
+            first) and the search for bits of ``codec="auto"`` count. The search gets 30 % of it at most; the set is
+            written as uint8 where that is too little. It changes no other setting. Default: none.
+        network: network to distil with: a registered name, a class or function that makes a ``torch.nn.Module``, or
+            ``file.py:Net`` (docs/guides/networks.md). Default: the method's, or the usual one for the data.
+        parametrization: form in which inputs are stored and optimised: ``pixels``, ``tiles:factor=2``. Default: the
+            method's.
+        labels: labels in the file: ``hard``, ``soft`` (a teacher's), ``learned`` or ``scores``. Default: the method's.
+        augment: augmentation while distilling; ``potstill augmentations`` lists the names. Default: the method's for
+            images, none for other data.
+        zca: ZCA whitening of the inputs as in ``mtt``, ``frepo`` or ``kip``; it is stored with the set. Default: none.
+        codec: codec of the values (docs/benchmarks/codecs.md): ``float32``, ``float16``, ``uint8``, ``uint4``, …, or
+            ``auto``: the fewest bits that cost no measurable accuracy on a held-out split. A set of 1 bit is rounded
+            while it is made, straight through; of more bits with ``uint2:aware=true``. Default: ``auto``, but exact for
+            selected samples, and 4 bits a value for a budget in ``bytes`` (8 where the parametrization is no image).
+        device: ``auto`` (the first GPU, if there is one), ``cpu`` or ``cuda``.
+        checkpoint: checkpoint file, or a folder with ``class_shards`` and for ``auto``. With it SIGINT and SIGTERM end
+            the run after the current step. Default: none.
+        resume: True continues from ``checkpoint``; ``"force"`` also where other versions or kernels computed it until
+            there, which the metadata state.
         checkpoint_every: time between checkpoints: seconds, or text such as ``60s``.
-        progress: callback after every step; ``auto``: a bar on a terminal, else a line every ten seconds, on stderr;
-            ``None``: silent.
-        preparing: callback ``preparing(name, done, total)`` while prerequisites are made.
-        command: the shell command that repeats this, for the metadata.
-        scores: numbers that `potstill.score` made, to select by: with their settings.
-        executor: where independent jobs run: ``serial``, ``processes``, ``ray`` or a `potstill.execution.Executor`.
-            The bits do not depend on it. Default: as many processes as help.
-        networks: trained networks in place of those that the method would train: values or
-            paths of cached ones.
+        progress: callback that gets a `potstill.Progress` after every step; ``auto``: a bar on a terminal, else a line
+            every ten seconds, on stderr; ``None``: silent.
+        preparing: callback ``preparing(name, done, total)`` while prerequisites are made. Default: none.
+        command: shell command that repeats this run, for the metadata. Default: none.
+        scores: scores that `potstill.score` wrote, to select by, with their settings. Default: computed here.
+        executor: where independent jobs run: ``serial``, ``processes``, ``ray`` or a `potstill.execution.Executor`. The
+            bits do not depend on it. Default: as many processes as help.
+        networks: trained networks in place of those that the method would train: values, or paths of cached ones.
+            Default: trained here or taken from the cache.
         experts: expert trajectories in place of those that the method would train: cached files, published replay
-            buffers (``replay_buffer_0.pt``), folders of either, or values (`potstill.pretraining.Trajectory`).
+            buffers (``replay_buffer_0.pt``), folders of either, or values (`potstill.pretraining.Trajectory`). Default:
+            trained here or taken from the cache.
         initial: an earlier set, or its path, whose inputs the optimisation starts from. Its classes are matched by
             name. Of a class with more inputs than this set will have, the first are taken; inputs and classes that it
-            lacks are initialized by the method. Notes count both.
+            lacks are initialized by the method. Notes count both. Default: none.
         log: loggers of settings, metrics and result: ``tensorboard:DIR``, ``wandb:PROJECT``, ``mlflow:EXPERIMENT``, a
-            `potstill.runs.loggers.Logger`, or several.
+            `potstill.runs.loggers.Logger`, or several. Default: none.
         snapshots: file for some inputs at a few steps, a megabyte at most, which `potstill.report` shows; it finds the
-            one named as the set with ``.film`` appended. The set has the same bits.
-        class_shards: distil the classes in so many groups, each a job of the executor with a checkpoint of its own in
-            the folder ``checkpoint`` (docs/guides/resume.md). For methods whose objective is a sum over classes,
-            whose bits then depend on the number of groups, in the order of sums; and for RDED and recoveries, whose
-            bits do not.
+            one named as the set with ``.film`` appended. The set has the same bits. Default: none.
+        class_shards: number of groups of classes that are distilled as separate jobs of the executor, each with a
+            checkpoint of its own in the folder ``checkpoint`` (docs/guides/resume.md). For methods whose objective is a
+            sum over classes, whose bits then depend on the number of groups, in the order of sums; and for RDED and
+            recoveries, whose bits do not. Default: one job.
         out: file that the set is also written to, ``….safetensors``. A set of this same run is replaced; with
-            ``resume`` and without a checkpoint it is returned.
-        force: replace what is at ``out``, but for a file that is read.
-        **options: fields of the method.
+            ``resume`` and without a checkpoint it is returned. Default: none.
+        force: replace what is at ``out``, but never a file that is read.
+        **options: fields of the method, e.g. ``iterations=500``.
+
+    Returns:
+        The distilled set: a torch ``Dataset`` of (input, label) with its metadata.
 
     Raises:
         PotstillError: a choice does not exist, does not fit together with others or does not suit the data; or the
             preparation does not fit into the time limit.
         Interrupted: a signal came; ``checkpoint`` holds the run.
+
+    Examples:
+        >>> small = potstill.distill("digits", "dm", ipc=1, steps=5, progress=None)
+        >>> small
+        Distilled(10 synthetic inputs of 'digits' by 'dm')
+        >>> x, label = small[0]
+        >>> tuple(x.shape), int(label)
+        ((1, 8, 8), 0)
     """
     spec = RunSpec(
         data=data, method=method, ipc=ipc, items=items, bytes=bytes, balance=balance, preset=preset, seed=seed,
@@ -144,15 +165,25 @@ def distill(
 
 
 def run(spec: RunSpec, limits: RunLimits | None = None, io: RunIO | None = None) -> Distilled:
-    """Distil the set that ``spec`` says.
+    """Make the distilled set that ``spec`` describes: `potstill.distill` with its arguments as three values.
 
     Args:
-        limits: when the run stops; default: when the method is done. A time limit starts now.
-        io: callbacks, executor, and files; default: a progress bar on stderr.
+        spec: everything that decides the bits of the set.
+        limits: when the run stops. A time limit starts now. Default: when the method is done.
+        io: callbacks, executor and files. Default: a progress bar on stderr, no files.
+
+    Returns:
+        The distilled set.
 
     Raises:
-        PotstillError: as for `distill`.
+        PotstillError: as for `potstill.distill`.
         Interrupted: a signal came; the checkpoint holds the run.
+
+    Examples:
+        >>> spec = potstill.RunSpec("digits", "herding", ipc=1)
+        >>> small = potstill.run(spec, io=potstill.RunIO(progress=None))
+        >>> len(small), small.is_selection
+        (10, True)
     """
     limits, io = (limits or RunLimits()).start(), io or RunIO()
     output = _plan_output(spec, io)

@@ -48,32 +48,50 @@ def evaluate(
     """Measure a distilled set against the real test split, beside its baselines at equal stored bytes.
 
     Args:
-        distilled: a set, or the path of one, also of one that holds the indices of a selection alone.
-        data: what it was made of: anything ``load_data`` takes, read with the options on the set's card; or what
-            ``load_data`` returned, with a test split.
-        protocol: a registered name, or a protocol as a value.
-        networks: students, one or several; the first is the headline, the others make the cross-architecture
-            table. Names of networks, or of learners that are none (``linear-model``, ``forest``, ``ridge``, the
-            closed forms ``krr-ntk``, ``nngp``, ``ridge-features``), or classes and functions of your own that make a
-            ``torch.nn.Module``, or ``file.py:Net``. By default the protocol's, else the one that the set was made with,
-            unless that is its maker's own.
-        quick: a shorter protocol that says so, to look at a set and not to report it (`Protocol.quick`): few students
-            and epochs, no robust scores and no reference on the full data. What is given besides wins over it.
-        seeds: students per network.
-        baselines, full, robust_scores: leave these out to be done sooner.
-        stored: a file of a teacher's labels of this set, or of the teacher itself, as `label` writes it.
-        weights: train with the set's weights where it has any; ``False``: all samples alike.
-        side_by_side: students trained as one network, at most; by default 32 on a GPU and 1 on a CPU.
-        executor: where students and teachers are trained, as for `potstill.distill`.
-        progress: called with what is being trained, how much is done, and of how much; ``auto``: show it on stderr;
-            ``None``: show nothing.
-        **overrides: fields of the protocol's recipe, e.g. ``epochs=100``; the fingerprint then differs.
+        distilled: a set, or the path of one, also of a file with the indices of a selection alone.
+        data: the data that it was made of: anything `potstill.load_data` takes, read with the options in the set's
+            metadata; or what it returned, with a test split.
+        protocol: a registered name (``potstill protocols`` lists them), or a `potstill.Protocol`.
+        networks: students, one or several; the first is the headline, the others make the cross-architecture table.
+            Names of networks, or of learners that are none (``linear-model``, ``forest``, ``ridge``, the closed forms
+            ``krr-ntk``, ``nngp``, ``ridge-features``), classes and functions that make a ``torch.nn.Module``, or
+            ``file.py:Net``. Default: the protocol's, else the network that the set was made with, unless that is a
+            network of its maker's own.
+        quick: shorten the protocol, to look at a set and not to report it (`potstill.Protocol.quick`): few students and
+            epochs, no robust scores and no reference on the full data. Arguments that you give win over it.
+        seeds: students per network, at least 1. Default: the protocol's number.
+        seed: seed of every draw: students, baselines, splits.
+        baselines: measure real samples of the same stored bytes, random and selected. False saves their time.
+        full: measure students of the full training data as a reference. False saves that time.
+        robust_scores: compute the scores that compare with the full data and random samples at equal labels (``hlr``,
+            ``ior``, ``lrs``, ``ars``). False saves their time.
+        stored: file of a teacher's labels of this set, or of the teacher itself, as `potstill.label` writes it.
+            Default: labels are computed here.
+        weights: train with the set's weights where it has any; False: all samples count alike.
+        side_by_side: largest number of students trained as one network. Default: 32 on a GPU and 1 on a CPU.
+        executor: where students and teachers are trained, as for `potstill.distill`. Default: as many processes as
+            help.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        progress: callback ``progress(name, done, total)``; ``auto``: show it on stderr; ``None``: silent.
+        **overrides: fields of the protocol, e.g. ``epochs=100``; the fingerprint then differs.
+
+    Returns:
+        The scorecard: score with its interval, baselines, cost. ``print`` shows it as a table.
 
     Raises:
         PotstillError: the set does not fit the data, or there is no test split.
 
     Warns:
         PotstillWarning: the set was not made of this training data, so that it may hold samples that it is tested on.
+
+    Examples:
+        >>> small = potstill.distill("digits", "herding", ipc=1, progress=None)
+        >>> score = potstill.evaluate(
+        ...     small, "digits", networks="linear-model", seeds=1, baselines=False, full=False, progress=None,
+        ...     robust_scores=False,
+        ... )
+        >>> 0 < score.accuracy < 1
+        True
     """
     keep_freed_memory()
     several = [networks] if isinstance(networks, str | CustomNetwork) or callable(networks) else networks or ()

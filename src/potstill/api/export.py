@@ -44,24 +44,39 @@ def export(
 ) -> Path:  # fmt: skip
     """Write a set in another form.
 
-    - ``png``, ``npz``, ``parquet``, ``csv``, ``webdataset``: see ``potstill.exporters.formats``; they need no data.
-    - ``indices``: a selection without its inputs, one file that `rebuild` puts together with the data again.
-    - ``files``: the chosen original pictures, a folder for each class, with ``selection.json`` beside them.
-    - ``hf``: a Hugging Face data set in a folder that ``datasets.load_dataset`` reads, with its card; with ``data``,
-      the chosen rows with all the columns that they have there, for ``datasets.load_from_disk``.
-
     Where samples have weights, every form has them: ``selection.json`` a list ``weights``, ``hf`` a column ``weight``.
 
     Args:
         distilled: a set, or the path of its file.
-        data: for ``files`` and rows of ``hf``, what the selection was made of.
-        link: for ``files`` of a folder: ``copy``, or ``hard`` or ``symbolic`` links to the originals.
-        license: for ``hf`` without ``data``, an identifier of the Hub's that its card states.
-        force: replace a file that is there, whatever it is, but for the set's own. A folder never is replaced.
-        **reading: options of ``load_data`` that the data were read with (``size``, ``split_seed``, ``skip_bad``, …).
+        to: the form:
+
+            - ``png``, ``npz``, ``parquet``, ``csv``, ``webdataset``: the inputs and labels; they need no data
+            - ``indices``: a selection without its inputs, one file that `potstill.materialize` puts together with the
+              data
+            - ``files``: the selected original images, a folder for each class, with ``selection.json`` beside them
+            - ``hf``: a Hugging Face data set in a folder that ``datasets.load_dataset`` reads, with its dataset card;
+              with ``data``, the selected rows with all columns of the data, for ``datasets.load_from_disk``
+
+        path: the file or folder to write.
+        data: for ``files`` and rows of ``hf``: the data that the selection was made of. Default: none.
+        link: for ``files`` of a folder: ``copy`` the originals, or make ``hard`` or ``symbolic`` links to them.
+        license: for ``hf`` without ``data``: a license identifier of the Hub for the dataset card. Default: none.
+        force: replace a file that is there, whatever it is, but never the set's own. A folder is never replaced.
+        **reading: options of `potstill.load_data` that the data were read with (``size``, ``split_seed``, ``skip_bad``,
+            …).
+
+    Returns:
+        The path.
 
     Raises:
-        PotstillError: no such form, no selection, other data than it was made of, or a path that is taken.
+        PotstillError: there is no such form, the set is no selection, the data are others than it was made of, or the
+            path is taken.
+
+    Examples:
+        >>> small = potstill.distill("digits", "herding", ipc=1, progress=None)
+        >>> path = potstill.export(small, "npz", "small.npz")
+        >>> np.load(path)["x"].shape
+        (10, 1, 8, 8)
     """
     path = Path(path)
     distilled = distilled if isinstance(distilled, Distilled) else dataset_file.load(distilled)
@@ -92,15 +107,25 @@ def load_for(card: Mapping[str, Any], data: Any, **reading: Any) -> Splits:
 
 
 def materialize(path: str | Path, data: Any, **reading: Any) -> Distilled:
-    """The whole set of a file that holds indices alone: the same bits as before ``export(small, "indices", path)``.
+    """Put a file of indices together with its data: the set has the same bits as before its export to ``indices``.
 
     Args:
-        path: the file.
-        data: what the selection was made of; or ``Splits`` of it.
-        **reading: options of ``load_data``, as they were.
+        path: a file that ``potstill.export(small, "indices", path)`` wrote.
+        data: the data that the selection was made of: anything `potstill.load_data` takes or returns.
+        **reading: options of `potstill.load_data`, as they were. Default: those in the file.
+
+    Returns:
+        The distilled set.
 
     Raises:
-        PotstillError: the file is no such file, or the data are others; both hashes are shown.
+        PotstillError: the file holds no indices, or the data are others; both hashes are shown.
+
+    Examples:
+        >>> small = potstill.distill("digits", "herding", ipc=1, progress=None)
+        >>> path = potstill.export(small, "indices", "selection.safetensors")
+        >>> again = potstill.materialize(path, "digits")
+        >>> bool((again.inputs == small.inputs).all())
+        True
     """
     card = read_indices(Path(path))[1]
     return dataset_file.materialize(Path(path), as_splits(load_for(card, data, **reading), pick_device("cpu")).train)

@@ -96,35 +96,51 @@ def label(
     progress: Callback | None = None,
     **overrides: Any,
 ) -> Labels:
-    """Write a teacher's labels of every view of a set that a protocol's students will see, or the teacher itself.
+    """Store a teacher's soft labels of every view of a set that a protocol's students will see, or the teacher itself.
 
-    Killed at any moment and called again with the same arguments, it goes on and ends with the same bytes.
+    Killed at any moment and called again with the same arguments, it continues and ends with the same bytes.
 
     Args:
         distilled: a set, or the path of one.
-        data: what it was made of; teachers are trained on its training split, or taken from the cache. They are those
-            that made the set, unless the protocol names others (`potstill.evaluation.teacher_labels`).
+        data: the data that it was made of: anything `potstill.load_data` takes or returns. Teachers are trained on the
+            training split, or taken from the cache. They are those that made the set, unless the protocol names others
+            (`potstill.evaluation.teacher_labels`).
         out: the file of labels.
-        protocol: one in which a teacher labels; it says the teachers, the views, the epochs and the temperature.
-        network: the student that will be trained; the teacher has its architecture where nobody says another.
+        protocol: a protocol in which a teacher labels, by name or as a value; it fixes the teachers, the views, the
+            epochs and the temperature.
+        network: the student that will be trained; the teacher has its architecture where the protocol names no other.
+            Default: the network that the set was made with.
         store_as: ``rows`` of labels (`potstill.labels.label_file`), the ``teacher`` with its weights in few bits, which
-            labels again whenever it is asked (`potstill.labels.teacher_file`), or ``auto``: what takes fewer bytes.
-        pool: epochs to store, fewer than are trained; see `potstill.labels.label_file`. Of rows.
-        top_k: classes of each row to keep (default: all).
-        dtype: ``float16``, ``uint8`` or ``uint4`` for rows (default: ``float16``), ``uint8`` or ``uint4`` for a
-            teacher (default: ``uint8``).
-        fkd: a folder of published labels of this very set (``epoch_0``, ``epoch_1``, …, as SRe2L writes them), which
-            are stored in place of new ones, with their own crops; nothing is trained and nothing of it is run. Its
-            views have the pictures' size, and its pictures the order of the set, which is that of an export's files.
+            labels again on request (`potstill.labels.teacher_file`), or ``auto``: the smaller of both.
+        pool: for rows: epochs to store, fewer than are trained (`potstill.labels.label_file`). Default: all epochs.
+        top_k: for rows: classes of each row to store, the most likely ones. Default: all.
+        dtype: type of the stored numbers: ``float16``, ``uint8`` or ``uint4`` for rows (default: ``float16``),
+            ``uint8`` or ``uint4`` for a teacher (default: ``uint8``).
+        fkd: folder of published labels of this very set (``epoch_0``, ``epoch_1``, …, as SRe2L writes them), which are
+            stored in place of new ones, with their own crops; nothing is trained, and no code of it is run. Its views
+            have the size of the images, and its images the order of the set, which is that of an export's files.
+            Default: none.
         force: replace what is at ``out``, if it is not these labels or a part of them.
-        seed: decides the views.
-        executor: where teachers are trained, as for `potstill.distill`.
-        progress: called with what is done, how much of it, and of how much.
+        seed: seed of the views.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        executor: where teachers are trained, as for `potstill.distill`. Default: as many processes as help.
+        progress: callback ``progress(name, done, total)``. Default: silent.
         **overrides: fields of the protocol.
 
+    Returns:
+        The labels, which students read: `potstill.evaluate` takes their file as ``stored``.
+
     Raises:
-        PotstillError: the protocol's labels are the set's own, its views cannot be stored, the set does not fit, or the
-            teacher cannot be stored as it was asked for; or the folder is not whole or of another set.
+        PotstillError: the protocol's labels are the set's own, its views cannot be stored, the set does not fit, the
+            teacher cannot be stored in such a file; or the folder is incomplete or of another set.
+
+    Examples:
+        >>> small = potstill.distill("digits", "random", ipc=1, progress=None)
+        >>> labels = potstill.label(
+        ...     small, "digits", "small.labels", network="convnet-w16-d2", epochs=2, teacher_epochs=10
+        ... )
+        >>> pathlib.Path("small.labels").exists()
+        True
     """
     keep_freed_memory()
     runner = resolve_executor(executor)

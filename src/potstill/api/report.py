@@ -17,19 +17,27 @@ __all__ = ["report"]
 def report(paths: Sequence[str | Path] | str | Path, out: str | Path, *, data: Any = None, force: bool = False) -> Path:
     """Write one self-contained page about sets, scorecards or a folder of them.
 
-    Of one folder that `compare` wrote it is the page of the whole question: what each method costs, a leaderboard that
-    sorts and filters, and pictures side by side.
+    Of one folder that `potstill.compare` wrote, it is the page of the whole comparison: the cost of each method, a
+    leaderboard that sorts and filters, and images side by side.
 
     Args:
-        paths: files or folders of results.
+        paths: files or folders of results, one or several.
         out: the page, ``….html``.
-        data: the training data of a comparison, as `load_data` takes or returns them: the page then shows the nearest
-            real picture beside each distilled one.
+        data: the training data of a comparison, as `potstill.load_data` takes or returns them: the page then shows the
+            nearest real image beside each distilled one. Default: none.
         force: replace what is there, even if it is no page of Potstill's.
 
+    Returns:
+        The path of the page.
+
     Raises:
-        PotstillError: nothing to report there, the data are others than the sets were made of, or ``out`` cannot be
+        PotstillError: there is nothing to report, the data are others than the sets were made of, or ``out`` cannot be
             written.
+
+    Examples:
+        >>> small = potstill.distill("digits", "herding", ipc=1, out="small.safetensors", progress=None)
+        >>> potstill.report("small.safetensors", "small.html").name
+        'small.html'
     """
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     check_suffix(Path(out), (".html", ".htm"))

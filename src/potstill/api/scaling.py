@@ -70,31 +70,44 @@ def scaling(
     executor: Executor | str | None = None,
     progress: Callback | None = None,
 ) -> dict[str, Any]:
-    """Measure students over budgets × teachers, fit the data–knowledge law, and say what a soft label buys in data.
+    """Measure students over budgets × teachers, fit the data–knowledge law, and state what a soft label replaces in
+    data.
 
     A set is a random draw of real samples, larger budgets containing smaller ones; all its students, at every stop and
     with plain classes, start from the same parameters. ``out/scaling.json`` holds every student's accuracy and is
-    written after each cell, so that the same call goes on where one was interrupted. ``out/scaling.svg`` is a plot.
+    written after each cell, so that the same call continues where one was interrupted. ``out/scaling.svg`` is a plot.
 
     Args:
-        data: anything ``load_data`` takes. Its test split is not read.
-        ipc: items per class, four budgets or more.
+        data: anything `potstill.load_data` takes or returns. Its test split is not read.
+        ipc: budgets: items per class, four or more.
         teacher_epochs: epochs after which the teacher is stopped; one training gives all.
-        out: folder, made if it is not there.
-        network: of teacher and students.
-        repeats: draws; intervals are over them, given this one teacher.
-        steps, batch, lr: of a student: SGD with momentum 0.9 and the augmentation of the protocol ``potstill``, the
-            rate along a cosine to zero; the same for every cell.
-        validation: part of the training data to hold out, at most 4,000 samples.
-        seed: decides sets, students and what is held out.
-        executor: where the teacher and students are trained, as for `potstill.distill`.
-        progress: called with what is being trained, how much is done, and of how much.
+        out: folder of the results, made if it is not there.
+        network: network of teacher and students. Default: the usual one for the data.
+        repeats: random draws of each budget; intervals are over them, given this one teacher.
+        steps: updates of a student: SGD with momentum 0.9 and the augmentation of the protocol ``potstill``. The same
+            for every cell.
+        batch: samples of an update.
+        lr: learning rate of the first update; it falls along a cosine to zero.
+        validation: fraction of the training data that is held out, at most 4,000 samples.
+        seed: seed of sets, students and held-out samples.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        executor: where the teacher and students are trained, as for `potstill.distill`. Default: as many processes as
+            help.
+        progress: callback ``progress(name, done, total)``. Default: silent.
 
     Returns:
         The content of ``scaling.json``.
 
     Raises:
         PotstillError: a class has too few samples, ``out`` cannot be written or holds other measurements.
+
+    Examples:
+        >>> found = potstill.scaling(
+        ...     "digits", ipc=(1, 2, 3, 4), teacher_epochs=(1, 2), out="law", repeats=1, steps=1,
+        ...     network="convnet-w8-d1",
+        ... )
+        >>> sorted(path.name for path in pathlib.Path("law").iterdir())
+        ['scaling.json', 'scaling.svg']
     """
     keep_freed_memory()
     budgets, epochs = tuple(sorted(ipc)), tuple(sorted(teacher_epochs))

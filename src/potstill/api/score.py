@@ -54,23 +54,34 @@ def score(
     progress: Callback | None = None,
     **options: Any,
 ) -> Scores:
-    """Numbers of every training sample, as several methods have them.
+    """Score every training sample by several methods, to sort and to select by.
 
-    Trainings are recorded once, kept, and shared: by all methods whose training is the same, and by later runs.
+    Trainings are recorded once, cached, and shared: by all methods whose training is the same, and by later runs.
 
     Args:
-        data: anything ``load_data`` takes, or what it returned. Only the training split is looked at.
-        methods: registered names of methods that score: `scored_methods`; ``file.py:Class``; or such methods as values.
-        out: the parquet file to write; ``None`` for none.
-        force: replace what is there; without it, scores of the same data by no other methods than these.
-        network: what is trained, in place of the methods' own.
+        data: anything `potstill.load_data` takes or returns. Only the training split is read.
+        methods: registered names of methods that score (`potstill.api.score.scored_methods`), ``file.py:Class``, or
+            such methods as values; one or several.
+        out: the parquet file to write. Default: none.
+        force: replace what is there; without it, scores of the same data by a subset of these methods are replaced.
+        network: network that is trained. Default: the methods' own.
         device: ``auto``, ``cpu`` or ``cuda``.
-        executor: where networks are trained, as for `potstill.distill`.
-        progress: called with what is made, how much is done, and of how much.
-        **options: fields of the methods, e.g. ``record_epochs``; each goes to those methods that have it.
+        executor: where networks are trained, as for `potstill.distill`. Default: as many processes as help.
+        progress: callback ``progress(name, done, total)``. Default: silent.
+        **options: fields of the methods, e.g. ``record_epochs``; each goes to the methods that have it.
+
+    Returns:
+        The scores: ``methods`` has for each method its ``columns``, float32 (n,) by name, and its settings.
 
     Raises:
-        PotstillError: a method gives no numbers, no method has such an option, or the file cannot be written.
+        PotstillError: a method scores no samples, no method has such an option, or the file cannot be written.
+
+    Examples:
+        >>> scores = potstill.score(
+        ...     "digits", "el2n", "scores.parquet", runs=1, record_epochs=1, epoch=1, network="convnet-w8-d1"
+        ... )
+        >>> {name: tuple(column.shape) for name, column in scores.methods["el2n"].columns.items()}
+        {'el2n': (1438,)}
     """
     keep_freed_memory()
     runner = resolve_executor(executor)

@@ -257,13 +257,26 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
-    """Result of ``load_data``. A `Problem` never holds ``test``: only evaluation protocols read it."""
+    """Real data as a training split and a test split, with notes on what the loader decided.
+
+    `potstill.load_data` makes them. A method never sees ``test``: only evaluation protocols read it.
+
+    Examples:
+        >>> splits = potstill.load_data("digits")
+        >>> splits.train.input.shape, splits.test is None
+        ((1, 8, 8), False)
+    """
 
     train: Source
+    """Training split."""
     test: Source | None
+    """Test split; ``None``: the data have none."""
     notes: tuple[str, ...] = ()
+    """Decisions of the loader, a sentence each."""
     reading: Mapping[str, Any] = field(default_factory=dict)
+    """Options of `potstill.load_data` that differ from their defaults, for the metadata of a set."""
     files: tuple[str, ...] = ()
+    """Paths that were read, so that they are never written over."""
 
     def __repr__(self) -> str:
         return "\n".join([f"train: {self.train!r}", f"test: {self.test!r}", *(f"note: {n!r}" for n in self.notes)])

@@ -19,10 +19,19 @@ __all__ = ["Budget", "ClassSeparable", "Parametrization", "Problem", "RequiresAs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Size budget: items per class (``ipc``), items in all (``items``), or stored bytes (``bytes``)."""
+    """Size budget: items per class (``ipc``), items in all (``items``), or stored bytes (``bytes``).
+
+    `potstill.distill` makes one from its arguments; a method reads it from its problem.
+
+    Examples:
+        >>> potstill.Budget(unit="items", amount=25).counts(num_classes=10, item_bytes=0)
+        (3, 3, 3, 3, 3, 2, 2, 2, 2, 2)
+    """
 
     unit: Literal["ipc", "items", "bytes"]
+    """The thing that ``amount`` counts."""
     amount: int
+    """Size in that unit, at least 1."""
     balance: Literal["natural", "equal"] | None = None
     """Items per class: in proportion to the class's samples, or equal. ``None``: equal for ``ipc``, else natural."""
 
@@ -42,6 +51,9 @@ class Budget:
         Args:
             num_classes: k, at least 1.
             item_bytes: stored bytes of one item with its label; used where ``unit`` is ``bytes``.
+
+        Returns:
+            k counts, each at least 1.
 
         Raises:
             ValueError: the budget leaves a class empty.

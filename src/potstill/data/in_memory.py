@@ -86,16 +86,28 @@ def normalize_inplace(x: Tensor, normalization: Normalization) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TensorSource:
-    """Samples of one split in memory (a ``core.Source``), stored compactly and normalised when fetched.
+    """Samples of one split in memory, stored compactly and normalised when fetched.
 
-    Legend: n samples, c channels, h w a picture, d columns.
+    Legend: n samples, c channels, h w an image, d columns.
+
+    Raises:
+        PotstillError: tensors of other types, lengths that differ, or labels outside of the classes.
+
+    Examples:
+        >>> images = torch.randint(0, 256, (20, 3, 16, 16), dtype=torch.uint8)
+        >>> source = potstill.TensorSource.make(images, ["cat", "dog"] * 10, name="pets")
+        >>> source.classes, source.fetch(torch.tensor([0, 1])).y.tolist()
+        (('cat', 'dog'), [0, 1])
     """
 
     name: str
+    """Name of the data in the metadata."""
     input: InputSpec
+    """Kind, shape and units of an input."""
     classes: tuple[str, ...]
     """Class names in label order."""
     normalization: Normalization
+    """Data units to model space."""
     inputs: Inputs
     """(n, c, h, w) or (n, d) as stored: uint8 pixels (0 … 255 stands for 0 … 1) or float32 in data units; or several
     such tensors with names, and int64 codes and words among them."""
@@ -167,10 +179,13 @@ class TensorSource:
         Args:
             inputs: (n, h, w), (n, h, w, c), (n, c, h, w) or (n, d); uint8 pixels, other integers, or floats.
             labels: n classes: integers, strings or booleans.
-            classes: class names in label order; without them, the sorted labels name themselves.
-            name: what the card calls the data.
-            kind: ``"image"`` or ``"table"``; without it, by the number of axes. Any other kind keeps the shape given.
-            normalization: data units to model space; without it, fitted on ``inputs``.
+            classes: class names in label order. Default: the sorted labels.
+            name: name of the data in the metadata.
+            kind: ``"image"`` or ``"table"``. Any other kind leaves the shape as it is. Default: by the number of axes.
+            normalization: data units to model space. Default: fitted on ``inputs``.
+
+        Returns:
+            The source.
 
         Raises:
             PotstillError: values that are not finite, lengths that differ, labels that are no classes.
@@ -222,23 +237,49 @@ class TensorSource:
         return len(self.labels)
 
     def fetch(self, at: Int[Tensor, " m"], /) -> Batch:
-        """Return the samples at ``at``: inputs in model space, targets, and the columns that the source has, on
-        ``device``.
+        """Return the samples at some positions: inputs in model space, targets, and the columns that the source has.
+
+        Args:
+            at: positions (m,), int64, on any device.
+
+        Returns:
+            A batch of m samples on ``device``.
         """
         at = at.to(self.device)
         columns = batch_columns(self, at, self.device)
         return Batch(self.normalization.apply(self.raw(at)), self._targets.index_select(0, at), columns)
 
     def raw(self, at: Int[Tensor, " m"], /) -> Any:
-        """Return the inputs at ``at`` in data units (float32; pixels in [0, 1]), on ``device``."""
+        """Return the inputs at some positions in data units (float32; pixels in [0, 1]).
+
+        Args:
+            at: positions (m,), int64, on any device.
+
+        Returns:
+            Inputs (m, …) on ``device``, or such tensors by name.
+        """
         return tree_map(to_data_units, index(self.inputs, at))
 
     def to(self, device: torch.device | str, /) -> "TensorSource":
-        """Return the same source with inputs and normalization on ``device``; labels stay on the CPU."""
+        """Return the same source with inputs and normalization on another device; labels stay on the CPU.
+
+        Args:
+            device: the device.
+
+        Returns:
+            A new source.
+        """
         return replace(self, inputs=elsewhere(self.inputs, device), normalization=self.normalization.to(device))
 
     def subset(self, at: Int[Tensor, " m"], /) -> "TensorSource":
-        """Return the samples at ``at`` as a source with the same classes and normalization."""
+        """Return the samples at some positions as a source with the same classes and normalization.
+
+        Args:
+            at: positions (m,), int64.
+
+        Returns:
+            A new source of m samples.
+        """
         at = at.cpu()
         return replace(
             self,

@@ -66,42 +66,11 @@ def load(
     """Load real data as a training split, a test split, and notes on what was decided.
 
     Args:
-        data: a name in ``KNOWN``; a folder of pictures (``train/CLASS/*``, ``test/CLASS/*``, or ``CLASS/*``) or one
-            that ``save_to_disk`` made; an ``.npz``, ``.csv``, ``.parquet`` or ``.tar`` file (``train-{000..099}.tar``);
-            ``hub:NAME`` or ``hub:NAME:CONFIG``. Also arrays ``(x, y)`` or ``(x_train, y_train, x_test, y_test)``, a
-            mapping of arrays by these names, a data frame (pandas, polars, Arrow) with its labels in a column or as
-            ``(frame, y)``, a torch or Hugging Face dataset, a ``TensorSource``, a ``Splits``.
-        label: the label column of a table or a Hugging Face set.
-        root: where the files of known names are; else ``$POTSTILL_DATA``, else the system's folders.
-        seed: draws the test split where the data has none.
-        test_fraction: of each class, in [0, 1), for that split; 0 leaves ``test`` out.
-        size: height and width that pictures are resized to.
-        skip_bad: leave broken picture files out (noted) instead of raising. Streamed data are decoded once for it.
-        stream: read and decode pictures when they are needed, in place of holding all of them: folders, shards, Parquet
-            and Hugging Face sets. ``None``: where they would take more than half of the machine's memory (noted).
-        missing: of a table: ``impute`` values that are missing, by what the training part says of their column (the
-            median; of categories one of their own), ``drop`` their rows, or ``refuse`` them, as ``None`` does.
-        series: of a table to forecast: the column that says which of several series a row belongs to.
-        horizontal_flip: True if a mirrored image keeps its class, so that augmentations may mirror it. ``None``: as
-            known of the data (False for digits); True for other images (noted).
-        duplicates: test samples that are exact copies of training samples are counted (noted); of streamed data only
-            with ``exact``, which reads all of them once. ``near``: nearly equal ones, too. ``together``: where the
-            split is drawn here, copies lie on one side of it.
-        check_cache: of a folder that was decoded before: compare the files' contents with what is kept, not only their
-            names, sizes and times.
-        device: where inputs are held and batches made.
-        task: what is to be learned, where the data cannot say it: ``regression`` (the label is a number),
-            ``forecast:window=96,horizon=24`` (rows are points in time), ``retrieval`` (a folder of pictures with their
-            texts in ``metadata.csv``), ``multi-label`` (a cell has several labels with ``;`` between them); a name with
-            settings, or a task as a value. ``None``: classes.
-        kind: kind of data, which chooses the loader (`find_loader`); ``None``: as the data show.
-        group: which samples are related (frames of a clip, pictures of a patient) and lie on one side of a drawn split
-            and of what is held out to choose on: a column of a table; of files ``parent``, the name of the folder that
-            holds each, or a regular expression that is searched in the path of each, relative to the data (its first
-            group, or all that it matches); the name of an array of an ``.npz``; or an array of groups, one for each
-            sample, the training part first.
-        normalization: a `Normalization`, or an earlier set or source that has one, used in place of a fit on the
-            training part or of published constants.
+        data: any form of data that `potstill.load_data` takes.
+        root: its ``data_root``: folder of the files of known names.
+        seed: its ``split_seed``: draws the test split where the data have none.
+        label, test_fraction, size, skip_bad, stream, missing, series, horizontal_flip, duplicates, check_cache, device,
+            task, kind, group, normalization: as for `potstill.load_data`.
 
     Returns:
         ``Splits`` of ``TensorSource``, or of ``StreamSource``. A ``Splits`` is returned as it is.

@@ -33,16 +33,25 @@ _COMMON = ("network", "reading", "balance")
 def concat(sets: Sequence[Distilled], *, normalization: Normalization | None = None) -> Distilled:
     """Join sets of one kind: of other classes, or with more items of the same classes.
 
-    Each set keeps its encoded inputs, and so its codec, its decoder and their bytes; ``metadata["parts"]`` has the
-    provenance of each. Classes are those of the first set, then new ones of the others. Weights are divided by their
-    mean in each set. The index of a selection stays where all sets select from the same source.
+    Each set has its encoded inputs unchanged, and so its codec, its decoder and their bytes; ``metadata["parts"]`` has
+    the provenance of each. Classes are those of the first set, then new ones of the others. Weights are divided by
+    their mean in each set. The index of a selection stays where all sets select from the same source.
 
     Args:
-        sets: at least one.
-        normalization: of the joined set; by default that of all sets, which must be the same.
+        sets: the sets, at least one.
+        normalization: normalization of the joined set. Default: that of all sets, which must be the same.
+
+    Returns:
+        The joined set.
 
     Raises:
         PotstillError: the sets differ in task, inputs or normalization, or a payload has no decoder.
+
+    Examples:
+        >>> data = potstill.load_data("digits")
+        >>> sets = [potstill.distill(data, "random", ipc=1, seed=seed, progress=None) for seed in (0, 1)]
+        >>> len(potstill.concat(sets))
+        20
     """
     sets = list(sets)
     if not sets:

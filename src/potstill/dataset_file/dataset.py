@@ -41,10 +41,10 @@ def item_bytes(
 
 
 class Distilled(Dataset[tuple[Any, Tensor]]):
-    """A distilled set: a ``Dataset`` of (input, label), the input normalised as the set's students expect it.
+    """A distilled set: a torch ``Dataset`` of (input, label), the input normalised as the set's students expect it.
 
-    Made by ``potstill.distill``, ``potstill.load`` or ``potstill.dataset_file.build``. An input with names is a mapping
-    of tensors; words are one tensor (length,) under the name of their part.
+    `potstill.distill`, `potstill.load` and `potstill.import_set` make it. An input with names is a mapping of tensors;
+    words are one tensor (length,) under the name of their part.
 
     Attributes:
         payload: tensors that the parametrization decodes; empty where the inputs are stored themselves.
@@ -54,6 +54,14 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         tensors: all tensors of the file by name; their bytes are those in the metadata.
         path: file that the set was read from; ``None``: it was made in memory.
         files: paths that the set was made from; saving never writes over them.
+
+    Examples:
+        >>> small = potstill.distill("digits", "herding", ipc=2, progress=None)
+        >>> small
+        Distilled(20 real inputs of 'digits' by 'herding')
+        >>> inputs, labels = next(iter(torch.utils.data.DataLoader(small, batch_size=20)))
+        >>> tuple(inputs.shape), labels.dtype
+        ((20, 1, 8, 8), torch.int64)
     """
 
     def __init__(

@@ -17,10 +17,21 @@ _MAX_NAMES = 12
 
 
 def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
-    """Return metadata, tensors (shape, dtype, bytes), items per class and range of the inputs as JSON values.
+    """Return the metadata of a set, its tensors (shape, dtype, bytes), items per class and range of the inputs.
+
+    Args:
+        distilled: a set, or the path of one.
+
+    Returns:
+        JSON values: ``metadata``, ``tensors``, ``items``, ``per_class``, ``range`` and more.
 
     Raises:
         PotstillError: the path has no set that can be loaded.
+
+    Examples:
+        >>> small = potstill.distill("digits", "herding", ipc=1, progress=None)
+        >>> potstill.inspect(small)["metadata"]["method"]
+        'herding'
     """
     small = load(distilled) if isinstance(distilled, str | Path) else distilled
     classes = small.classes if small.is_classification else ()

@@ -23,17 +23,28 @@ MAX_BYTES = Limits().set_bytes
 
 
 def load(path: str | Path, *, max_bytes: int | None = None, decoder: DecoderSource | None = None) -> Distilled:
-    """Read a set. Nothing in the file is run, and everything in it is checked before it is used.
+    """Read a set from its file. No code in the file is run, and everything in it is checked before it is used.
 
     A set that decodes by a shared asset which is not on this machine has labels and metadata; its inputs raise.
 
     Args:
-        decoder: the file of the asset that the set decodes by, or files and tensors by asset name; by default the
-            cache. Its hash must be the one in the metadata.
-        max_bytes: refuse larger files; by default the limit ``set_bytes``.
+        path: the file, ``….safetensors``.
+        max_bytes: largest size of a file that is read. Default: the limit ``set_bytes``.
+        decoder: file of the asset that the set decodes by, or files and tensors by asset name. Its hash must be the one
+            in the metadata. Default: the cache.
+
+    Returns:
+        The distilled set: a torch ``Dataset`` of (input, label).
 
     Raises:
-        PotstillError: the file is missing, cut off, foreign, of another format, or contradicts itself: one line.
+        PotstillError: the file is missing, cut off, damaged, of another format, or contradicts itself.
+
+    Examples:
+        >>> _ = potstill.distill("digits", "herding", ipc=1, progress=None).save("small.safetensors")
+        >>> small = potstill.load("small.safetensors")
+        >>> batch, labels = next(iter(torch.utils.data.DataLoader(small, batch_size=4)))
+        >>> batch.shape
+        torch.Size([4, 1, 8, 8])
     """
     path = Path(path)
     if max_bytes is None:

@@ -319,18 +319,29 @@ class ModelSelection(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """An evaluation protocol. All fields, of its parts too, are in the fingerprint: equal fingerprints mean equal
-    measurement. Where a teacher labels, each scorecard says which one did (``labeller``).
+    """Everything that an evaluation fixes: students, their training, augmentation, labels and selection.
+
+    All fields, of its parts too, are in the fingerprint: equal fingerprints mean equal measurement. Where a teacher
+    labels, each scorecard names it (``labeller``). ``potstill protocols`` lists the registered ones.
 
     Raises:
         PotstillError: a value out of its range, or values that do not go together.
+
+    Examples:
+        >>> from potstill.core import registry
+        >>> protocol = registry.resolve("protocols", "potstill")
+        >>> protocol.override(epochs=5).fingerprint() == protocol.fingerprint()
+        False
     """
 
     name: str
+    """Name on scorecards."""
     version: int = 1
+    """Raised by every change that could move a number."""
     paper: str
     """Publication that the details were read from."""
     summary: str
+    """One sentence about it."""
     optimistic: bool = False
     """Published with a selection (best epoch, learning rate) on test data. An override of ``select`` updates it."""
     students: int = 5
@@ -377,6 +388,12 @@ class Protocol:
     def change(self, **fields: Any) -> "Protocol":
         """Return this protocol with other values of `flat_fields` and nothing else changed; see `override`.
 
+        Args:
+            **fields: values by the names of `flat_fields`.
+
+        Returns:
+            A new protocol.
+
         Raises:
             PotstillError: there is no such field, or a value is out of range.
         """
@@ -400,6 +417,12 @@ class Protocol:
         ``steps`` and vice versa, ``batch`` replaces ``batch_by_ipc``, ``steps`` ``steps_by_items``, and ``test_every``
         ``test_at``; ``epochs``, ``augment`` and ``test_every`` also replace those of ``cases``. ``select`` updates
         ``optimistic``.
+
+        Args:
+            **changes: ``students``, or fields of the recipe, the teaching and the selection.
+
+        Returns:
+            A new protocol.
 
         Raises:
             PotstillError: there is no such field, it names the protocol, or the value is out of range.
@@ -443,7 +466,15 @@ class Protocol:
         return dataclasses.replace(shorter, shortened=True)
 
     def for_set_size(self, items: int, classes: int) -> "Protocol":
-        """Return this protocol for a set of ``items`` in ``classes``: its batch, and its length in updates."""
+        """Return this protocol for a set of a size: its batch, and its length in updates.
+
+        Args:
+            items: items of the set, at least 1.
+            classes: classes of the set.
+
+        Returns:
+            A new protocol, or this one where nothing depends on the size.
+        """
         if rule := self.recipe.steps_by_items:
             steps = [steps for least, steps in rule if items >= least] or [rule[0][1]]
             return self.change(steps=(steps[-1],), steps_by_items=()).for_set_size(items, classes)
@@ -455,6 +486,14 @@ class Protocol:
     def resolve(self, source: str, network: str, input: InputSpec) -> "Protocol":
         """Return this protocol for the data and student: the first case that fits is applied; only images are mixed,
         and inputs of other kinds get the kind's augmentation.
+
+        Args:
+            source: name of the data.
+            network: name of the student.
+            input: kind and shape of an input.
+
+        Returns:
+            A new protocol without cases.
         """
         case = next((c for c in self.cases if c.fits(source, network, input.horizontal_flip)), Case())
         kind, recipe = get_kind(input), self.recipe

@@ -80,12 +80,22 @@ def describe_other_scorecard(path: Path, file: Path | None = None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Scorecard:
-    """Result of an evaluation. ``content`` is the JSON document; the properties are its headline.
+    """Result of an evaluation: the score, its interval, the baselines.
 
-    Accuracies are fractions, other scores in the metric's unit.
+    Accuracies are fractions, other scores in the metric's unit. ``print`` shows a table, ``to_dict`` the JSON document.
+
+    Examples:
+        >>> small = potstill.distill("digits", "herding", ipc=1, progress=None)
+        >>> score = potstill.evaluate(
+        ...     small, "digits", networks="linear-model", seeds=1, baselines=False, full=False, progress=None,
+        ...     robust_scores=False,
+        ... )
+        >>> score.metric.name, score.save("small.scorecard.json").name
+        ('accuracy', 'small.scorecard.json')
     """
 
     content: Mapping[str, Any]
+    """The JSON document."""
 
     @property
     def metric(self) -> Metric:
@@ -118,7 +128,11 @@ class Scorecard:
         """Write the JSON document. Pages find its set by name: ``small.scorecard.json`` beside ``small.safetensors``.
 
         Args:
+            path: the file to write.
             force: replace what is there, even if it is no scorecard.
+
+        Returns:
+            The path.
 
         Raises:
             PotstillError: the file cannot be written, or something else is there.

@@ -47,21 +47,36 @@ def import_set(
     ``known`` name of the data, or the ``data``; a whitening is fitted on the ``data``.
 
     Args:
-        path: the file, or the folder that it lies in; see ``potstill.interop.released_sets``.
-        form: ``dc``, ``mtt``, ``datm``, ``idc``, ``ncfm``, ``folder`` or, of texts, ``dilm``; by default by the
-            names of the files.
-        known: a name with published constants and class names (``cifar10``); nothing is read for it.
-        data: the real data of the set, as for `load_data`: class names, hash, constants, whitening.
-        mean, std: of each channel, by which the images were normalised; 0 and 1 where they were not.
-        zca: ``mtt``, ``frepo`` or ``kip``: the images are whitened as these papers do.
-        factor: of ``idc`` and ``ncfm``: pictures along a side of each stored one; 1: none. By default as the path says.
-        run: of ``dc``: which of the file's experiments; of ``dilm``: which of a folder's files. The last by default.
-        lr: the learning rate that was learned with the set, where no file has it.
-        method: what made it, by default as the files or the form are called.
-        **reading: options of ``load_data``; ``size`` also of the pictures of a ``folder``.
+        path: the file, or the folder that it lies in; see `potstill.interop.released_sets`.
+        form: ``dc``, ``mtt``, ``datm``, ``idc``, ``ncfm``, ``folder`` or, for texts, ``dilm``. Default: by the names of
+            the files.
+        known: a name with published constants and class names (``cifar10``); no data are read for it. Default: none.
+        data: the real data of the set, anything `potstill.load_data` takes or returns: class names, hash, constants,
+            whitening. Default: none.
+        mean: mean of each channel by which the images were normalised, c numbers; 0 where they were not. Give ``std``,
+            too. Default: by ``known`` or ``data``.
+        std: standard deviation of each channel, c numbers above 0; 1 where the images were not normalised. Default: by
+            ``known`` or ``data``.
+        zca: ``mtt``, ``frepo`` or ``kip``: the images are whitened as in these papers. Default: they are not whitened.
+        factor: for ``idc`` and ``ncfm``: images along a side of each stored one; 1: none. Default: as the path says.
+        run: for ``dc``: number of the experiment in the file; for ``dilm``: number of the file in the folder. -1: the
+            last.
+        lr: learning rate that was learned with the set, where no file has it. Default: the file's.
+        method: method that made the set. Default: as the files or the form are called.
+        **reading: options of `potstill.load_data`; ``size`` also resizes the images of a ``folder``.
+
+    Returns:
+        The distilled set, in data units.
 
     Raises:
-        PotstillError: the files are missing, unsafe or of another form, or what leads them back is: one line.
+        PotstillError: files are missing, unsafe or of another form, or the normalization is unknown.
+
+    Examples:
+        >>> images, labels = torch.rand(10, 1, 8, 8), torch.arange(10)
+        >>> torch.save({"data": [[images, labels]], "accs_all_exps": {}}, "res_DC_MNIST_ConvNet_1ipc.pt")
+        >>> small = potstill.import_set("res_DC_MNIST_ConvNet_1ipc.pt", "dc", mean=[0.5], std=[0.25])
+        >>> len(small), small.metadata["method"]
+        (10, 'dc')
     """
     path = Path(path).expanduser()
     chosen = form or detect_format(path)

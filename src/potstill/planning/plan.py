@@ -153,21 +153,33 @@ def plan(
     progress: ProgressReporter | Literal["auto"] | None = None,
     **options: Any,
 ) -> Plan:
-    """Forecast the cost of `potstill.distill` with the same arguments.
+    """Forecast the time, memory and bytes of `potstill.distill` with the same arguments.
 
     The memory is that of a process that loads these data and distils, as this one has. Call it before other work: what
     the process holds besides is counted too.
 
     Args:
-        data, method, steps, time_limit, executor: as for `potstill.distill`.
-        profile_steps: real steps to run and time, after one that is not timed; 0: none. Default: as many as five
-            seconds hold, within 20 seconds in all, and none where one is expected to take over a minute. Networks that
-            must be trained first are not trained; two batches of that are timed.
+        data: as for `potstill.distill`.
+        method: a registered name or a method as a value, as for `potstill.distill`, but not ``auto``.
+        steps: largest number of steps. Default: all steps of the method.
+        time_limit: time limit of the run, as for `potstill.distill`. Default: none.
+        executor: where jobs will run, as for `potstill.distill`. Default: as many processes as help.
+        profile_steps: real steps to run and time, at least 0, after one that is not timed; 0: none. Default: as many as
+            five seconds hold, within 20 seconds in all, and none where one is expected to take over a minute. Networks
+            that must be trained first are not trained; two batches of that are timed.
         progress: ``auto``: estimates on stderr as they get better, a rough one first; ``None``: silent.
-        **options: fields of `potstill.runs.spec.RunSpec` (``ipc``, ``network``, ``codec`` …) and of the method.
+        **options: fields of `potstill.RunSpec` (``ipc``, ``network``, ``codec``, …) and of the method.
+
+    Returns:
+        The plan: choices, ``steps``, ``seconds``, ``bytes``, ``memory`` and the networks that must be trained first.
 
     Raises:
-        PotstillError: what ``potstill.distill`` would refuse, or a negative ``profile_steps``.
+        PotstillError: an argument that `potstill.distill` would refuse, or a negative ``profile_steps``.
+
+    Examples:
+        >>> plan = potstill.plan("digits", "dm", ipc=1, profile_steps=0)
+        >>> plan.inputs, plan.bytes["inputs"]
+        (10, 644)
     """
     if profile_steps is not None and profile_steps < 0:
         raise PotstillError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from potstill.core import Splits
+from potstill.core import Splits, Task
 from potstill.data import load as load_splits
 from potstill.data.read_options import merge_read_options
 from potstill.dataset_file import Distilled, is_index_file, load, materialize, read_indices
@@ -42,22 +42,80 @@ def load_data(
     size: int | tuple[int, int] | None = None,
     skip_bad: bool = False,
     stream: bool | None = None,
+    missing: str | None = None,
+    series: str | None = None,
+    horizontal_flip: bool | None = None,
+    duplicates: str | None = None,
+    check_cache: bool = False,
     device: torch.device | str = "cpu",
-    **options: Any,
+    task: str | Task | None = None,
+    kind: str | None = None,
+    group: object = None,
+    normalization: object = None,
 ) -> Splits:
-    """Return real data as a training split and a test split, with notes on what the loader decided.
+    """Read real data as a training split and a test split, with notes on what was decided.
 
     Args:
-        data_root: folder of the files of known names; default: ``$POTSTILL_DATA``, else the system's folders.
+        data: the data, in one of these forms:
+
+            - a bundled or known name: ``digits``, ``mnist-5k``, ``cifar10``; ``potstill data`` lists them
+            - a folder of images: ``train/CLASS/*`` and ``test/CLASS/*``, or ``CLASS/*``
+            - a file: ``.npz`` (``x_train``, ``y_train``, ``x_test``, ``y_test``), ``.csv``, ``.tsv``, ``.parquet``
+            - WebDataset shards: ``train-{000..099}.tar``
+            - ``hub:NAME`` or ``hub:NAME:CONFIG`` of the Hugging Face Hub, or a folder that ``save_to_disk`` wrote
+            - arrays: ``(x, y)``, ``(x_train, y_train, x_test, y_test)``, or a mapping with these names
+            - a data frame of pandas, polars or Arrow, with its labels in a column, or ``(frame, y)``
+            - a torch ``Dataset`` of (input, label), or a Hugging Face ``Dataset``
+            - a `potstill.TensorSource`; a `potstill.Splits` is returned as it is
+
+        label: column of the labels, for tables and Hugging Face data. Default: ``label``, ``labels`` or ``fine_label``.
+        data_root: folder of the files of known names. Default: ``$POTSTILL_DATA``, else the system's folders.
         split_seed: seed of the test split where the data have none. Keep it the same for one data set.
-        data, label, test_fraction, size, skip_bad, stream, device, options: as for `potstill.data.load`.
+        test_fraction: fraction of each class that this split takes, at least 0 and below 1. With 0 there is no test
+            split.
+        size: height and width that images are resized to, in pixels; one number for a square. Default: their own.
+        skip_bad: leave out image files that cannot be read, with a note, instead of raising at the first. Streamed data
+            are decoded once for it.
+        stream: decode images when they are needed instead of holding all of them in memory: for folders, shards,
+            Parquet and Hugging Face data. Default: where they would take more than half of the memory, with a note.
+        missing: treatment of missing values in a table: ``impute`` them from the training part (the median; a category
+            of its own), ``drop`` their rows, or ``refuse`` (default).
+        series: column that tells several series apart, for the task ``forecast``. Default: one series.
+        horizontal_flip: True if a mirrored image keeps its class, so that augmentations may mirror it. Default: False
+            for the known digits, True for other images, with a note.
+        duplicates: test samples that are in the training part, too. ``exact`` copies are counted by default, of
+            streamed data on request; ``near`` counts nearly equal ones as well; ``together`` keeps copies on one side
+            of a split that is drawn here.
+        check_cache: compare the contents of files that were decoded before, not only their names, sizes and times.
+        device: device that holds the inputs and makes batches.
+        task: learning task: ``regression``, ``forecast:window=96,horizon=24``, ``retrieval`` or ``multi-label``, with
+            settings after a colon, or a task as a value. Default: classification.
+        kind: kind of data, which chooses among several loaders. Default: as the data show.
+        group: related samples that stay on one side of a drawn split (frames of a clip, images of a patient): a column
+            of a table; for files ``parent`` (the folder of each) or a regular expression on the path of each; the name
+            of an array of an ``.npz``; or an array of n groups, the training part first. Default: no groups.
+        normalization: normalization to use instead of published constants or a fit on the training part: a
+            ``Normalization``, or an earlier set or source that has one. Default: none.
+
+    Returns:
+        The splits. ``train`` and ``test`` are sources: inputs (n, …) in memory, or decoded as they are streamed.
 
     Raises:
-        PotstillError: with one line on what was required, what was found and what to change.
+        PotstillError: the data do not exist, are damaged or have no labels, or an option does not suit them.
+
+    Examples:
+        >>> splits = potstill.load_data("digits")
+        >>> len(splits.train), len(splits.test)
+        (1438, 359)
+        >>> x, y = np.random.default_rng(0).random((60, 4)), np.arange(60) % 3
+        >>> splits = potstill.load_data((x, y), test_fraction=0.25)
+        >>> splits.train.classes
+        ('0', '1', '2')
     """
     return load_splits(
         data, label=label, root=data_root, seed=split_seed, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
-        stream=stream, device=device, **options,
+        stream=stream, missing=missing, series=series, horizontal_flip=horizontal_flip, duplicates=duplicates,
+        check_cache=check_cache, device=device, task=task, kind=kind, group=group, normalization=normalization,
     )  # fmt: skip
 
 

@@ -33,7 +33,20 @@ HISTORY_POINTS = 512
 
 
 class Interrupted(PotstillError):
-    """SIGINT or SIGTERM stopped the run after ``step``; ``checkpoint`` holds all of it."""
+    """SIGINT or SIGTERM stopped the run after ``step``; the file ``checkpoint`` holds all of it.
+
+    The command line prints the line that resumes the run, and exits with 130.
+
+    Args:
+        checkpoint: file that holds the run.
+        step: last step that was made.
+
+    Examples:
+        >>> try:
+        ...     small = potstill.distill("digits", "dm", ipc=1, steps=2, checkpoint="run", progress=None)
+        ... except potstill.Interrupted as stop:
+        ...     print(stop.step, stop.checkpoint)
+    """
 
     def __init__(self, checkpoint: Path, step: int) -> None:
         super().__init__(f"interrupted after step {step}; the run is kept in {checkpoint} and resume continues it")
@@ -52,13 +65,26 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """The argument of a progress callback, after every step. ``seconds``: computing time of all resumed parts."""
+    """State of a run after a step: the argument of a progress callback.
+
+    Examples:
+        >>> def show(progress: potstill.Progress) -> None:
+        ...     print(progress.step, progress.total)
+        >>> small = potstill.distill("digits", "dm", ipc=1, steps=2, progress=show)
+        1 2
+        2 2
+    """
 
     step: int
+    """Steps made, those of resumed parts counted."""
     total: int | None
+    """Steps of the run; ``None``: not known."""
     seconds: float
+    """Computing time of all resumed parts."""
     time_limit: float | None
+    """Time limit in seconds; ``None``: none."""
     metrics: Metrics
+    """Numbers of the step, such as ``loss``, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

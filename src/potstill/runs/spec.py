@@ -25,13 +25,18 @@ NetworkOption: TypeAlias = str | CustomNetwork | Callable[..., Any] | None
 
 @dataclass(frozen=True, eq=False)
 class RunSpec:
-    """Everything that decides the bits of the set, but for when the run stops.
+    """Everything that decides the bits of a set, but for when the run stops.
 
     The fields are the arguments of `potstill.distill` of the same names. They are checked here as far as that needs no
     data, and by `potstill.runs.resolve.resolve_run` against the data.
 
     Raises:
         PotstillError: no size budget or several, no such preset, or a preset for a method that is a value.
+
+    Examples:
+        >>> spec = potstill.RunSpec("digits", "dm", bytes="20kB", seed=1, options={"iterations": 100})
+        >>> spec.size_budget.amount
+        20000
     """
 
     data: Any
@@ -85,7 +90,16 @@ class RunSpec:
 
     @classmethod
     def from_options(cls, data: Any, method: str | Method[Any], options: Mapping[str, Any]) -> "RunSpec":
-        """Return a spec from keywords: those that are fields of this class, and fields of the method."""
+        """Return a spec from keywords: those that are fields of this class, and fields of the method.
+
+        Args:
+            data: anything `potstill.load_data` takes or returns.
+            method: a registered name, or a method as a value.
+            options: values by name.
+
+        Returns:
+            The spec.
+        """
         names = {f.name for f in dataclasses.fields(cls)} - {"data", "method", "options"}
         own = {name: value for name, value in options.items() if name in names}
         return cls(data, method, **own, options={n: value for n, value in options.items() if n not in names})
@@ -113,6 +127,10 @@ class RunLimits:
 
     Raises:
         PotstillError: a negative number of steps, or no duration.
+
+    Examples:
+        >>> potstill.RunLimits(steps=1000, checkpoint_every="5m").checkpoint_seconds
+        300.0
     """
 
     steps: int | None = None
@@ -152,6 +170,10 @@ class RunIO:
 
     Raises:
         PotstillError: ``resume`` is none of its values.
+
+    Examples:
+        >>> potstill.RunIO(checkpoint="run.checkpoint", resume=True).checkpoint_path.name
+        'run.checkpoint'
     """
 
     progress: StepCallback = "auto"

@@ -1,0 +1,87 @@
+"""Pages of the public Python names: one for each name in `potstill.__all__`, and an index."""
+
+import inspect
+
+import potstill
+from tools.docs.generated_page import GeneratedPage
+
+__all__ = ["GROUPS", "RELATED", "python_pages"]
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Make a set": ("distill", "run", "plan", "label", "import_set", "concat"),
+    "Measure": ("evaluate", "compare", "scaling", "score", "diagnose"),
+    "Look and share": ("load", "inspect", "report", "export", "materialize"),
+    "Data": ("load_data", "Splits", "TensorSource"),
+    "Values": ("Distilled", "Scorecard", "Protocol", "Budget", "RunSpec", "RunLimits", "RunIO", "Progress"),
+    "Errors": ("PotstillError", "Interrupted"),
+}
+"""Public names by purpose, in the order of the menu."""
+RELATED: dict[str, tuple[str, ...]] = {
+    "distill": ("run", "plan", "load_data", "evaluate"),
+    "run": ("distill", "RunSpec", "RunLimits", "RunIO"),
+    "plan": ("distill", "compare"),
+    "label": ("distill", "evaluate"),
+    "import_set": ("load", "evaluate", "concat"),
+    "concat": ("load", "Distilled"),
+    "evaluate": ("Scorecard", "Protocol", "compare", "diagnose"),
+    "compare": ("evaluate", "report", "distill"),
+    "scaling": ("evaluate", "label"),
+    "score": ("distill", "materialize"),
+    "diagnose": ("evaluate", "report"),
+    "load": ("Distilled", "inspect", "evaluate"),
+    "inspect": ("load", "report"),
+    "report": ("compare", "evaluate", "inspect"),
+    "export": ("materialize", "load"),
+    "materialize": ("export", "score"),
+    "load_data": ("Splits", "TensorSource", "distill"),
+    "Splits": ("load_data", "TensorSource"),
+    "TensorSource": ("load_data", "Splits"),
+    "Distilled": ("load", "distill", "export"),
+    "Scorecard": ("evaluate", "Protocol"),
+    "Protocol": ("evaluate", "Scorecard"),
+    "Budget": ("distill", "RunSpec"),
+    "RunSpec": ("run", "RunLimits", "RunIO"),
+    "RunLimits": ("run", "RunSpec", "RunIO"),
+    "RunIO": ("run", "Progress", "Interrupted"),
+    "Progress": ("distill", "RunIO"),
+    "PotstillError": ("Interrupted",),
+    "Interrupted": ("PotstillError", "distill", "RunIO"),
+}
+"""Names that a reader of a name's page reads next."""
+
+
+def python_pages() -> list[GeneratedPage]:
+    """Return the index of the public names, and a page for each."""
+    index = GeneratedPage("reference/python/index.md", "Python", ("Reference", "Python"), _index())
+    return [
+        index,
+        *(
+            GeneratedPage(f"reference/python/{name}.md", name, ("Reference", "Python", group), _page(name))
+            for group, names in GROUPS.items()
+            for name in names
+        ),
+    ]
+
+
+def _index() -> str:
+    lines = [
+        "# Python",
+        "Public names of `import potstill`. Arguments after `*` are keyword-only. Every name has its page: arguments "
+        "with their defaults, what is returned, which errors are raised, and an example that the tests run.",
+    ]
+    for group, names in GROUPS.items():
+        rows = [f"| [`{name}`]({name}.md) | {summary(getattr(potstill, name))} |" for name in names]
+        lines.append("\n".join([f"## {group}\n", "| name | what it does |", "| --- | --- |", *rows]))
+    return "\n\n".join(lines) + "\n"
+
+
+def summary(value: object) -> str:
+    """Return the first sentence of a docstring, as Markdown."""
+    first = " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+    return first.replace("``", "`").replace("|", "\\|")
+
+
+def _page(name: str) -> str:
+    lines = [f"# potstill.{name}", f"::: potstill.{name}\n    options:\n      show_root_heading: false"]
+    lines.append("## See also\n\n" + "\n".join(f"- [`potstill.{n}`]({n}.md)" for n in RELATED[name]))
+    return "\n\n".join(lines) + "\n"
