@@ -107,7 +107,7 @@ def test_a_file_that_is_no_set_is_refused_in_one_line(command, tmp_path, capsys)
     assert main([command, str(path), *more.get(command, [])]) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith(f"potstill: {path}: ")
+    assert shown.err.startswith(f"potstill: error: {path}: ")
     assert shown.err.count("\n") == 1
 
 
@@ -159,7 +159,7 @@ def test_a_comparison_of_which_nothing_worked_has_failed(tmp_path, capsys):
     assert main([*words, str(tmp_path / "b"), "--json", "--quiet"]) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith("potstill: every cell failed; the first: selection needs at least 400 samples")
+    assert shown.err.startswith("potstill: error: every cell failed; the first: selection needs at least 400 samples")
 
 
 def test_an_interrupted_comparison_goes_on_with_the_same_line(tmp_path):

@@ -42,7 +42,7 @@ def test_failure_is_one_line_on_stderr_and_status_1(monkeypatch, capsys, out):
     assert main([*DISTILL, "--out", str(out), "--quiet"]) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err == "noise from below\npotstill: photos/cat/17.jpg: not an image (truncated)\\x1b[31m\n"
+    assert shown.err == "noise from below\npotstill: error: photos/cat/17.jpg: not an image (truncated)\\x1b[31m\n"
 
 
 def test_debug_shows_where(monkeypatch, capsys, out):
@@ -53,7 +53,7 @@ def test_debug_shows_where(monkeypatch, capsys, out):
     assert main([*DISTILL, "--out", str(out), "--debug"]) == 1
     err = capsys.readouterr().err
     assert "Traceback" in err
-    assert err.endswith("potstill: no\n")
+    assert err.endswith("potstill: error: no\n")
 
 
 def test_an_interrupted_run_says_how_to_go_on(monkeypatch, capsys, out):
@@ -158,7 +158,7 @@ def test_progress_is_lines_where_stderr_is_no_terminal_and_none_when_quiet(monke
     assert "potstill: dm: step 3 of 3, 3 s, loss 0.1667" in lines
     assert not any("step 2" in line for line in lines)  # one line now and then, not one for each step
     main([*DISTILL, "--out", str(out), "--quiet"])
-    assert capsys.readouterr().err == "potstill: enough\n"
+    assert capsys.readouterr().err == "potstill: error: enough\n"
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "potstill: unexpected RuntimeError: out of luck; --debug shows where\n"
+    assert done.stderr == "potstill: error: unexpected RuntimeError: out of luck; --debug shows where\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
@@ -271,7 +271,7 @@ def test_a_run_that_diverged_keeps_its_last_finite_state_and_has_failed(out, cap
     shown = capsys.readouterr()
     card = json.loads(shown.out)
     assert card["outcome"]["kind"] == "not finite"
-    assert shown.err.splitlines()[-1].startswith(f"potstill: dm diverged: step {card['outcome']['step'] + 1}: ")
+    assert shown.err.splitlines()[-1].startswith(f"potstill: error: dm diverged: step {card['outcome']['step'] + 1}: ")
     assert bool(potstill.load(out).inputs.isfinite().all())
     assert sorted(p.name for p in out.parent.iterdir()) == [out.name]
 
@@ -282,7 +282,7 @@ def test_a_recipe_that_is_none_is_one_line(tmp_path, capsys, content):
     recipe.write_text(content)
     assert main(["distill", "digits", "--recipe", str(recipe), "--out", str(tmp_path / "a.safetensors")]) in (1, 2)
     err = capsys.readouterr().err
-    assert err.startswith(f"potstill: {recipe}: ")
+    assert err.startswith(f"potstill: error: {recipe}: ")
     assert err.count("\n") == 1
 
 
@@ -300,7 +300,7 @@ def test_a_second_command_on_one_output_is_refused_while_the_first_runs(monkeypa
             ["materialize", str(given), "--data", "digits"],
         ):
             assert main([*words, "--out", str(out)]) == 1
-            said = f"potstill: {out}: another run (process {os.getpid()}) is writing it; "
+            said = f"potstill: error: {out}: another run (process {os.getpid()}) is writing it; "
             assert capsys.readouterr().err.startswith(said)
     assert list(out.parent.iterdir()) == [given]
 
@@ -314,4 +314,4 @@ def test_a_warning_of_ours_is_a_note(monkeypatch, capsys, out):
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         assert main([*DISTILL, "--out", str(out)]) == 1
-    assert capsys.readouterr().err.splitlines()[-2:] == ["potstill: the cache is full", "potstill: enough"]
+    assert capsys.readouterr().err.splitlines()[-2:] == ["potstill: the cache is full", "potstill: error: enough"]

@@ -22,7 +22,7 @@ def test_data_of_no_possible_name_are_refused_in_one_line(
     monkeypatch.chdir(tmp_path)
     assert main(["distill", name, "--ipc", "1", "--out", "o.safetensors", "--quiet"]) == 1
     shown = capsys.readouterr()
-    assert (shown.out, shown.err.count("\n"), shown.err.startswith("potstill: ")) == ("", 1, True)
+    assert (shown.out, shown.err.count("\n"), shown.err.startswith("potstill: error: ")) == ("", 1, True)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("hub:")], ids=lambda name: f"{name[:12]!r}")

@@ -131,7 +131,7 @@ def test_every_command_that_writes_a_file_asks_for_its_suffix(
         return
     assert main([*words, "--out", "out.odd", "--quiet"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("potstill: --out out.odd: the file's name must end in .") or "study.json" in said
+    assert said.startswith("potstill: error: --out out.odd: the file's name must end in .") or "study.json" in said
     assert said.count("\n") == 1
     assert not Path("out.odd").exists()
 

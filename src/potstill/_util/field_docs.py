@@ -21,5 +21,6 @@ def field_docs(kind: type) -> dict[str, str]:
 def _docs_in(kind: type) -> dict[str, str]:
     """Return the strings in the source of a class, which takes milliseconds to read."""
     source = kind.__dict__.get("__source__") or inspect.getsource(kind)
-    texts = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', source, flags=re.MULTILINE | re.DOTALL)
+    field = r"^    (\w+): [^\n]+\n(?:(?:        [^\n]*\n)+    [\])][^\n]*\n)?"  # an annotation may take several lines
+    texts = re.findall(field + r'    """(.*?)"""', source, flags=re.MULTILINE | re.DOTALL)
     return {name: " ".join(text.split()) for name, text in texts}

@@ -71,6 +71,12 @@ class Command:
 
     options_of: ClassVar[Literal["method", "protocol"] | None] = None
     """Kind of the part whose fields are options beside the command's: a method or a protocol."""
+    main_options: ClassVar[tuple[str, ...]] = ()
+    """Fields of the options that ``--help`` explains first, at most ten; none: all that are this command's alone."""
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Headings of ``--help --all`` for this command's other options, and the fields below each."""
+    examples: ClassVar[tuple[str, ...]] = ()
+    """Command lines at the end of ``--help``."""
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Suffixes of the files that the command writes, by the option that names them; none: it is a folder."""
 

@@ -61,8 +61,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        print(_help(), file=sys.stdout if argv else sys.stderr)
-        return 0 if argv else 2
+        return _help(requested=bool(argv))
     if argv[0] == "--version":
         from importlib.metadata import version
 
@@ -79,6 +78,18 @@ def _main(argv: Sequence[str]) -> int:
         )
         return _fail(2, f"{what}; {hint}")
     return _run_with_limits(name, words)
+
+
+def _help(requested: bool) -> int:
+    """Print the commands; without any word the next steps on a terminal, else the commands on stderr as misuse."""
+    from potstill.cli.help import format_overview, format_welcome
+    from potstill.cli.terminal import print_help, text_width
+
+    if not requested and sys.stdout.isatty():
+        print_help(format_welcome(text_width()))
+        return 0
+    print_help(format_overview(text_width()), sys.stdout if requested else sys.stderr)
+    return 0 if requested else 2
 
 
 def _run_with_limits(name: str, words: Sequence[str]) -> int:
@@ -156,29 +167,18 @@ def _resuming_line(name: str, words: Sequence[str]) -> str:
 
 
 def _fail(status: int, message: str, debug: bool = False) -> int:
+    from potstill.cli.terminal import print_error
     from potstill.cli.text import one_line
     from potstill.errors import for_command_line
 
     if debug:
         traceback.print_exc()
-    print(f"potstill: {one_line(for_command_line(message))}", file=sys.stderr)
+    line = one_line(for_command_line(message))
+    if status == 130:
+        print(f"potstill: {line}", file=sys.stderr)
+    else:
+        print_error(line)
     return status
-
-
-def _help() -> str:
-    from potstill.cli.commands import COMMANDS
-
-    width = max(map(len, COMMANDS))
-    rows = "\n".join(f"  {name.ljust(width)}  {about}" for name, about in COMMANDS.items())
-    return (
-        "usage: potstill COMMAND …\n\n"
-        "Turn a large training set into a small one that trains models nearly as well, and say honestly how well.\n\n"
-        f"{rows}\n\n"
-        "Every command takes --json, --quiet, --debug, --limit and --help. `potstill --version` says which version\n"
-        "this is.\n\n"
-        "  potstill distill photos/ --method dm --ipc 10 --out small.safetensors\n"
-        "  potstill evaluate small.safetensors --data photos/"
-    )
 
 
 def _show_warning(progress: Any, show: Callable[..., None], message: Warning | str, *args: Any, **kwargs: Any) -> None:
@@ -197,8 +197,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _report_unexpected(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
     """Print an unexpected error as one line; Python then exits with 1."""
+    from potstill.cli.terminal import print_error
+
     what = " ".join(str(value).split())[:300]
-    print(f"potstill: unexpected {kind.__name__}: {what}; --debug shows where", file=sys.stderr)
+    print_error(f"unexpected {kind.__name__}: {what}; --debug shows where")
 
 
 def _close_stdout() -> None:

@@ -24,8 +24,10 @@ from potstill._util.import_from_file import is_file_reference
 from potstill.cli.command import Command, Misuse, Parsed
 from potstill.cli.commands import command_class
 from potstill.cli.declared import Unreadable, read_declaration
+from potstill.cli.help import OptionGroup, command_help, format_help, option_help
 from potstill.cli.options import NAME_GROUPS, TYRO_CONFIG, OptionField, last_value, option_fields
 from potstill.cli.recipe import read_recipe, recipe_words
+from potstill.cli.terminal import print_help, text_width
 from potstill.core.registry import check_value, get_method_class, names, resolve, targets
 from potstill.errors import PotstillError, suggestion, unknown_name
 
@@ -35,6 +37,7 @@ _CHECKED_NAMES = ("augment", "parametrization", "protocols", "methods", "paramet
 """Options whose names are looked up when a command is parsed; other names are looked up where they are used."""
 _MAY_BE_ZERO = {"seed", "profile_steps", "port", "run"}
 """Options that count nothing, or may count to 0."""
+_HELP = {"--help", "-h"}
 PROTOCOL_FIELDS = {
     "name", "version", "paper", "summary", "optimistic", "published_runs", "students", "shortened", "cases",
 }  # fmt: skip
@@ -61,6 +64,10 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
         groups.append((extra.heading, extra.options))
     both = dataclasses.make_dataclass("Both", groups, frozen=True)
     _check_options(argv, option_fields(both), name if extra is None else f"{name} with --{extra.kind} {extra.name}")
+    if _HELP & set(argv):
+        group = None if extra is None else extra.group
+        print_help(format_help(command_help(name, group), text_width(), all_options="--all" in argv))
+        raise SystemExit(0)
     words = list(argv)
     if recipe and extra is not None:  # the last value of an option counts, so the recipe's come first
         words = [*recipe_words(both, extra.options, argv, str(path), recipe, name), *argv]
@@ -101,19 +108,26 @@ class ExtraOptions(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """The name as an identifier: the heading of its options in ``--help``."""
+        """The name as an identifier: the field of its options in what is parsed."""
         return re.sub(r"\W", "_", self.name.rpartition(":")[2])
+
+    @property
+    def group(self) -> OptionGroup:
+        """The options under a heading of ``--help``, with what the method or protocol is."""
+        options = tuple(option_help(field) for field in option_fields(self.options))
+        title = f"Options of {'' if self.kind == 'method' else 'protocol '}{self.name}"
+        return OptionGroup(title, options, self.options.__doc__ or "")
 
 
 def _extra_of_command(cls: type[Command], argv: Sequence[str], recipe: Mapping[str, Any]) -> ExtraOptions | None:
     """Return the options of the method or protocol that is named; ``None`` for bare ``--help``."""
     kind = cls.options_of
-    if kind is None or set(argv) in ({"--help"}, {"-h"}):
+    if kind is None or set(argv) <= {*_HELP, "--all"}:
         return None
     first_protocol = (last_value(argv, "--protocols") or "").split(",")[0].strip()
     name = last_value(argv, f"--{kind}") or first_protocol or str(recipe.get(kind, getattr(cls, kind)))
     preset = preset_of(argv, recipe) if kind == "method" else None
-    return extra_options(kind, name, _reserved(cls, kind), preset, with_help=bool({"--help", "-h"} & set(argv)))
+    return extra_options(kind, name, _reserved(cls, kind), preset, with_help=bool(_HELP & set(argv)))
 
 
 def _reserved(cls: type[Command], kind: str) -> set[str]:
@@ -186,7 +200,7 @@ def _options_class(fields: Sequence[OptionField], reserved: Set[str], about: str
     for field in fields:
         if field.name not in reserved and _is_plain(field.default):
             doc = field.docstring
-            option = arg(name=OPTION_NAMES.get(field.name), help=f"Not so: {doc}" if field.default is True else doc)
+            option = arg(name=OPTION_NAMES.get(field.name), help=f"Turn off: {doc}" if field.default is True else doc)
             hint: Any = Annotated[field.hint, option]
             entries.append((field.name, hint, dataclasses.field(default=field.default)))
     options = dataclasses.make_dataclass("Options", entries, frozen=True, kw_only=True)
@@ -238,7 +252,9 @@ def options_of(command: str, kind: str | None = None, name: str = "") -> list[Op
 
 def _check_options(argv: Sequence[str], fields: Sequence[OptionField], owner: str) -> None:
     """Refuse a word that starts with ``--`` and is no option, and name the nearest that is."""
-    flags = {"--help"} | {field.flag for field in fields if not field.is_positional}
+    flags = {"--help", *(["--all"] if _HELP & set(argv) else [])} | {
+        field.flag for field in fields if not field.is_positional
+    }
     for word in argv:
         flag = word.partition("=")[0].replace("_", "-")
         if word.startswith("--") and flag not in flags:

@@ -8,47 +8,62 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from potstill.cli.command import Command
 
-__all__ = ["COMMANDS", "command_class"]
+__all__ = ["COMMANDS", "COMMAND_GROUPS", "command_class"]
 
-_TABLE: dict[str, tuple[str, str]] = {
-    "distill": ("distill:Distill", "make a small training set out of a large one"),
-    "plan": ("plan:Plan", "estimate time, memory and size of a distillation before it starts"),
-    "evaluate": ("evaluate:Evaluate", "measure how well models train on a distilled set, and on its baselines"),
-    "label": ("label:Label", "store a teacher's soft labels for every epoch and crop of a set"),
-    "score": ("score:Score", "score every sample, to sort and to select by, in one parquet file"),
-    "compare": ("compare:Compare", "rank several methods on your own data in a leaderboard"),
-    "scaling": ("scaling:Scaling", "measure how much data a soft label replaces, as a law with its interval"),
-    "diagnose": ("diagnose:Diagnose", "report copies, calibration, influence and more of a distilled set"),
-    "active-learning": ("active_learning:ActiveLearning", "measure accuracy against the number of labels"),
-    "select-detection": ("select_detection:SelectDetection", "select a coreset of images with boxes (COCO, VOC)"),
-    "report": ("report:Report", "make one page of scorecards, leaderboards and images"),
-    "serve": ("report:Serve", "serve the page of a comparison on this machine while it runs"),
-    "inspect": ("inspect:Inspect", "show metadata, tensors and sizes of a distilled set"),
-    "verify": ("verify:Verify", "check that files of Potstill are complete and unchanged"),
-    "export": (
-        "export:Export",
-        "write a set as png, npz, parquet, webdataset or for Hugging Face; a selection as files",
-    ),
-    "import": ("import_set:Import", "read a set released by DC, DM, MTT, DATM, IDC, SRe2L or RDED"),
-    "materialize": ("materialize:Materialize", "turn the indices of a selection and its data into a set"),
-    "methods": ("listings:Methods", "list the methods, or the options of those named"),
-    "protocols": ("listings:Protocols", "list the evaluation protocols"),
-    "networks": ("listings:Networks", "list the networks"),
-    "data": ("listings:Data", "list the known data sets, and the forms of your own"),
-    "kinds": ("listings:Kinds", "list the kinds of input"),
-    "tasks": ("listings:Tasks", "list the tasks"),
-    "parametrizations": ("listings:Parametrizations", "list what can be stored and optimised"),
-    "augmentations": ("listings:Augmentations", "list the augmentations"),
-    "codecs": ("listings:Codecs", "list the ways to write values"),
-    "cache": ("verify:Cache", "list, verify or prune cached networks, trajectories and decoded files"),
-    "completion": ("completion:Completion", "print a completion script for bash, zsh or fish"),
+_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Make a set": {
+        "distill": ("distill:Distill", "make a small training set out of a large one"),
+        "plan": ("plan:Plan", "estimate time, memory and size of a distillation before it starts"),
+        "label": ("label:Label", "store a teacher's soft labels for every epoch and crop of a set"),
+        "score": ("score:Score", "score every sample, to sort and to select by, in one parquet file"),
+        "select-detection": ("select_detection:SelectDetection", "select a coreset of images with boxes (COCO, VOC)"),
+        "import": ("import_set:Import", "read a set released by DC, DM, MTT, DATM, IDC, SRe2L or RDED"),
+        "materialize": ("materialize:Materialize", "turn the indices of a selection and its data into a set"),
+    },
+    "Measure it": {
+        "evaluate": ("evaluate:Evaluate", "measure how well models train on a distilled set, and on its baselines"),
+        "compare": ("compare:Compare", "rank several methods on your own data in a leaderboard"),
+        "scaling": ("scaling:Scaling", "measure how much data a soft label replaces, as a law with its interval"),
+        "diagnose": ("diagnose:Diagnose", "report copies, calibration, influence and more of a distilled set"),
+        "active-learning": ("active_learning:ActiveLearning", "measure accuracy against the number of labels"),
+    },
+    "Look at it and share it": {
+        "report": ("report:Report", "make one page of scorecards, leaderboards and images"),
+        "serve": ("report:Serve", "serve the page of a comparison on this machine while it runs"),
+        "inspect": ("inspect:Inspect", "show metadata, tensors and sizes of a distilled set"),
+        "verify": ("verify:Verify", "check that files of Potstill are complete and unchanged"),
+        "export": (
+            "export:Export",
+            "write a set as png, npz, parquet, webdataset or for Hugging Face; a selection as files",
+        ),
+    },
+    "List the choices": {
+        "methods": ("listings:Methods", "list the methods, or the options of those named"),
+        "protocols": ("listings:Protocols", "list the evaluation protocols"),
+        "networks": ("listings:Networks", "list the networks"),
+        "data": ("listings:Data", "list the known data sets, and the forms of your own"),
+        "kinds": ("listings:Kinds", "list the kinds of input"),
+        "tasks": ("listings:Tasks", "list the tasks"),
+        "parametrizations": ("listings:Parametrizations", "list what can be stored and optimised"),
+        "augmentations": ("listings:Augmentations", "list the augmentations"),
+        "codecs": ("listings:Codecs", "list the ways to write values"),
+    },
+    "Set up": {
+        "cache": ("verify:Cache", "list, verify or prune cached networks, trajectories and decoded files"),
+        "completion": ("completion:Completion", "print a completion script for bash, zsh or fish"),
+    },
 }
-COMMANDS: Mapping[str, str] = MappingProxyType({name: about for name, (_, about) in _TABLE.items()})
+_TARGETS = {name: target for group in _GROUPS.values() for name, (target, _) in group.items()}
+COMMAND_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({title: (*group,) for title, group in _GROUPS.items()})
+"""Names of the commands, by the heading under which ``potstill --help`` lists them."""
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {name: about for group in _GROUPS.values() for name, (_, about) in group.items()}
+)
 """One line about each command, by its name."""
 
 
 def command_class(name: str) -> "type[Command]":
     """Return the class of the command ``name``."""
-    module, _, attribute = _TABLE[name][0].partition(":")
+    module, _, attribute = _TARGETS[name].partition(":")
     result: type[Command] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
     return result

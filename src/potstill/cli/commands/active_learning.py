@@ -56,6 +56,10 @@ class ActiveLearning(ForceOption, DeviceOption, DataCommand):
     plot: Annotated[Path | None, optional("active.svg")] = None
     """Draw accuracy against labels into this file."""
 
+    main_options: ClassVar[tuple[str, ...]] = (
+        "acquire", "rounds", "per_round", "start", "network", "steps", "seeds", "seed", "out", "plot",
+    )  # fmt: skip
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"Learner": ("candidates", "fraction", "batch", "lr")}
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".json",), "plot": (".svg",)}
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:

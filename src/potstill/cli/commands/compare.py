@@ -82,6 +82,18 @@ class Compare(JobOptions, DataCommand):
     protocol:dc.epochs=50; may be given several times."""
 
     options_of: ClassVar[Literal["method", "protocol"] | None] = "protocol"
+    main_options: ClassVar[tuple[str, ...]] = (
+        "methods", "out", "ipc", "bytes", "repeats", "time_limit", "preset", "protocol", "network", "grid",
+    )  # fmt: skip
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Size": ("items", "balance"),
+        "Methods and their parts": ("parametrizations", "codecs", "set", "seed"),
+        "Protocol": ("protocols", "seeds"),
+        "Logs and pictures": ("snapshots",),
+    }
+    examples: ClassVar[tuple[str, ...]] = (
+        "potstill compare photos/ --methods random,herding,dm --ipc 1,10 --time-limit 5m --out comparison",
+    )
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": ()}
 
     @classmethod

@@ -6,16 +6,16 @@ protocol on the line, names of the registry and of data as values, and comma lis
 """
 
 import functools
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from tyro.conf import Positional, arg
 
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Command, Parsed
 from potstill.cli.commands import COMMANDS
+from potstill.cli.help import option_choices
 from potstill.cli.options import NAME_GROUPS, OptionField
 from potstill.cli.parsing import options_of
 from potstill.core.registry import names
@@ -64,17 +64,10 @@ def completion_table() -> dict[str, list[CompletionOption]]:
 
 
 def _option(field: OptionField) -> CompletionOption:
-    values = tuple(dict.fromkeys(_choices(field.hint)))
+    values = tuple(dict.fromkeys(option_choices(field.hint)))
     if group := NAME_GROUPS.get(field.name):
         values = names(group)
     return CompletionOption(field.flag, not field.is_switch, values, field.about.split(". ")[0].rstrip("."))
-
-
-def _choices(hint: Any) -> list[str]:
-    """The words of every ``Literal`` within a type."""
-    if typing.get_origin(hint) is Literal:
-        return [str(value) for value in typing.get_args(hint)]
-    return [word for part in typing.get_args(hint) for word in _choices(part)]
 
 
 @functools.cache

@@ -59,6 +59,13 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
     out: Annotated[Path | None, optional("SET.study.json")] = None
     """Also write the result to this file; beside the set, `potstill report` shows it."""
 
+    main_options: ClassVar[tuple[str, ...]] = (
+        "data", "parts", "plan", "split", "students", "steps", "network", "seed", "out", "device",
+    )  # fmt: skip
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"One part": ("lr", "real", "teacher_steps", "groups")}
+    examples: ClassVar[tuple[str, ...]] = (
+        "potstill diagnose small.safetensors --data photos/ --parts nearest,calibration",
+    )
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": ("study.json",)}
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:

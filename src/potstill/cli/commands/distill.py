@@ -74,6 +74,16 @@ class RunOptions(JobOptions, DataCommand):
     of accuracy on a held-out split. (default: auto; exact for selected samples; uint4 with --bytes)"""
 
     options_of: ClassVar[Literal["method", "protocol"] | None] = "method"
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Size": ("ipc", "items", "bytes", "balance"),
+        "Steps and time": ("preset", "steps", "time_limit", "profile_steps", "checkpoint_every"),
+        "Method and its parts": (
+            "method", "recipe", "network", "parametrization", "labels", "augment", "zca", "codec", "seed",
+        ),
+        "Results of earlier runs": ("initial", "scores", "experts"),
+        "Logs and pictures": ("log", "snapshots"),
+        "Machine": ("class_shards",),
+    }  # fmt: skip
 
     @classmethod
     def expand_words(cls, words: Sequence[str]) -> Sequence[str]:
@@ -153,6 +163,14 @@ class Distill(ForceOption, RunOptions):
     """Make the classes in K groups, each a job of the executor with a checkpoint of its own: for methods that allow it
     (dm, m3d, rded, sre2l, …; else it is refused)."""
 
+    main_options: ClassVar[tuple[str, ...]] = (
+        "out", "ipc", "bytes", "method", "preset", "time_limit", "network", "codec", "seed", "resume",
+    )  # fmt: skip
+    examples: ClassVar[tuple[str, ...]] = (
+        "potstill distill photos/ --ipc 10 --out small.safetensors",
+        "potstill distill photos/ --bytes 20kB --method auto --time-limit 10m --out small.safetensors",
+        "potstill distill table.csv --label species --ipc 20 --out small.safetensors",
+    )
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".safetensors",)}
 
     @classmethod

@@ -59,6 +59,17 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
     """Also write the scorecard to this file."""
 
     options_of: ClassVar[Literal["method", "protocol"] | None] = "protocol"
+    main_options: ClassVar[tuple[str, ...]] = (
+        "data", "out", "protocol", "network", "quick", "seeds", "no_baselines", "no_full", "seed", "device",
+    )  # fmt: skip
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Protocol": ("no_robust_scores", "no_weights", "stored"),
+        "Machine": ("side_by_side",),
+    }
+    examples: ClassVar[tuple[str, ...]] = (
+        "potstill evaluate small.safetensors --data photos/ --out small.scorecard.json",
+        "potstill evaluate small.safetensors --data photos/ --quick",
+    )
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".json",)}
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:

@@ -42,6 +42,7 @@ class Export(ForceOption, DataCommand):
     license: Annotated[str | None, optional("ID")] = None
     """For hf: licence of the set, as the Hub names it (cc-by-4.0); usually that of its source."""
 
+    examples: ClassVar[tuple[str, ...]] = ("potstill export small.safetensors --to png --out pictures",)
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": ()}
 
     def output_suffixes(self) -> Mapping[str, tuple[str, ...]]:

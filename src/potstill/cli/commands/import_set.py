@@ -53,6 +53,13 @@ class Import(ForceOption, DataCommand):
     method: Annotated[str | None, optional("NAME")] = None
     """Method that made the set (else by the names of the files)."""
 
+    main_options: ClassVar[tuple[str, ...]] = (
+        "out", "format", "known", "data", "mean", "std", "zca", "method", "force",
+    )  # fmt: skip
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"One format": ("factor", "run", "lr")}
+    examples: ClassVar[tuple[str, ...]] = (
+        "potstill import res_DC_CIFAR10_ConvNet_10ipc.pt --known cifar10 --out dc.safetensors",
+    )
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".safetensors",)}
 
     def check(self) -> None:

@@ -55,6 +55,10 @@ class Label(ForceOption, JobOptions, DataCommand):
     """Seed of the views."""
 
     options_of: ClassVar[Literal["method", "protocol"] | None] = "protocol"
+    main_options: ClassVar[tuple[str, ...]] = (
+        "data", "out", "protocol", "network", "store_as", "top_k", "dtype", "pool", "fkd", "seed",
+    )  # fmt: skip
+    examples: ClassVar[tuple[str, ...]] = ("potstill label small.safetensors --data photos/ --out labels.safetensors",)
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".safetensors",)}
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:

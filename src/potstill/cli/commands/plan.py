@@ -1,8 +1,9 @@
 """``potstill plan``: options, estimate, and its text."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import arg
 
@@ -47,6 +48,15 @@ class Plan(RunOptions):
     (replay_buffer_0.pt), or folders of them."""
     students: Annotated[str | None, optional("PROTOCOL")] = None
     """With --cluster: the protocol of labels and students (else the method's, if it has one, or sre2l)."""
+
+    main_options: ClassVar[tuple[str, ...]] = (
+        "ipc", "bytes", "method", "preset", "time_limit", "network", "codec", "profile_steps", "details", "cluster",
+    )  # fmt: skip
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {**RunOptions.option_groups, "Cluster": ("students",)}
+    examples: ClassVar[tuple[str, ...]] = (
+        "potstill plan photos/ --ipc 10",
+        "potstill plan like:imagenet-1k --ipc 10 --method sre2l --cluster nodes=1,gpus=8,memory=80GB,flops=312T",
+    )
 
     def check(self) -> None:
         super().check()

@@ -30,6 +30,7 @@ class Report(ForceOption, DataCommand):
     data: Annotated[str | None, optional("DATA")] = None
     """For a comparison: its real data, to show the nearest real image beside each distilled one."""
 
+    examples: ClassVar[tuple[str, ...]] = ("potstill report results/ --out page.html",)
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".html", ".htm")}
 
     def check(self) -> None:

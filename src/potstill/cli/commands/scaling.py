@@ -47,6 +47,9 @@ class Scaling(JobOptions, DataCommand):
     seed: Annotated[int, arg(metavar="S")] = 0
     """Seed of everything random."""
 
+    main_options: ClassVar[tuple[str, ...]] = (
+        "out", "ipc", "teacher_epochs", "repeats", "steps", "batch", "lr", "validation", "network", "seed",
+    )  # fmt: skip
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": ()}
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:

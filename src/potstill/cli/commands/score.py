@@ -40,6 +40,7 @@ class Score(ForceOption, JobOptions, DataCommand):
     map: Annotated[Path | None, optional("MAP.svg")] = None
     """Also draw the data map of cartography, which must be among the methods."""
 
+    examples: ClassVar[tuple[str, ...]] = ("potstill score photos/ --methods forgetting,aum --out scores.parquet",)
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".parquet",), "map": (".svg",)}
 
     def check(self) -> None:
