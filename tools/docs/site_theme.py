@@ -10,7 +10,7 @@ from typing import Any
 
 import potstill
 
-__all__ = ["BOOSTS", "on_config", "on_page_markdown"]
+__all__ = ["BOOSTS", "on_config", "on_page_markdown", "on_post_page"]
 
 BOOSTS = {"learn": 4.0, "guides": 4.0, "extend": 3.0, "explanation": 2.0, "examples": 1.5, "methods": 1.5}
 """Weight of a page's hits by its folder; 1 of those that are not named, less of the many that are made."""
@@ -32,3 +32,11 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
     elif below:
         settings.setdefault("boost", {**BOOSTS, **MADE}.get(folder, 1.0))
     return markdown
+
+
+def on_post_page(output: str, *, page: Any, config: Any) -> str:
+    """Name the search dialog, which the theme leaves without a name."""
+    return output.replace(
+        'class="md-search" data-md-component="search" role="dialog"',
+        'class="md-search" data-md-component="search" role="dialog" aria-label="Search"',
+    )

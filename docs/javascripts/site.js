@@ -1,0 +1,10 @@
+/* Keyboard access to what scrolls sideways, and names of landmarks that the theme leaves without one. */
+function markScrolling() {
+  document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset pre > code").forEach((box) => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  });
+  document.querySelectorAll(".md-code__nav").forEach((bar, n) => bar.setAttribute("aria-label", `Code ${n + 1}`));
+}
+addEventListener("load", () => setTimeout(markScrolling, 50));
+addEventListener("resize", markScrolling);
