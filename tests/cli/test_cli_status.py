@@ -217,6 +217,8 @@ def test_a_method_by_name_shows_every_option_with_its_default_and_what_it_is(mon
     assert main(["methods", "sre2l"]) == 0
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines()[1:])) <= 60
+    flowing = " ".join(shown.split())
+    assert f"{row['use_when']} {row['avoid_when']} Related: {', '.join(row['related'])}." in flowing
     for option in row["options"]:
         flag = option_name(option["name"])
         default = {"": '""', None: "auto: by the data"}.get(option["default"], option["default"])

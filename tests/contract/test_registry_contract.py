@@ -94,6 +94,24 @@ def test_method_keeps_the_contract(name: str, kind: str) -> None:
         potstill.distill(Splits(train=toy_source(kind), test=None), method, ipc=1, steps=1)
 
 
+@pytest.mark.parametrize("name", registry.names("methods", outside=False))
+def test_a_method_of_the_tree_says_when_to_take_it_and_when_not(name: str) -> None:
+    info = registry.resolve("methods", name).info
+    for said in (info.use_when, info.avoid_when):
+        assert said[:1].isupper(), said
+        assert said.endswith("."), said
+        assert ". " not in said.removesuffix("."), f"one sentence, not two: {said}"
+    assert info.related
+    assert name not in info.related
+    assert set(info.related) <= set(registry.names("methods", outside=False))
+
+
+def test_no_two_methods_are_described_alike() -> None:
+    infos = [registry.resolve("methods", name).info for name in registry.names("methods", outside=False)]
+    said = [sentence for info in infos for sentence in (info.use_when, info.avoid_when)]
+    assert len(set(said)) == len(said)
+
+
 def real_table() -> TensorSource:
     """Rows whose target is real."""
     rows = toy_source("table").raw(torch.arange(48))

@@ -34,7 +34,7 @@ def _first_line(target: Any) -> str:
 
 
 def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
-    """Every method: name, family, paper, title, year, what it keeps, and its options with defaults and sources."""
+    """Every method: name, family, paper, title, year, what it keeps, when to take it, and its options."""
     rows = []
     for name in registry.names("methods", outside=outside):
         kind = registry.resolve("methods", name)
@@ -49,6 +49,7 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
             "soft_labels": info.soft_labels or label_mode(kind) != "hard", "reimplemented": info.reimplemented,
             "class_independence": info.class_independence,
             "weighted": info.weighted, "kinds": list(info.kinds), "presets": presets_of(kind), "options": options,
+            "use_when": info.use_when, "avoid_when": info.avoid_when, "related": list(info.related),
         })  # fmt: skip
     return rows
 

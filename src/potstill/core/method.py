@@ -98,6 +98,12 @@ class MethodInfo:
     """Tasks that it supports; ``("*",)`` for any."""
     training: Mapping[str, str | float | int] = field(default_factory=dict)
     """Training settings of the paper for students, written to the metadata."""
+    use_when: str = ""
+    """A sentence: data, size and time for which to take it. Methods of other packages may leave it empty."""
+    avoid_when: str = ""
+    """A sentence: when to take another one, measured results of Potstill included."""
+    related: tuple[str, ...] = ()
+    """Names of methods that are near to it, the nearest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,6 +127,9 @@ def _method_text(row: dict[str, Any]) -> str:
     from potstill.api.listing import format_presets
 
     lines = [f"{row['name']}: {row['title']} ({row['year']}), {row['paper']}", *filled(row["summary"])]
+    lines += [part for said in (row["use_when"], row["avoid_when"]) if said for part in filled(said)]
+    if row["related"]:
+        lines += filled(f"Related: {', '.join(row['related'])}.")
     if row["options"]:
         presets = format_presets(row["presets"])
         lines += ["", "  --preset", *(part for preset in presets for part in filled(preset, indent=6))]

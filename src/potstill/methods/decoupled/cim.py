@@ -68,6 +68,11 @@ class CIM(TeacherConfig, Method[CIMState]):
         paper="ECCV 2026; github.com/LINs-lab/CIM", year=2026, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 1000, "batch": 100, "loss": "mse"},
         class_independence="deletion",
+        use_when="Take it for pictures where a teacher labels: it keeps real pixels in the bytes of fewer, and other "
+        "networks read them.",
+        avoid_when="Avoid it where each picture must be whole: a mosaic holds four at half their size, and shrunk "
+        "random ones were level here.",
+        related=("rded", "idc", "ufc"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 100},

@@ -46,6 +46,10 @@ class CVDD(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation via Committee Voting", paper="arXiv:2501.07575", year=2025, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
+        use_when="Take it where unknown networks will be trained on many large pictures, and several teachers may be "
+        "paid for.",
+        avoid_when="Avoid it if time is short: each item asks two teachers, and it was no better than sre2l++ here.",
+        related=("sre2l++", "g-vbsm", "edc"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 400},

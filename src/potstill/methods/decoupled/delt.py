@@ -59,6 +59,11 @@ class DELT(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="DELT: A Simple Diversity-driven EarlyLate Training for Dataset Distillation", paper="arXiv:2411.19946",
         year=2025, family="decoupled", training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
+        use_when="Take it to save a good part of cda's work at many items a class, with sets that run from real to "
+        "synthetic.",
+        avoid_when="Avoid it at one item a class, where there is nothing to group, and for small pictures: below "
+        "shrunk real ones here.",
+        related=("cda", "sre2l++", "rded"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 400, "round_iterations": 50},

@@ -48,6 +48,10 @@ class DQ(TeacherConfig, Method[SelectionState]):
         title="Dataset Quantization", paper="arXiv:2308.10524", year=2023, family="decoupled", is_selection=True,
         training={"optimizer": "sgd", "lr": 0.1, "epochs": 200, "batch": 16},
         class_independence="deletion",
+        use_when="Take it to keep a large part of pictures evenly over typical and odd, as for training once on a "
+        "third.",
+        avoid_when="Avoid it for small sets: it was not told apart from random samples at any size here.",
+        related=("graph-cut", "stratified", "ccs"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10},

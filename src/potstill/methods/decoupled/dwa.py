@@ -70,6 +70,11 @@ class DWA(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
         title="Diversity-Driven Synthesis: Enhancing Dataset Distillation through Directed Weight Adjustment",
         paper="arXiv:2409.17612", year=2024, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "temperature": 30},
+        use_when="Take it where the pictures of a class come out alike: pushing the teacher away from each batch "
+        "makes them differ.",
+        avoid_when="Avoid it with a small teacher and small pictures: it was below shrunk real ones with the same "
+        "labels.",
+        related=("sre2l", "lpld", "delt"),
     )  # fmt: skip
 
     published: ClassVar[SettingsBySize] = {

@@ -66,6 +66,11 @@ class EDC(AveragedMatching, RecoverySettings, TeacherConfig, EngineMethod[Recove
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Elucidating the Design Space of Dataset Condensation", paper="arXiv:2404.13733", year=2024,
         family="decoupled", training={"optimizer": "sgd", "lr": 0.1, "epochs": 1000, "batch": 50, "loss": "mse-gt"},
+        use_when="Take it for large pictures of many classes with a committee of teachers: it published strong "
+        "results on ImageNet-1K.",
+        avoid_when="Avoid it where statistics of every class are too many to keep, and for small pictures: its mean "
+        "was below that of shrunk real ones.",
+        related=("g-vbsm", "sre2l++", "fadrm"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 75},

@@ -40,6 +40,10 @@ class GVBSM(AveragedMatching, RecoverySettings, TeacherConfig, EngineMethod[Reco
         title="Generalized Large-Scale Data Condensation via Various Backbone and Statistical Matching",
         paper="arXiv:2311.17950", year=2024, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 1000, "batch": 100, "loss": "mse-gt"},
+        use_when="Take it to study matching of convolutions in several networks, or teachers that have no BatchNorm.",
+        avoid_when="Avoid it elsewhere: it was published as the slowest of the family, edc follows it, and it was "
+        "below random samples here.",
+        related=("edc", "cv-dd", "sre2l"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 400},

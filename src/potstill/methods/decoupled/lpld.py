@@ -33,6 +33,11 @@ class LPLD(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
         title="Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation?", paper="arXiv:2410.15919",
         year=2024, family="decoupled", training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
         class_independence="deletion",
+        use_when="Take it where labels take too many bytes: pictures made class by class differ more, so fewer "
+        "labels are enough.",
+        avoid_when="Avoid it at one item a class, whose statistics are those of one picture, and for small pictures: "
+        "at a few digits a class it was far below random samples.",
+        related=("sre2l", "wmdd", "dwa"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 200},

@@ -48,6 +48,11 @@ class RDED(TeacherConfig, Method[RDEDState]):
         paper="arXiv:2312.03526", year=2024, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 50, "temperature": 20},
         class_independence="deletion",
+        use_when="Take it for large pictures and many classes: it makes ImageNet-size sets without optimising, for "
+        "one teacher.",
+        avoid_when="Avoid it on very small pictures, whose crops show nothing; on photo-patches it was no better "
+        "than random samples.",
+        related=("cim", "random-soft", "sre2l++"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10},

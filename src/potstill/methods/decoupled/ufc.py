@@ -46,6 +46,11 @@ class UFC(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
         title="Breaking Class Barriers: Efficient Dataset Distillation via Inter-Class Feature Compensator",
         paper="arXiv:2408.06927", year=2025, family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "batch": 64, "temperature": 30},
+        use_when="Take it where one label a picture must do: one added pattern serves all classes and carries many "
+        "inputs in few bytes.",
+        avoid_when="Avoid it at one item a class, for which it needs a second, and beside shrunk real pictures, "
+        "which were better here.",
+        related=("sre2l", "remember", "cv-dd"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "committee": "", "iterations": 400},

@@ -108,6 +108,11 @@ class WMDD(RecoverySettings, TeacherConfig, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 100, "temperature": 20},
         class_independence="deletion",
+        use_when="Take it for large pictures where each class has several modes: each item is drawn to its own point "
+        "of the class.",
+        avoid_when="Avoid it without the extra potstill[wmdd], and for other labellers: students lost most, of all "
+        "presets, where another teacher labelled.",
+        related=("lpld", "sre2l", "dm"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "teacher_epochs": 10, "iterations": 200},

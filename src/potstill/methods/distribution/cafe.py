@@ -47,6 +47,11 @@ class CAFE(FeatureMatchingFields, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="CAFE: Learning to Condense Dataset by Aligning Features", paper="arXiv:2203.01531", year=2022,
         family="distribution", kinds=("image",), training={"lr": 0.01, "augmentation": "none", "epochs": 600},
+        use_when="Take it to compare with the paper, or where inner layers should match too and a student trains "
+        "along.",
+        avoid_when="Avoid it otherwise: each step is dear, in equal time it was mostly at or below dm, and it works "
+        "on pictures alone.",
+        related=("dm", "datadam", "idm"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 3, "batch_real": 64, "max_epochs": 10},

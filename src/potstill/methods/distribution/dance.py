@@ -29,6 +29,10 @@ class DANCE(FeatureMatchingFields, EngineMethod[MatchingState]):
         title="Dual-View Distribution Alignment for Dataset Condensation", paper="arXiv:2406.01063", year=2024,
         family="distribution", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
         class_independence="deletion",
+        use_when="Take it where you have GPU hours and can train its networks long: matching between start and end "
+        "of training is its point.",
+        avoid_when="Avoid its quick preset: after a few epochs it was below dm, and over fields it broke down.",
+        related=("ncfm", "dm", "idm"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 300, "steps_per_network": 8, "pretrained_networks": 2, "pretrain_epochs": 5},

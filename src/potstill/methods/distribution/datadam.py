@@ -32,6 +32,11 @@ class DataDAM(FeatureMatchingFields, EngineMethod[MatchingState]):
         title="DataDAM: Efficient Dataset Distillation with Attention Matching", paper="arXiv:2310.00093", year=2023,
         family="distribution", kinds=("image",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1800},
         class_independence="separate",
+        use_when="Take it for pictures whose inner layers should agree as well, with a ConvNet and more time than dm "
+        "needs.",
+        avoid_when="Avoid it for other data than pictures and in short runs: attention costs time, and it was below "
+        "dm here.",
+        related=("dm", "cafe", "m3d"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 300, "steps_per_network": 8},

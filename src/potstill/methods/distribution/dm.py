@@ -28,6 +28,11 @@ class DM(FeatureMatchingFields, EngineMethod[MatchingState]):
         family="distribution", kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
         class_independence="separate",
+        use_when="Take it first among the methods that make new samples: minutes are enough, every kind of data "
+        "works, and nothing is trained.",
+        avoid_when="Avoid it where true bytes are many: real samples in few bits were level; for the smallest sets "
+        "frepo did better.",
+        related=("m3d", "ncfm", "k-means"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "steps_per_network": 8},

@@ -40,6 +40,11 @@ class DSDM(FeatureMatchingFields, EngineMethod[MatchingState]):
         paper="doi:10.1145/3664647.3680900", year=2024, family="distribution", kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1500},
         class_independence="deletion",
+        use_when="Take it for ten items a class and more with networks trained beforehand: it was level with the "
+        "best of the family here.",
+        avoid_when="Avoid it at one item a class, which has no covariance to match, and where training networks "
+        "first costs too much.",
+        related=("ncfm", "m3d", "dm"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 250, "steps_per_network": 8, "pretrained_networks": 2, "pretrain_epochs": 5},

@@ -118,6 +118,10 @@ class IDM(FeatureMatchingFields, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Improved Distribution Matching for Dataset Condensation", paper="arXiv:2307.09742", year=2023,
         family="distribution", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        use_when="Take it for many classes and hours of a GPU, where networks that train along tell classes apart "
+        "better than fresh ones.",
+        avoid_when="Avoid it for a minute's run: its pool has not learned by then, and it was below dm here.",
+        related=("dance", "dm", "ncfm"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 150, "batch_real": 64, "pool_trained": 1, "pool_steps": 4, "pool_batch": 64},

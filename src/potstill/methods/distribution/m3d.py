@@ -41,6 +41,10 @@ class M3D(FeatureMatchingFields, EngineMethod[MatchingState]):
         family="distribution", reimplemented=True, kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
         class_independence="separate",
+        use_when="Take it after dm, in the same minutes, where more than means should match: it had the best mean of "
+        "all cells here.",
+        avoid_when="Avoid it to reproduce the paper: no program was published, so kernels and settings are ours.",
+        related=("dm", "ncfm", "dsdm"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 400, "steps_per_network": 8},

@@ -54,6 +54,11 @@ class NCFM(FeatureMatchingFields, EngineMethod[MatchingState]):
         title="Dataset Distillation with Neural Characteristic Function: A Minmax Perspective",
         paper="arXiv:2502.20653", year=2025, family="distribution", kinds=("*",),
         training={"lr": 0.001, "augmentation": "dsa", "epochs": 2000},
+        use_when="Take it for ten items a class and more with ten minutes or a GPU: published results and ours are "
+        "among the best of the family.",
+        avoid_when="Avoid it for seconds, as networks are trained first, and on easy data with many bytes, where it "
+        "added nothing to real samples.",
+        related=("dance", "dm", "m3d"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {

@@ -26,6 +26,10 @@ class DC(SyntheticValues, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Condensation with Gradient Matching", paper="arXiv:2006.05929", year=2021, family="gradient",
         kinds=("*",), multi_input=True, tasks=("*",), training={"lr": 0.01, "augmentation": "none", "epochs": 300},
+        use_when="Take it as the reference of gradient matching, or on small data with an hour of a GPU.",
+        avoid_when="Avoid it where dm fits: in the same time it makes far fewer steps and was below it; dsa adds "
+        "augmentation at the same price.",
+        related=("dsa", "idc", "dm"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 10, "batch_real": 64, "inner": 5, "init_from": "real"},

@@ -23,6 +23,10 @@ class DREAM(RealValues, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="DREAM: Efficient Dataset Distillation by Representative Matching", paper="arXiv:2302.14416", year=2023,
         family="gradient", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        use_when="Take it in place of idc where steps are dear: matching on cluster centres needs fewer of them.",
+        avoid_when="Avoid it for classes too large to embed and cluster again and again, and for a minute's run, "
+        "which makes a handful of steps.",
+        related=("idc", "k-means", "dc"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 5, "outer": 20, "batch_real": 32, "data_train": 256},

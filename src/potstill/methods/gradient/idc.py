@@ -27,6 +27,11 @@ class IDC(RealValues, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Condensation via Efficient Synthetic-Data Parameterization", paper="arXiv:2205.14959", year=2022,
         family="gradient", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        use_when="Take it for pictures of 32 pixels and more with hours of a GPU: four inputs from the bytes of one "
+        "was published well ahead of dsa.",
+        avoid_when="Avoid it for pictures of few pixels, where a quarter of each is too coarse, and for minutes: "
+        "each step differentiates a gradient.",
+        related=("dream", "dsa", "dance"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 5, "outer": 20, "batch_real": 32, "data_train": 256},

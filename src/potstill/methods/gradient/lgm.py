@@ -49,6 +49,11 @@ class LGM(EngineMethod[MatchingState]):
         title="Dataset Distillation for Pre-Trained Self-Supervised Vision Models", paper="arXiv:2511.16674", year=2025,
         family="gradient", kinds=("*",),
         training={"optimizer": "adam", "lr": 0.001, "augmentation": "rrc", "epochs": 1000},
+        use_when="Take it where students are linear classifiers on a pretrained backbone that you hold, at one "
+        "picture a class.",
+        avoid_when="Avoid it where networks are trained from scratch: its pictures speak to the backbone that they "
+        "were made for.",
+        related=("rfad", "dc", "frepo"),
     )  # fmt: skip
     state_type: ClassVar[type] = MatchingState
     presets: ClassVar[Presets] = {

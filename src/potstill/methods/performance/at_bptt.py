@@ -30,6 +30,11 @@ class ATBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
         title="When Random Is Not Enough: Exploring Automatic Truncated Optimization for Dataset Distillation",
         paper="https://github.com/GH209515338/AT-BPTT", year=2025, family="performance", kinds=("*",), multi_input=True,
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "flip-rotate", "steps": 1000},
+        use_when="Take it after rat-bptt where its windows stop helping: place and size follow the gradients of the "
+        "student.",
+        avoid_when="Avoid it as a first try: it costs rat-bptt and more, has further settings, and in a minute was "
+        "not told apart.",
+        related=("rat-bptt", "remember", "dd"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {

@@ -39,6 +39,11 @@ class DD(StudentValues, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation", paper="arXiv:1811.10959", year=2018, family="performance", kinds=("*",),
         multi_input=True, tasks=("*",), training={"lr": 0.02, "augmentation": "none", "epochs": 3},
+        use_when="Take it for the historic method, or for a set that serves one known start of a network in a few "
+        "ordered steps.",
+        avoid_when="Avoid it elsewhere: samples in another order lose most of it, and rat-bptt is better for the "
+        "same time.",
+        related=("rat-bptt", "remember", "ld"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "batch_real": 128, "init_from": "k-means", "lr": 0.03, "decay_every": 150},

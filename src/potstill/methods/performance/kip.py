@@ -30,6 +30,11 @@ class KIP(KernelValues, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Meta-Learning from Kernel Ridge-Regression", paper="arXiv:2011.00050", year=2021,
         family="performance", kinds=("*",), multi_input=True, tasks=("classification", "regression", "forecast"),
+        use_when="Take it where the learner is a kernel, or for tables: nothing is trained, and the learner krr-ntk "
+        "reads the set best.",
+        avoid_when="Avoid it where networks train on the set: frepo and rfad were far better for them in the same "
+        "time.",
+        related=("frepo", "rfad", "rcig"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "batch_real": 2000, "labels": "scores"},

@@ -141,6 +141,10 @@ class LD(EngineMethod[MatchingState]):
         title="Flexible Dataset Distillation: Learn Labels Instead of Images", paper="arXiv:2006.08572", year=2020,
         family="performance", soft_labels=True, kinds=("*",), multi_input=True,
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "none", "batch": 50},
+        use_when="Take it where inputs must stay real samples and only their labels may be learned.",
+        avoid_when="Avoid it where a teacher can label, as random-soft costs less, or where inputs may change, as "
+        "frepo learns both.",
+        related=("random-soft", "frepo", "dd"),
     )  # fmt: skip
     state_type: ClassVar[type] = MatchingState
     presets: ClassVar[Presets] = {

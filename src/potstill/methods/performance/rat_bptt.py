@@ -32,6 +32,11 @@ class RaTBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
         title="Embarrassingly Simple Dataset Distillation", paper="arXiv:2311.07025", year=2024, family="performance",
         kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "flip-rotate", "steps": 1000},
+        use_when="Take it for one to ten items a class where hard labels are needed and students are trained, with "
+        "GPU hours for more.",
+        avoid_when="Avoid it for large sets, whose windows must grow, and for a minute's run, in which dm over "
+        "frequencies was as good.",
+        related=("at-bptt", "remember", "frepo"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {

@@ -43,6 +43,10 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation with Convexified Implicit Gradients", paper="arXiv:2302.06755", year=2023,
         family="performance", kinds=("*",), tasks=("classification", "regression", "forecast"),
+        use_when="Take it for one item of many classes with GPU hours: it is published among the best there.",
+        avoid_when="Avoid it for minutes: it solves two linear systems a step, and frepo and rfad were ahead of it "
+        "here.",
+        related=("frepo", "rfad", "kip"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {

@@ -33,6 +33,11 @@ class Remember(StudentValues, EngineMethod[MatchingState]):
         title="Remember the Past: Distilling Datasets into Addressable Memories for Neural Networks",
         paper="arXiv:2206.02916", year=2022, family="performance", kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.01, "augmentation": "none", "epochs": 300},
+        use_when="Take it for many classes or items: bases that all classes share buy more inputs from the same "
+        "bytes.",
+        avoid_when="Avoid it for small pictures, whose bases have too few pixels, and for minutes: it unrolls the "
+        "whole training of a student.",
+        related=("rat-bptt", "idc", "ufc"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {

@@ -30,7 +30,15 @@ class Cartography(RecordScore):
     """Real samples of a region of the data map: ambiguous, easy or hard."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Dataset cartography", "arXiv:2009.10795", 2020, class_independence="deletion"
+        "Dataset cartography",
+        "arXiv:2009.10795",
+        2020,
+        class_independence="deletion",
+        use_when="Take it to look at your data: its map shows ambiguous, easy and hard samples, and likely wrong "
+        "labels.",
+        avoid_when="Avoid its selection below half of the data and with wrong labels: it was far below random "
+        "samples here.",
+        related=("aum", "dyn-unc", "forgetting"),
     )
     selection_fields: ClassVar[tuple[str, ...]] = (*RecordScore.selection_fields, "region")
 

@@ -32,7 +32,14 @@ class CCS(RecordScore):
     """Real samples of every degree of difficulty but the highest."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Coverage-centric coreset selection", "arXiv:2210.15809", 2023, class_independence="deletion"
+        "Coverage-centric coreset selection",
+        "arXiv:2210.15809",
+        2023,
+        class_independence="deletion",
+        use_when="Take it where many samples go and labels may be wrong: it drops the hardest and covers the rest, "
+        "and was ahead on noisy pictures.",
+        avoid_when="Avoid it where most of clean data is kept: the hard part that it drops is then worth having.",
+        related=("aum", "el2n", "stratified"),
     )
 
     keep: Keep = "stratified"

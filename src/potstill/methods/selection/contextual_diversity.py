@@ -29,7 +29,15 @@ class ContextualDiversity(FeatureSelection):
     """Samples of every class whose predictions by a network differ most."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Contextual diversity", "arXiv:2008.05723", 2020, class_independence="deletion"
+        "Contextual diversity",
+        "arXiv:2008.05723",
+        2020,
+        class_independence="deletion",
+        use_when="Take it to keep a large part of clean data where classes overlap; it was level with random samples "
+        "there.",
+        avoid_when="Avoid it for small sets and with wrong labels: it seeks unusual predictions, and those are the "
+        "wrong labels.",
+        related=("k-center", "entropy", "margin"),
     )
     space: ClassVar[FeatureSpace] = "log-probabilities"
 

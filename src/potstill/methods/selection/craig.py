@@ -35,6 +35,11 @@ class CRAIG(GradientSelection):
         2020,
         weighted=True,
         class_independence="deletion",
+        use_when="Take it where training can use weights and the samples should stand for all gradients of their "
+        "class.",
+        avoid_when="Avoid it for small sets and noisy labels: it was below random samples there, and a student "
+        "without weights loses more.",
+        related=("grad-match", "facility-location", "glister"),
     )
 
     def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> WeightedPositions:

@@ -32,7 +32,15 @@ class DynUnc(RecordScore):
     """Real samples of which the network stays unsure while it is trained."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Dynamic uncertainty", "arXiv:2306.05175", 2024, class_independence="deletion"
+        "Dynamic uncertainty",
+        "arXiv:2306.05175",
+        2024,
+        class_independence="deletion",
+        use_when="Take it to leave a quarter or so out of large clean data after a full training: it drops both the "
+        "easy and the never learned.",
+        avoid_when="Avoid it for small sets, wrong labels and short records; with few epochs its window measures the "
+        "speed of learning.",
+        related=("cartography", "tdds", "forgetting"),
     )
 
     window: int = 10

@@ -27,7 +27,13 @@ class Entropy(RecordScore):
     """Real samples over which a trained network's probabilities are spread most."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Entropy (selection via proxy)", "Settles 2009; arXiv:1906.11829", 2020, class_independence="deletion"
+        "Entropy (selection via proxy)",
+        "Settles 2009; arXiv:1906.11829",
+        2020,
+        class_independence="deletion",
+        use_when="Take it as least-confidence, where many classes compete for one sample: it counts all of them.",
+        avoid_when="Avoid it below a third kept, and with wrong labels: it was far below random samples in both.",
+        related=("least-confidence", "margin", "contextual-diversity"),
     )
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:

@@ -31,6 +31,11 @@ class FacilityLocation(FeatureSelection):
         "ICML 2015 (Wei, Iyer and Bilmes); arXiv:2204.08499",
         2015,
         class_independence="separate",
+        use_when="Take it where labels are right and the set should cover each class; it was among the best "
+        "selections at a tenth kept.",
+        avoid_when="Avoid it with wrong labels, and above some ten thousand samples a class unless you give "
+        "--neighbours: its time is quadratic.",
+        related=("k-means", "graph-cut", "craig"),
     )
 
     similarity: Kernel = "cosine"

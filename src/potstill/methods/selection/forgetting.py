@@ -31,7 +31,14 @@ class Forgetting(RecordScore):
     """Real samples that a network forgets most often while it learns."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Example forgetting", "arXiv:1812.05159", 2019, class_independence="deletion"
+        "Example forgetting",
+        "arXiv:1812.05159",
+        2019,
+        class_independence="deletion",
+        use_when="Take it to leave out the samples of large clean data that a network never forgets.",
+        avoid_when="Avoid it for small sets, after few recorded epochs, and with wrong labels: those are forgotten "
+        "most.",
+        related=("el2n", "aum", "dyn-unc"),
     )
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:

@@ -33,6 +33,10 @@ class Glicko(ManyModelScore):
         "glicko.net/glicko/glicko2.pdf; arXiv:2409.18433",
         2024,
         class_independence="deletion",
+        use_when="Take it as irt, where models come one after another and each rating needs its own uncertainty.",
+        avoid_when="Avoid it if accuracy alone counts: as with irt, sets were no better than random samples here, "
+        "and small clean ones of pictures were worse.",
+        related=("irt", "ccs", "stratified"),
     )
 
     tau: float = 0.5

@@ -35,6 +35,11 @@ class GLISTER(GradientSelection):
         "arXiv:2012.10630",
         2021,
         class_independence="deletion",
+        use_when="Take it where a held-out part is clean and looks like the test data: it keeps what lowers the loss "
+        "there.",
+        avoid_when="Avoid it for small sets, where it was far below random samples, and where no samples can be "
+        "spared to hold out.",
+        related=("grad-match", "craig", "ld"),
     )
 
     holdout: PositiveFloat = 0.1

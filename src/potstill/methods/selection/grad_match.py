@@ -34,6 +34,11 @@ class GradMatch(GradientSelection):
         2021,
         weighted=True,
         class_independence="deletion",
+        use_when="Take it as craig, where the weighted sum of gradients matters and not each one: at a third kept "
+        "and more.",
+        avoid_when="Avoid it for small sets and noisy labels, where it was far below random samples; weights may be "
+        "0, which wastes items.",
+        related=("craig", "glister", "dc"),
     )
 
     ridge: PositiveFloat = 0.5

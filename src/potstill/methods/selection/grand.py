@@ -38,7 +38,14 @@ class GraNd(RecordScore):
     """Real samples with the largest gradient early in training."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "GraNd: gradient norm early in training", "arXiv:2107.07075", 2021, class_independence="deletion"
+        "GraNd: gradient norm early in training",
+        "arXiv:2107.07075",
+        2021,
+        class_independence="deletion",
+        use_when="Take it as el2n, where the last layer's error is not enough and the gradient of all parameters may "
+        "be paid for.",
+        avoid_when="Never take it for small sets or noisy labels; el2n costs less and reached the same accuracy here.",
+        related=("el2n", "craig", "pad"),
     )
 
     runs: int = 5

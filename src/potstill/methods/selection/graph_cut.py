@@ -25,7 +25,13 @@ class GraphCut(FeatureSelection):
     """Samples like the rest of their class and unlike each other."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Graph cut", "arXiv:2006.15412; arXiv:2204.08499", 2021, class_independence="separate"
+        "Graph cut",
+        "arXiv:2006.15412; arXiv:2204.08499",
+        2021,
+        class_independence="separate",
+        use_when="Take it where labels may be wrong: it keeps typical samples, and hardly a wrong label here.",
+        avoid_when="Avoid it on clean data, where keeping the typical alone was well below random samples.",
+        related=("facility-location", "moderate", "aum", "dq"),
     )
 
     similarity: Kernel = "cosine"

@@ -31,6 +31,9 @@ class Herding(FeatureSelection):
         tasks=("*",),
         multi_input=True,
         class_independence="separate",
+        use_when="Take it where you keep a few samples of each class, labels may be wrong, and seconds must do.",
+        avoid_when="Avoid it once you keep half of the data, and where a class has several modes: one mean hides them.",
+        related=("k-means", "random", "dm"),
     )
 
     def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:

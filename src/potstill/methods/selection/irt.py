@@ -33,6 +33,11 @@ class IRT(ManyModelScore):
         "Psychometrika 46, 1981; arXiv:2409.18433",
         2024,
         class_independence="deletion",
+        use_when="Take it to learn how hard samples are, as a number that allows for how good each model is; "
+        "negative discrimination marks wrong labels.",
+        avoid_when="Avoid it if accuracy alone counts: sets even over difficulty were no better than random samples "
+        "here.",
+        related=("glicko", "ccs", "stratified"),
     )
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:

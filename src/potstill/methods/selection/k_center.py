@@ -31,6 +31,10 @@ class KCenter(FeatureSelection):
         tasks=("*",),
         multi_input=True,
         class_independence="separate",
+        use_when="Take it where you keep a large part of clean data and rare samples must not be lost.",
+        avoid_when="Avoid it for small sets and wherever labels may be wrong: what lies farthest away is often a "
+        "wrong label.",
+        related=("facility-location", "k-means", "contextual-diversity"),
     )
 
     def choose(self, features: Tensor, mean: Tensor, m: int, rng: Generator) -> Tensor:

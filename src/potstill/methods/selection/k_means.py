@@ -52,6 +52,11 @@ class KMeans(FeatureSettings, ClassByClass[KMeansState]):
         tasks=("*",),
         multi_input=True,
         class_independence="separate",
+        use_when="Take it where samples must be real, labels are right, and few of each class are kept: it was one "
+        "of the hardest selections to beat.",
+        avoid_when="Avoid it where labels are wrong: its clusters collect them, and the result was no better than "
+        "random samples here.",
+        related=("k-median", "facility-location", "random"),
     )
     state_type: ClassVar[type] = KMeansState
 

@@ -29,7 +29,15 @@ class KNNGraph(FeatureSelection):
     """Samples in dense places of every class, each place once."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "k-NN graph density (RALF)", "doi:10.1109/CVPR.2012.6248108", 2012, class_independence="separate"
+        "k-NN graph density (RALF)",
+        "doi:10.1109/CVPR.2012.6248108",
+        2012,
+        class_independence="separate",
+        use_when="Take it for very small sets from data with wrong labels: it stays in dense places, where labels "
+        "are mostly right.",
+        avoid_when="Avoid it for a third of the data and more, where it gains nothing over random samples, and for "
+        "data without clusters.",
+        related=("herding", "graph-cut", "k-median"),
     )
 
     neighbours: int = 10

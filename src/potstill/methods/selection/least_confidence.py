@@ -31,6 +31,11 @@ class LeastConfidence(RecordScore):
         "SIGIR 1994; arXiv:1906.11829",
         2020,
         class_independence="deletion",
+        use_when="Take it to leave a smaller part out of clean data: at more than half kept it was a little above "
+        "random samples.",
+        avoid_when="Avoid it for small sets and noisy labels, where it was far below random samples: it keeps the "
+        "border and little else.",
+        related=("margin", "entropy", "el2n"),
     )
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:

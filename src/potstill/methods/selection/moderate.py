@@ -28,7 +28,15 @@ class Moderate(FeatureSelection):
     """Samples that are neither typical nor odd for their class."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Moderate Coreset", "ICLR 2023 (openreview 7D5EECbOaf9)", 2023, class_independence="deletion"
+        "Moderate Coreset",
+        "ICLR 2023 (openreview 7D5EECbOaf9)",
+        2023,
+        class_independence="deletion",
+        use_when="Take it where labels may be wrong and one number per sample must do: it kept few of them at every "
+        "size here.",
+        avoid_when="Avoid it on clean data for more than small sets, where it leaves the informative edge out and "
+        "stays below random samples.",
+        related=("graph-cut", "aum", "ccs"),
     )
 
     features: FeatureName = "trained"

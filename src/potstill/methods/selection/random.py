@@ -38,6 +38,10 @@ class Random(Method[RandomState]):
         tasks=("*",),
         multi_input=True,
         class_independence="separate",
+        use_when="Take it first and always: it costs nothing, and every other method has to beat it at the same bytes.",
+        avoid_when="Do not stop here where bytes are very few: covering and distilling methods were well above it "
+        "here.",
+        related=("k-means", "stratified", "random-soft"),
     )
     state_type: ClassVar[type] = RandomState
 

@@ -57,6 +57,11 @@ class RandomSoft(Method[RandomSoftState]):
     info: ClassVar[MethodInfo] = selection_info(
         "A Label is Worth a Thousand Images: random samples with soft labels", "arXiv:2406.10485", 2024,
         soft_labels=True, training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        use_when="Take it as the baseline of every set with soft labels, and from about ten items a class on, where "
+        "it costs one short teacher.",
+        avoid_when="Avoid it where whoever trains can use hard labels only, and at one item a class, where it gained "
+        "on some data and lost on others.",
+        related=("random", "rded", "ld"),
     )  # fmt: skip
     state_type: ClassVar[type] = RandomSoftState
 

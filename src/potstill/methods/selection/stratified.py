@@ -47,7 +47,14 @@ class Stratified(ClassByClass[StratifiedState]):
     """Random real samples in proportion to the sizes of the classes."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Stratified random samples", "Neyman, J. R. Stat. Soc. 97(4), 1934", 1934, balanced=False
+        "Stratified random samples",
+        "Neyman, J. R. Stat. Soc. 97(4), 1934",
+        1934,
+        balanced=False,
+        use_when="Take it where class sizes must keep their proportions, as in a draw from all data.",
+        avoid_when="Avoid it where every class needs the same number of items, which random gives; accuracy did not tell the "
+        "two apart here.",
+        related=("random", "dq", "ccs"),
     )
     state_type: ClassVar[type] = StratifiedState
 

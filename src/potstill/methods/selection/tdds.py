@@ -33,7 +33,13 @@ class TDDS(RecordScore):
     """Real samples whose predictions move most unsteadily while the network is trained."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "Temporal dual-depth scoring", "arXiv:2311.13613", 2024, class_independence="deletion"
+        "Temporal dual-depth scoring",
+        "arXiv:2311.13613",
+        2024,
+        class_independence="deletion",
+        use_when="Take it to keep more than half of clean data where the early part of one training may be recorded.",
+        avoid_when="Avoid it for small sets and noisy labels; both were far below random samples here.",
+        related=("dyn-unc", "el2n", "forgetting"),
     )
 
     record_epochs: int = 200

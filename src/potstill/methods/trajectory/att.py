@@ -27,6 +27,11 @@ class ATT(TrajectoryFields, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation by Automatic Training Trajectories", paper="arXiv:2407.14245", year=2024,
         family="trajectory", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        use_when="Take it in place of mtt where the number of student steps is hard to choose: it finds the nearest "
+        "one itself.",
+        avoid_when="Avoid it where every step of a student must count, and for minutes on a processor, where experts "
+        "eat the time.",
+        related=("mtt", "ftd", "datm"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {**QUICK, "expert_batch": 256, "ema_decay": 0.0},

@@ -34,6 +34,11 @@ class DATM(AlignedFields, TrajectoryFields, EngineMethod[MatchingState]):
         title="Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching",
         paper="arXiv:2310.05773", year=2024, family="trajectory", kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        use_when="Take it for tens of items a class with soft labels: it is published to keep the lead longest as "
+        "sets grow.",
+        avoid_when="Avoid it where real samples are cheap: from twenty items a class of small pictures on they were "
+        "better here.",
+        related=("pad", "ftd", "mtt"),
     )  # fmt: skip
     published: ClassVar[Published] = RUNS
 

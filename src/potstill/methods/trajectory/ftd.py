@@ -28,6 +28,11 @@ class FTD(TrajectoryFields, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation", paper="arXiv:2211.11004",
         year=2023, family="trajectory", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        use_when="Take it in place of mtt where long student paths drift: flatter experts and an averaged set are "
+        "more forgiving.",
+        avoid_when="Avoid it for short runs: its experts cost twice as much, and here it was not told apart from "
+        "mtt.",
+        related=("mtt", "datm", "att"),
     )  # fmt: skip
     presets: ClassVar[Presets] = {
         "quick": {**QUICK, "ema_decay": 0.9, "gsam_alpha": 0.3},

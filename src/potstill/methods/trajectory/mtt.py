@@ -29,6 +29,11 @@ class MTT(TrajectoryFields, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation by Matching Training Trajectories", paper="arXiv:2203.11932", year=2022,
         family="trajectory", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        use_when="Take it for GPU hours and few items a class, where experts can be trained once and kept: a strong "
+        "published line.",
+        avoid_when="Avoid it on a processor and where experts hardly learn: minutes of experts then buy a few dozen "
+        "steps.",
+        related=("att", "datm", "tesla"),
     )  # fmt: skip
     published: ClassVar[Published] = RUNS
 

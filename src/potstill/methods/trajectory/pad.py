@@ -27,6 +27,11 @@ class PAD(AlignedFields, TrajectoryFields, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Prioritize Alignment in Dataset Distillation", paper="arXiv:2408.03360", year=2024, family="trajectory",
         kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        use_when="Take it after datm, where hours are left and its last points count: hard samples and settled "
+        "parameters are left out.",
+        avoid_when="Avoid it first: it costs more than datm, gained nothing here, and its quick preset was below "
+        "random samples.",
+        related=("datm", "ftd", "grand"),
     )  # fmt: skip
     published: ClassVar[Published] = RUNS
 

@@ -29,6 +29,10 @@ class TESLA(TrajectoryFields, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory", paper="arXiv:2211.10586",
         year=2023, family="trajectory", training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+        use_when="Take it to compare with the paper, or where many student steps must fit a small memory.",
+        avoid_when="Avoid it otherwise: mtt with replay is exact in the same memory, and this gradient leaves terms "
+        "out; pictures alone.",
+        related=("mtt", "att", "rat-bptt"),
     )  # fmt: skip
     published: ClassVar[Published] = RUNS
 
