@@ -1,13 +1,18 @@
-"""A picture of what each method makes of the bundled digits, for its page of the site.
+"""A picture of what each method makes of the bundled digits, and what the command prints, for its page of the site.
 
-``python -m tools.docs.method_pictures [METHOD …]`` writes ``docs/img/methods/METHOD.png``, three items of each class,
-and what they were made with to ``made.json`` beside them (``--out DIR``: there). Methods that have a picture already
-are left out unless named.
-Each is run as quickly as it can be looked at: effort quick, few steps, a small network. No number is drawn from it.
+``python -m tools.docs.method_pictures [METHOD …]`` runs ``potstill distill`` for each and writes
+``docs/img/methods/METHOD.png``, three items of each class, and the command with what it printed to ``made.json`` beside
+them (``--out DIR``: there). Methods that are there already are left out unless named.
+Each is run as quickly as it can be looked at: preset quick, few steps, a small network. No number is drawn from it.
 """
 
 import argparse
+import contextlib
+import io
 import json
+import os
+import shlex
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +23,10 @@ from PIL import Image
 
 import potstill
 from potstill.api.listing import list_methods
+from potstill.cli.main import main as potstill_main
 from potstill.core.registry import get_method_class
-from potstill.errors import PotstillError
+
+__all__ = ["OUT", "command", "file_of"]
 
 OUT = Path(__file__).resolve().parents[2] / "docs/img/methods"
 EACH, STEPS, SMALL = 3, 200, ("convnet-d2-w32", "convnet-d2-w32-batch")
@@ -46,24 +53,35 @@ def drawn_larger(levels: np.ndarray) -> Image.Image:
     return greys
 
 
-def made(name: str, digits: Any) -> tuple[potstill.Distilled, float]:
-    """A set of the method, with the first of the small networks that it takes, else its own."""
+def command(name: str, network: str | None) -> list[str]:
+    """Return the arguments of ``potstill`` that make a method's set."""
+    steps = [] if get_method_class(name).info.is_selection else ["--steps", str(STEPS)]
+    small = [] if network is None else ["--network", network]
+    return [
+        "distill", "digits", "--method", name, "--ipc", str(EACH), "--preset", "quick", *steps, *small,
+        "--codec", "float32", "--out", "small.safetensors",
+    ]  # fmt: skip
+
+
+def made(name: str) -> tuple[potstill.Distilled, dict[str, Any]] | None:
+    """Return a set of the method, with the first of the small networks that it takes, else its own, and its record."""
     fields = get_method_class(name).__dataclass_fields__
-    asked: list[dict[str, Any]] = [{"network": network} for network in SMALL] if "network" in fields else []
-    why: PotstillError | None = None
-    for more in [*asked, {}]:
-        begun = time.monotonic()
-        try:
-            limit = None if get_method_class(name).info.is_selection else STEPS
-            small = potstill.distill(
-                digits, name, ipc=EACH, preset="quick", steps=limit, codec="float32", progress=None, **more
-            )
-        except PotstillError as error:
-            why = error
-            continue
-        return small, time.monotonic() - begun
-    assert why is not None
-    raise why
+    for network in [*(SMALL if "network" in fields else ()), None]:
+        arguments, printed, said = command(name, network), io.StringIO(), io.StringIO()
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+                status = potstill_main(arguments)
+            if status == 0:
+                small = potstill.load("small.safetensors")
+                small = small.to("cpu") if hasattr(small, "to") else small
+                card = small.metadata
+                record = {
+                    "command": shlex.join(["potstill", *arguments]), "printed": printed.getvalue().strip(),
+                    "network": card["network"], "steps": card["outcome"]["step"], "ended": card["outcome"]["kind"],
+                }  # fmt: skip
+                return small, record
+    print(f"{name}: no picture, as {said.getvalue().strip()}", flush=True)
+    return None
 
 
 def file_of(name: str) -> str:
@@ -78,28 +96,26 @@ def meant(small: potstill.Distilled) -> torch.Tensor:
 
 def main(names: list[str], out: Path) -> None:
     """Pictures of the methods of these names, or of all."""
-    digits, kept = potstill.load_data("digits"), out / "made.json"
+    kept = out / "made.json"
     out.mkdir(parents=True, exist_ok=True)
     said = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     for row in list_methods(outside=False):
         name = row["name"]
         if (names and name not in names) or (not names and name in said):
             continue
-        try:
-            small, seconds = made(name, digits)
-        except PotstillError as error:
-            print(f"{name}: no picture, as {error}", flush=True)
+        begun = time.monotonic()
+        if (result := made(name)) is None:
             continue
+        small, said[name] = result
         sheet(torch.as_tensor(small.inputs), meant(small)).save(out / f"{file_of(name)}.png", bits=4, optimize=True)
-        card = small.metadata
-        said[name] = {"network": card["network"], "steps": card["outcome"]["step"], "ended": card["outcome"]["kind"]}
-        kept.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        print(f"{name}: {seconds:.0f} s, {said[name]}", flush=True)
+        kept.write_text(json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{name}: {time.monotonic() - begun:.0f} s, {said[name]['ended']}", flush=True)
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("POTSTILL_OUTSIDE", "0")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("methods", nargs="*")
     parser.add_argument("--out", type=Path, default=OUT)
     asked = parser.parse_args()
-    main(asked.methods, asked.out)
+    main(asked.methods, asked.out.resolve())
