@@ -52,8 +52,8 @@ class Stratified(ClassByClass[StratifiedState]):
         1934,
         balanced=False,
         use_when="Take it where class sizes must keep their proportions, as in a draw from all data.",
-        avoid_when="Avoid it where every class needs the same number of items, which random gives; accuracy did not tell the "
-        "two apart here.",
+        avoid_when="Avoid it where every class needs the same number of items, which random gives; accuracy did not "
+        "tell the two apart here.",
         related=("random", "dq", "ccs"),
     )
     state_type: ClassVar[type] = StratifiedState
