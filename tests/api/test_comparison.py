@@ -83,10 +83,11 @@ def test_a_set_of_the_same_settings_is_adopted(folder: Path) -> None:
 
 
 def test_one_student_has_no_interval_and_is_shown_without(folder: Path) -> None:
-    from potstill.cli.commands.compare import leaderboard_text
+    from potstill.cli.commands.compare import leaderboard_blocks
+    from potstill.cli.text import plain_text
 
     rows = board(folder, methods=("herding",), seeds=1)
-    shown = leaderboard_text(rows).splitlines()
+    shown = plain_text(leaderboard_blocks(rows)).splitlines()
     assert shown[-1].startswith("Fair: random stands here for as many real samples")
     assert "None" not in "".join(shown)
 

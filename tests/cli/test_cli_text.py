@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from potstill._util.progress import ProgressReporter
-from potstill.cli.text import columns, format_duration, json_document, one_line
+from potstill.cli.text import Table, format_duration, json_document, one_line
 from potstill.runs.loop import Progress
 
 
@@ -33,7 +33,7 @@ def test_a_name_with_escapes_stays_one_harmless_line():
 
 
 def test_columns_line_up():
-    assert columns(["name", "n"], [["a", 1], ["longer", 22]]) == "name    n\na       1\nlonger  22"
+    assert Table(["name", "n"], [["a", 1], ["longer", 22]]).plain == "name    n\na       1\nlonger  22"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (250, "4 min 10 s"), (7500, "2 h 5 min")])

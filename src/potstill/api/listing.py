@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 
-def _first_line(target: Any) -> str:
-    return (inspect.getdoc(target) or "").split("\n")[0]
+def _first_paragraph(target: Any) -> str:
+    return " ".join((inspect.getdoc(target) or "").split("\n\n")[0].split()).replace("``", "`")
 
 
 def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
             option["bounds"] = None if bounds is None else str(bounds)
         rows.append({
             "name": name, "family": info.family, "paper": info.paper, "title": info.title, "year": info.year,
-            "summary": _first_line(kind), "is_selection": info.is_selection,
+            "summary": _first_paragraph(kind), "is_selection": info.is_selection,
             "soft_labels": info.soft_labels or label_mode(kind) != "hard", "reimplemented": info.reimplemented,
             "class_independence": info.class_independence,
             "weighted": info.weighted, "kinds": list(info.kinds), "presets": presets_of(kind), "options": options,
@@ -111,7 +111,7 @@ def list_networks() -> list[dict[str, Any]]:
 
     learners = {name: registry.resolve("learners", name) for name in registry.names("learners")}
     return [dataclasses.asdict(entry) for entry in catalogue()] + [
-        {"name": name, "title": _first_line(kind), "paper": "no network: for evaluate alone", "kinds": ("*",)}
+        {"name": name, "title": _first_paragraph(kind), "paper": "no network: for evaluate alone", "kinds": ("*",)}
         for name, kind in learners.items()
     ]
 
@@ -151,12 +151,14 @@ def list_input_kinds() -> list[dict[str, Any]]:
 
 def _parts(group: registry.Group, outside: bool) -> list[dict[str, Any]]:
     parts = {name: registry.resolve(group, name) for name in registry.names(group, outside=outside)}
-    return [{"name": name, "summary": _first_line(kind), "options": _options(kind)} for name, kind in parts.items()]
+    return [
+        {"name": name, "summary": _first_paragraph(kind), "options": _options(kind)} for name, kind in parts.items()
+    ]
 
 
 def list_augmentations() -> list[dict[str, Any]]:
     """Every augmentation and what it does."""
     return [
-        {"name": name, "summary": _first_line(registry.resolve("augmentations", name))}
+        {"name": name, "summary": _first_paragraph(registry.resolve("augmentations", name))}
         for name in registry.names("augmentations")
     ]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from tyro.conf import Positional, UseAppendAction, arg
 
 from potstill.cli.option_types import Size
+from potstill.cli.text import Block
 
 if TYPE_CHECKING:
     from potstill._util.progress import ProgressReporter
@@ -33,7 +34,7 @@ class Answer(NamedTuple):
     """Result of a command: ``value`` is printed with ``--json``, else ``text``."""
 
     value: Any
-    text: str
+    text: str | Sequence[Block]
     failure: str | None = None
     """Reason of a failure that comes with a result: the last line on stderr, and exit status 1."""
 

@@ -181,7 +181,7 @@ def _spelled(field: OptionField) -> str | None:
     value = field.default
     if value is None:
         return None
-    for part in _annotations(field.hint):
+    for part in annotations(field.hint):
         if isinstance(part, PrimitiveConstructorSpec):
             return " ".join(part.str_from_instance(value))
     if isinstance(value, str) and not value:
@@ -189,11 +189,11 @@ def _spelled(field: OptionField) -> str | None:
     return " ".join(map(str, value)) or None if isinstance(value, tuple | list) else str(value)
 
 
-def _annotations(hint: Any) -> Iterable[Any]:
+def annotations(hint: Any) -> Iterable[Any]:
     """Yield everything that annotates a type or a part of it."""
     for part in (*getattr(hint, "__metadata__", ()), *typing.get_args(hint)):
         yield part
-        yield from _annotations(part)
+        yield from annotations(part)
 
 
 def format_overview(width: int) -> str:

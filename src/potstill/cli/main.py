@@ -110,7 +110,7 @@ def _run_command(name: str, words: Sequence[str]) -> int:
     from potstill.cli.checks import check_command
     from potstill.cli.command import Misuse
     from potstill.cli.parsing import parse
-    from potstill.errors import PotstillError, for_command_line
+    from potstill.errors import PotstillError
 
     debug = "--debug" in words
     try:
@@ -120,7 +120,8 @@ def _run_command(name: str, words: Sequence[str]) -> int:
         # Only now, so that --help and misuse do not wait for torch.
         from potstill._util.file_lock import exclusive_output
         from potstill._util.progress import ProgressReporter
-        from potstill.cli.text import json_document, one_line
+        from potstill.cli.terminal import print_blocks
+        from potstill.cli.text import json_document
 
         out = getattr(command, "out", None)
         with (
@@ -131,12 +132,10 @@ def _run_command(name: str, words: Sequence[str]) -> int:
         ):
             warnings.showwarning = functools.partial(_show_warning, progress, warnings.showwarning)
             answer = command.execute(parsed, progress)
-        lines = (
-            [json_document(answer.value)]
-            if command.common.json
-            else [one_line(for_command_line(row)) for row in answer.text.split("\n")]
-        )
-        print(*lines, sep="\n")
+        if command.common.json:
+            print(json_document(answer.value))
+        else:
+            print_blocks(answer.text)
         sys.stdout.flush()
         return 0 if answer.failure is None else _fail(1, answer.failure)
     except Misuse as error:

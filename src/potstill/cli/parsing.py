@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import importlib
 import inspect
+import io
 import re
 import shlex
 import typing
@@ -25,6 +26,7 @@ from potstill.cli.command import Command, Misuse, Parsed
 from potstill.cli.commands import command_class
 from potstill.cli.declared import Unreadable, read_declaration
 from potstill.cli.help import OptionGroup, command_help, format_help, option_help
+from potstill.cli.misuse import describe_misuse
 from potstill.cli.options import NAME_GROUPS, TYRO_CONFIG, OptionField, last_value, option_fields
 from potstill.cli.recipe import read_recipe, recipe_words
 from potstill.cli.terminal import print_help, text_width
@@ -48,9 +50,10 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
     """Parse the words after the command ``name``.
 
     Raises:
-        Misuse: an option or a registered name that does not exist, or a recipe that does not fit.
+        Misuse: an option or a registered name that does not exist, a value that is missing or of the wrong type, or a
+            recipe that does not fit.
         PotstillError: a recipe that cannot be read.
-        SystemExit: 0 after ``--help``; 2, with tyro's message on stderr, when a value is missing or of the wrong type.
+        SystemExit: 0 after ``--help``.
     """
     cls = command_class(name)
     line = shlex.join(["potstill", name, *argv])
@@ -63,7 +66,8 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
     if extra is not None:
         groups.append((extra.heading, extra.options))
     both = dataclasses.make_dataclass("Both", groups, frozen=True)
-    _check_options(argv, option_fields(both), name if extra is None else f"{name} with --{extra.kind} {extra.name}")
+    owner = name if extra is None else f"{name} with --{extra.kind} {extra.name}"
+    _check_options(argv, option_fields(both), owner)
     if _HELP & set(argv):
         group = None if extra is None else extra.group
         print_help(format_help(command_help(name, group), text_width(), all_options="--all" in argv))
@@ -71,9 +75,11 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
     words = list(argv)
     if recipe and extra is not None:  # the last value of an option counts, so the recipe's come first
         words = [*recipe_words(both, extra.options, argv, str(path), recipe, name), *argv]
-    parsed: Any = tyro.cli(
-        both, prog=f"potstill {name}", args=words, config=TYRO_CONFIG, description=inspect.getdoc(cls)
-    )
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as printed:
+            parsed: Any = tyro.cli(both, prog=f"potstill {name}", args=words, config=TYRO_CONFIG)
+    except SystemExit as error:
+        raise Misuse(describe_misuse(name, option_fields(both), words, printed.getvalue())) from error
     command = parsed.command
     _check_names(command)
     _check_counts(name, command)

@@ -6,12 +6,15 @@
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Protocol, cast, runtime_checkable
+
+from potstill.cli.text import Block, Table, plain_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "has_colours", "print_error", "print_help", "text_width"]
+__all__ = ["console", "has_colours", "print_blocks", "print_error", "print_help", "text_width"]
 
 MOST_COLUMNS = 100
 """Widest line of running text."""
@@ -40,8 +43,10 @@ def console(stream: Stream) -> "Console":
     """Return a console that writes to the terminal ``stream`` and reads no markup."""
     from rich.console import Console
 
-    width = shutil.get_terminal_size((MOST_COLUMNS, 24)).columns
-    return Console(file=cast(IO[str], stream), width=width, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    return Console(
+        file=cast(IO[str], stream), width=shutil.get_terminal_size((MOST_COLUMNS, 24)).columns, markup=False,
+        emoji=False, highlight=False, color_system="auto" if has_colours(stream) else None,
+    )  # fmt: skip
 
 
 def print_help(text: str, stream: Stream | None = None) -> None:
@@ -59,7 +64,23 @@ def print_help(text: str, stream: Stream | None = None) -> None:
     styled.highlight_regex(r"\((?:default:[^()]*|required)\)", "dim")
     styled.highlight_regex(r"`[^`\n]*`", "green")
     styled.highlight_regex(r"(?m)^  potstill .*$", "green")
-    console(stream).print(styled)
+    console(stream).print(styled, soft_wrap=True)
+
+
+def print_blocks(blocks: str | Sequence[Block], stream: Stream | None = None) -> None:
+    """Print a text: plain in a pipe; on a terminal wrapped between words, with tables to its width, in colours."""
+    stream = sys.stdout if stream is None else stream
+    if not stream.isatty():
+        print(plain_text(blocks), file=stream)
+        return
+    from potstill.cli import layout  # imports rich
+
+    screen = console(stream)
+    for block in [blocks] if isinstance(blocks, str) else blocks:
+        if isinstance(block, Table):
+            layout.print_table(screen, block)
+        else:
+            layout.print_lines(screen, block)
 
 
 def print_error(message: str) -> None:

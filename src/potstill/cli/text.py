@@ -6,12 +6,15 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from potstill._util.formatting import format_duration
 from potstill._util.html import one_line
+from potstill.errors import for_command_line
 
-__all__ = ["columns", "count_inputs", "filled", "format_duration", "json_document", "one_line", "plural"]
+__all__ = [
+    "Block", "Table", "count_inputs", "filled", "format_duration", "json_document", "one_line", "plain_text", "plural",
+]  # fmt: skip
 
 
 def plural(number: int, noun: str) -> str:
@@ -33,16 +36,41 @@ def count_inputs(number: int, kind: str, shape: Sequence[int], parts: Sequence[s
     )
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table of aligned columns; on a terminal the last one is cut where the line ends."""
-    cells = [list(head)] + [[one_line(str(cell)) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    room = shutil.get_terminal_size((10_000, 24)).columns
-    lines = []
-    for row in cells:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        lines.append(line if len(line) <= room else line[: room - 1] + "…")
-    return "\n".join(lines)
+class Table(NamedTuple):
+    """Table of a text. A terminal aligns and wraps it to its width; elsewhere it is `plain`."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    styles: Sequence[str] = ()
+    """Style of each row on a terminal, as rich names it; none: no row has one."""
+    drawn: str | None = None
+    """Plain form, where it has one of its own."""
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """Cells of the rows, each on one line."""
+        return [[one_line(for_command_line(str(cell))) for cell in row] for row in self.rows]
+
+    @property
+    def plain(self) -> str:
+        """The table as aligned columns, as wide as they are."""
+        if self.drawn is not None:
+            return self.drawn
+        lines = [list(self.head), *self.cells]
+        widths = [max(len(row[i]) for row in lines) for i in range(len(self.head))]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines
+        )
+
+
+Block: TypeAlias = str | Table
+"""Part of a text: lines, or a table."""
+
+
+def plain_text(blocks: str | Sequence[Block]) -> str:
+    """Return a text without colours, each line harmless to print."""
+    parts = [blocks] if isinstance(blocks, str) else [b.plain if isinstance(b, Table) else b for b in blocks]
+    return "\n".join(one_line(for_command_line(line)) for part in parts for line in part.split("\n"))
 
 
 def filled(text: str, indent: int = 0) -> list[str]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from potstill._util.formatting import describe_codec
 from potstill._util.html import join_html, one_line, tag
@@ -16,7 +16,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.naive import naive_lines
 from potstill.tasks.metric import Metric
 
-__all__ = ["SCORES", "Scorecard"]
+__all__ = ["SCORES", "Scorecard", "ScorecardParts"]
 
 SCORES = {
     "hlr": "short of the full data, both with hard labels (hlr): {:.3f}; less is better",
@@ -76,6 +76,15 @@ def describe_other_scorecard(path: Path, file: Path | None = None) -> str:
     if file is None or not isinstance(named, str) or (path.parent / named).resolve() == file.resolve():
         return ""
     return f"holds the scorecard of {named[:80]}"
+
+
+class ScorecardParts(NamedTuple):
+    """Text of a scorecard: a title, a table and the lines below it."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    lines: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,11 +192,16 @@ class Scorecard:
     def __repr__(self) -> str:
         return str(self)
 
-    def _repr_html_(self) -> str:
+    def parts(self) -> "ScorecardParts":
+        """Return the text in parts, for a display that draws its own table."""
         title, _, *rest = str(self).splitlines()
         rows = self._rows()
-        said = (tag("div", line) for line in rest[len(rows) :])
-        return join_html([tag("b", title), table(self._head, rows), *said])
+        return ScorecardParts(title, self._head, rows, rest[len(rows) :])
+
+    def _repr_html_(self) -> str:
+        parts = self.parts()
+        lines = (tag("div", line) for line in parts.lines)
+        return join_html([tag("b", parts.title), table(parts.head, parts.rows), *lines])
 
     def __str__(self) -> str:
         c, metric = self.content, self.metric

@@ -11,7 +11,7 @@ from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataArgument, DataCommand, DeviceOption, ForceOption, Misuse, Parsed, optional
 from potstill.cli.option_types import Names
 from potstill.cli.reading import load_data
-from potstill.cli.text import columns, json_document
+from potstill.cli.text import Block, Table, json_document
 from potstill.errors import PotstillError
 
 __all__ = ["ActiveLearning"]
@@ -108,7 +108,8 @@ def _other_result(path: Path, data: str) -> str:
     return "" if held.get("data") == data else f"holds the result of other data ({str(held.get('data'))[:80]})"
 
 
-def _label_cost_text(result: Mapping[str, Any]) -> str:
+def _label_cost_text(result: Mapping[str, Any]) -> list[Block]:
+    """Return what labels cost: a table, and the accuracy on all of them."""
     rows = []
     for name, curve in result["curves"].items():
         cost, saved, last = curve["needed"], curve["saved"], curve["accuracy"][-1]
@@ -125,4 +126,4 @@ def _label_cost_text(result: Mapping[str, Any]) -> str:
     full, labels = result["full"], result["labels"][-1]
     percent = f"{100 * result['fraction']:g} %"
     head = ["acquire", f"at {labels:,} labels", f"labels to {percent} of full", "fewer than random"]
-    return f"{columns(head, rows)}\nAll {result['pool']:,} labels: {100 * full['mean']:.1f} %"
+    return [Table(head, rows), f"All {result['pool']:,} labels: {100 * full['mean']:.1f} %"]

@@ -19,13 +19,13 @@ from potstill.cli.options import TYRO_CONFIG, last_value, option_fields, to_word
 from potstill.cli.parsing import PROTOCOL_FIELDS, check_bounds, extra_options
 from potstill.cli.reading import folder_metadata, load_data
 from potstill.cli.recipe import read_recipe
-from potstill.cli.text import columns, filled
+from potstill.cli.text import Block, Table, filled
 from potstill.errors import PotstillError, unknown_name
 
 if TYPE_CHECKING:
     from potstill.tasks.metric import Metric
 
-__all__ = ["Compare", "grid_words", "leaderboard_text"]
+__all__ = ["Compare", "grid_words", "leaderboard_blocks"]
 
 _EXCLUSIVE = ({"ipc", "items", "bytes"}, {"protocol", "protocols"})
 """Options of which the command line replaces all that a grid gives."""
@@ -158,7 +158,7 @@ class Compare(JobOptions, DataCommand):
         if len(failed) == len(board["rows"]):
             raise PotstillError(f"every cell failed; the first: {failed[0]}")
         page = shlex.join(["potstill", "report", str(self.out), "--out", str(self.out / "report.html")])
-        return Answer(board, f"{leaderboard_text(board)}\nMake a page of it: {page}")
+        return Answer(board, [*leaderboard_blocks(board), f"Make a page of it: {page}"])
 
 
 def grid_words(path: Path, argv: Sequence[str]) -> list[str]:
@@ -206,7 +206,7 @@ def _spelled(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def leaderboard_text(board: Mapping[str, Any]) -> str:
+def leaderboard_blocks(board: Mapping[str, Any]) -> list[Block]:
     """Return a leaderboard as text: rows with their intervals, verdicts, and how they were tested."""
     from potstill.tasks.metric import Metric  # imports torch
 
@@ -230,12 +230,19 @@ def leaderboard_text(board: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     marked = any(row.get("not_told_apart") and not row["best"] for row in rows)
     key = "* the best mean; = not told apart from it" if marked else "* the best mean"
-    return "\n".join([
-        columns(head, cells), key, *ended, *missing,
+    return [
+        Table(head, cells, [*map(_style, rows)]), key, *ended, *missing,
         *(line for verdict in board["verdicts"] for line in filled(verdict["text"])),
         *filled(f"Tested: {board['test']}."),
         *([f"Fair: {board['fair']}."] if board.get("fair") else []),
-    ])  # fmt: skip
+    ]  # fmt: skip
+
+
+def _style(row: Mapping[str, Any]) -> str:
+    """Return the style of a row on a terminal."""
+    if "scorecard" not in row:
+        return "red"
+    return "bold green" if row["best"] else "green" if row["not_told_apart"] else ""
 
 
 def _cells(row: Mapping[str, Any], metric: "Metric", per_class: bool, protocols: bool) -> list[object]:

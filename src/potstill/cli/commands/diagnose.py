@@ -13,7 +13,7 @@ from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataCommand, Flag, ForceOption, JobOptions, Parsed, SetArgument, optional
 from potstill.cli.option_types import Integers, Names
 from potstill.cli.reading import load_set_and_data
-from potstill.cli.text import columns, filled, json_document, plural
+from potstill.cli.text import Block, Table, filled, json_document, plural
 from potstill.errors import PotstillWarning
 
 __all__ = ["Diagnose", "diagnosis_text", "estimate_text"]
@@ -88,30 +88,31 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
         return Answer(value, diagnosis_text(result))
 
 
-def estimate_text(plan: Mapping[str, Any]) -> str:
+def estimate_text(plan: Mapping[str, Any]) -> list[Block]:
     """Return the expected cost of each part as text."""
     rows = [
         [name, of["students"] or "", of["networks"] or "", format_estimate_words(of["seconds"]).removeprefix("about ")]
         for name, of in plan["expected"].items()
     ]
-    table = columns(["part", "students", "networks of real data", "about"], rows)
-    return (
-        f"{table}\nall of it: {format_estimate_words(plan['seconds'])} on one worker, with {plan['network']} "
+    table = Table(["part", "students", "networks of real data", "about"], rows)
+    return [
+        table, f"all of it: {format_estimate_words(plan['seconds'])} on one worker, with {plan['network']} "
         "asked about "
-        f"{plural(plan['asked'], 'real sample')}\nA part that needs students of an earlier one takes them over."
-    )
+        f"{plural(plan['asked'], 'real sample')}\nA part that needs students of an earlier one takes them over.",
+    ]  # fmt: skip
 
 
-def diagnosis_text(result: Mapping[str, Any]) -> str:
+def diagnosis_text(result: Mapping[str, Any]) -> list[Block]:
     """Return a diagnosis as text: sentences, and tables below their captions."""
     from potstill.reports.diagnosis import describe_diagnosis  # imports torch
 
     small = result["set"]
-    lines = [f"{small['method']} set of {plural(small['items'], 'item')} of {result['data']['name']}"]
+    lines: list[Block] = [f"{small['method']} set of {plural(small['items'], 'item')} of {result['data']['name']}"]
     for block in describe_diagnosis(result):
         if isinstance(block, str):
             lines += ["", *filled(block)]
         else:
-            table = columns(block.head, [[str(cell) for cell in row] for row in block.rows])
-            lines += [f"{block.caption}:", *(f"  {line}" for line in table.split("\n"))]
-    return "\n".join(lines)
+            table = Table(block.head, block.rows)
+            indented = "\n".join(f"  {line}" for line in table.plain.split("\n"))
+            lines += [f"{block.caption}:", table._replace(drawn=indented)]
+    return lines

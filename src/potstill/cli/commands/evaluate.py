@@ -5,17 +5,20 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from tyro.conf import arg
 
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataCommand, Flag, ForceOption, JobOptions, Parsed, SetArgument, optional
 from potstill.cli.reading import load_set_and_data
-from potstill.cli.text import json_document
+from potstill.cli.text import Block, Table, json_document
 from potstill.errors import PotstillWarning
 
-__all__ = ["Evaluate"]
+if TYPE_CHECKING:
+    from potstill.evaluation.scorecard import Scorecard
+
+__all__ = ["Evaluate", "scorecard_blocks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,4 +98,12 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
             # Named from the scorecard's own folder, so that both can be moved together.
             relative = os.path.relpath(self.file, self.out.parent)
             write_atomic(self.out, (json_document({**value, "file": relative}) + "\n").encode())
-        return Answer(value, str(score))
+        return Answer(value, scorecard_blocks(score))
+
+
+def scorecard_blocks(score: "Scorecard") -> list[Block]:
+    """Return a scorecard as a text, this set's row in bold."""
+    parts = score.parts()
+    drawn = "\n".join(str(score).splitlines()[1 : 2 + len(parts.rows)])
+    styles = ["bold", *("" for _ in parts.rows[1:])]
+    return [parts.title, Table(parts.head, parts.rows, styles, drawn), "\n".join(parts.lines)]

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from potstill._util.formatting import option_name
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Command, Misuse, Parsed
-from potstill.cli.text import columns, filled
+from potstill.cli.text import Block, Table, filled
 from potstill.core import registry
 from potstill.errors import unknown_name
 
@@ -28,10 +28,11 @@ class Listing(Command):
     """Heading of the first column."""
     footer: ClassVar[str] = ""
 
-    def text(self, rows: Rows) -> str:
+    def text(self, rows: Rows) -> list[Block]:
         """Return a table of all keys of the rows, ``name`` first."""
         keys = list(rows[0])[1:]
-        return columns([self.noun, *keys], [[r["name"], *(_cell(r[key]) for key in keys)] for r in rows]) + self.footer
+        table = Table([self.noun, *keys], [[r["name"], *(_cell(r[key]) for key in keys)] for r in rows])
+        return [table, *([f"\n{self.footer}"] if self.footer else [])]
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.api import listing
@@ -61,13 +62,11 @@ Tasks = _listing("Tasks", "List the tasks, and their settings (NAME:setting=valu
 Kinds = _listing("Kinds", "List the kinds of input.", "list_input_kinds", "kind")
 Codecs = _listing(
     "Codecs", "List the ways to write values.", "list_codecs", "codec",
-    "\n\nfloat and uniform are spelled with their bits: float16, uint4, uint2:aware=true.",
+    "float and uniform are spelled with their bits: float16, uint4, uint2:aware=true.",
 )  # fmt: skip
 Data = _listing(
     "Data", "List the data sets that are known by name, and the forms of your own.", "list_data", "data",
-    """
-
-Your own data: a folder of images (train/CLASS/*.png and test/CLASS/*.png, or CLASS/*.png), an .npz file with
+    """Your own data: a folder of images (train/CLASS/*.png and test/CLASS/*.png, or CLASS/*.png), an .npz file with
 x_train, y_train, x_test and y_test, a .csv or .parquet file with --label COLUMN, hub:NAME (Hugging Face Hub),
 or WebDataset shards 'train-{000..099}.tar'.""",
 )  # fmt: skip
@@ -79,9 +78,9 @@ class Protocols(Listing):
 
     function = "list_protocols"
 
-    def text(self, rows: Rows) -> str:
+    def text(self, rows: Rows) -> list[Block]:
         cells = [[r["name"], r["version"], r["paper"], "yes" if r["optimistic"] else "no", r["summary"]] for r in rows]
-        return columns(["protocol", "version", "paper", "optimistic", "what it does"], cells)
+        return [Table(["protocol", "version", "paper", "optimistic", "what it does"], cells)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +102,14 @@ class Methods(Listing):
             if name not in known:
                 raise Misuse(str(unknown_name("method", name, known)))
 
-    def text(self, rows: Rows) -> str:
+    def text(self, rows: Rows) -> list[Block]:
         cells = [[r["name"], r["family"], r["year"], r["paper"], r["title"]] for r in rows]
         hint = (
             "`potstill methods NAME` shows a method's options. `potstill distill DATA --method auto --time-limit 5m`\n"
             "tries a few of them on a held-out split of the training data, and takes the best; real samples if nothing "
             "is better."
         )
-        return columns(["method", "family", "year", "paper", "title"], cells) + f"\n\n{hint}"
+        return [Table(["method", "family", "year", "paper", "title"], cells), f"\n{hint}"]
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         if not self.names:

@@ -12,7 +12,7 @@ from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Flag, Misuse, Parsed, optional
 from potstill.cli.commands.distill import RunOptions
 from potstill.cli.reading import load_data
-from potstill.cli.text import columns, count_inputs, plural
+from potstill.cli.text import Block, Table, count_inputs, plural
 from potstill.errors import PotstillError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from potstill.planning.phases import Phase
     from potstill.planning.plan import Plan as PlanResult
 
-__all__ = ["Plan", "cluster_text", "plan_text"]
+__all__ = ["Plan", "cluster_blocks", "plan_blocks"]
 
 _BOUND = {"compute": "computing", "exchange": "exchange of gradients", "disk": "reading", "decoding": "decoding"}
 
@@ -91,7 +91,7 @@ class Plan(RunOptions):
         for note in result.notes[len(splits.notes) :]:  # what the method left out
             progress.note(note)
         value = {**result.to_dict(), "time_limit": self.time_limit, "command": parsed.line}
-        return Answer(value, plan_text(result, self.time_limit, self.details))
+        return Answer(value, plan_blocks(result, self.time_limit, self.details))
 
     def _run_for_cluster(self, machines: str, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.data.synthetic_shape import parse_like
@@ -104,17 +104,17 @@ class Plan(RunOptions):
         for name in ("time_limit", "device", "executor"):
             del keywords[name]
         result = plan_cluster(data, self.method, cluster, protocol=self.students, **keywords)
-        return Answer({**result.to_dict(), "command": parsed.line}, cluster_text(result))
+        return Answer({**result.to_dict(), "command": parsed.line}, cluster_blocks(result))
 
 
-def plan_text(plan: "PlanResult", time_limit: float | None, details: bool = False) -> str:
+def plan_blocks(plan: "PlanResult", time_limit: float | None, details: bool = False) -> list[Block]:
     """Return a plan as text; with ``details`` the forward passes of a step and the memory term by term."""
     made = count_inputs(plan.inputs, plan.kind, plan.shape).partition(" of ")[0]
     low, high = plan.per_class
     per_class = f", {low:,} of each class" if low == high else f", {low:,} to {high:,} of each class"
     classes = f" in {plan.classes:,} classes" if plan.classes else ""
     size = plan.bytes
-    lines = [
+    lines: list[Block] = [
         _total(plan, time_limit),
         _peak(plan),
         "",
@@ -131,8 +131,8 @@ def plan_text(plan: "PlanResult", time_limit: float | None, details: bool = Fals
     if details and plan.passes:
         lines += ["", _passes(plan)]
     if details and plan.memory is not None:
-        lines += ["", _memory(plan.memory)]
-    return "\n".join(lines)
+        lines += ["", *_memory(plan.memory)]
+    return lines
 
 
 def _stored(plan: "PlanResult") -> str:
@@ -206,15 +206,15 @@ def _time(plan: "PlanResult", time_limit: float | None) -> str:
     return f"{text}; {plural(plan.steps or 0, 'step')} take about {format_duration(m.forecast)}"
 
 
-def _passes(plan: "PlanResult") -> str:
+def _passes(plan: "PlanResult") -> Table:
     rows = [
         [p.what, f"{p.samples:,}", f"{p.at_once:,}", "every step" if p.every == 1 else f"every {p.every} steps"]
         for p in plan.passes or ()
     ]
-    return columns(["what a step passes", "samples", "at once", "how often"], rows)
+    return Table(["what a step passes", "samples", "at once", "how often"], rows)
 
 
-def _memory(memory: "MemoryEstimate") -> str:
+def _memory(memory: "MemoryEstimate") -> list[Block]:
     decides = memory.largest
     rows = [
         *([f"{t.bytes:,}", t.name, t.explanation] for t in memory.always),
@@ -223,10 +223,10 @@ def _memory(memory: "MemoryEstimate") -> str:
         [f"{memory.peak:,}", "predicted peak", f"the sum, but at least the {memory.loading:,} of loading the data"],
     ]
     width = max(len(row[0]) for row in rows)
-    total = columns(["bytes", "of", "how it comes about"], [[row[0].rjust(width), *row[1:]] for row in rows])
+    total = Table(["bytes", "of", "how it comes about"], [[row[0].rjust(width), *row[1:]] for row in rows])
     moments = [[f"{t.bytes:,}".rjust(width), t.name, t.explanation] for t in memory.moments]
     head = ["bytes", "moments, one at a time", "how it comes about"]
-    return f"{total}\n\n{columns(head, moments)}"
+    return [total, "", Table(head, moments)]
 
 
 def _unknown(plan: "PlanResult") -> str:
@@ -234,14 +234,14 @@ def _unknown(plan: "PlanResult") -> str:
     return f"memory: not predicted ({why})"
 
 
-def cluster_text(plan: "ClusterPlan") -> str:
+def cluster_blocks(plan: "ClusterPlan") -> list[Block]:
     """Return a plan for a cluster as text: totals, phases, what was measured and what is assumed."""
     c, disk = plan.cluster, plan.disk
     nodes = f"{plural(c.nodes, 'node')} of {plural(c.gpus, 'device')}"
     cost = "" if plan.price is None else f", {plan.price:,.2f} at {c.price:g} an hour"
     tight = [p for p in plan.phases if not p.fits]
     halved = [p for p in plan.phases if p.fits and p.parts > 1]
-    lines = [
+    return [
         f"time: {format_estimate_words(plan.seconds)} on {nodes}, "
         f"{format_size(c.memory)} and {c.flops / 1e12:g} TFLOP/s each",
         f"cost: {_hours(plan.gpu_hours)} device-hours held, {_hours(plan.busy_hours)} of them at work{cost}",
@@ -255,12 +255,11 @@ def cluster_text(plan: "ClusterPlan") -> str:
         f"{'×'.join(map(str, plan.shape))}{f' in {plan.classes:,} classes' if plan.classes else ''}; a set of "
         f"{plan.items:,}; labels and students of {plan.protocol}",
         "",
-        columns(["phase", "time", "devices", "memory each", "bound by"], [_row(p) for p in plan.phases]),
+        Table(["phase", "time", "devices", "memory each", "bound by"], [_row(p) for p in plan.phases]),
         "",
         *(f"measured: {said}" for said in plan.measured),
         *(f"assumed: {said}" for said in plan.assumed),
     ]
-    return "\n".join(lines)
 
 
 def _hours(hours: float) -> str:

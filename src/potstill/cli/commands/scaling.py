@@ -11,7 +11,7 @@ from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, DataArgument, DataCommand, JobOptions, Parsed, optional
 from potstill.cli.option_types import Integers
 from potstill.cli.reading import load_data
-from potstill.cli.text import columns, plural
+from potstill.cli.text import Block, Table, plain_text, plural
 
 __all__ = ["Scaling", "scaling_text", "worth_cells"]
 
@@ -57,11 +57,16 @@ class Scaling(JobOptions, DataCommand):
 
         splits = load_data(parsed, self.data, progress)
         result = scaling(splits, progress=progress.report_count, **self.arguments_for(scaling))
-        text = f"{scaling_text(result)}\nPlot: {self.out / 'scaling.svg'}"
+        text = [*scaling_blocks(result), f"Plot: {self.out / 'scaling.svg'}"]
         return Answer({**result, "command": parsed.line}, text)
 
 
 def scaling_text(result: Mapping[str, Any]) -> str:
+    """Return a scaling law as plain text."""
+    return plain_text(scaling_blocks(result))
+
+
+def scaling_blocks(result: Mapping[str, Any]) -> list[Block]:
     """Return a scaling law as text: every cell with its interval, what each budget is worth, and a sentence."""
     stops = result["settings"]["stops"]
     accuracies = {t["stop"]: t["accuracy"] for t in result["teachers"]}
@@ -73,15 +78,15 @@ def scaling_text(result: Mapping[str, Any]) -> str:
     worth = [[r["ipc"], r["stop"], *worth_cells(r, result["settings"]["ipc"])] for r in result["worth"]]
     diverged = sum(cell["diverged"] for cell in result["cells"].values())
     bytes_ = result["bytes"]
-    return "\n".join([
+    return [
         f"{result['source']}: accuracy in percent with 95% intervals over sets, by real samples per class, with "
-        "classes\nand with the labels of a teacher after so many epochs (its own accuracy)", columns(head, rows), "",
-        columns(["soft per class", "teacher's epochs", "hard per class", "95% interval"], worth), "",
+        "classes\nand with the labels of a teacher after so many epochs (its own accuracy)", Table(head, rows), "",
+        Table(["soft per class", "teacher's epochs", "hard per class", "95% interval"], worth), "",
         result["sentence"],
         f"The law misses cells by {100 * result['law']['misfit']:.1f} % of their error (root of the mean square); a "
         f"sample takes {bytes_['soft']:,} bytes with a soft label and {bytes_['hard']:,} with a hard one.",
         *([f"{diverged} students diverged and count as chance."] if diverged else []),
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
 def _accuracy(cell: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from potstill._util.formatting import format_estimate_words
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Command, Flag, Misuse, Parsed, optional
 from potstill.cli.option_types import Bytes
-from potstill.cli.text import columns, plural
+from potstill.cli.text import Table, plural
 
 if TYPE_CHECKING:
     from potstill.api.verify import Verdict
@@ -89,9 +89,9 @@ class Cache(Command):
             (row.kind, f"{row.files:,}", f"{row.bytes:,}", f"{format_estimate_words(row.used * 86_400)} ago")
             for row in rows
         ]
-        text = columns(("kind", "files", "bytes", "last used"), table) if rows else "nothing is cached"
+        text = Table(("kind", "files", "bytes", "last used"), table) if rows else "nothing is cached"
         value = {"folder": str(cache_dir()), "kinds": [row.to_dict() for row in rows]}
-        return Answer(value, f"{cache_dir()}: {sum(row.bytes for row in rows):,} bytes\n{text}")
+        return Answer(value, [f"{cache_dir()}: {sum(row.bytes for row in rows):,} bytes", text])
 
 
 def _verdicts(verdicts: "Sequence[Verdict]") -> Answer:
