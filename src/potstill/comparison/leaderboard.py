@@ -12,6 +12,7 @@ from potstill.evaluation.samples import SampleScores
 from potstill.evaluation.statistics import count_answers, summary
 from potstill.runs.loop import versions
 from potstill.tasks.metric import Metric
+from potstill.verdicts import judge_leaderboard
 
 __all__ = ["FAIR", "build_leaderboard"]
 
@@ -75,12 +76,13 @@ def build_leaderboard(
     rows.sort(key=order)
     tests, verdicts = compare_pairs(rows, scores, sets, metric, samples, single)
     fair = [*([FAIR] if set(units) - {"bytes"} else []), *([FAIR_BYTES] if "bytes" in units else [])]
-    return {
+    board = {
         "source": splits.train.name, "protocol": protocols[0], "protocols": protocols, "sets": sets,
         "fair": "; ".join(fair), "metric": metric.to_dict, "rows": rows, "test": tested(sets), "tests": tests,
         "verdicts": verdicts, "done": len(done) * len(protocols), "total": len(cells) * len(protocols),
         "complete": len(done) == len(cells), "versions": versions(),
     }  # fmt: skip
+    return {**board, "verdict": judge_leaderboard(board).to_dict()}
 
 
 def _row(key: str, of: Sequence[_MeasuredSet], cards: _Cards) -> _Row:

@@ -57,6 +57,7 @@ from potstill.labels.label_file import hash_inputs
 from potstill.labels.teacher import soft_labels
 from potstill.labels.teacher_file import Labels
 from potstill.nn import CustomNetwork, default_network_name, factory_for, is_stackable
+from potstill.verdicts import judge_scorecard
 
 __all__ = ["evaluate", "normalize_like"]
 
@@ -193,7 +194,9 @@ def evaluate(
         reference=reference, left_out=failed | left_out, scores=scores, by_network=by_network, labeller=labeller,
         stored=stored,
     )  # fmt: skip
-    return Scorecard(content=_content(results, protocol, distilled, splits, weights, started))
+    content = _content(results, protocol, distilled, splits, weights, started)
+    verdict = judge_scorecard(content, distilled.metadata).to_dict()
+    return Scorecard(content={**content, "verdict": verdict})
 
 
 def normalize_like(source: Source, distilled: Distilled) -> Source:
@@ -287,7 +290,10 @@ def _content(
         "set": {
             "method": card["method"], "ipc": card["ipc"], "items": len(distilled),
             "source": card["source"].get("name"), "seed": card["seed"], "codec": (card.get("codec") or {}).get("name"),
-        } | ({} if distilled.weights is None else {"weighted": weights}),
+            "kind": distilled.input.kind, "selection": distilled.is_selection,
+            **({"choice": answer} if (answer := (card.get("choice") or {}).get("answer")) else {}),
+            **({} if distilled.weights is None else {"weighted": weights}),
+        },
         "data": {
             "name": train.name, "train": splits.train.content_hash, "test": test.content_hash,
             # False: the set came from other samples, perhaps from these test samples. None: unknown.

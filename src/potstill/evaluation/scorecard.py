@@ -15,6 +15,7 @@ from potstill.dataset_file.metadata import to_json
 from potstill.errors import PotstillError
 from potstill.evaluation.naive import naive_lines
 from potstill.tasks.metric import Metric
+from potstill.verdicts import judge_scorecard
 
 __all__ = ["SCORES", "Scorecard", "ScorecardParts"]
 
@@ -220,7 +221,7 @@ class Scorecard:
             if d["ci95"] is None:
                 continue
             low, high = d["ci95"]
-            verdict = "" if low > 0 or high < 0 else "; the interval includes zero"
+            verdict = "" if low > 0 or high < 0 else ": not told apart"
             less = "; less is better" if metric.direction == "lower" and not verdict else ""
             lines.append(
                 f"over {name}: {metric.format_difference(d['mean'])} {metric.difference_unit} "
@@ -252,4 +253,5 @@ class Scorecard:
             lines.append("the set was not made of this training data; if it holds test samples, the score is too high")
         if c["diverged"]:
             lines.append(f"{c['diverged']} students ended with weights that are not finite and count as chance")
+        lines += judge_scorecard(c).lines()
         return "\n".join(one_line(line) for line in lines)

@@ -158,7 +158,8 @@ class Compare(JobOptions, DataCommand):
         if len(failed) == len(board["rows"]):
             raise PotstillError(f"every cell failed; the first: {failed[0]}")
         page = shlex.join(["potstill", "report", str(self.out), "--out", str(self.out / "report.html")])
-        return Answer(board, [*leaderboard_blocks(board), f"Make a page of it: {page}"])
+        verdict = filled(f"Verdict: {board['verdict']['text']}.")
+        return Answer(board, [*leaderboard_blocks(board), f"Make a page of it: {page}", *verdict])
 
 
 def grid_words(path: Path, argv: Sequence[str]) -> list[str]:

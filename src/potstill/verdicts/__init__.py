@@ -1,0 +1,10 @@
+"""Verdicts: one sentence about a scorecard or a leaderboard, the same on the page, in the terminal and in JSON.
+
+Functions of JSON values: nothing here reads a file, and nothing imports torch.
+"""
+
+from potstill.verdicts.leaderboard import BoardVerdict, judge_leaderboard
+from potstill.verdicts.scorecard import judge_scorecard
+from potstill.verdicts.verdict import Gap, Verdict, noun_of_kind
+
+__all__ = ["BoardVerdict", "Gap", "Verdict", "judge_leaderboard", "judge_scorecard", "noun_of_kind"]

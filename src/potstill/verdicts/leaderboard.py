@@ -1,0 +1,229 @@
+"""The verdict on a leaderboard: at each size the best distilled set beside the best real samples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from potstill.tasks.metric import Metric
+from potstill.verdicts.verdict import Gap, Kind, Verdict, mapping_of, number_of
+
+__all__ = ["BoardVerdict", "SizeVerdict", "judge_leaderboard"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeVerdict:
+    """The result at one size under one protocol.
+
+    Attributes:
+        distilled: name of the best distilled set's method, ``None`` if none was measured.
+        real: the same of real samples.
+        difference: distilled minus real.
+    """
+
+    protocol: str
+    unit: str
+    amount: float
+    kind: Kind
+    metric: Metric
+    distilled: str | None = None
+    real: str | None = None
+    difference: Gap | None = None
+
+    @property
+    def size(self) -> str:
+        """``5 per class``."""
+        return f"{self.amount:,.0f} {_UNITS.get(self.unit, self.unit)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "protocol": self.protocol, "unit": self.unit, "amount": self.amount, "kind": self.kind,
+            "distilled": self.distilled, "real": self.real,
+            "difference": None if self.difference is None else self.difference.to_dict(),
+        }  # fmt: skip
+
+
+_UNITS = {"ipc": "per class", "items": "items", "bytes": "bytes"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardVerdict:
+    """The verdict on a leaderboard as a whole, and at each size."""
+
+    whole: Verdict
+    sizes: Sequence[SizeVerdict]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {**self.whole.to_dict(), "sizes": [size.to_dict() for size in self.sizes]}
+
+
+def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] | None = None) -> BoardVerdict:
+    """Return the verdict on the JSON of a comparison.
+
+    Real samples are the rows of methods that select; a difference is that of the pair's test, which is corrected for
+    all pairs at one size.
+
+    Args:
+        selections: by the id of a row, if it holds real samples, where the rows do not say so.
+    """
+    rows = [row for row in map(mapping_of, board.get("rows") or ()) if _mean(row) is not None]
+    tests = [mapping_of(test) for test in board.get("tests") or ()]
+    groups: dict[tuple[str, str, float], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        key = str(row.get("protocol") or ""), str(row.get("unit") or "ipc"), number_of(row.get("amount")) or 0.0
+        groups.setdefault(key, []).append(row)
+    sizes = [_judge_size(key, members, tests, selections or {}) for key, members in groups.items()]
+    source = str(board.get("source") or "")
+    if not sizes:
+        nothing = f"{source or 'Comparison'}: nothing is measured yet"
+        return BoardVerdict(whole=Verdict(kind="unmeasured", text=nothing, advice="Wait for its first cell."), sizes=[])
+    first = [size for size in sizes if size.protocol == sizes[0].protocol]
+    return BoardVerdict(whole=_whole(source, first, as_many=any(size.unit != "bytes" for size in first)), sizes=sizes)
+
+
+def _mean(row: Mapping[str, Any]) -> float | None:
+    held = mapping_of(row.get("scorecard"))
+    score = row.get("score") or held.get("score") or held.get("accuracy")
+    return number_of(mapping_of(score).get("mean"))
+
+
+def _is_real(row: Mapping[str, Any], selections: Mapping[str, bool]) -> bool:
+    known = mapping_of(mapping_of(row.get("scorecard")).get("set")).get("selection")
+    found = selections.get(str(row.get("id")), known)
+    return row.get("method") == "random" if found is None else found is True
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    parts = (row.get("method"), row.get("parametrization"), row.get("requested_codec"))
+    return " ".join(str(part) for part in parts if part is not None)
+
+
+def _judge_size(
+    key: tuple[str, str, float], rows: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]],
+    selections: Mapping[str, bool],
+) -> SizeVerdict:  # fmt: skip
+    protocol, unit, amount = key
+    metric = Metric.from_scorecard(mapping_of(rows[0].get("scorecard")))
+    ranked = sorted(rows, key=lambda row: -metric.sign * (_mean(row) or 0.0))
+    made = next((row for row in ranked if not _is_real(row, selections)), None)
+    real = next((row for row in ranked if _is_real(row, selections)), None)
+    gap: Gap | None = None
+    kind: Kind
+    if made is None:
+        kind = "reference"
+    elif real is None:
+        kind = "no baselines"
+    else:
+        gap = _gap(made, real, tests)
+        side = gap.side(metric)
+        kind = "better" if side > 0 else "worse" if side < 0 else "not told apart" if gap.is_tested else "untested"
+    return SizeVerdict(
+        protocol=protocol, unit=unit, amount=amount, kind=kind, metric=metric, difference=gap,
+        distilled=None if made is None else _name(made), real=None if real is None else _name(real),
+    )  # fmt: skip
+
+
+def _gap(made: Mapping[str, Any], real: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -> Gap:
+    """The difference of a distilled row from a real one: as tested, else as the row has it, else of the means."""
+    pair = made.get("id"), real.get("id")
+    for test in tests:
+        ends = test.get("a"), test.get("b")
+        if ends in (pair, pair[::-1]) and (gap := Gap.from_json(test, corrected=True)) is not None:
+            return gap if ends == pair else gap.reverse()
+    of_random = Gap.from_json(made.get("difference"), corrected=True) if real.get("method") == "random" else None
+    return of_random or Gap(mean=(_mean(made) or 0.0) - (_mean(real) or 0.0))
+
+
+def _at(sizes: Sequence[SizeVerdict]) -> str:
+    """``at 1, 2 and 5 per class``."""
+    if len({size.unit for size in sizes}) > 1:
+        return "at " + _listed([size.size for size in sizes])
+    return f"at {_listed([f'{size.amount:,.0f}' for size in sizes])} {_UNITS.get(sizes[0].unit, sizes[0].unit)}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _whole(source: str, sizes: Sequence[SizeVerdict], *, as_many: bool) -> Verdict:
+    """The verdict on all sizes of one protocol."""
+    head = f"{source or 'Comparison'}: "
+    by_kind: dict[str, list[SizeVerdict]] = {}
+    for size in sizes:
+        by_kind.setdefault(size.kind, []).append(size)
+    kind: Kind = sizes[0].kind if len(by_kind) == 1 else "mixed"
+    largest = max(sizes, key=_strength)
+    return Verdict(
+        kind=kind,
+        text=head + (_one(sizes[0]) if len(sizes) == 1 else _several(by_kind)),
+        reason=_reason(largest), advice=_advice(kind, as_many), against=largest.real, difference=largest.difference,
+    )  # fmt: skip
+
+
+def _strength(size: SizeVerdict) -> float:
+    return -1.0 if size.difference is None else abs(size.difference.mean)
+
+
+def _reason(size: SizeVerdict) -> str:
+    if size.difference is None:
+        return ""
+    less = "; less is better" if size.metric.direction == "lower" else ""
+    said = f"{size.distilled} minus {size.real}: {size.difference.interval(size.metric)}{less}"
+    return f"Largest difference, at {size.size}: {said}."
+
+
+def _one(size: SizeVerdict) -> str:
+    """The result at the only size."""
+    where, gap = _at([size]), size.difference
+    if gap is None:
+        return {
+            "reference": f"{where} {size.real} is the best of the real samples, and no distilled set was measured",
+        }.get(size.kind, f"{where} {size.distilled} is the best distilled set, and no real samples were measured")
+    if size.kind == "better":
+        return f"{where} {size.distilled} trains {gap.better_by(size.metric)} than {_real(size)}"
+    if size.kind == "worse":
+        return f"{where} keep {_real(size)}: distilling {gap.loss(size.metric)}"
+    if size.kind == "untested":
+        return f"{where} one student cannot tell {size.distilled} from {_real(size)}"
+    return f"{where} {size.distilled} is not told apart from {_real(size)}"
+
+
+def _real(size: SizeVerdict) -> str:
+    return "random real samples" if size.real == "random" else f"real samples ({size.real})"
+
+
+_PARTS = {
+    "better": "distilling wins {}",
+    "worse": "real samples win {}",
+    "not told apart": "distilled sets are not told apart from real samples {}",
+    "untested": "one student tells nothing {}",
+    "reference": "only real samples were measured {}",
+    "no baselines": "no real samples were measured {}",
+}
+
+
+def _several(by_kind: Mapping[str, Sequence[SizeVerdict]]) -> str:
+    """The results of several sizes, in one sentence."""
+    said = []
+    for kind, words in _PARTS.items():
+        if (sizes := by_kind.get(kind)) is None:
+            continue
+        names = list(dict.fromkeys(str(size.distilled if kind == "better" else size.real) for size in sizes))
+        who = f" ({_listed(names)})" if kind in ("better", "worse") and len(names) <= 3 else ""
+        said.append(words.format(_at(sizes)) + who)
+    return "; ".join(said)
+
+
+def _advice(kind: Kind, as_many: bool) -> str:
+    fair = (
+        " Real samples stand here for as many items: `potstill evaluate` compares at the same bytes." if as_many else ""
+    )
+    return {
+        "better": "Take the best distilled set.",
+        "worse": "Keep real samples, or give distilling more steps.",
+        "not told apart": "Keep real samples until a gain is shown; more sets (`--repeats`) tell smaller differences.",
+        "untested": "Ask for more students (`--seeds 5`) or more sets (`--repeats 3`).",
+        "reference": "Add a method that distils.",
+        "no baselines": "Add random and k-means to the methods: only they say if distilling is worth it.",
+    }.get(kind, "Take the distilled set where it wins, and real samples elsewhere.") + fair

@@ -1,0 +1,263 @@
+"""The verdict on one distilled set, from its scorecard."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from potstill._util.formatting import format_size
+from potstill.tasks.metric import Metric
+from potstill.verdicts.verdict import Gap, Kind, Verdict, count_noun, mapping_of, noun_of_kind, number_of, stored_as
+
+__all__ = ["AS_MANY", "judge_scorecard"]
+
+AS_MANY = "random-items"
+"""The one baseline that does not match the set's bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Set:
+    """What a verdict says of a set: its data, size and form."""
+
+    source: str
+    items: int | None
+    noun: str
+    bytes: int | None
+    method: str
+    is_selection: bool
+    choice: str
+    flags: str
+
+    @classmethod
+    def of(cls, scorecard: Mapping[str, Any], card: Mapping[str, Any]) -> "_Set":
+        about = mapping_of(scorecard.get("set"))
+        size = mapping_of(scorecard.get("bytes")).get("total") or mapping_of(card.get("bytes")).get("total")
+        items, total = number_of(about.get("items", card.get("items"))), number_of(size)
+        choice = about.get("choice") or mapping_of(card.get("choice")).get("answer")
+        flags = [word for word in ("optimistic", "quick") if scorecard.get(word) is True]
+        method = str(about.get("method") or card.get("method") or "")
+        return cls(
+            source=str(about.get("source") or mapping_of(card.get("source")).get("name") or ""),
+            items=None if items is None else int(items), bytes=None if total is None else int(total),
+            noun=noun_of_kind(about.get("kind") or mapping_of(card.get("input")).get("kind", "image")),
+            method=method, is_selection=about.get("selection", card.get("selection", method == "random")) is True,
+            choice=str(choice or ""), flags=" and ".join(flags),
+        )  # fmt: skip
+
+    @property
+    def form(self) -> str:
+        """``distilled``, or what real samples are."""
+        if not self.is_selection:
+            return "distilled"
+        return "random real" if self.method == "random" else "selected real"
+
+    @property
+    def activity(self) -> str:
+        return "selecting" if self.is_selection else "distilling"
+
+    @property
+    def of_source(self) -> str:
+        return f" of {self.source}" if self.source else ""
+
+    def subject(self) -> str:
+        """``40 distilled pictures of mnist-5k in 994 bytes``."""
+        many = f"a set of {self.form} {self.noun}" if self.items is None else (
+            count_noun(self.items, f"{self.form} {self.noun}")
+        )  # fmt: skip
+        return f"{many}{self.of_source}" + ("" if self.bytes is None else f" in {format_size(self.bytes)}")
+
+    def verb(self, plural: str, singular: str) -> str:
+        return singular if self.items in (None, 1) else plural
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rival:
+    """A baseline, and the set's difference from it."""
+
+    name: str
+    mean: float
+    gap: Gap
+    about: Mapping[str, Any]
+
+    def phrase(self, noun: str) -> str:
+        """The end of ``better than …``."""
+        if self.name == AS_MANY:
+            size = number_of(self.about.get("bytes"))
+            return f"as many random real {noun}" + ("" if size is None else f", which take {format_size(int(size))}")
+        if self.name == "random":
+            return f"random real {noun} in the same bytes"
+        if self.name == "random-soft":
+            return f"random real {noun} with soft labels in the same bytes"
+        return f"{self.name} in the same bytes"
+
+    def kept(self, of: _Set) -> str:
+        """``121 real pictures of photos as JPEG``."""
+        items, form = number_of(self.about.get("items")), "random real" if self.name == "random" else "real"
+        many = f"{form} {of.noun}" if items is None else count_noun(int(items), f"real {of.noun}")
+        how = stored_as(self.about.get("codec")) if self.name != AS_MANY else ""
+        return f"{many}{of.of_source}{f' {how}' if how else ''}"
+
+
+def judge_scorecard(scorecard: Mapping[str, Any] | None, card: Mapping[str, Any] | None = None) -> Verdict:
+    """Return the verdict on a distilled set.
+
+    The set is better where the whole interval of its paired difference from every baseline of the same bytes is on the
+    better side of zero; worse where that from the best baseline is on the other side; else not told apart.
+
+    Args:
+        scorecard: the JSON of an evaluation; ``None``: there is none.
+        card: the set's metadata, for what an older scorecard does not say.
+    """
+    held, metadata = scorecard or {}, card or {}
+    about = _Set.of(held, metadata)
+    metric = Metric.from_scorecard(held)
+    score = mapping_of(held.get("score") or held.get("accuracy"))
+    mean = number_of(score.get("mean"))
+    if mean is None:
+        return _unmeasured(about, metadata)
+    verdict = _judge(about, held, metadata, metric, mean)
+    if not about.flags:
+        return verdict
+    text = f"{about.flags.capitalize()}: {verdict.text[:1].lower() + verdict.text[1:]}"
+    return Verdict(kind=verdict.kind, text=text, advice=verdict.advice, reason=verdict.reason,
+                   against=verdict.against, difference=verdict.difference)  # fmt: skip
+
+
+def _unmeasured(about: _Set, card: Mapping[str, Any]) -> Verdict:
+    """The verdict without a scorecard: that of the run itself, if it chose between real and distilled samples."""
+    if about.choice == "real":
+        return _kept(about, card)
+    return Verdict(
+        kind="unmeasured", text=f"{_capital(about.subject())}, not measured yet",
+        advice="Nothing is known of how well the set trains a model: `potstill evaluate` measures it.",
+    )  # fmt: skip
+
+
+def _kept(about: _Set, card: Mapping[str, Any]) -> Verdict:
+    """The verdict on real samples that a run kept, as no distilled ones were better on held-out training data."""
+    gap = Gap.from_json(mapping_of(card.get("choice")).get("difference"))
+    how = stored_as(mapping_of(card.get("codec")).get("name"))
+    many = f"real {about.noun}" if about.items is None else count_noun(about.items, f"real {about.noun}")
+    lost = gap is not None and gap.side(_HELD_OUT) < 0
+    why = gap.loss(_HELD_OUT) if lost and gap is not None else "shows no gain"
+    return Verdict(
+        kind="worse" if lost else "not told apart",
+        text=f"Keep {many}{about.of_source}{f' {how}' if how else ''}: distilling {why} here",
+        reason="" if gap is None else f"On held-out training data, distilled minus real: {gap.interval(_HELD_OUT)}.",
+        advice="The file holds these samples; a longer time limit lets distilling go on.", difference=gap,
+    )  # fmt: skip
+
+
+_HELD_OUT = Metric.from_scorecard(None)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _rivals(scorecard: Mapping[str, Any], mean: float) -> list[_Rival]:
+    """Every baseline with a mean."""
+    rivals = []
+    for name, value in mapping_of(scorecard.get("baselines")).items():
+        held = mapping_of(value)
+        if (other := number_of(held.get("mean"))) is None:
+            continue
+        gap = Gap.from_json(held.get("difference")) or Gap.from_json(mapping_of(scorecard.get("difference")).get(name))
+        rivals.append(_Rival(name=str(name), mean=other, gap=gap or Gap(mean=mean - other), about=held))
+    return rivals
+
+
+def _judge(about: _Set, scorecard: Mapping[str, Any], card: Mapping[str, Any], metric: Metric, mean: float) -> Verdict:
+    if about.choice == "real":
+        return _kept(about, card)
+    every = _rivals(scorecard, mean)
+    fair = [rival for rival in every if rival.name != AS_MANY]
+    if about.method == "random" and not about.choice:
+        reached = f"{metric.format(mean)} {metric.name}" if metric.unit == "fraction" else (
+            f"{metric.name} {metric.format(mean)}{'' if metric.unit == metric.name else f' ({metric.unit})'}"
+        )  # fmt: skip
+        return Verdict(
+            kind="reference", text=f"{_capital(about.subject())} train to {reached}",
+            advice="This is a baseline: every distilled set of these bytes has to be better.",
+        )  # fmt: skip
+    if (naive := _naive(about, scorecard, metric, mean)) is not None:
+        return naive
+    rivals = fair or every
+    if not rivals:
+        reached = metric.format(mean) + (f" {metric.name}" if metric.unit == "fraction" else "")
+        return Verdict(
+            kind="no baselines", text=f"{_capital(about.subject())} {about.verb('train', 'trains')} to {reached}, "
+            "beside no real samples",
+            advice="Only a comparison says if the set is worth its bytes: `potstill evaluate` without "
+            "`--no-baselines` makes it.",
+        )  # fmt: skip
+    return _against(about, rivals, scorecard, metric)
+
+
+def _against(about: _Set, rivals: list[_Rival], scorecard: Mapping[str, Any], metric: Metric) -> Verdict:
+    """The verdict against rivals of which there is at least one."""
+    best = max(rivals, key=lambda rival: metric.sign * rival.mean)
+    open_rivals = [rival for rival in rivals if rival.gap.is_tested and rival.gap.side(metric) <= 0]
+    untested = [rival for rival in rivals if not rival.gap.is_tested]
+    decisive = best
+    kind: Kind
+    if best.gap.is_tested and best.gap.side(metric) < 0:
+        kind = "worse"
+    elif not best.gap.is_tested:
+        kind = "untested"
+    elif open_rivals:
+        kind, decisive = "not told apart", best if best in open_rivals else open_rivals[0]
+    elif untested:
+        kind, decisive = "untested", untested[0]
+    else:
+        kind = "better"
+    gap, than = decisive.gap, decisive.phrase(about.noun)
+    train = about.verb("train", "trains")
+    text = {
+        "better": f"{_capital(about.subject())} {train} {gap.better_by(metric)} than {than}",
+        "worse": f"Keep {decisive.kept(about)}: {about.activity} {gap.loss(metric)} here",
+        "not told apart": f"{_capital(about.subject())} {about.verb('are', 'is')} not told apart from {than}",
+        "untested": f"{_capital(about.subject())}: one student cannot tell {about.verb('them', 'it')} from {than}",
+    }[kind]
+    return Verdict(
+        kind=kind, text=text, reason=f"This set minus {decisive.name}: {gap.interval(metric)}{_less(metric)}.",
+        advice=_advice(kind, about, scorecard, metric), against=decisive.name, difference=gap,
+    )  # fmt: skip
+
+
+def _less(metric: Metric) -> str:
+    return "; less is better" if metric.direction == "lower" else ""
+
+
+def _advice(kind: str, about: _Set, scorecard: Mapping[str, Any], metric: Metric) -> str:
+    full = number_of(mapping_of(scorecard.get("full")).get("mean"))
+    if kind == "better":
+        rest = "" if full is None else f"; all real data reach {metric.format(full)}"
+        return f"Use the set where its bytes are the limit{rest}."
+    if kind == "worse":
+        rest = "" if about.is_selection else "; more bytes, more steps or another method may turn it"
+        return f"Use those real {about.noun}{rest}."
+    if kind == "not told apart":
+        return f"Keep real {about.noun} until a gain is shown; more students (`--seeds`) tell smaller differences."
+    return "Measure with `--seeds 5`: one student shows no spread."
+
+
+def _naive(about: _Set, scorecard: Mapping[str, Any], metric: Metric, mean: float) -> Verdict | None:
+    """The verdict where a forecast that learns nothing is better than what the set trains."""
+    scores = {
+        str(name): score for name, value in mapping_of(scorecard.get("naive")).items()
+        if (score := number_of(mapping_of(value).get("score"))) is not None
+    }  # fmt: skip
+    if not scores:
+        return None
+    name = min(scores, key=lambda n: -metric.sign * scores[n])
+    if not metric.better(scores[name], mean):
+        return None
+    gap = Gap(mean=mean - scores[name])
+    both = f"{metric.format(mean)} against {metric.format(scores[name])}"
+    forecast = f"The {name}" if name in ("last value", "mean", "drift") else f"The {name} forecast"
+    return Verdict(
+        kind="naive", text=f"{forecast}, which learns nothing, beats a model trained on {about.subject()}",
+        reason=f"{metric.name.capitalize()} {both}{_less(metric)}.",
+        advice="Use that forecast, or give the set more bytes; a gain over random windows is of no use before.",
+        against=name, difference=gap,
+    )  # fmt: skip

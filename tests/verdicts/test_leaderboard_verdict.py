@@ -1,0 +1,90 @@
+"""The verdict on a comparison: distilled sets beside real samples at each size, and all sizes in one sentence."""
+
+from typing import Any
+
+import pytest
+
+from potstill.verdicts import judge_leaderboard
+
+REAL = {"random", "k-means"}
+
+
+def row(method: str, mean: float, amount: int = 10, size: str = "ipc", **score: Any) -> dict[str, Any]:
+    held = {"metric": "accuracy", "direction": "higher", "unit": "fraction", "mean": mean, **score}
+    card = {"score": held, "set": {"selection": method in REAL}}
+    return {"id": f"{method}-{amount}", "method": method, "unit": size, "amount": amount, "protocol": "potstill",
+            "score": held, "scorecard": card}  # fmt: skip
+
+
+def pair(a: str, b: str, mean: float, p: float | None, amount: int = 10) -> dict[str, Any]:
+    ends = None if p is None else [mean - 0.02, mean + 0.02]
+    return {"a": f"{a}-{amount}", "b": f"{b}-{amount}", "mean": mean, "ci95": ends, "p": p, "p_holm": p}
+
+
+def board(rows: list[dict[str, Any]], tests: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"source": "petals", "rows": rows, "tests": tests}
+
+
+def test_a_distilled_set_wins_against_the_best_real_samples() -> None:
+    rows = [row("dm", 0.9), row("k-means", 0.8), row("random", 0.7)]
+    found = judge_leaderboard(board(rows, [pair("dm", "k-means", 0.1, 0.001), pair("dm", "random", 0.2, 0.001)]))
+    assert found.whole.kind == "better"
+    assert found.whole.text == "petals: at 10 per class dm trains 10.0 points better than real samples (k-means)"
+    assert "as many items" in found.whole.advice
+
+
+def test_the_order_of_a_pair_does_not_matter() -> None:
+    rows = [row("dm", 0.7), row("k-means", 0.8)]
+    for test in (pair("dm", "k-means", -0.1, 0.001), pair("k-means", "dm", 0.1, 0.001)):
+        found = judge_leaderboard(board(rows, [test]))
+        assert found.whole.text == "petals: at 10 per class keep real samples (k-means): distilling loses 10.0 points"
+        assert found.sizes[0].difference is not None
+        assert found.sizes[0].difference.low == pytest.approx(-0.12)
+
+
+def test_the_corrected_p_decides_and_not_the_interval() -> None:
+    rows = [row("dm", 0.9), row("random", 0.8)]
+    found = judge_leaderboard(board(rows, [pair("dm", "random", 0.1, 0.2)]))
+    assert found.whole.kind == "not told apart"
+    assert "dm is not told apart from random real samples" in found.whole.text
+    assert "p = 0.2 after correction" in found.whole.reason
+
+
+def test_several_sizes_are_one_sentence() -> None:
+    rows = [row(m, v, n) for n in (1, 5, 50) for m, v in (("dm", 0.9), ("random", 0.8))]
+    tests = [pair("dm", "random", 0.1, 0.001, 1), pair("dm", "random", 0.1, 0.001, 5),
+             pair("dm", "random", 0.1, 0.6, 50)]  # fmt: skip
+    found = judge_leaderboard(board(rows, tests))
+    assert found.whole.kind == "mixed"
+    assert found.whole.text == (
+        "petals: distilling wins at 1 and 5 per class (dm); distilled sets are not told apart from real samples at 50 "
+        "per class"
+    )
+    assert [size.kind for size in found.sizes] == ["better", "better", "not told apart"]
+    assert [size["kind"] for size in found.to_dict()["sizes"]] == ["better", "better", "not told apart"]
+
+
+def test_one_student_and_missing_sides_are_said() -> None:
+    rows = [row("dm", 0.9), row("random", 0.8)]
+    assert judge_leaderboard(board(rows, [pair("dm", "random", 0.1, None)])).whole.kind == "untested"
+    assert judge_leaderboard(board(rows[:1], [])).whole.kind == "no baselines"
+    assert judge_leaderboard(board(rows[1:], [])).whole.kind == "reference"
+    nothing = judge_leaderboard(board([{"id": "x", "method": "mtt", "error": "experts are needed"}], []))
+    assert (nothing.whole.kind, list(nothing.sizes)) == ("unmeasured", [])
+
+
+def test_without_classes_scores_keep_their_unit_and_direction() -> None:
+    how = {"metric": "rmse", "direction": "lower", "unit": "price"}
+    rows = [row("dm", 60.0, size="bytes", **how), row("random", 90.0, size="bytes", **how)]
+    found = judge_leaderboard(board(rows, [pair("dm", "random", -30.0, 0.001)]))
+    assert found.whole.text == ("petals: at 10 bytes dm trains to rmse lower by 30 (price) than random real samples")
+    assert "as many items" not in found.whole.advice, "sizes in bytes are fair"
+
+
+def test_a_board_that_does_not_say_what_is_real_may_be_told() -> None:
+    rows = [row("dm", 0.9), row("k-means", 0.8)]
+    for one in rows:
+        one["scorecard"]["set"] = {}
+    assert judge_leaderboard(board(rows, [])).whole.kind == "no baselines"
+    told = judge_leaderboard(board(rows, [pair("dm", "k-means", 0.1, 0.001)]), {"k-means-10": True})
+    assert told.whole.kind == "better"
