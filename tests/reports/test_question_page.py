@@ -85,6 +85,32 @@ def test_leaderboard_sorts_filters_and_tells_the_frontier(show: Show, digits: Ga
     assert methods(page) == ["k-means"]
 
 
+def test_the_title_and_the_figure_are_the_verdict(show: Show, digits: Gallery, tmp_path: Path) -> None:
+    folder = comparison(tmp_path / "board", digits)
+    held = json.loads((folder / "leaderboard.json").read_text())
+    test = {"ci95": [-0.02, 0.03], "p": 0.6, "p_holm": 0.6}
+    held["tests"] = [
+        {"a": f"dm-ipc{n}@potstill", "b": f"k-means-ipc{n}@potstill", "mean": 0.005, **test} for n in (1, 5)
+    ]
+    held["tests"][1] |= {"ci95": [0.001, 0.009], "p_holm": 0.01}
+    (folder / "leaderboard.json").write_text(json.dumps(held))
+    page = show(ComparisonFolder(folder).page("c"))
+    wins, rest = (
+        "distilling wins at 5 per class (dm)",
+        "distilled sets are not told apart from real samples at 1 per class",
+    )
+    assert page.locator("h1").inner_text() == f"digits: {wins}; {rest}."
+    rows = page.locator("#found .gaps .row:not(.axis)")
+    said = [" ".join(row.split()) for row in rows.all_inner_texts()]
+    assert said == [
+        "1 per class dm − k-means not told apart +0.5, −2.0 to +3.0",
+        "5 per class dm − k-means +0.5 better +0.1 to +0.9",
+    ]
+    box = rows.first.bounding_box()
+    assert box is not None
+    assert box["y"] < 800, "above the fold"
+
+
 def test_without_script_everything_is_there(show: Show, digits: Gallery, tmp_path: Path) -> None:
     page = show(ComparisonFolder(comparison(tmp_path / "board", digits)).page("c"), java_script_enabled=False)
     assert len(methods(page)) == 9

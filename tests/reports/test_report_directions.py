@@ -38,12 +38,14 @@ def test_where_less_is_better_the_page_says_so_and_ranks_so() -> None:
     good, bad = in_price("dm", 120.0, (-35.0, -40.0, -30.0)), in_price("k-center", 170.0, (15.0, 5.0, 25.0))
     assert (good.score, good.metric.direction) == (to_estimate(good.scorecard["score"]), "lower")  # type: ignore[index]
     alone = words(render([good], title="Flats", command="potstill report x"))
-    assert "Rmse (price), less is better on the real test data" in alone
-    assert "Better than random" in alone
+    assert "Rmse on real test data 120 Price, less is better." in alone
+    assert "trains to rmse lower by 35 (price) than random real pictures" in alone
+    assert "−35 better −40 to −30" in alone
     assert "−35 price, 95% interval −40 to −30; less is better" in alone
+    assert "Less is better: left of zero." in alone
     assert "points" not in alone
     assert "%" not in alone.replace("95% interval", "")
-    assert "Worse than random" in words(render([bad], title="Flats", command="potstill report x"))
+    assert "+15 worse" in words(render([bad], title="Flats", command="potstill report x"))
     both = words(render([bad, good], title="Flats", command="potstill report x"))
     assert "Lowest mean: dm, 120." in both
     assert "That is −35 price against random real samples of the same bytes." in both

@@ -96,10 +96,10 @@ def test_difference_covers_as_often_as_it_says() -> None:
     ("low", "high", "said"),
     [
         (0.001, 0.02, "better than random"),
-        (-0.001, 0.02, "not shown to be better than random"),
-        (0.0, 0.02, "not shown to be better than random"),
+        (-0.001, 0.02, "not told apart from random"),
+        (0.0, 0.02, "not told apart from random"),
         (-0.02, -0.001, "worse than random"),
-        (None, None, "not shown to be better than random: there is no interval"),
+        (None, None, "not tested against random: there is no interval"),
     ],
 )
 def test_verdicts_follow_the_interval(low: float | None, high: float | None, said: str) -> None:

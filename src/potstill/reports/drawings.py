@@ -164,8 +164,8 @@ WANTED, LONGEST = 44, 64
 """Pixels of an image's longer side: approximate size on the page, and maximum in the file."""
 
 
-def image_strip(pictures: Num[np.ndarray, "n c h w"], alt: str, *, near: bool = False) -> Html:
-    """Return images (n, c, h, w) side by side in one PNG, one transparent pixel apart."""
+def image_strip(pictures: Num[np.ndarray, "n c h w"], alt: str, *, near: bool = False, is_lazy: bool = True) -> Html:
+    """Return images (n, c, h, w) side by side in one PNG, one transparent pixel apart; decoded when seen if lazy."""
     from PIL import Image
 
     held = pictures[:, :1] if pictures.shape[1] < 3 else pictures[:, :3]
@@ -185,6 +185,6 @@ def image_strip(pictures: Num[np.ndarray, "n c h w"], alt: str, *, near: bool = 
     size = f"--w:{sheet.shape[1] * times};--h:{h * times}"
     return tag(
         "img", src="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), alt=alt, style=size,
-        width=sheet.shape[1] * times, height=h * times, loading="lazy", decoding="async",
+        width=sheet.shape[1] * times, height=h * times, loading="lazy" if is_lazy else None, decoding="async",
         class_="near" if near else None,
     )  # fmt: skip

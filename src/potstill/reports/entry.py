@@ -10,8 +10,12 @@ from jaxtyping import Float, Num
 from potstill.reports.numbers import Estimate, to_estimate, to_number
 from potstill.reports.snapshots import Snapshots
 from potstill.tasks.metric import Metric
+from potstill.verdicts import Verdict, judge_scorecard, noun_of_kind
 
-__all__ = ["Entry", "Gallery"]
+__all__ = ["AS_MANY", "Entry", "Gallery"]
+
+AS_MANY = "random-items"
+"""The one baseline that does not match the set's bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +118,14 @@ class Entry:
     @property
     def noun(self) -> str:
         """Plural noun of its inputs."""
-        nouns = {"image": "pictures", "table": "rows", "pair": "pairs", "series": "windows"}
-        return nouns.get(str(self.card_section("input").get("kind", "image")), "samples")
+        return noun_of_kind(self.card_section("input").get("kind", "image"))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Verdict on the set, from its scorecard, its metadata and its inputs."""
+        held = {} if self.gallery is None else {"selection": self.gallery.real}
+        items = {} if self.items is None else {"items": self.items}
+        return judge_scorecard(self.scorecard, {**self.card, **items, **held})
 
     @property
     def history(self) -> Sequence[Mapping[str, Any]]:

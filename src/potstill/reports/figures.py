@@ -6,10 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from potstill._util.html import Html, tag
-from potstill.reports.numbers import ACCURACY, Estimate, format_interval, format_percent, format_score, to_number
+from potstill.reports.numbers import (
+    ACCURACY,
+    Estimate,
+    format_difference,
+    format_interval,
+    format_percent,
+    format_score,
+    significant,
+    to_number,
+)
 from potstill.tasks.metric import Metric
 
-__all__ = ["Point", "bar", "bars", "curves", "dot_plot", "linear_ticks", "value"]
+__all__ = ["Difference", "Point", "bar", "bars", "curves", "difference_plot", "dot_plot", "linear_ticks", "value"]
 
 _MOST_POINTS, _MOST_CURVES = 400, 4
 
@@ -83,6 +92,77 @@ def dot_plot(
     zero = "" if low == 0 else " The axis does not start at zero."
     words = tag("figcaption", f"{caption} Dot: mean; line: 95% interval.{better}{zero}")
     return tag("figure", *map(row, points), axis, words, class_="plot")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One row of a difference plot.
+
+    ``is_judged``: say if it is told apart from zero. ``side``: better (1), worse (−1) or neither (0), where that was
+    decided by more than the interval, such as a corrected test.
+    """
+
+    label: str
+    below: str
+    gap: Estimate
+    is_judged: bool = True
+    side: int | None = None
+
+    def word(self, metric: Metric) -> tuple[str, str]:
+        """Return the row's class and what it says of the difference."""
+        if not self.is_judged:
+            return "plain", ""
+        if self.gap.low is None and self.side is None:
+            return "unsure", "not tested"
+        side = significant(self.gap, metric) if self.side is None else self.side
+        return {1: ("good", "better"), 0: ("unsure", "not told apart"), -1: ("bad", "worse")}[side]
+
+
+def difference_plot(rows: Sequence[Difference], caption: str, metric: Metric = ACCURACY) -> Html:
+    """Return differences as dots with one 95% interval each, on an axis that holds zero.
+
+    Args:
+        rows: what to draw, in order; at least one.
+        caption: precedes the sentence about the marks.
+        metric: of the scores.
+    """
+    ends = [x for row in rows for x in (row.gap.mean, row.gap.low, row.gap.high) if x is not None]
+    least = 0.02 if metric.unit == "fraction" else 1e-6 + 0.02 * max(map(abs, ends))
+    spread = max(max([*ends, 0.0]) - min([*ends, 0.0]), least)
+    low, high = min([*ends, 0.0]) - 0.1 * spread, max([*ends, 0.0]) + 0.1 * spread
+    ticks = [t for t in linear_ticks(low, high) if abs(t) > 1e-12 * spread]
+    zero = tag("line", x1=_at(0.0, low, high), x2=_at(0.0, low, high), y1=0, y2=48, class_="zero")
+    grid = [tag("line", x1=_at(t, low, high), x2=_at(t, low, high), y1=0, y2=48, class_="grid") for t in ticks]
+
+    def draw(row: Difference) -> Html:
+        e, (tone, word) = row.gap, row.word(metric)
+        marks = [*grid, zero]
+        if e.low is not None and e.high is not None:
+            marks.append(
+                tag("line", x1=_at(e.low, low, high), x2=_at(e.high, low, high), y1=24, y2=24, class_="whisker")
+            )
+        marks.append(tag("circle", cx=_at(e.mean, low, high), cy=24, r=6, class_="dot"))
+        drawing = tag("svg", *marks, height=48, aria_hidden="true")
+        mean = value(format_difference(e.mean, metric), e.mean)
+        interval = format_interval(e, metric, difference=True) if e.low is not None else "no interval"
+        said = tag("span", tag("b", mean, f" {word}"), tag("small", interval), class_="said")
+        if tone == "unsure":
+            said = tag("span", tag("b", word), tag("small", mean, f", {interval}"), class_="said")
+        label = tag("span", tag("bdi", row.label), tag("small", row.below), class_="lab")
+        return tag("div", label, drawing, said, class_=f"row {tone}")
+
+    def tick(t: float) -> str:
+        return f"{100 * t:+.3g}".replace("-", "−") if metric.unit == "fraction" else f"{t:+.3g}".replace("-", "−")
+
+    texts = [tag("text", tick(t), x=_at(t, low, high), y=13, text_anchor="middle") for t in ticks]
+    texts.append(tag("text", "0", x=_at(0.0, low, high), y=13, text_anchor="middle"))
+    unit = tag("span", metric.difference_unit, class_="unit")
+    axis = tag("div", tag("span"), tag("svg", *texts, height=18, aria_hidden="true"), unit, class_="row axis")
+    less = " Less is better: left of zero." if metric.direction == "lower" else ""
+    unit_said = f" In {metric.difference_unit}." if metric.difference_unit else ""
+    caption = f"{caption}{unit_said}"
+    words = f"{caption} Line: 95% interval of the difference; where it holds zero, the two are not told apart.{less}"
+    return tag("figure", *map(draw, rows), axis, tag("figcaption", words), class_="plot gaps")
 
 
 def bar(share: float, *, is_own: bool = False, height: int = 10) -> Html:

@@ -1,5 +1,6 @@
 """The top of a page about one set: a figure of the set and its differences from real samples, and the key numbers."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,11 +35,14 @@ BASELINES = {
     AS_MANY: "As many random real samples",
 }
 _PER_ROW, _WINDOWS = 5, 4
+_HYPHEN = re.compile(r"(?<![\w.])-(?=\d)")
+"""A hyphen that stands for a minus sign."""
 
 
 def verdict_lede(verdict: Verdict) -> Html:
     """Return the difference that decided, and what to do."""
-    return tag("p", f"{verdict.reason} {verdict.advice}".strip().replace("`", ""), class_="lede")
+    text = f"{verdict.reason} {verdict.advice}".strip().replace("`", "")
+    return tag("p", _HYPHEN.sub("−", text), class_="lede")
 
 
 def headline(entry: Entry) -> Html:
@@ -114,7 +118,7 @@ def _sample_items(entry: Entry) -> Html | None:
         return tag("figure", tag("ul", *windows, class_="items windows"), tag("figcaption", many), class_="sheet")
     rows = _by_class(np.asarray(g.hard_labels).astype(np.int64).tolist() if g.classes else [0] * len(g.inputs))
     alt = f"{sum(map(len, rows))} of the set's {entry.noun}"
-    strips = [image_strip(g.inputs[row], f"{alt}, row {k + 1}") for k, row in enumerate(rows)]
+    strips = [image_strip(g.inputs[row], f"{alt}, row {k + 1}", is_lazy=False) for k, row in enumerate(rows)]
     what = "real" if g.real else "distilled"
     caption = f"{sum(map(len, rows))} of the {format_count(entry.items)} {what} {entry.noun}."
     return tag("figure", tag("div", *strips, class_="strips"), tag("figcaption", caption), class_="sheet")
@@ -159,7 +163,15 @@ def _score_tile(entry: Entry) -> Html | None:
         whose = "new test samples and students" if new else "other students on these test samples"
         whose = whose if many else "new test samples"
         below = f"95% interval {format_interval(own, metric)}, for {whose}, from {runs}."
-    return _tile(f"{title_of(metric)} on real test data", score_value(own.mean, metric), below, is_own=True)
+    unit = "" if metric.unit in ("fraction", metric.name) else f"{metric.unit}, "
+    less = f"{unit}less is better. " if metric.direction == "lower" else f"{unit[:-2]}. " if unit else ""
+    below = f"{less[:1].upper()}{less[1:]}{below}"
+    return _tile(
+        f"{metric.name[:1].upper()}{metric.name[1:]} on real test data",
+        score_value(own.mean, metric),
+        below,
+        is_own=True,
+    )
 
 
 def _full_tile(entry: Entry) -> Html | None:
@@ -168,7 +180,7 @@ def _full_tile(entry: Entry) -> Html | None:
         return None
     share = f"{100 * own.mean / full.mean:.0f}% of it is kept" if full.mean > 0 else ""
     if metric.direction == "lower":
-        share = f"the set leaves {own.mean / full.mean:.3g} times as much; less is better" if full.mean > 0 else ""
+        share = f"the set's is {own.mean / full.mean:.3g} times that," if full.mean > 0 else ""
     part = f"with {100 * entry.items / entry.samples:.2g}% of the samples" if entry.items and entry.samples else ""
     return _tile("All real data", score_value(full.mean, metric), " ".join(x for x in (share, part) if x))
 
@@ -187,8 +199,3 @@ def _cost_tile(entry: Entry) -> Html | None:
         return None
     device = str(entry.card_section("cost").get("device") or "")
     return _tile("Time to make", format_duration(seconds), f"{entry.method}{f' on {device}' if device else ''}")
-
-
-def title_of(metric: Metric) -> str:
-    """Return the metric's name, capitalised, with its direction unless higher is better."""
-    return metric.column_title[:1].upper() + metric.column_title[1:]

@@ -175,10 +175,10 @@ def significant(difference: Estimate, metric: Metric = ACCURACY) -> int:
 
 
 def verdict(difference: Estimate, other: str, metric: Metric = ACCURACY) -> str:
-    """Return the honest statement about ``difference`` against ``other``."""
+    """Return the statement about ``difference`` that its interval allows."""
     if difference.low is None:
-        return f"not shown to be better than {other}: there is no interval"
-    return {1: f"better than {other}", -1: f"worse than {other}", 0: f"not shown to be better than {other}"}[
+        return f"not tested against {other}: there is no interval"
+    return {1: f"better than {other}", -1: f"worse than {other}", 0: f"not told apart from {other}"}[
         significant(difference, metric)
     ]
 

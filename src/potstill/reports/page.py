@@ -3,23 +3,26 @@
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 from potstill._util.atomic_write import os_error_text, write_atomic
 from potstill._util.html import Html, join_html, tag
 from potstill.errors import PotstillError
 from potstill.reports.entry import Entry, Gallery
-from potstill.reports.figures import Point, dot_plot
+from potstill.reports.figures import Difference, Point, difference_plot, dot_plot
+from potstill.reports.headline import headline, verdict_lede
 from potstill.reports.numbers import (
     Estimate,
     format_count,
     format_difference,
     format_duration,
     format_score,
+    format_size,
     significant,
     to_number,
     verdict,
 )
-from potstill.reports.sections import about, entry_sections, headline, sentence, warning, warnings
+from potstill.reports.sections import about, entry_sections, sentence, warnings
 from potstill.reports.tables import (
     codec_line,
     difference_cell,
@@ -35,6 +38,14 @@ __all__ = ["Entry", "Gallery", "document", "page_header", "render", "write"]
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """Content security policy: the page loads nothing but itself."""
+
+
+_ICON = "data:image/svg+xml," + quote(
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><path d='M11 3h7v7c0 3 8 6 8 13 0 4-5 6-11.500 6S3 27 "
+    "3 23c0-7 8-10 8-13z' fill='#b4551f'/><path d='M17 5c8-1 11 2 12 9' fill='none' stroke='#b4551f' "
+    "stroke-width='3.500' stroke-linecap='round'/><circle cx='29' cy='21' r='2.500' fill='#b4551f'/></svg>"
+)
+"""The page's icon, a pot still, inside the page."""
 
 
 def document(
@@ -58,7 +69,7 @@ def document(
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
         head,
-        tag("link", rel="icon", href="data:,"),
+        tag("link", rel="icon", href=_ICON),
         tag("title", title),
         tag("style", Html(common + style)),
     )
@@ -105,6 +116,12 @@ def _row(entry: Entry, anchor: str, label: str) -> Html:
     )
 
 
+def _beside(entry: Entry, own: Estimate) -> str:
+    """Return a set's score and size in words."""
+    size = "" if entry.bytes is None else f" · {format_size(entry.bytes)}"
+    return f"{format_score(own.mean, entry.metric)}{size}"
+
+
 def _gap(entry: Entry) -> Estimate | None:
     """Return this set minus random samples: in its bytes if measured, else as many."""
     return entry.gap("random") or entry.gap("random-items")
@@ -123,7 +140,7 @@ def _finding(ranked: Sequence[tuple[str, Entry, Estimate]]) -> str:
             said += f" It is {verdict(gap, rival, metric)}."
     rivals = [name for name, _, e in ranked[1:] if not significant(own - e, metric)]
     if rivals:
-        said += f" Not shown to differ from it: {', '.join(rivals[:4])}{' and others' if len(rivals) > 4 else ''}."
+        said += f" Not told apart from it: {', '.join(rivals[:4])}{' and others' if len(rivals) > 4 else ''}."
     return said
 
 
@@ -148,10 +165,16 @@ def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
         *estimate_head("Method"), f"Minus random, {metric.difference_unit}", "Items", "Bytes", "Time to distil",
     )  # fmt: skip
     fair = [note(_EQUAL_ITEMS)] if any("random-items" in b for b in held) and random is None else []
+    gaps = [Difference(label=name, below=_beside(e, own), gap=gap) for _, name, e, own in rows if (gap := _gap(e))]
+    drawn = dot_plot(
+        dots, f"Test {metric.column_title}. Copper: the sets; grey: what they are measured against.", metric
+    )
+    if len(gaps) > 1:
+        drawn = difference_plot(gaps, "Each set minus random real samples.", metric)
     return [
         tag("p", _finding([of[1:] for of in rows])),
         *fair,
-        dot_plot(dots, f"Test {metric.column_title}. Copper: the sets; grey: what they are measured against.", metric),
+        drawn,
         table(f"Leaderboard: {_where(rows[0][2])}", head, [_row(e, anchor, name) for anchor, name, e, _ in rows]),
     ]
 
@@ -188,28 +211,39 @@ def _repeat(command: str, level: int) -> Html:
     )
 
 
-def _one(entry: Entry, title: str, command: str) -> list[Html]:
-    sections = (warnings(entry), _headline(entry), *entry_sections(entry, 2), _repeat(command, 2))
-    return [page_header("Potstill report", title, _lede(sentence(entry)), about(entry)), tag("main", *sections)]
+def _one(entry: Entry, kicker: str, command: str) -> list[Html]:
+    said = tag("p", sentence(entry), class_="soft")
+    sections = (warnings(entry), headline(entry), said, about(entry), *entry_sections(entry, 2), _repeat(command, 2))
+    verdict = entry.verdict
+    top = page_header(kicker, f"{verdict.text}.", verdict_lede(verdict))
+    return [top, tag("main", *(section for section in sections if section is not None))]
 
 
 def _lede(text: str) -> Html:
     return tag("p", text, class_="lede")
 
 
-def _headline(entry: Entry) -> Html:
-    missing = (
-        "There is no scorecard beside this set, so nothing is known of how well it trains a model; potstill evaluate "
-        "makes one."
-    )
-    return headline(entry) or warning("Not measured yet.", missing)
+_COUNTED = {
+    "better": "better than real samples",
+    "worse": "worse",
+    "not told apart": "not told apart from them",
+    "naive": "worse than a forecast that learns nothing",
+}
 
 
-def _many(entries: Sequence[Entry], title: str, command: str) -> list[Html]:
-    anchored = [(f"set-{k}", entry) for k, entry in enumerate(entries, 1)]
+def _title_of_several(entries: Sequence[Entry]) -> str:
+    """Return the verdicts on several sets in one sentence."""
     sources = dict.fromkeys(e.source for e in entries if e.source)
     of = f" of {next(iter(sources))}" if len(sources) == 1 else ""
-    top = page_header("Potstill report", title, _lede(f"{len(entries)} small training sets{of}, side by side."))
+    kinds = [entry.verdict.kind for entry in entries]
+    counts = [f"{kinds.count(kind)} {words}" for kind, words in _COUNTED.items() if kind in kinds]
+    said = f": {', '.join(counts)}" if counts else ", side by side"
+    return f"{len(entries)} sets{of}{said}."
+
+
+def _many(entries: Sequence[Entry], kicker: str, command: str) -> list[Html]:
+    anchored = [(f"set-{k}", entry) for k, entry in enumerate(entries, 1)]
+    top = page_header(kicker, _title_of_several(entries))
     links = [tag("li", tag("a", tag("bdi", e.name), href=f"#{anchor}")) for anchor, e in anchored]
     nav = tag("nav", tag("ul", *links, class_="jump"), aria_label="The sets")
     heading = tag("h2", "Leaderboard")
@@ -217,8 +251,9 @@ def _many(entries: Sequence[Entry], title: str, command: str) -> list[Html]:
     back = tag("p", tag("a", "Back to the leaderboard", href="#leaderboard"), class_="back")
     sets = [
         tag(
-            "section", tag("h2", tag("bdi", e.name)), _lede(sentence(e)), about(e), warnings(e), _headline(e),
-            *entry_sections(e, 3, anchor), back, class_="set", id=anchor,
+            "section", tag("h2", tag("bdi", e.name)), _lede(f"{e.verdict.text}."), verdict_lede(e.verdict),
+            warnings(e), headline(e), tag("p", sentence(e), class_="soft"), about(e), *entry_sections(e, 3, anchor),
+            back, class_="set", id=anchor,
         )
         for anchor, e in anchored
     ]  # fmt: skip
@@ -230,7 +265,7 @@ def render(entries: Sequence[Entry], *, title: str, command: str) -> str:
 
     Args:
         entries: one set, or several to compare: then a leaderboard stands first. At least one.
-        title: the page's name.
+        title: the page's name; the verdict stands before it.
         command: the shell command that makes the page again; shown verbatim.
 
     Raises:
@@ -238,11 +273,13 @@ def render(entries: Sequence[Entry], *, title: str, command: str) -> str:
     """
     if not entries:
         raise PotstillError("a report needs at least one scorecard, leaderboard or distilled set, but none was given")
-    body = _one(entries[0], title, command) if len(entries) == 1 else _many(entries, title, command)
+    kicker = f"Potstill report · {title}"
+    body = _one(entries[0], kicker, command) if len(entries) == 1 else _many(entries, kicker, command)
+    said = entries[0].verdict.text if len(entries) == 1 else _title_of_several(entries).rstrip(".")
     versions = [v for e in entries if isinstance(v := e.card.get("versions"), Mapping)]
     version = f" {versions[0]['potstill']}" if versions and versions[0].get("potstill") else ""
     made = f"Made by Potstill{version}. This file holds all it shows: it needs no network and runs no script."
-    return document(title, [*body, tag("footer", made, class_="foot")])
+    return document(f"{said} · {title}", [*body, tag("footer", made, class_="foot")])
 
 
 def write(html: str, path: Path) -> None:

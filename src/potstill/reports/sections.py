@@ -5,49 +5,37 @@ from typing import Any
 
 from potstill._util.html import Html, join_html, tag
 from potstill.reports.diagnosis import diagnosis_section
-from potstill.reports.entry import Entry
-from potstill.reports.figures import Point, bars, curves, dot_plot, value
+from potstill.reports.entry import AS_MANY, Entry
+from potstill.reports.figures import bars, curves, value
 from potstill.reports.gallery import gallery
+from potstill.reports.headline import BASELINES
 from potstill.reports.numbers import (
     ACCURACY,
     Estimate,
     format_count,
     format_difference,
-    format_interval,
-    significant,
     to_estimate,
     to_number,
-    verdict,
 )
 from potstill.reports.provenance import commands, provenance, storage
 from potstill.reports.snapshots import snapshots_section
 from potstill.reports.tables import (
-    TONES,
     codec_line,
     difference_cell,
     estimate_cells,
     estimate_head,
     fold,
+    folded_text,
     note,
     row,
+    score_cells,
     score_value,
     size_value,
     table,
 )
-from potstill.tasks.metric import Metric
 
-__all__ = ["about", "entry_sections", "headline", "sentence", "warning", "warnings"]
+__all__ = ["about", "entry_sections", "sentence", "warning", "warnings"]
 
-_BASELINES = {
-    "random": "Random real samples",
-    "herding": "Herding (coreset)",
-    "k-center": "k-center (coreset)",
-    "k-means": "k-means (coreset)",
-    "random-soft": "Random real samples, soft labels",
-    "random-items": "As many random real samples",
-}
-_AS_MANY = "random-items"
-"""The one baseline that does not match the set's bytes."""
 _SCORES = {
     "hlr": (
         "HLR · hard label recovery",
@@ -92,6 +80,10 @@ _WARNINGS = {
 }
 
 
+_ASKED = ("steps reached", "time limit reached")
+"""Outcomes that were asked for, before all steps were made."""
+
+
 def sentence(entry: Entry) -> str:
     """Return a description of the set in one sentence."""
     noun, items, samples = entry.noun, entry.items, entry.samples
@@ -127,88 +119,15 @@ def warnings(entry: Entry) -> Html | None:
         notes.append(warning("Look at who labelled.", str(warned)[:1].upper() + str(warned)[1:] + "."))
     kind, message = entry.outcome
     if kind and kind != "finished":
-        notes.append(warning(f"Not finished: {kind}.", message or "The set is what the run had made until then."))
+        title = "Not all steps." if kind in _ASKED else f"Not finished: {kind}."
+        said = message or "The set is what the run had made until then."
+        notes.append(warning(title, said[:1].upper() + said[1:] if kind in _ASKED else said))
     return join_html(notes) if notes else None
 
 
 def warning(title: str, text: str) -> Html:
-    """Return a box that stands before any number."""
-    return tag("div", tag("strong", title), tag("p", text), class_="warn", role="note")
-
-
-def _comparison(title: str, gap: Estimate, other: Estimate, name: str, metric: Metric) -> Html:
-    tone, word = TONES[significant(gap, metric)]
-    detail = f"{format_difference(gap.mean, metric)} {metric.difference_unit}"
-    detail += f", 95% interval {format_interval(gap, metric, difference=True)}" if gap.low is not None else ""
-    detail += "; less is better" if metric.direction == "lower" else ""
-    if gap.low is not None and not significant(gap, metric):
-        detail += " (includes zero)"
-    return tag(
-        "div",
-        tag("dt", title, " ", score_value(other.mean, metric)),
-        tag("dd", tag("span", verdict(gap, name, metric).capitalize(), class_=word)),
-        tag("dd", detail, class_="sub"),
-        class_=tone,
-    )
-
-
-def headline(entry: Entry) -> Html | None:
-    """Return the score with its interval, against random samples of the same bytes and against the full data."""
-    own, metric = entry.score, entry.metric
-    if own is None:
-        return None
-    card, facts, said = entry.scorecard or {}, [], []
-    random, gap = entry.baselines.get("random"), entry.gap("random")
-    if random is not None and gap is not None:
-        facts.append(_comparison("Random real samples, same bytes:", gap, random, "random", metric))
-    elif entry.method == "random":
-        said.append("These are random real samples: what every distilled set has to beat.")
-    elif _AS_MANY in entry.baselines:
-        said.append("Random real samples in the same bytes, the fair comparison, were not measured here.")
-    else:
-        said.append("Random real samples were not measured, so nothing here shows that distilling helped.")
-    items, more = entry.baselines.get(_AS_MANY), entry.gap(_AS_MANY)
-    if random is None and items is not None and more is not None:
-        facts.append(_comparison("As many random real samples, at their own bytes:", more, items, "random", metric))
-    others = {n: e for n, e in entry.baselines.items() if n not in ("random", _AS_MANY)}
-    if others:
-        name = max(others, key=lambda n: metric.sign * others[n].mean)
-        label, other = _BASELINES.get(name, name).lower(), others[name]
-        facts.append(_comparison("Best other baseline:", entry.gap(name) or own - other, other, label, metric))
-    if (full := entry.full) is not None:
-        share = f"{100 * own.mean / full.mean:.0f}% of it is kept" if full.mean > 0 else ""
-        if metric.direction == "lower":
-            share = f"{own.mean / full.mean:.3g} times that is left; less is better" if full.mean > 0 else ""
-        part = f"with {100 * entry.items / entry.samples:.2g}% of the samples" if entry.items and entry.samples else ""
-        title = tag("dt", "All real data: ", score_value(full.mean, metric))
-        facts.append(tag("div", title, tag("dd", share), tag("dd", part, class_="sub")))
-    many = own.n is not None and own.n > 1
-    runs = f"{own.n:,} independent trainings" if many else "one training"
-    if own.low is None:
-        kept = f"From {runs}." if many else f"From {runs}: no interval can be given."
-    else:
-        new = "ci95_same_test" in (card.get("score") or card.get("accuracy") or {})
-        whose = "new test samples and students" if new else "other students on these test samples"
-        kept = f"95% interval {format_interval(own, metric)}, for {whose if many else 'new test samples'}, from {runs}."
-    network = str(card.get("network") or "a network")
-    return tag(
-        "div",
-        tag(
-            "div",
-            tag("p", f"{_title(metric)} on the real test data", class_="what"),
-            tag("div", score_value(own.mean, metric), class_="big"),
-            tag("p", kept, class_="sub"),
-            tag("p", "Trained on nothing but this set: ", tag("bdi", network), ".", class_="sub"),
-        ),
-        tag("dl", *facts, class_="facts") if facts else None,
-        *(tag("p", line, class_="says") for line in said),
-        class_="card head",
-    )
-
-
-def _title(metric: Metric) -> str:
-    """Return the metric's name, capitalised, with its direction unless higher is better."""
-    return metric.column_title[:1].upper() + metric.column_title[1:]
+    """Return a box that stands before any number; a long text unfolds from its first clause."""
+    return tag("div", tag("strong", title), " ", folded_text(text, 260) or tag("p", text), class_="warn", role="note")
 
 
 def _scorecard(entry: Entry) -> list[Html] | None:
@@ -218,17 +137,16 @@ def _scorecard(entry: Entry) -> list[Html] | None:
     held = {"items": entry.items, "bytes": entry.bytes, "codec": entry.codec}
     rows: list[tuple[str, Estimate, Mapping[str, Any], Estimate | None]] = [("This set", own, held, None)]
     written = entry.scorecard_section("baselines")
-    for name, e in sorted(entry.baselines.items(), key=lambda i: (i[0] == _AS_MANY, -metric.sign * i[1].mean)):
+    for name, e in sorted(entry.baselines.items(), key=lambda i: (i[0] == AS_MANY, -metric.sign * i[1].mean)):
         said = written[name] if isinstance(written[name], Mapping) else {}
-        rows.append((_BASELINES.get(name, name), e, said, entry.gap(name)))
+        rows.append((BASELINES.get(name, name), e, said, entry.gap(name)))
     if entry.full is not None:
         whole = entry.scorecard_section("full")
         rows.append(("All real data", entry.full, {**whole, "items": entry.samples}, own - entry.full))
-    dots = [Point(label=label, estimate=e, is_own=k == 0) for k, (label, e, _, _) in enumerate(rows)]
     body = [
         row(
             join_html([label, codec_line(said.get("codec"), to_number(said.get("per_class")))]),
-            *estimate_cells(e, metric),
+            *score_cells(e, metric),
             difference_cell(gap, metric, judged=label != "All real data"),
             format_count(to_number(said.get("items"))),
             size_value(to_number(said.get("bytes"))),
@@ -236,11 +154,12 @@ def _scorecard(entry: Entry) -> list[Html] | None:
         )
         for k, (label, e, said, gap) in enumerate(rows)
     ]
-    head = (*estimate_head("Trained on"), f"This set minus it, {metric.difference_unit}", "Items", "Bytes")
+    difference = f"This set minus it, {metric.difference_unit} [95% interval]"
+    head = ("Trained on", "n", "Mean", "Std", difference, "Items", "Bytes")
     return [
-        dot_plot(dots, f"Test {metric.name} under the same protocol.", metric, reference=own.mean),
         table(f"Test {metric.column_title} of this set and its baselines", head, body, of=entry.name),
         *map(note, _fair(entry)),
+        *_left_out(entry),
     ]
 
 
@@ -248,18 +167,25 @@ def _fair(entry: Entry) -> list[str]:
     """Return sentences about which comparisons are fair, and what was left out."""
     held = {n: b for n, b in entry.scorecard_section("baselines").items() if isinstance(b, Mapping) and b.get("codec")}
     lines = []
-    if any(name != _AS_MANY for name in held):
+    if any(name != AS_MANY for name in held):
         lines.append(
             "The fair comparison is at equal bytes: each of these baselines takes no more bytes than this set, stored "
             "in the way that did best on held-out training data."
         )
-    if _AS_MANY in held:
+    if AS_MANY in held:
         lines.append(
-            f"“{_BASELINES[_AS_MANY]}” is what papers compare with: as many samples as this set has, whatever they "
-            "weigh."
+            f"“{BASELINES[AS_MANY]}” is what papers compare with: as many samples as this set has, whatever they weigh."
         )
-    left_out = entry.scorecard_section("left_out")
-    return lines + [f"{_BASELINES.get(name, name)}: left out, since {why}." for name, why in left_out.items()]
+    return lines
+
+
+def _left_out(entry: Entry) -> list[Html]:
+    """Return a paragraph for each baseline that was left out; a long reason is folded."""
+    said = []
+    for name, why in entry.scorecard_section("left_out").items():
+        text = f"{BASELINES.get(name, name)}: left out, since {why}."
+        said.append(folded_text(text, 160, class_="note") or note(text))
+    return said
 
 
 def _networks(entry: Entry) -> list[Html] | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from potstill._util.formatting import describe_codec
-from potstill._util.html import Html, tag
+from potstill._util.html import Html, escape, tag
 from potstill.reports.drawings import labelled, scroll_box
 from potstill.reports.figures import value
 from potstill.reports.numbers import (
@@ -13,13 +13,14 @@ from potstill.reports.numbers import (
     format_interval,
     format_score,
     format_size,
+    shorten,
     significant,
 )
 from potstill.tasks.metric import Metric
 
 __all__ = [
-    "TONES", "bare_table", "codec_line", "difference_cell", "estimate_cells", "estimate_head", "fold", "note", "row",
-    "score_value", "select", "size_value", "table",
+    "TONES", "bare_table", "codec_line", "difference_cell", "estimate_cells", "estimate_head", "fold",
+    "folded_text", "note", "row", "score_cells", "score_value", "select", "size_value", "table",
 ]  # fmt: skip
 
 TONES = {1: ("good", "better"), 0: ("unsure", "open"), -1: ("bad", "worse")}
@@ -53,6 +54,13 @@ def fold(title: Html, *inner: Html | None, is_open: bool = False, **attributes: 
     return tag("details", tag("summary", title), *inner, open="" if is_open else None, **attributes)
 
 
+def folded_text(text: str, most: int = 80, **attributes: str) -> Html | None:
+    """Return a long text folded below its first clause; ``None`` if it is no longer than ``most`` characters."""
+    if len(text) <= most:
+        return None
+    return fold(escape(shorten(text, most)), escape(text), **attributes)
+
+
 def select(name: str, label: str, options: Sequence[str]) -> Html:
     """Return a choice among ``options``, or all of them."""
     held = [tag("option", "all", value=""), *(tag("option", text, value=text) for text in options)]
@@ -82,6 +90,11 @@ def estimate_cells(e: Estimate, metric: Metric) -> list[Html]:
         tag("td", score_value(e.std, metric)),
         tag("td", format_interval(e, metric)),
     ]
+
+
+def score_cells(e: Estimate, metric: Metric) -> list[Html]:
+    """Return cells of runs, mean and standard deviation: of a difference, its own interval is what counts."""
+    return estimate_cells(e, metric)[:3]
 
 
 def difference_cell(gap: Estimate | None, metric: Metric, *, judged: bool = True) -> Html:

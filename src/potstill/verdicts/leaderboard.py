@@ -216,9 +216,7 @@ def _several(by_kind: Mapping[str, Sequence[SizeVerdict]]) -> str:
 
 
 def _advice(kind: Kind, as_many: bool) -> str:
-    fair = (
-        " Real samples stand here for as many items: `potstill evaluate` compares at the same bytes." if as_many else ""
-    )
+    fair = " Real samples are as many items here: `potstill evaluate` compares at the same bytes." if as_many else ""
     return {
         "better": "Take the best distilled set.",
         "worse": "Keep real samples, or give distilling more steps.",

@@ -9,6 +9,7 @@ from potstill.errors import PotstillError
 from potstill.reports.entry import Entry
 from potstill.reports.numbers import Estimate, format_count, read_json, to_estimate, to_number
 from potstill.tasks.metric import Metric
+from potstill.verdicts import BoardVerdict, judge_leaderboard
 
 __all__ = ["Board", "Row", "read_board"]
 
@@ -94,6 +95,7 @@ class Board:
     done: int | None = None
     total: int | None = None
     making: Sequence[str] = ()
+    verdict: BoardVerdict = field(default_factory=lambda: judge_leaderboard({}))
 
     @property
     def measured(self) -> list[Row]:
@@ -134,12 +136,14 @@ def read_board(folder: Path, read: Read) -> Board:
     rows = [_with_set(_row(row), folder, read) for row in held["rows"]]
     verdicts = held.get("verdicts")
     verdicts = [v for v in verdicts if isinstance(v, dict)] if isinstance(verdicts, list) else []
+    real = {row.id: row.entry.gallery.real for row in rows if row.entry is not None and row.entry.gallery is not None}
     done, total = to_number(held.get("done")), to_number(held.get("total"))
     return Board(
         source=str(held.get("source") or folder.name), rows=rows,
         findings=[(_group(v), str(v.get("text") or "")) for v in verdicts], test=str(held.get("test") or ""),
         fair=str(held.get("fair") or ""), done=None if done is None else int(done),
         total=None if total is None else int(total), making=making,
+        verdict=judge_leaderboard({"source": folder.name, **held}, real),
     )  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from potstill._util.formatting import describe_codec
 from potstill._util.html import Html, join_html, plain_line, tag
 from potstill.reports.comparison_page.board import Board, Row
 from potstill.reports.figures import value
+from potstill.reports.headline import headline
 from potstill.reports.numbers import format_count, format_duration, format_percent, to_number
-from potstill.reports.sections import about, entry_sections, headline, sentence, warnings
+from potstill.reports.sections import about, entry_sections, sentence, warnings
 from potstill.reports.tables import fold, note, size_value, table
 from potstill.reports.tables import row as table_row
 

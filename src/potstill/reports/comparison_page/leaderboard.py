@@ -56,9 +56,9 @@ def _gap(row: Row) -> Html:
 
 def _why(text: str) -> Html | None:
     """Return why a row has no score: one short line, which unfolds to the whole text."""
-    if not text or (short := shorten(text)) == text:
+    if not text or shorten(text) == text:
         return tag("span", text, class_="how") if text else None
-    return fold(escape(short), escape(text), class_="how")
+    return fold(escape(shorten(text)), escape(text), class_="how")
 
 
 def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:

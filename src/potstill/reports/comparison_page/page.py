@@ -14,7 +14,8 @@ from potstill.reports.comparison_page.image_wall import NearestReal, image_walls
 from potstill.reports.comparison_page.leaderboard import leaderboard
 from potstill.reports.comparison_page.pareto import assign_marks, draw_pareto, legend
 from potstill.reports.comparison_page.pca_map import PcaMap, draw_pca_maps
-from potstill.reports.comparison_page.summary import summary_table
+from potstill.reports.comparison_page.summary import summary_table, verdict_figure
+from potstill.reports.headline import verdict_lede
 from potstill.reports.numbers import format_count, format_duration
 from potstill.reports.page import document, page_header
 from potstill.reports.snapshots import Snapshots, snapshots_section
@@ -54,7 +55,7 @@ def _part(title: str, key: str, inner: Sequence[Html | None]) -> Html | None:
     return tag("section", tag("h2", title), *held, class_="part", id=key) if held else None
 
 
-def _findings(board: Board) -> list[Html]:
+def _findings(board: Board) -> list[Html | None]:
     sizes = {row.group: row.size for row in board.rows}
     several = len({group[0] for group, _ in board.findings}) > 1
     lines = []
@@ -63,7 +64,7 @@ def _findings(board: Board) -> list[Html]:
         lines.append(tag("li", tag("b", tag("bdi", where)), ": ", tag("bdi", _HEAD.sub("", said))))
     told = [tag("ul", *lines, class_="says-list")] if lines else []
     told += [note(board.test.rstrip(".") + ".")] if lines and board.test else []
-    return [*summary_table(board), *told]
+    return [verdict_figure(board), *summary_table(board), *told]
 
 
 def _frontiers(board: Board) -> list[Html]:
@@ -149,14 +150,18 @@ def render_board(
     spent += f" and measured in {format_duration(measured)}" if made and measured else ""
     links = [(name, key) for name, key in _LINKS if any(s is not None and f' id="{key}"' in s[:60] for s in sections)]
     jumps = tag("ul", *(tag("li", tag("a", n, href=f"#{k}")) for n, k in links), class_="jump")
+    verdict = board.verdict.whole
     top = page_header(
-        _KICKER, title, tag("p", lede, " on ", tag("bdi", board.source), f"{spent}.", class_="lede"),
+        f"{_KICKER} · {title}", f"{verdict.text}.", verdict_lede(verdict),
+        tag("p", lede, " on ", tag("bdi", board.source), f"{spent}.", class_="soft"),
         _progress(board, version is not None), tag("nav", jumps, _THEME_BUTTON, aria_label="Parts of this page"),
     )  # fmt: skip
     said = "This file holds all it shows. It needs no network; its one script sorts, filters and changes colours."
     foot = tag("footer", tag("p", f"Made by Potstill. {said}"), class_="foot")
     skip = tag("a", "Skip to the findings", href="#found", class_="skip")
-    return _document(title, [skip, top, tag("main", *(s for s in sections if s is not None)), foot], version)
+    return _document(
+        f"{verdict.text} · {title}", [skip, top, tag("main", *(s for s in sections if s is not None)), foot], version
+    )
 
 
 _LINKS = (

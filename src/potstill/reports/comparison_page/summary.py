@@ -4,12 +4,42 @@ from collections.abc import Sequence
 
 from potstill._util.html import Html, join_html, tag
 from potstill.reports.comparison_page.board import Board, Row
-from potstill.reports.figures import value
-from potstill.reports.numbers import Estimate, format_duration, format_interval, format_score, format_size, to_number
+from potstill.reports.figures import Difference, difference_plot, value
+from potstill.reports.numbers import (
+    Estimate,
+    format_duration,
+    format_interval,
+    format_score,
+    format_size,
+    significant,
+    to_number,
+)
 from potstill.reports.tables import note, row, score_value, size_value, table
 from potstill.tasks.metric import Metric
 
-__all__ = ["summary_table"]
+__all__ = ["summary_table", "verdict_figure"]
+
+
+def verdict_figure(board: Board) -> Html | None:
+    """Return the plot of the best distilled set minus the best real samples, one row for each size and protocol;
+    ``None`` if no size has both."""
+    judged = [size for size in board.verdict.sizes if size.difference is not None]
+    if not judged:
+        return None
+    metric, several = judged[0].metric, len({size.protocol for size in judged}) > 1
+    rows = []
+    for size in judged:
+        gap = size.difference
+        if gap is None or size.metric != metric:
+            continue
+        where = f"{size.size}, {size.protocol}" if several else size.size
+        side = gap.side(metric) if gap.is_tested else None
+        estimate = Estimate(mean=gap.mean, low=gap.low, high=gap.high)
+        rows.append(Difference(label=where, below=f"{size.distilled} − {size.real}", gap=estimate, side=side))
+    told = any(row.side == 0 and significant(row.gap, metric) for row in rows)
+    caption = "At each size the best distilled set minus the best real samples."
+    caption += " Words follow the test, corrected for all pairs; intervals are not corrected." if told else ""
+    return tag("div", difference_plot(rows, caption, metric), class_="card hero one")
 
 
 def summary_table(board: Board) -> list[Html]:
