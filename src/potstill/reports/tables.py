@@ -49,16 +49,16 @@ def note(text: str, *more: str | None) -> Html:
     return tag("p", text, *more, class_="note")
 
 
-def fold(title: Html, *inner: Html | None, is_open: bool = False, **attributes: str) -> Html:
+def fold(title: Html, *inner: Html | None, is_open: bool = False, **attributes: str | None) -> Html:
     """Return a part that unfolds below its title."""
     return tag("details", tag("summary", title), *inner, open="" if is_open else None, **attributes)
 
 
-def folded_text(text: str, most: int = 80, **attributes: str) -> Html | None:
+def folded_text(text: str, most: int = 80, class_: str | None = None) -> Html | None:
     """Return a long text folded below its first clause; ``None`` if it is no longer than ``most`` characters."""
     if len(text) <= most:
         return None
-    return fold(escape(shorten(text, most)), escape(text), **attributes)
+    return fold(escape(shorten(text, most)), escape(text), class_=class_)
 
 
 def select(name: str, label: str, options: Sequence[str]) -> Html:
