@@ -134,7 +134,9 @@ def to_pandas(distilled: Distilled) -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise PotstillError("a frame of pandas needs pandas; install it, or export the set") from error
+        raise PotstillError(
+            "a frame of pandas needs pandas; pip install 'potstill[frames]', or export the set"
+        ) from error
     frame = table.replace_schema_metadata(None).to_pandas()
     assert isinstance(frame, pandas.DataFrame)
     return frame

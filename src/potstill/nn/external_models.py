@@ -50,7 +50,7 @@ def import_package(name: str) -> ModuleType:
         root = name.partition(".")[0]
         raise PotstillError(
             f"networks of {root} need it installed and working, but importing it failed "
-            f"({str(error).splitlines()[0]}); pip install {root}"
+            f"({str(error).splitlines()[0]}); pip install 'potstill[networks]'"
         ) from error
 
 
