@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -163,6 +164,8 @@ def test_each_difference_has_one_interval(show: Callable[..., Seen], entry: Entr
 def test_the_icon_is_inside_the_page(show: Callable[..., Seen], entry: Entry) -> None:
     icon = show([entry]).page.locator("link[rel=icon]").get_attribute("href") or ""
     assert icon.startswith("data:image/svg+xml,%3Csvg")
+    site = Path(__file__).resolve().parents[2] / "docs/img/favicon.svg"
+    assert unquote(icon.partition(",")[2]) == site.read_text(encoding="utf-8").strip(), "as the site has it"
 
 
 def test_a_long_failure_is_folded(show: Callable[..., Seen], entry: Entry) -> None:

@@ -40,12 +40,8 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """Content security policy: the page loads nothing but itself."""
 
 
-_ICON = "data:image/svg+xml," + quote(
-    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><path d='M11 3h7v7c0 3 8 6 8 13 0 4-5 6-11.500 6S3 27 "
-    "3 23c0-7 8-10 8-13z' fill='#b4551f'/><path d='M17 5c8-1 11 2 12 9' fill='none' stroke='#b4551f' "
-    "stroke-width='3.500' stroke-linecap='round'/><circle cx='29' cy='21' r='2.500' fill='#b4551f'/></svg>"
-)
-"""The page's icon, a pot still, inside the page."""
+def _read_resource(name: str) -> str:
+    return files("potstill.reports").joinpath(name).read_text(encoding="utf-8")
 
 
 def document(
@@ -60,7 +56,7 @@ def document(
         head: further element of the head.
         version: version of a live page.
     """
-    common = files("potstill.reports").joinpath("style.css").read_text(encoding="utf-8")
+    common = _read_resource("style.css")
     whole_head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -69,7 +65,7 @@ def document(
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
         head,
-        tag("link", rel="icon", href=_ICON),
+        tag("link", rel="icon", href=f"data:image/svg+xml,{quote(_read_resource('icon.svg').strip())}"),
         tag("title", title),
         tag("style", Html(common + style)),
     )
