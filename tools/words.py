@@ -48,7 +48,10 @@ def forbidden_words() -> tuple[str, ...]:
 def counts() -> Hits:
     """Return every hit as ``path:line text``, by rule."""
     words = {
-        f"word {word}": re.compile(rf"(?<![\w`/.-]){re.escape(word)}(?![\w`/-])", re.I) for word in forbidden_words()
+        f"word {word}": re.compile(
+            rf"(?<![\w`/.-]){re.escape(word)}(?![\w`/-])(?! apart)", re.I
+        )  # "told apart": a verdict
+        for word in forbidden_words()
     }
     hits: Hits = {"docstring openings": [], "bare names": [], **{rule: [] for rule in words}}
     for path in sorted((ROOT / "src" / "potstill").rglob("*.py")):

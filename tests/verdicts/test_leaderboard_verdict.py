@@ -28,16 +28,16 @@ def board(rows: list[dict[str, Any]], tests: list[dict[str, Any]]) -> dict[str, 
 def test_a_distilled_set_wins_against_the_best_real_samples() -> None:
     rows = [row("dm", 0.9), row("k-means", 0.8), row("random", 0.7)]
     found = judge_leaderboard(board(rows, [pair("dm", "k-means", 0.1, 0.001), pair("dm", "random", 0.2, 0.001)]))
-    assert found.whole.kind == "better"
-    assert found.whole.text == "petals: at 10 per class dm trains 10.0 points better than real samples (k-means)"
-    assert "as many items" in found.whole.advice
+    assert found.overall.kind == "better"
+    assert found.overall.text == "petals: at 10 per class dm trains 10.0 points better than real samples (k-means)"
+    assert "as many items" in found.overall.advice
 
 
 def test_the_order_of_a_pair_does_not_matter() -> None:
     rows = [row("dm", 0.7), row("k-means", 0.8)]
     for test in (pair("dm", "k-means", -0.1, 0.001), pair("k-means", "dm", 0.1, 0.001)):
         found = judge_leaderboard(board(rows, [test]))
-        assert found.whole.text == "petals: at 10 per class keep real samples (k-means): distilling loses 10.0 points"
+        assert found.overall.text == "petals: at 10 per class keep real samples (k-means): distilling loses 10.0 points"
         assert found.sizes[0].difference is not None
         assert found.sizes[0].difference.low == pytest.approx(-0.12)
 
@@ -45,9 +45,9 @@ def test_the_order_of_a_pair_does_not_matter() -> None:
 def test_the_corrected_p_decides_and_not_the_interval() -> None:
     rows = [row("dm", 0.9), row("random", 0.8)]
     found = judge_leaderboard(board(rows, [pair("dm", "random", 0.1, 0.2)]))
-    assert found.whole.kind == "not told apart"
-    assert "dm is not told apart from random real samples" in found.whole.text
-    assert "p = 0.2 after correction" in found.whole.reason
+    assert found.overall.kind == "not told apart"
+    assert "dm is not told apart from random real samples" in found.overall.text
+    assert "p = 0.2 after correction" in found.overall.reason
 
 
 def test_several_sizes_are_one_sentence() -> None:
@@ -55,8 +55,8 @@ def test_several_sizes_are_one_sentence() -> None:
     tests = [pair("dm", "random", 0.1, 0.001, 1), pair("dm", "random", 0.1, 0.001, 5),
              pair("dm", "random", 0.1, 0.6, 50)]  # fmt: skip
     found = judge_leaderboard(board(rows, tests))
-    assert found.whole.kind == "mixed"
-    assert found.whole.text == (
+    assert found.overall.kind == "mixed"
+    assert found.overall.text == (
         "petals: distilling wins at 1 and 5 per class (dm); distilled sets are not told apart from real samples at 50 "
         "per class"
     )
@@ -66,25 +66,25 @@ def test_several_sizes_are_one_sentence() -> None:
 
 def test_one_student_and_missing_sides_are_said() -> None:
     rows = [row("dm", 0.9), row("random", 0.8)]
-    assert judge_leaderboard(board(rows, [pair("dm", "random", 0.1, None)])).whole.kind == "untested"
-    assert judge_leaderboard(board(rows[:1], [])).whole.kind == "no baselines"
-    assert judge_leaderboard(board(rows[1:], [])).whole.kind == "reference"
+    assert judge_leaderboard(board(rows, [pair("dm", "random", 0.1, None)])).overall.kind == "untested"
+    assert judge_leaderboard(board(rows[:1], [])).overall.kind == "no baselines"
+    assert judge_leaderboard(board(rows[1:], [])).overall.kind == "reference"
     nothing = judge_leaderboard(board([{"id": "x", "method": "mtt", "error": "experts are needed"}], []))
-    assert (nothing.whole.kind, list(nothing.sizes)) == ("unmeasured", [])
+    assert (nothing.overall.kind, list(nothing.sizes)) == ("unmeasured", [])
 
 
 def test_without_classes_scores_keep_their_unit_and_direction() -> None:
     how = {"metric": "rmse", "direction": "lower", "unit": "price"}
     rows = [row("dm", 60.0, size="bytes", **how), row("random", 90.0, size="bytes", **how)]
     found = judge_leaderboard(board(rows, [pair("dm", "random", -30.0, 0.001)]))
-    assert found.whole.text == ("petals: at 10 bytes dm trains to rmse lower by 30 (price) than random real samples")
-    assert "as many items" not in found.whole.advice, "sizes in bytes are fair"
+    assert found.overall.text == ("petals: at 10 bytes dm trains to rmse lower by 30 (price) than random real samples")
+    assert "as many items" not in found.overall.advice, "sizes in bytes are fair"
 
 
 def test_a_board_that_does_not_say_what_is_real_may_be_told() -> None:
     rows = [row("dm", 0.9), row("k-means", 0.8)]
     for one in rows:
         one["scorecard"]["set"] = {}
-    assert judge_leaderboard(board(rows, [])).whole.kind == "no baselines"
+    assert judge_leaderboard(board(rows, [])).overall.kind == "no baselines"
     told = judge_leaderboard(board(rows, [pair("dm", "k-means", 0.1, 0.001)]), {"k-means-10": True})
-    assert told.whole.kind == "better"
+    assert told.overall.kind == "better"

@@ -75,9 +75,9 @@ def _differences(entry: Entry) -> Html | None:
     return difference_plot(rows, caption, metric)
 
 
-def _amount(held: Mapping[str, Any], name: str, e: Estimate, metric: Metric) -> str:
+def _amount(baseline: Mapping[str, Any], name: str, e: Estimate, metric: Metric) -> str:
     """Return a baseline's score, size and codec in words."""
-    items, size, codec = to_number(held.get("items")), to_number(held.get("bytes")), held.get("codec")
+    items, size, codec = to_number(baseline.get("items")), to_number(baseline.get("bytes")), baseline.get("codec")
     parts = [format_score(e.mean, metric)]
     parts += [f"{format_count(items)} items"] if items is not None else []
     parts += [format_size(size)] if name == AS_MANY and size is not None else []
@@ -85,18 +85,18 @@ def _amount(held: Mapping[str, Any], name: str, e: Estimate, metric: Metric) -> 
     return " · ".join(parts)
 
 
-def _naive_rows(entry: Entry, own: Estimate) -> list[Difference]:
+def _naive_rows(entry: Entry, score: Estimate) -> list[Difference]:
     """Return the difference from the best forecast that learns nothing, where there are any."""
     scores = {
-        str(name): score
+        str(name): error
         for name, value in entry.scorecard_section("naive").items()
-        if isinstance(value, Mapping) and (score := to_number(value.get("score"))) is not None
+        if isinstance(value, Mapping) and (error := to_number(value.get("score"))) is not None
     }
     if not scores:
         return []
     metric = entry.metric
     name = min(scores, key=lambda n: -metric.sign * scores[n])
-    gap = Estimate(mean=own.mean - scores[name])
+    gap = Estimate(mean=score.mean - scores[name])
     below = f"{format_score(scores[name], metric)} · learns nothing"
     return [Difference(label=f"Forecast: {name}", below=below, gap=gap, is_judged=False)]
 

@@ -112,10 +112,10 @@ def _row(entry: Entry, anchor: str, label: str) -> Html:
     )
 
 
-def _beside(entry: Entry, own: Estimate) -> str:
+def _score_and_size(entry: Entry, score: Estimate) -> str:
     """Return a set's score and size in words."""
     size = "" if entry.bytes is None else f" · {format_size(entry.bytes)}"
-    return f"{format_score(own.mean, entry.metric)}{size}"
+    return f"{format_score(score.mean, entry.metric)}{size}"
 
 
 def _gap(entry: Entry) -> Estimate | None:
@@ -161,7 +161,9 @@ def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
         *estimate_head("Method"), f"Minus random, {metric.difference_unit}", "Items", "Bytes", "Time to distil",
     )  # fmt: skip
     fair = [note(_EQUAL_ITEMS)] if any("random-items" in b for b in held) and random is None else []
-    gaps = [Difference(label=name, below=_beside(e, own), gap=gap) for _, name, e, own in rows if (gap := _gap(e))]
+    gaps = [
+        Difference(label=name, below=_score_and_size(e, own), gap=gap) for _, name, e, own in rows if (gap := _gap(e))
+    ]
     drawn = dot_plot(
         dots, f"Test {metric.column_title}. Copper: the sets; grey: what they are measured against.", metric
     )

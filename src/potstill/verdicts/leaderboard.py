@@ -50,12 +50,12 @@ _UNITS = {"ipc": "per class", "items": "items", "bytes": "bytes"}
 class BoardVerdict:
     """The verdict on a leaderboard as a whole, and at each size."""
 
-    whole: Verdict
+    overall: Verdict
     sizes: Sequence[SizeVerdict]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {**self.whole.to_dict(), "sizes": [size.to_dict() for size in self.sizes]}
+        return {**self.overall.to_dict(), "sizes": [size.to_dict() for size in self.sizes]}
 
 
 def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] | None = None) -> BoardVerdict:
@@ -77,9 +77,13 @@ def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] |
     source = str(board.get("source") or "")
     if not sizes:
         nothing = f"{source or 'Comparison'}: nothing is measured yet"
-        return BoardVerdict(whole=Verdict(kind="unmeasured", text=nothing, advice="Wait for its first cell."), sizes=[])
+        return BoardVerdict(
+            overall=Verdict(kind="unmeasured", text=nothing, advice="Wait for its first cell."), sizes=[]
+        )
     first = [size for size in sizes if size.protocol == sizes[0].protocol]
-    return BoardVerdict(whole=_whole(source, first, as_many=any(size.unit != "bytes" for size in first)), sizes=sizes)
+    return BoardVerdict(
+        overall=_judge_overall(source, first, as_many=any(size.unit != "bytes" for size in first)), sizes=sizes
+    )
 
 
 def _mean(row: Mapping[str, Any]) -> float | None:
@@ -106,33 +110,33 @@ def _judge_size(
     protocol, unit, amount = key
     metric = Metric.from_scorecard(mapping_of(rows[0].get("scorecard")))
     ranked = sorted(rows, key=lambda row: -metric.sign * (_mean(row) or 0.0))
-    made = next((row for row in ranked if not _is_real(row, selections)), None)
+    distilled_row = next((row for row in ranked if not _is_real(row, selections)), None)
     real = next((row for row in ranked if _is_real(row, selections)), None)
     gap: Gap | None = None
     kind: Kind
-    if made is None:
+    if distilled_row is None:
         kind = "reference"
     elif real is None:
         kind = "no baselines"
     else:
-        gap = _gap(made, real, tests)
+        gap = _gap(distilled_row, real, tests)
         side = gap.side(metric)
         kind = "better" if side > 0 else "worse" if side < 0 else "not told apart" if gap.is_tested else "untested"
     return SizeVerdict(
         protocol=protocol, unit=unit, amount=amount, kind=kind, metric=metric, difference=gap,
-        distilled=None if made is None else _name(made), real=None if real is None else _name(real),
+        distilled=None if distilled_row is None else _name(distilled_row), real=None if real is None else _name(real),
     )  # fmt: skip
 
 
-def _gap(made: Mapping[str, Any], real: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -> Gap:
+def _gap(distilled_row: Mapping[str, Any], real_row: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -> Gap:
     """The difference of a distilled row from a real one: as tested, else as the row has it, else of the means."""
-    pair = made.get("id"), real.get("id")
+    pair = distilled_row.get("id"), real_row.get("id")
     for test in tests:
         ends = test.get("a"), test.get("b")
         if ends in (pair, pair[::-1]) and (gap := Gap.from_json(test, corrected=True)) is not None:
             return gap if ends == pair else gap.reverse()
-    of_random = Gap.from_json(made.get("difference"), corrected=True) if real.get("method") == "random" else None
-    return of_random or Gap(mean=(_mean(made) or 0.0) - (_mean(real) or 0.0))
+    own = distilled_row.get("difference") if real_row.get("method") == "random" else None
+    return Gap.from_json(own, corrected=True) or Gap(mean=(_mean(distilled_row) or 0.0) - (_mean(real_row) or 0.0))
 
 
 def _at(sizes: Sequence[SizeVerdict]) -> str:
@@ -146,7 +150,7 @@ def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _whole(source: str, sizes: Sequence[SizeVerdict], *, as_many: bool) -> Verdict:
+def _judge_overall(source: str, sizes: Sequence[SizeVerdict], *, as_many: bool) -> Verdict:
     """The verdict on all sizes of one protocol."""
     head = f"{source or 'Comparison'}: "
     by_kind: dict[str, list[SizeVerdict]] = {}

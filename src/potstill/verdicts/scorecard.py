@@ -16,7 +16,7 @@ AS_MANY = "random-items"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Set:
-    """What a verdict says of a set: its data, size and form."""
+    """Data, size and form of a set, in a verdict's words."""
 
     source: str
     items: int | None
@@ -70,7 +70,7 @@ class _Set:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rival:
+class _Baseline:
     """A baseline, and the set's difference from it."""
 
     name: str
@@ -89,7 +89,7 @@ class _Rival:
             return f"random real {noun} with soft labels in the same bytes"
         return f"{self.name} in the same bytes"
 
-    def kept(self, of: _Set) -> str:
+    def storage_phrase(self, of: _Set) -> str:
         """``121 real pictures of photos as JPEG``."""
         items, form = number_of(self.about.get("items")), "random real" if self.name == "random" else "real"
         many = f"{form} {of.noun}" if items is None else count_noun(int(items), f"real {of.noun}")
@@ -125,14 +125,14 @@ def judge_scorecard(scorecard: Mapping[str, Any] | None, card: Mapping[str, Any]
 def _unmeasured(about: _Set, card: Mapping[str, Any]) -> Verdict:
     """The verdict without a scorecard: that of the run itself, if it chose between real and distilled samples."""
     if about.choice == "real":
-        return _kept(about, card)
+        return _judge_kept_samples(about, card)
     return Verdict(
         kind="unmeasured", text=f"{_capital(about.subject())}, not measured yet",
         advice="Nothing is known of how well the set trains a model: `potstill evaluate` measures it.",
     )  # fmt: skip
 
 
-def _kept(about: _Set, card: Mapping[str, Any]) -> Verdict:
+def _judge_kept_samples(about: _Set, card: Mapping[str, Any]) -> Verdict:
     """The verdict on real samples that a run kept, as no distilled ones were better on held-out training data."""
     gap = Gap.from_json(mapping_of(card.get("choice")).get("difference"))
     how = stored_as(mapping_of(card.get("codec")).get("name"))
@@ -154,23 +154,23 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _rivals(scorecard: Mapping[str, Any], mean: float) -> list[_Rival]:
+def _baselines(scorecard: Mapping[str, Any], mean: float) -> list[_Baseline]:
     """Every baseline with a mean."""
-    rivals = []
+    baselines = []
     for name, value in mapping_of(scorecard.get("baselines")).items():
         held = mapping_of(value)
         if (other := number_of(held.get("mean"))) is None:
             continue
         gap = Gap.from_json(held.get("difference")) or Gap.from_json(mapping_of(scorecard.get("difference")).get(name))
-        rivals.append(_Rival(name=str(name), mean=other, gap=gap or Gap(mean=mean - other), about=held))
-    return rivals
+        baselines.append(_Baseline(name=str(name), mean=other, gap=gap or Gap(mean=mean - other), about=held))
+    return baselines
 
 
 def _judge(about: _Set, scorecard: Mapping[str, Any], card: Mapping[str, Any], metric: Metric, mean: float) -> Verdict:
     if about.choice == "real":
-        return _kept(about, card)
-    every = _rivals(scorecard, mean)
-    fair = [rival for rival in every if rival.name != AS_MANY]
+        return _judge_kept_samples(about, card)
+    every = _baselines(scorecard, mean)
+    fair = [baseline for baseline in every if baseline.name != AS_MANY]
     if about.method == "random" and not about.choice:
         reached = f"{metric.format(mean)} {metric.name}" if metric.unit == "fraction" else (
             f"{metric.name} {metric.format(mean)}{'' if metric.unit == metric.name else f' ({metric.unit})'}"
@@ -181,8 +181,8 @@ def _judge(about: _Set, scorecard: Mapping[str, Any], card: Mapping[str, Any], m
         )  # fmt: skip
     if (naive := _naive(about, scorecard, metric, mean)) is not None:
         return naive
-    rivals = fair or every
-    if not rivals:
+    baselines = fair or every
+    if not baselines:
         reached = metric.format(mean) + (f" {metric.name}" if metric.unit == "fraction" else "")
         return Verdict(
             kind="no baselines", text=f"{_capital(about.subject())} {about.verb('train', 'trains')} to {reached}, "
@@ -190,22 +190,22 @@ def _judge(about: _Set, scorecard: Mapping[str, Any], card: Mapping[str, Any], m
             advice="Only a comparison says if the set is worth its bytes: `potstill evaluate` without "
             "`--no-baselines` makes it.",
         )  # fmt: skip
-    return _against(about, rivals, scorecard, metric)
+    return _against(about, baselines, scorecard, metric)
 
 
-def _against(about: _Set, rivals: list[_Rival], scorecard: Mapping[str, Any], metric: Metric) -> Verdict:
-    """The verdict against rivals of which there is at least one."""
-    best = max(rivals, key=lambda rival: metric.sign * rival.mean)
-    open_rivals = [rival for rival in rivals if rival.gap.is_tested and rival.gap.side(metric) <= 0]
-    untested = [rival for rival in rivals if not rival.gap.is_tested]
+def _against(about: _Set, baselines: list[_Baseline], scorecard: Mapping[str, Any], metric: Metric) -> Verdict:
+    """Return the verdict against one baseline or more."""
+    best = max(baselines, key=lambda baseline: metric.sign * baseline.mean)
+    open_baselines = [baseline for baseline in baselines if baseline.gap.is_tested and baseline.gap.side(metric) <= 0]
+    untested = [baseline for baseline in baselines if not baseline.gap.is_tested]
     decisive = best
     kind: Kind
     if best.gap.is_tested and best.gap.side(metric) < 0:
         kind = "worse"
     elif not best.gap.is_tested:
         kind = "untested"
-    elif open_rivals:
-        kind, decisive = "not told apart", best if best in open_rivals else open_rivals[0]
+    elif open_baselines:
+        kind, decisive = "not told apart", best if best in open_baselines else open_baselines[0]
     elif untested:
         kind, decisive = "untested", untested[0]
     else:
@@ -214,7 +214,7 @@ def _against(about: _Set, rivals: list[_Rival], scorecard: Mapping[str, Any], me
     train = about.verb("train", "trains")
     text = {
         "better": f"{_capital(about.subject())} {train} {gap.better_by(metric)} than {than}",
-        "worse": f"Keep {decisive.kept(about)}: {about.activity} {gap.loss(metric)} here",
+        "worse": f"Keep {decisive.storage_phrase(about)}: {about.activity} {gap.loss(metric)} here",
         "not told apart": f"{_capital(about.subject())} {about.verb('are', 'is')} not told apart from {than}",
         "untested": f"{_capital(about.subject())}: one student cannot tell {about.verb('them', 'it')} from {than}",
     }[kind]

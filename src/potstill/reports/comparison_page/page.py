@@ -150,7 +150,7 @@ def render_board(
     spent += f" and measured in {format_duration(measured)}" if made and measured else ""
     links = [(name, key) for name, key in _LINKS if any(s is not None and f' id="{key}"' in s[:60] for s in sections)]
     jumps = tag("ul", *(tag("li", tag("a", n, href=f"#{k}")) for n, k in links), class_="jump")
-    verdict = board.verdict.whole
+    verdict = board.verdict.overall
     top = page_header(
         f"{_KICKER} · {title}", f"{verdict.text}.", verdict_lede(verdict),
         tag("p", lede, " on ", tag("bdi", board.source), f"{spent}.", class_="soft"),
