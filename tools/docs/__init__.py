@@ -1,4 +1,5 @@
-"""The tables in the README and in docs/, made from the registry and from results/, so that none is kept by hand.
+"""The tables in the README and in docs/ and the figures of docs/benchmarks, made from the registry and from results/,
+so that none is kept by hand.
 
 python -m tools.docs          write them
 python -m tools.docs --check  say which are not current, and exit with 1
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tools.docs import (
     architecture,
+    benchmark_plots,
     choice,
     chosen,
     coverage,
@@ -18,6 +20,7 @@ from tools.docs import (
     faults,
     frozen,
     guarded,
+    headlines,
     home,
     imported,
     kernels,
@@ -28,6 +31,8 @@ from tools.docs import (
     sane,
     scaled,
     selection,
+    small_sets,
+    sources,
     stored,
     strong,
     trajectories,
@@ -39,6 +44,8 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "active": selection.active,
     "architecture": architecture.listed,
     "auto": chosen.auto,
+    "balance": small_sets.balance,
+    "benchmark-map": sources.benchmark_map,
     "bytes": stored.bytes_of_data,
     "bytes-ahead": stored.ahead,
     "bytes-codecs": stored.codecs,
@@ -61,8 +68,10 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "kinds": kinds.kinds,
     "knowledge": labels.knowledge,
     "labellers": labels.labellers,
+    "lossless": small_sets.lossless,
     "methods": registry.methods,
     **{f"options-{family}": partial(registry.options, family=family) for family in registry.FAMILIES},
+    **{f"opening-{name}": partial(headlines.opening, name=name) for name in headlines.OPENINGS},
     "own-data": selection.own_data,
     "parametrizations": registry.parametrizations,
     "protocols": registry.protocols,
@@ -70,9 +79,11 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "recipes": matching.recipes,
     "results": matching.results,
     "scaled": scaled.scaled,
+    "small-data": small_sets.small_data,
     "sane": sane.sane,
     "scaling": matching.scaling,
     "selection-scale": selection.selection_scale,
+    **{f"sources-{name}": partial(sources.sources, name=name) for name in sources.SOURCES},
     "speed": matching.speed,
     "store-loss": stored.store_loss,
     "stored-labels": labels.stored_labels,
@@ -88,6 +99,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "students": matching.students,
     "time-to-accuracy": matching.time_to_accuracy,
     "unroll": matching.unroll,
+    "version": sources.version,
 }
 
 
@@ -104,13 +116,15 @@ def render(text: str, root: Path) -> str:
 def main(root: Path, *, check: bool) -> int:
     """Write the tables under ``root``, or say which are not current. Returns the exit status."""
     status = 0
-    picture = root / "docs" / "img" / "architecture.svg"
-    for path in [root / "README.md", *sorted((root / "docs").glob("**/*.md")), picture]:
+    pictures: dict[Path, Callable[[Path], str]] = {root / "docs/img/architecture.svg": architecture.draw}
+    pictures |= {root / f"docs/img/benchmarks/{name}.svg": draw for name, draw in benchmark_plots.FIGURES.items()}
+    for path in [root / "README.md", *sorted((root / "docs").glob("**/*.md")), *pictures]:
         old = path.read_text(encoding="utf-8") if path.exists() else ""
-        new = architecture.draw(root) if path == picture else render(old, root)
+        new = pictures[path](root) if path in pictures else render(old, root)
         if new != old:
             status = 1
             sys.stdout.write(f"{path.relative_to(root)}: {'not current; run' if check else 'written by'} tools.docs\n")
             if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(new, encoding="utf-8")
     return status if check else 0

@@ -12,7 +12,7 @@ from scipy import stats  # type: ignore[import-untyped]
 from potstill.api.listing import list_methods, list_parametrizations
 from tools.docs.parts import mean_and_half, table
 
-__all__ = ["choose", "choose_cells", "choose_gains"]
+__all__ = ["axes_of_grid", "choose", "choose_cells", "choose_gains", "measured_grid", "separable"]
 
 
 _Cells: TypeAlias = dict[tuple[str, str], dict[str, Any]]
@@ -37,14 +37,14 @@ def _pooled(sets: list[list[list[float]]], comparisons: int) -> float | None:
     return float(stats.t.ppf(1 - 0.025 / comparisons, free)) * math.sqrt(2 * spread / min(map(len, means)))
 
 
-def _chosen(root: Path) -> tuple[_Cells, dict[str, dict[str, Any]]]:
+def measured_grid(root: Path) -> tuple[_Cells, dict[str, dict[str, Any]]]:
     """What benchmarks/choose.py has made: cells by objective and parametrization, and real samples by name."""
     found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((root / "results" / "choose").glob("*.json"))]
     cells = {(r["method"], r["over"]): r for r in found if not r["selects"]}
     return cells, {r["method"]: r for r in found if r["selects"]}
 
 
-def _axes(cells: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+def axes_of_grid(cells: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
     """Objectives and parametrizations, in the order of their listings."""
     known = [m["name"] for m in list_methods()], [p["name"] for p in list_parametrizations()]
     used = list(cells)
@@ -52,10 +52,10 @@ def _axes(cells: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
 
 
 def choose(root: Path) -> str:
-    cells, real = _chosen(root)
+    cells, real = measured_grid(root)
     if not cells:
         return "Nothing has been measured yet."
-    methods, overs = _axes(cells)
+    methods, overs = axes_of_grid(cells)
     rows: list[list[object]] = [
         [f"`{m}`", *(mean_and_half(cells[m, p]["accuracy"]) if (m, p) in cells else "—" for p in overs)]
         for m in methods
@@ -75,22 +75,35 @@ def choose(root: Path) -> str:
     return "\n\n".join([*parts, _best(cells, real)])
 
 
-def _best(cells: _Cells, real: dict[str, dict[str, Any]]) -> str:
-    """What the cells say about which is best, and which of them they cannot tell from it."""
+def separable(cells: _Cells, real: dict[str, dict[str, Any]]) -> tuple[list[tuple[str, str]], float, int, int]:
+    """Return what the best cell cannot be told from, by how many points means must differ, and how many cells are
+    above and below the best real samples."""
     order = sorted(cells, key=lambda at: -cells[at]["accuracy"]["mean"])
     mean = {at: 100 * cells[at]["accuracy"]["mean"] for at in order}
-    best = order[0]
-    ours = {m["name"] for m in list_methods() if m["reimplemented"]}
-    reading = " (our reading of an unpublished program)" if best[0] in ours else ""
-    text = f"**Best mean:** {_name(best)}{reading}, {mean[best]:.1f} %."
     # a cell that fell below random samples has broken down, and its spread is another
     floor_of_all = real["random"]["accuracy"]["mean"] if "random" in real else 0.0
     sound = [r for r in [*cells.values(), *real.values()] if r["accuracy"]["mean"] >= floor_of_all]
     least = _pooled([r["values_of_sets"] for r in sound], len(cells) + len(real) - 1)
     if least is None:
-        return text
+        return [], math.inf, 0, 0
     least *= 100
-    near = [f"{_name(at)} ({mean[at]:.1f})" for at in order[1:] if mean[best] - mean[at] < least]
+    floor = max((100 * float(r["accuracy"]["mean"]) for r in real.values()), default=math.inf)
+    near = [at for at in order[1:] if mean[order[0]] - mean[at] < least]
+    up, down = sum(v - floor > least for v in mean.values()), sum(floor - v > least for v in mean.values())
+    return near, least, up, down
+
+
+def _best(cells: _Cells, real: dict[str, dict[str, Any]]) -> str:
+    """What the cells say about which is best, and which of them they cannot tell from it."""
+    best = max(cells, key=lambda at: float(cells[at]["accuracy"]["mean"]))
+    mean = {at: 100 * cells[at]["accuracy"]["mean"] for at in cells}
+    ours = {m["name"] for m in list_methods() if m["reimplemented"]}
+    reading = " (our reading of an unpublished program)" if best[0] in ours else ""
+    text = f"**Best mean:** {_name(best)}{reading}, {mean[best]:.1f} %."
+    order, least, up, down = separable(cells, real)
+    if math.isinf(least):
+        return text
+    near = [f"{_name(at)} ({mean[at]:.1f})" for at in order]
     text += (
         f" Cells are told apart from it where their means differ by more than {least:.1f} points (95 %, the spread "
         "between sets pooled over all cells that are not below random samples, Bonferroni over all comparisons with "
@@ -98,12 +111,9 @@ def _best(cells: _Cells, real: dict[str, dict[str, Any]]) -> str:
     )
     if real:
         top = max(real, key=lambda name: float(real[name]["accuracy"]["mean"]))
-        floor = 100 * real[top]["accuracy"]["mean"]
-        up = sum(value - floor > least for value in mean.values())
-        down = sum(floor - value > least for value in mean.values())
         text += (
-            f" By the same measure {up} of {len(cells)} cells are above the best real samples (`{top}`, {floor:.1f}), "
-            f"{down} below."
+            f" By the same measure {up} of {len(cells)} cells are above the best real samples (`{top}`, "
+            f"{100 * real[top]['accuracy']['mean']:.1f}), {down} below."
         )
     return text
 
@@ -114,10 +124,10 @@ def _name(at: tuple[str, str]) -> str:
 
 def choose_gains(root: Path) -> str:
     """Each parametrization against pixels over the objectives, and each objective against DM over parametrizations."""
-    cells, _ = _chosen(root)
+    cells, _ = measured_grid(root)
     if not cells:
         return "Nothing has been measured yet."
-    methods, overs = _axes(cells)
+    methods, overs = axes_of_grid(cells)
     plain, base = "pixels", "dm"
     inputs = {p: r["inputs"] for (_, p), r in cells.items()}
     rows: list[list[object]] = [
@@ -148,7 +158,7 @@ def _gain(cells: _Cells, wanted: list[tuple[tuple[str, str], tuple[str, str]]]) 
 
 
 def choose_cells(root: Path) -> str:
-    cells, real = _chosen(root)
+    cells, real = measured_grid(root)
     if not cells and not real:
         return "Nothing has been measured yet."
     rows: list[list[object]] = []

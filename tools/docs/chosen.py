@@ -11,25 +11,20 @@ from potstill.evaluation.candidate_trials import AccuracyLoss, paired_loss
 from potstill.evaluation.statistics import summary
 from tools.docs.parts import table
 
-__all__ = ["auto"]
+__all__ = ["auto", "fair_gaps", "repeated_gaps"]
 
 
 def auto(root: Path) -> str:
     """A row for each data set: the grid's best, the gap to what auto chose, how often that is worse, and the time."""
     shown: list[list[object]] = []
     machine: dict[str, Any] = {}
-    for path in sorted((root / "results" / "auto").glob("*.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not found["auto"]:
-            continue
+    for found, gaps, whole in repeated_gaps(root):
         machine = found["machine"]
         grid = _grid(found)
         means = {name: float(right.mean()) for name, right in grid.items()}
         best = max(means, key=lambda name: means[name])
         chosen = [_right(found, cell) for cell in found["auto"].values()]
-        gaps = [paired_loss(grid[best], right, confidence=0.975) for right in chosen]
         fair = [100 * _fair(grid, right) for right in chosen]
-        whole = summary([100 * gap.mean for gap in gaps])
         ends = whole["ci95"]
         spent = sum(cell["seconds"] for cell in found["grid"].values())
         share = sum(cell["seconds"] for cell in found["auto"].values()) / len(gaps) / spent
@@ -50,6 +45,25 @@ def auto(root: Path) -> str:
         "significantly worse", "answered with real samples", "its time / the grid's",
     ]  # fmt: skip
     return f"{table(head, shown)}\n\n{machine['processor']}, one thread, torch {machine['torch']}. `benchmarks/auto.py`"
+
+
+def repeated_gaps(root: Path) -> list[tuple[dict[str, Any], list[AccuracyLoss], dict[str, Any]]]:
+    """Of each data set the file, the gap of each repeat, and their mean in points with its interval."""
+    measured = []
+    for path in sorted((root / "results" / "auto").glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["auto"]:
+            grid = _grid(found)
+            best = max(grid, key=lambda name: float(grid[name].mean()))
+            gaps = [paired_loss(grid[best], _right(found, cell), confidence=0.975) for cell in found["auto"].values()]
+            measured.append((found, gaps, summary([100 * gap.mean for gap in gaps])))
+    return measured
+
+
+def fair_gaps(root: Path) -> list[float]:
+    """Of each data set the mean gap in points, where other samples picked the grid's best."""
+    of = [(_grid(found), [_right(found, cell) for cell in found["auto"].values()]) for found, *_ in repeated_gaps(root)]
+    return [100 * sum(_fair(grid, right) for right in chosen) / len(chosen) for grid, chosen in of]
 
 
 def _right(found: dict[str, Any], cell: dict[str, Any]) -> torch.Tensor:

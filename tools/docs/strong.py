@@ -7,7 +7,7 @@ from typing import Any
 
 from tools.docs.parts import mean_and_half, table
 
-__all__ = ["strong", "strong_across", "strong_best"]
+__all__ = ["SIZES", "longest_cells", "strong", "strong_across", "strong_best"]
 
 _OWN, _LONG = "potstill-short", "potstill-long"
 _NAMES = {
@@ -110,34 +110,54 @@ _PUBLISHED = {
     ("mnist", 50): ("DSA 99.2",),
 }
 """Highest figures whose source was read, in float32 pictures: docs/benchmarks/strong.md, "Beside published figures"."""
+SIZES = {key: float(published[0].split()[-1]) for key, published in _PUBLISHED.items()}
+"""The best of these in per cent, by data set and pictures per class."""
 _OURS = {1: "frepo-frequency", 10: ("ncfm-frequency160", "rfad-frequency160"), 50: "rfad-frequency256"}
 """What stands for ours at each size: the arm that was given the most time, not the one that scored best."""
 _REAL = {1: "random-frequency", 10: "random-frequency160", 50: "random-frequency256"}
 
 
-def _longest(cells: list[dict[str, Any]], arms: str | tuple[str, ...]) -> str:
+def _longest(cells: list[dict[str, Any]], arms: str | tuple[str, ...]) -> dict[str, Any]:
     """The cell of the first of these arms that there is: made longest; students of 1,200 updates, else of 300."""
     for arm in (arms,) if isinstance(arms, str) else arms:
         own = [c for c in cells if c["arm"] == arm and c["network"].endswith("w128") and c["protocol"] in (_OWN, _LONG)]
         if own:
-            c = max(own, key=lambda c: (c["seconds_asked"], c["protocol"] != _OWN))
-            took = f", {c['seconds_asked'] / 60:g} min" if c["seconds_asked"] else ""
-            return f"{mean_and_half(c['accuracy'])} ({len(c['values_of_sets'])} × {c['students']}{took})"
-    return ""
+            return max(own, key=lambda c: (c["seconds_asked"], c["protocol"] != _OWN))
+    return {}
+
+
+def longest_cells(root: Path, data: str, n: int) -> dict[str, dict[str, Any]]:
+    """Cells of a data set at the bytes of ``n`` float32 pictures a class; empty where nothing was measured.
+
+    Keys: ``ours``, ``start`` (what it began as), ``two bits`` (real pictures in those true bytes), ``eighth`` (ours in
+    an eighth of them) and ``eighth two bits``.
+    """
+    found = _cells(root)
+    same, true, eighth = (
+        found.get(f"{data}-{size}", ({}, []))[1] for size in (f"ipc{n}", f"true{31440 * n}", f"true{3930 * n}")
+    )
+    return {
+        "ours": _longest(same, _OURS[n]), "start": _longest(same, _REAL[n]), "two bits": _longest(true, "random-2bits"),
+        "eighth": _longest(eighth, ("rfad-frequency256", "rfad-frequency160", _OURS[1])),
+        "eighth two bits": _longest(eighth, "random-2bits"),
+    }  # fmt: skip
+
+
+def _said(cell: dict[str, Any]) -> str:
+    """A cell's accuracy, its sets and students, and the minutes that it was given."""
+    if not cell:
+        return ""
+    took = f", {cell['seconds_asked'] / 60:g} min" if cell["seconds_asked"] else ""
+    return f"{mean_and_half(cell['accuracy'])} ({len(cell['values_of_sets'])} × {cell['students']}{took})"
 
 
 def strong_best(root: Path) -> str:
     """By data and size: published figures, our set in the same bytes, and real samples in them, in three forms."""
-    found, rows = _cells(root), list[list[object]]()
+    rows: list[list[object]] = []
     for (data, n), published in _PUBLISHED.items():
-        same, true, eighth = (
-            found.get(f"{data}-{size}", ({}, []))[1] for size in (f"ipc{n}", f"true{31440 * n}", f"true{3930 * n}")
-        )
-        rows.append([
-            data, n, "; ".join(published), _longest(same, _OURS[n]), _longest(same, _REAL[n]),
-            _longest(true, "random-2bits"), _longest(eighth, ("rfad-frequency256", "rfad-frequency160", _OURS[1])),
-            _longest(eighth, "random-2bits"),
-        ])  # fmt: skip
+        cells = longest_cells(root, data, n)
+        order = ("ours", "start", "two bits", "eighth", "eighth two bits")
+        rows.append([data, n, "; ".join(published), *(_said(cells[key]) for key in order)])
     head: list[object] = [
         "data", "a class", "published, float32", "ours in those bytes", "what it began as",
         "real pictures in 2 bits, those true bytes", "ours in an eighth of them", "real pictures in 2 bits, an eighth",
