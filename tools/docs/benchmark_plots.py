@@ -83,7 +83,7 @@ def automatic(root: Path) -> str:
         "kinds of data: means with 95 % intervals over five repeats, and each repeat."
     )
     axis = Axis("grid's best minus the choice, points", -2, 4, 1, marks={0.0: "as good as the grid's best"})
-    return rows_chart(title, rows, axis, left=240, signed=True)
+    return rows_chart(title, rows, axis, left=250, signed=True)
 
 
 def codecs(root: Path) -> str:
@@ -155,7 +155,7 @@ def published(root: Path) -> str:
         "the share of the published steps that ours made."
     )
     return rows_chart(
-        title, rows, Axis("test accuracy, %   (right: share of the published steps)", 45, 100, 5), left=225
+        title, rows, Axis("test accuracy, %   (right: share of the published steps)", 45, 100, 5), left=245
     )
 
 

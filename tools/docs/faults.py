@@ -38,10 +38,10 @@ def faults(root: Path) -> str:
 
 
 def _cell(row: dict[str, Any] | None) -> str:
-    """So many faults: told in one line, ended well all the same, wrong."""
+    """So many faults: refused in one line, done all the same, wrong."""
     if row is None or not row["faults"]:
         return "—"
     if row["part"] == "kills":
         return f"{row['faults']}: {row['same']} went on" + (f", {len(row['wrong'])} wrong" if row["wrong"] else "")
     wrong = f", {len(row['wrong'])} wrong" if row["wrong"] else ""
-    return f"{row['faults']}: {row['told']} told, {row['borne']} borne{wrong}"
+    return f"{row['faults']}: {row['told']} refused, {row['borne']} done{wrong}"

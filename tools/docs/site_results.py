@@ -13,10 +13,10 @@ from mkdocs.structure.pages import Page
 
 from tools.docs.sources import SOURCES
 
-__all__ = ["on_files", "on_page_markdown", "results_page"]
+__all__ = ["on_files", "on_page_markdown", "results_page", "rewritten", "used"]
 
 ROOT = Path(__file__).resolve().parents[2]
-_LINK = re.compile(r"\]\((?:\.\./)+results/([\w./-]+)\)")
+_LINK = re.compile(r"\]\((?:\.\./)+results(?:/([\w./-]+))?\)")
 
 
 def used() -> dict[str, list[Path]]:
@@ -56,12 +56,18 @@ def anchor(place: str) -> str:
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let links to results lead to their copy on the site."""
-    up = "../" * page.file.src_uri.count("/")
+    return rewritten(markdown, page.file.src_uri)
+
+
+def rewritten(markdown: str, place: str) -> str:
+    """Return a page's text with its links to results as they are on the site, where it lies at ``place``."""
+    up = "../" * place.count("/")
 
     def moved(link: re.Match[str]) -> str:
-        place = link[1]
-        if (ROOT / "results" / place).is_dir():
-            return f"]({up}benchmarks/results.md#{place.replace('/', '')})"
-        return f"]({up}results/{place})"
+        if link[1] is None:
+            return f"]({up}benchmarks/results.md)"
+        if (ROOT / "results" / link[1]).is_dir():
+            return f"]({up}benchmarks/results.md#{link[1].strip('./')})"
+        return f"]({up}results/{link[1]})"
 
     return _LINK.sub(moved, markdown)
