@@ -37,7 +37,7 @@ def fuzzed(root: Path) -> str:
     least, most = (pick(rows, key=lambda r: int(r["tried"])) for pick in (min, max))
     where = ", ".join(f"{r['target']} {len(r['found'])}" for r in rows if r["found"])
     ended = (
-        f"{found} kinds of them ({where}) ended otherwise, and are mended, each with a test" if found else "none did"
+        f"{found} kinds of them ({where}) ended otherwise; each has a test" if found else "none did"
     )
     return (
         f"{len(rows)} readers were given {made['tried']:,} damaged inputs by atheris in {made['seconds'] / 60:,.0f} "

@@ -179,7 +179,7 @@ def effort(root: Path) -> str:
             mean_and_half(cell["accuracy"]), f"{sum(alike) / len(alike):.1f} ({min(alike):.1f} to {max(alike):.1f})",
         ])  # fmt: skip
     head: list[object] = [
-        "data", "method", "effort", "steps", "seconds of a core", "accuracy, %", "random, %: mean of 3 sets (range)"
+        "data", "method", "preset", "steps", "seconds of a core", "accuracy, %", "random, %: mean of 3 sets (range)"
     ]  # fmt: skip
     about = (
         "10 items per class, one set each, 3 students of ConvNet-W32 (with BatchNorm for the decoupled methods), which "

@@ -29,7 +29,7 @@ def sane(root: Path) -> str:
     said = (
         f"Random real samples: {100 * random:.1f} %. Accuracy in percent on a held-out quarter of `{options['data']}`, "
         f"{options['ipc']} float32 inputs of each class, mean of two students (`{options['network']}`); one set each, "
-        "which is why five points to either side say nothing. Made by quick effort in that network (in one with "
+        "which is why five points to either side say nothing. Made by the preset `quick` in that network (in one with "
         "BatchNorm where a method needs it, whose own students tell a few points more right), in at most "
         f"{options['budget']:.0f} seconds, which {refused or 'no method'} did not fit. {held['machine']['processor']}, "
         f"torch {held['machine']['torch']}. `benchmarks/sane.py`"
