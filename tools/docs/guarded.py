@@ -36,9 +36,7 @@ def fuzzed(root: Path) -> str:
     rows, found = made["rows"], made["found"]
     least, most = (pick(rows, key=lambda r: int(r["tried"])) for pick in (min, max))
     where = ", ".join(f"{r['target']} {len(r['found'])}" for r in rows if r["found"])
-    ended = (
-        f"{found} kinds of them ({where}) ended otherwise; each has a test" if found else "none did"
-    )
+    ended = f"{found} kinds of them ({where}) ended otherwise; each has a test" if found else "none did"
     return (
         f"{len(rows)} readers were given {made['tried']:,} damaged inputs by atheris in {made['seconds'] / 60:,.0f} "
         f"minutes of one process, start included ({most['target']} {most['tried']:,}, {least['target']} "

@@ -67,7 +67,7 @@ QUESTIONS = {
     "codecs": ("What do fewer bits cost?", "benchmarks/codecs"),
     "labels": ("What do stored labels cost, and who can read a set?", "labels"),
     "scaling": ("How many hard labels is a soft label worth?", "scaling-fashion-mnist"),
-    "selection": ("Which real samples should you keep?", "pruning-fashion-mnist-0"),
+    "selection": ("Which real samples should you keep?", "benchmarks/selection"),
     "choice": ("Which method over which parametrization?", "benchmarks/choice"),
     "automatic": ("What does the automatic choice lose?", "benchmarks/automatic"),
     "data": ("Does it work on data as people keep them?", "benchmarks/data"),
@@ -94,7 +94,8 @@ def benchmark_map(root: Path) -> str:
     """Return a card for each page: its question, the first sentence of its answer, and its figure."""
     cards = [
         f"-   **[{question}]({name}.md)**\n\n    "
-        f"[![Figure: {question}](../img/{figure}.svg){{ loading=lazy }}]({name}.md)\n\n    {OPENINGS[name](root)[0]}"
+        f"[![Figure: {question}](../img/{figure}.svg){{ loading=lazy .thumbnail }}]({name}.md)\n\n    "
+        f"{OPENINGS[name](root)[0]}"
         for name, (question, figure) in QUESTIONS.items()
     ]
     return '<div class="grid cards" markdown>\n\n' + "\n\n".join(cards) + "\n\n</div>"

@@ -148,7 +148,7 @@ def _said(cell: dict[str, Any]) -> str:
     if not cell:
         return ""
     took = f", {cell['seconds_asked'] / 60:g} min" if cell["seconds_asked"] else ""
-    return f"{mean_and_half(cell['accuracy'])} ({len(cell['values_of_sets'])} × {cell['students']}{took})"
+    return f"{mean_and_half(cell['accuracy'])}<br>({len(cell['values_of_sets'])}×{cell['students']}{took})"
 
 
 def strong_best(root: Path) -> str:
@@ -158,8 +158,5 @@ def strong_best(root: Path) -> str:
         cells = longest_cells(root, data, n)
         order = ("ours", "start", "two bits", "eighth", "eighth two bits")
         rows.append([data, n, "; ".join(published), *(_said(cells[key]) for key in order)])
-    head: list[object] = [
-        "data", "a class", "published, float32", "ours in those bytes", "what it began as",
-        "real pictures in 2 bits, those true bytes", "ours in an eighth of them", "real pictures in 2 bits, an eighth",
-    ]  # fmt: skip
+    head: list[object] = ["data", "a class", "published", "ours", "its start", "2 bits", "ours, ⅛", "2 bits, ⅛"]
     return table(head, rows)
