@@ -36,7 +36,7 @@ def test_a_page_opens_with_its_answer_and_one_figure(name: str) -> None:
     question, figure = QUESTIONS[name]
     assert body.strip().startswith(f"# {question}\n\n<!-- opening-{name}:begin -->")
     after = body.split(f"<!-- opening-{name}:end -->")[1].strip()
-    shown = re.match(r"!\[([^\]]{30,})\]\(\.\./img/([\w./-]+)\.svg\)", after)
+    shown = re.match(r"\[!\[([^\]]{30,})\]\(\.\./img/([\w./-]+)\.svg\)\]\(\.\./img/\2\.svg\)\n", after)
     assert shown is not None
     assert shown[2] == figure
     assert "\n## What not to conclude\n" in body
