@@ -49,7 +49,8 @@ SOURCES: dict[str, tuple[tuple[str, str], ...]] = {
     "speed": (
         ("speed.json", "benchmarks/speed.py"), ("experts.json", "benchmarks/experts.py"),
         ("unroll.json", "benchmarks/unroll.py"), ("kernel_costs.json", "benchmarks/kernel_costs.py"),
-        ("students.json", "benchmarks/students.py"), ("scaling.json", "benchmarks/scaling.py"), ("imagenet_recipes.json", "benchmarks/imagenet_recipes.py"),
+        ("students.json", "benchmarks/students.py"), ("scaling.json", "benchmarks/scaling.py"),
+        ("imagenet_recipes.json", "benchmarks/imagenet_recipes.py"),
         ("simulate.json", "benchmarks/simulate.py"), ("ranks.json", "benchmarks/ranks.py"),
         ("convolution.json", "benchmarks/convolution.py"), ("amortised.json", "benchmarks/amortised.py"),
     ),
