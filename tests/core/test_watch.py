@@ -56,6 +56,33 @@ def test_a_log_has_a_line_every_ten_seconds_with_the_time_that_is_left(clock: Cl
     assert [line.split(",")[0] for line in lines[2:]] == [f"potstill: dm: step {n} of 1" for n in (27, 47, 67, 87)]
 
 
+class Ticks:
+    """An event that lets a ticker go round a number of times."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+
+    def wait(self, seconds: float) -> bool:
+        self.rounds -= 1
+        return self.rounds < 0
+
+
+@pytest.mark.parametrize(("made", "lines"), [(3, 2), (1000, 0)])
+def test_a_task_is_shown_again_while_it_runs_and_not_when_it_is_done(
+    made: int, lines: int, clock: Clock, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ProgressReporter(quiet=False) as watcher:
+        watcher.begin("dm")
+        steps(watcher, clock, made, 0.5)
+        capsys.readouterr()
+        for _ in range(2):
+            clock.now += 60.0
+            with monkeypatch.context() as patch:
+                patch.setattr(watcher, "_over", Ticks(1))
+                watcher._tick()
+        assert capsys.readouterr().err.count("potstill: dm: step ") == lines
+
+
 def test_what_takes_over_an_hour_is_forecast_at_once_with_how_to_ask_for_less(clock: Clock, capsys: Any) -> None:
     with ProgressReporter(quiet=False) as watcher:
         watcher.begin("dm", "--preset quick or --time-limit 30m")

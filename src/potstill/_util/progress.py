@@ -98,7 +98,7 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
         self._min_seconds = min_seconds
         self._task_name, self._steps_name, self._hint = "", "", ""
         self._started = self._last_line = 0.0
-        self._printed = False
+        self._printed = self._finished = False
         self._share: Callable[[], float | None] = lambda: None
         self._detail: Callable[[], str] = str
         self._eta, self._hinted = EtaEstimator(), False
@@ -253,7 +253,7 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
             now = time.monotonic()
             if what != self._task_name:
                 self._task_name, self._started, self._printed, self._last_line = what, now, False, 0.0
-            self._share, self._detail = share, detail
+            self._share, self._detail, self._finished = share, detail, finished
             if sys.stderr.isatty():
                 self._draw()
             elif now - self._started >= self._min_seconds and (
@@ -271,6 +271,8 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
                 now = time.monotonic()
                 if self._bar is not None:
                     self._draw()
+                elif self._finished:
+                    continue  # its last line stands
                 elif now - self._started >= self._min_seconds and now - self._last_line >= LINE_INTERVAL:
                     self._line()
 
