@@ -55,7 +55,8 @@ def test_a_factory_is_a_value(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("convnt", "did you mean convnet"), ("resnet19", "did you mean resnet18"),
+        ("convnt", "did you mean convnet"), ("forest", "only `potstill evaluate` takes it"),
+        ("resnet19", "did you mean resnet18"),
         ("convnet-bach", "did you mean batch"), ("convnet-batch-group", "batch and group"),
         ("convnet-d3-d4", "chosen once, but 'convnet-d3-d4' has 3 and 4"),
         ("convnet-relu-relu", "'relu' twice"), ("convnet-d0", "no part 'd0'"), ("mlp-d3", "no part 'd3'"),

@@ -236,6 +236,11 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     """Return the canonical name and a function that builds the network."""
     family, *parts = name.split("-")
     if family not in _FAMILIES:
+        if name.partition(":")[0] in registry.names("learners"):
+            raise PotstillError(
+                f"{name} is a learner: it measures sets and makes none, so only `potstill evaluate` takes it; "
+                "name one of `potstill networks`"
+            )
         raise unknown_name("network", name, [e.name for e in catalogue()] + list(registry.names("networks")))
     if repeated := next((p for n, p in enumerate(parts) if p in parts[:n]), None):
         raise PotstillError(f"a part of a network's name is given once, but {name!r} has {repeated!r} twice; drop one")
