@@ -6,17 +6,24 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from potstill.api.listing import list_methods
 from potstill.cli.main import main
 from potstill.cli.parsing import parse
 from tools import docs as tables
+from tools.docs.workplace import make_workplace
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW = ("README.md", "docs/guides/how-to.md", "docs/index.md", "docs/explanation/accuracy.md")
+SLOW = (
+    "README.md",
+    "docs/guides/how-to.md",
+    "docs/index.md",
+    "docs/explanation/accuracy.md",
+    "docs/learn/first-comparison.md",
+    "docs/learn/pictures.md",
+    "docs/learn/tables.md",
+)
 """Pages whose examples take long: ``make check`` runs them."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 BLOCK = re.compile(r"(?P<run><!-- run -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -33,16 +40,8 @@ def commands(code):
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A folder with what the pages speak of: photos/, flowers.csv, gentle.yaml, pull.py."""
-    rng = np.random.default_rng(0)
-    for c, name in enumerate(("rose", "tulip")):
-        folder = tmp_path / "photos" / name
-        folder.mkdir(parents=True)
-        for n in range(20):
-            pixels = (rng.random((8, 8, 3)) * 120 + 130 * c).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{n:02}.png")
-    rows = [f"{rng.normal(c):.3f},{rng.normal(-c):.3f},{'ab'[c]}" for c in (0, 1) for _ in range(20)]
-    (tmp_path / "flowers.csv").write_text("\n".join(["length,width,species", *rows]) + "\n")
+    """A folder with what the pages speak of: photos/, flowers.csv, flow.csv, gentle.yaml, pull.py."""
+    make_workplace(tmp_path)
     recipe = next(code for _, language, code, _ in blocks(ROOT / "docs/guides/how-to.md") if language == "yaml")
     (tmp_path / "gentle.yaml").write_text(recipe)
     method = next(code for _, language, code, _ in blocks(ROOT / "docs/extend/method.md") if language == "python")
@@ -122,3 +121,12 @@ def test_pages_and_help_use_plain_words(phrase):
     read = [*PAGES, *(ROOT / "src/potstill/cli/commands").glob("*.py")]
     found = [page.name for page in read if phrase in page.read_text(encoding="utf-8").lower()]
     assert not found
+
+
+def test_the_methods_to_start_with_are_those_that_the_advice_compares():
+    page = (ROOT / "docs/guides/choose-a-method.md").read_text(encoding="utf-8")
+    section = page.split("## Five to start with\n")[1].split("\n## ")[0]
+    first = re.findall(r"^\| `([\w-]+)`", section, re.MULTILINE)
+    compared = next(words for words in commands(section) if words[1] == "compare")
+    assert len(first) == 5
+    assert compared[compared.index("--methods") + 1].split(",") == first[:4]
