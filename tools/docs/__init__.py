@@ -72,7 +72,6 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "labellers": labels.labellers,
     "lossless": small_sets.lossless,
     "methods": registry.methods,
-    **{f"options-{family}": partial(registry.options, family=family) for family in registry.FAMILIES},
     **{f"opening-{name}": partial(headlines.opening, name=name) for name in headlines.OPENINGS},
     "own-data": selection.own_data,
     "parametrizations": registry.parametrizations,

@@ -1,4 +1,4 @@
-"""Pages of methods, out of their code, their pictures and the measured tables."""
+"""Pages of methods, out of their code, their pictures, the papers and the measured tables."""
 
 import dataclasses
 import inspect
@@ -16,30 +16,34 @@ from potstill._util.formatting import OPTION_NAMES
 from potstill.api.listing import format_presets, list_methods
 from potstill.core.registry import get_method_class
 from tools.docs.generated_page import GeneratedPage
+from tools.docs.measured import measured
 from tools.docs.method_pictures import OUT as PICTURES
 from tools.docs.method_pictures import file_of
+from tools.docs.papers import bibtex
 from tools.docs.parts import paper
+from tools.docs.registry import FAMILIES, MENU, published_runs, traits, with_links
 
-__all__ = ["described", "equation", "method_page", "method_pages", "numbers", "place"]
+__all__ = ["described", "equation", "method_page", "method_pages", "place"]
 
 ROOT = Path(__file__).resolve().parents[2]
-MEASURED = {
-    "benchmarks/published.md": "Beside what was published",
-    "benchmarks/strong.md": "Strong small sets",
-    "benchmarks/recipes.md": "Recipes",
-}
-"""Pages whose tables are made by scripts, and have rows of methods."""
 SCROLLS = 'style="overflow-x: auto" tabindex="0"'
 """Of an equation: on a phone it is wider than the page."""
+FIRST = (
+    "iterations", "outer", "features", "keep", "pool", "lr", "network", "parametrization", "labels", "init_from",
+    "augment", "num_experts", "teacher_epochs", "committee", "record_epochs", "runs", "cut", "steps_per_network",
+    "temperature", "batch_real",
+)  # fmt: skip
+"""Fields that people change, the commonest first: a page shows five of them."""
+SHOWN = 5
 
 
 def method_pages() -> list[GeneratedPage]:
     """Return a page for each method, by family."""
     return [
         GeneratedPage(
-            place(row["name"]), row["name"], ("Methods", "Every method", row["family"].capitalize()), method_page(row)
+            place(row["name"]), row["name"], ("Methods", "Every method", MENU[row["family"]]), method_page(row)
         )
-        for row in list_methods(outside=False)
+        for row in sorted(list_methods(outside=False), key=lambda row: [*FAMILIES].index(row["family"]))
     ]
 
 
@@ -49,88 +53,130 @@ def place(name: str) -> str:
 
 
 def method_page(row: dict[str, Any]) -> str:
-    """Markdown of one method, a row of ``list_methods``."""
+    """Return the Markdown of one method, a row of ``list_methods``."""
     kind = get_method_class(row["name"])
-    told = [row["family"], "keeps real samples" if row["is_selection"] else "makes new samples"]
-    told += [
-        "soft labels" if row["soft_labels"] else "hard labels",
-        "works on " + ("anything" if "*" in row["kinds"] else ", ".join(row["kinds"])),
-    ]
-    lines = [
+    return "\n\n".join([
         f"# {row['name']}",
-        f"{row['title']} ({row['year']}), {paper(row['paper'])}. {row['summary']}",
-        f"Family {'; '.join(told)}. All of the family, side by side: [{row['family']}](../methods/{row['family']}.md).",
-        f"```bash\npotstill distill photos/ --method {row['name']} --ipc 10 --out small.safetensors\n```",
-        "## What it does",
+        f"{row['summary']}",
+        picture(row),
+        f'!!! tip "When to use it"\n    {with_links(row["use_when"])}',
+        f'!!! warning "When not"\n    {with_links(row["avoid_when"])}',
+        facts(row),
+        "## Run it",
+        command(row),
+        "## Equation",
         described(inspect.getdoc(sys.modules[kind.__module__]) or ""),
-        *picture(row),
-        "## How long",
-        "\n".join(f"- {said}" for said in format_presets(row["presets"])) or "It has one length.",
         "## Options",
         options(kind),
-    ]
-    if found := numbers(row["name"]):
-        lines += ["## Measured", found]
-    return "\n\n".join(lines) + "\n"
+        published_runs(row["name"], folded=True),
+        "## Published and measured",
+        measured(row["name"]),
+        "## Related",
+        related(row),
+        "## Cite",
+        f"```bibtex\n{bibtex(row['paper'])}\n```",
+        "## Source",
+        source(kind),
+        "Next: [all methods](../methods/index.md) · [choose a method](../benchmarks/choice.md) · "
+        "[write your own](../extend/method.md)",
+    ]).replace("\n\n\n\n", "\n\n") + "\n"  # fmt: skip
 
 
-def picture(row: dict[str, Any]) -> list[str]:
-    """What it makes of the digits, where `tools.docs.method_pictures` has drawn it."""
+def facts(row: dict[str, Any]) -> str:
+    """Return a line of the method's traits, and one of its paper."""
+    found = traits(row)
+    before = found["before the first step"]
+    told = [
+        f"Family [{MENU[row['family']]}](../methods/{row['family']}.md)", f"{found['items']} samples",
+        f"{found['labels']} labels", f"works on {found['works on']}",
+        "trains nothing first" if before == "nothing" else f"{before} first",
+    ]  # fmt: skip
+    own = " The authors published no code: this is our reading." if row["reimplemented"] else ""
+    return f"{' · '.join(told)}.\n\nPaper: {row['title']} ({row['year']}), {paper(row['paper'])}.{own}"
+
+
+def picture(row: dict[str, Any]) -> str:
+    """Return what it makes of the digits, where `tools.docs.method_pictures` has drawn it."""
     name = row["name"]
-    made = json.loads((PICTURES / "made.json").read_text(encoding="utf-8")).get(name)
-    if made is None:
-        return []
+    if name not in _made():
+        return ""
     what = "chooses from" if row["is_selection"] else "makes of"
     alt = f"Three small pictures of each digit that {name} {what} the training data, digits 0 to 9 from left to right"
-    how = "" if row["is_selection"] else f", {made['steps']:,} steps on `{made['network']}`"
-    return [
-        "## What it makes",
-        f"![{alt}](../img/methods/{file_of(name)}.png)",
-        f"Three a class that it {what} the bundled digits (8×8): `--preset quick`, seed 0{how}. To look at, not to "
-        "measure by; `python -m tools.docs.method_pictures` makes it again.",
-    ]
+    return (
+        f"![{alt}](../img/methods/{file_of(name)}.png)\n\n"
+        f"Three a class that it {what} the bundled digits (8×8), by the command below. To look at, not to measure by."
+    )
+
+
+def command(row: dict[str, Any]) -> str:
+    """Return the command that made the picture with what it printed, and how long each preset is."""
+    made = _made().get(row["name"])
+    lengths = "\n".join(f"- {said}" for said in format_presets(row["presets"]))
+    known = "" if made is None else f"```bash\n{made['command']}\n```\n\n```text\n{made['printed']}\n```\n\n"
+    return f"{known}How much each `--preset` does:\n\n{lengths}"
+
+
+def _made() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((PICTURES / "made.json").read_text(encoding="utf-8"))
+    return found
 
 
 def described(text: str) -> str:
-    """A module's docstring: equations as MathML, which browsers show without a script, the rest as it stands."""
+    """Return a module's docstring: equations as MathML, which browsers show without a script, the rest as it stands."""
     parts = re.split(r"^\.\. math::((?:[ ]+\S.*)?\n(?:^(?:[ ]+.*)?\n)*)", text + "\n", flags=re.MULTILINE)
     shown = [
         textwrap.dedent(part).strip() if n % 2 == 0 else f"<div {SCROLLS}>{equation(part)}</div>"
         for n, part in enumerate(parts)
     ]
-    return "\n\n".join(re.sub(r"``(.+?)``", r"`\1`", part) for part in shown if part)
+    prose = "\n\n".join(re.sub(r"``(.+?)``", r"`\1`", part) for part in shown if part)
+    return re.sub(r":math:`(.+?)`", lambda found: equation(found[1], display="inline"), prose)
 
 
-def equation(latex: str) -> str:
-    """As MathML; the converter takes signs of a size for signs of another kind, so sizes are left out."""
-    return str(convert(re.sub(r"\\[Bb]igg?[lr]?(?![a-z])", "", latex.replace(r"\tfrac", r"\frac")), display="block"))
+def equation(latex: str, display: str = "block") -> str:
+    """Return MathML; the converter takes signs of a size for signs of another kind, so sizes are left out."""
+    plain_sizes = re.sub(r"\\[Bb]igg?[lr]?(?![a-z])", "", latex.replace(r"\tfrac", r"\frac"))
+    return str(convert(plain_sizes, display=display))
 
 
 def options(kind: Any) -> str:
-    """Every option with its default, and what it is, which says where the default comes from."""
-    docs = field_docs(kind)
+    """Return the five options that people change, then all, folded."""
+    fields = [f.name for f in dataclasses.fields(kind)]
+    if not fields:
+        return "It has none of its own. `potstill distill --help` shows those of every method."
+    first = [name for name in FIRST if name in fields][:SHOWN]
+    if len(fields) <= SHOWN + 1:
+        return _option_table(kind, fields)
+    return f"{_option_table(kind, first)}\n\n{folded(f'All {len(fields)} options', _option_table(kind, fields))}"
+
+
+def _option_table(kind: Any, names: list[str]) -> str:
+    docs, by_name = field_docs(kind), {f.name: f for f in dataclasses.fields(kind)}
     rows = [
-        f"| `--{'no-' if f.default is True else ''}{OPTION_NAMES.get(f.name, f.name).replace('_', '-')}` "
-        f"| `{plain(f.default)}` | {docs.get(f.name, '').replace('``', '`').replace('|', chr(92) + '|')} |"
-        for f in dataclasses.fields(kind)
+        f"| `--{'no-' if by_name[name].default is True else ''}{OPTION_NAMES.get(name, name).replace('_', '-')}` "
+        f"| `{plain(by_name[name].default)}` | {docs.get(name, '').replace('``', '`').replace('|', chr(92) + '|')} |"
+        for name in names
     ]
-    return "\n".join(["| option | default | what it is |", "| --- | --- | --- |", *rows]) if rows else "It has none."
+    return "\n".join(["| option | default | what it is |", "| --- | --- | --- |", *rows])
+
+
+def folded(title: str, content: str) -> str:
+    """Return content that opens when its title is clicked."""
+    return f'??? note "{title}"\n\n' + textwrap.indent(content, "    ")
 
 
 def plain(value: Any) -> str:
     return (str(value) or '""').replace("|", "\\|")
 
 
-def numbers(name: str) -> str:
-    """Rows of the measured tables that are of a method, under the link to the page that says how they were made."""
-    named = re.compile(rf"`(?:recipes/)?{re.escape(name)}(?:-frequency|-tiles|\.yaml)?`(?:,|$)")
-    found = []
-    for page, about in MEASURED.items():
-        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-        for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
-            head, rule, *rows = table.splitlines()
-            titles = [cell.strip().partition(",")[0] for cell in head.split("|")]
-            at = next((titles.index(title) for title in ("method", "arm", "recipe") if title in titles), 0)
-            if kept := [row for row in rows if named.match(row.split("|")[at].strip())]:
-                found.append("\n".join([f"From [{about}](../{page}), where it is said how:\n", head, rule, *kept]))
-    return "\n\n".join(found)
+def related(row: dict[str, Any]) -> str:
+    """Return links to the methods that are near, each with its summary."""
+    summaries = {other["name"]: other["summary"] for other in list_methods(outside=False)}
+    return "\n".join(f"- [{name}]({file_of(name)}.md): {summaries[name]}" for name in row["related"])
+
+
+def source(kind: Any) -> str:
+    """Return the listing of a method's file, folded."""
+    path = Path(inspect.getsourcefile(kind) or "")
+    text = path.read_text(encoding="utf-8").rstrip()
+    title = f"{path.relative_to(ROOT).as_posix()}, {len(text.splitlines())} lines"
+    return folded(title, f"````python\n{text}\n````")

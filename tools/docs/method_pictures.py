@@ -3,7 +3,8 @@
 ``python -m tools.docs.method_pictures [METHOD …]`` runs ``potstill distill`` for each and writes
 ``docs/img/methods/METHOD.png``, three items of each class, and the command with what it printed to ``made.json`` beside
 them (``--out DIR``: there). Methods that are there already are left out unless named.
-Each is run as quickly as it can be looked at: preset quick, few steps, a small network. No number is drawn from it.
+Each is run as quickly as it can be looked at: preset quick, a small network, and few steps where those move every item.
+No number is drawn from it.
 """
 
 import argparse
@@ -55,7 +56,9 @@ def drawn_larger(levels: np.ndarray) -> Image.Image:
 
 def command(name: str, network: str | None) -> list[str]:
     """Return the arguments of ``potstill`` that make a method's set."""
-    steps = [] if get_method_class(name).info.is_selection else ["--steps", str(STEPS)]
+    info = get_method_class(name).info
+    whole = info.is_selection or info.family == "decoupled"  # batch after batch: fewer steps would leave most untouched
+    steps = [] if whole else ["--steps", str(STEPS)]
     small = [] if network is None else ["--network", network]
     return [
         "distill", "digits", "--method", name, "--ipc", str(EACH), "--preset", "quick", *steps, *small,
@@ -73,7 +76,6 @@ def made(name: str) -> tuple[potstill.Distilled, dict[str, Any]] | None:
                 status = potstill_main(arguments)
             if status == 0:
                 small = potstill.load("small.safetensors")
-                small = small.to("cpu") if hasattr(small, "to") else small
                 card = small.metadata
                 record = {
                     "command": shlex.join(["potstill", *arguments]), "printed": printed.getvalue().strip(),

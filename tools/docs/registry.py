@@ -1,16 +1,16 @@
 """Tables of what Potstill itself registers."""
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
-from potstill._util.formatting import OPTION_NAMES
 from potstill.api.listing import list_codecs, list_methods, list_parametrizations, list_protocols
 from potstill.core.registry import resolve
 from potstill.methods.engine import PublishedRun
 from tools.docs.parts import paper, table
 
-__all__ = ["FAMILIES", "methods", "options", "parametrizations", "protocols"]
+__all__ = ["FAMILIES", "MENU", "methods", "parametrizations", "protocols", "published_runs", "traits", "with_links"]
 
 
 FAMILIES = {
@@ -24,65 +24,86 @@ FAMILIES = {
 }
 """Families in the order in which a reader meets them, by what they do."""
 
-
+MENU = {
+    "selection": "Selection", "gradient": "Gradients", "distribution": "Distributions", "decoupled": "Decoupled",
+    "trajectory": "Trajectories", "performance": "Through training", "generative": "Generators",
+}  # fmt: skip
+"""Entry of each family in the menu."""
 INDEPENDENT = {"none": "together", "deletion": "keep their bits", "separate": "can run apart"}
 """Text in a table for each value of `MethodInfo.class_independence`."""
 
+PREPARES = {
+    "num_experts": "trains experts", "teacher_epochs": "trains a teacher", "teacher_steps": "trains a teacher",
+    "record_epochs": "records a training", "pretrained_networks": "trains networks",
+    "pretrain_epochs": "trains a network",
+}  # fmt: skip
+"""Text about what a method makes before its first step, by a field that only such methods have."""
+NEEDLESS = {("embedders", "fresh"), ("features", "input"), ("features", "untrained")}
+"""Defaults with which nothing is made before the first step."""
 
-def _of(family: str) -> list[dict[str, Any]]:
-    return [m for m in list_methods(outside=False) if m["family"] == family]
 
-
-def _heading(method: dict[str, Any]) -> str:
-    """With the year, because anchors drop the signs in which two names may differ alone (sre2l, sre2l++)."""
-    return f"{method['name']} ({method['year']})"
-
-
-def _anchor(heading: str) -> str:
-    """As GitHub and mkdocs both spell it."""
-    return re.sub(r"[^\w\s-]", "", heading).replace(" ", "-").lower()
+def traits(row: dict[str, Any]) -> dict[str, str]:
+    """Return what a method's items, labels and data are, and what it makes first, in few words each."""
+    defaults = {option["name"]: option["default"] for option in row["options"]}
+    fields = [] if NEEDLESS & set(defaults.items()) else [*defaults]
+    return {
+        "items": "real" if row["is_selection"] else "new",
+        "labels": "soft" if row["soft_labels"] else "hard",
+        "works on": "anything" if "*" in row["kinds"] else ", ".join(row["kinds"]),
+        "before the first step": next((text for field, text in PREPARES.items() if field in fields), "nothing"),
+    }
 
 
 def methods(root: Path) -> str:
-    """A table for each family that has methods, under its heading."""
+    """Return a table for each family that has methods, under its heading."""
     parts = []
     for family, does in FAMILIES.items():
-        rows: list[list[object]] = []
-        for m in _of(family):
-            kinds = "anything" if "*" in m["kinds"] else ", ".join(m["kinds"])
-            name = f"[`{m['name']}`](../methods/{family}.md#{_anchor(_heading(m))})"
-            rows.append(
-                [
-                    name,
-                    m["summary"],
-                    "soft" if m["soft_labels"] else "hard",
-                    kinds,
-                    INDEPENDENT[m["class_independence"]],
-                    paper(m["paper"]),
-                ]
-            )
-        if rows:
-            body = table(["method", "what it does", "labels", "works on", "classes", "paper"], rows)
-            parts.append(f"## {does}\n\nFamily `{family}`. Every option: [{family}](../methods/{family}.md).\n\n{body}")
-    return "\n\n".join(parts)
-
-
-def options(root: Path, family: str) -> str:
-    """Every option of a family's methods."""
-    parts = []
-    for m in _of(family):
         rows: list[list[object]] = [
-            [f"`--{OPTION_NAMES.get(o['name'], o['name']).replace('_', '-')}`", f"`{o['default']}`", o["help"]]
-            for o in m["options"]
-        ]
-        about = f"{m['title']} ({m['year']}), {paper(m['paper'])}. {m['summary']}"
-        body = table(["option", "default", "what it is"], rows) if rows else "It has no options."
-        parts.append(f"## {_heading(m)}\n\n{about}\n\n{body}{_published(m['name'])}")
+            [
+                f"[`{m['name']}`](../method/{m['name'].replace('+', 'p')}.md)", m["summary"], *traits(m).values(),
+                INDEPENDENT[m["class_independence"]],
+            ]
+            for m in list_methods(outside=False)
+            if m["family"] == family
+        ]  # fmt: skip
+        if rows:
+            head: list[object] = ["method", "what it does", *_TRAITS, "classes"]
+            parts.append(f"## {does}\n\nFamily [{family}](../methods/{family}.md).\n\n{table(head, rows)}")
     return "\n\n".join(parts)
 
 
-def _published(name: str) -> str:
-    """The published runs of a method that has a table of them: what is `None` above is that of the nearest."""
+_TRAITS = ("items", "labels", "works on", "before the first step")
+
+
+ORDINARY = {
+    "random",
+    "margin",
+    "entropy",
+    "forgetting",
+    "moderate",
+    "stratified",
+    "herding",
+    "dream",
+    "remember",
+    "dance",
+}
+"""Names of methods that are also words of a sentence."""
+
+
+def with_links(text: str, folder: str = "") -> str:
+    """Return a sentence whose options stand as code and whose methods link to their pages in a folder."""
+    names = sorted((row["name"] for row in list_methods(outside=False)), key=len, reverse=True)
+    known = "|".join(re.escape(name) for name in names if name not in ORDINARY)
+    linked = re.sub(
+        rf"(?<![\w+\[-])(?:{known})(?![\w+\]-])",
+        lambda found: f"[`{found[0]}`]({folder}{found[0].replace('+', 'p')}.md)",
+        text,
+    )
+    return re.sub(r"(?<!\w)--[a-z-]+(?: frequency)?", lambda found: f"`{found[0]}`", linked)
+
+
+def published_runs(name: str, *, folded: bool = False) -> str:
+    """Return the published runs of a method that has a table of them: what is ``None`` is that of the nearest."""
     runs = getattr(resolve("methods", name), "published", {})
     rows: list[list[object]] = [
         [classes, ipc, ", ".join(f"`{n}={v}`" for n, v in run.settings.items()), run.source]
@@ -92,7 +113,8 @@ def _published(name: str) -> str:
         return ""
     body = table(["classes", "per class", "settings", "published in"], rows)
     head = "What is `None` above is that of the published run whose classes and items per class are nearest:"
-    return f"\n\n{head}\n\n{body}"
+    text = f"{head}\n\n{body}"
+    return f'??? note "{len(rows)} published runs"\n\n' + textwrap.indent(text, "    ") if folded else text
 
 
 def protocols(root: Path) -> str:

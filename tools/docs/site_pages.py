@@ -11,6 +11,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from tools.docs.family_page import family_pages
 from tools.docs.generated_page import GeneratedPage
 from tools.docs.method_page import method_pages
 from tools.docs.site_python import python_pages
@@ -24,7 +25,7 @@ def pages() -> list[GeneratedPage]:
     return [page for make in MAKERS for page in make()]
 
 
-MAKERS = (method_pages, python_pages)
+MAKERS = (family_pages, method_pages, python_pages)
 """Functions that return generated pages; a new group of pages is a module with one and a line here."""
 
 
