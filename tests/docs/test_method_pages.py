@@ -56,6 +56,8 @@ def test_rows_of_a_method_stand_under_what_they_are_of():
     (found,) = measured.rows_of("dm", text)
     assert found == "**Data A**\n\n| arm | x |\n| --- | --- |\n| `dm` | 1 |\n| `dm-frequency160` | 2 |"
     assert measured.rows_of("datm", text) == []
+    below = "| set | x |\n| --- | --- |\n| `dm` | 1 |\n\n`data-b`, 1 per class: percent."
+    assert measured.rows_of("dm", below) == ["`data-b`, 1 per class:\n\n| set | x |\n| --- | --- |\n| `dm` | 1 |"]
 
 
 def test_a_page_shows_what_was_measured_and_published():

@@ -53,13 +53,19 @@ def _made(block: Block) -> str:
 
 
 def rows_of(name: str, text: str) -> list[str]:
-    """Return the tables of a text with the rows of a method alone, each under the bold line that says what it is of."""
+    """Return the tables of a text with the rows of a method alone, each under what it is of.
+
+    That is the bold line above a table, or the data that the line below it begins with.
+    """
     named = re.compile(rf"`(?:recipes/)?{re.escape(name)}(?:-now)?(?:-frequency\d*|-tiles|\.yaml|:[^`]*)?`(?:,|$)")
     found, caption = [], ""
-    for part in re.split(r"\n{2,}", text):
+    parts = re.split(r"\n{2,}", text)
+    for part, after in zip(parts, [*parts[1:], ""], strict=True):
         if not part.startswith("|"):
             caption = part if part.startswith("**") and len(part) < 300 else ""
             continue
+        if after.startswith("`"):
+            caption = f"{after.partition(':')[0]}:"
         head, rule, *rows = part.splitlines()
         titles = [cell.strip().partition(",")[0] for cell in head.split("|")]
         at = next((titles.index(title) for title in TITLES if title in titles), 0)
