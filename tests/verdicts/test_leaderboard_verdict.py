@@ -33,6 +33,13 @@ def test_a_distilled_set_wins_against_the_best_real_samples() -> None:
     assert "as many items" in found.overall.advice
 
 
+def test_one_open_row_of_real_samples_is_enough_to_be_not_told_apart() -> None:
+    rows = [row("dm", 0.9), row("k-means", 0.8), row("random", 0.7)]
+    found = judge_leaderboard(board(rows, [pair("dm", "k-means", 0.1, 0.001), pair("dm", "random", 0.2, 0.3)]))
+    assert found.overall.text == "petals: at 10 per class dm is not told apart from random real samples"
+    assert (found.sizes[0].real, found.overall.against) == ("random", "random")
+
+
 def test_the_order_of_a_pair_does_not_matter() -> None:
     rows = [row("dm", 0.7), row("k-means", 0.8)]
     for test in (pair("dm", "k-means", -0.1, 0.001), pair("k-means", "dm", 0.1, 0.001)):

@@ -61,8 +61,8 @@ class BoardVerdict:
 def judge_leaderboard(board: Mapping[str, Any], selections: Mapping[str, bool] | None = None) -> BoardVerdict:
     """Return the verdict on the JSON of a comparison.
 
-    Real samples are the rows of methods that select; a difference is that of the pair's test, which is corrected for
-    all pairs at one size.
+    Real samples are the rows of methods that select. The best distilled set is better where it is better than every one
+    of them. A difference is that of the pair's test, which is corrected for all pairs at one size.
 
     Args:
         selections: by the id of a row, if it holds real samples, where the rows do not say so.
@@ -111,21 +111,33 @@ def _judge_size(
     metric = Metric.from_scorecard(mapping_of(rows[0].get("scorecard")))
     ranked = sorted(rows, key=lambda row: -metric.sign * (_mean(row) or 0.0))
     distilled_row = next((row for row in ranked if not _is_real(row, selections)), None)
-    real = next((row for row in ranked if _is_real(row, selections)), None)
-    gap: Gap | None = None
+    reals = [row for row in ranked if _is_real(row, selections)]
+    real, gap = next(iter(reals), None), None
     kind: Kind
     if distilled_row is None:
         kind = "reference"
     elif real is None:
         kind = "no baselines"
     else:
-        gap = _gap(distilled_row, real, tests)
-        side = gap.side(metric)
-        kind = "better" if side > 0 else "worse" if side < 0 else "not told apart" if gap.is_tested else "untested"
+        kind, real, gap = _decide([(row, _gap(distilled_row, row, tests)) for row in reals], metric)
     return SizeVerdict(
         protocol=protocol, unit=unit, amount=amount, kind=kind, metric=metric, difference=gap,
         distilled=None if distilled_row is None else _name(distilled_row), real=None if real is None else _name(real),
     )  # fmt: skip
+
+
+def _decide(pairs: Sequence[tuple[Mapping[str, Any], Gap]], metric: Metric) -> tuple[Kind, Mapping[str, Any], Gap]:
+    """Return the result against real rows, the best first, with the row and the difference that decide: better than
+    all of them, worse than the best, or not told apart from one."""
+    best, gap = pairs[0]
+    if not gap.is_tested:
+        return "untested", best, gap
+    if gap.side(metric) < 0:
+        return "worse", best, gap
+    for row, other in pairs:
+        if other.is_tested and other.side(metric) <= 0:
+            return "not told apart", row, other
+    return "better", best, gap
 
 
 def _gap(distilled_row: Mapping[str, Any], real_row: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -> Gap:

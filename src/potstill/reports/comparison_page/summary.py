@@ -21,7 +21,7 @@ __all__ = ["summary_table", "verdict_figure"]
 
 
 def verdict_figure(board: Board) -> Html | None:
-    """Return the plot of the best distilled set minus the best real samples, one row for each size and protocol;
+    """Return the plot of the best distilled set minus the real samples that decide, one row for each size and protocol;
     ``None`` if no size has both."""
     judged = [size for size in board.verdict.sizes if size.difference is not None]
     if not judged:
@@ -37,7 +37,7 @@ def verdict_figure(board: Board) -> Html | None:
         estimate = Estimate(mean=gap.mean, low=gap.low, high=gap.high)
         rows.append(Difference(label=where, below=f"{size.distilled} − {size.real}", gap=estimate, side=side))
     told = any(row.side == 0 and significant(row.gap, metric) for row in rows)
-    caption = "At each size the best distilled set minus the best real samples."
+    caption = "At each size the best distilled set minus the real samples that decide."
     caption += " Words follow the test, corrected for all pairs; intervals are not corrected." if told else ""
     return tag("div", difference_plot(rows, caption, metric), class_="card hero one")
 
