@@ -3,7 +3,7 @@ document$.subscribe(() => {
   const place = document.getElementById("method-filter");
   if (!place || place.childElementCount) return;
   const tables = [...document.querySelectorAll(".md-content table")].filter((table) =>
-    [...table.querySelectorAll("th")].some((cell) => cell.textContent.trim() === "before the first step"));
+    [...table.querySelectorAll("th")].some((cell) => cell.textContent.trim() === "trains first"));
   const titles = [...tables[0].querySelectorAll("th")].map((cell) => cell.textContent.trim());
   const rows = tables.flatMap((table) => [...table.querySelectorAll("tbody tr")]);
   const text = (row, at) => row.children[at].textContent.trim();
@@ -11,7 +11,7 @@ document$.subscribe(() => {
   words.type = "search";
   words.placeholder = "words";
   words.setAttribute("aria-label", "Words in a row");
-  const choices = ["items", "labels", "works on", "before the first step"].map((title) => {
+  const choices = ["items", "labels", "works on", "trains first"].map((title) => {
     const at = titles.indexOf(title), choice = document.createElement("select");
     choice.setAttribute("aria-label", title);
     choice.add(new Option(`${title}: any`, ""));

@@ -69,11 +69,11 @@ def family_page(name: str, rows: list[dict[str, Any]]) -> str:
         link = f"[`{row['name']}`](../method/{file_of(row['name'])}.md)"
         when = with_links(row["use_when"], "../method/")
         cells.append(
-            [link, row["summary"], when, found["labels"], found["works on"], found["before the first step"]]
+            [link, row["summary"], when, found["labels"], found["works on"], found["trains first"]]
         )  # fmt: skip
-    head: list[object] = ["method", "what it does", "when", "labels", "works on", "before the first step"]
+    head: list[object] = ["method", "what it does", "when", "labels", "works on", "trains first"]
     return (
         f"# {FAMILIES[name]}\n\n{ABOUT[name]}\n\n{table(head, cells)}\n\n"
-        "Next: [all methods](index.md) · [choose a method](../benchmarks/choice.md) · "
+        "Next: [all methods](index.md) · [choose a method](../guides/choose-a-method.md) · "
         "[write your own](../extend/method.md)\n"
     )

@@ -35,6 +35,13 @@ FIRST = (
 )  # fmt: skip
 """Fields that people change, the commonest first: a page shows five of them."""
 SHOWN = 5
+BUSY = "The time is that of one core which other work shared.\n\n"
+CLASSES = {
+    "none": "makes all classes together",
+    "deletion": "removing a sample of one class keeps the bits of the others",
+    "separate": "each class can be made alone",
+}
+"""Text for each value of `MethodInfo.class_independence`."""
 
 
 def method_pages() -> list[GeneratedPage]:
@@ -77,7 +84,7 @@ def method_page(row: dict[str, Any]) -> str:
         f"```bibtex\n{bibtex(row['paper'])}\n```",
         "## Source",
         source(kind),
-        "Next: [all methods](../methods/index.md) · [choose a method](../benchmarks/choice.md) · "
+        "Next: [all methods](../methods/index.md) · [choose a method](../guides/choose-a-method.md) · "
         "[write your own](../extend/method.md)",
     ]).replace("\n\n\n\n", "\n\n") + "\n"  # fmt: skip
 
@@ -85,11 +92,10 @@ def method_page(row: dict[str, Any]) -> str:
 def facts(row: dict[str, Any]) -> str:
     """Return a line of the method's traits, and one of its paper."""
     found = traits(row)
-    before = found["before the first step"]
     told = [
         f"Family [{MENU[row['family']]}](../methods/{row['family']}.md)", f"{found['items']} samples",
-        f"{found['labels']} labels", f"works on {found['works on']}",
-        "trains nothing first" if before == "nothing" else f"{before} first",
+        f"{found['labels']} labels", f"works on {found['works on']}", f"trains {found['trains first']} first",
+        CLASSES[row["class_independence"]],
     ]  # fmt: skip
     own = " The authors published no code: this is our reading." if row["reimplemented"] else ""
     return f"{' · '.join(told)}.\n\nPaper: {row['title']} ({row['year']}), {paper(row['paper'])}.{own}"
@@ -112,7 +118,7 @@ def command(row: dict[str, Any]) -> str:
     """Return the command that made the picture with what it printed, and how long each preset is."""
     made = _made().get(row["name"])
     lengths = "\n".join(f"- {said}" for said in format_presets(row["presets"]))
-    known = "" if made is None else f"```bash\n{made['command']}\n```\n\n```text\n{made['printed']}\n```\n\n"
+    known = "" if made is None else f"```bash\n{made['command']}\n```\n\n```text\n{made['printed']}\n```\n\n{BUSY}"
     return f"{known}How much each `--preset` does:\n\n{lengths}"
 
 

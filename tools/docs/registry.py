@@ -29,15 +29,15 @@ MENU = {
     "trajectory": "Trajectories", "performance": "Through training", "generative": "Generators",
 }  # fmt: skip
 """Entry of each family in the menu."""
-INDEPENDENT = {"none": "together", "deletion": "keep their bits", "separate": "can run apart"}
-"""Text in a table for each value of `MethodInfo.class_independence`."""
-
 PREPARES = {
-    "num_experts": "trains experts", "teacher_epochs": "trains a teacher", "teacher_steps": "trains a teacher",
-    "record_epochs": "records a training", "pretrained_networks": "trains networks",
-    "pretrain_epochs": "trains a network",
-}  # fmt: skip
-"""Text about what a method makes before its first step, by a field that only such methods have."""
+    "num_experts": "experts",
+    "teacher_epochs": "a teacher",
+    "teacher_steps": "a teacher",
+    "record_epochs": "a recorded run",
+    "pretrained_networks": "networks",
+    "pretrain_epochs": "a network",
+}
+"""Text about what a method trains before its first step, by a field that only such methods have."""
 NEEDLESS = {("embedders", "fresh"), ("features", "input"), ("features", "untrained")}
 """Defaults with which nothing is made before the first step."""
 
@@ -50,7 +50,7 @@ def traits(row: dict[str, Any]) -> dict[str, str]:
         "items": "real" if row["is_selection"] else "new",
         "labels": "soft" if row["soft_labels"] else "hard",
         "works on": "anything" if "*" in row["kinds"] else ", ".join(row["kinds"]),
-        "before the first step": next((text for field, text in PREPARES.items() if field in fields), "nothing"),
+        "trains first": next((text for field, text in PREPARES.items() if field in fields), "nothing"),
     }
 
 
@@ -61,18 +61,17 @@ def methods(root: Path) -> str:
         rows: list[list[object]] = [
             [
                 f"[`{m['name']}`](../method/{m['name'].replace('+', 'p')}.md)", m["summary"], *traits(m).values(),
-                INDEPENDENT[m["class_independence"]],
             ]
             for m in list_methods(outside=False)
             if m["family"] == family
         ]  # fmt: skip
         if rows:
-            head: list[object] = ["method", "what it does", *_TRAITS, "classes"]
+            head: list[object] = ["method", "what it does", *_TRAITS]
             parts.append(f"## {does}\n\nFamily [{family}](../methods/{family}.md).\n\n{table(head, rows)}")
     return "\n\n".join(parts)
 
 
-_TRAITS = ("items", "labels", "works on", "before the first step")
+_TRAITS = ("items", "labels", "works on", "trains first")
 
 
 ORDINARY = {
