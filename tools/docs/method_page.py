@@ -141,7 +141,10 @@ def described(text: str) -> str:
 def equation(latex: str, display: str = "block") -> str:
     """Return MathML; the converter takes signs of a size for signs of another kind, so sizes are left out."""
     plain_sizes = re.sub(r"\\[Bb]igg?[lr]?(?![a-z])", "", latex.replace(r"\tfrac", r"\frac"))
-    return str(convert(plain_sizes, display=display))
+    bars = str(convert(plain_sizes, display=display))
+    return bars.replace(
+        "<mo>&#x02016;</mo>", '<mo stretchy="false">&#x02016;</mo>'
+    )  # else the first alone is stretched
 
 
 def options(kind: Any) -> str:
