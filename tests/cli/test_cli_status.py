@@ -206,7 +206,8 @@ def test_a_setting_out_of_its_bounds_is_one_line_that_names_it(words, capsys, ou
 def test_methods_say_what_the_contract_asks(capsys):
     main(["methods", "--json"])
     rows = json.loads(capsys.readouterr().out)
-    assert all({"name", "family", "paper", "title", "year", "options"} <= set(row) for row in rows)
+    asked = {"name", "family", "paper", "title", "year", "options", "use_when", "avoid_when", "related"}
+    assert all(asked <= set(row) for row in rows)
     assert {"random", "herding", "k-center", "dc", "dsa", "dm"} <= {row["name"] for row in rows}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from latex2mathml.converter import convert
 
+import potstill
 from potstill._util.field_docs import field_docs
 from potstill._util.formatting import OPTION_NAMES
 from potstill.api.listing import format_presets, list_methods
@@ -187,5 +188,6 @@ def source(kind: Any) -> str:
     """Return the listing of a method's file, folded."""
     path = Path(inspect.getsourcefile(kind) or "")
     text = path.read_text(encoding="utf-8").rstrip()
-    title = f"{path.relative_to(ROOT).as_posix()}, {len(text.splitlines())} lines"
+    inside = path.relative_to(Path(potstill.__file__).parents[1]).as_posix()
+    title = f"src/{inside}, {len(text.splitlines())} lines"
     return folded(title, f"````python\n{text}\n````")
