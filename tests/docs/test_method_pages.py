@@ -37,6 +37,7 @@ def test_a_method_has_a_page_with_everything(name):
     said = sys.modules[get_method_class(name).__module__].__doc__ or ""
     assert ".. math::" not in text
     assert ":math:" not in text
+    assert "\n<math" not in text  # Markdown would make a paragraph of it
     assert text.count("<math") == said.count(".. math::") + said.count(":math:")
     assert all(f"]({pages.file_of(other)}.md)" in text for other in row["related"])
     assert "@" in text.partition("```bibtex\n")[2]

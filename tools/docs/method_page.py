@@ -95,7 +95,7 @@ def facts(row: dict[str, Any]) -> str:
     found = traits(row)
     told = [
         f"Family [{MENU[row['family']]}](../methods/{row['family']}.md)", f"{found['items']} samples",
-        f"{found['labels']} labels", f"works on {found['works on']}", f"trains {found['trains first']} first",
+        f"{found['labels']} labels", f"works on {found['works on']}", f"trains first: {found['trains first']}",
         CLASSES[row["class_independence"]],
     ]  # fmt: skip
     own = " The authors published no code: this is our reading." if row["reimplemented"] else ""
@@ -136,7 +136,7 @@ def described(text: str) -> str:
         for n, part in enumerate(parts)
     ]
     prose = "\n\n".join(re.sub(r"``(.+?)``", r"`\1`", part) for part in shown if part)
-    return re.sub(r":math:`(.+?)`", lambda found: equation(found[1], display="inline"), prose)
+    return re.sub(r":math:`(.+?)`", lambda found: f"<span>{equation(found[1], display='inline')}</span>", prose)
 
 
 def equation(latex: str, display: str = "block") -> str:
