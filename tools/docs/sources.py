@@ -16,7 +16,6 @@ SOURCES: dict[str, tuple[tuple[str, str], ...]] = {
     "bytes": (
         ("bytes-fashion-mnist.json", "benchmarks/bytes.py"), ("bytes-photo-patches.json", "benchmarks/bytes.py"),
         ("bytes-letters.json", "benchmarks/bytes.py"), ("bytes-mnist-5k.json", "benchmarks/bytes.py"),
-        ("store_loss.json", "benchmarks/store_loss.py"),
     ),
     "labels": (
         ("labels.json", "benchmarks/labels.py"), ("label_classes.json", "benchmarks/label_classes.py"),
@@ -38,7 +37,7 @@ SOURCES: dict[str, tuple[tuple[str, str], ...]] = {
     "data": (
         ("own_data.json", "benchmarks/own_data.py"), ("decoded.json", "benchmarks/decoded.py"),
         ("streaming.json", "benchmarks/streaming.py --side 32"), ("kinds.json", "benchmarks/kinds.py"),
-        ("balance.json", "benchmarks/balance.py"),
+        ("balance.json", "benchmarks/balance.py"), ("frozen.json", "benchmarks/frozen.py"),
     ),
     "robustness": (
         ("faults.json", "benchmarks/faults.py"), ("fuzz.json", "-m tests.fuzz.targets"),

@@ -65,9 +65,7 @@ def bytes_of_data(root: Path) -> str:
             rows.append([_NAMES[name], f"{full['bytes'] / 1024:,.0f} kB", said, *["—"] * 5])
     if not rows:
         return "Nothing has been measured yet."
-    return table(
-        ["data", "budget", "random", "herding", "k-means", "centres", "distilled", "distilled − rival chosen"], rows
-    )
+    return table(["data", "budget", "random", "herding", "k-means", "centres", "distilled", "lead"], rows)
 
 
 def ahead(root: Path) -> str:
