@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 
 pages = pytest.importorskip("tools.docs.site_pages", reason="the site is built with the docs extra")
-python = pytest.importorskip("tools.docs.site_python")
 GeneratedPage = pytest.importorskip("tools.docs.generated_page").GeneratedPage
 
 
@@ -31,20 +30,3 @@ def test_pages_are_added_to_the_menu_and_missing_ones_left_out(tmp_path, monkeyp
         {"Another": [{"Heading": [{"Other": "written/other.md"}]}]},
     ]
     pages.pages.cache_clear()
-
-
-def test_every_public_name_has_its_page_and_stands_in_the_index():
-    import potstill
-
-    made = {page.place: page for page in python.python_pages()}
-    public = {name for name in potstill.__all__ if not name.startswith("_")}
-    assert {name for group in python.GROUPS.values() for name in group} == public == set(python.RELATED)
-    assert set(made) == {"reference/python/index.md", *(f"reference/python/{name}.md" for name in public)}
-    index = made["reference/python/index.md"].text
-    for name in public:
-        assert index.count(f"[`{name}`]({name}.md)") == 1
-        page = made[f"reference/python/{name}.md"].text
-        assert f"::: potstill.{name}\n" in page
-        for related in python.RELATED[name]:
-            assert f"]({related}.md)" in page
-            assert related in public - {name}

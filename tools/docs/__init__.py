@@ -74,7 +74,6 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "methods": registry.methods,
     **{f"opening-{name}": partial(headlines.opening, name=name) for name in headlines.OPENINGS},
     "own-data": selection.own_data,
-    "parametrizations": registry.parametrizations,
     "protocols": registry.protocols,
     "pruning": selection.pruning,
     "recipes": matching.recipes,

@@ -5,12 +5,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from potstill.api.listing import list_codecs, list_methods, list_parametrizations, list_protocols
+from potstill.api.listing import list_codecs, list_methods, list_protocols
 from potstill.core.registry import resolve
 from potstill.methods.engine import PublishedRun
 from tools.docs.parts import paper, table
 
-__all__ = ["FAMILIES", "MENU", "methods", "parametrizations", "protocols", "published_runs", "traits", "with_links"]
+__all__ = ["FAMILIES", "MENU", "methods", "protocols", "published_runs", "traits", "with_links"]
 
 
 FAMILIES = {
@@ -122,10 +122,6 @@ def protocols(root: Path) -> str:
         for p in list_protocols(outside=False)
     ]
     return table(["protocol", "version", "what it does", "optimistic", "paper"], rows)
-
-
-def parametrizations(root: Path) -> str:
-    return _settings("parametrization", "what is stored", list_parametrizations(outside=False))
 
 
 def stores(root: Path) -> str:

@@ -10,22 +10,31 @@ from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from tools.docs.family_page import family_pages
 from tools.docs.generated_page import GeneratedPage
 from tools.docs.method_page import method_pages
+from tools.docs.site_commands import command_pages
+from tools.docs.site_extension import extension_pages
+from tools.docs.site_links import link_names, without_missing_pages
 from tools.docs.site_python import python_pages
+from tools.docs.site_registries import registry_pages
 
-__all__ = ["MAKERS", "on_config", "on_files", "pages"]
+__all__ = ["MAKERS", "on_config", "on_files", "on_page_content", "pages"]
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @functools.cache
 def pages() -> list[GeneratedPage]:
     """Return every page that is made, in the order of the menu."""
-    return [page for make in MAKERS for page in make()]
+    made = [page for make in MAKERS for page in make()]
+    places = {page.place for page in made} | {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    return [page._replace(text=without_missing_pages(page.text, page.place, places)) for page in made]
 
 
-MAKERS = (family_pages, method_pages, python_pages)
+MAKERS = (family_pages, method_pages, command_pages, python_pages, registry_pages, extension_pages)
 """Functions that return generated pages; a new group of pages is a module with one and a line here."""
 
 
@@ -75,3 +84,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page in pages():
         files.append(File.generated(config, page.place, content=page.text))
     return files
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Link public names and commands to their reference pages."""
+
+    def address(place: str) -> str | None:
+        file = files.get_file_from_path(place)
+        return None if file is None or file is page.file else file.url_relative_to(page.file)
+
+    return link_names(html, address)

@@ -1,11 +1,14 @@
 """Pages of the public Python names: one for each name in `potstill.__all__`, and an index."""
 
 import inspect
+import textwrap
+from typing import Any
 
 import potstill
+from potstill.cli.commands import COMMANDS as CLI
 from tools.docs.generated_page import GeneratedPage
 
-__all__ = ["GROUPS", "RELATED", "python_pages"]
+__all__ = ["COMMANDS", "GROUPS", "RELATED", "python_pages"]
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Make a set": ("distill", "run", "plan", "label", "import_set", "concat"),
@@ -48,6 +51,8 @@ RELATED: dict[str, tuple[str, ...]] = {
     "Interrupted": ("PotstillError", "distill", "RunIO"),
 }
 """Names that a reader of a name's page reads next."""
+COMMANDS = {"import_set": "import"}
+"""Commands that are named otherwise than their function."""
 
 
 def python_pages() -> list[GeneratedPage]:
@@ -82,6 +87,24 @@ def summary(value: object) -> str:
 
 
 def _page(name: str) -> str:
-    lines = [f"# potstill.{name}", f"::: potstill.{name}\n    options:\n      show_root_heading: false"]
-    lines.append("## See also\n\n" + "\n".join(f"- [`potstill.{n}`]({n}.md)" for n in RELATED[name]))
-    return "\n\n".join(lines) + "\n"
+    command = COMMANDS.get(name, name)
+    related = [f"[`potstill.{other}`]({other}.md)" for other in RELATED[name]]
+    if command in CLI:
+        related.append(f"On the command line: [`potstill {command}`](../commands/{command}.md)")
+    links = "\n".join(f"- {link}" for link in related)
+    value = getattr(potstill, name)
+    call, shows = (_call(name, value), "false") if inspect.isfunction(value) else ("", "true")
+    described = f"::: potstill.{name}\n    options:\n      show_root_heading: false\n      show_signature: {shows}"
+    return f"# potstill.{name}\n\n{call}{described}\n\n## See also\n\n{links}\n"
+
+
+def _call(name: str, function: Any) -> str:
+    """Return the call of a function with the defaults of its arguments, as a block of code."""
+    words: list[str] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in words:
+            words.append("*")
+        words.append(str(parameter.replace(annotation=parameter.empty)))
+    lines = textwrap.wrap(", ".join(words), 84, initial_indent="    ", subsequent_indent="    ")
+    inside = "\n".join(lines)
+    return f"```python\npotstill.{name}(\n{inside}\n)\n```\n\n"

@@ -26,7 +26,8 @@ class Compensators:
     """Inputs of each class, and compensators added to the inputs of all classes.
 
     The payload: ``inputs`` (k · p, …), grouped by class, and ``decoder/compensators`` (m, p, …). Within a class decoded
-    inputs come as they are first, then with the first compensators, and so on.
+    inputs come as they are first, then with the first compensators, and so on. Compensators cost inputs in all, not in
+    each class: with ten classes and ``count=4``, ten inputs of each buy seven and their sums, with a thousand nine.
 
     Raises:
         PotstillError: a setting is out of its range.

@@ -40,6 +40,8 @@ _CHUNK = 1 << 18
 class Field:
     """A coordinate network for every input.
 
+    Its gradients have another size than those of pixels: try a small ``--lr``.
+
     The payload, grouped by class: ``weights/0`` (n, 2, width) and ``biases/0`` (n, width), …, the last ones
     (n, width, c) and (n, c).
 

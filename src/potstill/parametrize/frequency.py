@@ -41,6 +41,8 @@ _BYTES = 4
 class Frequency:
     """Cosine coefficients at the positions where a class varies most.
 
+    They explain most of the variance of the class; the rest of each initial image is lost.
+
     The payload: ``coefficients`` (n, c, kept), grouped by class; ``positions`` (k, kept) integers u · w + v, ascending
     (int16, or int32 where h · w > 32,768); ``counts`` (k,) int32, the inputs of each class.
 

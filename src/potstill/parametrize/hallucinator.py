@@ -47,7 +47,8 @@ class Hallucinator:
     ``decoder/encode`` (s, m, b, 3, 3) and ``decoder/decode`` (s, m, c, 3, 3), ``decoder/encode_bias`` (s, m),
     ``decoder/decode_bias`` (s, c), and ``decoder/scale`` and ``decoder/shift`` (s, m, h − 2, w − 2).
 
-    Within a class, decoded inputs come by basis, then by style.
+    Within a class, decoded inputs come by basis, then by style. The decoders cost bytes: at one small image per class
+    more than the whole size budget. ``channels=1`` stores grey bases, which the styles colour: three times as many.
 
     Raises:
         PotstillError: a setting is out of its range.

@@ -23,6 +23,8 @@ __all__ = ["LowResolution"]
 class LowResolution:
     """Images at 1 / ``factor`` of their height and width.
 
+    ``factor=2`` stores four times as many inputs in the same bytes, and enlarges them.
+
     The payload: ``inputs`` (n, c, ⌈h/f⌉, ⌈w/f⌉), grouped by class.
 
     Raises:
