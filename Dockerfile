@@ -8,6 +8,8 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /dist .
 
 FROM ${BASE}
 # gcc: the kernels are compiled where they are used. Without it everything runs, slower.
+# The base image decides the distribution's versions.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*

@@ -95,6 +95,10 @@ def test_one_set_says_which_set_is_better_and_that_this_is_not_the_method(tmp_pa
     assert {test["kind"] for test in board["tests"]} == {"welch"}
     assert "not which method" in board["test"]
     assert {row["score"]["over"] for row in board["rows"]} == {"students"}
+    verdict = board["verdict"]
+    assert verdict["text"].startswith(f"{board['source']}: ")
+    assert {size["kind"] for size in verdict["sizes"]} <= {"better", "worse", "not told apart", "reference"}
+    assert {"kind", "text", "reason", "advice", "against", "difference", "sizes"} == verdict.keys()
 
 
 def test_a_grid_is_made_once_and_grows(tmp_path: Path) -> None:

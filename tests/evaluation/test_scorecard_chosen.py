@@ -15,6 +15,13 @@ def test_the_chosen_learning_rates_stand_beside_the_fingerprint() -> None:
         assert f"{rate:g}" in line
         assert len(set(rates.values())) == 1 or f"{name} {rate:g}" in line
     assert f"{score.content['chosen']['steps']:,} updates" in line
+    verdict = score.content["verdict"]
+    assert verdict.keys() == {"kind", "text", "reason", "advice", "against", "difference"}
+    assert lines[-2:] == [f"Verdict: {verdict['text']}.", f"  {verdict['advice']}"], (
+        "of random samples there is no reason"
+    )
+    assert verdict["kind"] == "reference"
+    assert {"kind": "image", "selection": True}.items() <= score.content["set"].items()
 
 
 def test_rates_that_differ_are_said_of_each_side() -> None:

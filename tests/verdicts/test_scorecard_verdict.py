@@ -117,7 +117,10 @@ def test_a_forecast_that_learns_nothing_comes_before_random_windows() -> None:
 
 def test_selected_samples_are_not_called_distilled() -> None:
     held = scorecard({"random": baseline(0.95, -0.05, WORSE)}, set={"method": "k-center", "selection": True})
-    assert judge_scorecard(held).text == "Keep 121 real pictures of petals at 4 bits: selecting loses 5.0 points here"
+    assert (
+        judge_scorecard(held).text
+        == "Keep 121 real pictures of petals at 4 bits: 40 selected ones lose 5.0 points here"
+    )
     won = scorecard({"random": baseline(0.85, 0.05, BETTER)}, set={"method": "k-center", "selection": True})
     assert judge_scorecard(won).text.startswith("40 selected real pictures of petals in 994 bytes train 5.0 points")
     random = judge_scorecard(scorecard({"random": baseline(0.9, 0.0, OPEN)}, set={"method": "random"}))
@@ -157,6 +160,8 @@ def test_shortened_and_optimistic_scores_say_so_first() -> None:
 
 def test_one_item_and_no_scorecard_are_worded_too() -> None:
     one = judge_scorecard(scorecard({"random": baseline(0.8, 0.1, BETTER)}, set={"items": 1}))
+    alike = judge_scorecard(scorecard({"random": baseline(0.8, 0.1, BETTER)}, set={"source": "pictures"}))
+    assert alike.text.startswith("40 distilled pictures in 994 bytes"), "a folder may be called so"
     assert one.text.startswith("1 distilled picture of petals in 994 bytes trains 10.0 points better")
     none = judge_scorecard(None, {"method": "dm", "source": {"name": "petals"}, "bytes": {"total": 994}})
     assert (none.kind, none.text) == (

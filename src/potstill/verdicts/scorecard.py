@@ -50,13 +50,16 @@ class _Set:
             return "distilled"
         return "random real" if self.method == "random" else "selected real"
 
-    @property
-    def activity(self) -> str:
-        return "selecting" if self.is_selection else "distilling"
+    def cost(self, gap: Gap, metric: Metric) -> str:
+        """``distilling loses 3.1 points``, or what a selection loses."""
+        if not self.is_selection:
+            return f"distilling {gap.loss(metric)}"
+        many = "the selected" if self.items is None else f"{self.items:,} selected"
+        return f"{many} one{'' if self.items == 1 else 's'} {gap.loss(metric, plural=self.items != 1)}"
 
     @property
     def of_source(self) -> str:
-        return f" of {self.source}" if self.source else ""
+        return f" of {self.source}" if self.source and self.source != self.noun else ""
 
     def subject(self) -> str:
         """``40 distilled pictures of mnist-5k in 994 bytes``."""
@@ -214,7 +217,7 @@ def _against(about: _Set, baselines: list[_Baseline], scorecard: Mapping[str, An
     train = about.verb("train", "trains")
     text = {
         "better": f"{_capital(about.subject())} {train} {gap.better_by(metric)} than {than}",
-        "worse": f"Keep {decisive.storage_phrase(about)}: {about.activity} {gap.loss(metric)} here",
+        "worse": f"Keep {decisive.storage_phrase(about)}: {about.cost(gap, metric)} here",
         "not told apart": f"{_capital(about.subject())} {about.verb('are', 'is')} not told apart from {than}",
         "untested": f"{_capital(about.subject())}: one student cannot tell {about.verb('them', 'it')} from {than}",
     }[kind]

@@ -106,11 +106,12 @@ class Gap:
             return f"{self.amount(metric)} {'better' if metric.better(self.mean, 0.0) else 'worse'}"
         return f"to {metric.name} {'higher' if self.mean > 0 else 'lower'} by {self.amount(metric)}"
 
-    def loss(self, metric: Metric) -> str:
+    def loss(self, metric: Metric, *, plural: bool = False) -> str:
         """Return what a worse training costs: ``loses 3.1 points``, ``raises the rmse by 26.5 (price)``."""
+        s = "" if plural else "s"
         if metric.unit == "fraction":
-            return f"loses {self.amount(metric)}"
-        return f"{'raises' if self.mean > 0 else 'lowers'} the {metric.name} by {self.amount(metric)}"
+            return f"lose{s} {self.amount(metric)}"
+        return f"{'raise' if self.mean > 0 else 'lower'}{s} the {metric.name} by {self.amount(metric)}"
 
     def interval(self, metric: Metric) -> str:
         """Return the signed difference with its interval: ``+2.7 points, 95% interval +1.4 to +4.0``."""
