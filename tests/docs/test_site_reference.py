@@ -81,10 +81,11 @@ def test_examples_of_commands_print_what_the_pages_show(tmp_path):
     """Numbers differ between processors and from run to run; the words and the keys do not."""
     stored = command_examples.stored_examples()
     for line, found in command_examples.run_examples(tmp_path).items():
-        assert _words(found["output"]) == _words(stored[line]["output"]), line
+        assert _words(found["output"]) == _words(stored[line]["output"]), f"{line}: {AGAIN}"
         assert found["keys"] == stored[line]["keys"], line
 
 
+AGAIN = "python -m tools.docs.command_examples stores what is printed now"
 QUICK = tuple(
     line for line in command_examples.EXAMPLES
     if shlex.split(line)[1] in ("export", "materialize", "inspect", "kinds", "tasks", "codecs", "parametrizations")
@@ -96,7 +97,7 @@ QUICK = tuple(
 def test_quick_examples_print_what_the_pages_show(tmp_path):
     stored = command_examples.stored_examples()
     for line, found in command_examples.run_examples(tmp_path, QUICK, with_keys=False).items():
-        assert _words(found["output"]) == _words(stored[line]["output"]), line
+        assert _words(found["output"]) == _words(stored[line]["output"]), f"{line}: {AGAIN}"
 
 
 def _words(text):

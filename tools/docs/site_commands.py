@@ -103,7 +103,7 @@ def command_page(help: CommandHelp) -> str:
     lines = [
         f"# potstill {name}",
         *help.paragraphs,
-        f"```text\n{help.usage}\n```",
+        f"```bash\n{help.usage}\n```",
         "## Example",
         *_example(name),
         "## Options",
