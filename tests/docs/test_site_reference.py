@@ -3,10 +3,12 @@
 import re
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import potstill
+import potstill.testing
 from potstill.api import listing
 from potstill.cli.commands import COMMANDS
 from potstill.cli.help import command_help
@@ -15,7 +17,7 @@ from potstill.core import registry
 
 pages = pytest.importorskip("tools.docs.site_pages", reason="the site is built with the docs extra")
 
-from tools.docs import command_examples, site_commands, site_links, site_python, site_registries  # noqa: E402
+from tools.docs import command_examples, site_commands, site_extension, site_links, site_python, site_registries  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = {page.place: page for page in pages.pages()}
@@ -146,6 +148,19 @@ def test_every_recipe_is_on_its_page_as_it_is():
     for path in (ROOT / "recipes").rglob("*.yaml"):
         for line in path.read_text(encoding="utf-8").splitlines():
             assert f"    {line}".rstrip() in page, path.name
+
+
+def test_every_group_of_entry_points_has_its_contract_and_every_check_its_section():
+    groups = {group for group, _, _ in site_extension.CONTRACTS.values()}
+    assert set(get_args(registry.Group)) - groups == {"learners"}  # networks or estimators: `potstill.evaluation`
+    checks = MADE["reference/extension/testing.md"].text
+    for name, (group, classes, check) in site_extension.CONTRACTS.items():
+        page = MADE[f"reference/extension/{name}.md"].text
+        assert f"`potstill.{group}`" in page
+        assert len(re.findall(r"^::: potstill\.", page, re.MULTILINE)) == len(classes)
+        assert not check or f"::: potstill.testing.{check}\n" in checks
+    for name in potstill.testing.__all__:
+        assert f"::: potstill.testing.{name}\n" in checks
 
 
 def test_docstrings_lose_their_sections_and_the_double_backticks():
