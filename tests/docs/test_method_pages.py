@@ -13,7 +13,7 @@ from potstill.core.registry import get_method_class
 
 pages = pytest.importorskip("tools.docs.method_page", reason="the site is built with the docs extra")
 papers = pytest.importorskip("tools.docs.papers", reason="the site is built with the docs extra")
-from tools.docs import family_page, measured, method_pictures, registry  # noqa: E402
+from tools.docs import family_page, measured, method_pictures, registry, site_registries  # noqa: E402
 
 ROWS = {row["name"]: row for row in list_methods(outside=False)}
 SECTIONS = ["Run it", "Equation", "Options", "Published and measured", "Related", "Cite", "Source"]
@@ -116,6 +116,16 @@ def test_every_paper_has_an_entry_and_every_entry_a_use():
     for key, entry in entries.items():
         assert entry.fields["title"], key
         assert re.fullmatch(r"(19|20)\d\d", entry.fields["year"]), key
+
+
+def test_every_protocol_of_a_paper_shows_its_bibtex():
+    page = site_registries.protocols()
+    of_papers = [row for row in list_protocols(outside=False) if row["paper"] != "Potstill"]
+    assert page.count("```bibtex") == len(of_papers)
+    for row in of_papers:
+        key = papers.keys_of(row["paper"])[0]
+        section = page.partition(f"\n## {row['name']}\n")[2].partition("\n## ")[0]
+        assert f"{{{key}," in section
 
 
 def test_bibtex_reads_back_as_it_was_and_names_what_it_lacks():

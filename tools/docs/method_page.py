@@ -24,7 +24,7 @@ from tools.docs.papers import bibtex
 from tools.docs.parts import paper
 from tools.docs.registry import FAMILIES, MENU, published_runs, traits, with_links
 
-__all__ = ["described", "equation", "method_page", "method_pages", "place"]
+__all__ = ["described", "equation", "folded", "method_page", "method_pages", "place"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SCROLLS = 'style="overflow-x: auto" tabindex="0"'

@@ -12,13 +12,16 @@ from potstill.api import listing
 from potstill.core import registry
 from potstill.nn import catalogue
 from tools.docs.generated_page import GeneratedPage
-from tools.docs.method_page import described
+from tools.docs.method_page import described, folded
+from tools.docs.papers import bibtex
 from tools.docs.parts import paper, table
 
 __all__ = ["changelog", "index", "prose", "registry_pages"]
 
 ROOT = Path(__file__).resolve().parents[2]
 MENU = ("Reference", "Choices")
+OURS = "Potstill"
+"""Paper of a protocol that is from none."""
 _STATED = ("name", "version", "paper", "summary", "optimistic", "students", "shortened", "cases", "network")
 """Fields of a protocol that its page shows apart from the table of its recipe."""
 
@@ -169,6 +172,8 @@ def protocols() -> str:
             f"## {row['name']}\n\n{row['summary'][:1].upper()}{row['summary'][1:]}. {about}, fingerprint "
             f"`{row['fingerprint']}`, {paper(row['paper'])}.\n\n{table(['field', 'value'], changed)}"
         )
+        if row["paper"] != OURS:
+            parts.append(folded("BibTeX", f"```bibtex\n{bibtex(row['paper'])}\n```"))
     every: list[list[object]] = [[_code(name), _code(value)] for name, value in defaults.items()]
     parts.append(
         "## Defaults\n\nFields that a protocol does not state have these values. `--json` shows all of them.\n\n"
