@@ -11,7 +11,6 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
   $(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 # pip is asked again only when what it was asked for has changed.
 SOURCES := pyproject.toml constraints.txt
-DEMO := mnist-5k
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -29,10 +28,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 demo: $(VENV)/.installed  ## distil bundled real digits, measure the result, and write demo/report.html
-	@mkdir -p demo
-	$(BIN)/potstill distill $(DEMO) --recipe recipes/demo.yaml --out demo/$(DEMO).safetensors
-	$(BIN)/potstill evaluate demo/$(DEMO).safetensors --data $(DEMO) --network convnet-w32 --out demo/$(DEMO).scorecard.json
-	$(BIN)/potstill report demo --out demo/report.html
+	$(BIN)/potstill demo --out demo
 
 browser:
 	@if command -v chromium chromium-browser google-chrome >/dev/null; then exit 0; \

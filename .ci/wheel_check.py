@@ -68,6 +68,9 @@ def main() -> None:
         page = (work / "page.html").read_text(encoding="utf-8")
         if "<style" not in page or "small" not in page:
             sys.exit("the page lacks its style or the set")
+        shown = run(potstill, "demo", "--json", cwd=work)  # without the extra samples: digits
+        if not (work / "demo" / "report.html").exists() or json.loads(shown)["data"] != "digits":
+            sys.exit("the demonstration made no page, or not of digits")
         run(potstill, "methods", "dm", cwd=work)
         run(potstill, "completion", "bash", cwd=work)
         sizes = ", ".join(f"{p.name} {p.stat().st_size:,} bytes" for p in (wheel, sdist))

@@ -150,6 +150,7 @@ OPTIONS = {
     "serve": COMMON | READING | {"FOLDER", "--port", "--data"},
     "inspect": COMMON | {"FILE"},
     "verify": COMMON | {"PATHS"},
+    "demo": {"--force"} | COMMON | {"--data", "--out", "--device"},
     "cache": COMMON | {"WHAT", "--kind", "--unused", "--at-most", "--damaged"},
     "export": {"--force"} | COMMON | READING | {"FILE", "--to", "--out", "--data", "--link", "--license"},
     "import": {"--force"}

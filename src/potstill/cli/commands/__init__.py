@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "COMMAND_GROUPS", "command_class"]
 
 _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Try it": {
+        "demo": ("demo:Demo", "distil bundled digits, measure the result and make a page of it, in a few minutes"),
+    },
     "Make a set": {
         "distill": ("distill:Distill", "make a small training set out of a large one"),
         "plan": ("plan:Plan", "estimate time, memory and size of a distillation before it starts"),
