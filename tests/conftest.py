@@ -6,6 +6,8 @@ from typing import Any
 import jaxtyping
 import pytest
 
+from tests.rotating import describe_third
+
 os.environ["POTSTILL_OUTSIDE"] = "0"  # what is tested is Potstill, whatever other packages add to it on this machine
 
 FEW = 6
@@ -30,6 +32,14 @@ def _checked(function: Any = None, *, typechecker: Any) -> Any:
 
 
 jaxtyping.jaxtyped = _checked
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Which third of the notebooks is run, where others are left out."""
+    if not config.option.markexpr:
+        return ""
+    return describe_third("notebooks", importlib.import_module("tools.docs.gallery").GALLERY)
+
 
 SHORT = {"TRIAL_STEPS": 4, "FIRST_STUDENTS": 1, "MORE_STUDENTS": 1, "FINALISTS": 2, "SHARED_CODECS": 2}
 

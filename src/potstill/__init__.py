@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from potstill.api.report import report
     from potstill.api.scaling import scaling
     from potstill.api.score import score
+    from potstill.api.verify import verify
     from potstill.core import Budget, Splits
     from potstill.data import TensorSource
     from potstill.dataset_file import Distilled, concat, inspect, load
-    from potstill.errors import PotstillError
+    from potstill.errors import PotstillError, PotstillWarning
     from potstill.evaluation import Protocol, Scorecard
     from potstill.interop.import_set import import_set
     from potstill.planning.plan import plan
@@ -31,6 +32,7 @@ _HOMES = {
     "Distilled": "potstill.dataset_file",
     "Interrupted": "potstill.runs.loop",
     "PotstillError": "potstill.errors",
+    "PotstillWarning": "potstill.errors",
     "Progress": "potstill.runs.loop",
     "Protocol": "potstill.evaluation",
     "RunIO": "potstill.runs.spec",
@@ -56,6 +58,7 @@ _HOMES = {
     "run": "potstill.api.distill",
     "scaling": "potstill.api.scaling",
     "score": "potstill.api.score",
+    "verify": "potstill.api.verify",
 }
 
 __all__ = [
@@ -63,6 +66,7 @@ __all__ = [
     "Distilled",
     "Interrupted",
     "PotstillError",
+    "PotstillWarning",
     "Progress",
     "Protocol",
     "RunIO",
@@ -88,6 +92,7 @@ __all__ = [
     "run",
     "scaling",
     "score",
+    "verify",
 ]
 
 

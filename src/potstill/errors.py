@@ -45,7 +45,13 @@ class NonFiniteError(PotstillError):
 
 
 class PotstillWarning(UserWarning):
-    """Problem that does not stop the work. The message is one line, which the command line prints."""
+    """Problem that does not stop the work. The message is one line, which the command line prints.
+
+    Examples:
+        >>> import warnings
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", potstill.PotstillWarning)  # now such a problem stops the work
+    """
 
 
 def closest_names(name: str, known_names: Iterable[str], most: int = 3) -> list[str]:

@@ -89,7 +89,7 @@ def test_every_link_of_the_readme_can_be_made_absolute():
 
 
 EXTRAS = dict(PROJECT["project"]["optional-dependencies"])
-NOT_FOR_USE = {"test", "check", "docs", "all"}
+NOT_FOR_USE = {"test", "check", "docs", "examples", "all"}
 IMPORTS = {
     "ot": "POT",
     "faiss": "faiss-cpu",

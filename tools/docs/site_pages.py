@@ -13,6 +13,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from tools.docs.family_page import family_pages
+from tools.docs.gallery import gallery_pages
 from tools.docs.generated_page import GeneratedPage
 from tools.docs.method_page import method_pages
 from tools.docs.site_commands import command_pages
@@ -34,7 +35,7 @@ def pages() -> list[GeneratedPage]:
     return [page._replace(text=without_missing_pages(page.text, page.place, places)) for page in made]
 
 
-MAKERS = (family_pages, method_pages, command_pages, python_pages, registry_pages, extension_pages)
+MAKERS = (gallery_pages, family_pages, method_pages, command_pages, python_pages, registry_pages, extension_pages)
 """Functions that return generated pages; a new group of pages is a module with one and a line here."""
 
 

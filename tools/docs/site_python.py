@@ -13,10 +13,10 @@ __all__ = ["COMMANDS", "GROUPS", "RELATED", "python_pages"]
 GROUPS: dict[str, tuple[str, ...]] = {
     "Make a set": ("distill", "run", "plan", "label", "import_set", "concat"),
     "Measure": ("evaluate", "compare", "scaling", "score", "diagnose"),
-    "Look and share": ("load", "inspect", "report", "export", "materialize"),
+    "Look and share": ("load", "inspect", "verify", "report", "export", "materialize"),
     "Data": ("load_data", "Splits", "TensorSource"),
     "Values": ("Distilled", "Scorecard", "Protocol", "Budget", "RunSpec", "RunLimits", "RunIO", "Progress"),
-    "Errors": ("PotstillError", "Interrupted"),
+    "Errors": ("PotstillError", "PotstillWarning", "Interrupted"),
 }
 """Public names by purpose, in the order of the menu."""
 RELATED: dict[str, tuple[str, ...]] = {
@@ -32,7 +32,8 @@ RELATED: dict[str, tuple[str, ...]] = {
     "score": ("distill", "materialize"),
     "diagnose": ("evaluate", "report"),
     "load": ("Distilled", "inspect", "evaluate"),
-    "inspect": ("load", "report"),
+    "inspect": ("load", "verify", "report"),
+    "verify": ("inspect", "load"),
     "report": ("compare", "evaluate", "inspect"),
     "export": ("materialize", "load"),
     "materialize": ("export", "score"),
@@ -48,6 +49,7 @@ RELATED: dict[str, tuple[str, ...]] = {
     "RunIO": ("run", "Progress", "Interrupted"),
     "Progress": ("distill", "RunIO"),
     "PotstillError": ("Interrupted",),
+    "PotstillWarning": ("PotstillError", "evaluate"),
     "Interrupted": ("PotstillError", "distill", "RunIO"),
 }
 """Names that a reader of a name's page reads next."""

@@ -49,12 +49,25 @@ class Verdict:
 
 
 def verify(path: str | Path) -> list[Verdict]:
-    """One verdict for a file, or one for each file of Potstill's in a folder and below, in the order of names.
+    """Return a verdict for a file, or one for each file of Potstill's in a folder and below, in the order of names.
 
-    Links in a folder are not followed, and hidden files (what is being written) are left out.
+    All bytes are read and none is run. Links in a folder are not followed, and hidden files (what is being written) are
+    left out.
+
+    Args:
+        path: a file or a folder.
+
+    Returns:
+        Verdicts with ``path``, ``kind``, ``bytes``, ``about``, and ``problem``, which is empty where a file is whole.
 
     Raises:
         PotstillError: there is nothing at ``path``.
+
+    Examples:
+        >>> small = potstill.distill("digits", "herding", ipc=1, progress=None, out="small.safetensors")
+        >>> for verdict in potstill.verify("small.safetensors"):
+        ...     print(verdict.kind, verdict.about, verdict.problem or "whole", sep=", ")
+        distilled set, 10 inputs of digits by herding, whole
     """
     path = Path(path)
     if not path.is_dir():
