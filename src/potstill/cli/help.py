@@ -281,13 +281,13 @@ def _closing(help: CommandHelp, width: int) -> list[str]:
     return lines
 
 
-def _row(left: str, right: str, column: int, width: int) -> list[str]:
-    """Return a row of two columns; a long left one has a line of its own."""
+def _row(name: str, text: str, column: int, width: int) -> list[str]:
+    """Return a row of two columns; a long name has a line of its own."""
     wrapped = textwrap.wrap(
-        right, max(20, width), initial_indent=" " * column, subsequent_indent=" " * column, break_on_hyphens=False,
+        text, max(20, width), initial_indent=" " * column, subsequent_indent=" " * column, break_on_hyphens=False,
         break_long_words=False,
     )  # fmt: skip
-    first = f"  {left}"
+    first = f"  {name}"
     if len(first) + 2 > column or not wrapped:
         return [first, *wrapped]
     return [first + wrapped[0][len(first) :], *wrapped[1:]]

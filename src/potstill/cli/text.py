@@ -43,7 +43,7 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[object]]
     styles: Sequence[str] = ()
     """Style of each row on a terminal, as rich names it; none: no row has one."""
-    drawn: str | None = None
+    plain_form: str | None = None
     """Plain form, where it has one of its own."""
 
     @property
@@ -54,8 +54,8 @@ class Table(NamedTuple):
     @property
     def plain(self) -> str:
         """The table as aligned columns, as wide as they are."""
-        if self.drawn is not None:
-            return self.drawn
+        if self.plain_form is not None:
+            return self.plain_form
         lines = [list(self.head), *self.cells]
         widths = [max(len(row[i]) for row in lines) for i in range(len(self.head))]
         return "\n".join(

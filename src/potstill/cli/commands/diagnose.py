@@ -114,5 +114,5 @@ def diagnosis_text(result: Mapping[str, Any]) -> list[Block]:
         else:
             table = Table(block.head, block.rows)
             indented = "\n".join(f"  {line}" for line in table.plain.split("\n"))
-            lines += [f"{block.caption}:", table._replace(drawn=indented)]
+            lines += [f"{block.caption}:", table._replace(plain_form=indented)]
     return lines

@@ -104,6 +104,6 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
 def scorecard_blocks(score: "Scorecard") -> list[Block]:
     """Return a scorecard as a text, this set's row in bold."""
     parts = score.parts()
-    drawn = "\n".join(str(score).splitlines()[1 : 2 + len(parts.rows)])
+    plain_form = "\n".join(str(score).splitlines()[1 : 2 + len(parts.rows)])
     styles = ["bold", *("" for _ in parts.rows[1:])]
-    return [parts.title, Table(parts.head, parts.rows, styles, drawn), "\n".join(parts.lines)]
+    return [parts.title, Table(parts.head, parts.rows, styles, plain_form), "\n".join(parts.lines)]
