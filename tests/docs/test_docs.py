@@ -17,7 +17,6 @@ from tools.docs.workplace import make_workplace
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = (
     "README.md",
-    "docs/guides/how-to.md",
     "docs/index.md",
     "docs/explanation/accuracy.md",
     "docs/learn/first-comparison.md",
@@ -42,7 +41,7 @@ def commands(code):
 def workplace(tmp_path, monkeypatch):
     """A folder with what the pages speak of: photos/, flowers.csv, flow.csv, gentle.yaml, pull.py."""
     make_workplace(tmp_path)
-    recipe = next(code for _, language, code, _ in blocks(ROOT / "docs/guides/how-to.md") if language == "yaml")
+    recipe = next(code for _, language, code, _ in blocks(ROOT / "docs/guides/integrations.md") if language == "yaml")
     (tmp_path / "gentle.yaml").write_text(recipe)
     method = next(code for _, language, code, _ in blocks(ROOT / "docs/extend/method.md") if language == "python")
     (tmp_path / "pull.py").write_text(method)
@@ -114,7 +113,7 @@ def test_the_advice_is_the_same_on_every_page():
     said = [words for found in lines.values() for words in found]
     assert len(said) >= 2
     assert all(words == said[0] for words in said), lines
-    assert "## Choose a method" not in (ROOT / "docs/guides/how-to.md").read_text(encoding="utf-8")
+    assert not [page.name for page in PAGES if "\n## Choose a method\n" in page.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def distill(
         augment: augmentation while distilling; ``potstill augmentations`` lists the names. Default: the method's for
             images, none for other data.
         zca: ZCA whitening of the inputs as in ``mtt``, ``frepo`` or ``kip``; it is stored with the set. Default: none.
-        codec: codec of the values (docs/benchmarks/codecs.md): ``float32``, ``float16``, ``uint8``, ``uint4``, …, or
+        codec: codec of the values (docs/explanation/bytes.md): ``float32``, ``float16``, ``uint8``, ``uint4``, …, or
             ``auto``: the fewest bits that cost no measurable accuracy on a held-out split. A set of 1 bit is rounded
             while it is made, straight through; of more bits with ``uint2:aware=true``. Default: ``auto``, but exact for
             selected samples, and 4 bits a value for a budget in ``bytes`` (8 where the parametrization is no image).

@@ -29,7 +29,7 @@ def parse_codec(spelled: str) -> Codec:
         raise unknown_name("codec", name, spelt)
     made = create("codecs", spelled)
     if not isinstance(made, Codec):
-        raise PotstillError(f"{spelled} is registered as a codec, but has no pack(x); see docs/benchmarks/codecs.md")
+        raise PotstillError(f"{spelled} is registered as a codec, but has no pack(x); see docs/extend/kind-of-data.md")
     return made
 
 
