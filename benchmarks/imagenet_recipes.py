@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--out", type=Path, default=Path("results/imagenet_recipes.json"))
-    parser.add_argument("--table", action="store_true", help="print what was measured, as docs/benchmarks/speed.md has it")
+    parser.add_argument("--table", action="store_true", help="print the rows of docs/benchmarks/speed.md")
     args = parser.parse_args()
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {"rows": {}}
     if args.table:
