@@ -52,6 +52,7 @@ check: $(VENV)/.installed-dev  ## lint, types, import rules, words, docs and all
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.words
+	$(BIN)/python -m tools.reading
 	$(PYTEST) -q tests/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site
 

@@ -205,12 +205,6 @@ def test_pages_that_docstrings_name_are_linked():
     )
 
 
-def test_links_of_generated_pages_to_pages_that_are_not_written_are_plain_text():
-    text = "[a](../b.md) [c](d.md#e) [f](https://g.md) [h](i.md)"
-    kept = site_links.without_missing_pages(text, "reference/x.md", {"b.md", "reference/i.md"})
-    assert kept == "[a](../b.md) c [f](https://g.md) [h](i.md)"
-
-
 def test_terms_of_the_glossary_have_anchors():
     text = (ROOT / "docs/reference/glossary.md").read_text(encoding="utf-8")
     rows = re.findall(r'^\| <span id="([a-z-]+)"></span>(.+?) \|', text, re.MULTILINE)

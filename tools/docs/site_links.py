@@ -1,12 +1,11 @@
 """Links from the names of functions and commands on any page to their reference pages."""
 
 import re
-from collections.abc import Callable, Set
-from pathlib import PurePosixPath
+from collections.abc import Callable
 
 from tools.docs.generated_page import title_of
 
-__all__ = ["link_names", "without_missing_pages"]
+__all__ = ["link_names"]
 
 _APART = re.compile(r"(<a\b.*?</a>|<h[1-6]\b.*?</h[1-6]>|<pre\b.*?</pre>|<summary\b.*?</summary>)", re.DOTALL)
 """Parts of a page in which nothing is linked: links, headings, blocks of code."""
@@ -38,15 +37,3 @@ def link_names(html: str, address: Callable[[str], str | None]) -> str:
 
     parts = _APART.split(html)
     return "".join(part if n % 2 else _PAGE.sub(page, _NAME.sub(link, part)) for n, part in enumerate(parts))
-
-
-def without_missing_pages(text: str, place: str, places: Set[str]) -> str:
-    """Return the Markdown of a generated page without links to pages that are in none of ``places``."""
-
-    def keep(match: re.Match[str]) -> str:
-        parts: list[str] = []
-        for part in (PurePosixPath(place).parent / match[2]).parts:
-            parts = parts[:-1] if part == ".." else [*parts, part]
-        return match[0] if "/".join(parts) in places else match[1]
-
-    return re.sub(r"\[([^\]\n]+)\]\(((?!https?:)[^)#\s]+\.md)(?:#[^)\s]*)?\)", keep, text)

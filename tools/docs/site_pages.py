@@ -4,8 +4,6 @@ A hook of MkDocs (``mkdocs.yml``), so that what the code says of itself is writt
 """
 
 import functools
-from collections.abc import Set
-from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -18,21 +16,17 @@ from tools.docs.generated_page import GeneratedPage
 from tools.docs.method_page import method_pages
 from tools.docs.site_commands import command_pages
 from tools.docs.site_extension import extension_pages
-from tools.docs.site_links import link_names, without_missing_pages
+from tools.docs.site_links import link_names
 from tools.docs.site_python import python_pages
 from tools.docs.site_registries import registry_pages
 
 __all__ = ["MAKERS", "on_config", "on_files", "on_page_content", "pages"]
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-
 
 @functools.cache
 def pages() -> list[GeneratedPage]:
     """Return every page that is made, in the order of the menu."""
-    made = [page for make in MAKERS for page in make()]
-    places = {page.place for page in made} | {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
-    return [page._replace(text=without_missing_pages(page.text, page.place, places)) for page in made]
+    return [page for make in MAKERS for page in make()]
 
 
 MAKERS = (gallery_pages, family_pages, method_pages, command_pages, python_pages, registry_pages, extension_pages)
@@ -43,8 +37,6 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the pages to the menu."""
     pages.cache_clear()  # ``mkdocs serve`` builds again and again
     made = pages()
-    places = {page.place for page in made}
-    config.nav = [_written(entry, config.docs_dir, places) for entry in config.nav]
     for page in made:
         section = config.nav
         for heading in page.menu:
@@ -62,22 +54,6 @@ def _below(section: list[Any], heading: str) -> list[Any]:
     below: list[Any] = []
     section.append({heading: below})
     return below
-
-
-def _written(entry: Any, folder: str, made: Set[str]) -> Any:
-    """Return an entry of the menu without the pages that are not written yet."""
-    if isinstance(entry, str):
-        return entry
-    ((title, below),) = entry.items()
-    if isinstance(below, str):
-        return entry
-    kept = [_written(one, folder, made) for one in below]
-    return {title: [one for one in kept if _is_there(one, folder, made)]}
-
-
-def _is_there(entry: Any, folder: str, made: Set[str]) -> bool:
-    below = next(iter(entry.values())) if isinstance(entry, dict) else entry
-    return bool(below) if isinstance(below, list) else below in made or (Path(folder) / below).exists()
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
