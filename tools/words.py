@@ -33,6 +33,16 @@ PLAIN_WORDS = ("kept", "told", "said", "asked", "anew", "borne", "dear", "nobody
 PAGES_OF_HISTORY = {"CHANGELOG.md"}
 """Pages that quote how things were called."""
 
+MESSAGES = {
+    "message: words": rf"\b({'|'.join(PLAIN_WORDS)}|card|artefact)\b",
+    "message: is no": r"(?<!there )\b(?:is|are|was|were|be) no (?!longer|more|fewer|less|larger|smaller)",
+    "message: passive": r"\b(?:is|are|was|were) (?:to be|asked for|asked|wanted|meant)\b",
+    "message: form": r"\.$|\n",
+}
+"""Rules of error messages and of help: plain words, "is not a", active verbs, one line without a full stop."""
+HELP_FORM = re.compile(r"^(?![A-Z`(λ-]|prune: )|(?<![.)…])$")
+"""Help of an option that is not a sentence or a phrase with a full stop."""
+
 Hits = dict[str, list[str]]
 
 
@@ -53,7 +63,7 @@ def counts() -> Hits:
         )  # "told apart": a verdict
         for word in forbidden_words()
     }
-    hits: Hits = {"docstring openings": [], "bare names": [], **{rule: [] for rule in words}}
+    hits: Hits = {"docstring openings": [], "bare names": [], **{rule: [] for rule in words}, **_message_hits()}
     for path in sorted((ROOT / "src" / "potstill").rglob("*.py")):
         text, name = path.read_text("utf-8"), path.relative_to(ROOT).as_posix()
         tree = ast.parse(text)
@@ -74,6 +84,24 @@ def counts() -> Hits:
             _find(
                 words, re.sub(r"`[^`]*`|\]\([^)]*\)", "", line), f"{path.relative_to(ROOT).as_posix()}:{number}", hits
             )
+    return hits
+
+
+def _message_hits() -> Hits:
+    """Return the hits in error messages, and in the help of commands, where each is ``command option``."""
+    from potstill.cli.commands import COMMANDS
+    from potstill.cli.help import command_help
+    from tools.docs.errors import error_messages
+
+    texts = [(message.place, message.text) for message in error_messages(ROOT)]
+    options = [(name, option) for name in COMMANDS for option in command_help(name).options]
+    helps = [(f"{name} {option.flag}", option.about) for name, option in options]
+    hits: Hits = {}
+    for rule, pattern in MESSAGES.items():
+        sources = texts if rule == "message: form" else [*texts, *helps]
+        shown = [(place, text, re.sub(r"`[^`]*`|\{[^{}]*\}", "", text)) for place, text in sources]
+        hits[rule] = [f"{place} {text[:120]}" for place, text, plain in shown if re.search(pattern, plain, re.I)]
+    hits["help: form"] = [f"{place} {text[:120]}" for place, text in helps if HELP_FORM.search(text)]
     return hits
 
 

@@ -134,7 +134,7 @@ def test_an_interrupted_choice_goes_on_to_the_same_bits(few, whole, three_steps,
     with pytest.raises(Interrupted, match="choice"):
         potstill.distill(few, "auto", checkpoint=tmp_path / "choice", **TOLD)
     monkeypatch.setattr(Judge, "correct_by_students", asked)
-    with pytest.raises(PotstillError, match="asked for otherwise \\(seed"):
+    with pytest.raises(PotstillError, match="requested otherwise \\(seed"):
         potstill.distill(few, "auto", checkpoint=tmp_path / "choice", resume=True, **{**TOLD, "seed": 4})
     once = Journal.once
 
@@ -245,7 +245,7 @@ def test_other_tasks_and_plans_are_refused_in_one_line(digits, tmp_path, capsys)
         potstill.distill(real, "auto", bytes=400, progress=None)
     with pytest.raises(PotstillError, match="a plan is of one method"):
         potstill.plan(digits, "auto", bytes=400)
-    with pytest.raises(PotstillError, match="auto is no method to compare"):
+    with pytest.raises(PotstillError, match="auto is not a method to compare"):
         potstill.compare(digits, ["dm", "auto"], bytes=400, out=tmp_path / "board")
     assert not (tmp_path / "board").exists()
     assert main(["methods", "auto"]) == 2

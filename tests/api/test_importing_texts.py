@@ -82,7 +82,7 @@ def test_two_fields_are_two_lines(tmp_path: Path) -> None:
         ('{"labels":0}\n', "lines such as"),
         ('{"a/b":"x","labels":0}\n', "lines such as"),
         ('{"a":"x","labels":0}\n{"b":"x","labels":0}\n', "line 2 has not the fields"),
-        ('{"a":1,"labels":0}\n', "is no text"),
+        ('{"a":1,"labels":0}\n', "is not text"),
         ('{"a":"x","labels":true}\n', "needs a class"),
         ('{"a":"x","labels":-1}\n', "needs a class"),
         ('{"a":"x","labels":99999999999}\n', "needs a class"),
@@ -107,7 +107,7 @@ def test_what_belongs_to_pictures_is_refused(tmp_path: Path) -> None:
     run = write(tmp_path / "run", sets=1)
     with pytest.raises(PotstillError, match="known belongs to pictures"):
         potstill.import_set(run, known="cifar10")
-    with pytest.raises(PotstillError, match="run 7 is asked for"):
+    with pytest.raises(PotstillError, match="run 7 is requested"):
         potstill.import_set(run, run=7)
 
 

@@ -119,7 +119,7 @@ def test_preparation_counts_and_what_it_made_is_kept(tmp_path: Path, monkeypatch
     """The forecast is made to be wrong: the networks take longer than the whole time limit."""
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
     monkeypatch.setattr("potstill.runs.runner.estimate_time", lambda *a: ())
-    with pytest.raises(PotstillError, match="the rest of the limit of 0 s; they are kept"):
+    with pytest.raises(PotstillError, match="the rest of the limit of 0 s; they are stored"):
         potstill.distill(DATA, "dance", time_limit=1e-6, pretrained_networks=1, pretrain_epochs=1, **SMALL)
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1
 

@@ -276,7 +276,7 @@ def test_labels_keep_what_is_written(tmp_path, column, classes):
 
 def test_a_csv_that_is_not_utf8_is_said_to_be(tmp_path):
     (tmp_path / "x.csv").write_bytes("a,label\n1,café\n2,thé\n".encode("latin1"))
-    refuse(tmp_path / "x.csv", "column 'label' is not UTF-8; save the file anew as UTF-8")
+    refuse(tmp_path / "x.csv", "column 'label' is not UTF-8; save the file again as UTF-8")
 
 
 @pytest.mark.parametrize(

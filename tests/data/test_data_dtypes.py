@@ -58,7 +58,7 @@ def test_each_part_is_scaled_by_its_own_type(first, second):
 
 @pytest.mark.parametrize(("first", "second"), SAME_TYPE)
 def test_floats_on_two_scales_are_refused(first, second):
-    refuse(AS[first], AS[second], "both floats: which scale is meant cannot be told; give both parts on one scale")
+    refuse(AS[first], AS[second], "both floats: the scale is unclear; give both parts on one scale")
 
 
 @pytest.mark.parametrize(("mask", "other"), list(itertools.product(BLACK_AND_WHITE, ["uint8", "uint16"])))
@@ -78,7 +78,7 @@ def test_black_and_white_beside_shades(mask, other):
         (GREY, GREY.astype(np.int32) * 9, "the int32 values, from 0 to 2295"),
         (GREY.astype(np.int32) * 9, (GREY - 127.5) / 64, "cannot be told"),
         (GREY, (GREY > 127).astype(np.uint8), "training values go from 0 to 255, test values from 0 to 1, both uint8"),
-        (AS["uint16"], GREY.astype(np.uint16), "both uint16: which scale is meant cannot be told"),
+        (AS["uint16"], GREY.astype(np.uint16), "both uint16: the scale is unclear"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_told_is_refused(train, test, message):

@@ -259,7 +259,7 @@ def test_copies_and_groups_together_tear_neither_apart() -> None:
     ("data", "group", "words"),
     [
         ("folder", r"(\d+)x", r"finds no group in elf/elf0/0\.png \(80 of 80 files\); give an expression that matches"),
-        ("folder", "(", "is no regular expression"),
+        ("folder", "(", "is not a regular expression"),
         ("frame", "patent", "frame: there is no column 'patent' to group by; it has a, b, patient, label"),
         ("frame", "parent", "`group=parent` is for folders of files; of a table give a column"),
         ("frame", "label", "column 'label' is the label, and cannot say the groups, too"),

@@ -299,7 +299,7 @@ def test_size_resizes_arrays_and_says_so():
     assert "8 × 8 resized to 4 × 4" in s.notes[0]
     wide = load((RNG.random((4, 10, 20)), [0, 1, 0, 1]), size=(5, 5))
     assert wide.train.input.shape == (1, 5, 5)
-    with pytest.raises(PotstillError, match="the inputs are no pictures"):
+    with pytest.raises(PotstillError, match="the inputs are not pictures"):
         load((np.zeros((4, 3)), [0, 1, 0, 1]), size=4)
     with pytest.raises(PotstillError, match="at least 1 × 1"):
         load((flat, [0, 1, 0, 1]), size=0)
@@ -343,8 +343,8 @@ def test_torch_datasets():
         (Pairs([]), "there are no samples"),
         (Endless(), "Endless: is iterable only"),
         ((PIXELS,), r"give \(x, y\) or \(x_train"),
-        (PIXELS, "an array without labels is no data set"),
-        (7, "a int is no data set"),
+        (PIXELS, "an array without labels is not a data set"),
+        (7, "a int is not a data set"),
         ({"a": PIXELS}, "needs the arrays x_train"),
         ((PIXELS, LABELS[:3]), "30 inputs but 3 labels"),
         ((PIXELS, np.zeros(30, int)), "there is one class, '0'; at least two are needed"),

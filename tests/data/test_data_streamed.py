@@ -458,7 +458,7 @@ def test_a_truncated_shard(tmp_path):
         (last.offset + 100, r"cut\.tar: truncated after 2\.cls"),
     ):
         path.write_bytes(content[:end])
-        with pytest.raises(PotstillError, match=message + ".*; make the shard anew, or `skip_bad=True` takes what is"):
+        with pytest.raises(PotstillError, match=message + ".*; make the shard again, or `skip_bad=True` takes what is"):
             load(path, stream=True, test_fraction=0)
         read = load(path, stream=True, skip_bad=True, test_fraction=0)
         assert len(read.train) == 2
@@ -475,7 +475,7 @@ def test_a_broken_header_inside_a_shard_is_not_taken_for_its_end(tmp_path):
     content = bytearray(path.read_bytes())
     content[at : at + 200] = b"\xff" * 200
     path.write_bytes(content)
-    with pytest.raises(PotstillError, match=r"rot\.tar: a broken header after 1\.jpg; make the shard anew, or `skip"):
+    with pytest.raises(PotstillError, match=r"rot\.tar: a broken header after 1\.jpg; make the shard again, or `skip"):
         load(path, stream=True)
     assert len(load(path, stream=True, skip_bad=True, test_fraction=0).train) == 2
 

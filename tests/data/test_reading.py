@@ -42,7 +42,7 @@ def test_where_nothing_was_given_nothing_stands_there_and_places_never_do(tmp_pa
      {"split_seed": True}, {"horizontal_flip": 1}, {"label": 3}, {"test_fraction": "0.5"}],
 )  # fmt: skip
 def test_a_card_that_says_something_else_is_refused(card: object) -> None:
-    with pytest.raises(PotstillError, match=r"the card's reading .*; get the file again"):
+    with pytest.raises(PotstillError, match=r"the reading in its metadata .*; get the file again"):
         check_read_options(card)
 
 

@@ -144,7 +144,7 @@ def test_what_a_learner_cannot_do_is_said(table: Splits, make_set: Any) -> None:
     with pytest.raises(PotstillError, match="no network"):
         evaluate(make_set(table), table, protocol=taught, networks=["forest"])
     assert isinstance(get_task(table.train), Classification)
-    with pytest.raises(PotstillError, match="ridge is no network"):
+    with pytest.raises(PotstillError, match="ridge is not a network"):
         make_learner("ridge", table.train)(0)
 
 

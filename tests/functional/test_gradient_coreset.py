@@ -182,7 +182,7 @@ def test_one_greedy_step_of_glister_is_the_best_single_sample() -> None:
 def test_a_budget_beyond_the_class_is_refused(m: int) -> None:
     g = some(8)
     for choose in (craig, grad_match):
-        with pytest.raises(PotstillError, match=f"1 to 8 samples, but {m} are asked"):
+        with pytest.raises(PotstillError, match=f"1 to 8 samples, but {m} are requested"):
             choose(g, m)
-    with pytest.raises(PotstillError, match=f"1 to 8 samples, but {m} are asked"):
+    with pytest.raises(PotstillError, match=f"1 to 8 samples, but {m} are requested"):
         glister(g, g, g.delta, m, 0.1, 2)

@@ -215,7 +215,7 @@ def test_an_interrupted_writer_keeps_what_it_made(tmp_path: Path, path: Path) ->
 def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
     for text in ("{", '{"format": "other"}'):
         (tmp_path / ".a.progress").write_text(text)
-        with pytest.raises(PotstillError, match="start anew"):
+        with pytest.raises(PotstillError, match="start again"):
             write(tmp_path / "a")
 
 

@@ -223,7 +223,7 @@ def test_teachers_that_are_missing_or_of_another_kind_are_named() -> None:
     with pytest.raises(PotstillError, match=r"needs 1 trained convnet-d1-w8-batch-avg, but the problem has 0"):
         members(method, replace(problem, assets={}))
     other = toy_problem(method, network="convnet-d1-w4-batch")
-    with pytest.raises(PotstillError, match="are not convnet-d1-w8-batch-avg; train them anew"):
+    with pytest.raises(PotstillError, match="are not convnet-d1-w8-batch-avg; train them again"):
         members(method, replace(problem, assets=other.assets))
 
 

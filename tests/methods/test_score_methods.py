@@ -144,7 +144,7 @@ def test_tdds_looks_at_the_first_30_of_200_epochs() -> None:
         ("cartography", {"record_epochs": 1}, "needs at least 2, but record_epochs is 1; raise record_epochs"),
         ("forgetting", {"record_epochs": 1}, "needs at least 2, but record_epochs is 1; raise record_epochs"),
         ("el2n", {"record_epochs": 2}, "epochs up to 3 are needed, but record_epochs is 2; raise it to at least 3"),
-        ("grand", {"epoch": 3}, "networks are kept after epochs 1, 2, 5, 10, 20, 30, not after 3"),
+        ("grand", {"epoch": 3}, "networks are stored after epochs 1, 2, 5, 10, 20, 30, not after 3"),
     ],
 )
 def test_what_does_not_fit_the_epochs_is_refused_before_any_training(
@@ -218,7 +218,7 @@ def test_balance() -> None:
     assert sizes("proportional", 10) == [4, 3, 2, 1]
     assert sum(sizes("global", 10)) == 10
     assert sizes("global", 30) == [12, 9, 6, 3]
-    with pytest.raises(PotstillError, match="31 samples are asked for, but the data have 30"):
+    with pytest.raises(PotstillError, match="31 samples are requested, but the data have 30"):
         sizes("global", 31)
 
 
@@ -287,9 +287,9 @@ def test_what_does_not_fit_the_file_is_refused(table: Path, tmp_path: Path) -> N
             potstill.distill(data, method, ipc=1, scores=table, **options)
 
     fails("method dm does not select by scores", "dm")
-    fails("made with network 'convnet-d1-w4', but 'mlp' is asked for", network="mlp")
-    fails("made with record_epochs 4, but 9 is asked for", record_epochs=9)
-    fails("made with record_epochs 4, but 30 is asked for", AUM())
+    fails("made with network 'convnet-d1-w4', but 'mlp' is requested", network="mlp")
+    fails("made with record_epochs 4, but 9 is requested", record_epochs=9)
+    fails("made with record_epochs 4, but 30 is requested", AUM())
     fails("not whitened", zca="mtt")
     assert potstill.distill(data, "aum", ipc=1, scores=table, record_epochs=4, cut=0.5).metadata["config"]["cut"] == 0.5
     few = tmp_path / "few.parquet"

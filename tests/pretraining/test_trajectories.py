@@ -347,7 +347,7 @@ def test_an_expert_that_runs_away_is_refused() -> None:
 def test_an_epoch_that_is_not_there_is_refused() -> None:
     expert = job_of().compute()
     for epoch in (-1, 4):
-        with pytest.raises(PotstillError, match=f"snapshots after 0 to 3 epochs, but one after {epoch} is asked for"):
+        with pytest.raises(PotstillError, match=f"snapshots after 0 to 3 epochs, but one after {epoch} is requested"):
             expert.at(epoch)
 
 
@@ -526,7 +526,7 @@ def infinite() -> list[list[list[Tensor]]]:
     (list, "a list of trajectories is required, but this is an empty list"),
     (lambda: [[]], "a list of two snapshots at least is required, but this is an empty list"),
     (lambda: [buffer_of()[0][:1]], "a list of two snapshots at least is required, but this is a list of 1"),
-    (lambda: [[1, 2]], "snapshot 0 is no list of tensors"),
+    (lambda: [[1, 2]], "snapshot 0 is not a list of tensors"),
 ])  # fmt: skip
 def test_a_buffer_that_does_not_fit_is_refused_in_one_line(content: Any, said: str, tmp_path: Path) -> None:
     path = tmp_path / "replay_buffer_0.pt"
@@ -567,7 +567,7 @@ def test_a_kept_expert_is_read_and_one_of_another_network_or_of_other_data_refus
     other = factory("convnet-d1-w5", SOURCE.input, 4)
     with pytest.raises(PotstillError, match=r"an expert of network convnet-d1-w4.*, but the run's is convnet-d1-w5"):
         given(files[0], other)
-    with pytest.raises(PotstillError, match="an expert that is given is no convnet-d1-w5"):
+    with pytest.raises(PotstillError, match="an expert that is given is not a convnet-d1-w5"):
         given(first[0], other)
     train = toy_source("image", per_class=11)
     with pytest.raises(PotstillError, match=r"an expert of toy \(\w{12}\), but the run's data is toy \(\w{12}\)") as no:

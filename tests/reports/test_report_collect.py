@@ -187,7 +187,7 @@ def test_other_files_of_a_folder_are_passed_over(tmp_path: Path, digits: Gallery
     write(tmp_path / "settings.json", {"lr": 1})
     write(tmp_path / ".hidden.scorecard.json", 3)
     assert [entry.name for entry in collect([tmp_path])] == ["s"]
-    with pytest.raises(PotstillError, match="holds no card"):
+    with pytest.raises(PotstillError, match="holds no metadata"):
         collect([tmp_path / "network.safetensors"])
     with pytest.raises(PotstillError, match="neither a scorecard"):
         collect([tmp_path / "settings.json"])
@@ -234,7 +234,7 @@ def damaged(path: Path, how: str, digits: Gallery) -> None:
         ("labels of no class", "outside its 10 classes"),
         ("newer", "its format is 'potstill/99'"),
         ("no labels", "labels"),
-        ("card cut", "its card is not valid JSON"),
+        ("card cut", "its metadata is not valid JSON"),
         ("missing", "no such file"),
         ("percent", "an accuracy must be a fraction in [0,1], but one is 87.31"),
         ("no mean", "has no mean"),

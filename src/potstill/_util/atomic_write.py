@@ -44,9 +44,9 @@ def _target(path: Path) -> Path:
         said = str(error) if isinstance(error, RuntimeError) else os_error_text(error)
         raise PotstillError(f"{path}: cannot be written ({said}); choose another path") from error
     if found is not None and stat.S_ISDIR(found.st_mode):
-        raise PotstillError(f"{path}: a file is to be written there, but it is a folder; add a file name")
+        raise PotstillError(f"{path}: must be a file, but it is a folder; add a file name")
     if found is not None and not stat.S_ISREG(found.st_mode):
-        raise PotstillError(f"{path}: a file is to be written there, but it is a device or pipe; choose another path")
+        raise PotstillError(f"{path}: must be a file, but it is a device or pipe; choose another path")
     if found is not None and not os.access(target, os.W_OK):
         raise PotstillError(f"{path}: is write-protected; choose another path or allow writing")
     if not folder:

@@ -55,7 +55,7 @@ class FileReference:
         """
         file, _, name = spelled.rpartition(":")
         if not file.endswith(".py") or not name.isidentifier():
-            raise PotstillError(f"{spelled}: say which class of the file is meant: FILE.py:NAME")
+            raise PotstillError(f"{spelled}: say which class of the file to use: FILE.py:NAME")
         path = Path(file).expanduser().absolute()
         return cls(str(path), name, hashlib.sha256(_text(path)).hexdigest())
 

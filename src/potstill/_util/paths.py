@@ -36,7 +36,7 @@ def path_within(folder: Path, name: object, where: str) -> Path:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links in a circle
         raise PotstillError(
-            f"{where}: {shown} is no path of a file ({_error_text(error)}); write the name of one"
+            f"{where}: {shown} is not a path of a file ({_error_text(error)}); write the name of one"
         ) from None
     if not inside:
         raise PotstillError(f"{where}: {shown} leads out of the folder {folder}; keep the files of data within it")

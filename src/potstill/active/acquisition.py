@@ -41,7 +41,7 @@ def top(scores: Float[Tensor, " n"], m: int) -> Int[Tensor, " m"]:
 
 def _check(n: int, m: int) -> None:
     if not 1 <= m <= n:
-        raise PotstillError(f"1 to {n} samples of the pool can be asked for, but {m} are; ask for fewer")
+        raise PotstillError(f"1 to {n} samples of the pool can be requested, but {m} are; ask for fewer")
 
 
 def badge(p: Float[Tensor, "n k"], h: Float[Tensor, "n d"], m: int, rng: Generator) -> Int[Tensor, " m"]:

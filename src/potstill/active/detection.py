@@ -63,7 +63,7 @@ def csod(rows: ImageClass, m: int, redundancy: float = 1.0) -> Int[Tensor, " m"]
     """
     images = torch.unique(rows.image)
     if not 1 <= m <= len(images):
-        raise PotstillError(f"1 to {len(images):,} images with boxes can be chosen, but {m:,} are asked for")
+        raise PotstillError(f"1 to {len(images):,} images with boxes can be chosen, but {m:,} are requested")
     if not redundancy >= 0:
         raise PotstillError(f"the weight of redundancy must be at least 0, but it is {redundancy}")
     unit = F.normalize(rows.features.double(), dim=1)

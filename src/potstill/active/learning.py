@@ -181,7 +181,7 @@ def _answers(oracle: Any, indices: Tensor, pool: Source) -> Tensor:
     k = len(pool.classes)
     if y.shape != indices.shape or y.is_floating_point() or y.is_complex() or int(y.min()) < 0 or int(y.max()) >= k:
         raise PotstillError(
-            f"{len(indices)} samples were asked for, so {len(indices)} class numbers in 0…{k - 1} must be answered, "
+            f"{len(indices)} samples were requested, so {len(indices)} class numbers in 0…{k - 1} must be answered, "
             f"but the answer is {str(oracle)[:60]!r}"
         )
     return y.cpu().long()

@@ -137,10 +137,10 @@ def compare(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PotstillError(f"{out}: a folder that can be written is needed ({error.strerror})") from error
+        raise PotstillError(f"{out}: must be a folder that you can write to ({error.strerror})") from error
     leaderboard_file = out / "leaderboard.json"
     if leaderboard_file.exists() and "rows" not in read_json_object(leaderboard_file):
-        raise PotstillError(f"{leaderboard_file}: is there already, and is no leaderboard; choose another folder")
+        raise PotstillError(f"{leaderboard_file}: is there already, and is not a leaderboard; choose another folder")
     check_not_input(out, [splits], folder=True)
     with exclusive_output(leaderboard_file):
         cells = grid.cells(shared)

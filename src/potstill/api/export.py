@@ -174,7 +174,7 @@ def _files(
     index = _index_of(data, label, skip_bad)
     reader, classes = index.reader, distilled.classes
     if link != "copy" and not isinstance(reader, FileReader):
-        raise PotstillError(f"{data}: its pictures are no files of their own, so none can be linked; copy them")
+        raise PotstillError(f"{data}: its pictures are not files of their own, so none can be linked; copy them")
     names = classes if isinstance(reader, FileReader) else class_folder_names(classes)
     y = index.labels[places].tolist()
     result: dict[int, str] = {}

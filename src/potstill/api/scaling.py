@@ -357,5 +357,5 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PotstillError(f"{file.parent}: a folder that can be written is needed ({error.strerror})") from error
+        raise PotstillError(f"{file.parent}: must be a folder that you can write to ({error.strerror})") from error
     write_atomic(file, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())

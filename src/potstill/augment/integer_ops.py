@@ -152,5 +152,5 @@ def _fetch(inputs: Tensor | FetchInputs, index: Tensor) -> Tensor:
         return inputs(index)
     if len(index) and not 0 <= int(index[0]) <= int(index[-1]) < len(inputs):
         wrong = int(index[0]) if int(index[0]) < 0 else int(index[-1])
-        raise PotstillError(f"items are numbered 0…{len(inputs) - 1}, but item {wrong} was asked for; check the index")
+        raise PotstillError(f"items are numbered 0…{len(inputs) - 1}, but item {wrong} was requested; check the index")
     return inputs.index_select(0, index.to(inputs.device))

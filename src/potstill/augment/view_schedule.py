@@ -135,7 +135,7 @@ class ViewSchedule:
 
     def _words(self, epoch: int, items: Tensor, attempt: Any, purpose: int) -> tuple[Words, Words, Words, Words]:
         if not 0 <= epoch < 2**32:
-            raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
+            raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was requested; check the number")
         return philox(derive_seed(self.seed, "views"), items.numpy(), epoch, attempt, purpose)
 
     def crops(self, epoch: int, items: Int[Tensor, " m"], shape: tuple[int, int]) -> CropPlan:
@@ -210,7 +210,7 @@ class ViewSchedule:
         index = index.cpu().long()
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < n:
             wrong = int(index.min()) if int(index.min()) < 0 else int(index.max())
-            raise PotstillError(f"items are numbered 0…{n - 1}, but item {wrong} was asked for; check the index")
+            raise PotstillError(f"items are numbered 0…{n - 1}, but item {wrong} was requested; check the index")
         return render_views(
             inputs, index,
             (lambda i, shape: self.crops(epoch, i, shape)) if self.needs_images else None,

@@ -49,7 +49,7 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise PotstillError(f"{folder}: a folder that can be written is needed ({error.strerror})") from error
+            raise PotstillError(f"{folder}: must be a folder that you can write to ({error.strerror})") from error
 
     def _read(self, anyway: bool) -> None:
         try:
@@ -61,14 +61,14 @@ class Journal:
                 f"there is no unfinished choice to resume at {self.folder}; leave resume out to start one"
             ) from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise PotstillError(f"{self._path} is damaged; start anew without resume") from error
+            raise PotstillError(f"{self._path} is damaged; start again without resume") from error
         other = [name for name, value in self._head["about"].items() if about.get(name) != value]
         if not anyway and versions != self._head["versions"]:
             other.append("versions")
         if other:
             raise PotstillError(
-                f"{self.folder}: a choice that was asked for otherwise ({', '.join(other)}); repeat its command, or "
-                "begin anew without resume"
+                f"{self.folder}: a choice that was requested otherwise ({', '.join(other)}); repeat its command, or "
+                "begin again without resume"
             )
 
     def once(self, name: str, find: Callable[[], T], seconds: Callable[[], float]) -> T:

@@ -145,6 +145,6 @@ def decode_mosaic(stored: Encoded) -> Tensor:
                 raise PotstillError(f"its mosaic must be grey or RGB of 8 bits, not {mode}")
             whole = np.array(picture.convert("L" if c == 1 else "RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PotstillError(f"its mosaic is no PNG, WebP or JPEG that can be read: {str(error)[:80]}") from error
+        raise PotstillError(f"its mosaic is not a PNG, WebP or JPEG that can be read: {str(error)[:80]}") from error
     cut = torch.from_numpy(whole).reshape(rows, h, columns, w, c).permute(0, 2, 4, 1, 3).reshape(-1, c, h, w)
     return cut[:n].contiguous().float() / 255

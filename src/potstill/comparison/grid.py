@@ -79,8 +79,8 @@ def parse_methods(
         names[place] = one
     if "auto" in names:
         raise PotstillError(
-            "auto is no method to compare, as it makes another one's set in each cell; name the methods, or make its "
-            "set with `potstill distill --method auto` and measure it with `potstill evaluate`"
+            "auto is not a method to compare, as it makes another one's set in each cell; name the methods, or make "
+            "its set with `potstill distill --method auto` and measure it with `potstill evaluate`"
         )
     for name in options:
         if name.startswith(OF_PROTOCOL):

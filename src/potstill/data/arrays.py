@@ -141,7 +141,7 @@ def _check_same_scale(arrays: list[Array], name: str) -> None:
         return
     raise PotstillError(
         f"{name}: training values go from {low:.4g} to {high:.4g}, test values from {low_2:.4g} to {high_2:.4g}, both "
-        f"{_dtype_word(arrays[0])}: which scale is meant cannot be told; give both parts on one scale"
+        f"{_dtype_word(arrays[0])}: the scale is unclear; give both parts on one scale"
     )
 
 

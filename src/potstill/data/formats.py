@@ -162,7 +162,7 @@ def read_cifar_binary(content: bytes, labels: int, where: str) -> tuple[Array, A
     row = labels + 3072
     if len(content) % row or not content:
         raise PotstillError(
-            f"{where}: {len(content):,} bytes are no whole number of {row}-byte rows; download it again"
+            f"{where}: {len(content):,} bytes are not a whole number of {row}-byte rows; download it again"
         )
     rows = np.frombuffer(content, np.uint8).reshape(-1, row)
     return rows[:, labels:].reshape(-1, 3, 32, 32), rows[:, labels - 1]

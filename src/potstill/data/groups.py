@@ -69,7 +69,9 @@ def match_file_groups(group: str, files: Sequence[str], name: str) -> GroupValue
     try:
         pattern = re.compile(group)
     except re.error as error:
-        raise PotstillError(f"`group=` {group!r} is no regular expression ({error}); give one, or 'parent'") from None
+        raise PotstillError(
+            f"`group=` {group!r} is not a regular expression ({error}); give one, or 'parent'"
+        ) from None
     matches = [pattern.search(file) for file in files]
     values = [None if match is None else match[1 if pattern.groups else 0] for match in matches]
     if lacking := [file for file, value in zip(files, values, strict=True) if value is None]:

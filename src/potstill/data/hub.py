@@ -113,7 +113,7 @@ def _saved(path: Path) -> Any:
     try:
         return datasets.load_from_disk(str(path))
     except (datasets.exceptions.DatasetsError, OSError, ValueError, KeyError) as error:
-        raise PotstillError(f"{path}: not a whole save_to_disk folder ({reason(error)}); save it anew") from None
+        raise PotstillError(f"{path}: not a whole save_to_disk folder ({reason(error)}); save it again") from None
 
 
 def select_splits(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:

@@ -141,7 +141,7 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
 
     def broken(what: str) -> None:
         if not skip_bad:
-            raise PotstillError(f"{shard}: {what}; make the shard anew, or `skip_bad=True` takes what is whole")
+            raise PotstillError(f"{shard}: {what}; make the shard again, or `skip_bad=True` takes what is whole")
         notes.append(f"{shard}: {what}; only what comes before was taken")
 
     try:
@@ -175,9 +175,9 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
         if "unexpected end" in str(error):
             broken("truncated")
             return
-        raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard anew") from None
+        raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard again") from None
     except OSError as error:
-        raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard anew") from None
+        raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard again") from None
 
 
 def _index_shards(pattern: str, skip_bad: bool, group: str | None) -> Index:
@@ -246,7 +246,7 @@ def _index_parquet(path: Path, label: str | None, group: str | None) -> Index | 
                 table = file.read(columns=[group]) if group in schema.names else empty
                 groups = read_column_groups(table, group, name)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
+        raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it again") from None
     return _of_rows(ParquetReader(path, picture, name), labels, None, features.get(column), name, (), groups)
 
 

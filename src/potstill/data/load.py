@@ -245,7 +245,7 @@ def _of_object(data: object, options: ReadOptions) -> RawSplits:
         raise PotstillError(f"{type(data).__name__} is a source already; give Splits(train=…, test=…)")
     found = "an array without labels" if _is_array(data) else f"a {type(data).__name__}"
     raise PotstillError(
-        f"{found} is no data set; give a name, a path, arrays (x, y), or a torch or Hugging Face dataset"
+        f"{found} is not a data set; give a name, a path, arrays (x, y), or a torch or Hugging Face dataset"
     )
 
 

@@ -132,9 +132,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         with path.open(encoding="utf-8") as file:
             rows = [json.loads(line) for line in file if line.strip()]
     except (ValueError, OSError) as error:
-        raise PotstillError(f"{path}: not JSON line by line ({error}); write it anew") from None
+        raise PotstillError(f"{path}: not JSON line by line ({error}); write it again") from None
     if not all(isinstance(row, dict) for row in rows):
-        raise PotstillError(f"{path}: every line must be a JSON object; write it anew")
+        raise PotstillError(f"{path}: every line must be a JSON object; write it again")
     return rows
 
 

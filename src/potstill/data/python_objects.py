@@ -129,7 +129,7 @@ def _check_claims(path: Path, loaded: Any) -> None:
             if not dtype.hasobject and claimed != member.file_size - file.tell():
                 raise PotstillError(
                     f"{path}: {member.filename} claims {claimed:,} bytes (shape {shape}), but has "
-                    f"{member.file_size - file.tell():,}; save it anew"
+                    f"{member.file_size - file.tell():,}; save it again"
                 )
             total += claimed
     require_memory(total, f"{path}: its arrays", "give fewer samples, or a folder or shards, which can be streamed")

@@ -88,17 +88,17 @@ def check_read_options(value: object) -> dict[str, Any]:
         PotstillError: it is no mapping of known options to values of their types.
     """
     if not isinstance(value, Mapping):
-        raise PotstillError("the card's reading must be a JSON object of options; get the file again")
+        raise PotstillError("the reading in its metadata must be a JSON object of options; get the file again")
     for name, option in value.items():
         kind = _TYPES.get(name)
         if kind is None or not isinstance(option, kind) or (isinstance(option, bool) and kind is not bool):
-            raise PotstillError(f"the card's reading has no valid {str(name)[:40]!r}; get the file again")
+            raise PotstillError(f"the reading in its metadata has no valid {str(name)[:40]!r}; get the file again")
         if isinstance(option, list) and (len(option) != 2 or not all(type(side) is int for side in option)):
-            raise PotstillError("the card's reading has no valid 'size'; get the file again")
+            raise PotstillError("the reading in its metadata has no valid 'size'; get the file again")
     if "group" in value and not _is_quick(value["group"]):
         raise PotstillError(
-            f"the card's reading groups by {value['group'][:60]!r}, a regular expression that may search for very "
-            "long; if you trust it, give it yourself with `group=REGEX`"
+            f"the reading in its metadata groups by {value['group'][:60]!r}, a regular expression that may search for "
+            "very long; if you trust it, give it yourself with `group=REGEX`"
         )
     return {name: tuple(option) if name == "size" else option for name, option in value.items()}
 

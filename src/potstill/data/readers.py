@@ -338,7 +338,7 @@ class ParquetReader(_CachingReader):
                 return file.read_row_group(group, columns=[self._column]).column(self._column)
         except (pa.ArrowException, OSError) as error:
             rows = f"rows {self._ends[group] + 1:,} to {self._ends[group + 1]:,}"
-            raise PotstillError(f"{self._path}: {rows} cannot be read ({reason(error)}); write it anew") from None
+            raise PotstillError(f"{self._path}: {rows} cannot be read ({reason(error)}); write it again") from None
 
     def read_one(self, place: int, /) -> bytes:
         group = int(np.searchsorted(self._ends, place, side="right")) - 1

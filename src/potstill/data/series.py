@@ -178,7 +178,7 @@ def read_series(task: Forecast, data: object, options: ReadOptions) -> Splits:
     table, notes = _read_table(data, options)
     name, variables = table.name, table.variables
     if not 0 < options.test_fraction < 1:
-        raise PotstillError(f"of a series a part is kept for the test, but the fraction is {options.test_fraction}")
+        raise PotstillError(f"a part of a series is held out for the test, but the fraction is {options.test_fraction}")
     span = task.window + task.horizon
     if len(table.values) < span:
         raise _too_short(name, span, f"there are {len(table.values)}")

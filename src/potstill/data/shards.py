@@ -139,7 +139,7 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
                     check_new_member(shard, member.name, member_extension(file), files)
                     files[member_extension(file)] = content.read()
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard anew") from None
+        raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard again") from None
     return samples
 
 

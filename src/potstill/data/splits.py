@@ -378,7 +378,7 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
         train = replace(train, places=torch.arange(len(train)))
     if (size := options.size) is not None:
         if not get_kind(spec).augmentable:
-            raise PotstillError(f"{name}: a size was asked for, but the inputs are no pictures; leave it out")
+            raise PotstillError(f"{name}: a size was requested, but the inputs are not pictures; leave it out")
         if size != spec.shape[1:]:
             assert isinstance(train.inputs, Tensor)
             notes.append(

@@ -72,7 +72,7 @@ def read_csv(path: Path, **convert_options: Any) -> Any:
         raise PotstillError(f"{path}: not a CSV file with a header line ({reason(error)})") from None
     check_unique_columns(table, path.name)
     if binary := [f.name for f in table.schema if pa.types.is_binary(f.type)]:
-        raise PotstillError(f"{path}: column {binary[0]!r} is not UTF-8; save the file anew as UTF-8")
+        raise PotstillError(f"{path}: column {binary[0]!r} is not UTF-8; save the file again as UTF-8")
     if (
         zeros
         and not convert_options
@@ -187,7 +187,7 @@ def check_unique_columns(table: Any, name: str) -> None:
     try:
         count = Counter(c for c in table.column_names if c != "")
     except UnicodeDecodeError:
-        raise PotstillError(f"{name}: the name of a column is not UTF-8; save the file anew as UTF-8") from None
+        raise PotstillError(f"{name}: the name of a column is not UTF-8; save the file again as UTF-8") from None
     if twice := [c for c, n in count.items() if n > 1]:
         places = [str(i) for i, c in enumerate(table.column_names, 1) if c == twice[0]]
         raise PotstillError(
@@ -208,7 +208,7 @@ def read_parquet(path: Path) -> Any:
         table.validate(full=True)
         return table
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
+        raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it again") from None
 
 
 def read_table_file(path: Path) -> Any:

@@ -140,7 +140,7 @@ def read_checkpoint(
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise PotstillError(
             f"{path}: checkpoint of another configuration: {'; '.join(differing[:3])}{more}; repeat its command or "
-            "start anew"
+            "start again"
         )
     computed = content.get("versions") or None
     if computed is not None and versions is not None:
@@ -148,7 +148,7 @@ def read_checkpoint(
         if other and not ignore_versions:
             raise PotstillError(
                 f"{path}: computed by other versions: {'; '.join(other)}; resuming gives bits that neither computes: "
-                'resume where it began, start anew, or force it with `resume="force"`'
+                'resume where it began, start again, or force it with `resume="force"`'
             )
         computed = computed if other else None
     rng_state = tensors.pop("rng")
@@ -158,7 +158,7 @@ def read_checkpoint(
     except (AttributeError, KeyError, NameError, RuntimeError, TypeError, ValueError) as error:
         # A damaged structure breaks in any of these ways; so does a state whose class has changed.
         line = " ".join(str(error).split())[:200]
-        raise PotstillError(f"{path}: a checkpoint of another version of the method ({line}); start anew") from error
+        raise PotstillError(f"{path}: a checkpoint of another version of the method ({line}); start again") from error
     return Checkpoint(
         state=state, rng_state=rng_state, step=content["step"], meta=content["meta"], versions=computed,
         is_previous=is_previous
@@ -189,7 +189,7 @@ def _read_complete(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, metadata = read_tensors(path, MAX_BYTES)
     content = _parse_content(path, metadata)
     if (rng := tensors.get("rng")) is None or rng.dtype is not torch.uint8:
-        raise PotstillError(f"{path}: an incomplete checkpoint (it lacks the generator); start anew without resume")
+        raise PotstillError(f"{path}: an incomplete checkpoint (it lacks the generator); start again without resume")
     return tensors, content
 
 
@@ -212,19 +212,19 @@ def _parse_content(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         content = json.loads(metadata.get("checkpoint", ""))
     except (ValueError, RecursionError) as error:
-        raise PotstillError(f"{path}: not a checkpoint of Potstill; start anew without resume") from error
+        raise PotstillError(f"{path}: not a checkpoint of Potstill; start again without resume") from error
     if not isinstance(content, dict) or "format" not in content:
-        raise PotstillError(f"{path}: not a checkpoint of Potstill; start anew without resume")
+        raise PotstillError(f"{path}: not a checkpoint of Potstill; start again without resume")
     if content["format"] != FORMAT:
         written = str(content["format"])[:40]
-        raise PotstillError(f"{path}: a checkpoint of format {written!r}, but {FORMAT!r} is read; start anew")
+        raise PotstillError(f"{path}: a checkpoint of format {written!r}, but {FORMAT!r} is read; start again")
     kinds = {"step": int, "identity": dict, "meta": dict, "structure": dict}
     invalid = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
     if not isinstance(content.get("versions", {}), dict):
         invalid.append("versions")
     if invalid or content["step"] < 0 or isinstance(content["step"], bool):
         name = invalid[0] if invalid else "step"
-        raise PotstillError(f"{path}: an incomplete checkpoint (its {name} is damaged); start anew without resume")
+        raise PotstillError(f"{path}: an incomplete checkpoint (its {name} is damaged); start again without resume")
     return content
 
 

@@ -245,7 +245,7 @@ def _fill(
     done = _rows_done(part, record, identity, planned)
     total = parts[-1][1]
     if done not in {0, *(end for _, end in parts)}:
-        raise PotstillError(f"{record}: counts rows that no part ends with; delete it and {part.name} to start anew")
+        raise PotstillError(f"{record}: counts rows that no part ends with; delete it and {part.name} to start again")
     if done == 0:
         _reserve(file, part, planned)
     recorded, last_record = done, time.monotonic()
@@ -309,7 +309,7 @@ def _rows_done(part: Path, record: Path, identity: str, planned: FileLayout) -> 
         content = None
     if not isinstance(content, dict) or content.get("format") != _RECORD or type(content.get("rows")) is not int:
         raise PotstillError(
-            f"{record}: is not the record of an unfinished file; delete it and {part.name} to start anew"
+            f"{record}: is not the record of an unfinished file; delete it and {part.name} to start again"
         )
     if content.get("identity") != identity:
         raise PotstillError(

@@ -39,7 +39,7 @@ class _ScalarType:
 def _scalar(kind: _ScalarType, raw: bytes) -> int | float:
     """Replacement of ``numpy.core.multiarray.scalar``."""
     if not isinstance(kind, _ScalarType) or not isinstance(raw, bytes):
-        raise ValueError("a NumPy value that is no plain number")
+        raise ValueError("a NumPy value that is not a plain number")
     value: int | float = struct.unpack(kind.format, raw)[0]
     return value
 

@@ -168,7 +168,7 @@ def read_scores(path: str | Path) -> Scores:
         raise PotstillError(f"{path}: no such file; make it with potstill score") from error
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         what = " ".join(str(error).split())[:200]
-        raise PotstillError(f"{path}: not a parquet file that can be read ({what}); make it anew") from error
+        raise PotstillError(f"{path}: not a parquet file that can be read ({what}); make it again") from error
     try:
         said = parse_json((table.schema.metadata or {}).get(b"potstill", b"null"))
         scores = _scores(table, said)
@@ -178,7 +178,7 @@ def read_scores(path: str | Path) -> Scores:
             "that potstill score wrote, with all rows and their metadata, can be selected from"
         ) from error
     if said.get(DIGEST) != _digest(scores):
-        raise PotstillError(f"{path}: damaged or changed: its scores are not those that were written; make it anew")
+        raise PotstillError(f"{path}: damaged or changed: its scores are not those that were written; make it again")
     return scores
 
 
@@ -202,7 +202,7 @@ def _scores(table: Any, header: Any) -> Scores:
         for method, about in header["methods"].items()
     }  # fmt: skip
     if not all(isinstance(m.config, dict) for m in methods.values()):
-        raise ValueError("the settings of a method are no mapping")
+        raise ValueError("the settings of a method are not a mapping")
     if any(bool(values.isnan().any()) for m in methods.values() for values in m.columns.values()):
         raise ValueError("a score is missing or not a number")
     first = None

@@ -263,7 +263,7 @@ def make_bench(
     check_compatible(small, splits.train)
     where = eval_split or ("validation" if splits.test is None else "test")
     if where not in ("test", "validation"):
-        raise PotstillError(f"students are asked about the test or the validation part, not {where!r}; say one of them")
+        raise PotstillError(f"students predict the test or the validation part, not {where!r}; say one of them")
     seen = normalize_like(splits.train, small)
     test = None if splits.test is None else normalize_like(splits.test, small)
     if where == "test":

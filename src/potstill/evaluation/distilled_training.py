@@ -179,7 +179,7 @@ def check_stored_labels(p: Protocol, store: Labels) -> None:
     if isinstance(store.about.views, ViewSchedule) and found != p.teaching.teacher_statistics:
         raise PotstillError(
             f"protocol {p.name} has labels by a teacher's {p.teaching.teacher_statistics} statistics, but these were "
-            f'made by {found} ones; label anew, or say `teacher_statistics="{found}"`'
+            f'made by {found} ones; label again, or say `teacher_statistics="{found}"`'
         )
 
 

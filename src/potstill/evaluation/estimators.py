@@ -83,7 +83,7 @@ class LearnerFactory:
 
     def __call__(self, seed: int, /) -> NoReturn:
         raise PotstillError(
-            f"{self.name} is no network, and a network is needed here; name one, such as convnet or mlp"
+            f"{self.name} is not a network, and a network is needed here; name one, such as convnet or mlp"
         )
 
     @property

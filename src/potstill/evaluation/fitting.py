@@ -66,8 +66,8 @@ def learned_lr(distilled: Distilled) -> float | None:
         return None
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
         raise PotstillError(
-            f"the set's card says that its learning rate was learned, but training.learned_lr is {rate!r}; it must be "
-            "a number above 0"
+            f"the set's metadata says that its learning rate was learned, but training.learned_lr is {rate!r}; it must "
+            "be a number above 0"
         )
     return float(rate)
 

@@ -203,11 +203,11 @@ def _entries(card: Mapping[str, Any]) -> list[_Entry]:
         entries = [_entry(e) for e in found if e["labels"] is True]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PotstillError(
-            f"the set's card must say its teachers by network, recipe and hash, but it has {str(found)[:80]!r}; name a "
-            'teacher, as in `teacher="convnet-batch"`, or get the file again'
+            f"the set's metadata must say its teachers by network, recipe and hash, but it has {str(found)[:80]!r}; "
+            'name a teacher, as in `teacher="convnet-batch"`, or get the file again'
         ) from error
     if sum(len(e.hashes) for e in entries) > MOST:
-        raise PotstillError(f"the set's card names more than {MOST} teachers that label; name one in their place")
+        raise PotstillError(f"the set's metadata names more than {MOST} teachers that label; name one in their place")
     return entries
 
 

@@ -49,7 +49,7 @@ class Processes(WorkerPool):
         self.workers = self.workers or num_cores()
         if self.workers < 1 or self.threads < 1:
             raise PotstillError(
-                f"at least 1 worker with 1 thread is required, but {self.workers} × {self.threads} were asked"
+                f"at least 1 worker with 1 thread is required, but {self.workers} × {self.threads} were requested"
             )
         self._end = weakref.finalize(self, _stop, self._running)
 

@@ -180,7 +180,7 @@ def _columns(card: Mapping[str, Any], count: int) -> list[_Column] | None:
         or sum(one.width for one in columns) != count
         or len({c.name for c in columns}) != len(columns)
     ):
-        raise PotstillError("its card's source.columns does not describe its inputs; get the file again")
+        raise PotstillError("its metadata's source.columns does not describe its inputs; get the file again")
     return columns
 
 

@@ -38,8 +38,8 @@ def check_size(n: int, m: int) -> None:
     """Raise a PotstillError unless ``m`` of ``n`` samples can be selected."""
     if not 1 <= m <= n:
         raise PotstillError(
-            f"a coreset of this class can have 1 to {n} samples, but {m} are asked; ask for at most {n} per class or "
-            "add samples"
+            f"a coreset of this class can have 1 to {n} samples, but {m} are requested; ask for at most {n} per class "
+            "or add samples"
         )
 
 

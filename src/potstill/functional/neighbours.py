@@ -70,7 +70,8 @@ def neighbours(
     n = len(x)
     if not 1 <= k < n:
         raise PotstillError(
-            f"a row can have 1 to {n - 1} neighbours among {n} rows, but {k} are asked; ask for fewer or add samples"
+            f"a row can have 1 to {n - 1} neighbours among {n} rows, but {k} are requested; ask for fewer or "
+            "add samples"
         )
     if metric == "l1" and search != "exact":
         raise PotstillError(f"the search {search!r} measures l2 distances only; choose exact for l1, or l2")

@@ -69,7 +69,7 @@ def choose_by_score(
     """
     n = len(hardness)
     if not 0 <= m <= n:
-        raise PotstillError(f"a pool of {n} samples can give 0 to {n}, but {m} are asked; lower the budget")
+        raise PotstillError(f"a pool of {n} samples can give 0 to {n}, but {m} are requested; lower the budget")
     shuffled = torch.randperm(n, generator=rng)
     easy_first = shuffled[torch.argsort(hardness.cpu()[shuffled], stable=True)]
     candidates = easy_first[: max(m, n - int(cut * n))]

@@ -91,7 +91,7 @@ def proportional_allocation(sizes: Sequence[int], total: int) -> tuple[int, ...]
     if not least <= total <= sum(sizes):
         raise PotstillError(
             f"{sum(sizes)} samples of {least} classes can be shared out as {least} to {sum(sizes)} items, one of each "
-            f"class at least, but {total} are asked; change the budget"
+            f"class at least, but {total} are requested; change the budget"
         )
     counts = [min(size, 1) for size in sizes]
     exact = [total * size / sum(sizes) for size in sizes]

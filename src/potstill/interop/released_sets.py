@@ -151,7 +151,7 @@ def _dc(path: Path, run: int) -> ReleasedSet:
             "of DC, DSA or DM, or another `format=`"
         )
     if not -len(runs) <= run < len(runs):
-        raise PotstillError(f"{path}: run {run} is asked for, but it holds {len(runs)}; count from 0")
+        raise PotstillError(f"{path}: run {run} is requested, but it holds {len(runs)}; count from 0")
     images, labels = _pair(runs[run], path)
     named = re.match(r"res_([A-Za-z]+)_", path.name)
     return ReleasedSet(images, labels, False, named[1].lower() if named else "dc", files=_hashes(path))

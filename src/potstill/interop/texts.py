@@ -67,7 +67,7 @@ def _check(file: Path, number: int, row: object, fields: tuple[str, ...]) -> Non
     if not isinstance(row, dict) or row.keys() != {*fields, _LABELS}:
         raise PotstillError(f"{file}: line {number} has not the fields of the first; get the file again")
     if not all(isinstance(row[name], str) for name in fields):
-        raise PotstillError(f"{file}: line {number} has a field that is no text; get the file again")
+        raise PotstillError(f"{file}: line {number} has a field that is not text; get the file again")
     label = row[_LABELS]
     if type(label) is not int or not 0 <= label < _CLASSES:
         raise PotstillError(f"{file}: line {number} needs a class, a whole number from 0, not {label!r:.40}")
@@ -89,7 +89,7 @@ def import_texts(path: Path, *, run: int = -1, method: str | None = None) -> Dis
         files = find_text_sets(path)
         if not -len(files) <= run < len(files):
             raise PotstillError(
-                f"{path}: run {run} is asked for, but it holds {len(files)} dataset_N.json; count from 0"
+                f"{path}: run {run} is requested, but it holds {len(files)} dataset_N.json; count from 0"
             )
         file = files[run]
     rows, sha256 = _read_lines(file)

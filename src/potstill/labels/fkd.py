@@ -114,7 +114,7 @@ def _epoch(
         raise PotstillError(f"{where}: labels of {n} items are required, but it holds {total}; give items={total}")
     place = np.concatenate([b.index for b in batches if b.index is not None]) if order is None else order.numpy()
     if len(place) != n or not np.array_equal(np.sort(place), np.arange(n)):
-        raise PotstillError(f"{where}: every item must be labelled once, but its index is no order of {n} items")
+        raise PotstillError(f"{where}: every item must be labelled once, but its index does not number {n} items")
     made = {name: np.zeros((n, *shape), _TYPES[kind]) for name, (kind, shape) in views.fields().items()}
     logits = torch.cat([b.logits for b in batches])
     if not bool(torch.isfinite(logits).all()):

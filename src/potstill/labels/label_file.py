@@ -292,7 +292,7 @@ class LabelFile(StoredLabels[LabelMetadata]):
     def _check(self, epoch: int, index: Tensor) -> None:
         if not 0 <= epoch < self.about.epochs:
             raise PotstillError(
-                f"{self.path}: epochs 0…{self.about.epochs - 1} are stored, but {epoch} was asked for; stored_epoch "
+                f"{self.path}: epochs 0…{self.about.epochs - 1} are stored, but {epoch} was requested; stored_epoch "
                 "says which one a training epoch reads"
             )
         super()._check(epoch, index)
@@ -301,7 +301,7 @@ class LabelFile(StoredLabels[LabelMetadata]):
 def check_epoch_number(epoch: int) -> None:
     """Refuse a negative number of a training epoch."""
     if epoch < 0:
-        raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
+        raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was requested; check the number")
 
 
 def _mix_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], mixes: MixPlan | None) -> Float[Tensor, " m"]:

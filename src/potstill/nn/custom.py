@@ -59,7 +59,7 @@ class CustomNetwork:
 def _check_constructor(constructor: object) -> None:
     if isinstance(constructor, nn.Module) or not callable(constructor):
         raise PotstillError(
-            "a network is a name, or a class or function that makes it anew for every student, but a "
+            "a network is a name, or a class or function that makes it again for every student, but a "
             f"{type(constructor).__name__} was given; give its class, or lambda: {type(constructor).__name__}(…)"
         )
 
@@ -303,7 +303,7 @@ def _check_parameters(definition: CustomNetwork, net: nn.Module, twin: nn.Module
     if not names:
         raise PotstillError(f"network {definition} has no parameters to train; give it a layer that has")
     if net is twin or {p.data_ptr() for p in net.parameters()} & {p.data_ptr() for p in twin.parameters()}:
-        raise PotstillError(f"network {definition} must be made anew at every call, but it was the same one twice")
+        raise PotstillError(f"network {definition} must be made again at every call, but it was the same one twice")
     shared = [n for n, _ in net.named_parameters(remove_duplicate=False) if n not in names]
     if shared:
         first = next(n for n, p in names.items() if p is net.get_parameter(shared[0]))

@@ -21,7 +21,7 @@ def required_assets(method: Method[Any], problem: Problem) -> tuple[Asset, ...]:
     wanted = (*method.assets(problem), *problem.decoder_assets)
     names = [asset.name for asset in wanted]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise PotstillError(f"each asset needs a name of its own, but {twice[0]!r} is asked for twice; rename one")
+        raise PotstillError(f"each asset needs a name of its own, but {twice[0]!r} is requested twice; rename one")
     return wanted
 
 

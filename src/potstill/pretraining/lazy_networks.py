@@ -107,7 +107,7 @@ class OnDisk(CachedFile):
             return read_network(self.path, self.device)[0]
         except PotstillError as error:
             raise PotstillError(
-                f"{error}; this trained network was there when the run began: begin again, which makes it anew"
+                f"{error}; this trained network was there when the run began: begin again, which makes it again"
             ) from error
 
 

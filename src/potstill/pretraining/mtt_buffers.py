@@ -137,7 +137,9 @@ def _check(trajectory: Any, what: str, layout: Layout, make: NetworkFactory) -> 
         if not isinstance(snapshot, list | tuple) or not all(
             isinstance(t, Tensor) and t.is_floating_point() for t in snapshot
         ):
-            raise PotstillError(f"{what}: snapshot {epoch} is no list of tensors; give a buffer as buffer.py writes it")
+            raise PotstillError(
+                f"{what}: snapshot {epoch} is not a list of tensors; give a buffer as buffer.py writes it"
+            )
         _fits([tuple(t.shape) for t in snapshot], f"{what}: snapshot {epoch}", layout, make)
     first, last = trajectory[0], trajectory[-1]
     shared = any(a[0].data_ptr() == b[0].data_ptr() for a, b in pairwise(trajectory))

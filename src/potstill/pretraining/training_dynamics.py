@@ -68,7 +68,7 @@ def check_snapshot_epoch(epoch: int, snapshots: tuple[int, ...]) -> None:
     """
     if epoch not in snapshots:
         raise PotstillError(
-            f"networks are kept after epochs {', '.join(map(str, snapshots))}, not after {epoch}; ask for one of these"
+            f"networks are stored after epochs {', '.join(map(str, snapshots))}, not after {epoch}; take one of these"
         )
 
 
@@ -114,12 +114,12 @@ class Record:
         """
         if not 1 <= epoch <= self.epochs:
             raise PotstillError(
-                f"the record has epochs 1 to {self.epochs}, but epoch {epoch} is asked for; record more or ask earlier"
+                f"the record has epochs 1 to {self.epochs}, but epoch {epoch} is requested; record more or ask earlier"
             )
         rows = [run.rows[epoch - 1] for run in self.runs]
         if field not in rows[0]:
             kept = ", ".join(map(str, snapshot_epochs(self.epochs)))
-            raise PotstillError(f"{field} is recorded after epochs {kept}, not after {epoch}; ask for one of these")
+            raise PotstillError(f"{field} is recorded after epochs {kept}, not after {epoch}; take one of these")
         return torch.stack([_read(row[field]) for row in rows])
 
     def network(self, run: int, epoch: int) -> NetworkWeights:

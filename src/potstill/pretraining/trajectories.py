@@ -88,7 +88,7 @@ class ExpertTrajectories:
 def _read_experts(one: Any, make: NetworkFactory, train: Source) -> list[Trajectory]:
     if isinstance(one, Trajectory):
         if layout_json(one.layout) != layout_json(Layout.of(make(0))):
-            raise PotstillError(f"an expert that is given is no {make.name}; give experts of that network")
+            raise PotstillError(f"an expert that is given is not a {make.name}; give experts of that network")
         if one.classes:
             check_class_order(one.classes, train.classes, "an expert that is given", "the data")
         return [one]

@@ -66,7 +66,7 @@ class Trajectory:
     def _row(self, epoch: int) -> Snapshot:
         if not 0 <= epoch <= self.epochs:
             raise PotstillError(
-                f"an expert has snapshots after 0 to {self.epochs} epochs, but one after {epoch} is asked for; train "
+                f"an expert has snapshots after 0 to {self.epochs} epochs, but one after {epoch} is requested; train "
                 "the experts longer, or ask for an earlier one"
             )
         return self.read(epoch)
@@ -113,7 +113,7 @@ class _FileReader(CachedFile):
             return read_rows(read_file(self.path, check=False)[0], epoch)
         except (PotstillError, KeyError, IndexError) as error:
             raise PotstillError(
-                f"{error}; this expert was there when the run began: begin again, which makes it anew"
+                f"{error}; this expert was there when the run began: begin again, which makes it again"
             ) from error
 
 

@@ -260,7 +260,7 @@ def read_file(path: Path, check: bool) -> tuple[dict[str, NDArray[Any]], dict[st
     """
     values, metadata = open_memmap(path, check=check)
     if metadata.get("format") != FORMAT:
-        raise PotstillError(f"{path}: not an expert trajectory; give a file that potstill kept, or a replay buffer")
+        raise PotstillError(f"{path}: not an expert trajectory; give a file that potstill wrote, or a replay buffer")
     return values, metadata
 
 

@@ -44,12 +44,12 @@ def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
     text = (metadata or {}).get("card")
     if text is None:
         raise PotstillError(
-            f"{path}: holds no card, so it is not a distilled set; give a file that potstill distill wrote"
+            f"{path}: holds no metadata, so it is not a distilled set; give a file that potstill distill wrote"
         )
     try:
         card = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PotstillError(f"{path}: its card is not valid JSON ({_line(error)}); distil it again") from error
+        raise PotstillError(f"{path}: its metadata is not valid JSON ({_line(error)}); distil it again") from error
     written = card.get("format") if isinstance(card, dict) else None
     if written != FORMAT:
         raise PotstillError(
@@ -143,7 +143,7 @@ def read_set(path: Path, read_arrays: ReadArrays | None = None) -> tuple[Mapping
         ) from error
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise PotstillError(
-            f"{path}: its card or tensors are not what {FORMAT} says ({error}); distil it again"
+            f"{path}: its metadata or tensors are not what {FORMAT} says ({error}); distil it again"
         ) from error
 
 

@@ -140,13 +140,13 @@ def _prepare_folder(folder: Path, shards: int, resume: bool) -> None:
             raise PotstillError(f"there is no unfinished run to resume at {folder}; leave resume out to start one")
         if not folder.is_dir():
             raise PotstillError(
-                f"{folder}: an unfinished run without class shards; leave class shards out, or start anew without "
+                f"{folder}: an unfinished run without class shards; leave class shards out, or start again without "
                 "resume"
             )
         if odd := [n for n in found if ".checkpoint" in n and f"-of-{shards}." not in n]:
             raise PotstillError(
                 f"{folder}: an unfinished run in other class shards ({odd[0].partition('.')[0]}); ask for as many, or "
-                "start anew without resume"
+                "start again without resume"
             )
     elif folder.is_dir():
         if odd := [n for n in found if ".checkpoint" not in n]:

@@ -25,7 +25,7 @@ def pick_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise PotstillError(f"device {device!r} was asked for, but torch finds no GPU; use device auto or cpu")
+        raise PotstillError(f"device {device!r} was requested, but torch finds no GPU; use device auto or cpu")
     try:
         return torch.device(device)
     except RuntimeError as error:

@@ -369,5 +369,5 @@ def _read_meta(
 
     numbers = is_number(seconds) and is_number(spent) and type(stride) is int and stride >= 1
     if not numbers or not is_rows(history) or not is_rows(changes):
-        raise PotstillError(f"{path}: an incomplete checkpoint (its metadata is damaged); start anew without resume")
+        raise PotstillError(f"{path}: an incomplete checkpoint (its metadata is damaged); start again without resume")
     return float(seconds), stride, list(history), list(changes), float(spent)

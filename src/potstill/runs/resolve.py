@@ -217,7 +217,7 @@ def _set_parts(name: str, method: Method[Any], train: Source, spec: RunSpec) -> 
         elif part == "labels" and value in (None, "soft" if method.info.soft_labels else "hard"):
             continue
         elif part != "network" and value is not None:
-            raise PotstillError(f"method {name} has no {part} to choose, but {value!r} was asked for; leave it out")
+            raise PotstillError(f"method {name} has no {part} to choose, but {value!r} was requested; leave it out")
     if "network" in fields and network is None:
         default = fields["network"]
         # A frozen backbone takes images, too; one that differs from the class's default was asked for.
@@ -420,8 +420,8 @@ def _with_settings_of_scores(spec: RunSpec, scores: Scores) -> RunSpec:
     for option, value in requested.items():
         if value is not None and option in config and value != config[option]:
             raise PotstillError(
-                f"these scores were made with {option} {config[option]!r}, but {value!r} is asked for; leave it out, "
-                "or score anew"
+                f"these scores were made with {option} {config[option]!r}, but {value!r} is requested; leave it out, "
+                "or score again"
             )
     fields = {n: value for n, value in config.items() if n not in PARTS}
     return dataclasses.replace(

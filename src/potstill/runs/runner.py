@@ -232,7 +232,7 @@ class _Execution:
         if limit is not None and not limit.remaining:
             took, most = format_duration(time.monotonic() - started), format_duration(limit.seconds)
             raise PotstillError(
-                f"{names} took {took}, the rest of the limit of {most}; they are kept, so the same command goes on "
+                f"{names} took {took}, the rest of the limit of {most}; they are stored, so the same command goes on "
                 "from there"
             )
         return problem.with_assets({**stored, **assets}), spent + seconds

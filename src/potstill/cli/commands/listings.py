@@ -97,7 +97,8 @@ class Methods(Listing):
         for name in self.names:
             if name == "auto":
                 raise Misuse(
-                    "auto is no method: it chooses among them; potstill distill --method auto --help shows its options"
+                    "auto is not a method: it chooses among them; "
+                    "potstill distill --method auto --help lists its options"
                 )
             if name not in known:
                 raise Misuse(str(unknown_name("method", name, known)))

@@ -165,7 +165,7 @@ class TeacherEnsemble:
             for one in trained[:count]:
                 weights = {**one.parameters, **one.buffers}
                 if {n: t.shape for n, t in weights.items()} != shapes:
-                    raise PotstillError(f"the networks in assets[{name!r}] are not {make.name}; train them anew")
+                    raise PotstillError(f"the networks in assets[{name!r}] are not {make.name}; train them again")
                 members.append(TeacherNetwork(network, weights))
         return tuple(members)
 

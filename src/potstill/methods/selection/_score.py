@@ -66,7 +66,7 @@ class ScoreSelection(Method[ScoreState]):
         if self.pool == "global":
             if total > len(problem.train):
                 raise PotstillError(
-                    f"{total} samples are asked for, but the data have {len(problem.train)}; lower the budget"
+                    f"{total} samples are requested, but the data have {len(problem.train)}; lower the budget"
                 )
             return (torch.arange(len(problem.train)),), (total,)
         if self.pool == "proportional":
