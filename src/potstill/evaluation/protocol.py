@@ -7,10 +7,11 @@ import json
 import math
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from potstill.core import InputSpec
 from potstill.errors import PotstillError, unknown_name
+from potstill.evaluation.field_checks import Checked, check_counts, check_ranges, is_a, require
 from potstill.kinds import get_kind
 from potstill.labels.metadata import Statistics
 
@@ -76,55 +77,8 @@ def _stated(value: Any) -> dict[str, Any]:
     return {n: v for n, v in _own_fields(value).items() if n in _ALWAYS_STATED or v != defaults[n]}
 
 
-def _require(satisfied: bool, what: str, value: object) -> None:
-    if not satisfied:
-        raise PotstillError(f"{what}, but it is {value!r}; change it")
-
-
-def _is(kind: type, value: object) -> bool:
-    """Return True for a number of that kind; an int is a float, a bool is neither."""
-    return isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
-
-
-def _check_kinds(kind: type, values: Any) -> None:
-    """Check that choices, switches and names match their annotation."""
-    for name, hint in get_type_hints(kind).items():
-        value = getattr(values, name)
-        if get_origin(hint) is Literal:
-            _require(value in get_args(hint), f"{name} must be {' or '.join(get_args(hint))}", value)
-        elif hint is bool:
-            _require(isinstance(value, bool), f"{name} must be true or false", value)
-        elif hint is str or hint == str | None:
-            _require(isinstance(value, str) or (value is None and hint is not str), f"{name} must be a name", value)
-
-
-def _check_counts(values: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(values, name)
-        _require(_is(int, value) and value >= 1, f"{name} must be a whole number of at least 1", value)
-
-
-def _check_ranges(values: Any, **below: float) -> None:
-    """Check that each named field is a number from 0 to below its bound."""
-    for name, bound in below.items():
-        value = getattr(values, name)
-        _require(_is(float, value) and 0 <= value < bound, f"{name} must be in [0, {bound:g})", value)
-
-
-class _Checked:
-    """Part of a protocol; ``check`` also takes values of wrong types, which its own signature would refuse."""
-
-    def __post_init__(self) -> None:
-        self.check(self)
-
-    @classmethod
-    def check(cls, values: Any) -> None:
-        """Check all ranges. ``values`` may be any object with these fields, of any type."""
-        _check_kinds(cls, values)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Recipe(_Checked):
+class Recipe(Checked):
     """Training recipe of a student.
 
     Raises:
@@ -190,37 +144,37 @@ class Recipe(_Checked):
     @classmethod
     def check(cls, values: Any) -> None:
         super().check(values)
-        _check_counts(values, "batch")
-        _require(_is(int, values.least_epochs), "least_epochs must be a whole number", values.least_epochs)
+        check_counts(values, "batch")
+        require(is_a(int, values.least_epochs), "least_epochs must be a whole number", values.least_epochs)
         epochs = () if values.epochs is None else (values.epochs,)
         for name, given in (("epochs", epochs), ("steps", values.steps)):
-            _require(all(_is(int, v) and v >= 1 for v in given), f"{name} must be whole numbers of at least 1", given)
-        positive = all(_is(float, v) and 0 < v < math.inf for v in values.lr)
-        _require(bool(values.lr) and positive, "lr must be above 0", values.lr)
-        _check_ranges(values, momentum=1.0, weight_decay=math.inf, drop_factor=math.inf, ema=1.0, lowest=1.0)
+            require(all(is_a(int, v) and v >= 1 for v in given), f"{name} must be whole numbers of at least 1", given)
+        positive = all(is_a(float, v) and 0 < v < math.inf for v in values.lr)
+        require(bool(values.lr) and positive, "lr must be above 0", values.lr)
+        check_ranges(values, momentum=1.0, weight_decay=math.inf, drop_factor=math.inf, ema=1.0, lowest=1.0)
         for name, what in (("batch_by_ipc", "batch"), ("steps_by_items", "updates")):
             rule = getattr(values, name)
-            pairs = all(len(pair) == 2 and all(_is(int, v) and v >= 1 for v in pair) for pair in rule)
+            pairs = all(len(pair) == 2 and all(is_a(int, v) and v >= 1 for v in pair) for pair in rule)
             ascending = pairs and list(rule) == sorted(rule)
-            _require(ascending, f"{name} must be pairs of items and {what}, fewest first", rule)
-        _require(bool(values.steps) or not values.steps_by_items, "steps_by_items needs steps", values.steps)
-        _require(_is(int, values.warm_up) and values.warm_up >= 0, "warm_up must be a whole number", values.warm_up)
+            require(ascending, f"{name} must be pairs of items and {what}, fewest first", rule)
+        require(bool(values.steps) or not values.steps_by_items, "steps_by_items needs steps", values.steps)
+        require(is_a(int, values.warm_up) and values.warm_up >= 0, "warm_up must be a whole number", values.warm_up)
         fits = values.schedule in ("cosine", "half-cosine") or not (values.warm_up or values.lowest)
-        _require(fits, "warm_up and lowest need schedule cosine", values.schedule)
-        _require(values.rate_per == "step" or not values.warm_up, "warm_up needs rate_per step", values.rate_per)
+        require(fits, "warm_up and lowest need schedule cosine", values.schedule)
+        require(values.rate_per == "step" or not values.warm_up, "warm_up needs rate_per step", values.rate_per)
         parts, end = values.milestones, [1] if values.extra_epoch else []
-        known = isinstance(parts, tuple) and all(_is(float, v) and (0 < v < 1 or v in end) for v in parts)
-        _require(known, "milestones must be parts of the epochs between 0 and 1", parts)
-        _require(bool(parts) or values.schedule != "steps", "milestones must be given for schedule steps", parts)
+        known = isinstance(parts, tuple) and all(is_a(float, v) and (0 < v < 1 or v in end) for v in parts)
+        require(known, "milestones must be parts of the epochs between 0 and 1", parts)
+        require(bool(parts) or values.schedule != "steps", "milestones must be given for schedule steps", parts)
         prob, beta = values.mix_prob, values.mix_beta
-        _require(_is(float, prob) and 0 <= prob <= 1, "mix_prob must be in [0, 1]", prob)
-        _require(_is(float, beta) and 0 < beta < math.inf, "mix_beta must be above 0", beta)
+        require(is_a(float, prob) and 0 <= prob <= 1, "mix_prob must be in [0, 1]", prob)
+        require(is_a(float, beta) and 0 < beta < math.inf, "mix_beta must be above 0", beta)
         if (values.epochs is None) == (not values.steps):
             raise PotstillError("say the length once: epochs or steps")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teaching(_Checked):
+class Teaching(Checked):
     """Labels that students learn from: the set's own, or those of teachers, and the teachers' training.
 
     Raises:
@@ -268,19 +222,19 @@ class Teaching(_Checked):
     @classmethod
     def check(cls, values: Any) -> None:
         super().check(values)
-        _check_counts(values, "teachers", "teacher_epochs", "teacher_batch")
-        _check_ranges(values, hard_weight=math.inf, teacher_weight_decay=math.inf)
+        check_counts(values, "teachers", "teacher_epochs", "teacher_batch")
+        check_ranges(values, hard_weight=math.inf, teacher_weight_decay=math.inf)
         for name, value in (("temperature", values.temperature), ("teacher_lr", values.teacher_lr)):
-            _require(_is(float, value) and 0 < value < math.inf, f"{name} must be above 0", value)
+            require(is_a(float, value) and 0 < value < math.inf, f"{name} must be above 0", value)
         known = _LOSSES[values.labels]
-        _require(values.loss in known, f"loss must be {' or '.join(known)} with labels {values.labels}", values.loss)
+        require(values.loss in known, f"loss must be {' or '.join(known)} with labels {values.labels}", values.loss)
         members = values.committee
         named = isinstance(members, tuple) and all(isinstance(m, str) for m in members)
-        _require(named, "committee must be names", members)
+        require(named, "committee must be names", members)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSelection(_Checked):
+class ModelSelection(Checked):
     """Selection of rates, lengths and epochs, and the data used for it.
 
     Raises:
@@ -308,13 +262,13 @@ class ModelSelection(_Checked):
     @classmethod
     def check(cls, values: Any) -> None:
         super().check(values)
-        _check_counts(values, "validation_students", "validation_most")
-        _check_ranges(values, validation=1.0, test_from=1.0)
+        check_counts(values, "validation_students", "validation_most")
+        check_ranges(values, validation=1.0, test_from=1.0)
         at = values.test_at
-        fits = isinstance(at, tuple) and all(_is(int, v) and v >= 1 for v in at) and list(at) == sorted(set(at))
-        _require(fits, "test_at must be whole numbers of at least 1 that rise", at)
+        fits = isinstance(at, tuple) and all(is_a(int, v) and v >= 1 for v in at) and list(at) == sorted(set(at))
+        require(fits, "test_at must be whole numbers of at least 1 that rise", at)
         best, every = values.select == "best-on-test" and not at, values.test_every
-        _require(_is(int, every) and every >= best, f"test_every must be a whole number of at least {int(best)}", every)
+        require(is_a(int, every) and every >= best, f"test_every must be a whole number of at least {int(best)}", every)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -364,9 +318,9 @@ class Protocol:
     def __post_init__(self) -> None:
         best, lr, steps = self.selection.select == "best-on-test", self.recipe.lr, self.recipe.steps
         try:
-            _check_counts(self, "students")
-            _require(self.network is None or isinstance(self.network, str), "network must be a name", self.network)
-            _require(self.optimistic or not best, "optimistic must be true with best-on-test", self.optimistic)
+            check_counts(self, "students")
+            require(self.network is None or isinstance(self.network, str), "network must be a name", self.network)
+            require(self.optimistic or not best, "optimistic must be true with best-on-test", self.optimistic)
             if len(lr) * max(1, len(steps)) > 1 and self.selection.validation == 0:
                 raise PotstillError("a choice needs validation data; set validation above 0")
         except PotstillError as error:
