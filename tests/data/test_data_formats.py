@@ -92,7 +92,7 @@ def test_cifar_binary_rows():
     np.testing.assert_array_equal(y, rows[:, 1])
     np.testing.assert_array_equal(x[2, 1, 0], rows[2, 2 + 1024 : 2 + 1024 + 32])
     for content in (b"", rows.tobytes()[:-1]):
-        with pytest.raises(PotstillError, match="no whole number of 3074-byte rows"):
+        with pytest.raises(PotstillError, match="not a whole number of 3074-byte rows"):
             read_cifar_binary(content, 2, "train.bin")
 
 

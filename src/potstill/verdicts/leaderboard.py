@@ -236,8 +236,8 @@ def _advice(kind: Kind, as_many: bool) -> str:
     return {
         "better": "Take the best distilled set.",
         "worse": "Keep real samples, or give distilling more steps.",
-        "not told apart": "Keep real samples until a gain is shown; more sets (`--repeats`) tell smaller differences.",
-        "untested": "Ask for more students (`--seeds 5`) or more sets (`--repeats 3`).",
+        "not told apart": "Keep real samples until a gain is shown; more sets (`repeats`) tell smaller differences.",
+        "untested": "Ask for more students (`seeds` 5) or more sets (`repeats` 3).",
         "reference": "Add a method that distils.",
         "no baselines": "Add random and k-means to the methods: only they say if distilling is worth it.",
     }.get(kind, "Take the distilled set where it wins, and real samples elsewhere.") + fair

@@ -240,8 +240,8 @@ def _advice(kind: str, about: _Set, scorecard: Mapping[str, Any], metric: Metric
         rest = "" if about.is_selection else "; more bytes, more steps or another method may turn it"
         return f"Use those real {about.noun}{rest}."
     if kind == "not told apart":
-        return f"Keep real {about.noun} until a gain is shown; more students (`--seeds`) tell smaller differences."
-    return "Measure with `--seeds 5`: one student shows no spread."
+        return f"Keep real {about.noun} until a gain is shown; more students (`seeds`) tell smaller differences."
+    return "Measure with `seeds` 5: one student shows no spread."
 
 
 def _naive(about: _Set, scorecard: Mapping[str, Any], metric: Metric, mean: float) -> Verdict | None:

@@ -35,7 +35,7 @@ class RFAD(KernelValues, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Efficient Dataset Distillation using Random Feature Approximation", paper="arXiv:2210.12067", year=2022,
         family="performance", kinds=("*",), multi_input=True, tasks=("classification", "regression", "forecast"),
-        use_when="Take it for a minute and soft labels, over --parametrization frequency: untrained networks cost "
+        use_when="Take it for a minute and soft labels, over parametrization `frequency`: untrained networks cost "
         "little, and it led there.",
         avoid_when="Avoid it where real samples in few bits already do well: on whole MNIST at ten a class it made "
         "them worse.",
