@@ -190,8 +190,8 @@ def _judge(about: _Set, scorecard: Mapping[str, Any], card: Mapping[str, Any], m
         return Verdict(
             kind="no baselines", text=f"{_capital(about.subject())} {about.verb('train', 'trains')} to {reached}, "
             "beside no real samples",
-            advice="Only a comparison says if the set is worth its bytes: `potstill evaluate` without "
-            "`--no-baselines` makes it.",
+            advice="Only a comparison says if the set is worth its bytes: `potstill evaluate` with its "
+            "baselines makes it.",
         )  # fmt: skip
     return _against(about, baselines, scorecard, metric)
 

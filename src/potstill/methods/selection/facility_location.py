@@ -34,7 +34,7 @@ class FacilityLocation(FeatureSelection):
         use_when="Take it where labels are right and the set should cover each class; it was among the best "
         "selections at a tenth kept.",
         avoid_when="Avoid it with wrong labels, and above some ten thousand samples a class unless you give "
-        "--neighbours: its time is quadratic.",
+        "`neighbours`: its time is quadratic.",
         related=("k-means", "graph-cut", "craig"),
     )
 
