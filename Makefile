@@ -53,7 +53,7 @@ check: $(VENV)/.installed-dev  ## lint, types, import rules, words, docs and all
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.words
 	$(BIN)/python -m tools.reading
-	$(PYTEST) -q tests/docs
+	$(PYTEST) -q -m slow tests/docs/test_docs.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site
 
 docs: $(VENV)/.installed-dev  ## the documentation, in build/site

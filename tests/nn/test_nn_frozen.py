@@ -143,7 +143,7 @@ def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: An
 def test_dinov2_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     module._trunk.cache_clear()
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(PotstillError, match="pip install timm"):
+    with pytest.raises(PotstillError, match=r"pip install .potstill\[networks\]"):
         factory("dinov2-small", COLOUR, 3)
 
     def create_model(name: str, pretrained: bool, num_classes: int, dynamic_img_size: bool) -> nn.Module:

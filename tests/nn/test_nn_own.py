@@ -162,10 +162,10 @@ KEPT = Loud()
 @pytest.mark.parametrize(
     ("network", "sentence"),
     [
-        (KEPT, "class or function that makes it anew for every student"),
-        (3, "class or function that makes it anew for every student"),
+        (KEPT, "class or function that makes it again for every student"),
+        (3, "class or function that makes it again for every student"),
         (lambda: 3, "must make a torch.nn.Module, but it made a int"),
-        (lambda: KEPT, "made anew at every call"),
+        (lambda: KEPT, "made again at every call"),
         (needs, r"needs width to be made.*lambda: needs\(width=…\)"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "must give 4 logits for each input.*gives 10"),
         (lambda: nn.Linear(63, 4), "cannot take inputs of shape 1×8×8"),
@@ -321,14 +321,14 @@ def _first(job: tuple[Any, int]) -> Tensor:
     ("spelled", "text", "sentence"),
     [
         ("none.py:Net", None, "none.py: a file of Python is needed, but it cannot be read"),
-        ("net.py", "", "say which class of the file is meant: FILE.py:NAME"),
+        ("net.py", "", "say which class of the file to use: FILE.py:NAME"),
         ("net.py:Nett", "class Net: pass", "unknown class 'Nett'; did you mean Net?"),
         ("net.py:Net", "x = 1\ny = nothing\n", "net.py:2: NameError: name 'nothing' is not defined"),
         ("net.py:Net", "def f(:\n", "net.py:1: SyntaxError"),
         (
             "net.py:Net",
             "import torch\nNet = torch.nn.Linear(2, 2)\n",
-            "class or function that makes it anew for every student",
+            "class or function that makes it again for every student",
         ),
     ],
 )

@@ -185,7 +185,7 @@ def test_epochs_that_are_not_there_are_named() -> None:
         record.after("el2n", 5)
     with pytest.raises(PotstillError, match="entropy is recorded after epochs 1, 2, 4, not after 3"):
         record.after("entropy", 3)
-    with pytest.raises(PotstillError, match="kept after epochs 1, 2, 4, not after 3"):
+    with pytest.raises(PotstillError, match="stored after epochs 1, 2, 4, not after 3"):
         record.network(0, 3)
 
 
