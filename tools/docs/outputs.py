@@ -6,7 +6,7 @@ A page is run from top to bottom in a folder with what pages speak of (`tools.do
 blocks, and its commands under ``<!-- run -->``. A block of text under ``<!-- output -->`` gets what the block
 before it printed on stdout; under ``<!-- output 1-4,9 -->`` those lines of it, with … for what is left out.
 An image under ``<!-- screenshot page.html -->`` is taken of that file of the folder, in light colours, which
-needs a Chromium (POTSTILL_BROWSER, or one on PATH). tests/docs/test_outputs.py holds that a page shows no
+needs a Chromium (POTSTILL_BROWSER, or one on PATH). tests/docs/test_page_outputs.py holds that a page shows no
 output of a block that is not run.
 """
 
