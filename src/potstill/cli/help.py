@@ -200,10 +200,7 @@ def format_overview(width: int) -> str:
     """Return the text of ``potstill --help``: all commands under their headings."""
     column = max(map(len, COMMANDS)) + 4
     lines = ["usage: potstill COMMAND …", ""]
-    lines += textwrap.wrap(
-        "Turn a large training set into a small one that trains models nearly as well, and say honestly how well.",
-        width,
-    )
+    lines += textwrap.wrap(_PURPOSE, width)
     for title, names in COMMAND_GROUPS.items():
         lines += ["", f"{title}:"]
         for name in names:

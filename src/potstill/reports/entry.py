@@ -12,10 +12,7 @@ from potstill.reports.snapshots import Snapshots
 from potstill.tasks.metric import Metric
 from potstill.verdicts import Verdict, judge_scorecard, noun_of_kind
 
-__all__ = ["AS_MANY", "Entry", "Gallery"]
-
-AS_MANY = "random-items"
-"""The one baseline that does not match the set's bytes."""
+__all__ = ["Entry", "Gallery"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

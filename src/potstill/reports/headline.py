@@ -9,7 +9,7 @@ import numpy as np
 from potstill._util.formatting import describe_codec
 from potstill._util.html import Html, tag
 from potstill.reports.drawings import draw_window, image_strip
-from potstill.reports.entry import AS_MANY, Entry
+from potstill.reports.entry import Entry
 from potstill.reports.figures import Difference, difference_plot
 from potstill.reports.numbers import (
     Estimate,
@@ -22,7 +22,7 @@ from potstill.reports.numbers import (
 )
 from potstill.reports.tables import score_value, size_value
 from potstill.tasks.metric import Metric
-from potstill.verdicts import Verdict
+from potstill.verdicts import AS_MANY, Verdict, best_naive_forecast
 
 __all__ = ["BASELINES", "headline", "verdict_lede"]
 
@@ -64,9 +64,7 @@ def _differences(entry: Entry) -> Html | None:
         if (gap := entry.gap(name)) is None:
             continue
         held = written[name] if isinstance(written.get(name), Mapping) else {}
-        rows.append(
-            Difference(label=BASELINES.get(name, name), below=_amount(held, name, e, metric), gap=gap, is_judged=True)
-        )
+        rows.append(Difference(label=BASELINES.get(name, name), below=_amount(held, name, e, metric), gap=gap))
     rows += _naive_rows(entry, own)
     if not rows:
         return None
@@ -87,17 +85,12 @@ def _amount(baseline: Mapping[str, Any], name: str, e: Estimate, metric: Metric)
 
 def _naive_rows(entry: Entry, score: Estimate) -> list[Difference]:
     """Return the difference from the best forecast that learns nothing, where there are any."""
-    scores = {
-        str(name): error
-        for name, value in entry.scorecard_section("naive").items()
-        if isinstance(value, Mapping) and (error := to_number(value.get("score"))) is not None
-    }
-    if not scores:
-        return []
     metric = entry.metric
-    name = min(scores, key=lambda n: -metric.sign * scores[n])
-    gap = Estimate(mean=score.mean - scores[name])
-    below = f"{format_score(scores[name], metric)} · learns nothing"
+    if (best := best_naive_forecast(entry.scorecard or {}, metric)) is None:
+        return []
+    name, naive = best
+    gap = Estimate(mean=score.mean - naive)
+    below = f"{format_score(naive, metric)} · learns nothing"
     return [Difference(label=f"Forecast: {name}", below=below, gap=gap, is_judged=False)]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from potstill._util.html import Html, join_html, tag
 from potstill.reports.diagnosis import diagnosis_section
-from potstill.reports.entry import AS_MANY, Entry
+from potstill.reports.entry import Entry
 from potstill.reports.figures import bars, curves, value
 from potstill.reports.gallery import gallery
 from potstill.reports.headline import BASELINES
@@ -33,6 +33,7 @@ from potstill.reports.tables import (
     size_value,
     table,
 )
+from potstill.verdicts import AS_MANY
 
 __all__ = ["about", "entry_sections", "sentence", "warning", "warnings"]
 

@@ -4,7 +4,10 @@ Functions of JSON values: nothing here reads a file, and nothing imports torch.
 """
 
 from potstill.verdicts.leaderboard import BoardVerdict, judge_leaderboard
-from potstill.verdicts.scorecard import judge_scorecard
+from potstill.verdicts.scorecard import AS_MANY, best_naive_forecast, judge_scorecard
 from potstill.verdicts.verdict import Gap, Verdict, noun_of_kind
 
-__all__ = ["BoardVerdict", "Gap", "Verdict", "judge_leaderboard", "judge_scorecard", "noun_of_kind"]
+__all__ = [
+    "AS_MANY", "BoardVerdict", "Gap", "Verdict", "best_naive_forecast", "judge_leaderboard", "judge_scorecard",
+    "noun_of_kind",
+]  # fmt: skip

@@ -8,7 +8,7 @@ from potstill._util.formatting import format_size
 from potstill.tasks.metric import Metric
 from potstill.verdicts.verdict import Gap, Kind, Verdict, count_noun, mapping_of, noun_of_kind, number_of, stored_as
 
-__all__ = ["AS_MANY", "judge_scorecard"]
+__all__ = ["AS_MANY", "best_naive_forecast", "judge_scorecard"]
 
 AS_MANY = "random-items"
 """The one baseline that does not match the set's bytes."""
@@ -244,19 +244,23 @@ def _advice(kind: str, about: _Set, scorecard: Mapping[str, Any], metric: Metric
     return "Measure with `seeds` 5: one student shows no spread."
 
 
-def _naive(about: _Set, scorecard: Mapping[str, Any], metric: Metric, mean: float) -> Verdict | None:
-    """The verdict where a forecast that learns nothing is better than what the set trains."""
+def best_naive_forecast(scorecard: Mapping[str, Any], metric: Metric) -> tuple[str, float] | None:
+    """Return name and score of the best forecast that learns nothing; ``None`` where none was scored."""
     scores = {
         str(name): score for name, value in mapping_of(scorecard.get("naive")).items()
         if (score := number_of(mapping_of(value).get("score"))) is not None
     }  # fmt: skip
-    if not scores:
+    return max(scores.items(), key=lambda pair: metric.sign * pair[1], default=None)
+
+
+def _naive(about: _Set, scorecard: Mapping[str, Any], metric: Metric, mean: float) -> Verdict | None:
+    """The verdict where a forecast that learns nothing is better than what the set trains."""
+    best = best_naive_forecast(scorecard, metric)
+    if best is None or not metric.better(best[1], mean):
         return None
-    name = min(scores, key=lambda n: -metric.sign * scores[n])
-    if not metric.better(scores[name], mean):
-        return None
-    gap = Gap(mean=mean - scores[name])
-    both = f"{metric.format(mean)} against {metric.format(scores[name])}"
+    name, score = best
+    gap = Gap(mean=mean - score)
+    both = f"{metric.format(mean)} against {metric.format(score)}"
     forecast = f"The {name}" if name in ("last value", "mean", "drift") else f"The {name} forecast"
     return Verdict(
         kind="naive", text=f"{forecast}, which learns nothing, beats a model trained on {about.subject()}",
