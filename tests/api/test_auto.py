@@ -250,3 +250,6 @@ def test_other_tasks_and_plans_are_refused_in_one_line(digits, tmp_path, capsys)
     assert not (tmp_path / "board").exists()
     assert main(["methods", "auto"]) == 2
     assert "chooses among them" in capsys.readouterr().err
+    words = ["compare", "digits", "--methods", "auto,dm", "--ipc", "1", "--out", str(tmp_path / "board"), "--quiet"]
+    assert main(words) == 1
+    assert "auto is not a method to compare" in capsys.readouterr().err

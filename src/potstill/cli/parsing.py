@@ -278,6 +278,8 @@ def _check_names(command: Command) -> None:
         for name in [value] if isinstance(value, str) else value:
             if (group == "methods" and is_file_reference(name)) or "=" in name.partition(":")[0]:
                 continue  # a file of the user's; NAME=PARAMETRIZATION of one part of the inputs
+            if group == "methods" and name == "auto":
+                continue  # which is no registered method; a command that cannot take it says why
             if name.partition(":")[0] not in names(group):
                 raise Misuse(str(unknown_name(group[:-1], name, names(group))))
 

@@ -35,8 +35,8 @@ class FRePo(KernelValues, EngineMethod[MatchingState]):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation using Neural Feature Regression", paper="arXiv:2206.00719", year=2022,
         family="performance", kinds=("*",), multi_input=True, tasks=("classification", "regression", "forecast"),
-        use_when="Take it for the smallest sets and ten minutes, over parametrization `frequency`: it did best of "
-        "all at one picture a class.",
+        use_when="Take it for the smallest sets and ten minutes, over parametrization `frequency`: at one "
+        "picture a class of Fashion-MNIST it did best here.",
         avoid_when="Avoid it where hard labels are needed, and with more bytes: from ten items a class on rfad, ncfm "
         "or real samples are level or better.",
         related=("rfad", "rcig", "ncfm"),

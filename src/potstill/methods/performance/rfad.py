@@ -36,7 +36,7 @@ class RFAD(KernelValues, EngineMethod[MatchingState]):
         title="Efficient Dataset Distillation using Random Feature Approximation", paper="arXiv:2210.12067", year=2022,
         family="performance", kinds=("*",), multi_input=True, tasks=("classification", "regression", "forecast"),
         use_when="Take it for a minute and soft labels, over parametrization `frequency`: untrained networks cost "
-        "little, and it led there.",
+        "little, and on Fashion-MNIST it led here.",
         avoid_when="Avoid it where real samples in few bits already do well: on whole MNIST at ten a class it made "
         "them worse.",
         related=("frepo", "kip", "lgm"),
