@@ -5,6 +5,15 @@ function markScrolling() {
     else box.removeAttribute("tabindex");
   });
   document.querySelectorAll(".md-code__nav").forEach((bar, n) => bar.setAttribute("aria-label", `Code ${n + 1}`));
+  const names = new Set();
+  document.querySelectorAll(".md-nav").forEach((menu) => {
+    const label = document.getElementById(menu.getAttribute("aria-labelledby"));
+    let name = (label ? label.textContent : menu.getAttribute("aria-label") || "Menu").trim();
+    while (names.has(name)) name += ", below";
+    names.add(name);
+    menu.removeAttribute("aria-labelledby");
+    menu.setAttribute("aria-label", name);
+  });
 }
 addEventListener("load", () => setTimeout(markScrolling, 50));
 addEventListener("resize", markScrolling);
