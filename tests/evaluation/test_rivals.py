@@ -231,6 +231,24 @@ def test_a_table_is_stored_by_its_columns(table: Splits) -> None:
     assert float((coarse - exact).abs().max()) < 0.5  # in standard deviations, of every column
 
 
+@pytest.mark.parametrize("room", [300, 2000])
+def test_values_beyond_float16_leave_out_float16_and_not_the_baseline(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = generator(0, "incomes")
+    rows = torch.rand(200, 5, generator=rng) * 50
+    rows[:, 1] = 30_000 + 1_000 * torch.randn(200, generator=rng)
+    rows[::40, 1] = 67_617.0  # five rows: most draws hold none, and some do
+    source = TensorSource.make(rows, torch.arange(200) % 2, name="incomes")
+    # float16 would win the trials, if it were tried
+    monkeypatch.setattr(byte_matched_baselines, "candidate_codecs", lambda *_: (("float16", "exact", "uint8"),))
+    for name in ("random", "herding"):
+        made = make_baseline(name, _field(source, room, "linear", quick=False, steps=5), draws=4)
+        assert made.codec in ("exact", "uint8")
+        assert "float16" not in [tried["codec"] for tried in made.trials]
+        assert 0 < made.bytes <= room
+
+
 def test_soft_labels_are_charged_and_read_back_in_8_bits(pictures: Splits) -> None:
     asked: list[Tensor] = []
 

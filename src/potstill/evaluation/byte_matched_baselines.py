@@ -74,6 +74,8 @@ CHEAP_OPERATIONS = 2e12
 """Operations up to which further students count as cheap."""
 TIGHT_BYTES = 4096
 """Budget up to which images of a quarter of the size are tried too, if at least four pixels a side are left."""
+MAX_VALUES = 1 << 24
+"""Values of the training data that are looked at, for bytes and ranges of all."""
 MAX_MOSAIC_BYTES = 4 << 20
 """Budget up to which image files are tried: a larger PNG takes longer to write than it is worth."""
 
@@ -319,7 +321,7 @@ def _fitting(
             continue
         before = 0
         for codec in family:
-            if before < every:
+            if before < every and _holds(where.train, codec):
                 n = max_items_per_class(train, order, where.byte_budget, codec, soft=soft, guess=max(1, before))
                 if n > before:
                     entries.append(_Entry(codec, n))
@@ -327,6 +329,24 @@ def _fitting(
         if entries and entries[0] == _Entry("exact", every):
             break  # all there is, as it is
     return [e for e in entries if e.codec in codecs] or entries
+
+
+def _holds(train: Source, codec: str) -> bool:
+    """Return False for a codec that refuses the largest values of the training data, as float16 does above 65,504."""
+    if train.input.parts or get_kind(train.input).value_range is not None:
+        return True
+    x = single_tensor(train.raw(_spread(train, MAX_VALUES)), "a codec").cpu()
+    try:
+        encode_input_tensor(x.abs().amax(0, keepdim=True), parse_codec(codec), train.normalization, False)
+    except PotstillError:
+        return False
+    return True
+
+
+def _spread(train: Source, most: int) -> Int[Tensor, " n"]:
+    """Return the indices of all samples, or of evenly spaced ones where they hold more than ``most`` values."""
+    n = min(len(train), max(1, most // max(1, train.input.num_values)))
+    return torch.arange(n) if n == len(train) else torch.linspace(0, len(train) - 1, n).long()
 
 
 def count_trials(where: BaselineContext) -> int:
@@ -465,14 +485,13 @@ def _tried(
     return [results[n] for n in ranked]
 
 
-def count_exact_bytes(train: Source, most: int = 1 << 24) -> int:
+def count_exact_bytes(train: Source, most: int = MAX_VALUES) -> int:
     """Return the exact bytes of all samples with their labels: 8-bit pixels take 8 bits.
 
     Args:
         most: maximum number of values that are packed; larger data are extrapolated from that many.
     """
-    n = min(len(train), max(1, most // max(1, train.input.num_values)))
-    index = torch.arange(len(train)) if n == len(train) else torch.linspace(0, len(train) - 1, n).long()
+    index = _spread(train, most)
     inputs = sum(encoded_bytes(_part(part.cpu(), "exact")) for part in named_tensors(train.raw(index)).values())
     targets = _targets_stored(train, train.labels.argsort(stable=True))
-    return round(inputs * len(train) / n) + sum(map(encoded_bytes, targets.values()))
+    return round(inputs * len(train) / len(index)) + sum(map(encoded_bytes, targets.values()))
