@@ -92,6 +92,18 @@ def test_one_student_has_no_interval_and_is_shown_without(folder: Path) -> None:
     assert "None" not in "".join(shown)
 
 
+def test_a_mark_below_rows_without_one_is_explained(folder: Path) -> None:
+    from potstill.cli.commands.compare import BELOW, leaderboard_blocks
+    from potstill.cli.text import plain_text
+
+    made = board(folder, seeds=1)
+    (first,) = made["rows"]
+    told = {**first, "id": "told", "rank": 2, "best": False, "not_told_apart": False}
+    not_told = {**first, "id": "not", "rank": 3, "best": False, "not_told_apart": True}
+    assert BELOW in plain_text(leaderboard_blocks({**made, "rows": [first, told, not_told]}))
+    assert BELOW not in plain_text(leaderboard_blocks({**made, "rows": [first, not_told, told]}))
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing_half(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     board(folder)
     forget_scorecards(folder)

@@ -224,7 +224,10 @@ def test_a_method_by_name_shows_every_option_with_its_default_and_what_it_is(mon
         flag = option_name(option["name"])
         default = {"": '""', None: "auto: by the data"}.get(option["default"], option["default"])
         spelled = f"no-{flag}" if option["default"] is True else flag
-        assert f"  --{spelled}  (default: {default})\n" in shown
+        by_preset = [f"{preset} {fields[option['name']]}" for preset, fields in row["presets"].items()
+                     if option["name"] in fields]  # fmt: skip
+        assert f"  --{spelled}  ({', '.join(by_preset) or f'default: {default}'})\n" in shown
+        assert (option["name"] == "iterations") <= bool(by_preset)
         assert option["help"]
         assert option["help"] in " ".join(shown.split())
     assert main(["methods", "random", "dm", "--json"]) == 0

@@ -52,6 +52,25 @@ def test_the_options_that_people_change_come_first_and_all_are_folded():
     assert "published runs" in pages.method_page(ROWS["mtt"])
 
 
+def test_options_have_a_column_for_each_preset():
+    page = pages.method_page(ROWS["mtt"]).partition("## Options")[2]
+    assert "| option | quick (default) | good | published | what it is |" in page
+    assert "| `--num-experts` | `3` | `10` | `100` |" in page
+    assert "| `--iterations` | `150` | `1000` | `5000` |" in page
+    assert "| `--max-start-epoch` | by the data | by the data | by the data |" in page
+    assert "| option | default | what it is |" in pages.method_page(ROWS["random-soft"]).partition("## Options")[2]
+
+
+def test_protocols_show_their_exceptions():
+    page = site_registries.protocols()
+    dsa = page.partition("\n## dsa\n")[2].partition("\n## ")[0]
+    assert "| `mirrored=false` (a mirror image" in dsa
+    assert "| `augment=dsa-noflip` |" in dsa
+    assert page.count("Exceptions (`cases`)") == sum(
+        bool(row["recipe"]["cases"]) for row in list_protocols(outside=False)
+    )
+
+
 def test_rows_of_a_method_stand_under_what_they_are_of():
     text = "**Data A**\n\n| arm | x |\n| --- | --- |\n| `dm` | 1 |\n| `dm-frequency160` | 2 |\n| `dc` | 3 |\n\nNote."
     (found,) = measured.rows_of("dm", text)

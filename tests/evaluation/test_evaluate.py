@@ -78,7 +78,7 @@ def test_the_scorecard_has_the_contracts_keys_and_is_json(pictures: Splits, make
     assert card["difference"]["random"]["mean"] == pytest.approx(card["scores"]["ior"])
     assert card["chosen"]["lr"] in (0.0003, 0.003)
     assert card["chosen"]["steps"] in (4, 12)
-    assert seen[0] == ("full data and teacher", 0, 2)
+    assert seen[0] == ("full data and teacher of random-soft", 0, 2)
     assert ("this set", 3, 3) in seen
     assert {what for what, _, _ in seen} >= {"random", "herding", "random-soft", "random-items", "this set: choosing"}
     assert any(what == "random: how to store them" for what, _, _ in seen)

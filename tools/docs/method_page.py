@@ -14,14 +14,14 @@ from latex2mathml.converter import convert
 import potstill
 from potstill._util.field_docs import field_docs
 from potstill._util.formatting import OPTION_NAMES
-from potstill.api.listing import format_presets, list_methods
+from potstill.api.listing import format_presets, list_methods, presets_of
 from potstill.core.registry import get_method_class
 from tools.docs.generated_page import GeneratedPage
 from tools.docs.measured import measured
 from tools.docs.method_pictures import OUT as PICTURES
 from tools.docs.method_pictures import file_of
 from tools.docs.papers import bibtex
-from tools.docs.parts import paper
+from tools.docs.parts import paper, table
 from tools.docs.registry import FAMILIES, MENU, published_runs, traits, with_links
 
 __all__ = ["described", "equation", "folded", "method_page", "method_pages", "place"]
@@ -36,6 +36,13 @@ FIRST = (
 )  # fmt: skip
 """Fields that people change, the commonest first: a page shows five of them."""
 SHOWN = 5
+PRESET_TITLES = {"quick": "quick (default)", "good": "good", "published": "published"}
+"""Heading of each preset's column of options."""
+PRESETS = (
+    "A run takes the values of its `--preset`: `quick` if you name none, `published` if you name none but give "
+    "`--steps` or `--recipe`. The method's class in Python has the published values."
+)
+"""Line above the options of a method with presets."""
 BUSY = "The time is that of one core which other work shared.\n\n"
 CLASSES = {
     "none": "makes all classes together",
@@ -153,6 +160,10 @@ def options(kind: Any) -> str:
     fields = [f.name for f in dataclasses.fields(kind)]
     if not fields:
         return "It has none of its own. `potstill distill --help` shows those of every method."
+    return f"{PRESETS}\n\n{_tables(kind, fields)}" if presets_of(kind) else _tables(kind, fields)
+
+
+def _tables(kind: Any, fields: list[str]) -> str:
     first = [name for name in FIRST if name in fields][:SHOWN]
     if len(fields) <= SHOWN + 1:
         return _option_table(kind, fields)
@@ -161,12 +172,15 @@ def options(kind: Any) -> str:
 
 def _option_table(kind: Any, names: list[str]) -> str:
     docs, by_name = field_docs(kind), {f.name: f for f in dataclasses.fields(kind)}
-    rows = [
-        f"| `--{'no-' if by_name[name].default is True else ''}{OPTION_NAMES.get(name, name).replace('_', '-')}` "
-        f"| `{plain(by_name[name].default)}` | {docs.get(name, '').replace('``', '`').replace('|', chr(92) + '|')} |"
-        for name in names
-    ]
-    return "\n".join(["| option | default | what it is |", "| --- | --- | --- |", *rows])
+    presets = presets_of(kind)
+    columns = {PRESET_TITLES[name]: values for name, values in presets.items()} or {"default": {}}
+    rows: list[list[object]] = []
+    for name in names:
+        default = by_name[name].default
+        spelled = f"`--{'no-' if default is True else ''}{OPTION_NAMES.get(name, name).replace('_', '-')}`"
+        values = [plain(fields.get(name, default)) for fields in columns.values()]
+        rows.append([spelled, *values, docs.get(name, "").replace("``", "`")])
+    return table(["option", *columns, "what it is"], rows)
 
 
 def folded(title: str, content: str) -> str:
@@ -175,7 +189,8 @@ def folded(title: str, content: str) -> str:
 
 
 def plain(value: Any) -> str:
-    return (str(value) or '""').replace("|", "\\|")
+    """Return a value as code; words for a field that the method fills in."""
+    return "by the data" if value is None else f"`{value}`" if str(value) else '`""`'
 
 
 def related(row: dict[str, Any]) -> str:

@@ -102,7 +102,7 @@ def with_links(text: str, folder: str = "") -> str:
 
 
 def published_runs(name: str, *, folded: bool = False) -> str:
-    """Return the published runs of a method that has a table of them: what is ``None`` is that of the nearest."""
+    """Return the published runs of a method that has a table of them: one left to the data is that of the nearest."""
     runs = getattr(resolve("methods", name), "published", {})
     rows: list[list[object]] = [
         [classes, ipc, ", ".join(f"`{n}={v}`" for n, v in run.settings.items()), run.source]
@@ -111,7 +111,10 @@ def published_runs(name: str, *, folded: bool = False) -> str:
     if not rows:
         return ""
     body = table(["classes", "per class", "settings", "published in"], rows)
-    head = "What is `None` above is that of the published run whose classes and items per class are nearest:"
+    head = (
+        "*By the data* means, in every preset: the value of the run below whose classes and items per class are "
+        "nearest. Start epochs that a preset's shorter experts do not reach are cut, and the run says so."
+    )
     text = f"{head}\n\n{body}"
     return f'??? note "{len(rows)} published runs"\n\n' + textwrap.indent(text, "    ") if folded else text
 

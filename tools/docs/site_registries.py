@@ -9,8 +9,9 @@ from typing import Any
 
 from potstill._util.input_limits import Limits
 from potstill.api import listing
-from potstill.core import registry
+from potstill.core import InputSpec, registry
 from potstill.nn import catalogue
+from potstill.nn.registry import factory as network_factory
 from tools.docs.generated_page import GeneratedPage
 from tools.docs.method_page import described, folded
 from tools.docs.papers import bibtex
@@ -156,30 +157,73 @@ def protocols() -> str:
     parts = [
         _listed("protocols") + "A protocol is *optimistic* where it selects on test data. Each scorecard has the "
         "fingerprint of its protocol: equal fingerprints mean equal measurement. "
-        "[How accuracy is measured](../explanation/accuracy.md) gives the reasons.",
+        "[How accuracy is measured](../explanation/accuracy.md) gives the reasons. "
+        "`potstill evaluate FILE --protocol NAME` measures by one, and every field below is an option there: "
+        "`--augment none`. That changes the fingerprint. `--seeds` does not: it says how many students are trained.",
         table(["protocol", "version", "what it does", "optimistic", "source"], cells),
     ]
     defaults = _default_fields()
+    parts.append(_published_network())
     for row in rows:
         recipe = row["recipe"]
         changed: list[list[object]] = [
             [_code(name), _code(value)] for name, value in recipe.items()
-            if name not in _STATED and value != defaults.get(name, dataclasses.MISSING)
+            if name not in _STATED and value not in ("", defaults.get(name, dataclasses.MISSING))
         ]  # fmt: skip
         network = recipe["network"]
-        about = f"{recipe['students']} students" + (f" of `{network}`" if network else "")
+        about = f"{recipe['students']} students of " + (f"`{network}`" if network else "the set's network")
         parts.append(
             f"## {row['name']}\n\n{row['summary'][:1].upper()}{row['summary'][1:]}. {about}, fingerprint "
             f"`{row['fingerprint']}`, {paper(row['paper'])}.\n\n{table(['field', 'value'], changed)}"
         )
+        if recipe["cases"]:
+            parts.append(_cases(recipe["cases"]))
         if row["paper"] != OURS:
             parts.append(folded("BibTeX", f"```bibtex\n{bibtex(row['paper'])}\n```"))
     every: list[list[object]] = [[_code(name), _code(value)] for name, value in defaults.items()]
     parts.append(
-        "## Defaults\n\nFields that a protocol does not state have these values. `--json` shows all of them.\n\n"
+        "## Defaults\n\nFields that a protocol does not state have these values. A protocol has no exceptions, and "
+        "takes the set's network, where none are shown. `--json` shows all of them.\n\n"
         + table(["field", "default"], every)
     )
     return "\n\n".join(parts)
+
+
+def _published_network() -> str:
+    """Return a section about the students' network, with the names of the ConvNet by size of pictures."""
+    sides = (28, 32, 64, 128)
+    names = [network_factory("convnet", InputSpec(kind="image", shape=(3, side, side)), 10).name for side in sides]
+    rows: list[list[object]] = [[f"{side} × {side}", _code(name)] for side, name in zip(sides, names, strict=True)]
+    return "\n\n".join([
+        "## Network",
+        "Where a protocol names no network, students have the one that the set was made with. Their papers, but "
+        "FRePo's, print numbers of `convnet`, so give `--network convnet` to measure as they did. Its depth follows "
+        "the size of the pictures:",
+        table(["pictures", "`--network convnet` is"], rows),
+        "FRePo's network is its own, wider and without norm. "
+        "[A method's page](../methods/index.md) names the network beside each published number.",
+    ])  # fmt: skip
+
+
+def _cases(cases: Sequence[dict[str, Any]]) -> str:
+    """Return a table of a protocol's exceptions: for which data and networks, and what they set."""
+    rows: list[list[object]] = []
+    for case in cases:
+        given = [f"data {', '.join(map(_code, case['sources']))}"] if case["sources"] else []
+        if case["mirrored"] is not None:
+            given.append(f"`mirrored={case['mirrored']}`".lower() + _MIRRORED[case["mirrored"]])
+        if case["networks"] != "*":
+            given.append(f"network {_code(case['networks'])}")
+        changes = [f"`{name}={case[name]}`" for name in ("epochs", "augment", "test_every") if case[name] is not None]
+        rows.append(["; ".join(given), ", ".join(changes)])
+    lead = "Exceptions (`cases`); the first that fits applies. An option of the same name replaces them:"
+    return f"{lead}\n\n{table(['for', 'instead'], rows)}"
+
+
+_MIRRORED = {
+    True: " (a mirror image keeps its class)",
+    False: " (a mirror image may be another class: digits, MNIST, SVHN, `--horizontal-flip no`)",
+}
 
 
 def _default_fields() -> dict[str, Any]:
@@ -224,9 +268,19 @@ def augmentations() -> str:
         for name in registry.names("augmentations", outside=False)
     ]
     lead = (
-        _listed("augmentations") + "`--augment NAME` sets the augmentation while a set is made; a protocol has its own."
+        _listed("augmentations")
+        + "There are two places for one. `potstill distill --augment NAME` sets that of the run "
+        "which makes a set. "
+        "`potstill evaluate FILE --data DATA --protocol dsa --augment NAME` sets that of the students which measure "
+        "it; without the option they have the [protocol's own](protocols.md), such as `dsa` for protocol `dsa`, or "
+        "`dsa-noflip` for digits. Flips are left out by themselves where a mirror image is another class."
     )
-    return f"{lead}\n\n{table(['augmentation', 'what it does'], rows)}"
+    twice = (
+        "`dsa` draws its operation once for each batch, everywhere. The strength of it (angle, shift, …) is drawn for "
+        "each sample alone in students: those of protocols, which is what *per-sample* says there, and those of `mtt`. "
+        "Methods that match gradients or features (`dsa`, `dm`) draw it once for all samples of a batch, real and new."
+    )
+    return f"{lead}\n\n{table(['augmentation', 'what it does'], rows)}\n\n{twice}"
 
 
 def kinds() -> str:

@@ -59,10 +59,12 @@ def evaluate(
             network of its maker's own.
         quick: shorten the protocol, to look at a set and not to report it (`potstill.Protocol.quick`): few students and
             epochs, no robust scores and no reference on the full data. Arguments that you give win over it.
-        seeds: students per network, at least 1. Default: the protocol's number.
+        seeds: students per network, at least 1. Default: the protocol's number. The fingerprint stays the protocol's;
+            ``n`` of the scorecard says how many there were.
         seed: seed of every draw: students, baselines, splits.
         baselines: measure real samples of the same stored bytes, random and selected. False saves their time.
-        full: measure students of the full training data as a reference. False saves that time.
+        full: measure a student of the full training data as a reference. False saves that time. The baseline
+            random-soft trains its teacher on these data all the same; ``baselines=False`` leaves it out, too.
         robust_scores: compute the scores that compare with the full data and random samples at equal labels (``hlr``,
             ``ior``, ``lrs``, ``ars``). False saves their time.
         stored: file of a teacher's labels of this set, or of the teacher itself, as `potstill.label` writes it.

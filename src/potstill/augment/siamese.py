@@ -196,7 +196,7 @@ def none() -> Siamese:
 
 
 def dsa() -> Siamese:
-    """DSA's published augmentation: one of six groups per batch."""
+    """DSA's published augmentation: one of colour, crop, cutout, flip, scale and rotation for each batch."""
     return Siamese()
 
 

@@ -385,9 +385,10 @@ def _references(context: EvaluationContext, full: bool, soft: bool) -> tuple[Any
     result = reference.load_cached() if full else None
     is_missing = full and result is None
     jobs: list[Callable[[], Any]] = [*([reference] if is_missing else []), *([teacher] if soft else [])]
+    label = " and ".join(["full data"] * is_missing + ["teacher of random-soft"] * soft)
     if jobs:
-        context.report("full data and teacher", 0, len(jobs))
-    outcomes = collect_results(context.executor.map(call, jobs), context.report, "full data and teacher", len(jobs))
+        context.report(label, 0, len(jobs))
+    outcomes = collect_results(context.executor.map(call, jobs), context.report, label, len(jobs))
     if is_missing:
         result = outcomes[0]
         reference.save(result)

@@ -275,8 +275,10 @@ class ModelSelection(Checked):
 class Protocol:
     """Everything that an evaluation fixes: students, their training, augmentation, labels and selection.
 
-    All fields, of its parts too, are in the fingerprint: equal fingerprints mean equal measurement. Where a teacher
-    labels, each scorecard names it (``labeller``). ``potstill protocols`` lists the registered ones.
+    All fields, of its parts too, are in the fingerprint: equal fingerprints mean equal measurement of a student. How
+    many students were trained is ``n`` of a scorecard: ``evaluate(seeds=2)`` trains two under the fingerprint of a
+    protocol of 20, and has a wider interval. Where a teacher labels, each scorecard names it (``labeller``).
+    ``potstill protocols`` lists the registered ones.
 
     Raises:
         PotstillError: a value out of its range, or values that do not go together.
@@ -299,7 +301,7 @@ class Protocol:
     optimistic: bool = False
     """Published with a selection (best epoch, learning rate) on test data. An override of ``select`` updates it."""
     students: int = 5
-    """Number of networks trained on the set."""
+    """Number of networks trained on the set, unless ``evaluate(seeds=…)`` asks for another."""
     published_runs: str = ""
     """Repeats in the publication, if they differ from ``students``."""
     network: str | None = None

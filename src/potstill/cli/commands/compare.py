@@ -207,6 +207,12 @@ def _spelled(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+BELOW = (
+    "= below a row without it: its gap to the best varies more from set to set, so that even a larger one is less sure"
+)
+"""Line for tables in which a lower mean has the mark of what cannot be told apart and a higher one has not."""
+
+
 def leaderboard_blocks(board: Mapping[str, Any]) -> list[Block]:
     """Return a leaderboard as text: rows with their intervals, verdicts, and how they were tested."""
     from potstill.tasks.metric import Metric  # imports torch
@@ -231,12 +237,26 @@ def leaderboard_blocks(board: Mapping[str, Any]) -> list[Block]:
     ]  # fmt: skip
     marked = any(row.get("not_told_apart") and not row["best"] for row in rows)
     key = "* the best mean; = not told apart from it" if marked else "* the best mean"
+    if _has_marks_below_none(rows):
+        key += f"\n{BELOW}"
     return [
         Table(head, cells, [*map(_style, rows)]), key, *ended, *missing,
         *(line for verdict in board["verdicts"] for line in filled(verdict["text"])),
         *filled(f"Tested: {board['test']}."),
         *([f"Fair: {board['fair']}."] if board.get("fair") else []),
     ]  # fmt: skip
+
+
+def _has_marks_below_none(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return True if a row is not told apart from the best, but one above it at its size and protocol is."""
+    worse = set()
+    for row in rows:
+        where = (row["unit"], row["amount"], row["protocol"])
+        if row.get("not_told_apart") is False:
+            worse.add(where)
+        elif row.get("not_told_apart") and where in worse:
+            return True
+    return False
 
 
 def _style(row: Mapping[str, Any]) -> str:

@@ -43,13 +43,15 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
     robust scores, no full data, few ways to store real samples, and with labels that are classes none with soft labels.
     The scorecard says so and its fingerprint differs."""
     seeds: Annotated[int | None, optional("K")] = None
-    """Number of independent trainings (else the protocol's)."""
+    """Number of networks trained on each set (else the protocol's). The fingerprint stays; `n` on the scorecard says
+    it."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """The first of those seeds."""
     no_baselines: Flag = False
-    """Do not measure the baselines."""
+    """Do not measure the baselines: trains on this set alone, and is the cheapest with --no-full."""
     no_full: Flag = False
-    """Do not measure training on the full data."""
+    """Do not train a network on the full data for reference. The baseline random-soft still trains its teacher on
+    them, for 200 steps: --no-baselines leaves that out, too."""
     no_robust_scores: Flag = False
     """Do not measure hlr, ior, lrs and ars."""
     no_weights: Flag = False

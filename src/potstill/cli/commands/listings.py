@@ -136,6 +136,10 @@ def _method_text(row: dict[str, Any]) -> str:
     for option in row["options"]:
         off = "no-" if option["default"] is True else ""  # a switch that is on is named by what turns it off
         default = {"": '""', None: "auto: by the data"}.get(option["default"], option["default"])
-        lines += ["", f"  --{off}{option_name(option['name'])}  (default: {default})"]
+        name = option["name"]
+        by_preset = {preset: fields[name] for preset, fields in row["presets"].items() if name in fields}
+        values = [f"{preset} {'auto' if value is None else value}" for preset, value in by_preset.items()]
+        told = ", ".join(values) or f"default: {default}"
+        lines += ["", f"  --{off}{option_name(name)}  ({told})"]
         lines += filled(option["help"], indent=6)
     return "\n".join(lines if row["options"] else [*lines, "", "  It has no options."])
