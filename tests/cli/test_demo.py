@@ -27,14 +27,19 @@ def test_it_makes_a_set_a_scorecard_and_a_page_and_says_what_next(capsys: pytest
     assert main(["demo"]) == 0
     assert {p.name for p in Path("demo").iterdir()} >= {"digits.safetensors", "digits.scorecard.json", "report.html"}
     shown = capsys.readouterr()
-    assert "a few minutes on two cores" in shown.err.splitlines()[0]
+    assert "about 3 minutes of one core" in shown.err.splitlines()[0]
     assert [line for line in shown.err.splitlines() if " of 3: potstill " in line]
     assert shown.out.startswith("demo/digits.safetensors: 10 pictures of 1×8×8 in 10 classes")
     assert "It flatters." in shown.out
     steps = shown.out.partition("Next:")[2]
     assert "demo/report.html" in steps
+    assert "potstill evaluate demo/digits.safetensors --data digits --network linear-model" in steps
     assert "potstill inspect demo/digits.safetensors" in steps
     assert "potstill distill photos/ --ipc 10" in steps
+
+
+def test_the_real_one_takes_a_quick_look_and_the_page_says_so() -> None:
+    assert demo._Data("digits", "recipe.yaml").evaluation == ("--network", "convnet-w32", "--quick", "--seeds", "5")
 
 
 def test_again_it_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

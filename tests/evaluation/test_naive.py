@@ -91,7 +91,26 @@ def test_units_leave_out_who_diverged_and_are_of_forecasts_alone() -> None:
     assert unit_errors(task, [None], y) == {}
     digits = potstill.load_data("digits")
     assert digits.test is not None
-    assert naive_scores(get_task(digits.train), digits.train, digits.test) == {}
+    task = get_task(digits.train)
+    largest = int(torch.bincount(digits.train.labels).argmax())
+    rate = (digits.test.labels == largest).sum() / len(digits.test)
+    found = naive_scores(task, digits.train, digits.test)
+    assert found == {"largest class": {"score": pytest.approx(float(rate)), "class": str(largest)}}
+
+
+def test_unequal_classes_stand_in_the_printed_scorecard_and_in_its_json() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [150, 40, 7])
+    data = potstill.load_data((rng.random((197, 1, 8, 8), dtype=np.float32), y))
+    assert data.test is not None
+    small = potstill.distill(data, "random", ipc=1, progress=None)
+    score = potstill.evaluate(small, data, full=False, baselines=False, **SHORT)
+    assert [row["n"] for row in score.content["per_class"]] == [30, 8, 1]
+    assert score.content["naive"]["largest class"] == {"score": pytest.approx(30 / 39), "class": "0"}
+    printed = str(score)
+    assert "\nalways the largest class (0): 76.9%\n" in printed
+    assert "\nwarning: 2 classes have fewer than 10 test samples (2 1, 1 8): " in printed
+    assert "\nwarning: classes are unequal (0 30 test samples, 2 1): " in printed
 
 
 def test_a_scorecard_says_that_a_naive_forecast_is_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,6 +191,40 @@ def test_scorecard_table_holds_every_number(show: Callable[..., Seen], entry: En
     assert "The fair comparison is at equal bytes" in said
 
 
+def test_unequal_classes_are_warned_of_before_any_number_and_shown_beside_the_title() -> None:
+    rows = [
+        {"name": "0", "mean": 0.95, "n": 30},
+        {"name": "1", "mean": 0.5, "n": 8},
+        {"name": "2", "mean": 0.0, "n": 1},
+    ]
+    naive = {"largest class": {"score": 0.769, "class": "0"}}
+    said = re.sub(
+        r"<[^>]+>",
+        " ",
+        render(
+            [Entry(name="d", card=card(), scorecard=scorecard(per_class=rows, naive=naive))], title="t", command=COMMAND
+        ),
+    )
+    said = " ".join(said.split())
+    warned = said.index("2 classes have fewer than 10 test samples (2 1, 1 8)")
+    assert warned < said.index("Accuracy on real test data")
+    assert "classes are unequal (0 30 test samples, 2 1)" in said
+    assert "Class by class 0.0% to 95.0% 2 0.0%, 1 50.0%, 0 95.0%." in said
+    assert "Always the largest class (0)" in said
+    assert "76.9% · learns nothing" in said
+
+
+@pytest.mark.parametrize(("counts", "shown"), [((4, 6), "4 to 6"), ((9, 2, 1), "1 to 9"), ((3, 3), "3")])
+def test_items_of_unequal_classes_are_said_as_a_range(counts: tuple[int, ...], shown: str) -> None:
+    names = tuple("abc"[: len(counts)])
+    held = Gallery(
+        inputs=np.zeros((len(counts), 1, 8, 8), np.float32), labels=np.arange(len(counts)), classes=names, counts=counts
+    )
+    entry = Entry(name="d", card=card(classes=list(names), ipc=max(counts)), gallery=held)
+    assert entry.per_class == shown
+    assert f"Per class <b><bdi>{shown}</bdi></b>" in render([entry], title="t", command=COMMAND)
+
+
 def test_every_shown_number_reads_as_the_exact_one(show: Callable[..., Seen], entry: Entry) -> None:
     seen = show([entry])
     pairs = [(v, t) for v, t in values(seen, "main") if t.endswith("%")]

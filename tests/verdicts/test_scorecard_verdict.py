@@ -40,7 +40,7 @@ def test_one_open_baseline_is_enough_to_be_not_told_apart() -> None:
     }))  # fmt: skip
     assert (found.kind, found.against) == ("not told apart", "random")
     assert "are not told apart from random real pictures in the same bytes" in found.text
-    assert found.advice.startswith("Keep real pictures until a gain is shown")
+    assert found.advice.endswith("Keep real pictures until a gain is shown.")
 
 
 def test_where_it_loses_the_title_says_what_to_keep_and_how() -> None:

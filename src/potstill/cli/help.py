@@ -218,7 +218,7 @@ def format_overview(width: int) -> str:
 def format_welcome(width: int) -> str:
     """Return the text of ``potstill`` alone on a terminal: three next steps."""
     steps = {
-        "See it work, in a few minutes:": "potstill demo",
+        "See it work, in about 3 minutes:": "potstill demo",
         "Distil your own data (a folder of pictures by class, a table, an .npz file):":
             "potstill distill photos/ --ipc 10 --out small.safetensors",
         "See first what that costs:": "potstill plan photos/ --ipc 10",

@@ -274,13 +274,19 @@ def _content(
         "cost": {"seconds": round(time.monotonic() - started, 3), "device": str(train.device)}
         | ({"side_by_side": side_by_side} if side_by_side > 1 else {}),
         **(
-            {"per_class": [{"name": c, "mean": a} for c, a in zip(train.classes, own.per_class, strict=True)]}
+            {"per_class": [
+                {"name": c, "mean": a, "n": n} for c, a, n in zip(
+                    train.classes, own.per_class,
+                    torch.bincount(test.labels.cpu(), minlength=len(train.classes)).tolist(), strict=True,
+                )
+            ]}
             if context.is_classification else {}
         ),
         **({"per_group": own.per_group} if own.per_group else {}),
         **({"metrics": _further_metrics(context, own)} if own.further else {}),
         **({"confusion": own.confusion} if own.confusion else {}),
-        **({"units": own.units, "naive": naive_scores(context.task, train, context.test)} if own.units else {}),
+        **({"units": own.units} if own.units else {}),
+        **({"naive": naive} if (naive := naive_scores(context.task, train, context.test)) else {}),
         "networks": dict(r.by_network),
         "test_samples": {name: m.samples.to_dict() for name, m in measurements.items() if m.samples is not None},
         "chosen": dict(own.settings),

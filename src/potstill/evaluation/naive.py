@@ -1,4 +1,4 @@
-"""Naive forecasts, computed from each window alone, and errors in the units of each variable.
+"""Answers that learn nothing: naive forecasts from each window alone, the largest class; errors in real units.
 
 Last value, seasonal, mean and drift: Hyndman and Athanasopoulos, Forecasting: Principles and Practice, section 5.2. A
 set that does not beat them is of no use, whatever it gains over random samples.
@@ -14,7 +14,8 @@ from torch import Tensor
 from potstill.core import Source, Task
 from potstill.core.nested import single_tensor
 from potstill.data.series import SeriesSource
-from potstill.tasks import Forecast, get_targets
+from potstill.tasks import Classification, Forecast, get_targets
+from potstill.verdicts import LARGEST, class_spread, class_warnings, largest_class_line
 
 __all__ = ["find_season", "naive_forecasts", "naive_lines", "naive_scores", "unit_errors"]
 
@@ -75,7 +76,15 @@ def naive_forecasts(x: Float[Tensor, "n v w"], horizon: int, season: int | None)
 
 
 def naive_scores(task: Task, train: Source, test: Source) -> dict[str, dict[str, Any]]:
-    """Return ``score`` and ``units`` of each naive forecast of the test windows; empty for other tasks."""
+    """Return ``score`` of each answer to the test split that learns nothing; empty for tasks that have none.
+
+    For classes: ``largest class``, the accuracy of always answering the largest one of the training data. For
+    forecasts: each naive forecast, with ``units``.
+    """
+    if isinstance(task, Classification):
+        largest = int(torch.bincount(train.labels.cpu(), minlength=task.k).argmax())
+        score = float((test.labels == largest).double().mean())
+        return {LARGEST: {"score": score, "class": str(train.classes[largest])}}
     if not isinstance(task, Forecast):
         return {}
     season = task.season or None
@@ -111,8 +120,16 @@ def unit_errors(task: Task, answers: Sequence[Tensor | None], targets: Tensor) -
     return {name: {"rmse": r, "mae": m} for name, r, m in zip(task.variables, rmse, mae, strict=True)}
 
 
+def _class_lines(content: Mapping[str, Any]) -> list[str]:
+    """Return the lines about classes: the rate of the largest, a wide spread, and warnings."""
+    lines = [line for line in (largest_class_line(content),) if line]
+    if spread := class_spread(content):
+        lines.append(f"class by class: {spread}")
+    return lines + [f"warning: {warning}" for warning in class_warnings(content)]
+
+
 def naive_lines(content: Mapping[str, Any], shown: Any) -> list[str]:
-    """Return the scorecard's printed lines about naive forecasts and errors in real units.
+    """Return the scorecard's printed lines about answers that learn nothing, classes, and errors in real units.
 
     Args:
         content: the scorecard's JSON.
@@ -121,6 +138,8 @@ def naive_lines(content: Mapping[str, Any], shown: Any) -> list[str]:
     naive: Mapping[str, Any] = content.get("naive") or {}
     if not naive:
         return []
+    if LARGEST in naive:
+        return _class_lines(content)
     own = float(content["score"]["mean"])
     lines = ["forecasts that learn nothing: " + ", ".join(f"{n} {shown(of['score'])}" for n, of in naive.items())]
     best = min(naive, key=lambda name: float(naive[name]["score"]))

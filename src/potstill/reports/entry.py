@@ -113,6 +113,15 @@ class Entry:
         return None if value is None else int(value)
 
     @property
+    def per_class(self) -> str:
+        """Items of each class: ``10``, or ``1 to 9`` where classes differ; empty without classes or if unknown."""
+        if not self.classes or (self.gallery is None and self.ipc is None):
+            return ""
+        sizes = self.gallery.sizes if self.gallery is not None and self.gallery.classes else (self.ipc or 0,)
+        least, most = min(sizes), max(sizes)
+        return f"{most:,}" if least == most else f"{least:,} to {most:,}"
+
+    @property
     def noun(self) -> str:
         """Plural noun of its inputs."""
         return noun_of_kind(self.card_section("input").get("kind", "image"))

@@ -22,7 +22,16 @@ from potstill.reports.numbers import (
 )
 from potstill.reports.tables import score_value, size_value
 from potstill.tasks.metric import Metric
-from potstill.verdicts import AS_MANY, Verdict, best_naive_forecast
+from potstill.verdicts import (
+    AS_MANY,
+    LARGEST,
+    Verdict,
+    best_naive_forecast,
+    class_scores,
+    class_spread,
+    largest_class,
+    largest_class_line,
+)
 
 __all__ = ["BASELINES", "headline", "verdict_lede"]
 
@@ -84,14 +93,19 @@ def _amount(baseline: Mapping[str, Any], name: str, e: Estimate, metric: Metric)
 
 
 def _naive_rows(entry: Entry, score: Estimate) -> list[Difference]:
-    """Return the difference from the best forecast that learns nothing, where there are any."""
-    metric = entry.metric
-    if (best := best_naive_forecast(entry.scorecard or {}, metric)) is None:
+    """Return the difference from the best answer that learns nothing: a forecast, or the largest of unequal classes."""
+    metric, scorecard = entry.metric, entry.scorecard or {}
+    if (best := best_naive_forecast(scorecard, metric)) is None:
         return []
     name, naive = best
+    label = f"Forecast: {name}"
+    if name == LARGEST:
+        if not largest_class_line(scorecard):
+            return []
+        label = f"Always the largest class ({(largest_class(scorecard) or ('',))[0]})"
     gap = Estimate(mean=score.mean - naive)
     below = f"{format_score(naive, metric)} · learns nothing"
-    return [Difference(label=f"Forecast: {name}", below=below, gap=gap, is_judged=False)]
+    return [Difference(label=label, below=below, gap=gap, is_judged=False)]
 
 
 def _sample_items(entry: Entry) -> Html | None:
@@ -131,7 +145,7 @@ def _by_class(labels: list[int]) -> list[list[int]]:
 
 def _key_numbers(entry: Entry) -> Html | None:
     """Return the score, what all real data reach, the size and the cost."""
-    tiles = [_score_tile(entry), _full_tile(entry), _size_tile(entry), _cost_tile(entry)]
+    tiles = [_score_tile(entry), _spread_tile(entry), _full_tile(entry), _size_tile(entry), _cost_tile(entry)]
     shown = [tile for tile in tiles if tile is not None]
     return tag("dl", *shown, class_="keys-row") if shown else None
 
@@ -165,6 +179,15 @@ def _score_tile(entry: Entry) -> Html | None:
         below,
         is_own=True,
     )
+
+
+def _spread_tile(entry: Entry) -> Html | None:
+    """Return the accuracies of the classes where they differ much."""
+    if not (spread := class_spread(entry.scorecard or {})):
+        return None
+    means = [mean for _, mean, _ in class_scores(entry.scorecard or {})]
+    ends = f"{format_score(min(means), entry.metric)} to {format_score(max(means), entry.metric)}"
+    return _tile("Class by class", ends, f"{spread[:1].upper()}{spread[1:]}.")
 
 
 def _full_tile(entry: Entry) -> Html | None:

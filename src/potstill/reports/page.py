@@ -190,7 +190,7 @@ def _leaderboard(entries: Sequence[tuple[str, Entry]]) -> list[Html]:
     for members in groups.values():
         entry = members[0][1]
         size = "per class" if entry.classes or not entry.card.get("task") else entry.noun
-        title = _where(entry) if entry.ipc is None else f"{format_count(entry.ipc)} {size}"
+        title = _where(entry) if entry.ipc is None else f"{entry.per_class or format_count(entry.ipc)} {size}"
         below = [tag("p", tag("bdi", _where(entry)), class_="soft")] if entry.ipc is not None else []
         out.append(tag("section", tag("h3", tag("bdi", title)), *below, *_board(members), class_="board"))
     unmeasured = [entry.name for _, entry in entries if entry.score is None]
@@ -225,7 +225,7 @@ _COUNTED = {
     "better": "better than real samples",
     "worse": "worse",
     "not told apart": "not told apart from them",
-    "naive": "worse than a forecast that learns nothing",
+    "naive": "not above an answer that learns nothing",
 }
 
 

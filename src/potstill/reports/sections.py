@@ -33,7 +33,7 @@ from potstill.reports.tables import (
     size_value,
     table,
 )
-from potstill.verdicts import AS_MANY
+from potstill.verdicts import AS_MANY, class_warnings
 
 __all__ = ["about", "entry_sections", "sentence", "warning", "warnings"]
 
@@ -102,7 +102,7 @@ def about(entry: Entry) -> Html:
     facts = {
         "Method": entry.method,
         "Data": entry.source,
-        "Per class": format_count(entry.ipc) if entry.ipc is not None and entry.classes else "",
+        "Per class": entry.per_class,
         "Protocol": f"{protocol}{version}" if protocol else "",
         "Network": str(card.get("network") or ""),
     }
@@ -116,6 +116,9 @@ def warnings(entry: Entry) -> Html | None:
         "other data": entry.scorecard_section("data").get("made_of_train") is False,
     }  # fmt: skip
     notes = [warning(*_WARNINGS[name]) for name, is_shown in shown.items() if is_shown]
+    if classes := class_warnings(entry.scorecard or {}):
+        said = "; ".join(classes)
+        notes.append(warning("Look at the classes.", f"{said[:1].upper()}{said[1:]}."))
     if (warned := entry.scorecard_section("labeller").get("warning")) is not None:
         notes.append(warning("Look at who labelled.", str(warned)[:1].upper() + str(warned)[1:] + "."))
     kind, message = entry.outcome

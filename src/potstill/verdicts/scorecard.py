@@ -6,6 +6,7 @@ from typing import Any
 
 from potstill._util.formatting import format_size
 from potstill.tasks.metric import Metric
+from potstill.verdicts.classes import LARGEST, largest_class, largest_class_line
 from potstill.verdicts.verdict import Gap, Kind, Verdict, count_noun, mapping_of, noun_of_kind, number_of, stored_as
 
 __all__ = ["AS_MANY", "best_naive_forecast", "judge_scorecard"]
@@ -118,11 +119,21 @@ def judge_scorecard(scorecard: Mapping[str, Any] | None, card: Mapping[str, Any]
     if mean is None:
         return _unmeasured(about, metadata)
     verdict = _judge(about, held, metadata, metric, mean)
-    if not about.flags:
-        return verdict
-    text = f"{about.flags.capitalize()}: {verdict.text[:1].lower() + verdict.text[1:]}"
+    text = verdict.text + _left_out(held, verdict.kind)
+    if about.flags:
+        text = f"{about.flags.capitalize()}: {text[:1].lower() + text[1:]}"
     return Verdict(kind=verdict.kind, text=text, advice=verdict.advice, reason=verdict.reason,
                    against=verdict.against, difference=verdict.difference)  # fmt: skip
+
+
+def _left_out(scorecard: Mapping[str, Any], kind: str) -> str:
+    """Return the end of a sentence that names baselines of the same bytes that were to be measured and were not."""
+    names = [str(name) for name in mapping_of(scorecard.get("left_out"))]
+    if scorecard.get("quick") is True:
+        names = [name for name in names if name != "random-soft"]  # a quick look never measures it
+    if not names or kind in ("reference", "naive"):
+        return ""
+    return f"; {' and '.join(names)} {'was' if len(names) == 1 else 'were'} left out"
 
 
 def _unmeasured(about: _Set, card: Mapping[str, Any]) -> Verdict:
@@ -221,9 +232,10 @@ def _against(about: _Set, baselines: list[_Baseline], scorecard: Mapping[str, An
         "not told apart": f"{_capital(about.subject())} {about.verb('are', 'is')} not told apart from {than}",
         "untested": f"{_capital(about.subject())}: one student cannot tell {about.verb('them', 'it')} from {than}",
     }[kind]
+    reason = f"This set minus {decisive.name}: {gap.interval(metric)}{_less(metric)}."
     return Verdict(
-        kind=kind, text=text, reason=f"This set minus {decisive.name}: {gap.interval(metric)}{_less(metric)}.",
-        advice=_advice(kind, about, scorecard, metric), against=decisive.name, difference=gap,
+        kind=kind, text=text, reason=reason + _near(scorecard, metric),
+        advice=_advice(kind, about, scorecard, metric, gap), against=decisive.name, difference=gap,
     )  # fmt: skip
 
 
@@ -231,7 +243,20 @@ def _less(metric: Metric) -> str:
     return "; less is better" if metric.direction == "lower" else ""
 
 
-def _advice(kind: str, about: _Set, scorecard: Mapping[str, Any], metric: Metric) -> str:
+def _near(scorecard: Mapping[str, Any], metric: Metric) -> str:
+    """Return a sentence where the largest class alone is as right as the lower end of the set's interval."""
+    best = largest_class(scorecard)
+    ends = mapping_of(scorecard.get("score")).get("ci95")
+    low = number_of(ends[0]) if isinstance(ends, list | tuple) and len(ends) == 2 else None
+    if best is None or low is None or metric.better(low, best[1]) or not largest_class_line(scorecard):
+        return ""
+    return (
+        f" Always answering the largest class ({best[0]}) is right {metric.format(best[1])} of the time, which the "
+        "set's interval includes."
+    )
+
+
+def _advice(kind: str, about: _Set, scorecard: Mapping[str, Any], metric: Metric, gap: Gap) -> str:
     full = number_of(mapping_of(scorecard.get("full")).get("mean"))
     if kind == "better":
         rest = "" if full is None else f"; all real data reach {metric.format(full)}"
@@ -240,12 +265,28 @@ def _advice(kind: str, about: _Set, scorecard: Mapping[str, Any], metric: Metric
         rest = "" if about.is_selection else "; more bytes, more steps or another method may turn it"
         return f"Use those real {about.noun}{rest}."
     if kind == "not told apart":
-        return f"Keep real {about.noun} until a gain is shown; more students (`seeds`) tell smaller differences."
+        return (
+            f"{_in_this_run(about, gap, metric)}more students (`seeds`) or test samples would tell. Keep real "
+            f"{about.noun} until a gain is shown."
+        )
     return "Measure with `seeds` 5: one student shows no spread."
 
 
+def _in_this_run(about: _Set, gap: Gap, metric: Metric) -> str:
+    """Return ``In this run they are 7.3 points lower: ``, so that not told apart is not read as equal."""
+    if metric.unit == "fraction":
+        if f"{100 * abs(gap.mean):.1f}" == "0.0":
+            return "In this run they are level: "
+        it = about.verb("they are", "it is") if about.items is not None else "it is"
+        return f"In this run {it} {gap.amount(metric)} {'lower' if gap.mean < 0 else 'higher'}: "
+    return f"In this run the {metric.name} is {gap.amount(metric)} {'lower' if gap.mean < 0 else 'higher'}: "
+
+
 def best_naive_forecast(scorecard: Mapping[str, Any], metric: Metric) -> tuple[str, float] | None:
-    """Return name and score of the best forecast that learns nothing; ``None`` where none was scored."""
+    """Return name and score of the best answer that learns nothing; ``None`` where none was scored.
+
+    That is a naive forecast or, for classes, always the largest one.
+    """
     scores = {
         str(name): score for name, value in mapping_of(scorecard.get("naive")).items()
         if (score := number_of(mapping_of(value).get("score"))) is not None
@@ -256,11 +297,20 @@ def best_naive_forecast(scorecard: Mapping[str, Any], metric: Metric) -> tuple[s
 def _naive(about: _Set, scorecard: Mapping[str, Any], metric: Metric, mean: float) -> Verdict | None:
     """The verdict where a forecast that learns nothing is better than what the set trains."""
     best = best_naive_forecast(scorecard, metric)
-    if best is None or not metric.better(best[1], mean):
+    if best is None or metric.better(mean, best[1]) or (best[0] != LARGEST and mean == best[1]):
         return None
     name, score = best
     gap = Gap(mean=mean - score)
     both = f"{metric.format(mean)} against {metric.format(score)}"
+    if name == LARGEST:
+        answer = f"Always answering the largest class ({(largest_class(scorecard) or ('',))[0]})"
+        level = "is as good as" if mean == score else "beats"
+        return Verdict(
+            kind="naive", text=f"{answer} {level} a model trained on {about.subject()}", reason=f"Accuracy {both}.",
+            advice="Give the set more bytes or steps, and look at the accuracy of each class; a gain over random "
+            "samples is of no use before.",
+            against=name, difference=gap,
+        )  # fmt: skip
     forecast = f"The {name}" if name in ("last value", "mean", "drift") else f"The {name} forecast"
     return Verdict(
         kind="naive", text=f"{forecast}, which learns nothing, beats a model trained on {about.subject()}",

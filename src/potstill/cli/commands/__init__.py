@@ -12,7 +12,7 @@ __all__ = ["COMMANDS", "COMMAND_GROUPS", "command_class"]
 
 _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Try it": {
-        "demo": ("demo:Demo", "distil bundled digits, measure the result and make a page of it, in a few minutes"),
+        "demo": ("demo:Demo", "distil bundled digits, look at the result and make a page of it, in about 3 minutes"),
     },
     "Make a set": {
         "distill": ("distill:Distill", "make a small training set out of a large one"),

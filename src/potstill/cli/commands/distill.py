@@ -1,6 +1,7 @@
 """``potstill distill``, and the options that it shares with ``plan``."""
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from potstill.cli.option_types import Bytes, Seconds
 from potstill.cli.reading import data_words, load_data, set_summary
 
 __all__ = ["Distill", "RunOptions"]
+
+MIN_DIFFERENCE = 2.0
+"""Seconds by which the whole command takes longer than its steps before both are said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +211,8 @@ class Distill(ForceOption, RunOptions):
             class_shards=self.class_shards, **self.keywords(parsed),
         )  # fmt: skip
         card = small.metadata
-        value = {"path": str(self.out), "items": len(small), **card}
+        seconds = time.monotonic() - parsed.started
+        value = {"path": str(self.out), "items": len(small), "seconds_in_all": round(seconds, 3), **card}
         text = f"{self.out}: {set_summary(card, len(small))}, made by {card['method']}"
         if small.path is not None:
             progress.note(f"{self.out}: this command has finished before; nothing was done")
@@ -221,8 +226,8 @@ class Distill(ForceOption, RunOptions):
         if self.network is not None:
             following += ["--network", self.network]
         text = (
-            f"{text}\n{outcome['message']}, in {format_duration(card['cost']['seconds'])} on {card['cost']['device']}\n"
-            f"Measure it: {shlex.join(following)}"
+            f"{text}\n{outcome['message']}, in {format_duration(card['cost']['seconds'])} on {card['cost']['device']}"
+            f"{_time_in_all(seconds, card['cost']['seconds'])}\nMeasure it: {shlex.join(following)}"
         )
         if (choice := card.get("choice")) is not None:
             text = f"{choice['text']}\n{text}"
@@ -230,3 +235,10 @@ class Distill(ForceOption, RunOptions):
         if outcome["kind"] == "not finite":
             failure = f"{self.method} diverged: {outcome['message']} (in {self.out})"
         return Answer(value, text, failure)
+
+
+def _time_in_all(seconds: float, steps_seconds: float) -> str:
+    """Return the time of the whole command where the steps took 2 s less: ``; 50 s in all, with loading …``."""
+    if seconds - steps_seconds < MIN_DIFFERENCE:
+        return ""
+    return f"; {format_duration(seconds)} in all, with loading, the choice of bits and writing"
