@@ -10,14 +10,16 @@ import potstill
 from potstill.automl import auto, halving
 from potstill.automl.candidates import Candidate, usual_candidates
 from potstill.automl.halving import rung_sizes, share, steps_in, survivors
-from potstill.automl.resume import Journal, stopwatch
-from potstill.automl.scoring import Entry, Judge, is_behind, num_students
+from potstill.automl.result import describe_choice
+from potstill.automl.resume import Journal, pack_rows, stopwatch, unpack_rows
+from potstill.automl.scoring import Entry, HeldOut, Judge, is_behind, num_students
 from potstill.cli.main import main
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.runs.loop import Interrupted
 from potstill.runs.resolve import resolve_run
 from potstill.runs.spec import RunSpec
+from potstill.testing.toy import pairs_source
 
 SMALL = {"network": "convnet-d1-w8", "device": "cpu", "progress": None, "executor": "serial"}
 QUICK = {"student_steps": 8, "students": 1, "confirm": 2}
@@ -122,7 +124,7 @@ def test_what_the_clock_chose_comes_again_without_it(few, whole):
 
 def test_an_interrupted_choice_goes_on_to_the_same_bits(few, whole, three_steps, monkeypatch, tmp_path):
     """What students said before is not asked again."""
-    asked, calls, trained = Judge.correct_by_students, [0], []
+    asked, calls, trained = Judge.merits_by_students, [0], []
 
     def ask(self, entry, number, students):
         calls[0] += 1
@@ -130,10 +132,10 @@ def test_an_interrupted_choice_goes_on_to_the_same_bits(few, whole, three_steps,
             raise KeyboardInterrupt
         return asked(self, entry, number, students)
 
-    monkeypatch.setattr(Judge, "correct_by_students", ask)
+    monkeypatch.setattr(Judge, "merits_by_students", ask)
     with pytest.raises(Interrupted, match="choice"):
         potstill.distill(few, "auto", checkpoint=tmp_path / "choice", **TOLD)
-    monkeypatch.setattr(Judge, "correct_by_students", asked)
+    monkeypatch.setattr(Judge, "merits_by_students", asked)
     with pytest.raises(PotstillError, match="requested otherwise \\(seed"):
         potstill.distill(few, "auto", checkpoint=tmp_path / "choice", resume=True, **{**TOLD, "seed": 4})
     once = Journal.once
@@ -159,9 +161,7 @@ def test_only_what_is_behind_by_more_than_noise_and_hope_is_dropped():
     few_wrong, many_wrong = right.clone(), right.clone()
     few_wrong[:1] = False
     many_wrong[:60] = False
-    leader, near, far = (
-        Entry(candidate=Candidate.parse("dm"), correct_rows=[r]) for r in (right, few_wrong, many_wrong)
-    )
+    leader, near, far = (Entry(candidate=Candidate.parse("dm"), merit_rows=[r]) for r in (right, few_wrong, many_wrong))
     assert not is_behind(leader, leader)
     assert not is_behind(near, leader)
     assert is_behind(far, leader)
@@ -199,7 +199,8 @@ def test_real_samples_are_an_answer(digits, tmp_path, capsys):
     line = ["distill", "digits", "--method", "auto", *words, "--candidates", *some, "--out", str(path)]
     assert main(line) == 0
     shown = capsys.readouterr().out
-    assert "So real samples are" in shown
+    assert "Keep 19 real samples, in 797 bytes, as distilling is worse" in shown
+    assert "tried, of a part of the data" in shown
     assert "Left out: dm over hallucinator (" in shown
     card = potstill.load(path).metadata
     assert (card["method"], card["choice"]["answer"]) == ("k-means", "real")
@@ -216,7 +217,7 @@ def test_items_are_taken_for_the_bytes_of_real_samples(digits):
     one = potstill.distill(digits, "random", ipc=1, device="cpu", progress=None)
     assert small.metadata["choice"]["bytes"] == one.metadata["bytes"]["total"]
     assert len(small) >= 10
-    assert "Nothing but real samples" in small.metadata["choice"]["text"]
+    assert "no way to distil could be tried" in small.metadata["choice"]["text"]
 
 
 @pytest.mark.parametrize(
@@ -237,12 +238,59 @@ def test_what_cannot_be_is_said(digits, asked, why):
         potstill.distill(digits, "auto", **{"bytes": 400, **SMALL, **asked})
 
 
-def test_other_tasks_and_plans_are_refused_in_one_line(digits, tmp_path, capsys):
-    rows = "\n".join(f"{i / 7:.3f},{i * i / 90:.3f}" for i in range(90))
-    (tmp_path / "t.csv").write_text("x,y\n" + rows)
-    real = potstill.load_data(str(tmp_path / "t.csv"), label="y", task="regression")
-    with pytest.raises(PotstillError, match="is regression"):
-        potstill.distill(real, "auto", bytes=400, progress=None)
+@pytest.mark.parametrize("task", ["regression", "forecast", "pairs"])
+def test_tasks_without_classes_are_served(tmp_path, task):
+    """Scores of blocks of held-out samples take the place of right and wrong, errors count less as better."""
+    draw = torch.Generator().manual_seed(0)
+    if task == "regression":
+        x = torch.randn(160, 3, generator=draw)
+        y = x @ torch.tensor([1.0, -2.0, 0.5]) + 0.1 * torch.randn(160, generator=draw)
+        lines = [",".join(f"{v:.4f}" for v in (*row, out)) for row, out in zip(x.tolist(), y.tolist(), strict=True)]
+        (tmp_path / "t.csv").write_text("\n".join(["a,b,c,y", *lines]))
+        data = potstill.load_data(str(tmp_path / "t.csv"), label="y", task="regression")
+    elif task == "forecast":
+        wave = [f"{math.sin(i / 5) + 0.01 * (i % 7):.4f}" for i in range(600)]
+        (tmp_path / "t.csv").write_text("\n".join(["v", *wave]))
+        data = potstill.load_data(str(tmp_path / "t.csv"), task="forecast:window=12,horizon=4")
+    else:
+        data = Splits(train=pairs_source(), test=None)
+    network = {} if task == "pairs" else {"network": "mlp"}
+    some = ["random", "dm:batch_real=8,steps_per_network=1@3,4"]
+    small = potstill.distill(
+        data, "auto", items=8, candidates=some, device="cpu", progress=None, executor="serial", **network, **QUICK
+    )
+    choice = small.metadata["choice"]
+    metric = choice["metric"]
+    assert metric["metric"] != "accuracy"
+    real, made = (t["rungs"][-1]["score"] for t in choice["tried"])
+    rival, winner = choice["difference"]["rival"], choice["difference"]["winner"]
+    sign = -1 if metric["direction"] == "lower" else 1
+    assert (sign * rival > 0) == (real > 0)
+    assert choice["difference"]["mean"] == pytest.approx(winner - rival)
+    assert choice["answer"] == ("made" if small.metadata["method"] == "dm" else "real")
+    assert ("less is better" in choice["text"]) == (sign < 0)
+    assert made >= 0
+    shown = describe_choice(choice)
+    assert shown.splitlines()[0].endswith(metric["metric"])
+    assert choice["text"] in shown
+
+
+def test_halves_of_a_series_share_no_point_in_time(tmp_path):
+    (tmp_path / "t.csv").write_text("\n".join(["v", *(f"{math.sin(i / 5):.4f}" for i in range(300))]))
+    source = potstill.load_data(str(tmp_path / "t.csv"), task="forecast:window=40,horizon=9").train
+    halves = HeldOut.split(source, 0)
+    assert len(halves.choosing) > 10
+    assert int(source.starts[halves.choosing].max()) + 49 <= int(source.starts[halves.confirming].min())
+
+
+def test_rows_of_the_journal_come_back_to_the_bit():
+    draw = torch.Generator().manual_seed(0)
+    for rows in (torch.rand(3, 7, generator=draw).double(), (torch.rand(2, 9, generator=draw) < 0.5).double()):
+        assert torch.equal(unpack_rows(pack_rows(rows), tuple(rows.shape)), rows)
+    assert len(pack_rows(torch.ones(2, 800))) == 400
+
+
+def test_plans_and_comparisons_are_refused_in_one_line(digits, tmp_path, capsys):
     with pytest.raises(PotstillError, match="a plan is of one method"):
         potstill.plan(digits, "auto", bytes=400)
     with pytest.raises(PotstillError, match="auto is not a method to compare"):

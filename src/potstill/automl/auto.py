@@ -3,9 +3,11 @@
 All candidates get the same bytes. Each rung gives more steps to fewer of them, and goes on from where the rung before
 stopped: the better third at most, and of those nobody who is behind the leader by more than noise and than what it may
 still gain. Candidates are compared in pairs: by the same students, on the same samples, of one half of the held-out
-part; more students in each rung. Whoever is left alone goes on until it is about as long as the answer will be. Fresh
-students then compare it with the best real samples, and say on the other half how sure that is. The answer is made of
-all training data. Test data are not read.
+part; more students in each rung. Classes, numbers, forecasts and pairs are served (`potstill.automl.scoring`).
+
+Whoever is left alone goes on until it is about as long as the answer will be. Fresh students then compare it with the
+best real samples, and say on the other half how sure that is. The answer is made of all training data. Test data are
+not read.
 
 A clock decides how many steps a rung has, once, from what a step of each candidate costs. They stand on the card: a run
 that is told them (``candidates``) needs no clock, and ends with the same bits.
@@ -135,7 +137,7 @@ def _check_unset(spec: RunSpec, limits: RunLimits, io: RunIO) -> None:
 
 def _narrow_network(train: Source) -> str | None:
     """Return the name of the network for image candidates where none is named."""
-    if not get_kind(train.input).augmentable:
+    if train.input.parts or not get_kind(train.input).augmentable:
         return None
     return narrow_network(factory_for(default_network_name(train.input), train), train).name
 
@@ -151,6 +153,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     judge = race.real(made_of, held_out)
     alive = race.rungs(judge, race.start(made_of))
     rival = race.best_real()
+    twice = race.with_twice_the_bytes(rival, judge, made_of)
     gain, better = None, False
     if alive:
         gain, better = _compared(judge, (alive[0], rival), [entries.index(e) for e in (alive[0], rival)], race)
@@ -163,7 +166,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     )  # fmt: skip
     small.metadata["choice"] = Choice(
         race=race, judge=judge, alive=alive, rival=rival, chosen_entry=chosen, gain=gain, final_steps=final,
-        made_of=len(made_of),
+        made_of=len(made_of), twice=twice, items=len(small), stored=int(small.metadata["bytes"]["total"]),
     ).to_dict()  # fmt: skip
     return small
 
@@ -174,11 +177,11 @@ def _compared(
     """Compare winner and rival by fresh students on the part that nothing was chosen on, and decide for the winner
     where it is ahead by half a point on all held-out samples, and not shown to be behind on that part."""
     fresh = range(1000, 1000 + race.options.confirm)
-    correct = [judge.correct_by_students(entry, number, fresh) for entry, number in zip(pair, numbers, strict=True)]
-    confirmed = [rows[:, judge.confirming] for rows in correct]
+    merits = [judge.merits_by_students(entry, number, fresh) for entry, number in zip(pair, numbers, strict=True)]
+    confirmed = [rows[:, judge.held.columns[1]] for rows in merits]
     loss = paired_loss(confirmed[0], confirmed[1], confidence=0.975)
-    ahead = float(correct[0].double().mean() - correct[1].double().mean())
-    return (loss, [float(rows.double().mean()) for rows in confirmed]), ahead > MARGIN and loss.high > 0
+    ahead = float(merits[0].mean() - merits[1].mean())
+    return (loss, [float(rows.mean()) for rows in confirmed]), ahead > MARGIN and loss.high > 0
 
 
 def _final_steps(entry: Entry, race: Race) -> int:

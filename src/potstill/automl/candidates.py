@@ -9,7 +9,7 @@ from typing import Any
 from potstill.core import Source, registry
 from potstill.errors import PotstillError
 from potstill.kinds import get_kind
-from potstill.tasks import Classification, get_task
+from potstill.tasks import Classification, get_task, is_ragged
 
 __all__ = [
     "SPELLED",
@@ -182,16 +182,22 @@ def check_served(source: Source) -> None:
     Raises:
         PotstillError: these data are of a kind that ``auto`` cannot choose for.
     """
-    other = "name a method, such as random or dm; `potstill compare` measures several"
-    if not isinstance(get_task(source), Classification) or not source.classes:
+    if is_ragged(get_task(source)):
         raise PotstillError(
-            f"auto compares the classes that students tell right, but {source.name} is {get_task(source).name}; {other}"
+            f"auto compares the scores of students, but {source.name} is {get_task(source).name}; name a method, such "
+            "as random or dm; `potstill compare` measures several"
         )
-    if source.input.parts:
-        names = ", ".join(name for name, _ in source.input.parts)
-        raise PotstillError(
-            f"auto takes inputs of one tensor, but those of {source.name} have names ({names}); {other}"
-        )
+
+
+def _serves(candidate: Candidate, source: Source) -> bool:
+    """Tell whether the candidate's method says that it takes such inputs and targets."""
+    info, spec = registry.get_method_class(candidate.method).info, source.input
+    kinds = {part.kind for _, part in spec.parts} or {spec.kind}
+    return (
+        ("*" in info.tasks or get_task(source).name in info.tasks)
+        and ("*" in info.kinds or kinds <= set(info.kinds))
+        and (info.multi_input or not spec.parts)
+    )
 
 
 def usual_candidates(source: Source, codec: str | None) -> tuple[Candidate, ...]:
@@ -201,11 +207,13 @@ def usual_candidates(source: Source, codec: str | None) -> tuple[Candidate, ...]
     Args:
         codec: the only one to write with; ``None``: each kind's usual ones.
     """
-    image = get_kind(source.input).augmentable
+    image = not source.input.parts and get_kind(source.input).augmentable
     bits = "uint4" if image else "uint8"
     real = [f"k-means%{bits}", f"herding%{bits}", "k-means", f"random%{bits}", "random"]
     sides = source.input.shape[-2:]
-    if image and min(sides) >= _TINY:
+    if not isinstance(get_task(source), Classification):
+        optimised = ["dm", "frepo", "dc", "kip"]
+    elif image and min(sides) >= _TINY:
         pixels = sides[0] * sides[1]
         cosines = f"frequency:kept={max(1, pixels // 16, min(64, pixels // 4))}"
         optimised = [
@@ -217,4 +225,4 @@ def usual_candidates(source: Source, codec: str | None) -> tuple[Candidate, ...]
     candidates = [Candidate.parse(text) for text in (*real, *optimised)]
     if codec is not None:
         candidates = [dataclasses.replace(candidate, codec=codec) for candidate in candidates]
-    return tuple(dict.fromkeys(candidates))
+    return tuple(c for c in dict.fromkeys(candidates) if _serves(c, source))

@@ -15,10 +15,8 @@ from potstill._util.formatting import format_duration
 from potstill.automl.candidate_run import CandidateRuns
 from potstill.automl.candidates import AutoOptions
 from potstill.automl.resume import Journal
-from potstill.automl.scoring import Entry, Judge, is_behind, num_students
+from potstill.automl.scoring import Entry, HeldOut, Judge, is_behind, num_students
 from potstill.core import NetworkFactory, Source
-from potstill.data import stratify
-from potstill.data.groups import get_groups
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import make_probe
 from potstill.execution import resolve_executor
@@ -74,18 +72,14 @@ class Race:
                 make, made_of, held_out, students=self.options.students, seed=derive_seed(self.runs.spec.seed, "auto"),
                 steps=steps, executor=resolve_executor(self.runs.io.executor),
             )  # fmt: skip
-            return Judge(
-                probe=probe, choosing=choosing, confirming=confirming, journal=self.journal, seconds=self.runs.spent
-            )
+            return Judge(probe=probe, held=halves, journal=self.journal, seconds=self.runs.spent)
 
-        choosing, confirming = stratify(
-            held_out.labels, 0.5, derive_seed(self.runs.spec.seed, "auto", "confirm") % 2**31, get_groups(held_out)
-        )
+        halves = HeldOut.split(held_out, derive_seed(self.runs.spec.seed, "auto", "confirm") % 2**31)
         steps, students, confirm = self.once("students", lambda: self._students(judge, there))
         self.options = dataclasses.replace(self.options, students=students, confirm=confirm)
         used = judge(steps)
         for most in range(1, self.options.students + 1):
-            leader = max(there, key=lambda e: e.accuracy) if most > 1 else None
+            leader = max(there, key=lambda e: e.merit) if most > 1 else None
             for entry in [e for e in there if leader is None or not is_behind(e, leader)]:
                 used.train_missing(entry, self.entries.index(entry), most)
             self.runs.reporter.report_count("real samples", most, self.options.students)
@@ -93,11 +87,24 @@ class Race:
             entry.end_rung()
         return used
 
+    def with_twice_the_bytes(self, rival: Entry, judge: Judge, made_of: Source) -> Entry | None:
+        """Return the best real samples in twice the bytes, judged by as many students; ``None``: there are no more."""
+        runs = dataclasses.replace(self.runs, bytes=2 * self.runs.bytes)
+        more = Entry(candidate=rival.candidate)
+        try:
+            more.distilled = runs.run(more, runs.resolve(rival.candidate, made_of), None, None)
+        except PotstillError:
+            return None
+        if rival.distilled is not None and len(more.distilled) <= len(rival.distilled):
+            return None
+        judge.train_missing(more, "twice the bytes", len(rival.merit_rows))
+        return more
+
     def best_real(self) -> Entry:
         """Return the first of the real samples that are not behind the best: what is told apart by luck alone may be so
         by the luck of a draw, and the answer is drawn anew."""
-        reals = [e for e in self.entries if e.candidate.is_real and e.correct_rows]
-        leader = max(reals, key=lambda e: e.accuracy)
+        reals = [e for e in self.entries if e.candidate.is_real and e.merit_rows]
+        leader = max(reals, key=lambda e: e.merit)
         return next(e for e in reals if not is_behind(e, leader))
 
     def _students(self, judge: Callable[[int], Judge], rivals: Sequence[Entry]) -> tuple[int, int, int]:
@@ -106,9 +113,9 @@ class Race:
         if self.seconds is None:
             return steps or STUDENT_STEPS[1], students, confirm
         small, entry = judge(steps or STUDENT_STEPS[0]), rivals[0]
-        small.correct_by_students(entry, self.entries.index(entry), range(900, 901))  # what is done once is done
+        small.merits_by_students(entry, self.entries.index(entry), range(900, 901))  # what is done once is done
         begun = self.runs.spent()
-        small.correct_by_students(entry, self.entries.index(entry), range(901, 902))
+        small.merits_by_students(entry, self.entries.index(entry), range(901, 902))
         one = self.runs.spent() - begun
         sizes = rung_sizes(max(1, len(self.entries) - len(rivals)))
 
@@ -192,7 +199,7 @@ class Race:
                 if not entry.stopped:
                     self._continue(entry, rung, each)
                 if len(alive) > 1 or not entry.judged_steps:  # alone, it is fresh students who are asked next
-                    entry.correct_rows.clear()
+                    entry.merit_rows.clear()
                     judge.train_missing(entry, self.entries.index(entry), num_students(rung, self.options.students))
                 entry.end_rung()
                 self.runs.reporter.report_count(f"rung {rung + 1} of {len(sizes)}", number + 1, len(alive))
@@ -220,7 +227,7 @@ class Race:
 
 def _surviving(alive: Sequence[Entry], size: int) -> list[Entry]:
     """The best, best first: ``size`` of them at most, and nobody who is behind by more than noise and hope."""
-    ranked = [alive[i] for i in survivors([e.accuracy for e in alive], size)]
+    ranked = [alive[i] for i in survivors([e.merit for e in alive], size)]
     leader = ranked[0]
 
     def hope(entry: Entry) -> float:

@@ -1,14 +1,17 @@
-"""The choice of ``--method auto`` as metadata: JSON values and one paragraph."""
+"""The choice of ``--method auto`` as metadata: JSON values and one sentence."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from potstill.automl.candidates import Candidate
 from potstill.automl.halving import Race
 from potstill.automl.scoring import Entry, Judge
 from potstill.evaluation.candidate_trials import AccuracyLoss
+from potstill.tasks import Metric, get_task
 
-__all__ = ["Choice"]
+__all__ = ["Choice", "describe_choice"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,12 @@ class Choice:
     final_steps: int | None
     made_of: int
     """Samples that the candidates' sets were made of."""
+    twice: Entry | None
+    """The best real samples in twice the bytes; ``None``: there are no more."""
+    items: int
+    """Samples of the answer."""
+    stored: int
+    """Bytes of the answer."""
 
     @property
     def samples(self) -> int:
@@ -54,17 +63,19 @@ class Choice:
             "rival": self.rival.candidate.name,
             "difference": None,
             "bytes": runs.bytes,
+            "metric": get_task(self.judge.held.source).metric.to_dict,
             "time_limit": self.race.seconds,
             "seconds": runs.spent(),
             "held": {
-                "made_of": self.made_of, "choose": len(self.judge.choosing),
-                "confirm": len(self.judge.confirming), "samples": self.samples,
+                "made_of": self.made_of, "choose": len(self.judge.held.choosing),
+                "confirm": len(self.judge.held.confirming), "samples": self.samples,
             },
             "students": {
                 "network": self.judge.probe.make.name, "steps": student_steps, "choose": options.students,
                 "confirm": options.confirm,
             },
-            "tried": [_describe_entry(e) for e in self.race.entries],
+            "tried": [self._describe_entry(e) for e in self.race.entries],
+            "twice_the_bytes": None if self.twice is None else self._describe_entry(self.twice),
             "repeat": shared | {
                 "method": "auto", "candidates": again, "student_steps": student_steps,
                 **{name: getattr(options, name) for name in ("validation", "students", "confirm")},
@@ -81,7 +92,10 @@ class Choice:
             result["difference"] = {
                 "mean": loss.mean, "ci95": [loss.low, loss.high], "shown": loss.low > 0,
                 "winner": accuracies[0], "rival": accuracies[1],
-                "unit": "fraction of held-out samples that students tell right",
+                "unit": (
+                    "fraction of held-out samples that students tell right" if self.judge.held.scale == 1.0 else
+                    "score with the metric's sign, over that of a student that knows nothing"
+                ),
             }  # fmt: skip
         return {"text": self._text(winner), **result}
 
@@ -92,59 +106,89 @@ class Choice:
         return [r["steps"] for r in entry.rungs] + final
 
     def _text(self, winner: Entry | None) -> str:
-        """Return one paragraph for people."""
-        real = [e for e in self.race.entries if e.candidate.is_real and e.left_out is None]
-        made = [e for e in self.race.entries if not e.candidate.is_real and e.left_out is None]
-        parts = [
-            f"Tried {len(real)} ways to keep real samples and {len(made)} to make a set, each in at most "
-            f"{self.race.runs.bytes:,} bytes, of {self.made_of:,} of the {self.samples:,} training samples; "
-            f"{len(self.judge.choosing):,} others chose and {len(self.judge.confirming):,} confirmed, "
+        """Return the answer in one sentence, and what more bytes or time would bring in a second."""
+        held, gain, rival = self.judge.held, self.gain, self.rival
+        what = f"{self.items:,} {'real samples' if self.chosen_entry.candidate.is_real else 'distilled samples'}"
+        size = f"in {self.stored:,} bytes"
+        if winner is None or gain is None:
+            found = [f"Keep {what}, by {rival.candidate.describe()}, {size}: no way to distil could be tried"]
+        else:
+            (loss, (made, real)), sure = gain, "95 % interval"
+            ends = sorted((loss.low, loss.high), key=lambda gain: held.sign * gain)
+            between = " to ".join(map(held.format_gain, ends))
+            less = "" if held.sign > 0 else " (less is better)"
+            beside = (
+                f"fresh students of samples distilled by {winner.candidate.describe()} score {held.format(made)}, of "
+                f"the best real samples, {rival.candidate.describe()}, {held.format(real)}: "
+                f"{held.format_gain(loss.mean)}, {sure} {between}{less}"
+            )
+            if self.chosen_entry.candidate.is_real:
+                shown = "distilling is worse" if loss.high < 0 else "that distilling is better is not shown"
+                found = [f"Keep {what}, {size}, as {shown}: {beside}"]
+            else:
+                shown = "" if loss.low > 0 else ", though that they are better is not shown"
+                found = [f"Take {what}, {size}{shown}: {beside}"]
+        more = []
+        if self.twice is not None:
+            before = rival.merit
+            more.append(f"twice the bytes of real samples would bring {held.format_gain(self.twice.merit - before)}")
+        if winner is not None and math.isfinite(winner.gain):
+            first, last = (r["steps"] for r in [r for r in winner.rungs if r["merit"] is not None][-2:])
+            more.append(f"the winner's steps {first:,} to {last:,} brought {held.format_gain(winner.gain)}")
+        if more:
+            joined = ", and ".join(more)
+            found.append(joined[0].upper() + joined[1:])
+        found.append(
+            f"Chosen on {len(held.choosing):,} and confirmed on {len(held.confirming):,} held-out training samples; "
             "test data were not read"
-        ]
-        ranked = sorted([*real, *made], key=lambda e: -e.accuracy)
-        parts.append(
-            "Students told right when last asked: "
-            + ", ".join(
-                f"{e.candidate.describe()} {e.accuracy:.1%}"
-                + ("" if e.candidate.is_real else f" after {e.judged_steps:,} steps")
-                for e in ranked
-            )
         )
-        if winner is None or self.gain is None:
-            parts.append("Nothing but real samples could be tried")
-        else:
-            low, high = 100 * self.gain[0].low, 100 * self.gain[0].high
-            parts.append(
-                f"{winner.candidate.describe()} won; beside the best real samples, {self.rival.candidate.describe()}, "
-                f"fresh students told {self.gain[1][0]:.1%} and {self.gain[1][1]:.1%} right: "
-                f"{100 * self.gain[0].mean:+.1f} points, 95 % interval "
-                f"{low:+.1f} to {high:+.1f} over {self.race.options.confirm} students and the samples, one set of each"
-            )
-        if self.chosen_entry.candidate.is_real:
-            verdict = "real samples are the answer"
-            if self.gain is not None:
-                verdict = f"real samples are {'better' if self.gain[0].high < 0 else 'as good'} here"
-            if winner is not None and self.gain is not None and self.gain[0].high >= 0:
-                verdict += (
-                    f", beside {winner.steps:,} steps of what was made, which a longer time limit would let go on"
-                )
-            parts.append(f"So {verdict}: the set is {self.rival.candidate.describe()}, of all training samples")
-        else:
-            parts.append(
-                f"So the set is {winner.candidate.describe() if winner else ''}, made anew of all training samples"
-            )
-            parts[-1] += f" in {self.final_steps:,} steps"
-            if self.gain is not None and self.gain[0].low <= 0:
-                parts[-1] += "; it was ahead, but that it is better than the real samples is not shown"
-        if lost := [e for e in self.race.entries if e.left_out is not None]:
-            parts.append("Left out: " + "; ".join(f"{e.candidate.describe()} ({e.left_out})" for e in lost))
-        return ". ".join(parts) + "."
+        return ". ".join(found) + "."
+
+    def _describe_entry(self, entry: Entry) -> dict[str, Any]:
+        card = {} if entry.distilled is None else entry.distilled.metadata
+        metric = get_task(self.judge.held.source).metric
+        name, unit = ("accuracy", 1.0) if metric.name == "accuracy" else ("score", metric.sign * self.judge.held.scale)
+        rungs = [
+            {"steps": r["steps"], name: None if r["merit"] is None else unit * r["merit"], "students": r["students"]}
+            for r in entry.rungs
+        ]
+        return {
+            "name": entry.candidate.name, "real": entry.candidate.is_real, "rungs": rungs, "left_out": entry.left_out,
+            "bytes": card.get("bytes", {}).get("total"),
+            "items": None if entry.distilled is None else len(entry.distilled), "seconds_a_step": entry.cost or None,
+        }  # fmt: skip
 
 
-def _describe_entry(entry: Entry) -> dict[str, Any]:
-    card = {} if entry.distilled is None else entry.distilled.metadata
-    return {
-        "name": entry.candidate.name, "real": entry.candidate.is_real, "rungs": entry.rungs, "left_out": entry.left_out,
-        "bytes": card.get("bytes", {}).get("total"), "items": None if entry.distilled is None else len(entry.distilled),
-        "seconds_a_step": entry.cost or None,
-    }  # fmt: skip
+def describe_choice(choice: Mapping[str, Any]) -> str:
+    """Return everything that was tried as a table, the best first, and the sentence of the answer below it.
+
+    Args:
+        choice: what `Choice.to_dict` returned.
+    """
+    metric = Metric.from_scorecard({"score": choice["metric"]})
+    rows: list[tuple[float, tuple[str, ...]]] = []
+    for tried in [t for t in choice["tried"] if t["left_out"] is None]:
+        last = next((r for r in reversed(tried["rungs"]) if r["students"]), None)
+        score = None if last is None else last.get("accuracy", last.get("score"))
+        cells = (
+            ("real: " if tried["real"] else "") + Candidate.parse(tried["name"]).describe(),
+            f"{tried['items'] or 0:,}", f"{tried['bytes'] or 0:,}",
+            "" if last is None or tried["real"] else f"{last['steps']:,}",
+            "" if score is None else metric.format(score),
+        )  # fmt: skip
+        rows.append((-math.inf if score is None else metric.sign * score, cells))
+    ranked = [cells for _, cells in sorted(rows, key=lambda row: -row[0])]
+    table = [("tried, of a part of the data", "items", "bytes", "steps", metric.name), *ranked]
+    widths = [max(len(row[i]) for row in table) for i in range(5)]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in table
+    ]
+    lost = [t for t in choice["tried"] if t["left_out"] is not None]
+    if lost:
+        lines.append(
+            "Left out: " + "; ".join(f"{Candidate.parse(t['name']).describe()} ({t['left_out']})" for t in lost)
+        )
+    return "\n".join([*lines, choice["text"]])

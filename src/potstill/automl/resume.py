@@ -7,13 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 
-__all__ = ["Journal", "stopwatch"]
+__all__ = ["Journal", "pack_rows", "stopwatch", "unpack_rows"]
 
 T = TypeVar("T")
 _FILE = "choice.json"
+_FLOATS = "float64:"
 
 
 def stopwatch(before: float = 0.0) -> Callable[[], float]:
@@ -93,3 +99,19 @@ class Journal:
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # none, or something else lies there
             self.folder.rmdir()
+
+
+def pack_rows(rows: Float[Tensor, "n m"]) -> str:
+    """Return numbers as text for the journal: bits where all are 0 or 1, else float64."""
+    values = rows.double().numpy()
+    if bool(np.isin(values, (0.0, 1.0)).all()):
+        return np.packbits(values.astype(bool)).tobytes().hex()
+    return _FLOATS + values.astype("<f8").tobytes().hex()
+
+
+def unpack_rows(text: str, shape: tuple[int, int]) -> Float[Tensor, "n m"]:
+    """Return what `pack_rows` packed, float64."""
+    if text.startswith(_FLOATS):
+        return torch.from_numpy(np.frombuffer(bytes.fromhex(text.removeprefix(_FLOATS)), "<f8").reshape(shape).copy())
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=shape[0] * shape[1])
+    return torch.from_numpy(bits.reshape(shape).astype(np.float64))

@@ -230,7 +230,9 @@ class Distill(ForceOption, RunOptions):
             f"{_time_in_all(seconds, card['cost']['seconds'])}\nMeasure it: {shlex.join(following)}"
         )
         if (choice := card.get("choice")) is not None:
-            text = f"{choice['text']}\n{text}"
+            from potstill.automl.result import describe_choice
+
+            text = f"{describe_choice(choice)}\n{text}"
         failure = None
         if outcome["kind"] == "not finite":
             failure = f"{self.method} diverged: {outcome['message']} (in {self.out})"
