@@ -1,4 +1,4 @@
-"""Use the built site as a reader does: 40 searches and their first hits, pages at three widths, axe, links.
+"""Use the built site as a reader does: searches and their first hits, pages at three widths, axe, links.
 
     make docs && python benchmarks/site.py search --site build/site [--out results/site.json]
     python benchmarks/site.py look  --site build/site --pictures DIR [--pages index learn/pictures …]
@@ -67,6 +67,14 @@ QUERIES = {
     "add a method": ("extend/method/",),
     "gradient matching": ("method/dc/", "methods/gradient/"),
     "bibtex": ("method/", "methods/"),
+    "cuda out of memory": ("guides/troubleshooting/", "guides/costs/", "guides/large-data/"),
+    "png": ("guides/share/", "reference/commands/export/"),
+    "random forest": ("learn/tables/",),
+    "imbalance": ("guides/troubleshooting/", "guides/load-data/"),
+    "rare class": ("guides/troubleshooting/",),
+    "accuracy below paper": ("guides/troubleshooting/",),
+    "time long": ("guides/costs/", "guides/troubleshooting/"),
+    "own dataset": ("guides/load-data/",),
 }
 """What people type, and where the answer is: beginnings of addresses, the best first."""
 PAGES = (

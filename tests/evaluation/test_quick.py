@@ -134,7 +134,8 @@ def test_how_long_it_will_take_is_said_before_it_begins(
     updates = asked[0].pop("trial_updates")
     assert updates > 20
     assert updates % 2 == 0  # two steps each, no more than the protocol's own students make
-    assert asked[0] == {"students": 1, "full": False, "soft": True}
+    assert asked[0].pop("trials") * 2 == updates
+    assert asked[0] == {"students": 1, "full": False, "soft": True, "asked": len(digits.test)}
     potstill.evaluate(small, digits, baselines=False, progress=None, **settings)
     assert len(asked) == 1  # nobody would see it
 
@@ -165,7 +166,8 @@ def test_a_longer_protocol_is_expected_to_take_longer(digits: Any) -> None:
     assert updates(lr=0.01, steps=50, validation=0) == 5 * 50
     for wide in (Processes(5), Ray(workers=5)):
         assert updates(wide, lr=0.01, steps=50, validation=0) == 50, "side by side"
-    assert updates() == 5 * 180 + 2 * (3 * 180 + 60)
+    answers = 2 * 4 * 288 / 3 / 10  # of 288 held-out samples for 3 rates and 1 length, as batches of 10
+    assert updates() == pytest.approx(5 * 180 + 2 * (3 * 180 + 60) + answers)
 
 
 def test_a_scorecard_is_saved_and_its_page_finds_it(

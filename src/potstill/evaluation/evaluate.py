@@ -40,7 +40,7 @@ from potstill.evaluation.candidate_trials import count_operations
 from potstill.evaluation.distilled_training import check_stored_labels
 from potstill.evaluation.estimators import is_learner_name, make_learner
 from potstill.evaluation.fitting import check_compatible, learned_lr, network_from_metadata, same_content
-from potstill.evaluation.forecast import estimate_seconds
+from potstill.evaluation.forecast import estimate_learner_seconds, estimate_seconds
 from potstill.evaluation.full_data_reference import RECIPE, FullReference
 from potstill.evaluation.measurement import EvaluationContext, Measurement, mean, measure
 from potstill.evaluation.naive import naive_scores
@@ -149,14 +149,18 @@ def evaluate(
     )  # fmt: skip
     names, left_out = _baseline_names(context, distilled) if baselines else ([], {})
     robust_scores = robust_scores and context.is_classification and context.learner is None
-    if expect is not None and context.learner is None:
+    if expect is not None and context.learner is not None:
+        sets = 1 + len(names) + bool(names)
+        fits = students * sets + len(names) * count_trials(baseline_context)
+        expect(estimate_learner_seconds(context.learner, train, test, estimate_items(baseline_context), fits))
+    elif expect is not None:
         size, many = len(distilled), estimate_items(baseline_context)
+        trials = len(names) * count_trials(baseline_context)
         expect(estimate_seconds(
             context.protocol, context.make, train, context.executor, students=students,
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
             again=[size, many] * (robust_scores and baselines and get_kind(train.input).augmentable), full=full,
-            soft="random-soft" in names,
-            trial_updates=len(names) * count_trials(baseline_context) * baseline_context.steps,
+            soft="random-soft" in names, asked=len(test), trials=trials, trial_updates=trials * baseline_context.steps,
         ))  # fmt: skip
     labeller: Labeller | None = None
     if context.teacher_labels and (stored is None or baselines):
