@@ -8,7 +8,7 @@ from typing import Any
 from potstill._util.progress import ProgressReporter
 from potstill.core import registry
 from potstill.dataset_file import Distilled
-from potstill.errors import PotstillWarning
+from potstill.errors import PotstillWarning, unknown_name
 from potstill.evaluation import Protocol, Scorecard, describe_data_mismatch
 from potstill.evaluation import evaluate as measure
 from potstill.execution import Executor, resolve_executor
@@ -18,7 +18,10 @@ from potstill.nn import CustomNetwork, parse_network
 from potstill.runs.arguments import CountCallback, count_callback, progress_context
 from potstill.runs.load_data import load_set_and_splits
 
-__all__ = ["evaluate"]
+__all__ = ["FURTHER_BASELINES", "evaluate", "parse_baselines"]
+
+FURTHER_BASELINES = ("model",)
+"""Baselines that are measured where they are named."""
 
 
 def evaluate(
@@ -34,7 +37,7 @@ def evaluate(
     quick: bool = False,
     seeds: int | None = None,
     seed: int = 0,
-    baselines: bool = True,
+    baselines: bool | Sequence[str] | str = True,
     full: bool = True,
     robust_scores: bool = True,
     stored: str | Path | None = None,
@@ -62,7 +65,9 @@ def evaluate(
         seeds: students per network, at least 1. Default: the protocol's number. The fingerprint stays the protocol's;
             ``n`` of the scorecard says how many there were.
         seed: seed of every draw: students, baselines, splits.
-        baselines: measure real samples of the same stored bytes, random and selected. False saves their time.
+        baselines: measure real samples of the same stored bytes, random and selected. False saves their time. Names:
+            measure these too, beside the default ones. ``model`` is a small quantised network in the same bytes,
+            trained on all training data: what to ship where nothing has to be trained.
         full: measure a student of the full training data as a reference. False saves that time. The baseline
             random-soft trains its teacher on these data all the same; ``baselines=False`` leaves it out, too.
         robust_scores: compute the scores that compare with the full data and random samples at equal labels (``hlr``,
@@ -97,6 +102,7 @@ def evaluate(
     """
     keep_freed_memory()
     several = [networks] if isinstance(networks, str | CustomNetwork) or callable(networks) else networks or ()
+    extra = parse_baselines(baselines)
     small, splits = load_set_and_splits(distilled, data, device)
     chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.quick() if quick else chosen
@@ -113,7 +119,8 @@ def evaluate(
             networks=[found for found in map(parse_network, several) if found is not None],
             seeds=seeds,
             seed=seed,
-            baselines=baselines,
+            baselines=baselines is not False,
+            model="model" in extra,
             full=full and not quick,
             robust_scores=robust_scores and not quick,
             stored=None if stored is None else open_labels(stored),
@@ -123,6 +130,21 @@ def evaluate(
             progress=count_callback(progress, watcher),
             expect=(lambda s: watcher.expect("evaluation", s, "evaluation")) if shown else None,
         )
+
+
+def parse_baselines(baselines: bool | Sequence[str] | str) -> tuple[str, ...]:
+    """Return the names of further baselines.
+
+    Raises:
+        PotstillError: a name is unknown.
+    """
+    if isinstance(baselines, bool):
+        return ()
+    names = tuple(baselines.split(",")) if isinstance(baselines, str) else tuple(baselines)
+    for name in names:
+        if name not in FURTHER_BASELINES:
+            raise unknown_name("baseline", str(name), FURTHER_BASELINES)
+    return names
 
 
 def _less(quick: bool, full: bool) -> str:

@@ -43,6 +43,7 @@ from potstill.evaluation.fitting import check_compatible, learned_lr, network_fr
 from potstill.evaluation.forecast import estimate_learner_seconds, estimate_seconds
 from potstill.evaluation.full_data_reference import RECIPE, FullReference
 from potstill.evaluation.measurement import EvaluationContext, Measurement, mean, measure
+from potstill.evaluation.model_baseline import MODEL, ModelBaseline, try_model_baseline
 from potstill.evaluation.naive import naive_scores
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.scorecard import Scorecard
@@ -76,6 +77,7 @@ def evaluate(
     seeds: int | None = None,
     seed: int = 0,
     baselines: bool = True,
+    model: bool = False,
     full: bool = True,
     robust_scores: bool = True,
     stored: Labels | None = None,
@@ -96,6 +98,7 @@ def evaluate(
         baselines: measure random and, where there are classes, herding and random-soft in the same bytes, each with the
             codec that serves it best (`potstill.evaluation.byte_matched_baselines`), and as many random samples as the
             set has inputs.
+        model: measure a quantised network of the same bytes (`potstill.evaluation.model_baseline`).
         full: measure the full-data reference.
         robust_scores: compute LRS and ARS, which need more students, and classes.
         stored: a teacher's labels of this set, for protocols in which a teacher labels: students of the set read them
@@ -185,6 +188,7 @@ def evaluate(
     reference, label_rows = _references(context, full, "random-soft" in names)
     own = measure(context, "this set", own_set)
     measured, failed = _measure_baselines(context, baseline_context, names, distilled, label_rows)
+    network, no_model = try_model_baseline(context, baseline_context) if model else (None, {})
     scores = _robust_scores(context, own, own_set, distilled, measured, reference, robust_scores)
     random = measured.get("random")
     by_network = {context.make.name: _network_entry(context, own, None if random is None else random[1])}
@@ -195,8 +199,8 @@ def evaluate(
         by_network[other.make.name] = _network_entry(other, result, baseline)
     results = _Results(
         context=context, measurement=own, baselines=measured, proportional=baseline_context.proportional,
-        reference=reference, left_out=failed | left_out, scores=scores, by_network=by_network, labeller=labeller,
-        stored=stored,
+        reference=reference, left_out=failed | left_out | no_model, scores=scores, by_network=by_network,
+        labeller=labeller, stored=stored, model=network,
     )  # fmt: skip
     content = _content(results, protocol, distilled, splits, weights, started)
     verdict = judge_scorecard(content, distilled.metadata).to_dict()
@@ -227,6 +231,7 @@ class _Results:
     by_network: Mapping[str, Mapping[str, Any]]
     labeller: Labeller | None
     stored: Labels | None
+    model: ModelBaseline | None
 
 
 def _content(
@@ -237,17 +242,21 @@ def _content(
     assert test is not None
     train, learner, metric = context.train, context.learner, context.task.metric
     summarized = context.summarize(own)
+    others = {name: m for name, (_, m) in r.baselines.items()}
+    if r.model is not None:
+        others[MODEL] = r.model.measurement
     gaps = {
         name: difference(
             own.values, m.values, count_answers(metric, len(context.test)),
-            fixed=learner is not None and not learner.learner.draws, samples=(own.samples, m.samples),
+            fixed=name != MODEL and learner is not None and not learner.learner.draws,
+            samples=(own.samples, m.samples),
         )
-        for name, (_, m) in r.baselines.items()
+        for name, m in others.items()
     }  # fmt: skip
     # as potstill.evaluation.vmap_students groups them
     alone = learner is not None or context.teacher_labels or not is_stackable(context.make)
     side_by_side = 1 if alone else min(context.students, context.side_by_side)
-    measurements = {"this set": own, **{name: m for name, (_, m) in r.baselines.items()}}
+    measurements = {"this set": own, **others}
     return {
         "protocol": protocol.name,
         "protocol_version": protocol.version,
@@ -269,7 +278,7 @@ def _content(
                 **({"units": m.units} if m.units else {}),
             }
             for name, (s, m) in r.baselines.items()
-        },
+        } | ({} if r.model is None else {MODEL: r.model.to_dict(context) | {"difference": gaps[MODEL]}}),
         "left_out": dict(r.left_out),
         "difference": gaps,
         "full": None if r.reference is None else context.with_score(r.reference),

@@ -32,7 +32,7 @@ from potstill.functional.label_simplex import to_scores
 from potstill.rng import derive_seed
 from potstill.tasks import Classification, MultiMetricTask, get_targets, get_task
 
-__all__ = ["EvaluationContext", "Measurement", "mean", "measure"]
+__all__ = ["EvaluationContext", "Measurement", "mean", "measure", "measurement_of_answers"]
 
 MAX_CONFUSION_CLASSES = 32
 """Maximum number of classes with a confusion matrix, which is quadratic in it."""
@@ -150,10 +150,22 @@ def measure(
         for n in range(students)
     ]
     answers = context.predict(label, jobs, context.test)
-    task, test, targets, groups = context.task, context.test, get_targets(context.test), get_groups(context.test)
     settings["augment"] = augmentation_name(name, context.train.input)
     if omitted := omitted_augmentations(name, p, context.train):
         settings["left_out"] = omitted
+    return measurement_of_answers(context, answers, settings if learner is None else {"augment": "none"})
+
+
+def measurement_of_answers(
+    context: EvaluationContext, answers: Sequence[Tensor | None], settings: Mapping[str, Any]
+) -> Measurement:
+    """Return the measurement of models by their answers for the test split.
+
+    Args:
+        answers: of each model; ``None``: it has non-finite weights.
+        settings: what was selected for them.
+    """
+    task, test, targets, groups = context.task, context.test, get_targets(context.test), get_groups(context.test)
     classes = len(test.classes) if context.is_classification else 0
     return Measurement(
         values=_student_scores(task, answers, targets, groups),
@@ -163,7 +175,7 @@ def measure(
         further=_further_scores(task, answers, targets, groups),
         units=unit_errors(task, answers, targets),
         confusion=_confusion(answers, test) if 0 < classes <= MAX_CONFUSION_CLASSES else [],
-        settings=settings if learner is None else {"augment": "none"},
+        settings=settings,
         diverged=sum(answer is None for answer in answers),
     )
 

@@ -170,7 +170,8 @@ class Scorecard:
             ci = "" if a.get("ci95") is None else " to ".join(map(self.metric.format, a["ci95"]))
             ci = ci.replace("%", "")
             amounts = ["" if held.get(key) is None else f"{held[key]:,}" for key in ("items", "bytes")]
-            how = describe_codec(held.get("codec"), None if name == "random-items" else held.get("per_class"))
+            per_class = None if name == "random-items" else held.get("per_class")
+            how = held.get("network", "") if name == "model" else describe_codec(held.get("codec"), per_class)
             shown.append((name, self.metric.format(a["mean"]), ci, str(a["n"]), *amounts, how))
         return shown
 
@@ -188,6 +189,10 @@ class Scorecard:
             )
         if "random-items" in held:
             lines.append("random-items is as many samples as this set has, whatever they weigh: what papers compare")
+        if "model" in held:
+            lines.append(f"model is no set but a network of no more bytes: {held['model'].get('network')}")
+        elif equal and "model" not in self.content.get("left_out", {}):
+            lines.append("a network of the same bytes may be better to ship than any set: baseline model measures it")
         return lines + [f"{name} was left out: {why}" for name, why in self.content.get("left_out", {}).items()]
 
     def __repr__(self) -> str:

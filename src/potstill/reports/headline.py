@@ -25,6 +25,7 @@ from potstill.tasks.metric import Metric
 from potstill.verdicts import (
     AS_MANY,
     LARGEST,
+    MODEL,
     Verdict,
     best_naive_forecast,
     class_scores,
@@ -41,6 +42,7 @@ BASELINES = {
     "k-center": "k-center (coreset)",
     "k-means": "k-means (coreset)",
     "random-soft": "Random real samples, soft labels",
+    MODEL: "A network of the same bytes",
     AS_MANY: "As many random real samples",
 }
 _PER_ROW, _WINDOWS = 5, 4
@@ -78,6 +80,8 @@ def _differences(entry: Entry) -> Html | None:
     if not rows:
         return None
     fair = " The last takes other bytes." if rows and any(row.label == BASELINES[AS_MANY] for row in rows) else ""
+    if any(row.label == BASELINES[MODEL] for row in rows):
+        fair += " The network is trained on all real data and shipped in place of a set."
     caption = f"This set minus real samples of the same bytes, trained and tested alike.{fair}"
     return difference_plot(rows, caption, metric)
 
@@ -88,6 +92,7 @@ def _amount(baseline: Mapping[str, Any], name: str, e: Estimate, metric: Metric)
     parts = [format_score(e.mean, metric)]
     parts += [f"{format_count(items)} items"] if items is not None else []
     parts += [format_size(size)] if name == AS_MANY and size is not None else []
+    parts += [str(baseline["network"])] if name == MODEL and baseline.get("network") else []
     parts += [describe_codec(str(codec))] if codec and name != AS_MANY else []
     return " · ".join(parts)
 

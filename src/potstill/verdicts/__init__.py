@@ -12,10 +12,11 @@ from potstill.verdicts.classes import (
     largest_class_line,
 )
 from potstill.verdicts.leaderboard import BoardVerdict, judge_leaderboard
-from potstill.verdicts.scorecard import AS_MANY, best_naive_forecast, judge_scorecard
+from potstill.verdicts.scorecard import AS_MANY, MODEL, best_naive_forecast, judge_scorecard
 from potstill.verdicts.verdict import Gap, Verdict, noun_of_kind
 
 __all__ = [
-    "AS_MANY", "LARGEST", "BoardVerdict", "Gap", "Verdict", "best_naive_forecast", "class_scores", "class_spread",
-    "class_warnings", "judge_leaderboard", "judge_scorecard", "largest_class", "largest_class_line", "noun_of_kind",
+    "AS_MANY", "LARGEST", "MODEL", "BoardVerdict", "Gap", "Verdict", "best_naive_forecast", "class_scores",
+    "class_spread", "class_warnings", "judge_leaderboard", "judge_scorecard", "largest_class", "largest_class_line",
+    "noun_of_kind",
 ]  # fmt: skip

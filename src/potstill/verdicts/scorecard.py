@@ -9,10 +9,12 @@ from potstill.tasks.metric import Metric
 from potstill.verdicts.classes import LARGEST, largest_class, largest_class_line
 from potstill.verdicts.verdict import Gap, Kind, Verdict, count_noun, mapping_of, noun_of_kind, number_of, stored_as
 
-__all__ = ["AS_MANY", "best_naive_forecast", "judge_scorecard"]
+__all__ = ["AS_MANY", "MODEL", "best_naive_forecast", "judge_scorecard"]
 
 AS_MANY = "random-items"
 """The one baseline that does not match the set's bytes."""
+MODEL = "model"
+"""The one baseline that is no set: a network of the same bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ def judge_scorecard(scorecard: Mapping[str, Any] | None, card: Mapping[str, Any]
     mean = number_of(score.get("mean"))
     if mean is None:
         return _unmeasured(about, metadata)
-    verdict = _judge(about, held, metadata, metric, mean)
+    verdict = _beside_model(_judge(about, held, metadata, metric, mean), held, metric, mean)
     text = verdict.text + _left_out(held, verdict.kind)
     if about.flags:
         text = f"{about.flags.capitalize()}: {text[:1].lower() + text[1:]}"
@@ -134,6 +136,24 @@ def _left_out(scorecard: Mapping[str, Any], kind: str) -> str:
     if not names or kind in ("reference", "naive"):
         return ""
     return f"; {' and '.join(names)} {'was' if len(names) == 1 else 'were'} left out"
+
+
+def _beside_model(verdict: Verdict, scorecard: Mapping[str, Any], metric: Metric, mean: float) -> Verdict:
+    """Return the verdict, its advice with a network of the same bytes where that is clearly ahead of the set."""
+    model = next((b for b in _baselines(scorecard, mean) if b.name == MODEL), None)
+    if model is None or not model.gap.is_tested or model.gap.side(metric) >= 0:
+        return verdict
+    size = number_of(model.about.get("bytes"))
+    within = "" if size is None else f" ({format_size(int(size))})"
+    reached = f"{metric.format(model.mean)} {metric.name}" if metric.unit == "fraction" else (
+        f"{metric.name} {metric.format(model.mean)}"
+    )  # fmt: skip
+    advice = (
+        f"{verdict.advice} A network of the same bytes{within} reaches {reached}: a set is worth it only if you must "
+        "train."
+    )
+    return Verdict(kind=verdict.kind, text=verdict.text, advice=advice, reason=verdict.reason,
+                   against=verdict.against, difference=verdict.difference)  # fmt: skip
 
 
 def _unmeasured(about: _Set, card: Mapping[str, Any]) -> Verdict:
@@ -183,7 +203,7 @@ def _baselines(scorecard: Mapping[str, Any], mean: float) -> list[_Baseline]:
 def _judge(about: _Set, scorecard: Mapping[str, Any], card: Mapping[str, Any], metric: Metric, mean: float) -> Verdict:
     if about.choice == "real":
         return _judge_kept_samples(about, card)
-    every = _baselines(scorecard, mean)
+    every = [baseline for baseline in _baselines(scorecard, mean) if baseline.name != MODEL]
     fair = [baseline for baseline in every if baseline.name != AS_MANY]
     if about.method == "random" and not about.choice:
         reached = f"{metric.format(mean)} {metric.name}" if metric.unit == "fraction" else (

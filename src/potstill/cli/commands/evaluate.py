@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from tyro.conf import arg
 
 from potstill._util.progress import ProgressReporter
-from potstill.cli.command import Answer, DataCommand, Flag, ForceOption, JobOptions, Parsed, SetArgument, optional
+from potstill.cli.command import (
+    Answer,
+    DataCommand,
+    Flag,
+    ForceOption,
+    JobOptions,
+    Misuse,
+    Parsed,
+    SetArgument,
+    optional,
+)
+from potstill.cli.option_types import Names
 from potstill.cli.reading import load_set_and_data
 from potstill.cli.text import Block, Table, json_document
 from potstill.errors import PotstillWarning
@@ -49,6 +60,8 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
     """The first of those seeds."""
     no_baselines: Flag = False
     """Do not measure the baselines: trains on this set alone, and is the cheapest with --no-full."""
+    baselines: Annotated[Names | None, optional("NAME,…")] = None
+    """Further baselines. model: a small quantised network in the same bytes, trained on all of DATA."""
     no_full: Flag = False
     """Do not train a network on the full data for reference. The baseline random-soft still trains its teacher on
     them, for 200 steps: --no-baselines leaves that out, too."""
@@ -65,7 +78,8 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
 
     options_of: ClassVar[Literal["method", "protocol"] | None] = "protocol"
     main_options: ClassVar[tuple[str, ...]] = (
-        "data", "out", "protocol", "network", "quick", "seeds", "no_baselines", "no_full", "seed", "device",
+        "data", "out", "protocol", "network", "quick", "seeds", "baselines", "no_baselines", "no_full", "seed",
+        "device",
     )  # fmt: skip
     option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "Protocol": ("no_robust_scores", "no_weights", "stored"),
@@ -76,6 +90,10 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
         "potstill evaluate small.safetensors --data photos/ --quick",
     )
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".json",)}
+
+    def check(self) -> None:
+        if self.baselines and self.no_baselines:
+            raise Misuse("evaluate: --baselines names further ones, --no-baselines takes none; give one of the two")
 
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill._util.outputs import check_output
@@ -91,7 +109,7 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PotstillWarning)  # printed by load_set_and_data
             score = evaluate(
-                small, splits, networks=list(self.network) or None, baselines=not self.no_baselines,
+                small, splits, networks=list(self.network) or None, baselines=self.baselines or not self.no_baselines,
                 full=not self.no_full, robust_scores=not self.no_robust_scores, weights=not self.no_weights,
                 progress=progress, **self.arguments_for(evaluate), **parsed.options,
             )  # fmt: skip
