@@ -78,11 +78,11 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
 
     options_of: ClassVar[Literal["method", "protocol"] | None] = "protocol"
     main_options: ClassVar[tuple[str, ...]] = (
-        "data", "out", "protocol", "network", "quick", "seeds", "baselines", "no_baselines", "no_full", "seed",
+        "data", "out", "protocol", "network", "quick", "seeds", "no_baselines", "no_full", "seed",
         "device",
     )  # fmt: skip
     option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "Protocol": ("no_robust_scores", "no_weights", "stored"),
+        "Protocol": ("baselines", "no_robust_scores", "no_weights", "stored"),
         "Machine": ("side_by_side",),
     }
     examples: ClassVar[tuple[str, ...]] = (
