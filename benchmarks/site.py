@@ -66,7 +66,6 @@ QUERIES = {
     "custom network": ("guides/networks/", "examples/"),
     "add a method": ("extend/method/",),
     "gradient matching": ("method/dc/", "methods/gradient/"),
-    "bibtex": ("method/", "methods/"),
     "cuda out of memory": ("guides/troubleshooting/", "guides/costs/", "guides/large-data/"),
     "png": ("guides/share/", "reference/commands/export/"),
     "random forest": ("learn/tables/",),
@@ -75,6 +74,16 @@ QUERIES = {
     "accuracy below paper": ("guides/troubleshooting/",),
     "time long": ("guides/costs/", "guides/troubleshooting/"),
     "own dataset": ("guides/load-data/",),
+    "bibtex": ("method/", "methods/", "reference/cite/"),
+    "DSA augmentation evaluation": ("reference/augmentations/",),
+    "MTT expert trajectories": ("method/mtt/", "methods/trajectory/"),
+    "soft labels size": ("guides/soft-labels/",),
+    "published numbers MTT": ("method/mtt/",),
+    "cite potstill": ("reference/cite/",),
+    "citation": ("reference/cite/",),
+    "licence": ("reference/cite/",),
+    "reproduce": ("explanation/accuracy/",),
+    "published protocol": ("explanation/accuracy/", "reference/protocols/"),
 }
 """What people type, and where the answer is: beginnings of addresses, the best first."""
 PAGES = (

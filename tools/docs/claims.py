@@ -19,6 +19,7 @@ __all__ = ["Claim", "claims", "draw", "main"]
 _LEFT_OUT = (
     re.compile(r"\A---\n.*?\n---\n", re.DOTALL),
     re.compile(r"<!-- ([\w-]+):begin -->.*?<!-- \1:end -->", re.DOTALL),
+    re.compile(r"<!--.*?-->", re.DOTALL),
     re.compile(r"^( *)(```|~~~).*?^\1\2\s*$", re.MULTILINE | re.DOTALL),
     re.compile(r"^\s*(?:\|.*|#.*|(?:!!!|\?\?\?|===) .*|:::.*|!\[.*|</?[a-z][^>]*>.*)$", re.MULTILINE),
 )

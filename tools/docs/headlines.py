@@ -88,7 +88,7 @@ def bytes_(root: Path) -> Sentences:
         f"At equal true bytes, distilled sets are ahead of every baseline of real samples in {ahead} of "
         f"{ahead + level} measured budgets, by {100 * min(gains):.1f} to {100 * max(gains):.1f} points.",
         f"In the other {level}, at least one baseline is level or ahead.",
-        f"Nothing above {largest / 1024:.0f} kB is measured; on MNIST-5k and the letters the lead is smaller at 4 kB "
+        f"No set above {largest / 1024:.0f} kB is measured; on MNIST-5k and the letters the lead is smaller at 4 kB "
         "than at 1 kB.",
     )
 

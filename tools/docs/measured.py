@@ -95,9 +95,29 @@ def _published(name: str) -> list[str]:
     made = json.loads((ROOT / "results/published_figures.json").read_text(encoding="utf-8"))
     if name not in made["methods"]:
         return []
+    found = made["methods"][name]
     rows: list[list[object]] = [
-        [row["data"], row["network"], *(row["accuracy"].get(ipc, "—") for ipc in ("1", "10", "50")), row["source"]]
-        for row in made["methods"][name]
+        [row["data"], row["network"], *(row["accuracy"].get(ipc, "—") for ipc in ("1", "10", "50")),
+         _reported(row["source"], row.get("own", False)), row.get("remark", "")]
+        for row in found
+    ]  # fmt: skip
+    head: list[object] = ["data", "student", "1 a class, %", "10", "50", "as reported by", "remark"]
+    second = "" if all(row.get("own") for row in found) else f" {SECOND_HAND}"
+    note = f"{made['note'][:1].upper()}{made['note'][1:]}."
+    return [
+        f"### Published numbers\n\nBy each paper's own protocol. {note} No spread is kept here: the source may have it."
+        f"{second} [Measure one again](../explanation/accuracy.md#reproduce-a-published-number).\n\n{table(head, rows)}"
     ]
-    head: list[object] = ["data", "student", "1 a class, %", "10", "50", "read in"]
-    return [f"Published, by each paper's own protocol ({made['note']}):\n\n{table(head, rows)}"]
+
+
+SECOND_HAND = (
+    "Where the source is not *the authors*, another paper printed the number in its table of rivals; its own paper may "
+    "print another."
+)
+
+
+def _reported(source: str, own: bool) -> str:
+    """Return a source as a link, and whether it is the authors of the method."""
+    address, _, where = source.partition(", ")
+    link = f"[{address.rpartition('/')[2]}](https://{address}), {where}"
+    return f"{link} (the authors)" if own else link

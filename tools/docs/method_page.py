@@ -22,7 +22,7 @@ from tools.docs.method_pictures import OUT as PICTURES
 from tools.docs.method_pictures import file_of
 from tools.docs.papers import bibtex
 from tools.docs.parts import paper, table
-from tools.docs.registry import FAMILIES, MENU, published_runs, traits, with_links
+from tools.docs.registry import FAMILIES, MENU, ORDINARY, published_runs, traits, with_links
 
 __all__ = ["described", "equation", "folded", "method_page", "method_pages", "place"]
 
@@ -56,10 +56,22 @@ def method_pages() -> list[GeneratedPage]:
     """Return a page for each method, by family."""
     return [
         GeneratedPage(
-            place(row["name"]), row["name"], ("Methods", "Every method", MENU[row["family"]]), method_page(row)
+            place(row["name"]),
+            row["name"],
+            ("Methods", "Every method", MENU[row["family"]]),
+            search_words(row) + method_page(row),
         )
         for row in sorted(list_methods(outside=False), key=lambda row: [*FAMILIES].index(row["family"]))
     ]
+
+
+def search_words(row: dict[str, Any]) -> str:
+    """Return front matter with words that a search finds a method's page by; none where its name is a usual word."""
+    if row["name"] in ORDINARY:
+        return ""
+    words = [row["name"], *(["published numbers"] if "### Published" in measured(row["name"]) else [])]
+    words += ["expert trajectories", "number of experts"] if row["family"] == "trajectory" else []
+    return f"---\ntags: [{', '.join(words)}]\n---\n\n"
 
 
 def place(name: str) -> str:

@@ -49,6 +49,52 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "demo": ("learn/installation.md",),
 }
 """Pages that a reader of a command's page reads next."""
+MORE: dict[str, tuple[str, ...]] = {
+    "verify": (
+        "## What it says",
+        table(
+            ["line", "what it means"],
+            [
+                ["`whole      small.safetensors: distilled set, …`", "every tensor is as it was written"],
+                [
+                    "`whole      …  (it says no hash)`",
+                    "it can be read, but has no hash to compare with: a stranger may have changed it",
+                ],
+                [
+                    "`NOT WHOLE  …: damaged: its content is not the one that was written (sha256)`",
+                    "some bytes were changed",
+                ],
+                [
+                    "`NOT WHOLE  …: unreadable: cut off or damaged (its tensors need 419 bytes, the file has 359)`",
+                    "a download or a copy ended early",
+                ],
+                ["`NOT WHOLE  …: unreadable: not a safetensors file`", "it is no distilled set at all"],
+            ],
+        ),
+        "A hash finds damage. It is no signature: who changes a file on purpose can change its hash, too.",
+    ),
+    "evaluate": (
+        "## What takes the time",
+        "Every row of the scorecard is trained: the students of this set, those of each baseline, the teacher of "
+        "`random-soft`, and one network on all data.",
+        table(
+            ["to leave out", "give"],
+            [
+                ["everything but a first look", "`--quick`: another fingerprint, not to be reported"],
+                ["the baselines, and the teacher of `random-soft`", "`--no-baselines`"],
+                [
+                    "the network on all data",
+                    "`--no-full`; the teacher of `random-soft` still trains on them, for 200 steps",
+                ],
+                ["the scores `lrs` and `ars`, and their students", "`--no-robust-scores`"],
+                ["some of the students", "`--seeds 2`: the same fingerprint, a wider interval"],
+            ],
+        ),
+        "`--augment NAME` sets the augmentation of the students, in place of the [protocol's](../protocols.md); "
+        "`--augment` of `distill` is another one, for the run that makes a set.",
+    ),
+}
+"""Sections of a command's page beside its help."""
 TRAINING = ("distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning")
 """Commands that train networks."""
 STATUSES: list[list[object]] = [
@@ -117,7 +163,7 @@ def command_page(help: CommandHelp) -> str:
             f"`potstill {name} --{help.part} NAME --help` lists them."
         )
     lines += [_folded(group) for group in help.groups]
-    lines += [*_files(name), "## JSON", _json(name)]
+    lines += [*MORE.get(name, ()), *_files(name), "## JSON", _json(name)]
     lines += [
         "## Exit status",
         "0: done. 1: failed, with one line on stderr. 2: misuse. 130: interrupted. "

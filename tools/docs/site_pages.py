@@ -14,6 +14,7 @@ from tools.docs.family_page import family_pages
 from tools.docs.gallery import gallery_pages
 from tools.docs.generated_page import GeneratedPage
 from tools.docs.method_page import method_pages
+from tools.docs.site_cite import cite_pages
 from tools.docs.site_commands import command_pages
 from tools.docs.site_extension import extension_pages
 from tools.docs.site_links import link_names
@@ -29,7 +30,9 @@ def pages() -> list[GeneratedPage]:
     return [page for make in MAKERS for page in make()]
 
 
-MAKERS = (gallery_pages, family_pages, method_pages, command_pages, python_pages, registry_pages, extension_pages)
+MAKERS = (
+    gallery_pages, family_pages, method_pages, command_pages, python_pages, registry_pages, extension_pages, cite_pages,
+)  # fmt: skip
 """Functions that return generated pages; a new group of pages is a module with one and a line here."""
 
 

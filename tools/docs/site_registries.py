@@ -21,6 +21,10 @@ __all__ = ["changelog", "index", "prose", "registry_pages"]
 
 ROOT = Path(__file__).resolve().parents[2]
 MENU = ("Reference", "Choices")
+TAGS = {
+    "augmentations": "---\ntags: [dsa augmentation, evaluation augmentation, augment at evaluation, students]\n---\n\n",
+}
+"""Front matter with words that a search finds a page by."""
 OURS = "Potstill"
 """Paper of a protocol that is from none."""
 _STATED = ("name", "version", "paper", "summary", "optimistic", "students", "shortened", "cases", "network")
@@ -42,7 +46,7 @@ def registry_pages() -> list[GeneratedPage]:
         "limits": ("Limits", limits),
     }
     made = [
-        GeneratedPage(f"reference/{name}.md", title, MENU, f"# {title}\n\n{make()}\n")
+        GeneratedPage(f"reference/{name}.md", title, MENU, f"{TAGS.get(name, '')}# {title}\n\n{make()}\n")
         for name, (title, make) in pages.items()
     ]
     return [
@@ -73,6 +77,7 @@ def index() -> str:
         ["[Glossary](glossary.md)", "one word for one thing"],
         ["[Versions](versions.md)", "the promise that a version makes"],
         ["[Changelog](changelog.md)", "what changed, version by version"],
+        ["[Cite and licence](cite.md)", "BibTeX of the package, and what may be published"],
     ]
     lead = "These pages are made of the code when the site is built, but for the file format and the glossary."
     return f"# Reference\n\n{lead}\n\n{table(['page', 'what is there'], rows)}\n"

@@ -77,7 +77,9 @@ def _check_declaration(method: Method[Any]) -> None:
     info = getattr(kind, "info", None)
     require(isinstance(info, MethodInfo), f"{kind.__name__}.info must be a MethodInfo")
     require(bool(method.info.paper and method.info.title), f"{kind.__name__}.info must name its paper and title")
-    require(bool(sys.modules[kind.__module__].__doc__), f"{kind.__module__} must begin with the paper and the equation")
+    module = sys.modules[kind.__module__]
+    in_package = bool(module.__package__)  # a private file has no page
+    require(bool(module.__doc__) or not in_package, f"{kind.__module__} must begin with the paper and the equation")
     config = dataclasses.asdict(method)  # type: ignore[call-overload]
     taken = sorted(config.keys() & (inspect.signature(distill).parameters.keys() - set(PARTS)))
     require(not taken, f"{kind.__name__}.{taken[0] if taken else ''} has the name of an option of distill; rename it")
