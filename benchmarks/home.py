@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/home.py
 
-``results/home.json`` has the text, the seconds of one core and the machine; ``python -m tools.docs`` puts the text on the page.
+``results/home.json`` has the text, the seconds of one core and the machine; ``python -m tools.docs`` puts the text on
+the page.
 """
 
 import contextlib

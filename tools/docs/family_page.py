@@ -72,8 +72,11 @@ def family_page(name: str, rows: list[dict[str, Any]]) -> str:
             [link, row["summary"], when, found["labels"], found["works on"], found["trains first"]]
         )  # fmt: skip
     head: list[object] = ["method", "what it does", "when", "labels", "works on", "trains first"]
+    words = {"gradient": "gradient matching", "distribution": "distribution matching, feature matching",
+             "trajectory": "trajectory matching", "performance": "unrolling, bilevel"}  # fmt: skip
+    head_matter = f"---\ntags: [{words[name]}]\nsearch:\n  boost: 3.5\n---\n\n" if name in words else ""
     return (
-        f"# {FAMILIES[name]}\n\n{ABOUT[name]}\n\n{table(head, cells)}\n\n"
+        f"{head_matter}# {FAMILIES[name]}\n\n{ABOUT[name]}\n\n{table(head, cells)}\n\n"
         "Next: [all methods](index.md) · [choose a method](../guides/choose-a-method.md) · "
         "[write your own](../extend/method.md)\n"
     )

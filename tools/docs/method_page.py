@@ -36,6 +36,8 @@ FIRST = (
 )  # fmt: skip
 """Fields that people change, the commonest first: a page shows five of them."""
 SHOWN = 5
+NAMED_BOOST = 2.5
+"""Weight of a method's page in a search: above pages that only mention it."""
 PRESET_TITLES = {"quick": "quick (default)", "good": "good", "published": "published"}
 """Heading of each preset's column of options."""
 PRESETS = (
@@ -71,7 +73,7 @@ def search_words(row: dict[str, Any]) -> str:
         return ""
     words = [row["name"], *(["published numbers"] if "### Published" in measured(row["name"]) else [])]
     words += ["expert trajectories", "number of experts"] if row["family"] == "trajectory" else []
-    return f"---\ntags: [{', '.join(words)}]\n---\n\n"
+    return f"---\ntags: [{', '.join(words)}]\nsearch:\n  boost: {NAMED_BOOST}\n---\n\n"
 
 
 def place(name: str) -> str:

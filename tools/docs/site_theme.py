@@ -17,8 +17,8 @@ BOOSTS = {"learn": 4.0, "guides": 4.0, "extend": 3.0, "explanation": 2.0, "examp
 LICENCE = "Apache-2.0"
 MADE = {"method": 0.6, "reference": 0.8, "benchmarks": 0.8}
 
-PAGES = {"benchmarks/published.md": 0.4}
-"""Weight of single pages: of published numbers, a method's page has most."""
+PAGES = {"benchmarks/published.md": 0.4, "explanation/limitations.md": 5.0, "guides/large-data.md": 5.0}
+"""Weight of single pages: of published numbers, a method's page has most; others share their words with a guide."""
 
 
 def on_config(config: Any) -> Any:
