@@ -354,7 +354,7 @@ def test_labels_can_be_learned_with_every_objective(name: str) -> None:
 
 
 STORED = (
-    "tiles", "memory:bases=2", "frequency:kept=16", "hallucinator:styles=2,width=1", "field:warmup=2",
+    "tiles", "memory:bases=2", "frequency:kept=16", "shared-frequency:kept=16", "hallucinator:styles=2,width=1", "field:warmup=2",
     "compensators:count=2", "small:factor=3",
 )  # fmt: skip
 
@@ -403,6 +403,24 @@ def test_every_method_that_makes_a_set_can_be_rounded_while_it_does(name: str) -
         decoded = problem.decode(result.payload)
     assert torch.isfinite(decoded).all()
     assert torch.equal(decoded, wrapped.inner.decode(wrapped.quantized_payload(result.payload), problem.context))
+
+
+@pytest.mark.parametrize("name", [n for n in MAKING if registry.resolve("methods", n).state_type is MatchingState])
+def test_every_method_of_the_engine_pays_the_price_of_bits(name: str) -> None:
+    """It moves the samples, and the same seed gives the same bits."""
+    method = small(name)
+    made = []
+    for spelled in ("uint2:aware=true", "uint2:rate=1000", "uint2:rate=1000"):
+        problem = toy_problem(method, ipc=4)
+        wrapped = QuantizationAware(inner=problem.parametrization, codec=parse_codec(spelled))
+        problem = dataclasses.replace(problem, parametrization=wrapped)
+        rng = torch.Generator().manual_seed(0)
+        state, metrics = method.step(problem, method.init(problem, rng), rng)
+        assert all(math.isfinite(v) for v in metrics.values())
+        made.append(method.result(problem, state).payload)
+    floating = [n for n, t in made[0].items() if t.is_floating_point()]
+    assert any(not torch.equal(made[0][n], made[1][n]) for n in floating)
+    assert all(torch.equal(made[1][n], made[2][n]) for n in made[1])
 
 
 @pytest.mark.parametrize("name", [n for n in MATCHING if n in ("dm", "idm", "datadam", "m3d", "ncfm", "dance", "dsdm")])

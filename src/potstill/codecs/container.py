@@ -13,6 +13,7 @@ runs      counts of 0, 1, 2 … in a sorted row: labels in the order of classes
 grid      codes of ``bits`` bits, ``q / parts``: pixels of 8 bits have 255 parts
 levels    codes of ``bits`` bits, and ``.levels``, which they number
 uniform   codes of ``bits`` bits, and ``.low`` and ``.step`` along ``axis`` or one for all: ``low + step · q``
+step      codes of ``bits`` bits, and ``.step``: ``(least + q) · step``
 rows      codes of ``bits`` bits, rows of which are divided by their sum: probabilities
 small     smaller images, described by ``within``, enlarged to ``shape`` (`potstill.codecs.downsample`)
 mosaic    the bytes of one PNG, WebP or JPEG of all images, ``columns`` to a row (`potstill.codecs.mosaic`)
@@ -167,6 +168,12 @@ def _uniform(stored: Encoded) -> Tensor:
     return made.mul_(step).add_(low)
 
 
+def _step(stored: Encoded) -> Tensor:
+    step = get_tensor(stored, ".step", _FLOATS, (1,)).float()
+    least = parse_int(stored.metadata, "least", -(2**MOST_BITS), 2**MOST_BITS)
+    return (unpack_codes(stored, parse_shape(stored.metadata)) + least).float() * step
+
+
 def _rows(stored: Encoded) -> Tensor:
     shape = parse_shape(stored.metadata)
     found = unpack_codes(stored, shape).double()
@@ -183,6 +190,7 @@ DECODERS: Mapping[str, Callable[[Encoded], Tensor] | str] = {
     "grid": _grid,
     "levels": _levels,
     "uniform": _uniform,
+    "step": _step,
     "rows": _rows,
     "small": "potstill.codecs.downsample:decode_downsampled",
     "mosaic": "potstill.codecs.mosaic:decode_mosaic",

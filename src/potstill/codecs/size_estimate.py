@@ -14,6 +14,7 @@ from potstill.functional.packing import MOST_BITS, packed_bytes
 
 __all__ = [
     "FixedSize",
+    "PlannedBits",
     "bits_per_value",
     "estimate_bytes",
     "has_fixed_size",
@@ -33,6 +34,20 @@ class FixedSize(Protocol):
         Raises:
             PotstillError: the codec cannot write such values.
         """
+        ...
+
+
+@runtime_checkable
+class PlannedBits(Protocol):
+    """A codec whose bytes are known once the values are: it says by how many bits to plan."""
+
+    @property
+    def planned_bits(self) -> float:
+        """Bits of a value that a size budget is shared out by."""
+        ...
+
+    def coarser(self) -> Codec:
+        """Return the codec that loses a little more, in fewer bytes."""
         ...
 
 
@@ -56,6 +71,8 @@ def estimate_bytes(codec: Codec, shape: tuple[int, ...], sample: Tensor | None =
         return packed_bytes(count, codec.bits) + ranges * (4 if codec.bits <= 8 else 8)
     if isinstance(codec, FixedSize):
         return codec.size(shape)
+    if isinstance(codec, PlannedBits):
+        return math.ceil(count * codec.planned_bits / 8) + 4
     if sample is None or sample.numel() == 0:
         return 4 * count
     encoded = codec.pack(sample)

@@ -12,6 +12,7 @@ from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS, pack_bits, packed_bytes
 from potstill.functional.quantize import fit_range, group_shape, quantize, straight_through
+from potstill.functional.rate import group_bits, picture_bits
 
 __all__ = ["Ranges", "Uniform", "choose_range_axis"]
 
@@ -56,11 +57,16 @@ class Uniform:
     """Quantize during distillation too, straight-through (`potstill.parametrize.quantization_aware`)."""
     learned: bool = False
     """With ``aware``: optimise the ranges with the set, as QuADD (arXiv:2603.02411); else they are fitted to it."""
+    rate: float = 0.0
+    """Price of bits, at least 0: the loss gets so many times the estimated coded bits of a value. 0: none; above 0 is
+    ``aware``, too."""
 
     def __post_init__(self) -> None:
         for name in ("bits", "labels"):
             if not 1 <= getattr(self, name) <= MOST_BITS:
                 raise PotstillError(f"uint: {name} must be from 1 to {MOST_BITS}, not {getattr(self, name)}")
+        if not self.rate >= 0:
+            raise PotstillError(f"uint: rate must be at least 0, not {self.rate:g}")
 
     @property
     def label_bits(self) -> int:
@@ -89,6 +95,19 @@ class Uniform:
         """Return the lowest and highest level of each group: ``low`` and ``high`` (groups,)."""
         low, step = fit_range(x, self.bits, choose_range_axis(tuple(x.shape), self.bits))
         return {"low": low.flatten(), "high": (low + step * ((1 << self.bits) - 1)).flatten()}
+
+    def code_bits(self, x: Tensor, /) -> Tensor:
+        """Return the estimated coded bits of ``x``, differentiable.
+
+        Of four axes they are pictures; else each place after the first axis has a mean code.
+        """
+        with torch.no_grad():
+            low, step = self._low_and_step(self.fit_ranges(x))
+        low, step = (self._broadcast(t.to(x), x) for t in (low, step))
+        v = (x - low) / torch.where(step > 0, step, torch.ones_like(step))
+        most = (1 << self.bits) - 1
+        v = v.clamp(0, most)
+        return picture_bits(v) if x.ndim == 4 else group_bits(v - v.detach().mean(0).round())
 
     def pack_with_ranges(self, x: Tensor, ranges: Ranges) -> Encoded:
         """Encode ``x`` in these ranges; a group whose ``low`` is not below its ``high`` is fitted."""

@@ -91,6 +91,7 @@ _PATHS: dict[Group, dict[str, str]] = {
     "parametrizations": {
         "pixels": "parametrize.pixels:Pixels", "tiles": "parametrize.tiles:Tiles",
         "memory": "parametrize.memory:Memory", "frequency": "parametrize.frequency:Frequency",
+        "shared-frequency": "parametrize.shared_frequency:SharedFrequency",
         "hallucinator": "parametrize.hallucinator:Hallucinator", "field": "parametrize.field:Field",
         "compensators": "parametrize.compensators:Compensators", "small": "parametrize.low_resolution:LowResolution",
         "basis": "pretraining.basis:Basis",
@@ -109,7 +110,7 @@ _PATHS: dict[Group, dict[str, str]] = {
     "codecs": {
         "float": "codecs.exact:Float", "exact": "codecs.exact:Exact", "uniform": "codecs.uniform:Uniform",
         "half": "codecs.downsample:Downsample", "mosaic": "codecs.mosaic:Mosaic", "apot": "codecs.apot:APoT",
-        "patches": "codecs.patches:Patches", "palette": "codecs.palette:Palette",
+        "step": "codecs.step:Step", "patches": "codecs.patches:Patches", "palette": "codecs.palette:Palette",
         "basis": "pretraining.basis:BasisCodec",
     },
     "learners": {

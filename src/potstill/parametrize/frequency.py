@@ -28,7 +28,7 @@ from potstill.errors import PotstillError
 from potstill.functional.transforms import dct2, idct2
 from potstill.parametrize._shared import image_shape
 
-__all__ = ["Frequency"]
+__all__ = ["Frequency", "by_frequency", "moments", "position_dtype"]
 
 _PICTURES = 1000
 """Maximum number of real images of a class, evenly spaced, for the variance."""
@@ -73,7 +73,7 @@ class Frequency:
         """
         kept = self._num_positions(shape)
         one = _BYTES * shape[0] * kept
-        fixed = kept * _position_dtype(shape).itemsize + _BYTES
+        fixed = kept * position_dtype(shape).itemsize + _BYTES
         if _BYTES * min(numbers) < fixed + one:
             raise PotstillError(
                 f"frequency: {kept} positions of a class and one input need {fixed + one:,} bytes, but the budget "
@@ -94,7 +94,7 @@ class Frequency:
         shape = problem.train.input.shape
         positions = torch.stack([self._positions(problem, c) for c in range(problem.num_classes)])
         payload = {
-            "positions": positions.to(x.device, _position_dtype(shape)),
+            "positions": positions.to(x.device, position_dtype(shape)),
             "counts": torch.tensor(problem.sizes, dtype=torch.int32, device=x.device),
         }
         where = _gather_index(payload, len(x), shape[0])
@@ -103,22 +103,10 @@ class Frequency:
     def _positions(self, problem: Problem, c: int) -> Tensor:
         """Return the positions (kept,) of class ``c``, ascending, on the CPU."""
         shape = problem.train.input.shape
-        index = problem.class_indices[c]
-        spaced = torch.linspace(0, len(index) - 1, min(len(index), _PICTURES)).round().long()
-        total = torch.zeros(shape[1:], dtype=torch.float64)
-        squares = torch.zeros_like(total)
-        for part in torch.split(index[spaced], _CHUNK):
-            pictures = problem.train.fetch(part).x
-            assert isinstance(pictures, Tensor)  # sizes refuses all but images
-            # The transform is linear: that of the channels' mean is the mean of the channels' transforms.
-            grey = dct2(pictures.mean(1).double()).cpu()
-            total += grey.sum(0)
-            squares += grey.square().sum(0)
-        variance = squares / len(spaced) - (total / len(spaced)).square()
         # Equal variances, as in a class of one picture, go to the lower frequency.
-        by_frequency = _frequency(shape).argsort(stable=True)
-        best = variance.flatten()[by_frequency].argsort(descending=True, stable=True)[: self._num_positions(shape)]
-        return by_frequency[best].sort().values
+        lowest, (mean, squares) = by_frequency(shape), moments(problem, c)
+        best = (squares - mean.square())[lowest].argsort(descending=True, stable=True)[: self._num_positions(shape)]
+        return lowest[best].sort().values
 
     def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
         """Return the inverse transforms (n, c, h, w)."""
@@ -129,15 +117,31 @@ class Frequency:
         return idct2(flat.scatter(2, where, kept).reshape(-1, c, h, w))
 
 
-def _position_dtype(shape: tuple[int, ...]) -> torch.dtype:
+def position_dtype(shape: tuple[int, ...]) -> torch.dtype:
     """Return the smallest integer type that holds every position."""
     return torch.int16 if shape[1] * shape[2] <= 2**15 else torch.int32
 
 
-def _frequency(shape: tuple[int, ...]) -> Tensor:
-    """Return u / h + v / w of every position (h · w,)."""
+def by_frequency(shape: tuple[int, ...]) -> Tensor:
+    """Return all positions (h · w,) of images of ``shape`` in the order of u / h + v / w."""
     u, v = (torch.arange(side, dtype=torch.float64) / side for side in shape[1:])
-    return (u[:, None] + v).flatten()
+    return (u[:, None] + v).flatten().argsort(stable=True)
+
+
+def moments(problem: Problem, c: int) -> tuple[Tensor, Tensor]:
+    """Return the means of each coefficient and of its square (h · w,), float64, over up to 1,000 images of a class."""
+    shape, index = problem.train.input.shape, problem.class_indices[c]
+    spaced = torch.linspace(0, len(index) - 1, min(len(index), _PICTURES)).round().long()
+    total = torch.zeros(shape[1:], dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    for part in torch.split(index[spaced], _CHUNK):
+        pictures = problem.train.fetch(part).x
+        assert isinstance(pictures, Tensor)  # sizes refuses all but images
+        # The transform is linear: that of the channels' mean is the mean of the channels' transforms.
+        grey = dct2(pictures.mean(1).double()).cpu()
+        total += grey.sum(0)
+        squares += grey.square().sum(0)
+    return (total / len(spaced)).flatten(), (squares / len(spaced)).flatten()
 
 
 def _gather_index(payload: Payload, n: int, channels: int) -> Tensor:

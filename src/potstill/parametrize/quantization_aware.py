@@ -3,12 +3,17 @@
 A wrapper over any parametrization. Inputs decode from the quantized payload, and gradients pass straight through
 (Bengio et al., arXiv:1308.3432) to the full-precision payload. With ``learned`` the codec's levels are optimised too,
 with the gradients of learned step sizes (LSQ; Esser et al., arXiv:1902.08153), as in QuADD (arXiv:2603.02411).
+
+With a codec's ``rate`` the loss also has the price of the coded bits (`potstill.functional.rate`), as the objectives of
+learned compression have. A price that adapts starts low and grows while values take more bits than planned, so that
+first the loss counts and then the size, as the two stages of DD-RUO (arXiv:2507.17221).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Generator, Tensor
 
 from potstill.codecs import decode, encode_ints
@@ -16,9 +21,16 @@ from potstill.codecs.names import format_codec
 from potstill.core import Asset, Codec, DecodeContext, Encoded, Parametrization, Payload, Problem, RequiresAssets
 from potstill.errors import PotstillError
 
-__all__ = ["QuantizationAware", "SupportsFakeQuantize", "SupportsLearnedRanges"]
+__all__ = ["QuantizationAware", "SupportsFakeQuantize", "SupportsLearnedRanges", "SupportsRate"]
 
 _RANGE = "range/"
+_PRICE = "range/price"
+"""An adaptive price of bits, int64: `_UNIT` times the binary logarithm."""
+_UNIT = 1 << 16
+_DOUBLING = 50
+"""Updates in which the price doubles where values take twice the planned bits."""
+_BOUND = 20
+"""The price stays within 2^±`_BOUND` of its start."""
 
 
 @runtime_checkable
@@ -47,12 +59,27 @@ class SupportsLearnedRanges(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsRate(Protocol):
+    """A codec that estimates the coded bits of values."""
+
+    @property
+    def rate(self) -> float:
+        """Price of bits; 0: none."""
+        ...
+
+    def code_bits(self, x: Tensor, /) -> Tensor:
+        """Return the estimated coded bits of ``x``, a scalar that is differentiable by ``x``."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class QuantizationAware:
     """A parametrization whose payload is quantized before it is decoded.
 
-    The payload: that of ``inner`` in full precision, and with ``learned`` the levels ``range/NAME/…`` of each floating
-    tensor. `encode_payload` and `quantized_payload` are its final form.
+    The payload: that of ``inner`` in full precision. With ``learned`` also the levels ``range/NAME/…`` of each floating
+    tensor, and with an adaptive rate its price ``range/price``. `encode_payload` and `quantized_payload` are its final
+    form.
 
     Raises:
         PotstillError: the codec cannot quantize during distillation, or cannot learn its levels.
@@ -91,6 +118,8 @@ class QuantizationAware:
     def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
         """Return the payload of ``inner``, and fitted levels where they are learned."""
         payload = dict(self.inner.encode(x, problem, rng))
+        if self._adapts:
+            payload[_PRICE] = torch.zeros(1, dtype=torch.int64)
         if not (self.learned and isinstance(self.codec, SupportsLearnedRanges)):
             return payload
         floating = {name: t for name, t in payload.items() if t.is_floating_point()}
@@ -113,6 +142,37 @@ class QuantizationAware:
             return self.codec.fake_quantize_with_ranges(t, levels)
         assert isinstance(self.codec, SupportsFakeQuantize)  # a codec that learns can also quantize
         return self.codec.fake_quantize(t)
+
+    @property
+    def _adapts(self) -> bool:
+        return self._priced and bool(getattr(self.codec, "adapt", False))
+
+    @property
+    def _priced(self) -> bool:
+        return isinstance(self.codec, SupportsRate) and self.codec.rate > 0
+
+    def bits_per_value(self, payload: Payload) -> Tensor:
+        """Return the estimated coded bits of a floating value, differentiable by every tensor of the payload."""
+        assert isinstance(self.codec, SupportsRate)
+        floating = [t for n, t in payload.items() if t.is_floating_point() and not n.startswith(_RANGE)]
+        total = torch.stack([self.codec.code_bits(t) for t in floating]).sum()
+        return total / sum(t.numel() for t in floating)
+
+    def rate_loss(self, payload: Payload) -> Tensor | None:
+        """Return the price of the payload's bits, a term of the loss; ``None``: bits have no price."""
+        if not self._priced or not isinstance(self.codec, SupportsRate):
+            return None
+        price = 2.0 ** (int(payload[_PRICE]) / _UNIT) if _PRICE in payload else 1.0
+        return self.codec.rate * price * self.bits_per_value(payload)
+
+    def next_price(self, payload: Payload) -> Payload:
+        """Return the tensors of the payload that follow an update: an adaptive price; else none."""
+        if not self._adapts or _PRICE not in payload:
+            return {}
+        with torch.no_grad():
+            excess = float(self.bits_per_value(payload)) / self.codec.planned_bits - 1  # type: ignore[attr-defined]
+        change = round(_UNIT * max(-1.0, min(1.0, excess)) / _DOUBLING)
+        return {_PRICE: (payload[_PRICE] + change).clamp(-_BOUND * _UNIT, _BOUND * _UNIT)}
 
     def encode_payload(self, payload: Payload) -> Mapping[str, Encoded]:
         """Encode the inner payload; decoding it gives the quantized payload that `decode` used, bit for bit."""

@@ -21,8 +21,10 @@ from potstill.codecs import (
     largest_fitting,
 )  # fmt: skip
 from potstill.codecs import parse_codec as stored_by
+from potstill.codecs.size_estimate import PlannedBits
 from potstill.core import Budget, Codec, ContextCodec, Inputs, InputSpec, MethodInfo, Parametrization, Problem, Source
 from potstill.core.nested import OFFSETS, VALUES, iter_batches, named_tensors, ragged_lengths, zeros_like_spec
+from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.functional.sampling import proportional_allocation
 from potstill.parametrize import Pixels
@@ -31,12 +33,14 @@ from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
 from potstill.tasks import Classification, get_targets, get_task, is_ragged, split_targets, target_mask
 
-__all__ = ["allocate_budget", "describe_proportions", "quantization_aware", "resolve_codec"]
+__all__ = ["allocate_budget", "coarsen_to_fit", "describe_proportions", "quantization_aware", "resolve_codec"]
 
 _RANGES = 64
 """Bytes kept for the ranges of a payload's tensors that are too small to have several."""
 _TRIED = 1 << 22
 """Bytes up to which what a budget holds is found by packing it, and not by a rule."""
+_MAX_COARSER = 64
+"""Times that a codec is made coarser for a size budget, at most."""
 _FINE = 2
 """Bits from which a set is rounded afterwards by default: docs/benchmarks/codecs.md has what was measured."""
 
@@ -98,7 +102,7 @@ def _plain(decoder: Parametrization) -> bool:
 
 def quantization_aware(decoder: Parametrization, store: Codec | None, selects: bool) -> Parametrization:
     """The parametrization, which rounds while the set is made where the store says so."""
-    if selects or store is None or not getattr(store, "aware", False):
+    if selects or store is None or not (getattr(store, "aware", False) or getattr(store, "rate", 0)):
         return decoder
     return QuantizationAware(inner=decoder, codec=store, learned=bool(getattr(store, "learned", False)))
 
@@ -197,6 +201,28 @@ def allocate_budget(
         if (steps := fitting(shared, math.ceil(8.5 * most / bits_of_one / unit))) > k:
             numbers = shared(steps)
     return tuple(max(1, n // one) for n in numbers), numbers
+
+
+def coarsen_to_fit(
+    small: Distilled, codec: Codec, most: int | None, write: Callable[[Codec], Distilled], note: Callable[[str], None]
+) -> Distilled:
+    """Return the set written coarser until it has ``most`` bytes, where its codec can be coarser; sizes alone decide.
+
+    Args:
+        small: the set as ``codec`` writes it.
+        most: bytes of the budget; ``None``: the budget is a number of items.
+        write: writes the set by another codec.
+        note: told where the codec changes.
+    """
+    requested = format_codec(codec)
+    for _ in range(_MAX_COARSER):
+        if most is None or not isinstance(codec, PlannedBits) or small.metadata["bytes"]["total"] <= most:
+            break
+        codec = codec.coarser()
+        small = write(codec)
+    if format_codec(codec) != requested:
+        note(f"the set is written as {format_codec(codec)}: as {requested} it has more bytes than its budget")
+    return small
 
 
 def _samples(problem: Problem) -> tuple[int, ...]:

@@ -14,7 +14,17 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from potstill.errors import PotstillError, unknown_name
 from potstill.runs.loop import Progress
 
-__all__ = ["LOGGERS", "LogOption", "Logger", "MLflow", "TensorBoard", "WandB", "logging_context", "parse_loggers"]
+__all__ = [
+    "LOGGERS",
+    "LogOption",
+    "Logger",
+    "MLflow",
+    "TensorBoard",
+    "WandB",
+    "call_both",
+    "logging_context",
+    "parse_loggers",
+]
 
 POINTS = 1000
 """About so many steps of a run are told, evenly spread, and the last one."""
@@ -225,3 +235,13 @@ def logging_context(
         yield told, ended.append
     finally:
         told.finish(ended[0] if ended else None)
+
+
+def call_both(first: Callable[[Any], None], second: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a callback that calls one after the other."""
+
+    def call(event: Any) -> None:
+        first(event)
+        second(event)
+
+    return call

@@ -92,6 +92,8 @@ class ResolvedRun:
     """Assets in place of those that the method would make, by name."""
     initial: Mapping[str, str] | None = None
     """``method`` and ``hash`` of the earlier set that the run starts from."""
+    max_bytes: int | None = None
+    """Size budget in bytes; ``None``: the budget is a number of items."""
     files: tuple[str, ...] = ()
     """Paths of the data and of the user's own files, which the set is never written over."""
 
@@ -163,6 +165,7 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
         name=name, method=method, problem=problem, seed=spec.seed, codec=codec, loader_notes=splits.notes,
         reading=splits.reading, adjustments=(*notes, *method_notes), preset=preset, balance=budget.balance_name,
         zca=spec.zca, class_shards=spec.class_shards, scores=scores, provided_assets=spec.provided_assets,
+        max_bytes=budget.amount if budget.unit == "bytes" else None,
         files=(*splits.files, *input_files(inputs)),
     )  # fmt: skip
     _check_provided_assets(run)

@@ -44,8 +44,9 @@ from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.pretraining import Trajectories, build_assets, estimate_time, required_assets
 from potstill.rng import derive_seed, generator
 from potstill.runs.arguments import advise_shorter_run
+from potstill.runs.budget import coarsen_to_fit
 from potstill.runs.class_shards import ShardedRun
-from potstill.runs.loggers import logging_context
+from potstill.runs.loggers import call_both, logging_context
 from potstill.runs.loop import CheckpointOptions, LoopLimits, LoopResult, run_loop
 from potstill.runs.resolve import ResolvedRun, run_identity
 from potstill.runs.snapshots import SnapshotRecorder
@@ -85,7 +86,7 @@ def execute(
     with logging_context(io.log, lambda: _settings(run), reporter.warn) as (log_step, log_result):
         if log_step is not None:
             shown: Callable[[Any], None] = io.progress if callable(io.progress) else reporter
-            io = dataclasses.replace(io, progress=_call_both(shown, log_step))
+            io = dataclasses.replace(io, progress=call_both(shown, log_step))
         small = _Execution(run, limits, io, reporter).distil(output, keep_checkpoint)
         card = small.metadata
         log_result({
@@ -110,14 +111,6 @@ def _settings(run: ResolvedRun) -> dict[str, Any]:
         "items": sum(run.problem.counts), "preset": run.preset or "given",
         **{f"config.{name}": value for name, value in fields.items()},
     }  # fmt: skip
-
-
-def _call_both(first: Callable[[Any], None], second: Callable[[Any], None]) -> Callable[[Any], None]:
-    def call(event: Any) -> None:
-        first(event)
-        second(event)
-
-    return call
 
 
 @dataclass(frozen=True)
@@ -325,12 +318,24 @@ class _SetBuilder:
                 reporter.note(f"the set is written as uint8: {why}; `codec=uint4` or a longer limit may halve it")
             return small
         try:
-            return self._write(contents, run.codec)
+            return self._within_budget(self._write(contents, run.codec), run.codec)
         except PotstillError as error:  # the steps are made: what this codec cannot write is kept as it is
             name = format_codec(run.codec)
             reporter.warn(f"the set is written as float32, because {name} cannot hold it: {error}")
             encoding = dataclasses.replace(contents[1], encoded={})
             return self._write((contents[0], encoding), Float(), {"instead_of": name, "why": str(error)})
+
+    def _within_budget(self, small: Distilled, codec: Codec) -> Distilled:
+        """Return the set in no more bytes than the budget's, where its codec can be coarser."""
+
+        def write(codec: Codec) -> Distilled:
+            rounding = self.problem.parametrization
+            if isinstance(rounding, QuantizationAware):
+                rounding = dataclasses.replace(rounding, codec=codec)
+            coarse = dataclasses.replace(self, problem=dataclasses.replace(self.problem, parametrization=rounding))
+            return coarse._write(coarse._contents(), codec)
+
+        return coarsen_to_fit(small, codec, self.execution.run.max_bytes, write, self.execution.reporter.note)
 
     def _contents(self) -> tuple[Contents, Encoding]:
         """Return the tensors of the set, and how its payload is encoded and decoded."""

@@ -47,6 +47,7 @@ from potstill.methods.engine.objective import (
     ShardablePart,
     named_inputs,
 )
+from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import draw_seed
 
 __all__ = [
@@ -126,7 +127,9 @@ class MatchingEngine:
             loss = 0.0
             for classes in class_groups:
                 groups = self._param_groups(state, classes is class_groups[-1])
-                params, value = apply_update(problem, params, partial(loss_and_grads, classes), groups, self.space)
+                params, value = apply_update(
+                    problem, params, partial(loss_and_grads, classes), groups, self.space, 1 / len(class_groups)
+                )
                 loss += value
             metrics[name] = loss / divisor
         after = replace(state, params=params, loss=sum(metrics.values()))
@@ -262,9 +265,9 @@ def _normalize(problem: Problem, decoded: Inputs, space: Space) -> Inputs:
 
 def apply_update(
     problem: Problem, params: ParamState, objective: Callable[[ObjectiveInputs], LossAndGrads], groups: ParamGroups,
-    space: Space = "model",
+    space: Space = "model", rate_share: float = 1.0,
 ) -> tuple[ParamState, float]:  # fmt: skip
-    """Make one optimizer step on an objective of the decoded synthetic data.
+    """Make one optimizer step on an objective of the decoded synthetic data, and on the price of its coded bits.
 
     Args:
         problem: data, parametrization and augmentation.
@@ -273,9 +276,10 @@ def apply_update(
             by momentum.
         groups: parameter groups by prefix.
         space: space that the payload decodes to.
+        rate_share: fraction of the price of coded bits that this update pays, of several updates in one step.
 
     Returns:
-        The parameters after the step, and the loss before it.
+        The parameters after the step, and the objective's loss before it.
     """
     values = param_values(params, groups)
     with torch.enable_grad():
@@ -297,4 +301,25 @@ def apply_update(
             [view[n] for n in decoded], tuple(moving.values()), [view_grads[n] for n in decoded], allow_unused=True
         )
         grads = {n: g for n, g in zip(moving, by_param, strict=True) if g is not None}
-    return step_params(params, grads | {n: g for n, g in view_grads.items() if n not in view}, groups), loss
+    if isinstance(rounding := problem.parametrization, QuantizationAware):
+        grads = _with_rate(rounding, payload, moving, grads, rate_share)
+    after = step_params(params, grads | {n: g for n, g in view_grads.items() if n not in view}, groups)
+    if isinstance(rounding, QuantizationAware) and (
+        priced := rounding.next_price(strip_prefix("payload/", param_values(after, groups)))
+    ):
+        after = replace(after, value={**after.value, **{f"payload/{n}": t for n, t in priced.items()}})
+    return after, loss
+
+
+def _with_rate(
+    rounding: QuantizationAware, payload: Mapping[str, Tensor], moving: Mapping[str, Tensor],
+    grads: Mapping[str, Tensor], share: float,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Return the gradients with those of the price of coded bits added."""
+    with torch.enable_grad():
+        price = rounding.rate_loss(payload)
+    if price is None:
+        return dict(grads)
+    found = torch.autograd.grad(price, tuple(moving.values()), allow_unused=True)
+    added = {n: share * g for n, g in zip(moving, found, strict=True) if g is not None}
+    return {**grads, **{n: grads[n] + g if n in grads else g for n, g in added.items()}}

@@ -1,0 +1,113 @@
+"""A few cosine coefficients of each input, at the same positions for all classes.
+
+As `potstill.parametrize.frequency` (FreD; Shin, Shin and Moon, arXiv:2311.08819), whose positions differ by class:
+there the lists of positions take a fifth of a small file. One list for all costs the bytes of one, or none in zigzag order,
+and one place is the same frequency in all items, which entropy coding makes use of. Ours.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import DecodeContext, Payload, Problem
+from potstill.errors import PotstillError, unknown_name
+from potstill.functional.transforms import dct2, idct2
+from potstill.parametrize._shared import image_shape
+from potstill.parametrize.frequency import by_frequency, moments, position_dtype
+
+__all__ = ["SharedFrequency"]
+
+_POSITIONS = "decoder/positions"
+_ORDERS = ("variance", "zigzag")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedFrequency:
+    """Cosine coefficients at positions that all classes share.
+
+    The payload: ``coefficients`` (n, c, kept), grouped by class, from low frequencies to high ones; with ``order``
+    variance also ``decoder/positions`` (kept,), integers u · w + v, ascending (int16, or int32 where h · w > 32,768).
+
+    Raises:
+        PotstillError: a setting is out of its range.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+    kept: int = 0
+    """Positions kept per channel, 1 … h · w. 0: h · w // 12, at least 1."""
+    order: str = "variance"
+    """``variance``: the positions of the largest variance over all classes, of up to 1,000 real images each.
+    ``zigzag``: the lowest frequencies, for which no list is stored."""
+
+    def __post_init__(self) -> None:
+        if self.kept < 0:
+            raise PotstillError(f"shared-frequency: kept must be at least 0, not {self.kept}")
+        if self.order not in _ORDERS:
+            raise unknown_name("order of shared-frequency", self.order, _ORDERS)
+
+    @property
+    def bounded(self) -> bool:
+        """False: coefficients are no values of inputs."""
+        return False
+
+    def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
+        """Return the inputs of each class that its bytes allow, after its part of the list of positions.
+
+        Raises:
+            PotstillError: a class gets no input, the inputs are no images, or ``kept`` exceeds the positions.
+        """
+        kept = self._num_positions(shape)
+        one = 4 * shape[0] * kept
+        fixed = math.ceil(kept * position_dtype(shape).itemsize / len(numbers)) if self.order == "variance" else 0
+        if 4 * min(numbers) < fixed + one:
+            raise PotstillError(
+                f"shared-frequency: one input of {kept} coefficients a channel needs {fixed + one:,} bytes, but the "
+                f"budget leaves a class {4 * min(numbers):,}; raise it or lower kept"
+            )
+        return tuple((4 * n - fixed) // one for n in numbers)
+
+    def _num_positions(self, shape: tuple[int, ...]) -> int:
+        _, h, w = image_shape("shared-frequency", shape)
+        if self.kept > h * w:
+            raise PotstillError(
+                f"shared-frequency: kept must be at most {h * w:,} for {h}×{w} pixels, not {self.kept:,}; lower it"
+            )
+        return self.kept or max(1, h * w // 12)
+
+    def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
+        """Return the coefficients of ``x`` at the kept positions; draws nothing."""
+        shape = problem.train.input.shape
+        kept, lowest = self._num_positions(shape), by_frequency(shape)
+        payload: dict[str, Tensor] = {}
+        if self.order == "variance":
+            mean, squares = (torch.stack(m).mean(0) for m in zip(*self._moments(problem), strict=True))
+            best = (squares - mean.square())[lowest].argsort(descending=True, stable=True)[:kept]
+            payload[_POSITIONS] = lowest[best].sort().values.to(x.device, position_dtype(shape))
+        places = _places(payload, kept, shape).to(x.device)
+        return {"coefficients": dct2(x).flatten(2)[..., places], **payload}
+
+    def _moments(self, problem: Problem) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return the moments of each class that has samples; classes weigh alike."""
+        return (moments(problem, c) for c, index in enumerate(problem.class_indices) if len(index))
+
+    def decode(self, payload: Payload, context: DecodeContext, /) -> Tensor:
+        """Return the inverse transforms (n, c, h, w)."""
+        kept = payload["coefficients"]
+        c, h, w = context.shape
+        places = _places(payload, kept.shape[-1], context.shape).to(kept.device)
+        flat = torch.zeros(len(kept), c, h * w, dtype=kept.dtype, device=kept.device)
+        return idct2(flat.index_copy(2, places, kept).reshape(-1, c, h, w))
+
+
+def _places(payload: Payload, kept: int, shape: tuple[int, ...]) -> Tensor:
+    """Return the position of each coefficient (kept,), int64, from low frequencies to high ones."""
+    lowest = by_frequency(shape)
+    if _POSITIONS not in payload:
+        return lowest[:kept]
+    is_kept = torch.zeros(len(lowest), dtype=torch.bool)
+    is_kept[payload[_POSITIONS].long().cpu()] = True
+    return lowest[is_kept[lowest]]
