@@ -27,7 +27,7 @@ from potstill.testing import toy_problem
 @settings(max_examples=80, deadline=None)
 def test_any_values_come_back_within_half_a_step(values: list[float], size: float) -> None:
     x = torch.tensor(values)
-    codec = Step(size=size)
+    codec = Step(width=size)
     back = decode(codec.pack(x))
     assert torch.equal(back, codec.fake_quantize(x))
     reach = size * ((1 << 15) - 1)
@@ -38,7 +38,7 @@ def test_any_values_come_back_within_half_a_step(values: list[float], size: floa
 
 
 def test_codes_are_the_known_ones() -> None:
-    packed = Step(size=1.5).pack(torch.tensor([[0.0, 1.6, -1.4, 4.0, 0.7]]))
+    packed = Step(width=1.5).pack(torch.tensor([[0.0, 1.6, -1.4, 4.0, 0.7]]))
     assert packed.metadata == {"codec": "step", "shape": [1, 5], "bits": 3, "least": -1}
     assert packed.tensors[""].tolist() == [1 + (2 << 3) + ((0 << 6) & 0xFF), (0 >> 2) + (4 << 1) + (1 << 4)]
     assert packed.tensors[".step"].tolist() == [1.5]
@@ -60,7 +60,7 @@ def test_damage_is_refused(change: dict[str, object], message: str) -> None:
 @pytest.mark.parametrize(
     ("spelled", "message"),
     [
-        ("step:size=0", "size and bits must be above 0"), ("step:labels=17", "labels must be from 1 to 16"),
+        ("step:width=0", "width and bits must be above 0"), ("step:labels=17", "labels must be from 1 to 16"),
         ("step:rate=-1", "rate must be at least 0"), ("step:adapt=true", "above 0 where it adapts"),
         ("uint4:rate=-1", "rate must be at least 0"),
     ],
@@ -71,8 +71,8 @@ def test_settings_out_of_range_are_refused(spelled: str, message: str) -> None:
 
 
 def test_it_is_what_budgets_and_runs_ask_for() -> None:
-    codec = parse_codec("step:size=1.5,rate=0.001")
-    assert format_codec(codec) == "step:size=1.5,rate=0.001"
+    codec = parse_codec("step:width=1.5,rate=0.001")
+    assert format_codec(codec) == "step:width=1.5,rate=0.001"
     assert isinstance(codec, SupportsFakeQuantize)
     assert isinstance(codec, SupportsRate)
     assert isinstance(codec, PlannedBits)
@@ -96,17 +96,17 @@ def run(spelled: str, steps: int) -> tuple[float, dict[str, Tensor]]:
     for _ in range(steps):
         state, _ = method.step(problem, state, rng)
     payload = dict(method.result(problem, state).payload)  # type: ignore[union-attr]
-    bits = aware("step:size=0.5,rate=1").bits_per_value(payload)
+    bits = aware("step:width=0.5,rate=1").bits_per_value(payload)
     return float(bits), payload
 
 
 def test_a_price_lowers_the_bits_and_is_no_part_of_the_set() -> None:
-    free, payload = run("step:size=0.5", 40)
-    cheap, _ = run("step:size=0.5,rate=0.01", 40)
-    dear, _ = run("step:size=0.5,rate=1", 40)
+    free, payload = run("step:width=0.5", 40)
+    cheap, _ = run("step:width=0.5,rate=0.01", 40)
+    dear, _ = run("step:width=0.5,rate=1", 40)
     assert dear < cheap < free
     assert payload.keys() == {"coefficients", "decoder/positions"}
-    adapted, payload = run("step:size=0.5,rate=0.01,adapt=true,bits=1", 40)
+    adapted, payload = run("step:width=0.5,rate=0.01,adapt=true,bits=1", 40)
     assert payload["range/price"].dtype == torch.int64
     assert int(payload["range/price"]) > 0
     assert aware("step").encode_payload(payload).keys() == {"coefficients", "decoder/positions"}
@@ -117,7 +117,7 @@ def test_the_gradient_is_the_objectives_and_the_prices() -> None:
     """One step of SGD: the difference that the price makes is the rate times the bits' gradient."""
     _, method = make_method("dm", {"iterations": 1, "lr": 1.0, "batch_real": 8, "network": "convnet-d1-w8"})
     moved = []
-    for spelled in ("step:size=0.5", "step:size=0.5,rate=0.3"):
+    for spelled in ("step:width=0.5", "step:width=0.5,rate=0.3"):
         problem = dataclasses.replace(toy_problem(method, ipc=4), parametrization=aware(spelled))
         rng = torch.Generator().manual_seed(0)
         before = method.init(problem, rng)
@@ -138,18 +138,18 @@ def made(tmp_path: Path, name: str, **options: object) -> potstill.Distilled:
 
 def test_a_budget_holds_whatever_was_planned(tmp_path: Path) -> None:
     """Bits are planned too low, so that the step has to grow: by sizes alone."""
-    small = made(tmp_path, "a.safetensors", codec="step:size=0.05,bits=3")
+    small = made(tmp_path, "a.safetensors", codec="step:width=0.05,bits=3")
     assert small.metadata["bytes"]["total"] <= 1200
     written = parse_codec(small.metadata["codec"]["name"])
     assert isinstance(written, Step)
-    assert written.size > 0.05
+    assert written.width > 0.05
     assert len(small) > 30
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
-    codec, checkpoint = "step:size=0.5,bits=1,rate=0.001,adapt=true", tmp_path / "c.checkpoint"
+    codec, checkpoint = "step:width=0.5,bits=1,rate=0.001,adapt=true", tmp_path / "c.checkpoint"
     whole = made(tmp_path, "a.safetensors", codec=codec)
     made(tmp_path, "b.safetensors", codec=codec, steps=5, checkpoint=checkpoint)
     again = made(tmp_path, "b.safetensors", codec=codec, checkpoint=checkpoint, resume=True)
     assert torch.equal(whole.inputs, again.inputs)
-    assert not torch.equal(whole.inputs, made(tmp_path, "d.safetensors", codec="step:size=0.5,bits=1").inputs)
+    assert not torch.equal(whole.inputs, made(tmp_path, "d.safetensors", codec="step:width=0.5,bits=1").inputs)

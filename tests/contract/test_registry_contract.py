@@ -354,8 +354,8 @@ def test_labels_can_be_learned_with_every_objective(name: str) -> None:
 
 
 STORED = (
-    "tiles", "memory:bases=2", "frequency:kept=16", "shared-frequency:kept=16", "hallucinator:styles=2,width=1", "field:warmup=2",
-    "compensators:count=2", "small:factor=3",
+    "tiles", "memory:bases=2", "frequency:kept=16", "shared-frequency:kept=16",
+    "hallucinator:styles=2,width=1", "field:warmup=2", "compensators:count=2", "small:factor=3",
 )  # fmt: skip
 
 
@@ -412,6 +412,7 @@ def test_every_method_of_the_engine_pays_the_price_of_bits(name: str) -> None:
     made = []
     for spelled in ("uint2:aware=true", "uint2:rate=1000", "uint2:rate=1000"):
         problem = toy_problem(method, ipc=4)
+        method = method.resolve_defaults(problem)[0]
         wrapped = QuantizationAware(inner=problem.parametrization, codec=parse_codec(spelled))
         problem = dataclasses.replace(problem, parametrization=wrapped)
         rng = torch.Generator().manual_seed(0)

@@ -86,7 +86,7 @@ def test_damaged_positions_are_refused(positions: list[int]) -> None:
     ("spelled", "shape", "numbers", "message"),
     [
         ("shared-frequency:kept=8", (1, 8, 8), (9, 13), "one input of 8 coefficients .* needs 40 bytes, .* class 36"),
-        ("shared-frequency:kept=65", (1, 8, 8), (640,), "kept must be at most 64 for 8×8 pixels, not 65"),
+        ("shared-frequency:kept=65", (1, 8, 8), (640,), "8×8 pixels have 64 positions, but 65 are required"),
         ("shared-frequency", (6,), (64,), r"frequency needs images .* \[6\]; take pixels"),
     ],
 )
@@ -98,7 +98,7 @@ def test_what_cannot_be_is_refused_in_one_line(
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(PotstillError, match="kept must be at least 0"):
+    with pytest.raises(PotstillError, match="at least 0 positions a channel"):
         SharedFrequency(kept=-1)
-    with pytest.raises(PotstillError, match="no order of shared-frequency 'spiral'"):
+    with pytest.raises(PotstillError, match="unknown order of shared-frequency 'spiral'"):
         SharedFrequency(order="spiral")

@@ -19,7 +19,7 @@ _COARSER = 2**0.125
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Values rounded to whole multiples of ``size``, which is the same for all values of a set.
+    """Values rounded to whole multiples of ``width``, which is the same for all values of a set.
 
     Unlike `Uniform` it has no ranges, and zero stays zero. It pays where values gather about zero, as coefficients do:
     packed codes have the bits of the largest magnitude, coded ones those of their entropy.
@@ -28,7 +28,7 @@ class Step:
         PotstillError: a setting is out of its range.
     """
 
-    size: float = 1.0
+    width: float = 1.0
     """The step, above 0, in the units of the values; for coefficients of normalised pictures take 1 to 2. Under a size
     budget it is raised at the end until the set fits."""
     bits: float = 2.5
@@ -43,8 +43,8 @@ class Step:
     """Double or halve the price during the run, until a value takes ``bits`` bits; it starts at ``rate``."""
 
     def __post_init__(self) -> None:
-        if not self.size > 0 or not self.bits > 0:
-            raise PotstillError(f"step: size and bits must be above 0, not {self.size:g} and {self.bits:g}")
+        if not self.width > 0 or not self.bits > 0:
+            raise PotstillError(f"step: width and bits must be above 0, not {self.width:g} and {self.bits:g}")
         if not 1 <= self.labels <= MOST_BITS:
             raise PotstillError(f"step: labels must be from 1 to {MOST_BITS}, not {self.labels}")
         if not self.rate >= 0 or (self.adapt and not self.rate):
@@ -64,7 +64,7 @@ class Step:
 
     def coarser(self) -> "Step":
         """Return the codec with a step that is an eighth of a doubling larger."""
-        return replace(self, size=float(f"{self.size * _COARSER:.4g}"))
+        return replace(self, width=float(f"{self.width * _COARSER:.4g}"))
 
     def pack(self, x: Tensor, /) -> Encoded:
         """Encode ``x`` as codes, ``least + q``, and the step."""
@@ -72,17 +72,17 @@ class Step:
         least = int(codes.min()) if codes.numel() else 0
         bits = max(1, (int(codes.max()) - least if codes.numel() else 0).bit_length())
         described = {"codec": "step", "shape": list(x.shape), "bits": bits, "least": least}
-        return Encoded({"": pack_bits((codes - least).flatten(), bits), ".step": torch.tensor([self.size])}, described)
+        return Encoded({"": pack_bits((codes - least).flatten(), bits), ".step": torch.tensor([self.width])}, described)
 
     def _codes(self, x: Tensor) -> Tensor:
-        return (x / torch.tensor(self.size, dtype=torch.float32).to(x)).round().clamp(-_MOST, _MOST)
+        return (x / torch.tensor(self.width, dtype=torch.float32).to(x)).round().clamp(-_MOST, _MOST)
 
     def fake_quantize(self, x: Tensor, /) -> Tensor:
         """Return ``decode(pack(x))`` to the last bit, with gradient 1 everywhere."""
-        read = self._codes(x.detach()) * torch.tensor(self.size, dtype=torch.float32).to(x)
+        read = self._codes(x.detach()) * torch.tensor(self.width, dtype=torch.float32).to(x)
         return read + (x - x.detach())
 
     def code_bits(self, x: Tensor, /) -> Tensor:
         """Return the estimated coded bits of ``x``, differentiable; of four axes they are pictures."""
-        v = x / self.size
+        v = x / self.width
         return picture_bits(v) if x.ndim == 4 else group_bits(v)

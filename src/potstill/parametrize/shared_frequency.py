@@ -1,8 +1,8 @@
 """A few cosine coefficients of each input, at the same positions for all classes.
 
 As `potstill.parametrize.frequency` (FreD; Shin, Shin and Moon, arXiv:2311.08819), whose positions differ by class:
-there the lists of positions take a fifth of a small file. One list for all costs the bytes of one, or none in zigzag order,
-and one place is the same frequency in all items, which entropy coding makes use of. Ours.
+there the lists of positions take a fifth of a small file. One list for all costs the bytes of one, or none in zigzag
+order, and one place is the same frequency in all items, which entropy coding makes use of. Ours.
 """
 
 import math
@@ -45,7 +45,7 @@ class SharedFrequency:
 
     def __post_init__(self) -> None:
         if self.kept < 0:
-            raise PotstillError(f"shared-frequency: kept must be at least 0, not {self.kept}")
+            raise PotstillError(f"shared-frequency: at least 0 positions a channel are required, not {self.kept}")
         if self.order not in _ORDERS:
             raise unknown_name("order of shared-frequency", self.order, _ORDERS)
 
@@ -66,7 +66,7 @@ class SharedFrequency:
         if 4 * min(numbers) < fixed + one:
             raise PotstillError(
                 f"shared-frequency: one input of {kept} coefficients a channel needs {fixed + one:,} bytes, but the "
-                f"budget leaves a class {4 * min(numbers):,}; raise it or lower kept"
+                f"budget leaves a class {4 * min(numbers):,}; raise it or take fewer coefficients"
             )
         return tuple((4 * n - fixed) // one for n in numbers)
 
@@ -74,7 +74,7 @@ class SharedFrequency:
         _, h, w = image_shape("shared-frequency", shape)
         if self.kept > h * w:
             raise PotstillError(
-                f"shared-frequency: kept must be at most {h * w:,} for {h}×{w} pixels, not {self.kept:,}; lower it"
+                f"shared-frequency: {h}×{w} pixels have {h * w:,} positions, but {self.kept:,} are required; take fewer"
             )
         return self.kept or max(1, h * w // 12)
 

@@ -212,7 +212,7 @@ def coarsen_to_fit(
         small: the set as ``codec`` writes it.
         most: bytes of the budget; ``None``: the budget is a number of items.
         write: writes the set by another codec.
-        note: told where the codec changes.
+        note: called with one line where the codec changes.
     """
     requested = format_codec(codec)
     for _ in range(_MAX_COARSER):
