@@ -27,8 +27,6 @@ import torch
 from machine import machine
 
 import potstill
-from potstill.codecs import parse_codec
-from potstill.codecs.step import Step
 from potstill.core import Splits
 from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout

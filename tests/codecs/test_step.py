@@ -20,6 +20,7 @@ from potstill.functional.rate import group_bits
 from potstill.parametrize.quantization_aware import QuantizationAware, SupportsFakeQuantize, SupportsRate
 from potstill.parametrize.shared_frequency import SharedFrequency
 from potstill.rng import generator
+from potstill.runs.loop import CheckpointOptions, LoopLimits, run_loop
 from potstill.testing import toy_problem
 
 
@@ -127,18 +128,18 @@ def test_the_gradient_is_the_objectives_and_the_prices() -> None:
     torch.testing.assert_close(moved[0] - moved[1], 0.3 * slope, atol=1e-6, rtol=1e-4)
 
 
-def made(tmp_path: Path, name: str, **options: object) -> potstill.Distilled:
+def made(tmp_path: Path, codec: str) -> potstill.Distilled:
     small = potstill.distill(
         "digits", "frepo", bytes=1200, preset="quick", parametrization="shared-frequency:kept=16",
-        network="convnet-d1-w8", progress=None, device="cpu", **{"steps": 12, "iterations": 12, **options},
+        network="convnet-d1-w8", progress=None, device="cpu", codec=codec, steps=12,
     )  # fmt: skip
-    small.save(tmp_path / name)
-    return potstill.load(tmp_path / name)
+    small.save(tmp_path / "a.safetensors")
+    return potstill.load(tmp_path / "a.safetensors")
 
 
 def test_a_budget_holds_whatever_was_planned(tmp_path: Path) -> None:
     """Bits are planned too low, so that the step has to grow: by sizes alone."""
-    small = made(tmp_path, "a.safetensors", codec="step:width=0.05,bits=3")
+    small = made(tmp_path, "step:width=0.05,bits=3")
     assert small.metadata["bytes"]["total"] <= 1200
     written = parse_codec(small.metadata["codec"]["name"])
     assert isinstance(written, Step)
@@ -147,9 +148,22 @@ def test_a_budget_holds_whatever_was_planned(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
-    codec, checkpoint = "step:width=0.5,bits=1,rate=0.001,adapt=true", tmp_path / "c.checkpoint"
-    whole = made(tmp_path, "a.safetensors", codec=codec)
-    made(tmp_path, "b.safetensors", codec=codec, steps=5, checkpoint=checkpoint)
-    again = made(tmp_path, "b.safetensors", codec=codec, checkpoint=checkpoint, resume=True)
-    assert torch.equal(whole.inputs, again.inputs)
-    assert not torch.equal(whole.inputs, made(tmp_path, "d.safetensors", codec="step:width=0.5,bits=1").inputs)
+    """The adaptive price is a part of the state."""
+    options = {"iterations": 10, "lr": 0.05, "optimizer": "adamw", "batch_real": 8, "network": "convnet-d1-w8"}
+    _, method = make_method("frepo", options)
+    rounding = aware("step:width=0.5,bits=1,rate=0.01,adapt=true")
+    problem = dataclasses.replace(toy_problem(method, ipc=4), parametrization=rounding)
+
+    def payload(steps: int, checkpoint: CheckpointOptions | None = None) -> dict[str, Tensor]:
+        limits, rng = LoopLimits(steps=steps), torch.Generator().manual_seed(0)
+        loop = run_loop(method, problem, rng=rng, identity={}, limits=limits, checkpoint=checkpoint)
+        return dict(method.result(problem, loop.state).payload)  # type: ignore[union-attr]
+
+    def kept(resume: bool) -> CheckpointOptions:
+        return CheckpointOptions(path=tmp_path / "c", every=1e9, resume=resume, force=False, keep=True)
+
+    half = payload(4, kept(resume=False))
+    whole, again = payload(10), payload(10, kept(resume=True))
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[n], again[n]) for n in whole)
+    assert int(half["range/price"]) != int(whole["range/price"])

@@ -405,7 +405,9 @@ def test_every_method_that_makes_a_set_can_be_rounded_while_it_does(name: str) -
     assert torch.equal(decoded, wrapped.inner.decode(wrapped.quantized_payload(result.payload), problem.context))
 
 
-@pytest.mark.parametrize("name", [n for n in MAKING if registry.resolve("methods", n).state_type is MatchingState])
+@pytest.mark.parametrize(
+    "name", sorted({n for n in MAKING if registry.resolve("methods", n).state_type is MatchingState} - {"ld"})
+)
 def test_every_method_of_the_engine_pays_the_price_of_bits(name: str) -> None:
     """It moves the samples, and the same seed gives the same bits."""
     method = small(name)
