@@ -99,7 +99,8 @@ class Bench:
         each, kept, codec = ARMS[name]
         return potstill.distill(
             Splits(train=self.train, test=None), ipc=each, seed=seed, device="cpu", executor="serial", codec=codec,
-            parametrization=f"shared-frequency:kept={kept}", iterations=steps, **{"progress": None, **FREPO, **more},
+            parametrization=f"shared-frequency:positions={kept}", iterations=steps,
+            **{"progress": None, **FREPO, **more},
         )  # fmt: skip
 
     def make(self, name: str, seed: int) -> None:

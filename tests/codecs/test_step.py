@@ -51,7 +51,7 @@ def test_codes_are_the_known_ones() -> None:
     [({"least": "3"}, "least must be a whole number"), ({"bits": 17}, "bits must be"), ({"shape": [9]}, "codes of")],
 )
 def test_damage_is_refused(change: dict[str, object], message: str) -> None:
-    packed = Step().pack(torch.randn(4, 5, generator=generator(0)))
+    packed = Step(width=1.0).pack(torch.randn(4, 5, generator=generator(0)))
     with pytest.raises(PotstillError, match=message):
         decode(Encoded(packed.tensors, {**packed.metadata, **change}))
     with pytest.raises(PotstillError, match="step tensor is missing"):
@@ -84,7 +84,7 @@ def test_it_is_what_budgets_and_runs_ask_for() -> None:
 
 
 def aware(spelled: str) -> QuantizationAware:
-    return QuantizationAware(inner=SharedFrequency(kept=16), codec=parse_codec(spelled))
+    return QuantizationAware(inner=SharedFrequency(positions=16), codec=parse_codec(spelled))
 
 
 def run(spelled: str, steps: int) -> tuple[float, dict[str, Tensor]]:
@@ -130,7 +130,7 @@ def test_the_gradient_is_the_objectives_and_the_prices() -> None:
 
 def made(tmp_path: Path, codec: str) -> potstill.Distilled:
     small = potstill.distill(
-        "digits", "frepo", bytes=1200, preset="quick", parametrization="shared-frequency:kept=16",
+        "digits", "frepo", bytes=1200, preset="quick", parametrization="shared-frequency:positions=16",
         network="convnet-d1-w8", progress=None, device="cpu", codec=codec, steps=12,
     )  # fmt: skip
     small.save(tmp_path / "a.safetensors")

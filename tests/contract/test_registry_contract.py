@@ -354,7 +354,7 @@ def test_labels_can_be_learned_with_every_objective(name: str) -> None:
 
 
 STORED = (
-    "tiles", "memory:bases=2", "frequency:kept=16", "shared-frequency:kept=16",
+    "tiles", "memory:bases=2", "frequency:kept=16", "shared-frequency:positions=16",
     "hallucinator:styles=2,width=1", "field:warmup=2", "compensators:count=2", "small:factor=3",
 )  # fmt: skip
 

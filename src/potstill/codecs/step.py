@@ -28,7 +28,7 @@ class Step:
         PotstillError: a setting is out of its range.
     """
 
-    width: float = 1.0
+    width: float = 0.25
     """The step, above 0, in the units of the values; for coefficients of normalised pictures take 1 to 2. Under a size
     budget it is raised at the end until the set fits."""
     bits: float = 2.5
