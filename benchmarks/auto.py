@@ -138,7 +138,7 @@ class Bench:
 
     def choice(self, seed: int, budget: float) -> tuple[potstill.Distilled, dict[str, Any]]:
         made = self.distill("auto", seed, time_limit=budget)
-        choice = made.metadata["choice"]
+        choice = made.choice
         return made, {
             "budget": budget, "steps": made.metadata["cost"]["steps"],
             **{name: choice[name] for name in ("chosen", "answer", "winner", "difference", "students", "text")},

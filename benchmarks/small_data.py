@@ -107,7 +107,7 @@ def main() -> None:
             values.append(found["accuracy"]["values"])
             cost = small.metadata["cost"]
             seconds.append(cost["seconds"] + cost["preparation_seconds"])
-            losses.append([h["loss"] for h in small.metadata["history"] if "loss" in h][-3:])
+            losses.append([h["loss"] for h in small.history if "loss" in h][-3:])
         kept["cells"][key] = {
             "values_of_sets": values, "seconds": seconds, "last_losses": losses,
             "options": {k: str(v) for k, v in options.items()}, "samples": len(train), "held": len(held),

@@ -94,7 +94,7 @@ def row(name: str, args: argparse.Namespace, splits: Splits) -> dict[str, Any]:
                 small = potstill.load(path)
             sizes[store].append(small.metadata["bytes"]["total"])
             values[store].append(students(small, args, splits, seed))
-        chosen.append(small.metadata["codec"]["auto"]["chosen"])
+        chosen.append(small.record["codec"]["auto"]["chosen"])
     losses = [statistics.mean(a) - statistics.mean(b) for a, b in zip(*values.values(), strict=True)]
     whole, stored = (statistics.mean(s) for s in sizes.values())
     made = {

@@ -103,16 +103,16 @@ def test_every_usual_candidate_exists_and_some_are_real(few):
 
 def test_what_the_clock_chose_comes_again_without_it(few, whole):
     """Rungs that go on from checkpoints, and a run that is told their steps, end with the same bits."""
-    first, choice = whole, whole.metadata["choice"]
+    first, choice = whole, whole.choice
     assert choice["time_limit"] == 3600
     made = [t for t in choice["tried"] if not t["real"]]
     assert sorted(len(t["rungs"]) for t in made) == [1, 2]
     assert [t["rungs"][0]["steps"] for t in made] == [6, 6]
     again = potstill.distill(few, **{**choice["repeat"], **SMALL})
     assert torch.equal(again.inputs, first.inputs)
-    assert again.metadata["choice"]["recipe"] == choice["recipe"]
-    assert again.metadata["choice"]["difference"] == choice["difference"]
-    assert [t["rungs"][-1]["accuracy"] for t in again.metadata["choice"]["tried"]] == [
+    assert again.choice["recipe"] == choice["recipe"]
+    assert again.choice["difference"] == choice["difference"]
+    assert [t["rungs"][-1]["accuracy"] for t in again.choice["tried"]] == [
         t["rungs"][-1]["accuracy"] for t in choice["tried"]
     ]
     plain = potstill.distill(few, **{**choice["recipe"], **SMALL})
@@ -146,8 +146,8 @@ def test_an_interrupted_choice_goes_on_to_the_same_bits(few, whole, three_steps,
     monkeypatch.setattr(Journal, "once", counted)
     rest = potstill.distill(few, "auto", checkpoint=tmp_path / "choice", resume=True, **TOLD)
     assert torch.equal(rest.inputs, whole.inputs)
-    assert rest.metadata["choice"]["difference"] == whole.metadata["choice"]["difference"]
-    assert rest.metadata["choice"]["repeat"] == whole.metadata["choice"]["repeat"]
+    assert rest.choice["difference"] == whole.choice["difference"]
+    assert rest.choice["repeat"] == whole.choice["repeat"]
     assert not (tmp_path / "choice").exists()
     assert trained
     assert not any(name.startswith("students 0 to 0 of 0") for name in trained)
@@ -181,7 +181,7 @@ def test_the_limit_is_of_the_clock_and_counts_what_went_before(monkeypatch):
 def test_a_set_that_teaches_more_wins_and_is_made_of_all_data(digits):
     some = ["random%exact", "dm:batch_real=16,lr=1.0@15,40,50", "dm:init_from=noise@0,0"]
     small = potstill.distill(digits, "auto", bytes=420, candidates=some, **SMALL, **TAUGHT)
-    choice = small.metadata["choice"]
+    choice = small.choice
     assert choice["answer"] == "made", choice["text"]
     assert choice["difference"]["ci95"][0] > 0
     assert small.metadata["method"] == "dm"
@@ -202,7 +202,7 @@ def test_real_samples_are_an_answer(digits, tmp_path, capsys):
     assert "Keep 19 real samples, in 797 bytes, as distilling is worse" in shown
     assert "tried, of a part of the data" in shown
     assert "Left out: dm over hallucinator (" in shown
-    card = potstill.load(path).metadata
+    card = potstill.load(path).to_dict()
     assert (card["method"], card["choice"]["answer"]) == ("k-means", "real")
     assert card["choice"]["text"] in shown
     recipe = tmp_path / "again.yaml"
@@ -215,9 +215,9 @@ def test_real_samples_are_an_answer(digits, tmp_path, capsys):
 def test_items_are_taken_for_the_bytes_of_real_samples(digits):
     small = potstill.distill(digits, "auto", ipc=1, candidates=["random", "random%uint2"], **SMALL, **QUICK)
     one = potstill.distill(digits, "random", ipc=1, device="cpu", progress=None)
-    assert small.metadata["choice"]["bytes"] == one.metadata["bytes"]["total"]
+    assert small.choice["bytes"] == one.metadata["bytes"]["total"]
     assert len(small) >= 10
-    assert "no way to distil could be tried" in small.metadata["choice"]["text"]
+    assert "no way to distil could be tried" in small.choice["text"]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_tasks_without_classes_are_served(tmp_path, task):
     small = potstill.distill(
         data, "auto", items=8, candidates=some, device="cpu", progress=None, executor="serial", **network, **QUICK
     )
-    choice = small.metadata["choice"]
+    choice = small.choice
     metric = choice["metric"]
     assert metric["metric"] != "accuracy"
     real, made = (t["rungs"][-1]["score"] for t in choice["tried"])

@@ -132,10 +132,10 @@ def test_it_stands_on_the_card_and_in_a_note() -> None:
     small = potstill.distill(table(), "random", items=20, progress=None)
     assert small.metadata["balance"] == "natural"
     said = "items of each class in proportion to its samples, 1 to 12; balance equal gives each as many"
-    assert said in small.metadata["source"]["notes"]
+    assert said in small.notes
     plain = potstill.distill(table((9, 9, 9)), "random", ipc=2, progress=None)
     assert plain.metadata["balance"] == "equal"
-    assert said not in potstill.distill(table((9, 9, 9)), "random", items=6, progress=None).metadata["source"]["notes"]
+    assert said not in potstill.distill(table((9, 9, 9)), "random", items=6, progress=None).notes
 
 
 def settled(data: Splits, method: str, budget: Budget, **options: Any) -> ResolvedRun:

@@ -69,7 +69,7 @@ def test_bits_do_not_depend_on_the_executor_the_workers_or_their_order(tmp_path:
         **whole.metadata["bytes"],
         "coded": 0,
     }  # coding depends on the values
-    assert here.metadata["history"][-1]["loss"] == pytest.approx(whole.metadata["history"][-1]["loss"], rel=1e-4)
+    assert here.history[-1]["loss"] == pytest.approx(whole.history[-1]["loss"], rel=1e-4)
     assert "class_shards" not in whole.metadata
 
 
@@ -228,8 +228,8 @@ def test_a_recovery_in_shards_through_processes_is_that_of_one_run(tmp_path: Pat
             )  # fmt: skip
         assert same(whole, parted)
         assert parted.metadata["outcome"]["kind"] == "finished"
-        assert len(parted.metadata["history"]) == len(whole.metadata["history"])
-        assert parted.metadata["history"][-1].keys() == whole.metadata["history"][-1].keys()
+        assert len(parted.history) == len(whole.history)
+        assert parted.history[-1].keys() == whole.history[-1].keys()
 
 
 @dataclasses.dataclass

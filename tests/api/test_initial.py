@@ -61,7 +61,7 @@ def test_more_items_are_filled_and_surplus_ones_dropped(method: str, init_from: 
     note = (
         "8 of 12 inputs are not in the initial set" if after > before else "4 of 12 inputs of the initial set have no"
     )
-    assert any(line.startswith(note) for line in again.metadata["source"]["notes"])
+    assert any(line.startswith(note) for line in again.notes)
 
 
 def test_classes_are_matched_by_name_and_missing_ones_are_filled() -> None:

@@ -215,13 +215,14 @@ def test_what_was_not_chosen_has_no_indices_and_no_files(tmp_path):
 
 
 def test_a_hostile_file_of_indices_is_refused(tmp_path):
+    from potstill._util.card import parse_card
     from potstill.codecs import decode, encode_ints
     from potstill.core import Encoded
     from potstill.dataset_file import read_tensors, write_tensors
 
     potstill.export(potstill.distill("digits", "random", ipc=1), "indices", tmp_path / "light.safetensors")
     tensors, metadata = read_tensors(tmp_path / "light.safetensors", 2**20)
-    card = json.loads(metadata["card"])
+    card = parse_card(metadata)
     said = card["codec"]["tensors"]["index"]
     index = decode(Encoded({"": tensors["index"]}, said))
     many, turned = encode_ints(index + 10**6), encode_ints(index.flip(0))

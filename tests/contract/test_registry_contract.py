@@ -152,7 +152,7 @@ def test_a_method_of_other_data_than_pictures_runs_without_a_parametrization_bei
         assert made.metadata["config"]["parametrization"] == "pixels"
         own = registry.resolve("methods", name).parametrization
         note = f"parametrization pixels (inputs as they are): {own}, which {name} has by default, stores pictures, and "
-        assert [n for n in made.metadata["source"]["notes"] if n.startswith(note)], made.metadata["source"]["notes"]
+        assert [n for n in made.notes if n.startswith(note)], made.notes
 
 
 @pytest.mark.parametrize("name", OWN_STORED)

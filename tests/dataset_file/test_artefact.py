@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from potstill._util.card import parse_card
 from potstill.core import InputSpec, Normalization, Whitening
 from potstill.dataset_file import Distilled, check_writable, describe, inspect, item_bytes, load
 from potstill.errors import PotstillError
@@ -75,7 +76,7 @@ def test_a_set_comes_back_as_it_was(
 def test_the_file_reads_without_potstill(tmp_path: Path) -> None:
     path = make(soft=True).save(tmp_path / "set.safetensors")
     with safetensors.safe_open(path, "numpy") as f:
-        card = json.loads(f.metadata()["card"])
+        card = parse_card(f.metadata())
         inputs, labels = f.get_tensor("inputs"), f.get_tensor("labels")
         held = sum(f.get_tensor(name).nbytes for name in f.keys())  # noqa: SIM118 (a file, not a mapping)
     for key in (
@@ -137,13 +138,13 @@ def header(path: Path, change: object) -> None:
 
 def card(path: Path, **changes: object) -> None:
     def edit(parsed: dict) -> None:  # type: ignore[type-arg]
-        content = json.loads(parsed["__metadata__"]["card"])
+        content = parse_card(parsed["__metadata__"])
         for key, value in changes.items():
             if value is ...:
                 del content[key]
             else:
                 content[key] = value
-        parsed["__metadata__"]["card"] = json.dumps(content)
+        parsed["__metadata__"] = {"card": json.dumps(content)}
 
     header(path, edit)
 

@@ -15,6 +15,7 @@ import torch
 from covering import covering
 
 import potstill
+from potstill._util.card import parse_card
 from potstill.core import Splits, registry
 from potstill.data.in_memory import fit_normalization
 from potstill.dataset_file import Distilled, is_index_file, load, materialize
@@ -95,8 +96,8 @@ def test_what_is_chosen_keeps_its_precision_and_what_is_made_gets_few_bits() -> 
     assert torch.equal(chosen.inputs, potstill.load_data("digits").train.raw(chosen.index))
     made = potstill.distill("digits", DM(iterations=2), ipc=2, **QUICK)
     assert made.metadata["codec"]["name"] == "uint8"
-    assert made.metadata["codec"]["auto"]["tried"] == []
-    assert "shorter than the trial" in made.metadata["codec"]["auto"]["why"]
+    assert made.record["codec"]["auto"]["tried"] == []
+    assert "shorter than the trial" in made.record["codec"]["auto"]["why"]
     whole = potstill.distill("digits", DM(iterations=2), ipc=2, codec="float32", **QUICK)
     assert float((whole.inputs - made.inputs).abs().max()) < 0.01
     assert made.metadata["bytes"]["inputs"] < whole.metadata["bytes"]["inputs"] / 3.9
@@ -133,7 +134,7 @@ def test_decoded_inputs_are_written_on_request_and_count(tmp_path: Path) -> None
 def edited(path: Path, change: Any) -> Path:
     tensors = safetensors.torch.load_file(path)
     with safetensors.safe_open(path, "pt") as file:
-        card = json.loads(file.metadata()["card"])
+        card = parse_card(file.metadata())
     change(card, tensors)
     safetensors.torch.save_file(tensors, path, metadata={"card": json.dumps(card)})
     return path

@@ -97,7 +97,7 @@ def test_a_file_without_a_hash_is_read_and_one_of_another_content_is_not(tmp_pat
     with safetensors.safe_open(path, "pt") as file:
         said = file.metadata()
     tensors = safetensors.torch.load_file(path)
-    safetensors.torch.save_file(tensors, path, {"card": said["card"]})
+    safetensors.torch.save_file(tensors, path, {name: said[name] for name in ("card", "details")})
     assert torch.equal(load(path).inputs, a_set().inputs)
     safetensors.torch.save_file({**tensors, "inputs": tensors["inputs"] / 2}, path, said)
     with pytest.raises(PotstillError, match="its content is not the one that was written"):
@@ -106,7 +106,7 @@ def test_a_file_without_a_hash_is_read_and_one_of_another_content_is_not(tmp_pat
 
 def test_equal_sets_are_equal_bytes(tmp_path: Path) -> None:
     assert a_set().save(tmp_path / "a").read_bytes() == a_set().save(tmp_path / "b").read_bytes()
-    assert read_tensors(tmp_path / "a", 2**20)[1].keys() == {"card"}
+    assert read_tensors(tmp_path / "a", 2**20)[1].keys() == {"card", "details"}
 
 
 # --- what killed writers leave ------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import potstill
+from potstill._util.card import parse_card
 from potstill.core import Inputs, Source, Splits
 from potstill.core.nested import index, named_tensors
 from potstill.dataset_file import Distilled, describe, inspect, load, materialize
@@ -261,7 +262,7 @@ def test_asking_for_more_than_there_is_says_so() -> None:
 def edited(path: Path, change: Any) -> Path:
     held = safetensors.torch.load_file(path)
     with safetensors.safe_open(path, "pt") as file:
-        card = json.loads(file.metadata()["card"])
+        card = parse_card(file.metadata())
     change(card, held)
     safetensors.torch.save_file(held, path, metadata={"card": json.dumps(card)})
     return path

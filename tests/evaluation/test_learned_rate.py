@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 import potstill
+from potstill._util.card import card_to_header
 from potstill.core import Method, MethodInfo, Metrics, Problem, Splits, Synthetic
 from potstill.data.real_data import RealData
 from potstill.dataset_file import Distilled, write_tensors
-from potstill.dataset_file.metadata import metadata_text
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, student
 from potstill.evaluation.protocols import DATM_SOFT as DATM
@@ -120,7 +120,7 @@ def test_a_learned_rate_is_in_the_file_on_the_card_and_in_training(
 
 def forged(small: Distilled, tensors: Mapping[str, Tensor], rate: object, path: Path) -> Path:
     training = {**small.metadata["training"], "learned_lr": rate}
-    write_tensors(path, {**small.tensors, **tensors}, {"card": metadata_text({**small.metadata, "training": training})})
+    write_tensors(path, {**small.tensors, **tensors}, card_to_header({**small.metadata, "training": training}))
     return path
 
 

@@ -175,7 +175,7 @@ def test_what_is_left_out_is_said_by_distill_evaluate_and_the_card() -> None:
     splits = Splits(train=source(Masks()), test=source(Masks(), "test"))
     small = potstill.distill(splits, "dm", items=10, steps=2, network="mlp-w16", augment="dsa", progress=None)
     said = "augmentation dsa without shift, flip, scale, rotate, which move pixels: task masks does not say"
-    assert [n for n in small.metadata["source"]["notes"] if n.startswith(said)]
+    assert [n for n in small.notes if n.startswith(said)]
     protocol = registry.resolve("protocols", "potstill").override(steps=2, lr=0.01, least_epochs=0)
     card = potstill.evaluate(
         small, splits, protocol=protocol, networks="mlp-w16", seeds=2, baselines=False, full=False, progress=None
@@ -187,11 +187,7 @@ def test_what_is_left_out_is_said_by_distill_evaluate_and_the_card() -> None:
 def test_masks_that_move_are_said_to_in_a_method_only() -> None:
     splits = Splits(train=source(MovedMasks()), test=source(MovedMasks(), "test"))
     small = potstill.distill(splits, "dm", items=10, steps=1, network="mlp-w16", augment="dsa", progress=None)
-    assert [
-        n
-        for n in small.metadata["source"]["notes"]
-        if "move along where students are trained, and not in a method" in n
-    ]
+    assert [n for n in small.notes if "move along where students are trained, and not in a method" in n]
     protocol = registry.resolve("protocols", "potstill").override(steps=2, lr=0.01, least_epochs=0)
     card = potstill.evaluate(
         small, splits, protocol=protocol, networks="mlp-w16", seeds=1, baselines=False, full=False, progress=None

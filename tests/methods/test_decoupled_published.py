@@ -272,7 +272,7 @@ def test_what_was_left_out_stands_in_the_plan_on_the_card_and_in_the_terminal(
     out = tmp_path / "set.safetensors"
     assert main(["distill", str(path), "--method", "edc", "--ipc", "1", "--out", str(out), *words]) == 0
     assert "vgg11-batch, of the usual committee of teachers, is left out" in capsys.readouterr().err
-    assert any("vgg11-batch" in note for note in potstill.dataset_file.load(out).metadata["source"]["notes"])
+    assert any("vgg11-batch" in note for note in potstill.dataset_file.load(out).notes)
     assert math.isfinite(float(potstill.dataset_file.load(out).inputs.mean()))
 
 

@@ -514,7 +514,7 @@ def test_a_regression_gets_better() -> None:
     errors = []
     for steps in (1, 40):
         small = potstill.distill(data, method, steps=steps, **given)
-        history = small.metadata["history"]
+        history = small.history
         assert math.isfinite(history[-1]["loss"])
         errors.append(sum(row["loss"] for row in history[-5:]) / len(history[-5:]))
     assert errors[1] < 0.8 * errors[0]

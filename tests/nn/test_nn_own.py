@@ -264,12 +264,12 @@ def test_what_suits_pictures_only_gives_way_on_a_table_and_that_is_said_unless_i
     table = Splits(train=toy_source("table"), test=None)
     small = potstill.distill(table, "dm", ipc=1, steps=1)
     assert small.metadata["network"] == "mlp-w128"
-    assert "network mlp: convnet, which dm has by default, takes pictures" in str(small.metadata["source"]["notes"])
+    assert "network mlp: convnet, which dm has by default, takes pictures" in str(small.notes)
     with pytest.raises(PotstillError, match="network convnet takes pictures"):
         potstill.distill(table, "dm", ipc=1, steps=1, network="convnet")
     own = potstill.distill(table, "dm", ipc=1, steps=1, network=Rows)
     assert own.metadata["network"].startswith("own_nets:Rows@")
-    assert own.metadata["source"]["notes"] == []
+    assert own.notes == ()
 
 
 def test_a_set_made_with_a_network_of_ones_own_asks_which_to_train(pictures: Splits) -> None:

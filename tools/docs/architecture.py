@@ -35,7 +35,7 @@ OPTION = (
     ("potstill.api.distill:distill", "handed over by name"),
     ("potstill.core.registry:make_method", "checked, and a field of a frozen dataclass"),
     ("potstill.methods.engine.matching:MatchingEngine", "read by the parts of the engine that steps"),
-    ("potstill.dataset_file.metadata:metadata_text", "and written into the file"),
+    ("potstill._util.card:card_to_header", "and written into the file"),
 )
 """Where one option goes: the learning rate of a method."""
 

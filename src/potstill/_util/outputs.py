@@ -24,6 +24,7 @@ __all__ = [
     "check_output",
     "check_suffix",
     "describe_foreign_page",
+    "history_path",
     "input_files",
     "read_json_object",
 ]
@@ -46,6 +47,7 @@ def check_output(
     reads: Iterable[object] = (),
     force: bool = False,
     found: Callable[[Path], str] | None = None,
+    in_data: bool = False,
 ) -> Path:
     """Check, before any work, that a file may be written, and return its path.
 
@@ -56,19 +58,25 @@ def check_output(
         force: replace any file that is there, unless it is read.
         found: returns the end of a message ("holds …") for a file that may not be replaced, else an empty text;
             ``None``: no file that is there may be replaced.
+        in_data: it may lie in a folder that is read.
 
     Raises:
         PotstillError: it may not or cannot be written.
     """
     path = Path(path)
     check_suffix(path, suffixes)
-    check_not_input(path, reads)
+    check_not_input(path, reads, in_data=in_data)
     check_writable(path)
     if not force and path.exists():
         other = "is there already, and is nothing that is known to be made again" if found is None else found(path)
         if other:
             raise PotstillError(f"{path}: {other}; {REPLACE_HINT}")
     return path
+
+
+def history_path(path: Path) -> Path:
+    """Return the path of the record beside a set's file: ``NAME.history.json``."""
+    return path.with_name(f"{path.name.removesuffix('.safetensors')}.history.json")
 
 
 def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
@@ -82,23 +90,25 @@ def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
         raise PotstillError(f"{path}: the file's name must end in {listed}; call it {path.stem or 'FILE'}{suffixes[0]}")
 
 
-def check_not_input(path: Path, reads: Iterable[object], *, folder: bool = False) -> None:
+def check_not_input(path: Path, reads: Iterable[object], *, folder: bool = False, in_data: bool = False) -> None:
     """Check that an output is neither an input nor in an input folder where it would become data.
 
     Args:
         folder: the output is a folder.
+        in_data: it may lie in a folder that is read.
 
     Raises:
         PotstillError: it is.
     """
-    for one in _paths(reads):
+    paths = _paths(reads)
+    for one in [*paths, *(history_path(one) for one in paths if one.suffix == ".safetensors")]:
         try:
             same, inside = _is_same(path, one), _is_within(path, one)
         except (OSError, ValueError, RuntimeError):  # no path that a file can have: whoever reads or writes it says so
             continue
         if same:
             raise PotstillError(f"{path}: is read as {one}, and would be written over; choose another path")
-        if inside and (folder or path.suffix.lower() in _DATA):
+        if inside and not in_data and (folder or path.suffix.lower() in _DATA):
             raise PotstillError(
                 f"{path}: lies in {one}, and would become a part of what is read there; choose another path"
             )

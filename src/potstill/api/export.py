@@ -200,7 +200,7 @@ def _files(
             "index": distilled.index.tolist() if distilled.index is not None else [],
             "labels": distilled.labels.tolist(),
             "classes": list(classes),
-            "card": distilled.metadata,
+            "card": distilled.to_dict(),
         }
         if distilled.weights is not None:
             metadata["weights"] = distilled.weights.tolist()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.input_limits import check_limit
+from potstill._util.run_record import is_record, read_history
 from potstill.data.decode_cache import is_intact
 from potstill.dataset_file import load
 from potstill.dataset_file.checkpoint import read_identity
@@ -202,11 +203,18 @@ def _json(path: Path) -> tuple[str, bool, Callable[[], str]]:
         return "", False, str
     if {"what", "result"} <= found.keys():
         return "accuracy on the full data", "sha256" in found, lambda: _result(path, found)
+    if is_record(found):
+        return "history", True, lambda: _history(path)
     if "rows" in found and "methods" in found:
         return "leaderboard", False, lambda: f"{len(found['rows']):,} rows"
     if "accuracy" in found and "protocol" in found:
         return "scorecard", False, str
     return "", False, str
+
+
+def _history(path: Path) -> str:
+    record = read_history(path)["record"]
+    return f"{len(record.get('history', ())):,} steps of a run"
 
 
 def _result(path: Path, result: Mapping[str, Any]) -> str:

@@ -164,7 +164,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
         chosen, runs.resolve(chosen.candidate, train, final), final, race.journal.folder / "final.checkpoint",
         progress=progress,
     )  # fmt: skip
-    small.metadata["choice"] = Choice(
+    small.record["choice"] = Choice(
         race=race, judge=judge, alive=alive, rival=rival, chosen_entry=chosen, gain=gain, final_steps=final,
         made_of=len(made_of), twice=twice, items=len(small), stored=int(small.metadata["bytes"]["total"]),
     ).to_dict()  # fmt: skip

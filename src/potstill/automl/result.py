@@ -16,7 +16,7 @@ __all__ = ["Choice", "describe_choice"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Everything that a choice found out; `to_dict` is ``card["choice"]``."""
+    """Everything that a choice found out; `to_dict` is `Distilled.choice`."""
 
     race: Race
     judge: Judge

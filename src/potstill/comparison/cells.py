@@ -149,7 +149,7 @@ class CellMaker:
             raise
         except PotstillError as error:
             return str(error)
-        curve = [{name: _finite(value) for name, value in row.items()} for row in small.metadata.get("history", ())]
+        curve = [{name: _finite(value) for name, value in row.items()} for row in small.history]
         result = {
             **score.to_dict(), "settings": cell.settings(measure), "outcome": small.metadata["outcome"],
             "file": cell.file.name, "cell": cell.to_dict(measure), "making": small.metadata["cost"], "curve": curve,

@@ -86,6 +86,7 @@ def concat(sets: Sequence[Distilled], *, normalization: Normalization | None = N
         "bytes": bytes_by_part(tensors),
     }
     joined = validated_set(Path("the joined set"), metadata, tensors)
+    joined.record = _join_records(sets)
     joined.files = tuple(dict.fromkeys(file for s in sets for file in (*s.files, *([str(s.path)] if s.path else []))))
     return joined
 
@@ -238,6 +239,13 @@ def _join_metadata(sets: Sequence[Distilled], classes: Sequence[str]) -> dict[st
             for s in sets
         ],
     }
+
+
+def _join_records(sets: Sequence[Distilled]) -> dict[str, Any]:
+    """Return the notes of all sets, and the record of each."""
+    notes = list(dict.fromkeys(note for s in sets for note in s.notes))
+    records = [s.record for s in sets]
+    return {**({"source": {"notes": notes}} if notes else {}), **({"records": records} if any(records) else {})}
 
 
 def _joined_classes(distilled: Distilled, classes: Sequence[str]) -> Tensor:

@@ -1,6 +1,5 @@
 """The distilled set: inputs, labels and metadata, in one file that is readable without Potstill."""
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,18 +11,28 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
+from potstill._util.card import card_to_header
 from potstill._util.notebook_repr import MAX_CLASSES, MAX_IMAGES, sample_rows, titled_table
-from potstill._util.outputs import check_output
+from potstill._util.outputs import check_output, read_json_object
+from potstill._util.run_record import (
+    check_record_output,
+    history_path,
+    is_record,
+    join_record,
+    read_record,
+    split_record,
+    write_record,
+)
 from potstill.core import InputSpec, Normalization, Task
 from potstill.core.nested import OFFSETS, sample
-from potstill.dataset_file.files import write_tensors
-from potstill.dataset_file.metadata import input_from_json, is_classification, metadata_text, task_from_json
+from potstill.dataset_file.files import tensor_file, write_atomic
+from potstill.dataset_file.metadata import input_from_json, is_classification, task_from_json
 from potstill.dataset_file.replacing import describe_conflict
 from potstill.dataset_file.values import Contents
 from potstill.errors import PotstillError
 from potstill.kinds import get_kind
 
-__all__ = ["Distilled", "format_shape", "item_bytes"]
+__all__ = ["Distilled", "format_shape", "item_bytes", "write_set"]
 
 
 def item_bytes(
@@ -49,7 +58,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
     Attributes:
         payload: tensors that the parametrization decodes; empty where the inputs are stored themselves.
         learned: tensors learned besides inputs and labels, float32 by name: ``student/lr``.
-        metadata: method, data, codec and bytes of the set (JSON).
+        metadata: method, data, codec and bytes of the set (JSON), without the record of its run.
         normalization: data units to model space.
         tensors: all tensors of the file by name; their bytes are those in the metadata.
         path: file that the set was read from; ``None``: it was made in memory.
@@ -79,7 +88,10 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         self.tensors: dict[str, Tensor] = dict(tensors)
         self.payload: Mapping[str, Tensor] = MappingProxyType(dict(contents.payload))
         self.learned: Mapping[str, Tensor] = MappingProxyType(dict(contents.learned))
-        self.metadata: dict[str, Any] = dict(metadata)
+        self.metadata: dict[str, Any]
+        self.metadata, record = split_record(metadata)
+        self._record: dict[str, Any] | None = record
+        self._digest: str | None = None
         self.normalization = normalization
         self.path: Path | None = None
         self.files: tuple[str, ...] = ()
@@ -130,6 +142,45 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         """float32 (n,), weights in a training loss in the method's own units: finite, at least 0, not all 0; or
         ``None``: all alike."""
         return self._contents.weights
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Record of the run in the shape of the metadata: ``history``, ``choice``, ``codec.auto``, ``source.notes``.
+
+        Of a set from a file it is read when it is first asked for, from ``NAME.history.json`` beside it. Empty: there
+        is none, or that file is of another set, which a warning says.
+
+        Raises:
+            PotstillError: the file is damaged or of another format.
+        """
+        if self._record is None:
+            assert self.path is not None
+            self._record = read_record(self.path, self._digest)
+        return self._record
+
+    @record.setter
+    def record(self, record: Mapping[str, Any]) -> None:
+        self._record = dict(record)
+
+    def read_record_from(self, path: Path, digest: str | None) -> None:
+        """Take the record from beside the file at ``path`` when it is asked for, unless the file itself has one."""
+        self.path, self._digest = path, digest
+        self._record = self._record or None
+
+    @property
+    def history(self) -> tuple[Mapping[str, Any], ...]:
+        """Numbers of the run by step (``step``, ``seconds``, ``loss`` …); empty: none are known."""
+        return tuple(self.record.get("history", ()))
+
+    @property
+    def choice(self) -> Mapping[str, Any] | None:
+        """What ``auto`` tried and chose; ``None``: it is not known, or another method made the set."""
+        return self.record.get("choice")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines on what the loader and the run decided; empty: none are known."""
+        return tuple(self.record.get("source", {}).get("notes", ()))
 
     @property
     def task(self) -> Task:
@@ -207,11 +258,13 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         return _WeightedDataset(self, weight)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a copy of the metadata: JSON values only."""
-        return copy.deepcopy(self.metadata)
+        """Return a copy of the metadata with the record of the run: JSON values only."""
+        return join_record(self.metadata, self.record)
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the set as one safetensors file, atomically. Equal sets with equal metadata give equal bytes.
+
+        The record of its run, where there is one, is written beside it as ``NAME.history.json``.
 
         Args:
             path: where the file is written.
@@ -224,7 +277,9 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
             PotstillError: the file cannot be written, or another file is there; nothing is changed then.
         """
         path = check_output(path, reads=self.files, force=force, found=lambda at: describe_conflict(at, self.metadata))
-        write_tensors(path, self.tensors, {"card": metadata_text(self.metadata)})
+        if self.record:
+            check_record_output(path, self.files, force=force, run=self.metadata.get("run_digest"))
+        write_set(path, self.tensors, self.metadata, self.record)
         return path
 
     def __repr__(self) -> str:
@@ -252,6 +307,25 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         first = (torch.where(hard == c)[0][:MAX_IMAGES] for c in range(min(MAX_CLASSES, len(self.classes))))
         by_class = zip(self.classes, first, strict=False)
         return html + sample_rows(((name, list(self.inputs[index].numpy())) for name, index in by_class), draw)
+
+
+def write_set(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], record: Mapping[str, Any]
+) -> None:
+    """Write the file of a set or selection, each atomically: first the record of its run, then the set.
+
+    A record there of the set that is replaced is removed where this one has none.
+
+    Raises:
+        PotstillError: one of them cannot be written.
+    """
+    digest, content = tensor_file(path, tensors, card_to_header(metadata))
+    if record:
+        write_record(path, record, digest, metadata.get("run_digest"))
+    replaced = not record and path.exists()
+    write_atomic(path, *content)
+    if replaced and is_record(read_json_object(beside := history_path(path))):
+        beside.unlink(missing_ok=True)
 
 
 class _WeightedDataset(Dataset[tuple[Any, ...]]):

@@ -28,7 +28,8 @@ from potstill._util.atomic_write import (
     temporary_path,
     write_atomic,
 )
-from potstill._util.input_limits import check_limit, limit_hint, limits
+from potstill._util.input_limits import check_limit, limits
+from potstill._util.strict_json import parse_json
 from potstill.errors import PotstillError
 
 __all__ = [
@@ -43,8 +44,10 @@ __all__ = [
     "parse_header",
     "parse_json",
     "read_tensors",
+    "read_tensors_and_digest",
     "remove_stale_parts",
     "temporary_path",
+    "tensor_file",
     "write_atomic",
     "write_tensors",
 ]
@@ -70,6 +73,17 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         PotstillError: it cannot be written, or its header is larger than ``read_tensors`` allows.
     """
+    write_atomic(path, *tensor_file(path, tensors, metadata)[1])
+
+
+def tensor_file(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> tuple[str, tuple[bytes | memoryview, ...]]:
+    """Return the hash and the content, in pieces, of the safetensors file that `write_tensors` writes to ``path``.
+
+    Raises:
+        PotstillError: its header is larger than ``read_tensors`` allows.
+    """
     contiguous: dict[str, Tensor] = {}
     addresses: set[int] = set()
     for name, tensor in sorted(tensors.items()):
@@ -90,11 +104,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     digest = _digest([header, values])
     entry = f'"{DIGEST}":"{DIGEST_PLACEHOLDER}"'.encode()
     at = header.index(entry)  # the only place: within a text, quotes would be escaped
-    write_atomic(
-        path,
-        header[:at] + entry.replace(DIGEST_PLACEHOLDER.encode(), digest.encode()) + header[at + len(entry) :],
-        values,
-    )
+    sealed = header[:at] + entry.replace(DIGEST_PLACEHOLDER.encode(), digest.encode()) + header[at + len(entry) :]
+    return digest, (sealed, values)
 
 
 def _digest(pieces: Iterable[bytes | memoryview]) -> str:
@@ -104,46 +115,19 @@ def _digest(pieces: Iterable[bytes | memoryview]) -> str:
     return digest.hexdigest()
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Parse strict JSON: no NaN, no name twice, limited nesting, no whole number beyond a float.
-
-    Raises:
-        ValueError: the text is not such JSON.
-    """
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a JSON number")
-
-    def to_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError("a name occurs twice")
-        return dict(pairs)
-
-    def parse_int(digits: str) -> int:
-        if len(digits) > limits().json_digits:  # beyond a float: printing or comparing it would fail
-            raise ValueError(f"a whole number of {len(digits):,} digits; {limit_hint('json_digits')}")
-        return int(digits)
-
-    try:
-        parsed = json.loads(text, parse_constant=refuse, parse_int=parse_int, object_pairs_hook=to_dict)
-    except RecursionError as error:
-        raise ValueError(f"nested too deeply; {limit_hint('json_depth')}") from error
-    level, depth = [parsed], 0
-    while level := [
-        inner
-        for outer in level
-        if isinstance(outer, dict | list)
-        for inner in (outer.values() if isinstance(outer, dict) else outer)
-    ]:
-        if (depth := depth + 1) > limits().json_depth:
-            raise ValueError(f"nested {depth:,} levels deep or more; {limit_hint('json_depth')}")
-    return parsed
-
-
 def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return tensors and metadata of a safetensors file that may be foreign, cut off or hostile.
 
     Values are copied, not mapped: later changes of the file do not reach them.
+
+    Raises:
+        PotstillError: the file is not valid; one line says why.
+    """
+    return read_tensors_and_digest(path, max_bytes)[:2]
+
+
+def read_tensors_and_digest(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, str], str | None]:
+    """Return what `read_tensors` does, and the hash in the file; ``None``: it has none.
 
     Raises:
         PotstillError: the file is not valid; one line says why.
@@ -168,8 +152,8 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
         raise PotstillError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise PotstillError(f"{path}: cannot be read ({os_error_text(error)}); check the path") from error
-    metadata.pop(DIGEST, None)
-    return tensors, metadata
+    digest = metadata.pop(DIGEST, None)
+    return tensors, metadata, digest
 
 
 class FileHash:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from potstill._util.input_limits import Limits, check_limit, limits
 from potstill.dataset_file.dataset import Distilled
-from potstill.dataset_file.files import read_tensors
+from potstill.dataset_file.files import read_tensors_and_digest
 from potstill.dataset_file.metadata import BYTE_KEYS, input_from_json, parse_metadata, task_from_json
 from potstill.dataset_file.normalization import read_normalization
 from potstill.dataset_file.payload_io import bytes_by_part, decode_contents
@@ -51,12 +51,12 @@ def load(path: str | Path, *, max_bytes: int | None = None, decoder: DecoderSour
         max_bytes = limits().set_bytes
         with suppress(OSError, ValueError):  # an invalid path is refused below
             check_limit("set_bytes", os.path.getsize(path), str(path))
-    tensors, header = read_tensors(path, max_bytes)
+    tensors, header, digest = read_tensors_and_digest(path, max_bytes)
     metadata = parse_metadata(path, header)
     if decoder is not None and not (decoder_assets(metadata.get("decoder")) or decoder_assets(metadata.get("codec"))):
         raise PotstillError(f"{path}: decodes by no asset, but a decoder is given; leave it out")
     distilled = validated_set(path, metadata, tensors, max_bytes, decoder)
-    distilled.path = path
+    distilled.read_record_from(path, digest)
     return distilled
 
 

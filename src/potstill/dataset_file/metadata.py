@@ -2,17 +2,15 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from potstill._util.input_limits import check_limit
+from potstill._util.card import CARD, parse_card
 from potstill.core import InputSpec, Task
 from potstill.core.registry import names, resolve
-from potstill.dataset_file.files import parse_json
 from potstill.errors import PotstillError
 
 __all__ = [
@@ -23,7 +21,6 @@ __all__ = [
     "input_from_json",
     "input_to_json",
     "is_classification",
-    "metadata_text",
     "parse_metadata",
     "scores_to_json",
     "task_from_json",
@@ -62,19 +59,6 @@ def to_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def metadata_text(metadata: Mapping[str, Any]) -> str:
-    """Return the metadata as text: equal metadata, equal text.
-
-    Raises:
-        PotstillError: the text is too long to be read back.
-    """
-    text = json.dumps(metadata, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    if re.search(r"[\ud800-\udfff]", text):  # file names that are not UTF-8: escapes can hold them
-        text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-    check_limit("card_bytes", len(text), "the metadata, with config and extra")
-    return text
-
-
 def parse_metadata(path: Path, header: Mapping[str, str], *, indices: bool = False) -> dict[str, Any]:
     """Return the validated metadata of the file at ``path``.
 
@@ -85,14 +69,14 @@ def parse_metadata(path: Path, header: Mapping[str, str], *, indices: bool = Fal
     Raises:
         PotstillError: there are none, they are of another format, or a key is missing or of the wrong type.
     """
-    text = header.get("card")
-    if text is None:
+    if CARD not in header:
         raise PotstillError(
             f"{path}: not a set, as it has no metadata key card; only files that potstill saved are sets"
         )
-    check_limit("card_bytes", len(text), str(path))
     try:
-        metadata = parse_json(text)
+        metadata = parse_card(header)
+    except PotstillError as error:
+        raise PotstillError(f"{path}: {error}") from error
     except ValueError as error:
         raise PotstillError(f"{path}: its metadata are not JSON ({str(error)[:120]}); get the file again") from error
     if not isinstance(metadata, dict):

@@ -20,8 +20,8 @@ def normalization_to_json(normalization: Normalization) -> dict[str, Any]:
     """Return the metadata's ``normalization``; the whitening's tensors are named, not included."""
     w = normalization.whitening
     return {
-        "mean": normalization.mean.tolist(),
-        "std": normalization.std.tolist(),
+        "mean": _shortest(normalization.mean),
+        "std": _shortest(normalization.std),
         "whitening": None if w is None else {part: f"whitening/{part}" for part in WHITENING} | {"unit": w.unit_norm},
         **(
             {"parts": {name: normalization_to_json(part) for name, part in normalization.parts.items()}}
@@ -29,6 +29,14 @@ def normalization_to_json(normalization: Normalization) -> dict[str, Any]:
             else {}
         ),
     }
+
+
+def _shortest(row: Tensor) -> list[float]:
+    """Return the numbers with the fewest digits that float32 reads as these."""
+    values = row.tolist()
+    short = [float(str(value)) for value in row.float().numpy()]
+    read = torch.tensor(short, dtype=torch.float32).tolist()
+    return [s if r == v else v for s, r, v in zip(short, read, values, strict=True)]
 
 
 def is_same(a: Normalization, b: Normalization) -> bool:

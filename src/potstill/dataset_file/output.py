@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.outputs import REPLACE_HINT, check_output
+from potstill._util.run_record import check_record_output
 from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.load import load
 from potstill.dataset_file.replacing import SUFFIX, describe_conflict
@@ -30,7 +31,9 @@ class SetOutput:
         Raises:
             PotstillError: the file is one that is read, has another suffix, or cannot be written.
         """
+        reads = list(reads)
         check_output(self.path, suffixes=SUFFIX, reads=reads, force=True)
+        check_record_output(self.path, reads, force=True)
 
     def load_existing(self, metadata: Mapping[str, Any], warn: Callable[[str], None]) -> Distilled | None:
         """Return the set of the same run, where it is there and ``resume`` is set; ``None``: run.
@@ -42,6 +45,8 @@ class SetOutput:
         Raises:
             PotstillError: another file is there, and ``force`` is not set.
         """
+        if not self.force:
+            check_record_output(self.path, (), force=False, run=metadata.get("run_digest"))
         if not self.path.exists():
             return None
         conflict = describe_conflict(self.path, metadata)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from potstill._util.card import parse_card
 from potstill._util.input_limits import limits
 from potstill._util.outputs import check_output
 from potstill.dataset_file.checkpoint import differences
-from potstill.dataset_file.files import parse_json, read_metadata
+from potstill.dataset_file.files import read_metadata
 from potstill.errors import PotstillError
 
 __all__ = ["SUFFIX", "check_side_file", "describe_conflict", "hash_run", "is_set_file", "read_metadata_unchecked"]
@@ -23,20 +24,20 @@ _DERIVED = ("decoder",)
 
 
 def hash_run(identity: Mapping[str, Any], more: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of everything that decides the result of a run.
+    """Return a hash (the first half of SHA-256) of everything that decides the result of a run.
 
     Args:
         identity: of the run, as its checkpoint has it.
         more: settings that may change when a checkpoint is resumed: limits, codec.
     """
     essential = {name: value for name, value in identity.items() if name not in _DERIVED}
-    return hashlib.sha256(json.dumps([essential, more], sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([essential, more], sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def read_metadata_unchecked(path: Path) -> dict[str, Any] | None:
     """Return the metadata of the set or selection at ``path``, not validated; ``None``: the file is neither."""
     try:
-        metadata = parse_json(read_metadata(path, limits().set_bytes).get("card", "null"))
+        metadata = parse_card(read_metadata(path, limits().set_bytes))
     except (PotstillError, ValueError):
         return None
     is_ours = isinstance(metadata, dict) and str(metadata.get("format", "")).startswith("potstill")

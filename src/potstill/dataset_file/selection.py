@@ -8,21 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from potstill._util.card import parse_card
 from potstill._util.input_limits import limits
 from potstill._util.outputs import check_output
+from potstill._util.run_record import check_record_output, read_record
 from potstill.codecs import decode, parse_codec
 from potstill.core import Encoded, Inputs, Source
 from potstill.core.nested import named_tensors
 from potstill.dataset_file.build import to_stored_form
-from potstill.dataset_file.dataset import Distilled
-from potstill.dataset_file.files import parse_json, read_metadata, read_tensors, write_tensors
+from potstill.dataset_file.dataset import Distilled, write_set
+from potstill.dataset_file.files import DIGEST, read_metadata, read_tensors
 from potstill.dataset_file.load import validated_set
 from potstill.dataset_file.metadata import (
     FORMAT,
     INDEX_FORMAT,
     input_from_json,
     is_classification,
-    metadata_text,
     parse_metadata,
 )
 from potstill.dataset_file.normalization import read_normalization
@@ -86,16 +87,17 @@ def write_indices(distilled: Distilled, path: Path, *, force: bool = False) -> N
         raise PotstillError("a joined set has no indices alone; store the sets that it was joined from")
     metadata = distilled.metadata
     check_output(path, reads=[distilled], force=force, found=lambda at: describe_conflict(at, metadata))
+    check_record_output(path, [distilled], force=force, run=metadata.get("run_digest"))
     in_source = ("inputs", CAPTIONS) if distilled.has_soft_labels else ("inputs", CAPTIONS, "labels")
     stored = {n: t for n, t in distilled.tensors.items() if n.partition("/")[0].partition(".")[0] not in in_source}
     index_metadata = {**metadata, "format": INDEX_FORMAT, "inputs_hash": _hash_inputs(distilled.inputs)}
-    write_tensors(path, stored, {"card": metadata_text(index_metadata)})
+    write_set(path, stored, index_metadata, distilled.record)
 
 
 def is_index_file(path: Path) -> bool:
     """Return whether the header of a file says that it holds indices alone; ``False``: also where it is unreadable."""
     try:
-        metadata = parse_json(read_metadata(path, limits().set_bytes).get("card", "null"))
+        metadata = parse_card(read_metadata(path, limits().set_bytes))
     except (PotstillError, ValueError):
         return False
     return isinstance(metadata, dict) and metadata.get("format") == INDEX_FORMAT
@@ -159,4 +161,6 @@ def materialize(path: Path, source: Source) -> Distilled:
             f"{path}: the samples have hash {actual}, but its metadata say {expected_hash}; another version of the "
             "decoder may have read other pixels"
         )
-    return validated_set(path, {**metadata, "format": FORMAT}, stored)
+    small = validated_set(path, {**metadata, "format": FORMAT}, stored)
+    small.record = small.record or read_record(path, read_metadata(path, limits().set_bytes).get(DIGEST))
+    return small

@@ -310,7 +310,7 @@ def _content(
             "method": card["method"], "ipc": card["ipc"], "items": len(distilled),
             "source": card["source"].get("name"), "seed": card["seed"], "codec": (card.get("codec") or {}).get("name"),
             "kind": distilled.input.kind, "selection": distilled.is_selection,
-            **({"choice": answer} if (answer := (card.get("choice") or {}).get("answer")) else {}),
+            **({"choice": answer} if (answer := (distilled.choice or {}).get("answer")) else {}),
             **({} if distilled.weights is None else {"weighted": weights}),
         },
         "data": {

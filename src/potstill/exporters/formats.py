@@ -112,7 +112,7 @@ def _npz(distilled: Distilled, path: Path) -> None:
         "classes": np.array(distilled.classes, dtype=None if distilled.classes else str),
         "mean": normalization.mean.numpy(),
         "std": normalization.std.numpy(),
-        "card": np.array(json.dumps(distilled.metadata)),
+        "card": np.array(json.dumps(distilled.to_dict())),
     }
     if distilled.scores is not None:
         arrays["scores"] = distilled.scores.numpy()
@@ -242,7 +242,7 @@ def to_arrow(distilled: Distilled, *, shaped: bool = False) -> Any:
     features = {name: feature for name, (_, feature) in columns.items()}
     metadata = {
         "huggingface": json.dumps({"info": {"features": features}}),
-        "potstill": json.dumps({"shape": list(distilled.input.shape), "card": distilled.metadata}),
+        "potstill": json.dumps({"shape": list(distilled.input.shape), "card": distilled.to_dict()}),
     }
     table = pa.table({name: column for name, (column, _) in columns.items()})
     return table.replace_schema_metadata(metadata)
@@ -301,7 +301,7 @@ def _webdataset(distilled: Distilled, path: Path) -> None:
     each = max(1, min(SHARD_SAMPLES, SHARD_BYTES // max(1, 4 * distilled.input.num_values)))
 
     def fill(folder: Path) -> None:
-        said = {"classes": list(distilled.classes), "card": distilled.metadata}
+        said = {"classes": list(distilled.classes), "card": distilled.to_dict()}
         (folder / "classes.json").write_text(json.dumps(said), encoding="ascii")
         for shard, first in enumerate(range(0, n, each)):
             with (folder / f"train-{shard:06}.tar").open("wb") as file:

@@ -1,8 +1,9 @@
 """A distilled set as a Hugging Face data set: a folder that ``datasets.load_dataset`` reads, or a repository of the
 Hub.
 
-``data/train-*.parquet`` has a row for each decoded input in data units, ``distilled.safetensors`` is the set itself,
-``README.md`` the dataset card with a program that trains on the rows, ``croissant.json`` the same for machines.
+``data/train-*.parquet`` has a row for each decoded input in data units, ``distilled.safetensors`` is the set itself
+(with ``distilled.history.json``, the record of its run), ``README.md`` the dataset card with a program that trains on
+the rows, ``croissant.json`` the same for machines.
 """
 
 import html
@@ -17,6 +18,7 @@ from typing import Any
 
 from potstill._util.html import plain_line
 from potstill._util.optional import import_optional
+from potstill._util.outputs import history_path
 from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
@@ -113,7 +115,8 @@ def _write_files(folder: Path, distilled: Distilled, license: str | None, place:
     write_atomic(folder / PARQUET_FILE, buffer.getvalue())
     distilled.save(folder / SET_FILE)
     columns = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
-    files = {PARQUET_FILE: buffer.getvalue(), SET_FILE: (folder / SET_FILE).read_bytes()}
+    written = [path for path in (folder / SET_FILE, history_path(folder / SET_FILE)) if path.exists()]
+    files = {PARQUET_FILE: buffer.getvalue(), **{path.name: path.read_bytes() for path in written}}
     about = json.dumps(croissant(distilled, columns, files, license), indent=1)
     write_atomic(folder / CROISSANT_FILE, about.encode())
     page = f"---\n{_header(distilled, license)}---\n\n{_page(distilled, table.column_names, license, place)}"
@@ -218,7 +221,7 @@ def _facts(distilled: Distilled) -> Iterable[tuple[str, str]]:
         yield "Cost", f"{cost['steps']:,} steps, {cost['seconds']:,.1f} s on {_escape(cost.get('device', '?'))}"
     yield "Outcome", _escape(card["outcome"].get("message"))
     yield "Made with", _escape(", ".join(f"{n} {v}" for n, v in card["versions"].items()))
-    for note in source.get("notes", ()):
+    for note in distilled.notes:
         yield "Note", _escape(note)
 
 

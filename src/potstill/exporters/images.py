@@ -163,7 +163,7 @@ def write_png(distilled: Distilled, path: Path) -> None:
             counts[c] += 1
         said = {
             "classes": list(distilled.classes), "folders": folders, "files": files,
-            "labels": distilled.labels.tolist(), "card": distilled.metadata,
+            "labels": distilled.labels.tolist(), "card": distilled.to_dict(),
         }  # fmt: skip
         if distilled.weights is not None:
             said["weights"] = distilled.weights.tolist()

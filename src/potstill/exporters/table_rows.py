@@ -90,7 +90,7 @@ def source_table(distilled: Distilled) -> Any:
     if distilled.is_classification:
         (label,) = labels
         features[label] = _class_label(distilled.classes, table.schema.field(label).type) or features[label]
-    said = {"shape": list(spec.shape), "beside": list(further), "card": distilled.metadata}
+    said = {"shape": list(spec.shape), "beside": list(further), "card": distilled.to_dict()}
     return table.replace_schema_metadata(
         {"huggingface": json.dumps({"info": {"features": features}}), "potstill": json.dumps(said)}
     )

@@ -3,7 +3,6 @@
 Decoding inputs needs torch, so the caller passes a function for it (`ReadArrays`).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from potstill._util.card import CARD, parse_card
+from potstill._util.run_record import join_record, read_record
 from potstill.errors import PotstillError
 from potstill.reports.diagnosis import is_study
 from potstill.reports.entry import Entry, Gallery
@@ -41,13 +42,12 @@ def _line(error: BaseException) -> str:
 
 
 def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
-    text = (metadata or {}).get("card")
-    if text is None:
+    if CARD not in (metadata or {}):
         raise PotstillError(
             f"{path}: holds no metadata, so it is not a distilled set; give a file that potstill distill wrote"
         )
     try:
-        card = json.loads(text)
+        card = parse_card(metadata or {})
     except (ValueError, RecursionError) as error:
         raise PotstillError(f"{path}: its metadata is not valid JSON ({_line(error)}); distil it again") from error
     written = card.get("format") if isinstance(card, dict) else None
@@ -55,7 +55,7 @@ def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
         raise PotstillError(
             f"{path}: its format is {written!r}, but this Potstill reads {FORMAT}; update Potstill or distil it again"
         )
-    return dict(card)
+    return join_record(card, read_record(path, (metadata or {}).get("sha256")))
 
 
 def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | None:

@@ -212,7 +212,7 @@ class Distill(ForceOption, RunOptions):
         )  # fmt: skip
         card = small.metadata
         seconds = time.monotonic() - parsed.started
-        value = {"path": str(self.out), "items": len(small), "seconds_in_all": round(seconds, 3), **card}
+        value = {"path": str(self.out), "items": len(small), "seconds_in_all": round(seconds, 3), **small.to_dict()}
         text = f"{self.out}: {set_summary(card, len(small))}, made by {card['method']}"
         if small.path is not None:
             progress.note(f"{self.out}: this command has finished before; nothing was done")
@@ -229,7 +229,7 @@ class Distill(ForceOption, RunOptions):
             f"{text}\n{outcome['message']}, in {format_duration(card['cost']['seconds'])} on {card['cost']['device']}"
             f"{_time_in_all(seconds, card['cost']['seconds'])}\nMeasure it: {shlex.join(following)}"
         )
-        if (choice := card.get("choice")) is not None:
+        if (choice := small.choice) is not None:
             from potstill.automl.result import describe_choice
 
             text = f"{describe_choice(choice)}\n{text}"

@@ -1,0 +1,128 @@
+"""Metadata in the header of a file: JSON for people under ``card``, and the rest compressed under ``details``.
+
+Together they are the whole metadata: no value is in both. ``details`` is JSON, deflated with the dictionary of
+`potstill._util.card_words` and written in base 85. A header without ``details`` has everything in ``card``.
+"""
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from potstill._util.card_words import card_words
+from potstill._util.input_limits import check_limit, limits
+from potstill._util.strict_json import parse_json
+
+__all__ = ["CARD", "DETAILS", "card_to_header", "metadata_text", "parse_card"]
+
+CARD, DETAILS = "card", "details"
+_READABLE = (
+    ("format",), ("method",), ("source", "name"), ("input", "kind"), ("input", "shape"), ("codec", "name"),
+    ("versions", "potstill"), ("seed",), ("classes",), ("decoder",), ("normalization", "mean"),
+    ("normalization", "std"), ("task", "name"), ("ipc",), ("bytes", "total"), ("codec", "tensors"), ("config",),
+)  # fmt: skip
+"""What a reader without Potstill needs, the first first."""
+_ROOM, _SHARE = 170, 30
+"""Characters of ``card``, and bytes of the set for one more: what does not fit is compressed."""
+_RAW = -15
+"""Deflate without a header of its own: the file has a hash."""
+
+
+def metadata_text(metadata: Mapping[str, Any]) -> str:
+    """Return the metadata as text: equal metadata, equal text.
+
+    Raises:
+        PotstillError: the text is too long to be read back.
+    """
+    text = _to_text(metadata)
+    check_limit("card_bytes", len(text), "the metadata, with config and extra")
+    return text
+
+
+def _to_text(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if re.search(r"[\ud800-\udfff]", text):  # file names that are not UTF-8: escapes can hold them
+        text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return text
+
+
+def card_to_header(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata as texts of a safetensors header: equal metadata, equal texts.
+
+    Raises:
+        PotstillError: they are too long to be read back.
+    """
+    rest = json.loads(metadata_text(metadata))
+    readable: dict[str, Any] = {}
+    room = _ROOM + metadata["bytes"]["total"] // _SHARE
+    for path in _READABLE:
+        inner = rest
+        for key in path[:-1]:
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        if not isinstance(inner, dict) or inner.get(path[-1]) in (None, [], {}):
+            continue
+        cost = _header_cost("".join(path[:-1]), {path[-1]: inner[path[-1]]})
+        if cost > room:
+            continue
+        room -= cost
+        target = readable
+        for key in path[:-1]:
+            target = target.setdefault(key, {})
+        target[path[-1]] = inner.pop(path[-1])
+    deflate = zlib.compressobj(9, zlib.DEFLATED, _RAW, 9, zdict=card_words())
+    compressed = deflate.compress(_to_text(rest).encode()) + deflate.flush()
+    return {CARD: _to_text(readable), DETAILS: base64.b85encode(compressed).decode()}
+
+
+def _header_cost(outer: str, value: Any) -> int:
+    """Return the characters that a value takes in the header, where each quote is escaped."""
+    text = outer + _to_text(value)
+    return len(text) + text.count('"')
+
+
+def parse_card(header: Mapping[str, str]) -> Any:
+    """Return the metadata, not validated; ``None``: there are none.
+
+    Raises:
+        ValueError: they are not JSON, or ``details`` are damaged.
+        PotstillError: they are longer than the limit ``card_bytes``.
+    """
+    if (text := header.get(CARD)) is None:
+        return None
+    check_limit("card_bytes", len(text), "its metadata")
+    card = parse_json(text)
+    if (packed := header.get(DETAILS)) is None or not isinstance(card, dict):
+        return card
+    return _join(card, parse_json(_inflate(packed)))
+
+
+def _inflate(packed: str) -> bytes:
+    most = limits().card_bytes
+    check_limit("card_bytes", len(packed), "its metadata")
+    inflate = zlib.decompressobj(_RAW, zdict=card_words())
+    try:
+        content = inflate.decompress(base64.b85decode(packed), most + 1)
+    except zlib.error as error:
+        raise ValueError(f"details cannot be decompressed: {error}") from error
+    check_limit("card_bytes", len(content), "its metadata")
+    if not inflate.eof or inflate.unused_data:
+        raise ValueError("details are cut off, or longer than they say")
+    return content
+
+
+def _join(readable: dict[str, Any], rest: Any) -> dict[str, Any]:
+    """Return both, one inside the other.
+
+    Raises:
+        ValueError: a value is in both.
+    """
+    if not isinstance(rest, dict):
+        raise ValueError("details are no object")
+    joined = {**readable, **rest}
+    for key in readable.keys() & rest.keys():
+        if not isinstance(readable[key], dict):
+            raise ValueError(f"{key[:40]!r} is in card and in details")
+        joined[key] = _join(readable[key], rest[key])
+    return joined
