@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from potstill._util.input_limits import limited
     from potstill.api.compare import compare
     from potstill.api.diagnose import diagnose
     from potstill.api.distill import distill, run
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from potstill.api.score import score
     from potstill.api.verify import verify
     from potstill.core import Budget, Splits
-    from potstill.data import TensorSource
+    from potstill.data import TensorSource, holdout
     from potstill.dataset_file import Distilled, concat, inspect, load
+    from potstill.dataset_file.scores import Scores
     from potstill.errors import PotstillError, PotstillWarning
     from potstill.evaluation import Protocol, Scorecard
     from potstill.interop.import_set import import_set
-    from potstill.planning.plan import plan
+    from potstill.planning.plan import Plan, plan
     from potstill.runs.load_data import load_data
     from potstill.runs.loop import Interrupted, Progress
     from potstill.runs.spec import RunIO, RunLimits, RunSpec
@@ -33,12 +35,14 @@ _HOMES = {
     "Interrupted": "potstill.runs.loop",
     "PotstillError": "potstill.errors",
     "PotstillWarning": "potstill.errors",
+    "Plan": "potstill.planning.plan",
     "Progress": "potstill.runs.loop",
     "Protocol": "potstill.evaluation",
     "RunIO": "potstill.runs.spec",
     "RunLimits": "potstill.runs.spec",
     "RunSpec": "potstill.runs.spec",
     "Scorecard": "potstill.evaluation",
+    "Scores": "potstill.dataset_file.scores",
     "Splits": "potstill.core",
     "TensorSource": "potstill.data",
     "compare": "potstill.api.compare",
@@ -47,9 +51,11 @@ _HOMES = {
     "distill": "potstill.api.distill",
     "evaluate": "potstill.api.evaluate",
     "export": "potstill.api.export",
+    "holdout": "potstill.data",
     "import_set": "potstill.interop.import_set",
     "inspect": "potstill.dataset_file",
     "label": "potstill.api.label",
+    "limited": "potstill._util.input_limits",
     "load": "potstill.dataset_file",
     "load_data": "potstill.runs.load_data",
     "materialize": "potstill.api.export",
@@ -65,6 +71,7 @@ __all__ = [
     "Budget",
     "Distilled",
     "Interrupted",
+    "Plan",
     "PotstillError",
     "PotstillWarning",
     "Progress",
@@ -73,6 +80,7 @@ __all__ = [
     "RunLimits",
     "RunSpec",
     "Scorecard",
+    "Scores",
     "Splits",
     "TensorSource",
     "compare",
@@ -81,9 +89,11 @@ __all__ = [
     "distill",
     "evaluate",
     "export",
+    "holdout",
     "import_set",
     "inspect",
     "label",
+    "limited",
     "load",
     "load_data",
     "materialize",

@@ -21,7 +21,7 @@ __all__ = [
 OPTION = re.compile(r"`([a-z][a-z_]*)=([^`\n]*)`")
 """An option in a message."""
 _LIMIT = re.compile(r"`potstill(?:\.\w+)*\.limited\(([a-z_]+=[^`)\n]*)\)`")
-"""Limit in a message, as `potstill._util.input_limits.limited` takes it."""
+"""Limit in a message, as `potstill.limited` takes it."""
 _YES_OR_NO = {"horizontal_flip"}
 """Options that take yes or no; other booleans are flags."""
 
@@ -88,7 +88,7 @@ def for_command_line(text: str) -> str:
 
     `` `stream=True` `` becomes ``--stream``, `` `full=False` `` ``--no-full``, `` `horizontal_flip=False` ``
     ``--horizontal-flip no``, `` `size=(H, W)` `` ``--size HxW``, `` `networks=["a", "b"]` `` ``--networks a,b``,
-    `` `label=` `` ``--label``, and `` `potstill._util.input_limits.limited(pixels=N)` `` ``--limit pixels=N``.
+    `` `label=` `` ``--label``, and `` `potstill.limited(pixels=N)` `` ``--limit pixels=N``.
     """
     text = _LIMIT.sub(r"--limit \1", text)
     return OPTION.sub(lambda match: _spelled(match[1], match[2].strip()), text)

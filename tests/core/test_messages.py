@@ -98,7 +98,7 @@ def test_what_a_message_names_is_an_option_of_both(place: Path) -> None:
         ("leave `test_fraction=` out", "leave --test-fraction out"),
         ("`steps=N` or `time_limit=\"30m\"`", "--steps N or --time-limit 30m"),
         ('`task="forecast:window=W,horizon=H"`', "--task forecast:window=W,horizon=H"),
-        ("`potstill._util.input_limits.limited(pixels=N)` raises it", "--limit pixels=N raises it"),
+        ("`potstill.limited(pixels=N)` raises it", "--limit pixels=N raises it"),
         ("x=1, `a`, `potstill.load(y=2)` and a `b` = `c`", "x=1, `a`, `potstill.load(y=2)` and a `b` = `c`"),
     ],
 )  # fmt: skip

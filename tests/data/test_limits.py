@@ -165,9 +165,7 @@ def test_each_limit_holds_and_says_how_it_is_raised(name, tmp_path):
     with limited(**{name: least}):
         said = refused(read, data)
     if name != "dimensions":  # one of many contradictions of a header
-        assert re.search(
-            rf"limit {name} is {least:,}, `potstill._util.input_limits.limited\({name}=N\)` raises it", said
-        )
+        assert re.search(rf"limit {name} is {least:,}, `potstill.limited\({name}=N\)` raises it", said)
     if not name.startswith("brace"):  # whose shards are not there
         read(data)
 
@@ -250,9 +248,7 @@ def test_threads_that_decode_see_them(workers, tmp_path, monkeypatch):
 def test_a_set_of_others_is_held_against_the_size_of_a_set(tmp_path):
     path = imported(tmp_path)
     with limited(set_bytes=500):
-        assert "limit set_bytes is 500, `potstill._util.input_limits.limited(set_bytes=N)` raises it" in refused(
-            import_plain, path
-        )
+        assert "limit set_bytes is 500, `potstill.limited(set_bytes=N)` raises it" in refused(import_plain, path)
 
 
 def of_pixels(job):

@@ -119,7 +119,7 @@ def _join(readable: dict[str, Any], rest: Any) -> dict[str, Any]:
         ValueError: a value is in both.
     """
     if not isinstance(rest, dict):
-        raise ValueError("details are no object")
+        raise ValueError("details must be an object")
     joined = {**readable, **rest}
     for key in readable.keys() & rest.keys():
         if not isinstance(readable[key], dict):

@@ -76,13 +76,21 @@ def limits() -> Limits:
 
 @contextmanager
 def limited(**changes: int) -> Iterator[Limits]:
-    """Change limits within the ``with`` block, in its threads and its jobs.
+    """Change limits on what is read within the ``with`` block, in its threads and its jobs.
 
     Args:
         changes: whole numbers of at least 1 by name: ``limited(pixels=200_000_000)``.
 
+    Yields:
+        All limits, as they are within the block.
+
     Raises:
         PotstillError: no such limit, or a number below 1.
+
+    Examples:
+        >>> with potstill.limited(pixels=200_000_000) as limits:
+        ...     limits.pixels
+        200000000
     """
     for name, value in changes.items():
         if name not in _NAMES:
@@ -128,7 +136,7 @@ def changed_limits() -> dict[str, int]:
 
 def limit_hint(name: str) -> str:
     """Return the end of an error message: the limit, its value and how to raise it."""
-    return f"limit {name} is {getattr(limits(), name):,}, `potstill._util.input_limits.limited({name}=N)` raises it"
+    return f"limit {name} is {getattr(limits(), name):,}, `potstill.limited({name}=N)` raises it"
 
 
 def check_limit(name: str, value: int, what: str) -> None:

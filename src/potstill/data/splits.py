@@ -104,6 +104,15 @@ def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:
 
     Raises:
         PotstillError: ``fraction`` is not in (0, 1), or no class has the two samples that a cut needs.
+
+    Returns:
+        What is kept, and what is held out.
+
+    Examples:
+        >>> train = potstill.load_data("digits").train
+        >>> kept, held_out = potstill.holdout(train, 0.2, seed=0)
+        >>> len(kept) > len(held_out), kept.classes == train.classes
+        (True, True)
     """
     if isinstance(source, TimeOrdered):
         return source.cut(fraction)

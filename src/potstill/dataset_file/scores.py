@@ -43,7 +43,17 @@ class MethodScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Scores of all samples of a source by several methods."""
+    """Scores of all samples of a source by several methods, as `potstill.score` returns them.
+
+    Examples:
+        >>> scores = potstill.score(
+        ...     "digits", "el2n", "scores.parquet", runs=1, record_epochs=1, epoch=1, network="convnet-w8-d1"
+        ... )
+        >>> {name: tuple(column.shape) for name, column in scores.methods["el2n"].columns.items()}
+        {'el2n': (1438,)}
+        >>> len(scores), list(scores.methods)
+        (1438, ['el2n'])
+    """
 
     source: str
     """Name of the source."""

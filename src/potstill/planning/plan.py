@@ -79,7 +79,13 @@ class RequiredAsset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Choices and forecast of a distillation."""
+    """Choices and forecast of a distillation, as `potstill.plan` returns it; ``str(plan)`` is a table.
+
+    Examples:
+        >>> plan = potstill.plan("digits", "herding", ipc=1)
+        >>> plan.inputs, plan.bytes["total"] > 0
+        (10, True)
+    """
 
     method: str
     config: Mapping[str, Any]
