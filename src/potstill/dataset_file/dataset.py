@@ -174,7 +174,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
 
     @property
     def choice(self) -> Mapping[str, Any] | None:
-        """What ``auto`` tried and chose; ``None``: it is not known, or another method made the set."""
+        """Candidates of ``auto``, and its decision; ``None``: it is not known, or another method made the set."""
         return self.record.get("choice")
 
     @property
