@@ -23,7 +23,7 @@ _READABLE = (
     ("versions", "potstill"), ("seed",), ("classes",), ("decoder",), ("normalization", "mean"),
     ("normalization", "std"), ("task", "name"), ("ipc",), ("bytes", "total"), ("codec", "tensors"), ("config",),
 )  # fmt: skip
-"""What a reader without Potstill needs, the first first."""
+"""Values for a reader without Potstill, the most useful first."""
 _ROOM, _SHARE = 170, 30
 """Characters of ``card``, and bytes of the set for one more: what does not fit is compressed."""
 _RAW = -15

@@ -147,7 +147,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
     def record(self) -> dict[str, Any]:
         """Record of the run in the shape of the metadata: ``history``, ``choice``, ``codec.auto``, ``source.notes``.
 
-        Of a set from a file it is read when it is first asked for, from ``NAME.history.json`` beside it. Empty: there
+        Of a set from a file it is read at the first use, from ``NAME.history.json`` beside it. Empty: there
         is none, or that file is of another set, which a warning says.
 
         Raises:
@@ -163,7 +163,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         self._record = dict(record)
 
     def read_record_from(self, path: Path, digest: str | None) -> None:
-        """Take the record from beside the file at ``path`` when it is asked for, unless the file itself has one."""
+        """Take the record from beside the file at ``path`` at the first use, unless the file itself has one."""
         self.path, self._digest = path, digest
         self._record = self._record or None
 
