@@ -41,13 +41,15 @@ def pytest_report_header(config: pytest.Config) -> str:
     return describe_third("notebooks", importlib.import_module("tools.docs.gallery").GALLERY)
 
 
-SHORT = {"TRIAL_STEPS": 4, "FIRST_STUDENTS": 1, "MORE_STUDENTS": 1, "FINALISTS": 2, "SHARED_CODECS": 2}
+SHORT = {"ROUNDS": (1, 2), "QUICK_ROUNDS": (1,), "SHARED_CODECS": 1}
+TRIAL_STEPS = 4
 
 
 @pytest.fixture(autouse=True)
 def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Codecs of baselines are tried by few students and shortly: how well is another test's business."""
-    rivals = importlib.import_module("potstill.evaluation.byte_matched_baselines")
+    space = importlib.import_module("potstill.evaluation.real_set_space")
     for name, value in SHORT.items():
-        monkeypatch.setattr(rivals, name, value)
-    monkeypatch.setattr(importlib.import_module("potstill.evaluation.evaluate"), "TRIAL_STEPS", SHORT["TRIAL_STEPS"])
+        monkeypatch.setattr(space, name, value)
+    for module in ("byte_matched_baselines", "evaluate"):
+        monkeypatch.setattr(importlib.import_module(f"potstill.evaluation.{module}"), "TRIAL_STEPS", TRIAL_STEPS)

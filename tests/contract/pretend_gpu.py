@@ -229,11 +229,11 @@ def protocols(names: Sequence[str]) -> dict[str, Any]:
     """Protocols, their students one by one and side by side; of two also baselines, which are trained alike."""
     import potstill
     from potstill.core import registry
-    from potstill.evaluation import byte_matched_baselines, training_sets
+    from potstill.evaluation import real_set_space, training_sets
 
     importlib.import_module("potstill.evaluation.evaluate").TRIAL_STEPS = 4  # type: ignore[attr-defined]
-    for name in ("FIRST_STUDENTS", "MORE_STUDENTS", "FINALISTS", "SHARED_CODECS"):
-        setattr(byte_matched_baselines, name, 1)
+    real_set_space.ROUNDS = real_set_space.QUICK_ROUNDS = (1,)
+    real_set_space.SHARED_CODECS = 1
     training_sets.TEACHER_STEPS = 15
 
     splits, failures, apart = _splits(), {}, {}

@@ -10,18 +10,19 @@ from potstill.codecs import encode_classes, encode_probabilities, encoded_bytes,
 from potstill.core import Splits, Whitening, registry
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
-from potstill.evaluation import byte_matched_baselines
+from potstill.evaluation import byte_matched_baselines, real_set_space, real_sets
 from potstill.evaluation.byte_matched_baselines import (
     BaselineContext,
     ProportionalOrder,
     baseline_byte_budget,
-    candidate_codecs,
+    baseline_order,
     count_exact_bytes,
-    make_baseline,
     make_item_matched,
     max_items_per_class,
     pack_samples,
 )
+from potstill.evaluation.real_set_space import TIGHT_BYTES, candidate_codecs
+from potstill.evaluation.real_sets import make_baseline
 from potstill.execution import Processes
 from potstill.functional.sampling import class_indices
 from potstill.nn import factory
@@ -135,8 +136,8 @@ def test_what_is_measured_is_what_a_reader_of_the_file_gets(pictures: Splits) ->
 
 def test_a_codec_that_holds_the_classes_is_chosen_over_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Classes that differ in the low bits alone: more samples of one bit are worth nothing."""
-    for name, value in {"TRIAL_STEPS": 60, "FIRST_STUDENTS": 2, "MORE_STUDENTS": 2}.items():
-        monkeypatch.setattr(byte_matched_baselines, name, value)
+    monkeypatch.setattr(byte_matched_baselines, "TRIAL_STEPS", 60)
+    monkeypatch.setattr(real_set_space, "ROUNDS", (2, 4))
     rng = generator(1, "waves")
     labels = torch.arange(200) % 2
     noise = (torch.rand(200, 8, generator=rng) > 0.5).float()
@@ -161,7 +162,7 @@ def test_nothing_of_the_held_part_is_trained_on(pictures: Splits, monkeypatch: p
     field = _field(source, 600)
     fit, held = field.parts()
     learned: set[bytes] = set()
-    plain = byte_matched_baselines.pack_samples
+    plain = real_sets.pack_samples
 
     def spy(train: Any, draws: Any, per_class: int, codec: str, rows: Any = None, **more: Any) -> Any:
         for order in draws if train is not source else ():
@@ -169,7 +170,7 @@ def test_nothing_of_the_held_part_is_trained_on(pictures: Splits, monkeypatch: p
             learned.update(x.numpy().tobytes() for x in train.raw(index))
         return plain(train, draws, per_class, codec, rows, **more)
 
-    monkeypatch.setattr(byte_matched_baselines, "pack_samples", spy)
+    monkeypatch.setattr(real_sets, "pack_samples", spy)
     whole = {x.numpy().tobytes() for x in held.raw(torch.arange(len(held)))}
     kept = fit.raw(torch.arange(len(fit)))
     assert isinstance(kept, Tensor)
@@ -209,7 +210,7 @@ def test_herding_is_one_choice_that_meets_the_class_means(pictures: Splits) -> N
         means = [(x[y == c].mean(0) - every[train.labels == c].mean(0)).norm() for c in range(4)]
         return float(torch.stack(means).norm())
 
-    exact = pack_samples(train, [byte_matched_baselines._order(train, "herding", 0, "0", 5)], 5, "exact")
+    exact = pack_samples(train, [baseline_order(train, "herding", 0, "0", 5)], 5, "exact")
     others = pack_samples(train, [_orders(train, n) for n in range(8)], 5, "exact")
     assert gap(exact.pair_for(0)) < min(map(gap, others.pairs))
     assert plain.items >= 4
@@ -241,7 +242,7 @@ def test_values_beyond_float16_leave_out_float16_and_not_the_baseline(
     rows[::40, 1] = 67_617.0  # five rows: most draws hold none, and some do
     source = TensorSource.make(rows, torch.arange(200) % 2, name="incomes")
     # float16 would win the trials, if it were tried
-    monkeypatch.setattr(byte_matched_baselines, "candidate_codecs", lambda *_: (("float16", "exact", "uint8"),))
+    monkeypatch.setattr(real_set_space, "candidate_codecs", lambda *_: (("float16", "exact", "uint8"),))
     for name in ("random", "herding"):
         made = make_baseline(name, _field(source, room, "linear", quick=False, steps=5), draws=4)
         assert made.codec in ("exact", "uint8")
@@ -316,7 +317,6 @@ def test_a_whitened_sets_room_is_its_bytes_without_the_whitening(pictures: Split
 
 def test_small_sets_are_held_against_pictures_of_a_quarter_of_the_size() -> None:
     from potstill.core import InputSpec
-    from potstill.evaluation.byte_matched_baselines import TIGHT_BYTES, candidate_codecs
 
     spec = InputSpec(kind="image", shape=(1, 28, 28))
     quarter = "half:bits=2,factor=4"

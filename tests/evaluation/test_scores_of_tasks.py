@@ -17,13 +17,13 @@ from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, student
 from potstill.evaluation.byte_matched_baselines import (
     BaselineContext,
-    candidate_codecs,
     count_exact_bytes,
     max_items_per_class,
     pack_samples,
 )
 from potstill.evaluation.evaluate import normalize_like
 from potstill.evaluation.protocols import POTSTILL as PROTOCOL
+from potstill.evaluation.real_set_space import candidate_codecs
 from potstill.evaluation.student import StudentJob, fit, predict, train_and_predict
 from potstill.evaluation.vmap_students import fit_stacked, train_and_predict_stacked
 from potstill.execution import Serial

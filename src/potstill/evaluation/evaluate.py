@@ -19,22 +19,14 @@ from potstill.data import SourceView
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation.augmentation import student_augmentation
+from potstill.evaluation.baseline_rows import baseline_names, best_real_entry, label_forms, measure_baselines
 from potstill.evaluation.byte_matched_baselines import (
-    BASELINES,
-    CHEAP_OPERATIONS,
-    MIN_DRAWS,
     TRIAL_STEPS,
     BaselineContext,
     SoftLabelFn,
     baseline_byte_budget,
-    best_codecs,
     count_exact_bytes,
-    count_shared_codecs,
-    count_strata,
-    count_trials,
     estimate_items,
-    make_baseline,
-    make_item_matched,
 )
 from potstill.evaluation.candidate_trials import count_operations
 from potstill.evaluation.distilled_training import check_stored_labels
@@ -46,6 +38,7 @@ from potstill.evaluation.measurement import EvaluationContext, Measurement, mean
 from potstill.evaluation.model_baseline import MODEL, ModelBaseline, try_model_baseline
 from potstill.evaluation.naive import naive_scores
 from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.real_sets import count_trials
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
 from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, count_answers, difference, summary
@@ -96,8 +89,8 @@ def evaluate(
         seeds: students per network; default: the protocol's number.
         seed: of all draws.
         baselines: measure random and, where there are classes, herding and random-soft in the same bytes, each with the
-            codec that serves it best (`potstill.evaluation.byte_matched_baselines`), and as many random samples as the
-            set has inputs.
+            codec that serves it best, the best real set of all (`potstill.evaluation.real_sets`), and as many random
+            samples as the set has inputs.
         model: measure a quantised network of the same bytes (`potstill.evaluation.model_baseline`).
         full: measure the full-data reference.
         robust_scores: compute LRS and ARS, which need more students, and classes.
@@ -150,15 +143,15 @@ def evaluate(
         quick=context.protocol.shortened, executor=context.executor,
         steps=min(TRIAL_STEPS, max(1, _max_updates(context.protocol, len(distilled)))),
     )  # fmt: skip
-    names, left_out = _baseline_names(context, distilled) if baselines else ([], {})
+    names, left_out = baseline_names(context, distilled) if baselines else ([], {})
     robust_scores = robust_scores and context.is_classification and context.learner is None
+    trials = count_trials(baseline_context, labels=label_forms(names)) if names else 0
     if expect is not None and context.learner is not None:
         sets = 1 + len(names) + bool(names)
-        fits = students * sets + len(names) * count_trials(baseline_context)
+        fits = students * sets + trials
         expect(estimate_learner_seconds(context.learner, train, test, estimate_items(baseline_context), fits))
     elif expect is not None:
         size, many = len(distilled), estimate_items(baseline_context)
-        trials = len(names) * count_trials(baseline_context)
         expect(estimate_seconds(
             context.protocol, context.make, train, context.executor, students=students,
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
@@ -187,7 +180,7 @@ def evaluate(
     )  # fmt: skip
     reference, label_rows = _references(context, full, "random-soft" in names)
     own = measure(context, "this set", own_set)
-    measured, failed = _measure_baselines(context, baseline_context, names, distilled, label_rows)
+    measured, failed, best = measure_baselines(context, baseline_context, names, distilled, label_rows)
     network, no_model = try_model_baseline(context, baseline_context) if model else (None, {})
     scores = _robust_scores(context, own, own_set, distilled, measured, reference, robust_scores)
     random = measured.get("random")
@@ -198,9 +191,9 @@ def evaluate(
         baseline = None if random is None else measure(other, f"{other.make.name}: random", random[0])
         by_network[other.make.name] = _network_entry(other, result, baseline)
     results = _Results(
-        context=context, measurement=own, baselines=measured, proportional=baseline_context.proportional,
-        reference=reference, left_out=failed | left_out | no_model, scores=scores, by_network=by_network,
-        labeller=labeller, stored=stored, model=network,
+        context=context, measurement=own, baselines=measured, best_real=best,
+        proportional=baseline_context.proportional, reference=reference, left_out=failed | left_out | no_model,
+        scores=scores, by_network=by_network, labeller=labeller, stored=stored, model=network,
     )  # fmt: skip
     content = _content(results, protocol, distilled, splits, weights, started)
     verdict = judge_scorecard(content, distilled.metadata).to_dict()
@@ -224,6 +217,8 @@ class _Results:
     context: EvaluationContext
     measurement: Measurement
     baselines: Mapping[str, tuple[TrainingSet, Measurement]]
+    best_real: str | None
+    """Name of the baseline that is the best real set by held-out training data."""
     proportional: bool
     reference: Mapping[str, Any] | None
     left_out: Mapping[str, str]
@@ -256,6 +251,19 @@ def _content(
     # as potstill.evaluation.vmap_students groups them
     alone = learner is not None or context.teacher_labels or not is_stackable(context.make)
     side_by_side = 1 if alone else min(context.students, context.side_by_side)
+    baselines = {
+        name: context.with_score(context.summarize(m)) | {
+            "bytes": s.bytes, "coded": s.entropy_coded_bytes, "items": s.items,
+            "per_class": s.per_class if train.classes and not _is_natural(r, s) else None, "codec": s.codec,
+            **({"balance": "natural"} if _is_natural(r, s) else {}),
+            **{key: s.way[key] for key in ("selection", "labels") if key in s.way},
+            "draws": len(s.pairs), "tried": list(s.trials), "chosen": dict(m.settings), "difference": gaps[name],
+            **({"units": m.units} if m.units else {}),
+        }
+        for name, (s, m) in r.baselines.items()
+    }  # fmt: skip
+    baselines |= best_real_entry(baselines, r.best_real)
+    baselines |= {} if r.model is None else {MODEL: r.model.to_dict(context) | {"difference": gaps[MODEL]}}
     measurements = {"this set": own, **others}
     return {
         "protocol": protocol.name,
@@ -269,16 +277,7 @@ def _content(
         **({"accuracy": summarized} if context.is_classification else {}),
         "score": metric.to_dict | summarized,
         "interval": _interval(context, own),
-        "baselines": {
-            name: context.with_score(context.summarize(m)) | {
-                "bytes": s.bytes, "coded": s.entropy_coded_bytes, "items": s.items,
-                "per_class": s.per_class if train.classes and not r.proportional else None, "codec": s.codec,
-                **({"balance": "natural"} if r.proportional else {}),
-                "draws": len(s.pairs), "tried": list(s.trials), "chosen": dict(m.settings), "difference": gaps[name],
-                **({"units": m.units} if m.units else {}),
-            }
-            for name, (s, m) in r.baselines.items()
-        } | ({} if r.model is None else {MODEL: r.model.to_dict(context) | {"difference": gaps[MODEL]}}),
+        "baselines": baselines,
         "left_out": dict(r.left_out),
         "difference": gaps,
         "full": None if r.reference is None else context.with_score(r.reference),
@@ -322,6 +321,11 @@ def _content(
     }  # fmt: skip
 
 
+def _is_natural(r: _Results, training_set: TrainingSet) -> bool:
+    """Return whether classes of a baseline are in proportion to their sizes."""
+    return training_set.way.get("balance") == "natural" if training_set.way else r.proportional
+
+
 def _interval(context: EvaluationContext, measurement: Measurement) -> str:
     """Return what the set's interval holds for, in words."""
     if measurement.samples is None:
@@ -361,20 +365,6 @@ def _factories(
     ]  # fmt: skip
 
 
-def _baseline_names(context: EvaluationContext, distilled: Distilled) -> tuple[list[str], dict[str, str]]:
-    """Return the baselines to measure, and why others are left out."""
-    if not context.is_classification:
-        return [BASELINES[0]], {}
-    if context.learner is not None or context.teacher_labels:
-        # random-soft's labels are a network's; with a teacher's labels random samples are random-soft
-        return [name for name in BASELINES if name != "random-soft"], {}
-    if context.protocol.shortened and not distilled.has_soft_labels:
-        # its teacher and its students are a third of the remaining time
-        why = "a quick look at a set of classes alone does not train its teacher"
-        return [name for name in BASELINES if name != "random-soft"], {"random-soft": why}
-    return list(BASELINES), {}
-
-
 def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, students: int, others: bool) -> Executor:
     """Return processes for long work, this process for short work; affects time only."""
     samples = min(n, protocol.recipe.batch) * _max_updates(protocol, n) * students
@@ -387,14 +377,6 @@ def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, s
 def _max_updates(protocol: Protocol, n: int) -> int:
     """Return the maximum number of updates of a student on ``n`` inputs."""
     return max(protocol.recipe.steps, default=0) or (protocol.recipe.epochs or 0) * math.ceil(n / protocol.recipe.batch)
-
-
-def _count_draws(context: EvaluationContext) -> int:
-    """Return the number of random draws: one for each student, and with few students more, where they are cheap."""
-    p, more = context.protocol, MIN_DRAWS - context.students
-    updates = max(p.recipe.steps, default=0) or (p.recipe.epochs or 0)
-    cost = 3 * count_operations(context.make, context.train.input) * updates * p.recipe.batch * more
-    return MIN_DRAWS if 0 < cost <= CHEAP_OPERATIONS else context.students
 
 
 def _references(context: EvaluationContext, full: bool, soft: bool) -> tuple[Any, SoftLabelFn | None]:
@@ -415,46 +397,6 @@ def _references(context: EvaluationContext, full: bool, soft: bool) -> tuple[Any
         exact_bytes = count_exact_bytes(context.train)
         result = {**result, "bytes": exact_bytes, "items": len(context.train), "codec": "exact"}
     return result, partial(soft_labels, teacher.network(), outcomes[-1]) if soft else None
-
-
-def _measure_baselines(
-    context: EvaluationContext, baseline_context: BaselineContext, names: Sequence[str], distilled: Distilled,
-    label_rows: SoftLabelFn | None,
-) -> tuple[dict[str, tuple[TrainingSet, Measurement]], dict[str, str]]:  # fmt: skip
-    """Return every baseline with its measurement, and why others failed."""
-    measured: dict[str, tuple[TrainingSet, Measurement]] = {}
-    failed: dict[str, str] = {}
-    if not names:
-        return measured, failed
-    draws = _count_draws(context)
-
-    def measure_all(name: str, training_set: TrainingSet) -> Measurement:
-        students = max(context.students, len(training_set.pairs))
-        return measure(replace(context, students=students), name, training_set)
-
-    for name in names:
-        codecs: Sequence[str] = ()
-        if "random" in measured:
-            codecs = best_codecs(measured["random"][0], count_shared_codecs(baseline_context))
-        try:
-            training_set = make_baseline(
-                name, baseline_context, draws=draws, rows=label_rows, codecs=codecs,
-                say=lambda label, done, total, name=name: context.report(f"{name}: {label}", done, total),  # type: ignore[misc]
-            )  # fmt: skip
-        except PotstillError as error:
-            failed[name] = str(error)
-            continue
-        measured[name] = training_set, measure_all(name, training_set)
-    k = count_strata(context.train)
-    sizes = torch.bincount(context.train.labels, minlength=k)
-    labels = distilled.hard_labels if context.is_classification else torch.zeros(len(distilled), dtype=torch.int64)
-    counts = torch.minimum(torch.bincount(labels, minlength=k), sizes).tolist()
-    items = make_item_matched(baseline_context, counts, draws)
-    random, found = measured.get("random"), None
-    if random and random[0].codec == "exact" and torch.equal(random[0].pair_for(0)[1], items.pair_for(0)[1]):
-        found = random[1]  # the same samples with the same codec
-    measured["random-items"] = items, found or measure_all("random-items", items)
-    return measured, failed
 
 
 def _robust_scores(

@@ -15,7 +15,7 @@ from potstill.dataset_file.metadata import to_json
 from potstill.errors import PotstillError
 from potstill.evaluation.naive import naive_lines
 from potstill.tasks.metric import Metric
-from potstill.verdicts import judge_scorecard
+from potstill.verdicts import REAL, judge_scorecard, shown_baselines
 
 __all__ = ["SCORES", "Scorecard", "ScorecardParts"]
 
@@ -55,7 +55,10 @@ def _labelled(labeller: Mapping[str, Any] | None) -> list[str]:
 def _selected_settings(content: Mapping[str, Any]) -> list[str]:
     """Return the lines about students' learning rates: a protocol that selects them gives several under one
     fingerprint."""
-    sides = {"this set": content.get("chosen"), **{n: b.get("chosen") for n, b in content["baselines"].items()}}
+    sides = {
+        "this set": content.get("chosen"),
+        **{row_label(n): b.get("chosen") for n, b in shown_baselines(content).items()},
+    }
     rates = {name: f"{chosen['lr']:g}" for name, chosen in sides.items() if chosen and chosen.get("lr") is not None}
     left_out = [f"students trained with {line}" for line in (content.get("chosen") or {}).get("left_out", ())]
     if not rates:
@@ -66,6 +69,21 @@ def _selected_settings(content: Mapping[str, Any]) -> list[str]:
     else:
         shown = ", ".join(f"{name} {rate}" for name, rate in rates.items())
     return [f"students trained with learning rate {shown}" + (f"; {updates:,} updates" if updates else ""), *left_out]
+
+
+def row_label(name: str) -> str:
+    """Return the name of a baseline as a table shows it."""
+    return {REAL: "best-real"}.get(name, name)
+
+
+def _best_real(entry: Mapping[str, Any] | None) -> list[str]:
+    """Return the line that says what the best real set is."""
+    if entry is None or "selection" not in entry:
+        return []
+    labels = "" if entry["labels"] == "hard" else f", a teacher's labels ({entry['labels']})"
+    natural = ", classes in proportion to their samples" if entry.get("balance") == "natural" else ""
+    how = f"{entry['selection']} samples in {entry['codec']}{natural}{labels}"
+    return [f"best real samples by held-out training data: {entry.get('same_as', 'best-real')}, {how}"]
 
 
 def describe_other_scorecard(path: Path, file: Path | None = None) -> str:
@@ -161,7 +179,7 @@ class Scorecard:
         own = {"items": c["set"].get("items"), "bytes": c["bytes"]["total"], "codec": c["set"].get("codec")}
         rows = [
             ("this set", c["score"], own),
-            *((name, b, b) for name, b in c["baselines"].items()),
+            *((row_label(name), b, b) for name, b in shown_baselines(c).items()),
         ]
         if c["full"] is not None:
             rows.append(("full data", c["full"], c["full"]))
@@ -177,18 +195,19 @@ class Scorecard:
 
     def _fair(self) -> list[str]:
         """Return the lines about which comparisons are fair, and which baselines were left out."""
-        held = self.content["baselines"]
-        equal = [name for name, b in held.items() if b.get("codec") is not None and name != "random-items"]
+        held = shown_baselines(self.content)
+        equal = [row_label(name) for name, b in held.items() if b.get("codec") is not None and name != "random-items"]
         lines = []
         if equal:
             named = equal[0] if len(equal) == 1 else f"{', '.join(equal[:-1])} and {equal[-1]}"
             takes = "takes" if len(equal) == 1 else "take"
             lines.append(
                 f"fair: {named} {takes} no more bytes than this set, stored as did best on held-out training data"
-                + (", classes in proportion to their samples" if "balance" in held[equal[0]] else "")
+                + (", classes in proportion to their samples" if "balance" in next(iter(held.values())) else "")
             )
         if "random-items" in held:
             lines.append("random-items is as many samples as this set has, whatever they weigh: what papers compare")
+        lines += _best_real(self.content["baselines"].get(REAL))
         if "model" in held:
             lines.append(f"model is no set but a network of no more bytes: {held['model'].get('network')}")
         elif equal and "model" not in self.content.get("left_out", {}):
@@ -229,7 +248,7 @@ class Scorecard:
             verdict = "" if low > 0 or high < 0 else ": not told apart"
             less = "; less is better" if metric.direction == "lower" and not verdict else ""
             lines.append(
-                f"over {name}: {metric.format_difference(d['mean'])} {metric.difference_unit} "
+                f"over {row_label(name)}: {metric.format_difference(d['mean'])} {metric.difference_unit} "
                 f"[{metric.format_difference(low)}, {metric.format_difference(high)}]"
                 f"{verdict}{less}"
             )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["project_to_simplex", "to_probabilities", "to_scores"]
+__all__ = ["keep_largest", "project_to_simplex", "to_probabilities", "to_scores"]
 
 
 def project_to_simplex(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
@@ -33,3 +33,12 @@ def to_probabilities(scores: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
 def to_scores(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
     """Return probability rows as scores: less 1/k."""
     return rows - 1 / rows.shape[1]
+
+
+def keep_largest(rows: Float[Tensor, "n k"], most: int) -> Float[Tensor, "n k"]:
+    """Keep the ``most`` largest probabilities of each row, and divide by their sum; of equal ones the first."""
+    if most >= rows.shape[1]:
+        return rows
+    order = rows.argsort(dim=1, descending=True, stable=True)[:, :most]
+    kept = torch.zeros_like(rows).scatter(1, order, rows.gather(1, order))
+    return kept / kept.sum(1, keepdim=True)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Num
 from potstill.reports.numbers import Estimate, to_estimate, to_number
 from potstill.reports.snapshots import Snapshots
 from potstill.tasks.metric import Metric
-from potstill.verdicts import Verdict, judge_scorecard, noun_of_kind
+from potstill.verdicts import Verdict, judge_scorecard, noun_of_kind, shown_baselines
 
 __all__ = ["Entry", "Gallery"]
 
@@ -159,7 +159,7 @@ class Entry:
     def baselines(self) -> Mapping[str, Estimate]:
         """Score of each baseline, in the scorecard's order."""
         n = (self.scorecard or {}).get("n")
-        found = {str(name): to_estimate(value, n) for name, value in self.scorecard_section("baselines").items()}
+        found = {name: to_estimate(value, n) for name, value in shown_baselines(self.scorecard or {}).items()}
         return {name: value for name, value in found.items() if value is not None}
 
     def gap(self, name: str) -> Estimate | None:

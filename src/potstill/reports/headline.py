@@ -26,6 +26,7 @@ from potstill.verdicts import (
     AS_MANY,
     LARGEST,
     MODEL,
+    REAL,
     Verdict,
     best_naive_forecast,
     class_scores,
@@ -43,6 +44,7 @@ BASELINES = {
     "k-means": "k-means (coreset)",
     "random-soft": "Random real samples, soft labels",
     MODEL: "A network of the same bytes",
+    REAL: "Best real samples",
     AS_MANY: "As many random real samples",
 }
 _PER_ROW, _WINDOWS = 5, 4

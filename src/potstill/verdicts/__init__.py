@@ -12,11 +12,11 @@ from potstill.verdicts.classes import (
     largest_class_line,
 )
 from potstill.verdicts.leaderboard import BoardVerdict, judge_leaderboard
-from potstill.verdicts.scorecard import AS_MANY, MODEL, best_naive_forecast, judge_scorecard
+from potstill.verdicts.scorecard import AS_MANY, MODEL, REAL, best_naive_forecast, judge_scorecard, shown_baselines
 from potstill.verdicts.verdict import Gap, Verdict, noun_of_kind
 
 __all__ = [
-    "AS_MANY", "LARGEST", "MODEL", "BoardVerdict", "Gap", "Verdict", "best_naive_forecast", "class_scores",
+    "AS_MANY", "LARGEST", "MODEL", "REAL", "BoardVerdict", "Gap", "Verdict", "best_naive_forecast", "class_scores",
     "class_spread", "class_warnings", "judge_leaderboard", "judge_scorecard", "largest_class", "largest_class_line",
-    "noun_of_kind",
+    "noun_of_kind", "shown_baselines",
 ]  # fmt: skip

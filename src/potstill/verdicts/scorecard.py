@@ -9,12 +9,14 @@ from potstill.tasks.metric import Metric
 from potstill.verdicts.classes import LARGEST, largest_class, largest_class_line
 from potstill.verdicts.verdict import Gap, Kind, Verdict, count_noun, mapping_of, noun_of_kind, number_of, stored_as
 
-__all__ = ["AS_MANY", "MODEL", "best_naive_forecast", "judge_scorecard"]
+__all__ = ["AS_MANY", "MODEL", "REAL", "best_naive_forecast", "judge_scorecard", "shown_baselines"]
 
 AS_MANY = "random-items"
 """The one baseline that does not match the set's bytes."""
 MODEL = "model"
 """The one baseline that is no set: a network of the same bytes."""
+REAL = "real"
+"""The best real set. Its entry says ``same_as`` where it repeats another baseline's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,8 @@ class _Baseline:
             return f"random real {noun} in the same bytes"
         if self.name == "random-soft":
             return f"random real {noun} with soft labels in the same bytes"
+        if self.name == REAL:
+            return f"the best real {noun} in the same bytes"
         return f"{self.name} in the same bytes"
 
     def storage_phrase(self, of: _Set) -> str:
@@ -101,6 +105,12 @@ class _Baseline:
         many = f"{form} {of.noun}" if items is None else count_noun(int(items), f"real {of.noun}")
         how = stored_as(self.about.get("codec")) if self.name != AS_MANY else ""
         return f"{many}{of.of_source}{f' {how}' if how else ''}"
+
+
+def shown_baselines(scorecard: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the baselines of a scorecard by name, without an entry that repeats another."""
+    held = mapping_of(scorecard.get("baselines"))
+    return {str(name): mapping_of(value) for name, value in held.items() if "same_as" not in mapping_of(value)}
 
 
 def judge_scorecard(scorecard: Mapping[str, Any] | None, card: Mapping[str, Any] | None = None) -> Verdict:
@@ -191,8 +201,7 @@ def _capital(text: str) -> str:
 def _baselines(scorecard: Mapping[str, Any], mean: float) -> list[_Baseline]:
     """Every baseline with a mean."""
     baselines = []
-    for name, value in mapping_of(scorecard.get("baselines")).items():
-        held = mapping_of(value)
+    for name, held in shown_baselines(scorecard).items():
         if (other := number_of(held.get("mean"))) is None:
             continue
         gap = Gap.from_json(held.get("difference")) or Gap.from_json(mapping_of(scorecard.get("difference")).get(name))

@@ -1,0 +1,160 @@
+"""Ways to keep real samples: selection, proportions, codec and labels, and the ways that a search tries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from PIL import features
+
+from potstill.codecs import parse_codec
+from potstill.core import InputSpec, Source
+from potstill.data.selection_order import SELECTIONS, selection_operations
+from potstill.kinds import get_kind
+from potstill.tasks import Classification, get_task
+
+__all__ = ["TIGHT_BYTES", "RealSetSpace", "RealWay", "candidate_codecs"]
+
+TIGHT_BYTES = 4096
+"""Budget up to which images of a quarter of the size are tried too, if at least four pixels a side are left."""
+ROUNDS, QUICK_ROUNDS, SHARED_CODECS = (1, 2, 4), (1, 2), 3
+"""Students of each way still in after each round, also of a quick search, and codecs that other ways try."""
+MAX_SELECTION_OPERATIONS = 2e11
+"""Operations up to which a selection other than random is tried: about a minute of a core."""
+_QUALITIES = (30, 60, 85)
+"""Qualities of lossy picture files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealWay:
+    """One way to keep real samples."""
+
+    codec: str
+    selection: str = "random"
+    """One of `potstill.data.selection_order.SELECTIONS`."""
+    natural: bool = False
+    """Classes in proportion to their sizes; else equally many of each."""
+    labels: str = "hard"
+    """``hard``, or one of `potstill.evaluation.byte_matched_baselines.LABEL_FORMS`."""
+
+    @property
+    def group(self) -> tuple[str, bool, str]:
+        """Everything but the codec."""
+        return self.selection, self.natural, self.labels
+
+    def describe(self) -> str:
+        """Return it in words: ``herding, natural proportions, in half:bits=1, labels top3``."""
+        parts = [self.selection, *(["natural proportions"] if self.natural else []), f"in {self.codec}"]
+        return ", ".join([*parts, *([] if self.labels == "hard" else [f"labels {self.labels}"])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        balance = "natural" if self.natural else "equal"
+        return {"codec": self.codec, "selection": self.selection, "balance": balance, "labels": self.labels}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealSetSpace:
+    """What a search of real sets tries: the first selection with every codec, then other ways with its best codecs."""
+
+    codecs: tuple[tuple[str, ...], ...]
+    """Families of codecs, each from the finest to the coarsest."""
+    selections: tuple[str, ...] = ("random",)
+    natural: tuple[bool, ...] = (False,)
+    labels: tuple[str, ...] = ("hard",)
+    rounds: tuple[int, ...] = field(default_factory=lambda: ROUNDS)
+    """Students of each way still in, after each round. A round drops the worse half, and who is shown to be behind."""
+    shared: int = field(default_factory=lambda: SHARED_CODECS)
+    """Number of codecs, the best for the first selection, that other ways try."""
+    finalists: int = 2
+    """Ways that no round drops for their number alone."""
+
+    @classmethod
+    def of(
+        cls, train: Source, byte_budget: int, *, quick: bool = False, natural: bool = False,
+        labels: Sequence[str] = ("hard",), expected: int = 1,
+    ) -> "RealSetSpace":  # fmt: skip
+        """Return the ways that are tried for such data and bytes.
+
+        Args:
+            quick: fewer: no qualities of picture files, no other proportions, one codec for other selections.
+            natural: the proportions that come first where classes differ in size.
+            labels: ``hard`` first, and soft ones to try, too.
+            expected: about how many samples of each class will fit, for the cost of selections.
+        """
+        codecs = candidate_codecs(train.input, quick, byte_budget)
+        classes, is_classification = len(train.classes), isinstance(get_task(train), Classification)
+        sizes = set(train.labels.bincount(minlength=max(1, classes)).tolist())
+        both = (natural, not natural) if len(sizes) > 1 and classes > 1 else (False,)
+        if train.input.parts or not is_classification:
+            return cls(codecs=codecs, natural=both[:1])
+        cost = selection_operations(train, "k-means", [expected] * max(1, classes))
+        cheap = [s for s in SELECTIONS if s != "k-means" or cost <= MAX_SELECTION_OPERATIONS]
+        kept = tuple(form for form in labels if form != "top3" or classes > 3)
+        if quick:
+            return cls(
+                codecs=codecs, selections=tuple(cheap), natural=both[:1], labels=kept, rounds=QUICK_ROUNDS, shared=1,
+                finalists=1,
+            )  # fmt: skip
+        return cls(codecs=codecs, selections=tuple(cheap), natural=both, labels=kept)
+
+    @property
+    def first_group(self) -> tuple[str, bool, str]:
+        """The group that every codec is tried with."""
+        return self.selections[0], self.natural[0], self.labels[0]
+
+    def other_groups(self) -> list[tuple[str, bool, str]]:
+        """Return the groups that differ from the first in one respect."""
+        selection, natural, labels = self.first_group
+        return [
+            *((s, natural, labels) for s in self.selections[1:]),
+            *((selection, n, labels) for n in self.natural[1:]),
+            *((selection, natural, one) for one in self.labels[1:]),
+        ]
+
+    def count_codecs(self) -> int:
+        return sum(len(family) for family in self.codecs)
+
+    def count_students(self) -> int:
+        """Return the maximum number of trial students."""
+        codecs, others = self.count_codecs(), len(self.other_groups()) * self.shared
+        total, ways = 0, codecs
+        for n, (before, students) in enumerate(zip((0, *self.rounds), self.rounds, strict=False)):
+            total += ways * (students - before)
+            ways = max(self.finalists, -(-ways // 2))
+            if n == 0:
+                ways += others
+                total += others * students
+        return total + self.rounds[-1]
+
+
+def candidate_codecs(
+    spec: InputSpec, quick: bool = False, byte_budget: int = TIGHT_BYTES + 1
+) -> tuple[tuple[str, ...], ...]:
+    """Return the codecs tried for ``byte_budget``: families, each from the finest to the coarsest."""
+    if spec.parts:
+        return (("exact",),)
+    picture = get_kind(spec).value_range is not None and len(spec.shape) == 3 and min(spec.shape[1:]) >= 4
+    if not picture:
+        return (("exact", "uint4"),) if quick else (("exact", "float16", "uint8", "uint4", "uint2"),)
+    coloured = spec.shape[0] == 3
+    whole, half = ("exact", "uint4", "uint2", "uint1"), ("half:bits=8", "half:bits=4", "half:bits=2", "half:bits=1")
+    if quick:
+        return whole, half[1:], *((("mosaic:kind=jpeg,quality=50",),) if coloured else ())
+    quarter = ("half:bits=4,factor=4", "half:bits=2,factor=4", "half:bits=1,factor=4")
+    small = (quarter,) if byte_budget <= TIGHT_BYTES and min(spec.shape[1:]) >= 16 else ()
+    return whole, half, *small, *_file_codecs(spec.shape)
+
+
+def _file_codecs(shape: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+    """Return picture files that Pillow writes here, lossless ones first."""
+    if shape[0] not in (1, 3):
+        return ()
+    kinds = ["jpeg", *(["webp"] if features.check("webp") else [])]
+    qualities = sorted(_QUALITIES, reverse=True)
+    lossy = tuple(tuple(f"mosaic:kind={kind},quality={quality}" for quality in qualities) for kind in kinds)
+    return ("mosaic:kind=png",), *lossy
+
+
+def has_label_bits(codec: str) -> bool:
+    """Return whether a codec has a setting for the bits of soft labels."""
+    return any(f.name == "labels" for f in fields(parse_codec(codec)))  # type: ignore[arg-type]
