@@ -223,7 +223,7 @@ def test_baselines_and_hard_labels_are_scored_in_the_same_way(
     assert len(sums) > 1
     hard = to_scores(torch.nn.functional.one_hot(scored_set.hard_labels, 4).float())
     assert any(given.y.shape == hard.shape and torch.equal(given.y, hard) for given in mine)
-    assert card["baselines"].keys() == {"random", "herding", "random-soft", "random-items"}
+    assert card["baselines"].keys() == {"random", "herding", "random-soft", "random-items", "real"}
     assert card["scores"]["hlr"] is not None
     assert card["optimistic"] is False
 

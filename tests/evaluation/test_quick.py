@@ -195,7 +195,7 @@ def test_a_quick_look_tries_few_ways_and_says_which_rival_it_leaves_out(digits: 
     few = {**SMALL, "baselines": True, "seeds": 1, "epochs": 1}
     quick = potstill.evaluate(small, digits, quick=True, **few)
     rivals = quick.content["baselines"]
-    assert set(rivals) == {"random", "herding", "random-items"}
+    assert set(rivals) == {"random", "herding", "random-items", "real"}
     assert quick.content["left_out"] == {
         "random-soft": "a quick look at a set of classes alone does not train its teacher"
     }

@@ -92,7 +92,7 @@ def test_a_real_target_is_scored_in_its_unit_and_less_is_better(priced: Splits) 
     said = card.to_dict()
     assert "accuracy" not in said
     assert "per_class" not in said
-    assert list(said["baselines"]) == ["random", "random-items"]
+    assert list(said["baselines"]) == ["random", "random-items", "real"]
     every = [said, *said["baselines"].values(), said["full"], *said["networks"].values()]
     for part in every:
         score = part["score"]

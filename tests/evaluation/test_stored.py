@@ -76,7 +76,7 @@ def test_an_evaluation_reads_them_and_says_what_they_take(pictures: Splits, labe
     }  # fmt: skip
     score = potstill.evaluate(small, pictures, stored=store.path, **settings).to_dict()
     assert score["bytes"]["stored_labels"] == store.nbytes
-    assert set(score["baselines"]) == {"random", "herding", "random-items"}
+    assert set(score["baselines"]) == {"random", "herding", "random-items", "real"}
     asked = potstill.evaluate(small, pictures, **settings).to_dict()
     assert asked["accuracy"] != score["accuracy"]  # other views
     assert asked["baselines"]["random"]["mean"] == score["baselines"]["random"]["mean"]  # random sets ask the teacher

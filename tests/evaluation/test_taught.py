@@ -289,6 +289,7 @@ def test_an_evaluation_with_a_teacher(pictures: Splits, make_set: Any, monkeypat
         "random",
         "herding",
         "random-items",
+        "real",
     }  # with a teacher's labels random is random-soft
     taught = [given for given in seen if given.teachers is not None]
     plain = [given for given in seen if given.teachers is None]

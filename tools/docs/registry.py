@@ -76,6 +76,7 @@ _TRAITS = ("items", "labels", "works on", "trains first")
 
 ORDINARY = {
     "random",
+    "real",
     "margin",
     "entropy",
     "forgetting",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from potstill._util.progress import Callback
 from potstill._util.time_limit import TimeLimit
 from potstill.automl.auto import distil_automatically
+from potstill.automl.real import distil_real, is_searched
 from potstill.core import Codec, Method
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.output import SetOutput
@@ -195,6 +196,8 @@ def run(spec: RunSpec, limits: RunLimits | None = None, io: RunIO | None = None)
     with progress_context(io.progress) as reporter:
         if spec.method == "auto":
             return distil_automatically(spec, limits, io, reporter, output)
+        if is_searched(spec.method, spec.options):
+            return distil_real(spec, limits, io, reporter, output)
         _check_sharding(spec, limits, io)
         resolved = resolve_run(spec, limits)
         if io.snapshots is not None:

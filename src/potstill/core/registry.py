@@ -46,7 +46,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "graph-cut": "methods.selection.graph_cut:GraphCut",
         "contextual-diversity": "methods.selection.contextual_diversity:ContextualDiversity",
         "moderate": "methods.selection.moderate:Moderate", "zcore": "methods.selection.zcore:ZCore",
-        "random-soft": "methods.selection.random_soft:RandomSoft",
+        "random-soft": "methods.selection.random_soft:RandomSoft", "real": "methods.selection.real:Real",
         "least-confidence": "methods.selection.least_confidence:LeastConfidence",
         "entropy": "methods.selection.entropy:Entropy", "margin": "methods.selection.margin:Margin",
         "forgetting": "methods.selection.forgetting:Forgetting", "el2n": "methods.selection.el2n:EL2N",

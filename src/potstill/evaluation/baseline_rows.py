@@ -77,6 +77,8 @@ def measure_baselines(
                 if trial is None:
                     raise PotstillError("no sample of each class fits into the bytes of the set")
                 training_set = search.make(trial, draws)
+                if name == REAL:
+                    training_set = replace(training_set, trials=tuple(search.table()))
             except PotstillError as error:
                 failed[name] = str(error)
                 continue

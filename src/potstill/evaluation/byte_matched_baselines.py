@@ -44,7 +44,8 @@ from potstill.tasks import Classification, get_targets, get_task, is_ragged, joi
 __all__ = [
     "CHEAP_OPERATIONS", "LABEL_FORMS", "MAX_CODED_BYTES", "MIN_DRAWS", "TRIAL_STEPS", "BaselineContext", "Order",
     "SoftLabelFn", "SoftLabels", "baseline_byte_budget", "baseline_order", "count_exact_bytes", "count_strata",
-    "estimate_items", "holds", "make_item_matched", "max_items_per_class", "min_bytes", "pack_samples", "proportional", "take",
+    "estimate_items", "holds", "make_item_matched", "max_items_per_class", "min_bytes", "pack_samples", "proportional",
+    "take",
 ]  # fmt: skip
 
 Encodings: TypeAlias = Mapping[str, Encoded]

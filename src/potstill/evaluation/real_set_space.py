@@ -18,6 +18,8 @@ TIGHT_BYTES = 4096
 """Budget up to which images of a quarter of the size are tried too, if at least four pixels a side are left."""
 ROUNDS, QUICK_ROUNDS, SHARED_CODECS = (1, 2, 4), (1, 2), 3
 """Students of each way still in after each round, also of a quick search, and codecs that other ways try."""
+UNEVEN = 1.25
+"""Ratio of class sizes from which other proportions are tried, too."""
 MAX_SELECTION_OPERATIONS = 2e11
 """Operations up to which a selection other than random is tried: about a minute of a core."""
 _QUALITIES = (30, 60, 85)
@@ -83,8 +85,9 @@ class RealSetSpace:
         """
         codecs = candidate_codecs(train.input, quick, byte_budget)
         classes, is_classification = len(train.classes), isinstance(get_task(train), Classification)
-        sizes = set(train.labels.bincount(minlength=max(1, classes)).tolist())
-        both = (natural, not natural) if len(sizes) > 1 and classes > 1 else (False,)
+        sizes = train.labels.bincount(minlength=max(1, classes))
+        uneven = classes > 1 and int(sizes.max()) > UNEVEN * int(sizes.min())
+        both = (natural, not natural) if uneven else (natural and len(set(sizes.tolist())) > 1,)
         if train.input.parts or not is_classification:
             return cls(codecs=codecs, natural=both[:1])
         cost = selection_operations(train, "k-means", [expected] * max(1, classes))

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from potstill.methods.selection.moderate import Moderate
     from potstill.methods.selection.random import Random
     from potstill.methods.selection.random_soft import RandomSoft
+    from potstill.methods.selection.real import Real
     from potstill.methods.selection.stratified import Stratified
     from potstill.methods.selection.tdds import TDDS
     from potstill.methods.selection.zcore import ZCore
@@ -82,8 +83,8 @@ __all__ = [
     "LD", "LGM", "LPLD", "M3D", "MTT", "NCFM", "PAD", "RCIG", "RDED", "RFAD", "TDDS", "TESLA", "UFC", "WMDD",
     "Cartography", "ContextualDiversity", "DataDAM", "DynUnc", "Entropy", "FRePo", "FacilityLocation", "Forgetting",
     "Glicko", "GraNd", "GradMatch", "GraphCut", "Herding", "KCenter", "KMeans", "KMedian", "KNNGraph",
-    "LeastConfidence", "Margin", "Moderate", "RaTBPTT", "Random", "RandomSoft", "Remember", "SRe2L", "SRe2LPlus",
-    "Stratified", "ZCore",
+    "LeastConfidence", "Margin", "Moderate", "RaTBPTT", "Random", "RandomSoft", "Real", "Remember", "SRe2L",
+    "SRe2LPlus", "Stratified", "ZCore",
 ]  # fmt: skip
 
 

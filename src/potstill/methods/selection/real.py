@@ -41,7 +41,7 @@ class Real(Method[RealState]):
     """The best real samples in so many bytes: selection, codec, proportions and labels by search."""
 
     info: ClassVar[MethodInfo] = selection_info(
-        "The best coded real samples", "Potstill's own", 2026,
+        "The best coded real samples", "Potstill", 2026,
         tasks=("*",),
         multi_input=True,
         use_when="Take it first where bytes count: it keeps real samples in the codec that serves them best, which "

@@ -1,0 +1,151 @@
+"""The search for the best real samples: what it tries, what it drops, and what it keeps."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+import potstill
+from potstill.core import InputSpec, Splits
+from potstill.data import TensorSource
+from potstill.data.selection_order import order_samples
+from potstill.evaluation import real_set_space
+from potstill.evaluation.byte_matched_baselines import BaselineContext, SoftLabels
+from potstill.evaluation.real_set_space import RealSetSpace, RealWay, candidate_codecs
+from potstill.evaluation.real_sets import RealSetSearch, Trial, space_of
+from potstill.functional.coreset import herding
+from potstill.functional.label_simplex import keep_largest
+from potstill.nn import factory
+from potstill.rng import generator
+
+
+def _in_bytes(source: TensorSource) -> TensorSource:
+    low, high = source.inputs.min(), source.inputs.max()
+    return replace(source, inputs=((source.inputs - low) / (high - low) * 255).round().to(torch.uint8))
+
+
+def _context(source: Any, room: int, **changes: Any) -> BaselineContext:
+    make = factory("convnet-d1-w4", source.input, len(source.classes))
+    return BaselineContext(train=source, byte_budget=room, make=make, **{"seed": 0, "steps": 4, **changes})
+
+
+@pytest.fixture
+def source(pictures: Splits) -> TensorSource:
+    assert isinstance(pictures.train, TensorSource)
+    return _in_bytes(pictures.train)
+
+
+def test_a_quick_search_tries_few_bits_and_jpeg_of_colour() -> None:
+    for channels in (1, 3):
+        spec = InputSpec(kind="image", shape=(channels, 28, 28))
+        quick = [codec for family in candidate_codecs(spec, quick=True) for codec in family]
+        assert {"uint1", "uint2", "half:bits=1", "half:bits=2"} <= set(quick)
+        assert any("jpeg" in codec for codec in quick) == (channels == 3)
+        full = [codec for family in candidate_codecs(spec) for codec in family]
+        assert set(quick) - {"mosaic:kind=jpeg,quality=50"} < set(full)
+        assert len({c for c in full if "kind=jpeg" in c}) == 3
+
+
+def test_a_search_stays_within_the_students_that_it_announces(source: TensorSource) -> None:
+    for labels in (("hard",), ("hard", "top3")):
+        for quick in (True, False):
+            where = _context(source, 600, quick=quick)
+            search = RealSetSearch(where=where, space=space_of(where, labels=labels)).run()
+            assert 0 < search.trained <= search.space.count_students()
+            assert sum(len(t.rows) for t in search.trials) == search.trained
+            assert all(t.bytes <= 600 for t in search.trials if len(t.rows))
+            groups = {t.way.group for t in search.trials}
+            assert groups >= {search.space.first_group, *search.space.other_groups()[:2]}
+
+
+def test_a_search_is_repeated_by_its_seed_and_makes_what_it_chose(source: TensorSource) -> None:
+    where = _context(source, 600)
+    one, again = (RealSetSearch(where=where, space=space_of(where)).run() for _ in range(2))
+    assert one.table() == again.table()
+    assert one.chosen().way == again.chosen().way
+    made = one.make(one.chosen(), 2)
+    assert made.bytes <= 600
+    assert made.codec == made.way["codec"] == one.chosen().way.codec
+    assert len(made.pairs) == (1 if made.way["selection"] == "herding" else 2)
+
+
+def test_the_hopeless_are_dropped_and_get_no_more_students(
+    source: TensorSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Students say that the fewer the samples, the worse: more students go to the ways with many."""
+    monkeypatch.setattr(real_set_space, "ROUNDS", (1, 2, 4))
+    where = _context(source, 600)
+    search = RealSetSearch(where=where, space=replace(space_of(where), selections=("random",)))
+
+    class Students:
+        def student_scores(self, pairs: Any, students: Any) -> torch.Tensor:
+            return torch.full((len(students), 50), len(pairs[0][0]) / 100) + torch.arange(50) / 1e6
+
+    search.__dict__["probe"] = Students()
+    search.run()
+    counts = [len(t.rows) for t in search.trials]
+    assert counts[0] == 4
+    assert min(counts) == 1
+    assert search.trials[0].items == max(t.items for t in search.trials)
+    assert search.trained < 4 * len(counts) / 2
+
+
+def test_the_simplest_of_equal_ways_is_chosen(source: TensorSource) -> None:
+    where = _context(source, 600)
+    search = RealSetSearch(where=where, space=space_of(where)).run()
+    ways = {s: RealWay(codec="uint2", selection=s) for s in ("random", "herding")}
+    rows = torch.full((4, 100), 0.5, dtype=torch.float64)
+    plain, other = (Trial(way=ways[s], per_class=1, rows=rows, rounds=4) for s in ("random", "herding"))
+    search.trials = [other, plain]
+    assert search.chosen() is plain
+    other.rows = rows + 0.02
+    assert search.chosen() is other
+
+
+def test_orders_are_nested_and_those_of_their_names(source: TensorSource) -> None:
+    for selection in ("random", "herding", "k-means"):
+        orders = order_samples(source, selection, [5] * 4, 3)
+        assert all(len(set(o.tolist())) == 5 for o in orders)
+        assert all((source.labels[o] == c).all() for c, o in enumerate(orders))
+        if selection != "k-means":
+            assert all(
+                torch.equal(a[:3], b) for a, b in zip(orders, order_samples(source, selection, [3] * 4, 3), strict=True)
+            )
+    (index,) = torch.where(source.labels == 1)
+    rows = source.fetch(index).x
+    assert isinstance(rows, torch.Tensor)
+    found = order_samples(source, "herding", [5] * 4, 0)[1]
+    assert torch.equal(found, index[herding(rows.flatten(1), 5)])
+    with pytest.raises(potstill.PotstillError, match="selection of real samples"):
+        order_samples(source, "best", [1] * 4, 0)
+
+
+def test_the_three_largest_probabilities_are_kept_in_few_bits(source: TensorSource) -> None:
+    rows = torch.softmax(torch.randn(6, 7, generator=generator(0)), 1)
+    kept = keep_largest(rows, 3)
+    assert torch.allclose(kept.sum(1), torch.ones(6))
+    assert ((kept > 0).sum(1) == 3).all()
+    assert torch.equal(kept.argmax(1), rows.argmax(1))
+    assert torch.equal(keep_largest(rows, 7), rows)
+    calls: list[int] = []
+
+    def teacher(x: torch.Tensor) -> torch.Tensor:
+        calls.append(len(x))
+        return torch.softmax(x.flatten(1)[:, :4], 1)
+
+    soft = SoftLabels(source, teacher, "top3")
+    first, again = soft.encode(torch.tensor([3, 1])), soft.encode(torch.tensor([1, 3, 5]))
+    assert calls == [2, 1], "each sample is labelled once"
+    assert first.metadata["bits"] == again.metadata["bits"] == 4
+
+
+def test_uneven_classes_are_tried_in_both_proportions() -> None:
+    labels = torch.arange(3).repeat_interleave(torch.tensor([60, 30, 6]))
+    x = torch.randn(96, 5, generator=generator(0)) + 3 * labels[:, None]
+    table = TensorSource.make(x, labels, classes=("a", "b", "c"), name="uneven", kind="table")
+    space = RealSetSpace.of(table, 500, natural=True)
+    assert space.natural == (True, False)
+    assert ("random", False, "hard") in space.other_groups()
+    even = TensorSource.make(x, torch.arange(96) % 3, classes=("a", "b", "c"), name="even", kind="table")
+    assert RealSetSpace.of(even, 500, natural=True).natural == (False,)
