@@ -1,5 +1,6 @@
 """``--method auto``: what wins, what is said of it, and that the card's steps give the same bits without a clock."""
 
+import dataclasses
 import json
 import math
 
@@ -8,12 +9,14 @@ import torch
 
 import potstill
 from potstill.automl import auto, halving
-from potstill.automl.candidates import Candidate, usual_candidates
+from potstill.automl.candidates import AutoOptions, Candidate, usual_candidates
 from potstill.automl.halving import rung_sizes, share, steps_in, survivors
 from potstill.automl.result import describe_choice
 from potstill.automl.resume import Journal, pack_rows, stopwatch, unpack_rows
 from potstill.automl.scoring import Entry, HeldOut, Judge, is_behind, num_students
+from potstill.cli.commands import distill as command
 from potstill.cli.main import main
+from potstill.cli.parsing import parse
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.runs.loop import Interrupted
@@ -301,3 +304,40 @@ def test_plans_and_comparisons_are_refused_in_one_line(digits, tmp_path, capsys)
     words = ["compare", "digits", "--methods", "auto,dm", "--ipc", "1", "--out", str(tmp_path / "board"), "--quiet"]
     assert main(words) == 1
     assert "auto is not a method to compare" in capsys.readouterr().err
+
+
+def test_auto_is_the_default_and_an_option_of_one_method_means_dm(digits, monkeypatch):
+    seen = []
+
+    def watch(spec, *rest):
+        seen.append(spec.method)
+        raise PotstillError("seen")
+
+    monkeypatch.setattr("potstill.api.distill.run", watch)
+    given = ({}, {"time_limit": "1m"}, {"students": 2}, {"steps": 3}, {"iterations": 5}, {"preset": "quick"})
+    for options in (*given, {"labels": "learned"}, {"method": "random"}):
+        with pytest.raises(PotstillError, match="seen"):
+            potstill.distill(digits, ipc=1, **options)
+    assert seen == ["auto"] * 3 + ["dm"] * 4 + ["random"]
+
+
+@pytest.mark.parametrize(
+    ("words", "method"),
+    [
+        (["--ipc", "1"], "auto"),
+        (["--bytes", "2kB", "--time-limit", "1m", "--students", "2", "--quiet"], "auto"),
+        (["--ipc", "1", "--lr", "5"], "dm"),
+        (["--ipc", "1", "--steps=3"], "dm"),
+        (["--ipc", "1", "--class-shards", "2"], "dm"),
+        (["--ipc", "1", "--init", "noise"], "dm"),
+        (["--ipc", "1", "--method", "herding"], "herding"),
+    ],
+)
+def test_a_command_without_a_method_is_auto_or_dm(words, method):
+    assert parse("distill", ["digits", "--out", "a.safetensors", *words]).command.method == method
+
+
+def test_both_lists_of_options_of_one_method_agree():
+    for name in auto.OF_ONE_METHOD:
+        assert name in command.OF_ONE_METHOD
+    assert {field.name for field in dataclasses.fields(AutoOptions)} == command.OF_AUTO

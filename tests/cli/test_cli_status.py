@@ -17,7 +17,7 @@ from potstill.errors import PotstillError, PotstillWarning
 from potstill.runs import load_data as loading
 from potstill.runs.loop import Interrupted, Progress
 
-DISTILL = ["distill", "digits", "--ipc", "1"]
+DISTILL = ["distill", "digits", "--ipc", "1", "--method", "dm"]
 
 
 @pytest.fixture

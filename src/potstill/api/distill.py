@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from potstill._util.progress import Callback
 from potstill._util.time_limit import TimeLimit
-from potstill.automl.auto import distil_automatically
+from potstill.automl.auto import default_method, distil_automatically
 from potstill.automl.real import distil_real, is_searched
 from potstill.core import Codec, Method
 from potstill.dataset_file import Distilled
@@ -28,7 +28,7 @@ __all__ = ["distill", "run"]
 
 def distill(
     data: Any,
-    method: str | Method[Any] = "dm",
+    method: str | Method[Any] | None = None,
     *,
     ipc: int | None = None,
     items: int | None = None,
@@ -72,7 +72,8 @@ def distill(
         data: anything `potstill.load_data` takes or returns. Only the training split is read.
         method: a registered name (``potstill methods`` lists them), a method as a value, e.g. ``DM(iterations=500)``,
             or ``auto``: selected on a held-out split within ``time_limit``, with fields of
-            `potstill.automl.candidates.AutoOptions` as options (docs/guides/automatic.md).
+            `potstill.automl.candidates.AutoOptions` as options (docs/guides/automatic.md). Default: ``auto``, but
+            ``dm`` where something of one method is given, such as ``steps``, ``preset`` or a method's option.
         ipc: size budget: items per class, at least 1. Give exactly one of ``ipc``, ``items`` and ``bytes``. Default:
             none.
         items: size budget: items in all. Default: none.
@@ -150,7 +151,7 @@ def distill(
         ((1, 8, 8), 0)
     """
     spec = RunSpec(
-        data=data, method=method, ipc=ipc, items=items, bytes=bytes, balance=balance, preset=preset, seed=seed,
+        data=data, method="dm" if method is None else method, ipc=ipc, items=items, bytes=bytes, balance=balance, preset=preset, seed=seed,
         network=network, parametrization=parametrization, labels=labels, augment=augment, zca=zca, codec=codec,
         device=device, scores=scores, networks=networks, experts=experts, initial=initial, class_shards=class_shards,
         options=options,
@@ -162,6 +163,8 @@ def distill(
         progress=progress, preparing=preparing, log=log, executor=executor, checkpoint=checkpoint, resume=resume,
         snapshots=snapshots, out=out, force=force, command=command,
     )  # fmt: skip
+    if method is None:
+        spec = replace(spec, method=default_method(spec, limits, io))
     return run(spec, limits, io)
 
 

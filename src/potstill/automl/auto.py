@@ -23,12 +23,12 @@ from potstill._util.file_lock import exclusive_output
 from potstill._util.import_from_file import source_digests
 from potstill._util.progress import ProgressReporter
 from potstill.automl.candidate_run import CandidateRuns
-from potstill.automl.candidates import check_served, parse_candidates, parse_options
+from potstill.automl.candidates import AutoOptions, check_served, parse_candidates, parse_options
 from potstill.automl.halving import Race, steps_in
 from potstill.automl.result import Choice
 from potstill.automl.resume import Journal, stopwatch
 from potstill.automl.scoring import Entry, Judge
-from potstill.core import Source
+from potstill.core import Codec, Source
 from potstill.data import holdout
 from potstill.data.groups import source_key
 from potstill.dataset_file import Distilled
@@ -44,10 +44,23 @@ from potstill.runs.load_data import as_splits, pick_device
 from potstill.runs.loop import Interrupted, Progress, versions
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
 
-__all__ = ["distil_automatically"]
+__all__ = ["OF_ONE_METHOD", "default_method", "distil_automatically"]
 
+OF_ONE_METHOD = (
+    "steps", "preset", "parametrization", "labels", "augment", "zca", "scores", "networks", "experts", "initial",
+    "log", "snapshots", "class_shards",
+)  # fmt: skip
+"""Arguments that go with a method that is named, and not with ``auto``."""
 SECONDS = 300.0
 """The time limit where none is given."""
+
+
+def default_method(spec: RunSpec, limits: RunLimits, io: RunIO) -> str:
+    """Return the method of a run that names none: ``auto``, but ``dm`` where something of one method is given."""
+    values = {"steps": limits.steps, **vars(spec), "log": io.log, "snapshots": io.snapshots}
+    known = {field.name for field in dataclasses.fields(AutoOptions)}
+    plain = all(values[name] is None for name in OF_ONE_METHOD) and set(spec.options) <= known
+    return "auto" if plain and not isinstance(spec.codec, Codec) else "dm"
 
 
 def distil_automatically(
@@ -124,11 +137,7 @@ def _check_unset(spec: RunSpec, limits: RunLimits, io: RunIO) -> None:
         PotstillError: something is.
     """
     values = {"steps": limits.steps, **vars(spec), "log": io.log, "snapshots": io.snapshots}
-    names = (
-        "steps", "preset", "parametrization", "labels", "augment", "zca", "scores", "networks", "experts", "initial",
-        "log", "snapshots", "class_shards",
-    )  # fmt: skip
-    if given := next((name for name in names if values[name] is not None), None):
+    if given := next((name for name in OF_ONE_METHOD if values[name] is not None), None):
         raise PotstillError(
             f"auto chooses the method and what goes with it, but {given} was given; leave it out, name one method, or "
             "write it into candidates"

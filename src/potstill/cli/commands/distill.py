@@ -23,10 +23,18 @@ from potstill.cli.command import (
     optional,
 )  # fmt: skip
 from potstill.cli.option_types import Bytes, Seconds
+from potstill.cli.options import option_fields
 from potstill.cli.reading import data_words, load_data, set_summary
 
 __all__ = ["Distill", "RunOptions"]
 
+OF_ONE_METHOD = frozenset({
+    "steps", "preset", "parametrization", "labels", "augment", "zca", "scores", "networks", "initial", "init",
+    "experts", "log", "snapshots", "class_shards", "checkpoint_every", "profile_steps",
+})  # fmt: skip
+"""Options that go with a method that is named, and not with ``auto``."""
+OF_AUTO = frozenset({"candidates", "validation", "students", "confirm", "student_steps"})
+"""Options of ``auto``."""
 MIN_DIFFERENCE = 2.0
 """Seconds by which the whole command takes longer than its steps before both are said."""
 
@@ -39,7 +47,7 @@ class RunOptions(JobOptions, DataCommand):
     """The real data."""
     method: Annotated[str, arg(metavar="NAME")] = "dm"
     """Method: one of `potstill methods`, or auto: selected on a held-out split of the training data, within
-    --time-limit."""
+    --time-limit. (distill: auto by default, but dm with an option of one method)"""
     ipc: Annotated[int | None, optional("N")] = None
     """Size budget: items per class."""
     items: Annotated[int | None, optional("N")] = None
@@ -178,9 +186,20 @@ class Distill(ForceOption, RunOptions):
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".safetensors",)}
 
     @classmethod
+    def _with_method(cls, words: Sequence[str]) -> Sequence[str]:
+        """Add ``--method auto`` where neither a method nor an option of one method is given."""
+        flags = [word.partition("=")[0] for word in words if word.startswith("-")]
+        names = {flag.removeprefix("--").replace("-", "_") for flag in flags}
+        known = {field.flag for field in option_fields(cls)}
+        known |= {f"--{name.replace('_', '-')}" for name in OF_AUTO}
+        named = {"method", "recipe"} | OF_ONE_METHOD
+        is_auto = not named & names and all(flag.replace("_", "-") in known for flag in flags)
+        return [*words, "--method", "auto"] if is_auto else words
+
+    @classmethod
     def expand_words(cls, words: Sequence[str]) -> Sequence[str]:
         """Write ``--resume [force]`` with its value, too, so that a word after it is not taken for one."""
-        words, expanded = super().expand_words(words), []
+        words, expanded = super().expand_words(cls._with_method(words)), []
         for word, following in zip(words, [*words[1:], ""], strict=True):
             if word == "--resume":
                 expanded.append(f"--resume={'force' if following == 'force' else 'yes'}")
