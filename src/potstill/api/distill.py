@@ -151,7 +151,8 @@ def distill(
         ((1, 8, 8), 0)
     """
     spec = RunSpec(
-        data=data, method="dm" if method is None else method, ipc=ipc, items=items, bytes=bytes, balance=balance, preset=preset, seed=seed,
+        data=data, method="dm" if method is None else method, ipc=ipc, items=items, bytes=bytes, balance=balance,
+        preset=preset, seed=seed,
         network=network, parametrization=parametrization, labels=labels, augment=augment, zca=zca, codec=codec,
         device=device, scores=scores, networks=networks, experts=experts, initial=initial, class_shards=class_shards,
         options=options,
