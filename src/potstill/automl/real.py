@@ -54,7 +54,7 @@ def is_searched(method: str | Method[Any], options: Mapping[str, Any]) -> bool:
 def distil_real(
     spec: RunSpec, limits: RunLimits, io: RunIO, reporter: ProgressReporter, output: SetOutput | None
 ) -> Distilled:
-    """Return the best real set of ``spec``'s bytes or items, with the search in its metadata as ``choice``.
+    """Return the best real set of ``spec``'s bytes or items, with the search in its record as ``choice``.
 
     Args:
         spec: its method is ``real``. A codec, a balance or labels that it names are kept. For items, the codec is the
@@ -78,7 +78,10 @@ def distil_real(
     while spec.bytes is not None and _total(small) > spec.size_budget.amount:  # soft labels took more than foreseen
         run = _with_counts(run, [max(1, count - 1) for count in run.problem.counts])
         small = execute(run, limits, io, reporter, output=output)
-    small.metadata.setdefault("choice", _choice(search, trial, spec, seconds, len(splits.train)))
+    if small.choice is None:
+        small.record["choice"] = _choice(search, trial, spec, seconds, len(splits.train))
+    if output is not None and small.path is None:
+        output.write(small)
     return small
 
 
@@ -199,7 +202,7 @@ def _choice(search: RealSetSearch, trial: Trial, spec: RunSpec, seconds: float, 
     if not search.trained:
         text = f"Real samples by {way.describe()}: the only way that was left to try."
     return {
-        "answer": "real", "text": text, "chosen": way.to_dict(), "seconds": round(seconds, 3),
+        "text": text, "chosen": way.to_dict(), "seconds": round(seconds, 3),
         "held": {"made_of": made_of, "choose": held, "samples": samples},
         "students": {
             "network": search.where.make.name, "steps": search.where.steps, "trained": search.trained,

@@ -14,6 +14,10 @@ from potstill.tasks import Metric, get_task
 __all__ = ["Choice", "describe_choice"]
 
 
+_SHOWN = 5
+"""Ways of method ``real`` that are shown."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choice:
     """Everything that a choice found out; `to_dict` is `Distilled.choice`."""
@@ -163,8 +167,10 @@ def describe_choice(choice: Mapping[str, Any]) -> str:
     """Return everything that was tried as a table, the best first, and the sentence of the answer below it.
 
     Args:
-        choice: what `Choice.to_dict` returned.
+        choice: what `Choice.to_dict` returned, or the choice of method ``real``.
     """
+    if "chosen" in choice and isinstance(choice["chosen"], Mapping):
+        return _describe_real(choice)
     metric = Metric.from_scorecard({"score": choice["metric"]})
     rows: list[tuple[float, tuple[str, ...]]] = []
     for tried in [t for t in choice["tried"] if t["left_out"] is None]:
@@ -191,4 +197,16 @@ def describe_choice(choice: Mapping[str, Any]) -> str:
         lines.append(
             "Left out: " + "; ".join(f"{Candidate.parse(t['name']).describe()} ({t['left_out']})" for t in lost)
         )
+    return "\n".join([*lines, choice["text"]])
+
+
+def _describe_real(choice: Mapping[str, Any]) -> str:
+    """Return the best ways to keep real samples that were tried, and the sentence of the answer."""
+    lines = ["the best ways that were tried, of a part of the data"]
+    for tried in choice["tried"][:_SHOWN]:
+        score = tried.get("accuracy", tried.get("score"))
+        shown = "" if score is None else f": {score:.1%}" if "accuracy" in tried else f": {score:.4g}"
+        labels = "" if tried["labels"] == "hard" else f", labels {tried['labels']}"
+        items = f", {tried['items']:,} in {tried['bytes']:,} bytes" if "items" in tried else ""
+        lines.append(f"{tried['selection']}, {tried['balance']} proportions, {tried['codec']}{labels}{items}{shown}")
     return "\n".join([*lines, choice["text"]])
