@@ -22,7 +22,8 @@ patches   codes of ``bits`` bits, ``.group`` of each patch in ``group_bits``, ``
           (`potstill.codecs.patches`)
 ========  ==============================================================================================================
 
-Codes are packed as `potstill.functional.packing` says.
+Codes are packed as `potstill.functional.packing` says; where ``stream`` names a layout, they are a stream of
+`potstill.codecs.bitstream` instead.
 """
 
 import importlib
@@ -33,6 +34,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from potstill.codecs.bitstream import expand_encoded
 from potstill.core import ContextCodec, DecodeContext, Encoded
 from potstill.core.registry import create, targets
 from potstill.errors import PotstillError
@@ -209,6 +211,7 @@ def decode(stored: Encoded, context: DecodeContext | None = None) -> Tensor:
     Raises:
         PotstillError: description and tensors do not fit each other, or there is no such codec.
     """
+    stored = expand_encoded(stored)
     name = stored.metadata.get("codec")
     decoder = DECODERS.get(name) if isinstance(name, str) else None
     if (

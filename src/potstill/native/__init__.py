@@ -4,6 +4,6 @@ Without a C compiler, on other processors or with ``POTSTILL_NATIVE=0`` torch's 
 by rounding only.
 """
 
-from potstill.native.build import available, computing, loaded_kernels, run, versions
+from potstill.native.build import available, computing, has_kernel, loaded_kernels, run, versions
 
-__all__ = ["available", "computing", "loaded_kernels", "run", "versions"]
+__all__ = ["available", "computing", "has_kernel", "loaded_kernels", "run", "versions"]

@@ -27,7 +27,7 @@ from torch import Tensor
 from potstill._util.cache import make_cache_folder
 from potstill._util.cache_dir import cache_dir
 
-__all__ = ["available", "computing", "library", "loaded_kernels", "run", "versions"]
+__all__ = ["available", "computing", "has_kernel", "library", "loaded_kernels", "run", "versions"]
 
 _FLAGS = ("-O3", "-std=gnu11", "-fopenmp", "-fPIC")
 _FOR = {
@@ -35,14 +35,22 @@ _FOR = {
     "AVX2": ("-march=x86-64-v3", "-DL=8"),
 }
 """Flags by torch's CPU capability (lowered by ``ATEN_CPU_CAPABILITY``)."""
+_EXACT = ("-O3", "-std=gnu11", "-fPIC", "-fwrapv")
 _SECONDS = 120
 _NAMES = ("winograd", "blocks")
+_INTEGER = ("coder",)
+"""Kernels of whole numbers: no threads, any processor, and the same results everywhere."""
 _LOADED: set[str] = set()
 
 
 def available() -> bool:
     """Return True if kernels can be used: Linux, AVX2 or AVX-512, a compiler or a cached library, not disabled."""
     return all(library(name) is not None for name in _NAMES)
+
+
+def has_kernel(name: str) -> bool:
+    """Return True if the kernels of ``name``.c can be used."""
+    return library(name) is not None
 
 
 def loaded_kernels() -> str:
@@ -115,15 +123,19 @@ def library(name: str) -> ctypes.CDLL | None:
         kernels = ctypes.CDLL(str(made))
     except (OSError, subprocess.SubprocessError):  # no folder, no compiler, an old one, another OpenMP
         return None
-    _LOADED.add(made.name.rpartition("-")[0])
+    if name not in _INTEGER:  # whose results depend on neither processor nor compiler
+        _LOADED.add(made.name.rpartition("-")[0])
     return _declare_types(kernels, _source(name).read_text())
 
 
 def _stem(name: str) -> str | None:
     """Return the prefix of a compiled kernel's file name; None if kernels are not available."""
-    if os.environ.get("POTSTILL_NATIVE") == "0" or not sys.platform.startswith("linux"):
+    if os.environ.get("POTSTILL_NATIVE") == "0":
         return None
-    if torch.backends.cpu.get_cpu_capability() not in _FOR:
+    if name in _INTEGER:
+        if not sys.platform.startswith(("linux", "darwin")):
+            return None
+    elif not sys.platform.startswith("linux") or torch.backends.cpu.get_cpu_capability() not in _FOR:
         return None
     if (compiler := _compiler()) is not None:
         return f"{_source_hash(name)}-{compiler[1]}"
@@ -134,14 +146,15 @@ def _source(name: str) -> Path:
     return Path(__file__).with_name(f"{name}.c")
 
 
-def _flags() -> tuple[str, ...]:
-    return _FLAGS + _FOR[torch.backends.cpu.get_cpu_capability()]
+def _flags(name: str) -> tuple[str, ...]:
+    capability = torch.backends.cpu.get_cpu_capability()
+    return _EXACT + _FOR.get(capability, ()) if name in _INTEGER else _FLAGS + _FOR[capability]
 
 
 def _source_hash(name: str) -> str:
     """Return ``name`` with a hash of source, flags and C library."""
     source = _source(name)
-    parts = [source.read_bytes(), source.with_name("vectors.h").read_bytes(), " ".join(_flags()).encode()]
+    parts = [source.read_bytes(), source.with_name("vectors.h").read_bytes(), " ".join(_flags(name)).encode()]
     names = [n for n in ("CS_GNU_LIBC_VERSION",) if n in os.confstr_names]  # other C libraries have no name for theirs
     parts += [(os.confstr(n) or "").encode() for n in names]
     return f"{name}-{hashlib.sha256(b'/'.join(parts)).hexdigest()[:16]}"
@@ -207,7 +220,7 @@ def _compile(name: str, stem: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=stem.parent) as place:
         open_calls, whole = Path(place, "kernels.o"), Path(place, "kernels.so")
         for words in (
-            [compiler[0], *_flags(), "-c", str(_source(name)), "-o", str(open_calls)],
+            [compiler[0], *_flags(name), "-c", str(_source(name)), "-o", str(open_calls)],
             [compiler[0], "-shared", str(open_calls), "-o", str(whole)],
         ):
             subprocess.run(words, check=True, capture_output=True, timeout=_SECONDS)
