@@ -12,7 +12,7 @@ FOR_OTHERS = ("integrations", "testing")
 OF_TASKS = ("tasks/geometry.py: move_boxes",)
 """What a task from outside names: none of this package's has boxes."""
 PUBLIC = (
-    "codecs/entropy.py: decompress_tensor", "execution/ranks.py: run_on_ranks",
+    "execution/ranks.py: run_on_ranks",
     "methods/engine/loss_objective.py: LossObjective",
 )  # fmt: skip
 """For people: the inverse of what weighs a set, work on ranks that Ray Train starts, an objective from a loss."""

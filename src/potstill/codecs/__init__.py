@@ -1,5 +1,6 @@
 """Codecs: encoding of tensors in few bits, and decoding of what a file holds."""
 
+from potstill.codecs.bitstream import compress_encoded
 from potstill.codecs.container import decode, encoded_bytes
 from potstill.codecs.exact import Exact, Float, encode_classes, encode_ints, encode_probabilities
 from potstill.codecs.names import format_codec, parse_codec
@@ -18,6 +19,7 @@ __all__ = [
     "Float",
     "Uniform",
     "bits_per_value",
+    "compress_encoded",
     "decode",
     "encode_classes",
     "encode_ints",

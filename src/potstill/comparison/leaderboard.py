@@ -103,7 +103,7 @@ def _row(key: str, of: Sequence[_MeasuredSet], cards: _Cards) -> _Row:
     return row | {
         "file": cell.file.name, "scorecard": {name: v for name, v in first.result.items() if name not in _LARGE},
         "items": about.get("items"), "codec": about.get("codec"), "bytes": held.get("total"),
-        "coded": held.get("coded"), "seconds": _mean_of([_making_seconds(card) for card in cards.values()]),
+        "seconds": _mean_of([_making_seconds(card) for card in cards.values()]),
         "evaluate_seconds": _mean_of([card.get("cost", {}).get("seconds") for card in cards.values()]),
     }  # fmt: skip
 

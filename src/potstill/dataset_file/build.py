@@ -14,7 +14,7 @@ from potstill.core.nested import named_tensors, num_samples, tensor_names, tree_
 from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.metadata import FORMAT, input_to_json, scores_to_json, task_to_json, to_json
 from potstill.dataset_file.normalization import normalization_to_json, to_float32
-from potstill.dataset_file.payload_io import bytes_by_part, decode_contents, encode_contents, entropy_coded_size
+from potstill.dataset_file.payload_io import bytes_by_part, decode_contents, encode_contents
 from potstill.dataset_file.validate import (
     LEARNED_LR,
     check_content,
@@ -30,8 +30,6 @@ from potstill.tasks import Classification
 
 __all__ = ["build", "to_stored_form"]
 
-_MAX_ENTROPY_CODED = 2**20
-"""Largest set in bytes whose entropy-coded size is measured: takes up to three seconds."""
 _SELF = "this set"
 
 
@@ -81,8 +79,6 @@ def build(contents: Contents, schema: Schema, provenance: Provenance, encoding: 
     }  # fmt: skip
     encoded, described = encode_contents(contents, replace(schema, task=task), encoding)
     sizes = bytes_by_part(encoded)
-    if encoding.measure_entropy and sizes["total"] <= _MAX_ENTROPY_CODED:
-        sizes["coded"] = entropy_coded_size(encoded, described)
     metadata = to_json({**metadata, "codec": {**metadata.get("codec", {}), **described}, "bytes": sizes})
     decoded = decode_contents(dict(encoded), metadata, schema.normalization, 2**62, encoding.assets or None)
     if decoded.inputs is None:

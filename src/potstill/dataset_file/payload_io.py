@@ -15,7 +15,7 @@ from torch import Tensor
 
 from potstill._util.input_limits import limit_hint, limits
 from potstill.codecs import decode, encode_classes, encode_ints, encode_probabilities, format_codec
-from potstill.codecs.entropy import compress_tensor
+from potstill.codecs.bitstream import compress_encoded
 from potstill.codecs.exact import Exact, Float
 from potstill.codecs.uniform import Uniform
 from potstill.core import (
@@ -42,9 +42,9 @@ from potstill.parametrize.named_inputs import parse_parametrization
 from potstill.tasks import is_ragged, join_targets, split_targets
 
 __all__ = [
-    "CAPTIONS", "SHARED", "bytes_by_part", "decode_contents", "decode_input_tensor", "decode_inputs", "decode_payload",
-    "encode_contents", "encode_input_tensor", "encode_inputs", "encode_labels", "encode_scores", "encode_targets",
-    "encode_texts", "entropy_coded_size", "pop_targets", "quantizes_normalised",
+    "CAPTIONS", "SHARED", "bytes_by_part", "compress_parts", "decode_contents", "decode_input_tensor", "decode_inputs",
+    "decode_payload", "encode_contents", "encode_input_tensor", "encode_inputs", "encode_labels", "encode_scores",
+    "encode_targets", "encode_texts", "pop_targets", "quantizes_normalised",
 ]  # fmt: skip
 
 DECODED, CAPTIONS, SCORES, LABELS = "decoded", "captions", "scores", "labels"
@@ -84,6 +84,8 @@ def encode_contents(contents: Contents, schema: Schema, encoding: Encoding) -> t
     if contents.weights is not None:
         parts["weights"] = Float().pack(contents.weights)
     parts |= {LEARNED + name: Float().pack(tensor) for name, tensor in contents.learned.items()}
+    if encoding.entropy_coding:
+        parts = compress_parts(parts, contents.labels)
     written = {f"{name}{suffix}": t for name, e in parts.items() for suffix, t in e.tensors.items()}
     if contents.payload and (encoding.decoder is None or encoding.include_decoded):
         written |= {f"{DECODED}/{n}" if n else DECODED: t for n, t in named_tensors(inputs).items()}
@@ -93,6 +95,18 @@ def encode_contents(contents: Contents, schema: Schema, encoding: Encoding) -> t
         "name": format_codec(codec), "tensors": {n: dict(e.metadata) for n, e in parts.items()},
     }  # fmt: skip
     return written, described | ({"normalised": normalised} if normalised else {})
+
+
+def compress_parts(parts: Mapping[str, Encoded], labels: Tensor) -> dict[str, Encoded]:
+    """Return the parts of a file with their codes as arithmetic-coded streams where those are smaller.
+
+    Args:
+        labels: of the items; sorted classes are a context.
+    """
+    groups: list[int] = []
+    if labels.dtype == torch.int64 and labels.ndim == 1 and not bool((labels < 0).any()):
+        groups = torch.unique_consecutive(labels, return_counts=True)[1].tolist()
+    return {name: compress_encoded(part, groups) for name, part in parts.items()}
 
 
 def encode_labels(labels: Tensor, classes: int | None, codec: Codec) -> Encoded:
@@ -415,20 +429,6 @@ def _decode_part(
     check_shapes("its payload", decoded, spec, n)
     inputs = decoded if space == "data" else normalization.invert(decoded)
     return tree_map(lambda x: (x.float() if x.is_floating_point() else x).contiguous(), inputs)  # type: ignore[no-any-return]
-
-
-def entropy_coded_size(tensors: Mapping[str, Tensor], described: Mapping[str, Any]) -> int:
-    """Return the bytes of a file's tensors after lossless entropy coding (`potstill.codecs.entropy`).
-
-    Args:
-        described: the metadata's ``codec``.
-    """
-    total = 0
-    for name, tensor in tensors.items():
-        description = described["tensors"].get(name, {})
-        has_codes = description.get("codec") not in (None, "float", "runs", "mosaic")
-        total += len(compress_tensor(tensor, description.get("bits") if has_codes else None)[1])
-    return total
 
 
 def bytes_by_part(tensors: Mapping[str, Tensor]) -> dict[str, int]:

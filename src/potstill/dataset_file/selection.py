@@ -27,7 +27,14 @@ from potstill.dataset_file.metadata import (
     parse_metadata,
 )
 from potstill.dataset_file.normalization import read_normalization
-from potstill.dataset_file.payload_io import CAPTIONS, decode_inputs, encode_inputs, encode_targets, encode_texts
+from potstill.dataset_file.payload_io import (
+    CAPTIONS,
+    compress_parts,
+    decode_inputs,
+    encode_inputs,
+    encode_targets,
+    encode_texts,
+)
 from potstill.dataset_file.replacing import describe_conflict
 from potstill.dataset_file.validate import check_shapes
 from potstill.errors import PotstillError
@@ -150,6 +157,10 @@ def materialize(path: Path, source: Source) -> Distilled:
         encoded |= encode_targets(get_targets(source)[index], classes, codec, ragged=is_ragged(get_task(source)))
     if texts := getattr(source, "texts", ()):
         encoded |= encode_texts([texts[i] for i in index.tolist()])
+    if any("stream" in str(described) for described in metadata["codec"]["tensors"].values()):
+        # Soft labels are no context, and are in the file.
+        hard = any(name.startswith("labels") for name in encoded)
+        encoded = compress_parts(encoded, get_targets(source)[index] if hard else torch.zeros(0))
     for name, part in encoded.items():
         if dict(part.metadata) != metadata["codec"]["tensors"].get(name):
             raise PotstillError(

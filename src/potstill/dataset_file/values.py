@@ -84,5 +84,5 @@ class Encoding:
     """Shared tensors that the decoder needs, by the asset's name; they are not written."""
     include_decoded: bool = False
     """Write decoded inputs beside the payload even if there is a decoder."""
-    measure_entropy: bool = True
-    """Add the entropy-coded size of a small set to its metadata (``bytes.coded``)."""
+    entropy_coding: bool = True
+    """Write codes as arithmetic-coded streams where those are smaller (`potstill.codecs.bitstream`)."""

@@ -1,9 +1,11 @@
 """Real samples in the bytes of a distilled set: as many as fit, as decoded from their file.
 
-How they are selected and written is searched by `potstill.evaluation.real_sets`. Both sides are charged for labels, and
-neither for a whitening, which is applied to both.
+How they are selected and written is searched by `potstill.evaluation.real_sets`. Both sides are charged the bytes of
+their arithmetic-coded streams (`potstill.codecs.bitstream`) and their labels, and neither a whitening, which is applied
+to both.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +25,6 @@ from potstill.codecs import (
     label_bytes,
     parse_codec,
 )
-from potstill.codecs.entropy import entropy_coded_bytes
 from potstill.codecs.exact import encode_ints
 from potstill.core import Encoded, Inputs, NetworkFactory, Source
 from potstill.core.nested import OFFSETS, VALUES, named_tensors, single_tensor, to_device
@@ -31,7 +32,12 @@ from potstill.data.groups import get_groups
 from potstill.data.real_data import RealData
 from potstill.data.selection_order import order_samples
 from potstill.data.splits import TimeOrdered, stratify
-from potstill.dataset_file.payload_io import decode_input_tensor, encode_input_tensor, quantizes_normalised
+from potstill.dataset_file.payload_io import (
+    compress_parts,
+    decode_input_tensor,
+    encode_input_tensor,
+    quantizes_normalised,
+)
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import Pair
 from potstill.evaluation.training_sets import TrainingSet
@@ -85,7 +91,7 @@ class ProportionalOrder(list[Tensor]):
 
 def baseline_byte_budget(sizes: Mapping[str, int]) -> int:
     """Return the bytes of a set without its whitening, which is applied to both sides."""
-    return sum(size for name, size in sizes.items() if name not in ("total", "coded", "whitening"))
+    return sum(size for name, size in sizes.items() if name not in ("total", "whitening"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +219,14 @@ def _targets_stored(train: Source, index: Tensor) -> Encodings:
     return {name: _part(t, "exact") for name, t in zip((VALUES, OFFSETS), split_targets(targets), strict=True)}
 
 
-def _size(stored: tuple[Encodings, Encodings]) -> int:
-    return sum(encoded_bytes(part) for side in stored for part in side.values())
+def _size(stored: tuple[Encodings, Encodings], labels: Tensor) -> int:
+    """Return the bytes of samples in a file: of their arithmetic-coded streams, with hard labels as context."""
+    return sum(encoded_bytes(part) for side in stored for part in compress_parts(side, labels).values())
+
+
+def _context_labels(train: Source, index: Tensor, soft: object) -> Tensor:
+    """Return the labels that a file with such labels has as a context: hard ones alone."""
+    return torch.zeros(0) if soft else train.labels[index].cpu()
 
 
 def take(order: Order, per_class: int) -> Int[Tensor, " m"]:
@@ -239,11 +251,12 @@ def max_items_per_class(
     """
     most = max(len(of_class) for of_class in order)
 
-    def fits(n: int) -> bool:
+    def size(n: int) -> int | None:
+        index = take(order, n)
         try:
-            return _size(_stored(train, take(order, n), codec, soft, indexed)) <= byte_budget
+            return _size(_stored(train, index, codec, soft, indexed), _context_labels(train, index, soft))
         except PotstillError:
-            return False  # too many for one picture file, or values that the codec does not hold
+            return None  # too many for one picture file, or values that the codec does not hold
 
     def foreseen(n: int) -> bool:
         return _foreseen(train, take(order, n), codec, soft) <= byte_budget
@@ -251,10 +264,34 @@ def max_items_per_class(
     if not train.input.parts and has_fixed_size(parse_codec(codec)):
         with suppress(PotstillError):  # no such shapes
             found = _most(foreseen, most, guess)
-            if byte_budget > MAX_CODED_BYTES and (found == 0 or fits(found)):
+            if byte_budget > MAX_CODED_BYTES and (found == 0 or (size(found) or 0) <= byte_budget):
                 return found
             guess = found
-    return _most(fits, most, max(1, guess))
+    return _most_in_bytes(size, byte_budget, most, max(1, guess))
+
+
+def _most_in_bytes(size: Callable[[int], int | None], budget: int, most: int, guess: int) -> int:
+    """Return the largest number up to ``most`` whose size is within the budget, assuming monotonicity.
+
+    Sizes are nearly proportional, so that each number tried is where a line through the last ones meets the budget.
+    """
+    low, high, low_size, high_size = 0, most + 1, 0.0, math.inf
+    n = max(1, min(guess, most))
+    while high - low > 1:
+        found = size(n)
+        if found is not None and found <= budget:
+            low, low_size = n, found
+        else:
+            high, high_size = n, math.inf if found is None else found
+        if high > most and low:
+            n = min(most, max(low + 1, low * budget // max(1, round(low_size))))
+        elif math.isinf(high_size):
+            n = (low + high) // 2
+        else:
+            slope = (high_size - low_size) / (high - low)
+            n = low + int((budget - low_size) / max(slope, 1e-9))
+        n = min(high - 1, max(low + 1, n))
+    return low
 
 
 def _most(fits: Callable[[int], bool], most: int, guess: int) -> int:
@@ -278,18 +315,14 @@ def pack_samples(
     per_class: int,
     codec: str,
     rows: SoftLabelFn | SoftLabels | None = None,
-    *,
-    code: bool = False,
 ) -> TrainingSet:
     """Return samples as decoded from their file, one pair for each draw.
 
     Args:
-        code: also compute the entropy-coded size, which takes time.
         rows: soft labels, or what gives them of the real inputs before they are packed.
     """
     pairs: list[Pair] = []
     sizes: list[int] = []
-    coded: list[int | None] = []
     picture = get_kind(train.input).value_range is not None
     soft = rows if isinstance(rows, SoftLabels) or rows is None else SoftLabels(train, rows)
     for order in draws:
@@ -300,13 +333,8 @@ def pack_samples(
         if "" in inputs:
             x = decode_input_tensor(inputs[""], quantizes_normalised(parse_codec(codec), picture), train.normalization)
         pairs.append((train.normalization.apply(to_device(x, train.device)), y.to(train.device)))
-        sizes.append(_size((inputs, labels)))
-        parts = [entropy_coded_bytes(part) for part in (*inputs.values(), *labels.values())] if code else [None]
-        coded.append(None if None in parts else sum(p for p in parts if p is not None))
-    return TrainingSet(
-        pairs=pairs, bytes=max(sizes), per_class=per_class, codec=codec,
-        entropy_coded_bytes=None if None in coded else max(c for c in coded if c is not None),
-    )  # fmt: skip
+        sizes.append(_size((inputs, labels), _context_labels(train, index, soft)))
+    return TrainingSet(pairs=pairs, bytes=max(sizes), per_class=per_class, codec=codec)
 
 
 def baseline_order(train: Source, name: str, seed: int, draw: str, most: int | None = None) -> Order:
@@ -334,7 +362,7 @@ def make_item_matched(where: BaselineContext, counts: Sequence[int], draws: int)
         [of_class[:count] for of_class, count in zip(order, counts, strict=True)]
         for order in (baseline_order(where.train, "random", where.seed, f"{n}") for n in range(draws))
     ]
-    return pack_samples(where.train, taken, max(counts), "exact", code=True)
+    return pack_samples(where.train, taken, max(counts), "exact")
 
 
 def min_bytes(train: Source, order: Order, codecs: Sequence[str], soft: SoftLabels | bool) -> int:

@@ -253,7 +253,7 @@ def _content(
     side_by_side = 1 if alone else min(context.students, context.side_by_side)
     baselines = {
         name: context.with_score(context.summarize(m)) | {
-            "bytes": s.bytes, "coded": s.entropy_coded_bytes, "items": s.items,
+            "bytes": s.bytes, "items": s.items,
             "per_class": s.per_class if train.classes and not _is_natural(r, s) else None, "codec": s.codec,
             **({"balance": "natural"} if _is_natural(r, s) else {}),
             **{key: s.way[key] for key in ("selection", "labels") if key in s.way},
@@ -282,7 +282,7 @@ def _content(
         "difference": gaps,
         "full": None if r.reference is None else context.with_score(r.reference),
         "scores": dict(r.scores),
-        "bytes": {"coded": None, **card["bytes"]} | _label_bytes(context, r.stored),
+        "bytes": dict(card["bytes"]) | _label_bytes(context, r.stored),
         "cost": {"seconds": round(time.monotonic() - started, 3), "device": str(train.device)}
         | ({"side_by_side": side_by_side} if side_by_side > 1 else {}),
         **(

@@ -115,7 +115,7 @@ class ModelBaseline:
         """Return a scorecard's JSON of the network, without its difference from a set."""
         units = {"units": self.measurement.units} if self.measurement.units else {}
         return context.with_score(context.summarize(self.measurement)) | units | {
-            "bytes": self.bytes, "coded": self.bytes, "items": None, "per_class": None, "codec": None,
+            "bytes": self.bytes, "items": None, "per_class": None, "codec": None,
             "network": str(self.spec), "parts": dict(self.parts), "steps": self.steps, "augment": self.augment,
             "tried": [dict(trial) for trial in self.trials], "seconds": round(self.seconds, 3),
         }  # fmt: skip

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor, nn
 
-from potstill.codecs import decode
-from potstill.codecs.entropy import entropy_coded_bytes
+from potstill.codecs import compress_encoded, decode, encoded_bytes
 from potstill.codecs.exact import encode_ints
 from potstill.core import Encoded
 from potstill.errors import PotstillError
@@ -240,13 +239,16 @@ class PackedModel:
     @property
     def bytes(self) -> int:
         """Stored bytes, entropy-coded."""
-        parts = (entropy_coded_bytes(part) for part in (self.ranges, self.channels, self.weights))
-        return len(self.description) + sum(0 if size is None else size for size in parts)
+        parts = (self.ranges, self.channels, self.weights)
+        return len(self.description) + sum(encoded_bytes(compress_encoded(part)) for part in parts)
 
     def to_dict(self) -> Mapping[str, Any]:
         """Return the bytes of each part."""
         named = {"scales": self.channels, "ranges": self.ranges, "weights": self.weights}
-        return {"description": len(self.description), **{n: entropy_coded_bytes(t) for n, t in named.items()}}
+        return {
+            "description": len(self.description),
+            **{n: encoded_bytes(compress_encoded(t)) for n, t in named.items()},
+        }
 
 
 def pack_network(network: QuantizedNetwork) -> PackedModel:

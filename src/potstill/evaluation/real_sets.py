@@ -180,7 +180,7 @@ class RealSetSearch:
             raise PotstillError(
                 f"one real sample{_each(where.train)} does not fit into the {where.byte_budget:,} bytes of the set"
             )
-        made = pack_samples(where.train, orders, min(numbers), way.codec, soft, code=True)
+        made = pack_samples(where.train, orders, min(numbers), way.codec, soft)
         return replace(made, trials=tuple(self.table(way.group)), way=way.to_dict())
 
     def table(self, group: tuple[str, bool, str] | None = None) -> list[dict[str, Any]]:

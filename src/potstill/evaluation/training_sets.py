@@ -24,8 +24,6 @@ class TrainingSet:
     pairs: Sequence[tuple[Inputs, Tensor]]
     bytes: int
     """Stored size of one pair; of several, the largest."""
-    entropy_coded_bytes: int | None = None
-    """Size after entropy coding; ``None``: unknown."""
     codec: str | None = None
     """Codec of the inputs."""
     per_class: int | None = None

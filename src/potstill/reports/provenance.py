@@ -21,9 +21,6 @@ def storage(entry: Entry) -> list[Html] | None:
         real, basis = _source_bytes(entry)
         rows = {key.capitalize(): to_number(held.get(key)) for key in ("inputs", "labels", "decoder")}
         rows["Total"] = total
-        rows["Total, entropy-coded"] = to_number(held.get("coded")) or to_number(
-            entry.scorecard_section("bytes").get("coded")
-        )
         rows[f"All real data ({basis})"] = real
         body = [
             row(name, size_value(size), class_="own" if name == "Total" else None)

@@ -386,7 +386,6 @@ class _SetBuilder:
         values: tuple[Contents, Encoding],
         codec: Codec,
         metadata: Mapping[str, Any] | None = None,
-        coded: bool = True,
     ) -> Distilled:
         run, problem, loop, train = self.execution.run, self.problem, self.loop, self.problem.train
         from_metadata = ("balance", "initial", "limits", "class_shards", "own_files", "run_digest")
@@ -422,7 +421,7 @@ class _SetBuilder:
         )
         schema = Schema(classes=train.classes, input=train.input, normalization=train.normalization, task=problem.task)
         assets = {asset.name: to_device(problem.assets[asset.name], "cpu") for asset in problem.decoder_assets}
-        encoding = dataclasses.replace(encoding, codec=codec, measure_entropy=coded, assets=assets)
+        encoding = dataclasses.replace(encoding, codec=codec, assets=assets)
         return build(contents, schema, provenance, encoding)
 
     @cached_property
@@ -446,13 +445,13 @@ class _SetBuilder:
             why = f"not tried, as a run of {steps} steps is shorter than the trial"
             return self._write(contents, Uniform(bits=8), {"auto": {"chosen": "uint8", "why": why, "tried": []}})
         codecs = {format_codec(codec): codec for codec in (Uniform(bits=bits) for bits in _BITS_TRIED)}
-        whole, device = self._write(contents, exact, coded=False), problem.train.device
+        whole, device = self._write(contents, exact), problem.train.device
 
         def students_see(small: Distilled) -> tuple[Tensor, Tensor]:
             return small.model_space().to(device), small.labels.to(device)
 
         def pair(name: str) -> tuple[Pair, int]:
-            small = self._write(contents, codecs[name], coded=False)
+            small = self._write(contents, codecs[name])
             return students_see(small), int(small.metadata["bytes"]["total"])
 
         limit = execution.clock

@@ -1,7 +1,8 @@
 """Encoded tensors with their codes as arithmetic-coded streams, and back.
 
 Metadata key ``stream`` names, for each tensor that is a stream, its layout: ``{"": "picture"}``. Streams of
-floating-point numbers name type and shape too (``"sequence:float16:190"``): all high halves of 16 bits, then all low ones.
+floating-point numbers name type and shape too (``"sequence:float16:190"``): all high halves of 16 bits, then all low
+ones.
 The number and bits of codes follow from the codec's own metadata.
 """
 
@@ -158,7 +159,7 @@ def _compress_floats(tensor: Tensor) -> tuple[str, bytes] | None:
 
 
 def _expand_floats(raw: bytes, said: str) -> Tensor:
-    name, kind, sizes = (said.split(":") + ["", ""])[:3]
+    name, kind, sizes = [*said.split(":"), "", ""][:3]
     dtype = next((dtype for dtype, known in _FLOATS.items() if known == kind), None)
     shape = tuple(int(n) for n in sizes.split("x") if n.isdecimal() and n.isascii() and len(n) < 8)
     if name != SEQUENCE.name or dtype is None or said != f"{name}:{kind}:{'x'.join(map(str, shape))}":

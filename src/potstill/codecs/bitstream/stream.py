@@ -1,8 +1,9 @@
 """Codes to a stream of bytes, and back.
 
-A stream begins with one byte that says how it is coded: 0 by bits, 1 by distance from a centre, 2 by one context for
-each decision; plus 4 if each column has a parent. Then come, as varints of seven bits, the centre, and the counts of
-the groups; then the parents, one byte each, and what the range coder wrote. Zeros at its end are left out.
+A stream begins with one byte. Its low three bits say how it is coded: 0 by bits, 1 by distance from a centre, 2 by
+one context for each decision, 4 by bits with a parent for each column. Its high five are a check: the lowest of the
+CRC-32 of the values, as 32-bit numbers. Then come, as varints of seven bits, the centre, and the counts of the groups;
+then the parents, one byte each, and what the range coder wrote. Zeros at its end are left out.
 
 ==========  ==============================================================================================
 groups      2 · k for k counts that follow, 2 · k + 1 for k equal ones of which one follows, 0: none
@@ -10,6 +11,7 @@ parents     one byte a column: 0 for none, or 1 + the number of an earlier colum
 ==========  ==============================================================================================
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -46,7 +48,8 @@ def encode_codes(
 
     Args:
         codes: (…), as their layout reads them, from 0 to 2^bits − 1.
-        groups: number of items of each class in order; ignored unless they are all items.
+        groups: number of items of each class in order; of items that are not as many, equal groups are scaled, and
+            others ignored.
         room: bytes that it may take; by default those of the codes packed.
 
     Returns:
@@ -63,7 +66,7 @@ def encode_codes(
     room = (codes.size * bits + 7) // 8 if room is None else room
     if codes.size * bits > MOST_MIXED:
         return _encoded(values, plane, bits, layout, bytes([_FAST]), room)
-    counts = _group_header(groups) if len(groups) > 1 and sum(groups) == plane[0] else _varint(0)
+    counts = _group_header(_fitted(groups, plane[0]))
     ways = [bytes([_TREE]) + counts] if layout.fine else []
     if layout.folded:
         centre = int(np.bincount(values).argmax())
@@ -89,7 +92,7 @@ def decode_codes(stream: bytes, shape: tuple[int, ...], bits: int, layout: Layou
     if size > (len(stream) + 8) << 19:
         raise PotstillError(_DAMAGED)
     values = np.zeros(size, np.int32)
-    if _decoded(stream, values, plane, bits, layout) is False:
+    if not _decoded(stream, values, plane, bits, layout) or stream[0] >> 3 != _check(values):
         raise PotstillError(_DAMAGED)
     codes = values.astype(np.int64).reshape(shape)
     if layout is SORTED:
@@ -104,7 +107,13 @@ def _encoded(
 ) -> bytes | None:
     out = np.zeros(max(1, room - len(head)), np.uint8)
     body = _code(head, values.copy(), plane, bits, layout, None, out)
-    return None if body is None or len(head) + len(body) > room else head + body
+    if body is None or len(head) + len(body) > room:
+        return None
+    return bytes([head[0] | _check(values) << 3]) + head[1:] + body
+
+
+def _check(values: NDArray[np.int32]) -> int:
+    return zlib.crc32(values.astype("<i4").tobytes()) & 31
 
 
 def _decoded(stream: bytes, values: NDArray[np.int32], plane: Plane, bits: int, layout: Layout) -> bool:
@@ -124,7 +133,7 @@ def _code(
     Returns:
         What was encoded, or anything; ``None``: the stream is damaged, or there was not enough room.
     """
-    way, at = head[0] if head else 255, 1
+    way, at = head[0] & 7 if head else 7, 1
     fast, folded = way == _FAST, way == _FOLDED
     decisions = len(values) * bits
     if way not in (_TREE, _FOLDED, _FAST, _PARENTS) or (not fast and decisions > MOST_MIXED):
@@ -170,10 +179,10 @@ def _code(
         size = run("coder", "code_fast", decoding, shape, _tensor(values), memory, _tensor(room), length, None)
     else:
         shape = torch.tensor([*plane, bits, int(folded), centre or 0, len(contexts), _slots(decisions)])
-        classes = np.repeat(np.arange(len(groups), dtype=np.int32), groups)
+        owners = np.repeat(np.arange(len(groups), dtype=np.int32), groups)
         plan = np.array([f for context in contexts for f in (*context, -1)], np.int32)
         size = run(
-            "coder", "code_mixed", decoding, shape, _tensor(classes), _tensor(values),
+            "coder", "code_mixed", decoding, shape, _tensor(owners), _tensor(values),
             _tensor(np.array(parents, np.int32)), _tensor(plan), _tensor(np.array(_SETTINGS, np.int32)),
             _tensor(coder_tables()), torch.empty(_memory(plane, contexts, decisions), dtype=torch.int32),
             _tensor(room), length, None,
@@ -219,8 +228,16 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     return 0, len(data) + 1
 
 
+def _fitted(groups: Sequence[int], items: int) -> Sequence[int]:
+    """Return the counts of groups of ``items``, none if they are not of these."""
+    groups = [count for count in groups if count > 0]
+    if len(set(groups)) == 1 and items % len(groups) == 0:
+        groups = [items // len(groups)] * len(groups)
+    return groups if len(groups) > 1 and sum(groups) == items else ()
+
+
 def _group_header(groups: Sequence[int]) -> bytes:
-    if len(set(groups)) == 1:
+    if len(set(groups)) == 1:  # not of no groups
         return _varint(2 * len(groups) + 1) + _varint(groups[0])
     return _varint(2 * len(groups)) + b"".join(map(_varint, groups))
 

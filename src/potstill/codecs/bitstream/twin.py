@@ -107,7 +107,8 @@ class _Mixer:
     def decide(self, y: int, node: int, level: int) -> int:
         """Encode decision ``y``, or decode and return it; all that is known of such decisions learns from it."""
         slots, stretch, squash, shares, bucket = self.slots, self.stretch, self.squash, self.shares, self.bucket
-        maps, logits, found, mapped, seen = self.maps, [], [], [], []
+        maps, found, mapped, seen = self.maps, [], [], []
+        logits: list[int] = []
         base = 0
         for line in self.line:
             slot = slots.get(line + node, 1 << 31)
