@@ -1,4 +1,9 @@
-"""Allocate a size budget to classes, and choose the codec, before any work."""
+"""Allocate a size budget to classes, and choose the codec, before any work.
+
+A selection gets as many real samples as fit as coded streams (`potstill.runs.coded_samples`). A synthetic set gets as
+many numbers as fit packed: how well they will be coded is not known before they are there, so that its file is smaller
+than the budget.
+"""
 
 import dataclasses
 import math
@@ -31,6 +36,7 @@ from potstill.parametrize import Pixels
 from potstill.parametrize.named_inputs import NamedInputs
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
+from potstill.runs.coded_samples import count_coded_samples
 from potstill.tasks import Classification, get_targets, get_task, is_ragged, split_targets, target_mask
 
 __all__ = ["allocate_budget", "coarsen_to_fit", "describe_proportions", "quantization_aware", "resolve_codec"]
@@ -144,9 +150,14 @@ def allocate_budget(
 
     if info.is_selection:
         texts = _text_bytes(train)
-        n = largest_fitting(
-            lambda n: size(n) + texts(n) + index_bytes(n, len(train)) + 4 * n * info.weighted <= most, 8 * most
-        )
+
+        def beside(n: int) -> int:
+            return texts(n) + index_bytes(n, len(train)) + 4 * n * info.weighted
+
+        n = largest_fitting(lambda n: size(n) + beside(n) <= most, 8 * most)
+        if most <= _TRIED and not spec.parts and not isinstance(store, ContextCodec):
+            soft_labels = labels if soft else lambda n: 0
+            n = count_coded_samples(problem, store, most, lambda n: beside(n) + soft_labels(n), soft, n)
         if n < k:
             of_each = f" of each of {k} classes" if train.classes else ""
             raise PotstillError(

@@ -46,6 +46,7 @@ from potstill.rng import derive_seed, generator
 from potstill.runs.arguments import advise_shorter_run
 from potstill.runs.budget import coarsen_to_fit
 from potstill.runs.class_shards import ShardedRun
+from potstill.runs.coded_samples import largest_class, write_within
 from potstill.runs.loggers import call_both, logging_context
 from potstill.runs.loop import CheckpointOptions, LoopLimits, LoopResult, run_loop
 from potstill.runs.resolve import ResolvedRun, run_identity
@@ -318,6 +319,9 @@ class _SetBuilder:
                 reporter.note(f"the set is written as uint8: {why}; `codec=uint4` or a longer limit may halve it")
             return small
         try:
+            if contents[0].index is not None and run.max_bytes is not None:
+                write = partial(self._write_contents, contents[1], run.codec)
+                return write_within(run.max_bytes, contents[0], self.problem.train, write, reporter.note)
             return self._within_budget(self._write(contents, run.codec), run.codec)
         except PotstillError as error:  # the steps are made: what this codec cannot write is kept as it is
             name = format_codec(run.codec)
@@ -336,6 +340,9 @@ class _SetBuilder:
             return coarse._write(coarse._contents(), codec)
 
         return coarsen_to_fit(small, codec, self.execution.run.max_bytes, write, self.execution.reporter.note)
+
+    def _write_contents(self, encoding: Encoding, codec: Codec, contents: Contents) -> Distilled:
+        return self._write((contents, encoding), codec)
 
     def _contents(self) -> tuple[Contents, Encoding]:
         """Return the tensors of the set, and how its payload is encoded and decoded."""
@@ -382,10 +389,7 @@ class _SetBuilder:
         return payload, Encoding(decoder=decoder)
 
     def _write(
-        self,
-        values: tuple[Contents, Encoding],
-        codec: Codec,
-        metadata: Mapping[str, Any] | None = None,
+        self, values: tuple[Contents, Encoding], codec: Codec, metadata: Mapping[str, Any] | None = None
     ) -> Distilled:
         run, problem, loop, train = self.execution.run, self.problem, self.loop, self.problem.train
         from_metadata = ("balance", "initial", "limits", "class_shards", "own_files", "run_digest")
@@ -405,7 +409,7 @@ class _SetBuilder:
             method=run.name,
             config=dict(self.metadata["config"]),
             seed=run.seed,
-            ipc=self.metadata["ipc"],
+            ipc=self.metadata["ipc"] if run.max_bytes is None else largest_class(contents, train, self.metadata["ipc"]),
             training=dict(run.method.info.training),
             source={"name": train.name, "samples": len(train), "hash": train.content_hash, "notes": list(run.notes)}
             | column_metadata(train),

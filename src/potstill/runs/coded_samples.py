@@ -1,0 +1,122 @@
+"""How many real samples fit into a size budget as coded streams, before and after they are selected."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from potstill.codecs import encoded_bytes
+from potstill.core import Codec, Problem, Source
+from potstill.core.nested import tree_map
+from potstill.dataset_file.dataset import Distilled
+from potstill.dataset_file.payload_io import compress_parts, encode_inputs, encode_targets
+from potstill.dataset_file.values import Contents
+from potstill.tasks import Classification, get_targets, get_task, is_ragged
+
+__all__ = ["count_coded_samples", "largest_class", "write_within"]
+
+_MOST_VALUES = 1 << 22
+"""Values that are coded to find the size of more."""
+_ROUNDS = 6
+_ROOM = 0.99
+"""Fraction of the budget that is planned for, as the samples that will be selected are others."""
+
+
+def count_coded_samples(
+    problem: Problem, store: Codec, most: int, beside: Callable[[int], int], soft: bool, packed: int
+) -> int:
+    """Return about how many samples fit into ``most`` bytes, by coding evenly spaced ones of each class.
+
+    Args:
+        beside: bytes of all but inputs and hard labels, for a number of samples.
+        packed: number that fits without coding, which is returned at least.
+    """
+    train = problem.train
+    order = train.labels.argsort(stable=True) if train.classes else torch.arange(len(train))
+    bound = max(packed, len(train))
+    n = min(packed, bound)
+    for _ in range(_ROUNDS):
+        m = max(1, min(n, len(train), _MOST_VALUES // max(1, train.input.num_values)))
+        index = order[torch.arange(m) * len(train) // m]
+        parts = encode_inputs(train.raw(index), train.input, store, train.normalization)[0]
+        targets = get_targets(train)[index]
+        if not soft:
+            classes = problem.num_classes if isinstance(get_task(train), Classification) else None
+            parts = parts | encode_targets(targets.cpu(), classes, store, ragged=is_ragged(get_task(train)))
+        coded = compress_parts(parts, torch.zeros(0) if soft else targets.cpu())
+        size = sum(map(encoded_bytes, coded.values())) * n / m + beside(n)
+        fitting = min(bound, max(packed, int(n * _ROOM * most / max(1.0, size))))
+        if abs(fitting - n) <= max(1, n // 100):
+            return min(n, fitting)
+        n = fitting
+    return n
+
+
+def largest_class(contents: Contents, train: Source, otherwise: int) -> int:
+    """Return how many real samples the largest class of a selection has; ``otherwise`` for a set that is none."""
+    if contents.index is None:
+        return otherwise
+    return int(torch.bincount(_classes(contents, train)).max())
+
+
+def _classes(contents: Contents, train: Source) -> Tensor:
+    """Return the class of each sample of a selection; 0 where there are no classes."""
+    assert contents.index is not None
+    if not train.classes:
+        return torch.zeros(len(contents.index), dtype=torch.int64)
+    return train.labels.cpu()[contents.index]
+
+
+def write_within(
+    most: int, contents: Contents, train: Source, write: Callable[[Contents], Distilled],
+    note: Callable[[str], None],
+) -> Distilled:  # fmt: skip
+    """Write a selection in at most ``most`` bytes: while it takes more, classes lose their last samples.
+
+    Args:
+        train: source of the samples.
+        write: writes contents.
+        note: is told how many samples were left out. Each class keeps one, so that the smallest set may take more.
+    """
+    classes = _classes(contents, train)
+    n = len(classes)
+    while True:
+        small = write(contents)
+        size = sum(v for name, v in small.metadata["bytes"].items() if name not in ("total", "whitening"))
+        if size <= most or not (kept := _shortened(counts := torch.bincount(classes), len(classes) * most // size)):
+            if n > len(classes):
+                note(f"the last {n - len(classes):,} samples were left out, so that the set fits its bytes")
+            return small
+        firsts = counts.cumsum(0) - counts
+        places = torch.empty_like(classes)
+        by_class = classes.argsort(stable=True)
+        places[by_class] = torch.arange(len(classes)) - firsts[classes[by_class]]
+        contents, classes = _taken(contents, mask := places < torch.tensor(kept)[classes]), classes[mask]
+
+
+def _shortened(counts: Tensor, total: int) -> list[int]:
+    """Return counts of at most ``total`` samples, fewer than there are; none if no class can lose one.
+
+    Next to lose one is the class with the largest share of its samples, the last of several.
+    """
+    left, first = counts.tolist(), counts.tolist()
+    for _ in range(max(1, sum(first) - total)):
+        most = max((c for c in range(len(left)) if left[c] > 1), key=lambda c: (left[c] / first[c], c), default=None)
+        if most is None:
+            break
+        left[most] -= 1
+    return left if left != first else []
+
+
+def _taken(contents: Contents, mask: Tensor) -> Contents:
+    assert contents.inputs is not None
+    texts = tuple(text for text, taken in zip(contents.captions, mask.tolist(), strict=False) if taken)
+    return replace(
+        contents,
+        inputs=tree_map(lambda x: x[mask], contents.inputs),
+        labels=contents.labels[mask],
+        index=None if contents.index is None else contents.index[mask],
+        weights=None if contents.weights is None else contents.weights[mask.to(contents.weights.device)],
+        captions=texts,
+    )
