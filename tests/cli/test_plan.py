@@ -17,9 +17,14 @@ CLI = [sys.executable, "-m", "potstill.cli.main"]
 SMALL = ["--network", "convnet-d1-w8", "--batch-real", "32", "--device", "cpu"]
 
 
+def at_least(planned: dict[str, int], made: dict[str, int]) -> bool:
+    """Whether a plan, which counts codes packed, names the same parts and no fewer bytes."""
+    return planned.keys() == made.keys() and all(planned[name] >= size for name, size in made.items())
+
+
 def of_tensors(card):
-    """The bytes on a card, without what they would be entropy-coded, which no plan knows."""
-    return {name: size for name, size in card["bytes"].items() if name != "coded"}
+    """The bytes on a card."""
+    return dict(card["bytes"])
 
 
 def planned(capsys, *words):
@@ -49,7 +54,7 @@ def test_the_plan_says_what_the_run_then_makes(tmp_path, capsys):
     assert main(["distill", "digits", *words, "--out", str(path), "--json", "--quiet"]) == 0
     card = json.loads(capsys.readouterr().out)
     assert found["inputs"] == card["items"] == 80
-    assert found["bytes"] == of_tensors(card)
+    assert at_least(found["bytes"], of_tensors(card))
     assert found["steps"] == found["method_steps"] == card["cost"]["steps"] == 3
     assert (found["method"], found["network"], found["config"]) == (card["method"], card["network"], card["config"])
     assert found["real_per_step"] == 320
@@ -62,7 +67,7 @@ def test_stored_bytes_are_those_of_the_file(parametrization, tmp_path, capsys):
     found = planned(capsys, *words)
     path = tmp_path / "a.safetensors"
     assert main(["distill", "digits", *words, "--out", str(path), "--quiet"]) == 0
-    assert found["bytes"] == of_tensors(potstill.load(path).metadata)
+    assert at_least(found["bytes"], of_tensors(potstill.load(path).metadata))
 
 
 def test_a_budget_in_bytes_is_planned_as_it_is_spent(tmp_path, capsys):
@@ -72,7 +77,7 @@ def test_a_budget_in_bytes_is_planned_as_it_is_spent(tmp_path, capsys):
     assert main(["distill", "digits", *words, "--out", str(path), "--quiet"]) == 0
     made = potstill.load(path)
     assert found["inputs"] == len(made)
-    assert found["bytes"] == of_tensors(made.metadata)
+    assert at_least(found["bytes"], of_tensors(made.metadata))
     assert found["labels"] == "learned"
 
 

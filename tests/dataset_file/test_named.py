@@ -154,7 +154,7 @@ def test_a_plan_counts_what_the_file_takes(kind: str, store: str | None) -> None
     data = Splits(train=SOURCES[kind](), test=None)
     made = potstill.distill(data, "random", items=6, codec=store, progress=None)
     seen = potstill.plan(data, "random", items=6, codec=store, profile_steps=0)
-    assert dict(seen.bytes) == {n: v for n, v in made.metadata["bytes"].items() if n != "coded"}
+    assert dict(seen.bytes) == made.metadata["bytes"]
 
 
 def test_a_budget_in_bytes_of_a_table_is_used() -> None:
@@ -235,7 +235,7 @@ def test_a_set_that_is_made_is_what_a_reader_loads_and_a_plan_says(
     assert len(read) == (32 if "parametrization" in settings else 8)
     assert made.metadata["bytes"]["total"] == held(path)
     seen = potstill.plan(data, "dm", items=8, steps=1, profile_steps=0, **settings)  # type: ignore[arg-type]
-    assert seen.bytes["total"] == held(path)
+    assert seen.bytes["total"] >= held(path)
 
 
 def test_a_budget_in_bytes_holds_words_too() -> None:

@@ -95,7 +95,7 @@ def test_a_learned_rate_is_in_the_file_on_the_card_and_in_training(
     assert small.metadata["bytes"]["learned"] == 4
     assert small.metadata["bytes"]["total"] == sum(t.numel() * t.element_size() for t in small.tensors.values())
     planned = potstill.plan(pictures, OneStep(), ipc=2, network="convnet-d1-w4", codec="uint4")
-    assert planned.bytes["total"] == small.metadata["bytes"]["total"]
+    assert planned.bytes["total"] >= small.metadata["bytes"]["total"]
     path = small.save(tmp_path / "a.safetensors")
     again = potstill.load(path)
     assert torch.equal(again.learned["student/lr"], rate)

@@ -9,6 +9,7 @@ import potstill
 from potstill.codecs import encode_classes, encode_probabilities, encoded_bytes, parse_codec
 from potstill.core import Splits, Whitening, registry
 from potstill.data import TensorSource
+from potstill.dataset_file.payload_io import compress_parts
 from potstill.errors import PotstillError
 from potstill.evaluation import byte_matched_baselines, real_set_space, real_sets
 from potstill.evaluation.byte_matched_baselines import (
@@ -56,7 +57,9 @@ def _weight(source: Any, orders: list[Tensor], n: int, codec: str, soft: bool = 
     labels = (
         encode_probabilities(torch.full((len(index), k), 1 / k), 8) if soft else encode_classes(source.labels[index], k)
     )
-    return encoded_bytes(parse_codec(codec).pack(source.raw(index))) + encoded_bytes(labels)
+    parts = {"inputs": parse_codec(codec).pack(source.raw(index)), "labels": labels}
+    known = torch.zeros(0) if soft else source.labels[index]
+    return sum(map(encoded_bytes, compress_parts(parts, known).values()))
 
 
 @pytest.mark.parametrize("codec", ["exact", "uint4", "uint1", "half:bits=4", "half:bits=1", "mosaic:kind=png"])
@@ -67,14 +70,11 @@ def test_as_many_fit_as_trying_every_number_says(pictures: Splits, codec: str, s
     orders = _orders(source)
     sizes = [0] + [_weight(source, orders, n, codec, soft) for n in range(1, 19)]
     for room in (1, 90, 200, 333, 700, 1500, 4000, 10**6):
-        best = max(n for n, size in enumerate(sizes) if size <= room)
         for guess in (1, 3, 18, 500):
             found = max_items_per_class(source, orders, room, codec, soft=soft, guess=guess)
-            if codec.startswith("mosaic"):  # a picture file may shrink where a picture is added
-                assert sizes[found] <= room
-                assert found == 18 or sizes[found + 1] > room
-            else:
-                assert found == best, (room, guess)
+            # A stream or a picture file may shrink where a picture is added.
+            assert sizes[found] <= room, (room, guess)
+            assert found == 18 or sizes[found + 1] > room, (room, guess)
 
 
 def test_classes_of_other_sizes_give_all_they_have() -> None:
@@ -127,11 +127,9 @@ def test_what_is_measured_is_what_a_reader_of_the_file_gets(pictures: Splits) ->
     assert isinstance(real, Tensor)
     assert torch.equal(exact.pair_for(0)[0], real)
     assert exact.pair_for(0)[1].tolist() == source.labels[index].tolist()
-    coarse = pack_samples(source, [orders], 3, "uint1", code=True)
+    coarse = pack_samples(source, [orders], 3, "uint1")
     assert all(len(torch.unique(x)) <= 2 * 12 for x in coarse.pair_for(0)[0])
     assert coarse.bytes < exact.bytes / 4
-    assert coarse.entropy_coded_bytes is not None
-    assert coarse.entropy_coded_bytes <= coarse.bytes
 
 
 def test_a_codec_that_holds_the_classes_is_chosen_over_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +142,7 @@ def test_a_codec_that_holds_the_classes_is_chosen_over_one_that_does_not(monkeyp
     low_bits = (0.59 + 0.1 * labels[:, None] + 0.02 * torch.rand(200, 40, generator=rng)) * 255
     waves = torch.cat([noise * 255, low_bits], 1).round().to(torch.uint8).view(200, 1, 48)
     source = TensorSource.make(waves, labels, kind="waves", name="low bits")  # nothing is augmented
-    field = _field(source, 600, "mlp-w32", quick=False)
+    field = _field(source, 450, "mlp-w32", quick=False)
     made = make_baseline("random", field, draws=1)
     tried = {t["codec"]: t for t in made.trials}
     assert tried["uint2"]["per_class"] > 2 * tried["exact"]["per_class"]
@@ -293,7 +291,7 @@ def test_as_many_items_as_the_set_weigh_what_they_weigh(pictures: Splits) -> Non
 
 
 def test_the_whitening_is_charged_to_nobody() -> None:
-    sizes = {"inputs": 100, "labels": 10, "decoder": 5, "weights": 4, "whitening": 9000, "total": 9119, "coded": 80}
+    sizes = {"inputs": 100, "labels": 10, "decoder": 5, "weights": 4, "whitening": 9000, "total": 9119}
     assert baseline_byte_budget(sizes) == 119
     assert baseline_byte_budget({"inputs": 100, "labels": 10, "decoder": 0, "total": 110}) == 110
 

@@ -69,7 +69,7 @@ def _row(folder: Path, digits: Gallery, method: str, mean: float, amount: int, k
         mean,
         baselines={},
         settings={"method": method, "ipc": amount},
-        bytes={"inputs": size - 10, "labels": 10, "decoder": 0, "total": size, "coded": size},
+        bytes={"inputs": size - 10, "labels": 10, "decoder": 0, "total": size},
         score=estimate(mean, 0.01),
         per_class=[{"name": str(c), "mean": mean - 0.01 * (c == 8)} for c in range(10)],
         confusion=confusion(k),
@@ -77,7 +77,7 @@ def _row(folder: Path, digits: Gallery, method: str, mean: float, amount: int, k
     (folder / f"{stem}.scorecard.json").write_text(json.dumps(measured), encoding="utf-8")
     row = {
         "method": method, "ipc": amount, "file": f"{stem}.safetensors", "scorecard": measured, "items": 10 * amount,
-        "codec": "exact", "bytes": size, "coded": size,
+        "codec": "exact", "bytes": size,
     }  # fmt: skip
     if method != "random":
         row["difference"] = estimate(mean - METHODS["random"] - 0.1 * (amount == 5), 0.01)

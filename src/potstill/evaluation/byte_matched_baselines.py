@@ -370,7 +370,8 @@ def min_bytes(train: Source, order: Order, codecs: Sequence[str], soft: SoftLabe
     sizes = []
     for codec in codecs:
         with suppress(PotstillError):  # values that it does not hold
-            sizes.append(_size(_stored(train, take(order, 1), codec, soft)))
+            index = take(order, 1)
+            sizes.append(_size(_stored(train, index, codec, soft), _context_labels(train, index, soft)))
     return min(sizes, default=0)
 
 

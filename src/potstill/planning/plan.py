@@ -15,9 +15,19 @@ from torch import Tensor
 from potstill._util.formatting import format_estimate_words
 from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
-from potstill.codecs import Exact, Uniform, encode_ints, encoded_bytes, estimate_bytes, format_codec, label_bytes
+from potstill.codecs import (
+    Exact,
+    Uniform,
+    compress_encoded,
+    encode_ints,
+    encoded_bytes,
+    estimate_bytes,
+    format_codec,
+    label_bytes,
+)
 from potstill.core import (
     Codec,
+    ContextCodec,
     Method,
     Problem,
     Result,
@@ -29,7 +39,7 @@ from potstill.core import (
 )
 from potstill.core.nested import named_tensors, single_tensor, zeros_like_spec
 from potstill.dataset_file import pack_state
-from potstill.dataset_file.payload_io import SHARED, encode_inputs, encode_targets, encode_texts
+from potstill.dataset_file.payload_io import SHARED, compress_parts, encode_inputs, encode_targets, encode_texts
 from potstill.dataset_file.validate import WHITENING
 from potstill.errors import PotstillError
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
@@ -47,6 +57,9 @@ from potstill.runs.spec import RunLimits, RunSpec
 from potstill.tasks import Classification, get_targets, is_ragged
 
 __all__ = ["Passes", "Plan", "RequiredAsset", "StepTiming", "plan", "with_placeholders"]
+
+_MOST_CODED = 1 << 24
+"""Values of a selection up to which a plan codes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -383,7 +396,11 @@ def _stored(run: ResolvedRun, result: Result, n: int) -> tuple[Tensor, Mapping[s
 
 
 def _bytes(run: ResolvedRun, result: Result, n: int, labels: Tensor, payload: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the bytes of the file's tensors; at 8 bits where the codec is chosen at the end."""
+    """Return the bytes of the file's tensors; at 8 bits where the codec is chosen at the end.
+
+    Of a selection they are those of its streams. Of a synthetic set they are those of its codes packed, which are the
+    most: how well these will be coded is not known before the set is there.
+    """
     train, classified = run.problem.train, isinstance(run.problem.task, Classification)
     store, k = run.codec or Uniform(bits=8), run.problem.num_classes
     sizes = {"inputs": 0, "decoder": 0}
@@ -391,9 +408,10 @@ def _bytes(run: ResolvedRun, result: Result, n: int, labels: Tensor, payload: Ma
         floating = tensor.is_floating_point()
         size = estimate_bytes(store, tuple(tensor.shape), tensor) if floating else encoded_bytes(encode_ints(tensor))
         sizes["decoder" if name.startswith(SHARED) else "inputs"] += size
-    if train.input.parts and isinstance(result, Selection):
-        packed = encode_inputs(train.raw(result.index), train.input, store, train.normalization)[0]
-        sizes["inputs"] = sum(map(encoded_bytes, packed.values()))
+    coded = train.input.parts or n * train.input.num_values <= _MOST_CODED
+    if isinstance(result, Selection) and not isinstance(store, ContextCodec) and coded:
+        packed = encode_inputs(train.raw(result.index.cpu()), train.input, store, train.normalization)[0]
+        sizes["inputs"] = sum(map(encoded_bytes, compress_parts(packed, labels.cpu()).values()))
     elif not payload:
         sizes["inputs"] = estimate_bytes(store, (n, *train.input.shape), _like(train, result, store))
     if classified and labels.is_floating_point():
@@ -403,11 +421,13 @@ def _bytes(run: ResolvedRun, result: Result, n: int, labels: Tensor, payload: Ma
     else:
         ragged = is_ragged(run.problem.task)
         targets = encode_targets(labels.cpu(), k if classified else None, store, ragged=ragged)
-        sizes["labels"] = sum(map(encoded_bytes, targets.values()))
+        sizes["labels"] = sum(map(encoded_bytes, compress_parts(targets, labels.cpu()).values()))
     if isinstance(result, Selection) and (texts := getattr(train, "texts", ())):
-        sizes["captions"] = sum(map(encoded_bytes, encode_texts([texts[i] for i in result.index.tolist()]).values()))
+        sizes["captions"] = sum(
+            map(encoded_bytes, compress_parts(encode_texts([texts[i] for i in result.index.tolist()]), labels).values())
+        )
     if isinstance(result, Selection):
-        sizes["index"] = encoded_bytes(encode_ints(result.index.cpu()))
+        sizes["index"] = encoded_bytes(compress_encoded(encode_ints(result.index.cpu())))
         if result.weights is not None:
             sizes["weights"] = result.weights.numel() * 4
     elif result.extra_parameters:

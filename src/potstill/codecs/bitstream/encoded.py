@@ -35,10 +35,10 @@ def is_compressed(stored: Encoded) -> bool:
 
 
 def compress_encoded(stored: Encoded, groups: Sequence[int] | None = None) -> Encoded:
-    """Return the same tensor with its codes as streams, where those are smaller.
+    """Return the same tensor with its codes, and the ranges and levels beside them, as streams where those are smaller.
 
-    Codecs other than Potstill's own, picture files, tensors of over 2^24 codes and those of under 48 bytes stay as
-    they are.
+    Floating-point values (codec ``float``), codecs other than Potstill's own, picture files, tensors of over 2^24
+    codes and those of under 48 bytes stay as they are.
 
     Args:
         groups: number of items of each class, in order, as context; ignored for tensors of other items.
@@ -46,14 +46,14 @@ def compress_encoded(stored: Encoded, groups: Sequence[int] | None = None) -> En
     if is_compressed(stored):
         return stored
     described = _described(stored.metadata)
-    codes, tensors, streams = _code_shapes(described), dict(stored.tensors), {}
-    for suffix, tensor in stored.tensors.items():
+    codes, tensors = _code_shapes(described), dict(stored.tensors)
+    streams: dict[str, str] = {}
+    for suffix in sorted(stored.tensors, key=lambda suffix: suffix not in codes):
+        tensor, found = stored.tensors[suffix], None
         if suffix in codes:
             found = _compress_codes(tensor, *codes[suffix], groups or ())
-        elif tensor.dtype in _FLOATS and (suffix or described.get("codec") == "float"):
+        elif tensor.dtype in _FLOATS and suffix and streams:
             found = _compress_floats(tensor)
-        else:
-            continue
         if found is not None:
             tensors[suffix], streams[suffix] = torch.frombuffer(bytearray(found[1]), dtype=torch.uint8), found[0]
     if not streams:
