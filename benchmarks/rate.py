@@ -8,8 +8,8 @@
 **Arms** (`ARMS`) are what is stored by `frepo` over one shared list of cosine positions: inputs, coefficients of each,
 and the codec. ``free`` rounds only when the set is written, ``rounded`` also while it is made, ``rate…`` pays for bits.
 Each set has ``--seconds`` of one core for its steps, by a short run that says how long a step takes; networks of width
-64, four moves for each pass of real pictures. The step of the codec is then raised until the set has at most
-``--bytes`` (`potstill.distill` with a size budget does the same).
+64, four moves for each pass of real pictures. At the end `potstill.distill` raises the step of the codec until the set
+has at most ``--bytes``: by sizes alone.
 
 **Bytes** are those of all tensors of the file (``bytes.total``), as a reader decodes them. 5 % of the training data are
 held out: no set is made of them, and every choice between arms is made on them. Test data are read by ``score`` alone.
@@ -38,21 +38,17 @@ FREPO: dict[str, Any] = {
     "method": "frepo", "init_from": "real", "optimizer": "adamw", "lr": 0.01, "lr_labels": 0.003, "batch_real": 512,
     "lr_net": 1e-3, "ridge": 1e-3, "steps_per_network": 4, "network": "convnet-d3-w64",
 }  # fmt: skip
-ARMS: dict[str, tuple[int, int, str]] = {
-    "free-160": (16, 64, "step:width=1.5,aware=False"),
-    "rounded-160": (16, 64, "step:width=1.5"),
-    "rate3-160": (16, 64, "step:width=1.0,rate=0.003"),
-    "rate10-160": (16, 64, "step:width=1.0,rate=0.01"),
-    "rate3-320": (32, 64, "step:width=1.5,rate=0.003"),
-    "rate10-320": (32, 64, "step:width=1.5,rate=0.01"),
-    "rate30-320": (32, 64, "step:width=1.5,rate=0.03"),
-    "rate10-640": (64, 64, "step:width=2,rate=0.01"),
-    "rate30-640": (64, 64, "step:width=2,rate=0.03"),
-    "rate3-160-k36": (16, 36, "step:width=1.0,rate=0.003"),
-    "rate3-160-k100": (16, 100, "step:width=1.0,rate=0.003"),
-    "rate10-320-k100": (32, 100, "step:width=1.5,rate=0.01"),
+ARMS: dict[str, tuple[int, float, str]] = {
+    "free-160": (64, 2.45, "step:width=1.0,aware=False"),
+    "rounded-160": (64, 2.45, "step:width=1.5"),
+    "rate10-160": (64, 2.45, "step:width=1.2,rate=0.01"),
+    "rate100-160": (64, 2.45, "step:width=1.0,rate=0.1"),
+    "rate10-320": (64, 0.92, "step:width=1.5,rate=0.01"),
+    "rate100-320": (64, 0.92, "step:width=1.5,rate=0.1"),
+    "rate10-160-36": (36, 4.36, "step:width=1.2,rate=0.01"),
+    "rate10-160-100": (100, 1.56, "step:width=1.2,rate=0.01"),
 }
-"""Items of each class, coefficients kept, codec."""
+"""Coefficients of each input, bits of a value that the budget is shared out by, codec."""
 PROBE_SEED = 1000
 
 
@@ -96,10 +92,10 @@ class Bench:
         return Path(args.cache) / f"{args.data}-{args.bytes}-{round(args.seconds)}s-{name}-{seed}.safetensors"
 
     def distill(self, name: str, seed: int, steps: int, **more: Any) -> potstill.Distilled:
-        each, kept, codec = ARMS[name]
+        positions, bits, codec = ARMS[name]
         return potstill.distill(
-            Splits(train=self.train, test=None), ipc=each, seed=seed, device="cpu", executor="serial", codec=codec,
-            parametrization=f"shared-frequency:positions={kept}", iterations=steps,
+            Splits(train=self.train, test=None), bytes=self.args.bytes, seed=seed, device="cpu", executor="serial", codec=f"{codec},bits={bits}",
+            parametrization=f"shared-frequency:positions={positions}", iterations=steps,
             **{"progress": None, **FREPO, **more},
         )  # fmt: skip
 
