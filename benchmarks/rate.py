@@ -94,8 +94,8 @@ class Bench:
     def distill(self, name: str, seed: int, steps: int, **more: Any) -> potstill.Distilled:
         positions, bits, codec = ARMS[name]
         return potstill.distill(
-            Splits(train=self.train, test=None), bytes=self.args.bytes, seed=seed, device="cpu", executor="serial", codec=f"{codec},bits={bits}",
-            parametrization=f"shared-frequency:positions={positions}", iterations=steps,
+            Splits(train=self.train, test=None), bytes=self.args.bytes, seed=seed, device="cpu", executor="serial",
+            codec=f"{codec},bits={bits}", parametrization=f"shared-frequency:positions={positions}", iterations=steps,
             **{"progress": None, **FREPO, **more},
         )  # fmt: skip
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import potstill
-from potstill.codecs import decode, format_codec, parse_codec
+from potstill.codecs import decode, encoded_bytes, format_codec, parse_codec
+from potstill.codecs.bitstream import compress_encoded
 from potstill.codecs.size_estimate import PlannedBits, estimate_bytes
 from potstill.codecs.step import Step
 from potstill.core import Encoded
@@ -44,6 +45,16 @@ def test_codes_are_the_known_ones() -> None:
     assert packed.tensors[""].tolist() == [1 + (2 << 3) + ((0 << 6) & 0xFF), (0 >> 2) + (4 << 1) + (1 << 4)]
     assert packed.tensors[".step"].tolist() == [1.5]
     assert decode(packed).tolist() == [[0.0, 1.5, -1.5, 4.5, 0.0]]
+
+
+def test_streams_have_about_the_bits_that_a_price_is_put_on() -> None:
+    """Within a tenth of the estimate, far below packed codes, and the same values."""
+    x = torch.randn(160, 1, 64, generator=generator(1)) * torch.linspace(4, 0.3, 64)
+    packed = Step(width=1.0).pack(x)
+    coded = compress_encoded(packed, [16] * 10)
+    assert torch.equal(decode(coded), decode(packed))
+    assert encoded_bytes(coded) < 0.75 * encoded_bytes(packed)
+    assert 8 * encoded_bytes(coded) == pytest.approx(float(Step(width=1.0).code_bits(x)), rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ _LEAST: Final = 24
 """Bytes that a stream must save: naming it in the header takes as many."""
 _FLOATS: Final = {torch.float16: "float16", torch.float32: "float32"}
 _MOST_FLOATS: Final = 1 << 17
-_BY_SHAPE: Final = ("ints", "grid", "levels", "uniform", "rows")
+_BY_SHAPE: Final = ("ints", "grid", "levels", "uniform", "step", "rows")
 
 
 def is_compressed(stored: Encoded) -> bool:
