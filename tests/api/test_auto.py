@@ -233,7 +233,7 @@ def test_items_are_taken_for_the_bytes_of_real_samples(digits):
         ({"candidates": ["random", "dm@3", "m3d"]}, "m3d has none"),
         ({"validation": 1.5}, "validation must lie"),
         ({"confirm": 1}, "confirm must be"),
-        ({"bytes": 3}, "no real samples fit"),
+        ({"bytes": 3}, "one real sample of each class takes at least"),
     ],
 )
 def test_what_cannot_be_is_said(digits, asked, why):

@@ -94,16 +94,16 @@ def write_record(path: Path, record: Mapping[str, Any], digest: str, run: object
     Raises:
         PotstillError: it cannot be written.
     """
-    text = json.dumps(
-        {"format": RECORD_FORMAT, "set": digest, "run": run, "record": record, "sha256": _digest(record)},
-        sort_keys=True, allow_nan=False,
-    )  # fmt: skip
+    content = {"format": RECORD_FORMAT, "set": digest, "run": run, "record": record}
+    text = json.dumps({**content, "sha256": _digest(content)}, sort_keys=True, allow_nan=False)
     check_limit("json_bytes", len(text), f"{history_path(path)}: its record")
     write_atomic(history_path(path), text.encode())
 
 
-def _digest(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+def _digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of everything in the file but this number."""
+    sealed = {name: value for name, value in content.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
 
 
 def is_record(content: object) -> bool:
@@ -134,7 +134,7 @@ def read_history(path: Path) -> dict[str, Any]:
         raise PotstillError(f"{path}: lacks a valid 'record' or 'set'; remove it")
     if (key := _invalid_key(record)) is not None:
         raise PotstillError(f"{path}: its record has no valid {key[:40]!r}; remove it")
-    if content.get("sha256") != _digest(record):
+    if content.get("sha256") != _digest(content):
         raise PotstillError(f"{path}: damaged: its content is not the one that was written; remove it")
     return content
 

@@ -159,6 +159,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     made_of, held_out = holdout(train, fraction, derive_seed(seed, "auto", "held") % 2**31)
     runs.balance = "natural" if budget.natural else "equal"
     runs.bytes = budget.amount if budget.unit == "bytes" else runs.measure_bytes()
+    race.search_real(made_of)
     judge = race.real(made_of, held_out)
     alive = race.rungs(judge, race.start(made_of))
     rival = race.best_real()

@@ -8,9 +8,11 @@ from typing import Literal
 from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.automl.candidates import Candidate
+from potstill.automl.real import search_real_sets, spec_of_way
 from potstill.automl.scoring import Entry
 from potstill.core import Source, Splits
 from potstill.dataset_file import Distilled
+from potstill.execution import resolve_executor
 from potstill.runs.loop import Progress
 from potstill.runs.resolve import ResolvedRun, resolve_run
 from potstill.runs.runner import execute
@@ -18,6 +20,8 @@ from potstill.runs.spec import RunIO, RunLimits, RunSpec
 
 __all__ = ["CandidateRuns"]
 
+REAL_WAYS = 2
+"""Ways to keep real samples that are candidates."""
 ENDLESS = 1_000_000
 """Iterations of a run that continues from rung to rung, so that no schedule ends before it."""
 
@@ -47,6 +51,25 @@ class CandidateRuns:
         plain = Candidate.parse("random%exact")
         spec = dataclasses.replace(self.spec, method=plain.method, codec="exact", options={})
         return int(self.run(Entry(candidate=plain), resolve_run(spec), None, None).metadata["bytes"]["total"])
+
+    def search_real(self, train: Source, seconds: float | None) -> list[str]:
+        """Return the two best ways to keep real samples of ``train`` in the budget, spelled as candidates.
+
+        Args:
+            seconds: time that the search may take; ``None``: as much as it needs.
+        """
+        spec = dataclasses.replace(
+            self.spec, method="real", options={}, ipc=None, items=None, bytes=self.bytes, balance=self.balance,
+        )  # fmt: skip
+        limits = RunLimits(time_limit=None if seconds is None else TimeLimit(seconds))
+        search, _ = search_real_sets(spec, train, limits.start(), self.reporter, resolve_executor(self.io.executor))
+        best = search.chosen()
+        found = []
+        for way in [best.way, *(trial.way for trial in search.trials if trial is not best)][:REAL_WAYS]:
+            codec = spec_of_way(spec, way).codec
+            labels = "" if way.labels == "hard" else f",labels={way.labels}"
+            found.append(f"real:selection={way.selection}{labels}%{codec}")
+        return list(dict.fromkeys(found))
 
     def resolve(self, candidate: Candidate, train: Source, iterations: int | None = None) -> ResolvedRun:
         """Return the candidate's run on ``train``; without ``iterations`` no schedule of it ends."""

@@ -28,6 +28,8 @@ _FEW = "batch_real=64"
 _RATE = f"{_FEW},optimizer=adamw,lr=0.02"
 """What validation chose for most cells of that page that are not made at the published rate."""
 
+_FREPO = "frepo:batch_real=512,optimizer=adamw,steps_per_network=4,init_from=real"
+"""The strongest in a few kilobytes of results/rate.json."""
 
 _TINY = 16
 """Pictures with a shorter side have no resolution to lose."""
@@ -90,6 +92,11 @@ class Candidate:
     def is_real(self) -> bool:
         """True if it selects real samples."""
         return registry.get_method_class(self.method).info.is_selection
+
+    @property
+    def is_searched(self) -> bool:
+        """True if how it keeps real samples is still to be searched."""
+        return self.method == "real" and self.codec is None and "selection" not in dict(self.options)
 
     def format(self, steps: Sequence[int] = ()) -> str:
         """It with so many steps."""
@@ -208,8 +215,8 @@ def usual_candidates(source: Source, codec: str | None) -> tuple[Candidate, ...]
         codec: the only one to write with; ``None``: each kind's usual ones.
     """
     image = not source.input.parts and get_kind(source.input).augmentable
-    bits = "uint4" if image else "uint8"
-    real = [f"k-means%{bits}", f"herding%{bits}", "k-means", f"random%{bits}", "random"]
+    few = ["k-means%uint4", "k-means%uint2"] if image else ["k-means%uint8"]
+    real = ["real", *few, "k-means", "random"]
     sides = source.input.shape[-2:]
     if not isinstance(get_task(source), Classification):
         optimised = ["dm", "frepo", "dc", "kip"]
@@ -217,7 +224,8 @@ def usual_candidates(source: Source, codec: str | None) -> tuple[Candidate, ...]
         pixels = sides[0] * sides[1]
         cosines = f"frequency:kept={max(1, pixels // 16, min(64, pixels // 4))}"
         optimised = [
-            f"dm:{_FEW}", f"dm:{_RATE}/{cosines}", f"m3d:{_RATE}", f"frepo/{cosines}", f"m3d:{_FEW}/tiles",
+            f"{_FREPO}/shared-{cosines}%step:width=1.5", f"dm:{_FEW}", f"dm:{_RATE}/{cosines}", f"m3d:{_RATE}",
+            f"frepo/{cosines}", f"m3d:{_FEW}/tiles",
             f"rfad/{cosines}", *([f"m3d:{_FEW}/small:factor=2"] if min(sides) >= 24 else []),
         ]  # fmt: skip
     else:  # too few numbers for half the resolution or for few coefficients

@@ -13,7 +13,7 @@ from typing import Any
 
 from potstill._util.formatting import format_duration
 from potstill.automl.candidate_run import CandidateRuns
-from potstill.automl.candidates import AutoOptions
+from potstill.automl.candidates import AutoOptions, Candidate
 from potstill.automl.resume import Journal
 from potstill.automl.scoring import Entry, HeldOut, Judge, is_behind, num_students
 from potstill.core import NetworkFactory, Source
@@ -30,6 +30,8 @@ FIRST = 0.1
 
 CHOOSING = 0.6
 """Part of the time that choosing may take; the rest makes the answer of all data."""
+SEARCHING = 0.2
+"""Part of the time for finding how real samples are kept best."""
 JUDGING = 0.25
 """Part of the time for training students."""
 STUDENT_STEPS = (40, 300)
@@ -52,6 +54,17 @@ class Race:
     def once(self, name: str, find: Callable[[], Any]) -> Any:
         """Return the journal's value of that name, or compute and keep it."""
         return self.journal.once(name, find, self.runs.spent)
+
+    def search_real(self, made_of: Source) -> None:
+        """Put the best ways to keep real samples in the place of a candidate whose way is to be searched."""
+        for entry in [e for e in self.entries if e.candidate.is_searched]:
+            ways = self.once(
+                "ways to keep real samples",
+                lambda: self.runs.search_real(made_of, None if self.seconds is None else SEARCHING * self.seconds),
+            )
+            found = [Entry(candidate=Candidate.parse(way)) for way in ways]
+            at = self.entries.index(entry)
+            self.entries[at : at + 1] = found
 
     def real(self, made_of: Source, held_out: Source) -> Judge:
         """Real samples are made and judged, by one student each and by more as long as they are not behind."""

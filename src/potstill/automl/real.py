@@ -111,7 +111,10 @@ def search_real_sets(
     if clock is not None and one * space.count_students() > SHARE * clock.remaining:
         space = _narrowed(space_of(dataclasses.replace(where, quick=True)), spec, budget.unit)
         if one * space.count_students() > SHARE * clock.remaining:
-            space = dataclasses.replace(space, selections=("random",), rounds=(1,), codecs=(space.codecs[0][:1],))
+            space = dataclasses.replace(space, selections=("random",), labels=space.labels[:1], rounds=(1,))
+        if one * space.count_students() > SHARE * clock.remaining:
+            family = space.codecs[0]
+            space = dataclasses.replace(space, codecs=((family[len(family) // 2],),))
             reporter.note("there is no time to search how real samples are kept best; a longer limit does")
     seconds = one * space.count_students()
     reporter.expect("how to keep real samples", seconds, f"real tries up to {space.count_students()} small students")

@@ -119,7 +119,7 @@ class Choice:
         else:
             (loss, (made, real)), sure = gain, "95 % interval"
             ends = sorted((loss.low, loss.high), key=lambda gain: held.sign * gain)
-            between = " to ".join(map(held.format_gain, ends))
+            between = " to ".join(held.format_gain(gain).removesuffix(" points") for gain in ends)
             less = "" if held.sign > 0 else " (less is better)"
             beside = (
                 f"fresh students of samples distilled by {winner.candidate.describe()} score {held.format(made)}, of "

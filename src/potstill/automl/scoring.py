@@ -113,7 +113,8 @@ class HeldOut:
     def format_gain(self, gain: float) -> str:
         """Return a difference of merits as one of scores, for people: points of a fraction."""
         metric = get_task(self.source).metric
-        return metric.format_difference(metric.sign * gain * self.scale)
+        shown = metric.format_difference(metric.sign * gain * self.scale)
+        return f"{shown} points" if metric.unit == "fraction" else shown
 
 
 @dataclasses.dataclass(kw_only=True)
