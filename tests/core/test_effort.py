@@ -19,6 +19,7 @@ from potstill.testing import toy_source
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Splits(train=toy_source("image"), test=None)
 SMALL: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "batch_real": 4, "progress": None}
+CHANGED = ["batch_real", "iterations", "network", "steps_per_network"]
 RECIPES = {path: yaml.safe_load(path.read_text())["method"] for path in sorted(Path(ROOT, "recipes").glob("*.yaml"))}
 """Methods by recipe."""
 FIRST = {method: path for path, method in reversed(RECIPES.items())}
@@ -46,10 +47,13 @@ def test_a_method_by_name_is_quick_and_its_fields_decide_the_bits(monkeypatch: p
     monkeypatch.setattr(DM, "presets", {"quick": {"iterations": 3, "steps_per_network": 2}, "good": {"iterations": 5}})
     quick = potstill.distill(DATA, "dm", **SMALL)
     assert quick.metadata["cost"]["steps"] == 3
-    assert quick.metadata["preset"] == {"name": "quick", "fields": {"iterations": 3, "steps_per_network": 2}}
+    changed = ["batch_real", "network"]
+    assert quick.metadata["preset"] == {
+        "name": "quick", "fields": {"iterations": 3, "steps_per_network": 2}, "changed": changed
+    }  # fmt: skip
     same = potstill.distill(DATA, "dm", preset="published", iterations=3, steps_per_network=2, **SMALL)
     assert torch.equal(quick.inputs, same.inputs)
-    assert same.metadata["preset"] == {"name": "published", "fields": {}}
+    assert same.metadata["preset"] == {"name": "published", "fields": {}, "changed": CHANGED}
     good = potstill.distill(DATA, "dm", preset="good", steps_per_network=3, **SMALL)
     assert (good.metadata["cost"]["steps"], good.metadata["config"]["steps_per_network"]) == (5, 3)
 
@@ -58,7 +62,7 @@ def test_what_is_given_wins_and_is_not_said_to_be_the_presets(monkeypatch: pytes
     monkeypatch.setattr(DM, "presets", {"quick": {"iterations": 3, "steps_per_network": 2}})
     made = potstill.distill(DATA, "dm", iterations=4, **SMALL)
     assert made.metadata["cost"]["steps"] == 4
-    assert made.metadata["preset"] == {"name": "quick", "fields": {"steps_per_network": 2}}
+    assert made.metadata["preset"] == {"name": "quick", "fields": {"steps_per_network": 2}, "changed": CHANGED[:3]}
 
 
 def test_a_run_that_is_told_its_steps_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from potstill.core.nested import named_tensors
 from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.load import load
 from potstill.dataset_file.metadata import input_from_json, is_classification
+from potstill.dataset_file.presets import describe_preset, recipe_name
 
 __all__ = ["describe", "inspect"]
 
@@ -126,6 +127,21 @@ def _weight_lines(weights: dict[str, float] | None) -> list[str]:
     return [f"weights     {weights['min']:.3g} to {weights['max']:.3g}, {weights['mean']:.3g} on the mean{zeros}"]
 
 
+def _setting_lines(metadata: dict[str, Any]) -> list[str]:
+    """Return lines of the preset with what differs from it, the network and the recipe, as far as they are known."""
+    lines = []
+    if "preset" in metadata:
+        settings = describe_preset(metadata["preset"], metadata["config"], metadata["outcome"])
+        if settings == "given":
+            settings += ": " + (", ".join(f"{name} {value}" for name, value in metadata["config"].items()) or "none")
+        lines.append(f"settings    {_escape(settings, 400)}")
+    if metadata.get("network"):
+        lines.append(f"network     {_escape(metadata['network'])}")
+    if (recipe := recipe_name(metadata.get("command"))) is not None:
+        lines.append(f"recipe      {_escape(recipe)}")
+    return lines
+
+
 def describe(summary: dict[str, Any]) -> str:
     """Return the lines for people of what ``inspect`` returned."""
     metadata = summary["metadata"]
@@ -151,6 +167,7 @@ def describe(summary: dict[str, Any]) -> str:
         f"classes     {names}" if classified else f"task        {_escape(metadata['task']['name'])}",
         f"labels      {summary['labels']}",
         f"method      {_escape(metadata['method'])}, seed {metadata['seed']}",
+        *_setting_lines(metadata),
         f"kind        {summary['kind']}{selection}",
         f"source      {_escape(source.get('name'))}, {f'{samples:,}' if samples is not None else 'unknown'} samples, "
         f"hash {_escape(source.get('hash'), 13)}",
@@ -168,6 +185,7 @@ def describe(summary: dict[str, Any]) -> str:
         f"outcome     {_escape(outcome.get('kind'))}: {_escape(outcome.get('message'), 200)}",
         f"made with   {', '.join(f'{_escape(n)} {_escape(v)}' for n, v in metadata['versions'].items())}",
         *_resume_lines(metadata),
+        "accuracy    a set states none; its scorecard does (potstill evaluate)",
         "tensors",
     ]
     lines += [

@@ -22,6 +22,7 @@ from potstill._util.outputs import history_path
 from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
+from potstill.dataset_file.presets import describe_preset
 from potstill.errors import PotstillError
 from potstill.exporters.croissant import croissant
 from potstill.exporters.formats import LABEL_COLUMNS, to_arrow
@@ -196,6 +197,8 @@ def _facts(distilled: Distilled) -> Iterable[tuple[str, str]]:
     )
     yield "Method", f"{_code(card['method'])}, seed {card['seed']}"
     settings = ", ".join(f"{name} {json.dumps(value)}" for name, value in sorted(card["config"].items()))
+    if card.get("preset"):
+        yield "Preset", _escape(describe_preset(card["preset"], card["config"], card["outcome"]))
     yield "Settings", _escape(settings) or "none"
     yield "Inputs", f"{len(distilled):,} of {_escape(format_shape(distilled.input))} ({_escape(distilled.input.units)})"
     if distilled.is_classification:

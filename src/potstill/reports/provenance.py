@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from potstill._util.html import Html, join_html, tag
+from potstill.dataset_file.presets import describe_preset, recipe_name
 from potstill.reports.entry import Entry
 from potstill.reports.figures import bar
 from potstill.reports.numbers import format_count, format_duration, format_percent, format_size, to_number
@@ -88,6 +89,15 @@ def _labeller(entry: Entry) -> str | Html:
     return join_html([tag("bdi", str(held["name"])), " ", tag("code", shown), f"{whose}{takes}"])
 
 
+def _settings(entry: Entry) -> str | Html:
+    """Return the preset with what differs from it, and the recipe."""
+    if not entry.card_section("preset"):
+        return ""
+    preset = describe_preset(entry.card["preset"], entry.card_section("config"), entry.card_section("outcome"))
+    recipe = recipe_name(entry.card.get("command"))
+    return tag("bdi", preset if recipe is None else f"{preset}; recipe {recipe}")
+
+
 def provenance(entry: Entry) -> list[Html] | None:
     card, source, score = entry.card, entry.card_section("source"), entry.scorecard or {}
     kind, message = entry.outcome
@@ -98,6 +108,7 @@ def provenance(entry: Entry) -> list[Html] | None:
         "Hash of the real data": tag("code", str(source["hash"])) if source.get("hash") else "",
         "Notes of the loader": " ".join(map(str, notes)) if isinstance(notes, list | tuple) else "",
         "Method": tag("bdi", entry.method) if card.get("method") else "",
+        "Settings": _settings(entry),
         "Options": _inline(entry.card_section("config")) if entry.card_section("config") else "",
         "Distilled with": tag("bdi", str(card.get("network") or "")) if card.get("network") else "",
         "Trained as": _inline(entry.card_section("training")) if entry.card_section("training") else "",

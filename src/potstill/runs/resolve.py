@@ -51,6 +51,7 @@ from potstill.runs.arguments import parse_preset
 from potstill.runs.budget import allocate_budget, describe_proportions, quantization_aware, resolve_codec
 from potstill.runs.class_shards import check_shards
 from potstill.runs.load_data import as_splits, pick_device
+from potstill.runs.presets import changed_fields
 from potstill.runs.spec import RunLimits, RunSpec
 from potstill.tasks import Classification, get_task, is_ragged
 
@@ -82,6 +83,8 @@ class ResolvedRun:
     """Defaults that gave way to the data, one line each."""
     preset: Preset | None = None
     """``None``: the method was given as a value, with all of its fields."""
+    changed: tuple[str, ...] = ()
+    """Fields of the method that have other values than the preset's."""
     balance: str = "equal"
     """Division of the size budget among classes: ``natural`` or ``equal``."""
     zca: str | None = None
@@ -160,12 +163,13 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
     )
     if not info.is_selection:
         decoder.sizes(problem.values_per_class, train.input.shape)
+    changed = () if preset is None else changed_fields(method, preset, spec)
     method, method_notes = method.resolve_defaults(problem)
     run = ResolvedRun(
         name=name, method=method, problem=problem, seed=spec.seed, codec=codec, loader_notes=splits.notes,
-        reading=splits.reading, adjustments=(*notes, *method_notes), preset=preset, balance=budget.balance_name,
-        zca=spec.zca, class_shards=spec.class_shards, scores=scores, provided_assets=spec.provided_assets,
-        max_bytes=budget.amount if budget.unit == "bytes" else None,
+        reading=splits.reading, adjustments=(*notes, *method_notes), preset=preset, changed=changed,
+        balance=budget.balance_name, zca=spec.zca, class_shards=spec.class_shards, scores=scores,
+        provided_assets=spec.provided_assets, max_bytes=budget.amount if budget.unit == "bytes" else None,
         files=(*splits.files, *input_files(inputs)),
     )  # fmt: skip
     _check_provided_assets(run)

@@ -30,10 +30,10 @@ from potstill.core import (
     Synthetic,
 )
 from potstill.core.nested import to_device
-from potstill.core.registry import preset_fields
 from potstill.data import column_metadata
 from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
 from potstill.dataset_file.output import SetOutput
+from potstill.dataset_file.presets import describe_preset
 from potstill.dataset_file.replacing import hash_run
 from potstill.dataset_file.shared_decoders import assets_to_json, cache_decoder, hash_tensors
 from potstill.errors import PotstillError
@@ -49,6 +49,7 @@ from potstill.runs.class_shards import ShardedRun
 from potstill.runs.coded_samples import largest_class, write_within
 from potstill.runs.loggers import call_both, logging_context
 from potstill.runs.loop import CheckpointOptions, LoopLimits, LoopResult, run_loop
+from potstill.runs.presets import preset_metadata
 from potstill.runs.resolve import ResolvedRun, run_identity
 from potstill.runs.snapshots import SnapshotRecorder
 from potstill.runs.spec import RunIO, RunLimits
@@ -109,7 +110,7 @@ def _settings(run: ResolvedRun) -> dict[str, Any]:
     fields: Mapping[str, Any] = dataclasses.asdict(run.method)  # type: ignore[call-overload]
     return {
         "method": run.name, "data": train.name, "data.hash": train.content_hash, "seed": run.seed,
-        "items": sum(run.problem.counts), "preset": run.preset or "given",
+        "items": sum(run.problem.counts), "preset": describe_preset(preset_metadata(run.method, run.preset, run.changed), fields),
         **{f"config.{name}": value for name, value in fields.items()},
     }  # fmt: skip
 
@@ -398,7 +399,7 @@ class _SetBuilder:
             "reading": dict(run.reading),
             "history": list(loop.history),
             "command": self.execution.io.command,
-            "preset": _preset_metadata(run),
+            "preset": preset_metadata(run.method, run.preset, run.changed),
             **{name: self.metadata[name] for name in from_metadata if name in self.metadata},
             **self._asset_metadata,
             **({"resumed_with_others": list(loop.changes)} if loop.changes else {}),
@@ -490,11 +491,3 @@ def _asset_hash(asset: Any) -> Any:
     if isinstance(asset, Trajectories):
         return asset.digest
     return [hash_tensors({**t.parameters, **t.buffers}) for t in asset]
-
-
-def _preset_metadata(run: ResolvedRun) -> dict[str, Any] | None:
-    """Return the preset's name, and the fields that it set, without those that something else set."""
-    if run.preset is None:
-        return None
-    fields = preset_fields(type(run.method), run.preset)
-    return {"name": run.preset, "fields": {n: v for n, v in fields.items() if getattr(run.method, n) == v}}
