@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 __all__ = ["describe_preset", "recipe_name"]
@@ -38,7 +39,7 @@ def recipe_name(command: object) -> str | None:
         words = shlex.split(command) if isinstance(command, str) else []
     except ValueError:
         return None
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise((*words, "")):
         name, equals, value = word.partition("=")
         if name == "--recipe":
             return (value if equals else following) or None
