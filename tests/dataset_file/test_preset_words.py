@@ -53,8 +53,9 @@ def test_words_of_metadata_that_a_stranger_wrote(preset: object, words: str) -> 
 @pytest.mark.parametrize(
     ("command", "name"),
     [
-        ("potstill distill digits --recipe dm --out a.safetensors", "dm"), ("potstill distill --recipe=my.yaml", "my.yaml"),
-        ("potstill distill digits", None), ("potstill --recipe", None), ("potstill 'open", None), (None, None), (7, None),
+        ("potstill distill digits --recipe dm --out a.safetensors", "dm"),
+        ("potstill distill --recipe=my.yaml", "my.yaml"), ("potstill distill digits", None),
+        ("potstill --recipe", None), ("potstill 'open", None), (None, None), (7, None),
     ],
 )  # fmt: skip
 def test_the_recipe_is_read_from_the_command(command: object, name: str | None) -> None:
