@@ -108,9 +108,10 @@ def _settings(run: ResolvedRun) -> dict[str, Any]:
     """Return what loggers are told before the first step."""
     train = run.problem.train
     fields: Mapping[str, Any] = dataclasses.asdict(run.method)  # type: ignore[call-overload]
+    preset = preset_metadata(run.method, run.preset, run.changed)
     return {
         "method": run.name, "data": train.name, "data.hash": train.content_hash, "seed": run.seed,
-        "items": sum(run.problem.counts), "preset": describe_preset(preset_metadata(run.method, run.preset, run.changed), fields),
+        "items": sum(run.problem.counts), "preset": describe_preset(preset, fields),
         **{f"config.{name}": value for name, value in fields.items()},
     }  # fmt: skip
 
