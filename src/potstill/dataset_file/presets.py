@@ -26,7 +26,7 @@ def describe_preset(preset: object, config: Mapping[str, Any], outcome: Mapping[
     differs = [f"{name} {_format_value(config[name])}" for name in names if name in config]
     if outcome is not None and outcome.get("kind", "finished") != "finished":
         differs.append(f"ended at step {outcome.get('step')}")
-    return preset["name"] + (f", but {', '.join(differs)}" if differs else "")
+    return f"{preset['name']}, but {', '.join(differs)}" if differs else str(preset["name"])
 
 
 def _format_value(value: object) -> str:
