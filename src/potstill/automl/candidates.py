@@ -222,9 +222,11 @@ def usual_candidates(source: Source, codec: str | None) -> tuple[Candidate, ...]
         optimised = ["dm", "frepo", "dc", "kip"]
     elif image and min(sides) >= _TINY:
         pixels = sides[0] * sides[1]
-        cosines = f"frequency:kept={max(1, pixels // 16, min(64, pixels // 4))}"
+        kept = max(1, pixels // 16, min(64, pixels // 4))
+        cosines = f"frequency:kept={kept}"
         optimised = [
-            f"{_FREPO}/shared-{cosines}%step:width=1.5", f"dm:{_FEW}", f"dm:{_RATE}/{cosines}", f"m3d:{_RATE}",
+            f"{_FREPO}/shared-frequency:positions={kept}%step:width=1.5", f"dm:{_FEW}",
+            f"dm:{_RATE}/{cosines}", f"m3d:{_RATE}",
             f"frepo/{cosines}", f"m3d:{_FEW}/tiles",
             f"rfad/{cosines}", *([f"m3d:{_FEW}/small:factor=2"] if min(sides) >= 24 else []),
         ]  # fmt: skip
