@@ -226,3 +226,11 @@ def test_the_page_of_the_file_explains_every_key_tensor_and_encoding(tmp_path):
         assert set(small.metadata) <= explained
         assert {name.partition("/")[0].partition(".")[0] for name in small.tensors} <= explained
         assert {stored["codec"] for stored in small.metadata["codec"]["tensors"].values()} <= explained
+
+
+def test_each_parametrization_has_its_formula_of_decoding():
+    text = {page.place: page.text for page in site_registries.registry_pages()}["reference/parametrizations.md"]
+    entries = text.split("\n## ")[1:]
+    assert len(entries) >= 10
+    assert [entry.splitlines()[0] for entry in entries if "\nDecoding: " not in entry] == []
+    assert "`x · std + mean`" in text

@@ -25,7 +25,9 @@ __all__ = ["Compensators"]
 class Compensators:
     """Inputs of each class, and compensators added to the inputs of all classes.
 
-    The payload: ``inputs`` (k · p, …), grouped by class, and ``decoder/compensators`` (m, p, …). Within a class decoded
+    The payload: ``inputs`` (k · p, …), grouped by class, and ``decoder/compensators`` (m, p, …).
+
+    Decoding: a class's inputs x_1 … x_p become x_i and ``x_i + compensators[j, i]``, j = 1 … m. Within a class decoded
     inputs come as they are first, then with the first compensators, and so on. Compensators cost inputs in all, not in
     each class: with ten classes and ``count=4``, ten inputs of each buy seven and their sums, with a thousand nine.
 

@@ -45,6 +45,10 @@ class Field:
     The payload, grouped by class: ``weights/0`` (n, 2, width) and ``biases/0`` (n, width), …, the last ones
     (n, width, c) and (n, c).
 
+    Decoding: for each pixel p = (row, column), evenly spaced in [−1, 1] along each side, both ends included,
+    ``z = sin(ω0 · (p @ weights/0 + biases/0))``, then ``z = sin(ω · (z @ weights/l + biases/l))``, and at last
+    ``x(p) = z @ weights/L + biases/L``. ω0 and ω are the settings ``omega0`` and ``omega``.
+
     Raises:
         PotstillError: a setting is out of its range.
     """

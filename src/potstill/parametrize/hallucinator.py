@@ -47,6 +47,9 @@ class Hallucinator:
     ``decoder/encode`` (s, m, b, 3, 3) and ``decoder/decode`` (s, m, c, 3, 3), ``decoder/encode_bias`` (s, m),
     ``decoder/decode_bias`` (s, c), and ``decoder/scale`` and ``decoder/shift`` (s, m, h − 2, w − 2).
 
+    Decoding: ``x_ij = convT(scale_j · (conv(bases_i, encode_j) + encode_bias_j) + shift_j, decode_j) + decode_bias_j``.
+    ``conv`` is the cross-correlation without padding, ``convT`` its transpose (torch's conv2d and conv_transpose2d).
+
     Within a class, decoded inputs come by basis, then by style. The decoders cost bytes: at one small image per class
     more than the whole size budget. ``channels=1`` stores grey bases, which the styles colour: three times as many.
 

@@ -27,6 +27,10 @@ class LowResolution:
 
     The payload: ``inputs`` (n, c, ⌈h/f⌉, ⌈w/f⌉), grouped by class.
 
+    Decoding: ``x = U_h · inputs · U_wᵀ`` for each channel, bilinear enlargement with pixels' centres at half numbers
+    (``align_corners=False``). Of U (n, m), which enlarges m pixels to n, row i is at ``t = (i + 0.5) · m / n − 0.5``,
+    clamped to 0 … m − 1, and has ``1 − (t − ⌊t⌋)`` in column ⌊t⌋ and ``t − ⌊t⌋`` in the next.
+
     Raises:
         PotstillError: a setting is out of its range.
     """

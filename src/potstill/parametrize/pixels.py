@@ -14,7 +14,10 @@ __all__ = ["Pixels"]
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """The inputs themselves, one stored item for each input."""
+    """The inputs themselves, one stored item for each input.
+
+    Decoding: ``x = inputs``.
+    """
 
     @property
     def bounded(self) -> bool:

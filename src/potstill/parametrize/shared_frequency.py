@@ -32,6 +32,9 @@ class SharedFrequency:
     The payload: ``coefficients`` (n, c, m), grouped by class, from low frequencies to high ones; with ``order``
     variance also ``decoder/positions`` (m,), integers u · w + v, ascending (int16, or int32 where h · w > 32,768).
 
+    Decoding: as ``frequency``, ``x = C_hᵀ F C_w``. The coefficients are in the order of rising u / h + v / w of their
+    positions, of equal sums the smaller u · w + v first. Where no list is stored, the positions are the first m of all.
+
     Raises:
         PotstillError: a setting is out of its range.
     """

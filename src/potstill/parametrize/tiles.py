@@ -44,6 +44,11 @@ class Tiles:
     The payload is ``inputs/0``, ``inputs/1``, …: one tensor (classes, stored, c, h, w) for each run of neighbouring
     classes with equally many stored images, so that shapes alone give the classes.
 
+    Decoding: with a = ⌈h/f⌉ and b = ⌈w/f⌉, a stored image is padded below and to the right with 0.5 to (a · f, b · f),
+    and ``x = up(stored[:, i·a : (i+1)·a, j·b : (j+1)·b])`` for i, j = 0 … f − 1. ``up`` is bilinear to (h, w), with
+    pixels' centres at half numbers (``align_corners=False``). Mode ``single`` has one factor f; ``multi`` decodes every
+    image by 1, 2, … f.
+
     Within a class, decoded inputs are ordered by factor, cell in reading order, and stored image, as published.
 
     Raises:

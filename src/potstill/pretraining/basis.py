@@ -175,6 +175,9 @@ class Basis:
 
     The payload: ``coefficients`` (n, r), grouped by class, r = rank + c, or all c · h · w.
 
+    Decoding: ``x = coefficients @ directions``, in rows (c, h, w). ``directions`` (r, c · h · w) is a shared asset, in
+    the file that the metadata's ``decoder`` names by its hash.
+
     Raises:
         PotstillError: a setting is out of its range.
     """
