@@ -23,6 +23,7 @@ from tools.docs.method_pictures import file_of
 from tools.docs.papers import bibtex
 from tools.docs.parts import paper, table
 from tools.docs.registry import FAMILIES, MENU, ORDINARY, published_runs, traits, with_links
+from tools.docs.site_cite import package_bibtex
 
 __all__ = ["described", "equation", "folded", "method_page", "method_pages", "place"]
 
@@ -103,7 +104,7 @@ def method_page(row: dict[str, Any]) -> str:
         "## Related",
         related(row),
         "## Cite",
-        f"```bibtex\n{bibtex(row['paper'])}\n```",
+        f"```bibtex\n{package_bibtex() if row['paper'] == 'Potstill' else bibtex(row['paper'])}\n```",
         "## Source",
         source(kind),
         "Next: [all methods](../methods/index.md) · [choose a method](../guides/choose-a-method.md) · "

