@@ -249,7 +249,7 @@ def parametrizations() -> str:
         "parts, name the part: `image=tiles:factor=2`. A size budget buys bytes of what is stored, shared decoders "
         "counted. [Bytes and codecs](../explanation/bytes.md) explains what counts.\n\n"
         "Each entry has the formula by which a payload decodes (enlarge, upscale). The file has the tensors of the "
-        "payload as `payload/NAME`. Where the metadata's `decoder` has `space: model`, what comes out is in model space: "
+        "payload as `payload/NAME`. Where the metadata's `decoder` has `space: model`, that is in model space: "
         "`x · std + mean` of the metadata's `normalization`, by channel, is in data units; a set in whitened space "
         "is unwhitened first. Where it has `space: data`, it is in data units at once. [File format](file-format.md) "
         "reads a set by these formulas in numpy alone."

@@ -26,6 +26,7 @@ from potstill.dataset_file.presets import describe_preset
 from potstill.errors import PotstillError
 from potstill.exporters.croissant import croissant
 from potstill.exporters.formats import LABEL_COLUMNS, to_arrow
+from potstill.exporters.paths import without_folders
 
 __all__ = ["CROISSANT_FILE", "PARQUET_FILE", "SET_FILE", "push_to_hub", "to_hf"]
 
@@ -110,6 +111,7 @@ def push_to_hub(
 def _write_files(folder: Path, distilled: Distilled, license: str | None, place: _Place) -> None:
     import pyarrow.parquet as pq
 
+    distilled = without_folders(distilled)
     table, buffer = to_arrow(distilled, shaped=True), io.BytesIO()
     pq.write_table(table, buffer)
     (folder / PARQUET_FILE).parent.mkdir()

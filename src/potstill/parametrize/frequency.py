@@ -47,7 +47,8 @@ class Frequency:
     (int16, or int32 where h · w > 32,768); ``counts`` (k,) int32, the inputs of each class.
 
     Decoding: ``x = C_hᵀ F C_w`` for each channel. F (h, w) is 0, but at the positions (u, v) of the class it has the
-    coefficients. C_n is the orthonormal DCT-II, ``C_n[u, i] = √((1 if u = 0 else 2) / n) · cos(π u (2 i + 1) / (2 n))``.
+    coefficients. C_n is the orthonormal DCT-II, ``C_n[u, i] = s_u · cos(π u (2 i + 1) / (2 n))``, with s_0 = √(1 / n)
+    and else s_u = √(2 / n).
 
     Raises:
         PotstillError: a setting is out of its range.

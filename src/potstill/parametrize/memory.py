@@ -40,8 +40,8 @@ class Memory:
 
     The payload: ``decoder/bases`` (B, c, ⌈h/scale⌉, ⌈w/scale⌉) and ``coefficients`` (n, B), grouped by class.
 
-    Decoding: ``x_i = up(Σ_b coefficients[i, b] · bases[b])``. ``up`` is bilinear to (h, w), with pixels' centres at half
-    numbers (``align_corners=False``).
+    Decoding: ``x_i = up(Σ_b coefficients[i, b] · bases[b])``. ``up`` is bilinear to (h, w), with pixels' centres at
+    half numbers (``align_corners=False``).
 
     Raises:
         PotstillError: a setting is out of its range.
