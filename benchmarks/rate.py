@@ -39,14 +39,14 @@ FREPO: dict[str, Any] = {
     "lr_net": 1e-3, "ridge": 1e-3, "steps_per_network": 4, "network": "convnet-d3-w64",
 }  # fmt: skip
 ARMS: dict[str, tuple[int, float, str]] = {
-    "free-160": (64, 2.45, "step:width=1.0,aware=False"),
-    "rounded-160": (64, 2.45, "step:width=1.5"),
-    "rate10-160": (64, 2.45, "step:width=1.2,rate=0.01"),
-    "rate100-160": (64, 2.45, "step:width=1.0,rate=0.1"),
-    "rate10-320": (64, 0.92, "step:width=1.5,rate=0.01"),
-    "rate100-320": (64, 0.92, "step:width=1.5,rate=0.1"),
-    "rate10-160-36": (36, 4.36, "step:width=1.2,rate=0.01"),
-    "rate10-160-100": (100, 1.56, "step:width=1.2,rate=0.01"),
+    "free": (64, 2.45, "step:width=1.0,aware=False"),
+    "rounded": (64, 2.45, "step:width=1.5"),
+    "rate10": (64, 2.45, "step:width=1.2,rate=0.01"),
+    "rate100": (64, 2.45, "step:width=1.0,rate=0.1"),
+    "rate10-many": (64, 0.92, "step:width=1.5,rate=0.01"),
+    "rate100-many": (64, 0.92, "step:width=1.5,rate=0.1"),
+    "rate10-36": (36, 4.36, "step:width=1.2,rate=0.01"),
+    "rate10-100": (100, 1.56, "step:width=1.2,rate=0.01"),
 }
 """Coefficients of each input, bits of a value that the budget is shared out by, codec."""
 PROBE_SEED = 1000
