@@ -225,7 +225,7 @@ def test_an_output_within_a_folder_of_data_is_refused(tmp_path: Path, capsys: py
         with pytest.raises(PotstillError, match="would become a part"):
             potstill.export(small, to, folder / "new", data=folder)
     small.save(folder / "small.safetensors")  # which no reader of pictures takes for one
-    assert sorted(p.name for p in folder.iterdir()) == ["a", "b", "small.safetensors"]
+    assert sorted(p.name for p in folder.iterdir()) == ["a", "b", "small.history.json", "small.safetensors"]
 
 
 def _over_its_own(small: potstill.Distilled) -> None:
