@@ -38,7 +38,7 @@ def test_distil_writes_the_file_says_what_is_in_it_and_what_to_do_next(tmp_path,
     wanted = f"potstill evaluate {path} --data digits --network convnet-d1-w8"  # the split is on the card
     assert following == wanted.split()
     assert set_.metadata["command"] == shlex.join(["potstill", *words])
-    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]  # the checkpoint is gone
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.history.json", "a.safetensors"]  # the checkpoint is gone
 
 
 def test_distil_as_json_is_the_card_and_the_path(tmp_path, capsys):
@@ -133,7 +133,8 @@ def test_a_run_that_is_interrupted_goes_on_with_the_line_it_prints_and_ends_the_
     assert resume == ["potstill", *words, str(cut), "--resume"]
 
     assert main([*resume[1:], "--quiet"]) == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.safetensors", "whole.safetensors"]
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == [f"{name}.{end}" for name in ("cut", "whole") for end in ("history.json", "safetensors")]
     a, b = potstill.load(whole), potstill.load(cut)
     assert torch.equal(a.inputs, b.inputs)
     assert a.metadata["cost"]["steps"] == b.metadata["cost"]["steps"] == 40

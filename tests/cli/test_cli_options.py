@@ -53,7 +53,7 @@ OPTIONS = {
     "evaluate": {"--force"}
     | COMMON
     | READING
-    | {"FILE", "--data", "--protocol", "--network", "--seeds", "--seed", "--no-baselines", "--no-full"}
+    | {"FILE", "--data", "--protocol", "--network", "--seeds", "--seed", "--no-baselines", "--no-full", "--baselines"}
     | {
         "--no-robust-scores",
         "--no-weights",

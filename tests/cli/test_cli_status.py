@@ -66,7 +66,7 @@ def test_an_interrupted_run_says_how_to_go_on(monkeypatch, capsys, out):
     assert main([*DISTILL, "--out", str(out), "--quiet"]) == 130
     shown = capsys.readouterr()
     assert shown.out == ""
-    line = f"potstill distill digits --ipc 1 --out '{out}' --quiet --resume"
+    line = f"potstill distill digits --ipc 1 --method dm --out '{out}' --quiet --resume"
     assert shown.err == f"potstill: interrupted after step 12; to go on: {line}\n"
 
 
@@ -76,7 +76,7 @@ def test_a_run_cut_off_before_a_checkpoint_is_started_again(monkeypatch, capsys,
 
     replaced(monkeypatch, stop)
     assert main([*DISTILL, "--out", str(out)]) == 130
-    assert capsys.readouterr().err.endswith(f"to go on: potstill distill digits --ipc 1 --out {out}\n")
+    assert capsys.readouterr().err.endswith(f"to go on: potstill distill digits --ipc 1 --method dm --out {out}\n")
 
 
 def test_every_option_reaches_the_library(monkeypatch, out):
@@ -279,7 +279,7 @@ def test_a_run_that_diverged_keeps_its_last_finite_state_and_has_failed(out, cap
     assert card["outcome"]["kind"] == "not finite"
     assert shown.err.splitlines()[-1].startswith(f"potstill: error: dm diverged: step {card['outcome']['step'] + 1}: ")
     assert bool(potstill.load(out).inputs.isfinite().all())
-    assert sorted(p.name for p in out.parent.iterdir()) == [out.name]
+    assert sorted(p.name for p in out.parent.iterdir()) == ["small.history.json", out.name]
 
 
 @pytest.mark.parametrize("content", ["[" * 50_000, "method: 2024-13-45", "ipc: {a: 1}", "{" * 9])

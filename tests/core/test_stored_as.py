@@ -31,4 +31,4 @@ def test_a_budget_in_bytes_is_kept_where_whole_numbers_are_stored_beside_values(
         "mnist-5k", method=method, bytes=3930, parametrization=parametrization, codec="uint4", steps=0, progress=None,
         executor="serial",
     )  # fmt: skip
-    assert 2600 < small.metadata["bytes"]["total"] <= 3930
+    assert 1500 < small.metadata["bytes"]["total"] <= 3930  # planned by the codes before they are coded

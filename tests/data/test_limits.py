@@ -202,7 +202,7 @@ def test_an_archive_that_unpacks_to_far_more_is_refused_before_it_is_unpacked(fo
         head[148:156] = b"        "
         head[148:156] = b"%06o\0 " % sum(head)
         path.write_bytes(bytes(head) + bytes(1024))
-    with pytest.raises(PotstillError, match=r"limit archive_ratio is 500, `potstill\._util\.input_limits\.limited\("):
+    with pytest.raises(PotstillError, match=r"limit archive_ratio is 500, `potstill\.limited\("):
         load_data(str(path))
 
 

@@ -150,7 +150,7 @@ def edited(path: Path, change: Any) -> Path:
         (lambda c, t: c.update(codec=None), "codec.tensors"),
         (lambda c, t: c["codec"]["tensors"].pop("labels"), "no tensor 'labels'"),
         (lambda c, t: c["codec"]["tensors"].update(other={"codec": "float"}), "no tensor 'other'"),
-        (lambda c, t: t.pop("payload/inputs/0"), "which its codec does not write"),
+        (lambda c, t: t.pop("payload/inputs/0"), "its stream must name the layouts"),
         (lambda c, t: t.update(inputs=torch.zeros(2, 2)), "not of format potstill/3"),
     ],
 )  # fmt: skip
@@ -171,7 +171,8 @@ def test_a_budget_in_bytes_is_kept_and_used(method: str, store: str | None) -> N
     made = potstill.distill("digits", method, bytes=most, codec=store, steps=1 if method == "dm" else None, **QUICK)
     total = made.metadata["bytes"]["total"]
     one = made.metadata["bytes"]["total"] / len(made)
-    assert most - 11 * one < total <= most
+    # What is made is planned by the codes before they are coded, as what coding saves is not known beforehand.
+    assert (most / 2 if method == "dm" else most - 11 * one) < total <= most
 
 
 def test_what_is_read_cannot_be_set_beside_the_file() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 import potstill
+from potstill._util.preset_words import describe_preset, recipe_name
 from potstill.core import Splits
 from potstill.dataset_file import describe, inspect
-from potstill.dataset_file.presets import describe_preset, recipe_name
 from potstill.testing import toy_source
 
 DATA = Splits(train=toy_source("image"), test=None)

@@ -73,6 +73,7 @@ class Held(Distilled):
             "bytes": {"inputs": room, "labels": 0, "decoder": 0, "total": room},
             "source": {"name": train.name, "hash": train.content_hash},
         }  # fmt: skip
+        self.record = {}
         self.normalization, self.spec = train.normalization, train.input
         self._model_space: Any = batch.x
         self._contents = Contents(inputs=train.raw(torch.arange(8)), labels=batch.y, weights=weights)

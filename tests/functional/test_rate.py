@@ -9,8 +9,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from potstill.functional.rate import adaptive_code_length, geometric_bits, group_bits, noisy_magnitude, picture_bits
+from potstill.functional.rate import geometric_bits, group_bits, noisy_magnitude, picture_bits
 from potstill.rng import generator
+
+
+def adaptive_code_length(q: Tensor, groups: int = 1) -> float:
+    """Return the bits of an adaptive binary code of whole numbers: what a coder without mixing pays, learning counted.
+
+    Each number is coded as ``q = 0``?, its sign, and whether its magnitude exceeds 1, 2, …; after 14 by an Elias gamma
+    code. A decision's probability is by the counts before it plus ½ (Krichevsky and Trofimov), one context for each
+    decision and group.
+
+    Args:
+        q: whole numbers; the last axis has the positions.
+        groups: number of groups that positions are sorted into by their mean magnitude, of equal counts.
+    """
+    rows = q.detach().long().reshape(-1, q.shape[-1] if q.ndim > 1 else 1)
+    order = rows.abs().double().mean(0).argsort(descending=True, stable=True)
+    total = 0.0
+    for columns in order.tensor_split(max(1, min(groups, len(order)))):
+        values = rows[:, columns].flatten()
+        size = values.abs()
+        total += _binary(int((values != 0).sum()), int((values == 0).sum()))
+        total += _binary(int((values > 0).sum()), int((values < 0).sum()))
+        for above in range(1, 15):
+            total += _binary(int((size > above).sum()), int((size == above).sum()))
+        total += sum(2 * math.floor(math.log2(s - 14)) + 1 for s in size[size > 14].tolist())
+    return total
+
+
+def _binary(a: int, b: int) -> float:
+    """Return the bits of ``a`` and ``b`` decisions, coded by the counts before each plus ½; of any order."""
+    if not a + b:
+        return 0.0
+    log = math.lgamma(a + 0.5) + math.lgamma(b + 0.5) - 2 * math.lgamma(0.5) - math.lgamma(a + b + 1)
+    return -log / math.log(2)
 
 
 def values(*shape: int, scale: float = 2.0, seed: int = 0) -> Tensor:

@@ -315,7 +315,7 @@ def test_draws_are_those_of_scikit_learn(iris):
 
 
 def test_sizes_are_those_of_distill(iris):
-    small, _ = Distiller("random", bytes="800B").fit_resample(*iris)
+    small, _ = Distiller("random", bytes="300B").fit_resample(*iris)
     assert 3 <= len(small) < 150
     assert len(Distiller("random").fit_resample(*iris)[0]) == 30
     with pytest.raises(ResamplingError, match="once: ipc"):

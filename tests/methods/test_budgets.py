@@ -23,7 +23,7 @@ def test_bytes_are_used_and_not_exceeded(spelled: str, labels: str) -> None:
     small = potstill.distill(DATA, "dm", bytes=amount, parametrization=spelled, labels=labels, **QUICK)
     kept = small.metadata["bytes"]
     assert kept["total"] == kept["inputs"] + kept["labels"] + kept["decoder"] <= amount
-    assert kept["total"] > 0.6 * amount
+    assert kept["total"] > 0.5 * amount  # planned by the codes before they are coded
 
 
 def test_a_small_budget_still_holds_what_is_small() -> None:

@@ -81,8 +81,8 @@ def limited(**changes: int) -> Iterator[Limits]:
     Args:
         changes: whole numbers of at least 1 by name: ``limited(pixels=200_000_000)``.
 
-    Yields:
-        All limits, as they are within the block.
+    Returns:
+        A context manager, which gives all limits as they are within the block.
 
     Raises:
         PotstillError: no such limit, or a number below 1.

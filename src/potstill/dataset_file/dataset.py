@@ -163,7 +163,12 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         self._record = dict(record)
 
     def read_record_from(self, path: Path, digest: str | None) -> None:
-        """Take the record from beside the file at ``path`` at the first use, unless the file itself has one."""
+        """Take the record from beside a file at the first use, unless the set has one already.
+
+        Args:
+            path: file of the set.
+            digest: ``sha256`` in that file; ``None``: it has none, and no record is taken.
+        """
         self.path, self._digest = path, digest
         self._record = self._record or None
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
+from potstill._util.preset_words import describe_preset, recipe_name
 from potstill.core import Inputs
 from potstill.core.nested import named_tensors
 from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.load import load
 from potstill.dataset_file.metadata import input_from_json, is_classification
-from potstill.dataset_file.presets import describe_preset, recipe_name
 
 __all__ = ["describe", "inspect"]
 

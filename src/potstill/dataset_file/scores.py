@@ -60,8 +60,11 @@ class Scores:
     content_hash: str
     """Content hash of the source."""
     labels: Int[Tensor, " n"]
+    """Class of each sample."""
     classes: tuple[str, ...]
+    """Names of the classes."""
     methods: Mapping[str, MethodScores]
+    """Scores by the name of the method."""
     names: tuple[str, ...] = ()
     """File or name of each sample, where the source knows it."""
     first_duplicate: Int[Tensor, " n"] | None = None
@@ -74,6 +77,13 @@ class Scores:
 
     def columns_for(self, method: str, train: Source) -> Mapping[str, Tensor]:
         """Return the columns of a method for these data.
+
+        Args:
+            method: one of ``methods``.
+            train: training split that the scores must be of.
+
+        Returns:
+            Values of each sample by column name.
 
         Raises:
             PotstillError: there are none, or they are of other data.

@@ -42,7 +42,7 @@ from potstill.evaluation.training_sets import TeacherJob, TrainingSet
 from potstill.labels.teacher import soft_labels
 from potstill.tasks import get_task
 
-__all__ = ["BASELINES", "RealSetSearch", "Trial", "count_trials", "make_baseline", "space_of"]
+__all__ = ["BASELINES", "RealSetSearch", "Trial", "count_trials", "space_of"]
 
 BASELINES = ("random", "herding", "random-soft")
 """Baselines in the bytes of the set, in display order. ``random-items`` comes after them: the literature's comparison,
@@ -356,26 +356,6 @@ def space_of(where: BaselineContext, *, labels: Sequence[str] = ("hard",)) -> Re
         where.train, where.byte_budget, quick=where.quick, natural=where.proportional, labels=labels,
         expected=max(1, expected),
     )  # fmt: skip
-
-
-def make_baseline(
-    name: str, where: BaselineContext, *, draws: int, rows: SoftLabelFn | None = None, say: Callback | None = None
-) -> TrainingSet:
-    """Return one baseline in the bytes of the set, with the codec that is best for it on held-out training data.
-
-    Args:
-        name: one of `BASELINES`; ``random-soft`` is ``random`` with a teacher's labels in 8 bits.
-        draws: number of sets; herding draws nothing.
-        rows: the teacher's labels, for ``random-soft``.
-
-    Raises:
-        PotstillError: not even one sample of each class fits.
-    """
-    labels, selection = ("soft", "random") if name == "random-soft" else ("hard", name)
-    full = space_of(where)
-    space = replace(full, selections=(selection,), natural=full.natural[:1], labels=(labels,))
-    search = RealSetSearch(where=where, space=space, rows=rows, say=say or (lambda *_: None)).run()
-    return search.make(search.trials[0], draws)
 
 
 def count_trials(where: BaselineContext, *, labels: Sequence[str] = ("hard",)) -> int:

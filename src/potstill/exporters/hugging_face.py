@@ -19,10 +19,10 @@ from typing import Any
 from potstill._util.html import plain_line
 from potstill._util.optional import import_optional
 from potstill._util.outputs import history_path
+from potstill._util.preset_words import describe_preset
 from potstill.dataset_file.dataset import Distilled, format_shape
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
-from potstill.dataset_file.presets import describe_preset
 from potstill.errors import PotstillError
 from potstill.exporters.croissant import croissant
 from potstill.exporters.formats import LABEL_COLUMNS, to_arrow

@@ -12,13 +12,11 @@ adapts to the group, as in an adaptive coder. Rounding has no gradient. That of 
 values give equal bits.
 """
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["adaptive_code_length", "geometric_bits", "group_bits", "noisy_magnitude", "picture_bits"]
+__all__ = ["geometric_bits", "group_bits", "noisy_magnitude", "picture_bits"]
 
 _LEAST = 0.5
 """Magnitude added to each group, as of one value more: no group's rate is 0, and no slope infinite."""
@@ -76,36 +74,3 @@ def picture_bits(v: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
     known[0], known[:, 0] = 1.0, 1.0
     channels = [t.transpose(0, 1).reshape(v.shape[1], -1).T for t in (v, known * (left + above))]
     return group_bits(*channels)
-
-
-def adaptive_code_length(q: Tensor, groups: int = 1) -> float:
-    """Return the bits of an adaptive binary code of whole numbers: what a coder without mixing pays, learning counted.
-
-    Each number is coded as ``q = 0``?, its sign, and whether its magnitude exceeds 1, 2, …; after 14 by an Elias gamma
-    code. A decision's probability is by the counts before it plus ½ (Krichevsky and Trofimov), one context for each
-    decision and group.
-
-    Args:
-        q: whole numbers; the last axis has the positions.
-        groups: number of groups that positions are sorted into by their mean magnitude, of equal counts.
-    """
-    rows = q.detach().long().reshape(-1, q.shape[-1] if q.ndim > 1 else 1)
-    order = rows.abs().double().mean(0).argsort(descending=True, stable=True)
-    total = 0.0
-    for columns in order.tensor_split(max(1, min(groups, len(order)))):
-        values = rows[:, columns].flatten()
-        size = values.abs()
-        total += _binary(int((values != 0).sum()), int((values == 0).sum()))
-        total += _binary(int((values > 0).sum()), int((values < 0).sum()))
-        for above in range(1, 15):
-            total += _binary(int((size > above).sum()), int((size == above).sum()))
-        total += sum(2 * math.floor(math.log2(s - 14)) + 1 for s in size[size > 14].tolist())
-    return total
-
-
-def _binary(a: int, b: int) -> float:
-    """Return the bits of ``a`` and ``b`` decisions, coded by the counts before each plus ½; of any order."""
-    if not a + b:
-        return 0.0
-    log = math.lgamma(a + 0.5) + math.lgamma(b + 0.5) - 2 * math.lgamma(0.5) - math.lgamma(a + b + 1)
-    return -log / math.log(2)

@@ -101,19 +101,29 @@ class Plan:
     """
 
     method: str
+    """Name of the method."""
     config: Mapping[str, Any]
+    """Fields of the method by name."""
     network: str
+    """Network to distil with."""
     parametrization: str
+    """Form in which inputs are stored and optimised."""
     labels: str
+    """Labels in the file: ``hard``, ``soft``, ``learned`` or ``scores``."""
     augment: str
+    """Augmentation while distilling."""
     device: str
+    """Device of the run."""
     source: str
+    """Name of the data."""
     samples: int
     """Real samples of the training split."""
     shape: tuple[int, ...]
     """Shape of one input."""
     kind: str
+    """Kind of the inputs."""
     classes: int
+    """Number of classes; 0: the task has none."""
     inputs: int
     """Decoded inputs of the set."""
     per_class: tuple[int, int]
@@ -131,9 +141,11 @@ class Plan:
     passes: tuple[Passes, ...] | None
     """``None``: the method does not say."""
     networks: tuple[RequiredAsset, ...]
+    """Networks that are trained first."""
     memory: MemoryEstimate | None
     """On the CPU, of methods that say what a step consists of."""
     measured: StepTiming | None
+    """Timed steps; ``None``: none were made."""
     rough: float | None
     """Seconds of all steps by counted operations alone, within a factor of a few; ``None`` on a GPU and of methods that
     do not say what passes a network."""
@@ -153,7 +165,11 @@ class Plan:
         return None if self.passes is None else sum(p.samples // p.every for p in self.passes if p.real)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values single_tensor."""
+        """Return the plan as JSON values.
+
+        Returns:
+            Every field by name, with ``real_per_step`` and ``seconds``.
+        """
         value: dict[str, Any] = dataclasses.asdict(self)
         value |= {"real_per_step": self.real_per_step, "seconds": self.seconds}
         if (m := self.memory) is not None:
@@ -260,6 +276,7 @@ class _FirstState(NamedTuple):
     steps: int | None
     passes: tuple[Passes, ...] | None
     networks: tuple[RequiredAsset, ...]
+    """Networks that are trained first."""
     counts: MemoryInputs | None
     rough: float | None
     """Seconds of a step, by operations."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from potstill._util.html import Html, join_html, tag
-from potstill.dataset_file.presets import describe_preset, recipe_name
+from potstill._util.preset_words import describe_preset, recipe_name
 from potstill.reports.entry import Entry
 from potstill.reports.figures import bar
 from potstill.reports.numbers import format_count, format_duration, format_percent, format_size, to_number

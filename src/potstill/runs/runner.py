@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from potstill._util.formatting import format_duration, format_estimate_words
+from potstill._util.preset_words import describe_preset
 from potstill._util.progress import Callback, ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.augment.names import named_augmentation
@@ -33,7 +34,6 @@ from potstill.core.nested import to_device
 from potstill.data import column_metadata
 from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
 from potstill.dataset_file.output import SetOutput
-from potstill.dataset_file.presets import describe_preset
 from potstill.dataset_file.replacing import hash_run
 from potstill.dataset_file.shared_decoders import assets_to_json, cache_decoder, hash_tensors
 from potstill.errors import PotstillError
@@ -317,7 +317,7 @@ class _SetBuilder:
         if run.codec is None:
             reporter.begin("storing")
             small = self._with_fewest_bits(contents)
-            if "time limit" in (why := small.metadata["codec"].get("auto", {}).get("why", "")):
+            if "time limit" in (why := small.record.get("codec", {}).get("auto", {}).get("why", "")):
                 reporter.note(f"the set is written as uint8: {why}; `codec=uint4` or a longer limit may halve it")
             return small
         try:

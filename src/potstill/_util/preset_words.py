@@ -41,6 +41,6 @@ def recipe_name(command: object) -> str | None:
         return None
     for word, following in pairwise((*words, "")):
         name, equals, value = word.partition("=")
-        if name == "--recipe":
+        if name.startswith("--") and name[2:] == "recipe":
             return (value if equals else following) or None
     return None
