@@ -113,6 +113,7 @@ def test_a_quoted_message_is_what_the_command_says(start, workplace, monkeypatch
     (message,) = [m for m in quoted_messages() if m.startswith(start)]
     command = COMMANDS[start].split()
     monkeypatch.setattr(standard_datasets, "PACKAGE", "no-such-package")
+    monkeypatch.setattr(standard_datasets, "SYSTEM", ())
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     if {"small.safetensors", "cut.safetensors"} & set(command):
         assert main([*SMALL.split(), "--quiet"]) == 0

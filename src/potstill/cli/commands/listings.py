@@ -141,6 +141,6 @@ def _method_text(row: dict[str, Any]) -> str:
         values = [f"{preset} {'auto' if value is None else value}" for preset, value in by_preset.items()]
         told = ", ".join(values) or f"default: {default}"
         head = f"--{off}{option_name(name)}  ({told})"
-        lines += ["", *([f"  {head}"] if len(head) + 2 <= text_width() else filled(head, indent=2))]
+        lines += ["", *filled(head, indent=2)]
         lines += filled(option["help"], indent=6)
     return "\n".join(lines if row["options"] else [*lines, "", "  It has no options."])
