@@ -226,7 +226,8 @@ def test_a_method_by_name_shows_every_option_with_its_default_and_what_it_is(mon
         spelled = f"no-{flag}" if option["default"] is True else flag
         by_preset = [f"{preset} {fields[option['name']]}" for preset, fields in row["presets"].items()
                      if option["name"] in fields]  # fmt: skip
-        assert f"  --{spelled}  ({', '.join(by_preset) or f'default: {default}'})\n" in shown
+        assert f"--{spelled} ({', '.join(by_preset) or f'default: {default}'})" in flowing
+        assert f"\n  --{spelled} " in shown
         assert (option["name"] == "iterations") <= bool(by_preset)
         assert option["help"]
         assert option["help"] in " ".join(shown.split())

@@ -103,6 +103,7 @@ def test_quick_examples_print_what_the_pages_show(tmp_path):
 
 
 def _words(text):
+    text = re.sub(r"\b[0-9a-f]{8,}", "", text)  # digests, such as those of kernels
     units = "seconds?|minutes?|hours?|min|ms|s|h|MB|GB|kB|MiB"
     return re.findall(r"[A-Za-z]{3,}", re.sub(rf"\b\d[\d.,]*\s*({units})\b", "", text))
 

@@ -37,7 +37,7 @@ def test_a_forecast_is_the_sum_by_hand(digits: Splits, monkeypatch: pytest.Monke
     answers = choice.validation_students * (len(recipe.lr) + len(lengths) - 1) * held_out
     batch = min(recipe.batch, 100)
     assert seconds() == pytest.approx(steps + answers * ANSWER_SHARE / batch)
-    assert seconds(asked=360) - seconds() == pytest.approx(2 * 360 * ANSWER_SHARE / batch)
+    assert seconds(test_samples=360) - seconds() == pytest.approx(2 * 360 * ANSWER_SHARE / batch)
     small = min(forecast.BATCH, len(train))
     trials = 40 + 4 * HELD_OUT_FRACTION * len(train) * ANSWER_SHARE / small
     assert seconds(trials=4, trial_updates=40) - seconds() == pytest.approx(trials)

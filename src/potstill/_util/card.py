@@ -123,6 +123,6 @@ def _join(readable: dict[str, Any], rest: Any) -> dict[str, Any]:
     joined = {**readable, **rest}
     for key in readable.keys() & rest.keys():
         if not isinstance(readable[key], dict):
-            raise ValueError(f"{key[:40]!r} is in card and in details")
+            raise ValueError(f"{key[:40]!r} must be in card or in details, not in both")
         joined[key] = _join(readable[key], rest[key])
     return joined

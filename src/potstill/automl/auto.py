@@ -188,7 +188,7 @@ def _compared(
     where it is ahead by half a point on all held-out samples, and not shown to be behind on that part."""
     fresh = range(1000, 1000 + race.options.confirm)
     merits = [judge.merits_by_students(entry, number, fresh) for entry, number in zip(pair, numbers, strict=True)]
-    confirmed = [rows[:, judge.held.columns[1]] for rows in merits]
+    confirmed = [rows[:, judge.held_out.columns[1]] for rows in merits]
     loss = paired_loss(confirmed[0], confirmed[1], confidence=0.975)
     ahead = float(merits[0].mean() - merits[1].mean())
     return (loss, [float(rows.mean()) for rows in confirmed]), ahead > MARGIN and loss.high > 0

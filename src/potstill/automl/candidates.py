@@ -26,7 +26,7 @@ SPELLED = "METHOD[:field=value,…][/PARAMETRIZATION][%CODEC][@STEPS,…]"
 _FEW = "batch_real=64"
 """Real samples of each class in a step: a quarter of the published, as in docs/benchmarks/choice.md."""
 _RATE = f"{_FEW},optimizer=adamw,lr=0.02"
-"""What validation chose for most cells of that page that are not made at the published rate."""
+"""Settings that validation chose for most cells of that page that are not made at the published rate."""
 
 _FREPO = "frepo:batch_real=512,optimizer=adamw,steps_per_network=4,init_from=real"
 """The strongest in a few kilobytes of results/rate.json."""

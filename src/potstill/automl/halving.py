@@ -31,7 +31,7 @@ FIRST = 0.1
 CHOOSING = 0.6
 """Part of the time that choosing may take; the rest makes the answer of all data."""
 SEARCHING = 0.2
-"""Part of the time for finding how real samples are kept best."""
+"""Part of the time for the search for the best real samples."""
 JUDGING = 0.25
 """Part of the time for training students."""
 STUDENT_STEPS = (40, 300)
@@ -85,7 +85,7 @@ class Race:
                 make, made_of, held_out, students=self.options.students, seed=derive_seed(self.runs.spec.seed, "auto"),
                 steps=steps, executor=resolve_executor(self.runs.io.executor),
             )  # fmt: skip
-            return Judge(probe=probe, held=halves, journal=self.journal, seconds=self.runs.spent)
+            return Judge(probe=probe, held_out=halves, journal=self.journal, seconds=self.runs.spent)
 
         halves = HeldOut.split(held_out, derive_seed(self.runs.spec.seed, "auto", "confirm") % 2**31)
         steps, students, confirm = self.once("students", lambda: self._students(judge, there))
@@ -115,7 +115,7 @@ class Race:
 
     def best_real(self) -> Entry:
         """Return the first of the real samples that are not behind the best: what is told apart by luck alone may be so
-        by the luck of a draw, and the answer is drawn anew."""
+        by the luck of a draw, and the answer is drawn again."""
         reals = [e for e in self.entries if e.candidate.is_real and e.merit_rows]
         leader = max(reals, key=lambda e: e.merit)
         return next(e for e in reals if not is_behind(e, leader))
@@ -211,7 +211,7 @@ class Race:
             for number, entry in enumerate(alive):
                 if not entry.stopped:
                     self._continue(entry, rung, each)
-                if len(alive) > 1 or not entry.judged_steps:  # alone, it is fresh students who are asked next
+                if len(alive) > 1 or not entry.judged_steps:  # alone, it is fresh students who answer next
                     entry.merit_rows.clear()
                     judge.train_missing(entry, self.entries.index(entry), num_students(rung, self.options.students))
                 entry.end_rung()

@@ -57,7 +57,7 @@ def distil_real(
     """Return the best real set of ``spec``'s bytes or items, with the search in its record as ``choice``.
 
     Args:
-        spec: its method is ``real``. A codec, a balance or labels that it names are kept. For items, the codec is the
+        spec: its method is ``real``. A codec, a balance or labels that it names are used. For items, the codec is the
             one of fewest bits that loses no accuracy.
         limits: a time limit makes the search quick, or leaves it out, where it would not fit.
         io, reporter: of the run.
@@ -68,7 +68,7 @@ def distil_real(
     """
     splits = as_splits(spec.data, pick_device(spec.device))
     spec = dataclasses.replace(spec, data=splits)
-    resolve_run(_one_of_each(spec, splits.train))  # what is wrong with the arguments is said before the search
+    resolve_run(_one_of_each(spec, splits.train))  # arguments that do not suit the data end here, before the search
     search, seconds = search_real_sets(spec, splits.train, limits, reporter, resolve_executor(io.executor))
     trial = search.chosen()
     run = resolve_run(_one_of_each(spec_of_way(spec, trial.way), splits.train))

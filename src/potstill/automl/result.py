@@ -67,12 +67,12 @@ class Choice:
             "rival": self.rival.candidate.name,
             "difference": None,
             "bytes": runs.bytes,
-            "metric": get_task(self.judge.held.source).metric.to_dict,
+            "metric": get_task(self.judge.held_out.source).metric.to_dict,
             "time_limit": self.race.seconds,
             "seconds": runs.spent(),
             "held": {
-                "made_of": self.made_of, "choose": len(self.judge.held.choosing),
-                "confirm": len(self.judge.held.confirming), "samples": self.samples,
+                "made_of": self.made_of, "choose": len(self.judge.held_out.choosing),
+                "confirm": len(self.judge.held_out.confirming), "samples": self.samples,
             },
             "students": {
                 "network": self.judge.probe.make.name, "steps": student_steps, "choose": options.students,
@@ -97,7 +97,7 @@ class Choice:
                 "mean": loss.mean, "ci95": [loss.low, loss.high], "shown": loss.low > 0,
                 "winner": accuracies[0], "rival": accuracies[1],
                 "unit": (
-                    "fraction of held-out samples that students tell right" if self.judge.held.scale == 1.0 else
+                    "fraction of held-out samples that students tell right" if self.judge.held_out.scale == 1.0 else
                     "score with the metric's sign, over that of a student that knows nothing"
                 ),
             }  # fmt: skip
@@ -111,7 +111,7 @@ class Choice:
 
     def _text(self, winner: Entry | None) -> str:
         """Return the answer in one sentence, and what more bytes or time would bring in a second."""
-        held, gain, rival = self.judge.held, self.gain, self.rival
+        held, gain, rival = self.judge.held_out, self.gain, self.rival
         what = f"{self.items:,} {'real samples' if self.chosen_entry.candidate.is_real else 'distilled samples'}"
         size = f"in {self.stored:,} bytes"
         if winner is None or gain is None:
@@ -150,8 +150,9 @@ class Choice:
 
     def _describe_entry(self, entry: Entry) -> dict[str, Any]:
         card = {} if entry.distilled is None else entry.distilled.metadata
-        metric = get_task(self.judge.held.source).metric
-        name, unit = ("accuracy", 1.0) if metric.name == "accuracy" else ("score", metric.sign * self.judge.held.scale)
+        metric = get_task(self.judge.held_out.source).metric
+        of_score = ("score", metric.sign * self.judge.held_out.scale)
+        name, unit = ("accuracy", 1.0) if metric.name == "accuracy" else of_score
         rungs = [
             {"steps": r["steps"], name: None if r["merit"] is None else unit * r["merit"], "students": r["students"]}
             for r in entry.rungs

@@ -148,12 +148,12 @@ class Entry:
 
     @property
     def gain(self) -> float:
-        """From one rung to the next when last asked, as a fraction; infinite before it was asked twice."""
+        """From one rung to the next when last measured, as a fraction; infinite before it was measured twice."""
         known = [r["merit"] for r in self.rungs if r["merit"] is not None]
         return known[-1] - known[-2] if len(known) > 1 else math.inf
 
     def end_rung(self) -> None:
-        """Keep what was said of it in the rung that ends."""
+        """Store its result in the rung that ends."""
         asked = self.judged_steps == self.steps
         merit, students = (self.merit, len(self.merit_rows)) if asked else (None, 0)
         self.rungs.append({"steps": self.steps, "merit": merit, "students": students})
@@ -175,11 +175,11 @@ def is_behind(other: Entry, leader: Entry, hope: float = 0.0) -> bool:
 
 @dataclasses.dataclass(kw_only=True)
 class Judge:
-    """Students by number, and what they cost. What they said is in the journal: it is not asked twice."""
+    """Students by number, and what they cost. Their answers are in the journal: none is trained twice."""
 
     probe: Probe
     """With all held-out samples."""
-    held: HeldOut
+    held_out: HeldOut
     journal: Journal
     seconds: Callable[[], float]
     cost: float = 0.0
@@ -203,15 +203,15 @@ class Judge:
             took = self.seconds() - begun
             self.cost = (self.cost * self.trained + took) / (self.trained + len(students))
             self.trained += len(students)
-            return pack_rows(torch.stack([self.held.merits(said) for said in answers]))
+            return pack_rows(torch.stack([self.held_out.merits(said) for said in answers]))
 
         named = f"students {students[0]} to {students[-1]} of {number} after {entry.steps}"
         kept = self.journal.once(named, ask, self.seconds)
-        return unpack_rows(kept, (len(students), len(self.held.parts)))
+        return unpack_rows(kept, (len(students), len(self.held_out.parts)))
 
     def train_missing(self, entry: Entry, number: int | str, most: int) -> None:
         """Ask as many students as are still missing to ``most`` about the entry, on the part that chooses."""
         if len(entry.merit_rows) < most:
             merits = self.merits_by_students(entry, number, range(len(entry.merit_rows), most))
-            entry.merit_rows += list(merits[:, self.held.columns[0]])
+            entry.merit_rows += list(merits[:, self.held_out.columns[0]])
             entry.judged_steps = entry.steps

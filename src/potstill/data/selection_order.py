@@ -1,4 +1,4 @@
-"""Orders in which real samples of each class are kept: random, herding, k-means.
+"""Orders in which real samples of each class are chosen: random, herding, k-means.
 
 Every prefix of a class's order is itself a selection, so that a budget may cut it anywhere.
 """

@@ -132,7 +132,7 @@ def count_strata(train: Source) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelForm:
-    """How soft labels are written."""
+    """Form in which soft labels are written."""
 
     bits: int
     """Bits of a number."""
@@ -147,7 +147,7 @@ LABEL_FORMS: Mapping[str, LabelForm] = {
 
 
 class SoftLabels:
-    """A teacher's soft labels of real samples, by position; computed once, when they are asked for.
+    """A teacher's soft labels of real samples, by position; computed once, at their first use.
 
     Args:
         rows: the teacher: probabilities of inputs in model space.

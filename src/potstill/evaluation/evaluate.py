@@ -156,7 +156,8 @@ def evaluate(
             context.protocol, context.make, train, context.executor, students=students,
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
             again=[size, many] * (robust_scores and baselines and get_kind(train.input).augmentable), full=full,
-            soft="random-soft" in names, asked=len(test), trials=trials, trial_updates=trials * baseline_context.steps,
+            soft="random-soft" in names, test_samples=len(test), trials=trials,
+            trial_updates=trials * baseline_context.steps,
         ))  # fmt: skip
     labeller: Labeller | None = None
     if context.teacher_labels and (stored is None or baselines):

@@ -33,7 +33,7 @@ SOFT_BATCH = 256
 
 def estimate_seconds(
     protocol: Protocol, make: NetworkFactory, train: Source, executor: Executor, *, students: int,
-    items: Sequence[int], again: Sequence[int], trial_updates: int, full: bool, soft: bool, asked: int = 0,
+    items: Sequence[int], again: Sequence[int], trial_updates: int, full: bool, soft: bool, test_samples: int = 0,
     trials: int = 0,
 ) -> float:  # fmt: skip
     """Return the estimated wall-clock seconds on this machine, for the first network alone.
@@ -47,7 +47,7 @@ def estimate_seconds(
         trial_updates: updates of all small students that select the baselines' codec.
         full: the network is trained on the full data too.
         soft: random-soft's teacher is trained too, and once more for its trials.
-        asked: test samples that every student answers.
+        test_samples: number that every student answers.
         trials: number of the small students, each of which answers a held-out part.
     """
     workers, threads = parallelism(executor)
@@ -65,7 +65,7 @@ def estimate_seconds(
             len(p.recipe.lr) * (len(p.recipe.lr) > 1) * lengths[-1] + sum(lengths[:-1])
         )
         settings = len(p.recipe.lr) * (len(p.recipe.lr) > 1) + len(lengths) - 1
-        answers += students * asked + chooses * p.selection.validation_students * settings * round(held_out)
+        answers += students * test_samples + chooses * p.selection.validation_students * settings * round(held_out)
         batch = min(p.recipe.batch, size)
         updates[batch] = updates.get(batch, 0) + chosen * chooses + students * lengths[-1]
     each = {batch: measure_step_seconds(make, train, batch, threads, augment) for batch in (min(updates), max(updates))}
@@ -89,7 +89,7 @@ def estimate_seconds(
             full * int(RECIPE["steps"]) * int(RECIPE["batch"])
             + (1 + (trial_updates > 0)) * soft * TEACHER_STEPS * SOFT_BATCH
         )
-        if teaching.labels == "teacher":  # trained once, then asked for the labels of every batch
+        if teaching.labels == "teacher":  # trained once, then labels every batch
             teachers = teaching.teachers + len(teaching.committee)
             total += teachers * (teaching.teacher_epochs * len(train) * on_real + trained / workers / 3)
     return total

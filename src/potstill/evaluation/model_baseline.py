@@ -128,8 +128,8 @@ def _families(input: InputSpec) -> list[tuple[Family, int]]:
     side = min(input.shape[1:])
     whole = 0 if side <= _MOST_SIDE and input.shape[1] == input.shape[2] else min(side, _MOST_SIDE)
     sides = [round(side / part) for part in (4, 2) if side >= 4 * part] or [whole]
-    found: list[tuple[Family, int]] = [("separable", whole), ("conv", whole)] if side >= 8 else []
-    return [*found, *(("mlp", s) for s in sides), *(("linear", s) for s in (*sides, whole))]
+    pictures: list[tuple[Family, int]] = [("separable", whole), ("conv", whole)] if side >= 8 else []
+    return [*pictures, *(("mlp", s) for s in sides), *(("linear", s) for s in (*sides, whole))]
 
 
 def candidate_specs(input: InputSpec, outputs: int, byte_budget: int) -> tuple[ModelSpec, ...]:

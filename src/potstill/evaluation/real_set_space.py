@@ -56,7 +56,7 @@ class RealWay:
 
 @dataclass(frozen=True, kw_only=True)
 class RealSetSpace:
-    """What a search of real sets tries: the first selection with every codec, then other ways with its best codecs."""
+    """Ways that a search of real sets tries: the first selection with every codec, then others with its best codecs."""
 
     codecs: tuple[tuple[str, ...], ...]
     """Families of codecs, each from the finest to the coarsest."""

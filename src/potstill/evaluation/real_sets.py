@@ -1,11 +1,11 @@
 """The best real samples in so many bytes: the one search that evaluation, comparison, ``auto`` and ``real`` share.
 
-Small students learn each way to keep real samples (`potstill.evaluation.real_set_space`) of one part of the training
+Small students learn each way to store real samples (`potstill.evaluation.real_set_space`) of one part of the training
 data and are tested on another. All ways have the same students, so that they are compared in pairs; the hopeless ones
 are dropped after each round (successive halving, arXiv:1502.07943). First random samples try every codec; then other
 selections, proportions and labels try the codecs that did best; last the best of each are put together.
 
-What was chosen is measured, or kept, with fresh draws of all training data, packed and read back.
+What was chosen is measured, or saved, with fresh draws of all training data, packed and read back.
 """
 
 from collections.abc import Sequence
@@ -163,7 +163,7 @@ class RealSetSearch:
         return min((t for t in same if t is leader or leader.merit - t.merit < margin), key=order)
 
     def make(self, trial: Trial, draws: int) -> TrainingSet:
-        """Return sets of all training data, kept in a way that was tried: ``draws``, or one where it draws nothing.
+        """Return sets of all training data, stored in a way that was tried: ``draws``, or one where it draws nothing.
 
         Raises:
             PotstillError: of all training data, not one sample of each class fits.

@@ -31,7 +31,7 @@ class TrainingSet:
     trials: tuple[Mapping[str, Any], ...] = ()
     """Results of the codecs that were tried, best first."""
     way: Mapping[str, Any] = field(default_factory=dict)
-    """How its real samples are kept: ``codec``, ``selection``, ``balance``, ``labels``."""
+    """Way in which its real samples were chosen and stored: ``codec``, ``selection``, ``balance``, ``labels``."""
     stored_labels: Labels | None = None
     """A teacher's stored labels of its only pair."""
     weights: Tensor | None = None

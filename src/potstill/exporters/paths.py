@@ -44,5 +44,5 @@ def file_names_only(command: str) -> str | None:
     return command if short == words else shlex.join(short)
 
 
-def _last_part(found: re.Match[str]) -> Any:
-    return re.split(r"[/\\]", found[0].rstrip("/\\"))[-1]
+def _last_part(match: re.Match[str]) -> Any:
+    return re.split(r"[/\\]", match[0].rstrip("/\\"))[-1]

@@ -36,8 +36,8 @@ def proportional_counts(sizes: Sequence[int], total: int) -> tuple[int, ...]:
     n = sum(sizes)
     if not len(sizes) <= total <= n:
         raise PotstillError(
-            f"a proportional choice keeps between {len(sizes)} (one of each class) and {n} samples, but {total} are "
-            "asked; change the budget"
+            f"a proportional choice keeps between {len(sizes)} (one of each class) and {n} samples, "
+            f"not {total}; change the budget"
         )
     exact = [total * size / n for size in sizes]
     counts = [min(size, max(1, int(x))) for x, size in zip(exact, sizes, strict=True)]

@@ -217,7 +217,7 @@ class StoredLabels(ABC, Generic[M]):
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
             raise PotstillError(
                 f"{self.path}: items 0…{len(self) - 1} are stored, but {int(index.min())}…{int(index.max())} were "
-                "asked for; check the index"
+                "needed; check the index"
             )
 
 

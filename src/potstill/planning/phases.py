@@ -118,12 +118,12 @@ class ParallelWork:
         )  # fmt: skip
 
 
-def _fitted(cluster: Cluster, always: int, kept: float, batch: int) -> tuple[int, int, bool]:
+def _fitted(cluster: Cluster, always: int, saved: float, batch: int) -> tuple[int, int, bool]:
     """Return bytes, the parts that the batch is halved into until it fits, and whether it does then."""
     if batch < 1:
         raise PotstillError(f"a batch has at least one sample, not {batch}")
     parts = 1
-    while always + kept * math.ceil(batch / parts) > cluster.memory and parts < batch:
+    while always + saved * math.ceil(batch / parts) > cluster.memory and parts < batch:
         parts *= 2
-    memory = math.ceil(always + kept * math.ceil(batch / parts))
+    memory = math.ceil(always + saved * math.ceil(batch / parts))
     return memory, parts, memory <= cluster.memory

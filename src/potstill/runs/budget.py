@@ -42,7 +42,7 @@ from potstill.tasks import Classification, get_targets, get_task, is_ragged, spl
 __all__ = ["allocate_budget", "coarsen_to_fit", "describe_proportions", "quantization_aware", "resolve_codec"]
 
 _RANGES = 64
-"""Bytes kept for the ranges of a payload's tensors that are too small to have several."""
+"""Bytes reserved for the ranges of a payload's tensors that are too small to have several."""
 _TRIED = 1 << 22
 """Bytes up to which what a budget holds is found by packing it, and not by a rule."""
 _MAX_COARSER = 64
@@ -151,13 +151,13 @@ def allocate_budget(
     if info.is_selection:
         texts = _text_bytes(train)
 
-        def beside(n: int) -> int:
+        def other_bytes(n: int) -> int:
             return texts(n) + index_bytes(n, len(train)) + 4 * n * info.weighted
 
-        n = largest_fitting(lambda n: size(n) + beside(n) <= most, 8 * most)
+        n = largest_fitting(lambda n: size(n) + other_bytes(n) <= most, 8 * most)
         if most <= _TRIED and not spec.parts and not isinstance(store, ContextCodec):
             soft_labels = labels if soft else lambda n: 0
-            n = count_coded_samples(problem, store, most, lambda n: beside(n) + soft_labels(n), soft, n)
+            n = count_coded_samples(problem, store, most, lambda n: other_bytes(n) + soft_labels(n), soft, n)
         if n < k:
             of_each = f" of each of {k} classes" if train.classes else ""
             raise PotstillError(

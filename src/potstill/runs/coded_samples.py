@@ -1,4 +1,4 @@
-"""How many real samples fit into a size budget as coded streams, before and after they are selected."""
+"""Count the real samples that fit into a size budget as coded streams, before and after they are selected."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,12 +24,12 @@ _ROOM = 0.99
 
 
 def count_coded_samples(
-    problem: Problem, store: Codec, most: int, beside: Callable[[int], int], soft: bool, packed: int
+    problem: Problem, store: Codec, most: int, other_bytes: Callable[[int], int], soft: bool, packed: int
 ) -> int:
     """Return about how many samples fit into ``most`` bytes, by coding evenly spaced ones of each class.
 
     Args:
-        beside: bytes of all but inputs and hard labels, for a number of samples.
+        other_bytes: bytes of all but inputs and hard labels, for a number of samples.
         packed: number that fits without coding, which is returned at least.
     """
     train = problem.train
@@ -45,7 +45,7 @@ def count_coded_samples(
             classes = problem.num_classes if isinstance(get_task(train), Classification) else None
             parts = parts | encode_targets(targets.cpu(), classes, store, ragged=is_ragged(get_task(train)))
         coded = compress_parts(parts, torch.zeros(0) if soft else targets.cpu())
-        size = sum(map(encoded_bytes, coded.values())) * n / m + beside(n)
+        size = sum(map(encoded_bytes, coded.values())) * n / m + other_bytes(n)
         fitting = min(bound, max(packed, int(n * _ROOM * most / max(1.0, size))))
         if abs(fitting - n) <= max(1, n // 100):
             return min(n, fitting)
@@ -77,7 +77,8 @@ def write_within(
     Args:
         train: source of the samples.
         write: writes contents.
-        note: is told how many samples were left out. Each class keeps one, so that the smallest set may take more.
+        note: called with one line on how many samples were left out. Each class keeps one, so that the smallest set
+            may take more.
     """
     classes = _classes(contents, train)
     n = len(classes)
@@ -92,7 +93,7 @@ def write_within(
         places = torch.empty_like(classes)
         by_class = classes.argsort(stable=True)
         places[by_class] = torch.arange(len(classes)) - firsts[classes[by_class]]
-        contents, classes = _taken(contents, mask := places < torch.tensor(kept)[classes]), classes[mask]
+        contents, classes = _subset(contents, mask := places < torch.tensor(kept)[classes]), classes[mask]
 
 
 def _shortened(counts: Tensor, total: int) -> list[int]:
@@ -109,7 +110,7 @@ def _shortened(counts: Tensor, total: int) -> list[int]:
     return left if left != first else []
 
 
-def _taken(contents: Contents, mask: Tensor) -> Contents:
+def _subset(contents: Contents, mask: Tensor) -> Contents:
     assert contents.inputs is not None
     texts = tuple(text for text, taken in zip(contents.captions, mask.tolist(), strict=False) if taken)
     return replace(

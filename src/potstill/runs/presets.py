@@ -1,4 +1,4 @@
-"""What a run changes from its preset, for the metadata: a changed run is not the published one."""
+"""Fields that a run changes from its preset, for the metadata: a changed run is not the published one."""
 
 import dataclasses
 from typing import Any
@@ -13,12 +13,12 @@ __all__ = ["changed_fields", "preset_metadata"]
 def changed_fields(method: Method[Any], preset: Preset, spec: RunSpec) -> tuple[str, ...]:
     """Return the names of fields with other values than the preset's, sorted.
 
-    A network or an augmentation that was not asked for follows the data, and is no change.
+    A network or an augmentation that was not named follows the data, and is no change.
 
     Args:
-        method: with all parts that were asked for or gave way to the data, before it resolves its own defaults.
+        method: with all parts that were named or gave way to the data, before it resolves its own defaults.
         preset: the preset that it was made by.
-        spec: what was asked for.
+        spec: choices of the run.
     """
     kind = type(method)
     expected = kind(**preset_fields(kind, preset))

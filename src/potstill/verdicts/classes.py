@@ -1,4 +1,4 @@
-"""What an accuracy says where classes are unequal: the rate of the largest class, small classes, the spread."""
+"""Limits of an accuracy where classes are unequal: the rate of the largest class, small classes, the spread."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -32,11 +32,11 @@ OF_ONE_METHOD = frozenset({
     "steps", "preset", "parametrization", "labels", "augment", "zca", "scores", "networks", "initial", "init",
     "experts", "log", "snapshots", "class_shards", "checkpoint_every", "profile_steps",
 })  # fmt: skip
-"""Options that go with a method that is named, and not with ``auto``."""
+"""Options that go with a named method, and not with ``auto``."""
 OF_AUTO = frozenset({"candidates", "validation", "students", "confirm", "student_steps"})
 """Options of ``auto``."""
 MIN_DIFFERENCE = 2.0
-"""Seconds by which the whole command takes longer than its steps before both are said."""
+"""Seconds by which the whole command must take longer than its steps for both to be printed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,6 +141,7 @@ def _method_text(row: dict[str, Any]) -> str:
         values = [f"{preset} {'auto' if value is None else value}" for preset, value in by_preset.items()]
         told = ", ".join(values) or f"default: {default}"
         head = f"--{off}{option_name(name)}  ({told})"
-        lines += ["", *filled(head, indent=2)]
+        wrapped = filled(head, indent=2)  # wrapping would make one space of two
+        lines += ["", *([f"  {head}"] if len(wrapped) == 1 else wrapped)]
         lines += filled(option["help"], indent=6)
     return "\n".join(lines if row["options"] else [*lines, "", "  It has no options."])

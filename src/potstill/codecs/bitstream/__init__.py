@@ -5,7 +5,7 @@ same place of earlier items) has counted how such decisions went and gives a pro
 surely, a second one. A mixer adds their logits ln(p / (1 − p)). Its weights follow the gradient of the code length,
 several sets of them side by side; a last table corrects what comes out. A range coder of 32 bits writes the
 decision. This is the family of PAQ (M. Mahoney, "Adaptive weighing of context models for lossless data compression",
-2005; "Data compression explained"), written anew from the formulas. All arithmetic is of whole numbers, so that the
+2005; "Data compression explained"), written from the formulas. All arithmetic is of whole numbers, so that the
 bytes are the same on every processor.
 
 The kernel is native/coder.c; without a C compiler `potstill.codecs.bitstream.twin` codes the same bytes, some hundred

@@ -49,17 +49,17 @@ def compress_encoded(stored: Encoded, groups: Sequence[int] | None = None) -> En
     codes, tensors = _code_shapes(described), dict(stored.tensors)
     streams: dict[str, str] = {}
     for suffix in sorted(stored.tensors, key=lambda suffix: suffix not in codes):
-        tensor, found = stored.tensors[suffix], None
+        tensor, stream = stored.tensors[suffix], None
         if suffix in codes:
-            found = _compress_codes(tensor, *codes[suffix], groups or ())
+            stream = _compress_codes(tensor, *codes[suffix], groups or ())
         elif tensor.dtype in _FLOATS and suffix and streams:
-            found = _compress_floats(tensor)
-        if found is not None:
-            tensors[suffix], streams[suffix] = torch.frombuffer(bytearray(found[1]), dtype=torch.uint8), found[0]
+            stream = _compress_floats(tensor)
+        if stream is not None:
+            tensors[suffix], streams[suffix] = torch.frombuffer(bytearray(stream[1]), dtype=torch.uint8), stream[0]
     if not streams:
         return stored
-    said: dict[str, Any] = {**described, "stream": streams}
-    return Encoded(tensors, {**stored.metadata, "within": said} if described is not stored.metadata else said)
+    metadata: dict[str, Any] = {**described, "stream": streams}
+    return Encoded(tensors, {**stored.metadata, "within": metadata} if described is not stored.metadata else metadata)
 
 
 def expand_encoded(stored: Encoded) -> Encoded:
@@ -86,12 +86,12 @@ def expand_encoded(stored: Encoded) -> Encoded:
             tensors[suffix] = _expand_floats(raw, layout)
         elif suffix in codes and layout in LAYOUTS:
             shape, bits = codes[suffix]
-            found = torch.from_numpy(decode_codes(raw, shape, bits, LAYOUTS[layout]))
-            tensors[suffix] = pack_bits(found.flatten(), bits)
+            values = torch.from_numpy(decode_codes(raw, shape, bits, LAYOUTS[layout]))
+            tensors[suffix] = pack_bits(values.flatten(), bits)
         else:
             raise PotstillError(f"its codec has no stream {layout[:40]!r}; upgrade potstill")
-    said = {name: value for name, value in described.items() if name != "stream"}
-    return Encoded(tensors, {**stored.metadata, "within": said} if described is not stored.metadata else said)
+    metadata = {name: value for name, value in described.items() if name != "stream"}
+    return Encoded(tensors, {**stored.metadata, "within": metadata} if described is not stored.metadata else metadata)
 
 
 def _described(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -114,13 +114,13 @@ def _code_shapes(metadata: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...]
     if codec == "palette" and len(shape) >= 4:
         return {"": ((math.prod(shape[:-3]), 1, *shape[-2:]), bits)}
     if codec == "patches" and len(shape) >= 4:
-        found: dict[str, tuple[tuple[int, ...], int]] = {"": (tuple(shape), bits)}
+        sizes: dict[str, tuple[tuple[int, ...], int]] = {"": (tuple(shape), bits)}
         side, group_bits = metadata.get("side"), metadata.get("group_bits")
         if type(side) is int and side > 0 and type(group_bits) is int and 1 <= group_bits <= 8:
             side = min(side, max(1, *shape[-2:]))
             rows, columns = (-(-n // side) for n in shape[-2:])
-            found[".group"] = ((math.prod(shape[:-3]), 1, rows, columns), group_bits)
-        return found
+            sizes[".group"] = ((math.prod(shape[:-3]), 1, rows, columns), group_bits)
+        return sizes
     return {}
 
 
@@ -132,12 +132,12 @@ def _compress_codes(
     if count > MOST_CODES or room < _LEAST or tensor.numel() != packed_bytes(count, bits):
         return None
     codes = unpack_bits(tensor, bits, count).reshape(shape).numpy()
-    found: list[tuple[str, bytes]] = []
+    coded: list[tuple[str, bytes]] = []
     for layout in _layouts(codes.shape):
         stream = encode_codes(codes, bits, layout, groups, room)
         if stream is not None:
-            found.append((layout.name, stream))
-    return min(found, key=lambda named: len(named[1]), default=None)
+            coded.append((layout.name, stream))
+    return min(coded, key=lambda named: len(named[1]), default=None)
 
 
 def _layouts(shape: tuple[int, ...]) -> list[Layout]:
@@ -158,15 +158,17 @@ def _compress_floats(tensor: Tensor) -> tuple[str, bytes] | None:
     return None if stream is None else (f"{SEQUENCE.name}:{_FLOATS[tensor.dtype]}:{shape}", stream)
 
 
-def _expand_floats(raw: bytes, said: str) -> Tensor:
-    name, kind, sizes = [*said.split(":"), "", ""][:3]
+def _expand_floats(raw: bytes, form: str) -> Tensor:
+    name, kind, sizes = [*form.split(":"), "", ""][:3]
     dtype = next((dtype for dtype, known in _FLOATS.items() if known == kind), None)
     shape = tuple(int(n) for n in sizes.split("x") if n.isdecimal() and n.isascii() and len(n) < 8)
-    if name != SEQUENCE.name or dtype is None or said != f"{name}:{kind}:{'x'.join(map(str, shape))}":
-        raise PotstillError(f"its stream of numbers is {said[:60]!r}, which this version does not know")
+    if name != SEQUENCE.name or dtype is None or form != f"{name}:{kind}:{'x'.join(map(str, shape))}":
+        raise PotstillError(f"its stream of numbers is {form[:60]!r}, which this version does not know")
     count, size = math.prod(shape), 2 if dtype == torch.float16 else 4
     if not 0 < count <= _MOST_FLOATS:
-        raise PotstillError(f"its stream of numbers is said to hold {count:,}, which no stream does")
+        raise PotstillError(
+            f"its stream of numbers must hold 1 to {_MOST_FLOATS:,}, not {count:,}; the file is damaged"
+        )
     codes = decode_codes(raw, (count * size // 2,), 16, SEQUENCE).reshape(size // 2, count)
     halves = np.ascontiguousarray(codes[::-1].T.astype("<u2"))
     return torch.from_numpy(halves.view(np.uint8).reshape(-1)).view(dtype).reshape(shape)

@@ -1,4 +1,4 @@
-"""How codes lie in items, and the contexts that they are coded in.
+"""Places of codes in items, and the contexts that they are coded in.
 
 A *feature* is a number that is known before a value is decoded: a neighbour, the same place of the item before, the
 mean of the class so far. A *context* is a list of features; every context that occurs has counts of its own, which
@@ -20,7 +20,7 @@ MOST_CELLS: Final = 1 << 18
 
 
 class Feature(IntEnum):
-    """What a context may know, in the order in which the coder computes it."""
+    """Features of a context, in the order in which the coder computes it."""
 
     W = 0
     """Value to the left; neighbours beyond the edge are 0."""
@@ -95,7 +95,7 @@ def _contexts(lists: str) -> Contexts:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a stream knows of the places of its codes."""
+    """Places of the codes of a stream, and their contexts."""
 
     name: str
     """Its name in the metadata of a file."""

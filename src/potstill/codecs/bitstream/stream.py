@@ -87,8 +87,11 @@ def decode_codes(stream: bytes, shape: tuple[int, ...], bits: int, layout: Layou
     """
     plane, size = layout.plane(shape), int(np.prod(shape, dtype=object))
     if plane is None or not 0 < size <= MOST_CODES or not 1 <= bits <= MOST_BITS:
-        raise PotstillError(f"its stream is said to hold codes of {list(shape)}, which no stream does")
-    # No decision takes fewer than 2^-16 bits, so a short stream cannot be said to hold very many.
+        raise PotstillError(
+            f"its stream must hold 1 to {MOST_CODES:,} codes of 1 to {MOST_BITS} bits, not {list(shape)} of {bits}; "
+            "the file is damaged"
+        )
+    # No decision takes fewer than 2^-16 bits, so a short stream cannot hold very many.
     if size > (len(stream) + 8) << 19:
         raise PotstillError(_DAMAGED)
     values = np.zeros(size, np.int32)

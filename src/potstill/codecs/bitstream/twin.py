@@ -24,7 +24,7 @@ class RangeCoder:
 
     Args:
         data: stream to decode; ``None``: encode.
-        used: is told the probability, in 1/65536, of every decision that was made.
+        used: called with the probability, in 1/65536, of every decision that was made.
     """
 
     def __init__(self, data: bytes | None, used: Callable[[int], None] | None = None) -> None:

@@ -31,7 +31,7 @@ __all__ = ["Real", "RealState"]
 class RealState:
     index: Tensor
     seed: int
-    """Of the selection and the teacher's network."""
+    """Seed of the selection and the teacher's network."""
     teacher: Teacher | None = None
     """Teacher in training; ``None`` for hard labels."""
 
