@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from potstill.cli import terminal
+from potstill.cli import commands, terminal
 from potstill.cli.commands import COMMAND_GROUPS, COMMANDS, command_class
 from potstill.cli.help import command_help, format_help, format_overview
 from potstill.cli.main import main
@@ -123,3 +123,20 @@ def test_an_error_is_red_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(sys, "stderr", stream)
         terminal.print_error("no")
         assert stream.getvalue() == text
+
+
+def test_a_command_may_have_two_words(monkeypatch):
+    known = {"plan": "", "use search": "", "use edge": ""}
+    monkeypatch.setattr(commands, "COMMANDS", known)
+    assert commands.find_command(["plan", "use"]) == ("plan", ["use"])
+    assert commands.find_command(["use", "edge", "digits", "--json"]) == ("use edge", ["digits", "--json"])
+    for words, message in {
+        ("use",): "use needs a second word: search, edge",
+        ("use", "--help"): "use needs a second word: search, edge",
+        ("use", "serch", "digits"): "no command 'use serch'; did you mean search",
+        ("use search",): "no command 'use search'",
+        ("pln",): "no command 'pln'; did you mean plan",
+        ("--ipc", "plan"): "options stand after the command, but '--ipc' comes first",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            commands.find_command(words)

@@ -46,7 +46,7 @@ def test_every_public_name_has_its_page_and_stands_in_the_index():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_has_a_page_with_every_option_once(name):
-    page = MADE[f"reference/commands/{name}.md"].text
+    page = MADE[f"reference/commands/{site_commands.page_of(name)}.md"].text
     assert page.startswith(f"# potstill {name}\n")
     for field in options_of(name):
         assert len(re.findall(rf"\| <code>{field.flag}[< ]", page)) == 1, field.flag
@@ -61,12 +61,17 @@ def test_a_command_has_a_page_with_every_option_once(name):
 def test_the_example_of_a_command_can_be_typed(name):
     line = site_commands.example_of(name)
     words = shlex.split(line)
-    assert words[:2] == ["potstill", name]
-    assert parse(name, words[2:]).name == name
-    assert f"```bash\n{line}\n```" in MADE[f"reference/commands/{name}.md"].text
+    assert site_commands.command_of(line) == name
+    assert parse(name, words[1 + len(name.split()) :]).name == name
+    assert f"```bash\n{line}\n```" in MADE[f"reference/commands/{site_commands.page_of(name)}.md"].text
     assert (name in command_examples.NOT_RUN) != (line in command_examples.EXAMPLES)
     if line in command_examples.EXAMPLES:
-        assert "```text\n" in MADE[f"reference/commands/{name}.md"].text.partition("## Example")[2].partition("##")[0]
+        assert (
+            "```text\n"
+            in MADE[f"reference/commands/{site_commands.page_of(name)}.md"]
+            .text.partition("## Example")[2]
+            .partition("##")[0]
+        )
 
 
 def test_stored_output_is_of_the_examples_and_holds_nothing_of_a_machine():

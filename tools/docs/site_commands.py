@@ -4,13 +4,13 @@ import shlex
 from collections.abc import Iterable
 
 import potstill
-from potstill.cli.commands import COMMAND_GROUPS, COMMANDS, command_class
+from potstill.cli.commands import COMMAND_GROUPS, COMMANDS, command_class, find_command
 from potstill.cli.help import CommandHelp, OptionGroup, OptionHelp, command_help
 from tools.docs.command_examples import EXAMPLES, NOT_RUN, stored_examples
 from tools.docs.generated_page import GeneratedPage, title_of
 from tools.docs.parts import table
 
-__all__ = ["GUIDES", "command_page", "command_pages", "example_of"]
+__all__ = ["GUIDES", "command_of", "command_page", "command_pages", "example_of", "page_of"]
 
 MENU = ("Reference", "Commands")
 LONGEST = 14
@@ -110,11 +110,23 @@ def command_pages() -> list[GeneratedPage]:
     return [
         GeneratedPage("reference/commands/index.md", "Commands", MENU, _index()),
         *(
-            GeneratedPage(f"reference/commands/{name}.md", name, (*MENU, group), command_page(command_help(name)))
+            GeneratedPage(
+                f"reference/commands/{page_of(name)}.md", name, (*MENU, group), command_page(command_help(name))
+            )
             for group, names in COMMAND_GROUPS.items()
             for name in names
         ),
     ]
+
+
+def page_of(name: str) -> str:
+    """Return the file name of a command's page, without its ending."""
+    return name.replace(" ", "-")
+
+
+def command_of(line: str) -> str:
+    """Return the command of a line, of one word or of two."""
+    return find_command(shlex.split(line)[1:])[0]
 
 
 def _index() -> str:
@@ -126,7 +138,7 @@ def _index() -> str:
         "writes over what it reads.",
     ]
     for group, names in COMMAND_GROUPS.items():
-        rows: list[list[object]] = [[f"[`{name}`]({name}.md)", COMMANDS[name]] for name in names]
+        rows: list[list[object]] = [[f"[`{name}`]({page_of(name)}.md)", COMMANDS[name]] for name in names]
         lines += [f"## {group}", table(["command", "what it does"], rows)]
     lines += [
         "## Exit status",
@@ -176,7 +188,7 @@ def command_page(help: CommandHelp) -> str:
 
 def example_of(name: str) -> str:
     """Return the line that the page of a command shows."""
-    run = (line for line in EXAMPLES if shlex.split(line)[1] == name)
+    run = (line for line in EXAMPLES if command_of(line) == name)
     return NOT_RUN.get(name) or next(run)
 
 
@@ -219,7 +231,7 @@ def _files(name: str) -> list[str]:
 
 def _json(name: str) -> str:
     keys = next((found["keys"] for line, found in stored_examples().items()
-                 if shlex.split(line)[1] == name and found["keys"]), [])  # fmt: skip
+                 if command_of(line) == name and found["keys"]), [])  # fmt: skip
     if not keys:
         return "`--json` prints one document on stdout."
     listed = ", ".join(f"`{key}`" for key in keys)
@@ -229,8 +241,8 @@ def _json(name: str) -> str:
 
 def _related(help: CommandHelp) -> list[str]:
     """Return links to the function, to guides, and to the commands under the same heading."""
-    function = FUNCTIONS.get(help.name, help.name)
+    function = FUNCTIONS.get(help.name, help.name.replace(" ", "_"))
     links = [f"In Python: [`potstill.{function}`](../python/{function}.md)"] if function in potstill.__all__ else []
     links += [f"[{title}](../../{place})" for place in GUIDES[help.name] if (title := title_of(place))]
     others = [other for other in COMMAND_GROUPS[help.heading] if other != help.name]
-    return [*links, "Other commands: " + ", ".join(f"[`{other}`]({other}.md)" for other in others)]
+    return [*links, "Other commands: " + ", ".join(f"[`{other}`]({page_of(other)}.md)" for other in others)]

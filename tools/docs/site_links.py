@@ -9,7 +9,7 @@ __all__ = ["link_names"]
 
 _APART = re.compile(r"(<a\b.*?</a>|<h[1-6]\b.*?</h[1-6]>|<pre\b.*?</pre>|<summary\b.*?</summary>)", re.DOTALL)
 """Parts of a page in which nothing is linked: links, headings, blocks of code."""
-_NAME = re.compile(r"<code>potstill(?:\.([A-Za-z_]\w*)(?:\(\))?| ([a-z][a-z-]*))</code>")
+_NAME = re.compile(r"<code>potstill(?:\.([A-Za-z_]\w*)(?:\(\))?| ([a-z][a-z-]*(?: [a-z][a-z-]*)?))</code>")
 
 _PAGE = re.compile(r"(?<![\w/`>])docs/([\w/-]+\.md)\b")
 """A page as docstrings name it."""
@@ -25,7 +25,7 @@ def link_names(html: str, address: Callable[[str], str | None]) -> str:
 
     def link(match: re.Match[str]) -> str:
         name, command = match[1], match[2]
-        place = f"reference/python/{name}.md" if name else f"reference/commands/{command}.md"
+        place = f"reference/python/{name}.md" if name else f"reference/commands/{command.replace(' ', '-')}.md"
         if place in linked or (target := address(place)) is None:
             return match[0]
         linked.add(place)

@@ -67,16 +67,12 @@ def _main(argv: Sequence[str]) -> int:
 
         print(f"potstill {version('potstill')}")
         return 0
-    from potstill.cli.commands import COMMANDS
-    from potstill.errors import suggestion
+    from potstill.cli.commands import find_command
 
-    name, words = argv[0], argv[1:]
-    if name not in COMMANDS:
-        hint = suggestion(name, COMMANDS, "commands")
-        what = (
-            f"options stand after the command, but {name!r} comes first" if name[:1] == "-" else f"no command {name!r}"
-        )
-        return _fail(2, f"{what}; {hint}")
+    try:
+        name, words = find_command(argv)
+    except ValueError as error:
+        return _fail(2, str(error))
     return _run_with_limits(name, words)
 
 
@@ -159,7 +155,7 @@ def _resuming_line(name: str, words: Sequence[str]) -> str:
 
     from potstill.cli.options import last_value
 
-    line, out = shlex.join(["potstill", name, *words]), last_value(words, "--out")
+    line, out = shlex.join(["potstill", *name.split(), *words]), last_value(words, "--out")
     has_checkpoint = name == "distill" and out is not None and Path(f"{out}.checkpoint").exists()
     resumes = any(word.partition("=")[0] == "--resume" for word in words)
     return f"{line} --resume" if has_checkpoint and not resumes else line

@@ -56,7 +56,7 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
         SystemExit: 0 after ``--help``.
     """
     cls = command_class(name)
-    line = shlex.join(["potstill", name, *argv])
+    line = shlex.join(["potstill", *name.split(), *argv])
     argv = cls.expand_words(argv)
     _check_second_word(cls, argv)
     path = last_value(argv, "--recipe") if cls.options_of == "method" else None

@@ -1,14 +1,14 @@
 """The commands, one module each: options and code together. Only the module of the command at hand is imported."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from potstill.cli.command import Command
 
-__all__ = ["COMMANDS", "COMMAND_GROUPS", "command_class"]
+__all__ = ["COMMANDS", "COMMAND_GROUPS", "command_class", "find_command"]
 
 _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Try it": {
@@ -62,7 +62,32 @@ COMMAND_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({title: (*group
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {name: about for group in _GROUPS.values() for name, (_, about) in group.items()}
 )
-"""One line about each command, by its name."""
+"""One line about each command, by its name, of one word or of two."""
+
+
+def find_command(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the command that a line begins with, of one word or of two, and the words after it.
+
+    Raises:
+        ValueError: there is none; the message has the nearest.
+    """
+    from potstill.errors import suggestion
+
+    pair, first = " ".join(words[:2]), words[0]
+    if len(words) > 1 and " " not in first and pair in COMMANDS:
+        return pair, words[2:]
+    if first in COMMANDS and " " not in first:
+        return first, words[1:]
+    seconds = [name.partition(" ")[2] for name in COMMANDS if name.startswith(f"{first} ")]
+    if seconds and (len(words) < 2 or words[1].startswith("-")):
+        raise ValueError(f"{first} needs a second word: {', '.join(seconds)}")
+    if seconds:
+        raise ValueError(f"no command {pair!r}; {suggestion(words[1], seconds, f'after {first} there are')}")
+    if first[:1] == "-":
+        raise ValueError(
+            f"options stand after the command, but {first!r} comes first; {suggestion(first, COMMANDS, 'commands')}"
+        )
+    raise ValueError(f"no command {first!r}; {suggestion(first, COMMANDS, 'commands')}")
 
 
 def command_class(name: str) -> "type[Command]":

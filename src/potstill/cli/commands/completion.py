@@ -63,6 +63,21 @@ def completion_table() -> dict[str, list[CompletionOption]]:
     return found
 
 
+def _first_words() -> dict[str, str]:
+    """First words of the commands, each with one line about it."""
+    return {name.split()[0]: about if " " not in name else "by a second word" for name, about in COMMANDS.items()}
+
+
+def _second_words() -> dict[str, dict[str, str]]:
+    """Second words of the commands of two words, each with one line about it, by the first."""
+    found: dict[str, dict[str, str]] = {}
+    for name, about in COMMANDS.items():
+        first, _, second = name.partition(" ")
+        if second:
+            found.setdefault(first, {})[second] = about
+    return found
+
+
 def _option(field: OptionField) -> CompletionOption:
     values = tuple(dict.fromkeys(option_choices(field.hint)))
     if group := NAME_GROUPS.get(field.name):
@@ -85,6 +100,12 @@ def completion_script(shell: Shell) -> str:
     """
     return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]()
 
+
+_READS_DATA = "|".join(
+    f"'{name}'" for name in COMMANDS
+    if name in ("distill", "plan", "score", "compare", "scaling", "active-learning") or name.startswith("use ")
+)  # fmt: skip
+"""Commands whose first argument is data, as a pattern of a shell."""
 
 _FUNCTION = r"""
 # Options of the command $1 that are not of all its kind: of the method or protocol that the line names.
@@ -134,6 +155,12 @@ __potstill_flags() {{
     esac
 }}
 
+__potstill_seconds() {{
+    case $1 in
+{_cases([(first, " ".join(seconds)) for first, seconds in _second_words().items()])}
+    esac
+}}
+
 # What may follow an option: words, or / where it is a file or a value of one's own.
 __potstill_values() {{
     case $1 in
@@ -150,11 +177,18 @@ def _bash() -> str:
         + f"""
 _potstill() {{
     local here=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} command=${{COMP_WORDS[1]}}
-    local part values begun=
+    local part values begun= first=1
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W '{" ".join(COMMANDS)} --help --version' -- "$here"))
+        COMPREPLY=($(compgen -W '{" ".join(_first_words())} --help --version' -- "$here"))
         return
+    fi
+    if [[ ' {" ".join(_second_words())} ' == *" $command "* ]]; then
+        if [ "$COMP_CWORD" -eq 2 ]; then
+            COMPREPLY=($(compgen -W "$(__potstill_seconds "$command")" -- "$here"))
+            return
+        fi
+        command="$command ${{COMP_WORDS[2]}}"
     fi
     [ "$here" = = ] && here=
     [ "$before" = = ] && before=${{COMP_WORDS[COMP_CWORD-2]}}
@@ -172,7 +206,7 @@ _potstill() {{
         COMPREPLY=($(compgen -W "$(__potstill_flags "$command") $(__potstill_flags "$part")" -- "$here"))
     else
         case $command in
-            distill|plan|score|compare|scaling|active-learning)
+            {_READS_DATA})
                 COMPREPLY=($(compgen -W '{" ".join(_data())}' -- "$here") $(compgen -f -- "$here")) ;;
             methods) COMPREPLY=($(compgen -W '{" ".join(names("methods"))}' -- "$here")) ;;
             completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$here")) ;;
@@ -185,7 +219,7 @@ complete -o filenames -F _potstill potstill"""
 
 
 def _zsh() -> str:
-    rows = " ".join(f"'{name}:{_plain(about)}'" for name, about in COMMANDS.items())
+    rows = " ".join(f"'{name}:{_plain(about)}'" for name, about in _first_words().items())
     return (
         "#compdef potstill\n"
         + _common()
@@ -196,6 +230,13 @@ _potstill() {{
     if (( CURRENT == 2 )); then
         _describe command commands
         return
+    fi
+    if [[ ' {" ".join(_second_words())} ' == *" $command "* ]]; then
+        if (( CURRENT == 3 )); then
+            compadd -- ${{=$(__potstill_seconds "$command")}}
+            return
+        fi
+        command="$command $words[3]"
     fi
     part=$(__potstill_part "${{(@)words[2,CURRENT-1]}}")
     values=$(__potstill_values "$command $before")
@@ -211,7 +252,7 @@ _potstill() {{
         compadd -- ${{=$(__potstill_flags "$command")}} ${{=$(__potstill_flags "$part")}}
     else
         case $command in
-            distill|plan|score|compare|scaling|active-learning) compadd -- {" ".join(_data())}; _files ;;
+            {_READS_DATA}) compadd -- {" ".join(_data())}; _files ;;
             methods) compadd -- {" ".join(names("methods"))} ;;
             completion) compadd -- bash zsh fish ;;
             *) _files ;;
@@ -252,9 +293,13 @@ complete -c potstill -n __fish_use_subcommand -l help -d "What there is"
 
 def _fish() -> str:
     lines = [_FISH.rstrip()]
-    for name, about in COMMANDS.items():
+    for name, about in _first_words().items():
         lines.append(f"complete -c potstill -n __fish_use_subcommand -a {name} -d '{_plain(about)}'")
     within = "__fish_seen_subcommand_from"
+    for first, seconds in _second_words().items():
+        unnamed = f"{within} {first}; and not {within} {' '.join(seconds)}"
+        for second, about in seconds.items():
+            lines.append(f"complete -c potstill -n '{unnamed}' -a {second} -d '{_plain(about)}'")
     for key, options in completion_table().items():
         kind, _, name = key.partition(" ")
         match kind:
@@ -263,11 +308,11 @@ def _fish() -> str:
             case "--protocol":
                 where = f"{within} evaluate label compare; and __potstill_part protocol potstill {name}"
             case _:
-                where = f"{within} {key}"
+                where = "; and ".join(f"{within} {word}" for word in key.split())
         for option in options:
             values = f" -xa '{' '.join(option.values)}'" if option.values else " -rF" if option.value else ""
             lines.append(f"complete -c potstill -n '{where}' -l {option.flag[2:]}{values} -d '{_plain(option.about)}'")
-    making = "distill plan score compare scaling active-learning"
+    making = " ".join(name.split()[-1].strip("'") for name in _READS_DATA.split("|"))
     lines.append(f"complete -c potstill -n '{within} {making}' -Fa '{' '.join(_data())}'")
     lines.append(f"complete -c potstill -n '{within} methods' -a '{' '.join(names('methods'))}'")
     lines.append(f"complete -c potstill -n '{within} completion' -a 'bash zsh fish'")
