@@ -70,12 +70,12 @@ def _first_words() -> dict[str, str]:
 
 def _second_words() -> dict[str, dict[str, str]]:
     """Second words of the commands of two words, each with one line about it, by the first."""
-    found: dict[str, dict[str, str]] = {}
+    seconds: dict[str, dict[str, str]] = {}
     for name, about in COMMANDS.items():
         first, _, second = name.partition(" ")
         if second:
-            found.setdefault(first, {})[second] = about
-    return found
+            seconds.setdefault(first, {})[second] = about
+    return seconds
 
 
 def _option(field: OptionField) -> CompletionOption:
