@@ -224,8 +224,10 @@ def test_a_method_by_name_shows_every_option_with_its_default_and_what_it_is(mon
         flag = option_name(option["name"])
         default = {"": '""', None: "auto: by the data"}.get(option["default"], option["default"])
         spelled = f"no-{flag}" if option["default"] is True else flag
-        by_preset = [f"{preset} {fields[option['name']]}" for preset, fields in row["presets"].items()
-                     if option["name"] in fields]  # fmt: skip
+        values = {
+            preset: fields[option["name"]] for preset, fields in row["presets"].items() if option["name"] in fields
+        }
+        by_preset = [f"{preset} {'auto' if value is None else value}" for preset, value in values.items()]
         assert f"--{spelled} ({', '.join(by_preset) or f'default: {default}'})" in flowing
         assert f"\n  --{spelled} " in shown
         assert (option["name"] == "iterations") <= bool(by_preset)
