@@ -21,7 +21,7 @@ from potstill.data.table_encoding import Column
 from potstill.errors import PotstillError
 from potstill.tasks import is_ragged, split_targets
 
-__all__ = ["TensorSource", "checked_normalization", "fit_normalization"]
+__all__ = ["TensorSource", "checked_normalization", "count_pixels", "fit_normalization", "normalization_of_counts"]
 
 _VALUES = 2**19  # values that are converted at a time, so that a large uint8 set is never held in float as a whole
 _KEPT = (torch.uint8, torch.float32, torch.int64)
@@ -51,6 +51,11 @@ def fit_normalization(inputs: Inputs) -> Normalization:
     if not isinstance(inputs, Tensor):
         parts = {name: fit_normalization(t) for name, t in inputs.items() if t.dtype != torch.int64}
         return Normalization(torch.zeros(0), torch.ones(0), parts=parts)
+    if inputs.dtype == torch.uint8:
+        pixels = torch.zeros(inputs.shape[1], 256, dtype=torch.int64)
+        for x in split_chunks(inputs):
+            pixels += count_pixels(x)
+        return normalization_of_counts(pixels)
     over = tuple(d for d in range(inputs.ndim) if d != 1)
     count = inputs.numel() // inputs.shape[1]
     # Two passes in float64: the one-pass formula cancels badly for columns far from zero.
@@ -60,6 +65,22 @@ def fit_normalization(inputs: Inputs) -> Normalization:
     std = (sum(centred, torch.zeros(())) / count).sqrt()
     std = torch.where(std < _FLAT, torch.ones_like(std), std)
     return Normalization(mean.float().cpu(), std.float().cpu())
+
+
+def count_pixels(x: Tensor) -> Tensor:
+    """Return how often each value occurs in each channel of uint8 pixels (n, c, …): int64 (c, 256)."""
+    return torch.stack([torch.bincount(x[:, c].flatten().int(), minlength=256) for c in range(x.shape[1])]).cpu()
+
+
+def normalization_of_counts(counts: Tensor) -> Normalization:
+    """Return mean and population standard deviation of pixels, in data units, from whole numbers (c, 256) alone, so
+    that they do not depend on the order in which pixels are read."""
+    values = torch.arange(256).float().div_(255).double()
+    part = counts.double() / counts.sum(1, keepdim=True)
+    mean = part @ values
+    std = (part * (values - mean[:, None]).square()).sum(1).sqrt()
+    std = torch.where(std < _FLAT, torch.ones_like(std), std)
+    return Normalization(mean.float(), std.float())
 
 
 def checked_normalization(normalization: Normalization | None, channels: int, name: str) -> Normalization | None:

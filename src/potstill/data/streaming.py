@@ -21,7 +21,7 @@ from torch import Tensor
 from potstill.core import InputSpec, Normalization, Splits
 from potstill.data.groups import encode_groups
 from potstill.data.hub import HubDataset
-from potstill.data.in_memory import checked_normalization
+from potstill.data.in_memory import checked_normalization, count_pixels, normalization_of_counts
 from potstill.data.indexing import Index, build_index, is_parquet
 from potstill.data.iterate import pass_batch_size
 from potstill.data.limits import machine_memory
@@ -287,17 +287,11 @@ def _measure_normalization(source: StreamSource) -> tuple[Normalization, int]:
     """Return mean and standard deviation per channel of at most `NORMALIZATION_SAMPLES` images, and their number.
 
     Pixels are counted by value, so that a pass of any length takes little memory. Of all pictures it is what
-    ``memory.fit_normalization`` gives, up to rounding in float64.
+    ``fit_normalization`` gives, to the bit.
     """
     index = sample_distinct(len(source), NORMALIZATION_SAMPLES, generator(0, "normalization"))
     counts = torch.zeros(source.input.shape[0], 256, dtype=torch.int64)
     for places in torch.split(source.places[index].sort().values, pass_batch_size(source, _CHUNK)):
         x = start_decoding(source.reader, places, source.input.shape)()
-        for channel, count in enumerate(counts):
-            count += torch.bincount(x[:, channel].flatten(), minlength=256)
-    values = torch.arange(256).float().div_(255).double()
-    part = counts.double() / counts.sum(1, keepdim=True)
-    mean = part @ values
-    std = (part * (values - mean[:, None]).square()).sum(1).sqrt()
-    std = torch.where(std < 1e-6, torch.ones_like(std), std)
-    return Normalization(mean.float(), std.float()), len(index)
+        counts += count_pixels(x)
+    return normalization_of_counts(counts), len(index)
