@@ -212,6 +212,15 @@ def outcome(root, stream, size, fraction):
         return str(refused)
 
 
+def test_streamed_and_held_normalization_have_the_same_bits(tmp_path):
+    for k, i, mode, seed in ((0, 0, "RGB", 0), (0, 1, "P", 1), (1, 0, "L", 0)):
+        rng, file = np.random.default_rng(seed), io.BytesIO()
+        made = Image.fromarray(rng.integers(0, 256, (1, 33, 4), dtype=np.uint8))
+        made.convert("RGB").convert(mode).save(file, "PNG")
+        put(tmp_path / f"c{k}" / f"{i}.png", file.getvalue())
+    both(tmp_path, size=(8, 3), test_fraction=0.5, seed=1)
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_streamed_and_held_sources_give_identical_batches(tmp_path_factory, data):

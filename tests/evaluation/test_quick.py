@@ -135,7 +135,7 @@ def test_how_long_it_will_take_is_said_before_it_begins(
     assert updates > 20
     assert updates % 2 == 0  # two steps each, no more than the protocol's own students make
     assert asked[0].pop("trials") * 2 == updates
-    assert asked[0] == {"students": 1, "full": False, "soft": True, "asked": len(digits.test)}
+    assert asked[0] == {"students": 1, "full": False, "soft": True, "test_samples": len(digits.test)}
     potstill.evaluate(small, digits, baselines=False, progress=None, **settings)
     assert len(asked) == 1  # nobody would see it
 

@@ -74,7 +74,7 @@ def test_shares_are_in_proportion_and_none_is_empty() -> None:
         made = proportional_counts([3, 7, 19], total)
         assert sum(made) == total
         assert all(1 <= x <= size for x, size in zip(made, [3, 7, 19], strict=True))
-    with pytest.raises(PotstillError, match=r"between 3 .* and 29 samples, but 2"):
+    with pytest.raises(PotstillError, match=r"between 3 .* and 29 samples, not 2"):
         proportional_counts([3, 7, 19], 2)
 
 
