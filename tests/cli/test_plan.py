@@ -249,6 +249,7 @@ def test_in_python_a_plan_is_a_value():
         plan(data, "dm", ipc=1, profile_steps=-1)
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_run_is_within_a_seventh_of_its_plan(tmp_path):
     words = ["digits", "--ipc", "100", "--network", "convnet-d2-w256", "--steps", "2", "--device", "cpu"]
     words += ["--batch-real", "32"]

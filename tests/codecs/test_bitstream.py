@@ -116,7 +116,7 @@ def test_codes_of_every_layout_and_shape_come_back(
         assert np.array_equal(decode_codes(found, tuple(shape), bits, LAYOUTS[name]), codes)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(1, 16), st.sampled_from([(3, 1, 4, 5), (2, 3, 3, 3), (9, 4), (4, 2, 3), (17,)]), st.integers(0, 99))
 def test_the_twin_agrees_for_all_bits(bits: int, shape: tuple[int, ...], seed: int) -> None:
     if not has_kernel("coder"):

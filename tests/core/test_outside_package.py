@@ -30,6 +30,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
     return {n: v for n, v in os.environ.items() if n != "POTSTILL_OUTSIDE"} | {"PYTHONPATH": path}
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass(installed: dict[str, str]) -> None:
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(PACKAGE / "tests")]
     done = subprocess.run([sys.executable, *words], env=installed, capture_output=True, text=True, check=False)
