@@ -44,8 +44,8 @@ def _trained(spec: ModelSpec, shape: tuple[int, ...], outputs: int) -> Quantized
     return network.eval()
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
-@pytest.mark.parametrize("family", ["linear", "mlp", "mlp-2", "separable", "conv"])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("family", ["linear", "mlp", "mlp-2", "separable", "conv", "pyramid"])
 def test_the_network_read_back_computes_the_same(family: Any, bits: int) -> None:
     shape = (5,) if family.startswith("mlp-") else (2, 12, 12)
     network = _trained(ModelSpec(family=family, bits=bits, width=0 if family == "linear" else 6), shape, outputs=3)
@@ -66,7 +66,7 @@ def test_a_description_takes_five_bytes_and_comes_back() -> None:
     spec = ModelSpec(family="separable", bits=4, width=300, side=14)
     assert len(spec.to_bytes()) == 5
     assert ModelSpec.from_bytes(spec.to_bytes()) == spec
-    for damaged in (b"", b"\x09\x04\x01\x00\x00", b"\x00\x03\x01\x00\x00"):
+    for damaged in (b"", b"\x09\x04\x01\x00\x00", b"\x00\x05\x01\x00\x00"):
         with pytest.raises(PotstillError, match="description must be 5 bytes"):
             ModelSpec.from_bytes(damaged)
 

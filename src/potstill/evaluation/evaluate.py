@@ -35,7 +35,7 @@ from potstill.evaluation.fitting import check_compatible, learned_lr, network_fr
 from potstill.evaluation.forecast import estimate_learner_seconds, estimate_seconds
 from potstill.evaluation.full_data_reference import RECIPE, FullReference
 from potstill.evaluation.measurement import EvaluationContext, Measurement, mean, measure
-from potstill.evaluation.model_baseline import MODEL, ModelBaseline, try_model_baseline
+from potstill.evaluation.model_baseline import MODEL, ModelBaseline, estimate_model_seconds, try_model_baseline
 from potstill.evaluation.naive import naive_scores
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.real_sets import count_trials
@@ -146,13 +146,15 @@ def evaluate(
     names, left_out = baseline_names(context, distilled) if baselines else ([], {})
     robust_scores = robust_scores and context.is_classification and context.learner is None
     trials = count_trials(baseline_context, labels=label_forms(names)) if names else 0
+    of_model = estimate_model_seconds(context, baseline_context) if model and expect is not None else 0.0
     if expect is not None and context.learner is not None:
         sets = 1 + len(names) + bool(names)
         fits = students * sets + trials
-        expect(estimate_learner_seconds(context.learner, train, test, estimate_items(baseline_context), fits))
+        each_size = estimate_items(baseline_context)
+        expect(of_model + estimate_learner_seconds(context.learner, train, test, each_size, fits))
     elif expect is not None:
         size, many = len(distilled), estimate_items(baseline_context)
-        expect(estimate_seconds(
+        expect(of_model + estimate_seconds(
             context.protocol, context.make, train, context.executor, students=students,
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
             again=[size, many] * (robust_scores and baselines and get_kind(train.input).augmentable), full=full,

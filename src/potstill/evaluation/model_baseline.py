@@ -1,9 +1,10 @@
 """A model of the same bytes: the baseline of shipping a small quantised network instead of a set.
 
-Networks of a short ladder that fit the bytes are trained on the training data, the last third of the updates with
-rounded weights (straight-through; steps as in LSQ, arXiv:1902.08153). The network, its bits and its augmentation are
-selected on a held-out part of the training data. The measured networks are trained on all of them, stored, and read
-back. The normalization of the inputs is not charged, as a set's is not.
+Linear models, MLPs and small ConvNets that fit the bytes are trained on the training data, the last two fifths of the
+updates with rounded weights (straight-through; steps as in LSQ, arXiv:1902.08153). Family, then bits, then augmentation
+are selected on a held-out part of the training data, each time by longer trials of fewer networks. The measured
+networks are trained on all of them, stored as arithmetic-coded streams, and read back. The normalization of the inputs
+is not charged, as a set's is not.
 """
 
 import time
@@ -34,23 +35,37 @@ from potstill.kinds import get_kind
 from potstill.rng import derive_seed, generator
 from potstill.tasks import get_targets, get_task, is_ragged
 
-__all__ = ["MODEL", "ModelBaseline", "ModelJob", "candidate_specs", "make_model_baseline", "try_model_baseline"]
+__all__ = [
+    "MODEL", "ModelBaseline", "ModelJob", "candidate_specs", "count_weights", "estimate_model_seconds",
+    "make_model_baseline", "try_model_baseline",
+]  # fmt: skip
 
 MODEL = "model"
 """Name of the baseline."""
-STEPS, BATCH = 1000, 128
+STEPS, BATCH = 2000, 256
 """Updates of a measured network, and samples of an update."""
-TRIAL_PART, FINAL_PART, FINALISTS = 0.1, 0.25, 2
-"""Parts of the updates of the first trials and of the finalists' trials, and the number of finalists."""
-_LR, _WEIGHT_DECAY, _WARM_UP = 4e-3, 1e-4, 0.15
-_WIDTHS = (2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)
-_BITS = (8, 4, 2)
+FAMILY_PART, BITS_PART, FINAL_PART = 1 / 8, 1 / 4, 1 / 2
+"""Parts of the updates of the trials of families, of bits, and of the finalists."""
+FAMILIES, FINALISTS = 2, 2
+"""Number of families that are tried with other bits, and of networks that are tried with augmentation."""
+_LR, _WEIGHT_DECAY, _WARM_UP, _ROUNDED = 2e-2, 1e-4, 0.15, 0.4
+_BITS = (4, 3, 2, 8)
+"""Bits of a weight; families are compared with the first that fit."""
+_MOST_WIDTH = 512
 _MOST_SIDE = 32
 """Larger pictures are averaged down to it."""
-_MOST_OPERATIONS = 2_000_000
+_MOST_OPERATIONS = 1_500_000
 """Maximum multiplications of one sample: a wider network would take minutes."""
-_CODED_BITS = {8: 8.0, 4: 4.0, 2: 2.0}
-"""Stored bits of a weight, by its bits."""
+_CODED_BITS = {8: 6.5, 4: 3.85, 3: 2.75, 2: 1.55}
+"""Bits of a coded weight before it is known, by its bits."""
+_STREAM = 24
+"""Bytes that a stream must save."""
+_MARGIN = 1.02
+"""Coded bits of a weight that are reckoned with, as a multiple of those of a trial."""
+_TIMED = 3
+"""Updates that are timed for a forecast."""
+_NARROWER = 0.96
+"""Width after a network that was too large, as a multiple."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +88,7 @@ class ModelJob:
         augment = named_augmentation(self.augment, source)
         optimizer = torch.optim.AdamW(network.parameters(), lr=_LR, weight_decay=_WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LR, max(2, self.steps), pct_start=_WARM_UP)
-        first_rounded, batch = self.steps - self.steps // 3, min(BATCH, len(source))
+        first_rounded, batch = self.steps - round(_ROUNDED * self.steps), min(BATCH, len(source))
         order = torch.zeros(0, dtype=torch.int64)
         for step in range(self.steps):
             if step == first_rounded:
@@ -128,12 +143,13 @@ def _families(input: InputSpec) -> list[tuple[Family, int]]:
     side = min(input.shape[1:])
     whole = 0 if side <= _MOST_SIDE and input.shape[1] == input.shape[2] else min(side, _MOST_SIDE)
     sides = [round(side / part) for part in (4, 2) if side >= 4 * part] or [whole]
-    pictures: list[tuple[Family, int]] = [("separable", whole), ("conv", whole)] if side >= 8 else []
-    return [*pictures, *(("mlp", s) for s in sides), *(("linear", s) for s in (*sides, whole))]
+    convolutional: tuple[Family, ...] = ("conv", "pyramid", "separable") if side >= 8 else ()
+    pictures = [(family, whole) for family in convolutional]
+    return [*pictures, *(("mlp", s) for s in sides), *(("linear", s) for s in dict.fromkeys((*sides, whole)))]
 
 
 def candidate_specs(input: InputSpec, outputs: int, byte_budget: int) -> tuple[ModelSpec, ...]:
-    """Return the networks that are tried for ``byte_budget``: of each family and number of bits the widest that fits.
+    """Return the networks that are tried first for ``byte_budget``: of each family the widest that fits.
 
     Args:
         input: of the training data.
@@ -142,28 +158,47 @@ def candidate_specs(input: InputSpec, outputs: int, byte_budget: int) -> tuple[M
     specs: list[ModelSpec] = []
     for family, side in _families(input):
         for bits in _BITS:
-            widths = (0,) if family == "linear" else _WIDTHS
-            fitting = [
-                spec for width in widths
-                if _fits(spec := ModelSpec(family=family, bits=bits, width=width, side=side), input, outputs,
-                         byte_budget)
-            ]  # fmt: skip
-            if fitting and replace(fitting[-1], bits=8) not in specs:  # coarser weights, and no wider
-                specs.append(fitting[-1])
+            spec = ModelSpec(family=family, bits=bits, side=side)
+            if (widest := _widest(spec, input, outputs, byte_budget)) is not None:
+                specs.append(widest)
+                break
     return tuple(specs)
 
 
-def _fits(spec: ModelSpec, input: InputSpec, outputs: int, byte_budget: int) -> bool:
+def _widest(
+    spec: ModelSpec, input: InputSpec, outputs: int, byte_budget: int, coded_bits: float | None = None
+) -> ModelSpec | None:
+    """Return the spec with the largest width that fits; ``None``: none does."""
+    each = _CODED_BITS[spec.bits] if coded_bits is None else coded_bits
+    if spec.family == "linear":
+        return spec if _fits(spec, input, outputs, byte_budget, each) else None
+    low, high = 1, _MOST_WIDTH  # the first is too narrow to be of use
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _fits(replace(spec, width=middle), input, outputs, byte_budget, each):
+            low = middle
+        else:
+            high = middle
+    return replace(spec, width=low) if low > 1 else None
+
+
+def _fits(spec: ModelSpec, input: InputSpec, outputs: int, byte_budget: int, coded_bits: float) -> bool:
     with torch.device("meta"):
         network = QuantizedNetwork(spec, input.shape, outputs)
     layers = network.quantized_layers
-    weights = sum(layer.weight.numel() for layer in layers)
+    packed = count_weights(network) * spec.bits / 8
+    coded = count_weights(network) * coded_bits / 8
     size = len(spec.to_bytes()) + 8 * len(layers) + 2 * sum(len(layer.weight) for layer in layers)
-    if size + weights * _CODED_BITS[spec.bits] / 8 > byte_budget:
+    if size + (coded if coded + _STREAM < packed else packed) > byte_budget:
         return False
-    if spec.family not in ("separable", "conv"):
+    if spec.family not in ("separable", "conv", "pyramid"):
         return True
     return _operations(network, spec, input) <= _MOST_OPERATIONS
+
+
+def count_weights(network: QuantizedNetwork) -> int:
+    """Return the number of quantised weights."""
+    return sum(layer.weight.numel() for layer in network.quantized_layers)
 
 
 def _operations(network: QuantizedNetwork, spec: ModelSpec, input: InputSpec) -> int:
@@ -189,7 +224,7 @@ def make_model_baseline(context: EvaluationContext, where: BaselineContext, step
     Args:
         context: test data, number of networks, and where they are trained.
         where: training data, bytes and seed.
-        steps: updates of a measured network. Default: 1,000.
+        steps: updates of a measured network. Default: 2,000.
 
     Raises:
         PotstillError: the data are not such as it takes, or not even the smallest network fits.
@@ -201,29 +236,63 @@ def make_model_baseline(context: EvaluationContext, where: BaselineContext, step
     if not specs:
         raise PotstillError(f"no network of the ladder fits into {where.byte_budget:,} bytes")
     ranked = _ranked(context, where, specs, steps)
-    for trial in ranked:
+    best, size = ranked[0], where.byte_budget
+    spec: ModelSpec | None = _refitted(best, context.train.input, outputs, size)
+    while spec is not None:
         jobs = [
             ModelJob(
-                train=context.train, spec=trial.spec, seed=derive_seed(context.seed, MODEL, n), steps=steps,
-                augment=trial.augment,
+                train=context.train, spec=spec, seed=derive_seed(context.seed, MODEL, n), steps=steps,
+                augment=best.augment,
             )
             for n in range(context.students)
         ]  # fmt: skip
         packed = _trained(context, jobs, MODEL)
         largest = max(packed, key=lambda p: p.bytes)
-        if largest.bytes > where.byte_budget:
+        if largest.bytes > size:
+            spec = _narrower(spec)
             continue
         answers: list[Tensor | None] = [
             predict(unpack_network(p, context.train.input.shape, outputs).to(context.test.device), context.test)
             for p in packed
         ]
-        settings = {"lr": None, "steps": steps, "augment": trial.augment}
+        settings = {"lr": None, "steps": steps, "augment": best.augment}
         return ModelBaseline(
-            spec=trial.spec, bytes=largest.bytes, parts=largest.to_dict(), steps=steps, augment=trial.augment,
+            spec=spec, bytes=largest.bytes, parts=largest.to_dict(), steps=steps, augment=best.augment,
             trials=tuple(t.to_dict() for t in ranked), seconds=time.process_time() - started,
             measurement=measurement_of_answers(context, answers, settings),
         )  # fmt: skip
-    raise PotstillError(f"no trained network fits into {where.byte_budget:,} bytes")
+    raise PotstillError(f"no trained network fits into {size:,} bytes")
+
+
+def _refitted(trial: "_Trial", input: InputSpec, outputs: int, byte_budget: int) -> ModelSpec:
+    """Return the trial's network with the width that fits by the size its weights were coded in."""
+    spec, network = trial.spec, QuantizedNetwork(trial.spec, input.shape, outputs)
+    coded_bits = _MARGIN * 8 * trial.weight_bytes / count_weights(network)
+    return _widest(spec, input, outputs, byte_budget, coded_bits) or spec
+
+
+def _narrower(spec: ModelSpec) -> ModelSpec | None:
+    """Return a slightly smaller network; ``None``: there is none."""
+    if spec.width > 2:
+        return replace(spec, width=min(spec.width - 1, round(_NARROWER * spec.width)))
+    fewer = [bits for bits in _BITS if bits < spec.bits]
+    return replace(spec, bits=max(fewer)) if fewer else None
+
+
+def estimate_model_seconds(context: EvaluationContext, where: BaselineContext) -> float:
+    """Return the estimated processor seconds of the baseline, from a few timed updates of each family; 0 for none."""
+    try:
+        _check(context.train)
+    except PotstillError:
+        return 0.0
+    specs = candidate_specs(context.train.input, get_task(context.train).outputs, where.byte_budget)
+    seconds = []
+    for spec in specs:
+        begun = time.perf_counter()
+        ModelJob(train=context.train, spec=spec, seed=0, steps=_TIMED)()
+        seconds.append((time.perf_counter() - begun) / _TIMED)
+    trials = FAMILIES * len(_BITS) * BITS_PART + 2 * FINALISTS * FINAL_PART + context.students
+    return STEPS * (FAMILY_PART * sum(seconds) + trials * max(seconds, default=0.0))
 
 
 def try_model_baseline(
@@ -244,6 +313,7 @@ class _Trial:
     augment: str
     steps: int
     bytes: int
+    weight_bytes: int
     metric: str
     score: float
 
@@ -255,35 +325,39 @@ class _Trial:
 
 
 def _ranked(context: EvaluationContext, where: BaselineContext, specs: Sequence[ModelSpec], steps: int) -> list[_Trial]:
-    """Return all ways, best first: short trials of all networks, longer ones of the best, with and without
-    augmentation.
+    """Return all trials, best first: short ones of all families, longer ones of the best families with other bits, the
+    longest of the best networks with and without augmentation.
     """
     fit, held = where.parts()
     task = get_task(context.train)
     name = "accuracy" if task.metric.name == "accuracy" else "score"
 
-    def tried(ways: Sequence[tuple[ModelSpec, str]], steps: int) -> list[_Trial]:
+    def tried(ways: Sequence[tuple[ModelSpec, str]], part: float) -> list[_Trial]:
+        updates = max(10, round(part * steps))
         jobs = [
-            ModelJob(train=fit, spec=spec, seed=derive_seed(where.seed, "model trial"), steps=steps, augment=augment)
+            ModelJob(train=fit, spec=spec, seed=derive_seed(where.seed, "model trial"), steps=updates, augment=augment)
             for spec, augment in ways
         ]
         targets, found = get_targets(held), []
         for (spec, augment), packed in zip(ways, _trained(context, jobs, f"{MODEL}: choosing"), strict=True):
             answers = predict(unpack_network(packed, fit.input.shape, task.outputs).to(held.device), held)
             found.append(_Trial(
-                spec=spec, augment=augment, steps=steps, bytes=packed.bytes, metric=name,
-                score=task.score(answers, targets),
+                spec=spec, augment=augment, steps=updates, bytes=packed.bytes,
+                weight_bytes=packed.to_dict()["weights"], metric=name, score=task.score(answers, targets),
             ))  # fmt: skip
         return sorted(found, key=lambda t: -task.metric.sign * t.score)
 
-    first = tried([(spec, "none") for spec in specs], max(10, round(TRIAL_PART * steps)))
-    pad_crop = augmentation_name("pad-crop", fit.input)
-    names = ("none", pad_crop) if get_kind(fit.input).augmentable else ("none",)
-    leading = first[:FINALISTS]
-    if len(first) == 1 and len(names) == 1:
-        return first
-    final = tried([(t.spec, name) for t in leading for name in names], max(10, round(FINAL_PART * steps)))
-    return [*final, *first[FINALISTS:]]
+    families = tried([(spec, "none") for spec in specs], FAMILY_PART)
+    with_bits = [
+        widest for trial in families[:FAMILIES] for bits in _BITS
+        if (widest := _widest(
+            replace(trial.spec, bits=bits, width=0), fit.input, task.outputs, where.byte_budget
+        )) is not None
+    ]  # fmt: skip
+    second = tried([(spec, "none") for spec in with_bits], BITS_PART)
+    names = ("none", augmentation_name("pad-crop", fit.input)) if get_kind(fit.input).augmentable else ("none",)
+    final = tried([(t.spec, augment) for t in second[:FINALISTS] for augment in names], FINAL_PART)
+    return [*final, *second[FINALISTS:], *families[FAMILIES:]]
 
 
 def _trained(context: EvaluationContext, jobs: Sequence[ModelJob], label: str) -> list[PackedModel]:

@@ -1,14 +1,15 @@
 """Small quantised networks: their architecture in five bytes, their training layers, and their stored form.
 
 Weights are whole multiples of one step for each output channel. With b bits the codes go from −L to L, where
-L = 2^(b − 1) − 1: three, fifteen or 255 levels. Batch norms are folded into a gain and a shift for each channel, which
-are stored in 8 bits within a range for each layer: the gain by its logarithm.
+L = 2^(b − 1) − 1: three, seven, fifteen or 255 levels. Batch norms are folded into a gain and a shift for each channel,
+which are stored in 8 bits within a range for each layer: the gain by its logarithm.
 """
 
 import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -23,10 +24,14 @@ from potstill.errors import PotstillError
 
 __all__ = ["Family", "ModelSpec", "PackedModel", "QuantizedLayer", "QuantizedNetwork", "pack_network", "unpack_network"]
 
-Family: TypeAlias = Literal["linear", "mlp", "mlp-2", "separable", "conv"]
-"""A linear layer; one or two hidden layers; a ConvNet with depthwise-separable or with dense convolutions."""
+Family: TypeAlias = Literal["linear", "mlp", "mlp-2", "separable", "conv", "pyramid"]
+"""A linear layer; one or two hidden layers; a ConvNet of three strided convolutions: depthwise-separable, dense, or
+dense with twice the channels from each to the next."""
 _FAMILIES = get_args(Family)
 _HEADER = struct.Struct("<BBHB")
+_BITS = (2, 3, 4, 8)
+_GRIDS = {"separable": 2, "conv": 4, "pyramid": 4}
+"""Side of the grid to which a ConvNet's last features are averaged."""
 _CODES = 255
 """Largest code of a gain or a shift."""
 _TINY = 1e-6
@@ -41,7 +46,7 @@ class ModelSpec:
 
     family: Family
     bits: int
-    """Bits of a weight: 2, 4 or 8."""
+    """Bits of a weight: 2, 3, 4 or 8."""
     width: int = 0
     """Hidden units, or channels of the first convolution; 0 for ``linear``."""
     side: int = 0
@@ -58,9 +63,9 @@ class ModelSpec:
         Raises:
             PotstillError: it is none.
         """
-        if len(data) != _HEADER.size or data[0] >= len(_FAMILIES) or data[1] not in (2, 4, 8):
+        if len(data) != _HEADER.size or data[0] >= len(_FAMILIES) or data[1] not in _BITS:
             raise PotstillError(
-                f"a network's description must be {_HEADER.size} bytes with a known family and 2, 4 or 8 bits, not "
+                f"a network's description must be {_HEADER.size} bytes with a known family and 2, 3, 4 or 8 bits, not "
                 f"{data[:8].hex()}; write it again"
             )
         family, bits, width, side = _HEADER.unpack(data)
@@ -70,7 +75,7 @@ class ModelSpec:
         """``separable network of width 12, 4 bits``."""
         kinds = {
             "linear": "linear model", "mlp": "MLP", "mlp-2": "MLP of two hidden layers",
-            "separable": "separable ConvNet", "conv": "ConvNet",
+            "separable": "separable ConvNet", "conv": "ConvNet", "pyramid": "widening ConvNet",
         }  # fmt: skip
         size = [f"width {self.width}"] if self.width else []
         size += [f"{self.side}×{self.side} pixels"] if self.side else []
@@ -179,11 +184,17 @@ class QuantizedNetwork(nn.Module):
             shape = (*shape[:-2], spec.side, spec.side)
         d = math.prod(shape)
         layers: list[nn.Module]
-        if spec.family in ("separable", "conv"):
-            layers = [QuantizedLayer((w, shape[0], 3, 3), bits, norm=True, stride=2 if min(shape[1:]) >= 16 else 1)]
-            for c_in in (w, 2 * w):
-                layers += _block(c_in, 2 * w, bits, spec.family == "separable")
-            layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), QuantizedLayer((outputs, 2 * w), bits, norm=False)]
+        if spec.family in _GRIDS:
+            strided = min(shape[1:]) >= 16
+            widths = (w, 2 * w, 4 * w) if spec.family == "pyramid" else (w, w, w)
+            widths = (w, 2 * w, 2 * w) if spec.family == "separable" else widths
+            last = -(-min(shape[1:]) // (8 if strided else 4))
+            grid = min(_GRIDS[spec.family], last)
+            layers = [QuantizedLayer((w, shape[0], 3, 3), bits, norm=True, stride=2 if strided else 1)]
+            for c_in, c_out in pairwise(widths):
+                layers += _block(c_in, c_out, bits, spec.family == "separable")
+            features = widths[-1] * grid * grid
+            layers += [nn.AdaptiveAvgPool2d(grid), nn.Flatten(), QuantizedLayer((outputs, features), bits, norm=False)]
         else:
             hidden = [w] * {"linear": 0, "mlp": 1, "mlp-2": 2}[spec.family]
             sizes = [d, *hidden]
