@@ -439,6 +439,8 @@ def _bytes(run: ResolvedRun, result: Result, n: int, labels: Tensor, payload: Ma
         ragged = is_ragged(run.problem.task)
         targets = encode_targets(labels.cpu(), k if classified else None, store, ragged=ragged)
         sizes["labels"] = sum(map(encoded_bytes, compress_parts(targets, labels.cpu()).values()))
+    if run.max_bytes is not None and not payload and isinstance(result, Synthetic):
+        sizes["inputs"] = min(sizes["inputs"], run.max_bytes - sizes["decoder"] - sizes["labels"])
     if isinstance(result, Selection) and (texts := getattr(train, "texts", ())):
         sizes["captions"] = sum(
             map(encoded_bytes, compress_parts(encode_texts([texts[i] for i in result.index.tolist()]), labels).values())

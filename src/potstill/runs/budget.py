@@ -1,8 +1,9 @@
 """Allocate a size budget to classes, and choose the codec, before any work.
 
-A selection gets as many real samples as fit as coded streams (`potstill.runs.coded_samples`). A synthetic set gets as
-many numbers as fit packed: how well they will be coded is not known before they are there, so that its file is smaller
-than the budget.
+A selection gets as many real samples as fit as coded streams (`potstill.runs.coded_samples`). How well the numbers of a
+synthetic set will be coded is not known before they are there. Whole inputs of few bits are planned by how well real
+samples are coded, and the last ones are left out where that was too many. Others get as many numbers as fit packed, so
+that the file is smaller than the budget.
 """
 
 import dataclasses
@@ -36,7 +37,7 @@ from potstill.parametrize import Pixels
 from potstill.parametrize.named_inputs import NamedInputs
 from potstill.parametrize.quantization_aware import QuantizationAware
 from potstill.rng import generator
-from potstill.runs.coded_samples import count_coded_samples
+from potstill.runs.coded_samples import count_coded_samples, estimate_coded_share
 from potstill.tasks import Classification, get_targets, get_task, is_ragged, split_targets, target_mask
 
 __all__ = ["allocate_budget", "coarsen_to_fit", "describe_proportions", "quantization_aware", "resolve_codec"]
@@ -45,6 +46,8 @@ _RANGES = 64
 """Bytes reserved for the ranges of a payload's tensors that are too small to have several."""
 _TRIED = 1 << 22
 """Bytes up to which what a budget holds is found by packing it, and not by a rule."""
+_FEW_BITS = 4
+"""Bits up to which made values are coded well enough to plan by: the lowest bits of finer ones are noise."""
 _MAX_COARSER = 64
 """Times that a codec is made coarser for a size budget, at most."""
 _FINE = 2
@@ -166,9 +169,14 @@ def allocate_budget(
             )
         return _shared_out(problem, n) if natural else Budget(unit="items", amount=n).counts(k, 1), ()
     if _plain(decoder):
-        each = largest_fitting(lambda n: size(n * k) <= most, 8 * most)
+        share = _coded_share(problem, store, largest_fitting(lambda n: size(n) <= most, 8 * most), most)
+
+        def planned(n: int) -> int:
+            return math.ceil(share * values(n)) + whole(n) + labels(n)
+
+        each = largest_fitting(lambda n: planned(n * k) <= most, 8 * most)
         if natural and each:
-            counts = _shared_out(problem, largest_fitting(lambda n: size(n) <= most, 8 * most))
+            counts = _shared_out(problem, largest_fitting(lambda n: planned(n) <= most, 8 * most))
             return counts, tuple(count * one for count in counts)
         return (max(1, each),) * k, (each * one,) * k
     bits_of_one = bits_per_value(store, (64, one) if spec.parts else (64, *spec.shape), seen)
@@ -212,6 +220,13 @@ def allocate_budget(
         if (steps := fitting(shared, math.ceil(8.5 * most / bits_of_one / unit))) > k:
             numbers = shared(steps)
     return tuple(max(1, n // one) for n in numbers), numbers
+
+
+def _coded_share(problem: Problem, store: Codec, n: int, most: int) -> float:
+    """Return the part of packed bytes that ``n`` whole inputs are planned by; 1 where that cannot be foreseen."""
+    if not isinstance(store, Uniform) or store.bits > _FEW_BITS or problem.train.input.parts or most > _TRIED or not n:
+        return 1.0
+    return estimate_coded_share(problem, store, store.bits, n)
 
 
 def coarsen_to_fit(

@@ -1,6 +1,6 @@
-"""Count the real samples that fit into a size budget as coded streams, before and after they are selected."""
+"""Count what fits into a size budget as coded streams, before and after it is selected or made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,11 +14,14 @@ from potstill.dataset_file.payload_io import compress_parts, encode_inputs, enco
 from potstill.dataset_file.values import Contents
 from potstill.tasks import Classification, get_targets, get_task, is_ragged
 
-__all__ = ["count_coded_samples", "largest_class", "write_within"]
+__all__ = ["count_coded_samples", "estimate_coded_share", "largest_class", "write_within"]
 
 _MOST_VALUES = 1 << 22
 """Values that are coded to find the size of more."""
 _ROUNDS = 6
+_HARDER = (0.95, 0.14)
+"""Power of the part that real samples take of their packed bytes, for made ones: the first number less the second for
+each bit (benchmarks/fill.py)."""
 _ROOM = 0.99
 """Fraction of the budget that is planned for, as the samples that will be selected are others."""
 
@@ -53,10 +56,31 @@ def count_coded_samples(
     return n
 
 
+def estimate_coded_share(problem: Problem, store: Codec, bits: int, n: int) -> float:
+    """Return the part of its packed bytes that a made set of ``n`` inputs is planned to take as a coded stream, 0 … 1.
+
+    Real samples are coded, evenly spaced ones of each class. Made ones are harder to code (`_HARDER`). What turns out
+    too large is shortened at the end (`write_within`).
+
+    Args:
+        bits: bits of a value in ``store``.
+    """
+    train = problem.train
+    m = max(1, min(n, len(train), _MOST_VALUES // max(1, train.input.num_values)))
+    order = train.labels.argsort(stable=True) if train.classes else torch.arange(len(train))
+    index = order[torch.arange(m) * len(train) // m]
+    parts = encode_inputs(train.raw(index), train.input, store, train.normalization)[0]
+    coded = compress_parts(parts, get_targets(train)[index].cpu())
+    packed = sum(map(encoded_bytes, parts.values()))
+    share = sum(map(encoded_bytes, coded.values())) / max(1, packed)
+    return float(min(1.0, share) ** (_HARDER[0] - _HARDER[1] * bits))
+
+
 def largest_class(contents: Contents, train: Source, otherwise: int) -> int:
-    """Return how many real samples the largest class of a selection has; ``otherwise`` for a set that is none."""
+    """Return how many items the largest class of a set has; ``otherwise`` where its labels do not say."""
     if contents.index is None:
-        return otherwise
+        hard = bool(train.classes) and contents.labels.dtype == torch.int64 and not contents.payload
+        return int(torch.bincount(contents.labels).max()) if hard else otherwise
     return int(torch.bincount(_classes(contents, train)).max())
 
 
@@ -70,26 +94,33 @@ def _classes(contents: Contents, train: Source) -> Tensor:
 
 def write_within(
     most: int, contents: Contents, train: Source, write: Callable[[Contents], Distilled],
-    note: Callable[[str], None],
+    note: Callable[[str], None], counts: Sequence[int] = (),
 ) -> Distilled:  # fmt: skip
-    """Write a selection in at most ``most`` bytes: while it takes more, classes lose their last samples.
+    """Write a set in at most ``most`` bytes: while it takes more, classes lose their last items.
 
     Args:
         train: source of the samples.
+        counts: items of each class of a set that is no selection, which are in the order of the classes.
         write: writes contents.
-        note: called with one line on how many samples were left out. Each class keeps one, so that the smallest set
+        note: called with one line on how many items were left out. Each class keeps one, so that the smallest set
             may take more.
     """
-    classes = _classes(contents, train)
+    if contents.index is not None:
+        classes = _classes(contents, train)
+    elif sum(counts) == len(contents.labels):
+        classes = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    else:
+        classes = torch.zeros(len(contents.labels), dtype=torch.int64)
     n = len(classes)
     while True:
         small = write(contents)
         size = sum(v for name, v in small.metadata["bytes"].items() if name not in ("total", "whitening"))
-        if size <= most or not (kept := _shortened(counts := torch.bincount(classes), len(classes) * most // size)):
+        if size <= most or not (kept := _shortened(now := torch.bincount(classes), len(classes) * most // size)):
             if n > len(classes):
-                note(f"the last {n - len(classes):,} samples were left out, so that the set fits its bytes")
+                kind = "inputs" if contents.index is None else "samples"
+                note(f"the last {n - len(classes):,} {kind} were left out, so that the set fits its bytes")
             return small
-        firsts = counts.cumsum(0) - counts
+        firsts = now.cumsum(0) - now
         places = torch.empty_like(classes)
         by_class = classes.argsort(stable=True)
         places[by_class] = torch.arange(len(classes)) - firsts[classes[by_class]]
@@ -120,4 +151,5 @@ def _subset(contents: Contents, mask: Tensor) -> Contents:
         index=None if contents.index is None else contents.index[mask],
         weights=None if contents.weights is None else contents.weights[mask.to(contents.weights.device)],
         captions=texts,
+        scores=None if contents.scores is None else contents.scores[mask],
     )

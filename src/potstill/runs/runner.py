@@ -321,9 +321,10 @@ class _SetBuilder:
                 reporter.note(f"the set is written as uint8: {why}; `codec=uint4` or a longer limit may halve it")
             return small
         try:
-            if contents[0].index is not None and run.max_bytes is not None:
+            if run.max_bytes is not None and not contents[0].payload and not contents[1].encoded:
                 write = partial(self._write_contents, contents[1], run.codec)
-                return write_within(run.max_bytes, contents[0], self.problem.train, write, reporter.note)
+                train, counts = self.problem.train, self.problem.sizes
+                return write_within(run.max_bytes, contents[0], train, write, reporter.note, counts)
             return self._within_budget(self._write(contents, run.codec), run.codec)
         except PotstillError as error:  # the steps are made: what this codec cannot write is kept as it is
             name = format_codec(run.codec)
