@@ -124,7 +124,8 @@ def test_steps_are_measured_when_asked(capsys):
     assert planned(capsys, "--ipc", "1", "--profile-steps", "0", *SMALL)["measured"] is None
     assert main(["plan", "digits", "--ipc", "1", "--profile-steps", "1", "--time-limit", "5m", *SMALL]) == 0
     shown = capsys.readouterr().out
-    assert "steps: 600 as set for the method (preset quick), or after 5 min 0 s" in shown
+    changed = "preset quick, but batch_real 32, network convnet-d1-w8"
+    assert f"steps: 600 as set for the method ({changed}), or after 5 min 0 s" in shown
     assert "s a step (median of 1 measured now" in shown
 
 

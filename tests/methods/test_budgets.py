@@ -31,10 +31,20 @@ def test_a_small_budget_still_holds_what_is_small() -> None:
     small = potstill.distill(DATA, "dm", bytes=amount, parametrization="frequency:kept=16", **QUICK)
     assert len(small) >= 4
     assert small.metadata["bytes"]["total"] <= amount
-    with pytest.raises(PotstillError, match="the budget leaves"):
+    with pytest.raises(PotstillError, match="must hold at least one input of each of 4 classes, which takes"):
         potstill.distill(DATA, "dm", bytes=amount, **QUICK)
     with pytest.raises(PotstillError, match="must keep at least one item"):
         potstill.distill(DATA, "random", bytes=amount)
+
+
+def test_the_bytes_that_a_refused_budget_should_have_are_enough() -> None:
+    with pytest.raises(PotstillError, match=r"but it is 20 bytes; raise it, or store fewer bits$") as refused:
+        potstill.distill(DATA, "dm", bytes=20, **QUICK)
+    words = str(refused.value)
+    least = int(words.split("takes ")[1].split(" bytes")[0].replace(",", ""))
+    assert len(potstill.distill(DATA, "dm", bytes=least, **QUICK)) == 4
+    with pytest.raises(PotstillError, match=f"but it is {least - 1:,} bytes"):
+        potstill.distill(DATA, "dm", bytes=least - 1, **QUICK)
 
 
 def test_equal_bytes_for_methods_that_decode_and_for_real_samples() -> None:

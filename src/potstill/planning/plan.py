@@ -138,6 +138,8 @@ class Plan:
     """Steps that the run will make, if no time limit ends it before."""
     preset: str | None
     """``None``: the method was given as a value, with all of its fields."""
+    changed: tuple[str, ...]
+    """Fields of the method that have other values than the preset's."""
     passes: tuple[Passes, ...] | None
     """``None``: the method does not say."""
     networks: tuple[RequiredAsset, ...]
@@ -261,8 +263,8 @@ def _summarize(
         device=str(train.device), source=train.name, samples=len(train), shape=train.input.shape,
         kind=train.input.kind, classes=len(train.classes), inputs=sum(sizes), per_class=(min(sizes), max(sizes)),
         bytes=first_state.bytes, codec="auto" if run.codec is None else format_codec(run.codec),
-        method_steps=first_state.horizon, steps=steps, preset=run.preset, passes=first_state.passes, networks=networks,
-        memory=memory, measured=measured, notes=run.notes,
+        method_steps=first_state.horizon, steps=steps, preset=run.preset, changed=run.changed,
+        passes=first_state.passes, networks=networks, memory=memory, measured=measured, notes=run.notes,
         rough=None if rough is None or steps is None else rough * steps,
     )  # fmt: skip
 

@@ -175,6 +175,12 @@ def allocate_budget(
             return math.ceil(share * values(n)) + whole(n) + labels(n)
 
         each = largest_fitting(lambda n: planned(n * k) <= most, 8 * most)
+        if not each:
+            of_each = f" of each of {k} classes" if train.classes else ""
+            raise PotstillError(
+                f"the budget must hold at least one input{of_each}, which takes {size(k):,} bytes as "
+                f"{format_codec(store)}, but it is {most:,} bytes; raise it, or store fewer bits"
+            )
         if natural and each:
             counts = _shared_out(problem, largest_fitting(lambda n: planned(n) <= most, 8 * most))
             return counts, tuple(count * one for count in counts)

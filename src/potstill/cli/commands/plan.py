@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from tyro.conf import arg
 
 from potstill._util.formatting import format_duration, format_estimate, format_estimate_words, format_size
+from potstill._util.preset_words import describe_preset
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Flag, Misuse, Parsed, optional
 from potstill.cli.commands.distill import RunOptions
@@ -176,7 +177,9 @@ def _peak(plan: "PlanResult") -> str:
 
 def _steps(plan: "PlanResult", time_limit: float | None) -> str:
     steps = "not known" if plan.method_steps is None else f"{plan.method_steps:,}"
-    preset = "" if plan.preset is None else f" (preset {plan.preset})"
+    preset = ""
+    if plan.preset is not None:
+        preset = f" (preset {describe_preset({'name': plan.preset, 'changed': list(plan.changed)}, plan.config)})"
     text = f"steps: {steps} as set for the method{preset}"
     if plan.steps is not None and plan.steps != plan.method_steps:
         text += f", stopped after {plan.steps:,}"
