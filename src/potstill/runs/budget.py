@@ -169,7 +169,8 @@ def allocate_budget(
             )
         return _shared_out(problem, n) if natural else Budget(unit="items", amount=n).counts(k, 1), ()
     if _plain(decoder):
-        share = _coded_share(problem, store, largest_fitting(lambda n: size(n) <= most, 8 * most), most)
+        packed = largest_fitting(lambda n: size(n) <= most, 8 * most)
+        share = _coded_share(problem, store, packed, most) if packed >= k else 1.0  # one of each class fits for certain
 
         def planned(n: int) -> int:
             return math.ceil(share * values(n)) + whole(n) + labels(n)
@@ -230,7 +231,7 @@ def allocate_budget(
 
 def _coded_share(problem: Problem, store: Codec, n: int, most: int) -> float:
     """Return the part of packed bytes that ``n`` whole inputs are planned by; 1 where that cannot be foreseen."""
-    if not isinstance(store, Uniform) or store.bits > _FEW_BITS or problem.train.input.parts or most > _TRIED or not n:
+    if not isinstance(store, Uniform) or store.bits > _FEW_BITS or problem.train.input.parts or most > _TRIED:
         return 1.0
     return estimate_coded_share(problem, store, store.bits, n)
 
