@@ -45,6 +45,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "active": selection.active,
     "architecture": architecture.listed,
     "auto": chosen.auto,
+    "auto-unseen": chosen.unseen,
     "balance": small_sets.balance,
     "benchmark-map": sources.benchmark_map,
     "bytes": stored.bytes_of_data,

@@ -11,7 +11,7 @@ from potstill.evaluation.candidate_trials import AccuracyLoss, paired_loss
 from potstill.evaluation.statistics import summary
 from tools.docs.parts import table
 
-__all__ = ["auto", "fair_gaps", "repeated_gaps"]
+__all__ = ["auto", "fair_gaps", "repeated_gaps", "unseen"]
 
 
 def auto(root: Path) -> str:
@@ -25,7 +25,6 @@ def auto(root: Path) -> str:
         best = max(means, key=lambda name: means[name])
         chosen = [_right(found, cell) for cell in found["auto"].values()]
         fair = [100 * _fair(grid, right) for right in chosen]
-        ends = whole["ci95"]
         spent = sum(cell["seconds"] for cell in found["grid"].values())
         share = sum(cell["seconds"] for cell in found["auto"].values()) / len(gaps) / spent
         real = sum(cell["answer"] == "real" for cell in found["auto"].values())
@@ -33,7 +32,7 @@ def auto(root: Path) -> str:
             [
                 f"{found['data']}, {found['bytes']:,} bytes", f"{len(found['grid'])} × {found['seconds']:g} s",
                 f"`{best}` {100 * means[best]:.1f}",
-                f"{whole['mean']:+.1f}" + ("" if ends is None else f" [{ends[0]:+.1f}, {ends[1]:+.1f}]"),
+                _interval(whole),
                 ", ".join(f"{100 * gap.mean:+.1f}" for gap in gaps), f"{sum(fair) / len(fair):+.1f}",
                 f"{_worse(gaps)} of {len(gaps)}", f"{real} of {len(gaps)}", f"{share:.2f}",
             ]
@@ -47,10 +46,47 @@ def auto(root: Path) -> str:
     return f"{table(head, shown)}\n\n{machine['processor']}, one thread, torch {machine['torch']}. `benchmarks/auto.py`"
 
 
-def repeated_gaps(root: Path) -> list[tuple[dict[str, Any], list[AccuracyLoss], dict[str, Any]]]:
+def unseen(root: Path) -> str:
+    """A row for each data set that the schedule was not made on: the grid's best, the best real samples, and auto."""
+    rows: list[list[object]] = []
+    machine: dict[str, Any] = {}
+    for found, gaps, whole in repeated_gaps(root, "auto_unseen"):
+        machine, grid = found["machine"], _grid(found)
+        means = {name: 100 * float(right.mean()) for name, right in grid.items()}
+        best, real = max(means, key=lambda name: means[name]), means["real"]
+        chosen = [100 * float(cell["accuracy"]) for cell in found["auto"].values()]
+        behind_real = [
+            paired_loss(grid["real"], _right(found, cell), confidence=0.975) for cell in found["auto"].values()
+        ]
+        rows.append(
+            [
+                f"{found['data']}, {found['bytes']:,} bytes", f"`{best}` {means[best]:.1f}", f"{real:.1f}",
+                ", ".join(f"{value:.1f}" for value in chosen), _interval(whole), f"{_worse(gaps)} of {len(gaps)}",
+                f"{_worse(behind_real)} of {len(gaps)}",
+                f"{sum(cell['answer'] == 'real' for cell in found['auto'].values())} of {len(gaps)}",
+            ]
+        )  # fmt: skip
+    if not rows:
+        return "Nothing has been measured yet."
+    head: list[object] = [
+        "data", "best of the grid, one set each", "best coded real", "auto, each repeat", "gap to the grid's best",
+        "significantly worse than it", "significantly worse than coded real", "answered with real samples",
+    ]  # fmt: skip
+    return (
+        f"{table(head, rows)}\n\n{machine['processor']}, one thread of a busy machine, torch {machine['torch']}. "
+        "`benchmarks/unseen_data.py`, `benchmarks/auto.py`"
+    )
+
+
+def _interval(whole: dict[str, Any]) -> str:
+    ends = whole["ci95"]
+    return f"{whole['mean']:+.1f}" + ("" if ends is None else f" [{ends[0]:+.1f}, {ends[1]:+.1f}]")
+
+
+def repeated_gaps(root: Path, folder: str = "auto") -> list[tuple[dict[str, Any], list[AccuracyLoss], dict[str, Any]]]:
     """Of each data set the file, the gap of each repeat, and their mean in points with its interval."""
     measured = []
-    for path in sorted((root / "results" / "auto").glob("*.json")):
+    for path in sorted((root / "results" / folder).glob("*.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["auto"]:
             grid = _grid(found)
@@ -67,6 +103,8 @@ def fair_gaps(root: Path) -> list[float]:
 
 
 def _right(found: dict[str, Any], cell: dict[str, Any]) -> torch.Tensor:
+    if "merits" in cell:
+        return torch.tensor(cell["merits"], dtype=torch.float64)
     bits = np.frombuffer(bytes.fromhex(cell["right"]), np.uint8)
     rows, columns = found["students"], found["held"]
     return torch.from_numpy(np.unpackbits(bits, count=rows * columns).reshape(rows, columns)).double()
