@@ -123,6 +123,29 @@ OPTIONS = {
         "--network",
     }
     | {"--seed", "--device", "--executor", "--address"},
+    "use continual": COMMON
+    | READING
+    | {
+        "DATA",
+        "--out",
+        "--memories",
+        "--methods",
+        "--bytes",
+        "--scenario",
+        "--classes-per-step",
+        "--step-classes",
+        "--steps",
+        "--orders",
+        "--parametrization",
+        "--codec",
+        "--preset",
+        "--distill-steps",
+        "--network",
+        "--updates",
+        "--batch",
+        "--lr",
+    }
+    | {"--seed", "--device", "--executor", "--address"},
     "diagnose": {"--force"}
     | COMMON
     | READING
@@ -185,7 +208,7 @@ def test_the_options_of_a_command_are_these(name):
 @pytest.mark.parametrize("name", OPTIONS)
 def test_help_names_every_option(name, capsys):
     with pytest.raises(SystemExit) as stop:
-        main([name, "--help"])
+        main([*name.split(), "--help"])
     shown = capsys.readouterr()
     assert stop.value.code == 0
     assert shown.err == ""

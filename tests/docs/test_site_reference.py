@@ -54,7 +54,7 @@ def test_a_command_has_a_page_with_every_option_once(name):
         assert f"| <code>{argument.flag}</code> |" in page.replace("&#124;<wbr>", "|")
     first = page.partition("## Options")[2].partition("???")[0]
     assert first.count("\n| <code>--") <= 12
-    assert f"[`{name}`]({name}.md)" in MADE["reference/commands/index.md"].text
+    assert f"[`{name}`]({site_commands.page_of(name)}.md)" in MADE["reference/commands/index.md"].text
 
 
 @pytest.mark.parametrize("name", COMMANDS)

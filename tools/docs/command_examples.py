@@ -31,6 +31,8 @@ EXAMPLES = (
     "potstill compare digits --methods dm,herding --ipc 1 --seeds 2 --network mlp-w32 --out comparison",
     "potstill scaling digits --ipc 1,2,5,10 --teacher-epochs 2,5 --repeats 2 --steps 20 --network convnet-w16-d2 "
     "--out law",
+    "potstill use continual digits --methods dm --distill-steps 5 --bytes 2kB --orders 2 --updates 20 "
+    "--network convnet-w8-d1 --out stream",
     "potstill diagnose small.safetensors --data digits --parts nearest",
     "potstill active-learning digits --rounds 2 --steps 20 --seeds 2 --network convnet-w16-d2",
     "potstill report comparison --out comparison.html",

@@ -30,6 +30,12 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "diagnose": ("diagnose:Diagnose", "report copies, calibration, influence and more of a distilled set"),
         "active-learning": ("active_learning:ActiveLearning", "measure accuracy against the number of labels"),
     },
+    "Put it to use": {
+        "use continual": (
+            "use_continual:UseContinual",
+            "measure memories of a continual learner at equal bytes: coded real samples, raw ones, distilled sets",
+        ),
+    },
     "Look at it and share it": {
         "report": ("report:Report", "make one page of scorecards, leaderboards and images"),
         "serve": ("report:Serve", "serve the page of a comparison on this machine while it runs"),
