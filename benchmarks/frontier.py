@@ -1,0 +1,379 @@
+"""How many times fewer bytes a distilled set has than the best coded real samples of the same accuracy.
+
+    python benchmarks/frontier.py make  --data fashion-mnist --kb 1 4 16     # sets, chosen on held-out training data
+    python benchmarks/frontier.py score --data fashion-mnist --kb 1 4 16     # students and models on test data
+    python benchmarks/frontier.py table
+    python benchmarks/frontier.py figure                                     # docs/img/benchmarks/frontier.svg
+
+**Bytes** are those of bitstreams that were written and decoded: all tensors of a file.
+
+- ``real``: the best coded real samples, searched on the training data (`potstill.evaluation.real_sets`): selection,
+  codec, size, proportions, soft labels. Each set is a draw.
+- ``made``: the best of `ARMS` on 5 % of the training data that no set is made of; each of ``--sets`` has ``--seconds``
+  of one core for its steps. Pictures are stored as cosine coefficients at positions that all share, with and without a
+  price for bits in the loss; tables as they are.
+- ``model``: the network of the baseline `model`, trained on all training data with few bits for each weight.
+
+Students (`STUDENTS`) are the same for real and made sets: 300 updates, batch 128, no choice by test data. An accuracy
+is the mean over students of the mean over sets; intervals are Student's t over sets. **k** at a budget is the bytes at
+which the line through the real sets (accuracy over the logarithm of bytes) reaches the accuracy of the made sets,
+divided by the bytes of these; its interval is from 2,000 resamplings of sets on both sides.
+
+Cells are added to ``results/frontier/DATA.json``; what is there is not made again.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import machine
+
+import potstill
+from potstill.core import NetworkFactory, Source, Splits
+from potstill.core.registry import resolve
+from potstill.data import TensorSource, holdout
+from potstill.evaluation.byte_matched_baselines import BaselineContext
+from potstill.evaluation.candidate_trials import Probe, make_probe
+from potstill.evaluation.measurement import EvaluationContext
+from potstill.evaluation.model_baseline import make_model_baseline
+from potstill.evaluation.real_sets import RealSetSearch, space_of
+from potstill.evaluation.statistics import summary
+from potstill.execution import Serial
+from potstill.nn import factory_for
+
+FREPO: dict[str, Any] = {
+    "method": "frepo", "init_from": "real", "optimizer": "adamw", "lr": 0.01, "lr_labels": 0.003, "batch_real": 512,
+    "lr_net": 1e-3, "ridge": 1e-3, "steps_per_network": 4,
+}  # fmt: skip
+COSINE: dict[str, Any] = {**FREPO, "parametrization": "shared-frequency:positions=64", "network": "convnet-d3-w64"}
+TABLE: dict[str, Any] = {"codec": "uint8", "batch_real": 64, "optimizer": "adamw", "lr": 0.02}
+ARMS: dict[str, dict[str, dict[str, Any]]] = {
+    "image": {
+        "free": {**COSINE, "codec": "step:width=1.0,aware=False"},
+        "rate": {**COSINE, "codec": "step:width=1.2,rate=0.01"},
+    },
+    "vector": {
+        "dm": {"method": "dm", **TABLE},
+        "frepo": {**FREPO, "codec": "uint8"},
+        "rfad": {"method": "rfad", "codec": "uint8"},
+    },
+}
+"""Ways to make a set, by the kind of input."""
+STUDENTS: dict[str, tuple[str, ...]] = {"image": ("convnet-d3-w32",), "vector": ("mlp-w128", "forest", "boosting")}
+BITS = {"free": 2.2, "rate": 1.9}
+"""Bits of a value that the first plan shares the bytes out by, of codecs that can be coarser."""
+FILL = 1.02
+"""Values are a little harder to code at the end than after a few steps."""
+UPDATES, BATCH, LR = 300, 128, 0.03
+PROBE_SEED = 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["make", "score", "table", "figure"])
+    parser.add_argument("--data", default="fashion-mnist", help="a name, or a path that Potstill reads")
+    parser.add_argument("--label", help="column of the classes, of a table")
+    parser.add_argument("--kb", type=float, nargs="+", default=[1, 2, 4, 8, 16, 40], help="of 1,000 bytes")
+    parser.add_argument("--sides", nargs="+", default=["real", "made", "model"], choices=["real", "made", "model"])
+    parser.add_argument("--seconds", type=float, default=60.0, help="of one core, for the steps of a set")
+    parser.add_argument("--sets", type=int, default=3)
+    parser.add_argument("--students", type=int, default=2)
+    parser.add_argument("--cache", type=Path, default=Path(".frontier"))
+    parser.add_argument("--out", type=Path, default=Path("results/frontier"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.what == "table":
+        print(tables(args.out))
+        return
+    if args.what == "figure":
+        draw(args.out, Path("docs/img/benchmarks/frontier.svg"))
+        return
+    args.cache.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    bench = Bench(args)
+    for kb in args.kb:
+        for side in args.sides:
+            if side != "model" or args.what == "score":
+                getattr(bench, f"{args.what}_{side}")(int(1000 * kb))
+
+
+class Bench:
+    """One data set: its parts, and the results so far."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.name = args, Path(args.data).stem
+        data = potstill.load_data(args.data, **({"label": args.label} if args.label else {}))
+        assert isinstance(data.train, TensorSource)
+        assert data.test is not None
+        self.train, self.held = holdout(data.train, 0.05 if len(data.train) > 20_000 else 0.2, 0)
+        self.test, self.kind = data.test, data.train.input.kind
+        self.path: Path = args.out / f"{self.name}.json"
+        self.found: dict[str, Any] = (
+            json.loads(self.path.read_text()) if self.path.exists() else {"data": self.name, "cells": {}}
+        )
+
+    def probe(self, network: str, part: Source, seed: int) -> Probe:
+        make = factory_for(network, self.train)
+        made = make_probe(make, self.train, part, students=self.args.students, seed=seed, steps=UPDATES, lr=LR)
+        protocol = resolve("protocols", "potstill").override(steps=UPDATES, batch=BATCH, lr=LR, least_epochs=0)
+        return replace(made, make=make, protocol=protocol.resolve(self.train.name, make.name, self.train.input))
+
+    def accuracy(self, network: str, part: Source, pairs: list[Any]) -> list[float]:
+        """Of each set the mean accuracy of its students."""
+        return [float(self.probe(network, part, n).student_scores([pair], range(self.args.students)).mean())
+                for n, pair in enumerate(pairs)]  # fmt: skip
+
+    def once(self, key: str, make: Any) -> Any:
+        if key not in self.found["cells"]:
+            begun = time.process_time()
+            cell = make()
+            cell.setdefault("seconds", round(time.process_time() - begun, 1))
+            now = json.loads(self.path.read_text()) if self.path.exists() else self.found
+            now["cells"][key], now["machine"] = cell, machine()
+            self.path.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")
+            self.found = now
+            print(f"{self.name} {key}: {json.dumps(cell)[:300]}", flush=True)
+        return self.found["cells"][key]
+
+    # Real samples
+
+    def search(self, size: int) -> RealSetSearch:
+        make = factory_for(STUDENTS[self.kind][0], self.train)
+        where = BaselineContext(train=self.train, byte_budget=size, make=make, seed=0, quick=False, proportional=True)
+        return RealSetSearch(where=where, space=space_of(where, labels=("hard", "top3"))).run()
+
+    def make_real(self, size: int) -> None:
+        """Search, and store the draws beside the results: they are needed for the score."""
+        path: Path = self.args.cache / f"{self.name}-{size}-real.pt"
+        if path.exists():
+            return
+
+        def searched() -> dict[str, Any]:
+            search = self.search(size)
+            trial = search.chosen()
+            made = search.make(trial, self.args.sets)
+            torch.save({"pairs": list(made.pairs)}, path)
+            return {**trial.way.to_dict(), "items": made.items, "bytes": made.bytes, "tried": len(search.trials)}
+
+        self.found["cells"].pop(f"{size}|real", None)
+        self.once(f"{size}|real", searched)
+
+    def score_real(self, size: int) -> None:
+        path: Path = self.args.cache / f"{self.name}-{size}-real.pt"
+        for network in STUDENTS[self.kind]:
+            if path.exists():
+                pairs = torch.load(path, weights_only=True)["pairs"]
+                self.once(f"{size}|real|{network}", lambda n=network, p=pairs: {
+                    "accuracy": self.accuracy(n, self.test, p)
+                })  # fmt: skip
+
+    # Distilled sets
+
+    def set_path(self, size: int, arm: str, seed: int) -> Path:
+        return Path(self.args.cache) / f"{self.name}-{size}-{round(self.args.seconds)}s-{arm}-{seed}.safetensors"
+
+    def distilled(self, size: int, arm: str, seed: int) -> potstill.Distilled:
+        """The set of that arm and seed: made once, with as many steps as the seconds buy, of as many inputs as fill the
+        bytes: a short run says how well values are coded, and what is too large at the end is written coarser."""
+        path, plan_path = self.set_path(size, arm, seed), self.set_path(size, arm, 0).with_suffix(".plan")
+        if not path.exists():
+            if not plan_path.exists():
+                self.plan(size, arm, plan_path)
+            plan = json.loads(plan_path.read_text())
+            self.run(size, arm, seed, plan["steps"], plan["bits"]).save(path)
+        return potstill.load(path)
+
+    def plan(self, size: int, arm: str, path: Path) -> None:
+        bits = BITS.get(arm)
+        for _ in range(2 if bits else 1):
+            marks: list[float] = []
+            small = self.run(size, arm, PROBE_SEED, 12, bits, progress=lambda _, m=marks: m.append(time.process_time()))
+            if bits:
+                bits = max(0.3, bits * FILL * small.metadata["bytes"]["total"] / size)
+        per_step = (marks[-1] - marks[2]) / (len(marks) - 3)
+        path.write_text(json.dumps({"steps": max(20, int(self.args.seconds / per_step)), "bits": bits}))
+
+    def run(
+        self, size: int, arm: str, seed: int, steps: int, bits: float | None = None, **more: Any
+    ) -> potstill.Distilled:
+        options = dict(ARMS[self.kind][arm])
+        if bits:
+            options["codec"] += f",bits={bits:.3f}"
+        return potstill.distill(
+            Splits(train=self.train, test=None), bytes=size, seed=seed, device="cpu", executor="serial",
+            **{"progress": None, **options, "iterations": steps, **more},
+        )  # fmt: skip
+
+    def make_made(self, size: int) -> None:
+        for arm in ARMS[self.kind]:
+
+            def held(arm: str = arm) -> dict[str, Any]:
+                small = self.distilled(size, arm, 0)
+                pair = (small.model_space(), small.labels)
+                card = small.metadata
+                return {
+                    "held": self.accuracy(STUDENTS[self.kind][0], self.held, [pair])[0], "items": len(small),
+                    "bytes": card["bytes"]["total"], "codec": card["codec"]["name"], "steps": card["cost"]["steps"],
+                }  # fmt: skip
+
+            self.once(f"{size}|made|{arm}", held)
+        for seed in range(1, self.args.sets):
+            self.distilled(size, self.best_arm(size), seed)
+
+    def best_arm(self, size: int) -> str:
+        cells = self.found["cells"]
+        return max(ARMS[self.kind], key=lambda arm: float(cells[f"{size}|made|{arm}"]["held"]))
+
+    def score_made(self, size: int) -> None:
+        if any(f"{size}|made|{arm}" not in self.found["cells"] for arm in ARMS[self.kind]):
+            return
+        arm = self.best_arm(size)
+        paths = [self.set_path(size, arm, seed) for seed in range(self.args.sets)]
+        smalls = [potstill.load(path) for path in paths if path.exists()]
+        for network in STUDENTS[self.kind]:
+            pairs = [(small.model_space(), small.labels) for small in smalls]
+            self.once(f"{size}|made|{network}", lambda n=network, p=pairs: {
+                "accuracy": self.accuracy(n, self.test, p), "arm": arm, "asked_seconds": self.args.seconds,
+                "bytes": [small.metadata["bytes"]["total"] for small in smalls],
+                "cost": [small.metadata["cost"]["seconds"] for small in smalls],
+            })  # fmt: skip
+
+    # A model
+
+    def score_model(self, size: int) -> None:
+        def measured() -> dict[str, Any]:
+            make: NetworkFactory = factory_for(STUDENTS[self.kind][0], self.train)
+            context = EvaluationContext(
+                protocol=resolve("protocols", "potstill").resolve(self.train.name, make.name, self.train.input),
+                make=make, train=self.train, test=self.test, students=self.args.sets, seed=0, executor=Serial(),
+                report=lambda *_: None, side_by_side=1,
+            )  # fmt: skip
+            where = BaselineContext(train=self.train, byte_budget=size, make=make, seed=0)
+            row = make_model_baseline(context, where).to_dict(context)
+            return {"accuracy": row["values"], **{name: row[name] for name in ("bytes", "network", "seconds")}}
+
+        self.once(f"{size}|model", measured)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Return for each budget and kind of student what was measured, and k."""
+    found = json.loads(path.read_text())
+    cells, rows = found["cells"], []
+    students = sorted({key.split("|")[2] for key in cells if key.count("|") == 2 and "accuracy" in cells[key]})
+    for student in students:
+        real = {
+            int(key.split("|")[0]): (cells[key.rpartition("|")[0]], cell["accuracy"])
+            for key, cell in cells.items() if key.endswith(f"|real|{student}")
+        }  # fmt: skip
+        curve = [(int(about["bytes"]), values) for _, (about, values) in sorted(real.items())]
+        for size in sorted(real):
+            about, values = real[size]
+            made, model = cells.get(f"{size}|made|{student}"), cells.get(f"{size}|model")
+            row = {"data": found["data"], "student": student, "budget": size, "real": values, "way": about,
+                   "real_bytes": about["bytes"], "made": made, "model": model}  # fmt: skip
+            if made is not None and len(curve) > 1:
+                row["k"] = fewer_bytes(curve, made["accuracy"], float(np.mean(made["bytes"])))
+            rows.append(row)
+    return rows
+
+
+def fewer_bytes(curve: list[tuple[int, list[float]]], made: list[float], size: float) -> dict[str, Any]:
+    """Return k and its interval; beyond the measured real sets it is a bound, and ``side`` says so."""
+    rng = np.random.default_rng(0)
+
+    def reached(accuracies: list[float], aim: float) -> tuple[float, str]:
+        logs = [math.log(at) for at, _ in curve]
+        best = np.maximum.accumulate(accuracies)  # more bytes may hold what fewer hold
+        if aim > best[-1]:
+            return math.exp(logs[-1]) / size, "more than"
+        if aim <= best[0]:
+            return math.exp(logs[0]) / size, "less than"
+        at = int(np.argmax(best >= aim))
+        part = (aim - best[at - 1]) / (best[at] - best[at - 1])
+        return math.exp(logs[at - 1] + part * (logs[at] - logs[at - 1])) / size, ""
+
+    k, side = reached([float(np.mean(values)) for _, values in curve], float(np.mean(made)))
+    draws = [
+        reached([float(np.mean(rng.choice(v, len(v)))) for _, v in curve], float(np.mean(rng.choice(made, len(made)))))
+        for _ in range(2000)
+    ]
+    low, high = np.quantile([d[0] for d in draws], [0.025, 0.975])
+    return {"k": k, "side": side, "low": float(low), "high": float(high)}
+
+
+def percent(values: list[float]) -> str:
+    mean = summary([100 * v for v in values])
+    spread = "" if mean["ci95"] is None else f" [{mean['ci95'][0]:.1f}, {mean['ci95'][1]:.1f}]"
+    return f"{mean['mean']:.1f}{spread}"
+
+
+def tables(folder: Path) -> str:
+    """Return a table of all data."""
+    lines = [
+        "| data, student | budget | real: how | real, % | made: how | made, % | model, % | k |",
+        "| --- " * 8 + "|",
+    ]
+    for path in sorted(folder.glob("*.json")):
+        for row in rows_of(path):
+            way, made, model, k = row["way"], row["made"], row["model"], row.get("k")
+            how = f"{way['items']} {way['selection']}, {way['codec']}, {way['labels']}; {way['bytes']:,} B"
+            of_made = "" if made is None else f"{made['arm']}, {round(float(np.mean(made['bytes']))):,} B"
+            of_k = "" if k is None else f"{k['side']} {k['k']:.1f} [{k['low']:.1f}, {k['high']:.1f}]".strip()
+            lines.append(
+                f"| {row['data']}, {row['student']} | {row['budget']:,} | {how} | {percent(row['real'])} | {of_made} | "
+                f"{'' if made is None else percent(made['accuracy'])} | "
+                f"{'' if model is None else percent(model['accuracy'])} | {of_k} |"
+            )
+    return "\n".join(lines)
+
+
+def draw(folder: Path, out: Path) -> None:
+    """Draw accuracy over bytes for each data set and its first student."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({"svg.hashsalt": "potstill", "svg.fonttype": "none", "font.size": 10})
+    files = sorted(folder.glob("*.json"))
+    figure, axes = plt.subplots(1, len(files), figsize=(4.2 * len(files), 3.4), squeeze=False)
+    grey = "#808080"
+    for axis, path in zip(axes[0], files, strict=True):
+        rows = rows_of(path)
+        rows = [row for row in rows if row["student"] == rows[0]["student"]]
+        lines = {
+            "best coded real samples": ("#808080", "o", [(r["real_bytes"], r["real"]) for r in rows]),
+            "distilled": ("#d55e00", "s", [(np.mean(r["made"]["bytes"]), r["made"]["accuracy"])
+                                           for r in rows if r["made"]]),
+            "a model, no set": ("#0072b2", "^", [(r["model"]["bytes"], r["model"]["accuracy"])
+                                                 for r in rows if r["model"]]),
+        }  # fmt: skip
+        for label, (colour, mark, points) in lines.items():
+            if points:
+                x = [float(at) for at, _ in points]
+                y = [100 * float(np.mean(values)) for _, values in points]
+                axis.plot(x, y, color=colour, marker=mark, markersize=5, label=label)
+        axis.set(xscale="log", title=rows[0]["data"], xlabel="bytes of the file", ylabel="test accuracy, %")
+        axis.grid(color=grey, alpha=0.25)
+        for spine in axis.spines.values():
+            spine.set_color(grey)
+        axis.tick_params(colors=grey)
+        for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
+            text.set_color(grey)
+    legend = axes[0][0].legend(frameon=False)
+    for text in legend.get_texts():
+        text.set_color(grey)
+    figure.tight_layout()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, transparent=True, metadata={"Date": None})
+    print(out)
+
+
+if __name__ == "__main__":
+    main()
