@@ -40,6 +40,7 @@ from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
 from potstill.evaluation.byte_matched_baselines import BaselineContext
 from potstill.evaluation.candidate_trials import Probe, make_probe
+from potstill.evaluation.estimators import is_learner_name, make_learner
 from potstill.evaluation.measurement import EvaluationContext
 from potstill.evaluation.model_baseline import make_model_baseline
 from potstill.evaluation.real_sets import RealSetSearch, space_of
@@ -52,20 +53,20 @@ FREPO: dict[str, Any] = {
     "lr_net": 1e-3, "ridge": 1e-3, "steps_per_network": 4,
 }  # fmt: skip
 COSINE: dict[str, Any] = {**FREPO, "parametrization": "shared-frequency:positions=64", "network": "convnet-d3-w64"}
-TABLE: dict[str, Any] = {"codec": "uint8", "batch_real": 64, "optimizer": "adamw", "lr": 0.02}
+TABLE: dict[str, Any] = {"codec": "uint4", "batch_real": 64, "optimizer": "adamw", "lr": 0.02}
 ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "image": {
         "free": {**COSINE, "codec": "step:width=1.0,aware=False"},
         "rate": {**COSINE, "codec": "step:width=1.2,rate=0.01"},
     },
-    "vector": {
+    "table": {
         "dm": {"method": "dm", **TABLE},
         "frepo": {**FREPO, "codec": "uint8"},
-        "rfad": {"method": "rfad", "codec": "uint8"},
+        "frepo-4-bits": {**FREPO, "codec": "uint4"},
     },
 }
 """Ways to make a set, by the kind of input."""
-STUDENTS: dict[str, tuple[str, ...]] = {"image": ("convnet-d3-w32",), "vector": ("mlp-w128", "forest", "boosting")}
+STUDENTS: dict[str, tuple[str, ...]] = {"image": ("convnet-d3-w32",), "table": ("mlp-w128", "forest", "linear-model")}
 BITS = {"free": 2.2, "rate": 1.9}
 """Bits of a value that the first plan shares the bytes out by, of codecs that can be coarser."""
 FILL = 1.02
@@ -125,7 +126,12 @@ class Bench:
         return replace(made, make=make, protocol=protocol.resolve(self.train.name, make.name, self.train.input))
 
     def accuracy(self, network: str, part: Source, pairs: list[Any]) -> list[float]:
-        """Of each set the mean accuracy of its students."""
+        """Of each set the mean accuracy of its students: networks, or learners that have no updates."""
+        if is_learner_name(network):
+            learner, right = make_learner(network, self.train), part.labels
+            return [float(np.mean([
+                (learner.fit_predict(part, x, y, None, seed) == right).double().mean() for seed in range(self.args.students)
+            ])) for x, y in pairs]  # fmt: skip
         return [float(self.probe(network, part, n).student_scores([pair], range(self.args.students)).mean())
                 for n, pair in enumerate(pairs)]  # fmt: skip
 
