@@ -3,7 +3,6 @@
     python benchmarks/bytes.py --data fashion-mnist [--budgets 1 4 16 64 256] [--sides random distilled …]
     python benchmarks/bytes.py --data letters --letters LetterRecognition.rda     # of Debian's r-cran-mlbench
     python benchmarks/bytes.py --store-loss [--only pixels small …]               # store_loss.py: what `auto` loses
-    python -m tools.docs.bytes_plot                                               # the picture, of all data
 
 **Bytes** are those of the tensors as they would lie in a file: codes, ranges and levels, labels, decoders, positions
 (`potstill.codecs`). A budget of 4 kB is 4,096 bytes. Every class has equally many items, as many as fit; none has more

@@ -19,12 +19,16 @@ is the mean over students of the mean over sets; intervals are Student's t over 
 which the line through the real sets (accuracy over the logarithm of bytes) reaches the accuracy of the made sets,
 divided by the bytes of these; its interval is from 2,000 resamplings of sets on both sides.
 
+Rows, k and the figure are made by `tools.docs.frontier`, also when ``python -m tools.docs`` makes the pages.
+Tables have learners beside a network: scikit-learn's forest and linear model. ``satellite`` and ``letters`` are
+tables of R's package mlbench (``Satellite``, ``LetterRecognition``), written as CSV.
+
 Cells are added to ``results/frontier/DATA.json``; what is there is not made again.
 """
 
 import argparse
 import json
-import math
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -44,9 +48,15 @@ from potstill.evaluation.estimators import is_learner_name, make_learner
 from potstill.evaluation.measurement import EvaluationContext
 from potstill.evaluation.model_baseline import make_model_baseline
 from potstill.evaluation.real_sets import RealSetSearch, space_of
-from potstill.evaluation.statistics import summary
 from potstill.execution import Serial
 from potstill.nn import factory_for
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools.docs import frontier  # noqa: E402
+
+FIGURE = ROOT / "docs/img/benchmarks/frontier.svg"
 
 FREPO: dict[str, Any] = {
     "method": "frepo", "init_from": "real", "optimizer": "adamw", "lr": 0.01, "lr_labels": 0.003, "batch_real": 512,
@@ -90,10 +100,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.what == "table":
-        print(tables(args.out))
+        print(frontier.frontier(ROOT))
         return
     if args.what == "figure":
-        draw(args.out, Path("docs/img/benchmarks/frontier.svg"))
+        print(FIGURE.write_text(frontier.figure(ROOT), encoding="utf-8"), "characters:", FIGURE.relative_to(ROOT))
         return
     args.cache.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -130,7 +140,8 @@ class Bench:
         if is_learner_name(network):
             learner, right = make_learner(network, self.train), part.labels
             return [float(np.mean([
-                (learner.fit_predict(part, x, y, None, seed) == right).double().mean() for seed in range(self.args.students)
+                (learner.fit_predict(part, x, y, None, seed) == right).double().mean()
+                for seed in range(self.args.students)
             ])) for x, y in pairs]  # fmt: skip
         return [float(self.probe(network, part, n).student_scores([pair], range(self.args.students)).mean())
                 for n, pair in enumerate(pairs)]  # fmt: skip
@@ -265,120 +276,6 @@ class Bench:
             return {"accuracy": row["values"], **{name: row[name] for name in ("bytes", "network", "seconds")}}
 
         self.once(f"{size}|model", measured)
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Return for each budget and kind of student what was measured, and k."""
-    found = json.loads(path.read_text())
-    cells, rows = found["cells"], []
-    students = sorted({key.split("|")[2] for key in cells if key.count("|") == 2 and "accuracy" in cells[key]})
-    for student in students:
-        real = {
-            int(key.split("|")[0]): (cells[key.rpartition("|")[0]], cell["accuracy"])
-            for key, cell in cells.items() if key.endswith(f"|real|{student}")
-        }  # fmt: skip
-        curve = [(int(about["bytes"]), values) for _, (about, values) in sorted(real.items())]
-        for size in sorted(real):
-            about, values = real[size]
-            made, model = cells.get(f"{size}|made|{student}"), cells.get(f"{size}|model")
-            row = {"data": found["data"], "student": student, "budget": size, "real": values, "way": about,
-                   "real_bytes": about["bytes"], "made": made, "model": model}  # fmt: skip
-            if made is not None and len(curve) > 1:
-                row["k"] = fewer_bytes(curve, made["accuracy"], float(np.mean(made["bytes"])))
-            rows.append(row)
-    return rows
-
-
-def fewer_bytes(curve: list[tuple[int, list[float]]], made: list[float], size: float) -> dict[str, Any]:
-    """Return k and its interval; beyond the measured real sets it is a bound, and ``side`` says so."""
-    rng = np.random.default_rng(0)
-
-    def reached(accuracies: list[float], aim: float) -> tuple[float, str]:
-        logs = [math.log(at) for at, _ in curve]
-        best = np.maximum.accumulate(accuracies)  # more bytes may hold what fewer hold
-        if aim > best[-1]:
-            return math.exp(logs[-1]) / size, "more than"
-        if aim <= best[0]:
-            return math.exp(logs[0]) / size, "less than"
-        at = int(np.argmax(best >= aim))
-        part = (aim - best[at - 1]) / (best[at] - best[at - 1])
-        return math.exp(logs[at - 1] + part * (logs[at] - logs[at - 1])) / size, ""
-
-    k, side = reached([float(np.mean(values)) for _, values in curve], float(np.mean(made)))
-    draws = [
-        reached([float(np.mean(rng.choice(v, len(v)))) for _, v in curve], float(np.mean(rng.choice(made, len(made)))))
-        for _ in range(2000)
-    ]
-    low, high = np.quantile([d[0] for d in draws], [0.025, 0.975])
-    return {"k": k, "side": side, "low": float(low), "high": float(high)}
-
-
-def percent(values: list[float]) -> str:
-    mean = summary([100 * v for v in values])
-    spread = "" if mean["ci95"] is None else f" [{mean['ci95'][0]:.1f}, {mean['ci95'][1]:.1f}]"
-    return f"{mean['mean']:.1f}{spread}"
-
-
-def tables(folder: Path) -> str:
-    """Return a table of all data."""
-    lines = [
-        "| data, student | budget | real: how | real, % | made: how | made, % | model, % | k |",
-        "| --- " * 8 + "|",
-    ]
-    for path in sorted(folder.glob("*.json")):
-        for row in rows_of(path):
-            way, made, model, k = row["way"], row["made"], row["model"], row.get("k")
-            how = f"{way['items']} {way['selection']}, {way['codec']}, {way['labels']}; {way['bytes']:,} B"
-            of_made = "" if made is None else f"{made['arm']}, {round(float(np.mean(made['bytes']))):,} B"
-            of_k = "" if k is None else f"{k['side']} {k['k']:.1f} [{k['low']:.1f}, {k['high']:.1f}]".strip()
-            lines.append(
-                f"| {row['data']}, {row['student']} | {row['budget']:,} | {how} | {percent(row['real'])} | {of_made} | "
-                f"{'' if made is None else percent(made['accuracy'])} | "
-                f"{'' if model is None else percent(model['accuracy'])} | {of_k} |"
-            )
-    return "\n".join(lines)
-
-
-def draw(folder: Path, out: Path) -> None:
-    """Draw accuracy over bytes for each data set and its first student."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    import matplotlib.pyplot as plt
-
-    plt.rcParams.update({"svg.hashsalt": "potstill", "svg.fonttype": "none", "font.size": 10})
-    files = sorted(folder.glob("*.json"))
-    figure, axes = plt.subplots(1, len(files), figsize=(4.2 * len(files), 3.4), squeeze=False)
-    grey = "#808080"
-    for axis, path in zip(axes[0], files, strict=True):
-        rows = rows_of(path)
-        rows = [row for row in rows if row["student"] == rows[0]["student"]]
-        lines = {
-            "best coded real samples": ("#808080", "o", [(r["real_bytes"], r["real"]) for r in rows]),
-            "distilled": ("#d55e00", "s", [(np.mean(r["made"]["bytes"]), r["made"]["accuracy"])
-                                           for r in rows if r["made"]]),
-            "a model, no set": ("#0072b2", "^", [(r["model"]["bytes"], r["model"]["accuracy"])
-                                                 for r in rows if r["model"]]),
-        }  # fmt: skip
-        for label, (colour, mark, points) in lines.items():
-            if points:
-                x = [float(at) for at, _ in points]
-                y = [100 * float(np.mean(values)) for _, values in points]
-                axis.plot(x, y, color=colour, marker=mark, markersize=5, label=label)
-        axis.set(xscale="log", title=rows[0]["data"], xlabel="bytes of the file", ylabel="test accuracy, %")
-        axis.grid(color=grey, alpha=0.25)
-        for spine in axis.spines.values():
-            spine.set_color(grey)
-        axis.tick_params(colors=grey)
-        for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
-            text.set_color(grey)
-    legend = axes[0][0].legend(frameon=False)
-    for text in legend.get_texts():
-        text.set_color(grey)
-    figure.tight_layout()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, transparent=True, metadata={"Date": None})
-    print(out)
 
 
 if __name__ == "__main__":

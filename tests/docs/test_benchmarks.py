@@ -113,8 +113,6 @@ CLAIMS = [
      lambda: above("random-frequency", "random")),
     ("strong", "`ncfm` with rounding in every step ends below real pictures in the same bytes",
      lambda: not above("ncfm-2bits", "random-2bits", "fashion-mnist-true314400")),
-    ("bytes", "random samples cannot be told from distilled sets",
-     lambda: "| photo-patches | 4 kB | +1.8 [-0.8" in (PAGES / "bytes.md").read_text(encoding="utf-8")),
     ("choice", "`dm`, `m3d` and `datadam` with `quick` are above all three random sets",
      lambda: all(a > b for a, b in (effort("digits", "dm"), effort("mnist-5k", "m3d"), effort("digits", "datadam")))),
     ("data", "No picture is read more than once in any pass",

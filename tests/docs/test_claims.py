@@ -30,16 +30,6 @@ def test_a_page_names_the_format_that_is_written(name: str) -> None:
     assert named == {FORMAT}
 
 
-def test_a_difference_is_bold_only_where_the_set_is_ahead_of_every_rival() -> None:
-    against = {(row[0], row[1]): row[2:] for row in rows(page("benchmarks/bytes"), "bytes-ahead")}
-    bold = 0
-    for data, budget, *_, gap in rows(page("benchmarks/bytes"), "bytes"):
-        if gap.startswith("**"):
-            bold += 1
-            assert all(cell.startswith("**") for cell in against[data, budget] if cell != "—"), (data, budget)
-    assert bold > 0
-
-
 def test_seconds_that_were_asked_are_not_called_seconds_of_a_core() -> None:
     assert "seconds of a core" not in page("benchmarks/strong")
     table = rows(page("benchmarks/strong"), "strong")

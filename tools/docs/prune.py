@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tools.docs import architecture, bytes_plot, label_plot, render, unroll_plot
+from tools.docs import architecture, label_plot, render, unroll_plot
 
 ALWAYS = {"machine", "settings", "command", "versions", "seed", "n", "args", "torch", "kernels"}
 
@@ -93,7 +93,6 @@ def main(root: Path) -> None:
 
     with mock.patch.object(Path, "read_text", read_text), mock.patch.object(json, "loads", recorded):
         before = pages()
-        bytes_plot.draw(root / "results", root / "build" / "bytes.svg")
         unroll_plot.draw(root / "results" / "unroll.json", root / "build" / "unroll.svg")
         label_plot.plot(json.loads((root / "results/labels.json").read_text())["accuracy"], root / "build/labels.svg")
     texts = {path: text_of(path, encoding="utf-8") for path in read}

@@ -14,6 +14,7 @@ SOURCES: dict[str, tuple[tuple[str, str], ...]] = {
         ("small-data.json", "benchmarks/small_data.py"), ("small-data-good.json", "benchmarks/small_data.py"),
     ),
     "bytes": (
+        ("frontier", "benchmarks/frontier.py make` and `score"),
         ("bytes-fashion-mnist.json", "benchmarks/bytes.py"), ("bytes-photo-patches.json", "benchmarks/bytes.py"),
         ("bytes-letters.json", "benchmarks/bytes.py"), ("bytes-mnist-5k.json", "benchmarks/bytes.py"),
     ),
@@ -63,7 +64,7 @@ SOURCES: dict[str, tuple[tuple[str, str], ...]] = {
 
 QUESTIONS = {
     "strong": ("How strong are small sets after minutes?", "benchmarks/strong"),
-    "bytes": ("Do distilled sets beat real samples at the same bytes?", "bytes"),
+    "bytes": ("Do distilled sets beat real samples at the same bytes?", "benchmarks/frontier"),
     "codecs": ("What do fewer bits cost?", "benchmarks/codecs"),
     "labels": ("What do stored labels cost, and who can read a set?", "labels"),
     "scaling": ("How many hard labels is a soft label worth?", "scaling-fashion-mnist"),

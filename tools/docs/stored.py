@@ -1,112 +1,11 @@
-"""Tables of what bytes buy (benchmarks/bytes.py), and of what storing in few bits loses."""
+"""Tables of what storing in few bits loses."""
 
 import json
 from pathlib import Path
-from typing import Any
 
-from potstill.evaluation.statistics import difference
 from tools.docs.parts import interval, mean_and_half, table
 
-__all__ = ["ahead", "bytes_of_data", "codecs", "each_store", "store_loss"]
-
-_NAMES = {
-    "fashion-mnist": "Fashion-MNIST",
-    "photo-patches": "photo-patches",
-    "letters": "letters",
-    "mnist-5k": "MNIST-5k",
-}
-_REAL = ("random", "herding", "k-means", "centroids")
-
-
-def _found(root: Path) -> dict[str, dict[str, Any]]:
-    """Results by data set, in the order of the pages."""
-    paths = {name: root / "results" / f"bytes-{name}.json" for name in _NAMES}
-    return {name: json.loads(p.read_text(encoding="utf-8")) for name, p in paths.items() if p.exists()}
-
-
-def _budgets(found: dict[str, Any]) -> dict[int, dict[str, dict[str, Any]]]:
-    """Rows of each budget, by side."""
-    made: dict[int, dict[str, dict[str, Any]]] = {}
-    for row in found["cells"].values():
-        made.setdefault(row["budget"], {})[row["side"]] = row
-    return dict(sorted(made.items()))
-
-
-def _rival(sides: dict[str, dict[str, Any]], names: tuple[str, ...] = _REAL) -> dict[str, Any]:
-    """The side of real samples that is best on validation data."""
-    return max((sides[n] for n in names if n in sides), key=lambda r: float(r["validation"]))
-
-
-def _against(one: dict[str, Any], *others: dict[str, Any]) -> str:
-    """The difference to the first of the others, bold where that to each of them lies above zero."""
-    gaps = [difference(one["accuracy"]["values"], other["accuracy"]["values"]) for other in others]
-    if gaps[0]["ci95"] is None:
-        return f"{100 * gaps[0]['mean']:+.1f}"
-    said = interval(gaps[0], 100, "+.1f")
-    return f"**{said}**" if all(gap["ci95"] is not None and gap["ci95"][0] > 0 for gap in gaps) else said
-
-
-def _size(budget: int) -> str:
-    return f"{budget / 1024:g} kB"
-
-
-def bytes_of_data(root: Path) -> str:
-    """Accuracy of every side at every budget."""
-    rows: list[list[object]] = []
-    for name, found in _found(root).items():
-        for budget, sides in _budgets(found).items():
-            shown = [mean_and_half(sides[n]["accuracy"]) if n in sides else "—" for n in (*_REAL, "distilled")]
-            others = [sides[n] for n in _REAL if n in sides]
-            gap = _against(sides["distilled"], _rival(sides), *others) if "distilled" in sides else "—"
-            rows.append([_NAMES[name], _size(budget), *shown, gap])
-        if "full" in found:
-            full = found["full"]
-            said = f"all {full['items']:,}: {100 * full['accuracy']['mean']:.1f}"
-            rows.append([_NAMES[name], f"{full['bytes'] / 1024:,.0f} kB", said, *["—"] * 5])
-    if not rows:
-        return "Nothing has been measured yet."
-    return table(["data", "budget", "random", "herding", "k-means", "centres", "distilled", "lead"], rows)
-
-
-def ahead(root: Path) -> str:
-    """Distilled sets less each rival."""
-    rows: list[list[object]] = []
-    for name, found in _found(root).items():
-        for budget, sides in _budgets(found).items():
-            if "distilled" in sides:
-                gaps = [_against(sides["distilled"], sides[n]) if n in sides else "—" for n in _REAL]
-                rows.append([_NAMES[name], _size(budget), *gaps])
-    if not rows:
-        return "Nothing has been measured yet."
-    return table(["data", "budget", "− random", "− herding", "− k-means", "− centres"], rows)
-
-
-def _codec(row: dict[str, Any]) -> str:
-    name, _, spelled = row["codec"].partition(":")
-    settings = dict(part.split("=") for part in spelled.split(",") if part)
-    bits = settings.get("bits", name.removeprefix("uint"))
-    named = "lossless" if name == "exact" else f"{bits} bit{'s' * (bits != '1')}"
-    size = {"half": {"2": ", half size", "4": ", quarter size"}[settings.get("factor", "2")]}.get(name, "")
-    return named + size + ", rounded while it is made" * ("aware" in settings)
-
-
-def codecs(root: Path) -> str:
-    """What was chosen on validation data."""
-    rows: list[list[object]] = []
-    for name, found in _found(root).items():
-        for budget, sides in _budgets(found).items():
-            shown: list[object] = []
-            for side in (*_REAL, "distilled"):
-                row = sides.get(side)
-                if row is None:
-                    shown.append("—")
-                    continue
-                what = "" if side != "distilled" else f"`{row['maker']}` over `{row['over']}`, "
-                shown.append(f"{what}{row['bytes']['items']:,} in {_codec(row)}")
-            rows.append([_NAMES[name], _size(budget), *shown])
-    if not rows:
-        return "Nothing has been measured yet."
-    return table(["data", "budget", "random", "herding", "k-means", "centres", "distilled"], rows)
+__all__ = ["each_store", "store_loss"]
 
 
 def store_loss(root: Path) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 from tools.docs.parts import mean_and_half, table
 
-__all__ = ["SIZES", "longest_cells", "strong", "strong_across", "strong_best"]
+__all__ = ["SIZES", "longest_cells", "strong", "strong_best", "strong_few"]
 
+_ERA = "float-era: before entropy coding"
 _OWN, _LONG = "potstill-short", "potstill-long"
 _NAMES = {
     "fashion-mnist-ipc1": "Fashion-MNIST, 31,440 bytes",
@@ -50,6 +51,7 @@ def _by_set(cell: dict[str, Any]) -> str:
 def strong(root: Path) -> str:
     """A table for each data set and size: what was made, in how many seconds, and what students reach."""
     parts: list[str] = []
+    note = ""
     for name, (machine, cells) in _cells(root).items():
         of = [c for c in cells if c["network"].endswith("w128") and c["protocol"] == _OWN]
         if not of:
@@ -68,37 +70,30 @@ def strong(root: Path) -> str:
             "arm", "inputs", "bytes", "seconds asked", "by the clock, s", "beforehand, s", "made in width",
             "accuracy, %", "each set", "students a set",
         ]  # fmt: skip
-        said = (
+        note = (
             "± is half of a 95 % interval over means of sets (Student's t), sampling of the test data in it; sets are "
             "few, so it is wide. Seconds asked decide the number of steps, by what a step took when it was timed; by "
             "the clock: what they then took, mean over sets. Beforehand: by the clock, once for all sets. Other work "
             "was on the machine. "
             f"{machine['processor']}, one thread a run, torch {machine['torch']}."
         )
-        parts.append(f"**{_NAMES.get(name, name)}**\n\n{table(head, rows)}\n\n{said}")
-    return "\n\n".join(parts) or "Nothing has been measured yet."
+        parts.append(f"**{_NAMES.get(name, name)} ({_ERA})**\n\n{table(head, rows)}")
+    return "\n\n".join([*parts, note]) if parts else "Nothing has been measured yet."
 
 
-def strong_across(root: Path) -> str:
-    """The sets that were measured by another protocol or network than those of `strong`."""
-    rows: list[list[object]] = []
-    for name, (_, cells) in _cells(root).items():
-        keyed: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
-        for c in cells:
-            keyed.setdefault((c["arm"], c["seconds_asked"], c["made_in"]), []).append(c)
-        for (arm, seconds, _), some in keyed.items():
-            if len(some) < 2 and (some[0]["protocol"], some[0]["network"]) == (_OWN, "convnet-d3-w128"):
-                continue  # in the tables of `strong`
-            rows += [
-                [
-                    _NAMES.get(name, name), f"`{arm}`", f"{seconds:g}" if seconds else "—", f"`{c['protocol']}`",
-                    f"`{c['network']}`", mean_and_half(c["accuracy"]),
-                    f"{len(c['values_of_sets'])} × {c['students']}",
-                ]
-                for c in some
-            ]  # fmt: skip
-    head: list[object] = ["data", "arm", "seconds", "protocol", "student", "accuracy, %", "sets × students"]
-    return table(head, rows) if rows else "Nothing has been measured yet."
+def strong_few(root: Path) -> str:
+    """Tables of `strong` of the fewest bytes of Fashion-MNIST: the three highest means, and real samples."""
+    parts = strong(root).split("\n\n")
+    shown = []
+    for at, part in enumerate(parts):
+        if part.startswith(tuple(f"**{_NAMES[name]}" for name in _SHOWN)):
+            head, rule, *rows = parts[at + 1].splitlines()
+            kept = [row for n, row in enumerate(rows) if n < 3 or row.startswith(("| `random", "| `k-means"))]
+            shown.append("\n".join([part, "", head, rule, *kept]))
+    return "\n\n".join([*shown, parts[-1]])
+
+
+_SHOWN = ("fashion-mnist-ipc1", "fashion-mnist-true3930")
 
 
 _PUBLISHED = {
