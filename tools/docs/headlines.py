@@ -66,20 +66,20 @@ def strong(root: Path) -> Sentences:
 
 
 def bytes_(root: Path) -> Sentences:
-    every = [row for row in frontier.first_rows(root) if row["made"]]
-    rows = [row for row in every if row["k"] is not None]
+    rows = [row for row in frontier.measured_rows(root) if row["k"] is not None]
     fewer = [row for row in rows if row["k"]["low"] > 1 and row["k"]["low_side"] != "less than"]
     more = [row for row in rows if row["k"]["high"] < 1 and row["k"]["high_side"] != "more than"]
-    at = next(row for row in every if (row["data"], row["budget"]) == ("fashion-mnist", 4000))
-    made, real, model = (100 * fmean(of) for of in (at["made"]["accuracy"], at["real"], at["model"]["accuracy"]))
+    of = {row["budget"]: row for row in rows if row["data"] == "fashion-mnist"}
+    made, real, model = (100 * fmean(v) for v in (of[4000]["made"]["accuracy"], of[4000]["real"],
+                                                  of[4000]["model"]["accuracy"]))  # fmt: skip
     _true(model > made > real, "a model is ahead of the distilled set, and that of real samples")
-    ks = [f"{frontier.multiple(row['k'])} at {row['budget'] / 1000:g} kB" for row in rows if row["data"] == at["data"]]
+    ks = [f"{frontier.multiple(of[size]['k'])} at {size / 1000:g} kB" for size in (1000, 4000, 16000)]
     return (
         f"At 4 kB of Fashion-MNIST a distilled set has {made:.1f} %, the best coded real samples {real:.1f} %, and a "
         f"model in few bits, which needs no set, {model:.1f} %.",
-        f"For the same accuracy as the set, real samples need k times its bytes, k = {', '.join(ks)}.",
-        f"Of {len(rows)} measured budgets of {len({row['data'] for row in rows})} data sets, k is surely above 1 in "
-        f"{len(fewer)} and surely below 1 in {len(more)}.",
+        f"There, real samples of a distilled set's accuracy take k times its bytes: {', '.join(ks)}.",
+        f"Of {len(rows)} pairs of budget and student on {len({row['data'] for row in rows})} data sets, the interval "
+        f"of k lies above 1 in {len(fewer)} and below 1 in {len(more)}.",
     )
 
 
