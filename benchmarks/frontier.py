@@ -42,6 +42,7 @@ import potstill
 from potstill.core import NetworkFactory, Source, Splits
 from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
+from potstill.errors import PotstillError
 from potstill.evaluation.byte_matched_baselines import BaselineContext
 from potstill.evaluation.candidate_trials import Probe, make_probe
 from potstill.evaluation.estimators import is_learner_name, make_learner
@@ -239,13 +240,16 @@ class Bench:
                     "bytes": card["bytes"]["total"], "codec": card["codec"]["name"], "steps": card["cost"]["steps"],
                 }  # fmt: skip
 
-            self.once(f"{size}|made|{arm}", held)
+            try:
+                self.once(f"{size}|made|{arm}", held)
+            except PotstillError as error:  # the bytes do not hold one input of each class
+                self.once(f"{size}|made|{arm}", lambda error=error: {"none": str(error)})
         for seed in range(1, self.args.sets):
             self.distilled(size, self.best_arm(size), seed)
 
     def best_arm(self, size: int) -> str:
         cells = self.found["cells"]
-        return max(ARMS[self.kind], key=lambda arm: float(cells[f"{size}|made|{arm}"]["held"]))
+        return max(ARMS[self.kind], key=lambda arm: float(cells[f"{size}|made|{arm}"].get("held", -1)))
 
     def score_made(self, size: int) -> None:
         if any(f"{size}|made|{arm}" not in self.found["cells"] for arm in ARMS[self.kind]):

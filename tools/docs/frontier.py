@@ -31,12 +31,23 @@ RESAMPLES = 2000
 def measured_rows(root: Path) -> list[dict[str, Any]]:
     """Return what was measured for each data set, student and budget, with k where the real samples have a curve."""
     found: list[dict[str, Any]] = []
+    models = _models(root)
     files = {path.stem: path for path in sorted((root / "results" / "frontier").glob("*.json"))}
     for name in sorted(files, key=lambda name: (list(NAMES).index(name) if name in NAMES else len(NAMES), name)):
-        cells: dict[str, Any] = json.loads(files[name].read_text(encoding="utf-8"))["cells"]
+        cells: dict[str, Any] = json.loads(files[name].read_text(encoding="utf-8"))["cells"] | models.get(name, {})
         students = {key.split("|")[2] for key in cells if key.count("|") == 2 and "accuracy" in cells[key]}
         for student in sorted(students, key=lambda student: (student not in FIRST, student)):
             found += _rows(cells, name, student)
+    return found
+
+
+def _models(root: Path) -> dict[str, dict[str, Any]]:
+    """Return the cells of benchmarks/model_baseline.py by data, each named as a cell of the frontier."""
+    path = root / "results" / "model_baseline.json"
+    found: dict[str, dict[str, Any]] = {}
+    for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else ():
+        cell = {"accuracy": row["values"], "bytes": row["bytes"], "network": row["network"]}
+        found.setdefault(row["data"], {})[f"{row['budget']}|model"] = cell
     return found
 
 
