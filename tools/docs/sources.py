@@ -34,7 +34,10 @@ SOURCES: dict[str, tuple[tuple[str, str], ...]] = {
         ("sane-digits.json", "benchmarks/sane.py"), ("tiny-pictures.json", "benchmarks/tiny_pictures.py"),
     ),
     "automatic": (("auto", "benchmarks/auto.py"),),
-    "codecs": (("stores.json", "benchmarks/stores.py"), ("store_loss.json", "benchmarks/store_loss.py")),
+    "codecs": (
+        ("coder.json", "benchmarks/coder.py"), ("stores.json", "benchmarks/stores.py"),
+        ("store_loss.json", "benchmarks/store_loss.py"),
+    ),
     "data": (
         ("own_data.json", "benchmarks/own_data.py"), ("decoded.json", "benchmarks/decoded.py"),
         ("streaming.json", "benchmarks/streaming.py --side 32"), ("kinds.json", "benchmarks/kinds.py"),

@@ -52,5 +52,5 @@ def each_store(root: Path) -> str:
         "intervals of Student's t over sets, which are wide where there are few. The error is the root of the mean "
         "square, of a pixel from 0 to 1; sets that were made for their bits are sets of their own and have none."
     )
-    head: list[object] = ["store", "bytes", "entropy-coded", "accuracy, %", "loss, points", "error"]
+    head: list[object] = ["store", "packed bytes", "by LZMA", "accuracy, %", "loss, points", "error"]
     return f"{table(head, rows)}\n\n{said}"
