@@ -230,8 +230,11 @@ def allocate_budget(
 
 
 def _coded_share(problem: Problem, store: Codec, n: int, most: int) -> float:
-    """Return the part of packed bytes that ``n`` whole inputs are planned by; 1 where that cannot be foreseen."""
-    if not isinstance(store, Uniform) or store.bits > _FEW_BITS or problem.train.input.parts or most > _TRIED:
+    """Return the part of packed bytes that ``n`` whole inputs are planned by; 1 where that cannot be foreseen, or where
+    inputs that are too many cannot be left out, as they are rounded while they are made."""
+    if not isinstance(store, Uniform) or store.bits > _FEW_BITS or store.aware or store.rate:
+        return 1.0
+    if problem.train.input.parts or most > _TRIED:
         return 1.0
     return estimate_coded_share(problem, store, store.bits, n)
 

@@ -80,16 +80,21 @@ def largest_class(contents: Contents, train: Source, otherwise: int) -> int:
     """Return how many items the largest class of a set has; ``otherwise`` where its labels do not say."""
     if contents.index is None:
         hard = bool(train.classes) and contents.labels.dtype == torch.int64 and not contents.payload
-        return int(torch.bincount(contents.labels).max()) if hard else otherwise
+        if not hard:
+            return otherwise
     return int(torch.bincount(_classes(contents, train)).max())
 
 
-def _classes(contents: Contents, train: Source) -> Tensor:
-    """Return the class of each sample of a selection; 0 where there are no classes."""
-    assert contents.index is not None
-    if not train.classes:
-        return torch.zeros(len(contents.index), dtype=torch.int64)
-    return train.labels.cpu()[contents.index]
+def _classes(contents: Contents, train: Source, counts: Sequence[int] = ()) -> Tensor:
+    """Return the class of each item; 0 where there are no classes, or nothing says which."""
+    n = len(contents.labels)
+    if train.classes and contents.index is not None:
+        return train.labels.cpu()[contents.index]
+    if train.classes and contents.labels.dtype == torch.int64 and contents.labels.ndim == 1:
+        return contents.labels
+    if sum(counts) == n:
+        return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    return torch.zeros(n, dtype=torch.int64)
 
 
 def write_within(
@@ -100,22 +105,20 @@ def write_within(
 
     Args:
         train: source of the samples.
-        counts: items of each class of a set that is no selection, which are in the order of the classes.
+        counts: items of each class of a made set with soft labels, whose items are in the order of the classes.
         write: writes contents.
         note: called with one line on how many items were left out. Each class keeps one, so that the smallest set
             may take more.
     """
-    if contents.index is not None:
-        classes = _classes(contents, train)
-    elif sum(counts) == len(contents.labels):
-        classes = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    else:
-        classes = torch.zeros(len(contents.labels), dtype=torch.int64)
+    classes = _classes(contents, train, counts)
+    at_first = torch.bincount(classes)
     n = len(classes)
     while True:
         small = write(contents)
         size = sum(v for name, v in small.metadata["bytes"].items() if name not in ("total", "whitening"))
-        if size <= most or not (kept := _shortened(now := torch.bincount(classes), len(classes) * most // size)):
+        if size <= most or not (
+            kept := _shortened(now := torch.bincount(classes), at_first, len(classes) * most // size)
+        ):
             if n > len(classes):
                 kind = "inputs" if contents.index is None else "samples"
                 note(f"the last {n - len(classes):,} {kind} were left out, so that the set fits its bytes")
@@ -127,18 +130,18 @@ def write_within(
         contents, classes = _subset(contents, mask := places < torch.tensor(kept)[classes]), classes[mask]
 
 
-def _shortened(counts: Tensor, total: int) -> list[int]:
-    """Return counts of at most ``total`` samples, fewer than there are; none if no class can lose one.
+def _shortened(counts: Tensor, at_first: Tensor, total: int) -> list[int]:
+    """Return counts of at most ``total`` items, fewer than ``counts``; none if no class can lose one.
 
-    Next to lose one is the class with the largest share of its samples, the last of several.
+    Next to lose one is the class with the largest share of what it had ``at_first``, the last of several.
     """
-    left, first = counts.tolist(), counts.tolist()
-    for _ in range(max(1, sum(first) - total)):
+    left, first = counts.tolist(), at_first.tolist()
+    for _ in range(max(1, sum(left) - total)):
         most = max((c for c in range(len(left)) if left[c] > 1), key=lambda c: (left[c] / first[c], c), default=None)
         if most is None:
             break
         left[most] -= 1
-    return left if left != first else []
+    return left if left != counts.tolist() else []
 
 
 def _subset(contents: Contents, mask: Tensor) -> Contents:

@@ -18,6 +18,7 @@ from potstill._util.time_limit import TimeLimit
 from potstill.augment.names import named_augmentation
 from potstill.codecs import Exact, Float, Uniform, decode, format_codec
 from potstill.codecs.patches import Patches
+from potstill.codecs.size_estimate import PlannedBits
 from potstill.core import (
     AssetContext,
     Codec,
@@ -321,7 +322,8 @@ class _SetBuilder:
                 reporter.note(f"the set is written as uint8: {why}; `codec=uint4` or a longer limit may halve it")
             return small
         try:
-            if run.max_bytes is not None and not contents[0].payload and not contents[1].encoded:
+            whole = not contents[0].payload and not contents[1].encoded and not isinstance(run.codec, PlannedBits)
+            if run.max_bytes is not None and (contents[0].index is not None or whole):
                 write = partial(self._write_contents, contents[1], run.codec)
                 train, counts = self.problem.train, self.problem.sizes
                 return write_within(run.max_bytes, contents[0], train, write, reporter.note, counts)

@@ -177,7 +177,7 @@ def _bash() -> str:
         + f"""
 _potstill() {{
     local here=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} command=${{COMP_WORDS[1]}}
-    local part values begun= first=1
+    local part values begun=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         COMPREPLY=($(compgen -W '{" ".join(_first_words())} --help --version' -- "$here"))
