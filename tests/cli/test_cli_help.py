@@ -140,3 +140,11 @@ def test_a_command_may_have_two_words(monkeypatch):
     }.items():
         with pytest.raises(ValueError, match=message):
             commands.find_command(words)
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_the_first_word_of_several_commands_lists_them(capsys, flag):
+    assert main(["use", flag]) == 0
+    shown = capsys.readouterr().out
+    assert "usage: potstill use COMMAND" in shown
+    assert "  continual  " in shown

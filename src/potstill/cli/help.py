@@ -24,6 +24,7 @@ __all__ = [
     "command_help",
     "format_help",
     "format_overview",
+    "format_second_words",
     "format_welcome",
     "option_choices",
     "option_help",
@@ -213,6 +214,15 @@ def format_overview(width: int) -> str:
     examples = ["potstill distill photos/ --method dm --ipc 10 --out small.safetensors",
                 "potstill evaluate small.safetensors --data photos/"]  # fmt: skip
     return "\n".join([*lines, "", "Examples:", *(f"  {example}" for example in examples)])
+
+
+def format_second_words(first: str, width: int) -> str:
+    """Return the text of ``potstill FIRST --help``, of the commands whose first word it is."""
+    names = [name for name in COMMANDS if name.startswith(f"{first} ")]
+    lines = [f"usage: potstill {first} COMMAND …", ""]
+    for name in names:
+        lines += _row(name.partition(" ")[2], COMMANDS[name], max(map(len, names)) + 4, width)
+    return "\n".join([*lines, "", f"`potstill {names[0]} --help` explains one."])
 
 
 def format_welcome(width: int) -> str:

@@ -67,8 +67,14 @@ def _main(argv: Sequence[str]) -> int:
 
         print(f"potstill {version('potstill')}")
         return 0
-    from potstill.cli.commands import find_command
+    from potstill.cli.commands import COMMANDS, find_command
 
+    if argv[1:2] and set(argv[1:]) <= {"-h", "--help"} and any(name.startswith(f"{argv[0]} ") for name in COMMANDS):
+        from potstill.cli.help import format_second_words
+        from potstill.cli.terminal import print_help, text_width
+
+        print_help(format_second_words(argv[0], text_width()))
+        return 0
     try:
         name, words = find_command(argv)
     except ValueError as error:

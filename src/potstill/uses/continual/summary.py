@@ -26,7 +26,8 @@ def conclude(result: Mapping[str, Any]) -> dict[str, Any]:
             if real is not None and row is not real:
                 row["difference"] = _paired(row, real)
         rows += here
-        verdict = _verdict(size, real, made)
+        numbers = [sum(r["made"] is kind for r in measured) for kind in (True, False)]
+        verdict = _verdict(size, real, made, numbers)
         verdicts.append(verdict)
         sentences.append(verdict["text"])
     return {"rows": rows, "verdicts": verdicts, "sentences": sentences}
@@ -59,8 +60,14 @@ def _paired(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     return paired_difference(a["final"]["values"], b["final"]["values"])
 
 
-def _verdict(size: int, real: Mapping[str, Any] | None, synthetic: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return whether made memories beat real ones at one size."""
+def _verdict(
+    size: int, real: Mapping[str, Any] | None, synthetic: Mapping[str, Any] | None, numbers: Sequence[int]
+) -> dict[str, Any]:
+    """Return whether made memories beat real ones at one size.
+
+    Args:
+        numbers: made memories and real ones that the best were picked of.
+    """
     at = f"At {size:,} bytes"
     if real is None or synthetic is None:
         best = real or synthetic
@@ -85,6 +92,8 @@ def _verdict(size: int, real: Mapping[str, Any] | None, synthetic: Mapping[str, 
             kind, said = "real", f"{names[0]} does not beat {names[1]}: it ends {points} below ({ends})"
         else:
             kind, said = "not told apart", f"{names[0]} is not told apart from {names[1]} ({ends})"
+    if max(numbers) > 1:
+        said += f"; they are the best of {numbers[0]} and of {numbers[1]} by this same accuracy, which flatters both"
     return {"bytes": size, "kind": kind, "text": f"{at}, {said}.", "made": synthetic["memory"], "real": real["memory"],
             "difference": gap}  # fmt: skip
 
