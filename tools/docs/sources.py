@@ -15,6 +15,7 @@ SOURCES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "bytes": (
         ("frontier", "benchmarks/frontier.py make` and `score"),
+        ("model_baseline.json", "benchmarks/model_baseline.py"),
         ("bytes-fashion-mnist.json", "benchmarks/bytes.py"), ("bytes-photo-patches.json", "benchmarks/bytes.py"),
         ("bytes-letters.json", "benchmarks/bytes.py"), ("bytes-mnist-5k.json", "benchmarks/bytes.py"),
     ),
