@@ -1,0 +1,124 @@
+"""Trainings of candidates as cells: each a file, computed by any executor, read where it is there."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from potstill.core import Source
+from potstill.dataset_file import write_atomic
+from potstill.errors import PotstillError
+from potstill.evaluation.candidate_trials import count_operations
+from potstill.execution import Executor, choose_executor
+from potstill.uses.search.space import Candidate
+from potstill.uses.search.training import Rows, Trial, candidate_factory, gradient_norm, train_candidate
+
+__all__ = ["Cell", "CellRunner", "read_json", "write_json"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A candidate, the data that it is trained on by name, and for how many updates."""
+
+    candidate: Candidate
+    data: str
+    """Name of one of the runner's data."""
+    updates: int
+    seed: int
+    measure: Literal["train", "grad-norm", "operations"] = "train"
+
+    @property
+    def stem(self) -> str:
+        """Name of its file."""
+        text = f"{self.measure}-{self.data}-{self.candidate.name}-{self.updates}-seed{self.seed}"
+        plain = "".join(c if c.isalnum() or c in "-=." else "_" for c in text)
+        return f"{plain[:120]}-{hashlib.sha256(repr(self).encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Worker:
+    """Computes a cell; sent to a worker once."""
+
+    data: Mapping[str, Source | Rows]
+    scored_on: Mapping[str, Source]
+    batch: int
+
+    def __call__(self, cell: Cell) -> dict[str, Any]:
+        data, scored_on = self.data[cell.data], self.scored_on[cell.data]
+        if cell.measure == "operations":
+            size = count_operations(candidate_factory(cell.candidate, scored_on), scored_on.input)
+            return Trial(accuracy=size, operations=0.0, seconds=0.0).to_dict()
+        if cell.measure == "grad-norm":
+            assert not isinstance(data, Rows)
+            return gradient_norm(cell.candidate, data, batch=self.batch, seed=cell.seed).to_dict()
+        return train_candidate(
+            cell.candidate, data, scored_on, updates=cell.updates, batch=self.batch, seed=cell.seed
+        ).to_dict()  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class CellRunner:
+    """Runs cells, each once: the result is a file of ``folder``, from which it is read the next time."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    """Settings that decide the contents of all cells."""
+    batch: int
+    executor: Executor | None
+    progress: Callable[[str, int, int], object]
+
+    def __post_init__(self) -> None:
+        self._data: dict[str, Source | Rows] = {}
+        self._scored_on: dict[str, Source] = {}
+
+    def add_data(self, name: str, data: Source | Rows, scored_on: Source) -> None:
+        """Add data that cells name, and the samples that their networks are scored on."""
+        self._data[name], self._scored_on[name] = data, scored_on
+
+    def run(self, cells: Sequence[Cell], title: str) -> list[dict[str, Any]]:
+        """Return the results of all cells in order."""
+        paths = [self.folder / "cells" / f"{cell.stem}.json" for cell in cells]
+        found = [read_json(path, self.settings) for path in paths]
+        missing = [n for n, result in enumerate(found) if result is None]
+        self.progress(title, len(cells) - len(missing), len(cells))
+        if missing:
+            used = {cells[n].data for n in missing}
+            worker = _Worker(
+                data={name: self._data[name] for name in used},
+                scored_on={name: self._scored_on[name] for name in used}, batch=self.batch,
+            )  # fmt: skip
+            jobs = [cells[n] for n in missing]
+            device = next(iter(worker.scored_on.values())).device
+            runner = self.executor or choose_executor(len(jobs), device, worker, *jobs)
+            for done, (n, result) in enumerate(zip(missing, runner.map(worker, jobs), strict=True)):
+                found[n] = result
+                write_json(paths[n], {"settings": self.settings, **result})
+                self.progress(title, len(cells) - len(missing) + done + 1, len(cells))
+        return [{k: v for k, v in (one or {}).items() if k != "settings"} for one in found]
+
+
+def read_json(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a search wrote, or ``None`` where there is no such file.
+
+    Raises:
+        PotstillError: the file is of something else, or of other settings or data.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict) or "settings" not in content:
+        raise PotstillError(f"{path}: holds no cell of a search; choose another folder")
+    if content["settings"] != json.loads(json.dumps(settings)):
+        raise PotstillError(f"{path}: was measured with other settings or data; choose another folder")
+    return content
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file, and its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
