@@ -123,6 +123,32 @@ OPTIONS = {
         "--network",
     }
     | {"--seed", "--device", "--executor", "--address"},
+    "use search": COMMON
+    | READING
+    | {
+        "DATA",
+        "--out",
+        "--networks",
+        "--candidates",
+        "--widths",
+        "--depths",
+        "--lr",
+        "--weight-decay",
+        "--augment",
+        "--proxy",
+        "--ipc",
+        "--soft-labels",
+        "--distill-steps",
+        "--share",
+        "--updates",
+        "--batch",
+        "--validation",
+        "--truth",
+        "--train-all",
+        "--train-best",
+        "--full-updates",
+    }
+    | {"--seed", "--device", "--executor", "--address"},
     "use continual": COMMON
     | READING
     | {

@@ -40,6 +40,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "import": (["import", "res.pt"], ["res.pt"]),
     "compare": (["compare", "d.csv", "--methods", "random", "--ipc", "1"], ["d.csv"]),
     "scaling": (["scaling", "d.csv"], ["d.csv"]),
+    "use search": (["use", "search", "d.csv"], ["d.csv"]),
     "use continual": (["use", "continual", "d.csv"], ["d.csv"]),
 }  # fmt: skip
 
@@ -102,7 +103,12 @@ def test_no_command_writes_over_what_it_reads(
 ) -> None:
     command, read = case
     words = [*CASES[command][0], "--out", WAYS[way](read)]
-    if command_class(name := find_command(words)[0]).outputs and name not in ("compare", "scaling", "use continual"):
+    if command_class(name := find_command(words)[0]).outputs and name not in (
+        "compare",
+        "scaling",
+        "use search",
+        "use continual",
+    ):
         words.append("--force")
     before = _content(place)
     assert main(words) in (1, 2)  # 2: a set is not called d.csv
@@ -126,7 +132,7 @@ def test_every_command_that_writes_a_file_asks_for_its_suffix(
     command: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suffixes = command_class(command).outputs["out"]
-    if command in ("compare", "demo", "scaling", "use continual"):  # which write folders
+    if command in ("compare", "demo", "scaling", "use search", "use continual"):  # which write folders
         assert suffixes == ()
         return
     words = next(words for words, _ in CASES.values() if find_command(words)[0] == command)

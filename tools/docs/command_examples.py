@@ -31,6 +31,8 @@ EXAMPLES = (
     "potstill compare digits --methods dm,herding --ipc 1 --seeds 2 --network mlp-w32 --out comparison",
     "potstill scaling digits --ipc 1,2,5,10 --teacher-epochs 2,5 --repeats 2 --steps 20 --network convnet-w16-d2 "
     "--out law",
+    "potstill use search digits --networks mlp-w4,mlp-w16,mlp-w64,convnet-d1-w4 --lr 0.001,0.01 --updates 40 "
+    "--out found",
     "potstill use continual digits --methods dm --distill-steps 5 --bytes 2kB --orders 2 --updates 20 "
     "--network convnet-w8-d1 --out stream",
     "potstill diagnose small.safetensors --data digits --parts nearest",

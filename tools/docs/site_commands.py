@@ -25,6 +25,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "score": ("guides/selection.md",),
     "compare": ("learn/first-comparison.md", "guides/choose-a-method.md"),
     "scaling": ("guides/soft-labels.md", "benchmarks/scaling.md"),
+    "use search": ("guides/search.md",),
     "use continual": ("guides/continual.md",),
     "diagnose": ("guides/share.md",),
     "active-learning": ("guides/selection.md",),
@@ -97,7 +98,8 @@ MORE: dict[str, tuple[str, ...]] = {
 }
 """Sections of a command's page beside its help."""
 TRAINING = (
-    "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use continual",
+    "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
+    "use continual",
 )  # fmt: skip
 """Commands that train networks."""
 STATUSES: list[list[object]] = [

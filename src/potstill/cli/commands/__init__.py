@@ -31,6 +31,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "active-learning": ("active_learning:ActiveLearning", "measure accuracy against the number of labels"),
     },
     "Put it to use": {
+        "use search": (
+            "use_search:UseSearch",
+            "find the best network or setting by successive halving, or by a small set beside its rivals",
+        ),
         "use continual": (
             "use_continual:UseContinual",
             "measure memories of a continual learner at equal bytes: coded real samples, raw ones, distilled sets",

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from potstill.reports.search import render_search
 from potstill.rng import derive_seed
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.tasks import Classification, get_task
-from potstill.uses.search.cells import Cell, CellRunner, write_json
+from potstill.uses.search.cells import Cell, CellRunner, read_json, write_json
 from potstill.uses.search.halving import halving_rounds
 from potstill.uses.search.proxy import (
     EarlyStopping,
@@ -260,12 +260,23 @@ class Searched:
             seconds: time that distilling may take, where the method has no number of steps; ``None``: all that it
                 takes.
         """
-        if isinstance(proxy, RealSet | SetFile):
+        if isinstance(proxy, SetFile):
             return proxy.make(self.train, self.seed)
+        if isinstance(proxy, RealSet):
+            return self._measured_once(proxy, proxy.make(self.train, self.seed))
         if not isinstance(proxy, Made):
             return None
         limit = None if proxy.steps is not None else seconds
         return proxy.make(self.train, self.seed, limit, self.runner.folder / "sets")
+
+    def _measured_once(self, proxy: RealSet, made: MadeSet) -> MadeSet:
+        """Return the set with the seconds of the first time that it was made, so that a resumed run has the same."""
+        path = self.runner.folder / "sets" / f"{_stem(proxy.name)}-seed{self.seed}.json"
+        known = read_json(path, self.runner.settings)
+        if known is None:
+            write_json(path, {"settings": self.runner.settings, "seconds": made.seconds})
+            return made
+        return replace(made, seconds=float(known["seconds"]))
 
     def _train(
         self, data: str, updates: int, title: str, which: Sequence[int], measure: Any = "train"
@@ -280,6 +291,10 @@ class Searched:
 def equal_updates(updates: int, operations: float, early: float) -> int:
     """Return the updates of early stopping that cost ``operations``, where ``updates`` of them cost ``early``."""
     return max(1, round(updates * operations / max(early, 1.0)))
+
+
+def _stem(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)
 
 
 def _digest(made: MadeSet) -> str:

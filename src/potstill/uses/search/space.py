@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from potstill.core import InputSpec
 from potstill.errors import PotstillError
 from potstill.nn import CustomNetwork, parse_network
 from potstill.rng import generator
 
 __all__ = [
-    "ACTIVATIONS", "DEPTHS", "NORMS", "POOLINGS", "WIDTHS", "Candidate", "convnet_grid", "draw_candidates", "product",
+    "ACTIVATIONS", "DEPTHS", "NORMS", "POOLINGS", "WIDTHS", "Candidate", "convnet_grid", "default_networks",
+    "draw_candidates", "product",
 ]  # fmt: skip
 
 WIDTHS, DEPTHS = (32, 64, 128, 256), (1, 2, 3, 4)
@@ -89,6 +91,15 @@ def product(
     if twice := next((name for name in listed if listed.count(name) > 1), None):
         raise PotstillError(f"candidate {twice!r} is given twice; give it once")
     return tuple(found)
+
+
+def default_networks(
+    input: InputSpec, widths: Sequence[int] = WIDTHS, depths: Sequence[int] = DEPTHS
+) -> tuple[str, ...]:  # fmt: skip
+    """Return the networks of a search where none are named: ConvNets of the grid for images, else MLPs."""
+    if input.kind == "image":
+        return convnet_grid(widths=widths, depths=depths)
+    return ("linear", *(f"mlp-w{w}" for w in widths))
 
 
 def draw_candidates(candidates: Sequence[Candidate], count: int | None, seed: int) -> tuple[Candidate, ...]:
