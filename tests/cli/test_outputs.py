@@ -20,6 +20,8 @@ from potstill.cli.commands import COMMANDS, command_class, find_command
 from potstill.cli.main import main
 from potstill.errors import PotstillError
 
+FOLDERS = ("compare", "scaling", "use search", "use continual")
+"""Commands that write a folder."""
 CASES: dict[str, tuple[list[str], list[str]]] = {
     # name: words without --out, and what it reads, with the suffix that a file of the output would have
     "distill": (["distill", "d.csv", "--method", "random", "--ipc", "1"], ["d.csv"]),
@@ -103,12 +105,8 @@ def test_no_command_writes_over_what_it_reads(
 ) -> None:
     command, read = case
     words = [*CASES[command][0], "--out", WAYS[way](read)]
-    if command_class(name := find_command(words)[0]).outputs and name not in (
-        "compare",
-        "scaling",
-        "use search",
-        "use continual",
-    ):
+    name = find_command(words)[0]
+    if command_class(name).outputs and name not in FOLDERS:
         words.append("--force")
     before = _content(place)
     assert main(words) in (1, 2)  # 2: a set is not called d.csv
@@ -132,7 +130,7 @@ def test_every_command_that_writes_a_file_asks_for_its_suffix(
     command: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suffixes = command_class(command).outputs["out"]
-    if command in ("compare", "demo", "scaling", "use search", "use continual"):  # which write folders
+    if command in (*FOLDERS, "demo"):
         assert suffixes == ()
         return
     words = next(words for words, _ in CASES.values() if find_command(words)[0] == command)

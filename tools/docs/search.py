@@ -35,8 +35,8 @@ def search(root: Path) -> str:
             f"{len(accuracies)} ConvNets of {held['data']}, {held['samples']:,} training samples; the truth is the "
             f"accuracy on {held['tested']:,} test samples after {held['updates']} updates of 64, the mean of "
             f"{held['truth_seeds']} seeds ({100 * min(accuracies):.1f} to {100 * max(accuracies):.1f} %). Compute is a "
-            f"part of one seed of the truth, making included. Kendall's tau is a mean over {n} seeds of the proxy, with "
-            "95% bootstrap intervals over networks, paired for differences. Two seeds of the truth agree with tau "
+            f"part of one seed of the truth, making included. Kendall's tau is a mean over {n} seeds of the proxy, "
+            "with 95% bootstrap intervals over networks, paired for differences. Two seeds of the truth agree with tau "
             f"{interval(held['truth_tau'])}. {held['machine']['processor']}, one thread, torch "
             f"{held['machine']['torch']}. `benchmarks/uses/search.py`"
         )
