@@ -198,7 +198,7 @@ def test_a_second_run_reads_every_training_and_other_settings_are_refused(
         run(tmp_path, proxy=proxy, batch=8)
 
 
-def test_rivals_cost_what_the_proxy_costs_with_its_making(tmp_path: Path) -> None:
+def test_baselines_cost_what_the_proxy_costs_with_its_making(tmp_path: Path) -> None:
     proxy = Made(method="dm", ipc=2, steps=3, network="mlp-w8")
     found = run(tmp_path, proxy=proxy, train_all=True, full_updates=40)
     main, early = found["rows"][0], row(found, "early stopping, equal compute")

@@ -33,7 +33,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Put it to use": {
         "use search": (
             "use_search:UseSearch",
-            "find the best network or setting by successive halving, or by a small set beside its rivals",
+            "find the best network or setting by successive halving, or by a small set beside baselines",
         ),
         "use continual": (
             "use_continual:UseContinual",

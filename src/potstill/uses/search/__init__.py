@@ -1,4 +1,4 @@
-"""Search for networks and settings: successive halving on real data, or a small set beside its rivals."""
+"""Search for networks and settings: successive halving on real data, or a small set beside baselines."""
 
 from potstill.uses.search.estimators import search_estimators
 from potstill.uses.search.halving import halving_rounds

@@ -1,4 +1,4 @@
-"""Search among scikit-learn estimators on a table: successive halving of samples, or a small set beside its rivals."""
+"""Search among scikit-learn estimators on a table: successive halving of samples, or a small set beside baselines."""
 
 import itertools
 import time
@@ -73,7 +73,7 @@ def search_estimators(
     rows = (
         [fitted.halve()]
         if small is None
-        else fitted.beside_rivals(small if isinstance(small, Distilled) else load(small))
+        else fitted.with_baselines(small if isinstance(small, Distilled) else load(small))
     )
     if len(set(rows[0]["scores"])) < 2:
         raise PotstillError(
@@ -120,7 +120,7 @@ class _Fitted:
             rounds.append({"samples": samples, "candidates": size})
         return {"name": "successive halving", "scores": scores, "rounds": rounds, "seconds": seconds, "making": 0.0}
 
-    def beside_rivals(self, small: Distilled) -> list[dict[str, Any]]:
+    def with_baselines(self, small: Distilled) -> list[dict[str, Any]]:
         made = rows_of(small, self.train)
         y = made.rows.y if made.rows.y.ndim == 1 else made.rows.y.argmax(1)
         view = SourceView.of(self.held_out, made.normalization)

@@ -39,7 +39,7 @@ class MadeSet:
     rows: Rows
     normalization: Normalization
     seconds: float
-    """Of selecting or distilling."""
+    """Time of selecting or distilling."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`potstill.uses.search.search`: the best network or setting, by successive halving or by a proxy beside its rivals."""
+"""`potstill.uses.search.search`: the best network or setting, by successive halving or by a proxy beside baselines."""
 
 import csv
 import hashlib
@@ -42,7 +42,7 @@ __all__ = ["Searched", "search", "split_training"]
 
 VERSION = 1
 """Version of the files. It is raised when what is measured changes."""
-RIVAL = RealSet(per_class=50)
+BASELINE = RealSet(per_class=50)
 """Real samples that stand beside every proxy."""
 REAL, ALL = "real", "all"
 """Names of the training samples that do not decide, and of all of them."""
@@ -132,7 +132,7 @@ def search(
     if splits.test is not None:
         runner.add_data(ALL, splits.train, splits.test)
     chosen = parse_proxy(proxy) if isinstance(proxy, str) else proxy
-    rows = [searched.halve(updates)] if chosen is None else searched.beside_rivals(chosen, updates, share)
+    rows = [searched.halve(updates)] if chosen is None else searched.with_baselines(chosen, updates, share)
     main = rows[0]
     if len(set(main["scores"])) < 2:
         raise PotstillError(
@@ -204,27 +204,27 @@ class Searched:
             "operations": operations, "seconds": seconds, "sample_updates": sample_updates,
         }  # fmt: skip
 
-    def rank(self, proxy: Proxy, updates: int, made: MadeSet | None = None, speed: float = 1.0) -> dict[str, Any]:
+    def rank(self, proxy: Proxy, updates: int, small_set: MadeSet | None = None, speed: float = 1.0) -> dict[str, Any]:
         """Return the row of one proxy.
 
         Args:
             proxy: what ranks.
             updates: of each candidate.
-            made: the set, for a proxy that has one.
+            small_set: the set, for a proxy that has one.
             speed: operations a second of the candidates' own training, by which the seconds of making are counted.
         """
         name, measure = REAL, "train"
         if isinstance(proxy, TrainingFree):
             measure = proxy.name
-        elif made is not None:
-            name = f"{proxy.name}-{_digest(made)}"
-            view = self.held_out if made.normalization is self.held_out.normalization else SourceView.of(
-                self.held_out, made.normalization)  # fmt: skip
-            self.runner.add_data(name, made.rows, view)
+        elif small_set is not None:
+            name = f"{proxy.name}-{_digest(small_set)}"
+            view = self.held_out if small_set.normalization is self.held_out.normalization else SourceView.of(
+                self.held_out, small_set.normalization)  # fmt: skip
+            self.runner.add_data(name, small_set.rows, view)
         everyone = range(len(self.candidates))
         found = self._train(name, 0 if measure != "train" else updates, proxy.name, everyone, measure)
-        seconds = 0.0 if made is None else made.seconds
-        size = min(self.runner.batch, len(self.train if made is None else made.rows.x))
+        seconds = 0.0 if small_set is None else small_set.seconds
+        size = min(self.runner.batch, len(self.train if small_set is None else small_set.rows.x))
         return {
             "name": proxy.name, "kind": type(proxy).__name__, "updates": 0 if measure != "train" else updates,
             "scores": [one["accuracy"] for one in found],
@@ -234,8 +234,8 @@ class Searched:
             "sample_updates": 0 if measure != "train" else updates * size * len(found),
         }  # fmt: skip
 
-    def beside_rivals(self, proxy: Proxy, updates: int, share: float) -> list[dict[str, Any]]:
-        """Return the row of a proxy, and those of its rivals at equal total compute.
+    def with_baselines(self, proxy: Proxy, updates: int, share: float) -> list[dict[str, Any]]:
+        """Return the row of a proxy, and those of its baselines at equal total compute.
 
         The last is early stopping with the updates of the proxy, which costs what the set costs without its making.
         """
@@ -246,8 +246,10 @@ class Searched:
         rows = [main]
         if not isinstance(proxy, EarlyStopping):
             rows.append({**self.rank(EarlyStopping(), equal), "name": "early stopping, equal compute"})
-        if proxy != RIVAL:
-            rows.append({**self.rank(RIVAL, equal, self.make(RIVAL, None), speed), "name": "random:50, equal compute"})
+        if proxy != BASELINE:
+            rows.append(
+                {**self.rank(BASELINE, equal, self.make(BASELINE, None), speed), "name": "random:50, equal compute"}
+            )
         if not isinstance(proxy, EarlyStopping) and equal != updates:
             rows.append({**same, "name": "early stopping, same updates"})
         return rows
@@ -269,14 +271,14 @@ class Searched:
         limit = None if proxy.steps is not None else seconds
         return proxy.make(self.train, self.seed, limit, self.runner.folder / "sets")
 
-    def _measured_once(self, proxy: RealSet, made: MadeSet) -> MadeSet:
+    def _measured_once(self, proxy: RealSet, small_set: MadeSet) -> MadeSet:
         """Return the set with the seconds of the first time that it was made, so that a resumed run has the same."""
         path = self.runner.folder / "sets" / f"{_stem(proxy.name)}-seed{self.seed}.json"
         known = read_json(path, self.runner.settings)
         if known is None:
-            write_json(path, {"settings": self.runner.settings, "seconds": made.seconds})
-            return made
-        return replace(made, seconds=float(known["seconds"]))
+            write_json(path, {"settings": self.runner.settings, "seconds": small_set.seconds})
+            return small_set
+        return replace(small_set, seconds=float(known["seconds"]))
 
     def _train(
         self, data: str, updates: int, title: str, which: Sequence[int], measure: Any = "train"
@@ -297,10 +299,10 @@ def _stem(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name)
 
 
-def _digest(made: MadeSet) -> str:
+def _digest(small_set: MadeSet) -> str:
     """Return a short hash of a set's samples, for the names of cells."""
-    content = hashlib.sha256(made.rows.x.detach().cpu().numpy().tobytes())
-    content.update(made.rows.y.detach().cpu().numpy().tobytes())
+    content = hashlib.sha256(small_set.rows.x.detach().cpu().numpy().tobytes())
+    content.update(small_set.rows.y.detach().cpu().numpy().tobytes())
     return content.hexdigest()[:8]
 
 

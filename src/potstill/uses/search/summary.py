@@ -23,10 +23,10 @@ def conclude(result: Mapping[str, Any]) -> dict[str, Any]:
     for row in rows[1:]:
         if truth is not None:
             row["difference"] = tau_difference([main["scores"]], [row["scores"]], truth)
-    found: dict[str, Any] = {"rows": rows, "best": main["best"]}
+    summary: dict[str, Any] = {"rows": rows, "best": main["best"]}
     if truth is not None and main["kind"] != "halving":
-        found["break_even"] = _break_even(rows, len(names))
-    return {**found, "sentences": _sentences(result, found), "warnings": _warnings(result)}
+        summary["break_even"] = _break_even(rows, len(names))
+    return {**summary, "sentences": _sentences(result, summary), "warnings": _warnings(result)}
 
 
 def _row(row: Mapping[str, Any], names: Sequence[str], truth: Sequence[float] | None) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def _break_even(rows: Sequence[Mapping[str, Any]], n: int) -> dict[str, Any]:
     return break_even(main["tau"]["value"] or 0.0, making, (main["operations"] - making) / n, early, n)
 
 
-def _sentences(result: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    main, rows = found["rows"][0], found["rows"]
+def _sentences(result: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
+    main, rows = summary["rows"][0], summary["rows"]
     n = len(result["candidates"])
     said = [
         f"The best by {main['name']} is {main['best']}, of {n} candidates, in "
@@ -78,8 +78,8 @@ def _sentences(result: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]
                 "ranks worse than" if high < 0 else "is not told apart from"
             )  # fmt: skip
             said.append(f"At equal total compute, {main['name']} {verb} early stopping on all data {ends}.")
-        if "break_even" in found:
-            said.append(f"The set pays {found['break_even']['text']}.")
+        if "break_even" in summary:
+            said.append(f"The set pays {summary['break_even']['text']}.")
     if (full := result["full"]) is not None:
         said.append(
             f"Trained fully, {full['name']} has {100 * full['accuracy']:.1f} % on {full['test_samples']:,} test "
@@ -89,9 +89,9 @@ def _sentences(result: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]
 
 
 def _warnings(result: Mapping[str, Any]) -> list[str]:
-    found = [WARNING]
+    summary = [WARNING]
     if left := result["left_out"]:
-        found.append(f"{len(left)} candidates do not take these data: {left[0]['reason']}")
+        summary.append(f"{len(left)} candidates do not take these data: {left[0]['reason']}")
     if str(result["settings"]["proxy"]).endswith(".safetensors"):
-        found.append("The set may have been made of the samples that decide, which flatters all candidates alike.")
-    return found
+        summary.append("The set may have been made of the samples that decide, which flatters all candidates alike.")
+    return summary

@@ -44,7 +44,7 @@ class Trial:
     operations: float
     """Sample-updates times operations of an update."""
     seconds: float
-    """Of training, without validation."""
+    """Time of training, without validation."""
 
     def to_dict(self) -> dict[str, Any]:
         return {"accuracy": self.accuracy, "operations": self.operations, "seconds": round(self.seconds, 4)}
