@@ -358,7 +358,7 @@ REAL_MEMORIES: Mapping[str, Memory] = {
     "balanced": Streamed(name="balanced", balanced=True),
     "reservoir": Streamed(name="reservoir", balanced=False),
 }
-"""Memories of real samples by name: ``coded`` is what wins, ``raw`` what papers compare with."""
+"""Memories of real samples by name: ``coded`` is the default, ``raw`` what papers compare with."""
 
 
 def parse_memory(

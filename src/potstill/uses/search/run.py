@@ -69,11 +69,10 @@ def search(
 ) -> dict[str, Any]:
     """Find the best network or setting for data, on a held-out part of the training data.
 
-    Without ``proxy``, by successive halving on the real data, which nothing tried so far beats at equal compute. With
-    it, the candidates are trained on a small set or scored without training, and early stopping on all data and 50
-    random samples of each class stand beside it at equal total compute, its making included. ``out`` gets a file for
-    each training, from which the same call continues where one was interrupted; ``search.json``, the result; and
-    ``search.html``, a page.
+    Without ``proxy``, by successive halving on the real data (arXiv:1502.07943). With it, the candidates are trained
+    on a small set or scored without training, and early stopping on all data and 50 random samples of each class stand
+    beside it at equal total compute, its making included. ``out`` gets a file for each training, from which the same
+    call continues where one was interrupted; ``search.json``, the result; and ``search.html``, a page.
 
     Args:
         data: anything `potstill.load_data` takes or returns, with classes. The test split is read by ``train_all`` and
