@@ -14,8 +14,11 @@ OF_TASKS = ("tasks/geometry.py: move_boxes",)
 PUBLIC = (
     "execution/ranks.py: run_on_ranks",
     "methods/engine/loss_objective.py: LossObjective",
+    "uses/search/studies.py: optuna_objective",
+    "uses/search/studies.py: ray_trainable",
 )  # fmt: skip
-"""For people: the inverse of what weighs a set, work on ranks that Ray Train starts, an objective from a loss."""
+"""For people: the inverse of what weighs a set, work on ranks that Ray Train starts, an objective from a loss, a
+study of Optuna and a trial of Ray Tune (docs/guides/search.md)."""
 COMPUTED = ("api/listing.py: list_",)
 """Read by a name that is put together: ``potstill networks`` asks for ``list_networks``."""
 
