@@ -39,7 +39,7 @@ def main() -> None:
         train = potstill.load_data(name).train
         assert isinstance(train, TensorSource)
         for method, options in METHODS.items():
-            for bits in (2, 4):
+            for bits in (2, 4, 8):
                 print(row(name, train, int(size), method, options, bits, args.steps), flush=True)
 
 

@@ -168,7 +168,7 @@ def test_a_file_that_contradicts_itself_is_refused_in_one_line(change: Any, said
 )
 def test_a_budget_in_bytes_is_kept_and_used(method: str, store: str | None) -> None:
     most = 5000
-    made = potstill.distill("digits", method, bytes=most, codec=store, steps=1 if method == "dm" else None, **QUICK)
+    made = potstill.distill("digits", method, bytes=most, codec=store, steps=40 if method == "dm" else None, **QUICK)
     total = made.metadata["bytes"]["total"]
     one = made.metadata["bytes"]["total"] / len(made)
     # What is made is planned by the codes before they are coded, as what coding saves is not known beforehand.

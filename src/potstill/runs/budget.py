@@ -46,6 +46,9 @@ _RANGES = 64
 """Bytes reserved for the ranges of a payload's tensors that are too small to have several."""
 _TRIED = 1 << 22
 """Bytes up to which what a budget holds is found by packing it, and not by a rule."""
+_CODED_LABELS = 0.2
+"""Part of their packed bytes that soft labels of real samples are planned to take; samples that are then too many are
+left out at the end (`potstill.runs.coded_samples.write_within`)."""
 _FEW_BITS = 4
 """Bits up to which made values are coded well enough to plan by: the lowest bits of finer ones are noise."""
 _MAX_COARSER = 64
@@ -159,8 +162,10 @@ def allocate_budget(
 
         n = largest_fitting(lambda n: size(n) + other_bytes(n) <= most, 8 * most)
         if most <= _TRIED and not spec.parts and not isinstance(store, ContextCodec):
-            soft_labels = labels if soft else lambda n: 0
-            n = count_coded_samples(problem, store, most, lambda n: other_bytes(n) + soft_labels(n), soft, n)
+            share = _CODED_LABELS if soft else 0.0
+            n = count_coded_samples(
+                problem, store, most, lambda n: other_bytes(n) + math.ceil(share * labels(n)), soft, n
+            )  # fmt: skip
         if n < k:
             of_each = f" of each of {k} classes" if train.classes else ""
             raise PotstillError(
