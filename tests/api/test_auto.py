@@ -10,6 +10,7 @@ import torch
 
 import potstill
 from potstill.automl import auto, halving
+from potstill.automl.candidate_run import CandidateRuns
 from potstill.automl.candidates import AutoOptions, Candidate, usual_candidates
 from potstill.automl.halving import rung_sizes, share, steps_in, survivors
 from potstill.automl.result import describe_choice
@@ -214,6 +215,41 @@ def test_real_samples_are_an_answer(digits, tmp_path, capsys):
     other = tmp_path / "b.safetensors"
     assert main(["distill", "--recipe", str(recipe), "--device", "cpu", "--quiet", "--out", str(other)]) == 0
     assert torch.equal(potstill.load(other).inputs, potstill.load(path).inputs)
+
+
+def test_the_time_that_real_samples_leave_is_used_to_search_on(few, three_steps, monkeypatch):
+    """The longer search's best way is judged like the others, is the answer, and is all that a repeat needs."""
+    given = []
+
+    def search(self, train, seconds):
+        given.append(seconds)
+        coarse = "uint1" if len(given) == 1 else "uint4"
+        return [f"real:selection=random%{coarse}"]
+
+    monkeypatch.setattr(CandidateRuns, "search_real", search)
+    told = {**TOLD, "candidates": ["real", "dm:batch_real=8,lr=0.0,steps_per_network=1"]}
+    answer = potstill.distill(few, "auto", **{**told, **TAUGHT})
+    assert len(given) == 2
+    assert given[1] > given[0] > 0
+    assert answer.choice["chosen"] == "real:selection=random%uint4"
+    assert [t["name"] for t in answer.choice["tried"] if t["real"]] == [
+        "real:selection=random%uint1", "real:selection=random%uint4",
+    ]  # fmt: skip
+    assert [c for c in answer.choice["repeat"]["candidates"] if c.startswith("real")] == [answer.choice["chosen"]]
+    again = potstill.distill(few, **{**answer.choice["repeat"], **SMALL})
+    assert len(given) == 2
+    assert torch.equal(again.inputs, answer.inputs)
+
+
+def test_a_short_limit_tries_few_candidates_and_names_the_others(few, monkeypatch):
+    monkeypatch.setattr(CandidateRuns, "search_real", lambda self, train, seconds: ["real:selection=random%uint4"])
+    answer = potstill.distill(few, "auto", **{**TOLD, "candidates": [], "time_limit": "4s"})
+    tried = answer.choice["tried"]
+    left = [t for t in tried if t["left_out"] == halving.NO_TIME]
+    assert left
+    assert tried[0]["rungs"]
+    made = [t for t in tried if not t["real"]]
+    assert [t["left_out"] == halving.NO_TIME for t in made] == sorted(t["left_out"] == halving.NO_TIME for t in made)
 
 
 def test_items_are_taken_for_the_bytes_of_real_samples(digits):

@@ -162,6 +162,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     race.search_real(made_of)
     judge = race.real(made_of, held_out)
     alive = race.rungs(judge, race.start(made_of))
+    race.search_real_again(made_of, judge, alive)
     rival = race.best_real()
     twice = race.with_twice_the_bytes(rival, judge, made_of)
     gain, better = None, False

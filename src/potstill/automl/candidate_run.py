@@ -18,7 +18,7 @@ from potstill.runs.resolve import ResolvedRun, resolve_run
 from potstill.runs.runner import execute
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
 
-__all__ = ["CandidateRuns"]
+__all__ = ["REAL_WAYS", "CandidateRuns"]
 
 REAL_WAYS = 2
 """Ways to keep real samples that are candidates."""

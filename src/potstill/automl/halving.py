@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.formatting import format_duration
-from potstill.automl.candidate_run import CandidateRuns
+from potstill.automl.candidate_run import REAL_WAYS, CandidateRuns
 from potstill.automl.candidates import AutoOptions, Candidate
 from potstill.automl.resume import Journal
 from potstill.automl.scoring import Entry, HeldOut, Judge, is_behind, num_students
 from potstill.core import NetworkFactory, Source
 from potstill.errors import PotstillError
-from potstill.evaluation.candidate_trials import make_probe
+from potstill.evaluation.candidate_trials import MARGIN, make_probe
 from potstill.execution import resolve_executor
 from potstill.rng import derive_seed
 from potstill.runs.loop import Interrupted
@@ -28,14 +28,19 @@ __all__ = ["Race", "rung_sizes", "share", "steps_in", "survivors"]
 FIRST = 0.1
 """Fraction that a candidate may still gain on the leader after the first rung; later its last gain says it."""
 
-CHOOSING = 0.6
+CHOOSING = 0.7
 """Part of the time that choosing may take; the rest makes the answer of all data."""
-SEARCHING = 0.2
+SEARCHING = 0.25
 """Part of the time for the search for the best real samples."""
+LEFT = 0.9
+"""Part of the time that is left which searching on for real samples may take."""
 JUDGING = 0.25
 """Part of the time for training students."""
-STUDENT_STEPS = (40, 300)
-"""The fewest and the most updates of a student where the clock says how many."""
+STUDENT_STEPS = (100, 300)
+"""The fewest and the most updates of a student where the clock says how many: fewer favour few samples."""
+FEWEST = 2
+"""Candidates of each side, real and made, that are tried however short the time is."""
+NO_TIME = "no time was left to try it; a longer time limit reaches it"
 CONFIRM = 3
 """Fresh students at least, where the clock leaves no more."""
 
@@ -50,6 +55,10 @@ class Race:
     seconds: float | None
     """``None``: the candidates' steps are given."""
     options: AutoOptions
+    searched: bool = False
+    """How real samples are kept was searched, not given."""
+    last_found: list[str] = dataclasses.field(default_factory=list)
+    """Ways to keep real samples that the second search found, the best first."""
 
     def once(self, name: str, find: Callable[[], Any]) -> Any:
         """Return the journal's value of that name, or compute and keep it."""
@@ -58,6 +67,7 @@ class Race:
     def search_real(self, made_of: Source) -> None:
         """Put the best ways to keep real samples in the place of a candidate whose way is to be searched."""
         for entry in [e for e in self.entries if e.candidate.is_searched]:
+            self.searched = True
             ways = self.once(
                 "ways to keep real samples",
                 lambda: self.runs.search_real(made_of, None if self.seconds is None else SEARCHING * self.seconds),
@@ -65,6 +75,31 @@ class Race:
             found = [Entry(candidate=Candidate.parse(way)) for way in ways]
             at = self.entries.index(entry)
             self.entries[at : at + 1] = found
+
+    def search_real_again(self, made_of: Source, judge: Judge, alive: Sequence[Entry]) -> None:
+        """Search on for the best real samples with the time that is left, where these are about to be the answer: they
+        need no final run. What is found is judged as the others were."""
+        best = self.best_real()
+        if not self.searched or self.seconds is None or (alive and alive[0].merit > best.merit + MARGIN):
+            return
+        reserved = (2 * self.options.confirm + 2 * REAL_WAYS * self.options.students) * judge.cost
+        left = LEFT * (self.seconds - self.runs.spent()) - reserved
+        ways = self.once(
+            "more ways to keep real samples",
+            lambda: self.runs.search_real(made_of, left) if left > SEARCHING * (self.seconds or 0.0) else [],
+        )
+        self.last_found = list(ways)
+        known = {e.candidate.name for e in self.entries}
+        for way in [way for way in ways if way not in known]:
+            entry = Entry(candidate=Candidate.parse(way))
+            self.entries.append(entry)
+            try:
+                entry.distilled = self.runs.run(entry, self.runs.resolve(entry.candidate, made_of), None, None)
+            except PotstillError as error:
+                entry.left_out = str(error)
+                continue
+            judge.train_missing(entry, self.entries.index(entry), len(best.merit_rows))
+            entry.end_rung()
 
     def real(self, made_of: Source, held_out: Source) -> Judge:
         """Real samples are made and judged, by one student each and by more as long as they are not behind."""
@@ -88,7 +123,10 @@ class Race:
             return Judge(probe=probe, held_out=halves, journal=self.journal, seconds=self.runs.spent)
 
         halves = HeldOut.split(held_out, derive_seed(self.runs.spec.seed, "auto", "confirm") % 2**31)
-        steps, students, confirm = self.once("students", lambda: self._students(judge, there))
+        steps, students, confirm, dropped = self.once("students", lambda: self._students(judge, there))
+        for number in dropped:
+            self.entries[number].left_out = NO_TIME
+        there = [e for e in there if e.left_out is None]
         self.options = dataclasses.replace(self.options, students=students, confirm=confirm)
         used = judge(steps)
         for most in range(1, self.options.students + 1):
@@ -115,33 +153,41 @@ class Race:
 
     def best_real(self) -> Entry:
         """Return the first of the real samples that are not behind the best: what is told apart by luck alone may be so
-        by the luck of a draw, and the answer is drawn again."""
+        by the luck of a draw, and the answer is drawn again. The ways that the longer search found come first."""
+        last = self.last_found
         reals = [e for e in self.entries if e.candidate.is_real and e.merit_rows]
+        reals.sort(key=lambda e: last.index(e.candidate.name) if e.candidate.name in last else len(last))
         leader = max(reals, key=lambda e: e.merit)
         return next(e for e in reals if not is_behind(e, leader))
 
-    def _students(self, judge: Callable[[int], Judge], rivals: Sequence[Entry]) -> tuple[int, int, int]:
-        """Updates of a student, and how many choose and confirm: those asked for, or what `JUDGING` buys of them."""
+    def _students(self, judge: Callable[[int], Judge], rivals: Sequence[Entry]) -> tuple[int, int, int, list[int]]:
+        """Updates of a student, and how many choose and confirm: those asked for, or what `JUDGING` buys of them; also
+        the places of the last candidates, for which no time is left even so."""
         steps, students, confirm = self.options.student_steps, self.options.students, self.options.confirm
         if self.seconds is None:
-            return steps or STUDENT_STEPS[1], students, confirm
+            return steps or STUDENT_STEPS[1], students, confirm, []
         small, entry = judge(steps or STUDENT_STEPS[0]), rivals[0]
         small.merits_by_students(entry, self.entries.index(entry), range(900, 901))  # what is done once is done
         begun = self.runs.spent()
         small.merits_by_students(entry, self.entries.index(entry), range(901, 902))
         one = self.runs.spent() - begun
-        sizes = rung_sizes(max(1, len(self.entries) - len(rivals)))
+        reals, made = list(rivals), [e for e in self.entries if not e.candidate.is_real]
 
         def bought(students: int, confirm: int) -> float:
+            sizes = rung_sizes(max(1, len(made)))
             race = self._remaining_students(sizes, students=students, confirm=confirm)
-            return JUDGING * (self.seconds or 0.0) / (len(rivals) + 2 * (students - 1) + race) / one
+            return JUDGING * (self.seconds or 0.0) / (len(reals) + 2 * (students - 1) + race) / one
 
         while bought(students, confirm) < 1 and (students, confirm) != (1, min(CONFIRM, confirm)):
             students, confirm = max(1, students - 1), max(min(CONFIRM, confirm), confirm - 1)
+        dropped = []
+        while bought(students, confirm) < 1 and max(len(reals), len(made)) > FEWEST:
+            longer = made if len(made) > FEWEST else reals
+            dropped.append(self.entries.index(longer.pop()))
         if not steps:
             least, most = STUDENT_STEPS
             steps = int(min(most, max(least, least * bought(students, confirm)))) // 10 * 10
-        return steps, students, confirm
+        return steps, students, confirm, dropped
 
     def _remaining_students(
         self, sizes: Sequence[int], rung: int = 0, students: int | None = None, confirm: int | None = None
@@ -153,7 +199,7 @@ class Race:
 
     def start(self, made_of: Source) -> tuple[int, ...]:
         """Every other candidate is settled, and a few steps of it are made to know what one costs."""
-        others = [e for e in self.entries if not e.candidate.is_real]
+        others = [e for e in self.entries if not e.candidate.is_real and e.left_out is None]
         for number, entry in enumerate(others):
             try:
                 entry.run = self.runs.resolve(entry.candidate, made_of)
@@ -179,7 +225,7 @@ class Race:
         steps = max(2, getattr(method, "steps_per_network", 1)) + 1
         try:
             if left <= 0:
-                raise PotstillError("no time was left to try it; a longer time limit reaches it")
+                raise PotstillError(NO_TIME)
             left = min(left, 2 * left / (len(others) - number))
             outcome = self.runs.run(entry, entry.run, steps, self._checkpoint_of(entry), limit=left).metadata["outcome"]
             if outcome["kind"] == "time limit reached":

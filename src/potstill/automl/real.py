@@ -16,16 +16,24 @@ from potstill._util.progress import ProgressReporter
 from potstill.codecs import format_codec
 from potstill.core import Method, Source
 from potstill.core.registry import make_method
-from potstill.data.selection_order import order_samples
+from potstill.data.selection_order import order_samples, selection_operations
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.output import SetOutput
 from potstill.errors import PotstillError
-from potstill.evaluation.byte_matched_baselines import BaselineContext, max_items_per_class, proportional, take
+from potstill.evaluation.byte_matched_baselines import (
+    BaselineContext,
+    count_strata,
+    estimate_items,
+    max_items_per_class,
+    proportional,
+    take,
+)
 from potstill.evaluation.candidate_trials import BATCH, narrow_network
 from potstill.evaluation.forecast import measure_step_seconds
 from potstill.evaluation.real_set_space import RealSetSpace, RealWay, has_label_bits
 from potstill.evaluation.real_sets import RealSetSearch, Trial, space_of
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
+from potstill.kinds import get_kind
 from potstill.methods.selection.real import Real
 from potstill.nn import default_network_name, factory_for
 from potstill.rng import draw_seed, generator
@@ -39,6 +47,10 @@ __all__ = ["distil_real", "fit_counts", "is_searched", "search_real_sets", "spec
 
 SHARE = 0.8
 """Part of a time limit that the search may take."""
+CENTRES = 0.2
+"""Part of a time limit that k-means may take in a short search."""
+OPERATIONS_PER_SECOND = 3e9
+"""Operations of k-means in a second of one core."""
 SHORT_SECONDS = 10.0
 """Seconds of students below which starting processes takes longer than it saves."""
 
@@ -109,12 +121,10 @@ def search_real_sets(
     one = measure_step_seconds(small, train, min(BATCH, len(train))) * where.steps if space.count_codecs() else 0.0
     clock = limits.clock
     if clock is not None and one * space.count_students() > SHARE * clock.remaining:
-        space = _narrowed(space_of(dataclasses.replace(where, quick=True)), spec, budget.unit)
-        if one * space.count_students() > SHARE * clock.remaining:
-            space = dataclasses.replace(space, selections=("random",), labels=space.labels[:1], rounds=(1,))
-        if one * space.count_students() > SHARE * clock.remaining:
-            family = space.codecs[0]
-            space = dataclasses.replace(space, codecs=((family[len(family) // 2],),))
+        quick = _narrowed(space_of(dataclasses.replace(where, quick=True)), spec, budget.unit)
+        shorter = _shorter(quick, by_centres=_has_cheap_centres(where, quick, clock.remaining))
+        space = next((s for s in shorter if one * s.count_students() <= SHARE * clock.remaining), shorter[-1])
+        if space is shorter[-1]:
             reporter.note("there is no time to search how real samples are kept best; a longer limit does")
     seconds = one * space.count_students()
     reporter.expect("how to keep real samples", seconds, f"real tries up to {space.count_students()} small students")
@@ -123,6 +133,25 @@ def search_real_sets(
     where = dataclasses.replace(where, executor=executor)
     search = RealSetSearch(where=where, space=space, say=reporter.report_count).run()
     return search, time.monotonic() - started
+
+
+def _has_cheap_centres(where: BaselineContext, space: RealSetSpace, seconds: float) -> bool:
+    """Return whether these are pictures, of which k-means wins in few bytes (docs/benchmarks/bytes.md), and so few that
+    it takes a small part of ``seconds``."""
+    if "k-means" not in space.selections or not get_kind(where.train.input).augmentable:
+        return False
+    each = max(1, estimate_items(where) // count_strata(where.train))
+    operations = selection_operations(where.train, "k-means", [each] * max(1, len(where.train.classes)))
+    return operations / OPERATIONS_PER_SECOND <= CENTRES * seconds
+
+
+def _shorter(quick: RealSetSpace, *, by_centres: bool) -> list[RealSetSpace]:
+    """Return a quick search and shorter ones: of one selection, of the two coarsest codecs of a family, of one way."""
+    one = dataclasses.replace(quick, selections=("k-means" if by_centres else "random",), labels=quick.labels[:1])
+    coarse = dataclasses.replace(one, rounds=(1,), codecs=tuple(family[-2:] for family in quick.codecs))
+    family = quick.codecs[0]
+    middle = dataclasses.replace(coarse, codecs=((family[len(family) // 2],),))
+    return [quick, one, dataclasses.replace(one, rounds=(1,)), coarse, middle]
 
 
 def _narrowed(space: RealSetSpace, spec: RunSpec, unit: str) -> RealSetSpace:

@@ -50,7 +50,10 @@ class Choice:
         """Return JSON values."""
         winner = self.alive[0] if self.alive else None
         student_steps, runs, options = self.judge.probe.protocol.recipe.steps[0], self.race.runs, self.race.options
-        again = [e.candidate.format(self._steps(e)) for e in self.race.entries if e.left_out is None]
+        again = [  # of real samples the best alone: they were told apart by students of another time
+            e.candidate.format(self._steps(e)) for e in self.race.entries
+            if e.left_out is None and (e is self.rival or not e.candidate.is_real)
+        ]  # fmt: skip
         candidate, final = self.chosen_entry.candidate, self.final_steps
         network: dict[str, Any] = {} if runs.spec.network is None else {"network": str(runs.spec.network)}
         shared: dict[str, Any] = {"bytes": runs.bytes, "seed": runs.spec.seed, **network}
