@@ -56,9 +56,9 @@ class Race:
     """``None``: the candidates' steps are given."""
     options: AutoOptions
     searched: bool = False
-    """How real samples are kept was searched, not given."""
+    """True if the ways of real samples come from a search."""
     last_found: list[str] = dataclasses.field(default_factory=list)
-    """Ways to keep real samples that the second search found, the best first."""
+    """Real ways that the second search chose, the best first."""
 
     def once(self, name: str, find: Callable[[], Any]) -> Any:
         """Return the journal's value of that name, or compute and keep it."""
@@ -77,8 +77,8 @@ class Race:
             self.entries[at : at + 1] = found
 
     def search_real_again(self, made_of: Source, judge: Judge, alive: Sequence[Entry]) -> None:
-        """Search on for the best real samples with the time that is left, where these are about to be the answer: they
-        need no final run. What is found is judged as the others were."""
+        """Search on for the best real samples with the time that is left, where these are about to be the answer:
+        selecting them takes no time. New ways are judged like the others."""
         best = self.best_real()
         if not self.searched or self.seconds is None or (alive and alive[0].merit > best.merit + MARGIN):
             return
