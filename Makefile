@@ -46,14 +46,13 @@ test: $(VENV)/.installed-dev browser  ## the test suite, without what is marked 
 test-all: $(VENV)/.installed-dev browser  ## the whole test suite: also full products of methods, parametrizations and so on
 	$(PYTEST)
 
-check: $(VENV)/.installed-dev  ## lint, types, import rules, words, docs and all that they show
+check: $(VENV)/.installed-dev  ## lint, types, import rules, words and docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.words
 	$(BIN)/python -m tools.reading
-	$(PYTEST) -q -m slow tests/docs/test_docs.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site
 
 docs: $(VENV)/.installed-dev  ## the documentation, in build/site

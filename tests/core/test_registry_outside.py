@@ -50,6 +50,7 @@ def test_an_outside_method_is_one_of_all_and_none_of_ours(installed: dict[str, s
     assert none == "False"
 
 
+@pytest.mark.slow
 def test_the_tables_of_the_documentation_are_current_beside_it(installed: dict[str, str]) -> None:
     program = "from pathlib import Path; from tools import docs as tables; print(tables.main(Path(%r), check=True))"
     assert run(program % str(ROOT), installed) == "0"

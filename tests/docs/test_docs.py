@@ -12,19 +12,24 @@ from potstill.api.listing import list_methods
 from potstill.cli.commands import find_command
 from potstill.cli.main import main
 from potstill.cli.parsing import parse
+from tests.rotating import commit_day, third
 from tools import docs as tables
 from tools.docs.workplace import make_workplace
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = (
-    "README.md",
-    "docs/index.md",
     "docs/explanation/accuracy.md",
+    "docs/guides/continual.md",
+    "docs/guides/search.md",
+    "docs/guides/selection.md",
+    "docs/guides/soft-labels.md",
+    "docs/index.md",
     "docs/learn/first-comparison.md",
     "docs/learn/pictures.md",
     "docs/learn/tables.md",
 )
-"""Pages whose examples take long: ``make check`` runs them."""
+"""Pages whose examples take long: a third is run for each change (`tests.rotating`), ``make test-all`` runs all."""
+LEFT_OUT = frozenset(SLOW) - set(third(SLOW, commit_day()))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 BLOCK = re.compile(r"(?P<run><!-- run -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -62,7 +67,11 @@ def named(page: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(p, id=named(p), marks=[pytest.mark.slow] * (named(p) in SLOW)) for p in PAGES]
+    "page",
+    [
+        pytest.param(p, id=named(p), marks=[pytest.mark.slow] * (named(p) in SLOW and named(p) not in TODAY))
+        for p in PAGES
+    ],
 )
 def test_what_a_page_shows_works(page, workplace, monkeypatch):
     module = ModuleType(f"page_{page.stem.replace('-', '_').lower()}")

@@ -68,7 +68,7 @@ def test_the_page_of_sets_breaks_no_rule(browser: Browser, digits: Gallery, tmp_
     )
 
 
-@pytest.mark.parametrize("look", [pytest.param(n, marks=[pytest.mark.slow] * (n == "phone")) for n in LOOKS])
+@pytest.mark.parametrize("look", [pytest.param(n, marks=[pytest.mark.slow] * (n != "light")) for n in LOOKS])
 def test_the_page_of_a_comparison_breaks_no_rule(browser: Browser, digits: Gallery, tmp_path: Path, look: str) -> None:
     html = ComparisonFolder(comparison(tmp_path / "board", digits)).page("c")
     assert violations(browser, html, tmp_path / "page.html", look) == []
