@@ -67,11 +67,7 @@ def named(page: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(p, id=named(p), marks=[pytest.mark.slow] * (named(p) in SLOW and named(p) not in TODAY))
-        for p in PAGES
-    ],
+    "page", [pytest.param(p, id=named(p), marks=[pytest.mark.slow] * (named(p) in LEFT_OUT)) for p in PAGES]
 )
 def test_what_a_page_shows_works(page, workplace, monkeypatch):
     module = ModuleType(f"page_{page.stem.replace('-', '_').lower()}")
