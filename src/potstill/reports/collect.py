@@ -167,6 +167,7 @@ class _Set:
             Entry(
                 name=f"{name} · {s.get('protocol', '')} · {s.get('network', '')}" if several and s else name,
                 card=self.card, scorecard=s, gallery=self.gallery, study=self.study, snapshots=self.snapshots,
+                file_bytes=self.path.stat().st_size if self.path.is_file() else None,
             )
             for s in scorecards
         ]  # fmt: skip

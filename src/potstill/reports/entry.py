@@ -69,6 +69,8 @@ class Entry:
     """Its diagnostics, as `potstill diagnose` writes them."""
     snapshots: Snapshots | None = None
     """Inputs at a few steps."""
+    file_bytes: int | None = None
+    """Bytes of its file, with metadata; ``None``: there is no file."""
 
     def card_section(self, key: str) -> Mapping[str, Any]:
         """Return a mapping of the metadata, empty if missing."""

@@ -22,6 +22,8 @@ def storage(entry: Entry) -> list[Html] | None:
         real, basis = _source_bytes(entry)
         rows = {key.capitalize(): to_number(held.get(key)) for key in ("inputs", "labels", "decoder")}
         rows["Total"] = total
+        if entry.file_bytes is not None:
+            rows["The file, with its metadata"] = float(entry.file_bytes)
         rows[f"All real data ({basis})"] = real
         body = [
             row(name, size_value(size), class_="own" if name == "Total" else None)

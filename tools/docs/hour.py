@@ -1,0 +1,62 @@
+"""Rows of `benchmarks/hour.py`: what an hour makes of a set at 4 kB, and what stops it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from potstill.evaluation.statistics import summary
+
+__all__ = ["ablation"]
+
+NETWORKS = {"convnet-d3-w32": "width 32", "convnet-d3-w128": "width 128"}
+
+
+def ablation(root: Path) -> str:
+    """Return the table of arms, seconds and both widths, of every data set that was measured."""
+    rows: list[str] = []
+    for path in sorted((root / "results/hour").glob("*.json")):
+        found = json.loads(path.read_text())
+        rows += [_real(found), *_arms(found)]
+    head = ["data", "set", "seconds", "items", "bytes", *NETWORKS.values()]
+    return "\n".join([_row(head), _row(["---"] * len(head)), *rows])
+
+
+def _real(found: dict[str, Any]) -> str:
+    cells = [found["cells"].get(f"real|{network}") for network in NETWORKS]
+    ways = [f"{c['selection']}, `{c['codec']}`, {c['labels']}" for c in cells if c]
+    sizes = [[f"{c[name]:,}" for c in cells if c] for name in ("items", "bytes")]
+    return _row([
+        found["data"], "real: " + "; ".join(dict.fromkeys(ways)), "", *("; ".join(dict.fromkeys(s)) for s in sizes),
+        *(_mean(c["sets"]) if c else "" for c in cells),
+    ])  # fmt: skip
+
+
+def _arms(found: dict[str, Any]) -> list[str]:
+    sets: dict[tuple[str, int], dict[str, list[dict[str, Any]]]] = {}
+    for key, cell in found["cells"].items():
+        if not key.startswith("real|"):
+            arm, seconds, _, network = key.split("|")
+            sets.setdefault((arm, int(seconds)), {}).setdefault(network, []).append(cell)
+    rows = []
+    for (arm, seconds), widths in sorted(sets.items(), key=lambda item: (item[0][0] != "base", *item[0])):
+        first = next(iter(widths.values()))
+        rows.append(_row([
+            found["data"], f"`{arm}`", f"{seconds:,}", f"{first[0]['items']:,}",
+            f"{round(np.mean([c['bytes'] for c in first])):,}",
+            *(_mean([c["accuracy"] for c in widths[n]]) if n in widths else "" for n in NETWORKS),
+        ]))  # fmt: skip
+    return rows
+
+
+def _mean(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{100 * values[0]:.1f}"
+    found = summary(values)
+    low, high = found["ci95"]
+    return f"{100 * found['mean']:.1f} ± {50 * (high - low):.1f} ({len(values)})"
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
