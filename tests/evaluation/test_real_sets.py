@@ -17,7 +17,7 @@ from potstill.evaluation.real_sets import RealSetSearch, Trial, space_of
 from potstill.functional.coreset import herding
 from potstill.functional.label_simplex import keep_largest
 from potstill.nn import factory
-from potstill.rng import generator
+from potstill.rng import derive_seed, generator
 
 
 def _in_bytes(source: TensorSource) -> TensorSource:
@@ -119,6 +119,19 @@ def test_orders_are_nested_and_those_of_their_names(source: TensorSource) -> Non
     assert torch.equal(found, index[herding(rows.flatten(1), 5)])
     with pytest.raises(potstill.PotstillError, match="selection of real samples"):
         order_samples(source, "best", [1] * 4, 0)
+
+
+def test_centres_of_k_means_fill_the_bytes_that_drawn_samples_would() -> None:
+    """They are coded in fewer bits, so that as many as drawn ones leave bytes."""
+    train = potstill.load_data("digits").train
+    search = RealSetSearch(where=_context(train, 2000), space=RealSetSpace(codecs=(("uint4",),)))
+    drawn = search.make(Trial(way=RealWay(codec="uint4"), per_class=9), 1)
+    centres = search.make(Trial(way=RealWay(codec="uint4", selection="k-means"), per_class=4), 1)
+    assert 0.93 * 2000 < drawn.bytes <= 2000
+    assert 0.93 * 2000 < centres.bytes <= 2000
+    order = order_samples(train, "k-means", [centres.per_class] * 10, derive_seed(0, "baseline", "0"))
+    pair = train.normalization.apply(train.raw(order[0][: centres.per_class]))
+    assert torch.allclose(centres.pairs[0][0][: centres.per_class], pair, atol=0.2), "as many centres as fit"
 
 
 def test_the_three_largest_probabilities_are_kept_in_few_bits(source: TensorSource) -> None:

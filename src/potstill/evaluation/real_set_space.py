@@ -12,7 +12,7 @@ from potstill.data.selection_order import SELECTIONS, selection_operations
 from potstill.kinds import get_kind
 from potstill.tasks import Classification, get_task
 
-__all__ = ["TIGHT_BYTES", "RealSetSpace", "RealWay", "candidate_codecs"]
+__all__ = ["ROUNDS", "TIGHT_BYTES", "RealSetSpace", "RealWay", "candidate_codecs"]
 
 TIGHT_BYTES = 4096
 """Budget up to which images of a quarter of the size are tried too, if at least four pixels a side are left."""

@@ -8,7 +8,7 @@ selections, proportions and labels try the codecs that did best; last the best o
 What was chosen is measured, or saved, with fresh draws of all training data, packed and read back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from operator import call
@@ -170,12 +170,16 @@ class RealSetSearch:
         """
         where, way = self.where, trial.way
         soft = None if way.labels == "hard" else self._labels_of_all(way)
-        most = self._most(trial)
-        orders = [
-            self._in_proportion(where.train, baseline_order(where.train, way.selection, where.seed, f"{n}", most), way)
+
+        def order_of(draw: int, most: int) -> Order:
+            order = baseline_order(where.train, way.selection, where.seed, f"{draw}", most)
+            return self._in_proportion(where.train, order, way)
+
+        fitting = [
+            self._fitting_order(where.train, trial, partial(order_of, n), soft or False)
             for n in range(1 if way.selection == "herding" else draws)
         ]
-        numbers = [self.fit(where.train, order, way.codec, soft or False, trial.per_class) for order in orders]
+        orders, numbers = [order for order, _ in fitting], [number for _, number in fitting]
         if min(numbers) < 1:
             raise PotstillError(
                 f"one real sample{_each(where.train)} does not fit into the {where.byte_budget:,} bytes of the set"
@@ -255,6 +259,26 @@ class RealSetSearch:
         """Return the samples of a class that an order is made of: of others a coded file may hold a few more."""
         return trial.per_class * 5 // 4 + 8 if trial.way.selection == "herding" else trial.per_class
 
+    def _fitting_order(
+        self, train: Source, trial: Trial, order_of: Callable[[int], Order], soft: SoftLabels | bool
+    ) -> tuple[Order, int]:
+        """Return an order of a trial and how many samples of each class fit.
+
+        Samples near the centres of k-means are coded in fewer bits than drawn ones. Where all that were asked for fit,
+        more centres are tried; the order returned is of as many centres as fit.
+        """
+        most = self._most(trial)
+        order = order_of(most)
+        n = self.fit(train, order, trial.way.codec, soft, trial.per_class)
+        if trial.way.selection != "k-means" or self.where.items is not None or n < most:
+            return order, n
+        largest = int(train.labels.bincount().max()) if train.classes else len(train)
+        while n >= most and most < largest:
+            most = min(largest, most * 5 // 4 + 1)
+            n = self.fit(train, order_of(most), trial.way.codec, soft, n)
+        order = order_of(max(1, n))
+        return order, self.fit(train, order, trial.way.codec, soft, n)
+
     def _order(self, group: tuple[str, bool, str], draw: int, most: int | None) -> Order:
         """Return a trial's order. Herding draws nothing."""
         selection, natural, _ = group
@@ -302,8 +326,13 @@ class RealSetSearch:
             return
         soft = self._soft_of(trial.way.group)
         for n in range(have, students):  # a draw of a coded file may hold fewer
-            order = self._order(trial.way.group, n, self._most(trial) if trial.way.selection != "random" else None)
-            fitting = self.fit(self._fit, order, trial.way.codec, soft, trial.per_class)
+            drawn = trial.way.selection == "random"
+
+            def order_of(most: int, draw: int = n, drawn: bool = drawn) -> Order:
+                return self._order(trial.way.group, draw, None if drawn else most)
+
+            order, fitting = self._fitting_order(self._fit, trial, order_of, soft)
+            trial.per_class = max(trial.per_class, fitting)  # the next draws begin there
             made = pack_samples(
                 self._fit, [order], max(1, fitting), trial.way.codec, soft if isinstance(soft, SoftLabels) else None
             )
