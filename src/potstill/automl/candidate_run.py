@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
@@ -12,6 +12,7 @@ from potstill.automl.real import search_real_sets, spec_of_way
 from potstill.automl.scoring import Entry
 from potstill.core import Source, Splits
 from potstill.dataset_file import Distilled
+from potstill.evaluation.real_set_space import ROUNDS
 from potstill.execution import resolve_executor
 from potstill.runs.loop import Progress
 from potstill.runs.resolve import ResolvedRun, resolve_run
@@ -52,8 +53,9 @@ class CandidateRuns:
         spec = dataclasses.replace(self.spec, method=plain.method, codec="exact", options={})
         return int(self.run(Entry(candidate=plain), resolve_run(spec), None, None).metadata["bytes"]["total"])
 
-    def search_real(self, train: Source, seconds: float | None) -> list[str]:
-        """Return the two best ways to keep real samples of ``train`` in the budget, spelled as candidates.
+    def search_real(self, train: Source, seconds: float | None) -> dict[str, Any]:
+        """Return ``ways``, the two best to keep real samples of ``train`` in the budget, spelled as candidates, and
+        ``complete``, false where a search of more time would try more.
 
         Args:
             seconds: time that the search may take; ``None``: as much as it needs.
@@ -69,7 +71,7 @@ class CandidateRuns:
             codec = spec_of_way(spec, way).codec
             labels = "" if way.labels == "hard" else f",labels={way.labels}"
             found.append(f"real:selection={way.selection}{labels}%{codec}")
-        return list(dict.fromkeys(found))
+        return {"ways": list(dict.fromkeys(found)), "complete": search.space.rounds == ROUNDS}
 
     def resolve(self, candidate: Candidate, train: Source, iterations: int | None = None) -> ResolvedRun:
         """Return the candidate's run on ``train``; without ``iterations`` no schedule of it ends."""

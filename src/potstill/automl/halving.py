@@ -41,6 +41,7 @@ STUDENT_STEPS = (100, 300)
 FEWEST = 2
 """Candidates of each side, real and made, that are tried however short the time is."""
 NO_TIME = "no time was left to try it; a longer time limit reaches it"
+"""Why a candidate is left out by a short time limit."""
 CONFIRM = 3
 """Fresh students at least, where the clock leaves no more."""
 
@@ -55,8 +56,8 @@ class Race:
     seconds: float | None
     """``None``: the candidates' steps are given."""
     options: AutoOptions
-    searched: bool = False
-    """True if the ways of real samples come from a search."""
+    more_to_search: bool = False
+    """True if the search for real samples was cut short by its time."""
     last_found: list[str] = dataclasses.field(default_factory=list)
     """Real ways that the second search chose, the best first."""
 
@@ -67,28 +68,27 @@ class Race:
     def search_real(self, made_of: Source) -> None:
         """Put the best ways to keep real samples in the place of a candidate whose way is to be searched."""
         for entry in [e for e in self.entries if e.candidate.is_searched]:
-            self.searched = True
-            ways = self.once(
+            found = self.once(
                 "ways to keep real samples",
                 lambda: self.runs.search_real(made_of, None if self.seconds is None else SEARCHING * self.seconds),
             )
-            found = [Entry(candidate=Candidate.parse(way)) for way in ways]
+            self.more_to_search = not found["complete"]
             at = self.entries.index(entry)
-            self.entries[at : at + 1] = found
+            self.entries[at : at + 1] = [Entry(candidate=Candidate.parse(way)) for way in found["ways"]]
 
     def search_real_again(self, made_of: Source, judge: Judge, alive: Sequence[Entry]) -> None:
-        """Search on for the best real samples with the time that is left, where these are about to be the answer:
+        """Search longer for the best real samples in the time that is left, where these are about to be the answer:
         selecting them takes no time. New ways are judged like the others."""
         best = self.best_real()
-        if not self.searched or self.seconds is None or (alive and alive[0].merit > best.merit + MARGIN):
+        if not self.more_to_search or self.seconds is None or (alive and alive[0].merit > best.merit + MARGIN):
             return
         reserved = (2 * self.options.confirm + 2 * REAL_WAYS * self.options.students) * judge.cost
         left = LEFT * (self.seconds - self.runs.spent()) - reserved
-        ways = self.once(
+        found = self.once(
             "more ways to keep real samples",
-            lambda: self.runs.search_real(made_of, left) if left > SEARCHING * (self.seconds or 0.0) else [],
+            lambda: self.runs.search_real(made_of, left) if left > SEARCHING * (self.seconds or 0.0) else {"ways": []},
         )
-        self.last_found = list(ways)
+        self.last_found = ways = list(found["ways"])
         known = {e.candidate.name for e in self.entries}
         for way in [way for way in ways if way not in known]:
             entry = Entry(candidate=Candidate.parse(way))
