@@ -78,7 +78,7 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """Ways to make a set, by the kind of input."""
 STUDENTS: dict[str, tuple[str, ...]] = {"image": ("convnet-d3-w32",), "table": ("mlp-w128", "forest", "linear-model")}
-BITS = {"free": 2.2, "rate": 1.9}
+FIRST_BITS = 2.0
 """Bits of a value that the first plan shares the bytes out by, of codecs that can be coarser."""
 FILL = 1.02
 """Values are a little harder to code at the end than after a few steps."""
@@ -119,7 +119,7 @@ class Bench:
     """One data set: its parts, and the results so far."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.name = args, Path(args.data).stem
+        self.args, self.name, self.arms = args, Path(args.data).stem, ARMS
         data = potstill.load_data(args.data, **({"label": args.label} if args.label else {}))
         assert isinstance(data.train, TensorSource)
         assert data.test is not None
@@ -208,7 +208,7 @@ class Bench:
         return potstill.load(path)
 
     def plan(self, size: int, arm: str, path: Path) -> None:
-        bits = BITS.get(arm)
+        bits = FIRST_BITS if "step:" in self.arms[self.kind][arm]["codec"] else None
         for _ in range(2 if bits else 1):
             marks: list[float] = []
             small = self.run(size, arm, PROBE_SEED, 12, bits, progress=lambda _, m=marks: m.append(time.process_time()))
@@ -220,7 +220,7 @@ class Bench:
     def run(
         self, size: int, arm: str, seed: int, steps: int, bits: float | None = None, **more: Any
     ) -> potstill.Distilled:
-        options = dict(ARMS[self.kind][arm])
+        options = dict(self.arms[self.kind][arm])
         if bits:
             options["codec"] += f",bits={bits:.3f}"
         return potstill.distill(

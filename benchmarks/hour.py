@@ -19,16 +19,12 @@ arms are printed: nothing is chosen here. Results: results/hour/DATA-BYTES.json,
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from frontier import COSINE, STUDENTS, Bench
-
-import potstill
-from potstill.core import Splits
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -88,6 +84,7 @@ class Hour(Bench):
 
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)
+        self.arms = {"image": ARMS}
         self.path = args.out / f"{self.name}-{args.bytes}.json"
         self.found: dict[str, Any] = (
             json.loads(self.path.read_text())
@@ -96,49 +93,14 @@ class Hour(Bench):
         )
 
     def arm(self, arm: str, seed: int) -> None:
-        seconds = round(self.args.seconds)
-        small = self.small(arm, seed, seconds)
+        small = self.distilled(self.args.bytes, arm, seed)
         pair = (small.model_space(), small.labels)
         for network in NETWORKS:
-            self.once(f"{arm}|{seconds}|{seed}|{network}", lambda n=network: {
+            self.once(f"{arm}|{round(self.args.seconds)}|{seed}|{network}", lambda n=network: {
                 "accuracy": self.accuracy(n, self.test, [pair])[0], "bytes": small.metadata["bytes"]["total"],
                 "items": len(small), "steps": small.metadata["cost"]["steps"], "students": self.args.students,
                 "clock": small.metadata["cost"]["seconds"], "codec": small.metadata["codec"]["name"],
             })  # fmt: skip
-
-    def small(self, arm: str, seed: int, seconds: int) -> potstill.Distilled:
-        """The set of that arm, made once."""
-        path = self.args.cache / f"{self.name}-{self.args.bytes}-{arm}-{seconds}s-{seed}.safetensors"
-        if not path.exists():
-            plan = self.planned(arm, seconds)
-            self.make(arm, seed, plan["steps"], plan).save(path)
-        return potstill.load(path)
-
-    def planned(self, arm: str, seconds: int) -> dict[str, Any]:
-        """Return the steps that the seconds buy, and the bits of a value that inputs are counted by."""
-        path = self.args.cache / f"{self.name}-{self.args.bytes}-{arm}-{seconds}s.plan"
-        if not path.exists():
-            plan: dict[str, Any] = {"bits": None}
-            coarse = "rate=" in ARMS[arm]["codec"] or "aware=" in ARMS[arm]["codec"]
-            if coarse:
-                plan["bits"] = 2.0
-            for _ in range(2 if coarse else 1):
-                marks: list[float] = []
-                small = self.make(arm, 1000, 12, plan, lambda _, m=marks: m.append(time.process_time()))
-                if coarse:
-                    plan["bits"] = max(0.3, plan["bits"] * 1.02 * small.metadata["bytes"]["total"] / self.args.bytes)
-            plan["steps"] = max(20, int(seconds / ((marks[-1] - marks[2]) / (len(marks) - 3))))
-            path.write_text(json.dumps(plan))
-        return dict(json.loads(path.read_text()))
-
-    def make(self, arm: str, seed: int, steps: int, plan: dict[str, Any], progress: Any = None) -> potstill.Distilled:
-        options = dict(ARMS[arm])
-        if plan["bits"]:
-            options["codec"] += f",bits={plan['bits']:.3f}"
-        return potstill.distill(
-            Splits(train=self.train, test=None), seed=seed, device="cpu", executor="serial",
-            **{**options, "bytes": self.args.bytes, "iterations": steps, "progress": progress},
-        )  # fmt: skip
 
     def real(self) -> None:
         """Coded real samples: searched and scored with each network."""
