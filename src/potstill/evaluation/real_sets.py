@@ -326,10 +326,9 @@ class RealSetSearch:
             return
         soft = self._soft_of(trial.way.group)
         for n in range(have, students):  # a draw of a coded file may hold fewer
-            drawn = trial.way.selection == "random"
 
-            def order_of(most: int, draw: int = n, drawn: bool = drawn) -> Order:
-                return self._order(trial.way.group, draw, None if drawn else most)
+            def order_of(most: int, draw: int = n) -> Order:
+                return self._order(trial.way.group, draw, None if trial.way.selection == "random" else most)
 
             order, fitting = self._fitting_order(self._fit, trial, order_of, soft)
             trial.per_class = max(trial.per_class, fitting)  # the next draws begin there
