@@ -14,3 +14,4 @@ def test_the_page_says_what_the_file_takes_beside_what_the_set_does(tmp_path: Pa
     shown = "".join(map(str, storage(entry) or []))
     assert entry.file_bytes == path.stat().st_size > entry.card["bytes"]["total"]
     assert "The file, with its metadata" in shown
+    assert "Positions in the real data" in shown

@@ -142,6 +142,11 @@ def test_what_auto_kept_is_the_verdict_with_and_without_a_scorecard(with_scoreca
     score = held if with_scorecard else None
     gained = judge_scorecard(score, auto((-0.02, 0.03)))
     assert gained.text == "Keep 121 real pictures of petals as JPEG: distilling shows no gain here"
+    untried = auto((-0.02, 0.03))
+    untried["choice"]["difference"] = None
+    assert (
+        judge_scorecard(score, untried).text == "Keep 121 real pictures of petals as JPEG: no way to distil was tried"
+    )
     lost = judge_scorecard(score, auto((-0.06, -0.02)))
     assert (lost.kind, lost.text[-36:]) == ("worse", "as JPEG: distilling loses 4.0 points here"[-36:])
     assert "held-out training data" in lost.reason

@@ -13,6 +13,10 @@ from potstill.reports.tables import note, row, size_value, table
 __all__ = ["commands", "provenance", "storage"]
 
 
+_PARTS = {"index": "Positions in the real data"}
+"""Names of parts of a set that are not their keys."""
+
+
 def storage(entry: Entry) -> list[Html] | None:
     held = entry.card_section("bytes") or entry.scorecard_section("bytes")
     cost = entry.card_section("cost")
@@ -20,7 +24,7 @@ def storage(entry: Entry) -> list[Html] | None:
     out: list[Html] = []
     if total is not None:
         real, basis = _source_bytes(entry)
-        rows = {key.capitalize(): to_number(held.get(key)) for key in ("inputs", "labels", "decoder")}
+        rows = {_PARTS.get(key, key.capitalize()): to_number(size) for key, size in held.items() if key != "total"}
         rows["Total"] = total
         if entry.file_bytes is not None:
             rows["The file, with its metadata"] = float(entry.file_bytes)

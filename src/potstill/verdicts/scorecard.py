@@ -182,12 +182,16 @@ def _judge_kept_samples(about: _Set, card: Mapping[str, Any]) -> Verdict:
     how = stored_as(mapping_of(card.get("codec")).get("name"))
     many = f"real {about.noun}" if about.items is None else count_noun(about.items, f"real {about.noun}")
     lost = gap is not None and gap.side(_HELD_OUT) < 0
-    why = gap.loss(_HELD_OUT) if lost and gap is not None else "shows no gain"
+    if gap is None:
+        why = "no way to distil was tried"
+    else:
+        why = f"distilling {gap.loss(_HELD_OUT) if lost else 'shows no gain'} here"
     return Verdict(
         kind="worse" if lost else "not told apart",
-        text=f"Keep {many}{about.of_source}{f' {how}' if how else ''}: distilling {why} here",
+        text=f"Keep {many}{about.of_source}{f' {how}' if how else ''}: {why}",
         reason="" if gap is None else f"On held-out training data, distilled minus real: {gap.interval(_HELD_OUT)}.",
-        advice="The file holds these samples; a longer time limit lets distilling go on.", difference=gap,
+        advice="The file holds these samples; a longer time limit lets distilling "
+        + ("go on." if gap is not None else "begin."), difference=gap,
     )  # fmt: skip
 
 
