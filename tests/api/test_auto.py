@@ -259,6 +259,9 @@ def test_a_short_limit_tries_few_candidates_and_names_the_others(few, three_step
     for side in left:
         assert side == [False] * halving.FEWEST + [True] * (len(side) - halving.FEWEST), "the last are left out"
     assert sum(left[1]) > 0
+    shown = describe_choice(answer.choice)
+    assert shown.count(halving.NO_TIME) == 1, "a reason is printed once, after all that it left out"
+    assert "random in uint4" in shown
 
 
 def test_items_are_taken_for_the_bytes_of_real_samples(digits):

@@ -105,8 +105,10 @@ class Candidate:
     def describe(self) -> str:
         """For people: method, what is stored, in which bits."""
         over = "" if self.parametrization is None else f" over {self.parametrization}"
-        settings = f" ({', '.join(f'{n} {v}' for n, v in self.options)})" if self.options else ""
-        return f"{self.method}{over}{settings}{'' if self.codec is None else f' in {self.codec}'}"
+        options = dict(self.options)
+        method = options.pop("selection") if self.method == "real" and "selection" in options else self.method
+        settings = f" ({', '.join(f'{n} {v}' for n, v in options.items())})" if options else ""
+        return f"{method}{over}{settings}{'' if self.codec is None else f' in {self.codec}'}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -197,10 +197,11 @@ def describe_choice(choice: Mapping[str, Any]) -> str:
         for row in table
     ]
     lost = [t for t in choice["tried"] if t["left_out"] is not None]
+    by_reason: dict[str, list[str]] = {}
+    for t in lost:
+        by_reason.setdefault(t["left_out"], []).append(Candidate.parse(t["name"]).describe())
     if lost:
-        lines.append(
-            "Left out: " + "; ".join(f"{Candidate.parse(t['name']).describe()} ({t['left_out']})" for t in lost)
-        )
+        lines.append("Left out: " + "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items()))
     return "\n".join([*lines, choice["text"]])
 
 
