@@ -50,6 +50,7 @@ def unseen(root: Path) -> str:
     """A row for each data set that the schedule was not made on: the grid's best, the best real samples, and auto."""
     rows: list[list[object]] = []
     machine: dict[str, Any] = {}
+    worse = choices = 0
     for found, gaps, whole in repeated_gaps(root, "auto_unseen"):
         machine, grid = found["machine"], _grid(found)
         means = {name: 100 * float(right.mean()) for name, right in grid.items()}
@@ -58,6 +59,7 @@ def unseen(root: Path) -> str:
         behind_real = [
             paired_loss(grid["real"], _right(found, cell), confidence=0.975) for cell in found["auto"].values()
         ]
+        worse, choices = worse + _worse(behind_real), choices + len(gaps)
         rows.append(
             [
                 f"{found['data']}, {found['bytes']:,} bytes", f"`{best}` {means[best]:.1f}", f"{real:.1f}",
@@ -74,7 +76,8 @@ def unseen(root: Path) -> str:
     ]  # fmt: skip
     return (
         f"{table(head, rows)}\n\n{machine['processor']}, one thread of a busy machine, torch {machine['torch']}. "
-        "`benchmarks/unseen_data.py`, `benchmarks/auto.py`"
+        f"`benchmarks/unseen_data.py`, `benchmarks/auto.py`\n\n**{worse} of {choices} choices are significantly worse "
+        "than coded real samples.**"
     )
 
 
