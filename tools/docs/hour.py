@@ -18,19 +18,21 @@ def ablation(root: Path) -> str:
     rows: list[str] = []
     for path in sorted((root / "results/hour").glob("*.json")):
         found = json.loads(path.read_text())
-        rows += [_real(found), *_arms(found)]
+        rows += [*_real(found), *_arms(found)]
     head = ["data", "set", "seconds", "items", "bytes", *NETWORKS.values()]
     return "\n".join([_row(head), _row(["---"] * len(head)), *rows])
 
 
-def _real(found: dict[str, Any]) -> str:
+def _real(found: dict[str, Any]) -> list[str]:
     cells = [found["cells"].get(f"real|{network}") for network in NETWORKS]
+    if not any(cells):
+        return []
     ways = [f"{c['selection']}, `{c['codec']}`, {c['labels']}" for c in cells if c]
     sizes = [[f"{c[name]:,}" for c in cells if c] for name in ("items", "bytes")]
-    return _row([
+    return [_row([
         found["data"], "real: " + "; ".join(dict.fromkeys(ways)), "", *("; ".join(dict.fromkeys(s)) for s in sizes),
         *(_mean(c["sets"]) if c else "" for c in cells),
-    ])  # fmt: skip
+    ])]  # fmt: skip
 
 
 def _arms(found: dict[str, Any]) -> list[str]:
