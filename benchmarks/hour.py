@@ -36,7 +36,7 @@ BASE: dict[str, Any] = {**COSINE, "codec": RATE}
 ARMS: dict[str, dict[str, Any]] = {
     "base": BASE,
     "no-price": {**BASE, "codec": "step:width=1.0,aware=False"},
-    "hard": {**BASE, "labels": "classes"},
+    "hard": {**BASE, "labels": "hard"},
     "positions-36": {**BASE, "parametrization": "shared-frequency:positions=36"},
     "positions-144": {**BASE, "parametrization": "shared-frequency:positions=144"},
     "pixels-2-bits": {**BASE, "parametrization": "pixels", "codec": "uint2"},

@@ -85,16 +85,18 @@ class EtaEstimator:
 
 
 class ProgressReporter(AbstractContextManager["ProgressReporter"]):
-    """Progress of one task at a time; ``quiet`` shows nothing. Text is never read as markup.
+    """Progress of one task at a time; ``quiet`` shows warnings alone, ``silent`` nothing. Text is never read as markup.
 
     Attributes:
         command_line: messages name options as the command line does.
     """
 
-    def __init__(self, *, quiet: bool, min_seconds: float = 0.0, command_line: bool = False) -> None:
+    def __init__(
+        self, *, quiet: bool = False, silent: bool = False, min_seconds: float = 0.0, command_line: bool = False
+    ) -> None:
         """Create a reporter that says nothing in a task's first ``min_seconds``."""
         self.command_line = command_line
-        self._quiet = quiet
+        self._quiet, self._silent = quiet or silent, silent
         self._min_seconds = min_seconds
         self._task_name, self._steps_name, self._hint = "", "", ""
         self._started = self._last_line = 0.0
@@ -135,6 +137,8 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
 
     def warn(self, text: str) -> None:
         """Print a highlighted line that stays, also when ``quiet``."""
+        if self._silent:
+            return
         with self._lock:
             loud = f"potstill: WARNING: {one_line(self.format_options(text))}"
             if self._bar is not None:

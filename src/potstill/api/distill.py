@@ -17,6 +17,7 @@ from potstill.errors import PotstillError
 from potstill.execution import Executor
 from potstill.execution.memory import return_freed_memory
 from potstill.runs.arguments import StepCallback, progress_context
+from potstill.runs.fill import fill_bytes
 from potstill.runs.loggers import LogOption
 from potstill.runs.resolve import resolve_run
 from potstill.runs.runner import execute
@@ -33,6 +34,7 @@ def distill(
     ipc: int | None = None,
     items: int | None = None,
     bytes: int | str | None = None,
+    planned_bytes: int | None = None,
     balance: str | None = None,
     preset: str | None = None,
     seed: int = 0,
@@ -78,6 +80,9 @@ def distill(
             none.
         items: size budget: items in all. Default: none.
         bytes: size budget: stored bytes in all, labels counted: a number, or text such as ``20kB``. Default: none.
+        planned_bytes: bytes that the inputs of a synthetic set are planned by, as if their values were not entropy
+            coded; what is then too large is stored coarser or shortened. Default: as many as fill ``bytes``, found by
+            short runs where these can tell (`potstill.runs.fill`).
         balance: division of ``items`` and ``bytes`` among classes: ``natural``, in proportion to the samples of each
             class and at least one of each (default), or ``equal``.
         preset: length of a method given by name: ``quick`` (minutes on a laptop), ``good`` (about an hour) or
@@ -151,8 +156,8 @@ def distill(
         ((1, 8, 8), 0)
     """
     spec = RunSpec(
-        data=data, method="dm" if method is None else method, ipc=ipc, items=items, bytes=bytes, balance=balance,
-        preset=preset, seed=seed,
+        data=data, method="dm" if method is None else method, ipc=ipc, items=items, bytes=bytes,
+        planned_bytes=planned_bytes, balance=balance, preset=preset, seed=seed,
         network=network, parametrization=parametrization, labels=labels, augment=augment, zca=zca, codec=codec,
         device=device, scores=scores, networks=networks, experts=experts, initial=initial, class_shards=class_shards,
         options=options,
@@ -208,6 +213,7 @@ def run(spec: RunSpec, limits: RunLimits | None = None, io: RunIO | None = None)
             check_snapshots(resolved.name, resolved.method, resolved.problem.train)
         if output is not None:
             output.check(resolved.files)
+        resolved = fill_bytes(spec, resolved, limits, io, reporter)
         small = execute(resolved, limits, io, reporter, output=output)
         if output is not None and small.path is None:
             return_freed_memory()  # the state is gone, and the file is written as one piece

@@ -14,6 +14,7 @@ from potstill.core import Source, Splits
 from potstill.dataset_file import Distilled
 from potstill.evaluation.real_set_space import ROUNDS
 from potstill.execution import resolve_executor
+from potstill.runs.fill import SHORT_TIME, can_fill, find_planned_bytes
 from potstill.runs.loop import Progress
 from potstill.runs.resolve import ResolvedRun, resolve_run
 from potstill.runs.runner import execute
@@ -71,20 +72,38 @@ class CandidateRuns:
             codec = spec_of_way(spec, way).codec
             labels = "" if way.labels == "hard" else f",labels={way.labels}"
             found.append(f"real:selection={way.selection}{labels}%{codec}")
-        return {"ways": list(dict.fromkeys(found)), "complete": search.space.rounds == ROUNDS}
+        return {"ways": list(dict.fromkeys(found)), "complete": search.space.rounds == ROUNDS and not search.is_late}
 
-    def resolve(self, candidate: Candidate, train: Source, iterations: int | None = None) -> ResolvedRun:
-        """Return the candidate's run on ``train``; without ``iterations`` no schedule of it ends."""
+    def resolve(
+        self, candidate: Candidate, train: Source, iterations: int | None = None, planned_bytes: int | None = None
+    ) -> ResolvedRun:  # fmt: skip
+        """Return the candidate's run on ``train``; without ``iterations`` no schedule of it ends.
+
+        Args:
+            planned_bytes: as `plan_bytes` returned them.
+        """
         options = dict(candidate.options)
         if not candidate.is_real:
             options.setdefault("iterations", ENDLESS if iterations is None else max(1, iterations))
         return resolve_run(
             dataclasses.replace(
                 self.spec, data=dataclasses.replace(self.splits, train=train, test=None), method=candidate.method,
-                ipc=None, items=None, bytes=self.bytes, balance=self.balance, preset="quick",
-                parametrization=candidate.parametrization, codec=candidate.codec, options=options,
+                ipc=None, items=None, bytes=self.bytes, planned_bytes=planned_bytes, balance=self.balance,
+                preset="quick", parametrization=candidate.parametrization, codec=candidate.codec, options=options,
             )
         )  # fmt: skip
+
+    def plan_bytes(self, candidate: Candidate, train: Source, seconds: float) -> int | None:
+        """Return the bytes to plan the candidate's inputs by, so that they fill the budget; ``None``: as packed.
+
+        Args:
+            seconds: time that the short runs may take.
+        """
+        limits = RunLimits(time_limit=TimeLimit(seconds / SHORT_TIME / 2))
+        run = self.resolve(candidate, train)
+        if not can_fill(run, limits):
+            return None
+        return find_planned_bytes(run, lambda planned: self.resolve(candidate, train, None, planned), self.io, limits)
 
     def run(
         self, entry: Entry, run: ResolvedRun, steps: int | None, checkpoint: Path | None, *, limit: float | None = None,
@@ -103,7 +122,7 @@ class CandidateRuns:
             if progress is not None:
                 progress(event)
 
-        silent = ProgressReporter(quiet=True)
+        silent = ProgressReporter(silent=limit is not None, quiet=True)
         started = self.spent()
         resume = checkpoint is not None and checkpoint.exists()
         io = dataclasses.replace(

@@ -47,6 +47,8 @@ class Candidate:
     """``None``: as a budget in bytes is written by default."""
     steps: tuple[int, ...] = ()
     """In all, at the end of each rung and of the final run; empty: as many as the time buys."""
+    planned_bytes: int | None = None
+    """Bytes that its inputs are planned by (`potstill.RunSpec`); ``None``: found by short runs where a clock allows."""
 
     @classmethod
     def parse(cls, text: str) -> "Candidate":
@@ -72,18 +74,24 @@ class Candidate:
             raise PotstillError(f"candidate {text!r}: steps must be whole numbers; it is {SPELLED}") from error
         if list(steps) != sorted(steps) or any(n < 0 for n in steps):
             raise PotstillError(f"candidate {text!r}: steps are counted in all, so they rise; it is {SPELLED}")
+        planned = options.pop("planned_bytes", None)
+        if planned is not None and (type(planned) is not int or planned < 1):
+            raise PotstillError(f"candidate {text!r}: planned_bytes must be a whole number of at least 1")
         registry.make_method(method, options)
         if parametrization:
             registry.resolve("parametrizations", parametrization.partition(":")[0])
         return cls(
             method=method, options=tuple(options.items()), parametrization=parametrization or None,
-            codec=codec or None, steps=steps,
+            codec=codec or None, steps=steps, planned_bytes=planned,
         )  # fmt: skip
 
     @property
     def name(self) -> str:
-        """It without its steps, as it is spelled."""
-        settings = ",".join(f"{name}={value}" for name, value in self.options)
+        """It without its steps and planned bytes, as it is spelled."""
+        return self._format(self.options)
+
+    def _format(self, options: Sequence[tuple[str, Any]]) -> str:
+        settings = ",".join(f"{name}={value}" for name, value in options)
         over = "" if self.parametrization is None else f"/{self.parametrization}"
         written = "" if self.codec is None else f"%{self.codec}"
         return f"{self.method}{':' + settings if settings else ''}{over}{written}"
@@ -99,8 +107,9 @@ class Candidate:
         return self.method == "real" and self.codec is None and "selection" not in dict(self.options)
 
     def format(self, steps: Sequence[int] = ()) -> str:
-        """It with so many steps."""
-        return self.name + (f"@{','.join(map(str, steps))}" if steps else "")
+        """It with its planned bytes, and so many steps."""
+        planned = () if self.planned_bytes is None else (("planned_bytes", self.planned_bytes),)
+        return self._format((*planned, *self.options)) + (f"@{','.join(map(str, steps))}" if steps else "")
 
     def describe(self) -> str:
         """For people: method, what is stored, in which bits."""

@@ -32,8 +32,14 @@ CHOOSING = 0.7
 """Part of the time that choosing may take; the rest makes the answer of all data."""
 SEARCHING = 0.25
 """Part of the time for the search for the best real samples."""
+REAL_SAMPLES = 0.3
+"""Part of the time after which no further way to keep real samples is made."""
+EXTRA = 0.1
+"""Part of the time that real samples in twice the bytes may take."""
 LEFT = 0.9
 """Part of the time that is left which searching on for real samples may take."""
+PLANNING = 0.4
+"""Part of a candidate's share of the time that the short runs may take which say how many inputs fill its bytes."""
 JUDGING = 0.25
 """Part of the time for training students."""
 STUDENT_STEPS = (100, 300)
@@ -105,13 +111,16 @@ class Race:
         """Real samples are made and judged, by one student each and by more as long as they are not behind."""
         reals = [e for e in self.entries if e.candidate.is_real]
         make: NetworkFactory | None = None
+        there: list[Entry] = []
         for entry in reals:
             try:
+                if len(there) >= FEWEST and self.once(f"no time for {entry.candidate.name}", self._real_is_late):
+                    raise PotstillError(NO_TIME)
                 run = self.runs.resolve(entry.candidate, made_of)
                 entry.distilled, make = self.runs.run(entry, run, None, None), make or run.problem.network
+                there.append(entry)
             except PotstillError as error:
                 entry.left_out = str(error)
-        there = [e for e in reals if e.distilled]
         if make is None or not there:
             raise PotstillError(f"auto: no real samples fit: {reals[0].left_out}")
 
@@ -138,8 +147,14 @@ class Race:
             entry.end_rung()
         return used
 
+    def _real_is_late(self) -> bool:
+        return self.seconds is not None and self.runs.spent() > REAL_SAMPLES * self.seconds
+
     def with_twice_the_bytes(self, rival: Entry, judge: Judge, made_of: Source) -> Entry | None:
-        """Return the best real samples in twice the bytes, judged by as many students; ``None``: there are no more."""
+        """Return the best real samples in twice the bytes, judged by as many students; ``None``: there are no more, or
+        they would take too much of the time."""
+        if self.once("no time for twice the bytes", lambda: self._is_costly(3 * rival.setup + judge.cost)):
+            return None
         runs = dataclasses.replace(self.runs, bytes=2 * self.runs.bytes)
         more = Entry(candidate=rival.candidate)
         try:
@@ -150,6 +165,10 @@ class Race:
             return None
         judge.train_missing(more, "twice the bytes", len(rival.merit_rows))
         return more
+
+    def _is_costly(self, seconds: float) -> bool:
+        """Return whether so many seconds are more than `EXTRA` of the time limit."""
+        return self.seconds is not None and seconds > EXTRA * self.seconds
 
     def best_real(self) -> Entry:
         """Return the first of the real samples that are not behind the best: what is told apart by luck alone may be so
@@ -202,7 +221,8 @@ class Race:
         others = [e for e in self.entries if not e.candidate.is_real and e.left_out is None]
         for number, entry in enumerate(others):
             try:
-                entry.run = self.runs.resolve(entry.candidate, made_of)
+                entry.planned_bytes = self._planned_bytes(entry, number, others, made_of)
+                entry.run = self.runs.resolve(entry.candidate, made_of, None, entry.planned_bytes)
                 if self.seconds is not None:
                     found = self.once(f"first steps of {number}", partial(self._first, entry, number, others))
                     if found["left_out"]:
@@ -213,6 +233,18 @@ class Race:
             self.runs.reporter.report_count("first steps", number + 1, len(others))
         here = sum(e.left_out is None for e in others)
         return rung_sizes(here) if here else ()
+
+    def _planned_bytes(self, entry: Entry, number: int, others: Sequence[Entry], made_of: Source) -> int | None:
+        """Return the bytes that a candidate is planned by: its own, or what fills the budget, where there is time."""
+        if self.seconds is None or entry.candidate.planned_bytes is not None:
+            return entry.candidate.planned_bytes
+
+        def find() -> int | None:
+            left = PLANNING * (CHOOSING * (self.seconds or 0.0) - self.runs.spent()) / (len(others) - number)
+            return self.runs.plan_bytes(entry.candidate, made_of, left) if left > 0 else None
+
+        found: int | None = self.once(f"planned bytes of {number}", find)
+        return found
 
     def _first(self, entry: Entry, number: int, others: Sequence[Entry]) -> dict[str, Any]:
         """Run a few steps: return why the candidate is left out, or the seconds of a step."""

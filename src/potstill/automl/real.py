@@ -124,14 +124,13 @@ def search_real_sets(
         quick = _narrowed(space_of(dataclasses.replace(where, quick=True)), spec, budget.unit)
         shorter = _shorter(quick, by_centres=_has_cheap_centres(where, quick, clock.remaining))
         space = next((s for s in shorter if one * s.count_students() <= SHARE * clock.remaining), shorter[-1])
-        if space is shorter[-1]:
-            reporter.note("there is no time to search how real samples are kept best; a longer limit does")
     seconds = one * space.count_students()
     reporter.expect("how to keep real samples", seconds, f"real tries up to {space.count_students()} small students")
     if executor is None:
         executor = Serial() if seconds < SHORT_SECONDS else choose_executor(space.rounds[-1], small.device, small)
     where = dataclasses.replace(where, executor=executor)
-    search = RealSetSearch(where=where, space=space, say=reporter.report_count).run()
+    most = None if clock is None else clock.remaining
+    search = RealSetSearch(where=where, space=space, say=reporter.report_count, seconds=most).run()
     return search, time.monotonic() - started
 
 
@@ -146,12 +145,11 @@ def _has_cheap_centres(where: BaselineContext, space: RealSetSpace, seconds: flo
 
 
 def _shorter(quick: RealSetSpace, *, by_centres: bool) -> list[RealSetSpace]:
-    """Return a quick search and shorter ones: of one selection, of the two coarsest codecs of a family, of one way."""
+    """Return a quick search and shorter ones: of one selection, and of the two coarsest codecs of a family. The last
+    may be cut short by its time."""
     one = dataclasses.replace(quick, selections=("k-means" if by_centres else "random",), labels=quick.labels[:1])
     coarse = dataclasses.replace(one, rounds=(1,), codecs=tuple(family[-2:] for family in quick.codecs))
-    family = quick.codecs[0]
-    middle = dataclasses.replace(coarse, codecs=((family[len(family) // 2],),))
-    return [quick, one, dataclasses.replace(one, rounds=(1,)), coarse, middle]
+    return [quick, one, dataclasses.replace(one, rounds=(1,)), coarse]
 
 
 def _narrowed(space: RealSetSpace, spec: RunSpec, unit: str) -> RealSetSpace:

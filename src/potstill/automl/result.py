@@ -51,7 +51,8 @@ class Choice:
         winner = self.alive[0] if self.alive else None
         student_steps, runs, options = self.judge.probe.protocol.recipe.steps[0], self.race.runs, self.race.options
         again = [  # of real samples the best alone: they were told apart by students of another time
-            e.candidate.format(self._steps(e)) for e in self.race.entries
+            dataclasses.replace(e.candidate, planned_bytes=e.planned_bytes).format(self._steps(e))
+            for e in self.race.entries
             if e.left_out is None and (e is self.rival or not e.candidate.is_real)
         ]  # fmt: skip
         candidate, final = self.chosen_entry.candidate, self.final_steps
@@ -61,6 +62,7 @@ class Choice:
             "method": candidate.method, "preset": "quick",
             **({} if candidate.parametrization is None else {"parametrization": candidate.parametrization}),
             **({} if candidate.codec is None else {"codec": candidate.codec}),
+            **({} if (plan := self.chosen_entry.planned_bytes) is None else {"planned_bytes": plan}),
             **({} if final is None else {"steps": final, "iterations": max(1, final)}), **dict(candidate.options),
         }  # fmt: skip
         result: dict[str, Any] = {

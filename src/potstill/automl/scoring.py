@@ -123,6 +123,8 @@ class Entry:
 
     candidate: Candidate
     run: ResolvedRun | None = None
+    planned_bytes: int | None = None
+    """Bytes that its inputs are planned by; ``None``: those of the budget."""
     distilled: Distilled | None = None
     steps: int = 0
     """Made until now."""

@@ -8,6 +8,7 @@ selections, proportions and labels try the codecs that did best; last the best o
 What was chosen is measured, or saved, with fresh draws of all training data, packed and read back.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -87,6 +88,8 @@ class RealSetSearch:
     rows: SoftLabelFn | None = None
     """The teacher of soft labels for what is made of all training data; ``None``: made when it is needed."""
     say: Callback = lambda *_: None
+    seconds: float | None = None
+    """Time after which no further way is tried, two at least; ``None``: all are."""
     trials: list[Trial] = field(default_factory=list)
     trained: int = 0
     """Students until now."""
@@ -96,6 +99,12 @@ class RealSetSearch:
         self._soft: dict[str, SoftLabels] = {}
         self._orders: dict[tuple[str, bool, str, int], Order] = {}
         self._made: dict[tuple[str, bool, str], SoftLabels] = {}
+        self._started = time.monotonic()
+
+    @property
+    def is_late(self) -> bool:
+        """True where the time is over; then some ways may be untried."""
+        return self.seconds is not None and time.monotonic() - self._started > self.seconds and self.trained >= 2
 
     @cached_property
     def probe(self) -> Probe:
@@ -125,7 +134,7 @@ class RealSetSearch:
         if len(first) == 1 and not others:
             return self  # there is nothing to choose
         alive = self._halve(first, self.space.rounds[:-1] if others else self.space.rounds)
-        if others:
+        if others and not self.is_late:
             best = [t.way.codec for t in sorted(first, key=_rank)[: self.space.shared]]
             more = [
                 t for group in others for codec in best if (t := self._new(self._way(group, codec), first)) is not None
@@ -310,10 +319,12 @@ class RealSetSearch:
         alive = ways
         for students in rounds:
             for trial in alive:
-                self._train(trial, students)
+                if not self.is_late:
+                    self._train(trial, students)
+            alive = [trial for trial in alive if len(trial.rows) >= min(students, max(len(t.rows) for t in alive))]
             alive = sorted(alive, key=lambda t: -t.merit)
             for trial in alive:
-                trial.rounds = max(trial.rounds, students)
+                trial.rounds = max(trial.rounds, min(students, len(trial.rows)))
             if students != rounds[-1]:
                 left = [t for t in alive if not t.is_behind(alive[0])]
                 alive = left[: max(self.space.finalists, -(-len(alive) // 2))]

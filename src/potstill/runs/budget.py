@@ -40,11 +40,19 @@ from potstill.rng import generator
 from potstill.runs.coded_samples import count_coded_samples, estimate_coded_share
 from potstill.tasks import Classification, get_targets, get_task, is_ragged, split_targets, target_mask
 
-__all__ = ["allocate_budget", "coarsen_to_fit", "describe_proportions", "quantization_aware", "resolve_codec"]
+__all__ = [
+    "MOST_FILLED",
+    "allocate_budget",
+    "coarsen_to_fit",
+    "describe_proportions",
+    "is_stored_as_is",
+    "quantization_aware",
+    "resolve_codec",
+]
 
 _RANGES = 64
 """Bytes reserved for the ranges of a payload's tensors that are too small to have several."""
-_TRIED = 1 << 22
+MOST_FILLED = 1 << 22
 """Bytes up to which what a budget holds is found by packing it, and not by a rule."""
 _CODED_LABELS = 0.2
 """Part of their packed bytes that soft labels of real samples are planned to take; samples that are then too many are
@@ -92,12 +100,12 @@ def resolve_codec(
         return None, Exact() if selects else Uniform(bits=8)
     made = stored_by(codec) if isinstance(codec, str) else codec
     if isinstance(made, ContextCodec):
-        if not (isinstance(sample, Tensor) and (selects or _plain(decoder))):
+        if not (isinstance(sample, Tensor) and (selects or is_stored_as_is(decoder))):
             raise PotstillError(
                 f"codec {format_codec(made)} writes whole inputs of one tensor; take parametrization pixels, or "
                 "another codec"
             )
-    elif _plain(decoder) or selects:  # a store of pictures alone says so before the work, and not after it
+    elif is_stored_as_is(decoder) or selects:  # a store of pictures alone says so before the work, and not after it
         for tensor in named_tensors(sample).values():
             if tensor.is_floating_point():
                 made.pack(tensor)
@@ -107,7 +115,7 @@ def resolve_codec(
     return made, made
 
 
-def _plain(decoder: Parametrization) -> bool:
+def is_stored_as_is(decoder: Parametrization) -> bool:
     """Tell whether inputs are stored as they are."""
     return isinstance(decoder, Pixels) or (isinstance(decoder, NamedInputs) and decoder.stores_as_is)
 
@@ -161,7 +169,7 @@ def allocate_budget(
             return texts(n) + index_bytes(n, len(train)) + 4 * n * info.weighted
 
         n = largest_fitting(lambda n: size(n) + other_bytes(n) <= most, 8 * most)
-        if most <= _TRIED and not spec.parts and not isinstance(store, ContextCodec):
+        if most <= MOST_FILLED and not spec.parts and not isinstance(store, ContextCodec):
             share = _CODED_LABELS if soft else 0.0
             n = count_coded_samples(
                 problem, store, most, lambda n: other_bytes(n) + math.ceil(share * labels(n)), soft, n
@@ -173,7 +181,7 @@ def allocate_budget(
                 'store fewer bits with `codec="uint4"`'
             )
         return _shared_out(problem, n) if natural else Budget(unit="items", amount=n).counts(k, 1), ()
-    if _plain(decoder):
+    if is_stored_as_is(decoder):
         packed = largest_fitting(lambda n: size(n) <= most, 8 * most)
         share = _coded_share(problem, store, packed, most) if packed >= k else 1.0  # one of each class fits for certain
 
@@ -192,7 +200,7 @@ def allocate_budget(
             return counts, tuple(count * one for count in counts)
         return (max(1, each),) * k, (each * one,) * k
     bits_of_one = bits_per_value(store, (64, one) if spec.parts else (64, *spec.shape), seen)
-    known = decoder.bounded and most <= _TRIED and not problem.decoder_assets
+    known = decoder.bounded and most <= MOST_FILLED and not problem.decoder_assets
 
     def spent(numbers: tuple[int, ...], exact: bool) -> int:
         """Bytes of a set of so many numbers of each class; 0 where they are too few for one input."""
@@ -216,7 +224,7 @@ def allocate_budget(
     def fitting(shared: Callable[[int], tuple[int, ...]], bound: int) -> int:
         """The greatest n whose ``shared(n)`` fits."""
         each = largest_fitting(lambda n: spent(shared(n), known) <= most, bound)
-        if not known and most <= _TRIED and not problem.decoder_assets:
+        if not known and most <= MOST_FILLED and not problem.decoder_assets:
             # Whole numbers, such as positions, are not written in the values' few bits, so the estimate may be too low.
             while (taken := spent(shared(each), True)) > most:
                 each = min(each - 1, each * most // taken)
@@ -239,7 +247,7 @@ def _coded_share(problem: Problem, store: Codec, n: int, most: int) -> float:
     inputs that are too many cannot be left out, as they are rounded while they are made."""
     if not isinstance(store, Uniform) or store.bits > _FEW_BITS or store.aware or store.rate:
         return 1.0
-    if problem.train.input.parts or most > _TRIED:
+    if problem.train.input.parts or most > MOST_FILLED:
         return 1.0
     return estimate_coded_share(problem, store, store.bits, n)
 
@@ -257,13 +265,23 @@ def coarsen_to_fit(
     """
     requested = format_codec(codec)
     for _ in range(_MAX_COARSER):
-        if most is None or not isinstance(codec, PlannedBits) or small.metadata["bytes"]["total"] <= most:
+        coarser = _coarser(codec)
+        if most is None or coarser is None or small.metadata["bytes"]["total"] <= most:
             break
-        codec = codec.coarser()
+        codec = coarser
         small = write(codec)
     if format_codec(codec) != requested:
         note(f"the set is written as {format_codec(codec)}: as {requested} it has more bytes than its budget")
     return small
+
+
+def _coarser(codec: Codec) -> Codec | None:
+    """Return the codec that loses a little more, in fewer bytes; ``None``: there is none."""
+    if isinstance(codec, PlannedBits):
+        return codec.coarser()
+    if isinstance(codec, Uniform) and codec.bits > 1 and not (codec.aware or codec.rate):
+        return dataclasses.replace(codec, bits=codec.bits - 1)
+    return None
 
 
 def _samples(problem: Problem) -> tuple[int, ...]:

@@ -97,6 +97,8 @@ class ResolvedRun:
     """``method`` and ``hash`` of the earlier set that the run starts from."""
     max_bytes: int | None = None
     """Size budget in bytes; ``None``: the budget is a number of items."""
+    planned_bytes: int | None = None
+    """Bytes that its inputs are planned by, where these are not ``max_bytes``."""
     files: tuple[str, ...] = ()
     """Paths of the data and of the user's own files, which the set is never written over."""
 
@@ -151,7 +153,8 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
     )
     soft = info.soft_labels or label_mode(method) != "hard"
     scored_labels = label_mode(method) == "scores"
-    counts, numbers = allocate_budget(problem, budget, sizing_codec, info, soft, scores=scored_labels)
+    planned = budget if spec.planned_bytes is None else dataclasses.replace(budget, amount=spec.planned_bytes)
+    counts, numbers = allocate_budget(problem, planned, sizing_codec, info, soft, scores=scored_labels)
     rounding = quantization_aware(decoder, codec, info.is_selection)
     problem = dataclasses.replace(problem, counts=counts, value_budget=numbers, parametrization=rounding, codec=codec)
     notes = (
@@ -170,7 +173,7 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
         reading=splits.reading, adjustments=(*notes, *method_notes), preset=preset, changed=changed,
         balance=budget.balance_name, zca=spec.zca, class_shards=spec.class_shards, scores=scores,
         provided_assets=spec.provided_assets, max_bytes=budget.amount if budget.unit == "bytes" else None,
-        files=(*splits.files, *input_files(inputs)),
+        planned_bytes=spec.planned_bytes, files=(*splits.files, *input_files(inputs)),
     )  # fmt: skip
     _check_provided_assets(run)
     if spec.class_shards is not None:
@@ -198,6 +201,7 @@ def run_identity(run: ResolvedRun) -> dict[str, Any]:
         **({} if train.input.horizontal_flip else {"mirrored": False}),
         "zca": run.zca,
         "balance": run.balance,
+        **({} if run.planned_bytes is None else {"planned_bytes": run.planned_bytes}),
         **(
             {"store": format_codec(rounding.codec), "learned": rounding.learned}
             if isinstance(rounding, QuantizationAware)

@@ -192,7 +192,7 @@ class _Execution:
             ),
             "balance": run.balance,
             **({} if run.class_shards is None else {"class_shards": run.class_shards}),
-            **{name: identity[name] for name in ("initial", "own_files") if name in identity},
+            **{name: identity[name] for name in ("initial", "own_files", "planned_bytes") if name in identity},
         }  # fmt: skip
 
     def _prepare(self) -> tuple[Problem, float]:
@@ -397,7 +397,9 @@ class _SetBuilder:
         self, values: tuple[Contents, Encoding], codec: Codec, metadata: Mapping[str, Any] | None = None
     ) -> Distilled:
         run, problem, loop, train = self.execution.run, self.problem, self.loop, self.problem.train
-        from_metadata = ("balance", "initial", "limits", "class_shards", "own_files", "run_digest")
+        from_metadata = (
+            "balance", "initial", "limits", "class_shards", "own_files", "planned_bytes", "run_digest",
+        )  # fmt: skip
         extra: dict[str, Any] = {
             "network": problem.network.name,
             "reading": dict(run.reading),

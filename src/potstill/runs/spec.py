@@ -50,6 +50,8 @@ class RunSpec:
     """Items in all."""
     bytes: int | str | None = None
     """Encoded bytes, a number or text such as ``20kB``."""
+    planned_bytes: int | None = None
+    """Bytes that the inputs are planned by, as if their values were not coded; ``None``: as many as fill ``bytes``."""
     balance: str | None = None
     """Division of ``items`` and ``bytes`` among classes: ``natural`` (default) or ``equal``."""
     preset: str | None = None
@@ -85,6 +87,11 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         _ = self.size_budget
+        if self.planned_bytes is not None and (self.bytes is None or self.planned_bytes < 1):
+            raise PotstillError(
+                f"planned_bytes must be at least 1 and go with a budget in bytes, but it is {self.planned_bytes}"
+                f"{' without one' if self.bytes is None else ''}; leave it out"
+            )
         if self.method != "auto":
             parse_preset(self.preset, self.method)
 

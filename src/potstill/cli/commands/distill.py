@@ -54,6 +54,9 @@ class RunOptions(JobOptions, DataCommand):
     """Size budget, instead: items in all."""
     bytes: Annotated[Bytes | None, optional("20kB")] = None
     """Size budget, instead: bytes in all (B, kB, MB, KiB, MiB)."""
+    planned_bytes: Annotated[int | None, optional("N")] = None
+    """Plan the inputs of a synthetic set by so many bytes, as if values were not entropy coded; what is then too large
+    is stored coarser. (default: as many as fill --bytes, by short runs)"""
     balance: Annotated[Literal["natural", "equal"] | None, optional("natural|equal")] = None
     """Share --items and --bytes in proportion to the classes' samples, or equally. (default: natural; with --ipc
     equal)"""
@@ -87,7 +90,7 @@ class RunOptions(JobOptions, DataCommand):
 
     options_of: ClassVar[Literal["method", "protocol"] | None] = "method"
     option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "Size": ("ipc", "items", "bytes", "balance"),
+        "Size": ("ipc", "items", "bytes", "planned_bytes", "balance"),
         "Steps and time": ("preset", "steps", "time_limit", "profile_steps", "checkpoint_every"),
         "Method and its parts": (
             "method", "recipe", "network", "parametrization", "labels", "augment", "zca", "codec", "seed",
@@ -122,6 +125,7 @@ class RunOptions(JobOptions, DataCommand):
 
         budget = {unit: int(n) for unit in ("ipc", "items", "bytes") if (n := getattr(self, unit)) is not None}
         names = (
+            "planned_bytes",
             "balance",
             "seed",
             "steps",

@@ -38,11 +38,6 @@ from potstill.uses.continual.stream import Step, step_source
 
 __all__ = ["REAL_MEMORIES", "Choice", "Context", "Made", "Memory", "Real", "Segment", "Streamed", "parse_memory"]
 
-FILLED, AIM = 0.93, 0.98
-"""Part of its share from which a made set counts as filling it, and that is aimed at."""
-TRIES, PLAN_STEPS = 4, 2
-"""Runs at most, and steps of those that only find the size."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
@@ -245,7 +240,12 @@ class Made:
                 "once; take random, balanced or reservoir"
             )
         source = step_source(context.train, step.train, step.classes)
-        small = self._within(source, context)
+        small = self._run(source, context)
+        if (size := baseline_byte_budget(small.metadata["bytes"])) > context.share:
+            raise PotstillError(
+                f"memory {self.name} does not fit one set of a step into {context.share:,} bytes: it has {size:,}; "
+                "give more bytes"
+            )
         y = small.labels
         if y.ndim == 1:
             y = torch.tensor(step.classes)[y.cpu()]
@@ -255,41 +255,15 @@ class Made:
         if not isinstance(x, Tensor):
             raise PotstillError(f"memory {self.name} holds inputs of several tensors, which no learner here takes")
         codec = str(small.metadata["codec"]["name"])
-        return (*state, Segment(x=x.to(source.device), y=y, bytes=_size_of(small), codec=codec))
+        return (*state, Segment(x=x.to(source.device), y=y, bytes=size, codec=codec))
 
-    def _within(self, source: TensorSource, context: Context) -> Distilled:
-        """Return a set that fills the share, whatever its values code to.
-
-        A budget is planned before it is known how well values will be coded. So short runs find the plan whose file
-        fills the share, and the run follows; it is repeated with a smaller plan where its file is too large.
-        """
-        share = planned = context.share
-        short = PLAN_STEPS if self.steps is None else min(PLAN_STEPS, self.steps)
-        fitting = share  # a set that is planned for the share is never larger
-        for _ in range(TRIES):
-            size = _size_of(self._run(source, context, planned, short))
-            if size <= share:
-                fitting = max(fitting, planned)
-                if size >= FILLED * share:
-                    break
-            planned = max(share, int(planned * share / size * AIM))
-        for planned in dict.fromkeys((fitting, (fitting + share) // 2, share)):
-            small = self._run(source, context, planned, self.steps)
-            if _size_of(small) <= share:
-                return small
-        raise PotstillError(f"memory {self.name} does not fit one set of a step into {share:,} bytes; give more bytes")
-
-    def _run(self, source: TensorSource, context: Context, planned: int, steps: int | None) -> Distilled:
+    def _run(self, source: TensorSource, context: Context) -> Distilled:
         spec = RunSpec(
-            data=Splits(train=source, test=None), method=self.method, bytes=planned, seed=context.seed,
+            data=Splits(train=source, test=None), method=self.method, bytes=context.share, seed=context.seed,
             balance="equal", preset=self.preset, parametrization=self.parametrization, codec=self.codec,
             device=str(source.device), network=self.network, options=dict(self.options),
         )  # fmt: skip
-        return run(spec, RunLimits(steps=steps), RunIO(progress=None, executor="serial"))
-
-
-def _size_of(small: Distilled) -> int:
-    return baseline_byte_budget(small.metadata["bytes"])
+        return run(spec, RunLimits(steps=self.steps), RunIO(progress=None, executor="serial"))
 
 
 def _fit(
