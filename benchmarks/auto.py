@@ -150,8 +150,9 @@ class Bench:
             "parametrization": candidate.parametrization, "codec": candidate.codec, "network": self.network,
             **dict(candidate.options),
         }  # fmt: skip
-        if candidate.is_real:
-            return self.distill(candidate.method, seed, **options), {}
+        if candidate.is_real:  # the search for the best real samples has as long as auto
+            limit = {"time_limit": self.args.auto_seconds} if candidate.is_searched else {}
+            return self.distill(candidate.method, seed, **options, **limit), {}
         marks: list[float] = []
 
         def seen(p: Any) -> None:

@@ -30,7 +30,7 @@ from potstill.evaluation.byte_matched_baselines import (
 )
 from potstill.evaluation.candidate_trials import BATCH, narrow_network
 from potstill.evaluation.forecast import measure_step_seconds
-from potstill.evaluation.real_set_space import RealSetSpace, RealWay, has_label_bits
+from potstill.evaluation.real_set_space import RealSetSpace, RealWay, has_label_bits, short_codecs
 from potstill.evaluation.real_sets import RealSetSearch, Trial, space_of
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
 from potstill.kinds import get_kind
@@ -122,7 +122,7 @@ def search_real_sets(
     clock = limits.clock
     if clock is not None and one * space.count_students() > SHARE * clock.remaining:
         quick = _narrowed(space_of(dataclasses.replace(where, quick=True)), spec, budget.unit)
-        shorter = _shorter(quick, by_centres=_has_cheap_centres(where, quick, clock.remaining))
+        shorter = _shorter(quick, train, by_centres=_has_cheap_centres(where, quick, clock.remaining))
         space = next((s for s in shorter if one * s.count_students() <= SHARE * clock.remaining), shorter[-1])
     seconds = one * space.count_students()
     reporter.expect("how to keep real samples", seconds, f"real tries up to {space.count_students()} small students")
@@ -144,12 +144,12 @@ def _has_cheap_centres(where: BaselineContext, space: RealSetSpace, seconds: flo
     return operations / OPERATIONS_PER_SECOND <= CENTRES * seconds
 
 
-def _shorter(quick: RealSetSpace, *, by_centres: bool) -> list[RealSetSpace]:
-    """Return a quick search and shorter ones: of one selection, and of the two coarsest codecs of a family. The last
-    may be cut short by its time."""
-    one = dataclasses.replace(quick, selections=("k-means" if by_centres else "random",), labels=quick.labels[:1])
-    coarse = dataclasses.replace(one, rounds=(1,), codecs=tuple(family[-2:] for family in quick.codecs))
-    return [quick, one, dataclasses.replace(one, rounds=(1,)), coarse]
+def _shorter(quick: RealSetSpace, train: Source, *, by_centres: bool) -> list[RealSetSpace]:
+    """Return a quick search and shorter ones: with a student of each way, and of the two coarsest codecs of a family.
+    The last may be cut short by its time."""
+    selections = tuple(s for s in quick.selections if s == "random" or (s == "k-means" and by_centres))
+    one = dataclasses.replace(quick, selections=selections, labels=quick.labels[:1], rounds=(1,))
+    return [quick, one, dataclasses.replace(one, codecs=short_codecs(train.input, quick.codecs))]
 
 
 def _narrowed(space: RealSetSpace, spec: RunSpec, unit: str) -> RealSetSpace:

@@ -15,6 +15,8 @@ levels    codes of ``bits`` bits, and ``.levels``, which they number
 uniform   codes of ``bits`` bits, and ``.low`` and ``.step`` along ``axis`` or one for all: ``low + step · q``
 step      codes of ``bits`` bits, and ``.step``: ``(least + q) · step``
 rows      codes of ``bits`` bits, rows of which are divided by their sum: probabilities
+cosine    codes of ``bits`` bits (items, channels, ``positions``), ``.step`` and ``.mean``: ``(least + q) · step`` are
+          cosine coefficients (`potstill.codecs.cosine`)
 small     smaller images, described by ``within``, enlarged to ``shape`` (`potstill.codecs.downsample`)
 mosaic    the bytes of one PNG, WebP or JPEG of all images, ``columns`` to a row (`potstill.codecs.mosaic`)
 palette   numbers of ``bits`` bits, one for each pixel, and ``.colours`` (palettes, K, c) (`potstill.codecs.palette`)
@@ -194,6 +196,7 @@ DECODERS: Mapping[str, Callable[[Encoded], Tensor] | str] = {
     "uniform": _uniform,
     "step": _step,
     "rows": _rows,
+    "cosine": "potstill.codecs.cosine:decode_cosine",
     "small": "potstill.codecs.downsample:decode_downsampled",
     "mosaic": "potstill.codecs.mosaic:decode_mosaic",
     "palette": "potstill.codecs.palette:decode_palette",

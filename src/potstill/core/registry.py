@@ -111,7 +111,7 @@ _PATHS: dict[Group, dict[str, str]] = {
         "float": "codecs.exact:Float", "exact": "codecs.exact:Exact", "uniform": "codecs.uniform:Uniform",
         "half": "codecs.downsample:Downsample", "mosaic": "codecs.mosaic:Mosaic", "apot": "codecs.apot:APoT",
         "step": "codecs.step:Step", "patches": "codecs.patches:Patches", "palette": "codecs.palette:Palette",
-        "basis": "pretraining.basis:BasisCodec",
+        "basis": "pretraining.basis:BasisCodec", "cosine": "codecs.cosine:Cosine",
     },
     "learners": {
         "linear-model": "evaluation.learners:LinearModel", "forest": "evaluation.learners:Forest",

@@ -12,7 +12,7 @@ from potstill.data.selection_order import SELECTIONS, selection_operations
 from potstill.kinds import get_kind
 from potstill.tasks import Classification, get_task
 
-__all__ = ["ROUNDS", "TIGHT_BYTES", "RealSetSpace", "RealWay", "candidate_codecs"]
+__all__ = ["ROUNDS", "TIGHT_BYTES", "RealSetSpace", "RealWay", "candidate_codecs", "has_label_bits", "short_codecs"]
 
 TIGHT_BYTES = 4096
 """Budget up to which images of a quarter of the size are tried too, if at least four pixels a side are left."""
@@ -22,6 +22,10 @@ UNEVEN = 1.25
 """Ratio of class sizes from which other proportions are tried, too."""
 MAX_SELECTION_OPERATIONS = 2e11
 """Operations up to which a selection other than random is tried: about a minute of a core."""
+LEAST_COSINE_SIDE = 16
+"""Pixels of a side from which pictures are tried as cosine coefficients."""
+COSINE_POSITIONS = (256, 144, 64, 36, 16)
+"""Coefficients of a channel that are tried, a quarter of the pixels at most."""
 _QUALITIES = (30, 60, 85)
 """Qualities of lossy picture files."""
 
@@ -142,10 +146,29 @@ def candidate_codecs(
     coloured = spec.shape[0] == 3
     whole, half = ("exact", "uint4", "uint2", "uint1"), ("half:bits=8", "half:bits=4", "half:bits=2", "half:bits=1")
     if quick:
-        return whole, half[1:], *((("mosaic:kind=jpeg,quality=50",),) if coloured else ())
+        return whole, half[1:], *_cosines(spec.shape)[-1:], *((("mosaic:kind=jpeg,quality=50",),) if coloured else ())
     quarter = ("half:bits=4,factor=4", "half:bits=2,factor=4", "half:bits=1,factor=4")
     small = (quarter,) if byte_budget <= TIGHT_BYTES and min(spec.shape[1:]) >= 16 else ()
-    return whole, half, *small, *_file_codecs(spec.shape)
+    return whole, half, *small, *_cosines(spec.shape), *_file_codecs(spec.shape)
+
+
+def _cosines(shape: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+    """Return families of few cosine coefficients, those of the coarser step last; none where there are few pixels."""
+    if min(shape[1:]) < LEAST_COSINE_SIDE:
+        return ()
+    positions = [n for n in COSINE_POSITIONS if n <= shape[1] * shape[2] // 4]
+    fine = [f"cosine:positions={n},width=0.25" for n in positions[:-2]]
+    return tuple(family for family in (tuple(fine), tuple(f"cosine:positions={n}" for n in positions)) if family)
+
+
+def short_codecs(spec: InputSpec, codecs: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """Return the codecs that a search without time tries, the most promising first, each a family of its own: the two
+    coarsest of each family, taken in turn."""
+    families = [family[-2:] for family in codecs]
+    if not _cosines(spec.shape) or len(families) < 2:
+        return tuple((codec,) for family in families for codec in family)
+    order = [*families[1:], families[0]]  # small pictures and cosines before whole pictures
+    return tuple((family[at],) for at in range(2) for family in order if at < len(family))
 
 
 def _file_codecs(shape: Sequence[int]) -> tuple[tuple[str, ...], ...]:

@@ -8,7 +8,7 @@ import math
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 __all__ = ["area_matrix", "bilinear_matrix", "dct2", "dct_matrix", "idct2", "resize", "shrink"]
@@ -74,6 +74,12 @@ def idct2(f: Float[Tensor, "*n u v"]) -> Float[Tensor, "*n u v"]:
     """Return the inverse of `dct2`: the orthonormal DCT-III over the last two axes."""
     h, w = f.shape[-2:]
     return dct_matrix(h, f.dtype, f.device).T @ f @ dct_matrix(w, f.dtype, f.device)
+
+
+def low_frequencies(h: int, w: int) -> Int[Tensor, " hw"]:
+    """Return the positions u · w + v of all coefficients in the order of rising u / h + v / w."""
+    u, v = (torch.arange(side, dtype=torch.float64) / side for side in (h, w))
+    return (u[:, None] + v).flatten().argsort(stable=True)
 
 
 def resize(x: Float[Tensor, "*n h w"], size: tuple[int, int]) -> Float[Tensor, "*n a b"]:

@@ -25,7 +25,7 @@ from torch import Generator, Tensor
 
 from potstill.core import DecodeContext, Payload, Problem
 from potstill.errors import PotstillError
-from potstill.functional.transforms import dct2, idct2
+from potstill.functional.transforms import dct2, idct2, low_frequencies
 from potstill.parametrize._shared import image_shape
 
 __all__ = ["Frequency", "by_frequency", "moments", "position_dtype"]
@@ -128,8 +128,7 @@ def position_dtype(shape: tuple[int, ...]) -> torch.dtype:
 
 def by_frequency(shape: tuple[int, ...]) -> Tensor:
     """Return all positions (h · w,) of images of ``shape`` in the order of u / h + v / w."""
-    u, v = (torch.arange(side, dtype=torch.float64) / side for side in shape[1:])
-    return (u[:, None] + v).flatten().argsort(stable=True)
+    return low_frequencies(*shape[1:])
 
 
 def moments(problem: Problem, c: int) -> tuple[Tensor, Tensor]:

@@ -111,6 +111,9 @@ def _code_shapes(metadata: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...]
         return {"": (tuple(shape), bits)}
     if codec == "halves":
         return {"": ((2, *shape), bits)}
+    positions = metadata.get("positions")
+    if codec == "cosine" and len(shape) >= 4 and type(positions) is int and positions >= 0:
+        return {"": ((math.prod(shape[:-3]), shape[-3], positions), bits)}
     if codec == "palette" and len(shape) >= 4:
         return {"": ((math.prod(shape[:-3]), 1, *shape[-2:]), bits)}
     if codec == "patches" and len(shape) >= 4:
