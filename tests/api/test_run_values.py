@@ -28,7 +28,8 @@ def test_keywords_are_the_fields_with_their_defaults():
 
 def test_each_keyword_reaches_its_field(monkeypatch: pytest.MonkeyPatch):
     given: dict[str, Any] = {
-        "method": "dc", "ipc": 2, "items": 3, "bytes": 4, "balance": "equal", "preset": "good", "seed": 5, "steps": 6,
+        "method": "dc", "ipc": 2, "items": 3, "bytes": 4, "planned_bytes": 40, "balance": "equal", "preset": "good",
+        "seed": 5, "steps": 6,
         "time_limit": 7.0, "network": "mlp", "parametrization": "tiles", "labels": "soft", "augment": "dsa",
         "zca": "mtt", "codec": "uint8", "device": "cpu", "checkpoint": "c", "resume": True, "checkpoint_every": 8.0,
         "progress": None, "preparing": print, "command": "potstill", "scores": "s", "executor": "serial",

@@ -31,6 +31,7 @@ MAKING = (
     | READING
     | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--preset", "--steps", "--time-limit", "--seed"}
     | {
+        "--planned-bytes",
         "--balance",
         "--network",
         "--parametrization",
