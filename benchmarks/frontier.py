@@ -51,6 +51,9 @@ from potstill.evaluation.model_baseline import make_model_baseline
 from potstill.evaluation.real_sets import RealSetSearch, space_of
 from potstill.execution import Serial
 from potstill.nn import factory_for
+from potstill.runs.fill import can_fill, find_planned_bytes
+from potstill.runs.resolve import resolve_run
+from potstill.runs.spec import RunIO, RunLimits, RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -78,10 +81,8 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """Ways to make a set, by the kind of input."""
 STUDENTS: dict[str, tuple[str, ...]] = {"image": ("convnet-d3-w32",), "table": ("mlp-w128", "forest", "linear-model")}
-FIRST_BITS = 2.0
-"""Bits of a value that the first plan shares the bytes out by, of codecs that can be coarser."""
-FILL = 1.02
-"""Values are a little harder to code at the end than after a few steps."""
+ENDLESS = 1_000_000
+"""Iterations of a run that is only planned."""
 UPDATES, BATCH, LR = 300, 128, 0.03
 PROBE_SEED = 1000
 
@@ -204,28 +205,32 @@ class Bench:
             if not plan_path.exists():
                 self.plan(size, arm, plan_path)
             plan = json.loads(plan_path.read_text())
-            self.run(size, arm, seed, plan["steps"], plan["bits"]).save(path)
+            self.run(size, arm, seed, plan["steps"], planned_bytes=plan["planned_bytes"]).save(path)
         return potstill.load(path)
 
     def plan(self, size: int, arm: str, path: Path) -> None:
-        bits = FIRST_BITS if "step:" in self.arms[self.kind][arm]["codec"] else None
-        for _ in range(2 if bits else 1):
-            marks: list[float] = []
-            small = self.run(size, arm, PROBE_SEED, 12, bits, progress=lambda _, m=marks: m.append(time.process_time()))
-            if bits:
-                bits = max(0.3, bits * FILL * small.metadata["bytes"]["total"] / size)
+        marks: list[float] = []
+        planned = self.planned_bytes(size, arm)
+        self.run(size, arm, PROBE_SEED, 12, progress=lambda _: marks.append(time.process_time()), planned_bytes=planned)
         per_step = (marks[-1] - marks[2]) / (len(marks) - 3)
-        path.write_text(json.dumps({"steps": max(20, int(self.args.seconds / per_step)), "bits": bits}))
+        path.write_text(json.dumps({"steps": max(20, int(self.args.seconds / per_step)), "planned_bytes": planned}))
 
-    def run(
-        self, size: int, arm: str, seed: int, steps: int, bits: float | None = None, **more: Any
-    ) -> potstill.Distilled:
-        options = dict(self.arms[self.kind][arm])
-        if bits:
-            options["codec"] += f",bits={bits:.3f}"
+    def planned_bytes(self, size: int, arm: str) -> int:
+        """Return the bytes to plan by, as `potstill.distill` finds them for a long run."""
+        options = {**self.arms[self.kind][arm], "iterations": ENDLESS, "bytes": size, "device": "cpu"}
+        spec = RunSpec.from_options(Splits(train=self.train, test=None), options.pop("method"), options)
+        run = resolve_run(spec)
+        if not can_fill(run, RunLimits()):
+            return size
+        return find_planned_bytes(
+            run, lambda planned: resolve_run(replace(spec, planned_bytes=planned)),
+            RunIO(progress=None, executor="serial"), RunLimits(),
+        )  # fmt: skip
+
+    def run(self, size: int, arm: str, seed: int, steps: int, **more: Any) -> potstill.Distilled:
         return potstill.distill(
             Splits(train=self.train, test=None), bytes=size, seed=seed, device="cpu", executor="serial",
-            **{"progress": None, **options, "iterations": steps, **more},
+            **{"progress": None, **self.arms[self.kind][arm], "iterations": steps, **more},
         )  # fmt: skip
 
     def make_made(self, size: int) -> None:

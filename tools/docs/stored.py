@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+from potstill.evaluation.statistics import summary
 from tools.docs.parts import interval, mean_and_half, table
 
-__all__ = ["each_store", "store_loss"]
+__all__ = ["each_store", "real_codecs", "store_loss"]
 
 
 def store_loss(root: Path) -> str:
@@ -54,3 +56,31 @@ def each_store(root: Path) -> str:
     )
     head: list[object] = ["store", "packed bytes", "by LZMA", "accuracy, %", "loss, points", "error"]
     return f"{table(head, rows)}\n\n{said}"
+
+
+def real_codecs(root: Path) -> str:
+    """Accuracy of random real samples by codec at equal bytes (benchmarks/real_codecs.py)."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((root / "results/real_codecs").glob("*"))]
+    if not found:
+        return "Nothing has been measured yet."
+    codecs = list(dict.fromkeys(codec for data in found for codec in data["codecs"]))
+    rows: list[list[object]] = [
+        [f"`{codec}`", *(_real_codec(data["codecs"].get(codec)) for data in found)] for codec in codecs
+    ]
+    sets = max(len(cell["accuracy"]) for data in found for cell in data["codecs"].values())
+    said = (
+        f"Test accuracy in percent of `{found[0]['network']}` ({found[0]['updates']} updates) on random real samples, "
+        f"and how many of them the bytes hold: {sets} sets, one student each, ± half of a 95 % interval of Student's t "
+        "over sets. Nothing was chosen. "
+        f"{found[0]['machine']['processor']}, torch {found[0]['machine']['torch']}. `benchmarks/real_codecs.py`"
+    )
+    head: list[object] = ["codec", *(f"{data['data']}, {data['bytes']:,} bytes" for data in found)]
+    return f"{table(head, rows)}\n\n{said}"
+
+
+def _real_codec(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return "—"
+    found = summary(cell["accuracy"])
+    low, high = found["ci95"]
+    return f"{100 * found['mean']:.1f} ± {50 * (high - low):.1f} ({cell['items']:,})"
