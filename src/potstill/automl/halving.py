@@ -111,17 +111,17 @@ class Race:
         """Real samples are made and judged, by one student each and by more as long as they are not behind."""
         reals = [e for e in self.entries if e.candidate.is_real]
         make: NetworkFactory | None = None
-        there: list[Entry] = []
+        fitting: list[Entry] = []
         for entry in reals:
             try:
-                if len(there) >= FEWEST and self.once(f"no time for {entry.candidate.name}", self._real_is_late):
+                if len(fitting) >= FEWEST and self.once(f"no time for {entry.candidate.name}", self._real_is_late):
                     raise PotstillError(NO_TIME)
                 run = self.runs.resolve(entry.candidate, made_of)
                 entry.distilled, make = self.runs.run(entry, run, None, None), make or run.problem.network
-                there.append(entry)
+                fitting.append(entry)
             except PotstillError as error:
                 entry.left_out = str(error)
-        if make is None or not there:
+        if make is None or not fitting:
             raise PotstillError(f"auto: no real samples fit: {reals[0].left_out}")
 
         def judge(steps: int) -> Judge:
@@ -132,18 +132,18 @@ class Race:
             return Judge(probe=probe, held_out=halves, journal=self.journal, seconds=self.runs.spent)
 
         halves = HeldOut.split(held_out, derive_seed(self.runs.spec.seed, "auto", "confirm") % 2**31)
-        steps, students, confirm, dropped = self.once("students", lambda: self._students(judge, there))
+        steps, students, confirm, dropped = self.once("students", lambda: self._students(judge, fitting))
         for number in dropped:
             self.entries[number].left_out = NO_TIME
-        there = [e for e in there if e.left_out is None]
+        fitting = [e for e in fitting if e.left_out is None]
         self.options = dataclasses.replace(self.options, students=students, confirm=confirm)
         used = judge(steps)
         for most in range(1, self.options.students + 1):
-            leader = max(there, key=lambda e: e.merit) if most > 1 else None
-            for entry in [e for e in there if leader is None or not is_behind(e, leader)]:
+            leader = max(fitting, key=lambda e: e.merit) if most > 1 else None
+            for entry in [e for e in fitting if leader is None or not is_behind(e, leader)]:
                 used.train_missing(entry, self.entries.index(entry), most)
             self.runs.reporter.report_count("real samples", most, self.options.students)
-        for entry in there:
+        for entry in fitting:
             entry.end_rung()
         return used
 
@@ -243,8 +243,8 @@ class Race:
             left = PLANNING * (CHOOSING * (self.seconds or 0.0) - self.runs.spent()) / (len(others) - number)
             return self.runs.plan_bytes(entry.candidate, made_of, left) if left > 0 else None
 
-        found: int | None = self.once(f"planned bytes of {number}", find)
-        return found
+        planned: int | None = self.once(f"planned bytes of {number}", find)
+        return planned
 
     def _first(self, entry: Entry, number: int, others: Sequence[Entry]) -> dict[str, Any]:
         """Run a few steps: return why the candidate is left out, or the seconds of a step."""

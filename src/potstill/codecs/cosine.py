@@ -40,7 +40,7 @@ class Cosine:
     """
 
     positions: int = 36
-    """Coefficients of a channel, from the lowest frequency on, at least 1; no more than the pixels are kept."""
+    """Coefficients of a channel, from the lowest frequency on, at least 1; at most the pixels."""
     width: float = 0.5
     """The step of a coefficient of the orthonormal transform, above 0, in units of the pixels: white is 1."""
     labels: int = 4
