@@ -106,3 +106,11 @@ def test_more_bytes_than_the_budget_are_stored_coarser(digits: Splits) -> None:
 def test_a_plan_without_a_budget_in_bytes_is_refused(digits: Splits, wrong: dict[str, Any]) -> None:
     with pytest.raises(PotstillError, match="planned_bytes must be at least 1 and go with a budget in bytes"):
         potstill.distill(digits, "dm", progress=None, **wrong)
+
+
+def test_a_plan_says_that_more_inputs_may_fit(digits: Splits) -> None:
+    few = {name: value for name, value in COSINES.items() if name not in ("executor", "progress")}
+    notes = potstill.plan(digits, "dm", bytes=1500, profile_steps=0, progress=None, **few).notes
+    assert any("inputs are counted as packed" in note for note in notes)
+    notes = potstill.plan(digits, "dm", ipc=1, profile_steps=0, progress=None, network="mlp", device="cpu").notes
+    assert not any("packed" in note for note in notes)

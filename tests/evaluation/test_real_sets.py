@@ -12,7 +12,7 @@ from potstill.data import TensorSource
 from potstill.data.selection_order import order_samples
 from potstill.evaluation import real_set_space
 from potstill.evaluation.byte_matched_baselines import BaselineContext, SoftLabels
-from potstill.evaluation.real_set_space import RealSetSpace, RealWay, candidate_codecs
+from potstill.evaluation.real_set_space import RealSetSpace, RealWay, candidate_codecs, short_codecs
 from potstill.evaluation.real_sets import RealSetSearch, Trial, space_of
 from potstill.functional.coreset import herding
 from potstill.functional.label_simplex import keep_largest
@@ -162,3 +162,39 @@ def test_uneven_classes_are_tried_in_both_proportions() -> None:
     assert ("random", False, "hard") in space.other_groups()
     even = TensorSource.make(x, torch.arange(96) % 3, classes=("a", "b", "c"), name="even", kind="table")
     assert RealSetSpace.of(even, 500, natural=True).natural == (False,)
+
+
+def test_a_search_ends_with_its_time_and_says_so(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = _context(source, 600)
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("potstill.evaluation.real_sets.time.monotonic", lambda: float(next(clock)))
+    search = RealSetSearch(where=where, space=space_of(where), seconds=25.0).run()
+    assert search.is_late
+    assert search.trained == 2
+    tried = [t for t in search.trials if len(t.rows)]
+    assert len(tried) == 2
+    assert search.chosen() in tried
+    whole = RealSetSearch(where=where, space=space_of(where)).run()
+    assert not whole.is_late
+    assert whole.trained > 2
+
+
+def test_pictures_of_16_pixels_are_tried_as_cosines() -> None:
+    def cosines(side: int, quick: bool = False) -> list[str]:
+        spec = InputSpec(kind="image", shape=(3, side, side))
+        return [c for family in candidate_codecs(spec, quick) for c in family if c.startswith("cosine")]
+
+    assert not cosines(15)
+    assert cosines(16, True) == ["cosine:positions=64", "cosine:positions=36", "cosine:positions=16"]
+    assert cosines(32)[0] == "cosine:positions=256,width=0.25"
+    assert set(cosines(32, True)) < set(cosines(32))
+
+
+def test_a_search_without_time_begins_with_coarse_codecs_of_each_family() -> None:
+    spec = InputSpec(kind="image", shape=(3, 32, 32))
+    quick = candidate_codecs(spec, True)
+    short = [codec for (codec,) in short_codecs(spec, quick)]
+    assert short[:2] == ["half:bits=2", "cosine:positions=36"]
+    assert set(short) <= {codec for family in quick for codec in family}
+    table = InputSpec(kind="table", shape=(4,))
+    assert short_codecs(table, (("exact", "uint4"),)) == (("exact",), ("uint4",))

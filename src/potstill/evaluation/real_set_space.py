@@ -154,7 +154,7 @@ def candidate_codecs(
 
 def _cosines(shape: Sequence[int]) -> tuple[tuple[str, ...], ...]:
     """Return families of few cosine coefficients, those of the coarser step last; none where there are few pixels."""
-    if min(shape[1:]) < LEAST_COSINE_SIDE:
+    if len(shape) != 3 or min(shape[1:]) < LEAST_COSINE_SIDE:
         return ()
     positions = [n for n in COSINE_POSITIONS if n <= shape[1] * shape[2] // 4]
     fine = [f"cosine:positions={n},width=0.25" for n in positions[:-2]]

@@ -51,7 +51,8 @@ from potstill.planning.step_timing import LONGEST, StepTiming, estimate_step_sec
 from potstill.pretraining import estimate_time, required_assets
 from potstill.rng import generator
 from potstill.runs.arguments import progress_context
-from potstill.runs.resolve import ResolvedRun, resolve_run
+from potstill.runs.fill import resolve_for_plan
+from potstill.runs.resolve import ResolvedRun
 from potstill.runs.runner import asset_context
 from potstill.runs.spec import RunLimits, RunSpec
 from potstill.tasks import Classification, get_targets, is_ragged
@@ -219,16 +220,14 @@ def plan(
         (10, 644)
     """
     if profile_steps is not None and profile_steps < 0:
-        raise PotstillError(
-            f"the number of steps to profile must be at least 0, but it is {profile_steps}; leave it out"
-        )
+        raise PotstillError(f"the number of steps to profile must be at least 0, not {profile_steps}; leave it out")
     if method == "auto":
         raise PotstillError(
             "a plan is of one method, but auto tries several and takes the time that `time_limit=` gives it, five "
             "minutes where it gives none; name the method to plan"
         )
     executor = resolve_executor(executor)
-    run = resolve_run(RunSpec.from_options(data, method, options), RunLimits(steps=steps, time_limit=time_limit))
+    run = resolve_for_plan(RunSpec.from_options(data, method, options), RunLimits(steps=steps, time_limit=time_limit))
     train = run.problem.train
     assert train.content_hash  # computed by every run: reads all data once
     loading = peak_memory()

@@ -21,7 +21,7 @@ from potstill.runs.resolve import ResolvedRun, resolve_run
 from potstill.runs.runner import execute
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
 
-__all__ = ["PLAN_STEPS", "SHORT_TIME", "can_fill", "fill_bytes", "find_planned_bytes"]
+__all__ = ["PLAN_STEPS", "SHORT_TIME", "can_fill", "fill_bytes", "find_planned_bytes", "resolve_for_plan"]
 
 PLAN_STEPS = 12
 """Steps of a short run."""
@@ -64,6 +64,15 @@ def fill_bytes(
     inputs, before = sum(filled.problem.sizes), sum(run.problem.sizes)
     note = f"{inputs:,} inputs, by short runs: packed, {before:,} would fill the bytes, but their values are coded"
     return dataclasses.replace(filled, adjustments=(*filled.adjustments, note))
+
+
+def resolve_for_plan(spec: RunSpec, limits: RunLimits) -> ResolvedRun:
+    """Return the run as packed values count, with a note where `fill_bytes` would find more inputs."""
+    run = resolve_run(spec, limits)
+    if spec.planned_bytes is not None or not can_fill(run, limits):
+        return run
+    note = "inputs are counted as packed; distill first makes short runs, which say how many fill the bytes once coded"
+    return dataclasses.replace(run, adjustments=(*run.adjustments, note))
 
 
 def _planned_by(spec: RunSpec, limits: RunLimits, planned: int) -> ResolvedRun:
