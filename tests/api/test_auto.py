@@ -79,7 +79,11 @@ def test_a_candidate_is_spelled_as_it_was_read():
     assert read.options == (("lr", 0.02), ("optimizer", "adamw"))
     assert (read.steps, read.parametrization, read.codec) == ((3, 9, 40), "frequency:kept=16", "uint4")
     assert read.format(read.steps) == text
-    for wrong in ("dmm", "dm:lr", "dm:nothing=1", "dm/nowhere", "dm@x", "dm@9,3"):
+    planned = Candidate.parse("dm:planned_bytes=900,lr=0.02/tiles@3")
+    assert (planned.planned_bytes, planned.options) == (900, (("lr", 0.02),))
+    assert planned.name == "dm:lr=0.02/tiles"
+    assert planned.format(planned.steps) == "dm:planned_bytes=900,lr=0.02/tiles@3"
+    for wrong in ("dmm", "dm:lr", "dm:nothing=1", "dm/nowhere", "dm@x", "dm@9,3", "dm:planned_bytes=0"):
         with pytest.raises(PotstillError):
             Candidate.parse(wrong)
 
@@ -215,6 +219,17 @@ def test_real_samples_are_an_answer(digits, tmp_path, capsys):
     other = tmp_path / "b.safetensors"
     assert main(["distill", "--recipe", str(recipe), "--device", "cpu", "--quiet", "--out", str(other)]) == 0
     assert torch.equal(potstill.load(other).inputs, potstill.load(path).inputs)
+
+
+def test_real_samples_of_the_answer_fill_their_bytes(digits):
+    way = {"selection": "random", "codec": "uint2", "bytes": 900}
+    searched = potstill.distill(digits, "real", **way, device="cpu", progress=None)
+    chosen = potstill.distill(
+        digits, "auto", bytes=900, candidates=["real:selection=random%uint2"], device="cpu", progress=None, **QUICK
+    )
+    assert chosen.is_selection
+    assert len(chosen) >= len(searched)
+    assert 0.93 * 900 < chosen.metadata["bytes"]["total"] <= 900
 
 
 def test_the_time_that_real_samples_leave_is_used_to_search_on(few, three_steps, monkeypatch):

@@ -171,7 +171,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     chosen = alive[0] if better else rival
     final = None if chosen.candidate.is_real else int(race.once("final steps", lambda: _final_steps(chosen, race)))
     runs.reporter.begin(chosen.candidate.method)
-    resolved = runs.resolve(chosen.candidate, train, final, chosen.planned_bytes)
+    resolved = runs.fill_real(runs.resolve(chosen.candidate, train, final, chosen.planned_bytes))
     small = runs.run(chosen, resolved, final, race.journal.folder / "final.checkpoint", progress=progress)
     small.record["choice"] = Choice(
         race=race, judge=judge, alive=alive, rival=rival, chosen_entry=chosen, gain=gain, final_steps=final,

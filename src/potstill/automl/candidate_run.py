@@ -8,12 +8,13 @@ from typing import Any, Literal
 from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.automl.candidates import Candidate
-from potstill.automl.real import search_real_sets, spec_of_way
+from potstill.automl.real import fit_counts, search_real_sets, spec_of_way
 from potstill.automl.scoring import Entry
 from potstill.core import Source, Splits
 from potstill.dataset_file import Distilled
 from potstill.evaluation.real_set_space import ROUNDS
 from potstill.execution import resolve_executor
+from potstill.methods.selection.real import Real
 from potstill.runs.fill import SHORT_TIME, can_fill, find_planned_bytes
 from potstill.runs.loop import Progress
 from potstill.runs.resolve import ResolvedRun, resolve_run
@@ -92,6 +93,10 @@ class CandidateRuns:
                 preset="quick", parametrization=candidate.parametrization, codec=candidate.codec, options=options,
             )
         )  # fmt: skip
+
+    def fill_real(self, run: ResolvedRun) -> ResolvedRun:
+        """Return a run of method ``real`` with as many samples as fit, counted by writing them; others as they are."""
+        return fit_counts(run, self.bytes, max(run.problem.counts)) if isinstance(run.method, Real) else run
 
     def plan_bytes(self, candidate: Candidate, train: Source, seconds: float) -> int | None:
         """Return the bytes to plan the candidate's inputs by, so that they fill the budget; ``None``: as packed.
