@@ -130,7 +130,7 @@ def find_planned_bytes(
         inputs = sum(tried.problem.sizes)
         aim = _ROOM[repair] * most
         if repair == "by inputs" and len(set(tried.problem.sizes)) == 1:
-            aim += 0.5 * size * len(tried.problem.sizes) / inputs  # one more of each class at once: the nearest
+            aim += size * len(tried.problem.sizes) / inputs  # one more of each class at once: what is over is left out
         if abs(size - aim) <= _FILLED * aim:
             break
         following, wanted = _scaled(tried, planned, planned_by, aim / size)
