@@ -100,7 +100,8 @@ class Race:
             entry = Entry(candidate=Candidate.parse(way))
             self.entries.append(entry)
             try:
-                entry.distilled = self.runs.run(entry, self.runs.resolve(entry.candidate, made_of), None, None)
+                run = self.runs.fill_real(self.runs.resolve(entry.candidate, made_of))
+                entry.distilled = self.runs.run(entry, run, None, None)
             except PotstillError as error:
                 entry.left_out = str(error)
                 continue
@@ -116,7 +117,7 @@ class Race:
             try:
                 if len(fitting) >= FEWEST and self.once(f"no time for {entry.candidate.name}", self._real_is_late):
                     raise PotstillError(NO_TIME)
-                run = self.runs.resolve(entry.candidate, made_of)
+                run = self.runs.fill_real(self.runs.resolve(entry.candidate, made_of))
                 entry.distilled, make = self.runs.run(entry, run, None, None), make or run.problem.network
                 fitting.append(entry)
             except PotstillError as error:
@@ -158,7 +159,8 @@ class Race:
         runs = dataclasses.replace(self.runs, bytes=2 * self.runs.bytes)
         more = Entry(candidate=rival.candidate)
         try:
-            more.distilled = runs.run(more, runs.resolve(rival.candidate, made_of), None, None)
+            run = runs.fill_real(runs.resolve(rival.candidate, made_of))
+            more.distilled = runs.run(more, run, None, None)
         except PotstillError:
             return None
         if rival.distilled is not None and len(more.distilled) <= len(rival.distilled):
