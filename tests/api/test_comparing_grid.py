@@ -1,6 +1,9 @@
 """``compare`` over a grid: several sets, protocols, codecs and sizes in bytes; what is claimed, and what is not."""
 
 import json
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,14 @@ from scipy import stats
 
 import potstill
 from potstill.api.compare import compare
+from potstill.comparison import cells
 from potstill.comparison.verdicts import compare_pairs
 from potstill.core import Splits
+from potstill.dataset_file import read_identity
 from potstill.errors import PotstillError
 from potstill.evaluation.statistics import holm_correction, paired_difference
+from potstill.runs import fill
+from potstill.runs.loop import Interrupted
 from potstill.tasks.metric import Metric
 
 FEW: dict[str, Any] = {"network": "mlp", "seeds": 2, "steps": 4, "lr": 0.01}
@@ -167,3 +174,31 @@ def test_a_grid_that_cannot_be_is_refused_before_any_work(tmp_path: Path, wrong:
     with pytest.raises(PotstillError, match=said):
         compare(small(), ["random"], **{"ipc": 1, "out": tmp_path / "b", **wrong})
     assert not (tmp_path / "b").exists()
+
+
+def test_an_interrupted_set_that_was_planned_to_fill_its_bytes_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    for name, value in {"PLAN_STEPS": 2, "_LEAST_STEPS": 4}.items():
+        monkeypatch.setattr(fill, name, value)
+
+    def stop(progress: potstill.Progress) -> None:
+        if progress.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def interrupted(spec: Any, limits: Any, io: Any) -> Any:
+        return potstill.run(spec, limits, io if spec.bytes is None else replace(io, progress=stop))
+
+    given: dict[str, Any] = {
+        "out": tmp_path / "board", "network": "mlp", "seeds": 2, "bytes": ["900"], "steps": 4, "lr": 0.01,
+        "options": {"dm": {"iterations": 6}}, "executor": "serial",
+    }  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(cells, "run", interrupted)
+        with pytest.raises((Interrupted, KeyboardInterrupt)):
+            compare("digits", ["dm"], 1, **given)
+    (checkpoint,) = (tmp_path / "board").glob("*.checkpoint")
+    planned = read_identity(checkpoint)[0]["planned_bytes"]
+    compare("digits", ["dm"], 1, **given)
+    made = tmp_path / "board" / "dm-bytes900.safetensors"
+    assert potstill.load(made).metadata["planned_bytes"] == planned

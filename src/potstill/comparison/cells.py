@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -288,8 +288,11 @@ class Cell:
                 _check_equal(path, {"fingerprint": card.get("fingerprint")}, fingerprint)
         if not self.file.exists() and not self.checkpoint.exists():
             return
+        spec = self.spec(splits)
+        if not self.file.exists() and spec.bytes is not None:  # a run keeps the plan that it began with
+            spec = replace(spec, planned_bytes=read_identity(self.checkpoint)[0].get("planned_bytes"))
         try:
-            expected = run_identity(resolve_run(self.spec(splits)))
+            expected = run_identity(resolve_run(spec))
         except PotstillError:
             return  # it cannot be made, and says so when its turn comes
         if self.file.exists():
