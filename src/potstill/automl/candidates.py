@@ -135,7 +135,7 @@ class AutoOptions:
     confirm: int = 5
     """Fresh students of the winner and of the best real samples, who say whether it is better. A short limit has 3."""
     student_steps: int = 0
-    """Updates of a student. 0: what a quarter of the time buys, from 40 to 300."""
+    """Updates of a student. 0: what a quarter of the time buys, from 100 to 300."""
 
     def __post_init__(self) -> None:
         """

@@ -26,7 +26,7 @@ LEAST_COSINE_SIDE = 16
 """Pixels of a side from which pictures are tried as cosine coefficients."""
 COSINE_POSITIONS = (256, 144, 64, 36, 16)
 """Coefficients of a channel that are tried, a quarter of the pixels at most."""
-_QUALITIES = (30, 60, 85)
+_QUALITIES = (5, 30, 60, 85)
 """Qualities of lossy picture files."""
 
 
@@ -146,7 +146,12 @@ def candidate_codecs(
     coloured = spec.shape[0] == 3
     whole, half = ("exact", "uint4", "uint2", "uint1"), ("half:bits=8", "half:bits=4", "half:bits=2", "half:bits=1")
     if quick:
-        return whole, half[1:], *_cosines(spec.shape)[-1:], *((("mosaic:kind=jpeg,quality=50",),) if coloured else ())
+        return (
+            whole,
+            half[1:],
+            *_cosines(spec.shape)[-1:],
+            *((("mosaic:kind=jpeg,quality=50", "mosaic:kind=jpeg,quality=5"),) if coloured else ()),
+        )
     quarter = ("half:bits=4,factor=4", "half:bits=2,factor=4", "half:bits=1,factor=4")
     small = (quarter,) if byte_budget <= TIGHT_BYTES and min(spec.shape[1:]) >= 16 else ()
     return whole, half, *small, *_cosines(spec.shape), *_file_codecs(spec.shape)

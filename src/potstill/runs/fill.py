@@ -1,9 +1,9 @@
 """Fill a size budget: short runs say how well the values of a set will be coded, and so how many inputs fit.
 
-A budget is planned as if values were packed (`potstill.runs.budget`); their coded stream is smaller by a tenth to a
-half. A short run of the planned size, written without a limit, says by how much, and the budget is planned by more
-bytes. The steps that follow make values a little harder to code (`_ROOM`). A set that is too large at its end is stored
-coarser, or loses its last inputs.
+A budget is planned as if values were packed (`potstill.runs.budget`); their coded stream is smaller. A short run of the
+planned size, written without a limit, says by how much, and the budget is planned by more bytes. The steps that follow
+make values a little harder to code (`_ROOM`). A set that is too large at its end is stored coarser, or loses its last
+inputs.
 """
 
 import dataclasses
