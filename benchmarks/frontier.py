@@ -10,8 +10,8 @@
 - ``real``: the best coded real samples, searched on the training data (`potstill.evaluation.real_sets`): selection,
   codec, size, proportions, soft labels. Each set is a draw.
 - ``made``: the best of `ARMS` on 5 % of the training data that no set is made of; each of ``--sets`` has ``--seconds``
-  of one core for its steps. Pictures are stored as cosine coefficients at positions that all share, with and without a
-  price for bits in the loss; tables as they are.
+  of one core for its steps. Pictures are stored as cosine coefficients at 16, 64 or 144 positions that all share, with
+  and without a price for bits in the loss; tables as they are.
 - ``model``: the network of the baseline `model`, trained on all training data with few bits for each weight.
 
 Students (`STUDENTS`) are the same for real and made sets: 300 updates, batch 128, no choice by test data. An accuracy
@@ -67,11 +67,14 @@ FREPO: dict[str, Any] = {
     "lr_net": 1e-3, "ridge": 1e-3, "steps_per_network": 4,
 }  # fmt: skip
 COSINE: dict[str, Any] = {**FREPO, "parametrization": "shared-frequency:positions=64", "network": "convnet-d3-w64"}
+RATE = "step:width=1.2,rate=0.01"
 TABLE: dict[str, Any] = {"codec": "uint4", "batch_real": 64, "optimizer": "adamw", "lr": 0.02}
 ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "image": {
         "free": {**COSINE, "codec": "step:width=1.0,aware=False"},
-        "rate": {**COSINE, "codec": "step:width=1.2,rate=0.01"},
+        "rate": {**COSINE, "codec": RATE},
+        "rate-16": {**COSINE, "codec": RATE, "parametrization": "shared-frequency:positions=16"},
+        "rate-144": {**COSINE, "codec": RATE, "parametrization": "shared-frequency:positions=144"},
     },
     "table": {
         "dm": {"method": "dm", **TABLE},

@@ -24,14 +24,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from frontier import COSINE, STUDENTS, Bench
+from frontier import COSINE, RATE, STUDENTS, Bench
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tools.docs import hour  # noqa: E402
 
-RATE = "step:width=1.2,rate=0.01"
 BASE: dict[str, Any] = {**COSINE, "codec": RATE}
 ARMS: dict[str, dict[str, Any]] = {
     "base": BASE,
@@ -39,6 +38,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "hard": {**BASE, "labels": "hard"},
     "positions-36": {**BASE, "parametrization": "shared-frequency:positions=36"},
     "positions-144": {**BASE, "parametrization": "shared-frequency:positions=144"},
+    "positions-256": {**BASE, "parametrization": "shared-frequency:positions=256"},
     "pixels-2-bits": {**BASE, "parametrization": "pixels", "codec": "uint2"},
     "half-2-bits": {**BASE, "parametrization": "pixels", "codec": "half:bits=2"},
     "width-32": {**BASE, "network": "convnet-d3-w32"},
