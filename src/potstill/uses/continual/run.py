@@ -1,15 +1,13 @@
 """`potstill.uses.continual.continual`: memories side by side on the same streams, each cell a file."""
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from potstill._util.formatting import parse_size
 from potstill._util.outputs import check_not_input, describe_foreign_page
 from potstill._util.progress import Callback
 from potstill.core import Source, Splits
@@ -20,11 +18,12 @@ from potstill.errors import PotstillError, unknown_name
 from potstill.evaluation.byte_matched_baselines import BaselineContext
 from potstill.evaluation.candidate_trials import narrow_network
 from potstill.evaluation.real_sets import RealSetSearch, space_of
-from potstill.execution import Executor, Serial, choose_executor, resolve_executor
+from potstill.execution import Executor, Serial, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.reports.continual import render_continual
 from potstill.rng import derive_seed, generator
 from potstill.runs.load_data import as_splits, pick_device
+from potstill.uses.cell_files import parse_sizes, run_cells, write_json
 from potstill.uses.continual.learner import Learner, score_step
 from potstill.uses.continual.memory import Choice, Context, Memory, parse_memory
 from potstill.uses.continual.stream import (
@@ -113,7 +112,7 @@ def continual(
         parse_memory(m, parametrization=parametrization, codec=codec, preset=preset, steps=distill_steps)
         for m in methods
     ]  # fmt: skip
-    sizes = _sizes(bytes)
+    sizes = parse_sizes(bytes)
     _check(all_memories, orders)
     splits: Splits = as_splits(data, pick_device(device))
     if splits.test is None:
@@ -137,13 +136,14 @@ def continual(
     own = resolve_executor(executor)
     needed = any(m.needs_choice for m in all_memories)
     choices = [_Cell(memory=None, byte_budget=b, order=n, stream=streams[n]) for b in sizes for n in range(orders)]
-    chosen = _run(choices if needed else [], maker, folder, settings, own, lambda d, t: say("codecs", d, t))
+    where = (maker, folder, settings, own, train.device)
+    chosen = run_cells(choices if needed else [], *where, lambda d, t: say("codecs", d, t), "continual run")
     by_cell = {(c["bytes"], c["order"]): c for c in chosen}
     cells = [
         _Cell(memory=m, byte_budget=b, order=n, stream=streams[n], choice=by_cell.get((b, n)))
         for n in range(orders) for b in sizes for m in all_memories
     ]  # fmt: skip
-    results = _run(cells, maker, folder, settings, own, lambda d, t: say("cells", d, t))
+    results = run_cells(cells, *where, lambda d, t: say("cells", d, t), "continual run")
     if all("reason" in r for r in results):
         raise PotstillError(str(results[0]["reason"]))
     result = {
@@ -155,7 +155,7 @@ def continual(
         "cells": results,
     }  # fmt: skip
     result |= conclude(result)
-    _write(folder / "continual.json", result)
+    write_json(folder / "continual.json", result)
     write_atomic(page, render_continual(result).encode())
     return result
 
@@ -278,50 +278,6 @@ def _join_labels(parts: Sequence[torch.Tensor], train: TensorSource) -> torch.Te
     )  # fmt: skip
 
 
-def _run(
-    cells: Sequence[_Cell], maker: _Maker, folder: Path, settings: Mapping[str, Any], executor: Executor | None,
-    say: Callable[[int, int], None],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Return all cells in order, from their files where those are there; each new one is written as it is done."""
-    found = {cell.stem: _read(folder / "cells" / f"{cell.stem}.json", {**settings, **cell.settings}) for cell in cells}
-    missing = [cell for cell in cells if found[cell.stem] is None]
-    done = len(cells) - len(missing)
-    if cells:
-        say(done, len(cells))
-    if missing:
-        runner = executor or choose_executor(len(missing), maker.train.device, maker, *missing)
-        for cell, result in zip(missing, runner.map(maker, missing), strict=True):
-            found[cell.stem] = result
-            _write(folder / "cells" / f"{cell.stem}.json", {"settings": {**settings, **cell.settings}, **result})
-            done += 1
-            say(done, len(cells))
-    results = []
-    for cell in cells:
-        one = found[cell.stem]
-        assert one is not None
-        results.append({name: value for name, value in one.items() if name != "settings"})
-    return results
-
-
-def _read(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        held = json.loads(path.read_text())
-    except (OSError, ValueError):
-        held = None
-    if not isinstance(held, dict) or "settings" not in held:
-        raise PotstillError(f"{path}: holds no cell of a continual run; choose another folder")
-    if held["settings"] != json.loads(json.dumps(settings)):
-        raise PotstillError(f"{path}: was measured with other settings or data; choose another folder")
-    return held
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
-
-
 def _stream(
     scenario: Scenario | Sequence[Sequence[str]], train: Source, test: Source, per_step: int, steps: int, seed: int
 ) -> tuple[Step, ...]:  # fmt: skip
@@ -332,17 +288,6 @@ def _stream(
     if scenario == "domain":
         return group_stream(train, test, steps, seed)
     return class_stream(train, test, per_step, seed)
-
-
-def _sizes(sizes: int | str | Sequence[int | str]) -> list[int]:
-    every = [sizes] if isinstance(sizes, int | str) else list(sizes)
-    try:
-        parsed = [parse_size(size) if isinstance(size, str) else size for size in every]
-    except ValueError as error:
-        raise PotstillError(f"bytes: {error}") from error
-    if not parsed or len(set(parsed)) < len(parsed) or min(parsed) < 1:
-        raise PotstillError(f"bytes must be one or more different numbers of at least 1, not {every}; change them")
-    return parsed
 
 
 def _check(memories: Sequence[Memory], orders: int) -> None:

@@ -1,21 +1,19 @@
 """Trainings of candidates as cells: each a file, computed by any executor, read where it is there."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from potstill.core import Source
-from potstill.dataset_file import write_atomic
-from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import count_operations
 from potstill.execution import Executor, choose_executor
+from potstill.uses.cell_files import read_json, write_json
 from potstill.uses.search.space import Candidate
 from potstill.uses.search.training import Rows, Trial, candidate_factory, gradient_norm, train_candidate
 
-__all__ = ["Cell", "CellRunner", "read_json", "write_json"]
+__all__ = ["Cell", "CellRunner"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +78,7 @@ class CellRunner:
     def run(self, cells: Sequence[Cell], title: str) -> list[dict[str, Any]]:
         """Return the results of all cells in order."""
         paths = [self.folder / "cells" / f"{cell.stem}.json" for cell in cells]
-        found = [read_json(path, self.settings) for path in paths]
+        found = [read_json(path, self.settings, "search") for path in paths]
         missing = [n for n, result in enumerate(found) if result is None]
         self.progress(title, len(cells) - len(missing), len(cells))
         if missing:
@@ -97,28 +95,3 @@ class CellRunner:
                 write_json(paths[n], {"settings": self.settings, **result})
                 self.progress(title, len(cells) - len(missing) + done + 1, len(cells))
         return [{k: v for k, v in (one or {}).items() if k != "settings"} for one in found]
-
-
-def read_json(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a search wrote, or ``None`` where there is no such file.
-
-    Raises:
-        PotstillError: the file is of something else, or of other settings or data.
-    """
-    if not path.exists():
-        return None
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict) or "settings" not in content:
-        raise PotstillError(f"{path}: holds no cell of a search; choose another folder")
-    if content["settings"] != json.loads(json.dumps(settings)):
-        raise PotstillError(f"{path}: was measured with other settings or data; choose another folder")
-    return content
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file, and its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())

@@ -22,7 +22,8 @@ from potstill.reports.search import render_search
 from potstill.rng import derive_seed
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.tasks import Classification, get_task
-from potstill.uses.search.cells import Cell, CellRunner, read_json, write_json
+from potstill.uses.cell_files import read_json, write_json
+from potstill.uses.search.cells import Cell, CellRunner
 from potstill.uses.search.halving import halving_rounds
 from potstill.uses.search.proxy import (
     EarlyStopping,
@@ -273,7 +274,7 @@ class Searched:
     def _measured_once(self, proxy: RealSet, small_set: MadeSet) -> MadeSet:
         """Return the set with the seconds of the first time that it was made, so that a resumed run has the same."""
         path = self.runner.folder / "sets" / f"{_stem(proxy.name)}-seed{self.seed}.json"
-        known = read_json(path, self.runner.settings)
+        known = read_json(path, self.runner.settings, "search")
         if known is None:
             write_json(path, {"settings": self.runner.settings, "seconds": small_set.seconds})
             return small_set

@@ -1,0 +1,110 @@
+"""Cells of a use: independent measurements, each a JSON file, computed by any executor and read where it is there."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from potstill._util.formatting import parse_size
+from potstill.dataset_file import write_atomic
+from potstill.errors import PotstillError
+from potstill.execution import Executor, choose_executor
+
+__all__ = ["CellFile", "parse_sizes", "read_json", "run_cells", "write_json"]
+
+
+class CellFile(Protocol):
+    """A cell that says where it is written and what decides its contents."""
+
+    @property
+    def stem(self) -> str:
+        """Name of its file."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings that decide its contents besides those of all cells."""
+        ...
+
+
+C = TypeVar("C", bound=CellFile)
+
+
+def run_cells(
+    cells: Sequence[C], compute: Callable[[C], dict[str, Any]], folder: Path, settings: Mapping[str, Any],
+    executor: Executor | None, device: torch.device, progress: Callable[[int, int], object], what: str,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return all cells in order, from their files where those are there; each new one is written as it is done.
+
+    Args:
+        cells: the measurements.
+        compute: of one cell; sent to a worker once.
+        folder: folder of the use; the files are in ``cells`` there.
+        settings: settings that decide the contents of all cells.
+        executor: where cells run; ``None``: as many processes as help.
+        device: of the computation.
+        progress: callback of the numbers of finished and all cells.
+        what: name of the use, for errors.
+
+    Raises:
+        PotstillError: a file is of something else, or of other settings or data.
+    """
+    paths = [folder / "cells" / f"{cell.stem}.json" for cell in cells]
+    whole = [{**settings, **cell.settings} for cell in cells]
+    results = [read_json(path, one, what) for path, one in zip(paths, whole, strict=True)]
+    missing = [n for n, result in enumerate(results) if result is None]
+    done = len(cells) - len(missing)
+    if cells:
+        progress(done, len(cells))
+    if missing:
+        jobs = [cells[n] for n in missing]
+        runner = executor or choose_executor(len(jobs), device, compute, *jobs)
+        for n, result in zip(missing, runner.map(compute, jobs), strict=True):
+            results[n] = result
+            write_json(paths[n], {"settings": whole[n], **result})
+            done += 1
+            progress(done, len(cells))
+    return [{name: value for name, value in (one or {}).items() if name != "settings"} for one in results]
+
+
+def read_json(path: Path, settings: Mapping[str, Any], what: str) -> dict[str, Any] | None:
+    """Return what a cell's file holds, or ``None`` where there is no such file.
+
+    Raises:
+        PotstillError: the file is of something else, or of other settings or data.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict) or "settings" not in content:
+        raise PotstillError(f"{path}: holds no cell of a {what}; choose another folder")
+    if content["settings"] != json.loads(json.dumps(settings)):
+        raise PotstillError(f"{path}: was measured with other settings or data; choose another folder")
+    return content
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file, and its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def parse_sizes(sizes: int | str | Sequence[int | str]) -> list[int]:
+    """Return sizes in bytes, given as numbers or as text such as ``2kB``.
+
+    Raises:
+        PotstillError: one cannot be read, is below 1 or stands twice, or there is none.
+    """
+    every = [sizes] if isinstance(sizes, int | str) else list(sizes)
+    try:
+        parsed = [parse_size(size) if isinstance(size, str) else size for size in every]
+    except ValueError as error:
+        raise PotstillError(f"bytes: {error}") from error
+    if not parsed or len(set(parsed)) < len(parsed) or min(parsed) < 1:
+        raise PotstillError(f"bytes must be one or more different numbers of at least 1, not {every}; change them")
+    return parsed
