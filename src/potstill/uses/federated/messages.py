@@ -1,0 +1,335 @@
+"""Messages of clients that send one set: real samples, averages, or distilled inputs, in true bytes.
+
+Each client works on its own samples alone. The normalization is that of all samples, which clients can give as sums.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from potstill.api.distill import run
+from potstill.codecs import format_codec
+from potstill.core import Splits
+from potstill.core.nested import single_tensor
+from potstill.core.registry import get_method_class
+from potstill.data import TensorSource
+from potstill.dataset_file import Distilled
+from potstill.errors import PotstillError
+from potstill.evaluation.byte_matched_baselines import (
+    baseline_byte_budget,
+    baseline_order,
+    max_items_per_class,
+    pack_samples,
+)
+from potstill.functional.coreset import k_means
+from potstill.rng import class_generators, derive_seed, generator
+from potstill.runs.resolve import resolve_run
+from potstill.runs.spec import RunIO, RunLimits, RunSpec
+from potstill.uses.continual.stream import step_source
+
+__all__ = ["Averages", "Client", "DistilledSets", "Message", "RealSets", "Sends", "SetWay", "average_clusters"]
+
+Sends = Literal["real samples", "averages", "distilled inputs", "models"]
+_ITERATIONS = 20
+"""Most moves of k-means."""
+_PLANS, _MOST, _FILLED = 3, 4.0, 0.9
+"""Plans of a set that starts from averages: how many are tried, by how much one may exceed the last, and the part of
+the bytes that the averages should have: what is matched codes a little worse."""
+_MANY_BYTES = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """One client: its samples, its part of the bytes, and its seed."""
+
+    source: TensorSource
+    """Its samples; classes are numbers of the whole data."""
+    byte_budget: int
+    """Bytes that its message may have."""
+    seed: int
+
+    @property
+    def classes(self) -> list[int]:
+        """Classes that it has samples of, as numbers of the whole data."""
+        return [int(c) for c in torch.unique(self.source.labels)]
+
+    def of_classes(self, classes: Sequence[int]) -> TensorSource:
+        """Return its samples of some classes, with these classes alone."""
+        at = torch.isin(self.source.labels, torch.tensor(classes)).nonzero().flatten()
+        return step_source(self.source, at, classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """The set that a client sends, as the server decodes it."""
+
+    x: Float[Tensor, "n ..."]
+    """Inputs in model space."""
+    y: Tensor
+    """Classes as numbers of the whole data (n,), or rows over them."""
+    bytes: int
+    """Bytes of the coded streams of inputs and labels."""
+    codec: str
+    least_members: int | None
+    """Fewest samples that stand behind an input: 1 for real samples; ``None``: no such count."""
+
+
+@runtime_checkable
+class SetWay(Protocol):
+    """A way in which each client sends one set."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sends(self) -> Sends: ...
+
+    def message(self, client: Client, /) -> Message | None:
+        """Return the client's message; ``None`` where its bytes or samples are too few for any."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealSets:
+    """Random real samples in few bits. They tell the server what was to stay with the clients."""
+
+    name: str = "real"
+    codec: str = "uint2"
+    selection: str = "random"
+
+    sends: Sends = "real samples"
+
+    def message(self, client: Client, /) -> Message | None:
+        order = baseline_order(client.source, "random", client.seed, "message")
+        mixed = torch.cat(list(order))
+        mixed = mixed[torch.randperm(len(mixed), generator=generator(client.seed, "message"))]
+        return _fit(client.source, mixed, self.codec, client.byte_budget, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averages:
+    """Means of k-means clusters of each class's samples, none of fewer than `least` samples."""
+
+    name: str = "averages"
+    codec: str = "uint4"
+    least: int = 10
+    """Fewest samples of a cluster; a class with fewer is not sent."""
+
+    sends: Sends = "averages"
+
+    def message(self, client: Client, /) -> Message | None:
+        return _largest(client, self)
+
+    def of_counts(self, client: Client, counts: Mapping[int, int]) -> tuple[TensorSource, int]:
+        """Return averages as a source, and the fewest samples of one.
+
+        Args:
+            counts: clusters of each class at most, by its number in the whole data. One class at least has `least`
+                samples.
+        """
+        source = client.source
+        flat = single_tensor(source.fetch(torch.arange(len(source))).x, "an average").flatten(1)
+        generators = class_generators(generator(client.seed, "averages"), source.classes)
+        means, labels, least = [], [], len(source)
+        for c, wanted in counts.items():
+            own = (source.labels == c).nonzero().flatten()
+            if wanted < 1 or len(own) < self.least:
+                continue
+            centres, sizes = average_clusters(flat[own], wanted, self.least, generators[c])
+            means.append(centres)
+            labels.append(torch.full((len(centres),), c))
+            least = min(least, int(sizes.min()))
+        x = torch.cat(means).reshape(-1, *source.input.shape)
+        return _as_source(source, x, torch.cat(labels)), least
+
+
+def average_clusters(
+    rows: Float[Tensor, "n d"], clusters: int, least: int, rng: Generator
+) -> tuple[Float[Tensor, "m d"], Int[Tensor, " m"]]:
+    """Return the means of k-means clusters of at least so many rows each, and their sizes.
+
+    While a cluster is too small, the smallest is dissolved: its rows go to the nearest of the other centres.
+
+    Args:
+        rows: of one class, at least ``least``.
+        clusters: number of clusters at most.
+        least: fewest rows of a cluster.
+        rng: draws the first centres.
+
+    Raises:
+        PotstillError: there are fewer than ``least`` rows.
+    """
+    if len(rows) < least:
+        raise PotstillError(f"an average needs {least} samples, but there are {len(rows)}; lower the least number")
+    centres, assignment = k_means(rows, max(1, min(clusters, len(rows) // least)), rng, _ITERATIONS)
+    while True:
+        sizes = torch.bincount(assignment, minlength=len(centres))
+        if int(sizes.min()) >= least:
+            break
+        smallest = int(sizes.argmin())
+        centres = torch.cat([centres[:smallest], centres[smallest + 1 :]])
+        assignment = torch.cdist(rows, centres).argmin(1)
+    sums = torch.zeros_like(centres).index_add_(0, assignment, rows)
+    return sums / sizes[:, None].to(sums), sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistilledSets:
+    """A distilled set of each client's samples, from noise or from averages, never from real samples."""
+
+    name: str
+    method: str
+    start: Averages | None = None
+    """Averages that the optimisation starts from; ``None``: noise."""
+    codec: str | None = None
+    parametrization: str | None = None
+    network: str | None = None
+    steps: int | None = None
+    """Most steps; ``None``: those of the method."""
+    least: int = 10
+    """Fewest samples of a class that is distilled; one with fewer is not sent."""
+    preset: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    sends: Sends = "distilled inputs"
+
+    def message(self, client: Client, /) -> Message | None:
+        sizes = torch.bincount(client.source.labels, minlength=len(client.source.classes))
+        least_size = self.least if self.start is None else max(self.least, self.start.least)
+        classes = [c for c in client.classes if sizes[c] >= least_size]
+        if not classes:
+            return None
+        part = client.of_classes(classes)
+        options = dict(self.options)
+        if "init_from" in {f.name for f in fields(get_method_class(self.method))}:  # type: ignore[arg-type]
+            options.setdefault("init_from", "noise")
+        spec = RunSpec(
+            data=Splits(train=part, test=None), method=self.method, bytes=client.byte_budget,
+            seed=derive_seed(client.seed, "distil"), codec=self.codec, parametrization=self.parametrization,
+            network=self.network, preset=self.preset, device=str(part.device), options=options,
+        )  # fmt: skip
+        resolve_run(replace(spec, bytes=_MANY_BYTES))  # an error here is none of too few bytes
+        try:
+            resolve_run(spec)
+        except PotstillError:
+            return None  # the bytes do not hold one input of each class
+        least = None
+        if self.start is not None:
+            spec, least = self._start_from(self.start, spec, client, classes)
+        small = run(spec, RunLimits(steps=self.steps), RunIO(progress=None, executor="serial"))
+        x, y = small.model_space(), small.labels
+        if not isinstance(x, Tensor):
+            raise PotstillError(f"way {self.name} made inputs of several tensors, which no learner here takes")
+        y = _spread(y, classes, len(client.source.classes))
+        return Message(
+            x=x.to(part.device), y=y, bytes=baseline_byte_budget(small.metadata["bytes"]),
+            codec=str(small.metadata["codec"]["name"]), least_members=least,
+        )  # fmt: skip
+
+    def _start_from(
+        self, start: Averages, spec: RunSpec, client: Client, classes: Sequence[int]
+    ) -> tuple[RunSpec, int]:  # fmt: skip
+        """Return the run that starts from as many averages as the bytes hold once coded, and the fewest samples of one.
+
+        A run plans its inputs as packed. The averages themselves say how much smaller their coded stream is.
+        """
+        planned, budget = client.byte_budget, client.byte_budget
+        tried: dict[int, tuple[RunSpec, int]] = {}
+        while True:
+            resolved = resolve_run(replace(spec, planned_bytes=planned))
+            counts = resolved.problem.sizes
+            source, least = start.of_counts(client, dict(zip(classes, counts, strict=True)))
+            index = torch.arange(len(source))
+            codec = "exact" if resolved.codec is None else format_codec(resolved.codec)
+            size = pack_samples(source, [[index]], len(index), codec).bytes
+            if not tried or (size <= budget and len(source) == sum(counts)):
+                tried[size] = replace(spec, planned_bytes=planned, initial=_as_set(source, client)), least
+            more = int(planned * min(_MOST, _FILLED * budget / size))
+            if len(tried) == _PLANS or size > budget or len(source) < sum(counts) or more < 1.1 * planned:
+                return tried[max(tried)]
+            planned = more
+
+
+def _largest(client: Client, way: Averages) -> Message | None:
+    """Return the message of as many averages as fit the bytes."""
+    counts = torch.bincount(client.source.labels, minlength=len(client.source.classes))
+    if int(counts.max()) < way.least:
+        return None
+
+    def tried(total: int) -> Message | None:
+        """Return the message of about so many averages, divided by the sizes of classes."""
+        shares = {c: max(1, round(total * int(counts[c]) / len(client.source))) for c in client.classes}
+        source, least = way.of_counts(client, shares)
+        index = torch.arange(len(source))
+        packed = pack_samples(source, [[index]], len(index), way.codec)
+        x, y = packed.pairs[0]
+        if packed.bytes > client.byte_budget:
+            return None
+        assert isinstance(x, Tensor)
+        return Message(x=x, y=y, bytes=packed.bytes, codec=way.codec, least_members=least)
+
+    most = max(1, len(client.source) // way.least)
+    low, high, best = 0, most + 1, None
+    total = min(most, max(1, client.byte_budget // 40))
+    while high - low > 1:
+        found = tried(total)
+        if found is None:
+            high = total
+        else:
+            low, best = total, found
+        total = (low + high) // 2 if high <= most else min(most, 2 * low)
+        if best is not None and high - low <= max(1, low // 16):
+            break
+    return best
+
+
+def _fit(source: TensorSource, order: Int[Tensor, " n"], codec: str, most: int, least_members: int) -> Message | None:
+    """Return the message of the first samples of an order that fit the bytes."""
+    n = max_items_per_class(source, [order], most, codec)
+    if n < 1:
+        return None
+    index = order[:n]
+    index = index[source.labels[index].argsort(stable=True)]
+    packed = pack_samples(source, [[index]], n, codec)
+    while packed.bytes > most and n > 1:  # sorted by class, the streams differ a little
+        n -= 1
+        index = order[:n][source.labels[order[:n]].argsort(stable=True)]
+        packed = pack_samples(source, [[index]], n, codec)
+    x, y = packed.pairs[0]
+    assert isinstance(x, Tensor)
+    return Message(x=x, y=y, bytes=packed.bytes, codec=codec, least_members=least_members)
+
+
+def _as_source(source: TensorSource, x: Float[Tensor, "n ..."], labels: Int[Tensor, " n"]) -> TensorSource:
+    """Return inputs in model space as a source like ``source``, sorted by class."""
+    units = source.normalization.invert(x)
+    if isinstance(source.inputs, Tensor) and source.inputs.dtype == torch.uint8:
+        units = (units * 255).round().clamp(0, 255).to(torch.uint8)
+    order = labels.argsort(stable=True)
+    return TensorSource(
+        name=source.name, input=source.input, classes=source.classes, normalization=source.normalization,
+        inputs=units[order.to(units.device)].contiguous(), labels=labels[order],
+    )  # fmt: skip
+
+
+def _as_set(averages: TensorSource, client: Client) -> Distilled:
+    """Return averages as a set that a run can start from."""
+    held = replace(client, source=averages)
+    part = held.of_classes(held.classes)
+    spec = RunSpec(
+        data=Splits(train=part, test=None), method="random", items=len(part), balance="natural", codec="exact",
+        seed=client.seed, device=str(part.device),
+    )  # fmt: skip
+    return run(spec, RunLimits(), RunIO(progress=None, executor="serial"))
+
+
+def _spread(y: Tensor, classes: Sequence[int], k: int) -> Tensor:
+    """Return a client's labels over the classes of all clients."""
+    if y.ndim == 1:
+        return torch.tensor(classes)[y.cpu()]
+    wide = torch.zeros(len(y), k, dtype=y.dtype)
+    wide[:, list(classes)] = y.cpu()
+    return wide
