@@ -173,6 +173,27 @@ OPTIONS = {
         "--lr",
     }
     | {"--seed", "--device", "--executor", "--address"},
+    "use federated": COMMON
+    | READING
+    | {
+        "DATA",
+        "--out",
+        "--ways",
+        "--partition",
+        "--alpha",
+        "--clients",
+        "--splits",
+        "--bytes",
+        "--networks",
+        "--parametrization",
+        "--codec",
+        "--preset",
+        "--distill-steps",
+        "--updates",
+        "--batch",
+        "--lr",
+    }
+    | {"--seed", "--device", "--executor", "--address"},
     "diagnose": {"--force"}
     | COMMON
     | READING

@@ -20,7 +20,7 @@ from potstill.cli.commands import COMMANDS, command_class, find_command
 from potstill.cli.main import main
 from potstill.errors import PotstillError
 
-FOLDERS = ("compare", "scaling", "use search", "use continual")
+FOLDERS = ("compare", "scaling", "use search", "use continual", "use federated")
 """Commands that write a folder."""
 CASES: dict[str, tuple[list[str], list[str]]] = {
     # name: words without --out, and what it reads, with the suffix that a file of the output would have
@@ -44,6 +44,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "scaling": (["scaling", "d.csv"], ["d.csv"]),
     "use search": (["use", "search", "d.csv"], ["d.csv"]),
     "use continual": (["use", "continual", "d.csv"], ["d.csv"]),
+    "use federated": (["use", "federated", "d.csv"], ["d.csv"]),
 }  # fmt: skip
 
 

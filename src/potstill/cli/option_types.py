@@ -9,8 +9,8 @@ from tyro.constructors import PrimitiveConstructorSpec
 from potstill._util.formatting import parse_duration, parse_size
 
 __all__ = [
-    "ByteCounts", "Bytes", "Integers", "Names", "Seconds", "Size", "Specs", "parse_byte_counts", "parse_image_size",
-    "parse_integers", "parse_names", "parse_specs",
+    "ByteCounts", "Bytes", "Integers", "Names", "Numbers", "Seconds", "Size", "Specs", "parse_byte_counts",
+    "parse_image_size", "parse_integers", "parse_names", "parse_numbers", "parse_specs",
 ]  # fmt: skip
 
 
@@ -45,6 +45,22 @@ def parse_integers(text: str) -> tuple[int, ...]:
         return int(part) if re.fullmatch(r"[1-9]\d*", part) else None
 
     return _distinct(text, text.split(","), parse, "whole numbers above 0 (1,10)")
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Return the positive numbers in ``0.1,0.5,inf``.
+
+    Raises:
+        ValueError: a part is no such number or comes twice.
+    """
+
+    def parse(part: str) -> float | None:
+        try:
+            return number if (number := float(part)) > 0 else None
+        except ValueError:
+            return None
+
+    return _distinct(text, text.split(","), parse, "numbers above 0 (0.1,0.5)")
 
 
 def parse_specs(text: str) -> tuple[str, ...]:
@@ -107,6 +123,9 @@ _Bytes = NewType("_Bytes", int)
 Seconds = Annotated[_Seconds, _spec(parse_duration, float, "10m", lambda value: f"{value:g}s")]
 Names = Annotated[tuple[str, ...], _spec(parse_names, tuple, "A,B,C", ",".join)]
 Integers = Annotated[tuple[int, ...], _spec(parse_integers, tuple, "1,10", _comma_list)]
+Numbers = Annotated[
+    tuple[float, ...], _spec(parse_numbers, tuple, "0.1,0.5", lambda values: ",".join(f"{v:g}" for v in values))
+]
 Specs = Annotated[tuple[str, ...], _spec(parse_specs, tuple, "A,B", ",".join)]
 ByteCounts = Annotated[tuple[int, ...], _spec(parse_byte_counts, tuple, "20kB,100kB", _comma_list)]
 Size = Annotated[tuple[int, int], _spec(parse_image_size, tuple, "HxW", lambda value: f"{value[0]}x{value[1]}")]

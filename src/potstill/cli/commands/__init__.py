@@ -39,6 +39,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "use_continual:UseContinual",
             "measure memories of a continual learner at equal bytes: coded real samples, raw ones, distilled sets",
         ),
+        "use federated": (
+            "use_federated:UseFederated",
+            "measure what clients that share no samples can send to a server: sets or models, by accuracy and bytes",
+        ),
     },
     "Look at it and share it": {
         "report": ("report:Report", "make one page of scorecards, leaderboards and images"),
