@@ -21,6 +21,7 @@ SLOW = (
     "docs/explanation/accuracy.md",
     "docs/guides/automatic.md",
     "docs/guides/continual.md",
+    "docs/guides/federated.md",
     "docs/guides/search.md",
     "docs/guides/selection.md",
     "docs/guides/soft-labels.md",

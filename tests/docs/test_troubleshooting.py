@@ -51,6 +51,10 @@ COMMANDS = {
     "network net.py:make": f"distill digits --network net.py:make{DISTILL}",
     "the classes of dc": "distill digits --method dc --ipc 1 --class-shards 2 --out a.safetensors",
     "the set has 10 classes": "evaluate small.safetensors --data photos",
+    "class '0' stands": "use continual digits --step-classes 0,1/0,2 --out stream",
+    "fedavg:1 averages": "use federated digits --ways fedavg:1 --networks mlp-w4,mlp-w8 --clients 2 --splits 1 --out f",
+    "way averages sends": "use federated digits --ways averages --bytes 20 --clients 2 --networks mlp-w4 --out g",
+    "a natural partition": "use federated digits --partition groups --out h",
     "this set was not made": "evaluate small.safetensors --data photos",
 }
 """Commands by the beginning of the message that they end with."""

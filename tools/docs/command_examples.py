@@ -35,6 +35,8 @@ EXAMPLES = (
     "--out found",
     "potstill use continual digits --methods dm --distill-steps 5 --bytes 2kB --orders 2 --updates 20 "
     "--network convnet-w8-d1 --out stream",
+    "potstill use federated digits --ways averages,real,fedavg:5,alone --clients 3 --splits 2 --bytes 3kB "
+    "--updates 30 --networks convnet-w8-d1 --out clients",
     "potstill diagnose small.safetensors --data digits --parts nearest",
     "potstill active-learning digits --rounds 2 --steps 20 --seeds 2 --network convnet-w16-d2",
     "potstill report comparison --out comparison.html",

@@ -27,6 +27,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "scaling": ("guides/soft-labels.md", "benchmarks/scaling.md"),
     "use search": ("guides/search.md",),
     "use continual": ("guides/continual.md",),
+    "use federated": ("guides/federated.md",),
     "diagnose": ("guides/share.md",),
     "active-learning": ("guides/selection.md",),
     "select-detection": ("guides/selection.md",),
@@ -99,7 +100,7 @@ MORE: dict[str, tuple[str, ...]] = {
 """Sections of a command's page beside its help."""
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
-    "use continual",
+    "use continual", "use federated",
 )  # fmt: skip
 """Commands that train networks."""
 STATUSES: list[list[object]] = [
