@@ -42,7 +42,8 @@ def test_every_option_stands_once_and_at_most_ten_come_first(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in COMMANDS if command_class(name).examples])
 def test_examples_of_a_command_parse(name: str) -> None:
     for example in command_help(name).examples:
-        program, command, *words = shlex.split(example)
+        program, *line = shlex.split(example)
+        command, words = commands.find_command(line)
         assert (program, command) == ("potstill", name)
         assert parse(name, words).name == name
 

@@ -150,6 +150,30 @@ OPTIONS = {
         "--full-updates",
     }
     | {"--seed", "--device", "--executor", "--address"},
+    "use deletion": COMMON
+    | READING
+    | {
+        "FILE",
+        "--data",
+        "--out",
+        "--delete",
+        "--delete-names",
+        "--add",
+        "--make",
+        "--verify",
+        "--membership",
+        "--warm-steps",
+        "--ipc",
+        "--parts",
+        "--codec",
+        "--preset",
+        "--parametrization",
+        "--network",
+        "--steps",
+        "--seed",
+        "--device",
+        "--force",
+    },
     "use continual": COMMON
     | READING
     | {

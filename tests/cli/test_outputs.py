@@ -45,6 +45,9 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "use search": (["use", "search", "d.csv"], ["d.csv"]),
     "use continual": (["use", "continual", "d.csv"], ["d.csv"]),
     "use federated": (["use", "federated", "d.csv"], ["d.csv"]),
+    "use deletion": (
+        ["use", "deletion", "s.safetensors", "--data", "d.csv", "--delete", "1"], ["s.safetensors", "d.csv"],
+    ),
 }  # fmt: skip
 
 

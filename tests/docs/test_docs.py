@@ -22,6 +22,7 @@ SLOW = (
     "docs/guides/automatic.md",
     "docs/guides/continual.md",
     "docs/guides/federated.md",
+    "docs/guides/deletion.md",
     "docs/guides/search.md",
     "docs/guides/selection.md",
     "docs/guides/soft-labels.md",

@@ -37,6 +37,8 @@ EXAMPLES = (
     "--network convnet-w8-d1 --out stream",
     "potstill use federated digits --ways averages,real,fedavg:5,alone --clients 3 --splits 2 --bytes 3kB "
     "--updates 30 --networks convnet-w8-d1 --out clients",
+    "potstill use deletion --data digits --make dm --ipc 2 --steps 20 --network convnet-w8-d1 --out made.safetensors",
+    "potstill use deletion made.safetensors --data digits --delete 3,17 --verify --out fewer.safetensors",
     "potstill diagnose small.safetensors --data digits --parts nearest",
     "potstill active-learning digits --rounds 2 --steps 20 --seeds 2 --network convnet-w16-d2",
     "potstill report comparison --out comparison.html",

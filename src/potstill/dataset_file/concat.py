@@ -21,7 +21,7 @@ from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS
 from potstill.tasks import concat_targets
 
-__all__ = ["concat"]
+__all__ = ["concat", "split_joined"]
 
 _PROVENANCE = (
     "method", "config", "seed", "ipc", "classes", "source", "outcome", "cost", "training", "bytes", "versions",
@@ -89,6 +89,46 @@ def concat(sets: Sequence[Distilled], *, normalization: Normalization | None = N
     joined.record = _join_records(sets)
     joined.files = tuple(dict.fromkeys(file for s in sets for file in (*s.files, *([str(s.path)] if s.path else []))))
     return joined
+
+
+def split_joined(distilled: Distilled) -> list[Distilled]:
+    """Return the sets that `concat` joined, each with its encoded inputs and the classes of its own items.
+
+    Provenance of all of them is that of the joined set; weights and tensors of a method are of no part alone.
+
+    Raises:
+        PotstillError: the set was not joined, or its labels are no classes.
+    """
+    described = distilled.metadata.get("decoder")
+    if not isinstance(described, dict) or "parts" not in described:
+        raise PotstillError("only a set that was joined from others has parts; this one was made as a whole")
+    if not distilled.is_classification or distilled.has_soft_labels:
+        raise PotstillError("only sets with classes as labels can be divided into the sets that they were joined from")
+    parts, first = [], 0
+    for decoder, payload in _payload_parts(distilled):
+        items = decoder["items"]
+        labels = distilled.labels[first : first + items]
+        first += items
+        own = torch.unique(labels)
+        encoded = {f"payload/{name}": part for name, part in payload.items()}
+        encoded["labels"] = encode_classes(torch.searchsorted(own, labels), len(own))
+        tensors = {f"{name}{suffix}": t for name, part in encoded.items() for suffix, t in part.tensors.items()}
+        if (w := distilled.normalization.whitening) is not None:
+            tensors |= {f"whitening/{name}": getattr(w, name) for name in WHITENING}
+        names = [distilled.classes[c] for c in own.tolist()]
+        metadata = {
+            **{name: value for name, value in distilled.metadata.items() if name != "parts"},
+            "classes": names,
+            "task": {**distilled.metadata["task"], "k": len(names)},
+            "codec": {
+                "name": distilled.metadata["codec"]["name"],
+                "tensors": {name: dict(part.metadata) for name, part in encoded.items()},
+            },
+            "decoder": {name: value for name, value in decoder.items() if name != "items"},
+            "bytes": bytes_by_part(tensors),
+        }
+        parts.append(validated_set(Path("a part of the set"), metadata, tensors))
+    return parts
 
 
 def _check_compatible(first: Distilled, other: Distilled) -> None:

@@ -43,6 +43,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "use_federated:UseFederated",
             "measure what clients that share no samples can send to a server: sets or models, by accuracy and bytes",
         ),
+        "use deletion": (
+            "use_deletion:UseDeletion",
+            "delete records from a set exactly, or add some: only items that depend on them are made again",
+        ),
     },
     "Look at it and share it": {
         "report": ("report:Report", "make one page of scorecards, leaderboards and images"),
