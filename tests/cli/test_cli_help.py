@@ -150,3 +150,4 @@ def test_the_first_word_of_several_commands_lists_them(capsys, flag):
     assert "usage: potstill use COMMAND" in shown
     assert "  continual  " in shown
     assert "  federated  " in shown
+    assert "  edge  " in shown

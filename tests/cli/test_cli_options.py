@@ -174,6 +174,22 @@ OPTIONS = {
         "--device",
         "--force",
     },
+    "use edge": COMMON
+    | READING
+    | {
+        "FILE",
+        "--data",
+        "--out",
+        "--to",
+        "--head",
+        "--bits",
+        "--updates",
+        "--batch",
+        "--lr",
+        "--seeds",
+        "--seed",
+        "--quick",
+    },
     "use continual": COMMON
     | READING
     | {
@@ -247,7 +263,7 @@ OPTIONS = {
     "verify": COMMON | {"PATHS"},
     "demo": {"--force"} | COMMON | {"--data", "--out", "--device"},
     "cache": COMMON | {"WHAT", "--kind", "--unused", "--at-most", "--damaged"},
-    "export": {"--force"} | COMMON | READING | {"FILE", "--to", "--out", "--data", "--link", "--license"},
+    "export": {"--force"} | COMMON | READING | {"FILE", "--to", "--out", "--data", "--link", "--license", "--bits"},
     "import": {"--force"}
     | COMMON
     | READING

@@ -20,7 +20,7 @@ from potstill.cli.commands import COMMANDS, command_class, find_command
 from potstill.cli.main import main
 from potstill.errors import PotstillError
 
-FOLDERS = ("compare", "scaling", "use search", "use continual", "use federated")
+FOLDERS = ("compare", "scaling", "use search", "use continual", "use federated", "use edge")
 """Commands that write a folder."""
 CASES: dict[str, tuple[list[str], list[str]]] = {
     # name: words without --out, and what it reads, with the suffix that a file of the output would have
@@ -48,6 +48,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "use deletion": (
         ["use", "deletion", "s.safetensors", "--data", "d.csv", "--delete", "1"], ["s.safetensors", "d.csv"],
     ),
+    "use edge": (["use", "edge", "s.safetensors", "--data", "d.csv", "--to", "80%"], ["s.safetensors", "d.csv"]),
 }  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def test_every_command_that_writes_a_file_asks_for_its_suffix(
 
 STRANGERS = {
     ".csv": b"a,label\n1,u\n", ".parquet": None, ".json": b'{"thesis": 1}', ".safetensors": b"weights", ".npz": None,
-    ".html": b"<html>mine</html>", ".svg": b"<svg/>", ".tar": b"tar", ".png": b"png",
+    ".h": b"int mine;", ".html": b"<html>mine</html>", ".svg": b"<svg/>", ".tar": b"tar", ".png": b"png",
 }  # fmt: skip
 EVALUATE = ["evaluate", "s.safetensors", "--data", "d.csv", "--protocol", "dc", "--epochs", "1", "--seeds", "2"]
 EVALUATE += ["--no-baselines", "--no-full", "--no-robust-scores"]
@@ -161,6 +162,8 @@ FOREIGN: dict[str, tuple[list[str], str]] = {
         ".json",
     ),
     "report": (["report", "s.safetensors", "--out"], ".html"),
+    "export c-header": (["export", "s.safetensors", "--to", "c-header", "--out"], ".h"),
+    "export npz-integers": (["export", "s.safetensors", "--to", "npz-integers", "--out"], ".npz"),
     "export npz": (["export", "s.safetensors", "--to", "npz", "--out"], ".npz"),
     "export parquet": (["export", "s.safetensors", "--to", "parquet", "--out"], ".parquet"),
     "export webdataset": (["export", "s.safetensors", "--to", "webdataset", "--out"], ".tar"),

@@ -23,6 +23,7 @@ SLOW = (
     "docs/guides/continual.md",
     "docs/guides/federated.md",
     "docs/guides/deletion.md",
+    "docs/guides/edge.md",
     "docs/guides/search.md",
     "docs/guides/selection.md",
     "docs/guides/soft-labels.md",

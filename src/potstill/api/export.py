@@ -40,7 +40,7 @@ _OTHERS = '`to="parquet"` writes the inputs as the set holds them'
 
 def export(
     distilled: Distilled | str | Path, to: str, path: str | Path, *, data: Any = None, link: Link = "copy",
-    license: str | None = None, force: bool = False, **reading: Any,
+    license: str | None = None, bits: int | None = None, force: bool = False, **reading: Any,
 ) -> Path:  # fmt: skip
     """Write a set in another form.
 
@@ -51,6 +51,7 @@ def export(
         to: the form:
 
             - ``png``, ``npz``, ``parquet``, ``csv``, ``webdataset``: the inputs and labels; they need no data
+            - ``c-header``, ``npz-integers``: inputs and labels as integers, for devices without Python
             - ``indices``: a selection without its inputs, one file that `potstill.materialize` puts together with the
               data
             - ``files``: the selected original images, a folder for each class, with ``selection.json`` beside them
@@ -61,6 +62,7 @@ def export(
         data: for ``files`` and rows of ``hf``: the data that the selection was made of. Default: none.
         link: for ``files`` of a folder: ``copy`` the originals, or make ``hard`` or ``symbolic`` links to them.
         license: for ``hf`` without ``data``: a license identifier of the Hub for the dataset card. Default: none.
+        bits: for ``c-header`` and ``npz-integers``: bits of an input value, 8 (the default) or 4.
         force: replace a file that is there, whatever it is, but never the set's own. A folder is never replaced.
         **reading: options of `potstill.load_data` that the data were read with (``size``, ``split_seed``, ``skip_bad``,
             …).
@@ -80,6 +82,8 @@ def export(
     """
     path = Path(path)
     distilled = distilled if isinstance(distilled, Distilled) else dataset_file.load(distilled)
+    if bits is not None and to in ("indices", *WITH_DATA):
+        raise PotstillError(f"bits are of c-header and npz-integers, but this export is to {to}; leave them out")
     if to == "indices":
         dataset_file.write_indices(distilled, path, force=force)
         return path
@@ -89,7 +93,7 @@ def export(
     if to not in WITH_DATA:
         if to not in EXPORT_FORMATS:
             raise unknown_name("export format", to, (*EXPORT_FORMATS, "indices", *WITH_DATA))
-        return write_export(distilled, to, path, force=force)
+        return write_export(distilled, to, path, bits=bits, force=force)
     if data is None:
         raise PotstillError(f"an export to {to} takes the samples from the data that they were chosen from; give data")
     require_selection(distilled, f"an export to {to}")

@@ -1,10 +1,11 @@
-"""A distilled set in formats of other programs: images, NumPy, Parquet, CSV, WebDataset."""
+"""A distilled set in formats of other programs: images, NumPy, Parquet, CSV, WebDataset, C."""
 
 import io
 import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -19,18 +20,21 @@ from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown_name
 from potstill.exporters.images import encode_png, has_viewable_images, require_images, to_uint8, write_png
+from potstill.exporters.integers import HEADER_MARK, write_header, write_integer_arrays
 from potstill.kinds import get_kind
 from potstill.tasks import list_targets, split_targets, target_mask
 
 __all__ = ["EXPORT_FORMATS", "LABEL_COLUMNS", "ExportFormat", "export", "to_arrow"]
 
-ExportFormat = Literal["png", "npz", "parquet", "csv", "webdataset"]
+ExportFormat = Literal["png", "npz", "parquet", "csv", "webdataset", "c-header", "npz-integers"]
 EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
 SHARD_SAMPLES, SHARD_BYTES = 10_000, 256 * 2**20
 """Maximum samples of a tar file, and about its maximum bytes."""
 
 
-def export(distilled: Distilled, to: str, path: str | Path, *, force: bool = False) -> Path:
+def export(
+    distilled: Distilled, to: str, path: str | Path, *, bits: int | None = None, force: bool = False
+) -> Path:  # fmt: skip
     """Write a set in another format, and return its path. Values and soft labels are exact; images are 8-bit copies.
 
     - ``png``: a folder ``CLASS/0000.png`` with ``sheet.png`` and ``labels.json`` (class names, rows, weights, card); or
@@ -46,6 +50,9 @@ def export(distilled: Distilled, to: str, path: str | Path, *, force: bool = Fal
     - ``webdataset``: a folder of shards ``train-000000.tar``, or one file at a path that ends in .tar, with ``.npy``
       (float32), ``.cls``, ``.soft.json`` where labels are rows, ``.weight.json`` where samples have one, and for
       pictures ``.png``.
+    - ``c-header``: a C99 header with inputs as integers of ``bits`` and their scales, labels as class numbers or rows
+      of 8 bits, and class names, to train on without Python (`potstill.uses.edge` has a trainer in C).
+    - ``npz-integers``: NumPy arrays of the same integers.
 
     Inputs with names: ``npz`` has ``x/NAME``, ``mean/NAME`` and ``std/NAME`` (a text ``x/NAME/values`` and
     ``x/NAME/offsets``); ``parquet`` the columns of each part, words as lists; ``webdataset`` ``.NAME.npy``; ``png`` the
@@ -57,14 +64,20 @@ def export(distilled: Distilled, to: str, path: str | Path, *, force: bool = Fal
     ``.scores.json``. The card says so.
 
     Args:
+        bits: of an input value in ``c-header`` and ``npz-integers``: 8 (the default) or 4.
         force: replace a file that is there; without it one is replaced that says it is such an export (``npz``,
-            ``parquet``). A folder with something in it never is.
+            ``parquet``, ``c-header``, ``npz-integers``). A folder with something in it never is.
 
     Raises:
-        PotstillError: no such format, pictures asked of a table, or a path that is taken or cannot be written.
+        PotstillError: no such format, pictures asked of a table, bits for a format without integers, or a path that is
+            taken or cannot be written.
     """
-    writers: dict[str, Callable[[Distilled, Path], None]] = {
+    as_integers = {"c-header": write_header, "npz-integers": write_integer_arrays}
+    if bits is not None and to not in as_integers:
+        raise PotstillError(f"bits are of {' and '.join(as_integers)}, but this export is to {to}; leave them out")
+    writers: dict[str, Callable[[Distilled, Path], object]] = {
         "png": write_png, "npz": _npz, "parquet": _parquet, "csv": _csv, "webdataset": _webdataset,
+        **{name: partial(write, bits=bits or 8) for name, write in as_integers.items()},
     }  # fmt: skip
     if to not in writers:
         raise unknown_name("export format", to, writers)
@@ -99,8 +112,16 @@ def _other_parquet(path: Path) -> str:
     return "" if isinstance(said, dict) and "card" in said else _OTHER
 
 
+def _other_header(path: Path) -> str:
+    try:
+        with path.open("rb") as held:
+            return "" if HEADER_MARK.encode() in held.readline(200) else _OTHER
+    except OSError:
+        return _OTHER
+
+
 _OTHER = "is there already, and is no exported set"
-_FILES = {"npz": _other_npz, "parquet": _other_parquet}
+_FILES = {"npz": _other_npz, "parquet": _other_parquet, "c-header": _other_header, "npz-integers": _other_npz}
 """Formats of one file, with the check of a file that is there."""
 
 

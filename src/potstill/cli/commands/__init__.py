@@ -47,6 +47,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "use_deletion:UseDeletion",
             "delete records from a set exactly, or add some: only items that depend on them are made again",
         ),
+        "use edge": (
+            "use_edge:UseEdge",
+            "train on a small device: a C header of few bits, a trainer in C, and baselines of the same bytes",
+        ),
     },
     "Look at it and share it": {
         "report": ("report:Report", "make one page of scorecards, leaderboards and images"),
@@ -55,7 +59,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "verify": ("verify:Verify", "check that files of Potstill are complete and unchanged"),
         "export": (
             "export:Export",
-            "write a set as png, npz, parquet, webdataset or for Hugging Face; a selection as files",
+            "write a set as png, npz, parquet, webdataset, C or for Hugging Face; a selection as files",
         ),
     },
     "List the choices": {

@@ -14,7 +14,11 @@ from potstill.cli.text import plural
 
 __all__ = ["Export"]
 
-_SUFFIXES = {"npz": (".npz",), "parquet": (".parquet", ".pq"), "indices": (".safetensors",)}
+_SUFFIXES = {
+    "npz": (".npz",), "parquet": (".parquet", ".pq"), "indices": (".safetensors",), "c-header": (".h",),
+    "npz-integers": (".npz",),
+}  # fmt: skip
+_INTEGERS = ("c-header", "npz-integers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +27,15 @@ class Export(ForceOption, DataCommand):
 
     hf is a folder that Hugging Face's datasets.load_dataset reads, with a dataset card and a program that trains on it.
     Of a selection also: files, the selected images of a folder; hf with --data, the selected rows as they are there;
-    and indices, the set without its inputs, which `potstill materialize` puts together again.
+    and indices, the set without its inputs, which `potstill materialize` puts together again. c-header and npz-integers
+    are for devices without Python: inputs of 8 or 4 bits.
     """
 
     file: SetArgument
     """The distilled set."""
     to: Annotated[
-        Literal["png", "npz", "parquet", "csv", "webdataset", "files", "hf", "indices"],
-        arg(metavar="png|npz|parquet|csv|webdataset|files|hf|indices"),
+        Literal["png", "npz", "parquet", "csv", "webdataset", "files", "hf", "indices", "c-header", "npz-integers"],
+        arg(metavar="png|npz|parquet|csv|webdataset|files|hf|indices|c-header|npz-integers"),
     ]
     """The form."""
     out: Annotated[Path, arg(metavar="PATH")]
@@ -41,6 +46,8 @@ class Export(ForceOption, DataCommand):
     """For files: copy them, or link to the originals."""
     license: Annotated[str | None, optional("ID")] = None
     """For hf: licence of the set, as the Hub names it (cc-by-4.0); usually that of its source."""
+    bits: Annotated[Literal[8, 4] | None, optional("8|4")] = None
+    """For c-header and npz-integers: bits of an input value (else 8)."""
 
     examples: ClassVar[tuple[str, ...]] = ("potstill export small.safetensors --to png --out pictures",)
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": ()}
@@ -55,13 +62,16 @@ class Export(ForceOption, DataCommand):
         if self.license is not None and (self.to != "hf" or self.data is not None):
             raise Misuse("export: --license stands on the card of --to hf without --data; leave it out")
 
+        if self.bits is not None and self.to not in _INTEGERS:
+            raise Misuse(f"export: --bits is of --to {' and '.join(_INTEGERS)}; leave it out")
+
     def execute(self, parsed: Parsed, progress: ProgressReporter) -> Answer:
         from potstill.api.export import export, export_selection
         from potstill.dataset_file import load, require_selection
 
         small = load(self.file)
         if self.data is None:
-            written = export(small, self.to, self.out, license=self.license, force=self.force)
+            written = export(small, self.to, self.out, license=self.license, bits=self.bits, force=self.force)
         else:
             require_selection(small, f"an export to {self.to}")
             splits = load_data(parsed, self.data, progress, small.metadata, selected=True)
