@@ -26,10 +26,10 @@ from potstill.uses.federated import Averages, DistilledSets, Ensemble, FedAvg, L
 
 STEPS = 100
 """Steps of a client's run."""
-AVERAGES = Averages(codec="uint2")
+AVERAGES = Averages(codec="uint1")
 
 
-def distilled(name: str, start: Averages | None, method: str = "dm", codec: str = "uint2") -> DistilledSets:
+def distilled(name: str, start: Averages | None, method: str = "dm", codec: str = "uint1") -> DistilledSets:
     """A way that distils on each client with a small ConvNet."""
     return DistilledSets(
         name=name, method=method, start=start, codec=codec, network="convnet-w16", steps=STEPS,
@@ -38,9 +38,9 @@ def distilled(name: str, start: Averages | None, method: str = "dm", codec: str 
 
 
 WAYS = (
-    AVERAGES, distilled("dm+averages", AVERAGES), distilled("dm", None), RealSets(codec="uint1"),
+    AVERAGES, distilled("dm+averages", AVERAGES), distilled("dm", None), RealSets(codec="uint2"),
     FedAvg(name="fedavg:1:3", epochs=3), FedAvg(name="fedavg:5", rounds=5), FedAvg(name="fedavg:20", rounds=20),
-    FedAvg(name="fedprox:5", rounds=5, proximal=0.01), Ensemble(), NoMessages(),
+    Ensemble(), NoMessages(),
 )  # fmt: skip
 CHOICES = (
     *(

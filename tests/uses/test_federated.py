@@ -211,7 +211,8 @@ def test_a_client_distils_its_own_classes_from_averages_of_them() -> None:
     starts = Averages(least=2).of_counts(client, {1: int(counts[1]), 3: int(counts[3])})
     x = starts[0].fetch(torch.arange(len(starts[0]))).x.flatten(1)
     gaps = torch.cdist(sent.x.flatten(1), x).amin(1) / x.shape[1] ** 0.5
-    assert float(gaps.max()) < 0.35  # half a step of four bits in model space, and rounding to 8 bits before
+    near = gaps < 0.35  # half a step of four bits in model space, and rounding to 8 bits before
+    assert float(near.double().mean()) >= 0.7  # of a class whose clusters were too small, the rest is noise
 
 
 def test_a_class_with_too_few_samples_is_not_distilled() -> None:

@@ -36,9 +36,9 @@ __all__ = ["Averages", "Client", "DistilledSets", "Message", "RealSets", "Sends"
 Sends = Literal["real samples", "averages", "distilled inputs", "models"]
 _ITERATIONS = 20
 """Most moves of k-means."""
-_PLANS, _MOST, _FILLED = 3, 4.0, 0.9
-"""Plans of a set that starts from averages: how many are tried, by how much one may exceed the last, and the part of
-the bytes that the averages should have: what is matched codes a little worse."""
+_PLANS, _MOST, _FILLED, _ENOUGH = 5, 4.0, 0.75, 0.8
+"""Plans of a set that starts from averages: how many are tried, by how much one may exceed the last, the part of the
+bytes that averages should have, as what is matched codes a little worse, and of the inputs; noise starts the rest."""
 _MANY_BYTES = 10**9
 
 
@@ -209,7 +209,7 @@ class DistilledSets:
         spec = RunSpec(
             data=Splits(train=part, test=None), method=self.method, bytes=client.byte_budget,
             seed=derive_seed(client.seed, "distil"), codec=self.codec, parametrization=self.parametrization,
-            network=self.network, preset=self.preset, device=str(part.device), options=options,
+            network=self.network, preset=self.preset, device=str(part.device), options=options, balance="natural",
         )  # fmt: skip
         resolve_run(replace(spec, bytes=_MANY_BYTES))  # an error here is none of too few bytes
         try:
@@ -219,7 +219,7 @@ class DistilledSets:
         least = None
         if self.start is not None:
             spec, least = self._start_from(self.start, spec, client, classes)
-        small = run(spec, RunLimits(steps=self.steps), RunIO(progress=None, executor="serial"))
+        small = self._run_within(spec, client.byte_budget)
         x, y = small.model_space(), small.labels
         if not isinstance(x, Tensor):
             raise PotstillError(f"way {self.name} made inputs of several tensors, which no learner here takes")
@@ -229,6 +229,15 @@ class DistilledSets:
             codec=str(small.metadata["codec"]["name"]), least_members=least,
         )  # fmt: skip
 
+    def _run_within(self, spec: RunSpec, budget: int) -> Distilled:
+        """Return the set in its bytes: again with fewer inputs while it codes worse than its start promised."""
+        while True:
+            small = run(spec, RunLimits(steps=self.steps), RunIO(progress=None, executor="serial"))
+            size, planned = baseline_byte_budget(small.metadata["bytes"]), spec.planned_bytes
+            if size <= budget or planned is None or planned <= budget:
+                return small
+            spec = replace(spec, planned_bytes=max(budget, int(0.95 * planned * budget / size)))
+
     def _start_from(
         self, start: Averages, spec: RunSpec, client: Client, classes: Sequence[int]
     ) -> tuple[RunSpec, int]:  # fmt: skip
@@ -236,21 +245,27 @@ class DistilledSets:
 
         A run plans its inputs as packed. The averages themselves say how much smaller their coded stream is.
         """
-        planned, budget = client.byte_budget, client.byte_budget
+        planned, budget, most = client.byte_budget, client.byte_budget, _MANY_BYTES
         tried: dict[int, tuple[RunSpec, int]] = {}
-        while True:
+        for _ in range(_PLANS):
             resolved = resolve_run(replace(spec, planned_bytes=planned))
             counts = resolved.problem.sizes
             source, least = start.of_counts(client, dict(zip(classes, counts, strict=True)))
             index = torch.arange(len(source))
             codec = "exact" if resolved.codec is None else format_codec(resolved.codec)
             size = pack_samples(source, [[index]], len(index), codec).bytes
-            if not tried or (size <= budget and len(source) == sum(counts)):
+            share = len(source) / sum(counts)
+            if not tried or (size <= budget and share >= _ENOUGH):
                 tried[size] = replace(spec, planned_bytes=planned, initial=_as_set(source, client)), least
-            more = int(planned * min(_MOST, _FILLED * budget / size))
-            if len(tried) == _PLANS or size > budget or len(source) < sum(counts) or more < 1.1 * planned:
-                return tried[max(tried)]
-            planned = more
+            if share < _ENOUGH:  # the samples give no more averages
+                most = planned
+            more = int(planned * min(_MOST, _FILLED * budget / size, share))
+            if share >= _ENOUGH:
+                more = min(int(planned * min(_MOST, _FILLED * budget / size)), (planned + most) // 2)
+            if size <= budget and share >= _ENOUGH and more < 1.1 * planned:
+                break
+            planned = max(more, client.byte_budget)
+        return tried[max(tried)]
 
 
 def _largest(client: Client, way: Averages) -> Message | None:
