@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,13 @@ def fewer_bytes(curve: list[tuple[int, list[float]]], made: list[float], size: f
         ``k``, ``low`` and ``high`` (2.5 and 97.5 % of resampled sets), and for each end whether it is only a bound:
         ``side``, ``low_side``, ``high_side`` are ``more than``, ``less than`` or empty.
     """
+    return dict(_resampled(tuple((at, tuple(values)) for at, values in curve), tuple(made), size))
+
+
+@cache  # several pages show the same rows
+def _resampled(
+    curve: tuple[tuple[int, tuple[float, ...]], ...], made: tuple[float, ...], size: float
+) -> dict[str, Any]:  # fmt: skip
     rng = np.random.default_rng(0)
     logs = [math.log(at) for at, _ in curve]
 
