@@ -111,8 +111,8 @@ def _protocol(result: Mapping[str, Any]) -> str:
 
 def _table(result: Mapping[str, Any], partition: str, size: int) -> Html:
     head = [
-        "way", "sends", "accuracy", "minus the best set", "kB up", "kB down", "inputs", "members",
-        "nearest is a client's", "silent clients", "seconds",
+        "way", "accuracy", "minus the best set", "kB up", "kB down", "inputs", "members",
+        "nearest is a client's", "silent clients", "seconds", "sends",
     ]  # fmt: skip
     rows = [_row(r) for r in result["rows"] if (r["partition"], r["bytes"]) == (partition, size)]
     return table(f"Sets of {size:,} bytes from all clients: percent with 95% intervals over partitions", head, rows)
@@ -120,12 +120,12 @@ def _table(result: Mapping[str, Any], partition: str, size: int) -> Html:
 
 def _row(one: Mapping[str, Any]) -> Html:
     if "reason" in one:
-        return row(one["way"], one["sends"], *(["–"] * 8), one["reason"])
+        return row(one["way"], *(["–"] * 8), one["reason"], one["sends"])
     return row(
-        one["way"], one["sends"], percent(one["accuracy"]), points(one.get("difference")), traffic(one["up"]),
+        one["way"], percent(one["accuracy"]), points(one.get("difference")), traffic(one["up"]),
         traffic(one["down"]), span(one["items"]), "–" if one["least_members"] is None else f"{one['least_members']:,}",
         "–" if one["nearest"] is None else f"{100 * one['nearest']:.0f} %", span(one["silent"]),
-        f"{one['seconds']:.1f}",
+        f"{one['seconds']:.1f}", one["sends"],
     )  # fmt: skip
 
 
