@@ -22,7 +22,7 @@ from potstill.exporters.integers import pack_integers, to_integers
 from potstill.uses.edge import Head, edge, predict, train
 from potstill.uses.edge.baselines import count_integer_samples, set_data
 from potstill.uses.edge.learner import buffer_bytes, parse_head, sample_order
-from potstill.uses.edge.program import compile_trainer, read_weights, run_trainer, sample_bytes, write_program
+from potstill.uses.edge.program import compile_trainer, run_trainer, sample_bytes, write_program
 from potstill.uses.edge.run import parse_target
 from potstill.uses.edge.summary import conclude
 
@@ -95,12 +95,12 @@ def test_the_c_program_learns_what_numpy_learns_from_less_than_8_kb(
     accuracy = float((predict(own, head, x, 10) == data.test.labels.numpy()).mean())
     assert abs(printed["accuracy"] - accuracy) <= 0.005
     assert accuracy > 0.85
-    np.testing.assert_allclose(read_weights(tmp_path / "weights.bin"), own, atol=1e-4)
+    np.testing.assert_allclose(np.fromfile(tmp_path / "weights.bin", dtype="<f4"), own, atol=1e-4)
     assert np.abs(own).max() > 0.1
     assert printed["buffers"] == buffer_bytes(head, 64, 10, len(made))
     other = run_trainer(program, tmp_path / "test.bin", 8, tmp_path / "others.bin")
     assert other["tested"] == len(data.test)
-    assert np.abs(read_weights(tmp_path / "others.bin") - own).max() > 1e-3, "the seed decides"
+    assert np.abs(np.fromfile(tmp_path / "others.bin", dtype="<f4") - own).max() > 1e-3, "the seed decides"
 
 
 @needs_compiler

@@ -31,7 +31,7 @@ def training_records(splits: Splits) -> TensorSource:
     if not isinstance(train, TensorSource) or not train.classes or train.targets is not None:
         raise PotstillError(
             f"deletion needs data with classes that are held in memory, but {train.name} is not; give a folder of "
-            "images or arrays, without --stream"
+            "images or arrays, without `stream=True`"
         )
     if train.columns:
         raise PotstillError(
@@ -83,7 +83,7 @@ def numbered_rows(train: TensorSource, records: str | Sequence[int]) -> Int[Tens
             if (match := _RANGE.fullmatch(word)) is None:
                 raise PotstillError(
                     f"records are row numbers such as 3,17,100-120, or a file of them, but {word[:40]!r} is neither; "
-                    "name files with --delete-names"
+                    "name files with `delete_names=`"
                 )
             first, last = int(match[1]), int(match[2] or match[1])
             if last >= len(train):
@@ -110,7 +110,7 @@ def named_rows(train: TensorSource, names: str | Sequence[str]) -> Int[Tensor, "
     if not train.names:
         raise PotstillError(
             f"the records of {train.name} have no names, as they were not read from files; give row numbers: "
-            "--delete 3,17"
+            '`delete="3,17"`'
         )
     row_of = {name: row for row, name in enumerate(train.names)}
     rows: list[int] = []

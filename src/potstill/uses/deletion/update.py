@@ -322,7 +322,7 @@ def join_records(train: TensorSource, more: TensorSource) -> TensorSource:
             f"{train.input.shape}; give records of the same form"
         )
     if (train.groups is None) != (more.groups is None):
-        raise PotstillError("either all records have groups or none; read the new ones as the others, with --group")
+        raise PotstillError("either all records have groups or none; read the new ones as the others, with `group=`")
     classes = tuple(dict.fromkeys((*train.classes, *more.classes)))
     number = torch.tensor([classes.index(name) for name in more.classes])
     groups = None

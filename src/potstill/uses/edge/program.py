@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 
 from potstill.core import Source
 from potstill.core.nested import single_tensor
@@ -23,7 +22,6 @@ __all__ = [
     "compile_trainer",
     "header_settings",
     "measure_program",
-    "read_weights",
     "run_trainer",
     "sample_bytes",
     "write_program",
@@ -93,11 +91,6 @@ def run_trainer(program: Path, test: Path, seed: int, weights: Path | None = Non
     if done.returncode != 0:
         raise PotstillError(f"the trainer in C failed: {' '.join(done.stderr.split())[:200]}; compile it again")
     return {name: float(value) for name, value in (line.split() for line in done.stdout.splitlines())}
-
-
-def read_weights(path: Path) -> Float32[np.ndarray, " p"]:
-    """Return the weights that the program wrote."""
-    return np.fromfile(path, dtype="<f4").astype(np.float32)
 
 
 def measure_program(folder: Path, test: Source, seeds: list[int], accuracies: list[float]) -> dict[str, Any]:
