@@ -15,6 +15,7 @@ from potstill.cli.main import main
 from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
+from potstill.functional.coreset import average_clusters
 from potstill.rng import generator
 from potstill.uses.federated import (
     Averages,
@@ -34,7 +35,6 @@ from potstill.uses.federated import (
     write_partition,
 )
 from potstill.uses.federated.audit import nearest_members
-from potstill.uses.federated.messages import average_clusters
 from potstill.uses.federated.models import send_weights, train_local
 from potstill.uses.federated.summary import conclude
 

@@ -23,7 +23,7 @@ from potstill.functional.distances import (
     squared_distances,
 )
 
-__all__ = ["check_size", "herding", "k_center", "k_means", "k_means_medoids", "medoids"]
+__all__ = ["average_clusters", "check_size", "herding", "k_center", "k_means", "k_means_medoids", "medoids"]
 
 _CHUNK = 1 << 24
 """Entries of a temporary tensor; 64 MiB in float32."""
@@ -143,6 +143,37 @@ def k_means(
         if torch.equal(previous, assignment):
             break
     return centres, assignment
+
+
+def average_clusters(
+    rows: Float[Tensor, "n d"], clusters: int, least: int, rng: Generator, iterations: int = 20
+) -> tuple[Float[Tensor, "m d"], Int[Tensor, " m"]]:
+    """Return the means of k-means clusters of at least so many rows each, and their sizes.
+
+    While a cluster is too small, the smallest is dissolved: its rows go to the nearest of the other centres.
+
+    Args:
+        rows: of one class, at least ``least``.
+        clusters: number of clusters at most.
+        least: fewest rows of a cluster.
+        rng: draws the first centres.
+        iterations: maximum number of moves of k-means.
+
+    Raises:
+        PotstillError: there are fewer than ``least`` rows.
+    """
+    if len(rows) < least:
+        raise PotstillError(f"an average needs {least} samples, but there are {len(rows)}; lower the least number")
+    centres, assignment = k_means(rows, max(1, min(clusters, len(rows) // least)), rng, iterations)
+    while True:
+        sizes = torch.bincount(assignment, minlength=len(centres))
+        if int(sizes.min()) >= least:
+            break
+        smallest = int(sizes.argmin())
+        centres = torch.cat([centres[:smallest], centres[smallest + 1 :]])
+        assignment = torch.cdist(rows, centres).argmin(1)
+    sums = torch.zeros_like(centres).index_add_(0, assignment, rows)
+    return sums / sizes[:, None].to(sums), sizes
 
 
 def k_means_medoids(features: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int) -> Int[Tensor, " m"]:

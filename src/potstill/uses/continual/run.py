@@ -32,17 +32,20 @@ from potstill.uses.continual.stream import (
     class_stream,
     group_stream,
     named_stream,
+    split_classes,
     step_source,
 )
 from potstill.uses.continual.summary import conclude
 
 __all__ = ["SCENARIOS", "continual"]
 
-VERSION = 1
+VERSION = 2
 """Version of the files. It is raised when what is measured changes."""
 SCENARIOS = ("class", "domain", "online")
 CHOICE_SAMPLES = 4000
 """Samples of the first step on which a codec is chosen, at most."""
+CHOICE_CLUSTER = 20
+"""Fewest samples of a cluster that is a class of its own in that choice."""
 CHOICE_ROUNDS = (2, 4)
 """Trial students of each way still in, after each round."""
 
@@ -219,14 +222,21 @@ class _Maker:
             return {**head, **name, "reason": str(error)}
 
     def _choose(self, cell: _Cell, context: Context) -> dict[str, Any]:
-        """Choose codec and selection on training data of the first step, part of which is held out."""
+        """Choose codec and selection on training data of the first step, part of which is held out.
+
+        Its classes alone may be told apart in any codec; so clusters of each are classes of their own, as many in all
+        as the stream has classes.
+        """
         step = cell.stream[0]
         at = step.train
         if len(at) > CHOICE_SAMPLES:
             drawn = torch.randperm(len(at), generator=generator(context.seed, "choice"))[:CHOICE_SAMPLES]
             at = at[drawn.sort().values]
         source = step_source(context.train, at, step.classes)
-        make = narrow_network(self.learner.factory(source, len(step.classes)), source)
+        every = len({c for one in cell.stream for c in one.classes})
+        if (parts := -(-every // len(step.classes))) > 1:
+            source = split_classes(source, parts, CHOICE_CLUSTER, generator(context.seed, "choice", "clusters"))
+        make = narrow_network(self.learner.factory(source, len(source.classes)), source)
         where = BaselineContext(
             train=source, byte_budget=context.share, make=make, seed=derive_seed(context.seed, "choice"), quick=True,
             steps=min(100, self.learner.steps), executor=Serial(),

@@ -5,16 +5,18 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Generator, Tensor
 
 from potstill.core import Source
+from potstill.core.nested import single_tensor
 from potstill.data import TensorSource
 from potstill.data.groups import get_groups
 from potstill.errors import PotstillError
+from potstill.functional.coreset import average_clusters
 from potstill.rng import generator
 from potstill.tasks import Classification, get_task
 
-__all__ = ["Step", "check_source", "class_stream", "group_stream", "named_stream", "step_source"]
+__all__ = ["Step", "check_source", "class_stream", "group_stream", "named_stream", "split_classes", "step_source"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,3 +150,26 @@ def step_source(source: TensorSource, at: Int[Tensor, " n"], classes: Sequence[i
     number = torch.full((len(source.classes),), -1, dtype=torch.int64)
     number[torch.tensor(list(classes))] = torch.arange(len(classes))
     return replace(part, classes=tuple(source.classes[c] for c in classes), labels=number[part.labels])
+
+
+def split_classes(source: TensorSource, parts: int, least: int, rng: Generator) -> TensorSource:
+    """Return a source whose classes are clusters of each class: a harder problem on the same samples.
+
+    Args:
+        source: with classes, its inputs one tensor.
+        parts: clusters of each class at most.
+        least: fewest samples of a cluster; a class with fewer stays as it is.
+        rng: draws the first centres of k-means.
+    """
+    flat = single_tensor(source.fetch(torch.arange(len(source))).x, "a stream").flatten(1)
+    labels = torch.zeros_like(source.labels)
+    names: list[str] = []
+    for number, name in enumerate(source.classes):
+        own = (source.labels == number).nonzero().flatten()
+        if len(own) < least:
+            labels[own], names = len(names), [*names, name]
+            continue
+        centres, _ = average_clusters(flat[own], parts, least, rng)
+        labels[own] = len(names) + torch.cdist(flat[own], centres).argmin(1)
+        names += [f"{name} {part}" for part in range(len(centres))]
+    return replace(source, classes=tuple(names), labels=labels)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from torch import Tensor
 
 from potstill.api.distill import run
 from potstill.codecs import format_codec
@@ -25,17 +25,15 @@ from potstill.evaluation.byte_matched_baselines import (
     max_items_per_class,
     pack_samples,
 )
-from potstill.functional.coreset import k_means
+from potstill.functional.coreset import average_clusters
 from potstill.rng import class_generators, derive_seed, generator
 from potstill.runs.resolve import resolve_run
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
 from potstill.uses.continual.stream import step_source
 
-__all__ = ["Averages", "Client", "DistilledSets", "Message", "RealSets", "Sends", "SetWay", "average_clusters"]
+__all__ = ["Averages", "Client", "DistilledSets", "Message", "RealSets", "Sends", "SetWay"]
 
 Sends = Literal["real samples", "averages", "distilled inputs", "models"]
-_ITERATIONS = 20
-"""Most moves of k-means."""
 _PLANS, _MOST, _FILLED, _ENOUGH = 5, 4.0, 0.75, 0.8
 """Plans of a set that starts from averages: how many are tried, by how much one may exceed the last, the part of the
 bytes that averages should have, as what is matched codes a little worse, and of the inputs; noise starts the rest."""
@@ -144,36 +142,6 @@ class Averages:
             least = min(least, int(sizes.min()))
         x = torch.cat(means).reshape(-1, *source.input.shape)
         return _as_source(source, x, torch.cat(labels)), least
-
-
-def average_clusters(
-    rows: Float[Tensor, "n d"], clusters: int, least: int, rng: Generator
-) -> tuple[Float[Tensor, "m d"], Int[Tensor, " m"]]:
-    """Return the means of k-means clusters of at least so many rows each, and their sizes.
-
-    While a cluster is too small, the smallest is dissolved: its rows go to the nearest of the other centres.
-
-    Args:
-        rows: of one class, at least ``least``.
-        clusters: number of clusters at most.
-        least: fewest rows of a cluster.
-        rng: draws the first centres.
-
-    Raises:
-        PotstillError: there are fewer than ``least`` rows.
-    """
-    if len(rows) < least:
-        raise PotstillError(f"an average needs {least} samples, but there are {len(rows)}; lower the least number")
-    centres, assignment = k_means(rows, max(1, min(clusters, len(rows) // least)), rng, _ITERATIONS)
-    while True:
-        sizes = torch.bincount(assignment, minlength=len(centres))
-        if int(sizes.min()) >= least:
-            break
-        smallest = int(sizes.argmin())
-        centres = torch.cat([centres[:smallest], centres[smallest + 1 :]])
-        assignment = torch.cdist(rows, centres).argmin(1)
-    sums = torch.zeros_like(centres).index_add_(0, assignment, rows)
-    return sums / sizes[:, None].to(sums), sizes
 
 
 @dataclass(frozen=True, kw_only=True)
