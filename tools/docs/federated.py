@@ -17,7 +17,7 @@ _HEAD = ["clients", "way", "accuracy", "minus the best set", "kB up", "kB down",
 def federated(root: Path) -> str:
     """A table for each file of results, what it shows, and how it was measured."""
     parts = []
-    for path in sorted((root / "results" / "uses").glob("federated-*.json")):
+    for path in sorted((root / "results" / "uses").glob("federated-*.json"), key=lambda path: path.stem):
         held = json.loads(path.read_text(encoding="utf-8"))
         settings, learner = held["settings"], held["settings"]["learner"]
         networks = settings["networks"]

@@ -15,7 +15,10 @@ from tools.docs.parts import mean_and_half, table
 
 __all__ = ["fewer_bytes", "figure", "first_rows", "frontier", "measured_rows", "multiple"]
 
-NAMES = {"fashion-mnist": "Fashion-MNIST", "mnist-5k": "MNIST-5k", "satellite": "satellite", "letters": "letters"}
+NAMES = {
+    "fashion-mnist": "Fashion-MNIST", "mnist-5k": "MNIST-5k", "photo-patches": "photo patches",
+    "satellite": "satellite", "letters": "letters",
+}  # fmt: skip
 """Data sets in the order of the page; others come after them."""
 FIRST = ("convnet-d3-w32", "mlp-w128")
 """The student that the figure and the opening speak of, by kind of data."""
