@@ -14,11 +14,13 @@ OF_TASKS = ("tasks/geometry.py: move_boxes",)
 PUBLIC = (
     "execution/ranks.py: run_on_ranks",
     "methods/engine/loss_objective.py: LossObjective",
+    "uses/augmentation/adapt.py: as_upstream",
     "uses/search/studies.py: optuna_objective",
     "uses/search/studies.py: ray_trainable",
 )  # fmt: skip
 """For people: the inverse of what weighs a set, work on ranks that Ray Train starts, an objective from a loss, a
-study of Optuna and a trial of Ray Tune (docs/guides/search.md)."""
+study of Optuna and a trial of Ray Tune (docs/guides/search.md), an augmentation of Potstill as an upstream one
+(docs/guides/augmentation.md)."""
 COMPUTED = ("api/listing.py: list_",)
 """Read by a name that is put together: ``potstill networks`` asks for ``list_networks``."""
 

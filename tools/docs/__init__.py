@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tools.docs import (
     architecture,
+    augmentation,
     benchmark_plots,
     choice,
     chosen,
@@ -51,6 +52,7 @@ __all__ = ["main", "render"]
 _BLOCKS: dict[str, Callable[[Path], str]] = {
     "active": selection.active,
     "architecture": architecture.listed,
+    "augmentation": augmentation.augmentation,
     "auto": chosen.auto,
     "auto-unseen": chosen.unseen,
     "balance": small_sets.balance,
