@@ -40,7 +40,7 @@ from potstill.uses.search.halving import halving_rounds
 from potstill.uses.search.proxy import EarlyStopping, Made, Proxy, RealSet, TrainingFree
 from potstill.uses.search.run import ALL, REAL, Searched, split_training
 
-BUDGETS = {"1/50": 50, "1/20": 20, "1/10": 10}
+BUDGETS = {"1/100": 100, "1/50": 50, "1/20": 20, "1/10": 10}
 PROXIES: dict[str, Proxy | None] = {
     "early stopping": EarlyStopping(),
     "successive halving": None,
