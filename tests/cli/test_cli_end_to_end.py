@@ -72,6 +72,16 @@ def test_a_scorecard_is_printed_written_and_reported(small, tmp_path, capsys):
     assert "small" in (tmp_path / "page.html").read_text()
 
 
+def test_a_further_baseline_is_named_and_an_unknown_one_refused(small, capsys, monkeypatch):
+    monkeypatch.setattr("potstill.evaluation.model_baseline.STEPS", 10)
+    words = ["evaluate", str(small), *MEASURE, "--quick", "--quiet", "--json"]
+    assert main([*words, "--baselines", "model"]) == 0
+    baselines = json.loads(capsys.readouterr().out)["baselines"]
+    assert {"random", "model"} <= set(baselines)
+    assert main([*words, "--baselines", "random"]) == 1
+    assert "unknown baseline 'random'; known: model" in capsys.readouterr().err
+
+
 def test_overriding_the_protocol_changes_its_fingerprint(small, capsys):
     words = ["evaluate", str(small), *MEASURE, "--no-full", "--no-baselines", "--no-robust-scores", "--json", "--quiet"]
     prints = []

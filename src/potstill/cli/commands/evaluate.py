@@ -108,10 +108,11 @@ class Evaluate(ForceOption, JobOptions, DataCommand):
             check_output(self.out, reads=[splits], force=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PotstillWarning)  # printed by load_set_and_data
+            named = {**self.arguments_for(evaluate), "baselines": self.baselines or not self.no_baselines}
             score = evaluate(
-                small, splits, networks=list(self.network) or None, baselines=self.baselines or not self.no_baselines,
-                full=not self.no_full, robust_scores=not self.no_robust_scores, weights=not self.no_weights,
-                progress=progress, **self.arguments_for(evaluate), **parsed.options,
+                small, splits, networks=list(self.network) or None, full=not self.no_full,
+                robust_scores=not self.no_robust_scores, weights=not self.no_weights, progress=progress,
+                **named, **parsed.options,
             )  # fmt: skip
         value = {**score.to_dict(), "file": str(self.file), "command": parsed.line}
         if self.out is not None:
