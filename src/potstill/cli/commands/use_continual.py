@@ -29,7 +29,7 @@ class UseContinual(JobOptions, DataCommand):
     out: Annotated[Path, arg(metavar="DIR")]
     """The folder for continual.json, the page continual.html and a file for each cell."""
     memories: Annotated[Specs, arg(metavar="NAME,...")] = ("coded", "raw")
-    """Memories of real samples: coded (selection and codec chosen on training data of the first step), raw (random,
+    """Memories of real samples: coded (its codec is chosen on training data of the first step), raw (random,
     exact), random, herding, k-means, soft (labels of the network of that time), balanced and reservoir (one pass, all
     bytes at every step). NAME@CODEC fixes the codec."""
     methods: Annotated[Specs | None, optional("NAME,...")] = None

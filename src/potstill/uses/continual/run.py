@@ -82,7 +82,7 @@ def continual(
     Args:
         data: anything `potstill.load_data` takes or returns, with a test split; nothing is chosen on that.
         out: folder of the results, made if it is not there.
-        memories: memories of real samples: ``coded`` (selection and codec chosen on training data of the first step),
+        memories: memories of real samples: ``coded`` (its codec is chosen on training data of the first step),
             ``raw`` (random, exact), ``random``, ``herding``, ``k-means``, ``soft`` (labels of the network of that
             time), ``balanced`` and ``reservoir`` (one pass, all bytes at every step); with ``@CODEC`` for a codec of
             its own; or memories as values.
@@ -225,7 +225,7 @@ class _Maker:
         """Choose codec and selection on training data of the first step, part of which is held out.
 
         Its classes alone may be told apart in any codec; so clusters of each are classes of their own, as many in all
-        as the stream has classes.
+        as the stream has classes. On these a codec is chosen, of random samples: they favour samples near centres.
         """
         step = cell.stream[0]
         at = step.train
@@ -234,7 +234,8 @@ class _Maker:
             at = at[drawn.sort().values]
         source = step_source(context.train, at, step.classes)
         every = len({c for one in cell.stream for c in one.classes})
-        if (parts := -(-every // len(step.classes))) > 1:
+        parts = -(-every // len(step.classes))
+        if parts > 1:
             source = split_classes(source, parts, CHOICE_CLUSTER, generator(context.seed, "choice", "clusters"))
         make = narrow_network(self.learner.factory(source, len(source.classes)), source)
         where = BaselineContext(
@@ -242,7 +243,7 @@ class _Maker:
             steps=min(100, self.learner.steps), executor=Serial(),
         )  # fmt: skip
         space = replace(space_of(where), rounds=CHOICE_ROUNDS, shared=2)
-        if self.single_pass:
+        if self.single_pass or parts > 1:
             space = replace(space, selections=("random",))
         search = RealSetSearch(where=where, space=space).run()
         way = search.chosen().way
