@@ -48,6 +48,25 @@ CLAIMS = {
         "all four ended with the same set",
         rf"one place {NUMBER} points, against each alone {NUMBER} points",
     ],
+    "deletion": [
+        "10 records deleted; made again: class 7, 1 of 10 units",
+        "equal to a set made from scratch, bit by bit: True",
+        r"a set of 100 of them +AUC 0\.[789]",
+        "class 7 alone has changed: True",
+        "samples give themselves away more than made items: True",
+    ],
+    "edge": [
+        r"real-integers +\d+\.\d %",
+        "POTSTILL_|#define",
+        r"The set of [\d,]+ bytes trains a linear head to",
+        "The C program is within|no C compiler",
+    ],
+    "augmentation": [
+        r"raw +\d+\.\d %",
+        r"adapted instead of as it is: [+-]\d",
+        r"both halves without it, instead of adapted: [+-]\d",
+        "best: both parts",
+    ],
     "share": [r"distilled\.safetensors +\d", r"above \d of 5 random draws", "the set's inputs, number for number"],
     "trust": [
         r"damaged\.safetensors +damaged: ",

@@ -26,7 +26,7 @@ from potstill.dataset_file.memmap_safetensors import FileLayout, write_digest
 from potstill.errors import PotstillError
 from potstill.functional.counter_rng import random_permutation
 from potstill.labels.label_file import LabelFile, hash_inputs, label_file_bytes
-from potstill.labels.write import LabelTeacher, hash_network, mean_logits
+from potstill.labels.write import LabelTeacher, hash_network, mean_logits, resolve_pool
 from potstill.rng import derive_seed
 
 ALL = torch.arange(N)
@@ -434,3 +434,9 @@ def test_tables_have_labels_too(tmp_path: Path) -> None:
     store = write_flat(tmp_path / "a", [expert()], rows, views, classes=CLASSES, epochs=2)
     x, labels = store.batch_of(rows, 1, ALL[:5])
     torch.testing.assert_close(labels, mean_logits([expert()], x).softmax(1), rtol=1e-2, atol=1e-3)
+
+
+def test_training_of_less_than_an_epoch_has_no_labels_to_store() -> None:
+    with pytest.raises(PotstillError, match="less than one; train for more steps or epochs"):
+        resolve_pool(0, None)
+    assert resolve_pool(3, None) == 3

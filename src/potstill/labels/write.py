@@ -144,6 +144,10 @@ def resolve_pool(epochs: int, pool: int | None) -> int:
     Raises:
         PotstillError: the pool is empty, or holds more than are trained.
     """
+    if epochs < 1:
+        raise PotstillError(
+            "labels are stored for whole epochs of training, but there is less than one; train for more steps or epochs"
+        )
     stored = epochs if pool is None else pool
     if not 1 <= stored <= epochs:
         raise PotstillError(f"a pool must hold 1…{epochs} epochs (those trained), but it is {stored}; change it")

@@ -132,7 +132,7 @@ def make_deletable(
 
     Examples:
         >>> made = make_deletable("digits", "herding", ipc=2)
-        >>> made.units, len(made.distilled)
+        >>> len(made.units), len(made.distilled)
         (10, 20)
     """
     started = time.perf_counter()
@@ -191,7 +191,7 @@ def delete_records(
     Examples:
         >>> made = make_deletable("digits", "herding", ipc=2)
         >>> after = delete_records(made.distilled, "digits", [0, 1])
-        >>> after.units, len(after.remade)
+        >>> len(after.units), len(after.remade)
         (10, 2)
     """
     started = time.perf_counter()
