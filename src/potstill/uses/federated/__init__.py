@@ -1,7 +1,7 @@
 """Federated learning: what clients send to a server in one message or in rounds, by accuracy and bytes."""
 
 from potstill.uses.continual.learner import Learner
-from potstill.uses.federated.messages import Averages, Client, DistilledSets, Message, RealSets
+from potstill.uses.federated.messages import Averages, Client, DistilledSets, Message, RealSets, make_clients
 from potstill.uses.federated.models import Ensemble, FedAvg, ModelAnswer, NoMessages
 from potstill.uses.federated.partition import (
     Partition,
@@ -11,11 +11,14 @@ from potstill.uses.federated.partition import (
     size_partition,
     write_partition,
 )
+from potstill.uses.federated.rounds import EnsembleLabels, FedDM
 from potstill.uses.federated.run import federated
 from potstill.uses.federated.ways import parse_way
+from potstill.uses.federated.wire import Collected, collect, decode_message, encode_message, merge_messages
 
 __all__ = [
-    "Averages", "Client", "DistilledSets", "Ensemble", "FedAvg", "Learner", "Message", "ModelAnswer", "NoMessages",
-    "Partition", "RealSets", "dirichlet_partition", "federated", "group_partition", "parse_way", "read_partition",
+    "Averages", "Client", "Collected", "DistilledSets", "Ensemble", "EnsembleLabels", "FedAvg", "FedDM", "Learner",
+    "Message", "ModelAnswer", "NoMessages", "Partition", "RealSets", "collect", "decode_message", "dirichlet_partition",
+    "encode_message", "federated", "group_partition", "make_clients", "merge_messages", "parse_way", "read_partition",
     "size_partition", "write_partition",
 ]  # fmt: skip

@@ -12,12 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from potstill.api.distill import run
-from potstill.codecs import format_codec
-from potstill.core import Splits
+from potstill.codecs import format_codec, parse_codec
+from potstill.core import NetworkWeights, Splits
 from potstill.core.nested import single_tensor
 from potstill.core.registry import get_method_class
 from potstill.data import TensorSource
-from potstill.dataset_file import Distilled
+from potstill.dataset_file import Contents, Distilled, Encoding, Provenance, Schema, build
 from potstill.errors import PotstillError
 from potstill.evaluation.byte_matched_baselines import (
     baseline_byte_budget,
@@ -30,10 +30,13 @@ from potstill.rng import class_generators, derive_seed, generator
 from potstill.runs.resolve import resolve_run
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
 from potstill.uses.continual.stream import step_source
+from potstill.uses.federated.partition import Partition
 
-__all__ = ["Averages", "Client", "DistilledSets", "Message", "RealSets", "Sends", "SetWay"]
+__all__ = [
+    "Averages", "Client", "DistilledSets", "Message", "RealSets", "Sends", "SetWay", "as_message", "make_clients",
+]  # fmt: skip
 
-Sends = Literal["real samples", "averages", "distilled inputs", "models"]
+Sends = Literal["real samples", "averages", "distilled inputs", "models", "sets and models"]
 _PLANS, _MOST, _FILLED, _ENOUGH = 5, 4.0, 0.75, 0.8
 """Plans of a set that starts from averages: how many are tried, by how much one may exceed the last, the part of the
 bytes that averages should have, as what is matched codes a little worse, and of the inputs; noise starts the rest."""
@@ -61,6 +64,24 @@ class Client:
         return step_source(self.source, at, classes)
 
 
+def make_clients(train: TensorSource, partition: Partition, byte_budget: int, seed: int) -> list[Client]:
+    """Return the clients of a partition, each with a part of the bytes by its number of samples.
+
+    Args:
+        train: the data that the partition divides.
+        partition: samples of each client.
+        byte_budget: bytes of all messages together.
+        seed: decides the seed of each client.
+    """
+    total = sum(map(len, partition.clients))
+    return [
+        Client(
+            source=train.subset(at), byte_budget=byte_budget * len(at) // total, seed=derive_seed(seed, "client", n)
+        )
+        for n, at in enumerate(partition.clients)
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class Message:
     """The set that a client sends, as the server decodes it."""
@@ -74,6 +95,8 @@ class Message:
     codec: str
     least_members: int | None
     """Fewest samples that stand behind an input: 1 for real samples; ``None``: no such count."""
+    coded: Distilled | None = None
+    """The set as it travels (`potstill.uses.federated.encode_message`); ``None``: a way of your own has none."""
 
 
 @runtime_checkable
@@ -104,7 +127,7 @@ class RealSets:
         order = baseline_order(client.source, "random", client.seed, "message")
         mixed = torch.cat(list(order))
         mixed = mixed[torch.randperm(len(mixed), generator=generator(client.seed, "message"))]
-        return _fit(client.source, mixed, self.codec, client.byte_budget, 1)
+        return _fit(client, mixed, self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +188,19 @@ class DistilledSets:
     sends: Sends = "distilled inputs"
 
     def message(self, client: Client, /) -> Message | None:
+        return self.distil(client)
+
+    def distil(self, client: Client, networks: Sequence[NetworkWeights] = ()) -> Message | None:
+        """Return the client's message.
+
+        Args:
+            client: its samples.
+            networks: networks of all classes whose features are matched. Default: random ones, or what the method
+                takes.
+
+        Raises:
+            PotstillError: the method matches features in no given networks.
+        """
         sizes = torch.bincount(client.source.labels, minlength=len(client.source.classes))
         least_size = self.least if self.start is None else max(self.least, self.start.least)
         classes = [c for c in client.classes if sizes[c] >= least_size]
@@ -174,8 +210,11 @@ class DistilledSets:
         options = dict(self.options)
         if "init_from" in {f.name for f in fields(get_method_class(self.method))}:  # type: ignore[arg-type]
             options.setdefault("init_from", "noise")
+        if networks:
+            networks = [_of_classes(one, classes, len(client.source.classes)) for one in networks]
+            options |= {"embedders": "trained", "pretrained_networks": len(networks)}
         spec = RunSpec(
-            data=Splits(train=part, test=None), method=self.method, bytes=client.byte_budget,
+            data=Splits(train=part, test=None), method=self.method, networks=networks or None, bytes=client.byte_budget,
             seed=derive_seed(client.seed, "distil"), codec=self.codec, parametrization=self.parametrization,
             network=self.network, preset=self.preset, device=str(part.device), options=options, balance="natural",
         )  # fmt: skip
@@ -188,14 +227,7 @@ class DistilledSets:
         if self.start is not None:
             spec, least = self._start_from(self.start, spec, client, classes)
         small = self._run_within(spec, client.byte_budget)
-        x, y = small.model_space(), small.labels
-        if not isinstance(x, Tensor):
-            raise PotstillError(f"way {self.name} made inputs of several tensors, which no learner here takes")
-        y = _spread(y, classes, len(client.source.classes))
-        return Message(
-            x=x.to(part.device), y=y, bytes=baseline_byte_budget(small.metadata["bytes"]),
-            codec=str(small.metadata["codec"]["name"]), least_members=least,
-        )  # fmt: skip
+        return as_message(small, classes, len(client.source.classes), least, part.device)
 
     def _run_within(self, spec: RunSpec, budget: int) -> Distilled:
         """Return the set in its bytes: again with fewer inputs while it codes worse than its start promised."""
@@ -236,6 +268,40 @@ class DistilledSets:
         return tried[max(tried)]
 
 
+def _coded_message(source: TensorSource, index: Int[Tensor, " n"], way: Averages | RealSets, least: int) -> Message:
+    """Return samples of a source as the server decodes them, and the set that travels."""
+    codec = parse_codec(way.codec)
+    contents = Contents(inputs=source.raw(index), labels=source.labels[index])
+    schema = Schema(classes=source.classes, input=source.input, normalization=source.normalization)
+    most = int(torch.bincount(contents.labels).max())
+    coded = build(contents, schema, Provenance(method=way.name, ipc=most), Encoding(codec=codec))
+    return as_message(coded, range(len(source.classes)), len(source.classes), least, source.device)
+
+
+def as_message(
+    coded: Distilled, classes: Sequence[int], k: int, least: int | None, device: torch.device | str = "cpu"
+) -> Message:
+    """Return a set as a server decodes it.
+
+    Args:
+        coded: the set.
+        classes: numbers of its classes among all.
+        k: number of all classes.
+        least: fewest samples that stand behind an input; ``None``: no such count.
+        device: of the decoded inputs.
+
+    Raises:
+        PotstillError: its inputs are several tensors.
+    """
+    x = coded.model_space()
+    if not isinstance(x, Tensor):
+        raise PotstillError("inputs of several tensors were made, which no learner here takes; give other data")
+    return Message(
+        x=x.to(device), y=_spread(coded.labels, classes, k), bytes=baseline_byte_budget(coded.metadata["bytes"]),
+        codec=str(coded.metadata["codec"]["name"]), least_members=least, coded=coded,
+    )  # fmt: skip
+
+
 def _largest(client: Client, way: Averages) -> Message | None:
     """Return the message of as many averages as fit the bytes."""
     counts = torch.bincount(client.source.labels, minlength=len(client.source.classes))
@@ -247,12 +313,8 @@ def _largest(client: Client, way: Averages) -> Message | None:
         shares = {c: max(1, round(total * int(counts[c]) / len(client.source))) for c in client.classes}
         source, least = way.of_counts(client, shares)
         index = torch.arange(len(source))
-        packed = pack_samples(source, [[index]], len(index), way.codec)
-        x, y = packed.pairs[0]
-        if packed.bytes > client.byte_budget:
-            return None
-        assert isinstance(x, Tensor)
-        return Message(x=x, y=y, bytes=packed.bytes, codec=way.codec, least_members=least)
+        message = _coded_message(source, index, way, least)
+        return None if message.bytes > client.byte_budget else message
 
     most = max(1, len(client.source) // way.least)
     low, high, best = 0, most + 1, None
@@ -269,21 +331,18 @@ def _largest(client: Client, way: Averages) -> Message | None:
     return best
 
 
-def _fit(source: TensorSource, order: Int[Tensor, " n"], codec: str, most: int, least_members: int) -> Message | None:
+def _fit(client: Client, order: Int[Tensor, " n"], way: RealSets) -> Message | None:
     """Return the message of the first samples of an order that fit the bytes."""
-    n = max_items_per_class(source, [order], most, codec)
+    source = client.source
+    n = max_items_per_class(source, [order], client.byte_budget, way.codec)
     if n < 1:
         return None
-    index = order[:n]
-    index = index[source.labels[index].argsort(stable=True)]
-    packed = pack_samples(source, [[index]], n, codec)
-    while packed.bytes > most and n > 1:  # sorted by class, the streams differ a little
-        n -= 1
-        index = order[:n][source.labels[order[:n]].argsort(stable=True)]
-        packed = pack_samples(source, [[index]], n, codec)
-    x, y = packed.pairs[0]
-    assert isinstance(x, Tensor)
-    return Message(x=x, y=y, bytes=packed.bytes, codec=codec, least_members=least_members)
+    while True:
+        index = order[:n]
+        message = _coded_message(source, index[source.labels[index].argsort(stable=True)], way, 1)
+        if message.bytes <= client.byte_budget or n == 1:
+            return message
+        n -= 1  # sorted by class, the streams differ a little
 
 
 def _as_source(source: TensorSource, x: Float[Tensor, "n ..."], labels: Int[Tensor, " n"]) -> TensorSource:
@@ -307,6 +366,14 @@ def _as_set(averages: TensorSource, client: Client) -> Distilled:
         seed=client.seed, device=str(part.device),
     )  # fmt: skip
     return run(spec, RunLimits(), RunIO(progress=None, executor="serial"))
+
+
+def _of_classes(network: NetworkWeights, classes: Sequence[int], k: int) -> NetworkWeights:
+    """Return a network of ``k`` classes with the outputs of some of them: rows of its last layer."""
+    last = list(network.parameters)[-2:]
+    rows = torch.tensor(list(classes))
+    cut = {n: p[rows] if n in last and len(p) == k else p for n, p in network.parameters.items()}
+    return replace(network, parameters=cut)
 
 
 def _spread(y: Tensor, classes: Sequence[int], k: int) -> Tensor:

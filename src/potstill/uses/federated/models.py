@@ -21,7 +21,7 @@ from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol as Recipe
 from potstill.evaluation.augmentation import student_augmentation
-from potstill.evaluation.student import TEST_CHUNK, make_optimizer
+from potstill.evaluation.student import TEST_CHUNK, StudentJob, make_optimizer, train
 from potstill.rng import derive_seed, generator
 from potstill.uses.continual.learner import Learner
 from potstill.uses.federated.messages import Client, Sends
@@ -32,9 +32,11 @@ __all__ = [
     "ModelAnswer",
     "ModelWay",
     "NoMessages",
+    "check_one_network",
     "predict_probabilities",
     "send_weights",
     "train_local",
+    "train_on_sets",
 ]
 
 State = Mapping[str, Tensor]
@@ -104,11 +106,7 @@ class FedAvg:
     def answer(
         self, clients: Sequence[Client], networks: Sequence[str], learner: Learner, test: TensorSource, seed: int, /
     ) -> ModelAnswer:
-        if len(set(networks)) > 1:
-            raise PotstillError(
-                f"{self.name} averages weights, so clients need the same network, but they have "
-                f"{', '.join(dict.fromkeys(networks))}; give one network, or let clients send sets"
-            )
+        check_one_network(self.name, networks, "averages weights")
         make, recipe, augment = _training(learner, networks[0], clients[0].source)
         network = make(derive_seed(seed, "network"))
         server = {name: value.clone() for name, value in network.state_dict().items()}
@@ -153,17 +151,30 @@ class Ensemble:
     def answer(
         self, clients: Sequence[Client], networks: Sequence[str], learner: Learner, test: TensorSource, seed: int, /
     ) -> ModelAnswer:
-        k = len(test.classes)
+        mixed, up = self.mix(clients, networks, learner, test, seed)
+        return ModelAnswer(probabilities=(mixed,), up=up, down=0)
+
+    def mix(
+        self, clients: Sequence[Client], networks: Sequence[str], learner: Learner,
+        inputs: TensorSource | Float[Tensor, "n ..."], seed: int,
+    ) -> tuple[Float[Tensor, "n k"], int]:  # fmt: skip
+        """Return the weighted sum of all clients' probabilities of some inputs, and the bytes of their models.
+
+        Args:
+            clients, networks, learner, seed: as for `answer`.
+            inputs: a source, or inputs in model space.
+        """
+        k = len(clients[0].source.classes)
         counts = torch.stack([torch.bincount(c.source.labels, minlength=k) for c in clients]).double()
         weights = counts / counts.sum(0).clamp(min=1)
         if not self.weighted:
             weights = torch.full_like(weights, 1 / len(clients))
-        mixed, up = torch.zeros(len(test), k), 0
+        mixed, up = torch.zeros(len(inputs), k), 0
         for n, (client, name) in enumerate(zip(clients, networks, strict=True)):
             network, size = _local_model(client, name, learner, self.codec, derive_seed(seed, n))
-            mixed += predict_probabilities(network, test) * weights[n].float()
+            mixed += predict_probabilities(network, inputs) * weights[n].float()
             up += size + (COUNT_BYTES * k if self.weighted else 0)
-        return ModelAnswer(probabilities=(mixed,), up=up, down=0)
+        return mixed, up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +193,41 @@ class NoMessages:
             for n, (c, name) in enumerate(zip(clients, networks, strict=True))
         )
         return ModelAnswer(probabilities=every, up=0, down=0)
+
+
+def train_on_sets(
+    learner: Learner, network: str, x: Float[Tensor, "n ..."], y: Tensor, like: TensorSource, seed: int
+) -> nn.Module:
+    """Return a fresh network that was trained on sets alone.
+
+    Args:
+        learner: settings of training.
+        network: its name.
+        x: inputs in model space.
+        y: classes (n,), or rows over them.
+        like: data with the classes, inputs and normalization of the sets.
+        seed: of network and batches.
+    """
+    make, recipe, augment = _training(learner, network, like)
+    return train(
+        StudentJob(
+            make=make, x=x, y=y.to(x.device), protocol=recipe, lr=learner.lr, steps=learner.steps, augment=augment,
+            seed=seed,
+        )
+    )  # fmt: skip
+
+
+def check_one_network(name: str, networks: Sequence[str], why: str) -> None:
+    """Check that all clients have the same network.
+
+    Raises:
+        PotstillError: they have several.
+    """
+    if len(set(networks)) > 1:
+        raise PotstillError(
+            f"{name} {why}, so clients need the same network, but they have "
+            f"{', '.join(dict.fromkeys(networks))}; give one network, or let clients send sets"
+        )
 
 
 def train_local(
@@ -241,12 +287,23 @@ def send_weights(weights: State, server: State, codec: str) -> tuple[dict[str, T
     return made, size
 
 
-def predict_probabilities(network: nn.Module, source: TensorSource) -> Float[Tensor, "n k"]:
-    """Return the probabilities of all samples, on the CPU; equal ones where the network is not finite."""
+def predict_probabilities(
+    network: nn.Module, inputs: TensorSource | Float[Tensor, "n ..."]
+) -> Float[Tensor, "n k"]:  # fmt: skip
+    """Return the probabilities of all inputs, on the CPU; equal ones where the network is not finite.
+
+    Args:
+        network: to predict with.
+        inputs: a source, or inputs in model space.
+    """
     network.eval()
     with torch.no_grad():
-        parts = torch.split(torch.arange(len(source)), TEST_CHUNK)
-        logits = torch.cat([network(single_tensor(source.fetch(part).x, "a prediction")).cpu() for part in parts])
+        parts = torch.split(torch.arange(len(inputs)), TEST_CHUNK)
+        batches = (
+            inputs[part] if isinstance(inputs, Tensor) else single_tensor(inputs.fetch(part).x, "a prediction")
+            for part in parts
+        )  # fmt: skip
+        logits = torch.cat([network(batch).cpu() for batch in batches])
     return torch.nan_to_num(logits.softmax(1), nan=1 / logits.shape[1])
 
 

@@ -1,7 +1,7 @@
 """`potstill.uses.federated.federated`: what clients send, side by side on the same partitions, each cell a file."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,17 @@ from potstill.data import TensorSource
 from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
-from potstill.evaluation.augmentation import student_augmentation
-from potstill.evaluation.student import StudentJob, train
 from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.reports.federated import render_federated
-from potstill.rng import derive_seed
+from potstill.rng import derive_seed, generator
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.uses.cell_files import parse_sizes, run_cells, write_json
 from potstill.uses.continual.learner import Learner
 from potstill.uses.continual.stream import check_source
 from potstill.uses.federated.audit import nearest_members
-from potstill.uses.federated.messages import Client, SetWay
-from potstill.uses.federated.models import ModelWay, predict_probabilities
+from potstill.uses.federated.messages import Client, SetWay, make_clients
+from potstill.uses.federated.models import ModelWay, predict_probabilities, train_on_sets
 from potstill.uses.federated.partition import (
     Partition,
     dirichlet_partition,
@@ -36,6 +34,7 @@ from potstill.uses.federated.partition import (
     size_partition,
     write_partition,
 )
+from potstill.uses.federated.rounds import ExchangeWay, send_once
 from potstill.uses.federated.summary import conclude
 from potstill.uses.federated.ways import DEFAULT_WAYS, Way, parse_way
 
@@ -56,6 +55,7 @@ def federated(
     splits: int = 5,
     bytes: int | str | Sequence[int | str] = "16kB",
     networks: Sequence[str] = (),
+    drop: int = 0,
     learner: Learner | None = None,
     codec: str | None = None,
     parametrization: str | None = None,
@@ -77,8 +77,8 @@ def federated(
         data: anything `potstill.load_data` takes or returns, with a test split; nothing is chosen on that.
         out: folder of the results, made if it is not there.
         ways: as `parse_way` reads them, or values: ``real`` (random real samples in few bits), ``averages`` (means of
-            k-means clusters), ``dm`` (distilled from noise), ``dm+averages`` (from averages), ``fedavg:20``,
-            ``fedprox:20``, ``ensemble``, ``alone``.
+            k-means clusters), ``dm`` (distilled from noise), ``dm+averages`` (from averages), ``fedd3``, ``feddm:3``,
+            ``ensemble-labels``, ``fedavg:20``, ``fedprox:20``, ``ensemble``, ``alone``.
         partition: ``dirichlet`` (skewed classes), ``sizes`` (skewed sizes), ``groups`` (the data's groups), or a file
             that an earlier run wrote.
         alpha: concentration of the skew, or several: 0.1 is strong, ``inf`` none.
@@ -87,6 +87,8 @@ def federated(
         bytes: size of all clients' sets together, or several: each client has a part by its number of samples.
         networks: of the clients in turn; several: what is sent as a set trains each of them, and weights cannot be
             averaged. Default: that of the learner.
+        drop: clients of each partition, drawn by ``seed``, that never answer. The others have the bytes and seeds that
+            they have if all answer.
         learner: settings of training. Default: `Learner()`.
         codec, parametrization, preset: of distilled sets, as for `potstill.distill`.
         distill_steps: largest number of steps of a method.
@@ -131,12 +133,13 @@ def federated(
     if page.exists() and (other := describe_foreign_page(page)):
         raise PotstillError(f"{page}: {other}; choose another folder")
     parts = _partitions(train_source, partition, alphas, clients, splits, seed)
+    absent = {at: _absent(one, drop, derive_seed(seed, "drop", at[1])) for at, one in parts.items()}
     for (name, n), one in parts.items():
         write_partition(folder / "partitions" / f"{_stem(name)}-{n}.json", one, train_source)
     cells = [
-        _Cell(way=way, byte_budget=size, label=name, number=n, partition=one)
+        _Cell(way=way, byte_budget=size, label=name, number=n, partition=one, dropped=absent[name, n])
         for (name, n), one in parts.items() for way in every
-        for size in (sizes if isinstance(way, SetWay) else [None])
+        for size in ([None] if way.sends == "models" else sizes)
     ]  # fmt: skip
     maker = _Maker(train=train_source, test=test, learner=learner, networks=own, seed=seed)
     results = run_cells(
@@ -153,6 +156,7 @@ def federated(
         "ways": [{"name": w.name, "sends": w.sends} for w in every],
         "clients": {name: [p.class_counts(train_source).tolist() for (m, _), p in parts.items() if m == name]
                     for name in names},
+        "dropped": {name: [list(absent[at]) for at in parts if at[0] == name] for name in names},
         "cells": results,
     }  # fmt: skip
     result |= conclude(result)
@@ -170,6 +174,8 @@ class _Cell:
     label: str
     number: int
     partition: Partition
+    dropped: tuple[int, ...] = ()
+    """Clients that never answer."""
 
     @property
     def stem(self) -> str:
@@ -180,7 +186,8 @@ class _Cell:
     def settings(self) -> dict[str, Any]:
         """Settings that decide its contents besides those of all cells."""
         return {"way": repr(self.way), "clients": [len(at) for at in self.partition.clients],
-                "origin": dict(self.partition.origin), "bytes": self.byte_budget}  # fmt: skip
+                "origin": dict(self.partition.origin), "bytes": self.byte_budget,
+                **({"dropped": list(self.dropped)} if self.dropped else {})}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,72 +205,67 @@ class _Maker:
         head = {"way": cell.way.name, "partition": cell.label, "number": cell.number, "bytes": cell.byte_budget}
         started = time.perf_counter()
         seed = derive_seed(self.seed, "federated", cell.number)
-        sources = [self.train.subset(at) for at in cell.partition.clients]
-        total = sum(map(len, sources))
-        clients = [
-            Client(
-                source=source, byte_budget=(cell.byte_budget or 0) * len(source) // total,
-                seed=derive_seed(seed, "client", n),
-            )
-            for n, source in enumerate(sources)
-        ]  # fmt: skip
+        every = make_clients(self.train, cell.partition, cell.byte_budget or 0, seed)
+        clients = {n: client for n, client in enumerate(every) if n not in cell.dropped}
         try:
-            if isinstance(cell.way, SetWay):
-                found = self._sets(cell.way, clients, seed)
-            else:
-                assert isinstance(cell.way, ModelWay)
+            if isinstance(cell.way, ModelWay):
                 found = self._models(cell.way, clients, seed)
+            else:
+                found = self._sets(cell.way, clients, seed)
         except PotstillError as error:
             return {**head, "reason": str(error)}
         return {**head, **found, "seconds": round(time.perf_counter() - started, 3)}
 
-    def _sets(self, way: SetWay, clients: Sequence[Client], seed: int) -> dict[str, Any]:
-        messages = [way.message(client) for client in clients]
-        sent = [m for m in messages if m is not None]
-        if not sent:
-            raise PotstillError(
-                f"way {way.name} sends nothing: no client has the samples or the bytes for it; give more bytes"
-            )
-        x, y = torch.cat([m.x for m in sent]), _join_labels([m.y for m in sent], len(self.train.classes))
-        by_network = {name: self._accuracy(self._student(name, x, y, seed)) for name in dict.fromkeys(self.networks)}
-        nearest, compared = nearest_members(clients, messages, self.test, seed)
-        members = [m.least_members for m in sent if m.least_members is not None]
+    def _sets(self, way: SetWay | ExchangeWay, clients: Mapping[int, Client], seed: int) -> dict[str, Any]:
+        every = list(clients.values())
+        if isinstance(way, SetWay):
+            sent = send_once(way, every)
+        else:
+            sent = way.exchange(every, self._networks_of(clients), self.learner, seed)
+        by_network = {name: self._student(name, sent.x, sent.y, seed) for name in dict.fromkeys(self.networks)}
+        nearest, compared = nearest_members([every[n] for n in sent.senders], sent.messages, self.test, seed)
+        members = [m.least_members for m in sent.messages if m.least_members is not None]
+        hard = sent.y if sent.y.ndim == 1 else sent.y.argmax(1)
         return {
-            "accuracy": sum(by_network.values()) / len(by_network), "by_network": by_network,
-            "up": sum(m.bytes for m in sent), "down": 0, "items": len(x), "silent": len(messages) - len(sent),
-            "codec": sent[0].codec, "least_members": min(members, default=None), "nearest": nearest,
-            "compared": compared,
+            "accuracy": sum(by_network.values()) / len(by_network), "by_network": by_network, "up": sent.up,
+            "down": sent.down, "items": len(sent.x), "silent": len(every) - len(set(sent.senders)),
+            "codec": sent.messages[0].codec, "least_members": min(members, default=None), "nearest": nearest,
+            "compared": compared, "covered": sorted(set(hard.tolist())),
         }  # fmt: skip
 
-    def _models(self, way: ModelWay, clients: Sequence[Client], seed: int) -> dict[str, Any]:
-        networks = [self.networks[n % len(self.networks)] for n in range(len(clients))]
-        answer = way.answer(clients, networks, self.learner, self.test, derive_seed(seed, "models"))
+    def _models(self, way: ModelWay, clients: Mapping[int, Client], seed: int) -> dict[str, Any]:
+        networks, every = self._networks_of(clients), list(clients.values())
+        answer = way.answer(every, networks, self.learner, self.test, derive_seed(seed, "models"))
         scores = [self._accuracy(p) for p in answer.probabilities]
         return {
             "accuracy": sum(scores) / len(scores), "up": answer.up, "down": answer.down, "items": 0, "silent": 0,
             "codec": str(getattr(way, "codec", "")), "least_members": None, "nearest": 0, "compared": 0,
+            "covered": sorted({c for client in every for c in client.classes}),
         }  # fmt: skip
 
-    def _student(self, network: str, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        """Return a fresh student's probabilities of the test data."""
-        learner = replace(self.learner, network=network)
-        make = learner.factory(self.train, len(self.train.classes))
-        protocol = learner.protocol(self.train, make.name)
-        job = StudentJob(
-            make=make, x=x, y=y.to(x.device), protocol=protocol, lr=learner.lr, steps=learner.steps,
-            augment=student_augmentation(protocol.recipe.augment, self.train), seed=derive_seed(seed, "student"),
-        )  # fmt: skip
-        return predict_probabilities(train(job), self.test)
+    def _networks_of(self, clients: Iterable[int]) -> list[str]:
+        """Return the networks of clients by their numbers."""
+        return [self.networks[n % len(self.networks)] for n in clients]
+
+    def _student(self, network: str, x: Tensor, y: Tensor, seed: int) -> float:
+        """Return the accuracy of a fresh student."""
+        student = train_on_sets(self.learner, network, x, y, self.train, derive_seed(seed, "student"))
+        return self._accuracy(predict_probabilities(student, self.test))
 
     def _accuracy(self, probabilities: Tensor) -> float:
         return float((probabilities.argmax(1) == self.test.labels).double().mean())
 
 
-def _join_labels(parts: Sequence[Tensor], k: int) -> Tensor:
-    """Return classes of all parts, or rows where one has rows."""
-    if all(y.ndim == 1 for y in parts):
-        return torch.cat([y.cpu() for y in parts])
-    return torch.cat([torch.nn.functional.one_hot(y, k).float() if y.ndim == 1 else y.float() for y in parts])
+def _absent(partition: Partition, drop: int, seed: int) -> tuple[int, ...]:
+    """Return the clients that never answer.
+
+    Raises:
+        PotstillError: there would be none that does.
+    """
+    n = len(partition.clients)
+    if not 0 <= drop < n:
+        raise PotstillError(f"of {n} clients 0 to {n - 1} can drop out, not {drop}; change drop")
+    return tuple(sorted(torch.randperm(n, generator=generator(seed, "drop"))[:drop].tolist()))
 
 
 def _partitions(
