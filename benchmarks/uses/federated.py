@@ -2,6 +2,8 @@
 
     python benchmarks/uses/federated.py --alpha 0.1,0.5 --splits 3
     python benchmarks/uses/federated.py --networks convnet-w16,convnet-w16-d2,mlp-w64,convnet-w32-d1 --name several
+    python benchmarks/uses/federated.py --ways averages,dm,fedd3,feddm:2,feddm:3,ensemble,ensemble-labels,\
+ensemble-labels:averages --name ways
 
 Codecs of `WAYS` were chosen on held-out training data of a partition of another seed (``--choose``, which prints the
 accuracy of every way of `CHOICES` on samples that neither clients nor test data have). Every cell is a file under
@@ -22,7 +24,18 @@ from machine import machine
 import potstill
 from potstill.core import Splits
 from potstill.rng import generator
-from potstill.uses.federated import Averages, DistilledSets, Ensemble, FedAvg, Learner, NoMessages, RealSets, federated
+from potstill.uses.federated import (
+    Averages,
+    DistilledSets,
+    Ensemble,
+    EnsembleLabels,
+    FedAvg,
+    FedDM,
+    Learner,
+    NoMessages,
+    RealSets,
+    federated,
+)
 
 STEPS = 100
 """Steps of a client's run."""
@@ -42,6 +55,14 @@ WAYS = (
     FedAvg(name="fedavg:1:3", epochs=3), FedAvg(name="fedavg:5", rounds=5), FedAvg(name="fedavg:20", rounds=20),
     Ensemble(), NoMessages(),
 )  # fmt: skip
+FURTHER = (
+    DistilledSets(name="fedd3", method="kip", codec="uint1", steps=STEPS),
+    FedDM(name="feddm:2", rounds=2, sets=distilled("dm", None)),
+    FedDM(name="feddm:3", rounds=3, sets=distilled("dm", None)),
+    EnsembleLabels(name="ensemble-labels", sets=distilled("dm", None)),
+    EnsembleLabels(name="ensemble-labels:averages", sets=AVERAGES),
+)
+"""Ways that are measured when they are named."""
 CHOICES = (
     *(
         Averages(name=f"averages@{c}", codec=c)
@@ -50,6 +71,9 @@ CHOICES = (
     *(RealSets(name=f"real@{c}", codec=c) for c in ("uint1", "uint2", "half:bits=1", "half:bits=2")),
     *(distilled(f"dm+averages@{c}", Averages(codec=c), codec=c) for c in ("uint1", "uint2", "uint4")),
     *(FedAvg(name=f"fedavg:5 lr={lr}", rounds=5, lr=lr) for lr in (0.003, 0.01, 0.03)),
+    *(DistilledSets(name=f"fedd3@{c}", method="kip", codec=c, steps=STEPS) for c in ("uint1", "uint2", "uint4")),
+    *(FedDM(name=f"feddm:2 radius={r}", rounds=2, radius=r, sets=distilled("dm", None)) for r in (0.05, 0.2, 0.5)),
+    *(EnsembleLabels(name=f"ensemble-labels share={s}", share=s, sets=distilled("dm", None)) for s in (0.25, 0.5, 1.0)),
 )  # fmt: skip
 
 
@@ -64,7 +88,7 @@ def main() -> None:
     parser.add_argument("--tested", type=int, default=2_000, help="test samples, drawn with seed 0")
     parser.add_argument("--networks", default="convnet-w16")
     parser.add_argument("--updates", type=int, default=300)
-    parser.add_argument("--ways", help="names of WAYS, with commas between them; else all")
+    parser.add_argument("--ways", help="names of WAYS or FURTHER, with commas between them; else WAYS")
     parser.add_argument("--choose", action="store_true", help="CHOICES on held-out training data of another partition")
     parser.add_argument("--name", default="")
     parser.add_argument("--folder", type=Path, default=Path("runs/federated"))
@@ -79,7 +103,7 @@ def main() -> None:
         test = splits.test.subset(at.sort().values)
     ways = CHOICES if args.choose else WAYS
     if args.ways:
-        ways = tuple(way for way in ways if way.name in args.ways.split(","))
+        ways = tuple(way for way in (*ways, *FURTHER) if way.name in args.ways.split(","))
     networks = args.networks.split(",")
     started = time.monotonic()
     result = federated(

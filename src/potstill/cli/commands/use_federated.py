@@ -32,8 +32,10 @@ class UseFederated(JobOptions, DataCommand):
         "averages", "dm+averages", "real", "fedavg:1:3", "fedavg:20", "ensemble", "alone",
     )  # fmt: skip
     """Ways: averages (means of k-means clusters), METHOD (a set distilled from noise), METHOD+averages (distilled from
-    averages), real (random real samples in few bits, which tell what was to stay), fedavg:ROUNDS[:EPOCHS],
-    fedprox:ROUNDS[:EPOCHS], ensemble (a model of each client), alone (nothing is sent). NAME@CODEC fixes the codec."""
+    averages), fedd3 (kernel ridge regression), feddm:ROUNDS (sets around the server's weights), ensemble-labels[:WAY]
+    (sets that all models label), real (random real samples in few bits, which tell what was to stay),
+    fedavg:ROUNDS[:EPOCHS], fedprox:ROUNDS[:EPOCHS], ensemble (a model of each client), alone (nothing is sent).
+    NAME@CODEC fixes the codec."""
     partition: Annotated[str, arg(metavar="dirichlet|sizes|groups|FILE")] = "dirichlet"
     """Division among clients: skewed classes, skewed sizes, the groups of --group, or a file of an earlier run."""
     alpha: Annotated[Numbers, arg(metavar="A,...")] = (0.1,)
@@ -46,6 +48,8 @@ class UseFederated(JobOptions, DataCommand):
     """Size of all clients' sets together, or several, with commas between them: 8kB,32kB."""
     networks: Annotated[Names | None, optional("NAME,...")] = None
     """Networks of the clients in turn; with several, sets train each of them, and weights cannot be averaged."""
+    drop: Annotated[int, arg(metavar="N")] = 0
+    """Clients of each partition that never answer; the run goes on with the others and says which classes are gone."""
     parametrization: Annotated[str | None, optional("NAME")] = None
     """Parametrization of the methods' sets."""
     codec: Annotated[str | None, optional("NAME")] = None
@@ -64,7 +68,7 @@ class UseFederated(JobOptions, DataCommand):
     """Seed of the first partition."""
 
     main_options: ClassVar[tuple[str, ...]] = (
-        "out", "ways", "partition", "alpha", "clients", "splits", "bytes", "networks", "seed",
+        "out", "ways", "partition", "alpha", "clients", "splits", "bytes", "networks", "drop", "seed",
     )  # fmt: skip
     option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "Methods": ("parametrization", "codec", "preset", "distill_steps"),

@@ -1,4 +1,4 @@
-"""Ways in which more than one message of sets decides: rounds around the server's weights, and labels of an ensemble."""
+"""Ways of more than one set of each client: rounds around the server's weights, and labels of an ensemble."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ __all__ = ["EnsembleLabels", "Exchange", "ExchangeWay", "FedDM", "send_once"]
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """What the server trains on in the end, and what was sent for it."""
+    """Inputs and labels that the server trains on in the end, and the messages behind them."""
 
     x: Float[Tensor, "n ..."]
     """Inputs in model space."""
@@ -67,9 +67,10 @@ class ExchangeWay(Protocol):
 class FedDM:
     """Rounds of distilled sets, each matched around the server's weights (FedDM, Xiong et al. 2023, arXiv:2207.09653).
 
-    In the first round clients match in random networks, as ``dm`` does. Before each further one the server trains on
-    all sets so far and sends its weights. Clients match features in copies of these with noise, and send a further set.
-    A client's bytes are divided among the rounds. Started from noise, where the published one starts from real samples.
+    In the first round clients match in random networks of the same architecture, as ``dm`` does. Before each further
+    one the server trains on all sets so far and sends its weights. Clients match features in copies of these with
+    noise, and send a further set. A client's bytes are divided among the rounds. Inputs start from noise, where the
+    published ones start from real samples.
     """
 
     name: str = "feddm:3"
@@ -87,9 +88,8 @@ class FedDM:
     def exchange(
         self, clients: Sequence[Client], networks: Sequence[str], learner: Learner, seed: int, /
     ) -> Exchange:  # fmt: skip
-        if self.rounds > 1:
-            check_one_network(self.name, networks, "sends weights to all clients")
-        like = clients[0].source
+        check_one_network(self.name, networks, "sends weights to all clients")
+        like, sets = clients[0].source, replace(self.sets, network=networks[0])
         held = replace(learner, network=networks[0]).factory(like, len(like.classes))(derive_seed(seed, "server"))
         weights = {name: value.detach().clone() for name, value in held.state_dict().items()}
         senders, messages, down = list[int](), list[Message](), 0
@@ -106,7 +106,7 @@ class FedDM:
                 part = replace(client, byte_budget=client.byte_budget // self.rounds)
                 if number:
                     part = replace(part, seed=derive_seed(client.seed, "round", number))
-                if (message := self.sets.distil(part, around)) is not None:
+                if (message := sets.distil(part, around)) is not None:
                     senders.append(n)
                     messages.append(message)
         return _exchange(self.name, senders, messages, len(like.classes), down=down)
@@ -163,9 +163,7 @@ def send_once(way: SetWay, clients: Sequence[Client]) -> Exchange:
 
 def _exchange(name: str, senders: Sequence[int], messages: Sequence[Message], k: int, down: int = 0) -> Exchange:
     if not messages:
-        raise PotstillError(
-            f"way {name} sends nothing: no client has the samples or the bytes for it; give more bytes"
-        )
+        raise PotstillError(f"way {name} sends nothing: no client has the samples or the bytes for it; give more bytes")
     x, y = _joined(messages, k)
     up = sum(m.bytes for m in messages)
     return Exchange(x=x, y=y, senders=tuple(senders), messages=tuple(messages), up=up, down=down)

@@ -25,7 +25,31 @@ def conclude(result: Mapping[str, Any]) -> dict[str, Any]:
                     row["difference"] = _paired(row, best)
             rows += here
             verdicts.append(_verdict(partition, size, best, measured))
-    return {"rows": rows, "verdicts": verdicts, "sentences": [v["text"] for v in verdicts]}
+    return {"rows": rows, "verdicts": verdicts, "sentences": [*(v["text"] for v in verdicts), *_dropouts(result)]}
+
+
+def _dropouts(result: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each partition of which clients did not answer: which, and the classes that went."""
+    said = []
+    for name, every in result.get("dropped", {}).items():
+        if not any(every):
+            continue
+        counts = result["clients"][name]
+        gone = [
+            result["classes"][c] for c in range(len(result["classes"]))
+            if any(_lost(table, absent, c) for table, absent in zip(counts, every, strict=True))
+        ]  # fmt: skip
+        lost = (
+            f"no sample at the others, in one partition at least, of {', '.join(gone)}" if gone else "no class is lost"
+        )
+        which = "; ".join(", ".join(map(str, absent)) for absent in every)
+        said.append(f"{name}: {len(every[0])} of {len(counts[0])} clients did not answer ({which}); {lost}.")
+    return said
+
+
+def _lost(table: Sequence[Sequence[int]], absent: Sequence[int], c: int) -> bool:
+    """Return whether only absent clients have samples of a class."""
+    return any(row[c] for row in table) and not any(row[c] for n, row in enumerate(table) if n not in absent)
 
 
 def _row(result: Mapping[str, Any], partition: str, size: int, way: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +95,7 @@ def _verdict(
         }
     said = [f"{best['way']} reaches {_percent(best)}"]
     kind = "untested"
-    models = [r for r in rows if r["sends"] == "models" and r["up"]]
+    models = [r for r in rows if r["sends"] in ("models", "sets and models") and r["up"]]
     if models:
         ahead = [r for r in models if _side(_paired(r, best)) > 0]
         behind = [r for r in models if _side(_paired(r, best)) < 0]

@@ -16,7 +16,7 @@ from torch import Tensor
 from potstill._util.card import card_to_header
 from potstill.codecs import encode_classes
 from potstill.codecs.exact import Float as ExactFloat
-from potstill.core import InputSpec, Normalization, Source
+from potstill.core import Source
 from potstill.dataset_file import Distilled, Schema, concat, load
 from potstill.dataset_file.files import tensor_file
 from potstill.dataset_file.load import validated_set
@@ -37,7 +37,7 @@ _SENT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """What a server has after the answers of all clients."""
+    """The joined set of all clients that answered, and who did not."""
 
     merged: Distilled
     """All sets joined, over all classes, in the order of the clients' numbers."""
@@ -153,7 +153,7 @@ def collect(answers: Mapping[int, bytes], like: Source | Schema, clients: Sequen
     Args:
         answers: bytes of `encode_message` by the number of the client.
         like: data with the classes, inputs and normalization that all clients share.
-        clients: numbers of all clients that were asked. Default: those that answered.
+        clients: numbers of all clients that should answer. Default: those that did.
 
     Raises:
         PotstillError: not one set arrived whole.
