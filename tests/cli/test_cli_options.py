@@ -225,6 +225,7 @@ OPTIONS = {
         "--splits",
         "--bytes",
         "--networks",
+        "--drop",
         "--parametrization",
         "--codec",
         "--preset",

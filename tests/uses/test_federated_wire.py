@@ -1,12 +1,8 @@
 """What clients send as bytes, what a server makes of it, and clients that drop out or are killed."""
 
-import hashlib
 import json
-import os
-import signal
 import subprocess
 import sys
-import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -317,31 +313,35 @@ def test_the_command_takes_clients_that_drop_out(tmp_path: Path, capsys: pytest.
     assert "of 3 clients 0 to 2 can drop out, not 3" in capsys.readouterr().err
 
 
+def test_the_command_makes_a_client_of_each_group(tmp_path: Path) -> None:
+    rows = [f"{n % 7},{n % 5},{'ab'[n % 2]},{n // 20}" for n in range(80)]
+    (tmp_path / "rows.csv").write_text("\n".join(["u,v,label,who", *rows]))
+    words = [
+        "use", "federated", str(tmp_path / "rows.csv"), "--label", "label", "--group", "who", "--partition", "groups",
+        "--clients", "0", "--splits", "1", "--ways", "averages", "--bytes", "2kB", "--updates", "5", "--out",
+        str(tmp_path / "f"), "--quiet",
+    ]  # fmt: skip
+    assert main(words) == 0
+    assert len(json.loads((tmp_path / "f/federated.json").read_text())["clients"]["groups"][0]) >= 3
+
+
+def killed_run(out: Path) -> dict[str, Any]:
+    return run(out, ways=("averages", "real", "feddm:2", "fedavg:2"), distill_steps=2, bytes=1800, drop=1, splits=1)
+
+
 def test_a_run_that_is_killed_between_cells_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    code = f"""
-        from pathlib import Path
-        from tests.uses.test_federated import run
-        run(Path({str(tmp_path / "killed")!r}), ways=("averages", "real", "feddm:2", "fedavg:2"), distill_steps=2,
-            bytes=1800, drop=1)
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    cells = tmp_path / "killed/cells"
+    code = f"from pathlib import Path; from tests.uses.test_federated_wire import killed_run; killed_run(Path({str(tmp_path / 'k')!r}))"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    cells = tmp_path / "k/cells"
     while process.poll() is None and not list(cells.glob("*.json")):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+        time.sleep(0.005)
+    process.kill()
     process.wait()
-    done = len(list(cells.glob("*.json")))
-    assert 1 <= done <= 8
-    assert not (tmp_path / "killed/federated.json").exists()
-    options: dict[str, Any] = {
-        "ways": ("averages", "real", "feddm:2", "fedavg:2"), "distill_steps": 2, "bytes": 1800, "drop": 1,
-    }  # fmt: skip
-    first = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in cells.glob("*.json")}
-    again, whole = (run(tmp_path / name, **options) for name in ("killed", "whole"))
-    assert all(hashlib.sha256((cells / name).read_bytes()).hexdigest() == digest for name, digest in first.items())
+    first = {path.name: path.read_bytes() for path in cells.glob("*.json")}
+    assert first
+    assert not (tmp_path / "k/federated.json").exists()
+    again, whole = killed_run(tmp_path / "k"), killed_run(tmp_path / "whole")
+    assert all((cells / name).read_bytes() == content for name, content in first.items())
 
     def timeless(result: dict[str, Any]) -> str:
         return json.dumps([{k: v for k, v in c.items() if k != "seconds"} for c in result["cells"]])

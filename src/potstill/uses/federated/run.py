@@ -264,7 +264,7 @@ def _absent(partition: Partition, drop: int, seed: int) -> tuple[int, ...]:
     """
     n = len(partition.clients)
     if not 0 <= drop < n:
-        raise PotstillError(f"of {n} clients 0 to {n - 1} can drop out, not {drop}; change drop")
+        raise PotstillError(f"of {n} clients 0 to {n - 1} can drop out, not {drop}; change `drop=`")
     return tuple(sorted(torch.randperm(n, generator=generator(seed, "drop"))[:drop].tolist()))
 
 
