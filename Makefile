@@ -1,6 +1,6 @@
 # Set-up and checks. `make demo` and `make test` are all that a fresh machine needs; both work in .venv and nowhere else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check docs browser wheel-check clean
+.PHONY: help demo test test-all test-flower check docs browser wheel-check clean
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -45,6 +45,11 @@ test: $(VENV)/.installed-dev browser  ## the test suite, without what is marked 
 
 test-all: $(VENV)/.installed-dev browser  ## the whole test suite: also full products of methods, parametrizations and so on
 	$(PYTEST)
+
+test-flower:  ## the tests of federated sets in Flower, in an environment of its own, .venv-flower
+	$(PYTHON) -m venv .venv-flower
+	.venv-flower/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[flower]' pytest beartype
+	OMP_NUM_THREADS=1 .venv-flower/bin/python -m pytest tests/integrations/test_flower.py
 
 check: $(VENV)/.installed-dev  ## lint, types, import rules, words and docs
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Flower's simulation sends sets of its clients once, and the server joins them to the same bits as without Flower.
 
-``flwr`` holds other packages back, so it has an environment of its own (CONTRIBUTING.md); elsewhere one test runs.
+``flwr`` holds other packages back, so it has an environment of its own (``make test-flower``); elsewhere one test runs.
 """
 
 import importlib.util
@@ -110,7 +110,7 @@ def test_a_simulation_goes_on_without_a_client_that_fails_or_is_killed(load_one:
     sent = [WAY.message(c) for n, c in enumerate(all_clients()) if n in strategy.collected.answered]
     assert len(sent) >= 1
     assert torch.equal(strategy.collected.x, torch.cat([m.x for m in sent if m is not None]))
-    assert f"{gone} did not answer" in strategy.collected.summary or len(strategy.collected.missing) > 1
+    assert f"client {gone} did not answer" in strategy.collected.summary or len(strategy.collected.missing) > 1
     assert result.train_metrics_clientapp[1]["missing"] == len(strategy.collected.missing)
 
 

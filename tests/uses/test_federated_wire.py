@@ -81,7 +81,8 @@ def test_a_message_tells_a_server_nothing_of_its_run() -> None:
     got = decode_message(encode_message(sent), client.source)
     assert got is not None
     assert got.coded is not None
-    assert got.coded.metadata["source"] == got.coded.metadata["cost"] == got.coded.metadata["config"] == {}
+    assert got.coded.metadata["source"] == {"name": "clients"}
+    assert got.coded.metadata["cost"] == got.coded.metadata["config"] == {}
 
 
 @pytest.mark.parametrize("codec", ["uint1", "uint4", "half:bits=4", "cosine:positions=16"])
@@ -161,7 +162,8 @@ def test_a_server_goes_on_with_the_clients_that_answered() -> None:
     assert done.up == len(sent[0]) + len(sent[3]) + len(sent[2]) - 9
     assert done.y.unique().tolist() == [0, 3]
     assert done.merged.classes == source.classes
-    assert "1, 4 did not answer; 2 was refused (a message cannot be read" in done.summary
+    assert done.summary.startswith("2 of 6 clients sent")
+    assert "clients 1, 4 did not answer; client 2 was refused (a message cannot be read" in done.summary
     assert done.summary.endswith("inputs of 2 of 4 classes, none of c1, c2")
     with pytest.raises(PotstillError, match=r"no client sent a set that can be used: 1 had too little.* 2 did not"):
         collect({0: b""}, source, clients=range(3))

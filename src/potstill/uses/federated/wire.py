@@ -61,11 +61,12 @@ class Collected:
     @property
     def summary(self) -> str:
         """One sentence: who answered, who did not, and which classes no input stands for."""
-        said = [f"{len(self.answered)} clients sent {len(self.x):,} inputs in {self.up:,} bytes"]
+        total = len(self.answered) + len(self.silent) + len(self.missing) + len(self.refused)
+        said = [f"{len(self.answered)} of {total} clients sent {len(self.x):,} inputs in {self.up:,} bytes"]
         for clients, words in ((self.silent, "had too little to send"), (self.missing, "did not answer")):
             if clients:
-                said.append(f"{', '.join(map(str, clients))} {words}")
-        said += [f"{client} was refused ({reason})" for client, reason in self.refused.items()]
+                said.append(f"client{'' if len(clients) == 1 else 's'} {', '.join(map(str, clients))} {words}")
+        said += [f"client {client} was refused ({reason})" for client, reason in self.refused.items()]
         k = len(self.merged.classes)
         lacking = f", none of {', '.join(self.uncovered)}" if self.uncovered else ""
         return "; ".join([*said, f"inputs of {k - len(self.uncovered)} of {k} classes{lacking}"])
@@ -82,7 +83,7 @@ def encode_message(message: Message | None) -> bytes:
     if (coded := message.coded) is None:
         raise PotstillError("a message travels as its coded set, but this one has none; give `coded`, a Distilled")
     metadata = {name: coded.metadata[name] for name in _SENT if name in coded.metadata}
-    metadata |= {"config": {}, "seed": 0, "training": {}, "source": {}, "outcome": {}, "cost": {}}
+    metadata |= {"config": {}, "seed": 0, "training": {}, "source": {"name": "clients"}, "outcome": {}, "cost": {}}
     if message.least_members is not None:
         metadata[_LEAST] = message.least_members
     return b"".join(tensor_file(Path("the message"), coded.tensors, card_to_header(metadata))[1])
@@ -109,7 +110,8 @@ def decode_message(content: bytes, like: Source | Schema) -> Message | None:
             coded = load(path)
             _ = coded.record
         except PotstillError as error:
-            raise PotstillError(f"a message cannot be read: {str(error).removeprefix(f'{path}: ')}") from error
+            reason = str(error).removeprefix(f"{path}: ").replace("get the file again", "let it be sent again")
+            raise PotstillError(f"a message cannot be read: {reason}") from error
     coded.path = None
     least = coded.metadata.get(_LEAST)
     if least is not None and (type(least) is not int or least < 1):
