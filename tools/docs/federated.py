@@ -37,7 +37,7 @@ def federated(root: Path) -> str:
 
 def _row(row: Mapping[str, Any]) -> list[object]:
     if "accuracy" not in row:
-        reason = "weights of different networks have no mean" if row["sends"] == "models" else "does not fit"
+        reason = "needs one network" if "the same network" in row["reason"] else "does not fit"
         return [row["partition"], row["way"], reason, "", "", "", "", ""]
     return [
         row["partition"], row["way"], percent(row["accuracy"]), points(row.get("difference")), traffic(row["up"]),
