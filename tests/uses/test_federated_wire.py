@@ -332,8 +332,9 @@ def killed_run(out: Path) -> dict[str, Any]:
 
 
 def test_a_run_that_is_killed_between_cells_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from tests.uses.test_federated_wire import killed_run; killed_run(Path({str(tmp_path / 'k')!r}))"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    code = "import sys; from pathlib import Path; from tests.uses.test_federated_wire import killed_run"
+    command = [sys.executable, "-c", f"{code}; killed_run(Path(sys.argv[1]))", str(tmp_path / "k")]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     cells = tmp_path / "k/cells"
     while process.poll() is None and not list(cells.glob("*.json")):
         time.sleep(0.005)

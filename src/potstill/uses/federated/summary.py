@@ -65,7 +65,8 @@ def _row(result: Mapping[str, Any], partition: str, size: int, way: Mapping[str,
     return {
         **row, "accuracy": summary([c["accuracy"] for c in cells]),
         **{name: sum(c[name] for c in cells) / len(cells) for name in ("up", "down", "seconds")},
-        "classes": [len(c["covered"]) for c in cells if "covered" in c], "items": [c["items"] for c in cells], "silent": [c["silent"] for c in cells],
+        "classes": [len(c["covered"]) for c in cells if "covered" in c],
+        "items": [c["items"] for c in cells], "silent": [c["silent"] for c in cells],
         "nearest": sum(c["nearest"] for c in cells) / compared if compared else None, "compared": compared,
         "least_members": min(members, default=None),
     }  # fmt: skip
