@@ -2,7 +2,7 @@
 
     python benchmarks/uses/federated.py --alpha 0.1,0.5 --splits 3
     python benchmarks/uses/federated.py --networks convnet-w16,convnet-w16-d2,mlp-w64,convnet-w32-d1 --name several
-    python benchmarks/uses/federated.py --name ways --splits 2 \
+    python benchmarks/uses/federated.py --name ways \
         --ways averages,dm,fedd3,feddm:2,ensemble,ensemble-labels,ensemble-labels:averages
 
 Codecs of `WAYS` were chosen on held-out training data of a partition of another seed (``--choose``, which prints the
