@@ -38,7 +38,8 @@ from potstill.uses.search import (
 from potstill.uses.search.cells import Cell, CellRunner
 from potstill.uses.search.halving import halving_rounds
 from potstill.uses.search.proxy import EarlyStopping, Made, Proxy, RealSet, TrainingFree
-from potstill.uses.search.run import ALL, REAL, Searched, split_training
+from potstill.uses.search.run import ALL, REAL, Searched
+from potstill.uses.search.split import split_training
 
 BUDGETS = {"1/100": 100, "1/50": 50, "1/20": 20, "1/10": 10}
 PROXIES: dict[str, Proxy | None] = {

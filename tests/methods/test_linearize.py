@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from potstill.core import InputSpec
-from potstill.methods.performance._implicit import Linearised, conjugate_gradients
+from potstill.functional.linear_solvers import conjugate_gradients
+from potstill.methods.performance._implicit import Linearised
 from potstill.nn import factory
 
 

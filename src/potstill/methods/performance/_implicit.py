@@ -26,6 +26,7 @@ from torch.func import functional_call
 from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.core.nested import iter_batches, named_tensors
 from potstill.data.real_data import RealData
+from potstill.functional.linear_solvers import Tangent, conjugate_gradients
 from potstill.functional.param_groups import strip_prefix
 from potstill.functional.ridge import solve
 from potstill.functional.sampling import sample_distinct
@@ -53,10 +54,7 @@ from potstill.methods.performance._ridge import (
 )
 from potstill.rng import draw_seed, generator
 
-__all__ = ["ImplicitRidge", "InverseHessian", "Linearised", "conjugate_gradients"]
-
-Tangent: TypeAlias = Mapping[str, Tensor]
-"""By the names of parameters."""
+__all__ = ["ImplicitRidge", "InverseHessian", "Linearised"]
 
 
 class _Both(nn.Module):
@@ -110,35 +108,6 @@ class Linearised:
             along = torch.stack([(g * omega[n]).sum() for n, g in pulled.items()]).sum()
             (found,) = torch.autograd.grad(along, u, create_graph=graph, retain_graph=True)
         return found
-
-
-def conjugate_gradients(
-    product: Callable[[Tangent], Tangent], b: Tangent, steps: int, small: float = 1e-10
-) -> dict[str, Tensor]:
-    """``M⁻¹ b`` for a symmetric positive definite M, after so many steps from zero, or when the rest is small.
-
-    Args:
-        product: M times a tangent.
-        small: the part of ‖b‖² that is left, at which it ends.
-    """
-    x = {n: torch.zeros_like(t) for n, t in b.items()}
-    rest = direction = dict(b)
-    size = first = _dot(rest, rest)
-    for _ in range(steps):
-        if size <= small * first:
-            break
-        moved = product(direction)
-        by = size / _dot(direction, moved)
-        x = {n: x[n] + by * direction[n] for n in x}
-        rest = {n: rest[n] - by * moved[n] for n in x}
-        after = _dot(rest, rest)
-        direction = {n: rest[n] + after / size * direction[n] for n in x}
-        size = after
-    return x
-
-
-def _dot(a: Tangent, b: Tangent) -> float:
-    return sum(float((t.double() * b[n].double()).sum()) for n, t in a.items())
 
 
 InverseHessian: TypeAlias = Literal["exact", "released"]

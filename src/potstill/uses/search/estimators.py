@@ -21,7 +21,7 @@ from potstill.runs.load_data import as_splits, pick_device
 from potstill.uses.search.halving import ETA, LAST
 from potstill.uses.search.proxy import rows_of
 from potstill.uses.search.ranking import kendall_tau, regret
-from potstill.uses.search.run import split_training
+from potstill.uses.search.split import split_training
 
 __all__ = ["search_estimators"]
 

@@ -11,17 +11,15 @@ from typing import Any
 from potstill._util.outputs import check_not_input, describe_foreign_page
 from potstill._util.progress import Callback
 from potstill.core import Source
-from potstill.data import SourceView, stratify
-from potstill.data.groups import get_groups, source_key
+from potstill.data import SourceView
+from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import count_operations
 from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.reports.search import render_search
-from potstill.rng import derive_seed
 from potstill.runs.load_data import as_splits, pick_device
-from potstill.tasks import Classification, get_task
 from potstill.uses.cell_files import read_json, write_json
 from potstill.uses.search.cells import Cell, CellRunner
 from potstill.uses.search.halving import halving_rounds
@@ -36,10 +34,11 @@ from potstill.uses.search.proxy import (
     parse_proxy,
 )
 from potstill.uses.search.space import Candidate, Network, product
+from potstill.uses.search.split import split_training
 from potstill.uses.search.summary import conclude
 from potstill.uses.search.training import candidate_factory
 
-__all__ = ["Searched", "search", "split_training"]
+__all__ = ["Searched", "search"]
 
 VERSION = 1
 """Version of the files. It is raised when what is measured changes."""
@@ -308,24 +307,6 @@ def _digest(small_set: MadeSet) -> str:
 
 def _full(candidate: Candidate, updates: int, seed: int) -> Cell:
     return Cell(candidate=candidate, data=ALL, updates=updates, seed=seed)
-
-
-def split_training(train: Source, fraction: float, seed: int) -> tuple[Source, Source]:
-    """Return the samples that candidates are trained on, and those that decide."""
-    if not isinstance(get_task(train), Classification) or train.input.parts:
-        raise PotstillError(f"a search needs data with classes and inputs of one tensor, but {train.name} has others")
-    part = min(fraction, 2000 / max(1, len(train)))
-    kept, held = stratify(train.labels, part, derive_seed(seed, "search") % 2**31, get_groups(train))
-    if len(set(train.labels[held].tolist())) < 2:
-        raise PotstillError(
-            f"{train.name}: the samples that decide must be of two classes or more, but {len(held)} of them are of "
-            f"{len(set(train.labels[held].tolist()))}; give more data or a larger part"
-        )
-    views = (SourceView(source=train, normalization=train.normalization, index=at) for at in (kept, held))
-    first, second = (
-        train.subset(view.index) if hasattr(train, "subset") else view for view in views
-    )  # fmt: skip
-    return first, second
 
 
 def _fitting(candidates: Sequence[Network | Candidate], train: Source) -> tuple[list[Candidate], list[dict[str, str]]]:
