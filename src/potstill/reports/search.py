@@ -71,8 +71,8 @@ def render_search(result: Mapping[str, Any]) -> str:
 
 
 def score(of: Mapping[str, Any], value: float) -> str:
-    """Return a score as text: accuracies in percent."""
-    return f"{value:.3g}" if of["kind"] == "TrainingFree" else f"{100 * value:.1f}%"
+    """Return a score as text: accuracies in percent, others as they are."""
+    return f"{value:.3g}" if of["kind"] in ("TrainingFree", "Calibrated") else f"{100 * value:.1f}%"
 
 
 def interval(value: Mapping[str, Any] | None) -> str:

@@ -25,7 +25,7 @@ class Cell:
     """Name of one of the runner's data."""
     updates: int
     seed: int
-    measure: Literal["train", "grad-norm", "operations"] = "train"
+    measure: Literal["train", "loss", "grad-norm", "operations"] = "train"
 
     @property
     def stem(self) -> str:
@@ -52,7 +52,8 @@ class _Worker:
             assert not isinstance(data, Rows)
             return gradient_norm(cell.candidate, data, batch=self.batch, seed=cell.seed).to_dict()
         return train_candidate(
-            cell.candidate, data, scored_on, updates=cell.updates, batch=self.batch, seed=cell.seed
+            cell.candidate, data, scored_on, updates=cell.updates, batch=self.batch, seed=cell.seed,
+            by_loss=cell.measure == "loss",
         ).to_dict()  # fmt: skip
 
 

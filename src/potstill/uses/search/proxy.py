@@ -29,7 +29,10 @@ from potstill.rng import derive_seed
 from potstill.runs.spec import RunIO, RunLimits, RunSpec
 from potstill.uses.search.training import Rows
 
-__all__ = ["EarlyStopping", "Made", "MadeSet", "Proxy", "RealSet", "SetFile", "TrainingFree", "parse_proxy", "rows_of"]
+__all__ = [
+    "Calibrated", "EarlyStopping", "Made", "MadeSet", "Proxy", "RealSet", "SetFile", "TrainingFree", "parse_proxy",
+    "rows_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,8 @@ class MadeSet:
     normalization: Normalization
     seconds: float
     """Time of selecting or distilling."""
+    validation: Source | None = None
+    """Samples that candidates are scored on, by their loss; ``None``: the held-out ones, by accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +167,28 @@ class Made:
         return soft_labels(job.network(), job(), x).cpu()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """Random real samples and a validation set learned for them (HCDC): candidates are scored by its loss.
+
+    `potstill.uses.search.validation_set.calibrate` learns it, with one mixture of all candidates' networks.
+    """
+
+    ipc: int = 10
+    """Real training samples of each class."""
+    validation_ipc: int = 2
+    """Learned validation samples of each class."""
+    steps: int | None = None
+    """Steps of the validation set; ``None``: the usual number."""
+    decay: float = 1e-3
+    """Weight decay of the trainings that it is learned from."""
+    name: str = "hcdc"
+
+
 TRAINING_FREE: Mapping[str, TrainingFree] = {
     "grad-norm": TrainingFree(name="grad-norm"), "operations": TrainingFree(name="operations"),
 }  # fmt: skip
-Proxy = EarlyStopping | TrainingFree | RealSet | SetFile | Made
+Proxy = EarlyStopping | TrainingFree | RealSet | SetFile | Made | Calibrated
 
 
 def parse_proxy(text: str, *, ipc: int = 10, soft: bool = False, steps: int | None = None) -> Proxy:
@@ -173,8 +196,8 @@ def parse_proxy(text: str, *, ipc: int = 10, soft: bool = False, steps: int | No
 
     Args:
         text: a file ``….safetensors``; a method, such as ``dm``; ``random:50`` or ``k-means:10`` (real samples of each
-            class), with ``@CODEC`` to have them as decoded from few bits; ``grad-norm`` or ``operations``; ``early``.
-        ipc, soft, steps: of a method.
+            class), with ``@CODEC`` to have them as decoded from few bits; ``hcdc``; ``grad-norm`` or ``operations``; ``early``.
+        ipc, soft, steps: of a method, or of ``hcdc``, which takes no soft labels.
 
     Raises:
         PotstillError: there is no such proxy.
@@ -183,6 +206,10 @@ def parse_proxy(text: str, *, ipc: int = 10, soft: bool = False, steps: int | No
         return SetFile(path=text)
     if text in ("early", EarlyStopping().name):
         return EarlyStopping()
+    if text == "hcdc":
+        if soft:
+            raise PotstillError("proxy hcdc has real training samples with their own classes; leave soft labels out")
+        return Calibrated(ipc=ipc, steps=steps)
     if text in TRAINING_FREE:
         return TRAINING_FREE[text]
     way, _, codec = text.partition("@")
@@ -191,7 +218,7 @@ def parse_proxy(text: str, *, ipc: int = 10, soft: bool = False, steps: int | No
         if not re.fullmatch(r"[1-9]\d{0,6}", number):
             raise PotstillError(f"proxy {text!r} needs a number of samples of each class: {selection}:50")
         return RealSet(per_class=int(number), selection=selection, codec=codec or "exact")
-    known = [*names("methods"), "random:50", "k-means:10", "grad-norm", "operations", "early"]
+    known = [*names("methods"), "random:50", "k-means:10", "hcdc", "grad-norm", "operations", "early"]
     if text not in names("methods"):
         raise PotstillError(f"no proxy {text!r}; {suggestion(text, known, 'proxies and methods')}")
     if get_method_class(text).info.is_selection:

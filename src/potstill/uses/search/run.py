@@ -24,6 +24,7 @@ from potstill.uses.cell_files import read_json, write_json
 from potstill.uses.search.cells import Cell, CellRunner
 from potstill.uses.search.halving import halving_rounds
 from potstill.uses.search.proxy import (
+    Calibrated,
     EarlyStopping,
     Made,
     MadeSet,
@@ -37,6 +38,7 @@ from potstill.uses.search.space import Candidate, Network, product
 from potstill.uses.search.split import split_training
 from potstill.uses.search.summary import conclude
 from potstill.uses.search.training import candidate_factory
+from potstill.uses.search.validation_set.candidates import make_calibrated
 
 __all__ = ["Searched", "search"]
 
@@ -217,20 +219,21 @@ class Searched:
             measure = proxy.name
         elif small_set is not None:
             name = f"{proxy.name}-{_digest(small_set)}"
-            view = self.held_out if small_set.normalization is self.held_out.normalization else SourceView.of(
-                self.held_out, small_set.normalization)  # fmt: skip
+            view = small_set.validation or (self.held_out if small_set.normalization is self.held_out.normalization else SourceView.of(
+                self.held_out, small_set.normalization))  # fmt: skip
             self.runner.add_data(name, small_set.rows, view)
+            measure = "train" if small_set.validation is None else "loss"
         everyone = range(len(self.candidates))
-        found = self._train(name, 0 if measure != "train" else updates, proxy.name, everyone, measure)
+        found = self._train(name, 0 if isinstance(proxy, TrainingFree) else updates, proxy.name, everyone, measure)
         seconds = 0.0 if small_set is None else small_set.seconds
         size = min(self.runner.batch, len(self.train if small_set is None else small_set.rows.x))
         return {
-            "name": proxy.name, "kind": type(proxy).__name__, "updates": 0 if measure != "train" else updates,
+            "name": proxy.name, "kind": type(proxy).__name__, "updates": 0 if isinstance(proxy, TrainingFree) else updates,
             "scores": [one["accuracy"] for one in found],
             "making": {"seconds": round(seconds, 3), "operations": seconds * speed},
             "operations": sum(one["operations"] for one in found) + seconds * speed,
             "seconds": sum(one["seconds"] for one in found) + seconds,
-            "sample_updates": 0 if measure != "train" else updates * size * len(found),
+            "sample_updates": 0 if isinstance(proxy, TrainingFree) else updates * size * len(found),
         }  # fmt: skip
 
     def with_baselines(self, proxy: Proxy, updates: int, share: float) -> list[dict[str, Any]]:
@@ -265,6 +268,11 @@ class Searched:
             return proxy.make(self.train, self.seed)
         if isinstance(proxy, RealSet):
             return self._measured_once(proxy, proxy.make(self.train, self.seed))
+        if isinstance(proxy, Calibrated):
+            progress = self.runner.progress
+            return make_calibrated(
+                proxy, self.candidates, self.train, self.held_out, self.seed, self.runner.folder / "sets", progress
+            )  # fmt: skip
         if not isinstance(proxy, Made):
             return None
         limit = None if proxy.steps is not None else seconds
@@ -302,6 +310,8 @@ def _digest(small_set: MadeSet) -> str:
     """Return a short hash of a set's samples, for the names of cells."""
     content = hashlib.sha256(small_set.rows.x.detach().cpu().numpy().tobytes())
     content.update(small_set.rows.y.detach().cpu().numpy().tobytes())
+    if small_set.validation is not None:
+        content.update(source_key(small_set.validation).encode())
     return content.hexdigest()[:8]
 
 

@@ -25,6 +25,9 @@ __all__ = ["BACKWARD", "Rows", "Trial", "candidate_factory", "gradient_norm", "t
 BACKWARD = 3
 """Operations of an update over those of a forward pass: the backward pass takes two."""
 
+WORST = -1e30
+"""Score of a network whose loss is not finite."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
@@ -40,7 +43,7 @@ class Trial:
     """Result of one training."""
 
     accuracy: float
-    """On the samples that decide; chance where the weights are no longer finite."""
+    """On the samples that decide; chance where the weights are no longer finite. Scored by loss: minus the loss."""
     operations: float
     """Sample-updates times operations of an update."""
     seconds: float
@@ -60,8 +63,9 @@ def candidate_factory(candidate: Candidate, source: Source) -> NetworkFactory:
 
 
 def train_candidate(
-    candidate: Candidate, data: Source | Rows, validation: Source, *, updates: int, batch: int, seed: int
-) -> Trial:
+    candidate: Candidate, data: Source | Rows, validation: Source, *, updates: int, batch: int, seed: int,
+    by_loss: bool = False,
+) -> Trial:  # fmt: skip
     """Train a fresh network and score it.
 
     Args:
@@ -71,6 +75,7 @@ def train_candidate(
         updates: number of updates; the learning rate falls along a cosine to zero.
         batch: samples of an update, at most.
         seed: of the network, and of batches, which are alike for all candidates.
+        by_loss: score by minus the loss in place of accuracy.
     """
     make = candidate_factory(candidate, validation)
     network = make(derive_seed(seed, "network")).train()
@@ -94,7 +99,8 @@ def train_candidate(
         steps.step()
     seconds = time.perf_counter() - started
     operations = BACKWARD * count_operations(make, validation.input) * size * updates
-    return Trial(accuracy=_accuracy(network, validation), operations=operations, seconds=seconds)
+    score = _minus_loss(network, validation) if by_loss else _accuracy(network, validation)
+    return Trial(accuracy=score, operations=operations, seconds=seconds)
 
 
 def gradient_norm(candidate: Candidate, data: Source, *, batch: int, seed: int) -> Trial:
@@ -142,3 +148,12 @@ def _accuracy(network: Network, validation: Source) -> float:
     if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
         return task.chance_score(validation.labels)
     return task.score(predict(network, validation), validation.labels)
+
+
+def _minus_loss(network: Network, validation: Source) -> float:
+    """Return minus the mean loss of all samples in one pass; far below any other where it is not finite."""
+    network.eval()
+    x, y = _fetch(validation, torch.arange(len(validation)))
+    with torch.no_grad():
+        loss = float(get_task(validation).loss(network(x), y))
+    return -loss if math.isfinite(loss) else WORST
