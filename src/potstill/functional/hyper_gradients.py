@@ -18,14 +18,14 @@ from typing import TypeAlias
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad, jacfwd, vjp, vmap
+from torch.func import grad, jacrev, vjp, vmap
 
 from potstill.errors import NonFiniteError
 from potstill.functional.linear_solvers import conjugate_gradients, neumann_series
 
 __all__ = [
     "ConjugateGradients", "Exact", "Loss", "Neumann", "Solver", "cosine_distance", "hyper_gradient",
-    "moved_hyper_gradient", "ridge_weights_by_decay", "sensitivity",
+    "jacobian_by_columns", "moved_hyper_gradient", "ridge_weights_by_decay", "sensitivity",
 ]  # fmt: skip
 
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -44,7 +44,8 @@ class Exact:
     def solve(self, product: Product, b: Float[Tensor, "d m"]) -> Float[Tensor, "d m"]:
         """Return ``(H + damping · I)⁻¹ b``."""
         eye = torch.eye(len(b), dtype=b.dtype, device=b.device)
-        return torch.linalg.solve(vmap(product)(eye) + self.damping * eye, b)
+        found: Tensor = torch.linalg.solve(vmap(product)(eye) + self.damping * eye, b)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ def sensitivity(
         NonFiniteError: the solution holds NaN or infinity.
     """
     product, _ = _products(train_loss, theta, settings)
-    mixed = jacfwd(lambda lam: grad(train_loss)(theta, lam))(settings)
+    mixed = jacobian_by_columns(lambda lam: grad(train_loss)(theta, lam), settings)
     return _check_finite(-solver.solve(product, mixed), solver)
 
 
@@ -127,7 +128,8 @@ def moved_hyper_gradient(
 
     It is the gradient of the validation loss along the tangent of the minimum, ``λ' ↦ L_val(θ + dθ/dλ (λ' − λ), λ')``.
     """
-    return grad(lambda lam: validation_loss(theta + moved @ (lam - settings), lam))(settings)
+    found: Tensor = grad(lambda lam: validation_loss(theta + moved @ (lam - settings), lam))(settings)
+    return found
 
 
 def cosine_distance(a: Float[Tensor, "*n p"], b: Float[Tensor, "*n p"]) -> Float[Tensor, "*n"]:
@@ -145,15 +147,27 @@ def ridge_weights_by_decay(
         y: targets.
         decay: weight decay of each feature, above 0.
     """
-    return torch.linalg.solve(x.T @ x / len(x) + torch.diag(decay), x.T @ y / len(x))
+    weights: Tensor = torch.linalg.solve(x.T @ x / len(x) + torch.diag(decay), x.T @ y / len(x))
+    return weights
+
+
+def jacobian_by_columns(function: Callable[[Tensor], Tensor], at: Float[Tensor, " p"]) -> Float[Tensor, "d p"]:
+    """Return the Jacobian of a function with few inputs and many outputs, by reverse mode twice.
+
+    A pull ``Jᵀ v`` is linear in v, so that its own pulls are the p columns of J. Forward mode would do the same, but
+    not every operation of a network has it.
+    """
+    out, pull = vjp(function, at)
+    found: Tensor = jacrev(lambda v: pull(v)[0])(torch.zeros_like(out)).T
+    return found
 
 
 def _products(
     train_loss: Loss, theta: Tensor, settings: Tensor
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """Return products of a vector (d,) with H, and with the transposed mixed second derivative, (p,)."""
-    _, pull = vjp(lambda t: grad(train_loss)(t, settings), theta)
-    _, pull_settings = vjp(lambda lam: grad(train_loss)(theta, lam), settings)
+    pull: Callable[[Tensor], tuple[Tensor]] = vjp(lambda t: grad(train_loss)(t, settings), theta)[1]
+    pull_settings: Callable[[Tensor], tuple[Tensor]] = vjp(lambda lam: grad(train_loss)(theta, lam), settings)[1]
     return lambda v: pull(v)[0], lambda v: pull_settings(v)[0]
 
 

@@ -45,7 +45,8 @@ class UseSearch(JobOptions, DataCommand):
     """Augmentations to combine."""
     proxy: Annotated[str | None, optional("NAME|FILE")] = None
     """Ranking by something else than training on real data: a set (FILE.safetensors), a method that makes one,
-    hcdc (a set with a learned validation set), random:50, k-means:10 (each with @CODEC), grad-norm, operations or early."""
+    hcdc (networks on a learned validation set), random:50, k-means:10 (each with @CODEC), grad-norm, operations or
+    early."""
     ipc: Annotated[int, arg(metavar="N")] = 10
     """Items of each class of a method's set."""
     soft_labels: Flag = False

@@ -9,8 +9,8 @@ from potstill.uses.search.space import Candidate, convnet_grid, default_networks
 from potstill.uses.search.studies import OptunaObjective, optuna_objective, ray_trainable
 
 __all__ = [
-    "Calibrated", "Candidate", "EarlyStopping", "Made", "OptunaObjective", "RealSet", "SetFile", "TrainingFree", "break_even",
-    "convnet_grid", "default_networks", "draw_candidates", "halving_rounds", "kendall_tau", "optuna_objective",
-    "parse_proxy", "product", "ray_trainable", "regret", "search", "search_estimators", "spearman_top",
-    "tau_difference",
+    "Calibrated", "Candidate", "EarlyStopping", "Made", "OptunaObjective", "RealSet", "SetFile", "TrainingFree",
+    "break_even", "convnet_grid", "default_networks", "draw_candidates", "halving_rounds", "kendall_tau",
+    "optuna_objective", "parse_proxy", "product", "ray_trainable", "regret", "search", "search_estimators",
+    "spearman_top", "tau_difference",
 ]  # fmt: skip

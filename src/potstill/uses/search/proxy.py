@@ -196,7 +196,8 @@ def parse_proxy(text: str, *, ipc: int = 10, soft: bool = False, steps: int | No
 
     Args:
         text: a file ``….safetensors``; a method, such as ``dm``; ``random:50`` or ``k-means:10`` (real samples of each
-            class), with ``@CODEC`` to have them as decoded from few bits; ``hcdc``; ``grad-norm`` or ``operations``; ``early``.
+            class), with ``@CODEC`` to have them as decoded from few bits; ``hcdc``; ``grad-norm`` or ``operations``;
+            ``early``.
         ipc, soft, steps: of a method, or of ``hcdc``, which takes no soft labels.
 
     Raises:

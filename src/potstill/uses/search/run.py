@@ -219,21 +219,22 @@ class Searched:
             measure = proxy.name
         elif small_set is not None:
             name = f"{proxy.name}-{_digest(small_set)}"
-            view = small_set.validation or (self.held_out if small_set.normalization is self.held_out.normalization else SourceView.of(
-                self.held_out, small_set.normalization))  # fmt: skip
-            self.runner.add_data(name, small_set.rows, view)
+            view = self.held_out if small_set.normalization is self.held_out.normalization else SourceView.of(
+                self.held_out, small_set.normalization)  # fmt: skip
             measure = "train" if small_set.validation is None else "loss"
+            self.runner.add_data(name, small_set.rows, view if small_set.validation is None else small_set.validation)
         everyone = range(len(self.candidates))
-        found = self._train(name, 0 if isinstance(proxy, TrainingFree) else updates, proxy.name, everyone, measure)
+        updates = 0 if isinstance(proxy, TrainingFree) else updates
+        found = self._train(name, updates, proxy.name, everyone, measure)
         seconds = 0.0 if small_set is None else small_set.seconds
         size = min(self.runner.batch, len(self.train if small_set is None else small_set.rows.x))
         return {
-            "name": proxy.name, "kind": type(proxy).__name__, "updates": 0 if isinstance(proxy, TrainingFree) else updates,
+            "name": proxy.name, "kind": type(proxy).__name__, "updates": updates,
             "scores": [one["accuracy"] for one in found],
             "making": {"seconds": round(seconds, 3), "operations": seconds * speed},
             "operations": sum(one["operations"] for one in found) + seconds * speed,
             "seconds": sum(one["seconds"] for one in found) + seconds,
-            "sample_updates": 0 if isinstance(proxy, TrainingFree) else updates * size * len(found),
+            "sample_updates": updates * size * len(found),
         }  # fmt: skip
 
     def with_baselines(self, proxy: Proxy, updates: int, share: float) -> list[dict[str, Any]]:

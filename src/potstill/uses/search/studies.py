@@ -12,8 +12,8 @@ from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.uses.search.proxy import rows_of
-from potstill.uses.search.split import split_training
 from potstill.uses.search.space import Candidate
+from potstill.uses.search.split import split_training
 from potstill.uses.search.training import Rows, train_candidate
 
 __all__ = ["Finalist", "OptunaObjective", "optuna_objective", "ray_trainable"]

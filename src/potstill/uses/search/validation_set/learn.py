@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from jaxtyping import Float64
 from torch import Tensor
-from torch.func import grad, jacfwd, vmap
+from torch.func import grad, vmap
 
 from potstill.dataset_file.checkpoint import drop_checkpoint, read_checkpoint, write_checkpoint
 from potstill.errors import PotstillError
@@ -26,6 +26,7 @@ from potstill.functional.hyper_gradients import (
     Solver,
     cosine_distance,
     hyper_gradient,
+    jacobian_by_columns,
     moved_hyper_gradient,
     sensitivity,
 )
@@ -207,7 +208,7 @@ class _Preparation:
         )
         loss = problem.validation_loss(real, values, self.held_out).detach()
         if (solution := problem.solution) is not None:
-            moved = jacfwd(lambda lam: solution(space.decode(lam), self.small))(at)
+            moved = jacobian_by_columns(lambda lam: solution(space.decode(lam), self.small), at)
             gradient = grad(
                 lambda lam: problem.validation_loss(
                     solution(space.decode(lam), self.train), space.decode(lam), self.held_out

@@ -70,7 +70,7 @@ def calibrate(
     device: str = "auto",
     progress: Callable[[str, int, int], object] = lambda *_: None,
 ) -> CalibratedPair:
-    """Learn a validation set with which networks and the weight decays of their layers rank as on the real data (HCDC, arXiv:2405.17535).
+    """Learn a validation set on which networks and weight decays rank as on the real data (HCDC, arXiv:2405.17535).
 
     Training is full-batch L-BFGS in float64 to a minimum of cross-entropy and half the weight decay times the squared
     norm; several networks are one mixture of their outputs. Only what moves that minimum can be tuned: no learning

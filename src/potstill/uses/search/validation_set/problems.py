@@ -120,14 +120,14 @@ def linear_problem(
         return ridge_weights_by_decay(rows.x.flatten(1), targets(rows), values["decay"][groups]).flatten()
 
     def validation_loss(theta: Tensor, values: Values, rows: Rows) -> Tensor:
-        outputs = rows.x.flatten(1) @ theta.unflatten(0, (-1, classes))
+        outputs = rows.x.flatten(1) @ theta.view(-1, classes)
         if loss == "logistic":
             return F.cross_entropy(outputs, rows.y)
-        return (outputs - targets(rows)).square().sum(1).mean() / 2
+        return 0.5 * (outputs - targets(rows)).square().sum(1).mean()
 
     def train_loss(theta: Tensor, values: Values, rows: Rows) -> Tensor:
-        penalty = values["decay"][groups][:, None] * theta.unflatten(0, (-1, classes)).square()
-        return validation_loss(theta, values, rows) + penalty.sum() / 2
+        penalty = values["decay"][groups][:, None] * theta.view(-1, classes).square()
+        return validation_loss(theta, values, rows) + 0.5 * penalty.sum()
 
     return Problem(
         space=space, start=torch.zeros(len(groups) * classes, dtype=torch.float64), train_loss=train_loss,
@@ -176,7 +176,7 @@ def network_problem(
         parts.append(Choice(name="view", options=tuple(views)))
 
     def named(theta: Tensor) -> dict[str, Tensor]:
-        split = theta.split([math.prod(shape) for shape in shapes.values()])
+        split = torch.split(theta, [math.prod(shape) for shape in shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), split, strict=True)}
 
     def cross_entropy(theta: Tensor, values: Values, x: Tensor, y: Tensor) -> Tensor:

@@ -130,8 +130,10 @@ class Space:
     @property
     def box(self) -> tuple[Float64[Tensor, " p"], Float64[Tensor, " p"]]:
         """Smallest and largest coordinates."""
-        ends = zip(*(part.box for part in self.parts), strict=True)
-        low, high = (torch.tensor(sum(end, []), dtype=torch.float64) for end in ends)
+        boxes = [part.box for part in self.parts]
+        low, high = (
+            torch.tensor([end for box in boxes for end in box[side]], dtype=torch.float64) for side in (0, 1)
+        )  # fmt: skip
         return low, high
 
     @property
@@ -157,7 +159,7 @@ class Space:
         """Return the values at a point, differentiable by it."""
         sizes = [part.count for part in self.parts]
         return {
-            part.name: part.decode(own) for part, own in zip(self.parts, at.split(sizes), strict=True)
+            part.name: part.decode(own) for part, own in zip(self.parts, torch.split(at, sizes), strict=True)
         }  # fmt: skip
 
     def encode(self, values: Mapping[str, float | str | Sequence[float]]) -> Float64[Tensor, " p"]:
