@@ -27,6 +27,7 @@ SLOW = (
     "docs/guides/search.md",
     "docs/guides/selection.md",
     "docs/guides/soft-labels.md",
+    "docs/guides/validation-set.md",
     "docs/index.md",
     "docs/learn/first-comparison.md",
     "docs/learn/pictures.md",

@@ -181,7 +181,12 @@ def test_the_test_part_is_not_read() -> None:
 
 def test_the_proxy_of_a_search_is_resumed_and_charged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     candidates = product(["linear", "mlp-w2", "mlp-w4"])
-    given: dict[str, Any] = {"proxy": Calibrated(ipc=3, steps=5), "updates": 10, "batch": 8, "executor": "serial"}
+    given: dict[str, Any] = {
+        "proxy": Calibrated(ipc=3, points=2, steps=2),
+        "updates": 10,
+        "batch": 8,
+        "executor": "serial",
+    }
     first = search(DATA, candidates, out=tmp_path / "out", **given)
     row = first["rows"][0]
     assert row["kind"] == "Calibrated"
@@ -252,7 +257,7 @@ def test_a_training_that_diverges_is_refused() -> None:
     [
         (["--networks", "linear,mlp-w2,mlp-w4", "--lr", "0.01,0.1"], "candidates differ in lr"),
         (["--networks", "linear,mlp-w2,mlp-w4", "--weight-decay", "0,0.1"], "candidates differ in weight_decay"),
-        (["--networks", "linear,mlp-w2"], "tune two numbers or more, or three options or more"),
+        (["--networks", "linear,mlp-w2"], "needs three networks or more, not 2"),
         (["--networks", "linear,mlp-w2,convnet-d1-w2-batch-avg"], "has running statistics"),
         (["--networks", "linear,mlp-w2,mlp-w4", "--soft-labels"], "leave soft labels out"),
     ],
@@ -260,7 +265,20 @@ def test_a_training_that_diverges_is_refused() -> None:
 def test_the_command_line_says_what_the_proxy_cannot_rank(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    line = ["use", "search", "digits", "--proxy", "hcdc", "--updates", "2", "--out", str(tmp_path / "out"), *options]
+    line = [
+        "use",
+        "search",
+        "digits",
+        "--proxy",
+        "hcdc",
+        "--updates",
+        "2",
+        "--executor",
+        "serial",
+        "--out",
+        str(tmp_path / "out"),
+        *options,
+    ]
     assert main([*line, "--quiet"]) == 1
     error = capsys.readouterr().err
     assert message in error
@@ -273,7 +291,7 @@ def test_the_command_line_ranks_networks(tmp_path: Path, capsys: pytest.CaptureF
     lines += [",".join([*map(str, x.tolist()), f"row {c}"]) for x, c in zip(pixels, y.tolist(), strict=True)]
     (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
     line = ["use", "search", str(tmp_path / "rows.csv"), "--label", "row", "--networks", "linear,mlp-w2,mlp-w4"]
-    line += ["--proxy", "hcdc", "--ipc", "3", "--distill-steps", "3", "--updates", "5", "--executor", "serial"]
+    line += ["--proxy", "hcdc", "--ipc", "3", "--distill-steps", "2", "--updates", "5", "--executor", "serial"]
     assert main([*line, "--out", str(tmp_path / "out"), "--quiet"]) == 0
     result = json.loads((tmp_path / "out" / "search.json").read_text())
     assert result["settings"]["proxy"] == "hcdc"

@@ -44,8 +44,8 @@ class Exact:
     def solve(self, product: Product, b: Float[Tensor, "d m"]) -> Float[Tensor, "d m"]:
         """Return ``(H + damping · I)⁻¹ b``."""
         eye = torch.eye(len(b), dtype=b.dtype, device=b.device)
-        found: Tensor = torch.linalg.solve(vmap(product)(eye) + self.damping * eye, b)
-        return found
+        solution: Tensor = torch.linalg.solve(vmap(product)(eye) + self.damping * eye, b)
+        return solution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +128,8 @@ def moved_hyper_gradient(
 
     It is the gradient of the validation loss along the tangent of the minimum, ``λ' ↦ L_val(θ + dθ/dλ (λ' − λ), λ')``.
     """
-    found: Tensor = grad(lambda lam: validation_loss(theta + moved @ (lam - settings), lam))(settings)
-    return found
+    gradient: Tensor = grad(lambda lam: validation_loss(theta + moved @ (lam - settings), lam))(settings)
+    return gradient
 
 
 def cosine_distance(a: Float[Tensor, "*n p"], b: Float[Tensor, "*n p"]) -> Float[Tensor, "*n"]:
@@ -157,9 +157,9 @@ def jacobian_by_columns(function: Callable[[Tensor], Tensor], at: Float[Tensor, 
     A pull ``Jᵀ v`` is linear in v, so that its own pulls are the p columns of J. Forward mode would do the same, but
     not every operation of a network has it.
     """
-    out, pull = vjp(function, at)
-    found: Tensor = jacrev(lambda v: pull(v)[0])(torch.zeros_like(out)).T
-    return found
+    pair: tuple[Tensor, Callable[[Tensor], tuple[Tensor]]] = vjp(function, at)  # type: ignore[assignment]
+    jacobian: Tensor = jacrev(lambda v: pair[1](v)[0])(torch.zeros_like(pair[0])).T
+    return jacobian
 
 
 def _products(

@@ -178,6 +178,8 @@ class Calibrated:
     """Real training samples of each class."""
     validation_ipc: int = 2
     """Learned validation samples of each class."""
+    points: int = 20
+    """Sampled mixtures, each of which is trained on all real training samples."""
     steps: int | None = None
     """Steps of the validation set; ``None``: the usual number."""
     decay: float = 1e-3

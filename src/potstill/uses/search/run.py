@@ -38,7 +38,7 @@ from potstill.uses.search.space import Candidate, Network, product
 from potstill.uses.search.split import split_training
 from potstill.uses.search.summary import conclude
 from potstill.uses.search.training import candidate_factory
-from potstill.uses.search.validation_set.candidates import make_calibrated
+from potstill.uses.search.validation_set.candidates import calibrated_networks, make_calibrated
 
 __all__ = ["Searched", "search"]
 
@@ -133,6 +133,8 @@ def search(
     if splits.test is not None:
         runner.add_data(ALL, splits.train, splits.test)
     chosen = parse_proxy(proxy) if isinstance(proxy, str) else proxy
+    if isinstance(chosen, Calibrated):
+        calibrated_networks(fitting)  # refused before anything is trained
     rows = [searched.halve(updates)] if chosen is None else searched.with_baselines(chosen, updates, share)
     main = rows[0]
     if len(set(main["scores"])) < 2:

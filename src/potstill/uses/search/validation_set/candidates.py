@@ -14,7 +14,7 @@ from potstill.uses.search.proxy import Calibrated, MadeSet, rows_of
 from potstill.uses.search.space import Candidate
 from potstill.uses.search.validation_set.pair import NETWORK_PLAN, as_source, calibrate_sources
 
-__all__ = ["make_calibrated"]
+__all__ = ["calibrated_networks", "make_calibrated"]
 
 
 def make_calibrated(
@@ -35,8 +35,9 @@ def make_calibrated(
     Raises:
         PotstillError: candidates differ in more than their networks, or a network cannot be calibrated.
     """
-    networks = _networks(candidates)
-    plan = NETWORK_PLAN if proxy.steps is None else replace(NETWORK_PLAN, steps=proxy.steps)
+    networks = calibrated_networks(candidates)
+    steps = NETWORK_PLAN.steps if proxy.steps is None else proxy.steps
+    plan = replace(NETWORK_PLAN, points=proxy.points, steps=steps)
     key = repr((proxy, plan, networks, seed, source_key(train), source_key(held_out)))
     stem = f"hcdc-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     paths = [folder / f"{stem}-{part}.safetensors" for part in ("train", "validation")]
@@ -54,7 +55,12 @@ def make_calibrated(
     )  # fmt: skip
 
 
-def _networks(candidates: Sequence[Candidate]) -> list[str]:
+def calibrated_networks(candidates: Sequence[Candidate]) -> list[str]:
+    """Return the names of the networks of candidates.
+
+    Raises:
+        PotstillError: candidates differ in more than their networks, or there are fewer than three names.
+    """
     for what in ("lr", "weight_decay", "augment"):
         if len({getattr(c, what) for c in candidates}) > 1:
             raise PotstillError(
@@ -62,4 +68,9 @@ def _networks(candidates: Sequence[Candidate]) -> list[str]:
             )
     if any(isinstance(c.network, CustomNetwork) for c in candidates):
         raise PotstillError("proxy hcdc takes networks by their names, not classes or functions; take another proxy")
+    if len(candidates) < 3:
+        raise PotstillError(
+            f"proxy hcdc learns from the directions of hyper-gradients and needs three networks or more, not "
+            f"{len(candidates)}; give more, or take another proxy"
+        )
     return [str(c.network) for c in candidates]

@@ -88,7 +88,7 @@ class LearnedRows:
 
 @dataclass(frozen=True, kw_only=True)
 class _Point:
-    """What is stored of a sampled point."""
+    """Trainings at a sampled point."""
 
     theta: Tensor
     moved: Tensor

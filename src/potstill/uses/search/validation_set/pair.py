@@ -51,7 +51,7 @@ class CalibratedPair:
         Raises:
             PotstillError: a hyperparameter is missing, or its value is none of it.
         """
-        points = [self.problem.space.encode(one) for one in settings]
+        points = torch.stack([self.problem.space.encode(one) for one in settings])
         found = losses(self.problem, rows_in_double(self.train), [rows_in_double(self.validation)], points)
         return [float(value) for value in found[:, 0]]
 
@@ -74,7 +74,7 @@ def calibrate(
 
     Training is full-batch L-BFGS in float64 to a minimum of cross-entropy and half the weight decay times the squared
     norm; several networks are one mixture of their outputs. Only what moves that minimum can be tuned: no learning
-    rate, batch size or number of updates. Nothing is said of settings outside of the range.
+    rate, batch size or number of updates. Settings outside of the range may rank in any order.
 
     Args:
         data: anything `potstill.load_data` takes or returns, with classes. The test split is not read.

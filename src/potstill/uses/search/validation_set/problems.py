@@ -73,7 +73,7 @@ def minimize(problem: Problem, values: Values, rows: Rows, start: Float64[Tensor
 
 
 def losses(
-    problem: Problem, train: Rows, validations: Sequence[Rows], points: Sequence[Float64[Tensor, " p"]]
+    problem: Problem, train: Rows, validations: Sequence[Rows], points: Float64[Tensor, "n p"]
 ) -> Float64[Tensor, "n v"]:
     """Return the validation losses of trainings at some points, each from the minimum at the centre of the box.
 

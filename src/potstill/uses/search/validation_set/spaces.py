@@ -36,7 +36,7 @@ class LogRange:
     low: float
     high: float
     count: int = 1
-    """How many numbers, such as a weight decay for each group of features."""
+    """Number of numbers, such as a weight decay for each group of features."""
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high < math.inf or self.count < 1:
