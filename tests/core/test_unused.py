@@ -16,11 +16,12 @@ PUBLIC = (
     "methods/engine/loss_objective.py: LossObjective",
     "uses/augmentation/adapt.py: as_upstream",
     "uses/search/studies.py: optuna_objective",
+    "uses/search/validation_set/pair.py: calibrate",
     "uses/search/studies.py: ray_trainable",
 )  # fmt: skip
 """For people: the inverse of what weighs a set, work on ranks that Ray Train starts, an objective from a loss, a
 study of Optuna and a trial of Ray Tune (docs/guides/search.md), an augmentation of Potstill as an upstream one
-(docs/guides/augmentation.md)."""
+(docs/guides/augmentation.md), a learned validation set (docs/guides/validation-set.md)."""
 COMPUTED = ("api/listing.py: list_",)
 """Read by a name that is put together: ``potstill networks`` asks for ``list_networks``."""
 

@@ -282,6 +282,7 @@ def test_the_command_line_says_what_the_proxy_cannot_rank(
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_the_command_line_ranks_networks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
