@@ -26,7 +26,8 @@ from potstill.nn import factory_for
 
 CODECS = (
     "uint2", "uint1", "half:bits=4", "half:bits=2", "half:bits=1", "mosaic:kind=jpeg,quality=30",
-    "mosaic:kind=jpeg,quality=5", "mosaic:kind=webp,quality=30", "mosaic:kind=webp,quality=5", "cosine:positions=64",
+    "mosaic:kind=jpeg,quality=5", "mosaic:kind=webp,quality=30", "mosaic:kind=webp,quality=5",
+    "mosaic:kind=avif,quality=30", "mosaic:kind=avif,quality=5", "cosine:positions=64",
     "cosine:positions=36", "cosine:positions=16",
 )  # fmt: skip
 UPDATES = 300

@@ -14,6 +14,7 @@ from potstill._util.formatting import describe_codec
         ("half", 3, "3 per class, 4 bits, half size"),
         ("half:bits=1,factor=4", None, "1 bit, 1/4 of the size"),
         ("mosaic:kind=webp", 2, "2 per class, one WebP of all"),
+        ("mosaic:kind=avif,quality=5", None, "one AVIF of all"),
         ("palette:colours=4", None, "palette:colours=4"),
         (None, 2, "2 per class"),
         (None, None, ""),

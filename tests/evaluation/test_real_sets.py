@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import features
 
 import potstill
+from potstill.codecs import mosaic
 from potstill.core import InputSpec, Splits
 from potstill.data import TensorSource
 from potstill.data.selection_order import order_samples
 from potstill.evaluation import real_set_space
 from potstill.evaluation.byte_matched_baselines import BaselineContext, SoftLabels
-from potstill.evaluation.real_set_space import RealSetSpace, RealWay, candidate_codecs, short_codecs
+from potstill.evaluation.real_set_space import AVIF_BYTES, RealSetSpace, RealWay, candidate_codecs, short_codecs
 from potstill.evaluation.real_sets import RealSetSearch, Trial, space_of
 from potstill.functional.coreset import herding
 from potstill.functional.label_simplex import keep_largest
@@ -45,6 +47,25 @@ def test_a_quick_search_tries_few_bits_and_jpeg_of_colour() -> None:
         full = [codec for family in candidate_codecs(spec) for codec in family]
         assert set(quick) - {"mosaic:kind=jpeg,quality=50"} < set(full)
         assert len({c for c in full if "kind=jpeg" in c}) == 4
+
+
+def test_avif_takes_the_place_of_webp_in_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes fewer bytes for more precise pixels, and longer to write."""
+
+    def kinds(byte_budget: int) -> set[str]:
+        spec = InputSpec(kind="image", shape=(3, 32, 32))
+        codecs = [c for family in candidate_codecs(spec, byte_budget=byte_budget) for c in family]
+        return {c.partition("kind=")[2].partition(",")[0] for c in codecs if c.startswith("mosaic")}
+
+    check, missing = features.check, set[str]()
+    monkeypatch.setattr(mosaic.features, "check", lambda name: name not in missing and check(name))
+    newer = "avif" if check("avif") else "webp"
+    assert kinds(AVIF_BYTES) == {"png", "jpeg", newer}
+    assert kinds(AVIF_BYTES + 1) == {"png", "jpeg", "webp"}
+    missing.add("avif")
+    assert kinds(AVIF_BYTES) == {"png", "jpeg", "webp"}
+    missing.add("webp")
+    assert kinds(AVIF_BYTES) == {"png", "jpeg"}
 
 
 def test_a_search_stays_within_the_students_that_it_announces(source: TensorSource) -> None:

@@ -148,7 +148,7 @@ def describe_codec(spelled: str | None, per_class: int | None = None) -> str:
         part = "half size" if factor == "2" else f"1/{factor} of the size"
         said = f"{bits} bit{'' if bits == '1' else 's'}, {part}"
     elif name == "mosaic":
-        kinds = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "webp-lossless": "lossless WebP"}
+        kinds = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "webp-lossless": "lossless WebP", "avif": "AVIF"}
         said = f"one {kinds.get(given.get('kind', 'png'), given.get('kind'))} of all"
     else:
         said = spelled

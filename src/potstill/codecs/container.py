@@ -18,7 +18,7 @@ rows      codes of ``bits`` bits, rows of which are divided by their sum: probab
 cosine    codes of ``bits`` bits (items, channels, ``positions``), ``.step`` and ``.mean``: ``(least + q) · step`` are
           cosine coefficients (`potstill.codecs.cosine`)
 small     smaller images, described by ``within``, enlarged to ``shape`` (`potstill.codecs.downsample`)
-mosaic    the bytes of one PNG, WebP or JPEG of all images, ``columns`` to a row (`potstill.codecs.mosaic`)
+mosaic    the bytes of one PNG, WebP, JPEG or AVIF of all images, ``columns`` to a row (`potstill.codecs.mosaic`)
 palette   numbers of ``bits`` bits, one for each pixel, and ``.colours`` (palettes, K, c) (`potstill.codecs.palette`)
 patches   codes of ``bits`` bits, ``.group`` of each patch in ``group_bits``, ``.low`` and ``.step`` of each group
           (`potstill.codecs.patches`)

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from PIL import features
-
 from potstill.codecs import parse_codec
+from potstill.codecs.mosaic import can_write
 from potstill.core import InputSpec, Source
 from potstill.data.selection_order import SELECTIONS, selection_operations
 from potstill.kinds import get_kind
 from potstill.tasks import Classification, get_task
 
-__all__ = ["ROUNDS", "TIGHT_BYTES", "RealSetSpace", "RealWay", "candidate_codecs", "has_label_bits", "short_codecs"]
+__all__ = [
+    "AVIF_BYTES", "ROUNDS", "TIGHT_BYTES", "RealSetSpace", "RealWay", "candidate_codecs", "has_label_bits",
+    "short_codecs",
+]  # fmt: skip
 
 TIGHT_BYTES = 4096
 """Budget up to which images of a quarter of the size are tried too, if at least four pixels a side are left."""
@@ -28,6 +30,8 @@ COSINE_POSITIONS = (256, 144, 64, 36, 16)
 """Coefficients of a channel that are tried, a quarter of the pixels at most."""
 _QUALITIES = (5, 30, 60, 85)
 """Qualities of lossy picture files."""
+AVIF_BYTES = 1 << 16
+"""Budget up to which pictures are tried as AVIF, which takes 2 to 10 µs a pixel to write; beyond, WebP is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +158,7 @@ def candidate_codecs(
         )
     quarter = ("half:bits=4,factor=4", "half:bits=2,factor=4", "half:bits=1,factor=4")
     small = (quarter,) if byte_budget <= TIGHT_BYTES and min(spec.shape[1:]) >= 16 else ()
-    return whole, half, *small, *_cosines(spec.shape), *_file_codecs(spec.shape)
+    return whole, half, *small, *_cosines(spec.shape), *_file_codecs(spec.shape, byte_budget)
 
 
 def _cosines(shape: Sequence[int]) -> tuple[tuple[str, ...], ...]:
@@ -176,12 +180,13 @@ def short_codecs(spec: InputSpec, codecs: Sequence[Sequence[str]]) -> tuple[tupl
     return tuple((family[at],) for at in range(2) for family in order if at < len(family))
 
 
-def _file_codecs(shape: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+def _file_codecs(shape: Sequence[int], byte_budget: int) -> tuple[tuple[str, ...], ...]:
     """Return picture files that Pillow writes here, lossless ones first."""
     if shape[0] not in (1, 3):
         return ()
-    kinds = ["jpeg", *(["webp"] if features.check("webp") else [])]
+    newer = [kind for kind in ("avif", "webp") if can_write(kind) and (kind != "avif" or byte_budget <= AVIF_BYTES)]
     qualities = sorted(_QUALITIES, reverse=True)
+    kinds = ("jpeg", *newer[:1])
     lossy = tuple(tuple(f"mosaic:kind={kind},quality={quality}" for quality in qualities) for kind in kinds)
     return ("mosaic:kind=png",), *lossy
 
