@@ -90,6 +90,8 @@ def test_every_link_of_the_readme_can_be_made_absolute():
 
 EXTRAS = dict(PROJECT["project"]["optional-dependencies"])
 NOT_FOR_USE = {"test", "check", "docs", "examples", "all"}
+APART = {"flower"}
+"""Extras that need an environment of their own."""
 IMPORTS = {
     "ot": "POT",
     "faiss": "faiss-cpu",
@@ -142,7 +144,7 @@ def test_every_extra_that_a_message_names_is_there():
 
 def test_all_is_every_extra_that_users_need():
     (wanted,) = EXTRAS["all"]
-    assert set(wanted.removeprefix("potstill[").removesuffix("]").split(",")) == EXTRAS.keys() - NOT_FOR_USE
+    assert set(wanted.removeprefix("potstill[").removesuffix("]").split(",")) == EXTRAS.keys() - NOT_FOR_USE - APART
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.stem)

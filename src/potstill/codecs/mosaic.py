@@ -134,7 +134,7 @@ def _check_supported(written: str) -> None:
     if not can_write(written):
         raise PotstillError(
             f"mosaic: {written} needs a Pillow that has it (AVIF from 11.3 on), but Pillow {PIL.__version__} is "
-            "installed; run pip install --upgrade pillow, or take kind=jpeg"
+            "installed; run pip install -U pillow, or take kind=jpeg"
         )
 
 
