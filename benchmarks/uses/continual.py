@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=3)
     parser.add_argument("--samples", type=int, default=10_000, help="training samples, drawn with seed 0")
     parser.add_argument("--tested", type=int, default=2_000, help="test samples, drawn with seed 0")
+    parser.add_argument("--seed", type=int, default=0, help="of the first order")
     parser.add_argument("--network", default="convnet-w16")
     parser.add_argument("--updates", type=int, default=200)
     parser.add_argument("--made", default=",".join(m.name for m in MADE))
@@ -64,7 +65,7 @@ def main() -> None:
     result = continual(
         Splits(train=parts[0], test=parts[1]), out=args.folder, bytes=args.bytes.split(","), orders=args.orders,
         memories=(*MEMORIES, *(m for m in MADE if m.name in args.made.split(","))),
-        learner=Learner(network=args.network, steps=args.updates), executor="serial",
+        learner=Learner(network=args.network, steps=args.updates), seed=args.seed, executor="serial",
         progress=lambda name, done, total: print(f"{name} {done} of {total}", flush=True),
     )  # fmt: skip
     kept = {name: value for name, value in result.items() if name != "cells"}

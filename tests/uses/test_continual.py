@@ -16,9 +16,10 @@ import potstill
 from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
+from potstill.rng import generator
 from potstill.uses.continual import Learner, class_stream, continual, group_stream, named_stream, parse_memory
 from potstill.uses.continual.memory import Context, Memory, Segment
-from potstill.uses.continual.stream import step_source
+from potstill.uses.continual.stream import split_classes, step_source
 from potstill.uses.continual.summary import conclude
 
 QUICK = Learner(network="convnet-w8-d1", steps=10)
@@ -294,3 +295,16 @@ def test_the_sentence_claims_only_what_the_interval_shows(
     verdict = conclusion(real, made)
     assert verdict["kind"] == kind
     assert re.search(words, str(verdict["text"]))
+
+
+def test_classes_are_split_into_clusters_none_of_which_is_empty() -> None:
+    """Two far groups in one class are two classes; a class of few samples, or of equal ones, stays one."""
+    x = torch.cat([torch.zeros(30, 1, 2, 2), torch.ones(30, 1, 2, 2), torch.full((5, 1, 2, 2), 0.5)])
+    labels = ["wide"] * 60 + ["few"] * 5
+    source = TensorSource.make(x, labels, name="groups", classes=["wide", "few"])
+    made = split_classes(source, parts=3, least=10, rng=generator(0, "split"))
+    sizes = torch.bincount(made.labels, minlength=len(made.classes)).tolist()
+    assert min(sizes) > 0
+    assert sorted(sizes) == [5, 30, 30]
+    assert len(made.labels[:30].unique()) == len(made.labels[30:60].unique()) == 1
+    assert made.classes[-1] == "few"

@@ -1,6 +1,7 @@
 """MixUp (arXiv:1710.09412) and CutMix (arXiv:1905.04899) of samples and their labels."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +12,7 @@ from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["CutMix", "Mix", "MixParams", "MixUp", "beta", "label_rows"]
+__all__ = ["CutMix", "Mix", "MixParams", "MixUp", "beta", "join_labels", "label_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,13 @@ def label_rows(
 ) -> Float[Tensor, "n k"]:
     """Return labels as rows that sum to 1: classes one-hot, rows as they are."""
     return (y if y.is_floating_point() else F.one_hot(y.long(), num_classes)).to(dtype)
+
+
+def join_labels(parts: Sequence[Tensor], num_classes: int) -> Tensor:
+    """Return the labels of several sets as one on the CPU: classes (n,), or rows (n, k) where a set has rows."""
+    if all(y.ndim == 1 for y in parts):
+        return torch.cat([y.cpu() for y in parts])
+    return torch.cat([label_rows(y.cpu(), num_classes, torch.float32) for y in parts])
 
 
 def beta(alpha: float, rng: Generator) -> float:

@@ -1,8 +1,7 @@
 """All images of a tensor in one PNG, WebP, JPEG or AVIF, so that headers are paid once.
 
 A PNG of one 28×28 digit has about 60 bytes besides its pixels. Images lie edge to edge, so that blocks of an encoder
-may cross a border: padded to whole blocks, JPEG took more bytes than the more precise pixels were worth, and AVIF
-gained on digits as much as it lost on clothes.
+may cross a border.
 """
 
 import io
@@ -26,8 +25,7 @@ _KINDS = ("png", "webp", "webp-lossless", "jpeg", "avif")
 _FORMATS = ("PNG", "WEBP", "JPEG", "AVIF")
 """Formats that decoding opens."""
 _AVIF_SPEEDS, _AVIF_LARGE = (4, 6), 1 << 20
-"""Speeds of the AVIF encoder, 0 … 10, and the pixels from which it is the second: about 10 and 2 µs a pixel of one
-core. Slower ones saved up to an eighth of the bytes of digits, and none of photographs."""
+"""Speeds of the AVIF encoder, 0 … 10, and the pixels from which it is the second. Slower ones write smaller files."""
 _MOST_PIXELS = 1 << 26
 """Below Pillow's warning."""
 _MOST_SIDE = {"WEBP": 16383, "JPEG": 65535, "PNG": 1 << 20, "AVIF": 32768}
@@ -110,7 +108,7 @@ class Mosaic:
         if self.kind == "jpeg":
             return {"quality": self.quality, "optimize": True}
         if self.kind == "avif":  # one thread and no tiles: the same bytes everywhere
-            colour = "4:0:0" if channels == 1 else "4:4:4"  # half of its resolution costs more than it saves
+            colour = "4:0:0" if channels == 1 else "4:4:4"  # pictures are small: colour at full resolution
             return {
                 "quality": self.quality, "speed": _AVIF_SPEEDS[pixels >= _AVIF_LARGE], "subsampling": colour,
                 "max_threads": 1, "autotiling": False,

@@ -15,7 +15,7 @@ Tangent: TypeAlias = Mapping[str, Tensor]
 def conjugate_gradients(
     product: Callable[[Tangent], Tangent], b: Tangent, steps: int, small: float = 1e-10
 ) -> dict[str, Tensor]:
-    """``M⁻¹ b`` for a symmetric positive definite M, after so many steps from zero, or when the rest is small.
+    """Return ``M⁻¹ b`` for a symmetric positive definite M, after so many steps from zero, or when the rest is small.
 
     Of an M that is not positive definite, the steps end at the first direction of curvature 0 or less, as those of a
     truncated Newton method do.
@@ -46,7 +46,7 @@ def conjugate_gradients(
 
 
 def neumann_series(product: Callable[[Tangent], Tangent], b: Tangent, steps: int, rate: float) -> dict[str, Tensor]:
-    r"""``M⁻¹ b`` by the truncated series ``rate · Σ_{i=0..steps} (I − rate · M)^i b``.
+    r"""Return ``M⁻¹ b`` by the truncated series ``rate · Σ_{i=0..steps} (I − rate · M)^i b``.
 
     It converges where ``rate`` is below 2 over the largest eigenvalue of M, at the speed of gradient descent.
 

@@ -10,6 +10,7 @@ import torch
 
 from potstill._util.outputs import check_not_input, describe_foreign_page
 from potstill._util.progress import Callback
+from potstill.augment.mix import join_labels
 from potstill.core import Source, Splits
 from potstill.data import TensorSource, fit_normalization
 from potstill.data.groups import source_key
@@ -257,8 +258,9 @@ class _Maker:
             started = time.perf_counter()
             state = cell.memory.update(state, step, number, context)
             made = time.perf_counter() - started
+            y = join_labels([s.y for s in state], len(self.train.classes))
             score = score_step(
-                self.learner, torch.cat([s.x for s in state]), _join_labels([s.y for s in state], self.train),
+                self.learner, torch.cat([s.x for s in state]), y,
                 context.train, replace(self.test, normalization=context.train.normalization),
                 cell.stream[: number + 1], derive_seed(context.seed, "learner", number),
             )  # fmt: skip
@@ -277,16 +279,6 @@ class _Maker:
             "final_known": sum(rows[-1]["by_step_known"]) / len(rows),
             "seconds": round(sum(r["memory_seconds"] for r in rows), 3),
         }  # fmt: skip
-
-
-def _join_labels(parts: Sequence[torch.Tensor], train: TensorSource) -> torch.Tensor:
-    """Return classes of all parts, or rows where one has rows."""
-    if all(y.ndim == 1 for y in parts):
-        return torch.cat([y.cpu() for y in parts])
-    k = len(train.classes)
-    return torch.cat(
-        [torch.nn.functional.one_hot(y.cpu(), k).float() if y.ndim == 1 else y.cpu().float() for y in parts]
-    )  # fmt: skip
 
 
 def _stream(

@@ -170,6 +170,7 @@ def split_classes(source: TensorSource, parts: int, least: int, rng: Generator) 
             labels[own], names = len(names), [*names, name]
             continue
         centres, _ = average_clusters(flat[own], parts, least, rng)
-        labels[own] = len(names) + torch.cdist(flat[own], centres).argmin(1)
-        names += [f"{name} {part}" for part in range(len(centres))]
+        nearest, own_labels = torch.cdist(flat[own], centres).argmin(1).unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        labels[own] = len(names) + own_labels
+        names += [f"{name} {part}" for part in range(len(nearest))]
     return replace(source, classes=tuple(names), labels=labels)

@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from potstill.augment.mix import join_labels, label_rows
 from potstill.core import NetworkWeights
 from potstill.errors import PotstillError
 from potstill.rng import derive_seed, generator
 from potstill.uses.continual.learner import Learner
 from potstill.uses.federated.messages import Client, DistilledSets, Message, Sends, SetWay
 from potstill.uses.federated.models import Ensemble, check_one_network, send_weights, train_on_sets
-from potstill.uses.federated.wire import join_labels
 
 __all__ = ["EnsembleLabels", "Exchange", "ExchangeWay", "FedDM", "send_once"]
 
@@ -147,7 +147,7 @@ class EnsembleLabels:
         sent = send_once(self.sets, clients)
         mixed, size = self.models.mix(clients, networks, learner, sent.x, derive_seed(seed, "models"))
         rows = mixed / mixed.sum(1, keepdim=True).clamp(min=1e-12)
-        made = join_labels([sent.y, rows[:0]], k)  # rows, whatever the sets have
+        made = label_rows(sent.y, k, rows.dtype)
         return replace(sent, y=(1 - self.share) * made + self.share * rows, up=sent.up + size)
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from potstill._util.card import card_to_header
+from potstill.augment.mix import join_labels
 from potstill.codecs import encode_classes
 from potstill.codecs.exact import Float as ExactFloat
 from potstill.core import Source
@@ -186,13 +187,6 @@ def collect(answers: Mapping[int, bytes], like: Source | Schema, clients: Sequen
         missing=missing, refused=refused, up=sum(map(len, answers.values())),
         uncovered=tuple(name for c, name in enumerate(like.classes) if c not in present),
     )  # fmt: skip
-
-
-def join_labels(parts: Sequence[Tensor], k: int) -> Tensor:
-    """Return classes of all parts, or rows where one has rows."""
-    if all(y.ndim == 1 for y in parts):
-        return torch.cat([y.cpu() for y in parts])
-    return torch.cat([torch.nn.functional.one_hot(y, k).float() if y.ndim == 1 else y.float() for y in parts])
 
 
 def _over_all(coded: Distilled, y: Tensor, classes: Sequence[str]) -> Distilled:
