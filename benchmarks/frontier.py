@@ -23,6 +23,9 @@ Rows, k and the figure are made by `tools.docs.frontier`, also when ``python -m 
 Tables have learners beside a network: scikit-learn's forest and linear model. ``satellite`` and ``letters`` are
 tables of R's package mlbench (``Satellite``, ``LetterRecognition``), written as CSV.
 
+``--steps`` makes every set in so many steps, whatever they take, and ``--device cuda`` on a GPU: with ``--sides made
+--out results/frontier/long`` these are sets beside those of a minute of one core.
+
 Cells are added to ``results/frontier/DATA.json``; what is there is not made again.
 """
 
@@ -98,6 +101,9 @@ def main() -> None:
     parser.add_argument("--kb", type=float, nargs="+", default=[1, 2, 4, 8, 16, 40], help="of 1,000 bytes")
     parser.add_argument("--sides", nargs="+", default=["real", "made", "model"], choices=["real", "made", "model"])
     parser.add_argument("--seconds", type=float, default=60.0, help="of one core, for the steps of a set")
+    parser.add_argument("--steps", type=int, help="of a set, in place of seconds")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--arms", nargs="+", help="of these the best is chosen; default: all")
     parser.add_argument("--sets", type=int, default=3)
     parser.add_argument("--students", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path(".frontier"))
@@ -124,7 +130,8 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.name, self.arms = args, Path(args.data).stem, ARMS
-        data = potstill.load_data(args.data, **({"label": args.label} if args.label else {}))
+        given = {"label": args.label} if args.label else {}
+        data = potstill.load_data(args.data, device=args.device, **given)
         assert isinstance(data.train, TensorSource)
         assert data.test is not None
         self.train, self.held = holdout(data.train, 0.05 if len(data.train) > 20_000 else 0.2, 0)
@@ -153,9 +160,10 @@ class Bench:
 
     def once(self, key: str, make: Any) -> Any:
         if key not in self.found["cells"]:
-            begun = time.process_time()
+            clock = time.process_time if self.args.device == "cpu" else time.monotonic
+            begun = clock()
             cell = make()
-            cell.setdefault("seconds", round(time.process_time() - begun, 1))
+            cell.setdefault("seconds", round(clock() - begun, 1))
             now = json.loads(self.path.read_text()) if self.path.exists() else self.found
             now["cells"][key], now["machine"] = cell, machine()
             self.path.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")
@@ -198,7 +206,12 @@ class Bench:
     # Distilled sets
 
     def set_path(self, size: int, arm: str, seed: int) -> Path:
-        return Path(self.args.cache) / f"{self.name}-{size}-{round(self.args.seconds)}s-{arm}-{seed}.safetensors"
+        return Path(self.args.cache) / f"{self.name}-{size}-{self.length}-{arm}-{seed}.safetensors"
+
+    @property
+    def length(self) -> str:
+        """How long a set is made, as part of a name."""
+        return f"{self.args.steps}steps" if self.args.steps else f"{round(self.args.seconds)}s"
 
     def distilled(self, size: int, arm: str, seed: int) -> potstill.Distilled:
         """The set of that arm and seed: made once, with as many steps as the seconds buy, of as many inputs as fill the
@@ -214,13 +227,16 @@ class Bench:
     def plan(self, size: int, arm: str, path: Path) -> None:
         marks: list[float] = []
         planned = self.planned_bytes(size, arm)
+        if self.args.steps:
+            path.write_text(json.dumps({"steps": self.args.steps, "planned_bytes": planned}))
+            return
         self.run(size, arm, PROBE_SEED, 12, progress=lambda _: marks.append(time.process_time()), planned_bytes=planned)
         per_step = (marks[-1] - marks[2]) / (len(marks) - 3)
         path.write_text(json.dumps({"steps": max(20, int(self.args.seconds / per_step)), "planned_bytes": planned}))
 
     def planned_bytes(self, size: int, arm: str) -> int:
         """Return the bytes to plan by, as `potstill.distill` finds them for a long run."""
-        options = {**self.arms[self.kind][arm], "iterations": ENDLESS, "bytes": size, "device": "cpu"}
+        options = {**self.arms[self.kind][arm], "iterations": ENDLESS, "bytes": size, "device": self.args.device}
         spec = RunSpec.from_options(Splits(train=self.train, test=None), options.pop("method"), options)
         run = resolve_run(spec)
         if not can_fill(run, RunLimits()):
@@ -232,17 +248,20 @@ class Bench:
 
     def run(self, size: int, arm: str, seed: int, steps: int, **more: Any) -> potstill.Distilled:
         return potstill.distill(
-            Splits(train=self.train, test=None), bytes=size, seed=seed, device="cpu", executor="serial",
+            Splits(train=self.train, test=None), bytes=size, seed=seed, device=self.args.device, executor="serial",
             **{"progress": None, **self.arms[self.kind][arm], "iterations": steps, **more},
         )  # fmt: skip
 
+    def pair(self, small: potstill.Distilled) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and labels where students train."""
+        return small.model_space().to(self.args.device), small.labels.to(self.args.device)
+
     def make_made(self, size: int) -> None:
-        for arm in ARMS[self.kind]:
+        for arm in self.args.arms or ARMS[self.kind]:
 
             def held(arm: str = arm) -> dict[str, Any]:
                 small = self.distilled(size, arm, 0)
-                pair = (small.model_space(), small.labels)
-                card = small.metadata
+                pair, card = self.pair(small), small.metadata
                 return {
                     "held": self.accuracy(STUDENTS[self.kind][0], self.held, [pair])[0], "items": len(small),
                     "bytes": card["bytes"]["total"], "codec": card["codec"]["name"], "steps": card["cost"]["steps"],
@@ -257,18 +276,20 @@ class Bench:
 
     def best_arm(self, size: int) -> str:
         cells = self.found["cells"]
-        return max(ARMS[self.kind], key=lambda arm: float(cells[f"{size}|made|{arm}"].get("held", -1)))
+        made = self.args.arms or ARMS[self.kind]
+        return max(made, key=lambda arm: float(cells[f"{size}|made|{arm}"].get("held", -1)))
 
     def score_made(self, size: int) -> None:
-        if any(f"{size}|made|{arm}" not in self.found["cells"] for arm in ARMS[self.kind]):
+        if any(f"{size}|made|{arm}" not in self.found["cells"] for arm in self.args.arms or ARMS[self.kind]):
             return
         arm = self.best_arm(size)
         paths = [self.set_path(size, arm, seed) for seed in range(self.args.sets)]
         smalls = [potstill.load(path) for path in paths if path.exists()]
         for network in STUDENTS[self.kind]:
-            pairs = [(small.model_space(), small.labels) for small in smalls]
+            pairs = [self.pair(small) for small in smalls]
             self.once(f"{size}|made|{network}", lambda n=network, p=pairs: {
-                "accuracy": self.accuracy(n, self.test, p), "arm": arm, "asked_seconds": self.args.seconds,
+                "accuracy": self.accuracy(n, self.test, p), "arm": arm, "asked": self.length,
+                "steps": [small.metadata["cost"]["steps"] for small in smalls],
                 "bytes": [small.metadata["bytes"]["total"] for small in smalls],
                 "cost": [small.metadata["cost"]["seconds"] for small in smalls],
             })  # fmt: skip

@@ -2,6 +2,7 @@
 
     python benchmarks/hour.py make  --data fashion-mnist --arm base --seconds 3600
     python benchmarks/hour.py make  --data fashion-mnist --arm hard --seconds 300
+    python benchmarks/hour.py make  --data fashion-mnist --arm base --steps 20000 --device cuda --out results/hour/long
     python benchmarks/hour.py real  --data fashion-mnist
     python benchmarks/hour.py table
 
@@ -46,8 +47,22 @@ ARMS: dict[str, dict[str, Any]] = {
     "one-move": {**BASE, "steps_per_network": 1},
     "small-rate": {**BASE, "lr": 0.003, "lr_labels": 0.001},
     "augment": {**BASE, "augment": "dsa"},
+    "rate-low": {**BASE, "codec": "step:width=1.2,rate=0.003"},
+    "rate-high": {**BASE, "codec": "step:width=1.2,rate=0.03"},
+    "positions-144-128": {
+        **BASE,
+        "parametrization": "shared-frequency:positions=144",
+        "network": "convnet-d3-w128",
+    },
+    "positions-144-small-rate": {
+        **BASE,
+        "parametrization": "shared-frequency:positions=144",
+        "lr": 0.003,
+        "lr_labels": 0.001,
+    },
+    "positions-144-augment": {**BASE, "parametrization": "shared-frequency:positions=144", "augment": "dsa"},
 }
-"""Each changes one choice of ``base``."""
+"""Each changes one choice of ``base``, the last three two."""
 NETWORKS = ("convnet-d3-w32", "convnet-d3-w128")
 
 
@@ -59,6 +74,8 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=4000)
     parser.add_argument("--arm", choices=list(ARMS), nargs="+", default=["base"])
     parser.add_argument("--seconds", type=float, default=300.0, help="of one core, for the steps of a set")
+    parser.add_argument("--steps", type=int, help="of a set, in place of seconds")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--students", type=int, default=3)
     parser.add_argument("--cache", type=Path, default=Path(".hour"))
@@ -94,9 +111,9 @@ class Hour(Bench):
 
     def arm(self, arm: str, seed: int) -> None:
         small = self.distilled(self.args.bytes, arm, seed)
-        pair = (small.model_space(), small.labels)
+        pair = self.pair(small)
         for network in NETWORKS:
-            self.once(f"{arm}|{round(self.args.seconds)}|{seed}|{network}", lambda n=network: {
+            self.once(f"{arm}|{self.args.steps or round(self.args.seconds)}|{seed}|{network}", lambda n=network: {
                 "accuracy": self.accuracy(n, self.test, [pair])[0], "bytes": small.metadata["bytes"]["total"],
                 "items": len(small), "steps": small.metadata["cost"]["steps"], "students": self.args.students,
                 "clock": small.metadata["cost"]["seconds"], "codec": small.metadata["codec"]["name"],

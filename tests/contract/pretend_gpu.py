@@ -1,6 +1,7 @@
 """A GPU that is not there, to find what would fail on one; a program of its own, because torch knows one such device.
 
-    python tests/contract/pretend_gpu.py controls|methods|protocols|rest [SETTINGS [NAME ...]]
+    python tests/contract/pretend_gpu.py controls|methods|protocols|rest|sets|uses [SETTINGS [NAME ...]]
+    POTSTILL_TEST_DEVICE=cuda python tests/contract/pretend_gpu.py methods '{}' dm frepo       # on a real one
 
 Its tensors say that they are on the device ``pretend``. Their values lie on the CPU, where every operation is really
 computed, but as on a GPU an operation refuses tensors of both devices (but for numbers, moves and indices of the CPU
@@ -31,8 +32,11 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-DEVICE = "pretend:0"
-_setup_privateuseone_for_python_backend("pretend")
+REAL = os.environ.get("POTSTILL_TEST_DEVICE", "")
+"""A device of torch, such as ``cuda``, to try everything on in place of the one that is not there."""
+DEVICE = REAL or "pretend:0"
+if not REAL:
+    _setup_privateuseone_for_python_backend("pretend")
 aten = torch.ops.aten
 MOVES = {aten.copy_, aten._to_copy}
 BY_INDEX = {aten.index, aten.index_put_, aten.index_put, aten._index_put_impl_, aten._unsafe_index}
@@ -132,14 +136,25 @@ def _copied(source: Tensor, to: Tensor, *_: Any) -> Tensor:
     return to
 
 
-# What torch asks of a backend below the level at which a mode is asked.
-_LIBRARY = torch.library.Library("aten", "IMPL")
-_LIBRARY.impl("empty.memory_format", lambda size, dtype=None, **_: OnGPU(torch.empty(size, dtype=dtype)), "PrivateUse1")
-_LIBRARY.impl(
-    "empty_strided", lambda size, stride, dtype=None, **_: OnGPU(torch.empty_strided(size, stride, dtype=dtype)),
-    "PrivateUse1",
-)  # fmt: skip
-_LIBRARY.impl("_copy_from", _copied, "PrivateUse1")
+def _register() -> torch.library.Library:
+    """What torch asks of a backend below the level at which a mode is asked."""
+    library = torch.library.Library("aten", "IMPL")
+    library.impl(
+        "empty.memory_format", lambda size, dtype=None, **_: OnGPU(torch.empty(size, dtype=dtype)), "PrivateUse1"
+    )
+    library.impl(
+        "empty_strided", lambda size, stride, dtype=None, **_: OnGPU(torch.empty_strided(size, stride, dtype=dtype)),
+        "PrivateUse1",
+    )  # fmt: skip
+    library.impl("_copy_from", _copied, "PrivateUse1")
+    return library
+
+
+_LIBRARY = None if REAL else _register()
+
+
+def _on_device() -> contextlib.AbstractContextManager[object]:
+    return contextlib.nullcontext() if REAL else Pretend()
 
 
 def refused() -> Iterator[tuple[str, Callable[[], object]]]:
@@ -172,21 +187,21 @@ def allowed() -> Iterator[tuple[str, Callable[[], object]]]:
 
 def controls() -> dict[str, Any]:
     failures: dict[str, str] = {}
-    with Pretend():
+    with _on_device():
         for name, act in refused():
             with contextlib.suppress(MixedError, RuntimeError, TypeError):
                 act()
                 failures[name] = "was not refused"
         for name, act in allowed():
             _attempt(failures, name, act)
-    if {threading.get_ident()} != THREADS:
+    if not REAL and {threading.get_ident()} != THREADS:
         failures["threads"] = f"tensors were in {len(THREADS)} threads"
     return {"failures": failures}
 
 
 def _attempt(failures: dict[str, str], name: str, act: Callable[[], object]) -> Any:
     try:
-        with Pretend():
+        with _on_device():
             return act()
     except Exception:  # any failure is what is looked for; all are reported
         failures[name] = traceback.format_exc(limit=-6)
@@ -299,15 +314,99 @@ def rest(settings: dict[str, Any]) -> dict[str, Any]:
     return {"failures": failures}
 
 
+def sets() -> dict[str, Any]:
+    """Sets under a budget in bytes: coded with a price for bits, chosen by trial, kept real, and a run that goes on."""
+    import potstill
+
+    splits, failures = _splits(), {}
+    folder, network = Path(tempfile.mkdtemp()), "convnet-d1-w4"
+    frepo: dict[str, Any] = {"batch_real": 24, "steps_per_network": 2, "optimizer": "adamw", "lr": 0.01}
+
+    def distil(method: str = "frepo", steps: int = 120, **given: Any) -> Any:
+        return potstill.distill(splits, method, bytes=600, steps=steps, network=network, device=DEVICE, **given)
+
+    _attempt(failures, "coded with a price for bits", lambda: distil(
+        parametrization="shared-frequency:positions=9", codec="step:width=1.2,rate=0.01", **frepo
+    ))  # fmt: skip
+    _attempt(
+        failures, "coded for a codec with values", lambda: distil("dm", codec="half:bits=2", steps=4, init_from="noise")
+    )
+    _attempt(failures, "real samples", lambda: distil("real", steps=0))
+    _attempt(failures, "auto", lambda: potstill.distill(
+        splits, "auto", bytes=600, network=network, device=DEVICE,
+        candidates=("k-means%uint4", "dm:batch_real=6%uint4@2,4,6"), students=1, confirm=2, student_steps=5,
+    ))  # fmt: skip
+
+    def goes_on() -> None:
+        path = folder / "goes-on.safetensors"
+
+        def stop(event: Any) -> None:
+            if event.step == 3:
+                raise KeyboardInterrupt
+
+        given: dict[str, Any] = {
+            "ipc": 2, "steps": 6, "network": network, "device": DEVICE, "out": path, "checkpoint": folder / "state",
+            "checkpoint_every": 0.0, "batch_real": 6, "outer": 2, "inner": 2,
+        }  # fmt: skip
+        with contextlib.suppress(KeyboardInterrupt):
+            potstill.distill(splits, "dsa", progress=stop, **given)
+        assert not path.exists(), "the run was not interrupted"
+        potstill.distill(splits, "dsa", resume=True, **given)
+        assert path.exists()
+
+    _attempt(failures, "an interrupted run", goes_on)
+    return {"failures": failures}
+
+
+def uses() -> dict[str, Any]:
+    """Each use of small sets, as short as it can be."""
+    from potstill.uses.augmentation import compare_augmentation
+    from potstill.uses.continual import Learner, continual
+    from potstill.uses.deletion import delete_records, make_deletable
+    from potstill.uses.federated import Learner as Client
+    from potstill.uses.federated import federated
+    from potstill.uses.search import parse_proxy, search
+
+    splits, failures, folder = _splits(), {}, Path(tempfile.mkdtemp())
+    network, given = "convnet-d1-w4", {"device": DEVICE, "executor": "serial"}
+    names = (network, "convnet-d1-w8")
+    _attempt(failures, "search by halving", lambda: search(splits, names, out=folder / "a", updates=8, **given))
+    for n, proxy in enumerate(("random:4", "dm", "grad-norm", "early")):
+        _attempt(failures, f"search by {proxy}", lambda n=n, proxy=proxy: search(
+            splits, names, out=folder / f"p{n}", proxy=parse_proxy(proxy, ipc=2, steps=3), updates=8, full_updates=8,
+            train_all=True, **given,
+        ))  # fmt: skip
+    _attempt(failures, "continual", lambda: continual(
+        splits, out=folder / "c", memories=("random@uint4", "coded"), methods=("dm", "remember"), bytes=900, orders=2,
+        classes_per_step=1, distill_steps=2, learner=Learner(network=network, steps=4), **given,
+    ))  # fmt: skip
+    _attempt(failures, "federated", lambda: federated(
+        splits, out=folder / "f", ways=("real", "averages", "dm", "feddm:2", "fedd3", "fedavg:2", "fedprox:2",
+        "ensemble", "ensemble-labels", "alone"), clients=3, splits=1, alpha=10.0, bytes=1500, distill_steps=2,
+        learner=Client(network=network, steps=4, batch=8), **given,
+    ))  # fmt: skip
+
+    def deleted() -> None:
+        made = make_deletable(splits, ipc=2, steps=3, network=network, device=DEVICE)
+        delete_records(made.distilled, splits, [0, 1], device=DEVICE)
+
+    _attempt(failures, "deletion", deleted)
+    _attempt(failures, "augmentation", lambda: compare_augmentation(
+        splits, lambda x, y, rng: (x + 0.1 * torch.randn(x.shape, generator=rng).to(x.device), y), seeds=2, steps=3,
+        batch=8, network=network, device=DEVICE,
+    ))  # fmt: skip
+    return {"failures": failures}
+
+
 def main() -> None:
     os.environ["POTSTILL_CACHE"] = tempfile.mkdtemp()
     what, settings = sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
     names = sys.argv[3:]
     torch.set_num_threads(1)
-    with torch.autograd.set_multithreading_enabled(False):
+    with torch.autograd.set_multithreading_enabled(bool(REAL)):
         made = {
             "controls": controls, "methods": lambda: methods(settings, names), "protocols": lambda: protocols(names),
-            "rest": lambda: rest(settings),
+            "rest": lambda: rest(settings), "sets": sets, "uses": uses,
         }[what]()  # fmt: skip
     print(json.dumps(made))
 
