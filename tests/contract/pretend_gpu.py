@@ -38,6 +38,7 @@ DEVICE = REAL or "pretend:0"
 if not REAL:
     _setup_privateuseone_for_python_backend("pretend")
 aten = torch.ops.aten
+JOINS = {aten.cat, aten.stack}
 MOVES = {aten.copy_, aten._to_copy}
 BY_INDEX = {aten.index, aten.index_put_, aten.index_put, aten._index_put_impl_, aten._unsafe_index}
 
@@ -103,7 +104,8 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     packet, first = func.overloadpacket, bool(args) and isinstance(args[0], OnGPU)
     if any(isinstance(a, torch.Generator) for a in leaves):
         raise MixedError(f"{func}: a generator of the CPU for a tensor of the GPU")
-    here = [a for a in tensors if not isinstance(a, OnGPU) and a.ndim > 0]
+    alike = packet in JOINS  # takes no number of the CPU either
+    here = [a for a in tensors if not isinstance(a, OnGPU) and (a.ndim > 0 or alike)]
     if there and here and not (packet in MOVES or (packet in BY_INDEX and first)):
         raise MixedError(f"{func}: tensors of two devices, of shapes {[tuple(a.shape) for a in tensors]}")
     plain_args, plain = _inner(args), {name: _inner(value) for name, value in kwargs.items()}
@@ -167,6 +169,7 @@ def refused() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "a gather", lambda: y.gather(0, torch.zeros(1, 3, dtype=torch.int64))
     yield "an index of the GPU into the CPU", lambda: x[torch.tensor([1]).to(DEVICE)]
     yield "a concatenation", lambda: torch.cat([x, y])
+    yield "a stack of numbers", lambda: torch.stack([x.sum(), y.sum()])
     yield "numpy", lambda: y.numpy()
     yield "a draw in place", lambda: y.uniform_(generator=rng)
     yield "a draw", lambda: torch.rand(3, device=DEVICE, generator=rng)

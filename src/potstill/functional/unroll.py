@@ -476,7 +476,8 @@ def _lr_tensor(lr: float | Tensor, form: _StateLayout) -> Tensor:
 def _all_finite(*values: Tensor) -> Tensor:
     """Return a boolean tensor: all values are finite. The GPU is not waited for."""
     with torch.no_grad():
-        return torch.stack([v.detach().isfinite().all() for v in values]).all()
+        flags = [v.detach().isfinite().all() for v in values]
+        return torch.stack([flag.to(flags[0].device) for flag in flags]).all()  # a learning rate lies on the CPU
 
 
 def _check_finite(flags: Sequence[Tensor], steps: Sequence[int | str], what: str, lr: float) -> None:
