@@ -14,7 +14,8 @@ for its steps; a short run says what a step costs and how many inputs fill the b
 network (`potstill.evaluation.real_sets`).
 
 Every arm is scored on test data by ``--students`` fresh networks of widths 32 and 128 (300 updates, batch 128), and all
-arms are printed: nothing is chosen here. Results: results/hour/DATA-BYTES.json, where cells are added.
+arms are printed: nothing is chosen here. Results: results/hour/DATA-BYTES.json, where cells are added; with ``--steps``
+and ``--out results/hour/long`` sets of so many steps, in the table with their steps and the seconds that these took.
 """
 
 import argparse
@@ -33,12 +34,13 @@ sys.path.insert(0, str(ROOT))
 from tools.docs import hour  # noqa: E402
 
 BASE: dict[str, Any] = {**COSINE, "codec": RATE}
+MORE: dict[str, Any] = {"parametrization": "shared-frequency:positions=144"}
 ARMS: dict[str, dict[str, Any]] = {
     "base": BASE,
     "no-price": {**BASE, "codec": "step:width=1.0,aware=False"},
     "hard": {**BASE, "labels": "hard"},
     "positions-36": {**BASE, "parametrization": "shared-frequency:positions=36"},
-    "positions-144": {**BASE, "parametrization": "shared-frequency:positions=144"},
+    "positions-144": {**BASE, **MORE},
     "positions-256": {**BASE, "parametrization": "shared-frequency:positions=256"},
     "pixels-2-bits": {**BASE, "parametrization": "pixels", "codec": "uint2"},
     "half-2-bits": {**BASE, "parametrization": "pixels", "codec": "half:bits=2"},
@@ -49,18 +51,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "augment": {**BASE, "augment": "dsa"},
     "rate-low": {**BASE, "codec": "step:width=1.2,rate=0.003"},
     "rate-high": {**BASE, "codec": "step:width=1.2,rate=0.03"},
-    "positions-144-128": {
-        **BASE,
-        "parametrization": "shared-frequency:positions=144",
-        "network": "convnet-d3-w128",
-    },
-    "positions-144-small-rate": {
-        **BASE,
-        "parametrization": "shared-frequency:positions=144",
-        "lr": 0.003,
-        "lr_labels": 0.001,
-    },
-    "positions-144-augment": {**BASE, "parametrization": "shared-frequency:positions=144", "augment": "dsa"},
+    "positions-144-128": {**BASE, **MORE, "network": "convnet-d3-w128"},
+    "positions-144-small-rate": {**BASE, **MORE, "lr": 0.003, "lr_labels": 0.001},
+    "positions-144-augment": {**BASE, **MORE, "augment": "dsa"},
 }
 """Each changes one choice of ``base``, the last three two."""
 NETWORKS = ("convnet-d3-w32", "convnet-d3-w128")

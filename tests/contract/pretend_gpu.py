@@ -39,6 +39,7 @@ if not REAL:
     _setup_privateuseone_for_python_backend("pretend")
 aten = torch.ops.aten
 JOINS = {aten.cat, aten.stack}
+"""What takes no number of the CPU beside tensors of the GPU."""
 MOVES = {aten.copy_, aten._to_copy}
 BY_INDEX = {aten.index, aten.index_put_, aten.index_put, aten._index_put_impl_, aten._unsafe_index}
 
@@ -104,8 +105,7 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     packet, first = func.overloadpacket, bool(args) and isinstance(args[0], OnGPU)
     if any(isinstance(a, torch.Generator) for a in leaves):
         raise MixedError(f"{func}: a generator of the CPU for a tensor of the GPU")
-    alike = packet in JOINS  # takes no number of the CPU either
-    here = [a for a in tensors if not isinstance(a, OnGPU) and (a.ndim > 0 or alike)]
+    here = [a for a in tensors if not isinstance(a, OnGPU) and (a.ndim > 0 or packet in JOINS)]
     if there and here and not (packet in MOVES or (packet in BY_INDEX and first)):
         raise MixedError(f"{func}: tensors of two devices, of shapes {[tuple(a.shape) for a in tensors]}")
     plain_args, plain = _inner(args), {name: _inner(value) for name, value in kwargs.items()}
@@ -332,7 +332,7 @@ def sets() -> dict[str, Any]:
         parametrization="shared-frequency:positions=9", codec="step:width=1.2,rate=0.01", **frepo
     ))  # fmt: skip
     _attempt(
-        failures, "coded for a codec with values", lambda: distil("dm", codec="half:bits=2", steps=4, init_from="noise")
+        failures, "halved pictures in two bits", lambda: distil("dm", codec="half:bits=2", steps=4, init_from="noise")
     )
     _attempt(failures, "real samples", lambda: distil("real", steps=0))
     _attempt(failures, "auto", lambda: potstill.distill(

@@ -19,6 +19,8 @@ def ablation(root: Path) -> str:
     for path in sorted((root / "results/hour").glob("*.json")):
         found = json.loads(path.read_text())
         rows += [*_real(found), *_arms(found)]
+        if (long := path.parent / "long" / path.name).exists():
+            rows += _arms(json.loads(long.read_text()), in_steps=True)
     head = ["data", "set", "seconds", "items", "bytes", *NETWORKS.values()]
     return "\n".join([_row(head), _row(["---"] * len(head)), *rows])
 
@@ -35,7 +37,8 @@ def _real(found: dict[str, Any]) -> list[str]:
     ])]  # fmt: skip
 
 
-def _arms(found: dict[str, Any]) -> list[str]:
+def _arms(found: dict[str, Any], *, in_steps: bool = False) -> list[str]:
+    """Rows by arm and seconds; ``in_steps``: keys have steps, and the seconds are what these took."""
     sets: dict[tuple[str, int], dict[str, list[dict[str, Any]]]] = {}
     for key, cell in found["cells"].items():
         if not key.startswith("real|"):
@@ -44,12 +47,17 @@ def _arms(found: dict[str, Any]) -> list[str]:
     rows = []
     for (arm, seconds), widths in sorted(sets.items(), key=lambda item: (item[0][0] != "base", *item[0])):
         first = next(iter(widths.values()))
+        length = f"{seconds:,} steps, {_clock(first)} s" if in_steps else f"{seconds:,}"
         rows.append(_row([
-            found["data"], f"`{arm}`", f"{seconds:,}", f"{first[0]['items']:,}",
+            found["data"], f"`{arm}`", length, f"{first[0]['items']:,}",
             f"{round(np.mean([c['bytes'] for c in first])):,}",
             *(_mean([c["accuracy"] for c in widths[n]]) if n in widths else "" for n in NETWORKS),
         ]))  # fmt: skip
     return rows
+
+
+def _clock(cells: list[dict[str, Any]]) -> str:
+    return f"{np.mean([cell['clock'] for cell in cells]):.0f}"
 
 
 def _mean(values: list[float]) -> str:
