@@ -18,6 +18,7 @@ from potstill.core import Normalization, Splits
 from potstill.data import TensorSource
 from potstill.dataset_file.concat import split_joined
 from potstill.errors import PotstillError
+from potstill.execution import Processes
 from potstill.runs import runner
 from potstill.uses import deletion
 from potstill.uses.continual import Learner
@@ -36,7 +37,9 @@ from potstill.uses.deletion.membership import auc_within_classes
 from potstill.uses.deletion.records import record_digests
 from potstill.uses.deletion.update import join_records
 
-DM: dict[str, Any] = {"method": "dm", "network": "convnet-w8-d1", "steps": 3, "batch_real": 8, "preset": "quick"}
+DM: dict[str, Any] = {
+    "method": "dm", "network": "convnet-w8-d1", "steps": 3, "batch_real": 8, "preset": "quick", "executor": "serial",
+}  # fmt: skip
 QUICK = Learner(network="convnet-w8-d1", steps=5)
 FIXED = Normalization(torch.tensor([0.3]), torch.tensor([0.2]))
 
@@ -210,6 +213,40 @@ def test_an_interrupted_update_goes_on_from_its_units(tmp_path: Path, monkeypatc
     assert resumed.hash == make(pictures()).hash
 
 
+def test_other_processes_give_the_same_bits(tmp_path: Path) -> None:
+    train, rows = pictures(), [1, 2, 5]
+    with Processes(2) as pool:
+        there = make(train, out=tmp_path / "there.safetensors", executor=pool)
+        after = delete_records(there.distilled, as_data(train), rows, executor=pool)
+        warm = extend(there.distilled, as_data(train), as_data(pictures(seed=1)), warm_steps=2, executor=pool)
+        assert make_again(after, executor=pool).hash == after.hash
+    here = make(train, out=tmp_path / "here.safetensors")
+    assert there.hash == here.hash
+    assert after.hash == delete_records(here.distilled, as_data(train), rows, executor="serial").hash
+    again = extend(here.distilled, as_data(train), as_data(pictures(seed=1)), warm_steps=2, executor="serial")
+    assert warm.hash == again.hash
+    assert not (tmp_path / "there.safetensors.units").exists()
+
+
+def test_each_unit_has_one_thread_so_that_bits_do_not_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, loop = list[int](), runner.run_loop
+
+    def counted(*args: Any, **options: Any) -> Any:
+        threads.append(torch.get_num_threads())
+        return loop(*args, **options)
+
+    monkeypatch.setattr(runner, "run_loop", counted)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        made = make_deletable(as_data(pictures(classes=2)), **{**DM, "ipc": 1, "executor": None})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert len(made.units) == len(threads) == 2
+    assert set(threads) == {1}
+
+
 def test_new_classes_are_made_alone_and_give_the_bits_of_a_set_made_anew() -> None:
     train, more = pictures(), pictures(classes=2, first=4)
     made = make(train)
@@ -286,6 +323,7 @@ def test_a_normalization_that_is_fitted_on_the_records_is_refused() -> None:
         ([-1], "but row -1 is named"),
         ("3,3", "row 3 is named twice"),
         ("1-4,2", "row 2 is named twice"),
+        ("3,9-4", "the rows 9-4 end before they begin; write 4-9"),
         ("cat.png", "but 'cat.png' is neither"),
         ("", "needs one record at least"),
         ("0-119", "no record of class '0' is left"),
@@ -453,6 +491,8 @@ def sets(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["a.safetensors", "--delete", "1", "--ipc", "2"], 2, "--ipc is part of the set's recipe"),
         (["a.safetensors", "--delete", "1", "--warm-steps", "2"], 2, "--warm-steps is for units with new records"),
         (["a.safetensors", "--add", "x", "--membership"], 2, "--membership tests deleted records"),
+        (["a.safetensors", "--delete", "1", "--executor", "threads"], 2, "unknown executor 'threads'"),
+        (["a.safetensors", "--delete", "1", "--address", "auto"], 2, "add --executor ray"),
     ],
 )
 def test_the_command_refuses_in_one_line(

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from potstill._util.progress import ProgressReporter
 from potstill.cli.checks import check_exists
-from potstill.cli.command import Answer, DataCommand, DeviceOption, Flag, ForceOption, Misuse, Parsed, optional
+from potstill.cli.command import Answer, DataCommand, Flag, ForceOption, JobOptions, Misuse, Parsed, optional
 from potstill.cli.reading import load_data
 from potstill.cli.text import Block, Table
 
@@ -21,7 +21,7 @@ __all__ = ["UseDeletion"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class UseDeletion(ForceOption, DeviceOption, DataCommand):
+class UseDeletion(ForceOption, JobOptions, DataCommand):
     """Delete records from a set exactly, or extend it: only items that depend on them are made again.
 
     --make makes a set for it, each class and part of its records by itself. --delete and --delete-names write a new set
@@ -116,7 +116,7 @@ class UseDeletion(ForceOption, DeviceOption, DataCommand):
             update, result, lines = self._change(parsed, progress)
         failure = None
         if self.verify:
-            again = make_again(update, progress=progress.report_count)
+            again = make_again(update, executor=self.executor_spec, progress=progress.report_count)
             equal = again.hash == update.hash
             result["verify"] = {"equal": equal, "seconds": round(again.seconds, 3), "hash": again.hash}
             word = "equal" if equal else "NOT EQUAL"
@@ -142,7 +142,8 @@ class UseDeletion(ForceOption, DeviceOption, DataCommand):
         before = load(self.file)
         splits: Splits = load_data(parsed, self.data, progress, before.metadata)
         how: dict[str, Any] = {
-            "out": self.out, "force": self.force, "device": self.device, "progress": progress.report_count,
+            "out": self.out, "force": self.force, "device": self.device, "executor": self.executor_spec,
+            "progress": progress.report_count,
         }  # fmt: skip
         if self.add is not None:
             update = extend(

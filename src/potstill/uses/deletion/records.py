@@ -75,7 +75,7 @@ def numbered_rows(train: TensorSource, records: str | Sequence[int]) -> Int[Tens
         records: row numbers from 0; as text ``3,17,100-120``, or the path of a file with such text on its lines.
 
     Raises:
-        PotstillError: no number, one that is out of range or stands twice, or none at all.
+        PotstillError: no number, one that is out of range or stands twice, a range that ends before it begins, or none.
     """
     if isinstance(records, str):
         numbers: list[int] = []
@@ -86,6 +86,8 @@ def numbered_rows(train: TensorSource, records: str | Sequence[int]) -> Int[Tens
                     "name files with `delete_names=`"
                 )
             first, last = int(match[1]), int(match[2] or match[1])
+            if last < first:
+                raise PotstillError(f"the rows {word} end before they begin; write {last}-{first}")
             if last >= len(train):
                 raise _out_of_range(train, last)
             numbers += range(first, last + 1)

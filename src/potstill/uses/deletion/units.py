@@ -236,7 +236,7 @@ def run_unit(
         initial: a set to start from, in place of the method's own start.
         steps: largest number of steps, in place of the recipe's.
     """
-    io = RunIO(progress=None)
+    io = RunIO(progress=None, executor="serial")
     if path is not None:
         io = replace(io, out=path, checkpoint=path.with_suffix(".checkpoint"), resume=True, force=True)
     return run(_spec(recipe, unit, initial), RunLimits(steps=recipe.steps if steps is None else steps), io)

@@ -1,85 +1,35 @@
 """Sets whose records can be deleted exactly: make one, delete records, extend it, and make all to verify."""
 
-import contextlib
 import dataclasses
-import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from potstill._util.outputs import check_output
 from potstill._util.progress import Callback
 from potstill.core import Normalization, Splits
 from potstill.core.registry import make_method
 from potstill.data import TensorSource, fit_normalization
-from potstill.dataset_file import Distilled, concat, load
+from potstill.dataset_file import Distilled, load
 from potstill.dataset_file.concat import split_joined
-from potstill.dataset_file.load import validated_set
-from potstill.dataset_file.metadata import to_json
 from potstill.dataset_file.normalization import is_same, to_float32
-from potstill.dataset_file.replacing import SUFFIX, describe_conflict, hash_run
 from potstill.errors import PotstillError
+from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.runs.arguments import parse_preset
 from potstill.runs.load_data import as_splits, pick_device
+from potstill.uses.deletion.job import Update, UpdateJob
 from potstill.uses.deletion.records import hash_records, numbered_rows, record_digests, training_records, without
-from potstill.uses.deletion.units import Recipe, Unit, check_method, content_hash, plan_units, run_unit, settle_method
+from potstill.uses.deletion.units import Recipe, Unit, check_method, plan_units, settle_method
 
-__all__ = ["Update", "delete_records", "extend", "load_for_deletion", "make_again", "make_deletable"]
+__all__ = ["delete_records", "extend", "load_for_deletion", "make_again", "make_deletable"]
 
-VERSION = 1
-"""Version of the metadata's ``deletion``."""
 PICTURE_NORMALIZATION = (0.5, 0.25)
 """Mean and standard deviation of pixels that fit no data, for pictures without published constants. Ours."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Update:
-    """A new set, and what was made for it."""
-
-    distilled: Distilled
-    units: Sequence[Unit]
-    """All units of the set."""
-    remade: Sequence[Unit]
-    """Units that were made; all others were taken over, bit by bit."""
-    records: TensorSource
-    """Records that the set is made of."""
-    seconds: float
-    """Seconds of the whole update: reading, hashing, units, joining and writing."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Classes of the units that were made."""
-        return tuple(dict.fromkeys(unit.name for unit in self.remade))
-
-    @property
-    def seconds_of_all(self) -> float:
-        """Seconds that all units of the set took when they were made: an estimate for the whole set."""
-        return float(sum(self.distilled.metadata["deletion"]["seconds"]))
-
-    @property
-    def exact(self) -> bool:
-        """True if the set has the bits of one that is made from scratch: no unit went on from earlier items."""
-        return bool(self.distilled.metadata["deletion"]["exact"])
-
-    @property
-    def hash(self) -> str:
-        """Hash of what the set holds: `content_hash`."""
-        return content_hash(self.distilled)
-
-    def report(self) -> dict[str, Any]:
-        """Return the update as JSON values."""
-        card = self.distilled.metadata["deletion"]
-        return {
-            "units": len(self.units), "remade": [list(unit.key) for unit in self.remade], "classes": list(self.classes),
-            "samples": len(self.records), "seconds": round(self.seconds, 3), "exact": self.exact,
-            "seconds_of_all": round(self.seconds_of_all, 3), "hash": self.hash, "deletions": card["deletions"],
-        }  # fmt: skip
 
 
 def make_deletable(
@@ -97,6 +47,7 @@ def make_deletable(
     out: str | Path | None = None,
     force: bool = False,
     device: str = "auto",
+    executor: Executor | str | None = None,
     progress: Callback | None = None,
     **options: Any,
 ) -> Update:
@@ -120,6 +71,7 @@ def make_deletable(
         out: file of the set. An interrupted call goes on from the units in ``OUT.units``.
         force: replace any file at ``out``.
         device: ``auto``, ``cpu`` or ``cuda``.
+        executor: where units are made, also by name; the bits are the same. Default: as many processes as help.
         progress: callback ``progress(name, done, total)``.
         **options: fields of the method.
 
@@ -154,10 +106,10 @@ def make_deletable(
     check_method(recipe)
     units = plan_units(train, recipe, fixed)
     recipe = settle_method(recipe, units[0])
-    job = _Job(
+    job = UpdateJob(
         started=started, recipe=recipe, train=train, normalization=fixed, splits=splits, units=units,
     )  # fmt: skip
-    return job.run(out, force, progress)
+    return job.run(out, force, resolve_executor(executor), progress)
 
 
 def delete_records(
@@ -168,19 +120,19 @@ def delete_records(
     out: str | Path | None = None,
     force: bool = False,
     device: str = "auto",
+    executor: Executor | str | None = None,
     progress: Callback | None = None,
 ) -> Update:
     """Delete records from a set of `make_deletable`: only units with a deleted record are made again.
 
-    The result has the bits of the set that `make_deletable` makes of the records that are left, on this machine and
-    with as many threads.
+    The result has the bits of the set that `make_deletable` makes of the records that are left, on this machine.
 
     Args:
         distilled: the set, or its file.
         data: the data that it was made of, with the records to delete; without those of earlier deletions.
         records: rows of the training split, as numbers or as text: ``3,17,100-120``, or a file of them.
             `potstill.uses.deletion.named_rows` finds those of file names.
-        out, force, device, progress: as for `make_deletable`.
+        out, force, device, executor, progress: as for `make_deletable`.
 
     Returns:
         The new set, and what was made again.
@@ -200,12 +152,12 @@ def delete_records(
     left = without(train, rows)
     digests = record_digests(train.subset(rows), recipe.seed)
     entry = {"records": len(rows), "hash": hash_records(digests)}
-    job = _Job(
+    job = UpdateJob(
         started=started, recipe=recipe, train=left, normalization=small.normalization, splits=splits,
         units=plan_units(left, recipe, small.normalization), existing=_parts_by_fingerprint(small, units),
         history=(*small.metadata["deletion"]["deletions"], entry), reads=_paths(small),
     )  # fmt: skip
-    return job.run(out, force, progress)
+    return job.run(out, force, resolve_executor(executor), progress)
 
 
 def extend(
@@ -217,6 +169,7 @@ def extend(
     out: str | Path | None = None,
     force: bool = False,
     device: str = "auto",
+    executor: Executor | str | None = None,
     progress: Callback | None = None,
 ) -> Update:
     """Extend a set of `make_deletable` by new records of its classes, and by new classes.
@@ -230,7 +183,7 @@ def extend(
         data: the data that it was made of.
         more: new records in the same form: anything `potstill.load_data` takes or returns.
         warm_steps: steps of a unit that goes on from its own items; ``None``: it is made from scratch.
-        out, force, device, progress: as for `make_deletable`.
+        out, force, device, executor, progress: as for `make_deletable`.
 
     Returns:
         The new set, and what was made.
@@ -245,22 +198,24 @@ def extend(
     if warm_steps is not None and warm_steps < 1:
         raise PotstillError(f"warm_steps must be at least 1, not {warm_steps}; leave it out to make units from scratch")
     existing = _parts_by_fingerprint(small, units, with_warm=warm_steps is not None)
-    job = _Job(
+    job = UpdateJob(
         started=started, recipe=recipe, train=both, normalization=small.normalization, splits=splits,
         units=plan_units(both, recipe, small.normalization), existing=existing, warm_steps=warm_steps,
         warm={} if warm_steps is None else {(name, part): s for (name, part, _), s in existing.items()},
         was_warm=frozenset(() if warm_steps is None else _warm_units(small)),
         history=tuple(small.metadata["deletion"]["deletions"]), reads=(*_paths(small), *more_splits.files),
     )  # fmt: skip
-    return job.run(out, force, progress)
+    return job.run(out, force, resolve_executor(executor), progress)
 
 
-def make_again(update: Update, *, progress: Callback | None = None) -> Update:
+def make_again(
+    update: Update, *, executor: Executor | str | None = None, progress: Callback | None = None
+) -> Update:  # fmt: skip
     """Make the whole set of an update from its recipe and the records that are left: all units, none taken over.
 
     Args:
         update: the update.
-        progress: callback ``progress(name, done, total)``.
+        executor, progress: as for `make_deletable`.
 
     Returns:
         The set made from scratch, to compare ``hash`` and ``seconds``.
@@ -268,12 +223,12 @@ def make_again(update: Update, *, progress: Callback | None = None) -> Update:
     started = time.perf_counter()
     small, train = update.distilled, update.records
     recipe = Recipe.of(small)
-    job = _Job(
+    job = UpdateJob(
         started=started, recipe=recipe, train=train, normalization=small.normalization,
         splits=Splits(train=train, test=None),
         units=plan_units(train, recipe, small.normalization),
     )  # fmt: skip
-    return job.run(None, False, progress)
+    return job.run(None, False, resolve_executor(executor), progress)
 
 
 def load_for_deletion(
@@ -343,15 +298,6 @@ def _with_classes(train: TensorSource, classes: tuple[str, ...]) -> TensorSource
     return replace(train, classes=classes, labels=number[train.labels])
 
 
-def _remove_units(folder: Path) -> None:
-    """Remove the files of units, also of earlier calls, and the folder where nothing else is in it."""
-    for path in folder.iterdir():
-        if re.match(r"\d+-[0-9a-f]{32}\.", path.name):
-            path.unlink()
-    with contextlib.suppress(OSError):  # files of the user
-        folder.rmdir()
-
-
 def _paths(small: Distilled) -> tuple[object, ...]:
     return () if small.path is None else (small.path,)
 
@@ -400,93 +346,3 @@ def _parts_by_fingerprint(
 
 def _warm_units(small: Distilled) -> set[tuple[str, int]]:
     return {(name, part) for name, part in small.metadata["deletion"]["warm"]}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """A set to make: its units, those that are there, and where it goes."""
-
-    started: float
-    """Clock at the start of the update, which reads and hashes the records first."""
-    recipe: Recipe
-    train: TensorSource
-    normalization: Normalization
-    splits: Splits
-    units: Sequence[Unit]
-    existing: Mapping[tuple[str, int, str], Distilled] = field(default_factory=dict)
-    """Sets of units by class, part and fingerprint."""
-    history: Sequence[Mapping[str, Any]] = ()
-    """Deletions so far: numbers of records and hashes."""
-    warm: Mapping[tuple[str, int], Distilled] = field(default_factory=dict)
-    """Sets that changed units go on from."""
-    warm_steps: int | None = None
-    was_warm: frozenset[tuple[str, int]] = frozenset()
-    """Units among those taken that went on from earlier items."""
-    reads: tuple[object, ...] = ()
-    """Files that are never written over."""
-
-    @property
-    def run_digest(self) -> str:
-        identity = {"recipe": self.recipe.to_json(), "units": [(*u.key, u.fingerprint) for u in self.units]}
-        more = {"warm": self.warm_steps, "deletions": list(self.history), "version": VERSION}
-        return hash_run(identity, more)
-
-    def run(self, out: str | Path | None, force: bool, progress: Callback | None) -> Update:
-        """Make the units that are not there, join all, and write the set."""
-        say = progress or (lambda *_: None)
-        folder = None
-        if out is not None:
-            card = {"run_digest": self.run_digest, "method": self.recipe.method, "source": self._source}
-            path = check_output(
-                out, suffixes=SUFFIX, reads=(*self.splits.files, *self.reads), force=force,
-                found=lambda at: describe_conflict(at, card),
-            )  # fmt: skip
-            folder = path.with_name(f"{path.name}.units")
-            folder.mkdir(parents=True, exist_ok=True)
-        sets, remade, warm = list[Distilled](), list[Unit](), list[tuple[str, int]]()
-        missing = [u for u in self.units if (*u.key, u.fingerprint) not in self.existing]
-        say("units", 0, len(missing))
-        for unit in self.units:
-            if (there := self.existing.get((*unit.key, unit.fingerprint))) is not None:
-                sets.append(there)
-                warm += [unit.key] if unit.key in self.was_warm else []
-                continue
-            file = None if folder is None else folder / f"{unit.part}-{unit.fingerprint[:32]}.safetensors"
-            initial = self.warm.get(unit.key)
-            warm += [] if initial is None else [unit.key]
-            steps = None if initial is None else self.warm_steps
-            sets.append(run_unit(self.recipe, unit, file, initial=initial, steps=steps))
-            remade.append(unit)
-            say("units", len(remade), len(missing))
-        distilled = self._join(sets, warm)
-        distilled.files = self.splits.files
-        if out is not None and folder is not None:
-            distilled.save(out, force=True)
-            _remove_units(folder)
-        seconds = time.perf_counter() - self.started
-        return Update(distilled=distilled, units=self.units, remade=remade, records=self.train, seconds=seconds)
-
-    @property
-    def _source(self) -> dict[str, Any]:
-        return {"name": self.train.name, "samples": len(self.train), "hash": self.train.content_hash}
-
-    def _join(self, sets: Sequence[Distilled], warm: Sequence[tuple[str, int]]) -> Distilled:
-        if any(s.weights is not None or s.learned for s in sets):
-            raise PotstillError(f"{self.recipe.method} learns weights, which belong to no class alone; take dm")
-        joined = concat(sets, normalization=self.normalization)
-        seconds = [round(float(s.metadata["cost"]["seconds"]), 3) for s in sets]
-        metadata = {name: value for name, value in joined.metadata.items() if name != "parts"} | {
-            "method": self.recipe.method, "config": dict(self.recipe.config), "seed": self.recipe.seed,
-            "source": self._source, "reading": dict(self.splits.reading), "run_digest": self.run_digest,
-            "outcome": {"kind": "joined", "message": f"joined from {len(sets)} units that are made by themselves"},
-            "cost": {
-                **joined.metadata["cost"], "seconds": round(sum(seconds), 3),
-                "steps": max(int(s.metadata["cost"]["steps"]) for s in sets),
-            },
-            "deletion": {
-                "version": VERSION, "recipe": self.recipe.to_json(), "exact": not warm,
-                "units": [(*u.key, u.fingerprint) for u in self.units], "warm": list(warm), "seconds": seconds,
-                "deletions": list(self.history),
-            },
-        }  # fmt: skip
-        return validated_set(Path("the joined set"), to_json(metadata), joined.tensors)
