@@ -103,9 +103,9 @@ def main() -> None:
             )
             accuracies = {row["way"]: f"{100 * row['accuracy']['mean']:.1f}" for row in result["rows"]}
             print(
-                name, pull, temperature, accuracies, f"weight 0: {result['zero']:.2f}", result["sentence"], flush=True
+                name, pull, temperature, accuracies, f"weight 0: {result['zero']:.2f}", *result["sentences"], flush=True
             )
-            found[name] = result
+            found[name] = {key: value for key, value in result.items() if key not in ("cells", "settings")}
     if not args.choose:
         OUT.parent.mkdir(parents=True, exist_ok=True)
         OUT.write_text(json.dumps({"machine": machine(), "cases": found}, indent=1) + "\n")

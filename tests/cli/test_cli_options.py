@@ -172,8 +172,26 @@ OPTIONS = {
         "--steps",
         "--seed",
         "--device",
+        "--executor",
+        "--address",
         "--force",
     },
+    "use augmentation": COMMON
+    | READING
+    | {
+        "DATA",
+        "--augment",
+        "--out",
+        "--validation",
+        "--seeds",
+        "--network",
+        "--updates",
+        "--batch",
+        "--lr",
+        "--pull",
+        "--temperature",
+    }
+    | {"--seed", "--device", "--executor", "--address"},
     "use edge": COMMON
     | READING
     | {

@@ -20,7 +20,7 @@ from potstill.cli.commands import COMMANDS, command_class, find_command
 from potstill.cli.main import main
 from potstill.errors import PotstillError
 
-FOLDERS = ("compare", "scaling", "use search", "use continual", "use federated", "use edge")
+FOLDERS = ("compare", "scaling", "use search", "use continual", "use federated", "use edge", "use augmentation")
 """Commands that write a folder."""
 CASES: dict[str, tuple[list[str], list[str]]] = {
     # name: words without --out, and what it reads, with the suffix that a file of the output would have
@@ -49,6 +49,8 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["use", "deletion", "s.safetensors", "--data", "d.csv", "--delete", "1"], ["s.safetensors", "d.csv"],
     ),
     "use edge": (["use", "edge", "s.safetensors", "--data", "d.csv", "--to", "80%"], ["s.safetensors", "d.csv"]),
+    "use augmentation": (["use", "augmentation", "d.csv", "--augment", "none"], ["d.csv"]),
+    "use augmentation file": (["use", "augmentation", "d.csv", "--augment", "a.py:turn"], ["a.py"]),
 }  # fmt: skip
 
 
@@ -67,6 +69,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         small = potstill.distill("d.csv", "random", ipc=2, progress=None)
         small.save("s.safetensors")
         potstill.export(small, "indices", "i.safetensors")
+        Path("a.py").write_text("def turn(x, y, rng):\n    return x, y\n")
         Path("r.yaml").write_text("method: random\n")
         for name in ("s.parquet", "x.safetensors", "res.pt"):
             Path(name).write_bytes(b"anything")

@@ -89,7 +89,7 @@ def test_a_methods_file_is_a_method_with_its_options(place: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("method", "sentence"),
     [
-        ("first.py:Frist", "unknown class 'Frist'; did you mean First?"),
+        ("first.py:Frist", "unknown class or function 'Frist'; did you mean First?"),
         ("first.py:Kept", "must be a frozen dataclass that inherits from potstill.core.Method"),
         ("first.py", "FILE.py:NAME"),
         ("frist.py:First", "cannot be read"),

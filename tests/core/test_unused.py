@@ -14,6 +14,7 @@ OF_TASKS = ("tasks/geometry.py: move_boxes",)
 PUBLIC = (
     "execution/ranks.py: run_on_ranks",
     "methods/engine/loss_objective.py: LossObjective",
+    "uses/augmentation/adapt.py: AdaptedAugmentation",
     "uses/augmentation/adapt.py: as_upstream",
     "uses/search/studies.py: optuna_objective",
     "uses/search/validation_set/pair.py: calibrate",

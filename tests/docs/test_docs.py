@@ -19,6 +19,7 @@ from tools.docs.workplace import make_workplace
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = (
     "docs/explanation/accuracy.md",
+    "docs/guides/augmentation.md",
     "docs/guides/automatic.md",
     "docs/guides/continual.md",
     "docs/guides/federated.md",

@@ -278,7 +278,7 @@ def test_soft_labels_are_charged_and_read_back_in_8_bits(pictures: Splits) -> No
 
 
 def test_a_set_too_small_for_one_sample_of_each_class_says_so(pictures: Splits) -> None:
-    with pytest.raises(PotstillError, match=r"at least \d+ bytes, but the set takes 12"):
+    with pytest.raises(PotstillError, match=r"at least \d+ bytes, but the set takes 12; give more bytes"):
         make_baseline("random", _field(pictures.train, 12), draws=1)
 
 

@@ -321,8 +321,8 @@ def _first(job: tuple[Any, int]) -> Tensor:
     ("spelled", "text", "sentence"),
     [
         ("none.py:Net", None, "none.py: a file of Python is needed, but it cannot be read"),
-        ("net.py", "", "say which class of the file to use: FILE.py:NAME"),
-        ("net.py:Nett", "class Net: pass", "unknown class 'Nett'; did you mean Net?"),
+        ("net.py", "", "say which class or function of the file to use: FILE.py:NAME"),
+        ("net.py:Nett", "class Net: pass", "unknown class or function 'Nett'; did you mean Net?"),
         ("net.py:Net", "x = 1\ny = nothing\n", "net.py:2: NameError: name 'nothing' is not defined"),
         ("net.py:Net", "def f(:\n", "net.py:1: SyntaxError"),
         (

@@ -11,12 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import potstill
 from potstill.cli.main import main
 from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.functional.coreset import average_clusters
 from potstill.rng import generator
+from potstill.uses.continual import continual
 from potstill.uses.federated import (
     Averages,
     Client,
@@ -37,6 +39,7 @@ from potstill.uses.federated import (
 from potstill.uses.federated.audit import nearest_members
 from potstill.uses.federated.models import send_weights, train_local
 from potstill.uses.federated.summary import conclude
+from potstill.uses.search import search
 
 QUICK = Learner(network="convnet-w8-d1", steps=10, batch=32)
 
@@ -138,10 +141,12 @@ def test_a_bad_partition_is_refused_in_one_line(tmp_path: Path, content: str, me
     ("call", "message"),
     [
         (lambda s: dirichlet_partition(s, 1, 0.1, 0), "make 2 to 60 clients, not 1"),
+        (lambda s: dirichlet_partition(s.subset(torch.arange(3)), 2, 0.1, 0), "has 3; give more data"),
         (lambda s: dirichlet_partition(s, 3, 0.0, 0), "alpha must be above 0, but is 0"),
         (lambda s: size_partition(s, 3, -1.0, 0), "alpha must be above 0, but is -1"),
         (lambda s: group_partition(s, 3, 0), "needs groups, but rows has none"),
         (lambda s: group_partition(replace(s, groups=s.labels), 9, 0), "4 groups make 2 to 4 clients, not 9"),
+        (lambda s: group_partition(replace(s, groups=0 * s.labels), 0, 0), "needs two groups or more, but rows has"),
     ],
 )
 def test_a_bad_division_is_refused(call: Any, message: str) -> None:
@@ -501,3 +506,15 @@ def test_rows_of_a_table_are_sent_too(tmp_path: Path) -> None:
         learner=Learner(steps=60), executor="serial",
     )  # fmt: skip
     assert result["rows"][0]["accuracy"]["mean"] > 0.8
+
+
+def test_data_without_classes_are_refused_by_the_words_of_the_use(tmp_path: Path) -> None:
+    rng = generator(0, "numbers")
+    numbers = potstill.load_data((torch.randn(40, 3, generator=rng), torch.randn(40, generator=rng)), task="regression")
+    with pytest.raises(PotstillError, match=r"a partition needs data with two classes or more, but .* has 0"):
+        federated(numbers, out=tmp_path / "out")
+    with pytest.raises(PotstillError, match=r"a stream needs data with two classes or more, but .* has 0"):
+        continual(numbers, out=tmp_path / "out")
+    with pytest.raises(PotstillError, match=r"but .* has task regression and table inputs; give others"):
+        search(numbers, ["mlp-w4", "mlp-w8"], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -25,9 +25,10 @@ def augmentation(root: Path) -> str:
         rows.append([name, *(percent(of[way]) for way in _WAYS), points(gap)])
     first = next(iter(held["cases"].values()))
     head = ["data, augmentation", *_WAYS, "adapted minus raw"]
+    networks = ", ".join(sorted({case["network"] for case in held["cases"].values()}))
     said = (
         f"Accuracy in percent on test data, means over {first['seeds']} networks and validation parts with 95% "
-        f"intervals; {', '.join(sorted({case['network'] for case in held['cases'].values()}))}, {first['steps']} "
+        f"intervals for new test samples, too; the last column is paired; {networks}, {first['steps']} "
         f"updates. {held['machine']['processor']}, one thread, torch {held['machine']['torch']}. `replaced` puts other "
         "samples in the place of 60 % and keeps the labels, `turned` turns half of the pictures upside down, "
         "`mirrored` changes the sign of 60 % of the rows; `noise` has 0.2 standard deviations, `much noise` 3. "

@@ -30,6 +30,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "use federated": ("guides/federated.md",),
     "use deletion": ("guides/deletion.md",),
     "use edge": ("guides/edge.md",),
+    "use augmentation": ("guides/augmentation.md",),
     "diagnose": ("guides/share.md",),
     "active-learning": ("guides/selection.md",),
     "select-detection": ("guides/selection.md",),
@@ -102,7 +103,7 @@ MORE: dict[str, tuple[str, ...]] = {
 """Sections of a command's page beside its help."""
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
-    "use continual", "use federated", "use deletion", "use edge",
+    "use continual", "use federated", "use deletion", "use edge", "use augmentation",
 )  # fmt: skip
 """Commands that train networks."""
 STATUSES: list[list[object]] = [

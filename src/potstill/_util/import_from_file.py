@@ -55,7 +55,7 @@ class FileReference:
         """
         file, _, name = spelled.rpartition(":")
         if not file.endswith(".py") or not name.isidentifier():
-            raise PotstillError(f"{spelled}: say which class of the file to use: FILE.py:NAME")
+            raise PotstillError(f"{spelled}: say which class or function of the file to use: FILE.py:NAME")
         path = Path(file).expanduser().absolute()
         return cls(str(path), name, hashlib.sha256(_text(path)).hexdigest())
 
@@ -67,8 +67,12 @@ class FileReference:
         """
         module = _module(self)
         if not hasattr(module, self.name):
-            own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__]
-            raise PotstillError(f"{self.path}: {unknown_name('class', self.name, own)}")
+            own = [
+                n
+                for n, v in vars(module).items()
+                if (inspect.isclass(v) or inspect.isfunction(v)) and v.__module__ == module.__name__
+            ]
+            raise PotstillError(f"{self.path}: {unknown_name('class or function', self.name, own)}")
         return getattr(module, self.name)
 
 

@@ -80,6 +80,8 @@ class Command:
     """Command lines at the end of ``--help``."""
     outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Suffixes of the files that the command writes, by the option that names them; none: it is a folder."""
+    file_options: ClassVar[tuple[str, ...]] = ()
+    """Options whose value may be ``FILE.py:NAME`` in place of a registered name, besides methods and networks."""
 
     def output_suffixes(self) -> Mapping[str, tuple[str, ...]]:
         """Return `outputs` where they depend on no other option."""

@@ -276,7 +276,8 @@ def _check_names(command: Command) -> None:
         group = NAME_GROUPS[option]
         value = getattr(command, option, None) or ()
         for name in [value] if isinstance(value, str) else value:
-            if (group == "methods" and is_file_reference(name)) or "=" in name.partition(":")[0]:
+            from_file = group == "methods" or option in command.file_options
+            if (from_file and is_file_reference(name)) or "=" in name.partition(":")[0]:
                 continue  # a file of the user's; NAME=PARAMETRIZATION of one part of the inputs
             if group == "methods" and name == "auto":
                 continue  # which is no registered method; a command that cannot take it says why

@@ -247,7 +247,8 @@ class RealSetSearch:
             codecs = [codec for family in self.space.codecs for codec in family]
             least = min_bytes(fit, order, codecs, self._soft_of(group))
             raise PotstillError(
-                f"one real sample{_each(fit)} takes at least {least:,} bytes, but the set takes {where.byte_budget:,}"
+                f"one real sample{_each(fit)} takes at least {least:,} bytes, but the set takes {where.byte_budget:,}; "
+                "give more bytes"
             )
         return found
 

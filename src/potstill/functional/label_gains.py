@@ -68,7 +68,7 @@ def adapted_labels(
     Raises:
         PotstillError: a setting is negative.
     """
-    if pull < 0 or temperature < 0:
+    if not (0 <= pull < float("inf") and 0 <= temperature < float("inf")):
         raise PotstillError(f"pull and temperature must be at least 0, not {pull:g} and {temperature:g}; change them")
     labels = rows
     if not fixed:

@@ -51,6 +51,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "use_edge:UseEdge",
             "train on a small device: a C header of few bits, a trainer in C, and baselines of the same bytes",
         ),
+        "use augmentation": (
+            "use_augmentation:UseAugmentation",
+            "correct an augmentation's labels by validation data (SAFLEX), beside training on these data, too",
+        ),
     },
     "Look at it and share it": {
         "report": ("report:Report", "make one page of scorecards, leaderboards and images"),

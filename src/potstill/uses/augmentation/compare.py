@@ -1,39 +1,56 @@
 """Accuracy with an augmentation, with the same one adapted by validation data, and with these data as training data."""
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from potstill.core import NetworkFactory, Splits
+from potstill._util.outputs import check_not_input, describe_foreign_page
+from potstill._util.progress import Callback
+from potstill.core import Augmentation, NetworkFactory, Source, Splits
 from potstill.core.nested import single_tensor
 from potstill.data import TensorSource, holdout
+from potstill.data.groups import source_key
+from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
-from potstill.evaluation.statistics import paired_difference, summary
 from potstill.evaluation.student import TEST_CHUNK
+from potstill.execution import Executor, resolve_executor
 from potstill.nn import default_network_name, factory
+from potstill.reports.augmentation import render_augmentation
 from potstill.rng import derive_seed, generator
 from potstill.runs.load_data import as_splits, pick_device
-from potstill.uses.augmentation.adapt import AdaptedLoader, Upstream
+from potstill.uses.augmentation.adapt import AdaptedLoader
+from potstill.uses.augmentation.summary import WAYS, conclude
+from potstill.uses.augmentation.upstream import CheckedUpstream, Upstream, resolve_upstream
+from potstill.uses.cell_files import run_cells, write_json
 
-__all__ = ["WAYS", "compare_augmentation"]
+__all__ = ["compare_augmentation"]
 
-WAYS = ("none", "raw", "weights", "adapted", "both parts", "both parts, raw")
-"""No augmentation; as it is; with weights alone; with weights and labels; trained on both parts without and with it."""
+VERSION = 1
+"""Version of the files. It is raised when what is measured changes."""
 
 
 def compare_augmentation(
-    data: Any, upstream: Upstream, *, validation: float = 0.5, seeds: int = 5, steps: int = 300, batch: int = 64,
-    lr: float = 0.03, pull: float = 2.0, temperature: float = 0.25, network: str | None = None, seed: int = 0,
-    device: str = "auto",
+    data: Any, augment: str | Augmentation | Upstream | type, *, out: str | Path | None = None, validation: float = 0.5,
+    seeds: int = 5, steps: int = 300, batch: int = 64, lr: float = 0.03, pull: float = 2.0, temperature: float = 0.25,
+    network: str | None = None, seed: int = 0, device: str = "auto", executor: Executor | str | None = None,
+    progress: Callback | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure an augmentation as it is, adapted by a validation part, and beside training on that part, too.
 
+    With ``out`` each network is a file there, from which the same call continues where one was interrupted; beside them
+    are ``augmentation.json``, the result, and ``augmentation.html``, a page.
+
     Args:
         data: anything `potstill.load_data` takes or returns, with classes and a test split. Nothing is chosen on that.
-        upstream: the augmentation: inputs in model space and classes of a batch, and a generator, to inputs and labels.
+        augment: a registered name, ``FILE.py:NAME``, an `Augmentation`, or a function: inputs in model space and
+            classes of a batch, and a generator, to inputs and labels.
+        out: folder of the results, made if it is not there.
         validation: part of the training data that adapts labels and weights.
         seeds: networks of each way, each with another validation part; intervals are over them.
         steps: updates of a network, SGD with momentum 0.9, the rate falling along a line to zero.
@@ -43,64 +60,185 @@ def compare_augmentation(
         network: of the learner. Default: the usual one for the data.
         seed: of the first network.
         device: ``auto``, ``cpu`` or ``cuda``.
+        executor: where networks are trained, also by name. Default: as many processes as help.
+        progress: callback ``progress(name, done, total)``. Default: silent.
 
     Returns:
         ``rows``, one for each of `WAYS` with accuracies on the test data and, but for the first, the paired difference
-        from it; ``zero``: the mean part of samples whose weight was 0; ``sentence``.
+        from it; ``differences``: those of the sentences; ``verdict``; ``sentences``; ``zero``: the mean part of samples
+        whose weight was 0.
 
     Raises:
-        PotstillError: the data have no test split or no classes, or the validation part has one class alone.
+        PotstillError: the data have no test split or no classes, the validation part has one class alone, there is no
+            such augmentation or it fails, or ``out`` holds other measurements.
     """
     splits: Splits = as_splits(data, pick_device(device))
-    if splits.test is None or not isinstance(splits.train, TensorSource) or len(splits.train.classes) < 2:
+    source, test = _check_data(splits)
+    for name, value in {"seeds": seeds, "steps": steps, "batch": batch}.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise PotstillError(f"{name} must be a whole number of at least 1, not {value}; change it")
+    if not 0 < validation < 1 or not 0 < lr < float("inf"):
         raise PotstillError(
-            f"{splits.train.name}: an augmentation is compared on data in memory with two classes or more and a test "
-            "split; give such data"
+            f"validation must lie between 0 and 1 and lr be above 0, not {validation:g} and {lr:g}; change them"
         )
-    if not 0 < validation < 1 or seeds < 1 or steps < 1:
-        raise PotstillError(
-            f"validation must lie between 0 and 1, seeds and steps be at least 1, not {validation:g}, {seeds} and "
-            f"{steps}; change them"
-        )
-    source = splits.train
+    if not 0 <= pull < float("inf") or not 0 <= temperature < float("inf"):
+        raise PotstillError(f"pull and temperature must be at least 0, not {pull:g} and {temperature:g}; change them")
+    upstream = resolve_upstream(augment, source)
     make = factory(
         network or default_network_name(source.input), source.input, len(source.classes), source.device,
         normalization=source.normalization,
     )  # fmt: skip
-    test = _pair(splits.test)
-    values: dict[str, list[float]] = {way: [] for way in WAYS}
-    zero: list[float] = []
-    for number in range(seeds):
-        own = derive_seed(seed, "augmentation", number)
-        fit, held = (_pair(part) for part in holdout(source, validation, own % 2**31))
+    maker = _Maker(
+        source=source, test=test, upstream=upstream, make=make, validation=validation, steps=steps, batch=batch, lr=lr,
+        pull=pull, temperature=temperature, seed=seed,
+    )  # fmt: skip
+    for number in range(seeds):  # refuses what cannot be measured, before any work
+        x, y = maker.parts(number)[0]
+        upstream(x[:batch], y[:batch], generator(seed, "augmentation", "trial", number))
+    settings: dict[str, Any] = {
+        "version": VERSION, "data": source_key(source), "test": source_key(test), "augment": dict(upstream.identity),
+        "validation": validation, "steps": steps, "batch": batch, "lr": lr, "pull": pull, "temperature": temperature,
+        "network": make.name, "seed": seed,
+    }  # fmt: skip
+    cells = [_Cell(way=way, number=number) for number in range(seeds) for way in WAYS]
+    own, say = resolve_executor(executor), progress or (lambda *_: None)
+
+    def run(folder: Path) -> list[dict[str, Any]]:
+        return run_cells(
+            cells, maker, folder, settings, own, source.device, lambda d, t: say("networks", d, t),
+            "comparison of an augmentation",
+        )  # fmt: skip
+
+    if out is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            results = run(Path(scratch))
+    else:
+        _check_folder(Path(out), [splits, augment])
+        results = run(Path(out))
+    result: dict[str, Any] = {
+        "settings": settings, "source": source.name, "augmentation": upstream.name, "samples": len(source),
+        "test_samples": len(test), "validation": validation, "seeds": seeds, "network": make.name, "steps": steps,
+        "cells": results,
+    }  # fmt: skip
+    result |= conclude(result)
+    if out is not None:
+        write_json(Path(out) / "augmentation.json", result)
+        write_atomic(Path(out) / "augmentation.html", render_augmentation(result).encode())
+    return result
+
+
+def _check_data(splits: Splits) -> tuple[TensorSource, Source]:
+    train, test = splits.train, splits.test
+    if test is None or not isinstance(train, TensorSource) or train.targets is not None or len(train.classes) < 2:
+        raise PotstillError(
+            f"{train.name}: an augmentation is compared on data in memory with two classes or more and a test "
+            "split; give such data"
+        )
+    return train, test
+
+
+def _check_folder(folder: Path, reads: list[Any]) -> None:
+    check_not_input(folder, reads, folder=True)
+    page = folder / "augmentation.html"
+    if page.exists() and (other := describe_foreign_page(page)):
+        raise PotstillError(f"{page}: {other}; choose another folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cell:
+    """A network of one way."""
+
+    way: str
+    number: int
+
+    @property
+    def stem(self) -> str:
+        name = "".join(c if c.isalnum() else "_" for c in self.way)
+        return f"{name}-{self.number}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that decide its contents besides those of all cells."""
+        return {"way": self.way, "number": self.number}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Maker:
+    """Trains and measures the network of a cell; sent to a worker once."""
+
+    source: TensorSource
+    test: Source
+    upstream: CheckedUpstream
+    make: NetworkFactory
+    validation: float
+    steps: int
+    batch: int
+    lr: float
+    pull: float
+    temperature: float
+    seed: int
+
+    def seed_of(self, number: int) -> int:
+        return derive_seed(self.seed, "augmentation", number)
+
+    def parts(self, number: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return training and validation samples of a network.
+
+        Raises:
+            PotstillError: the validation part has one class alone.
+        """
+        fit, held = (_pair(part) for part in holdout(self.source, self.validation, self.seed_of(number) % 2**31))
         if len(torch.unique(held[1])) < 2:
             raise PotstillError(
-                f"{source.name}: the validation part has one class alone, so its gradient tells none apart; give more "
-                "data"
+                f"{self.source.name}: the validation part has one class alone, so its gradient tells none apart; give "
+                "more data"
             )
-        both = tuple(torch.cat(pair) for pair in zip(fit, held, strict=True))
-        for way in WAYS:
-            trained_on = both if way.startswith("both") else fit
-            changed = _plain if way in ("none", "both parts") else upstream
-            adapted = (
-                None
-                if way not in ("weights", "adapted")
-                else {"fixed": way == "weights", "pull": pull, "temperature": temperature, "validation": held}
-            )
-            net, share = _train(make, trained_on, changed, adapted, steps, batch, lr, own)  # type: ignore[arg-type]
-            values[way].append(_accuracy(net, test))
-            zero += [share] if way == "weights" else []
-    rows = [
-        {
-            "way": way, "accuracy": summary(values[way]),
-            **({} if way == "none" else {"difference": paired_difference(values[way], values["none"])}),
-        }
-        for way in WAYS
-    ]  # fmt: skip
-    return {
-        "source": source.name, "samples": len(source), "validation": validation, "seeds": seeds, "network": make.name,
-        "steps": steps, "rows": rows, "zero": sum(zero) / len(zero), "sentence": _say(values),
-    }  # fmt: skip
+        return fit, held
+
+    def __call__(self, cell: _Cell) -> dict[str, Any]:
+        fit, held = self.parts(cell.number)
+        own = self.seed_of(cell.number)
+        x, y = (torch.cat(pair) for pair in zip(fit, held, strict=True)) if cell.way.startswith("both") else fit
+        network = self.make(derive_seed(own, "network"))
+        rng = generator(own, "samples")
+        optimizer = torch.optim.SGD(network.parameters(), lr=self.lr, momentum=0.9, weight_decay=5e-4)
+        network.train()
+        zero = 0.0
+        for step, (inputs, labels, weights) in enumerate(self._batches(cell.way, network, (x, y), held, rng)):
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * (1 - step / self.steps)
+            loss = F.cross_entropy(network(inputs), labels, reduction="none")
+            if weights is not None:
+                zero += float((weights == 0).double().mean()) / self.steps
+                loss = loss * weights
+            optimizer.zero_grad()
+            loss.mean().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return {
+            "way": cell.way, "number": cell.number, "accuracy": _accuracy(network, _pair(self.test)),
+            "zero": zero if cell.way == "weights" else None,
+        }  # fmt: skip
+
+    def _batches(
+        self, way: str, network: nn.Module, data: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor],
+        rng: torch.Generator,
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:  # fmt: skip
+        x, y = data
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            for _ in range(self.steps):
+                at = torch.randperm(len(x), generator=rng)[: self.batch].to(x.device)
+                yield x[at], y[at]
+
+        if way in ("weights", "adapted"):
+            yield from AdaptedLoader(
+                loader=batches(), network=network, upstream=self.upstream, rng=rng, validation=validation,
+                pull=self.pull, temperature=self.temperature, fixed=way == "weights",
+            )  # fmt: skip
+        elif way in ("none", "both parts"):
+            yield from ((*pair, None) for pair in batches())
+        else:
+            yield from ((*self.upstream(*pair, rng), None) for pair in batches())
 
 
 def _accuracy(network: nn.Module, pair: tuple[Tensor, Tensor]) -> float:
@@ -112,61 +250,6 @@ def _accuracy(network: nn.Module, pair: tuple[Tensor, Tensor]) -> float:
     return right / len(pair[1])
 
 
-def _plain(x: Tensor, y: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    return x, y
-
-
-def _pair(source: Any) -> tuple[Tensor, Tensor]:
+def _pair(source: Source) -> tuple[Tensor, Tensor]:
     x = single_tensor(source.fetch(torch.arange(len(source))).x, "an augmentation")
     return x, source.labels.to(x.device)
-
-
-def _train(
-    make: NetworkFactory, data: tuple[Tensor, Tensor], upstream: Upstream, adapted: Mapping[str, Any] | None,
-    steps: int, batch: int, lr: float, seed: int,
-) -> tuple[nn.Module, float]:  # fmt: skip
-    """Return a trained network, and the mean part of samples of weight 0."""
-    network = make(derive_seed(seed, "network"))
-    rng = generator(seed, "samples")
-    x, y = data
-    moves = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
-
-    def batches() -> Any:
-        for _ in range(steps):
-            at = torch.randperm(len(x), generator=rng)[:batch].to(x.device)
-            yield x[at], y[at]
-
-    zero = 0.0
-    network.train()
-    loader: Any = (
-        ((*upstream(bx, by, rng), None) for bx, by in batches())
-        if adapted is None
-        else AdaptedLoader(loader=batches(), network=network, upstream=upstream, rng=rng, **adapted)
-    )
-    for step, (inputs, labels, weights) in enumerate(loader):
-        for group in moves.param_groups:
-            group["lr"] = lr * (1 - step / steps)
-        loss = F.cross_entropy(network(inputs), labels, reduction="none")
-        if weights is not None:
-            zero += float((weights == 0).double().mean()) / steps
-            loss = loss * weights
-        moves.zero_grad()
-        loss.mean().backward()  # type: ignore[no-untyped-call]
-        moves.step()
-    return network, zero
-
-
-def _say(values: Mapping[str, Sequence[float]]) -> str:
-    """Return in one sentence whether the augmentation helps, whether adapting does, and the price beside both parts."""
-
-    def against(a: str, b: str) -> str:
-        gap = paired_difference(values[a], values[b])
-        ci = gap["ci95"]
-        size = f"{100 * gap['mean']:+.1f} points"
-        return size if ci is None else f"{size} (95% interval {100 * ci[0]:+.1f} to {100 * ci[1]:+.1f})"
-
-    return (
-        f"The augmentation changes accuracy by {against('raw', 'none')}. With adapted weights and labels it is "
-        f"{against('adapted', 'raw')} beside that, and {against('adapted', 'none')} beside none. Training on both "
-        f"parts without augmentation is {against('both parts', 'adapted')} beside that."
-    )

@@ -33,19 +33,24 @@ class Step:
     """Group numbers of the step, for a stream of groups."""
 
 
-def check_source(source: Source, what: str) -> TensorSource:
+def check_source(source: Source, what: str, use: str = "a stream") -> TensorSource:
     """Return a source that a stream can be made of.
+
+    Args:
+        source: training or test data.
+        what: which of the two, for messages.
+        use: what is made of it, for messages.
 
     Raises:
         PotstillError: its samples are not held in memory as one tensor, or it has no classes.
     """
     if not isinstance(source, TensorSource) or not isinstance(source.inputs, Tensor):
         raise PotstillError(
-            f"a stream needs {what} data that are held in memory as one tensor, but {source.name} is not; give arrays"
+            f"{use} needs {what} data that are held in memory as one tensor, but {source.name} is not; give arrays"
         )
     if not isinstance(get_task(source), Classification) or len(source.classes) < 2:
         raise PotstillError(
-            f"a stream needs data with two classes or more, but {source.name} has {len(source.classes)}; give others"
+            f"{use} needs data with two classes or more, but {source.name} has {len(source.classes)}; give others"
         )
     return source
 

@@ -157,6 +157,8 @@ def group_partition(source: TensorSource, clients: int, seed: int) -> Partition:
         raise PotstillError(f"a natural partition needs groups, but {source.name} has none; load it with `group=`")
     values, sizes = torch.unique(groups, return_counts=True)
     clients = clients or len(values)
+    if len(values) < 2:
+        raise PotstillError(f"a natural partition needs two groups or more, but {source.name} has one; give others")
     if not 2 <= clients <= len(values):
         raise PotstillError(f"{len(values)} groups make 2 to {len(values)} clients, not {clients}; change the number")
     order = torch.randperm(len(values), generator=generator(seed, "partition", "groups"))
@@ -212,6 +214,8 @@ def _is_positions(part: object, n: int) -> bool:
 
 
 def _check_clients(source: TensorSource, clients: int) -> None:
+    if len(source) < 4:
+        raise PotstillError(f"two clients need two samples each, but {source.name} has {len(source)}; give more data")
     if not 2 <= clients <= len(source) // 2:
         raise PotstillError(
             f"{len(source)} samples make 2 to {len(source) // 2} clients, not {clients}; change the number"

@@ -119,7 +119,9 @@ def federated(
     loaded = as_splits(data, pick_device(device))
     if loaded.test is None:
         raise PotstillError(f"{loaded.train.name}: accuracy needs a test split; give data that have one")
-    train_source, test = check_source(loaded.train, "training"), check_source(loaded.test, "test")
+    train_source, test = (
+        check_source(one, what, "a partition") for one, what in ((loaded.train, "training"), (loaded.test, "test"))
+    )
     own = tuple(networks) or (learner.factory(train_source, len(train_source.classes)).name,)
     for name in own:
         replace(learner, network=name).factory(train_source, len(train_source.classes))

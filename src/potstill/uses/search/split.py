@@ -13,7 +13,10 @@ __all__ = ["split_training"]
 def split_training(train: Source, fraction: float, seed: int) -> tuple[Source, Source]:
     """Return the samples that candidates are trained on, and those that decide."""
     if not isinstance(get_task(train), Classification) or train.input.parts:
-        raise PotstillError(f"a search needs data with classes and inputs of one tensor, but {train.name} has others")
+        raise PotstillError(
+            f"a search needs data with classes and inputs of one tensor, but {train.name} has task "
+            f"{get_task(train).name} and {train.input.kind} inputs; give others"
+        )
     part = min(fraction, 2000 / max(1, len(train)))
     kept, held = stratify(train.labels, part, derive_seed(seed, "search") % 2**31, get_groups(train))
     if len(set(train.labels[held].tolist())) < 2:
