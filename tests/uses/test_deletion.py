@@ -18,7 +18,7 @@ from potstill.core import Normalization, Splits
 from potstill.data import TensorSource
 from potstill.dataset_file.concat import split_joined
 from potstill.errors import PotstillError
-from potstill.execution import Processes
+from potstill.execution import Processes, Serial
 from potstill.runs import runner
 from potstill.uses import deletion
 from potstill.uses.continual import Learner
@@ -27,6 +27,7 @@ from potstill.uses.deletion import (
     content_hash,
     delete_records,
     extend,
+    job,
     make_again,
     make_deletable,
     membership,
@@ -42,6 +43,19 @@ DM: dict[str, Any] = {
 }  # fmt: skip
 QUICK = Learner(network="convnet-w8-d1", steps=5)
 FIXED = Normalization(torch.tensor([0.3]), torch.tensor([0.2]))
+
+
+@pytest.fixture(autouse=True)
+def chosen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of units for which an executor was chosen; processes would take longer to start than these units."""
+    numbers = list[int]()
+
+    def choose(count: int, *_: object) -> Serial:
+        numbers.append(count)
+        return Serial()
+
+    monkeypatch.setattr(job, "choose_executor", choose)
+    return numbers
 
 
 def pictures(classes: int = 4, per_class: int = 30, seed: int = 0, groups: int = 0, first: int = 0) -> TensorSource:
@@ -226,6 +240,13 @@ def test_other_processes_give_the_same_bits(tmp_path: Path) -> None:
     again = extend(here.distilled, as_data(train), as_data(pictures(seed=1)), warm_steps=2, executor="serial")
     assert warm.hash == again.hash
     assert not (tmp_path / "there.safetensors.units").exists()
+
+
+def test_an_executor_is_chosen_for_distilled_units_and_selections_stay_here(chosen: list[int]) -> None:
+    make_deletable(as_data(pictures()), "herding", ipc=1)
+    assert chosen == []
+    make(pictures(), executor=None)
+    assert chosen == [4]
 
 
 def test_each_unit_has_one_thread_so_that_bits_do_not_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
