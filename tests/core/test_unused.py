@@ -21,8 +21,8 @@ PUBLIC = (
     "uses/search/studies.py: ray_trainable",
 )  # fmt: skip
 """For people: the inverse of what weighs a set, work on ranks that Ray Train starts, an objective from a loss, a
-study of Optuna and a trial of Ray Tune (docs/guides/search.md), an augmentation of Potstill as an upstream one
-(docs/guides/augmentation.md), a learned validation set (docs/guides/validation-set.md)."""
+study of Optuna and a trial of Ray Tune (docs/guides/search.md), an adapted augmentation, and one of Potstill as an
+upstream one (docs/guides/augmentation.md), a learned validation set (docs/guides/validation-set.md)."""
 COMPUTED = ("api/listing.py: list_",)
 """Read by a name that is put together: ``potstill networks`` asks for ``list_networks``."""
 

@@ -147,6 +147,7 @@ def test_an_augmentation_of_potstill_is_an_upstream_one() -> None:
         ({"pull": -1.0}, "pull and temperature must be at least 0"),
         ({"pull": float("nan")}, "pull and temperature must be at least 0"),
         ({"temperature": float("inf")}, "pull and temperature must be at least 0"),
+        ({"upstream": ""}, "augment is empty; give one of `potstill augmentations`"),
         ({"upstream": "dsaa"}, "unknown augmentation 'dsaa'; did you mean dsa"),
         ({"upstream": "dsa"}, "augmentation dsa is of pictures, but clouds has table data"),
         ({"upstream": 3}, "augmentation int must be a function of inputs, labels and a torch.Generator"),

@@ -17,11 +17,11 @@ __all__ = ["UseAugmentation"]
 
 @dataclass(frozen=True, kw_only=True)
 class UseAugmentation(JobOptions, DataCommand):
-    """Measure an augmentation as it is, adapted by validation data (SAFLEX), and beside training on both.
+    """Measure an augmentation as it is, and with labels and weights adapted by validation data (SAFLEX).
 
-    Adapted, each augmented sample gets the weight and the soft label that lower the loss of validation data most. The
-    same samples as training samples are always beside it. The same command again resumes where an interrupted one
-    stopped.
+    Adapted, each augmented sample gets the weight and the soft label that lower the loss of validation data most.
+    Training on training and validation data together is always measured, too. The same command again resumes where an
+    interrupted one stopped.
     """
 
     data: DataArgument

@@ -137,6 +137,8 @@ def resolve_upstream(augment: str | Augmentation | Upstream | type, source: Sour
         PotstillError: there is no such name or file, it is no augmentation, or it is of pictures and the data are not.
     """
     classes = len(source.classes)
+    if augment == "":
+        raise PotstillError("augment is empty; give one of `potstill augmentations`, or FILE.py:NAME")
     if isinstance(augment, str) and is_file_reference(augment):
         made = CheckedUpstream(FileReference.read(augment), classes)
     elif isinstance(augment, str):
