@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from potstill._util.card import CARD, parse_card
 from potstill._util.run_record import join_record, read_record
 from potstill.errors import PotstillError
+from potstill.reports.audit import is_audit
 from potstill.reports.diagnosis import is_study
 from potstill.reports.entry import Entry, Gallery
 from potstill.reports.gallery import shown
@@ -156,6 +157,7 @@ class _Set:
     gallery: Gallery | None
     scorecards: list[Mapping[str, Any]] = field(default_factory=list)
     study: Mapping[str, Any] | None = None
+    audit: Mapping[str, Any] | None = None
     snapshots: Snapshots | None = None
 
     def entries(self) -> list[Entry]:
@@ -166,7 +168,8 @@ class _Set:
         return [
             Entry(
                 name=f"{name} · {s.get('protocol', '')} · {s.get('network', '')}" if several and s else name,
-                card=self.card, scorecard=s, gallery=self.gallery, study=self.study, snapshots=self.snapshots,
+                card=self.card, scorecard=s, gallery=self.gallery, study=self.study, audit=self.audit,
+                snapshots=self.snapshots,
                 file_bytes=self.path.stat().st_size if self.path.is_file() else None,
             )
             for s in scorecards
@@ -248,7 +251,7 @@ def _files(path: Path) -> list[Path]:
         for p in found
         if p.suffix == ".safetensors"
         or p.name == "leaderboard.json"
-        or p.name.endswith(("scorecard.json", "study.json"))
+        or p.name.endswith(("scorecard.json", "study.json", "audit.json"))
     ]
     if not kept:
         raise PotstillError(
@@ -268,7 +271,7 @@ def _foreign(path: Path) -> bool:
 
 def _stem(path: Path) -> str:
     name = path.name.removesuffix(".json")
-    return name.removesuffix(".scorecard").removesuffix(".study")
+    return name.removesuffix(".scorecard").removesuffix(".study").removesuffix(".audit")
 
 
 def _same(card: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
@@ -334,6 +337,12 @@ def collect(paths: Sequence[Path], read_arrays: ReadArrays | None = None) -> lis
                 owner.study = value
             else:
                 loose.append(Entry(name=_stem(path), card=dict(value.get("set") or {}), study=value))
+            continue
+        if is_audit(value):
+            if (owner := _owner(sets, path, value)) is not None:
+                owner.audit = value
+            else:
+                loose.append(Entry(name=_stem(path), card={}, audit=value))
             continue
         if not _is_scorecard(value):
             rows += [(path, row) for row in _rows(path, value)]

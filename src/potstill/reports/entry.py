@@ -67,6 +67,8 @@ class Entry:
     gallery: Gallery | None = None
     study: Mapping[str, Any] | None = None
     """Its diagnostics, as `potstill diagnose` writes them."""
+    audit: Mapping[str, Any] | None = None
+    """Its audits, as `potstill audit` writes them."""
     snapshots: Snapshots | None = None
     """Inputs at a few steps."""
     file_bytes: int | None = None

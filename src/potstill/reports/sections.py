@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from potstill._util.html import Html, join_html, tag
+from potstill.reports.audit import audit_section
 from potstill.reports.diagnosis import diagnosis_section
 from potstill.reports.entry import Entry
 from potstill.reports.figures import bars, curves, value
@@ -275,7 +276,7 @@ def entry_sections(entry: Entry, level: int, key: str = "set") -> list[Html]:
         "On other networks": _networks(entry),
         "Class by class": _per_class(entry),
         "Robust scores": _scores(entry),
-        "Report card": diagnosis_section(entry.study, entry.name),
+        "Report card": [*(diagnosis_section(entry.study, entry.name) or ()), *audit_section(entry.audit, entry.name)],
         "While it was distilled": _curve(entry),
         "Storage and cost": storage(entry),
         "Where it comes from": provenance(entry),
