@@ -192,6 +192,21 @@ OPTIONS = {
         "--temperature",
     }
     | {"--seed", "--device", "--executor", "--address"},
+    "audit privacy": COMMON
+    | READING
+    | {
+        "FILE",
+        "--data",
+        "--out",
+        "--fpr",
+        "--students",
+        "--updates",
+        "--shadows",
+        "--canaries",
+        "--seed",
+        "--device",
+        "--force",
+    },
     "use edge": COMMON
     | READING
     | {

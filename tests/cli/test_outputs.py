@@ -48,6 +48,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "use deletion": (
         ["use", "deletion", "s.safetensors", "--data", "d.csv", "--delete", "1"], ["s.safetensors", "d.csv"],
     ),
+    "audit privacy": (["audit", "privacy", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "use edge": (["use", "edge", "s.safetensors", "--data", "d.csv", "--to", "80%"], ["s.safetensors", "d.csv"]),
     "use augmentation": (["use", "augmentation", "d.csv", "--augment", "none"], ["d.csv"]),
     "use augmentation file": (["use", "augmentation", "d.csv", "--augment", "a.py:turn"], ["a.py"]),
@@ -144,7 +145,7 @@ def test_every_command_that_writes_a_file_asks_for_its_suffix(
     words = next(words for words, _ in CASES.values() if find_command(words)[0] == command)
     assert main([*words, "--out", "out.odd", "--quiet"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("potstill: error: --out out.odd: the file's name must end in .") or "study.json" in said
+    assert said.startswith("potstill: error: --out out.odd: the file's name must end in .") or ".json" in said
     assert said.count("\n") == 1
     assert not Path("out.odd").exists()
 

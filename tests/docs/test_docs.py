@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SLOW = (
     "docs/explanation/accuracy.md",
     "docs/guides/augmentation.md",
+    "docs/guides/audit-privacy.md",
     "docs/guides/automatic.md",
     "docs/guides/continual.md",
     "docs/guides/federated.md",

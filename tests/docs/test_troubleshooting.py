@@ -53,6 +53,7 @@ COMMANDS = {
     "small.safetensors was not made": "use deletion small.safetensors --data digits --delete 1 --out a.safetensors",
     "frepo works on all": "use deletion --data digits --make frepo --ipc 1 --out a.safetensors",
     "augmentation dsa": "use augmentation flowers.csv --label species --augment dsa --out j",
+    "a false-positive rate of 0.0001": "audit privacy small.safetensors --data digits --fpr 0.0001",
     "the set has 10 classes": "evaluate small.safetensors --data photos",
     "class '0' stands": "use continual digits --step-classes 0,1/0,2 --out stream",
     "fedavg:1 averages": "use federated digits --ways fedavg:1 --networks mlp-w4,mlp-w8 --clients 2 --splits 1 --out f",

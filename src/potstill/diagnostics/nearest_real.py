@@ -16,7 +16,7 @@ from potstill.functional.sampling import sample_distinct
 from potstill.kinds import get_kind
 from potstill.rng import generator
 
-__all__ = ["find_nearest", "nearest_rows", "usual_gap"]
+__all__ = ["MAX_BYTES", "WITHIN", "Nearest", "find_nearest", "nearest_rows", "source_rows", "usual_gap"]
 
 MAX_BYTES = 4 * 2**30
 """Maximum size of the real samples, as float32."""
@@ -47,7 +47,7 @@ def find_nearest(bench: Bench) -> dict[str, Any]:
     few = (
         single_tensor(small.inputs if pixels else small.model_space(), "a distance").flatten(1).float().to(real.device)
     )
-    rows = _rows(real, pixels)
+    rows = source_rows(real, pixels)
     found, usual = nearest_rows(few, rows), usual_gap(rows, generator(bench.seed, "study", "gap"))
     exact, near = found.exact(), found.near(usual)
     labels = small.hard_labels
@@ -73,11 +73,13 @@ def find_nearest(bench: Bench) -> dict[str, Any]:
 
 def _in_test(few: Tensor, test: Source, pixels: bool, usual: float) -> dict[str, int]:
     """Return the number of copies of test samples, which leak into the test."""
-    found = nearest_rows(few, _rows(test, pixels))
+    found = nearest_rows(few, source_rows(test, pixels))
     return {"exact": int(found.exact().sum()), "near": int(found.near(usual).sum())}
 
 
-def _rows(source: Source, pixels: bool) -> Tensor:
+def source_rows(source: Source, pixels: bool) -> Float[Tensor, "n d"]:
+    """Return all samples as rows: in pixels, or as students see them."""
+
     def of(at: Tensor) -> Tensor:
         x = source.raw(at) if pixels else source.fetch(at).x
         return single_tensor(x, "a distance").flatten(1).float()
@@ -92,6 +94,8 @@ class Nearest:
     index: Int[Tensor, " m"]
     distance: Float[Tensor, " m"]
     """Euclidean; exactly 0 where the rows are equal."""
+    second_distance: Float[Tensor, " m"]
+    """Distance of the second nearest; infinite where there is one row alone."""
 
     def exact(self) -> Bool[Tensor, " m"]:
         return self.distance == 0
@@ -118,7 +122,9 @@ def nearest_rows(few: Float[Tensor, "m d"], many: Float[Tensor, "n d"]) -> Neare
     at = at.sort(1).values
     gaps = (few[:, None, :] - many[at]).double().square().sum(2)
     place = gaps.argmin(1, keepdim=True)
-    return Nearest(index=at.gather(1, place)[:, 0], distance=gaps.gather(1, place)[:, 0].sqrt())
+    nearest = gaps.gather(1, place)[:, 0]
+    second = gaps.scatter(1, place, float("inf")).amin(1)
+    return Nearest(index=at.gather(1, place)[:, 0], distance=nearest.sqrt(), second_distance=second.sqrt())
 
 
 def usual_gap(x: Float[Tensor, "n d"], rng: Generator, most: int = 500) -> float:

@@ -56,6 +56,12 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "correct an augmentation's labels by validation data (SAFLEX), beside training on these data, too",
         ),
     },
+    "Trust it": {
+        "audit privacy": (
+            "audit_privacy:AuditPrivacy",
+            "measure what a set gives away of its records: copies, membership, and a lower bound of ε",
+        ),
+    },
     "Look at it and share it": {
         "report": ("report:Report", "make one page of scorecards, leaderboards and images"),
         "serve": ("report:Serve", "serve the page of a comparison on this machine while it runs"),

@@ -12,23 +12,18 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from potstill.core.nested import single_tensor
+from potstill.audit.privacy.attacks import nearest_distances, student_losses
 from potstill.data import TensorSource
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
-from potstill.evaluation.augmentation import student_augmentation
-from potstill.evaluation.candidate_trials import narrow_network
-from potstill.evaluation.student import TEST_CHUNK, StudentJob, train
-from potstill.functional.distances import pairwise_squared
-from potstill.rng import derive_seed, generator
+from potstill.functional.roc import auc_within_strata
+from potstill.rng import generator
 from potstill.uses.continual import Learner
 
 __all__ = ["LEAST_RECORDS", "MembershipScore", "auc_within_classes", "membership"]
 
 LEAST_RECORDS = 100
 """Records below which a test says nothing about small effects: the interval is then wider than 0.1 on either side."""
-RESAMPLES = 500
-"""Bootstrap samples of an interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +92,8 @@ def membership(
         )
     labels = [source.labels for source in both]
     scores = {
-        "distance": [_distances(distilled, source) for source in both],
-        "loss": _losses(distilled, both, learner, students, seed),
+        "distance": [nearest_distances(distilled, source) for source in both],
+        "loss": student_losses(distilled, both, learner, students, seed),
     }
     return {
         name: auc_within_classes(
@@ -113,32 +108,8 @@ def auc_within_classes(
     rng: Generator,
 ) -> MembershipScore:  # fmt: skip
     """Return the AUC of values that are lower for training records, averaged over classes by their deleted records."""
-    pairs, used = [], [0, 0]
-    for c in torch.unique(deleted_classes).tolist():
-        a, b = deleted[deleted_classes == c].double(), held_out[held_out_classes == c].double()
-        if len(a) and len(b):
-            pairs.append((a, b))
-            used = [used[0] + len(a), used[1] + len(b)]
-
-    def mean_auc(draw: bool) -> float:
-        total = 0.0
-        for a, b in pairs:
-            if draw:
-                a, b = (v[torch.randint(len(v), (len(v),), generator=rng)] for v in (a, b))
-            total += len(a) / used[0] * _auc(a, b)
-        return total
-
-    drawn = torch.tensor([mean_auc(True) for _ in range(RESAMPLES)], dtype=torch.float64)
-    low, high = torch.quantile(drawn, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return MembershipScore(auc=mean_auc(False), ci95=(low, high), deleted=used[0], held_out=used[1])
-
-
-def _auc(a: Tensor, b: Tensor) -> float:
-    """Return the chance that a value of ``a`` is below one of ``b``; equal values count one half."""
-    ranked = b.sort().values
-    above = len(b) - torch.searchsorted(ranked, a, right=True)
-    equal = torch.searchsorted(ranked, a, right=True) - torch.searchsorted(ranked, a)
-    return float((above + equal / 2).double().mean() / len(b))
+    score = auc_within_strata(deleted, held_out, deleted_classes, held_out_classes, rng)
+    return MembershipScore(auc=score.value, ci95=score.interval(), deleted=score.positives, held_out=score.negatives)
 
 
 def _of_classes(source: TensorSource, names: list[str], distilled: Distilled) -> TensorSource:
@@ -150,39 +121,3 @@ def _of_classes(source: TensorSource, names: list[str], distilled: Distilled) ->
         part, classes=distilled.classes, labels=labels[labels >= 0],
         normalization=distilled.normalization.to(source.device),
     )  # fmt: skip
-
-
-def _distances(distilled: Distilled, source: TensorSource) -> Float[Tensor, " n"]:
-    items = single_tensor(distilled.inputs, "a distance").flatten(1).to(source.device)
-    rows = single_tensor(source.raw(torch.arange(len(source))), "a distance").flatten(1)
-    nearest = torch.zeros(len(source))
-    for c in torch.unique(source.labels).tolist():
-        own = items[(distilled.hard_labels == c).to(items.device)]
-        for at in torch.split((source.labels == c).nonzero().flatten(), 1024):
-            nearest[at] = pairwise_squared(rows[at], own).amin(1).clamp_min(0).sqrt().cpu()
-    return nearest
-
-
-def _losses(
-    distilled: Distilled, sources: list[TensorSource], learner: Learner, students: int, seed: int
-) -> list[Float[Tensor, " n"]]:
-    """Return the mean loss of each record over students that are trained on the set."""
-    first = sources[0]
-    make = learner.factory(first, len(distilled.classes))
-    make = narrow_network(make, first) if learner.network is None else make
-    protocol = learner.protocol(first, make.name)
-    totals = [torch.zeros(len(source)) for source in sources]
-    for number in range(students):
-        job = StudentJob(
-            make=make, x=distilled.model_space().to(first.device), y=distilled.labels.to(first.device),
-            protocol=protocol, lr=learner.lr, steps=learner.steps,
-            augment=student_augmentation(protocol.recipe.augment, first),
-            seed=derive_seed(seed, "membership", number),
-        )  # fmt: skip
-        network = train(job).eval()
-        with torch.no_grad():
-            for total, source in zip(totals, sources, strict=True):
-                for at in torch.split(torch.arange(len(source)), TEST_CHUNK):
-                    outputs = network(single_tensor(source.fetch(at).x, "a loss")).cpu()
-                    total[at] += torch.nn.functional.cross_entropy(outputs, source.labels[at], reduction="none")
-    return [total / students for total in totals]
