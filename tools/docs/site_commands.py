@@ -31,6 +31,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "use deletion": ("guides/deletion.md",),
     "use edge": ("guides/edge.md",),
     "use augmentation": ("guides/augmentation.md",),
+    "audit privacy": ("guides/audit-privacy.md", "explanation/limitations.md"),
     "diagnose": ("guides/share.md",),
     "active-learning": ("guides/selection.md",),
     "select-detection": ("guides/selection.md",),
@@ -104,6 +105,7 @@ MORE: dict[str, tuple[str, ...]] = {
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
     "use continual", "use federated", "use deletion", "use edge", "use augmentation",
+    "audit privacy",
 )  # fmt: skip
 """Commands that train networks."""
 STATUSES: list[list[object]] = [
