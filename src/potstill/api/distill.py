@@ -45,6 +45,7 @@ def distill(
     labels: str | None = None,
     augment: str | None = None,
     zca: str | None = None,
+    real_weights: str | None = None,
     codec: str | Codec | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
@@ -101,6 +102,10 @@ def distill(
         augment: augmentation while distilling; ``potstill augmentations`` lists the names. Default: the method's for
             images, none for other data.
         zca: ZCA whitening of the inputs as in ``mtt``, ``frepo`` or ``kip``; it is stored with the set. Default: none.
+        real_weights: draws of real samples within a class, for methods that draw them: ``uniform``; ``attribute``:
+            every value of the data's attribute equally often, so that a class's mean is the barycentre of its groups
+            (COBRA); or ``density:bandwidth=0.5,steps=100``: samples with few near ones more often, by a kernel density
+            estimate in features of a network trained for so many steps (docs/guides/fairness.md). Default: ``uniform``.
         codec: codec of the values (docs/explanation/bytes.md): ``float32``, ``float16``, ``uint8``, ``uint4``, …, or
             ``auto``: the fewest bits that cost no measurable accuracy on a held-out split. A set of 1 bit is rounded
             while it is made, straight through; of more bits with ``uint2:aware=true``. Default: ``auto``, but exact for
@@ -158,7 +163,8 @@ def distill(
     spec = RunSpec(
         data=data, method="dm" if method is None else method, ipc=ipc, items=items, bytes=bytes,
         planned_bytes=planned_bytes, balance=balance, preset=preset, seed=seed,
-        network=network, parametrization=parametrization, labels=labels, augment=augment, zca=zca, codec=codec,
+        network=network, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
+        real_weights=real_weights, codec=codec,
         device=device, scores=scores, networks=networks, experts=experts, initial=initial, class_shards=class_shards,
         options=options,
     )  # fmt: skip

@@ -178,6 +178,9 @@ class DataOptions:
     group: Annotated[str | None, optional("COLUMN|REGEX|parent")] = None
     """Related samples (frames of a clip, images of a patient) that a random split keeps on one side: a column of a
     table; of files, parent (the folder of each) or a regular expression on the path of each; an array of an .npz."""
+    attribute: Annotated[str | None, optional("COLUMN|REGEX|parent")] = None
+    """Sex, colour, hospital: an attribute of each sample, in the forms of --group, that has its values on both sides of
+    a split. A column of a table stays an input; COLUMN:excluded leaves it out."""
     check_cache: Flag = False
     """For a folder that was decoded before: compare the files' contents, not only their names, sizes and times."""
     split_seed: Annotated[int, arg(metavar="S")] = 0

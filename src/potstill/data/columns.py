@@ -1,4 +1,4 @@
-"""Columns that ride along with the samples of a batch: groups and weights."""
+"""Columns that ride along with the samples of a batch: groups, weights and attributes."""
 
 import torch
 from jaxtyping import Int
@@ -6,7 +6,7 @@ from torch import Tensor
 
 __all__ = ["COLUMNS", "batch_columns", "column_names"]
 
-COLUMNS = {"group": "groups", "weight": "weights"}
+COLUMNS = {"group": "groups", "weight": "weights", "attribute": "attribute"}
 """Columns of a ``Batch``, and the attributes of a source that hold them, one value for each sample."""
 
 
@@ -16,5 +16,6 @@ def column_names(source: object) -> tuple[str, ...]:
 
 
 def batch_columns(source: object, index: Int[Tensor, " m"], device: torch.device) -> dict[str, Tensor]:
-    """Return the columns of the samples at ``index``, on ``device``: ``group`` int64 (m,), ``weight`` float32 (m,)."""
+    """Return the columns of the samples at ``index``, on ``device``: ``group`` and ``attribute``
+    int64 (m,), ``weight`` float32 (m,)."""
     return {name: getattr(source, COLUMNS[name])[index.cpu()].to(device) for name in column_names(source)}

@@ -16,7 +16,7 @@ from potstill.errors import PotstillError
 from potstill.rng import generator
 
 __all__ = [
-    "PARENT", "GroupValues", "encode_groups", "get_groups", "join_groups", "match_file_groups",
+    "PARENT", "GroupValues", "check_values", "encode_groups", "get_groups", "join_groups", "match_file_groups",
     "note_group_overlap", "read_column_groups", "source_key", "split_group_values",
     "stratify_groups",
 ]  # fmt: skip
@@ -26,6 +26,8 @@ GroupValues: TypeAlias = npt.NDArray[Any]
 
 PARENT = "parent"
 """Value of ``group`` that groups files by the name of their parent folder."""
+_VERBS = {"group": "group by", "attribute": "take as attribute"}
+"""Purpose of a column by the option that names it."""
 
 
 def get_groups(source: object) -> Int[Tensor, " n"] | None:
@@ -52,14 +54,14 @@ def encode_groups(
     return numbers[: len(parts[0])], None if test is None else numbers[len(parts[0]) :]
 
 
-def match_file_groups(group: str, files: Sequence[str], name: str) -> GroupValues:
-    """Return the group of each file.
+def match_file_groups(group: str, files: Sequence[str], name: str, option: str = "group") -> GroupValues:
+    """Return the group (or, by ``option``, the attribute) of each file.
 
     Args:
         group: ``parent``: the name of the folder that holds the file, wherever that folder lies; else a regular
             expression that is searched in the file's path: its first capturing group, or all that it matches.
         files: paths relative to the data, with ``/``.
-        name: for messages.
+        name, option: for messages.
 
     Raises:
         PotstillError: no regular expression, or one that does not match every file.
@@ -70,52 +72,66 @@ def match_file_groups(group: str, files: Sequence[str], name: str) -> GroupValue
         pattern = re.compile(group)
     except re.error as error:
         raise PotstillError(
-            f"`group=` {group!r} is not a regular expression ({error}); give one, or 'parent'"
+            f"`{option}=` {group!r} is not a regular expression ({error}); give one, or 'parent'"
         ) from None
     matches = [pattern.search(file) for file in files]
     values = [None if match is None else match[1 if pattern.groups else 0] for match in matches]
     if lacking := [file for file, value in zip(files, values, strict=True) if value is None]:
         raise PotstillError(
-            f"{name}: `group=` {group!r} finds no group in {lacking[0]} ({len(lacking):,} of {len(files):,} files); "
-            "give an expression that matches the path of every file"
+            f"{name}: `{option}=` {group!r} finds no {option} in {lacking[0]} ({len(lacking):,} of {len(files):,} "
+            "files); give an expression that matches the path of every file"
         )
     return np.array(values, dtype=np.str_)
 
 
+def check_values(values: list[Any], option: str) -> list[Any]:
+    """Return given groups or attributes.
+
+    Raises:
+        PotstillError: one of them is missing.
+    """
+    if (missing := next((i for i, v in enumerate(values) if v is None or v != v or v == ""), None)) is not None:
+        raise PotstillError(f"the {option} of sample {missing} is missing; give each sample one")
+    return values
+
+
 def split_group_values(
-    values: Sequence[Any], train: int, test: int, name: str
+    values: Sequence[Any], train: int, test: int, name: str, option: str = "group"
 ) -> tuple[GroupValues, GroupValues | None]:
     """Split given group values into those of the training and of the test part.
 
     Args:
         values: one for each sample, the training part first; those of a test part may be left out.
         train, test: numbers of samples.
+        name, option: for messages.
 
     Raises:
         PotstillError: there are not as many as samples.
     """
     array = np.asarray(values)
     if array.ndim != 1 or len(array) not in (train, train + test):
-        raise PotstillError(f"{name}: {len(array)} groups but {train + test} samples; give one group for each sample")
+        raise PotstillError(
+            f"{name}: {len(array)} {option}s but {train + test} samples; give one {option} for each sample"
+        )
     return array[:train], array[train:] if len(array) > train else None
 
 
-def read_column_groups(table: Any, column: str, name: str) -> GroupValues:
-    """Return the group of each row of an Arrow table.
+def read_column_groups(table: Any, column: str, name: str, option: str = "group") -> GroupValues:
+    """Return the group (or, by ``option``, the attribute) of each row of an Arrow table.
 
     Raises:
         PotstillError: there is no such column, or a cell of it is empty.
     """
     if column not in table.column_names:
         if column == PARENT:
-            raise PotstillError(f"{name}: `group=parent` is for folders of files; of a table give a column")
+            raise PotstillError(f"{name}: `{option}=parent` is for folders of files; of a table give a column")
         listed = ", ".join(table.column_names[:8]) + (", …" if table.num_columns > 8 else "")
-        raise PotstillError(f"{name}: there is no column {column!r} to group by; it has {listed}")
+        raise PotstillError(f"{name}: there is no column {column!r} to {_VERBS[option]}; it has {listed}")
     values = table.column(column).to_pylist()
     empty = [i for i, v in enumerate(values) if v is None or v != v or not str(v).strip()]
     if empty:
         raise PotstillError(
-            f"{name}: row {empty[0] + 1}, column {column!r} is empty, so its group is not known; fill it or remove "
+            f"{name}: row {empty[0] + 1}, column {column!r} is empty, so its {option} is not known; fill it or remove "
             "the row"
         )
     return np.array([str(v) for v in values], dtype=np.str_)

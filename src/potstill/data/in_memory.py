@@ -15,6 +15,7 @@ from potstill.core import Batch, Inputs, InputSpec, Normalization, Task
 from potstill.core.nested import device_of, index, named_tensors, num_samples, tree_map
 from potstill.core.nested import to_device as elsewhere
 from potstill.data.arrays import canonicalize_inputs, encode_labels
+from potstill.data.attributes import Attribute, select_attribute
 from potstill.data.columns import batch_columns
 from potstill.data.repr import describe_source, source_html
 from potstill.data.table_encoding import Column
@@ -147,6 +148,8 @@ class TensorSource:
     """Text of each sample of image-text pairs; else empty."""
     groups: Int[Tensor, " n"] | None = None
     """Group number of each sample, kept together by splits; ``None``: no groups."""
+    attribute: Attribute | None = None
+    """Attribute of each sample (sex, colour, hospital), which splits ignore; ``None``: read without one."""
     weights: Float32[Tensor, " n"] | None = None
     """Weight of each sample, on the CPU; ``None``: equal weights."""
     columns: tuple[Column, ...] = ()
@@ -163,7 +166,10 @@ class TensorSource:
             found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)} on {self.labels.device}"
             raise PotstillError(f"{self.name}: labels must be int64 (n,) on the CPU, not {found}")
         several = {"inputs": num_samples(self.inputs)}
-        for what, values in (("targets", self.targets), ("groups", self.groups), ("weights", self.weights)):
+        for what, values in (
+            ("targets", self.targets), ("groups", self.groups), ("weights", self.weights),
+            ("attributes", self.attribute),
+        ):  # fmt: skip
             several[what] = len(self.labels if values is None else values)
         for what, many in several.items():
             if many != len(self.labels):
@@ -310,6 +316,7 @@ class TensorSource:
             places=None if self.places is None else self.places[at],
             names=tuple(self.names[i] for i in at.tolist()) if self.names else (),
             groups=None if self.groups is None else self.groups[at],
+            attribute=select_attribute(self.attribute, at),
             weights=None if self.weights is None else self.weights[at],
             texts=tuple(self.texts[i] for i in at.tolist()) if self.texts else (),
         )

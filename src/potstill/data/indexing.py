@@ -15,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.data.arrays import encode_labels
+from potstill.data.attributes import refuse_attribute
 from potstill.data.error_text import reason
 from potstill.data.folder import list_folder, relative_paths
 from potstill.data.groups import GroupValues, match_file_groups, read_column_groups, split_group_values
@@ -64,6 +65,8 @@ class Index:
     """True if no image has colour; ``None``: not known yet."""
     groups: GroupValues | None = None
     """Group of each image (n,); ``None``: no groups."""
+    attributes: GroupValues | None = None
+    """Attribute of each image (n,); ``None``: read without one."""
 
     @property
     def at(self) -> Int[Tensor, " n"]:
@@ -71,31 +74,45 @@ class Index:
 
     def only(self, mask: Tensor) -> "Index":
         """Return the images where ``kept`` (n,) is True."""
-        groups = None if self.groups is None else self.groups[mask.numpy()]
+        rows = mask.numpy()
         return replace(
-            self, places=self.at[mask], labels=self.labels[mask], training=self.training[mask], groups=groups
-        )
+            self, places=self.at[mask], labels=self.labels[mask], training=self.training[mask],
+            groups=None if self.groups is None else self.groups[rows],
+            attributes=None if self.attributes is None else self.attributes[rows],
+        )  # fmt: skip
 
 
-def build_index(data: object, label: str | None, skip_bad: bool, group: object = None) -> Index | None:
+def build_index(
+    data: object, label: str | None, skip_bad: bool, group: object = None, attribute: object = None
+) -> Index | None:
     """Index a path, a pattern of shards or an opened Hugging Face dataset; ``None`` for other data.
 
     Args:
         data: what to index.
         label: the column of labels of a table.
         skip_bad: take what is whole of broken shards.
-        group: as for ``load``.
+        group, attribute: as for ``load``.
 
     Raises:
         PotstillError: what the index meets.
     """
-    index = _build_index(data, label, skip_bad, group if isinstance(group, str) else None)
-    if index is None or not isinstance(group, tuple):
-        return index
-    return replace(index, groups=split_group_values(group, len(index.labels), 0, index.name)[0])
+    rules = (rule if isinstance(rule, str) else None for rule in (group, attribute))
+    index = _build_index(data, label, skip_bad, *rules)
+    if index is None:
+        return None
+    if isinstance(group, tuple):
+        index = replace(index, groups=split_group_values(group, len(index.labels), 0, index.name)[0])
+    if isinstance(attribute, tuple):
+        values = split_group_values(attribute, len(index.labels), 0, index.name, "attribute")[0]
+        index = replace(index, attributes=values)
+    if attribute is not None and index.attributes is None:
+        refuse_attribute(attribute, f"{index.name}, which is streamed")
+    return index
 
 
-def _build_index(data: object, label: str | None, skip_bad: bool, group: str | None) -> Index | None:
+def _build_index(
+    data: object, label: str | None, skip_bad: bool, group: str | None, attribute: str | None
+) -> Index | None:
     if isinstance(data, HubDataset):
         return _index_hub(data, label, group)
     if not isinstance(data, str | Path):
@@ -110,7 +127,7 @@ def _build_index(data: object, label: str | None, skip_bad: bool, group: str | N
         return None
     if label is not None:
         raise PotstillError(f"{data} has its own labels; leave `label=` out (it names the column of a table)")
-    return _index_shards(str(data), skip_bad, group) if is_shards(data) else index_folder(path, group)
+    return _index_shards(str(data), skip_bad, group) if is_shards(data) else index_folder(path, group, attribute)
 
 
 def is_parquet(path: Path) -> bool:
@@ -118,8 +135,8 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq") and path.is_file()
 
 
-def index_folder(root: Path, group: str | None = None) -> Index:
-    """Index an image folder: a listing, no file is opened. ``group``: as for `match_file_groups`."""
+def index_folder(root: Path, group: str | None = None, attribute: str | None = None) -> Index:
+    """Index an image folder: a listing, no file is opened. ``group``, ``attribute``: as for `match_file_groups`."""
     listed = list_folder(root)
     files = list(relative_paths(root, listed.files))
     counts = torch.tensor([len(part.names) for part in listed.files])
@@ -132,6 +149,7 @@ def index_folder(root: Path, group: str | None = None) -> Index:
         split=listed.split,
         notes=listed.notes,
         groups=None if group is None else match_file_groups(group, files, listed.name),
+        attributes=None if attribute is None else match_file_groups(attribute, files, listed.name, "attribute"),
     )
 
 

@@ -13,9 +13,11 @@ from torch.utils.data import Dataset
 from potstill.core import Normalization, Source, Splits, Task
 from potstill.core.registry import create, names, resolve
 from potstill.data.arrays import to_array
+from potstill.data.attributes import refuse_attribute
 from potstill.data.bundled import BUNDLED, read_bundled
 from potstill.data.folder import read_folder
 from potstill.data.frames import to_arrow_tables
+from potstill.data.groups import check_values
 from potstill.data.hub import open_hub, read_hub
 from potstill.data.in_memory import TensorSource, fit_normalization
 from potstill.data.python_objects import read_arrays, read_dataset, read_mapping, read_npz_arrays
@@ -61,6 +63,7 @@ def load(
     task: str | Task | None = None,
     kind: str | None = None,
     group: object = None,
+    attribute: object = None,
     normalization: object = None,
 ) -> Splits:
     """Load real data as a training split, a test split, and notes on what was decided.
@@ -70,7 +73,7 @@ def load(
         root: its ``data_root``: folder of the files of known names.
         seed: its ``split_seed``: draws the test split where the data have none.
         label, test_fraction, size, skip_bad, stream, missing, series, horizontal_flip, duplicates, check_cache, device,
-            task, kind, group, normalization: as for `potstill.load_data`.
+            task, kind, group, attribute, normalization: as for `potstill.load_data`.
 
     Returns:
         ``Splits`` of ``TensorSource``, or of ``StreamSource``. A ``Splits`` is returned as it is.
@@ -84,8 +87,8 @@ def load(
         label=label, task=task, kind=kind, root=None if root is None else Path(root), seed=seed,
         test_fraction=test_fraction, size=parse_size(size), skip_bad=skip_bad, stream=stream, missing=missing,
         series=series, horizontal_flip=horizontal_flip, duplicates=parse_duplicates(duplicates),
-        group=_parse_group(group), check_cache=check_cache, device=device,
-        normalization=_parse_normalization(normalization),
+        group=_parse_values(group, "group"), attribute=_parse_values(attribute, "attribute"),
+        check_cache=check_cache, device=device, normalization=_parse_normalization(normalization),
     )  # fmt: skip
     return replace(_load(data, options), reading=options.to_json(), files=_files(data, options.root))
 
@@ -99,13 +102,10 @@ def _files(data: object, root: Path | None) -> tuple[str, ...]:
     return tuple(os.path.abspath(os.path.expanduser(name)) for name in names)
 
 
-def _parse_group(group: object) -> str | tuple[Any, ...] | None:
-    if group is None or isinstance(group, str):
-        return group
-    values = to_array(group, "group").reshape(-1).tolist()
-    if (missing := next((i for i, v in enumerate(values) if v is None or v != v), None)) is not None:
-        raise PotstillError(f"the group of sample {missing} is missing; give each sample one")
-    return tuple(values)
+def _parse_values(value: object, option: str) -> str | tuple[Any, ...] | None:
+    if value is None or isinstance(value, str):
+        return value
+    return tuple(check_values(to_array(value, option).reshape(-1).tolist(), option))
 
 
 def _parse_normalization(value: object) -> Normalization | None:
@@ -126,6 +126,7 @@ def _load(data: object, options: ReadOptions) -> Splits:
     if task.name != "classification" and (options.stream or options.horizontal_flip is not None):
         raise PotstillError(f"data for {task.name} are not streamed and not mirrored; leave these options out")
     if (read := find_loader(options.kind, task.name, data)) is not None:
+        refuse_attribute(options.attribute, f"data for {task.name}")
         return read(task, data, options)
     return _set_horizontal_flip(_read_classes(data, options), data, options.horizontal_flip)
 
@@ -168,7 +169,7 @@ def _read_classes(data: object, options: ReadOptions) -> Splits:
         if index is not None:
             return assemble_streamed(index, options)
     if isinstance(data, TensorSource):
-        parts = _of_source(data, options.group)
+        parts = _of_source(data, options)
     elif hub is not None:
         parts = read_hub(hub, options)
     elif isinstance(data, str | Path):
@@ -209,13 +210,14 @@ def _set_horizontal_flip(splits: Splits, data: object, flip: bool | None) -> Spl
     return replace(splits, notes=(*splits.notes, note))
 
 
-def _of_source(source: TensorSource, group: object) -> RawSplits:
+def _of_source(source: TensorSource, options: ReadOptions) -> RawSplits:
     """Return a source as parts to be split."""
     normalization = source.normalization
     is_fit = _equals_fit(normalization, fit_normalization(source.inputs))
     part = RawPart(
         inputs=source.inputs, labels=source.labels, targets=source.targets, places=source.places, names=source.names,
-        groups=None if source.groups is None or group is not None else source.groups.numpy(),
+        groups=None if source.groups is None or options.group is not None else source.groups.numpy(),
+        attributes=source.attribute if options.attribute is None else None,
     )  # fmt: skip
     return RawSplits(
         name=source.name, train=part, spec=source.input, classes=source.classes, task=source.task,
@@ -238,7 +240,7 @@ def _of_object(data: object, options: ReadOptions) -> RawSplits:
             f"a {type(data).__name__} of {len(data)} was given; give (x, y) or (x_train, y_train, x_test, y_test)"
         )
     if isinstance(data, Mapping):
-        return read_mapping(data, "arrays", options.group)
+        return read_mapping(data, "arrays", options.group, options.attribute)
     if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__") and not _is_array(data)):
         return read_dataset(cast("Dataset[Any]", data), size=options.size, skip_bad=options.skip_bad)
     if isinstance(data, Source):
@@ -283,7 +285,7 @@ def _of_file(path: Path, options: ReadOptions) -> RawSplits:
         return read_tables([table], options, name=path.name, base=path.parent)
     _refuse_table_options(options, str(path))
     if suffix == ".npz":
-        return read_mapping(read_npz_arrays(path), path.stem, options.group)
+        return read_mapping(read_npz_arrays(path), path.stem, options.group, options.attribute)
     if suffix == ".tar":
         return read_shards(str(path), options)
     raise PotstillError(f"{path}: files ending in {suffix or 'nothing'} are not read; give one of {', '.join(_FILES)}")

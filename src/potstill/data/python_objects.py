@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from potstill.core import InputSpec
 from potstill.data.arrays import canonicalize_inputs, check_one_dtype, encode_labels, to_array
-from potstill.data.groups import split_group_values
+from potstill.data.groups import check_values, split_group_values
 from potstill.data.limits import UnpackBudget, require_memory
 from potstill.data.pictures import decode_images
 from potstill.data.splits import RawPart, RawSplits
@@ -52,18 +52,20 @@ def read_arrays(
     )  # fmt: skip
 
 
-def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None) -> RawSplits:
+def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None, attribute: object = None) -> RawSplits:
     """Read arrays by name: ``x_train y_train x_test y_test``, or ``x y``; ``classes`` may hold the class names.
 
-    A text as ``group`` names the array of the training part's groups, and with ``_test`` after it those of the test
-    part.
+    A text as ``group`` or ``attribute`` names the array of the training part's groups or attributes, and with ``_test``
+    after it those of the test part.
 
     Raises:
         PotstillError: the names are others.
     """
     classes = arrays.get("classes")
     parts = read_arrays(*pick_arrays(arrays, name), classes=classes, name=name)
-    return named_groups(parts, arrays, group) if isinstance(group, str) else parts
+    for option, key in (("group", group), ("attribute", attribute)):
+        parts = named_groups(parts, arrays, key, option) if isinstance(key, str) else parts
+    return parts
 
 
 def pick_arrays(arrays: Mapping[str, Any], name: str) -> list[Any]:
@@ -80,20 +82,22 @@ def pick_arrays(arrays: Mapping[str, Any], name: str) -> list[Any]:
     )
 
 
-def named_groups(parts: RawSplits, arrays: Mapping[str, Any], group: str) -> RawSplits:
-    """Add the groups in the array that ``group`` names.
+def named_groups(parts: RawSplits, arrays: Mapping[str, Any], group: str, option: str = "group") -> RawSplits:
+    """Add the groups (or, by ``option``, the attributes) in the array that ``group`` names.
 
     Raises:
         PotstillError: there is none, or it has not one value for each sample.
     """
     if group not in arrays:
-        raise PotstillError(f"{parts.name}: there is no array {group!r} to group by; it has {', '.join(arrays)}")
+        use = "to group by" if option == "group" else "to take as attribute"
+        raise PotstillError(f"{parts.name}: there is no array {group!r} {use}; it has {', '.join(arrays)}")
 
     def grouped(part: RawPart, key: str) -> RawPart:
         if key not in arrays:
             return part
-        values = to_array(arrays[key], key).tolist()
-        return replace(part, groups=split_group_values(values, len(part.labels), 0, parts.name)[0])
+        values = check_values(to_array(arrays[key], key).reshape(-1).tolist(), option)
+        found = split_group_values(values, len(part.labels), 0, parts.name, option)[0]
+        return part.with_values(option, found)
 
     test = None if parts.test is None else grouped(parts.test, f"{group}_test")
     return replace(parts, train=grouped(parts.train, group), test=test)

@@ -16,14 +16,14 @@ __all__ = ["ReadOptions", "check_read_options", "describe_option_changes", "merg
 
 _HERE = ("root", "device", "check_cache", "normalization")
 """Options about this machine, not stored in the metadata."""
-_TEXTS = ("task", "group")
+_TEXTS = ("task", "group", "attribute")
 """Options stored in the metadata only if they are texts."""
 _NAMES: Mapping[str, str] = {"seed": "split_seed"}
 """Fields whose name in `potstill.load_data` and in the metadata differs."""
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "label": str, "task": str, "kind": str, "split_seed": int, "test_fraction": (int, float), "size": list,
     "skip_bad": bool, "stream": bool, "series": str, "missing": str, "horizontal_flip": bool,
-    "duplicates": str, "group": str,
+    "duplicates": str, "group": str, "attribute": str,
 }  # fmt: skip
 """Types of the options in the metadata, by the names of `potstill.load_data`."""
 
@@ -63,6 +63,8 @@ class ReadOptions:
     """Which copies across the split are looked for."""
     group: str | tuple[Any, ...] | None = None
     """Column, regular expression or ``parent`` that groups related samples; or the group of each sample."""
+    attribute: str | tuple[Any, ...] | None = None
+    """Column, regular expression or ``parent`` that says the attribute of each sample; or the values."""
     check_cache: bool = False
     """Compare the contents of files that were decoded before."""
     device: torch.device | str = "cpu"
@@ -95,11 +97,13 @@ def check_read_options(value: object) -> dict[str, Any]:
             raise PotstillError(f"the reading in its metadata has no valid {str(name)[:40]!r}; get the file again")
         if isinstance(option, list) and (len(option) != 2 or not all(type(side) is int for side in option)):
             raise PotstillError("the reading in its metadata has no valid 'size'; get the file again")
-    if "group" in value and not _is_quick(value["group"]):
-        raise PotstillError(
-            f"the reading in its metadata groups by {value['group'][:60]!r}, a regular expression that may search for "
-            "very long; if you trust it, give it yourself with `group=REGEX`"
-        )
+    for option in ("group", "attribute"):
+        if option in value and not _is_quick(value[option]):
+            does = "groups by" if option == "group" else "takes its attribute by"
+            raise PotstillError(
+                f"the reading in its metadata {does} {value[option][:60]!r}, a regular expression that may search for "
+                f"very long; if you trust it, give it yourself with `{option}=REGEX`"
+            )
     return {name: tuple(option) if name == "size" else option for name, option in value.items()}
 
 
@@ -124,8 +128,9 @@ def merge_read_options(
         PotstillError: the card's reading is not valid.
     """
     stored = card.get("reading", {})
-    if isinstance(stored, Mapping) and given_options.get("group") is not None:  # the card's is not used, whatever it is
-        stored = {name: value for name, value in stored.items() if name != "group"}
+    if isinstance(stored, Mapping):  # the card's is not used, whatever it is
+        given_rules = {name for name in ("group", "attribute") if given_options.get(name) is not None}
+        stored = {name: value for name, value in stored.items() if name not in given_rules}
     read = check_read_options(stored)
     stored_options = {name: read[name] for name in _TYPES if name in read}  # in one order, whatever the file's is
     given = {name: value for name, value in given_options.items() if value is not None}

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Batch, Inputs, Problem, Release, SampleSum, Source
 from potstill.data.iterate import iterate_samples, map_samples
-from potstill.functional.sampling import class_indices, draw_per_class, random_per_class
+from potstill.functional.sampling import class_indices, draw_per_class, random_per_class, weighted_per_class
 
 __all__ = ["RealData"]
 
@@ -27,17 +27,21 @@ class RealData:
         source: the training samples, or this machine's part of them.
         by_class: positions of each class's samples by its name, in label order; one class ``""`` where there are none.
         release: applied to every sum; ``None``: sums are as they are.
+        weights: weight of each sample in draws of its class; ``None``: all equal.
     """
 
     source: Source
     by_class: Mapping[str, Int[Tensor, " _"]]
     release: Release | None = None
+    weights: Float[Tensor, " n"] | None = None
 
     @classmethod
     def of(cls, problem: Problem) -> "RealData":
         """Return the view of a problem's training data."""
         by_class = dict(zip(problem.class_names, problem.class_indices, strict=True))
-        return cls(source=problem.train, by_class=by_class, release=problem.release)
+        return cls(
+            source=problem.train, by_class=by_class, release=problem.release, weights=problem.real_weights
+        )  # fmt: skip
 
     @classmethod
     def of_source(cls, source: Source) -> "RealData":
@@ -46,7 +50,7 @@ class RealData:
         return cls(source=source, by_class=dict(zip(names, class_indices(source.labels, len(names)), strict=True)))
 
     def draw(self, count: int, rng: Generator) -> tuple[Int[Tensor, " _"], ...]:
-        """Draw ``min(count, size)`` distinct samples of each class.
+        """Draw ``min(count, size)`` distinct samples of each class; with weights, by weight and with replacement.
 
         One number is drawn from ``rng``. A class's draw depends on it, the class's name and its size alone, so it is
         the same whichever other classes this machine has.
@@ -54,15 +58,20 @@ class RealData:
         Returns:
             int64 positions in the source by class, on the CPU.
         """
-        return draw_per_class(self.by_class, count, rng)
+        if self.weights is None:
+            return draw_per_class(self.by_class, count, rng)
+        counts = [min(count, len(index)) for index in self.by_class.values()]
+        return weighted_per_class(self.by_class, self.weights, counts, rng, distinct=False)
 
     def draw_exactly(self, counts: Sequence[int], rng: Generator) -> tuple[Int[Tensor, " _"], ...]:
-        """Draw ``counts[c]`` distinct samples of each class, keyed as in `draw`.
+        """Draw ``counts[c]`` distinct samples of each class, keyed as in `draw`, by weight where there are weights.
 
         Raises:
             PotstillError: a class has fewer samples.
         """
-        return random_per_class(self.by_class, counts, rng)
+        if self.weights is None:
+            return random_per_class(self.by_class, counts, rng)
+        return weighted_per_class(self.by_class, self.weights, counts, rng, distinct=True)
 
     def batch(self, *index: Int[Tensor, " _"]) -> Batch:
         """Fetch the samples at the concatenated ``index``, normalised, with targets and columns."""

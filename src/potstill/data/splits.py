@@ -15,6 +15,7 @@ from potstill._util.input_limits import check_limit
 from potstill.core import Inputs, InputSpec, Normalization, Source, Splits, Task
 from potstill.core.nested import index, num_samples
 from potstill.data.arrays import encode_labels
+from potstill.data.attributes import Attribute, encode_attributes, select_attribute
 from potstill.data.groups import (
     encode_groups,
     get_groups,
@@ -138,11 +139,17 @@ class RawPart:
     """Text of each sample of image-text pairs."""
     groups: Any = None
     """Group of each sample (n,): texts or numbers, or ``None``."""
+    attributes: Any = None
+    """Attribute of each sample (n,): texts or numbers, an `Attribute` once a part is assembled, or ``None``."""
     places: Int[Tensor, " n"] | None = None
     """Position of each sample among the files or rows that were read; ``None``: all, in order."""
 
     def __len__(self) -> int:
         return len(self.inputs) if isinstance(self.inputs, Frame) else num_samples(self.inputs)
+
+    def with_values(self, option: str, values: Any) -> "RawPart":
+        """Return the part with these groups, or attributes where ``option`` is ``attribute``."""
+        return replace(self, attributes=values) if option == "attribute" else replace(self, groups=values)
 
     def select(self, at: Int[Tensor, " m"]) -> "RawPart":
         """Return the samples at ``at``."""
@@ -157,6 +164,7 @@ class RawPart:
             names=texts(self.names),
             texts=texts(self.texts),
             groups=None if self.groups is None else self.groups[at],
+            attributes=select_attribute(self.attributes, at),
             places=None if self.places is None else self.places[at],
         )
 
@@ -338,29 +346,32 @@ def note_given_split(
     return notes if groups is None or test_groups is None else notes + note_group_overlap(groups, test_groups, name)
 
 
-def _add_groups(parts: RawSplits, group: str | Sequence[Any] | None) -> RawSplits:
-    """Add groups from ``group`` where the reader found none: from file names, or as given."""
-    train, test = parts.train, parts.test
-    if group is None or train.groups is not None:
+def _add_values(parts: RawSplits, option: str, source: str | Sequence[Any] | None) -> RawSplits:
+    """Add the groups or attributes that ``source`` says where the reader found none: from file names, or as they are.
+
+    Args:
+        option: ``group`` or ``attribute``.
+    """
+    train, test, field = parts.train, parts.test, f"{option}s"
+    if source is None or getattr(train, field) is not None:
         return parts
-    if isinstance(group, str):
+    if isinstance(source, str):
         if not train.names:
+            use = "to group by" if option == "group" else "that say an attribute"
             raise PotstillError(
-                f"{parts.name} has no column and no files to group by; leave `group=` out (in Python it may be an "
-                "array)"
+                f"{parts.name} has no column and no files {use}; leave `{option}=` out (in Python it may be an array)"
             )
-        groups = match_file_groups(group, train.names, parts.name)
-        test_groups = match_file_groups(group, test.names, parts.name) if test is not None and test.names else None
+        values = match_file_groups(source, train.names, parts.name, option)
+        more = match_file_groups(source, test.names, parts.name, option) if test is not None and test.names else None
     else:
         if train.places is not None and not torch.equal(train.places, torch.arange(len(train))):
             raise PotstillError(
-                f"{parts.name}: samples were left out, so groups as an array cannot be told; give a column, or whole "
+                f"{parts.name}: samples were left out, so {field} as an array cannot be told; give a column, or whole "
                 "data"
             )
-        groups, test_groups = split_group_values(group, len(train), 0 if test is None else len(test), parts.name)
-    return replace(
-        parts, train=replace(train, groups=groups), test=None if test is None else replace(test, groups=test_groups)
-    )
+        values, more = split_group_values(source, len(train), 0 if test is None else len(test), parts.name, option)
+    rest = None if test is None else test.with_values(option, more)
+    return replace(parts, train=train.with_values(option, values), test=rest)
 
 
 def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
@@ -374,7 +385,7 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
     Raises:
         PotstillError: fewer than two classes, a class without training samples, lengths that differ, a bad fraction.
     """
-    parts = _add_groups(parts, options.group)
+    parts = _add_values(_add_values(parts, "group", options.group), "attribute", options.attribute)
     name, train, test, spec, notes = parts.name, parts.train, parts.test, parts.spec, list(parts.notes)
     check_splits(
         name, parts.classes if parts.task is None else None, (len(train), train.labels),
@@ -383,6 +394,10 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
     if train.groups is not None:
         groups, test_groups = encode_groups(train.groups, None if test is None else test.groups)
         train, test = replace(train, groups=groups), None if test is None else replace(test, groups=test_groups)
+    if train.attributes is not None and not isinstance(train.attributes, Attribute):
+        attributes = encode_attributes(train.attributes, None if test is None else test.attributes)
+        train = replace(train, attributes=attributes[0])
+        test = None if test is None else replace(test, attributes=attributes[1])
     if train.places is None:
         train = replace(train, places=torch.arange(len(train)))
     if (size := options.size) is not None:
@@ -438,7 +453,7 @@ def assemble(parts: RawSplits, options: ReadOptions) -> Splits:
         made = TensorSource(
             name=name, input=spec, classes=parts.classes, normalization=normalization, inputs=inputs,
             labels=part.labels, targets=part.targets, places=part.places, names=part.names, texts=part.texts,
-            groups=part.groups, columns=columns, label_column=parts.label_column, task=task,
+            groups=part.groups, attribute=part.attributes, columns=columns, label_column=parts.label_column, task=task,
         )  # fmt: skip
         return made if made.device == torch.device(options.device) else made.to(options.device)
 

@@ -16,6 +16,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization
+from potstill.data.attributes import Attribute, select_attribute
 from potstill.data.columns import batch_columns
 from potstill.data.in_memory import normalize_inplace, to_data_units
 from potstill.data.pictures import BadPictureError, decode_image, silence_pillow
@@ -131,6 +132,8 @@ class StreamSource:
     """int64 in [0, number of classes), on the CPU."""
     groups: Int[Tensor, " n"] | None = None
     """Group number of each sample; ``None``: no groups."""
+    attribute: Attribute | None = None
+    """Attribute of each sample; ``None``: read without one."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     """Device of fetched batches."""
     hash_cache: dict[str, str] = field(default_factory=dict, repr=False)
@@ -215,4 +218,7 @@ class StreamSource:
         """Return the samples at ``index`` as a source with the same classes and normalization."""
         index = index.cpu()
         groups = None if self.groups is None else self.groups[index]
-        return replace(self, places=self.places[index], labels=self.labels[index], groups=groups, hash_cache={})
+        return replace(
+            self, places=self.places[index], labels=self.labels[index], groups=groups, hash_cache={},
+            attribute=select_attribute(self.attribute, index),
+        )  # fmt: skip

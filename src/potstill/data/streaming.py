@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import InputSpec, Normalization, Splits
+from potstill.data.attributes import encode_attributes, select_attribute
 from potstill.data.groups import encode_groups
 from potstill.data.hub import HubDataset
 from potstill.data.in_memory import checked_normalization, count_pixels, normalization_of_counts
@@ -68,7 +69,7 @@ def index_if_streamed(data: object, options: ReadOptions) -> Index | None:
     """
     label, size, skip_bad = options.label, options.size, options.skip_bad
     if options.stream:
-        if (index := build_index(data, label, skip_bad, options.group)) is None:
+        if (index := build_index(data, label, skip_bad, options.group, options.attribute)) is None:
             raise PotstillError(
                 "only pictures on a disk can be streamed: a folder, shards, a Parquet file or a Hugging Face set with "
                 "a column of pictures; leave streaming out for these data"
@@ -76,7 +77,7 @@ def index_if_streamed(data: object, options: ReadOptions) -> Index | None:
         return index
     most = machine_memory() // 2
     at_most = _count(data) * (_LARGEST if size is None else 3 * size[0] * size[1])
-    if at_most <= most or (index := build_index(data, label, skip_bad, options.group)) is None:
+    if at_most <= most or (index := build_index(data, label, skip_bad, options.group, options.attribute)) is None:
         return None
     index = _with_image_size(index, size, skip_bad)
     assert index.size is not None
@@ -248,6 +249,7 @@ def assemble_streamed(index: Index, options: ReadOptions) -> Splits:
     name, classes, notes = index.name, index.classes, _notes(index)
     at, labels, training = index.at, index.labels, index.training
     groups = None if index.groups is None else encode_groups(index.groups)[0]
+    attribute = None if index.attributes is None else encode_attributes(index.attributes, None)[0]
     of_test = (int((~training).sum()), labels[~training]) if index.split else None
     check_splits(name, classes, (int(training.sum()), labels[training]), of_test)
     train, test = torch.where(training)[0], torch.where(~training)[0] if index.split else None
@@ -267,6 +269,7 @@ def assemble_streamed(index: Index, options: ReadOptions) -> Splits:
         return StreamSource(
             name=name, input=spec, classes=classes, normalization=normal, reader=index.reader, places=at[part],
             labels=labels[part], groups=None if groups is None else groups[part],
+            attribute=select_attribute(attribute, part),
         )  # fmt: skip
 
     channels = spec.shape[0]

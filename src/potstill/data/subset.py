@@ -7,6 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.core import Batch, Inputs, InputSpec, Normalization, Source, Task
+from potstill.data.attributes import Attribute, get_attribute, select_attribute
 from potstill.data.groups import get_groups
 from potstill.tasks import get_targets, get_task
 
@@ -50,6 +51,10 @@ class SourceView:
     def groups(self) -> Int[Tensor, " n"] | None:
         groups = get_groups(self.source)
         return None if groups is None else groups[self.index]
+
+    @property
+    def attribute(self) -> Attribute | None:
+        return select_attribute(get_attribute(self.source), self.index)
 
     @property
     def weights(self) -> Tensor | None:

@@ -21,6 +21,7 @@ import torch
 from potstill._util.input_limits import check_limit, limit_hint, limits
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
+from potstill.data.attributes import attribute_column
 from potstill.data.error_text import reason
 from potstill.data.groups import GroupValues, read_column_groups
 from potstill.data.limits import UnpackBudget, require_memory
@@ -298,14 +299,16 @@ def read_tables(tables: list[Any], options: ReadOptions, *, name: str, base: Pat
 
     Args:
         tables: ``pyarrow.Table`` of the training part, and that of the test part if there is one.
-        options: ``label``, ``size``, ``skip_bad``, ``missing`` and ``group`` (a text: a column, which is then no input)
-            are used.
+        options: ``label``, ``size``, ``skip_bad``, ``missing``, ``attribute`` (a text: a column) and ``group`` (a text:
+            a column, which is then no input) are used.
         name: name of the data, for messages.
         base: folder that image paths must lie in; ``None``: any, for a table made in this process.
 
     Raises:
         PotstillError: no label column, empty cells (unless ``missing`` says otherwise), columns of other kinds.
     """
+    if isinstance(options.attribute, str):
+        return _with_attribute(tables, options, options.attribute, name, base)
     train, tables = tables[0], list(tables)
     label, missing, group = options.label, options.missing, options.group
     if isinstance(group, str):
@@ -380,6 +383,29 @@ def read_tables(tables: list[Any], options: ReadOptions, *, name: str, base: Pat
         notes=(*notes, *more),
         label_column=(column, label_type(train.column(column).type, named=named is not None)),
     )
+
+
+def _with_attribute(tables: list[Any], options: ReadOptions, attribute: str, name: str, base: Path | None) -> RawSplits:
+    """Read tables with a column that says the attribute, and stays an input unless it is excluded."""
+    column, is_input = attribute_column(attribute, tables[0].column_names)
+    label = find_label_column(tables[0], options.label, hub_features(tables[0]), name)
+    for what, taken in (("label", label), ("group, which a split keeps on one side", options.group)):
+        if column == taken:
+            raise PotstillError(
+                f"{name}: column {column!r} is the {what}, and cannot be the attribute, too; name another"
+            )
+    values = [read_column_groups(table, column, name, "attribute") for table in tables]
+    inputs = tables if is_input else [table.drop_columns([column]) for table in tables]
+    parts = read_tables(inputs, replace(options, attribute=None), name=name, base=base)
+    note = f"{name}: column {column!r} is the attribute and no input"
+    if is_input and parts.spec.kind == "table":
+        note = f"{name}: column {column!r} is the attribute, and an input; `attribute={column}:excluded` leaves it out"
+
+    def with_values(part: RawPart, attributes: GroupValues) -> RawPart:
+        return replace(part, attributes=attributes if part.places is None else attributes[part.places])
+
+    test = None if parts.test is None else with_values(parts.test, values[1])
+    return replace(parts, train=with_values(parts.train, values[0]), test=test, notes=(*parts.notes, note))
 
 
 def _exported_columns(table: Any) -> set[str]:
