@@ -90,6 +90,9 @@ class MethodInfo:
     """The authors published no code, so this implementation follows the paper; comparisons say so."""
     weighted: bool = False
     """Its `Selection` has weights."""
+    draws_by_class: bool = False
+    """Its steps see real samples of each class only as `RealData.draw` and `RealData.draw_exactly` draw them at random,
+    so that weights of draws decide what it matches."""
     kinds: tuple[str, ...] = ("image",)
     """Kinds of input that it supports; ``("*",)`` for any single tensor."""
     multi_input: bool = False

@@ -156,6 +156,8 @@ class Problem:
     """First class and one past the last that a `ClassShardable` method matches; ``None``: all."""
     release: Release | None = None
     """Applied to every sum over real samples that a method asks for; ``None``: sums are as they are."""
+    real_weights: Tensor | None = None
+    """Weight of each real sample (n,) in draws of its class, float64, above 0, on the CPU; ``None``: all equal."""
 
     @cached_property
     def task(self) -> Task:

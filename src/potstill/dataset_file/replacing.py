@@ -16,9 +16,12 @@ from potstill.errors import PotstillError
 __all__ = ["SUFFIX", "check_side_file", "describe_conflict", "hash_run", "is_set_file", "read_metadata_unchecked"]
 
 SUFFIX = (".safetensors",)
-_COMPARED = ("method", "config", "seed", "ipc", "balance", "network", "limits", "own_files", "initial", "class_shards")
+_COMPARED = (
+    "method", "config", "seed", "ipc", "balance", "network", "limits", "own_files", "initial", "class_shards",
+    "real_weights",
+)  # fmt: skip
 """Keys of the metadata that are named in a conflict."""
-_OPTIONAL = ("own_files", "initial", "class_shards")
+_OPTIONAL = ("own_files", "initial", "class_shards", "real_weights")
 _DERIVED = ("decoder",)
 """Keys of an identity that follow from the others and are known only later."""
 

@@ -247,6 +247,7 @@ def make_bench(
     steps: int | None = None,
     lr: float | None = None,
     seed: int = 0,
+    most: int = MAX_EVALUATED,
 ) -> Bench:
     """Return the setup for diagnostics of a set.
 
@@ -256,6 +257,7 @@ def make_bench(
             real samples are drawn then; the set may have been made of it.
         students: of each condition.
         steps, lr: their updates and learning rate; default rate: the one learned with the set, if any.
+        most: largest number of samples that are predicted.
 
     Raises:
         PotstillError: the set does not fit the data, there is no such split, or a number is out of its range.
@@ -272,9 +274,9 @@ def make_bench(
         real, whole = seen, test
     else:
         real, whole = holdout(seen, VALIDATION, derive_seed(seed, "study", "validation") % 2**31)
-    if len(whole) > MAX_EVALUATED:
+    if len(whole) > most:
         part: Any = whole
-        whole = part.subset(held_out_indices(whole, derive_seed(seed, "study", "asked"), max_samples=MAX_EVALUATED))
+        whole = part.subset(held_out_indices(whole, derive_seed(seed, "study", "asked"), max_samples=most))
     name = network or network_from_metadata(small) or default_network_name(real.input)
     if isinstance(name, str) and is_learner_name(name):
         raise PotstillError(f"a study needs students that are networks, but {name} is none; name a network")

@@ -4,13 +4,20 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
 from potstill.rng import class_generators
 
-__all__ = ["class_indices", "draw_per_class", "proportional_allocation", "random_per_class", "sample_distinct"]
+__all__ = [
+    "class_indices",
+    "draw_per_class",
+    "proportional_allocation",
+    "random_per_class",
+    "sample_distinct",
+    "weighted_per_class",
+]
 
 _MANY = 2**14
 """Population size below which a draw is the first part of a permutation."""
@@ -60,6 +67,11 @@ def random_per_class(
     Raises:
         PotstillError: a class has fewer samples than asked.
     """
+    _check_sizes(by_class, counts)
+    return _draw(by_class, counts, rng)
+
+
+def _check_sizes(by_class: Mapping[str, Tensor], counts: Sequence[int]) -> None:
     for (name, index), count in zip(by_class.items(), counts, strict=True):
         if len(index) < count and not name:
             raise PotstillError(f"{count} distinct samples are required, but there are {len(index)}; ask for fewer")
@@ -68,7 +80,6 @@ def random_per_class(
                 f"{count} distinct samples of every class are required, but class {name!r} has {len(index)}; "
                 f"ask for at most {len(index)} per class or add samples"
             )
-    return _draw(by_class, counts, rng)
 
 
 def _draw(by_class: Mapping[str, Tensor], counts: Sequence[int], rng: Generator) -> tuple[Tensor, ...]:
@@ -77,6 +88,39 @@ def _draw(by_class: Mapping[str, Tensor], counts: Sequence[int], rng: Generator)
         index[sample_distinct(len(index), n, g)]
         for index, n, g in zip(by_class.values(), counts, generators, strict=True)
     )
+
+
+def weighted_per_class(
+    by_class: Mapping[str, Int[Tensor, " _"]], weights: Float[Tensor, " n"], counts: Sequence[int], rng: Generator, *,
+    distinct: bool,
+) -> tuple[Int[Tensor, " _"], ...]:  # fmt: skip
+    """Draw ``counts[c]`` random samples of each class c by weight.
+
+    Args:
+        by_class: indices of each class's samples by its name.
+        weights: of every sample, above 0, on the CPU; those of a class need not sum to 1.
+        counts: number to draw per class.
+        rng: generator, of which one number is used. A class's draw depends on it, the class's name and its weights.
+        distinct: without replacement: one after the other by weight among those that are left (the smallest of
+            exponential numbers with the weights as rates); else with replacement.
+
+    Raises:
+        PotstillError: a class has fewer samples than the distinct ones to draw.
+    """
+    generators = class_generators(rng, tuple(by_class))
+    if distinct:
+        _check_sizes(by_class, counts)
+    drawn = []
+    for index, count, g in zip(by_class.values(), counts, generators, strict=True):
+        own = weights[index].double()
+        if distinct:
+            keys = -torch.rand(len(index), generator=g, dtype=torch.float64).clamp_min(1e-300).log() / own
+            drawn.append(index[torch.argsort(keys, stable=True)[:count]])
+        else:
+            cumulative = own.cumsum(0)
+            at = torch.rand(count, generator=g, dtype=torch.float64) * cumulative[-1:]
+            drawn.append(index[torch.searchsorted(cumulative, at, right=True).clamp_max(len(index) - 1)])
+    return tuple(drawn)
 
 
 def proportional_allocation(sizes: Sequence[int], total: int) -> tuple[int, ...]:

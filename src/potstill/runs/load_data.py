@@ -51,6 +51,7 @@ def load_data(
     task: str | Task | None = None,
     kind: str | None = None,
     group: object = None,
+    attribute: object = None,
     normalization: object = None,
 ) -> Splits:
     """Read real data as a training split and a test split, with notes on what was decided.
@@ -94,6 +95,9 @@ def load_data(
         group: related samples that stay on one side of a drawn split (frames of a clip, images of a patient): a column
             of a table; for files ``parent`` (the folder of each) or a regular expression on the path of each; the name
             of an array of an ``.npz``; or an array of n groups, the training part first. Default: no groups.
+        attribute: sex, colour, hospital: an attribute of each sample that has its values on both sides of a split, for
+            `potstill.audit.fairness.audit_fairness` and ``real_weights``: the same forms as ``group``. A table's column
+            stays an input; ``COLUMN:excluded`` leaves it out. Default: none.
         normalization: normalization to use instead of published constants or a fit on the training part: a
             ``Normalization``, or an earlier set or source that has one. Default: none.
 
@@ -115,7 +119,8 @@ def load_data(
     return load_splits(
         data, label=label, root=data_root, seed=split_seed, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
         stream=stream, missing=missing, series=series, horizontal_flip=horizontal_flip, duplicates=duplicates,
-        check_cache=check_cache, device=device, task=task, kind=kind, group=group, normalization=normalization,
+        check_cache=check_cache, device=device, task=task, kind=kind, group=group, attribute=attribute,
+        normalization=normalization,
     )  # fmt: skip
 
 

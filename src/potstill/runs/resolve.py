@@ -52,6 +52,7 @@ from potstill.runs.budget import allocate_budget, describe_proportions, quantiza
 from potstill.runs.class_shards import check_shards
 from potstill.runs.load_data import as_splits, pick_device
 from potstill.runs.presets import changed_fields
+from potstill.runs.real_weights import parse_real_weights, weigh_real_samples
 from potstill.runs.spec import RunLimits, RunSpec
 from potstill.tasks import Classification, get_task, is_ragged
 
@@ -88,6 +89,8 @@ class ResolvedRun:
     balance: str = "equal"
     """Division of the size budget among classes: ``natural`` or ``equal``."""
     zca: str | None = None
+    real_weights: Mapping[str, Any] | None = None
+    """Metadata on the weights by which real samples are drawn; ``None``: all equal."""
     class_shards: int | None = None
     scores: Scores | None = None
     """Scores to select by, in place of those that the method would make."""
@@ -168,10 +171,12 @@ def resolve_run(spec: RunSpec, limits: RunLimits | None = None) -> ResolvedRun:
         decoder.sizes(problem.values_per_class, train.input.shape)
     changed = () if preset is None else changed_fields(method, preset, spec)
     method, method_notes = method.resolve_defaults(problem)
+    rule = parse_real_weights(spec.real_weights)
+    problem, weighed = weigh_real_samples(rule, name, method, problem, spec.seed)
     run = ResolvedRun(
         name=name, method=method, problem=problem, seed=spec.seed, codec=codec, loader_notes=splits.notes,
         reading=splits.reading, adjustments=(*notes, *method_notes), preset=preset, changed=changed,
-        balance=budget.balance_name, zca=spec.zca, class_shards=spec.class_shards, scores=scores,
+        balance=budget.balance_name, zca=spec.zca, real_weights=weighed, class_shards=spec.class_shards, scores=scores,
         provided_assets=spec.provided_assets, max_bytes=budget.amount if budget.unit == "bytes" else None,
         planned_bytes=spec.planned_bytes, files=(*splits.files, *input_files(inputs)),
     )  # fmt: skip
@@ -202,6 +207,7 @@ def run_identity(run: ResolvedRun) -> dict[str, Any]:
         "zca": run.zca,
         "balance": run.balance,
         **({} if run.planned_bytes is None else {"planned_bytes": run.planned_bytes}),
+        **({} if run.real_weights is None else {"real_weights": dict(run.real_weights)}),
         **(
             {"store": format_codec(rounding.codec), "learned": rounding.learned}
             if isinstance(rounding, QuantizationAware)

@@ -183,6 +183,7 @@ class _Execution:
         run, problem, identity = self.run, self.run.problem, self.identity
         limits = {"steps": self.limits.steps, "time_limit": None if self.clock is None else self.clock.seconds}
         codec = None if run.codec is None else format_codec(run.codec)
+        on_card = ("initial", "own_files", "planned_bytes", "real_weights")
         return {
             "method": run.name, "config": identity["config"], "seed": identity["seed"],
             "ipc": max(problem.sizes) if problem.value_budget else problem.ipc,  # bytes buy inputs, not stored items
@@ -192,7 +193,7 @@ class _Execution:
             ),
             "balance": run.balance,
             **({} if run.class_shards is None else {"class_shards": run.class_shards}),
-            **{name: identity[name] for name in ("initial", "own_files", "planned_bytes") if name in identity},
+            **{name: identity[name] for name in on_card if name in identity},
         }  # fmt: skip
 
     def _prepare(self) -> tuple[Problem, float]:
@@ -398,7 +399,7 @@ class _SetBuilder:
     ) -> Distilled:
         run, problem, loop, train = self.execution.run, self.problem, self.loop, self.problem.train
         from_metadata = (
-            "balance", "initial", "limits", "class_shards", "own_files", "planned_bytes", "run_digest",
+            "balance", "initial", "limits", "class_shards", "own_files", "planned_bytes", "run_digest", "real_weights",
         )  # fmt: skip
         extra: dict[str, Any] = {
             "network": problem.network.name,

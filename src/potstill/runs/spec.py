@@ -16,6 +16,7 @@ from potstill.execution import Executor
 from potstill.nn import CustomNetwork
 from potstill.runs.arguments import StepCallback, parse_duration, parse_preset, parse_size_budget, parse_time_limit
 from potstill.runs.loggers import LogOption
+from potstill.runs.real_weights import parse_real_weights
 
 __all__ = ["NetworkOption", "RunIO", "RunLimits", "RunSpec"]
 
@@ -68,6 +69,8 @@ class RunSpec:
     """The augmentation; ``None``: the method's for images, none for other data."""
     zca: str | None = None
     """ZCA whitening as in ``mtt``, ``frepo`` or ``kip``; ``None``: no whitening."""
+    real_weights: str | None = None
+    """Draws of real samples in each class: ``uniform``, ``attribute``, ``density:bandwidth=0.5``; ``None``: uniform."""
     codec: str | Codec | None = None
     """Codec of the values, such as ``uint8``; ``None``: chosen by method and budget."""
     device: str = "auto"
@@ -92,6 +95,7 @@ class RunSpec:
                 f"planned_bytes must be at least 1 and go with a budget in bytes, but it is {self.planned_bytes}"
                 f"{' without one' if self.bytes is None else ''}; leave it out"
             )
+        parse_real_weights(self.real_weights)
         if self.method != "auto":
             parse_preset(self.preset, self.method)
 

@@ -45,6 +45,7 @@ class CAFE(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Align the features of every layer, and let the synthetic centres tell real samples apart."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="CAFE: Learning to Condense Dataset by Aligning Features", paper="arXiv:2203.01531", year=2022,
         family="distribution", kinds=("image",), training={"lr": 0.01, "augmentation": "none", "epochs": 600},
         use_when="Take it to compare with the paper, or where inner layers should match too and a student trains "

@@ -26,6 +26,7 @@ class DANCE(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match means in networks between untrained and trained, and calibrate the classes."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="Dual-View Distribution Alignment for Dataset Condensation", paper="arXiv:2406.01063", year=2024,
         family="distribution", kinds=("*",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
         class_independence="deletion",

@@ -29,6 +29,7 @@ class DataDAM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match spatial attention of the inner layers and the mean embedding."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="DataDAM: Efficient Dataset Distillation with Attention Matching", paper="arXiv:2310.00093", year=2023,
         family="distribution", kinds=("image",), training={"lr": 0.01, "augmentation": "dsa", "epochs": 1800},
         class_independence="separate",

@@ -24,6 +24,7 @@ class DM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match the mean embedding of every class under random networks."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="Dataset Condensation with Distribution Matching", paper="arXiv:2110.04181", year=2023,
         family="distribution", kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},

@@ -36,6 +36,7 @@ class DSDM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match mean and covariance in trained networks, and hold to the set's own history."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="Diversified Semantic Distribution Matching for Dataset Distillation",
         paper="doi:10.1145/3664647.3680900", year=2024, family="distribution", kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1500},

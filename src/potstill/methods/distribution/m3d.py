@@ -37,6 +37,7 @@ class M3D(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match the kernel mean of the embeddings of every class: our reading of an unpublished program."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy", paper="arXiv:2312.15927", year=2024,
         family="distribution", reimplemented=True, kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},

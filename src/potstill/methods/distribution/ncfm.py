@@ -51,6 +51,7 @@ class NCFM(FeatureMatchingFields, EngineMethod[MatchingState]):
     """Match the characteristic function of the embeddings of every class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="Dataset Distillation with Neural Characteristic Function: A Minmax Perspective",
         paper="arXiv:2502.20653", year=2025, family="distribution", kinds=("*",),
         training={"lr": 0.001, "augmentation": "dsa", "epochs": 2000},

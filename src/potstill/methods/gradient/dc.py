@@ -24,6 +24,7 @@ class DC(SyntheticValues, EngineMethod[MatchingState]):
     """Match the gradients that real and synthetic samples of a class give a network."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="Dataset Condensation with Gradient Matching", paper="arXiv:2006.05929", year=2021, family="gradient",
         kinds=("*",), multi_input=True, tasks=("*",), training={"lr": 0.01, "augmentation": "none", "epochs": 300},
         use_when="Take it as the reference of gradient matching, or on small data with an hour of a GPU.",

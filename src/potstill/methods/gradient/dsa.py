@@ -25,6 +25,7 @@ class DSA(SyntheticValues, EngineMethod[MatchingState]):
     """Match gradients under an augmentation that real and synthetic samples share."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="Dataset Condensation with Differentiable Siamese Augmentation", paper="arXiv:2102.08259", year=2021,
         family="gradient", kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},

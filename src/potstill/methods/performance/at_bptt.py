@@ -27,6 +27,7 @@ class ATBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
     """Gradients through a window of a student's training that lies where gradients are."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="When Random Is Not Enough: Exploring Automatic Truncated Optimization for Dataset Distillation",
         paper="https://github.com/GH209515338/AT-BPTT", year=2025, family="performance", kinds=("*",), multi_input=True,
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "flip-rotate", "steps": 1000},

@@ -37,6 +37,7 @@ class DD(StudentValues, EngineMethod[MatchingState]):
     """Gradients through a few steps of a student, each on samples and at a rate of its own."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="Dataset Distillation", paper="arXiv:1811.10959", year=2018, family="performance", kinds=("*",),
         multi_input=True, tasks=("*",), training={"lr": 0.02, "augmentation": "none", "epochs": 3},
         use_when="Take it for the historic method, or for a set that serves one known start of a network in a few "

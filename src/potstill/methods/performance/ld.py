@@ -138,6 +138,7 @@ class LD(EngineMethod[MatchingState]):
     """Learn the labels of real pictures that stay as they are."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="Flexible Dataset Distillation: Learn Labels Instead of Images", paper="arXiv:2006.08572", year=2020,
         family="performance", soft_labels=True, kinds=("*",), multi_input=True,
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "none", "batch": 50},

@@ -29,6 +29,7 @@ class RaTBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
     """Gradients through a window of a student's training that lies at random."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="Embarrassingly Simple Dataset Distillation", paper="arXiv:2311.07025", year=2024, family="performance",
         kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "flip-rotate", "steps": 1000},

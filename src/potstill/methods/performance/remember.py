@@ -30,6 +30,7 @@ class Remember(StudentValues, EngineMethod[MatchingState]):
     """Gradients through the whole training of students with momentum, into an addressable memory."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
+        draws_by_class=True,
         title="Remember the Past: Distilling Datasets into Addressable Memories for Neural Networks",
         paper="arXiv:2206.02916", year=2022, family="performance", kinds=("*",), multi_input=True, tasks=("*",),
         training={"lr": 0.01, "augmentation": "none", "epochs": 300},

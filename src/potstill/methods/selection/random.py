@@ -35,6 +35,7 @@ class Random(Method[RandomState]):
         "Random real samples",
         "arXiv:1811.10959 (as a baseline)",
         2018,
+        draws_by_class=True,
         tasks=("*",),
         multi_input=True,
         class_independence="separate",

@@ -203,7 +203,8 @@ class Streamed:
             inputs, labels = torch.cat([old, inputs]), torch.cat([state[0].y, labels])
             keys = torch.cat([state[0].keys, keys])
         pool = replace(
-            train, inputs=inputs, labels=labels, places=None, names=(), groups=None, weights=None, texts=()
+            train, inputs=inputs, labels=labels, places=None, names=(), groups=None, attribute=None, weights=None,
+            texts=(),
         )  # fmt: skip
         ranks = keys.argsort()
         order: Order = [ranks]

@@ -176,7 +176,7 @@ def plan_units(train: TensorSource, recipe: Recipe, normalization: Normalization
                 rows = rows[keys[rows].argsort(stable=True)[: recipe.items]].sort().values
             source = replace(
                 train.subset(rows), classes=(name,), labels=torch.zeros(len(rows), dtype=torch.int64),
-                normalization=normalization, places=None, names=(), groups=None,
+                normalization=normalization, places=None, names=(), groups=None, attribute=None,
             )  # fmt: skip
             units.append(Unit(name=name, part=part, rows=rows, source=source))
     return units
