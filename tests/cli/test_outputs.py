@@ -49,6 +49,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["use", "deletion", "s.safetensors", "--data", "d.csv", "--delete", "1"], ["s.safetensors", "d.csv"],
     ),
     "audit privacy": (["audit", "privacy", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
+    "audit fairness": (["audit", "fairness", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "use edge": (["use", "edge", "s.safetensors", "--data", "d.csv", "--to", "80%"], ["s.safetensors", "d.csv"]),
     "use augmentation": (["use", "augmentation", "d.csv", "--augment", "none"], ["d.csv"]),
     "use augmentation file": (["use", "augmentation", "d.csv", "--augment", "a.py:turn"], ["a.py"]),

@@ -26,6 +26,7 @@ SLOW = (
     "docs/guides/federated.md",
     "docs/guides/deletion.md",
     "docs/guides/edge.md",
+    "docs/guides/fairness.md",
     "docs/guides/search.md",
     "docs/guides/selection.md",
     "docs/guides/soft-labels.md",

@@ -59,6 +59,7 @@ COMMANDS = {
     "fedavg:1 averages": "use federated digits --ways fedavg:1 --networks mlp-w4,mlp-w8 --clients 2 --splits 1 --out f",
     "way averages sends": "use federated digits --ways averages --bytes 20 --clients 2 --networks mlp-w4 --out g",
     "of 2 clients 0 to 1": "use federated digits --drop 2 --clients 2 --splits 1 --networks mlp-w4 --out i",
+    "real_weights attribute needs": f"distill digits --real-weights attribute{DISTILL}",
     "a natural partition": "use federated digits --partition groups --out h",
     "this set was not made": "evaluate small.safetensors --data photos",
 }

@@ -61,6 +61,10 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "audit_privacy:AuditPrivacy",
             "measure what a set gives away of its records: copies, membership, and a lower bound of ε",
         ),
+        "audit fairness": (
+            "audit_fairness:AuditFairness",
+            "measure whom a set serves badly, and if distilling amplifies a bias of the data",
+        ),
     },
     "Look at it and share it": {
         "report": ("report:Report", "make one page of scorecards, leaderboards and images"),
