@@ -69,6 +69,7 @@ NOT_RUN = {
     "serve": "potstill serve comparison",
     "select-detection": "potstill select-detection annotations.json --n 500 --out chosen.json",
     "demo": "potstill demo",
+    "audit fairness": "potstill audit fairness small.safetensors --data patients.csv --attribute sex",
 }
 """Examples of commands that need files from elsewhere, do not end, or take minutes."""
 

@@ -32,6 +32,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
     "use edge": ("guides/edge.md",),
     "use augmentation": ("guides/augmentation.md",),
     "audit privacy": ("guides/audit-privacy.md", "explanation/limitations.md"),
+    "audit fairness": ("guides/fairness.md",),
     "diagnose": ("guides/share.md",),
     "active-learning": ("guides/selection.md",),
     "select-detection": ("guides/selection.md",),
@@ -105,7 +106,7 @@ MORE: dict[str, tuple[str, ...]] = {
 TRAINING = (
     "distill", "evaluate", "label", "score", "compare", "scaling", "diagnose", "active-learning", "use search",
     "use continual", "use federated", "use deletion", "use edge", "use augmentation",
-    "audit privacy",
+    "audit privacy", "audit fairness",
 )  # fmt: skip
 """Commands that train networks."""
 STATUSES: list[list[object]] = [
