@@ -8,20 +8,17 @@ from typing import Any
 from potstill._util.progress import ProgressReporter
 from potstill.core import registry
 from potstill.dataset_file import Distilled
-from potstill.errors import PotstillWarning, unknown_name
+from potstill.errors import PotstillWarning
 from potstill.evaluation import Protocol, Scorecard, describe_data_mismatch
 from potstill.evaluation import evaluate as measure
 from potstill.execution import Executor, resolve_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.labels.teacher_file import open_labels
 from potstill.nn import CustomNetwork, parse_network
-from potstill.runs.arguments import CountCallback, count_callback, progress_context
+from potstill.runs.arguments import CountCallback, count_callback, parse_baselines, progress_context
 from potstill.runs.load_data import load_set_and_splits
 
-__all__ = ["FURTHER_BASELINES", "evaluate", "parse_baselines"]
-
-FURTHER_BASELINES = ("model",)
-"""Baselines that are measured where they are named."""
+__all__ = ["evaluate"]
 
 
 def evaluate(
@@ -130,21 +127,6 @@ def evaluate(
             progress=count_callback(progress, watcher),
             expect=(lambda s: watcher.expect("evaluation", s, "evaluation")) if shown else None,
         )
-
-
-def parse_baselines(baselines: bool | Sequence[str] | str) -> tuple[str, ...]:
-    """Return the names of further baselines.
-
-    Raises:
-        PotstillError: a name is unknown.
-    """
-    if isinstance(baselines, bool):
-        return ()
-    names = tuple(baselines.split(",")) if isinstance(baselines, str) else tuple(baselines)
-    for name in names:
-        if name not in FURTHER_BASELINES:
-            raise unknown_name("baseline", str(name), FURTHER_BASELINES)
-    return names
 
 
 def _less(quick: bool, full: bool) -> str:

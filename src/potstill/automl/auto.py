@@ -25,6 +25,7 @@ from potstill._util.progress import ProgressReporter
 from potstill.automl.candidate_run import CandidateRuns
 from potstill.automl.candidates import AutoOptions, check_served, parse_candidates, parse_options
 from potstill.automl.halving import Race, steps_in
+from potstill.automl.model import announce_model, compare_model, try_model, unasked_sentence
 from potstill.automl.result import Choice
 from potstill.automl.resume import Journal, stopwatch
 from potstill.automl.scoring import Entry, Judge
@@ -159,9 +160,11 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     made_of, held_out = holdout(train, fraction, derive_seed(seed, "auto", "held") % 2**31)
     runs.balance = "natural" if budget.natural else "equal"
     runs.bytes = budget.amount if budget.unit == "bytes" else runs.measure_bytes()
+    announce_model(race)
     race.search_real(made_of)
     judge = race.real(made_of, held_out)
     alive = race.rungs(judge, race.start(made_of))
+    network = try_model(race, judge, made_of)
     race.search_real_again(made_of, judge, alive)
     rival = race.best_real()
     twice = race.with_twice_the_bytes(rival, judge, made_of)
@@ -169,6 +172,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     if alive:
         gain, better = _compared(judge, (alive[0], rival), [entries.index(e) for e in (alive[0], rival)], race)
     chosen = alive[0] if better else rival
+    model = compare_model(network, race, judge, (chosen, entries.index(chosen)))
     final = None if chosen.candidate.is_real else int(race.once("final steps", lambda: _final_steps(chosen, race)))
     runs.reporter.begin(chosen.candidate.method)
     resolved = runs.fill_real(runs.resolve(chosen.candidate, train, final, chosen.planned_bytes))
@@ -176,6 +180,7 @@ def _answer(race: Race, progress: Callable[[Progress], None]) -> Distilled:
     small.record["choice"] = Choice(
         race=race, judge=judge, alive=alive, rival=rival, chosen_entry=chosen, gain=gain, final_steps=final,
         made_of=len(made_of), twice=twice, items=len(small), stored=int(small.metadata["bytes"]["total"]),
+        model=model, model_sentence=unasked_sentence(train) if model is None else model.sentence(judge.held_out),
     ).to_dict()  # fmt: skip
     return small
 

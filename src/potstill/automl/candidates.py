@@ -9,6 +9,7 @@ from typing import Any
 from potstill.core import Source, registry
 from potstill.errors import PotstillError
 from potstill.kinds import get_kind
+from potstill.runs.arguments import parse_baselines
 from potstill.tasks import Classification, get_task, is_ragged
 
 __all__ = [
@@ -136,6 +137,11 @@ class AutoOptions:
     """Fresh students of the winner and of the best real samples, who say whether it is better. A short limit has 3."""
     student_steps: int = 0
     """Updates of a student. 0: what a quarter of the time buys, from 100 to 300."""
+    baselines: tuple[str, ...] = ()
+    """Baselines beside the answer. model: a small quantised network in the same bytes, trained on the same part of the
+    data and scored on the same held-out samples; it may take a quarter of the time limit."""
+    model_steps: int = 0
+    """Updates of that network. 0: what its time buys, up to 2,000."""
 
     def __post_init__(self) -> None:
         """
@@ -144,7 +150,7 @@ class AutoOptions:
         """
         if not 0 < self.validation < 1:
             raise PotstillError(f"auto: validation must lie between 0 and 1, not be {self.validation}")
-        for name, least in (("students", 1), ("confirm", 2), ("student_steps", 0)):
+        for name, least in (("students", 1), ("confirm", 2), ("student_steps", 0), ("model_steps", 0)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise PotstillError(f"auto: {name} must be a whole number of at least {least}, not {value!r}")
@@ -173,7 +179,13 @@ def parse_options(options: Mapping[str, Any], codec: object) -> AutoOptions:
     words = options.get("candidates", ())
     if isinstance(words, str) or not all(isinstance(word, str) for word in words):
         raise PotstillError(f"auto: candidates must be several words, each {SPELLED}")
-    return AutoOptions(**{**options, "candidates": tuple(words)})
+    named = options.get("baselines") or ()
+    if not isinstance(named, str) and not (
+        isinstance(named, Sequence) and all(isinstance(name, str) for name in named)
+    ):
+        raise PotstillError(f'auto: baselines must be names, such as ["model"], not {named!r:.80}')
+    baselines = parse_baselines(named if isinstance(named, str) else ",".join(named)) if named else ()
+    return AutoOptions(**{**options, "candidates": tuple(words), "baselines": tuple(dict.fromkeys(baselines))})
 
 
 def parse_candidates(options: AutoOptions, source: Source, codec: str | None) -> tuple[Candidate, ...]:

@@ -23,13 +23,15 @@ from potstill.execution import resolve_executor
 from potstill.rng import derive_seed
 from potstill.runs.loop import Interrupted
 
-__all__ = ["Race", "rung_sizes", "share", "steps_in", "survivors"]
+__all__ = ["MODEL_PART", "NO_TIME", "Race", "rung_sizes", "share", "steps_in", "survivors"]
 
 FIRST = 0.1
 """Fraction that a candidate may still gain on the leader after the first rung; later its last gain says it."""
 
 CHOOSING = 0.7
 """Part of the time that choosing may take; the rest makes the answer of all data."""
+MODEL_PART = 0.25
+"""Part of the time for a model of the same bytes, of that for choosing, where one is requested."""
 SEARCHING = 0.25
 """Part of the time for the search for the best real samples."""
 REAL_SAMPLES = 0.3
@@ -66,6 +68,11 @@ class Race:
     """True if the search for real samples was cut short by its time."""
     last_found: list[str] = dataclasses.field(default_factory=list)
     """Real ways that the second search chose, the best first."""
+
+    @property
+    def choosing(self) -> float:
+        """Part of the time that choosing among the candidates may take."""
+        return CHOOSING - MODEL_PART if self.options.baselines else CHOOSING
 
     def once(self, name: str, find: Callable[[], Any]) -> Any:
         """Return the journal's value of that name, or compute and keep it."""
@@ -242,7 +249,7 @@ class Race:
             return entry.candidate.planned_bytes
 
         def find() -> int | None:
-            left = PLANNING * (CHOOSING * (self.seconds or 0.0) - self.runs.spent()) / (len(others) - number)
+            left = PLANNING * (self.choosing * (self.seconds or 0.0) - self.runs.spent()) / (len(others) - number)
             return self.runs.plan_bytes(entry.candidate, made_of, left) if left > 0 else None
 
         planned: int | None = self.once(f"planned bytes of {number}", find)
@@ -253,7 +260,7 @@ class Race:
         assert self.seconds is not None
         assert entry.run is not None
         why = None
-        left = CHOOSING * self.seconds - self.runs.spent()
+        left = self.choosing * self.seconds - self.runs.spent()
         # a reading of real samples serves so many steps: one dear step in each round
         method = entry.run.method
         steps = max(2, getattr(method, "steps_per_network", 1)) + 1
@@ -287,7 +294,7 @@ class Race:
             if self.seconds is not None:
                 shared = [*sizes[:rung], len(alive), *sizes[rung + 1 :]]
                 reserved = self._remaining_students(shared, rung) * judge.cost + sum(e.setup for e in alive)
-                each = share(CHOOSING * self.seconds - self.runs.spent() - reserved, rung, shared)
+                each = share(self.choosing * self.seconds - self.runs.spent() - reserved, rung, shared)
             for number, entry in enumerate(alive):
                 if not entry.stopped:
                     self._continue(entry, rung, each)

@@ -7,6 +7,7 @@ from typing import Any
 
 from potstill.automl.candidates import Candidate
 from potstill.automl.halving import Race
+from potstill.automl.model import ModelTrial
 from potstill.automl.scoring import Entry, Judge
 from potstill.evaluation.candidate_trials import AccuracyLoss
 from potstill.tasks import Metric, get_task
@@ -40,6 +41,10 @@ class Choice:
     """Samples of the answer."""
     stored: int
     """Bytes of the answer."""
+    model: ModelTrial | None
+    """A network of the same bytes; ``None``: not requested."""
+    model_sentence: str | None
+    """Sentence about it, or about the option that tries it."""
 
     @property
     def samples(self) -> int:
@@ -84,10 +89,12 @@ class Choice:
                 "confirm": options.confirm,
             },
             "tried": [self._describe_entry(e) for e in self.race.entries],
+            "model": self._describe_model(),
             "twice_the_bytes": None if self.twice is None else self._describe_entry(self.twice),
             "repeat": shared | {
                 "method": "auto", "candidates": again, "student_steps": student_steps,
                 **{name: getattr(options, name) for name in ("validation", "students", "confirm")},
+                **self._model_options(),
             },
             "recipe": recipe,
             "clock": (
@@ -147,17 +154,37 @@ class Choice:
         if more:
             joined = ", and ".join(more)
             found.append(joined[0].upper() + joined[1:])
+        if self.model_sentence is not None:
+            found.append(self.model_sentence)
         found.append(
             f"Chosen on {len(held.choosing):,} and confirmed on {len(held.confirming):,} held-out training samples; "
             "test data were not read"
         )
         return ". ".join(found) + "."
 
-    def _describe_entry(self, entry: Entry) -> dict[str, Any]:
-        card = {} if entry.distilled is None else entry.distilled.metadata
+    def _score_unit(self) -> tuple[str, float]:
+        """Return the name of a score, and what turns a merit into it."""
         metric = get_task(self.judge.held_out.source).metric
         of_score = ("score", metric.sign * self.judge.held_out.scale)
-        name, unit = ("accuracy", 1.0) if metric.name == "accuracy" else of_score
+        return ("accuracy", 1.0) if metric.name == "accuracy" else of_score
+
+    def _model_options(self) -> dict[str, Any]:
+        """Return the options that train the same network again."""
+        if self.model is None:
+            return {}
+        steps = self.model.result.get("steps")
+        return {"baselines": list(self.race.options.baselines), **({} if steps is None else {"model_steps": steps})}
+
+    def _describe_model(self) -> dict[str, Any] | None:
+        if self.model is None:
+            return None
+        name, unit = self._score_unit()
+        score = {} if self.model.choosing is None else {name: unit * self.model.choosing}
+        return self.model.to_dict() | score
+
+    def _describe_entry(self, entry: Entry) -> dict[str, Any]:
+        card = {} if entry.distilled is None else entry.distilled.metadata
+        name, unit = self._score_unit()
         rungs = [
             {"steps": r["steps"], name: None if r["merit"] is None else unit * r["merit"], "students": r["students"]}
             for r in entry.rungs
@@ -189,6 +216,10 @@ def describe_choice(choice: Mapping[str, Any]) -> str:
             "" if score is None else metric.format(score),
         )  # fmt: skip
         rows.append((-math.inf if score is None else metric.sign * score, cells))
+    if (model := choice.get("model")) and model["left_out"] is None:
+        score = model.get("accuracy", model.get("score"))
+        shown = f"model: {model['network']}", "", f"{model['bytes']:,}", f"{model['steps']:,}", metric.format(score)
+        rows.append((metric.sign * score, shown))
     ranked = [cells for _, cells in sorted(rows, key=lambda row: -row[0])]
     table = [("tried, of a part of the data", "items", "bytes", "steps", metric.name), *ranked]
     widths = [max(len(row[i]) for row in table) for i in range(5)]

@@ -9,15 +9,16 @@ is not charged, as a set's is not.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import call
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from potstill._util.progress import Callback
 from potstill.augment.names import augmentation_name, named_augmentation
-from potstill.core import InputSpec, Source
+from potstill.core import InputSpec, Source, registry
 from potstill.core.nested import single_tensor
 from potstill.errors import PotstillError
 from potstill.evaluation.byte_matched_baselines import BaselineContext
@@ -31,13 +32,15 @@ from potstill.evaluation.quantized_model import (
     unpack_network,
 )
 from potstill.evaluation.student import predict
+from potstill.execution import Executor, Serial, choose_executor
 from potstill.kinds import get_kind
+from potstill.nn import default_network_name, factory_for
 from potstill.rng import derive_seed, generator
 from potstill.tasks import get_targets, get_task, is_ragged
 
 __all__ = [
-    "MODEL", "ModelBaseline", "ModelJob", "candidate_specs", "count_weights", "estimate_model_seconds",
-    "make_model_baseline", "try_model_baseline",
+    "MODEL", "ModelBaseline", "ModelCost", "ModelJob", "candidate_specs", "check_model_data", "count_weights",
+    "estimate_model_seconds", "make_model_baseline", "measure_model_cost", "model_contexts", "try_model_baseline",
 ]  # fmt: skip
 
 MODEL = "model"
@@ -62,7 +65,7 @@ _STREAM = 24
 """Bytes that a stream must save."""
 _MARGIN = 1.02
 """Coded bits of a weight that are reckoned with, as a multiple of those of a trial."""
-_TIMED = 3
+_TIMED = 4
 """Updates that are timed for a forecast."""
 _NARROWER = 0.96
 """Width after a network that was too large, as a multiple."""
@@ -125,6 +128,8 @@ class ModelBaseline:
     """Results on held-out training data, best first."""
     seconds: float
     measurement: Measurement
+    answers: Sequence[Tensor | None] = field(repr=False)
+    """Answers of each network for the test data of its context."""
 
     def to_dict(self, context: EvaluationContext) -> dict[str, Any]:
         """Return a scorecard's JSON of the network, without its difference from a set."""
@@ -210,7 +215,12 @@ def _operations(network: QuantizedNetwork, spec: ModelSpec, input: InputSpec) ->
     return total
 
 
-def _check(train: Source) -> None:
+def check_model_data(train: Source) -> None:
+    """Check that there are networks for such data.
+
+    Raises:
+        PotstillError: inputs are not one tensor, or targets are ragged.
+    """
     if train.input.parts or is_ragged(get_task(train)) or not train.input.shape:
         raise PotstillError(
             "a network of the same bytes is for one tensor of pictures, rows or windows with classes or numbers, but "
@@ -218,24 +228,51 @@ def _check(train: Source) -> None:
         )
 
 
-def make_model_baseline(context: EvaluationContext, where: BaselineContext, steps: int | None = None) -> ModelBaseline:
+def model_contexts(
+    train: Source, test: Source, byte_budget: int, *, students: int, seed: int, executor: Executor | None = None,
+    report: Callback | None = None,
+) -> tuple[EvaluationContext, BaselineContext]:  # fmt: skip
+    """Return what the baseline takes where no set is evaluated: networks that answer for ``test``, and their bytes.
+
+    Args:
+        executor: default: processes where networks are many.
+
+    Raises:
+        PotstillError: there are no networks for such data.
+    """
+    check_model_data(train)
+    make = factory_for(default_network_name(train.input), train)
+    protocol = registry.resolve("protocols", "potstill").resolve(train.name, make.name, train.input)
+    executor = executor or choose_executor(students, train.device)
+    context = EvaluationContext(
+        protocol=protocol, make=make, train=train, test=test, students=students, seed=seed, executor=executor,
+        report=report or (lambda label, done, total: None), side_by_side=1,
+    )  # fmt: skip
+    where = BaselineContext(train=train, byte_budget=byte_budget, make=make, seed=seed, executor=Serial())
+    return context, where
+
+
+def make_model_baseline(
+    context: EvaluationContext, where: BaselineContext, steps: int | None = None, *, quick: bool = False
+) -> ModelBaseline:
     """Select a network of at most ``where.byte_budget`` bytes on held-out training data, train and measure it.
 
     Args:
         context: test data, number of networks, and where they are trained.
         where: training data, bytes and seed.
         steps: updates of a measured network. Default: 2,000.
+        quick: choose among families alone, without longer trials of other bits and of augmentation.
 
     Raises:
         PotstillError: the data are not such as it takes, or not even the smallest network fits.
     """
     started, steps = time.process_time(), STEPS if steps is None else steps
-    _check(context.train)
+    check_model_data(context.train)
     outputs = get_task(context.train).outputs
     specs = candidate_specs(context.train.input, outputs, where.byte_budget)
     if not specs:
         raise PotstillError(f"no network of the ladder fits into {where.byte_budget:,} bytes")
-    ranked = _ranked(context, where, specs, steps)
+    ranked = _ranked(context, where, specs, steps, quick)
     best, size = ranked[0], where.byte_budget
     spec: ModelSpec | None = _refitted(best, context.train.input, outputs, size)
     while spec is not None:
@@ -259,7 +296,7 @@ def make_model_baseline(context: EvaluationContext, where: BaselineContext, step
         return ModelBaseline(
             spec=spec, bytes=largest.bytes, parts=largest.to_dict(), steps=steps, augment=best.augment,
             trials=tuple(t.to_dict() for t in ranked), seconds=time.process_time() - started,
-            measurement=measurement_of_answers(context, answers, settings),
+            measurement=measurement_of_answers(context, answers, settings), answers=answers,
         )  # fmt: skip
     raise PotstillError(f"no trained network fits into {size:,} bytes")
 
@@ -279,20 +316,62 @@ def _narrower(spec: ModelSpec) -> ModelSpec | None:
     return replace(spec, bits=max(fewer)) if fewer else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelCost:
+    """Seconds of the families that are tried, one network at a time, by a few timed updates of each."""
+
+    update: tuple[float, ...]
+    """Seconds of an update, by family."""
+    fixed: float
+    """Seconds of a network beside its updates: coding and reading it back."""
+    students: int
+
+    def seconds(self, steps: int | None = None, *, quick: bool = False) -> float:
+        """Return the seconds of the baseline; the most expensive family counts where the best is not known yet.
+
+        Args:
+            steps, quick: as for `make_model_baseline`.
+        """
+        if not self.update:
+            return 0.0
+        parts = BITS_PART * sum(self.update) if quick else FAMILY_PART * sum(self.update)
+        bits = 0 if quick else FAMILIES * len(_BITS)
+        final = 0 if quick else 2 * FINALISTS
+        longer = bits * BITS_PART + final * FINAL_PART + self.students
+        networks = len(self.update) + bits + final + self.students
+        return (STEPS if steps is None else steps) * (parts + longer * max(self.update)) + networks * self.fixed
+
+
+def measure_model_cost(context: EvaluationContext, where: BaselineContext) -> ModelCost:
+    """Return what the baseline costs, without a family where none fits.
+
+    Raises:
+        PotstillError: the data are not such as it takes.
+    """
+    check_model_data(context.train)
+    specs = candidate_specs(context.train.input, get_task(context.train).outputs, where.byte_budget)
+    update, fixed = [], 0.0
+
+    def timed(spec: ModelSpec, steps: int) -> float:
+        begun = time.perf_counter()
+        ModelJob(train=context.train, spec=spec, seed=0, steps=steps)()
+        return time.perf_counter() - begun
+
+    for number, spec in enumerate(specs):
+        if number == 0:
+            timed(spec, 1)  # what is done once is done
+        one, more = (min(timed(spec, steps) for _ in range(2)) for steps in (1, 1 + _TIMED))
+        update.append(max(more - one, more / (1 + _TIMED) / 4) / _TIMED)
+        fixed = max(fixed, one - update[-1])
+    return ModelCost(update=tuple(update), fixed=fixed, students=context.students)
+
+
 def estimate_model_seconds(context: EvaluationContext, where: BaselineContext) -> float:
-    """Return the estimated processor seconds of the baseline, from a few timed updates of each family; 0 for none."""
+    """Return the estimated seconds of the baseline, from a few timed updates of each family; 0 for none."""
     try:
-        _check(context.train)
+        return measure_model_cost(context, where).seconds()
     except PotstillError:
         return 0.0
-    specs = candidate_specs(context.train.input, get_task(context.train).outputs, where.byte_budget)
-    seconds = []
-    for spec in specs:
-        begun = time.perf_counter()
-        ModelJob(train=context.train, spec=spec, seed=0, steps=_TIMED)()
-        seconds.append((time.perf_counter() - begun) / _TIMED)
-    trials = FAMILIES * len(_BITS) * BITS_PART + 2 * FINALISTS * FINAL_PART + context.students
-    return STEPS * (FAMILY_PART * sum(seconds) + trials * max(seconds, default=0.0))
 
 
 def try_model_baseline(
@@ -324,9 +403,11 @@ class _Trial:
         }  # fmt: skip
 
 
-def _ranked(context: EvaluationContext, where: BaselineContext, specs: Sequence[ModelSpec], steps: int) -> list[_Trial]:
+def _ranked(
+    context: EvaluationContext, where: BaselineContext, specs: Sequence[ModelSpec], steps: int, quick: bool
+) -> list[_Trial]:
     """Return all trials, best first: short ones of all families, longer ones of the best families with other bits, the
-    longest of the best networks with and without augmentation.
+    longest of the best networks with and without augmentation; ``quick``: of all families alone.
     """
     fit, held = where.parts()
     task = get_task(context.train)
@@ -347,7 +428,9 @@ def _ranked(context: EvaluationContext, where: BaselineContext, specs: Sequence[
             ))  # fmt: skip
         return sorted(found, key=lambda t: -task.metric.sign * t.score)
 
-    families = tried([(spec, "none") for spec in specs], FAMILY_PART)
+    families = tried([(spec, "none") for spec in specs], BITS_PART if quick else FAMILY_PART)
+    if quick:
+        return families
     with_bits = [
         widest for trial in families[:FAMILIES] for bits in _BITS
         if (widest := _widest(

@@ -1,6 +1,6 @@
 """Parse the arguments that public functions share: size budget, time limit, preset, callbacks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -12,9 +12,12 @@ from potstill.errors import PotstillError, unknown_name
 from potstill.runs.loop import Progress
 
 __all__ = [
-    "CountCallback", "StepCallback", "advise_shorter_run", "count_callback", "parse_duration", "parse_preset",
-    "parse_size_budget", "parse_time_limit", "progress_context",
+    "FURTHER_BASELINES", "CountCallback", "StepCallback", "advise_shorter_run", "count_callback", "parse_baselines",
+    "parse_duration", "parse_preset", "parse_size_budget", "parse_time_limit", "progress_context",
 ]  # fmt: skip
+
+FURTHER_BASELINES = ("model",)
+"""Baselines that are measured where they are named."""
 
 StepCallback: TypeAlias = Callable[[Progress], None] | Literal["auto"] | None
 """A function called after every step; ``auto``: a progress bar or lines on stderr; ``None``: silent."""
@@ -140,3 +143,18 @@ def progress_context(progress: object) -> Iterator[ProgressReporter]:
         raise PotstillError(f"progress must be a function, 'auto' or None, not {progress!r}")
     with ProgressReporter(quiet=progress != "auto", min_seconds=QUIET_SECONDS) as reporter:
         yield reporter
+
+
+def parse_baselines(baselines: bool | Sequence[str] | str) -> tuple[str, ...]:
+    """Return the names of further baselines.
+
+    Raises:
+        PotstillError: a name is unknown.
+    """
+    if isinstance(baselines, bool):
+        return ()
+    names = tuple(baselines.split(",")) if isinstance(baselines, str) else tuple(baselines)
+    for name in names:
+        if name not in FURTHER_BASELINES:
+            raise unknown_name("baseline", str(name), FURTHER_BASELINES)
+    return names

@@ -33,7 +33,7 @@ OF_ONE_METHOD = frozenset({
     "init", "experts", "log", "snapshots", "class_shards", "checkpoint_every", "profile_steps",
 })  # fmt: skip
 """Options that go with a named method, and not with ``auto``."""
-OF_AUTO = frozenset({"candidates", "validation", "students", "confirm", "student_steps"})
+OF_AUTO = frozenset({"candidates", "validation", "students", "confirm", "student_steps", "baselines", "model_steps"})
 """Options of ``auto``."""
 MIN_DIFFERENCE = 2.0
 """Seconds by which the whole command must take longer than its steps for both to be printed."""
