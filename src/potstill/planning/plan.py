@@ -5,14 +5,13 @@ which `potstill.execution.peak` predicts the memory of the whole.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from potstill._util.formatting import format_estimate_words
 from potstill._util.progress import ProgressReporter
 from potstill._util.time_limit import TimeLimit
 from potstill.codecs import (
@@ -42,22 +41,24 @@ from potstill.dataset_file import pack_state
 from potstill.dataset_file.payload_io import SHARED, compress_parts, encode_inputs, encode_targets, encode_texts
 from potstill.dataset_file.validate import WHITENING
 from potstill.errors import PotstillError
+from potstill.evaluation.model_baseline import MODEL
 from potstill.execution import Executor, Serial, choose_executor, resolve_executor
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
 from potstill.execution.peak import MemoryEstimate, MemoryInputs, PartMemory, predict_memory
 from potstill.execution.step_memory import measure_part, peak_bytes, tensor_bytes
 from potstill.parametrize.quantization_aware import QuantizationAware
-from potstill.planning.step_timing import LONGEST, StepTiming, estimate_step_seconds, summarize_timing, time_steps
+from potstill.planning.estimates import Estimates, ModelForecast, forecast_model
+from potstill.planning.step_timing import StepTiming, estimate_step_seconds, summarize_timing, time_steps
 from potstill.pretraining import estimate_time, required_assets
 from potstill.rng import generator
-from potstill.runs.arguments import progress_context
+from potstill.runs.arguments import parse_baselines, progress_context
 from potstill.runs.fill import resolve_for_plan
 from potstill.runs.resolve import ResolvedRun
 from potstill.runs.runner import asset_context
 from potstill.runs.spec import RunLimits, RunSpec
 from potstill.tasks import Classification, get_targets, is_ragged
 
-__all__ = ["Passes", "Plan", "RequiredAsset", "StepTiming", "plan", "with_placeholders"]
+__all__ = ["ModelForecast", "Passes", "Plan", "RequiredAsset", "StepTiming", "plan", "with_placeholders"]
 
 _MOST_CODED = 1 << 24
 """Values of a selection up to which a plan codes them."""
@@ -154,6 +155,8 @@ class Plan:
     do not say what passes a network."""
     notes: tuple[str, ...]
     """Notes of the loader and of the method."""
+    model: ModelForecast | None = None
+    """Cost of a model of the same bytes, which `potstill.evaluate` measures; ``None``: not requested."""
 
     @property
     def seconds(self) -> float | None:
@@ -189,6 +192,7 @@ def plan(
     executor: Executor | str | None = None,
     profile_steps: int | None = None,
     progress: ProgressReporter | Literal["auto"] | None = None,
+    baselines: Sequence[str] | str = (),
     **options: Any,
 ) -> Plan:
     """Forecast the time, memory and bytes of `potstill.distill` with the same arguments.
@@ -206,6 +210,8 @@ def plan(
             five seconds hold, within 20 seconds in all, and none where one is expected to take over a minute. Networks
             that must be trained first are not trained; two batches of that are timed.
         progress: ``auto``: estimates on stderr as they get better, a rough one first; ``None``: silent.
+        baselines: ``model``: also time a few updates of small networks, and say what the baseline of that name of
+            `potstill.evaluate` and `potstill.compare` will cost. Default: none.
         **options: fields of `potstill.RunSpec` (``ipc``, ``network``, ``codec``, …) and of the method.
 
     Returns:
@@ -221,6 +227,7 @@ def plan(
     """
     if profile_steps is not None and profile_steps < 0:
         raise PotstillError(f"the number of steps to profile must be at least 0, not {profile_steps}; leave it out")
+    extra = parse_baselines(baselines)
     if method == "auto":
         raise PotstillError(
             "a plan is of one method, but auto tries several and takes the time that `time_limit=` gives it, five "
@@ -232,7 +239,7 @@ def plan(
     assert train.content_hash  # computed by every run: reads all data once
     loading = peak_memory()
     with progress_context(progress) as reporter:
-        estimates = _Estimates(reporter, profile_steps)
+        estimates = Estimates(reporter, profile_steps)
         first_state = _inspect_first_state(run, steps, executor, estimates)
         return_freed_memory()
         memory = None
@@ -245,7 +252,11 @@ def plan(
             rough=first_state.rough, on_first_step=lambda seconds: estimates.show_timed(first_state.steps, seconds),
         )  # fmt: skip
         networks = first_state.networks if profile_steps == 0 else _with_seconds(run, first_state.networks, executor)
-    return _summarize(run, first_state, networks, memory, summarize_timing(timed, around, first_state.steps))
+    found = _summarize(run, first_state, networks, memory, summarize_timing(timed, around, first_state.steps))
+    if MODEL not in extra:
+        return found
+    stored = found.bytes["total"] - found.bytes.get("whitening", 0)
+    return dataclasses.replace(found, model=forecast_model(train, stored if run.max_bytes is None else run.max_bytes))
 
 
 def _summarize(
@@ -283,36 +294,8 @@ class _FirstState(NamedTuple):
     """Seconds of a step, by operations."""
 
 
-class _Estimates(NamedTuple):
-    """Shows estimates as they get better, while the plan is made."""
-
-    reporter: ProgressReporter
-    profile_steps: int | None
-
-    def show_rough(self, steps: int | None, seconds: float | None) -> None:
-        """Show the estimate by operations."""
-        if seconds is None:
-            return
-        is_long = self.profile_steps is None and seconds > 3 * LONGEST
-        then = "now steps are timed"
-        if is_long:
-            then = f"none is timed, as one takes {format_estimate_words(seconds)}; `profile_steps=1` times it"
-        then = "" if self.profile_steps == 0 else f"; {then}"
-        self.reporter.note(f"roughly, by counted operations: {_describe_seconds(steps, seconds)}{then}")
-
-    def show_timed(self, steps: int | None, seconds: float) -> None:
-        """Show the estimate by the first step, which warms up, too."""
-        self.reporter.note(f"by the first step: {_describe_seconds(steps, seconds)}")
-
-
-def _describe_seconds(steps: int | None, seconds: float) -> str:
-    if steps is None:
-        return f"{seconds:.2g} s a step"
-    return f"{format_estimate_words(seconds * steps)} for {steps:,} steps"
-
-
 def _inspect_first_state(
-    run: ResolvedRun, max_steps: int | None, executor: Executor | None, estimates: _Estimates
+    run: ResolvedRun, max_steps: int | None, executor: Executor | None, estimates: Estimates
 ) -> _FirstState:
     method = run.method
     problem, networks = with_placeholders(run)

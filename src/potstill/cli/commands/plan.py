@@ -12,6 +12,7 @@ from potstill._util.preset_words import describe_preset
 from potstill._util.progress import ProgressReporter
 from potstill.cli.command import Answer, Flag, Misuse, Parsed, optional
 from potstill.cli.commands.distill import RunOptions
+from potstill.cli.option_types import Names
 from potstill.cli.reading import load_data
 from potstill.cli.text import Block, Table, count_inputs, plural
 from potstill.errors import PotstillError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from potstill.execution.peak import MemoryEstimate
     from potstill.planning.cluster import ClusterPlan
     from potstill.planning.phases import Phase
+    from potstill.planning.plan import ModelForecast
     from potstill.planning.plan import Plan as PlanResult
 
 __all__ = ["Plan", "cluster_blocks", "plan_blocks"]
@@ -47,13 +49,17 @@ class Plan(RunOptions):
     experts: Annotated[tuple[Path, ...], arg(metavar="PATH ...", help_behavior_hint="")] = ()
     """Match these expert trajectories, instead of training them: files of an earlier run, published replay buffers
     (replay_buffer_0.pt), or folders of them."""
+    baselines: Annotated[Names | None, optional("NAME,…")] = None
+    """Also forecast a further baseline of evaluate and compare. model: a small quantised network in the same bytes."""
     students: Annotated[str | None, optional("PROTOCOL")] = None
     """With --cluster: the protocol of labels and students (else the method's, if it has one, or sre2l)."""
 
     main_options: ClassVar[tuple[str, ...]] = (
         "ipc", "bytes", "method", "preset", "time_limit", "network", "codec", "profile_steps", "details", "cluster",
     )  # fmt: skip
-    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {**RunOptions.option_groups, "Cluster": ("students",)}
+    option_groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **RunOptions.option_groups, "Measurement": ("baselines",), "Cluster": ("students",),
+    }  # fmt: skip
     examples: ClassVar[tuple[str, ...]] = (
         "potstill plan photos/ --ipc 10",
         "potstill plan like:imagenet-1k --ipc 10 --method sre2l --cluster nodes=1,gpus=8,memory=80GB,flops=312T",
@@ -66,6 +72,8 @@ class Plan(RunOptions):
         if self.cluster is None and self.students is not None:
             raise Misuse("plan: --students goes with --cluster, the machines that the plan is of; give both or neither")
         is_measured = self.profile_steps is not None or self.time_limit is not None or self.details or self.experts
+        if self.cluster is not None and self.baselines:
+            raise Misuse("plan: --baselines times networks on this machine; leave it out with --cluster")
         if self.cluster is not None and is_measured:
             raise Misuse(
                 "plan: --cluster times a little of each phase by itself; leave out --profile-steps, --time-limit, "
@@ -87,7 +95,7 @@ class Plan(RunOptions):
         splits = load_data(parsed, self.data, progress)
         result = plan(
             splits, self.method, profile_steps=self.profile_steps, experts=self.experts or None, progress=progress,
-            **self.keywords(parsed),
+            baselines=self.baselines or (), **self.keywords(parsed),
         )  # fmt: skip
         for note in result.notes[len(splits.notes) :]:  # what the method left out
             progress.note(note)
@@ -129,11 +137,23 @@ def plan_blocks(plan: "PlanResult", time_limit: float | None, details: bool = Fa
     ]
     if plan.measured is not None:
         lines.append(_time(plan, time_limit))
+    if plan.model is not None:
+        lines.append(_model(plan.model))
     if details and plan.passes:
         lines += ["", _passes(plan)]
     if details and plan.memory is not None:
         lines += ["", *_memory(plan.memory)]
     return lines
+
+
+def _model(model: "ModelForecast") -> str:
+    """Return what the baseline of that name takes, beside the run."""
+    if model.seconds is None:
+        return f"baseline model: none, as {model.left_out}"
+    return (
+        f"baseline model: {plural(model.networks, 'network')} of at most {model.bytes:,} bytes; choosing, training and "
+        f"measuring them takes {format_estimate_words(model.seconds)}, in evaluate or compare"
+    )
 
 
 def _stored(plan: "PlanResult") -> str:
